@@ -53,7 +53,7 @@ from app.task_log.log import TaskLog
 from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.work_sharing.sharing import WorkSharing, engine_of
-from handlers import channels, replies
+from handlers import channels
 
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
 # The parts that handlers and middlewares find in FastStream's context, by these names.
@@ -100,7 +100,7 @@ class Container:
             reached=self.connection.restored,
             lookahead=settings.priority_lookahead,
         )
-        others = NatsRouter(middlewares=[replies.InboxesOnly, replies.reply_with_errors])
+        others = channels.router_of_requests()
         self.windows_of_others = channels.windows_of_others(others, engine_of(settings))
         self.broker.include_routers(tasks, channels.stored_tasks(), channels.answers(), others)
         channels.published_messages(self.broker)

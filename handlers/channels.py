@@ -83,9 +83,14 @@ def windows_of_others(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
     return subscriber
 
 
+def router_of_requests() -> NatsRouter:
+    """Make a router for requests; a request whose reply subject is an inbox gets a reply or an error."""
+    return NatsRouter(middlewares=[replies.InboxesOnly, replies.reply_with_errors])
+
+
 def answers() -> NatsRouter:
-    """Subscribe to requests; a request whose reply subject is an inbox gets a reply or an error."""
-    router = NatsRouter(middlewares=[replies.InboxesOnly, replies.reply_with_errors])
+    """Subscribe to the requests of clients."""
+    router = router_of_requests()
     for subject, handler in ANSWERS.items():
         group = "" if subject in EACH_WORKER_ANSWERS else QUEUE_GROUP
         router.subscriber(subject, queue=group, max_workers=ANSWERS_AT_ONCE)(handler)

@@ -15,6 +15,7 @@ LONGEST_TEXT = 5000  # most characters in the text of a window
 _BASE64_A_SECOND = 32_000 * 4 / 3  # characters for a second of sound: 16 bits at 16 kHz
 _ROUNDING = 8  # characters by which the length of base64 may differ: its padding, and a sample more or less
 
+Piece = Annotated[tuple[float, float], Field(strict=False)]  # JSON has lists, and no tuples
 Token = Annotated[
     str,
     Field(
@@ -28,7 +29,7 @@ Token = Annotated[
 class Window(Order):
     """A window of a recording: its pieces of speech, and their joined sound."""
 
-    pieces: list[tuple[float, float]] = Field(
+    pieces: list[Piece] = Field(
         min_length=1,
         max_length=MOST_PIECES,
         description="Start and end of each piece, in seconds from the start of the recording.",

@@ -12,10 +12,12 @@ from natscribe.schemas.transcription import TranscribeOptions
 
 from app.cancellation import discard_all
 from app.engines.messages import StageAdvanced
-from app.speech.source import RecordingSource
 from app.work_sharing.helpers import HelperLostError
 
 _AHEAD = 2  # windows may be taken from the source up to this many times what the transcribers have room for
+
+
+Windows = AsyncGenerator[StageAdvanced | Window, None]
 
 
 class Transcriber(Protocol):
@@ -68,13 +70,14 @@ class Run:
 
     def __init__(
         self,
-        source: RecordingSource,
+        windows: Windows,
         own: Transcriber,
         helpers: Transcriber | None,
         options: TranscribeOptions,
         language: str | None,
     ) -> None:
-        self.source = source
+        """Take the windows of a source; `language` is the one spoken before the first of them."""
+        self._windows = windows
         self._own = own
         self._helpers = helpers
         self._options = options
@@ -91,11 +94,11 @@ class Run:
         Raises:
             TaskError: The recording cannot be read, or the engine failed.
         """
-        async with aclosing(self.source.windows()) as windows:
+        async with aclosing(self._windows):
             try:
                 while self._items or not self._complete:
                     ready = list(self._in_order())
-                    self._read(windows)
+                    self._read()
                     self._send()
                     for each in _joined(ready):
                         yield each
@@ -116,15 +119,15 @@ class Run:
                     self._ask(first, self._own)
                     return
                 self.language = first.text.language or self.language
-                yield first.text
+                yield first.text.model_copy(update={"language": self.language})
             else:
                 yield first
             self._items.popleft()
 
-    def _read(self, windows: AsyncGenerator[StageAdvanced | Window, None]) -> None:
+    def _read(self) -> None:
         room = self._own.room + (self._helpers.room if self._helpers else 0)
         if self._reading is None and not self._complete and len(self._items) < _AHEAD * room:
-            self._reading = asyncio.create_task(_next(windows))
+            self._reading = asyncio.create_task(_next(self._windows))
 
     def _send(self) -> None:
         """Give windows to transcribers that have room, in the source's order."""
@@ -195,7 +198,7 @@ class Run:
         return [*asked, *([self._reading] if self._reading is not None else [])]
 
 
-async def _next(windows: AsyncGenerator[StageAdvanced | Window, None]) -> StageAdvanced | Window | None:
+async def _next(windows: Windows) -> StageAdvanced | Window | None:
     """Return the next item of a source, None after the last one."""
     return await anext(windows, None)
 

@@ -71,9 +71,9 @@ class Transcriber:
         model = (await answer(self._engine, Load(options=task.options), Loaded)).model
         helpers = self._sharing.helpers(model)
 
-        def begin(listen: Listen, language: str | None) -> Run:
+        def begin(listen: Listen, language: str | None) -> tuple[RecordingSource, Run]:
             source = RecordingSource(self._engine, listen)
-            return Run(source, self._windows, helpers, task.options, language)
+            return source, Run(source.windows(), self._windows, helpers, task.options, language)
 
         return Transcription(begin, self._transcripts, recording, task, model)
 

@@ -41,7 +41,7 @@ class Transcription:
 
     def __init__(
         self,
-        begin: Callable[[Listen, str | None], Run],
+        begin: Callable[[Listen, str | None], tuple[RecordingSource, Run]],
         transcripts: TranscriptCache,
         recording: Recording,
         task: TranscriptionTask,
@@ -134,9 +134,9 @@ class Transcription:
     async def _transcribe(self, listen: Listen, language: str | None, append: Append) -> None:
         """Have the recording, or one of its channels, transcribed, and cache the transcript."""
         before = len(self.segments), len(self.untranscribed)
-        run = self._begin(listen, language)
+        source, run = self._begin(listen, language)
         self.cached = False
-        await self._append_all(run.source, run.texts(), append)
+        await self._append_all(source, run.texts(), append)
         if not listen.start_at and not run.helped:  # nobody can prove who has answered as a helper
             await self._keep(*before, chosen=listen.choose)
 

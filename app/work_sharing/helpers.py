@@ -54,31 +54,29 @@ class Helpers:
             HelperLostError: No worker is idle, or the helper is lost, slow, busy or wrong.
         """
         request = WindowRequest(window=window, options=options, previous=previous, model=self._model, how=self._how)
-        body = request.model_dump_json().encode()
-        answered = False
+        body, text = request.model_dump_json().encode(), None
         try:
             message = await self._nats.request(self._subject, body, timeout=LONGEST_WAIT_S)
-            reply = WindowReply.model_validate_json(message.data)
-            answered = self._note(reply, request)
+            text = self._possible(WindowReply.model_validate_json(message.data), request)
         except (NatsError, ValueError) as error:
             raise HelperLostError from error
         finally:
-            if not answered:  # also if the run no longer wants the text, because its own engine was faster
+            if text is None:  # also if the run no longer wants the text, because its own engine was faster
                 self._pause()
-        if reply.text is None:
+        if text is None:
             raise HelperLostError
         self._pause_s = FIRST_PAUSE_S
-        return reply.text
+        return text
 
-    def _note(self, reply: WindowReply, request: WindowRequest) -> bool:
-        """Note who has answered; return whether the reply has a possible text."""
+    def _possible(self, reply: WindowReply, request: WindowRequest) -> WindowText | None:
+        """Return the text in a reply, and note who has sent it; None if there is no text, or an impossible one."""
         if reply.text is None:
-            return False
+            return None
         if not _is_answer(reply.text, request):
             log.warning("helper_answer_rejected")
-            return False
+            return None
         self._workers.add(reply.worker)
-        return True
+        return reply.text
 
     def _pause(self) -> None:
         if time.monotonic() >= self._asks_again_at:

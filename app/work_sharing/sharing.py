@@ -7,7 +7,7 @@ nobody is idle.
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from uuid import uuid4
 
@@ -82,13 +82,23 @@ class WorkSharing:
         """
         cores = Cores()
         while True:
-            await asyncio.sleep(LOOK_EVERY_S * random.uniform(0.75, 1.25))  # noqa: S311 -- no secret
+            await self._pause()
             free = self._cores is None or cores.free(self._cores)
             may_help = self._on and free and not self._own_tasks and self._engine.ready
             if may_help and not self._subscriber.running:
                 await self._subscriber.start()
             elif self._subscriber.running and not may_help and not self._helping:
                 await self._subscriber.stop()
+
+    async def _pause(self) -> None:
+        """Wait for the next look; the beginning of a task of this worker ends the pause, so that nobody is misled."""
+        seconds = LOOK_EVERY_S * random.uniform(0.75, 1.25)  # noqa: S311 -- no secret
+        if self._busy.is_set():
+            await asyncio.sleep(seconds)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._busy.wait()
 
     def stop_helping(self) -> None:
         """Stop helping for good, and give windows back to their owners; call this before the NATS connection closes."""

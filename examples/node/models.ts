@@ -140,6 +140,11 @@ export interface ReservedObject {
   'digest': string;
   'size': number;
 }
+export interface ReservedWindow {
+  'pieces': any[][];
+  'samples': string;
+  'channel'?: number | null;
+}
 export interface ResultRequest {
   'task_id': string;
   'max_line_chars'?: number;
@@ -200,6 +205,14 @@ export interface TaskStatus {
   'finished_at': string | null;
   'result_available': boolean;
 }
+export interface TranscribeOptions {
+  'model'?: string | null;
+  'language'?: string | null;
+  'vocabulary'?: string[];
+  'prompt'?: string | null;
+  'translate'?: boolean;
+  'channels'?: Channels;
+}
 export interface TranscriptionResult {
   'kind': 'transcription';
   'task_id': string;
@@ -245,11 +258,24 @@ export interface UserRequest {
   'user_id': number | string;
   'after'?: string | null;
 }
-export interface WindowsOffered {
-  'run': string;
-  'owner': string;
+export interface WindowReply {
+  'worker': string;
+  'text': WindowText | null;
+}
+export interface WindowRequest {
+  'window': ReservedWindow;
+  'options'?: TranscribeOptions;
+  'previous'?: string | null;
   'model': Model;
-  'how': string;
+  'how'?: string;
+}
+export interface WindowText {
+  'segments': Segment[];
+  'untranscribed': Stretch[];
+  'language': string | null;
+  'settled': boolean;
+  'end': number;
+  'channel': number | null;
 }
 export interface Word {
   'start': number;
@@ -289,4 +315,5 @@ export type Results = TranscriptionResult | DiarizationResult;
 export type Stage = "fetching" | "decoding" | "transcribing" | "diarizing" | "merging";
 export type State = "queued" | "running" | "retrying" | "completed" | "failed" | "cancelled";
 export type StatusRequests = TaskStatus | ErrorReply;
+export type WindowRequests = ErrorReply | WindowReply;
 export type WorkerRequests = WorkerInfo | ErrorReply;

@@ -1,4 +1,4 @@
-"""Workers share recordings among themselves: a client can neither offer windows nor answer for a worker."""
+"""Workers share recordings among themselves: a client can neither send windows nor receive them."""
 
 import asyncio
 
@@ -10,37 +10,35 @@ from tests.access.servers import CLIENTS, GuardedNats
 from tests.access.test_answers import connected
 from tests.waiting import DEADLINE, eventually
 
-WORKER = "0" * 32
+SUBJECT = subjects.windows("3f9a0c17d2e4b586")
 
 
 @pytest.mark.parametrize("user", CLIENTS)
-async def test_a_client_can_neither_offer_windows_nor_answer(guarded: GuardedNats, user: str) -> None:
-    # Given what workers hear of each other
-    heard: list[bytes] = []
-    of_a_worker = asyncio.Event()
+async def test_a_client_can_neither_send_windows_nor_receive_them(guarded: GuardedNats, user: str) -> None:
+    # Given two workers, of which one is idle, and a client that would like to have windows
+    received: list[bytes] = []
 
-    async def hear(message: Msg) -> None:
-        heard.append(message.data)
-        if message.data == b"of a worker":
-            of_a_worker.set()
+    async def receive(message: Msg) -> None:
+        received.append(message.data)
+        await message.respond(b"text")
 
-    service, client = await connected(guarded, "service"), await connected(guarded, user)
-    await service.subscribe(subjects.WINDOWS_OFFERED, cb=hear)
-    await service.subscribe(subjects.windows_inbox("*"), cb=hear)
-    await service.flush()
-    # When a client offers windows and answers for a worker
-    for subject in (subjects.WINDOWS_OFFERED, subjects.windows_inbox(WORKER)):
-        await client.publish(subject, b"of a client")
+    idle, owner = await connected(guarded, "service"), await connected(guarded, "service")
+    client = await connected(guarded, user)
+    await idle.subscribe(SUBJECT, queue="natscribe", cb=receive)
+    await idle.flush()
+    await client.subscribe(SUBJECT, queue="natscribe", cb=receive)
+    # When the client sends one, too
+    await client.publish(SUBJECT, b"of a client")
     await client.flush()
-    # Then the server refuses both, and workers hear only each other
-    await service.publish(subjects.windows_inbox(WORKER), b"of a worker")
-    async with asyncio.timeout(DEADLINE):
-        await of_a_worker.wait()
-    assert heard == [b"of a worker"]
 
+    # Then the server refuses both, and workers hear only each other
     async def both_refused() -> bool:  # the server's log is read a moment later
         return len(guarded.refused()) == 2
 
     await eventually(both_refused)
-    await client.close()
-    await service.close()
+    async with asyncio.timeout(DEADLINE):
+        for _ in range(10):  # a queue group would give the client some of them
+            assert (await owner.request(SUBJECT, b"of a worker", timeout=5)).data == b"text"
+    assert received == [b"of a worker"] * 10
+    for each in (client, owner, idle):
+        await each.close()

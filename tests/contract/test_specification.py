@@ -43,7 +43,7 @@ OPERATIONS = {
     "deleteDeadLetters": ("receive", "dead_letters.delete"),
     "acceptTranscription": ("receive", "accepted.tasks.transcription.{priority}"),
     "acceptDiarization": ("receive", "accepted.tasks.diarization.{priority}"),
-    "offerWindows": ("receive", "windows.offered"),
+    "transcribeWindow": ("receive", "windows.transcribe.{engine}"),
 }
 REPLIES = {
     "askStatus": {"TaskStatus", "ErrorReply"},
@@ -55,6 +55,7 @@ REPLIES = {
     "deleteTask": {"Deleted", "ErrorReply"},
     "replayDeadLetters": {"Replayed", "ErrorReply"},
     "deleteDeadLetters": {"LettersDeleted", "ErrorReply"},
+    "transcribeWindow": {"WindowReply", "ErrorReply"},
 }
 EXAMPLES = [
     pytest.param(message, example, id=f"{message['name']}-{example['name']}")

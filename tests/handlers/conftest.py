@@ -5,10 +5,11 @@ messages ignore them), the middleware that makes task runs (its messages lack Je
 how the task consumer pulls.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 
 import pytest
 from faststream.nats import NatsBroker, NatsRouter, TestNatsBroker
@@ -22,7 +23,7 @@ from natscribe.schemas.requests import (
     TaskStatus,
     UserRequest,
 )
-from natscribe.schemas.sharing import WindowsOffered
+from natscribe.schemas.sharing import WindowReply, WindowRequest
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.workers import WorkerInfo
@@ -31,6 +32,7 @@ from app.settings import Settings
 from app.updates import Checkpoint, Result, Task, Update
 from handlers import channels
 
+ENGINE = "3f9a0c17d2e4b586"
 UPDATES: tuple[Update | Result, ...] = ("first", "second")  # type: ignore[assignment]  # handlers pass on whatever it is
 
 
@@ -39,15 +41,13 @@ class FakeEngine:
     """A transcriber or diarizer whose work is known beforehand."""
 
     began: list[tuple[Task, Checkpoint | None]] = field(default_factory=list)
-    closed: bool = False
 
-    async def run(self, task: Task, checkpoint: Checkpoint | None = None) -> AsyncGenerator[Update | Result, None]:
-        self.began.append((task, checkpoint))
-        try:
-            for update in UPDATES:
-                yield update
-        finally:
-            self.closed = True
+    async def run(self, task: Task, *given: Any) -> None:
+        """Append all updates: a transcriber is given a checkpoint, too."""
+        *checkpoint, append = given
+        self.began.append((task, checkpoint[0] if checkpoint else None))
+        for update in UPDATES:
+            await append(update)
 
 
 @dataclass
@@ -166,10 +166,11 @@ class FakeDeadLetters:
 
 @dataclass
 class FakeSharing:
-    offers: list[WindowsOffered] = field(default_factory=list)
+    asked: list[WindowRequest] = field(default_factory=list)
 
-    async def consider(self, offer: WindowsOffered) -> None:
-        self.offers.append(offer)
+    async def help(self, request: WindowRequest) -> WindowReply:
+        self.asked.append(request)
+        return WindowReply(worker="0" * 32, text=None)
 
 
 @dataclass
@@ -197,9 +198,10 @@ def parts() -> Parts:
 
 @cache
 def service_broker() -> NatsBroker:
-    broker, queues = NatsBroker(), NatsRouter()
+    broker, queues, windows = NatsBroker(), NatsRouter(), channels.router_of_requests()
     channels.task_queues(queues, Settings(_env_file=None).stream_names)
-    broker.include_routers(queues, channels.stored_tasks(), channels.offered_windows(), channels.answers())
+    channels.windows_of_others(windows, ENGINE)
+    broker.include_routers(queues, channels.stored_tasks(), channels.answers(), windows)
     return broker
 
 

@@ -1,12 +1,11 @@
-"""Announcements: what the task stream has stored and what other workers offer is passed on, and never answered."""
+"""Announcements: what the task stream has stored is passed on, and never answered."""
 
 import pytest
 from faststream.nats import NatsBroker
 from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
-from natscribe.schemas.sharing import WindowsOffered
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Kind, Model, Priority
+from natscribe.schemas.wire import Kind, Priority
 
 from tests.handlers.conftest import Parts
 
@@ -16,7 +15,6 @@ SHAPES: dict[Kind, type[TranscriptionTask] | type[DiarizationTask]] = {
     Kind.TRANSCRIPTION: TranscriptionTask,
     Kind.DIARIZATION: DiarizationTask,
 }
-OFFER = WindowsOffered(run="a" * 32, owner="b" * 32, model=Model(name="base", revision="1"))
 
 INVALID = {
     "no JSON": b"\xff",
@@ -51,14 +49,3 @@ async def test_what_is_no_task_is_left_to_the_worker_that_picks_it_up(
 async def test_a_copy_that_no_server_made_is_let_go(broker: NatsBroker, parts: Parts) -> None:
     parts.registration.fails_with = ValueError("the headers name no message of a task queue")
     await broker.publish(TASK, subjects.accepted_in(Kind.TRANSCRIPTION, Priority.HIGH))
-
-
-async def test_another_workers_offer_is_passed_on(broker: NatsBroker, parts: Parts) -> None:
-    await broker.publish(OFFER, subjects.WINDOWS_OFFERED)
-    assert parts.sharing.offers == [OFFER]
-
-
-@invalid
-async def test_what_is_no_offer_is_let_go(broker: NatsBroker, parts: Parts, body: bytes) -> None:
-    await broker.publish(body, subjects.WINDOWS_OFFERED, headers={"content-type": "application/json"})
-    assert parts.sharing.offers == []

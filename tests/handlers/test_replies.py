@@ -8,15 +8,17 @@ import pytest
 from faststream.nats import NatsBroker
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.examples import EXAMPLES
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import DeleteLettersRequest, ReplayRequest, ResultFormat, TaskStatus, UserRequest
+from natscribe.schemas.sharing import WindowRequest
 from natscribe.schemas.task_list import ListRequest
 from natscribe.schemas.wire import Kind, Priority
 from structlog.testing import capture_logs
 
 from app.errors import RequestError
 from handlers.channels import ANSWERS
-from tests.handlers.conftest import WORKER, Parts
+from tests.handlers.conftest import ENGINE, WORKER, Parts
 
 STATUS = TaskStatus(
     task_id="t1",
@@ -106,6 +108,21 @@ async def test_the_state_of_the_queues_is_the_reply(broker: NatsBroker) -> None:
 
 async def test_what_a_worker_is_is_the_reply(broker: NatsBroker) -> None:
     assert await ask(broker, subjects.WORKERS, {}) == WORKER.model_dump(mode="json")
+
+
+async def test_another_workers_window_is_passed_on(broker: NatsBroker, parts: Parts) -> None:
+    asked = EXAMPLES["WindowRequest"][0].payload
+    assert isinstance(asked, WindowRequest)
+    answer = await ask(broker, subjects.windows(ENGINE), asked.model_dump(mode="json"))
+    assert answer == {"worker": "0" * 32, "text": None}
+    assert parts.sharing.asked == [asked]
+
+
+@pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)
+async def test_what_is_no_window_is_refused(broker: NatsBroker, parts: Parts, body: bytes) -> None:
+    answer = await ask(broker, subjects.windows(ENGINE), body, headers=AS_JSON)
+    assert answer["error"]["code"] == "invalid_request"
+    assert parts.sharing.asked == []
 
 
 async def test_dead_letters_are_replayed(broker: NatsBroker, parts: Parts) -> None:

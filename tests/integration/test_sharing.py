@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -10,29 +11,31 @@ from uuid import uuid4
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
-from natscribe.schemas.sharing import WindowsOffered
+from natscribe.schemas.sharing import Window, WindowReply, WindowRequest, WindowText
 from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions
 from natscribe.schemas.wire import Kind, Model
 
 from app.engines.cores import Cores
-from app.engines.messages import Loaded, WindowsTranscribed, WindowTranscribed
+from app.engines.messages import Loaded
 from app.settings import Settings, Share
-from app.work_sharing.helper import Alive, Handed, Line, Returned, Volunteered, decode, encode, way_of
-from tests.fakes.engine import MODEL, FakeEngine, segment
+from app.work_sharing import helpers, sharing
+from app.work_sharing.sharing import engine_of, way_of
+from tests.fakes.engine import MODEL, SOUND, FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
 
-WINDOWS = 24
-PIECES = [(0.0, 4.0), (5.0, 11.0)]  # of a window: 10 s
+WINDOWS = 60  # more than the owner of a recording holds at once
 TEXT = " ".join(["one two"] * WINDOWS)
 
 
 class SlowEngine(FakeEngine):
     """Takes a moment over each window, and notes which ones it was asked for."""
 
-    def __init__(self, seconds: float = 0.05) -> None:
+    def __init__(self, seconds: float = 0.02) -> None:
         super().__init__(windows=WINDOWS)
         self.seconds = seconds
         self.transcribed: list[int] = []
@@ -44,16 +47,27 @@ class SlowEngine(FakeEngine):
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.work_sharing.coordinator.FIRST_PAUSE_S", 0.2)
-    monkeypatch.setattr("app.work_sharing.coordinator.SILENT_FOR_S", 3.0)
-    monkeypatch.setattr("app.work_sharing.helper.LOOKS_FOR_S", 0.01)
-    monkeypatch.setattr("app.work_sharing.helper.ALIVE_EVERY_S", 0.2)
+    monkeypatch.setattr(sharing, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(helpers, "FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr(Cores, "free", lambda _self, _wanted: True)
 
 
 async def workers(start_worker: StartWorker, engines: list[SlowEngine], stack: AsyncExitStack) -> None:
     for engine in engines:
         await stack.enter_async_context(start_worker(engine))
+
+
+async def helper_is_asked(nc: Client, settings: Settings, engine: FakeEngine) -> None:
+    """Wait until an idle worker has told the server that it may be asked: then it answers a request."""
+
+    async def answered() -> bool:
+        try:
+            await nc.request(subjects.windows(engine_of(settings)), body_of(request(engine)), timeout=5)
+        except NoRespondersError:
+            return False
+        return True
+
+    await eventually(answered)
 
 
 async def result_of(publisher: Publisher, task_id: str) -> dict[str, Any]:
@@ -113,7 +127,7 @@ async def test_a_task_of_its_own_runs_at_once_on_a_worker_that_helps(
     publisher: Publisher, start_worker: StartWorker
 ) -> None:
     # Given a worker that helps another one
-    engines = [SlowEngine(0.15) for _ in range(2)]
+    engines = [SlowEngine(0.1) for _ in range(2)]
     async with AsyncExitStack() as stack:
         await workers(start_worker, engines, stack)
         await publisher.publish("long")
@@ -156,88 +170,81 @@ async def test_a_worker_that_looks_for_speakers_helps_nobody(publisher: Publishe
     assert diarizing.transcribed == []
 
 
-class Stranger:
-    """Volunteers like a worker, and answers as a test wants."""
+def request(engine: FakeEngine, number: int = 0, **changes: object) -> WindowRequest:
+    """What an owner with this engine asks for one of its windows."""
+    window = Window(pieces=[(number * 10.0, number * 10.0 + 10)], samples=SOUND)
+    asked = WindowRequest(window=window, model=engine.loaded.model if engine.loaded else MODEL, how=way_of(engine))
+    return asked.model_copy(update=changes)
 
-    def __init__(self, nc: Client, answer: Callable[[list[Handed]], Line | bytes | None]) -> None:
+
+def body_of(asked: WindowRequest) -> bytes:
+    return asked.model_dump_json().encode()
+
+
+Answer = WindowText | bytes | None  # bytes: the whole body; null: no reply at all
+
+
+class Stranger:
+    """Receives windows like an idle worker, and answers as a test wants."""
+
+    def __init__(self, nc: Client, settings: Settings, answer: Callable[[WindowRequest], Answer]) -> None:
         self._nc = nc
+        self._subject = subjects.windows(engine_of(settings))
         self._answer = answer
         self._token = uuid4().hex
-        self._handed: dict[str, list[Handed]] = {}
-        self.batches = 0
+        self.asked = 0
 
     async def start(self) -> None:
-        self._offers = await self._nc.subscribe(subjects.WINDOWS_OFFERED, cb=self._offered)
-        await self._nc.subscribe(subjects.windows_inbox(self._token), cb=self._receive)
+        self._subscription = await self._nc.subscribe(self._subject, queue="natscribe", cb=self._receive)
         await self._nc.flush()
 
     async def end(self) -> None:
-        await self._offers.unsubscribe()
+        await self._subscription.unsubscribe()
         await self._nc.flush()
 
-    async def _offered(self, message: Msg) -> None:
-        offer = WindowsOffered.model_validate_json(message.data)
-        await self._send(offer.owner, Volunteered(run=offer.run, helper=self._token))
-
     async def _receive(self, message: Msg) -> None:
-        line, sound = decode(message.data)
-        assert isinstance(line, Handed)
-        assert line.fits(sound)
-        batch = self._handed.setdefault(line.batch, [])
-        batch.append(line)
-        if len(batch) == line.of:
-            self.batches += 1
-            answer = self._answer(batch)
-            if answer is not None:
-                await self._send(line.owner, answer)
-
-    async def _send(self, owner: str, line: Line | bytes) -> None:
-        body = line if isinstance(line, bytes) else encode(line)
-        await self._nc.publish(subjects.windows_inbox(owner), body)
+        self.asked += 1
+        answer = self._answer(WindowRequest.model_validate_json(message.data))
+        if isinstance(answer, WindowText):
+            answer = WindowReply(worker=self._token, text=answer).model_dump_json().encode()
+        if answer is not None:
+            await message.respond(answer)
 
 
-def number_of(handed: Handed) -> int:
-    return round(handed.pieces[0][0] / 10)
+def number_of(asked: WindowRequest) -> int:
+    return round(asked.window.pieces[0][0] / 10)
 
 
-def found_in(*segments: Segment, missing: Sequence[Stretch] = ()) -> WindowTranscribed:
-    return WindowTranscribed(segments=list(segments), untranscribed=list(missing))
+def text(asked: WindowRequest, *segments: Segment, missing: Sequence[Stretch] = (), **changes: object) -> WindowText:
+    found = WindowText(segments=list(segments), untranscribed=list(missing), language="en", end=asked.window.end)
+    return found.model_copy(update=changes)
 
 
-def returned(batch: list[Handed], **changes: object) -> Returned:
-    found = [found_in(segment(number_of(handed), "hacked")) for handed in batch]
-    answer = {"language": "en", "found": found, "seconds": 0.1, "model": MODEL} | changes
-    return Returned(batch=batch[0].batch, found=WindowsTranscribed.model_validate(answer), more=True)
+def hacked(asked: WindowRequest, **changes: object) -> WindowText:
+    return text(asked, segment(number_of(asked), "hacked").model_copy(update=changes))
 
 
-LIES: dict[str, Callable[[list[Handed]], Line | bytes | None]] = {
-    "too few windows": lambda batch: returned(batch, found=[]),
-    "too many windows": lambda batch: returned(batch, found=[found_in()] * (len(batch) + 1)),
-    "another place": lambda batch: returned(batch, found=[found_in(segment(WINDOWS)) for _ in batch]),
-    "another model": lambda batch: returned(batch, model=Model(name="fake", revision="1")),
-    "silence in another place": lambda batch: returned(
-        batch, found=[found_in(missing=[Stretch(start=WINDOWS * 10, end=WINDOWS * 10 + 5)]) for _ in batch]
-    ),
-    "another language": lambda batch: returned(
-        batch, found=[found_in(segment(number_of(handed)).model_copy(update={"language": "de"})) for handed in batch]
-    ),
-    "far too much": lambda batch: returned(batch, found=[found_in(segment(number_of(b), "x" * 9000)) for b in batch]),
-    "no words": lambda batch: returned(
-        batch, found=[found_in(segment(number_of(handed)).model_copy(update={"words": None})) for handed in batch]
-    ),
+LIES: dict[str, Callable[[WindowRequest], Answer]] = {
+    "another place": lambda asked: text(asked, segment(WINDOWS)),
+    "another end": lambda asked: hacked(asked).model_copy(update={"end": asked.window.end + 10}),
+    "another channel": lambda asked: hacked(asked).model_copy(update={"channel": 1}),
+    "silence in another place": lambda asked: text(asked, missing=[Stretch(start=WINDOWS * 10, end=WINDOWS * 10 + 5)]),
+    "another language": lambda asked: hacked(asked, language="de"),
+    "far too much": lambda asked: text(asked, segment(number_of(asked), "x" * 9000)),
+    "no words": lambda asked: hacked(asked, words=None),
     "garbage": lambda _: b"\xff{no json",
+    "an error": lambda _: b'{"error": {"code": "internal", "message": "no"}}',
     "nothing": lambda _: None,
-    "another batch": lambda batch: returned(batch).model_copy(update={"batch": uuid4().hex}),
-    "no": lambda batch: Returned(batch=batch[0].batch, found=None, more=False),
+    "no": lambda _: WindowReply(worker=uuid4().hex, text=None).model_dump_json().encode(),
 }
 
 
 @pytest.mark.parametrize("lie", LIES)
 async def test_an_answer_that_cannot_be_true_is_rejected(
-    publisher: Publisher, start_worker: StartWorker, nc: Client, lie: str
+    publisher: Publisher, start_worker: StartWorker, nc: Client, settings: Settings, lie: str
 ) -> None:
-    # Given a stranger who volunteers, and answers something that cannot be, or nothing
-    stranger = Stranger(nc, LIES[lie])
+    # Given a stranger who takes windows, and answers something that cannot be, or nothing
+    stranger = Stranger(nc, settings, LIES[lie])
     engine = SlowEngine()
     async with start_worker(engine):
         await stranger.start()
@@ -245,14 +252,16 @@ async def test_an_answer_that_cannot_be_true_is_rejected(
         await publisher.publish("t1", word_timestamps=True, language="en")
         result = await result_of(publisher, "t1")
     # Then they were asked, and their windows were transcribed by the owner
-    assert stranger.batches
+    assert stranger.asked
     assert result["text"] == TEXT
     assert sorted(engine.transcribed) == list(range(WINDOWS))
 
 
-async def test_a_true_answer_is_taken(publisher: Publisher, start_worker: StartWorker, nc: Client) -> None:
+async def test_a_true_answer_is_taken(
+    publisher: Publisher, start_worker: StartWorker, nc: Client, settings: Settings
+) -> None:
     # Given a stranger who answers as a worker would
-    stranger = Stranger(nc, returned)
+    stranger = Stranger(nc, settings, hacked)
     engine = SlowEngine()
     async with start_worker(engine):
         await stranger.start()
@@ -269,7 +278,7 @@ async def test_what_a_helper_has_found_is_not_cached(
 ) -> None:
     # Given a recording of which a stranger has transcribed a part
     settings.cache_ttl = 60
-    stranger = Stranger(nc, returned)
+    stranger = Stranger(nc, settings, hacked)
     engine = SlowEngine()
     async with start_worker(engine):
         await stranger.start()
@@ -284,126 +293,117 @@ async def test_what_a_helper_has_found_is_not_cached(
     assert not result["cached"]
 
 
-@pytest.mark.parametrize("limit", ["SHORTEST_BATCH_S", "LONGEST_BATCH_S"])
-async def test_a_helper_that_only_reports_that_it_lives_is_given_up(
-    publisher: Publisher, start_worker: StartWorker, nc: Client, monkeypatch: pytest.MonkeyPatch, limit: str
+async def test_a_window_is_transcribed_as_its_owner_would(
+    start_worker: StartWorker, nc: Client, settings: Settings
 ) -> None:
-    # Given a stranger who reports again and again that the batch is being transcribed
-    monkeypatch.setattr(f"app.work_sharing.coordinator.{limit}", 1.5)
-    alive: list[asyncio.Task[None]] = []
-    stranger = Stranger(nc, lambda batch: alive.append(asyncio.create_task(go_on(batch[0]))))
+    # Given an idle worker
+    engine = SlowEngine()
+    async with start_worker(engine):
+        await helper_is_asked(nc, settings, engine)
+        # When another one asks for a window
+        asked = body_of(request(engine, 3, options=TranscribeOptions(vocabulary=("Natscribe",))))
+        reply = await nc.request(subjects.windows(engine_of(settings)), asked, timeout=10)
+    # Then it gets the text of that window, transcribed with its options
+    found = WindowReply.model_validate_json(reply.data).text
+    assert found is not None
+    assert (found.segments, found.end) == ([segment(3)], 40)
+    assert engine.options[-1].vocabulary == ("Natscribe",)
 
-    async def go_on(handed: Handed) -> None:
-        for _ in range(100):
-            await nc.publish(subjects.windows_inbox(handed.owner), encode(Alive(batch=handed.batch)))
-            await asyncio.sleep(0.1)
 
-    async with start_worker(SlowEngine()):
-        await stranger.start()
-        # When a long recording is transcribed, then it comes to its end without them
-        await publisher.publish("t1")
-        assert (await result_of(publisher, "t1"))["text"] == TEXT
-    for task in alive:
-        task.cancel()
-    # And they are asked no more
-    assert stranger.batches == 1
+def no_windows(asked: dict[str, Any]) -> list[dict[str, Any]]:
+    window = asked["window"]
+    short = b64encode(bytes(319_990)).decode()
+    return [
+        {},
+        asked | {"window": window | {"samples": ""}},
+        asked | {"window": window | {"samples": short}},
+        asked
+        | {"window": window | {"pieces": [[0.0, 100.0]], "samples": b64encode(bytes(3_200_000)).decode()[:900_000]}},
+        asked | {"window": window | {"pieces": [[0.0, 0.0]], "samples": ""}},
+        asked | {"previous": "no language"},
+        asked | {"extra": 1},
+    ]
 
 
 async def test_what_a_helper_is_sent_must_be_a_window(
-    publisher: Publisher, start_worker: StartWorker, nc: Client
+    publisher: Publisher, start_worker: StartWorker, nc: Client, settings: Settings
 ) -> None:
-    # Given a worker, and a stranger who offers it windows
-    answers: list[Returned | Alive | Volunteered] = []
-    owner, run = uuid4().hex, uuid4().hex
-
-    async def receive(message: Msg) -> None:
-        line, _ = decode(message.data)
-        assert isinstance(line, Returned | Alive | Volunteered)
-        answers.append(line)
-
-    engine = SlowEngine()
+    # Given an idle worker
+    engine, subject = SlowEngine(), subjects.windows(engine_of(settings))
     async with start_worker(engine):
-        await nc.subscribe(subjects.windows_inbox(owner), cb=receive)
-        offer = WindowsOffered(run=run, owner=owner, model=MODEL, how=way_of(engine))
-        await nc.publish(subjects.WINDOWS_OFFERED, offer.model_dump_json().encode())
-
-        async def came() -> list[str]:
-            return [line.helper for line in answers if isinstance(line, Volunteered)]
-
-        (helper,) = await eventually(came)
-        # When it is sent sound that is no window, or windows of another run
-        handed = Handed(
-            run=run,
-            owner=owner,
-            batch=uuid4().hex,
-            number=0,
-            of=1,
-            pieces=PIECES,
-            options=TranscribeOptions(),
-            previous=None,
-        )
-        wrong = [
-            (handed, b""),
-            (handed, bytes(319_998)),
-            (handed.model_copy(update={"pieces": [(0.0, 100.0)]}), bytes(3_200_000)),
-            (handed.model_copy(update={"pieces": [(0.0, 0.0)]}), b""),
-            (handed.model_copy(update={"run": uuid4().hex}), bytes(320_000)),
-        ]
-        for line, sound in wrong[:2] + wrong[3:]:
-            await nc.publish(subjects.windows_inbox(helper), encode(line, sound))
-        await nc.publish(subjects.windows_inbox(helper), b"no line at all")
-
-        async def refused() -> bool:
-            return sum(isinstance(line, Returned) and line.found is None for line in answers) == 4
-
-        # Then it returns each without text, transcribes nothing, and works on
-        await eventually(refused)
-        assert engine.transcribed == []
+        await helper_is_asked(nc, settings, engine)
+        before = len(engine.transcribed)
+        # When it is sent what is no window
+        bodies = [b"\xff no json", *(json.dumps(each).encode() for each in no_windows(request(engine).model_dump()))]
+        replies = [await nc.request(subject, body, timeout=10) for body in bodies]
+        # Then it refuses each, transcribes nothing, and works on
+        assert [set(json.loads(reply.data)) for reply in replies] == [{"error"}] * len(bodies)
+        assert len(engine.transcribed) == before
         await publisher.publish("t1")
         await result_of(publisher, "t1")
 
 
-async def test_a_worker_that_ends_returns_what_it_was_handed(
-    publisher: Publisher, start_worker: StartWorker, nc: Client
+@pytest.mark.parametrize("change", [{"how": "0.0.1 cpu int8 beam 5"}, {"model": Model(name="fake", revision="1")}])
+async def test_a_worker_that_computes_in_another_way_gives_a_window_back(
+    start_worker: StartWorker, nc: Client, settings: Settings, change: dict[str, Any]
+) -> None:
+    # Given an idle worker, when it is asked for the text of another model, or of another version
+    engine = SlowEngine()
+    async with start_worker(engine):
+        await helper_is_asked(nc, settings, engine)
+        before = len(engine.transcribed)
+        asked = body_of(request(engine, **change))
+        reply = await nc.request(subjects.windows(engine_of(settings)), asked, timeout=10)
+    # Then it transcribes nothing
+    assert WindowReply.model_validate_json(reply.data).text is None
+    assert len(engine.transcribed) == before
+
+
+async def test_a_worker_that_ends_gives_back_what_it_was_sent(
+    start_worker: StartWorker, nc: Client, settings: Settings
 ) -> None:
     # Given a worker that transcribes a window of another
-    owner, run, batch = uuid4().hex, uuid4().hex, uuid4().hex
-    answers: list[Line] = []
-
-    async def receive(message: Msg) -> None:
-        answers.append(decode(message.data)[0])
-
-    async def volunteered() -> list[str]:
-        return [line.helper for line in answers if isinstance(line, Volunteered)]
-
-    async def was_returned() -> bool:
-        return Returned(batch=batch, found=None, more=False) in answers
-
-    engine = SlowEngine(60)
-    await nc.subscribe(subjects.windows_inbox(owner), cb=receive)
+    engine = SlowEngine()
     async with start_worker(engine):
-        offer = WindowsOffered(run=run, owner=owner, model=MODEL, how=way_of(engine))
-        await nc.publish(subjects.WINDOWS_OFFERED, offer.model_dump_json().encode())
-        (helper,) = await eventually(volunteered)
-        handed = Handed(
-            run=run, owner=owner, batch=batch, number=0, of=1, pieces=PIECES, options=TranscribeOptions(), previous=None
+        await helper_is_asked(nc, settings, engine)
+        engine.seconds, before = 60, len(engine.transcribed)
+        asking = asyncio.create_task(
+            nc.request(subjects.windows(engine_of(settings)), body_of(request(engine)), timeout=30)
         )
-        await nc.publish(subjects.windows_inbox(helper), encode(handed, bytes(320_000)))
 
-        async def transcribed() -> list[int]:
-            return engine.transcribed
+        async def transcribes() -> bool:
+            return len(engine.transcribed) > before
 
-        await eventually(transcribed)
+        await eventually(transcribes)
         # When it ends
     # Then the owner has it back
-    await eventually(was_returned, within=5)
+    async with asyncio.timeout(5):
+        reply = await asking
+    assert WindowReply.model_validate_json(reply.data).text is None
 
 
-async def test_a_garbled_offer_changes_nothing(publisher: Publisher, start_worker: StartWorker, nc: Client) -> None:
-    # Given a worker, when offers come that are none
-    async with start_worker(SlowEngine(0)):
-        for body in (b"", b"{}", b"\xff", json.dumps({"run": "x", "owner": "> *"}).encode()):
-            await nc.publish(subjects.WINDOWS_OFFERED, body)
-        # Then tasks are done as ever
+async def test_a_worker_with_a_task_is_not_asked(
+    publisher: Publisher, start_worker: StartWorker, nc: Client, settings: Settings
+) -> None:
+    # Given an idle worker that is asked
+    engine, subject = SlowEngine(), subjects.windows(engine_of(settings))
+    async with start_worker(engine):
+        await helper_is_asked(nc, settings, engine)
+        # When it gets a task of its own
+        engine.may_go_on.clear()
         await publisher.publish("t1")
-        assert (await result_of(publisher, "t1"))["text"] == TEXT
+        await publisher.until("t1", State.RUNNING)
+
+        # Then the server knows soon that nobody is idle
+        async def nobody() -> bool:
+            try:
+                await nc.request(subject, body_of(request(engine)), timeout=1)
+            except NoRespondersError:
+                return True
+            except NatsTimeoutError:  # the worker left while the request was on its way
+                return False
+            return False
+
+        await eventually(nobody)
+        engine.may_go_on.set()
+        await publisher.until("t1", State.COMPLETED)

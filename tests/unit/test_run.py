@@ -1,0 +1,328 @@
+"""A run over the windows of a source, with transcribers that answer from a script."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import Stage
+from natscribe.schemas.sharing import Window, WindowText
+from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions
+
+from app.engines.messages import StageAdvanced
+from app.errors import PermanentError, TransientError
+from app.speech.run import Run
+from app.work_sharing.helpers import HelperLostError
+
+WITHIN = 10  # seconds
+MANY_STEPS = 2000  # of the event loop: more than all that can go on does
+OPTIONS = TranscribeOptions(vocabulary=("Natscribe",))
+DAMAGED = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is damaged.")
+DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
+
+
+def window(number: int) -> Window:
+    return Window(pieces=[(number * 10.0, number * 10.0 + 10)], samples="")
+
+
+def number_of(window: Window) -> int:
+    return int(window.pieces[0][0] // 10)
+
+
+@dataclass
+class ScriptedSource:
+    """Gives windows, one by one; each `failing` is raised in place of the next one."""
+
+    windows_in_all: int
+    failing: Exception | None = None
+    start: int = 0
+    read: int = 0
+    open: int = 0
+
+    async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
+        self.open += 1
+        try:
+            yield StageAdvanced(stage=Stage.DECODING, processed_seconds=self.start * 10, duration_seconds=None)
+            for number in range(self.start, self.windows_in_all):
+                await asyncio.sleep(0)
+                self.read += 1
+                yield window(number)
+            if self.failing is not None:
+                raise self.failing
+        finally:
+            self.open -= 1
+
+
+Spoken = Sequence[str | None]  # the language of each window; null: unclear, so that of the window before is taken
+
+
+@dataclass(eq=False)
+class ScriptedTranscriber:
+    """Knows what is spoken; takes some steps of the event loop over each window, or waits until it may go on."""
+
+    spoken: Spoken
+    room: int = 4
+    steps: Callable[[], int] = lambda: 1
+    lost: Callable[[], bool] = lambda: False
+    failure: Exception | None = None
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: list[tuple[int, str | None]] = field(default_factory=list)
+    options: set[TranscribeOptions] = field(default_factory=set)
+    busy: int = 0
+    most: int = 0  # windows that it has had at the same time
+
+    def __post_init__(self) -> None:
+        self.may_answer.set()
+
+    async def transcribe(self, window: Window, options: TranscribeOptions, previous: str | None) -> WindowText:
+        number = number_of(window)
+        self.asked.append((number, previous))
+        self.options.add(options)
+        self.busy += 1
+        self.most = max(self.most, self.busy)
+        try:
+            await self.may_answer.wait()
+            for _ in range(self.steps()):
+                await asyncio.sleep(0)
+            if self.lost():
+                raise HelperLostError
+            if self.failure is not None:
+                raise self.failure
+        finally:
+            self.busy -= 1
+        language = self.spoken[number] or previous
+        segment = Segment(start=number * 10, end=number * 10 + 10, text=f"{number}", language=language)
+        settled = self.spoken[number] is not None
+        missing = [Stretch(start=number * 10, end=number * 10 + 1)]
+        return WindowText(
+            segments=[segment], untranscribed=missing, language=language, settled=settled, end=number * 10 + 10
+        )
+
+
+def run_over(
+    source: ScriptedSource,
+    own: ScriptedTranscriber,
+    helpers: ScriptedTranscriber | None = None,
+    language: str | None = None,
+) -> Run:
+    return Run(source.windows(), own, helpers, OPTIONS, language)
+
+
+async def all_of(run: Run) -> list[StageAdvanced | WindowText]:
+    async with asyncio.timeout(WITHIN):
+        return [each async for each in run.texts()]
+
+
+def segments(found: Sequence[StageAdvanced | WindowText]) -> list[Segment]:
+    return [segment for each in found if isinstance(each, WindowText) for segment in each.segments]
+
+
+def languages(found: Sequence[StageAdvanced | WindowText]) -> list[str | None]:
+    return [segment.language for segment in segments(found)]
+
+
+async def many_steps() -> None:
+    for _ in range(MANY_STEPS):
+        await asyncio.sleep(0)
+
+
+async def test_texts_come_in_the_order_of_the_source() -> None:
+    # Given an engine that takes different times over windows
+    chance = random.Random(1)  # noqa: S311 -- no secret
+    source, own = ScriptedSource(30), ScriptedTranscriber(["en"] * 30, steps=lambda: chance.randrange(20))
+    # When a recording is transcribed
+    found = await all_of(run_over(source, own))
+    # Then all is there in order, what has no text included, behind the progress that came first
+    assert isinstance(found[0], StageAdvanced)
+    assert [segment.text for segment in segments(found)] == [str(number) for number in range(30)]
+    missing = [each.start for text in found if isinstance(text, WindowText) for each in text.untranscribed]
+    assert missing == [number * 10 for number in range(30)]
+    # And the options reached the engine, and nothing is left open
+    assert own.options == {OPTIONS}
+    assert source.open == own.busy == 0
+
+
+async def test_texts_that_are_ready_together_are_one() -> None:
+    # Given an engine that answers four windows at the same moment
+    own = ScriptedTranscriber(["en"] * 4)
+    own.may_answer.clear()
+    run = asyncio.create_task(all_of(run_over(ScriptedSource(4), own)))
+    await many_steps()
+    # When it does
+    own.may_answer.set()
+    found = await run
+    # Then they are one text, which ends where the last of them does
+    texts = [each for each in found if isinstance(each, WindowText)]
+    assert [(len(text.segments), text.end) for text in texts] == [(4, 40)]
+
+
+async def test_the_engine_has_no_more_windows_than_it_has_room_for() -> None:
+    own = ScriptedTranscriber(["en"] * 30, room=3, steps=lambda: 50)
+    await all_of(run_over(ScriptedSource(30), own))
+    assert own.most == 3
+
+
+async def test_a_long_recording_is_not_read_far_ahead_of_the_engine() -> None:
+    # Given a recording of a thousand windows, and an engine at its first
+    source, own = ScriptedSource(1000), ScriptedTranscriber(["en"] * 1000)
+    own.may_answer.clear()
+    run = asyncio.create_task(all_of(run_over(source, own)))
+    # When everything else has time
+    await many_steps()
+    # Then few windows are held
+    assert source.read <= 3 * own.room
+    own.may_answer.set()
+    assert len(segments(await run)) == 1000
+
+
+async def test_nobody_runs_far_ahead_of_a_slow_helper() -> None:
+    # Given a helper that takes its time
+    source, own, helper = ScriptedSource(1000), ScriptedTranscriber(["en"] * 1000), ScriptedTranscriber(["en"] * 1000)
+    helper.may_answer.clear()
+    texts = run_over(source, own, helper).texts()
+    # When the first text is there
+    async for each in texts:
+        if isinstance(each, WindowText):
+            break
+    await many_steps()
+    await texts.aclose()
+    # Then the windows that are held have a limit
+    assert source.read <= 3 * (own.room + helper.room)
+
+
+async def test_helpers_get_what_the_own_engine_has_no_room_for() -> None:
+    # Given a recording that fits into the own engine, and a longer one
+    short, long = ScriptedTranscriber(["en"] * 40), ScriptedTranscriber(["en"] * 40)
+    # When both are transcribed
+    await all_of(run_over(ScriptedSource(4), ScriptedTranscriber(["en"] * 4), short))
+    run = run_over(ScriptedSource(40), ScriptedTranscriber(["en"] * 40, steps=lambda: 20), long)
+    found = await all_of(run)
+    # Then a helper is asked for the longer one alone, and it is known that it has helped
+    assert not short.asked
+    assert long.asked
+    assert run.helped
+    assert len(segments(found)) == 40
+
+
+async def test_a_helper_that_never_answers_costs_no_text() -> None:
+    # Given a helper that takes windows and is silent
+    own, helper = ScriptedTranscriber(["en"] * 40), ScriptedTranscriber(["en"] * 40)
+    helper.may_answer.clear()
+    # When a recording is transcribed
+    run = run_over(ScriptedSource(40), own, helper)
+    found = await all_of(run)
+    # Then the own engine has transcribed all of it
+    assert [segment.text for segment in segments(found)] == [str(number) for number in range(40)]
+    assert sorted({number for number, _ in own.asked}) == list(range(40))
+    assert not run.helped
+    # And the silent helper is asked for nothing any more
+    assert helper.busy == 0
+
+
+async def test_a_lost_window_goes_to_another_transcriber() -> None:
+    # Given a helper that gives every window back
+    own = ScriptedTranscriber(["en"] * 40, steps=lambda: 50)
+    helper = ScriptedTranscriber(["en"] * 40, lost=lambda: True)
+    # When a recording is transcribed, then nothing is missing, and no helper has helped
+    run = run_over(ScriptedSource(40), own, helper)
+    assert len(segments(await all_of(run))) == 40
+    assert helper.asked
+    assert not run.helped
+
+
+async def test_a_window_that_was_taken_to_follow_another_language_is_transcribed_again() -> None:
+    # Given a recording that goes over into German, and then into no clear language
+    own = ScriptedTranscriber(["en", "en", "de", None, None], steps=lambda: 50)
+    # When it is transcribed
+    found = await all_of(run_over(ScriptedSource(5), own))
+    # Then each window has the language of what was really spoken before it
+    assert languages(found) == ["en", "en", "de", "de", "de"]
+    # And what was taken to follow another one was transcribed again to follow German
+    assert (3, "de") in own.asked
+    assert len([number for number, _ in own.asked if number == 3]) == 2
+
+
+async def test_a_window_that_would_be_the_same_anyway_is_not_transcribed_again() -> None:
+    # Given a recording in which the language changes with each window, and is always clear
+    own = ScriptedTranscriber(["en", "de"] * 10, steps=lambda: 50)
+    # When it is transcribed
+    found = await all_of(run_over(ScriptedSource(20), own))
+    # Then no window is transcribed twice
+    assert sorted(number for number, _ in own.asked) == list(range(20))
+    assert languages(found) == ["en", "de"] * 10
+
+
+@pytest.mark.parametrize("seed", range(25))
+async def test_the_text_does_not_depend_on_who_transcribes_or_on_what_comes_back_when(seed: int) -> None:
+    # Given a recording in several languages, of which many windows are in no clear one
+    chance = random.Random(seed)  # noqa: S311 -- no secret
+    spoken = [chance.choice(["en", "de", "ru", None, None, None]) for _ in range(60)]
+    alone = ScriptedTranscriber(spoken, room=1)
+    expected = await all_of(run_over(ScriptedSource(60), alone, language="fr"))
+    # When helpers, of whom some are lost, transcribe it beside the own engine, in any order
+    own = ScriptedTranscriber(spoken, room=chance.randrange(1, 6), steps=lambda: chance.randrange(30))
+    helpers = ScriptedTranscriber(
+        spoken,
+        room=chance.randrange(1, 9),
+        steps=lambda: chance.randrange(40),
+        lost=lambda: chance.random() < 0.1,
+    )
+    found = await all_of(run_over(ScriptedSource(60), own, helpers, language="fr"))
+    # Then the text is the same
+    assert languages(found) == languages(expected)
+    assert [segment.text for segment in segments(found)] == [str(number) for number in range(60)]
+
+
+@pytest.mark.parametrize("done", [1, 5, 13])
+async def test_a_resumed_run_finds_what_an_uninterrupted_one_does(done: int) -> None:
+    # Given a run over a recording in which the language is not always clear
+    spoken = ["en", None, "de", None, None, "ru", *[None] * 8]
+    whole = await all_of(run_over(ScriptedSource(14), ScriptedTranscriber(spoken, room=1)))
+    saved = [each for each in whole if isinstance(each, WindowText)][done - 1]
+    # When another one goes on behind any window, with the language that was saved with it
+    source = ScriptedSource(14, start=int(saved.end // 10))
+    rest = await all_of(run_over(source, ScriptedTranscriber(spoken), language=saved.language))
+    # Then both together are what one would have found
+    assert languages(whole)[:done] + languages(rest) == languages(whole)
+
+
+async def test_the_language_is_that_of_the_last_window_that_has_one() -> None:
+    # Given a model that names no language in a window after an English one
+    class Silent(ScriptedTranscriber):
+        async def transcribe(self, window: Window, options: TranscribeOptions, previous: str | None) -> WindowText:
+            text = await super().transcribe(window, options, previous)
+            return text.model_copy(update={"language": None, "settled": True}) if number_of(window) else text
+
+    # When both are transcribed, then English is kept with each text, for whoever goes on behind it
+    run = run_over(ScriptedSource(2), Silent(["en", "en"]))
+    found = await all_of(run)
+    assert [text.language for text in found if isinstance(text, WindowText)][-1] == "en"
+    assert run.language == "en"
+
+
+@pytest.mark.parametrize("failing", ["source", "engine"])
+async def test_a_failure_ends_the_run_and_leaves_nothing_open(failing: str) -> None:
+    # Given a source or an engine that fails
+    source = ScriptedSource(3, failing=DAMAGED if failing == "source" else None)
+    own = ScriptedTranscriber(["en"] * 3, failure=DIED if failing == "engine" else None)
+    # When a recording is transcribed, then the run fails with it
+    with pytest.raises((PermanentError, TransientError)) as caught:
+        await all_of(run_over(source, own))
+    assert caught.value is (DAMAGED if failing == "source" else DIED)
+    assert source.open == own.busy == 0
+
+
+async def test_closing_a_run_ends_what_is_under_way() -> None:
+    # Given a run of which the first text was yielded
+    source, own = ScriptedSource(100), ScriptedTranscriber(["en"] * 100, steps=lambda: 3)
+    texts = run_over(source, own).texts()
+    async for each in texts:
+        if isinstance(each, WindowText):
+            break
+    assert source.open
+    assert own.busy
+    # When it is closed, then neither the source nor the engine goes on
+    await texts.aclose()
+    assert source.open == own.busy == 0
