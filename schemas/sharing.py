@@ -49,8 +49,8 @@ class Window(Order):
 class WindowRequest(Order):
     """A window of a long recording, for any idle worker that computes as its owner does."""
 
-    window: Window
-    options: TranscribeOptions = TranscribeOptions()
+    window: Window = Field(description="The window, with its sound.")
+    options: TranscribeOptions = Field(TranscribeOptions(), description="The options of the task.")
     previous: Language | None = Field(None, description="The language spoken before the window, as far as known.")
     model: Model = Field(description="The model that has to transcribe the window.")
     how: str = Field(
@@ -75,18 +75,20 @@ class WindowRequest(Order):
 class WindowText(Message):
     """The text of a window, and the sections of its speech for which no words were found."""
 
-    segments: list[Segment]
-    untranscribed: list[Stretch] = Field(default_factory=list)
+    segments: list[Segment] = Field(description="The text, with times in the recording.")
+    untranscribed: list[Stretch] = Field(
+        default_factory=list, description="Speech of the window for which no words were found."
+    )
     language: Language | None = Field(
         None, description="The language spoken at the end of the window; null if the model does not know."
     )
     settled: bool = Field(True, description="Whether the text is the same after any other language.")
     end: Seconds = Field(description="Where the next window may begin.", examples=[9.9])
-    channel: Channel | None = None
+    channel: Channel | None = Field(None, description="The channel of the window.")
 
 
 class WindowReply(Message):
     """The text of a window; null: this worker has got a task of its own, or computes in another way."""
 
     worker: Token
-    text: WindowText | None
+    text: WindowText | None = Field(description="The text; null: the owner has to transcribe the window.")

@@ -16,6 +16,7 @@ ADVICE = (
 AUDIO_FILE_ID, VOCABULARY = "audio_file_id has another pattern", "vocabulary[] has another pattern"
 USER_ID = "user_id is string, not integer"  # a string with another pattern; of two types, the first one is named
 ANNOUNCED = [  # what this version breaks on purpose; docs/contract.md says it to clients
+    "offerWindows is gone",  # between workers of one version
     "followProgress needs the name of its stream",
     "followSegments needs the name of its stream",
     "receiveResult needs the name of its stream",
