@@ -17,8 +17,8 @@ from onnx_asr.asr import TimestampedResult
 from app.engines.audio.clips import Clip
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
-from app.engines.models import Weights
-from app.engines.onnx.published import CANARY
+from app.engines.family import Computing
+from app.engines.onnx.published import CANARY, Network
 from app.engines.onnx.session import session_options
 from app.engines.onnx.words import mean_logprob, words_of
 from app.engines.parallel import Parallel
@@ -102,43 +102,38 @@ def _text(clip: Clip, result: TimestampedResult, language: str | None) -> Text:
     return Text(words_of(result, clip.seconds, clip.speech), language, mean_logprob(result))
 
 
-def load(weights: Weights, *, device: str, threads: int, at_once: int) -> OnnxModel:
-    """Load the weights of a model of onnx-asr (`weights.network` is set); `device` is auto, cpu or cuda.
+def load(folder: Path, identity: Model, network: Network, computing: Computing) -> OnnxModel:
+    """Load a model of onnx-asr from its folder.
 
     On a CPU `at_once` clips are transcribed at the same time; each has a thread, and they share `threads` - 1 others.
 
     Raises:
         PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used.
-        ValueError: The weights are those of a Whisper model.
     """
-    network = weights.network
-    if network is None:
-        message = f"{weights.identity.name} is a Whisper model"
-        raise ValueError(message)
-    on_gpu = _on_gpu(device)
+    on_gpu = _on_gpu(computing.device)
     if on_gpu:
         onnxruntime.preload_dlls()  # finds NVIDIA's libraries if they were installed as Python packages
     try:
         model = load_model(
             network.architecture,
-            weights.folder,
+            folder,
             quantization=network.precision,
-            sess_options=session_options(threads),
+            sess_options=session_options(computing.threads),
             providers=[_CUDA, _CPU] if on_gpu else [_CPU],
         )
     except MemoryError:
         raise
     except Exception as error:
-        raise _not_loaded(weights.identity.name) from error
+        raise _not_loaded(identity.name) from error
     if on_gpu and not all_on_gpu(model.asr):
-        raise _not_loaded(weights.identity.name)
+        raise _not_loaded(identity.name)
     return OnnxModel(
-        identity=weights.identity,
+        identity=identity,
         how=f"{'cuda' if on_gpu else 'cpu'} {network.precision or 'float32'} greedy",
         architecture=network.architecture,
         languages=network.languages,
         network=model.with_timestamps(),
-        parallel=Parallel(1 if on_gpu else at_once),
+        parallel=Parallel(1 if on_gpu else computing.at_once),
         batched=on_gpu,
     )
 

@@ -8,11 +8,10 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
-EXTRA = "pip install ./clients/python '.[onnx]'"
+from app.engines.family import IncompleteError
 
 _RUSSIAN = ("ru",)
 _ENGLISH = ("en",)
@@ -99,18 +98,6 @@ class Network:
     precision: str | None  # the library's name for it; null: full precision
     languages: tuple[str, ...]
     files: tuple[Path, ...]
-
-
-class IncompleteError(Exception):
-    """Files are missing in a model's folder."""
-
-    def __init__(self, missing: list[str]) -> None:
-        super().__init__(", ".join(missing))
-
-
-def installed() -> bool:
-    """Whether the extra `onnx` is installed."""
-    return find_spec("onnx_asr") is not None
 
 
 def recognise(folder: Path, name: str, compute_type: str | None) -> Network | None:

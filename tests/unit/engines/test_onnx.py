@@ -15,7 +15,7 @@ from onnx_asr.asr import TimestampedResult
 from app.engines.audio.clips import Clip
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
-from app.engines.models import Weights
+from app.engines.family import Computing
 from app.engines.onnx import model as onnx
 from app.engines.onnx.model import OnnxModel
 from app.engines.onnx.published import Network
@@ -174,7 +174,7 @@ def test_a_model_that_cannot_be_loaded_says_what_to_do(tmp_path: Path, device: s
 
     # When it is loaded
     with pytest.raises(PermanentError, match="damaged or of another kind") as caught:
-        onnx.load(Weights(tmp_path, Model(name="ours", revision="1"), network), device=device, threads=1, at_once=1)
+        onnx.load(tmp_path, Model(name="ours", revision="1"), network, Computing(device))
 
     # Then it is no model that the service has
     assert caught.value.detail.code is ErrorCode.UNKNOWN_MODEL
