@@ -5,19 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
-from ctranslate2 import get_cuda_device_count
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.wire import Model
 from onnx_asr import load_model
-from onnx_asr.adapters import RecognizeOptions, TimestampedResultsAsrAdapter
+from onnx_asr.adapters import RecognizeOptions, TextResultsAsrAdapter, TimestampedResultsAsrAdapter
 from onnx_asr.asr import TimestampedResult
 
 from app.engines.audio.clips import Clip
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.family import Computing
+from app.engines.onnx.device import load_on
 from app.engines.onnx.published import CANARY, Network
 from app.engines.onnx.session import session_options
 from app.engines.onnx.words import mean_logprob, words_of
@@ -26,7 +25,6 @@ from app.engines.speech_model import Answer, Text
 from app.errors import PermanentError
 
 _SHORTEST_S = 0.5  # shorter sound is padded with silence: the features need more than one frame
-_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -110,23 +108,19 @@ def load(folder: Path, identity: Model, network: Network, computing: Computing) 
     Raises:
         PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used.
     """
-    on_gpu = _on_gpu(computing.device)
-    if on_gpu:
-        onnxruntime.preload_dlls()  # finds NVIDIA's libraries if they were installed as Python packages
-    try:
-        model = load_model(
-            network.architecture,
-            folder,
-            quantization=network.precision,
-            sess_options=session_options(computing.threads),
-            providers=[_CUDA, _CPU] if on_gpu else [_CPU],
+
+    def read(providers: Sequence[str]) -> TextResultsAsrAdapter:
+        options = session_options(computing.threads)
+        return load_model(
+            network.architecture, folder, quantization=network.precision, sess_options=options, providers=providers
         )
+
+    try:
+        model, on_gpu = load_on(computing.device, read)
     except MemoryError:
         raise
     except Exception as error:
         raise _not_loaded(identity.name) from error
-    if on_gpu and not all_on_gpu(model.asr):
-        raise _not_loaded(identity.name)
     return OnnxModel(
         identity=identity,
         how=f"{'cuda' if on_gpu else 'cpu'} {network.precision or 'float32'} greedy",
@@ -136,17 +130,6 @@ def load(folder: Path, identity: Model, network: Network, computing: Computing) 
         parallel=Parallel(1 if on_gpu else computing.at_once),
         batched=on_gpu,
     )
-
-
-def _on_gpu(device: str) -> bool:
-    has_one = _CUDA in onnxruntime.get_available_providers() and get_cuda_device_count() > 0
-    return device == "cuda" or (device == "auto" and has_one)
-
-
-def all_on_gpu(asr: object) -> bool:
-    """Whether all networks run on the GPU: ONNX Runtime falls back to the CPU without an error."""
-    sessions = [value for value in vars(asr).values() if isinstance(value, onnxruntime.InferenceSession)]
-    return all(_CUDA in session.get_providers() for session in sessions)
 
 
 def _not_loaded(name: str) -> PermanentError:

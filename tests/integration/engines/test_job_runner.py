@@ -61,7 +61,7 @@ def test_models_of_each_family_transcribe_as_many_windows_at_once_as_they_are_to
 
 @pytest.mark.parametrize(
     ("model", "needed", "spared"),
-    [(None, "ctranslate2", ["onnx_asr", "onnxruntime"]), (READER, "onnx_asr", ["faster_whisper"])],
+    [(None, "ctranslate2", ["onnx_asr", "onnxruntime"]), (READER, "onnx_asr", ["ctranslate2", "faster_whisper"])],
     ids=["whisper", "onnx"],
 )
 def test_a_process_imports_the_library_of_its_own_model_alone(
