@@ -5,13 +5,16 @@ The module of a family imports its libraries only to fetch or to load: they need
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.wire import Model
+
+from app.errors import PermanentError
 
 if TYPE_CHECKING:
     from app.engines.speech_model import SpeechModel
@@ -86,6 +89,20 @@ def identity_of(name: str, files: Sequence[Path]) -> Model:
     hashes = [_hash(file) for file in files]
     joined = hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
     return Model(name=name, revision=joined[:12])
+
+
+def check_precision(name: str, asked: str | None, taken: Collection[str]) -> None:
+    """Refuse a precision that the family does not take for the model `name` on this device.
+
+    Raises:
+        PermanentError: unknown_model: names the setting, its value and what is taken.
+    """
+    if asked is not None and asked not in taken:
+        message = (
+            f"The model {name!r} cannot be loaded with ENGINE_COMPUTE_TYPE={asked}: on this device it takes"
+            f" {', '.join(sorted(taken))}."
+        )
+        raise PermanentError(ErrorCode.UNKNOWN_MODEL, message)
 
 
 def _hash(file: Path) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.wire import Model
 
-from app.engines.family import Computing, Weights, identity_of
+from app.engines.family import Computing, Weights, check_precision, identity_of
 from app.engines.onnx import published
 from app.errors import PermanentError
 
@@ -30,10 +30,10 @@ def fetch(name: str, compute_type: str | None) -> Path:
     """Return the folder of a published model; download the model first, in this precision if there is one.
 
     Raises:
-        PermanentError: unknown_model: the extra is not installed.
+        PermanentError: unknown_model: the extra is not installed, or the precision is not known.
         Exception: The hub cannot be reached; its client raises many types of error.
     """
-    _require_extra(name)
+    _check(name, compute_type)
     return published.fetch(name, compute_type)
 
 
@@ -42,23 +42,24 @@ def recognise(folder: Path, name: str, compute_type: str | None) -> Weights | No
 
     Raises:
         IncompleteError: Some files of the model are missing.
-        PermanentError: unknown_model: the extra is not installed.
+        PermanentError: unknown_model: the extra is not installed, or the precision is not known.
     """
     network = published.recognise(folder, name, compute_type)
     if network is None:
         return None
-    _require_extra(name)
+    _check(name, compute_type)
     identity = identity_of(name, network.files)
     return Weights(folder, identity, partial(_load, folder, identity, network))
 
 
-def _require_extra(name: str) -> None:
+def _check(name: str, compute_type: str | None) -> None:
     if find_spec("onnx_asr") is None:
         message = (
             f"The model {name!r} needs an extra of this service: its operator runs"
             " pip install ./clients/python '.[onnx]'."
         )
         raise PermanentError(ErrorCode.UNKNOWN_MODEL, message)
+    check_precision(name, compute_type, published.PRECISIONS)
 
 
 def _load(folder: Path, identity: Model, network: published.Network, computing: Computing) -> OnnxModel:

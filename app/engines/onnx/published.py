@@ -24,7 +24,16 @@ _CONFIG = "config.json"
 CANARY = "nemo-conformer-aed"
 _LANGUAGE_TOKEN = re.compile(r"^<\|([a-z]{2})\|> ", re.MULTILINE)  # a language token in Canary's vocabulary
 _PLAIN, _INT8, _FLOAT16 = "", "?int8", "?fp16"  # precisions in the library's patterns of file names
-_MARKS = {"int8": _INT8, "float16": _FLOAT16, "float32": _PLAIN}
+PRECISIONS: Mapping[str, str] = {
+    "int8": _INT8,
+    "float16": _FLOAT16,
+    "float32": _PLAIN,
+    **dict.fromkeys(("int8_float16", "int8_bfloat16", "int8_float32", "int16", "bfloat16"), _PLAIN),
+}
+"""The precisions that may be asked for, and the files to take for them.
+
+No model has files for those in the last line: a service that asks for them has Whisper models, too.
+"""
 
 
 def _gigaam_transducer(stem: str) -> tuple[str, ...]:
@@ -150,7 +159,7 @@ def _resolved(name: str, mark: str, *, offline: bool) -> Path:
 
 
 def _wanted(compute_type: str | None) -> list[str]:
-    first = _MARKS.get(compute_type or "", _PLAIN)
+    first = PRECISIONS.get(compute_type or "", _PLAIN)
     return list(dict.fromkeys([first, _PLAIN, _INT8, _FLOAT16]))
 
 

@@ -6,12 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ctranslate2 import get_cuda_device_count, get_supported_compute_types
 
 from app.engines.family import Computing, Family, Weights
 from app.engines.messages import Load, Loaded, Reply, Setup
 from app.engines.models import FAMILIES
+from app.engines.onnx.published import PRECISIONS
 from app.engines.process.job_runner import JobRunner
 from app.engines.speech_model import SpeechModel
+from app.errors import TransientError
 from tests.document import ROOT
 
 READER = str(Path(__file__).parents[2] / "networks" / "reader")
@@ -75,3 +78,33 @@ def test_a_process_imports_the_library_of_its_own_model_alone(
     imported = done.stdout.split()
     assert needed in imported
     assert not set(spared) & set(imported)
+
+
+@pytest.mark.parametrize(
+    ("model", "taken"),
+    [(None, get_supported_compute_types("cpu")), (READER, set(PRECISIONS))],
+    ids=["whisper", "onnx"],
+)
+def test_a_precision_that_a_family_does_not_take_is_refused_with_those_that_it_takes(
+    model: str | None, taken: set[str]
+) -> None:
+    # Given an engine process with a typing error in the precision
+    runner = JobRunner(Setup(parent=0, model=model, device="cpu", compute_type="int7", **LIMITS))
+
+    # When it loads its model, then the operator is told the setting, its value and what it may be
+    with pytest.raises(TransientError, match="ENGINE_COMPUTE_TYPE=int7: ") as caught:
+        runner.run(Load(), lambda _: None)
+    assert taken == set(str(caught.value).rstrip(".").partition("takes ")[2].split(", "))
+
+
+@pytest.mark.skipif(get_cuda_device_count() > 0, reason="needs a machine without a GPU")
+@pytest.mark.parametrize("precision", [None, "int8"])
+@pytest.mark.parametrize("model", [None, READER], ids=["whisper", "onnx"])
+def test_without_a_gpu_the_device_is_named_and_not_the_precision(model: str | None, precision: str | None) -> None:
+    # Given an engine process that must use a GPU where there is none
+    runner = JobRunner(Setup(parent=0, model=model, device="cuda", compute_type=precision, **LIMITS))
+
+    # When it loads its model, and does so again a while later, then the operator is told which setting does not fit
+    for _ in range(2):
+        with pytest.raises(TransientError, match="or ENGINE_DEVICE does not suit this machine"):
+            runner.run(Load(), lambda _: None)

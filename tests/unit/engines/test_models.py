@@ -12,6 +12,7 @@ from natscribe.schemas.wire import Model
 
 from app.engines.family import Computing, Weights, identity_of
 from app.engines.models import FAMILIES, Models
+from app.engines.onnx import published as onnx
 from app.engines.speech_model import SpeechModel
 from app.engines.whisper import bundled
 from app.engines.whisper import family as whisper
@@ -266,6 +267,30 @@ def test_a_published_onnx_model_that_cannot_be_had_says_what_to_do(monkeypatch: 
     # Then the error says how to get on, and the hub was asked only for what no cache has
     assert "TRANSCRIPTION_MODELS_DIR" in message
     assert asked == [("int8", True), (None, True), ("fp16", True), ("int8", False), (None, False)]
+
+
+@pytest.mark.parametrize("name", ["nemo-parakeet-tdt-0.6b-v3", "calls"])
+def test_an_unknown_precision_is_refused_before_anything_is_downloaded(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # Given a service whose operator asks for a precision that there is not
+    def asked(*_: object, **__: object) -> str:
+        pytest.fail("the model was looked for")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", asked)
+    make_onnx_model(models_dir / "calls")
+
+    # When a task names a model of onnx-asr, then the message has the setting and what it may be
+    message = str(refusal(Models(None, models_dir, "int7", [name]), name))
+    assert "ENGINE_COMPUTE_TYPE=int7" in message
+    assert {"int8", "float16", "float32"} <= set(message.rstrip(".").partition("takes ")[2].split(", "))
+
+
+@pytest.mark.parametrize("precision", onnx.PRECISIONS)
+def test_each_precision_of_whisper_leaves_models_of_onnx_asr_usable(models_dir: Path, precision: str) -> None:
+    # Given a service with a precision for its Whisper models, when a task names a folder of onnx-asr, then it is found
+    make_onnx_model(models_dir / "calls")
+    assert Models(None, models_dir, precision).find("calls").identity.name == "calls"
 
 
 @pytest.mark.parametrize(

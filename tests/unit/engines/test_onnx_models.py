@@ -119,6 +119,8 @@ def test_a_damaged_config_tells_nothing(tmp_path: Path, text: str) -> None:
         (("model.onnx", "model.int8.onnx"), None, None),
         (("model.onnx", "model.int8.onnx"), "int8", "int8"),
         (("model.onnx", "model.fp16.onnx"), "float16", "fp16"),
+        (("model.onnx", "model.int8.onnx"), "float32", None),
+        (("model.onnx", "model.int8.onnx"), "int8_float16", None),  # which is for Whisper models beside this one
         (("model.onnx",), "int8", None),
         (("model.int8.onnx",), None, "int8"),
     ],
