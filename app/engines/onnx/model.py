@@ -5,20 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
-from ctranslate2 import get_cuda_device_count
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.wire import Model
 from onnx_asr import load_model
-from onnx_asr.adapters import RecognizeOptions, TimestampedResultsAsrAdapter
+from onnx_asr.adapters import RecognizeOptions, TextResultsAsrAdapter, TimestampedResultsAsrAdapter
 from onnx_asr.asr import TimestampedResult
 
 from app.engines.audio.clips import Clip
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
-from app.engines.models import Weights
-from app.engines.onnx.published import CANARY
+from app.engines.family import Computing
+from app.engines.onnx.device import load_on
+from app.engines.onnx.published import CANARY, Network
 from app.engines.onnx.session import session_options
 from app.engines.onnx.words import mean_logprob, words_of
 from app.engines.parallel import Parallel
@@ -26,7 +25,6 @@ from app.engines.speech_model import Answer, Text
 from app.errors import PermanentError
 
 _SHORTEST_S = 0.5  # shorter sound is padded with silence: the features need more than one frame
-_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -102,56 +100,36 @@ def _text(clip: Clip, result: TimestampedResult, language: str | None) -> Text:
     return Text(words_of(result, clip.seconds, clip.speech), language, mean_logprob(result))
 
 
-def load(weights: Weights, *, device: str, threads: int, at_once: int) -> OnnxModel:
-    """Load the weights of a model of onnx-asr (`weights.network` is set); `device` is auto, cpu or cuda.
+def load(folder: Path, identity: Model, network: Network, computing: Computing) -> OnnxModel:
+    """Load a model of onnx-asr from its folder.
 
     On a CPU `at_once` clips are transcribed at the same time; each has a thread, and they share `threads` - 1 others.
 
     Raises:
         PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used.
-        ValueError: The weights are those of a Whisper model.
     """
-    network = weights.network
-    if network is None:
-        message = f"{weights.identity.name} is a Whisper model"
-        raise ValueError(message)
-    on_gpu = _on_gpu(device)
-    if on_gpu:
-        onnxruntime.preload_dlls()  # finds NVIDIA's libraries if they were installed as Python packages
-    try:
-        model = load_model(
-            network.architecture,
-            weights.folder,
-            quantization=network.precision,
-            sess_options=session_options(threads),
-            providers=[_CUDA, _CPU] if on_gpu else [_CPU],
+
+    def read(providers: Sequence[str]) -> TextResultsAsrAdapter:
+        options = session_options(computing.threads)
+        return load_model(
+            network.architecture, folder, quantization=network.precision, sess_options=options, providers=providers
         )
+
+    try:
+        model, on_gpu = load_on(computing.device, read)
     except MemoryError:
         raise
     except Exception as error:
-        raise _not_loaded(weights.identity.name) from error
-    if on_gpu and not all_on_gpu(model.asr):
-        raise _not_loaded(weights.identity.name)
+        raise _not_loaded(identity.name) from error
     return OnnxModel(
-        identity=weights.identity,
+        identity=identity,
         how=f"{'cuda' if on_gpu else 'cpu'} {network.precision or 'float32'} greedy",
         architecture=network.architecture,
         languages=network.languages,
         network=model.with_timestamps(),
-        parallel=Parallel(1 if on_gpu else at_once),
+        parallel=Parallel(1 if on_gpu else computing.at_once),
         batched=on_gpu,
     )
-
-
-def _on_gpu(device: str) -> bool:
-    has_one = _CUDA in onnxruntime.get_available_providers() and get_cuda_device_count() > 0
-    return device == "cuda" or (device == "auto" and has_one)
-
-
-def all_on_gpu(asr: object) -> bool:
-    """Whether all networks run on the GPU: ONNX Runtime falls back to the CPU without an error."""
-    sessions = [value for value in vars(asr).values() if isinstance(value, onnxruntime.InferenceSession)]
-    return all(_CUDA in session.get_providers() for session in sessions)
 
 
 def _not_loaded(name: str) -> PermanentError:

@@ -8,11 +8,10 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
-EXTRA = "pip install ./clients/python '.[onnx]'"
+from app.engines.family import IncompleteError
 
 _RUSSIAN = ("ru",)
 _ENGLISH = ("en",)
@@ -25,7 +24,16 @@ _CONFIG = "config.json"
 CANARY = "nemo-conformer-aed"
 _LANGUAGE_TOKEN = re.compile(r"^<\|([a-z]{2})\|> ", re.MULTILINE)  # a language token in Canary's vocabulary
 _PLAIN, _INT8, _FLOAT16 = "", "?int8", "?fp16"  # precisions in the library's patterns of file names
-_MARKS = {"int8": _INT8, "float16": _FLOAT16, "float32": _PLAIN}
+PRECISIONS: Mapping[str, str] = {
+    "int8": _INT8,
+    "float16": _FLOAT16,
+    "float32": _PLAIN,
+    **dict.fromkeys(("int8_float16", "int8_bfloat16", "int8_float32", "int16", "bfloat16"), _PLAIN),
+}
+"""The precisions that may be asked for, and the files to take for them.
+
+No model has files for those in the last line: a service that asks for them has Whisper models, too.
+"""
 
 
 def _gigaam_transducer(stem: str) -> tuple[str, ...]:
@@ -101,18 +109,6 @@ class Network:
     files: tuple[Path, ...]
 
 
-class IncompleteError(Exception):
-    """Files are missing in a model's folder."""
-
-    def __init__(self, missing: list[str]) -> None:
-        super().__init__(", ".join(missing))
-
-
-def installed() -> bool:
-    """Whether the extra `onnx` is installed."""
-    return find_spec("onnx_asr") is not None
-
-
 def recognise(folder: Path, name: str, compute_type: str | None) -> Network | None:
     """Recognise the model in a folder; return None if the folder holds no model that the library can read.
 
@@ -163,7 +159,7 @@ def _resolved(name: str, mark: str, *, offline: bool) -> Path:
 
 
 def _wanted(compute_type: str | None) -> list[str]:
-    first = _MARKS.get(compute_type or "", _PLAIN)
+    first = PRECISIONS.get(compute_type or "", _PLAIN)
     return list(dict.fromkeys([first, _PLAIN, _INT8, _FLOAT16]))
 
 

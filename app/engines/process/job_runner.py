@@ -3,11 +3,12 @@
 # ruff: noqa: PLC0415 -- a process imports only what its jobs need, so it starts faster and needs less memory
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from natscribe.schemas.errors import ErrorCode
 
+from app.engines.family import Computing, Family
 from app.engines.messages import (
     DiarizationDone,
     Diarize,
@@ -21,14 +22,13 @@ from app.engines.messages import (
     Setup,
     Transcribe,
 )
+from app.engines.models import FAMILIES, Models
 from app.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
     from app.engines.audio.limits import Limit
     from app.engines.diarization.networks import Networks
-    from app.engines.models import Models, Weights
     from app.engines.speech_model import SpeechModel
-    from app.engines.whisper.network import Computing
 
 Emit = Callable[[Reply], None]
 
@@ -36,8 +36,9 @@ Emit = Callable[[Reply], None]
 class JobRunner:
     """Runs jobs; keeps one transcription model and the networks of diarization in memory."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, families: Sequence[Family] = FAMILIES) -> None:
         self._setup = setup
+        self._families = families
         self._speech_model: tuple[str | None, SpeechModel] | None = None
         self._networks: Networks | None = None
 
@@ -73,36 +74,18 @@ class JobRunner:
     def _model(self, name: str | None) -> SpeechModel:
         if self._speech_model is None or self._speech_model[0] != name:
             try:
-                weights = self._models.find(name)
-                self._speech_model = None  # first free the old model: two large models may not fit into memory
-                self._speech_model = name, self._loaded(weights)
+                self._speech_model = name, self._loaded(name)
             except PermanentError as error:
                 raise (_transient(error) if name is None else error) from error
         return self._speech_model[1]
 
-    @property
-    def _models(self) -> Models:
-        from app.engines.models import Models
-
+    def _loaded(self, name: str | None) -> SpeechModel:
         setup = self._setup
-        return Models(setup.model, setup.models_dir, setup.compute_type, setup.offered_models)
-
-    def _loaded(self, weights: Weights) -> SpeechModel:
-        if weights.network is None:
-            from app.engines.whisper import model as whisper
-
-            return whisper.load(weights, self._computing)
-        from app.engines.onnx import model as onnx
-
-        setup = self._setup
-        return onnx.load(weights, device=setup.device, threads=setup.threads, at_once=setup.at_once)
-
-    @property
-    def _computing(self) -> Computing:
-        from app.engines.whisper.network import Computing
-
-        setup = self._setup
-        return Computing(setup.device, setup.compute_type or "", setup.threads, setup.at_once, setup.beam)
+        models = Models(setup.model, setup.models_dir, setup.compute_type, setup.offered_models, self._families)
+        weights = models.find(name)
+        self._speech_model = None  # first free the old model: two large models may not fit into memory
+        computing = Computing(setup.device, setup.compute_type, setup.threads, setup.at_once, setup.beam)
+        return weights.load(computing)
 
     def _diarize(self, job: Diarize, emit: Emit) -> DiarizationDone:
         from app.engines.diarization.diarizer import diarize

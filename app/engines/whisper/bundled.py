@@ -9,10 +9,13 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from natscribe.schemas.wire import Model
+
 NAME = "whisper-base"
+NAMES = (NAME, "base")  # the published model `base` has the same weights
 SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"
 SIZE_BYTES = 145_217_532
-REVISION = SHA256[:12]
+IDENTITY = Model(name=NAME, revision=SHA256[:12])
 
 _SMALL_FILES = ("config.json", "tokenizer.json", "vocabulary.txt")
 _PIECE_BYTES = 1024 * 1024
@@ -27,14 +30,16 @@ def folder() -> Path:
         OSError, RuntimeError: The cache cannot be written.
         ValueError: The packages hold other weights than this program expects.
     """
-    home = _cache() / f"{NAME}-{REVISION}"
-    if not _complete(home):
-        _join_into(home)
-    return home
+    folder = home()
+    if not _complete(folder):
+        _join_into(folder)
+    return folder
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "natscribe"
+def home() -> Path:
+    """Return where the model's folder is, or will be."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "natscribe" / f"{NAME}-{IDENTITY.revision}"
 
 
 def _complete(home: Path) -> bool:

@@ -6,17 +6,18 @@ from functools import partial
 from itertools import chain, groupby, islice, pairwise
 from math import sqrt
 from operator import itemgetter
+from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
-from ctranslate2 import get_cuda_device_count
+from ctranslate2 import get_cuda_device_count, get_supported_compute_types
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
 from app.engines.audio.clips import Clip, cut_in_two, part_of
 from app.engines.audio.timeline import Piece
-from app.engines.models import Weights
+from app.engines.family import Computing, check_precision
 from app.engines.parallel import Parallel, in_groups
 from app.engines.speech_model import Answer, Text
 from app.engines.text import vocabulary
@@ -24,7 +25,7 @@ from app.engines.text.coverage import LEAST_S, digits, holes, spoken, word_times
 from app.engines.text.languages import Evidence, languages_of
 from app.engines.text.loops import loops, too_fast
 from app.engines.text.sentences import SENTENCE_ENDS, text_of
-from app.engines.whisper.network import Computing, Decoded, Encoded, Hints, Network, Part, encoded_part
+from app.engines.whisper.network import Decoded, Encoded, Hints, Network, Part, encoded_part
 from app.errors import PermanentError
 
 Item = TypeVar("Item")
@@ -204,28 +205,31 @@ class Whisper:
         return Text(words, part.language, decoded.avg_logprob, decoded.no_speech_prob)
 
 
-def load(weights: Weights, computing: Computing) -> Whisper:
-    """Load a Whisper model; `device` may be "auto", and an empty `compute_type` means the device's usual one.
+def load(folder: Path, identity: Model, computing: Computing) -> Whisper:
+    """Load a Whisper model from its folder.
 
     Raises:
-        PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used.
+        PermanentError: unknown_model: the files are damaged or of another kind, the device cannot be used, or cannot
+            compute with this precision.
     """
-    device = computing.device
+    device, has_gpu = computing.device, get_cuda_device_count() > 0
     if device == "auto":
-        device = "cuda" if get_cuda_device_count() else "cpu"
+        device = "cuda" if has_gpu else "cpu"
     compute_type = computing.compute_type or ("float16" if device == "cuda" else "int8")
     at_once = 1 if device == "cuda" else computing.at_once
-    computing = replace(computing, device=device, compute_type=compute_type, at_once=at_once)
     try:
-        network = Network(str(weights.folder), computing, filled=device == "cuda")
+        if device == "cpu" or has_gpu:  # else the device is wrong, not the precision
+            check_precision(identity.name, compute_type, get_supported_compute_types(device))
+        computing = replace(computing, device=device, compute_type=compute_type, at_once=at_once)
+        network = Network(str(folder), computing, filled=device == "cuda")
     except (RuntimeError, ValueError, OSError) as error:
         message = (
-            f"The model {weights.identity.name!r} cannot be loaded: its files are damaged or of another kind, "
-            "or ENGINE_DEVICE and ENGINE_COMPUTE_TYPE do not suit this machine."
+            f"The model {identity.name!r} cannot be loaded: its files are damaged or of another kind, "
+            "or ENGINE_DEVICE does not suit this machine."
         )
         raise PermanentError(ErrorCode.UNKNOWN_MODEL, message) from error
     how = f"{device} {compute_type} beam {computing.beam}"
-    return Whisper(weights.identity, how, network, Parallel(at_once))
+    return Whisper(identity, how, network, Parallel(at_once))
 
 
 def _sliced(items: Iterable[Item], sizes: Iterable[int]) -> Iterator[list[Item]]:

@@ -24,6 +24,7 @@ from natscribe.schemas.transcription import Word
 
 from app.engines.audio.clips import Clip
 from app.engines.audio.timeline import Piece
+from app.engines.family import Computing
 from app.engines.text.languages import Evidence
 
 Encoded = npt.NDArray[np.float32]  # (frames, width)
@@ -41,17 +42,6 @@ _PROMPT_TOKENS, _TERM_TOKENS = 220, 110  # limits of the prompt with its terms, 
 _NO_REPEAT_TOKENS = 3  # with `break_loops`, no sequence of this many tokens occurs twice
 _PREPENDED = "\"'“¿([{-«"  # marks that belong to the word behind them; _APPENDED: to the word before them
 _APPENDED = "\"'.。,，!！?？:：”)]}、»"  # noqa: RUF001 -- other scripts have marks of their own
-
-
-@dataclass(frozen=True, slots=True)
-class Computing:
-    """How a model computes: device, number format, threads for each window, windows in parallel, beam width."""
-
-    device: str = "cpu"
-    compute_type: str = "int8"
-    threads: int = 1
-    at_once: int = 1
-    beam: int = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,12 +156,26 @@ async def test_workers_that_use_a_named_nats_keep_their_redis(
             pass
 
 
-async def test_nobody_is_told_to_begin_before_the_model_is_loaded(tmp_path: Path) -> None:
-    # Given a typing error in the name of the model
+@pytest.mark.parametrize(
+    ("setting", "error"),
+    [
+        ({"TRANSCRIPTION_MODEL": "large-v9"}, "The model 'large-v9' is not known"),
+        (
+            {"ENGINE_COMPUTE_TYPE": "int7"},
+            "The model 'whisper-base' cannot be loaded with ENGINE_COMPUTE_TYPE=int7: on",
+        ),
+    ],
+    ids=["model", "precision"],
+)
+async def test_nobody_is_told_to_begin_before_the_model_is_loaded(
+    tmp_path: Path, setting: dict[str, str], error: str
+) -> None:
+    # Given a typing error in the name of the model, or in its precision
     # When the service is started
-    async with running_in(tmp_path, until="model_load_failed", TRANSCRIPTION_MODEL="large-v9") as up:
+    async with running_in(tmp_path, until="model_load_failed", **setting) as up:
         # Then it says what is wrong, and not that it is ready
-        assert await up.has_said("The model 'large-v9' is not known")
+        lines = (tmp_path / "up.log").read_text(encoding="utf-8").splitlines()
+        assert any("model_load_failed" in line and error in line for line in lines)
         assert not await up.has_said("service_ready")
 
 

@@ -5,16 +5,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.engines.models import Models
+from app.engines.family import Computing
 from app.engines.process.child_process import EngineProcess
+from app.engines.whisper import bundled
 from app.engines.whisper.model import Whisper, load
-from app.engines.whisper.network import Computing
 from app.settings import Settings
 
 
 @pytest.fixture(scope="session")
 def whisper() -> Whisper:
-    return load(Models(None, None).find(None), Computing())
+    return load(bundled.folder(), bundled.IDENTITY, Computing())
 
 
 @pytest.fixture

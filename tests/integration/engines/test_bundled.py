@@ -8,7 +8,7 @@ import pytest
 
 from app.engines.whisper import bundled
 
-JOIN = "from app.engines import bundled; print(bundled.folder())"
+JOIN = "from app.engines.whisper import bundled; print(bundled.folder())"
 
 
 @pytest.fixture

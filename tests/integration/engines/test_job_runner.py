@@ -1,34 +1,110 @@
-"""What the settings of an engine process become in the models that it loads."""
+"""What the settings of an engine process become in the models that it loads, and what it imports for them."""
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ctranslate2 import get_cuda_device_count, get_supported_compute_types
 
+from app.engines.family import Computing, Family, Weights
 from app.engines.messages import Load, Loaded, Reply, Setup
-from app.engines.onnx import model as onnx
-from app.engines.parallel import Parallel
+from app.engines.models import FAMILIES
+from app.engines.onnx.published import PRECISIONS
 from app.engines.process.job_runner import JobRunner
-from app.engines.whisper import model as whisper
+from app.engines.speech_model import SpeechModel
+from app.errors import TransientError
+from tests.document import ROOT
 
-NETWORKS = Path(__file__).parents[2] / "networks"
+READER = str(Path(__file__).parents[2] / "networks" / "reader")
+LIMITS = {"max_seconds": 60.0, "diarization_max_seconds": 60.0, "max_decode_seconds": 60.0}
+LOAD = """
+import sys
+from app.engines.messages import Load, Setup
+from app.engines.process.job_runner import JobRunner
+
+setup = Setup.model_validate_json(sys.argv[1])
+JobRunner(setup).run(Load(), lambda _: None)
+print(*sys.modules)
+"""
 
 
-@pytest.mark.parametrize(("model", "family"), [(None, whisper), (str(NETWORKS / "reader"), onnx)])
-def test_models_of_each_family_transcribe_as_many_windows_at_once_as_they_are_told(
-    monkeypatch: pytest.MonkeyPatch, model: str | None, family: object
-) -> None:
+class Watched:
+    """A family whose loaded models are kept."""
+
+    def __init__(self, family: Family) -> None:
+        self.EXAMPLE, self.NEEDED = family.EXAMPLE, family.NEEDED
+        self.publishes, self.fetch = family.publishes, family.fetch
+        self.family = family
+        self.models: list[SpeechModel] = []
+
+    def recognise(self, folder: Path, name: str, compute_type: str | None) -> Weights | None:
+        weights = self.family.recognise(folder, name, compute_type)
+
+        def load(computing: Computing) -> SpeechModel:
+            assert weights is not None
+            self.models.append(weights.load(computing))
+            return self.models[-1]
+
+        return weights and replace(weights, load=load)
+
+
+@pytest.mark.parametrize("model", [None, READER], ids=["whisper", "onnx"])
+def test_models_of_each_family_transcribe_as_many_windows_at_once_as_they_are_told(model: str | None) -> None:
     # Given an engine process that transcribes three windows at the same time
-    counts: list[int] = []
-
-    def noted(count: int) -> Parallel:
-        counts.append(count)
-        return Parallel(count)
-
-    monkeypatch.setattr(family, "Parallel", noted)
-    limits = {"max_seconds": 60.0, "diarization_max_seconds": 60.0, "max_decode_seconds": 60.0}
-    runner, replies = JobRunner(Setup(parent=0, model=model, device="cpu", at_once=3, **limits)), list[Reply]()
+    families, replies = [Watched(family) for family in FAMILIES], list[Reply]()
+    runner = JobRunner(Setup(parent=0, model=model, device="cpu", at_once=3, **LIMITS), families)
 
     # When it loads a model, then the model does so
     runner.run(Load(), replies.append)
     assert isinstance(replies[-1], Loaded)
-    assert counts == [3]
+    assert [loaded.parallel.count for family in families for loaded in family.models] == [3]
+
+
+@pytest.mark.parametrize(
+    ("model", "needed", "spared"),
+    [(None, "ctranslate2", ["onnx_asr", "onnxruntime"]), (READER, "onnx_asr", ["ctranslate2", "faster_whisper"])],
+    ids=["whisper", "onnx"],
+)
+def test_a_process_imports_the_library_of_its_own_model_alone(
+    model: str | None, needed: str, spared: list[str]
+) -> None:
+    # Given a new engine process, when it loads a model
+    setup = Setup(parent=0, model=model, device="cpu", **LIMITS).model_dump_json()
+    done = subprocess.run([sys.executable, "-c", LOAD, setup], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    # Then it has imported what runs it, and spares the time and memory for what runs others
+    imported = done.stdout.split()
+    assert needed in imported
+    assert not set(spared) & set(imported)
+
+
+@pytest.mark.parametrize(
+    ("model", "taken"),
+    [(None, get_supported_compute_types("cpu")), (READER, set(PRECISIONS))],
+    ids=["whisper", "onnx"],
+)
+def test_a_precision_that_a_family_does_not_take_is_refused_with_those_that_it_takes(
+    model: str | None, taken: set[str]
+) -> None:
+    # Given an engine process with a typing error in the precision
+    runner = JobRunner(Setup(parent=0, model=model, device="cpu", compute_type="int7", **LIMITS))
+
+    # When it loads its model, then the operator is told the setting, its value and what it may be
+    with pytest.raises(TransientError, match="ENGINE_COMPUTE_TYPE=int7: ") as caught:
+        runner.run(Load(), lambda _: None)
+    assert taken == set(str(caught.value).rstrip(".").partition("takes ")[2].split(", "))
+
+
+@pytest.mark.skipif(get_cuda_device_count() > 0, reason="needs a machine without a GPU")
+@pytest.mark.parametrize("precision", [None, "int8"])
+@pytest.mark.parametrize("model", [None, READER], ids=["whisper", "onnx"])
+def test_without_a_gpu_the_device_is_named_and_not_the_precision(model: str | None, precision: str | None) -> None:
+    # Given an engine process that must use a GPU where there is none
+    runner = JobRunner(Setup(parent=0, model=model, device="cuda", compute_type=precision, **LIMITS))
+
+    # When it loads its model, and does so again a while later, then the operator is told which setting does not fit
+    for _ in range(2):
+        with pytest.raises(TransientError, match="or ENGINE_DEVICE does not suit this machine"):
+            runner.run(Load(), lambda _: None)

@@ -16,12 +16,13 @@ from natscribe.schemas.transcription import Segment, TranscribeOptions
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples, pack
 from app.engines.audio.windows import listen
+from app.engines.family import Computing
 from app.engines.messages import Transcribe, WindowSound
-from app.engines.models import Models
 from app.engines.parallel import Parallel
 from app.engines.transcription import transcribe
+from app.engines.whisper import bundled
 from app.engines.whisper.model import Whisper, load
-from app.engines.whisper.network import Computing, Network
+from app.engines.whisper.network import Network
 from benchmarks.recordings import read
 from benchmarks.words import Score, plain, scored
 from tests.document import ROOT
@@ -116,7 +117,7 @@ def test_three_languages_in_one_recording_are_each_written_as_spoken(heard: Tran
 
 def test_the_text_depends_neither_on_batches_nor_on_how_many_windows_are_done_at_once(whisper: Whisper) -> None:
     # Given a model that transcribes two windows at the same time
-    two = load(Models(None, None).find(None), Computing(at_once=2))
+    two = load(bundled.folder(), bundled.IDENTITY, Computing(at_once=2))
     assert two.parallel.count == 2
     samples = recording("languages")
     # Then it finds what one finds that transcribes them one by one
@@ -125,8 +126,8 @@ def test_the_text_depends_neither_on_batches_nor_on_how_many_windows_are_done_at
 
 def test_windows_that_are_filled_as_on_a_gpu_have_the_same_text_alone_and_in_batches(whisper: Whisper) -> None:
     # Given a network that fills windows up to 30 s and does a batch at once, here on a CPU
-    folder = Models(None, None).find(None).folder
-    filled = Whisper(whisper.identity, "", Network(str(folder), Computing(), filled=True), Parallel())
+    network = Network(str(bundled.folder()), Computing(compute_type="int8"), filled=True)
+    filled = Whisper(whisper.identity, "", network, Parallel())
     samples = recording("prompts-en")[: 30 * SAMPLE_RATE]
     together, alone = (transcribed(filled, samples, size=size) for size in (4, 1))
     assert text_of(together) == text_of(alone)

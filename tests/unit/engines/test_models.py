@@ -1,14 +1,21 @@
+import os
+import sys
 from hashlib import sha256
 from pathlib import Path
 
 import huggingface_hub
 import onnx_asr.loader
 import pytest
+from faster_whisper.utils import available_models
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.wire import Model
 
-from app.engines import models
-from app.engines.models import Models
-from app.engines.onnx import published as onnx_models
+from app.engines.family import Computing, Weights, identity_of
+from app.engines.models import FAMILIES, Models
+from app.engines.onnx import published as onnx
+from app.engines.speech_model import SpeechModel
+from app.engines.whisper import bundled
+from app.engines.whisper import family as whisper
 from app.errors import PermanentError
 
 ONNX_FILES = ("model.onnx", "vocab.txt", "config.json")
@@ -38,7 +45,7 @@ def offering(name: str) -> Models:
     return Models(None, None, offered=[name])
 
 
-def refusal(known: Models, name: str) -> PermanentError:
+def refusal(known: Models, name: str | None) -> PermanentError:
     with pytest.raises(PermanentError) as caught:
         known.find(name)
     assert caught.value.detail.code is ErrorCode.UNKNOWN_MODEL
@@ -92,10 +99,10 @@ def test_an_incomplete_model_says_what_is_missing(models_dir: Path) -> None:
 
 def test_a_published_model_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a machine without a way to the hub
-    def nothing(name: str, *, local_files_only: bool = False) -> str:
-        raise ConnectionError(name, local_files_only)
+    def nothing(repo: str, **_: object) -> str:
+        raise ConnectionError(repo)
 
-    monkeypatch.setattr(models, "download_model", nothing)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", nothing)
 
     # When a task names a published size, then the error says how to get on
     assert "TRANSCRIPTION_MODELS_DIR" in str(refusal(offering("large-v3"), "large-v3"))
@@ -106,11 +113,10 @@ def test_a_model_that_is_not_offered_is_not_downloaded(
     models_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     # Given a service that offers one published model, beside its own and a folder
-    def fetched(*_: object, **__: object) -> Path:
+    def asked(*_: object, **__: object) -> str:
         pytest.fail("the model was looked for")
 
-    monkeypatch.setattr(models, "download_model", fetched)
-    monkeypatch.setattr(onnx_models, "fetch", fetched)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", asked)
 
     # When a task names another one
     message = str(refusal(Models("small", models_dir, None, ["t-tech/t-one"]), name))
@@ -125,11 +131,11 @@ def test_a_task_may_name_what_the_service_has_or_offers(
     models_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     # Given a service with a model of its own, a folder, and a published model that it offers
-    def cached(name: str, *, local_files_only: bool = False) -> str:
+    def cached(_: str, *, local_files_only: bool, **__: object) -> str:
         assert local_files_only
         return str(models_dir / "meetings")
 
-    monkeypatch.setattr(models, "download_model", cached)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
 
     # When a task names any of them, then it is found
     found = Models("small", models_dir, None, ["tiny"]).find(name)
@@ -150,12 +156,12 @@ def test_a_cached_published_model_needs_no_hub(monkeypatch: pytest.MonkeyPatch, 
     (tmp_path / "snapshot" / "model.bin").symlink_to(tmp_path / ("ab" * 32))
     asked: list[bool] = []
 
-    def cached(name: str, *, local_files_only: bool = False) -> str:
-        assert name == "large-v3"
+    def cached(repo: str, *, local_files_only: bool, **_: object) -> str:
+        assert "large-v3" in repo
         asked.append(local_files_only)
         return str(tmp_path / "snapshot")
 
-    monkeypatch.setattr(models, "download_model", cached)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
 
     # When a task names it
     found = offering("large-v3").find("large-v3")
@@ -165,6 +171,22 @@ def test_a_cached_published_model_needs_no_hub(monkeypatch: pytest.MonkeyPatch, 
     assert found.identity.revision == "abababababab"
 
 
+def test_a_download_that_was_interrupted_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # Given a published model that is half in the hub's cache
+    make_model(tmp_path / "snapshot")
+    (tmp_path / "snapshot" / "model.bin").unlink()
+
+    def downloaded(_: str, *, local_files_only: bool, **__: object) -> str:
+        if not local_files_only:
+            (tmp_path / "snapshot" / "model.bin").write_bytes(b"weights")
+        return str(tmp_path / "snapshot")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", downloaded)
+
+    # When a task names it, then the rest is downloaded
+    assert offering("large-v3").find("large-v3").identity.revision == sha256(b"weights").hexdigest()[:12]
+
+
 def test_a_folder_of_onnx_asr_is_found_by_name(models_dir: Path) -> None:
     # Given a folder with the files of onnx-asr
     make_onnx_model(models_dir / "calls")
@@ -172,10 +194,8 @@ def test_a_folder_of_onnx_asr_is_found_by_name(models_dir: Path) -> None:
     # When a task names it
     found = Models(None, models_dir).find("calls")
 
-    # Then it is known how to read it, and a hash of all its files is its revision
+    # Then a hash of all files that onnx-asr reads is its revision
     hashes = [sha256((models_dir / "calls" / name).read_bytes()).hexdigest() for name in ONNX_FILES]
-    assert found.network is not None
-    assert found.network.architecture == "nemo-conformer-ctc"
     assert (found.identity.name, found.identity.revision) == (
         "calls",
         sha256("".join(hashes).encode()).hexdigest()[:12],
@@ -221,7 +241,7 @@ def test_without_the_extra_the_message_says_how_to_get_it(
 ) -> None:
     # Given a service without the extra
     make_onnx_model(models_dir / "calls")
-    monkeypatch.setattr(onnx_models, "installed", lambda: False)
+    monkeypatch.setitem(sys.modules, "onnx_asr", None)
 
     # When a task names a model of onnx-asr, published or a folder, then the error says what the operator has to do
     assert "pip install ./clients/python '.[onnx]'" in str(refusal(Models(None, models_dir, None, [name]), name))
@@ -249,6 +269,30 @@ def test_a_published_onnx_model_that_cannot_be_had_says_what_to_do(monkeypatch: 
     assert asked == [("int8", True), (None, True), ("fp16", True), ("int8", False), (None, False)]
 
 
+@pytest.mark.parametrize("name", ["nemo-parakeet-tdt-0.6b-v3", "calls"])
+def test_an_unknown_precision_is_refused_before_anything_is_downloaded(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # Given a service whose operator asks for a precision that there is not
+    def asked(*_: object, **__: object) -> str:
+        pytest.fail("the model was looked for")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", asked)
+    make_onnx_model(models_dir / "calls")
+
+    # When a task names a model of onnx-asr, then the message has the setting and what it may be
+    message = str(refusal(Models(None, models_dir, "int7", [name]), name))
+    assert "ENGINE_COMPUTE_TYPE=int7" in message
+    assert {"int8", "float16", "float32"} <= set(message.rstrip(".").partition("takes ")[2].split(", "))
+
+
+@pytest.mark.parametrize("precision", onnx.PRECISIONS)
+def test_each_precision_of_whisper_leaves_models_of_onnx_asr_usable(models_dir: Path, precision: str) -> None:
+    # Given a service with a precision for its Whisper models, when a task names a folder of onnx-asr, then it is found
+    make_onnx_model(models_dir / "calls")
+    assert Models(None, models_dir, precision).find("calls").identity.name == "calls"
+
+
 @pytest.mark.parametrize(
     ("name", "files"),
     [
@@ -274,7 +318,71 @@ def test_a_cached_published_onnx_model_needs_no_hub(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
 
     # When a task names it, then only the cache is asked
-    found = offering(name).find(name)
-    assert found.folder == tmp_path
-    assert found.network is not None
-    assert found.network.languages == ("ru",)
+    assert offering(name).find(name).folder == tmp_path
+
+
+@pytest.mark.parametrize("name", ["no-such-model", None])
+def test_a_name_that_nobody_publishes_is_not_known(name: str | None) -> None:
+    # Given a model that the operator has named, or offered, with a typing error
+    message = str(refusal(Models("no-such-model", None), name))
+
+    # Then the message has a name of each family that would be known
+    assert "such as 'large-v3' or 'nemo-parakeet-tdt-0.6b-v3', or a folder" in message
+
+
+def test_the_bundled_model_is_found_without_reading_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a cache with a bundled model of other weights in a file of the right size, which nobody checks again
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    make_model(bundled.home())
+    os.truncate(bundled.home() / "model.bin", bundled.SIZE_BYTES)
+
+    # When it is asked for by any of its names
+    found = {Models(None, None).find(name).identity for name in (None, *bundled.NAMES)}
+
+    # Then it is known by the one name, and by the hash of the weights that it was made of
+    assert found == {Model(name="whisper-base", revision=bundled.SHA256[:12])}
+
+
+def test_the_library_publishes_what_we_name() -> None:
+    # Given the names that faster-whisper knows, then they are ours
+    assert set(available_models()) == whisper.PUBLISHED
+
+
+class OneFolder:
+    """A third family: it publishes one model, and recognises its folder by a file."""
+
+    EXAMPLE = "third"
+    NEEDED = "third.weights (a third library)"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def publishes(self, name: str) -> bool:
+        return name == "third"
+
+    def fetch(self, _name: str, _compute_type: str | None) -> Path:
+        return self.folder
+
+    def recognise(self, folder: Path, name: str, _compute_type: str | None) -> Weights | None:
+        file = folder / "third.weights"
+        return Weights(folder, identity_of(name, [file]), self.load) if file.exists() else None
+
+    def load(self, computing: Computing) -> SpeechModel:
+        raise NotImplementedError
+
+
+def test_another_family_needs_nothing_but_its_place_among_the_others(models_dir: Path) -> None:
+    # Given one more family, and a folder of its files
+    (models_dir / "own").mkdir()
+    (models_dir / "own" / "third.weights").write_bytes(b"weights")
+    (models_dir / "empty").mkdir()
+    known = Models(None, models_dir, None, ["third"], [*FAMILIES, OneFolder(models_dir / "own")])
+
+    # When tasks name its folder, or its published model, then they are found
+    assert [known.find(name).identity.name for name in ("own", "third")] == ["own", "third"]
+    assert known.find("third").folder == models_dir / "own"
+
+    # And whoever named something else learns about it
+    assert "or third.weights (a third library)" in str(refusal(known, "empty"))

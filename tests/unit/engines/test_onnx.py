@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Barrier
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -9,20 +10,21 @@ import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.wire import Model
-from onnx_asr.adapters import TimestampedResultsAsrAdapter
+from onnx_asr.adapters import TextResultsAsrAdapter, TimestampedResultsAsrAdapter
 from onnx_asr.asr import TimestampedResult
 
 from app.engines.audio.clips import Clip
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
-from app.engines.models import Weights
-from app.engines.onnx import model as onnx
-from app.engines.onnx.model import OnnxModel
+from app.engines.family import Computing
+from app.engines.onnx.device import NoGpuError, load_on
+from app.engines.onnx.model import OnnxModel, load
 from app.engines.onnx.published import Network
 from app.engines.parallel import Parallel
 from app.errors import PermanentError
 
 EUROPEAN = ("en", "ru")
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 class CountingNetwork:
@@ -174,29 +176,81 @@ def test_a_model_that_cannot_be_loaded_says_what_to_do(tmp_path: Path, device: s
 
     # When it is loaded
     with pytest.raises(PermanentError, match="damaged or of another kind") as caught:
-        onnx.load(Weights(tmp_path, Model(name="ours", revision="1"), network), device=device, threads=1, at_once=1)
+        load(tmp_path, Model(name="ours", revision="1"), network, Computing(device))
 
     # Then it is no model that the service has
     assert caught.value.detail.code is ErrorCode.UNKNOWN_MODEL
 
 
-def test_a_network_that_fell_back_to_the_cpu_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given networks, one of which ONNX Runtime moved to the CPU without an error
-    class Session:
-        def __init__(self, *providers: str) -> None:
-            self.providers = providers
+class Session:
+    """A network of a model: whether ONNX Runtime could give it to the GPU, if asked for that."""
 
-        def get_providers(self) -> Sequence[str]:
-            return self.providers
+    def __init__(self, fits: str, providers: Sequence[str]) -> None:
+        self.providers = [name for name in providers if name == CPU or fits == "gpu"]
 
-    class Asr:
-        encoder = Session("CUDAExecutionProvider", "CPUExecutionProvider")
+    def get_providers(self) -> Sequence[str]:
+        return self.providers
 
-        def __init__(self, decoder: Session) -> None:
-            self.encoder, self.decoder = Asr.encoder, decoder
 
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+class Machine:
+    """A machine with ONNX Runtime for GPUs, on which models are read; each network of a model fits gpu or cpu."""
 
-    # Then that is seen
-    assert not onnx.all_on_gpu(Asr(Session("CPUExecutionProvider")))
-    assert onnx.all_on_gpu(Asr(Session("CUDAExecutionProvider", "CPUExecutionProvider")))
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *networks: str, built_with: Sequence[str] = (CUDA, CPU)
+    ) -> None:
+        monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(built_with))
+        self.networks = networks
+        self.asked: list[Sequence[str]] = []
+
+    def read(self, providers: Sequence[str]) -> TextResultsAsrAdapter:
+        self.asked.append(providers)
+        if "broken" in self.networks and CUDA in providers:
+            raise OSError
+        sessions = {f"network {number}": Session(fits, providers) for number, fits in enumerate(self.networks)}
+        return cast("TextResultsAsrAdapter", SimpleNamespace(asr=SimpleNamespace(**sessions)))
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_gpu_is_used_if_the_whole_model_runs_on_it(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    # Given a GPU, when a model is loaded, then it is read for the GPU, once
+    machine = Machine(monkeypatch, "gpu", "gpu")
+    assert load_on(device, machine.read)[1]
+    assert machine.asked == [[CUDA, CPU]]
+
+
+@pytest.mark.parametrize("networks", [("cpu", "cpu"), ("gpu", "cpu"), ("broken",)])
+def test_a_model_of_which_a_part_did_not_get_to_the_gpu_runs_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, networks: Sequence[str]
+) -> None:
+    # Given a machine without a GPU, or one that a part of the model does not fit, or that cannot be used at all
+    machine = Machine(monkeypatch, *networks)
+
+    # When a model is loaded for the device that there is, then it counts as one on the CPU, and was read for it
+    model, on_gpu = load_on("auto", machine.read)
+    assert not on_gpu
+    assert machine.asked == [[CUDA, CPU], [CPU]]
+    assert all(session.get_providers() == [CPU] for session in vars(model.asr).values())
+
+
+@pytest.mark.parametrize("networks", [("cpu", "cpu"), ("gpu", "cpu")])
+def test_a_model_that_must_be_on_the_gpu_is_not_loaded_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, networks: Sequence[str]
+) -> None:
+    # Given the same, when a model must be on a GPU, then that fails
+    machine = Machine(monkeypatch, *networks)
+    with pytest.raises(NoGpuError):
+        load_on("cuda", machine.read)
+    assert machine.asked == [[CUDA, CPU]]
+
+
+@pytest.mark.parametrize(("device", "built_with"), [("cpu", [CUDA, CPU]), ("auto", [CPU])])
+def test_nobody_looks_for_a_gpu_without_reason(
+    monkeypatch: pytest.MonkeyPatch, device: str, built_with: Sequence[str]
+) -> None:
+    # Given a GPU that is not wanted, or for which ONNX Runtime was not built
+    machine = Machine(monkeypatch, "gpu", built_with=built_with)
+
+    # When a model is loaded, then it is read for the CPU alone
+    assert not load_on(device, machine.read)[1]
+    assert machine.asked == [[CPU]]

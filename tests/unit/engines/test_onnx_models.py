@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from onnx_asr.loader import AsrNames, create_asr_resolver
 
-from app.engines.onnx import published as onnx_models
-from app.engines.onnx.published import PUBLISHED, IncompleteError, recognise
+from app.engines.family import IncompleteError
+from app.engines.onnx.published import NEEDED, PUBLISHED, recognise
 
 E2E = ("v3_e2e_ctc.onnx", "v3_e2e_ctc_vocab.txt")
 
@@ -36,7 +36,7 @@ def test_the_guide_names_every_model(name: str) -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_library_wants_the_files_that_we_name(name: str, tmp_path: Path) -> None:
     # Given a folder with the files that we say a published model needs
-    patterns = onnx_models.NEEDED[PUBLISHED[name].architecture]
+    patterns = NEEDED[PUBLISHED[name].architecture]
     files = [pattern.format("").replace("?", "3").replace("*", "a") for pattern in patterns]
     make(tmp_path, *files, config={})
 
@@ -119,6 +119,8 @@ def test_a_damaged_config_tells_nothing(tmp_path: Path, text: str) -> None:
         (("model.onnx", "model.int8.onnx"), None, None),
         (("model.onnx", "model.int8.onnx"), "int8", "int8"),
         (("model.onnx", "model.fp16.onnx"), "float16", "fp16"),
+        (("model.onnx", "model.int8.onnx"), "float32", None),
+        (("model.onnx", "model.int8.onnx"), "int8_float16", None),  # which is for Whisper models beside this one
         (("model.onnx",), "int8", None),
         (("model.int8.onnx",), None, "int8"),
     ],

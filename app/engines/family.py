@@ -1,0 +1,113 @@
+"""What each family of speech models implements, so that the rest of the engine need not know which families there are.
+
+The module of a family imports its libraries only to fetch or to load: they need time and memory, and may be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.wire import Model
+
+from app.errors import PermanentError
+
+if TYPE_CHECKING:
+    from app.engines.speech_model import SpeechModel
+
+_HEX_DIGITS_OF_SHA256 = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Computing:
+    """How a model computes: device (auto, cpu or cuda), precision (null: the usual one), threads for each window.
+
+    `at_once`: windows at the same time on a CPU. `beam`: candidate texts, for models that compare several.
+    """
+
+    device: str = "cpu"
+    compute_type: str | None = None
+    threads: int = 1
+    at_once: int = 1
+    beam: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The files of a model, and how its family loads them.
+
+    `load` raises PermanentError (unknown_model) if the files are damaged, or do not suit the device or the precision.
+    """
+
+    folder: Path
+    identity: Model
+    load: Callable[[Computing], SpeechModel]
+
+
+class Family(Protocol):
+    """A family of models that one library runs; a module may be one."""
+
+    EXAMPLE: str  # the name of a published model
+    NEEDED: str  # the files that a folder needs, in words for the operator
+
+    def publishes(self, name: str, /) -> bool:
+        """Whether a published model of this family has this name."""
+        ...
+
+    def fetch(self, name: str, compute_type: str | None, /) -> Path:
+        """Return the folder of a published model; download the model first if necessary.
+
+        Raises:
+            PermanentError: The operator has to change something; the message says what.
+            Exception: The model cannot be downloaded.
+        """
+        ...
+
+    def recognise(self, folder: Path, name: str, compute_type: str | None, /) -> Weights | None:
+        """Find the weights in a folder; return None if the folder holds no model of this family.
+
+        Raises:
+            IncompleteError: Some files of the model are missing.
+            PermanentError: The operator has to change something; the message says what.
+        """
+        ...
+
+
+class IncompleteError(Exception):
+    """Files are missing in a model's folder."""
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        super().__init__(", ".join(missing))
+
+
+def identity_of(name: str, files: Sequence[Path]) -> Model:
+    """Return the name and the revision of a model: 12 digits of the SHA-256 of its files."""
+    hashes = [_hash(file) for file in files]
+    joined = hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
+    return Model(name=name, revision=joined[:12])
+
+
+def check_precision(name: str, asked: str | None, taken: Collection[str]) -> None:
+    """Refuse a precision that the family does not take for the model `name` on this device.
+
+    Raises:
+        PermanentError: unknown_model: names the setting, its value and what is taken.
+    """
+    if asked is not None and asked not in taken:
+        message = (
+            f"The model {name!r} cannot be loaded with ENGINE_COMPUTE_TYPE={asked}: on this device it takes"
+            f" {', '.join(sorted(taken))}."
+        )
+        raise PermanentError(ErrorCode.UNKNOWN_MODEL, message)
+
+
+def _hash(file: Path) -> str:
+    known = file.resolve().name  # in the hub's cache, the name of a large file is its SHA-256
+    if len(known) == _HEX_DIGITS_OF_SHA256:
+        return known
+    with file.open("rb") as content:
+        return file_digest(content, "sha256").hexdigest()

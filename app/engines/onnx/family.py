@@ -1,0 +1,68 @@
+"""The family of models that onnx-asr runs; this library is an optional extra."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.wire import Model
+
+from app.engines.family import Computing, Weights, check_precision, identity_of
+from app.engines.onnx import published
+from app.errors import PermanentError
+
+if TYPE_CHECKING:
+    from app.engines.onnx.model import OnnxModel
+
+EXAMPLE = "nemo-parakeet-tdt-0.6b-v3"
+NEEDED = "config.json with a model_type of onnx-asr and the files of that type"
+
+
+def publishes(name: str) -> bool:
+    """Whether onnx-asr knows the name."""
+    return name in published.PUBLISHED
+
+
+def fetch(name: str, compute_type: str | None) -> Path:
+    """Return the folder of a published model; download the model first, in this precision if there is one.
+
+    Raises:
+        PermanentError: unknown_model: the extra is not installed, or the precision is not known.
+        Exception: The hub cannot be reached; its client raises many types of error.
+    """
+    _check(name, compute_type)
+    return published.fetch(name, compute_type)
+
+
+def recognise(folder: Path, name: str, compute_type: str | None) -> Weights | None:
+    """Find the weights that onnx-asr can read in a folder, in this precision if there are several.
+
+    Raises:
+        IncompleteError: Some files of the model are missing.
+        PermanentError: unknown_model: the extra is not installed, or the precision is not known.
+    """
+    network = published.recognise(folder, name, compute_type)
+    if network is None:
+        return None
+    _check(name, compute_type)
+    identity = identity_of(name, network.files)
+    return Weights(folder, identity, partial(_load, folder, identity, network))
+
+
+def _check(name: str, compute_type: str | None) -> None:
+    if find_spec("onnx_asr") is None:
+        message = (
+            f"The model {name!r} needs an extra of this service: its operator runs"
+            " pip install ./clients/python '.[onnx]'."
+        )
+        raise PermanentError(ErrorCode.UNKNOWN_MODEL, message)
+    check_precision(name, compute_type, published.PRECISIONS)
+
+
+def _load(folder: Path, identity: Model, network: published.Network, computing: Computing) -> OnnxModel:
+    from app.engines.onnx.model import load  # noqa: PLC0415 -- imports ONNX Runtime and the extra
+
+    return load(folder, identity, network, computing)
