@@ -19,10 +19,8 @@ def type_of(schema: Node) -> Markup:
         return Markup(" or ").join(type_of(each) for each in schema["anyOf"])
     if "const" in schema:
         return Markup("<code>{}</code>").format(schema["const"])
-    if "prefixItems" in schema:
-        return Markup(" and ").join(type_of(each) for each in schema["prefixItems"])
     if schema["type"] == "array":
-        return Markup("list of ") + type_of(schema["items"])
+        return Markup("list of ") + Markup(" and ").join(map(type_of, schema.get("prefixItems") or [schema["items"]]))
     if "additionalProperties" in schema and "properties" not in schema:
         return Markup("object, each value: ") + type_of(schema["additionalProperties"])
     return escape(schema.get("format", schema["type"]))
