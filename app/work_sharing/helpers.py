@@ -5,7 +5,9 @@ answers at once. Nobody is registered anywhere: a reply names its worker, and th
 many windows may be under way.
 """
 
+import math
 import time
+from collections.abc import Callable
 
 import structlog
 from nats.aio.client import Client
@@ -30,20 +32,23 @@ class HelperLostError(Exception):
 class Helpers:
     """The idle workers that help one run; a window is transcribed by any of them."""
 
-    def __init__(self, nats: Client, subject: str, model: Model, how: str) -> None:
-        """`model` and `how` say how a helper has to compute."""
+    def __init__(
+        self, nats: Client, subject: str, model: Model, how: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`model` and `how` say how a helper has to compute; `clock` returns seconds."""
         self._nats = nats
         self._subject = subject
         self._model = model
         self._how = how
         self._workers: set[str] = set()  # the tokens of those that have answered since the last pause
         self._pause_s = FIRST_PAUSE_S
-        self._asks_again_at = 0.0  # on the monotonic clock
+        self._clock = clock
+        self._asks_again_at = -math.inf  # on this clock
 
     @property
     def room(self) -> int:
         """How many windows helpers may have: some for each that is known, and one to find another one."""
-        if time.monotonic() < self._asks_again_at:
+        if self._clock() < self._asks_again_at:
             return 0
         return min(len(self._workers) + 1, MOST_HELPERS) * WINDOWS_A_HELPER if self._workers else 1
 
@@ -79,8 +84,8 @@ class Helpers:
         return reply.text
 
     def _pause(self) -> None:
-        if time.monotonic() >= self._asks_again_at:
-            self._asks_again_at = time.monotonic() + self._pause_s
+        if self._clock() >= self._asks_again_at:
+            self._asks_again_at = self._clock() + self._pause_s
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         self._workers.clear()
 

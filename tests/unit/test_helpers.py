@@ -1,0 +1,134 @@
+"""The helpers of a run: how many windows they may have, and when nobody is asked."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
+from natscribe.schemas.sharing import Window, WindowReply, WindowRequest, WindowText
+from natscribe.schemas.transcription import TranscribeOptions
+from natscribe.schemas.wire import Model
+
+from app.work_sharing.helpers import (
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    MOST_HELPERS,
+    WINDOWS_A_HELPER,
+    HelperLostError,
+    Helpers,
+)
+
+MODEL, HOW = Model(name="base", revision="1"), "0.3.0 cpu int8 beam 5"
+WINDOW = Window(pieces=[(0.0, 0.003)], samples="AAAA" * 32)
+Reply = Callable[[], WindowReply]
+
+
+def text_of(worker: int) -> WindowReply:
+    return WindowReply(worker=f"{worker:032x}", text=WindowText(segments=[], end=WINDOW.end))
+
+
+@dataclass
+class FakeNats:
+    """Replies as a test wants; an error is raised."""
+
+    reply: WindowReply | Exception
+    asked: list[tuple[str, WindowRequest]] = field(default_factory=list)
+
+    async def request(self, subject: str, body: bytes, timeout: float) -> Msg:  # noqa: ASYNC109 -- as nats-py has it
+        assert timeout > 0
+        self.asked.append((subject, WindowRequest.model_validate_json(body)))
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return Msg(cast("Client", self), "", data=self.reply.model_dump_json().encode())
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def nats() -> FakeNats:
+    return FakeNats(text_of(1))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def helpers(nats: FakeNats, clock: Clock) -> Helpers:
+    return Helpers(cast("Client", nats), "windows.transcribe.x", MODEL, HOW, clock=clock)
+
+
+@pytest.fixture
+def ask(helpers: Helpers) -> Callable[[], Awaitable[WindowText]]:
+    return lambda: helpers.transcribe(WINDOW, TranscribeOptions(translate=True), "de")
+
+
+async def test_a_window_is_sent_with_all_on_which_its_text_depends(
+    nats: FakeNats, ask: Callable[[], Awaitable[WindowText]]
+) -> None:
+    assert (await ask()).end == WINDOW.end
+    ((subject, request),) = nats.asked
+    assert subject == "windows.transcribe.x"
+    assert request == WindowRequest(
+        window=WINDOW, options=TranscribeOptions(translate=True), previous="de", model=MODEL, how=HOW
+    )
+
+
+async def test_more_windows_go_to_more_helpers(
+    helpers: Helpers, nats: FakeNats, ask: Callable[[], Awaitable[WindowText]]
+) -> None:
+    # Given a run that knows of nobody, then one window finds out whether there is anybody
+    assert helpers.room == 1
+    # When different workers answer, then each of them may have some, and one more may be found
+    for worker in range(1, MOST_HELPERS + 3):
+        nats.reply = text_of(worker)
+        await ask()
+        await ask()
+        assert helpers.room == min(worker + 1, MOST_HELPERS) * WINDOWS_A_HELPER
+
+
+@pytest.mark.parametrize(
+    "nothing", [NoRespondersError(), NatsTimeoutError(), WindowReply(worker="0" * 32, text=None)], ids=str
+)
+async def test_after_a_request_without_a_text_nobody_is_asked_for_a_while(
+    helpers: Helpers,
+    nats: FakeNats,
+    clock: Clock,
+    ask: Callable[[], Awaitable[WindowText]],
+    nothing: WindowReply | Exception,
+) -> None:
+    # Given a helper that is known
+    await ask()
+    # When a request gets no text, again and again, then the pause doubles up to its limit
+    nats.reply = nothing
+    pauses = []
+    for _ in range(8):
+        with pytest.raises(HelperLostError):
+            await ask()
+        assert helpers.room == 0
+        began = clock.now
+        while not helpers.room:
+            clock.now += FIRST_PAUSE_S / 10
+        pauses.append(clock.now - began)
+        assert helpers.room == 1
+    doubled = [min(FIRST_PAUSE_S * 2**number, LONGEST_PAUSE_S) for number in range(8)]
+    assert pauses == pytest.approx(doubled, abs=FIRST_PAUSE_S / 5)
+    # And when somebody answers, the next pause is short again
+    nats.reply = text_of(2)
+    await ask()
+    assert helpers.room == 2 * WINDOWS_A_HELPER
+    nats.reply = nothing
+    with pytest.raises(HelperLostError):
+        await ask()
+    clock.now += FIRST_PAUSE_S * 1.1
+    assert helpers.room == 1
