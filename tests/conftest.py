@@ -89,6 +89,8 @@ def quick_settings(servers: Servers, recordings: Path) -> Settings:
         redis_url=servers.redis_url,
         audio_store=recordings.as_uri(),
         task_retry_delay=0.1,
+        engine_parallel=1,  # one window after the other, and each is an append
+        engine_batch=1,
         task_ack_wait=2,
         task_heartbeat=0.5,
         task_grace=0.1,

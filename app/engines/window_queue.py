@@ -50,7 +50,8 @@ class WindowQueue:
         self._engine = engine
         self._at_once = at_once
         self._most = largest
-        self._largest = largest  # as `_most`, or fewer if a batch would take too long
+        self._largest = at_once  # until it is known how long a window takes
+        self._model: str | None = None  # the model whose time is known
         self._waiting: list[_Waiting] = []
         self._batch: list[_Waiting] = []  # the windows that are being transcribed
         self._job: asyncio.Task[WindowsTranscribed] | None = None
@@ -59,7 +60,7 @@ class WindowQueue:
     @property
     def room(self) -> int:
         """How many windows a run may have here: those of one batch, and those of the next."""
-        return 2 * self._largest
+        return 2 * self._most
 
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank = Rank.OWN
@@ -107,8 +108,10 @@ class WindowQueue:
     def _next(self) -> Iterator[_Waiting]:
         """Yield the windows of the next batch, which have the same options; those that came first, rank by rank."""
         in_order = sorted(self._waiting, key=lambda each: each.rank)
-        alike = [each for each in in_order if each.options == in_order[0].options]
-        yield from alike[: self._largest]
+        first = in_order[0].options
+        if first.model != self._model:
+            self._model, self._largest = first.model, self._at_once
+        yield from [each for each in in_order if each.options == first][: self._largest]
 
     async def _transcribe(self, batch: list[_Waiting]) -> None:
         job = Transcribe(
@@ -137,7 +140,7 @@ class WindowQueue:
             self._measure(job_ended.result())
 
     def _measure(self, found: WindowsTranscribed) -> None:
-        """Choose the size of the next batches by the time of a window; a batch without text says nothing about it."""
+        """Choose the size of the next batches by the time of a window; a batch without text does not tell it."""
         if any(text.segments for text in found.texts):
             seconds = max(found.seconds / len(found.texts), 1e-3)
             rounds = max(int(_BATCH_S / seconds / self._at_once), 1)

@@ -90,9 +90,13 @@ async def test_idle_workers_transcribe_windows_of_one_recording(
         # When a long recording is transcribed
         await publisher.publish("t1")
         result = await result_of(publisher, "t1")
-    # Then each of them transcribed a part, no window was transcribed twice, and all of it is in order
+    # Then each of them transcribed a part, and all of it is in order
     assert all(engine.transcribed for engine in engines)
-    assert sorted(number for engine in engines for number in engine.transcribed) == list(range(WINDOWS))
+    transcribed = [number for engine in engines for number in engine.transcribed]
+    assert sorted(set(transcribed)) == list(range(WINDOWS))
+    # And windows were transcribed twice only where the owner had nothing else to do: at the end
+    twice = [number for number in set(transcribed) if transcribed.count(number) > 1]
+    assert all(number >= WINDOWS - 3 * helpers.WINDOWS_A_HELPER for number in twice), twice
     assert [each["start"] for each in result["segments"]] == [number * 10 for number in range(WINDOWS)]
     assert result["text"] == TEXT
     # And the first window, from which it is known how long a window takes, was transcribed by its owner
