@@ -7,7 +7,14 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import ResultFormat, ResultRequest, TaskStatus, unknown_task, without_result
+from natscribe.schemas.requests import (
+    READ_WITHIN_S,
+    ResultFormat,
+    ResultRequest,
+    TaskStatus,
+    unknown_task,
+    without_result,
+)
 
 from app.errors import FencedError, RequestError, TransientError
 from app.queue.positions import WaitingTasks
@@ -18,8 +25,6 @@ from app.task_log.record import Record
 from app.task_log.results import ResultStore
 from app.task_log.status import status_of
 from app.updates import Result
-
-READ_WITHIN_S = 4.0  # less than the five seconds that clients wait for a reply
 
 
 class TaskRequests:

@@ -16,7 +16,6 @@ from natscribe.schemas.wire import Kind, Priority
 from app.queue.consumer import TaskSubscribers
 from handlers import accepted_tasks, dead_letters, diarization, replies, requests, sharing, transcription
 
-QUEUE_GROUP = "natscribe"  # shared by all workers, so that one worker gets each request
 ANSWERS_AT_ONCE = 64  # requests on one subject that are answered at the same time: a slow reply delays no other reply
 
 
@@ -66,7 +65,7 @@ def stored_tasks() -> NatsRouter:
     for kind in Kind:
         router.subscriber(
             subjects.accepted(kind),
-            queue=QUEUE_GROUP,
+            queue=subjects.QUEUE_GROUP,
             no_reply=True,
         )(_ACCEPT[kind])
     return router
@@ -83,7 +82,7 @@ def answers() -> NatsRouter:
     """Subscribe to requests; a request whose reply subject is an inbox gets a reply or an error."""
     router = NatsRouter(middlewares=[replies.InboxesOnly, replies.reply_with_errors])
     for subject, handler in ANSWERS.items():
-        group = "" if subject in EACH_WORKER_ANSWERS else QUEUE_GROUP
+        group = "" if subject in EACH_WORKER_ANSWERS else subjects.QUEUE_GROUP
         router.subscriber(subject, queue=group, max_workers=ANSWERS_AT_ONCE)(handler)
     return router
 

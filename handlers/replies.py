@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from app.errors import RequestError
 
-INTERNAL = ErrorReply(
+COULD_NOT_ANSWER = ErrorReply(
     error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
 )
 
@@ -74,7 +74,7 @@ def reply_no_json(_: Exception) -> ErrorReply:
 def reply_internal(error: Exception) -> ErrorReply:
     """Log an unexpected error, and reply that the service could not answer."""
     log.error("request_failed", exc_info=error)
-    return INTERNAL
+    return COULD_NOT_ANSWER
 
 
 @ignore_invalid.add_handler(ValueError)

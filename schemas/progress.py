@@ -22,12 +22,15 @@ from .wire import (
     UserId,
 )
 
+MOST_BETWEEN_EVENTS_S = 10.0  # a running task has an event at least this often
+LEAST_BETWEEN_EVENTS_S = 1.0  # and at most one event in this time
+
 
 class State(Term):
     """The state of a task."""
 
     QUEUED = "queued", "The task is stored and waits for a worker."
-    RUNNING = "running", "A worker runs the task and appends an event at least every 10 s."
+    RUNNING = "running", f"A worker runs the task and appends an event at least every {MOST_BETWEEN_EVENTS_S:g} s."
     RETRYING = "retrying", "An attempt failed for a reason that may pass; the next attempt starts at `retry_at`."
     COMPLETED = "completed", "Final: the result is there."
     FAILED = (

@@ -12,6 +12,8 @@ DELETE = "tasks.delete"
 REPLAY = "dead_letters.replay"
 DELETE_LETTERS = "dead_letters.delete"
 
+QUEUE_GROUP = "natscribe"  # of all workers, so that one worker gets each request
+
 ALL_TASKS = "tasks.>"
 ALL_PROGRESS = "progress.*"
 ALL_SEGMENTS = "segments.*"

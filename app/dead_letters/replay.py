@@ -28,7 +28,7 @@ from app.task_log.log import TaskLog
 from app.task_log.record import TASKS, Record
 
 REGISTERED_WITHIN_S = 1.0  # how long a replay waits for the registration of its tasks, after ANSWER_WITHIN_S
-LOOK_EVERY_S = 0.01  # pause between two reads while a replay waits for registrations
+LOGS_READ_EVERY_S = 0.01  # pause between two reads while a replay waits for registrations
 HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)  # names that clients accept; nats-server accepts more
 EXPECTATIONS = "nats-expected"  # prefix of headers that were conditions of the first publish
 
@@ -138,7 +138,7 @@ class Replayer:
         with suppress(TimeoutError, NatsError):
             async with asyncio.timeout(REGISTERED_WITHIN_S):
                 while missing:
-                    await asyncio.sleep(LOOK_EVERY_S)
+                    await asyncio.sleep(LOGS_READ_EVERY_S)
                     known = await self._log.last_of(missing)
                     ends_now = {each: record.stream_sequence for each, record in known.items()}
                     missing = dict(missing.items() & ends_now.items())

@@ -27,7 +27,7 @@ TASKS: Final[dict[Kind, TypeAdapter[Task]]] = {
 
 RESULT: Final[TypeAdapter[Result]] = TypeAdapter(Result)
 CACHED_TASKS: Final = 256  # every record repeats its task, so written and parsed tasks are cached
-ROUNDING: Final = timedelta(milliseconds=1)  # a message's times in a delivery and in a stream read differ by less
+TIMES_DIFFER_BY: Final = timedelta(milliseconds=1)  # a message's times in a delivery and in a read differ by less
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Owner:
 
     def is_same_as(self, other: "Owner") -> bool:
         """Return whether both are the same task message."""
-        same_time = abs(self.created_at - other.created_at) < ROUNDING
+        same_time = abs(self.created_at - other.created_at) < TIMES_DIFFER_BY
         return same_time and self.task_sequence == other.task_sequence
 
     def is_older_than(self, other: "Owner") -> bool:

@@ -21,10 +21,10 @@ from app.updates import Result
 
 HEADROOM_BYTES = 16 * 1024  # part of max_payload that is left free for headers and envelope
 STALLED_S = 2.0  # reading an object fails after this time without a chunk: clients wait five seconds for a reply
-SEGMENTS_AT_ONCE = 100  # serialised without a pause; a whole day of speech would block the event loop for 0.15 s
+SEGMENTS_A_TURN = 100  # serialised without a pause; a whole day of speech would block the event loop for 0.15 s
 OWNER = "of the task message with the stream sequence {}, stored at {}"  # the description of an object
 OWNER_PATTERN = re.compile(OWNER.format(r"(\d+)", r"(\S+\+00:00)"), re.ASCII)
-NOBODY = Owner(datetime.min.replace(tzinfo=UTC), 0)  # is older than every task message
+NO_OWNER = Owner(datetime.min.replace(tzinfo=UTC), 0)  # is older than every task message
 NO_SEGMENTS = b'"segments":[]'  # cannot occur in a text, where JSON escapes quotes
 
 
@@ -124,11 +124,11 @@ class ResultStore:
 
 
 def _owner(kept: ObjectInfo) -> Owner:
-    """Return the owner of the object, which is the task message whose result it holds; NOBODY if it names none."""
+    """Return the owner of the object, which is the task message whose result it holds; NO_OWNER if it names none."""
     named = OWNER_PATTERN.fullmatch(kept.description or "")
     with suppress(ValueError):
-        return Owner(datetime.fromisoformat(named[2]), int(named[1])) if named else NOBODY
-    return NOBODY
+        return Owner(datetime.fromisoformat(named[2]), int(named[1])) if named else NO_OWNER
+    return NO_OWNER
 
 
 async def _written(result: Result) -> bytes:
@@ -136,8 +136,8 @@ async def _written(result: Result) -> bytes:
     empty = result.model_copy(update={"segments": []}).model_dump_json().encode()
     before, after = empty.split(NO_SEGMENTS)
     parts: list[bytes] = []
-    for at in range(0, len(result.segments), SEGMENTS_AT_ONCE):
-        part = result.segments[at : at + SEGMENTS_AT_ONCE]
+    for at in range(0, len(result.segments), SEGMENTS_A_TURN):
+        part = result.segments[at : at + SEGMENTS_A_TURN]
         parts.append(b",".join(segment.model_dump_json().encode() for segment in part))
         await asyncio.sleep(0)
     return b"".join((before, b'"segments":[', b",".join(parts), b"]", after))

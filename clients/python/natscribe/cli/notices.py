@@ -6,7 +6,7 @@ from natscribe.cli.wording import clock
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.transcription import Stretch, TranscriptionResult
 
-SHOWN = 3  # at most this number of places in the recording is listed
+PLACES_SHOWN = 3  # at most this number of places in the recording is listed
 
 
 def notices(label: str, result: TranscriptionResult | DiarizationResult, *, separate: bool = False) -> list[str]:
@@ -24,6 +24,6 @@ def notices(label: str, result: TranscriptionResult | DiarizationResult, *, sepa
 
 
 def _places(stretches: list[Stretch]) -> str:
-    places = [f"{clock(each.start)}-{clock(math.ceil(each.end))}" for each in stretches[:SHOWN]]
-    more = len(stretches) - SHOWN
+    places = [f"{clock(each.start)}-{clock(math.ceil(each.end))}" for each in stretches[:PLACES_SHOWN]]
+    more = len(stretches) - PLACES_SHOWN
     return ", ".join(places) + (f" and {more} more" if more > 0 else "")

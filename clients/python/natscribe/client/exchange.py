@@ -11,7 +11,6 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from natscribe.client.command import command
-from natscribe.client.connection import REPLY_TIMEOUT_S
 from natscribe.client.errors import (
     ClientError,
     NoWorkerError,
@@ -25,6 +24,7 @@ from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.headers import AUDIO_SECONDS
+from natscribe.schemas.requests import REPLY_TIMEOUT_S
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Order
 

@@ -17,7 +17,7 @@ from natscribe.mock.letters import Letters
 from natscribe.mock.log import Log
 from natscribe.mock.player import Player
 from natscribe.mock.script import refusal
-from natscribe.mock.task import WORKER, EndedError, PlayedTask
+from natscribe.mock.task import MOCK_WORKER, EndedError, PlayedTask
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.examples import WORKER_INFO
@@ -164,7 +164,7 @@ class Answers:
 
     async def _worker(self, _: WorkersRequest) -> WorkerInfo:
         now = {"version": version("natscribe"), "started_at": self._started_at, "idle": self._player.is_idle}
-        fixed = {"worker": WORKER, "engine": "plays examples", "audio_store": self._audio_store}
+        fixed = {"worker": MOCK_WORKER, "engine": "plays examples", "audio_store": self._audio_store}
         return WORKER_INFO.model_copy(update=now | fixed)
 
     async def _cancel(self, request: TaskRequest) -> TaskStatus:

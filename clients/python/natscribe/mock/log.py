@@ -16,7 +16,7 @@ from natscribe.jetstream import cloud_events
 from natscribe.jetstream.dead_letters import letter_of
 from natscribe.jetstream.streams import BUCKET_SCHEME, RESULTS_BUCKET
 from natscribe.mock.content import Result
-from natscribe.mock.task import WORKER, PlayedTask
+from natscribe.mock.task import MOCK_WORKER, PlayedTask
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.progress import State
@@ -92,7 +92,7 @@ class Log:
             sequence=message.metadata.sequence.stream,
             max_payload=self._max_payload,
         )
-        headers = cloud_events.headers("dead_letters", f"natscribe/{WORKER}", uuid4().hex, task_id=task_id)
+        headers = cloud_events.headers("dead_letters", f"natscribe/{MOCK_WORKER}", uuid4().hex, task_id=task_id)
         where = subjects.append_to(subjects.dead_letters(letter.kind))
         written = letter.model_dump_json().encode()
         await self._js.publish(where, written, stream=self._names.dead_letters, headers=headers)
@@ -126,7 +126,7 @@ class Log:
 
     async def _append(self, stream: str, subject: str, event: BaseModel, task: PlayedTask, *, after: int) -> int:
         what = subject.partition(".")[0]
-        headers = cloud_events.headers(what, f"natscribe/{WORKER}", uuid4().hex, task_id=task.task_id)
+        headers = cloud_events.headers(what, f"natscribe/{MOCK_WORKER}", uuid4().hex, task_id=task.task_id)
         expected = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(after)} | task.traceparent
         body = event.model_dump_json().encode()
         stored = await self._js.publish(subjects.append_to(subject), body, stream=stream, headers=headers | expected)

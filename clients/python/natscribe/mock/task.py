@@ -18,7 +18,7 @@ from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.task_list import place_of
 from natscribe.schemas.wire import Priority
 
-WORKER = "mock"  # the name of the worker in events: people should see that no service runs
+MOCK_WORKER = "mock"  # the name of the worker in events: people should see that no service runs
 
 
 class EndedError(Exception):
@@ -107,7 +107,7 @@ class PlayedTask:
             "attempt": 1,
             "max_attempts": ATTEMPTS,
             "sequence": 1,
-            "worker": WORKER,
+            "worker": MOCK_WORKER,
             "time": datetime.now(timezone.utc),
         }
         if self.last is not None:
