@@ -18,11 +18,11 @@ from app.errors import PermanentError, TaskError, TransientError
 from app.recordings.recording import REPLACED, Recordings
 from app.recordings.s3 import S3
 from app.settings import Settings
-from benchmarks.s3_server import S3Server, bucket_of, in_s3
 from tests.fakes.engine import FakeEngine
 from tests.faults import Fault, Proxy, disturbed, served_with, status
 from tests.integration.conftest import Publisher, StartWorker
 from tests.integration.reminders import let_time_pass
+from tests.s3_server import S3Server, bucket_of, in_s3
 from tests.waiting import eventually
 
 CONTENT = bytes(range(256)) * 4 * 1024  # 1 MiB

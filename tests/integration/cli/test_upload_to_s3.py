@@ -19,8 +19,8 @@ from obstore.store import S3Store
 
 from app.main import Worker
 from app.settings import Settings
-from benchmarks.s3_server import S3Server, bucket_of, in_s3
 from tests.faults import Fault, Proxy, disturbed, status
+from tests.s3_server import S3Server, bucket_of, in_s3
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
