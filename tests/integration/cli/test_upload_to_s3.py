@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from natscribe.cli import INTERRUPTED
+from natscribe.cli.exit_codes import INTERRUPTED
 from natscribe.client import Client, RecordingError
 from natscribe.client.errors import UnreachableError
 from natscribe.client.s3 import S3
