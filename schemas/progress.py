@@ -1,5 +1,7 @@
 """Progress events: the messages of a task's log."""
 
+from datetime import datetime, timezone
+
 from pydantic import Field
 
 from .errors import ErrorDetail
@@ -98,3 +100,13 @@ class ProgressEvent(Message):
     )
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
     time: Time = Field(description="When the event happened.")
+
+
+_REPEATED = ("task_id", "kind", "user_id", "audio_file_id", "priority", "attempt", "max_attempts")
+
+
+def next_event(last: ProgressEvent, state: State, **fields: object) -> ProgressEvent:
+    """Make the event that follows `last` in a task's log; `fields` are its values besides state, sequence and time."""
+    repeated = {name: getattr(last, name) for name in _REPEATED}
+    added = {"state": state, "sequence": last.sequence + 1, "time": datetime.now(timezone.utc)}
+    return ProgressEvent.model_validate(repeated | fields | added)

@@ -26,6 +26,10 @@ ALL_REMINDERS = "retention.reminders.*.*.*"  # internal: of a user, a recording 
 ALL_DUE = "retention.due.*.*.*"  # internal: reminders whose time has come
 WINDOWS_OFFERED = "windows.offered"
 
+# Every inbox begins with one of these, whatever inbox prefix a client has chosen. The server uses the second prefix for
+# requests from other accounts; no client may use it.
+_INBOXES = ("_INBOX", "_R_.")
+
 PROGRESS_CHANNEL = "progress.{task_id}"
 SEGMENTS_CHANNEL = "segments.{task_id}"
 RESULTS_CHANNEL = "results.{task_id}"
@@ -120,3 +124,12 @@ def due(user: str, recording: str, task_id: str) -> str:
 def all_reminders(user: str = "*", recording: str = "*", task_id: str = "*") -> str:
     """The subjects of reminders, whether they are due or not."""
     return f"retention.*.{user}.{recording}.{task_id}"
+
+
+def is_inbox(subject: str) -> bool:
+    """Whether the service may reply on a subject.
+
+    A client chooses the reply subject, and the service may publish on subjects that are closed to the client: a log, or
+    the API of JetStream, where an empty message can delete a stream.
+    """
+    return subject.startswith(_INBOXES)

@@ -8,7 +8,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.progress import LEAST_BETWEEN_EVENTS_S, MOST_BETWEEN_EVENTS_S, ProgressEvent, Stage, State
+from natscribe.schemas.progress import (
+    LEAST_BETWEEN_EVENTS_S,
+    MOST_BETWEEN_EVENTS_S,
+    ProgressEvent,
+    Stage,
+    State,
+    next_event,
+)
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind
 
@@ -17,7 +24,7 @@ from app.errors import FencedError, TransientError
 from app.execution.checkpoint import CheckpointLog, StaleSegmentsError
 from app.execution.pace import Pace
 from app.task_log.log import TaskLog
-from app.task_log.record import NoResult, Outcome, Record, end_of, next_event
+from app.task_log.record import NoResult, Outcome, Record, end_of
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import StageSpans
 from app.updates import Checkpoint, Found, Result, Update

@@ -9,17 +9,15 @@ from hashlib import sha256
 from nats.aio.client import Client
 from nats.js.api import ObjectInfo
 from nats.js.errors import NotFoundError
+from natscribe.jetstream.large_results import HEADROOM_BYTES, referring
 from natscribe.jetstream.streams import RESULTS_BUCKET
-from natscribe.schemas.transcription import TranscriptionResult
-from natscribe.schemas.wire import Object
+from natscribe.schemas.kinds import RESULT, Result
 
 from app.errors import FencedError
 from app.jetstream import objects
 from app.task_log.log import TaskLog
-from app.task_log.record import RESULT, NoResult, Owner, Record
-from app.updates import Result
+from app.task_log.record import NoResult, Owner, Record
 
-HEADROOM_BYTES = 16 * 1024  # part of max_payload that is left free for headers and envelope
 STALLED_S = 2.0  # reading an object fails after this time without a chunk: clients wait five seconds for a reply
 SEGMENTS_A_TURN = 100  # serialised without a pause; a whole day of speech would block the event loop for 0.15 s
 OWNER = "of the task message with the stream sequence {}, stored at {}"  # the description of an object
@@ -107,11 +105,7 @@ class ResultStore:
             return await self.claim_check(result, body, of=of)
         if info.digest != objects.digest(sha256(body).digest()):
             result = await self._read(info)
-        reference = Object(bucket=RESULTS_BUCKET, name=task_id, digest=info.digest or "", size=info.size or 0)
-        emptied: dict[str, object] = {"object": reference, "segments": []}
-        if isinstance(result, TranscriptionResult):
-            emptied["text"] = ""
-        return result.model_copy(update=emptied)
+        return referring(result, info)
 
     async def _erase(self, task_id: str) -> None:
         with suppress(NotFoundError):

@@ -8,7 +8,7 @@ from pathlib import Path
 from natscribe.cli.folders import NAMES_SHOWN
 from natscribe.cli.results import Output
 from natscribe.client import Client, command
-from natscribe.formats import Result
+from natscribe.schemas.kinds import Result
 
 Create = Callable[[Client, Path | str], Awaitable[str]]
 

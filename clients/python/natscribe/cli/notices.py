@@ -3,13 +3,13 @@
 import math
 
 from natscribe.cli.wording import clock
-from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import Stretch, TranscriptionResult
 
 PLACES_SHOWN = 3  # at most this number of places in the recording is listed
 
 
-def notices(label: str, result: TranscriptionResult | DiarizationResult, *, separate: bool = False) -> list[str]:
+def notices(label: str, result: Result, *, separate: bool = False) -> list[str]:
     """Return warnings, a sentence each: about speech without text, and about a missing second channel."""
     found: list[str] = []
     if not isinstance(result, TranscriptionResult):

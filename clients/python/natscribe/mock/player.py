@@ -7,11 +7,12 @@ from datetime import datetime, timedelta, timezone
 
 from nats.js.errors import BadRequestError, NotFoundError
 
-from natscribe.mock.content import BATCHES, Content, Result, Task
+from natscribe.mock.content import BATCHES, Content
 from natscribe.mock.log import Log
 from natscribe.mock.script import Ending
 from natscribe.mock.task import EndedError, PlayedTask
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.kinds import Result, Task
 from natscribe.schemas.progress import LEAST_BETWEEN_EVENTS_S, MOST_BETWEEN_EVENTS_S, Stage, State
 from natscribe.schemas.transcription import TranscriptionTask
 
@@ -165,7 +166,7 @@ class Player:
 
     async def _settle(self, task: PlayedTask) -> None:
         self._report(f"{task.task_id}: {task.state}")
-        await task.message.ack()
+        await task.delivery.ack()
 
     async def _append(self, task: PlayedTask, state: State, **fields: object) -> None:
         async with task.turn():

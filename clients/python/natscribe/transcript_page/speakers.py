@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from natscribe.schemas.diarization import DiarizationResult
-from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.kinds import Result
 
 COLOUR_COUNT = 8  # in the style sheet; the ninth speaker has the colour of the first
 _NUMBERED = re.compile(r"SPEAKER_(\d+)", re.ASCII)
@@ -19,7 +18,7 @@ class Speakers:
     spans: dict[str, list[Span]]
 
     @classmethod
-    def of(cls, result: TranscriptionResult | DiarizationResult) -> "Speakers":
+    def of(cls, result: Result) -> "Speakers":
         """Find the speakers of a result."""
         found: dict[str, list[Span]] = {}
         for part in result.segments:
