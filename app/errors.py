@@ -58,6 +58,11 @@ class RequestError(Exception):
         self.detail = ErrorDetail(code=code, message=message)
 
 
+def refusal(detail: ErrorDetail) -> RequestError:
+    """Make the error of a request from what the client is told."""
+    return RequestError(detail.code, detail.message)
+
+
 def in_words(error: Exception) -> str:
     """Write an error of NATS or Redis in words, for the log."""
     words = next((words for kind, words in WORDS.items() if isinstance(error, kind)), None)

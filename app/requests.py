@@ -5,11 +5,18 @@ from collections.abc import Awaitable, Callable
 
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
-from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import ResultFormat, ResultRequest, TaskStatus, unknown_task, without_result
+from natscribe.schemas.requests import (
+    READ_WITHIN_S,
+    ResultFormat,
+    ResultRequest,
+    TaskStatus,
+    unknown_task,
+    without_result,
+)
 
-from app.errors import FencedError, RequestError, TransientError
+from app.errors import FencedError, RequestError, TransientError, refusal
 from app.queue.positions import WaitingTasks
 from app.result_writer import ResultWriter
 from app.retention.erasure import Erasure
@@ -18,8 +25,6 @@ from app.task_log.record import Record
 from app.task_log.results import ResultStore
 from app.task_log.status import status_of
 from app.updates import Result
-
-READ_WITHIN_S = 4.0  # less than the five seconds that clients wait for a reply
 
 
 class TaskRequests:
@@ -67,7 +72,7 @@ class TaskRequests:
         """
         record = await self._record(request.task_id)
         if record.event.state is not State.COMPLETED:
-            raise _refusal(without_result(status_of(record)))
+            raise refusal(without_result(status_of(record)))
         if request.format is ResultFormat.JSON:
             result = await self._results.find(record)
             if result is None:
@@ -129,14 +134,10 @@ class TaskRequests:
             text = f"The service could not look for task {task_id} in time: ask again in a moment."
             raise RequestError(ErrorCode.INTERNAL, text) from error
         if record is None:
-            raise _refusal(unknown_task(task_id))
+            raise refusal(unknown_task(task_id))
         return record
 
 
 def _kept_no_longer(task_id: str) -> RequestError:
     message = f"The result of task {task_id} is kept no longer: publish the task again under a new id."
     return RequestError(ErrorCode.NOT_FOUND, message)
-
-
-def _refusal(detail: ErrorDetail) -> RequestError:
-    return RequestError(detail.code, detail.message)

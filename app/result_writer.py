@@ -8,12 +8,13 @@ from typing import Final
 import structlog
 from nats.js.errors import NotFoundError
 from natscribe import formats
+from natscribe.jetstream.large_results import HEADROOM_BYTES
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import ResultRequest
 
 from app.errors import RequestError
 from app.task_log.record import Record
-from app.task_log.results import HEADROOM_BYTES, ResultStore
+from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.updates import Result
 

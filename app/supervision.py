@@ -9,6 +9,7 @@ from nats.errors import Error as NatsError
 
 from app.errors import TransientError, in_words
 
+OUTAGE_PAUSE_S = 2.0  # of work that NATS or Redis has interrupted
 LOG_EVERY_S = 60.0  # during an outage, work that is interrupted again and again logs this at most once in this time
 
 log = structlog.get_logger()

@@ -3,14 +3,14 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
+from natscribe.schemas import kinds
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.sharing import WindowText
-from natscribe.schemas.transcription import Segment, Stretch, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.transcription import Segment, Stretch
 
-Task = TranscriptionTask | DiarizationTask
-Result = TranscriptionResult | DiarizationResult
+Task = kinds.Task
+Result = kinds.Result
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from typing import cast
 from benchmarks.caller import Caller
 from benchmarks.kinds import Kind
 from benchmarks.measured import BATCHED, OURS, SEQUENTIAL, WAYS, Heard, Measured, Overall, Result
-from benchmarks.recordings import CLIPS
 from benchmarks.report import NOT_MEASURED, Table, percent, points, ratio, seconds, whole
 from benchmarks.service import serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import Stack
 from benchmarks.talkers import Talker, bare_engines
+from tests.truth.recordings import CLIPS
 
 Engines = Mapping[tuple[str, ...], Talker]
 

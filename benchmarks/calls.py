@@ -6,7 +6,7 @@ from random import Random
 
 import numpy as np
 
-from benchmarks.recordings import RATE, Samples, Spoken, read, write
+from tests.truth.recordings import RATE, Samples, Spoken, read, write
 
 CALLS = 4
 MESSAGES = 12  # in each channel, or fewer if there are fewer

@@ -9,15 +9,15 @@ from typing import cast
 
 from natscribe.schemas.wire import Kind
 
-from benchmarks.accuracy import diarization_error_rate
 from benchmarks.caller import Caller
 from benchmarks.peers.environment import PEERS_PYTHON, installed
-from benchmarks.recordings import DEMO, RATE, read, speech, write
 from benchmarks.report import Findings, Table, percent, ratio, seconds
 from benchmarks.service import serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import MeasurementError, Stack, fresh, python
 from benchmarks.talkers import talking
+from tests.truth.accuracy import diarization_error_rate
+from tests.truth.recordings import DEMO, RATE, read, speech, write
 
 OURS, SHERPA = "this service", "sherpa-onnx as it comes"
 Turns = Iterable[Mapping[str, object]]

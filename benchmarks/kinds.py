@@ -7,8 +7,8 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.calls import write_calls
-from benchmarks.recordings import RATE, Spoken, channels_of, read, write
 from benchmarks.stack import ROOT
+from tests.truth.recordings import RATE, Spoken, channels_of, read, write
 
 REPOSITORY = ROOT / "tests/recordings/speech"
 BESIDE = ROOT.parent / "shared/speech"  # a larger set, where there is one

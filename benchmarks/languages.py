@@ -9,7 +9,7 @@ from benchmarks.kinds import Part, write_part
 from benchmarks.measured import OURS, Measured, Result
 from benchmarks.report import Findings, Table, percent, points
 from benchmarks.stack import Stack
-from benchmarks.words import Score, errors_by_part, scored
+from tests.truth.words import Score, errors_by_part, scored
 
 Segments = Sequence[Result]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.kinds import Kind
-from benchmarks.words import Score, scored
+from tests.truth.words import Score, scored
 
 OURS, BATCHED, SEQUENTIAL = "this service", "bare engine, batched", "bare engine, sequential"
 WAYS = (OURS, BATCHED, SEQUENTIAL)

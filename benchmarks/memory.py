@@ -7,11 +7,11 @@ from typing import Self
 import psutil
 
 from benchmarks.caller import Caller, Outcome
-from benchmarks.recordings import CLIPS, talk_and_silence
 from benchmarks.report import Findings, Table, ratio, seconds, whole
 from benchmarks.service import serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import fresh
+from tests.truth.recordings import CLIPS, talk_and_silence
 
 LOOK_EVERY = 0.1  # seconds
 MIB = 1024 * 1024

@@ -20,8 +20,8 @@ from app.recordings.s3 import S3
 from app.settings import Settings
 from benchmarks.memory import MIB, MemoryWatch
 from benchmarks.report import Findings, Table, ratio, seconds, whole
-from benchmarks.s3_server import S3Server, bucket_of, in_s3
 from benchmarks.sizes import Sizes
+from tests.s3_server import S3Server, bucket_of, in_s3
 
 SMALL = 64  # MiB; the memory for this recording is compared with that for the large one
 PART = 8  # MiB, of an upload

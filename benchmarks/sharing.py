@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from benchmarks.caller import Caller
 from benchmarks.memory import MIB, MemoryWatch
-from benchmarks.recordings import CLIPS, Spoken, speech
 from benchmarks.report import Findings, Table, percent, ratio, seconds, whole
 from benchmarks.service import REAL, serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import Stack, fresh
-from benchmarks.words import word_error_rate
+from tests.truth.recordings import CLIPS, Spoken, speech
+from tests.truth.words import word_error_rate
 
 
 @dataclass(frozen=True)

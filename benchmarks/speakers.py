@@ -10,17 +10,17 @@ from typing import TypedDict, cast
 from natscribe.schemas.wire import Kind
 
 from benchmarks import kinds
-from benchmarks.attributed import Turns, by_the_turns, time_errors, word_errors
 from benchmarks.caller import Caller, Outcome
-from benchmarks.conversations import Conversation, conversations_in
 from benchmarks.peers.environment import PEERS_PYTHON, installed
-from benchmarks.recordings import DEMO, RATE, channels_of, write
 from benchmarks.report import Findings, Table
 from benchmarks.service import serving
 from benchmarks.sizes import Sizes
 from benchmarks.spread import Scored, spread, table
 from benchmarks.stack import ROOT, MeasurementError, Stack, fresh, python
 from benchmarks.talkers import bare_engines, talking
+from tests.truth.attributed import Turns, by_the_turns, time_errors, word_errors
+from tests.truth.conversations import Conversation, conversations_in
+from tests.truth.recordings import DEMO, RATE, channels_of, write
 
 REPOSITORY = ROOT / "tests/recordings/talk"
 OURS, SHERPA, BARE = "this service", "sherpa-onnx as it comes", "bare engine, batched, with sherpa-onnx"

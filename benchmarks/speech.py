@@ -11,13 +11,13 @@ from benchmarks.caller import Caller
 from benchmarks.kinds import REPOSITORY, Kind, folder, kinds_in
 from benchmarks.measured import BATCHED, OURS, SEQUENTIAL, Measured, Overall
 from benchmarks.peers.environment import installed
-from benchmarks.recordings import CLIPS, Spoken, speech, words_of
 from benchmarks.report import Findings, Table, percent, ratio, seconds
 from benchmarks.service import serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import MeasurementError, Stack, fresh
 from benchmarks.talkers import bare_engines, wyoming
-from benchmarks.words import word_error_rate
+from tests.truth.recordings import CLIPS, Spoken, speech, words_of
+from tests.truth.words import word_error_rate
 
 WYOMING = "wyoming-faster-whisper"
 

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import TypeAlias
 
-from benchmarks.attributed import TimeErrors, WordErrors
 from benchmarks.report import NOT_MEASURED, Table
+from tests.truth.attributed import TimeErrors, WordErrors
 
 Part: TypeAlias = tuple[float, float]  # what is wrong, of how much
 

@@ -18,7 +18,7 @@ from benchmarks.stack import Child, Stack
 
 WARM_UP = 20  # tasks
 PUBLISHED_AT_ONCE = 100  # tasks
-LOOK_EVERY_S = 0.1  # each look takes processor time from the worker
+ENDS_READ_EVERY_S = 0.1  # each look takes processor time from the worker
 SUBJECT = subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL)
 
 
@@ -33,11 +33,11 @@ async def tasks_a_second(stack: Stack, count: int, *, replicas: int = 1) -> floa
     js = stack.nats.jetstream()
     async with serving(stack, NO_OP, nats_replicas=replicas) as worker:
         await _publish(js, WARM_UP)
-        await worker.until(partial(_all_ended, stack, WARM_UP), every=LOOK_EVERY_S)
+        await worker.until(partial(_all_ended, stack, WARM_UP), every=ENDS_READ_EVERY_S)
         with _held(worker):
             await _publish(js, count)
         began = time.perf_counter()
-        await worker.until(partial(_all_ended, stack, WARM_UP + count), every=LOOK_EVERY_S)
+        await worker.until(partial(_all_ended, stack, WARM_UP + count), every=ENDS_READ_EVERY_S)
         return count / (time.perf_counter() - began)
 
 

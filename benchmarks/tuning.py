@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from benchmarks.bare import BATCH, BEAM
 from benchmarks.memory import MIB
-from benchmarks.recordings import CLIPS, Spoken, speech
 from benchmarks.report import Findings, Table, percent, ratio, seconds, whole
 from benchmarks.sizes import Sizes
 from benchmarks.stack import Stack, fresh
 from benchmarks.talkers import bare_engines
-from benchmarks.words import word_error_rate
+from tests.truth.recordings import CLIPS, Spoken, speech
+from tests.truth.words import word_error_rate
 
 
 @dataclass(frozen=True)

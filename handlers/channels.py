@@ -18,7 +18,6 @@ from natscribe.schemas.wire import Kind, Priority
 from app.queue.consumer import TaskSubscribers
 from handlers import accepted_tasks, dead_letters, diarization, replies, requests, sharing, transcription
 
-QUEUE_GROUP = "natscribe"  # shared by all workers, so that one worker gets each request
 ANSWERS_AT_ONCE = 64  # requests on one subject that are answered at the same time: a slow reply delays no other reply
 WINDOWS_AT_ONCE = 2  # windows of other workers: a task of this worker waits for no more than these
 
@@ -70,7 +69,7 @@ def stored_tasks() -> NatsRouter:
     for kind in Kind:
         router.subscriber(
             subjects.accepted(kind),
-            queue=QUEUE_GROUP,
+            queue=subjects.QUEUE_GROUP,
             no_reply=True,
         )(_ACCEPT[kind])
     return router
@@ -92,7 +91,7 @@ def answers() -> NatsRouter:
     """Subscribe to the requests of clients."""
     router = router_of_requests()
     for subject, handler in ANSWERS.items():
-        group = "" if subject in EACH_WORKER_ANSWERS else QUEUE_GROUP
+        group = "" if subject in EACH_WORKER_ANSWERS else subjects.QUEUE_GROUP
         router.subscriber(subject, queue=group, max_workers=ANSWERS_AT_ONCE)(handler)
     return router
 

@@ -9,35 +9,27 @@ from faststream import BaseMiddleware, StreamMessage
 from faststream.middlewares import ExceptionMiddleware
 from nats.aio.msg import Msg
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
-from natscribe.schemas.problems import first_problem
+from natscribe.schemas.problems import NO_JSON_OBJECT, first_problem, invalid_request
+from natscribe.schemas.subjects import is_inbox
 from pydantic import ValidationError
 
 from app.errors import RequestError
 
-INTERNAL = ErrorReply(
+COULD_NOT_ANSWER = ErrorReply(
     error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
 )
-
-# Every inbox begins with one of these, whatever inbox prefix a client has chosen. The server uses the second prefix for
-# requests from other accounts; no client may use it.
-INBOXES = ("_INBOX", "_R_.")
-
 
 log = structlog.get_logger()
 
 
 class InboxesOnly(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters
-    """Ignores requests whose reply subject is not an inbox.
-
-    A client chooses the reply subject, and the service may publish on subjects that are closed to the client: a log, or
-    the API of JetStream, where an empty message can delete a stream.
-    """
+    """Ignores requests whose reply subject is not an inbox."""
 
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> object:
         """Handle the request if its reply subject is an inbox."""
-        if msg.reply_to and not msg.reply_to.startswith(INBOXES):
+        if msg.reply_to and not is_inbox(msg.reply_to):
             log.warning("request_ignored", subject=msg.raw_message.subject)
             msg.reply_to = ""
             return None
@@ -57,8 +49,7 @@ def reply_refused(error: RequestError) -> ErrorReply:
 @reply_with_errors.add_handler(ValidationError, publish=True)
 def reply_invalid(error: ValidationError) -> ErrorReply:
     """Reply with the first problem in the request."""
-    message = f"The request is invalid ({first_problem(error)}): correct it and ask again."
-    return ErrorReply(error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message))
+    return ErrorReply(error=invalid_request(first_problem(error)))
 
 
 @reply_with_errors.add_handler(JSONDecodeError, publish=True)
@@ -66,15 +57,14 @@ def reply_invalid(error: ValidationError) -> ErrorReply:
 @reply_with_errors.add_handler(RecursionError, publish=True)  # JSON may nest more deeply than Python reads
 def reply_no_json(_: Exception) -> ErrorReply:
     """Reply that the request is not JSON."""
-    message = "The request is not a JSON object in UTF-8: send one."
-    return ErrorReply(error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message))
+    return ErrorReply(error=invalid_request(NO_JSON_OBJECT))
 
 
 @reply_with_errors.add_handler(Exception, publish=True)
 def reply_internal(error: Exception) -> ErrorReply:
     """Log an unexpected error, and reply that the service could not answer."""
     log.error("request_failed", exc_info=error)
-    return INTERNAL
+    return COULD_NOT_ANSWER
 
 
 @ignore_invalid.add_handler(ValueError)

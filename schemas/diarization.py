@@ -2,45 +2,28 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
-from typing_extensions import Self
+from pydantic import Field
 
+from .tasks import AnyTask
 from .wire import (
-    AtLeast,
-    AtMost,
     AudioFileId,
     Duration,
     End,
-    KeepSeconds,
     Kind,
     Message,
     Model,
     Object,
-    Order,
     Sha256,
     Speaker,
     Start,
     TaskId,
     Time,
     UserId,
-    check_speakers,
 )
 
 
-class DiarizationTask(Order):
+class DiarizationTask(AnyTask):
     """Asks who speaks when in a recording."""
-
-    task_id: TaskId
-    audio_file_id: AudioFileId
-    user_id: UserId
-    min_speakers: AtLeast = None
-    max_speakers: AtMost = None
-    keep_seconds: KeepSeconds = None
-
-    @model_validator(mode="after")
-    def _bounds(self) -> Self:
-        check_speakers(self.min_speakers, self.max_speakers)
-        return self
 
 
 class Turn(Message):

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from .errors import ErrorCode, ErrorDetail
 from .requests import PLACE_PATTERN, TaskRequest, UserRequest
 from .task_list import LISTED_PLACE_PATTERN
 from .transcription import LANGUAGE_PATTERN, TERM_PATTERN
@@ -27,6 +28,13 @@ EITHER = {TaskRequest.__name__, UserRequest.__name__}  # a request may be of one
 MISSING = "missing"  # pydantic's error type for a field that the class needs and the message lacks
 NO_SUCH_FIELD = "extra_forbidden"  # pydantic's error type for a field that the class does not have
 NO_OBJECT = {"model_type", "model_attributes_type"}  # pydantic's error types for JSON that is not an object
+NO_JSON_OBJECT = "it is no JSON object"
+
+
+def invalid_request(problem: str) -> ErrorDetail:
+    """Return the error of a request in which something is wrong."""
+    message = f"The request is invalid ({problem}): correct it and ask again."
+    return ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message)
 
 
 def first_problem(error: ValidationError) -> str:
@@ -35,7 +43,7 @@ def first_problem(error: ValidationError) -> str:
     location = [part for part in problem["loc"] if part not in EITHER]
     place = ".".join(str(part) for part in location)
     if problem["type"] in NO_OBJECT:
-        return "it is no JSON object"
+        return NO_JSON_OBJECT
     several = next((part for part in location[:-1] if part in OF_SEVERAL_TYPES), None)
     if several is not None:
         return f"{several}: {OF_SEVERAL_TYPES[str(several)]}"

@@ -1,5 +1,7 @@
 """Progress events: the messages of a task's log."""
 
+from datetime import datetime, timezone
+
 from pydantic import Field
 
 from .errors import ErrorDetail
@@ -22,12 +24,15 @@ from .wire import (
     UserId,
 )
 
+MOST_BETWEEN_EVENTS_S = 10.0  # a running task has an event at least this often
+LEAST_BETWEEN_EVENTS_S = 1.0  # and at most one event in this time
+
 
 class State(Term):
     """The state of a task."""
 
     QUEUED = "queued", "The task is stored and waits for a worker."
-    RUNNING = "running", "A worker runs the task and appends an event at least every 10 s."
+    RUNNING = "running", f"A worker runs the task and appends an event at least every {MOST_BETWEEN_EVENTS_S:g} s."
     RETRYING = "retrying", "An attempt failed for a reason that may pass; the next attempt starts at `retry_at`."
     COMPLETED = "completed", "Final: the result is there."
     FAILED = (
@@ -95,3 +100,13 @@ class ProgressEvent(Message):
     )
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
     time: Time = Field(description="When the event happened.")
+
+
+_REPEATED = ("task_id", "kind", "user_id", "audio_file_id", "priority", "attempt", "max_attempts")
+
+
+def next_event(last: ProgressEvent, state: State, **fields: object) -> ProgressEvent:
+    """Make the event that follows `last` in a task's log; `fields` are its values besides state, sequence and time."""
+    repeated = {name: getattr(last, name) for name in _REPEATED}
+    added = {"state": state, "sequence": last.sequence + 1, "time": datetime.now(timezone.utc)}
+    return ProgressEvent.model_validate(repeated | fields | added)

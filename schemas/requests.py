@@ -1,5 +1,6 @@
 """Requests and their replies."""
 
+from datetime import datetime, timedelta, timezone
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -9,10 +10,12 @@ from . import subjects
 from .dead_letters import DeadLetter
 from .diarization import DiarizationTask
 from .errors import ErrorCode, ErrorDetail
-from .progress import Stage, State
+from .kinds import Task
+from .progress import ProgressEvent, Stage, State
 from .transcription import TranscriptionTask
 from .wire import (
     EXPECTED_START,
+    MOST_KEPT_S,
     QUEUE_POSITION,
     Attempt,
     AudioSeconds,
@@ -29,6 +32,8 @@ from .wire import (
     UserId,
 )
 
+REPLY_TIMEOUT_S = 5.0  # how long clients wait for a reply
+READ_WITHIN_S = REPLY_TIMEOUT_S - 1  # how long the service reads for a reply, so that clients hear of a failure
 PLACE_PATTERN = r"^(queue|ended|dead_letters)-[0-9]{1,18}$"
 
 
@@ -196,9 +201,42 @@ class LettersDeleted(Message):
     )
 
 
+def status_of(
+    last: ProgressEvent, task: Task | None, priority: Priority, *, created_at: datetime, started_at: datetime | None
+) -> TaskStatus:
+    """Return the status of the task whose log ends with the event `last`."""
+    is_kept = datetime.now(timezone.utc) - last.time < timedelta(seconds=MOST_KEPT_S)
+    return TaskStatus(
+        task_id=last.task_id,
+        kind=last.kind,
+        task=task,
+        priority=priority,
+        state=last.state,
+        stage=last.stage,
+        progress=last.progress,
+        attempt=last.attempt,
+        duration_seconds=last.duration_seconds,
+        eta_seconds=last.eta_seconds,
+        worker=last.worker,
+        queue_position=last.queue_position,
+        expected_start=last.expected_start or last.retry_at,
+        error=last.error,
+        created_at=created_at,
+        started_at=started_at,
+        finished_at=last.time if last.state.ended else None,
+        result_available=last.state is State.COMPLETED and is_kept,
+    )
+
+
 def unknown_task(task_id: str) -> ErrorDetail:
     """Return the error of a request that names an unknown task."""
     message = f"No task {task_id} is known: check the id, or publish the task first."
+    return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
+
+
+def no_letter(task_id: str) -> ErrorDetail:
+    """Return the error of a request for the replay of a task that has no dead letter."""
+    message = f"No dead letter is kept of task {task_id}: list the dead letters to see which are kept."
     return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
 
 

@@ -12,6 +12,8 @@ DELETE = "tasks.delete"
 REPLAY = "dead_letters.replay"
 DELETE_LETTERS = "dead_letters.delete"
 
+QUEUE_GROUP = "natscribe"  # of all workers, so that one worker gets each request
+
 ALL_TASKS = "tasks.>"
 ALL_PROGRESS = "progress.*"
 ALL_SEGMENTS = "segments.*"
@@ -22,6 +24,10 @@ ALL_DEAD_LETTERS = "dead_letters.*"
 ALL_ACCEPTED = "accepted.tasks.>"  # the task stream republishes stored tasks on these subjects
 ALL_REMINDERS = "retention.reminders.*.*.*"  # internal: of a user, a recording and a task
 ALL_DUE = "retention.due.*.*.*"  # internal: reminders whose time has come
+
+# Every inbox begins with one of these, whatever inbox prefix a client has chosen. The server uses the second prefix for
+# requests from other accounts; no client may use it.
+_INBOXES = ("_INBOX", "_R_.")
 
 PROGRESS_CHANNEL = "progress.{task_id}"
 SEGMENTS_CHANNEL = "segments.{task_id}"
@@ -118,3 +124,12 @@ def due(user: str, recording: str, task_id: str) -> str:
 def all_reminders(user: str = "*", recording: str = "*", task_id: str = "*") -> str:
     """The subjects of reminders, whether they are due or not."""
     return f"retention.*.{user}.{recording}.{task_id}"
+
+
+def is_inbox(subject: str) -> bool:
+    """Whether the service may reply on a subject.
+
+    A client chooses the reply subject, and the service may publish on subjects that are closed to the client: a log, or
+    the API of JetStream, where an empty message can delete a stream.
+    """
+    return subject.startswith(_INBOXES)

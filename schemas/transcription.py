@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
-from typing_extensions import Self, TypedDict
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from .errors import ErrorDetail
+from .tasks import AnyTask, TaskNames
 from .wire import (
-    AtLeast,
-    AtMost,
     Attempt,
     AudioFileId,
     Duration,
     End,
-    KeepSeconds,
     Kind,
     Message,
     Model,
@@ -29,7 +27,6 @@ from .wire import (
     Term,
     Time,
     UserId,
-    check_speakers,
 )
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -122,15 +119,7 @@ class TranscribeKeywords(TypedDict, total=False):
     channels: Channels
 
 
-class _TaskNames(Order):
-    """The fields that name a task, its recording and its user."""
-
-    task_id: TaskId
-    audio_file_id: AudioFileId
-    user_id: UserId
-
-
-class TranscriptionTask(TranscribeOptions, _TaskNames):
+class TranscriptionTask(AnyTask, TranscribeOptions, TaskNames):  # the last base has the first fields
     """Asks for the text of a recording."""
 
     diarize: bool = Field(
@@ -138,15 +127,7 @@ class TranscriptionTask(TranscribeOptions, _TaskNames):
         description="Find the speaker of each segment. It has no effect if each channel is a speaker. Without it the "
         "bounds on speakers have no effect.",
     )
-    min_speakers: AtLeast = None
-    max_speakers: AtMost = None
     word_timestamps: bool = Field(default=False, description="Give each word its time and probability.")
-    keep_seconds: KeepSeconds = None
-
-    @model_validator(mode="after")
-    def _bounds(self) -> Self:
-        check_speakers(self.min_speakers, self.max_speakers)
-        return self
 
     @property
     def options(self) -> TranscribeOptions:

@@ -212,14 +212,3 @@ class Model(Message):
 
     name: str = Field(description="Name of the model.", examples=["whisper-base"])
     revision: str = Field(description="Hash of the model's weights.", examples=["d01c3014881c"])
-
-
-def check_speakers(minimum: int | None, maximum: int | None) -> None:
-    """Check that the bounds do not contradict each other.
-
-    Raises:
-        ValueError: The minimum is above the maximum.
-    """
-    if minimum is not None and maximum is not None and minimum > maximum:
-        message = "min_speakers must not be above max_speakers"
-        raise ValueError(message)

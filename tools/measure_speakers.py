@@ -55,11 +55,11 @@ from app.engines.process.job_runner import JobRunner
 from app.engines.whisper import bundled
 from app.settings import Settings
 from app.speech.attribution import attribute
-from benchmarks.attributed import by_the_turns, time_errors, word_errors
-from benchmarks.conversations import Conversation, conversations_in
 from benchmarks.peers.environment import PEERS_PYTHON, installed
-from benchmarks.recordings import RATE, write
 from benchmarks.spread import Scored, facts, line, table
+from tests.truth.attributed import by_the_turns, time_errors, word_errors
+from tests.truth.conversations import Conversation, conversations_in
+from tests.truth.recordings import RATE, write
 
 Found: TypeAlias = dict[str, dict[str, list[Scored]]]
 

@@ -17,7 +17,7 @@ from app.engines.cores import windows_at_once
 from app.settings import MOST_WINDOWS, Settings
 
 HTTP_PORT = 8000  # the default port of the documentation page
-_LOOK_EVERY_S = 0.1
+_READY_CHECK_EVERY_S = 0.1
 _GRACE_S = 20.0  # after TASK_GRACE, a worker has this time to release its task and to end
 
 
@@ -67,7 +67,7 @@ class Service:
         while not self.worker.ended:
             if await self._says_yes("startup") and await self._says_yes("ready"):
                 return True
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_READY_CHECK_EVERY_S)
         return False
 
     def restart(self) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import structlog
-from natscribe.cli.console import DATA, ENDPOINTS, USAGE, err, out, run_and_exit
+from natscribe.cli.console import DATA, ENDPOINTS, err, out, run_and_exit
+from natscribe.cli.exit_codes import USAGE
 from natscribe.client import ClientError
 from natscribe.settings import without_login, wrong_setting
 from pydantic import ValidationError

@@ -18,17 +18,18 @@ from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import REPLAY_OF
+from natscribe.schemas.kinds import TASKS
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import ReplayRequest
+from natscribe.schemas.requests import ReplayRequest, no_letter
 from natscribe.schemas.stream_names import StreamNames
 
 from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore
-from app.errors import RequestError
+from app.errors import RequestError, refusal
 from app.task_log.log import TaskLog
-from app.task_log.record import TASKS, Record
+from app.task_log.record import Record
 
 REGISTERED_WITHIN_S = 1.0  # how long a replay waits for the registration of its tasks, after ANSWER_WITHIN_S
-LOOK_EVERY_S = 0.01  # pause between two reads while a replay waits for registrations
+LOGS_READ_EVERY_S = 0.01  # pause between two reads while a replay waits for registrations
 HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)  # names that clients accept; nats-server accepts more
 EXPECTATIONS = "nats-expected"  # prefix of headers that were conditions of the first publish
 
@@ -81,8 +82,7 @@ class Replayer:
             if replay.is_over or (letters and letters[-1][0] > newest):
                 break
         if request.task_id and not found:
-            message = f"No dead letter is kept of task {request.task_id}: list the dead letters to see which are kept."
-            raise RequestError(ErrorCode.NOT_FOUND, message)
+            raise refusal(no_letter(request.task_id))
         if request.task_id and replay.without_log:
             message = f"The events of task {request.task_id} are kept no longer: publish it again under a new id."
             raise RequestError(ErrorCode.NOT_FOUND, message)
@@ -138,7 +138,7 @@ class Replayer:
         with suppress(TimeoutError, NatsError):
             async with asyncio.timeout(REGISTERED_WITHIN_S):
                 while missing:
-                    await asyncio.sleep(LOOK_EVERY_S)
+                    await asyncio.sleep(LOGS_READ_EVERY_S)
                     known = await self._log.last_of(missing)
                     ends_now = {each: record.stream_sequence for each, record in known.items()}
                     missing = dict(missing.items() & ends_now.items())
@@ -152,7 +152,7 @@ def _is_of(letter: DeadLetter, last: Record) -> bool:
     if letter.body_truncated or last.metadata.task is None:
         return False
     with suppress(ValueError):
-        return TASKS[letter.kind].validate_json(_bytes(letter)) == last.metadata.task
+        return TASKS[letter.kind].model_validate_json(_bytes(letter)) == last.metadata.task
     return False
 
 

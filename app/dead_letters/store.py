@@ -2,12 +2,11 @@
 
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import suppress
 
 from nats.aio.client import Client
 from nats.js.errors import APIError
-from natscribe.jetstream import cloud_events, stream_pages
-from natscribe.jetstream.dead_letters import letter_of
+from natscribe.jetstream import cloud_events
+from natscribe.jetstream.dead_letters import letter_of, letters
 from natscribe.jetstream.error_codes import DELETE_FAILED
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
@@ -36,16 +35,7 @@ class DeadLetterStore:
 
     async def put(self, message: StoredMessage, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
         """Store the dead letter of a failed message, unless the stream has stored it already."""
-        letter = letter_of(
-            message.subject,
-            message.body,
-            message.headers,
-            task_id=task_id,
-            error=error,
-            attempts=attempts,
-            sequence=message.sequence,
-            max_payload=self._max_payload,
-        )
+        letter = letter_of(message, task_id, error, attempts=attempts, max_payload=self._max_payload)
         stored = await self._js.publish(
             subjects.append_to(subjects.dead_letters(message.kind)),
             letter.model_dump_json().encode(),
@@ -62,35 +52,24 @@ class DeadLetterStore:
         trace = {TRACEPARENT: message.traceparent} if message.traceparent is not None else {}
         return cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id) | trace
 
-    async def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
-        """Yield pages of dead letters with their stream sequences, the oldest first.
-
-        `after` is a stream sequence: dead letters up to this one are left out.
-
-        Raises:
-            NatsError: NATS does not answer.
-        """
-        async for messages in stream_pages.pages(self._nats, self._stream, subjects.ALL_DEAD_LETTERS, after=after):
-            letters = []
-            for message in messages:
-                with suppress(ValueError):  # the service did not write this message
-                    letters.append((message.seq or 0, DeadLetter.model_validate_json(message.data or b"")))
-            yield letters
+    def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
+        """Yield pages of dead letters with their stream sequences, the oldest first; see `letters`."""
+        return letters(self._nats, self._stream, after=after)
 
     async def delete(self, request: DeleteLettersRequest) -> LettersDeleted:
         """Delete the chosen dead letters until all are deleted or ANSWER_WITHIN_S is over."""
         give_up_at = time.monotonic() + ANSWER_WITHIN_S
         count = 0
-        async for letters in self.pages(after=request.after):
-            count += await self._delete_chosen(request, letters)
-            if letters and time.monotonic() > give_up_at:
-                return LettersDeleted(deleted=count, more_after=letters[-1][0])
+        async for page in self.pages(after=request.after):
+            count += await self._delete_chosen(request, page)
+            if page and time.monotonic() > give_up_at:
+                return LettersDeleted(deleted=count, more_after=page[-1][0])
         return LettersDeleted(deleted=count)
 
     async def delete_all(self, task_id: str) -> bool:
         """Delete all dead letters of a task; return whether any were deleted."""
         choice = DeadLetterChoice(task_id=task_id)
-        return sum([await self._delete_chosen(choice, letters) async for letters in self.pages()]) > 0
+        return sum([await self._delete_chosen(choice, page) async for page in self.pages()]) > 0
 
     async def delete_one(self, sequence: int) -> bool:
         """Delete a dead letter by its stream sequence; return False if it was deleted already.
@@ -105,5 +84,5 @@ class DeadLetterStore:
                 raise
             return False
 
-    async def _delete_chosen(self, choice: DeadLetterChoice, letters: Iterable[tuple[int, DeadLetter]]) -> int:
-        return sum([await self.delete_one(sequence) for sequence, letter in letters if choice.chooses(letter)])
+    async def _delete_chosen(self, choice: DeadLetterChoice, page: Iterable[tuple[int, DeadLetter]]) -> int:
+        return sum([await self.delete_one(sequence) for sequence, letter in page if choice.chooses(letter)])

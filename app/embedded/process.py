@@ -19,7 +19,7 @@ from app.embedded.guarded import Guarded
 HOST = "127.0.0.1"
 _ANSWERS_WITHIN_S = 10.0  # a server that does not answer within this time has not started
 _GRACE_S = 5.0  # a stopped server is killed after this time
-_LOOK_EVERY_S = 0.5  # how often `keep` checks whether the server has ended
+_ALIVE_CHECK_EVERY_S = 0.5  # how often `keep` checks whether the server has ended
 _POLL_S = 0.02  # how often a starting server is asked for an answer
 _OTHER_PORTS = 5  # free ports that are tried after the default port
 _given: deque[int] = deque(maxlen=100)  # ports found last: they may not be in use yet
@@ -78,7 +78,7 @@ class Server(ABC):
             if self._process.ended:
                 on_restart(self.binary)
                 await self.start()
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_ALIVE_CHECK_EVERY_S)
 
     async def stop(self) -> None:
         """Stop the server, with SIGKILL after 5 s; its data stay."""

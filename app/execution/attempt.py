@@ -8,7 +8,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.progress import (
+    LEAST_BETWEEN_EVENTS_S,
+    MOST_BETWEEN_EVENTS_S,
+    ProgressEvent,
+    Stage,
+    State,
+    next_event,
+)
 from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind
@@ -18,13 +25,12 @@ from app.errors import FencedError, TransientError
 from app.execution.checkpoint import CheckpointLog, StaleSegmentsError
 from app.execution.pace import Pace
 from app.task_log.log import TaskLog
-from app.task_log.record import NoResult, Outcome, Record, end_of, next_event
+from app.task_log.record import NoResult, Outcome, Record, end_of
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import StageSpans
 from app.updates import Checkpoint, Result, Update
 
-SHORTEST_SILENCE_S = 1.0  # a running task has at most one event per second
-LONGEST_SILENCE_S = 8.0  # after this time the last update is appended again: clients expect an event every 10 s
+REPEATED_AFTER_S = MOST_BETWEEN_EVENTS_S - 2  # after this time the last update is appended again
 LAST_APPEND_TIMEOUT_S = 2.0  # how long a stopping worker waits for the acknowledgement of its last append
 SPEAKERS_MISSING: Final = {Stage.DIARIZING, Stage.MERGING}  # stages in which the text of a transcription is complete
 SPEAKERS_LOST: Final = ErrorDetail(
@@ -130,11 +136,11 @@ class TaskAttempt:
                 await self._keep(update.text, update.audio_sha256)
             self._pace.advance(update)
             self._pending = True
-            if time.monotonic() - self._appended_at >= SHORTEST_SILENCE_S:
+            if time.monotonic() - self._appended_at >= LEAST_BETWEEN_EVENTS_S:
                 await self._append(State.RUNNING)
 
     async def tick(self) -> None:
-        """Append the pending update; after LONGEST_SILENCE_S without an append, append the last update again.
+        """Append the pending update; after REPEATED_AFTER_S without an append, append the last update again.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -144,7 +150,7 @@ class TaskAttempt:
         if not self.runs or self._lock.locked():
             return
         async with self._lock:
-            if silence >= LONGEST_SILENCE_S or (self._pending and silence >= SHORTEST_SILENCE_S):
+            if silence >= REPEATED_AFTER_S or (self._pending and silence >= LEAST_BETWEEN_EVENTS_S):
                 await self._append(State.RUNNING)
 
     async def check(self, sequence: int | None = None) -> None:

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.progress import State
+from natscribe.schemas.progress import MOST_BETWEEN_EVENTS_S, State
 from opentelemetry.trace import Tracer
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
@@ -38,9 +38,8 @@ from app.telemetry.metrics import Meter, task_name
 from app.updates import Task
 
 RELEASE_TIMEOUT_S = 5.0  # how long a stopping worker tries to release its message, which fails without NATS
-LONGEST_SILENCE_S = 10.0  # a running task appends an event at least this often
 RECONNECTED_WITHIN_S = 5.0  # how long other workers may take to reconnect after an outage before this worker's start
-LOOK_EVERY_S = 0.25  # pause between two reads of the log while a task run waits for the previous worker
+LOG_READ_EVERY_S = 0.25  # pause between two reads of the log while a task run waits for the previous worker
 
 log = structlog.get_logger()
 
@@ -162,15 +161,15 @@ class TaskRun:
         """
         execution, connection = self._execution, self._execution.connection
         silent = (datetime.now(UTC) - attempt.record.event.time).total_seconds()
-        lost_after = min(LONGEST_SILENCE_S, execution.ack_wait)  # seconds of silence
+        lost_after = min(MOST_BETWEEN_EVENTS_S, execution.ack_wait)  # seconds of silence
         outage = max(
-            LONGEST_SILENCE_S - connection.seconds_since_restored,
+            MOST_BETWEEN_EVENTS_S - connection.seconds_since_restored,
             min(lost_after, RECONNECTED_WITHIN_S) - connection.seconds_since_made,
         )
         patience = max(outage, min(lost_after - silent, lost_after), 0.0)
         give_up_at = time.monotonic() + patience
         while time.monotonic() < give_up_at:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(LOG_READ_EVERY_S)
             await attempt.check()
 
     async def _release(self) -> None:

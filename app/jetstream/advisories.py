@@ -5,10 +5,10 @@ from typing import Final, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
-SUBJECT: Final = "$JS.EVENT.ADVISORY.API"  # one message for each request to JetStream's API, but for successful reads
-WORKERS: Final = "natscribe"  # the name of the workers' connections
+ADVISORIES: Final = "$JS.EVENT.ADVISORY.API"  # one message for each request to JetStream, but for successful reads
+WORKERS_NAME: Final = "natscribe"  # the name of the workers' connections
 LONGEST_REASON: Final = 200  # characters
-LONGEST_NAME: Final = 64  # characters of a client's name that are repeated
+LONGEST_CLIENT_NAME: Final = 64  # characters of a client's name that are repeated
 ALREADY_THERE: Final = 10058  # err_code: a stream of this name exists; the request would have changed nothing
 # Most advisories are about reads: this pattern finds the others before anything is parsed.
 _CHANGE: Final = re.compile(
@@ -55,7 +55,7 @@ def read(advisory: bytes) -> Change | None:
         error = _Response.model_validate_json(told.response).error
     except ValidationError:
         return None
-    if told.client.name == WORKERS or (error is not None and error.err_code == ALREADY_THERE):
+    if told.client.name == WORKERS_NAME or (error is not None and error.err_code == ALREADY_THERE):
         return None
     refusal = None if error is None else _written(error.description, LONGEST_REASON)
     return Change((found[1] or found[2]).decode(), _named(told.client), refusal)
@@ -63,7 +63,7 @@ def read(advisory: bytes) -> Change | None:
 
 def _named(client: _Client) -> str:
     """Name a client by what it says of itself, its user and its host."""
-    name, user, host = (_written(each, LONGEST_NAME) for each in (client.name, client.user, client.host))
+    name, user, host = (_written(each, LONGEST_CLIENT_NAME) for each in (client.name, client.user, client.host))
     return " ".join(filter(None, [name or "a client without a name", user and f"as {user}", host and f"from {host}"]))
 
 

@@ -37,7 +37,7 @@ TOO_FEW_SERVERS = (
     "cluster, or set NATS_REPLICAS=1."
 )
 
-CONNECT_TIMEOUT_S = 30.0  # how long a starting worker waits for NATS
+NATS_WITHIN_S = 30.0  # how long a starting worker waits for NATS
 RETRY_EVERY_S = 0.5
 PING_INTERVAL_S = (
     3  # a silent server is given up after three pings, sooner than TASK_ACK_WAIT; nats-py waits six minutes
@@ -81,11 +81,11 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
     """Connect to NATS. Ctrl-C and SIGTERM end the wait.
 
     Raises:
-        StartError: No server has answered within CONNECT_TIMEOUT_S; the message is for the operator.
+        StartError: No server has answered within NATS_WITHIN_S; the message is for the operator.
     """
     tolerate_lost_writes()
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S) as patience:
+        async with asyncio.timeout(NATS_WITHIN_S) as patience:
             with _ended_by_signals(patience):
                 connection = await nats.connect()
     except TimeoutError:
@@ -155,10 +155,10 @@ async def retry_until_answered(work: Callable[[], Awaitable[T]]) -> T:
     """Repeat a step of the start until NATS answers, and return what the step returns.
 
     Raises:
-        StartError: NATS has not answered for CONNECT_TIMEOUT_S, has no JetStream, or is a cluster of too few servers.
+        StartError: NATS has not answered for NATS_WITHIN_S, has no JetStream, or is a cluster of too few servers.
     """
     loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + CONNECT_TIMEOUT_S
+    give_up_at = loop.time() + NATS_WITHIN_S
     while True:
         try:
             return await work()

@@ -24,7 +24,7 @@ from app.cancellation import discard_all
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 
 CHUNK_BYTES: Final = 128 * 1024  # the size that the client libraries use
-READ_AT_ONCE: Final = 8  # chunks of one request: 1 MiB at CHUNK_BYTES
+CHUNKS_AT_ONCE: Final = 8  # chunks of one request: 1 MiB at CHUNK_BYTES
 _LEADER_AFTER_S: Final = 2.0  # a server that has not answered a Direct Get within this time may be frozen
 
 
@@ -77,7 +77,7 @@ async def pull(
     """Pass each chunk of an object to `write`, and return the SHA-256 of the object.
 
     The `get` of nats-py has the server push the whole object at once, and the server disconnects a worker that reads
-    several large objects like that. A pull asks for READ_AT_ONCE chunks at a time, and needs no consumer, which would
+    several large objects like that. A pull asks for CHUNKS_AT_ONCE chunks at a time, and needs no consumer, which would
     be lost with its server. A thread hashes and writes chunks while the next ones are on their way: memory stays flat,
     and the event loop is not blocked.
 
@@ -135,7 +135,7 @@ async def _next_chunks(nats: Client, bucket: str, nuid: str, start: int) -> stre
     stream, subject = stream_of(bucket), chunks_of(bucket, nuid)
     with suppress(NatsError, TimeoutError):
         async with asyncio.timeout(_LEADER_AFTER_S):
-            found = await stream_pages.page(nats, stream, subject, start=start, count=READ_AT_ONCE)
+            found = await stream_pages.page(nats, stream, subject, start=start, count=CHUNKS_AT_ONCE)
         if found:
             return found
     next_one = await leader_reads.next_from(nats, stream, subject, start)

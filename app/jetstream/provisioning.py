@@ -39,7 +39,6 @@ MEND_CONSUMER: Final = (
 PAUSED: Final = "The consumer {name} of the stream {stream} is paused and delivers nothing"
 RESUME: Final = "Resume the consumer (nats consumer resume {stream} {name})"
 TOO_FEW_CODES: Final = {10005, 10074}  # err_codes of nats-server: no suitable peers; replicas without a cluster
-NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 Info = TypeVar("Info", StreamInfo, ConsumerInfo)
 
@@ -137,7 +136,9 @@ async def project_anew(js: JetStreamContext, settings: Settings) -> None:
         await _ensure_consumer(js, stream_name, consumer)
 
 
-async def provision(js: JetStreamContext, settings: Settings, changed_by: Mapping[str, str] = NOBODY) -> Provisioned:
+async def provision(
+    js: JetStreamContext, settings: Settings, changed_by: Mapping[str, str] = MappingProxyType({})
+) -> Provisioned:
     """Create what is missing, put back the settings that the service needs, and log the other differences.
 
     `changed_by` names the client that has last changed a stream or consumer, as far as it is known.

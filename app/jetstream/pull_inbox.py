@@ -15,16 +15,16 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
-from natscribe.jetstream.stream_pages import bytes_at_once
+from natscribe.jetstream.answers import REQUEST_TIMEOUT_S
+from natscribe.jetstream.stream_pages import NO_RESPONDERS, bytes_at_once
 
-ANSWER_TIMEOUT_S: Final = 2.0  # how long an answer may take, in addition to the server's own wait for messages
+LINGER_S: Final = 5.0  # how long a request of a feed waits for the first message
+GATHER_S: Final = 0.1  # pause in which the messages of a feed's next batch gather
 NEXT: Final = "$JS.API.CONSUMER.MSG.NEXT"
 NOTHING_WAITS: Final = {"404", "408"}  # status codes: the consumer has no message to deliver
-NOBODY_THERE: Final = "503"  # status code: the consumer does not exist, or JetStream is away
 ALL_SENT: Final = "Batch Completed"  # the end of an earlier request: ignored
 MADE_ANEW: Final = "Consumer Deleted"  # a restart of the projection deletes its consumers and creates them anew
 BATCH_FULL: Final = "Message Size Exceeds MaxBytes"  # the next message has to wait for the next request
-NANOSECONDS: Final = 1_000_000_000  # per second
 
 
 class PullInbox:
@@ -44,7 +44,7 @@ class PullInbox:
         """
         asked: dict[str, object] = {"batch": batch, "no_wait": True}
         if within:
-            asked = {"batch": batch, "expires": int(within * NANOSECONDS)}
+            asked = {"batch": batch, "expires": int(within * 1e9)}  # nanoseconds
         if batch > 1:  # the server closes the connection of a client that reads more slowly than the server sends
             asked["max_bytes"] = bytes_at_once(self._nats)
         inbox = self._inbox or await self._open_inbox()
@@ -52,7 +52,7 @@ class PullInbox:
         found: list[Msg] = []
         try:
             while len(found) < batch:
-                async with asyncio.timeout(within + ANSWER_TIMEOUT_S):
+                async with asyncio.timeout(within + REQUEST_TIMEOUT_S):
                     answer = await self._answers.get()
                 if answer.reply:
                     found.append(answer)
@@ -87,7 +87,7 @@ def _check(status: Msg, *, some_found: bool) -> None:
     code = headers.get("Status")
     if (some_found and headers.get("Description") == BATCH_FULL) or headers.get("Description") == MADE_ANEW:
         return
-    if code == NOBODY_THERE:
+    if code == NO_RESPONDERS:
         raise NoRespondersError
     if code not in NOTHING_WAITS:
         message = f"the consumer answers with status {code} ({headers.get('Description')})"

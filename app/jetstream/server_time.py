@@ -1,13 +1,11 @@
 """The time of the NATS server, whose clock also stamps the stored messages: the clock of a worker may be wrong."""
 
 from datetime import datetime
-from typing import Final
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from natscribe.jetstream.answers import REQUEST_TIMEOUT_S
 from pydantic import AwareDatetime, BaseModel, ValidationError
-
-ANSWER_TIMEOUT_S: Final = 5.0
 
 
 class _StreamInfo(BaseModel):
@@ -20,7 +18,7 @@ async def server_time(nats: Client, stream: str) -> datetime:
     Raises:
         NatsError: NATS does not answer, or the stream does not exist.
     """
-    answer = await nats.request(f"$JS.API.STREAM.INFO.{stream}", timeout=ANSWER_TIMEOUT_S)
+    answer = await nats.request(f"$JS.API.STREAM.INFO.{stream}", timeout=REQUEST_TIMEOUT_S)
     try:
         return _StreamInfo.model_validate_json(answer.data).ts
     except ValidationError as error:

@@ -18,7 +18,7 @@ from natscribe.schemas import subjects
 from app.jetstream.stream_log import EXPECTED_SUBJECT, WRONG_LAST_SEQUENCE
 
 ALL_STRAYS: Final = subjects.append_to(">")
-READ_AT_ONCE: Final = 100
+STRAYS_AT_ONCE: Final = 100
 
 log = structlog.get_logger()
 
@@ -72,9 +72,9 @@ async def _remove(js: JetStreamContext, stream: StreamConfig, sequences: Sequenc
 
 
 async def _strays(js: JetStreamContext, stream: str) -> AsyncIterator[RawStreamMsg]:
-    """Yield up to READ_AT_ONCE strays of a stream."""
+    """Yield up to STRAYS_AT_ONCE strays of a stream."""
     after = 0
-    for _ in range(READ_AT_ONCE):
+    for _ in range(STRAYS_AT_ONCE):
         stray = await _found(js.get_msg(stream, after + 1, ALL_STRAYS, next=True))
         if stray is None:
             return

@@ -10,13 +10,12 @@ from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, BadRequestError
 from natscribe.jetstream import leader_reads, stream_pages
-from natscribe.jetstream.answers import UNANSWERED, is_repeatable
+from natscribe.jetstream.answers import REQUEST_TIMEOUT_S, UNANSWERED, is_repeatable
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 
 from app.errors import FencedError, TransientError
 
-ANSWER_TIMEOUT_S: Final = 2.0  # an append that a leader took with it when it died is repeated after this time
 GIVE_UP_AFTER_S: Final = 60.0  # how long JetStream may leave requests unanswered while the connection is open
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 2.0  # an unfinished append of three replicas is finished in milliseconds
 DEPOSED_PAUSE_S: Final = 0.1  # in which a server learns that it is no longer the leader
@@ -33,7 +32,7 @@ class StreamLog(Generic[T]):
     def __init__(self, nats: Client, stream: str, read: Callable[[RawStreamMsg], T]) -> None:
         """`read` makes a record of a message, and raises ValueError if the service did not write the message."""
         self._nats = nats
-        self._js = nats.jetstream(timeout=ANSWER_TIMEOUT_S)
+        self._js = nats.jetstream(timeout=REQUEST_TIMEOUT_S)
         self._stream = stream
         self._read = read
 

@@ -6,7 +6,7 @@ from typing import Final
 from nats.aio.client import Client
 from pydantic import BaseModel, Field
 
-SUBJECT: Final = "$SYS.REQ.SERVER.PING.JSZ"  # each server of a cluster replies
+JETSTREAM_USAGE: Final = "$SYS.REQ.SERVER.PING.JSZ"  # each server of a cluster replies
 QUESTION: Final = b'{"accounts": true, "streams": true}'
 LATER_REPLIES_S: Final = 0.5  # how long to wait for the reply of a further server
 FIRST_REPLY_S: Final = 2.0
@@ -62,7 +62,7 @@ async def read_usage(nats: Client) -> list[Usage]:
     inbox = await nats.subscribe(nats.new_inbox())
     found: list[Usage] = []
     try:
-        await nats.publish(SUBJECT, QUESTION, reply=inbox.subject)
+        await nats.publish(JETSTREAM_USAGE, QUESTION, reply=inbox.subject)
         with suppress(TimeoutError, ValueError):  # ValueError: nobody replies, or with something else
             while True:
                 reply = await inbox.next_msg(timeout=LATER_REPLIES_S if found else FIRST_REPLY_S)

@@ -16,7 +16,7 @@ from app.queue.stored_message import StoredMessage
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 
-READ_AT_ONCE: Final = 20  # messages that are read in one batch
+WAITING_AT_ONCE: Final = 20  # messages that are read in one batch
 EXPIRED: Final = ErrorDetail(
     code=ErrorCode.EXPIRED,
     message="The task waited too long for a worker: start more workers and publish it under a new id.",
@@ -40,7 +40,7 @@ async def expire_tasks(
         TransientError: JetStream does not answer.
     """
     now, searched_up_to = await waiting.now(), 0
-    while messages := await waiting.after(subjects.ALL_TASKS, searched_up_to, count=READ_AT_ONCE):
+    while messages := await waiting.after(subjects.ALL_TASKS, searched_up_to, count=WAITING_AT_ONCE):
         for message in messages:
             if now - message.time < after:
                 return

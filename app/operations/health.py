@@ -10,13 +10,12 @@ from faststream.asgi.handlers import HttpHandler
 from faststream.nats import NatsBroker
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
+from natscribe.jetstream.answers import REQUEST_TIMEOUT_S
 
 from app.jetstream import provisioning
 from app.settings import Settings
 
 Check = Callable[[], bool | Awaitable[bool]]
-
-ANSWER_TIMEOUT_S = 2.0
 
 
 async def nats_answers(broker: NatsBroker, settings: Settings) -> bool:
@@ -26,7 +25,7 @@ async def nats_answers(broker: NatsBroker, settings: Settings) -> bool:
     """
     connection = await broker.connect()
     try:
-        await connection.jetstream(timeout=ANSWER_TIMEOUT_S).stream_info(settings.nats_stream_name)
+        await connection.jetstream(timeout=REQUEST_TIMEOUT_S).stream_info(settings.nats_stream_name)
     except APIError:
         return connection.is_connected  # an error from JetStream shows that the server answers
     except NatsError:
@@ -39,7 +38,7 @@ async def consumers_exist(broker: NatsBroker, settings: Settings) -> bool:
 
     A paused consumer changes nothing: new workers have to become ready also while an operator pauses a task queue.
     """
-    js = (await broker.connect()).jetstream(timeout=ANSWER_TIMEOUT_S)
+    js = (await broker.connect()).jetstream(timeout=REQUEST_TIMEOUT_S)
     try:
         return not (await provisioning.examine(js, settings)).broken
     except NatsError:

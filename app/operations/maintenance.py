@@ -25,7 +25,7 @@ CHECK_EVERY_S = 5.0
 MEASURE_EVERY_S = 15.0
 EXPIRE_EVERY_S = 3600.0
 CLEAN_LISTS_EVERY_S = 60.0
-SAMPLE: Final = 50  # how many messages of a queue are read; all waiting messages count with the mean audio of these
+MEASURED_MESSAGES: Final = 50  # of a queue; all waiting messages count with the mean audio of these
 
 log = structlog.get_logger()
 
@@ -83,7 +83,7 @@ class Maintenance:
     async def measure_queues(self) -> None:
         """Set the metrics of the task queues, the dead letters and the reminders."""
         names = self._settings.stream_names
-        queues, now = await self._queues.read(sample=SAMPLE), await server_time(self._nats, names.tasks)
+        queues, now = await self._queues.read(sample=MEASURED_MESSAGES), await server_time(self._nats, names.tasks)
         for queue in queues.by_key.values():
             self._meter.queue(
                 queue.subject,

@@ -14,6 +14,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from natscribe.schemas import subjects
 from natscribe.schemas.workers import Problem
 
 from app.errors import in_words
@@ -25,15 +26,14 @@ from app.settings import Settings
 from app.supervision import run_forever
 from app.telemetry.metrics import Meter
 
-QUEUE_GROUP: Final = "natscribe"  # one worker receives each advisory
 LOOK_EVERY_S: Final = 1.5  # so a change is noticed within two seconds
 SHORTEST_PAUSE_S: Final = 0.1  # between two looks, however many changes are told
-HEAD_START_S: Final = 0.2  # for the worker that receives the advisory, and so knows who has changed a stream
+ADVISED_FIRST_S: Final = 0.2  # for the worker that receives the advisory, and so knows who has changed a stream
 SETTLED_AFTER_S: Final = 10.0  # in which appends end that were on their way while a stream was changed
-RETRY_EVERY_S: Final = 60.0  # how often a change is tried again that NATS has refused
+RESTORE_EVERY_S: Final = 60.0  # how often a change is tried again that NATS has refused
 TELL_EVERY_S: Final = 60.0  # how often the same refused change is logged
 TOLD_AT_MOST: Final = 1000  # refused changes that are remembered
-UNANSWERED: Final = "{names} are not as the service needs them, and NATS does not answer the change"
+CHANGE_UNANSWERED: Final = "{names} are not as the service needs them, and NATS does not answer the change"
 SEE_RIGHTS: Final = (
     "Look for nats_permission_refused in the log of the workers: the service's user may lack a right (docs/access.md)"
 )
@@ -62,7 +62,7 @@ class StreamWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        await self._nats.subscribe(advisories.SUBJECT, queue=QUEUE_GROUP, cb=self._note)
+        await self._nats.subscribe(advisories.ADVISORIES, queue=subjects.QUEUE_GROUP, cb=self._note)
         await run_forever("stream_watch", self._look_and_wait, every_s=SHORTEST_PAUSE_S, retry_after_s=LOOK_EVERY_S)
 
     async def look(self) -> None:
@@ -76,7 +76,7 @@ class StreamWatch:
         changed_by, self._changed_by = self._changed_by, {}
         findings, now = await provisioning.examine(self._js, self._settings), asyncio.get_running_loop().time()
         if self._is_new(findings) and not changed_by.keys() & findings.broken:
-            await asyncio.sleep(HEAD_START_S)
+            await asyncio.sleep(ADVISED_FIRST_S)
             findings = await provisioning.examine(self._js, self._settings)
             changed_by |= self._changed_by
         if self._is_new(findings) or (findings.broken and now >= self._retry_at):
@@ -100,11 +100,11 @@ class StreamWatch:
         after = await provisioning.examine(self._js, self._settings)
         problems = [problem for name, problem in refused.items() if name in after.broken]
         if unanswered and after.broken:
-            what = UNANSWERED.format(names=", ".join(sorted(after.broken)))
+            what = CHANGE_UNANSWERED.format(names=", ".join(sorted(after.broken)))
             problems.append(Problem(what=what, next_step=SEE_RIGHTS))
         self.problems = [*problems, *after.paused]
         # Without a refusal, what is broken was changed again meanwhile: the next look mends it.
-        self._retry_at = asyncio.get_running_loop().time() + (RETRY_EVERY_S if refused else 0.0)
+        self._retry_at = asyncio.get_running_loop().time() + (RESTORE_EVERY_S if refused else 0.0)
         self._meter.streams(broken=len(self.problems), restored=len(before.broken - after.broken))
         return after
 

@@ -15,7 +15,7 @@ from app.recordings.recording import Recordings
 from app.redis_store.projection import RedisProjection
 from app.settings import VERSION
 
-CHECKED_WITHIN_S: Final = 1.0  # a client waits two seconds for the replies of all workers
+HEALTH_WITHIN_S: Final = 1.0  # a client waits two seconds for the replies of all workers
 SHARED_FOR_S: Final = 5.0  # how long the answer of a server is given to all who ask
 
 
@@ -31,12 +31,12 @@ class _Check:
         self._asked_at = 0.0
 
     async def answers(self) -> bool:
-        """Return whether the server answers; False if it takes longer than CHECKED_WITHIN_S."""
+        """Return whether the server answers; False if it takes longer than HEALTH_WITHIN_S."""
         now = asyncio.get_running_loop().time()
         if self._asked is None or (self._asked.done() and now - self._asked_at >= SHARED_FOR_S):
             self._asked, self._asked_at = asyncio.create_task(self._ask()), now
         asked = self._asked
-        done, _ = await asyncio.wait([asked], timeout=CHECKED_WITHIN_S)
+        done, _ = await asyncio.wait([asked], timeout=HEALTH_WITHIN_S)
         return bool(done) and asked.result()
 
     async def close(self) -> None:

@@ -18,13 +18,14 @@ from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from natscribe.jetstream.answers import REQUEST_TIMEOUT_S
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Kind, Priority
 
 from app.cancellation import cancel_all
 from app.errors import in_words
-from app.jetstream.pull_inbox import ANSWER_TIMEOUT_S, PullInbox
+from app.jetstream.pull_inbox import PullInbox
 from app.queue.priorities import PriorityOrder
 from app.queue.stored_message import StoredMessage
 
@@ -230,4 +231,4 @@ class TaskConsumer:
         with suppress(NatsError):  # an unreleased message is delivered again after TASK_ACK_WAIT
             for message in messages[:-1]:
                 await self._nats.publish(message.reply, RELEASE)
-            await self._nats.request(messages[-1].reply, RELEASE, timeout=ANSWER_TIMEOUT_S)
+            await self._nats.request(messages[-1].reply, RELEASE, timeout=REQUEST_TIMEOUT_S)

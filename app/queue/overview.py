@@ -7,15 +7,13 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.jetstream.stream_pages import last_of_each
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.requests import TaskStatus
+from natscribe.schemas.requests import READ_WITHIN_S, TaskStatus
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 
 from app.errors import RequestError
 from app.queue.priorities import QueueReader, TaskQueue
 from app.queue.stored_message import StoredMessage
-
-READ_WITHIN_S = 4.0  # less than the five seconds that clients wait for a reply
 
 
 class Overview:

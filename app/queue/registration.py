@@ -23,7 +23,7 @@ from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, WaitingTasks
 from app.queue.priorities import QUEUE_KEYS
 from app.queue.stored_message import StoredMessage
-from app.supervision import run_forever
+from app.supervision import OUTAGE_PAUSE_S, run_forever
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.updates import Task
@@ -32,12 +32,11 @@ from app.updates import Task
 # worker whose clock is slow assumes so too often: the append is refused or undone then.
 SURELY_NEW: Final = timedelta(milliseconds=50)
 HEAD_START_S: Final = 0.05  # the delay after an announcement, in which an idle worker takes and registers the task
-RETRY_AFTER_S: Final = 2.0  # the pause after an error
 ANNOUNCED_AT_ONCE: Final = 200  # announcements kept in memory; further announcements stay in the NATS subscription
 MISSED_AT_ONCE: Final = 50  # messages that one step of the search for missed tasks reads
 MISSED_IN_A_ROUND: Final = 10_000  # limit of messages that one search reads of a queue; a full queue by default
 MISSED_EVERY_S: Final = 60.0  # the pause between two searches
-POLL_INTERVAL_S: Final = 0.5  # how often the search checks whether tasks have to wait
+WAITING_CHECK_EVERY_S: Final = 0.5  # how often the search checks whether tasks have to wait
 SEQUENCES: Final = 2**63  # every stream sequence is below this number
 
 
@@ -129,8 +128,8 @@ class Registration:
     async def run(self) -> None:
         """Register waiting tasks until cancelled: announced tasks, and tasks whose announcement was missed."""
         await asyncio.gather(
-            run_forever("registration", self._register_announced, every_s=0, retry_after_s=RETRY_AFTER_S),
-            run_forever("search_for_missed_tasks", self._register_missed, every_s=0, retry_after_s=RETRY_AFTER_S),
+            run_forever("registration", self._register_announced, every_s=0, retry_after_s=OUTAGE_PAUSE_S),
+            run_forever("search_for_missed_tasks", self._register_missed, every_s=0, retry_after_s=OUTAGE_PAUSE_S),
         )
 
     async def _register(
@@ -244,7 +243,7 @@ class Registration:
         loop, searched = asyncio.get_running_loop(), 0
         while searched < MISSED_IN_A_ROUND:
             while not self._must_wait():  # noqa: ASYNC110 -- no event tells when tasks have to wait
-                await asyncio.sleep(POLL_INTERVAL_S)
+                await asyncio.sleep(WAITING_CHECK_EVERY_S)
             began = loop.time()
             messages = await self._waiting.after(subject, self._searched_up_to.get(subject, 0), count=MISSED_AT_ONCE)
             if not messages:

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from app.errors import TransientError
 from app.redis_store import keys
 
-ANSWER_TIMEOUT_S: Final = 1.0  # short, because a task can compute a finding itself
+CACHE_TIMEOUT_S: Final = 1.0  # short, because a task can compute a finding itself
 LARGEST_BYTES: Final = 32 * 1024 * 1024  # limit of a compressed finding; a day of speech takes about 5 MB
 
 # Both scripts note the recording under the task's id, for as long as its findings can stay: findings that were kept
@@ -55,7 +55,7 @@ log = structlog.get_logger()
 def connected(url: str) -> Redis:
     """Make a Redis client that fails soon: a task can compute a finding itself, and a client can ask again."""
     return Redis.from_url(
-        url, socket_timeout=ANSWER_TIMEOUT_S, socket_connect_timeout=ANSWER_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+        url, socket_timeout=CACHE_TIMEOUT_S, socket_connect_timeout=CACHE_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
     )
 
 
@@ -118,9 +118,9 @@ class Cache:
 
 
 async def in_time(answer: "Awaitable[object] | object") -> object:
-    """Return the answer of Redis; None if Redis fails or takes longer than ANSWER_TIMEOUT_S."""
+    """Return the answer of Redis; None if Redis fails or takes longer than CACHE_TIMEOUT_S."""
     try:
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        async with asyncio.timeout(CACHE_TIMEOUT_S):
             return await cast("Awaitable[object]", answer)  # redis-py's commands are typed for both of its clients
     except (RedisError, OSError, TimeoutError) as error:
         log.warning("cache_access_failed", error=type(error).__name__)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
+from natscribe.jetstream.streams import DAY_S
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
@@ -11,7 +12,7 @@ from app.engines.messages import ChunkAnalysed
 from app.redis_store import keys
 from app.redis_store.cache import in_time
 
-KEEP_S: Final = 24 * 3600  # counted from the last chunk of a task; an attempt after that analyses the recording again
+CHUNKS_KEPT_S: Final = int(DAY_S)  # from the last chunk of a task; an attempt after that analyses the recording again
 
 KEEP_UNLESS_WITHDRAWN: Final = """
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
@@ -38,7 +39,7 @@ class Chunks:
         """Keep a chunk for the next attempt, unless the task was cancelled or deleted a moment ago."""
         names = [keys.voices(task_id), keys.withdrawn(task_id)]
         place = f"{audio_sha256} {chunk.index}"
-        await in_time(self._keep(keys=names, args=[place, chunk.model_dump_json(), KEEP_S]))
+        await in_time(self._keep(keys=names, args=[place, chunk.model_dump_json(), CHUNKS_KEPT_S]))
 
 
 def _read(line: bytes) -> Iterator[ChunkAnalysed]:

@@ -8,7 +8,7 @@ from typing import Final
 # the projection: after a change of the form, everything is projected again.
 MARK: Final = "natscribe:projection:2"
 ANYBODY: Final = "*"  # in the name of a task list: the tasks of all users
-NOBODY: Final = "-"  # in place of a user, for a task message without a valid user
+NO_USER: Final = "-"  # in place of a user, for a task message without a valid user
 USER_DIGITS: Final = 32  # hexadecimal digits of a user's hash: with so many, no two users have the same
 NEVER_WRITTEN: Final = "natscribe:never_written"  # a write that needs this key to exist changes nothing
 LISTED: Final = "natscribe:listed"  # a sorted set of all listed tasks, by the time at which their keys may expire

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
-from natscribe.jetstream.streams import RESULTS_KEPT_S
+from natscribe.jetstream.streams import DAY_S, RESULTS_KEPT_S
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.task_list import place_of
 from redis.asyncio import Redis
@@ -18,12 +18,11 @@ from app.redis_store.task_list import FUNCTIONS, user_of
 from app.task_log.record import Record
 from app.task_log.status import status_of
 
-DAY_S: Final = 24 * 3600
-ANSWER_TIMEOUT_S: Final = 2.0
+PROJECTION_TIMEOUT_S: Final = 2.0
 KEEP_S: Final = int(RESULTS_KEPT_S)
 FORGOTTEN_FOR_S: Final = 600  # after this time, no slow worker still writes what it read before the deletion
-KEEP_PROGRESS_S: Final = DAY_S  # counted from each change of the progress
-KEEP_MARK_S: Final = 30 * DAY_S  # when the mark expires, everything is projected again
+KEEP_PROGRESS_S: Final = int(DAY_S)  # counted from each change of the progress
+KEEP_MARK_S: Final = int(30 * DAY_S)  # when the mark expires, everything is projected again
 
 # Several workers project one log, so an event is written only if it is newer than the last projected event. The
 # sequences of a new stream begin at 1 again, so the key of the last event also holds when the stream was created.
@@ -56,7 +55,7 @@ return 1
 """
 )
 
-DELETE: Final = (
+DELETE_KEYS: Final = (
     FUNCTIONS
     + """
 local place, user, state = string.match(redis.call('GET', KEYS[3]) or '', '^%d+ (%S+) (%S+) (%S+)')
@@ -125,7 +124,7 @@ class RedisProjection:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._delete = redis.register_script(DELETE)
+        self._delete = redis.register_script(DELETE_KEYS)
         self.made_at = ""  # when the stream of progress events was created; empty: not known yet
 
     async def progressed(self, events: Sequence[Happened]) -> None:
@@ -210,9 +209,9 @@ class RedisProjection:
             await self._redis.delete(keys.result(task_id), keys.voices(task_id))
 
     async def reachable(self) -> bool:
-        """Return whether Redis lets the service write, and answers within ANSWER_TIMEOUT_S."""
+        """Return whether Redis lets the service write, and answers within PROJECTION_TIMEOUT_S."""
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            async with asyncio.timeout(PROJECTION_TIMEOUT_S):
                 await self._redis.set(keys.NEVER_WRITTEN, "", xx=True)  # refused by a full Redis, as other writes are
                 return True
         except (RedisError, OSError, TimeoutError):

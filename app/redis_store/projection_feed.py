@@ -14,19 +14,16 @@ from nats.js.api import RawStreamMsg
 from natscribe.schemas.stream_names import StreamNames
 
 from app.errors import TransientError
-from app.jetstream.pull_inbox import PullInbox
+from app.jetstream.pull_inbox import GATHER_S, LINGER_S, PullInbox
 from app.jetstream.server_time import server_time
 from app.redis_store.projection import Ended, Happened, RedisProjection
-from app.supervision import run_forever
+from app.supervision import OUTAGE_PAUSE_S, run_forever
 from app.task_log.record import Metadata, Record, read_result
 
 EVENTS_AT_ONCE: Final = 300  # the largest batch of events
 RESULTS_AT_ONCE: Final = 20  # the largest batch of results: each may have the largest allowed size of a message
-LINGER_S: Final = 5.0  # how long a request waits for the first message
-GATHER_S: Final = 0.1  # pause in which the events of the next batch gather; only the last event of a task is written
 LONGEST_REST_S: Final = 0.5  # limit of the pause after a full batch, which may have taken long
 MESSAGES_A_TURN: Final = 30  # messages that are handled, within milliseconds, before the event loop runs other work
-RETRY_AFTER_S: Final = 2.0
 
 T = TypeVar("T")
 Project = Callable[[Sequence[RawStreamMsg], datetime], Awaitable[None]]
@@ -40,7 +37,7 @@ async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> 
     now = partial(server_time, nats, names.progress)
     await asyncio.gather(
         *(
-            run_forever("projection", work, every_s=0, retry_after_s=RETRY_AFTER_S)
+            run_forever("projection", work, every_s=0, retry_after_s=OUTAGE_PAUSE_S)
             for work in (
                 partial(_project_next, events, EVENTS_AT_ONCE, partial(_project_events, projection), now),
                 partial(_project_next, results, RESULTS_AT_ONCE, partial(_project_results, projection), now),
@@ -72,7 +69,7 @@ async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
         await project([_stored(message) async for message in _in_turns(messages)], await now())
     except (TransientError, NatsError):
         for message in messages:
-            await message.nak(delay=RETRY_AFTER_S)
+            await message.nak(delay=OUTAGE_PAUSE_S)
         raise
     async for message in _in_turns(messages):
         await message.ack()

@@ -13,7 +13,7 @@ from typing import Final
 
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import TaskStatus
+from natscribe.schemas.requests import READ_WITHIN_S, TaskStatus
 from natscribe.schemas.task_list import PLACE_DIGITS, ListedTask, ListRequest, TaskPage, listed
 from pydantic import ValidationError
 from redis.asyncio import Redis
@@ -23,8 +23,7 @@ from app.errors import RequestError, TransientError
 from app.redis_store import keys
 from app.task_log.record import Record
 
-ANSWER_WITHIN_S: Final = 4.0  # less than the five seconds that clients wait for a reply
-ENVELOPE_BYTES: Final = 4096  # room in a reply for everything but the tasks
+BESIDE_TASKS_BYTES: Final = 4096  # room in a reply for everything but the tasks
 LISTS_KEPT_S: Final = 14 * 24 * 3600  # since the last event of any task in the list, whose keys live seven days
 EXPIRED_AT_ONCE: Final = 500  # places that one script removes: Redis does nothing else in the meantime
 
@@ -85,7 +84,7 @@ return #found
 def user_of(record: Record) -> str:
     """Return the user in the name of the task's lists."""
     task = record.metadata.task
-    return keys.NOBODY if task is None else keys.user(task.user_id)
+    return keys.NO_USER if task is None else keys.user(task.user_id)
 
 
 class TaskList:
@@ -93,7 +92,7 @@ class TaskList:
 
     def __init__(self, redis: Redis, *, max_payload: int) -> None:
         """`max_payload` is how many bytes a reply may have."""
-        self._max_bytes = max_payload - ENVELOPE_BYTES
+        self._max_bytes = max_payload - BESIDE_TASKS_BYTES
         self._read_page = redis.register_script(READ_PAGE)
         self._remove_expired = redis.register_script(REMOVE_EXPIRED)
 
@@ -107,7 +106,7 @@ class TaskList:
         lists = [keys.task_list(user, state) for state in ([request.state] if request.state else State)]
         start = "+" if request.before is None else f"({request.before}"
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
+            async with asyncio.timeout(READ_WITHIN_S):
                 places, infos = await self._read_page(keys=lists, args=[start, request.limit + 1])
         except (RedisError, OSError, TimeoutError) as error:
             text = "Redis is away, and only Redis has the list of tasks: ask again in a moment."

@@ -27,7 +27,7 @@ from app.task_log.record import Metadata, Owner
 from app.updates import Task
 
 SET_WITHIN_S: Final = 2.0  # how long to wait for the reminders of tasks that have just ended
-LOOK_EVERY_S: Final = 0.05
+REMINDERS_READ_EVERY_S: Final = 0.05
 TOKEN_CHARACTERS: Final = 16  # hexadecimal digits of a hash in a subject; the reminder itself has the whole name
 
 
@@ -154,7 +154,7 @@ class Reminders:
         while time.monotonic() < give_up_at:
             if await self._are_set_up_to(last):
                 return
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(REMINDERS_READ_EVERY_S)
         message = "Some tasks have ended just now, and the service has not noted whose they are: ask again in a moment."
         raise TransientError(ErrorCode.INTERNAL, message)
 

@@ -10,12 +10,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from natscribe.schemas.stream_names import StreamNames
 
-from app.jetstream.pull_inbox import PullInbox
+from app.jetstream.pull_inbox import GATHER_S, LINGER_S, PullInbox
 from app.queue.positions import WaitingTasks
 from app.retention.erasure import Erasure
 from app.retention.queued_recordings import QueuedRecordings
 from app.retention.reminders import Reminder, Reminders, reminder_of
-from app.supervision import run_forever
+from app.supervision import OUTAGE_PAUSE_S, run_forever
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata
 from app.telemetry.metrics import Meter
@@ -23,10 +23,7 @@ from app.updates import Task
 
 ENDED_AT_ONCE: Final = 50  # ended tasks that get their reminders in one step
 DUE_AT_ONCE: Final = 10  # due reminders of one step: all must be settled within TASK_ACK_WAIT
-LINGER_S: Final = 5.0  # how long a request waits for the first message
-GATHER_S: Final = 0.1  # pause in which the messages of the next step gather
-OUTAGE_PAUSE_S: Final = 2.0  # pause after an error of NATS
-RETRY_AFTER_S: Final = 30.0  # an erasure that failed is repeated after this time
+ERASE_AGAIN_AFTER_S: Final = 30.0  # an erasure that failed is repeated after this time
 GOES_ON: Final = timedelta(hours=1)  # when a reminder comes again whose task has not ended
 
 log = structlog.get_logger()
@@ -141,7 +138,7 @@ class Schedule:
     async def _try_again_later(self, message: Msg, error: Exception) -> None:
         self._meter.erasure_failed()
         log.warning("task_erasure_failed", task_id=message.subject.rpartition(".")[2], error=type(error).__name__)
-        await message.nak(delay=RETRY_AFTER_S)
+        await message.nak(delay=ERASE_AGAIN_AFTER_S)
 
 
 def _task_of(outcome: Msg) -> tuple[Task, Metadata] | None:

@@ -8,13 +8,13 @@ from natscribe.jetstream import cloud_events
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.headers import AUDIO_SHA256
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import ProgressEvent, State, next_event
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.transcription import SegmentsEvent
 
 from app.errors import FencedError
 from app.jetstream.stream_log import StreamLog
-from app.task_log.record import Batch, Metadata, NoResult, Outcome, Owner, Record, StoredOutcome, end_of, next_event
+from app.task_log.record import Batch, Metadata, NoResult, Outcome, Owner, Record, StoredOutcome, end_of
 
 
 class TaskLog:

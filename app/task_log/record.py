@@ -3,31 +3,23 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
 from nats.js.api import RawStreamMsg
 from natscribe.schemas import headers as names
 from natscribe.schemas import subjects
-from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.headers import AUDIO_SHA256
+from natscribe.schemas.kinds import RESULT, TASKS, Result, Task
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.wire import Kind, TaskId
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
-from app.updates import Result, Task
-
-TASKS: Final[dict[Kind, TypeAdapter[Task]]] = {
-    Kind.TRANSCRIPTION: TypeAdapter(TranscriptionTask),
-    Kind.DIARIZATION: TypeAdapter(DiarizationTask),
-}
-
-RESULT: Final[TypeAdapter[Result]] = TypeAdapter(Result)
 CACHED_TASKS: Final = 256  # every record repeats its task, so written and parsed tasks are cached
-ROUNDING: Final = timedelta(milliseconds=1)  # a message's times in a delivery and in a stream read differ by less
+TIMES_DIFFER_BY: Final = timedelta(milliseconds=1)  # a message's times in a delivery and in a read differ by less
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +34,7 @@ class Owner:
 
     def is_same_as(self, other: "Owner") -> bool:
         """Return whether both are the same task message."""
-        same_time = abs(self.created_at - other.created_at) < ROUNDING
+        same_time = abs(self.created_at - other.created_at) < TIMES_DIFFER_BY
         return same_time and self.task_sequence == other.task_sequence
 
     def is_older_than(self, other: "Owner") -> bool:
@@ -113,7 +105,7 @@ def _written(task: Task) -> str:
 
 @lru_cache(CACHED_TASKS)
 def _read(kind: Kind, text: str) -> Task:
-    return TASKS[kind].validate_json(text)
+    return TASKS[kind].model_validate_json(text)
 
 
 def _time(text: str) -> datetime:
@@ -152,17 +144,7 @@ class NoResult(BaseModel):
     error: ErrorDetail | None  # None: the task was cancelled
 
 
-Outcome = TranscriptionResult | DiarizationResult | NoResult
-
-
-_REPEATED: Final = ("task_id", "kind", "user_id", "audio_file_id", "priority", "attempt", "max_attempts")
-
-
-def next_event(last: ProgressEvent, state: State, **fields: object) -> ProgressEvent:
-    """Make the event that follows `last` in a task's log; `fields` are its values besides state, sequence and time."""
-    repeated = {name: getattr(last, name) for name in _REPEATED}
-    added = {"state": state, "sequence": last.sequence + 1, "time": datetime.now(UTC)}
-    return ProgressEvent.model_validate(repeated | fields | added)
+Outcome = Result | NoResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,22 +9,20 @@ from hashlib import sha256
 from nats.aio.client import Client
 from nats.js.api import ObjectInfo
 from nats.js.errors import NotFoundError
+from natscribe.jetstream.large_results import HEADROOM_BYTES, referring
 from natscribe.jetstream.streams import RESULTS_BUCKET
-from natscribe.schemas.transcription import TranscriptionResult
-from natscribe.schemas.wire import Object
+from natscribe.schemas.kinds import RESULT, Result
 
 from app.errors import FencedError
 from app.jetstream import objects
 from app.task_log.log import TaskLog
-from app.task_log.record import RESULT, NoResult, Owner, Record
-from app.updates import Result
+from app.task_log.record import NoResult, Owner, Record
 
-HEADROOM_BYTES = 16 * 1024  # part of max_payload that is left free for headers and envelope
 STALLED_S = 2.0  # reading an object fails after this time without a chunk: clients wait five seconds for a reply
-SEGMENTS_AT_ONCE = 100  # serialised without a pause; a whole day of speech would block the event loop for 0.15 s
+SEGMENTS_A_TURN = 100  # serialised without a pause; a whole day of speech would block the event loop for 0.15 s
 OWNER = "of the task message with the stream sequence {}, stored at {}"  # the description of an object
 OWNER_PATTERN = re.compile(OWNER.format(r"(\d+)", r"(\S+\+00:00)"), re.ASCII)
-NOBODY = Owner(datetime.min.replace(tzinfo=UTC), 0)  # is older than every task message
+NO_OWNER = Owner(datetime.min.replace(tzinfo=UTC), 0)  # is older than every task message
 NO_SEGMENTS = b'"segments":[]'  # cannot occur in a text, where JSON escapes quotes
 
 
@@ -107,11 +105,7 @@ class ResultStore:
             return await self.claim_check(result, body, of=of)
         if info.digest != objects.digest(sha256(body).digest()):
             result = await self._read(info)
-        reference = Object(bucket=RESULTS_BUCKET, name=task_id, digest=info.digest or "", size=info.size or 0)
-        emptied: dict[str, object] = {"object": reference, "segments": []}
-        if isinstance(result, TranscriptionResult):
-            emptied["text"] = ""
-        return result.model_copy(update=emptied)
+        return referring(result, info)
 
     async def _erase(self, task_id: str) -> None:
         with suppress(NotFoundError):
@@ -124,11 +118,11 @@ class ResultStore:
 
 
 def _owner(kept: ObjectInfo) -> Owner:
-    """Return the owner of the object, which is the task message whose result it holds; NOBODY if it names none."""
+    """Return the owner of the object, which is the task message whose result it holds; NO_OWNER if it names none."""
     named = OWNER_PATTERN.fullmatch(kept.description or "")
     with suppress(ValueError):
-        return Owner(datetime.fromisoformat(named[2]), int(named[1])) if named else NOBODY
-    return NOBODY
+        return Owner(datetime.fromisoformat(named[2]), int(named[1])) if named else NO_OWNER
+    return NO_OWNER
 
 
 async def _written(result: Result) -> bytes:
@@ -136,8 +130,8 @@ async def _written(result: Result) -> bytes:
     empty = result.model_copy(update={"segments": []}).model_dump_json().encode()
     before, after = empty.split(NO_SEGMENTS)
     parts: list[bytes] = []
-    for at in range(0, len(result.segments), SEGMENTS_AT_ONCE):
-        part = result.segments[at : at + SEGMENTS_AT_ONCE]
+    for at in range(0, len(result.segments), SEGMENTS_A_TURN):
+        part = result.segments[at : at + SEGMENTS_A_TURN]
         parts.append(b",".join(segment.model_dump_json().encode() for segment in part))
         await asyncio.sleep(0)
     return b"".join((before, b'"segments":[', b",".join(parts), b"]", after))

@@ -15,7 +15,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from app.updates import Result, Update
 
-NANOSECONDS = 1_000_000_000  # per second
 OFF = NoOpTracerProvider()
 _PROPAGATOR = TraceContextTextMapPropagator()
 _STAGES = {
@@ -60,7 +59,7 @@ def link_to(earlier: str | None) -> None:
 
 def waited(tracer: Tracer, since: datetime) -> None:
     """Record the time from `since` until now, in which a task has waited in its queue, as a span."""
-    tracer.start_span("queue wait", start_time=int(since.timestamp() * NANOSECONDS)).end()
+    tracer.start_span("queue wait", start_time=int(since.timestamp() * 1e9)).end()
 
 
 class StageSpans:

@@ -243,11 +243,11 @@ export interface TranscriptionTask {
   'prompt'?: string | null;
   'translate'?: boolean;
   'channels'?: Channels;
-  'diarize'?: boolean;
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
-  'word_timestamps'?: boolean;
   'keep_seconds'?: number | null;
+  'diarize'?: boolean;
+  'word_timestamps'?: boolean;
 }
 export interface Turn {
   'start': number;

@@ -14,6 +14,7 @@ from nats.aio.client import Client as Nats
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import AckPolicy, ConsumerConfig
 from natscribe.client import Client
+from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat
@@ -26,7 +27,6 @@ from app.main import Worker
 from app.redis_store.keys import MARK
 from app.retention.reminders import Reminder
 from app.settings import Settings, Share
-from handlers.channels import QUEUE_GROUP
 from tests.access.rules import configured, covers
 from tests.access.servers import GuardedNats, GuardedValkey, inbox, login, password
 from tests.fakes.engine import FakeEngine
@@ -345,7 +345,7 @@ async def test_what_a_consumer_delivers_is_no_request(
     copies = ConsumerConfig(
         filter_subject=f"progress.{task}",
         deliver_subject=request_subject,
-        deliver_group=QUEUE_GROUP,
+        deliver_group=subjects.QUEUE_GROUP,
         ack_policy=ack_policy,
     )
     consumer = await js.add_consumer("transcription_progress", copies)

@@ -80,7 +80,7 @@ async def test_more_replicas_than_servers_are_refused_with_one_sentence(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a cluster of three, and a setting for five
-    monkeypatch.setattr("app.jetstream.connection.CONNECT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("app.jetstream.connection.NATS_WITHIN_S", 1.0)
     monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)
     settings.nats_replicas = 5
     # When a worker starts

@@ -13,9 +13,9 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import TranscriptionResult
 
-from benchmarks.accuracy import diarization_error_rate
 from tests.e2e.conftest import LIBRIVOX, TWO_CHANNELS, TWO_READERS
 from tests.integration.engines.sounds import load, write_channels
+from tests.truth.accuracy import diarization_error_rate
 from tools import check_subtitles
 
 pytestmark = pytest.mark.xdist_group("service")

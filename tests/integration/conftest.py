@@ -26,9 +26,9 @@ from redis.asyncio import Redis
 from app.embedded import NatsServer, ValkeyServer, free_port
 from app.main import Worker
 from app.settings import Settings
-from benchmarks.s3_server import S3Server
 from tests.fakes.engine import FakeEngine
 from tests.integration.wire import Wire
+from tests.s3_server import S3Server
 from tests.servers import Servers, in_memory, nats_server_in, valkey_in
 from tests.workers import working
 

@@ -195,7 +195,7 @@ async def test_a_task_is_ended_though_the_worker_that_began_to_end_it_is_lost(
     monkeypatch: pytest.MonkeyPatch,
     error: ErrorDetail | None,
 ) -> None:
-    monkeypatch.setattr("app.execution.attempt.SHORTEST_SILENCE_S", DEADLINE)  # nothing is appended in between
+    monkeypatch.setattr("app.execution.attempt.LEAST_BETWEEN_EVENTS_S", DEADLINE)  # nothing is appended in between
     # Given a task that runs, and somebody who ends it, but is lost before the end is appended
     engine = FakeEngine()
     engine.may_go_on.clear()
@@ -231,7 +231,7 @@ async def test_a_cancel_of_a_task_that_is_about_to_fail_leaves_its_dead_letter(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.execution.attempt.SHORTEST_SILENCE_S", DEADLINE)  # nothing is appended in between
+    monkeypatch.setattr("app.execution.attempt.LEAST_BETWEEN_EVENTS_S", DEADLINE)  # nothing is appended in between
     # Given a task whose worker has decided that it fails, and has not appended that yet
     engine = FakeEngine()
     engine.may_go_on.clear()

@@ -228,7 +228,7 @@ async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
 
     with monkeypatch.context() as slowly:
         slowly.setattr(TaskLog, "append", slow)
-        slowly.setattr("app.execution.attempt.SHORTEST_SILENCE_S", 0)
+        slowly.setattr("app.execution.attempt.LEAST_BETWEEN_EVENTS_S", 0)
         async with start_worker(first):
             await publisher.publish("t1")
             await publisher.until("t1", State.RUNNING)

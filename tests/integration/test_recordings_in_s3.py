@@ -18,11 +18,11 @@ from app.errors import PermanentError, TaskError, TransientError
 from app.recordings.recording import REPLACED, Recordings
 from app.recordings.s3 import S3
 from app.settings import Settings
-from benchmarks.s3_server import S3Server, bucket_of, in_s3
 from tests.fakes.engine import FakeEngine
 from tests.faults import Fault, Proxy, disturbed, served_with, status
 from tests.integration.conftest import Publisher, StartWorker
 from tests.integration.reminders import let_time_pass
+from tests.s3_server import S3Server, bucket_of, in_s3
 from tests.waiting import eventually
 
 CONTENT = bytes(range(256)) * 4 * 1024  # 1 MiB
@@ -379,7 +379,7 @@ async def test_a_recording_goes_when_the_time_of_its_task_is_over(
     bucket: S3Store,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.retention.schedule.RETRY_AFTER_S", 0.2)
+    monkeypatch.setattr("app.retention.schedule.ERASE_AGAIN_AFTER_S", 0.2)
     # Given a service whose recordings are in S3, and a task that has ended and asks for a minute
     there = in_s3(settings, proxy.url)
     for name in ("audio_store", "aws_endpoint_url", "aws_access_key_id", "aws_secret_access_key"):

@@ -304,7 +304,7 @@ async def test_what_cannot_be_registered_at_once_is_registered_later(
     publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a busy worker that gets no answer from NATS when a task is announced
-    monkeypatch.setattr("app.queue.registration.RETRY_AFTER_S", 0.05)
+    monkeypatch.setattr("app.queue.registration.OUTAGE_PAUSE_S", 0.05)
     monkeypatch.setattr(TaskConsumer, "keeps_waiting", False)  # else what was missed is looked for, too
     unanswered, last_of = 2, TaskLog.last_of
 
@@ -332,7 +332,7 @@ async def test_what_was_missed_is_registered_only_where_it_has_to_wait(
     publisher: Publisher, alone: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker that is never busy for long, and a task whose announcement it missed
-    monkeypatch.setattr("app.queue.registration.POLL_INTERVAL_S", 0.01)
+    monkeypatch.setattr("app.queue.registration.WAITING_CHECK_EVERY_S", 0.01)
     await publisher.publish("t1")
     running = asyncio.create_task(alone.registration.run())
     for _ in range(5):

@@ -134,7 +134,7 @@ async def test_a_deleted_task_leaves_no_dead_letter(
 
 async def test_a_frozen_server_delays_a_read_and_fails_it_not(nc: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a server that does not answer, because it is frozen, and another that has no message
-    monkeypatch.setattr("natscribe.jetstream.stream_pages.ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("natscribe.jetstream.stream_pages.DIRECT_GET_TIMEOUT_S", 0.2)
     received = list[str]()
 
     async def answer(request: Msg) -> None:

@@ -276,7 +276,7 @@ async def test_an_erasure_that_fails_is_repeated_and_seen(
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
 ) -> None:
-    monkeypatch.setattr("app.retention.schedule.RETRY_AFTER_S", 0.2)
+    monkeypatch.setattr("app.retention.schedule.ERASE_AGAIN_AFTER_S", 0.2)
     async with start_worker(engine) as worker:
         # Given a bucket that cannot be reached
         recordings: Recordings = worker.container.recordings
@@ -390,7 +390,7 @@ async def test_nothing_is_erased_of_a_task_that_goes_on_after_a_cancellation_was
     js: JetStreamContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.execution.attempt.LONGEST_SILENCE_S", 0.1)
+    monkeypatch.setattr("app.execution.attempt.REPEATED_AFTER_S", 0.1)
     engine.may_go_on.clear()
     async with start_worker(engine) as worker:
         # Given a task that runs, and a worker that was lost after the first half of its cancellation

@@ -220,7 +220,7 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
 ) -> None:
     # Given a running task whose worker soon gives up on an answer
     engine, unanswered, ask = FakeEngine(), asyncio.Event(), leader_reads.last
-    monkeypatch.setattr("natscribe.jetstream.leader_reads.ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("natscribe.jetstream.leader_reads.REQUEST_TIMEOUT_S", 0.2)
 
     async def ask_in_vain(connection: Client, stream: str, subject: str) -> RawStreamMsg | None:
         try:

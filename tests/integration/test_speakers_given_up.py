@@ -23,7 +23,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture(autouse=True)
 def _every_stage_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.execution.attempt.SHORTEST_SILENCE_S", 0.0)
+    monkeypatch.setattr("app.execution.attempt.LEAST_BETWEEN_EVENTS_S", 0.0)
     monkeypatch.setattr("app.main.end_process", lambda: None)
 
 

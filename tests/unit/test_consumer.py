@@ -92,7 +92,7 @@ class FakeSubscriber:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.jetstream.pull_inbox.ANSWER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("app.jetstream.pull_inbox.REQUEST_TIMEOUT_S", 0.1)
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 0.01)
 
 

@@ -14,7 +14,7 @@ from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind, Model
 
 from app.task_log.record import Metadata, Record
-from app.task_log.results import SEGMENTS_AT_ONCE, ResultStore
+from app.task_log.results import SEGMENTS_A_TURN, ResultStore
 from tests.fakes.engine import segment
 from tests.fakes.task_log import InMemoryTaskLog
 
@@ -90,7 +90,7 @@ async def test_a_result_that_fits_is_a_message() -> None:
     assert bucket.note is None
 
 
-@pytest.mark.parametrize("segments", [0, 1, SEGMENTS_AT_ONCE, 5 * SEGMENTS_AT_ONCE + 1])
+@pytest.mark.parametrize("segments", [0, 1, SEGMENTS_A_TURN, 5 * SEGMENTS_A_TURN + 1])
 async def test_a_result_with_many_segments_is_written_as_any_other(segments: int) -> None:
     # Given a result whose text looks like what it is written as
     bucket = FakeBucket()
@@ -107,7 +107,7 @@ async def test_while_a_long_result_is_written_others_get_their_turn() -> None:
     # Given a result with many segments, and something else that goes on
     bucket, turns = FakeBucket(), 0
     store = ResultStore(cast("Client", bucket), InMemoryTaskLog())
-    result = transcript(0).model_copy(update={"segments": [segment(0)] * (10 * SEGMENTS_AT_ONCE)})
+    result = transcript(0).model_copy(update={"segments": [segment(0)] * (10 * SEGMENTS_A_TURN)})
     publishing = asyncio.create_task(store.publish(result, LAST))
     # When it is published
     while not publishing.done():

@@ -288,7 +288,7 @@ async def test_a_task_that_runs_elsewhere_is_left_to_that_worker(
     connection: Callable[[], ConnectionMonitor],
 ) -> None:
     # Given a running task whose message was delivered again, though its worker may be alive
-    monkeypatch.setattr("app.execution.task_run.LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("app.execution.task_run.LOG_READ_EVERY_S", 0.01)
     then = datetime.now(UTC) - timedelta(seconds=appended_ago)
     running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2, "time": then})
     await log.push(running, METADATA)

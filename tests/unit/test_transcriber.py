@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from app.work_sharing.coordinator import WorkSharing
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
@@ -24,7 +25,6 @@ from app.speech.diarizer import Diarizer
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
 from app.updates import Checkpoint, Result, Update
-from app.work_sharing.coordinator import WorkSharing
 from tests.fakes.engine import FakeEngine, segment
 
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, diarize=True)

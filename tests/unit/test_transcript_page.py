@@ -10,12 +10,11 @@ from pathlib import Path
 
 import natscribe.transcript_page
 import pytest
+from natscribe.jetstream.large_results import HEADROOM_BYTES
 from natscribe.schemas.diarization import DiarizationResult, Turn
 from natscribe.schemas.transcription import Segment, Stretch, TranscriptionResult, Word
 from natscribe.schemas.wire import Model
 from natscribe.transcript_page import page
-
-from app.task_log.results import HEADROOM_BYTES
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&lt;"
 MAX_PAYLOAD = 1024 * 1024  # of a NATS server, unless its operator chooses another one

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import Channels, Segment, Stretch, TranscriptionTask
 from pydantic import BaseModel
@@ -16,7 +17,6 @@ from app.engines.messages import Job, Listen, Reply, Transcribe, WindowsTranscri
 from app.errors import PermanentError
 from app.recordings.recording import Recording
 from app.redis_store.cache import Cache
-from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from app.speech.transcriber import Transcription
 from app.speech.transcript_cache import SEGMENTS_AT_ONCE, Transcript, TranscriptCache
 from app.updates import Checkpoint, Found, Update

@@ -1,13 +1,12 @@
-"""How conversations are scored: time and words under another speaker, pooled, as a mean, and the worst."""
+"""How conversations are scored: time and words under another speaker."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from benchmarks.attributed import by_the_turns, time_errors, word_errors
-from benchmarks.conversations import Said, conversations_in
-from benchmarks.spread import Scored, facts, spread, table
+from tests.truth.attributed import by_the_turns, time_errors, word_errors
+from tests.truth.conversations import Said, conversations_in
 
 ANNA, BORIS = Said("anna", 0, 10, "good morning to you"), Said("boris", 10, 20, "Доброе утро!")
 SAID = [ANNA, BORIS]
@@ -62,34 +61,6 @@ def test_a_word_goes_to_the_turn_that_covers_it_else_to_the_nearest() -> None:
     words = [(0.2, 0.5, "a"), (0.9, 1.1, "b"), (1.2, 1.3, "c"), (1.8, 1.9, "d"), (2.5, 4.0, "e")]
     assert [speaker for speaker, _ in by_the_turns(words, turns)] == ["one", "one", "one", "two", "two"]
     assert by_the_turns(words[:1], []) == [("", "a")]
-
-
-def scored(name: str, turns: list[tuple[float, float, str]], seconds: float = 20) -> Scored:
-    said = [Said("anna", 0, seconds / 2), Said("boris", seconds / 2, seconds)]
-    return Scored(name, seconds, time_errors(said, turns, seconds), 2, len({turn[2] for turn in turns}))
-
-
-@pytest.fixture
-def two() -> list[Scored]:
-    """A conversation of 20 s that is right, and one of 40 s with one speaker for two."""
-    return [scored("right", [(0, 10, "a"), (10, 20, "b")]), scored("wrong", [(0, 40, "a")], 40)]
-
-
-def test_a_figure_is_told_pooled_as_a_mean_and_for_the_worst(two: list[Scored]) -> None:
-    found = spread(two, "DER")
-    assert found is not None
-    assert (found.worst, found.worst_name) == (0.5, "wrong")
-    assert str(found) == "33.3; 25.0; 50.0 wrong"
-
-
-def test_a_figure_that_nothing_has_is_left_out(two: list[Scored]) -> None:
-    # Given conversations without words
-    assert spread(two, "cpWER") is None
-    # Then neither the table nor what a machine reads has figures of words
-    written = table("Both", {"set": two})
-    assert "cpWER" not in written.columns
-    assert written.rows[0][-2] == "1 of 2, 1 off"
-    assert "WER" not in json.dumps(facts(two))
 
 
 def test_truths_are_read_in_both_formats(tmp_path: Path) -> None:

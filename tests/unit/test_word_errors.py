@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.words import Score, errors_by_part, plain, scored
+from tests.truth.words import Score, errors_by_part, plain, scored
 
 
 @pytest.mark.parametrize(

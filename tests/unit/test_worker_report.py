@@ -55,7 +55,7 @@ def recordings() -> FakeRecordings:
 
 @pytest.fixture
 async def report(recordings: Recordings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WorkerReport]:
-    monkeypatch.setattr(worker_report, "CHECKED_WITHIN_S", 0.05)
+    monkeypatch.setattr(worker_report, "HEALTH_WITHIN_S", 0.05)
     projection = cast("RedisProjection", FakeProjection())
     report = WorkerReport(
         "w1",

@@ -5,9 +5,9 @@ import tempfile
 from pathlib import Path
 from typing import NoReturn
 
-from natscribe.cli import INTERRUPTED
 from natscribe.cli.console import err, out, run_and_exit
 from natscribe.cli.display import Live
+from natscribe.cli.exit_codes import INTERRUPTED
 from natscribe.cli.follow import follow
 from natscribe.cli.show import choose
 from natscribe.cli.turns import turns_table

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable
 
-from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.kinds import Result
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.transcription import TranscriptionResult
-
-Result = TranscriptionResult | DiarizationResult
 
 
 class FormatUnavailableError(Exception):

@@ -13,7 +13,7 @@ from natscribe.client import Client
 from natscribe.client.errors import NoJetStreamError
 
 from app.embedded import NatsServer, free_port
-from app.jetstream.connection import CONNECT_TIMEOUT_S
+from app.jetstream.connection import NATS_WITHIN_S
 from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
@@ -34,7 +34,7 @@ async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 
 async def test_a_start_without_nats_ends_with_one_sentence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a server that is not there
-    monkeypatch.setattr("app.jetstream.connection.CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("app.jetstream.connection.NATS_WITHIN_S", 0.2)
     place = f"127.0.0.1:{free_port()}"
     service = Worker(settings.model_copy(update={"nats_url": f"nats://me:secret@{place}"}), FakeEngine())
     # When the service starts
@@ -49,7 +49,7 @@ async def test_a_start_with_more_replicas_than_servers_ends_with_one_sentence(
     nats_server: NatsServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given one server, and a setting for three
-    monkeypatch.setattr("app.jetstream.connection.CONNECT_TIMEOUT_S", 2.0)
+    monkeypatch.setattr("app.jetstream.connection.NATS_WITHIN_S", 2.0)
     there = settings.model_copy(update={"nats_url": nats_server.url, "nats_replicas": 3})
     # When the service starts
     # Then it says how many servers it needs
@@ -62,7 +62,7 @@ async def test_a_start_without_jetstream_ends_with_one_sentence(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a NATS server that stores nothing
-    monkeypatch.setattr("app.jetstream.connection.CONNECT_TIMEOUT_S", 2.0)
+    monkeypatch.setattr("app.jetstream.connection.NATS_WITHIN_S", 2.0)
     server = _WithoutJetStream(tmp_path, free_port())
     await server.start()
     there = settings.model_copy(update={"nats_url": server.url, "audio_store": "nats://audio"})
@@ -136,7 +136,7 @@ async def test_a_start_that_waits_for_nats_can_be_interrupted(settings: Settings
     # When somebody has no more patience
     process.send_signal(signal.SIGINT)
     # Then it ends at once, and says why it did not start
-    async with asyncio.timeout(CONNECT_TIMEOUT_S / 2):
+    async with asyncio.timeout(NATS_WITHIN_S / 2):
         said = await process.stderr.read()
         assert await process.wait() != 0
     assert b"No NATS server answers" in said

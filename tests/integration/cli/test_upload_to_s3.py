@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from natscribe.cli import INTERRUPTED
+from natscribe.cli.exit_codes import INTERRUPTED
 from natscribe.client import Client, RecordingError
 from natscribe.client.errors import UnreachableError
 from natscribe.client.s3 import S3
@@ -19,8 +19,8 @@ from obstore.store import S3Store
 
 from app.main import Worker
 from app.settings import Settings
-from benchmarks.s3_server import S3Server, bucket_of, in_s3
 from tests.faults import Fault, Proxy, disturbed, status
+from tests.s3_server import S3Server, bucket_of, in_s3
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[3]

@@ -19,9 +19,9 @@ from app.engines.diarization.speakers import Bounds, centres, slices_of
 from app.engines.diarization.turns import turns
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.errors import PermanentError
-from benchmarks.accuracy import diarization_error_rate
-from benchmarks.attributed import time_errors
-from benchmarks.conversations import conversations_in
+from tests.truth.accuracy import diarization_error_rate
+from tests.truth.attributed import time_errors
+from tests.truth.conversations import conversations_in
 
 from .sounds import CLIPS, NO_LIMIT, Samples, load, silence, write
 

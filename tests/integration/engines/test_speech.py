@@ -23,9 +23,9 @@ from app.engines.transcription import transcribe
 from app.engines.whisper import bundled
 from app.engines.whisper.model import Whisper, load
 from app.engines.whisper.network import Network
-from benchmarks.recordings import read
-from benchmarks.words import Score, plain, scored
 from tests.document import ROOT
+from tests.truth.recordings import read
+from tests.truth.words import Score, plain, scored
 
 from .sounds import silence
 

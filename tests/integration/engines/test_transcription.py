@@ -10,6 +10,7 @@ import jiwer
 import numpy as np
 import pytest
 import pytest_asyncio
+from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import Segment, TranscribeOptions
 
@@ -21,7 +22,6 @@ from app.engines.transcription import transcribe
 from app.engines.whisper.model import Whisper
 from app.engines.whisper.network import Encoded, Network
 from app.errors import PermanentError
-from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 
 from .sounds import CLIPS, NO_LIMIT, load, silence, write
 

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 
-from natscribe.cli import INTERRUPTED
+from natscribe.cli.exit_codes import INTERRUPTED
 from natscribe.schemas.progress import State
 
 from tests.integration.conftest import Publisher

@@ -274,7 +274,7 @@ async def test_time_passes_with_progress(
     settings: Settings, wire: Wire, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a mock whose tasks take some time
-    monkeypatch.setattr("natscribe.mock.player._LEAST_BETWEEN_S", 0.01)
+    monkeypatch.setattr("natscribe.mock.player.LEAST_BETWEEN_EVENTS_S", 0.01)
     no_bucket = settings.model_copy(update={"audio_store": "file:///nowhere"})
     async with Mock(no_bucket, seconds=0.33):
         # When a task is followed

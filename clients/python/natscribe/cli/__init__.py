@@ -4,7 +4,8 @@ import gc
 import os
 import sys
 
-INTERRUPTED = 130  # the exit code that shells use for SIGINT
+from natscribe.cli.exit_codes import INTERRUPTED
+
 _LIBRARIES = {"typer", "rich", "dotenv", "tinytag", "pysubs2"}  # of the extra `command`
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from natscribe.cli import INTERRUPTED
+from natscribe.cli.exit_codes import INTERRUPTED, NOBODY_READS, USAGE
 from natscribe.client import Client, ClientError, OptionError, RequestFailedError, UploadCallback, command
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.problems import first_problem
@@ -23,9 +23,7 @@ from natscribe.settings import Settings, wrong_setting
 
 DATA = Path(".data")
 ENDPOINTS = DATA / "endpoints.env"
-USAGE = 2  # the exit code for wrong options and settings
 _CANCEL_AGAIN_AFTER_S = 2.0  # a cancelled command closes its connections within this time
-NOBODY_READS = 141  # the exit code of a process that was ended by SIGPIPE
 
 
 class NobodyReadsError(Exception):

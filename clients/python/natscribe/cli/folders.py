@@ -12,8 +12,8 @@ import typer
 from natscribe.cli.console import err
 from natscribe.client.recordings import trouble
 
-SHOWN = 5  # at most this number of skipped files is listed by name
-RECORDING = re.compile(  # suffixes of sound or video files that ffmpeg recognises
+NAMES_SHOWN = 5  # at most this number of files is listed by name
+RECORDING_SUFFIX = re.compile(  # suffixes of sound or video files that ffmpeg recognises
     r"\.(3g2|3ga|3gp|aac|ac3|aif|aifc|aiff|alac|amr|ape|asf|au|avi|caf|dss|eac3|f4a|f4v|flac|flv|gsm|m2ts|m4a|m4b|m4v"
     r"|mka|mkv|mov|mp1|mp2|mp3|mp4|mpeg|mpg|mts|mxf|oga|ogg|ogv|opus|ra|rf64|rm|rmvb|snd|spx|tta|voc|vob|w64|wav|wave"
     r"|weba|webm|wma|wmv|wv)",
@@ -62,17 +62,16 @@ def _instead_of_url(argument: str, scheme: str, *, stored: bool) -> str:
 
 
 def _recordings_among(files: list[Path], argument: Path) -> list[Path]:
-    found = [file for file in files if RECORDING.fullmatch(file.suffix)]
+    found = [file for file in files if RECORDING_SUFFIX.fullmatch(file.suffix)]
     others = [
         str(file.relative_to(argument) if file.is_relative_to(argument) else file)
         for file in files
-        if not RECORDING.fullmatch(file.suffix)
+        if not RECORDING_SUFFIX.fullmatch(file.suffix)
     ]
     if others:
-        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
-        err.print(
-            f"{argument}: left out, because their names are not those of recordings: {', '.join(others[:SHOWN])}{more}"
-        )
+        more = f" and {len(others) - NAMES_SHOWN} more" if len(others) > NAMES_SHOWN else ""
+        shown = ", ".join(others[:NAMES_SHOWN])
+        err.print(f"{argument}: left out, because their names are not those of recordings: {shown}{more}")
     if not found:
         message = (
             f"there is no recording in {argument}: name a folder that has some, or the files"

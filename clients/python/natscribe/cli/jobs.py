@@ -5,11 +5,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from natscribe.cli.folders import NAMES_SHOWN
 from natscribe.cli.results import Output
 from natscribe.client import Client, command
-from natscribe.formats import Result
-
-SHOWN = 5  # at most this number of recordings is listed by name
+from natscribe.schemas.kinds import Result
 
 Create = Callable[[Client, Path | str], Awaitable[str]]
 
@@ -37,8 +36,8 @@ def how_to_continue(jobs: Sequence[Job], output: Output) -> Iterator[str]:
         yield f"{sum(job.is_done for job in jobs)} of {len(jobs)} are done, and {where}."
         unsent = [job.label for job in jobs if job.task_id is None and not job.has_failed]
         if unsent:
-            more = f" and {len(unsent) - SHOWN} more" if len(unsent) > SHOWN else ""
-            yield f"{len(unsent)} not sent: {', '.join(unsent[:SHOWN])}{more}"
+            more = f" and {len(unsent) - NAMES_SHOWN} more" if len(unsent) > NAMES_SHOWN else ""
+            yield f"{len(unsent)} not sent: {', '.join(unsent[:NAMES_SHOWN])}{more}"
     running = [job.task_id for job in jobs if job.task_id and not job.is_done and not job.has_failed]
     if not running:
         return

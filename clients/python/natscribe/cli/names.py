@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
 
-from natscribe.cli.folders import RECORDING
+from natscribe.cli.folders import RECORDING_SUFFIX
 
-_SUFFIX = re.compile(rf"({RECORDING.pattern})(?=( \(\d+\))?$)", re.IGNORECASE)  # "a.wav (2)" is a repeated name
+_SUFFIX = re.compile(rf"({RECORDING_SUFFIX.pattern})(?=( \(\d+\))?$)", re.IGNORECASE)  # "a.wav (2)" is a repeated name
 _LONGEST_NAME_BYTES = 200  # an `audio_file_id` may be longer than the name of a file
 
 

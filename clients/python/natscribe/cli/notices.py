@@ -3,13 +3,13 @@
 import math
 
 from natscribe.cli.wording import clock
-from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import Stretch, TranscriptionResult
 
-SHOWN = 3  # at most this number of places in the recording is listed
+PLACES_SHOWN = 3  # at most this number of places in the recording is listed
 
 
-def notices(label: str, result: TranscriptionResult | DiarizationResult, *, separate: bool = False) -> list[str]:
+def notices(label: str, result: Result, *, separate: bool = False) -> list[str]:
     """Return warnings, a sentence each: about speech without text, and about a missing second channel."""
     found: list[str] = []
     if not isinstance(result, TranscriptionResult):
@@ -24,6 +24,6 @@ def notices(label: str, result: TranscriptionResult | DiarizationResult, *, sepa
 
 
 def _places(stretches: list[Stretch]) -> str:
-    places = [f"{clock(each.start)}-{clock(math.ceil(each.end))}" for each in stretches[:SHOWN]]
-    more = len(stretches) - SHOWN
+    places = [f"{clock(each.start)}-{clock(math.ceil(each.end))}" for each in stretches[:PLACES_SHOWN]]
+    more = len(stretches) - PLACES_SHOWN
     return ", ".join(places) + (f" and {more} more" if more > 0 else "")

@@ -17,8 +17,8 @@ from natscribe.cli.turns import turns_table, turns_text
 from natscribe.cli.wording import has_speakers
 from natscribe.client import written
 from natscribe.client.results import DEFAULT_LIMITS
-from natscribe.formats import Result
 from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.kinds import Result
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.transcript_page import page
 

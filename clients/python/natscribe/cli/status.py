@@ -5,13 +5,12 @@ from datetime import datetime
 
 from natscribe.cli.wording import begins, clock
 from natscribe.client import command
-from natscribe.formats import Result
 from natscribe.jetstream.streams import RESULTS_KEPT_S
-from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.kinds import Result, Task
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
-from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
+from natscribe.schemas.transcription import TranscriptionResult
 
 _NAMES = {"task_id", "audio_file_id", "user_id"}  # fields of a task that are no options
 
@@ -64,7 +63,7 @@ def _languages(result: TranscriptionResult) -> str:
     return ", ".join(f"{code} {clock(seconds)}" for code, seconds in result.languages.items())
 
 
-def _options(task: TranscriptionTask | DiarizationTask) -> Iterator[str]:
+def _options(task: Task) -> Iterator[str]:
     """Yield the options that differ from what the service does without them."""
     for name, field in type(task).model_fields.items():
         value = getattr(task, name)

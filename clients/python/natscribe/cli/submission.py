@@ -16,7 +16,7 @@ from natscribe.cli.results import NotWrittenError, Output
 from natscribe.cli.show import choose
 from natscribe.cli.wording import has_speakers
 from natscribe.client import Client, ClientError, command
-from natscribe.formats import Result
+from natscribe.schemas.kinds import Result
 
 UPLOADS = 4  # the number of recordings that are uploaded at once
 

@@ -16,7 +16,7 @@ from natscribe.cli.status import facts, summary
 from natscribe.cli.tables import print_facts
 from natscribe.cli.users import user_id
 from natscribe.client import Client, ClientError, RequestFailedError, UnreachableError, command
-from natscribe.formats import Result
+from natscribe.schemas.kinds import Result
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
 

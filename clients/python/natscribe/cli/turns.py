@@ -4,7 +4,7 @@ from rich.table import Table
 from rich.text import Text
 
 from natscribe.cli.wording import clock, turns
-from natscribe.formats import Result
+from natscribe.schemas.kinds import Result
 
 COLOURS = ("color(27)", "color(162)", "color(28)", "color(130)")  # blue, magenta, green, orange
 """Colours of speakers: each can be read on black and on white."""

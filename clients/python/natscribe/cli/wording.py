@@ -5,10 +5,11 @@ from datetime import datetime, timezone
 from itertools import groupby
 
 from natscribe.schemas.diarization import DiarizationResult
-from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.transcription import Segment, TranscriptionResult
+from natscribe.schemas.kinds import Result
+from natscribe.schemas.progress import MOST_BETWEEN_EVENTS_S, ProgressEvent, State
+from natscribe.schemas.transcription import Segment
 
-_LONGEST_SILENCE_S = 12.0  # without an event for this time a worker may be lost: events are at most 10 s apart
+UNHEARD_AFTER_S = MOST_BETWEEN_EVENTS_S + 2  # without an event for this time a worker may be lost
 
 
 def clock(seconds: float) -> str:
@@ -59,12 +60,12 @@ def segment_line(segment: Segment) -> str:
     return f"[{clock(segment.start)}] {speaker}{segment.text.strip()}"
 
 
-def has_speakers(result: TranscriptionResult | DiarizationResult) -> bool:
+def has_speakers(result: Result) -> bool:
     """Whether a result says who speaks."""
     return any(segment.speaker for segment in result.segments)
 
 
-def turns(result: TranscriptionResult | DiarizationResult) -> Iterator[tuple[float, str, str]]:
+def turns(result: Result) -> Iterator[tuple[float, str, str]]:
     """Yield the start in seconds, the speaker and the text of each turn; of each segment if there are no speakers."""
     if isinstance(result, DiarizationResult):
         yield from ((turn.start, turn.speaker, f"until {clock(turn.end)}") for turn in result.segments)
@@ -81,7 +82,7 @@ def _running(event: ProgressEvent, age: float) -> str:
     words = [str(event.stage or event.state)]
     if event.processed_seconds is not None and event.duration_seconds is not None:
         words.append(f"{clock(event.processed_seconds)} of {clock(event.duration_seconds)}")
-    if age > _LONGEST_SILENCE_S:
+    if age > UNHEARD_AFTER_S:
         words.append(f"no event for {clock(age)}")
     elif event.eta_seconds is not None and event.eta_seconds - age >= 1:
         words.append(f"about {clock(event.eta_seconds - age)} left")

@@ -22,10 +22,9 @@ from natscribe.client.errors import (
     UnreachableError,
 )
 from natscribe.client.stores import Source, UploadCallback, sha256_of
-from natscribe.jetstream.answers import ANSWERED_WITHIN_S, until_answered
+from natscribe.jetstream.answers import ANSWERED_WITHIN_S, REQUEST_TIMEOUT_S, until_answered
 from natscribe.jetstream.error_codes import STORAGE_FULL, STORE_FAILED
 
-CHECKED_WITHIN_S = 2.0
 INSISTS_FOR_S = ANSWERED_WITHIN_S  # how long an upload repeats a message that is not acknowledged
 CHUNK = 512 * 1024  # bytes of an object in one message of the upload
 
@@ -88,7 +87,7 @@ class Bucket:
         await self._open()
         subject = f"$O.{self._name}.C.{uuid4().hex}"
         try:
-            await JetStreamContext.publish(self._js, subject, b"?", CHECKED_WITHIN_S)
+            await JetStreamContext.publish(self._js, subject, b"?", REQUEST_TIMEOUT_S)
         except nats.errors.Error as error:
             await self._explain(error, "recordings")
             raise self._unanswered() from error

@@ -16,15 +16,16 @@ from natscribe.client.languages import language_code
 from natscribe.client.operating import dead_letters, overview
 from natscribe.client.permissions import Connection
 from natscribe.client.recordings import audio_file_id, choose_priority, length, new_task_id, store_of
-from natscribe.client.results import DEFAULT_LIMITS, RESULT, whole, written
+from natscribe.client.results import DEFAULT_LIMITS, whole, written
 from natscribe.client.stores import UploadCallback
-from natscribe.client.submission import Submission, Task, make
+from natscribe.client.submission import Submission, make
 from natscribe.client.workers import workers
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.kinds import RESULT, Task
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import (
     Deleted,

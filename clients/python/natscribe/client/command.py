@@ -6,14 +6,14 @@ import shutil
 import sys
 from pathlib import Path
 
-NAME = "natscribe"
+COMMAND = "natscribe"
 
 
 def command() -> str:
     """Return the command as the user can type it: `natscribe` if the shell finds it by this name, else its path."""
     called = Path(sys.argv[0])
-    if called.name != NAME or _is_found(called):
-        return NAME
+    if called.name != COMMAND or _is_found(called):
+        return COMMAND
     here = Path.cwd()
     return str(called.relative_to(here) if called.is_relative_to(here) else called)
 
@@ -21,9 +21,9 @@ def command() -> str:
 def command_in_another_terminal(*, in_this_folder: bool) -> str:
     """Return the command as the user can type it in another terminal, where no environment of Python is activated."""
     called = Path(sys.argv[0])
-    activated = Path(os.environ.get("VIRTUAL_ENV") or os.devnull, "bin", NAME)
-    if called.name != NAME or (_is_found(called) and not _is_same(called, activated)):
-        return NAME
+    activated = Path(os.environ.get("VIRTUAL_ENV") or os.devnull, "bin", COMMAND)
+    if called.name != COMMAND or (_is_found(called) and not _is_same(called, activated)):
+        return COMMAND
     path = os.path.abspath(called)  # noqa: PTH100 -- `resolve` would follow links, which may outlast what they name
     is_below = in_this_folder and Path(path).is_relative_to(Path.cwd())
     return shlex.quote(os.path.relpath(path) if is_below else path)
@@ -31,7 +31,7 @@ def command_in_another_terminal(*, in_this_folder: bool) -> str:
 
 def _is_found(called: Path) -> bool:
     """Whether the shell finds this command by its name."""
-    found = shutil.which(NAME)
+    found = shutil.which(COMMAND)
     return found is not None and _is_same(called, Path(found))
 
 

@@ -16,7 +16,6 @@ from natscribe.client.permissions import Connection
 from natscribe.jetstream.nats_py_compat import close, tolerate_lost_writes, tolerate_unreadable_headers
 from natscribe.settings import Settings, wrong_setting
 
-REPLY_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 2  # of one address
 PATIENCE_S = 1  # for the first connection, beside a timeout of each address
 FAILURES_AT_MOST = 4  # failed attempts to connect, for each address, after which the first connection is given up

@@ -25,7 +25,7 @@ from natscribe.client.errors import (
 )
 from natscribe.client.permissions import Connection
 from natscribe.client.recordings import store_of
-from natscribe.client.rights import NOBODY, Right, rights
+from natscribe.client.rights import NO_SUCH_NAME, Right, rights
 from natscribe.client.workers import workers
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.schemas import subjects
@@ -195,7 +195,7 @@ class _Examiner:
             return
         store = store_of(self.settings, self.connection)
         if store is not None and all(right.allowed for right in self.found.rights if right.command == "upload"):
-            await _in_time(store.differs(Path(), NOBODY), CHECKED_WITHIN_S, f"The store of recordings {ours}")
+            await _in_time(store.differs(Path(), NO_SUCH_NAME), CHECKED_WITHIN_S, f"The store of recordings {ours}")
             if isinstance(store, Bucket):
                 await self._examine_bucket(store)
 

@@ -11,7 +11,6 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from natscribe.client.command import command
-from natscribe.client.connection import REPLY_TIMEOUT_S
 from natscribe.client.errors import (
     ClientError,
     NoWorkerError,
@@ -22,10 +21,10 @@ from natscribe.client.errors import (
 )
 from natscribe.client.tracing import publishing
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
-from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.headers import AUDIO_SECONDS
-from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.kinds import Task
+from natscribe.schemas.requests import REPLY_TIMEOUT_S
 from natscribe.schemas.wire import Order
 
 OTHER_CONTRACT = "The service's reply does not fit this version of the contract: update the older side."
@@ -85,9 +84,7 @@ async def request(connection: Nats, subject: str, order: Order) -> Msg:
     return reply
 
 
-async def publish_task(
-    connection: Nats, subject: str, task: TranscriptionTask | DiarizationTask, *, seconds: float | None = None
-) -> bool:
+async def publish_task(connection: Nats, subject: str, task: Task, *, seconds: float | None = None) -> bool:
     """Publish a task; return True if JetStream stored the task, False if JetStream dropped it as a duplicate.
 
     `seconds` is the length of the recording, if known. Without an acknowledgement the task is published again, and
@@ -104,9 +101,7 @@ async def publish_task(
         return await _publish(connection, subject, task, headers)
 
 
-async def _publish(
-    connection: Nats, subject: str, task: TranscriptionTask | DiarizationTask, headers: dict[str, str]
-) -> bool:
+async def _publish(connection: Nats, subject: str, task: Task, headers: dict[str, str]) -> bool:
     js, body = connection.jetstream(), task.model_dump_json().encode()
     for attempt in range(TRIES):
         try:

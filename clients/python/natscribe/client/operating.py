@@ -1,7 +1,6 @@
 """Reads the task queues and the dead letters, for operators."""
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
 import nats.errors
 from nats.aio.client import Client as Nats
@@ -9,8 +8,8 @@ from nats.js.errors import ServiceUnavailableError
 
 from natscribe.client.errors import NoJetStreamError, NotAllowedError, NoWorkerError
 from natscribe.client.exchange import NO_QUEUE, ask, no_worker
+from natscribe.jetstream.dead_letters import letters
 from natscribe.jetstream.leader_reads import next_from
-from natscribe.jetstream.stream_pages import pages
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.stream_names import StreamNames
@@ -79,9 +78,8 @@ async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[De
     try:
         if not await failed(connection, settings.stream_names):  # also tells whether this user may read them
             return
-        async for found in pages(connection, settings.stream_names.dead_letters, subjects.ALL_DEAD_LETTERS):
-            for message in found:
-                with suppress(ValueError):  # skip a message that is no dead letter of the service
-                    yield DeadLetter.model_validate_json(message.data or b"")
+        async for page in letters(connection, settings.stream_names.dead_letters):
+            for _, letter in page:
+                yield letter
     except nats.errors.Error as error:
         raise no_worker(NO_DEAD_LETTERS) from error

@@ -2,20 +2,16 @@
 
 import nats.errors
 from nats.aio.client import Client as Nats
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from natscribe import formats
 from natscribe.client.errors import ClientError, RequestFailedError
-from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.kinds import Result
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
-from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Object
 
 DEFAULT_LIMITS = SubtitleLimits()
-RESULT: TypeAdapter[TranscriptionResult | DiarizationResult] = TypeAdapter(
-    TranscriptionResult | DiarizationResult, config=ConfigDict(defer_build=True)
-)
 
 
 class _Reference(BaseModel, defer_build=True):
@@ -41,7 +37,7 @@ async def whole(connection: Nats, body: bytes) -> bytes:
 
 
 def written(
-    result: TranscriptionResult | DiarizationResult,
+    result: Result,
     result_format: ResultFormat,
     limits: SubtitleLimits = DEFAULT_LIMITS,
 ) -> str:

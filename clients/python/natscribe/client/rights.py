@@ -10,14 +10,14 @@ from pydantic import BaseModel
 
 from natscribe.client.errors import NotAllowedError
 from natscribe.client.permissions import Connection, who_may
+from natscribe.jetstream.answers import REQUEST_TIMEOUT_S
 from natscribe.schemas import subjects
 from natscribe.schemas.wire import Kind, Priority
 from natscribe.settings import Settings
 
-ANSWERED_WITHIN_S = 2.0
-NOBODY = "natscribe-doctor"  # no task, recording or stream has this name
-_REFUSED_REQUEST = b'{"%s": true}' % NOBODY.encode()  # the service refuses this field, and does nothing
-_FOR_NO_STREAM = {Header.EXPECTED_STREAM.value: NOBODY}  # with this header, no stream stores a message
+NO_SUCH_NAME = "natscribe-doctor"  # no task, recording or stream has this name
+_REFUSED_REQUEST = b'{"%s": true}' % NO_SUCH_NAME.encode()  # the service refuses this field, and does nothing
+_FOR_NO_STREAM = {Header.EXPECTED_STREAM.value: NO_SUCH_NAME}  # with this header, no stream stores a message
 
 
 class Right(BaseModel):
@@ -64,8 +64,8 @@ def _tries(settings: Settings) -> list[_Try]:
         _Try("transcribe", subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL), is_stored=True),
         _Try("diarize", subjects.tasks(Kind.DIARIZATION, Priority.NORMAL), is_stored=True),
     ]
-    upload = [_Try("upload", f"$O.{store.netloc}.M.{NOBODY}", is_stored=True)] if store.scheme == "nats" else []
-    last_event = b'{"last_by_subj": "%s"}' % subjects.progress(NOBODY).encode()
+    upload = [_Try("upload", f"$O.{store.netloc}.M.{NO_SUCH_NAME}", is_stored=True)] if store.scheme == "nats" else []
+    last_event = b'{"last_by_subj": "%s"}' % subjects.progress(NO_SUCH_NAME).encode()
     return [
         *publish,
         *upload,
@@ -86,7 +86,7 @@ async def _may(connection: Connection, tried: _Try) -> bool:
     """Whether the server lets the request pass; no matter who answers it, and what."""
     headers = _FOR_NO_STREAM if tried.is_stored else None
     try:
-        await connection.request(tried.subject, tried.body, ANSWERED_WITHIN_S, headers=headers)
+        await connection.request(tried.subject, tried.body, REQUEST_TIMEOUT_S, headers=headers)
     except NotAllowedError:
         return False
     except nats.errors.Error:

@@ -11,14 +11,12 @@ from natscribe.client.errors import ClientError, OptionError, RequestFailedError
 from natscribe.client.exchange import ask, publish_task
 from natscribe.client.stores import Store
 from natscribe.schemas import subjects
-from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.kinds import Task
 from natscribe.schemas.problems import first_problem
 from natscribe.schemas.requests import TaskRequest, TaskStatus
-from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Order
 
-Task = TranscriptionTask | DiarizationTask
 AnyOrder = TypeVar("AnyOrder", bound=Order)
 _TRIES = 3  # status requests for a task that was stored a moment ago and may not be registered yet
 

@@ -9,7 +9,8 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, NoStreamResponseError, ServerError, ServiceUnavailableError
 
 ANSWERED_WITHIN_S: Final = 30.0  # the servers of a cluster need up to ten seconds to elect a new leader
-RETRY_AFTER_S: Final = 0.1
+REPEAT_EVERY_S: Final = 0.1
+REQUEST_TIMEOUT_S: Final = 2.0  # of one request to JetStream: a leader that died may have taken the request with it
 UNFINISHED: Final = {  # err_codes of a cluster's leader, after which a request can be repeated
     10158,  # a message with this id is not stored on enough servers yet
     10164,  # another append to this subject is not finished yet
@@ -49,4 +50,4 @@ async def until_answered(
             is_final = isinstance(error, APIError) and error.err_code in final
             if is_final or not is_repeatable(error) or loop.time() > give_up_at:
                 raise
-        await asyncio.sleep(RETRY_AFTER_S)
+        await asyncio.sleep(REPEAT_EVERY_S)

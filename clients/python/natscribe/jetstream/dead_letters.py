@@ -1,12 +1,16 @@
-"""Makes the dead letter of a task message, so that the letter fits into a message whatever was sent."""
+"""Dead letters: made so that each fits into a message, whatever was sent, and read from their stream."""
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import islice
 
+from nats.aio.client import Client
+
+from natscribe.jetstream import stream_pages
+from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
 from natscribe.schemas.errors import ErrorDetail
@@ -16,37 +20,41 @@ _LARGEST_GROWTH = 2
 _MOST_HEADERS, _LONGEST_HEADER = 32, 1024  # headers of a dead letter; characters of a header
 
 
-def letter_of(  # noqa: PLR0913 -- a dead letter repeats all of a message
-    subject: str,
-    body: bytes,
-    headers: Mapping[str, str],
-    *,
-    task_id: str | None,
-    error: ErrorDetail,
-    attempts: int,
-    sequence: int,
-    max_payload: int,
+def letter_of(
+    message: TaskMessage, task_id: str | None, error: ErrorDetail, *, attempts: int, max_payload: int
 ) -> DeadLetter:
-    """Return the dead letter of a task message.
-
-    `sequence` is the stream sequence of the message. The body is cut to a quarter of `max_payload`, in bytes.
-    """
-    kind, _ = subjects.queue_of(subject)
-    kept = body[: max_payload // 4]
+    """Return the dead letter of a task message; its body is cut to a quarter of `max_payload`, in bytes."""
+    kept = message.body[: max_payload // 4]
     readable, encoding = _readable(kept)
     return DeadLetter(
         task_id=task_id,
-        kind=kind,
-        subject=subject,
+        kind=message.kind,
+        subject=message.subject,
         body=readable,
         body_encoding=encoding,
-        body_truncated=len(kept) < len(body),
-        headers=_limited(headers),
+        body_truncated=len(kept) < len(message.body),
+        headers=_limited(message.headers),
         error=error,
         attempts=attempts,
-        stream_sequence=sequence,
+        stream_sequence=message.sequence,
         time=datetime.now(timezone.utc),
     )
+
+
+async def letters(nats: Client, stream: str, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
+    """Yield pages of dead letters with their stream sequences, the oldest first.
+
+    `after` is a stream sequence: dead letters up to this one are left out.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
+    async for messages in stream_pages.pages(nats, stream, subjects.ALL_DEAD_LETTERS, after=after):
+        found = []
+        for message in messages:
+            with suppress(ValueError):  # the service did not write this message
+                found.append((message.seq or 0, DeadLetter.model_validate_json(message.data or b"")))
+        yield found
 
 
 def _readable(body: bytes) -> tuple[str, BodyEncoding]:

@@ -9,9 +9,8 @@ from nats.errors import NoRespondersError
 from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
+from natscribe.jetstream.answers import REQUEST_TIMEOUT_S
 from natscribe.jetstream.error_codes import NO_MESSAGE
-
-ANSWER_TIMEOUT_S = 2.0
 
 
 async def one(nats: Client, stream: str, subject: str | None, sequence: int) -> RawStreamMsg | None:
@@ -43,7 +42,7 @@ async def last(nats: Client, stream: str, subject: str) -> RawStreamMsg | None:
 
 
 async def _message(nats: Client, stream: str, start: int | None, subject: str | None = None) -> RawStreamMsg | None:
-    js, follows = nats.jetstream(timeout=ANSWER_TIMEOUT_S), start is not None and subject is not None
+    js, follows = nats.jetstream(timeout=REQUEST_TIMEOUT_S), start is not None and subject is not None
     try:
         return await js.get_msg(stream, start, subject, next=follows)
     except NotFoundError as error:

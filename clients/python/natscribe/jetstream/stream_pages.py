@@ -21,7 +21,7 @@ from pydantic import AwareDatetime, TypeAdapter
 
 from natscribe.jetstream import leader_reads
 
-ANSWER_TIMEOUT_S = 1.5  # a server that is frozen may have received the request: the next request may reach another
+DIRECT_GET_TIMEOUT_S = 1.5  # a server that is frozen may have received the request: the next request may reach another
 REQUESTS_AT_MOST = 4
 PAGE_SIZE = 200  # messages that are read in one batch
 LARGEST_ANSWER_BYTES = 4 * 1024**2  # limit of an answer, a batch of messages; a larger max_payload is the limit instead
@@ -29,7 +29,8 @@ ENVELOPE_BYTES = 8 * 1024  # room for the subject and headers that the server ad
 PENDING = "Nats-Num-Pending"  # header: how many messages of the subject follow this message
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)  # before Python 3.11, datetime reads no nanoseconds
-NO_MORE, NOBODY = {"204", "404"}, "503"  # status codes: no further message; no server answers
+NO_MORE = {"204", "404"}  # status codes: no further message
+NO_RESPONDERS = "503"  # status code: JetStream is away, or the stream or consumer does not exist
 
 Pages = list[RawStreamMsg]
 
@@ -105,12 +106,12 @@ async def _next(answers: "asyncio.Queue[Msg]") -> Msg:
     """Return the next answer; one that has come already costs no turn of the event loop, which may be busy.
 
     Raises:
-        NatsTimeoutError: No answer has come for ANSWER_TIMEOUT_S.
+        NatsTimeoutError: No answer has come for DIRECT_GET_TIMEOUT_S.
     """
     if not answers.empty():
         return answers.get_nowait()
     try:
-        return await asyncio.wait_for(answers.get(), ANSWER_TIMEOUT_S)
+        return await asyncio.wait_for(answers.get(), DIRECT_GET_TIMEOUT_S)
     except asyncio.TimeoutError as error:
         raise NatsTimeoutError from error
 
@@ -128,7 +129,7 @@ def _is_end(answer: Msg) -> bool:
     headers = answer.headers or {}
     if "Nats-Sequence" in headers:
         return False
-    if headers.get("Status") == NOBODY:
+    if headers.get("Status") == NO_RESPONDERS:
         raise NoRespondersError
     if headers.get("Status") not in NO_MORE:
         message = f"the stream answers with status {headers.get('Status')}"

@@ -13,15 +13,16 @@ from nats.aio.msg import Msg
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from natscribe.client import ClientError, RequestFailedError, written
+from natscribe.jetstream import cloud_events
 from natscribe.mock.letters import Letters
 from natscribe.mock.log import Log
 from natscribe.mock.player import Player
 from natscribe.mock.script import refusal
-from natscribe.mock.task import WORKER, EndedError, PlayedTask
+from natscribe.mock.task import MOCK_WORKER, EndedError, PlayedTask
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.examples import WORKER_INFO
-from natscribe.schemas.problems import first_problem
+from natscribe.schemas.problems import NO_JSON_OBJECT, first_problem, invalid_request
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import (
     Deleted,
@@ -34,6 +35,7 @@ from natscribe.schemas.requests import (
     TaskRequest,
     TaskStatus,
     UserRequest,
+    no_letter,
     unknown_task,
     without_result,
 )
@@ -43,7 +45,6 @@ from natscribe.schemas.wire import Kind, Priority
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
 _PAUSES_S: Final = (0, 0.01, 0.04, 0.1, 0.15)  # before each look: a task is known shortly after its publish
-_JSON: Final = "application/json"
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Answers:
         if isinstance(found, _File):
             body, content_type = found.text, found.content_type
         else:
-            body, content_type = found.model_dump_json(), _JSON
+            body, content_type = found.model_dump_json(), cloud_events.JSON
         correlation = (message.headers or {}).get("correlation_id") or uuid4().hex
         return body.encode(), {"content-type": content_type, "correlation_id": correlation}
 
@@ -115,9 +116,7 @@ class Answers:
             return await handle(request)
         except ValidationError as error:
             no_json = error.errors(include_input=False)[0]["type"] == "json_invalid"
-            problem = "it is no JSON object" if no_json else first_problem(error)
-            text = f"The request is invalid ({problem}): correct it and ask again."
-            return ErrorReply(error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=text))
+            return ErrorReply(error=invalid_request(NO_JSON_OBJECT if no_json else first_problem(error)))
         except RefusedError as error:
             return ErrorReply(error=error.detail)
         except nats.errors.Error as error:
@@ -164,7 +163,7 @@ class Answers:
 
     async def _worker(self, _: WorkersRequest) -> WorkerInfo:
         now = {"version": version("natscribe"), "started_at": self._started_at, "idle": self._player.is_idle}
-        fixed = {"worker": WORKER, "engine": "plays examples", "audio_store": self._audio_store}
+        fixed = {"worker": MOCK_WORKER, "engine": "plays examples", "audio_store": self._audio_store}
         return WORKER_INFO.model_copy(update=now | fixed)
 
     async def _cancel(self, request: TaskRequest) -> TaskStatus:
@@ -191,8 +190,7 @@ class Answers:
                 await _queued_again(task)
                 count += 1
         if request.task_id and not letters:
-            message = f"No dead letter is kept of task {request.task_id}: list the dead letters to see which are kept."
-            raise RefusedError(ErrorCode.NOT_FOUND, message)
+            raise _refusal(no_letter(request.task_id))
         return Replayed(replayed=count)
 
     async def _delete_letters(self, request: DeleteLettersRequest) -> LettersDeleted:
@@ -220,9 +218,9 @@ class Answers:
         )
 
     def _queue_of(self, kind: Kind, priority: Priority) -> QueueStatus:
-        mine = [task for task in self._tasks.values() if (task.kind, task.priority) == (kind, priority)]
+        mine = [task for task in self._tasks.values() if (task.message.kind, task.message.priority) == (kind, priority)]
         waiting = [task for task in self._player.waiting() if task in mine]
-        newest = max(mine, key=lambda task: task.sequence, default=None)
+        newest = max(mine, key=lambda task: task.message.sequence, default=None)
         return QueueStatus(
             kind=kind,
             priority=priority,
@@ -239,7 +237,7 @@ class Answers:
                 await self._log.append(task, State.CANCELLED)
         except EndedError:
             return
-        await task.message.ack()
+        await task.delivery.ack()
 
     async def _erase(self, task: PlayedTask) -> None:
         await self._end(task)

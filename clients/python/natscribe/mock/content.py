@@ -6,16 +6,15 @@ from datetime import datetime, timezone
 from typing import TypeVar
 
 from natscribe.schemas import examples
-from natscribe.schemas.diarization import DiarizationResult, DiarizationTask, Turn
-from natscribe.schemas.transcription import Segment, TranscriptionResult, TranscriptionTask, Word
+from natscribe.schemas.diarization import DiarizationTask, Turn
+from natscribe.schemas.kinds import Result, Task
+from natscribe.schemas.transcription import Segment, TranscriptionTask, Word
 
 BATCHES = 3  # in which a transcript comes, and in which its time passes
 _LARGE = 60  # segments of a large transcript
 _SECONDS_BETWEEN = examples.DURATION / BATCHES  # from the start of one segment to the start of the next
 _USUAL_SPEAKERS = 2
 
-Task = TranscriptionTask | DiarizationTask
-Result = TranscriptionResult | DiarizationResult
 Span = TypeVar("Span", Segment, Turn, Word)
 
 

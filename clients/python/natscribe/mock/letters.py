@@ -2,9 +2,8 @@
 
 from nats.aio.client import Client as Nats
 
-from natscribe.jetstream.stream_pages import pages
+from natscribe.jetstream.dead_letters import letters
 from natscribe.mock.task import PlayedTask
-from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.requests import DeadLetterChoice
@@ -21,12 +20,8 @@ class Letters:
 
     async def chosen(self, choice: DeadLetterChoice | None) -> list[tuple[int, DeadLetter]]:
         """Return the chosen dead letters with their stream sequences; without a choice all, the oldest first."""
-        letters = [
-            (message.seq or 0, DeadLetter.model_validate_json(message.data or b""))
-            async for page in pages(self._nats, self._stream, subjects.ALL_DEAD_LETTERS)
-            for message in page
-        ]
-        return [each for each in letters if choice is None or choice.chooses(each[1])]
+        stored = [each async for page in letters(self._nats, self._stream) for each in page]
+        return [each for each in stored if choice is None or choice.chooses(each[1])]
 
     async def delete(self, sequence: int) -> None:
         """Remove a dead letter."""
@@ -35,4 +30,4 @@ class Letters:
     async def publish_again(self, task: PlayedTask) -> None:
         """Publish the message of a failed task again."""
         headers = task.traceparent | {REPLAY_OF: str(task.log_end)}
-        await self._js.publish(task.message.subject, task.message.data, headers=headers)
+        await self._js.publish(task.message.subject, task.message.body, headers=headers)

@@ -3,28 +3,25 @@
 import base64
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
 from uuid import uuid4
 
 from nats.aio.client import Client as Nats
-from nats.aio.msg import Msg
 from nats.js.api import Header
 from nats.js.errors import NotFoundError
 from pydantic import BaseModel
 
 from natscribe.jetstream import cloud_events
 from natscribe.jetstream.dead_letters import letter_of
+from natscribe.jetstream.large_results import HEADROOM_BYTES, referring
 from natscribe.jetstream.streams import BUCKET_SCHEME, RESULTS_BUCKET
-from natscribe.mock.content import Result
-from natscribe.mock.task import WORKER, PlayedTask
+from natscribe.jetstream.task_messages import TaskMessage
+from natscribe.mock.task import MOCK_WORKER, PlayedTask
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.kinds import Result
 from natscribe.schemas.progress import State
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.transcription import Segment, SegmentsEvent, TranscriptionResult
-from natscribe.schemas.wire import Object
-
-HEADROOM_BYTES: Final = 16 * 1024  # part of max_payload that is left free for headers
+from natscribe.schemas.transcription import Segment, SegmentsEvent
 
 
 class Log:
@@ -76,23 +73,14 @@ class Log:
         if len(result.model_dump_json()) <= self.largest:
             return result
         info = await (await self._js.object_store(RESULTS_BUCKET)).get_info(result.task_id)
-        reference = Object(bucket=RESULTS_BUCKET, name=result.task_id, digest=info.digest or "", size=info.size or 0)
-        emptied: dict[str, object] = {"object": reference, "segments": []}
-        return result.model_copy(update=emptied | ({"text": ""} if isinstance(result, TranscriptionResult) else {}))
+        return referring(result, info)
 
-    async def store_letter(self, message: Msg, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
+    async def store_letter(
+        self, message: TaskMessage, task_id: str | None, error: ErrorDetail, *, attempts: int
+    ) -> None:
         """Store the dead letter of a task message."""
-        letter = letter_of(
-            message.subject,
-            message.data,
-            message.headers or {},
-            task_id=task_id,
-            error=error,
-            attempts=attempts,
-            sequence=message.metadata.sequence.stream,
-            max_payload=self._max_payload,
-        )
-        headers = cloud_events.headers("dead_letters", f"natscribe/{WORKER}", uuid4().hex, task_id=task_id)
+        letter = letter_of(message, task_id, error, attempts=attempts, max_payload=self._max_payload)
+        headers = cloud_events.headers("dead_letters", f"natscribe/{MOCK_WORKER}", uuid4().hex, task_id=task_id)
         where = subjects.append_to(subjects.dead_letters(letter.kind))
         written = letter.model_dump_json().encode()
         await self._js.publish(where, written, stream=self._names.dead_letters, headers=headers)
@@ -126,7 +114,7 @@ class Log:
 
     async def _append(self, stream: str, subject: str, event: BaseModel, task: PlayedTask, *, after: int) -> int:
         what = subject.partition(".")[0]
-        headers = cloud_events.headers(what, f"natscribe/{WORKER}", uuid4().hex, task_id=task.task_id)
+        headers = cloud_events.headers(what, f"natscribe/{MOCK_WORKER}", uuid4().hex, task_id=task.task_id)
         expected = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(after)} | task.traceparent
         body = event.model_dump_json().encode()
         stored = await self._js.publish(subjects.append_to(subject), body, stream=stream, headers=headers | expected)

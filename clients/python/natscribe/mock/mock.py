@@ -1,8 +1,6 @@
 """The mock: connects to NATS, makes what clients see there, takes tasks and answers requests."""
 
 import asyncio
-import json
-import re
 from collections.abc import Coroutine
 from contextlib import suppress
 from types import TracebackType
@@ -11,37 +9,26 @@ import nats.errors
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnavailableError
-from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self
 
 from natscribe.client.connection import connect, read_settings
 from natscribe.client.errors import ClientError, NoJetStreamError
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.jetstream.streams import bucket_configs, bucket_stream, public_streams, queue_consumers
+from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.mock.answers import Answers
-from natscribe.mock.content import Task
 from natscribe.mock.letters import Letters
 from natscribe.mock.log import Log
 from natscribe.mock.player import Player, Report
 from natscribe.mock.task import PlayedTask
 from natscribe.schemas import subjects
-from natscribe.schemas.diarization import DiarizationTask
-from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.problems import first_problem
+from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.progress import State
-from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import TASK_ID_PATTERN, Kind
 from natscribe.settings import Settings
 
 _SOMEBODY_REPLIES_WITHIN_S = 1.0
 _FETCH_S = 5.0  # how long one request for a task waits
 _HEARTBEAT_S = 5.0  # less than the time after which JetStream delivers a task again
-_JSON = "application/json"
-_INBOXES = ("_INBOX", "_R_.")  # beginnings of the reply subjects to which the service replies
-_TASKS: dict[Kind, TypeAdapter[Task]] = {
-    Kind.TRANSCRIPTION: TypeAdapter(TranscriptionTask),
-    Kind.DIARIZATION: TypeAdapter(DiarizationTask),
-}
 
 
 class Mock:
@@ -176,31 +163,31 @@ class Mock:
             await asyncio.sleep(_HEARTBEAT_S)
             for task in list(self._tasks.values()):
                 if not task.ended.is_set():
-                    await task.message.in_progress()
+                    await task.delivery.in_progress()
 
     async def _reply(self, request: Msg) -> None:
         """Reply to a request, unless its reply subject is no inbox."""
-        if request.reply.startswith(_INBOXES):
+        if subjects.is_inbox(request.reply):
             self._report(f"{request.subject} {request.data.decode(errors='replace')}")
             body, headers = await self._answers.reply(request)
             await self._nats.publish(request.reply, body, headers=headers)
 
-    async def _accept(self, message: Msg) -> None:
+    async def _accept(self, delivery: Msg) -> None:
         """Queue the task of a message; a message whose task id is known changes nothing, unless it is a replay."""
-        order, problem = _read(message)
-        task_id = order.task_id if order is not None else _task_id(message.data)
+        message = TaskMessage.delivered(delivery)
+        task_id, problem = message.task_id, message.problem
         known = self._tasks.get(task_id or "")
-        if known is not None and known.is_replayed_by(message, order):
-            known.restart(message)
+        if problem is not None:
+            await self._reject(delivery, task_id, problem)
+        elif known is not None and known.is_replayed_by(message):
+            known.restart(delivery)
             await self._log.forget_segments(known)
             await self._player.enqueue(known)
-        elif problem is not None:
-            await self._reject(message, task_id, problem)
         elif known is not None or task_id is None:
             self._report(f"{task_id}: known already, nothing changes")
-            await message.ack()
+            await delivery.ack()
         else:
-            await self._begin(PlayedTask(task_id, order, message))
+            await self._begin(PlayedTask(task_id, message.task, delivery))
 
     async def _begin(self, task: PlayedTask) -> None:
         self._tasks[task.task_id] = task
@@ -209,39 +196,15 @@ class Mock:
         except BadRequestError:  # the log has events already
             del self._tasks[task.task_id]
             self._report(f"{task.task_id}: known from an earlier run of the mock, nothing changes")
-            await task.message.ack()
+            await task.delivery.ack()
 
-    async def _reject(self, message: Msg, task_id: str | None, problem: ErrorDetail) -> None:
+    async def _reject(self, delivery: Msg, task_id: str | None, problem: ErrorDetail) -> None:
         """Store the dead letter of an invalid message; if it names a new task id, store that this task failed."""
-        await self._log.store_letter(message, task_id, problem, attempts=0)
+        await self._log.store_letter(TaskMessage.delivered(delivery), task_id, problem, attempts=0)
         if task_id is not None and task_id not in self._tasks:
-            task = PlayedTask(task_id, None, message)
+            task = PlayedTask(task_id, None, delivery)
             with suppress(BadRequestError):  # the log has events of an earlier run of the mock
                 await self._log.append(task, State.FAILED, error=problem)
                 self._tasks[task_id] = task
         self._report(f"{task_id or 'a message'}: {problem.message}")
-        await message.ack()
-
-
-def _read(message: Msg) -> tuple[Task | None, ErrorDetail | None]:
-    """Return the task of a message, or what is wrong with the message."""
-    kind, _ = subjects.queue_of(message.subject)
-    try:
-        order = _TASKS[kind].validate_json(message.data)
-    except ValidationError as error:
-        problem = first_problem(error)
-    else:
-        if (message.headers or {}).get("content-type", "") in {"", _JSON}:
-            return order, None
-        problem = f"its content-type is not {_JSON}"
-    text = f"The message is no valid {kind} task ({problem}): correct it and publish it under a new id."
-    return None, ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=text)
-
-
-def _task_id(body: bytes) -> str | None:
-    """Return the task id of an invalid message; None if it has no valid id."""
-    try:
-        found = json.loads(body)["task_id"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
-    return found if isinstance(found, str) and re.fullmatch(TASK_ID_PATTERN, found) else None
+        await delivery.ack()

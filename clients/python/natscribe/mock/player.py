@@ -7,16 +7,16 @@ from datetime import datetime, timedelta, timezone
 
 from nats.js.errors import BadRequestError, NotFoundError
 
-from natscribe.mock.content import BATCHES, Content, Result, Task
+from natscribe.mock.content import BATCHES, Content
 from natscribe.mock.log import Log
 from natscribe.mock.script import Ending
 from natscribe.mock.task import EndedError, PlayedTask
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.progress import Stage, State
+from natscribe.schemas.kinds import Result, Task
+from natscribe.schemas.progress import LEAST_BETWEEN_EVENTS_S, MOST_BETWEEN_EVENTS_S, Stage, State
 from natscribe.schemas.transcription import TranscriptionTask
 
-_BEAT_S = 5.0  # less than 10 s, within which a running task always appends an event
-_LEAST_BETWEEN_S = 1.0  # and at most once a second
+_BEAT_S = MOST_BETWEEN_EVENTS_S / 2
 
 Report = Callable[[str], None]
 
@@ -135,7 +135,7 @@ class Player:
     async def _progress(self, task: PlayedTask, **fields: object) -> None:
         """Append `running`, unless the last event is too young."""
         last = task.last
-        if last is None or (datetime.now(timezone.utc) - last.time).total_seconds() >= _LEAST_BETWEEN_S:
+        if last is None or (datetime.now(timezone.utc) - last.time).total_seconds() >= LEAST_BETWEEN_EVENTS_S:
             await self._append(task, State.RUNNING, **fields)
 
     async def _end(self, task: PlayedTask, ending: Ending, result: Result) -> None:
@@ -166,7 +166,7 @@ class Player:
 
     async def _settle(self, task: PlayedTask) -> None:
         self._report(f"{task.task_id}: {task.state}")
-        await task.message.ack()
+        await task.delivery.ack()
 
     async def _append(self, task: PlayedTask, state: State, **fields: object) -> None:
         async with task.turn():

@@ -1,7 +1,6 @@
 """A task that the mock plays: what its message says, and where its log ends."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,16 +8,16 @@ from datetime import datetime, timezone
 
 from nats.aio.msg import Msg
 
-from natscribe.mock.content import Result, Task
+from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.mock.script import ATTEMPTS, Script
-from natscribe.schemas import subjects
-from natscribe.schemas.headers import REPLAY_OF, TRACE_PATTERN, TRACEPARENT
-from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.requests import TaskStatus
+from natscribe.schemas.headers import TRACEPARENT
+from natscribe.schemas.kinds import Result, Task
+from natscribe.schemas.progress import ProgressEvent, State, next_event
+from natscribe.schemas.requests import TaskStatus, status_of
 from natscribe.schemas.task_list import place_of
 from natscribe.schemas.wire import Priority
 
-WORKER = "mock"  # the name of the worker in events: people should see that no service runs
+MOCK_WORKER = "mock"  # the name of the worker in events: people should see that no service runs
 
 
 class EndedError(Exception):
@@ -31,7 +30,7 @@ class PlayedTask:
 
     task_id: str
     order: Task | None  # None: the message was no valid task
-    message: Msg
+    delivery: Msg
     last: ProgressEvent | None = None  # the last event of the task's log
     log_end: int = 0  # stream sequence of that event
     attempts: int = 0  # that have begun
@@ -43,9 +42,8 @@ class PlayedTask:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
-        found = self.message.metadata
-        self.kind, self.priority = subjects.queue_of(self.message.subject)
-        self.created_at, self.sequence = found.timestamp.astimezone(timezone.utc), found.sequence.stream
+        self.message = TaskMessage.delivered(self.delivery)
+        self.created_at = self.message.time
         self.script = Script.of(self.task_id)
 
     @property
@@ -56,18 +54,18 @@ class PlayedTask:
     @property
     def traceparent(self) -> dict[str, str]:
         """The header with the publisher's trace, if the publisher has sent one."""
-        found = (self.message.headers or {}).get(TRACEPARENT, "")
-        return {TRACEPARENT: found} if re.fullmatch(TRACE_PATTERN, found) else {}
+        found = self.message.traceparent
+        return {} if found is None else {TRACEPARENT: found}
 
     @property
     def rank(self) -> tuple[int, int]:
         """Tasks with smaller ranks start first."""
-        return list(Priority).index(self.priority), self.sequence
+        return list(Priority).index(self.message.priority), self.message.sequence
 
     @property
     def place(self) -> str:
         """The place of the task in the list of tasks; a newer task has a larger place."""
-        return place_of(self.task_id, self.created_at, self.sequence)
+        return place_of(self.task_id, self.created_at, self.message.sequence)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -96,22 +94,20 @@ class PlayedTask:
 
     def next_event(self, state: State, **fields: object) -> ProgressEvent:
         """Make the next event of the task's log."""
+        if self.last is not None:
+            return next_event(self.last, state, **{"progress": self.last.progress, "worker": MOCK_WORKER} | fields)
         known: dict[str, object] = {
             "task_id": self.task_id,
-            "kind": self.kind,
+            "kind": self.message.kind,
             "user_id": self.order and self.order.user_id,
             "audio_file_id": self.order and self.order.audio_file_id,
-            "priority": self.priority,
+            "priority": self.message.priority,
             "state": state,
-            "progress": 0,
-            "attempt": 1,
             "max_attempts": ATTEMPTS,
             "sequence": 1,
-            "worker": WORKER,
+            "worker": MOCK_WORKER,
             "time": datetime.now(timezone.utc),
         }
-        if self.last is not None:
-            known |= {"progress": self.last.progress, "attempt": self.last.attempt, "sequence": self.last.sequence + 1}
         return ProgressEvent.model_validate(known | fields)
 
     def note(self, event: ProgressEvent, log_end: int) -> None:
@@ -122,36 +118,18 @@ class PlayedTask:
         if event.state.ended:
             self.ended.set()
 
-    def is_replayed_by(self, message: Msg, order: Task | None) -> bool:
+    def is_replayed_by(self, message: TaskMessage) -> bool:
         """Whether a message replays, with the same task, the failure that ends the log."""
-        names_end = (message.headers or {}).get(REPLAY_OF) == str(self.log_end)
-        return names_end and self.state is State.FAILED and order is not None and order == self.order
+        failed = self.state is State.FAILED and message.replay_of == self.log_end
+        return failed and self.order is not None and self.order == message.task
 
-    def restart(self, message: Msg) -> None:
+    def restart(self, delivery: Msg) -> None:
         """Start again with the message of a replay."""
-        self.message, self.sequence, self.ended = message, message.metadata.sequence.stream, asyncio.Event()
+        self.delivery, self.message, self.ended = delivery, TaskMessage.delivered(delivery), asyncio.Event()
         self.attempts = self.batches = self.segments_end = 0
 
     def status(self) -> TaskStatus:
         """Return the status of the task, without its place in the queue."""
         assert self.last is not None  # noqa: S101 -- a task is known from its first event on
-        event = self.last
-        return TaskStatus(
-            task_id=self.task_id,
-            kind=self.kind,
-            priority=self.priority,
-            task=self.order,
-            state=event.state,
-            stage=event.stage,
-            progress=event.progress,
-            attempt=event.attempt,
-            duration_seconds=event.duration_seconds,
-            eta_seconds=event.eta_seconds,
-            worker=event.worker,
-            expected_start=event.retry_at,
-            error=event.error,
-            created_at=self.created_at,
-            started_at=self.started_at,
-            finished_at=event.time if event.state.ended else None,
-            result_available=event.state is State.COMPLETED,
-        )
+        created_at, started_at = self.created_at, self.started_at
+        return status_of(self.last, self.order, self.message.priority, created_at=created_at, started_at=started_at)

@@ -9,7 +9,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.transcript_page.body import body
 from natscribe.transcript_page.heading import about, heading
@@ -20,7 +20,7 @@ from natscribe.transcript_page.speakers import Speakers
 __all__ = ["page"]
 
 
-def page(result: TranscriptionResult | DiarizationResult, recording: str | None = None) -> str:
+def page(result: Result, recording: str | None = None) -> str:
     """Write a result as an HTML page; `recording` is the link to the recording that the page plays."""
     speakers = Speakers.of(result)
     what = "transcript" if isinstance(result, TranscriptionResult) else "speakers"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
-from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import Stretch, TranscriptionResult
 from natscribe.transcript_page import speakers
 from natscribe.transcript_page.markup import Clock, escaped, share
@@ -63,7 +63,7 @@ class _Writer:
         return f'<div class="line" id="{place}"><div>{time}</div>{spoken}</div>'
 
 
-def body(result: TranscriptionResult | DiarizationResult, found: Speakers) -> str:
+def body(result: Result, found: Speakers) -> str:
     """Write the main part of the page."""
     writer = _Writer(Clock(result.duration), found)
     if isinstance(result, TranscriptionResult):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.transcript_page import speakers
 from natscribe.transcript_page.body import HARDLY, UNSURE
@@ -13,7 +13,7 @@ _GAPS = 12  # at most this number of parts without text is named in the head
 _UNITS = 2000  # of a lane, over the whole recording
 
 
-def heading(result: TranscriptionResult | DiarizationResult, found: Speakers) -> str:
+def heading(result: Result, found: Speakers) -> str:
     """Write the head of the page."""
     is_transcript = isinstance(result, TranscriptionResult)
     facts = "".join(f"<li>{fact}</li>" for fact in _facts(result))
@@ -26,7 +26,7 @@ def heading(result: TranscriptionResult | DiarizationResult, found: Speakers) ->
 </header>"""
 
 
-def about(result: TranscriptionResult | DiarizationResult) -> str:
+def about(result: Result) -> str:
     """Write the end of the page: how the result was made, and of which recording."""
     made = result.created_at
     facts = {
@@ -40,7 +40,7 @@ def about(result: TranscriptionResult | DiarizationResult) -> str:
     return f"<footer>\n<dl>\n{written}\n</dl>\n</footer>"
 
 
-def _facts(result: TranscriptionResult | DiarizationResult) -> Iterator[str]:
+def _facts(result: Result) -> Iterator[str]:
     yield Clock(result.duration).time(result.duration)
     if isinstance(result, TranscriptionResult):
         yield from _languages(result)
@@ -63,7 +63,7 @@ def _languages(result: TranscriptionResult) -> Iterator[str]:
         yield ", ".join(names)
 
 
-def _lanes(result: TranscriptionResult | DiarizationResult, found: Speakers) -> str:
+def _lanes(result: Result, found: Speakers) -> str:
     clock = Clock(result.duration)
     whole = sum(speakers.seconds(spans) for spans in found.spans.values()) or 1.0
     lanes = []

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from html import escape
 
-from natscribe.schemas.diarization import DiarizationResult
-from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.kinds import Result
 
 
 def escaped(text: str) -> str:
@@ -31,7 +30,7 @@ def share(part: float) -> str:
     return f"{part:.0%}" if part == 0 or part >= 0.005 else "<1%"  # noqa: PLR2004 -- what rounds to 1
 
 
-def name_of(result: TranscriptionResult | DiarizationResult) -> str:
+def name_of(result: Result) -> str:
     """Return the name of the recording: without its folder, and without the task id that an upload puts before it."""
     name = result.audio_file_id.rstrip("/").rpartition("/")[2]
     return name.removeprefix(f"{result.task_id}-") or result.audio_file_id

@@ -4,10 +4,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from natscribe.schemas.diarization import DiarizationResult
-from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.kinds import Result
 
-COLOURS = 8  # in the style sheet; the ninth speaker has the colour of the first
+COLOUR_COUNT = 8  # in the style sheet; the ninth speaker has the colour of the first
 _NUMBERED = re.compile(r"SPEAKER_(\d+)", re.ASCII)
 Span = tuple[float, float]  # start and end in seconds
 
@@ -19,7 +18,7 @@ class Speakers:
     spans: dict[str, list[Span]]
 
     @classmethod
-    def of(cls, result: TranscriptionResult | DiarizationResult) -> "Speakers":
+    def of(cls, result: Result) -> "Speakers":
         """Find the speakers of a result."""
         found: dict[str, list[Span]] = {}
         for part in result.segments:
@@ -29,7 +28,7 @@ class Speakers:
 
     def colour(self, speaker: str | None) -> str:
         """Return the class that gives a speaker's colour."""
-        return f"s{list(self.spans).index(speaker) % COLOURS + 1}" if speaker in self.spans else "s0"
+        return f"s{list(self.spans).index(speaker) % COLOUR_COUNT + 1}" if speaker in self.spans else "s0"
 
 
 def name(speaker: str) -> str:

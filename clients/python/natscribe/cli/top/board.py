@@ -7,7 +7,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from natscribe.cli.wording import plain
+from natscribe.cli.wording import UNHEARD_AFTER_S, plain
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
@@ -15,7 +15,6 @@ from natscribe.schemas.task_queues import QueueOverview
 MOST_RUNNING = 2000  # further running tasks are counted, but not kept
 MOST_FAILURES = 20
 LOST_AFTER_S = 60.0  # a running task has an event every 10 s; without one for so long it has ended unheard
-UNHEARD_AFTER_S = 12.0
 
 _ENDED = (State.COMPLETED, State.FAILED, State.CANCELLED)
 

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from natscribe.cli.console import ERROR, WARNING
-from natscribe.cli.top.board import UNHEARD_AFTER_S, Board, Failure, Running
-from natscribe.cli.wording import clock, plain, until
+from natscribe.cli.top.board import Board, Failure, Running
+from natscribe.cli.wording import UNHEARD_AFTER_S, clock, plain, until
 from natscribe.schemas.task_queues import QueueStatus
 
 WIDE = 130  # from this number of columns on, the name of the recording is shown, too

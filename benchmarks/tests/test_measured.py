@@ -8,8 +8,8 @@ from benchmarks.by_kind import table
 from benchmarks.kinds import Kind, Part
 from benchmarks.languages import Both, findings, labels
 from benchmarks.measured import BATCHED, OURS, SEQUENTIAL, Heard, Measured, Overall
-from benchmarks.recordings import Spoken
-from benchmarks.words import Score
+from tests.truth.recordings import Spoken
+from tests.truth.words import Score
 
 SAID = "one two three four five six seven eight nine pound"
 

@@ -9,8 +9,8 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 from scipy.optimize import linear_sum_assignment
 
-from benchmarks.conversations import Said
-from benchmarks.words import plain, scored
+from tests.truth.conversations import Said
+from tests.truth.words import plain, scored
 
 if TYPE_CHECKING:
     from pyannote.core import Annotation

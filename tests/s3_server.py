@@ -1,4 +1,4 @@
-"""A server with the protocol of S3, for measurements and tests."""
+"""A server with the protocol of S3."""
 
 import json
 from asyncio import StreamReader, StreamWriter

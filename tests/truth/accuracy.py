@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from benchmarks.recordings import DEMO
+from tests.truth.recordings import DEMO
 
 TRUTH = DEMO.with_suffix(".rttm")
 

@@ -10,10 +10,9 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.stack import ROOT
-
 Samples = npt.NDArray[np.int16]
 
+ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "app/cli/demo/two_readers.flac"
 CLIPS = tuple(sorted((ROOT / "tests/recordings/librivox").glob("*.flac")))
 RATE = 16_000  # Hz

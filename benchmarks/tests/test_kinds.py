@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import kinds
 from benchmarks.kinds import REPOSITORY, Kind, kinds_in
-from benchmarks.recordings import RATE, channels_of, read
+from tests.truth.recordings import RATE, channels_of, read
 
 
 @pytest.fixture(scope="module")

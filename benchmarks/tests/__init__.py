@@ -1,0 +1,1 @@
+"""What the measurements say of what they have found."""

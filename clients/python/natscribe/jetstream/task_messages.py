@@ -1,0 +1,94 @@
+"""Reads task messages as the task stream holds them: what publishers have sent, valid or not."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from nats.aio.msg import Msg
+from pydantic import ValidationError
+from typing_extensions import Self
+
+from natscribe.jetstream.cloud_events import JSON
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.headers import REPLAY_OF, TRACE_PATTERN, TRACEPARENT
+from natscribe.schemas.kinds import TASKS, Task
+from natscribe.schemas.problems import first_problem
+from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Priority
+
+SEQUENCE_DIGITS = 19  # the largest stream sequence has this number of digits
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMessage:
+    """A task message as the task stream holds it."""
+
+    subject: str
+    sequence: int
+    time: datetime
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    @classmethod
+    def delivered(cls, message: Msg) -> Self:
+        """Read a message that JetStream has delivered."""
+        metadata = message.metadata
+        time = metadata.timestamp.astimezone(timezone.utc)
+        return cls(message.subject, metadata.sequence.stream, time, message.headers or {}, message.data)
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the task, read from the subject."""
+        kind, _ = subjects.queue_of(self.subject)
+        return kind
+
+    @property
+    def priority(self) -> Priority:
+        """The priority of the task, read from the subject."""
+        _, priority = subjects.queue_of(self.subject)
+        return priority
+
+    @property
+    def task(self) -> Task | None:
+        """The task in the body; None if the body is no valid task."""
+        try:
+            return TASKS[self.kind].model_validate_json(self.body)
+        except ValueError:
+            return None
+
+    @property
+    def task_id(self) -> str | None:
+        """The task id in the body, even if the rest of the body is invalid; None if there is no valid id."""
+        try:
+            found = json.loads(self.body)["task_id"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return None
+        return found if isinstance(found, str) and re.fullmatch(TASK_ID_PATTERN, found) else None
+
+    @property
+    def problem(self) -> ErrorDetail | None:
+        """What is wrong with the message, without quoting its content; None if the message is valid."""
+        try:
+            TASKS[self.kind].model_validate_json(self.body)
+        except ValidationError as error:
+            problem = first_problem(error)
+        else:
+            if self.headers.get("content-type", "") in {"", JSON}:
+                return None
+            problem = f"its content-type is not {JSON}"
+        message = f"The message is no valid {self.kind} task ({problem}): correct it and publish it under a new id."
+        return ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=message)
+
+    @property
+    def traceparent(self) -> str | None:
+        """The publisher's trace context, which every record of the task repeats; None if it is invalid."""
+        found = self.headers.get(TRACEPARENT, "")
+        return found if re.fullmatch(TRACE_PATTERN, found) else None
+
+    @property
+    def replay_of(self) -> int | None:
+        """The stream sequence of the `failed` record that a replay continues; None if the message is no replay."""
+        found = self.headers.get(REPLAY_OF, "")
+        return int(found) if found.isascii() and found.isdecimal() and len(found) <= SEQUENCE_DIGITS else None

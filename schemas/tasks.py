@@ -1,0 +1,29 @@
+"""What tasks of both kinds say."""
+
+from pydantic import model_validator
+from typing_extensions import Self
+
+from .wire import AtLeast, AtMost, AudioFileId, KeepSeconds, Order, TaskId, UserId
+
+
+class TaskNames(Order):
+    """The fields that name a task, its recording and its user."""
+
+    task_id: TaskId
+    audio_file_id: AudioFileId
+    user_id: UserId
+
+
+class AnyTask(TaskNames):
+    """A task of any kind."""
+
+    min_speakers: AtLeast = None
+    max_speakers: AtMost = None
+    keep_seconds: KeepSeconds = None
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.min_speakers is not None and self.max_speakers is not None and self.min_speakers > self.max_speakers:
+            message = "min_speakers must not be above max_speakers"
+            raise ValueError(message)
+        return self
