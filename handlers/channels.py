@@ -77,7 +77,7 @@ def stored_tasks() -> NatsRouter:
 
 def windows_of_others(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
     """Subscribe to windows of other workers with the same engine, and return the subscriber."""
-    subscriber = router.subscriber(subjects.windows(engine), queue=QUEUE_GROUP, max_workers=WINDOWS_AT_ONCE)
+    subscriber = router.subscriber(subjects.windows(engine), queue=subjects.QUEUE_GROUP, max_workers=WINDOWS_AT_ONCE)
     subscriber(sharing.transcribe_window)
     return subscriber
 
