@@ -65,7 +65,10 @@ def _activity(networks: Networks, samples: Samples) -> Activity:
 
 
 def _voices(networks: Networks, sound: ChunkSound, number: int, active: Speaking) -> Iterator[Voice]:
-    """Embed the voices of an excerpt that no slice is long enough to tell, such as a word while another speaks."""
+    """Embed each voice of an excerpt that hardly speaks alone, such as a word said while another person speaks.
+
+    Such a voice has too few slices to tell who it is.
+    """
     alone = active.sum(axis=1) == 1
     for voice in range(VOICES):
         speaks = active[:, voice]

@@ -98,7 +98,10 @@ class Submission:
         display.end(job.label, failed=job.has_failed)
 
     def _show_held(self, display: Display, jobs: list[Job], *, waits: bool = True) -> None:
-        """Print the results that are there in the order of their recordings; with `waits` none before its turn."""
+        """Print the results that have arrived, in the order of their recordings.
+
+        `waits`: print no result before those of all earlier recordings are printed or have failed.
+        """
         for job in jobs:
             self._write(display, job, heading=len(jobs) > 1)
             if waits and not (job.is_done or job.has_failed):
