@@ -41,7 +41,7 @@ Frames = npt.NDArray[np.bool_]
 
 
 class ChannelSpeech:
-    """How much speech each channel has, and how much of it is its own, in what was heard so far."""
+    """How much speech each channel has in the probes so far, and how much of that speech no other channel has."""
 
     def __init__(self, channels: int, detector: VoiceDetector | None = None) -> None:
         self._detector = detector or get_vad_model()
@@ -51,7 +51,7 @@ class ChannelSpeech:
 
     @property
     def differs(self) -> bool:
-        """Whether several channels have speech, and each of them mostly its own."""
+        """Whether at least two channels have speech, and most speech of each of them is its own."""
         heard = self._voiced >= LEAST_SPEECH_S
         return bool(heard.sum() > 1 and (self._own >= LEAST_OWN * self._voiced)[heard].all())
 
@@ -76,7 +76,7 @@ class ChannelSpeech:
 def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -> bool:
     """Listen to probes from all over a recording of `seconds` seconds, and say whether its channels differ.
 
-    The answer depends on the recording alone: an attempt that begins again gets the same answer.
+    The answer depends on the recording alone, so that each attempt of a task gets the same answer.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
@@ -90,7 +90,7 @@ def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -
 
 
 def _starts(seconds: float) -> list[float]:
-    """Return where probes begin, so ordered that the first few already cover the whole recording."""
+    """Return the seconds at which probes begin, in an order whose first few are spread over the whole recording."""
     number = min(ceil(seconds / PROBE_S), MOST_PROBES)
     step = max(seconds / number, PROBE_S)
     return [place * step for place in sorted(range(number), key=lambda place: place * _GOLDEN % 1)]

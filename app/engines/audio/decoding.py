@@ -81,9 +81,9 @@ def decode(path: Path, budget: Budget, channel: int | None = None) -> Iterator[S
 
 
 def probes(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -> Iterator[list[Samples]]:
-    """Yield from each of the places `starts`, in seconds, up to 10 s of each channel, as 16 kHz.
+    """Yield a probe from each second in `starts`: up to 10 s of each channel, with 16 kHz.
 
-    A probe begins near its place. Where the format has no way to find a place, it begins where the last one ended.
+    A probe begins near that second. In a format that cannot be searched, it begins where the previous probe ended.
 
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as reading passes its limit.
@@ -111,9 +111,9 @@ def _probe(container: InputContainer, stream: AudioStream, budget: Budget, chann
 
 
 def _long_frames(container: InputContainer, stream: AudioStream, budget: Budget) -> Iterator[av.AudioFrame]:
-    """Join frames to frames of half a second, because mixing many short ones takes long.
+    """Join frames to frames of half a second, because mixing many short frames takes long.
 
-    The last frame lies before a change of format, or before the first place with much damage.
+    Stop where the format changes, and after _MOST_BROKEN damaged packets.
     """
     joined, broken = av.AudioFifo(), 0
     for packet in _packets(container, stream, budget):

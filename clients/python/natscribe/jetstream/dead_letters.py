@@ -1,4 +1,4 @@
-"""Makes the dead letter of a task message, so that the letter fits into a message whatever was sent."""
+"""Makes the dead letter of a task message; the letter fits into a message, however large the task message is."""
 
 import base64
 import json

@@ -14,7 +14,9 @@ from natscribe.schemas.task_queues import QueueOverview
 
 MOST_RUNNING = 2000  # further running tasks are counted, but not kept
 MOST_FAILURES = 20
-LOST_AFTER_S = 60.0  # a running task has an event every 10 s; without one for so long it has ended unheard
+LOST_AFTER_S = (
+    60.0  # a running task has an event every 10 s: after this silence it has ended, and the event of its end was lost
+)
 UNHEARD_AFTER_S = 12.0
 
 _ENDED = (State.COMPLETED, State.FAILED, State.CANCELLED)
