@@ -29,7 +29,7 @@ SAME = 0.5  # two channels with a spectrogram correlation above this carry the s
 _GOLDEN = 0.6180339887  # multiples of the golden ratio, without their integer parts, are spread evenly
 _SPEECH = 0.5  # probability from which a channel has speech
 _HINT = 0.15  # probability from which another channel may have the same speech, too quiet to be heard well
-_BLOCK = 31  # frames that are compared at once: about a second
+_COMPARED = 31  # frames that are compared at once: about a second
 _HOP = FRAME // 2  # samples between two columns of a spectrogram
 _LATEST = 31  # hops: the other channel may be this much later, about half a second
 # Limits of the bands of a spectrogram in bins of 31 Hz: from 125 to 3500 Hz, which telephones transmit.
@@ -100,23 +100,26 @@ def _same(asked: Frames, one: Samples, other: Samples) -> Frames:
     """Return for each frame whether two channels have the same voice; only the frames in `asked` are of interest."""
     same = np.zeros(len(asked), np.bool_)
     spectrograms = _spectrogram(one), _spectrogram(other)
-    for first in range(0, len(asked), _BLOCK):
-        block = slice(first, first + _BLOCK)
-        if asked[block].any():
-            same[block] = _likeness(*spectrograms, 2 * first) > SAME
+    for first in range(0, len(asked), _COMPARED):
+        frames = slice(first, first + _COMPARED)
+        if asked[frames].any():
+            same[frames] = _likeness(*spectrograms, 2 * first) > SAME
     return same
 
 
 def _likeness(one: Spectrogram, other: Spectrogram, first: int) -> float:
-    """Return the highest correlation of a block of one spectrogram with the other one, earlier or later."""
-    block = _centred(one[first : first + 2 * _BLOCK])
-    length = len(block)
+    """Return the highest correlation of one second of a spectrogram with a second of the other, earlier or later.
+
+    `first`: the column at which the second begins.
+    """
+    second = _centred(one[first : first + 2 * _COMPARED])
+    length = len(second)
     begins = range(max(first - _LATEST, 0), min(first + _LATEST, len(other) - length) + 1)
-    return max((_correlation(block, _centred(other[begin : begin + length])) for begin in begins), default=0.0)
+    return max((_correlation(second, _centred(other[begin : begin + length])) for begin in begins), default=0.0)
 
 
-def _centred(block: Spectrogram) -> Spectrogram:
-    centred: Spectrogram = block - block.mean(axis=0)
+def _centred(columns: Spectrogram) -> Spectrogram:
+    centred: Spectrogram = columns - columns.mean(axis=0)
     return centred
 
 
