@@ -96,7 +96,7 @@ def _samples(samples: Samples, start: int, end: int) -> Samples:
 
 
 def _joined(samples: Samples, frames: Speaking) -> Samples:
-    """Join the samples of the frames; each run gets one frame more, because the network looks a little ahead."""
+    """Join the samples of the frames; each region gets one frame more, because the network looks a little ahead."""
     edges = np.flatnonzero(np.diff(frames, prepend=False, append=False)).reshape(-1, 2)
     joined = np.concatenate([samples[start * FRAME : (end + 1) * FRAME] for start, end in edges])
     spare = max(len(joined) - _MOST_SAMPLES, 0)
