@@ -41,7 +41,7 @@ class Paragraph:
         return self.chars < (_LONG_CHARS if ends else _LONGEST_CHARS)
 
     def add(self, segment: Segment) -> None:
-        """Append a segment."""
+        """Add a segment."""
         self.units += _units(segment)
         self.chars += len(segment.text)
         self.end = max(self.end, segment.end)
@@ -56,7 +56,7 @@ class Turn:
     goes_on: bool = False  # whether it is the rest of a turn that has begun before
 
     def add(self, segment: Segment) -> None:
-        """Append a segment to the last paragraph, or in a new one."""
+        """Add a segment to the last paragraph, or begin a new one with it."""
         if not self.paragraphs or not self.paragraphs[-1].takes(segment):
             self.paragraphs.append(Paragraph(segment.language))
         self.paragraphs[-1].add(segment)
