@@ -54,9 +54,9 @@ class Stop:
         since: Callable[[], float] | None = None,
         again_after: float = STOP_AGAIN_AFTER_S,
     ) -> None:
-        """Raise `error` in place of the cancellation; `after` is in seconds, and None means only by `now`.
+        """Raise `error` in place of the cancellation; `after` is in seconds; None: only `now` stops the body.
 
-        `since` returns how many seconds of `after` are over; None: those since the beginning of the body.
+        `since` returns how many seconds of `after` are over; None: they count from the beginning of the body.
         """
         self._error = error
         self._after = after

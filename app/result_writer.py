@@ -30,8 +30,8 @@ log = structlog.get_logger()
 class ResultWriter:
     """Writes results as text: one at a time, because a large result takes much memory while it is written.
 
-    A thread that writes cannot be stopped. So there is one thread, which ends what was asked in vain before it writes
-    the next result.
+    A thread that writes cannot be stopped, even if its request has timed out. So all results are written by one thread,
+    and the next result waits until that thread is free.
     """
 
     def __init__(self, results: ResultStore, meter: Meter, *, max_payload: int) -> None:

@@ -1,8 +1,8 @@
 """Settings: the only module that reads the settings of operators, from the environment and `.env`.
 
 Two variables that belong to other programs are read elsewhere: `XDG_CACHE_HOME` in an engine process, which reads no
-settings (`engines/bundled.py`), and `PROMETHEUS_MULTIPROC_DIR`, which must be set before prometheus_client is imported
-(`telemetry/siblings.py`).
+settings (`engines/whisper/bundled.py`), and `PROMETHEUS_MULTIPROC_DIR`, which must be set before prometheus_client is
+imported (`telemetry/siblings.py`).
 """
 
 from enum import StrEnum

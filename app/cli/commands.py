@@ -1,6 +1,6 @@
 """The commands `up` and `demo`, which the command `natscribe` finds by the entry points of this package.
 
-Each imports the service when it is called: the other commands start without that.
+A command imports the service only when it is called, so that the other commands start quickly.
 """
 
 from pathlib import Path

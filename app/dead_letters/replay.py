@@ -134,7 +134,8 @@ class Replayer:
 
     async def _wait_until_registered(self, ends: dict[str, int]) -> None:
         """Wait until the tasks have their event `queued`: a client that reads earlier would see the old `failed`."""
-        missing = dict(islice(reversed(ends.items()), PAGE_SIZE))  # the last tasks are registered last
+        # One read takes PAGE_SIZE logs, so only the tasks that were queued last are watched: they are registered last.
+        missing = dict(islice(reversed(ends.items()), PAGE_SIZE))
         with suppress(TimeoutError, NatsError):
             async with asyncio.timeout(REGISTERED_WITHIN_S):
                 while missing:

@@ -104,7 +104,7 @@ def name_of(node: Node) -> str:
 
 
 def references(node: object) -> Iterator[str]:
-    """Name every schema that a node refers to, as often as it does."""
+    """Yield the name of each schema that a node refers to, once for each reference."""
     if isinstance(node, dict):
         if name := name_of(node):
             yield name

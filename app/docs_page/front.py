@@ -2,7 +2,7 @@
 
 from typing import Final
 
-_THERE_IS: Final = {  # relative addresses, which stay right behind a proxy that adds a prefix
+_THERE_IS: Final = {  # relative addresses: they also work behind a proxy that adds a prefix to paths
     "docs": "every message of the service, for whoever writes a client",
     "asyncapi.yaml": "the same as an AsyncAPI document; asyncapi.json has it as JSON",
     "metrics": "metrics of this worker, for Prometheus",

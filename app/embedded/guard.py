@@ -21,7 +21,7 @@ PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
 
 def main() -> int:
-    """Run the process and return its exit code; standard output gets its id, or why it was not started."""
+    """Run the command and return its exit code; write its process id, or why it cannot start, to standard output."""
     path, patience, grace, *command = sys.argv[1:]
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     if not _locked(lock, float(patience)):

@@ -24,9 +24,9 @@ class Parallel:
     def map(self, work: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
         """Do the work for each item, and yield the results in the order of the items.
 
-        With several threads all work begins when the first result is read, with one thread each item's when its result
-        is read. If work fails, or no more results are read, no work goes on. Work that calls this method does its parts
-        one after the other: threads that wait for each other would never end.
+        Several threads begin all work when the caller reads the first result; one thread begins the work for an item
+        when the caller reads its result. If work fails, or the caller stops reading, no more work begins. If work calls
+        this method itself, its items are done one after the other, because threads that wait for each other never end.
         """
         if self.count == 1 or hasattr(self._thread, "in_pool"):
             yield from map(work, given)

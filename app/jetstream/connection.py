@@ -97,7 +97,7 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
 
 @asynccontextmanager
 async def ended_by_refusals(monitor: ConnectionMonitor, settings: Settings) -> AsyncIterator[None]:
-    """End the block as soon as NATS refuses the login or a right: a refused request would only stay unanswered.
+    """End the block as soon as NATS refuses the login or a right, because NATS does not answer a refused request.
 
     Raises:
         StartError: NATS has refused something.

@@ -1,8 +1,9 @@
 """Strays: messages that a stream has stored on their append subjects, because it had lost its subject transform.
 
-JetStream has acknowledged them, but nobody finds them there. So they are appended again once the stream has its
-transform back, under the condition of their first append, which is that of an empty log: no other append is stored as a
-stray. A log that somebody else has begun meanwhile refuses them.
+JetStream has acknowledged strays, but readers of the logs do not find them. So the service appends strays again once
+the stream has its transform back. Every stray is the first record of its log, because the stream refuses all other
+appends without the transform. So a stray is appended on condition that its log is empty: if somebody else has begun the
+log in the meantime, the stream refuses the stray.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Sequence
@@ -26,7 +27,8 @@ log = structlog.get_logger()
 async def append_strays(js: JetStreamContext, stream: StreamConfig) -> None:
     """Append all strays of a stream again, in their order, and remove them.
 
-    Several workers may do this at once. If the stream loses its transform again meanwhile, the rest stays as it is.
+    Several workers may do this at once. If the stream loses its transform again meanwhile, the remaining strays stay
+    where they are.
 
     Raises:
         NatsError: NATS does not answer; call this again.

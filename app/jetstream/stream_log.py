@@ -127,7 +127,8 @@ class StreamLog(Generic[T]):
     async def _check_removed(self, subject: str, after: int) -> None:
         """Check that the record at `after`, behind which nothing was found, is still the last one.
 
-        A server that has just lost the leadership of the stream may know nothing of what refuses the append.
+        The leader has refused an append behind `after`. But a server that was the leader a moment ago may answer the
+        read, and may not have the record that is in the way.
 
         Raises:
             FencedError: The record was removed.

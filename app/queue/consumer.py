@@ -91,7 +91,7 @@ class TaskConsumer:
         self._unreachable = False
         self._stopping = False
         self._task_since: float | None = None  # when the running task began, in the event loop's time
-        self._busy_since: float | None = None  # when the first task of an unbroken series began, in the same time
+        self._busy_since: float | None = None  # since when task follows task without a rest, in the same time
         self._nats: Client
         self._loop: asyncio.Task[None] | None = None
 
@@ -189,7 +189,10 @@ class TaskConsumer:
         self._poll_at = now + (RECHECK_AFTER_S if now - self._announced_at < RECHECK_AFTER_S else poll_after)
 
     async def _work_on_next(self, to_ask: set[tuple[Kind, Priority]]) -> bool:
-        """Handle the next message of these queues and return whether there was any; remove the empty queues."""
+        """Handle the next message of the queues in `to_ask`; return whether there was one.
+
+        Each queue that turns out to be empty is removed from `to_ask`.
+        """
         for priority, kinds in self._order.current():
             for kind in kinds:
                 if self._stopping:

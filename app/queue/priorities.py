@@ -81,7 +81,7 @@ class TaskQueue:
     def work_on(self, count: int, speed: Speed) -> float | None:
         """Estimate the work on the first `count` waiting tasks, in seconds; None: the length of a recording is unknown.
 
-        Tasks behind those that were read count as the read ones do on average.
+        A task that was not read counts as the average of those that were read.
         """
         first = (*self.redelivered, *self.sample)[:count]
         known = [speed.seconds_for(self.kind, each.audio_seconds) for each in first]
@@ -112,9 +112,9 @@ class TaskQueues:
         return known if len(known) == len(ends) else None
 
     def work_on(self, counts: Mapping[QueueKey, int], speed: Speed) -> float | None:
-        """Estimate the work on the first so many tasks of each queue, in seconds.
+        """Estimate the work on the first tasks of each queue, in seconds; `counts` says how many tasks of each.
 
-        None if the length of any of their recordings is unknown, among those that were read.
+        None if the length of a recording is unknown, among the tasks that were read.
         """
         found = [self.by_key[key].work_on(count, speed) for key, count in counts.items()]
         known = [seconds for seconds in found if seconds is not None]

@@ -11,8 +11,8 @@ TASKS_MEASURED: Final = 30  # the speed is measured over this number of the late
 class Speed:
     """Measures how long a worker takes for a second of sound, for each kind of task; unknown until a task has ended.
 
-    Nobody is told whether other workers helped with a task, so such tasks count like all others: after them a worker
-    takes itself to be quicker than it is alone.
+    A task counts in the same way if other workers helped with it, because the measurement does not know of helpers.
+    After such tasks the worker seems faster than it is alone.
     """
 
     def __init__(self) -> None:

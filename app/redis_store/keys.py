@@ -20,7 +20,7 @@ def info(task_id: str) -> str:
 
 
 def progress(task_id: str) -> str:
-    """Return the key of the task's progress, 0..100."""
+    """Return the key of the task's progress in percent, 0 to 100."""
     return f"task:{task_id}:progress"
 
 

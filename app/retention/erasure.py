@@ -85,8 +85,8 @@ class Erasure:
     async def erase_recording(self, due: Reminder, *, in_use: Collection[str], kept_for_ever: bool) -> bool:
         """Erase the recording of a reminder unless another task needs it; return whether it was erased.
 
-        `in_use` are the recordings of the tasks that have not ended. `kept_for_ever` is whether a recording stays of an
-        ended task that does not ask for less.
+        `in_use`: the recordings of the tasks that have not ended. `kept_for_ever`: whether the recording of an ended
+        task without `keep_seconds` stays for ever.
 
         Raises:
             NatsError: NATS does not answer.

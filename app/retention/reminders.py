@@ -131,10 +131,10 @@ class Reminders:
                 yield reminder
 
     async def is_recording_needed(self, due: Reminder, *, kept_for_ever: bool) -> bool:
-        """Return whether the reminder of another task, which is not due, names the recording: that task keeps it.
+        """Return whether another ended task keeps the recording: its reminder names the recording and is not due yet.
 
-        `kept_for_ever` is whether a recording stays of a task that does not ask for less. The task's own reminder may
-        have been set again, if a worker was lost before it had noted that.
+        `kept_for_ever`: whether the recording of a task without `keep_seconds` stays for ever. The task's own reminder
+        does not count; a worker that was lost may have left a second copy of it.
         """
         async for other in self._all(subjects.reminder("*", token(due.audio_file_id), "*")):
             is_other = other.audio_file_id == due.audio_file_id and not other.owner.is_same_as(due.owner)

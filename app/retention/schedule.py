@@ -58,7 +58,7 @@ class Schedule:
         self._meter = meter
 
     async def run(self) -> None:
-        """Do both until cancelled."""
+        """Set reminders and erase what is due, until cancelled."""
         await asyncio.gather(
             run_forever("reminders", self._remind_of_next, every_s=GATHER_S, retry_after_s=OUTAGE_PAUSE_S),
             run_forever("erasure", self._erase_next, every_s=GATHER_S, retry_after_s=OUTAGE_PAUSE_S),
@@ -105,10 +105,10 @@ class Schedule:
                 await message.ack()
 
     async def _erase(self, reminder: Reminder, in_use: Collection[str], *, since: datetime) -> None:
-        """Erase what is due since a time.
+        """Erase what a reminder names; `since` is when the reminder became due.
 
-        Nothing is erased of a task that goes on: a cancellation that was given up has stored an outcome, which counts
-        no more. The end of the task usually sets the reminder anew.
+        If the task still runs, nothing is erased and the reminder is put off. A cancellation that was given up leads to
+        this: it has stored an outcome, which set the reminder. The real end of the task usually sets the reminder anew.
         """
         last = await self._log.last(reminder.task_id)
         # Not the same: the task was replayed, or a later task has its id. That task gets a reminder of its own.

@@ -29,7 +29,7 @@ SAME = 0.5  # two channels with a spectrogram correlation above this carry the s
 _GOLDEN = 0.6180339887  # multiples of the golden ratio, without their integer parts, are spread evenly
 _SPEECH = 0.5  # probability from which a channel has speech
 _HINT = 0.15  # probability from which another channel may have the same speech, too quiet to be heard well
-_BLOCK = 31  # frames that are compared at once: about a second
+_COMPARED = 31  # frames that are compared at once: about a second
 _HOP = FRAME // 2  # samples between two columns of a spectrogram
 _LATEST = 31  # hops: the other channel may be this much later, about half a second
 # Limits of the bands of a spectrogram in bins of 31 Hz: from 125 to 3500 Hz, which telephones transmit.
@@ -41,7 +41,7 @@ Frames = npt.NDArray[np.bool_]
 
 
 class ChannelSpeech:
-    """How much speech each channel has, and how much of it is its own, in what was heard so far."""
+    """How much speech each channel has in the probes so far, and how much of that speech no other channel has."""
 
     def __init__(self, channels: int, detector: VoiceDetector | None = None) -> None:
         self._detector = detector or get_vad_model()
@@ -51,7 +51,7 @@ class ChannelSpeech:
 
     @property
     def differs(self) -> bool:
-        """Whether several channels have speech, and each of them mostly its own."""
+        """Whether at least two channels have speech, and most speech of each of them is its own."""
         heard = self._voiced >= LEAST_SPEECH_S
         return bool(heard.sum() > 1 and (self._own >= LEAST_OWN * self._voiced)[heard].all())
 
@@ -76,7 +76,7 @@ class ChannelSpeech:
 def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -> bool:
     """Listen to probes from all over a recording of `seconds` seconds, and say whether its channels differ.
 
-    The answer depends on the recording alone: an attempt that begins again gets the same answer.
+    The answer depends on the recording alone, so that each attempt of a task gets the same answer.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
@@ -90,7 +90,7 @@ def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -
 
 
 def _starts(seconds: float) -> list[float]:
-    """Return where probes begin, so ordered that the first few already cover the whole recording."""
+    """Return the seconds at which probes begin, in an order whose first few are spread over the whole recording."""
     number = min(ceil(seconds / PROBE_S), MOST_PROBES)
     step = max(seconds / number, PROBE_S)
     return [place * step for place in sorted(range(number), key=lambda place: place * _GOLDEN % 1)]
@@ -100,23 +100,26 @@ def _same(asked: Frames, one: Samples, other: Samples) -> Frames:
     """Return for each frame whether two channels have the same voice; only the frames in `asked` are of interest."""
     same = np.zeros(len(asked), np.bool_)
     spectrograms = _spectrogram(one), _spectrogram(other)
-    for first in range(0, len(asked), _BLOCK):
-        block = slice(first, first + _BLOCK)
-        if asked[block].any():
-            same[block] = _likeness(*spectrograms, 2 * first) > SAME
+    for first in range(0, len(asked), _COMPARED):
+        frames = slice(first, first + _COMPARED)
+        if asked[frames].any():
+            same[frames] = _likeness(*spectrograms, 2 * first) > SAME
     return same
 
 
 def _likeness(one: Spectrogram, other: Spectrogram, first: int) -> float:
-    """Return the highest correlation of a block of one spectrogram with the other one, earlier or later."""
-    block = _centred(one[first : first + 2 * _BLOCK])
-    length = len(block)
+    """Return the highest correlation of one second of a spectrogram with a second of the other, earlier or later.
+
+    `first`: the column at which the second begins.
+    """
+    second = _centred(one[first : first + 2 * _COMPARED])
+    length = len(second)
     begins = range(max(first - _LATEST, 0), min(first + _LATEST, len(other) - length) + 1)
-    return max((_correlation(block, _centred(other[begin : begin + length])) for begin in begins), default=0.0)
+    return max((_correlation(second, _centred(other[begin : begin + length])) for begin in begins), default=0.0)
 
 
-def _centred(block: Spectrogram) -> Spectrogram:
-    centred: Spectrogram = block - block.mean(axis=0)
+def _centred(columns: Spectrogram) -> Spectrogram:
+    centred: Spectrogram = columns - columns.mean(axis=0)
     return centred
 
 

@@ -1,4 +1,4 @@
-"""Decode recordings of any format into pieces of 16 kHz mono, in bounded memory.
+"""Decode recordings of any format into samples of 16 kHz mono, in bounded memory.
 
 Only the file itself is opened: formats that refer to other files or addresses, such as playlists, are refused.
 """
@@ -34,8 +34,8 @@ _NO_PROMISE = {"aac", "mpegts", "ogg"}  # formats without a duration in the head
 _INCREDIBLE_S = 7 * 24 * 3600.0  # a header with this duration or more is ignored: live streams write such headers
 _ENDLESS_BYTES = 0x7FFF_0000  # a WAV header with this size or more is ignored: it was written to a pipe
 _MICROSECONDS_A_SECOND = 1_000_000
-_LEAST_GAP_S = 0.5  # a gap up to this long is not filled with silence: the time stamps are only inexact
-_SILENCE_SAMPLES = 60 * SAMPLE_RATE  # longest piece of silence
+_LEAST_MISSING_S = 0.5  # less missing sound is not filled with silence: the time stamps are only inexact
+_SILENCE_SAMPLES = 60 * SAMPLE_RATE  # most samples of silence that are yielded at once
 PROBE_S = 10.0  # length of a probe
 _MOST_BROKEN = 10  # damaged packets after which a probe ends
 
@@ -50,7 +50,7 @@ def measure(path: Path, budget: Budget) -> tuple[float, int]:
             memory; audio_too_large as soon as reading passes its limit.
     """
     with budget.reading(), _opened(path, budget) as (container, stream):
-        seconds = _span(container, stream, budget)
+        seconds = _length(container, stream, budget)
         promised = _promised_seconds(path, container, stream, seconds)
         channels = stream.channels
     if seconds <= 0:
@@ -62,28 +62,29 @@ def measure(path: Path, budget: Budget) -> tuple[float, int]:
 
 
 def decode(path: Path, budget: Budget, channel: int | None = None) -> Iterator[Samples]:
-    """Yield the sound as pieces of 16 kHz mono: all channels mixed, or only `channel`, counted from 0.
+    """Yield the samples in order, as 16 kHz mono: all channels mixed, or only `channel`, counted from 0.
 
-    A gap between time stamps is filled with silence, so that a position in the sound is the time in the recording.
+    Sound that is missing between time stamps becomes silence, so that a position in the samples is the time in the
+    recording.
 
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as the length or the decoding passes its limit.
     """
     produced = 0
     with budget.reading(), _opened(path, budget) as (container, stream):
-        for piece in _pieces(container, stream, budget, Mixer(channel)):
-            produced += len(piece)
+        for samples in _samples(container, stream, budget, Mixer(channel)):
+            produced += len(samples)
             budget.limit.check(produced / SAMPLE_RATE)
             with budget.paused():
-                yield piece
+                yield samples
     if not produced:
         raise unreadable(_UNDECODABLE)
 
 
 def probes(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -> Iterator[list[Samples]]:
-    """Yield from each of the places `starts`, in seconds, up to 10 s of each channel, as 16 kHz.
+    """Yield a probe from each second in `starts`: up to 10 s of each channel, with 16 kHz.
 
-    A probe begins near its place. Where the format has no way to find a place, it begins where the last one ended.
+    A probe begins near that second. In a format that cannot be searched, it begins where the previous probe ended.
 
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as reading passes its limit.
@@ -111,9 +112,9 @@ def _probe(container: InputContainer, stream: AudioStream, budget: Budget, chann
 
 
 def _long_frames(container: InputContainer, stream: AudioStream, budget: Budget) -> Iterator[av.AudioFrame]:
-    """Join frames to frames of half a second, because mixing many short ones takes long.
+    """Join frames to frames of half a second, because mixing many short frames takes long.
 
-    The last frame lies before a change of format, or before the first place with much damage.
+    Stop where the format changes, and after _MOST_BROKEN damaged packets.
     """
     joined, broken = av.AudioFifo(), 0
     for packet in _packets(container, stream, budget):
@@ -164,7 +165,7 @@ def _packets(container: InputContainer, stream: AudioStream, budget: Budget) -> 
         return  # the file ends here: use what was read so far
 
 
-def _span(container: InputContainer, stream: AudioStream, budget: Budget) -> float:
+def _length(container: InputContainer, stream: AudioStream, budget: Budget) -> float:
     start: int | None = None
     end = total = 0
     for packet in _packets(container, stream, budget):
@@ -177,7 +178,7 @@ def _span(container: InputContainer, stream: AudioStream, budget: Budget) -> flo
     return float(ticks * stream.time_base) if stream.time_base else 0.0
 
 
-def _pieces(container: InputContainer, stream: AudioStream, budget: Budget, mixer: Mixer) -> Iterator[Samples]:
+def _samples(container: InputContainer, stream: AudioStream, budget: Budget, mixer: Mixer) -> Iterator[Samples]:
     produced = 0
     origin: float | None = None
     for frame in _frames(container, stream, budget):
@@ -186,14 +187,14 @@ def _pieces(container: InputContainer, stream: AudioStream, budget: Budget, mixe
             for silence in _silence(frame.time - origin - produced / SAMPLE_RATE):
                 produced += len(silence)
                 yield silence
-        for piece in mixer.mix(frame):
-            produced += len(piece)
-            yield piece
+        for samples in mixer.mix(frame):
+            produced += len(samples)
+            yield samples
     yield from mixer.flush()
 
 
-def _silence(gap: float) -> Iterator[Samples]:
-    left = round(gap * SAMPLE_RATE) if gap > _LEAST_GAP_S else 0
+def _silence(missing_s: float) -> Iterator[Samples]:
+    left = round(missing_s * SAMPLE_RATE) if missing_s > _LEAST_MISSING_S else 0
     while left > 0:
         yield np.zeros(min(left, _SILENCE_SAMPLES), np.float32)
         left -= _SILENCE_SAMPLES

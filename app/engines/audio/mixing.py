@@ -32,7 +32,7 @@ class Mixer:
             yield from self.flush()
             self._shape = shape
             self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-        frame.pts = None  # the caller fills gaps between time stamps
+        frame.pts = None  # the caller fills in what is missing between time stamps
         yield from self._resampled(frame)
 
     def flush(self) -> Iterator[Samples]:

@@ -65,7 +65,10 @@ def _activity(networks: Networks, samples: Samples) -> Activity:
 
 
 def _voices(networks: Networks, sound: ChunkSound, number: int, active: Speaking) -> Iterator[Voice]:
-    """Embed the voices of an excerpt that no slice is long enough to tell, such as a word while another speaks."""
+    """Embed each voice of an excerpt that hardly speaks alone, such as a word said while another person speaks.
+
+    Such a voice has too few slices to tell who it is.
+    """
     alone = active.sum(axis=1) == 1
     for voice in range(VOICES):
         speaks = active[:, voice]
@@ -93,7 +96,7 @@ def _samples(samples: Samples, start: int, end: int) -> Samples:
 
 
 def _joined(samples: Samples, frames: Speaking) -> Samples:
-    """Join the samples of the frames; each run gets one frame more, because the network looks a little ahead."""
+    """Join the samples of the frames; each region gets one frame more, because the network looks a little ahead."""
     edges = np.flatnonzero(np.diff(frames, prepend=False, append=False)).reshape(-1, 2)
     joined = np.concatenate([samples[start * FRAME : (end + 1) * FRAME] for start, end in edges])
     spare = max(len(joined) - _MOST_SAMPLES, 0)

@@ -70,7 +70,7 @@ class Chunk:
 
 
 def speaking(activity: Activity) -> Speaking:
-    """Return where the probabilities (0 to 255) say that a voice speaks."""
+    """Return whether each voice speaks, from the probability of that (0 to 255)."""
     return activity >= _PROBABLE
 
 

@@ -63,8 +63,8 @@ def _merge(distances: Distances, sizes: Weights, kept: int, gone: int) -> Merge:
 def merged_by_centres(embeddings: Embeddings, weights: Weights, labels: Labels) -> list[Merge]:
     """Merge clusters by the cosine distance of their centres until one is left, and return the merges in this order.
 
-    `labels` are those of `cut`, `weights` are frames. The distance of a merge is that of the centres less a doubt for
-    each of them, because the centre of little speech is inexact.
+    `labels`: the cluster of each embedding, as `cut` returns it. `weights`: the frames of each embedding. The distance
+    of a merge is smaller than that of the centres, most for clusters of few frames, because their centres are inexact.
     """
     roots = np.unique(labels)
     frames = np.array([weights[labels == root].sum() for root in roots])

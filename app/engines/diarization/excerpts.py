@@ -1,7 +1,7 @@
-"""Cut a recording into excerpts while it is decoded: overlapping ten-second pieces for the segmentation network.
+"""Cut a recording into excerpts while it is decoded: ten seconds each, overlapping, for the segmentation network.
 
-A chunk is a run of 16 excerpts, about a minute, whose analysis is stored as one. Chunks and excerpts begin at fixed
-times, so that a resumed run cuts the same ones.
+Sixteen excerpts in a row, about a minute, are a chunk, whose analysis is stored as one. Chunks and excerpts begin at
+fixed times, so that every attempt of a task cuts the same ones.
 """
 
 from collections.abc import Iterable, Iterator
@@ -44,17 +44,17 @@ def excerpt(sound: ChunkSound, number: int) -> Samples:
     return sound.samples[number * APART :][:LENGTH]
 
 
-def chunks(pieces: Iterable[Samples]) -> Iterator[ChunkSound]:
+def chunks(sound: Iterable[Samples]) -> Iterator[ChunkSound]:
     """Cut a recording into chunks; hold about 70 s of sound at a time."""
     index = 0
     waiting: list[Samples] = []
-    for piece in pieces:
-        waiting.append(piece)
+    for samples in sound:
+        waiting.append(samples)
         while sum(map(len, waiting)) > _WHOLE:  # more sound than one chunk: the next chunk has an excerpt
-            sound = np.concatenate(waiting)
-            yield ChunkSound(index, sound[:_WHOLE], PER_CHUNK, PER_CHUNK * FRAMES_APART)
+            joined = np.concatenate(waiting)
+            yield ChunkSound(index, joined[:_WHOLE], PER_CHUNK, PER_CHUNK * FRAMES_APART)
             index += 1
-            waiting = [sound[PER_CHUNK * APART :]]
+            waiting = [joined[PER_CHUNK * APART :]]
     rest = np.concatenate([*waiting, np.empty(0, np.float32)])
     excerpts = max(1, ceil((len(rest) - LENGTH) / APART) + 1)
     yield ChunkSound(index, rest, excerpts, (excerpts - 1) * FRAMES_APART + FRAMES)

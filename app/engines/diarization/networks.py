@@ -41,15 +41,15 @@ class Networks:
     def embed(self, features: Array) -> Array:
         """Return the embedding (192 values, length 1) of one voice from its features (frames, 80).
 
-        Its share in the four directions that all voices have in common on telephones is taken out (nuisance attribute
-        projection, Solomonoff 2005): otherwise all voices are alike there.
+        The embedding lacks the four directions that telephones add to every voice (nuisance attribute projection,
+        Solomonoff 2005): with these directions, all voices on telephones would be alike.
         """
         embedding = self.embed_unprojected(features)
         share = (embedding @ self._telephone.T) @ self._telephone
         return _unit(np.asarray(embedding - share, np.float32))
 
     def embed_unprojected(self, features: Array) -> Array:
-        """Return the embedding (192 values, length 1) as the network computes it, the telephone's share included."""
+        """Return the embedding (192 values, length 1) as the network computes it, with all directions."""
         return _unit(self._embeddings(None, {"x": features[np.newaxis]})[0].reshape(-1))
 
 

@@ -25,7 +25,7 @@ NOBODY = -1
 """The owner of a voice that belongs to no speaker."""
 
 _SECONDS = np.float32(FRAME / SAMPLE_RATE)  # in a frame
-_PART_FRAMES = 15  # 0.25 s: about the length of the parts of a voice that have one owner each
+_STEP_FRAMES = 15  # 0.25 s: about the length of a step; a voice has one owner in each step
 _PAUSE_FRAMES = 12  # 0.2 s: after a silence of this length another person may go on
 # Costs, in seconds of speech times similarity (1: an embedding equal to a speaker's centre).
 _CHANGE = 0.25  # the owner of a voice changes while the voice speaks
@@ -71,38 +71,38 @@ def _follow(speaking: Speaking, heard: Scores, known: Speaking, alike: dict[int,
     """Fill in the owners of an excerpt (frames, voices): first of the voice that speaks alone most."""
     clean = (speaking & (speaking.sum(axis=1) == 1)[:, np.newaxis] & known[:, np.newaxis]).T
     for voice in np.argsort(-clean.sum(axis=1), kind="stable"):
-        parts = _parts(speaking[:, voice])
+        steps = _steps(speaking[:, voice])
         if speaking[:, voice].sum() < LEAST_FRAMES or not (clean[voice].any() or voice in alike):
             continue
         of_voice = [
             alike[voice] * (end - start)
             if voice in alike
             else heard[:, start:end][:, clean[voice, start:end]].sum(axis=1)
-            for start, end in parts
+            for start, end in steps
         ]
         evidence = np.array(of_voice, np.float32)
-        for row, (start, end) in zip(evidence, parts, strict=True):
+        for row, (start, end) in zip(evidence, steps, strict=True):
             others = owner[start:end][speaking[start:end] & (owner[start:end] != NOBODY)]
             np.subtract.at(row, others, _TWICE)
-        pauses = [True, *(start - end >= _PAUSE_FRAMES for (_, end), (start, _) in pairwise(parts))]
+        pauses = [True, *(start - end >= _PAUSE_FRAMES for (_, end), (start, _) in pairwise(steps))]
         path = _best_path(evidence * _SECONDS, np.where(pauses, _CHANGE_AFTER_PAUSE, _CHANGE))
-        middles = np.array([(start + end) / 2 for start, end in parts])
+        middles = np.array([(start + end) / 2 for start, end in steps])
         owner[:, voice] = path[np.abs(np.arange(FRAMES)[:, np.newaxis] - middles).argmin(axis=1)]
 
 
-def _parts(speaks: Speaking) -> list[tuple[int, int]]:
-    """Cut the frames in which a voice speaks into parts of about a quarter of a second."""
+def _steps(speaks: Speaking) -> list[tuple[int, int]]:
+    """Cut the frames in which a voice speaks into steps of about a quarter of a second."""
     found: list[tuple[int, int]] = []
     for start, end in np.flatnonzero(np.diff(speaks, prepend=False, append=False)).reshape(-1, 2):
-        count = max(1, round((end - start) / _PART_FRAMES))
+        count = max(1, round((end - start) / _STEP_FRAMES))
         found += pairwise(np.linspace(start, end, count + 1).astype(int).tolist())
     return found
 
 
 def _best_path(evidence: Scores, costs: npt.NDArray[np.float64]) -> Labels:
-    """Return the speaker of each part that has the most evidence, less the cost of each change (Viterbi 1967).
+    """Return a speaker for each step, so that the evidence less the costs of all changes is highest (Viterbi 1967).
 
-    `evidence` is (parts, speakers); `costs` is what a change before each part costs.
+    `evidence`: (steps, speakers). `costs`: what a change of the speaker before each step costs.
     """
     came_from = np.zeros(evidence.shape, np.intp)
     best = evidence[0]

@@ -79,9 +79,9 @@ def centres(slices: Slices, chunks: Sequence[Chunk], bounds: Bounds) -> Embeddin
 
 
 def _chosen(lengths: Labels, least: int) -> Labels:
-    """Choose the slices to cluster: all that are long enough, and at least the `least` longest.
+    """Choose the slices to cluster, by number: those of at least 0.75 s, if these hold at least half of the speech.
 
-    If most speech is in shorter slices, all are chosen.
+    If they hold less, all slices are chosen. If they are fewer than `least`, the longest others are chosen, too.
     """
     longest = np.argsort(-lengths, kind="stable")
     reliable = lengths >= _RELIABLE_FRAMES
@@ -113,7 +113,10 @@ def _clustered(embeddings: Embeddings, weights: Weights, bounds: Bounds) -> Labe
 
 
 def _within(bounds: Bounds, weights: Weights, merges: Sequence[Merge], done: int) -> tuple[int, int]:
-    """Return how many merges to do, and how many speakers there are then; `done` merges are right without bounds."""
+    """Return how many merges to do, and how many speakers there are then.
+
+    `done`: how many merges the distances alone would have; the bounds may ask for fewer or more.
+    """
     heaviest = float(np.bincount(cut(weights, merges[:done]), weights).max())
     least = min(max(_SHARE * float(weights.sum()), _FEWEST_FRAMES), _ENOUGH_FRAMES, heaviest)
     speakers = counts(weights, merges, least)

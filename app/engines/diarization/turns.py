@@ -13,13 +13,13 @@ from app.engines.diarization.excerpts import FIRST_EDGE, FRAME, FRAMES, FRAMES_A
 from app.engines.diarization.owners import NOBODY, Owners
 
 Weights = npt.NDArray[np.float32]
-Runs = npt.NDArray[np.intp]
+Edges = npt.NDArray[np.intp]  # first frame of each turn of one speaker, and the frame behind its last (turns, 2)
 
 _SURE = FRAMES_APART  # frames from an excerpt's edge to the first decision with full weight
 _AT_EDGE = 0.5  # weight of a decision at an excerpt's edge, where the network hears only one side
 _SHORTEST_PAUSE_FRAMES = 12  # 0.2 s: shorter pauses of a speaker are filled
 _SHORTEST_TURN_FRAMES = 12  # 0.2 s: shorter turns are dropped
-_SCRAP_FRAMES = 30  # 0.5 s: a shorter run is a scrap if another speaker's turn follows it
+_SCRAP_FRAMES = 30  # 0.5 s: a shorter turn is a scrap if another speaker's turn follows it
 _NEAR_FRAMES = 6  # 0.1 s: longest pause between a scrap and the turn that follows it
 
 
@@ -36,7 +36,7 @@ def _votes() -> Weights:
 _VOTES = _votes()
 
 
-class _Run(NamedTuple):
+class _Turn(NamedTuple):
     start: int  # frames
     end: int
     speaker: int
@@ -45,24 +45,24 @@ class _Run(NamedTuple):
 def turns(chunks: Sequence[Chunk], owners: Owners, duration: float) -> list[Turn]:
     """Return the turns by time, cut at `duration` (seconds); speakers are numbered by their first turns."""
     count = int(owners.max(initial=NOBODY)) + 1
-    pieces: list[list[Runs]] = [[] for _ in range(count)]
+    edges: list[list[Edges]] = [[] for _ in range(count)]
     for first, speaking in _decided(chunks, owners, count):
-        for speaker, row in zip(pieces, speaking, strict=True):
-            speaker.append(first + _runs(row))
+        for of_speaker, row in zip(edges, speaking, strict=True):
+            of_speaker.append(first + _edges(row))
     found = [
-        _Run(int(start), int(end), speaker)
-        for speaker, runs in enumerate(pieces)
-        for start, end in _whole(np.concatenate(runs))
+        _Turn(int(start), int(end), speaker)
+        for speaker, of_speaker in enumerate(edges)
+        for start, end in _whole(np.concatenate(of_speaker))
     ]
     return list(_named(_disjoint(_without_scraps(sorted(found))), duration))
 
 
-def _named(runs: Sequence[_Run], duration: float) -> Iterator[Turn]:
+def _named(turns: Sequence[_Turn], duration: float) -> Iterator[Turn]:
     names: dict[int, str] = {}
-    for run in runs:
-        start, end = _seconds(run.start), min(_seconds(run.end), duration)
+    for turn in turns:
+        start, end = _seconds(turn.start), min(_seconds(turn.end), duration)
         if start < end:
-            speaker = names.setdefault(run.speaker, f"SPEAKER_{len(names):02}")
+            speaker = names.setdefault(turn.speaker, f"SPEAKER_{len(names):02}")
             yield Turn(start=start, end=end, speaker=speaker)
 
 
@@ -114,51 +114,51 @@ def _speaking(probability: Weights) -> npt.NDArray[np.bool_]:
     return speaking
 
 
-def _runs(speaking: npt.NDArray[np.bool_]) -> Runs:
+def _edges(speaking: npt.NDArray[np.bool_]) -> Edges:
     edges = np.diff(speaking, prepend=False, append=False).nonzero()[0]
     return np.stack([edges[::2], edges[1::2]], axis=1)
 
 
-def _whole(runs: Runs) -> Runs:
-    """Fill short pauses, then drop short runs."""
-    if not len(runs):
-        return runs
-    pauses = np.flatnonzero(runs[1:, 0] - runs[:-1, 1] >= _SHORTEST_PAUSE_FRAMES)
-    starts, ends = runs[np.r_[0, pauses + 1], 0], runs[np.r_[pauses, len(runs) - 1], 1]
+def _whole(edges: Edges) -> Edges:
+    """Join the turns of a speaker across short pauses, then drop short turns."""
+    if not len(edges):
+        return edges
+    pauses = np.flatnonzero(edges[1:, 0] - edges[:-1, 1] >= _SHORTEST_PAUSE_FRAMES)
+    starts, ends = edges[np.r_[0, pauses + 1], 0], edges[np.r_[pauses, len(edges) - 1], 1]
     long = ends - starts >= _SHORTEST_TURN_FRAMES
     return np.stack([starts[long], ends[long]], axis=1)
 
 
-def _without_scraps(runs: Sequence[_Run]) -> list[_Run]:
+def _without_scraps(turns: Sequence[_Turn]) -> list[_Turn]:
     """Give each scrap (under 0.5 s) to the speaker of the next turn: a new speaker is often found a moment late."""
-    kept: list[_Run] = []  # the earliest run is last
-    for run in reversed(runs):
-        heir = next((place for place in _following(run, kept) if run.end - run.start < _SCRAP_FRAMES), None)
+    kept: list[_Turn] = []  # the earliest turn is last
+    for turn in reversed(turns):
+        heir = next((place for place in _following(turn, kept) if turn.end - turn.start < _SCRAP_FRAMES), None)
         if heir is None:
-            kept.append(run)
+            kept.append(turn)
         else:
-            kept[heir] = kept[heir]._replace(start=run.start)
+            kept[heir] = kept[heir]._replace(start=turn.start)
     return sorted(kept)
 
 
-def _disjoint(runs: Sequence[_Run]) -> list[_Run]:
-    """Join the runs of each speaker that overlap: a scrap may have made a run begin within an earlier one."""
-    joined: list[_Run] = []
+def _disjoint(turns: Sequence[_Turn]) -> list[_Turn]:
+    """Join the turns of each speaker that overlap: with a scrap, a turn may begin within an earlier turn."""
+    joined: list[_Turn] = []
     latest: dict[int, int] = {}
-    for run in runs:
-        place = latest.get(run.speaker)
-        if place is not None and run.start <= joined[place].end:
-            joined[place] = joined[place]._replace(end=max(run.end, joined[place].end))
+    for turn in turns:
+        place = latest.get(turn.speaker)
+        if place is not None and turn.start <= joined[place].end:
+            joined[place] = joined[place]._replace(end=max(turn.end, joined[place].end))
         else:
-            latest[run.speaker] = len(joined)
-            joined.append(run)
+            latest[turn.speaker] = len(joined)
+            joined.append(turn)
     return joined
 
 
-def _following(run: _Run, later: Sequence[_Run]) -> Iterator[int]:
-    """Yield the indexes of other speakers' runs that begin before or soon after `run` ends, and end after it."""
+def _following(turn: _Turn, later: Sequence[_Turn]) -> Iterator[int]:
+    """Yield the indexes of other speakers' turns that begin before or soon after `turn` ends, and end after `turn`."""
     for place in range(len(later) - 1, -1, -1):
-        if later[place].start > run.end + _NEAR_FRAMES:
+        if later[place].start > turn.end + _NEAR_FRAMES:
             return
-        if later[place].speaker != run.speaker and later[place].end > run.end:
+        if later[place].speaker != turn.speaker and later[place].end > turn.end:
             yield place

@@ -10,11 +10,11 @@ LEAST_S = 1.0  # the least speech in a hole
 _BETWEEN_S = 1.6  # shortest hole between two words: people pause, and the times of words are not exact
 _LONGEST_WORD_S = 1.5  # a longer word is cut to this length: the rest may be speech that was not transcribed
 _DIGIT_S = 0.6  # time that one digit may take: a number is one word, but may be spoken digit by digit
-_EDGE_S = 0.2  # silence at both ends of a piece of speech, which does not count as speech
+_EDGE_S = 0.2  # silence at both ends of a region, which does not count as speech
 
 
 def holes(words: Iterable[Piece], speech: Sequence[Piece], seconds: float) -> list[Piece]:
-    """Find the holes of a clip: sections with speech but without words. All times are seconds from the clip's start."""
+    """Find the holes of a clip: times with speech for which there are no words, in seconds from the clip's start."""
     found = []
     before = 0.0
     for start, end in [*sorted(words), (seconds, seconds)]:
@@ -28,8 +28,8 @@ def holes(words: Iterable[Piece], speech: Sequence[Piece], seconds: float) -> li
 def word_times(words: Iterable[Word], speech: Sequence[Piece], since: float = 0.0) -> list[Piece]:
     """Return when each word is spoken, in seconds after `since`; `speech` has the same origin.
 
-    A word that reaches over a pause is spoken behind it, as the timeline places it. A word that is too long to be true
-    is cut: the rest may be speech that was not transcribed.
+    A word that reaches over a pause counts as spoken behind the pause, as `Timeline.word` places it. A word longer than
+    anybody speaks it is cut: the rest may be speech that was not transcribed.
     """
     return [_spoken_at(word, word.start - since, word.end - since, speech) for word in words]
 

@@ -11,8 +11,9 @@ _FASTEST = 30  # characters a second: no speaker is faster
 def loops(words: Sequence[str], seconds: float) -> bool:
     """Whether the words that a model wrote for `seconds` of sound look like a loop.
 
-    They do if a phrase is repeated three times or more, if a repetition has 16 words or more, or if nobody can speak
-    the words in that time. Words are compared because the compression ratio does not tell a loop from ordinary Russian.
+    They do if a phrase occurs at least four times in a row, if at least 16 words in a row repeat those before, or if
+    nobody can speak the words in that time. Words are compared because the compression ratio does not tell a loop from
+    ordinary Russian.
     """
     if too_fast(words, seconds):
         return True

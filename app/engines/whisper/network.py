@@ -184,7 +184,10 @@ class Network:
         return [_result(each.sequences_ids[0], each.scores[0], each.no_speech_prob, eot) for each in results]
 
     def _prompt(self, part: Part, hints: Hints) -> list[int]:
-        """Return the tokens before the text: as many terms, and as much of the prompt's end, as the limits allow."""
+        """Return the tokens that stand before the text: the end of the prompt, the first terms, and the language.
+
+        The terms may take _TERM_TOKENS tokens; the prompt and the terms together may take _PROMPT_TOKENS.
+        """
         tokenizer = self._tokenizer(part.language, translate=hints.translate)
         terms, length = list[str](), 0
         for term in hints.terms:

@@ -25,7 +25,8 @@ def connect(settings: Settings, *, within: timedelta, stalled: timedelta | None 
 
     A request fails after `within`, and `stalled` after the last byte that was received.
 
-    The library looks for credentials that the settings lack: a web identity token, the container's, the machine's.
+    If the settings have no credentials, the library looks for a web identity token, then for the credentials of the
+    container, then for those of the machine.
     """
     where, endpoint = urlsplit(settings.audio_store), settings.aws_endpoint_url
     options: ClientConfig = {"timeout": within}

@@ -7,12 +7,12 @@ import pytest
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.timeline import Piece
-from app.engines.audio.windows import FRAME, LATER_BLOCK_S, Window, blocks, listen, next_window
+from app.engines.audio.windows import FRAME, LATER_CHUNK_S, Window, chunks, listen, next_window
 from app.engines.messages import LONGEST_WINDOW_S
 
 Samples = npt.NDArray[np.float32]
 RATE = SAMPLE_RATE / FRAME
-HELD_S = 90 + LATER_BLOCK_S + 1  # sound is held until a window ends, and then comes one block more
+HELD_S = 90 + LATER_CHUNK_S + 1  # sound is held until a window ends, and then comes one chunk more
 
 
 def loudness(samples: Samples) -> npt.NDArray[np.float32]:
@@ -31,7 +31,7 @@ def find(samples: Samples, start_at: float = 0.0, piece: int = 4096) -> list[Win
 
 
 def found_in(samples: Samples) -> list[list[Piece]]:
-    """The pieces of each window."""
+    """When the regions of each window start and end, in seconds."""
     return [list(window.pieces) for window in find(samples)]
 
 
@@ -58,16 +58,16 @@ def marked(samples: Samples) -> Samples:
     return np.asarray(samples * (1 + np.arange(len(samples)) % 1009 / 10_000), np.float32)
 
 
-def test_blocks_begin_at_fixed_places_and_lose_nothing() -> None:
+def test_chunks_begin_at_fixed_places_and_lose_nothing() -> None:
     # Given a recording in pieces of any size
     samples = np.arange(SAMPLE_RATE * 150 + 7, dtype=np.float32)
 
-    # When it is gathered into blocks from small and from large pieces
-    small = list(blocks(samples[at : at + 1000] for at in range(0, len(samples), 1000)))
-    large = list(blocks([samples]))
+    # When it is gathered into chunks from small and from large pieces
+    small = list(chunks(samples[at : at + 1000] for at in range(0, len(samples), 1000)))
+    large = list(chunks([samples]))
 
-    # Then both give the same blocks, and together they are the recording
-    assert [len(block) for block in small] == [len(block) for block in large]
+    # Then both give the same chunks, and together they are the recording
+    assert [len(chunk) for chunk in small] == [len(chunk) for chunk in large]
     assert np.array_equal(np.concatenate(small), samples)
 
 
@@ -84,25 +84,25 @@ def test_silence_has_no_windows_but_is_listened_to() -> None:
     assert found[-1].seconds == pytest.approx(100, abs=0.04)
 
 
-def test_a_silence_ends_a_piece_and_is_cut_to_little() -> None:
-    # Given speech with a gap of half a second and one of five
+def test_a_silence_ends_a_region_and_is_cut_to_little() -> None:
+    # Given speech with a pause of half a second and one of five
     samples = sound((0.0, 3.2), (1.0, 3.2), (0.0, 0.512), (1.0, 3.2), (0.0, 4.8), (1.0, 3.2))
 
     # When windows are found
     ((first, second, third),) = found_in(samples)
 
-    # Then all fits one window: two stretches meet in the short gap, and of the long silences little more than a third
-    # of a second is left at each end of a piece
+    # Then all fits one window: two regions meet in the short pause, and of the long silences little more than a third
+    # of a second is left at each end of a region
     assert first == pytest.approx((3.2 - 0.384, 6.656), abs=0.033)
     assert second == pytest.approx((6.656, 10.112 + 0.384), abs=0.033)
     assert third == pytest.approx((14.912 - 0.384, 18.112), abs=0.033)
 
 
-def test_the_sound_of_a_window_is_that_of_its_pieces() -> None:
+def test_the_sound_of_a_window_is_that_of_its_regions() -> None:
     # Given speech with silences between
     samples = marked(conversation(7, 30))
 
-    # When windows are found, then the sound of each is what its pieces have in the recording, joined
+    # When windows are found, then the sound of each is what its regions have in the recording, joined
     for window in find(samples):
         parts = [samples[round(a * SAMPLE_RATE) : round(b * SAMPLE_RATE)] for a, b in window.pieces]
         assert np.array_equal(window.samples, np.concatenate(parts))
@@ -154,23 +154,23 @@ def test_speech_without_any_silence_is_cut_where_it_is_least_like_speech() -> No
     speech[500] = 0.6
 
     # When the first window is asked for, then it ends there
-    assert [(run.start, run.end) for run in next_window(speech, whole=False)] == [(0, 500)]
+    assert [(region.start, region.end) for region in next_window(speech, whole=False)] == [(0, 500)]
 
 
-def test_a_piece_that_does_not_fit_begins_the_next_window() -> None:
+def test_a_region_that_does_not_fit_begins_the_next_window() -> None:
     # Given 12 s of speech, a silence, and 12 s more
     samples = sound((1.0, 12.16), (0.0, 3.2), (1.0, 12.16), (0.0, 3.2))
 
-    # When windows are found, then each stretch is a window, and none is cut
+    # When windows are found, then each region is a window, and none is cut
     assert [len(pieces) for pieces in found_in(samples)] == [1, 1]
     assert found_in(samples)[1][0][0] == pytest.approx(15.36 - 0.384, abs=0.033)
 
 
-def test_the_first_window_needs_no_more_than_the_first_block() -> None:
+def test_the_first_window_needs_no_more_than_the_first_chunk() -> None:
     # Given somebody who begins after three seconds and does not pause
     samples = sound((0, 3), (1, 90))
 
-    # When the first block is there
+    # When the first chunk is there
     first = next(listen([samples[at : at + 4096] for at in range(0, len(samples), 4096)], 0.0, loudness))
 
     # Then there is something to be transcribed
@@ -187,7 +187,7 @@ def test_windows_are_short_and_in_order_and_miss_no_speech(seed: int, speech: fl
     windows = find(samples)
     pieces = [piece for window in windows for piece in window.pieces]
 
-    # Then none holds more than 20 s, none reaches over more than 90 s, and their pieces are in order and do not overlap
+    # Then none holds more than 20 s, none reaches over more than 90 s, and regions are in order and do not overlap
     assert all(seconds_of(window) <= LONGEST_WINDOW_S == 20 for window in windows)
     assert all(window.pieces[-1][1] - window.pieces[0][0] <= 90 for window in windows)
     assert all(start < end for start, end in pieces)
@@ -232,7 +232,7 @@ def test_little_sound_is_held_whatever_it_is(recording: Samples) -> None:
     # Given a long recording, when it is listened to
     found = list(listen([recording], 0.0, loudness))
 
-    # Then at no time is more held than a window may reach over and a block, and so is what is known of the recording
+    # Then at no time is more held than a window may reach over and a chunk, and so is what is known of the recording
     assert all(each.seconds - each.settled <= HELD_S for each in found)
 
 
@@ -243,6 +243,6 @@ def test_speech_is_transcribed_within_its_span_however_rare_it_is() -> None:
     # When the recording is listened to
     found = list(listen([samples], 0.0, loudness))
 
-    # Then the word is given to the model when 90 s and a block have passed, and not at the end of the recording
+    # Then the word is given to the model when 90 s and a chunk have passed, and not at the end of the recording
     first = next(each for each in found if each.windows)
     assert first.seconds <= HELD_S

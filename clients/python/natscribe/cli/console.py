@@ -54,8 +54,8 @@ err = Terminal(stderr=True)  # everything else
 
 
 def print_above(text: str, style: str) -> None:
-    """Print a line on standard error, above the bars; `Console.print(style=...)` would style the bars, too."""
-    err.print(Text(text, style))
+    """Print a line on standard error, above the bars."""
+    err.print(Text(text, style))  # `print(text, style=style)` would style the bars, too
 
 
 def find_servers() -> Settings:

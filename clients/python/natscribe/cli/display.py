@@ -98,7 +98,7 @@ class ForPeople(Display, ABC):
             self.show(label, last.model_copy(update=now))
 
     def _show_last(self, line: str) -> None:
-        """Show the last segment until the next one comes; a display of lines cannot."""
+        """Show the newest segment in place of the one before; do nothing where printed lines cannot be replaced."""
 
     @abstractmethod
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None: ...

@@ -1,4 +1,4 @@
-"""What becomes of each recording, and what a person is told of it who ends the command with Ctrl-C."""
+"""Jobs: the state of each recording, and the advice for a person who ends the command with Ctrl-C."""
 
 import shlex
 from collections.abc import Awaitable, Callable, Iterator, Sequence

@@ -75,5 +75,5 @@ def _unlike(names: Iterable[str]) -> list[str]:
 
 
 def _key(name: str) -> str:
-    """Return what names have in common that are one file where the case of letters does not count."""
+    """Return a key that is equal for names that some file systems take for one file, such as `a.txt` and `A.txt`."""
     return unicodedata.normalize("NFC", name.casefold())

@@ -177,7 +177,7 @@ def _link(recording: Path, folder: Path) -> str:
 
 
 def _write_whole(file: Path, text: str) -> bool:
-    """Write a file, and return whether there was another one in its place.
+    """Write a file, and return whether it replaces an older file.
 
     Raises:
         NotWrittenError: The file cannot be written.

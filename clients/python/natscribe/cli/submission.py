@@ -59,7 +59,7 @@ class Submission:
         return int(bool(failed))
 
     def _live(self) -> Live:
-        """Return what to show of the text of the only recording as it is found: no text is printed twice."""
+        """Return what to show of the only recording's text as it is found, so that no text is printed twice."""
         if self.output.folder:
             return Live.TEXT
         return Live.MIXED if self.is_text_final and not self.output.formats else Live.LAST
@@ -98,7 +98,10 @@ class Submission:
         display.end(job.label, failed=job.has_failed)
 
     def _show_held(self, display: Display, jobs: list[Job], *, waits: bool = True) -> None:
-        """Print the results that are there in the order of their recordings; with `waits` none before its turn."""
+        """Print the results that have arrived, in the order of their recordings.
+
+        `waits`: print no result before those of all earlier recordings are printed or have failed.
+        """
         for job in jobs:
             self._write(display, job, heading=len(jobs) > 1)
             if waits and not (job.is_done or job.has_failed):

@@ -35,7 +35,7 @@ def until(moment: datetime | None) -> float:
 
 
 def begins(expected_start: datetime | None) -> str:
-    """Describe the expected start of a task, for the text after its position; empty if unknown or now."""
+    """Describe when a task is expected to start, in words that follow its position; empty if unknown or at once."""
     seconds = until(expected_start)
     return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
 

@@ -30,7 +30,7 @@ CHUNK = 512 * 1024  # bytes of an object in one message of the upload
 
 
 class PatientJetStream(JetStreamContext):
-    """Publishes again what JetStream does not acknowledge: after a lost server, a bucket has no leader for seconds."""
+    """Publishes a message again until JetStream acknowledges it: after a lost server, a bucket may lack a leader."""
 
     async def publish(  # noqa: PLR0913, PLR0917 -- the parameters of nats-py
         self,
@@ -95,7 +95,7 @@ class Bucket:
             await self._js.purge_stream(f"OBJ_{self._name}", subject=subject)
 
     async def _explain(self, error: Exception, what: str) -> None:
-        """Raise what the error of an upload means, if it is about room.
+        """Raise an error that says what to do, if an upload failed because NATS has no room.
 
         Raises:
             StorageFullError: NATS has no room for `what`, or stores nothing since its disk was full.

@@ -317,7 +317,10 @@ class Client:
     async def _delete_all(
         self, subject: str, wanted: UserRequest | DeleteLettersRequest, reply: type[Deletion]
     ) -> AsyncIterator[Deletion]:
-        """Ask again and again, each time from where the last reply has ended; yield the replies."""
+        """Send a deletion until the service has deleted everything that was chosen, and yield the replies.
+
+        A reply covers as much as the service can delete in time; the next request continues behind that.
+        """
         while True:
             done = await ask(self._connection, subject, wanted, reply)
             yield done

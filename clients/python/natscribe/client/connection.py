@@ -59,10 +59,10 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
 
 @dataclass
 class _FirstConnection:
-    """Notes the failures while a client connects for the first time, and ends that when there are too many.
+    """Notes the failures while a client connects for the first time, and gives up after `most` failures.
 
-    nats-py drops an address after some failures, but takes up again each address that a server of a cluster names, even
-    if that server refuses the login.
+    nats-py alone might never give up: it drops an address after some failures, but adds each address that a server of a
+    cluster names, even if that server refuses the login.
     """
 
     connection: Connection

@@ -76,10 +76,10 @@ class StorageFullError(ClientError):
 
 
 class StorageStoppedError(StorageFullError):
-    """A stream of JetStream answers and stores nothing, as one does that met a full disk, until NATS is restarted."""
+    """JetStream answers but stores nothing: after a full disk, a stream stores nothing until NATS is restarted."""
 
     def __init__(self, what: str, *, is_certain: bool = True) -> None:
-        """`is_certain` says whether NATS itself has told that it cannot write; else it only acknowledges nothing."""
+        """`is_certain`: whether NATS has said that it cannot write; if not, acknowledgements are only missing."""
         perhaps, if_so = ("", "") if is_certain else ("perhaps ", ", if it is full,")
         super().__init__(
             f"NATS answers, but does not store {what}, {perhaps}because its disk is or was full",

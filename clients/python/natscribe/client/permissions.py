@@ -14,12 +14,10 @@ from nats.js.api import Header, StatusCode
 
 from natscribe.client.errors import InboxRefusedError, NotAllowedError
 
-_REFUSAL: Final = re.compile(
-    r'permissions violation for (publish|subscription) to "([^"]+)"'
-)  # nats-py lowers the case
-_JETSTREAM: Final = re.compile(
-    r"^\$js\.(?:api|ack\.natscribe)\."
-)  # deploy/nats/accounts.conf maps the first to the second
+# In small letters, because nats-py lowers the case of the server's errors.
+_REFUSAL: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"')
+# deploy/nats/accounts.conf maps the subjects `$JS.API.>` to `$JS.ACK.natscribe.>`; an error may name either.
+_JETSTREAM: Final = re.compile(r"^\$js\.(?:api|ack\.natscribe)\.")
 _ACCEPTED_WITHIN_S: Final = 60  # a late answer to a flush that was given up would end the reader of nats-py
 _EVERYBODY: Final = ("publisher", "follower", "operator")
 # The users of deploy/nats/accounts.conf who may send a request; the first pattern that fits its subject counts.
@@ -148,6 +146,6 @@ def who_may(subject: str) -> tuple[str, ...]:
 
 
 def _is_same(refused: str, subject: str) -> bool:
-    """Whether the server's error is about this subject, which an account may have mapped and extended."""
+    """Whether the server's error is about this subject; the account may have mapped the subject and added tokens."""
     said, asked = _JETSTREAM.sub("", refused), _JETSTREAM.sub("", subject.lower())
     return said == asked or said.startswith(f"{asked}.")

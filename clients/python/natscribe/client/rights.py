@@ -83,7 +83,7 @@ def _tries(settings: Settings) -> list[_Try]:
 
 
 async def _may(connection: Connection, tried: _Try) -> bool:
-    """Whether the server lets the request pass; no matter who answers it, and what."""
+    """Whether the server lets the request pass, whatever the answer is."""
     headers = _FOR_NO_STREAM if tried.is_stored else None
     try:
         await connection.request(tried.subject, tried.body, REQUEST_TIMEOUT_S, headers=headers)

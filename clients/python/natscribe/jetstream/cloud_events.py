@@ -14,7 +14,7 @@ def headers(what: str, source: str, event_id: str, *, task_id: str | None) -> di
         "ce-source": source,
         "ce-type": f"natscribe.{what}.v1",
         "ce-time": datetime.now(timezone.utc).isoformat(),
-        "ce-datacontenttype": JSON,  # the name in the NATS binding of CloudEvents
-        "content-type": JSON,  # the name that clients read
+        "ce-datacontenttype": JSON,  # the NATS binding of CloudEvents gives the type of the payload in this header
+        "content-type": JSON,  # general clients and libraries look for the type here
     }
     return attributes if task_id is None else attributes | {"ce-subject": task_id}

@@ -1,4 +1,4 @@
-"""Dead letters: made so that each fits into a message, whatever was sent, and read from their stream."""
+"""Dead letters: how each is made to fit into a message, and how they are read from their stream."""
 
 import base64
 import json

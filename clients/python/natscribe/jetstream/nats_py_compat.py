@@ -36,7 +36,7 @@ def tolerate_unreadable_headers(nats: Client) -> None:
     async def read_or_none(headers: bytes) -> dict[str, str] | None:
         try:
             return await read(headers)
-        except (IndexError, ValueError):  # the headers have no line, or are not text
+        except (IndexError, ValueError):  # the headers are shorter than their first line, or are no text
             return None
 
     nats._process_headers = read_or_none  # type: ignore[method-assign]  # noqa: SLF001 -- as above

@@ -48,7 +48,7 @@ def pieces(segment: Segment, longest: int) -> Iterator[Piece]:
             whole = True
             for text in _cut(part, longest):
                 first, place = place, place + _length(text)
-                start, end = clock.span(text, first)
+                start, end = clock.times(text, first)
                 yield Piece(text, start, end, spaced, whole)
                 spaced = whole = False
 
@@ -121,28 +121,28 @@ class _Clock:
         words = [word for word in segment.words or () if word.word.strip()]
         spelt = "".join("".join(word.word.split()) for word in words)
         if words and spelt == "".join(segment.text.split()):
-            self._spans = [(word.start, word.end) for word in words]
+            self._times = [(word.start, word.end) for word in words]
             lengths = [_length(word.word) for word in words]
         else:
-            self._spans = [(segment.start, segment.end)]
+            self._times = [(segment.start, segment.end)]
             lengths = [max(_length(segment.text), 1)]
         self._firsts = [0, *accumulate(lengths)]
 
-    def span(self, text: str, first: int) -> tuple[float, float]:
+    def times(self, text: str, first: int) -> tuple[float, float]:
         """Return when `text` begins and ends, in seconds; `first` is the number of its first character.
 
         Words without letters or digits are ignored at both ends: a dash may be timed at the other end of a pause.
         """
         sounds = [place for place, character in enumerate("".join(text.split()), first) if character.isalnum()]
         behind = first + _length(text)
-        begin, end = (self._word_at(place) for place in (sounds[0], sounds[-1])) if sounds else (0, len(self._spans))
+        begin, end = (self._word_at(place) for place in (sounds[0], sounds[-1])) if sounds else (0, len(self._times))
         begin, end = max(begin, self._word_at(first)), min(end, self._word_at(behind - 1))
         return self._at(begin, max(first, self._firsts[begin])), self._at(end, min(behind, self._firsts[end + 1]))
 
     def _word_at(self, place: int) -> int:
         return bisect_right(self._firsts, place) - 1
 
-    def _at(self, span: int, place: int) -> float:
-        start, end = self._spans[span]
-        first, behind = self._firsts[span : span + 2]
+    def _at(self, word: int, place: int) -> float:
+        start, end = self._times[word]
+        first, behind = self._firsts[word : word + 2]
         return start + (end - start) * (place - first) / (behind - first)

@@ -34,7 +34,7 @@ class _Writer:
     def block(self, speaker: str | None, written: str, *, goes_on: bool = False) -> str:
         """Write a turn, below the name of its speaker if there are speakers."""
         known = escaped(speakers.name(speaker)) if speaker is not None else "Unknown speaker"
-        name = f"\n<h2>{known}</h2>" if self.speakers.spans and not goes_on else ""
+        name = f"\n<h2>{known}</h2>" if self.speakers.times and not goes_on else ""
         kind = "turn on" if goes_on else "turn"
         return f'<div class="{kind} {self.speakers.colour(speaker)}">{name}\n{written}\n</div>'
 

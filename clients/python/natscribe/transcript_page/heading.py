@@ -1,15 +1,15 @@
 """The head of the page: what the recording is, who speaks when, and what the marks in the text mean."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.transcript_page import speakers
 from natscribe.transcript_page.body import HARDLY, UNSURE
 from natscribe.transcript_page.markup import Clock, escaped, name_of, share
-from natscribe.transcript_page.speakers import Span, Speakers
+from natscribe.transcript_page.speakers import Speakers, Times
 
-_GAPS = 12  # at most this number of parts without text is named in the head
+_GAPS = 12  # at most this number of gaps is named in the head
 _UNITS = 2000  # of a lane, over the whole recording
 
 
@@ -65,24 +65,24 @@ def _languages(result: TranscriptionResult) -> Iterator[str]:
 
 def _lanes(result: Result, found: Speakers) -> str:
     clock = Clock(result.duration)
-    whole = sum(speakers.seconds(spans) for spans in found.spans.values()) or 1.0
+    whole = sum(speakers.seconds(times) for times in found.times.values()) or 1.0
     lanes = []
-    for speaker, spans in found.spans.items():
-        name, spoken = escaped(speakers.name(speaker)), speakers.seconds(spans)
+    for speaker, times in found.times.items():
+        name, spoken = escaped(speakers.name(speaker)), speakers.seconds(times)
         label = f"<b>{name}</b> <small>{escaped(speaker)}</small>" if name != escaped(speaker) else f"<b>{name}</b>"
-        times = f"<span>{clock.time(spoken)} · {escaped(share(spoken / whole))}</span>"
-        lanes.append(f'<li class="{found.colour(speaker)}">{label}{times}{_lane(spans, result.duration)}</li>')
+        length = f"<span>{clock.time(spoken)} · {escaped(share(spoken / whole))}</span>"
+        lanes.append(f'<li class="{found.colour(speaker)}">{label}{length}{_lane(times, result.duration)}</li>')
     if not lanes:
         return ""
     drawn = "\n".join(lanes)
     return f'<ul id="speakers" aria-label="Speakers" data-seconds="{result.duration:g}">\n{drawn}\n</ul>'
 
 
-def _lane(spans: Iterable[Span], duration: float) -> str:
-    """Draw when somebody speaks, as one line with gaps."""
+def _lane(times: Times, duration: float) -> str:
+    """Draw when somebody speaks, as one line that is interrupted where others speak or nobody does."""
     scale = _UNITS / (duration or 1.0)
     drawn, last = "", -1
-    for start, end in sorted(spans):
+    for start, end in sorted(times):
         first, behind = max(round(start * scale), last), max(round(end * scale), round(start * scale) + 2)
         if behind > last:
             drawn += f"M{first} 5h{behind - first}"
@@ -91,7 +91,7 @@ def _lane(spans: Iterable[Span], duration: float) -> str:
 
 
 def _gaps(transcript: TranscriptionResult) -> str:
-    """Name the first places without text, with links to them."""
+    """Name the first gaps, with links to them."""
     clock, gaps = Clock(transcript.duration), sorted(transcript.untranscribed, key=lambda gap: gap.start)
     links = [f'<a href="#gap{number}">{clock.time(gap.start)}</a>' for number, gap in enumerate(gaps[:_GAPS], start=1)]
     more = f" and {len(gaps) - _GAPS} more" if len(gaps) > _GAPS else ""

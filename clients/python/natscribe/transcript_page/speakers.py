@@ -1,34 +1,33 @@
-"""The speakers of a result: their names, colours and spans of time."""
+"""The speakers of a result: their names and colours, and when they speak."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from natscribe.schemas.kinds import Result
 
 COLOUR_COUNT = 8  # in the style sheet; the ninth speaker has the colour of the first
 _NUMBERED = re.compile(r"SPEAKER_(\d+)", re.ASCII)
-Span = tuple[float, float]  # start and end in seconds
+Times = list[tuple[float, float]]  # start and end of each segment or turn, in seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Speakers:
-    """The speakers of a result, in the order of their names, with their spans of speech."""
+    """The speakers of a result, in the order of their names, and when each of them speaks."""
 
-    spans: dict[str, list[Span]]
+    times: dict[str, Times]
 
     @classmethod
     def of(cls, result: Result) -> "Speakers":
         """Find the speakers of a result."""
-        found: dict[str, list[Span]] = {}
-        for part in result.segments:
-            if part.speaker is not None:
-                found.setdefault(part.speaker, []).append((part.start, part.end))
+        found: dict[str, Times] = {}
+        for each in result.segments:
+            if each.speaker is not None:
+                found.setdefault(each.speaker, []).append((each.start, each.end))
         return cls(dict(sorted(found.items())))
 
     def colour(self, speaker: str | None) -> str:
         """Return the class that gives a speaker's colour."""
-        return f"s{list(self.spans).index(speaker) % COLOUR_COUNT + 1}" if speaker in self.spans else "s0"
+        return f"s{list(self.times).index(speaker) % COLOUR_COUNT + 1}" if speaker in self.times else "s0"
 
 
 def name(speaker: str) -> str:
@@ -37,6 +36,6 @@ def name(speaker: str) -> str:
     return f"Speaker {int(numbered[1]) + 1}" if numbered else speaker
 
 
-def seconds(spans: Iterable[Span]) -> float:
-    """Return how many seconds spans last together."""
-    return sum(end - start for start, end in spans)
+def seconds(times: Times) -> float:
+    """Return how many seconds a speaker speaks at these times, in total."""
+    return sum(end - start for start, end in times)

@@ -41,7 +41,7 @@ class Paragraph:
         return self.chars < (_LONG_CHARS if ends else _LONGEST_CHARS)
 
     def add(self, segment: Segment) -> None:
-        """Append a segment."""
+        """Add a segment."""
         self.units += _units(segment)
         self.chars += len(segment.text)
         self.end = max(self.end, segment.end)
@@ -56,37 +56,37 @@ class Turn:
     goes_on: bool = False  # whether it is the rest of a turn that has begun before
 
     def add(self, segment: Segment) -> None:
-        """Append a segment to the last paragraph, or in a new one."""
+        """Add a segment to the last paragraph, or begin a new one with it."""
         if not self.paragraphs or not self.paragraphs[-1].takes(segment):
             self.paragraphs.append(Paragraph(segment.language))
         self.paragraphs[-1].add(segment)
 
 
 def turns(transcript: TranscriptionResult) -> list[Turn | Stretch]:
-    """Divide a transcript into turns, with the stretches that have speech but no text between them."""
+    """Divide a transcript into turns, and put its gaps between them."""
     found: list[Turn | Stretch] = []
-    parts: list[Segment | Stretch] = [*transcript.segments, *transcript.untranscribed]
-    for part in sorted(parts, key=lambda part: part.start):
-        if isinstance(part, Stretch):
-            found.append(part)
-        elif part.text.strip():
+    spoken: list[Segment | Stretch] = [*transcript.segments, *transcript.untranscribed]
+    for each in sorted(spoken, key=lambda each: each.start):
+        if isinstance(each, Stretch):
+            found.append(each)
+        elif each.text.strip():
             last = found[-1] if found else None
-            if not isinstance(last, Turn) or last.speaker != part.speaker:
-                found.append(last := Turn(part.speaker))
-            last.add(part)
+            if not isinstance(last, Turn) or last.speaker != each.speaker:
+                found.append(last := Turn(each.speaker))
+            last.add(each)
     return found
 
 
 def parts(transcript: TranscriptionResult) -> Iterator[list[Turn | Stretch]]:
-    """Divide a transcript into parts of about the same length, also within long turns.
+    """Divide the page of a transcript into parts of about the same length, also within long turns.
 
     A browser draws only the parts that are in sight.
     """
     part: list[Turn | Stretch] = []
     chars = 0
-    for piece in _pieces(turns(transcript)):
-        part.append(piece)
-        chars += sum(paragraph.chars for paragraph in piece.paragraphs) if isinstance(piece, Turn) else 0
+    for each in _cut(turns(transcript)):
+        part.append(each)
+        chars += sum(paragraph.chars for paragraph in each.paragraphs) if isinstance(each, Turn) else 0
         if chars >= _PART_CHARS:
             yield part
             part, chars = [], 0
@@ -94,18 +94,19 @@ def parts(transcript: TranscriptionResult) -> Iterator[list[Turn | Stretch]]:
         yield part
 
 
-def _pieces(found: Iterable[Turn | Stretch]) -> Iterator[Turn | Stretch]:
+def _cut(found: Iterable[Turn | Stretch]) -> Iterator[Turn | Stretch]:
+    """Cut each turn that is longer than a part of the page; all but the first turn that it becomes have `goes_on`."""
     for turn in found:
         if isinstance(turn, Stretch):
             yield turn
             continue
-        piece = Turn(turn.speaker)
+        short = Turn(turn.speaker)
         for paragraph in turn.paragraphs:
-            if sum(each.chars for each in piece.paragraphs) >= _PART_CHARS:
-                yield piece
-                piece = Turn(turn.speaker, goes_on=True)
-            piece.paragraphs.append(paragraph)
-        yield piece
+            if sum(each.chars for each in short.paragraphs) >= _PART_CHARS:
+                yield short
+                short = Turn(turn.speaker, goes_on=True)
+            short.paragraphs.append(paragraph)
+        yield short
 
 
 def _units(segment: Segment) -> Iterator[Unit]:

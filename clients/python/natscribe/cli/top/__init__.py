@@ -69,11 +69,11 @@ async def _watch(client: Client, board: Board, place: str) -> None:
 
 
 async def gather(client: Client, board: Board) -> None:
-    """Put on the board what is known now, and what is heard in a moment."""
+    """Put the service's answers on the board, and the events of HEARD_FOR_S seconds."""
     hearing = asyncio.create_task(_hear(client, board))
     asked = [
-        _tell(board, "queue", lambda: _ask_queue(client, board)),
-        _tell(board, "list", lambda: _ask_list(client, board)),
+        _ask(board, "queue", lambda: _ask_queue(client, board)),
+        _ask(board, "list", lambda: _ask_list(client, board)),
     ]
     try:
         await asyncio.gather(*asked, asyncio.sleep(HEARD_FOR_S))
@@ -83,7 +83,7 @@ async def gather(client: Client, board: Board) -> None:
 
 
 async def _until_first(*works: Awaitable[object]) -> None:
-    """Do all works until the first one ends or fails."""
+    """Run all works at the same time; cancel the others when the first work ends or fails."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -107,15 +107,18 @@ async def _hear(client: Client, board: Board) -> None:
 
 
 async def _every(seconds: float, board: Board, name: str, ask: Callable[[], Awaitable[None]]) -> None:
-    """Ask again and again, until the user turns out not to be allowed to ask."""
+    """Ask the service every `seconds`; wait for ever once it turns out that the user may not ask."""
     while True:
-        if not await _tell(board, name, ask):
+        if not await _ask(board, name, ask):
             await asyncio.Event().wait()
         await asyncio.sleep(seconds)
 
 
-async def _tell(board: Board, name: str, ask: Callable[[], Awaitable[None]]) -> bool:
-    """Ask, and put an error on the board; return whether it makes sense to ask again."""
+async def _ask(board: Board, name: str, ask: Callable[[], Awaitable[None]]) -> bool:
+    """Ask the service, and put its error on the board or take an earlier error off.
+
+    Return False if the user may not ask.
+    """
     try:
         await ask()
     except ClientError as error:

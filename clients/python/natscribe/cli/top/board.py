@@ -14,7 +14,8 @@ from natscribe.schemas.task_queues import QueueOverview
 
 MOST_RUNNING = 2000  # further running tasks are counted, but not kept
 MOST_FAILURES = 20
-LOST_AFTER_S = 60.0  # a running task has an event every 10 s; without one for so long it has ended unheard
+# A running task has an event every 10 s: after this silence it has ended, and the event of its end was lost.
+LOST_AFTER_S = 60.0
 
 _ENDED = (State.COMPLETED, State.FAILED, State.CANCELLED)
 
@@ -71,7 +72,10 @@ class Board:
             self.failures.appendleft(Failure(event.task_id, event.time, reason, final=final))
 
     def reconcile(self, page: TaskPage, asked_at: float, now: float) -> None:
-        """Take the service's list of running tasks: add what was not heard of, and forget what has ended unheard."""
+        """Take the service's list of running tasks: add tasks without an event so far, remove tasks that have ended.
+
+        An event may be lost, so a task has ended if the list lacks it and its last event is old.
+        """
         self.changed = True
         listed = {task.task_id: task for task in page.tasks if task.state is State.RUNNING}
         for task_id, task in listed.items():
@@ -87,7 +91,7 @@ class Board:
                 del self.running[task_id]
 
     def note_failed(self, page: TaskPage) -> None:
-        """Take the tasks that had failed before the first event."""
+        """Show tasks that had failed before the board received its first event."""
         heard = {failure.task_id for failure in self.failures}
         for task in page.tasks:
             if task.task_id not in heard and task.error is not None and len(self.failures) < MOST_FAILURES:
