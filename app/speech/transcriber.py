@@ -102,7 +102,8 @@ class Transcriber:
             if beside and not search.begun and update.text is not None and cores.free(self._threads):
                 search.begin()
 
-        async with aclosing(SpeakerSearch(self._diarizer.turns(task, recording))) as search:
+        search = SpeakerSearch(self._diarizer.turns(task, recording))
+        if True:
             await transcription.run(checkpoint, append_text)
             if transcription.separate:
                 return
