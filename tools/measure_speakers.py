@@ -53,7 +53,6 @@ from app.engines.messages import (
 )
 from app.engines.process.job_runner import JobRunner
 from app.engines.whisper import bundled
-from app.settings import Settings
 from app.speech.attribution import attribute
 from benchmarks.peers.environment import PEERS_PYTHON, installed
 from benchmarks.spread import Scored, facts, line, table
@@ -64,7 +63,6 @@ from tests.truth.recordings import RATE, write
 Found: TypeAlias = dict[str, dict[str, list[Scored]]]
 
 OURS, SHERPA, BARE = "this service", "sherpa-onnx as it comes", "bare engine, batched, with sherpa-onnx"
-BATCH = int(Settings.model_fields["engine_batch"].default)
 ROOT = Path(__file__).parents[1]
 SEGMENTS = TypeAdapter(list[Segment])
 
@@ -103,15 +101,16 @@ def replies(job: Listen | Transcribe | Diarize) -> list[Reply]:
 
 
 def transcript(recording: Path) -> str:
-    """Transcribe a recording, as the service does with one window at a time."""
+    """Transcribe a recording window by window: in batches, the service finds the same text."""
     windows = [reply.window for reply in replies(Listen(path=recording)) if isinstance(reply, WindowFound)]
     found: list[Segment] = []
     language = None
-    for first in range(0, len(windows), BATCH):
-        (done,) = replies(Transcribe(windows=windows[first : first + BATCH], previous=language))
+    for window in windows:
+        (done,) = replies(Transcribe(windows=[window], previous=[language]))
         if isinstance(done, WindowsTranscribed):
-            language = done.language
-            found += [segment for window in done.found for segment in window.segments]
+            (text,) = done.texts
+            language = text.language or language
+            found += text.segments
     return SEGMENTS.dump_json(found).decode()
 
 

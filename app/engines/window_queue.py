@@ -50,8 +50,8 @@ class WindowQueue:
         self._engine = engine
         self._at_once = at_once
         self._most = largest
-        self._largest = at_once  # until it is known how long a window takes
-        self._model: str | None = None  # the model whose time is known
+        self._largest: int | None = None  # null: it is not known how long a window takes
+        self._model: str | None = None  # the model to which that applies
         self._waiting: list[_Waiting] = []
         self._batch: list[_Waiting] = []  # the windows that are being transcribed
         self._job: asyncio.Task[WindowsTranscribed] | None = None
@@ -60,7 +60,7 @@ class WindowQueue:
     @property
     def room(self) -> int:
         """How many windows a run may have here: those of one batch, and those of the next."""
-        return 2 * self._most
+        return 2 * (self._largest or self._most)
 
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank = Rank.OWN
@@ -110,8 +110,8 @@ class WindowQueue:
         in_order = sorted(self._waiting, key=lambda each: each.rank)
         first = in_order[0].options
         if first.model != self._model:
-            self._model, self._largest = first.model, self._at_once
-        yield from [each for each in in_order if each.options == first][: self._largest]
+            self._model, self._largest = first.model, None
+        yield from [each for each in in_order if each.options == first][: self._largest or self._at_once]
 
     async def _transcribe(self, batch: list[_Waiting]) -> None:
         job = Transcribe(

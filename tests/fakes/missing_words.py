@@ -18,7 +18,7 @@ class MissingWordsEngine(FakeEngine):
         async with aclosing(super().run(job)) as replies:
             async for reply in replies:
                 if isinstance(reply, WindowsTranscribed):
-                    found = [each.model_copy(update={"untranscribed": [MISSED]}) for each in reply.found]
-                    yield reply.model_copy(update={"found": found})
+                    texts = [each.model_copy(update={"untranscribed": [MISSED]}) for each in reply.texts]
+                    yield reply.model_copy(update={"texts": texts})
                 else:
                     yield reply

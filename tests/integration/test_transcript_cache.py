@@ -41,7 +41,7 @@ async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
     pieces = [json.loads(line)["segments"] for line in zlib.decompress(packed).splitlines()]
     assert max(map(len, pieces)) <= 200
     # And together they are what was kept
-    assert await transcripts.find(AUDIO, TASK, None) == kept
+    assert await transcripts.find(AUDIO, TASK, MODEL, None) == kept
 
 
 async def test_a_transcript_that_was_kept_as_a_whole_is_made_anew(
@@ -51,7 +51,7 @@ async def test_a_transcript_that_was_kept_as_a_whole_is_made_anew(
     whole = zlib.compress(transcript(3 * PIECE).model_dump_json().encode())
     await binary_redis.hset(keys.findings(AUDIO), f"transcription {VERSION} fake 0  None words", whole)
     # Then it is no answer
-    assert await transcripts.find(AUDIO, TASK, None) is None
+    assert await transcripts.find(AUDIO, TASK, MODEL, None) is None
 
 
 async def test_a_transcript_of_which_a_piece_is_unreadable_is_made_anew(
@@ -64,4 +64,4 @@ async def test_a_transcript_of_which_a_piece_is_unreadable_is_made_anew(
     first, _ = zlib.decompress(packed).splitlines()
     await binary_redis.hset(keys.findings(AUDIO), question, zlib.compress(first + b"\n{}"))
     # Then none of it is an answer
-    assert await transcripts.find(AUDIO, TASK, None) is None
+    assert await transcripts.find(AUDIO, TASK, MODEL, None) is None

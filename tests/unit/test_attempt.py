@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import Segment, Stretch, TranscriptionResult
 from natscribe.schemas.wire import Kind, Model
 
@@ -16,7 +17,7 @@ from app.execution.attempt import TaskAttempt, speakers_are_given_up
 from app.task_log.record import Metadata, NoResult, Owner, Record
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import OFF, StageSpans
-from app.updates import Checkpoint, Found, Result, Update
+from app.updates import Checkpoint, Result, Update
 from tests.fakes.engine import segment
 from tests.fakes.task_log import InMemoryTaskLog
 
@@ -64,8 +65,14 @@ def found(
     channel: int | None = None,
     untranscribed: tuple[Stretch, ...] = (),
 ) -> Update:
-    text = Found(language, processed_seconds, segments, sha256, channel, untranscribed)
-    return Update(Stage.TRANSCRIBING, 0.0, found=text)
+    text = WindowText(
+        segments=list(segments),
+        untranscribed=list(untranscribed),
+        language=language,
+        end=processed_seconds,
+        channel=channel,
+    )
+    return Update(Stage.TRANSCRIBING, 0.0, text=text, audio_sha256=sha256)
 
 
 @pytest.fixture

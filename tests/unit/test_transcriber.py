@@ -1,31 +1,42 @@
-"""Transcripts with speakers: what runs beside what, and which updates come of it."""
+"""Transcripts, with speakers: what is asked of the engine, what runs beside what, and which updates come of it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
 import pytest
-from app.work_sharing.coordinator import WorkSharing
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import Stretch, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.transcription import Stretch, TranscribeOptions, TranscriptionResult, TranscriptionTask
 
+from app.cancellation import cancel_all
 from app.engines.cores import Cores
-from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, Job, Listen, Reply, StageAdvanced, Transcribe
-from app.errors import TransientError
+from app.engines.messages import (
+    ChunkAnalysed,
+    DiarizationDone,
+    Diarize,
+    Job,
+    Load,
+    Reply,
+    StageAdvanced,
+    Transcribe,
+)
+from app.engines.window_queue import WindowQueue
+from app.errors import PermanentError, TransientError
 from app.recordings.recording import Recording, Recordings
 from app.redis_store.cache import Cache, connected
 from app.redis_store.chunks import Chunks
-from app.settings import Settings
 from app.speech.diarizer import Diarizer
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
 from app.updates import Checkpoint, Result, Update
+from app.work_sharing.sharing import WorkSharing
 from tests.fakes.engine import FakeEngine, segment
+from tests.waiting import eventually
 
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, diarize=True)
 SHA = "0" * 64
@@ -56,9 +67,8 @@ class OneRecording:
 class Alone:
     """A worker that has nobody to share with."""
 
-    @asynccontextmanager
-    async def coordination(self, _: object) -> AsyncIterator[None]:
-        yield
+    def helpers(self, _: object) -> None:
+        return None
 
     @asynccontextmanager
     async def own_work(self) -> AsyncIterator[None]:
@@ -103,21 +113,47 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return answers
 
 
-def run(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> AsyncGenerator[Update | Result, None]:  # noqa: B008
+def transcriber(engine: FakeEngine) -> Transcriber:
     recordings, sharing, cache = (
         cast("Recordings", OneRecording()),
         cast("WorkSharing", Alone()),
         Cache(NOWHERE, keep=0),
     )
     diarizer = Diarizer(recordings, engine, cache, cast("Chunks", NothingKnown()), sharing)
-    transcripts = TranscriptCache(engine, cache)
-    settings = Settings(_env_file=None)
-    return Transcriber(recordings, engine, transcripts, diarizer, sharing, settings=settings).run(TASK, checkpoint)
+    transcripts, windows = TranscriptCache(engine, cache), WindowQueue(engine, at_once=1, largest=1)
+    return Transcriber(recordings, engine, transcripts, diarizer, windows=windows, sharing=sharing, threads=1)
 
 
-async def updates_of(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> list[Update | Result]:  # noqa: B008
+async def updates_of(
+    engine: FakeEngine,
+    checkpoint: Checkpoint = Checkpoint(),  # noqa: B008 -- frozen
+    task: TranscriptionTask = TASK,
+) -> list[Update | Result]:
+    updates: list[Update | Result] = []
+
+    async def append(update: Update | Result) -> None:
+        updates.append(update)
+
     async with asyncio.timeout(5):
-        return [update async for update in run(engine, checkpoint)]
+        await transcriber(engine).run(task, checkpoint, append)
+    return updates
+
+
+@asynccontextmanager
+async def run_up_to(engine: FakeEngine, is_last: Callable[[Update], bool]) -> AsyncIterator[Update]:
+    """A run that has come to an update, and is cancelled when the block ends."""
+    reached: asyncio.Future[Update] = asyncio.get_running_loop().create_future()
+
+    async def append(update: Update | Result) -> None:
+        if isinstance(update, Update) and is_last(update) and not reached.done():
+            reached.set_result(update)
+
+    run = asyncio.create_task(transcriber(engine).run(TASK, Checkpoint(), append))
+    try:
+        async with asyncio.timeout(5):
+            yield await reached
+    finally:
+        await cancel_all([run])
 
 
 def result_in(updates: list[Update | Result]) -> TranscriptionResult:
@@ -194,7 +230,7 @@ async def test_progress_counts_both_and_never_falls(cores: list[bool], free: boo
     assert all(before.fraction <= after.fraction for before, after in pairwise(yielded))
     assert [each.stage for each in yielded if each.fraction == 1.0][-1] is Stage.MERGING
     # And speakers are the stage only when the text is complete, so that it can be saved without them
-    last_text = max(place for place, each in enumerate(updates) if isinstance(each, Update) and each.found)
+    last_text = max(place for place, each in enumerate(updates) if isinstance(each, Update) and each.text)
     stages = [each.stage for each in updates[:last_text] if isinstance(each, Update)]
     assert Stage.DIARIZING not in stages
     assert Stage.DIARIZING in [each.stage for each in updates[last_text:] if isinstance(each, Update)]
@@ -216,7 +252,7 @@ async def test_the_transcript_is_kept_when_the_search_fails(cores: list[bool], f
 
 async def test_ending_a_transcription_ends_the_search(cores: list[bool]) -> None:
     # Given a search that goes on beside the transcription, and neither ever ends
-    ended: list[type] = []
+    under_way: list[type] = []
 
     class Endless(WatchedEngine):
         async def transcribes(self, number: int) -> None:
@@ -225,6 +261,7 @@ async def test_ending_a_transcription_ends_the_search(cores: list[bool]) -> None
                 await asyncio.Event().wait()
 
         async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+            under_way.append(type(job))
             try:
                 async with aclosing(super().run(job)) as replies:
                     async for reply in replies:
@@ -232,19 +269,19 @@ async def test_ending_a_transcription_ends_the_search(cores: list[bool]) -> None
                         if isinstance(job, Diarize):
                             await asyncio.Event().wait()
             finally:
-                ended.append(type(job))
+                under_way.remove(type(job))
 
-    engine = Endless(waits=True)
-    running = run(engine)
-    async for update in running:
-        if isinstance(update, Update) and update.found and update.processed_seconds == 30:
-            break
+    async def both_go_on() -> bool:
+        return {Diarize, Transcribe} <= set(under_way)
+
+    async def nothing_goes_on() -> bool:
+        return not under_way
+
     # When the attempt ends
-    async with asyncio.timeout(5):
-        await running.aclose()
+    async with run_up_to(Endless(waits=True), lambda update: bool(update.text) and update.processed_seconds == 30):
+        await eventually(both_go_on)
     # Then nothing of it goes on
-    assert engine.searches.is_set()
-    assert {Diarize, Transcribe, Listen} <= set(ended)
+    await eventually(nothing_goes_on)
 
 
 async def test_what_the_search_says_while_text_is_found_counts_at_once(cores: list[bool]) -> None:
@@ -259,12 +296,52 @@ async def test_what_the_search_says_while_text_is_found_counts_at_once(cores: li
                 async for reply in replies:
                     yield reply
 
-    running = run(HalfDone(waits=True))
-    # When all text is there
-    async for update in running:
-        if isinstance(update, Update) and update.processed_seconds == 40:
-            break
-    await running.aclose()
-    # Then three quarters of the work are done
-    assert isinstance(update, Update)
-    assert update.fraction == pytest.approx(0.75)
+    # When all text is there, then three quarters of the work are done
+    async with run_up_to(HalfDone(waits=True), lambda update: update.processed_seconds == 40) as update:
+        assert update.fraction == pytest.approx(0.75)
+
+
+class AskedEngine(FakeEngine):
+    """Remembers its jobs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Job] = []
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        self.asked.append(job)
+        async with aclosing(super().run(job)) as replies:
+            async for reply in replies:
+                yield reply
+
+
+async def test_all_options_reach_the_engine() -> None:
+    # Given a task with options
+    options = TranscribeOptions(model="large", vocabulary=("Natscribe",), translate=True)
+    task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, **options.model_dump())
+    # When it is done
+    await updates_of(engine := AskedEngine(), task=task)
+    # Then the model is loaded for them, and each window is transcribed with them
+    assert isinstance(engine.asked[0], Load)
+    asked = [job.options for job in engine.asked if isinstance(job, Load | Transcribe)]
+    assert asked == [options] * 4
+
+
+async def test_an_unknown_model_is_reported_before_anything_else() -> None:
+    # Given a recording that is damaged, and a model that does not exist
+    unknown = PermanentError(ErrorCode.UNKNOWN_MODEL, "no such model")
+
+    class Unable(FakeEngine):
+        async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+            if isinstance(job, Load):
+                raise unknown
+            async with aclosing(super().run(job)) as replies:
+                async for reply in replies:
+                    yield reply
+
+    engine = Unable()
+    engine.fail_with = [PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is damaged.")]
+    # When it is transcribed, then the model is at fault
+    with pytest.raises(PermanentError) as caught:
+        await updates_of(engine)
+    assert caught.value is unknown

@@ -2,24 +2,27 @@
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
 import pytest
-from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.transcription import Channels, Segment, Stretch, TranscriptionTask
+from natscribe.schemas.sharing import Window, WindowText
+from natscribe.schemas.transcription import Channels, Segment, Stretch, TranscribeOptions, TranscriptionTask
+from natscribe.schemas.wire import Model
 from pydantic import BaseModel
 
-from app.engines.messages import Job, Listen, Reply, Transcribe, WindowsTranscribed, WindowTranscribed
-from app.errors import PermanentError
+from app.engines.engine import answer
+from app.engines.messages import Job, Listen, Reply, Transcribe, WindowsTranscribed
+from app.errors import FencedError, PermanentError
 from app.recordings.recording import Recording
 from app.redis_store.cache import Cache
-from app.speech.transcriber import Transcription
+from app.speech.run import Run
+from app.speech.source import RecordingSource
 from app.speech.transcript_cache import SEGMENTS_AT_ONCE, Transcript, TranscriptCache
-from app.updates import Checkpoint, Found, Update
+from app.speech.transcription import Transcription
+from app.updates import Checkpoint, Result, Update
 from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
 
 SHA = "0" * 64
@@ -50,15 +53,34 @@ class CallEngine(FakeEngine):
                 yield reply
 
     def _transcribed(self, job: Transcribe) -> WindowsTranscribed:
-        listening = self.jobs[-1]
-        assert isinstance(listening, Listen)
-        channel = 0 if listening.choose and self.differ else listening.channel
-        language, found = LANGUAGES[channel], []
-        for number in map(number_of, job.windows):
-            self.transcribed.append((channel, number, job.previous))
-            text = segment(number, f"{number} on {channel}").model_copy(update={"language": language})
-            found.append(WindowTranscribed(segments=[text], untranscribed=self.missing))
-        return WindowsTranscribed(language=language, found=found, seconds=20.0, model=MODEL)
+        texts = [self._said(*each) for each in zip(job.windows, job.previous, strict=True)]
+        return WindowsTranscribed(texts=texts, seconds=20.0)
+
+    def _said(self, window: Window, previous: str | None) -> WindowText:
+        number, channel = number_of(window), window.channel
+        self.transcribed.append((channel, number, previous))
+        said = segment(number, f"{number} on {channel}").model_copy(update={"language": LANGUAGES[channel]})
+        return WindowText(
+            segments=[said],
+            untranscribed=self.missing,
+            language=LANGUAGES[channel],
+            end=window.end,
+            channel=channel,
+        )
+
+
+class OneByOne:
+    """Has an engine transcribe one window after the other."""
+
+    room = 1
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self._engine = engine
+
+    async def transcribe(self, window: Window, options: TranscribeOptions, previous: str | None) -> WindowText:
+        job = Transcribe(windows=[window], previous=[previous], options=options)
+        (text,) = (await answer(self._engine, job, WindowsTranscribed)).texts
+        return text
 
 
 class Memory:
@@ -79,34 +101,44 @@ def memory() -> Memory:
     return Memory()
 
 
-def run_of(engine: FakeEngine, task: TranscriptionTask, memory: Memory) -> Transcription:
+def run_of(engine: FakeEngine, task: TranscriptionTask, memory: Memory, model: Model = MODEL) -> Transcription:
+    def begin(listen: Listen, language: str | None) -> tuple[RecordingSource, Run]:
+        source = RecordingSource(engine, listen)
+        return source, Run(source.windows(), OneByOne(engine), None, task.options, language)
+
     transcripts = TranscriptCache(engine, cast("Cache", memory))
-    pipeline = partial(Pipeline, engine, batches=BatchSizes(4))
-    return Transcription(pipeline, transcripts, Recording(Path("call.flac"), SHA), task)
+    return Transcription(begin, transcripts, Recording(Path("call.flac"), SHA), task, model)
 
 
 async def updates_of(run: Transcription, checkpoint: Checkpoint = Checkpoint()) -> list[Update]:  # noqa: B008
-    return [each async for each in run.run(checkpoint)]
+    updates: list[Update] = []
+
+    async def append(update: Update | Result) -> None:
+        assert isinstance(update, Update)
+        updates.append(update)
+
+    await run.run(checkpoint, append)
+    return updates
 
 
-def found_in(updates: Sequence[Update]) -> list[Found]:
-    return [each.found for each in updates if each.found]
+def found_in(updates: Sequence[Update]) -> list[WindowText]:
+    return [each.text for each in updates if each.text]
 
 
 def texts(segments: Sequence[Segment]) -> list[str]:
     return [each.text for each in segments]
 
 
-def checkpoint_after(found: Sequence[Found]) -> Checkpoint:
+def checkpoint_after(found: Sequence[WindowText]) -> Checkpoint:
     """What the next attempt reads from the segments."""
     last = found[-1]
     return Checkpoint(
         language=last.language,
         channel=last.channel,
-        processed_seconds=last.processed_seconds,
+        processed_seconds=last.end,
         segments=tuple(segment for each in found for segment in each.segments),
         untranscribed=tuple(stretch for each in found for stretch in each.untranscribed),
-        audio_sha256=last.audio_sha256,
+        audio_sha256=SHA,
     )
 
 
@@ -126,6 +158,7 @@ async def test_channels_are_transcribed_one_after_the_other(memory: Memory) -> N
     assert [each.channel for each in run.segments] == [0, 0, 0, 1, 1, 1]
     assert [each.speaker for each in run.segments] == ["SPEAKER_00"] * 3 + ["SPEAKER_01"] * 3
     assert [each.channel for each in found_in(updates)] == [0, 0, 0, 1, 1, 1]
+    assert {each.audio_sha256 for each in updates if each.text} == {SHA}
     # And what is spoken on the first one is not taken for the language of the second one
     assert engine.transcribed == [
         (0, 0, None), (0, 1, "en"), (0, 2, "en"), (1, 0, None), (1, 1, "ru"), (1, 2, "ru"),
@@ -306,19 +339,31 @@ async def test_each_channel_is_kept_and_found_again(memory: Memory, task: Transc
     # Then nothing is transcribed, and the result is the same
     assert engine.jobs == []
     assert (again.segments, again.untranscribed) == (first.segments, first.untranscribed)
-    assert (again.duration, again.channels, again.model) == (first.duration, first.channels, first.model)
+    assert (again.duration, again.channels) == (first.duration, first.channels)
+    assert again.result().model == first.result().model == MODEL
     assert again.separate == first.separate
     assert again.cached
 
 
+async def test_what_another_model_has_found_is_no_answer(memory: Memory) -> None:
+    # Given a call that another model has transcribed
+    await updates_of(run_of(CallEngine(channels=2), MIXED, memory, Model(name="fake", revision="1")))
+    # When the same is asked again
+    run = run_of(engine := CallEngine(channels=2), MIXED, memory)
+    await updates_of(run)
+    # Then this one transcribes it
+    assert len(engine.transcribed) == 3
+    assert not run.cached
+
+
 async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_as_a_whole(memory: Memory) -> None:
     # Given a call of which the first channel was transcribed, and the attempt was lost in the second one
-    engine = CallEngine(channels=2)
-    updates = run_of(engine, SEPARATE, memory).run(Checkpoint())
-    async for each in updates:
-        if each.found and each.found.channel == 1:
-            break
-    await updates.aclose()
+    async def append(update: Update | Result) -> None:
+        if isinstance(update, Update) and update.text and update.text.channel == 1:
+            raise FencedError
+
+    with pytest.raises(FencedError):
+        await run_of(CallEngine(channels=2), SEPARATE, memory).run(Checkpoint(), append)
     # When another task asks the same
     engine = CallEngine(channels=2)
     run = run_of(engine, SEPARATE, memory)
@@ -342,7 +387,7 @@ async def test_an_attempt_that_finds_the_rest_in_the_cache_says_so(memory: Memor
     assert run.cached
 
 
-async def replayed(transcript: Transcript, start_at: float) -> list[Transcribed]:
+async def replayed(transcript: Transcript, start_at: float) -> list[WindowText]:
     return [each async for each in transcript.replay(start_at)]
 
 
@@ -359,10 +404,10 @@ async def test_a_cached_transcript_is_replayed_in_order_and_can_be_resumed_anywh
     assert [each for part in whole for each in part.segments] == found
     assert [each for part in whole for each in part.untranscribed] == missing
     assert all(len(part.segments) <= SEGMENTS_AT_ONCE for part in whole)
-    assert all(before.processed_seconds < after.processed_seconds for before, after in pairwise(whole))
+    assert all(before.end < after.end for before, after in pairwise(whole))
     # And a run that goes on behind any part gets exactly the rest
     for done, part in enumerate(whole, start=1):
-        assert await replayed(transcript, part.processed_seconds) == whole[done:]
+        assert await replayed(transcript, part.end) == whole[done:]
 
 
 async def test_a_segment_within_another_one_is_replayed_once_where_a_run_resumes() -> None:
@@ -375,6 +420,6 @@ async def test_a_segment_within_another_one_is_replayed_once_where_a_run_resumes
     transcript = Transcript(duration=1000, channels=1, model=MODEL, segments=found, untranscribed=[])
     # When a run goes on behind that part
     first = (await replayed(transcript, 0.0))[0]
-    rest = await replayed(transcript, first.processed_seconds)
+    rest = await replayed(transcript, first.end)
     # Then the inner one is not lost
     assert [*first.segments, *(each for part in rest for each in part.segments)] == found

@@ -58,13 +58,13 @@ async def test_one_process_serves_many_jobs(engine: EngineProcess) -> None:
     # When it does one job of each kind
     found = await replies(engine, Listen(path=CLIPS[1]))
     windows = [reply.window for reply in found if isinstance(reply, WindowFound)]
-    answers = await replies(engine, Transcribe(windows=windows))
+    answers = await replies(engine, Transcribe(windows=windows, previous=[None] * len(windows)))
     diarized = await replies(engine, Diarize(path=CLIPS[1]))
 
     # Then all come to an end, in the same process
     assert isinstance(found[-1], ListeningDone)
     assert isinstance(answers[-1], WindowsTranscribed)
-    assert all(each.segments for each in answers[-1].found)
+    assert all(each.segments for each in answers[-1].texts)
     assert isinstance(diarized[-1], DiarizationDone)
     assert the_child() == child
 
@@ -293,7 +293,8 @@ async def test_the_child_waits_for_who_reads_it(engine: EngineProcess, long_read
 WORKER = """
 import asyncio, sys
 from pathlib import Path
-from app.engines.messages import Diarize, Transcribe, Listen, Load, WindowSound
+from natscribe.schemas.sharing import Window
+from app.engines.messages import Diarize, Transcribe, Listen, Load
 from app.engines.process.child_process import EngineProcess
 from app.settings import Settings
 
@@ -306,8 +307,8 @@ async def main(job):
     await asyncio.Event().wait()
 
 path = Path(sys.argv[2])
-windows = [WindowSound(pieces=[(0, 18.75)], samples="AQAB" * 200_000)] * 100
-transcribe = Transcribe(windows=windows)
+windows = [Window(pieces=[(0, 18.75)], samples="AQAB" * 200_000)] * 100
+transcribe = Transcribe(windows=windows, previous=[None] * len(windows))
 jobs = {"diarize": Diarize(path=path), "listen": Listen(path=path), "transcribe": transcribe, "idle": Load()}
 asyncio.run(main(jobs[sys.argv[1]]))
 """

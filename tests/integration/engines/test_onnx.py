@@ -48,8 +48,8 @@ def said(path: Path) -> str:
 
 
 def transcribed(model: OnnxModel, sound: Samples) -> list[Text]:
-    (texts,) = model.transcribe([Clip(sound, ())], TranscribeOptions(), None).texts
-    return texts
+    (answer,) = model.transcribe([Clip(sound, ())], TranscribeOptions(), [None])
+    return answer.texts
 
 
 def written(texts: list[Text]) -> str:
@@ -111,10 +111,11 @@ def test_clips_do_not_change_each_other(reader: OnnxModel, at_once: int) -> None
     sounds = [load(path) for path in RECORDINGS]
     model = loaded(Models(None, NETWORKS), "reader", at_once=at_once)
     assert model.parallel.count == at_once
-    together = model.transcribe([Clip(sound, ()) for sound in sounds], TranscribeOptions(), None)
+    clips = [Clip(sound, ()) for sound in sounds]
+    together = model.transcribe(clips, TranscribeOptions(), [None] * len(clips))
 
     # When they are transcribed, then each has the same text, to the last figure
-    assert together.texts == [transcribed(reader, sound) for sound in sounds]
+    assert [answer.texts for answer in together] == [transcribed(reader, sound) for sound in sounds]
 
 
 def test_a_whole_window_is_read(reader: OnnxModel) -> None:
@@ -181,7 +182,8 @@ def of_tones(name: str) -> OnnxModel:
 @pytest.mark.parametrize(("name", "word"), [("gigaam-tones", "\u043e"), ("parakeet-tones", "tone")])
 def test_other_layouts_tell_words_and_times(tones: Clip, name: str, word: str) -> None:
     # Given a network in the layout of GigaAM or of Parakeet's transducer, when it transcribes three tones
-    ((text,),) = of_tones(name).transcribe([tones], TranscribeOptions(), None).texts
+    (answer,) = of_tones(name).transcribe([tones], TranscribeOptions(), [None])
+    (text,) = answer.texts
 
     # Then it writes a word where each of them begins
     assert written([text]) == f" {word}" * 3
@@ -197,7 +199,8 @@ def test_other_layouts_tell_words_and_times(tones: Clip, name: str, word: str) -
 def test_canary_writes_the_language_that_it_is_given(tones: Clip, language: str, word: str, *, translate: bool) -> None:
     # Given a network in the layout of Canary, when it is given the spoken language, and whether to translate
     options = TranscribeOptions(language=language, translate=translate)
-    ((text,),) = of_tones("canary-tones").transcribe([tones], options, None).texts
+    (answer,) = of_tones("canary-tones").transcribe([tones], options, [None])
+    (text,) = answer.texts
 
     # Then it writes each tone in the language to write, and which one was spoken
     assert written([text]) == f" {word}" * 3
@@ -221,8 +224,8 @@ def test_clips_of_different_lengths_can_be_transcribed_together(tones: Clip) -> 
     short = Clip(tones.samples[: 2 * SAMPLE_RATE], tones.speech[:1])
 
     # When a short clip is transcribed beside a long one, then each has its own words
-    answer = model.transcribe([tones, short], TranscribeOptions(), None)
-    assert [written(texts) for texts in answer.texts] == [" tone tone tone", " tone"]
+    answers = model.transcribe([tones, short], TranscribeOptions(), [None, None])
+    assert [written(answer.texts) for answer in answers] == [" tone tone tone", " tone"]
 
 
 def test_a_recording_is_read_window_by_window(reader: OnnxModel, tmp_path: Path) -> None:
@@ -233,13 +236,14 @@ def test_a_recording_is_read_window_by_window(reader: OnnxModel, tmp_path: Path)
     # When its windows are found and transcribed, as an engine process does
     listened = find_windows(Listen(path=recording), NO_LIMIT)
     windows = [reply.window for reply in listened if isinstance(reply, WindowFound)]
-    answers = [transcribe(reader, Transcribe(windows=[window], options=TranscribeOptions())) for window in windows]
-    segments = [segment for answer in answers for window in answer.found for segment in window.segments]
+    jobs = [Transcribe(windows=[window], previous=[None]) for window in windows]
+    texts = [text for job in jobs for text in transcribe(reader, job).texts]
+    segments = [segment for text in texts for segment in text.segments]
 
     # Then all of it is there, in some windows, and no speech is left out
     assert len(windows) > 3
     assert " ".join(segment.text for segment in segments) == " ".join(said(path) for path in RECORDINGS * 3)
-    assert [window.untranscribed for answer in answers for window in answer.found] == [[]] * len(windows)
+    assert [text.untranscribed for text in texts] == [[]] * len(windows)
 
     # And its segments have words and confidences, and no figures that this family does not have
     assert all(segment.words and (segment.confidence or 0) > 0.6 for segment in segments)

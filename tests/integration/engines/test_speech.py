@@ -11,13 +11,14 @@ from functools import cache
 
 import numpy as np
 import pytest
+from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Segment, TranscribeOptions
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples, pack
 from app.engines.audio.windows import listen
 from app.engines.family import Computing
-from app.engines.messages import Transcribe, WindowSound
+from app.engines.messages import Transcribe
 from app.engines.parallel import Parallel
 from app.engines.transcription import transcribe
 from app.engines.whisper import bundled
@@ -51,21 +52,29 @@ def said(name: str) -> str:
     return re.sub(r"(?m)^\w\w: ", "", (FOLDER / f"{name}.txt").read_text(encoding="utf-8"))
 
 
-def batches(samples: Samples, size: int) -> list[list[WindowSound]]:
+def batches(samples: Samples, size: int) -> list[list[Window]]:
     found = [window for block in listen([samples]) for window in block.windows]
-    windows = [WindowSound(pieces=list(window.pieces), samples=pack(window.samples)) for window in found]
+    windows = [Window(pieces=list(window.pieces), samples=pack(window.samples)) for window in found]
     return [windows[first : first + size] for first in range(0, len(windows), size)]
 
 
 def transcribed(model: Whisper, samples: Samples, *, size: int = 4, **options: object) -> list[Segment]:
+    """Transcribe in batches; a window that was taken to follow another language is transcribed again, as in a run."""
+    asked = TranscribeOptions.model_validate(options)
+
+    def texts_of(windows: list[Window], language: str | None) -> list[WindowText]:
+        job = Transcribe(windows=windows, options=asked, previous=[language] * len(windows))
+        return transcribe(model, job).texts
+
     segments: list[Segment] = []
-    previous = None
+    language = None
     for windows in batches(samples, size):
-        job = Transcribe(windows=windows, options=TranscribeOptions.model_validate(options), previous=previous)
-        found = transcribe(model, job)
-        previous = found.language or previous
-        segments += [segment for window in found.found for segment in window.segments]
-        assert [stretch for window in found.found for stretch in window.untranscribed] == []
+        assumed = language
+        for window, first in zip(windows, texts_of(windows, assumed), strict=True):
+            final = first if first.settled or assumed == language else texts_of([window], language)[0]
+            language = final.language or language
+            segments += final.segments
+            assert final.untranscribed == []
     return segments
 
 

@@ -87,12 +87,13 @@ async def test_windows_are_transcribed_while_more_are_found(engine: EngineProces
         assert isinstance(found, WindowFound)
         # When its first window is transcribed, and speakers are looked for
         transcribed, diarized = await asyncio.gather(
-            replies(engine, Transcribe(windows=[found.window])), replies(engine, Diarize(path=CLIPS[1]))
+            replies(engine, Transcribe(windows=[found.window], previous=[None])),
+            replies(engine, Diarize(path=CLIPS[1])),
         )
         # Then both are done, and listening goes on to its end
         rest = [reply async for reply in listening]
     assert isinstance(transcribed[-1], WindowsTranscribed)
-    assert transcribed[-1].found[0].segments[0].text
+    assert transcribed[-1].texts[0].segments[0].text
     assert diarized
     assert isinstance(rest[-1], ListeningDone)
     assert len(children()) == 3

@@ -1,7 +1,9 @@
 """The bundled model on real speech."""
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -10,18 +12,21 @@ import jiwer
 import numpy as np
 import pytest
 import pytest_asyncio
-from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import Segment, TranscribeOptions
 
 from app.engines.audio.clips import Clip
 from app.engines.audio.listening import find_windows
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.engines.messages import Job, Listen, Load, Loaded, Reply, StageAdvanced, Transcribe
+from app.engines.messages import Job, Listen, Loaded, Reply, StageAdvanced, Transcribe
 from app.engines.transcription import transcribe
 from app.engines.whisper.model import Whisper
 from app.engines.whisper.network import Encoded, Network
+from app.engines.window_queue import WindowQueue
 from app.errors import PermanentError
+from app.speech.run import Run
+from app.speech.source import RecordingSource
 
 from .sounds import CLIPS, NO_LIMIT, load, silence, write
 
@@ -49,30 +54,33 @@ class InThisProcess:
             case Listen():
                 for reply in find_windows(job, NO_LIMIT):
                     yield reply
-            case Load():
-                yield Loaded(model=self.whisper.identity)
             case Transcribe():
-                yield transcribe(self.whisper, job)
+                yield await asyncio.to_thread(transcribe, self.whisper, job)
 
 
 @dataclass(frozen=True)
-class Run:
+class Transcript:
     """What a whole run found."""
 
-    batches: list[Transcribed]
+    texts: list[WindowText]
     language: str | None
     duration: float
 
     @property
     def segments(self) -> list[Segment]:
-        return [segment for batch in self.batches for segment in batch.segments]
+        return [segment for text in self.texts for segment in text.segments]
 
 
-async def run(whisper: Whisper, path: Path, *, start_at: float = 0.0, previous: str | None = None) -> Run:
-    job = Transcribe(windows=[], previous=previous)
-    windows = Pipeline(InThisProcess(whisper), Listen(path=path, start_at=start_at), job, batches=BatchSizes(4))
-    batches = [each async for each in windows.run() if isinstance(each, Transcribed)]
-    return Run(batches, windows.language, windows.duration)
+def run_over(whisper: Whisper, listen: Listen, previous: str | None = None) -> tuple[RecordingSource, Run]:
+    engine = InThisProcess(whisper)
+    source, queue = RecordingSource(engine, listen), WindowQueue(engine, at_once=1, largest=4)
+    return source, Run(source.windows(), queue, None, TranscribeOptions(), previous)
+
+
+async def transcript(whisper: Whisper, path: Path, *, start_at: float = 0.0, previous: str | None = None) -> Transcript:
+    source, run = run_over(whisper, Listen(path=path, start_at=start_at), previous)
+    texts = [each async for each in run.texts() if isinstance(each, WindowText)]
+    return Transcript(texts, run.language, source.duration)
 
 
 def plain(text: str) -> str:
@@ -87,11 +95,11 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def uninterrupted(whisper: Whisper, reading: Path) -> Run:
-    return await run(whisper, reading)
+async def uninterrupted(whisper: Whisper, reading: Path) -> Transcript:
+    return await transcript(whisper, reading)
 
 
-def test_a_reading_is_written_down(uninterrupted: Run) -> None:
+def test_a_reading_is_written_down(uninterrupted: Transcript) -> None:
     # Given a reading whose text is known, when it is transcribed
     expected = plain(" ".join(clip.with_suffix(".txt").read_text(encoding="utf-8") for clip in CLIPS))
 
@@ -105,17 +113,17 @@ def test_a_reading_is_written_down(uninterrupted: Run) -> None:
 
 
 async def test_a_resumed_run_gives_the_text_of_an_uninterrupted_one(
-    whisper: Whisper, reading: Path, uninterrupted: Run
+    whisper: Whisper, reading: Path, uninterrupted: Transcript
 ) -> None:
     # Given an uninterrupted run
-    first, *others = uninterrupted.batches
+    first, *others = uninterrupted.texts
     assert others
 
-    # When another run goes on after its first batch, from what is known on the wire
-    again = (await run(whisper, reading, start_at=round(first.processed_seconds, 3), previous="en")).segments
+    # When another run goes on after its first text, from what is known on the wire
+    again = (await transcript(whisper, reading, start_at=round(first.end, 3), previous="en")).segments
 
     # Then text and times are the same
-    rest = [segment for batch in others for segment in batch.segments]
+    rest = [segment for text in others for segment in text.segments]
     assert [segment.text for segment in again] == [segment.text for segment in rest]
     assert [segment.start for segment in again] == pytest.approx([segment.start for segment in rest], abs=0.05)
 
@@ -132,7 +140,7 @@ async def test_no_speech_gives_no_text(whisper: Whisper, tmp_path: Path, kind: s
     path = write(tmp_path / "nobody.flac", sounds[kind], "flac")
 
     # When it is transcribed
-    found = await run(whisper, path)
+    found = await transcript(whisper, path)
 
     # Then there is no text and no language
     assert found.segments == []
@@ -146,7 +154,7 @@ def test_a_window_whose_language_is_looked_for_is_encoded_once(
     # Given a window of one piece that was transcribed in its language
     sound = load(CLIPS[0])[: 20 * SAMPLE_RATE]
     window = Clip(sound, [(0.0, len(sound) / SAMPLE_RATE)])
-    (text,) = whisper.transcribe([window], TranscribeOptions(language="en"), None).texts
+    (known,) = whisper.transcribe([window], TranscribeOptions(language="en"), [None])
     # When its language has to be found first
     encoded: list[Clip] = []
     encode = Network.encode
@@ -156,10 +164,10 @@ def test_a_window_whose_language_is_looked_for_is_encoded_once(
         return encode(self, clips)
 
     monkeypatch.setattr(Network, "encode", counted)
-    answer = whisper.transcribe([window], TranscribeOptions(), None)
+    (answer,) = whisper.transcribe([window], TranscribeOptions(), [None])
     # Then that costs nothing, and changes no word
     assert (len(encoded), answer.language) == (1, "en")
-    assert answer.texts == [text]
+    assert answer.texts == known.texts
 
 
 def test_only_languages_of_the_model_are_known(whisper: Whisper) -> None:
@@ -174,15 +182,16 @@ def test_only_languages_of_the_model_are_known(whisper: Whisper) -> None:
 
 async def test_nothing_counts_as_done_before_its_text_is_there(whisper: Whisper) -> None:
     # Given a short recording that is all speech
-    windows = Pipeline(InThisProcess(whisper), Listen(path=CLIPS[1]), Transcribe(windows=[]), batches=BatchSizes(4))
+    _, run = run_over(whisper, Listen(path=CLIPS[1]))
     # When its progress comes before the first text
     processed = []
-    async for each in windows.run():
-        if isinstance(each, Transcribed) and each.segments:
-            break
-        if isinstance(each, StageAdvanced):
-            processed.append(each.processed_seconds)
+    async with aclosing(run.texts()) as texts:
+        async for each in texts:
+            if isinstance(each, WindowText) and each.segments:
+                break
+            if isinstance(each, StageAdvanced):
+                processed.append(each.processed_seconds)
     # Then no more of it is done than the silence before the first word
     assert processed
-    assert isinstance(each, Transcribed)
+    assert isinstance(each, WindowText)
     assert max(processed) <= each.segments[0].start

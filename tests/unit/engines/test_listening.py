@@ -1,5 +1,6 @@
 """Listening: what is emitted about a recording, and when."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.listening import find_windows
 from app.engines.audio.samples import unpack
 from app.engines.audio.windows import Window, WindowsFound
-from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, WindowFound
+from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, Reply, WindowFound
 from app.errors import PermanentError
 
 LIMIT = Limit(3600, "AUDIO_MAX_SECONDS")
@@ -40,6 +41,10 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     monkeypatch.setattr(listening, "decode", decode)
     monkeypatch.setattr(listening, "listen", listen)
     return channels
+
+
+def channels_of(replies: Sequence[Reply]) -> list[int | None]:
+    return [reply.window.channel for reply in replies if isinstance(reply, WindowFound)]
 
 
 def test_windows_are_emitted_as_they_are_found() -> None:
@@ -74,9 +79,10 @@ def test_a_resumed_run_begins_after_what_is_done() -> None:
 @pytest.mark.parametrize("channel", [None, 0, 1])
 def test_one_channel_is_listened_to_where_that_is_asked_for(decoded: list[int | None], channel: int | None) -> None:
     # Given a recording with two channels, when one is listened to, or both as one
-    list(find_windows(Listen(path=Path("meeting.flac"), channel=channel), LIMIT))
-    # Then nothing else is decoded
+    replies = list(find_windows(Listen(path=Path("meeting.flac"), channel=channel), LIMIT))
+    # Then nothing else is decoded, and each window says where it lies
     assert decoded == [channel]
+    assert channels_of(replies) == [channel] * 2
 
 
 @pytest.mark.parametrize(("differ", "channel"), [(True, 0), (False, None)])
@@ -86,9 +92,10 @@ def test_the_listener_chooses_by_the_sound(
     # Given a recording with two channels, which differ or do not
     monkeypatch.setattr(listening, "channels_differ", lambda *_: differ)
     # When the choice is left to the listener
-    opened, *_ = find_windows(Listen(path=Path("meeting.flac"), choose=True), LIMIT)
-    # Then it takes the first channel or all of them, and says which
+    opened, *others = find_windows(Listen(path=Path("meeting.flac"), choose=True), LIMIT)
+    # Then it takes the first channel or all of them, and says which, also with each window
     assert opened == RecordingOpened(duration_seconds=99, channels=2, channel=channel)
+    assert channels_of(others) == [channel] * 2
     assert decoded == [channel]
 
 
@@ -107,8 +114,9 @@ def test_where_there_is_no_choice_nothing_is_compared(
 def test_the_only_channel_is_no_channel_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a recording with one channel, when the first one is asked for, then the listener says that it is all
     monkeypatch.setattr(listening, "measure", lambda _path, _budget: (99.0, 1))
-    opened, *_ = find_windows(Listen(path=Path("meeting.flac"), channel=0), LIMIT)
+    opened, *others = find_windows(Listen(path=Path("meeting.flac"), channel=0), LIMIT)
     assert opened == RecordingOpened(duration_seconds=99, channels=1)
+    assert channels_of(others) == [None] * 2
 
 
 def test_a_recording_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

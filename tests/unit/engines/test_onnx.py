@@ -21,6 +21,7 @@ from app.engines.onnx.device import NoGpuError, load_on
 from app.engines.onnx.model import OnnxModel, load
 from app.engines.onnx.published import Network
 from app.engines.parallel import Parallel
+from app.engines.speech_model import Answer
 from app.errors import PermanentError
 
 EUROPEAN = ("en", "ru")
@@ -56,6 +57,10 @@ def model(
 
 def clip(seconds: float) -> Clip:
     return Clip(np.zeros(round(seconds * SAMPLE_RATE), np.float32), [(0.0, seconds)])
+
+
+def written(answers: Sequence[Answer]) -> list[str]:
+    return [word.word for answer in answers for text in answer.texts for word in text.words]
 
 
 @pytest.mark.parametrize(
@@ -102,13 +107,13 @@ def test_the_answer_has_the_language_where_it_is_known(
     languages: tuple[str, ...], asked: str | None, expected: str | None
 ) -> None:
     # Given a model of some languages, when it transcribes
-    answer = model(CountingNetwork(), languages=languages).transcribe(
-        [clip(1)], TranscribeOptions(language=asked), None
+    (answer,) = model(CountingNetwork(), languages=languages).transcribe(
+        [clip(1)], TranscribeOptions(language=asked), [None]
     )
 
     # Then the text's language is the one asked for, or the only one that it knows
-    assert [text.language for text in answer.texts[0]] == [expected]
-    assert answer.settled
+    assert [text.language for text in answer.texts] == [expected]
+    assert (answer.language, answer.settled) == (expected, True)
 
 
 @pytest.mark.parametrize(("translate", "target"), [(False, "ru"), (True, "en")])
@@ -116,21 +121,21 @@ def test_canary_is_given_the_spoken_language_and_the_one_to_write(target: str, *
     # Given Canary, when it transcribes or translates Russian
     network = CountingNetwork()
     options = TranscribeOptions(language="ru", translate=translate)
-    answer = model(network, "nemo-conformer-aed").transcribe([clip(1)], options, None)
+    (answer,) = model(network, "nemo-conformer-aed").transcribe([clip(1)], options, [None])
 
     # Then it is given both languages, and the text has the one that is spoken
     assert network.asked == [([1.0], {"language": "ru", "target_language": target})]
-    assert answer.texts[0][0].language == "ru"
+    assert [text.language for text in answer.texts] == ["ru"]
 
 
 def test_on_a_cpu_no_clip_changes_the_text_of_another() -> None:
     # Given clips, when they are transcribed on a CPU
     network = CountingNetwork()
-    answer = model(network).transcribe([clip(1), clip(2)], TranscribeOptions(), None)
+    answers = model(network).transcribe([clip(1), clip(2)], TranscribeOptions(), [None, None])
 
     # Then each is transcribed alone, as it is when a run is resumed in between
     assert [lengths for lengths, _ in network.asked] == [[1.0], [2.0]]
-    assert [word.word for (text,) in answer.texts for word in text.words] == [" 16000", " 32000"]
+    assert written(answers) == [" 16000", " 32000"]
 
 
 def test_on_several_cores_clips_are_transcribed_at_the_same_time() -> None:
@@ -144,26 +149,26 @@ def test_on_several_cores_clips_are_transcribed_at_the_same_time() -> None:
 
     # When four clips are transcribed, two at the same time, then each has its own text
     clips = [clip(seconds) for seconds in (1, 2, 3, 4)]
-    answer = model(Network(), at_once=2).transcribe(clips, TranscribeOptions(), None)
-    words = [word.word for (text,) in answer.texts for word in text.words]
-    assert words == [" 16000", " 32000", " 48000", " 64000"]
+    answers = model(Network(), at_once=2).transcribe(clips, TranscribeOptions(), [None] * 4)
+    assert written(answers) == [" 16000", " 32000", " 48000", " 64000"]
 
 
 def test_on_a_gpu_clips_are_transcribed_together() -> None:
     # Given clips, when they are transcribed on a GPU, then it has them at once
     network = CountingNetwork()
-    model(network, batched=True).transcribe([clip(1), clip(2)], TranscribeOptions(), None)
+    answers = model(network, batched=True).transcribe([clip(1), clip(2)], TranscribeOptions(), [None, None])
     assert [lengths for lengths, _ in network.asked] == [[1.0, 2.0]]
+    assert written(answers) == [" 16000", " 32000"]
 
 
 def test_a_very_short_clip_gets_silence_behind_it() -> None:
     # Given a click, when it is transcribed
     network = CountingNetwork()
-    answer = model(network).transcribe([clip(0.01)], TranscribeOptions(), None)
+    (answer,) = model(network).transcribe([clip(0.01)], TranscribeOptions(), [None])
 
     # Then there is enough sound for features, and no word outlasts the clip
     assert network.asked[0][0] == [0.5]
-    assert answer.texts[0][0].words[0].end <= 0.01
+    assert answer.texts[0].words[0].end <= 0.01
 
 
 @pytest.mark.parametrize(("device", "content"), [("cpu", b"damaged"), ("cuda", b"damaged")])

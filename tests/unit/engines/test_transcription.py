@@ -8,6 +8,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
@@ -15,7 +16,7 @@ from app.engines.audio.clips import Clip
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import pack, unpack
 from app.engines.audio.timeline import Piece
-from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
+from app.engines.messages import Transcribe, WindowsTranscribed
 from app.engines.parallel import Parallel
 from app.engines.speech_model import Answer, Text
 from app.engines.transcription import transcribe
@@ -33,7 +34,7 @@ def said(*starts: float, text: str = "word", language: str | None = "en", avg_lo
 
 @dataclass
 class ScriptedModel:
-    """Answers with `script`, one entry a clip; remembers the jobs."""
+    """Answers with `script`, one entry a clip, then with nothing; remembers the jobs."""
 
     script: list[list[Text]]
     identity: Model = MODEL
@@ -41,34 +42,41 @@ class ScriptedModel:
     language: str | None = "en"
     settled: bool = True
     parallel: Parallel = field(default_factory=Parallel)
-    asked: list[tuple[list[float], str | None, str | None]] = field(default_factory=list)
+    asked: list[tuple[list[float], str | None, list[str | None]]] = field(default_factory=list)
 
     def check(self, options: TranscribeOptions) -> None:
         if options.language == "xx":
             raise UNKNOWN
 
-    def transcribe(self, clips: Sequence[Clip], options: TranscribeOptions, previous: str | None) -> Answer:
-        self.asked.append(([round(clip.seconds, 3) for clip in clips], options.language, previous))
-        texts, self.script = self.script[: len(clips)], self.script[len(clips) :]
-        return Answer(texts, self.language, self.settled)
+    def transcribe(
+        self, clips: Sequence[Clip], options: TranscribeOptions, previous: Sequence[str | None]
+    ) -> list[Answer]:
+        self.asked.append(([round(clip.seconds, 3) for clip in clips], options.language, list(previous)))
+        return [Answer(self.script.pop(0) if self.script else [], self.language, self.settled) for _ in clips]
 
 
-def window(*pieces: Piece) -> WindowSound:
+def window(*pieces: Piece) -> Window:
     seconds = sum(end - start for start, end in pieces)
-    return WindowSound(pieces=list(pieces), samples=pack(np.zeros(round(seconds * SAMPLE_RATE), np.float32)))
+    return Window(pieces=list(pieces), samples=pack(np.zeros(round(seconds * SAMPLE_RATE), np.float32)))
 
 
 def ask(
     model: ScriptedModel,
-    *windows: WindowSound,
+    *windows: Window,
     options: TranscribeOptions = TranscribeOptions(),  # noqa: B008 -- frozen
-    previous: str | None = None,
+    previous: Sequence[str | None] = (),
 ) -> WindowsTranscribed:
-    return transcribe(model, Transcribe(windows=list(windows), options=options, previous=previous))
+    languages = list(previous) or [None] * len(windows)
+    return transcribe(model, Transcribe(windows=list(windows), options=options, previous=languages))
+
+
+def text_of(model: ScriptedModel, window: Window, previous: str | None = None) -> WindowText:
+    (found,) = ask(model, window, previous=[previous]).texts
+    return found
 
 
 def texts(answer: WindowsTranscribed) -> list[list[str]]:
-    return [[each.text for each in found.segments] for found in answer.found]
+    return [[each.text for each in found.segments] for found in answer.texts]
 
 
 def test_a_mark_that_stands_alone_is_no_segment() -> None:
@@ -82,14 +90,16 @@ def test_a_mark_that_stands_alone_is_no_segment() -> None:
 def test_a_batch_is_asked_for_at_once_and_answered_window_by_window() -> None:
     # Given a batch of three windows, when it is transcribed
     model = ScriptedModel([[said(0.5, text="first")], [], [said(0.5, text="third")]])
-    answer = ask(model, window((0, 2)), window((10, 12)), window((20, 22)), previous="de")
+    windows = window((0, 2)), window((10, 12)), window((20, 22)).model_copy(update={"channel": 1})
+    answer = ask(model, *windows, previous=["de", None, "en"])
 
-    # Then the model was asked once, and each window has its own text and times
-    assert model.asked == [([2, 2, 2], None, "de")]
+    # Then the model was asked once, with the language before each, and each window has its own text and times
+    assert model.asked == [([2, 2, 2], None, ["de", None, "en"])]
     assert texts(answer) == [["first"], [], ["third"]]
-    (segment,) = answer.found[2].segments
+    (segment,) = answer.texts[2].segments
     assert (segment.start, segment.end) == (20.5, 21.5)
-    assert (answer.language, answer.settled, answer.model) == ("en", True, MODEL)
+    assert [(each.end, each.channel) for each in answer.texts] == [(2, None), (12, None), (22, 1)]
+    assert {(each.language, each.settled) for each in answer.texts} == {("en", True)}
     assert answer.seconds > 0
 
 
@@ -98,7 +108,7 @@ def test_words_are_placed_in_the_piece_of_the_recording_in_which_they_are_said()
     model = ScriptedModel([[said(0.5, 2.5)]])
 
     # When it is transcribed
-    (found,) = ask(model, window((10, 12), (42, 44))).found
+    found = text_of(model, window((10, 12), (42, 44)))
 
     # Then each is a segment at its own time, since so long a silence ends one, with its language and its words
     assert [(each.start, each.end) for each in found.segments] == [(10.5, 11.5), (42.5, 43.5)]
@@ -111,7 +121,7 @@ def test_words_are_placed_in_the_piece_of_the_recording_in_which_they_are_said()
 
 def test_a_segment_is_as_sure_as_its_words() -> None:
     # Given two words of which one is surer than the other, when they are transcribed
-    (found,) = ask(ScriptedModel([[said(0, 1)]]), window((0, 2))).found
+    found = text_of(ScriptedModel([[said(0, 1)]]), window((0, 2)))
 
     # Then the segment says their mean, and what the model gives for the whole
     (segment,) = found.segments
@@ -124,16 +134,16 @@ def test_what_a_model_does_not_tell_is_null() -> None:
     model = ScriptedModel([[Text([Word(start=0, end=1, word="word", probability=1)])]], language=None)
 
     # When it transcribes
-    answer = ask(model, window((0, 2)))
+    found = text_of(model, window((0, 2)))
 
     # Then the segment says so
-    (segment,) = answer.found[0].segments
-    assert (segment.language, segment.avg_logprob, segment.no_speech_prob, answer.language) == (None,) * 4
+    (segment,) = found.segments
+    assert (segment.language, segment.avg_logprob, segment.no_speech_prob, found.language) == (None,) * 4
 
 
 def test_the_answer_says_whether_the_language_before_matters() -> None:
     # Given a model that would have answered otherwise after another language, then its answer says so
-    assert not ask(ScriptedModel([[said(0)]], settled=False), window((0, 2))).settled
+    assert not text_of(ScriptedModel([[said(0)]], settled=False), window((0, 2))).settled
 
 
 FIRST_HALF, SECOND_HALF = range(10), range(1, 10)  # of a window of 20 s; the second one from its own start
@@ -145,10 +155,10 @@ def test_speech_without_words_is_transcribed_again_on_its_own() -> None:
     model = ScriptedModel([[said(*FIRST_HALF, language="es")], [rest]])
 
     # When the window is transcribed
-    (found,) = ask(model, window((100, 120)), previous="en").found
+    found = text_of(model, window((100, 120)), previous="en")
 
     # Then it was asked for what was missing, and told the language spoken before that
-    assert model.asked == [([20], None, "en"), ([10], None, "es")]
+    assert model.asked == [([20], None, ["en"]), ([10], None, ["es"])]
     # And the text is whole, in its place, and nothing is untranscribed
     assert " ".join(each.text for each in found.segments) == " ".join(["word"] * 10 + ["rest"] * 9)
     assert [found.segments[0].start, found.segments[-1].end] == [100, 120]
@@ -161,7 +171,7 @@ def test_what_another_language_hides_is_found_in_its_own_language_or_else_in_the
     model = ScriptedModel([[said(*FIRST_HALF, language="es")], [doubtful], [sure]])
 
     # When the window is transcribed, then the language around it is tried, too
-    (found,) = ask(model, window((100, 120))).found
+    found = text_of(model, window((100, 120)))
     assert [language for _, language, _ in model.asked] == [None, None, "es"]
     assert "sure" in found.segments[-1].text
 
@@ -179,7 +189,7 @@ def test_speech_in_which_nothing_is_found_is_named(again: list[Text]) -> None:
     model = ScriptedModel([[said(*FIRST_HALF)], again])
 
     # When the window is transcribed
-    (found,) = ask(model, window((100, 120))).found
+    found = text_of(model, window((100, 120)))
 
     # Then the rest is named as untranscribed, and nothing is invented
     assert " ".join(each.text for each in found.segments) == " ".join(["word"] * 10)
@@ -191,7 +201,7 @@ def test_a_window_without_any_words_is_no_speech() -> None:
     model = ScriptedModel([[]])
 
     # When it is transcribed
-    (found,) = ask(model, window((0, 12))).found
+    found = text_of(model, window((0, 12)))
 
     # Then it is not asked again, and nothing is missing
     assert (found.segments, found.untranscribed) == ([], [])
@@ -203,7 +213,7 @@ def test_what_is_found_in_a_hole_stands_where_it_is_said() -> None:
     stretched = Text([Word(start=0.2, end=8.0, word=" So", probability=1.0), *said(8.0, 9.0).words], "en", -0.2, 0.1)
     model = ScriptedModel([[stretched], [said(0.5, 1.5, 2.5, 3.5, text="closed")]])
     # When the window is transcribed
-    (found,) = ask(model, window((0.0, 10.0))).found
+    found = text_of(model, window((0.0, 10.0)))
     # Then the text is in order, and no segment goes on over another
     assert [segment.text for segment in found.segments] == ["So", "closed closed closed closed", "word word"]
     assert all(one.end <= other.start for one, other in pairwise(found.segments))
@@ -212,7 +222,7 @@ def test_what_is_found_in_a_hole_stands_where_it_is_said() -> None:
 def test_a_window_that_ends_long_before_its_speech_is_transcribed_from_there() -> None:
     # Given 20 s of speech of which 2 s have words
     model = ScriptedModel([[said(0.0, 1.0)], [said(*range(17), text="later")]])
-    (found,) = ask(model, window((0.0, 20.0))).found
+    found = text_of(model, window((0.0, 20.0)))
     assert [seconds for (seconds, _, _) in model.asked][1] == [pytest.approx(18, abs=0.1)]
     assert found.untranscribed == []
 
@@ -225,7 +235,7 @@ def test_what_is_found_in_a_hole_may_leave_another_one() -> None:
     assert [lengths for lengths, _, _ in model.asked] == [[12], [11], [9], [4]]
     assert texts(answer)[0][-1].startswith("three")
     # And what is silent in the end is named
-    assert [stretch.start for stretch in answer.found[0].untranscribed] == [8]
+    assert [stretch.start for stretch in answer.texts[0].untranscribed] == [8]
 
 
 def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
@@ -233,10 +243,12 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
     both = Barrier(2)
 
     class Model(ScriptedModel):
-        def transcribe(self, clips: Sequence[Clip], options: TranscribeOptions, previous: str | None) -> Answer:
+        def transcribe(
+            self, clips: Sequence[Clip], options: TranscribeOptions, previous: Sequence[str | None]
+        ) -> list[Answer]:
             if len(clips) == 1:
                 both.wait(10)
-                return Answer([[said(0, 1, 2, text="found")]])
+                return [Answer([said(0, 1, 2, text="found")])]
             return super().transcribe(clips, options, previous)
 
     # When both are transcribed on two threads
@@ -252,7 +264,7 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
 
 def test_speech_without_any_text_is_tried_in_halves() -> None:
     model = ScriptedModel([[Text([], "en", -0.2, 0.1)], [said(*range(9))], [said(*range(9))]])
-    (found,) = ask(model, window((0.0, 10.0), (20.0, 30.0))).found
+    found = text_of(model, window((0.0, 10.0), (20.0, 30.0)))
     assert [seconds for (seconds, _, _) in model.asked] == [[20.0], [10.0], [10.0]]
     assert (len(found.segments) > 0, found.untranscribed) == (True, [])
 
@@ -260,7 +272,7 @@ def test_speech_without_any_text_is_tried_in_halves() -> None:
 def test_silence_is_no_speech_without_text() -> None:
     # Given three sentences far apart in which nothing is found
     model = ScriptedModel([[Text([], "en", -0.2, 0.1)], [], []])
-    (found,) = ask(model, window((0.0, 2.0), (40.0, 41.5), (80.0, 82.0))).found
+    found = text_of(model, window((0.0, 2.0), (40.0, 41.5), (80.0, 82.0)))
     # Then the silence between them is not in what has no text
     assert sum(stretch.end - stretch.start for stretch in found.untranscribed) == pytest.approx(5.5)
 

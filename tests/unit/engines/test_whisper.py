@@ -11,7 +11,7 @@ from natscribe.schemas.wire import Model
 from app.engines.audio.clips import Clip
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.parallel import Parallel
-from app.engines.speech_model import Answer
+from app.engines.speech_model import Answer, Text
 from app.engines.text.languages import Evidence
 from app.engines.text.sentences import text_of
 from app.engines.whisper.model import Whisper
@@ -88,29 +88,37 @@ def whisper(network: FakeNetwork, at_once: int = 1) -> Whisper:
     return Whisper(model, "cpu", network, Parallel(at_once))  # type: ignore[arg-type]  # as the network does
 
 
-def transcribed(network: FakeNetwork, *clips: Clip, previous: str | None = None, **options: object) -> Answer:
-    model = whisper(network)
-    return model.transcribe(list(clips), TranscribeOptions.model_validate(options), previous)
+def transcribed(
+    network: FakeNetwork, *clips: Clip, previous: Sequence[str | None] = (), **options: object
+) -> list[Answer]:
+    asked = TranscribeOptions.model_validate(options)
+    return whisper(network).transcribe(clips, asked, previous or [None] * len(clips))
 
 
-def languages(answer: Answer) -> list[list[str | None]]:
-    return [[text.language for text in texts] for texts in answer.texts]
+def texts_of(network: FakeNetwork, clip: Clip, vocabulary: Sequence[str] = ()) -> Sequence[Text]:
+    (answer,) = transcribed(network, clip, vocabulary=vocabulary)
+    return answer.texts
+
+
+def languages(answers: Sequence[Answer]) -> list[list[str | None]]:
+    return [[text.language for text in answer.texts] for answer in answers]
 
 
 def test_each_window_is_decoded_in_its_own_language() -> None:
     # Given an English and a Russian window in one batch
-    answer = transcribed(FakeNetwork(by_language), clip((8, EN)), clip((8, RU)))
-    assert languages(answer) == [["en"], ["ru"]]
-    assert answer.language == "ru"
+    answers = transcribed(FakeNetwork(by_language), clip((8, EN)), clip((8, RU)))
+    # Then each has its own text, and says which language is spoken at its end
+    assert languages(answers) == [["en"], ["ru"]]
+    assert [answer.language for answer in answers] == ["en", "ru"]
 
 
 def test_a_window_with_a_change_of_language_is_decoded_in_two_parts() -> None:
     # Given four sentences, the last two in Russian
     network = FakeNetwork(by_language)
-    answer = transcribed(network, clip((4, EN), (4, EN), (4, RU), (4, RU)))
+    (answer,) = transcribed(network, clip((4, EN), (4, EN), (4, RU), (4, RU)))
     # Then each language has its own text, at its own time, encoded without the other's sound
-    assert languages(answer) == [["en", "ru"]]
-    english, russian = answer.texts[0]
+    english, russian = answer.texts
+    assert [english.language, russian.language, answer.language] == ["en", "ru", "ru"]
     assert [english.words[0].start, russian.words[0].start] == [0.0, 8.0]
     assert network.encoded[-2:] == [8.0, 8.0]
 
@@ -122,13 +130,21 @@ def test_one_language_is_encoded_once() -> None:
 
 
 def test_a_sentence_in_another_language_is_not_lost_between_others() -> None:
-    answer = transcribed(FakeNetwork(by_language), clip((4, EN), (4, RU), (4, EN)))
-    assert languages(answer) == [["en", "ru", "en"]]
+    answers = transcribed(FakeNetwork(by_language), clip((4, EN), (4, RU), (4, EN)))
+    assert languages(answers) == [["en", "ru", "en"]]
 
 
 def test_an_unsure_window_takes_the_language_before_it_and_says_that_it_might_be_another() -> None:
-    answer = transcribed(FakeNetwork(by_language), clip((4, UNSURE)), previous="ru")
-    assert (languages(answer), answer.settled) == ([["ru"]], False)
+    (answer,) = transcribed(FakeNetwork(by_language), clip((4, UNSURE)), previous=["ru"])
+    assert ([text.language for text in answer.texts], answer.language, answer.settled) == (["ru"], "ru", False)
+
+
+def test_no_window_takes_the_language_of_another_one_in_its_batch() -> None:
+    # Given an unsure window after Russian, beside English ones of other recordings
+    clips = [clip((8, EN)), clip((4, UNSURE)), clip((8, EN))]
+    answers = transcribed(FakeNetwork(by_language), *clips, previous=["en", "ru", "en"])
+    # Then it is Russian
+    assert languages(answers) == [["en"], ["ru"], ["en"]]
 
 
 def test_a_group_is_decoded_while_later_windows_are_encoded() -> None:
@@ -148,11 +164,12 @@ def test_a_group_is_decoded_while_later_windows_are_encoded() -> None:
     # When they are transcribed
     network = Network(by_language)
     clips = [clip((8, EN)), clip((8, RU)), clip((8, UNSURE)), clip((6, EN))]
-    answer = whisper(network, at_once=2).transcribe(clips, TranscribeOptions(), None)
+    previous = ["ru", "en", "ru", "en"]
+    answers = whisper(network, at_once=2).transcribe(clips, TranscribeOptions(), previous)
 
     # Then each has its own text and the language before it where its own is unclear, as one by one
-    assert languages(answer) == [["en"], ["ru"], ["ru"], ["en"]]
-    assert answer == transcribed(FakeNetwork(by_language), *clips)
+    assert languages(answers) == [["en"], ["ru"], ["ru"], ["en"]]
+    assert answers == transcribed(FakeNetwork(by_language), *clips, previous=previous)
 
 
 def test_on_a_gpu_windows_are_encoded_together() -> None:
@@ -171,27 +188,30 @@ def test_on_a_gpu_windows_are_encoded_together() -> None:
 
 
 def test_a_sure_window_is_settled() -> None:
-    answer = transcribed(FakeNetwork(by_language), clip((4, EN)), clip((4, UNSURE)), previous="ru")
-    assert (languages(answer), answer.settled) == ([["en"], ["en"]], True)
+    # Given a window in clear English after Russian, and an unclear one after it
+    answers = transcribed(FakeNetwork(by_language), clip((4, EN)), clip((4, UNSURE)), previous=["ru", "en"])
+    # Then both are English, but only the first one in any case
+    assert languages(answers) == [["en"], ["en"]]
+    assert [answer.settled for answer in answers] == [True, False]
 
 
 def test_a_language_that_was_asked_for_is_not_looked_for() -> None:
     network = FakeNetwork(by_language)
-    answer = transcribed(network, clip((8, EN)), language="ru")
-    assert (languages(answer), network.detected, answer.settled) == ([["ru"]], 0, True)
+    (answer,) = transcribed(network, clip((8, EN)), language="ru")
+    assert ([text.language for text in answer.texts], network.detected, answer.settled) == (["ru"], 0, True)
 
 
 def test_nothing_is_said_where_the_network_doubts_both_speech_and_words() -> None:
     network = FakeNetwork(by_language)
     network.said = (-1.5, 0.9)
-    assert transcribed(network, clip((8, EN))).texts == [[]]
+    assert texts_of(network, clip((8, EN))) == []
 
 
 def test_marks_without_a_letter_are_no_text_and_speech_without_text_is_told() -> None:
     network = FakeNetwork(lambda *_: "... !")
-    assert [text.words for text in transcribed(network, clip((8, EN))).texts[0]] == [[]]
+    assert [text.words for text in texts_of(network, clip((8, EN)))] == [[]]
     network.said = (-0.1, 0.9)
-    assert transcribed(network, clip((8, EN))).texts == [[]]
+    assert texts_of(network, clip((8, EN))) == []
 
 
 def test_terms_are_told_only_where_one_may_be_said() -> None:
@@ -201,20 +221,17 @@ def test_terms_are_told_only_where_one_may_be_said() -> None:
         return heard.replace("nat scribe", "Natscribe") if hints.terms else heard
 
     network = FakeNetwork(say)
-    answer = transcribed(network, clip((4, EN)), clip((8, EN)), vocabulary=("Natscribe",))
+    answers = transcribed(network, clip((4, EN)), clip((8, EN)), vocabulary=("Natscribe",))
     # Then that window alone is decoded again, with that term alone
     assert [hints.terms for _, hints in network.decoded] == [(), (), ["Natscribe"]]
-    assert [text_of(texts[0].words) for texts in answer.texts] == [
-        "hm",
-        "we run Natscribe today",
-    ]
+    assert [text_of(answer.texts[0].words) for answer in answers] == ["hm", "we run Natscribe today"]
 
 
 def test_a_text_that_the_terms_have_spoilt_is_not_kept() -> None:
     said: dict[tuple[str, ...], str] = {(): "we run nat scribe in the cellar today"}
     network = FakeNetwork(lambda _, hints: said.get(tuple(hints.terms), "Natscribe Natscribe Natscribe"))
-    (texts,) = transcribed(network, clip((8, EN)), vocabulary=("Natscribe",)).texts
-    assert text_of(texts[0].words) == "we run nat scribe in the cellar today"
+    (text,) = texts_of(network, clip((8, EN)), vocabulary=("Natscribe",))
+    assert text_of(text.words) == "we run nat scribe in the cellar today"
 
 
 def test_prompt_and_translation_reach_the_network() -> None:
@@ -231,35 +248,35 @@ def test_a_word_before_a_pause_is_as_long_as_it_takes_to_say_it(last: str, secon
             *before, word = super().words(part, decoded, translate=translate)
             return [*before, word.model_copy(update={"end": word.start + 3.0})]
 
-    (text,) = transcribed(LastsLong(lambda *_: f"it is well {last}"), clip((8, EN))).texts[0]
+    (text,) = texts_of(LastsLong(lambda *_: f"it is well {last}"), clip((8, EN)))
     assert text.words[-1].end - text.words[-1].start == seconds
 
 
 def test_a_loop_is_decoded_again_in_halves() -> None:
     # Given a network that loops over long sound alone
     network = FakeNetwork(lambda part, hints: "so so " * 8 if part.clip.seconds > 6 else by_language(part, hints))
-    (texts,) = transcribed(network, clip((4, EN), (4, EN))).texts
+    texts = texts_of(network, clip((4, EN), (4, EN)))
     assert [text_of(text.words)[:9] for text in texts] == ["yes0 yes1", "yes0 yes1"]
     assert [text.words[0].start for text in texts] == [0.0, 4.0]
 
 
 def test_a_half_that_loops_too_is_decoded_without_repetitions() -> None:
     network = FakeNetwork(lambda part, hints: by_language(part, hints) if hints.break_loops else "so so " * 8)
-    (texts,) = transcribed(network, clip((4, EN), (4, EN))).texts
+    texts = texts_of(network, clip((4, EN), (4, EN)))
     assert [text.words[0].word for text in texts] == [" yes0", " yes0"]
 
 
 def test_what_people_say_again_and_again_is_kept() -> None:
     # Given somebody who says the same for 8 s, of which nothing but silence is left without repetitions
     network = FakeNetwork(lambda _, hints: "no" if hints.break_loops else "no " * 16)
-    (texts,) = transcribed(network, clip((4, EN), (4, EN))).texts
+    texts = texts_of(network, clip((4, EN), (4, EN)))
     assert [text_of(text.words) for text in texts] == ["no " * 15 + "no"]
 
 
 def test_what_nobody_can_have_said_is_no_text_though_nothing_better_is_found() -> None:
     # Given a network that loops faster than anybody speaks, in halves too, with repetitions forbidden too
     network = FakeNetwork(lambda *_: "tu " * 200)
-    (texts,) = transcribed(network, clip((4, EN), (4, EN))).texts
+    texts = texts_of(network, clip((4, EN), (4, EN)))
     # Then there is a text without words, which says that somebody speaks
     assert texts
     assert [word for text in texts for word in text.words] == []

@@ -4,11 +4,11 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pytest
+from natscribe.schemas.sharing import LONGEST_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.timeline import Piece
 from app.engines.audio.windows import FRAME, LATER_CHUNK_S, Window, chunks, listen, next_window
-from app.engines.messages import LONGEST_WINDOW_S
 
 Samples = npt.NDArray[np.float32]
 RATE = SAMPLE_RATE / FRAME
