@@ -30,6 +30,7 @@ from natscribe.schemas.workers import WorkerInfo
 from app.settings import Settings
 from app.updates import Checkpoint, Result, Task, Update
 from handlers import channels
+from handlers.task_queues import task_queues
 
 UPDATES: tuple[Update | Result, ...] = ("first", "second")  # type: ignore[assignment]  # handlers pass on whatever it is
 
@@ -198,7 +199,7 @@ def parts() -> Parts:
 @cache
 def service_broker() -> NatsBroker:
     broker, queues = NatsBroker(), NatsRouter()
-    channels.task_queues(queues, Settings(_env_file=None).stream_names)
+    task_queues(queues, Settings(_env_file=None).stream_names)
     broker.include_routers(queues, channels.stored_tasks(), channels.offered_windows(), channels.answers())
     return broker
 
