@@ -54,6 +54,7 @@ from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.work_sharing.sharing import WorkSharing, engine_of
 from handlers import channels
+from handlers.task_queues import task_queues
 
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
 # The parts that handlers and middlewares find in FastStream's context, by these names.
@@ -94,7 +95,7 @@ class Container:
         self.broker = connection.broker(settings, self.connection, traces=traces)
         tasks = NatsRouter(middlewares=[TaskRunMiddleware])
         self.consumer = TaskConsumer(
-            channels.task_queues(tasks, self.names),
+            task_queues(tasks, self.names),
             self.names,
             broken=broken,
             reached=self.connection.restored,

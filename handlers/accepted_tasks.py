@@ -2,22 +2,19 @@
 
 from typing import Annotated
 
-from natscribe.schemas.diarization import DiarizationTask
-from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas import subjects
+from natscribe.schemas.kinds import Task
+from natscribe.schemas.wire import Kind
 
 from app.queue.registration import Registration
 from handlers.dependencies import FromContext, Message
+from handlers.routes import Routes
+
+router = Routes()
 
 
-async def accept_transcription(
-    task: TranscriptionTask, message: Message, registration: Annotated[Registration, FromContext()]
-) -> None:
-    """Append `queued` to the log of a transcription task, unless a worker takes the task at once."""
-    await registration.announce(task, message.headers)
-
-
-async def accept_diarization(
-    task: DiarizationTask, message: Message, registration: Annotated[Registration, FromContext()]
-) -> None:
-    """Append `queued` to the log of a diarization task, unless a worker takes the task at once."""
+@router.subscriber(subjects.accepted(Kind.TRANSCRIPTION), queue=subjects.QUEUE_GROUP, no_reply=True)
+@router.subscriber(subjects.accepted(Kind.DIARIZATION), queue=subjects.QUEUE_GROUP, no_reply=True)
+async def accept(task: Task, message: Message, registration: Annotated[Registration, FromContext()]) -> None:
+    """Append `queued` to the log of a task, unless a worker takes the task at once."""
     await registration.announce(task, message.headers)

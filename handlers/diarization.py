@@ -2,13 +2,19 @@
 
 from typing import Annotated
 
+from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.wire import Kind
 
 from app.execution.task_run import TaskRun
 from app.speech.diarizer import Diarizer
 from handlers.dependencies import FromContext
+from handlers.routes import Routes
+
+router = Routes()
 
 
+@router.subscriber(subjects.tasks_channel(Kind.DIARIZATION), no_reply=True)
 async def diarize(
     task: DiarizationTask,
     task_run: Annotated[TaskRun, FromContext()],

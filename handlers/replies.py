@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from app.errors import RequestError
 
+ANSWERS_AT_ONCE = 64  # requests on one subject that are answered at the same time: a slow reply delays no other reply
 COULD_NOT_ANSWER = ErrorReply(
     error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
 )

@@ -3,11 +3,11 @@
 from typing import Annotated
 
 from faststream.nats import NatsResponse
-from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas import subjects
+from natscribe.schemas.kinds import Result
 from natscribe.schemas.requests import Deleted, ResultFormat, ResultRequest, TaskRequest, TaskStatus, UserRequest
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
-from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
 from app.operations.worker_report import WorkerReport
@@ -16,16 +16,20 @@ from app.redis_store.task_list import TaskList
 from app.requests import TaskRequests
 from app.retention.users import UserErasure
 from handlers.dependencies import FromContext
+from handlers.replies import ANSWERS_AT_ONCE
+from handlers.routes import Routes
+
+router = Routes()
 
 
+@router.subscriber(subjects.STATUS, queue=subjects.QUEUE_GROUP, max_workers=ANSWERS_AT_ONCE)
 async def status(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:
     """Reply with the status of a task."""
     return await tasks.status(request.task_id)
 
 
-async def result(
-    request: ResultRequest, tasks: Annotated[TaskRequests, FromContext()]
-) -> TranscriptionResult | DiarizationResult | str | NatsResponse:
+@router.subscriber(subjects.RESULT, queue=subjects.QUEUE_GROUP, max_workers=ANSWERS_AT_ONCE)
+async def result(request: ResultRequest, tasks: Annotated[TaskRequests, FromContext()]) -> Result | str | NatsResponse:
     """Reply with the result of a task, in the requested format."""
     found = await tasks.result(request)
     if request.format is ResultFormat.HTML and isinstance(found, str):
@@ -33,28 +37,33 @@ async def result(
     return found
 
 
+@router.subscriber(subjects.LIST, queue=subjects.QUEUE_GROUP, max_workers=ANSWERS_AT_ONCE)
 async def list_tasks(request: ListRequest, task_list: Annotated[TaskList, FromContext()]) -> TaskPage:
     """Reply with a page of tasks, the newest first."""
     return await task_list.page(request)
 
 
+@router.subscriber(subjects.QUEUE, queue=subjects.QUEUE_GROUP, max_workers=ANSWERS_AT_ONCE)
 async def queue(request: QueueRequest, overview: Annotated[Overview, FromContext()]) -> QueueOverview:
     """Reply with the state of the task queues."""
     del request  # it has no fields
     return await overview.read()
 
 
+@router.subscriber(subjects.WORKERS, max_workers=ANSWERS_AT_ONCE)  # each worker answers
 async def worker(request: WorkersRequest, worker_report: Annotated[WorkerReport, FromContext()]) -> WorkerInfo:
     """Reply with what this worker is."""
     del request  # it has no fields
     return await worker_report.read()
 
 
+@router.subscriber(subjects.CANCEL, queue=subjects.QUEUE_GROUP, max_workers=ANSWERS_AT_ONCE)
 async def cancel(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:
     """Cancel a task that is queued or running."""
     return await tasks.cancel(request.task_id)
 
 
+@router.subscriber(subjects.DELETE, queue=subjects.QUEUE_GROUP, max_workers=ANSWERS_AT_ONCE)
 async def delete(
     request: TaskRequest | UserRequest,
     tasks: Annotated[TaskRequests, FromContext()],

@@ -2,13 +2,19 @@
 
 from typing import Annotated
 
+from natscribe.schemas import subjects
 from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import Kind
 
 from app.execution.task_run import TaskRun
 from app.speech.transcriber import Transcriber
 from handlers.dependencies import FromContext
+from handlers.routes import Routes
+
+router = Routes()
 
 
+@router.subscriber(subjects.tasks_channel(Kind.TRANSCRIPTION), no_reply=True)
 async def transcribe(
     task: TranscriptionTask,
     task_run: Annotated[TaskRun, FromContext()],

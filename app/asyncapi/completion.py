@@ -119,6 +119,7 @@ def _messages_on(channel: Channel, finding: Finding) -> list[MessageWords]:
     """
     inside = channel.tag == INSIDE
     found = [message for message in MESSAGES if not message.is_reply and message.is_inside == inside]
+    found = [message for message in found if channel.only in {None, message.payload}]
     said = [message for message in found if message.payload.__name__ in finding.models]
     if not said:
         message = f"No description of the messages on {channel.address}: add one to messages.py."

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from natscribe.schemas import subjects
-from natscribe.schemas.wire import Kind
+from natscribe.schemas.kinds import TASKS
+from natscribe.schemas.wire import Kind, Order
 
 SUBMIT, FOLLOW, ASK, OPERATE, INSIDE = "submit", "follow", "ask", "operate", "inside"
 
@@ -28,6 +29,7 @@ class Channel:
     operation: str
     summary: str
     tag: str
+    only: type[Order] | None = None  # the payload that is published here, where the handler takes others, too
 
 
 def _task_queue(kind: Kind) -> Channel:
@@ -54,6 +56,7 @@ def _accepted(kind: Kind) -> Channel:
         operation=f"accept{kind.capitalize()}",
         summary=f"Wake the workers for a {kind} task, and register it",
         tag=INSIDE,
+        only=TASKS[kind],
     )
 
 

@@ -1,20 +1,12 @@
-"""The task consumer: pulls one task message at a time, in the order of priorities, and passes it to FastStream.
-
-Each pull subscriber of FastStream 0.7.8 fetches on its own: the six subscribers would hold six messages for one worker,
-and ignore the priorities. So the subscribers are only declared, for the document, the middlewares and the dependency
-injection; `TaskConsumer` pulls the messages and calls the public method `subscriber.consume` for each message.
-FastStream starts a pull loop only if `subscriber.subscription` is unset, so the consumer sets this attribute to a
-`_NoPullLoop`. `tests/integration/test_pull_loops.py` fails if another version of FastStream behaves differently.
-"""
+"""The task consumer: pulls one task message at a time, in the order of priorities, and has it handled."""
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 import structlog
-from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -41,16 +33,10 @@ RELEASE_WITHIN_S = 6.0  # a stopped task has this time to append to its log and 
 CANCEL_AGAIN_AFTER_S = 0.5
 RELEASE: Final = b"-NAK"  # JetStream's acknowledgement for "deliver this message again"
 
-TaskSubscribers = dict[tuple[Kind, Priority], PullStreamSubscriber]
+QueueKey = tuple[Kind, Priority]
+Consume = Callable[[Msg], Awaitable[object]]  # handles a message, and settles it
 
 log = structlog.get_logger()
-
-
-class _NoPullLoop:
-    """A placeholder for FastStream's pull subscription: with the placeholder FastStream starts no pull loop."""
-
-    async def unsubscribe(self) -> None:
-        """Do nothing: there is no subscription to end."""
 
 
 class TaskConsumer:
@@ -62,29 +48,29 @@ class TaskConsumer:
 
     def __init__(
         self,
-        subscribers: TaskSubscribers,
+        queues: Mapping[QueueKey, Consume],
         names: StreamNames,
         broken: Callable[[], None],
         *,
         reached: Callable[[], None] = lambda: None,
         lookahead: int = 1,
     ) -> None:
-        """Consume the task queues of these subscribers.
+        """Consume these task queues; each message is given to the function of its queue.
 
         `broken` is called when the consumer ends with an error, `reached` when NATS answers again after an outage.
         With a `lookahead` of N, the consumer pulls up to N messages of a queue, handles the message with the shortest
         recording and releases the rest.
         """
-        self._subscribers = subscribers
+        self._queues = queues
         self._names = names
         self._broken = broken
         self._reached = reached
         self._lookahead = lookahead
-        self._keys = {subjects.accepted_in(*key): key for key in subscribers}
-        self._inboxes: dict[tuple[Kind, Priority], PullInbox] = {}
+        self._keys = {subjects.accepted_in(*key): key for key in queues}
+        self._inboxes: dict[QueueKey, PullInbox] = {}
         self._order = PriorityOrder()
-        self._to_ask: set[tuple[Kind, Priority]] = set()  # queues that may hold a message
-        self._ask_again: dict[tuple[Kind, Priority], float] = {}  # announced queues, and when each is asked once more
+        self._to_ask: set[QueueKey] = set()  # queues that may hold a message
+        self._ask_again: dict[QueueKey, float] = {}  # announced queues, and when each is asked once more
         self._announced_at = -math.inf  # when a task was announced last, in the event loop's time
         self._poll_at = 0.0  # when all queues are asked again, in the event loop's time
         self._announced = asyncio.Event()
@@ -95,15 +81,10 @@ class TaskConsumer:
         self._nats: Client
         self._loop: asyncio.Task[None] | None = None
 
-    def replace_pull_loops(self) -> None:
-        """Keep FastStream from pulling by itself; call this before the broker starts."""
-        for subscriber in self._subscribers.values():
-            subscriber.subscription = _NoPullLoop()  # type: ignore[assignment]  # only unsubscribe() is called
-
     async def start(self, nats: Client) -> None:
         """Begin to consume; call this after the broker has started."""
         self._nats = nats
-        for key in self._subscribers:
+        for key in self._queues:
             self._inboxes[key] = PullInbox(nats, self._names.tasks, self._names.queue_consumer(*key))
         await nats.subscribe(subjects.ALL_ACCEPTED, cb=self._note_announced)
         self._ask_all(poll_after=POLL_INTERVAL_S)
@@ -161,7 +142,7 @@ class TaskConsumer:
                 worked = await self._work_on_next(asked)
             except NatsError as error:
                 log.warning("task_poll_failed", error=in_words(error))
-                self._to_ask, worked, self._unreachable = set(self._subscribers), False, True
+                self._to_ask, worked, self._unreachable = set(self._queues), False, True
             self._task_since = None
             if worked:
                 self._to_ask |= asked
@@ -185,10 +166,10 @@ class TaskConsumer:
     def _ask_all(self, *, poll_after: float) -> None:
         """Ask all queues now, and again after `poll_after` seconds, or sooner if a task was announced just now."""
         now = asyncio.get_running_loop().time()
-        self._to_ask = set(self._subscribers)
+        self._to_ask = set(self._queues)
         self._poll_at = now + (RECHECK_AFTER_S if now - self._announced_at < RECHECK_AFTER_S else poll_after)
 
-    async def _work_on_next(self, to_ask: set[tuple[Kind, Priority]]) -> bool:
+    async def _work_on_next(self, to_ask: set[QueueKey]) -> bool:
         """Handle the next message of the queues in `to_ask`; return whether there was one.
 
         Each queue that turns out to be empty is removed from `to_ask`.
@@ -204,13 +185,13 @@ class TaskConsumer:
                     self._order.served(priority, kind)
                     self._task_since = asyncio.get_running_loop().time()
                     self._busy_since = self._busy_since or self._task_since
-                    await self._subscribers[kind, priority].consume(message)
+                    await self._queues[kind, priority](message)
                     return True
                 to_ask.remove((kind, priority))
             self._order.found_empty(priority)
         return False
 
-    async def _pull(self, key: tuple[Kind, Priority]) -> Msg | None:
+    async def _pull(self, key: QueueKey) -> Msg | None:
         """Pull up to `lookahead` messages of a queue, return the first by `_rank` and release the rest."""
         messages = await self._inboxes[key].ask(self._lookahead)
         if self._unreachable:

@@ -43,7 +43,7 @@ RARE = {"$JS.API.DIRECT.GET.transcription_tasks", "$JS.API.DIRECT.GET.transcript
 def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
     redis_url = valkey.url_of("service")
     found = Settings(_env_file=None, nats_url=guarded.url, redis_url=redis_url, task_retry_delay=0.1, cache_ttl=0)
-    found = found.model_copy(update={"share_windows": Share.ALWAYS})
+    found = found.model_copy(update={"share_windows": Share.ALWAYS, "engine_parallel": 1, "engine_batch": 1})
     return login(found, "service")
 
 

@@ -65,7 +65,7 @@ def test_a_person_reads_the_page_in_a_browser(url: str, tmp_path: Path) -> None:
     assert "followProgress" not in found["parts"]
     assert found["links"] == [f"#{part}" for part in found["parts"]]
     assert found["marksInSight"]
-    assert "offerWindows" in seen["searches"]["IDLE workers"]["parts"]
+    assert "transcribeWindow" in seen["searches"]["IDLE workers"]["parts"]
     assert seen["searches"]["xyzzy"] == {"parts": [], "links": [], "marksInSight": False, "nothing": True}
     # And on a phone the contents open over whatever part of the page is in sight, and lead on
     phone = seen["phone"]

@@ -3,18 +3,12 @@
 import pytest
 from faststream.nats import NatsBroker
 from natscribe.schemas import subjects
-from natscribe.schemas.diarization import DiarizationTask
-from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Kind, Priority
 
 from tests.handlers.conftest import Parts
 
 TASK = {"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}
 HEADERS = {"Nats-Subject": "tasks.transcription.normal", "Nats-Sequence": "12"}
-SHAPES: dict[Kind, type[TranscriptionTask] | type[DiarizationTask]] = {
-    Kind.TRANSCRIPTION: TranscriptionTask,
-    Kind.DIARIZATION: DiarizationTask,
-}
 
 INVALID = {
     "no JSON": b"\xff",
@@ -33,7 +27,7 @@ async def test_a_stored_task_is_registered(broker: NatsBroker, parts: Parts, kin
     await broker.publish(TASK, subjects.accepted_in(kind, priority), headers=HEADERS)
     # Then the registration receives both
     ((task, headers),) = parts.registration.announced
-    assert task == SHAPES[kind].model_validate(TASK)
+    assert task.model_dump(exclude_unset=True) == TASK
     assert HEADERS.items() <= headers.items()
 
 

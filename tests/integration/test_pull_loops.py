@@ -7,15 +7,11 @@ from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
-from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Kind, Priority
 
 from app.jetstream.pull_inbox import PullInbox
-from app.queue.consumer import TaskConsumer
+from handlers.task_queues import without_pulling
 from tests.servers import Servers
 from tests.waiting import eventually
-
-NAMES = StreamNames("letters", "progress", "segments", "results", "dead_letters", "retention", "worker")
 
 
 @pytest.fixture
@@ -49,8 +45,7 @@ async def test_faststream_pulls_only_where_no_subscription_is_set(
         await js.publish(subject, subject.encode())
     broker = NatsBroker(servers.nats_url)
     subscriber(broker, "with_loop", handled)
-    replaced = subscriber(broker, "without_loop", handled)
-    TaskConsumer({(Kind.TRANSCRIPTION, Priority.HIGH): replaced}, NAMES, broken=lambda: None).replace_pull_loops()
+    replaced = without_pulling(subscriber(broker, "without_loop", handled))
     # When FastStream starts, and pulls for the other one
     async with broker:
         await broker.start()

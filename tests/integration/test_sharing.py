@@ -26,6 +26,7 @@ from app.work_sharing import helpers, sharing
 from app.work_sharing.sharing import engine_of, way_of
 from tests.fakes.engine import MODEL, SOUND, FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker
+from tests.integration.wire import Wire
 from tests.waiting import eventually
 
 WINDOWS = 60  # more than the owner of a recording holds at once
@@ -298,7 +299,7 @@ async def test_what_a_helper_has_found_is_not_cached(
 
 
 async def test_a_window_is_transcribed_as_its_owner_would(
-    start_worker: StartWorker, nc: Client, settings: Settings
+    start_worker: StartWorker, nc: Client, settings: Settings, wire: Wire
 ) -> None:
     # Given an idle worker
     engine = SlowEngine()
@@ -312,6 +313,12 @@ async def test_a_window_is_transcribed_as_its_owner_would(
     assert found is not None
     assert (found.segments, found.end) == ([segment(3)], 40)
     assert engine.options[-1].vocabulary == ("Natscribe",)
+
+    # And both messages are what the document says
+    async def both_heard() -> bool:
+        return wire.seen() >= {"WindowRequest", "WindowReply"}
+
+    await eventually(both_heard)
 
 
 def no_windows(asked: dict[str, Any]) -> list[dict[str, Any]]:

@@ -22,9 +22,10 @@ TASKS = [
     if name.startswith("submit")
     for example in document.examples(operation)
 ]
-SAID = {
+SAID = {  # to clients; `test_sharing` has what workers say to each other
     name
     for operation in document.DOCUMENT["operations"].values()
+    if operation["tags"] != [{"name": "inside"}]
     for name in document.names(
         operation["messages"] if operation["action"] == "send" else operation.get("reply", {}).get("messages", [])
     )

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
-from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from nats.aio.client import Client
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Kind, Priority
 
-from app.queue.consumer import TaskConsumer
+from app.queue.consumer import Consume, TaskConsumer
 from tests.waiting import eventually
 
 NAMES = StreamNames("tasks", "progress", "segments", "results", "dead_letters", "retention", "worker")
@@ -103,7 +102,7 @@ def queues() -> dict[tuple[Kind, Priority], FakeSubscriber]:
 
 @pytest.fixture
 async def consumer(queues: dict[tuple[Kind, Priority], FakeSubscriber]) -> AsyncIterator[TaskConsumer]:
-    given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", queues)
+    given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
     found = TaskConsumer(given, NAMES, broken=lambda: None)
     yield found
     await found.stop(grace=1)
@@ -162,7 +161,7 @@ async def test_what_was_announced_and_is_not_there_is_asked_for_again(
     monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", 1)
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     server = FakeServer([])
-    given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", queues)
+    given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
     consumer = TaskConsumer(given, NAMES, broken=lambda: None, lookahead=lookahead)
     await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
@@ -330,7 +329,7 @@ async def test_the_worker_is_told_when_nats_answers_again(
     # Given a server that answers, and then not for two requests
     told: list[int] = []
     server = FakeServer([nothing] * 3 + [silence] * 2)
-    given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", queues)
+    given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
     consumer = TaskConsumer(given, NAMES, broken=lambda: None, reached=lambda: told.append(len(server.asked)))
     # When it answers again
     await consumer.start(cast("Client", server))
@@ -345,7 +344,7 @@ async def test_others_wait_for_a_worker_that_is_never_without_work(
 ) -> None:
     # Given a worker that has one short task after the other
     monkeypatch.setattr("app.queue.consumer.LONG_WITHOUT_REST_S", 0.1)
-    given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", queues)
+    given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
     consumer = TaskConsumer(given, NAMES, broken=lambda: None)
     server = FakeServer([a_task])
 

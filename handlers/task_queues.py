@@ -1,0 +1,51 @@
+"""The six task queues: declared with FastStream, and pulled by the task consumer.
+
+Each pull subscriber of FastStream fetches on its own: six subscribers would hold six messages for one worker, and know
+no priorities. So they are declared for the document, the middlewares and the dependency injection, and pull nothing:
+`app/queue/consumer.py` asks the queues in the order of their priorities, and hands each message to the public method
+`consume` of the queue's subscriber. FastStream 0.7.8 begins to pull only if `subscription` is unset, so a placeholder
+is set there. `tests/integration/test_pull_loops.py` fails if another version behaves differently.
+"""
+
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsRouter, PullSub
+from faststream.nats.subscriber.usecases import PullStreamSubscriber
+from natscribe.schemas import subjects
+from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.wire import Priority
+
+from app.queue.consumer import Consume, QueueKey
+from handlers import diarization, transcription
+
+
+class _PullsNothing:
+    """The placeholder for a pull subscription."""
+
+    async def unsubscribe(self) -> None:
+        """Do nothing: there is no subscription to end."""
+
+
+def task_queues(router: NatsRouter, names: StreamNames) -> dict[QueueKey, Consume]:
+    """Declare the task queues, from high to low priority; return what handles the messages of each."""
+    handlers: dict[QueueKey, Consume] = {}
+    for priority in Priority:
+        for route in (*transcription.router, *diarization.router):
+            subject = route.subject.format(priority=priority)
+            kind, _ = subjects.queue_of(subject)
+            subscriber = router.subscriber(
+                subject,
+                stream=JStream(names.tasks, declare=False),
+                durable=names.queue_consumer(kind, priority),
+                pull_sub=PullSub(batch_size=1),
+                ack_policy=AckPolicy.MANUAL,
+                **route.options,
+            )
+            subscriber(route.handler)
+            handlers[kind, priority] = without_pulling(subscriber).consume
+    return handlers
+
+
+def without_pulling(subscriber: PullStreamSubscriber) -> PullStreamSubscriber:
+    """Keep a subscriber from pulling by itself when its broker starts."""
+    subscriber.subscription = _PullsNothing()  # type: ignore[assignment]  # only unsubscribe() is called
+    return subscriber
