@@ -13,6 +13,7 @@ ASKED = [
     document.channel_of(operation)["address"]
     for operation in document.operations("receive").values()
     if "reply" in operation
+    and operation["tags"] != [{"name": "inside"}]  # a listener there would count as an idle worker
 ]
 
 
