@@ -10,7 +10,7 @@ from app.engines.messages import Job, Loaded, Reply
 from app.main import Worker
 from app.settings import Settings
 from app.telemetry import logs
-from app.updates import Checkpoint, Result, Update
+from app.updates import Append, Checkpoint
 
 MODEL = Model(name="none", revision="0")
 
@@ -36,12 +36,12 @@ class NoEngine:
 
 
 class NoTranscriber:
-    """Returns an empty result at once."""
+    """Appends an empty result at once."""
 
-    async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[Update | Result, None]:
-        """Yield an empty result."""
+    async def run(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> None:
+        """Append an empty result."""
         del checkpoint
-        yield TranscriptionResult(
+        result = TranscriptionResult(
             task_id=task.task_id,
             audio_file_id=task.audio_file_id,
             user_id=task.user_id,
@@ -53,6 +53,7 @@ class NoTranscriber:
             audio_sha256="0" * 64,
             created_at=datetime.now(UTC),
         )
+        await append(result)
 
 
 _settings = Settings()
