@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from natscribe.cli.notices import notices
+from natscribe.cli.notices import Wanted, notices
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.transcription import Stretch, TranscriptionResult
 from natscribe.schemas.wire import Model
@@ -43,7 +43,22 @@ def test_speech_without_text_is_said_with_its_places(stretches: list[tuple[float
 )
 def test_channels_that_are_not_there_are_said(separate: bool, channels: int | None, said: list[str]) -> None:
     result = RESULT.model_copy(update={"channels": channels})
-    assert notices("call.wav", result, separate=separate) == said
+    assert notices("call.wav", result, Wanted(separate=separate)) == said
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (Wanted(fewest=3), ["a.wav: 2 speakers found, at least 3 wanted: no more can be told apart."]),
+        (Wanted(most=1), ["a.wav: 2 speakers found, at most 1 wanted: each channel is one; try --channels mix."]),
+        (Wanted(fewest=2, most=2), []),
+        (Wanted(), []),
+    ],
+)
+def test_a_number_of_speakers_that_was_not_kept_is_said(wanted: Wanted, said: list[str]) -> None:
+    assert notices("a.wav", RESULT.model_copy(update={"speakers": 2}), wanted) == said
+    # Nothing is said of a result without speakers
+    assert notices("a.wav", RESULT, wanted) == []
 
 
 def test_of_a_diarization_nothing_is_said() -> None:

@@ -1,6 +1,8 @@
 """Warnings about a result, for the person who reads the result."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from natscribe.cli.wording import clock
 from natscribe.schemas.kinds import Result
@@ -9,18 +11,35 @@ from natscribe.schemas.transcription import Stretch, TranscriptionResult
 PLACES_SHOWN = 3  # at most this number of places in the recording is listed
 
 
-def notices(label: str, result: Result, *, separate: bool = False) -> list[str]:
-    """Return warnings, a sentence each: about speech without text, and about a missing second channel."""
-    found: list[str] = []
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked for, and the recording may not have: the number of speakers, and separate channels."""
+
+    fewest: int | None = None
+    most: int | None = None
+    separate: bool = False
+
+
+def notices(label: str, result: Result, wanted: Wanted = Wanted()) -> list[str]:
+    """Return warnings, a sentence each: about speech without text, and about what the recording does not have."""
+    found = list(_about_speakers(label, result, wanted))
     if not isinstance(result, TranscriptionResult):
         return found
     if result.diarization_error is not None:
         found.append(f"{label} has no speakers: {result.diarization_error.message}")
     if result.untranscribed:
         found.append(f"{label}: speech without text at {_places(result.untranscribed)}: listen there.")
-    if separate and result.channels is None:
+    if wanted.separate and result.channels is None:
         found.append(f"{label} has one channel: transcribed as one.")
     return found
+
+
+def _about_speakers(label: str, result: Result, wanted: Wanted) -> Iterator[str]:
+    count = result.speakers
+    if count is not None and wanted.fewest is not None and count < wanted.fewest:
+        yield f"{label}: {count} speakers found, at least {wanted.fewest} wanted: no more can be told apart."
+    if count is not None and wanted.most is not None and count > wanted.most:
+        yield f"{label}: {count} speakers found, at most {wanted.most} wanted: each channel is one; try --channels mix."
 
 
 def _places(stretches: list[Stretch]) -> str:

@@ -11,7 +11,7 @@ from natscribe.cli.display import Display, Live
 from natscribe.cli.follow import follow
 from natscribe.cli.jobs import Create, Job, how_to_continue
 from natscribe.cli.names import file_names, labels_of, result_names
-from natscribe.cli.notices import notices
+from natscribe.cli.notices import Wanted, notices
 from natscribe.cli.results import NotWrittenError, Output
 from natscribe.cli.show import choose
 from natscribe.cli.wording import has_speakers
@@ -29,7 +29,7 @@ class Submission:
     as_json: bool
     wait: bool
     is_text_final: bool = True  # whether the result would only repeat the text that was shown as it was found
-    separate: bool = False  # whether each channel is to be transcribed on its own
+    wanted: Wanted = Wanted()  # what the recording may not have
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
 
     async def run(self, tasks: list[tuple[Path | str, Create]]) -> int:
@@ -124,7 +124,7 @@ class Submission:
             _tell_failure(job, error)
             return
         job.is_done = True
-        for notice in notices(job.label, result, separate=self.separate):
+        for notice in notices(job.label, result, self.wanted):
             print_above(notice, WARNING)
 
     def _print_ids(self, jobs: list[Job]) -> None:

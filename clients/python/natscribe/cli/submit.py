@@ -13,6 +13,7 @@ from natscribe.cli.console import find_servers, run_and_exit
 from natscribe.cli.folders import recordings_of
 from natscribe.cli.jobs import Create
 from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
+from natscribe.cli.notices import Wanted
 from natscribe.cli.results import FORMAT_HELP, Format, OutputDir, TurnsFormat, output_of
 from natscribe.cli.submission import Submission
 from natscribe.cli.vocabulary import read_vocabulary
@@ -89,7 +90,7 @@ ChannelsOption = Annotated[
     Channels,
     typer.Option(
         help="Mix the channels, or transcribe each on its own, as one speaker; auto: each on its own if they carry "
-        "different speech, as the sides of a telephone call do."
+        "different speech, as the sides of a telephone call do, and no more than two --min-speakers are wanted."
     ),
 ]
 
@@ -133,7 +134,8 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     output = output_of(result_format, output_dir, limits, as_json=as_json)
     separate = channels is Channels.SEPARATE
     is_final = not (diarize or separate)  # else the result has speakers
-    submission = Submission(output, as_json=as_json, wait=wait, is_text_final=is_final, separate=separate)
+    wanted = Wanted(min_speakers, max_speakers, separate)
+    submission = Submission(output, as_json=as_json, wait=wait, is_text_final=is_final, wanted=wanted)
     _submit(files, creates, task_id, submission, stored=stored)
 
 
@@ -217,7 +219,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     )
     formats = [Format(each.value) for each in result_format or ()]
     output = output_of(formats, output_dir, SubtitleLimits(), as_json=as_json)
-    submission = Submission(output, as_json=as_json, wait=wait)
+    submission = Submission(output, as_json=as_json, wait=wait, wanted=Wanted(min_speakers, max_speakers))
     _submit(files, [create] * len(files), task_id, submission, stored=stored)
 
 

@@ -112,8 +112,8 @@ class Client:
 
         A `Path` is uploaded; a string is the `audio_file_id` of a stored recording. `options` are the fields of
         `TranscribeOptions`; `language` may also be a locale or a name, such as `en-US` or `English`. The default
-        priority is `high` for recordings below 2 min, `low` from 30 min on, and else `normal`. A second call with the
-        same `task_id` and fields changes nothing.
+        priority is `high` for recordings below 2 min and `low` from 30 min on, if the length is known; else `normal`. A
+        second call with the same `task_id` and fields changes nothing.
 
         Raises:
             RecordingError: The recording cannot be read or uploaded.
