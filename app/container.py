@@ -172,7 +172,7 @@ class Container:
         self.transcriber = Transcriber(
             self.recordings,
             self.engine,
-            TranscriptCache(self.engine, self.cache),
+            TranscriptCache(self.cache),
             self.diarizer,
             windows=self.windows,
             sharing=self.sharing,

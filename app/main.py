@@ -133,7 +133,7 @@ class Worker:
                 projection_feed.run(nats, container.names, container.projection),
                 container.registration.run(),
                 container.retention.run(),
-                container.sharing.run(),
+                run_forever("work_sharing", container.sharing.look, every_s=0, retry_after_s=LOAD_MODEL_EVERY_S),
             )
             for work in beside:
                 closing.push_async_callback(cancel_all, [asyncio.create_task(work)])

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 VERSION = version("natscribe-service")  # of the service: the client is a package of its own
-MOST_WINDOWS = 16  # limit of windows that a model transcribes at once; a helper refuses larger requests
+MOST_WINDOWS = 16  # limit of windows that a model transcribes at once
 REPLICAS = (1, 3, 5)  # an even number survives as few lost servers as the odd number below, and NATS allows up to 5
 LEVELS = ("debug", "info", "warning", "error", "critical")
 

@@ -15,7 +15,6 @@ from natscribe.schemas.wire import Kind
 
 from handlers import accepted_tasks, dead_letters, replies, requests, sharing
 
-WINDOWS_AT_ONCE = 2  # windows of other workers: a task of this worker waits for no more than these
 ANSWERS: dict[str, Callable[..., Any]] = {  # `...`: handlers differ in their parameters
     route.subject: route.handler for routes in (requests.router, dead_letters.router) for route in routes
 }
@@ -31,7 +30,9 @@ def stored_tasks() -> NatsRouter:
 
 def windows_of_others(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
     """Subscribe to windows of other workers with the same engine, and return the subscriber."""
-    subscriber = router.subscriber(subjects.windows(engine), queue=subjects.QUEUE_GROUP, max_workers=WINDOWS_AT_ONCE)
+    subscriber = router.subscriber(
+        subjects.windows(engine), queue=subjects.QUEUE_GROUP, max_workers=replies.ANSWERS_AT_ONCE
+    )
     subscriber(sharing.transcribe_window)
     return subscriber
 

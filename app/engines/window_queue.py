@@ -5,7 +5,7 @@ engine takes what waits, up to a limit, and never waits for more.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -18,14 +18,21 @@ from app.engines.engine import Engine, answer
 from app.engines.messages import Transcribe, WindowsTranscribed
 
 _BATCH_S = 10.0  # how long transcribing a batch should take
+_UNWANTED_S = 120.0  # a batch that nobody wants any longer may take this long before it is stopped in any case
+_LOOK_EVERY_S = 1.0  # pause between two looks whether it has
 
 
 class Rank(IntEnum):
     """Whose windows are transcribed first."""
 
     LIVE = 0  # somebody waits for the text while people speak
-    OWN = 1  # of a task of this worker
-    HELP = 2  # of another worker
+    LATE = 1  # of a task of this worker, whose later texts all wait for this one
+    OWN = 2  # of a task of this worker
+    SPARE = 3  # the same, while a helper has the window, too
+    HELP = 4  # of another worker
+
+
+_STOPS = {Rank.LIVE, Rank.OWN}  # if nobody wants a batch of such windows, the engine is stopped
 
 
 @dataclass(eq=False, slots=True)
@@ -56,24 +63,28 @@ class WindowQueue:
         self._batch: list[_Waiting] = []  # the windows that are being transcribed
         self._job: asyncio.Task[WindowsTranscribed] | None = None
         self._work: asyncio.Task[None] | None = None
+        self._closed = False
 
     @property
     def room(self) -> int:
-        """How many windows a run may have here: those of one batch, and those of the next."""
-        return 2 * (self._largest or self._most)
+        """How many windows a run may have here: those of two batches."""
+        return 2 * (self._largest or self._at_once)
 
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank = Rank.OWN
     ) -> WindowText:
         """Return the text of a window; `previous` is the language spoken before the window, as far as known.
 
-        If nobody waits any longer for any window of a running batch, the batch is stopped, unless it holds windows of
-        another worker: stopping the engine would cost more than it saves.
+        If nobody waits any longer for any window of a running batch, the batch is stopped: at once if all its windows
+        are live or of a task of this worker alone, else if it takes too long, because the engine would have to start
+        again.
 
         Raises:
             TaskError: The engine failed, or it cannot follow the options.
         """
         waiting = _Waiting(window, options, previous, rank, asyncio.get_running_loop().create_future())
+        if self._closed:
+            waiting.text.cancel()
         self._waiting.append(waiting)
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._transcribe_all(), context=Context())
@@ -83,7 +94,8 @@ class WindowQueue:
             self._give_up(waiting)
 
     async def close(self) -> None:
-        """Stop the running batch; windows that wait get no text."""
+        """Stop the running batch for good; windows that wait get no text."""
+        self._closed = True
         for waiting in (*self._waiting, *self._batch):
             waiting.text.cancel()
         await cancel_all([task for task in (self._work,) if task is not None])
@@ -92,10 +104,12 @@ class WindowQueue:
         waiting.text.cancel()
         if waiting in self._waiting:
             self._waiting.remove(waiting)
-        elif self._job is not None and all(
-            each.text.cancelled() and each.rank is not Rank.HELP for each in self._batch
-        ):
+        elif self._job is not None and self._unwanted and all(each.rank in _STOPS for each in self._batch):
             self._job.cancel()
+
+    @property
+    def _unwanted(self) -> bool:
+        return all(each.text.cancelled() for each in self._batch)
 
     async def _transcribe_all(self) -> None:
         while self._waiting:
@@ -121,23 +135,33 @@ class WindowQueue:
         )
         work = answer(self._engine, job, WindowsTranscribed)
         self._job = asyncio.create_task(work, context=batch[0].context)
+        began = asyncio.get_running_loop().time()
         try:
-            await asyncio.wait([self._job])
+            while not self._job.done():
+                await asyncio.wait([self._job], timeout=_LOOK_EVERY_S)
+                if self._unwanted and asyncio.get_running_loop().time() - began > _UNWANTED_S:
+                    break
         finally:
             await cancel_all([self._job])
-        job_ended, self._job = self._job, None
-        if job_ended.cancelled():
-            return
-        error = job_ended.exception()
+        ended, self._job = self._job, None
+        if not ended.cancelled():
+            self._deliver(batch, ended)
+
+    def _deliver(self, batch: Sequence[_Waiting], ended: asyncio.Task[WindowsTranscribed]) -> None:
+        """Give each window of a batch its text, or the error of the batch."""
+        error = ended.exception()
+        texts = [] if error is not None else ended.result().texts
+        if error is None and len(texts) != len(batch):
+            error = RuntimeError(f"the engine has written {len(texts)} texts for {len(batch)} windows")
         for number, waiting in enumerate(batch):
             if waiting.text.done():
                 continue
             if error is not None:
                 waiting.text.set_exception(error)
             else:
-                waiting.text.set_result(job_ended.result().texts[number])
+                waiting.text.set_result(texts[number])
         if error is None:
-            self._measure(job_ended.result())
+            self._measure(ended.result())
 
     def _measure(self, found: WindowsTranscribed) -> None:
         """Choose the size of the next batches by the time of a window; a batch without text does not tell it."""

@@ -1,10 +1,12 @@
 """One run over the windows of a source: some are transcribed ahead, and their texts follow in the source's order."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Protocol
 
 from natscribe.schemas.sharing import Window, WindowText
@@ -12,7 +14,9 @@ from natscribe.schemas.transcription import TranscribeOptions
 
 from app.cancellation import discard_all
 from app.engines.messages import StageAdvanced
-from app.work_sharing.helpers import HelperLostError
+from app.engines.window_queue import Rank
+from app.speech.transcript_cache import SEGMENTS_AT_ONCE
+from app.work_sharing.helpers import LATE_S, HelperLostError
 
 _AHEAD = 2  # windows may be taken from the source up to this many times what the transcribers have room for
 
@@ -28,7 +32,9 @@ class Transcriber(Protocol):
         """How many windows of a run it may have at the same time."""
         ...
 
-    async def transcribe(self, window: Window, options: TranscribeOptions, previous: str | None) -> WindowText:
+    async def transcribe(
+        self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
+    ) -> WindowText:
         """Return the text of a window; `previous` is the language spoken before it, as far as known.
 
         Raises:
@@ -44,6 +50,7 @@ class _Request:
 
     previous: str | None
     answer: asyncio.Task[WindowText]
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(eq=False, slots=True)
@@ -55,6 +62,10 @@ class _Flight:
     previous: str | None = None
     requests: dict[Transcriber, _Request] = field(default_factory=dict)  # those that are not answered yet
 
+    def assumes_other_than(self, language: str | None) -> bool:
+        """Whether the text would be another one after `language`, and was written after another language."""
+        return self.text is not None and not self.text.settled and self.previous != language
+
 
 class Run:
     """A run over the windows of one source; `language` is the language spoken last.
@@ -63,9 +74,9 @@ class Run:
     sent: then the latest known language is assumed. If that proves wrong and the text depends on it, the window is
     sent again.
 
-    A window goes to the own engine, or to a helper if the own engine has no room. If the own engine has nothing to do,
-    it gets the last window that a helper still has, and the first answer counts. So a lost or slow helper costs
-    seconds, and no text.
+    A window goes to the own engine, or to a helper if the own engine has no room. The own engine also gets the first
+    window if a helper is late with it, and, if the own engine has nothing to do, the last window that a helper still
+    has; the first answer counts. So a lost or slow helper costs seconds, and no text.
     """
 
     def __init__(
@@ -114,15 +125,24 @@ class Run:
             if isinstance(first, _Flight):
                 if first.text is None:
                     return
-                if first.previous != self.language and not first.text.settled:
-                    first.text = None
-                    self._ask(first, self._own)
+                if first.assumes_other_than(self.language):
+                    self._send_again()
                     return
                 self.language = first.text.language or self.language
                 yield first.text.model_copy(update={"language": self.language})
             else:
                 yield first
             self._items.popleft()
+
+    def _send_again(self) -> None:
+        """Send the first window again, and those behind it that assume another language, up to a settled one."""
+        wrong = takewhile(
+            lambda flight: flight.assumes_other_than(self.language),
+            (each for each in list(self._items) if isinstance(each, _Flight)),
+        )
+        for flight in wrong:
+            flight.text = None
+            self._ask(flight, self._own, Rank.LATE)
 
     def _read(self) -> None:
         room = self._own.room + (self._helpers.room if self._helpers else 0)
@@ -140,9 +160,16 @@ class Run:
                 self._ask(flight, self._helpers)
             else:
                 return
-        waiting = list(self._open())
-        if waiting and not any(self._own in flight.requests for flight in waiting):
-            self._ask(waiting[-1], self._own)
+        self._send_twice(list(self._open()))
+
+    def _send_twice(self, waiting: Sequence[_Flight]) -> None:
+        """Give the own engine the first window if a helper is late with it, or the last one if it has nothing to do."""
+        if not waiting or self._own in waiting[0].requests:
+            return
+        if any(time.monotonic() - request.at > LATE_S for request in waiting[0].requests.values()):
+            self._ask(waiting[0], self._own, Rank.LATE)
+        elif not any(self._own in flight.requests for flight in waiting):
+            self._ask(waiting[-1], self._own, Rank.SPARE)
 
     def _has_room(self, transcriber: Transcriber) -> bool:
         return sum(transcriber in flight.requests for flight in self._open()) < transcriber.room
@@ -150,8 +177,8 @@ class Run:
     def _open(self) -> Iterator[_Flight]:
         return (each for each in self._items if isinstance(each, _Flight) and each.text is None)
 
-    def _ask(self, flight: _Flight, transcriber: Transcriber) -> None:
-        work = transcriber.transcribe(flight.window, self._options, self.language)
+    def _ask(self, flight: _Flight, transcriber: Transcriber, rank: Rank = Rank.OWN) -> None:
+        work = transcriber.transcribe(flight.window, self._options, self.language, rank)
         flight.requests[transcriber] = _Request(self.language, asyncio.create_task(work))
 
     async def _wait(self) -> None:
@@ -160,7 +187,7 @@ class Run:
         Raises:
             TaskError: The recording cannot be read, or the engine failed.
         """
-        await asyncio.wait(self._tasks(), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(self._tasks(), return_when=asyncio.FIRST_COMPLETED, timeout=LATE_S)
         if self._reading is not None and self._reading.done():
             reading, self._reading = self._reading, None
             item = reading.result()
@@ -204,12 +231,13 @@ async def _next(windows: Windows) -> StageAdvanced | Window | None:
 
 
 def _joined(items: Sequence[StageAdvanced | WindowText]) -> Iterator[StageAdvanced | WindowText]:
-    """Join texts that follow each other: each text that a run yields is one append."""
+    """Join texts that follow each other, because each is an append, but not more than a message can hold."""
     texts: list[WindowText] = []
     for item in (*items, None):
         if isinstance(item, WindowText):
             texts.append(item)
-            continue
+            if sum(len(text.segments) for text in texts) < SEGMENTS_AT_ONCE:
+                continue
         if texts:
             yield texts[-1].model_copy(
                 update={
@@ -218,5 +246,5 @@ def _joined(items: Sequence[StageAdvanced | WindowText]) -> Iterator[StageAdvanc
                 }
             )
             texts = []
-        if item is not None:
+        if isinstance(item, StageAdvanced):
             yield item

@@ -68,14 +68,14 @@ class Transcriber:
             await append(await asyncio.to_thread(transcription.result))
 
     async def _transcription(self, task: TranscriptionTask, recording: Recording) -> Transcription:
-        model = (await answer(self._engine, Load(options=task.options), Loaded)).model
-        helpers = self._sharing.helpers(model)
+        loaded = await answer(self._engine, Load(options=task.options), Loaded)
+        helpers = self._sharing.helpers(loaded)
 
         def begin(listen: Listen, language: str | None) -> tuple[RecordingSource, Run]:
             source = RecordingSource(self._engine, listen)
             return source, Run(source.windows(), self._windows, helpers, task.options, language)
 
-        return Transcription(begin, self._transcripts, recording, task, model)
+        return Transcription(begin, self._transcripts, recording, task, loaded)
 
     async def _with_speakers(
         self,

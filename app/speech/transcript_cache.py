@@ -8,8 +8,7 @@ from natscribe.schemas.transcription import Segment, Stretch, TranscriptionTask
 from natscribe.schemas.wire import Model
 from pydantic import BaseModel
 
-from app.engines.engine import Engine
-from app.engines.messages import Listen
+from app.engines.messages import Listen, Loaded
 from app.redis_store.cache import Cache, read
 from app.settings import VERSION
 
@@ -65,31 +64,30 @@ class Transcript(BaseModel):
 class TranscriptCache:
     """Stores transcripts by the recording's SHA-256, the model and the task's options."""
 
-    def __init__(self, engine: Engine, cache: Cache) -> None:
-        self._engine = engine
+    def __init__(self, cache: Cache) -> None:
         self._cache = cache
 
     async def find(
-        self, audio_sha256: str, task: TranscriptionTask, model: Model, channel: int | None
+        self, audio_sha256: str, task: TranscriptionTask, loaded: Loaded, channel: int | None
     ) -> Transcript | None:
         """Find the transcript of a channel (null: all mixed) that an earlier task with the same options has stored.
 
         Ask for null if the channels are not chosen yet: the transcript says whether it is that of channel 0 alone.
         """
-        question = self._question(model, task, channel)
+        question = self._question(loaded, task, channel)
         return await _joined(await self._cache.find_pieces(task.task_id, audio_sha256, question))
 
-    async def keep(self, audio_sha256: str, task: TranscriptionTask, transcript: Transcript) -> None:
+    async def keep(self, audio_sha256: str, task: TranscriptionTask, loaded: Loaded, transcript: Transcript) -> None:
         """Store the transcript of a whole channel."""
-        question = self._question(transcript.model, task, transcript.channel)
+        question = self._question(loaded, task, transcript.channel)
         await self._cache.keep_pieces(task.task_id, audio_sha256, question, transcript.pieces())
 
-    def _question(self, model: Model, task: TranscriptionTask, channel: int | None) -> str:
+    def _question(self, loaded: Loaded, task: TranscriptionTask, channel: int | None) -> str:
         words = "words" if task.word_timestamps or task.diarize else "text"
-        how = self._engine.loaded.how if self._engine.loaded else ""
+        model = loaded.model
         options = f"{task.options.digest()} {channel or 0} {words}"
         # VERSION, because another version of the code may find other text
-        return f"transcript by channel {VERSION} {model.name} {model.revision} {how} {options}"
+        return f"transcript by channel {VERSION} {model.name} {model.revision} {loaded.how} {options}"
 
 
 async def _joined(pieces: Sequence[bytes]) -> Transcript | None:

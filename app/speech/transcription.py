@@ -16,9 +16,8 @@ from natscribe.schemas.transcription import (
     TranscriptionResult,
     TranscriptionTask,
 )
-from natscribe.schemas.wire import Model
 
-from app.engines.messages import Listen, StageAdvanced
+from app.engines.messages import Listen, Loaded, StageAdvanced
 from app.errors import PermanentError
 from app.recordings.recording import Recording
 from app.speech.attribution import attribute
@@ -45,14 +44,14 @@ class Transcription:
         transcripts: TranscriptCache,
         recording: Recording,
         task: TranscriptionTask,
-        model: Model,
+        loaded: Loaded,
     ) -> None:
-        """`begin` begins a run with the listener's job and the language spoken before; `model` transcribes."""
+        """`begin` begins a run with the listener's job and the language spoken before; `loaded` transcribes."""
         self._begin = begin
         self._transcripts = transcripts
         self._recording = recording
         self._task = task
-        self._model = model
+        self._loaded = loaded
         self.segments: list[Segment] = []
         self.untranscribed: list[Stretch] = []
         self.duration = 0.0
@@ -77,7 +76,7 @@ class Transcription:
         self._diarization_error = checkpoint.diarization_error if self._task.diarize else None
         listen, language = self._first(checkpoint), checkpoint.language
         while True:
-            known = await self._transcripts.find(self._recording.sha256, self._task, self._model, listen.channel)
+            known = await self._transcripts.find(self._recording.sha256, self._task, self._loaded, listen.channel)
             if known is not None and known.answers(listen):
                 await self._append_all(known, known.replay(listen.start_at), append)
             else:
@@ -116,7 +115,7 @@ class Transcription:
             channels=self.channels if self.separate else None,
             speakers=self._speakers,
             diarization_error=self._diarization_error,
-            model=self._model,
+            model=self._loaded.model,
             audio_sha256=self._recording.sha256,
             cached=self.cached,
             created_at=datetime.now(UTC),
@@ -160,12 +159,12 @@ class Transcription:
             channels=self.channels,
             channel=self.channel,
             chosen=chosen,
-            model=self._model,
+            model=self._loaded.model,
             segments=self.segments[first:],
             untranscribed=self.untranscribed[first_untranscribed:],
         )
         await self._recording.check()
-        await self._transcripts.keep(self._recording.sha256, self._task, transcript)
+        await self._transcripts.keep(self._recording.sha256, self._task, self._loaded, transcript)
 
     def _note(self, source: RecordingSource | Transcript) -> None:
         """Copy the duration and the channels from the source.
@@ -173,7 +172,9 @@ class Transcription:
         Raises:
             PermanentError: invalid_message: the recording has too many channels to transcribe each on its own.
         """
-        self.duration, self.channels, self.channel = source.duration, source.channels, source.channel
+        # The header of a later channel may give a shorter duration than what was read before.
+        self.duration = max(self.duration, source.duration) if source.channel else source.duration
+        self.channels, self.channel = source.channels, source.channel
         if self._task.channels is Channels.SEPARATE and self.channels > MOST_CHANNELS:
             message = (
                 f"channels: the recording has {self.channels} channels, and up to {MOST_CHANNELS} can be transcribed"

@@ -5,6 +5,7 @@ answers at once. Nobody is registered anywhere: a reply names its worker, and th
 many windows may be under way.
 """
 
+import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -16,9 +17,13 @@ from natscribe.schemas.sharing import LONGEST_TEXT, Window, WindowReply, WindowR
 from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.wire import Model
 
+from app.engines.window_queue import Rank
+
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # pause after a request that nobody has answered; doubles each time
 LONGEST_WAIT_S = 120.0  # the most time that a helper gets for a window
-WINDOWS_A_HELPER = 4  # windows that each helper may have at the same time: two batches of two
+LATE_S = 10.0  # a helper that takes longer is late: all later texts may wait for its window
+WINDOWS_AT_ONCE = 2  # windows that a helper transcribes at once: a task of its own waits for no more than these
+WINDOWS_A_HELPER = 2 * WINDOWS_AT_ONCE  # windows that each helper may have
 MOST_HELPERS = 8  # limits memory: the run holds each window until it is transcribed
 _ROUNDING_S = 0.002  # rounded times may lie outside of their window by this much
 
@@ -52,23 +57,34 @@ class Helpers:
             return 0
         return min(len(self._workers) + 1, MOST_HELPERS) * WINDOWS_A_HELPER if self._workers else 1
 
-    async def transcribe(self, window: Window, options: TranscribeOptions, previous: str | None) -> WindowText:
+    async def transcribe(
+        self,
+        window: Window,
+        options: TranscribeOptions,
+        previous: str | None,
+        rank: Rank,  # noqa: ARG002 -- a helper ranks all windows of others alike
+    ) -> WindowText:
         """Have a helper transcribe a window.
 
         Raises:
             HelperLostError: No worker is idle, or the helper is lost, slow, busy or wrong.
         """
         request = WindowRequest(window=window, options=options, previous=previous, model=self._model, how=self._how)
-        body, text = request.model_dump_json().encode(), None
+        asked_at, text = self._clock(), None
         try:
-            message = await self._nats.request(self._subject, body, timeout=LONGEST_WAIT_S)
+            message = await self._nats.request(
+                self._subject, request.model_dump_json().encode(), timeout=LONGEST_WAIT_S
+            )
             text = self._possible(WindowReply.model_validate_json(message.data), request)
-        except (NatsError, ValueError) as error:
-            raise HelperLostError from error
-        finally:
-            if text is None:  # also if the run no longer wants the text, because its own engine was faster
+        except asyncio.CancelledError:  # the own engine was faster
+            if self._clock() - asked_at > LATE_S:
                 self._pause()
+            raise
+        except (NatsError, ValueError) as error:
+            self._pause()
+            raise HelperLostError from error
         if text is None:
+            self._pause()
             raise HelperLostError
         self._pause_s = FIRST_PAUSE_S
         return text
@@ -103,5 +119,7 @@ def _is_answer(text: WindowText, request: WindowRequest) -> bool:
         and all(first <= start <= end <= last for start, end in times)
         and sum(len(segment.text) for segment in text.segments) <= LONGEST_TEXT
         and all(segment.words for segment in text.segments)
-        and (language is None or {segment.language for segment in text.segments} <= {None, language})
+        and sum(len(word.word) for segment in text.segments for word in segment.words or ()) <= LONGEST_TEXT
+        and all((segment.speaker, segment.channel) == (None, None) for segment in text.segments)
+        and (language is None or {text.language, *(segment.language for segment in text.segments)} <= {None, language})
     )

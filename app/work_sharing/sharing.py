@@ -17,15 +17,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from natscribe.schemas import subjects
 from natscribe.schemas.sharing import WindowReply, WindowRequest, WindowText
-from natscribe.schemas.wire import Model
 
 from app.cancellation import discard_all
 from app.engines.cores import SHORTEST_S, Cores
 from app.engines.engine import Engine
+from app.engines.messages import Loaded
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TaskError
 from app.settings import VERSION, Settings, Share
-from app.work_sharing.helpers import Helpers
+from app.work_sharing.helpers import LONGEST_WAIT_S, WINDOWS_AT_ONCE, Helpers
 
 LARGEST_MESSAGE_BYTES = 960_000  # a request with the longest window
 LOOK_EVERY_S = 5 * SHORTEST_S  # pause between two looks whether this worker may help
@@ -53,8 +53,11 @@ class WorkSharing:
         self._worker = uuid4().hex
         self._own_tasks = 0  # how many tasks this worker itself runs
         self._busy = asyncio.Event()  # set while it runs any
-        self._helping = 0  # how many windows of other workers it is transcribing
+        self._helping = 0  # how many windows of other workers it has
+        self._at_once = asyncio.Semaphore(WINDOWS_AT_ONCE)
         self._cores = None if settings.share_windows is Share.ALWAYS else settings.engine_threads
+        self._measured = Cores()
+        self._was_started = False  # whether FastStream has started the subscriber
         self._on = settings.share_windows is not Share.NEVER and nats.max_payload >= LARGEST_MESSAGE_BYTES
 
     @asynccontextmanager
@@ -69,26 +72,23 @@ class WorkSharing:
             if not self._own_tasks:
                 self._busy.clear()
 
-    def helpers(self, model: Model) -> Helpers | None:
-        """Return the helpers of one run; None if work sharing is off."""
-        if not self._on:
-            return None
-        return Helpers(self._nats, self._subject, model, way_of(self._engine))
+    def helpers(self, loaded: Loaded) -> Helpers | None:
+        """Return the helpers of one run with this model; None if work sharing is off."""
+        return Helpers(self._nats, self._subject, loaded.model, way_of(loaded)) if self._on else None
 
-    async def run(self) -> None:
-        """Start and stop the subscriber, as this worker is idle or not, until cancelled.
+    async def look(self) -> None:
+        """Wait a moment, then start or stop the subscriber, as this worker may help or not.
 
-        FastStream starts the subscriber once more when the broker starts.
+        FastStream starts the subscriber when the broker starts; started twice it would lose messages.
         """
-        cores = Cores()
-        while True:
-            await self._pause()
-            free = self._cores is None or cores.free(self._cores)
-            may_help = self._on and free and not self._own_tasks and self._engine.ready
-            if may_help and not self._subscriber.running:
-                await self._subscriber.start()
-            elif self._subscriber.running and not may_help and not self._helping:
-                await self._subscriber.stop()
+        await self._pause()
+        free = self._cores is None or self._measured.free(self._cores)
+        may_help = self._on and free and not self._own_tasks and self._engine.ready
+        self._was_started = self._was_started or self._subscriber.running
+        if may_help and self._was_started and not self._subscriber.running:
+            await self._subscriber.start()
+        elif self._subscriber.running and not may_help and not self._helping:
+            await self._subscriber.stop()
 
     async def _pause(self) -> None:
         """Wait for the next look; the beginning of a task of this worker ends the pause, so that nobody is misled."""
@@ -122,29 +122,32 @@ class WorkSharing:
 
     def _computes_like(self, request: WindowRequest) -> bool:
         loaded = self._engine.loaded
-        return loaded is not None and (loaded.model, way_of(self._engine)) == (request.model, request.how)
+        return loaded is not None and (loaded.model, way_of(loaded)) == (request.model, request.how)
 
     async def _text_unless_busy(self, request: WindowRequest) -> WindowText | None:
-        """Return the text of a window, or None as soon as this worker gets a task of its own.
+        """Return the text of a window; None as soon as this worker gets a task of its own, or if it takes too long.
 
         Raises:
             TaskError: The engine failed.
         """
-        work = self._windows.transcribe(request.window, request.options, request.previous, Rank.HELP)
-        text, busy = asyncio.create_task(work), asyncio.create_task(self._busy.wait())
+        text, busy = asyncio.create_task(self._text(request)), asyncio.create_task(self._busy.wait())
         try:
-            await asyncio.wait([text, busy], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([text, busy], timeout=LONGEST_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
             return text.result() if text.done() else None
         finally:
             await discard_all([text, busy])
 
+    async def _text(self, request: WindowRequest) -> WindowText:
+        async with self._at_once:
+            return await self._windows.transcribe(request.window, request.options, request.previous, Rank.HELP)
 
-def way_of(engine: Engine) -> str:
+
+def way_of(loaded: Loaded) -> str:
     """Describe how an engine computes: engines with the same description find the same in a window.
 
     The version belongs to it, because another version of the service may find other text.
     """
-    return f"{VERSION} {engine.loaded.how}" if engine.loaded is not None else ""
+    return f"{VERSION} {loaded.how}"
 
 
 def engine_of(settings: Settings) -> str:

@@ -177,7 +177,11 @@ async def test_a_worker_that_looks_for_speakers_helps_nobody(publisher: Publishe
 def request(engine: FakeEngine, number: int = 0, **changes: object) -> WindowRequest:
     """What an owner with this engine asks for one of its windows."""
     window = Window(pieces=[(number * 10.0, number * 10.0 + 10)], samples=SOUND)
-    asked = WindowRequest(window=window, model=engine.loaded.model if engine.loaded else MODEL, how=way_of(engine))
+    asked = WindowRequest(
+        window=window,
+        model=engine.loaded.model if engine.loaded else MODEL,
+        how=way_of(engine.loaded or Loaded(model=MODEL)),
+    )
     return asked.model_copy(update=changes)
 
 
@@ -235,6 +239,7 @@ LIES: dict[str, Callable[[WindowRequest], Answer]] = {
     "silence in another place": lambda asked: text(asked, missing=[Stretch(start=WINDOWS * 10, end=WINDOWS * 10 + 5)]),
     "another language": lambda asked: hacked(asked, language="de"),
     "far too much": lambda asked: text(asked, segment(number_of(asked), "x" * 9000)),
+    "a speaker": lambda asked: hacked(asked, speaker="SPEAKER_00"),
     "no words": lambda asked: hacked(asked, words=None),
     "garbage": lambda _: b"\xff{no json",
     "an error": lambda _: b'{"error": {"code": "internal", "message": "no"}}',

@@ -7,19 +7,21 @@ import pytest
 from natscribe.schemas.transcription import Stretch, TranscriptionTask
 from redis.asyncio import Redis
 
+from app.engines.messages import Loaded
 from app.redis_store import keys
 from app.redis_store.cache import Cache
 from app.settings import VERSION
 from app.speech.transcript_cache import PIECE, Transcript, TranscriptCache
-from tests.fakes.engine import MODEL, FakeEngine, segment
+from tests.fakes.engine import MODEL, segment
 
 AUDIO = "a" * 64
+LOADED = Loaded(model=MODEL, how="cpu int8")
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, word_timestamps=True)
 
 
 @pytest.fixture
-def transcripts(engine: FakeEngine, binary_redis: Redis) -> TranscriptCache:
-    return TranscriptCache(engine, Cache(binary_redis, keep=3600))
+def transcripts(binary_redis: Redis) -> TranscriptCache:
+    return TranscriptCache(Cache(binary_redis, keep=3600))
 
 
 def transcript(segments: int) -> Transcript:
@@ -34,14 +36,14 @@ async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
 ) -> None:
     # Given a transcript that was kept
     kept = transcript(segments)
-    await transcripts.keep(AUDIO, TASK, kept)
+    await transcripts.keep(AUDIO, TASK, LOADED, kept)
     # Then no piece of it, which is read at once, is large
     (packed,) = await binary_redis.hvals(keys.findings(AUDIO))
     assert isinstance(packed, bytes)
     pieces = [json.loads(line)["segments"] for line in zlib.decompress(packed).splitlines()]
     assert max(map(len, pieces)) <= 200
     # And together they are what was kept
-    assert await transcripts.find(AUDIO, TASK, MODEL, None) == kept
+    assert await transcripts.find(AUDIO, TASK, LOADED, None) == kept
 
 
 async def test_a_transcript_that_was_kept_as_a_whole_is_made_anew(
@@ -51,17 +53,22 @@ async def test_a_transcript_that_was_kept_as_a_whole_is_made_anew(
     whole = zlib.compress(transcript(3 * PIECE).model_dump_json().encode())
     await binary_redis.hset(keys.findings(AUDIO), f"transcription {VERSION} fake 0  None words", whole)
     # Then it is no answer
-    assert await transcripts.find(AUDIO, TASK, MODEL, None) is None
+    assert await transcripts.find(AUDIO, TASK, LOADED, None) is None
 
 
 async def test_a_transcript_of_which_a_piece_is_unreadable_is_made_anew(
     transcripts: TranscriptCache, binary_redis: Redis
 ) -> None:
     # Given a transcript whose last piece another version has written
-    await transcripts.keep(AUDIO, TASK, transcript(2 * PIECE))
+    await transcripts.keep(AUDIO, TASK, LOADED, transcript(2 * PIECE))
     ((question, packed),) = (await binary_redis.hgetall(keys.findings(AUDIO))).items()
     assert isinstance(packed, bytes)
     first, _ = zlib.decompress(packed).splitlines()
     await binary_redis.hset(keys.findings(AUDIO), question, zlib.compress(first + b"\n{}"))
     # Then none of it is an answer
-    assert await transcripts.find(AUDIO, TASK, MODEL, None) is None
+    assert await transcripts.find(AUDIO, TASK, LOADED, None) is None
+
+
+async def test_what_another_way_of_computing_has_found_is_no_answer(transcripts: TranscriptCache) -> None:
+    await transcripts.keep(AUDIO, TASK, LOADED, transcript(1))
+    assert await transcripts.find(AUDIO, TASK, Loaded(model=MODEL, how="cuda float16"), None) is None

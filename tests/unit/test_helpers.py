@@ -13,6 +13,7 @@ from natscribe.schemas.sharing import Window, WindowReply, WindowRequest, Window
 from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.wire import Model
 
+from app.engines.window_queue import Rank
 from app.work_sharing.helpers import (
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
@@ -70,7 +71,7 @@ def helpers(nats: FakeNats, clock: Clock) -> Helpers:
 
 @pytest.fixture
 def ask(helpers: Helpers) -> Callable[[], Awaitable[WindowText]]:
-    return lambda: helpers.transcribe(WINDOW, TranscribeOptions(translate=True), "de")
+    return lambda: helpers.transcribe(WINDOW, TranscribeOptions(translate=True), "de", Rank.OWN)
 
 
 async def test_a_window_is_sent_with_all_on_which_its_text_depends(

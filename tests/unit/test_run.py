@@ -11,9 +11,12 @@ from natscribe.schemas.progress import Stage
 from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions
 
-from app.engines.messages import StageAdvanced
+from app.engines.messages import Job, Loaded, Reply, StageAdvanced, Transcribe, WindowsTranscribed
+from app.engines.window_queue import Rank, WindowQueue
 from app.errors import PermanentError, TransientError
+from app.speech import run as run_module
 from app.speech.run import Run
+from app.speech.transcript_cache import SEGMENTS_AT_ONCE
 from app.work_sharing.helpers import HelperLostError
 
 WITHIN = 10  # seconds
@@ -69,6 +72,7 @@ class ScriptedTranscriber:
     failure: Exception | None = None
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[tuple[int, str | None]] = field(default_factory=list)
+    ranks: list[Rank] = field(default_factory=list)
     options: set[TranscribeOptions] = field(default_factory=set)
     busy: int = 0
     most: int = 0  # windows that it has had at the same time
@@ -76,9 +80,12 @@ class ScriptedTranscriber:
     def __post_init__(self) -> None:
         self.may_answer.set()
 
-    async def transcribe(self, window: Window, options: TranscribeOptions, previous: str | None) -> WindowText:
+    async def transcribe(
+        self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
+    ) -> WindowText:
         number = number_of(window)
         self.asked.append((number, previous))
+        self.ranks.append(rank)
         self.options.add(options)
         self.busy += 1
         self.most = max(self.most, self.busy)
@@ -234,14 +241,14 @@ async def test_a_lost_window_goes_to_another_transcriber() -> None:
 
 async def test_a_window_that_was_taken_to_follow_another_language_is_transcribed_again() -> None:
     # Given a recording that goes over into German, and then into no clear language
-    own = ScriptedTranscriber(["en", "en", "de", None, None], steps=lambda: 50)
+    own = ScriptedTranscriber(["en", "en", "de", None, None], room=5, steps=lambda: 50)
     # When it is transcribed
     found = await all_of(run_over(ScriptedSource(5), own))
     # Then each window has the language of what was really spoken before it
     assert languages(found) == ["en", "en", "de", "de", "de"]
-    # And what was taken to follow another one was transcribed again to follow German
-    assert (3, "de") in own.asked
-    assert len([number for number, _ in own.asked if number == 3]) == 2
+    # And what was taken to follow another one was transcribed again to follow German, at once and both together
+    assert own.asked[-2:] == [(3, "de"), (4, "de")]
+    assert own.ranks[-2:] == [Rank.LATE, Rank.LATE]
 
 
 async def test_a_window_that_would_be_the_same_anyway_is_not_transcribed_again() -> None:
@@ -291,8 +298,10 @@ async def test_a_resumed_run_finds_what_an_uninterrupted_one_does(done: int) -> 
 async def test_the_language_is_that_of_the_last_window_that_has_one() -> None:
     # Given a model that names no language in a window after an English one
     class Silent(ScriptedTranscriber):
-        async def transcribe(self, window: Window, options: TranscribeOptions, previous: str | None) -> WindowText:
-            text = await super().transcribe(window, options, previous)
+        async def transcribe(
+            self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
+        ) -> WindowText:
+            text = await super().transcribe(window, options, previous, rank)
             return text.model_copy(update={"language": None, "settled": True}) if number_of(window) else text
 
     # When both are transcribed, then English is kept with each text, for whoever goes on behind it
@@ -326,3 +335,76 @@ async def test_closing_a_run_ends_what_is_under_way() -> None:
     # When it is closed, then neither the source nor the engine goes on
     await texts.aclose()
     assert source.open == own.busy == 0
+
+
+async def test_a_helper_that_is_late_with_the_next_window_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a helper that keeps a window for longer than it may, while the own engine has others
+    monkeypatch.setattr(run_module, "LATE_S", 0.001)
+    own = ScriptedTranscriber(["en"] * 100, steps=lambda: 50)
+    helper = ScriptedTranscriber(["en"] * 100, room=1)
+    helper.may_answer.clear()
+    # When a long recording is transcribed
+    found = await all_of(run_over(ScriptedSource(100), own, helper))
+    # Then the own engine gets that window before all others that wait
+    assert len(segments(found)) == 100
+    assert Rank.LATE in own.ranks
+
+
+async def test_an_append_is_never_larger_than_a_message_can_hold() -> None:
+    # Given a helper that answers when the own engine has long been ahead
+    own, helper = ScriptedTranscriber(["en"] * 400, room=100), ScriptedTranscriber(["en"] * 400, room=100)
+    own.may_answer.clear()
+    run = asyncio.create_task(all_of(run_over(ScriptedSource(400), own, helper)))
+    await many_steps()
+    own.may_answer.set()
+    # When more than a hundred texts are ready together
+    texts = [each for each in await run if isinstance(each, WindowText)]
+    # Then they are several
+    assert len(segments(texts)) == 400
+    assert max(len(text.segments) for text in texts) <= SEGMENTS_AT_ONCE
+
+
+@dataclass
+class CountingEngine:
+    """An engine that is quick, and counts how often it is stopped in the middle of a batch."""
+
+    stopped: int = 0
+    ready: bool = True
+    loaded: Loaded | None = None
+
+    async def load(self) -> None:
+        """Nothing to load."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        assert isinstance(job, Transcribe)
+        done = False
+        try:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            texts = [
+                WindowText(segments=[Segment(start=0, end=1, text="x")], end=number_of(window) * 10 + 10)
+                for window in job.windows
+            ]
+            done = True
+            yield WindowsTranscribed(texts=texts, seconds=0.01)
+        finally:
+            self.stopped += not done
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_a_helper_that_is_faster_never_stops_the_own_engine(seed: int) -> None:
+    # Given an engine behind its queue, and helpers that are sometimes faster
+    chance = random.Random(seed)  # noqa: S311 -- no secret
+    engine = CountingEngine()
+    queue = WindowQueue(engine, at_once=1, largest=2)
+    helpers = ScriptedTranscriber(["en"] * 40, steps=lambda: chance.randrange(60))
+    # When recordings are transcribed
+    for _ in range(3):
+        found = await all_of(Run(ScriptedSource(40).windows(), queue, helpers, OPTIONS, None))
+        assert len(segments(found)) == 40
+    # Then the engine, which would have to load its model again, was never stopped
+    assert engine.stopped == 0
+    await queue.close()

@@ -120,7 +120,7 @@ def transcriber(engine: FakeEngine) -> Transcriber:
         Cache(NOWHERE, keep=0),
     )
     diarizer = Diarizer(recordings, engine, cache, cast("Chunks", NothingKnown()), sharing)
-    transcripts, windows = TranscriptCache(engine, cache), WindowQueue(engine, at_once=1, largest=1)
+    transcripts, windows = TranscriptCache(cache), WindowQueue(engine, at_once=1, largest=1)
     return Transcriber(recordings, engine, transcripts, diarizer, windows=windows, sharing=sharing, threads=1)
 
 

@@ -14,7 +14,8 @@ from natscribe.schemas.wire import Model
 from pydantic import BaseModel
 
 from app.engines.engine import answer
-from app.engines.messages import Job, Listen, Reply, Transcribe, WindowsTranscribed
+from app.engines.messages import Job, Listen, Loaded, Reply, Transcribe, WindowsTranscribed
+from app.engines.window_queue import Rank
 from app.errors import FencedError, PermanentError
 from app.recordings.recording import Recording
 from app.redis_store.cache import Cache
@@ -77,7 +78,10 @@ class OneByOne:
     def __init__(self, engine: FakeEngine) -> None:
         self._engine = engine
 
-    async def transcribe(self, window: Window, options: TranscribeOptions, previous: str | None) -> WindowText:
+    async def transcribe(
+        self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
+    ) -> WindowText:
+        assert rank in {Rank.OWN, Rank.LATE}
         job = Transcribe(windows=[window], previous=[previous], options=options)
         (text,) = (await answer(self._engine, job, WindowsTranscribed)).texts
         return text
@@ -106,8 +110,8 @@ def run_of(engine: FakeEngine, task: TranscriptionTask, memory: Memory, model: M
         source = RecordingSource(engine, listen)
         return source, Run(source.windows(), OneByOne(engine), None, task.options, language)
 
-    transcripts = TranscriptCache(engine, cast("Cache", memory))
-    return Transcription(begin, transcripts, Recording(Path("call.flac"), SHA), task, model)
+    transcripts = TranscriptCache(cast("Cache", memory))
+    return Transcription(begin, transcripts, Recording(Path("call.flac"), SHA), task, Loaded(model=model))
 
 
 async def updates_of(run: Transcription, checkpoint: Checkpoint = Checkpoint()) -> list[Update]:  # noqa: B008

@@ -10,9 +10,11 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Segment, TranscribeOptions
 
+from app.engines import window_queue
 from app.engines.messages import Job, Loaded, Reply, Transcribe, WindowsTranscribed
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TransientError
+from tests.waiting import eventually
 
 DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 ENGLISH, GERMAN = TranscribeOptions(language="en"), TranscribeOptions(language="de")
@@ -376,3 +378,59 @@ async def test_until_the_speed_of_a_model_is_known_its_batches_are_as_small_as_t
     other = TranscribeOptions(model="large-v3")
     await texts_of(*(ask(queue, number, options=other) for number in range(6)))
     assert engine.batches == [[0], [1, 2, 3, 4], [5]]
+
+
+@pytest.mark.parametrize("rank", [Rank.SPARE, Rank.LATE, Rank.HELP])
+async def test_what_another_worker_does_faster_never_stops_the_engine(
+    engine: ScriptedEngine, queue: WindowQueue, rank: Rank
+) -> None:
+    # Given a batch with a window that a helper has, too, or that is a helper's
+    asked = await under_way(queue, engine, *sorted([rank, Rank.OWN]))
+    # When nobody wants it any longer, then it goes on
+    await give_up(*asked)
+    assert engine.stopped == 0
+    engine.may_answer.set()
+    assert await texts_of(ask(queue, 5)) == [text(5)]
+
+
+async def test_a_batch_that_hangs_and_that_nobody_wants_is_stopped_in_the_end(
+    engine: ScriptedEngine, queue: WindowQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an engine that hangs over the window of another worker
+    monkeypatch.setattr(window_queue, "_UNWANTED_S", 0.05)
+    monkeypatch.setattr(window_queue, "_LOOK_EVERY_S", 0.01)
+    asked = await under_way(queue, engine, Rank.HELP)
+    # When nobody wants it any longer
+    await give_up(*asked)
+
+    async def is_stopped() -> bool:
+        return engine.stopped == 1
+
+    # Then the engine is free again
+    await eventually(is_stopped)
+    engine.may_answer.set()
+    assert await texts_of(ask(queue, 5)) == [text(5)]
+
+
+async def test_an_engine_that_writes_too_few_texts_leaves_nobody_waiting(
+    engine: ScriptedEngine, queue: WindowQueue
+) -> None:
+    # Given an engine that forgets a window
+    class Forgetful(ScriptedEngine):
+        async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+            async for reply in super().run(job):
+                assert isinstance(reply, WindowsTranscribed)
+                yield reply.model_copy(update={"texts": reply.texts[1:]})
+
+    queue = WindowQueue(Forgetful(), at_once=2, largest=2)
+    # When two windows are transcribed, then both fail
+    asked = [ask(queue, number) for number in range(2)]
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [RuntimeError] * 2
+
+
+async def test_a_window_that_comes_after_the_end_is_given_up(engine: ScriptedEngine, queue: WindowQueue) -> None:
+    await queue.close()
+    with pytest.raises(asyncio.CancelledError):
+        await ask(queue, 1)

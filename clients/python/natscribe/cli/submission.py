@@ -29,7 +29,7 @@ class Submission:
     as_json: bool
     wait: bool
     is_text_final: bool = True  # whether the result would only repeat the text that was shown as it was found
-    wanted: Wanted = Wanted()  # what the recording may not have
+    wanted: Wanted = field(default_factory=Wanted)  # what the recording may not have
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
 
     async def run(self, tasks: list[tuple[Path | str, Create]]) -> int:
