@@ -14,7 +14,7 @@ from natscribe.schemas.wire import Model
 from pydantic import BaseModel
 
 from app.engines.engine import answer
-from app.engines.messages import Job, Listen, Loaded, Reply, Transcribe, WindowsTranscribed
+from app.engines.messages import Job, Listen, ListeningDone, Loaded, Reply, Transcribe, WindowsTranscribed
 from app.engines.window_queue import Rank
 from app.errors import FencedError, PermanentError
 from app.recordings.recording import Recording
@@ -105,10 +105,14 @@ def memory() -> Memory:
     return Memory()
 
 
-def run_of(engine: FakeEngine, task: TranscriptionTask, memory: Memory, model: Model = MODEL) -> Transcription:
+def run_of(
+    engine: FakeEngine, task: TranscriptionTask, memory: Memory, model: Model = MODEL, *, helped: bool = False
+) -> Transcription:
     def begin(listen: Listen, language: str | None) -> tuple[RecordingSource, Run]:
         source = RecordingSource(engine, listen)
-        return source, Run(source.windows(), OneByOne(engine), None, task.options, language)
+        run = Run(source.windows(), OneByOne(engine), None, task.options, language)
+        run.helped = helped
+        return source, run
 
     transcripts = TranscriptCache(cast("Cache", memory))
     return Transcription(begin, transcripts, Recording(Path("call.flac"), SHA), task, Loaded(model=model))
@@ -347,6 +351,42 @@ async def test_each_channel_is_kept_and_found_again(memory: Memory, task: Transc
     assert again.result().model == first.result().model == MODEL
     assert again.separate == first.separate
     assert again.cached
+
+
+async def test_what_a_helper_may_have_found_is_not_kept(memory: Memory) -> None:
+    # Given a call that other workers have helped to transcribe, when it is done
+    await updates_of(run_of(CallEngine(channels=2), SEPARATE, memory, helped=True))
+    # Then no later task gets their text
+    assert memory.kept == {}
+
+
+async def test_only_whole_channels_are_kept(memory: Memory) -> None:
+    # Given an attempt that was lost in the first channel
+    earlier = found_in(await updates_of(run_of(CallEngine(channels=2), SEPARATE, Memory())))[:2]
+    # When the next attempt does the rest
+    await updates_of(run_of(CallEngine(channels=2), SEPARATE, memory), checkpoint_after(earlier))
+    # Then another task transcribes the first channel anew, and gets the second one from the cache
+    await updates_of(run_of(engine := CallEngine(channels=2), SEPARATE, memory))
+    assert [job.channel for job in engine.jobs if isinstance(job, Listen)] == [0]
+
+
+@pytest.mark.parametrize("windows", [0, 3])
+async def test_the_recording_is_as_long_as_what_was_decoded(memory: Memory, windows: int) -> None:
+    # Given a recording, with speech or without, that is longer than its header says
+    class Longer(CallEngine):
+        async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+            async with aclosing(super().run(job)) as replies:
+                async for reply in replies:
+                    yield ListeningDone(duration_seconds=31.5) if isinstance(reply, ListeningDone) else reply
+
+    # When it is transcribed, then the result has its real duration, and so has that of a later task
+    for _ in range(2):
+        engine = Longer(channels=1)
+        engine.windows = windows
+        run = run_of(engine, MIXED, memory)
+        await updates_of(run)
+        assert run.result().duration == 31.5
+    assert run.cached
 
 
 async def test_what_another_model_has_found_is_no_answer(memory: Memory) -> None:
