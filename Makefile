@@ -22,7 +22,7 @@ NODE_READY := tools/node/node_modules/.package-lock.json
 unexport PYTHONDONTWRITEBYTECODE  # containers often set it: each process that a test starts would compile its imports anew
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit test-long test-kernel test-cluster test-mock test-python fuzz soak chaos chaos-cluster check format pictures spec lock top-picture containers test-containers bench clean
+.PHONY: help setup demo up test test-unit test-long test-kernel test-cluster test-mock test-python fuzz soak chaos chaos-cluster check format pictures spec lock top-picture containers test-containers bench mutants clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -120,6 +120,10 @@ bench: $(READY) ## measure beside the bare engine; ONLY="speech latency" for par
 	@$(MAKE) --no-print-directory $(PEERS) || echo "measuring without the peers, which cannot be installed" >&2
 	@$(BIN)/python -m benchmarks $(ONLY)
 
+mutants: $(READY) ## change the code at random places and list what no test notices: N=200 SEED=7 TIERS=unit ONLY=app/queue JOBS=2
+	@$(BIN)/python -m tools.mutants $(or $(N),50) $(ONLY) $(SEED:%=--seed=%) $(TIERS:%=--tier=%) $(JOBS:%=--jobs=%) \
+		$(LONG:%=--ignore=%)
+
 $(PEERS): requirements/peers.txt | $(READY)
 	@echo "setting up $(@D), once" >&2
 	@$(BIN)/python -m venv --without-pip --clear $(@D)
@@ -141,4 +145,4 @@ lock: $(READY) ## resolve the requirement files anew
 	  --group peers -c requirements/runtime.txt -o requirements/peers.txt
 
 clean: ## remove what was installed and written
-	rm -rf .venv .venv-* tools/node/node_modules .data .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* tools/node/node_modules .coverage* .data .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,217 @@
+"""What the program changes that looks for untested code, which tests it runs, and what it reports."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from coverage import CoverageData
+
+from tools.mutants import covering_tests, trials
+from tools.mutants.covering_tests import CoveringTests
+from tools.mutants.mutations import Mutation, mutations
+from tools.mutants.tree_copy import TIERS, TOOK_TOO_LONG, TreeCopy
+
+ROOT = Path(__file__).parents[2]
+
+
+def repository(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)  # noqa: S607
+    return folder
+
+
+def changed(source: str) -> set[str]:
+    return {mutation.applied(source) for mutation in mutations(source)}
+
+
+@pytest.mark.parametrize(
+    ("source", "mutants_of_it"),
+    [
+        ("a < b", {"a <= b"}),
+        ("a <= b", {"a < b"}),
+        ("a > b", {"a >= b"}),
+        ("a >= b", {"a > b"}),
+        ("a == b", {"a != b"}),
+        ("a != b", {"a == b"}),
+        ("a in b", {"a not in b"}),
+        ("a not in b", {"a in b"}),
+        ("a is b", {"a is not b"}),
+        ("a is not b", {"a is b"}),
+        ("0 <= a < b", {"0 < a < b", "0 <= a <= b"}),
+        ("not a", {"a"}),
+        ("not (a)", {"(a)"}),
+        ("a if b else c", {"a if not b else c"}),
+        ("while a(): pass", {"while not a(): pass"}),
+        ("[a for a in b if c[a]]", {"[a for a in b if not c[a]]"}),
+        ("a and b", {"a or b", "not a and b", "a and not b"}),
+        ("a == b or not c", {"a == b and not c", "a != b or not c", "a == b or c"}),
+        ("a + b", {"a - b"}),
+        ("a - b", {"a + b"}),
+        ("a += b", {"a -= b"}),
+        ("a -= b", {"a += b"}),
+        ("-a", {"a"}),
+        ("a[1:]", {"a[-1:]"}),
+        ("a = 0.5", {"a = -0.5"}),
+        ("a = -1", {"a = 1"}),
+        ("a + 1", {"a - 1"}),
+    ],
+)
+def test_each_kind_of_change_is_made(source: str, mutants_of_it: set[str]) -> None:
+    assert changed(source) == mutants_of_it
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "a = 0",
+        "a = True",
+        "a = 3600",
+        "a = 'is not -1'",
+        "def f(a: int | Literal[-1]) -> Literal[-1]:\n    '''Say whether 1 < 2 and not 2 - 1.'''",
+        "a: Annotated[int, Field(ge=1)] = b",
+        "A: TypeAlias = Literal[-1, 1]",
+        "a = f'{b - c} {1}'",
+        "log.info('done', seconds=b - c)",
+    ],
+)
+def test_what_is_a_text_a_type_or_no_small_number_stays(source: str) -> None:
+    assert changed(source) == set()
+
+
+def test_an_operator_is_found_between_brackets_comments_and_wide_letters() -> None:
+    # Given an operator after letters that take several bytes, in a condition of several lines
+    source = "x = 'ж' and (  # a < b\n    (a)  # (c)\n    is not\n    b\n)\n"
+    # Then only the operator is changed
+    assert "x = 'ж' and (  # a < b\n    (a)  # (c)\n    is\n    b\n)\n" in changed(source)
+    assert "x = 'ж' or (  # a < b\n    (a)  # (c)\n    is not\n    b\n)\n" in changed(source)
+
+
+def test_a_changed_file_can_be_parsed_and_differs_in_one_place() -> None:
+    for file in ("positions.py", "priorities.py"):
+        # Given a file of the service
+        source = (ROOT / "app/queue" / file).read_text(encoding="utf-8")
+        for mutation in mutations(source):
+            # When one place is changed
+            mutant = mutation.applied(source)
+            # Then it is another program, in one line
+            assert ast.dump(ast.parse(mutant)) != ast.dump(ast.parse(source))
+            lines = list(zip(source.splitlines(), mutant.splitlines(), strict=True))
+            assert [number for number, (old, new) in enumerate(lines, start=1) if old != new] == [mutation.line]
+
+
+def test_a_change_is_shown_in_its_line() -> None:
+    source = "a = 1\nif b:\n    c = d  <  e\n"
+    assert [mutation.diff(source) for mutation in mutations(source)] == [
+        "a = {+-+}1",
+        "if {+not +}b:",
+        "c = d [-<-]{+<=+} e",
+    ]
+
+
+def test_a_seed_chooses_the_same_changes_again() -> None:
+    # Given all changes of a room
+    possible = trials.mutants_of(ROOT, ["app/queue"])
+    # When some are chosen by a seed
+    chosen = trials.chosen(possible, 30, seed=7)
+    # Then the same seed chooses the same of them, and another seed others
+    assert trials.chosen(trials.mutants_of(ROOT, ["app/queue"]), 30, seed=7) == chosen
+    assert trials.chosen(possible, 30, seed=8) != chosen
+    # And no more are chosen than there are
+    assert len(trials.chosen(possible[:5], 30, seed=7)) == 5
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """A record of two tests, one of which fails anyway: what runs at import has no test."""
+    lines = CoverageData(str(tmp_path / covering_tests.LINES))
+    for context, numbers in (
+        ("", [1, 2, 5]),
+        ("tests/unit/test_a.py::test_one[1|run]@group|run", [3, 4]),
+        ("tests/unit/test_a.py::test_two|setup", [6]),
+        ("tests/unit/test_a.py::test_red[x]|run", [3, 6]),
+    ):
+        lines.set_context(context)
+        lines.add_lines({"app/a.py": numbers})
+    lines.write()
+    failed = tmp_path / covering_tests.FAILED
+    failed.parent.mkdir(parents=True)
+    failed.write_text('{"tests/unit/test_a.py::test_red[x]@group": true}')
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "statement", "tests"),
+    [
+        (3, 3, ["test_one"]),
+        (6, 6, ["test_two"]),
+        (7, 6, ["test_two"]),  # a statement of several lines may have run in its first one alone
+        (1, 1, ["test_one", "test_two"]),  # what runs at import concerns all that use the module
+        (9, 9, []),
+    ],
+)
+def test_the_tests_of_a_change_are_those_that_run_its_line(
+    record: Path, line: int, statement: int, tests: list[str]
+) -> None:
+    found = CoveringTests(record).of("app/a.py", Mutation(line, statement, 0, 0, ""))
+    assert found == [f"tests/unit/test_a.py::{test}" for test in tests]
+
+
+def test_a_file_of_which_no_test_runs_anything_has_no_tests(record: Path) -> None:
+    assert CoveringTests(record).of("app/b.py", Mutation(1, 1, 0, 0, "")) == []
+
+
+async def test_a_copy_runs_tests_with_the_change_and_without_it(tmp_path: Path) -> None:
+    # Given a tree with one test
+    source = "def more(a, b):\n    return a > b\n"
+    test = "import app\n\ndef test_more():\n    assert not app.more(1, 1)\n"
+    tree = repository(tmp_path / "tree", {"app/__init__.py": source, "test_more.py": test})
+    copy = TreeCopy(tree, tmp_path)
+    (mutation,) = mutations(source)
+    # When it runs with a change, and without it
+    with copy.changed("app/__init__.py", mutation):
+        with_it = await copy.pytest("test_more.py")
+    without = await copy.pytest("test_more.py")
+    # Then it fails only with the change, and the tree is as it was
+    assert (with_it, without) == (1, 0)
+    assert (tree / "app/__init__.py").read_text(encoding="utf-8") == source
+
+
+async def test_an_endless_test_is_ended(tmp_path: Path) -> None:
+    # Given a test that its change has made endless
+    tree = repository(tmp_path / "tree", {"test_endless.py": "def test_endless():\n    while True: pass\n"})
+    copy = TreeCopy(tree, tmp_path)
+    # Then pytest ends it, and if pytest cannot, it is killed
+    assert await copy.pytest("--timeout=0.2", "test_endless.py") == 1
+    assert await copy.pytest("--timeout=0", "test_endless.py", limit_s=3) == TOOK_TOO_LONG
+
+
+def test_the_report_names_survivors_and_their_shares() -> None:
+    # Given a change that the unit tests notice, one that the integration tests do, one that none does and one without
+    source = "a + b\nc + d\ne + f\ng + h\n"
+    first, second, third, fourth = (trials.Mutant("app/a.py", each, each.diff(source)) for each in mutations(source))
+    first.tests, first.noticed_by = {"unit": ["tests/unit/test_a.py::test_one"]}, "unit"
+    second.tests = {"unit": [], "integration": ["tests/integration/test_a.py::test_two"]}
+    second.noticed_by = "integration"
+    third.tests = {"unit": [], "integration": []}
+    fourth.tests = {"unit": ["tests/unit/test_a.py::test_one", "tests/unit/test_a.py::test_four"], "integration": []}
+    # Then the report has those that survive, first those that tests run, and their shares
+    assert list(trials.report([first, second, third, fourth], TIERS))[:-1] == [
+        "app/a.py:4  g [-+-]{+-+} h",
+        "    unit: 2 of unit/test_a.py",
+        "    integration: no test runs it",
+        "app/a.py:3  e [-+-]{+-+} f",
+        "    unit: no test runs it",
+        "    integration: no test runs it",
+        "unit: 3 of 4 changes survive, 75%; 2 of them in lines that no test runs",
+        "unit and integration: 2 of 4 changes survive, 50%; 1 of them in lines that no test runs",
+    ]
+
+
+@pytest.mark.parametrize("wrong", [["0"], ["many"], ["5", "--jobs=0"], ["5", "app/nothing"], ["5", "--tier=smoke"]])
+def test_wrong_options_are_usage_errors(wrong: list[str]) -> None:
+    told = subprocess.run([sys.executable, "-m", "tools.mutants", *wrong], cwd=ROOT, capture_output=True, check=False)
+    assert told.returncode == 2, told.stderr

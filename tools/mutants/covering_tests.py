@@ -1,0 +1,77 @@
+"""Records which test runs which line, and keeps it in `.coverage.mutants` for one state of the code.
+
+What child processes run is not recorded.
+"""
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from coverage import CoverageData
+
+from .mutations import Mutation
+from .tree_copy import PASSED, SOME_FAILED, TIERS, Tier, TreeCopy
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("app", "clients", "handlers", "schemas", "tests")
+RECORDS = ROOT / ".coverage.mutants"
+LINES, CACHE = "lines", "cache"  # in a record: what coverage and pytest write
+FAILED = f"{CACHE}/v/cache/lastfailed"
+
+
+class CoveringTests:
+    """The tests of a tier, by the lines that they run."""
+
+    def __init__(self, record: Path) -> None:
+        self._lines = CoverageData(str(record / LINES))
+        self._lines.read()
+        failed = record / FAILED
+        self.failed = {_name(each) for each in json.loads(failed.read_bytes())} if failed.exists() else set()
+
+    def of(self, path: str, mutation: Mutation) -> list[str]:
+        """Return the tests that run the changed line, without those that fail anyway."""
+        lines = self._lines.contexts_by_lineno(path)
+        tests = set(lines.get(mutation.line) or lines.get(mutation.statement) or [])
+        if "" in tests:  # it runs when the module is imported, so all that use the module may notice
+            tests.update(*lines.values())
+        return sorted({_name(test) for test in tests if test} - self.failed)
+
+
+async def covering_tests(tier: Tier, tree: TreeCopy, jobs: int, ignored: Sequence[str]) -> CoveringTests:
+    """Return which tests run which lines; record it if the code, the tests or what is ignored have changed since."""
+    record = RECORDS / f"{tier.name}-{_state(tree.folder, tier, ignored)}"
+    if not record.exists():
+        print(f"recording what the {tier.name} tests run, once", file=sys.stderr)
+        for old in RECORDS.glob(f"{tier.name}*"):
+            shutil.rmtree(old)
+        new = RECORDS / f"{tier.name}.new"
+        code = await tree.pytest(
+            *("-n", str(jobs), "--dist", "loadgroup", "--continue-on-collection-errors"),
+            *("--cov", "--cov-context=test", "--cov-report=", "-o", f"cache_dir={new / CACHE}"),
+            *(f"--ignore={path}" for path in ignored),
+            *tier.folders,
+            COVERAGE_FILE=str(new / LINES),
+        )
+        if code not in {PASSED, SOME_FAILED}:
+            sys.exit(f"the {tier.name} tests cannot run\n{tree.output.read_text(encoding='utf-8')}")
+        new.rename(record)
+    return CoveringTests(record)
+
+
+def _name(test: str) -> str:
+    return re.split(r"[\[@|]", test, maxsplit=1)[0]  # without parameters, group, and whether it is set up or runs
+
+
+def _state(tree: Path, tier: Tier, ignored: Sequence[str]) -> str:
+    """Return a hash of the code, its tests, but for those of other tiers, and what is ignored."""
+    others = tuple(folder for each in TIERS if each != tier for folder in each.folders)
+    state = sha256("\0".join(ignored).encode())
+    for file in sorted(file for room in ROOMS for file in (tree / room).rglob("*.py")):
+        name = file.relative_to(tree).as_posix()
+        if not name.startswith(others):
+            state.update(name.encode() + file.read_bytes())
+    return state.hexdigest()[:16]
