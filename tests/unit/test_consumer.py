@@ -120,9 +120,9 @@ async def test_a_late_answer_is_not_taken_for_the_next_one(
         await server.send(server.inboxes[1].subject, late)  # the first one listens to accepted tasks
         await nothing(server, reply)
 
-    script = [silence, too_late, lambda server, reply: server.send(reply, right)]
+    nats = FakeServer([silence, too_late, lambda server, reply: server.send(reply, right)])
     # When the consumer asks queue after queue
-    await consumer.start(cast("Client", FakeServer(script)))
+    await consumer.start(cast("Client", nats))
 
     async def served() -> bool:
         return any(queue.consumed for queue in queues.values())
@@ -132,6 +132,8 @@ async def test_a_late_answer_is_not_taken_for_the_next_one(
     consumed = {key: queue.consumed for key, queue in queues.items() if queue.consumed}
     assert asked
     assert consumed == {(Kind.DIARIZATION, Priority.HIGH): [right]}
+    # And nobody listens any longer where the late one went
+    assert [inbox.open for inbox in nats.inboxes[:3]] == [True, False, True]
 
 
 async def test_only_the_queue_that_a_task_is_announced_for_is_asked(

@@ -1,0 +1,105 @@
+"""What a pull from a consumer makes of NATS' answers."""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+
+from app.jetstream.pull_inbox import PullInbox
+
+NOBODY = cast("Client", None)
+
+
+def status(code: str, description: str) -> Msg:
+    return Msg(NOBODY, headers={"Status": code, "Description": description})
+
+
+FIRST, SECOND = Msg(NOBODY, reply="ack.1"), Msg(NOBODY, reply="ack.2", headers={"Nats-Msg-Id": "2"})
+NOTHING = status("404", "No Messages")
+COMPLETED = status("408", "Batch Completed")
+FULL = status("409", "Message Size Exceeds MaxBytes")
+DELETED = status("409", "Consumer Deleted")
+AWAY = status("503", "")
+
+
+@dataclass
+class FakeNats:
+    """Answers each request as the script says."""
+
+    script: list[list[Msg]]
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    max_payload: int = 1024**2
+    receive: Callable[[Msg], Awaitable[None]] | None = None
+
+    def new_inbox(self) -> str:
+        return "inbox"
+
+    async def subscribe(self, subject: str, cb: Callable[[Msg], Awaitable[None]]) -> "FakeNats":
+        assert self.receive is None, "one inbox is enough"
+        self.receive, self.subject = cb, subject
+        return self
+
+    async def publish(self, subject: str, request: bytes, *, reply: str) -> None:
+        assert (subject, reply) == ("$JS.API.CONSUMER.MSG.NEXT.tasks.worker", self.subject)
+        assert self.receive
+        self.asked.append(json.loads(request))
+        for answer in self.script.pop(0):
+            await self.receive(answer)
+
+
+def inbox_of(nats: FakeNats) -> PullInbox:
+    return PullInbox(cast("Client", nats), "tasks", "worker")
+
+
+@pytest.mark.parametrize(
+    ("answers", "found"),
+    [
+        ([FIRST, SECOND], [FIRST, SECOND]),
+        ([FIRST, NOTHING], [FIRST]),
+        ([NOTHING], []),
+        ([FIRST, FULL], [FIRST]),
+        ([DELETED], []),
+        ([FIRST, DELETED], [FIRST]),
+        ([COMPLETED, FIRST, NOTHING], [FIRST]),  # the end of the request before
+    ],
+)
+async def test_a_pull_ends_with_its_batch_or_when_nothing_more_comes(answers: list[Msg], found: list[Msg]) -> None:
+    # Given a server with these answers, and then with one message more
+    inbox = inbox_of(FakeNats([answers, [FIRST]]))
+    # When two messages are asked for, then those that came are returned
+    assert await inbox.ask(2) == found
+    # And the next request gets its own answer
+    assert await inbox.ask(1) == [FIRST]
+
+
+@pytest.mark.parametrize(
+    ("answers", "error"),
+    [
+        ([AWAY], NoRespondersError),
+        ([FULL], NatsError),  # a message that never fits would never be delivered
+        ([status("409", "Exceeded MaxWaiting")], NatsError),
+        ([FIRST, status("409", "Exceeded MaxWaiting")], NatsError),
+    ],
+)
+async def test_what_stops_the_consumer_is_an_error(answers: list[Msg], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await inbox_of(FakeNats([answers])).ask(2)
+
+
+async def test_only_a_request_for_several_messages_limits_their_size() -> None:
+    # Given a server with two messages
+    nats = FakeNats([[FIRST], [FIRST, SECOND]])
+    inbox = inbox_of(nats)
+    # When one is asked for, and then two within three seconds
+    await inbox.ask(1)
+    await inbox.ask(2, within=3)
+    # Then the first request is answered at once, and the second says how much may come at once
+    assert nats.asked[0] == {"batch": 1, "no_wait": True}
+    assert nats.asked[1] == {"batch": 2, "expires": 3_000_000_000, "max_bytes": nats.asked[1]["max_bytes"]}
+    assert nats.asked[1]["max_bytes"] > nats.max_payload
