@@ -67,11 +67,11 @@ def test_no_turn_ends_after_the_recording_or_begins_there() -> None:
 
 
 def test_a_breath_is_no_pause_and_a_click_no_turn() -> None:
-    # Given a turn with a gap of 0.1 s, one of half a second, and a sound of 0.05 s
-    said = [(0, 1.0, 2.0), (0, 2.1, 3.0), (0, 3.5, 4.5), (1, 8.0, 8.05)]
+    # Given a turn with a gap of 0.1 s, one of half a second and another of 0.1 s, and a sound of 0.05 s
+    said = [(0, 1.0, 2.0), (0, 2.1, 3.0), (0, 3.5, 4.5), (0, 4.6, 5.5), (1, 8.0, 8.05)]
 
-    # When turns are made, then the first gap is filled, and the click is gone
-    assert found(12, said) == about(("SPEAKER_00", 1.0, 3.0), ("SPEAKER_00", 3.5, 4.5))
+    # When turns are made, then the short gaps are filled, and the click is gone
+    assert found(12, said) == about(("SPEAKER_00", 1.0, 3.0), ("SPEAKER_00", 3.5, 5.5))
 
 
 def test_a_voice_of_nobody_makes_no_turn() -> None:
@@ -100,6 +100,48 @@ def test_two_excerpts_that_lean_one_way_outvote_one_that_is_sure() -> None:
     # When turns are made, then the first speaker has them, and the second has none
     assert [turn.speaker for turn in turns(chunks, owners, 20.0)] == ["SPEAKER_00"]
     assert (owners[0, 0] == [0, 1, NOBODY]).all()
+
+
+def test_two_excerpts_in_doubt_do_not_outvote_one_that_is_sure() -> None:
+    # Given speech that two excerpts rather hear than not, and that one surely does not hear
+    chunks, owners = recording(20, [(0, 8.5, 9.5)])
+    chunks[0].activity[0:3] = chunks[0].activity[0:3] // 255 * 135
+    chunks[0].activity[1] = 0
+
+    # When turns are made, then nobody speaks
+    assert turns_of(chunks, owners, 20.0) == []
+
+
+def test_an_excerpt_counts_less_near_its_edges() -> None:
+    # Given two excerpts: only the second hears somebody where it begins, only the first where it ends
+    chunks, owners = recording(13.7, [(0, 4.0, 5.0), (1, 9.0, 9.9)])
+    assert len(owners) == 2
+    chunks[0].activity[0, :, 0] = 0
+    chunks[0].activity[1, :, 1] = 0
+
+    # When turns are made, then the other one decides, which hears more on both sides
+    assert turns_of(chunks, owners, 13.7) == []
+
+
+def test_where_one_speaks_it_is_the_most_probable_one() -> None:
+    # Given three speakers one after the other, and at the second one's time less probably the third one
+    chunks, owners = recording(10, [(0, 1.0, 3.0), (1, 4.0, 6.0), (2, 4.0, 6.0), (2, 7.0, 9.0)], speakers=3)
+    second = slice(round(4 / FRAME), round(6 / FRAME))
+    chunks[0].activity[0, second, 1] = 153
+    chunks[0].activity[0, second, 2] = 102
+
+    # When turns are made, then each has a turn
+    assert turns_of(chunks, owners, 10.0) == about(
+        ("SPEAKER_00", 1.0, 3.0), ("SPEAKER_01", 4.0, 6.0), ("SPEAKER_02", 7.0, 9.0)
+    )
+
+
+def test_a_turn_begins_behind_what_the_network_reads_before_a_frame() -> None:
+    # Given speech from frame 100 to frame 200, when turns are made
+    ((_, start, end),) = found(12, [(0, 100 * FRAME, 200 * FRAME)])
+
+    # Then their times are those of the samples in the middle of what the network reads for these frames
+    assert (start, end) == (round((100 * 270 + 360) / 16_000, 3), round((200 * 270 + 360) / 16_000, 3))
 
 
 def test_excerpts_are_outvoted_across_chunks_too() -> None:
@@ -153,9 +195,10 @@ def test_a_voice_may_be_of_two_speakers_one_after_the_other() -> None:
     assert turns_of(chunks, owners, 12.0) == about(("SPEAKER_00", 1.0, 5.0), ("SPEAKER_01", 5.0, 9.0))
 
 
-def test_turns_of_one_speaker_do_not_overlap() -> None:
+@pytest.mark.parametrize("begin", [4.9, 5.0])
+def test_turns_of_one_speaker_neither_overlap_nor_touch(begin: float) -> None:
     # Given a scrap of the second speaker between two turns of the first, which its beginning becomes
-    said = [(0, 1.0, 5.0), (1, 4.9, 5.2), (0, 5.25, 9.0)]
+    said = [(0, 1.0, 5.0), (1, begin, 5.2), (0, 5.25, 9.0)]
 
     # When turns are made, then the first speaker has one turn
     assert found(12, said) == about(("SPEAKER_00", 1.0, 9.0))
