@@ -157,6 +157,65 @@ def test_speech_without_any_silence_is_cut_where_it_is_least_like_speech() -> No
     assert [(region.start, region.end) for region in next_window(speech, whole=False)] == [(0, 500)]
 
 
+def test_of_several_silences_the_longest_is_cut_wherever_it_is() -> None:
+    # Given unbroken speech with three short silences in the second half of what fits a window
+    for longest in (400, 450, 500):
+        speech = np.ones(2000, np.float32)
+        for place in (400, 450, 500):
+            speech[place : place + (8 if place == longest else 4)] = 0.4
+
+        # When the first window is asked for, then it ends in the middle of the longest one
+        assert [region.end for region in next_window(speech, whole=False)] == [longest + 4]
+
+
+@pytest.mark.parametrize(("frames", "found"), [(3, 0), (4, 1)])
+def test_a_click_is_shorter_than_four_frames(frames: int, found: int) -> None:
+    # Given silence with a sound in it that is just loud enough for speech
+    speech = np.zeros(200, np.float32)
+    speech[100 : 100 + frames] = 0.5
+
+    # When the last window is asked for, then the sound is in it if it is long enough
+    assert len(next_window(speech, whole=True)) == found
+
+
+def test_a_window_of_ten_seconds_may_end_before_a_region_that_does_not_fit() -> None:
+    # Given a region of ten seconds with the silence around it, and one that does not fit into the same window
+    ten_seconds, around = round(10 * RATE), round(0.4 * RATE)
+    speech = np.zeros(2000, np.float32)
+    speech[around : ten_seconds - around] = 1.0
+    speech[ten_seconds + 100 : ten_seconds + 100 + 500] = 1.0
+
+    # When the first window is asked for, then it is the region of ten seconds
+    assert [(region.start, region.end) for region in next_window(speech, whole=False)] == [(0, ten_seconds)]
+
+
+def test_the_voice_detector_hears_the_end_of_the_chunk_before() -> None:
+    # Given a detector that remembers what it was given
+    given: list[Samples] = []
+
+    def detector(samples: Samples) -> npt.NDArray[np.float32]:
+        given.append(samples.copy())
+        return loudness(samples)
+
+    samples = marked(conversation(3, 40))
+    # When a recording is listened to
+    list(listen([samples], 0.0, detector))
+    # Then each chunk but the first was given with the 64 frames before it
+    borders = np.cumsum([len(chunk) for chunk in chunks([samples])])[:-1]
+    assert len(borders) >= 2
+    for heard, border in zip(given[1:], borders, strict=True):
+        before = samples[border - 64 * FRAME :]
+        assert np.array_equal(heard, before[: len(heard)])
+
+
+def test_a_recording_may_end_within_a_frame() -> None:
+    # Given speech to the end of a recording that is no whole number of frames
+    samples = np.concatenate([sound((0.0, 3.2), (1.0, 3.2)), np.ones(FRAME // 3, np.float32)])
+
+    # When windows are found, then the last one ends with the recording
+    assert found_in(samples)[-1][-1][1] == pytest.approx(len(samples) / SAMPLE_RATE)
+
+
 def test_a_region_that_does_not_fit_begins_the_next_window() -> None:
     # Given 12 s of speech, a silence, and 12 s more
     samples = sound((1.0, 12.16), (0.0, 3.2), (1.0, 12.16), (0.0, 3.2))
