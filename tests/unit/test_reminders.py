@@ -41,3 +41,18 @@ def test_each_part_of_a_task_has_its_time(
     # And it is due when the first of them has to go
     assert reminder.due_at == min(reminder.recording_until or reminder.task_until, reminder.task_until)
     assert reminder.is_of_recording_only is (recording is not None and recording < task)
+
+
+@pytest.mark.parametrize("audio_ttl", [DAY, 90 * DAY, None])
+def test_a_postponed_reminder_keeps_what_it_is_about(audio_ttl: float | None) -> None:
+    # Given a reminder that becomes due in a day or later
+    ended = DiarizationTask(task_id="t1", audio_file_id="a.flac", user_id=1)
+    metadata = Metadata(ended, 1, "tasks.diarization.high", ENDED)
+    reminder = reminder_of(ended, metadata, ended_at=ENDED, audio_ttl=audio_ttl)
+    # When it has to wait for sixty days
+    later = ENDED + timedelta(days=60)
+    postponed = reminder.not_before(later)
+    # Then nothing is erased earlier, and what was to stay for longer stays
+    assert postponed.due_at == max(reminder.due_at, later)
+    assert postponed.task_until == max(reminder.task_until, later)
+    assert (postponed.recording_until is None) is (audio_ttl is None)

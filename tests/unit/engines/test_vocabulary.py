@@ -46,6 +46,19 @@ def test_a_name_instead_of_another_word_is_not() -> None:
     assert not improves("We met Peter in production.", "We met Natscribe in production.", ["Natscribe"])
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "better"),
+    [
+        ("We run nat scribe every day now.", "We run Natscribe every day here.", True),  # four words of five
+        ("We run nat scribe every day.", "We run Natscribe every night.", True),  # three of four
+        ("We run nat scribe every day.", "You run Natscribe every night.", False),
+        ("We run nat scribe every day.", "We run Natscribe every one of these nights.", False),
+    ],
+)
+def test_three_quarters_of_the_other_words_have_to_stay(before: str, after: str, better: bool) -> None:
+    assert improves(before, after, ["Natscribe"]) is better
+
+
 def test_a_text_that_lost_its_other_words_is_not_better_for_a_name() -> None:
     before = "We run nat scribe in production and it has been quick since the first week of March."
     assert not improves(before, "We run Natscribe.", ["Natscribe"])
@@ -64,3 +77,10 @@ def test_a_name_may_have_an_ending(before: str, after: str, term: str) -> None:
 
 def test_a_text_without_any_of_the_terms_is_not_better() -> None:
     assert not improves("We run nat scribe.", "We run a scribe.", ["Natscribe"])
+
+
+@pytest.mark.parametrize(
+    ("term", "text", "stands_there"), [("Петр", "Скажи Петру.", True), ("Ян", "Янка пришла.", False)]
+)
+def test_only_a_term_of_four_letters_may_have_an_ending(term: str, text: str, stands_there: bool) -> None:
+    assert (likely([term], text) == []) is stands_there

@@ -1,0 +1,30 @@
+"""When the streams and consumers that NATS has are sound."""
+
+import pytest
+from natscribe.schemas.workers import Problem
+
+from app.jetstream.differences import Difference
+from app.jetstream.provisioning import Findings
+
+NEEDED = Difference(of="tasks", setting="subjects", wanted="a", found="b", needed=True)
+CHOSEN = Difference(of="results", setting="num_replicas", wanted="1", found="3", needed=False)
+PAUSED = Problem(what="The consumer worker is paused", next_step="Resume the consumer")
+
+
+@pytest.mark.parametrize(
+    ("missing", "differences", "paused", "broken", "sound"),
+    [
+        ([], [], [], set(), True),
+        ([], [CHOSEN], [], set(), True),
+        (["progress"], [], [], {"progress"}, False),
+        ([], [CHOSEN, NEEDED], [], {"tasks"}, False),
+        (["progress"], [NEEDED], [PAUSED], {"progress", "tasks"}, False),
+        ([], [], [PAUSED], set(), False),
+    ],
+)
+def test_what_is_missing_or_lacks_a_needed_setting_is_broken(
+    missing: list[str], differences: list[Difference], paused: list[Problem], broken: set[str], sound: bool
+) -> None:
+    findings = Findings(missing, differences, paused, events_made_at=None)
+    assert findings.broken == broken
+    assert findings.sound is sound
