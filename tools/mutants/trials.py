@@ -107,11 +107,13 @@ def report(mutants: Sequence[Mutant], tiers: Sequence[Tier]) -> Iterator[str]:
         yield from (f"    {name}: {which(tests) or 'no test runs it'}" for name, tests in mutant.tests.items())
     for last in range(1, len(tiers) + 1):
         names = [tier.name for tier in tiers[:last]]
-        alive = [mutant for mutant in mutants if mutant.noticed_by not in names]
+        # After Ctrl-C some have not been tried.
+        tried = [mutant for mutant in mutants if mutant.noticed_by in names or names[-1] in mutant.tests]
+        alive = [mutant for mutant in tried if mutant.noticed_by not in names]
         unrun = sum(not any(mutant.tests.get(name) for name in names) for mutant in alive)
-        share = len(alive) / max(len(mutants), 1)
+        share = len(alive) / max(len(tried), 1)
         yield (
-            f"{' and '.join(names)}: {len(alive)} of {len(mutants)} changes survive, {share:.0%}; "
+            f"{' and '.join(names)}: {len(alive)} of {len(tried)} changes survive, {share:.0%}; "
             f"{unrun} of them in lines that no test runs"
         )
     yield "What only a child process runs is a line that no test runs: see the unit tests of app/engines for those."
