@@ -57,6 +57,7 @@ class WorkSharing:
         self._at_once = asyncio.Semaphore(WINDOWS_AT_ONCE)
         self._cores = None if settings.share_windows is Share.ALWAYS else settings.engine_threads
         self._measured = Cores()
+        self._random = random.Random()  # noqa: S311 -- no secret; its own, because other code may seed the common one
         self._was_started = False  # whether FastStream has started the subscriber
         self._on = settings.share_windows is not Share.NEVER and nats.max_payload >= LARGEST_MESSAGE_BYTES
 
@@ -92,7 +93,7 @@ class WorkSharing:
 
     async def _pause(self) -> None:
         """Wait for the next look; the beginning of a task of this worker ends the pause, so that nobody is misled."""
-        seconds = LOOK_EVERY_S * random.uniform(0.75, 1.25)  # noqa: S311 -- no secret
+        seconds = LOOK_EVERY_S * self._random.uniform(0.75, 1.25)
         if self._busy.is_set():
             await asyncio.sleep(seconds)
             return
