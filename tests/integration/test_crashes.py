@@ -1,13 +1,15 @@
 """A worker that dies in any gap: another one ends the task, once."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 
 import pytest
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
+from natscribe.schemas.transcription import SegmentsEvent
 
 from app.dead_letters.store import DeadLetterStore
 from app.errors import PermanentError
@@ -24,19 +26,30 @@ from tests.waiting import eventually
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound.")
 
 
+Moment = Callable[[Sequence[object]], bool]  # of a call's arguments
+
+
+def at_once(_: Sequence[object]) -> bool:
+    return True
+
+
+def the_last_window(arguments: Sequence[object]) -> bool:
+    """Windows whose texts are ready at the same time are one append: only what the append holds tells which it is."""
+    return any(isinstance(each, SegmentsEvent) and each.segments[-1].start == segment(2).start for each in arguments)
+
+
 class Crash(BaseException):
     """No handler of the worker can catch this: from here on it appends and settles nothing."""
 
 
-def dies(part: type, method: str, monkeypatch: pytest.MonkeyPatch, *, before: bool = False, call: int = 1) -> None:
-    """Let workers die at the nth call of a method (0: at each), before or after it has had its effect."""
+def dies(
+    part: type, method: str, monkeypatch: pytest.MonkeyPatch, *, before: bool = False, at: Moment = at_once
+) -> None:
+    """Let workers die when a method is called with these arguments, before or after it has had its effect."""
     original: Callable[..., Awaitable[object]] = getattr(part, method)
-    calls = 0
 
     async def deadly(*args: object, **options: object) -> object:
-        nonlocal calls
-        calls += 1
-        now = call in {0, calls}
+        now = at(args)
         if now and before:
             raise Crash
         found = await original(*args, **options)
@@ -77,32 +90,34 @@ async def the_only(js: JetStreamContext, stream: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("part", "method", "before", "call"),
+    ("part", "method", "before", "at"),
     [
-        (TaskAttempt, "start", False, 1),  # `running` is appended
-        (TaskLog, "append_segments", False, 1),  # the first window is appended
-        (TaskLog, "append_segments", False, 3),  # all windows are appended
-        (TaskLog, "append_result", True, 1),
-        (TaskLog, "append_result", False, 1),  # the result is stored, `completed` is not appended
-        (Settlement, "completed", True, 1),  # `completed` is appended, the message is not acknowledged
+        (TaskAttempt, "start", False, at_once),  # `running` is appended
+        (TaskLog, "append_segments", False, at_once),  # the first window is appended
+        (TaskLog, "append_segments", False, the_last_window),  # all windows are appended
+        (TaskLog, "append_result", True, at_once),
+        (TaskLog, "append_result", False, at_once),  # the result is stored, `completed` is not appended
+        (Settlement, "completed", True, at_once),  # `completed` is appended, the message is not acknowledged
     ],
 )
 async def test_a_task_completes_once_whatever_its_worker_died_of(
     publisher: Publisher,
     dying: Worker,
     start_worker: StartWorker,
+    settings: Settings,
+    nc: Client,
     js: JetStreamContext,
     monkeypatch: pytest.MonkeyPatch,
     part: type,
     method: str,
     before: bool,
-    call: int,
+    at: Moment,
 ) -> None:
     # Given a worker that dies at this place, and never again
     with monkeypatch.context() as deadly:
         await publisher.publish("warm-up")
         await publisher.until("warm-up", State.COMPLETED)
-        dies(part, method, deadly, before=before, call=call)
+        dies(part, method, deadly, before=before, at=at)
         await publisher.publish("t1")
         await eventually(lambda: dead(dying))
     # When another one comes
@@ -117,9 +132,9 @@ async def test_a_task_completes_once_whatever_its_worker_died_of(
     result = parsed(await js.get_last_msg("transcription_results", "results.t1"))
     assert result["text"] == "one two one two one two"
     # And no window was transcribed again that had been appended
-    heard = [parsed(await js.get_msg("transcription_segments", seq)) for seq in range(4, 7)]
-    assert [event["sequence"] for event in heard] == [1, 2, 3]
-    assert [event["segments"][0]["start"] for event in heard] == [segment(number).start for number in range(3)]
+    heard = [batch.event async for batch in TaskLog(nc, settings.stream_names, "reader").segments("t1")]
+    assert [event.sequence for event in heard] == list(range(1, len(heard) + 1))
+    assert [each.start for event in heard for each in event.segments] == [segment(number).start for number in range(3)]
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -160,7 +175,7 @@ async def test_a_task_that_kills_its_workers_is_given_up(
     with monkeypatch.context() as deadly:
         await provision(js, settings)
         await publisher.publish("t1")
-        dies(TaskLog, "append_segments", deadly, before=True, call=0)
+        dies(TaskLog, "append_segments", deadly, before=True)
         for _ in range(4):
             async with start_worker(FakeEngine()) as dying:
                 await eventually(partial(dead, dying))
@@ -205,7 +220,7 @@ async def test_two_deaths_before_the_acknowledgement_leave_one_dead_letter(
     first = FakeEngine()
     first.fail_with = [PERMANENT]
     with monkeypatch.context() as deadly:
-        dies(DeadLetterStore, "put", deadly, call=0)
+        dies(DeadLetterStore, "put", deadly)
         async with start_worker(first) as dying:
             await publisher.publish("t1")
             await eventually(lambda: dead(dying))

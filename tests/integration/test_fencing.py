@@ -191,16 +191,16 @@ async def test_a_result_without_its_last_append_is_no_failure(
 async def test_a_worker_whose_acknowledgement_is_lost_is_not_fenced_by_itself(
     settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a stream that does not recognize a repetition any more at the next try
-    monkeypatch.setattr("natscribe.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
-    monkeypatch.setattr("app.jetstream.stream_log.FIRST_PAUSE_S", 0.5)
+    # Given a stream that does not recognize a repetition: it does not know what an event was published as
     await provisioning.provision(js, settings)
     log = TaskLog(nc, settings.stream_names, "w")
     metadata = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
     publish = JetStreamContext.publish
 
-    async def unacknowledged(self: JetStreamContext, *arguments: Any, **options: Any) -> PubAck:
-        await publish(self, *arguments, **options)
+    async def unacknowledged(
+        self: JetStreamContext, *arguments: Any, headers: dict[str, str], **options: Any
+    ) -> PubAck:
+        await publish(self, *arguments, headers=headers | {"Nats-Msg-Id": "forgotten"}, **options)
         monkeypatch.setattr(JetStreamContext, "publish", publish)  # once
         raise NatsTimeoutError
 
@@ -217,9 +217,7 @@ async def test_a_worker_whose_acknowledgement_is_lost_is_not_fenced_by_itself(
 async def test_a_server_that_was_just_the_leader_fences_nobody(
     settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a log, and a stream that does not recognize a repetition any more at the next try
-    monkeypatch.setattr("natscribe.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
-    monkeypatch.setattr("app.jetstream.stream_log.FIRST_PAUSE_S", 0.5)
+    # Given a log, and a stream that does not recognize a repetition: it does not know what an event was published as
     await provisioning.provision(js, settings)
     log = TaskLog(nc, settings.stream_names, "w")
     metadata = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
@@ -227,8 +225,10 @@ async def test_a_server_that_was_just_the_leader_fences_nobody(
     before = await leader_reads.last(nc, "transcription_progress", "progress.t1")
     publish, last, next_from = JetStreamContext.publish, leader_reads.last, leader_reads.next_from
 
-    async def unacknowledged(self: JetStreamContext, *arguments: Any, **options: Any) -> PubAck:
-        await publish(self, *arguments, **options)
+    async def unacknowledged(
+        self: JetStreamContext, *arguments: Any, headers: dict[str, str], **options: Any
+    ) -> PubAck:
+        await publish(self, *arguments, headers=headers | {"Nats-Msg-Id": "forgotten"}, **options)
         monkeypatch.setattr(JetStreamContext, "publish", publish)  # once
         raise NatsTimeoutError
 
