@@ -70,6 +70,11 @@ class WindowQueue:
         """How many windows a run may have here: those of two batches."""
         return 2 * (self._largest or self._at_once)
 
+    @property
+    def workers(self) -> int:
+        """This worker alone transcribes here."""
+        return 1
+
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank = Rank.OWN
     ) -> WindowText:

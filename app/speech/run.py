@@ -1,6 +1,7 @@
 """One run over the windows of a source: some are transcribed ahead, and their texts follow in the source's order."""
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -30,6 +31,11 @@ class Transcriber(Protocol):
     @property
     def room(self) -> int:
         """How many windows of a run it may have at the same time."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """How many workers transcribe these windows, as far as known."""
         ...
 
     async def transcribe(
@@ -154,9 +160,9 @@ class Run:
         for flight in self._open():
             if flight.requests:
                 continue
-            if self._has_room(self._own):
+            if self._count(self._own) < self._own_share():
                 self._ask(flight, self._own)
-            elif self._helpers is not None and self._has_room(self._helpers):
+            elif self._helpers is not None and self._count(self._helpers) < self._helpers.room:
                 self._ask(flight, self._helpers)
             else:
                 return
@@ -171,8 +177,15 @@ class Run:
         elif not any(self._own in flight.requests for flight in waiting):
             self._ask(waiting[-1], self._own, Rank.SPARE)
 
-    def _has_room(self, transcriber: Transcriber) -> bool:
-        return sum(transcriber in flight.requests for flight in self._open()) < transcriber.room
+    def _own_share(self) -> int:
+        """Return how many windows the own engine may have: as many as fall to each worker, so that all end together."""
+        if self._helpers is None:
+            return self._own.room
+        workers = self._own.workers + self._helpers.workers
+        return min(self._own.room, math.ceil(sum(1 for _ in self._open()) / workers))
+
+    def _count(self, transcriber: Transcriber) -> int:
+        return sum(transcriber in flight.requests for flight in self._open())
 
     def _open(self) -> Iterator[_Flight]:
         return (each for each in self._items if isinstance(each, _Flight) and each.text is None)

@@ -57,6 +57,11 @@ class Helpers:
             return 0
         return min(len(self._workers) + 1, MOST_HELPERS) * WINDOWS_A_HELPER if self._workers else 1
 
+    @property
+    def workers(self) -> int:
+        """How many workers have answered since the last pause."""
+        return len(self._workers)
+
     async def transcribe(
         self,
         window: Window,

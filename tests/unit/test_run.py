@@ -67,6 +67,7 @@ class ScriptedTranscriber:
 
     spoken: Spoken
     room: int = 4
+    workers: int = 1
     steps: Callable[[], int] = lambda: 1
     lost: Callable[[], bool] = lambda: False
     failure: Exception | None = None
@@ -201,7 +202,7 @@ async def test_nobody_runs_far_ahead_of_a_slow_helper() -> None:
 
 async def test_helpers_get_what_the_own_engine_has_no_room_for() -> None:
     # Given a recording that fits into the own engine, and a longer one
-    short, long = ScriptedTranscriber(["en"] * 40), ScriptedTranscriber(["en"] * 40)
+    short, long = (ScriptedTranscriber(["en"] * 40, workers=0) for _ in range(2))
     # When both are transcribed
     await all_of(run_over(ScriptedSource(4), ScriptedTranscriber(["en"] * 4), short))
     run = run_over(ScriptedSource(40), ScriptedTranscriber(["en"] * 40, steps=lambda: 20), long)
@@ -211,6 +212,17 @@ async def test_helpers_get_what_the_own_engine_has_no_room_for() -> None:
     assert long.asked
     assert run.helped
     assert len(segments(found)) == 40
+
+
+async def test_windows_that_fit_into_the_own_engine_are_divided_among_the_workers_known() -> None:
+    # Given three workers of the same speed, the own one among them, and each has room for everything
+    own = ScriptedTranscriber(["en"] * 30, room=30, steps=lambda: 50)
+    helpers = ScriptedTranscriber(["en"] * 30, room=30, workers=2, steps=lambda: 50)
+    # When a recording is transcribed whose windows are all found before the first text
+    await all_of(run_over(ScriptedSource(30), own, helpers))
+    # Then the own engine has had a third at a time, and nothing twice but the last window
+    assert own.most <= 10
+    assert len(own.asked) + len(helpers.asked) <= 31
 
 
 async def test_a_helper_that_never_answers_costs_no_text() -> None:

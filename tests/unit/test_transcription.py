@@ -73,7 +73,7 @@ class CallEngine(FakeEngine):
 class OneByOne:
     """Has an engine transcribe one window after the other."""
 
-    room = 1
+    room = workers = 1
 
     def __init__(self, engine: FakeEngine) -> None:
         self._engine = engine
