@@ -16,6 +16,7 @@ STARTED_AT = "Natscribe-Started-At"
 SPAN = "Natscribe-Span"
 AUDIO_SHA256 = "Natscribe-Audio-Sha256"
 REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event of a replayed task; its new events follow
+END = "Natscribe-End"  # `true`: the last frame of a live task
 TRACEPARENT = "traceparent"
 TRACE_PATTERN = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"  # W3C Trace Context
 _INTERNAL = "Internal, for the workers: clients must not set or read this header."

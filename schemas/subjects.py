@@ -20,6 +20,8 @@ ALL_SEGMENTS = "segments.*"
 ALL_RESULTS = "results.*"
 ALL_NO_RESULTS = "no_results.*"  # internal: marks of tasks that end without a result
 ALL_OUTCOMES = "*.*"  # results and no_results, in the stream of results
+ALL_LIVE_AUDIO = "live.audio.*"
+ALL_PARTIALS = "partials.*"
 ALL_DEAD_LETTERS = "dead_letters.*"
 ALL_ACCEPTED = "accepted.tasks.>"  # the task stream republishes stored tasks on these subjects
 ALL_REMINDERS = "retention.reminders.*.*.*"  # internal: of a user, a recording and a task
@@ -34,6 +36,8 @@ SEGMENTS_CHANNEL = "segments.{task_id}"
 RESULTS_CHANNEL = "results.{task_id}"
 DEAD_LETTERS_CHANNEL = "dead_letters.{kind}"
 WINDOWS_CHANNEL = "windows.transcribe.{engine}"
+LIVE_AUDIO_CHANNEL = "live.audio.{task_id}"
+PARTIALS_CHANNEL = "partials.{task_id}"
 
 
 def tasks(kind: Kind, priority: Priority) -> str:
@@ -104,6 +108,16 @@ def outcomes(task_id: str) -> str:
 def dead_letters(kind: Kind) -> str:
     """The subject of the dead letters of one kind."""
     return f"dead_letters.{kind}"
+
+
+def live_audio(task_id: str) -> str:
+    """The subject on which the frames of one live task are published."""
+    return f"live.audio.{task_id}"
+
+
+def partials(task_id: str) -> str:
+    """The subject of the text of utterances of one live task that are not over yet."""
+    return f"partials.{task_id}"
 
 
 def windows(engine: str) -> str:

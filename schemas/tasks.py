@@ -14,12 +14,11 @@ class TaskNames(Order):
     user_id: UserId
 
 
-class AnyTask(TaskNames):
-    """A task of any kind."""
+class SpeakerBounds(Order):
+    """How many speakers there may be."""
 
     min_speakers: AtLeast = None
     max_speakers: AtMost = None
-    keep_seconds: KeepSeconds = None
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
@@ -27,3 +26,9 @@ class AnyTask(TaskNames):
             message = "min_speakers must not be above max_speakers"
             raise ValueError(message)
         return self
+
+
+class AnyTask(SpeakerBounds, TaskNames):
+    """A task of any kind."""
+
+    keep_seconds: KeepSeconds = None
