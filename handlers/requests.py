@@ -10,11 +10,11 @@ from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
-from app.operations.worker_report import WorkerReport
-from app.queue.overview import Overview
-from app.redis_store.task_list import TaskList
-from app.requests import TaskRequests
-from app.retention.users import UserErasure
+from app.answers.task import TaskRequests
+from app.answers.task_list import TaskList
+from app.answers.task_queues import Overview
+from app.answers.user_erasure import UserErasure
+from app.answers.worker_report import WorkerReport
 from handlers.dependencies import FromContext
 from handlers.replies import ANSWERS_AT_ONCE
 from handlers.routes import Routes

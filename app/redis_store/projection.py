@@ -14,7 +14,7 @@ from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, 
 
 from app.errors import TransientError
 from app.redis_store import keys
-from app.redis_store.task_list import FUNCTIONS, user_of
+from app.redis_store.task_lists import FUNCTIONS, user_of
 from app.task_log.record import Record
 from app.task_log.status import status_of
 

@@ -1,4 +1,4 @@
-"""What a worker tells of itself when a client asks all workers."""
+"""Answers `workers.info`, with what a worker tells of itself."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
