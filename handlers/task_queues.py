@@ -31,17 +31,17 @@ def task_queues(router: NatsRouter, names: StreamNames) -> dict[QueueKey, Consum
     for priority in Priority:
         for route in (*transcription.router, *diarization.router):
             subject = route.subject.format(priority=priority)
-            kind, _ = subjects.queue_of(subject)
+            queue, _ = subjects.queue_of(subject)
             subscriber = router.subscriber(
                 subject,
                 stream=JStream(names.tasks, declare=False),
-                durable=names.queue_consumer(kind, priority),
+                durable=names.queue_consumer(queue, priority),
                 pull_sub=PullSub(batch_size=1),
                 ack_policy=AckPolicy.MANUAL,
                 **route.options,
             )
             subscriber(route.handler)
-            handlers[kind, priority] = without_pulling(subscriber).consume
+            handlers[queue, priority] = without_pulling(subscriber).consume
     return handlers
 
 

@@ -33,7 +33,7 @@ from .transcription import (
     TranscriptionTask,
     Word,
 )
-from .wire import Kind, Model, Object, Priority
+from .wire import Kind, Model, Object, Priority, Queue
 from .workers import WorkerInfo, WorkersRequest
 
 TASK_ID: Final = "meeting-2026-11-24"
@@ -226,7 +226,8 @@ WORKER_INFO = WorkerInfo(
 _QUEUES = QueueOverview(
     queues=[
         QueueStatus(
-            kind=kind,
+            queue=queue,
+            kind=queue.kind,
             priority=priority,
             waiting=12 * busy,
             running=2 * busy,
@@ -234,8 +235,8 @@ _QUEUES = QueueOverview(
             newest_start=_at(300) if busy else None,
         )
         for priority in Priority
-        for kind in Kind
-        for busy in [priority is Priority.NORMAL and kind is Kind.TRANSCRIPTION]
+        for queue in Queue
+        for busy in [priority is Priority.NORMAL and queue is Queue.TRANSCRIPTION]
     ],
     dead_letters=1,
 )

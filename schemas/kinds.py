@@ -3,14 +3,16 @@
 from pydantic import ConfigDict, TypeAdapter
 
 from .diarization import DiarizationResult, DiarizationTask
+from .live import LiveTask
 from .transcription import TranscriptionResult, TranscriptionTask
-from .wire import Kind
+from .wire import Queue
 
-Task = TranscriptionTask | DiarizationTask
+Task = TranscriptionTask | DiarizationTask | LiveTask
 Result = TranscriptionResult | DiarizationResult
 
-TASKS: dict[Kind, type[TranscriptionTask] | type[DiarizationTask]] = {
-    Kind.TRANSCRIPTION: TranscriptionTask,
-    Kind.DIARIZATION: DiarizationTask,
+TASKS: dict[Queue, type[TranscriptionTask] | type[DiarizationTask] | type[LiveTask]] = {
+    Queue.TRANSCRIPTION: TranscriptionTask,
+    Queue.DIARIZATION: DiarizationTask,
+    Queue.LIVE: LiveTask,
 }
 RESULT: TypeAdapter[Result] = TypeAdapter(Result, config=ConfigDict(defer_build=True))

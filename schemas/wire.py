@@ -168,6 +168,19 @@ class Kind(Term):
     DIARIZATION = "diarization", "Who speaks when."
 
 
+class Queue(Term):
+    """What the task queues hold: there is one of each priority."""
+
+    TRANSCRIPTION = "transcription", "Recordings to transcribe."
+    DIARIZATION = "diarization", "Recordings in which to find who speaks when."
+    LIVE = "live", "Sound to transcribe while people speak: the task has the kind `transcription`."
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the tasks in such a queue."""
+        return Kind.DIARIZATION if self is Queue.DIARIZATION else Kind.TRANSCRIPTION
+
+
 class Priority(Term):
     """The priorities of tasks, in the order in which workers serve them; no priority waits forever."""
 

@@ -48,7 +48,8 @@ class Overview:
     async def _described(self, queue: TaskQueue) -> QueueStatus:
         newest = await self._newest(queue) if queue.waiting else None
         return QueueStatus(
-            kind=queue.kind,
+            queue=queue.queue,
+            kind=queue.queue.kind,
             priority=queue.priority,
             waiting=queue.waiting,
             running=queue.running,

@@ -5,7 +5,7 @@ from typing import Final
 
 from natscribe.schemas import subjects
 from natscribe.schemas.kinds import TASKS
-from natscribe.schemas.wire import Kind, Order
+from natscribe.schemas.wire import Order, Queue
 
 SUBMIT, FOLLOW, ASK, OPERATE, INSIDE = "submit", "follow", "ask", "operate", "inside"
 
@@ -32,36 +32,38 @@ class Channel:
     only: type[Order] | None = None  # the payload that is published here, where the handler takes others, too
 
 
-def _task_queue(kind: Kind) -> Channel:
+def _task_queue(queue: Queue, summary: str) -> Channel:
     return Channel(
-        name=f"{kind}Tasks",
-        address=subjects.tasks_channel(kind),
-        title=f"{kind.capitalize()} tasks",
-        description=f"The queues of {kind} tasks, one for each priority. Publish with JetStream and wait for its "
+        name=f"{queue}Tasks",
+        address=subjects.tasks_channel(queue),
+        title=f"{queue.capitalize()} tasks",
+        description=f"The queues of {queue} tasks, one for each priority. Publish with JetStream and wait for its "
         "acknowledgement: only a task that is acknowledged is stored. A full queue refuses the task with an error "
         "(err_code 10077); a misspelt priority is an error too (no responders). A message that is no valid task "
         "becomes a dead letter; if the message has a task id that is not known yet, the task of this id is `failed`.",
-        operation=f"submit{kind.capitalize()}",
-        summary=f"Ask for the {kind} of a recording",
+        operation=f"submit{queue.capitalize()}",
+        summary=summary,
         tag=SUBMIT,
     )
 
 
-def _accepted(kind: Kind) -> Channel:
+def _accepted(queue: Queue) -> Channel:
     return Channel(
-        name=f"accepted{kind.capitalize()}Tasks",
-        address=subjects.accepted_channel(kind),
-        title=f"Accepted {kind} tasks",
+        name=f"accepted{queue.capitalize()}Tasks",
+        address=subjects.accepted_channel(queue),
+        title=f"Accepted {queue} tasks",
         description="Stored tasks, republished by the task stream for the workers (core NATS, not kept).",
-        operation=f"accept{kind.capitalize()}",
-        summary=f"Wake the workers for a {kind} task, and register it",
+        operation=f"accept{queue.capitalize()}",
+        summary=f"Wake the workers for a {queue} task, and register it",
         tag=INSIDE,
-        only=TASKS[kind],
+        only=TASKS[queue],
     )
 
 
 CHANNELS: Final = (
-    *(_task_queue(kind) for kind in Kind),
+    _task_queue(Queue.TRANSCRIPTION, "Ask for the transcription of a recording"),
+    _task_queue(Queue.DIARIZATION, "Ask for the diarization of a recording"),
+    _task_queue(Queue.LIVE, "Ask for the text of sound that is published while people speak"),
     Channel(
         name="progress",
         address=subjects.PROGRESS_CHANNEL,
@@ -200,7 +202,7 @@ CHANNELS: Final = (
         summary="Delete dead letters",
         tag=OPERATE,
     ),
-    *(_accepted(kind) for kind in Kind),
+    *(_accepted(queue) for queue in Queue),
     Channel(
         name="windowRequests",
         address=subjects.WINDOWS_CHANNEL,

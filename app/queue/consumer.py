@@ -13,7 +13,7 @@ from nats.errors import Error as NatsError
 from natscribe.jetstream.answers import REQUEST_TIMEOUT_S
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 
 from app.cancellation import cancel_all
 from app.errors import in_words
@@ -33,7 +33,7 @@ RELEASE_WITHIN_S = 6.0  # a stopped task has this time to append to its log and 
 CANCEL_AGAIN_AFTER_S = 0.5
 RELEASE: Final = b"-NAK"  # JetStream's acknowledgement for "deliver this message again"
 
-QueueKey = tuple[Kind, Priority]
+QueueKey = tuple[Queue, Priority]
 Consume = Callable[[Msg], Awaitable[object]]  # handles a message, and settles it
 
 log = structlog.get_logger()
@@ -174,20 +174,20 @@ class TaskConsumer:
 
         Each queue that turns out to be empty is removed from `to_ask`.
         """
-        for priority, kinds in self._order.current():
-            for kind in kinds:
+        for priority, queues in self._order.current():
+            for queue in queues:
                 if self._stopping:
                     return False
-                if (kind, priority) not in to_ask:
+                if (queue, priority) not in to_ask:
                     continue
-                message = await self._pull((kind, priority))
+                message = await self._pull((queue, priority))
                 if message is not None:
-                    self._order.served(priority, kind)
+                    self._order.served(priority, queue)
                     self._task_since = asyncio.get_running_loop().time()
                     self._busy_since = self._busy_since or self._task_since
-                    await self._queues[kind, priority](message)
+                    await self._queues[queue, priority](message)
                     return True
-                to_ask.remove((kind, priority))
+                to_ask.remove((queue, priority))
             self._order.found_empty(priority)
         return False
 

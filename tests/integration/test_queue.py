@@ -12,7 +12,7 @@ from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 from natscribe.client import Client
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, Stage, State
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Priority, Queue
 
 from app.jetstream.provisioning import provision
 from app.main import Worker
@@ -253,7 +253,7 @@ async def test_a_publishers_own_headers_are_not_the_servers(
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
     task = {"task_id": "t2", "audio_file_id": "meeting.flac", "user_id": 7}
-    subject = subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL)
+    subject = subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(task).encode(), headers={header: status})
     # When its turn has come
     engine.may_go_on.set()
@@ -269,7 +269,7 @@ async def test_an_idle_worker_takes_no_publishers_status_for_the_servers(
     # Given a worker with nothing to do
     # When a task is published with a status that a server answers with
     task = {"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}
-    subject = subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL)
+    subject = subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(task).encode(), headers={"Status": status})
     # Then it is done like any other
     await publisher.until("t1", State.COMPLETED)

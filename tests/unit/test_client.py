@@ -40,7 +40,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import Deleted, TaskRequest, TaskStatus
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Priority, Queue
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from pydantic import SecretStr
 
@@ -48,7 +48,7 @@ from app.embedded import free_port
 from app.settings import Settings
 from tests.tcp import served
 
-QUEUE = subjects.tasks(Kind.TRANSCRIPTION, Priority.HIGH)
+QUEUE = subjects.tasks(Queue.TRANSCRIPTION, Priority.HIGH)
 STORED = b'{"stream": "transcription_tasks", "seq": 1}'
 DUPLICATE = b'{"stream": "transcription_tasks", "seq": 1, "duplicate": true}'
 UNKNOWN = b'{"error": {"code": "not_found", "message": "No such task."}}'

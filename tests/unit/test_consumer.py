@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from nats.aio.client import Client
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 
 from app.queue.consumer import Consume, TaskConsumer
 from tests.waiting import eventually
@@ -96,12 +96,14 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def queues() -> dict[tuple[Kind, Priority], FakeSubscriber]:
-    return {(kind, priority): FakeSubscriber() for priority in Priority for kind in Kind}
+def queues() -> dict[tuple[Queue, Priority], FakeSubscriber]:
+    return {
+        (kind, priority): FakeSubscriber() for priority in Priority for kind in (Queue.TRANSCRIPTION, Queue.DIARIZATION)
+    }
 
 
 @pytest.fixture
-async def consumer(queues: dict[tuple[Kind, Priority], FakeSubscriber]) -> AsyncIterator[TaskConsumer]:
+async def consumer(queues: dict[tuple[Queue, Priority], FakeSubscriber]) -> AsyncIterator[TaskConsumer]:
     given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
     found = TaskConsumer(given, NAMES, broken=lambda: None)
     yield found
@@ -109,7 +111,7 @@ async def consumer(queues: dict[tuple[Kind, Priority], FakeSubscriber]) -> Async
 
 
 async def test_a_late_answer_is_not_taken_for_the_next_one(
-    consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber]
+    consumer: TaskConsumer, queues: dict[tuple[Queue, Priority], FakeSubscriber]
 ) -> None:
     # Given a server that answers the first request only when it gets the second one
     late, right = FakeAnswer("ack.late", {}), FakeAnswer("ack.right", {})
@@ -131,7 +133,7 @@ async def test_a_late_answer_is_not_taken_for_the_next_one(
     # Then each answer went to the queue that was asked, and the late one nowhere
     consumed = {key: queue.consumed for key, queue in queues.items() if queue.consumed}
     assert asked
-    assert consumed == {(Kind.DIARIZATION, Priority.HIGH): [right]}
+    assert consumed == {(Queue.DIARIZATION, Priority.HIGH): [right]}
     # And nobody listens any longer where the late one went
     assert [inbox.open for inbox in nats.inboxes[:3]] == [True, False, True]
 
@@ -156,7 +158,7 @@ async def test_only_the_queue_that_a_task_is_announced_for_is_asked(
 
 @pytest.mark.parametrize("lookahead", [1, 4])
 async def test_what_was_announced_and_is_not_there_is_asked_for_again(
-    queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch, lookahead: int
+    queues: dict[tuple[Queue, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch, lookahead: int
 ) -> None:
     # Given a consumer that takes one task at once or several
     monkeypatch.setattr("app.queue.consumer.ASK_AGAIN_AFTER_S", 0.3)
@@ -196,7 +198,7 @@ def there_after(seconds: float) -> Answer:
 @pytest.mark.parametrize(("recheck", "seconds"), [(60, 0.2), (1, 0.5)], ids=["a moment", "some moments"])
 async def test_a_message_that_comes_after_its_announcement_is_found_soon(
     consumer: TaskConsumer,
-    queues: dict[tuple[Kind, Priority], FakeSubscriber],
+    queues: dict[tuple[Queue, Priority], FakeSubscriber],
     monkeypatch: pytest.MonkeyPatch,
     recheck: float,
     seconds: float,
@@ -211,11 +213,11 @@ async def test_a_message_that_comes_after_its_announcement_is_found_soon(
     assert server.announce is not None
     await server.announce(FakeMessage("accepted.tasks.diarization.low"))
     # Then it is found without the poll
-    await eventually(lambda: _served(queues[Kind.DIARIZATION, Priority.LOW]))
+    await eventually(lambda: _served(queues[Queue.DIARIZATION, Priority.LOW]))
 
 
 async def test_an_announcement_while_its_queue_is_asked_is_not_used_up(
-    consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
+    consumer: TaskConsumer, queues: dict[tuple[Queue, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a queue that is asked for a first task while a second one is announced
     monkeypatch.setattr("app.queue.consumer.ASK_AGAIN_AFTER_S", 0.3)
@@ -234,11 +236,11 @@ async def test_an_announcement_while_its_queue_is_asked_is_not_used_up(
     server.script, server.otherwise = [announce_another], there_after(0.2)
     await announce(announced)
     # Then it is found without the poll
-    await eventually(lambda: _served(queues[Kind.DIARIZATION, Priority.LOW]))
+    await eventually(lambda: _served(queues[Queue.DIARIZATION, Priority.LOW]))
 
 
 async def test_an_announcement_just_before_all_queues_are_asked_is_followed_up(
-    consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
+    consumer: TaskConsumer, queues: dict[tuple[Queue, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a consumer that asks all queues again because of an announcement
     monkeypatch.setattr("app.queue.consumer.ASK_AGAIN_AFTER_S", 0)
@@ -252,7 +254,7 @@ async def test_an_announcement_just_before_all_queues_are_asked_is_followed_up(
     server.otherwise = there_after(0.3)
     await server.announce(FakeMessage("accepted.tasks.diarization.low"))
     # Then it is found without the poll
-    await eventually(lambda: _served(queues[Kind.DIARIZATION, Priority.LOW]))
+    await eventually(lambda: _served(queues[Queue.DIARIZATION, Priority.LOW]))
 
 
 async def test_announcements_keep_no_queue_from_being_asked(
@@ -273,7 +275,7 @@ async def test_announcements_keep_no_queue_from_being_asked(
 
 
 async def test_between_two_tasks_no_queue_is_asked_that_was_empty_a_moment_ago(
-    consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
+    consumer: TaskConsumer, queues: dict[tuple[Queue, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given tasks in a normal queue, behind empty high ones
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
@@ -288,7 +290,7 @@ async def test_between_two_tasks_no_queue_is_asked_that_was_empty_a_moment_ago(
 
 
 async def test_a_priority_that_was_found_empty_has_no_precedence_over_a_higher_one(
-    consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
+    consumer: TaskConsumer, queues: dict[tuple[Queue, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given tasks of high priority, after three of which the normal queues are asked first, and are empty
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
@@ -326,7 +328,7 @@ async def test_after_an_error_no_queue_is_taken_for_empty(
 
 
 async def test_the_worker_is_told_when_nats_answers_again(
-    queues: dict[tuple[Kind, Priority], FakeSubscriber],
+    queues: dict[tuple[Queue, Priority], FakeSubscriber],
 ) -> None:
     # Given a server that answers, and then not for two requests
     told: list[int] = []
@@ -342,7 +344,7 @@ async def test_the_worker_is_told_when_nats_answers_again(
 
 
 async def test_others_wait_for_a_worker_that_is_never_without_work(
-    queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
+    queues: dict[tuple[Queue, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker that has one short task after the other
     monkeypatch.setattr("app.queue.consumer.LONG_WITHOUT_REST_S", 0.1)

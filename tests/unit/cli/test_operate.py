@@ -11,7 +11,7 @@ from natscribe.cli.console import Terminal
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Priority, Queue
 from rich.text import Text
 from typer.testing import CliRunner
 
@@ -52,9 +52,17 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> QueueOverview:
     now = datetime.now(UTC)
     old, start = now - timedelta(hours=99), now + timedelta(hours=12, minutes=1)
     queues = [
-        QueueStatus(kind=kind, priority=priority, waiting=9_999_999, running=9_999_999, oldest=old, newest_start=start)
+        QueueStatus(
+            queue=queue,
+            kind=queue.kind,
+            priority=priority,
+            waiting=9_999_999,
+            running=9_999_999,
+            oldest=old,
+            newest_start=start,
+        )
         for priority in Priority
-        for kind in Kind
+        for queue in Queue
     ]
     overview = QueueOverview(queues=queues, dead_letters=3)
     monkeypatch.setattr("natscribe.client.client.connect", AsyncMock())

@@ -29,7 +29,7 @@ from natscribe.client.rights import NO_SUCH_NAME, Right, rights
 from natscribe.client.workers import workers
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.schemas import subjects
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 from natscribe.schemas.workers import Problem, WorkerInfo
 from natscribe.settings import Settings
 
@@ -135,7 +135,7 @@ class _Examiner:
         return any(right.allowed for right in self.found.rights if right.command == command)
 
     async def _examine_jetstream(self) -> None:
-        js, subject = self.connection.jetstream(), subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL)
+        js, subject = self.connection.jetstream(), subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL)
         try:
             name = await _in_time(js.find_stream_name_by_subject(subject), CHECKED_WITHIN_S, "JetStream")
         except (NotAllowedError, NotFoundError):

@@ -22,7 +22,7 @@ from nats.js.api import (
 
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import MOST_KEPT_S, Kind, Priority
+from natscribe.schemas.wire import MOST_KEPT_S, Kind, Priority, Queue
 
 DAY_S = 24 * 3600.0
 EXPIRES_AFTER_S = 7 * DAY_S  # how long a task may wait before it fails
@@ -38,10 +38,12 @@ QUEUE_LENGTH = 10_000  # tasks in one task queue
 AUDIO_TTL_S = 30 * DAY_S
 ACK_WAIT_S = 15.0
 
+LIVE_ACK_WAIT_S = 4.0  # people wait for the text: a worker of a live task counts as dead sooner
+
 
 def task_subjects() -> list[str]:
-    """Return the subjects of the six task queues."""
-    return [subjects.tasks(kind, priority) for priority in Priority for kind in Kind]
+    """Return the subjects of the nine task queues."""
+    return [subjects.tasks(queue, priority) for priority in Priority for queue in Queue]
 
 
 def public_streams(called: StreamNames, *, queue_length: int = QUEUE_LENGTH) -> Iterator[StreamConfig]:
@@ -101,10 +103,11 @@ def stored_subjects(config: StreamConfig) -> list[str]:
 
 
 def queue_consumers(called: StreamNames, *, ack_wait_s: float = ACK_WAIT_S) -> Iterator[ConsumerConfig]:
-    """Yield the configurations of the durable consumers of the six task queues, the highest priority first."""
+    """Yield the configurations of the durable consumers of the nine task queues, the highest priority first."""
     for priority in Priority:
-        for kind in Kind:
-            yield durable(called.queue_consumer(kind, priority), subjects.tasks(kind, priority), ack_wait_s=ack_wait_s)
+        for queue in Queue:
+            wait = LIVE_ACK_WAIT_S if queue is Queue.LIVE else ack_wait_s
+            yield durable(called.queue_consumer(queue, priority), subjects.tasks(queue, priority), ack_wait_s=wait)
 
 
 def durable(

@@ -41,7 +41,7 @@ from natscribe.schemas.requests import (
 )
 from natscribe.schemas.task_list import ListRequest, TaskPage, listed
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
 _PAUSES_S: Final = (0, 0.01, 0.04, 0.1, 0.15)  # before each look: a task is known shortly after its publish
@@ -157,7 +157,7 @@ class Answers:
 
     async def _queue(self, _: QueueRequest) -> QueueOverview:
         return QueueOverview(
-            queues=[self._queue_of(kind, priority) for priority in Priority for kind in Kind],
+            queues=[self._queue_of(queue, priority) for priority in Priority for queue in Queue],
             dead_letters=len(await self._letters.chosen(None)),
         )
 
@@ -217,12 +217,14 @@ class Answers:
             else status.model_copy(update={"queue_position": position, "expected_start": start})
         )
 
-    def _queue_of(self, kind: Kind, priority: Priority) -> QueueStatus:
-        mine = [task for task in self._tasks.values() if (task.message.kind, task.message.priority) == (kind, priority)]
+    def _queue_of(self, queue: Queue, priority: Priority) -> QueueStatus:
+        tasks = self._tasks.values()
+        mine = [task for task in tasks if (task.message.queue, task.message.priority) == (queue, priority)]
         waiting = [task for task in self._player.waiting() if task in mine]
         newest = max(mine, key=lambda task: task.message.sequence, default=None)
         return QueueStatus(
-            kind=kind,
+            queue=queue,
+            kind=queue.kind,
             priority=priority,
             waiting=len(waiting),
             running=sum(self._player.is_running(task) for task in mine),
