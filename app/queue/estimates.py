@@ -18,8 +18,8 @@ def served_before(waiting: Mapping[QueueKey, int], queue: Queue, priority: Prior
     """
     if queue is Queue.LIVE:
         urgent = [(queue, each) for each in Priority if each.precedes(priority)]
-        before: dict[QueueKey, int] = {each: waiting[each] for each in urgent}
-        return before | {(queue, priority): turn - 1}
+        live: dict[QueueKey, int] = {each: waiting[each] for each in urgent}
+        return live | {(queue, priority): turn - 1}
     by_priority = {each: sum(waiting[other, each] for other in _RECORDINGS) for each in Priority}
     of_other_kind = min(by_priority[priority] - waiting[queue, priority], turn - (queue is Queue.TRANSCRIPTION))
     number = turn + of_other_kind
