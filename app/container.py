@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -23,13 +24,14 @@ from app.answers.user_erasure import UserErasure
 from app.answers.worker_report import WorkerReport
 from app.dead_letters.replay import Replayer
 from app.dead_letters.store import DeadLetterStore
-from app.engines.cores import windows_at_once
+from app.engines.cores import usable_cores, windows_at_once
 from app.engines.engine import Engine
 from app.engines.window_queue import WindowQueue
 from app.execution.settlement import Settlement
-from app.execution.task_run import Execution, TaskRunMiddleware
+from app.execution.task_run import Execution, LiveTaskRunMiddleware, TaskRunMiddleware
 from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
+from app.live.transcriber import LiveTranscriber
 from app.operations.expiry import expire_tasks
 from app.operations.maintenance import Maintenance
 from app.operations.stream_watch import StreamWatch
@@ -56,8 +58,10 @@ from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.work_sharing.sharing import WorkSharing, engine_of
 from handlers import channels
-from handlers.task_queues import task_queues
+from handlers.task_queues import queues_of_live_tasks, queues_of_recordings
 
+LIVE_STREAMS_A_CORE: Final = 4
+HEARTBEATS_OF_LIVE: Final = 4  # heartbeats in the time after which a worker of a live task counts as dead
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
 # The parts that handlers and middlewares find in FastStream's context, by these names.
 IN_CONTEXT: Final = (
@@ -73,6 +77,8 @@ IN_CONTEXT: Final = (
     "replayer",
     "sharing",
     "execution",
+    "live_transcriber",
+    "live_execution",
 )
 
 
@@ -97,7 +103,7 @@ class Container:
         self.broker = connection.broker(settings, self.connection, traces=traces)
         tasks = NatsRouter(middlewares=[TaskRunMiddleware])
         self.consumer = TaskConsumer(
-            task_queues(tasks, self.names),
+            queues_of_recordings(tasks, self.names),
             self.names,
             broken=broken,
             reached=self.connection.restored,
@@ -105,7 +111,14 @@ class Container:
         )
         others = channels.router_of_requests()
         self.windows_of_others = channels.windows_of_others(others, engine_of(settings))
-        self.broker.include_routers(tasks, channels.stored_tasks(), channels.answers(), others)
+        live_tasks = NatsRouter(middlewares=[LiveTaskRunMiddleware])
+        self.live_consumer = TaskConsumer(
+            queues_of_live_tasks(live_tasks, self.names),
+            self.names,
+            broken=broken,
+            at_once=settings.live_streams or max(int(LIVE_STREAMS_A_CORE * usable_cores()), 1),
+        )
+        self.broker.include_routers(tasks, live_tasks, channels.stored_tasks(), channels.answers(), others)
         channels.published_messages(self.broker)
 
     def connect(self, nats: Client, *, ack_wait: float) -> None:
@@ -164,6 +177,8 @@ class Container:
             tracer=self.tracer,
             speed=self.queues.speed,
         )
+        live_wait = min(ack_wait, streams.LIVE_ACK_WAIT_S)
+        self.live_execution = replace(self.execution, heartbeat=live_wait / HEARTBEATS_OF_LIVE, ack_wait=live_wait)
 
     def _make_speech(self) -> None:
         self.recordings = recordings_of(self.settings, self.nats)
@@ -182,6 +197,7 @@ class Container:
             sharing=self.sharing,
             threads=self.settings.engine_threads,
         )
+        self.live_transcriber = LiveTranscriber(self.nats, self.names.live, self.engine, self.windows)
 
     def _make_retention(self) -> None:
         self.reminders = Reminders(self.nats, self.names)

@@ -28,6 +28,7 @@ class Rank(IntEnum):
     LIVE = 0  # somebody waits for the text while people speak
     LATE = 1  # of a task of this worker, whose later texts all wait for this one
     OWN = 2  # of a task of this worker
+    DRAFT = 9
     SPARE = 3  # the same, while a helper has the window, too
     HELP = 4  # of another worker
 
@@ -76,7 +77,13 @@ class WindowQueue:
         return 1
 
     async def transcribe(
-        self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank = Rank.OWN
+        self,
+        window: Window,
+        options: TranscribeOptions,
+        previous: str | None,
+        rank: Rank = Rank.OWN,
+        *,
+        draft: bool = False,
     ) -> WindowText:
         """Return the text of a window; `previous` is the language spoken before the window, as far as known.
 

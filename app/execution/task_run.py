@@ -230,10 +230,18 @@ class TaskRun:
 class TaskRunMiddleware(BaseMiddleware[Any, Any]):  # `Any`: this class is for all brokers and messages
     """Starts a task run for each delivery; the handler finds the run in its context."""
 
+    execution = "execution"  # its name in the context
+
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> None:
         """Run the handler in a new task run."""
-        task_run = TaskRun(self.context.get("execution"), msg.raw_message)
+        task_run = TaskRun(self.context.get(self.execution), msg.raw_message)
         with self.context.scope("task_run", task_run):
             await task_run.work(partial(call_next, msg))
+
+
+class LiveTaskRunMiddleware(TaskRunMiddleware):
+    """Starts a task run for each delivery of a live task."""
+
+    execution = "live_execution"

@@ -160,7 +160,7 @@ async def provision(
             made.add(str(consumer.durable_name))
             continue
         problems[str(consumer.durable_name)] = await _restore_consumer(js, of, consumer, existing, changed_by)
-        if of == settings.nats_stream_name:
+        if of == settings.nats_stream_name and consumer.ack_wait == settings.task_ack_wait:  # of recordings
             ack_wait = min(ack_wait, existing.ack_wait or ack_wait)
     return Provisioned(made, ack_wait, {name: problem for name, problem in problems.items() if problem is not None})
 

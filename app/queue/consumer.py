@@ -46,7 +46,7 @@ class TaskConsumer:
     else after POLL_INTERVAL_S.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the queues, whom to tell, and two settings
         self,
         queues: Mapping[QueueKey, Consume],
         names: StreamNames,

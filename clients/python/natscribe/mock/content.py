@@ -9,6 +9,7 @@ from natscribe.schemas import examples
 from natscribe.schemas.diarization import DiarizationTask, Turn
 from natscribe.schemas.kinds import Result, Task
 from natscribe.schemas.transcription import Segment, TranscriptionTask, Word
+from natscribe.schemas.wire import EXAMPLE_SHA256
 
 BATCHES = 3  # in which a transcript comes, and in which its time passes
 _LARGE = 60  # segments of a large transcript
@@ -48,7 +49,7 @@ class Content:
             "audio_file_id": order.audio_file_id,
             "user_id": order.user_id,
             "duration": self.duration,
-            "audio_sha256": sha256 or examples.SHA256,
+            "audio_sha256": sha256 or EXAMPLE_SHA256,
             "created_at": datetime.now(timezone.utc),
         }
         if isinstance(order, TranscriptionTask):
