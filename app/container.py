@@ -31,6 +31,7 @@ from app.execution.settlement import Settlement
 from app.execution.task_run import Execution, LiveTaskRunMiddleware, TaskRunMiddleware
 from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
+from app.live.frames import erase as erase_frames
 from app.live.transcriber import LiveTranscriber
 from app.operations.expiry import expire_tasks
 from app.operations.maintenance import Maintenance
@@ -197,7 +198,7 @@ class Container:
             sharing=self.sharing,
             threads=self.settings.engine_threads,
         )
-        self.live_transcriber = LiveTranscriber(self.nats, self.names.live, self.engine, self.windows)
+        self.live_transcriber = LiveTranscriber(self.nats, self.engine, self.windows, self.diarizer, self.settings)
 
     def _make_retention(self) -> None:
         self.reminders = Reminders(self.nats, self.names)
@@ -210,6 +211,7 @@ class Container:
             recordings=self.recordings,
             projection=self.projection,
             cache=self.cache,
+            erase_frames=partial(erase_frames, self.nats, self.names.live),
         )
         self.retention = Schedule(
             self.nats,

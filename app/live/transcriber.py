@@ -20,7 +20,11 @@ from app.engines.window_queue import Rank, WindowQueue
 from app.live.ear import Ear
 from app.live.frames import Frames
 from app.live.partials import Partials
+from app.live.sound import check_store, keep, recording_of
 from app.live.source import LiveSource
+from app.recordings.recording import Recording
+from app.settings import Settings
+from app.speech.diarizer import Diarizer, SpeakerSearch
 from app.speech.run import Run
 from app.speech.transcript import TaskTranscript
 from app.updates import Append, Checkpoint, Update, processed
@@ -29,12 +33,14 @@ from app.updates import Append, Checkpoint, Update, processed
 class LiveTranscriber:
     """Transcribes live tasks with the engine, several at the same time."""
 
-    def __init__(self, nats: Client, stream: str, engine: Engine, windows: WindowQueue) -> None:
-        """`stream` holds the frames."""
+    def __init__(
+        self, nats: Client, engine: Engine, windows: WindowQueue, diarizer: Diarizer, settings: Settings
+    ) -> None:
         self._nats = nats
-        self._stream = stream
         self._engine = engine
         self._windows = windows
+        self._diarizer = diarizer
+        self._settings = settings
         self._ear = Ear(engine)
 
     async def run(self, task: LiveTask, checkpoint: Checkpoint, append: Append) -> None:
@@ -44,9 +50,26 @@ class LiveTranscriber:
             TaskError: The sound cannot be read, or the engine failed.
             FencedError: Another worker runs the task.
         """
+        check_store(task, self._settings)
         loaded = await answer(self._engine, Load(options=task.options), Loaded)
-        source = LiveSource(self._ear, Frames(self._nats, self._stream, task), task, checkpoint.reached)
+        frames = Frames(self._nats, self._settings.stream_names.live, task)
+        source = LiveSource(self._ear, frames, task, checkpoint.reached)
         live = _Live(task, source, checkpoint)
+        await self._follow(live, source, task, checkpoint, append)
+        if frames.count and (task.keep_audio or (task.diarize and live.transcript.channels is None)):
+            async with recording_of(frames, task.audio) as recording:
+                if task.keep_audio:
+                    await keep(recording, task.task_id, self._settings, self._nats)
+                if task.diarize and live.transcript.channels is None and checkpoint.diarization_error is None:
+                    await self._find_speakers(live.transcript, task, recording, append)
+        await append(
+            live.transcript.result(duration=source.seconds, model=loaded.model, source=Source.LIVE, audio_sha256=None)
+        )
+
+    async def _follow(
+        self, live: "_Live", source: LiveSource, task: LiveTask, checkpoint: Checkpoint, append: Append
+    ) -> None:
+        """Transcribe until the sound ends."""
         run = Run(live.windows(), self._windows, None, task.options, checkpoint.language, rank=Rank.LIVE)
         partials = Partials(task, source, self._windows, self._publish)
         source.show = partials.wanted
@@ -59,10 +82,14 @@ class LiveTranscriber:
         finally:
             await cancel_all([looking])
         live.transcript.untranscribed += source.missing
-        result = live.transcript.result(
-            duration=source.seconds, model=loaded.model, source=Source.LIVE, audio_sha256=None
-        )
-        await append(result)
+
+    async def _find_speakers(
+        self, transcript: TaskTranscript, task: LiveTask, recording: Recording, append: Append
+    ) -> None:
+        async with aclosing(SpeakerSearch(self._diarizer.turns(task, recording))) as search:
+            async for found in search.progress():
+                await append(processed(found.stage, found.processed_seconds, found.duration_seconds))
+            await asyncio.to_thread(transcript.add_speakers, search)
 
     async def close(self) -> None:
         """Stop hearing."""
