@@ -73,7 +73,7 @@ class WindowRequest(Order):
 
 
 class WindowText(Message):
-    """The text of a window, and the sections of its speech for which no words were found."""
+    """The text of a window, and the gaps that are left in it."""
 
     segments: list[Segment] = Field(description="The text, with times in the recording.")
     untranscribed: list[Stretch] = Field(
