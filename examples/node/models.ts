@@ -141,7 +141,7 @@ export interface ReservedObject {
   'size': number;
 }
 export interface ReservedWindow {
-  'pieces': any[][];
+  'regions': any[][];
   'samples': string;
   'channel'?: number | null;
 }

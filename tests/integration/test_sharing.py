@@ -176,7 +176,7 @@ async def test_a_worker_that_looks_for_speakers_helps_nobody(publisher: Publishe
 
 def request(engine: FakeEngine, number: int = 0, **changes: object) -> WindowRequest:
     """What an owner with this engine asks for one of its windows."""
-    window = Window(pieces=[(number * 10.0, number * 10.0 + 10)], samples=SOUND)
+    window = Window(regions=[(number * 10.0, number * 10.0 + 10)], samples=SOUND)
     asked = WindowRequest(
         window=window,
         model=engine.loaded.model if engine.loaded else MODEL,
@@ -220,7 +220,7 @@ class Stranger:
 
 
 def number_of(asked: WindowRequest) -> int:
-    return round(asked.window.pieces[0][0] / 10)
+    return round(asked.window.regions[0][0] / 10)
 
 
 def text(asked: WindowRequest, *segments: Segment, missing: Sequence[Stretch] = (), **changes: object) -> WindowText:
@@ -331,8 +331,8 @@ def no_windows(asked: dict[str, Any]) -> list[dict[str, Any]]:
         asked | {"window": window | {"samples": ""}},
         asked | {"window": window | {"samples": short}},
         asked
-        | {"window": window | {"pieces": [[0.0, 100.0]], "samples": b64encode(bytes(3_200_000)).decode()[:900_000]}},
-        asked | {"window": window | {"pieces": [[0.0, 0.0]], "samples": ""}},
+        | {"window": window | {"regions": [[0.0, 100.0]], "samples": b64encode(bytes(3_200_000)).decode()[:900_000]}},
+        asked | {"window": window | {"regions": [[0.0, 0.0]], "samples": ""}},
         asked | {"previous": "no language"},
         asked | {"extra": 1},
     ]

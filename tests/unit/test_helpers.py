@@ -24,7 +24,7 @@ from app.work_sharing.helpers import (
 )
 
 MODEL, HOW = Model(name="base", revision="1"), "0.3.0 cpu int8 beam 5"
-WINDOW = Window(pieces=[(0.0, 0.003)], samples="AAAA" * 32)
+WINDOW = Window(regions=[(0.0, 0.003)], samples="AAAA" * 32)
 Reply = Callable[[], WindowReply]
 
 

@@ -8,25 +8,25 @@ import pytest
 from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
-from app.engines.audio.clips import Clip
 from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.sound import Sound
 from app.engines.parallel import Parallel
 from app.engines.speech_model import Answer, Text
 from app.engines.text.languages import Evidence
 from app.engines.text.sentences import text_of
 from app.engines.whisper.model import Whisper
-from app.engines.whisper.network import Decoded, Encoded, Hints, Part
+from app.engines.whisper.network import Decoded, Encoded, EncodedPart, Hints
 from app.errors import PermanentError
 
 EN, RU, UNSURE = 1.0, 2.0, 1.5
 STEP = SAMPLE_RATE // 50
 
 
-def clip(*pieces: tuple[float, float]) -> Clip:
+def clip(*pieces: tuple[float, float]) -> Sound:
     """Pieces of speech: seconds, and what is spoken."""
     ends = np.cumsum([seconds for seconds, _ in pieces])
     samples = np.concatenate([np.full(round(seconds * SAMPLE_RATE), what, np.float32) for seconds, what in pieces])
-    return Clip(samples, [(end - seconds, end) for end, (seconds, _) in zip(ends, pieces, strict=True)])
+    return Sound(samples, [(end - seconds, end) for end, (seconds, _) in zip(ends, pieces, strict=True)])
 
 
 class FakeNetwork:
@@ -35,9 +35,9 @@ class FakeNetwork:
     english_only = False
     filled = False
 
-    def __init__(self, say: Callable[[Part, Hints], str]) -> None:
+    def __init__(self, say: Callable[[EncodedPart, Hints], str]) -> None:
         self._say = say
-        self.decoded: list[tuple[Part, Hints]] = []
+        self.decoded: list[tuple[EncodedPart, Hints]] = []
         self.encoded: list[float] = []  # seconds
         self.detected = 0
         self.texts: list[str] = []
@@ -47,7 +47,7 @@ class FakeNetwork:
     def knows(self, language: str) -> bool:
         return language in {"en", "ru"}
 
-    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+    def encode(self, clips: Sequence[Sound]) -> list[Encoded]:
         self.encoded += [each.seconds for each in clips]
         return [each.samples[::STEP, np.newaxis] for each in clips]
 
@@ -58,17 +58,17 @@ class FakeNetwork:
             return {"en": 0.5, "ru": 0.4, "pl": 0.1}
         return {"en": 0.98, "ru": 0.005} if what < UNSURE else {"ru": 0.98, "en": 0.005}
 
-    def decode(self, parts: Sequence[Part], hints: Hints) -> list[Decoded]:
+    def decode(self, parts: Sequence[EncodedPart], hints: Hints) -> list[Decoded]:
         with self._lock:
             self.decoded += [(part, hints) for part in parts]
             self.texts += [self._say(part, hints) for part in parts]
             first = len(self.texts) - len(parts)
             return [Decoded([number], *self.said) for number in range(first, len(self.texts))]
 
-    def text(self, _: Part, decoded: Decoded) -> str:
+    def text(self, _: EncodedPart, decoded: Decoded) -> str:
         return self.texts[decoded.tokens[0]]
 
-    def words(self, part: Part, decoded: Decoded, *, translate: bool) -> list[Word]:  # noqa: ARG002 -- as the network's
+    def words(self, part: EncodedPart, decoded: Decoded, *, translate: bool) -> list[Word]:  # noqa: ARG002 -- as the network's
         """Two words a second."""
         words = self.texts[decoded.tokens[0]].split()
         starts = [part.start + number / 2 for number in range(len(words))]
@@ -78,9 +78,9 @@ class FakeNetwork:
         ]
 
 
-def by_language(part: Part, _: Hints) -> str:
+def by_language(part: EncodedPart, _: Hints) -> str:
     word = {"en": "yes", "ru": "да"}.get(part.language, "???")
-    return " ".join(f"{word}{number}" for number in range(int(part.clip.seconds * 2)))
+    return " ".join(f"{word}{number}" for number in range(int(part.sound.seconds * 2)))
 
 
 def whisper(network: FakeNetwork, at_once: int = 1) -> Whisper:
@@ -89,13 +89,13 @@ def whisper(network: FakeNetwork, at_once: int = 1) -> Whisper:
 
 
 def transcribed(
-    network: FakeNetwork, *clips: Clip, previous: Sequence[str | None] = (), **options: object
+    network: FakeNetwork, *clips: Sound, previous: Sequence[str | None] = (), **options: object
 ) -> list[Answer]:
     asked = TranscribeOptions.model_validate(options)
     return whisper(network).transcribe(clips, asked, previous or [None] * len(clips))
 
 
-def texts_of(network: FakeNetwork, clip: Clip, vocabulary: Sequence[str] = ()) -> Sequence[Text]:
+def texts_of(network: FakeNetwork, clip: Sound, vocabulary: Sequence[str] = ()) -> Sequence[Text]:
     (answer,) = transcribed(network, clip, vocabulary=vocabulary)
     return answer.texts
 
@@ -152,12 +152,12 @@ def test_a_group_is_decoded_while_later_windows_are_encoded() -> None:
     first_is_decoded = Event()
 
     class Network(FakeNetwork):
-        def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        def encode(self, clips: Sequence[Sound]) -> list[Encoded]:
             if clips[0].seconds == 6:
                 assert first_is_decoded.wait(10)
             return super().encode(clips)
 
-        def decode(self, parts: Sequence[Part], hints: Hints) -> list[Decoded]:
+        def decode(self, parts: Sequence[EncodedPart], hints: Hints) -> list[Decoded]:
             first_is_decoded.set()
             return super().decode(parts, hints)
 
@@ -179,7 +179,7 @@ def test_on_a_gpu_windows_are_encoded_together() -> None:
     class Network(FakeNetwork):
         filled = True
 
-        def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        def encode(self, clips: Sequence[Sound]) -> list[Encoded]:
             asked.append(len(clips))
             return super().encode(clips)
 
@@ -216,8 +216,8 @@ def test_marks_without_a_letter_are_no_text_and_speech_without_text_is_told() ->
 
 def test_terms_are_told_only_where_one_may_be_said() -> None:
     # Given a vocabulary, and one window of two in which something sounds like a term
-    def say(part: Part, hints: Hints) -> str:
-        heard = "we run nat scribe today" if part.clip.seconds > 6 else "hm"
+    def say(part: EncodedPart, hints: Hints) -> str:
+        heard = "we run nat scribe today" if part.sound.seconds > 6 else "hm"
         return heard.replace("nat scribe", "Natscribe") if hints.terms else heard
 
     network = FakeNetwork(say)
@@ -244,7 +244,7 @@ def test_prompt_and_translation_reach_the_network() -> None:
 def test_a_word_before_a_pause_is_as_long_as_it_takes_to_say_it(last: str, seconds: float) -> None:
     # Given a text whose last word takes in the pause behind it; a number is said digit by digit
     class LastsLong(FakeNetwork):
-        def words(self, part: Part, decoded: Decoded, *, translate: bool) -> list[Word]:
+        def words(self, part: EncodedPart, decoded: Decoded, *, translate: bool) -> list[Word]:
             *before, word = super().words(part, decoded, translate=translate)
             return [*before, word.model_copy(update={"end": word.start + 3.0})]
 
@@ -254,7 +254,7 @@ def test_a_word_before_a_pause_is_as_long_as_it_takes_to_say_it(last: str, secon
 
 def test_a_loop_is_decoded_again_in_halves() -> None:
     # Given a network that loops over long sound alone
-    network = FakeNetwork(lambda part, hints: "so so " * 8 if part.clip.seconds > 6 else by_language(part, hints))
+    network = FakeNetwork(lambda part, hints: "so so " * 8 if part.sound.seconds > 6 else by_language(part, hints))
     texts = texts_of(network, clip((4, EN), (4, EN)))
     assert [text_of(text.words)[:9] for text in texts] == ["yes0 yes1", "yes0 yes1"]
     assert [text.words[0].start for text in texts] == [0.0, 4.0]
