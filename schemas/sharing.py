@@ -41,6 +41,11 @@ class Window(Order):
     channel: Channel | None = Field(None, description="The channel, from 0; null: the channels are mixed.")
 
     @property
+    def start(self) -> float:
+        """Where the first region begins, in seconds from the start of the recording."""
+        return self.regions[0][0]
+
+    @property
     def end(self) -> float:
         """Where the next window may begin, in seconds from the start of the recording."""
         return self.regions[-1][1]

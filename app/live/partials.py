@@ -55,7 +55,7 @@ class Partials:
         """Yield the open utterances that have new sound and whose pause is over."""
         now = asyncio.get_running_loop().time()
         for window in self._source.open:
-            start, seconds = window.pieces[0][0], window.end - window.pieces[0][0]
+            start, seconds = window.start, window.end - window.start
             spoken = self._spoken.get(window.channel)
             if spoken is None or spoken.start != start:
                 spoken = self._spoken[window.channel] = _Spoken(start)
@@ -75,7 +75,7 @@ class Partials:
         except TaskError as error:  # the final text has its own attempts
             log.warning("partial_failed", error=error.detail.code)
         else:
-            if any(each.pieces[0][0] == spoken.start for each in self._source.open):  # else the final text comes
+            if any(each.start == spoken.start for each in self._source.open):  # else the final text comes
                 await self._publish(self._partial(window, spoken, text))
         took = loop.time() - began
         spoken.seconds = window.end - spoken.start

@@ -134,8 +134,8 @@ class FakeEngine:
             del self.hears[job.stream]
         return Heard(
             seconds=seconds,
-            windows=[Window(pieces=[each], samples=SOUND) for each in spoken if each[0] >= wanted],
-            open=[Window(pieces=[(edges[-1], seconds)], samples=SOUND)] if seconds > edges[-1] and not job.end else [],
+            windows=[Window(regions=[each], samples=SOUND) for each in spoken if each[0] >= wanted],
+            open=[Window(regions=[(edges[-1], seconds)], samples=SOUND)] if seconds > edges[-1] and not job.end else [],
             settled=[seconds if job.end else edges[-1]],
         )
 
