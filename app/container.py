@@ -198,7 +198,9 @@ class Container:
             sharing=self.sharing,
             threads=self.settings.engine_threads,
         )
-        self.live_transcriber = LiveTranscriber(self.nats, self.engine, self.windows, self.diarizer, self.settings)
+        self.live_transcriber = LiveTranscriber(
+            self.nats, self.engine, self.windows, self.diarizer, self.settings, self.meter.live
+        )
 
     def _make_retention(self) -> None:
         self.reminders = Reminders(self.nats, self.names)
