@@ -33,7 +33,7 @@ from .transcription import (
     TranscriptionTask,
     Word,
 )
-from .wire import Kind, Model, Object, Priority
+from .wire import EXAMPLE_SHA256, Kind, Model, Object, Priority
 from .workers import WorkerInfo, WorkersRequest
 
 TASK_ID: Final = "meeting-2026-11-24"
@@ -44,7 +44,6 @@ HELPER: Final = "0d1c2b3a4f5e6d7c8b9a0f1e2d3c4b5a"
 DURATION: Final = 61.5  # seconds
 USER: Final = 42
 _PLACE: Final = f"1795512600000000000112-{TASK_ID}"
-SHA256: Final = "d681eeef56ee8e6757bcabf3634a4922c195009c4fb85abdd7c713684886e0d1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ RESULT = TranscriptionResult(
     segments=[SEGMENT.model_copy(update={"speaker": "SPEAKER_00", "words": None})],
     speakers=1,
     model=Model(name="whisper-base", revision="d01c3014881c"),
-    audio_sha256=SHA256,
+    audio_sha256=EXAMPLE_SHA256,
     created_at=_at(21),
 )
 _LARGE_RESULT = RESULT.model_copy(
@@ -122,7 +121,7 @@ TURNS = DiarizationResult(
     ],
     duration=DURATION,
     model=Model(name="segmentation-3.0+campplus", revision="2b64a6b5b311"),
-    audio_sha256=SHA256,
+    audio_sha256=EXAMPLE_SHA256,
     created_at=_at(30),
 )
 _STATUS = TaskStatus(

@@ -82,6 +82,11 @@ class ProgressEvent(Message):
         examples=[28.4],
     )
     duration_seconds: AudioSeconds = None
+    lag_seconds: Seconds | None = Field(
+        None,
+        description="Seconds of sound of a live task that are published and not transcribed yet; null for recordings.",
+        examples=[1.2],
+    )
     eta_seconds: Remaining = None
     attempt: Attempt = 1
     max_attempts: int = Field(ge=1, description="The task fails after this number of attempts.", examples=[4])

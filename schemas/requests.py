@@ -11,6 +11,7 @@ from .dead_letters import DeadLetter
 from .diarization import DiarizationTask
 from .errors import ErrorCode, ErrorDetail
 from .kinds import Task
+from .live import LiveTask
 from .progress import ProgressEvent, Stage, State
 from .transcription import TranscriptionTask
 from .wire import (
@@ -95,7 +96,7 @@ class TaskStatus(Message):
 
     task_id: TaskId
     kind: Kind = Field(description="Kind of the task.")
-    task: DiarizationTask | TranscriptionTask | None = Field(
+    task: DiarizationTask | TranscriptionTask | LiveTask | None = Field(
         union_mode="left_to_right",  # a DiarizationTask refuses the fields that only a TranscriptionTask has
         description="The task as it was sent; null if the message is no valid task.",
     )

@@ -14,12 +14,17 @@ class StreamNames:
     segments: str
     results: str
     dead_letters: str
+    live: str
     retention: str
     consumer_stem: str
 
     def queue_consumer(self, kind: Kind, priority: Priority) -> str:
         """The durable consumer of one of the six task queues."""
         return f"{self.consumer_stem}_{kind}_{priority}"
+
+    def live_consumer(self, priority: Priority) -> str:
+        """The durable consumer of the queue of live tasks of one priority."""
+        return f"{self.consumer_stem}_live_{priority}"
 
     @property
     def progress_projection(self) -> str:

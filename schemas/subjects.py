@@ -31,11 +31,14 @@ ALL_DUE = "retention.due.*.*.*"  # internal: reminders whose time has come
 # requests from other accounts; no client may use it.
 _INBOXES = ("_INBOX", "_R_.")
 
+_LIVE = "live"  # in place of a kind
+
 PROGRESS_CHANNEL = "progress.{task_id}"
 SEGMENTS_CHANNEL = "segments.{task_id}"
 RESULTS_CHANNEL = "results.{task_id}"
 DEAD_LETTERS_CHANNEL = "dead_letters.{kind}"
 WINDOWS_CHANNEL = "windows.transcribe.{engine}"
+LIVE_TASKS_CHANNEL = "tasks.live.{priority}"
 LIVE_AUDIO_CHANNEL = "live.audio.{task_id}"
 PARTIALS_CHANNEL = "partials.{task_id}"
 
@@ -45,14 +48,24 @@ def tasks(kind: Kind, priority: Priority) -> str:
     return f"tasks.{kind}.{priority}"
 
 
+def live_tasks(priority: Priority) -> str:
+    """The subject on which a live task of this priority is published."""
+    return f"tasks.{_LIVE}.{priority}"
+
+
 def queue_of(subject: str) -> tuple[Kind, Priority]:
-    """The kind and priority of the tasks on a subject.
+    """The kind and priority of the tasks on a subject: a live task is a transcription.
 
     Raises:
         ValueError: The subject is no subject of tasks.
     """
     _, kind, priority = subject.split(".")
-    return Kind(kind), Priority(priority)
+    return Kind.TRANSCRIPTION if kind == _LIVE else Kind(kind), Priority(priority)
+
+
+def is_live(subject: str) -> bool:
+    """Whether the tasks on a subject are live tasks."""
+    return subject.startswith(f"tasks.{_LIVE}.")
 
 
 def tasks_channel(kind: Kind) -> str:

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from .errors import ErrorDetail
 from .tasks import AnyTask, TaskNames
 from .wire import (
+    EXAMPLE_SHA256,
     Attempt,
     AudioFileId,
     Duration,
@@ -209,6 +210,13 @@ class SegmentsEvent(Message):
     )
 
 
+class Source(Term):
+    """Where the sound came from."""
+
+    RECORDING = "recording", "A recording, which was complete when the task began."
+    LIVE = "live", "Sound that was published while the task ran."
+
+
 class TranscriptionResult(Message):
     """The result of a transcription: the text of a recording."""
 
@@ -245,7 +253,10 @@ class TranscriptionResult(Message):
         description="Why the segments have no speakers although the task asked for them; the transcript is kept.",
     )
     model: Model = Field(description="The model that made the result.")
-    audio_sha256: Sha256
+    source: Source = Field(Source.RECORDING, description="Where the sound came from.")
+    audio_sha256: Sha256 | None = Field(
+        description="SHA-256 of the recording, in hex; null for a live task.", examples=[EXAMPLE_SHA256]
+    )
     cached: bool = Field(default=False, description="Whether the result comes from the cache.")
     object: Object | None = Field(
         None,

@@ -84,13 +84,10 @@ AtMost = Annotated[
         description="The largest possible number of speakers, not below `min_speakers`; null: unknown.", examples=[4]
     ),
 ]
+EXAMPLE_SHA256 = "d681eeef56ee8e6757bcabf3634a4922c195009c4fb85abdd7c713684886e0d1"
 Sha256 = Annotated[
     str,
-    Field(
-        pattern=r"^[0-9a-f]{64}$",
-        description="SHA-256 of the recording, in hex.",
-        examples=["d681eeef56ee8e6757bcabf3634a4922c195009c4fb85abdd7c713684886e0d1"],
-    ),
+    Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the recording, in hex.", examples=[EXAMPLE_SHA256]),
 ]
 Attempt = Annotated[
     int,

@@ -13,7 +13,7 @@ from natscribe.schemas.wire import Kind, Priority
 from app.queue.consumer import Consume, TaskConsumer
 from tests.waiting import eventually
 
-NAMES = StreamNames("tasks", "progress", "segments", "results", "dead_letters", "retention", "worker")
+NAMES = StreamNames("tasks", "progress", "segments", "results", "dead_letters", "live", "retention", "worker")
 Answer = Callable[["FakeServer", str], Awaitable[None]]
 
 

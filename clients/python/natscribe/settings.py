@@ -145,6 +145,7 @@ class Settings(BaseModel):
             segments=f"{self.stem}_segments",
             results=f"{self.stem}_results",
             dead_letters=f"{self.stem}_dead_letters",
+            live=f"{self.stem}_live",
             retention=f"{self.stem}_retention",
             consumer_stem=self.nats_consumer_name,
         )

@@ -21,6 +21,7 @@ from nats.js.api import (
 )
 
 from natscribe.schemas import subjects
+from natscribe.schemas.live import LARGEST_FRAME_BYTES
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import MOST_KEPT_S, Kind, Priority
 
@@ -37,15 +38,29 @@ BUCKET_SCHEME = "nats://"  # of an AUDIO_STORE that is a bucket
 QUEUE_LENGTH = 10_000  # tasks in one task queue
 AUDIO_TTL_S = 30 * DAY_S
 ACK_WAIT_S = 15.0
+LIVE_TTL_S = DAY_S
+# NATS sets aside the bytes that a stream may have, and refuses the stream where its disk is smaller: so no limit.
+LIVE_MAX_BYTES = -1
+_FRAME_HEADER_BYTES = 4096  # room for the headers of a frame, which JetStream counts
 
 
 def task_subjects() -> list[str]:
-    """Return the subjects of the six task queues."""
-    return [subjects.tasks(kind, priority) for priority in Priority for kind in Kind]
+    """Return the subjects of the six task queues, and of the three queues of live tasks."""
+    recordings = [subjects.tasks(kind, priority) for priority in Priority for kind in Kind]
+    return recordings + [subjects.live_tasks(priority) for priority in Priority]
 
 
-def public_streams(called: StreamNames, *, queue_length: int = QUEUE_LENGTH) -> Iterator[StreamConfig]:
-    """Yield the configurations of the streams that clients see; `queue_length` is that of each task queue, in tasks."""
+def public_streams(
+    called: StreamNames,
+    *,
+    queue_length: int = QUEUE_LENGTH,
+    live_ttl_s: float = LIVE_TTL_S,
+    live_max_bytes: int = LIVE_MAX_BYTES,
+) -> Iterator[StreamConfig]:
+    """Yield the configurations of the streams that clients see.
+
+    `queue_length` is that of each task queue, in tasks; `live_ttl_s` how long a frame is kept, in seconds.
+    """
     yield StreamConfig(
         name=called.tasks,
         subjects=task_subjects(),
@@ -72,6 +87,19 @@ def public_streams(called: StreamNames, *, queue_length: int = QUEUE_LENGTH) -> 
     letters.duplicate_window = EXPIRES_AFTER_S + DAY_S  # a message that is delivered again stores no second dead letter
     letters.deny_delete, letters.deny_purge = False, True
     yield letters
+    yield StreamConfig(
+        name=called.live,
+        subjects=[subjects.ALL_LIVE_AUDIO],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,  # a full stream refuses new sound: it would lose the oldest unheard otherwise
+        max_age=live_ttl_s,
+        max_bytes=live_max_bytes,
+        max_msg_size=LARGEST_FRAME_BYTES + _FRAME_HEADER_BYTES,
+        duplicate_window=DUPLICATE_WINDOW_S,
+        allow_direct=True,
+        deny_delete=True,
+    )
 
 
 def _log(name: str, subject: str, max_age: float) -> StreamConfig:
@@ -101,8 +129,9 @@ def stored_subjects(config: StreamConfig) -> list[str]:
 
 
 def queue_consumers(called: StreamNames, *, ack_wait_s: float = ACK_WAIT_S) -> Iterator[ConsumerConfig]:
-    """Yield the configurations of the durable consumers of the six task queues, the highest priority first."""
+    """Yield the configurations of the durable consumers of all task queues, the highest priority first."""
     for priority in Priority:
+        yield durable(called.live_consumer(priority), subjects.live_tasks(priority), ack_wait_s=ack_wait_s)
         for kind in Kind:
             yield durable(called.queue_consumer(kind, priority), subjects.tasks(kind, priority), ack_wait_s=ack_wait_s)
 

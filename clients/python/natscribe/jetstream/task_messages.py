@@ -14,7 +14,7 @@ from natscribe.jetstream.cloud_events import JSON
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import REPLAY_OF, TRACE_PATTERN, TRACEPARENT
-from natscribe.schemas.kinds import TASKS, Task
+from natscribe.schemas.kinds import Task, task_type
 from natscribe.schemas.problems import first_problem
 from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Priority
 
@@ -54,7 +54,7 @@ class TaskMessage:
     def task(self) -> Task | None:
         """The task in the body; None if the body is no valid task."""
         try:
-            return TASKS[self.kind].model_validate_json(self.body)
+            return task_type(self.subject).model_validate_json(self.body)
         except ValueError:
             return None
 
@@ -71,7 +71,7 @@ class TaskMessage:
     def problem(self) -> ErrorDetail | None:
         """What is wrong with the message, without quoting its content; None if the message is valid."""
         try:
-            TASKS[self.kind].model_validate_json(self.body)
+            task_type(self.subject).model_validate_json(self.body)
         except ValidationError as error:
             problem = first_problem(error)
         else:
