@@ -199,7 +199,7 @@ class Container:
             threads=self.settings.engine_threads,
         )
         self.live_transcriber = LiveTranscriber(
-            self.nats, self.engine, self.windows, self.diarizer, self.settings, self.meter.live
+            self.nats, self.engine, self.windows, self.diarizer, settings=self.settings, metrics=self.meter.live
         )
 
     def _make_retention(self) -> None:

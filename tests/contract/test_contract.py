@@ -93,7 +93,7 @@ def days(seconds: float | None) -> str:
 
 
 def test_the_streams() -> None:
-    queues, settings = [f"tasks.{kind}.*" for kind in Kind], Settings(_env_file=None)
+    queues, settings = [*(f"tasks.{kind}.*" for kind in Kind), "tasks.live.*"], Settings(_env_file=None)
     expected = [
         [
             config.name,
@@ -105,7 +105,8 @@ def test_the_streams() -> None:
         if config.name != settings.stream_names.retention  # internal
     ]
     assert [[quoted(name)[0], quoted(heard), keeps, age] for name, heard, keeps, age in table("stream")] == expected
-    assert task_subjects() == [f"tasks.{kind}.{priority}" for priority in Priority for kind in Kind]
+    recordings = [f"tasks.{kind}.{priority}" for priority in Priority for kind in Kind]
+    assert task_subjects() == recordings + [f"tasks.live.{priority}" for priority in Priority]
 
 
 def test_the_buckets() -> None:
@@ -200,7 +201,7 @@ def test_every_subject_that_it_names_is_one() -> None:
     known = {*task_subjects(), *ANSWERS, *(subjects.dead_letters(kind) for kind in Kind)}
     known |= {subjects.ALL_PROGRESS, subjects.ALL_SEGMENTS, subjects.ALL_RESULTS, subjects.ALL_DEAD_LETTERS}
     known |= {subjects.progress("t1"), subjects.segments("t1"), subjects.results("t1")}
-    known |= {f"tasks.{kind}.*" for kind in Kind}
+    known |= {"tasks.live.*", *(f"tasks.{kind}.*" for kind in Kind)}
     named = set(
         re.findall(r"(?<![.{])\b(?:tasks|progress|segments|results|dead_letters)(?:\.(?:[a-z0-9_]+|\*))+", TEXT)
     )

@@ -122,7 +122,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     wait: Wait = True,
 ) -> None:
     """Turn recordings into text. The service keeps each recording for AUDIO_TTL (30 days) after the end of its task."""
-    _check_speakers(min_speakers, max_speakers, result_format, channels, diarize=diarize)
+    check_speakers(min_speakers, max_speakers, result_format, channels, diarize=diarize)
     terms = () if vocabulary is None else read_vocabulary(vocabulary)
     options = TranscribeKeywords(model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels)
     task = partial(Client.create_transcription_task, user_id=users.user_id(user_id), task_id=task_id, priority=priority)
@@ -139,7 +139,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     _submit(files, creates, task_id, submission, stored=stored)
 
 
-def _check_speakers(
+def check_speakers(
     fewest: int | None, most: int | None, formats: Sequence[Format] | None, channels: Channels, *, diarize: bool
 ) -> None:
     """Refuse options that have an effect only with --diarize.

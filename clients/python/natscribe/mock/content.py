@@ -7,7 +7,9 @@ from typing import TypeVar
 
 from natscribe.schemas import examples
 from natscribe.schemas.diarization import DiarizationTask, Turn
-from natscribe.schemas.kinds import Result, Task
+from natscribe.schemas.kinds import Result
+from natscribe.schemas.live import LiveTask
+from natscribe.schemas.tasks import SpeakerBounds
 from natscribe.schemas.transcription import Segment, TranscriptionTask, Word
 from natscribe.schemas.wire import EXAMPLE_SHA256
 
@@ -23,7 +25,7 @@ Span = TypeVar("Span", Segment, Turn, Word)
 class Content:
     """What is found in the recording of a task."""
 
-    order: Task
+    order: TranscriptionTask | DiarizationTask
     larger_than: int = 0  # bytes: the result is larger
 
     @property
@@ -53,48 +55,49 @@ class Content:
             "created_at": datetime.now(timezone.utc),
         }
         if isinstance(order, TranscriptionTask):
-            return examples.RESULT.model_copy(update=fields | self._transcript(order))
+            found = [self._segment(order, number, with_words=order.word_timestamps) for number in range(self.count)]
+            return examples.RESULT.model_copy(update=fields | transcript(order, found))
         return examples.TURNS.model_copy(update=fields | self._turns(order))
-
-    def _transcript(self, order: TranscriptionTask) -> dict[str, object]:
-        found = [self._segment(order, number, with_words=order.word_timestamps) for number in range(self.count)]
-        if order.diarize:
-            found = [each.model_copy(update={"speaker": _speaker(order, number)}) for number, each in enumerate(found)]
-        language = order.language or examples.SEGMENT.language
-        return {
-            "segments": found,
-            "text": " ".join(segment.text for segment in found),
-            "language": language,
-            "languages": {language: round(sum(segment.end - segment.start for segment in found), 3)},
-            "speakers": _speakers(found) if order.diarize else None,
-        }
 
     def _turns(self, order: DiarizationTask) -> dict[str, object]:
         example = examples.TURNS.segments[0]
         found = [
-            _moved(example, number).model_copy(update={"speaker": _speaker(order, number)})
+            moved(example, number * _SECONDS_BETWEEN).model_copy(update={"speaker": _speaker(order, number)})
             for number in range(self.count)
         ]
         return {"segments": found, "speakers": _speakers(found)}
 
     def _segment(self, order: TranscriptionTask, number: int, *, with_words: bool) -> Segment:
-        example = examples.SEGMENT
+        example, by = examples.SEGMENT, number * _SECONDS_BETWEEN
         repeats = self.larger_than // (2 * len(example.text) * self.count) + 1  # a result has its text twice
         fields = {
             "text": " ".join([example.text] * repeats),
-            "words": [_moved(word, number) for word in example.words or []] if with_words else None,
+            "words": [moved(word, by) for word in example.words or []] if with_words else None,
             "language": order.language or example.language,
         }
-        return _moved(example, number).model_copy(update=fields)
+        return moved(example, by).model_copy(update=fields)
 
 
-def _moved(example: Span, number: int) -> Span:
-    """Return the example at the place of the segment with this number."""
-    by = number * _SECONDS_BETWEEN
+def transcript(order: TranscriptionTask | LiveTask, found: Sequence[Segment]) -> dict[str, object]:
+    """Return the fields of a result that tell what is said."""
+    if order.diarize:
+        found = [each.model_copy(update={"speaker": _speaker(order, number)}) for number, each in enumerate(found)]
+    language = order.language or examples.SEGMENT.language
+    return {
+        "segments": list(found),
+        "text": " ".join(segment.text for segment in found),
+        "language": language,
+        "languages": {language: round(sum(segment.end - segment.start for segment in found), 3)},
+        "speakers": _speakers(found) if order.diarize else None,
+    }
+
+
+def moved(example: Span, by: float) -> Span:
+    """Return the example `by` seconds later."""
     return example.model_copy(update={"start": round(example.start + by, 3), "end": round(example.end + by, 3)})
 
 
-def _speaker(order: Task, number: int) -> str:
+def _speaker(order: SpeakerBounds, number: int) -> str:
     speakers = max(order.min_speakers or 1, min(_USUAL_SPEAKERS, order.max_speakers or _USUAL_SPEAKERS))
     return f"SPEAKER_{number % speakers:02}"
 

@@ -2,23 +2,23 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
 from nats.js.errors import BadRequestError, NotFoundError
 
 from natscribe.mock.content import BATCHES, Content
+from natscribe.mock.live import Report, hear
 from natscribe.mock.log import Log
 from natscribe.mock.script import Ending
 from natscribe.mock.task import EndedError, PlayedTask
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.kinds import Result, Task
+from natscribe.schemas.live import LiveTask
 from natscribe.schemas.progress import LEAST_BETWEEN_EVENTS_S, MOST_BETWEEN_EVENTS_S, Stage, State
 from natscribe.schemas.transcription import TranscriptionTask
 
 _BEAT_S = MOST_BETWEEN_EVENTS_S / 2
-
-Report = Callable[[str], None]
 
 
 class Player:
@@ -31,6 +31,7 @@ class Player:
         self._queue: asyncio.PriorityQueue[tuple[tuple[int, int], PlayedTask]] = asyncio.PriorityQueue()
         self._waiting: set[PlayedTask] = set()
         self._running: PlayedTask | None = None
+        self.live: set[asyncio.Task[None]] = set()  # attempts of live tasks, which run beside the other tasks
 
     async def enqueue(self, task: PlayedTask) -> None:
         """Append `queued` to the log of a task, and let it wait for its turn.
@@ -47,7 +48,21 @@ class Player:
         except BadRequestError:
             self._waiting.discard(task)
             raise
-        self._queue.put_nowait((task.rank, task))
+        self._enter(task)
+
+    def _enter(self, task: PlayedTask) -> None:
+        """Let a task wait for its turn; a live task starts at once."""
+        if not isinstance(task.order, LiveTask):
+            self._queue.put_nowait((task.rank, task))
+            return
+        self._waiting.discard(task)
+        playing = asyncio.create_task(self._until_ended(task))
+        self.live.add(playing)
+        playing.add_done_callback(self._forget)
+
+    def _forget(self, playing: asyncio.Task[None]) -> None:
+        if playing.cancelled() or playing.exception() is None:  # the mock looks for errors among the others
+            self.live.discard(playing)
 
     @property
     def is_idle(self) -> bool:
@@ -78,11 +93,14 @@ class Player:
             self._waiting.discard(task)
             self._running = task
             try:
-                await self._attempt(task)
-            except EndedError:
-                pass
+                await self._until_ended(task)
             finally:
                 self._running = None
+
+    async def _until_ended(self, task: PlayedTask) -> None:
+        """Play one attempt of a task, until its end or until a client ends the task."""
+        with suppress(EndedError):
+            await self._attempt(task)
 
     async def _attempt(self, task: PlayedTask) -> None:
         """Play one attempt of a task.
@@ -95,8 +113,13 @@ class Player:
             await self._fail(task, script.error)
             return
         task.attempts += 1
-        await self._append(task, State.RUNNING, stage=Stage.FETCHING, progress=0, attempt=task.attempts)
+        stage = Stage.TRANSCRIBING if isinstance(order, LiveTask) else Stage.FETCHING
+        await self._append(task, State.RUNNING, stage=stage, progress=0, attempt=task.attempts)
         ending = script.ending(task.attempts)
+        if isinstance(order, LiveTask):
+            only = None if ending is Ending.COMPLETED else 1
+            await self._end(task, ending, await hear(self._log, task, order, self._report, only=only))
+            return
         try:
             sha256 = await self._log.sha256_of(order.audio_file_id) if ending is Ending.COMPLETED else None
         except NotFoundError:
@@ -155,7 +178,7 @@ class Player:
                 await self._append(task, State.RETRYING, stage=stage, error=error, retry_at=retry_at)
             else:
                 self._report(f"{task.task_id}: its worker is lost")
-            loop.call_later(self._seconds, self._queue.put_nowait, (task.rank, task))
+            loop.call_later(self._seconds, self._enter, task)
 
     async def _fail(self, task: PlayedTask, error: ErrorDetail | None) -> None:
         async with task.turn():
