@@ -199,7 +199,13 @@ class Container:
             threads=self.settings.engine_threads,
         )
         self.live_transcriber = LiveTranscriber(
-            self.nats, self.engine, self.windows, self.diarizer, settings=self.settings, metrics=self.meter.live
+            self.nats,
+            self.engine,
+            self.windows,
+            self.diarizer,
+            sharing=self.sharing,
+            settings=self.settings,
+            metrics=self.meter.live,
         )
 
     def _make_retention(self) -> None:

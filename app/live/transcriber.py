@@ -12,7 +12,8 @@ from natscribe.schemas import subjects
 from natscribe.schemas.live import LiveTask, Partial
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.sharing import Window, WindowText
-from natscribe.schemas.transcription import Source
+from natscribe.schemas.transcription import Source, TranscriptionResult
+from natscribe.schemas.wire import Model
 
 from app.cancellation import cancel_all
 from app.engines.engine import Engine, answer
@@ -30,6 +31,7 @@ from app.speech.run import Run
 from app.speech.transcript import TaskTranscript
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Append, Checkpoint, Update, processed
+from app.work_sharing.sharing import WorkSharing
 
 
 class LiveTranscriber:
@@ -42,6 +44,7 @@ class LiveTranscriber:
         windows: WindowQueue,
         diarizer: Diarizer,
         *,
+        sharing: WorkSharing,
         settings: Settings,
         metrics: LiveMetrics,
     ) -> None:
@@ -49,6 +52,7 @@ class LiveTranscriber:
         self._engine = engine
         self._windows = windows
         self._diarizer = diarizer
+        self._sharing = sharing
         self._settings = settings
         self._metrics = metrics
         self._ear = Ear(engine)
@@ -61,22 +65,21 @@ class LiveTranscriber:
             FencedError: Another worker runs the task.
         """
         check_store(task, self._settings)
-        loaded = await answer(self._engine, Load(options=task.options), Loaded)
-        frames = Frames(self._nats, self._settings.stream_names.live, task)
-        source = LiveSource(self._ear, frames, task, checkpoint.reached)
-        live = _Live(task, source, checkpoint, self._metrics)
-        with self._metrics.following(task.task_id):
-            await self._follow(live, source, task, checkpoint, append)
-        self._metrics.refused(frames.refused)
-        if frames.count and (task.keep_audio or (task.diarize and live.transcript.channels is None)):
-            async with recording_of(frames, task.audio) as recording:
-                if task.keep_audio:
-                    await keep(recording, task.task_id, self._settings, self._nats)
-                if task.diarize and live.transcript.channels is None and checkpoint.diarization_error is None:
-                    await self._find_speakers(live.transcript, task, recording, append)
-        await append(
-            live.transcript.result(duration=source.seconds, model=loaded.model, source=Source.LIVE, audio_sha256=None)
-        )
+        async with self._sharing.own_work():
+            loaded = await answer(self._engine, Load(options=task.options), Loaded)
+            frames = Frames(self._nats, self._settings.stream_names.live, task)
+            source = LiveSource(self._ear, frames, task, checkpoint.reached)
+            live = _Live(task, source, checkpoint, self._metrics)
+            with self._metrics.following(task.task_id):
+                await self._follow(live, source, task, checkpoint, append)
+            self._metrics.refused(frames.refused)
+            if frames.count and (task.keep_audio or (task.diarize and live.transcript.channels is None)):
+                async with recording_of(frames, task.audio) as recording:
+                    if task.keep_audio:
+                        await keep(recording, task.task_id, self._settings, self._nats)
+                    if task.diarize and live.transcript.channels is None and checkpoint.diarization_error is None:
+                        await self._find_speakers(live.transcript, task, recording, append)
+            await append(live.result(loaded.model))
 
     async def _follow(
         self, live: "_Live", source: LiveSource, task: LiveTask, checkpoint: Checkpoint, append: Append
@@ -140,6 +143,11 @@ class _Live:
             return replace(processed(found.stage, found.processed_seconds, None), lag_seconds=lag)
         update = processed(Stage.TRANSCRIBING, found.end, None)
         return replace(update, text=self.transcript.add(found), lag_seconds=lag)
+
+    def result(self, model: Model) -> TranscriptionResult:
+        """Build the task's result."""
+        seconds = self._source.seconds
+        return self.transcript.result(duration=seconds, model=model, source=Source.LIVE, audio_sha256=None)
 
     def _count(self, text: WindowText) -> None:
         """Note that the utterances up to the end of a text have their text; a text may be that of several."""
