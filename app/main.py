@@ -175,7 +175,7 @@ class Worker:
             await engine.load()
             self._model_loads = True
             if engine.loaded is not None:
-                log.info("model_loaded", model=engine.loaded.model.name, how=engine.loaded.how)
+                log.info("model_loaded", model=engine.loaded.model.name, fingerprint=engine.loaded.fingerprint)
         except TaskError as error:
             self._model_loads = False
             log.error("model_load_failed", error=error.detail.message)  # noqa: TRY400 -- the message is for operators, and needs no traceback

@@ -83,7 +83,7 @@ class WorkerReport:
             started_at=self._started_at,
             idle=self._idle(),
             model=loaded.model if loaded is not None else None,
-            engine=loaded.how if loaded is not None else "",
+            engine=loaded.fingerprint if loaded is not None else "",
             audio_store=self._audio_store,
             audio_store_answers=store,
             redis_answers=redis,

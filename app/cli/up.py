@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from app.cancellation import cancel_all
 from app.cli.next_steps import next_steps, settings_for_clients
 from app.cli.service import Service, service, stop_signals
-from app.embedded import EmbeddedError, Server, keep
+from app.embedded import EmbeddedError, Server, keep_running
 from app.settings import Settings
 from app.telemetry import logs
 
@@ -148,7 +148,7 @@ async def _keep_serving(servers: Iterable[Server]) -> int:
     def tell(server: str) -> None:
         _tell("server_restarted", f"{server} has ended: starting it again.", failed=True, server=server)
 
-    await keep(servers, tell)
+    await keep_running(servers, tell)
     return 0
 
 

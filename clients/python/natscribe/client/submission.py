@@ -15,13 +15,13 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import Task
 from natscribe.schemas.problems import first_problem
 from natscribe.schemas.requests import TaskRequest, TaskStatus
-from natscribe.schemas.wire import Order
+from natscribe.schemas.wire import Input
 
-AnyOrder = TypeVar("AnyOrder", bound=Order)
+AnyInput = TypeVar("AnyInput", bound=Input)
 _TRIES = 3  # status requests for a task that was stored a moment ago and may not be registered yet
 
 
-def make(kind: type[AnyOrder], fields: Mapping[str, object]) -> AnyOrder:
+def make(kind: type[AnyInput], fields: Mapping[str, object]) -> AnyInput:
     """Make a task or a request from its fields.
 
     Raises:
