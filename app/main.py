@@ -85,7 +85,7 @@ class Worker:
         )
 
     def _needs(self) -> dict[str, health.Check]:
-        """Return what has to hold so that the worker takes tasks."""
+        """Return the conditions under which the worker takes tasks."""
         return {
             "nats": partial(health.nats_answers, self.broker, self.settings),
             "consumers": partial(health.consumers_exist, self.broker, self.settings),

@@ -47,7 +47,7 @@ class Window(Input):
 
 
 class WindowRequest(Input):
-    """A window of a long recording, for any idle worker that computes as its owner does."""
+    """A window of a long recording, for any idle worker with the same model and fingerprint."""
 
     window: Window = Field(description="The window, with its sound.")
     options: TranscribeOptions = Field(TranscribeOptions(), description="The options of the task.")

@@ -143,7 +143,7 @@ def no_worker(what_was_seen: str) -> NoWorkerError:
 
 
 def is_text(reply: Msg) -> bool:
-    """Whether a reply is a file, as text or as a page, and not JSON."""
+    """Whether a reply is text or a page, and not JSON."""
     return (reply.headers or {}).get("content-type", "").startswith("text/")
 
 

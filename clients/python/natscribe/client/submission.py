@@ -47,7 +47,7 @@ class Submission:
     def __init__(
         self, connection: Nats, store: Store | None, recording: Path | str, task: Task, seconds: float | None = None
     ) -> None:
-        """`store` is None if the recording is where it is to be."""
+        """`store` is None if the recording is not to be uploaded."""
         self._connection = connection
         self._store = store
         self._recording = recording
@@ -76,7 +76,7 @@ class Submission:
             raise refused.reason from refused
 
     async def _upload(self) -> Store | None:
-        """Upload the recording; return its store if that had nothing with this name before."""
+        """Upload the recording; return its store if the name was new there."""
         if self._store is None or isinstance(self._recording, str):
             return None
         is_first = await self._store.upload(self._recording, self._task.audio_file_id)

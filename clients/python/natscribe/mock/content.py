@@ -88,7 +88,7 @@ class Content:
 
 
 def _moved(example: Span, number: int) -> Span:
-    """Return the example at the place of the segment with this number."""
+    """Return the example, moved to the times of segment `number`."""
     by = number * _SECONDS_BETWEEN
     return example.model_copy(update={"start": round(example.start + by, 3), "end": round(example.end + by, 3)})
 

@@ -107,7 +107,7 @@ class Player:
         await self._end(task, ending, content.result(sha256))
 
     async def _work(self, task: PlayedTask, content: Content, *, parts: int | None) -> None:
-        """Pass the time of an attempt, and append segments and progress; with `parts`, stop behind so many."""
+        """Pass the time of an attempt, and append segments and progress; stop after `parts` parts."""
         sent, duration = content.sent, content.duration
         whole = self._seconds if task.script.seconds is None else task.script.seconds
         stages = _stages(sent)

@@ -21,7 +21,7 @@ MOCK_WORKER = "mock"  # the name of the worker in events: people should see that
 
 
 class EndedError(Exception):
-    """The task has ended, so its attempt must say nothing more."""
+    """The task has ended, so its attempt must append nothing more."""
 
 
 @dataclass(eq=False)
