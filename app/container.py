@@ -14,6 +14,13 @@ from natscribe.jetstream import streams
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
+from app.answers.result_writer import ResultWriter
+from app.answers.search import find_task
+from app.answers.task import TaskRequests
+from app.answers.task_list import TaskList
+from app.answers.task_queues import Overview
+from app.answers.user_erasure import UserErasure
+from app.answers.worker_report import WorkerReport
 from app.dead_letters.replay import Replayer
 from app.dead_letters.store import DeadLetterStore
 from app.engines.cores import windows_at_once
@@ -26,25 +33,20 @@ from app.jetstream.connection_monitor import ConnectionMonitor
 from app.operations.expiry import expire_tasks
 from app.operations.maintenance import Maintenance
 from app.operations.stream_watch import StreamWatch
-from app.operations.worker_report import WorkerReport
 from app.queue.consumer import TaskConsumer
 from app.queue.index import QueueIndex
-from app.queue.overview import Overview
-from app.queue.positions import WaitingTasks
+from app.queue.positions import Positions
 from app.queue.priorities import QueueReader
 from app.queue.registration import Registration
-from app.queue.search import find_task
+from app.queue.task_messages import TaskMessages
 from app.recordings.stores import recordings_of
 from app.redis_store import cache
 from app.redis_store.chunks import Chunks
 from app.redis_store.projection import RedisProjection
-from app.redis_store.task_list import TaskList
-from app.requests import TaskRequests
-from app.result_writer import ResultWriter
+from app.redis_store.task_lists import remove_expired
 from app.retention.erasure import Erasure
 from app.retention.reminders import Reminders
 from app.retention.schedule import Schedule
-from app.retention.users import UserErasure
 from app.settings import MOST_WINDOWS, Settings
 from app.speech.diarizer import Diarizer
 from app.speech.transcriber import Transcriber
@@ -125,10 +127,12 @@ class Container:
     def _make_queue(self) -> None:
         consumer = self.consumer
         self.queues = QueueReader(self.nats, self.names)
-        self.waiting = WaitingTasks(self.nats, self.names, self.queues, idle=lambda: consumer.idle)
+        self.messages = TaskMessages(self.nats, self.names)
+        self.positions = Positions(self.nats, self.names, self.messages, self.queues, idle=lambda: consumer.idle)
         self.registration = Registration(
             self.log,
-            self.waiting,
+            self.messages,
+            self.positions,
             self.connection,
             max_attempts=self.settings.max_attempts,
             must_wait=lambda: consumer.keeps_waiting,
@@ -144,7 +148,7 @@ class Container:
             self.meter,
             settings.max_attempts,
             settings.task_retry_delay,
-            held=self.waiting.held,
+            held=self.messages.held,
         )
         self.execution = Execution(
             nats=self.nats,
@@ -163,7 +167,7 @@ class Container:
 
     def _make_speech(self) -> None:
         self.recordings = recordings_of(self.settings, self.nats)
-        self.cache = cache.Cache(self.redis_of_cache, keep=self.settings.cache_ttl)
+        self.cache = cache.Cache(self.redis_of_cache, ttl=self.settings.cache_ttl)
         at_once = windows_at_once(self.settings.engine_parallel, self.settings.engine_threads)
         largest = min(self.settings.engine_batch * at_once, MOST_WINDOWS)
         self.windows = WindowQueue(self.engine, at_once=at_once, largest=largest)
@@ -185,7 +189,7 @@ class Container:
             self.log,
             self.results,
             self.reminders,
-            waiting=self.waiting,
+            messages=self.messages,
             dead_letters=self.dead_letters,
             recordings=self.recordings,
             projection=self.projection,
@@ -195,7 +199,7 @@ class Container:
             self.nats,
             self.names,
             self.log,
-            waiting=self.waiting,
+            messages=self.messages,
             reminders=self.reminders,
             erasure=self.erasure,
             audio_ttl=self.settings.audio_ttl if self.settings.recordings_are_erasable else None,
@@ -204,9 +208,17 @@ class Container:
 
     def _make_operations(self) -> None:
         self.result_writer = ResultWriter(self.results, self.meter, max_payload=self.nats.max_payload)
-        by_id = QueueIndex(self.nats, self.names, self.waiting, key=lambda message: message.task_id)
+        by_id = QueueIndex(self.nats, self.names, self.messages, key=lambda message: message.task_id)
         find = partial(find_task, self.log, by_id, self.registration)
-        self.tasks = TaskRequests(self.log, self.results, self.result_writer, self.waiting, self.erasure, find=find)
+        self.tasks = TaskRequests(
+            self.log,
+            self.results,
+            self.result_writer,
+            self.positions,
+            messages=self.messages,
+            erasure=self.erasure,
+            find=find,
+        )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)
         self.stream_watch = StreamWatch(self.nats, self.settings, self.meter, self.projection)
@@ -222,7 +234,7 @@ class Container:
         self.users = UserErasure(
             self.log,
             registration=self.registration,
-            waiting=self.waiting,
+            messages=self.messages,
             reminders=self.reminders,
             dead_letters=self.dead_letters,
             erasure=self.erasure,
@@ -234,9 +246,9 @@ class Container:
             self.settings,
             queues=self.queues,
             projection=self.projection,
-            task_list=self.task_list,
             engine=self.engine,
             meter=self.meter,
-            expire=partial(expire_tasks, self.waiting, self.registration, self.log, self.dead_letters, after=after),
+            clean_lists=partial(remove_expired, self.redis_of_cache),
+            expire=partial(expire_tasks, self.messages, self.registration, self.log, self.dead_letters, after=after),
             oldest_due=self.reminders.oldest_due,
         )

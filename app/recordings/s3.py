@@ -67,7 +67,7 @@ class S3:
             raise _explained(error) from error
 
     async def _find(self, audio_file_id: str) -> "GetResult":
-        """Request the first piece of a recording; its content comes only when the answer is asked for it."""
+        """Request the first piece of a recording; its content is transferred only when it is read."""
         if not is_below(audio_file_id):
             not_found(audio_file_id, _ADVICE)
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from app.dead_letters.store import DeadLetterStore
-from app.queue.positions import WaitingTasks
+from app.queue.task_messages import TaskMessages
 from app.recordings.recording import Recordings
 from app.redis_store.cache import Cache
 from app.redis_store.projection import RedisProjection
@@ -22,7 +22,7 @@ class Erasure:
         results: ResultStore,
         reminders: Reminders,
         *,
-        waiting: WaitingTasks,
+        messages: TaskMessages,
         dead_letters: DeadLetterStore,
         recordings: Recordings,
         projection: RedisProjection,
@@ -31,7 +31,7 @@ class Erasure:
         self._log = log
         self._results = results
         self._reminders = reminders
-        self._waiting = waiting
+        self._messages = messages
         self._dead_letters = dead_letters
         self._recordings = recordings
         self._projection = projection
@@ -50,7 +50,7 @@ class Erasure:
         task_id = last.event.task_id
         await self._projection.delete(last)
         await self._cache.forget(task_id)
-        await self._waiting.remove(last)  # the message may still be in its queue
+        await self._messages.remove(last)  # the message may still be in its queue
         if with_recording and last.metadata.task is not None:
             await self._recordings.delete(last.metadata.task.audio_file_id)
         await self._results.delete(task_id)

@@ -46,5 +46,5 @@ async def know_nothing(*_: object, **__: object) -> list[RawStreamMsg]:
 
 def read_behind_the_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let only the leader of a stream know messages, as if another server answered each Direct Get."""
-    for module in ("natscribe.jetstream.stream_pages", "app.queue.positions"):
+    for module in ("natscribe.jetstream.stream_pages", "app.queue.positions", "app.queue.task_messages"):
         monkeypatch.setattr(f"{module}.page", know_nothing)

@@ -197,13 +197,13 @@ async def test_a_queue_that_cannot_be_read_in_time_makes_no_task_unknown(
         return await read(*arguments, **options)
 
     monkeypatch.setattr(stream_pages, "page", page)
-    monkeypatch.setattr("app.requests.READ_WITHIN_S", 0.2)
+    monkeypatch.setattr("app.answers.task.READ_WITHIN_S", 0.2)
     # When it is cancelled, then the service does not know, and says so
     error = (await publisher.ask(subjects.CANCEL, task_id="t1"))["error"]
     assert error["code"] == ErrorCode.INTERNAL
     # And as soon as the stream answers, the request holds
     frozen.set()
-    monkeypatch.setattr("app.requests.READ_WITHIN_S", 4.0)
+    monkeypatch.setattr("app.answers.task.READ_WITHIN_S", 4.0)
     assert (await publisher.ask(subjects.CANCEL, task_id="t1"))["state"] == State.CANCELLED
 
 

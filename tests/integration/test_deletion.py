@@ -18,7 +18,7 @@ from app.execution.attempt import TaskAttempt
 from app.execution.settlement import Settled, Settlement
 from app.execution.task_run import TaskRun
 from app.main import Worker
-from app.queue.positions import Position, WaitingTasks
+from app.queue.positions import Position, Positions
 from app.queue.registration import Announcement
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
@@ -299,19 +299,19 @@ async def test_a_registration_that_is_late_does_not_bring_a_deleted_task_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     holds, may_go = asyncio.Event(), asyncio.Event()
-    find = WaitingTasks.find
+    of = Positions.of
 
     async def held(
-        self: WaitingTasks, subject: str, sequences: Collection[int]
+        self: Positions, subject: str, sequences: Collection[int]
     ) -> list[tuple[StoredMessage, Position | None]]:
-        found = await find(self, subject, sequences)
+        found = await of(self, subject, sequences)
         if any(message.task_id == "t1" for message, _ in found):
             holds.set()
             await may_go.wait()
         return found
 
     # Given a busy worker that has read the message of a waiting task, and has not registered the task yet
-    monkeypatch.setattr(WaitingTasks, "find", held)
+    monkeypatch.setattr(Positions, "of", held)
     engine.may_go_on.clear()
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)

@@ -7,8 +7,7 @@ from nats.js.api import RawStreamMsg
 from natscribe.jetstream import stream_pages
 
 from app.jetstream.streams import stream_configs
-from app.queue.positions import WaitingTasks
-from app.queue.priorities import QueueReader
+from app.queue.task_messages import TaskMessages
 from app.retention.queued_recordings import QueuedRecordings
 from app.settings import Settings
 from app.task_log.record import Owner
@@ -22,7 +21,7 @@ TASKS = "transcription_tasks"
 async def queued(nc: Client, js: JetStreamContext, settings: Settings) -> QueuedRecordings:
     await js.add_stream(next(iter(stream_configs(settings))))
     names = settings.stream_names
-    return QueuedRecordings(nc, names, WaitingTasks(nc, names, QueueReader(nc, names), idle=lambda: False))
+    return QueuedRecordings(nc, names, TaskMessages(nc, names))
 
 
 @pytest.fixture

@@ -26,10 +26,11 @@ from app.jetstream import provisioning
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.main import Worker
 from app.queue.consumer import TaskConsumer
-from app.queue.positions import WaitingTasks
+from app.queue.positions import Positions
 from app.queue.priorities import QueueReader
 from app.queue.registration import ANNOUNCED_AT_ONCE, Announcement, Registration
 from app.queue.stored_message import StoredMessage
+from app.queue.task_messages import TaskMessages
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
@@ -67,7 +68,8 @@ async def alone(nc: Client, js: JetStreamContext, settings: Settings) -> Alone:
     await provisioning.provision(js, settings)
     names = settings.stream_names
     log = TaskLog(nc, names, "w")
-    waiting = WaitingTasks(nc, names, QueueReader(nc, names), idle=lambda: False)
+    messages = TaskMessages(nc, names)
+    positions = Positions(nc, names, messages, QueueReader(nc, names), idle=lambda: False)
     answers, asked = [False], asyncio.Event()
 
     def must_wait() -> bool:
@@ -75,7 +77,13 @@ async def alone(nc: Client, js: JetStreamContext, settings: Settings) -> Alone:
         return answers[-1]
 
     registration = Registration(
-        log, waiting, ConnectionMonitor(), max_attempts=4, must_wait=must_wait, delete_keys=AsyncMock()
+        log,
+        messages,
+        positions,
+        ConnectionMonitor(),
+        max_attempts=4,
+        must_wait=must_wait,
+        delete_keys=AsyncMock(),
     )
     return Alone(registration, log, answers, asked)
 

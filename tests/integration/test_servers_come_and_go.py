@@ -278,7 +278,7 @@ async def test_a_request_is_answered_while_jetstream_is_not(
     async def nobody(*_: object) -> None:
         raise nats.errors.NoRespondersError
 
-    monkeypatch.setattr("app.requests.READ_WITHIN_S", 0.2)
+    monkeypatch.setattr("app.answers.task.READ_WITHIN_S", 0.2)
     monkeypatch.setattr("natscribe.jetstream.leader_reads.last", nobody)
     # When somebody asks where a task stands
     answer = await publisher.ask("tasks.status", task_id="t1")

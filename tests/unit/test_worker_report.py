@@ -8,9 +8,9 @@ from typing import cast
 import pytest
 from natscribe.schemas.errors import ErrorCode
 
+from app.answers import worker_report
+from app.answers.worker_report import WorkerReport
 from app.errors import PermanentError, TransientError
-from app.operations import worker_report
-from app.operations.worker_report import WorkerReport
 from app.recordings.recording import Recording, Recordings
 from app.redis_store.projection import RedisProjection
 from tests.fakes.engine import FakeEngine

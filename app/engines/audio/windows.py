@@ -23,7 +23,7 @@ from natscribe.schemas.sharing import LONGEST_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
-from app.engines.audio.timeline import Piece
+from app.engines.audio.timeline import Times
 
 FRAME = 512  # samples
 # The first chunk is short, so that the first text comes soon, but usually long enough for one window.
@@ -48,10 +48,10 @@ VoiceDetector = Callable[[Samples], Probabilities]  # finds the probability of s
 
 
 @dataclass(frozen=True)
-class Window:
+class UnpackedWindow:
     """A window: when its regions start and end, in seconds from the start of the recording, and their joined sound."""
 
-    pieces: Sequence[Piece]
+    regions: Sequence[Times]
     samples: Samples
 
 
@@ -62,7 +62,7 @@ class WindowsFound:
     All windows before `settled` seconds are found.
     """
 
-    windows: list[Window]
+    windows: list[UnpackedWindow]
     seconds: float
     settled: float
     last: bool = False
@@ -163,7 +163,7 @@ def _cut(region: Region, speech: Probabilities, room: int) -> Region:
 
 
 def _quiet_place(speech: Probabilities) -> int:
-    """Find the middle of the longest silence in the second half, or else the frame there least like speech."""
+    """Find the middle of the longest silence in the second half, or else the frame in it that is least like speech."""
     half = len(speech) // 2
     later = speech[half:]
     silent = np.concatenate(([0], later < _SPEECH, [0])).astype(np.int8)
@@ -199,7 +199,7 @@ class _Listener:
         """The time in seconds up to which all windows are found; earlier sound is no longer kept in memory."""
         return min(self._start * FRAME, self._taken) / SAMPLE_RATE
 
-    def windows(self, chunk: Samples) -> list[Window]:
+    def windows(self, chunk: Samples) -> list[UnpackedWindow]:
         first = self._taken // FRAME
         self._taken += len(chunk)
         skipped = min(max(self._start - first, 0) * FRAME, len(chunk))
@@ -210,7 +210,7 @@ class _Listener:
         self._before = chunk[-_WARM_UP * FRAME :]
         return list(self._complete(whole=False))
 
-    def rest(self) -> list[Window]:
+    def rest(self) -> list[UnpackedWindow]:
         return list(self._complete(whole=True))
 
     def _judge(self, chunk: Samples) -> Probabilities:
@@ -219,21 +219,21 @@ class _Listener:
         speech = self._detector(np.concatenate([self._before, chunk, padding]))
         return np.asarray(speech, np.float32)[len(self._before) // FRAME :]
 
-    def _complete(self, *, whole: bool) -> Iterator[Window]:
+    def _complete(self, *, whole: bool) -> Iterator[UnpackedWindow]:
         while regions := next_window(self._speech, whole=whole):
             yield self._window(regions)
             self._forget(regions[-1].end)
         first = next(_regions(self._speech, whole=whole), None)
         self._forget(first.start if first else max(0, len(self._speech) - _PADDING))
 
-    def _window(self, regions: Sequence[Region]) -> Window:
+    def _window(self, regions: Sequence[Region]) -> UnpackedWindow:
         sounds = [self._samples[region.start * FRAME : region.end * FRAME] for region in regions]
         begins = [(self._start + region.start) * FRAME for region in regions]
-        pieces = [
+        times = [
             (begin / SAMPLE_RATE, (begin + len(sound)) / SAMPLE_RATE)
             for begin, sound in zip(begins, sounds, strict=True)
         ]
-        return Window(pieces, np.concatenate(sounds))
+        return UnpackedWindow(times, np.concatenate(sounds))
 
     def _forget(self, frames: int) -> None:
         self._start += frames

@@ -13,7 +13,7 @@ PLACES_SHOWN = 3  # at most this number of places in the recording is listed
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user asked for, and the recording may not have: the number of speakers, and separate channels."""
+    """What the user asked for and may not get: a number of speakers, and separate channels."""
 
     fewest: int | None = None
     most: int | None = None

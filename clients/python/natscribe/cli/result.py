@@ -48,7 +48,7 @@ def result(  # noqa: PLR0913 -- the options of the command
 
 
 def _check_audio(audio: Path | None, task_ids: list[str], formats: list[Format] | None) -> None:
-    """Check that --audio is the recording of the one page.
+    """Check that --audio names an existing file, and that there is one page to play it.
 
     Raises:
         typer.BadParameter: There is no such file, no page, or more than one page.

@@ -226,7 +226,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
 def _submit(
     files: list[str], creates: Sequence[Create], task_id: str | None, submission: Submission, *, stored: bool
 ) -> NoReturn:
-    """Submit a task for each file and for each recording in a folder; `creates` has one function for each file."""
+    """Submit each file and each recording of a folder; `creates` has for each file what creates its tasks."""
 
     async def work() -> int:
         return await submission.run(_tasks(files, creates, task_id, stored=stored))

@@ -1,4 +1,4 @@
-"""Results as text: written one after the other, so that many requests for large results do not stop a running task."""
+"""The answer of `tasks.result` as text, written one at a time, so that many requests do not stop a running task."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor

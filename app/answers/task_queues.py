@@ -1,4 +1,4 @@
-"""The overview of the task queues that clients ask for."""
+"""Answers `tasks.queue`, with an overview of the task queues."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Erasing a user: deletes all tasks of a user that a stream still knows, in several answers if that takes long."""
+"""Answers `tasks.delete` for a user: deletes all tasks of the user, in several answers if that takes long."""
 
 import base64
 import json
@@ -12,9 +12,9 @@ from natscribe.schemas.requests import Deleted, UserRequest
 
 from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore
 from app.errors import AlreadyKnownError, NotHeldError, RequestError, TransientError
-from app.queue.positions import WaitingTasks
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
+from app.queue.task_messages import TaskMessages
 from app.retention.erasure import Erasure
 from app.retention.reminders import Reminder, Reminders
 from app.task_log.log import TaskLog
@@ -33,7 +33,7 @@ class UserErasure:
         task_log: TaskLog,
         *,
         registration: Registration,
-        waiting: WaitingTasks,
+        messages: TaskMessages,
         reminders: Reminders,
         dead_letters: DeadLetterStore,
         erasure: Erasure,
@@ -42,7 +42,7 @@ class UserErasure:
         """`delete` deletes the task with an id."""
         self._log = task_log
         self._registration = registration
-        self._waiting = waiting
+        self._messages = messages
         self._reminders = reminders
         self._dead_letters = dead_letters
         self._erasure = erasure
@@ -69,7 +69,7 @@ class UserErasure:
 
     async def _in_queues(self, user_id: int | str, after: int) -> Steps:
         """Delete the tasks that wait or run."""
-        async for messages in self._waiting.all_after(after):
+        async for messages in self._messages.all_after(after):
             for message in messages:
                 task, after = message.task, message.sequence
                 if task is not None and task.user_id == user_id:
@@ -82,7 +82,7 @@ class UserErasure:
         try:
             await self._registration.register(task, message)
         except (AlreadyKnownError, NotHeldError):  # the id belongs to another message, or the task was deleted just now
-            await self._waiting.delete(message.sequence)
+            await self._messages.delete(message.sequence)
         else:
             await self._delete_if_known(task.task_id)
 
@@ -119,7 +119,7 @@ class UserErasure:
                 yield sequence, int(deleted)
 
     async def _delete_letter(self, sequence: int, letter: DeadLetter) -> bool:
-        """Delete a dead letter, and the log of its message if it has one; return whether it had one."""
+        """Delete a dead letter, and its task if the task has a log; return whether the task had one."""
         last = await self._log.last(letter.task_id) if letter.task_id else None
         if last is not None and last.metadata.task_sequence == letter.stream_sequence:
             await self._delete_if_known(last.event.task_id)

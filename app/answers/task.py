@@ -1,4 +1,4 @@
-"""Answers to requests about a task, from the task's log."""
+"""Answers `tasks.status`, `tasks.result`, `tasks.cancel` and `tasks.delete`, from the log of the task."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,9 +16,10 @@ from natscribe.schemas.requests import (
     without_result,
 )
 
+from app.answers.result_writer import ResultWriter
 from app.errors import FencedError, RequestError, TransientError, refusal
-from app.queue.positions import WaitingTasks
-from app.result_writer import ResultWriter
+from app.queue.positions import Positions
+from app.queue.task_messages import TaskMessages
 from app.retention.erasure import Erasure
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
@@ -35,16 +36,18 @@ class TaskRequests:
         log: TaskLog,
         results: ResultStore,
         writer: ResultWriter,
-        waiting: WaitingTasks,
-        erasure: Erasure,
+        positions: Positions,
         *,
+        messages: TaskMessages,
+        erasure: Erasure,
         find: Callable[[str], Awaitable[Record | None]],
     ) -> None:
         """`find` returns the last record of a task, also of one that is stored and not registered yet."""
         self._log = log
         self._results = results
         self._writer = writer
-        self._waiting = waiting
+        self._positions = positions
+        self._messages = messages
         self._erasure = erasure
         self._find = find
 
@@ -58,7 +61,7 @@ class TaskRequests:
         status = status_of(record)
         if status.state not in {State.QUEUED, State.RETRYING}:
             return status
-        for message, position in await self._waiting.find(record.metadata.subject, [record.metadata.task_sequence]):
+        for message, position in await self._positions.of(record.metadata.subject, [record.metadata.task_sequence]):
             if message.owns(record) and position is not None:
                 return position.added_to(status)
         return status
@@ -103,7 +106,7 @@ class TaskRequests:
                 continue  # another writer has appended: read the log again
             # The message of a failed task stays: the worker that receives it stores the dead letter first.
             if ended.event.state is not State.FAILED:
-                await self._waiting.remove(record)
+                await self._messages.remove(record)
             return ended
 
     async def delete(self, task_id: str) -> None:
