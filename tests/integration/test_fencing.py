@@ -197,10 +197,9 @@ async def test_a_worker_whose_acknowledgement_is_lost_is_not_fenced_by_itself(
     metadata = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
     publish = JetStreamContext.publish
 
-    async def unacknowledged(
-        self: JetStreamContext, *arguments: Any, headers: dict[str, str], **options: Any
-    ) -> PubAck:
-        await publish(self, *arguments, headers=headers | {"Nats-Msg-Id": "forgotten"}, **options)
+    async def unacknowledged(self: JetStreamContext, *arguments: Any, **options: Any) -> PubAck:
+        options["headers"] |= {"Nats-Msg-Id": "forgotten"}
+        await publish(self, *arguments, **options)
         monkeypatch.setattr(JetStreamContext, "publish", publish)  # once
         raise NatsTimeoutError
 
@@ -225,10 +224,9 @@ async def test_a_server_that_was_just_the_leader_fences_nobody(
     before = await leader_reads.last(nc, "transcription_progress", "progress.t1")
     publish, last, next_from = JetStreamContext.publish, leader_reads.last, leader_reads.next_from
 
-    async def unacknowledged(
-        self: JetStreamContext, *arguments: Any, headers: dict[str, str], **options: Any
-    ) -> PubAck:
-        await publish(self, *arguments, headers=headers | {"Nats-Msg-Id": "forgotten"}, **options)
+    async def unacknowledged(self: JetStreamContext, *arguments: Any, **options: Any) -> PubAck:
+        options["headers"] |= {"Nats-Msg-Id": "forgotten"}
+        await publish(self, *arguments, **options)
         monkeypatch.setattr(JetStreamContext, "publish", publish)  # once
         raise NatsTimeoutError
 
