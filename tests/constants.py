@@ -19,7 +19,7 @@ from app import requests
 from app.dead_letters import replay, store
 from app.embedded import guarded
 from app.execution import attempt, task_run
-from app.jetstream import connection, pull_inbox
+from app.jetstream import connection, pull_inbox, stream_log
 from app.operations import maintenance, worker_report
 from app.queue import consumer, index, positions, registration
 from app.recordings import https, s3
@@ -41,6 +41,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "EXPIRES_AFTER_S": (streams,),
     "EXPIRE_EVERY_S": (maintenance,),
     "FORGOTTEN_FOR_S": (projection,),
+    "GIVE_UP_AFTER_S": (stream_log,),
     "HEALTH_WITHIN_S": (worker_report,),
     "INSISTS_FOR_S": (bucket,),
     "LARGEST_ANSWER_BYTES": (stream_pages,),

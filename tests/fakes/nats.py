@@ -20,7 +20,7 @@ API = "$JS.API."
 NO_STREAM = (404, 10059, "stream not found")
 NO_CONSUMER = (404, 10014, "consumer not found")
 TAKEN = (400, 10065, "subjects overlap with an existing stream")
-Hook = Callable[[], object]
+Hook = Callable[[], object] | Exception  # something that happens meanwhile, or what the request ends with
 
 
 @dataclass
@@ -48,6 +48,7 @@ class InMemoryNats:
         self.is_connected = True
         self.connected_server_version = ServerVersion("2.12.0")
         self._before: dict[str, list[Hook]] = {}
+        self._behind: dict[str, list[Hook]] = {}
         self._inboxes = 0
 
     @property
@@ -61,8 +62,12 @@ class InMemoryNats:
         return datetime.now(UTC) + self.ahead
 
     def before(self, request: str, *hooks: Hook) -> None:
-        """Call each of these once, before the next requests on subjects that begin so; what it raises is the answer."""
+        """Have each of these happen before one of the next requests on a subject that begins so."""
         self._before.setdefault(request, []).extend(hooks)
+
+    def behind(self, request: str, *hooks: Hook) -> None:
+        """Have each of these happen when such a request is done, and not answered yet."""
+        self._behind.setdefault(request, []).extend(hooks)
 
     def jetstream(self, timeout: float = 5) -> JetStreamContext:
         """Return nats-py's JetStream on this connection."""
@@ -107,17 +112,13 @@ class InMemoryNats:
     ) -> Msg:
         """Ask the server."""
         self.asked.append(subject)
-        self._interrupt(subject)
+        _happen(self._before, subject)
         try:
             answer = self._answer(subject, payload, headers or {})
         except RefusedError as error:
             answer = error.answer
+        _happen(self._behind, subject)
         return self._message(subject, json.dumps(answer).encode(), {})
-
-    def _interrupt(self, subject: str) -> None:
-        for request, hooks in self._before.items():
-            if subject.startswith(request) and hooks:
-                hooks.pop(0)()
 
     def _answer(self, subject: str, payload: bytes, headers: dict[str, str]) -> Answer:
         if subject.startswith("$JS.ACK."):
@@ -179,7 +180,7 @@ class InMemoryNats:
     async def _read(self, name: str, query: Answer, reply: str) -> None:
         """Answer a Direct Get."""
         self.asked.append(f"{API}DIRECT.GET.{name}")
-        self._interrupt(self.asked[-1])
+        _happen(self._before, self.asked[-1])
         if name not in self.streams:
             await self._tell(reply, b"", {"Status": "503"})
             return
@@ -234,3 +235,12 @@ class InMemoryNats:
         self.streams[stream].remove(scheduled)
         for each in scheduled:
             self.streams[stream].publish(each.headers["Nats-Schedule-Target"], each.body, {}, self.now)
+
+
+def _happen(hooks: dict[str, list[Hook]], subject: str) -> None:
+    for request, next_ones in hooks.items():
+        if subject.startswith(request) and next_ones:
+            hook = next_ones.pop(0)
+            if isinstance(hook, Exception):
+                raise hook
+            hook()
