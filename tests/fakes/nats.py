@@ -3,6 +3,7 @@
 `tests/integration/test_in_memory_task_log.py` asks it and a true server the same.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -111,6 +112,7 @@ class InMemoryNats:
         headers: dict[str, str] | None = None,
     ) -> Msg:
         """Ask the server."""
+        await asyncio.sleep(0)  # others get their turn, as with a true server
         self.asked.append(subject)
         _happen(self._before, subject)
         try:
