@@ -58,7 +58,7 @@ class ResultFormat(DescribedEnum):
     """The format of a result."""
 
     JSON = "json", "The result as it was published: application/json."
-    TXT = "txt", "The text, with speakers if the task asked for them: text/plain."
+    TXT = "txt", "The text without times, with speakers if the task asked for them: text/plain."
     SRT = "srt", "SubRip subtitles: text/plain."
     VTT = "vtt", "WebVTT subtitles: text/plain."
     RTTM = "rttm", "Who speaks when, as NIST tools read it: text/plain; only for results with speakers."

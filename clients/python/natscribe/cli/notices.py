@@ -8,7 +8,7 @@ from natscribe.cli.wording import clock
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import Stretch, TranscriptionResult
 
-PLACES_SHOWN = 3  # at most this number of places in the recording is listed
+PLACES_SHOWN = 12  # at most this number of places in the recording is listed: two lines of a terminal
 
 
 @dataclass(frozen=True)
@@ -45,4 +45,4 @@ def _about_speakers(label: str, result: Result, wanted: Wanted) -> Iterator[str]
 def _places(stretches: list[Stretch]) -> str:
     places = [f"{clock(each.start)}-{clock(math.ceil(each.end))}" for each in stretches[:PLACES_SHOWN]]
     more = len(stretches) - PLACES_SHOWN
-    return ", ".join(places) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(places) + (f" and {more} more, all in `untranscribed` of --format json" if more > 0 else "")
