@@ -31,7 +31,7 @@ dead_letters = typer.Typer(no_args_is_help=True, help="List, replay or delete ta
 
 
 def queue(*, as_json: JsonQueue = False) -> None:
-    """Show how many tasks wait, run and have failed, when the oldest came, and when the newest should start."""
+    """Show how many tasks wait, run and have failed. Also when the oldest came and when the newest should start."""
 
     async def work() -> int:
         async with open_client() as client:
