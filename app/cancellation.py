@@ -98,7 +98,7 @@ class Stop:
             self.now()
 
     def now(self) -> None:
-        """Cancel the body, and do this again until the body has ended; outside of the body this does nothing."""
+        """Cancel the body repeatedly until it has ended; outside of the body, do nothing."""
         if self._body is None:
             return
         if self._timer is not None:

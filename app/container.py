@@ -183,7 +183,7 @@ class Container:
 
     def _make_speech(self) -> None:
         self.recordings = recordings_of(self.settings, self.nats)
-        self.cache = cache.Cache(self.redis_of_cache, keep=self.settings.cache_ttl)
+        self.cache = cache.Cache(self.redis_of_cache, ttl=self.settings.cache_ttl)
         at_once = windows_at_once(self.settings.engine_parallel, self.settings.engine_threads)
         largest = min(self.settings.engine_batch * at_once, MOST_WINDOWS)
         self.windows = WindowQueue(self.engine, at_once=at_once, largest=largest)

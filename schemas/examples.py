@@ -339,7 +339,7 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
                 window=Window(regions=[(12.5, 12.503)], samples="AAAA" * 32),
                 previous="en",
                 model=Model(name="whisper-base", revision="d01c3014881c"),
-                how="0.3.0 cpu int8 beam 5",
+                fingerprint="0.3.0 cpu int8 beam 5",
             ),
         ),
     ),

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from .transcription import Channel, Language, Segment, Stretch, TranscribeOptions
-from .wire import Message, Model, Order, Seconds
+from .wire import Input, Message, Model, Seconds
 
 LONGEST_WINDOW_S = 20.0  # sound in the longest window
 MOST_REGIONS = 100  # most regions of speech in a window
@@ -26,7 +26,7 @@ Token = Annotated[
 ]
 
 
-class Window(Order):
+class Window(Input):
     """A window of a recording: its regions of speech, and their joined sound."""
 
     regions: list[Times] = Field(
@@ -51,14 +51,14 @@ class Window(Order):
         return self.regions[-1][1]
 
 
-class WindowRequest(Order):
-    """A window of a long recording, for any idle worker that computes as its owner does."""
+class WindowRequest(Input):
+    """A window of a long recording, for any idle worker with the same model and fingerprint."""
 
     window: Window = Field(description="The window, with its sound.")
     options: TranscribeOptions = Field(TranscribeOptions(), description="The options of the task.")
     previous: Language | None = Field(None, description="The language spoken before the window, as far as known.")
     model: Model = Field(description="The model that has to transcribe the window.")
-    how: str = Field(
+    fingerprint: str = Field(
         "",
         max_length=100,
         description="Version and settings of the engine that has to transcribe the window.",

@@ -5,7 +5,7 @@ from typing import Final
 
 from natscribe.schemas import subjects
 from natscribe.schemas.kinds import TASKS
-from natscribe.schemas.wire import Order, Queue
+from natscribe.schemas.wire import Input, Queue
 
 SUBMIT, FOLLOW, ASK, OPERATE, INSIDE = "submit", "follow", "ask", "operate", "inside"
 
@@ -29,7 +29,7 @@ class Channel:
     operation: str
     summary: str
     tag: str
-    only: type[Order] | None = None  # the payload that is published here, where the handler takes others, too
+    only: type[Input] | None = None  # the payload that is published here, where the handler takes others, too
 
 
 def _task_queue(queue: Queue, summary: str) -> Channel:

@@ -47,7 +47,7 @@ class SpeechModel(Protocol):
         ...
 
     @property
-    def how(self) -> str:
+    def fingerprint(self) -> str:
         """The device, precision and search of the model: if these and the weights are the same, so are the texts."""
         ...
 

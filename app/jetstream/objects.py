@@ -152,7 +152,7 @@ async def find(js: JetStreamContext, bucket: str, name: str) -> ObjectInfo | Non
 async def erase(js: JetStreamContext, bucket: str, name: str) -> None:
     """Remove an object and its metadata, which the deletion of nats-py leaves in the bucket.
 
-    The metadata goes last, so that a deletion that was interrupted can be repeated: it names the chunks.
+    The metadata, which names the chunks, goes last, so that an interrupted deletion can be repeated.
 
     Raises:
         NotFoundError: The bucket has no such object.

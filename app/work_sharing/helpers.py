@@ -74,7 +74,9 @@ class Helpers:
         Raises:
             HelperLostError: No worker is idle, or the helper is lost, slow, busy or wrong.
         """
-        request = WindowRequest(window=window, options=options, previous=previous, model=self._model, how=self._how)
+        request = WindowRequest(
+            window=window, options=options, previous=previous, model=self._model, fingerprint=self._how
+        )
         asked_at, text = self._clock(), None
         try:
             message = await self._nats.request(

@@ -292,7 +292,7 @@ export interface WindowRequest {
   'options'?: TranscribeOptions;
   'previous'?: string | null;
   'model': Model;
-  'how'?: string;
+  'fingerprint'?: string;
 }
 export interface WindowText {
   'segments': Segment[];

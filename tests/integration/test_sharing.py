@@ -116,7 +116,7 @@ async def test_nobody_helps_where_that_does_not_pay(
     if reason == "another model":
         engines[1].loaded = Loaded(model=Model(name="fake", revision="1"))
     if reason == "another way to compute":
-        engines[1].loaded = Loaded(model=MODEL, how="cpu int8 beam 1")
+        engines[1].loaded = Loaded(model=MODEL, fingerprint="cpu int8 beam 1")
     async with AsyncExitStack() as stack:
         await workers(start_worker, engines, stack)
         # When a long recording is transcribed, then its owner transcribes all of it
@@ -180,7 +180,7 @@ def request(engine: FakeEngine, number: int = 0, **changes: object) -> WindowReq
     asked = WindowRequest(
         window=window,
         model=engine.loaded.model if engine.loaded else MODEL,
-        how=way_of(engine.loaded or Loaded(model=MODEL)),
+        fingerprint=way_of(engine.loaded or Loaded(model=MODEL)),
     )
     return asked.model_copy(update=changes)
 
@@ -356,7 +356,9 @@ async def test_what_a_helper_is_sent_must_be_a_window(
         await result_of(publisher, "t1")
 
 
-@pytest.mark.parametrize("change", [{"how": "0.0.1 cpu int8 beam 5"}, {"model": Model(name="fake", revision="1")}])
+@pytest.mark.parametrize(
+    "change", [{"fingerprint": "0.0.1 cpu int8 beam 5"}, {"model": Model(name="fake", revision="1")}]
+)
 async def test_a_worker_that_computes_in_another_way_gives_a_window_back(
     start_worker: StartWorker, nc: Client, settings: Settings, change: dict[str, Any]
 ) -> None:

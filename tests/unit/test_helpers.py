@@ -81,7 +81,7 @@ async def test_a_window_is_sent_with_all_on_which_its_text_depends(
     ((subject, request),) = nats.asked
     assert subject == "windows.transcribe.x"
     assert request == WindowRequest(
-        window=WINDOW, options=TranscribeOptions(translate=True), previous="de", model=MODEL, how=HOW
+        window=WINDOW, options=TranscribeOptions(translate=True), previous="de", model=MODEL, fingerprint=HOW
     )
 
 

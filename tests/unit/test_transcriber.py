@@ -117,7 +117,7 @@ def transcriber(engine: FakeEngine) -> Transcriber:
     recordings, sharing, cache = (
         cast("Recordings", OneRecording()),
         cast("WorkSharing", Alone()),
-        Cache(NOWHERE, keep=0),
+        Cache(NOWHERE, ttl=0),
     )
     diarizer = Diarizer(recordings, engine, cache, cast("Chunks", NothingKnown()), sharing)
     transcripts, windows = TranscriptCache(cache), WindowQueue(engine, at_once=1, largest=1)

@@ -1,8 +1,8 @@
 """Decide whether the channels of a recording carry different speech, as the two sides of a call do.
 
 A channel has speech of its own while the voice detector hears speech in it, and no other channel has the same voice. A
-copy of a voice is no different speech, be it quieter, later or with more echo: two microphones in one room hear the
-same people, and transcribed each on its own they would give every sentence twice. Figures: docs/decisions/0028.
+copy of a voice is the same speech, even if it is quieter, later or with more echo: two microphones in one room hear the
+same people, and transcribed separately they would give every sentence twice. Figures: docs/decisions/0028.
 """
 
 from collections.abc import Sequence

@@ -33,7 +33,7 @@ class Timeline:
         return word.model_copy(update={"start": round(start, 3), "end": round(end, 3)})
 
     def in_recording(self, start: float, end: float) -> list[Times]:
-        """Map the time from `start` to `end` in the window to the recording: the times in each region."""
+        """Map the time from `start` to `end` in the window to the recording: a start and an end in each region."""
         regions = range(self._region_at(start), self._region_at(end) + 1)
         times = [self._within(region, start, end) for region in regions]
         return [(first, last) for first, last in times if last > first]
@@ -42,7 +42,7 @@ class Timeline:
         return min(max(bisect_right(self._starts, second) - 1, 0), len(self._regions) - 1)
 
     def _within(self, region: int, start: float, end: float) -> Times:
-        """Map the time from `start` to `end` in the window to the recording, limited to one region, by its number."""
+        """Map the time from `start` to `end` in the window to the recording, within the region of this number."""
         first, last = self._regions[region]
         moved = first - self._starts[region]
         begin = min(max(start + moved, first), last)

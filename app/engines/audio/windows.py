@@ -163,7 +163,7 @@ def _cut(region: Region, speech: Probabilities, room: int) -> Region:
 
 
 def _quiet_place(speech: Probabilities) -> int:
-    """Find the middle of the longest silence in the second half, or else the frame there least like speech."""
+    """Find the middle of the longest silence in the second half, or else the frame in it that is least like speech."""
     half = len(speech) // 2
     later = speech[half:]
     silent = np.concatenate(([0], later < _SPEECH, [0])).astype(np.int8)

@@ -1,7 +1,7 @@
 """Analyse a chunk: find when each voice speaks, and embed the speech of each.
 
-A voice is a person who speaks in one window; a window has at most three voices. Which embeddings are of the same person
-is found later, from the embeddings.
+A voice is a person who speaks in one window; a window has at most three voices. `speakers.py` finds later which
+embeddings are of the same person.
 """
 
 from collections.abc import Callable, Iterator

@@ -72,12 +72,12 @@ class Chunk:
 
 
 def speaking(activity: Activity) -> Speaking:
-    """Return whether each voice speaks, from the probability of that (0 to 255)."""
+    """Return whether each voice speaks, from the probability (0 to 255) that it does."""
     return activity >= _PROBABLE
 
 
 def stored(embedding: npt.NDArray[np.float32]) -> Values:
-    """Return an embedding as whole numbers of at most 127; its length is lost, and no more than 0.01 % of a cosine."""
+    """Return an embedding as whole numbers of at most 127: its length is lost, its direction changes by 0.01 %."""
     largest = max(float(np.abs(embedding).max()), float(np.finfo(np.float32).tiny))
     values: Values = np.rint(embedding / largest * _LARGEST).astype(np.int8)
     return values

@@ -68,7 +68,7 @@ def _likeness(embeddings: Embeddings, centres: Vectors, first: int) -> tuple[Sco
 
 
 def _follow(speaking: Speaking, heard: Scores, known: Speaking, alike: dict[int, Scores], owner: Owners) -> None:
-    """Fill in the owners of a window (frames, voices): first of the voice that speaks alone most."""
+    """Fill in the owners of a window's voices (frames, voices), first that of the voice that speaks alone most."""
     clean = (speaking & (speaking.sum(axis=1) == 1)[:, np.newaxis] & known[:, np.newaxis]).T
     for voice in np.argsort(-clean.sum(axis=1), kind="stable"):
         steps = _steps(speaking[:, voice])

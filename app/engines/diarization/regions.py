@@ -1,7 +1,7 @@
-"""Find the regions of a chunk in which one voice speaks alone, and what of them to embed: up to 1.5 s at a time.
+"""Find the regions of a chunk in which one voice speaks alone, and cut from them what gets an embedding.
 
 The segmentation network often hears two people who take short turns as one voice, so that an embedding of the whole
-voice mixes two people. So little speech is most often of one person (docs/decisions/0029).
+voice mixes two people. So an embedding is made of at most 1.5 s, which are mostly of one person (docs/decisions/0029).
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def to_embed(speaking: Speaking, frames: int) -> Iterator[tuple[int, int]]:
 def _regions(speaking: Speaking, frames: int) -> Iterator[tuple[int, int]]:
     """Yield the regions in which the same single voice speaks; each frame is judged by the window around it.
 
-    Where the next window takes over, a region goes on: the voices of two windows have different numbers.
+    A region goes on where the next window takes over, though its voice may have another number there.
     """
     place = np.arange(frames)
     judge = np.clip(np.rint((place - FRAMES / 2) / FRAMES_APART).astype(int), 0, len(speaking) - 1)

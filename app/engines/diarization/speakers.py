@@ -37,7 +37,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """All embeddings of a recording by time, as parallel arrays: start and end in frames, and values of length 1."""
+    """All embeddings of a recording by time, as parallel arrays: start and end in frames, and vectors of length 1."""
 
     starts: Labels
     ends: Labels

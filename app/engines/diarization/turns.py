@@ -142,7 +142,7 @@ def _given_to_the_next(turns: Sequence[_Turn]) -> list[_Turn]:
 
 
 def _disjoint(turns: Sequence[_Turn]) -> list[_Turn]:
-    """Join the turns of each speaker that overlap: after that, a turn may begin within an earlier turn."""
+    """Join the turns of each speaker that overlap: a turn that got a short one before it may reach into another."""
     joined: list[_Turn] = []
     latest: dict[int, int] = {}
     for turn in turns:

@@ -29,10 +29,10 @@ _SHORTEST_S = 0.5  # shorter sound is padded with silence: the features need mor
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """A loaded model; `how` names the device, precision and search; `batched`: transcribe sounds in a batch."""
+    """A loaded model; `fingerprint` names the device, precision and search; `batched`: transcribe sounds in a batch."""
 
     identity: Model
-    how: str
+    fingerprint: str
     architecture: str
     languages: tuple[str, ...]
     network: TimestampedResultsAsrAdapter
@@ -64,11 +64,11 @@ class OnnxModel:
         previous: Sequence[str | None],  # noqa: ARG002 -- this family gets the language from the task, or needs none
     ) -> list[Answer]:
         """Transcribe sounds; on a CPU each on its own, so that no sound changes the text of another."""
-        how: RecognizeOptions = {}
+        asked: RecognizeOptions = {}
         if self._takes_language:
-            how = {"language": options.language, "target_language": "en" if options.translate else options.language}
+            asked = {"language": options.language, "target_language": "en" if options.translate else options.language}
         spoken = options.language or self._only_language
-        results = self._recognized(sounds, how)
+        results = self._recognized(sounds, asked)
         return [Answer([_text(*each, spoken)], spoken) for each in zip(sounds, results, strict=True)]
 
     @property
@@ -80,11 +80,11 @@ class OnnxModel:
         """Whether a task must name the language spoken, and may ask for a translation."""
         return self.architecture == CANARY
 
-    def _recognized(self, sounds: Sequence[Sound], how: RecognizeOptions) -> list[TimestampedResult]:
+    def _recognized(self, sounds: Sequence[Sound], asked: RecognizeOptions) -> list[TimestampedResult]:
         waves: list[str | Path | Samples] = [_long_enough(sound.samples) for sound in sounds]
         if self.batched:
-            return self.network.recognize(waves, **how)
-        return list(self.parallel.map(lambda wave: self.network.recognize(wave, **how), waves))
+            return self.network.recognize(waves, **asked)
+        return list(self.parallel.map(lambda wave: self.network.recognize(wave, **asked), waves))
 
 
 def _long_enough(samples: Samples) -> Samples:
@@ -123,7 +123,7 @@ def load(folder: Path, identity: Model, network: Network, computing: Computing) 
         raise _not_loaded(identity.name) from error
     return OnnxModel(
         identity=identity,
-        how=f"{'cuda' if on_gpu else 'cpu'} {network.precision or 'float32'} greedy",
+        fingerprint=f"{'cuda' if on_gpu else 'cpu'} {network.precision or 'float32'} greedy",
         architecture=network.architecture,
         languages=network.languages,
         network=model.with_timestamps(),

@@ -63,7 +63,7 @@ class JobRunner:
             case Load():
                 model = self._model(job.options.model)
                 model.check(job.options)
-                emit(Loaded(model=model.identity, how=model.how))
+                emit(Loaded(model=model.identity, fingerprint=model.fingerprint))
             case Transcribe():
                 from app.engines.transcription import transcribe
 

@@ -26,10 +26,10 @@ def gaps(words: Iterable[Times], speech: Sequence[Times], seconds: float) -> lis
 
 
 def word_times(words: Iterable[Word], speech: Sequence[Times], since: float = 0.0) -> list[Times]:
-    """Return when each word is spoken, in seconds after `since`; `speech` has the same origin.
+    """Return when each word is spoken, in seconds after `since`, from which `speech` counts, too.
 
-    A word that reaches over a pause counts as spoken behind the pause, as `Timeline.word` places it. A word longer than
-    anybody speaks it is cut: the rest may be speech that was not transcribed.
+    A word that reaches over a pause counts as spoken behind the pause, as `Timeline.word` places it. A word that lasts
+    longer than anybody speaks is cut: the rest may be speech that was not transcribed.
     """
     return [_spoken_at(word, word.start - since, word.end - since, speech) for word in words]
 

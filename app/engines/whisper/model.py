@@ -25,7 +25,7 @@ from app.engines.text.coverage import LEAST_S, digits, gaps, spoken, word_times
 from app.engines.text.languages import Evidence, languages_of
 from app.engines.text.loops import loops, too_fast
 from app.engines.text.sentences import SENTENCE_ENDS, text_of
-from app.engines.whisper.network import Decoded, Encoded, EncodedPart, Hints, Network, encoded_part
+from app.engines.whisper.network import Decoded, DecodeOptions, Encoded, EncodedPart, Network, encoded_part
 from app.errors import PermanentError
 
 Item = TypeVar("Item")
@@ -75,9 +75,9 @@ class _InParts:
 class Whisper:
     """A loaded Whisper model."""
 
-    def __init__(self, identity: Model, how: str, network: Network, parallel: Parallel) -> None:
+    def __init__(self, identity: Model, fingerprint: str, network: Network, parallel: Parallel) -> None:
         self.identity = identity
-        self.how = how
+        self.fingerprint = fingerprint
         self.parallel = parallel
         self._network = network
 
@@ -137,7 +137,7 @@ class Whisper:
     def _decoded(self, options: TranscribeOptions, sounds: Sequence[_InParts]) -> list[tuple[_InParts, list[Text]]]:
         """Decode the texts of a group of sounds in one batch."""
         parts = [self._encoded(part) for sound in sounds for part in sound.parts]
-        decoded = self._network.decode(parts, Hints(prompt=options.prompt, translate=options.translate))
+        decoded = self._network.decode(parts, DecodeOptions(prompt=options.prompt, translate=options.translate))
         texts = (self._text(part, each, options) for part, each in zip(parts, decoded, strict=True))
         return [(sound, list(chain.from_iterable(islice(texts, len(sound.parts))))) for sound in sounds]
 
@@ -147,16 +147,16 @@ class Whisper:
 
     def _text(self, part: EncodedPart, decoded: Decoded, options: TranscribeOptions) -> list[Text]:
         """Return the texts of a part; decode again with the terms that may occur in it, and keep the better texts."""
-        hints = Hints(prompt=options.prompt, translate=options.translate)
-        plain = self._best(part, decoded, hints)
-        hints = replace(hints, terms=vocabulary.likely(options.vocabulary, _joined(plain)))
-        if not hints.terms:
+        decoding = DecodeOptions(prompt=options.prompt, translate=options.translate)
+        plain = self._best(part, decoded, decoding)
+        decoding = replace(decoding, terms=vocabulary.likely(options.vocabulary, _joined(plain)))
+        if not decoding.terms:
             return plain
-        (again,) = self._network.decode([part], hints)
-        with_terms = self._best(part, again, hints)
-        return with_terms if vocabulary.improves(_joined(plain), _joined(with_terms), hints.terms) else plain
+        (again,) = self._network.decode([part], decoding)
+        with_terms = self._best(part, again, decoding)
+        return with_terms if vocabulary.improves(_joined(plain), _joined(with_terms), decoding.terms) else plain
 
-    def _best(self, part: EncodedPart, decoded: Decoded, hints: Hints) -> list[Text]:
+    def _best(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> list[Text]:
         """Return the texts of a part; if the text loops, decode the part again in halves.
 
         The looping text is kept only if it is not too fast for speech and the halves leave more speech without words.
@@ -164,10 +164,10 @@ class Whisper:
         """
         if self._silent(part, decoded):
             return []
-        text = self._timed(part, decoded, hints)
+        text = self._timed(part, decoded, decoding)
         if not _looping([text], part):
             return [text]
-        again = [text for half in self._halves(part) for text in self._unlooped(half, hints)]
+        again = [text for half in self._halves(part) for text in self._unlooped(half, decoding)]
         if _looping(again, part):
             again = [replace(text, words=[])]
         possible = not too_fast([word.word for word in text.words], part.sound.seconds)
@@ -183,24 +183,24 @@ class Whisper:
             for (start, sound), whole in zip(halves, encoded, strict=True)
         ]
 
-    def _unlooped(self, part: EncodedPart, hints: Hints) -> Iterator[Text]:
-        (decoded,) = self._network.decode([part], hints)
+    def _unlooped(self, part: EncodedPart, decoding: DecodeOptions) -> Iterator[Text]:
+        (decoded,) = self._network.decode([part], decoding)
         if self._silent(part, decoded):
             return
-        text = self._timed(part, decoded, hints)
+        text = self._timed(part, decoded, decoding)
         if _looping([text], part):
-            (again,) = self._network.decode([part], replace(hints, break_loops=True))
-            text = self._timed(part, again, hints)
+            (again,) = self._network.decode([part], replace(decoding, break_loops=True))
+            text = self._timed(part, again, decoding)
         yield text
 
     def _silent(self, part: EncodedPart, decoded: Decoded) -> bool:
         doubtful = decoded.avg_logprob < _DOUBTFUL or not _has_letters(self._network.text(part, decoded))
         return decoded.no_speech_prob > _NO_SPEECH and doubtful
 
-    def _timed(self, part: EncodedPart, decoded: Decoded, hints: Hints) -> Text:
+    def _timed(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> Text:
         text, words = self._network.text(part, decoded), list[Word]()
         if _has_letters(text):
-            words = _tightened(self._network.words(part, decoded, translate=hints.translate))
+            words = _tightened(self._network.words(part, decoded, translate=decoding.translate))
             words = words or [Word(start=part.start, end=part.start + part.sound.seconds, word=text, probability=0.0)]
         return Text(words, part.language, decoded.avg_logprob, decoded.no_speech_prob)
 
@@ -228,8 +228,8 @@ def load(folder: Path, identity: Model, computing: Computing) -> Whisper:
             "or ENGINE_DEVICE does not suit this machine."
         )
         raise PermanentError(ErrorCode.UNKNOWN_MODEL, message) from error
-    how = f"{device} {compute_type} beam {computing.beam}"
-    return Whisper(identity, how, network, Parallel(at_once))
+    fingerprint = f"{device} {compute_type} beam {computing.beam}"
+    return Whisper(identity, fingerprint, network, Parallel(at_once))
 
 
 def _sliced(items: Iterable[Item], sizes: Iterable[int]) -> Iterator[list[Item]]:

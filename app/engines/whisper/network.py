@@ -64,7 +64,7 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Hints:
+class DecodeOptions:
     """What the decoder gets beside the sound: the prompt, terms that may occur, and how to decode.
 
     `translate`: into English. `break_loops`: no sequence of three tokens occurs twice.
@@ -120,14 +120,14 @@ class Network:
         (found,) = self._model.model.detect_language(_view(encoded[np.newaxis]))
         return {token[2:-2]: probability for token, probability in found}
 
-    def decode(self, parts: Sequence[EncodedPart], hints: Hints) -> list[Decoded]:
+    def decode(self, parts: Sequence[EncodedPart], decoding: DecodeOptions) -> list[Decoded]:
         """Decode the text of each part; parts of one padded length form a batch, which saves a third of the time."""
         padded = [_padded(part.encoded) for part in parts]
         decoded: dict[int, Decoded] = {}
         for length in sorted({len(sound) for sound in padded}):
             batch = [number for number, sound in enumerate(padded) if len(sound) == length]
             encoded = np.stack([padded[number] for number in batch])
-            texts = self._decode_batch([parts[number] for number in batch], encoded, hints)
+            texts = self._decode_batch([parts[number] for number in batch], encoded, decoding)
             decoded |= zip(batch, texts, strict=True)
         return [decoded[number] for number in range(len(parts))]
 
@@ -166,8 +166,8 @@ class Network:
     def _encoded(self, features: Encoded) -> Encoded:
         return np.asarray(self._model.model.encode(_view(features), to_cpu=True))
 
-    def _decode_batch(self, parts: Sequence[EncodedPart], encoded: Encoded, hints: Hints) -> list[Decoded]:
-        prompts = [self._prompt(part, hints) for part in parts]
+    def _decode_batch(self, parts: Sequence[EncodedPart], encoded: Encoded, decoding: DecodeOptions) -> list[Decoded]:
+        prompts = [self._prompt(part, decoding) for part in parts]
         longest = _LONGEST_S if self.filled else max(part.sound.seconds for part in parts)
         tokens = max(map(len, prompts)) + 2 * (_TOKENS_AT_LEAST + ceil(longest * _TOKENS_A_SECOND))
         results = self._model.model.generate(
@@ -176,25 +176,25 @@ class Network:
             beam_size=self._beam,
             max_length=min(tokens, self._model.max_length),  # CTranslate2 generates at most half as many
             suppress_tokens=self._suppressed,
-            no_repeat_ngram_size=_NO_REPEAT_TOKENS if hints.break_loops else 0,
+            no_repeat_ngram_size=_NO_REPEAT_TOKENS if decoding.break_loops else 0,
             return_scores=True,
             return_no_speech_prob=True,
         )
         eot = self._tokenizer("en", translate=False).eot
         return [_result(each.sequences_ids[0], each.scores[0], each.no_speech_prob, eot) for each in results]
 
-    def _prompt(self, part: EncodedPart, hints: Hints) -> list[int]:
+    def _prompt(self, part: EncodedPart, decoding: DecodeOptions) -> list[int]:
         """Return the tokens that stand before the text: the end of the prompt, the first terms, and the language.
 
         The terms may take _TERM_TOKENS tokens; the prompt and the terms together may take _PROMPT_TOKENS.
         """
-        tokenizer = self._tokenizer(part.language, translate=hints.translate)
+        tokenizer = self._tokenizer(part.language, translate=decoding.translate)
         terms, length = list[str](), 0
-        for term in hints.terms:
+        for term in decoding.terms:
             length += len(tokenizer.encode(f" {_plain(term)},"))
             if length <= _TERM_TOKENS:
                 terms.append(_plain(term))
-        before = tokenizer.encode(" " + _plain(hints.prompt).strip()) if hints.prompt else []
+        before = tokenizer.encode(" " + _plain(decoding.prompt).strip()) if decoding.prompt else []
         before = before[-(_PROMPT_TOKENS - min(length, _TERM_TOKENS)) :]
         hotwords = ", ".join(terms) or None
         return list(self._model.get_prompt(tokenizer, before, without_timestamps=True, hotwords=hotwords))

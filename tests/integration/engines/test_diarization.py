@@ -10,6 +10,7 @@ from natscribe.schemas.errors import ErrorCode
 
 from app.engines.audio.limits import Limit
 from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.diarization import diarizer
 from app.engines.diarization.chunk import unpack
 from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import features
@@ -267,7 +268,7 @@ def test_progress_is_true_and_not_emitted_too_often(networks: Networks, monkeypa
         looks += 1
         return looks * 0.3
 
-    monkeypatch.setattr("app.engines.diarization.diarizer.monotonic", clock)
+    monkeypatch.setattr(diarizer, "monotonic", clock)
 
     # When a recording is diarized
     done, emitted = run(networks, DEMO)

@@ -38,7 +38,7 @@ class ScriptedModel:
 
     script: list[list[Text]]
     identity: Model = MODEL
-    how: str = "as written"
+    fingerprint: str = "as written"
     language: str | None = "en"
     settled: bool = True
     parallel: Parallel = field(default_factory=Parallel)

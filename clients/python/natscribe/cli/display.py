@@ -16,7 +16,7 @@ Event = ProgressEvent | SegmentsEvent
 
 
 class Live(Enum):
-    """What is shown of the text as it is found."""
+    """How much of the text is shown while it is found."""
 
     NOTHING = "nothing"
     LAST = "the last segment, beside the progress, because the result will have the text"
