@@ -340,7 +340,7 @@ async def test_the_overview_has_each_queue(parts: Parts) -> None:
     overview = await parts.overview.read()
     # Then each queue says what waits and runs, and when the last one begins
     by_key = {(each.queue, each.priority): each for each in overview.queues}
-    assert len(by_key) == 6
+    assert len(by_key) == 9
     assert (by_key[KEY].waiting, by_key[KEY].running) == (1, 1)
     assert by_key[KEY].oldest == last.metadata.created_at
     assert by_key[D, HIGH].waiting == 1

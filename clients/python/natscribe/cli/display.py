@@ -71,7 +71,7 @@ class JsonLines(Display):
 
 
 class ForPeople(Display, ABC):
-    """Shows the text as it is found, and describes the last event of each task in words."""
+    """Shows text when it is found, and describes the last event of each task in words."""
 
     def __init__(self, *, live: Live) -> None:
         super().__init__()

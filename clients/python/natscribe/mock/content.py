@@ -39,7 +39,7 @@ class Content:
         return self.count * _SECONDS_BETWEEN
 
     def batch(self, sent: TranscriptionTask, number: int) -> list[Segment]:
-        """Return the live segments of one of the batches, which are counted from 0."""
+        """Return the live segments of the batch `number`, counted from 0."""
         numbers = range(self.count * number // BATCHES, self.count * (number + 1) // BATCHES)
         return [self._segment(sent, each, with_words=sent.word_timestamps or sent.diarize) for each in numbers]
 
