@@ -98,7 +98,5 @@ class Partial(Message):
         description="The words on which two looks agreed: later partials of this utterance begin with them.",
         examples=["Good morning,"],
     )
-    text: str = Field(
-        description="All words so far; begins with `stable`.", examples=["Good morning, shall we"]
-    )
+    text: str = Field(description="All words so far; begins with `stable`.", examples=["Good morning, shall we"])
     language: Language | None = Field(None, description="Spoken language, ISO 639-1; null if not known.")
