@@ -25,7 +25,7 @@ from app.asyncapi import document
 from app.cancellation import cancel_all
 from app.container import IN_CONTEXT, Container
 from app.engines.engine import Engine
-from app.engines.process.three_processes import EngineProcesses
+from app.engines.process.engine_processes import EngineProcesses
 from app.errors import TaskError, TransientError
 from app.jetstream import connection, provisioning
 from app.operations import health
