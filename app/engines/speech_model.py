@@ -65,7 +65,10 @@ class SpeechModel(Protocol):
         ...
 
     def transcribe(
-        self, clips: Sequence[Clip], options: TranscribeOptions, previous: Sequence[str | None]
+        self, clips: Sequence[Clip], options: TranscribeOptions, previous: Sequence[str | None], *, draft: bool = False
     ) -> list[Answer]:
-        """Transcribe clips; `previous` is the language spoken before each of them, null if unknown."""
+        """Transcribe clips; `previous` is the language spoken before each of them, null if unknown.
+
+        `draft`: as quickly as the model can, because a better text follows.
+        """
         ...

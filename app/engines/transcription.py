@@ -30,10 +30,13 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
     model.check(job.options)
     started = monotonic()
     clips = [Clip(unpack(window.samples), Timeline(window.pieces).speech) for window in job.windows]
-    answers = model.transcribe(clips, job.options, job.previous)
-    filled = model.parallel.map(
-        lambda each: _filled(model, each[0], each[1].texts, job.options), zip(clips, answers, strict=True)
-    )
+    answers = model.transcribe(clips, job.options, job.previous, draft=job.draft)
+    if job.draft:
+        filled: Iterator[Sequence[Text]] = (answer.texts for answer in answers)
+    else:
+        filled = model.parallel.map(
+            lambda each: _filled(model, each[0], each[1].texts, job.options), zip(clips, answers, strict=True)
+        )
     texts = [_window_text(*each) for each in zip(job.windows, clips, answers, filled, strict=True)]
     return WindowsTranscribed(texts=texts, seconds=monotonic() - started)
 

@@ -96,18 +96,21 @@ class Whisper:
             raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
 
     def transcribe(
-        self, clips: Sequence[Clip], options: TranscribeOptions, previous: Sequence[str | None]
+        self, clips: Sequence[Clip], options: TranscribeOptions, previous: Sequence[str | None], *, draft: bool = False
     ) -> list[Answer]:
         """Transcribe clips; `previous` is the language spoken before each of them.
+
+        A draft is decoded once, without several candidates and without the vocabulary; if it loops, it has no words.
 
         On several threads decoding begins while the last clips are still encoded. Clips that are filled up to one
         length are encoded in batches, too.
         """
+        hints = Hints(prompt=options.prompt, translate=options.translate, draft=draft)
         sizes = in_groups([clip.seconds for clip in clips], self.parallel.count)
         batches = _sliced(clips, sizes if self._network.filled else [1] * len(clips))
         detected = chain.from_iterable(self.parallel.map(partial(self._detect, options), batches))
         groups = _sliced(map(_in_languages, detected, previous), sizes)
-        done = chain.from_iterable(self.parallel.map(partial(self._decoded, options), groups))
+        done = chain.from_iterable(self.parallel.map(partial(self._decoded, options.vocabulary, hints), groups))
         return [Answer(texts, clip.cuts[-1].language, clip.settled) for clip, texts in done]
 
     def _detect(self, options: TranscribeOptions, clips: Sequence[Clip]) -> list[_Detected]:
@@ -134,22 +137,31 @@ class Whisper:
             evidence[number] = _both(evidence[number], self._network.detect(alone))
         return _Detected(clip, pieces, evidence, encoded)
 
-    def _decoded(self, options: TranscribeOptions, clips: Sequence[_CutClip]) -> list[tuple[_CutClip, list[Text]]]:
+    def _decoded(
+        self, terms: Sequence[str], hints: Hints, clips: Sequence[_CutClip]
+    ) -> list[tuple[_CutClip, list[Text]]]:
         """Decode the texts of a group of clips in one batch."""
         parts = [self._part(cut) for clip in clips for cut in clip.cuts]
-        decoded = self._network.decode(parts, Hints(prompt=options.prompt, translate=options.translate))
-        texts = (self._text(part, each, options) for part, each in zip(parts, decoded, strict=True))
+        texts = (
+            self._draft(part, each, hints) if hints.draft else self._text(part, each, hints, terms)
+            for part, each in zip(parts, self._network.decode(parts, hints), strict=True)
+        )
         return [(clip, list(chain.from_iterable(islice(texts, len(clip.cuts))))) for clip in clips]
 
     def _part(self, cut: _Cut) -> Part:
         encoded = self._network.encode([cut.clip])[0] if cut.encoded is None else cut.encoded
         return Part(cut.clip, cut.start, cut.language, encoded)
 
-    def _text(self, part: Part, decoded: Decoded, options: TranscribeOptions) -> list[Text]:
+    def _draft(self, part: Part, decoded: Decoded, hints: Hints) -> list[Text]:
+        if self._silent(part, decoded):
+            return []
+        text = self._timed(part, decoded, hints)
+        return [replace(text, words=[]) if _looping([text], part) else text]
+
+    def _text(self, part: Part, decoded: Decoded, hints: Hints, terms: Sequence[str]) -> list[Text]:
         """Return the texts of a part; decode again with the terms that may occur in it, and keep the better texts."""
-        hints = Hints(prompt=options.prompt, translate=options.translate)
         plain = self._best(part, decoded, hints)
-        hints = replace(hints, terms=vocabulary.likely(options.vocabulary, _joined(plain)))
+        hints = replace(hints, terms=vocabulary.likely(terms, _joined(plain)))
         if not hints.terms:
             return plain
         (again,) = self._network.decode([part], hints)
