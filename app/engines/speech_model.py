@@ -65,7 +65,15 @@ class SpeechModel(Protocol):
         ...
 
     def transcribe(
-        self, sounds: Sequence[Sound], options: TranscribeOptions, previous: Sequence[str | None]
+        self,
+        sounds: Sequence[Sound],
+        options: TranscribeOptions,
+        previous: Sequence[str | None],
+        *,
+        draft: bool = False,
     ) -> list[Answer]:
-        """Transcribe sounds; `previous` is the language spoken before each of them, null if unknown."""
+        """Transcribe sounds; `previous` is the language spoken before each of them, null if unknown.
+
+        `draft`: as quickly as the model can, because a better text follows.
+        """
         ...

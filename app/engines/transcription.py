@@ -30,10 +30,13 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
     model.check(job.options)
     started = monotonic()
     sounds = [Sound(unpack(window.samples), Timeline(window.regions).speech) for window in job.windows]
-    answers = model.transcribe(sounds, job.options, job.previous)
-    filled = model.parallel.map(
-        lambda each: _filled(model, each[0], each[1].texts, job.options), zip(sounds, answers, strict=True)
-    )
+    answers = model.transcribe(sounds, job.options, job.previous, draft=job.draft)
+    if job.draft:
+        filled: Iterator[Sequence[Text]] = (answer.texts for answer in answers)
+    else:
+        filled = model.parallel.map(
+            lambda each: _filled(model, each[0], each[1].texts, job.options), zip(sounds, answers, strict=True)
+        )
     texts = [_window_text(*each) for each in zip(job.windows, sounds, answers, filled, strict=True)]
     return WindowsTranscribed(texts=texts, seconds=monotonic() - started)
 

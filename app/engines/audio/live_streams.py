@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 import av
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.live import Codec, LiveAudio
 from natscribe.schemas.sharing import Window
 
 from app.engines.audio.limits import Limit
-from app.engines.audio.live_decoding import SampleDecoder, unreadable
+from app.engines.audio.live_decoding import LiveDecoder, SampleDecoder, unreadable
+from app.engines.audio.live_files import FileDecoder
 from app.engines.audio.mixing import Mixer
 from app.engines.audio.samples import pack
 from app.engines.audio.utterances import Utterances, first_frame
@@ -110,7 +112,7 @@ class _Stream:
 
     def __init__(self, job: Hear, limit: Limit, voice: NewVoice) -> None:
         self._limit = limit
-        self._decoder = SampleDecoder(job.audio)
+        self._decoder = _decoder(job.audio)
         separate = job.separate and job.audio.channels > 1
         numbers = list(range(job.audio.channels)) if separate else [None]
         starts = dict(enumerate(job.start_at))
@@ -151,6 +153,10 @@ class _Stream:
         if self._seconds - before > MOST_SECONDS:
             what = f"has more than {MOST_SECONDS:g} s in one go: send frames of at most a second"
             raise unreadable(before, what)
+
+
+def _decoder(audio: LiveAudio) -> LiveDecoder:
+    return FileDecoder(audio) if audio.codec is Codec.OPUS else SampleDecoder(audio)
 
 
 def _sound(job: Hear) -> bytes:

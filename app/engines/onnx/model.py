@@ -62,6 +62,8 @@ class OnnxModel:
         sounds: Sequence[Sound],
         options: TranscribeOptions,
         previous: Sequence[str | None],  # noqa: ARG002 -- this family gets the language from the task, or needs none
+        *,
+        draft: bool = False,  # noqa: ARG002 -- there is no quicker way
     ) -> list[Answer]:
         """Transcribe sounds; on a CPU each on its own, so that no sound changes the text of another."""
         asked: RecognizeOptions = {}

@@ -96,18 +96,26 @@ class Whisper:
             raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
 
     def transcribe(
-        self, sounds: Sequence[Sound], options: TranscribeOptions, previous: Sequence[str | None]
+        self,
+        sounds: Sequence[Sound],
+        options: TranscribeOptions,
+        previous: Sequence[str | None],
+        *,
+        draft: bool = False,
     ) -> list[Answer]:
         """Transcribe sounds; `previous` is the language spoken before each of them.
+
+        A draft is decoded once, without several candidates and without the vocabulary; if it loops, it has no words.
 
         On several threads decoding begins while the last sounds are still encoded. Sounds that are filled up to one
         length are encoded in batches, too.
         """
+        decoding = DecodeOptions(prompt=options.prompt, translate=options.translate, draft=draft)
         sizes = in_groups([sound.seconds for sound in sounds], self.parallel.count)
         batches = _sliced(sounds, sizes if self._network.filled else [1] * len(sounds))
         detected = chain.from_iterable(self.parallel.map(partial(self._detect, options), batches))
         groups = _sliced(map(_in_languages, detected, previous), sizes)
-        done = chain.from_iterable(self.parallel.map(partial(self._decoded, options), groups))
+        done = chain.from_iterable(self.parallel.map(partial(self._decoded, options.vocabulary, decoding), groups))
         return [Answer(texts, sound.parts[-1].language, sound.settled) for sound, texts in done]
 
     def _detect(self, options: TranscribeOptions, sounds: Sequence[Sound]) -> list[_Detected]:
@@ -134,22 +142,31 @@ class Whisper:
             evidence[number] = _both(evidence[number], self._network.detect(alone))
         return _Detected(sound, regions, evidence, encoded)
 
-    def _decoded(self, options: TranscribeOptions, sounds: Sequence[_InParts]) -> list[tuple[_InParts, list[Text]]]:
+    def _decoded(
+        self, terms: Sequence[str], decoding: DecodeOptions, sounds: Sequence[_InParts]
+    ) -> list[tuple[_InParts, list[Text]]]:
         """Decode the texts of a group of sounds in one batch."""
         parts = [self._encoded(part) for sound in sounds for part in sound.parts]
-        decoded = self._network.decode(parts, DecodeOptions(prompt=options.prompt, translate=options.translate))
-        texts = (self._text(part, each, options) for part, each in zip(parts, decoded, strict=True))
+        texts = (
+            self._draft(part, each, decoding) if decoding.draft else self._text(part, each, decoding, terms)
+            for part, each in zip(parts, self._network.decode(parts, decoding), strict=True)
+        )
         return [(sound, list(chain.from_iterable(islice(texts, len(sound.parts))))) for sound in sounds]
 
     def _encoded(self, part: _Part) -> EncodedPart:
         encoded = self._network.encode([part.sound])[0] if part.encoded is None else part.encoded
         return EncodedPart(part.sound, part.start, part.language, encoded)
 
-    def _text(self, part: EncodedPart, decoded: Decoded, options: TranscribeOptions) -> list[Text]:
+    def _draft(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> list[Text]:
+        if self._silent(part, decoded):
+            return []
+        text = self._timed(part, decoded, decoding)
+        return [replace(text, words=[]) if _looping([text], part) else text]
+
+    def _text(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions, terms: Sequence[str]) -> list[Text]:
         """Return the texts of a part; decode again with the terms that may occur in it, and keep the better texts."""
-        decoding = DecodeOptions(prompt=options.prompt, translate=options.translate)
         plain = self._best(part, decoded, decoding)
-        decoding = replace(decoding, terms=vocabulary.likely(options.vocabulary, _joined(plain)))
+        decoding = replace(decoding, terms=vocabulary.likely(terms, _joined(plain)))
         if not decoding.terms:
             return plain
         (again,) = self._network.decode([part], decoding)

@@ -67,13 +67,15 @@ class Decoded:
 class DecodeOptions:
     """What the decoder gets beside the sound: the prompt, terms that may occur, and how to decode.
 
-    `translate`: into English. `break_loops`: no sequence of three tokens occurs twice.
+    `translate`: into English. `break_loops`: no sequence of three tokens occurs twice. `draft`: the likeliest token at
+    a time, in place of several candidate texts.
     """
 
     prompt: str | None = None
     terms: Sequence[str] = ()
     translate: bool = False
     break_loops: bool = False
+    draft: bool = False
 
 
 class Network:
@@ -173,7 +175,7 @@ class Network:
         results = self._model.model.generate(
             _view(encoded),
             prompts,
-            beam_size=self._beam,
+            beam_size=1 if decoding.draft else self._beam,
             max_length=min(tokens, self._model.max_length),  # CTranslate2 generates at most half as many
             suppress_tokens=self._suppressed,
             no_repeat_ngram_size=_NO_REPEAT_TOKENS if decoding.break_loops else 0,

@@ -268,6 +268,31 @@ def test_a_half_that_loops_too_is_decoded_without_repetitions() -> None:
     assert [text.words[0].word for text in texts] == [" yes0", " yes0"]
 
 
+def test_a_draft_is_decoded_once_without_terms_and_without_candidates() -> None:
+    # Given a text in which a term may be said
+    network = FakeNetwork(lambda *_: "the natskribe service")
+    options = TranscribeOptions(vocabulary=("Natscribe",), prompt="About logs.")
+    # When it is only a draft
+    (answer,) = whisper(network).transcribe([clip((4, EN))], options, [None], draft=True)
+    # Then the network decodes once, as a draft, with the prompt alone
+    assert [decoding for _, decoding in network.decoded] == [DecodeOptions(prompt="About logs.", draft=True)]
+    assert [text_of(text.words) for text in answer.texts] == ["the natskribe service"]
+
+
+def test_a_draft_that_loops_has_no_words() -> None:
+    # Given a network that loops, when it writes a draft, then it is asked once, and nothing is shown
+    network = FakeNetwork(lambda *_: "so so " * 8)
+    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], draft=True)
+    assert ([list(text.words) for text in answer.texts], len(network.decoded)) == ([[]], 1)
+
+
+def test_a_draft_of_what_is_no_speech_has_no_text() -> None:
+    network = FakeNetwork(by_language)
+    network.said = (-1.5, 0.9)
+    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], draft=True)
+    assert answer.texts == []
+
+
 def test_what_people_say_again_and_again_is_kept() -> None:
     # Given somebody who says the same for 8 s, of which nothing but silence is left without repetitions
     network = FakeNetwork(lambda _, decoding: "no" if decoding.break_loops else "no " * 16)
