@@ -81,9 +81,41 @@ export interface ListedTask {
   'finished_at': string | null;
   'result_available': boolean;
 }
+export interface LiveAudio {
+  'codec'?: Codec;
+  'sample_rate'?: number;
+  'channels'?: number;
+}
+export interface LiveTask {
+  'task_id': string;
+  'user_id': number | string;
+  'audio'?: LiveAudio;
+  'idle_seconds'?: number;
+  'model'?: string | null;
+  'language'?: string | null;
+  'vocabulary'?: string[];
+  'prompt'?: string | null;
+  'translate'?: boolean;
+  'channels'?: Channels;
+  'min_speakers'?: number | null;
+  'max_speakers'?: number | null;
+  'keep_seconds'?: number | null;
+  'keep_audio'?: boolean;
+  'diarize'?: boolean;
+  'word_timestamps'?: boolean;
+}
 export interface Model {
   'name': string;
   'revision': string;
+}
+export interface Partial {
+  'task_id': string;
+  'channel': number | null;
+  'start': number;
+  'end': number;
+  'stable': string;
+  'text': string;
+  'language': string | null;
 }
 export interface Problem {
   'what': string;
@@ -100,6 +132,7 @@ export interface ProgressEvent {
   'progress': number;
   'processed_seconds': number | null;
   'duration_seconds': number | null;
+  'lag_seconds': number | null;
   'eta_seconds': number | null;
   'attempt': number;
   'max_attempts': number;
@@ -119,6 +152,7 @@ export interface QueueRequest {
   
 }
 export interface QueueStatus {
+  'queue': Queue;
   'kind': Kind;
   'priority': Priority;
   'waiting': number;
@@ -188,7 +222,7 @@ export interface TaskRequest {
 export interface TaskStatus {
   'task_id': string;
   'kind': Kind;
-  'task': DiarizationTask | TranscriptionTask | null;
+  'task': DiarizationTask | TranscriptionTask | LiveTask | null;
   'priority': Priority;
   'state': State;
   'stage': Stage | null;
@@ -228,7 +262,8 @@ export interface TranscriptionResult {
   'speakers': number | null;
   'diarization_error': ErrorDetail | null;
   'model': Model;
-  'audio_sha256': string;
+  'source': Source;
+  'audio_sha256': string | null;
   'cached': boolean;
   'object': ReservedObject | null;
   'created_at': string;
@@ -301,17 +336,20 @@ export interface WorkersRequest {
 export type BodyEncoding = "utf-8" | "base64";
 export type CancelRequests = TaskStatus | ErrorReply;
 export type Channels = "auto" | "mix" | "separate";
+export type Codec = "pcm_s16le" | "mulaw" | "alaw" | "opus";
 export type DeleteRequests = TaskRequest | UserRequest;
 export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
 export type Kind = "transcription" | "diarization";
 export type LetterDeletionRequests = LettersDeleted | ErrorReply;
 export type ListRequests = TaskPage | ErrorReply;
 export type Priority = "high" | "normal" | "low";
+export type Queue = "transcription" | "diarization" | "live";
 export type QueueRequests = QueueOverview | ErrorReply;
 export type ReplayRequests = Replayed | ErrorReply;
 export type ResultFormat = "json" | "txt" | "srt" | "vtt" | "rttm" | "html";
 export type ResultRequests = TranscriptionResult | DiarizationResult | string | string | ErrorReply;
 export type Results = TranscriptionResult | DiarizationResult;
+export type Source = "recording" | "live";
 export type Stage = "fetching" | "decoding" | "transcribing" | "diarizing" | "merging";
 export type State = "queued" | "running" | "retrying" | "completed" | "failed" | "cancelled";
 export type StatusRequests = TaskStatus | ErrorReply;
