@@ -31,6 +31,7 @@ from app.execution.settlement import Settlement
 from app.execution.task_run import Execution, LiveTaskRunMiddleware, TaskRunMiddleware
 from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
+from app.live.frames import erase as erase_frames
 from app.live.transcriber import LiveTranscriber
 from app.operations.expiry import expire_tasks
 from app.operations.maintenance import Maintenance
@@ -182,7 +183,7 @@ class Container:
 
     def _make_speech(self) -> None:
         self.recordings = recordings_of(self.settings, self.nats)
-        self.cache = cache.Cache(self.redis_of_cache, keep=self.settings.cache_ttl)
+        self.cache = cache.Cache(self.redis_of_cache, ttl=self.settings.cache_ttl)
         at_once = windows_at_once(self.settings.engine_parallel, self.settings.engine_threads)
         largest = min(self.settings.engine_batch * at_once, MOST_WINDOWS)
         self.windows = WindowQueue(self.engine, at_once=at_once, largest=largest)
@@ -197,7 +198,15 @@ class Container:
             sharing=self.sharing,
             threads=self.settings.engine_threads,
         )
-        self.live_transcriber = LiveTranscriber(self.nats, self.names.live, self.engine, self.windows)
+        self.live_transcriber = LiveTranscriber(
+            self.nats,
+            self.engine,
+            self.windows,
+            self.diarizer,
+            sharing=self.sharing,
+            settings=self.settings,
+            metrics=self.meter.live,
+        )
 
     def _make_retention(self) -> None:
         self.reminders = Reminders(self.nats, self.names)
@@ -210,6 +219,7 @@ class Container:
             recordings=self.recordings,
             projection=self.projection,
             cache=self.cache,
+            erase_frames=partial(erase_frames, self.nats, self.names.live),
         )
         self.retention = Schedule(
             self.nats,

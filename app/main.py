@@ -25,7 +25,7 @@ from app.asyncapi import document
 from app.cancellation import cancel_all
 from app.container import IN_CONTEXT, Container
 from app.engines.engine import Engine
-from app.engines.process.three_processes import EngineProcesses
+from app.engines.process.engine_processes import EngineProcesses
 from app.errors import TaskError, TransientError
 from app.jetstream import connection, provisioning
 from app.operations import health
@@ -85,7 +85,7 @@ class Worker:
         )
 
     def _needs(self) -> dict[str, health.Check]:
-        """Return what has to hold so that the worker takes tasks."""
+        """Return the conditions under which the worker takes tasks."""
         return {
             "nats": partial(health.nats_answers, self.broker, self.settings),
             "consumers": partial(health.consumers_exist, self.broker, self.settings),
@@ -180,7 +180,7 @@ class Worker:
             await engine.load()
             self._model_loads = True
             if engine.loaded is not None:
-                log.info("model_loaded", model=engine.loaded.model.name, how=engine.loaded.how)
+                log.info("model_loaded", model=engine.loaded.model.name, fingerprint=engine.loaded.fingerprint)
         except TaskError as error:
             self._model_loads = False
             log.error("model_load_failed", error=error.detail.message)  # noqa: TRY400 -- the message is for operators, and needs no traceback

@@ -52,7 +52,7 @@ async def queue(request: QueueRequest, overview: Annotated[Overview, FromContext
 
 @router.subscriber(subjects.WORKERS, max_workers=ANSWERS_AT_ONCE)  # each worker answers
 async def worker(request: WorkersRequest, worker_report: Annotated[WorkerReport, FromContext()]) -> WorkerInfo:
-    """Reply with what this worker is."""
+    """Reply with the version, the model and the health of this worker."""
     del request  # it has no fields
     return await worker_report.read()
 

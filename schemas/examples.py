@@ -387,10 +387,10 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
             "oneWindow",
             "A window of three milliseconds",
             WindowRequest(
-                window=Window(pieces=[(12.5, 12.503)], samples="AAAA" * 32),
+                window=Window(regions=[(12.5, 12.503)], samples="AAAA" * 32),
                 previous="en",
                 model=Model(name="whisper-base", revision="d01c3014881c"),
-                how="0.3.0 cpu int8 beam 5",
+                fingerprint="0.3.0 cpu int8 beam 5",
             ),
         ),
     ),

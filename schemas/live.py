@@ -7,7 +7,7 @@ from typing_extensions import Self
 
 from .tasks import SpeakerBounds
 from .transcription import Channel, Language, TranscribeOptions
-from .wire import End, KeepSeconds, Message, Order, Start, TaskId, Term, UserId
+from .wire import DescribedEnum, End, Input, KeepSeconds, Message, Start, TaskId, UserId
 
 LONGEST_FRAME_S, SHORTEST_FRAME_S = 1.0, 0.02
 LARGEST_FRAME_BYTES = 256 * 1024  # more than a second of two channels of 48 kHz
@@ -17,7 +17,7 @@ LONGEST_UTTERANCE_S = 15.0  # an utterance that lasts longer is cut
 IDLE_S = 30
 
 
-class Codec(Term):
+class Codec(DescribedEnum):
     """How the sound of a frame is coded."""
 
     PCM_S16LE = "pcm_s16le", "Signed 16-bit samples, little-endian, 8 to 48 kHz; the channels of a sample in turn."
@@ -32,7 +32,7 @@ class Codec(Term):
     )
 
 
-class LiveAudio(Order):
+class LiveAudio(Input):
     """What the frames of a live task hold."""
 
     codec: Codec = Field(Codec.PCM_S16LE, strict=False, description="How the sound is coded.")
@@ -51,7 +51,7 @@ class LiveAudio(Order):
         return self
 
 
-class LiveNames(Order):
+class LiveNames(Input):
     """The fields that name a live task and its user, and say what its frames hold."""
 
     task_id: TaskId

@@ -22,10 +22,6 @@ class StreamNames:
         """The durable consumer of one of the nine task queues."""
         return f"{self.consumer_stem}_{queue}_{priority}"
 
-    def live_consumer(self, priority: Priority) -> str:
-        """The durable consumer of the queue of live tasks of one priority."""
-        return f"{self.consumer_stem}_live_{priority}"
-
     @property
     def progress_projection(self) -> str:
         """The durable consumer that feeds the projection with progress events."""

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from .wire import Kind, Message, Order, Priority, Queue, Time
+from .wire import Input, Kind, Message, Priority, Queue, Time
 
 
-class QueueRequest(Order):
+class QueueRequest(Input):
     """Asks for the state of the task queues: it has no fields."""
 
 

@@ -1,4 +1,4 @@
-"""The answer of `tasks.result` as text: one is written after the other, so that many do not stop a running task."""
+"""The answer of `tasks.result` as text, written one at a time, so that many requests do not stop a running task."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor

@@ -11,7 +11,7 @@ from app.task_log.record import Record
 
 
 async def find_task(log: TaskLog, index: QueueIndex, registration: Registration, task_id: str) -> Record | None:
-    """Return the last record of a task, and register the task before if nobody has; None if no task has this id.
+    """Return the last record of a task; a task that nobody has registered is registered first. None: no such task.
 
     Raises:
         NatsError: NATS does not answer.
@@ -31,7 +31,7 @@ async def find_task(log: TaskLog, index: QueueIndex, registration: Registration,
 
 
 def _refusal(message: StoredMessage) -> RequestError:
-    """Return why a request about a stored message cannot be answered: the message has no log."""
+    """Return the error of a request about a message that is stored and has no log."""
     problem = message.problem
     if problem is not None:
         return RequestError(problem.code, problem.message)

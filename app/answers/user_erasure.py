@@ -119,7 +119,7 @@ class UserErasure:
                 yield sequence, int(deleted)
 
     async def _delete_letter(self, sequence: int, letter: DeadLetter) -> bool:
-        """Delete a dead letter, and the log of its message if it has one; return whether it had one."""
+        """Delete a dead letter, and its task if the task has a log; return whether the task had one."""
         last = await self._log.last(letter.task_id) if letter.task_id else None
         if last is not None and last.metadata.task_sequence == letter.stream_sequence:
             await self._delete_if_known(last.event.task_id)

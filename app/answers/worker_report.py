@@ -1,4 +1,4 @@
-"""Answers `workers.info`, with what a worker tells of itself."""
+"""Answers `workers.info`: the version and the model of a worker, and which servers answer it."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -46,7 +46,7 @@ class _Check:
 
 
 class WorkerReport:
-    """Describes one worker, and checks whether the servers answer that its tasks need."""
+    """Describes one worker, and checks whether Redis and the store of recordings answer it."""
 
     def __init__(  # noqa: PLR0913 -- the report is about all of these parts
         self,
@@ -74,7 +74,7 @@ class WorkerReport:
         self._started_at = datetime.now(UTC)
 
     async def read(self) -> WorkerInfo:
-        """Return what this worker is now."""
+        """Return the version, the model and the health of this worker."""
         redis, store = await asyncio.gather(self._redis.answers(), self._store.answers())
         loaded = self._engine.loaded
         return WorkerInfo(
@@ -83,7 +83,7 @@ class WorkerReport:
             started_at=self._started_at,
             idle=self._idle(),
             model=loaded.model if loaded is not None else None,
-            engine=loaded.how if loaded is not None else "",
+            engine=loaded.fingerprint if loaded is not None else "",
             audio_store=self._audio_store,
             audio_store_answers=store,
             redis_answers=redis,

@@ -39,7 +39,7 @@ from natscribe.schemas.sharing import WindowReply, WindowRequest
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
-from natscribe.schemas.wire import Order
+from natscribe.schemas.wire import Input
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -71,7 +71,7 @@ class MessageWords:
 
     @property
     def name(self) -> str:
-        """The alias, or else the name of the payload."""
+        """The name of the message: its alias if it has one, else the name of its payload."""
         return self.alias or self.payload.__name__
 
     @property
@@ -223,7 +223,7 @@ def _example(message: MessageWords, example: Example) -> Node:
     if isinstance(payload, str):
         return node | {"payload": payload}
     # A message to the service is shown as people write it, without defaults.
-    node["payload"] = payload.model_dump(mode="json", exclude_unset=isinstance(payload, Order))
+    node["payload"] = payload.model_dump(mode="json", exclude_unset=isinstance(payload, Input))
     return node | ({"headers": {"Nats-Msg-Id": node["payload"]["task_id"]}} if message.headers is TaskHeaders else {})
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from natscribe.schemas import subjects
 from natscribe.schemas.kinds import TASKS
-from natscribe.schemas.wire import Order, Queue
+from natscribe.schemas.wire import Input, Queue
 
 SUBMIT, FOLLOW, ASK, OPERATE, INSIDE = "submit", "follow", "ask", "operate", "inside"
 
@@ -29,7 +29,7 @@ class Channel:
     operation: str
     summary: str
     tag: str
-    only: type[Order] | None = None  # the payload that is published here, where the handler takes others, too
+    only: type[Input] | None = None  # the payload that is published here, where the handler takes others, too
 
 
 def _task_queue(queue: Queue, summary: str) -> Channel:
@@ -107,8 +107,8 @@ CHANNELS: Final = (
         address=subjects.PARTIALS_CHANNEL,
         title="What is being said in a live task",
         description="The text so far of an utterance that goes on (core NATS, not kept): about once a second, less "
-        "often on a busy machine. Each partial replaces the one before it with the same `channel` and `start`. The words in "
-        "`stable` are never taken back by a later partial of the utterance. The segments of the utterance, on "
+        "often on a busy machine. Each partial replaces the one before it with the same `channel` and `start`. The "
+        "words in `stable` are never taken back by a later partial of the utterance. The segments of the utterance, on "
         "`segments.{task_id}`, replace its partials, and may still differ from them.",
         operation="followPartials",
         summary="Read what is being said at this moment",

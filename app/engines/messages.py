@@ -199,11 +199,11 @@ class DiarizationDone(_Line):
 
 
 class Loaded(_Line):
-    """Reply: the model is loaded; `how` names the device, precision and search, on which the model's texts depend."""
+    """Reply: the model is loaded; `fingerprint` names its device, precision and search, on which its texts depend."""
 
     type: Literal["loaded"] = "loaded"
     model: Model
-    how: str = ""
+    fingerprint: str = ""
 
 
 class Prepared(_Line):

@@ -21,8 +21,9 @@ class Ear:
     Stopping a job kills the process, and all streams with it. So a job goes on when nobody waits for it any longer.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, longest_job_s: float = LONGEST_JOB_S) -> None:
         self._engine = engine
+        self._longest_job_s = longest_job_s
         self._jobs: set[asyncio.Task[Heard]] = set()
 
     async def hear(self, job: Hear) -> Heard:
@@ -54,7 +55,7 @@ class Ear:
 
     async def _answered(self, job: Hear | Forget) -> Heard:
         try:
-            async with asyncio.timeout(LONGEST_JOB_S):
+            async with asyncio.timeout(self._longest_job_s):
                 return await answer(self._engine, job, Heard)
         except TimeoutError as error:
             raise TransientError(ErrorCode.ENGINE_FAILED, HANGS) from error

@@ -58,7 +58,7 @@ class Frames:
         self._stream = stream
         self._task = task
         self._subject = subjects.live_audio(task.task_id)
-        self._sizes = 0  # bytes of all frames so far
+        self.size = 0  # bytes of all frames so far
         self.count = 0  # frames so far
         self.refused = 0  # messages so far that are no frames of the task
 
@@ -73,7 +73,7 @@ class Frames:
         """
         loop, published = asyncio.get_running_loop(), asyncio.Event()
         after, heard_at = 0, loop.time()
-        self.count = self._sizes = 0
+        self.count = self.size = 0
 
         async def note(_: Msg) -> None:
             published.set()
@@ -137,7 +137,7 @@ class Frames:
                 data.append(self._silence(number - self.count))
             self.count, after = number + 1, message.seq or 0
             data.append(message.data or b"")
-            self._sizes += len(data[-1])
+            self.size += len(data[-1])
             last = (message.headers or {}).get(END) == "true"
             if last:
                 break
@@ -154,7 +154,7 @@ class Frames:
         if audio.codec not in _SILENCE:
             raise PermanentError(ErrorCode.AUDIO_UNREADABLE, GAP.format(number=self.count, frames=frames))
         whole = audio.channels * _BYTES_A_SAMPLE[audio.codec]
-        size = min(frames * self._sizes // max(self.count, 1), _LONGEST_SILENCE_S * audio.sample_rate * whole)
+        size = min(frames * self.size // max(self.count, 1), _LONGEST_SILENCE_S * audio.sample_rate * whole)
         return _SILENCE[audio.codec] * (size // whole * whole)
 
     def _number(self, message: RawStreamMsg) -> int | None:
@@ -163,6 +163,15 @@ class Frames:
         if task_id != self._task.task_id or not number.isdecimal() or not number.isascii():
             return None
         return int(number) if len(number) < len(str(_MOST_FRAMES)) else None
+
+
+async def erase(nats: Client, stream: str, task_id: str) -> None:
+    """Remove the frames of a task.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
+    await nats.jetstream().purge_stream(stream, subject=subjects.live_audio(task_id))
 
 
 async def _wait(published: asyncio.Event) -> None:

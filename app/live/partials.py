@@ -1,6 +1,7 @@
 """Partials: the text of an utterance that is still being spoken, about once a second."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TaskError
 from app.live.agreement import Agreement
 from app.live.source import LiveSource
+from app.telemetry.live_metrics import LiveMetrics
 
 FIRST_S = 0.6  # an utterance that is shorter has no words that can be told
 LEAST_PAUSE_S, MOST_PAUSE_S = 1.0, 4.0  # between two looks at an utterance
@@ -35,12 +37,18 @@ class Partials:
     """Looks at the open utterances of a source, and publishes their text so far."""
 
     def __init__(
-        self, task: LiveTask, source: LiveSource, windows: WindowQueue, publish: Callable[[Partial], Awaitable[None]]
+        self,
+        task: LiveTask,
+        source: LiveSource,
+        windows: WindowQueue,
+        publish: Callable[[Partial], Awaitable[None]],
+        metrics: LiveMetrics,
     ) -> None:
         self._task = task
         self._source = source
         self._windows = windows
         self._publish = publish
+        self._metrics = metrics
         self._spoken: dict[int | None, _Spoken] = {}
         self.language: str | None = None  # spoken last, as far as known
 
@@ -55,7 +63,7 @@ class Partials:
         """Yield the open utterances that have new sound and whose pause is over."""
         now = asyncio.get_running_loop().time()
         for window in self._source.open:
-            start, seconds = window.pieces[0][0], window.end - window.pieces[0][0]
+            start, seconds = window.start, window.end - window.start
             spoken = self._spoken.get(window.channel)
             if spoken is None or spoken.start != start:
                 spoken = self._spoken[window.channel] = _Spoken(start)
@@ -75,8 +83,10 @@ class Partials:
         except TaskError as error:  # the final text has its own attempts
             log.warning("partial_failed", error=error.detail.code)
         else:
-            if any(each.pieces[0][0] == spoken.start for each in self._source.open):  # else the final text comes
+            if any(each.start == spoken.start for each in self._source.open):  # else the final text comes
                 await self._publish(self._partial(window, spoken, text))
+                if not spoken.seconds:
+                    self._metrics.first_partial(max(time.monotonic() - self._source.said_at(spoken.start), 0.0))
         took = loop.time() - began
         spoken.seconds = window.end - spoken.start
         spoken.next_at = began + min(max(LEAST_PAUSE_S, REST * took), MOST_PAUSE_S)

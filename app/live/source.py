@@ -1,5 +1,6 @@
 """The source of a live run: the utterances of a live task, one after the other, as soon as each is complete."""
 
+import time
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -35,7 +36,7 @@ class LiveSource:
         self._task = task
         self.channels = channels_of(task)
         self._reached = {channel: reached.get(channel, 0.0) for channel in self.channels}
-        self.seconds = self.waiting_seconds = 0.0
+        self.seconds = self.waiting_seconds = self._heard_at = 0.0
         self.open: Sequence[Window] = ()
         self.missing: list[Stretch] = []  # sound that was never stored
         self.show: Callable[[], bool] = lambda: True  # whether `open` is wanted, which costs a copy of the sound
@@ -61,6 +62,10 @@ class LiveSource:
                     raise
             else:
                 return
+
+    def said_at(self, second: float) -> float:
+        """Return when a second of the stream was heard, on the monotonic clock, as if the sound came in real time."""
+        return self._heard_at - (self.seconds - second)
 
     async def _heard(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         stream, first = f"{self._task.task_id} {uuid4().hex}", True
@@ -98,7 +103,7 @@ class LiveSource:
             self.missing.append(
                 Stretch(start=self.seconds, end=min(self.seconds + sound.missing * frame_s, heard.seconds))
             )
-        self.seconds = heard.seconds
+        self.seconds, self._heard_at = heard.seconds, time.monotonic()
         self.open = heard.open
 
 

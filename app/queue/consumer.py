@@ -174,7 +174,7 @@ class TaskConsumer:
             task.result()
 
     async def _rest(self) -> None:
-        """Wait for an announcement, but no longer than until an announced queue or all queues are to be asked again."""
+        """Wait for an announcement, or until the time has come to ask a queue again."""
         with suppress(TimeoutError):
             async with asyncio.timeout_at(min(self._poll_at, *self._ask_again.values(), math.inf)):
                 await self._announced.wait()

@@ -46,7 +46,7 @@ def free_in(busy: Iterable[float], work: float) -> float:
 
 
 def _more_urgent(by_priority: Mapping[Priority, int], priority: Priority, *, at_most: int) -> dict[Priority, int]:
-    """Divide up to `at_most` tasks among the more urgent priorities; each leaves a share to the next higher one."""
+    """Divide up to `at_most` tasks among the more urgent priorities; each leaves a share to the one above it."""
     urgent = [each for each in Priority if each.precedes(priority)]
     left = min(sum(by_priority[each] for each in urgent), at_most)
     found: dict[Priority, int] = {}

@@ -112,7 +112,7 @@ def _reached() -> Iterator[None]:
 
 
 async def _execute(writing: Pipeline) -> None:
-    """Send all commands; raise the first error as it is, without the command that a pipeline's own error repeats."""
+    """Send all commands; raise the first error without the text of the command, which redis-py would add."""
     with _reached():
         for answer in await writing.execute(raise_on_error=False):
             if isinstance(answer, RedisError):

@@ -1,4 +1,4 @@
-"""The messages about a task, of three kinds, that the streams store: records, batches of segments, the outcome."""
+"""The three kinds of messages that streams store about a task: records, batches of segments, the outcome."""
 
 import json
 from collections.abc import Mapping

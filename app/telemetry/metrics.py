@@ -20,6 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from app.settings import VERSION
+from app.telemetry.live_metrics import LiveMetrics
 from app.telemetry.storage_metrics import StorageMetrics
 
 # Upper limits of the histograms' buckets: in seconds, and in seconds of work per second of audio.
@@ -45,6 +46,7 @@ class Meter:
         self._queue()
         self.storage = StorageMetrics()
         self.registry.register(self.storage)
+        self.live = LiveMetrics(self.registry)
         self._worker()
 
     def _tasks(self) -> None:

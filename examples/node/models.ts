@@ -175,7 +175,7 @@ export interface ReservedObject {
   'size': number;
 }
 export interface ReservedWindow {
-  'pieces': any[][];
+  'regions': any[][];
   'samples': string;
   'channel'?: number | null;
 }
@@ -302,7 +302,7 @@ export interface WindowRequest {
   'options'?: TranscribeOptions;
   'previous'?: string | null;
   'model': Model;
-  'how'?: string;
+  'fingerprint'?: string;
 }
 export interface WindowText {
   'segments': Segment[];

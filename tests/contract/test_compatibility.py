@@ -22,16 +22,14 @@ ANNOUNCED = [  # what this version breaks on purpose; docs/contract.md says it t
     "receiveResult needs the name of its stream",
     "askResult's reply has a message ResultPage",  # only for who asks for `html`
     "watchDeadLetters needs the name of its stream",
-    *(  # a live task has no recording
-        f"{fault} payload.{what}"
-        for what, faults in (
-            (
-                "audio_sha256 is null, not string",
-                ("receiveResult TranscriptionResult", "askResult's reply TranscriptionResultReply"),
-            ),
-            ("task.audio_file_id must be there", ("askStatus's reply TaskStatus", "cancelTask's reply TaskStatus")),
+    *(  # a live task has no recording; only who publishes live tasks sees this
+        f"{operation} {message} payload.{fault}"
+        for operation, message, fault in (
+            ("askStatus's reply", "TaskStatus", "task.audio_file_id must be there"),
+            ("cancelTask's reply", "TaskStatus", "task.audio_file_id must be there"),
+            ("askResult's reply", "TranscriptionResultReply", "audio_sha256 is null, not string"),
+            ("receiveResult", "TranscriptionResult", "audio_sha256 is null, not string"),
         )
-        for fault in faults
     ),
     *(  # names may no longer hold the control characters U+0080 to U+009F
         f"{operation} {message} payload.{fault}"

@@ -14,7 +14,7 @@ from natscribe.jetstream.streams import stored_subjects
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Order, Priority
+from natscribe.schemas.wire import TASK_ID_PATTERN, Input, Kind, Priority
 from pydantic import TypeAdapter
 
 from app.asyncapi.completion import complete
@@ -122,7 +122,7 @@ def test_a_payload_is_described_as_the_code_reads_and_writes_it(message: Message
     # Then the document's has the same fields, types, limits and required fields
     assert _bare(COMPONENTS["schemas"][described["$ref"].rpartition("/")[2]]) == _bare(found)
     # And whether more fields are refused
-    assert (found.get("additionalProperties") is False) is issubclass(message.payload, Order)
+    assert (found.get("additionalProperties") is False) is issubclass(message.payload, Input)
 
 
 def _bare(node: object) -> object:

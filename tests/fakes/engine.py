@@ -63,7 +63,7 @@ def segment(number: int, text: str = "one two") -> Segment:
 
 def number_of(window: Window) -> int:
     """Which window of its recording that is, from 0."""
-    return int(window.pieces[0][0] // WINDOW)
+    return int(window.regions[0][0] // WINDOW)
 
 
 class FakeEngine:
@@ -134,8 +134,8 @@ class FakeEngine:
             del self.hears[job.stream]
         return Heard(
             seconds=seconds,
-            windows=[Window(pieces=[each], samples=SOUND) for each in spoken if each[0] >= wanted],
-            open=[Window(pieces=[(edges[-1], seconds)], samples=SOUND)] if seconds > edges[-1] and not job.end else [],
+            windows=[Window(regions=[each], samples=SOUND) for each in spoken if each[0] >= wanted],
+            open=[Window(regions=[(edges[-1], seconds)], samples=SOUND)] if seconds > edges[-1] and not job.end else [],
             settled=[seconds if job.end else edges[-1]],
         )
 
@@ -170,7 +170,7 @@ class FakeEngine:
             yield [RecordingOpened(duration_seconds=duration, channels=self.channels, channel=channel)]
             for number in range(int(job.start_at // WINDOW), self.windows):
                 start, end = number * WINDOW, (number + 1) * WINDOW
-                found = WindowFound(window=Window(pieces=[(start, end)], samples=SOUND, channel=channel))
+                found = WindowFound(window=Window(regions=[(start, end)], samples=SOUND, channel=channel))
                 yield [found, Listened(seconds=end, settled=end), Listened(seconds=end, settled=end)]
             yield [ListeningDone(duration_seconds=duration)]
         else:

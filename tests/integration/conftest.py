@@ -23,6 +23,7 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import Kind, Priority, Queue
 from redis.asyncio import Redis
 
+from app import main
 from app.embedded import NatsServer, ValkeyServer, free_port
 from app.main import Worker
 from app.settings import Settings
@@ -71,6 +72,12 @@ def start_worker(settings: Settings, nc: Client, redis: Redis, wire: Wire) -> St
 async def worker(start_worker: StartWorker, engine: FakeEngine) -> AsyncIterator[Worker]:
     async with start_worker(engine) as service:
         yield service
+
+
+@pytest.fixture
+def no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that breaks leaves the process of the tests alone."""
+    monkeypatch.setattr(main, "end_process", lambda: None)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Outcome, Owner, Record
 from app.task_log.results import ResultStore
 from app.updates import Result, Task
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import DEADLINE, eventually
@@ -192,10 +193,10 @@ async def test_a_task_is_ended_though_the_worker_that_began_to_end_it_is_lost(
     nc: Nats,
     js: JetStreamContext,
     settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
     error: ErrorDetail | None,
 ) -> None:
-    monkeypatch.setattr("app.execution.attempt.LEAST_BETWEEN_EVENTS_S", DEADLINE)  # nothing is appended in between
+    constants(LEAST_BETWEEN_EVENTS_S=DEADLINE)  # nothing is appended in between
     # Given a task that runs, and somebody who ends it, but is lost before the end is appended
     engine = FakeEngine()
     engine.may_go_on.clear()
@@ -229,9 +230,9 @@ async def test_a_cancel_of_a_task_that_is_about_to_fail_leaves_its_dead_letter(
     nc: Nats,
     js: JetStreamContext,
     settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
-    monkeypatch.setattr("app.execution.attempt.LEAST_BETWEEN_EVENTS_S", DEADLINE)  # nothing is appended in between
+    constants(LEAST_BETWEEN_EVENTS_S=DEADLINE)  # nothing is appended in between
     # Given a task whose worker has decided that it fails, and has not appended that yet
     engine = FakeEngine()
     engine.may_go_on.clear()

@@ -1,12 +1,17 @@
 """Live tasks: sound that is published while people speak becomes text, whatever happens to the worker."""
 
+import io
 import json
+import wave
 from collections.abc import Sequence
 from functools import partial
 
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+from nats.js.object_store import ObjectStore
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Partial
@@ -15,6 +20,7 @@ from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.wire import Kind, Priority, Queue
 
 from app.errors import TransientError
+from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
@@ -59,6 +65,14 @@ def speaker(publisher: Publisher) -> Speaker:
 def settings(settings: Settings) -> Settings:
     """A message of a dead worker is soon delivered to another one."""
     return settings.model_copy(update={"task_ack_wait": 1, "task_heartbeat": 0.25})
+
+
+@pytest.fixture
+async def bucket(settings: Settings, js: JetStreamContext) -> ObjectStore:
+    """Where the service keeps recordings."""
+    settings.audio_store = "nats://audio"
+    await provision(js, settings)
+    return await js.object_store("audio")
 
 
 async def spoken(nc: Client, settings: Settings, task_id: str) -> list[SegmentsEvent]:
@@ -225,3 +239,63 @@ async def test_several_live_tasks_run_beside_a_recording(
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
     assert engine.hears == {}
+
+
+async def test_the_speakers_of_a_live_task_are_found_at_its_end(
+    publisher: Publisher, speaker: Speaker, worker: Worker
+) -> None:
+    # When a live task that asks for speakers ends
+    await speaker.begin(diarize=True)
+    await speaker.say(30, end=True)
+    await publisher.until("live-1", State.COMPLETED)
+    # Then the words have their speakers
+    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
+    assert result["speakers"] == 2
+    assert {each["speaker"] for each in result["segments"]} == {"SPEAKER_00", "SPEAKER_01"}
+
+
+async def test_sound_is_kept_as_a_recording_for_who_asks(
+    bucket: ObjectStore, publisher: Publisher, speaker: Speaker, worker: Worker
+) -> None:
+    # Given a live task whose sound is to be kept, and one whose sound is not
+    other = Speaker(publisher, "live-2")
+    for each, kept in ((speaker, True), (other, False)):
+        await each.begin(keep_audio=kept)
+        await each.say(3, end=True)
+        await publisher.until(each.task_id, State.COMPLETED)
+    # Then the first is a recording like any other
+    stored = (await bucket.get("live-1")).data or b""
+    with wave.open(io.BytesIO(stored.replace(b"\xff\xff\xff\xff", (3 * len(FRAME)).to_bytes(4, "little"), 2))) as sound:
+        assert (sound.getframerate(), sound.getnframes()) == (RATE, 3 * RATE)
+    with pytest.raises(NotFoundError):
+        await bucket.get("live-2")
+
+
+async def test_a_deleted_live_task_leaves_no_sound(
+    bucket: ObjectStore, publisher: Publisher, speaker: Speaker, worker: Worker
+) -> None:
+    # Given a live task that has ended, and a recording that happens to have its name
+    await bucket.put("live-1", b"of somebody else")
+    await speaker.begin()
+    await speaker.say(3, end=True)
+    await publisher.until("live-1", State.COMPLETED)
+    # When it is deleted
+    await publisher.ask("tasks.delete", task_id="live-1")
+    # Then its frames are gone, and the recording is not
+    assert (await publisher.js.stream_info("transcription_live")).state.messages == 0
+    assert (await bucket.get("live-1")).data == b"of somebody else"
+
+
+async def test_a_cancelled_live_task_ends_at_once(
+    publisher: Publisher, speaker: Speaker, worker: Worker, engine: FakeEngine
+) -> None:
+    await speaker.begin()
+    await speaker.say(3)
+    await publisher.until("live-1", State.RUNNING)
+    await publisher.ask("tasks.cancel", task_id="live-1")
+    await publisher.until("live-1", State.CANCELLED)
+
+    async def forgotten() -> bool:
+        return engine.hears == {}
+
+    await eventually(forgotten)

@@ -19,6 +19,7 @@ from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Record
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty, results
 from tests.waiting import eventually
@@ -120,10 +121,10 @@ async def test_the_kinds_of_one_priority_take_turns(
     start_worker: StartWorker,
     engine: FakeEngine,
     js: JetStreamContext,
-    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
     # Given a busy worker behind which many transcriptions wait, and then one diarization
-    monkeypatch.setattr("app.queue.positions.READING_KEPT_S", 0)
+    constants(READING_KEPT_S=0)
     engine.may_go_on.clear()
     async with start_worker(engine):
         await publisher.publish("busy")
@@ -211,7 +212,7 @@ async def test_progress_does_not_fall_when_a_task_is_released(publisher: Publish
 
 
 async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
-    publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch, constants: Constants
 ) -> None:
     # Given a worker whose second append is stored, and acknowledged only after the grace period
     first = FakeEngine()
@@ -228,7 +229,7 @@ async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
 
     with monkeypatch.context() as slowly:
         slowly.setattr(TaskLog, "append", slow)
-        slowly.setattr("app.execution.attempt.LEAST_BETWEEN_EVENTS_S", 0)
+        constants(LEAST_BETWEEN_EVENTS_S=0)
         async with start_worker(first):
             await publisher.publish("t1")
             await publisher.until("t1", State.RUNNING)

@@ -20,6 +20,7 @@ from app.execution.pace import Pace
 from app.main import Worker
 from app.queue.priorities import QueueReader, TaskQueues
 from app.settings import Settings
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.integration.test_metrics import sample
@@ -41,8 +42,8 @@ class SteadyEngine(FakeEngine):
 
 
 @pytest.fixture(autouse=True)
-def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.queue.positions.READING_KEPT_S", 0)
+def _forgetful(constants: Constants) -> None:
+    constants(READING_KEPT_S=0)
 
 
 async def position(publisher: Publisher, task_id: str) -> tuple[object, object]:
@@ -122,10 +123,10 @@ async def test_released_messages_count_as_waiting(
 
 
 async def test_many_who_ask_do_not_have_the_whole_queue_read_each_time(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, constants: Constants
 ) -> None:
     # Given a task that waits behind another
-    monkeypatch.setattr("app.queue.positions.READING_KEPT_S", 60)
+    constants(READING_KEPT_S=60)
     engine.may_go_on.clear()
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)

@@ -11,6 +11,7 @@ from app.queue.task_messages import TaskMessages
 from app.retention.queued_recordings import QueuedRecordings
 from app.settings import Settings
 from app.task_log.record import Owner
+from tests.constants import Constants
 from tests.integration.conftest import Publisher
 
 WANTED = {"a.flac", "b.flac", "c.flac"}
@@ -80,10 +81,10 @@ async def test_settled_messages_are_not_remembered_for_ever(
     publisher: Publisher,
     js: JetStreamContext,
     reads: list[int],
-    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
     # Given several messages of which all but the first are settled
-    monkeypatch.setattr("app.queue.index.SPARE", 1)
+    constants(SPARE=1)
     for number in range(1, 5):
         await publisher.publish(f"t{number}", audio_file_id="a.flac")
     await queued.among(WANTED, besides=[])

@@ -20,6 +20,7 @@ from natscribe.schemas.wire import Priority, Queue
 
 from app.errors import PermanentError
 from app.main import Worker
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.waiting import eventually
@@ -132,9 +133,9 @@ async def test_a_deleted_task_leaves_no_dead_letter(
     assert (await js.stream_info("transcription_dead_letters")).state.messages == 1
 
 
-async def test_a_frozen_server_delays_a_read_and_fails_it_not(nc: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_frozen_server_delays_a_read_and_fails_it_not(nc: Client, constants: Constants) -> None:
     # Given a server that does not answer, because it is frozen, and another that has no message
-    monkeypatch.setattr("natscribe.jetstream.stream_pages.DIRECT_GET_TIMEOUT_S", 0.2)
+    constants(DIRECT_GET_TIMEOUT_S=0.2)
     received = list[str]()
 
     async def answer(request: Msg) -> None:

@@ -22,11 +22,11 @@ TASK: ContextVar[str] = ContextVar("TASK", default="none")
 
 
 def window(number: int) -> Window:
-    return Window(pieces=[(number, number + 1)], samples="")
+    return Window(regions=[(number, number + 1)], samples="")
 
 
 def number_of(window: Window) -> int:
-    return int(window.pieces[0][0])
+    return int(window.regions[0][0])
 
 
 def text(number: int) -> WindowText:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         Client,
         ClientError,
         InboxRefusedError,
+        Live,
         NoJetStreamError,
         NoServerError,
         NotAllowedError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from natscribe.schemas.dead_letters import DeadLetter
     from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
     from natscribe.schemas.errors import ErrorCode, ErrorDetail
+    from natscribe.schemas.live import Codec, LiveAudio, LiveTask, Partial
     from natscribe.schemas.progress import ProgressEvent, Stage, State
     from natscribe.schemas.requests import ResultFormat, SubtitleLimits, TaskStatus
     from natscribe.schemas.task_list import ListedTask, TaskPage
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Client",
     "ClientError",
+    "Codec",
     "DeadLetter",
     "DiarizationResult",
     "DiarizationTask",
@@ -49,11 +52,15 @@ __all__ = [
     "InboxRefusedError",
     "Kind",
     "ListedTask",
+    "Live",
+    "LiveAudio",
+    "LiveTask",
     "NoJetStreamError",
     "NoServerError",
     "NoWorkerError",
     "NotAllowedError",
     "OptionError",
+    "Partial",
     "Priority",
     "ProgressEvent",
     "QueueFullError",
@@ -86,6 +93,7 @@ _MODULES = (
     "natscribe.schemas.dead_letters",
     "natscribe.schemas.diarization",
     "natscribe.schemas.errors",
+    "natscribe.schemas.live",
     "natscribe.schemas.progress",
     "natscribe.schemas.requests",
     "natscribe.schemas.task_list",

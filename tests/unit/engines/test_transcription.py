@@ -12,10 +12,10 @@ from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
-from app.engines.audio.clips import Clip
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import pack, unpack
-from app.engines.audio.timeline import Piece
+from app.engines.audio.sound import Sound
+from app.engines.audio.timeline import Times
 from app.engines.messages import Transcribe, WindowsTranscribed
 from app.engines.parallel import Parallel
 from app.engines.speech_model import Answer, Text
@@ -38,7 +38,7 @@ class ScriptedModel:
 
     script: list[list[Text]]
     identity: Model = MODEL
-    how: str = "as written"
+    fingerprint: str = "as written"
     language: str | None = "en"
     settled: bool = True
     parallel: Parallel = field(default_factory=Parallel)
@@ -49,15 +49,15 @@ class ScriptedModel:
             raise UNKNOWN
 
     def transcribe(
-        self, clips: Sequence[Clip], options: TranscribeOptions, previous: Sequence[str | None]
+        self, clips: Sequence[Sound], options: TranscribeOptions, previous: Sequence[str | None]
     ) -> list[Answer]:
         self.asked.append(([round(clip.seconds, 3) for clip in clips], options.language, list(previous)))
         return [Answer(self.script.pop(0) if self.script else [], self.language, self.settled) for _ in clips]
 
 
-def window(*pieces: Piece) -> Window:
+def window(*pieces: Times) -> Window:
     seconds = sum(end - start for start, end in pieces)
-    return Window(pieces=list(pieces), samples=pack(np.zeros(round(seconds * SAMPLE_RATE), np.float32)))
+    return Window(regions=list(pieces), samples=pack(np.zeros(round(seconds * SAMPLE_RATE), np.float32)))
 
 
 def ask(
@@ -246,7 +246,7 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
 
     class Model(ScriptedModel):
         def transcribe(
-            self, clips: Sequence[Clip], options: TranscribeOptions, previous: Sequence[str | None]
+            self, clips: Sequence[Sound], options: TranscribeOptions, previous: Sequence[str | None]
         ) -> list[Answer]:
             if len(clips) == 1:
                 both.wait(10)

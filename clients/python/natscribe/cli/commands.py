@@ -10,6 +10,7 @@ import typer
 _OF_CLIENT = {
     "transcribe": "natscribe.cli.submit:transcribe",
     "diarize": "natscribe.cli.submit:diarize",
+    "live": "natscribe.cli.live:live",
     "watch": "natscribe.cli.task:watch",
     "status": "natscribe.cli.task:status",
     "result": "natscribe.cli.result:result",

@@ -82,6 +82,8 @@ def _running(event: ProgressEvent, age: float) -> str:
     words = [str(event.stage or event.state)]
     if event.processed_seconds is not None and event.duration_seconds is not None:
         words.append(f"{clock(event.processed_seconds)} of {clock(event.duration_seconds)}")
+    if event.lag_seconds is not None:
+        words.append(f"{clock(event.processed_seconds or 0)} of the sound, {event.lag_seconds:.0f} s behind")
     if age > UNHEARD_AFTER_S:
         words.append(f"no event for {clock(age)}")
     elif event.eta_seconds is not None and event.eta_seconds - age >= 1:

@@ -20,6 +20,7 @@ from natscribe.client.errors import (
     TaskIdTakenError,
     UnreachableError,
 )
+from natscribe.client.live import Live
 from natscribe.client.results import written
 from natscribe.client.stores import UploadCallback
 
@@ -27,6 +28,7 @@ __all__ = [
     "Client",
     "ClientError",
     "InboxRefusedError",
+    "Live",
     "NoJetStreamError",
     "NoServerError",
     "NoWorkerError",

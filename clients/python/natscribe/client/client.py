@@ -13,6 +13,7 @@ from natscribe.client.errors import ClientError
 from natscribe.client.exchange import ask, is_text, read, request
 from natscribe.client.following import Follower, follow_all, has_events
 from natscribe.client.languages import language_code
+from natscribe.client.live import Live
 from natscribe.client.operating import dead_letters, overview
 from natscribe.client.permissions import Connection
 from natscribe.client.recordings import audio_file_id, choose_priority, length, new_task_id, store_of
@@ -26,6 +27,7 @@ from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import RESULT, Task
+from natscribe.schemas.live import IDLE_S, LiveAudio, LiveTask
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import (
     Deleted,
@@ -159,6 +161,58 @@ class Client:
         task = make(DiarizationTask, fields)
         return await self._submit(task, Kind.DIARIZATION, recording, priority, is_new=task_id is None)
 
+    def live(  # noqa: PLR0913 -- the task's fields
+        self,
+        *,
+        user_id: int | str = 0,
+        task_id: str | None = None,
+        resume: bool = False,
+        audio: LiveAudio | None = None,
+        idle_seconds: int = IDLE_S,
+        keep_audio: bool = False,
+        diarize: bool = False,
+        min_speakers: int | None = None,
+        max_speakers: int | None = None,
+        word_timestamps: bool = False,
+        keep_seconds: int | None = None,
+        priority: Priority = Priority.NORMAL,
+        **options: Unpack[TranscribeKeywords],
+    ) -> Live:
+        """Transcribe sound while people speak; use it as `async with client.live(...) as live`.
+
+        `audio` says what the sound is: by default signed 16-bit samples, 16 kHz, one channel. With `resume` the sound
+        of the task `task_id` goes on behind what is stored, and the other arguments have no effect. For the rest see
+        `create_transcription_task`.
+
+        Raises:
+            OptionError: A field is wrong.
+            QueueFullError: From `async with`: the task queue is full.
+            TaskIdTakenError: From `async with`: the task id belongs to another task, or has sound already.
+        """
+        if (language := options.get("language")) is not None:
+            options["language"] = language_code(language)
+        fields: dict[str, object] = {
+            "task_id": task_id or new_task_id("live"),
+            "user_id": user_id,
+            "audio": audio or LiveAudio(),
+            "idle_seconds": idle_seconds,
+            "keep_audio": keep_audio,
+            "diarize": diarize,
+            "min_speakers": min_speakers,
+            "max_speakers": max_speakers,
+            "word_timestamps": word_timestamps,
+            "keep_seconds": keep_seconds,
+        }
+        task = make(LiveTask, fields | options)
+        return Live(
+            self._connection,
+            self._settings,
+            task.task_id if resume else task,
+            priority=priority,
+            is_new=task_id is None,
+            wait=self.wait_for_result,
+        )
+
     async def upload(self, recording: Path) -> str:
         """Upload a recording to AUDIO_STORE, for tasks that name it; return its `audio_file_id`.
 
@@ -170,7 +224,7 @@ class Client:
             await store.upload(recording, name)
         return name
 
-    async def submit(self, task: Task, *, priority: Priority = Priority.NORMAL) -> str:
+    async def submit(self, task: TranscriptionTask | DiarizationTask, *, priority: Priority = Priority.NORMAL) -> str:
         """Queue a task whose recording is stored, and return its task id; a second call changes nothing.
 
         Raises:

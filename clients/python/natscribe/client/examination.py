@@ -92,7 +92,7 @@ async def examine(settings: Settings) -> Examination:
 
 @dataclass
 class _Examiner:
-    """Examines what is behind a connection, and notes it."""
+    """Examines NATS and the service over one connection."""
 
     settings: Settings
     connection: Connection
@@ -240,7 +240,7 @@ async def _server(connection: Connection, settings: Settings) -> Server:
 
 
 async def _in_time(work: Awaitable[T], within_s: float, who: str) -> T:
-    """Return what the work returns.
+    """Return the result of the work if it comes in time.
 
     Raises:
         UnreachableError: The work takes longer than `within_s` seconds, because `who` does not answer.

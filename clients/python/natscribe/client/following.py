@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Generic, TypeVar
@@ -16,6 +16,7 @@ from natscribe.client.errors import TaskDeletedError, UnreachableError
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.leader_reads import last, next_from
 from natscribe.schemas import subjects
+from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.settings import Settings
@@ -88,19 +89,52 @@ async def follow_all(connection: Connection) -> AsyncGenerator[ProgressEvent]:
             await subscription.unsubscribe()
 
 
+class Partials:
+    """Keeps the newest partial of each channel until somebody reads it: each replaces the one before it."""
+
+    def __init__(self) -> None:
+        self.published = asyncio.Event()
+        self._newest: dict[int | None, Partial] = {}
+
+    async def note(self, message: Msg) -> None:
+        """Keep a partial that was published."""
+        with suppress(ValueError):
+            partial = Partial.model_validate_json(message.data)
+            self._newest[partial.channel] = partial
+            self.published.set()
+
+    def take(self) -> Partial | None:
+        """Return a partial that nobody has read, or None."""
+        return self._newest.pop(next(iter(self._newest)), None) if self._newest else None
+
+    def replace(self, found: SegmentsEvent) -> None:
+        """Forget the partial that these segments replace."""
+        partial = self._newest.get(found.channel)
+        if partial is not None and partial.start < found.processed_seconds:
+            del self._newest[found.channel]
+
+
 class Follower:
     """Yields the events of one task."""
 
-    def __init__(self, connection: Nats, settings: Settings, task_id: str) -> None:
+    def __init__(self, connection: Nats, settings: Settings, task_id: str, partials: Partials | None = None) -> None:
         streams = settings.stream_names
+        self._partials = partials or Partials()
         self._connection = connection
         self._progress = _Log(connection, streams.progress, subjects.progress(task_id), ProgressEvent)
         self._segments = _Log(connection, streams.segments, subjects.segments(task_id), SegmentsEvent)
-        self._published = asyncio.Event()
+        self._published = self._partials.published
         self._ended = False
 
     async def events(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
-        """Yield past and new events in order until the task ends.
+        """Yield past and new events in order until the task ends; for errors see `with_partials`."""
+        async with aclosing(self.with_partials()) as events:
+            async for event in events:
+                if not isinstance(event, Partial):
+                    yield event
+
+    async def with_partials(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent | Partial]:
+        """Yield past and new events in order until the task ends, and partials that no segments have replaced yet.
 
         Raises:
             TaskDeletedError: The task was deleted.
@@ -113,7 +147,9 @@ class Follower:
         pause = _FIRST_PAUSE_S
         try:
             while True:
-                event = await self._next()
+                event = await self._next() or self._partials.take()
+                if isinstance(event, SegmentsEvent):
+                    self._partials.replace(event)
                 if event is not None:
                     pause = _FIRST_PAUSE_S
                     yield event

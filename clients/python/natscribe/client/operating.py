@@ -47,7 +47,7 @@ async def _without_a_worker(connection: Nats, names: StreamNames) -> QueueOvervi
 
 
 async def _waiting(connection: Nats, names: StreamNames, queue: Queue, priority: Priority) -> QueueStatus:
-    """Read a queue from its consumer, which counts what was never delivered and what was delivered without an end."""
+    """Count the tasks of a queue: messages that were never delivered, and delivered ones that are not settled."""
     info = await connection.jetstream().consumer_info(names.tasks, names.queue_consumer(queue, priority))
     waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
     settled = info.ack_floor.stream_seq if info.ack_floor else 0

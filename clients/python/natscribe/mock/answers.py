@@ -147,7 +147,7 @@ class Answers:
         chosen = [
             task
             for task in found
-            if (request.user_id is None or (task.order is not None and task.order.user_id == request.user_id))
+            if (request.user_id is None or (task.sent is not None and task.sent.user_id == request.user_id))
             and request.state in (None, task.state)
             and (request.before is None or task.place < request.before)
         ]
@@ -175,7 +175,7 @@ class Answers:
         if isinstance(request, TaskRequest):
             await self._erase(await self._known(request.task_id))
             return Deleted()
-        of_user = [each for each in self._tasks.values() if each.order and each.order.user_id == request.user_id]
+        of_user = [each for each in self._tasks.values() if each.sent and each.sent.user_id == request.user_id]
         for task in of_user:
             await self._erase(task)
         return Deleted(tasks=len(of_user))
@@ -184,7 +184,7 @@ class Answers:
         count, letters = 0, await self._letters.chosen(request)
         for sequence, letter in letters:
             task = self._tasks.get(letter.task_id or "")
-            if task is not None and task.state is State.FAILED and task.order is not None:
+            if task is not None and task.state is State.FAILED and task.sent is not None:
                 await self._letters.delete(sequence)
                 await self._letters.publish_again(task)
                 await _queued_again(task)

@@ -7,7 +7,9 @@ from typing import TypeVar
 
 from natscribe.schemas import examples
 from natscribe.schemas.diarization import DiarizationTask, Turn
-from natscribe.schemas.kinds import Result, Task
+from natscribe.schemas.kinds import Result
+from natscribe.schemas.live import LiveTask
+from natscribe.schemas.tasks import SpeakerBounds
 from natscribe.schemas.transcription import Segment, TranscriptionTask, Word
 from natscribe.schemas.wire import EXAMPLE_SHA256
 
@@ -23,7 +25,7 @@ Span = TypeVar("Span", Segment, Turn, Word)
 class Content:
     """What is found in the recording of a task."""
 
-    order: Task
+    sent: TranscriptionTask | DiarizationTask
     larger_than: int = 0  # bytes: the result is larger
 
     @property
@@ -36,66 +38,67 @@ class Content:
         """Seconds of the recording."""
         return self.count * _SECONDS_BETWEEN
 
-    def batch(self, order: TranscriptionTask, number: int) -> list[Segment]:
-        """Return the live segments of one of the batches, which are counted from 0."""
+    def batch(self, sent: TranscriptionTask, number: int) -> list[Segment]:
+        """Return the live segments of the batch `number`, counted from 0."""
         numbers = range(self.count * number // BATCHES, self.count * (number + 1) // BATCHES)
-        return [self._segment(order, each, with_words=order.word_timestamps or order.diarize) for each in numbers]
+        return [self._segment(sent, each, with_words=sent.word_timestamps or sent.diarize) for each in numbers]
 
     def result(self, sha256: str | None) -> Result:
         """Return the result of the task; `sha256` is that of its recording, None if the mock cannot read it."""
-        order = self.order
+        sent = self.sent
         fields: dict[str, object] = {
-            "task_id": order.task_id,
-            "audio_file_id": order.audio_file_id,
-            "user_id": order.user_id,
+            "task_id": sent.task_id,
+            "audio_file_id": sent.audio_file_id,
+            "user_id": sent.user_id,
             "duration": self.duration,
             "audio_sha256": sha256 or EXAMPLE_SHA256,
             "created_at": datetime.now(timezone.utc),
         }
-        if isinstance(order, TranscriptionTask):
-            return examples.RESULT.model_copy(update=fields | self._transcript(order))
-        return examples.TURNS.model_copy(update=fields | self._turns(order))
+        if isinstance(sent, TranscriptionTask):
+            found = [self._segment(sent, number, with_words=sent.word_timestamps) for number in range(self.count)]
+            return examples.RESULT.model_copy(update=fields | transcript(sent, found))
+        return examples.TURNS.model_copy(update=fields | self._turns(sent))
 
-    def _transcript(self, order: TranscriptionTask) -> dict[str, object]:
-        found = [self._segment(order, number, with_words=order.word_timestamps) for number in range(self.count)]
-        if order.diarize:
-            found = [each.model_copy(update={"speaker": _speaker(order, number)}) for number, each in enumerate(found)]
-        language = order.language or examples.SEGMENT.language
-        return {
-            "segments": found,
-            "text": " ".join(segment.text for segment in found),
-            "language": language,
-            "languages": {language: round(sum(segment.end - segment.start for segment in found), 3)},
-            "speakers": _speakers(found) if order.diarize else None,
-        }
-
-    def _turns(self, order: DiarizationTask) -> dict[str, object]:
+    def _turns(self, sent: DiarizationTask) -> dict[str, object]:
         example = examples.TURNS.segments[0]
         found = [
-            _moved(example, number).model_copy(update={"speaker": _speaker(order, number)})
+            moved(example, number * _SECONDS_BETWEEN).model_copy(update={"speaker": _speaker(sent, number)})
             for number in range(self.count)
         ]
         return {"segments": found, "speakers": _speakers(found)}
 
-    def _segment(self, order: TranscriptionTask, number: int, *, with_words: bool) -> Segment:
-        example = examples.SEGMENT
+    def _segment(self, sent: TranscriptionTask, number: int, *, with_words: bool) -> Segment:
+        example, by = examples.SEGMENT, number * _SECONDS_BETWEEN
         repeats = self.larger_than // (2 * len(example.text) * self.count) + 1  # a result has its text twice
         fields = {
             "text": " ".join([example.text] * repeats),
-            "words": [_moved(word, number) for word in example.words or []] if with_words else None,
-            "language": order.language or example.language,
+            "words": [moved(word, by) for word in example.words or []] if with_words else None,
+            "language": sent.language or example.language,
         }
-        return _moved(example, number).model_copy(update=fields)
+        return moved(example, by).model_copy(update=fields)
 
 
-def _moved(example: Span, number: int) -> Span:
-    """Return the example at the place of the segment with this number."""
-    by = number * _SECONDS_BETWEEN
+def transcript(sent: TranscriptionTask | LiveTask, found: Sequence[Segment]) -> dict[str, object]:
+    """Return the fields of a result that tell what is said."""
+    if sent.diarize:
+        found = [each.model_copy(update={"speaker": _speaker(sent, number)}) for number, each in enumerate(found)]
+    language = sent.language or examples.SEGMENT.language
+    return {
+        "segments": list(found),
+        "text": " ".join(segment.text for segment in found),
+        "language": language,
+        "languages": {language: round(sum(segment.end - segment.start for segment in found), 3)},
+        "speakers": _speakers(found) if sent.diarize else None,
+    }
+
+
+def moved(example: Span, by: float) -> Span:
+    """Return the example `by` seconds later."""
     return example.model_copy(update={"start": round(example.start + by, 3), "end": round(example.end + by, 3)})
 
 
-def _speaker(order: Task, number: int) -> str:
-    speakers = max(order.min_speakers or 1, min(_USUAL_SPEAKERS, order.max_speakers or _USUAL_SPEAKERS))
+def _speaker(sent: SpeakerBounds, number: int) -> str:
+    speakers = max(sent.min_speakers or 1, min(_USUAL_SPEAKERS, sent.max_speakers or _USUAL_SPEAKERS))
     return f"SPEAKER_{number % speakers:02}"
 
 

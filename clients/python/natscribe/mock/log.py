@@ -6,19 +6,21 @@ from contextlib import suppress
 from uuid import uuid4
 
 from nats.aio.client import Client as Nats
-from nats.js.api import Header
+from nats.js.api import Header, RawStreamMsg
 from nats.js.errors import NotFoundError
 from pydantic import BaseModel
 
 from natscribe.jetstream import cloud_events
 from natscribe.jetstream.dead_letters import letter_of
 from natscribe.jetstream.large_results import HEADROOM_BYTES, referring
+from natscribe.jetstream.leader_reads import next_from
 from natscribe.jetstream.streams import BUCKET_SCHEME, RESULTS_BUCKET
 from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.mock.task import MOCK_WORKER, PlayedTask
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.kinds import Result
+from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import State
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.transcription import Segment, SegmentsEvent
@@ -30,6 +32,7 @@ class Log:
     def __init__(self, nats: Nats, names: StreamNames, audio_store: str) -> None:
         self._max_payload = nats.max_payload
         self.largest = self._max_payload - HEADROOM_BYTES
+        self._nats = nats
         self._js = nats.jetstream()
         self._names = names
         in_bucket = audio_store.startswith(BUCKET_SCHEME)
@@ -58,6 +61,14 @@ class Log:
         where, stream = subjects.segments(task.task_id), self._names.segments
         task.segments_end = await self._append(stream, where, event, task, after=task.segments_end)
         task.batches += 1
+
+    async def publish_partial(self, partial: Partial) -> None:
+        """Publish the text of an utterance that is not over yet."""
+        await self._nats.publish(subjects.partials(partial.task_id), partial.model_dump_json().encode())
+
+    async def next_frame(self, task_id: str, after: int) -> RawStreamMsg | None:
+        """Return the first frame behind a stream sequence; None if there is none yet."""
+        return await next_from(self._nats, self._names.live, subjects.live_audio(task_id), after + 1)
 
     async def store_result(self, task: PlayedTask, result: Result) -> None:
         """Store the result of a task: in a message, or in the bucket if it is too large for a message."""
@@ -105,11 +116,12 @@ class Log:
         """Remove everything of a task but its dead letter."""
         with suppress(NotFoundError):
             await (await self._js.object_store(RESULTS_BUCKET)).delete(task.task_id)
-        if self._bucket is not None and task.order is not None:
+        if self._bucket is not None and task.sent is not None:
             with suppress(NotFoundError):
-                await (await self._js.object_store(self._bucket)).delete(task.order.audio_file_id)
+                await (await self._js.object_store(self._bucket)).delete(task.sent.audio_file_id)
         await self._js.purge_stream(self._names.results, subject=subjects.results(task.task_id))
         await self.forget_segments(task)
+        await self._js.purge_stream(self._names.live, subject=subjects.live_audio(task.task_id))
         await self._js.purge_stream(self._names.progress, subject=subjects.progress(task.task_id))
 
     async def _append(self, stream: str, subject: str, event: BaseModel, task: PlayedTask, *, after: int) -> int:

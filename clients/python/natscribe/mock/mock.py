@@ -18,8 +18,9 @@ from natscribe.jetstream.streams import bucket_configs, bucket_stream, public_st
 from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.mock.answers import Answers
 from natscribe.mock.letters import Letters
+from natscribe.mock.live import Report
 from natscribe.mock.log import Log
-from natscribe.mock.player import Player, Report
+from natscribe.mock.player import Player
 from natscribe.mock.task import PlayedTask
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail
@@ -61,7 +62,7 @@ class Mock:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        left = set(self._loops)
+        left = {*self._loops, *self._player.live}
         while left:
             for loop in left:
                 loop.cancel()  # more than once: before Python 3.12 a request may swallow its cancellation
@@ -82,7 +83,7 @@ class Mock:
         self._raise_if_broken()
 
     def _raise_if_broken(self) -> None:
-        for loop in self._loops:
+        for loop in (*self._loops, *self._player.live):
             if loop.done() and not loop.cancelled() and isinstance(error := loop.exception(), nats.errors.Error):
                 what = str(error) or type(error).__name__
                 message = (

@@ -33,10 +33,10 @@ def about(result: Result) -> str:
         "Model": f"{escaped(result.model.name)}, revision {escaped(result.model.revision)}",
         "Made": f'<time datetime="{made.isoformat()}">{made.day} {made:%B %Y, %H:%M} UTC</time>',
         "Recording": f"<bdi>{escaped(result.audio_file_id)}</bdi>",
-        "SHA-256 of the recording": f"<code>{escaped(result.audio_sha256)}</code>",
+        "SHA-256 of the recording": f"<code>{escaped(result.audio_sha256)}</code>" if result.audio_sha256 else None,
         "Task": escaped(result.task_id),
     }
-    written = "\n".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in facts.items())
+    written = "\n".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in facts.items() if value)
     return f"<footer>\n<dl>\n{written}\n</dl>\n</footer>"
 
 
@@ -79,7 +79,7 @@ def _lanes(result: Result, found: Speakers) -> str:
 
 
 def _lane(times: Times, duration: float) -> str:
-    """Draw when somebody speaks, as one line that is interrupted where others speak or nobody does."""
+    """Draw when one speaker speaks, as a line that is interrupted where the speaker is silent."""
     scale = _UNITS / (duration or 1.0)
     drawn, last = "", -1
     for start, end in sorted(times):

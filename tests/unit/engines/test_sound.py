@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from app.engines.audio.clips import Clip, cut_in_two
 from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.sound import Sound, cut_in_two
 
 
-def clip(seconds: float, *speech: tuple[float, float]) -> Clip:
-    return Clip(np.arange(seconds * SAMPLE_RATE, dtype=np.float32), speech)
+def clip(seconds: float, *speech: tuple[float, float]) -> Sound:
+    return Sound(np.arange(seconds * SAMPLE_RATE, dtype=np.float32), speech)
 
 
 def test_a_clip_is_cut_in_its_widest_silence() -> None:

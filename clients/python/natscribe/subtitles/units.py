@@ -1,4 +1,4 @@
-"""Cut a transcript's text into pieces with times; no line may end inside a piece."""
+"""Cut a transcript's text into units, mostly words, with times; a line never ends inside a unit."""
 
 import unicodedata
 from bisect import bisect_right
@@ -17,14 +17,14 @@ _KATAKANA = ("\u30a0", "\u30ff")  # first and last character
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Unit:
     """A word, or a part of a word that is too long or whose script has no spaces; times in seconds."""
 
     text: str
     start: float
     end: float
-    spaced: bool  # whether a blank stands before the piece
-    whole: bool = True  # False: the piece continues a word that was too long for a line
+    spaced: bool  # whether a blank stands before the unit
+    whole: bool = True  # False: the unit continues a word that was too long for a line
 
 
 def width(text: str) -> int:
@@ -34,8 +34,8 @@ def width(text: str) -> int:
     return len(text) + sum(unicodedata.east_asian_width(character) in "WF" for character in text)
 
 
-def pieces(segment: Segment, longest: int) -> Iterator[Piece]:
-    """Cut a segment's text into pieces of at most `longest` columns.
+def units(segment: Segment, longest: int) -> Iterator[Unit]:
+    """Cut a segment's text into units of at most `longest` columns.
 
     The times come from the segment's words; if these are missing or do not spell the text, the text is spread evenly
     over the segment's time.
@@ -49,7 +49,7 @@ def pieces(segment: Segment, longest: int) -> Iterator[Piece]:
             for text in _cut(part, longest):
                 first, place = place, place + _length(text)
                 start, end = clock.times(text, first)
-                yield Piece(text, start, end, spaced, whole)
+                yield Unit(text, start, end, spaced, whole)
                 spaced = whole = False
 
 

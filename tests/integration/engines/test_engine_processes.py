@@ -1,6 +1,7 @@
-"""The engine's three processes beside each other."""
+"""The engine's processes beside each other."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -8,9 +9,16 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.live import LiveAudio
+from natscribe.schemas.sharing import Window
 
+from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.messages import (
     Diarize,
+    Forget,
+    Hear,
+    Heard,
     Job,
     Listen,
     ListeningDone,
@@ -20,11 +28,12 @@ from app.engines.messages import (
     WindowFound,
     WindowsTranscribed,
 )
-from app.engines.process.three_processes import EngineProcesses
+from app.engines.process.engine_processes import EngineProcesses
+from app.errors import TransientError
 from app.settings import Settings
 from tests.waiting import eventually
 
-from .sounds import CLIPS, load, silence, write
+from .sounds import CLIPS, Samples, load, silence, write
 
 
 @pytest.fixture
@@ -125,3 +134,65 @@ async def test_a_listener_is_ready_though_the_model_cannot_be_loaded(engine_sett
     with pytest.raises(Exception, match="no-such-model"):
         await replies(engine, Load())
     await engine.close()
+
+
+def live(samples: Samples, stream: str, *, first: bool = False, end: bool = False) -> Hear:
+    sound = b64encode((samples * 32767).astype("<i2").tobytes()).decode()
+    return Hear(stream=stream, audio=LiveAudio(), first=first, sound=sound, end=end)
+
+
+async def heard(engine: EngineProcesses, job: Hear | Forget) -> Heard:
+    (reply,) = await replies(engine, job)
+    assert isinstance(reply, Heard)
+    return reply
+
+
+async def test_live_streams_take_turns_and_their_utterances_are_transcribed(engine: EngineProcesses) -> None:
+    # Given an engine without a live stream, in which a process for them is not started
+    await engine.load()
+    assert len(children()) == 2
+    # When somebody reads, a quarter of a second at a time, and another stream is silent
+    speech, quarter = np.concatenate([load(CLIPS[1]), silence(1)]), SAMPLE_RATE // 4
+    windows, shown = list[Window](), 0
+    for at in range(0, len(speech), quarter):
+        reading = await heard(engine, live(speech[at : at + quarter], "reading", first=at == 0))
+        quiet = await heard(engine, live(silence(0.25), "quiet", first=at == 0))
+        windows += reading.windows
+        shown += len(reading.open)
+    # Then one process more hears both, and there is nothing in the silence
+    assert len(children()) == 3
+    assert (quiet.windows, quiet.open) == ([], [])
+    assert shown > len(windows) > 0
+    # And the utterances have text
+    (done,) = await replies(engine, Transcribe(windows=windows, previous=[None] * len(windows)))
+    assert isinstance(done, WindowsTranscribed)
+    assert all(text.segments for text in done.texts)
+
+
+async def test_a_live_stream_survives_a_job_that_is_given_up(engine: EngineProcesses) -> None:
+    # Given two live streams
+    for name in ("given up", "other"):
+        await heard(engine, live(silence(1), name, first=True))
+    # When a job of one is given up before its reply
+    giving_up = asyncio.create_task(replies(engine, live(silence(30), "given up")))
+    await asyncio.sleep(0)
+    giving_up.cancel()
+    await asyncio.wait([giving_up])
+    assert giving_up.cancelled()
+    # Then the other one goes on, and so could this one, until it is forgotten
+    assert (await heard(engine, live(silence(1), "other"))).seconds == 2
+    assert (await heard(engine, live(silence(1), "given up"))).seconds == 32
+    assert (await heard(engine, Forget(stream="given up"))).settled == []
+
+
+async def test_a_live_stream_begins_again_after_its_process_has_died(engine: EngineProcesses) -> None:
+    # Given a live stream, and its process, which is killed
+    await heard(engine, live(silence(1), "a", first=True))
+    (child,) = children()
+    child.kill()
+    child.wait()
+    # When more sound comes, then the stream is unknown, which another attempt repairs
+    with pytest.raises(TransientError) as caught:
+        await heard(engine, live(silence(1), "a"))
+    assert caught.value.detail.code is ErrorCode.ENGINE_FAILED
+    assert (await heard(engine, live(silence(1), "a", first=True))).seconds == 1

@@ -1,0 +1,143 @@
+"""Sound for live tasks: from standard input as it comes, or from a file as fast as it was spoken."""
+
+import asyncio
+import os
+import shlex
+import struct
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import BinaryIO
+
+import typer
+from pydantic import ValidationError
+
+from natscribe.cli.folders import URL
+from natscribe.client import command
+from natscribe.client.recordings import length, trouble
+from natscribe.schemas.live import Codec, LiveAudio
+
+STANDARD_INPUT = "-"
+_CHUNK_S = 0.1
+_READ_BYTES = 65_536
+_KEPT_READS = 4096  # of standard input, while NATS is away: eight minutes of what `arecord` writes
+_HEAD_BYTES = 4096  # in which a file says what it is
+_OPUS_RATE_HZ = 48_000  # of every decoder
+_OPUS_BYTES_IN_A_SECOND = 6000  # if the file does not say its length
+_WAV_CODECS = {(1, 16): Codec.PCM_S16LE, (6, 8): Codec.ALAW, (7, 8): Codec.MULAW}  # format tag, bits in a sample
+_EXTENSIBLE = 0xFFFE  # the format tag of WAV files whose codec stands further behind
+
+
+def check_input() -> None:
+    """Check that sound can come from standard input.
+
+    Raises:
+        typer.BadParameter: Standard input is a terminal.
+    """
+    if sys.stdin.isatty():
+        example = f"arecord -f S16_LE -r 16000 -c 1 -t raw | {command()} live -"
+        message = f"standard input is a terminal: send sound to it, as in `{example}`"
+        raise typer.BadParameter(message)
+
+
+async def from_input() -> AsyncIterator[bytes]:
+    """Yield what standard input has, as it comes; keep it in memory while nobody takes it."""
+    loop = asyncio.get_running_loop()
+    kept: asyncio.Queue[bytes] = asyncio.Queue(_KEPT_READS)
+
+    def read() -> None:
+        while True:
+            sound = os.read(sys.stdin.fileno(), _READ_BYTES)
+            asyncio.run_coroutine_threadsafe(kept.put(sound), loop).result()
+            if not sound:
+                return
+
+    threading.Thread(target=read, daemon=True).start()  # nothing can end a read: it must not keep the command alive
+    while sound := await kept.get():
+        yield sound
+
+
+class SoundFile:
+    """A file whose sound can be sent as it is: WAV with 16-bit samples, mu-law or A-law, or Opus in Ogg or WebM."""
+
+    def __init__(self, argument: str, most_bytes: int) -> None:
+        """Look into the file.
+
+        Raises:
+            typer.BadParameter: The file cannot be sent as it is; the message says how to convert it.
+        """
+        if URL.match(argument):
+            raise typer.BadParameter(_how_to_convert(argument))
+        self.path = Path(argument).expanduser()
+        if (why := trouble(self.path, most_bytes)) is not None:
+            raise typer.BadParameter(why)
+        self._from, self._bytes = 0, self.path.stat().st_size
+        with self.path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+            try:
+                self.audio = self._wav(file) if head.startswith(b"RIFF") else _opus(head)
+            except (LookupError, struct.error, ValidationError) as error:
+                raise typer.BadParameter(_how_to_convert(argument)) from error
+
+    async def chunks(self, speed: float) -> AsyncIterator[bytes]:
+        """Yield the sound as fast as it was spoken, or `speed` times as fast."""
+        size = max(int(await self._bytes_in_a_second() * _CHUNK_S), 1)
+        loop = asyncio.get_running_loop()
+        began, sent, left = loop.time(), 0, self._bytes
+        with self.path.open("rb") as file:
+            file.seek(self._from)
+            while chunk := file.read(min(size, left)):
+                yield chunk
+                sent, left = sent + 1, left - len(chunk)
+                await asyncio.sleep(began + sent * _CHUNK_S / speed - loop.time())
+
+    def _wav(self, file: BinaryIO) -> LiveAudio:
+        """Read the headers of a WAV file, and note where its sound is.
+
+        Raises:
+            LookupError, struct.error: The sound has another format.
+            ValidationError: It has too many channels, or another sample rate.
+        """
+        audio = None
+        file.seek(len(b"RIFF....WAVE"))
+        while True:
+            name, size = struct.unpack("<4sI", file.read(8))
+            if name == b"data" and audio is not None:
+                self._from = file.tell()
+                self._bytes = min(
+                    size or self._bytes, self._bytes - self._from
+                )  # a program that streams writes no size
+                return audio
+            body = file.read(size + size % 2)
+            if name == b"fmt ":
+                tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", body)
+                tag = struct.unpack_from("<H", body, 24)[0] if tag == _EXTENSIBLE else tag
+                audio = LiveAudio(codec=_WAV_CODECS[tag, bits], sample_rate=rate, channels=channels)
+
+    async def _bytes_in_a_second(self) -> float:
+        if self.audio.codec is not Codec.OPUS:
+            sample = 2 if self.audio.codec is Codec.PCM_S16LE else 1
+            return self.audio.sample_rate * self.audio.channels * sample
+        seconds = await length(self.path)
+        return self._bytes / seconds if seconds else _OPUS_BYTES_IN_A_SECOND
+
+
+def _opus(head: bytes) -> LiveAudio:
+    """Read the header of Opus, which stands near the beginning of Ogg and WebM files.
+
+    Raises:
+        LookupError: There is none.
+        ValidationError: There are too many channels.
+    """
+    if not head.startswith((b"OggS", b"\x1aE\xdf\xa3")) or (found := head.find(b"OpusHead")) < 0:
+        raise LookupError
+    return LiveAudio(codec=Codec.OPUS, sample_rate=_OPUS_RATE_HZ, channels=head[found + 9])
+
+
+def _how_to_convert(argument: str) -> str:
+    converted = f"ffmpeg -loglevel error -re -i {shlex.quote(argument)} -f s16le -ac 1 -ar 16000 -"
+    return (
+        "only WAV with 16-bit samples, mu-law or A-law, and Opus in Ogg or WebM can be sent as they are, with one or "
+        f"two channels: `{converted} | {command()} live -` sends anything else"
+    )

@@ -1,0 +1,195 @@
+"""Publishes the sound of a live task: cuts it into frames, and goes on after an outage without loss."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import nats.errors
+from nats.js.errors import APIError
+
+from natscribe.client.errors import ClientError, StorageFullError, UnreachableError
+from natscribe.client.permissions import Connection
+from natscribe.jetstream.answers import ANSWERED_WITHIN_S, is_repeatable
+from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
+from natscribe.jetstream.leader_reads import last
+from natscribe.schemas import subjects
+from natscribe.schemas.headers import END
+from natscribe.schemas.live import LARGEST_FRAME_BYTES, Codec, LiveAudio
+
+FRAME_S = 0.1
+IN_FLIGHT = 8  # frames without an acknowledgement
+_ACKNOWLEDGED_WITHIN_S = 5.0
+_PAUSE_S = 0.5  # before frames without an acknowledgement are published again
+_SAMPLE_BYTES = {Codec.PCM_S16LE: 2, Codec.MULAW: 1, Codec.ALAW: 1}
+
+
+class Cutter:
+    """Cuts sound into frames of FRAME_S, between two samples. Opus is not cut, unless a frame would be too large."""
+
+    def __init__(self, audio: LiveAudio) -> None:
+        self._sample = _SAMPLE_BYTES.get(audio.codec, 0) * audio.channels  # bytes; 0: not known
+        self._frame = self._sample * round(audio.sample_rate * FRAME_S)
+        self._left = bytearray()
+
+    def cut(self, sound: bytes) -> Iterator[bytes]:
+        """Yield the frames that are complete with this sound."""
+        size = self._frame or LARGEST_FRAME_BYTES
+        self._left += sound
+        while len(self._left) >= size or (self._left and not self._frame):
+            yield bytes(self._left[:size])
+            del self._left[:size]
+
+    def rest(self) -> bytes:
+        """Return the sound that fills no frame, without a sample that is not complete."""
+        return bytes(self._left[: len(self._left) - len(self._left) % self._sample]) if self._sample else b""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    number: int  # from 0
+    sound: bytes
+    is_last: bool
+
+
+class Frames:
+    """Publishes frames in their order, at most IN_FLIGHT at a time, until JetStream acknowledges them.
+
+    A frame without an acknowledgement is published again before later ones. So frames may be stored in another order
+    than their numbers only while a cluster elects a leader.
+    """
+
+    def __init__(self, connection: Connection, task_id: str, first: int) -> None:
+        """`first` is the number of the next frame."""
+        self._connection = connection
+        self._task_id = task_id
+        self._next = first
+        self._waiting: deque[_Frame] = deque()  # not acknowledged
+        self._changed = asyncio.Condition()
+        self._failure: ClientError | None = None
+        self._publishing = asyncio.create_task(self._publish_for_ever())
+
+    async def put(self, sound: bytes, *, is_last: bool = False) -> None:
+        """Queue a frame; wait while IN_FLIGHT frames have no acknowledgement.
+
+        Raises:
+            StorageFullError: NATS has no room for the sound.
+            UnreachableError: NATS does not acknowledge the sound.
+        """
+        await self._until_fewer_than(IN_FLIGHT)
+        self._waiting.append(_Frame(self._next, sound, is_last))
+        self._next += 1
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def stored(self) -> None:
+        """Wait until all frames are stored; for errors see `put`."""
+        await self._until_fewer_than(1)
+
+    async def close(self) -> None:
+        """Stop to publish."""
+        self._publishing.cancel()
+        await asyncio.wait([self._publishing])
+
+    async def _until_fewer_than(self, count: int) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self._waiting) < count or self._failure is not None)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _publish_for_ever(self) -> None:
+        try:
+            await self._publish_all()
+        except ClientError as error:
+            self._failure = error
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def _publish_all(self) -> None:
+        """Publish what waits, again and again.
+
+        Raises:
+            ClientError: NATS refuses a frame, or acknowledges none though it is there.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = None
+        while True:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._waiting)
+            if await self._was_away():
+                give_up_at = None
+            missing = await self._publish(list(self._waiting))
+            async with self._changed:
+                self._changed.notify_all()
+            if missing is None:
+                give_up_at = None
+                continue
+            give_up_at = give_up_at or loop.time() + ANSWERED_WITHIN_S
+            if loop.time() > give_up_at:
+                raise _not_acknowledged(self._task_id) from missing
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _publish(self, frames: list[_Frame]) -> BaseException | None:
+        """Publish frames, and forget those that are stored; return why the others may not be."""
+        outcomes = await asyncio.gather(*map(self._publish_one, frames), return_exceptions=True)
+        missing = [(frame, error) for frame, error in zip(frames, outcomes, strict=True) if error is not None]
+        later = list(self._waiting)[len(frames) :]
+        self._waiting = deque([frame for frame, _ in missing] + later)
+        for _, error in missing:
+            if not (isinstance(error, Exception) and is_repeatable(error)):
+                raise _refused(error) from error
+        return missing[0][1] if len(missing) == len(frames) else None
+
+    async def _publish_one(self, frame: _Frame) -> None:
+        headers = {"Nats-Msg-Id": f"{self._task_id}-{frame.number}"} | ({END: "true"} if frame.is_last else {})
+        js = self._connection.jetstream()
+        await js.publish(subjects.live_audio(self._task_id), frame.sound, _ACKNOWLEDGED_WITHIN_S, headers=headers)
+
+    async def _was_away(self) -> bool:
+        """Wait until NATS is there; return whether it was not."""
+        was_away = not self._connection.is_connected
+        while not self._connection.is_connected:
+            if self._connection.is_closed:
+                message = "The connection to NATS was closed: connect again, and go on with `resume=True`."
+                raise UnreachableError(message)
+            await asyncio.sleep(_PAUSE_S)
+        return was_away
+
+
+async def next_number(connection: Connection, stream: str, task_id: str) -> tuple[int, bool]:
+    """Return the number that the next frame of a task has, and whether the last frame has ended the sound.
+
+    Raises:
+        UnreachableError: NATS does not answer.
+    """
+    try:
+        frame = await last(connection, stream, subjects.live_audio(task_id))
+    except nats.errors.Error as error:
+        message = f"NATS does not say which sound of {task_id} is stored: try again in a moment."
+        raise UnreachableError(message) from error
+    if frame is None:
+        return 0, False
+    headers = frame.headers or {}
+    number = headers.get("Nats-Msg-Id", "").removeprefix(f"{task_id}-")
+    if not number.isdecimal():
+        message = f"The last frame of {task_id} has no number in its header Nats-Msg-Id: another program sends there."
+        raise ClientError(message)
+    return int(number) + 1, END in headers
+
+
+def _refused(error: BaseException) -> ClientError:
+    if isinstance(error, ClientError):
+        return error
+    if isinstance(error, APIError) and error.err_code in {QUEUE_FULL, *STORAGE_FULL}:
+        return StorageFullError("NATS has no room for the sound")
+    if isinstance(error, nats.errors.ConnectionClosedError):
+        return UnreachableError("The connection to NATS was closed: connect again, and go on with `resume=True`.")
+    why = error.description if isinstance(error, APIError) else str(error) or type(error).__name__
+    return ClientError(f"NATS refuses the sound ({why}): see the log of the server.")
+
+
+def _not_acknowledged(task_id: str) -> UnreachableError:
+    return UnreachableError(
+        f"NATS does not acknowledge the sound of {task_id}: go on with `resume=True` when it answers. If this goes on, "
+        "the operator has to see whether its disk is full (runbook: StorageAlmostFull)."
+    )
