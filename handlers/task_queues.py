@@ -1,7 +1,7 @@
 """The nine task queues: declared with FastStream, and pulled by the task consumers.
 
-Each pull subscriber of FastStream fetches on its own: six subscribers would hold six messages for one worker, and know
-no priorities. So they are declared for the document, the middlewares and the dependency injection, and pull nothing:
+Each pull subscriber of FastStream fetches on its own: nine of them would hold nine messages for one worker, and know no
+priorities. So they are declared for the document, the middlewares and the dependency injection, and pull nothing:
 `app/queue/consumer.py` asks the queues in the order of their priorities, and hands each message to the public method
 `consume` of the queue's subscriber. FastStream 0.7.8 begins to pull only if `subscription` is unset, so a placeholder
 is set there. `tests/integration/test_pull_loops.py` fails if another version behaves differently.

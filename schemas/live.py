@@ -51,11 +51,8 @@ class LiveAudio(Input):
         return self
 
 
-class LiveTask(SpeakerBounds, TranscribeOptions):
-    """Asks for the text of sound that is published while people speak.
-
-    With `channels: auto` two channels are transcribed each on its own: send one channel if there is one microphone.
-    """
+class LiveNames(Input):
+    """The fields that name a live task and its user, and say what its frames hold."""
 
     task_id: TaskId
     user_id: UserId
@@ -63,6 +60,14 @@ class LiveTask(SpeakerBounds, TranscribeOptions):
     idle_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         IDLE_S, description="Seconds without a frame after which the recording ends with what was said.", examples=[30]
     )
+
+
+class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base has the first fields
+    """Asks for the text of sound that is published while people speak.
+
+    With `channels: auto` two channels are transcribed each on its own: send one channel if there is one microphone.
+    """
+
     keep_seconds: KeepSeconds = None
     keep_audio: bool = Field(
         default=False, description="Store the sound at its end as a recording whose name is the task id."

@@ -16,8 +16,7 @@ TaskId = Annotated[
     str,
     Field(
         pattern=TASK_ID_PATTERN,
-        description="Id of the task, chosen by its publisher: one NATS token, unique among all kept tasks of both "
-        "kinds.",
+        description="Id of the task, chosen by its publisher: one NATS token, unique among all kept tasks.",
         examples=["meeting-2026-11-24"],
     ),
 ]

@@ -111,7 +111,8 @@ class LiveTranscriber:
         await self._ear.close()
 
     async def _publish(self, partial: Partial) -> None:
-        await self._nats.publish(subjects.partials(partial.task_id), partial.model_dump_json().encode())
+        subject, body = subjects.partials(partial.task_id), partial.model_dump_json().encode()
+        await self._nats.publish(subject, body, headers={"content-type": "application/json"})
 
 
 class _Live:
