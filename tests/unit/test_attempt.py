@@ -218,6 +218,7 @@ async def test_channels_and_untranscribed_parts_outlive_a_lost_worker(log: InMem
         language="ru",
         channel=1,
         processed_seconds=10,
+        reached={0: 10, 1: 10},
         segments=tuple(on),
         untranscribed=tuple(missing),
         audio_sha256="sha",

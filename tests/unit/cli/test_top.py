@@ -13,7 +13,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Priority, Queue
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -70,9 +70,9 @@ def busy() -> Board:
     long = {"oldest": NOW - timedelta(hours=99), "newest_start": datetime.now(UTC) + timedelta(hours=12)}
     board.queue = QueueOverview(
         queues=[
-            QueueStatus(kind=kind, priority=priority, waiting=99_999, running=999, **long)
+            QueueStatus(queue=queue, kind=queue.kind, priority=priority, waiting=99_999, running=999, **long)
             for priority in Priority
-            for kind in Kind
+            for queue in Queue
         ],
         dead_letters=9999,
     )
