@@ -37,7 +37,7 @@ async def discard_all(tasks: Collection[asyncio.Task[Any]]) -> None:
 class Stop:
     """Stops the body of an `async with` when its time is over, or when `now` is called.
 
-    The time counts from the beginning of the body, or as the function `since` says: for example from its last progress.
+    The time counts from the beginning of the body, or from what the function `since` chooses, as the last progress.
 
     `asyncio.timeout` cancels its body once. A `Stop` repeats the cancellation until the body has ended, because a
     single cancellation can be lost: see `cancel_all`.

@@ -29,7 +29,7 @@ class Overview:
         self._status = status
 
     async def read(self) -> QueueOverview:
-        """Return the state of all task queues as it is now.
+        """Return the current state of all task queues.
 
         Raises:
             RequestError: JetStream does not answer.

@@ -46,7 +46,7 @@ class _Check:
 
 
 class WorkerReport:
-    """Describes one worker, and checks whether the servers answer that its tasks need."""
+    """Describes one worker, and checks whether Redis and the store of recordings answer it."""
 
     def __init__(  # noqa: PLR0913 -- the report is about all of these parts
         self,

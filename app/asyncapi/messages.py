@@ -64,7 +64,7 @@ class MessageWords:
 
     @property
     def name(self) -> str:
-        """The alias, or else the name of the payload."""
+        """The name of the message: its alias if it has one, else the name of its payload."""
         return self.alias or self.payload.__name__
 
     @property

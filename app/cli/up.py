@@ -162,7 +162,7 @@ async def _hold(stop: asyncio.Event, running: Service) -> None:
 
 
 async def _keep_working(stop: asyncio.Event, running: Service) -> int:
-    """Replace each worker that ends, until the first one fails to start or too many end; return the exit code."""
+    """Replace each worker that ends; return the exit code if the first worker does not start, or if too many end."""
     if not await running.becomes_ready():
         code = await running.worker.wait() or 1
         why = running.worker.refusal

@@ -44,7 +44,7 @@ Info = TypeVar("Info", StreamInfo, ConsumerInfo)
 
 
 class StreamError(StartError):
-    """A stream of another program is in the way."""
+    """The service cannot make one of its streams, or cannot use the one that is there."""
 
     def __init__(self, of: str, what: str, next_step: str) -> None:
         super().__init__(f"{what}. {next_step}.")

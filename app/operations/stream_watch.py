@@ -127,7 +127,7 @@ class StreamWatch:
                 await self._changed.wait()
 
     async def _note(self, advisory: Msg) -> None:
-        """Log a change that NATS has refused; after any other change, have `look` called at once."""
+        """Log a change that NATS has refused; any other change makes `run` look at once."""
         change = advisories.read(advisory.data)
         if change is None or change.of not in self._names:
             return

@@ -44,7 +44,7 @@ class PriorityOrder:
             yield priority, tuple(self._kinds[priority])
 
     def served(self, priority: Priority, kind: Kind) -> None:
-        """Note that a task of this queue begins, so that the other priorities were passed over once more."""
+        """Note that a task of this queue begins: all other priorities count as passed over once more."""
         for other in PATIENCE:
             self._passed_over[other] += 1
         self.found_empty(priority)

@@ -19,12 +19,12 @@ class Speed:
         self._done = {kind: deque[tuple[float, float]](maxlen=TASKS_MEASURED) for kind in Kind}
 
     def note(self, kind: Kind, *, audio_seconds: float, seconds: float) -> None:
-        """Note that so many seconds of sound took so many seconds of work."""
+        """Note a task: its seconds of sound, and the seconds of work that they took."""
         if audio_seconds > 0:
             self._done[kind].append((audio_seconds, seconds))
 
     def seconds_for(self, kind: Kind, audio_seconds: float | None) -> float | None:
-        """Estimate the seconds of work for so many seconds of sound; None if the speed or the length is unknown."""
+        """Estimate the seconds of work on so much audio; None if the speed or the length is unknown."""
         done = self._done[kind]
         if not done or audio_seconds is None:
             return None

@@ -136,7 +136,7 @@ def unreadable(what: str) -> PermanentError:
 
 
 def _strict(usual: tuple[int, int], more: float) -> tuple[int, int]:
-    """Return the limits of a process that may take `more` bytes than it has; other systems than Linux have no limit."""
+    """Return limits that let this process take `more` bytes beside what it has; outside Linux, the usual limits."""
     soft, hard = usual
     try:
         held = _PRIVATE_MEMORY.search(Path("/proc/self/status").read_text(encoding="ascii", errors="replace"))

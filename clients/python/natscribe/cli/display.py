@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from enum import Enum
-from types import TracebackType
 
 from typing_extensions import Self
 
@@ -35,9 +34,7 @@ class Display:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         return
 
     def upload(self, label: str, sent: int, size: int) -> None:
@@ -71,7 +68,7 @@ class JsonLines(Display):
 
 
 class ForPeople(Display, ABC):
-    """Shows the text as it is found, and describes the last event of each task in words."""
+    """Shows text when it is found, and describes the last event of each task in words."""
 
     def __init__(self, *, live: Live) -> None:
         super().__init__()

@@ -117,7 +117,7 @@ class Output:
             console.print(text.rstrip("\n"))
 
     def check_holds(self, results: int) -> None:
-        """Check that so many results can follow each other on standard output.
+        """Check that this number of results can follow each other on standard output.
 
         Raises:
             typer.BadParameter: They cannot in this format.

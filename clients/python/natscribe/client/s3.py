@@ -94,7 +94,7 @@ class _Source(Source):
     cancelled = False
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read so many bytes, in a thread of the library.
+        """Read the next bytes; the library calls this in a thread of its own.
 
         Raises:
             OSError: The upload was cancelled.

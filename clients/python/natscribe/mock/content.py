@@ -15,7 +15,7 @@ _LARGE = 60  # segments of a large transcript
 _SECONDS_BETWEEN = examples.DURATION / BATCHES  # from the start of one segment to the start of the next
 _USUAL_SPEAKERS = 2
 
-Span = TypeVar("Span", Segment, Turn, Word)
+Timed = TypeVar("Timed", Segment, Turn, Word)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Content:
         return self.count * _SECONDS_BETWEEN
 
     def batch(self, sent: TranscriptionTask, number: int) -> list[Segment]:
-        """Return the live segments of one of the batches, which are counted from 0."""
+        """Return the live segments of the batch `number`, counted from 0."""
         numbers = range(self.count * number // BATCHES, self.count * (number + 1) // BATCHES)
         return [self._segment(sent, each, with_words=sent.word_timestamps or sent.diarize) for each in numbers]
 
@@ -87,7 +87,7 @@ class Content:
         return _moved(example, number).model_copy(update=fields)
 
 
-def _moved(example: Span, number: int) -> Span:
+def _moved(example: Timed, number: int) -> Timed:
     """Return the example, moved to the times of segment `number`."""
     by = number * _SECONDS_BETWEEN
     return example.model_copy(update={"start": round(example.start + by, 3), "end": round(example.end + by, 3)})
