@@ -61,6 +61,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "READING_KEPT_S": (positions,),
     "READ_WITHIN_S": (requests,),
     "RECHECK_AFTER_S": (consumer,),
+    "REGISTERED_WITHIN_S": (replay,),
     "REPEATED_AFTER_S": (attempt,),
     "REPLIES_WITHIN_S": (workers,),
     "REQUEST_TIMEOUT_S": (leader_reads, pull_inbox),
