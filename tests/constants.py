@@ -20,13 +20,14 @@ from app.dead_letters import replay, store
 from app.embedded import guarded
 from app.execution import attempt, task_run
 from app.jetstream import connection, pull_inbox, stream_log
-from app.operations import maintenance, worker_report
+from app.operations import maintenance, stream_watch, worker_report
 from app.queue import consumer, index, positions, registration
 from app.recordings import https, s3
 from app.redis_store import projection
 from app.retention import reminders, schedule, users
 
 USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
+    "ADVISED_FIRST_S": (stream_watch,),
     "ANSWER_WITHIN_S": (replay, store, users),
     "ASK_AGAIN_AFTER_S": (consumer,),
     "ASK_EVERY_S": (follow,),
@@ -65,6 +66,8 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "REPEATED_AFTER_S": (attempt,),
     "REPLIES_WITHIN_S": (workers,),
     "REQUEST_TIMEOUT_S": (leader_reads, pull_inbox),
+    "RESTORE_EVERY_S": (stream_watch,),
+    "RETRY_EVERY_S": (connection,),
     "ROUND_TRIP_WITHIN_S": (examination,),
     "SET_WITHIN_S": (reminders,),
     "SHARED_FOR_S": (worker_report,),
