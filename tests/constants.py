@@ -51,6 +51,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LOCK_WITHIN_S": (guarded,),
     "LOG_READ_EVERY_S": (task_run,),
     "LONG_WITHOUT_REST_S": (consumer,),
+    "LONG_WITH_ONE_TASK_S": (consumer,),
     "MEASURE_EVERY_S": (maintenance,),
     "MOST_RETRIES": (client_s3,),
     "NATS_WITHIN_S": (connection,),
