@@ -11,7 +11,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import Task
 from natscribe.schemas.progress import Stage, State
 from natscribe.schemas.sharing import WindowText
-from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.transcription import Stretch, TranscriptionResult
 from natscribe.schemas.wire import Kind, Model, Priority
 
 from app.errors import PermanentError, TransientError
@@ -70,6 +70,7 @@ def result(task_id: str) -> TranscriptionResult:
         language="en",
         duration=20,
         segments=[segment(0)],
+        untranscribed=[Stretch(start=5.0, end=7.0)],
         model=Model(name="fake", revision="0"),
         audio_sha256="0" * 64,
         created_at=datetime.now(UTC),
@@ -116,7 +117,7 @@ async def test_a_completed_task_is_counted_with_its_sound(parts: Parts, nats: In
     assert await state(parts) is State.COMPLETED
     assert nats.streams[NAMES.tasks].messages == []
     assert counted(parts, *ALL) == [1, 0, 0, 0]
-    assert counted(parts, "natscribe_task_audio_seconds_total") == [20]
+    assert counted(parts, "natscribe_task_audio_seconds_total", "natscribe_task_untranscribed_seconds_total") == [20, 2]
     (waited,) = counted(parts, "natscribe_task_queue_wait_seconds_sum")
     assert 60 <= waited < 70
     assert parts.queues.speed.seconds_for(Kind.TRANSCRIPTION, 20) is not None
