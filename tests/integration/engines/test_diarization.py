@@ -20,11 +20,10 @@ from app.engines.diarization.speakers import Bounds, centres, embeddings_of
 from app.engines.diarization.turns import turns
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.errors import PermanentError
+from tests.sounds import CLIPS, NO_LIMIT, Samples, load, silence, write
 from tests.truth.accuracy import diarization_error_rate
 from tests.truth.attributed import time_errors
 from tests.truth.conversations import conversations_in
-
-from .sounds import CLIPS, NO_LIMIT, Samples, load, silence, write
 
 DEMO = Path(__file__).parents[3] / "app" / "cli" / "demo" / "two_readers.flac"
 CALL = Path(__file__).parents[2] / "recordings" / "phone_call"

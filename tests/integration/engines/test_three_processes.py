@@ -22,9 +22,8 @@ from app.engines.messages import (
 )
 from app.engines.process.three_processes import EngineProcesses
 from app.settings import Settings
+from tests.sounds import CLIPS, load, silence, write
 from tests.waiting import eventually
-
-from .sounds import CLIPS, load, silence, write
 
 
 @pytest.fixture
