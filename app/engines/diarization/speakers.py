@@ -7,7 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 from app.engines.diarization.chunk import SIZE, Chunk
-from app.engines.diarization.clustering import Labels, Merge, Weights, counts, cut, gaps, linkage, merged_by_centres
+from app.engines.diarization.clustering import (
+    Labels,
+    Merge,
+    Weights,
+    centre_distances,
+    counts,
+    cut,
+    linkage,
+    merged_by_centres,
+)
 from app.engines.diarization.excerpts import FRAMES_APART, PER_CHUNK
 from app.engines.diarization.slices import SLICES_APART
 
@@ -15,7 +24,7 @@ Embeddings = npt.NDArray[np.float32]
 
 _NEAR = 0.62  # largest average distance (1 - cosine of the embeddings) between the slices of one cluster
 _SAME = 0.46  # largest distance between the centres of two clusters of one speaker
-_GAP = 0.25  # smallest gap between two clusters that are taken apart because more speakers are wanted
+_SPLIT = 0.25  # smallest distance between the centres of clusters that are taken apart as more speakers are wanted
 _RELIABLE_FRAMES = 45  # 0.75 s: only a slice of this length is clustered
 _MOST = 4096  # most slices that are clustered, evenly spread over the recording
 # A speaker has at least this share of the speech: at least _FEWEST_FRAMES of it, and no more than _ENOUGH_FRAMES.
@@ -109,7 +118,7 @@ def _clustered(embeddings: Embeddings, weights: Weights, bounds: Bounds) -> Labe
     merges = [*near, *by_centres]
     done, speakers = _within(bounds, weights, merges, len(near) + far)
     missing = max(speakers - (len(weights) - done), 0)  # first the clusters that are too small become speakers
-    labels = cut(weights, _apart(embeddings, weights, merges[:done], missing))
+    labels = cut(weights, _split(embeddings, weights, merges[:done], missing))
     heaviest = np.argsort(-np.bincount(labels, weights), kind="stable")[:speakers]
     return np.where(np.isin(labels, heaviest), labels, -1)
 
@@ -128,14 +137,14 @@ def _within(bounds: Bounds, weights: Weights, merges: Sequence[Merge], done: int
     return done, wanted
 
 
-def _apart(embeddings: Embeddings, weights: Weights, merges: Sequence[Merge], missing: int) -> list[Merge]:
-    """Leave out the `missing` merges with the widest gaps: those of two people, who are alike.
+def _split(embeddings: Embeddings, weights: Weights, merges: Sequence[Merge], missing: int) -> list[Merge]:
+    """Leave out the `missing` merges whose centres are farthest apart: those of two people who are alike.
 
-    If fewer merges have a gap, fewer are left out: otherwise one person would be taken apart.
+    Where the centres are near each other nothing is left out: one person would be taken apart.
     """
-    found = gaps(embeddings, weights, merges) if missing else []
-    widest = sorted(range(len(found)), key=lambda number: -found[number])[:missing]
-    left_out = {number for number in widest if found[number] > _GAP}
+    distances = centre_distances(embeddings, weights, merges) if missing else []
+    farthest = sorted(range(len(distances)), key=lambda number: -distances[number])[:missing]
+    left_out = {number for number in farthest if distances[number] > _SPLIT}
     return [merge for number, merge in enumerate(merges) if number not in left_out]
 
 
