@@ -17,7 +17,7 @@ from app.errors import PermanentError, TransientError
 class FakeModel:
     """A model that says how it computes."""
 
-    how = "as told"
+    fingerprint = "as told"
 
     def __init__(self, name: str | None, computing: Computing) -> None:
         self.identity = Model(name=name or "own", revision="1")
