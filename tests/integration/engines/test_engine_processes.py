@@ -31,9 +31,8 @@ from app.engines.messages import (
 from app.engines.process.engine_processes import EngineProcesses
 from app.errors import TransientError
 from app.settings import Settings
+from tests.sounds import CLIPS, Samples, load, silence, write
 from tests.waiting import eventually
-
-from .sounds import CLIPS, Samples, load, silence, write
 
 
 @pytest.fixture

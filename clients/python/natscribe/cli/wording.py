@@ -29,9 +29,21 @@ def plain(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
+def shortened(name: str, longest: int) -> str:
+    """Cut the middle out of a name that is too long: names often start alike."""
+    end = longest // 2
+    return name if len(name) <= longest else f"{name[: longest - end - 1]}…{name[-end:]}"
+
+
 def until(moment: datetime | None) -> float:
     """Return the seconds from now until a moment; 0 if the moment is unknown, negative if it is past."""
     return (moment - datetime.now(timezone.utc)).total_seconds() if moment else 0.0
+
+
+def countdown(start: datetime | None) -> str:
+    """Write when a moment comes: `in 2:00`; nothing if it is unknown or past."""
+    seconds = until(start)
+    return f"in {clock(seconds)}" if seconds >= 1 else ""
 
 
 def begins(expected_start: datetime | None) -> str:
