@@ -26,6 +26,7 @@ _MOST_FRAMES = 250  # frames that are decoded ahead: up to 120 ms each
 _MOST_BROKEN = 10  # damaged packets after which a file is given up
 _MOST_EMPTY_BYTES = 256 * 1024  # of a file without any sound in them
 _MEMORY = Limit(0, "AUDIO_MAX_SECONDS")  # what reading may take beside the bytes: a live file has no index
+_LEAST_LOST_S = 0.5  # less missing sound is none: the time stamps are only inexact
 _MOST_WAITS = 30  # seconds that decoding may stand still
 
 
@@ -39,6 +40,11 @@ class FileDecoder:
         self._empty = 0  # bytes since the last sound
         self._samples = 0  # decoded so far
         self._thread: Thread | None = None
+
+    @property
+    def lost(self) -> float:
+        """How many seconds of sound the time stamps of the file have skipped so far: lost, or never recorded."""
+        return self._pipe.lost
 
     def decode(self, sound: bytes) -> Iterator[av.AudioFrame]:
         """Yield what can be decoded after these bytes of the file."""
@@ -116,6 +122,7 @@ class _Pipe:
         self._closed = False
         self._done = False  # the thread has ended
         self._error: Exception | None = None
+        self.lost = 0.0  # seconds
 
     def write(self, more: bytes) -> None:
         with self._changed:
@@ -192,8 +199,12 @@ def _read(pipe: _Pipe, kind: str, audio: LiveAudio) -> None:
 
 
 def _decode(pipe: _Pipe, container: InputContainer, stream: AudioStream) -> None:
-    broken = 0
+    broken, end = 0, float("inf")
     for packet in container.demux(stream):
+        if packet.size and packet.pts is not None:
+            start = float(packet.pts * packet.time_base)
+            pipe.lost += start - end if start - end > _LEAST_LOST_S else 0.0
+            end = start + float((packet.duration or 0) * packet.time_base)
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
