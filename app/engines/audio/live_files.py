@@ -130,7 +130,7 @@ class _Pipe:
             self._changed.notify_all()
 
     def frames(self) -> list[av.AudioFrame]:
-        """Wait for frames and take them; there are none if the thread wants more bytes, or has come to the end.
+        """Wait until the thread wants more bytes, has come to the end or has many frames; take its frames, if any.
 
         Raises:
             Exception: What has ended the thread.
@@ -183,7 +183,7 @@ class _Pipe:
 
     def _has_news(self) -> bool:
         hungry = self._reading and not self._bytes and not self._ended
-        return bool(self._frames) or self._done or hungry
+        return hungry or self._done or len(self._frames) >= _MOST_FRAMES
 
 
 def _read(pipe: _Pipe, kind: str, audio: LiveAudio) -> None:
