@@ -88,13 +88,14 @@ class FileDecoder:
 
     def _decoded(self) -> Iterator[av.AudioFrame]:
         """Yield frames until the thread wants more bytes."""
-        while frames := self._next():
+        budget = Budget(_MEMORY)
+        while frames := self._next(budget):
             yield from frames
 
-    def _next(self) -> list[av.AudioFrame]:
+    def _next(self, budget: Budget) -> list[av.AudioFrame]:
         """Return the next frames as one, because mixing many short frames takes long."""
         try:
-            with Budget(_MEMORY).reading():
+            with budget.reading():
                 frames = self._pipe.frames()
             joined = av.AudioFifo()
             for frame in frames:
