@@ -230,7 +230,7 @@ _LISTED = ListedTask(
 )
 WORKER_INFO = WorkerInfo(
     worker=WORKER,
-    version="0.2.0",
+    version="0.3.0",
     started_at=_at(-3600),
     idle=False,
     model=Model(name="whisper-base", revision="d01c3014881c"),
