@@ -84,11 +84,11 @@ def _queue_table(queues: list[QueueStatus]) -> Table:
 
 
 def queue_cells(queue: QueueStatus) -> list[str]:
-    """Return priority, kind, the numbers of waiting and running tasks, the oldest's age, the last one's start."""
+    """Return priority, what the queue holds, the numbers of waiting and running tasks, the oldest's age, the last one's start."""
     oldest = clock(max(-until(queue.oldest), 0)) if queue.oldest else ""
     starts = until(queue.newest_start)
     last = f"in {clock(starts)}" if starts >= 1 else ""
-    return [queue.priority, queue.kind, str(queue.waiting), str(queue.running), oldest, last]
+    return [queue.priority, queue.queue, str(queue.waiting), str(queue.running), oldest, last]
 
 
 def _running_tasks(board: Board) -> int:
