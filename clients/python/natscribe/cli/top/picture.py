@@ -84,7 +84,7 @@ def _queue_table(queues: list[QueueStatus]) -> Table:
 
 
 def queue_cells(queue: QueueStatus) -> list[str]:
-    """Return priority, what the queue holds, the numbers of waiting and running tasks, the oldest's age, the last one's start."""
+    """Return priority and content of a queue, how many tasks wait and run, the oldest's age, the last one's start."""
     oldest = clock(max(-until(queue.oldest), 0)) if queue.oldest else ""
     starts = until(queue.newest_start)
     last = f"in {clock(starts)}" if starts >= 1 else ""
