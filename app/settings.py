@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 VERSION = version("natscribe-service")  # of the service: the client is a package of its own
 MOST_WINDOWS = 16  # limit of windows that a model transcribes at once
 REPLICAS = (1, 3, 5)  # an even number survives as few lost servers as the odd number below, and NATS allows up to 5
+LEAST_LIVE_TTL_S = 120  # NATS refuses a stream that keeps messages for less time than their ids
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -70,7 +71,11 @@ class Settings(Client, BaseSettings):
     task_grace: float = Field(10, ge=0, description="Seconds that a running task has to end after SIGTERM.")
 
     live_streams: int = Field(0, ge=0, le=256, description="Live tasks at the same time; 0: four for each core.")
-    live_ttl: float = Field(24 * 3600, gt=0, description="Seconds that the sound of live tasks is kept.")
+    live_ttl: float = Field(
+        24 * 3600,
+        ge=LEAST_LIVE_TTL_S,
+        description="Seconds that the sound of live tasks is kept; longer than a live task waits and lasts.",
+    )
 
     audio_ttl: float = Field(
         30 * 24 * 3600,

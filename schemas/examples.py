@@ -220,7 +220,7 @@ _LISTED = ListedTask(
 )
 WORKER_INFO = WorkerInfo(
     worker=WORKER,
-    version="0.2.0",
+    version="0.3.0",
     started_at=_at(-3600),
     idle=False,
     model=Model(name="whisper-base", revision="d01c3014881c"),
@@ -275,13 +275,12 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
         Example("microphone", "One microphone, at 16 kHz", LiveTask(task_id=LIVE_ID, user_id=USER)),
         Example(
             "call",
-            "A telephone call with a side on each channel, whose sound is kept",
+            "A telephone call with a side on each channel",
             LiveTask(
                 task_id="call-4712",
                 user_id="dispatch",
                 audio=LiveAudio(codec=Codec.MULAW, sample_rate=8000, channels=2),
                 language="en",
-                keep_audio=True,
             ),
         ),
         Example(

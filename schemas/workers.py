@@ -30,7 +30,7 @@ class WorkerInfo(Message):
         description="Name of the worker, as `worker` in the events of the tasks that it runs.",
         examples=["gpu-1-4711-9f3c"],
     )
-    version: str = Field(description="Version of the service.", examples=["0.2.0"])
+    version: str = Field(description="Version of the service.", examples=["0.3.0"])
     started_at: Time = Field(description="When the worker started.")
     idle: bool = Field(description="Whether the worker would begin a task at once.")
     model: Model | None = Field(description="The transcription model that is loaded; null: none is loaded now.")

@@ -21,6 +21,7 @@ SUBJECTS = {
     "transcription_segments": "segments.*",
     "transcription_results": "results.*",
     "transcription_dead_letters": "dead_letters.*",
+    "transcription_live": "live.audio.*",
     "transcription_retention": "retention.>",
     "OBJ_results": "$O.results.>",
     "OBJ_audio": "$O.audio.>",

@@ -42,11 +42,12 @@ def write_secrets(folder: Path) -> Path:
 
 
 class GuardedNats(NatsServer):
-    """NATS as the production stack starts it; `tls` is a folder with a certificate."""
+    """NATS as the production stack starts it; `tls` is a folder with a certificate, `websocket` a port for browsers."""
 
-    def __init__(self, folder: Path, *, tls: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, tls: Path | None = None, websocket: int | None = None) -> None:
         super().__init__(folder, free_port())
         self._tls = tls
+        self._websocket = websocket
 
     def _command(self, port: int) -> list[str]:
         secrets = write_secrets(self.folder / "secrets")
@@ -54,7 +55,16 @@ class GuardedNats(NatsServer):
         options = {"name": self.name, "addr": HOST, "port": port, "http_port": -1, "store_dir": self.folder}
         if self._tls is not None:
             options |= {"tlscert": self._tls / "server.crt", "tlskey": self._tls / "server.key"}
-        command = ["env", path, "sh", str(DEPLOY / "nats/start.sh"), str(secrets)]
+        if self._websocket is not None:
+            options["config"] = DEPLOY / "nats/websocket.conf"
+        command = [
+            "env",
+            path,
+            f"NATS_WEBSOCKET_PORT={self._websocket or ''}",
+            "sh",
+            str(DEPLOY / "nats/start.sh"),
+            str(secrets),
+        ]
         command += ["--trace", "--max_traced_msg_len", "1", *(["--tls"] if self._tls else [])]
         return command + [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
@@ -86,8 +96,10 @@ class GuardedValkey(ValkeyServer):
 
 
 @asynccontextmanager
-async def guarded_nats(folder: Path, *, tls: Path | None = None) -> AsyncIterator[GuardedNats]:
-    server = GuardedNats(folder, tls=tls)
+async def guarded_nats(
+    folder: Path, *, tls: Path | None = None, websocket: int | None = None
+) -> AsyncIterator[GuardedNats]:
+    server = GuardedNats(folder, tls=tls, websocket=websocket)
     await server.start()
     try:
         yield server

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,12 +15,14 @@ from nats.aio.client import Client as Nats
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import AckPolicy, ConsumerConfig
 from natscribe.client import Client
+from natscribe.client.errors import ClientError
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat
-from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.transcription import SegmentsEvent, Source, TranscriptionResult
+from natscribe.schemas.wire import Kind, Priority, Queue
 
 from app.errors import PermanentError
 from app.jetstream.streams import all_stream_configs
@@ -33,6 +36,7 @@ from tests.fakes.engine import FakeEngine
 from tests.waiting import eventually
 from tests.workers import working
 
+SECOND = bytes(2 * 16_000)  # of live sound
 RECORDING = Path(__file__).parents[2] / "app/cli/demo/two_readers.flac"
 FAILURE = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording cannot be read: upload it again.")
 # What is asked for only where a log was tampered with, or a task expires.
@@ -102,21 +106,42 @@ async def create(client: Client, kind: Kind, priority: Priority) -> str:
     return await client.create_diarization_task(RECORDING, priority=priority)
 
 
+async def in_queue(client: Client, queue: Queue, priority: Priority) -> str:
+    if queue is not Queue.LIVE:
+        return await create(client, queue.kind, priority)
+    task = f"live-{priority}"
+    with suppress(ClientError):  # the task may fail before its sound has ended
+        async with client.live(task_id=task, idle_seconds=1, priority=priority) as live:
+            await live.send(SECOND)
+    return task
+
+
+async def a_live_task(publisher: Client, follower: Nats) -> str:
+    """Sound that is kept as a recording, and somebody who reads what is being said."""
+    partials = await follower.subscribe("partials.*")
+    async with publisher.live(keep_audio=True) as live:
+        await live.send(4 * SECOND)
+        partial = Partial.model_validate_json((await partials.next_msg(timeout=10)).data)
+    assert partial.task_id == live.task_id
+    assert (await live.result()).source is Source.LIVE
+    return live.task_id
+
+
 async def all_are_listed(client: Client) -> bool:
-    return len((await client.tasks(state=State.FAILED)).tasks) == 6
+    return len((await client.tasks(state=State.FAILED)).tasks) == 9
 
 
 async def every_queue(publisher: Client, operator: Client, engine: FakeEngine) -> list[str]:
     """A task in each queue that fails, and is replayed."""
-    engine.fail_with = [FAILURE] * 6
-    tasks = [await create(publisher, kind, priority) for kind in Kind for priority in Priority]
-    assert [await end_of(publisher, task) for task in tasks] == [State.FAILED] * 6
+    engine.fail_with, engine.deaf = [FAILURE] * 6, [FAILURE] * 3
+    tasks = [await in_queue(publisher, queue, priority) for queue in Queue for priority in Priority]
+    assert [await end_of(publisher, task) for task in tasks] == [State.FAILED] * 9
     assert {letter.task_id async for letter in operator.dead_letters()} == set(tasks)
-    assert (await operator.queue()).dead_letters == 6
+    assert (await operator.queue()).dead_letters == 9
     for client in (publisher, operator):
         await eventually(partial(all_are_listed, client))
-    assert await operator.replay(code=ErrorCode.AUDIO_UNREADABLE) == 6
-    assert [await end_of(publisher, task) for task in tasks] == [State.COMPLETED] * 6
+    assert await operator.replay(code=ErrorCode.AUDIO_UNREADABLE) == 9
+    assert [await end_of(publisher, task) for task in tasks] == [State.COMPLETED] * 9
     return tasks
 
 
@@ -202,6 +227,8 @@ async def test_all_that_the_service_promises(
         assert len(text) > 1_000_000
     # And another worker helps with a long recording
     helped = await a_task_with_help(settings, publisher, engine, monkeypatch)
+    # And somebody speaks
+    spoken = await a_live_task(publisher, follower)
     # And a task is cancelled
     engine.may_go_on.clear()
     cancelled = await create(publisher, Kind.TRANSCRIPTION, Priority.LOW)
@@ -220,7 +247,7 @@ async def test_all_that_the_service_promises(
     assert await end_of(publisher, anna) is State.COMPLETED
     assert await publisher.delete_user("anna") == 1
     # And all is deleted
-    for task in (*tasks, large, helped, cancelled):
+    for task in (*tasks, large, helped, spoken, cancelled):
         await publisher.delete(task)
     # Then nobody was refused anything
     assert guarded.refused() == []
@@ -289,13 +316,15 @@ async def test_a_follower_changes_nothing(guarded: GuardedNats, follower: Nats, 
         follower.request(f"$JS.API.CONSUMER.MSG.NEXT.transcription_progress.{consumer}", b"1", timeout=0.5),
         js.publish("progress.t1", b"{}", timeout=0.5),
         js.publish("append.progress.t1", b"{}", timeout=0.5),
+        js.publish("live.audio.t1", b"", timeout=0.5),
+        js.publish("partials.t1", b"{}", timeout=0.5),
         js.publish("tasks.transcription.high", b"{}", timeout=0.5),
         follower.request("tasks.delete", b'{"task_id": "t1"}', timeout=0.5),
     ):
         with pytest.raises((NatsTimeoutError, TimeoutError)):
             await attempt
     # Then each is refused
-    assert len(guarded.refused()) == 7
+    assert len(guarded.refused()) == 9
     # And by the request that names no consumer in its subject nothing is gained either
     await follower.request("$JS.API.CONSUMER.CREATE.transcription_progress", json.dumps(unnamed).encode(), timeout=5)
     assert await worker_consumer(worker, consumer) == before

@@ -13,34 +13,12 @@ ADVICE = (
     "make the change compatible, or raise the version in pyproject.toml and announce the break here; at a release keep "
     "the document: cp asyncapi.yaml docs/contract/asyncapi-VERSION.yaml, and empty ANNOUNCED"
 )
-AUDIO_FILE_ID, VOCABULARY = "audio_file_id has another pattern", "vocabulary[] has another pattern"
-USER_ID = "user_id is string, not integer"  # a string with another pattern; of two types, the first one is named
 ANNOUNCED = [  # what this version breaks on purpose; docs/contract.md says it to clients
-    "offerWindows is gone",  # between workers of one version
-    "followProgress needs the name of its stream",
-    "followSegments needs the name of its stream",
-    "receiveResult needs the name of its stream",
-    "askResult's reply has a message ResultPage",  # only for who asks for `html`
-    "watchDeadLetters needs the name of its stream",
-    *(  # a live task has no recording; only who publishes live tasks sees this
-        f"{operation} {message} payload.{fault}"
-        for operation, message, fault in (
-            ("askStatus's reply", "TaskStatus", "task.audio_file_id must be there"),
-            ("cancelTask's reply", "TaskStatus", "task.audio_file_id must be there"),
-            ("askResult's reply", "TranscriptionResultReply", "audio_sha256 is null, not string"),
-            ("receiveResult", "TranscriptionResult", "audio_sha256 is null, not string"),
-        )
-    ),
-    *(  # names may no longer hold the control characters U+0080 to U+009F
-        f"{operation} {message} payload.{fault}"
-        for operation, message, faults in (
-            ("submitTranscription", "TranscriptionTask", (AUDIO_FILE_ID, USER_ID, VOCABULARY)),
-            ("submitDiarization", "DiarizationTask", (AUDIO_FILE_ID, USER_ID)),
-            ("acceptTranscription", "AcceptedTranscriptionTask", (AUDIO_FILE_ID, USER_ID, VOCABULARY)),
-            ("acceptDiarization", "AcceptedDiarizationTask", (AUDIO_FILE_ID, USER_ID)),
-        )
-        for fault in faults
-    ),
+    # A live task has no recording; only who publishes live tasks sees this.
+    "askStatus's reply TaskStatus payload.task.audio_file_id must be there",
+    "cancelTask's reply TaskStatus payload.task.audio_file_id must be there",
+    "askResult's reply TranscriptionResultReply payload.audio_sha256 is null, not string",
+    "receiveResult TranscriptionResult payload.audio_sha256 is null, not string",
 ]
 
 

@@ -16,9 +16,21 @@ from natscribe.jetstream.streams import DAY_S, EXPIRES_AFTER_S, RESULTS_KEPT_S, 
 from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.headers import FrameHeaders
+from natscribe.schemas.live import (
+    LARGEST_FRAME_BYTES,
+    LONGEST_FRAME_S,
+    LONGEST_UTTERANCE_S,
+    SHORTEST_FRAME_S,
+    Codec,
+    LiveAudio,
+    LiveTask,
+    Partial,
+)
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import LANGUAGE_PATTERN, TranscriptionTask
 from natscribe.schemas.wire import MOST_KEPT_S, TASK_ID_PATTERN, Kind, Priority, Queue
+from pydantic import BaseModel
 
 from app.jetstream import streams
 from app.redis_store import keys, projection
@@ -88,6 +100,22 @@ def limits(schema: dict[str, Any]) -> str:
             return str(other)
 
 
+def fields_of(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    """The fields of a schema, with the definitions that they name put in their place."""
+    schema = model.model_json_schema()
+    return {
+        name: field | schema["$defs"][field["$ref"].rpartition("/")[2]] | {"description": field["description"]}
+        if "$ref" in field
+        else field
+        for name, field in schema["properties"].items()
+    }
+
+
+def row_of(name: str, field: dict[str, Any]) -> list[str]:
+    default = f"`{json.dumps(field['default'])}`" if "default" in field else "required"
+    return [name, limits(field), default, field["description"]]
+
+
 def days(seconds: float | None) -> str:
     number = (seconds or 0) / DAY_S
     return f"{number:g} day{'' if number == 1 else 's'}"
@@ -149,31 +177,49 @@ def test_the_error_codes() -> None:
 
 
 def test_the_fields_of_a_task() -> None:
-    # Given the schemas of both kinds of tasks, and the definitions that they name put in their place
+    # Given the schemas of both kinds of tasks
     transcription, diarization = (kind.model_json_schema() for kind in TASKS)
-    channels = transcription["$defs"]["Channels"]
-    fields = {
-        name: field | channels | {"description": field["description"]} if "$ref" in field else field
-        for name, field in transcription["properties"].items()
-    }
     # Then the table says of each field what its schema says
     assert [
         [quoted(name)[0], mark, words, default, meaning] for name, mark, words, default, meaning in table("task field")
     ] == [
-        [
-            name,
-            "yes" if name in diarization["properties"] else "",
-            limits(field),
-            f"`{json.dumps(field['default'])}`" if "default" in field else "required",
-            field["description"],
-        ]
-        for name, field in fields.items()
+        [name, "yes" if name in diarization["properties"] else "", *row_of(name, field)[1:]]
+        for name, field in fields_of(TranscriptionTask).items()
     ]
     # And a diarization has no other field, and the same limits
     common = diarization["properties"]
     assert {name: (field, name in diarization["required"]) for name, field in common.items()} == {
         name: (transcription["properties"][name], name in transcription["required"]) for name in common
     }
+
+
+def test_the_fields_of_a_live_task() -> None:
+    # Given the fields of a live task, and of what its frames hold
+    task = fields_of(LiveTask)
+    audio = {f"audio.{name}": field for name, field in fields_of(LiveAudio).items()}
+    expected = [row_of(*each) for name in task for each in (audio.items() if name == "audio" else [(name, task[name])])]
+    # Then the table says of each what its schema says
+    assert [[quoted(name)[0], *rest] for name, *rest in table("live field")] == expected
+    # And the codecs are those that are told, each with its meaning
+    assert [(quoted(codec)[0], meaning) for codec, meaning in table("codec")] == [
+        (each, each.meaning) for each in Codec
+    ]
+
+
+def test_the_headers_of_a_frame() -> None:
+    sent = {field.alias for field in FrameHeaders.model_fields.values()}
+    assert {quoted(header)[0] for header, _ in table("frame header")} == sent
+
+
+def test_the_fields_of_a_partial() -> None:
+    said = [(quoted(name)[0], meaning) for name, meaning in table("partial field")]
+    assert said == [(name, field["description"]) for name, field in fields_of(Partial).items()]
+
+
+def test_a_frame_has_the_limits_that_are_told() -> None:
+    assert f"at most {LARGEST_FRAME_BYTES // 1024} KiB" in TEXT
+    assert f"{SHORTEST_FRAME_S * 1000:g} ms to {LONGEST_FRAME_S:g} s of sound" in TEXT
+    assert f"after {LONGEST_UTTERANCE_S:g} s" in TEXT
 
 
 def test_the_states_and_which_of_them_end_a_task() -> None:
@@ -205,7 +251,8 @@ def test_every_subject_that_it_names_is_one() -> None:
     known |= {f"tasks.{queue}.*" for queue in Queue}
     named = set(
         re.findall(
-            r"(?<![.{])\b(?:tasks|progress|segments|partials|live|results|dead_letters)(?:\.(?:[a-z0-9_]+|\*))+", TEXT
+            r"(?<![.{])\b(?:tasks|progress|segments|partials|live|results|dead_letters)(?:\.(?:[a-z0-9_]++|\*))++(?!\.<)",
+            TEXT,
         )
     )
     assert named - known == set()

@@ -125,7 +125,7 @@ class FakeOverview:
 
 WORKER = WorkerInfo(
     worker="w1",
-    version="0.2.0",
+    version="0.3.0",
     started_at=datetime(2026, 11, 26, tzinfo=UTC),
     idle=True,
     model=None,

@@ -12,7 +12,9 @@ from nats.aio.client import Client
 
 MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "500"))
 SEED = int(os.environ.get("FUZZ_SEED", str(random.randrange(2**32))))  # noqa: S311 -- printed, to be repeated
-QUEUES = [f"tasks.{kind}.{priority}" for kind in ("transcription", "diarization") for priority in ("high", "low")]
+QUEUES = [
+    f"tasks.{kind}.{priority}" for kind in ("transcription", "diarization", "live") for priority in ("high", "low")
+]
 REQUESTS = [
     "tasks.status",
     "tasks.result",

@@ -105,8 +105,8 @@ async def test_each_task_of_a_burst_has_its_position(publisher: Publisher, busy:
         assert event.queue_position == pytest.approx(number, abs=2)
 
 
-async def test_tasks_of_all_queues_are_registered_together(publisher: Publisher, busy: Worker) -> None:
-    # When tasks of all queues are stored in the same moment, and one of them twice
+async def test_tasks_of_all_queues_of_recordings_are_registered_together(publisher: Publisher, busy: Worker) -> None:
+    # When tasks of all queues of recordings are stored in the same moment, and one of them twice
     queues = [(kind, priority) for kind in Kind for priority in Priority]
     await asyncio.gather(
         *(publisher.publish(f"{kind}-{priority}", kind=kind, priority=priority) for kind, priority in queues),

@@ -12,6 +12,8 @@ from nats.js.api import (
     StorageType,
     SubjectTransform,
 )
+from nats.js.errors import APIError
+from natscribe.schemas.live import LARGEST_FRAME_BYTES
 from structlog.testing import capture_logs
 
 from app.jetstream.provisioning import provision
@@ -20,7 +22,9 @@ from app.settings import Settings
 
 DAY = 24 * 3600
 QUEUES = [
-    f"tasks.{kind}.{priority}" for kind in ("transcription", "diarization") for priority in ("high", "normal", "low")
+    f"tasks.{queue}.{priority}"
+    for queue in ("transcription", "diarization", "live")
+    for priority in ("high", "normal", "low")
 ]
 
 
@@ -83,13 +87,32 @@ async def test_what_happened_is_kept_for_days(
     assert config.max_msgs_per_subject == -1
 
 
+async def test_the_sound_of_live_tasks_is_kept_for_a_day_and_none_of_it_is_dropped_unheard(
+    made: JetStreamContext,
+) -> None:
+    config = (await made.stream_info("transcription_live")).config
+    assert config.subjects == ["live.audio.*"]
+    assert (config.retention, config.storage, config.discard) == (
+        RetentionPolicy.LIMITS,
+        StorageType.FILE,
+        DiscardPolicy.NEW,
+    )
+    assert config.max_age == DAY
+    # And a frame that is larger than the contract allows is refused
+    with pytest.raises(APIError) as refused:
+        await made.publish("live.audio.live-1", bytes(LARGEST_FRAME_BYTES + 8192))
+    assert refused.value.err_code == 10054
+
+
 @pytest.mark.parametrize("subject", QUEUES)
 async def test_each_queue_waits_for_its_worker(made: JetStreamContext, subject: str) -> None:
     name = "transcription_worker_" + subject.removeprefix("tasks.").replace(".", "_")
     config = (await made.consumer_info("transcription_tasks", name)).config
     assert (config.durable_name, config.filter_subject) == (name, subject)
     assert (config.ack_policy, config.deliver_policy) == (AckPolicy.EXPLICIT, DeliverPolicy.ALL)
-    assert (config.ack_wait, config.max_deliver) == (17, -1)  # attempts are counted in the log
+    # People wait for live text, so its worker counts as dead sooner
+    assert config.ack_wait == (4 if ".live." in subject else 17)
+    assert config.max_deliver == -1  # attempts are counted in the log
 
 
 @pytest.mark.parametrize("of", ["progress", "results"])
@@ -154,6 +177,7 @@ async def test_another_number_of_replicas_is_told_with_the_command_that_changes_
             "transcription_segments",
             "transcription_results",
             "transcription_dead_letters",
+            "transcription_live",
             "transcription_retention",
             "OBJ_results",
             "OBJ_audio",

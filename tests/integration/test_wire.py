@@ -7,17 +7,18 @@ import pytest
 from nats.aio.client import Client
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Priority, Queue
 
 from app.main import Worker
 from tests import document
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
+from tests.integration.test_live import Speaker
 from tests.integration.wire import Wire
 from tests.waiting import eventually
 
 TASKS = [
-    pytest.param(document.channel_of(operation)["address"], example, id=example["name"])
+    pytest.param(document.channel_of(operation)["address"], example, id=f"{name}-{example['name']}")
     for name, operation in document.operations("receive").items()
     if name.startswith("submit")
     for example in document.examples(operation)
@@ -39,6 +40,11 @@ async def test_the_example_of_a_task_is_done(
     # Given the example, published as the document says
     subject = address.format(priority=Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(example["payload"]).encode(), headers=example["headers"])
+    # And the sound of a live task ends, with headers as the document describes them
+    if subject == subjects.tasks(Queue.LIVE, Priority.NORMAL):
+        headers = {"Nats-Msg-Id": f"{example['payload']['task_id']}-0", "Natscribe-End": "true"}
+        document.validator("Frame", "headers", closed=True).validate(headers)
+        await publisher.js.publish(subjects.live_audio(example["payload"]["task_id"]), b"", headers=headers)
     # Then it comes to its end
     await publisher.until(example["payload"]["task_id"], State.COMPLETED)
 
@@ -55,6 +61,17 @@ async def test_all_that_is_described_is_said(
         await publisher.until(task_id, State.COMPLETED)
     for task_id in ("lost", "wrong"):
         await publisher.until(task_id, State.FAILED)
+    # And somebody who speaks, until what is being said was shown
+    speaker = Speaker(publisher)
+    await speaker.begin()
+    await speaker.say(3)
+
+    async def shown() -> bool:
+        return "Partial" in wire.seen()
+
+    await eventually(shown)
+    await speaker.say(1, end=True)
+    await publisher.until("live-1", State.COMPLETED)
     # When everything is asked that can be
     for subject in (subjects.STATUS, subjects.CANCEL, subjects.RESULT):
         for task_id in ("text", "turns", "lost", "unknown"):

@@ -37,6 +37,7 @@ def test_a_wrong_setting_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> Non
         ("REDIS_URL", "localhost", "REDIS_URL is wrong: write redis://HOST:PORT/DATABASE"),
         ("AUDIO_STORE", "/recordings", "AUDIO_STORE is wrong: write nats://BUCKET, file:///FOLDER, s3://"),
         ("AUDIO_TTL", "inf", "AUDIO_TTL is wrong: Input should be less than or equal to 3153600000"),
+        ("LIVE_TTL", "60", "LIVE_TTL is wrong: Input should be greater than or equal to 120"),
         ("AWS_ENDPOINT_URL", "minio:9000", "AWS_ENDPOINT_URL is wrong: String should match"),
         ("AWS_SECRET_ACCESS_KEY", "hunter2", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL is wrong: write one of debug, info"),

@@ -24,7 +24,7 @@ def fast(*, seconds: float = 0.1) -> Speed:
 
 
 def queues(**lengths: list[float | None]) -> TaskQueues:
-    """The six queues; `lengths` are those of the recordings that wait for transcription, by priority."""
+    """The nine queues; `lengths` are those of the recordings that wait for transcription, by priority."""
     found: dict[QueueKey, TaskQueue] = {}
     for subject, key in QUEUE_KEYS.items():
         kind, priority = key

@@ -58,7 +58,7 @@ async def test_all_is_well(settings: Settings, worker: Worker, js: JetStreamCont
     assert found.task_stream == "transcription_tasks"
     (one,) = found.workers
     assert one.worker == worker.container.worker_name
-    assert (one.version, one.idle, one.redis_answers, one.audio_store_answers) == ("0.2.0", True, True, True)
+    assert (one.version, one.idle, one.redis_answers, one.audio_store_answers) == ("0.3.0", True, True, True)
     assert one.model == Model(name="fake", revision="0")
     assert [right.command for right in found.rights if not right.allowed] == []
     # And it has changed nothing: no task, no dead letter
@@ -172,7 +172,7 @@ async def test_what_is_wrong_with_workers(
     told = "\n".join(problems(found))
     assert f"Redis does not answer 1 of 1 workers ({name})" in told
     assert f"The store of recordings does not answer 1 of 1 workers ({name})" in told
-    assert "This client has version 0.1.9, and 0.2.0 is the version of 1 of 1 workers" in told
+    assert "This client has version 0.1.9, and 0.3.0 is the version of 1 of 1 workers" in told
     assert "The service looks for recordings in nats://elsewhere, not in nats://audio" in told
     steps = [problem.next_step for problem in found.problems]
     assert "update this client (pip install ./clients/python in a newer checkout)" in steps

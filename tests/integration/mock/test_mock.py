@@ -24,6 +24,7 @@ from app.settings import Settings
 from tests import document
 from tests.constants import Constants
 from tests.integration.conftest import Publisher
+from tests.integration.test_live import Speaker
 from tests.integration.test_wire import SAID
 from tests.integration.wire import Wire
 from tests.servers import Servers
@@ -148,7 +149,7 @@ async def test_a_running_task_is_cancelled_and_the_next_one_waits(client: Client
         status = await client.get_task_progress("slow-2")
         assert (status.state, status.queue_position) == (State.QUEUED, 1)
         assert status.expected_start is not None
-        assert [(each.waiting, each.running) for each in (await client.queue()).queues][2:4] == [(0, 1), (1, 0)]
+        assert [(each.waiting, each.running) for each in (await client.queue()).queues][3:5] == [(0, 1), (1, 0)]
         page = await client.tasks(limit=1)
         rest = await client.tasks(limit=1, before=page.more_before)
         assert [task.task_id for task in (*page.tasks, *rest.tasks)] == ["slow-2", "slow-1"]
@@ -218,6 +219,17 @@ async def test_all_that_is_described_is_said(client: Client, publisher: Publishe
         await publisher.until(task_id, State.COMPLETED)
     for task_id in ("error-audio_not_found", "wrong"):
         await publisher.until(task_id, State.FAILED)
+    # And somebody who speaks, until what is being said was shown
+    speaker = Speaker(publisher)
+    await speaker.begin()
+    await speaker.say(3)
+
+    async def shown() -> bool:
+        return "Partial" in wire.seen()
+
+    await eventually(shown)
+    await speaker.say(1, end=True)
+    await publisher.until("live-1", State.COMPLETED)
     # When everything is asked that can be
     for subject in (subjects.STATUS, subjects.CANCEL, subjects.RESULT):
         for task_id in ("text", "turns", "wrong", "unknown"):

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 WIDTH = 80
 WORKER = WorkerInfo(
     worker="transcription-worker-7c9f8d6b54-x2x4q-1-9f3c",
-    version="0.2.0",
+    version="0.3.0",
     started_at=datetime.now(UTC),
     idle=False,
     model=Model(name="whisper-large-v3", revision="d01c3014881c"),
@@ -31,7 +31,7 @@ FOUND = Examination(
     user="follower",
     inbox_prefix="_INBOX_follower",
     audio_store="nats://audio",
-    client_version="0.2.0",
+    client_version="0.3.0",
     server=Server(address="nats-1:4222", version="2.15.1", further_servers=["nats-2:4222"], round_trip_ms=0.4),
     task_stream="transcription_tasks",
     workers=[WORKER],

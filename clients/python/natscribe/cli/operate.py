@@ -58,7 +58,7 @@ def _show_queues(found: QueueOverview) -> None:
 
 def _queue_row(queue: QueueStatus) -> Row:
     counts = str(queue.waiting), str(queue.running)
-    return Row([queue.priority, queue.kind, *counts, _age(queue.oldest), countdown(queue.newest_start)])
+    return Row([queue.priority, queue.queue, *counts, _age(queue.oldest), countdown(queue.newest_start)])
 
 
 @dead_letters.command("list")

@@ -334,7 +334,7 @@ class Client:
         return dead_letters(self._connection, self._settings)
 
     async def queue(self) -> QueueOverview:
-        """Return the six task queues, with the numbers of their waiting and running tasks, and of the dead letters."""
+        """Return the nine task queues, with the numbers of their waiting and running tasks, and of the dead letters."""
         return await overview(self._connection, self._settings)
 
     async def workers(self) -> list[WorkerInfo]:

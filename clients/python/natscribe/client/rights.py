@@ -63,6 +63,7 @@ def _tries(settings: Settings) -> list[_Try]:
     publish = [
         _Try("transcribe", subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL), is_stored=True),
         _Try("diarize", subjects.tasks(Queue.DIARIZATION, Priority.NORMAL), is_stored=True),
+        _Try("live", subjects.live_audio(NO_SUCH_NAME), is_stored=True),
     ]
     upload = [_Try("upload", f"$O.{store.netloc}.M.{NO_SUCH_NAME}", is_stored=True)] if store.scheme == "nats" else []
     last_event = b'{"last_by_subj": "%s"}' % subjects.progress(NO_SUCH_NAME).encode()

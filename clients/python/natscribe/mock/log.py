@@ -64,7 +64,8 @@ class Log:
 
     async def publish_partial(self, partial: Partial) -> None:
         """Publish the text of an utterance that is not over yet."""
-        await self._nats.publish(subjects.partials(partial.task_id), partial.model_dump_json().encode())
+        subject, body = subjects.partials(partial.task_id), partial.model_dump_json().encode()
+        await self._nats.publish(subject, body, headers={"content-type": "application/json"})
 
     async def next_frame(self, task_id: str, after: int) -> RawStreamMsg | None:
         """Return the first frame behind a stream sequence; None if there is none yet."""

@@ -84,10 +84,10 @@ def _queue_table(queues: list[QueueStatus]) -> Table:
 
 
 def queue_cells(queue: QueueStatus) -> list[str]:
-    """Return priority, kind, the numbers of waiting and running tasks, the oldest's age, the last one's start."""
+    """Return priority and content of a queue, how many tasks wait and run, the oldest's age, the last one's start."""
     oldest = clock(max(-until(queue.oldest), 0)) if queue.oldest else ""
     last = countdown(queue.newest_start)
-    return [queue.priority, queue.kind, str(queue.waiting), str(queue.running), oldest, last]
+    return [queue.priority, queue.queue, str(queue.waiting), str(queue.running), oldest, last]
 
 
 def _running_tasks(board: Board) -> int:
