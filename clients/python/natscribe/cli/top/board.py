@@ -33,6 +33,7 @@ class Running:
     processed_s: float | None = None
     duration_s: float | None = None
     eta_s: float | None = None
+    lag_s: float | None = None  # of a live task, whose length is that of its sound up to now
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,15 @@ class Board:
             recording=known.recording if known is not None else "",
             worker=plain(event.worker or ""),
             processed_s=event.processed_seconds,
-            duration_s=event.duration_seconds,
+            duration_s=event.duration_seconds if event.lag_seconds is None else _sound_s(event),
             eta_s=event.eta_seconds,
+            lag_s=event.lag_seconds,
         )
+
+
+def _sound_s(event: ProgressEvent) -> float:
+    """Return the seconds of sound that a live task has up to now."""
+    return (event.processed_seconds or 0) + (event.lag_seconds or 0)
 
 
 def _listed(task: ListedTask, now: float) -> Running:
