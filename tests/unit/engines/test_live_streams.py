@@ -213,7 +213,7 @@ def test_opus_has_the_times_of_the_recording_and_ends_with_it(streams: LiveStrea
     heard = streams.run(Hear(stream="a", audio=audio, sound=second, end=True))
     # Then there is one utterance, at its time
     (window,) = [*windows, *heard.windows]
-    assert window.pieces == [pytest.approx((0.7, 3.3), abs=0.07)]
+    assert window.regions == [pytest.approx((0.7, 3.3), abs=0.07)]
     assert heard.seconds == pytest.approx(5, abs=0.05)
     assert heard.lost == 0
 

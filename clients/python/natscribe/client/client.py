@@ -26,7 +26,7 @@ from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import RESULT, Result, Task
-from natscribe.schemas.live import IDLE_S, LiveAudio, LiveTask
+from natscribe.schemas.live import LiveAudio, LiveKeywords, LiveTask
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import (
     Deleted,
@@ -145,28 +145,20 @@ class Client:
         task = make(DiarizationTask, fields)
         return await self._submit(task, Kind.DIARIZATION, recording, priority, is_new=task_id is None)
 
-    def live(  # noqa: PLR0913 -- the task's fields
+    def live(
         self,
         *,
-        user_id: int | str = 0,
         task_id: str | None = None,
         resume: bool = False,
         audio: LiveAudio | None = None,
-        idle_seconds: int = IDLE_S,
-        keep_audio: bool = False,
-        diarize: bool = False,
-        min_speakers: int | None = None,
-        max_speakers: int | None = None,
-        word_timestamps: bool = False,
-        keep_seconds: int | None = None,
         priority: Priority = Priority.NORMAL,
-        **options: Unpack[TranscribeKeywords],
+        **options: Unpack[LiveKeywords],
     ) -> Live:
         """Transcribe sound while people speak; use it as `async with client.live(...) as live`.
 
-        `audio` says what the sound is: by default signed 16-bit samples, 16 kHz, one channel. With `resume` the sound
-        of the task `task_id` goes on behind what is stored, and the other arguments have no effect. For the rest see
-        `create_transcription_task`.
+        `audio` says what the sound is: by default signed 16-bit samples, 16 kHz, one channel. `options` are the other
+        fields of `LiveTask`. With `resume` the sound of the task `task_id` goes on behind what is stored, and the
+        other arguments have no effect.
 
         Raises:
             OptionError: A field is wrong.
@@ -175,18 +167,7 @@ class Client:
         """
         if (language := options.get("language")) is not None:
             options["language"] = language_code(language)
-        fields: dict[str, object] = {
-            "task_id": task_id or new_task_id("live"),
-            "user_id": user_id,
-            "audio": audio or LiveAudio(),
-            "idle_seconds": idle_seconds,
-            "keep_audio": keep_audio,
-            "diarize": diarize,
-            "min_speakers": min_speakers,
-            "max_speakers": max_speakers,
-            "word_timestamps": word_timestamps,
-            "keep_seconds": keep_seconds,
-        }
+        fields = {"task_id": task_id or new_task_id("live"), "user_id": 0, "audio": audio or LiveAudio()}
         task = make(LiveTask, fields | options)
         return Live(
             self._connection,

@@ -4,7 +4,7 @@ The board keeps only what can be shown. How many tasks wait or have ended does n
 """
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from natscribe.cli.wording import UNHEARD_AFTER_S, plain
@@ -32,6 +32,7 @@ class Running:
     worker: str = ""
     duration_s: float | None = None
     eta_s: float | None = None
+    lag_s: float | None = None  # of a live task, whose length is that of its sound up to now
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,16 @@ class Board:
         known = self.running.get(event.task_id)
         if known is None and len(self.running) >= MOST_RUNNING:
             return
-        self.running[event.task_id] = _running(event, now, known.recording if known is not None else "")
+        self.running[event.task_id] = replace(
+            _running(event, now, known.recording if known is not None else ""),
+            duration_s=event.duration_seconds if event.lag_seconds is None else _sound_s(event),
+            lag_s=event.lag_seconds,
+        )
+
+
+def _sound_s(event: ProgressEvent) -> float:
+    """Return the seconds of sound that a live task has up to now."""
+    return (event.processed_seconds or 0) + (event.lag_seconds or 0)
 
 
 def _running(told: ProgressEvent | ListedTask, now: float, recording: str) -> Running:

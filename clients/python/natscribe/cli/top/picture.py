@@ -113,7 +113,7 @@ def _running_table(board: Board, rows: int, *, width: int, now: float) -> Table:
             stage,
             length if task.duration_s else "",
             ProgressBar(total=100, completed=task.progress, width=bar_columns, style="dim", complete_style="green"),
-            f"{task.progress} %",
+            f"{task.progress} %" if task.lag_s is None else "live",
             left,
             Text(shortened(task.worker, workers)),
         )
@@ -138,6 +138,8 @@ def _left(task: Running, now: float) -> str | Text:
     age = now - task.heard_at
     if age > UNHEARD_AFTER_S and task.worker:
         return Text("silent", style=WARNING)
+    if task.lag_s is not None:
+        return f"lag {clock(task.lag_s)}"
     return clock(max(task.eta_s - age, 0)) if task.eta_s is not None else ""
 
 
