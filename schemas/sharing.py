@@ -39,11 +39,18 @@ class Window(Input):
         repr=False, description="The sound of the regions in base64: signed 16-bit samples, 16 kHz, little-endian."
     )
     channel: Channel | None = Field(None, description="The channel, from 0; null: the channels are mixed.")
+    context: int = Field(
+        0,
+        ge=0,
+        lt=MOST_REGIONS,
+        description="How many regions, from the first on, are transcribed already: the model hears them, because it "
+        "writes short speech better after what was said before.",
+    )
 
     @property
     def start(self) -> float:
-        """Where the first region begins, in seconds from the start of the recording."""
-        return self.regions[0][0]
+        """Where the first region without a text begins, in seconds from the start of the recording."""
+        return self.regions[self.context][0]
 
     @property
     def end(self) -> float:

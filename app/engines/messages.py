@@ -175,6 +175,10 @@ class Heard(_Line):
     seconds: float = Field(description="Seconds of sound since the stream began.")
     windows: list[Window] = Field(description="The utterances that are complete now, in the order of their ends.")
     open: list[Window] = Field(description="The utterance so far of each channel in which somebody speaks now.")
+    closing: list[Window] = Field(
+        default_factory=list,
+        description="Utterances in whose pause nobody has spoken yet, each once: if nobody does, they are complete.",
+    )
     settled: list[float] = Field(
         description="For each channel (or the mix) the second before which all utterances are found."
     )

@@ -31,6 +31,7 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
     started = monotonic()
     sounds = [Sound(unpack(window.samples), Timeline(window.regions).speech) for window in job.windows]
     answers = model.transcribe(sounds, job.options, job.previous, draft=job.draft)
+    sounds, answers = _without_context(job.windows, sounds, answers)
     if job.draft:
         filled: Iterator[Sequence[Text]] = (answer.texts for answer in answers)
     else:
@@ -39,6 +40,23 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
         )
     texts = [_window_text(*each) for each in zip(job.windows, sounds, answers, filled, strict=True)]
     return WindowsTranscribed(texts=texts, seconds=monotonic() - started)
+
+
+def _without_context(
+    windows: Sequence[Window], sounds: Sequence[Sound], answers: Sequence[Answer]
+) -> tuple[list[Sound], list[Answer]]:
+    """Leave out the words, and the regions, that a window has only as context."""
+    found = [_own(*each) if each[0].context else each[1:] for each in zip(windows, sounds, answers, strict=True)]
+    return [sound for sound, _ in found], [answer for _, answer in found]
+
+
+def _own(window: Window, sound: Sound, answer: Answer) -> tuple[Sound, Answer]:
+    timeline = Timeline(window.regions)
+    texts = [
+        replace(text, words=[word for word in text.words if timeline.word(word).start >= window.start])
+        for text in answer.texts
+    ]
+    return replace(sound, speech=sound.speech[window.context :]), replace(answer, texts=texts)
 
 
 def _window_text(window: Window, sound: Sound, answer: Answer, texts: Sequence[Text]) -> WindowText:

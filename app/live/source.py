@@ -39,6 +39,7 @@ class LiveSource:
         self.seconds = self.waiting_seconds = self._heard_at = 0.0
         self.open: Sequence[Window] = ()
         self.missing: list[Stretch] = []  # sound that was never stored
+        self.closing: Callable[[Window], None] = lambda _: None  # is called with each utterance that is closing
         self.show: Callable[[], bool] = lambda: True  # whether `open` is wanted, which costs a copy of the sound
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
@@ -76,6 +77,8 @@ class LiveSource:
                     heard = await self._ear.hear(self._job(stream, sound, first=first))
                     first = False
                     self._note(sound, heard)
+                    for window in heard.closing:
+                        self.closing(window)
                     for window in heard.windows:
                         self._reached[window.channel] = window.end
                         yield window

@@ -19,6 +19,7 @@ from app.cancellation import cancel_all
 from app.engines.engine import Engine, answer
 from app.engines.messages import Load, Loaded, StageAdvanced
 from app.engines.window_queue import Rank, WindowQueue
+from app.live.ahead import Ahead
 from app.live.ear import Ear
 from app.live.frames import Frames
 from app.live.partials import Partials
@@ -85,7 +86,9 @@ class LiveTranscriber:
         self, live: "_Live", source: LiveSource, task: LiveTask, checkpoint: Checkpoint, append: Append
     ) -> None:
         """Transcribe until the sound ends."""
-        run = Run(live.windows(), self._windows, None, task.options, checkpoint.language, rank=Rank.LIVE)
+        own = Ahead(self._windows, task.options)
+        run = Run(live.windows(), own, None, task.options, checkpoint.language, rank=Rank.LIVE)
+        source.closing = lambda window: own.begin(window, run.language)
         partials = Partials(task, source, self._windows, self._publish, self._metrics)
         source.show = partials.wanted
         looking = asyncio.create_task(partials.run())
@@ -96,6 +99,7 @@ class LiveTranscriber:
                     await append(live.update(each))
         finally:
             await cancel_all([looking])
+            await own.close()
         live.transcript.untranscribed += source.missing
 
     async def _find_speakers(

@@ -1,9 +1,10 @@
 """The live streams that an engine process listens to: each keeps its state from one job to the next."""
 
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import av
+import numpy as np
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveAudio
 from natscribe.schemas.sharing import Window
@@ -21,6 +22,9 @@ from app.errors import TransientError
 
 MOST_STREAMS = 64
 MOST_BYTES = 1024**2  # of sound in a job
+# A model writes a short utterance better if it hears what was said before (docs/decisions/0030).
+_HEARD_S = 12.0
+_LONG_AGO_S = 5.0
 MOST_SECONDS = 600.0  # of sound in a job
 
 NewVoice = Callable[[int], VoiceDetector]  # gets the first frame whose probability is needed
@@ -80,6 +84,7 @@ class _Channel:
         self._number = number
         self._mixer = Mixer(number)
         self._utterances = Utterances(start_at, voice(first_frame(start_at)))
+        self._before: list[UnpackedWindow] = []  # the last utterances, as far as they are context of the next one
 
     @property
     def seconds(self) -> float:
@@ -91,20 +96,47 @@ class _Channel:
 
     def hear(self, frame: av.AudioFrame) -> Iterator[Window]:
         for samples in self._mixer.mix(frame):
-            yield from self._packed(self._utterances.hear(samples))
+            yield from self._complete(self._utterances.hear(samples))
 
     def end(self) -> Iterator[Window]:
         for samples in self._mixer.flush():
-            yield from self._packed(self._utterances.hear(samples))
-        yield from self._packed(self._utterances.end())
+            yield from self._complete(self._utterances.hear(samples))
+        yield from self._complete(self._utterances.end())
 
-    def open(self) -> Iterator[Window]:
+    def open(self) -> list[Window]:
         found = self._utterances.open()
-        return self._packed([found] if found else [])
+        return [self._packed(found, [])] if found else []
 
-    def _packed(self, windows: Iterable[UnpackedWindow]) -> Iterator[Window]:
+    def closing(self) -> list[Window]:
+        found = self._utterances.closing()
+        return [self._packed(found, self._context_of(found))] if found else []
+
+    def _complete(self, windows: Iterable[UnpackedWindow]) -> Iterator[Window]:
         for window in windows:
-            yield Window(regions=list(window.regions), samples=pack(window.samples), channel=self._number)
+            context = self._context_of(window)
+            yield self._packed(window, context)
+            self._before = [*context, window]
+
+    def _context_of(self, window: UnpackedWindow) -> list[UnpackedWindow]:
+        """Return the utterances before one that fit with it into _HEARD_S, and are not long ago."""
+        found = list[UnpackedWindow]()
+        start, end = window.regions[0][0], window.regions[-1][1]
+        room = _HEARD_S - (end - start)
+        for before in reversed(self._before):
+            room -= before.regions[-1][1] - before.regions[0][0]
+            if room < 0 or start - before.regions[-1][1] > _LONG_AGO_S:
+                break
+            found.insert(0, before)
+        return found
+
+    def _packed(self, window: UnpackedWindow, context: Sequence[UnpackedWindow]) -> Window:
+        heard = [*context, window]
+        return Window(
+            regions=[region for each in heard for region in each.regions],
+            samples=pack(np.concatenate([each.samples for each in heard])),
+            channel=self._number,
+            context=sum(len(each.regions) for each in context),
+        )
 
 
 class _Stream:
@@ -131,6 +163,7 @@ class _Stream:
             seconds=self._seconds,
             windows=sorted(found, key=lambda window: window.end),
             open=[window for channel in self._channels for window in channel.open()] if job.show else [],
+            closing=[window for channel in self._channels for window in channel.closing()],
             settled=[channel.settled for channel in self._channels],
             lost=self._decoder.lost,
         )

@@ -68,6 +68,7 @@ class Utterances:
         self._rest = np.zeros(0, np.float32)  # the samples of a frame that is not complete yet
         self._samples = np.zeros(0, np.float32)
         self._speech = np.zeros(0, np.float32)
+        self._closing = 0  # the frame in which the utterance ended that was closing last
 
     @property
     def seconds(self) -> float:
@@ -99,6 +100,17 @@ class Utterances:
         """Return the utterance so far of somebody who speaks now."""
         found = next_utterance(self._speech, whole=False)
         return None if found is None or found.click else self._window(found)
+
+    def closing(self) -> UnpackedWindow | None:
+        """Return the utterance whose padding is complete, once: it is as it will be if the pause goes on."""
+        found = next_utterance(self._speech, whole=False)
+        if found is None or found.click or not found.open or found.end >= len(self._speech):
+            return None
+        end = self._start + found.end
+        if end == self._closing:
+            return None
+        self._closing = end
+        return self._window(found)
 
     def _judge(self, sound: Samples) -> None:
         speech = self._voice(sound)
