@@ -40,6 +40,7 @@ class LiveSource:
         self.open: Sequence[Window] = ()
         self.missing: list[Stretch] = []  # sound that was never stored
         self.closing: Callable[[Window], None] = lambda _: None  # is called with each utterance that is closing
+        self.context: Callable[[], bool] = lambda: True  # whether the engine has time to hear what was said before
         self.show: Callable[[], bool] = lambda: True  # whether `open` is wanted, which costs a copy of the sound
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
@@ -96,6 +97,7 @@ class LiveSource:
             first=first,
             sound=b64encode(sound.data).decode(),
             show=self.show(),
+            context=self.context(),
             end=sound.last,
         )
 

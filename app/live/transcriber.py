@@ -16,6 +16,7 @@ from natscribe.schemas.transcription import Source, TranscriptionResult
 from natscribe.schemas.wire import Model
 
 from app.cancellation import cancel_all
+from app.engines.cores import usable_cores
 from app.engines.engine import Engine, answer
 from app.engines.messages import Load, Loaded, StageAdvanced
 from app.engines.window_queue import Rank, WindowQueue
@@ -57,6 +58,8 @@ class LiveTranscriber:
         self._settings = settings
         self._metrics = metrics
         self._ear = Ear(engine)
+        self._cores = max(int(usable_cores()), 1)
+        self._streams = 0  # live tasks that run
 
     async def run(self, task: LiveTask, checkpoint: Checkpoint, append: Append) -> None:
         """Transcribe a live task from the checkpoint on until its sound ends; append updates, then the result.
@@ -71,8 +74,12 @@ class LiveTranscriber:
             frames = Frames(self._nats, self._settings.stream_names.live, task)
             source = LiveSource(self._ear, frames, task, checkpoint.reached)
             live = _Live(task, source, checkpoint, self._metrics)
-            with self._metrics.following(task.task_id):
-                await self._follow(live, source, task, checkpoint, append)
+            self._streams += 1
+            try:
+                with self._metrics.following(task.task_id):
+                    await self._follow(live, source, task, checkpoint, append)
+            finally:
+                self._streams -= 1
             self._metrics.refused(frames.refused)
             if frames.count and (task.keep_audio or (task.diarize and live.transcript.channels is None)):
                 async with recording_of(frames, task.audio) as recording:
@@ -91,6 +98,7 @@ class LiveTranscriber:
         source.closing = lambda window: own.begin(window, run.language)
         partials = Partials(task, source, self._windows, self._publish, self._metrics)
         source.show = partials.wanted
+        source.context = lambda: self._streams <= self._cores
         looking = asyncio.create_task(partials.run())
         try:
             async with aclosing(run.texts()) as texts:

@@ -155,7 +155,8 @@ class Run:
 
     def _read(self) -> None:
         room = self._own.room + (self._helpers.room if self._helpers else 0)
-        if self._reading is None and not self._complete and len(self._items) < _AHEAD * room:
+        held = sum(isinstance(each, _Flight) for each in self._items)
+        if self._reading is None and not self._complete and held < _AHEAD * room:
             self._reading = asyncio.create_task(_next(self._windows))
 
     def _send(self) -> None:
@@ -210,11 +211,17 @@ class Run:
             if item is None:
                 self._complete = True
             else:
-                self._items.append(_Flight(item) if isinstance(item, Window) else item)
+                self._add(_Flight(item) if isinstance(item, Window) else item)
         for flight in list(self._open()):
             for transcriber, request in list(flight.requests.items()):
                 if request.answer.done():
                     self._take(flight, transcriber, request)
+
+    def _add(self, item: _Flight | StageAdvanced) -> None:
+        """Add an item; progress replaces the progress just before it, which nobody has seen."""
+        if self._items and isinstance(item, StageAdvanced) and isinstance(self._items[-1], StageAdvanced):
+            self._items.pop()
+        self._items.append(item)
 
     def _take(self, flight: _Flight, transcriber: Transcriber, request: _Request) -> None:
         """Take an answer; the other requests for the same window are cancelled.

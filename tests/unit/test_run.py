@@ -185,6 +185,29 @@ async def test_a_long_recording_is_not_read_far_ahead_of_the_engine() -> None:
     assert len(segments(await run)) == 1000
 
 
+async def test_a_source_is_read_while_a_text_is_not_there_yet() -> None:
+    # Given an engine that takes its time over the first window, and much progress behind that
+    own, read = ScriptedTranscriber(["en"] * 2), asyncio.Event()
+    own.may_answer.clear()
+
+    async def windows() -> AsyncGenerator[StageAdvanced | Window, None]:
+        yield window(0)
+        for second in range(100):
+            yield StageAdvanced(stage=Stage.TRANSCRIBING, processed_seconds=10 + second, duration_seconds=None)
+        yield window(1)
+        read.set()
+
+    # When they are transcribed
+    run = asyncio.create_task(all_of(Run(windows(), own, None, OPTIONS, None)))
+    # Then the source is read on, and of the progress only the last is told
+    async with asyncio.timeout(WITHIN):
+        await read.wait()
+    own.may_answer.set()
+    found = await run
+    assert len(segments(found)) == 2
+    assert [each.processed_seconds for each in found if isinstance(each, StageAdvanced)] == [109]
+
+
 async def test_nobody_runs_far_ahead_of_a_slow_helper() -> None:
     # Given a helper that takes its time
     source, own, helper = ScriptedSource(1000), ScriptedTranscriber(["en"] * 1000), ScriptedTranscriber(["en"] * 1000)

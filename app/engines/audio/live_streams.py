@@ -25,6 +25,7 @@ MOST_BYTES = 1024**2  # of sound in a job
 # A model writes a short utterance better if it hears what was said before (docs/decisions/0030).
 _HEARD_S = 12.0
 _LONG_AGO_S = 5.0
+_MOST_BEFORE = 16  # utterances
 MOST_SECONDS = 600.0  # of sound in a job
 
 NewVoice = Callable[[int], VoiceDetector]  # gets the first frame whose probability is needed
@@ -85,6 +86,7 @@ class _Channel:
         self._mixer = Mixer(number)
         self._utterances = Utterances(start_at, voice(first_frame(start_at)))
         self._before: list[UnpackedWindow] = []  # the last utterances, as far as they are context of the next one
+        self.with_context = True
 
     @property
     def seconds(self) -> float:
@@ -113,13 +115,14 @@ class _Channel:
 
     def _complete(self, windows: Iterable[UnpackedWindow]) -> Iterator[Window]:
         for window in windows:
-            context = self._context_of(window)
-            yield self._packed(window, context)
-            self._before = [*context, window]
+            yield self._packed(window, self._context_of(window))
+            self._before = [*self._before, window][-_MOST_BEFORE:]
 
     def _context_of(self, window: UnpackedWindow) -> list[UnpackedWindow]:
         """Return the utterances before one that fit with it into _HEARD_S, and are not long ago."""
         found = list[UnpackedWindow]()
+        if not self.with_context:
+            return found
         start, end = window.regions[0][0], window.regions[-1][1]
         room = _HEARD_S - (end - start)
         for before in reversed(self._before):
@@ -153,6 +156,8 @@ class _Stream:
     def hear(self, job: Hear) -> Heard:
         """Take the sound of a job."""
         found, before = list[Window](), self._seconds
+        for channel in self._channels:
+            channel.with_context = job.context
         for frame in self._frames(job):
             for channel in self._channels:
                 found += channel.hear(frame)

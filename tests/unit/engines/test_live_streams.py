@@ -249,3 +249,36 @@ def test_a_stream_may_not_be_longer_than_a_recording() -> None:
     assert isinstance(error, PermanentError)
     assert error.detail.code is ErrorCode.AUDIO_TOO_LARGE
     assert "AUDIO_MAX_SECONDS" in error.detail.message
+
+
+def test_an_utterance_that_is_closing_is_told_before_its_pause_is_over(streams: LiveStreams) -> None:
+    # Given somebody who speaks, and pauses for .4 s
+    hear(streams, sound((0, 1), (1, 2)), first=True)
+    closing = hear(streams, sound((0, 0.4)))
+    # When the pause goes on
+    again, over = hear(streams, sound((0, 0.05))), hear(streams, sound((0, 0.5)))
+    # Then the utterance was known before, once, as it became
+    assert closing.windows == again.windows == again.closing == []
+    assert closing.closing == over.windows
+
+
+def test_somebody_who_speaks_on_has_not_closed(streams: LiveStreams) -> None:
+    hear(streams, sound((0, 1), (1, 2)), first=True)
+    closing = hear(streams, sound((0, 0.4)))
+    # When the pause was only a breath
+    hear(streams, sound((1, 1)))
+    over = hear(streams, sound((0, 1)))
+    # Then the utterance is a longer one
+    assert over.windows[0].start == closing.closing[0].start
+    assert over.windows[0].end > closing.closing[0].end
+
+
+def test_an_utterance_comes_with_what_was_said_before_where_there_is_time(streams: LiveStreams) -> None:
+    # Given three utterances, of which the last two are short, and a fourth a long time after
+    spoken = sound((0, 1), (1, 9), (0, 1), (1, 2), (0, 1), (1, 2), (0, 8), (1, 2), (0, 1))
+    windows = all_of(streams, spoken, LiveAudio())
+    # Then each has those before it as far as twelve seconds hold, but nothing from long ago
+    assert [window.context for window in windows] == [0, 0, 1, 0]
+    _, second, third, _ = windows
+    assert third.regions[: third.context] == second.regions
+    assert unpack(third.samples)[: len(unpack(second.samples))].tolist() == unpack(second.samples).tolist()

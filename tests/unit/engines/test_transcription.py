@@ -323,3 +323,14 @@ def test_the_sound_of_a_window_arrives_as_it_was() -> None:
     assert np.abs(arrived - np.clip(samples, -1, 32767 / 32768)).max() <= 0.5 / 32768
     # And packing them again changes nothing
     assert pack(arrived) == pack(samples)
+
+
+def test_words_of_what_was_said_before_are_left_out() -> None:
+    # Given an utterance from 20 to 24 s with four seconds before it as context, of which the model writes both
+    model = ScriptedModel([[said(1, 5), said(7)]])
+    heard = Window(regions=[(10.0, 14.0), (20.0, 24.0)], samples=window((0, 8)).samples, context=1)
+    # When it is transcribed
+    (text,) = ask(model, heard).texts
+    # Then its text is that of the utterance alone
+    assert [word.start for segment in text.segments for word in segment.words or ()] == [21.0, 23.0]
+    assert all(stretch.start >= 20 for stretch in text.untranscribed)

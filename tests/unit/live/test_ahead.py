@@ -1,0 +1,95 @@
+"""Transcribing ahead: an utterance that is closing."""
+
+import asyncio
+from typing import cast
+
+import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.sharing import Window, WindowText
+from natscribe.schemas.transcription import TranscribeOptions
+
+from app.engines.window_queue import Rank, WindowQueue
+from app.errors import TransientError
+from app.live.ahead import Ahead
+
+OPTIONS = TranscribeOptions()
+
+
+class Windows:
+    """Transcribes when it may, and notes what it is asked for."""
+
+    room = 4
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[float, str | None]] = []
+        self.given_up = 0
+        self.may_answer = asyncio.Event()
+        self.failures: list[Exception] = []
+
+    async def transcribe(
+        self, window: Window, options: TranscribeOptions, previous: str | None, *_: object
+    ) -> WindowText:
+        self.asked.append((window.end, previous))
+        assert options == OPTIONS
+        try:
+            await self.may_answer.wait()
+        except asyncio.CancelledError:
+            self.given_up += 1
+            raise
+        if self.failures:
+            raise self.failures.pop(0)
+        return WindowText(segments=[], language="en", end=window.end)
+
+
+def utterance(end: float) -> Window:
+    return Window(regions=[(1.0, end)], samples="")
+
+
+@pytest.fixture
+def windows() -> Windows:
+    return Windows()
+
+
+@pytest.fixture
+def ahead(windows: Windows) -> Ahead:
+    return Ahead(cast("WindowQueue", windows), OPTIONS)
+
+
+async def test_an_utterance_that_is_under_way_is_transcribed_once(windows: Windows, ahead: Ahead) -> None:
+    ahead.begin(utterance(3), "en")
+    windows.may_answer.set()
+    text = await ahead.transcribe(utterance(3), OPTIONS, "en", Rank.LIVE)
+    assert text.end == 3
+    assert windows.asked == [(3, "en")]
+
+
+@pytest.mark.parametrize(("end", "previous"), [(4, "en"), (3, "ru")])
+async def test_another_utterance_or_language_is_transcribed_anew(
+    windows: Windows, ahead: Ahead, end: float, previous: str
+) -> None:
+    ahead.begin(utterance(3), "en")
+    windows.may_answer.set()
+    await ahead.transcribe(utterance(end), OPTIONS, previous, Rank.LIVE)
+    assert windows.asked[-1] == (end, previous)
+    await ahead.close()
+
+
+async def test_what_was_begun_is_given_up_when_somebody_speaks_on(windows: Windows, ahead: Ahead) -> None:
+    ahead.begin(utterance(3), "en")
+    await asyncio.sleep(0)
+    ahead.begin(utterance(5), "en")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert windows.given_up == 1
+    await ahead.close()
+    assert windows.given_up == 2
+
+
+async def test_an_engine_that_has_died_is_asked_once_more(windows: Windows, ahead: Ahead) -> None:
+    windows.failures = [TransientError(ErrorCode.ENGINE_FAILED, "dead")]
+    windows.may_answer.set()
+    ahead.begin(utterance(3), "en")
+    assert (await ahead.transcribe(utterance(3), OPTIONS, "en", Rank.LIVE)).end == 3
+    windows.failures = [TransientError(ErrorCode.ENGINE_FAILED, "dead") for _ in range(2)]
+    with pytest.raises(TransientError):
+        await ahead.transcribe(utterance(9), OPTIONS, "en", Rank.LIVE)
