@@ -5,21 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from .tasks import AnyTask
-from .wire import (
-    AudioFileId,
-    Duration,
-    End,
-    Kind,
-    Message,
-    Model,
-    Object,
-    Sha256,
-    Speaker,
-    Start,
-    TaskId,
-    Time,
-    UserId,
-)
+from .wire import AudioFileId, Duration, End, Kind, Message, Model, Object, Sha256, Speaker, Start, TaskId, Time, UserId
 
 
 class DiarizationTask(AnyTask):

@@ -37,10 +37,7 @@ class ErrorCode(DescribedEnum):
         "The attempt made no progress for longer than the service allows; the service tries the task again first.",
     )
     EXPIRED = "expired", "The task waited too long for a worker."
-    WORKER_LOST = (
-        "worker_lost",
-        "The worker died while it ran the task; the service tries the task again first.",
-    )
+    WORKER_LOST = ("worker_lost", "The worker died while it ran the task; the service tries the task again first.")
     ENGINE_FAILED = (
         "engine_failed",
         "The model failed on this recording, or the service has no model; the service tries the task again first.",

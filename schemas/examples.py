@@ -27,14 +27,7 @@ from .requests import (
 from .sharing import Window, WindowReply, WindowRequest, WindowText
 from .task_list import ListedTask, ListRequest, TaskPage
 from .task_queues import QueueOverview, QueueRequest, QueueStatus
-from .transcription import (
-    Channels,
-    Segment,
-    SegmentsEvent,
-    TranscriptionResult,
-    TranscriptionTask,
-    Word,
-)
+from .transcription import Channels, Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask, Word
 from .wire import EXAMPLE_SHA256, Kind, Model, Object, Priority, Queue
 from .workers import WorkerInfo, WorkersRequest
 
@@ -118,10 +111,7 @@ TURNS = DiarizationResult(
     audio_file_id=RECORDING,
     user_id=USER,
     speakers=2,
-    segments=[
-        Turn(start=0, end=2.4, speaker="SPEAKER_00"),
-        Turn(start=2.9, end=6.1, speaker="SPEAKER_01"),
-    ],
+    segments=[Turn(start=0, end=2.4, speaker="SPEAKER_00"), Turn(start=2.9, end=6.1, speaker="SPEAKER_01")],
     duration=DURATION,
     model=Model(name="segmentation-3.0+campplus", revision="2b64a6b5b311"),
     audio_sha256=EXAMPLE_SHA256,

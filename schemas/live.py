@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from .tasks import SpeakerBounds
-from .transcription import Channel, Language, TranscribeOptions
+from .transcription import Channel, Language, TranscribeKeywords, TranscribeOptions
 from .wire import DescribedEnum, End, Input, KeepSeconds, Message, Start, TaskId, UserId
 
 LONGEST_FRAME_S, SHORTEST_FRAME_S = 1.0, 0.02
@@ -87,6 +87,19 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base ha
     def options(self) -> TranscribeOptions:
         """Only the options of the transcription, without the fields of the task."""
         return TranscribeOptions(**{name: getattr(self, name) for name in TranscribeOptions.model_fields})
+
+
+class LiveKeywords(TranscribeKeywords, total=False):
+    """The other fields of LiveTask as keywords of a typed call; a test compares the names of both."""
+
+    user_id: int | str
+    idle_seconds: int
+    keep_seconds: int | None
+    keep_audio: bool
+    diarize: bool
+    min_speakers: int | None
+    max_speakers: int | None
+    word_timestamps: bool
 
 
 class Partial(Message):

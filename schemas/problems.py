@@ -22,7 +22,7 @@ IN_WORDS = {  # for each pattern, the advice for a value that does not match the
     TERM_PATTERN: "write letters, without control characters such as tabs",
 }
 OF_SEVERAL_TYPES = {  # fields for which pydantic reports a problem for each type; the advice replaces these reports
-    "user_id": "use an integer of 64 bits, or 1 to 64 characters, no control characters",
+    "user_id": "use an integer of 64 bits, or 1 to 64 characters, no control characters"
 }
 EITHER = {TaskRequest.__name__, UserRequest.__name__}  # a request may be of one of these classes
 MISSING = "missing"  # pydantic's error type for a field that the class needs and the message lacks

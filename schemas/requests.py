@@ -189,11 +189,7 @@ class Replayed(Message):
 class LettersDeleted(Message):
     """The reply to a deletion of dead letters: how many were removed."""
 
-    deleted: int = Field(
-        ge=0,
-        description="How many dead letters were removed.",
-        examples=[2],
-    )
+    deleted: int = Field(ge=0, description="How many dead letters were removed.", examples=[2])
     more_after: int | None = Field(
         None,
         ge=0,

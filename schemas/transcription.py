@@ -249,8 +249,7 @@ class TranscriptionResult(Message):
     )
     speakers: int | None = Field(None, description="Number of speakers; null if not asked for or not found.")
     diarization_error: ErrorDetail | None = Field(
-        None,
-        description="Why the segments have no speakers although the task asked for them; the transcript is kept.",
+        None, description="Why the segments have no speakers although the task asked for them; the transcript is kept."
     )
     model: Model = Field(description="The model that made the result.")
     source: Source = Field(Source.RECORDING, description="Where the sound came from.")

@@ -20,13 +20,14 @@ from app.dead_letters import replay, store
 from app.embedded import guarded
 from app.execution import attempt, task_run
 from app.jetstream import connection, pull_inbox, stream_log
-from app.operations import maintenance
+from app.operations import maintenance, stream_watch
 from app.queue import consumer, index, positions, registration
 from app.recordings import https, s3
 from app.redis_store import projection
 from app.retention import reminders, schedule
 
 USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
+    "ADVISED_FIRST_S": (stream_watch,),
     "ANSWER_WITHIN_S": (replay, store, user_erasure),
     "ASK_AGAIN_AFTER_S": (consumer,),
     "ASK_EVERY_S": (follow,),
@@ -50,6 +51,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LOCK_WITHIN_S": (guarded,),
     "LOG_READ_EVERY_S": (task_run,),
     "LONG_WITHOUT_REST_S": (consumer,),
+    "LONG_WITH_ONE_TASK_S": (consumer,),
     "MEASURE_EVERY_S": (maintenance,),
     "MOST_RETRIES": (client_s3,),
     "NATS_WITHIN_S": (connection,),
@@ -61,9 +63,12 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "READING_KEPT_S": (positions,),
     "READ_WITHIN_S": (task,),
     "RECHECK_AFTER_S": (consumer,),
+    "REGISTERED_WITHIN_S": (replay,),
     "REPEATED_AFTER_S": (attempt,),
     "REPLIES_WITHIN_S": (workers,),
     "REQUEST_TIMEOUT_S": (leader_reads, pull_inbox),
+    "RESTORE_EVERY_S": (stream_watch,),
+    "RETRY_EVERY_S": (connection,),
     "ROUND_TRIP_WITHIN_S": (examination,),
     "SET_WITHIN_S": (reminders,),
     "SHARED_FOR_S": (worker_report,),

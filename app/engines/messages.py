@@ -178,6 +178,7 @@ class Heard(_Line):
     settled: list[float] = Field(
         description="For each channel (or the mix) the second before which all utterances are found."
     )
+    lost: float = Field(0.0, description="Seconds of sound that the time stamps of a file have skipped so far.")
 
 
 class WindowsTranscribed(_Line):

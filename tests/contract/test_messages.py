@@ -8,6 +8,7 @@ from jsonschema import Draft7Validator
 from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.live import LiveKeywords, LiveTask
 from natscribe.schemas.problems import first_problem
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.requests import ReplayRequest, ResultRequest
@@ -96,6 +97,7 @@ def test_the_options_of_a_task_are_read_as_json_and_as_what_json_becomes() -> No
 
 def test_the_keywords_of_a_typed_call_are_the_options() -> None:
     assert set(TranscribeKeywords.__annotations__) == set(TranscribeOptions.model_fields)
+    assert set(LiveKeywords.__annotations__) == set(LiveTask.model_fields) - {"task_id", "audio"}
 
 
 @pytest.mark.parametrize(

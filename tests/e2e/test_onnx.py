@@ -19,7 +19,7 @@ from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
 from app.settings import Settings
 from tests.e2e.conftest import LIBRIVOX, ROOT, Running, running, servers
-from tests.integration.engines.sounds import load, silence, write
+from tests.sounds import load, silence, write
 
 pytestmark = pytest.mark.xdist_group("onnx")
 

@@ -14,7 +14,7 @@ from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import TranscriptionResult
 
 from tests.e2e.conftest import LIBRIVOX, TWO_CHANNELS, TWO_READERS
-from tests.integration.engines.sounds import load, write_channels
+from tests.sounds import load, write_channels
 from tests.truth.accuracy import diarization_error_rate
 from tools import check_subtitles
 

@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from natscribe.settings import Settings as ClientSettings
@@ -145,3 +146,83 @@ def test_a_client_and_a_worker_read_a_file_alike(tmp_path: Path) -> None:
     # Then both read the same
     assert client.nats_user == worker.nats_user == "publisher"
     assert client.nats_password == worker.nats_password
+
+
+LIMITS = [
+    ("nats_max_msgs_per_subject", 1, 0, None),
+    ("priority_lookahead", 1, 0, 64),
+    ("task_timeout", 0.001, 0, None),
+    ("task_max_retries", 0, -1, None),
+    ("task_retry_delay", 0.001, 0, None),
+    ("task_heartbeat", 0.001, 0, None),
+    ("task_grace", 0, -0.001, None),
+    ("audio_ttl", 0, -1, 3_153_600_000),
+    ("audio_max_seconds", 0.001, 0, None),
+    ("audio_max_decode_seconds", 0.001, 0, None),
+    ("diarization_max_seconds", 0.001, 0, None),
+    ("cache_ttl", 0, -1, None),
+    ("engine_threads", 1, 0, None),
+    ("engine_parallel", 0, -1, 16),
+    ("engine_beam", 1, 0, 20),
+    ("engine_batch", 1, 0, 16),
+    ("audio_max_bytes", 1, 0, None),
+]
+
+
+def of(name: str, value: object) -> Settings:
+    """Settings of which one is given."""
+    given: dict[str, Any] = {name: value}
+    return Settings(_env_file=None, **given)
+
+
+@pytest.mark.parametrize(("name", "least", "too_little", "most"), LIMITS, ids=[name for name, *_ in LIMITS])
+def test_a_number_has_its_limits(name: str, least: float, too_little: float, most: float | None) -> None:
+    for value in (least, most if most is not None else 10**6):
+        if name != "task_heartbeat" or value == least:
+            assert getattr(of(name, value), name) == value
+    for value in [too_little, *([most + 1] if most is not None else [])]:
+        with pytest.raises(ValidationError):
+            of(name, value)
+
+
+@pytest.mark.parametrize(("heartbeat", "allowed"), [(14.9, True), (15, False)])
+def test_a_heartbeat_comes_before_a_worker_counts_as_dead(heartbeat: float, allowed: bool) -> None:
+    if allowed:
+        assert Settings(_env_file=None, task_ack_wait=15, task_heartbeat=heartbeat).task_heartbeat == heartbeat
+    else:
+        with pytest.raises(ValidationError, match="TASK_HEARTBEAT must be below"):
+            Settings(_env_file=None, task_ack_wait=15, task_heartbeat=heartbeat)
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("nats_replicas", (1, 3, 5), (0, 2, 4, 7)),
+        ("redis_url", ("redis://h/0", "rediss://h", "unix://p"), ("http://h", "localhost")),
+        ("log_level", ("info", "WARNING"), ("loud",)),
+        ("otel_exporter_otlp_endpoint", ("http://h", "https://h"), ("h:4318",)),
+    ],
+)
+def test_a_choice_is_one_of_a_few(name: str, right: tuple[object, ...], wrong: tuple[object, ...]) -> None:
+    for value in right:
+        assert getattr(of(name, value), name) == value
+    for value in wrong:
+        with pytest.raises(ValidationError):
+            of(name, value)
+
+
+@pytest.mark.parametrize(
+    ("store", "erasable"),
+    [("nats://audio", True), ("s3://calls", True), ("file:///calls", False), ("https://files.example.com/", False)],
+)
+def test_which_recordings_the_service_may_erase(store: str, erasable: bool) -> None:
+    assert Settings(_env_file=None, audio_store=store).recordings_are_erasable is erasable
+
+
+def test_what_follows_from_a_setting(tmp_path: Path) -> None:
+    assert Settings(_env_file=None, task_max_retries=0).max_attempts == 1
+    assert Settings(_env_file=None, task_max_retries=3).max_attempts == 4
+    assert of("transcription_models", " a, ,b ").transcription_models == ("a", "b")
+    assert Settings(_env_file=None, transcription_models_dir=tmp_path).transcription_models_dir == tmp_path
+    with pytest.raises(ValidationError, match="there is no folder"):
+        Settings(_env_file=None, transcription_models_dir=tmp_path / "missing")

@@ -30,6 +30,11 @@ _FILES = {
 class LiveDecoder(Protocol):
     """Decodes the sound of one live stream."""
 
+    @property
+    def lost(self) -> float:
+        """How many seconds of sound are missing so far, as far as the bytes tell."""
+        ...
+
     def decode(self, sound: bytes) -> Iterator[av.AudioFrame]:
         """Yield what can be decoded after these bytes.
 
@@ -53,6 +58,8 @@ class LiveDecoder(Protocol):
 
 class SampleDecoder:
     """Decodes samples without a header."""
+
+    lost = 0.0  # nothing tells
 
     def __init__(self, audio: LiveAudio) -> None:
         name, width = _CODECS[audio.codec]

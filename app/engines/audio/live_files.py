@@ -26,6 +26,7 @@ _MOST_FRAMES = 250  # frames that are decoded ahead: up to 120 ms each
 _MOST_BROKEN = 10  # damaged packets after which a file is given up
 _MOST_EMPTY_BYTES = 256 * 1024  # of a file without any sound in them
 _MEMORY = Limit(0, "AUDIO_MAX_SECONDS")  # what reading may take beside the bytes: a live file has no index
+_LEAST_LOST_S = 0.5  # less missing sound is none: the time stamps are only inexact
 _MOST_WAITS = 30  # seconds that decoding may stand still
 
 
@@ -39,6 +40,11 @@ class FileDecoder:
         self._empty = 0  # bytes since the last sound
         self._samples = 0  # decoded so far
         self._thread: Thread | None = None
+
+    @property
+    def lost(self) -> float:
+        """How many seconds of sound the time stamps of the file have skipped so far: lost, or never recorded."""
+        return self._pipe.lost
 
     def decode(self, sound: bytes) -> Iterator[av.AudioFrame]:
         """Yield what can be decoded after these bytes of the file."""
@@ -82,13 +88,14 @@ class FileDecoder:
 
     def _decoded(self) -> Iterator[av.AudioFrame]:
         """Yield frames until the thread wants more bytes."""
-        while frames := self._next():
+        budget = Budget(_MEMORY)
+        while frames := self._next(budget):
             yield from frames
 
-    def _next(self) -> list[av.AudioFrame]:
+    def _next(self, budget: Budget) -> list[av.AudioFrame]:
         """Return the next frames as one, because mixing many short frames takes long."""
         try:
-            with Budget(_MEMORY).reading():
+            with budget.reading():
                 frames = self._pipe.frames()
             joined = av.AudioFifo()
             for frame in frames:
@@ -116,6 +123,7 @@ class _Pipe:
         self._closed = False
         self._done = False  # the thread has ended
         self._error: Exception | None = None
+        self.lost = 0.0  # seconds
 
     def write(self, more: bytes) -> None:
         with self._changed:
@@ -123,7 +131,7 @@ class _Pipe:
             self._changed.notify_all()
 
     def frames(self) -> list[av.AudioFrame]:
-        """Wait for frames and take them; there are none if the thread wants more bytes, or has come to the end.
+        """Wait until the thread wants more bytes, has come to the end or has many frames; take its frames, if any.
 
         Raises:
             Exception: What has ended the thread.
@@ -176,7 +184,7 @@ class _Pipe:
 
     def _has_news(self) -> bool:
         hungry = self._reading and not self._bytes and not self._ended
-        return bool(self._frames) or self._done or hungry
+        return hungry or self._done or len(self._frames) >= _MOST_FRAMES
 
 
 def _read(pipe: _Pipe, kind: str, audio: LiveAudio) -> None:
@@ -192,8 +200,12 @@ def _read(pipe: _Pipe, kind: str, audio: LiveAudio) -> None:
 
 
 def _decode(pipe: _Pipe, container: InputContainer, stream: AudioStream) -> None:
-    broken = 0
+    broken, end = 0, float("inf")
     for packet in container.demux(stream):
+        if packet.size and packet.pts is not None:
+            start = float(packet.pts * packet.time_base)
+            pipe.lost += start - end if start - end > _LEAST_LOST_S else 0.0
+            end = start + float((packet.duration or 0) * packet.time_base)
         try:
             frames = packet.decode()
         except av.FFmpegError as error:

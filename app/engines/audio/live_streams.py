@@ -132,6 +132,7 @@ class _Stream:
             windows=sorted(found, key=lambda window: window.end),
             open=[window for channel in self._channels for window in channel.open()] if job.show else [],
             settled=[channel.settled for channel in self._channels],
+            lost=self._decoder.lost,
         )
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ Embeddings = npt.NDArray[np.float32]
 
 _MOST_CENTRES = 256  # most clusters that are merged by their centres: the heaviest ones
 _DOUBT_FRAMES = 15.0  # 0.25 s: a centre made of n frames is believed to be too far from others by this number / n
+_SPLIT_DOUBT_FRAMES = 36.0  # 0.6 s: the same, of the shorter of two clusters, before they are taken apart
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,22 @@ def counts(weights: Weights, merges: Sequence[Merge], least: float) -> list[int]
     for merge in merges:
         one, other = clusters.apply(merge)
         found.append(found[-1] + (one + other >= least) - (one >= least) - (other >= least))
+    return found
+
+
+def centre_distances(embeddings: Embeddings, weights: Weights, merges: Sequence[Merge]) -> list[float]:
+    """Return how far the centres of the two clusters of each merge are apart, less what is doubtful in short ones.
+
+    The clusters are those that the earlier merges have made. `weights`: the frames of each embedding.
+    """
+    clusters, sums = Clusters(weights), weights[:, np.newaxis] * embeddings
+    found = []
+    for merge in merges:
+        one, other = clusters.root(merge.one), clusters.root(merge.other)
+        lengths = max(float(np.linalg.norm(sums[one]) * np.linalg.norm(sums[other])), float(np.finfo(np.float32).tiny))
+        distance = 1 - float(sums[one] @ sums[other]) / lengths
+        found.append(distance - _SPLIT_DOUBT_FRAMES / min(clusters.apply(merge)))
+        sums[one] += sums[other]
     return found
 
 

@@ -7,7 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 from app.engines.diarization.chunk import SIZE, Chunk
-from app.engines.diarization.clustering import Labels, Merge, Weights, counts, cut, linkage, merged_by_centres
+from app.engines.diarization.clustering import (
+    Labels,
+    Merge,
+    Weights,
+    centre_distances,
+    counts,
+    cut,
+    linkage,
+    merged_by_centres,
+)
 from app.engines.diarization.regions import EMBEDDINGS_APART
 from app.engines.diarization.windows import FRAMES_APART, PER_CHUNK
 
@@ -15,6 +24,7 @@ Vectors = npt.NDArray[np.float32]
 
 _NEAR = 0.62  # largest average distance (1 - cosine of the vectors) between the embeddings of one cluster
 _SAME = 0.46  # largest distance between the centres of two clusters of one speaker
+_SPLIT = 0.25  # smallest distance between the centres of clusters that are taken apart as more speakers are wanted
 _RELIABLE_FRAMES = 45  # 0.75 s: only an embedding of this length is clustered
 _MOST = 4096  # most embeddings that are clustered, evenly spread over the recording
 # A speaker has at least this share of the speech: at least _FEWEST_FRAMES of it, and no more than _ENOUGH_FRAMES.
@@ -107,25 +117,35 @@ def _clustered(vectors: Vectors, weights: Weights, bounds: Bounds) -> Labels:
     far = next((number for number, each in enumerate(by_centres) if each.distance > _SAME), len(by_centres))
     merges = [*near, *by_centres]
     done, speakers = _within(bounds, weights, merges, len(near) + far)
-    labels = cut(weights, merges[:done])
+    missing = max(speakers - (len(weights) - done), 0)  # first the clusters that are too small become speakers
+    labels = cut(weights, _split(vectors, weights, merges[:done], missing))
     heaviest = np.argsort(-np.bincount(labels, weights), kind="stable")[:speakers]
     return np.where(np.isin(labels, heaviest), labels, -1)
 
 
 def _within(bounds: Bounds, weights: Weights, merges: Sequence[Merge], done: int) -> tuple[int, int]:
-    """Return how many merges to do, and how many speakers there are then.
+    """Return how many merges to do, and how many speakers are wanted.
 
-    `done`: how many merges the distances alone would have; the bounds may ask for fewer or more.
+    `done`: how many merges the distances alone would have; the bounds may ask for more.
     """
     heaviest = float(np.bincount(cut(weights, merges[:done]), weights).max())
     least = min(max(_SHARE * float(weights.sum()), _FEWEST_FRAMES), _ENOUGH_FRAMES, heaviest)
     speakers = counts(weights, merges, least)
     wanted = bounds.nearest(speakers[done])
-    if wanted > speakers[done]:  # first clusters that are too small; merges are undone only if these are too few
-        done = min(done, max(len(weights) - wanted, 0))
-    elif wanted < speakers[done]:
+    if wanted < speakers[done]:
         done = next((number for number in range(done, len(speakers)) if speakers[number] <= wanted), len(merges))
     return done, wanted
+
+
+def _split(vectors: Vectors, weights: Weights, merges: Sequence[Merge], missing: int) -> list[Merge]:
+    """Leave out the `missing` merges whose centres are farthest apart: those of two people who are alike.
+
+    Where the centres are near each other nothing is left out: one person would be taken apart.
+    """
+    distances = centre_distances(vectors, weights, merges) if missing else []
+    farthest = sorted(range(len(distances)), key=lambda number: -distances[number])[:missing]
+    left_out = {number for number in farthest if distances[number] > _SPLIT}
+    return [merge for number, merge in enumerate(merges) if number not in left_out]
 
 
 def _distances(vectors: Vectors) -> Vectors:

@@ -17,10 +17,10 @@ from typing import NamedTuple
 from faststream.nats import JStream, NatsBroker, NatsCredentials, NatsSecurity, NatsUserPassword
 
 from natscribe.schemas.dead_letters import DeadLetter
-from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.kinds import Result
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
+from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.settings import Settings
 
 __all__ = [
@@ -39,7 +39,6 @@ __all__ = [
     "streams",
 ]
 
-Result = TranscriptionResult | DiarizationResult  # a message on `results.*`
 # nats-py's default closes the connection after 60 attempts, and the pull loops of FastStream then block the event loop.
 RECONNECT_WITHOUT_LIMIT = -1
 

@@ -28,12 +28,12 @@ from app.engines.messages import (
     WindowFound,
     WindowsTranscribed,
 )
+from app.engines.process import engine_processes
 from app.engines.process.engine_processes import EngineProcesses
 from app.errors import TransientError
 from app.settings import Settings
+from tests.sounds import CLIPS, Samples, load, silence, write
 from tests.waiting import eventually
-
-from .sounds import CLIPS, Samples, load, silence, write
 
 
 @pytest.fixture
@@ -196,3 +196,33 @@ async def test_a_live_stream_begins_again_after_its_process_has_died(engine: Eng
         await heard(engine, live(silence(1), "a"))
     assert caught.value.detail.code is ErrorCode.ENGINE_FAILED
     assert (await heard(engine, live(silence(1), "a", first=True))).seconds == 1
+
+
+async def test_a_live_process_that_hangs_is_replaced(engine: EngineProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a live stream whose process hangs
+    await heard(engine, live(silence(1), "a", first=True))
+    (child,) = children()
+    child.suspend()
+    monkeypatch.setattr(engine_processes, "_LONGEST_HEARING_S", 0.2)
+    # When a job gets no answer, then it fails for now, and nothing is left of the process
+    with pytest.raises(TransientError) as caught:
+        await heard(engine, live(silence(1), "a"))
+    assert caught.value.detail.code is ErrorCode.ENGINE_FAILED
+    assert children() == []
+    # And another one hears the stream from its beginning
+    monkeypatch.undo()
+    assert (await heard(engine, live(silence(1), "a", first=True))).seconds == 1
+
+
+async def test_closing_does_not_wait_for_a_live_job(engine: EngineProcesses) -> None:
+    # Given a live stream whose process hangs, and a job that was given up
+    await heard(engine, live(silence(1), "a", first=True))
+    (child,) = children()
+    child.suspend()
+    giving_up = asyncio.create_task(replies(engine, live(silence(1), "a")))
+    await asyncio.sleep(0)
+    giving_up.cancel()
+    # When the engine is closed, then nothing is left
+    async with asyncio.timeout(10):
+        await engine.close()
+    assert children() == []

@@ -16,10 +16,10 @@ from app.engines.messages import DiarizationDone, Diarize, Listen, ListeningDone
 from app.engines.process.child_process import EngineProcess
 from app.errors import PermanentError
 from app.settings import Settings
+from tests.sounds import CLIPS
 
 from .children import failure, replies, the_child
 from .hostile_files import film_with_an_index, large_picture, many_atoms, many_packets
-from .sounds import CLIPS
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
 MOST_MB = 600  # of one engine process

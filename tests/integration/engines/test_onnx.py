@@ -19,8 +19,7 @@ from app.engines.onnx.model import OnnxModel
 from app.engines.speech_model import Text
 from app.engines.transcription import transcribe
 from app.errors import PermanentError
-
-from .sounds import CLIPS, NO_LIMIT, load, silence, tone, write
+from tests.sounds import CLIPS, NO_LIMIT, load, silence, tone, write
 
 NETWORKS = Path(__file__).parents[2] / "networks"
 RUSSIAN = Path(__file__).parents[2] / "recordings" / "announcements" / "ru-agent-user.flac"

@@ -25,10 +25,9 @@ from app.engines.whisper import bundled
 from app.engines.whisper.model import Whisper, load
 from app.engines.whisper.network import Network
 from tests.document import ROOT
+from tests.sounds import silence
 from tests.truth.recordings import read
 from tests.truth.words import Score, plain, scored
-
-from .sounds import silence
 
 pytestmark = [pytest.mark.xdist_group("transcription"), pytest.mark.timeout(600)]  # one model; slow on some processors
 

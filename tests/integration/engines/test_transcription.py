@@ -27,8 +27,7 @@ from app.engines.window_queue import WindowQueue
 from app.errors import PermanentError
 from app.speech.run import Run
 from app.speech.source import RecordingSource
-
-from .sounds import CLIPS, NO_LIMIT, load, silence, write
+from tests.sounds import CLIPS, NO_LIMIT, load, silence, write
 
 pytestmark = pytest.mark.xdist_group("transcription")  # one model and one uninterrupted run
 

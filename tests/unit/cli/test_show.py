@@ -6,9 +6,10 @@ from io import StringIO
 
 import pytest
 from natscribe.cli import bars
-from natscribe.cli.bars import Bars, shortened
+from natscribe.cli.bars import Bars
 from natscribe.cli.display import JsonLines, Lines, Live
 from natscribe.cli.show import choose
+from natscribe.cli.wording import shortened
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.requests import TaskStatus
@@ -176,10 +177,10 @@ def test_of_many_tasks_only_those_at_work_are_shown(screen: StringIO) -> None:
 
 
 def test_long_names_that_begin_alike_are_told_apart() -> None:
-    names = {shortened(f"sense_and_sensibility_0{chapter}_austen_64kb-0{chapter}.flac") for chapter in range(3)}
+    names = {shortened(f"sense_and_sensibility_0{chapter}_austen_64kb-0{chapter}.flac", 24) for chapter in range(3)}
     assert len(names) == 3
     assert all(len(name) <= 24 for name in names)
-    assert shortened("short.wav") == "short.wav"
+    assert shortened("short.wav", 24) == "short.wav"
 
 
 def test_text_that_the_result_will_have_is_shown_only_while_it_is_found(

@@ -1,51 +1,24 @@
 """Decoding of Opus in Ogg or WebM while the file is still being recorded."""
 
-import io
 import threading
 from collections.abc import Iterator
 
-import av
 import numpy as np
 import numpy.typing as npt
 import pytest
-from av.audio.stream import AudioStream
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveAudio
 
 from app.engines.audio.live_files import FileDecoder
 from app.errors import PermanentError
 
-RATE = 48_000
+from .opus_files import RATE, hum, recorded
+
 KINDS = ["ogg", "webm"]
-RECORDED = {"webm": {"live": "1", "cluster_time_limit": "1000"}}  # unknown sizes, as a browser writes
-Samples = npt.NDArray[np.int16]
 
 
 def opus(**said: int) -> LiveAudio:
     return LiveAudio(codec=Codec.OPUS, sample_rate=said.get("rate", RATE), channels=said.get("channels", 1))
-
-
-def hum(seconds: float, channels: int = 1, rate: int = RATE) -> Samples:
-    """A tone whose loudness changes, another one on each channel."""
-    time = np.arange(round(seconds * rate)) / rate
-    tones = [np.sin(2 * np.pi * 330 * (number + 1) * time) * np.sin(3 * time) for number in range(channels)]
-    return np.asarray(np.stack(tones, axis=1) * 12_000, np.int16)
-
-
-def recorded(kind: str, samples: Samples, *, codec: str = "libopus", rate: int = RATE) -> bytes:
-    """A file with these samples, (time, channel)."""
-    file = io.BytesIO()
-    layout = "mono" if samples.shape[1] == 1 else "stereo"
-    with av.open(file, "w", format=kind, options=RECORDED.get(kind, {})) as container:
-        stream = container.add_stream(codec, rate=rate, layout=layout)
-        assert isinstance(stream, AudioStream)
-        for at in range(0, len(samples), rate // 50):
-            part = np.ascontiguousarray(samples[at : at + rate // 50])
-            frame = av.AudioFrame.from_ndarray(part.reshape(1, -1), format="s16", layout=layout)
-            frame.sample_rate, frame.pts = rate, at
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return file.getvalue()
 
 
 def decoded(audio: LiveAudio, file: bytes, size: int) -> npt.NDArray[np.float32]:
@@ -57,6 +30,13 @@ def decoded(audio: LiveAudio, file: bytes, size: int) -> npt.NDArray[np.float32]
         return np.concatenate([frame.to_ndarray() for frame in parts], axis=1)
     finally:
         decoder.close()
+
+
+def lost(file: bytes) -> float:
+    decoder = FileDecoder(opus())
+    _ = [*decoder.decode(file), *decoder.end()]
+    decoder.close()
+    return decoder.lost
 
 
 def outcome(file: bytes) -> str:
@@ -175,6 +155,15 @@ def test_hostile_bytes_end_in_an_error_or_in_sound(kind: str, seed: int) -> None
         file[place : place + int(random.integers(0, 9))] = random.bytes(int(random.integers(0, 9)))
     # When it comes, then that is sound or the named error, and no hang
     assert outcome(bytes(file)) in {"sound", ErrorCode.AUDIO_UNREADABLE}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sound_that_is_missing_in_the_middle_is_told(kind: str) -> None:
+    # Given a recording of nine seconds, a third of which has not come
+    file = recorded(kind, hum(9))
+    # When it is decoded, then the decoder says how much is missing, and of a whole recording that nothing is
+    assert lost(file[: len(file) // 3] + file[2 * len(file) // 3 :]) == pytest.approx(3, abs=1.2)
+    assert lost(file) == 0
 
 
 def test_a_decoder_that_is_closed_in_the_middle_leaves_no_thread() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.live import LiveAudio
+from natscribe.schemas.live import Codec, LiveAudio
 from natscribe.schemas.sharing import Window
 
 from app.engines.audio.limits import Limit
@@ -16,6 +16,8 @@ from app.engines.audio.samples import unpack
 from app.engines.audio.windows import FRAME, VoiceDetector
 from app.engines.messages import Forget, Hear, Heard
 from app.errors import PermanentError, TaskError, TransientError
+
+from .opus_files import recorded
 
 RATE = 16_000
 LIMIT = Limit(3600, "AUDIO_MAX_SECONDS")
@@ -189,6 +191,41 @@ def test_a_job_that_fails_forgets_its_own_stream_alone(streams: LiveStreams) -> 
     # Then that one has to begin again, which is no fault of its task, and the other goes on
     assert fails(streams, sound((1, 1)), stream="a").detail.code is ErrorCode.ENGINE_FAILED
     assert hear(streams, sound((1, 1)), stream="b").seconds == 2
+
+
+def test_what_cannot_be_decoded_ends_its_stream(streams: LiveStreams) -> None:
+    # Given a task that promises Opus, when samples come, then its stream is refused and forgotten
+    audio = LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
+    with pytest.raises(PermanentError) as caught:
+        hear(streams, sound((1, 1)), first=True, audio=audio)
+    assert caught.value.detail.code is ErrorCode.AUDIO_UNREADABLE
+    assert isinstance(fails(streams, sound((1, 1))), TransientError)
+
+
+def test_opus_has_the_times_of_the_recording_and_ends_with_it(streams: LiveStreams) -> None:
+    # Given a sentence after a second, as a browser records it
+    speech = sound((0, 1), (1, 2), (0, 2), rate=48_000)
+    file = recorded("webm", speech[:, np.newaxis])
+    # When it comes in two jobs
+    half, audio = len(file) // 2, LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
+    first, second = (b64encode(part).decode() for part in (file[:half], file[half:]))
+    windows = streams.run(Hear(stream="a", audio=audio, first=True, sound=first)).windows
+    heard = streams.run(Hear(stream="a", audio=audio, sound=second, end=True))
+    # Then there is one utterance, at its time
+    (window,) = [*windows, *heard.windows]
+    assert window.regions == [pytest.approx((0.7, 3.3), abs=0.07)]
+    assert heard.seconds == pytest.approx(5, abs=0.05)
+    assert heard.lost == 0
+
+
+def test_far_too_much_sound_at_once_is_refused(streams: LiveStreams) -> None:
+    # Given eleven minutes of silence, which are few bytes, when they come in one job, then the error says how to send
+    file = recorded("ogg", np.zeros((60 * 48_000, 1), np.int16), bit_rate=6000) * 11
+    job = Hear(
+        stream="a", audio=LiveAudio(codec=Codec.OPUS, sample_rate=48_000), first=True, sound=b64encode(file).decode()
+    )
+    with pytest.raises(PermanentError, match="send frames of at most a second"):
+        streams.run(job)
 
 
 def test_a_stream_that_is_forgotten_makes_room(streams: LiveStreams) -> None:

@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from types import TracebackType
 
 from rich.console import RenderableType
 from rich.filesize import decimal
@@ -15,7 +14,7 @@ from typing_extensions import Self
 
 from natscribe.cli.console import ERROR, err, print_above
 from natscribe.cli.display import ForPeople, Live
-from natscribe.cli.wording import describe, plain
+from natscribe.cli.wording import describe, plain, shortened
 from natscribe.schemas.progress import ProgressEvent, State
 
 LONGEST_LABEL = 24  # columns on the screen; a longer label is shortened
@@ -42,9 +41,7 @@ class Bars(ForPeople):
         self._rows.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._rows.stop()
 
     def begin(self, label: str, task_id: str) -> None:
@@ -79,7 +76,9 @@ class Bars(ForPeople):
 
     def _update(self, label: str, percent: float, words: Callable[[], str], *, at_work: bool) -> None:
         if label not in self._bars:
-            self._bars[label] = self._rows.add_task(shortened(label), words=words, at_work=at_work, visible=False)
+            self._bars[label] = self._rows.add_task(
+                shortened(label, LONGEST_LABEL), words=words, at_work=at_work, visible=False
+            )
         self._rows.update(self._bars[label], completed=percent, words=words, at_work=at_work, visible=True)
 
 
@@ -116,14 +115,6 @@ class _Rows(Progress):
         yield self.make_tasks_table(rows[:fits] + [task for task in self.tasks if task.id == self._all])
         if self.last_segment:
             yield Text(self.last_segment, no_wrap=True, overflow="ellipsis")
-
-
-def shortened(label: str) -> str:
-    """Cut the middle out of a label that is too long: names in one folder often start alike."""
-    if len(label) <= LONGEST_LABEL:
-        return label
-    half = (LONGEST_LABEL - 1) // 2
-    return f"{label[:half]}…{label[-half:]}"
 
 
 class _Words(ProgressColumn):

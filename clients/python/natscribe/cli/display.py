@@ -2,17 +2,17 @@
 
 from abc import ABC, abstractmethod
 from enum import Enum
-from types import TracebackType
 
 from typing_extensions import Self
 
 from natscribe.cli.console import WARNING, err, out, print_above
 from natscribe.cli.wording import describe, segment_line
+from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import SegmentsEvent
 
-Event = ProgressEvent | SegmentsEvent
+Event = ProgressEvent | SegmentsEvent | Partial
 
 
 class Live(Enum):
@@ -35,9 +35,7 @@ class Display:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         return
 
     def upload(self, label: str, sent: int, size: int) -> None:
@@ -48,6 +46,10 @@ class Display:
 
     def show(self, label: str, event: Event) -> None:
         """Show an event."""
+
+    def tell(self, words: str) -> None:
+        """Say what the command does now."""
+        err.print(words)
 
     def position(self, label: str, status: TaskStatus) -> None:
         """Show the current position of a waiting task."""
@@ -80,6 +82,8 @@ class ForPeople(Display, ABC):
 
     def show(self, label: str, event: Event) -> None:
         """Print new text, or show the progress of the task."""
+        if isinstance(event, Partial):
+            return
         if isinstance(event, ProgressEvent):
             before, self._last[label] = self._last.get(label), event
             self._show_progress(label, event, before)

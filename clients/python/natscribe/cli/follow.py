@@ -1,9 +1,10 @@
 """Shows tasks on the screen until they end."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from natscribe.cli.display import Display
+from natscribe.cli.display import Display, Event
 from natscribe.client import Client, ClientError, NoWorkerError
 from natscribe.schemas.progress import ProgressEvent, State
 
@@ -11,14 +12,25 @@ ASK_EVERY_S = 3.0  # the position of a waiting task is requested at this interva
 _ASKING_AT_ONCE = 8  # if more tasks are followed, the position of each is requested less often
 
 
-async def follow(client: Client, display: Display, task_id: str, label: str, *, tasks: int = 1) -> bool:
-    """Show a task, one of `tasks`, until the task ends; return whether the task was completed."""
+async def follow(  # noqa: PLR0913 -- what and where
+    client: Client,
+    display: Display,
+    task_id: str,
+    label: str,
+    *,
+    tasks: int = 1,
+    events: AsyncGenerator[Event] | None = None,
+) -> bool:
+    """Show a task, one of `tasks`, until the task ends; return whether the task was completed.
+
+    `events` are those of the task; if they are not given, the client reads them.
+    """
     last: ProgressEvent | None = None
     waiting = _Waiting(client, display, task_id, label, ASK_EVERY_S * max(1.0, tasks / _ASKING_AT_ONCE))
     waiting.begin()
     try:
-        async with aclosing(client.follow(task_id)) as events:
-            async for event in events:
+        async with aclosing(events or client.follow(task_id)) as found:
+            async for event in found:
                 display.show(label, event)
                 if isinstance(event, ProgressEvent):
                     last = event

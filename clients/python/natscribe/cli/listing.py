@@ -57,13 +57,7 @@ async def _tasks(
             return
 
 
-_COLUMNS = (
-    Column("created"),
-    Column("state"),
-    Column("kind"),
-    Column("user", most=12),
-    Column("task"),
-)
+_COLUMNS = (Column("created"), Column("state"), Column("kind"), Column("user", most=12), Column("task"))
 
 
 def _row(task: ListedTask, *, for_people: bool) -> Row:

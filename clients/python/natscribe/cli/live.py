@@ -3,8 +3,8 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +12,9 @@ import typer
 
 from natscribe.cli import users
 from natscribe.cli.console import WARNING, err, find_servers, open_client, out, run_and_exit
-from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines
-from natscribe.cli.limits import chosen as chosen_limits
-from natscribe.cli.live_text import LiveText, choose
+from natscribe.cli.display import Display
+from natscribe.cli.follow import follow
+from natscribe.cli.live_text import choose
 from natscribe.cli.notices import Wanted, notices
 from natscribe.cli.results import Format, Output, OutputDir, output_of
 from natscribe.cli.sound import STANDARD_INPUT, SoundFile, check_input, from_input
@@ -35,9 +35,17 @@ from natscribe.cli.vocabulary import read_vocabulary
 from natscribe.cli.wording import has_speakers
 from natscribe.client import Client
 from natscribe.client.live import Live
+from natscribe.client.results import DEFAULT_LIMITS
 from natscribe.client.submission import make
-from natscribe.schemas.live import IDLE_S, LEAST_RATE_HZ, MOST_LIVE_CHANNELS, MOST_RATE_HZ, Codec, LiveAudio
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.live import (
+    IDLE_S,
+    LEAST_RATE_HZ,
+    MOST_LIVE_CHANNELS,
+    MOST_RATE_HZ,
+    Codec,
+    LiveAudio,
+    LiveKeywords,
+)
 from natscribe.schemas.transcription import Channels, TranscriptionResult
 from natscribe.schemas.wire import Priority
 
@@ -53,8 +61,16 @@ Source = Annotated[
 ]
 CodecOption = Annotated[Codec, typer.Option("--codec", help="What standard input has.")]
 Rate = Annotated[
-    int, typer.Option("--rate", min=LEAST_RATE_HZ, max=MOST_RATE_HZ, help="Samples a second of standard input.")
+    int | None,
+    typer.Option(
+        "--rate",
+        min=LEAST_RATE_HZ,
+        max=MOST_RATE_HZ,
+        help="Samples a second of standard input: 16000 by default, 8000 for mulaw and alaw, 48000 for opus.",
+        show_default=False,
+    ),
 ]
+_USUAL_RATE_HZ = {Codec.MULAW: 8000, Codec.ALAW: 8000, Codec.OPUS: 48_000}
 Count = Annotated[int, typer.Option("--channels", min=1, max=MOST_LIVE_CHANNELS, help="Channels of standard input.")]
 Mix = Annotated[bool, typer.Option("--mix", help="Mix two channels. By default each is transcribed on its own.")]
 Speed = Annotated[float, typer.Option("--speed", min=0.1, max=100, help="Play a FILE so many times as fast.")]
@@ -78,7 +94,7 @@ def live(  # noqa: PLR0913 -- the task's fields
     source: Source,
     *,
     codec: CodecOption = Codec.PCM_S16LE,
-    rate: Rate = 16_000,
+    rate: Rate = None,
     channels: Count = 1,
     speed: Speed = 1.0,
     model: Model = None,
@@ -98,9 +114,6 @@ def live(  # noqa: PLR0913 -- the task's fields
     task_id: TaskIdOption = None,
     priority: Urgency = Priority.NORMAL,
     result_format: Formats = None,
-    max_line_chars: MaxLineChars = None,
-    max_lines: MaxLines = None,
-    max_cue_seconds: MaxCueSeconds = None,
     output_dir: OutputDir = None,
     as_json: Json = False,
 ) -> None:
@@ -111,37 +124,32 @@ def live(  # noqa: PLR0913 -- the task's fields
     Ctrl-C ends the sound, and the rest of the text follows; a second Ctrl-C cancels the task.
     """
     check_speakers(min_speakers, max_speakers, result_format, Channels.AUTO, diarize=diarize)
-    limits = chosen_limits(result_format, max_line_chars, max_lines, max_cue_seconds)
-    output = output_of(result_format, output_dir, limits, as_json=as_json)
-    terms = () if vocabulary is None else read_vocabulary(vocabulary)
-    owner, with_words = users.user_id(user_id), word_timestamps or Format.HTML in (result_format or ())
-
-    def begin(client: Client, audio: LiveAudio) -> Live:
-        return client.live(
-            audio=audio,
-            task_id=task_id,
-            user_id=owner,
-            idle_seconds=idle_seconds,
-            keep_audio=keep_audio,
-            keep_seconds=keep_seconds,
-            diarize=diarize,
-            min_speakers=min_speakers,
-            max_speakers=max_speakers,
-            word_timestamps=with_words,
-            priority=priority,
-            model=model,
-            language=language,
-            vocabulary=terms,
-            prompt=prompt,
-            translate=translate,
-            channels=Channels.MIX if mix else Channels.AUTO,
-        )
+    output = output_of(result_format, output_dir, DEFAULT_LIMITS, as_json=as_json)
+    options = LiveKeywords(
+        user_id=users.user_id(user_id),
+        idle_seconds=idle_seconds,
+        keep_seconds=keep_seconds,
+        keep_audio=keep_audio,
+        diarize=diarize,
+        min_speakers=min_speakers,
+        max_speakers=max_speakers,
+        word_timestamps=word_timestamps or Format.HTML in (result_format or ()),
+        model=model,
+        language=language,
+        vocabulary=() if vocabulary is None else read_vocabulary(vocabulary),
+        prompt=prompt,
+        translate=translate,
+        channels=Channels.MIX if mix else Channels.AUTO,
+    )
 
     async def work() -> int:
-        given = {"codec": codec, "sample_rate": rate, "channels": channels}
+        given = {"codec": codec, "sample_rate": rate or _USUAL_RATE_HZ.get(codec, 16_000), "channels": channels}
         sound = _Sound.of(source, given, speed)
         wanted = Wanted(min_speakers, max_speakers)
-        return await _Run(sound, begin, output, wanted, as_json=as_json).run()
+        has_result = bool(output.formats) or diarize  # which is printed, and should be all that a program reads
+        prints_text = output.folder is not None or out.is_terminal or not has_result
+        begin = partial(Client.live, audio=sound.audio, task_id=task_id, priority=priority, **options)
+        return await _Run(sound, begin, output, wanted, as_json=as_json, prints_text=prints_text).run()
 
     run_and_exit(work())
 
@@ -169,45 +177,42 @@ class _Run:
     """One run of the command."""
 
     sound: _Sound
-    begin: Callable[[Client, LiveAudio], Live]
+    begin: Callable[[Client], Live]
     output: Output
     wanted: Wanted
     as_json: bool
+    prints_text: bool  # as it is found
 
     async def run(self) -> int:
         """Send the sound, show its text, and write the result; return the exit code."""
-        has_file = self.output.folder is not None
-        prints_text = has_file or not self.output.formats or out.is_terminal
-        async with open_client() as client:
+        async with open_client() as client, self.begin(client) as live:
+            err.print(f"{self.sound.name} is task {live.task_id}")
             try:
-                async with self.begin(client, self.sound.audio) as live:
-                    err.print(f"{self.sound.name} is task {live.task_id}")
-                    with choose(as_json=self.as_json, prints_text=prints_text) as shown:
-                        state = await self._listen(live, shown)
+                with choose(as_json=self.as_json, prints_text=self.prints_text) as shown:
+                    is_completed = await self._listen(client, live, shown)
             except asyncio.CancelledError:
                 await client.cancel(live.task_id)
                 err.print(f"{live.task_id} is cancelled.")
                 raise
-            if state is not State.COMPLETED:
-                return 1
-            self._write(await live.result(), live.task_id, shown)
-        return 0
+            if is_completed:
+                self._write(await live.result(), live.task_id, shown)
+        return 0 if is_completed else 1
 
-    async def _listen(self, live: Live, shown: LiveText) -> State | None:
-        """Send the sound and show events, until the task has ended; return its last state.
+    async def _listen(self, client: Client, live: Live, shown: Display) -> bool:
+        """Send the sound and show events, until the task has ended; return whether it was completed.
 
         Raises:
             ClientError: The sound could not be sent.
         """
         speaking = asyncio.create_task(self._speak(live))
-        listening = asyncio.create_task(_show(live, shown))
+        listening = asyncio.create_task(follow(client, shown, live.task_id, self.sound.name, events=live.events()))
         _end_sound_first(speaking)
         shown.tell("listening, Ctrl-C ends the sound")
         try:
             await asyncio.wait([speaking, listening], return_when=asyncio.FIRST_COMPLETED)
             if not listening.done():
-                await self._end(live, speaking, listening)
                 shown.tell("waiting for the rest of the text, Ctrl-C cancels the task")
+                await self._end(live, speaking, listening)
             return await listening
         finally:
             for each in (speaking, listening):
@@ -218,7 +223,7 @@ class _Run:
         async for chunk in self.sound.chunks:
             await live.send(chunk)
 
-    async def _end(self, live: Live, speaking: "asyncio.Task[None]", listening: "asyncio.Task[State | None]") -> None:
+    async def _end(self, live: Live, speaking: "asyncio.Task[None]", listening: "asyncio.Task[bool]") -> None:
         error = None if speaking.cancelled() else speaking.exception()
         if error is None:
             await live.end()
@@ -227,24 +232,17 @@ class _Run:
         if not listening.done():
             raise error
 
-    def _write(self, result: TranscriptionResult, task_id: str, shown: LiveText) -> None:
+    def _write(self, result: TranscriptionResult, task_id: str, shown: Display) -> None:
         """Write the result, unless it would only repeat the text that was shown."""
         path, name = self.sound.path, self.sound.path.stem if self.sound.path else task_id
         if self.output.folder is not None:
             err.print(f"wrote {self.output.write(name, result, path)}")
         elif self.output.formats or has_speakers(result) or not shown.found:
+            if shown.found:
+                shown.text.print()
             self.output.show(out, result, label=self.sound.name, heading=False, recording=path)
         for notice in notices(self.sound.name, result, self.wanted):
             err.print(notice, style=WARNING)
-
-
-async def _show(live: Live, shown: LiveText) -> State | None:
-    state = None
-    async with aclosing(live.events()) as events:
-        async for event in events:
-            shown.show(event)
-            state = event.state if isinstance(event, ProgressEvent) else state
-    return state
 
 
 def _end_sound_first(speaking: "asyncio.Task[None]") -> None:

@@ -1,46 +1,32 @@
 """Shows the text of a live task: what was said with its time, and what is still being said in grey."""
 
 import sys
-from collections.abc import Callable
-from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live as Region
 from rich.text import Text
 from typing_extensions import Self
 
-from natscribe.cli.console import ERROR, err, out
-from natscribe.cli.wording import clock, describe, plain, segment_line
-from natscribe.client.live import Event
+from natscribe.cli.console import ERROR, err
+from natscribe.cli.display import Display, Event, JsonLines
+from natscribe.cli.wording import behind, clock, describe, plain, segment_line
 from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import SegmentsEvent
 
 GREY = "color(245)"  # can be read on black and on white
-_TOLD_BEHIND_S = 3.0  # an utterance that is not over yet is no lag
 
 
-class LiveText:
+class LiveLines(Display):
     """Prints the segments of a live task, a line each, and says when the state of the task changes."""
 
     def __init__(self, *, prints_text: bool) -> None:
-        self.prints_text = prints_text
-        self.found = 0  # segments
+        super().__init__()
+        self._prints_text = prints_text
         self._last: ProgressEvent | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return
-
-    def tell(self, words: str) -> None:
-        """Say what the command does now."""
-        err.print(words)
-
-    def show(self, event: Event) -> None:
+    def show(self, label: str, event: Event) -> None:  # noqa: ARG002 -- there is one task
         """Show an event."""
         if isinstance(event, ProgressEvent):
             before, self._last = self._last, event
@@ -48,16 +34,12 @@ class LiveText:
         elif isinstance(event, Partial):
             self._show_partial(event)
         else:
-            self.found += len(event.segments)
             self._show_segments(event)
 
     def _show_segments(self, event: SegmentsEvent) -> None:
-        if self.prints_text:
-            for segment in event.segments:
-                self._print(out, segment_line(segment))
-
-    def _print(self, console: Console, line: str, style: str = "") -> None:
-        console.print(Text(line, style), soft_wrap=not console.is_terminal)
+        for segment in event.segments if self._prints_text else ():
+            self.found.append(segment.text)
+            self._print(self.text, segment_line(segment))
 
     def _show_progress(self, event: ProgressEvent, before: ProgressEvent | None) -> None:
         if event.error is not None or before is None or event.state is not before.state:
@@ -66,21 +48,17 @@ class LiveText:
     def _show_partial(self, partial: Partial) -> None:
         """Do nothing: printed lines cannot be replaced."""
 
-
-class JsonEvents(LiveText):
-    """Prints the messages as JSON on standard output, one a line."""
-
-    def show(self, event: Event) -> None:
-        """Print the message."""
-        self.found += len(event.segments) if isinstance(event, SegmentsEvent) else 0
-        out.print(event.model_dump_json())
+    def _print(self, console: Console, line: str, style: str = "") -> None:
+        console.print(Text(line, style), soft_wrap=not console.is_terminal)
 
 
-class Screen(LiveText):
+class LiveScreen(LiveLines):
     """Prints segments above a region that is drawn again and again: partials, and what the task does."""
 
     def __init__(self, *, prints_text: bool) -> None:
         super().__init__(prints_text=prints_text)
+        if sys.stdout.isatty():
+            self.text = err
         self._partials: dict[int | None, Partial] = {}
         self._words = ""
         self._region = Region(console=err, get_renderable=self._draw, refresh_per_second=4, transient=True)
@@ -89,10 +67,7 @@ class Screen(LiveText):
         self._region.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._words = ""
+    def __exit__(self, *_: object) -> None:
         self._region.stop()
 
     def tell(self, words: str) -> None:
@@ -100,38 +75,37 @@ class Screen(LiveText):
         self._words = words
         self._region.refresh()
 
-    def _draw(self) -> RenderableType:
-        """Draw the partials and the last line."""
-        partials = sorted(self._partials.values(), key=lambda partial: partial.start)
-        last = ", ".join(filter(None, (self._words, self._behind())))
-        return Group(*map(_line, partials), *([Text(last, GREY, no_wrap=True, overflow="ellipsis")] if last else []))
+    def position(self, label: str, status: TaskStatus) -> None:
+        """Show the current position of the task while it waits."""
+        if self._last is not None:
+            now = {"queue_position": status.queue_position, "expected_start": status.expected_start}
+            self.show(label, self._last.model_copy(update=now))
 
-    def _behind(self) -> str:
+    def _draw(self) -> RenderableType:
+        partials = sorted(self._partials.values(), key=lambda partial: partial.start)
+        last = Text(self._words + self._state(), GREY, no_wrap=True, overflow="ellipsis")
+        return Group(*map(_line, partials), last)
+
+    def _state(self) -> str:
+        """Say what there is to know of a task that runs or waits, in words that follow others."""
         event = self._last
         if event is None or event.state.ended:
             return ""
         if event.state is not State.RUNNING:
-            return describe(event, reason=False)
-        lag = event.lag_seconds or 0
-        return f"{lag:.0f} s behind" if lag >= _TOLD_BEHIND_S else ""
+            return f", {describe(event, reason=False)}"
+        return behind(event.lag_seconds or 0)
 
     def _show_segments(self, event: SegmentsEvent) -> None:
         partial = self._partials.get(event.channel)
         if partial is not None and partial.start < event.processed_seconds:
             del self._partials[event.channel]
+            self._region.refresh()  # printing draws the region as it was
         super()._show_segments(event)
-        self._region.refresh()
-
-    def _print(self, console: Console, line: str, style: str = "") -> None:
-        """Print above the region: to standard error, too, if both are the same terminal."""
-        super()._print(err if sys.stdout.isatty() else console, line, style)
 
     def _show_progress(self, event: ProgressEvent, before: ProgressEvent | None) -> None:
-        if event.state is State.CANCELLED or (
-            event.error is not None and (before is None or before.error != event.error)
-        ):
+        is_new = event.error is not None and (before is None or before.error != event.error)
+        if is_new or event.state is State.CANCELLED:
             self._print(err, describe(event), ERROR)
-        self._region.refresh()
 
     def _show_partial(self, partial: Partial) -> None:
         self._partials[partial.channel] = partial
@@ -144,9 +118,9 @@ def _line(partial: Partial) -> Text:
     return Text.assemble(f"[{clock(partial.start)}] {stable}", (others, GREY))
 
 
-def choose(*, as_json: bool, prints_text: bool) -> LiveText:
+def choose(*, as_json: bool, prints_text: bool) -> Display:
     """Choose how a live task is shown."""
     if as_json:
-        return JsonEvents(prints_text=prints_text)
-    kind: Callable[..., LiveText] = Screen if err.is_terminal and not err.is_dumb_terminal else LiveText
-    return kind(prints_text=prints_text)
+        return JsonLines()
+    is_screen = err.is_terminal and not err.is_dumb_terminal
+    return (LiveScreen if is_screen else LiveLines)(prints_text=prints_text)

@@ -1,26 +1,20 @@
 """The commands `queue` and `dead-letters`, for operators."""
 
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from natscribe.cli.console import err, open_client, out, run_and_exit
 from natscribe.cli.tables import Column, Row, print_table
-from natscribe.cli.wording import clock, minute, until
+from natscribe.cli.wording import clock, countdown, minute, until
 from natscribe.client import command
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 from natscribe.schemas.wire import Kind
 
-JsonQueue = Annotated[
-    bool,
-    typer.Option(
-        "--json",
-        help="The QueueOverview message as one line of JSON.",
-    ),
-]
+JsonQueue = Annotated[bool, typer.Option("--json", help="The QueueOverview message as one line of JSON.")]
 JsonDeadLetters = Annotated[bool, typer.Option("--json", help="One JSON object a line: the DeadLetter messages.")]
 
 OfTask = Annotated[str | None, typer.Option("--task-id", help="The dead letter of this task.")]
@@ -64,7 +58,7 @@ def _show_queues(found: QueueOverview) -> None:
 
 def _queue_row(queue: QueueStatus) -> Row:
     counts = str(queue.waiting), str(queue.running)
-    return Row([queue.priority, queue.queue, *counts, _age(queue.oldest), _countdown(queue.newest_start)])
+    return Row([queue.priority, queue.queue, *counts, _age(queue.oldest), countdown(queue.newest_start)])
 
 
 @dead_letters.command("list")
@@ -131,12 +125,7 @@ def _refuse_unless_one(*options: object) -> None:
 
 
 def _age(since: datetime | None) -> str:
-    return "" if since is None else f"{clock((datetime.now(timezone.utc) - since).total_seconds())} ago"
-
-
-def _countdown(start: datetime | None) -> str:
-    seconds = until(start)
-    return f"in {clock(seconds)}" if seconds >= 1 else ""
+    return "" if since is None else f"{clock(-until(since))} ago"
 
 
 def _letter_row(dead_letter: DeadLetter) -> Row:

@@ -8,11 +8,12 @@ from natscribe.client import command
 from natscribe.jetstream.streams import RESULTS_KEPT_S
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import Result, Task
+from natscribe.schemas.live import LiveAudio, LiveTask
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import TranscriptionResult
 
-_NAMES = {"task_id", "audio_file_id", "user_id"}  # fields of a task that are no options
+_NAMES = {"task_id", "audio_file_id", "user_id", "audio"}  # fields of a task that are no options
 
 _FAULTS_OF_THE_TASK = {ErrorCode.INVALID_MESSAGE, ErrorCode.AUDIO_UNREADABLE}  # a replay would end the same
 
@@ -33,7 +34,8 @@ def facts(found: TaskStatus, result: Result | None) -> list[tuple[str, str]]:
 
 def _facts(found: TaskStatus, result: Result | None) -> Iterator[tuple[str, str]]:
     task, seconds = found.task, found.duration_seconds if result is None else result.duration
-    yield "recording", task.audio_file_id if task is not None else ""
+    yield "sound", _sound(task.audio) if isinstance(task, LiveTask) else ""
+    yield "recording", task.audio_file_id if task is not None and not isinstance(task, LiveTask) else ""
     yield "length", clock(seconds) if seconds is not None else ""
     yield "language", _languages(result) if isinstance(result, TranscriptionResult) else ""
     yield "speakers", str(result.speakers or "") if result is not None else ""
@@ -48,6 +50,10 @@ def _facts(found: TaskStatus, result: Result | None) -> Iterator[tuple[str, str]
     yield "options", ", ".join(_options(task)) if task is not None else ""
     yield "priority", str(found.priority)
     yield "next", _next_step(found)
+
+
+def _sound(audio: LiveAudio) -> str:
+    return f"live, {audio.codec}, {audio.sample_rate} Hz, {audio.channels} channel{'s' * (audio.channels > 1)}"
 
 
 def _moment(moment: datetime | None, *, since: datetime | None = None) -> str:

@@ -11,6 +11,8 @@ from natscribe.schemas.transcription import Segment
 
 UNHEARD_AFTER_S = MOST_BETWEEN_EVENTS_S + 2  # without an event for this time a worker may be lost
 
+TOLD_BEHIND_S = 5.0  # an utterance that is not over yet is no lag
+
 
 def clock(seconds: float) -> str:
     """Write seconds as people write a time: `1:02:03`."""
@@ -29,15 +31,32 @@ def plain(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
+def shortened(name: str, longest: int) -> str:
+    """Cut the middle out of a name that is too long: names often start alike."""
+    end = longest // 2
+    return name if len(name) <= longest else f"{name[: longest - end - 1]}…{name[-end:]}"
+
+
 def until(moment: datetime | None) -> float:
     """Return the seconds from now until a moment; 0 if the moment is unknown, negative if it is past."""
     return (moment - datetime.now(timezone.utc)).total_seconds() if moment else 0.0
+
+
+def countdown(start: datetime | None) -> str:
+    """Write when a moment comes: `in 2:00`; nothing if it is unknown or past."""
+    seconds = until(start)
+    return f"in {clock(seconds)}" if seconds >= 1 else ""
 
 
 def begins(expected_start: datetime | None) -> str:
     """Describe when a task is expected to start, in words that follow its position; empty if unknown or at once."""
     seconds = until(expected_start)
     return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
+
+
+def behind(lag_seconds: float) -> str:
+    """Say how far a live task is behind its sound, in words that follow others; empty if it is not far."""
+    return f", {clock(lag_seconds)} behind" if lag_seconds >= TOLD_BEHIND_S else ""
 
 
 def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> str:
@@ -83,7 +102,7 @@ def _running(event: ProgressEvent, age: float) -> str:
     if event.processed_seconds is not None and event.duration_seconds is not None:
         words.append(f"{clock(event.processed_seconds)} of {clock(event.duration_seconds)}")
     if event.lag_seconds is not None:
-        words.append(f"{clock(event.processed_seconds or 0)} of the sound, {event.lag_seconds:.0f} s behind")
+        words.append(f"{clock((event.processed_seconds or 0) + event.lag_seconds)} of sound{behind(event.lag_seconds)}")
     if age > UNHEARD_AFTER_S:
         words.append(f"no event for {clock(age)}")
     elif event.eta_seconds is not None and event.eta_seconds - age >= 1:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar, overload
 
 from typing_extensions import Self, Unpack
@@ -24,10 +23,10 @@ from natscribe.client.workers import workers
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
-from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
+from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.kinds import RESULT, Task
-from natscribe.schemas.live import IDLE_S, LiveAudio, LiveTask
+from natscribe.schemas.kinds import RESULT, Result, Task
+from natscribe.schemas.live import LiveAudio, LiveKeywords, LiveTask
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import (
     Deleted,
@@ -44,7 +43,7 @@ from natscribe.schemas.requests import (
 )
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
-from natscribe.schemas.transcription import SegmentsEvent, TranscribeKeywords, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.transcription import SegmentsEvent, TranscribeKeywords, TranscriptionTask
 from natscribe.schemas.wire import Kind, Priority, Queue
 from natscribe.schemas.workers import WorkerInfo
 from natscribe.settings import Settings
@@ -91,9 +90,7 @@ class Client:
             raise ClientError(message)
         return self._connected
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await close(self._connection)
 
     async def create_transcription_task(  # noqa: PLR0913 -- the task's fields
@@ -121,20 +118,13 @@ class Client:
             RecordingError: The recording cannot be read or uploaded.
             QueueFullError: The task queue is full.
             TaskIdTakenError: The task id belongs to another task.
-            OptionError: A field is wrong.
         """
         if (language := options.get("language")) is not None:
             options["language"] = language_code(language)
-        used = task_id or new_task_id(recording)
-        fields = {
-            "task_id": used,
-            "audio_file_id": await audio_file_id(self._settings, recording, used),
-            "user_id": user_id,
-            "word_timestamps": word_timestamps,
-            "keep_seconds": keep_seconds,
-        }
-        speakers = {"diarize": diarize, "min_speakers": min_speakers, "max_speakers": max_speakers}
-        task = make(TranscriptionTask, fields | speakers | options)
+        fields = await self._fields(
+            recording, task_id, user_id, min_speakers=min_speakers, max_speakers=max_speakers, keep_seconds=keep_seconds
+        )
+        task = make(TranscriptionTask, fields | {"diarize": diarize, "word_timestamps": word_timestamps} | options)
         return await self._submit(task, Kind.TRANSCRIPTION, recording, priority, is_new=task_id is None)
 
     async def create_diarization_task(  # noqa: PLR0913 -- the task's fields
@@ -149,40 +139,26 @@ class Client:
         priority: Priority | None = None,
     ) -> str:
         """Queue a diarization and return its task id; see `create_transcription_task` for the rest."""
-        used = task_id or new_task_id(recording)
-        fields = {
-            "task_id": used,
-            "audio_file_id": await audio_file_id(self._settings, recording, used),
-            "user_id": user_id,
-            "min_speakers": min_speakers,
-            "max_speakers": max_speakers,
-            "keep_seconds": keep_seconds,
-        }
+        fields = await self._fields(
+            recording, task_id, user_id, min_speakers=min_speakers, max_speakers=max_speakers, keep_seconds=keep_seconds
+        )
         task = make(DiarizationTask, fields)
         return await self._submit(task, Kind.DIARIZATION, recording, priority, is_new=task_id is None)
 
-    def live(  # noqa: PLR0913 -- the task's fields
+    def live(
         self,
         *,
-        user_id: int | str = 0,
         task_id: str | None = None,
         resume: bool = False,
         audio: LiveAudio | None = None,
-        idle_seconds: int = IDLE_S,
-        keep_audio: bool = False,
-        diarize: bool = False,
-        min_speakers: int | None = None,
-        max_speakers: int | None = None,
-        word_timestamps: bool = False,
-        keep_seconds: int | None = None,
         priority: Priority = Priority.NORMAL,
-        **options: Unpack[TranscribeKeywords],
+        **options: Unpack[LiveKeywords],
     ) -> Live:
         """Transcribe sound while people speak; use it as `async with client.live(...) as live`.
 
-        `audio` says what the sound is: by default signed 16-bit samples, 16 kHz, one channel. With `resume` the sound
-        of the task `task_id` goes on behind what is stored, and the other arguments have no effect. For the rest see
-        `create_transcription_task`.
+        `audio` says what the sound is: by default signed 16-bit samples, 16 kHz, one channel. `options` are the other
+        fields of `LiveTask`. With `resume` the sound of the task `task_id` goes on behind what is stored, and the
+        other arguments have no effect.
 
         Raises:
             OptionError: A field is wrong.
@@ -191,18 +167,7 @@ class Client:
         """
         if (language := options.get("language")) is not None:
             options["language"] = language_code(language)
-        fields: dict[str, object] = {
-            "task_id": task_id or new_task_id("live"),
-            "user_id": user_id,
-            "audio": audio or LiveAudio(),
-            "idle_seconds": idle_seconds,
-            "keep_audio": keep_audio,
-            "diarize": diarize,
-            "min_speakers": min_speakers,
-            "max_speakers": max_speakers,
-            "word_timestamps": word_timestamps,
-            "keep_seconds": keep_seconds,
-        }
+        fields = {"task_id": task_id or new_task_id("live"), "user_id": 0, "audio": audio or LiveAudio()}
         task = make(LiveTask, fields | options)
         return Live(
             self._connection,
@@ -249,28 +214,21 @@ class Client:
         """Return the newest tasks: all, or those of a user, in a state, or both; at most 200.
 
         To read on, pass `more_before` of the page as `before`, until it is None.
-
-        Raises:
-            OptionError: An argument is wrong.
         """
         wanted = make(ListRequest, {"user_id": user_id, "state": state, "limit": limit, "before": before})
         return await ask(self._connection, subjects.LIST, wanted, TaskPage)
 
     @overload
-    async def get_task_result(self, task_id: str) -> TranscriptionResult | DiarizationResult: ...
+    async def get_task_result(self, task_id: str) -> Result: ...
 
     @overload
     async def get_task_result(
-        self, task_id: str, result_format: ResultFormat, *, limits: SubtitleLimits = DEFAULT_LIMITS
-    ) -> TranscriptionResult | DiarizationResult | str: ...
+        self, task_id: str, result_format: ResultFormat, *, limits: SubtitleLimits = ...
+    ) -> Result | str: ...
 
     async def get_task_result(
-        self,
-        task_id: str,
-        result_format: ResultFormat = ResultFormat.JSON,
-        *,
-        limits: SubtitleLimits = DEFAULT_LIMITS,
-    ) -> TranscriptionResult | DiarizationResult | str:
+        self, task_id: str, result_format: ResultFormat = ResultFormat.JSON, *, limits: SubtitleLimits = DEFAULT_LIMITS
+    ) -> Result | str:
         """Fetch the result, which may be in the Object Store: return an object for `json`, else text."""
         wanted = make(ResultRequest, {"task_id": task_id, "format": result_format, **limits.model_dump()})
         reply = await request(self._connection, subjects.RESULT, wanted)
@@ -280,20 +238,16 @@ class Client:
         return result if result_format is ResultFormat.JSON else written(result, result_format, limits)
 
     @overload
-    async def wait_for_result(self, task_id: str) -> TranscriptionResult | DiarizationResult: ...
+    async def wait_for_result(self, task_id: str) -> Result: ...
 
     @overload
     async def wait_for_result(
-        self, task_id: str, result_format: ResultFormat, *, limits: SubtitleLimits = DEFAULT_LIMITS
-    ) -> TranscriptionResult | DiarizationResult | str: ...
+        self, task_id: str, result_format: ResultFormat, *, limits: SubtitleLimits = ...
+    ) -> Result | str: ...
 
     async def wait_for_result(
-        self,
-        task_id: str,
-        result_format: ResultFormat = ResultFormat.JSON,
-        *,
-        limits: SubtitleLimits = DEFAULT_LIMITS,
-    ) -> TranscriptionResult | DiarizationResult | str:
+        self, task_id: str, result_format: ResultFormat = ResultFormat.JSON, *, limits: SubtitleLimits = DEFAULT_LIMITS
+    ) -> Result | str:
         """Wait until a task ends, and return its result as `get_task_result` does.
 
         Raises:
@@ -381,6 +335,14 @@ class Client:
             if done.more_after is None:
                 return
             wanted = wanted.model_copy(update={"after": done.more_after})
+
+    async def _fields(
+        self, recording: Path | str, task_id: str | None, user_id: int | str, **more: int | None
+    ) -> dict[str, object]:
+        """Return the fields of a new task, with an id if it has none."""
+        used = task_id or new_task_id(recording)
+        audio = await audio_file_id(self._settings, recording, used)
+        return more | {"task_id": used, "audio_file_id": audio, "user_id": user_id}
 
     async def _submit(
         self, task: Task, kind: Kind, recording: Path | str, priority: Priority | None, *, is_new: bool

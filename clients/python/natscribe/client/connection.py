@@ -86,7 +86,7 @@ async def _connect_first(connection: Connection, settings: Settings, report: Cal
     """Connect for the first time, and have later outages reported.
 
     Raises:
-        UnreachableError: No server answers, or the server refuses the login.
+        UnreachableError: As for `connect`.
     """
     given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     first = _FirstConnection(connection, FAILURES_AT_MOST * len(settings.nats_servers), given_up)

@@ -16,13 +16,7 @@ from pydantic import BaseModel, Field
 
 from natscribe.client.bucket import Bucket
 from natscribe.client.connection import connect
-from natscribe.client.errors import (
-    ClientError,
-    NoJetStreamError,
-    NotAllowedError,
-    StorageFullError,
-    UnreachableError,
-)
+from natscribe.client.errors import ClientError, NoJetStreamError, NotAllowedError, StorageFullError, UnreachableError
 from natscribe.client.permissions import Connection
 from natscribe.client.recordings import store_of
 from natscribe.client.rights import NO_SUCH_NAME, Right, rights
@@ -170,10 +164,8 @@ class _Examiner:
         )
         self.found.problems += {each.what: each for worker in found for each in worker.problems}.values()
         for other in sorted({each.version for each in found if not _same_release(each.version, _CLIENT)}):
-            client_is_older = _release(other) > _release(_CLIENT)
-            older = (
-                "this client (pip install ./clients/python in a newer checkout)" if client_is_older else "the service"
-            )
+            newer = _release(other) > _release(_CLIENT)
+            older = "this client (pip install ./clients/python in a newer checkout)" if newer else "the service"
             self._of_some(
                 [each for each in found if each.version == other],
                 f"This client has version {_CLIENT}, and {other} is the version of",

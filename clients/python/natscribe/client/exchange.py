@@ -47,8 +47,7 @@ async def ask(connection: Nats, subject: str, asked: Input, answer: type[Answer]
     """Send a request and return the parsed reply.
 
     Raises:
-        UnreachableError: The service does not reply.
-        RequestFailedError: The service replies with an error.
+        UnreachableError, RequestFailedError: As for `request`.
     """
     return read(TypeAdapter(answer), (await request(connection, subject, asked)).data)
 

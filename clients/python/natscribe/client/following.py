@@ -39,7 +39,7 @@ class _Log(Generic[Event]):
     after: int = 0
 
     async def peek(self) -> Event | None:
-        """Return the next event without taking it, or None if there is no next event yet."""
+        """Return the next event without taking it; None if there is none yet."""
         while self.head is None:
             message = await next_from(self.connection, self.stream, self.subject, self.after + 1)
             if message is None:

@@ -18,9 +18,8 @@ from natscribe.schemas.headers import END
 from natscribe.schemas.live import LARGEST_FRAME_BYTES, Codec, LiveAudio
 
 FRAME_S = 0.1
-IN_FLIGHT = 8  # frames without an acknowledgement
+MOST_WAITING = 8  # frames that are not stored yet
 _ACKNOWLEDGED_WITHIN_S = 5.0
-_PAUSE_S = 0.5  # before frames without an acknowledgement are published again
 _SAMPLE_BYTES = {Codec.PCM_S16LE: 2, Codec.MULAW: 1, Codec.ALAW: 1}
 
 
@@ -31,6 +30,7 @@ class Cutter:
         self._sample = _SAMPLE_BYTES.get(audio.codec, 0) * audio.channels  # bytes; 0: not known
         self._frame = self._sample * round(audio.sample_rate * FRAME_S)
         self._left = bytearray()
+        self.most_bytes = min(round(self._frame / FRAME_S) or LARGEST_FRAME_BYTES, LARGEST_FRAME_BYTES)  # of a frame
 
     def cut(self, sound: bytes) -> Iterator[bytes]:
         """Yield the frames that are complete with this sound."""
@@ -47,38 +47,52 @@ class Cutter:
 
 @dataclass(frozen=True)
 class _Frame:
-    number: int  # from 0
     sound: bytes
     is_last: bool
 
 
 class Frames:
-    """Publishes frames in their order, at most IN_FLIGHT at a time, until JetStream acknowledges them.
+    """Publishes frames one after the other: each when JetStream has acknowledged the one before.
 
-    A frame without an acknowledgement is published again before later ones. So frames may be stored in another order
-    than their numbers only while a cluster elects a leader.
+    So their order in the stream is that of their numbers, even if a cluster loses its leader. Frames that wait
+    meanwhile are joined to one of up to a second: a slow network costs no speed.
     """
 
-    def __init__(self, connection: Connection, task_id: str, first: int) -> None:
-        """`first` is the number of the next frame."""
+    def __init__(  # noqa: PLR0913 -- what is sent where, and two times
+        self,
+        connection: Connection,
+        task_id: str,
+        first: int,
+        *,
+        most_bytes: int,
+        pause_s: float = 0.5,
+        patience_s: float = ANSWERED_WITHIN_S,
+    ) -> None:
+        """Make it; `first` is the number of the next frame, `most_bytes` the size of the largest one.
+
+        `pause_s` is the time before a frame without an acknowledgement is published again, `patience_s` how long this
+        may go on while NATS is there.
+        """
         self._connection = connection
         self._task_id = task_id
         self._next = first
-        self._waiting: deque[_Frame] = deque()  # not acknowledged
+        self._most_bytes = most_bytes
+        self._pause_s = pause_s
+        self._patience_s = patience_s
+        self._waiting: deque[_Frame] = deque()  # the first one is published again and again until it is stored
         self._changed = asyncio.Condition()
         self._failure: ClientError | None = None
         self._publishing = asyncio.create_task(self._publish_for_ever())
 
     async def put(self, sound: bytes, *, is_last: bool = False) -> None:
-        """Queue a frame; wait while IN_FLIGHT frames have no acknowledgement.
+        """Queue a frame; wait while MOST_WAITING frames are not stored.
 
         Raises:
             StorageFullError: NATS has no room for the sound.
             UnreachableError: NATS does not acknowledge the sound.
         """
-        await self._until_fewer_than(IN_FLIGHT)
-        self._waiting.append(_Frame(self._next, sound, is_last))
-        self._next += 1
+        await self._until_fewer_than(MOST_WAITING)
+        self._waiting.append(_Frame(sound, is_last))
         async with self._changed:
             self._changed.notify_all()
 
@@ -98,52 +112,50 @@ class Frames:
             raise self._failure
 
     async def _publish_for_ever(self) -> None:
-        try:
-            await self._publish_all()
-        except ClientError as error:
-            self._failure = error
-            async with self._changed:
-                self._changed.notify_all()
-
-    async def _publish_all(self) -> None:
-        """Publish what waits, again and again.
-
-        Raises:
-            ClientError: NATS refuses a frame, or acknowledges none though it is there.
-        """
-        loop = asyncio.get_running_loop()
-        give_up_at = None
-        while True:
+        while self._failure is None:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._waiting)
-            if await self._was_away():
-                give_up_at = None
-            missing = await self._publish(list(self._waiting))
+            self._join()
+            try:
+                await self._publish(self._waiting[0])
+                self._waiting.popleft()
+                self._next += 1
+            except ClientError as error:
+                self._failure = error
             async with self._changed:
                 self._changed.notify_all()
-            if missing is None:
+
+    def _join(self) -> None:
+        """Join the frames that wait, as far as one frame may hold them."""
+        first = self._waiting.popleft()
+        while self._waiting and len(first.sound) + len(self._waiting[0].sound) <= self._most_bytes:
+            following = self._waiting.popleft()
+            first = _Frame(first.sound + following.sound, following.is_last)
+        self._waiting.appendleft(first)
+
+    async def _publish(self, frame: _Frame) -> None:
+        """Publish a frame until it is stored.
+
+        Raises:
+            ClientError: NATS refuses it, or is there and does not acknowledge it.
+        """
+        loop, give_up_at = asyncio.get_running_loop(), None
+        headers = {"Nats-Msg-Id": f"{self._task_id}-{self._next}"} | ({END: "true"} if frame.is_last else {})
+        js, subject = self._connection.jetstream(), subjects.live_audio(self._task_id)
+        while True:
+            if await self._was_away():
                 give_up_at = None
-                continue
-            give_up_at = give_up_at or loop.time() + ANSWERED_WITHIN_S
-            if loop.time() > give_up_at:
-                raise _not_acknowledged(self._task_id) from missing
-            await asyncio.sleep(_PAUSE_S)
-
-    async def _publish(self, frames: list[_Frame]) -> BaseException | None:
-        """Publish frames, and forget those that are stored; return why the others may not be."""
-        outcomes = await asyncio.gather(*map(self._publish_one, frames), return_exceptions=True)
-        missing = [(frame, error) for frame, error in zip(frames, outcomes, strict=True) if error is not None]
-        later = list(self._waiting)[len(frames) :]
-        self._waiting = deque([frame for frame, _ in missing] + later)
-        for _, error in missing:
-            if not (isinstance(error, Exception) and is_repeatable(error)):
-                raise _refused(error) from error
-        return missing[0][1] if len(missing) == len(frames) else None
-
-    async def _publish_one(self, frame: _Frame) -> None:
-        headers = {"Nats-Msg-Id": f"{self._task_id}-{frame.number}"} | ({END: "true"} if frame.is_last else {})
-        js = self._connection.jetstream()
-        await js.publish(subjects.live_audio(self._task_id), frame.sound, _ACKNOWLEDGED_WITHIN_S, headers=headers)
+            try:
+                await js.publish(subject, frame.sound, _ACKNOWLEDGED_WITHIN_S, headers=headers)
+            except (ClientError, nats.errors.Error) as error:
+                give_up_at = give_up_at or loop.time() + self._patience_s
+                if not is_repeatable(error):
+                    raise _refused(error) from error
+                if loop.time() > give_up_at:
+                    raise _not_acknowledged(self._task_id) from error
+            else:
+                return
+            await asyncio.sleep(self._pause_s)
 
     async def _was_away(self) -> bool:
         """Wait until NATS is there; return whether it was not."""
@@ -152,7 +164,7 @@ class Frames:
             if self._connection.is_closed:
                 message = "The connection to NATS was closed: connect again, and go on with `resume=True`."
                 raise UnreachableError(message)
-            await asyncio.sleep(_PAUSE_S)
+            await asyncio.sleep(self._pause_s)
         return was_away
 
 
@@ -177,7 +189,7 @@ async def next_number(connection: Connection, stream: str, task_id: str) -> tupl
     return int(number) + 1, END in headers
 
 
-def _refused(error: BaseException) -> ClientError:
+def _refused(error: Exception) -> ClientError:
     if isinstance(error, ClientError):
         return error
     if isinstance(error, APIError) and error.err_code in {QUEUE_FULL, *STORAGE_FULL}:

@@ -72,7 +72,7 @@ class Live:
             await self._unsubscribe()
             raise
         self._cutter = Cutter(audio)
-        self._frames = Frames(self._connection, self.task_id, first)
+        self._frames = Frames(self._connection, self.task_id, first, most_bytes=self._cutter.most_bytes)
         return self
 
     async def __aexit__(

@@ -81,7 +81,7 @@ async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[De
     """Yield the dead letters, oldest first.
 
     Raises:
-        NoWorkerError: The stream does not exist, because no worker has created it.
+        NoWorkerError: As for `failed`.
     """
     try:
         if not await failed(connection, settings.stream_names):  # also tells whether this user may read them

@@ -65,8 +65,7 @@ class Connection(Nats):
         """Send a request that several clients may answer, and return the replies that arrive in `within` seconds.
 
         Raises:
-            NotAllowedError: The user may not send this request.
-            InboxRefusedError: The user may not receive replies under this inbox prefix.
+            NotAllowedError, InboxRefusedError: As for `request`.
             NoRespondersError: Nobody receives this request.
         """
         return await self._unless_refused(subject, self._gather(subject, payload, within))

@@ -36,11 +36,7 @@ async def whole(connection: Nats, body: bytes) -> bytes:
         raise ClientError(message) from error
 
 
-def written(
-    result: Result,
-    result_format: ResultFormat,
-    limits: SubtitleLimits = DEFAULT_LIMITS,
-) -> str:
+def written(result: Result, result_format: ResultFormat, limits: SubtitleLimits = DEFAULT_LIMITS) -> str:
     """Write a result in the given format, as the service does.
 
     Raises:

@@ -1,7 +1,6 @@
 """Read single messages from the leader of a stream: only these reads may decide what happens to a task.
 
-JetStream's Direct Get, which `stream_pages` uses, is answered by any server that has a replica of the stream, even by
-one that is behind the leader. The leader answers with all that it has acknowledged.
+The leader knows all that it has acknowledged; other servers, which `stream_pages` also reads from, may be behind.
 """
 
 from nats.aio.client import Client

@@ -1,7 +1,7 @@
 """Workarounds for faults of nats-py and Python: the only module that uses private attributes of nats-py.
 
-`tests/unit/test_nats_py_compat.py` and `tests/integration/test_hostile_headers.py` fail when nats-py or Python mends
-one of these faults, and when nats-py renames an attribute that this module replaces.
+Tests (`test_nats_py_compat.py`, `test_hostile_headers.py`) fail when nats-py or Python mends one of these faults, and
+when nats-py renames an attribute that this module replaces.
 """
 
 import asyncio

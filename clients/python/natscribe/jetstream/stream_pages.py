@@ -95,7 +95,7 @@ async def _answers(nats: Client, stream: str, query: dict[str, object]) -> Async
     answers = asyncio.Queue[Msg]()
     inbox = await nats.subscribe(nats.new_inbox(), cb=answers.put)
     try:
-        await nats.publish(_api_subject(stream), json.dumps(query).encode(), reply=inbox.subject)
+        await nats.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(query).encode(), reply=inbox.subject)
         while not _is_end(answer := await _next(answers)):
             yield _message(answer)
     finally:
@@ -114,10 +114,6 @@ async def _next(answers: "asyncio.Queue[Msg]") -> Msg:
         return await asyncio.wait_for(answers.get(), DIRECT_GET_TIMEOUT_S)
     except asyncio.TimeoutError as error:
         raise NatsTimeoutError from error
-
-
-def _api_subject(stream: str) -> str:
-    return f"$JS.API.DIRECT.GET.{stream}"
 
 
 def _is_end(answer: Msg) -> bool:

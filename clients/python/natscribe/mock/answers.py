@@ -62,9 +62,9 @@ Handler = Callable[[Any], Awaitable[Answer]]  # `Any`: the request, whose type t
 class RefusedError(Exception):
     """The request gets an error reply."""
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.detail = ErrorDetail(code=code, message=message)
+    def __init__(self, detail: ErrorDetail) -> None:
+        super().__init__(detail.message)
+        self.detail = detail
 
 
 class Answers:
@@ -129,15 +129,15 @@ class Answers:
     async def _result(self, request: ResultRequest) -> Answer:
         task = await self._known(request.task_id)
         if task.result is None:
-            raise _refusal(without_result(task.status()))
+            raise RefusedError(without_result(task.status()))
         if request.format is ResultFormat.JSON:
             return await self._log.message_of(task.result)
         try:
             text = written(task.result, request.format, request)
         except RequestFailedError as error:
-            raise RefusedError(error.code, error.message) from error
+            raise RefusedError(ErrorDetail(code=error.code, message=error.message)) from error
         except ClientError as error:  # the extra that writes subtitles is missing
-            raise RefusedError(ErrorCode.INTERNAL, str(error)) from error
+            raise RefusedError(ErrorDetail(code=ErrorCode.INTERNAL, message=str(error))) from error
         if len(text.encode()) > self._log.largest:
             return await self._log.message_of(task.result)
         return _File(text, request.format.content_type)
@@ -190,7 +190,7 @@ class Answers:
                 await _queued_again(task)
                 count += 1
         if request.task_id and not letters:
-            raise _refusal(no_letter(request.task_id))
+            raise RefusedError(no_letter(request.task_id))
         return Replayed(replayed=count)
 
     async def _delete_letters(self, request: DeleteLettersRequest) -> LettersDeleted:
@@ -206,16 +206,13 @@ class Answers:
             if task is not None and task.last is not None:
                 await task.appended()
                 return task
-        raise _refusal(unknown_task(task_id))
+        raise RefusedError(unknown_task(task_id))
 
     def _status_of(self, task: PlayedTask) -> TaskStatus:
         position, start = self._player.place_of(task)
         status = task.status()
-        return (
-            status
-            if position is None
-            else status.model_copy(update={"queue_position": position, "expected_start": start})
-        )
+        place = {} if position is None else {"queue_position": position, "expected_start": start}
+        return status.model_copy(update=place)
 
     def _queue_of(self, queue: Queue, priority: Priority) -> QueueStatus:
         tasks = self._tasks.values()
@@ -256,7 +253,3 @@ async def _queued_again(task: PlayedTask) -> None:
         if task.state is not State.FAILED:
             return
         await asyncio.sleep(pause)
-
-
-def _refusal(detail: ErrorDetail) -> RefusedError:
-    return RefusedError(detail.code, detail.message)

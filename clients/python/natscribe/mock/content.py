@@ -18,7 +18,7 @@ _LARGE = 60  # segments of a large transcript
 _SECONDS_BETWEEN = examples.DURATION / BATCHES  # from the start of one segment to the start of the next
 _USUAL_SPEAKERS = 2
 
-Span = TypeVar("Span", Segment, Turn, Word)
+Timed = TypeVar("Timed", Segment, Turn, Word)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def transcript(sent: TranscriptionTask | LiveTask, found: Sequence[Segment]) -> 
     }
 
 
-def moved(example: Span, by: float) -> Span:
+def moved(example: Timed, by: float) -> Timed:
     """Return the example `by` seconds later."""
     return example.model_copy(update={"start": round(example.start + by, 3), "end": round(example.end + by, 3)})
 

@@ -78,6 +78,10 @@ async def hear(log: Log, task: PlayedTask, order: LiveTask, report: Report, *, o
         if len(words) > said:
             said = len(words)
             await log.publish_partial(_partial(order, words, heard.seconds))
+    ready_at = loop.time() + (task.script.seconds or 0)
+    while loop.time() < ready_at:
+        await _progress(log, task, heard)
+        await task.sleep(LEAST_BETWEEN_EVENTS_S)
     words = _words_in(heard.seconds, task.batches)
     if words and only is None:
         await _say(log, task, _segment(order, task.batches, words), heard.seconds)

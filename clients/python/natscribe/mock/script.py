@@ -8,12 +8,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 ATTEMPTS = 4  # of a task, as the service has by default
 SLOW_S = 600.0  # how long an attempt of a slow task takes
 FAIL, REFUSE, RETRY, LOSE, LARGE, SLOW = "error-", "reply-", "retry-", "lost-", "large-", "slow-"  # beginnings of ids
-OF_REQUESTS = {
-    ErrorCode.INVALID_REQUEST,
-    ErrorCode.NOT_FOUND,
-    ErrorCode.NOT_FINISHED,
-    ErrorCode.FORMAT_UNAVAILABLE,
-}
+OF_REQUESTS = {ErrorCode.INVALID_REQUEST, ErrorCode.NOT_FOUND, ErrorCode.NOT_FINISHED, ErrorCode.FORMAT_UNAVAILABLE}
 OF_TASKS = [code for code in ErrorCode if code not in OF_REQUESTS]
 _RETRIED = {ErrorCode.TIMEOUT, ErrorCode.ENGINE_FAILED, ErrorCode.INTERNAL}
 _NEVER_RUN = {ErrorCode.EXPIRED, ErrorCode.INVALID_MESSAGE}

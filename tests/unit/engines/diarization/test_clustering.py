@@ -4,7 +4,7 @@ from scipy.cluster.hierarchy import fcluster
 from scipy.cluster.hierarchy import linkage as scipy_linkage
 from scipy.spatial.distance import squareform
 
-from app.engines.diarization.clustering import counts, cut, linkage, merged_by_centres
+from app.engines.diarization.clustering import Merge, centre_distances, counts, cut, linkage, merged_by_centres
 
 
 def random_distances(size: int, seed: int) -> np.ndarray:
@@ -76,6 +76,18 @@ def test_the_centre_of_a_short_piece_of_speech_is_believed_to_be_inexact() -> No
     assert 2 in {merges[0].one, merges[0].other}
     assert merges[0].distance < 0.5
     assert merges[1].distance > 0.8
+
+
+def test_clusters_are_as_far_apart_as_at_their_merge_and_nearer_if_one_is_short() -> None:
+    # Given two slices of one person, two of another, and a short one of a third
+    embeddings = np.eye(3, dtype=np.float32)[[0, 0, 1, 1, 2]]
+    weights = np.array([720, 720, 720, 720, 72], np.float32)
+
+    # When the slices of each person are merged, then the people, then the short one
+    found = centre_distances(embeddings, weights, [Merge(0, 1, 0), Merge(2, 3, 0), Merge(1, 3, 0), Merge(0, 4, 0)])
+
+    # Then people are far apart, and half of that may be chance where one has spoken for a moment
+    assert found == pytest.approx([-0.05, -0.05, 0.975, 0.5], abs=1e-6)
 
 
 def test_of_very_many_clusters_only_the_heaviest_are_joined() -> None:

@@ -4,7 +4,7 @@ The board keeps only what can be shown. How many tasks wait or have ended does n
 """
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from natscribe.cli.wording import UNHEARD_AFTER_S, plain
@@ -30,9 +30,9 @@ class Running:
     heard_at: float  # monotonic seconds
     recording: str = ""
     worker: str = ""
-    processed_s: float | None = None
     duration_s: float | None = None
     eta_s: float | None = None
+    lag_s: float | None = None  # of a live task, whose length is that of its sound up to now
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,11 @@ class Board:
         listed = {task.task_id: task for task in page.tasks if task.state is State.RUNNING}
         for task_id, task in listed.items():
             known = self.running.get(task_id)
+            recording = plain(task.audio_file_id or "")
             if known is not None:
-                known.recording = plain(task.audio_file_id or "")
+                known.recording = recording
             elif len(self.running) < MOST_RUNNING:
-                self.running[task_id] = _listed(task, now)
+                self.running[task_id] = _running(task, now, recording)
         complete = page.more_before is None
         for task_id, known in list(self.running.items()):
             silent = asked_at - known.heard_at
@@ -104,27 +105,26 @@ class Board:
         known = self.running.get(event.task_id)
         if known is None and len(self.running) >= MOST_RUNNING:
             return
-        self.running[event.task_id] = Running(
-            stage=event.stage,
-            progress=event.progress,
-            attempt=event.attempt,
-            heard_at=now,
-            recording=known.recording if known is not None else "",
-            worker=plain(event.worker or ""),
-            processed_s=event.processed_seconds,
-            duration_s=event.duration_seconds,
-            eta_s=event.eta_seconds,
+        self.running[event.task_id] = replace(
+            _running(event, now, known.recording if known is not None else ""),
+            duration_s=event.duration_seconds if event.lag_seconds is None else _sound_s(event),
+            lag_s=event.lag_seconds,
         )
 
 
-def _listed(task: ListedTask, now: float) -> Running:
+def _sound_s(event: ProgressEvent) -> float:
+    """Return the seconds of sound that a live task has up to now."""
+    return (event.processed_seconds or 0) + (event.lag_seconds or 0)
+
+
+def _running(told: ProgressEvent | ListedTask, now: float, recording: str) -> Running:
     return Running(
-        stage=task.stage,
-        progress=task.progress,
-        attempt=task.attempt,
+        stage=told.stage,
+        progress=told.progress,
+        attempt=told.attempt,
         heard_at=now,
-        recording=plain(task.audio_file_id or ""),
-        worker=plain(task.worker or ""),
-        duration_s=task.duration_seconds,
-        eta_s=task.eta_seconds,
+        recording=recording,
+        worker=plain(told.worker or ""),
+        duration_s=told.duration_seconds,
+        eta_s=told.eta_seconds,
     )

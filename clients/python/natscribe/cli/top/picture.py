@@ -10,7 +10,7 @@ from rich.text import Text
 
 from natscribe.cli.console import ERROR, WARNING
 from natscribe.cli.top.board import Board, Failure, Running
-from natscribe.cli.wording import UNHEARD_AFTER_S, clock, plain, until
+from natscribe.cli.wording import UNHEARD_AFTER_S, clock, countdown, plain, shortened, until
 from natscribe.schemas.task_queues import QueueStatus
 
 WIDE = 130  # from this number of columns on, the name of the recording is shown, too
@@ -86,8 +86,7 @@ def _queue_table(queues: list[QueueStatus]) -> Table:
 def queue_cells(queue: QueueStatus) -> list[str]:
     """Return priority and content of a queue, how many tasks wait and run, the oldest's age, the last one's start."""
     oldest = clock(max(-until(queue.oldest), 0)) if queue.oldest else ""
-    starts = until(queue.newest_start)
-    last = f"in {clock(starts)}" if starts >= 1 else ""
+    last = countdown(queue.newest_start)
     return [queue.priority, queue.queue, str(queue.waiting), str(queue.running), oldest, last]
 
 
@@ -109,14 +108,14 @@ def _running_table(board: Board, rows: int, *, width: int, now: float) -> Table:
     table.columns[0].min_width, table.columns[-1].min_width = ids, workers
     for (task_id, task), (stage, length, left) in zip(shown, cells, strict=True):
         table.add_row(
-            _shortened(task_id, ids),
+            Text(shortened(task_id, ids)),
             *((Text(task.recording),) if wide else ()),
             stage,
             length if task.duration_s else "",
             ProgressBar(total=100, completed=task.progress, width=bar_columns, style="dim", complete_style="green"),
-            f"{task.progress} %",
+            f"{task.progress} %" if task.lag_s is None else "live",
             left,
-            _shortened(task.worker, workers),
+            Text(shortened(task.worker, workers)),
         )
     return table
 
@@ -135,18 +134,12 @@ def _shares(left: list[str], right: list[str], room: int) -> tuple[int, int]:
     return share, room - share
 
 
-def _shortened(name: str, longest: int) -> Text:
-    """Cut the middle out of a name that is too long: names often start alike."""
-    if len(name) <= longest:
-        return Text(name)
-    end = longest // 2
-    return Text(f"{name[: longest - end - 1]}…{name[-end:]}")
-
-
 def _left(task: Running, now: float) -> str | Text:
     age = now - task.heard_at
     if age > UNHEARD_AFTER_S and task.worker:
         return Text("silent", style=WARNING)
+    if task.lag_s is not None:
+        return f"lag {clock(task.lag_s)}"
     return clock(max(task.eta_s - age, 0)) if task.eta_s is not None else ""
 
 
@@ -159,7 +152,7 @@ def _failure_table(board: Board, rows: int, *, width: int) -> Table:
         local = failure.time.astimezone()
         time = f"{local:%H:%M:%S}" if _is_today(failure.time) else f"{local:%d %b}"
         style = ERROR if failure.final else WARNING
-        table.add_row(Text(time, style=style), _shortened(failure.task_id, longest), Text(reason(failure)))
+        table.add_row(Text(time, style=style), Text(shortened(failure.task_id, longest)), Text(reason(failure)))
     table.columns[1].min_width = min(max((len(failure.task_id) for failure in shown), default=0), longest)
     return table
 

@@ -40,4 +40,5 @@ def print_snapshot(console: Console, board: Board) -> None:
 def _cells(task_id: str, task: Running) -> list[str]:
     stage = str(task.stage or "running") + (f", attempt {task.attempt}" if task.attempt > 1 else "")
     length, left = (clock(seconds) if seconds is not None else "" for seconds in (task.duration_s, task.eta_s))
-    return [task_id, task.recording, stage, f"{task.progress} %", length, left, task.worker]
+    done = f"{task.progress} %" if task.lag_s is None else f"live, lag {clock(task.lag_s)}"
+    return [task_id, task.recording, stage, done, length, left, task.worker]

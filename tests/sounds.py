@@ -16,7 +16,7 @@ from app.engines.audio.mixing import SAMPLE_RATE
 
 Samples = npt.NDArray[np.float32]
 
-CLIPS = sorted((Path(__file__).parents[2] / "recordings" / "librivox").glob("*.flac"))
+CLIPS = sorted((Path(__file__).parent / "recordings" / "librivox").glob("*.flac"))
 NO_LIMIT = Limit(float("inf"), "AUDIO_MAX_SECONDS")
 
 

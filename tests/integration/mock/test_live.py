@@ -1,0 +1,280 @@
+"""Live sound: from the client, through a real server, to the mock and back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from nats.aio.client import Client as Nats
+from nats.js import JetStreamContext
+from natscribe.client import Client, ClientError, Live, RequestFailedError, TaskIdTakenError, UnreachableError
+from natscribe.client.live import Event
+from natscribe.jetstream.streams import public_streams
+from natscribe.mock import Mock
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.headers import END
+from natscribe.schemas.live import Codec, LiveAudio, LiveTask, Partial
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.requests import ResultFormat
+from natscribe.schemas.transcription import SegmentsEvent, Source
+
+from app.embedded import NatsServer
+from app.settings import Settings
+from tests.integration.seen_by_clients import ended, is_in_state
+from tests.waiting import eventually
+
+SECOND = bytes(32_000)  # of the sound that is the default
+STREAM = "transcription_live"
+
+
+@pytest.fixture
+async def client(settings: Settings, mock: Mock) -> AsyncIterator[Client]:
+    async with Client(settings) as client:
+        yield client
+
+
+async def stored_of(js: JetStreamContext, task_id: str) -> bytes:
+    """The sound that is stored of a task, in frames whose numbers have no gap, and of which the last one is marked."""
+    state = (await js.stream_info(STREAM)).state
+    found = [await js.get_msg(STREAM, number) for number in range(state.first_seq, state.last_seq + 1)]
+    frames = [frame for frame in found if frame.subject == subjects.live_audio(task_id)]
+    headers = [frame.headers or {} for frame in frames]
+    assert [each["Nats-Msg-Id"] for each in headers] == [f"{task_id}-{number}" for number in range(len(frames))]
+    assert [END in each for each in headers] == [False] * (len(frames) - 1) + [True]
+    assert all(len(frame.data or b"") <= len(SECOND) for frame in frames)
+    return b"".join(frame.data or b"" for frame in frames)
+
+
+async def heard_by(live: Live) -> list[Event]:
+    async with asyncio.timeout(30):
+        return [event async for event in live]
+
+
+async def test_from_the_first_sound_to_the_result(client: Client, js: JetStreamContext) -> None:
+    # Given somebody who speaks for nine seconds
+    async with client.live(user_id="anna", task_id="t1", language="en-GB", word_timestamps=True) as live:
+        listening = asyncio.create_task(heard_by(live))
+        for _ in range(18):
+            await live.send(SECOND[: len(SECOND) // 2])
+        await live.end()
+        # When the text has come
+        events, result = await listening, await live.result()
+    # Then it came as partials, whose stable words stay
+    partials = [event for event in events if isinstance(event, Partial)]
+    assert partials
+    assert all(partial.text.startswith(partial.stable) for partial in partials)
+    # And as segments, each told once
+    segments = [each for event in events if isinstance(event, SegmentsEvent) for each in event.segments]
+    assert [(each.start, each.text) for each in segments] == [
+        (0, "Good morning."),
+        (4, "Good morning."),
+        (8, "Good"),
+    ]
+    # And progress says how far the text is behind, from the first event to the last
+    told = [event for event in events if isinstance(event, ProgressEvent)]
+    assert [event.sequence for event in told] == list(range(1, len(told) + 1))
+    assert (told[0].state, told[-1].state) == (State.QUEUED, State.COMPLETED)
+    # And the result is that of a live task
+    assert (result.source, result.audio_sha256, result.duration, result.user_id) == (Source.LIVE, None, 9, "anna")
+    assert result.segments == segments
+    # And the sound is stored as it was sent
+    assert await stored_of(js, "t1") == 9 * SECOND
+
+
+async def test_the_lag_is_told_while_people_speak(client: Client) -> None:
+    # Given a live task, when two seconds of sound are there
+    async with client.live() as live:
+        await live.send(2 * SECOND)
+        # Then an event says how much of it has no text yet
+        async with asyncio.timeout(30):
+            async for event in live:
+                if isinstance(event, ProgressEvent) and event.lag_seconds == 2:
+                    assert event.processed_seconds == 0
+                    break
+
+
+async def test_a_lost_connection_loses_and_doubles_nothing(
+    client: Client, settings: Settings, js: JetStreamContext
+) -> None:
+    # Given sound on its way
+    async with client.live(task_id="t1") as live:
+        lost: Nats = client._connection  # noqa: SLF001 -- nothing else can hurt it
+        for number in range(30):
+            await live.send(bytes([number]) * 3200)
+            # When the connection is lost several times
+            if number % 10 == 5:
+                await lost.force_reconnect()
+    # Then each frame is stored once, in its order
+    assert await stored_of(js, "t1") == b"".join(bytes([number]) * 3200 for number in range(30))
+    assert (await live.result()).duration == 3
+
+
+async def test_sound_goes_on_after_an_outage(settings: Settings, nats_server: NatsServer) -> None:
+    # Given sound on its way, and streams without a service
+    own = settings.model_copy(update={"nats_url": nats_server.url})
+    outages: list[bool] = []
+    spoken = bytes(number % 251 for number in range(4 * len(SECOND)))
+    async with Client(own, on_outage=outages.append) as client:
+        js = client._connection.jetstream()  # noqa: SLF001 -- to look into its server
+        for stream in public_streams(own.stream_names):
+            await js.add_stream(stream)
+        async with client.live(task_id=None) as live:
+            await live.send(spoken[: len(SECOND)])
+            # When NATS goes away while somebody speaks, and comes back
+            await nats_server.stop()
+            speaking = asyncio.create_task(live.send(spoken[len(SECOND) :]))
+            await eventually(lambda: _holds(True in outages))
+            await nats_server.start()
+            # Then all of the sound is stored, once and in its order
+            await speaking
+        assert await stored_of(js, live.task_id) == spoken
+
+
+async def _holds(value: bool) -> bool:
+    return value
+
+
+async def test_an_error_in_the_block_ends_the_sound(client: Client, js: JetStreamContext) -> None:
+    # Given a program that fails while somebody speaks
+    async def speak() -> None:
+        async with client.live(task_id="t1") as live:
+            await live.send(SECOND + b"12")
+            message = "of the program"
+            raise RuntimeError(message)
+
+    with pytest.raises(RuntimeError, match="of the program"):
+        await speak()
+    # Then what was said is not lost
+    assert (await ended(client, "t1")).state is State.COMPLETED
+    assert await client.get_task_result("t1", ResultFormat.TXT) == "Good\n"
+    assert await stored_of(js, "t1") == SECOND + b"12"
+
+
+async def test_another_client_goes_on_with_the_sound(client: Client, settings: Settings) -> None:
+    # Given a client that vanishes while somebody speaks
+    audio = LiveAudio(codec=Codec.ALAW, sample_rate=8000, channels=2)
+    async with Client(settings) as gone:
+        live = gone.live(task_id="t1", audio=audio)
+        await live.__aenter__()
+        await live.send(bytes(16_000))
+        await eventually(lambda: is_in_state(client, "t1", State.RUNNING))
+    with pytest.raises(UnreachableError, match="resume=True"):
+        await live.__aexit__(None, None, None)
+    # When another one goes on, without a word about the sound
+    async with client.live(task_id="t1", resume=True) as live:
+        await live.send(bytes(32_000))
+    # Then the recording is one
+    assert (await live.result()).duration == 3
+
+
+async def test_sound_that_has_ended_does_not_go_on(client: Client) -> None:
+    # Given sound that has ended
+    async with client.live(task_id="t1") as live:
+        await live.send(SECOND)
+        await live.end()
+        await live.end()
+        # Then no more is sent
+        with pytest.raises(ClientError, match="has ended"):
+            await live.send(SECOND)
+    # And none is later
+    with pytest.raises(ClientError, match="has ended"):
+        async with client.live(task_id="t1", resume=True):
+            pass
+    # And its id is taken
+    with pytest.raises(TaskIdTakenError, match="has sound already"):
+        async with client.live(task_id="t1"):
+            pass
+
+
+async def test_only_live_tasks_go_on(client: Client, js: JetStreamContext) -> None:
+    # Given the task of a recording
+    await (await js.object_store("audio")).put("meeting.flac", b"not looked at")
+    await client.create_transcription_task("meeting.flac", task_id="t1")
+    # When somebody wants to send sound to it, then that is refused
+    with pytest.raises(ClientError, match="no live task"):
+        async with client.live(task_id="t1", resume=True):
+            pass
+    with pytest.raises(RequestFailedError) as refused:
+        async with client.live(task_id="unknown", resume=True):
+            pass
+    assert refused.value.code is ErrorCode.NOT_FOUND
+
+
+async def test_a_task_without_sound_ends_by_itself(client: Client) -> None:
+    # Given somebody who has stopped to speak without a word
+    async with client.live(idle_seconds=1) as live:
+        await live.send(SECOND)
+        # When nothing comes for the time that the task allows
+        events = await heard_by(live)
+        # Then it ends with what was said, and takes no more sound
+        assert isinstance(events[-1], ProgressEvent)
+        assert events[-1].state is State.COMPLETED
+        with pytest.raises(ClientError, match="has ended after its pause"):
+            await live.send(SECOND)
+    assert (await live.result()).text == "Good"
+
+
+async def test_a_cancelled_task_takes_no_more_sound(client: Client) -> None:
+    async with client.live() as live:
+        await live.send(SECOND)
+        await eventually(lambda: is_in_state(client, live.task_id, State.RUNNING))
+        # When the task is cancelled
+        await client.cancel(live.task_id)
+        assert (await ended(client, live.task_id)).state is State.CANCELLED
+        # Then whoever speaks is told
+        with pytest.raises(ClientError, match="was cancelled"):
+            await live.send(SECOND)
+
+
+async def test_a_failure_is_told_to_who_speaks(client: Client) -> None:
+    # Given a task that fails after its first words
+    async with client.live(task_id="error-audio_too_large-1") as live:
+        await live.send(4 * SECOND)
+        assert (await ended(client, live.task_id)).state is State.FAILED
+        # Then whoever speaks is told why
+        with pytest.raises(RequestFailedError) as failed:
+            await live.send(SECOND)
+    assert failed.value.code is ErrorCode.AUDIO_TOO_LARGE
+
+
+@pytest.mark.parametrize("task_id", ["retry-1", "lost-1"])
+async def test_another_attempt_goes_on_behind_the_last_segment(client: Client, task_id: str) -> None:
+    # Given a task whose first attempt ends after the first utterance
+    async with client.live(task_id=task_id, diarize=True, keep_seconds=60) as live:
+        listening = asyncio.create_task(heard_by(live))
+        await live.send(8 * SECOND)
+        await live.end()
+        events, result = await listening, await live.result()
+    # Then no text is lost or said twice
+    found = [event for event in events if isinstance(event, SegmentsEvent)]
+    assert [(each.sequence, each.processed_seconds) for each in found] == [(1, 3), (2, 7)]
+    assert [segment.speaker for segment in result.segments] == ["SPEAKER_00", "SPEAKER_01"]
+
+
+async def test_sound_from_two_processes_counts_once(client: Client, js: JetStreamContext) -> None:
+    # Given a live task
+    async with client.live(task_id="t1") as live:
+        # When two processes send its frames, one of them in another order
+        for number in (0, 2, 1, 2, 0):
+            headers = {"Nats-Msg-Id": f"t1-{number}"} | ({END: "true"} if number == 2 else {})
+            await js.publish(subjects.live_audio("t1"), SECOND, headers=headers)
+        # Then the recording has each of them once
+        assert (await live.result()).duration == 3
+
+
+async def test_live_tasks_are_tasks(client: Client, js: JetStreamContext) -> None:
+    # Given a live task beside others
+    async with client.live(task_id="t1", user_id=7, audio=LiveAudio(sample_rate=8000)) as live:
+        await eventually(lambda: is_in_state(client, "t1", State.RUNNING))
+        # Then it is listed, and its status has it as it was sent
+        listed = (await client.tasks(user_id=7)).tasks
+        status = await client.get_task_progress("t1")
+        assert [(task.task_id, task.kind, task.audio_file_id) for task in listed] == [("t1", "transcription", "t1")]
+        assert isinstance(status.task, LiveTask)
+        assert status.task.audio.sample_rate == 8000
+        # When it is deleted
+        await live.send(SECOND)
+        await live.end()
+        await client.delete("t1")
+    # Then nothing of its sound is left
+    assert (await js.stream_info(STREAM)).state.messages == 0

@@ -1,0 +1,198 @@
+"""`natscribe live` as people use it, in pipes and in a terminal; the mock plays the service."""
+
+import asyncio
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import sys
+import termios
+import wave
+from asyncio.subprocess import PIPE, Process
+from functools import partial
+from pathlib import Path
+
+import pytest
+from nats.js import JetStreamContext
+from natscribe.cli.exit_codes import INTERRUPTED
+from natscribe.client import Client
+from natscribe.mock import Mock
+from natscribe.schemas.progress import State
+
+from app.settings import Settings
+from tests.integration.seen_by_clients import is_in_state
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.timeout(300)  # each test starts processes
+
+COMMAND = (sys.executable, "-c", "from natscribe.cli import main; main()", "live")
+NINE_SECONDS = bytes(9 * 32_000)
+TEXT = ["[0:00] Good morning.", "[0:04] Good morning.", "[0:08] Good"]
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+GREY = "\x1b[38;5;245m"
+
+
+class Shell:
+    """Starts the command in a folder of its own."""
+
+    def __init__(self, folder: Path, settings: Settings, mock: Mock) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.mock = mock
+
+    async def start(self, *arguments: str, terminal: int | None = None) -> Process:
+        """Start the command with pipes, or with standard output and error in a terminal."""
+        screen = PIPE if terminal is None else terminal
+        return await asyncio.create_subprocess_exec(
+            *(*COMMAND, *arguments),
+            cwd=self.folder,
+            env=os.environ | {"NATS_URL": self.settings.nats_url, "TERM": "xterm-256color"},
+            stdin=PIPE,
+            stdout=screen,
+            stderr=screen,
+        )
+
+    async def run(self, *arguments: str, sound: bytes = NINE_SECONDS) -> tuple[int, str, str]:
+        process = await self.start(*arguments)
+        out, err = await process.communicate(sound)
+        return process.returncode or 0, out.decode(), err.decode()
+
+
+@pytest.fixture
+def shell(tmp_path: Path, settings: Settings, mock: Mock) -> Shell:
+    return Shell(tmp_path, settings, mock)
+
+
+async def test_a_pipe_has_the_text_and_nothing_else(shell: Shell) -> None:
+    # When sound comes from a pipe, and the text goes to one
+    code, out, err = await shell.run("-", "--task-id", "t1")
+    # Then each segment is a line, and the rest is elsewhere
+    assert (code, out.splitlines()) == (0, TEXT)
+    assert "standard input is task t1" in err
+    assert err.splitlines()[-1] == "completed"
+
+
+async def test_a_pipe_may_have_the_messages_or_the_result_instead(shell: Shell) -> None:
+    # When messages are wanted, they end with the result
+    _, out, _ = await shell.run("-", "--json", "--codec", "alaw", "--channels", "2", sound=bytes(9 * 16_000))
+    messages = [json.loads(line) for line in out.splitlines()]
+    assert {"stable", "lag_seconds", "segments"} <= {name for message in messages for name in message}
+    assert (messages[-1]["source"], messages[-1]["duration"]) == ("live", 9)
+    # When a format is wanted, or speakers, then only the result is printed
+    _, subtitles, _ = await shell.run("-", "--format", "srt")
+    _, speakers, _ = await shell.run("-", "--diarize")
+    assert subtitles.startswith("1\n00:00:00,000 --> 00:00:02,400\nGood morning.\n")
+    assert speakers.splitlines() == [
+        "SPEAKER_00: Good morning.",
+        "SPEAKER_01: Good morning.",
+        "SPEAKER_00: Good",
+    ]
+
+
+async def test_a_file_is_played_and_its_result_written(shell: Shell) -> None:
+    # Given a recording
+    with wave.open(str(shell.folder / "call.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(NINE_SECONDS)
+    # When it is played nine times as fast, into a folder
+    began = asyncio.get_running_loop().time()
+    code, out, err = await shell.run("call.wav", "--speed", "9", "--output-dir", "texts", "--format", "txt")
+    # Then that takes a second at least, the text is told as it is found, and written
+    assert asyncio.get_running_loop().time() - began >= 1
+    assert (code, out.splitlines()) == (0, TEXT)
+    assert "wrote texts/call.txt" in err
+    assert (shell.folder / "texts/call.txt").read_text() == "Good morning.\nGood morning.\nGood\n"
+
+
+async def test_a_failure_is_told_once(shell: Shell) -> None:
+    # When the task fails
+    code, out, err = await shell.run("-", "--task-id", "error-audio_too_large-1")
+    # Then that is said, after the text that was found
+    assert (code, out.splitlines()) == (1, TEXT[:1])
+    assert err.count("audio_too_large)") == 1
+
+
+async def test_ctrl_c_ends_the_sound_and_then_the_task(shell: Shell, js: JetStreamContext) -> None:
+    async with Client(shell.settings) as client:
+        # Given somebody who speaks
+        process = await shell.start("-", "--task-id", "t1")
+        assert process.stdin is not None
+        process.stdin.write(NINE_SECONDS)
+        await eventually(lambda: _are_stored(js, len(NINE_SECONDS)))
+        # When Ctrl-C is pressed
+        process.send_signal(signal.SIGINT)
+        # Then the rest of the text comes
+        out, _ = await process.communicate()
+        assert (process.returncode, out.decode().splitlines()) == (0, TEXT)
+        # Given a task that ends only after more sound than there is
+        process = await shell.start("-", "--task-id", "slow-1")
+        await _told(process, "listening")
+        # When Ctrl-C is pressed twice
+        process.send_signal(signal.SIGINT)
+        await _told(process, "waiting for the rest")
+        process.send_signal(signal.SIGINT)
+        # Then the task is cancelled
+        _, err = await process.communicate()
+        assert process.returncode == INTERRUPTED
+        assert "slow-1 is cancelled." in err.decode()
+        assert await is_in_state(client, "slow-1", State.CANCELLED)
+
+
+async def _told(process: Process, words: str) -> None:
+    """Wait until the command says this on standard error."""
+    assert process.stderr is not None
+    async for line in process.stderr:
+        if words in line.decode():
+            return
+    message = f"ended without {words!r}"
+    raise AssertionError(message)
+
+
+async def _are_stored(js: JetStreamContext, count: int) -> bool:
+    state = (await js.stream_info("transcription_live")).state
+    stored = [await js.get_msg("transcription_live", number) for number in range(1, state.messages + 1)]
+    return sum(len(frame.data or b"") for frame in stored) >= count
+
+
+async def test_a_terminal_shows_what_is_still_said_in_grey(shell: Shell) -> None:
+    # Given a terminal of 80 columns
+    screen, inside = pty.openpty()
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = await shell.start("-", terminal=inside)
+    os.close(inside)
+    shown: list[bytes] = []
+    reading = asyncio.create_task(asyncio.to_thread(_read_all, screen, shown))
+    assert process.stdin is not None
+    # When somebody says a word, then it is grey; and firm when the next one comes
+    for half_seconds, words in ((2, f"[0:00] {GREY}Good"), (3, f"Good{GREY} morning.")):
+        process.stdin.write(bytes(16_000 * half_seconds))
+        await eventually(partial(_is_shown, shown, words), within=120)
+    # When the rest is said
+    process.stdin.write(NINE_SECONDS[5 * 16_000 :])
+    process.stdin.close()
+    assert await process.wait() == 0
+    await reading
+    written = b"".join(shown).decode()
+    # And in the end each segment is there once
+    lines = [line.rpartition("\x1b[2K")[2] for line in written.split("\n")]
+    firm = [CONTROL.sub("", line) for line in lines if GREY not in line]
+    assert [line for line in firm if line.startswith("[")] == TEXT
+    # And is not below itself in grey
+    assert all(f"{text}\r\n{text[:11]}" not in written for text in TEXT)
+
+
+async def _is_shown(shown: list[bytes], words: str) -> bool:
+    return words.encode() in b"".join(shown)
+
+
+def _read_all(screen: int, shown: list[bytes]) -> None:
+    try:
+        while found := os.read(screen, 65_536):
+            shown.append(found)
+    except OSError:  # Linux says so when the command has ended
+        pass
+    finally:
+        os.close(screen)

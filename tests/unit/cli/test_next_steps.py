@@ -1,0 +1,55 @@
+"""What `natscribe up` tells of its run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from app.cli.next_steps import next_steps, settings_for_clients
+from app.cli.recording import TWO_READERS
+from app.cli.service import Service
+
+Told = Callable[[str], list[str]]
+
+
+@pytest.fixture
+def told() -> Told:
+    return lambda url: list(next_steps(cast("Service", SimpleNamespace(servers={"NATS_URL": url}))))
+
+
+@pytest.mark.parametrize(
+    ("store", "words"), [(None, "transcribe --diarize"), ("s3://calls/today", "doctor"), ("nats://audio", "transcribe")]
+)
+def test_only_a_bucket_takes_the_demo_recording(
+    told: Told, monkeypatch: pytest.MonkeyPatch, store: str | None, words: str
+) -> None:
+    if store is not None:
+        monkeypatch.setenv("AUDIO_STORE", store)
+    assert words in told("nats://127.0.0.1:4222")[1]
+
+
+@pytest.mark.parametrize(("url", "elsewhere"), [("nats://127.0.0.1:4222", True), ("nats://me:secret@host:4222", False)])
+def test_a_password_is_told_to_nobody(told: Told, monkeypatch: pytest.MonkeyPatch, url: str, elsewhere: bool) -> None:
+    # Given another setting that clients need, and one that they do not
+    monkeypatch.setenv("NATS_STREAM_NAME", "calls")
+    monkeypatch.setenv("TASK_TIMEOUT", "60")
+    lines = told(url)
+    # Then a command for other folders names both addresses, unless there is a password in it
+    assert any(line.strip().startswith(f"NATS_URL={url} NATS_STREAM_NAME=calls ") for line in lines) is elsewhere
+    assert "secret" not in "".join(lines)
+    assert "TASK_TIMEOUT" not in "".join(lines)
+
+
+def test_a_recording_in_this_folder_has_a_short_name(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(TWO_READERS) in told("nats://127.0.0.1:4222")[1]
+    monkeypatch.chdir(TWO_READERS.parent)
+    assert told("nats://127.0.0.1:4222")[1].endswith(f" {TWO_READERS.name}")
+
+
+def test_files_are_named_as_others_find_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert settings_for_clients() == {}
+    (tmp_path / "ca.pem").write_text("")
+    monkeypatch.setenv("NATS_TLS_CA_FILE", "ca.pem")
+    assert settings_for_clients() == {"NATS_TLS_CA_FILE": str(tmp_path / "ca.pem")}

@@ -1,0 +1,89 @@
+"""Files as live sound: what can be sent as it is, and how to send anything else."""
+
+import struct
+from pathlib import Path
+
+import pytest
+import typer
+from natscribe.cli.sound import SoundFile
+from natscribe.schemas.live import Codec, LiveAudio
+
+SOUND = bytes(range(256)) * 40
+
+
+def wav(tag: int, bits: int, *, rate: int = 8000, channels: int = 1, size: int | None = None) -> bytes:
+    """A WAV file with a chunk of something else before its sound, and one behind it."""
+    frame = channels * bits // 8
+    described = struct.pack("<HHIIHH", tag, channels, rate, rate * frame, frame, bits)
+    if tag == 0xFFFE:
+        described += struct.pack("<HHIH", 22, bits, 0, 1) + bytes(14)
+    chunks = [(b"fmt ", described), (b"note", b"odd"), (b"data", SOUND), (b"LIST", b"not sound")]
+    body = b"".join(
+        name + struct.pack("<I", len(of) if name != b"data" or size is None else size) + of + bytes(len(of) % 2)
+        for name, of in chunks
+    )
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body
+
+
+OPUS_HEAD = b"OpusHead" + struct.pack("<BBHIhB", 1, 2, 312, 16_000, 0, 0)
+FILES = {
+    "16 bits": (wav(1, 16, rate=44_100, channels=2), LiveAudio(sample_rate=44_100, channels=2)),
+    "extensible": (wav(0xFFFE, 16), LiveAudio(sample_rate=8000)),
+    "mu-law": (wav(7, 8), LiveAudio(codec=Codec.MULAW, sample_rate=8000)),
+    "A-law": (wav(6, 8, channels=2), LiveAudio(codec=Codec.ALAW, sample_rate=8000, channels=2)),
+    "Ogg": (b"OggS" + bytes(24) + OPUS_HEAD, LiveAudio(codec=Codec.OPUS, sample_rate=48_000, channels=2)),
+    "WebM": (b"\x1aE\xdf\xa3" + bytes(200) + OPUS_HEAD, LiveAudio(codec=Codec.OPUS, sample_rate=48_000, channels=2)),
+}
+OTHERS = {
+    "24 bits": wav(1, 24),
+    "floats": wav(3, 32),
+    "three channels": wav(1, 16, channels=3),
+    "a high rate": wav(1, 16, rate=96_000),
+    "cut off": wav(1, 16)[:30],
+    "no WAV": b"RIFF" + bytes(60),
+    "Vorbis": b"OggS" + bytes(24) + b"\x01vorbis",
+    "mp3": b"ID3" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_a_file_is_sent_as_it_is(tmp_path: Path, name: str) -> None:
+    # Given a file
+    content, audio = FILES[name]
+    file = tmp_path / "call.bin"
+    file.write_bytes(content)
+    # When it is played, a hundred times as fast
+    sound = SoundFile(str(file), 10**6)
+    played = b"".join([chunk async for chunk in sound.chunks(100)])
+    # Then the task says what it is, and no byte more or less is sent
+    assert sound.audio == audio
+    assert played == (content if audio.codec is Codec.OPUS else SOUND)
+
+
+async def test_a_program_that_streams_writes_no_size(tmp_path: Path) -> None:
+    for size in (0, 2**32 - 1):
+        file = tmp_path / "call.wav"
+        file.write_bytes(wav(1, 16, size=size))
+        played = b"".join([chunk async for chunk in SoundFile(str(file), 10**6).chunks(100)])
+        assert played.startswith(SOUND)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_how_to_send_anything_else_is_told(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "a call.mp3"
+    file.write_bytes(OTHERS[name])
+    with pytest.raises(
+        typer.BadParameter, match=r"`ffmpeg .*-i '.*a call.mp3' -f s16le -ac 1 -ar 16000 - \| .* live -`"
+    ):
+        SoundFile(str(file), 10**6)
+
+
+def test_a_url_is_read_by_ffmpeg() -> None:
+    with pytest.raises(typer.BadParameter, match=r"-i https://radio.example/live -f s16le"):
+        SoundFile("https://radio.example/live", 10**6)
+
+
+@pytest.mark.parametrize(("name", "why"), [("nothing.wav", "no file"), ("", "is a folder")])
+def test_what_is_no_file_is_told(tmp_path: Path, name: str, why: str) -> None:
+    with pytest.raises(typer.BadParameter, match=why):
+        SoundFile(str(tmp_path / name), 10**6)

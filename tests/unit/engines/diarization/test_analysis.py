@@ -1,0 +1,158 @@
+"""What is found in a chunk, over networks that hear a voice as a loudness: 1 is the first voice, and so on."""
+
+import numpy as np
+import pytest
+
+from app.engines.diarization import analysis
+from app.engines.diarization.analysis import analyse
+from app.engines.diarization.chunk import Chunk
+from app.engines.diarization.networks import Networks
+from app.engines.diarization.windows import APART, FRAME, FRAMES, FRAMES_APART, LENGTH, PER_CHUNK, ChunkSound
+
+SETS = {0.0: 0, 1.0: 1, 2.0: 2, 3.0: 3, 4.0: 4, 5.0: 5, 6.0: 6}  # a loudness, and the set of voices that it stands for
+Samples = np.ndarray
+
+
+class FakeNetworks:
+    """Hears the loudness in the middle of each frame; remembers how much it has embedded."""
+
+    def __init__(self) -> None:
+        self.segmented = 0
+        self.embedded: list[int] = []
+
+    def segment(self, excerpt: Samples) -> np.ndarray:
+        assert len(excerpt) == LENGTH
+        self.segmented += 1
+        middle = excerpt[np.minimum(np.arange(FRAMES) * FRAME + FRAME // 2, LENGTH - 1)]
+        found = np.full((FRAMES, 7), -50.0, np.float32)
+        found[np.arange(FRAMES), [SETS.get(float(each), 0) for each in middle]] = 0.0
+        return found
+
+    def embed(self, samples: Samples) -> np.ndarray:
+        self.embedded.append(len(samples))
+        return np.full(192, 1 / np.sqrt(192), np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _no_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysis, "features", lambda samples: samples)
+
+
+def sound(*pieces: tuple[int, float], index: int = 0, excerpts: int = 1) -> ChunkSound:
+    """Pieces of frames, each with a loudness."""
+    samples = np.concatenate([np.full(frames * FRAME, loudness, np.float32) for frames, loudness in pieces])
+    frames = (excerpts - 1) * FRAMES_APART + FRAMES
+    return ChunkSound(index, samples, excerpts, frames)
+
+
+def analysed(given: ChunkSound) -> tuple[Chunk, FakeNetworks, list[float]]:
+    networks, told = FakeNetworks(), list[float]()
+    chunk = analyse(as_networks(networks), given, told.append)
+    return chunk, networks, told
+
+
+def as_networks(fake: FakeNetworks) -> Networks:
+    return fake  # type: ignore[return-value]  # all that is asked of them
+
+
+@pytest.mark.parametrize(("loudness", "segmented"), [(0.0, 0), (2.0**-15, 0), (-(2.0**-15), 0), (2.0**-14, 1)])
+def test_silence_is_not_analysed(loudness: float, segmented: int) -> None:
+    chunk, networks, _ = analysed(sound((300, loudness)))
+    assert (networks.segmented, chunk.embeddings, chunk.voices) == (segmented, [], [])
+    assert not chunk.activity.any()
+
+
+@pytest.mark.parametrize(
+    ("loudness", "voices"),
+    [(1.0, [0]), (2.0, [1]), (3.0, [2]), (4.0, [0, 1]), (5.0, [0, 2]), (6.0, [1, 2])],
+)
+def test_each_set_of_voices_is_heard(loudness: float, voices: list[int]) -> None:
+    chunk, _, _ = analysed(sound((100, loudness)))
+    heard = chunk.activity[0, :100].min(axis=0)
+    assert [voice for voice in range(3) if heard[voice] == 255] == voices
+    assert not chunk.activity[0, 101:].any()
+
+
+def test_who_speaks_alone_is_cut_into_slices() -> None:
+    # Given three seconds of a first voice and one of a second, with a pause
+    chunk, networks, _ = analysed(sound((178, 1.0), (20, 0.0), (60, 2.0), (100, 0.0)))
+    # Then each has embeddings inside its speech, all embedded, and no voice needs more
+    assert [(each.start, each.end) for each in chunk.embeddings] == [
+        (0, 89),
+        (30, 119),
+        (59, 148),
+        (89, 178),
+        (198, 258),
+    ]
+    assert networks.embedded == [(each.end - each.start) * FRAME for each in chunk.embeddings]
+    assert chunk.voices == []
+
+
+@pytest.mark.parametrize(
+    ("alone", "together", "found", "embedded"),
+    [
+        (5, 0, False, None),  # too short to count
+        (14, 0, True, 14 + 1),  # too short for a slice
+        (29, 0, True, 29 + 1),
+        (30, 0, False, None),  # its slices tell enough
+        (18, 60, True, 18 + 1),  # what it says alone is enough for an embedding
+        (17, 60, True, 77 + 1),  # else what others say meanwhile counts, too
+    ],
+)
+def test_a_voice_that_hardly_speaks_alone_is_embedded(
+    alone: int, together: int, found: bool, embedded: int | None
+) -> None:
+    # Given a second voice that speaks for so many frames alone, and then with the first one, which speaks on
+    chunk, networks, _ = analysed(sound((50, 0.0), (alone, 2.0), (together, 4.0), (200, 1.0)))
+    seconds = [each for each in chunk.voices if each.voice == 1]
+    assert bool(seconds) is found
+    assert [each.window for each in chunk.voices] == [0] * len(chunk.voices)
+    if embedded is not None:
+        assert networks.embedded[-1] == embedded * FRAME
+
+
+@pytest.mark.parametrize(("frames", "embedded"), [(5, False), (6, True)])
+def test_very_short_speech_has_no_embedding(frames: int, embedded: bool) -> None:
+    chunk, networks, _ = analysed(sound((20, 0.0), (frames, 3.0), (60, 0.0)))
+    assert bool(networks.embedded) is embedded
+    assert [each.voice for each in chunk.voices] == [2] * embedded
+
+
+def test_what_is_heard_after_the_end_is_left_out() -> None:
+    # Given a recording that ends in the middle of speech, so that the padding is heard as well
+    given = sound((20, 1.0))
+    networks = FakeNetworks()
+    hear = networks.segment
+    networks.segment = lambda excerpt: hear(np.where(excerpt == 0, 1.0, excerpt))  # type: ignore[method-assign]
+    chunk = analyse(as_networks(networks), given, lambda _: None)
+    # Then no slice begins behind it, and none is empty
+    assert chunk.embeddings
+    assert all(length >= 1_600 for length in networks.embedded)
+    assert chunk.embeddings[-1].start * FRAME < len(given.samples)
+
+
+def test_a_long_voice_is_embedded_from_its_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given two people who speak at once for eight seconds
+    given: list[Samples] = []
+    networks = FakeNetworks()
+
+    def embed(samples: Samples) -> np.ndarray:
+        given.append(samples)
+        return np.ones(192, np.float32)
+
+    monkeypatch.setattr(networks, "embed", embed)
+    samples = np.repeat(np.float32(4.0), 480 * FRAME)
+    analyse(as_networks(networks), ChunkSound(0, samples, 1, FRAMES), lambda _: None)
+    # Then four seconds of each are enough
+    assert [len(each) for each in given] == [64_000, 64_000]
+
+
+def test_progress_grows_to_the_end_of_the_chunk() -> None:
+    # Given the second chunk of a recording, of two excerpts
+    chunk, _, told = analysed(sound((222, 1.0), (400, 2.0), index=1, excerpts=2))
+    begin = PER_CHUNK * APART / 16_000
+    assert told == sorted(told)
+    assert told[0] == begin
+    assert told[1] == pytest.approx(begin + APART * 0.2 / 16_000)
+    assert told[-1] == pytest.approx(begin + (0.2 * 811 + 0.8 * chunk.embeddings[-1].end) * FRAME / 16_000)
+    assert told[-1] <= begin + 811 * FRAME / 16_000

@@ -1,0 +1,115 @@
+"""Which models an engine process keeps, and what becomes of their errors."""
+
+from pathlib import Path
+
+import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.transcription import TranscribeOptions
+from natscribe.schemas.wire import Model
+
+from app.engines.family import Computing, Family
+from app.engines.messages import Load, Loaded, Reply, Setup
+from app.engines.models import Models
+from app.engines.process.job_runner import JobRunner
+from app.errors import PermanentError, TransientError
+
+
+class FakeModel:
+    """A model that says how it computes."""
+
+    fingerprint = "as told"
+
+    def __init__(self, name: str | None, computing: Computing) -> None:
+        self.identity = Model(name=name or "own", revision="1")
+        self.computing = computing
+
+    def check(self, options: TranscribeOptions) -> None:
+        if options.translate:
+            raise PermanentError(ErrorCode.UNKNOWN_MODEL, "It cannot translate.")
+
+
+class FakeWeights:
+    """Weights that can be loaded, or not."""
+
+    def __init__(self, name: str | None, loaded: list[FakeModel]) -> None:
+        self.name = name
+        self.loaded = loaded
+
+    def load(self, computing: Computing) -> FakeModel:
+        self.loaded.append(FakeModel(self.name, computing))
+        return self.loaded[-1]
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[FakeModel]:
+    """The models that were loaded, in their order; one with the name `broken` is not there."""
+    found: list[FakeModel] = []
+
+    def find(_: Models, name: str | None) -> FakeWeights:
+        if name == "broken":
+            raise PermanentError(ErrorCode.UNKNOWN_MODEL, "There is no such model.")
+        return FakeWeights(name, found)
+
+    monkeypatch.setattr(Models, "find", find)
+    return found
+
+
+def runner(tmp_path: Path) -> JobRunner:
+    families: list[Family] = []
+    setup = Setup(
+        parent=0,
+        models_dir=tmp_path,
+        threads=2,
+        at_once=3,
+        beam=4,
+        max_seconds=60.0,
+        diarization_max_seconds=60.0,
+        max_decode_seconds=60.0,
+    )
+    return JobRunner(setup, families)
+
+
+def run(jobs: JobRunner, model: str | None, **options: object) -> list[Reply]:
+    replies: list[Reply] = []
+    jobs.run(Load(options=TranscribeOptions.model_validate({"model": model} | options)), replies.append)
+    return replies
+
+
+def test_one_model_is_kept(tmp_path: Path, loaded: list[FakeModel]) -> None:
+    # When a process is asked for its own model twice, for another one twice, and for its own again
+    jobs = runner(tmp_path)
+    names = []
+    for model in (None, None, "other", "other", None):
+        (reply,) = run(jobs, model)
+        assert isinstance(reply, Loaded)
+        names.append(reply.model.name)
+    # Then it loads a model when that is another one than before
+    assert names == ["own", "own", "other", "other", "own"]
+    assert [each.identity.name for each in loaded] == ["own", "other", "own"]
+    assert (loaded[0].computing.threads, loaded[0].computing.at_once, loaded[0].computing.beam) == (2, 3, 4)
+
+
+def test_a_model_that_is_not_there_is_the_tasks_fault(tmp_path: Path, loaded: list[FakeModel]) -> None:
+    jobs = runner(tmp_path)
+    run(jobs, None)
+    with pytest.raises(PermanentError, match="no such model"):
+        run(jobs, "broken")
+    assert len(loaded) == 1
+
+
+def test_an_own_model_that_cannot_be_loaded_is_the_operators(
+    tmp_path: Path, loaded: list[FakeModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(_: Models, __: str | None) -> FakeWeights:
+        raise PermanentError(ErrorCode.UNKNOWN_MODEL, "damaged")
+
+    monkeypatch.setattr(Models, "find", find)
+    with pytest.raises(TransientError, match="the operator has to repair it: damaged"):
+        run(runner(tmp_path), None)
+    assert loaded == []
+
+
+@pytest.mark.usefixtures("loaded")
+def test_what_a_model_cannot_do_is_told(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="cannot translate"):
+        run(runner(tmp_path), None, translate=True)

@@ -1,0 +1,370 @@
+"""A delivery from its message to its settlement: what is counted, kept and released, and which task comes first."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from unittest.mock import AsyncMock
+
+import pytest
+from nats.aio.msg import Msg
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.kinds import Task
+from natscribe.schemas.progress import Stage, State
+from natscribe.schemas.sharing import WindowText
+from natscribe.schemas.transcription import Stretch, TranscriptionResult
+from natscribe.schemas.wire import Model, Priority, Queue
+
+from app.errors import PermanentError, TransientError
+from app.execution.task_run import TaskRun
+from app.jetstream.pull_inbox import PullInbox
+from app.queue.consumer import TaskConsumer
+from app.queue.stored_message import StoredMessage
+from app.redis_store.projection import RedisProjection
+from app.updates import Update
+from tests.constants import Constants
+from tests.fakes.engine import segment
+from tests.fakes.nats import InMemoryNats
+from tests.fakes.parts import NAMES, Parts
+from tests.waiting import eventually
+
+KEY = (Queue.TRANSCRIPTION, Priority.NORMAL)
+Handle = Callable[[TaskRun, Task], Awaitable[None]]
+TEXT = WindowText(segments=[segment(0)], untranscribed=[], language="en", end=10.0)
+
+
+@pytest.fixture(autouse=True)
+def _no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RedisProjection, "withdraw", AsyncMock())
+
+
+async def take(parts: Parts) -> Msg:
+    """Get the next message as the consumer does."""
+    (message,) = await PullInbox(parts.server.client, NAMES.tasks, NAMES.queue_consumer(*KEY)).ask(1)
+    return message
+
+
+async def work(parts: Parts, handle: Handle, message: Msg | None = None) -> None:
+    message = message or await take(parts)
+    run = TaskRun(parts.execution, message)
+    task = StoredMessage.delivered(message).task
+
+    async def begin() -> None:
+        assert task is not None
+        await handle(run, task)
+
+    await run.work(begin)
+
+
+async def completes(run: TaskRun, task: Task) -> None:
+    attempt = await run.begin(task)
+    await attempt.append(Update(Stage.TRANSCRIBING, 10.0, duration_seconds=20.0, text=TEXT, audio_sha256="0" * 64))
+    await attempt.append(result(task.task_id))
+
+
+def result(task_id: str) -> TranscriptionResult:
+    return TranscriptionResult(
+        task_id=task_id,
+        audio_file_id="a.flac",
+        user_id=7,
+        text="one",
+        language="en",
+        duration=20,
+        segments=[segment(0)],
+        untranscribed=[Stretch(start=5.0, end=7.0)],
+        model=Model(name="fake", revision="0"),
+        audio_sha256="0" * 64,
+        created_at=datetime.now(UTC),
+    )
+
+
+def fails(error: Exception) -> Handle:
+    async def handle(run: TaskRun, task: Task) -> None:
+        await run.begin(task)
+        raise error
+
+    return handle
+
+
+def counted(parts: Parts, *names: str) -> list[float]:
+    """The sums of metrics of transcriptions."""
+    found = dict.fromkeys(names, 0.0)
+    for line in parts.meter.exposition().decode().splitlines():
+        name = line.partition("{")[0]
+        if name in found and "process_transcription" in line:
+            found[name] += float(line.rpartition(" ")[2])
+    return list(found.values())
+
+
+ALL = ("task_success_total", "task_failure_total", "natscribe_task_retries_total", "natscribe_task_redeliveries_total")
+
+
+async def state(parts: Parts) -> State:
+    last = await parts.log.last("t1")
+    assert last is not None
+    return last.event.state
+
+
+async def test_a_completed_task_is_counted_with_its_sound(parts: Parts, nats: InMemoryNats) -> None:
+    # Given a task that has waited for a minute
+    await parts.publish("t1")
+    nats.streams[NAMES.tasks].messages = [
+        type(each)(each.subject, each.sequence, each.body, each.headers, each.time - timedelta(minutes=1))
+        for each in nats.streams[NAMES.tasks].messages
+    ]
+    # When it is done
+    await work(parts, completes)
+    # Then it counts once, with its seconds, and its worker knows its speed
+    assert await state(parts) is State.COMPLETED
+    assert nats.streams[NAMES.tasks].messages == []
+    assert counted(parts, *ALL) == [1, 0, 0, 0]
+    assert counted(parts, "natscribe_task_audio_seconds_total", "natscribe_task_untranscribed_seconds_total") == [20, 2]
+    (waited,) = counted(parts, "natscribe_task_queue_wait_seconds_sum")
+    assert 60 <= waited < 70
+    assert parts.queues.speed.seconds_for(Queue.TRANSCRIPTION, 20) is not None
+    assert counted(parts, "natscribe_task_resumes_total", "natscribe_dead_letters_total") == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("error", "ends_as", "numbers", "letters"),
+    [
+        (PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound."), State.FAILED, [0, 1, 0, 0], 1),
+        (TransientError(ErrorCode.INTERNAL, "Away."), State.RETRYING, [0, 0, 1, 0], 0),
+        (RuntimeError(), State.RETRYING, [0, 0, 1, 0], 0),
+    ],
+)
+async def test_a_failure_is_counted_as_what_becomes_of_it(
+    parts: Parts, nats: InMemoryNats, error: Exception, ends_as: State, numbers: list[float], letters: int
+) -> None:
+    await parts.publish("t1")
+    await work(parts, fails(error))
+    assert await state(parts) is ends_as
+    assert counted(parts, *ALL) == numbers
+    assert counted(parts, "natscribe_dead_letters_total") == [letters]
+    assert len(nats.streams[NAMES.dead_letters].messages) == letters
+    # And the message waits for the retry, or is gone
+    put_off = nats.streams[NAMES.tasks].consumers[NAMES.queue_consumer(*KEY)].put_off_s
+    assert [15 <= seconds <= 45 for seconds in put_off] == [True] * (1 - letters)
+    assert parts.queues.speed.seconds_for(Queue.TRANSCRIPTION, 20) is None
+
+
+async def test_an_attempt_that_resumes_is_counted_and_measures_no_speed(parts: Parts, nats: InMemoryNats) -> None:
+    # Given a task whose first attempt has found ten seconds
+    async def half(run: TaskRun, task: Task) -> None:
+        attempt = await run.begin(task)
+        await attempt.append(Update(Stage.TRANSCRIBING, 10.0, duration_seconds=20.0, text=TEXT, audio_sha256="0" * 64))
+        raise TransientError(ErrorCode.INTERNAL, "Away.")
+
+    await parts.publish("t1")
+    message = await take(parts)
+    await work(parts, half, message)
+    # When the second attempt goes on
+    nats.streams[NAMES.tasks].consumers[NAMES.queue_consumer(*KEY)].again.append(1)
+    await work(parts, completes_after_checkpoint)
+    # Then it counts as resumed, and as delivered again
+    assert await state(parts) is State.COMPLETED
+    assert counted(parts, *ALL) == [1, 0, 1, 1]
+    assert counted(parts, "natscribe_task_resumes_total", "natscribe_task_resumed_audio_seconds_total") == [1, 10]
+    assert parts.queues.speed.seconds_for(Queue.TRANSCRIPTION, 20) is None
+    # And the time until its first attempt counts once
+    assert counted(parts, "natscribe_task_queue_wait_seconds_count") == [1]
+
+
+async def completes_after_checkpoint(run: TaskRun, task: Task) -> None:
+    attempt = await run.begin(task)
+    assert attempt.checkpoint.processed_seconds == 10
+    await attempt.append(result(task.task_id))
+
+
+async def test_a_second_message_of_an_id_is_removed_and_counted(parts: Parts, nats: InMemoryNats) -> None:
+    await parts.reaching(State.RUNNING, "t1")
+    await parts.publish("t1", user_id=8)
+    await take(parts)
+    await work(parts, completes)
+    assert [each.sequence for each in nats.streams[NAMES.tasks].messages] == [1]
+    assert counted(parts, "natscribe_task_duplicates_total") == [1]
+
+
+@pytest.mark.parametrize("ended", [State.FAILED, State.CANCELLED])
+async def test_a_task_that_has_ended_is_settled(parts: Parts, nats: InMemoryNats, ended: State) -> None:
+    # Given a task that has ended while its message waited
+    await parts.reaching(ended, "t1")
+    # When its message is delivered, then it goes, and a failure has its dead letter
+    await work(parts, completes)
+    assert await state(parts) is ended
+    assert nats.streams[NAMES.tasks].messages == []
+    assert len(nats.streams[NAMES.dead_letters].messages) == (ended is State.FAILED)
+
+
+async def test_a_failure_that_is_deleted_meanwhile_leaves_no_letter(parts: Parts, nats: InMemoryNats) -> None:
+    await parts.reaching(State.FAILED, "t1")
+
+    def purge() -> None:
+        nats.streams[NAMES.progress].purge({})
+
+    nats.behind("append.dead_letters", purge)
+    await work(parts, completes)
+    assert nats.streams[NAMES.dead_letters].messages == []
+
+
+@pytest.mark.parametrize(
+    ("body", "logged"), [(b'{"task_id": "t9"}', True), (b"{", False)], ids=["with an id", "without an id"]
+)
+async def test_an_invalid_message_fails(parts: Parts, nats: InMemoryNats, body: bytes, logged: bool) -> None:
+    await parts.publish("", body=body)
+    message = await take(parts)
+
+    async def refuse() -> None:
+        raise ValueError
+
+    await TaskRun(parts.execution, message).work(refuse)
+    last = await parts.log.last("t9")
+    assert (last is not None) is logged
+    assert last is None or last.event.state is State.FAILED
+    assert len(nats.streams[NAMES.dead_letters].messages) == 1
+    assert nats.streams[NAMES.tasks].messages == []
+
+
+async def test_a_valid_message_that_nobody_begins_is_tried_later(parts: Parts, nats: InMemoryNats) -> None:
+    await parts.publish("t1")
+    message = await take(parts)
+
+    async def broken() -> None:
+        raise RuntimeError
+
+    await TaskRun(parts.execution, message).work(broken)
+    assert len(nats.streams[NAMES.tasks].consumers[NAMES.queue_consumer(*KEY)].put_off_s) == 1
+    assert nats.streams[NAMES.dead_letters].messages == []
+
+
+async def test_a_fenced_worker_leaves_the_task_to_the_other(parts: Parts, nats: InMemoryNats) -> None:
+    # Given a task that somebody cancels while it runs
+    await parts.publish("t1")
+
+    async def cancelled(run: TaskRun, task: Task) -> None:
+        attempt = await run.begin(task)
+        await parts.log.end(attempt.record)
+        await attempt.append(result(task.task_id))
+
+    # When its worker goes on, then nothing more is appended, and nothing is counted
+    await work(parts, cancelled)
+    assert await state(parts) is State.CANCELLED
+    assert counted(parts, *ALL) == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("deleted", "put_off"), [(True, 0), (False, 1)])
+async def test_an_empty_log_is_a_deletion_or_a_changed_stream(
+    parts: Parts, nats: InMemoryNats, deleted: bool, put_off: int
+) -> None:
+    # Given a task whose log is gone while it runs, with its message or without
+    await parts.publish("t1")
+
+    async def emptied(run: TaskRun, task: Task) -> None:
+        attempt = await run.begin(task)
+        nats.streams[NAMES.progress].purge({})
+        if deleted:
+            await parts.messages.delete(1)
+        await attempt.append(result(task.task_id))
+
+    # When its worker goes on, then the message is tried again if it is still there
+    await work(parts, emptied)
+    assert len(nats.streams[NAMES.tasks].consumers[NAMES.queue_consumer(*KEY)].put_off_s) == put_off
+
+
+@pytest.mark.parametrize("lookahead", [1, 3])
+async def test_with_a_lookahead_the_shortest_comes_first(nats: InMemoryNats, parts: Parts, lookahead: int) -> None:
+    # Given tasks of an unknown length, of a minute and of ten seconds
+    for task_id, seconds in (("unknown", None), ("long", 60.0), ("short", 10.0), ("shortest", 1.0)):
+        await parts.publish(task_id, seconds=seconds)
+    handled: list[str | None] = []
+
+    async def handle(message: Msg) -> None:
+        handled.append(StoredMessage.delivered(message).task_id)
+        await message.ack()
+
+    consumer = TaskConsumer({KEY: handle}, NAMES, broken=lambda: None, lookahead=lookahead)
+    # When a consumer with a lookahead takes them
+    await consumer.start(nats.client)
+
+    async def done() -> bool:
+        return len(handled) == 4
+
+    await eventually(done)
+    await consumer.stop(grace=1)
+    # Then the shortest of so many begins, but nobody is passed over more often than that
+    assert handled == (["unknown", "long", "short", "shortest"] if lookahead == 1 else SHORTEST_FIRST)
+
+
+SHORTEST_FIRST = ["short", "shortest", "long", "unknown"]
+
+
+async def test_who_was_passed_over_often_comes_next(nats: InMemoryNats, parts: Parts) -> None:
+    # Given a long task, and short ones that keep coming
+    await parts.publish("long", seconds=600)
+    for number in range(6):
+        await parts.publish(f"short{number}", seconds=1)
+    handled: list[str | None] = []
+
+    async def handle(message: Msg) -> None:
+        handled.append(StoredMessage.delivered(message).task_id)
+        await message.ack()
+
+    consumer = TaskConsumer({KEY: handle}, NAMES, broken=lambda: None, lookahead=2)
+    await consumer.start(nats.client)
+
+    async def done() -> bool:
+        return len(handled) == 7
+
+    await eventually(done)
+    await consumer.stop(grace=1)
+    assert handled.index("long") == 2  # released as often as the lookahead
+
+
+async def test_a_worker_that_keeps_nobody_waiting(nats: InMemoryNats, parts: Parts, constants: Constants) -> None:
+    constants(LONG_WITH_ONE_TASK_S=0.05)
+    may_end = asyncio.Event()
+
+    async def handle(message: Msg) -> None:
+        await may_end.wait()
+        await message.ack()
+
+    consumer = TaskConsumer({KEY: handle}, NAMES, broken=lambda: None)
+    assert (consumer.running, consumer.idle) == (False, False)
+    await consumer.stop(grace=1)
+    consumer = TaskConsumer({KEY: handle}, NAMES, broken=lambda: None)
+    await consumer.start(nats.client)
+    assert (consumer.running, consumer.idle, consumer.keeps_waiting) == (True, True, False)
+    await parts.publish("t1")
+
+    async def waits() -> bool:
+        return consumer.keeps_waiting and not consumer.idle
+
+    await eventually(waits)
+    may_end.set()
+    await consumer.stop(grace=1)
+    assert nats.streams[NAMES.tasks].messages == []
+
+
+async def test_maintenance_measures_the_queues(parts: Parts, nats: InMemoryNats) -> None:
+    # Given tasks that have waited for a minute, of which one tells its length, and a reminder that is due
+    for seconds in (30.0, None, 60.0):
+        await parts.publish("t1", seconds=seconds)
+    nats.ahead += timedelta(minutes=1)
+    nats.streams[NAMES.retention].publish("retention.due.u.r.t", b"{}", {}, nats.now)
+    nats.ahead += timedelta(minutes=1)
+    # When a worker measures
+    await parts.maintenance.measure_queues()
+    # Then the figures are true: those of unknown length count as nothing
+    figures = {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in parts.meter.exposition().decode().splitlines()
+        if not line.startswith("#")
+    }
+    named = {name.partition("{")[0]: value for name, value in figures.items() if "normal" in name and "transc" in name}
+    assert named["task_queue_size"] == 3
+    assert 90.0 in named.values()
+    assert any(119 < value < 125 for value in named.values())
+    overdue = [value for name, value in figures.items() if "overdue" in name]
+    assert len(overdue) == 1
+    assert 59 < overdue[0] < 65
+    empty = [value for name, value in figures.items() if "low" in name]
+    assert set(empty) <= {0.0, 10_000.0}

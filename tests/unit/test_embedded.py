@@ -1,0 +1,169 @@
+"""Servers that end with their parent: which port they get, and what is told of a failure."""
+
+import asyncio
+import signal
+import socket
+import sys
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.embedded import EmbeddedError, Guarded, Server, free_port, is_free
+from app.embedded.process import PORTS
+from tests.constants import Constants
+from tests.waiting import eventually
+
+GREETER = """
+import socket, sys
+name, port = sys.argv[1], int(sys.argv[2])
+if name == "broken":
+    sys.exit("line 1\\nline 2\\nline 3\\nline 4\\nline 5\\nline 6")
+if name == "silent":
+    sys.exit(0)
+server = socket.socket()
+server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+try:
+    server.bind(("127.0.0.1", port))
+except OSError:
+    sys.exit("the address is in use")
+server.listen()
+while True:
+    one, _ = server.accept()
+    one.sendall(name.encode() + b"\\n")
+    one.close()
+"""
+
+
+class Greeter(Server):
+    """A server that says its name."""
+
+    binary = "greeter"
+
+    def __init__(self, folder: Path, port: int | None = None, *, usual: int = 0, name: str = "me") -> None:
+        super().__init__(folder, port)
+        self.usual_port = usual
+        self.name = name
+        self.tried: list[int] = []
+
+    @property
+    def url(self) -> str:
+        return f"greet://{self.port}"
+
+    def _command(self, port: int) -> list[str]:
+        self.tried.append(port)
+        return [sys.executable, "-ISc", GREETER, self.name, str(port)]
+
+    async def _is_this_server(self, reader: StreamReader, _: StreamWriter) -> bool:
+        return await reader.readline() == f"{self.name}\n".encode()
+
+
+@pytest.fixture
+async def taken() -> AsyncIterator[int]:
+    """A port on which somebody else listens, and says another name."""
+
+    async def greet(_: StreamReader, writer: StreamWriter) -> None:
+        writer.write(b"somebody else\n")
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_server_has_its_usual_port_if_that_is_free(tmp_path: Path) -> None:
+    usual = free_port()
+    server = Greeter(tmp_path / "data", usual=usual)
+    assert server.pid == 0
+    await server.start()
+    assert (server.port, server.pid > 0) == (usual, True)
+    # And keeps it when it starts again
+    await server.kill()
+    assert server.pid == 0
+    await server.start()
+    assert server.tried == [usual, usual]
+    await server.stop()
+
+
+async def test_a_server_whose_port_is_taken_has_another(tmp_path: Path, taken: int) -> None:
+    server = Greeter(tmp_path, usual=taken)
+    await server.start()
+    assert server.tried == [taken, server.port]
+    assert server.port in PORTS
+    await server.stop()
+
+
+async def test_a_wanted_port_that_is_taken_is_told(tmp_path: Path, taken: int) -> None:
+    server = Greeter(tmp_path, taken)
+    with pytest.raises(EmbeddedError, match=f"greeter did not start on 127.0.0.1:{taken}: the address is in use"):
+        await server.start()
+    assert server.tried == [taken]
+    assert server.pid == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("broken", "line 2 / line 3 / line 4 / line 5 / line 6$"), ("silent", "it logged nothing$")]
+)
+async def test_a_server_that_does_not_start_says_its_last_lines(tmp_path: Path, name: str, words: str) -> None:
+    # Given a log of an earlier run
+    (tmp_path / "server.log").write_text("of an earlier run, in use\n")
+    server = Greeter(tmp_path, usual=free_port(), name=name)
+    # When it fails for another reason than its port, then no other port is tried
+    with pytest.raises(EmbeddedError, match=words):
+        await server.start()
+    assert len(server.tried) == 1
+
+
+async def test_a_folder_has_one_server(tmp_path: Path, constants: Constants) -> None:
+    constants(LOCK_WITHIN_S=0.1)
+    first, second = Greeter(tmp_path, free_port()), Greeter(tmp_path, free_port())
+    await first.start()
+    with pytest.raises(EmbeddedError, match=r"another run uses .*lock: use that run"):
+        await second.start()
+    await first.stop()
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("", 0), ("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)]
+)
+async def test_a_process_that_ends_has_a_code(tmp_path: Path, script: str, code: int) -> None:
+    process = Guarded([sys.executable, "-ISc", script], lock=tmp_path / "lock", grace=1)
+    assert await process.wait() == code
+    assert (process.ended, process.runs, process.refusal) == (True, False, "")
+    assert process.pid > 0
+    process.kill()  # is nothing any longer
+
+
+async def test_a_process_that_does_not_listen_is_killed_after_its_grace(tmp_path: Path) -> None:
+    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+    with (tmp_path / "output").open("wb") as output:
+        process = Guarded([sys.executable, "-ISc", stubborn], lock=tmp_path / "lock", grace=0.1, output=output)
+
+    async def listens_no_more() -> bool:
+        return process.runs and (tmp_path / "output").stat().st_size > 0
+
+    await eventually(listens_no_more)
+    assert await process.stop() != 0
+    assert process.ended
+
+
+@pytest.mark.parametrize("kill", [True, False])
+async def test_a_process_ends_when_it_is_told(tmp_path: Path, kill: bool) -> None:
+    process = Guarded(["sleep", "60"], lock=tmp_path / "lock", grace=5)
+
+    async def runs() -> bool:
+        return process.runs
+
+    await eventually(runs)
+    assert not process.ended
+    if kill:
+        process.kill()
+    assert await process.stop() == (-signal.SIGKILL if kill else 128 + signal.SIGTERM)
+
+
+def test_free_ports_differ_and_are_free() -> None:
+    found = [free_port() for _ in range(5)]
+    assert len(set(found)) == 5
+    assert all(port in PORTS and is_free(port) for port in found)
+    with socket.create_server(("127.0.0.1", found[0])):
+        assert not is_free(found[0])

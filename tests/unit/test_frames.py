@@ -1,0 +1,194 @@
+"""Frames of live sound: how sound is cut, how many frames are on their way, and what happens to a lost one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
+
+import nats.errors
+import pytest
+from nats.js import JetStreamContext
+from nats.js.api import PubAck
+from nats.js.errors import APIError, NoStreamResponseError
+from natscribe.client.errors import NotAllowedError, StorageFullError, UnreachableError
+from natscribe.client.frames import FRAME_S, MOST_WAITING, Cutter, Frames
+from natscribe.client.permissions import Connection
+from natscribe.jetstream.error_codes import QUEUE_FULL
+from natscribe.schemas.live import LARGEST_FRAME_BYTES, Codec, LiveAudio
+
+PCM = LiveAudio()
+STEREO = LiveAudio(sample_rate=44_100, channels=2)
+CALL = LiveAudio(codec=Codec.MULAW, sample_rate=8000, channels=2)
+OPUS = LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
+
+
+class Server(Connection):
+    """A server that stores what it gets, unless it is told to answer otherwise."""
+
+    def __init__(self) -> None:
+        self.stored: list[str] = []
+        self.sound = b""
+        self.unanswered: dict[str, asyncio.Future[PubAck]] = {}
+        self.answers: dict[str, list[Exception]] = {}  # to the next publishes of a frame
+        self.holds_answers = False
+        self.is_away = False
+
+    @property
+    def is_connected(self) -> bool:
+        return not self.is_away
+
+    @property
+    def is_closed(self) -> bool:
+        return False
+
+    def jetstream(self, **_: object) -> JetStreamContext:
+        return cast("JetStreamContext", self)  # of which only `publish` is used
+
+    async def publish(self, _: str, sound: bytes, *__: object, headers: dict[str, str], **___: object) -> PubAck:  # type: ignore[override]
+        frame = headers["Nats-Msg-Id"]
+        if self.answers.get(frame):
+            raise self.answers[frame].pop(0)
+        if frame not in self.stored:  # as JetStream, which knows the id of a frame
+            self.stored.append(frame)
+            self.sound += sound
+        acknowledged: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
+        self.unanswered[frame] = acknowledged
+        if not self.holds_answers:
+            self.acknowledge()
+        return await acknowledged
+
+    def acknowledge(self) -> None:
+        for acknowledged in self.unanswered.values():
+            acknowledged.set_result(PubAck("transcription_live", 1))
+        self.unanswered = {}
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+async def frames(server: Server) -> AsyncIterator[Frames]:
+    publishing = Frames(server, "t1", 0, most_bytes=20, pause_s=0.001)
+    yield publishing
+    await publishing.close()
+
+
+@pytest.mark.parametrize(("audio", "frame"), [(PCM, 3200), (STEREO, 4 * 4410), (CALL, 2 * 800)])
+def test_sound_is_cut_between_samples_and_none_is_lost(audio: LiveAudio, frame: int) -> None:
+    # Given sound that comes in pieces of any size
+    sound = bytes(number % 251 for number in range(5 * frame + frame // 2))
+    cutter = Cutter(audio)
+    cut: list[bytes] = []
+    # When it is cut
+    for start in range(0, len(sound), 777):
+        cut += cutter.cut(sound[start : start + 777])
+    # Then each frame has a tenth of a second, and the rest is what is left
+    assert [len(each) for each in cut] == [frame] * 5
+    assert b"".join(cut) + cutter.rest() == sound
+    assert FRAME_S == 0.1
+
+
+def test_half_a_sample_at_the_end_is_no_sound() -> None:
+    cutter = Cutter(STEREO)
+    assert list(cutter.cut(b"12345")) == []
+    assert cutter.rest() == b"1234"
+
+
+def test_opus_goes_out_as_it_comes_unless_a_frame_would_be_too_large() -> None:
+    cutter = Cutter(OPUS)
+    assert list(cutter.cut(b"page")) == [b"page"]
+    assert [len(each) for each in cutter.cut(bytes(LARGEST_FRAME_BYTES + 5))] == [LARGEST_FRAME_BYTES, 5]
+    assert cutter.rest() == b""
+
+
+async def test_a_frame_follows_when_the_one_before_is_stored(server: Server, frames: Frames) -> None:
+    # Given a server that acknowledges nothing yet, and as many frames as may wait
+    server.holds_answers = True
+    for number in range(MOST_WAITING):
+        await frames.put(bytes([number]) * 4)
+        await _turns()
+    # When one frame more is sent, then it waits, and so do all but the first
+    sending = asyncio.create_task(frames.put(b"last", is_last=True))
+    await _turns()
+    assert server.stored == ["t1-0"]
+    assert not sending.done()
+    # When the first is acknowledged
+    server.holds_answers = False
+    server.acknowledge()
+    await sending
+    await frames.stored()
+    # Then the others follow in order, joined to frames that are not too large
+    assert server.sound == b"".join(bytes([number]) * 4 for number in range(MOST_WAITING)) + b"last"
+    assert server.stored == [f"t1-{number}" for number in range(len(server.stored))]
+    assert len(server.stored) <= MOST_WAITING // 2
+
+
+async def _turns() -> None:
+    """Let others do what they can do at once."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("lost", [nats.errors.TimeoutError(), NoStreamResponseError()], ids=["no answer", "no leader"])
+async def test_what_was_not_acknowledged_is_published_again_before_what_is_new(
+    server: Server, frames: Frames, lost: Exception
+) -> None:
+    # Given a server that loses frames, and acknowledgements
+    server.answers = {"t1-0": [lost, lost], "t1-2": [lost]}
+    # When sound is sent
+    for number in range(100):
+        await frames.put(bytes([number]) * 4, is_last=number == 99)
+    await frames.stored()
+    # Then all of it is stored once, in its order
+    assert server.sound == b"".join(bytes([number]) * 4 for number in range(100))
+    assert server.stored == [f"t1-{number}" for number in range(len(server.stored))]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (APIError(err_code=QUEUE_FULL, description="maximum bytes exceeded"), StorageFullError),
+        (NotAllowedError("follower", "live.audio.t1", ("publisher",)), NotAllowedError),
+    ],
+    ids=["full", "not allowed"],
+)
+async def test_a_refusal_is_an_error_of_the_next_call(
+    server: Server, frames: Frames, answer: Exception, error: type[Exception]
+) -> None:
+    # Given a server that refuses a frame
+    server.answers = {"t1-0": [answer]}
+    await frames.put(b"sound")
+    # Then whoever waits for it is told, and so is whoever sends more
+    with pytest.raises(error):
+        await frames.stored()
+    with pytest.raises(error):
+        await frames.put(b"sound")
+
+
+@pytest.fixture
+async def impatient(server: Server) -> AsyncIterator[Frames]:
+    publishing = Frames(server, "t1", 0, most_bytes=20, pause_s=0.001, patience_s=0)
+    yield publishing
+    await publishing.close()
+
+
+async def test_a_server_that_is_there_and_stores_nothing_is_given_up(server: Server, impatient: Frames) -> None:
+    server.answers = {"t1-0": [nats.errors.TimeoutError()] * 1000}
+    await impatient.put(b"sound")
+    with pytest.raises(UnreachableError, match="resume=True"):
+        await impatient.stored()
+
+
+async def test_a_server_that_is_away_is_not(server: Server, impatient: Frames) -> None:
+    # Given an outage that lasts longer than a server that is there may take
+    server.is_away = True
+    await impatient.put(b"sound")
+    stored = asyncio.create_task(impatient.stored())
+    await asyncio.wait([stored], timeout=0.05)
+    assert not stored.done()
+    # When the server is back
+    server.is_away = False
+    # Then the sound is stored
+    await stored
+    assert server.stored == ["t1-0"]

@@ -1,0 +1,470 @@
+"""What is erased of ended tasks, and when: by their reminders, and by users who ask for it."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from unittest.mock import AsyncMock
+
+import pytest
+from nats.errors import TimeoutError as NatsTimeoutError
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import UserRequest
+from natscribe.schemas.wire import Priority
+
+from app.cancellation import cancel_all
+from app.errors import RequestError, TransientError
+from app.retention import reminders as reminders_module
+from app.retention.reminders import Reminder
+from app.retention.schedule import Schedule
+from app.task_log.record import Record
+from tests.constants import Constants
+from tests.fakes.nats import InMemoryNats
+from tests.fakes.parts import NAMES, NO_SOUND, Parts
+from tests.waiting import eventually
+
+DAY = 24 * 3600.0
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def deleted(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The recordings that were deleted."""
+    asked: list[str] = []
+
+    async def delete(audio_file_id: str) -> None:
+        asked.append(audio_file_id)
+
+    monkeypatch.setattr(parts.recordings, "delete", delete)
+    return asked
+
+
+def schedule(parts: Parts, audio_ttl: float | None) -> Schedule:
+    return Schedule(
+        parts.server.client,
+        NAMES,
+        parts.log,
+        messages=parts.messages,
+        reminders=parts.reminders,
+        erasure=parts.erasure,
+        audio_ttl=audio_ttl,
+        meter=parts.meter,
+    )
+
+
+async def run(parts: Parts, audio_ttl: float | None = DAY) -> None:
+    """Set all reminders, and erase what is due."""
+    running = asyncio.create_task(schedule(parts, audio_ttl).run())
+
+    async def done() -> bool:
+        ended = parts.server.streams[NAMES.results].consumers[NAMES.ended_tasks]
+        due = parts.server.streams[NAMES.retention].consumers[NAMES.due_reminders]
+        waits = parts.server.streams[NAMES.retention].of("retention.due.>")
+        return (
+            ended.settled >= parts.server.streams[NAMES.results].last_sequence
+            and len(due.pending) == len(due.put_off_s)
+            and len(waits) == len(due.put_off_s)
+        )
+
+    try:
+        await eventually(done)
+    finally:
+        await cancel_all([running])
+
+
+def stored(parts: Parts) -> list[tuple[str, Reminder]]:
+    """The reminders, each with its subject."""
+    messages = parts.server.streams[NAMES.retention].messages
+    return [
+        (each.subject, Reminder.model_validate_json(each.body)) for each in messages if each.body.startswith(b'{"task_')
+    ]
+
+
+async def ended(parts: Parts, task_id: str = "t1", *, state: State = State.CANCELLED, **options: object) -> Record:
+    """A task that has ended, and whose message is settled."""
+    last = await parts.reaching(state, task_id, **options)
+    await parts.messages.remove(last)
+    return last
+
+
+async def is_known(parts: Parts, task_id: str = "t1") -> bool:
+    return await parts.log.last(task_id) is not None
+
+
+async def test_each_ended_task_gets_one_reminder(parts: Parts, nats: InMemoryNats, deleted: list[str]) -> None:
+    # Given two ended tasks, one that runs, and an outcome that the service did not write
+    for task_id in ("a", "b"):
+        await ended(parts, task_id)
+    await parts.reaching(State.RUNNING, "c")
+    nats.streams[NAMES.results].publish("append.results.c", b"{}", {}, nats.now)
+    # When reminders are set
+    await run(parts)
+    # Then each ended task has its own, and nothing is erased yet
+    assert sorted(reminder.task_id for _, reminder in stored(parts)) == ["a", "b"]
+    assert deleted == []
+
+
+async def test_an_outcome_of_another_task_sets_no_reminder(parts: Parts, nats: InMemoryNats) -> None:
+    # Given an outcome whose headers name another task than its subject
+    await ended(parts)
+    (outcome,) = nats.streams[NAMES.results].messages
+    nats.streams[NAMES.results].publish("append.no_results.t2", outcome.body, _own(outcome.headers), nats.now)
+    await run(parts)
+    assert [reminder.task_id for _, reminder in stored(parts)] == ["t1"]
+
+
+def _own(headers: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if not name.startswith("Nats-")}
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["deleted", "published again"])
+async def test_a_task_that_was_deleted_meanwhile_has_no_reminder(parts: Parts, nats: InMemoryNats, again: bool) -> None:
+    # Given an ended task whose log is gone, and perhaps a later task with its id
+    await ended(parts)
+    await parts.log.purge_events("t1")
+    if again:
+        nats.ahead += timedelta(minutes=1)
+        await parts.reaching(State.RUNNING, "t1")
+    await run(parts)
+    assert stored(parts) == []
+
+
+@pytest.mark.parametrize(
+    ("audio_ttl", "keep", "recording", "task", "left"),
+    [
+        (DAY, None, True, True, 1),  # the dead letter may stay for longer
+        (90 * DAY, None, True, True, 0),
+        (0, None, False, True, 0),
+        (None, None, False, True, 0),
+        (DAY, 60, True, False, 0),
+        (DAY, int(2 * DAY), True, True, 1),
+        (0, 60, True, False, 0),
+        (None, 60, False, False, 0),
+    ],
+)
+async def test_what_is_due_is_erased(
+    parts: Parts,
+    nats: InMemoryNats,
+    deleted: list[str],
+    audio_ttl: float | None,
+    keep: int | None,
+    recording: bool,
+    task: bool,
+    left: int,
+) -> None:
+    # Given an ended task
+    await ended(parts, keep_seconds=keep)
+    await run(parts, audio_ttl)
+    # When its reminder is due for the first time
+    nats.come_due(NAMES.retention)
+    await run(parts, audio_ttl)
+    # Then what has to go is gone, and the reminder stays for the rest
+    assert deleted == ["a.flac"] * recording
+    assert await is_known(parts) is task
+    assert [each.recording_until for _, each in stored(parts)] == [None] * left
+
+
+async def test_the_rest_of_a_task_goes_when_that_is_due(parts: Parts, nats: InMemoryNats, deleted: list[str]) -> None:
+    await ended(parts, keep_seconds=int(2 * DAY))
+    for _ in range(2):
+        await run(parts)
+        nats.come_due(NAMES.retention)
+    await run(parts)
+    assert (deleted, await is_known(parts), stored(parts)) == (["a.flac"], False, [])
+
+
+@pytest.mark.parametrize("audio_ttl", [DAY, 0])
+async def test_a_recording_that_others_need_stays(
+    parts: Parts, nats: InMemoryNats, deleted: list[str], audio_ttl: float
+) -> None:
+    # Given an ended task, and another one that waits for the same recording
+    await ended(parts, keep_seconds=60)
+    await run(parts, audio_ttl)
+    await parts.publish("t2", priority=Priority.LOW)
+    # When the first is due, then its recording stays
+    nats.come_due(NAMES.retention)
+    await run(parts, audio_ttl)
+    assert (deleted, await is_known(parts)) == ([], False)
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.QUEUED])
+async def test_a_task_that_goes_on_is_left_alone(
+    parts: Parts, nats: InMemoryNats, deleted: list[str], state: State
+) -> None:
+    # Given a task that goes on, though a cancellation that was given up has set its reminder
+    record = await parts.reaching(state, "t1", keep_seconds=60)
+    await parts.log.forbid_result(record, None)
+    await run(parts)
+    # When it is due
+    due_at = nats.now
+    nats.come_due(NAMES.retention)
+    await run(parts)
+    # Then it is put off by an hour, and nothing is erased
+    ((subject, reminder),) = stored(parts)
+    assert subject.startswith("retention.reminders.")
+    assert timedelta(minutes=59) < reminder.due_at - due_at < timedelta(minutes=61)
+    assert (deleted, await is_known(parts)) == ([], True)
+
+
+async def test_a_later_task_of_the_same_id_is_left_alone(parts: Parts, nats: InMemoryNats, deleted: list[str]) -> None:
+    # Given a reminder of a task whose id another one has now
+    await ended(parts, keep_seconds=60)
+    await run(parts)
+    await parts.log.purge_events("t1")
+    await parts.log.purge_outcome("t1")
+    nats.ahead += timedelta(minutes=1)
+    await parts.reaching(State.RUNNING, "t1", audio_file_id="b.flac")
+    # When it is due, then only the old recording goes
+    nats.come_due(NAMES.retention)
+    await run(parts)
+    assert (deleted, await is_known(parts)) == (["a.flac"], True)
+
+
+async def test_an_erasure_that_fails_keeps_nobody_waiting(
+    parts: Parts, nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given two tasks, of which one cannot be erased, and a reminder of a later version
+    for task_id in ("a", "b"):
+        await ended(parts, task_id, audio_file_id=f"{task_id}.flac", keep_seconds=60)
+    await run(parts)
+
+    async def delete(audio_file_id: str) -> None:
+        if audio_file_id == "a.flac":
+            raise TransientError(ErrorCode.INTERNAL, "away")
+
+    monkeypatch.setattr(parts.recordings, "delete", delete)
+    nats.come_due(NAMES.retention)
+    nats.streams[NAMES.retention].publish("retention.due.u.r.t9", b"later", {}, nats.now)
+    # When they are due
+    await run(parts)
+    # Then the other one is erased, and both are tried again after a while
+    assert (await is_known(parts, "a"), await is_known(parts, "b")) == (True, False)
+    assert nats.streams[NAMES.retention].consumers[NAMES.due_reminders].put_off_s == [30.0, 30.0]
+
+
+def reminder(task_id: str = "t1", **fields: object) -> Reminder:
+    found = Reminder(
+        task_id=task_id,
+        user_id=7,
+        audio_file_id="a.flac",
+        task_sequence=1,
+        created_at=LONG_AGO,
+        task_until=LONG_AGO,
+        everything=False,
+        recording_until=LONG_AGO,
+    )
+    return found.model_copy(update=fields)
+
+
+@pytest.mark.parametrize(
+    ("other", "kept_for_ever", "needed"),
+    [
+        ({}, False, True),
+        ({"recording_until": None}, False, False),
+        ({"recording_until": None}, True, True),
+        ({"recording_until": None, "everything": True}, True, False),
+        ({"audio_file_id": "b.flac"}, False, False),
+        ({"task_sequence": 1}, False, False),  # a second copy of the same task's reminder
+    ],
+)
+async def test_which_recordings_ended_tasks_keep(
+    parts: Parts, other: dict[str, object], kept_for_ever: bool, needed: bool
+) -> None:
+    # Given the reminder of another ended task
+    await parts.reminders.put(reminder("t2", **{"task_sequence": 2} | other))
+    # When a task with the same recording is due, then it stays if the other one still keeps it
+    assert await parts.reminders.is_recording_needed(reminder(), kept_for_ever=kept_for_ever) is needed
+
+
+async def test_a_hash_of_two_names_is_no_confusion(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given users and recordings whose tokens are the same
+    monkeypatch.setattr(reminders_module, "token", lambda _: "same")
+    await parts.reminders.put(reminder("mine", user_id=7))
+    await parts.reminders.put(reminder("other", user_id=8, audio_file_id="b.flac", task_sequence=2))
+    # Then each is found by its whole name
+    assert [each.task_id async for each in parts.reminders.of_user(7)] == ["mine"]
+    assert await parts.reminders.is_recording_needed(reminder(), kept_for_ever=False) is False
+
+
+async def test_since_when_the_oldest_reminder_is_due(parts: Parts, nats: InMemoryNats) -> None:
+    assert await parts.reminders.oldest_due() is None
+    await parts.reminders.put(reminder())
+    assert await parts.reminders.oldest_due() is None
+    nats.come_due(NAMES.retention)
+    assert await parts.reminders.oldest_due() == nats.streams[NAMES.retention].messages[0].time
+
+
+@pytest.mark.parametrize("ended_tasks", [0, 1, 2])
+async def test_reminders_are_waited_for(
+    parts: Parts, constants: Constants, ended_tasks: int, deleted: list[str]
+) -> None:
+    # Given ended tasks that have no reminders yet
+    constants(SET_WITHIN_S=0.05)
+    for number in range(ended_tasks):
+        await ended(parts, f"t{number}")
+    if ended_tasks:
+        with pytest.raises(TransientError, match="ask again in a moment"):
+            await parts.reminders.wait_until_set()
+    # When they have, then nobody waits
+    await run(parts)
+    await parts.reminders.wait_until_set()
+
+
+async def test_what_was_removed_is_waited_for_by_nobody(parts: Parts, constants: Constants) -> None:
+    # Given an outcome that was removed before its reminder was set
+    constants(SET_WITHIN_S=0.05)
+    await ended(parts)
+    await parts.log.purge_outcome("t1")
+    await parts.reminders.wait_until_set()
+
+
+async def erase_user(parts: Parts) -> int:
+    """Erase a user as a client does while a worker sets reminders, and return how many tasks that were."""
+    request, count = UserRequest(user_id=7), 0
+    running = asyncio.create_task(schedule(parts, DAY).run())
+    try:
+        while True:
+            answer = await parts.users.delete(request)
+            count += answer.tasks
+            if answer.more_after is None:
+                return count
+            request = UserRequest(user_id=7, after=answer.more_after)
+    finally:
+        await cancel_all([running])
+
+
+@pytest.mark.parametrize("within", [60.0, -1.0], ids=["in one answer", "in many answers"])
+async def test_all_tasks_of_a_user_are_erased(
+    parts: Parts, nats: InMemoryNats, deleted: list[str], constants: Constants, within: float
+) -> None:
+    # Given tasks of a user in every state, and those of others
+    constants(ANSWER_WITHIN_S=within)
+    await ended(parts, "cancelled")
+    await ended(parts, "failed", state=State.FAILED)
+    await parts.reaching(State.RUNNING, "running")
+    await parts.publish("waiting")
+    await parts.publish("theirs", user_id="7")
+    await parts.publish("", body=b"{")
+    await ended(parts, "old", user_id=8)
+    await run(parts)
+    # When the user is erased
+    count = await erase_user(parts)
+    # Then nothing of them is left, and everything of the others
+    assert count == 4
+    assert [await is_known(parts, each) for each in ("cancelled", "failed", "running", "waiting")] == [False] * 4
+    assert [each.sequence for each in nats.streams[NAMES.tasks].messages] == [5, 6]
+    assert [each.task_id for _, each in stored(parts)] == ["old"]
+
+
+async def test_a_task_whose_id_is_taken_is_only_taken_from_the_queue(parts: Parts, nats: InMemoryNats) -> None:
+    # Given a task, and a second message with its id that a user has published
+    await parts.reaching(State.RUNNING, "t1", user_id=8)
+    await parts.publish("t1", user_id=7)
+    assert await erase_user(parts) == 1
+    assert await is_known(parts)
+    assert [each.sequence for each in nats.streams[NAMES.tasks].messages] == [1]
+
+
+async def test_remains_of_a_task_without_a_log_go_too(parts: Parts, deleted: list[str]) -> None:
+    await parts.reminders.put(reminder())
+    assert await erase_user(parts) == 1
+    assert (deleted, stored(parts)) == (["a.flac"], [])
+
+
+@pytest.mark.parametrize(
+    ("body", "erased"),
+    [
+        (b'{"task_id": "t1", "user_id": 7}', True),
+        (b'{"task_id": "t1", "user_id": "7"}', False),
+        (b'{"task_id": "t1", "user_id": 7.0}', False),
+        (b'{"task_id": "t1", "user_id": true}', False),
+        (b'{"task_id": "t1"}', False),
+        (b"[7]", False),
+        (b"7", False),
+        (b"\xff", False),
+        (b"{", False),
+        (b'{"user_id": 7, "\xc3\xa9": 1}', True),
+        (b'{"user_id": 7, "a": "\xff"}', False),
+    ],
+)
+async def test_dead_letters_that_name_the_user_go(parts: Parts, nats: InMemoryNats, body: bytes, erased: bool) -> None:
+    # Given the dead letter of a message that is no task
+    message = await parts.publish("", body=body)
+    await parts.dead_letters.put(message, message.task_id, NO_SOUND, attempts=0)
+    await parts.messages.delete(message.sequence)
+    # When the user is erased, then it goes if it names them, and counts as no task
+    assert await erase_user(parts) == 0
+    assert (nats.streams[NAMES.dead_letters].messages == []) is erased
+
+
+async def test_the_log_of_a_dead_letter_goes_with_it(parts: Parts, nats: InMemoryNats, deleted: list[str]) -> None:
+    # Given a failed task without a reminder, and a letter of a message with the same id
+    last = await parts.reaching(State.FAILED, "t1")
+    message = await parts.messages.held(None, last.metadata.task_sequence)
+    assert message is not None
+    await parts.messages.delete(message.sequence)
+    await run(parts)
+    await parts.reminders.forget_task("t1")
+    await parts.dead_letters.put(replace(message, sequence=9), "t1", NO_SOUND, attempts=0)
+    await parts.dead_letters.put(message, "t1", NO_SOUND, attempts=1)
+    # When the user is erased, then all of it is gone, and one task was erased
+    assert await erase_user(parts) == 1
+    assert (await is_known(parts), nats.streams[NAMES.dead_letters].messages) == (False, [])
+
+
+async def test_a_user_is_not_erased_before_it_is_known_whose_the_ended_tasks_are(
+    parts: Parts, constants: Constants
+) -> None:
+    constants(SET_WITHIN_S=0.01)
+    await ended(parts)
+    with pytest.raises(RequestError, match="ask again"):
+        await parts.users.delete(UserRequest(user_id=7))
+
+
+@pytest.mark.parametrize(("code", "told"), [(ErrorCode.NOT_FOUND, False), (ErrorCode.INTERNAL, True)])
+async def test_a_task_that_somebody_else_deletes_is_no_error(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, code: ErrorCode, told: bool
+) -> None:
+    # Given a user's task that cannot be deleted
+    await parts.publish("t1")
+    monkeypatch.setattr(parts.erasure, "erase", AsyncMock(side_effect=RequestError(code, "words")))
+    # When the user is erased, then only what hinders that is told
+    if told:
+        with pytest.raises(RequestError, match="words"):
+            await erase_user(parts)
+    else:
+        await erase_user(parts)
+
+
+@pytest.mark.parametrize(("letter", "remembered"), [(True, False), (False, True), (False, False)])
+async def test_a_task_without_a_log_can_be_deleted_while_anything_is_left(
+    parts: Parts, deleted: list[str], letter: bool, remembered: bool
+) -> None:
+    # Given what is left of a task: a dead letter, a reminder or nothing
+    if letter:
+        message = await parts.publish("t1")
+        await parts.dead_letters.put(message, "t1", NO_SOUND, attempts=1)
+        await parts.messages.delete(message.sequence)
+    if remembered:
+        await parts.reminders.put(reminder())
+    # When it is deleted, then a task is unknown of which nothing is left
+    if letter or remembered:
+        await parts.tasks.delete("t1")
+    with pytest.raises(RequestError) as unknown:
+        await parts.tasks.delete("t1")
+    assert unknown.value.detail.code is ErrorCode.NOT_FOUND
+    assert deleted == ["a.flac"] * remembered
+
+
+async def test_a_deletion_that_is_not_complete_is_told(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    await ended(parts)
+    away = TransientError(ErrorCode.INTERNAL, "away")
+    monkeypatch.setattr(parts.erasure, "erase", AsyncMock(side_effect=away))
+    with pytest.raises(RequestError, match="could not be deleted completely"):
+        await parts.tasks.delete("t1")
+
+
+async def test_an_unanswered_request_about_a_task_is_told(parts: Parts, nats: InMemoryNats) -> None:
+    nats.before("$JS.API.STREAM.INFO", NatsTimeoutError())
+    with pytest.raises(RequestError, match="could not look for task t1 in time"):
+        await parts.tasks.status("t1")

@@ -1,0 +1,158 @@
+"""Recordings in S3, over a store that answers from memory."""
+
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from natscribe.schemas.errors import ErrorCode
+from obstore.exceptions import GenericError, PermissionDeniedError
+
+from app.errors import PermanentError, TransientError
+from app.recordings import s3
+from app.recordings.s3 import S3
+from app.settings import Settings
+from tests.constants import Constants
+
+EMPTY = GenericError("Server returned non-2xx status code: 416 Requested Range Not Satisfiable")
+NO_BUCKET = FileNotFoundError("<Code>NoSuchBucket</Code>")
+
+
+class Answer:
+    """What the store says of an object, and a part of it."""
+
+    def __init__(self, meta: dict[str, Any], part: bytes) -> None:
+        self.meta = meta
+        self.part = part
+
+    async def bytes_async(self) -> bytes:
+        return self.part
+
+
+class FakeStore:
+    """A bucket with one object at most; a failure is raised by the request of its number, from 0."""
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.e_tag = "1"
+        self.fails: dict[int, Exception] = {}
+        self.asked: list[tuple[int, int]] = []
+        self.deleted: list[str] = []
+        self.error: Exception | None = None
+
+    async def get_async(self, _: str, *, options: dict[str, Any]) -> Answer:
+        start, end = options["range"]
+        failure = self.fails.get(len(self.asked))
+        self.asked.append((start, end))
+        if failure is not None:
+            raise failure
+        assert options.get("if_match", self.e_tag) == "1"
+        return Answer({"size": len(self.body), "e_tag": "1"}, self.body[start:end])
+
+    async def head_async(self, _: str) -> dict[str, Any]:
+        if self.error is not None:
+            raise self.error
+        return {"e_tag": self.e_tag}
+
+    async def delete_async(self, name: str) -> None:
+        self.deleted.append(name)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> FakeStore:
+    found = FakeStore()
+    monkeypatch.setattr(s3, "connect", lambda *_, **__: found)
+    return found
+
+
+@pytest.fixture
+def recordings(store: FakeStore, constants: Constants) -> S3:
+    constants(PIECE_BYTES=4)
+    return S3(Settings(_env_file=None, audio_store="s3://calls", audio_max_bytes=10))
+
+
+async def refused(recordings: S3, name: str = "a.flac") -> PermanentError | TransientError:
+    with pytest.raises((PermanentError, TransientError)) as caught:
+        await recordings.fetch(name).__aenter__()
+    assert isinstance(caught.value, PermanentError | TransientError)
+    return caught.value
+
+
+@pytest.mark.parametrize(("size", "pieces"), [(1, 1), (4, 1), (5, 2), (8, 2), (10, 3)])
+async def test_a_recording_comes_in_pieces(recordings: S3, store: FakeStore, size: int, pieces: int) -> None:
+    store.body = bytes(range(size))
+    async with recordings.fetch("a.flac") as recording:
+        assert recording.path.read_bytes() == store.body
+        assert recording.sha256 == sha256(store.body).hexdigest()
+    assert store.asked == [(0, 4), *((start, min(start + 4, size)) for start in range(4, size, 4))]
+    assert len(store.asked) == pieces
+
+
+async def test_a_recording_that_is_too_large_or_empty_is_told(recordings: S3, store: FakeStore) -> None:
+    store.body = bytes(11)
+    assert (await refused(recordings)).detail.code is ErrorCode.AUDIO_TOO_LARGE
+    assert len(store.asked) == 1
+    store.fails = {1: EMPTY}
+    assert (await refused(recordings)).detail.code is ErrorCode.AUDIO_UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (FileNotFoundError("<Code>NoSuchKey</Code>"), ErrorCode.AUDIO_NOT_FOUND, "upload it"),
+        (NO_BUCKET, ErrorCode.INTERNAL, "bucket in S3 is missing"),
+        (PermissionDeniedError("no"), ErrorCode.INTERNAL, "refuses the service"),
+        (OSError(), ErrorCode.INTERNAL, ""),
+    ],
+)
+async def test_what_s3_says_is_told_in_words(
+    recordings: S3, store: FakeStore, error: Exception, code: ErrorCode, words: str
+) -> None:
+    store.fails = {0: error}
+    found = await refused(recordings)
+    assert found.detail.code is code
+    assert words in found.detail.message
+
+
+async def test_a_name_that_is_not_below_the_prefix_is_not_asked_for(recordings: S3, store: FakeStore) -> None:
+    assert (await refused(recordings, "../a")).detail.code is ErrorCode.AUDIO_NOT_FOUND
+    await recordings.delete("../a")
+    assert (store.asked, store.deleted) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("e_tag", "gone", "code"),
+    [
+        ("2", None, ErrorCode.AUDIO_UNREADABLE),  # another recording is there now
+        ("1", None, ErrorCode.INTERNAL),
+        ("2", OSError(), ErrorCode.INTERNAL),  # nobody knows
+    ],
+)
+async def test_a_download_that_breaks_says_why(
+    recordings: S3, store: FakeStore, e_tag: str, gone: Exception | None, code: ErrorCode
+) -> None:
+    store.body, store.fails, store.error = bytes(10), {1: GenericError("lost")}, gone
+
+    async def replaced(_: str) -> dict[str, Any]:
+        if gone is not None:
+            raise gone
+        return {"e_tag": e_tag}
+
+    store.head_async = replaced  # type: ignore[method-assign]
+    assert (await refused(recordings)).detail.code is code
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(None, False), (FileNotFoundError(), False), (NO_BUCKET, True), (OSError(), True)]
+)
+async def test_a_recording_is_deleted_or_was_already(
+    recordings: S3, store: FakeStore, error: Exception | None, told: bool
+) -> None:
+    store.error = error
+    if told:
+        with pytest.raises(TransientError):
+            await recordings.delete("a.flac")
+    else:
+        await recordings.delete("a.flac")
+    assert store.deleted == ["a.flac"]

@@ -1,0 +1,141 @@
+"""The pages of the task list: as many tasks as a reply has room for."""
+
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.task_list import ListRequest
+from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import Kind
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from app.answers.task_list import BESIDE_TASKS_BYTES, TaskList
+from app.errors import RequestError, TransientError
+from app.redis_store.task_lists import EXPIRED_AT_ONCE, remove_expired
+from app.task_log.record import Metadata, Record
+from app.task_log.status import status_of
+
+Row = tuple[bytes, bytes | None]
+
+
+class FakeScripts:
+    """Redis, as far as it runs two scripts."""
+
+    def __init__(self, *rows: Row, expired: list[int | Exception] | None = None) -> None:
+        self.rows = rows
+        self.expired = expired or []
+        self.pages: list[tuple[list[str], list[object]]] = []
+        self.steps: list[object] = []
+        self.fails_with: Exception | None = None
+
+    def register_script(self, script: str) -> object:
+        return (
+            self._page if "ZRANGE" in script and "KEYS" in script and "LIMIT', 0, ARGV[2]" in script else self._expire
+        )
+
+    async def _page(self, keys: list[str], args: list[object]) -> tuple[list[bytes], list[bytes | None]]:
+        self.pages.append((keys, args))
+        if self.fails_with is not None:
+            raise self.fails_with
+        return [place for place, _ in self.rows], [info for _, info in self.rows]
+
+    async def _expire(self, args: list[object]) -> int:
+        self.steps.append(args)
+        answer = self.expired.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def row(number: int) -> Row:
+    now = datetime(2026, 11, 26, tzinfo=UTC)
+    task = TranscriptionTask(task_id=f"t{number}", audio_file_id="a.flac", user_id=7)
+    event = ProgressEvent(
+        task_id=task.task_id, kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=now
+    )
+    status = status_of(Record(event, Metadata(task, 1, "tasks.transcription.normal", now), 1))
+    return f"{number:022}-t{number}".encode(), status.model_dump_json().encode()
+
+
+def task_list(redis: FakeScripts, *, room: int = 10**6) -> TaskList:
+    return TaskList(cast("Redis", redis), max_payload=BESIDE_TASKS_BYTES + room)
+
+
+async def page(redis: FakeScripts, limit: int, *, room: int = 10**6) -> tuple[list[str], str | None]:
+    found = await task_list(redis, room=room).page(ListRequest(limit=limit))
+    return [task.task_id for task in found.tasks], found.more_before
+
+
+PLACES = [row(number)[0].decode() for number in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "limit", "found", "more"),
+    [
+        (0, 3, [], None),
+        (2, 3, ["t0", "t1"], None),
+        (3, 3, ["t0", "t1", "t2"], None),
+        (4, 3, ["t0", "t1", "t2"], PLACES[2]),
+    ],
+)
+async def test_a_page_has_as_many_as_were_asked_for(rows: int, limit: int, found: list[str], more: str | None) -> None:
+    assert await page(FakeScripts(*map(row, range(rows))), limit) == (found, more)
+
+
+@pytest.mark.parametrize(("tasks", "spare", "found"), [(2, 0, 2), (2, -1, 1), (1, -1, 1)])
+async def test_a_page_has_no_more_than_a_reply_holds(tasks: int, spare: int, found: int) -> None:
+    # Given a reply with room for so many tasks, or a byte less
+    rows = [row(number) for number in range(3)]
+    room = sum(len(info or b"") for _, info in rows[:tasks]) + spare
+    # When a page is asked for, then it has those that fit, but one at least
+    assert await page(FakeScripts(*rows), 3, room=room) == (
+        [f"t{number}" for number in range(found)],
+        PLACES[found - 1],
+    )
+
+
+async def test_what_has_expired_or_is_of_another_version_is_left_out() -> None:
+    rows = [row(0), (row(1)[0], None), (row(2)[0], b'{"later": 1}'), row(3)]
+    assert await page(FakeScripts(*rows), 4) == (["t0", "t3"], None)
+    assert await page(FakeScripts(*rows), 3) == (["t0"], PLACES[2])
+
+
+@pytest.mark.parametrize(
+    ("request_", "lists", "start"),
+    [
+        (ListRequest(), len(State), "+"),
+        (ListRequest(state=State.RUNNING), 1, "+"),
+        (ListRequest(before=PLACES[1]), len(State), f"({PLACES[1]}"),
+    ],
+)
+async def test_which_lists_are_read(request_: ListRequest, lists: int, start: str) -> None:
+    redis = FakeScripts()
+    await task_list(redis).page(request_)
+    assert [(len(keys), args) for keys, args in redis.pages] == [(lists, [start, request_.limit + 1])]
+
+
+async def test_users_have_lists_of_their_own() -> None:
+    redis = FakeScripts()
+    for user in (None, 7, "7"):
+        await task_list(redis).page(ListRequest(user_id=user, state=State.RUNNING))
+    assert len({keys[0] for keys, _ in redis.pages}) == 3
+
+
+@pytest.mark.parametrize("error", [RedisConnectionError(), OSError(), TimeoutError()])
+async def test_without_redis_there_is_no_list(error: Exception) -> None:
+    redis = FakeScripts()
+    redis.fails_with = error
+    with pytest.raises(RequestError) as refused:
+        await page(redis, 3)
+    assert refused.value.detail.code is ErrorCode.INTERNAL
+
+
+async def test_expired_tasks_are_removed_in_steps() -> None:
+    redis = FakeScripts(expired=[EXPIRED_AT_ONCE, EXPIRED_AT_ONCE, 3, 99])
+    await remove_expired(cast("Redis", redis))
+    assert redis.steps == [[EXPIRED_AT_ONCE, *State]] * 3
+    with pytest.raises(TransientError):
+        await remove_expired(cast("Redis", FakeScripts(expired=[RedisConnectionError()])))
