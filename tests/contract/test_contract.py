@@ -251,7 +251,7 @@ def test_every_subject_that_it_names_is_one() -> None:
     known |= {f"tasks.{queue}.*" for queue in Queue}
     named = set(
         re.findall(
-            r"(?<![.{])\b(?:tasks|progress|segments|partials|live|results|dead_letters)(?:\.(?:[a-z0-9_]++|\*))++(?!\.<)",
+            r"(?<![.{])\b(?:tasks|progress|segments|partials|live|results|dead_letters)(?:\.(?!md\b)(?:[a-z0-9_]++|\*))++(?!\.<)",
             TEXT,
         )
     )
