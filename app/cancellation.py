@@ -37,7 +37,7 @@ async def discard_all(tasks: Collection[asyncio.Task[Any]]) -> None:
 class Stop:
     """Stops the body of an `async with` when its time is over, or when `now` is called.
 
-    The time counts from the beginning of the body, or as the function `since` says: for example from its last progress.
+    The time counts from the beginning of the body, or from what the function `since` chooses, as the last progress.
 
     `asyncio.timeout` cancels its body once. A `Stop` repeats the cancellation until the body has ended, because a
     single cancellation can be lost: see `cancel_all`.
@@ -98,7 +98,7 @@ class Stop:
             self.now()
 
     def now(self) -> None:
-        """Cancel the body, and do this again until the body has ended; outside of the body this does nothing."""
+        """Cancel the body repeatedly until it has ended; outside of the body, do nothing."""
         if self._body is None:
             return
         if self._timer is not None:

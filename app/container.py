@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -14,37 +15,41 @@ from natscribe.jetstream import streams
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
+from app.answers.result_writer import ResultWriter
+from app.answers.search import find_task
+from app.answers.task import TaskRequests
+from app.answers.task_list import TaskList
+from app.answers.task_queues import Overview
+from app.answers.user_erasure import UserErasure
+from app.answers.worker_report import WorkerReport
 from app.dead_letters.replay import Replayer
 from app.dead_letters.store import DeadLetterStore
-from app.engines.cores import windows_at_once
+from app.engines.cores import usable_cores, windows_at_once
 from app.engines.engine import Engine
 from app.engines.window_queue import WindowQueue
 from app.execution.settlement import Settlement
-from app.execution.task_run import Execution, TaskRunMiddleware
+from app.execution.task_run import Execution, LiveTaskRunMiddleware, TaskRunMiddleware
 from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
+from app.live.frames import erase as erase_frames
+from app.live.transcriber import LiveTranscriber
 from app.operations.expiry import expire_tasks
 from app.operations.maintenance import Maintenance
 from app.operations.stream_watch import StreamWatch
-from app.operations.worker_report import WorkerReport
 from app.queue.consumer import TaskConsumer
 from app.queue.index import QueueIndex
-from app.queue.overview import Overview
-from app.queue.positions import WaitingTasks
+from app.queue.positions import Positions
 from app.queue.priorities import QueueReader
 from app.queue.registration import Registration
-from app.queue.search import find_task
+from app.queue.task_messages import TaskMessages
 from app.recordings.stores import recordings_of
 from app.redis_store import cache
 from app.redis_store.chunks import Chunks
 from app.redis_store.projection import RedisProjection
-from app.redis_store.task_list import TaskList
-from app.requests import TaskRequests
-from app.result_writer import ResultWriter
+from app.redis_store.task_lists import remove_expired
 from app.retention.erasure import Erasure
 from app.retention.reminders import Reminders
 from app.retention.schedule import Schedule
-from app.retention.users import UserErasure
 from app.settings import MOST_WINDOWS, Settings
 from app.speech.diarizer import Diarizer
 from app.speech.transcriber import Transcriber
@@ -54,8 +59,10 @@ from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.work_sharing.sharing import WorkSharing, engine_of
 from handlers import channels
-from handlers.task_queues import task_queues
+from handlers.task_queues import queues_of_live_tasks, queues_of_recordings
 
+LIVE_STREAMS_A_CORE: Final = 4
+HEARTBEATS_OF_LIVE: Final = 4  # heartbeats in the time after which a worker of a live task counts as dead
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
 # The parts that handlers and middlewares find in FastStream's context, by these names.
 IN_CONTEXT: Final = (
@@ -71,6 +78,8 @@ IN_CONTEXT: Final = (
     "replayer",
     "sharing",
     "execution",
+    "live_transcriber",
+    "live_execution",
 )
 
 
@@ -95,7 +104,7 @@ class Container:
         self.broker = connection.broker(settings, self.connection, traces=traces)
         tasks = NatsRouter(middlewares=[TaskRunMiddleware])
         self.consumer = TaskConsumer(
-            task_queues(tasks, self.names),
+            queues_of_recordings(tasks, self.names),
             self.names,
             broken=broken,
             reached=self.connection.restored,
@@ -103,7 +112,14 @@ class Container:
         )
         others = channels.router_of_requests()
         self.windows_of_others = channels.windows_of_others(others, engine_of(settings))
-        self.broker.include_routers(tasks, channels.stored_tasks(), channels.answers(), others)
+        live_tasks = NatsRouter(middlewares=[LiveTaskRunMiddleware])
+        self.live_consumer = TaskConsumer(
+            queues_of_live_tasks(live_tasks, self.names),
+            self.names,
+            broken=broken,
+            at_once=settings.live_streams or max(int(LIVE_STREAMS_A_CORE * usable_cores()), 1),
+        )
+        self.broker.include_routers(tasks, live_tasks, channels.stored_tasks(), channels.answers(), others)
         channels.published_messages(self.broker)
 
     def connect(self, nats: Client, *, ack_wait: float) -> None:
@@ -125,10 +141,12 @@ class Container:
     def _make_queue(self) -> None:
         consumer = self.consumer
         self.queues = QueueReader(self.nats, self.names)
-        self.waiting = WaitingTasks(self.nats, self.names, self.queues, idle=lambda: consumer.idle)
+        self.messages = TaskMessages(self.nats, self.names)
+        self.positions = Positions(self.nats, self.names, self.messages, self.queues, idle=lambda: consumer.idle)
         self.registration = Registration(
             self.log,
-            self.waiting,
+            self.messages,
+            self.positions,
             self.connection,
             max_attempts=self.settings.max_attempts,
             must_wait=lambda: consumer.keeps_waiting,
@@ -144,7 +162,7 @@ class Container:
             self.meter,
             settings.max_attempts,
             settings.task_retry_delay,
-            held=self.waiting.held,
+            held=self.messages.held,
         )
         self.execution = Execution(
             nats=self.nats,
@@ -160,10 +178,12 @@ class Container:
             tracer=self.tracer,
             speed=self.queues.speed,
         )
+        live_wait = min(ack_wait, streams.LIVE_ACK_WAIT_S)
+        self.live_execution = replace(self.execution, heartbeat=live_wait / HEARTBEATS_OF_LIVE, ack_wait=live_wait)
 
     def _make_speech(self) -> None:
         self.recordings = recordings_of(self.settings, self.nats)
-        self.cache = cache.Cache(self.redis_of_cache, keep=self.settings.cache_ttl)
+        self.cache = cache.Cache(self.redis_of_cache, ttl=self.settings.cache_ttl)
         at_once = windows_at_once(self.settings.engine_parallel, self.settings.engine_threads)
         largest = min(self.settings.engine_batch * at_once, MOST_WINDOWS)
         self.windows = WindowQueue(self.engine, at_once=at_once, largest=largest)
@@ -178,6 +198,15 @@ class Container:
             sharing=self.sharing,
             threads=self.settings.engine_threads,
         )
+        self.live_transcriber = LiveTranscriber(
+            self.nats,
+            self.engine,
+            self.windows,
+            self.diarizer,
+            sharing=self.sharing,
+            settings=self.settings,
+            metrics=self.meter.live,
+        )
 
     def _make_retention(self) -> None:
         self.reminders = Reminders(self.nats, self.names)
@@ -185,17 +214,18 @@ class Container:
             self.log,
             self.results,
             self.reminders,
-            waiting=self.waiting,
+            messages=self.messages,
             dead_letters=self.dead_letters,
             recordings=self.recordings,
             projection=self.projection,
             cache=self.cache,
+            erase_frames=partial(erase_frames, self.nats, self.names.live),
         )
         self.retention = Schedule(
             self.nats,
             self.names,
             self.log,
-            waiting=self.waiting,
+            messages=self.messages,
             reminders=self.reminders,
             erasure=self.erasure,
             audio_ttl=self.settings.audio_ttl if self.settings.recordings_are_erasable else None,
@@ -204,9 +234,17 @@ class Container:
 
     def _make_operations(self) -> None:
         self.result_writer = ResultWriter(self.results, self.meter, max_payload=self.nats.max_payload)
-        by_id = QueueIndex(self.nats, self.names, self.waiting, key=lambda message: message.task_id)
+        by_id = QueueIndex(self.nats, self.names, self.messages, key=lambda message: message.task_id)
         find = partial(find_task, self.log, by_id, self.registration)
-        self.tasks = TaskRequests(self.log, self.results, self.result_writer, self.waiting, self.erasure, find=find)
+        self.tasks = TaskRequests(
+            self.log,
+            self.results,
+            self.result_writer,
+            self.positions,
+            messages=self.messages,
+            erasure=self.erasure,
+            find=find,
+        )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)
         self.stream_watch = StreamWatch(self.nats, self.settings, self.meter, self.projection)
@@ -222,7 +260,7 @@ class Container:
         self.users = UserErasure(
             self.log,
             registration=self.registration,
-            waiting=self.waiting,
+            messages=self.messages,
             reminders=self.reminders,
             dead_letters=self.dead_letters,
             erasure=self.erasure,
@@ -234,9 +272,9 @@ class Container:
             self.settings,
             queues=self.queues,
             projection=self.projection,
-            task_list=self.task_list,
             engine=self.engine,
             meter=self.meter,
-            expire=partial(expire_tasks, self.waiting, self.registration, self.log, self.dead_letters, after=after),
+            clean_lists=partial(remove_expired, self.redis_of_cache),
+            expire=partial(expire_tasks, self.messages, self.registration, self.log, self.dead_letters, after=after),
             oldest_due=self.reminders.oldest_due,
         )

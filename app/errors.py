@@ -59,7 +59,7 @@ class RequestError(Exception):
 
 
 def refusal(detail: ErrorDetail) -> RequestError:
-    """Make the error of a request from what the client is told."""
+    """Make the error with which a request is refused."""
     return RequestError(detail.code, detail.message)
 
 

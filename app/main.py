@@ -25,7 +25,7 @@ from app.asyncapi import document
 from app.cancellation import cancel_all
 from app.container import IN_CONTEXT, Container
 from app.engines.engine import Engine
-from app.engines.process.three_processes import EngineProcesses
+from app.engines.process.engine_processes import EngineProcesses
 from app.errors import TaskError, TransientError
 from app.jetstream import connection, provisioning
 from app.operations import health
@@ -85,12 +85,12 @@ class Worker:
         )
 
     def _needs(self) -> dict[str, health.Check]:
-        """Return what has to hold so that the worker takes tasks."""
+        """Return the conditions under which the worker takes tasks."""
         return {
             "nats": partial(health.nats_answers, self.broker, self.settings),
             "consumers": partial(health.consumers_exist, self.broker, self.settings),
             "redis": self.container.projection.reachable,
-            "task_consumer": lambda: self.container.consumer.running,
+            "task_consumer": lambda: self.container.consumer.running and self.container.live_consumer.running,
         }
 
     @asynccontextmanager
@@ -126,6 +126,7 @@ class Worker:
             for name in IN_CONTEXT:
                 self.app.context.set_global(name, getattr(container, name))
             closing.push_async_callback(container.windows.close)
+            closing.push_async_callback(container.live_transcriber.close)
             beside = (
                 run_forever("model_loading", self._load_model, every_s=LOAD_MODEL_EVERY_S),
                 container.maintenance.run(),
@@ -160,11 +161,15 @@ class Worker:
         # The answer shows that the server has received all subscriptions.
         await connection.retry_until_answered(answered)
         await self.container.consumer.start(nats)
+        await self.container.live_consumer.start(nats)
 
     async def _stop(self) -> None:
         self.container.connection.expect_close()
         self.container.sharing.stop_helping()
-        await self.container.consumer.stop(grace=self.settings.task_grace)
+        await asyncio.gather(
+            self.container.consumer.stop(grace=self.settings.task_grace),
+            self.container.live_consumer.stop(grace=0),  # another worker goes on at once
+        )
 
     async def _load_model(self) -> None:
         """Load the model if none is loaded: at the start, and after a cancelled task whose engine was killed."""
@@ -175,7 +180,7 @@ class Worker:
             await engine.load()
             self._model_loads = True
             if engine.loaded is not None:
-                log.info("model_loaded", model=engine.loaded.model.name, how=engine.loaded.how)
+                log.info("model_loaded", model=engine.loaded.model.name, fingerprint=engine.loaded.fingerprint)
         except TaskError as error:
             self._model_loads = False
             log.error("model_load_failed", error=error.detail.message)  # noqa: TRY400 -- the message is for operators, and needs no traceback

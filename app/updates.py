@@ -1,7 +1,7 @@
 """What a transcriber or diarizer receives and appends: the checkpoint, then progress updates and the result."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 from natscribe.schemas import kinds
 from natscribe.schemas.errors import ErrorDetail
@@ -23,6 +23,7 @@ class Checkpoint:
     segments: tuple[Segment, ...] = ()
     untranscribed: tuple[Stretch, ...] = ()
     audio_sha256: str | None = None
+    reached: Mapping[int | None, float] = field(default_factory=dict)  # for each channel, its processed seconds
     diarization_error: ErrorDetail | None = None  # if set, the reason why this attempt skips diarization
     after_trouble: bool = False  # whether the previous attempt failed or was lost, perhaps because of its last work
 
@@ -36,6 +37,7 @@ class Update:
     processed_seconds: float | None = None  # audio that the stage has processed
     duration_seconds: float | None = None  # audio of the whole recording
     text: WindowText | None = None
+    lag_seconds: float | None = None  # of a live task: published sound that is behind the text
     audio_sha256: str = ""  # of the recording that the text belongs to
 
 

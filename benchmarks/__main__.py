@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 
-from benchmarks import cluster, diarization, latency, listing, memory, s3, sharing, speakers, speech, tuning
+from benchmarks import cluster, diarization, latency, listing, live, memory, s3, sharing, speakers, speech, tuning
 from benchmarks.machine import commit, machine, versions
 from benchmarks.record import Record
 from benchmarks.report import Findings
@@ -20,6 +20,7 @@ PARTS: dict[str, Callable[[Sizes], Awaitable[Findings]]] = {
     "diarization": diarization.measure,
     "speakers": speakers.measure,
     "sharing": sharing.measure,
+    "live": live.measure,
     "latency": latency.measure,
     "listing": listing.measure,
     "cluster": cluster.measure,

@@ -10,7 +10,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.task_list import MOST_LISTED, TaskPage
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 
 from app.redis_store.projection import Happened, RedisProjection
 from app.redis_store.projection_feed import EVENTS_AT_ONCE
@@ -69,14 +69,14 @@ def _happened(number: int) -> Happened:
     task = TranscriptionTask(task_id=f"listed-{number}", audio_file_id=f"{number}.flac", user_id=user_id)
     event = ProgressEvent(
         task_id=task.task_id,
-        kind=Kind.TRANSCRIPTION,
+        kind=Queue.TRANSCRIPTION,
         state=State.FAILED if user_id == RARE else State.COMPLETED,
         progress=100,
         max_attempts=4,
         sequence=3,
         time=stored,
     )
-    metadata = Metadata(task, number + 1, subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL), stored)
+    metadata = Metadata(task, number + 1, subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL), stored)
     return Happened(Record(event, metadata, number + 1), age_s=0)
 
 

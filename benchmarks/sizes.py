@@ -22,6 +22,9 @@ class Sizes:
     listed: int = 100_000  # tasks
     lists: int = 100  # requests
     memory_minutes: tuple[int, ...] = (10, 60, 180)
+    live_streams: tuple[int, ...] = (1, 6, 8, 12)  # at once
+    live_alone: int = 2  # recordings that are played one after the other
+    live_seconds: float | None = None  # of each recording; None: all
     s3_mib: int = 1024
     s3_rounds: int = 5
     peers: bool = True
@@ -45,6 +48,9 @@ def smoke(tell: Callable[[str], None]) -> Sizes:
         listed=500,
         lists=5,
         memory_minutes=(1,),
+        live_streams=(1,),
+        live_alone=1,
+        live_seconds=10.0,
         s3_mib=128,
         s3_rounds=1,
         peers=False,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from natscribe.schemas import subjects
 from natscribe.schemas.kinds import Task
-from natscribe.schemas.wire import Kind
+from natscribe.schemas.wire import Queue
 
 from app.queue.registration import Registration
 from handlers.dependencies import FromContext, Message
@@ -13,8 +13,9 @@ from handlers.routes import Routes
 router = Routes()
 
 
-@router.subscriber(subjects.accepted(Kind.TRANSCRIPTION), queue=subjects.QUEUE_GROUP, no_reply=True)
-@router.subscriber(subjects.accepted(Kind.DIARIZATION), queue=subjects.QUEUE_GROUP, no_reply=True)
+@router.subscriber(subjects.accepted(Queue.TRANSCRIPTION), queue=subjects.QUEUE_GROUP, no_reply=True)
+@router.subscriber(subjects.accepted(Queue.DIARIZATION), queue=subjects.QUEUE_GROUP, no_reply=True)
+@router.subscriber(subjects.accepted(Queue.LIVE), queue=subjects.QUEUE_GROUP, no_reply=True)
 async def accept(task: Task, message: Message, registration: Annotated[Registration, FromContext()]) -> None:
     """Append `queued` to the log of a task, unless a worker takes the task at once."""
     await registration.announce(task, message.headers)

@@ -9,6 +9,7 @@ from nats.aio.msg import Msg
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.kinds import Result
+from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.wire import Kind
@@ -18,6 +19,7 @@ from handlers import accepted_tasks, dead_letters, replies, requests, sharing
 ANSWERS: dict[str, Callable[..., Any]] = {  # `...`: handlers differ in their parameters
     route.subject: route.handler for routes in (requests.router, dead_letters.router) for route in routes
 }
+READ = {subjects.LIVE_AUDIO_CHANNEL: bytes}  # read page by page from a stream: there is no subscriber
 REPLIES = ANSWERS | {subjects.WINDOWS_CHANNEL: sharing.transcribe_window}
 
 
@@ -51,11 +53,12 @@ def answers() -> NatsRouter:
 
 
 def published_messages(broker: NatsBroker) -> None:
-    """Declare the messages that the task log publishes, for the AsyncAPI document only."""
+    """Declare the messages that handlers do not return, for the AsyncAPI document only."""
     for channel, schema in (
         (subjects.PROGRESS_CHANNEL, ProgressEvent),
         (subjects.SEGMENTS_CHANNEL, SegmentsEvent),
         (subjects.RESULTS_CHANNEL, Result),
+        (subjects.PARTIALS_CHANNEL, Partial),
         (subjects.dead_letters(Kind.TRANSCRIPTION), DeadLetter),
         (subjects.dead_letters(Kind.DIARIZATION), DeadLetter),
     ):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
-from natscribe.schemas.wire import Kind
+from natscribe.schemas.wire import Queue
 
 from app.execution.task_run import TaskRun
 from app.speech.diarizer import Diarizer
@@ -14,7 +14,7 @@ from handlers.routes import Routes
 router = Routes()
 
 
-@router.subscriber(subjects.tasks_channel(Kind.DIARIZATION), no_reply=True)
+@router.subscriber(subjects.tasks_channel(Queue.DIARIZATION), no_reply=True)
 async def diarize(
     task: DiarizationTask,
     task_run: Annotated[TaskRun, FromContext()],

@@ -10,11 +10,11 @@ from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
-from app.operations.worker_report import WorkerReport
-from app.queue.overview import Overview
-from app.redis_store.task_list import TaskList
-from app.requests import TaskRequests
-from app.retention.users import UserErasure
+from app.answers.task import TaskRequests
+from app.answers.task_list import TaskList
+from app.answers.task_queues import Overview
+from app.answers.user_erasure import UserErasure
+from app.answers.worker_report import WorkerReport
 from handlers.dependencies import FromContext
 from handlers.replies import ANSWERS_AT_ONCE
 from handlers.routes import Routes
@@ -52,7 +52,7 @@ async def queue(request: QueueRequest, overview: Annotated[Overview, FromContext
 
 @router.subscriber(subjects.WORKERS, max_workers=ANSWERS_AT_ONCE)  # each worker answers
 async def worker(request: WorkersRequest, worker_report: Annotated[WorkerReport, FromContext()]) -> WorkerInfo:
-    """Reply with what this worker is."""
+    """Reply with the version, the model and the health of this worker."""
     del request  # it has no fields
     return await worker_report.read()
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from natscribe.schemas import subjects
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Kind
+from natscribe.schemas.wire import Queue
 
 from app.execution.task_run import TaskRun
 from app.speech.transcriber import Transcriber
@@ -14,7 +14,7 @@ from handlers.routes import Routes
 router = Routes()
 
 
-@router.subscriber(subjects.tasks_channel(Kind.TRANSCRIPTION), no_reply=True)
+@router.subscriber(subjects.tasks_channel(Queue.TRANSCRIPTION), no_reply=True)
 async def transcribe(
     task: TranscriptionTask,
     task_run: Annotated[TaskRun, FromContext()],

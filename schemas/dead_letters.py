@@ -3,10 +3,10 @@
 from pydantic import Field
 
 from .errors import ErrorDetail
-from .wire import Kind, Message, TaskId, Term, Time
+from .wire import DescribedEnum, Kind, Message, TaskId, Time
 
 
-class BodyEncoding(Term):
+class BodyEncoding(DescribedEnum):
     """Encoding of the body of a dead letter."""
 
     UTF_8 = "utf-8", "The text as it was sent."

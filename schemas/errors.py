@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from .wire import Message, Term
+from .wire import DescribedEnum, Message
 
 
-class ErrorCode(Term):
+class ErrorCode(DescribedEnum):
     """The codes of errors: programs decide by the code, people read the message."""
 
     INVALID_MESSAGE = (

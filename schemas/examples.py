@@ -9,6 +9,8 @@ from pydantic import BaseModel
 from .dead_letters import BodyEncoding, DeadLetter
 from .diarization import DiarizationResult, DiarizationTask, Turn
 from .errors import ErrorCode, ErrorDetail, ErrorReply
+from .headers import FrameHeaders
+from .live import Codec, LiveAudio, LiveTask, Partial
 from .progress import ProgressEvent, Stage, State
 from .requests import (
     Deleted,
@@ -33,11 +35,12 @@ from .transcription import (
     TranscriptionTask,
     Word,
 )
-from .wire import EXAMPLE_SHA256, Kind, Model, Object, Priority
+from .wire import EXAMPLE_SHA256, Kind, Model, Object, Priority, Queue
 from .workers import WorkerInfo, WorkersRequest
 
 TASK_ID: Final = "meeting-2026-11-24"
 TURNS_ID: Final = "meeting-2026-11-24-turns"
+LIVE_ID: Final = "interview-17"
 RECORDING: Final = "meeting.flac"
 WORKER: Final = "gpu-1-4711-9f3c"
 HELPER: Final = "0d1c2b3a4f5e6d7c8b9a0f1e2d3c4b5a"
@@ -48,7 +51,7 @@ _PLACE: Final = f"1795512600000000000112-{TASK_ID}"
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An example of a message, with a name and a summary."""
+    """An example of a message, with a name and a summary; of a message that holds sound it is the headers."""
 
     name: str
     summary: str
@@ -176,6 +179,20 @@ _PROGRESS = (
         ),
     ),
     Example(
+        "live",
+        "A live task: text for 28.4 s, and 1.2 s of sound wait for theirs",
+        _event(
+            State.RUNNING,
+            7,
+            31,
+            task_id=LIVE_ID,
+            audio_file_id=LIVE_ID,
+            stage=Stage.TRANSCRIBING,
+            processed_seconds=28.4,
+            lag_seconds=1.2,
+        ),
+    ),
+    Example(
         "completed",
         "Final: the result is there",
         _event(State.COMPLETED, 9, 60, progress=100, attempt=2, duration_seconds=DURATION),
@@ -225,7 +242,8 @@ WORKER_INFO = WorkerInfo(
 _QUEUES = QueueOverview(
     queues=[
         QueueStatus(
-            kind=kind,
+            queue=queue,
+            kind=queue.kind,
             priority=priority,
             waiting=12 * busy,
             running=2 * busy,
@@ -233,8 +251,8 @@ _QUEUES = QueueOverview(
             newest_start=_at(300) if busy else None,
         )
         for priority in Priority
-        for kind in Kind
-        for busy in [priority is Priority.NORMAL and kind is Kind.TRANSCRIPTION]
+        for queue in Queue
+        for busy in [priority is Priority.NORMAL and queue is Queue.TRANSCRIPTION]
     ],
     dead_letters=1,
 )
@@ -263,6 +281,40 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
         ),
     ),
     "DiarizationTask": (Example("twoToFour", "Two to four people speak", _TURNS_TASK),),
+    "LiveTask": (
+        Example("microphone", "One microphone, at 16 kHz", LiveTask(task_id=LIVE_ID, user_id=USER)),
+        Example(
+            "call",
+            "A telephone call with a side on each channel, whose sound is kept",
+            LiveTask(
+                task_id="call-4712",
+                user_id="dispatch",
+                audio=LiveAudio(codec=Codec.MULAW, sample_rate=8000, channels=2),
+                language="en",
+                keep_audio=True,
+            ),
+        ),
+        Example(
+            "browser",
+            "What a browser records",
+            LiveTask(task_id="call-4713", user_id=USER, audio=LiveAudio(codec=Codec.OPUS, sample_rate=48_000)),
+        ),
+    ),
+    "Frame": (
+        Example("first", "The first frame", FrameHeaders.model_validate({"Nats-Msg-Id": f"{LIVE_ID}-0"})),
+        Example(
+            "last",
+            "The last of 615 frames",
+            FrameHeaders.model_validate({"Nats-Msg-Id": f"{LIVE_ID}-614", "Natscribe-End": "true"}),
+        ),
+    ),
+    "Partial": (
+        Example(
+            "going",
+            "The first word is stable, the others may still change",
+            Partial(task_id=LIVE_ID, start=12.4, end=14.0, stable="Good", text="Good morning, shall we", language="en"),
+        ),
+    ),
     "ProgressEvent": _PROGRESS,
     "SegmentsEvent": (
         Example(
@@ -335,10 +387,10 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
             "oneWindow",
             "A window of three milliseconds",
             WindowRequest(
-                window=Window(pieces=[(12.5, 12.503)], samples="AAAA" * 32),
+                window=Window(regions=[(12.5, 12.503)], samples="AAAA" * 32),
                 previous="en",
                 model=Model(name="whisper-base", revision="d01c3014881c"),
-                how="0.3.0 cpu int8 beam 5",
+                fingerprint="0.3.0 cpu int8 beam 5",
             ),
         ),
     ),

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from .wire import TaskId, Time
+from .wire import TASK_ID_PATTERN, TaskId, Time
 
 AUDIO_SECONDS = "Natscribe-Audio-Seconds"
 TASK = "Natscribe-Task"
@@ -18,6 +18,7 @@ AUDIO_SHA256 = "Natscribe-Audio-Sha256"
 REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event of a replayed task; its new events follow
 END = "Natscribe-End"  # `true`: the last frame of a live task
 TRACEPARENT = "traceparent"
+FRAME_ID_PATTERN = TASK_ID_PATTERN.removesuffix("$") + r"-[0-9]{1,9}$"
 TRACE_PATTERN = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"  # W3C Trace Context
 _INTERNAL = "Internal, for the workers: clients must not set or read this header."
 _LIVE = "Live, over core NATS:"
@@ -149,6 +150,27 @@ class AcceptedHeaders(TaskHeaders):
         alias="Nats-Sequence", description="The number of the message in the task stream.", examples=["112"]
     )
     time: Time = Field(alias="Nats-Time-Stamp", description="When the message was stored.")
+
+
+class FrameHeaders(Headers):
+    """Headers of a frame of a live task."""
+
+    message_id: str = Field(
+        alias="Nats-Msg-Id",
+        pattern=FRAME_ID_PATTERN,
+        description="`<task id>-<number>`: frames are numbered from 0, without gaps. The number says where the frame "
+        "belongs, so that a frame may be published again: the service reads each number once.",
+        examples=["interview-17-0"],
+    )
+    end: Literal["true"] | None = Field(
+        None, alias=END, description="`true`: this is the last frame, which may be empty. The recording ends with it."
+    )
+
+
+class PartialHeaders(Headers):
+    """Headers of a partial."""
+
+    content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=_WRITTEN)
 
 
 class RequestHeaders(Headers):

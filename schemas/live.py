@@ -7,7 +7,7 @@ from typing_extensions import Self
 
 from .tasks import SpeakerBounds
 from .transcription import Channel, Language, TranscribeKeywords, TranscribeOptions
-from .wire import End, KeepSeconds, Message, Order, Start, TaskId, Term, UserId
+from .wire import DescribedEnum, End, Input, KeepSeconds, Message, Start, TaskId, UserId
 
 LONGEST_FRAME_S, SHORTEST_FRAME_S = 1.0, 0.02
 LARGEST_FRAME_BYTES = 256 * 1024  # more than a second of two channels of 48 kHz
@@ -17,7 +17,7 @@ LONGEST_UTTERANCE_S = 15.0  # an utterance that lasts longer is cut
 IDLE_S = 30
 
 
-class Codec(Term):
+class Codec(DescribedEnum):
     """How the sound of a frame is coded."""
 
     PCM_S16LE = "pcm_s16le", "Signed 16-bit samples, little-endian, 8 to 48 kHz; the channels of a sample in turn."
@@ -32,7 +32,7 @@ class Codec(Term):
     )
 
 
-class LiveAudio(Order):
+class LiveAudio(Input):
     """What the frames of a live task hold."""
 
     codec: Codec = Field(Codec.PCM_S16LE, strict=False, description="How the sound is coded.")
@@ -51,11 +51,8 @@ class LiveAudio(Order):
         return self
 
 
-class LiveTask(SpeakerBounds, TranscribeOptions):
-    """Asks for the text of sound that is published while people speak.
-
-    With `channels: auto` two channels are transcribed each on its own: send one channel if there is one microphone.
-    """
+class LiveNames(Input):
+    """The fields that name a live task and its user, and say what its frames hold."""
 
     task_id: TaskId
     user_id: UserId
@@ -63,6 +60,14 @@ class LiveTask(SpeakerBounds, TranscribeOptions):
     idle_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         IDLE_S, description="Seconds without a frame after which the recording ends with what was said.", examples=[30]
     )
+
+
+class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base has the first fields
+    """Asks for the text of sound that is published while people speak.
+
+    With `channels: auto` two channels are transcribed each on its own: send one channel if there is one microphone.
+    """
+
     keep_seconds: KeepSeconds = None
     keep_audio: bool = Field(
         default=False, description="Store the sound at its end as a recording whose name is the task id."

@@ -10,7 +10,7 @@ from .errors import ErrorCode, ErrorDetail
 from .requests import PLACE_PATTERN, TaskRequest, UserRequest
 from .task_list import LISTED_PLACE_PATTERN
 from .transcription import LANGUAGE_PATTERN, TERM_PATTERN
-from .wire import NAME_PATTERN, TASK_ID_PATTERN, Order
+from .wire import NAME_PATTERN, TASK_ID_PATTERN, Input
 
 LONGEST_NAME = 100  # characters of a field's name that the sentence repeats
 IN_WORDS = {  # for each pattern, the advice for a value that does not match the pattern
@@ -67,13 +67,13 @@ def _of_best_fit(problems: list[ErrorDetails]) -> list[ErrorDetails]:
 
 def _no_such_field(name: str, classes: set[str]) -> str:
     """Advise on an unknown field, with the most similar field of the classes that the error names."""
-    fields = {field for order in _orders() if order.__name__ in classes for field in order.model_fields}
+    fields = {field for each in _inputs() if each.__name__ in classes for field in each.model_fields}
     similar = get_close_matches(name[:LONGEST_NAME], fields, n=1)
     return f"there is no such field, did you mean {similar[0]}?" if similar else "there is no such field, leave it out"
 
 
-def _orders(of: type[Order] = Order) -> Iterator[type[Order]]:
+def _inputs(of: type[Input] = Input) -> Iterator[type[Input]]:
     """Yield all classes of messages that the service receives."""
-    for order in of.__subclasses__():
-        yield order
-        yield from _orders(order)
+    for each in of.__subclasses__():
+        yield each
+        yield from _inputs(each)

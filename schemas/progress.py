@@ -11,6 +11,7 @@ from .wire import (
     Attempt,
     AudioFileId,
     AudioSeconds,
+    DescribedEnum,
     Kind,
     Message,
     Percent,
@@ -19,7 +20,6 @@ from .wire import (
     Remaining,
     Seconds,
     TaskId,
-    Term,
     Time,
     UserId,
 )
@@ -28,7 +28,7 @@ MOST_BETWEEN_EVENTS_S = 10.0  # a running task has an event at least this often
 LEAST_BETWEEN_EVENTS_S = 1.0  # and at most one event in this time
 
 
-class State(Term):
+class State(DescribedEnum):
     """The state of a task."""
 
     QUEUED = "queued", "The task is stored and waits for a worker."
@@ -47,7 +47,7 @@ class State(Term):
         return self in {State.COMPLETED, State.FAILED, State.CANCELLED}
 
 
-class Stage(Term):
+class Stage(DescribedEnum):
     """What the worker of a running task does now."""
 
     FETCHING = "fetching", "Reads the recording."

@@ -20,15 +20,15 @@ from .wire import (
     QUEUE_POSITION,
     Attempt,
     AudioSeconds,
+    DescribedEnum,
+    Input,
     Kind,
     Message,
-    Order,
     Percent,
     Position,
     Priority,
     Remaining,
     TaskId,
-    Term,
     Time,
     UserId,
 )
@@ -38,13 +38,13 @@ READ_WITHIN_S = REPLY_TIMEOUT_S - 1  # how long the service reads for a reply, s
 PLACE_PATTERN = r"^(queue|ended|dead_letters)-[0-9]{1,18}$"
 
 
-class TaskRequest(Order):
+class TaskRequest(Input):
     """Names a task."""
 
     task_id: TaskId
 
 
-class UserRequest(Order):
+class UserRequest(Input):
     """Names all tasks of a user."""
 
     user_id: UserId
@@ -55,11 +55,11 @@ class UserRequest(Order):
     )
 
 
-class ResultFormat(Term):
+class ResultFormat(DescribedEnum):
     """The format of a result."""
 
     JSON = "json", "The result as it was published: application/json."
-    TXT = "txt", "The text, with speakers if the task asked for them: text/plain."
+    TXT = "txt", "The text without times, with speakers if the task asked for them: text/plain."
     SRT = "srt", "SubRip subtitles: text/plain."
     VTT = "vtt", "WebVTT subtitles: text/plain."
     RTTM = "rttm", "Who speaks when, as NIST tools read it: text/plain; only for results with speakers."
@@ -71,7 +71,7 @@ class ResultFormat(Term):
         return {"json": "application/json", "html": "text/html"}.get(self.value, "text/plain")
 
 
-class SubtitleLimits(Order):
+class SubtitleLimits(Input):
     """Limits of subtitles, which formats other than `srt` and `vtt` ignore."""
 
     max_line_chars: int = Field(
@@ -137,7 +137,7 @@ class Deleted(Message):
     )
 
 
-class DeadLetterChoice(Order):
+class DeadLetterChoice(Input):
     """Chooses dead letters by exactly one of three fields."""
 
     task_id: TaskId | None = Field(None, description="The dead letter of this task.")

@@ -6,16 +6,16 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from .transcription import Channel, Language, Segment, Stretch, TranscribeOptions
-from .wire import Message, Model, Order, Seconds
+from .wire import Input, Message, Model, Seconds
 
 LONGEST_WINDOW_S = 20.0  # sound in the longest window
-MOST_PIECES = 100  # most pieces of speech in a window
+MOST_REGIONS = 100  # most regions of speech in a window
 LONGEST_TEXT = 5000  # most characters in the text of a window
 
 _BASE64_A_SECOND = 32_000 * 4 / 3  # characters for a second of sound: 16 bits at 16 kHz
 _ROUNDING = 8  # characters by which the length of base64 may differ: its padding, and a sample more or less
 
-Piece = Annotated[tuple[float, float], Field(strict=False)]  # JSON has lists, and no tuples
+Times = Annotated[tuple[float, float], Field(strict=False)]  # JSON has lists, and no tuples
 Token = Annotated[
     str,
     Field(
@@ -26,34 +26,39 @@ Token = Annotated[
 ]
 
 
-class Window(Order):
-    """A window of a recording: its pieces of speech, and their joined sound."""
+class Window(Input):
+    """A window of a recording: its regions of speech, and their joined sound."""
 
-    pieces: list[Piece] = Field(
+    regions: list[Times] = Field(
         min_length=1,
-        max_length=MOST_PIECES,
-        description="Start and end of each piece, in seconds from the start of the recording.",
+        max_length=MOST_REGIONS,
+        description="Start and end of each region, in seconds from the start of the recording.",
         examples=[[[0.0, 4.2], [5.0, 9.9]]],
     )
     samples: str = Field(
-        repr=False, description="The sound of the pieces in base64: signed 16-bit samples, 16 kHz, little-endian."
+        repr=False, description="The sound of the regions in base64: signed 16-bit samples, 16 kHz, little-endian."
     )
     channel: Channel | None = Field(None, description="The channel, from 0; null: the channels are mixed.")
 
     @property
+    def start(self) -> float:
+        """Where the first region begins, in seconds from the start of the recording."""
+        return self.regions[0][0]
+
+    @property
     def end(self) -> float:
         """Where the next window may begin, in seconds from the start of the recording."""
-        return self.pieces[-1][1]
+        return self.regions[-1][1]
 
 
-class WindowRequest(Order):
-    """A window of a long recording, for any idle worker that computes as its owner does."""
+class WindowRequest(Input):
+    """A window of a long recording, for any idle worker with the same model and fingerprint."""
 
     window: Window = Field(description="The window, with its sound.")
     options: TranscribeOptions = Field(TranscribeOptions(), description="The options of the task.")
     previous: Language | None = Field(None, description="The language spoken before the window, as far as known.")
     model: Model = Field(description="The model that has to transcribe the window.")
-    how: str = Field(
+    fingerprint: str = Field(
         "",
         max_length=100,
         description="Version and settings of the engine that has to transcribe the window.",
@@ -62,18 +67,18 @@ class WindowRequest(Order):
 
     @model_validator(mode="after")
     def _sound_fits(self) -> Self:
-        seconds = sum(end - start for start, end in self.window.pieces)
+        seconds = sum(end - start for start, end in self.window.regions)
         if not 0 < seconds <= LONGEST_WINDOW_S + 1e-3:
             message = f"a window has more than 0 and at most {LONGEST_WINDOW_S:g} s of sound"
             raise ValueError(message)
         if abs(len(self.window.samples) - seconds * _BASE64_A_SECOND) > _ROUNDING:
-            message = "the sound is not as long as the pieces"
+            message = "the sound is not as long as the regions"
             raise ValueError(message)
         return self
 
 
 class WindowText(Message):
-    """The text of a window, and the sections of its speech for which no words were found."""
+    """The text of a window, and the gaps that are left in it."""
 
     segments: list[Segment] = Field(description="The text, with times in the recording.")
     untranscribed: list[Stretch] = Field(

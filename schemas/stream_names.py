@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .wire import Kind, Priority
+from .wire import Priority, Queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +18,9 @@ class StreamNames:
     retention: str
     consumer_stem: str
 
-    def queue_consumer(self, kind: Kind, priority: Priority) -> str:
-        """The durable consumer of one of the six task queues."""
-        return f"{self.consumer_stem}_{kind}_{priority}"
-
-    def live_consumer(self, priority: Priority) -> str:
-        """The durable consumer of the queue of live tasks of one priority."""
-        return f"{self.consumer_stem}_live_{priority}"
+    def queue_consumer(self, queue: Queue, priority: Priority) -> str:
+        """The durable consumer of one of the nine task queues."""
+        return f"{self.consumer_stem}_{queue}_{priority}"
 
     @property
     def progress_projection(self) -> str:

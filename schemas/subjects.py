@@ -1,6 +1,6 @@
 """The subjects of the contract: apart from examples, only this module spells them out."""
 
-from .wire import Kind, Priority
+from .wire import Kind, Priority, Queue
 
 STATUS = "tasks.status"
 RESULT = "tasks.result"
@@ -31,61 +31,48 @@ ALL_DUE = "retention.due.*.*.*"  # internal: reminders whose time has come
 # requests from other accounts; no client may use it.
 _INBOXES = ("_INBOX", "_R_.")
 
-_LIVE = "live"  # in place of a kind
-
 PROGRESS_CHANNEL = "progress.{task_id}"
 SEGMENTS_CHANNEL = "segments.{task_id}"
 RESULTS_CHANNEL = "results.{task_id}"
 DEAD_LETTERS_CHANNEL = "dead_letters.{kind}"
 WINDOWS_CHANNEL = "windows.transcribe.{engine}"
-LIVE_TASKS_CHANNEL = "tasks.live.{priority}"
 LIVE_AUDIO_CHANNEL = "live.audio.{task_id}"
 PARTIALS_CHANNEL = "partials.{task_id}"
 
 
-def tasks(kind: Kind, priority: Priority) -> str:
-    """The subject on which a task of this kind and priority is published."""
-    return f"tasks.{kind}.{priority}"
+def tasks(queue: Queue, priority: Priority) -> str:
+    """The subject on which a task for this queue is published."""
+    return f"tasks.{queue}.{priority}"
 
 
-def live_tasks(priority: Priority) -> str:
-    """The subject on which a live task of this priority is published."""
-    return f"tasks.{_LIVE}.{priority}"
-
-
-def queue_of(subject: str) -> tuple[Kind, Priority]:
-    """The kind and priority of the tasks on a subject: a live task is a transcription.
+def queue_of(subject: str) -> tuple[Queue, Priority]:
+    """The queue of the tasks on a subject.
 
     Raises:
         ValueError: The subject is no subject of tasks.
     """
-    _, kind, priority = subject.split(".")
-    return Kind.TRANSCRIPTION if kind == _LIVE else Kind(kind), Priority(priority)
+    _, queue, priority = subject.split(".")
+    return Queue(queue), Priority(priority)
 
 
-def is_live(subject: str) -> bool:
-    """Whether the tasks on a subject are live tasks."""
-    return subject.startswith(f"tasks.{_LIVE}.")
+def tasks_channel(queue: Queue) -> str:
+    """The address of the AsyncAPI channel for the tasks of one queue."""
+    return f"tasks.{queue}.{{priority}}"
 
 
-def tasks_channel(kind: Kind) -> str:
-    """The address of the AsyncAPI channel for the tasks of one kind."""
-    return f"tasks.{kind}.{{priority}}"
+def accepted(queue: Queue) -> str:
+    """The subjects on which the task stream republishes the tasks of one queue, of any priority."""
+    return f"accepted.tasks.{queue}.*"
 
 
-def accepted(kind: Kind) -> str:
-    """The subjects on which the task stream republishes the tasks of one kind, of any priority."""
-    return f"accepted.tasks.{kind}.*"
+def accepted_channel(queue: Queue) -> str:
+    """The address of the AsyncAPI channel on which the task stream republishes each accepted task of one queue."""
+    return f"accepted.tasks.{queue}.{{priority}}"
 
 
-def accepted_channel(kind: Kind) -> str:
-    """The address of the AsyncAPI channel on which the task stream republishes each accepted task of one kind."""
-    return f"accepted.tasks.{kind}.{{priority}}"
-
-
-def accepted_in(kind: Kind, priority: Priority) -> str:
-    """The subject on which the task stream republishes the tasks of one kind and priority."""
-    return f"accepted.{tasks(kind, priority)}"
+def accepted_in(queue: Queue, priority: Priority) -> str:
+    """The subject on which the task stream republishes the tasks of one queue and priority."""
+    return f"accepted.{tasks(queue, priority)}"
 
 
 def append_to(subject: str) -> str:

@@ -11,9 +11,9 @@ from .wire import (
     Attempt,
     AudioFileId,
     AudioSeconds,
+    Input,
     Kind,
     Message,
-    Order,
     Percent,
     Priority,
     Remaining,
@@ -30,7 +30,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _SEQUENCES = 10**6  # no two tasks of one microsecond have the same last digits of their stream sequences
 
 
-class ListRequest(Order):
+class ListRequest(Input):
     """Asks for tasks, the newest first: all tasks, or those of a user, in a state, or both."""
 
     user_id: UserId | None = Field(None, description="The tasks of this user; null: of all users.", examples=[42])

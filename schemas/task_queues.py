@@ -2,16 +2,17 @@
 
 from pydantic import Field
 
-from .wire import Kind, Message, Order, Priority, Time
+from .wire import Input, Kind, Message, Priority, Queue, Time
 
 
-class QueueRequest(Order):
+class QueueRequest(Input):
     """Asks for the state of the task queues: it has no fields."""
 
 
 class QueueStatus(Message):
-    """The state of one of the six task queues."""
+    """The state of one of the nine task queues."""
 
+    queue: Queue = Field(description="What the queue holds.")
     kind: Kind = Field(description="Kind of the tasks.")
     priority: Priority = Field(description="Priority of the tasks.")
     waiting: int = Field(ge=0, description="How many tasks wait for a worker.", examples=[12])
@@ -28,5 +29,5 @@ class QueueStatus(Message):
 class QueueOverview(Message):
     """The state of all task queues, and the number of dead letters."""
 
-    queues: list[QueueStatus] = Field(description="The six task queues, the highest priority first.")
+    queues: list[QueueStatus] = Field(description="The nine task queues, the highest priority first.")
     dead_letters: int = Field(ge=0, description="How many dead letters are stored.", examples=[1])

@@ -3,10 +3,10 @@
 from pydantic import model_validator
 from typing_extensions import Self
 
-from .wire import AtLeast, AtMost, AudioFileId, KeepSeconds, Order, TaskId, UserId
+from .wire import AtLeast, AtMost, AudioFileId, Input, KeepSeconds, TaskId, UserId
 
 
-class TaskNames(Order):
+class TaskNames(Input):
     """The fields that name a task, its recording and its user."""
 
     task_id: TaskId
@@ -14,7 +14,7 @@ class TaskNames(Order):
     user_id: UserId
 
 
-class SpeakerBounds(Order):
+class SpeakerBounds(Input):
     """How many speakers there may be."""
 
     min_speakers: AtLeast = None

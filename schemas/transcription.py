@@ -13,19 +13,19 @@ from .wire import (
     EXAMPLE_SHA256,
     Attempt,
     AudioFileId,
+    DescribedEnum,
     Duration,
     End,
+    Input,
     Kind,
     Message,
     Model,
     Object,
-    Order,
     Seconds,
     Sha256,
     Speaker,
     Start,
     TaskId,
-    Term,
     Time,
     UserId,
 )
@@ -36,7 +36,7 @@ Language = Annotated[str, Field(pattern=LANGUAGE_PATTERN, description="ISO 639-1
 Channel = Annotated[int, Field(ge=0, examples=[0])]
 
 
-class Channels(Term):
+class Channels(DescribedEnum):
     """How a recording's channels are transcribed."""
 
     AUTO = (
@@ -61,7 +61,7 @@ TERM_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\
 _Term = Annotated[str, Field(min_length=1, max_length=60, pattern=TERM_PATTERN)]
 
 
-class TranscribeOptions(Order):
+class TranscribeOptions(Input):
     """The options that decide the text of a transcription, and no others.
 
     Tasks, engines, helpers and the key of the cache use this one class. A new option is added here, in the engine and
@@ -210,7 +210,7 @@ class SegmentsEvent(Message):
     )
 
 
-class Source(Term):
+class Source(DescribedEnum):
     """Where the sound came from."""
 
     RECORDING = "recording", "A recording, which was complete when the task began."

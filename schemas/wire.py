@@ -16,8 +16,7 @@ TaskId = Annotated[
     str,
     Field(
         pattern=TASK_ID_PATTERN,
-        description="Id of the task, chosen by its publisher: one NATS token, unique among all kept tasks of both "
-        "kinds.",
+        description="Id of the task, chosen by its publisher: one NATS token, unique among all kept tasks.",
         examples=["meeting-2026-11-24"],
     ),
 ]
@@ -131,7 +130,7 @@ EXPECTED_START = (
 )
 
 
-class Term(str, Enum):
+class DescribedEnum(str, Enum):
     """An enumeration whose values have meanings; the AsyncAPI document lists the values with their meanings."""
 
     __str__ = str.__str__  # as enum.StrEnum, which Python 3.10 lacks
@@ -139,33 +138,46 @@ class Term(str, Enum):
 
     def __new__(cls, word: str, meaning: str = "") -> Self:
         """Make a member with the value `word`; `meaning` is its description in the published schema."""
-        term = str.__new__(cls, word)
-        term._value_ = word
-        term.meaning = meaning
-        return term
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.meaning = meaning
+        return member
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Add the meanings to the schema: to its description for people, under `x-enum-*` for code generators."""
         reference = handler(core_schema)
         schema = handler.resolve_ref_schema(reference)
-        terms = list(cls)
+        members = list(cls)
         schema["description"] = "\n".join(
-            [f"{(cls.__doc__ or '').strip()}\n", *(f"* `{term.value}`: {term.meaning}" for term in terms)]
+            [f"{(cls.__doc__ or '').strip()}\n", *(f"* `{each.value}`: {each.meaning}" for each in members)]
         )
-        schema["x-enum-varnames"] = [term.name for term in terms]
-        schema["x-enum-descriptions"] = [term.meaning for term in terms]
+        schema["x-enum-varnames"] = [each.name for each in members]
+        schema["x-enum-descriptions"] = [each.meaning for each in members]
         return reference
 
 
-class Kind(Term):
+class Kind(DescribedEnum):
     """What a task asks of the service."""
 
     TRANSCRIPTION = "transcription", "What is said and, if asked for, who says it."
     DIARIZATION = "diarization", "Who speaks when."
 
 
-class Priority(Term):
+class Queue(DescribedEnum):
+    """What the task queues hold: there is one of each priority."""
+
+    TRANSCRIPTION = "transcription", "Recordings to transcribe."
+    DIARIZATION = "diarization", "Recordings in which to find who speaks when."
+    LIVE = "live", "Sound to transcribe while people speak: the task has the kind `transcription`."
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the tasks in such a queue."""
+        return Kind.DIARIZATION if self is Queue.DIARIZATION else Kind.TRANSCRIPTION
+
+
+class Priority(DescribedEnum):
     """The priorities of tasks, in the order in which workers serve them; no priority waits forever."""
 
     HIGH = "high", "Served first."
@@ -186,7 +198,7 @@ class Message(BaseModel):
     )
 
 
-class Order(BaseModel):
+class Input(BaseModel):
     """A message that the service receives: an unknown field is refused, because it may be a misspelt option."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from .wire import Message, Model, Order, Time
+from .wire import Input, Message, Model, Time
 
 
-class WorkersRequest(Order):
+class WorkersRequest(Input):
     """Asks each worker what it is and whether it is well: it has no fields."""
 
 

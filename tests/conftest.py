@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from app.embedded import process
 from app.redis_store.keys import MARK
 from app.settings import Settings
+from tests.constants import Constants, changed_in
 from tests.servers import Servers, shared_servers
 
 # Tests that run in parallel choose from ports of their own: a port is free until its server listens.
@@ -29,6 +30,12 @@ process.PORTS = process.PORTS[_NUMBER::_OF]
 def _loggers_are_not_cached() -> None:
     """Have every logger read the configuration when it logs: `capture_logs` misses one that remembers another."""
     structlog.configure(cache_logger_on_first_use=False)
+
+
+@pytest.fixture
+def constants(monkeypatch: pytest.MonkeyPatch) -> Constants:
+    """Change times and sizes of the service until the test ends."""
+    return changed_in(monkeypatch)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

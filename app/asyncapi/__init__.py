@@ -1,4 +1,4 @@
-"""The AsyncAPI document: FastStream's own document, completed by what FastStream does not know."""
+"""The AsyncAPI document: that of FastStream, completed with titles, descriptions, streams and examples."""
 
 import json
 

@@ -14,7 +14,7 @@ from app.asyncapi.node import Node
 from app.asyncapi.servers import SECURITY_SCHEMES, SERVERS
 from app.asyncapi.wording import CHANNELS, INSIDE, TAGS, Channel
 from app.settings import Settings
-from handlers.channels import REPLIES
+from handlers.channels import READ, REPLIES
 
 BINDING: Final = "0.1.0"  # the version of AsyncAPI's NATS binding
 _REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The inbox that the NATS request names."}
@@ -26,7 +26,7 @@ def complete(found: Node, settings: Settings) -> Node:
     Raises:
         LookupError: The code has a channel or message without a description, or the other way round.
     """
-    findings = {channel.address: find(found, channel.address) for channel in CHANNELS}
+    findings = {channel.address: _finding(found, channel.address) for channel in CHANNELS}
     _check_all_are_described(found, findings)
     asked = [channel for channel in CHANNELS if channel.address in REPLIES]
     return {
@@ -54,6 +54,17 @@ def _info(found: Node, settings: Settings) -> Node:
     return {**found["info"], "description": info.description(settings), "tags": tags}
 
 
+def _finding(found: Node, address: str) -> Finding:
+    """Say what the code does on the subjects of an address.
+
+    Raises:
+        LookupError: Nothing.
+    """
+    if address in READ:
+        return Finding(frozenset(), "receive", None, frozenset({READ[address].__name__}))
+    return find(found, address)
+
+
 def _check_all_are_described(found: Node, findings: Mapping[str, Finding]) -> None:
     described = frozenset[str]().union(*(finding.addresses for finding in findings.values()))
     undescribed = {node["address"] for node in found["channels"].values()} - described
@@ -72,9 +83,16 @@ def _channel(channel: Channel, finding: Finding, settings: Settings) -> Node:
     }
     parameters = re.findall(r"\{(\w+)\}", channel.address)
     if parameters:
-        node["parameters"] = {name: {"$ref": f"#/components/parameters/{name}"} for name in parameters}
+        node["parameters"] = {name: _parameter(name, channel.address) for name in parameters}
     facts = jetstream.stream_facts(settings, pattern(channel.address))
     return node | ({"x-nats": facts} if facts else {})
+
+
+def _parameter(name: str, address: str) -> Node:
+    """Refer to a parameter; where the payload is no JSON, describe it without its place in the payload."""
+    if READ.get(address) is bytes:
+        return {key: value for key, value in _parameters()[name].items() if key != "location"}
+    return {"$ref": f"#/components/parameters/{name}"}
 
 
 def _operation(channel: Channel, finding: Finding) -> Node:

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from natscribe.schemas.wire import Kind, Priority, Term
+from natscribe.schemas.wire import DescribedEnum, Kind, Priority
 
 from app.asyncapi.node import Node
 
-ENUMS: Final[Mapping[str, type[Term]]] = {"priority": Priority, "kind": Kind}
+ENUMS: Final[Mapping[str, type[DescribedEnum]]] = {"priority": Priority, "kind": Kind}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,18 @@ from natscribe.schemas.examples import EXAMPLES, Example
 from natscribe.schemas.headers import (
     AcceptedHeaders,
     CloudEventHeaders,
+    FrameHeaders,
     Headers,
     InsideHeaders,
     PageReplyHeaders,
+    PartialHeaders,
     ReplyHeaders,
     RequestHeaders,
     TaskEventHeaders,
     TaskHeaders,
     TextReplyHeaders,
 )
+from natscribe.schemas.live import LARGEST_FRAME_BYTES, LiveTask, Partial
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.requests import (
     Deleted,
@@ -36,7 +39,7 @@ from natscribe.schemas.sharing import WindowReply, WindowRequest
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
-from natscribe.schemas.wire import Order
+from natscribe.schemas.wire import Input
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -45,6 +48,10 @@ from app.asyncapi.node import Node
 
 CORRELATIONS: Final = {
     "taskId": {"location": "$message.payload#/task_id", "description": "All messages about a task have its id."},
+    "frameId": {
+        "location": "$message.header#/Nats-Msg-Id",
+        "description": "The task id stands before the last hyphen, the number of the frame behind it.",
+    },
     "requestId": {
         "location": "$message.header#/correlation_id",
         "description": "NATS delivers the reply to the inbox of the request; the reply repeats the header.",
@@ -56,7 +63,7 @@ CORRELATIONS: Final = {
 class MessageWords:
     """One message: its payload, its headers and its description."""
 
-    payload: type[BaseModel] | type[str]
+    payload: type[BaseModel] | type[str] | type[bytes]
     headers: type[Headers]
     title: str
     summary: str
@@ -64,7 +71,7 @@ class MessageWords:
 
     @property
     def name(self) -> str:
-        """The alias, or else the name of the payload."""
+        """The name of the message: its alias if it has one, else the name of its payload."""
         return self.alias or self.payload.__name__
 
     @property
@@ -87,23 +94,30 @@ class MessageWords:
             "contentType": self._content_type,
             "correlationId": {"$ref": f"#/components/correlationIds/{self._correlation}"},
             "headers": _reference(self.headers),
-            "payload": _reference(self.payload) if issubclass(self.payload, BaseModel) else _TEXT,
+            "payload": _reference(self.payload) if issubclass(self.payload, BaseModel) else _BODIES[self.payload],
             "examples": [_example(self, example) for example in _examples(self)],
         }
 
     @property
     def _content_type(self) -> str:
+        if self.payload is bytes:
+            return "application/octet-stream"
         field = self.headers.model_fields.get("content_type")
         return field.default if self.payload is str and field else "application/json"
 
     @property
     def _correlation(self) -> str:
+        if self.payload is bytes:
+            return "frameId"
         return "requestId" if issubclass(self.headers, RequestHeaders) or self.is_reply else "taskId"
 
 
 MESSAGES: Final = (
     MessageWords(TranscriptionTask, TaskHeaders, "Transcription task", "Asks for the text of a recording."),
     MessageWords(DiarizationTask, TaskHeaders, "Diarization task", "Asks who speaks when."),
+    MessageWords(LiveTask, TaskHeaders, "Live task", "Asks for the text of sound that is published meanwhile."),
+    MessageWords(bytes, FrameHeaders, "Frame", "A little of the sound of a live task: 20 ms to 1 s.", alias="Frame"),
+    MessageWords(Partial, PartialHeaders, "Partial", "The text so far of what is being said at this moment."),
     MessageWords(ProgressEvent, TaskEventHeaders, "Progress event", "One event of a task."),
     MessageWords(SegmentsEvent, TaskEventHeaders, "Segments event", "The text since the previous segments event."),
     MessageWords(TranscriptionResult, TaskEventHeaders, "Transcript", "The text of a recording."),
@@ -161,10 +175,25 @@ MESSAGES: Final = (
         "A diarization task, as the stream stored it.",
         alias="AcceptedDiarizationTask",
     ),
+    MessageWords(
+        LiveTask,
+        AcceptedHeaders,
+        "Accepted live task",
+        "A live task, as the stream stored it.",
+        alias="AcceptedLiveTask",
+    ),
     MessageWords(WindowRequest, InsideHeaders, "Window", "One window of a long recording, with its sound."),
     MessageWords(WindowReply, ReplyHeaders, "Text of a window", "What an idle worker has found in a window."),
 )
-_TEXT: Final = {"type": "string", "description": "The whole body, in UTF-8: it is not JSON."}
+_BODIES: Final[dict[type, Node]] = {  # of messages that are no JSON
+    str: {"type": "string", "description": "The whole body, in UTF-8: it is not JSON."},
+    bytes: {
+        "type": "string",
+        "format": "binary",
+        "description": f"The sound, coded as `audio` of the task says, at most {LARGEST_FRAME_BYTES // 1024} KiB. "
+        "A frame of `pcm_s16le` holds whole samples of all channels. A frame of `opus` is any piece of the file.",
+    },
+}
 
 
 def schemas() -> Node:
@@ -183,16 +212,18 @@ def _reference(model: type[BaseModel]) -> Node:
 
 
 def _examples(message: MessageWords) -> Iterable[Example]:
-    return EXAMPLES[message.name if message.payload is str else message.payload.__name__]
+    return EXAMPLES[message.payload.__name__ if issubclass(message.payload, BaseModel) else message.name]
 
 
 def _example(message: MessageWords, example: Example) -> Node:
     payload = example.payload
     node: Node = {"name": example.name, "summary": example.summary}
+    if isinstance(payload, Headers):  # the body is sound
+        return node | {"headers": payload.model_dump(mode="json", by_alias=True, exclude_unset=True)}
     if isinstance(payload, str):
         return node | {"payload": payload}
     # A message to the service is shown as people write it, without defaults.
-    node["payload"] = payload.model_dump(mode="json", exclude_unset=isinstance(payload, Order))
+    node["payload"] = payload.model_dump(mode="json", exclude_unset=isinstance(payload, Input))
     return node | ({"headers": {"Nats-Msg-Id": node["payload"]["task_id"]}} if message.headers is TaskHeaders else {})
 
 

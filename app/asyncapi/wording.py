@@ -5,7 +5,7 @@ from typing import Final
 
 from natscribe.schemas import subjects
 from natscribe.schemas.kinds import TASKS
-from natscribe.schemas.wire import Kind, Order
+from natscribe.schemas.wire import Input, Queue
 
 SUBMIT, FOLLOW, ASK, OPERATE, INSIDE = "submit", "follow", "ask", "operate", "inside"
 
@@ -29,39 +29,54 @@ class Channel:
     operation: str
     summary: str
     tag: str
-    only: type[Order] | None = None  # the payload that is published here, where the handler takes others, too
+    only: type[Input] | None = None  # the payload that is published here, where the handler takes others, too
 
 
-def _task_queue(kind: Kind) -> Channel:
+def _task_queue(queue: Queue, summary: str) -> Channel:
     return Channel(
-        name=f"{kind}Tasks",
-        address=subjects.tasks_channel(kind),
-        title=f"{kind.capitalize()} tasks",
-        description=f"The queues of {kind} tasks, one for each priority. Publish with JetStream and wait for its "
+        name=f"{queue}Tasks",
+        address=subjects.tasks_channel(queue),
+        title=f"{queue.capitalize()} tasks",
+        description=f"The queues of {queue} tasks, one for each priority. Publish with JetStream and wait for its "
         "acknowledgement: only a task that is acknowledged is stored. A full queue refuses the task with an error "
         "(err_code 10077); a misspelt priority is an error too (no responders). A message that is no valid task "
         "becomes a dead letter; if the message has a task id that is not known yet, the task of this id is `failed`.",
-        operation=f"submit{kind.capitalize()}",
-        summary=f"Ask for the {kind} of a recording",
+        operation=f"submit{queue.capitalize()}",
+        summary=summary,
         tag=SUBMIT,
     )
 
 
-def _accepted(kind: Kind) -> Channel:
+def _accepted(queue: Queue) -> Channel:
     return Channel(
-        name=f"accepted{kind.capitalize()}Tasks",
-        address=subjects.accepted_channel(kind),
-        title=f"Accepted {kind} tasks",
+        name=f"accepted{queue.capitalize()}Tasks",
+        address=subjects.accepted_channel(queue),
+        title=f"Accepted {queue} tasks",
         description="Stored tasks, republished by the task stream for the workers (core NATS, not kept).",
-        operation=f"accept{kind.capitalize()}",
-        summary=f"Wake the workers for a {kind} task, and register it",
+        operation=f"accept{queue.capitalize()}",
+        summary=f"Wake the workers for a {queue} task, and register it",
         tag=INSIDE,
-        only=TASKS[kind],
+        only=TASKS[queue],
     )
 
 
 CHANNELS: Final = (
-    *(_task_queue(kind) for kind in Kind),
+    _task_queue(Queue.TRANSCRIPTION, "Ask for the transcription of a recording"),
+    _task_queue(Queue.DIARIZATION, "Ask for the diarization of a recording"),
+    _task_queue(Queue.LIVE, "Ask for the text of sound that is published while people speak"),
+    Channel(
+        name="liveAudio",
+        address=subjects.LIVE_AUDIO_CHANNEL,
+        title="Sound of a live task",
+        description="One message for each frame, 20 ms to 1 s of sound, before or after the task itself. Publish with "
+        "JetStream, let at most 8 frames wait for their acknowledgement, and publish a frame without one again under "
+        "its own number. A number that is never stored is a gap: in `opus` the task fails, else the gap is silence "
+        "and listed in `untranscribed`. A full stream refuses frames with an error (err_code 10077): publish them "
+        "again later. After the last frame, or without a frame for `idle_seconds`, the service reads no more.",
+        operation="publishFrame",
+        summary="Publish the sound of a live task",
+        tag=SUBMIT,
+    ),
     Channel(
         name="progress",
         address=subjects.PROGRESS_CHANNEL,
@@ -79,11 +94,24 @@ CHANNELS: Final = (
         address=subjects.SEGMENTS_CHANNEL,
         title="Segments of a transcription",
         description="The text as it is found, while the task runs: each event has the text since the previous event. "
-        "Live segments have no speakers, unless each channel counts as one speaker (`channel` is not null); then the "
-        "channels are transcribed one after the other, each from its start. After a lost worker the next worker "
+        "These segments have no speakers, unless each channel counts as one speaker (`channel` is not null); then the "
+        "channels of a recording are transcribed one after the other, each from its start; those of a live task at the "
+        "same time. After a lost worker the next worker "
         "continues where the last event ends, so no text is repeated. Only transcriptions have segments.",
         operation="followSegments",
         summary="Read the text while it is found",
+        tag=FOLLOW,
+    ),
+    Channel(
+        name="partials",
+        address=subjects.PARTIALS_CHANNEL,
+        title="What is being said in a live task",
+        description="The text so far of an utterance that goes on (core NATS, not kept): about once a second, less "
+        "often on a busy machine. Each partial replaces the one before it with the same `channel` and `start`. The "
+        "words in `stable` are never taken back by a later partial of the utterance. The segments of the utterance, on "
+        "`segments.{task_id}`, replace its partials, and may still differ from them.",
+        operation="followPartials",
+        summary="Read what is being said at this moment",
         tag=FOLLOW,
     ),
     Channel(
@@ -133,8 +161,8 @@ CHANNELS: Final = (
         name="queueRequests",
         address=subjects.QUEUE,
         title="State of the task queues",
-        description="Core NATS request and reply. The request is an object without fields, `{}`. The reply has the six "
-        "task queues, from high to low priority, and the number of dead letters.",
+        description="Core NATS request and reply. The request is an object without fields, `{}`. The reply has the "
+        "nine task queues, from high to low priority, and the number of dead letters.",
         operation="askQueue",
         summary="Ask how many tasks wait and run",
         tag=ASK,
@@ -200,7 +228,7 @@ CHANNELS: Final = (
         summary="Delete dead letters",
         tag=OPERATE,
     ),
-    *(_accepted(kind) for kind in Kind),
+    *(_accepted(queue) for queue in Queue),
     Channel(
         name="windowRequests",
         address=subjects.WINDOWS_CHANNEL,

@@ -41,7 +41,7 @@ def demo(
 ) -> None:
     """Transcribe a recording of two readers.
 
-    It is written with speakers, on servers that run as long as the demo.
+    The result has speakers. The servers run as long as the demo.
     """
     from app.cli.demo import run  # noqa: PLC0415 -- see above
 

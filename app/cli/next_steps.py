@@ -1,4 +1,4 @@
-"""What `natscribe up` tells of its run: settings for other commands in its folder, and commands that can be typed."""
+"""What `natscribe up` prints after its start: settings for other commands in its folder, and commands to type."""
 
 import os
 import shlex

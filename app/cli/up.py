@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from app.cancellation import cancel_all
 from app.cli.next_steps import next_steps, settings_for_clients
 from app.cli.service import Service, service, stop_signals
-from app.embedded import EmbeddedError, Server, keep
+from app.embedded import EmbeddedError, Server, keep_running
 from app.settings import Settings
 from app.telemetry import logs
 
@@ -37,7 +37,7 @@ def run(workers: int, host: str, port: int | None) -> NoReturn:
 
 
 def _tell(event: str, words: str, *, failed: bool = False, **fields: object) -> None:
-    """Tell a person at a terminal in words; without a terminal, write a line of the log."""
+    """Print a sentence on a terminal; elsewhere write a line of the log."""
     if err.is_terminal:
         err.print(words, style="red" if failed else None)
     else:
@@ -68,7 +68,7 @@ async def _run(workers: int, host: str, port: int | None) -> int:
 
 @contextmanager
 def _only_run(folder: Path) -> Generator[None]:
-    """Refuse to run beside another run with the same folder, before anything that the other run has written changes.
+    """Check that no other run uses the folder, before this run changes a file in it.
 
     Raises:
         EmbeddedError: Another run uses the folder.
@@ -148,12 +148,12 @@ async def _keep_serving(servers: Iterable[Server]) -> int:
     def tell(server: str) -> None:
         _tell("server_restarted", f"{server} has ended: starting it again.", failed=True, server=server)
 
-    await keep(servers, tell)
+    await keep_running(servers, tell)
     return 0
 
 
 async def _hold(stop: asyncio.Event, running: Service) -> None:
-    """Keep an embedded NATS for a person until Ctrl-C: commands that mend its streams need it."""
+    """Keep an embedded NATS running until Ctrl-C, so that a person can mend its streams."""
     embedded = any(server.url == running.servers["NATS_URL"] for server in running.embedded)
     if embedded and err.is_terminal:
         url = running.servers["NATS_URL"]
@@ -162,7 +162,7 @@ async def _hold(stop: asyncio.Event, running: Service) -> None:
 
 
 async def _keep_working(stop: asyncio.Event, running: Service) -> int:
-    """Replace each worker that ends, until the first one fails to start or too many end; return the exit code."""
+    """Replace each worker that ends; return the exit code if the first worker does not start, or if too many end."""
     if not await running.becomes_ready():
         code = await running.worker.wait() or 1
         why = running.worker.refusal

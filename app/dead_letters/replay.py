@@ -153,7 +153,7 @@ def _is_of(letter: DeadLetter, last: Record) -> bool:
     if letter.body_truncated or last.metadata.task is None:
         return False
     with suppress(ValueError):
-        return TASKS[letter.kind].model_validate_json(_bytes(letter)) == last.metadata.task
+        return TASKS[subjects.queue_of(letter.subject)[0]].model_validate_json(_bytes(letter)) == last.metadata.task
     return False
 
 

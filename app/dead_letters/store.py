@@ -43,7 +43,7 @@ class DeadLetterStore:
             headers=self._headers(message, task_id),
         )
         if not stored.duplicate:
-            self._meter.letter(message.kind, error.code)
+            self._meter.letter(message.queue, error.code)
 
     def _headers(self, message: StoredMessage, task_id: str | None) -> dict[str, str]:
         # The time distinguishes messages with the same sequence: a new task stream begins at 1 again.

@@ -143,7 +143,7 @@ def _tags(operation: Node) -> set[str]:
 
 
 def _role(operation: Node) -> str:
-    """Say what the client does: the document says what the service does."""
+    """Return what a client does on a channel; the document says what the service does there."""
     if _INSIDE in _tags(operation):
         return "Workers only"
     if operation["action"] == "send":

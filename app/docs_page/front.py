@@ -1,4 +1,4 @@
-"""The front page of a worker: says what there is over HTTP, to people in a browser and in a terminal alike."""
+"""The front page of a worker: names what the worker serves over HTTP, for browsers and for terminals."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Renders the page that shows the AsyncAPI document: HTML that is whole without scripts."""
+"""Renders the page that shows the AsyncAPI document: HTML that needs no scripts."""
 
 import json
 from collections.abc import Iterator
@@ -74,7 +74,7 @@ def _inline(text: str) -> Markup:
 
 
 def _json(payload: object) -> str:
-    """Write a payload as JSON, or as it is if it is text."""
+    """Write a payload as JSON; a payload that is text stays as it is."""
     return payload if isinstance(payload, str) else json.dumps(payload, indent=2, ensure_ascii=False)
 
 

@@ -27,7 +27,7 @@ def type_of(schema: Node) -> Markup:
 
 
 def limits(schema: Node) -> Iterator[Markup]:
-    """Say in HTML what a value must keep to beside its type, and what it is by default."""
+    """Write the limits of a value and its default in HTML."""
     if "minLength" in schema or "maxLength" in schema:
         yield _range(schema.get("minLength"), schema.get("maxLength"), " characters")
     if "maxItems" in schema:

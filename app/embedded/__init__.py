@@ -17,7 +17,7 @@ __all__ = [
     "ValkeyServer",
     "free_port",
     "is_free",
-    "keep",
+    "keep_running",
     "running",
 ]
 
@@ -40,13 +40,13 @@ async def running(*servers: Server) -> AsyncGenerator[None]:
             await server.stop()
 
 
-async def keep(servers: Iterable[Server], on_restart: Callable[[str], None]) -> None:
+async def keep_running(servers: Iterable[Server], on_restart: Callable[[str], None]) -> None:
     """Restart each server that ends, until cancelled; before a restart call `on_restart` with the server's name.
 
     Raises:
         EmbeddedError: A server does not start.
     """
-    keeping = [asyncio.create_task(server.keep(on_restart)) for server in servers]
+    keeping = [asyncio.create_task(server.keep_running(on_restart)) for server in servers]
     try:
         await asyncio.gather(*keeping)
     finally:

@@ -19,7 +19,7 @@ from app.embedded.guarded import Guarded
 HOST = "127.0.0.1"
 _ANSWERS_WITHIN_S = 10.0  # a server that does not answer within this time has not started
 _GRACE_S = 5.0  # a stopped server is killed after this time
-_ALIVE_CHECK_EVERY_S = 0.5  # how often `keep` checks whether the server has ended
+_ALIVE_CHECK_EVERY_S = 0.5  # how often `keep_running` checks whether the server has ended
 _POLL_S = 0.02  # how often a starting server is asked for an answer
 _OTHER_PORTS = 5  # free ports that are tried after the default port
 _given: deque[int] = deque(maxlen=100)  # ports found last: they may not be in use yet
@@ -68,7 +68,7 @@ class Server(ABC):
         message = f"{self.binary} did not start on {HOST}:{port}: {last}"
         raise EmbeddedError(message)
 
-    async def keep(self, on_restart: Callable[[str], None]) -> None:
+    async def keep_running(self, on_restart: Callable[[str], None]) -> None:
         """Restart the server whenever it ends, until cancelled; before a restart call `on_restart` with its name.
 
         Raises:

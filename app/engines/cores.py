@@ -49,8 +49,12 @@ def windows_at_once(wanted: int, threads: int) -> int:
 
     That is `wanted`, or if `wanted` is 0, as many windows as the usable cores allow.
     """
-    usable = min(float(len(os.sched_getaffinity(0))), _quota()) if hasattr(os, "sched_getaffinity") else 1.0
-    return wanted or max(int(usable / threads), 1)
+    return wanted or max(int(usable_cores() / threads), 1)
+
+
+def usable_cores() -> float:
+    """Return how many cores this process may use; 1 if the system does not say."""
+    return min(float(len(os.sched_getaffinity(0))), _quota()) if hasattr(os, "sched_getaffinity") else 1.0
 
 
 def _measure() -> _Measurement | None:

@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
-from app.engines.messages import Job, Loaded, Prepared, Reply, WindowsTranscribed
+from app.engines.messages import Heard, Job, Loaded, Prepared, Reply, WindowsTranscribed
 
-Answer = TypeVar("Answer", Loaded, Prepared, WindowsTranscribed)
+Answer = TypeVar("Answer", Heard, Loaded, Prepared, WindowsTranscribed)
 
 
 class Engine(Protocol):

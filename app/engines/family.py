@@ -1,4 +1,4 @@
-"""What each family of speech models implements, so that the rest of the engine need not know which families there are.
+"""What each family of speech models implements: the rest of the engine knows no family by its name.
 
 The module of a family imports its libraries only to fetch or to load: they need time and memory, and may be missing.
 """

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import TranscribeOptions
@@ -51,13 +52,45 @@ class Listen(_Line):
     choose: bool = False
 
 
+class Hear(_Line):
+    """Job: more sound of a live stream.
+
+    The process keeps the stream from one job to the next; a stream that it does not know is a transient error, and has
+    to begin again.
+    """
+
+    type: Literal["hear"] = "hear"
+    stream: str = Field(description="Names the stream: a task id and a random token.")
+    audio: LiveAudio
+    separate: bool = Field(False, description="Each of several channels on its own; else all are mixed.")
+    start_at: list[float] = Field(
+        default_factory=list,
+        description="For each channel (or the mix) the second up to which it is transcribed; read with `first` alone.",
+    )
+    first: bool = Field(False, description="Begins the stream; an older one of this name is forgotten.")
+    sound: str = Field("", repr=False, description="Bytes of frames in order, in base64; at most 1 MiB.")
+    show: bool = Field(True, description="Whether the reply has the utterances that are open.")
+    end: bool = Field(False, description="No more sound follows: what is open is closed, and the stream is forgotten.")
+
+
+class Forget(_Line):
+    """Job: forget a live stream; one that is unknown is no error."""
+
+    type: Literal["forget"] = "forget"
+    stream: str
+
+
 class Transcribe(_Line):
-    """Job: transcribe a batch of windows of any recordings; `previous` is the language before each window, if known."""
+    """Job: transcribe a batch of windows of any recordings; `previous` is the language before each window, if known.
+
+    `draft`: quickly, because the sound of the windows is not complete yet.
+    """
 
     type: Literal["transcribe"] = "transcribe"
     windows: list[Window]
     previous: list[str | None]
     options: TranscribeOptions = TranscribeOptions()
+    draft: bool = False
 
 
 class ChunkAnalysed(_Line):
@@ -135,6 +168,18 @@ class ListeningDone(_Line):
     duration_seconds: float
 
 
+class Heard(_Line):
+    """Reply: what a live stream has so far; to `Forget`: nothing."""
+
+    type: Literal["heard"] = "heard"
+    seconds: float = Field(description="Seconds of sound since the stream began.")
+    windows: list[Window] = Field(description="The utterances that are complete now, in the order of their ends.")
+    open: list[Window] = Field(description="The utterance so far of each channel in which somebody speaks now.")
+    settled: list[float] = Field(
+        description="For each channel (or the mix) the second before which all utterances are found."
+    )
+
+
 class WindowsTranscribed(_Line):
     """Reply: the text of each window of a batch, and how many seconds transcribing them took."""
 
@@ -154,11 +199,11 @@ class DiarizationDone(_Line):
 
 
 class Loaded(_Line):
-    """Reply: the model is loaded; `how` names the device, precision and search, on which the model's texts depend."""
+    """Reply: the model is loaded; `fingerprint` names its device, precision and search, on which its texts depend."""
 
     type: Literal["loaded"] = "loaded"
     model: Model
-    how: str = ""
+    fingerprint: str = ""
 
 
 class Prepared(_Line):
@@ -175,13 +220,14 @@ class Failed(_Line):
     transient: bool = Field(description="Whether another attempt may succeed.")
 
 
-Job = Annotated[Prepare | Load | Listen | Transcribe | Diarize, Field(discriminator="type")]
+Job = Annotated[Prepare | Load | Listen | Hear | Forget | Transcribe | Diarize, Field(discriminator="type")]
 Reply = Annotated[
     StageAdvanced
     | RecordingOpened
     | WindowFound
     | Listened
     | ListeningDone
+    | Heard
     | WindowsTranscribed
     | ChunkAnalysed
     | DiarizationDone
@@ -192,4 +238,4 @@ Reply = Annotated[
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
 REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)
-LAST_REPLIES = (ListeningDone, WindowsTranscribed, DiarizationDone, Loaded, Prepared, Failed)
+LAST_REPLIES = (ListeningDone, Heard, WindowsTranscribed, DiarizationDone, Loaded, Prepared, Failed)

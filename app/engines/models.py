@@ -1,4 +1,4 @@
-"""Find the transcription model that a task names: whether it may name this one, and which family has it."""
+"""Find the transcription model that a task names, if tasks may name this model, and its family."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -7,16 +7,16 @@ from typing import Protocol
 from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
-from app.engines.audio.clips import Clip
+from app.engines.audio.sound import Sound
 from app.engines.parallel import Parallel
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The text of a clip, or of a part of it, in one language.
+    """The text of a sound, or of a part of it, in one language.
 
-    Times of words are seconds from the clip's start; a word begins with its own space. A text without words means that
-    the clip has speech for which the model found no words. A null value means that the model does not know.
+    Times of words are seconds from the sound's start; a word begins with its own space. A text without words means that
+    the sound has speech for which the model found no words. A null value means that the model does not know.
     """
 
     words: Sequence[Word]
@@ -27,10 +27,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The texts of a clip, in order; a clip without speech has no texts.
+    """The texts of a sound, in order; a sound without speech has no texts.
 
-    `language` is the one spoken at the end of the clip, null if the model does not know. `settled` is true if the
-    answer does not depend on the language spoken before the clip.
+    `language` is the one spoken at the end of the sound, null if the model does not know. `settled` is true if the
+    answer does not depend on the language spoken before the sound.
     """
 
     texts: list[Text] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Answer:
 
 
 class SpeechModel(Protocol):
-    """A loaded model. The texts of a clip depend only on the clip, the options and the language before the clip."""
+    """A loaded model. The texts of a sound depend only on the sound, the options and the language before the sound."""
 
     @property
     def identity(self) -> Model:
@@ -47,13 +47,13 @@ class SpeechModel(Protocol):
         ...
 
     @property
-    def how(self) -> str:
+    def fingerprint(self) -> str:
         """The device, precision and search of the model: if these and the weights are the same, so are the texts."""
         ...
 
     @property
     def parallel(self) -> Parallel:
-        """Works on as many clips as the model transcribes at the same time; on a GPU one batch after the other."""
+        """Works on as many sounds as the model transcribes at the same time; on a GPU one batch after the other."""
         ...
 
     def check(self, options: TranscribeOptions) -> None:
@@ -65,7 +65,15 @@ class SpeechModel(Protocol):
         ...
 
     def transcribe(
-        self, clips: Sequence[Clip], options: TranscribeOptions, previous: Sequence[str | None]
+        self,
+        sounds: Sequence[Sound],
+        options: TranscribeOptions,
+        previous: Sequence[str | None],
+        *,
+        draft: bool = False,
     ) -> list[Answer]:
-        """Transcribe clips; `previous` is the language spoken before each of them, null if unknown."""
+        """Transcribe sounds; `previous` is the language spoken before each of them, null if unknown.
+
+        `draft`: as quickly as the model can, because a better text follows.
+        """
         ...

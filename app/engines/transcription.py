@@ -8,17 +8,17 @@ from time import monotonic
 from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions, Word
 
-from app.engines.audio.clips import Clip, cut_in_two, part_of
 from app.engines.audio.samples import unpack
-from app.engines.audio.timeline import Piece, Timeline
+from app.engines.audio.sound import Sound, cut_in_two, part_of
+from app.engines.audio.timeline import Timeline, Times
 from app.engines.messages import Transcribe, WindowsTranscribed
 from app.engines.speech_model import Answer, SpeechModel, Text
-from app.engines.text.coverage import holes, word_times
+from app.engines.text.coverage import gaps, word_times
 from app.engines.text.sentences import sentences, text_of
 
-_MOST_HOLES = 6  # most holes of a clip that are transcribed again
-_TELLING_S = 2.0  # the language of a shorter hole cannot be detected reliably
-_BELIEVED = -1.0  # lowest mean log probability of a text that fills a hole
+_MOST_GAPS = 6  # most gaps of a sound that are transcribed again
+_TELLING_S = 2.0  # the language of a shorter gap cannot be detected reliably
+_BELIEVED = -1.0  # lowest mean log probability of a text that fills a gap
 
 
 def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
@@ -29,23 +29,26 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
     """
     model.check(job.options)
     started = monotonic()
-    clips = [Clip(unpack(window.samples), Timeline(window.pieces).speech) for window in job.windows]
-    answers = model.transcribe(clips, job.options, job.previous)
-    filled = model.parallel.map(
-        lambda each: _filled(model, each[0], each[1].texts, job.options), zip(clips, answers, strict=True)
-    )
-    texts = [_window_text(*each) for each in zip(job.windows, clips, answers, filled, strict=True)]
+    sounds = [Sound(unpack(window.samples), Timeline(window.regions).speech) for window in job.windows]
+    answers = model.transcribe(sounds, job.options, job.previous, draft=job.draft)
+    if job.draft:
+        filled: Iterator[Sequence[Text]] = (answer.texts for answer in answers)
+    else:
+        filled = model.parallel.map(
+            lambda each: _filled(model, each[0], each[1].texts, job.options), zip(sounds, answers, strict=True)
+        )
+    texts = [_window_text(*each) for each in zip(job.windows, sounds, answers, filled, strict=True)]
     return WindowsTranscribed(texts=texts, seconds=monotonic() - started)
 
 
-def _window_text(window: Window, clip: Clip, answer: Answer, texts: Sequence[Text]) -> WindowText:
-    """Place the texts of a clip in the recording; `answer` is that of the whole clip, before its holes were filled."""
-    timeline = Timeline(window.pieces)
+def _window_text(window: Window, sound: Sound, answer: Answer, texts: Sequence[Text]) -> WindowText:
+    """Place the texts of a sound in the recording; `answer` is that of the whole sound, before its gaps were filled."""
+    timeline = Timeline(window.regions)
     segments = [segment for text in texts for segment in _segments(text, timeline)]
     return WindowText(
         segments=sorted(segments, key=lambda segment: segment.start),
         untranscribed=[
-            Stretch(start=start, end=end) for hole in _holes(texts, clip) for start, end in timeline.sections(*hole)
+            Stretch(start=start, end=end) for gap in _gaps(texts, sound) for start, end in timeline.in_recording(*gap)
         ],
         language=answer.language,
         settled=answer.settled,
@@ -54,31 +57,31 @@ def _window_text(window: Window, clip: Clip, answer: Answer, texts: Sequence[Tex
     )
 
 
-def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
-    """Fill the holes in the texts of a clip: transcribe each hole again, as a clip of its own.
+def _filled(model: SpeechModel, sound: Sound, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
+    """Fill the gaps in the texts of a sound: transcribe each gap again, as a sound of its own.
 
-    A clip without any words is transcribed again in halves. A text may fill only a part of its hole: the smaller hole
+    A sound without any words is transcribed again in halves. A text may fill only a part of its gap: the smaller gap
     that is left is transcribed too.
     """
-    found, tried = list(texts), set[Piece]()
-    while new := [hole for hole in _holes(found, clip) if hole not in tried][: _MOST_HOLES - len(tried)]:
+    found, tried = list(texts), set[Times]()
+    while new := [gap for gap in _gaps(found, sound) if gap not in tried][: _MOST_GAPS - len(tried)]:
         tried.update(new)
         for start, end in new:
-            whole = end - start >= clip.seconds
-            parts = cut_in_two(clip) if whole else [(start, part_of(clip, start, end))]
+            whole = end - start >= sound.seconds
+            parts = cut_in_two(sound) if whole else [(start, part_of(sound, start, end))]
             again = _again(model, parts, options, _language_before(found, start))
             found = [*_cut(found, start), *again] if again else found
     return found
 
 
-def _holes(texts: Sequence[Text], clip: Clip) -> list[Piece]:
-    """Find the sections of speech without words; a clip without texts has no speech, and so no holes."""
+def _gaps(texts: Sequence[Text], sound: Sound) -> list[Times]:
+    """Find the speech without words; a sound without texts has no speech, and so no gaps."""
     words = [word for text in texts for word in text.words]
-    return holes(word_times(words, clip.speech), clip.speech, clip.seconds) if texts else []
+    return gaps(word_times(words, sound.speech), sound.speech, sound.seconds) if texts else []
 
 
 def _cut(texts: Sequence[Text], second: float) -> Iterator[Text]:
-    """Cut the texts where a hole begins, at `second`; a word that seems to last into the hole ends there."""
+    """Cut the texts where a gap begins, at `second`; a word that seems to last into the gap ends there."""
     for text in texts:
         before = [_ended(word, second) for word in text.words if word.start < second]
         after = [word for word in text.words if word.start >= second]
@@ -92,11 +95,11 @@ def _ended(word: Word, second: float) -> Word:
 
 
 def _again(
-    model: SpeechModel, parts: Sequence[tuple[float, Clip]], options: TranscribeOptions, language: str | None
+    model: SpeechModel, parts: Sequence[tuple[float, Sound]], options: TranscribeOptions, language: str | None
 ) -> list[Text]:
-    """Transcribe the parts of a hole; `language` is the one before the hole.
+    """Transcribe the parts of a gap; `language` is the one before the gap.
 
-    No prompt, because a prompt may cause holes. A hole that is long enough is first transcribed in its own language,
+    No prompt, because a prompt may cause gaps. A gap that is long enough is first transcribed in its own language,
     because somebody else may speak there.
     """
     plain = options.model_copy(update={"prompt": None})
@@ -109,7 +112,7 @@ def _again(
     return list(_believed([(begin, _answer(model, part, guided, None)) for begin, part in parts]))
 
 
-def _answer(model: SpeechModel, part: Clip, options: TranscribeOptions, previous: str | None) -> Answer:
+def _answer(model: SpeechModel, part: Sound, options: TranscribeOptions, previous: str | None) -> Answer:
     (answer,) = model.transcribe([part], options, [previous])
     return answer
 

@@ -20,19 +20,24 @@ from app.engines.messages import Transcribe, WindowsTranscribed
 _BATCH_S = 10.0  # how long transcribing a batch should take
 _UNWANTED_S = 120.0  # a batch that nobody wants any longer may take this long before it is stopped in any case
 _LOOK_EVERY_S = 1.0  # pause between two looks whether it has
+_LIVE_S = 10.0  # after a live window, batches of recordings are short for so long: more live windows will come
 
 
 class Rank(IntEnum):
     """Whose windows are transcribed first."""
 
     LIVE = 0  # somebody waits for the text while people speak
-    LATE = 1  # of a task of this worker, whose later texts all wait for this one
-    OWN = 2  # of a task of this worker
-    SPARE = 3  # the same, while a helper has the window, too
-    HELP = 4  # of another worker
+    DRAFT = 1  # the same, and the utterance is not over yet
+    LATE = 2  # of a task of this worker, whose later texts all wait for this one
+    OWN = 3  # of a task of this worker
+    SPARE = 4  # the same, while a helper has the window, too
+    HELP = 5  # of another worker
 
 
-_STOPS = {Rank.LIVE, Rank.OWN}  # if nobody wants a batch of such windows, the engine is stopped
+# If nobody wants a batch of such windows, the engine is stopped. Live windows are short, and loading the model again
+# would delay the other live streams.
+_STOPS = {Rank.OWN}
+_LIVE = {Rank.LIVE, Rank.DRAFT}
 
 
 @dataclass(eq=False, slots=True)
@@ -43,8 +48,14 @@ class _Waiting:
     options: TranscribeOptions
     previous: str | None
     rank: Rank
+    draft: bool
     text: asyncio.Future[WindowText]
     context: Context = field(default_factory=copy_context)  # for log lines, which name the task
+
+    def goes_with(self, other: "_Waiting") -> bool:
+        """Whether both may be in one batch: a live window does not wait for the text of a recording."""
+        same = (self.options, self.draft) == (other.options, other.draft)
+        return same and (self.rank in _LIVE) == (other.rank in _LIVE)
 
 
 class WindowQueue:
@@ -64,6 +75,7 @@ class WindowQueue:
         self._job: asyncio.Task[WindowsTranscribed] | None = None
         self._work: asyncio.Task[None] | None = None
         self._closed = False
+        self._live_until = 0.0  # on the clock of the loop
 
     @property
     def room(self) -> int:
@@ -76,18 +88,29 @@ class WindowQueue:
         return 1
 
     async def transcribe(
-        self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank = Rank.OWN
+        self,
+        window: Window,
+        options: TranscribeOptions,
+        previous: str | None,
+        rank: Rank = Rank.OWN,
+        *,
+        draft: bool = False,
     ) -> WindowText:
         """Return the text of a window; `previous` is the language spoken before the window, as far as known.
 
+        `draft`: quickly, because a better text follows.
+
         If nobody waits any longer for any window of a running batch, the batch is stopped: at once if all its windows
-        are live or of a task of this worker alone, else if it takes too long, because the engine would have to start
+        are of a recording of this worker alone, else if it takes too long, because the engine would have to start
         again.
 
         Raises:
             TaskError: The engine failed, or it cannot follow the options.
         """
-        waiting = _Waiting(window, options, previous, rank, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(window, options, previous, rank, draft, loop.create_future())
+        if rank in _LIVE:
+            self._live_until = loop.time() + _LIVE_S
         if self._closed:
             waiting.text.cancel()
         self._waiting.append(waiting)
@@ -127,16 +150,19 @@ class WindowQueue:
     def _next(self) -> Iterator[_Waiting]:
         """Yield the windows of the next batch, which have the same options; those that came first, rank by rank."""
         in_order = sorted(self._waiting, key=lambda each: each.rank)
-        first = in_order[0].options
-        if first.model != self._model:
-            self._model, self._largest = first.model, None
-        yield from [each for each in in_order if each.options == first][: self._largest or self._at_once]
+        first = in_order[0]
+        if first.options.model != self._model:
+            self._model, self._largest = first.options.model, None
+        short = first.rank not in _LIVE and asyncio.get_running_loop().time() < self._live_until
+        most = self._at_once if short else self._largest or self._at_once
+        yield from [each for each in in_order if each.goes_with(first)][:most]
 
     async def _transcribe(self, batch: list[_Waiting]) -> None:
         job = Transcribe(
             windows=[each.window for each in batch],
             previous=[each.previous for each in batch],
             options=batch[0].options,
+            draft=batch[0].draft,
         )
         work = answer(self._engine, job, WindowsTranscribed)
         self._job = asyncio.create_task(work, context=batch[0].context)
@@ -165,7 +191,7 @@ class WindowQueue:
                 waiting.text.set_exception(error)
             else:
                 waiting.text.set_result(texts[number])
-        if error is None:
+        if error is None and batch[0].rank not in _LIVE:  # live windows are shorter
             self._measure(ended.result())
 
     def _measure(self, found: WindowsTranscribed) -> None:

@@ -120,7 +120,7 @@ class TaskAttempt:
         self._spans.begin()
 
     async def append(self, update: Update | Result) -> None:
-        """Append an update to the task's log, at most one event per second; publish the result, if it is the result.
+        """Append an update to the task's log, at most one event a second; an update with the result publishes it.
 
         Raises:
             FencedError: Another writer has appended to the log.

@@ -34,6 +34,7 @@ class CheckpointLog:
         found = Checkpoint()
         segments: list[Segment] = []
         untranscribed: list[Stretch] = []
+        reached: dict[int | None, float] = {}
         async for batch in self._log.segments(self._task_id):
             self._after = batch.stream_sequence
             if not batch.metadata.owner.is_same_as(self._owner):
@@ -41,9 +42,10 @@ class CheckpointLog:
             event = batch.event
             segments += event.segments
             untranscribed += event.untranscribed
+            reached[event.channel] = event.processed_seconds
             found = Checkpoint(event.language, event.channel, event.processed_seconds, audio_sha256=batch.audio_sha256)
             self._sequence = event.sequence
-        return replace(found, segments=tuple(segments), untranscribed=tuple(untranscribed))
+        return replace(found, segments=tuple(segments), untranscribed=tuple(untranscribed), reached=reached)
 
     async def append(self, text: WindowText, metadata: Metadata, audio_sha256: str, *, attempt: int) -> None:
         """Append the text of the next windows.

@@ -28,7 +28,7 @@ class Heartbeat:
     def __init__(
         self, nats: Client, message: Msg, *, every: float, notice: Callable[[TaskAttempt], None] = lambda _: None
     ) -> None:
-        """Extend the delivery after each `every` seconds; call `notice` with the attempt about once a second."""
+        """The delivery is extended every `every` seconds; `notice` is called with the attempt about once a second."""
         self._nats = nats
         self._message = message
         self._every = every
@@ -86,7 +86,7 @@ class Heartbeat:
                 log.exception("progress_append_failed")
 
     async def _watch(self) -> None:
-        """Watch the log for appends of other writers, also for one before this worker has subscribed."""
+        """Watch the log for appends of other writers, also for those from before this worker's subscription."""
         attempt = await self._followed
         subscription = await self._nats.subscribe(subjects.progress(attempt.record.event.task_id), cb=self._received)
         try:

@@ -44,6 +44,7 @@ class Pace:
             "stage": latest.stage,
             "processed_seconds": latest.processed_seconds,
             "duration_seconds": latest.duration_seconds,
+            "lag_seconds": latest.lag_seconds,
             "eta_seconds": self.rest,
         }
 

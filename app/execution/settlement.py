@@ -115,7 +115,7 @@ class Settlement:
         stored = StoredMessage.delivered(message)
         if attempt is None:
             log.info("task_duplicated")
-            self.meter.doubled(stored.kind)
+            self.meter.doubled(stored.queue)
             await message.ack()
             return Settled(None)
         last = attempt.record.event

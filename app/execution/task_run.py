@@ -69,7 +69,7 @@ class TaskRun:
         self._execution = execution
         self._message = message
         self._received_at = time.monotonic()
-        self.kind, _ = subjects.queue_of(message.subject)
+        self.queue, _ = subjects.queue_of(message.subject)
         self._spans = tracing.StageSpans(execution.tracer)
         self._heartbeat = Heartbeat(execution.nats, message, every=execution.heartbeat, notice=self._notice)
         self._begun = False
@@ -93,7 +93,7 @@ class TaskRun:
         self._attempt = attempt = TaskAttempt(execution.log, execution.results, record, self._spans)
         bind_contextvars(attempt=attempt.number)
         if record.metadata.started_at is not None:
-            execution.meter.redelivered(self.kind)
+            execution.meter.redelivered(self.queue)
         if record.event.state.ended:
             raise AlreadyKnownError
         if record.event.sequence > 1:
@@ -107,9 +107,9 @@ class TaskRun:
         """Run the handler under the heartbeat, settle the message, and count the outcome in the metrics."""
         meter = self._execution.meter
         began_at = time.monotonic()
-        known = {"task_name": task_name(self.kind), "worker": self._execution.log.worker}
+        known = {"task_name": task_name(self.queue), "worker": self._execution.log.worker}
         with (
-            meter.in_progress(self.kind),
+            meter.in_progress(self.queue),
             bound_contextvars(**known, task_id=None, user_id=None, attempt=None, trace_id=None),
         ):
             settled = await self._settle(handle)
@@ -186,17 +186,17 @@ class TaskRun:
 
     def _notice(self, attempt: TaskAttempt) -> None:
         self._execution.meter.beat(
-            self.kind, since_progress=attempt.seconds_since_progress, running=attempt.seconds_since_begin
+            self.queue, since_progress=attempt.seconds_since_progress, running=attempt.seconds_since_begin
         )
 
     def _count_start(self, before: Record, attempt: TaskAttempt) -> None:
         log.info("task_started", audio_seconds=StoredMessage.delivered(self._message).audio_seconds)
         meter, metadata = self._execution.meter, attempt.record.metadata
         if before.metadata.started_at is None and metadata.started_at is not None:
-            meter.waited(self.kind, max((metadata.started_at - metadata.created_at).total_seconds(), 0.0))
+            meter.waited(self.queue, max((metadata.started_at - metadata.created_at).total_seconds(), 0.0))
             tracing.waited(self._execution.tracer, metadata.created_at)
         if attempt.checkpoint.processed_seconds:
-            meter.resumed(self.kind, attempt.checkpoint.processed_seconds)
+            meter.resumed(self.queue, attempt.checkpoint.processed_seconds)
 
     def _note_speed(self, seconds: float) -> None:
         """Note how long this worker took for the sound, unless an earlier attempt or another task did the work."""
@@ -207,16 +207,16 @@ class TaskRun:
             and not attempt.checkpoint.processed_seconds
             and attempt.audio_seconds
         ):
-            self._execution.speed.note(self.kind, audio_seconds=attempt.audio_seconds, seconds=seconds)
+            self._execution.speed.note(self.queue, audio_seconds=attempt.audio_seconds, seconds=seconds)
 
     def _count_end(self, settled: Settled, seconds: float) -> None:
         meter, attempt, error = self._execution.meter, self._attempt, settled.error
         if settled.state is State.COMPLETED:
             audio = (attempt.audio_seconds, attempt.untranscribed_seconds) if attempt else (None, 0.0)
-            meter.completed(self.kind, seconds, *audio)
+            meter.completed(self.queue, seconds, *audio)
             self._note_speed(seconds)
         if error is not None and settled.state in {State.FAILED, State.RETRYING}:
-            meter.failed(self.kind, settled.state, error.code, seconds)
+            meter.failed(self.queue, settled.state, error.code, seconds)
         log.info(
             "task_delivery_ended",
             state=settled.state,
@@ -230,10 +230,18 @@ class TaskRun:
 class TaskRunMiddleware(BaseMiddleware[Any, Any]):  # `Any`: this class is for all brokers and messages
     """Starts a task run for each delivery; the handler finds the run in its context."""
 
+    execution = "execution"  # its name in the context
+
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> None:
         """Run the handler in a new task run."""
-        task_run = TaskRun(self.context.get("execution"), msg.raw_message)
+        task_run = TaskRun(self.context.get(self.execution), msg.raw_message)
         with self.context.scope("task_run", task_run):
             await task_run.work(partial(call_next, msg))
+
+
+class LiveTaskRunMiddleware(TaskRunMiddleware):
+    """Starts a task run for each delivery of a live task."""
+
+    execution = "live_execution"

@@ -78,8 +78,8 @@ def of_consumer(wanted: ConsumerConfig, found: ConsumerConfig) -> list[Differenc
 def _limit_is_needed(wanted: StreamConfig, found: StreamConfig, setting: str) -> bool:
     """Return whether the value of a limit breaks a promise of the contract.
 
-    A task queue has a limit, and a task is removed neither by later tasks nor before it has expired. The messages of a
-    log, which has a subject transform, are kept at least as long as a task may wait, whatever comes later, and not for
+    Each task queue has a limit, and a task stays in it until the task expires, however many follow. The messages of a
+    log (a stream with a subject transform) stay at least as long as a task may wait, however many follow, but not for
     ever.
     """
     if setting == "discard":

@@ -76,10 +76,10 @@ async def pull(
 ) -> bytes:
     """Pass each chunk of an object to `write`, and return the SHA-256 of the object.
 
-    The `get` of nats-py has the server push the whole object at once, and the server disconnects a worker that reads
-    several large objects like that. A pull asks for CHUNKS_AT_ONCE chunks at a time, and needs no consumer, which would
-    be lost with its server. A thread hashes and writes chunks while the next ones are on their way: memory stays flat,
-    and the event loop is not blocked.
+    With the `get` of nats-py the server pushes the whole object at once, and disconnects a worker that reads several
+    large objects in this way. A pull asks for CHUNKS_AT_ONCE chunks at a time, and needs no consumer, which would be
+    lost with its server. A thread hashes and writes chunks while the next ones are on their way: memory stays flat, and
+    the event loop is not blocked.
 
     Raises:
         NatsError: The object is damaged, or NATS has not answered for `stalled_s` seconds.
@@ -152,7 +152,7 @@ async def find(js: JetStreamContext, bucket: str, name: str) -> ObjectInfo | Non
 async def erase(js: JetStreamContext, bucket: str, name: str) -> None:
     """Remove an object and its metadata, which the deletion of nats-py leaves in the bucket.
 
-    The metadata goes last, so that a deletion that was interrupted can be repeated: it names the chunks.
+    The metadata, which names the chunks, goes last, so that an interrupted deletion can be repeated.
 
     Raises:
         NotFoundError: The bucket has no such object.

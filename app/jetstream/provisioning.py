@@ -44,7 +44,7 @@ Info = TypeVar("Info", StreamInfo, ConsumerInfo)
 
 
 class StreamError(StartError):
-    """A stream of another program is in the way."""
+    """The service cannot make one of its streams, or cannot use the one that is there."""
 
     def __init__(self, of: str, what: str, next_step: str) -> None:
         super().__init__(f"{what}. {next_step}.")
@@ -53,7 +53,7 @@ class StreamError(StartError):
 
 
 class Findings(NamedTuple):
-    """What NATS has of the streams and consumers that the service needs."""
+    """Which streams and consumers NATS has, and how they differ from what the service needs."""
 
     missing: list[str]  # names of streams and consumers
     differences: list[Difference]
@@ -160,7 +160,7 @@ async def provision(
             made.add(str(consumer.durable_name))
             continue
         problems[str(consumer.durable_name)] = await _restore_consumer(js, of, consumer, existing, changed_by)
-        if of == settings.nats_stream_name:
+        if of == settings.nats_stream_name and consumer.ack_wait == settings.task_ack_wait:  # of recordings
             ack_wait = min(ack_wait, existing.ack_wait or ack_wait)
     return Provisioned(made, ack_wait, {name: problem for name, problem in problems.items() if problem is not None})
 
@@ -209,7 +209,7 @@ async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> StreamCo
 
 
 def _is_outdated(wanted: StreamConfig, found: StreamConfig) -> bool:
-    """Return whether a version before 0.2.0 has made the stream: a log without append subjects, for atomic batches."""
+    """Return whether the stream is a log that a version before 0.2.0 has made, without append subjects."""
     appends = any(subject.startswith(subjects.append_to("")) for subject in found.subjects or [])
     return wanted.subject_transform is not None and bool(found.allow_atomic) and not appends
 

@@ -31,7 +31,10 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
         allow_direct=True,
         deny_delete=True,
     )
-    for stream in (*public_streams(called, queue_length=settings.nats_max_msgs_per_subject), reminders):
+    for stream in (
+        *public_streams(called, queue_length=settings.nats_max_msgs_per_subject, live_ttl_s=settings.live_ttl),
+        reminders,
+    ):
         stream.num_replicas = settings.nats_replicas
         yield stream
 

@@ -10,9 +10,9 @@ from natscribe.schemas.progress import State
 
 from app.dead_letters.store import DeadLetterStore
 from app.errors import AlreadyKnownError, FencedError, NotHeldError
-from app.queue.positions import WaitingTasks
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
+from app.queue.task_messages import TaskMessages
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 async def expire_tasks(
-    waiting: WaitingTasks,
+    messages: TaskMessages,
     registration: Registration,
     task_log: TaskLog,
     dead_letters: DeadLetterStore,
@@ -39,9 +39,9 @@ async def expire_tasks(
         NatsError: NATS does not answer.
         TransientError: JetStream does not answer.
     """
-    now, searched_up_to = await waiting.now(), 0
-    while messages := await waiting.after(subjects.ALL_TASKS, searched_up_to, count=WAITING_AT_ONCE):
-        for message in messages:
+    now, searched_up_to = await messages.now(), 0
+    while found := await messages.after(subjects.ALL_TASKS, searched_up_to, count=WAITING_AT_ONCE):
+        for message in found:
             if now - message.time < after:
                 return
             searched_up_to = message.sequence
@@ -51,7 +51,7 @@ async def expire_tasks(
             event = ended.event
             if event.error is not None:
                 await dead_letters.put(message, event.task_id, event.error, attempts=event.attempt)
-            await waiting.remove(ended)
+            await messages.remove(ended)
             log.warning("task_expired", task_id=event.task_id)
 
 

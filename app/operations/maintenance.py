@@ -15,7 +15,6 @@ from app.jetstream.usage import read_usage
 from app.operations import memory
 from app.queue.priorities import QueueReader, TaskQueue
 from app.redis_store.projection import RedisProjection
-from app.redis_store.task_list import TaskList
 from app.settings import Settings
 from app.supervision import run_forever
 from app.telemetry.metrics import Meter
@@ -40,13 +39,13 @@ class Maintenance:
         *,
         queues: QueueReader,
         projection: RedisProjection,
-        task_list: TaskList,
         engine: Engine,
         meter: Meter,
+        clean_lists: Callable[[], Awaitable[None]],
         expire: Callable[[], Awaitable[None]],
         oldest_due: Callable[[], Awaitable[datetime | None]],
     ) -> None:
-        """`expire` lets the tasks fail that have waited too long.
+        """`clean_lists` removes expired tasks from the task lists; `expire` lets tasks fail that have waited too long.
 
         `oldest_due` returns when the oldest unsettled reminder became due; None if there is none.
         """
@@ -55,9 +54,9 @@ class Maintenance:
         self._settings = settings
         self._queues = queues
         self._projection = projection
-        self._task_list = task_list
         self._engine = engine
         self._meter = meter
+        self._clean_lists = clean_lists
         self._expire = expire
         self._oldest_due = oldest_due
 
@@ -69,7 +68,7 @@ class Maintenance:
             run_forever("storage_metrics", self.measure_storage, every_s=MEASURE_EVERY_S),
             run_forever("redis_metrics", self.measure_redis, every_s=MEASURE_EVERY_S),
             run_forever("worker_metrics", self._measure_worker, every_s=CHECK_EVERY_S),
-            run_forever("task_list_cleaning", self._task_list.remove_expired, every_s=CLEAN_LISTS_EVERY_S),
+            run_forever("task_list_cleaning", self._clean_lists, every_s=CLEAN_LISTS_EVERY_S),
             run_forever("expiry", self._expire, every_s=EXPIRE_EVERY_S),
         )
 

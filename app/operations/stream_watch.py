@@ -92,7 +92,7 @@ class StreamWatch:
         return not findings.sound if self._seen is None else findings != self._seen
 
     async def _mend(self, before: Findings, changed_by: Mapping[str, str]) -> Findings:
-        """Provision everything, note what was not mended, and return what is found then."""
+        """Provision everything, note what could not be mended, and return the findings after that."""
         if before.missing:
             who = sorted({changed_by[name] for name in before.missing if name in changed_by})
             log.error("streams_found_missing", names=before.missing, by=who or UNKNOWN)
@@ -127,7 +127,7 @@ class StreamWatch:
                 await self._changed.wait()
 
     async def _note(self, advisory: Msg) -> None:
-        """Log a change that NATS has refused; after any other change, have `look` called at once."""
+        """Log a change that NATS has refused; any other change makes `run` look at once."""
         change = advisories.read(advisory.data)
         if change is None or change.of not in self._names:
             return

@@ -1,4 +1,4 @@
-"""The task consumer: pulls one task message at a time, in the order of priorities, and has it handled."""
+"""The task consumer: pulls task messages one by one, in the order of priorities, and has each handled."""
 
 import asyncio
 import math
@@ -13,7 +13,7 @@ from nats.errors import Error as NatsError
 from natscribe.jetstream.answers import REQUEST_TIMEOUT_S
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 
 from app.cancellation import cancel_all
 from app.errors import in_words
@@ -33,20 +33,20 @@ RELEASE_WITHIN_S = 6.0  # a stopped task has this time to append to its log and 
 CANCEL_AGAIN_AFTER_S = 0.5
 RELEASE: Final = b"-NAK"  # JetStream's acknowledgement for "deliver this message again"
 
-QueueKey = tuple[Kind, Priority]
+QueueKey = tuple[Queue, Priority]
 Consume = Callable[[Msg], Awaitable[object]]  # handles a message, and settles it
 
 log = structlog.get_logger()
 
 
 class TaskConsumer:
-    """Pulls one message at a time from the task queues, and waits until the handler of the message has ended.
+    """Pulls messages from the task queues; up to `at_once` messages are handled at the same time.
 
     A queue that was found empty is asked again when a task is announced for this queue, twice more soon after that, and
     else after POLL_INTERVAL_S.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the queues, whom to tell, and two settings
         self,
         queues: Mapping[QueueKey, Consume],
         names: StreamNames,
@@ -54,6 +54,7 @@ class TaskConsumer:
         *,
         reached: Callable[[], None] = lambda: None,
         lookahead: int = 1,
+        at_once: int = 1,
     ) -> None:
         """Consume these task queues; each message is given to the function of its queue.
 
@@ -66,6 +67,8 @@ class TaskConsumer:
         self._broken = broken
         self._reached = reached
         self._lookahead = lookahead
+        self._at_once = at_once
+        self._tasks: set[asyncio.Task[object]] = set()  # handlers that run
         self._keys = {subjects.accepted_in(*key): key for key in queues}
         self._inboxes: dict[QueueKey, PullInbox] = {}
         self._order = PriorityOrder()
@@ -97,10 +100,10 @@ class TaskConsumer:
         self._announced.set()
         if self._loop is None:
             return
-        await asyncio.wait([self._loop], timeout=grace)
+        await asyncio.wait([self._loop, *self._tasks], timeout=grace)
         with suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_WITHIN_S):
-                await cancel_all([self._loop], again_after=CANCEL_AGAIN_AFTER_S)
+                await cancel_all([self._loop, *self._tasks], again_after=CANCEL_AGAIN_AFTER_S)
 
     @property
     def running(self) -> bool:
@@ -110,7 +113,7 @@ class TaskConsumer:
     @property
     def idle(self) -> bool:
         """Whether the consumer would begin a task at once."""
-        return self.running and self._task_since is None
+        return self.running and len(self._tasks) < self._at_once
 
     @property
     def keeps_waiting(self) -> bool:
@@ -137,14 +140,15 @@ class TaskConsumer:
     async def _run(self) -> None:
         while not self._stopping:
             self._announced.clear()
+            self._collect()
             asked, self._to_ask = self._to_ask, set()
             try:
                 worked = await self._work_on_next(asked)
             except NatsError as error:
                 log.warning("task_poll_failed", error=in_words(error))
                 self._to_ask, worked, self._unreachable = set(self._queues), False, True
-            self._task_since = None
             if worked:
+                await self._until_free()
                 self._to_ask |= asked
                 if asyncio.get_running_loop().time() >= self._poll_at:
                     self._ask_all(poll_after=POLL_INTERVAL_S if self._lookahead == 1 else RECHECK_AFTER_S)
@@ -152,8 +156,25 @@ class TaskConsumer:
                 self._busy_since = None
                 await self._rest()
 
+    async def _until_free(self) -> None:
+        """Wait until the next message can be handled.
+
+        Raises:
+            Exception: A handler has raised it, which no handler should.
+        """
+        while len(self._tasks) >= self._at_once:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._collect()
+        self._task_since = None
+
+    def _collect(self) -> None:
+        ended = {task for task in self._tasks if task.done()}
+        self._tasks -= ended
+        for task in ended:
+            task.result()
+
     async def _rest(self) -> None:
-        """Wait for an announcement, but no longer than until an announced queue or all queues are to be asked again."""
+        """Wait for an announcement, or until the time has come to ask a queue again."""
         with suppress(TimeoutError):
             async with asyncio.timeout_at(min(self._poll_at, *self._ask_again.values(), math.inf)):
                 await self._announced.wait()
@@ -170,24 +191,24 @@ class TaskConsumer:
         self._poll_at = now + (RECHECK_AFTER_S if now - self._announced_at < RECHECK_AFTER_S else poll_after)
 
     async def _work_on_next(self, to_ask: set[QueueKey]) -> bool:
-        """Handle the next message of the queues in `to_ask`; return whether there was one.
+        """Begin to handle the next message of the queues in `to_ask`; return whether there was one.
 
         Each queue that turns out to be empty is removed from `to_ask`.
         """
-        for priority, kinds in self._order.current():
-            for kind in kinds:
+        for priority, queues in self._order.current():
+            for queue in queues:
                 if self._stopping:
                     return False
-                if (kind, priority) not in to_ask:
+                if (queue, priority) not in to_ask:
                     continue
-                message = await self._pull((kind, priority))
+                message = await self._pull((queue, priority))
                 if message is not None:
-                    self._order.served(priority, kind)
+                    self._order.served(priority, queue)
                     self._task_since = asyncio.get_running_loop().time()
                     self._busy_since = self._busy_since or self._task_since
-                    await self._queues[kind, priority](message)
+                    self._tasks.add(asyncio.ensure_future(self._queues[queue, priority](message)))
                     return True
-                to_ask.remove((kind, priority))
+                to_ask.remove((queue, priority))
             self._order.found_empty(priority)
         return False
 

@@ -3,19 +3,25 @@
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 
 from app.queue.priorities import PATIENCE, QueueKey
 
+_RECORDINGS = (Queue.TRANSCRIPTION, Queue.DIARIZATION)  # the queues whose tasks one worker does one after the other
 
-def served_before(waiting: Mapping[QueueKey, int], kind: Kind, priority: Priority, turn: int) -> dict[QueueKey, int]:
+
+def served_before(waiting: Mapping[QueueKey, int], queue: Queue, priority: Priority, turn: int) -> dict[QueueKey, int]:
     """Estimate how many tasks of each queue are served before the `turn`-th task of one queue.
 
-    Each worker alternates between the kinds. The estimate assumes that transcription is next everywhere, so that no two
-    tasks have equally many before them.
+    Each worker alternates between transcription and diarization. The estimate assumes that transcription is next
+    everywhere, so that no two tasks have equally many before them. Live tasks wait only for live tasks.
     """
-    by_priority = {each: sum(waiting[other, each] for other in Kind) for each in Priority}
-    of_other_kind = min(by_priority[priority] - waiting[kind, priority], turn - (kind is Kind.TRANSCRIPTION))
+    if queue is Queue.LIVE:
+        urgent = [(queue, each) for each in Priority if each.precedes(priority)]
+        live: dict[QueueKey, int] = {each: waiting[each] for each in urgent}
+        return live | {(queue, priority): turn - 1}
+    by_priority = {each: sum(waiting[other, each] for other in _RECORDINGS) for each in Priority}
+    of_other_kind = min(by_priority[priority] - waiting[queue, priority], turn - (queue is Queue.TRANSCRIPTION))
     number = turn + of_other_kind
     before = _more_urgent(by_priority, priority, at_most=PATIENCE.get(priority, 0) * number)
     number += sum(before.values())
@@ -23,7 +29,7 @@ def served_before(waiting: Mapping[QueueKey, int], kind: Kind, priority: Priorit
         if priority.precedes(lower):
             before[lower] = min(by_priority[lower], number // patience)
             number += before[lower]
-    found = {each: of_other_kind for each in waiting if each[1] is priority} | {(kind, priority): turn - 1}
+    found = {(each, priority): of_other_kind for each in _RECORDINGS} | {(queue, priority): turn - 1}
     for other, count in before.items():
         found |= _in_turns(waiting, other, count)
     return found
@@ -40,7 +46,7 @@ def free_in(busy: Iterable[float], work: float) -> float:
 
 
 def _more_urgent(by_priority: Mapping[Priority, int], priority: Priority, *, at_most: int) -> dict[Priority, int]:
-    """Divide up to `at_most` tasks among the more urgent priorities; each leaves a share to the next higher one."""
+    """Divide up to `at_most` tasks among the more urgent priorities; each leaves a share to the one above it."""
     urgent = [each for each in Priority if each.precedes(priority)]
     left = min(sum(by_priority[each] for each in urgent), at_most)
     found: dict[Priority, int] = {}
@@ -53,7 +59,7 @@ def _more_urgent(by_priority: Mapping[Priority, int], priority: Priority, *, at_
 
 
 def _in_turns(waiting: Mapping[QueueKey, int], priority: Priority, count: int) -> dict[QueueKey, int]:
-    """Divide the first `count` tasks of a priority between its kinds, which take turns while both have tasks."""
-    transcription, diarization = (Kind.TRANSCRIPTION, priority), (Kind.DIARIZATION, priority)
+    """Divide the first `count` tasks of a priority between transcription and diarization, which take turns."""
+    transcription, diarization = (Queue.TRANSCRIPTION, priority), (Queue.DIARIZATION, priority)
     first = min(waiting[transcription], max(count - count // 2, count - waiting[diarization]))
     return {transcription: first, diarization: count - first}

@@ -10,8 +10,8 @@ from typing import Final
 from nats.aio.client import Client
 from natscribe.schemas.stream_names import StreamNames
 
-from app.queue.positions import WaitingTasks
 from app.queue.stored_message import StoredMessage
+from app.queue.task_messages import TaskMessages
 
 SPARE: Final = 10_000  # settled messages that may be remembered before all is read anew
 
@@ -23,12 +23,12 @@ class QueueIndex:
     """
 
     def __init__(
-        self, nats: Client, names: StreamNames, waiting: WaitingTasks, key: Callable[[StoredMessage], str | None]
+        self, nats: Client, names: StreamNames, messages: TaskMessages, key: Callable[[StoredMessage], str | None]
     ) -> None:
         """`key` returns the key of a message; None if the message has none."""
         self._js = nats.jetstream()
         self._stream = names.tasks
-        self._waiting = waiting
+        self._messages = messages
         self._key = key
         self._reading = asyncio.Lock()
         self._begun = 0  # readings that have begun
@@ -45,7 +45,7 @@ class QueueIndex:
         """
         hashes, sequences = self._hashes, self._sequences
         for sequence in list(_places(hashes, sequences, hash(key))):
-            message = await self._waiting.held(None, sequence)
+            message = await self._messages.held(None, sequence)
             if message is None:  # a worker has settled it
                 _forget(hashes, sequences, sequence)
             elif self._key(message) == key:
@@ -87,7 +87,7 @@ class QueueIndex:
         stream = await self._js.stream_info(self._stream)
         if stream.created != self._created or len(self._hashes) > 2 * stream.state.messages + SPARE:
             self._created, self._read_to, self._hashes, self._sequences = stream.created, 0, array("q"), array("Q")
-        async for messages in self._waiting.all_after(self._read_to):
+        async for messages in self._messages.all_after(self._read_to):
             for message in messages:
                 self._read_to = message.sequence
                 key = self._key(message)

@@ -2,33 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.api import ConsumerInfo
-from nats.js.errors import APIError
-from natscribe.jetstream import leader_reads
-from natscribe.jetstream.answers import until_answered
-from natscribe.jetstream.error_codes import DELETE_FAILED
-from natscribe.jetstream.stream_pages import page, pages
-from natscribe.schemas import subjects
+from natscribe.jetstream.stream_pages import page
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.wire import Queue
 
-from app.jetstream.server_time import server_time
 from app.queue.estimates import free_in, served_before
 from app.queue.priorities import QUEUE_KEYS, QueueKey, QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
-from app.task_log.record import Record
+from app.queue.task_messages import TaskMessages
 
-DELETED_WITHIN_S = 2.0
-HELD_WITHIN_S = 8.0  # a cluster takes some seconds to elect the next leader of the task stream
 SAMPLE = 64  # waiting tasks at the head of a queue whose lengths are read; the others count as these on average
 READING_KEPT_S = 1.0  # positions are computed from a state of the queues that is at most this old
 
@@ -53,21 +45,23 @@ class Position:
         return status.model_copy(update={"queue_position": self.number, "expected_start": self.expected_start})
 
 
-class WaitingTasks:
-    """Reads the messages of waiting tasks, with their positions, and removes them from the queue."""
+class Positions:
+    """Computes the positions of waiting tasks from the state of the queues."""
 
-    def __init__(self, nats: Client, names: StreamNames, queues: QueueReader, *, idle: Callable[[], bool]) -> None:
+    def __init__(
+        self, nats: Client, names: StreamNames, messages: TaskMessages, queues: QueueReader, *, idle: Callable[[], bool]
+    ) -> None:
         """`idle` returns whether this worker would begin a task at once."""
         self._nats = nats
-        self._js = nats.jetstream()
         self._names = names
+        self._messages = messages
         self._reader = queues
         self._idle = idle
         self._queues: TaskQueues | None = None
         self._read_at = 0.0
         self._reading = asyncio.Lock()
 
-    async def find(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
+    async def of(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
         """Read the messages with these stream sequences that a queue still holds, each with its current position.
 
         The position is None if the state of the queues cannot be read, or does not show the message yet.
@@ -88,68 +82,9 @@ class WaitingTasks:
             found += zip(messages, await self._positions(messages, consumer), strict=True)
             wanted = [sequence for sequence in wanted if sequence > (stored[-1].seq or 0)]
         for sequence in set(sequences) - {message.sequence for message, _ in found}:
-            message = await self.held(subject, sequence)  # the server that answered may be behind the leader
+            message = await self._messages.held(subject, sequence)  # the server that answered may be behind the leader
             found += [(message, None)] if message is not None else []
         return found
-
-    async def held(self, subject: str | None, sequence: int) -> StoredMessage | None:
-        """Read one message of a queue, or of any queue; return None if the message is settled.
-
-        Raises:
-            NatsError: NATS does not answer.
-        """
-        read = partial(leader_reads.one, self._nats, self._names.tasks, subject, sequence)
-        found = await until_answered(read, within_s=HELD_WITHIN_S)
-        return None if found is None else StoredMessage.fetched(found)
-
-    async def after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
-        """Read the next messages of a queue behind a stream sequence, whether delivered or waiting.
-
-        Raises:
-            NatsError: NATS does not answer.
-        """
-        found = await page(self._nats, self._names.tasks, subject, start=sequence + 1, count=count)
-        return [StoredMessage.fetched(message) for message in found]
-
-    async def all_after(self, sequence: int) -> AsyncIterator[list[StoredMessage]]:
-        """Yield all messages of all queues behind a stream sequence, page by page; no message is missing.
-
-        Raises:
-            NatsError: NATS does not answer.
-        """
-        async for found in pages(self._nats, self._names.tasks, subjects.ALL_TASKS, after=sequence):
-            yield [StoredMessage.fetched(message) for message in found]
-
-    async def now(self) -> datetime:
-        """Return the time by the clock that has stamped the messages: the server's.
-
-        Raises:
-            NatsError: NATS does not answer.
-        """
-        return await server_time(self._nats, self._names.tasks)
-
-    async def remove(self, record: Record) -> None:
-        """Remove the message that owns a record's log, if the task stream still holds the message.
-
-        Raises:
-            NatsError: NATS does not answer.
-        """
-        message = await self.held(record.metadata.subject, record.metadata.task_sequence)
-        if message is not None and message.owns(record):  # a recreated stream may have another message at this number
-            await self.delete(message.sequence)
-
-    async def delete(self, sequence: int) -> None:
-        """Delete a message of the task stream, unless a worker has settled it in the meantime.
-
-        Raises:
-            NatsError: NATS does not answer, or refuses to delete the message.
-        """
-        try:
-            delete = partial(self._js.delete_msg, self._names.tasks, sequence)
-            await until_answered(delete, within_s=DELETED_WITHIN_S, final=[DELETE_FAILED])
-        except APIError as error:
-            if error.err_code != DELETE_FAILED or await self.held(None, sequence) is not None:
-                raise
 
     async def _consumer(self, subject: str) -> ConsumerInfo | None:
         with suppress(NatsError):
@@ -176,7 +111,7 @@ class WaitingTasks:
             return Position.immediate()
         before = served_before(waiting, *key, turn)
         number = 1 + sum(before.values())
-        if number == 1 and self._idle():
+        if number == 1 and self._idle() and key[0] is not Queue.LIVE:
             return Position.immediate()
         return Position(number, self._expected_start(before, queues))
 

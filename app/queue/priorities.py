@@ -1,4 +1,4 @@
-"""Priorities: the order in which the six task queues are asked, and how many tasks wait and run in each queue."""
+"""Priorities: the order in which the nine task queues are asked, and how many tasks wait and run in each queue."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,14 +12,14 @@ from natscribe.jetstream.stream_pages import last_of_each, page
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 
 from app.queue.speed import Speed
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
 
-QueueKey = tuple[Kind, Priority]
-QUEUE_KEYS: Final = {subjects.tasks(kind, priority): (kind, priority) for priority in Priority for kind in Kind}
+QueueKey = tuple[Queue, Priority]
+QUEUE_KEYS: Final = {subjects.tasks(queue, priority): (queue, priority) for priority in Priority for queue in Queue}
 
 PATIENCE: Final = {Priority.NORMAL: 3, Priority.LOW: 15}  # other tasks that may begin before this priority is next
 UNSETTLED_READ: Final = 256  # only this number of a queue's delivered messages is read; the rest count as running
@@ -29,27 +29,27 @@ class PriorityOrder:
     """The order in which one worker asks the task queues: high, normal, low, but no priority waits forever.
 
     A priority that was passed over PATIENCE times goes first: while all queues are full, eleven of sixteen tasks are
-    high, four are normal and one is low. The two kinds of a priority take turns. Each worker has an order of its own,
+    high, four are normal and one is low. The queues of a priority take turns. Each worker has an order of its own,
     so the shares are the same for any number of workers.
     """
 
     def __init__(self) -> None:
         self._passed_over = dict.fromkeys(Priority, 0)
-        self._kinds = {priority: list(Kind) for priority in Priority}
+        self._queues = {priority: list(Queue) for priority in Priority}
 
-    def current(self) -> Iterator[tuple[Priority, tuple[Kind, ...]]]:
-        """Yield the priorities, each with its kinds, in the order in which to ask now."""
+    def current(self) -> Iterator[tuple[Priority, tuple[Queue, ...]]]:
+        """Yield the priorities, each with its queues, in the order in which to ask now."""
         first = [each for each in reversed(PATIENCE) if self._passed_over[each] >= PATIENCE[each]]
         for priority in first + [each for each in Priority if each not in first]:
-            yield priority, tuple(self._kinds[priority])
+            yield priority, tuple(self._queues[priority])
 
-    def served(self, priority: Priority, kind: Kind) -> None:
-        """Note that a task of this queue begins, so that the other priorities were passed over once more."""
+    def served(self, priority: Priority, queue: Queue) -> None:
+        """Note that a task of this queue begins: all other priorities count as passed over once more."""
         for other in PATIENCE:
             self._passed_over[other] += 1
         self.found_empty(priority)
-        kinds = self._kinds[priority]
-        kinds.append(kinds.pop(kinds.index(kind)))  # the other kind goes first next time
+        queues = self._queues[priority]
+        queues.append(queues.pop(queues.index(queue)))  # the others go first next time
 
     def found_empty(self, priority: Priority) -> None:
         """Record that no task of this priority waits: set the count of how often it was passed over to 0."""
@@ -58,9 +58,9 @@ class PriorityOrder:
 
 @dataclass(frozen=True, slots=True)
 class TaskQueue:
-    """The state of one of the six task queues."""
+    """The state of one of the nine task queues."""
 
-    kind: Kind
+    queue: Queue
     priority: Priority
     undelivered: int  # messages that no worker has had yet
     redelivered: tuple[StoredMessage, ...]  # messages that a worker had and that wait again: released, or due to retry
@@ -71,7 +71,7 @@ class TaskQueue:
     @property
     def subject(self) -> str:
         """The subject on which tasks of this queue are published."""
-        return subjects.tasks(self.kind, self.priority)
+        return subjects.tasks(self.queue, self.priority)
 
     @property
     def waiting(self) -> int:
@@ -84,7 +84,7 @@ class TaskQueue:
         A task that was not read counts as the average of those that were read.
         """
         first = (*self.redelivered, *self.sample)[:count]
-        known = [speed.seconds_for(self.kind, each.audio_seconds) for each in first]
+        known = [speed.seconds_for(self.queue, each.audio_seconds) for each in first]
         seconds = [each for each in known if each is not None]
         if len(seconds) < len(first) or (count and not first):
             return None
@@ -98,7 +98,7 @@ class TaskQueue:
 
 @dataclass(frozen=True, slots=True)
 class TaskQueues:
-    """The state of all six task queues, in the order of priorities."""
+    """The state of all nine task queues, in the order of priorities."""
 
     by_key: Mapping[QueueKey, TaskQueue]
     messages: Mapping[str, int]  # for each subject, the number of stored messages, waiting or running
@@ -106,8 +106,8 @@ class TaskQueues:
 
     @property
     def ends(self) -> list[datetime] | None:
-        """When the running tasks are expected to end; None if any of the times is unknown."""
-        ends = [end for queue in self.by_key.values() for end in queue.ends]
+        """When the running tasks with recordings are expected to end; None if any of the times is unknown."""
+        ends = [end for queue in self.by_key.values() if queue.queue is not Queue.LIVE for end in queue.ends]
         known = [end for end in ends if end is not None]
         return known if len(known) == len(ends) else None
 

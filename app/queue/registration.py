@@ -20,9 +20,10 @@ from natscribe.schemas.progress import ProgressEvent, State
 
 from app.errors import AlreadyKnownError, FencedError, NotHeldError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
-from app.queue.positions import Position, WaitingTasks
+from app.queue.positions import Position, Positions
 from app.queue.priorities import QUEUE_KEYS
 from app.queue.stored_message import StoredMessage
+from app.queue.task_messages import TaskMessages
 from app.supervision import OUTAGE_PAUSE_S, run_forever
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
@@ -55,7 +56,8 @@ class Registration:
     def __init__(  # noqa: PLR0913 -- where tasks are read, where they are written, and two settings
         self,
         task_log: TaskLog,
-        waiting: WaitingTasks,
+        messages: TaskMessages,
+        positions: Positions,
         connection: ConnectionMonitor,
         *,
         max_attempts: int,
@@ -64,7 +66,8 @@ class Registration:
     ) -> None:
         """`must_wait` returns whether this worker delays waiting tasks; `delete_keys` removes a task from Redis."""
         self._log = task_log
-        self._waiting = waiting
+        self._messages = messages
+        self._positions = positions
         self._connection = connection
         self._max_attempts = max_attempts
         self._must_wait = must_wait
@@ -122,7 +125,7 @@ class Registration:
             # A failure may be replayed by a message with the same number, if the task stream was created anew.
             if known is None or known.metadata.task_sequence != each.sequence or known.event.state is State.FAILED:
                 sequences.setdefault(each.subject, set()).add(each.sequence)
-        found = [pair for subject in sequences for pair in await self._waiting.find(subject, sequences[subject])]
+        found = [pair for subject in sequences for pair in await self._positions.of(subject, sequences[subject])]
         await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in found))
 
     async def run(self) -> None:
@@ -178,7 +181,7 @@ class Registration:
             return False
         # A worker appends the end of a task before it settles the message. So if the message is gone and `last` is out
         # of date, the append of `queued` is refused.
-        owner = await self._waiting.held(last.metadata.subject, last.metadata.task_sequence)
+        owner = await self._messages.held(last.metadata.subject, last.metadata.task_sequence)
         return owner is None or not owner.owns(last)
 
     async def _undo_if_deleted(self, queued: Record) -> None:
@@ -199,7 +202,7 @@ class Registration:
             raise NotHeldError(task_id)
 
     async def _is_held(self, message: StoredMessage) -> bool:
-        return await self._waiting.held(message.subject, message.sequence) is not None
+        return await self._messages.held(message.subject, message.sequence) is not None
 
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
@@ -245,7 +248,7 @@ class Registration:
             while not self._must_wait():  # noqa: ASYNC110 -- no event tells when tasks have to wait
                 await asyncio.sleep(WAITING_CHECK_EVERY_S)
             began = loop.time()
-            messages = await self._waiting.after(subject, self._searched_up_to.get(subject, 0), count=MISSED_AT_ONCE)
+            messages = await self._messages.after(subject, self._searched_up_to.get(subject, 0), count=MISSED_AT_ONCE)
             if not messages:
                 return
             ids = [(message.task_id, message.sequence) for message in messages]

@@ -1,4 +1,4 @@
-"""Decides which task log belongs to a task message, and reads what only the service reads of a message."""
+"""Decides which task log belongs to a task message, and reads the headers that only the service needs."""
 
 from datetime import UTC, datetime
 

@@ -18,7 +18,7 @@ from app.temporary import room_for, temporary_file
 log = structlog.get_logger()
 
 _CHUNK_BYTES = 1024 * 1024  # hashed and written at once
-_STALLED_S = 10.0  # a download fails after this time without a byte
+STALLED_S = 10.0  # a download fails after this time without a byte
 _ADVICE = "let the operator put it on the server of recordings, then publish a new task"
 _TROUBLE = "The recording could not be reached by https: the service tries again."
 _REFUSED = "The server of recordings refuses the service: let the operator check its access rules."
@@ -49,7 +49,7 @@ class Https:
         trust = ssl.create_default_context()
         try:
             async with (
-                httpx2.AsyncClient(timeout=_STALLED_S, verify=trust) as client,
+                httpx2.AsyncClient(timeout=STALLED_S, verify=trust) as client,
                 client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response,
             ):
                 size = self._size(audio_file_id, response)

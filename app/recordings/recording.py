@@ -118,7 +118,7 @@ async def save(chunks: AsyncIterable[bytes | memoryview], file: BinaryIO, most: 
 
 
 def is_below(audio_file_id: str) -> bool:
-    """Whether a store that joins names with slashes looks for this name below its prefix, and nowhere else."""
+    """Whether a name stays below the prefix of a store that joins names with slashes."""
     if _NAME.fullmatch(audio_file_id) is None or len(audio_file_id.encode()) > _LONGEST_NAME_BYTES:
         return False
     return not {"", ".", ".."} & set(audio_file_id.split("/"))

@@ -24,10 +24,10 @@ if TYPE_CHECKING:  # the library has this type for type checkers alone
 
 log = structlog.get_logger()
 
-_PIECE_BYTES: Final = 8 * 1024 * 1024  # of a recording, in one request
+PIECE_BYTES: Final = 8 * 1024 * 1024  # of a recording, in one request
 _PIECES_AHEAD: Final = 2  # pieces that are on their way while another one is hashed and written
 _EMPTY: Final = "416"  # status: the object has no byte of the requested range
-_STALLED_S = 10.0  # a request fails after this time without a byte
+STALLED_S = 10.0  # a request fails after this time without a byte
 _REASONS = re.compile(
     r"(?<=status code: )\d{3}|(?<=<Code>)\w{1,64}(?=</Code>)"
     r"|Received redirect[\w ,]*|HTTP error: [a-z ]*|(?<=kind: )[A-Z]\w*"
@@ -39,7 +39,7 @@ class S3:
     """Recordings in a bucket of S3."""
 
     def __init__(self, settings: Settings) -> None:
-        stalled, whole = timedelta(seconds=_STALLED_S), timedelta(seconds=settings.task_timeout)
+        stalled, whole = timedelta(seconds=STALLED_S), timedelta(seconds=settings.task_timeout)
         self._store = connect(settings, within=whole, stalled=stalled)
         self._max_bytes = settings.audio_max_bytes
 
@@ -67,11 +67,11 @@ class S3:
             raise _explained(error) from error
 
     async def _find(self, audio_file_id: str) -> "GetResult":
-        """Request the first piece of a recording; its content comes only when the answer is asked for it."""
+        """Request the first piece of a recording; its content is transferred only when it is read."""
         if not is_below(audio_file_id):
             not_found(audio_file_id, _ADVICE)
         try:
-            return await self._store.get_async(audio_file_id, options={"range": (0, _PIECE_BYTES)})
+            return await self._store.get_async(audio_file_id, options={"range": (0, PIECE_BYTES)})
         except FileNotFoundError as error:
             _check_bucket(error)
             not_found(audio_file_id, _ADVICE)
@@ -98,13 +98,13 @@ class S3:
         size, e_tag = found.meta["size"], found.meta["e_tag"]
 
         async def read(start: int) -> memoryview:
-            options: GetOptions = {"range": (start, min(start + _PIECE_BYTES, size)), "if_match": e_tag}
+            options: GetOptions = {"range": (start, min(start + PIECE_BYTES, size)), "if_match": e_tag}
             answer = found if start == 0 else await self._store.get_async(audio_file_id, options=options)
             return memoryview(await answer.bytes_async())
 
         reading: deque[asyncio.Task[memoryview]] = deque()
         try:
-            for start in range(0, size, _PIECE_BYTES):
+            for start in range(0, size, PIECE_BYTES):
                 reading.append(asyncio.create_task(read(start)))
                 if len(reading) > _PIECES_AHEAD:
                     yield await reading.popleft()

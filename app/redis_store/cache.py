@@ -67,10 +67,10 @@ class Cache:
     While Redis is away, the cache finds nothing and keeps nothing: tasks compute everything.
     """
 
-    def __init__(self, redis: Redis, *, keep: float) -> None:
-        """`keep` is how many seconds a finding is kept; with 0 the cache keeps nothing."""
+    def __init__(self, redis: Redis, *, ttl: float) -> None:
+        """`ttl` is how many seconds a finding is kept; with 0 the cache keeps nothing."""
         self._redis = redis
-        self._seconds = int(keep)
+        self._seconds = int(ttl)
         self._keep = redis.register_script(KEEP)
         self._find = redis.register_script(FIND)
 

@@ -14,7 +14,7 @@ from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, 
 
 from app.errors import TransientError
 from app.redis_store import keys
-from app.redis_store.task_list import FUNCTIONS, user_of
+from app.redis_store.task_lists import FUNCTIONS, user_of
 from app.task_log.record import Record
 from app.task_log.status import status_of
 
@@ -112,7 +112,7 @@ def _reached() -> Iterator[None]:
 
 
 async def _execute(writing: Pipeline) -> None:
-    """Send all commands; raise the first error as it is, without the command that a pipeline's own error repeats."""
+    """Send all commands; raise the first error without the text of the command, which redis-py would add."""
     with _reached():
         for answer in await writing.execute(raise_on_error=False):
             if isinstance(answer, RedisError):

@@ -1,13 +1,13 @@
 """Erasure: remove everything that the service keeps of a task."""
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from app.dead_letters.store import DeadLetterStore
-from app.queue.positions import WaitingTasks
+from app.queue.task_messages import TaskMessages
 from app.recordings.recording import Recordings
 from app.redis_store.cache import Cache
 from app.redis_store.projection import RedisProjection
-from app.retention.reminders import Reminder, Reminders
+from app.retention.reminders import Reminder, Reminders, has_recording
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.task_log.results import ResultStore
@@ -22,20 +22,23 @@ class Erasure:
         results: ResultStore,
         reminders: Reminders,
         *,
-        waiting: WaitingTasks,
+        messages: TaskMessages,
         dead_letters: DeadLetterStore,
         recordings: Recordings,
         projection: RedisProjection,
         cache: Cache,
+        erase_frames: Callable[[str], Awaitable[None]],
     ) -> None:
+        """`erase_frames` removes the sound of a live task, given its id."""
         self._log = log
         self._results = results
         self._reminders = reminders
-        self._waiting = waiting
+        self._messages = messages
         self._dead_letters = dead_letters
         self._recordings = recordings
         self._projection = projection
         self._cache = cache
+        self._erase_frames = erase_frames
 
     async def erase(self, last: Record, *, with_recording: bool = True) -> None:
         """Erase a task that has ended; `last` is the last record of its log.
@@ -50,9 +53,10 @@ class Erasure:
         task_id = last.event.task_id
         await self._projection.delete(last)
         await self._cache.forget(task_id)
-        await self._waiting.remove(last)  # the message may still be in its queue
-        if with_recording and last.metadata.task is not None:
+        await self._messages.remove(last)  # the message may still be in its queue
+        if with_recording and last.metadata.task is not None and has_recording(last.metadata.task):
             await self._recordings.delete(last.metadata.task.audio_file_id)
+        await self._erase_frames(task_id)
         await self._results.delete(task_id)
         await self._dead_letters.delete_all(task_id)
         await self._log.purge_events(task_id)
@@ -79,7 +83,9 @@ class Erasure:
             TransientError: The recordings or Redis cannot be reached.
         """
         await self._cache.forget(reminder.task_id)
-        await self._recordings.delete(reminder.audio_file_id)
+        await self._erase_frames(reminder.task_id)
+        if reminder.has_recording:
+            await self._recordings.delete(reminder.audio_file_id)
         await self._reminders.forget(reminder)
 
     async def erase_recording(self, due: Reminder, *, in_use: Collection[str], kept_for_ever: bool) -> bool:

@@ -6,16 +6,16 @@ from nats.aio.client import Client
 from natscribe.schemas.stream_names import StreamNames
 
 from app.queue.index import QueueIndex
-from app.queue.positions import WaitingTasks
 from app.queue.stored_message import StoredMessage
+from app.queue.task_messages import TaskMessages
 from app.task_log.record import Owner
 
 
 class QueuedRecordings:
     """Finds out which recordings the tasks in the queues name."""
 
-    def __init__(self, nats: Client, names: StreamNames, waiting: WaitingTasks) -> None:
-        self._index = QueueIndex(nats, names, waiting, _recording)
+    def __init__(self, nats: Client, names: StreamNames, messages: TaskMessages) -> None:
+        self._index = QueueIndex(nats, names, messages, _recording)
 
     async def among(self, wanted: Collection[str], *, besides: Collection[Owner]) -> set[str]:
         """Return those of the wanted recordings that a task in the queues names, other than the tasks `besides`.

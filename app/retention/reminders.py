@@ -18,6 +18,7 @@ from natscribe.jetstream import leader_reads, stream_pages
 from natscribe.jetstream.streams import LETTERS_KEPT_S
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.live import LiveTask
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import AudioFileId, TaskId, UserId
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -42,6 +43,7 @@ class Reminder(BaseModel):
     task_sequence: int  # with `created_at`, the task message that owns the log: a later task may have the same id
     created_at: AwareDatetime
     task_until: AwareDatetime  # until when something of the task may be kept
+    has_recording: bool = True  # whether the task has one: a live task whose sound is not kept has none
     everything: bool  # whether the task asks that nothing is kept after `task_until`
     recording_until: AwareDatetime | None  # until when the recording is kept; None: it stays, or is erased already
 
@@ -66,6 +68,11 @@ class Reminder(BaseModel):
         return self.model_copy(update={"task_until": max(self.task_until, time), "recording_until": recording_until})
 
 
+def has_recording(task: Task) -> bool:
+    """Whether a task has a recording: something else may have the name of a live task whose sound is not kept."""
+    return not isinstance(task, LiveTask) or task.keep_audio
+
+
 def reminder_of(task: Task, metadata: Metadata, *, ended_at: datetime, audio_ttl: float | None) -> Reminder:
     """Make the reminder of a task that has just ended.
 
@@ -73,7 +80,7 @@ def reminder_of(task: Task, metadata: Metadata, *, ended_at: datetime, audio_ttl
     `keep_seconds`; with None the service cannot erase recordings.
     """
     keep = task.keep_seconds
-    limits = [] if audio_ttl is None else [each for each in (audio_ttl, keep) if each]
+    limits = [] if audio_ttl is None or not has_recording(task) else [each for each in (audio_ttl, keep) if each]
     recording_s = min(limits, default=None)
     task_s = keep or max(LETTERS_KEPT_S, audio_ttl or 0)
     return Reminder(
@@ -83,6 +90,7 @@ def reminder_of(task: Task, metadata: Metadata, *, ended_at: datetime, audio_ttl
         task_sequence=metadata.task_sequence,
         created_at=metadata.created_at,
         task_until=ended_at + timedelta(seconds=task_s),
+        has_recording=has_recording(task),
         everything=keep is not None,
         recording_until=ended_at + timedelta(seconds=recording_s) if recording_s else None,
     )

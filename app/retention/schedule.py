@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from natscribe.schemas.stream_names import StreamNames
 
 from app.jetstream.pull_inbox import GATHER_S, LINGER_S, PullInbox
-from app.queue.positions import WaitingTasks
+from app.queue.task_messages import TaskMessages
 from app.retention.erasure import Erasure
 from app.retention.queued_recordings import QueuedRecordings
 from app.retention.reminders import Reminder, Reminders, reminder_of
@@ -38,7 +38,7 @@ class Schedule:
         names: StreamNames,
         task_log: TaskLog,
         *,
-        waiting: WaitingTasks,
+        messages: TaskMessages,
         reminders: Reminders,
         erasure: Erasure,
         audio_ttl: float | None,
@@ -51,7 +51,7 @@ class Schedule:
         self._ended = PullInbox(nats, names.results, names.ended_tasks)
         self._due = PullInbox(nats, names.retention, names.due_reminders)
         self._log = task_log
-        self._queued = QueuedRecordings(nats, names, waiting)
+        self._queued = QueuedRecordings(nats, names, messages)
         self._reminders = reminders
         self._erasure = erasure
         self._audio_ttl = audio_ttl

@@ -14,7 +14,7 @@ from statistics import fmean
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.transcription import Segment, Word
 
-from app.engines.audio.timeline import Piece
+from app.engines.audio.timeline import Times
 from app.engines.text.sentences import ends_sentence, text_of
 
 _INEXACT_S = 0.3  # turns up to this long before and after a word are half of the evidence
@@ -114,7 +114,7 @@ def _evidence(starts: Sequence[float], ends: Sequence[float], start: float, end:
     return (_share(turns, start, end) + _share(turns, start - _INEXACT_S, end + _INEXACT_S)) / 2
 
 
-def _share(turns: Sequence[Piece], start: float, end: float) -> float:
+def _share(turns: Sequence[Times], start: float, end: float) -> float:
     """Return how much of the time from `start` to `end` lies in the turns, from 0 to 1."""
     inside = sum(max(min(last, end) - max(first, start), 0.0) for first, last in turns)
     return inside / (end - start) if end > start else float(inside > 0)

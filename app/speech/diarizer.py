@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from natscribe.schemas.diarization import DiarizationResult, DiarizationTask, Turn
 from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.live import LiveTask
 from natscribe.schemas.transcription import TranscriptionTask
 
 from app.cancellation import cancel_all
@@ -53,7 +54,7 @@ class Diarizer:
                         await append(_result(task, recording, reply))
 
     async def turns(
-        self, task: DiarizationTask | TranscriptionTask, recording: Recording
+        self, task: DiarizationTask | TranscriptionTask | LiveTask, recording: Recording
     ) -> AsyncGenerator[StageAdvanced | DiarizationDone, None]:
         """Find the turns of a recording; yield progress, then the turns.
 

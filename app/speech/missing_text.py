@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.transcription import Segment, Stretch
 
-from app.engines.audio.timeline import Piece
+from app.engines.audio.timeline import Times
 from app.engines.text.coverage import LEAST_S, longest_spoken
 
 _MARGIN_S = 0.3  # the times of words and the ends of turns may be wrong by this much
@@ -32,7 +32,7 @@ def joined(stretches: Iterable[Stretch]) -> list[Stretch]:
     return [Stretch(start=round(start, 3), end=round(end, 3)) for start, end in found]
 
 
-def _spoken(segments: Iterable[Segment]) -> Iterator[Piece]:
+def _spoken(segments: Iterable[Segment]) -> Iterator[Times]:
     """Yield when words are spoken, with what their times may be wrong by."""
     for segment in segments:
         for word in segment.words or ():
@@ -41,9 +41,9 @@ def _spoken(segments: Iterable[Segment]) -> Iterator[Piece]:
             yield segment.start - _MARGIN_S, segment.end + _MARGIN_S
 
 
-def _joined(pieces: Iterable[Piece]) -> list[Piece]:
+def _joined(pieces: Iterable[Times]) -> list[Times]:
     """Join pieces that overlap or touch; return them by time."""
-    found: list[Piece] = []
+    found: list[Times] = []
     for start, end in sorted(pieces):
         if found and start <= found[-1][1]:
             found[-1] = found[-1][0], max(found[-1][1], end)
@@ -52,7 +52,7 @@ def _joined(pieces: Iterable[Piece]) -> list[Piece]:
     return found
 
 
-def _without(piece: Piece, known: Sequence[Piece]) -> Iterator[Piece]:
+def _without(piece: Times, known: Sequence[Times]) -> Iterator[Times]:
     """Yield what is left of a piece without the known pieces, which are joined."""
     start, end = piece
     for first, last in known[max(bisect_left(known, (start, start)) - 1, 0) :]:

@@ -85,15 +85,18 @@ class Run:
     has; the first answer counts. So a lost or slow helper costs seconds, and no text.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what is transcribed, by whom, and how
         self,
         windows: Windows,
         own: Transcriber,
         helpers: Transcriber | None,
         options: TranscribeOptions,
         language: str | None,
+        *,
+        rank: Rank = Rank.OWN,
     ) -> None:
         """Take the windows of a source; `language` is the one spoken before the first of them."""
+        self._rank = rank
         self._windows = windows
         self._own = own
         self._helpers = helpers
@@ -148,7 +151,7 @@ class Run:
         )
         for flight in wrong:
             flight.text = None
-            self._ask(flight, self._own, Rank.LATE)
+            self._ask(flight, self._own, min(Rank.LATE, self._rank))
 
     def _read(self) -> None:
         room = self._own.room + (self._helpers.room if self._helpers else 0)
@@ -190,8 +193,8 @@ class Run:
     def _open(self) -> Iterator[_Flight]:
         return (each for each in self._items if isinstance(each, _Flight) and each.text is None)
 
-    def _ask(self, flight: _Flight, transcriber: Transcriber, rank: Rank = Rank.OWN) -> None:
-        work = transcriber.transcribe(flight.window, self._options, self.language, rank)
+    def _ask(self, flight: _Flight, transcriber: Transcriber, rank: Rank | None = None) -> None:
+        work = transcriber.transcribe(flight.window, self._options, self.language, self._rank if rank is None else rank)
         flight.requests[transcriber] = _Request(self.language, asyncio.create_task(work))
 
     async def _wait(self) -> None:
@@ -244,14 +247,10 @@ async def _next(windows: Windows) -> StageAdvanced | Window | None:
 
 
 def _joined(items: Sequence[StageAdvanced | WindowText]) -> Iterator[StageAdvanced | WindowText]:
-    """Join texts that follow each other, because each is an append, but not more than a message can hold."""
+    """Join texts of one channel that follow each other: each is an append, which can hold only so many segments."""
     texts: list[WindowText] = []
     for item in (*items, None):
-        if isinstance(item, WindowText):
-            texts.append(item)
-            if sum(len(text.segments) for text in texts) < SEGMENTS_AT_ONCE:
-                continue
-        if texts:
+        if texts and not (isinstance(item, WindowText) and _fits(item, texts)):
             yield texts[-1].model_copy(
                 update={
                     "segments": [segment for text in texts for segment in text.segments],
@@ -259,5 +258,12 @@ def _joined(items: Sequence[StageAdvanced | WindowText]) -> Iterator[StageAdvanc
                 }
             )
             texts = []
-        if isinstance(item, StageAdvanced):
+        if isinstance(item, WindowText):
+            texts.append(item)
+        elif item is not None:
             yield item
+
+
+def _fits(text: WindowText, texts: Sequence[WindowText]) -> bool:
+    same_channel = text.channel == texts[-1].channel
+    return same_channel and sum(len(each.segments) for each in texts) < SEGMENTS_AT_ONCE

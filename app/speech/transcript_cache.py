@@ -87,7 +87,7 @@ class TranscriptCache:
         model = loaded.model
         options = f"{task.options.digest()} {channel or 0} {words}"
         # VERSION, because another version of the code may find other text
-        return f"transcript by channel {VERSION} {model.name} {model.revision} {loaded.how} {options}"
+        return f"transcript by channel {VERSION} {model.name} {model.revision} {loaded.fingerprint} {options}"
 
 
 async def _joined(pieces: Sequence[bytes]) -> Transcript | None:

@@ -1,18 +1,16 @@
 """The transcription of one recording: its text from the cache or from a run, channel by channel, and the result."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, datetime
 
-from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import (
     MOST_CHANNELS,
     Channels,
-    Segment,
-    Stretch,
+    Source,
     TranscriptionResult,
     TranscriptionTask,
 )
@@ -20,11 +18,10 @@ from natscribe.schemas.transcription import (
 from app.engines.messages import Listen, Loaded, StageAdvanced
 from app.errors import PermanentError
 from app.recordings.recording import Recording
-from app.speech.attribution import attribute
 from app.speech.diarizer import SpeakerSearch
-from app.speech.missing_text import joined, with_missing_text
 from app.speech.run import Run
 from app.speech.source import RecordingSource
+from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import Transcript, TranscriptCache
 from app.updates import Append, Checkpoint, Update, processed
 
@@ -35,7 +32,6 @@ class Transcription:
     """The transcription of one recording: all channels mixed, or one channel after the other.
 
     With `channels: auto` the listener chooses; an attempt that goes on keeps the choice of the earlier attempts.
-    `segments` and `untranscribed` hold what has been found so far, the checkpoint included.
     """
 
     def __init__(
@@ -52,14 +48,11 @@ class Transcription:
         self._recording = recording
         self._task = task
         self._loaded = loaded
-        self.segments: list[Segment] = []
-        self.untranscribed: list[Stretch] = []
+        self.transcript = TaskTranscript(task)
         self.duration = 0.0
-        self.channels = 1  # number of the recording's channels, once known
+        self._channels = 1  # number of the recording's channels, once known
         self.channel: int | None = None  # the channel that is transcribed, once known; null: all mixed
         self.cached = True  # whether everything so far came from the cache
-        self._speakers: int | None = None
-        self._diarization_error: ErrorDetail | None = None
 
     @property
     def separate(self) -> bool:
@@ -72,8 +65,7 @@ class Transcription:
         Raises:
             TaskError: The recording or the engine failed, or the task asks for what cannot be done.
         """
-        self.segments, self.untranscribed = list(checkpoint.segments), list(checkpoint.untranscribed)
-        self._diarization_error = checkpoint.diarization_error if self._task.diarize else None
+        self.transcript.go_on_from(checkpoint)
         listen, language = self._first(checkpoint), checkpoint.language
         while True:
             known = await self._transcripts.find(self._recording.sha256, self._task, self._loaded, listen.channel)
@@ -81,44 +73,23 @@ class Transcription:
                 await self._append_all(known, known.replay(listen.start_at), append)
             else:
                 await self._transcribe(listen, language, append)
-            if self.channel is None or self.channel + 1 >= self.channels:
+            if self.channel is None or self.channel + 1 >= self._channels:
                 return
             listen, language = Listen(path=self._recording.path, channel=self.channel + 1), None
 
     def add_speakers(self, search: SpeakerSearch) -> None:
         """Attribute the words to the speakers that a search has found, or note the error of a failed search."""
-        self._diarization_error, self.cached = search.error, self.cached and search.cached
-        if search.turns is not None:
-            self.segments = attribute(self.segments, search.turns)
-            self.untranscribed = with_missing_text(self.untranscribed, self.segments, search.turns)
-            self._speakers = len({turn.speaker for turn in search.turns})
+        self.cached = self.cached and search.cached
+        self.transcript.add_speakers(search)
 
     def result(self) -> TranscriptionResult:
         """Build the task's result."""
-        segments = self.segments
-        if not self._task.word_timestamps:
-            segments = [segment.model_copy(update={"words": None}) for segment in segments]
-        if self.separate:
-            segments = sorted(segments, key=lambda segment: segment.start)
-            self._speakers = len({segment.channel for segment in segments})
-        languages = _languages(segments)
-        return TranscriptionResult(
-            task_id=self._task.task_id,
-            audio_file_id=self._task.audio_file_id,
-            user_id=self._task.user_id,
-            text=" ".join(segment.text for segment in segments),
-            language=next(iter(languages), None),
-            languages=languages,
+        return self.transcript.result(
             duration=self.duration,
-            segments=segments,
-            untranscribed=joined(self.untranscribed),  # two channels may have speech without text at the same time
-            channels=self.channels if self.separate else None,
-            speakers=self._speakers,
-            diarization_error=self._diarization_error,
             model=self._loaded.model,
+            source=Source.RECORDING,
             audio_sha256=self._recording.sha256,
             cached=self.cached,
-            created_at=datetime.now(UTC),
         )
 
     def _first(self, checkpoint: Checkpoint) -> Listen:
@@ -132,7 +103,7 @@ class Transcription:
 
     async def _transcribe(self, listen: Listen, language: str | None, append: Append) -> None:
         """Have the recording, or one of its channels, transcribed, and cache the transcript."""
-        before = len(self.segments), len(self.untranscribed)
+        before = len(self.transcript.segments), len(self.transcript.untranscribed)
         source, run = self._begin(listen, language)
         self.cached = False
         await self._append_all(source, run.texts(), append)
@@ -156,12 +127,12 @@ class Transcription:
         """Cache the transcript of the channel: segments from index `first` on, and untranscribed speech likewise."""
         transcript = Transcript(
             duration=self.duration,
-            channels=self.channels,
+            channels=self._channels,
             channel=self.channel,
             chosen=chosen,
             model=self._loaded.model,
-            segments=self.segments[first:],
-            untranscribed=self.untranscribed[first_untranscribed:],
+            segments=self.transcript.segments[first:],
+            untranscribed=self.transcript.untranscribed[first_untranscribed:],
         )
         await self._recording.check()
         await self._transcripts.keep(self._recording.sha256, self._task, self._loaded, transcript)
@@ -174,10 +145,11 @@ class Transcription:
         """
         # The header of a later channel may give a shorter duration than what was read before.
         self.duration = max(self.duration, source.duration) if source.channel else source.duration
-        self.channels, self.channel = source.channels, source.channel
-        if self._task.channels is Channels.SEPARATE and self.channels > MOST_CHANNELS:
+        self._channels, self.channel = source.channels, source.channel
+        self.transcript.channels = self._channels if self.separate else None
+        if self._task.channels is Channels.SEPARATE and self._channels > MOST_CHANNELS:
             message = (
-                f"channels: the recording has {self.channels} channels, and up to {MOST_CHANNELS} can be transcribed"
+                f"channels: the recording has {self._channels} channels, and up to {MOST_CHANNELS} can be transcribed"
                 " each on its own: leave `channels` out to have all channels mixed."
             )
             raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
@@ -186,29 +158,8 @@ class Transcription:
         """Make an update; with separate channels, count progress over all channels."""
         seconds = found.end if isinstance(found, WindowText) else found.processed_seconds
         if self.channel is not None:
-            seconds = (self.channel * self.duration + seconds) / self.channels
+            seconds = (self.channel * self.duration + seconds) / self._channels
         if isinstance(found, StageAdvanced):
             return processed(found.stage, seconds, self.duration)
-        text = found.model_copy(update={"segments": [self._wanted(segment) for segment in found.segments]})
-        self.segments += text.segments
-        self.untranscribed += text.untranscribed
         update = processed(Stage.TRANSCRIBING, seconds, self.duration)
-        return replace(update, text=text, audio_sha256=self._recording.sha256)
-
-    def _wanted(self, segment: Segment) -> Segment:
-        """Fit a segment to the task: drop words that nobody needs; with separate channels, add the channel."""
-        changed: dict[str, object] = {}
-        if not (self._task.word_timestamps or self._task.diarize):
-            changed["words"] = None
-        if self.channel is not None:
-            changed |= {"channel": self.channel, "speaker": f"SPEAKER_{self.channel:02}"}
-        return segment.model_copy(update=changed)
-
-
-def _languages(segments: Sequence[Segment]) -> dict[str, float]:
-    """Return the seconds of each language, most first."""
-    seconds: dict[str, float] = {}
-    for segment in segments:
-        if segment.language is not None:
-            seconds[segment.language] = seconds.get(segment.language, 0.0) + segment.end - segment.start
-    return dict(sorted(seconds.items(), key=lambda each: -each[1]))
+        return replace(update, text=self.transcript.add(found), audio_sha256=self._recording.sha256)

@@ -1,4 +1,4 @@
-"""The messages about a task, of three kinds, that the streams store: records, batches of segments, the outcome."""
+"""The three kinds of messages that streams store about a task: records, batches of segments, the outcome."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from natscribe.schemas.headers import AUDIO_SHA256
 from natscribe.schemas.kinds import RESULT, TASKS, Result, Task
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent
-from natscribe.schemas.wire import Kind, TaskId
+from natscribe.schemas.wire import Queue, TaskId
 from pydantic import BaseModel
 
 CACHED_TASKS: Final = 256  # every record repeats its task, so written and parsed tasks are cached
@@ -83,9 +83,9 @@ class Metadata:
         task, started_at = headers.get(names.TASK), headers.get(names.STARTED_AT)
         try:
             subject = headers[names.TASK_SUBJECT]
-            kind, _ = subjects.queue_of(subject)
+            queue, _ = subjects.queue_of(subject)
             return cls(
-                task=_read(kind, task) if task else None,
+                task=_read(queue, task) if task else None,
                 task_sequence=int(headers[names.TASK_SEQUENCE]),
                 subject=subject,
                 created_at=_time(headers[names.CREATED_AT]),
@@ -104,8 +104,8 @@ def _written(task: Task) -> str:
 
 
 @lru_cache(CACHED_TASKS)
-def _read(kind: Kind, text: str) -> Task:
-    return TASKS[kind].model_validate_json(text)
+def _read(queue: Queue, text: str) -> Task:
+    return TASKS[queue].model_validate_json(text)
 
 
 def _time(text: str) -> datetime:

@@ -15,11 +15,12 @@ from faststream.asgi import AsgiResponse, get
 from faststream.asgi.handlers import HttpHandler
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Kind
+from natscribe.schemas.wire import Queue
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from app.settings import VERSION
+from app.telemetry.live_metrics import LiveMetrics
 from app.telemetry.storage_metrics import StorageMetrics
 
 # Upper limits of the histograms' buckets: in seconds, and in seconds of work per second of audio.
@@ -31,9 +32,9 @@ ERASED = ("task", "recording")
 Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 
-def task_name(kind: Kind) -> str:
-    """Return the name that metrics and logs have for tasks of a kind."""
-    return f"process_{kind}"
+def task_name(queue: Queue) -> str:
+    """Return the name that metrics and logs have for tasks of a queue."""
+    return f"process_{queue}"
 
 
 class Meter:
@@ -45,6 +46,7 @@ class Meter:
         self._queue()
         self.storage = StorageMetrics()
         self.registry.register(self.storage)
+        self.live = LiveMetrics(self.registry)
         self._worker()
 
     def _tasks(self) -> None:
@@ -156,35 +158,35 @@ class Meter:
         return _begun(gauge, labels)
 
     @contextmanager
-    def in_progress(self, kind: Kind) -> Iterator[None]:
+    def in_progress(self, queue: Queue) -> Iterator[None]:
         """Count a task as in progress while the body runs."""
-        with self._in_progress.labels(task_name(kind)).track_inprogress():
+        with self._in_progress.labels(task_name(queue)).track_inprogress():
             yield
-        self.beat(kind, since_progress=0.0, running=0.0)
+        self.beat(queue, since_progress=0.0, running=0.0)
 
-    def beat(self, kind: Kind, *, since_progress: float, running: float) -> None:
+    def beat(self, queue: Queue, *, since_progress: float, running: float) -> None:
         """Set how many seconds ago the running task began and last made progress; both are 0 if no task runs."""
-        self._since.labels(task_name(kind)).set(since_progress)
-        self._running.labels(task_name(kind)).set(running)
+        self._since.labels(task_name(queue)).set(since_progress)
+        self._running.labels(task_name(queue)).set(running)
 
-    def redelivered(self, kind: Kind) -> None:
+    def redelivered(self, queue: Queue) -> None:
         """Count a delivery of a task that an earlier delivery had started."""
-        self._redeliveries.labels(task_name(kind)).inc()
+        self._redeliveries.labels(task_name(queue)).inc()
 
-    def waited(self, kind: Kind, seconds: float) -> None:
+    def waited(self, queue: Queue, seconds: float) -> None:
         """Record how many seconds a task has waited for its first attempt."""
-        self._wait.labels(task_name(kind)).observe(seconds)
+        self._wait.labels(task_name(queue)).observe(seconds)
 
-    def resumed(self, kind: Kind, audio_seconds: float) -> None:
+    def resumed(self, queue: Queue, audio_seconds: float) -> None:
         """Count an attempt that continues from a checkpoint, and the seconds of audio before that checkpoint."""
-        self._resumes.labels(task_name(kind)).inc()
-        self._resumed.labels(task_name(kind)).inc(audio_seconds)
+        self._resumes.labels(task_name(queue)).inc()
+        self._resumed.labels(task_name(queue)).inc(audio_seconds)
 
     def completed(
-        self, kind: Kind, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
+        self, queue: Queue, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
     ) -> None:
         """Count a completed task, and the seconds from its delivery to its settlement."""
-        name = task_name(kind)
+        name = task_name(queue)
         self._success.labels(name).inc()
         self._seconds.labels(name).observe(seconds)
         self._untranscribed.labels(name).inc(untranscribed_seconds)
@@ -192,21 +194,21 @@ class Meter:
             self._audio.labels(name).inc(audio_seconds)
             self._factor.labels(name).observe(seconds / audio_seconds)
 
-    def failed(self, kind: Kind, state: State, code: ErrorCode, seconds: float) -> None:
+    def failed(self, queue: Queue, state: State, code: ErrorCode, seconds: float) -> None:
         """Count an attempt that failed: as a retry, or as the failure of its task."""
         if state is State.RETRYING:
-            self._retries.labels(task_name(kind), code).inc()
+            self._retries.labels(task_name(queue), code).inc()
             return
-        self._failure.labels(task_name(kind), code).inc()
-        self._seconds.labels(task_name(kind)).observe(seconds)
+        self._failure.labels(task_name(queue), code).inc()
+        self._seconds.labels(task_name(queue)).observe(seconds)
 
-    def doubled(self, kind: Kind) -> None:
+    def doubled(self, queue: Queue) -> None:
         """Count a message whose task id the service knew already from another message."""
-        self._duplicates.labels(task_name(kind)).inc()
+        self._duplicates.labels(task_name(queue)).inc()
 
-    def letter(self, kind: Kind, code: ErrorCode) -> None:
+    def letter(self, queue: Queue, code: ErrorCode) -> None:
         """Count a dead letter."""
-        self._letters.labels(task_name(kind), code).inc()
+        self._letters.labels(task_name(queue), code).inc()
 
     def result_refused(self) -> None:
         """Count a request for a result as text that this worker is too busy to answer."""
@@ -281,13 +283,13 @@ class Meter:
 
 
 def _begun(metric: Metric, labels: list[str] | None) -> Metric:
-    """Return the metric with a series at 0 for each kind of task.
+    """Return the metric with a series at 0 for each queue.
 
     Prometheus sees an increase only from a value it has read before, so a series must exist before its first event.
     """
     if labels == ["task_name"]:
-        for kind in Kind:
-            metric.labels(task_name(kind))
+        for queue in Queue:
+            metric.labels(task_name(queue))
     return metric
 
 

@@ -74,7 +74,9 @@ class Helpers:
         Raises:
             HelperLostError: No worker is idle, or the helper is lost, slow, busy or wrong.
         """
-        request = WindowRequest(window=window, options=options, previous=previous, model=self._model, how=self._how)
+        request = WindowRequest(
+            window=window, options=options, previous=previous, model=self._model, fingerprint=self._how
+        )
         asked_at, text = self._clock(), None
         try:
             message = await self._nats.request(
@@ -114,7 +116,7 @@ class Helpers:
 def _is_answer(text: WindowText, request: WindowRequest) -> bool:
     """Whether a text fits its window: the language, and the times and lengths of texts, are possible."""
     window, language = request.window, request.options.language
-    first, last = window.pieces[0][0] - _ROUNDING_S, window.end + _ROUNDING_S
+    first, last = window.regions[0][0] - _ROUNDING_S, window.end + _ROUNDING_S
     times = [(segment.start, segment.end) for segment in text.segments]
     times += [(word.start, word.end) for segment in text.segments for word in segment.words or ()]
     times += [(stretch.start, stretch.end) for stretch in text.untranscribed]

@@ -123,7 +123,7 @@ class WorkSharing:
 
     def _computes_like(self, request: WindowRequest) -> bool:
         loaded = self._engine.loaded
-        return loaded is not None and (loaded.model, way_of(loaded)) == (request.model, request.how)
+        return loaded is not None and (loaded.model, way_of(loaded)) == (request.model, request.fingerprint)
 
     async def _text_unless_busy(self, request: WindowRequest) -> WindowText | None:
         """Return the text of a window; None as soon as this worker gets a task of its own, or if it takes too long.
@@ -148,7 +148,7 @@ def way_of(loaded: Loaded) -> str:
 
     The version belongs to it, because another version of the service may find other text.
     """
-    return f"{VERSION} {loaded.how}"
+    return f"{VERSION} {loaded.fingerprint}"
 
 
 def engine_of(settings: Settings) -> str:

@@ -87,6 +87,10 @@ export interface LiveAudio {
   'channels'?: number;
 }
 export interface LiveTask {
+  'task_id': string;
+  'user_id': number | string;
+  'audio'?: LiveAudio;
+  'idle_seconds'?: number;
   'model'?: string | null;
   'language'?: string | null;
   'vocabulary'?: string[];
@@ -95,10 +99,6 @@ export interface LiveTask {
   'channels'?: Channels;
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
-  'task_id': string;
-  'user_id': number | string;
-  'audio'?: LiveAudio;
-  'idle_seconds'?: number;
   'keep_seconds'?: number | null;
   'keep_audio'?: boolean;
   'diarize'?: boolean;
@@ -107,6 +107,15 @@ export interface LiveTask {
 export interface Model {
   'name': string;
   'revision': string;
+}
+export interface Partial {
+  'task_id': string;
+  'channel': number | null;
+  'start': number;
+  'end': number;
+  'stable': string;
+  'text': string;
+  'language': string | null;
 }
 export interface Problem {
   'what': string;
@@ -143,6 +152,7 @@ export interface QueueRequest {
   
 }
 export interface QueueStatus {
+  'queue': Queue;
   'kind': Kind;
   'priority': Priority;
   'waiting': number;
@@ -165,7 +175,7 @@ export interface ReservedObject {
   'size': number;
 }
 export interface ReservedWindow {
-  'pieces': any[][];
+  'regions': any[][];
   'samples': string;
   'channel'?: number | null;
 }
@@ -292,7 +302,7 @@ export interface WindowRequest {
   'options'?: TranscribeOptions;
   'previous'?: string | null;
   'model': Model;
-  'how'?: string;
+  'fingerprint'?: string;
 }
 export interface WindowText {
   'segments': Segment[];
@@ -333,6 +343,7 @@ export type Kind = "transcription" | "diarization";
 export type LetterDeletionRequests = LettersDeleted | ErrorReply;
 export type ListRequests = TaskPage | ErrorReply;
 export type Priority = "high" | "normal" | "low";
+export type Queue = "transcription" | "diarization" | "live";
 export type QueueRequests = QueueOverview | ErrorReply;
 export type ReplayRequests = Replayed | ErrorReply;
 export type ResultFormat = "json" | "txt" | "srt" | "vtt" | "rttm" | "html";

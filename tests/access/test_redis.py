@@ -42,7 +42,7 @@ async def test_the_service_has_its_keys_and_no_other(service: Redis) -> None:
 
 
 async def test_the_service_keeps_and_forgets_what_engines_found(service: Redis) -> None:
-    cache, found = Cache(service, keep=10), Model(name="whisper-base", revision="1")
+    cache, found = Cache(service, ttl=10), Model(name="whisper-base", revision="1")
     await cache.keep("t1", "0" * 64, "question", found)
     assert await cache.find("t1", "0" * 64, "question", Model) == found
     await cache.forget("t1")

@@ -17,6 +17,7 @@ from app.main import Worker
 from app.recordings.stores import recordings_of
 from app.settings import Settings
 from tests.cluster.conftest import CONTENT, RECORDING, Publisher, SteadyEngine, workers
+from tests.constants import Constants
 from tests.nats_cluster import NatsCluster
 from tests.waiting import eventually
 
@@ -77,10 +78,10 @@ async def test_recordings_are_read_through_any_server(
 
 
 async def test_more_replicas_than_servers_are_refused_with_one_sentence(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, constants: Constants
 ) -> None:
     # Given a cluster of three, and a setting for five
-    monkeypatch.setattr("app.jetstream.connection.NATS_WITHIN_S", 1.0)
+    constants(NATS_WITHIN_S=1.0)
     monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)
     settings.nats_replicas = 5
     # When a worker starts

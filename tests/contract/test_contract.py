@@ -18,7 +18,7 @@ from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import LANGUAGE_PATTERN, TranscriptionTask
-from natscribe.schemas.wire import MOST_KEPT_S, TASK_ID_PATTERN, Kind, Priority
+from natscribe.schemas.wire import MOST_KEPT_S, TASK_ID_PATTERN, Kind, Priority, Queue
 
 from app.jetstream import streams
 from app.redis_store import keys, projection
@@ -89,11 +89,12 @@ def limits(schema: dict[str, Any]) -> str:
 
 
 def days(seconds: float | None) -> str:
-    return f"{(seconds or 0) / DAY_S:g} days"
+    number = (seconds or 0) / DAY_S
+    return f"{number:g} day{'' if number == 1 else 's'}"
 
 
 def test_the_streams() -> None:
-    queues, settings = [*(f"tasks.{kind}.*" for kind in Kind), "tasks.live.*"], Settings(_env_file=None)
+    queues, settings = [f"tasks.{queue}.*" for queue in Queue], Settings(_env_file=None)
     expected = [
         [
             config.name,
@@ -105,8 +106,7 @@ def test_the_streams() -> None:
         if config.name != settings.stream_names.retention  # internal
     ]
     assert [[quoted(name)[0], quoted(heard), keeps, age] for name, heard, keeps, age in table("stream")] == expected
-    recordings = [f"tasks.{kind}.{priority}" for priority in Priority for kind in Kind]
-    assert task_subjects() == recordings + [f"tasks.live.{priority}" for priority in Priority]
+    assert task_subjects() == [f"tasks.{queue}.{priority}" for priority in Priority for queue in Queue]
 
 
 def test_the_buckets() -> None:
@@ -201,8 +201,11 @@ def test_every_subject_that_it_names_is_one() -> None:
     known = {*task_subjects(), *ANSWERS, *(subjects.dead_letters(kind) for kind in Kind)}
     known |= {subjects.ALL_PROGRESS, subjects.ALL_SEGMENTS, subjects.ALL_RESULTS, subjects.ALL_DEAD_LETTERS}
     known |= {subjects.progress("t1"), subjects.segments("t1"), subjects.results("t1")}
-    known |= {"tasks.live.*", *(f"tasks.{kind}.*" for kind in Kind)}
+    known |= {subjects.ALL_LIVE_AUDIO, subjects.ALL_PARTIALS, subjects.live_audio("t1"), subjects.partials("t1")}
+    known |= {f"tasks.{queue}.*" for queue in Queue}
     named = set(
-        re.findall(r"(?<![.{])\b(?:tasks|progress|segments|results|dead_letters)(?:\.(?:[a-z0-9_]+|\*))+", TEXT)
+        re.findall(
+            r"(?<![.{(])\b(?:tasks|progress|segments|partials|live|results|dead_letters)(?:\.(?:[a-z0-9_]+|\*))+", TEXT
+        )
     )
     assert named - known == set()

@@ -150,6 +150,7 @@ async def test_a_client_sees_the_fields_of_its_messages_without_a_click(site: Si
         MESSAGES[name]["payload"]
         for operation in set(DOCUMENT["operations"]) - INSIDE
         for name in names(channel_of(DOCUMENT["operations"][operation])["messages"].values())
+        if MESSAGES[name]["contentType"] == "application/json"
     ]
     fields = {
         f"{name} {_plain(field['description'])}"
@@ -159,6 +160,8 @@ async def test_a_client_sees_the_fields_of_its_messages_without_a_click(site: Si
     # Then name and description of each field stand open on the page
     missing = {field for field in fields if not all(part in seen for part in field.split(" ", 1))}
     assert missing == set()
+    # And so do the words on what is no JSON
+    assert _plain(MESSAGES["Frame"]["payload"]["description"]) in seen
 
 
 async def test_a_client_reads_its_own_part_and_nothing_of_what_workers_do(site: Site) -> None:

@@ -11,7 +11,7 @@ import pytest
 from natscribe.schemas import subjects
 from natscribe.schemas.requests import ResultRequest
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 
 from app.settings import Settings
 
@@ -44,7 +44,7 @@ def test_a_first_client_without_a_recording_says_how_it_is_used() -> None:
 @pytest.mark.parametrize("name", READMES)
 def test_the_readme_shows_the_first_client_of_the_package(name: str) -> None:
     # Given the first client in the package's README, which a test runs
-    (client,) = PYTHON.findall(read(ROOT / "clients/python/README.md"))
+    client, *_ = PYTHON.findall(read(ROOT / "clients/python/README.md"))
     # Then the project's README shows the same one
     assert PYTHON.findall(read(ROOT / name)) == [client]
 
@@ -54,7 +54,7 @@ def test_the_commands_of_the_readme_are_of_the_contract(name: str) -> None:
     (block,) = re.findall(r"```sh\n(.*?)```", read(ROOT / name), flags=re.DOTALL)
     upload, publish, follow, ask = (shlex.split(line) for line in block.splitlines())
     task = TranscriptionTask.model_validate_json(publish[-1])
-    assert publish[-2] == subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL)
+    assert publish[-2] == subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL)
     assert f"Nats-Msg-Id:{task.task_id}" in publish
     assert f"nats://{upload[3]}" == Settings.model_fields["audio_store"].default
     assert upload[4] == task.audio_file_id

@@ -13,7 +13,7 @@ from natscribe.schemas.problems import first_problem
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.requests import ReplayRequest, ResultRequest
 from natscribe.schemas.transcription import TranscribeKeywords, TranscribeOptions, TranscriptionTask
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Priority, Queue
 from pydantic import ValidationError
 
 LEAST = {"task_id": "t1", "audio_file_id": "a.wav", "user_id": 1}
@@ -171,7 +171,7 @@ def test_the_words_of_the_contract() -> None:
         "format_unavailable",
         "internal",
     }
-    assert subjects.tasks(Kind.DIARIZATION, Priority.LOW) == "tasks.diarization.low"
+    assert subjects.tasks(Queue.DIARIZATION, Priority.LOW) == "tasks.diarization.low"
     assert (subjects.progress("t1"), subjects.segments("t1"), subjects.results("t1")) == (
         "progress.t1",
         "segments.t1",

@@ -22,6 +22,8 @@ DEFAULTS = {
     "TASK_ACK_WAIT": 15,
     "TASK_HEARTBEAT": 5,
     "TASK_GRACE": 10,
+    "LIVE_STREAMS": 0,
+    "LIVE_TTL": 24 * 3600,
     "AUDIO_STORE": "nats://audio",
     "AWS_ACCESS_KEY_ID": None,
     "AWS_SECRET_ACCESS_KEY": None,

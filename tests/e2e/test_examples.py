@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import LIBRIVOX, ROOT, Running
+from tests.e2e.conftest import LIBRIVOX, ROOT, TWO_READERS, Running
 from tests.programs import BIN, EXAMPLES, line_with, output, started
 
 pytestmark = pytest.mark.xdist_group("service")
@@ -47,6 +47,17 @@ async def test_the_typed_client(service: Running) -> None:
     printed = await output(service.settings.nats_url, BIN / "python", "typed_client.py", CLIP)
     assert "completed 100 %" in printed
     assert tells_the_text(printed)
+
+
+async def test_the_client_of_the_readme_prints_who_says_what(service: Running, tmp_path: Path) -> None:
+    # Given the client with speakers in the package's README
+    readme = (ROOT / "clients/python/README.md").read_text(encoding="utf-8")
+    _, client = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "who.py").write_text(client, encoding="utf-8")
+    # When two readers are heard, then each line has its time and its speaker, and both speak
+    printed = await output(service.settings.nats_url, BIN / "python", tmp_path / "who.py", TWO_READERS)
+    lines = [re.fullmatch(r" +\d+\.\d s  (SPEAKER_\d\d): .+", line) for line in printed.splitlines()]
+    assert {line and line[1] for line in lines} == {"SPEAKER_00", "SPEAKER_01"}
 
 
 async def test_the_node_client_compiles_strictly_and_transcribes(

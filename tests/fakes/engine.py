@@ -1,9 +1,10 @@
 """An engine that answers from a script."""
 
 import asyncio
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
+from itertools import pairwise
 
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.progress import Stage
@@ -16,6 +17,9 @@ from app.engines.messages import (
     ChunkAnalysed,
     DiarizationDone,
     Diarize,
+    Forget,
+    Hear,
+    Heard,
     Job,
     Listen,
     Listened,
@@ -59,7 +63,7 @@ def segment(number: int, text: str = "one two") -> Segment:
 
 def number_of(window: Window) -> int:
     """Which window of its recording that is, from 0."""
-    return int(window.pieces[0][0] // WINDOW)
+    return int(window.regions[0][0] // WINDOW)
 
 
 class FakeEngine:
@@ -78,6 +82,8 @@ class FakeEngine:
         self.may_go_on.set()
         self.stopped = 0  # recordings
         self.fail_with: list[Exception | None] = []  # one a recording; None: it goes well
+        self.hears = dict[str, tuple[float, float]]()  # live streams: seconds so far, and where texts are wanted from
+        self.deaf: list[Exception] = []  # one a live job
         self.ready = True
         self.loaded: Loaded | None = Loaded(model=MODEL)
 
@@ -102,10 +108,36 @@ class FakeEngine:
                 for number in numbers:
                     await self.transcribes(number)
                 yield WindowsTranscribed(texts=[self._text(window) for window in job.windows], seconds=0.1)
+            case Hear() | Forget():
+                yield self._live(job)
             case Listen() | Diarize():
                 async with aclosing(self._recording(job)) as replies:
                     async for reply in replies:
                         yield reply
+
+    def _live(self, job: Hear | Forget) -> Heard:
+        if isinstance(job, Hear):
+            if self.deaf:
+                raise self.deaf.pop(0)
+            return self._hear(job)
+        self.hears.pop(job.stream, None)
+        return Heard(seconds=0, windows=[], open=[], settled=[])
+
+    def _hear(self, job: Hear) -> Heard:
+        """Somebody speaks all the time, and pauses after each ten seconds."""
+        before, wanted = (0.0, job.start_at[0]) if job.first else self.hears[job.stream]
+        seconds = before + len(b64decode(job.sound)) / (2 * job.audio.sample_rate)
+        self.hears[job.stream] = seconds, wanted
+        edges = [number * WINDOW for number in range(int(before // WINDOW), int(seconds // WINDOW) + 1)]
+        spoken = [*pairwise(edges), *([(edges[-1], seconds)] if job.end and seconds > edges[-1] else [])]
+        if job.end:
+            del self.hears[job.stream]
+        return Heard(
+            seconds=seconds,
+            windows=[Window(regions=[each], samples=SOUND) for each in spoken if each[0] >= wanted],
+            open=[Window(regions=[(edges[-1], seconds)], samples=SOUND)] if seconds > edges[-1] and not job.end else [],
+            settled=[seconds if job.end else edges[-1]],
+        )
 
     def _text(self, window: Window) -> WindowText:
         segments = [segment(number_of(window), self.text)]
@@ -138,7 +170,7 @@ class FakeEngine:
             yield [RecordingOpened(duration_seconds=duration, channels=self.channels, channel=channel)]
             for number in range(int(job.start_at // WINDOW), self.windows):
                 start, end = number * WINDOW, (number + 1) * WINDOW
-                found = WindowFound(window=Window(pieces=[(start, end)], samples=SOUND, channel=channel))
+                found = WindowFound(window=Window(regions=[(start, end)], samples=SOUND, channel=channel))
                 yield [found, Listened(seconds=end, settled=end), Listened(seconds=end, settled=end)]
             yield [ListeningDone(duration_seconds=duration)]
         else:

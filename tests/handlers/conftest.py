@@ -31,7 +31,7 @@ from natscribe.schemas.workers import WorkerInfo
 from app.settings import Settings
 from app.updates import Checkpoint, Result, Task, Update
 from handlers import channels
-from handlers.task_queues import task_queues
+from handlers.task_queues import queues_of_recordings
 
 ENGINE = "3f9a0c17d2e4b586"
 UPDATES: tuple[Update | Result, ...] = ("first", "second")  # type: ignore[assignment]  # handlers pass on whatever it is
@@ -200,7 +200,7 @@ def parts() -> Parts:
 @cache
 def service_broker() -> NatsBroker:
     broker, queues, windows = NatsBroker(), NatsRouter(), channels.router_of_requests()
-    task_queues(queues, Settings(_env_file=None).stream_names)
+    queues_of_recordings(queues, Settings(_env_file=None).stream_names)
     channels.windows_of_others(windows, ENGINE)
     broker.include_routers(queues, channels.stored_tasks(), channels.answers(), windows)
     return broker

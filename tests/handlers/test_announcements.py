@@ -3,7 +3,7 @@
 import pytest
 from faststream.nats import NatsBroker
 from natscribe.schemas import subjects
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 
 from tests.handlers.conftest import Parts
 
@@ -20,9 +20,9 @@ INVALID = {
 invalid = pytest.mark.parametrize("body", INVALID.values(), ids=INVALID)
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", Queue)
 @pytest.mark.parametrize("priority", Priority)
-async def test_a_stored_task_is_registered(broker: NatsBroker, parts: Parts, kind: Kind, priority: Priority) -> None:
+async def test_a_stored_task_is_registered(broker: NatsBroker, parts: Parts, kind: Queue, priority: Priority) -> None:
     # When the task stream has stored a task, and publishes a copy with headers of the server
     await broker.publish(TASK, subjects.accepted_in(kind, priority), headers=HEADERS)
     # Then the registration receives both
@@ -32,9 +32,9 @@ async def test_a_stored_task_is_registered(broker: NatsBroker, parts: Parts, kin
 
 
 @invalid
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", Queue)
 async def test_what_is_no_task_is_left_to_the_worker_that_picks_it_up(
-    broker: NatsBroker, parts: Parts, kind: Kind, body: bytes
+    broker: NatsBroker, parts: Parts, kind: Queue, body: bytes
 ) -> None:
     await broker.publish(body, subjects.accepted_in(kind, Priority.HIGH), headers={"content-type": "application/json"})
     assert parts.registration.announced == []
@@ -42,4 +42,4 @@ async def test_what_is_no_task_is_left_to_the_worker_that_picks_it_up(
 
 async def test_a_copy_that_no_server_made_is_let_go(broker: NatsBroker, parts: Parts) -> None:
     parts.registration.fails_with = ValueError("the headers name no message of a task queue")
-    await broker.publish(TASK, subjects.accepted_in(Kind.TRANSCRIPTION, Priority.HIGH))
+    await broker.publish(TASK, subjects.accepted_in(Queue.TRANSCRIPTION, Priority.HIGH))

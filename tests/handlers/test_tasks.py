@@ -5,7 +5,7 @@ from faststream.nats import NatsBroker
 from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 
 from app.updates import Checkpoint
 from tests.handlers.conftest import UPDATES, Parts
@@ -20,7 +20,7 @@ async def test_a_transcription_goes_on_from_its_checkpoint(
     # Given a task whose first attempt came as far as this
     parts.task_run.checkpoint = Checkpoint(processed_seconds=30.0)
     # When its message is delivered, from any of the queues
-    await broker.publish(TASK, subjects.tasks(Kind.TRANSCRIPTION, priority))
+    await broker.publish(TASK, subjects.tasks(Queue.TRANSCRIPTION, priority))
     # Then the engine goes on there, and all that it yields is appended, in order
     task = TranscriptionTask.model_validate(TASK)
     assert parts.task_run.begun == [task]
@@ -31,7 +31,7 @@ async def test_a_transcription_goes_on_from_its_checkpoint(
 
 @pytest.mark.parametrize("priority", Priority)
 async def test_a_diarization_is_done_by_the_diarizer(broker: NatsBroker, parts: Parts, priority: Priority) -> None:
-    await broker.publish(TASK, subjects.tasks(Kind.DIARIZATION, priority))
+    await broker.publish(TASK, subjects.tasks(Queue.DIARIZATION, priority))
     task = DiarizationTask.model_validate(TASK)
     assert parts.task_run.begun == [task]
     assert parts.diarizer.began == [(task, None)]
@@ -39,25 +39,25 @@ async def test_a_diarization_is_done_by_the_diarizer(broker: NatsBroker, parts: 
     assert parts.transcriber.began == []
 
 
-@pytest.mark.parametrize("kind", Kind)
-async def test_the_work_ends_at_once_when_an_append_fails(broker: NatsBroker, parts: Parts, kind: Kind) -> None:
+@pytest.mark.parametrize("queue", [Queue.TRANSCRIPTION, Queue.DIARIZATION])
+async def test_the_work_ends_at_once_when_an_append_fails(broker: NatsBroker, parts: Parts, queue: Queue) -> None:
     # Given a task that another worker has taken over
     parts.task_run.fails_with = RuntimeError("fenced")
     # When the first update is refused
     with pytest.raises(RuntimeError, match="fenced"):
-        await broker.publish(TASK, subjects.tasks(kind, Priority.NORMAL))
+        await broker.publish(TASK, subjects.tasks(queue, Priority.NORMAL))
     # Then nothing more is appended, and the error reaches whoever settles the message
     assert parts.task_run.appended == [UPDATES[0]]
 
 
-@pytest.mark.parametrize("kind", Kind)
-async def test_an_invalid_task_begins_no_attempt(broker: NatsBroker, parts: Parts, kind: Kind) -> None:
+@pytest.mark.parametrize("queue", [Queue.TRANSCRIPTION, Queue.DIARIZATION])
+async def test_an_invalid_task_begins_no_attempt(broker: NatsBroker, parts: Parts, queue: Queue) -> None:
     with pytest.raises(ValueError, match="user_id"):
-        await broker.publish(TASK | {"user_id": None}, subjects.tasks(kind, Priority.NORMAL))
+        await broker.publish(TASK | {"user_id": None}, subjects.tasks(queue, Priority.NORMAL))
     assert parts.task_run.begun == []
 
 
 async def test_a_missing_part_is_named(broker: NatsBroker) -> None:
     broker.context.reset_global("transcriber")
     with pytest.raises(LookupError, match="transcriber"):
-        await broker.publish(TASK, subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL))
+        await broker.publish(TASK, subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL))

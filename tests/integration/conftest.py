@@ -20,9 +20,10 @@ from natscribe.jetstream.nats_py_compat import tolerate_unreadable_headers
 from natscribe.schemas import subjects
 from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Priority, Queue
 from redis.asyncio import Redis
 
+from app import main
 from app.embedded import NatsServer, ValkeyServer, free_port
 from app.main import Worker
 from app.settings import Settings
@@ -71,6 +72,12 @@ def start_worker(settings: Settings, nc: Client, redis: Redis, wire: Wire) -> St
 async def worker(start_worker: StartWorker, engine: FakeEngine) -> AsyncIterator[Worker]:
     async with start_worker(engine) as service:
         yield service
+
+
+@pytest.fixture
+def no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that breaks leaves the process of the tests alone."""
+    monkeypatch.setattr(main, "end_process", lambda: None)
 
 
 @pytest.fixture
@@ -139,7 +146,7 @@ class Publisher:
     ) -> None:
         task = {"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 7} | options
         headers = None if seconds is None else {AUDIO_SECONDS: str(seconds)}
-        await self.js.publish(subjects.tasks(kind, priority), json.dumps(task).encode(), headers=headers)
+        await self.js.publish(subjects.tasks(Queue(kind), priority), json.dumps(task).encode(), headers=headers)
 
     async def events(self, task_id: str) -> AsyncIterator[ProgressEvent]:
         """All events of a task from the first on, until one ends it."""

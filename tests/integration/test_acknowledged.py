@@ -19,6 +19,7 @@ from natscribe.schemas.wire import Priority
 
 from app.main import Worker
 from app.queue.registration import Registration
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
@@ -185,7 +186,7 @@ async def test_a_message_with_an_id_that_is_no_task_is_not_denied(
 
 
 async def test_a_queue_that_cannot_be_read_in_time_makes_no_task_unknown(
-    unregistered: None, publisher: Publisher, busy: Worker, monkeypatch: pytest.MonkeyPatch
+    unregistered: None, publisher: Publisher, busy: Worker, monkeypatch: pytest.MonkeyPatch, constants: Constants
 ) -> None:
     # Given an acknowledged task, and a stream that answers no page
     del unregistered
@@ -197,13 +198,13 @@ async def test_a_queue_that_cannot_be_read_in_time_makes_no_task_unknown(
         return await read(*arguments, **options)
 
     monkeypatch.setattr(stream_pages, "page", page)
-    monkeypatch.setattr("app.requests.READ_WITHIN_S", 0.2)
+    constants(READ_WITHIN_S=0.2)
     # When it is cancelled, then the service does not know, and says so
     error = (await publisher.ask(subjects.CANCEL, task_id="t1"))["error"]
     assert error["code"] == ErrorCode.INTERNAL
     # And as soon as the stream answers, the request holds
     frozen.set()
-    monkeypatch.setattr("app.requests.READ_WITHIN_S", 4.0)
+    constants(READ_WITHIN_S=4.0)
     assert (await publisher.ask(subjects.CANCEL, task_id="t1"))["state"] == State.CANCELLED
 
 

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 
 from app.errors import PermanentError
 from app.settings import Settings
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.places import places_with
@@ -51,9 +52,9 @@ async def engines(start_worker: StartWorker) -> AsyncIterator[list[FakeEngine]]:
 
 
 @pytest.fixture
-def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(settings: Settings, constants: Constants) -> Settings:
     """The marks that keep late workers from bringing keys back live for five seconds, not ten minutes."""
-    monkeypatch.setattr("app.redis_store.projection.FORGOTTEN_FOR_S", 5)
+    constants(FORGOTTEN_FOR_S=5)
     return settings
 
 

@@ -15,7 +15,7 @@ DAY = 24 * 3600
 
 @pytest.fixture
 def cache(binary_redis: Redis) -> Cache:
-    return Cache(binary_redis, keep=DAY)
+    return Cache(binary_redis, ttl=DAY)
 
 
 async def test_what_was_found_is_found_again_until_its_time_is_over(cache: Cache, redis: Redis) -> None:
@@ -68,7 +68,7 @@ async def test_findings_go_with_their_task_after_the_time_was_shortened(
 ) -> None:
     # Given a finding that is kept for a day, and an operator who then chooses a minute
     await cache.keep("t1", AUDIO, "transcription base", FOUND)
-    short = Cache(binary_redis, keep=60)
+    short = Cache(binary_redis, ttl=60)
     # When the same task, and another one, find it again or add another finding
     for task_id in ("t1", "t2"):
         if again is Cache.find:
@@ -100,7 +100,7 @@ async def test_what_another_version_has_kept_is_no_answer(cache: Cache, redis: R
 
 
 async def test_switched_off_it_keeps_nothing(binary_redis: Redis, redis: Redis) -> None:
-    off = Cache(binary_redis, keep=0)
+    off = Cache(binary_redis, ttl=0)
     await off.keep("t1", AUDIO, "transcription base", FOUND)
     assert await off.find("t1", AUDIO, "transcription base", Model) is None
     assert not await redis.exists(keys.findings(AUDIO))
@@ -108,7 +108,7 @@ async def test_switched_off_it_keeps_nothing(binary_redis: Redis, redis: Redis) 
 
 async def test_without_redis_there_is_nothing_and_nothing_breaks() -> None:
     async with connected("redis://localhost:1") as nowhere:
-        cache = Cache(nowhere, keep=DAY)
+        cache = Cache(nowhere, ttl=DAY)
         with capture_logs() as logs:
             await cache.keep("t1", AUDIO, "transcription base", FOUND)
             assert await cache.find("t1", AUDIO, "transcription base", Model) is None

@@ -12,8 +12,10 @@ from natscribe.jetstream.streams import DAY_S
 from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
+from app import container
 from app.main import Worker
 from app.operations.expiry import expire_tasks
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
@@ -40,7 +42,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
 
 
 @pytest.fixture
-def sweeps(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+def sweeps(monkeypatch: pytest.MonkeyPatch, constants: Constants) -> list[None]:
     """One entry for each completed search for tasks that have waited too long."""
     done: list[None] = []
 
@@ -48,8 +50,8 @@ def sweeps(monkeypatch: pytest.MonkeyPatch) -> list[None]:
         await expire_tasks(*arguments, **options)
         done.append(None)
 
-    monkeypatch.setattr("app.container.expire_tasks", counted)
-    monkeypatch.setattr("app.operations.maintenance.EXPIRE_EVERY_S", 0.1)
+    monkeypatch.setattr(container, "expire_tasks", counted)
+    constants(EXPIRE_EVERY_S=0.1)
     return done
 
 
@@ -82,10 +84,10 @@ async def test_a_worker_whose_clock_is_days_behind_expires_what_has_waited_too_l
     engine: FakeEngine,
     set_clock: SetClock,
     sweeps: list[None],
-    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
     # Given a busy worker whose clock is eight days behind, and a task that waits
-    monkeypatch.setattr("natscribe.jetstream.streams.EXPIRES_AFTER_S", 2.0)
+    constants(EXPIRES_AFTER_S=2.0)
     set_clock(-timedelta(days=8))
     engine.may_go_on.clear()
     async with start_worker(engine):

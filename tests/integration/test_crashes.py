@@ -19,9 +19,12 @@ from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty
 from tests.waiting import eventually
+
+pytestmark = pytest.mark.usefixtures("no_exit")
 
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound.")
 
@@ -64,11 +67,6 @@ def dies(
 def settings(settings: Settings) -> Settings:
     """A message of a dead worker is soon delivered to another one."""
     return settings.model_copy(update={"task_ack_wait": 1, "task_heartbeat": 0.25})
-
-
-@pytest.fixture(autouse=True)
-def _no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.main.end_process", lambda: None)
 
 
 @pytest.fixture
@@ -214,9 +212,10 @@ async def test_two_deaths_before_the_acknowledgement_leave_one_dead_letter(
     settings: Settings,
     js: JetStreamContext,
     monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
     # Given a task stream that soon recognizes no repetition, and two workers in a row that die after the dead letter
-    monkeypatch.setattr("natscribe.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
+    constants(DUPLICATE_WINDOW_S=0.1)
     first = FakeEngine()
     first.fail_with = [PERMANENT]
     with monkeypatch.context() as deadly:

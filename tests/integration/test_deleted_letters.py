@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import pytest
 from nats.js import JetStreamContext
 from natscribe.client import Client
 from natscribe.schemas.errors import ErrorCode
@@ -12,6 +11,7 @@ from natscribe.schemas.wire import Kind
 from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
 from tests.waiting import eventually
@@ -40,11 +40,10 @@ async def test_dead_letters_are_deleted_with_or_without_a_task_id(
 
 
 async def test_many_dead_letters_are_deleted_in_several_answers(
-    settings: Settings, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, worker: Worker, js: JetStreamContext, constants: Constants
 ) -> None:
     # Given several dead letters, the wanted ones last, and time for one in each answer
-    monkeypatch.setattr("app.dead_letters.store.ANSWER_WITHIN_S", -1.0)
-    monkeypatch.setattr("natscribe.jetstream.stream_pages.PAGE_SIZE", 1)
+    constants(ANSWER_WITHIN_S=-1.0, PAGE_SIZE=1)
     for kind, bodies in (("diarization", (b"{", b"[")), ("transcription", (b"{", b"[", b"1"))):
         for body in bodies:
             await js.publish(f"tasks.{kind}.normal", body)

@@ -18,7 +18,7 @@ from app.execution.attempt import TaskAttempt
 from app.execution.settlement import Settled, Settlement
 from app.execution.task_run import TaskRun
 from app.main import Worker
-from app.queue.positions import Position, WaitingTasks
+from app.queue.positions import Position, Positions
 from app.queue.registration import Announcement
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
@@ -26,6 +26,7 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Outcome, Owner, Record
 from app.task_log.results import ResultStore
 from app.updates import Result, Task
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import DEADLINE, eventually
@@ -192,10 +193,10 @@ async def test_a_task_is_ended_though_the_worker_that_began_to_end_it_is_lost(
     nc: Nats,
     js: JetStreamContext,
     settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
     error: ErrorDetail | None,
 ) -> None:
-    monkeypatch.setattr("app.execution.attempt.LEAST_BETWEEN_EVENTS_S", DEADLINE)  # nothing is appended in between
+    constants(LEAST_BETWEEN_EVENTS_S=DEADLINE)  # nothing is appended in between
     # Given a task that runs, and somebody who ends it, but is lost before the end is appended
     engine = FakeEngine()
     engine.may_go_on.clear()
@@ -229,9 +230,9 @@ async def test_a_cancel_of_a_task_that_is_about_to_fail_leaves_its_dead_letter(
     nc: Nats,
     js: JetStreamContext,
     settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
-    monkeypatch.setattr("app.execution.attempt.LEAST_BETWEEN_EVENTS_S", DEADLINE)  # nothing is appended in between
+    constants(LEAST_BETWEEN_EVENTS_S=DEADLINE)  # nothing is appended in between
     # Given a task whose worker has decided that it fails, and has not appended that yet
     engine = FakeEngine()
     engine.may_go_on.clear()
@@ -299,19 +300,19 @@ async def test_a_registration_that_is_late_does_not_bring_a_deleted_task_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     holds, may_go = asyncio.Event(), asyncio.Event()
-    find = WaitingTasks.find
+    of = Positions.of
 
     async def held(
-        self: WaitingTasks, subject: str, sequences: Collection[int]
+        self: Positions, subject: str, sequences: Collection[int]
     ) -> list[tuple[StoredMessage, Position | None]]:
-        found = await find(self, subject, sequences)
+        found = await of(self, subject, sequences)
         if any(message.task_id == "t1" for message, _ in found):
             holds.set()
             await may_go.wait()
         return found
 
     # Given a busy worker that has read the message of a waiting task, and has not registered the task yet
-    monkeypatch.setattr(WaitingTasks, "find", held)
+    monkeypatch.setattr(Positions, "of", held)
     engine.may_go_on.clear()
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)

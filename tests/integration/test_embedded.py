@@ -15,6 +15,7 @@ from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
 
 from app.embedded import EmbeddedError, Guarded, NatsServer, Server, ValkeyServer, free_port, running
+from tests.constants import Constants
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("usual ports")  # where a killed server starts again nobody else may be
@@ -126,9 +127,9 @@ async def test_a_wanted_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
             await server.start()
 
 
-async def test_two_runs_do_not_share_a_folder(nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_runs_do_not_share_a_folder(nats_server: NatsServer, constants: Constants) -> None:
     # Given a running server
-    monkeypatch.setattr("app.embedded.guarded.LOCK_WITHIN_S", 0.2)
+    constants(LOCK_WITHIN_S=0.2)
     second = NatsServer(nats_server.folder, free_port())
     # When another one is started on its data
     # Then it is refused, and no port is named: the first server may have another one
@@ -136,11 +137,9 @@ async def test_two_runs_do_not_share_a_folder(nats_server: NatsServer, monkeypat
         await second.start()
 
 
-async def test_whoever_starts_a_process_is_told_who_uses_its_lock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_whoever_starts_a_process_is_told_who_uses_its_lock(tmp_path: Path, constants: Constants) -> None:
     # Given a process that holds a lock
-    monkeypatch.setattr("app.embedded.guarded.LOCK_WITHIN_S", 0.2)
+    constants(LOCK_WITHIN_S=0.2)
     lock, log = tmp_path / "lock", tmp_path / "log"
     first = Guarded(["sleep", "60"], lock=lock, grace=1)
     try:

@@ -14,15 +14,15 @@ from app.errors import FencedError, TransientError
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
-def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("natscribe.jetstream.streams.EXPIRES_AFTER_S", 2.0)
-    monkeypatch.setattr("app.operations.maintenance.EXPIRE_EVERY_S", 0.2)
+def _little_patience(constants: Constants) -> None:
+    constants(EXPIRES_AFTER_S=2.0, EXPIRE_EVERY_S=0.2)
 
 
 async def dead_letters(js: JetStreamContext) -> int:

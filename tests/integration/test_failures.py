@@ -34,6 +34,7 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.telemetry.metrics import Meter
 from app.updates import Task
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
@@ -517,10 +518,10 @@ async def test_a_full_queue_stops_no_replay_into_others(
 
 
 async def test_dead_letters_without_a_log_hinder_no_other_replay(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, constants: Constants
 ) -> None:
     # Given a dead letter whose log has expired, before another one, and a replay without any time
-    monkeypatch.setattr("app.dead_letters.replay.ANSWER_WITHIN_S", 0)
+    constants(ANSWER_WITHIN_S=0)
     engine.fail_with = [PERMANENT] * 2
     for task_id in ("old", "new"):
         await publisher.publish(task_id)

@@ -16,6 +16,7 @@ from natscribe.schemas.workers import Problem
 
 from app.embedded import NatsServer, ValkeyServer, free_port
 from app.settings import Settings
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.workers import working
 
@@ -61,10 +62,10 @@ async def problems(settings: Settings) -> list[Problem]:
 
 
 async def test_a_bucket_that_met_a_full_disk_is_told_until_nats_is_restarted(
-    tmp_path: Path, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, valkey: ValkeyServer, constants: Constants
 ) -> None:
     # Given a service, of which nothing is wrong
-    monkeypatch.setattr("natscribe.client.bucket.INSISTS_FOR_S", 1.0)
+    constants(INSISTS_FOR_S=1.0)
     server = NatsServer(tmp_path / "nats", free_port())
     await server.start()
     settings = Settings(_env_file=None, nats_url=server.url, redis_url=valkey.url)

@@ -15,10 +15,12 @@ from natscribe.client.examination import examine
 from natscribe.schemas.errors import ErrorCode
 from structlog.testing import capture_logs
 
+from app import main
 from app.embedded import NatsServer, ValkeyServer
 from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import StartWorker
 from tests.waiting import eventually
@@ -40,8 +42,8 @@ async def nc(nats_server: NatsServer) -> AsyncIterator[Client]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.operations.maintenance.CHECK_EVERY_S", 3600)
+def _nothing_is_mended(constants: Constants) -> None:
+    constants(CHECK_EVERY_S=3600)
 
 
 async def ask(worker: Worker, path: str) -> tuple[int, dict[str, bool]]:
@@ -111,12 +113,10 @@ async def test_redis_that_is_gone_and_comes_back(worker: Worker, valkey: ValkeyS
 
 
 async def test_each_warning_about_redis_ends_when_redis_is_back(
-    start_worker: StartWorker, settings: Settings, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+    start_worker: StartWorker, settings: Settings, valkey: ValkeyServer, constants: Constants
 ) -> None:
     # Given a worker that looks after Redis often
-    monkeypatch.setattr("app.operations.maintenance.CHECK_EVERY_S", 0.1)
-    monkeypatch.setattr("app.operations.maintenance.MEASURE_EVERY_S", 0.1)
-    monkeypatch.setattr("app.operations.maintenance.CLEAN_LISTS_EVERY_S", 0.1)
+    constants(CHECK_EVERY_S=0.1, MEASURE_EVERY_S=0.1, CLEAN_LISTS_EVERY_S=0.1)
     with capture_logs() as lines:
         async with start_worker(FakeEngine()) as worker:
 
@@ -190,7 +190,7 @@ class Forgetful(FakeEngine):
 
 async def test_a_model_that_is_gone_is_loaded_again(start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given an idle worker
-    monkeypatch.setattr("app.main.LOAD_MODEL_EVERY_S", 0.05)
+    monkeypatch.setattr(main, "LOAD_MODEL_EVERY_S", 0.05)
     engine = Forgetful()
     async with start_worker(engine) as worker:
         await becomes(worker, WELL)

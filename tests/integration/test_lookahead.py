@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from app.jetstream.provisioning import provision
 from app.settings import Settings
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty, results
 from tests.integration.test_metrics import TRANSCRIPTION, sample
@@ -95,10 +96,10 @@ async def test_released_tasks_stay_where_they_were(
 
 
 async def test_workers_that_take_the_same_tasks_share_them(
-    publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, start_worker: StartWorker, constants: Constants
 ) -> None:
     # Given two workers that ask when a task is announced, and otherwise once in a minute
-    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
+    constants(POLL_INTERVAL_S=60)
     first, second = FakeEngine(), FakeEngine()
     for engine in (first, second):
         engine.may_go_on.clear()

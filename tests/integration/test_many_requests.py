@@ -19,8 +19,8 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind, Model
 
+from app.answers.result_writer import LARGEST_WRITTEN_BYTES
 from app.embedded import NatsServer, ValkeyServer
-from app.result_writer import LARGEST_WRITTEN_BYTES
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata

@@ -69,7 +69,7 @@ async def test_the_first_client_of_its_readme_runs_beside_packages_of_the_same_n
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise ImportError('this package belongs to somebody else')\n")
     new = installed(wheel, tmp_path / "env", python(*versions))
-    (snippet,) = re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    snippet, *_ = re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len([line for line in snippet.splitlines() if line]) <= 9
     (tmp_path / "first.py").write_text(snippet)
     # When its README's client runs there

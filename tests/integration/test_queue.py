@@ -12,13 +12,14 @@ from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 from natscribe.client import Client
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, Stage, State
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Priority, Queue
 
 from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Record
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty, results
 from tests.waiting import eventually
@@ -120,10 +121,10 @@ async def test_the_kinds_of_one_priority_take_turns(
     start_worker: StartWorker,
     engine: FakeEngine,
     js: JetStreamContext,
-    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
     # Given a busy worker behind which many transcriptions wait, and then one diarization
-    monkeypatch.setattr("app.queue.positions.READING_KEPT_S", 0)
+    constants(READING_KEPT_S=0)
     engine.may_go_on.clear()
     async with start_worker(engine):
         await publisher.publish("busy")
@@ -211,7 +212,7 @@ async def test_progress_does_not_fall_when_a_task_is_released(publisher: Publish
 
 
 async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
-    publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch, constants: Constants
 ) -> None:
     # Given a worker whose second append is stored, and acknowledged only after the grace period
     first = FakeEngine()
@@ -228,7 +229,7 @@ async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
 
     with monkeypatch.context() as slowly:
         slowly.setattr(TaskLog, "append", slow)
-        slowly.setattr("app.execution.attempt.LEAST_BETWEEN_EVENTS_S", 0)
+        constants(LEAST_BETWEEN_EVENTS_S=0)
         async with start_worker(first):
             await publisher.publish("t1")
             await publisher.until("t1", State.RUNNING)
@@ -253,7 +254,7 @@ async def test_a_publishers_own_headers_are_not_the_servers(
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
     task = {"task_id": "t2", "audio_file_id": "meeting.flac", "user_id": 7}
-    subject = subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL)
+    subject = subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(task).encode(), headers={header: status})
     # When its turn has come
     engine.may_go_on.set()
@@ -269,7 +270,7 @@ async def test_an_idle_worker_takes_no_publishers_status_for_the_servers(
     # Given a worker with nothing to do
     # When a task is published with a status that a server answers with
     task = {"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}
-    subject = subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL)
+    subject = subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(task).encode(), headers={"Status": status})
     # Then it is done like any other
     await publisher.until("t1", State.COMPLETED)

@@ -11,7 +11,7 @@ from natscribe.client import Client as TaskClient
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_queues import QueueOverview
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Priority, Queue
 from redis.asyncio import Redis
 
 from app.engines.messages import Job, Reply
@@ -20,6 +20,7 @@ from app.execution.pace import Pace
 from app.main import Worker
 from app.queue.priorities import QueueReader, TaskQueues
 from app.settings import Settings
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.integration.test_metrics import sample
@@ -41,8 +42,8 @@ class SteadyEngine(FakeEngine):
 
 
 @pytest.fixture(autouse=True)
-def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.queue.positions.READING_KEPT_S", 0)
+def _forgetful(constants: Constants) -> None:
+    constants(READING_KEPT_S=0)
 
 
 async def position(publisher: Publisher, task_id: str) -> tuple[object, object]:
@@ -99,7 +100,7 @@ async def test_released_messages_count_as_waiting(
     for message in (held[0], held[1], held[3]):
         await message.nak()
     # Then all tasks count as waiting that no worker has begun
-    queue = (await QueueReader(nc, worker.container.names).read(sample=1)).by_key[Kind.TRANSCRIPTION, Priority.NORMAL]
+    queue = (await QueueReader(nc, worker.container.names).read(sample=1)).by_key[Queue.TRANSCRIPTION, Priority.NORMAL]
     assert (queue.waiting, queue.running) == (6, 1)
     assert queue.oldest is not None
     assert abs(queue.oldest - held[0].metadata.timestamp) < timedelta(milliseconds=1)
@@ -107,12 +108,12 @@ async def test_released_messages_count_as_waiting(
     assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.normal")) == 6
     # And a client that asks for the queues is told the same
     overview = QueueOverview.model_validate(await publisher.ask("tasks.queue"))
-    told = {(each.kind, each.priority): each for each in overview.queues}
+    told = {(each.queue, each.priority): each for each in overview.queues}
     assert [(key, each.waiting, each.running) for key, each in told.items() if each.waiting or each.running] == [
-        ((Kind.TRANSCRIPTION, Priority.NORMAL), 6, 1)
+        ((Queue.TRANSCRIPTION, Priority.NORMAL), 6, 1)
     ]
-    assert told[Kind.TRANSCRIPTION, Priority.NORMAL].oldest == queue.oldest
-    assert (len(told), overview.dead_letters) == (6, 0)
+    assert told[Queue.TRANSCRIPTION, Priority.NORMAL].oldest == queue.oldest
+    assert (len(told), overview.dead_letters) == (9, 0)
     # And stand where they stood
     assert [await position(publisher, f"t{number}") for number in range(1, 7)] == [("queued", at) for at in range(1, 7)]
     await held[2].nak()
@@ -122,10 +123,10 @@ async def test_released_messages_count_as_waiting(
 
 
 async def test_many_who_ask_do_not_have_the_whole_queue_read_each_time(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, constants: Constants
 ) -> None:
     # Given a task that waits behind another
-    monkeypatch.setattr("app.queue.positions.READING_KEPT_S", 60)
+    constants(READING_KEPT_S=60)
     engine.may_go_on.clear()
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)
@@ -204,7 +205,7 @@ async def test_who_waits_behind_a_long_recording_is_told_so(publisher: Publisher
             status = await publisher.ask("tasks.status", task_id=task_id)
             starts[task_id] = status["expected_start"] and datetime.fromisoformat(status["expected_start"])
         # Then the one behind it is told how long it takes
-        takes = worker.container.queues.speed.seconds_for(Kind.TRANSCRIPTION, 1200)
+        takes = worker.container.queues.speed.seconds_for(Queue.TRANSCRIPTION, 1200)
         assert takes is not None
         assert takes > 40 * 0.15
         assert (starts["next"] - starts["long"]).total_seconds() == pytest.approx(takes, abs=2)
@@ -227,7 +228,7 @@ async def test_a_task_that_is_tried_again_is_not_expected_before_that(
         retrying = (await publisher.until("t1", State.RETRYING))[-1]
         status = await publisher.ask("tasks.status", task_id="t1")
         queue = (await QueueReader(nc, worker.container.names).read(sample=0)).by_key[
-            Kind.TRANSCRIPTION, Priority.NORMAL
+            Queue.TRANSCRIPTION, Priority.NORMAL
         ]
     # Then it has no position until its time has come
     assert (status["state"], status["queue_position"]) == ("retrying", None)

@@ -7,11 +7,11 @@ from nats.js.api import RawStreamMsg
 from natscribe.jetstream import stream_pages
 
 from app.jetstream.streams import stream_configs
-from app.queue.positions import WaitingTasks
-from app.queue.priorities import QueueReader
+from app.queue.task_messages import TaskMessages
 from app.retention.queued_recordings import QueuedRecordings
 from app.settings import Settings
 from app.task_log.record import Owner
+from tests.constants import Constants
 from tests.integration.conftest import Publisher
 
 WANTED = {"a.flac", "b.flac", "c.flac"}
@@ -22,7 +22,7 @@ TASKS = "transcription_tasks"
 async def queued(nc: Client, js: JetStreamContext, settings: Settings) -> QueuedRecordings:
     await js.add_stream(next(iter(stream_configs(settings))))
     names = settings.stream_names
-    return QueuedRecordings(nc, names, WaitingTasks(nc, names, QueueReader(nc, names), idle=lambda: False))
+    return QueuedRecordings(nc, names, TaskMessages(nc, names))
 
 
 @pytest.fixture
@@ -81,10 +81,10 @@ async def test_settled_messages_are_not_remembered_for_ever(
     publisher: Publisher,
     js: JetStreamContext,
     reads: list[int],
-    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
     # Given several messages of which all but the first are settled
-    monkeypatch.setattr("app.queue.index.SPARE", 1)
+    constants(SPARE=1)
     for number in range(1, 5):
         await publisher.publish(f"t{number}", audio_file_id="a.flac")
     await queued.among(WANTED, besides=[])

@@ -11,6 +11,7 @@ from natscribe.schemas.errors import ErrorCode
 
 from app.errors import PermanentError, TaskError, TransientError
 from app.recordings.https import Https
+from tests.constants import Constants
 from tests.faults import served_with
 from tests.tcp import served
 
@@ -155,9 +156,9 @@ async def test_a_redirect_is_not_followed(recordings: Https, web: WebServer, sta
 
 @pytest.mark.parametrize("answer", [b"", told(CONTENT[:HALF], length=len(CONTENT))], ids=["at once", "in the middle"])
 async def test_a_server_that_stalls_is_given_up(
-    recordings: Https, web: WebServer, monkeypatch: pytest.MonkeyPatch, answer: bytes
+    recordings: Https, web: WebServer, constants: Constants, answer: bytes
 ) -> None:
-    monkeypatch.setattr("app.recordings.https._STALLED_S", 0.5)
+    constants(STALLED_S=0.5)
     web.answer, web.stalls = answer, True
     assert isinstance(await refusal(recordings), TransientError)
 

@@ -18,6 +18,7 @@ from app.errors import PermanentError, TaskError, TransientError
 from app.recordings.recording import REPLACED, Recordings
 from app.recordings.s3 import S3
 from app.settings import Settings
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.faults import Fault, Proxy, disturbed, served_with, status
 from tests.integration.conftest import Publisher, StartWorker
@@ -48,15 +49,15 @@ async def proxy(s3_server: S3Server, bucket: S3Store) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+def hasty(constants: Constants) -> None:
     """A service that tries three times more, and then gives up."""
-    monkeypatch.setattr("natscribe.s3._MOST_RETRIES", 3)
+    constants(MOST_RETRIES=3)
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(constants: Constants) -> None:
     """A service that does not wait long for the next byte."""
-    monkeypatch.setattr("app.recordings.s3._STALLED_S", 0.5)
+    constants(STALLED_S=0.5)
 
 
 @pytest.fixture
@@ -314,10 +315,10 @@ async def test_a_recording_that_is_replaced_while_it_is_read_is_noticed(
 
 
 async def test_each_piece_of_a_recording_survives_faults(
-    recordings: Recordings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    recordings: Recordings, proxy: Proxy, constants: Constants
 ) -> None:
     # Given a recording of many pieces, the last one short, and faults in some of them
-    monkeypatch.setattr("app.recordings.s3._PIECE_BYTES", 100_000)
+    constants(PIECE_BYTES=100_000)
     # (each fault hits any piece, the last one too, of which 48,576 bytes are left)
     proxy.faults = [Fault(after=1), Fault(after=40_000), NOTHING, status(503, SLOW_DOWN), Fault(after=40_000)]
     # When it is fetched
@@ -333,11 +334,11 @@ async def test_a_recording_is_not_mixed_from_pieces_of_two(
     bucket: S3Store,
     proxy: Proxy,
     scratch: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
     then: str,
 ) -> None:
     # Given a recording of many pieces, which is another one of the same size, or gone, after some of them
-    monkeypatch.setattr("app.recordings.s3._PIECE_BYTES", 100_000)
+    constants(PIECE_BYTES=100_000)
 
     async def change() -> None:
         if then == "replaced":
@@ -377,9 +378,9 @@ async def test_a_recording_goes_when_the_time_of_its_task_is_over(
     publisher: Publisher,
     proxy: Proxy,
     bucket: S3Store,
-    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
-    monkeypatch.setattr("app.retention.schedule.ERASE_AGAIN_AFTER_S", 0.2)
+    constants(ERASE_AGAIN_AFTER_S=0.2)
     # Given a service whose recordings are in S3, and a task that has ended and asks for a minute
     there = in_s3(settings, proxy.url)
     for name in ("audio_store", "aws_endpoint_url", "aws_access_key_id", "aws_secret_access_key"):

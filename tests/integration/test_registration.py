@@ -26,13 +26,15 @@ from app.jetstream import provisioning
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.main import Worker
 from app.queue.consumer import TaskConsumer
-from app.queue.positions import WaitingTasks
+from app.queue.positions import Positions
 from app.queue.priorities import QueueReader
 from app.queue.registration import ANNOUNCED_AT_ONCE, Announcement, Registration
 from app.queue.stored_message import StoredMessage
+from app.queue.task_messages import TaskMessages
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
@@ -67,7 +69,8 @@ async def alone(nc: Client, js: JetStreamContext, settings: Settings) -> Alone:
     await provisioning.provision(js, settings)
     names = settings.stream_names
     log = TaskLog(nc, names, "w")
-    waiting = WaitingTasks(nc, names, QueueReader(nc, names), idle=lambda: False)
+    messages = TaskMessages(nc, names)
+    positions = Positions(nc, names, messages, QueueReader(nc, names), idle=lambda: False)
     answers, asked = [False], asyncio.Event()
 
     def must_wait() -> bool:
@@ -75,7 +78,13 @@ async def alone(nc: Client, js: JetStreamContext, settings: Settings) -> Alone:
         return answers[-1]
 
     registration = Registration(
-        log, waiting, ConnectionMonitor(), max_attempts=4, must_wait=must_wait, delete_keys=AsyncMock()
+        log,
+        messages,
+        positions,
+        ConnectionMonitor(),
+        max_attempts=4,
+        must_wait=must_wait,
+        delete_keys=AsyncMock(),
     )
     return Alone(registration, log, answers, asked)
 
@@ -301,10 +310,14 @@ async def test_a_replay_of_a_task_that_was_deleted_brings_nothing_back(
 
 
 async def test_what_cannot_be_registered_at_once_is_registered_later(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher,
+    start_worker: StartWorker,
+    engine: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
     # Given a busy worker that gets no answer from NATS when a task is announced
-    monkeypatch.setattr("app.queue.registration.OUTAGE_PAUSE_S", 0.05)
+    constants(OUTAGE_PAUSE_S=0.05)
     monkeypatch.setattr(TaskConsumer, "keeps_waiting", False)  # else what was missed is looked for, too
     unanswered, last_of = 2, TaskLog.last_of
 
@@ -329,10 +342,10 @@ async def test_what_cannot_be_registered_at_once_is_registered_later(
 
 
 async def test_what_was_missed_is_registered_only_where_it_has_to_wait(
-    publisher: Publisher, alone: Alone, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, alone: Alone, constants: Constants
 ) -> None:
     # Given a worker that is never busy for long, and a task whose announcement it missed
-    monkeypatch.setattr("app.queue.registration.WAITING_CHECK_EVERY_S", 0.01)
+    constants(WAITING_CHECK_EVERY_S=0.01)
     await publisher.publish("t1")
     running = asyncio.create_task(alone.registration.run())
     for _ in range(5):

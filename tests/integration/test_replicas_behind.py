@@ -16,10 +16,11 @@ from natscribe.jetstream.stream_pages import page
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 
 from app.errors import PermanentError
 from app.main import Worker
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.waiting import eventually
@@ -43,7 +44,7 @@ async def behind(worker: Worker, publisher: Publisher, js: JetStreamContext) -> 
     for stream, (subject, append_to) in KNOWN.items():
         await mirror(js, stream, subject)
         await js.publish(append_to, b"junk")
-    low = subjects.tasks(Kind.DIARIZATION, Priority.LOW)
+    low = subjects.tasks(Queue.DIARIZATION, Priority.LOW)
     await mirror(js, "transcription_tasks", low)
     await js.publish(low, json.dumps({"task_id": "known", "audio_file_id": "meeting.flac", "user_id": 7}).encode())
     for stream in (*KNOWN, "transcription_tasks"):
@@ -132,9 +133,9 @@ async def test_a_deleted_task_leaves_no_dead_letter(
     assert (await js.stream_info("transcription_dead_letters")).state.messages == 1
 
 
-async def test_a_frozen_server_delays_a_read_and_fails_it_not(nc: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_frozen_server_delays_a_read_and_fails_it_not(nc: Client, constants: Constants) -> None:
     # Given a server that does not answer, because it is frozen, and another that has no message
-    monkeypatch.setattr("natscribe.jetstream.stream_pages.DIRECT_GET_TIMEOUT_S", 0.2)
+    constants(DIRECT_GET_TIMEOUT_S=0.2)
     received = list[str]()
 
     async def answer(request: Msg) -> None:

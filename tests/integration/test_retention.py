@@ -22,6 +22,7 @@ from app.settings import Settings
 from app.task_log.record import Record
 from app.task_log.results import ResultStore
 from app.updates import Result
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.places import places_with, read_behind_the_leader
@@ -33,11 +34,11 @@ RECORDING = "anna's meeting.flac"
 
 
 @pytest.fixture(autouse=True)
-def _in_a_bucket(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_a_bucket(settings: Settings, constants: Constants) -> None:
     settings.audio_store = "nats://audio"
     settings.cache_ttl = 3600
     # The marks that keep late workers from bringing keys back live for ten minutes.
-    monkeypatch.setattr("app.redis_store.projection.FORGOTTEN_FOR_S", 1)
+    constants(FORGOTTEN_FOR_S=1)
 
 
 async def upload(js: JetStreamContext, name: str = RECORDING) -> None:
@@ -274,9 +275,10 @@ async def test_an_erasure_that_fails_is_repeated_and_seen(
     js: JetStreamContext,
     redis: Redis,
     monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
     error: Exception,
 ) -> None:
-    monkeypatch.setattr("app.retention.schedule.ERASE_AGAIN_AFTER_S", 0.2)
+    constants(ERASE_AGAIN_AFTER_S=0.2)
     async with start_worker(engine) as worker:
         # Given a bucket that cannot be reached
         recordings: Recordings = worker.container.recordings
@@ -388,9 +390,9 @@ async def test_nothing_is_erased_of_a_task_that_goes_on_after_a_cancellation_was
     start_worker: StartWorker,
     engine: FakeEngine,
     js: JetStreamContext,
-    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
-    monkeypatch.setattr("app.execution.attempt.REPEATED_AFTER_S", 0.1)
+    constants(REPEATED_AFTER_S=0.1)
     engine.may_go_on.clear()
     async with start_worker(engine) as worker:
         # Given a task that runs, and a worker that was lost after the first half of its cancellation

@@ -26,6 +26,7 @@ from app.operations.health import consumers_exist
 from app.queue.registration import Registration
 from app.redis_store.keys import MARK
 from app.settings import Settings
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty
 from tests.waiting import eventually
@@ -54,8 +55,8 @@ async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture(autouse=True)
-def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.operations.maintenance.CHECK_EVERY_S", 0.2)
+def _look_often(constants: Constants) -> None:
+    constants(CHECK_EVERY_S=0.2)
 
 
 async def has_result(redis: Redis, task_id: str) -> bool:
@@ -216,11 +217,15 @@ async def test_a_full_disk_refuses_the_publisher_and_harms_nothing(
 
 
 async def test_a_silence_of_nats_costs_a_task_no_attempt(
-    publisher: Publisher, start_worker: StartWorker, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher,
+    start_worker: StartWorker,
+    nats_server: NatsServer,
+    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
     # Given a running task whose worker soon gives up on an answer
     engine, unanswered, ask = FakeEngine(), asyncio.Event(), leader_reads.last
-    monkeypatch.setattr("natscribe.jetstream.leader_reads.REQUEST_TIMEOUT_S", 0.2)
+    constants(REQUEST_TIMEOUT_S=0.2)
 
     async def ask_in_vain(connection: Client, stream: str, subject: str) -> RawStreamMsg | None:
         try:
@@ -229,7 +234,7 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
             unanswered.set()
             raise
 
-    monkeypatch.setattr("natscribe.jetstream.leader_reads.last", ask_in_vain)
+    monkeypatch.setattr(leader_reads, "last", ask_in_vain)
     engine.may_go_on.clear()
     async with start_worker(engine):
         await publisher.publish("t1")
@@ -272,14 +277,14 @@ async def is_of_kind(redis: Redis, task_id: str, kind: str) -> bool:
 
 
 async def test_a_request_is_answered_while_jetstream_is_not(
-    publisher: Publisher, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, monkeypatch: pytest.MonkeyPatch, constants: Constants
 ) -> None:
     # Given a worker whose JetStream answers nobody
     async def nobody(*_: object) -> None:
         raise nats.errors.NoRespondersError
 
-    monkeypatch.setattr("app.requests.READ_WITHIN_S", 0.2)
-    monkeypatch.setattr("natscribe.jetstream.leader_reads.last", nobody)
+    constants(READ_WITHIN_S=0.2)
+    monkeypatch.setattr(leader_reads, "last", nobody)
     # When somebody asks where a task stands
     answer = await publisher.ask("tasks.status", task_id="t1")
     # Then there is an answer, in time

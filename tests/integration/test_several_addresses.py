@@ -11,6 +11,7 @@ from natscribe.schemas.progress import State
 
 from app.embedded import free_port
 from app.settings import Settings
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 
@@ -28,9 +29,9 @@ def silent() -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _in_the_given_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_the_given_order(monkeypatch: pytest.MonkeyPatch, constants: Constants) -> None:
     monkeypatch.setattr("nats.aio.client.shuffle", lambda _: None)
-    monkeypatch.setattr("natscribe.client.connection.CONNECT_TIMEOUT_S", CONNECT_TIMEOUT)
+    constants(CONNECT_TIMEOUT_S=CONNECT_TIMEOUT)
 
 
 def several(settings: Settings, *first: str) -> Settings:
@@ -51,10 +52,10 @@ async def test_a_worker_and_a_client_take_the_address_that_answers(
 
 
 async def test_each_silent_address_costs_a_client_one_connect_timeout(
-    settings: Settings, silent: str, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, silent: str, constants: Constants
 ) -> None:
     # Given two first addresses that take connections and say nothing
-    monkeypatch.setattr("natscribe.client.connection.PATIENCE_S", 0.2)
+    constants(PATIENCE_S=0.2)
     began = time.monotonic()
     # When a client connects
     async with Client(several(settings, silent, silent)):
@@ -63,11 +64,9 @@ async def test_each_silent_address_costs_a_client_one_connect_timeout(
     assert 2 * CONNECT_TIMEOUT <= took <= 2 * CONNECT_TIMEOUT + SLACK
 
 
-async def test_an_only_address_that_is_silent_is_not_tried_to_the_end_twice(
-    silent: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_only_address_that_is_silent_is_not_tried_to_the_end_twice(silent: str, constants: Constants) -> None:
     # Given a client whose patience ends before any failure
-    monkeypatch.setattr("natscribe.client.connection.PATIENCE_S", -CONNECT_TIMEOUT)
+    constants(PATIENCE_S=-CONNECT_TIMEOUT)
     began = time.monotonic()
     # When it connects to an address that takes connections and says nothing
     with pytest.raises(NoServerError, match=f"No NATS server answers at {silent}"):

@@ -116,7 +116,7 @@ async def test_nobody_helps_where_that_does_not_pay(
     if reason == "another model":
         engines[1].loaded = Loaded(model=Model(name="fake", revision="1"))
     if reason == "another way to compute":
-        engines[1].loaded = Loaded(model=MODEL, how="cpu int8 beam 1")
+        engines[1].loaded = Loaded(model=MODEL, fingerprint="cpu int8 beam 1")
     async with AsyncExitStack() as stack:
         await workers(start_worker, engines, stack)
         # When a long recording is transcribed, then its owner transcribes all of it
@@ -176,11 +176,11 @@ async def test_a_worker_that_looks_for_speakers_helps_nobody(publisher: Publishe
 
 def request(engine: FakeEngine, number: int = 0, **changes: object) -> WindowRequest:
     """What an owner with this engine asks for one of its windows."""
-    window = Window(pieces=[(number * 10.0, number * 10.0 + 10)], samples=SOUND)
+    window = Window(regions=[(number * 10.0, number * 10.0 + 10)], samples=SOUND)
     asked = WindowRequest(
         window=window,
         model=engine.loaded.model if engine.loaded else MODEL,
-        how=way_of(engine.loaded or Loaded(model=MODEL)),
+        fingerprint=way_of(engine.loaded or Loaded(model=MODEL)),
     )
     return asked.model_copy(update=changes)
 
@@ -220,7 +220,7 @@ class Stranger:
 
 
 def number_of(asked: WindowRequest) -> int:
-    return round(asked.window.pieces[0][0] / 10)
+    return round(asked.window.regions[0][0] / 10)
 
 
 def text(asked: WindowRequest, *segments: Segment, missing: Sequence[Stretch] = (), **changes: object) -> WindowText:
@@ -331,8 +331,8 @@ def no_windows(asked: dict[str, Any]) -> list[dict[str, Any]]:
         asked | {"window": window | {"samples": ""}},
         asked | {"window": window | {"samples": short}},
         asked
-        | {"window": window | {"pieces": [[0.0, 100.0]], "samples": b64encode(bytes(3_200_000)).decode()[:900_000]}},
-        asked | {"window": window | {"pieces": [[0.0, 0.0]], "samples": ""}},
+        | {"window": window | {"regions": [[0.0, 100.0]], "samples": b64encode(bytes(3_200_000)).decode()[:900_000]}},
+        asked | {"window": window | {"regions": [[0.0, 0.0]], "samples": ""}},
         asked | {"previous": "no language"},
         asked | {"extra": 1},
     ]
@@ -356,7 +356,9 @@ async def test_what_a_helper_is_sent_must_be_a_window(
         await result_of(publisher, "t1")
 
 
-@pytest.mark.parametrize("change", [{"how": "0.0.1 cpu int8 beam 5"}, {"model": Model(name="fake", revision="1")}])
+@pytest.mark.parametrize(
+    "change", [{"fingerprint": "0.0.1 cpu int8 beam 5"}, {"model": Model(name="fake", revision="1")}]
+)
 async def test_a_worker_that_computes_in_another_way_gives_a_window_back(
     start_worker: StartWorker, nc: Client, settings: Settings, change: dict[str, Any]
 ) -> None:

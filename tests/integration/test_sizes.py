@@ -10,6 +10,7 @@ from natscribe.schemas.progress import State
 
 from app.jetstream.pull_inbox import PullInbox
 from app.main import Worker
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher
 
@@ -76,10 +77,10 @@ async def test_a_text_of_any_size_arrives(nc: Client, js: JetStreamContext, tran
 
 
 async def test_a_message_of_the_largest_size_is_pulled_like_any_other(
-    nc: Client, worker: Worker, engine: FakeEngine, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    nc: Client, worker: Worker, engine: FakeEngine, publisher: Publisher, constants: Constants
 ) -> None:
     # Given a busy worker that asks for no more bytes at once than a message may have
-    monkeypatch.setattr("natscribe.jetstream.stream_pages.LARGEST_ANSWER_BYTES", 0)
+    constants(LARGEST_ANSWER_BYTES=0)
     engine.may_go_on.clear()
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)

@@ -10,9 +10,12 @@ from app.engines.messages import Diarize, Job, Listen, Reply, StageAdvanced
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Record
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
+
+pytestmark = pytest.mark.usefixtures("no_exit")
 
 
 @pytest.fixture
@@ -22,9 +25,8 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture(autouse=True)
-def _every_stage_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.execution.attempt.LEAST_BETWEEN_EVENTS_S", 0.0)
-    monkeypatch.setattr("app.main.end_process", lambda: None)
+def _every_stage_is_said(constants: Constants) -> None:
+    constants(LEAST_BETWEEN_EVENTS_S=0.0)
 
 
 class EndlessDiarization(FakeEngine):

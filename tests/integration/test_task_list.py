@@ -11,11 +11,12 @@ from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Kind, Priority
 from redis.asyncio import Redis
 
+from app.answers.task_list import TaskList
 from app.embedded import free_port
 from app.errors import RequestError
 from app.redis_store import cache
 from app.redis_store.projection import KEEP_S, Happened, RedisProjection
-from app.redis_store.task_list import TaskList
+from app.redis_store.task_lists import remove_expired
 from app.task_log.record import Metadata, Record
 from tests.waiting import eventually
 
@@ -180,7 +181,7 @@ async def test_an_expired_task_leaves_the_lists(
     await projection.progressed([*many, happened(999, State.COMPLETED, after_s=old, user_id=8)])
     # When the keys of the many have expired
     await eventually(lambda: has_expired(binary_redis, "t700"))
-    await task_list.remove_expired()
+    await remove_expired(binary_redis)
     # Then the lists have the one, whose keys have not
     assert numbers(await task_list.page(ListRequest())) == [999]
     assert len(await lists(binary_redis)) == 3
@@ -188,7 +189,7 @@ async def test_an_expired_task_leaves_the_lists(
     await binary_redis.delete("natscribe:task:t999:projected", "task:t999:info")
     entries = [entry async for entry, _ in binary_redis.zscan_iter("natscribe:listed")]
     await binary_redis.zadd("natscribe:listed", dict.fromkeys(entries, 0))
-    await task_list.remove_expired()
+    await remove_expired(binary_redis)
     assert await lists(binary_redis) == set()
 
 

@@ -15,13 +15,13 @@ from app.speech.transcript_cache import PIECE, Transcript, TranscriptCache
 from tests.fakes.engine import MODEL, segment
 
 AUDIO = "a" * 64
-LOADED = Loaded(model=MODEL, how="cpu int8")
+LOADED = Loaded(model=MODEL, fingerprint="cpu int8")
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, word_timestamps=True)
 
 
 @pytest.fixture
 def transcripts(binary_redis: Redis) -> TranscriptCache:
-    return TranscriptCache(Cache(binary_redis, keep=3600))
+    return TranscriptCache(Cache(binary_redis, ttl=3600))
 
 
 def transcript(segments: int) -> Transcript:
@@ -71,4 +71,4 @@ async def test_a_transcript_of_which_a_piece_is_unreadable_is_made_anew(
 
 async def test_what_another_way_of_computing_has_found_is_no_answer(transcripts: TranscriptCache) -> None:
     await transcripts.keep(AUDIO, TASK, LOADED, transcript(1))
-    assert await transcripts.find(AUDIO, TASK, Loaded(model=MODEL, how="cuda float16"), None) is None
+    assert await transcripts.find(AUDIO, TASK, Loaded(model=MODEL, fingerprint="cuda float16"), None) is None

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.places import places_with, read_behind_the_leader
@@ -25,10 +26,10 @@ HERS = ("done", "old", "failed", "invalid", "runs", "waits")
 
 
 @pytest.fixture(autouse=True)
-def _in_a_bucket(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_a_bucket(settings: Settings, constants: Constants) -> None:
     settings.audio_store = "nats://audio"
     # The marks that keep late workers from bringing keys back live for ten minutes.
-    monkeypatch.setattr("app.redis_store.projection.FORGOTTEN_FOR_S", 1)
+    constants(FORGOTTEN_FOR_S=1)
 
 
 @pytest.fixture
@@ -107,10 +108,10 @@ async def test_one_and_the_text_one_are_two_users(
 
 
 async def test_many_tasks_are_deleted_in_several_answers(
-    publisher: Publisher, client: Client, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, client: Client, engine: FakeEngine, js: JetStreamContext, constants: Constants
 ) -> None:
     # Given a service that has time for one step, and a user with tasks in all conditions
-    monkeypatch.setattr("app.retention.users.ANSWER_WITHIN_S", 0)
+    constants(ANSWER_WITHIN_S=0)
     engine.fail_with = [NO_SOUND, NO_SOUND]
     for number in range(4):
         await publish(publisher, f"t{number}", "anna")
@@ -162,7 +163,12 @@ async def test_a_task_that_is_not_registered_yet_never_runs(
 
 
 async def test_a_deletion_waits_until_it_is_known_whose_the_ended_tasks_are(
-    publisher: Publisher, worker: Worker, client: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher,
+    worker: Worker,
+    client: Client,
+    js: JetStreamContext,
+    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
     # Given a service that has not noted yet that a task has ended
     reminders, may_go = worker.container.reminders, asyncio.Event()
@@ -173,7 +179,7 @@ async def test_a_deletion_waits_until_it_is_known_whose_the_ended_tasks_are(
         await put(reminder)  # type: ignore[arg-type]  # whatever it is
 
     monkeypatch.setattr(reminders, "put", held)
-    monkeypatch.setattr("app.retention.reminders.SET_WITHIN_S", 0.2)
+    constants(SET_WITHIN_S=0.2)
     await publish(publisher, "t1", "anna")
     await publisher.until("t1", State.COMPLETED)
     await eventually(lambda: queue_is_empty(js))

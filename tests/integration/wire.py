@@ -62,7 +62,12 @@ class Wire:
 
     def unstored(self) -> list[str]:
         """The subjects of what passed where streams publish what they have stored, and no stream had."""
-        return [message.subject for message in self._said if "Nats-Sequence" not in (message.headers or {})]
+        return [
+            message.subject
+            for message in self._said
+            if "x-nats" in document.channel_of(document.operation_at(message.subject))
+            and "Nats-Sequence" not in (message.headers or {})
+        ]
 
     def strangers(self) -> list[tuple[str, dict[str, str]]]:
         """What passed though the document does not describe it, and why not."""

@@ -14,7 +14,7 @@ import yaml
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import AUDIO_SECONDS
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 
 from app.engines.messages import Diarize, Job, Listen, Reply
 from app.errors import PermanentError, TransientError
@@ -59,7 +59,7 @@ class TroubledEngine(FakeEngine):
 
 async def publish_for_ever(publisher: Publisher) -> None:
     """All queues in turn, some ids twice, and never much before the worker."""
-    queues = itertools.cycle(itertools.product(Kind, Priority))
+    queues = itertools.cycle(itertools.product(Queue, Priority))
     for number, (kind, priority) in enumerate(queues):
         task = {"task_id": f"t{number}", "audio_file_id": "meeting.flac", "user_id": 7}
         for _ in range(1 + (number % 4 < 2)):

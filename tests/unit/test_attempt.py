@@ -1,6 +1,7 @@
 """An attempt appends often enough, not too often, and its progress never falls."""
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -78,7 +79,7 @@ def found(
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr("app.execution.attempt.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
@@ -217,6 +218,7 @@ async def test_channels_and_untranscribed_parts_outlive_a_lost_worker(log: InMem
         language="ru",
         channel=1,
         processed_seconds=10,
+        reached={0: 10, 1: 10},
         segments=tuple(on),
         untranscribed=tuple(missing),
         audio_sha256="sha",

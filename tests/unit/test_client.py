@@ -40,15 +40,16 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import Deleted, TaskRequest, TaskStatus
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Priority, Queue
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from pydantic import SecretStr
 
 from app.embedded import free_port
 from app.settings import Settings
+from tests.constants import Constants
 from tests.tcp import served
 
-QUEUE = subjects.tasks(Kind.TRANSCRIPTION, Priority.HIGH)
+QUEUE = subjects.tasks(Queue.TRANSCRIPTION, Priority.HIGH)
 STORED = b'{"stream": "transcription_tasks", "seq": 1}'
 DUPLICATE = b'{"stream": "transcription_tasks", "seq": 1, "duplicate": true}'
 UNKNOWN = b'{"error": {"code": "not_found", "message": "No such task."}}'
@@ -171,9 +172,9 @@ async def test_an_error_reply_is_an_exception() -> None:
 
 
 async def test_a_publisher_waits_until_the_servers_of_a_cluster_have_elected_a_leader(
-    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
-    monkeypatch.setattr(exchange, "ELECTION_S", 0)
+    constants(ELECTION_S=0)
     # Given a task stream whose leader was lost a moment ago: nobody answers
     nats = FakeNats(NoStreamResponseError(), NoStreamResponseError(), STORED, has_stream=True)
     # When a task is published, then it is stored by the next leader

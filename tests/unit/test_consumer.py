@@ -8,9 +8,10 @@ from typing import Any, cast
 import pytest
 from nats.aio.client import Client
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 
 from app.queue.consumer import Consume, TaskConsumer
+from tests.constants import Constants
 from tests.waiting import eventually
 
 NAMES = StreamNames("tasks", "progress", "segments", "results", "dead_letters", "live", "retention", "worker")
@@ -90,18 +91,19 @@ class FakeSubscriber:
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.jetstream.pull_inbox.REQUEST_TIMEOUT_S", 0.1)
-    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 0.01)
+def _impatient(constants: Constants) -> None:
+    constants(REQUEST_TIMEOUT_S=0.1, POLL_INTERVAL_S=0.01)
 
 
 @pytest.fixture
-def queues() -> dict[tuple[Kind, Priority], FakeSubscriber]:
-    return {(kind, priority): FakeSubscriber() for priority in Priority for kind in Kind}
+def queues() -> dict[tuple[Queue, Priority], FakeSubscriber]:
+    return {
+        (kind, priority): FakeSubscriber() for priority in Priority for kind in (Queue.TRANSCRIPTION, Queue.DIARIZATION)
+    }
 
 
 @pytest.fixture
-async def consumer(queues: dict[tuple[Kind, Priority], FakeSubscriber]) -> AsyncIterator[TaskConsumer]:
+async def consumer(queues: dict[tuple[Queue, Priority], FakeSubscriber]) -> AsyncIterator[TaskConsumer]:
     given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
     found = TaskConsumer(given, NAMES, broken=lambda: None)
     yield found
@@ -109,7 +111,7 @@ async def consumer(queues: dict[tuple[Kind, Priority], FakeSubscriber]) -> Async
 
 
 async def test_a_late_answer_is_not_taken_for_the_next_one(
-    consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber]
+    consumer: TaskConsumer, queues: dict[tuple[Queue, Priority], FakeSubscriber]
 ) -> None:
     # Given a server that answers the first request only when it gets the second one
     late, right = FakeAnswer("ack.late", {}), FakeAnswer("ack.right", {})
@@ -131,18 +133,18 @@ async def test_a_late_answer_is_not_taken_for_the_next_one(
     # Then each answer went to the queue that was asked, and the late one nowhere
     consumed = {key: queue.consumed for key, queue in queues.items() if queue.consumed}
     assert asked
-    assert consumed == {(Kind.DIARIZATION, Priority.HIGH): [right]}
+    assert consumed == {(Queue.DIARIZATION, Priority.HIGH): [right]}
     # And nobody listens any longer where the late one went
     assert [inbox.open for inbox in nats.inboxes[:3]] == [True, False, True]
 
 
 async def test_only_the_queue_that_a_task_is_announced_for_is_asked(
-    consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
+    consumer: TaskConsumer, constants: Constants
 ) -> None:
     # Given a consumer that has found all queues empty
-    monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", 60)
-    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
-    monkeypatch.setattr("app.queue.consumer.ASK_AGAIN_AFTER_S", 0.3)  # a busy machine may hold the first look up
+    constants(
+        RECHECK_AFTER_S=60, POLL_INTERVAL_S=60, ASK_AGAIN_AFTER_S=0.3
+    )  # a busy machine may hold the first look up
     server = await _found_all_empty(consumer)
     # When a task is announced
     assert server.announce is not None
@@ -156,12 +158,10 @@ async def test_only_the_queue_that_a_task_is_announced_for_is_asked(
 
 @pytest.mark.parametrize("lookahead", [1, 4])
 async def test_what_was_announced_and_is_not_there_is_asked_for_again(
-    queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch, lookahead: int
+    queues: dict[tuple[Queue, Priority], FakeSubscriber], constants: Constants, lookahead: int
 ) -> None:
     # Given a consumer that takes one task at once or several
-    monkeypatch.setattr("app.queue.consumer.ASK_AGAIN_AFTER_S", 0.3)
-    monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", 1)
-    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
+    constants(ASK_AGAIN_AFTER_S=0.3, RECHECK_AFTER_S=1, POLL_INTERVAL_S=60)
     server = FakeServer([])
     given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
     consumer = TaskConsumer(given, NAMES, broken=lambda: None, lookahead=lookahead)
@@ -196,31 +196,27 @@ def there_after(seconds: float) -> Answer:
 @pytest.mark.parametrize(("recheck", "seconds"), [(60, 0.2), (1, 0.5)], ids=["a moment", "some moments"])
 async def test_a_message_that_comes_after_its_announcement_is_found_soon(
     consumer: TaskConsumer,
-    queues: dict[tuple[Kind, Priority], FakeSubscriber],
-    monkeypatch: pytest.MonkeyPatch,
+    queues: dict[tuple[Queue, Priority], FakeSubscriber],
+    constants: Constants,
     recheck: float,
     seconds: float,
 ) -> None:
     # Given a consumer that has found all queues empty
-    monkeypatch.setattr("app.queue.consumer.ASK_AGAIN_AFTER_S", 0.3)
-    monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", recheck)
-    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
+    constants(ASK_AGAIN_AFTER_S=0.3, RECHECK_AFTER_S=recheck, POLL_INTERVAL_S=60)
     server = await _found_all_empty(consumer)
     # When a task is announced a moment before it is available
     server.otherwise = there_after(seconds)
     assert server.announce is not None
     await server.announce(FakeMessage("accepted.tasks.diarization.low"))
     # Then it is found without the poll
-    await eventually(lambda: _served(queues[Kind.DIARIZATION, Priority.LOW]))
+    await eventually(lambda: _served(queues[Queue.DIARIZATION, Priority.LOW]))
 
 
 async def test_an_announcement_while_its_queue_is_asked_is_not_used_up(
-    consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
+    consumer: TaskConsumer, queues: dict[tuple[Queue, Priority], FakeSubscriber], constants: Constants
 ) -> None:
     # Given a queue that is asked for a first task while a second one is announced
-    monkeypatch.setattr("app.queue.consumer.ASK_AGAIN_AFTER_S", 0.3)
-    monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", 60)
-    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
+    constants(ASK_AGAIN_AFTER_S=0.3, RECHECK_AFTER_S=60, POLL_INTERVAL_S=60)
     server = await _found_all_empty(consumer)
     announced = FakeMessage("accepted.tasks.diarization.low")
     assert server.announce is not None
@@ -234,16 +230,14 @@ async def test_an_announcement_while_its_queue_is_asked_is_not_used_up(
     server.script, server.otherwise = [announce_another], there_after(0.2)
     await announce(announced)
     # Then it is found without the poll
-    await eventually(lambda: _served(queues[Kind.DIARIZATION, Priority.LOW]))
+    await eventually(lambda: _served(queues[Queue.DIARIZATION, Priority.LOW]))
 
 
 async def test_an_announcement_just_before_all_queues_are_asked_is_followed_up(
-    consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
+    consumer: TaskConsumer, queues: dict[tuple[Queue, Priority], FakeSubscriber], constants: Constants
 ) -> None:
     # Given a consumer that asks all queues again because of an announcement
-    monkeypatch.setattr("app.queue.consumer.ASK_AGAIN_AFTER_S", 0)
-    monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", 0.5)
-    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
+    constants(ASK_AGAIN_AFTER_S=0, RECHECK_AFTER_S=0.5, POLL_INTERVAL_S=60)
     server = await _found_all_empty(consumer)
     assert server.announce is not None
     await server.announce(FakeMessage("accepted.tasks.transcription.low"))
@@ -252,14 +246,12 @@ async def test_an_announcement_just_before_all_queues_are_asked_is_followed_up(
     server.otherwise = there_after(0.3)
     await server.announce(FakeMessage("accepted.tasks.diarization.low"))
     # Then it is found without the poll
-    await eventually(lambda: _served(queues[Kind.DIARIZATION, Priority.LOW]))
+    await eventually(lambda: _served(queues[Queue.DIARIZATION, Priority.LOW]))
 
 
-async def test_announcements_keep_no_queue_from_being_asked(
-    consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_announcements_keep_no_queue_from_being_asked(consumer: TaskConsumer, constants: Constants) -> None:
     # Given a consumer that has found all queues empty
-    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 0.05)
+    constants(POLL_INTERVAL_S=0.05)
     server = await _found_all_empty(consumer)
 
     async def other_queues_are_asked() -> bool:
@@ -273,10 +265,10 @@ async def test_announcements_keep_no_queue_from_being_asked(
 
 
 async def test_between_two_tasks_no_queue_is_asked_that_was_empty_a_moment_ago(
-    consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
+    consumer: TaskConsumer, queues: dict[tuple[Queue, Priority], FakeSubscriber], constants: Constants
 ) -> None:
     # Given tasks in a normal queue, behind empty high ones
-    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
+    constants(POLL_INTERVAL_S=60)
     task = FakeAnswer("ack", {})
     server = FakeServer([nothing, nothing, *[lambda server, reply: server.send(reply, task)] * 3])
     # When a consumer has done them
@@ -288,10 +280,10 @@ async def test_between_two_tasks_no_queue_is_asked_that_was_empty_a_moment_ago(
 
 
 async def test_a_priority_that_was_found_empty_has_no_precedence_over_a_higher_one(
-    consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
+    consumer: TaskConsumer, queues: dict[tuple[Queue, Priority], FakeSubscriber], constants: Constants
 ) -> None:
     # Given tasks of high priority, after three of which the normal queues are asked first, and are empty
-    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
+    constants(POLL_INTERVAL_S=60)
 
     async def announce_another(server: FakeServer, reply: str) -> None:
         assert server.announce is not None
@@ -307,11 +299,9 @@ async def test_a_priority_that_was_found_empty_has_no_precedence_over_a_higher_o
     assert priorities == ["high"] * 3 + ["normal"] * 2 + ["high"] * 3 + ["normal"]
 
 
-async def test_after_an_error_no_queue_is_taken_for_empty(
-    consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_after_an_error_no_queue_is_taken_for_empty(consumer: TaskConsumer, constants: Constants) -> None:
     # Given a server that does not answer the request for the one queue that a task was announced for
-    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
+    constants(POLL_INTERVAL_S=60)
     server = FakeServer([nothing] * 6 + [silence])
     await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
@@ -326,7 +316,7 @@ async def test_after_an_error_no_queue_is_taken_for_empty(
 
 
 async def test_the_worker_is_told_when_nats_answers_again(
-    queues: dict[tuple[Kind, Priority], FakeSubscriber],
+    queues: dict[tuple[Queue, Priority], FakeSubscriber],
 ) -> None:
     # Given a server that answers, and then not for two requests
     told: list[int] = []
@@ -342,10 +332,10 @@ async def test_the_worker_is_told_when_nats_answers_again(
 
 
 async def test_others_wait_for_a_worker_that_is_never_without_work(
-    queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
+    queues: dict[tuple[Queue, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch, constants: Constants
 ) -> None:
     # Given a worker that has one short task after the other
-    monkeypatch.setattr("app.queue.consumer.LONG_WITHOUT_REST_S", 0.1)
+    constants(LONG_WITHOUT_REST_S=0.1)
     given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
     consumer = TaskConsumer(given, NAMES, broken=lambda: None)
     server = FakeServer([a_task])

@@ -24,7 +24,7 @@ from app.work_sharing.helpers import (
 )
 
 MODEL, HOW = Model(name="base", revision="1"), "0.3.0 cpu int8 beam 5"
-WINDOW = Window(pieces=[(0.0, 0.003)], samples="AAAA" * 32)
+WINDOW = Window(regions=[(0.0, 0.003)], samples="AAAA" * 32)
 Reply = Callable[[], WindowReply]
 
 
@@ -81,7 +81,7 @@ async def test_a_window_is_sent_with_all_on_which_its_text_depends(
     ((subject, request),) = nats.asked
     assert subject == "windows.transcribe.x"
     assert request == WindowRequest(
-        window=WINDOW, options=TranscribeOptions(translate=True), previous="de", model=MODEL, how=HOW
+        window=WINDOW, options=TranscribeOptions(translate=True), previous="de", model=MODEL, fingerprint=HOW
     )
 
 

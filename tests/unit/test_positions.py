@@ -3,23 +3,23 @@
 from collections import Counter
 
 import pytest
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 
 from app.queue.estimates import free_in, served_before
 from app.queue.priorities import PATIENCE, PriorityOrder, QueueKey
 from tests.unit.test_priorities import serve
 
 HIGH, NORMAL, LOW = Priority
-TRANSCRIPTION, DIARIZATION = Kind
+RECORDINGS = TRANSCRIPTION, DIARIZATION = (Queue.TRANSCRIPTION, Queue.DIARIZATION)
 
 
-def waiting(high: int = 0, normal: int = 0, low: int = 0, *, others: int = 0) -> dict[tuple[Kind, Priority], int]:
+def waiting(high: int = 0, normal: int = 0, low: int = 0, *, others: int = 0) -> dict[tuple[Queue, Priority], int]:
     """So many transcriptions of each priority, and so many normal diarizations."""
     found = {(DIARIZATION, priority): 0 for priority in Priority} | {(DIARIZATION, NORMAL): others}
     return found | dict(zip(((TRANSCRIPTION, priority) for priority in Priority), (high, normal, low), strict=True))
 
 
-def position_number(waiting: dict[QueueKey, int], kind: Kind, priority: Priority, turn: int) -> int:
+def position_number(waiting: dict[QueueKey, int], kind: Queue, priority: Priority, turn: int) -> int:
     """The position of a task: behind all that are served before."""
     return 1 + sum(served_before(waiting, kind, priority, turn).values())
 
@@ -39,7 +39,7 @@ def position_number(waiting: dict[QueueKey, int], kind: Kind, priority: Priority
     ],
 )
 def test_the_position_among_all_tasks(
-    queues: dict[tuple[Kind, Priority], int], priority: Priority, turn: int, expected: int
+    queues: dict[tuple[Queue, Priority], int], priority: Priority, turn: int, expected: int
 ) -> None:
     assert position_number(queues, TRANSCRIPTION, priority, turn) == expected
 
@@ -47,9 +47,9 @@ def test_the_position_among_all_tasks(
 @pytest.mark.parametrize("priority", list(Priority))
 def test_no_two_tasks_of_a_priority_have_the_same_position(priority: Priority) -> None:
     # Given as many tasks of each kind
-    queues = dict.fromkeys(waiting(), 0) | {(kind, priority): 3 for kind in Kind}
+    queues = dict.fromkeys(waiting(), 0) | {(kind, priority): 3 for kind in RECORDINGS}
     # When their positions are computed
-    positions = [position_number(queues, kind, priority, turn) for kind in Kind for turn in (1, 2, 3)]
+    positions = [position_number(queues, kind, priority, turn) for kind in RECORDINGS for turn in (1, 2, 3)]
     # Then one is the next, and so on
     assert sorted(positions) == [1, 2, 3, 4, 5, 6]
 

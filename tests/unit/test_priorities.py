@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 
 from app.queue.priorities import PriorityOrder
 
@@ -51,10 +51,10 @@ def test_only_tasks_that_were_passed_over_go_before_high_ones() -> None:
     assert serve(order, {HIGH, LOW}) is HIGH
 
 
-def test_the_kinds_of_a_priority_take_turns() -> None:
+def test_the_queues_of_a_priority_take_turns() -> None:
     order = PriorityOrder()
-    first = next(kinds for priority, kinds in order.current() if priority is LOW)
+    first = next(queues for priority, queues in order.current() if priority is LOW)
     order.served(LOW, first[0])
-    second = next(kinds for priority, kinds in order.current() if priority is LOW)
-    assert first == tuple(Kind)
-    assert second == tuple(reversed(first))
+    second = next(queues for priority, queues in order.current() if priority is LOW)
+    assert first == tuple(Queue)
+    assert second == (*first[1:], first[0])

@@ -14,9 +14,10 @@ from natscribe.schemas.transcription import TranscriptionTask
 from app.cancellation import cancel_all
 from app.errors import AlreadyKnownError, NotHeldError
 from app.jetstream.connection_monitor import ConnectionMonitor
-from app.queue.positions import Position, WaitingTasks
+from app.queue.positions import Position, Positions
 from app.queue.registration import Announcement, Registration
 from app.queue.stored_message import StoredMessage
+from app.queue.task_messages import TaskMessages
 from app.task_log.record import Metadata, Record
 from tests.fakes.task_log import InMemoryTaskLog
 from tests.waiting import eventually
@@ -43,7 +44,7 @@ class FakeWaiting:
         held = [self.message, *self.earlier]
         return next((each for each in held if each is not None and each.sequence == sequence), None)
 
-    async def find(self, _: str, __: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
+    async def of(self, _: str, __: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
         return [(self.message, Position(3, None))] if self.message else []
 
     async def after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
@@ -83,7 +84,8 @@ def given() -> Given:
 def registration(log: InMemoryTaskLog, waiting: FakeWaiting, given: Given) -> Registration:
     return Registration(
         log,
-        cast("WaitingTasks", waiting),
+        cast("TaskMessages", waiting),
+        cast("Positions", waiting),
         given.connection,
         max_attempts=4,
         must_wait=lambda: given.must_wait,

@@ -27,11 +27,11 @@ DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 
 
 def window(number: int) -> Window:
-    return Window(pieces=[(number * 10.0, number * 10.0 + 10)], samples="")
+    return Window(regions=[(number * 10.0, number * 10.0 + 10)], samples="")
 
 
 def number_of(window: Window) -> int:
-    return int(window.pieces[0][0] // 10)
+    return int(window.regions[0][0] // 10)
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Settings: what is said of a wrong one."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,7 @@ def test_a_store_that_cannot_work_is_refused(store: str) -> None:
 
 def test_s3_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given the package without its extra
-    monkeypatch.setattr("natscribe.settings.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "obstore", None)
     # When recordings are to be in S3
     # Then the command that installs the extra is named
     with pytest.raises(ValidationError, match=re.escape("pip install './clients/python[s3]'")):

@@ -30,7 +30,7 @@ RECORDING = Path("meeting.flac")
 
 def window(at: float) -> Window:
     """Two pieces of speech with a second between them."""
-    return Window(pieces=[(at, at + 4), (at + 5, at + 10)], samples="")
+    return Window(regions=[(at, at + 4), (at + 5, at + 10)], samples="")
 
 
 def found(at: float) -> WindowFound:

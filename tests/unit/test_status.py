@@ -9,9 +9,9 @@ import pytest
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import Kind
 
-from app.queue.positions import Position, WaitingTasks
+from app.answers.task import TaskRequests
+from app.queue.positions import Position, Positions
 from app.queue.stored_message import StoredMessage
-from app.requests import TaskRequests
 from app.task_log.record import Metadata, Record
 from app.task_log.status import status_of
 from tests.fakes.task_log import InMemoryTaskLog
@@ -21,12 +21,12 @@ QUEUE = "tasks.transcription.high"
 
 
 @dataclass(frozen=True)
-class FakeWaiting:
+class FakePositions:
     """Holds a message at each sequence, all stored at the same time."""
 
     stored_at: datetime
 
-    async def find(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position]]:
+    async def of(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position]]:
         return [(StoredMessage(subject, sequence, self.stored_at, {}), Position(3, None)) for sequence in sequences]
 
 
@@ -50,8 +50,8 @@ async def test_a_task_has_no_position_by_another_tasks_message(days_later: int, 
         task_id="t1", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW
     )
     await log.append(queued, Metadata(None, 1, QUEUE, NOW), after=0)
-    waiting = cast("WaitingTasks", FakeWaiting(NOW + timedelta(days=days_later)))
+    positions = cast("Positions", FakePositions(NOW + timedelta(days=days_later)))
     rest: Any = None  # to tell a status takes no more
-    requests = TaskRequests(log, rest, rest, waiting, rest, find=log.last)
+    requests = TaskRequests(log, rest, rest, positions, messages=rest, erasure=rest, find=log.last)
     # When somebody asks for it, then it has a position only if its own message is in the queue
     assert (await requests.status("t1")).queue_position == position

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from natscribe.schemas.requests import SubtitleLimits
 from natscribe.schemas.transcription import Segment, Word
 from natscribe.subtitles import Cue, cues
-from natscribe.subtitles.pieces import width
+from natscribe.subtitles.units import width
 
 LIMITS = SubtitleLimits()
 FULL = "We have looked at the figures once more, and they are better than they were."  # fills a cue

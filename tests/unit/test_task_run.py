@@ -28,6 +28,7 @@ from app.task_log.record import Record
 from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.telemetry.tracing import OFF
+from tests.constants import Constants
 from tests.fakes.task_log import InMemoryTaskLog
 from tests.unit.test_attempt import METADATA, FakeResults
 from tests.unit.test_heartbeat import FakeMessage as Beating
@@ -155,10 +156,10 @@ async def test_a_task_that_did_not_start_within_a_heartbeat_is_not_released(log:
 
 
 async def test_nothing_is_appended_or_settled_behind_an_append_that_may_be_stored_or_not(
-    log: InMemoryTaskLog, monkeypatch: pytest.MonkeyPatch
+    log: InMemoryTaskLog, constants: Constants
 ) -> None:
     # Given a run whose `running` is not acknowledged
-    monkeypatch.setattr("app.execution.attempt.LAST_APPEND_TIMEOUT_S", 0.01)
+    constants(LAST_APPEND_TIMEOUT_S=0.01)
     log.progress_stream.stored.clear()
     log.progress_stream.acknowledges.clear()
     run = Run(log)
@@ -284,11 +285,12 @@ def at_the_beginning() -> ConnectionMonitor:
 async def test_a_task_that_runs_elsewhere_is_left_to_that_worker(
     log: InMemoryTaskLog,
     monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
     appended_ago: float,
     connection: Callable[[], ConnectionMonitor],
 ) -> None:
     # Given a running task whose message was delivered again, though its worker may be alive
-    monkeypatch.setattr("app.execution.task_run.LOG_READ_EVERY_S", 0.01)
+    constants(LOG_READ_EVERY_S=0.01)
     then = datetime.now(UTC) - timedelta(seconds=appended_ago)
     running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2, "time": then})
     await log.push(running, METADATA)

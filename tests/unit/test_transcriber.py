@@ -117,7 +117,7 @@ def transcriber(engine: FakeEngine) -> Transcriber:
     recordings, sharing, cache = (
         cast("Recordings", OneRecording()),
         cast("WorkSharing", Alone()),
-        Cache(NOWHERE, keep=0),
+        Cache(NOWHERE, ttl=0),
     )
     diarizer = Diarizer(recordings, engine, cache, cast("Chunks", NothingKnown()), sharing)
     transcripts, windows = TranscriptCache(cache), WindowQueue(engine, at_once=1, largest=1)
@@ -272,7 +272,7 @@ async def test_ending_a_transcription_ends_the_search(cores: list[bool]) -> None
                 under_way.remove(type(job))
 
     async def both_go_on() -> bool:
-        return {Diarize, Transcribe} <= set(under_way)
+        return Diarize in under_way and Transcribe in under_way
 
     async def nothing_goes_on() -> bool:
         return not under_way

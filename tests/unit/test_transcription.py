@@ -161,10 +161,10 @@ async def test_channels_are_transcribed_one_after_the_other(memory: Memory) -> N
     updates = await updates_of(run)
     # Then each channel is listened to on its own from its beginning
     assert engine.jobs == [Listen(path=Path("call.flac"), channel=0), Listen(path=Path("call.flac"), channel=1)]
-    assert texts(run.segments) == ALL
+    assert texts(run.transcript.segments) == ALL
     # And its segments say so, and that it is a speaker of its own
-    assert [each.channel for each in run.segments] == [0, 0, 0, 1, 1, 1]
-    assert [each.speaker for each in run.segments] == ["SPEAKER_00"] * 3 + ["SPEAKER_01"] * 3
+    assert [each.channel for each in run.transcript.segments] == [0, 0, 0, 1, 1, 1]
+    assert [each.speaker for each in run.transcript.segments] == ["SPEAKER_00"] * 3 + ["SPEAKER_01"] * 3
     assert [each.channel for each in found_in(updates)] == [0, 0, 0, 1, 1, 1]
     assert {each.audio_sha256 for each in updates if each.text} == {SHA}
     # And what is spoken on the first one is not taken for the language of the second one
@@ -216,7 +216,7 @@ async def test_what_an_earlier_task_chose_decides_nothing(
     assert run.separate is differ
     again = run_of(engine := CallEngine(channels=2, differ=differ), choosing, memory)
     await updates_of(again)
-    assert (again.separate, texts(again.segments)) == (differ, texts(run.segments))
+    assert (again.separate, texts(again.transcript.segments)) == (differ, texts(run.transcript.segments))
     assert engine.transcribed == []
 
 
@@ -234,7 +234,7 @@ async def test_an_attempt_keeps_the_choice_of_the_attempt_before(memory: Memory,
     await updates_of(run, checkpoint_after(earlier))
     # Then it chooses nothing: it goes on in the same channel, or with all channels mixed
     assert not any(job.choose for job in engine.jobs if isinstance(job, Listen))
-    assert texts(run.segments) == (ALL if differ else [f"{number} on None" for number in range(3)])
+    assert texts(run.transcript.segments) == (ALL if differ else [f"{number} on None" for number in range(3)])
 
 
 async def test_unless_asked_for_channels_are_mixed(memory: Memory) -> None:
@@ -244,7 +244,7 @@ async def test_unless_asked_for_channels_are_mixed(memory: Memory) -> None:
     updates = await updates_of(run)
     # Then all is transcribed as one, and no speaker is named
     assert engine.jobs == [Listen(path=Path("call.flac"))]
-    assert {(each.channel, each.speaker) for each in run.segments} == {(None, None)}
+    assert {(each.channel, each.speaker) for each in run.transcript.segments} == {(None, None)}
     assert {each.channel for each in found_in(updates)} == {None}
     assert not run.separate
 
@@ -257,7 +257,7 @@ async def test_a_recording_with_one_channel_is_transcribed_as_one(memory: Memory
     # Then it is transcribed once, and its segments belong to no channel
     assert len(engine.jobs) == 1
     assert {each.channel for each in found_in(updates)} == {None}
-    assert {(each.channel, each.speaker) for each in run.segments} == {(None, None)}
+    assert {(each.channel, each.speaker) for each in run.transcript.segments} == {(None, None)}
     assert not run.separate
 
 
@@ -306,9 +306,9 @@ async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: 
     await updates_of(run, checkpoint_after(earlier))
     # Then only the rest is transcribed, after the same languages as before, and together that is everything
     assert engine.transcribed == first.transcribed[done:]
-    assert texts(run.segments) == ALL
-    assert [each.channel for each in run.segments] == [0, 0, 0, 1, 1, 1]
-    assert run.untranscribed == first.missing * 6
+    assert texts(run.transcript.segments) == ALL
+    assert [each.channel for each in run.transcript.segments] == [0, 0, 0, 1, 1, 1]
+    assert run.transcript.untranscribed == first.missing * 6
 
     # And the result lists it once
     assert run.result().untranscribed == first.missing
@@ -346,8 +346,11 @@ async def test_each_channel_is_kept_and_found_again(memory: Memory, task: Transc
     await updates_of(again)
     # Then nothing is transcribed, and the result is the same
     assert engine.jobs == []
-    assert (again.segments, again.untranscribed) == (first.segments, first.untranscribed)
-    assert (again.duration, again.channels) == (first.duration, first.channels)
+    assert (again.transcript.segments, again.transcript.untranscribed) == (
+        first.transcript.segments,
+        first.transcript.untranscribed,
+    )
+    assert (again.duration, again.transcript.channels) == (first.duration, first.transcript.channels)
     assert again.result().model == first.result().model == MODEL
     assert again.separate == first.separate
     assert again.cached
@@ -414,7 +417,7 @@ async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_
     await updates_of(run)
     # Then the first channel is taken from the cache and the second one is transcribed, and the result says so
     assert [job.channel for job in engine.jobs if isinstance(job, Listen)] == [1]
-    assert texts(run.segments) == ALL
+    assert texts(run.transcript.segments) == ALL
     assert not run.cached
 
 
@@ -427,7 +430,7 @@ async def test_an_attempt_that_finds_the_rest_in_the_cache_says_so(memory: Memor
     await updates_of(run, checkpoint_after(earlier))
     # Then nothing is transcribed any more, and nothing is yielded twice
     assert engine.jobs == []
-    assert texts(run.segments) == ALL
+    assert texts(run.transcript.segments) == ALL
     assert run.cached
 
 

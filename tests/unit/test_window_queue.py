@@ -22,11 +22,11 @@ TASK: ContextVar[str] = ContextVar("TASK", default="none")
 
 
 def window(number: int) -> Window:
-    return Window(pieces=[(number, number + 1)], samples="")
+    return Window(regions=[(number, number + 1)], samples="")
 
 
 def number_of(window: Window) -> int:
-    return int(window.pieces[0][0])
+    return int(window.regions[0][0])
 
 
 def text(number: int) -> WindowText:
@@ -101,8 +101,9 @@ def ask(
     options: TranscribeOptions = ENGLISH,
     previous: str | None = None,
     rank: Rank = Rank.OWN,
+    draft: bool = False,
 ) -> Asked:
-    return asyncio.create_task(queue.transcribe(window(number), options, previous, rank))
+    return asyncio.create_task(queue.transcribe(window(number), options, previous, rank, draft=draft))
 
 
 async def standstill() -> None:
@@ -172,16 +173,54 @@ async def test_live_windows_come_before_own_ones_and_these_before_those_of_other
     engine: ScriptedEngine,
 ) -> None:
     # Given an engine that is busy, and windows of all ranks that wait for it
-    queue = WindowQueue(engine, at_once=1, largest=2)
+    queue = WindowQueue(engine, at_once=2, largest=2)
     asked = await under_way(queue, engine, Rank.OWN)
-    for number, rank in enumerate([Rank.HELP, Rank.OWN, Rank.HELP, Rank.LIVE, Rank.OWN, Rank.LIVE], start=1):
-        asked.append(ask(queue, number, rank=rank))
+    ranks = [Rank.HELP, Rank.DRAFT, Rank.OWN, Rank.HELP, Rank.LIVE, Rank.OWN, Rank.LIVE]
+    for number, rank in enumerate(ranks, start=1):
+        asked.append(ask(queue, number, rank=rank, draft=rank is Rank.DRAFT))
     await standstill()
     # When it is free
     engine.may_answer.set()
     await texts_of(*asked)
-    # Then the ranks come one after the other, and within a rank the window that came first
-    assert engine.batches == [[0], [4, 6], [2, 5], [1, 3]]
+    # Then the ranks come one after the other, drafts after live texts, and within a rank the window that came first
+    assert engine.batches == [[0], [5, 7], [2], [3, 6], [1, 4]]
+    assert [job.draft for job in engine.jobs] == [False, False, True, False, False]
+
+
+async def test_a_live_window_does_not_wait_for_the_text_of_a_recording(
+    engine: ScriptedEngine, queue: WindowQueue
+) -> None:
+    # Given a live window and windows of a recording with the same options, which would fit into one batch
+    asked = [ask(queue, 1), ask(queue, 2, rank=Rank.LIVE), ask(queue, 3, rank=Rank.LIVE)]
+    # When the engine takes them, then the live windows are a batch of their own
+    await texts_of(*asked)
+    assert engine.batches == [[2, 3], [1]]
+
+
+@pytest.mark.parametrize("rank", [Rank.LIVE, Rank.DRAFT])
+async def test_batches_of_recordings_are_short_while_people_speak(
+    engine: ScriptedEngine, queue: WindowQueue, rank: Rank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a queue with batches of four, and a live window
+    await texts_of(ask(queue, 0, rank=rank))
+    # When windows of a recording come soon after it, then each batch has a window for each core, here one
+    await texts_of(*(ask(queue, number) for number in range(1, 4)))
+    assert engine.batches == [[0], [1], [2], [3]]
+    # And some seconds after the last live window batches are as large as before
+    monkeypatch.setattr(window_queue, "_LIVE_S", 0.0)
+    await texts_of(ask(queue, 4, rank=rank))
+    await texts_of(*(ask(queue, number) for number in range(5, 9)))
+    assert engine.batches[4:] == [[4], [5, 6, 7, 8]]
+
+
+async def test_live_windows_do_not_tell_how_long_the_window_of_a_recording_takes(
+    engine: ScriptedEngine, queue: WindowQueue
+) -> None:
+    # Given an engine that was busy while a live window was transcribed
+    engine.seconds = 60.0
+    await texts_of(ask(queue, 0, rank=Rank.LIVE))
+    # When a run asks how many windows it may have, then it is as many as before
+    assert queue.room == 8
 
 
 async def test_a_window_of_a_higher_rank_brings_its_options(engine: ScriptedEngine, queue: WindowQueue) -> None:
@@ -199,7 +238,7 @@ async def test_a_batch_whose_windows_nobody_wants_any_longer_is_stopped_at_once(
     engine: ScriptedEngine, queue: WindowQueue
 ) -> None:
     # Given a batch that is being transcribed, and a window behind it
-    asked = await under_way(queue, engine, Rank.LIVE, Rank.OWN)
+    asked = await under_way(queue, engine, Rank.OWN, Rank.OWN)
     behind = ask(queue, 2)
     # When nobody wants the batch any longer
     await give_up(*asked)
@@ -391,6 +430,17 @@ async def test_what_another_worker_does_faster_never_stops_the_engine(
     assert engine.stopped == 0
     engine.may_answer.set()
     assert await texts_of(ask(queue, 5)) == [text(5)]
+
+
+@pytest.mark.parametrize("rank", [Rank.LIVE, Rank.DRAFT])
+async def test_a_live_window_that_is_given_up_never_stops_the_engine(
+    engine: ScriptedEngine, queue: WindowQueue, rank: Rank
+) -> None:
+    # Given a live window that is being transcribed, when its stream ends, then the engine goes on for the other streams
+    await give_up(*await under_way(queue, engine, rank))
+    assert engine.stopped == 0
+    engine.may_answer.set()
+    assert await texts_of(ask(queue, 5, rank=rank)) == [text(5)]
 
 
 async def test_a_batch_that_hangs_and_that_nobody_wants_is_stopped_in_the_end(

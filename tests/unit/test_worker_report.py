@@ -8,11 +8,11 @@ from typing import cast
 import pytest
 from natscribe.schemas.errors import ErrorCode
 
+from app.answers.worker_report import WorkerReport
 from app.errors import PermanentError, TransientError
-from app.operations import worker_report
-from app.operations.worker_report import WorkerReport
 from app.recordings.recording import Recording, Recordings
 from app.redis_store.projection import RedisProjection
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 
 
@@ -54,8 +54,8 @@ def recordings() -> FakeRecordings:
 
 
 @pytest.fixture
-async def report(recordings: Recordings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WorkerReport]:
-    monkeypatch.setattr(worker_report, "HEALTH_WITHIN_S", 0.05)
+async def report(recordings: Recordings, constants: Constants) -> AsyncIterator[WorkerReport]:
+    constants(HEALTH_WITHIN_S=0.05)
     projection = cast("RedisProjection", FakeProjection())
     report = WorkerReport(
         "w1",
@@ -86,10 +86,10 @@ async def test_a_store_that_hangs_is_asked_once(report: WorkerReport, recordings
 
 
 async def test_an_answer_is_not_shared_for_ever(
-    report: WorkerReport, recordings: FakeRecordings, monkeypatch: pytest.MonkeyPatch
+    report: WorkerReport, recordings: FakeRecordings, constants: Constants
 ) -> None:
     # Given a store that has answered a while ago
-    monkeypatch.setattr(worker_report, "SHARED_FOR_S", 0.0)
+    constants(SHARED_FOR_S=0.0)
     recordings.answers.set()
     assert (await report.read()).audio_store_answers
     # When it goes away, then the next one who asks is told

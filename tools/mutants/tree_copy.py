@@ -32,7 +32,7 @@ class Tier:
 
 
 TIERS = (
-    Tier("unit", ("tests/unit", "tests/handlers"), test_s=20),
+    Tier("unit", ("tests/unit", "tests/handlers", "tests/contract"), test_s=20),
     Tier("integration", ("tests/integration",), test_s=120),
 )
 

@@ -1,8 +1,8 @@
 """Decide whether the channels of a recording carry different speech, as the two sides of a call do.
 
 A channel has speech of its own while the voice detector hears speech in it, and no other channel has the same voice. A
-copy of a voice is no different speech, be it quieter, later or with more echo: two microphones in one room hear the
-same people, and transcribed each on its own they would give every sentence twice. Figures: docs/decisions/0028.
+copy of a voice is the same speech, even if it is quieter, later or with more echo: two microphones in one room hear the
+same people, and transcribed separately they would give every sentence twice. Figures: docs/decisions/0028.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from faster_whisper.vad import get_vad_model
 
-from app.engines.audio.decoding import PROBE_S, probes
+from app.engines.audio.decoding import COMPARED_S, chunks
 from app.engines.audio.limits import Budget
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.windows import FRAME, VoiceDetector
 
-MOST_PROBES = 24
-ENOUGH_SPEECH_S = 60.0  # no more probes are listened to after this much speech
+MOST_CHUNKS = 24
+ENOUGH_SPEECH_S = 60.0  # no more chunks are listened to after this much speech
 LEAST_SPEECH_S = 1.0  # a channel with less speech is silent, except for noise
 LEAST_OWN = 0.6  # share of a channel's speech that has to be its own
 SAME = 0.5  # two channels with a spectrogram correlation above this carry the same voice
@@ -41,7 +41,7 @@ Frames = npt.NDArray[np.bool_]
 
 
 class ChannelSpeech:
-    """How much speech each channel has in the probes so far, and how much of that speech no other channel has."""
+    """How much speech each channel has in the chunks so far, and how much of that speech no other channel has."""
 
     def __init__(self, channels: int, detector: VoiceDetector | None = None) -> None:
         self._detector = detector or get_vad_model()
@@ -56,7 +56,7 @@ class ChannelSpeech:
         return bool(heard.sum() > 1 and (self._own >= LEAST_OWN * self._voiced)[heard].all())
 
     def hear(self, sound: Sequence[Samples]) -> None:
-        """Add a probe: the sound of each channel, of the same length."""
+        """Add a chunk: the sound of each channel, of the same length."""
         whole = len(sound[0]) // FRAME * FRAME
         if not whole:
             return
@@ -74,7 +74,7 @@ class ChannelSpeech:
 
 
 def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -> bool:
-    """Listen to probes from all over a recording of `seconds` seconds, and say whether its channels differ.
+    """Listen to chunks from all over a recording of `seconds` seconds, and say whether its channels differ.
 
     The answer depends on the recording alone, so that each attempt of a task gets the same answer.
 
@@ -82,7 +82,7 @@ def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -
         PermanentError: audio_unreadable, audio_too_large.
     """
     speech = ChannelSpeech(channels)
-    for sound in probes(path, budget, channels, _starts(seconds)):
+    for sound in chunks(path, budget, channels, _starts(seconds)):
         speech.hear(sound)
         if speech.seconds >= ENOUGH_SPEECH_S:
             break
@@ -90,9 +90,9 @@ def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -
 
 
 def _starts(seconds: float) -> list[float]:
-    """Return the seconds at which probes begin, in an order whose first few are spread over the whole recording."""
-    number = min(ceil(seconds / PROBE_S), MOST_PROBES)
-    step = max(seconds / number, PROBE_S)
+    """Return the seconds at which chunks begin, in an order whose first few are spread over the whole recording."""
+    number = min(ceil(seconds / COMPARED_S), MOST_CHUNKS)
+    step = max(seconds / number, COMPARED_S)
     return [place * step for place in sorted(range(number), key=lambda place: place * _GOLDEN % 1)]
 
 

@@ -36,8 +36,8 @@ _ENDLESS_BYTES = 0x7FFF_0000  # a WAV header with this size or more is ignored: 
 _MICROSECONDS_A_SECOND = 1_000_000
 _LEAST_MISSING_S = 0.5  # less missing sound is not filled with silence: the time stamps are only inexact
 _SILENCE_SAMPLES = 60 * SAMPLE_RATE  # most samples of silence that are yielded at once
-PROBE_S = 10.0  # length of a probe
-_MOST_BROKEN = 10  # damaged packets after which a probe ends
+COMPARED_S = 10.0  # length of a chunk whose channels are compared
+_MOST_BROKEN = 10  # damaged packets after which such a chunk ends
 
 av.logging.set_level(av.logging.PANIC)  # our own errors say what is wrong with a file
 
@@ -81,10 +81,10 @@ def decode(path: Path, budget: Budget, channel: int | None = None) -> Iterator[S
         raise unreadable(_UNDECODABLE)
 
 
-def probes(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -> Iterator[list[Samples]]:
-    """Yield a probe from each second in `starts`: up to 10 s of each channel, with 16 kHz.
+def chunks(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -> Iterator[list[Samples]]:
+    """Yield the chunk that begins at each second in `starts`: up to 10 s of each channel, with 16 kHz.
 
-    A probe begins near that second. In a format that cannot be searched, it begins where the previous probe ended.
+    A chunk may begin a little later. In a format that cannot be searched, it begins where the previous chunk ended.
 
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as reading passes its limit.
@@ -95,15 +95,15 @@ def probes(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -
                 container.seek(round(start * _MICROSECONDS_A_SECOND) + (container.start_time or 0))
             except av.FFmpegError as error:
                 budget.check_error(error)
-            sound = _probe(container, stream, budget, channels)
+            sound = _chunk(container, stream, budget, channels)
             with budget.paused():
                 yield sound
 
 
-def _probe(container: InputContainer, stream: AudioStream, budget: Budget, channels: int) -> list[Samples]:
+def _chunk(container: InputContainer, stream: AudioStream, budget: Budget, channels: int) -> list[Samples]:
     mixers = [Mixer(channel) for channel in range(channels)]
     sound = [np.zeros(0, np.float32) for _ in mixers]
-    wanted = round(PROBE_S * SAMPLE_RATE)
+    wanted = round(COMPARED_S * SAMPLE_RATE)
     for frame in _long_frames(container, stream, budget):
         sound = [np.concatenate([before, *mixer.mix(frame)]) for before, mixer in zip(sound, mixers, strict=True)]
         if len(sound[0]) >= wanted:

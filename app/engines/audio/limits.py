@@ -44,7 +44,7 @@ class Limit:
 
     @property
     def memory(self) -> float:
-        """How many bytes this process may take more while it reads the recording."""
+        """How many more bytes this process may take while it reads the recording."""
         return _LEAST_BYTES + _BYTES_A_SECOND * self.seconds
 
 
@@ -79,7 +79,7 @@ class Budget:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Neither count nor limit the block, which works on sound that was read."""
+        """Count no time and limit no memory in the block, which works on sound that was read."""
         self._pause()
         try:
             yield
@@ -106,7 +106,7 @@ class Budget:
             raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
 
     def check_error(self, error: Exception) -> None:
-        """Raise what lies behind an error of the decoder if memory or time ran out.
+        """Refuse the recording if the decoder failed because memory or time ran out.
 
         Raises:
             MemoryError: The decoder got no more memory.
@@ -136,7 +136,7 @@ def unreadable(what: str) -> PermanentError:
 
 
 def _strict(usual: tuple[int, int], more: float) -> tuple[int, int]:
-    """Return the limits of a process that may take `more` bytes than it has; other systems than Linux have no limit."""
+    """Return limits that let this process take `more` bytes beside what it has; outside Linux, the usual limits."""
     soft, hard = usual
     try:
         held = _PRIVATE_MEMORY.search(Path("/proc/self/status").read_text(encoding="ascii", errors="replace"))

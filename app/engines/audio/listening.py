@@ -10,8 +10,7 @@ from app.engines.audio.channels import channels_differ
 from app.engines.audio.decoding import decode, measure
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.samples import pack
-from app.engines.audio.windows import Window as SpokenWindow
-from app.engines.audio.windows import listen
+from app.engines.audio.windows import UnpackedWindow, listen
 from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, WindowFound
 
 
@@ -43,5 +42,5 @@ def find_windows(job: Listen, limit: Limit) -> Iterator[RecordingOpened | Window
     yield ListeningDone(duration_seconds=found.seconds)
 
 
-def _packed(window: SpokenWindow, channel: int | None) -> Window:
-    return Window(pieces=list(window.pieces), samples=pack(window.samples), channel=channel)
+def _packed(window: UnpackedWindow, channel: int | None) -> Window:
+    return Window(regions=list(window.regions), samples=pack(window.samples), channel=channel)

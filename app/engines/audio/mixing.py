@@ -54,7 +54,7 @@ def _only(frame: av.AudioFrame, channel: int) -> av.AudioFrame:
 
 
 def _mixed(frame: av.AudioFrame) -> av.AudioFrame:
-    """Mix all channels: divide by the square root of their number, which keeps a voice on one of a hundred audible."""
+    """Mix all channels: divide by the square root of their number, so that one voice on a hundred channels is heard."""
     by_channel = _by_channel(frame)
     return _mono(by_channel.sum(axis=0, keepdims=True) / np.sqrt(len(by_channel)), frame.sample_rate)
 

@@ -6,20 +6,20 @@ from itertools import accumulate
 
 from natscribe.schemas.transcription import Word
 
-Piece = tuple[float, float]  # start and end, in seconds
+Times = tuple[float, float]  # start and end, in seconds
 
 INEXACT_S = 0.15  # the times of words may be wrong by this much
 
 
 class Timeline:
-    """Maps times in a window to the recording; `pieces` are its regions, in seconds from the recording's start."""
+    """Maps times in a window to the recording; `regions` are in seconds from the recording's start."""
 
-    def __init__(self, pieces: Sequence[Piece]) -> None:
-        self._pieces = pieces
-        self._starts = [0.0, *accumulate(end - start for start, end in pieces)]
+    def __init__(self, regions: Sequence[Times]) -> None:
+        self._regions = regions
+        self._starts = [0.0, *accumulate(end - start for start, end in regions)]
 
     @property
-    def speech(self) -> list[Piece]:
+    def speech(self) -> list[Times]:
         """When each region starts and ends, in seconds from the start of the window."""
         return list(zip(self._starts, self._starts[1:], strict=False))
 
@@ -32,18 +32,18 @@ class Timeline:
         start, end = self._within(region, word.start, word.end)
         return word.model_copy(update={"start": round(start, 3), "end": round(end, 3)})
 
-    def sections(self, start: float, end: float) -> list[Piece]:
-        """Map the time from `start` to `end` in the window to the recording: a piece for each region in that time."""
+    def in_recording(self, start: float, end: float) -> list[Times]:
+        """Map the time from `start` to `end` in the window to the recording: a start and an end in each region."""
         regions = range(self._region_at(start), self._region_at(end) + 1)
-        pieces = [self._within(region, start, end) for region in regions]
-        return [(first, last) for first, last in pieces if last > first]
+        times = [self._within(region, start, end) for region in regions]
+        return [(first, last) for first, last in times if last > first]
 
     def _region_at(self, second: float) -> int:
-        return min(max(bisect_right(self._starts, second) - 1, 0), len(self._pieces) - 1)
+        return min(max(bisect_right(self._starts, second) - 1, 0), len(self._regions) - 1)
 
-    def _within(self, region: int, start: float, end: float) -> Piece:
-        """Map the time from `start` to `end` in the window to the recording, limited to one region, by its number."""
-        first, last = self._pieces[region]
+    def _within(self, region: int, start: float, end: float) -> Times:
+        """Map the time from `start` to `end` in the window to the recording, within the region of this number."""
+        first, last = self._regions[region]
         moved = first - self._starts[region]
         begin = min(max(start + moved, first), last)
         return begin, min(max(end + moved, begin), last)

@@ -23,35 +23,35 @@ from natscribe.schemas.sharing import LONGEST_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
-from app.engines.audio.timeline import Piece
+from app.engines.audio.timeline import Times
 
 FRAME = 512  # samples
 # The first chunk is short, so that the first text comes soon, but usually long enough for one window.
 FIRST_CHUNK_S = 35.2
 LATER_CHUNK_S = 64
 
-_RATE = SAMPLE_RATE / FRAME  # frames a second
+FRAMES_A_SECOND = SAMPLE_RATE / FRAME
 # Lengths in frames.
-_LONGEST = int(LONGEST_WINDOW_S * _RATE)
-_ENOUGH = round(10 * _RATE)  # a window with this much speech may end before a region that does not fit
-_REACH = round(90 * _RATE)  # longest time from a window's start to its end: limits the sound held in memory
-_PADDING = round(0.4 * _RATE)  # silence kept before and after the speech of a region
-_PAUSE = round(0.3 * _RATE)  # a longer silence ends a region
-_WIDE = round(0.8 * _RATE)  # all pauses this wide or wider are equally good ends of a window
-_WARM_UP = 64  # end of the previous chunk, which the voice detector reads again to warm up its state
-_LEAST_SPEECH = 4  # a region with less speech is only a click
+_LONGEST = int(LONGEST_WINDOW_S * FRAMES_A_SECOND)
+_ENOUGH = round(10 * FRAMES_A_SECOND)  # a window with this much speech may end before a region that does not fit
+_REACH = round(90 * FRAMES_A_SECOND)  # longest time from a window's start to its end: limits the sound held in memory
+_PADDING = round(0.4 * FRAMES_A_SECOND)  # silence kept before and after the speech of a region
+_PAUSE = round(0.3 * FRAMES_A_SECOND)  # a longer silence ends a region
+_WIDE = round(0.8 * FRAMES_A_SECOND)  # all pauses this wide or wider are equally good ends of a window
+WARM_UP = 64  # end of the previous chunk, which the voice detector reads again to warm up its state
+LEAST_SPEECH = 4  # a region with less speech is only a click
 
-_SPEECH = 0.5  # a frame with at least this probability of speech counts as speech
+SPEECH = 0.5  # a frame with at least this probability of speech counts as speech
 
 Probabilities = npt.NDArray[np.float32]
 VoiceDetector = Callable[[Samples], Probabilities]  # finds the probability of speech per frame; may change the samples
 
 
 @dataclass(frozen=True)
-class Window:
+class UnpackedWindow:
     """A window: when its regions start and end, in seconds from the start of the recording, and their joined sound."""
 
-    pieces: Sequence[Piece]
+    regions: Sequence[Times]
     samples: Samples
 
 
@@ -62,7 +62,7 @@ class WindowsFound:
     All windows before `settled` seconds are found.
     """
 
-    windows: list[Window]
+    windows: list[UnpackedWindow]
     seconds: float
     settled: float
     last: bool = False
@@ -102,7 +102,7 @@ def listen(
     sound: Iterable[Samples], start_at: float = 0.0, detector: VoiceDetector | None = None
 ) -> Iterator[WindowsFound]:
     """Find the windows after `start_at` seconds, which is 0 or the end of a window."""
-    listener = _Listener(ceil(start_at * _RATE - 1e-6), detector or get_vad_model())
+    listener = _Listener(ceil(start_at * FRAMES_A_SECOND - 1e-6), detector or get_vad_model())
     for chunk in chunks(sound):
         yield WindowsFound(listener.windows(chunk), listener.seconds, listener.settled)
     yield WindowsFound(listener.rest(), listener.seconds, listener.seconds, last=True)
@@ -140,7 +140,7 @@ def _to_widest_pause(taken: Sequence[Region]) -> list[Region]:
 
 def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
     """Yield the regions of speech in order, with padding; if a pause is shorter than two paddings, two regions meet."""
-    voiced = np.flatnonzero(speech >= _SPEECH)
+    voiced = np.flatnonzero(speech >= SPEECH)
     breaks = np.flatnonzero(np.diff(voiced) > _PAUSE)
     firsts = voiced[np.concatenate(([0], breaks + 1))] if voiced.size else voiced
     afters = voiced[np.concatenate((breaks, [len(voiced) - 1]))] + 1 if voiced.size else voiced
@@ -153,20 +153,20 @@ def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
             pause=0 if last else int(firsts[number + 1] - after),
             open=last and not whole and len(speech) - int(after) <= 2 * _PADDING,
         )
-        if region.open or (speech[first:after] >= _SPEECH).sum() >= _LEAST_SPEECH:
+        if region.open or (speech[first:after] >= SPEECH).sum() >= LEAST_SPEECH:
             yield region
 
 
 def _cut(region: Region, speech: Probabilities, room: int) -> Region:
     """Cut a region after at most `room` frames, in the longest silence of the second half of these frames."""
-    return Region(region.start, region.start + _quiet_place(speech[region.start : region.start + room]))
+    return Region(region.start, region.start + quiet_place(speech[region.start : region.start + room]))
 
 
-def _quiet_place(speech: Probabilities) -> int:
-    """Find the middle of the longest silence in the second half, or else the frame there least like speech."""
+def quiet_place(speech: Probabilities) -> int:
+    """Find the middle of the longest silence in the second half, or else the frame in it that is least like speech."""
     half = len(speech) // 2
     later = speech[half:]
-    silent = np.concatenate(([0], later < _SPEECH, [0])).astype(np.int8)
+    silent = np.concatenate(([0], later < SPEECH, [0])).astype(np.int8)
     edges = np.flatnonzero(np.diff(silent))
     if not edges.size:
         return half + int(later.argmin())
@@ -176,7 +176,7 @@ def _quiet_place(speech: Probabilities) -> int:
 
 
 def _samples_of(seconds: float) -> int:
-    return round(seconds * _RATE) * FRAME
+    return round(seconds * FRAMES_A_SECOND) * FRAME
 
 
 class _Listener:
@@ -199,7 +199,7 @@ class _Listener:
         """The time in seconds up to which all windows are found; earlier sound is no longer kept in memory."""
         return min(self._start * FRAME, self._taken) / SAMPLE_RATE
 
-    def windows(self, chunk: Samples) -> list[Window]:
+    def windows(self, chunk: Samples) -> list[UnpackedWindow]:
         first = self._taken // FRAME
         self._taken += len(chunk)
         skipped = min(max(self._start - first, 0) * FRAME, len(chunk))
@@ -207,10 +207,10 @@ class _Listener:
             speech = self._judge(chunk)[skipped // FRAME :]
             self._speech = np.concatenate([self._speech, speech])
             self._samples = np.concatenate([self._samples, chunk[skipped:]])
-        self._before = chunk[-_WARM_UP * FRAME :]
+        self._before = chunk[-WARM_UP * FRAME :]
         return list(self._complete(whole=False))
 
-    def rest(self) -> list[Window]:
+    def rest(self) -> list[UnpackedWindow]:
         return list(self._complete(whole=True))
 
     def _judge(self, chunk: Samples) -> Probabilities:
@@ -219,21 +219,21 @@ class _Listener:
         speech = self._detector(np.concatenate([self._before, chunk, padding]))
         return np.asarray(speech, np.float32)[len(self._before) // FRAME :]
 
-    def _complete(self, *, whole: bool) -> Iterator[Window]:
+    def _complete(self, *, whole: bool) -> Iterator[UnpackedWindow]:
         while regions := next_window(self._speech, whole=whole):
             yield self._window(regions)
             self._forget(regions[-1].end)
         first = next(_regions(self._speech, whole=whole), None)
         self._forget(first.start if first else max(0, len(self._speech) - _PADDING))
 
-    def _window(self, regions: Sequence[Region]) -> Window:
+    def _window(self, regions: Sequence[Region]) -> UnpackedWindow:
         sounds = [self._samples[region.start * FRAME : region.end * FRAME] for region in regions]
         begins = [(self._start + region.start) * FRAME for region in regions]
-        pieces = [
+        times = [
             (begin / SAMPLE_RATE, (begin + len(sound)) / SAMPLE_RATE)
             for begin, sound in zip(begins, sounds, strict=True)
         ]
-        return Window(pieces, np.concatenate(sounds))
+        return UnpackedWindow(times, np.concatenate(sounds))
 
     def _forget(self, frames: int) -> None:
         self._start += frames

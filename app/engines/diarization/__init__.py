@@ -1,1 +1,1 @@
-"""Diarization: cut excerpts, find voices in them, embed slices of speech, cluster them to speakers, build turns."""
+"""Diarization: find voices in windows, embed their speech, cluster the embeddings to speakers, build turns."""

@@ -1,7 +1,7 @@
-"""Analyse a chunk: find when each voice speaks, and embed the slices in which one person speaks.
+"""Analyse a chunk: find when each voice speaks, and embed the speech of each.
 
-A voice is a person who speaks in one excerpt; an excerpt has at most three voices. Which slices are of the same person
-is found later, from the embeddings.
+A voice is a person who speaks in one window; a window has at most three voices. `speakers.py` finds later which
+embeddings are of the same person.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,24 +15,24 @@ from app.engines.diarization.chunk import (
     VOICES,
     Activity,
     Chunk,
-    Slice,
+    Embedding,
     Speaking,
     Values,
     Voice,
     speaking,
     stored,
 )
-from app.engines.diarization.excerpts import APART, FIRST_EDGE, FRAME, FRAMES, LENGTH, PER_CHUNK, ChunkSound, excerpt
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
-from app.engines.diarization.slices import SHORTEST_FRAMES, slices
+from app.engines.diarization.regions import SHORTEST_FRAMES, to_embed
+from app.engines.diarization.windows import APART, FIRST_EDGE, FRAME, FRAMES, LENGTH, PER_CHUNK, ChunkSound, window
 
 _SETS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
 """The sets of voices that the segmentation network distinguishes, one set a row."""
 _SEGMENTING = 0.2  # share of the segmentation network in the time of a chunk; embeddings take the rest
-_SILENCE = 2.0**-15  # one step of 16 bits: an excerpt that is never louder is silent
+_SILENCE = 2.0**-15  # one step of 16 bits: a window that is never louder is silent
 _CLEAN_FRAMES = 18  # 0.3 s: if a voice speaks alone for less, its embedding also uses frames with several voices
-_ENOUGH_FRAMES = 30  # 0.5 s: a voice that speaks alone for less, in slices, gets an embedding of its own
+_ENOUGH_FRAMES = 30  # 0.5 s: a voice whose embeddings have less of its speech gets one more, of its own
 _LEAST_SAMPLES = 1_600  # 0.1 s: shorter speech gets no embedding
 _MOST_SAMPLES = 64_000  # 4 s: more samples make an embedding slower, but no better
 
@@ -41,23 +41,23 @@ def analyse(networks: Networks, sound: ChunkSound, progress: Callable[[float], N
     """Analyse a chunk; call `progress` with the seconds of the recording that are analysed so far."""
     begin = sound.index * PER_CHUNK * APART
     activity = []
-    for number in range(sound.excerpts):
-        activity.append(_activity(networks, excerpt(sound, number)))
+    for number in range(sound.windows):
+        activity.append(_activity(networks, window(sound, number)))
         progress((begin + number * APART * _SEGMENTING) / SAMPLE_RATE)
     active = speaking(np.array(activity))
     found = []
-    for start, end in slices(active, sound.frames):
+    for start, end in to_embed(active, sound.frames):
         spoken = _samples(sound.samples, start, end)
         if len(spoken) >= _LEAST_SAMPLES:  # the network may hear somebody after the recording's end
-            found.append(Slice(start, end, _embedded(networks, spoken)))
+            found.append(Embedding(start, end, _embedded(networks, spoken)))
         done = _SEGMENTING * sound.frames + (1 - _SEGMENTING) * end
         progress((begin + done * FRAME) / SAMPLE_RATE)
-    voices = [each for number in range(sound.excerpts) for each in _voices(networks, sound, number, active[number])]
+    voices = [each for number in range(sound.windows) for each in _voices(networks, sound, number, active[number])]
     return Chunk(sound.index, np.array(activity), found, voices)
 
 
 def _activity(networks: Networks, samples: Samples) -> Activity:
-    """Return the probability (0 to 255) that each voice speaks in each frame of an excerpt."""
+    """Return the probability (0 to 255) that each voice speaks in each frame of a window."""
     if np.abs(samples).max(initial=0) <= _SILENCE:
         return np.zeros((FRAMES, VOICES), np.uint8)
     logarithms = networks.segment(np.pad(samples, (0, LENGTH - len(samples))))
@@ -65,9 +65,9 @@ def _activity(networks: Networks, samples: Samples) -> Activity:
 
 
 def _voices(networks: Networks, sound: ChunkSound, number: int, active: Speaking) -> Iterator[Voice]:
-    """Embed each voice of an excerpt that hardly speaks alone, such as a word said while another person speaks.
+    """Embed each voice of a window that hardly speaks alone, such as a word said while another person speaks.
 
-    Such a voice has too few slices to tell who it is.
+    Such a voice has too few embeddings to tell who it is.
     """
     alone = active.sum(axis=1) == 1
     for voice in range(VOICES):
@@ -75,13 +75,13 @@ def _voices(networks: Networks, sound: ChunkSound, number: int, active: Speaking
         clean = speaks & alone
         if speaks.sum() < LEAST_FRAMES or _in_regions(clean) >= _ENOUGH_FRAMES:
             continue
-        spoken = _joined(excerpt(sound, number), clean if clean.sum() >= _CLEAN_FRAMES else speaks)
+        spoken = _joined(window(sound, number), clean if clean.sum() >= _CLEAN_FRAMES else speaks)
         if len(spoken) >= _LEAST_SAMPLES:
             yield Voice(number, voice, _embedded(networks, spoken))
 
 
 def _in_regions(clean: Speaking) -> int:
-    """Count the frames in regions that are long enough for a slice."""
+    """Count the frames in regions that are long enough for an embedding."""
     starts, ends = np.flatnonzero(np.diff(clean, prepend=False, append=False)).reshape(-1, 2).T
     lengths = ends - starts
     return int(lengths[lengths >= SHORTEST_FRAMES].sum())

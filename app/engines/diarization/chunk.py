@@ -8,11 +8,11 @@ from zlib import compress, decompressobj, error
 import numpy as np
 import numpy.typing as npt
 
-from app.engines.diarization.excerpts import FRAMES, FRAMES_APART, PER_CHUNK
-from app.engines.diarization.slices import SHORTEST_FRAMES, SLICE_FRAMES
+from app.engines.diarization.regions import EMBEDDED_FRAMES, SHORTEST_FRAMES
+from app.engines.diarization.windows import FRAMES, FRAMES_APART, PER_CHUNK
 
 VOICES = 3
-"""Number of voices that the segmentation network distinguishes in an excerpt."""
+"""Number of voices that the segmentation network distinguishes in a window."""
 SIZE = 192
 """Number of values in an embedding."""
 
@@ -25,20 +25,22 @@ Values = npt.NDArray[np.int8]
 
 _PROBABLE = 128  # a voice with this probability (of 255) speaks
 _LARGEST = 127  # the largest of the values that stand for an embedding
-_SLICE = np.dtype([("start", "<u2"), ("end", "<u2"), ("values", "i1", SIZE)])
-_VOICE = np.dtype([("excerpt", "u1"), ("voice", "u1"), ("values", "i1", SIZE)])
-_HEAD = np.dtype([("excerpts", "u1"), ("slices", "<u2"), ("voices", "u1")])
+_EMBEDDING = np.dtype([("start", "<u2"), ("end", "<u2"), ("values", "i1", SIZE)])
+_VOICE = np.dtype([("window", "u1"), ("voice", "u1"), ("values", "i1", SIZE)])
+_HEAD = np.dtype([("windows", "u1"), ("embeddings", "<u2"), ("voices", "u1")])
 _ACTIVITY = FRAMES * VOICES
 _FRAMES = (PER_CHUNK - 1) * FRAMES_APART + FRAMES
 _LARGEST_BYTES = (
-    _HEAD.itemsize + PER_CHUNK * (_ACTIVITY + VOICES * _VOICE.itemsize) + _FRAMES // SHORTEST_FRAMES * _SLICE.itemsize
+    _HEAD.itemsize
+    + PER_CHUNK * (_ACTIVITY + VOICES * _VOICE.itemsize)
+    + _FRAMES // SHORTEST_FRAMES * _EMBEDDING.itemsize
 )
 _NO_RECORD = "not the record of a chunk"
 
 
 @dataclass(frozen=True)
-class Slice:
-    """A slice, in frames from the start of the chunk, and its embedding."""
+class Embedding:
+    """An embedding, and where the speech in it starts and ends, in frames from the start of the chunk."""
 
     start: int
     end: int
@@ -47,35 +49,35 @@ class Slice:
 
 @dataclass(frozen=True)
 class Voice:
-    """The embedding of a voice of an excerpt that hardly ever speaks alone."""
+    """The one embedding of a voice that hardly ever speaks alone in its window."""
 
-    excerpt: int
+    window: int
     voice: int
     values: Values
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk: the probability (0 to 255) that each voice speaks (excerpts, frames, voices), and the embeddings."""
+    """A chunk: the probability (0 to 255) that each voice speaks (windows, frames, voices), and the embeddings."""
 
     index: int
     activity: Activity
-    slices: Sequence[Slice]
+    embeddings: Sequence[Embedding]
     voices: Sequence[Voice]
 
     @property
     def speaking(self) -> Speaking:
-        """Whether each voice speaks (excerpts, frames, voices)."""
+        """Whether each voice speaks (windows, frames, voices)."""
         return speaking(self.activity)
 
 
 def speaking(activity: Activity) -> Speaking:
-    """Return whether each voice speaks, from the probability of that (0 to 255)."""
+    """Return whether each voice speaks, from the probability (0 to 255) that it does."""
     return activity >= _PROBABLE
 
 
 def stored(embedding: npt.NDArray[np.float32]) -> Values:
-    """Return an embedding as whole numbers of at most 127; its length is lost, and no more than 0.01 % of a cosine."""
+    """Return an embedding as whole numbers of at most 127: its length is lost, its direction changes by 0.01 %."""
     largest = max(float(np.abs(embedding).max()), float(np.finfo(np.float32).tiny))
     values: Values = np.rint(embedding / largest * _LARGEST).astype(np.int8)
     return values
@@ -83,10 +85,10 @@ def stored(embedding: npt.NDArray[np.float32]) -> Values:
 
 def pack(chunk: Chunk) -> str:
     """Write a chunk as a record: base64 of compressed bytes."""
-    head = np.array((len(chunk.activity), len(chunk.slices), len(chunk.voices)), _HEAD)
-    slices = np.array([(each.start, each.end, each.values) for each in chunk.slices], _SLICE)
-    voices = np.array([(each.excerpt, each.voice, each.values) for each in chunk.voices], _VOICE)
-    parts = (head.tobytes(), chunk.activity.tobytes(), slices.tobytes(), voices.tobytes())
+    head = np.array((len(chunk.activity), len(chunk.embeddings), len(chunk.voices)), _HEAD)
+    embeddings = np.array([(each.start, each.end, each.values) for each in chunk.embeddings], _EMBEDDING)
+    voices = np.array([(each.window, each.voice, each.values) for each in chunk.voices], _VOICE)
+    parts = (head.tobytes(), chunk.activity.tobytes(), embeddings.tobytes(), voices.tobytes())
     return b64encode(compress(b"".join(parts), 1)).decode()
 
 
@@ -98,29 +100,29 @@ def unpack(index: int, record: str) -> Chunk:
     """
     content = _inflated(b64decode(record, validate=True))
     head = np.frombuffer(content, _HEAD, 1)[0]
-    excerpts, at = int(head["excerpts"]), _HEAD.itemsize
-    activity = np.frombuffer(content, np.uint8, excerpts * _ACTIVITY, at).reshape(excerpts, FRAMES, VOICES)
+    windows, at = int(head["windows"]), _HEAD.itemsize
+    activity = np.frombuffer(content, np.uint8, windows * _ACTIVITY, at).reshape(windows, FRAMES, VOICES)
     at += activity.nbytes
-    slices = np.frombuffer(content, _SLICE, int(head["slices"]), at)
-    voices = np.frombuffer(content, _VOICE, int(head["voices"]), at + slices.nbytes)
-    if at + slices.nbytes + voices.nbytes != len(content) or not _possible(excerpts, slices, voices):
+    embeddings = np.frombuffer(content, _EMBEDDING, int(head["embeddings"]), at)
+    voices = np.frombuffer(content, _VOICE, int(head["voices"]), at + embeddings.nbytes)
+    if at + embeddings.nbytes + voices.nbytes != len(content) or not _possible(windows, embeddings, voices):
         raise ValueError(_NO_RECORD)
     return Chunk(
         index,
         activity,
-        [Slice(int(row["start"]), int(row["end"]), row["values"]) for row in slices],
-        [Voice(int(row["excerpt"]), int(row["voice"]), row["values"]) for row in voices],
+        [Embedding(int(row["start"]), int(row["end"]), row["values"]) for row in embeddings],
+        [Voice(int(row["window"]), int(row["voice"]), row["values"]) for row in voices],
     )
 
 
-def _possible(excerpts: int, slices: npt.NDArray[np.void], voices: npt.NDArray[np.void]) -> bool:
+def _possible(windows: int, embeddings: npt.NDArray[np.void], voices: npt.NDArray[np.void]) -> bool:
     return bool(
-        1 <= excerpts <= PER_CHUNK
-        and (slices["start"] < slices["end"]).all()
-        and (slices["end"] - slices["start"] <= SLICE_FRAMES).all()
-        and (np.diff(slices["start"].astype(np.intp)) >= 0).all()
-        and (slices["end"] <= _FRAMES).all()
-        and (voices["excerpt"] < excerpts).all()
+        1 <= windows <= PER_CHUNK
+        and (embeddings["start"] < embeddings["end"]).all()
+        and (embeddings["end"] - embeddings["start"] <= EMBEDDED_FRAMES).all()
+        and (np.diff(embeddings["start"].astype(np.intp)) >= 0).all()
+        and (embeddings["end"] <= _FRAMES).all()
+        and (voices["window"] < windows).all()
         and (voices["voice"] < VOICES).all()
     )
 

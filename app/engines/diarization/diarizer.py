@@ -11,11 +11,11 @@ from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.analysis import analyse
 from app.engines.diarization.chunk import Chunk, pack, unpack
-from app.engines.diarization.excerpts import APART, PER_CHUNK, chunks
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.owners import owners
-from app.engines.diarization.speakers import Bounds, centres, slices_of
+from app.engines.diarization.speakers import Bounds, centres, embeddings_of
 from app.engines.diarization.turns import turns
+from app.engines.diarization.windows import APART, PER_CHUNK, chunks
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 
 _PROGRESS_EVERY_S = 1.0
@@ -26,7 +26,7 @@ Emit = Callable[[StageAdvanced | ChunkAnalysed], None]
 def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> DiarizationDone:
     """Find the turns of a recording; emit each newly analysed chunk, and progress once a second.
 
-    In memory are at most 70 s of sound, and 13 MB for each hour of the recording, and up to 70 MB to compare slices.
+    In memory are at most 70 s of sound, 13 MB for each hour of the recording, and up to 70 MB to compare embeddings.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
@@ -41,14 +41,14 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     duration = 0.0
     for sound in chunks(decode(job.path, budget)):
         chunk = known.get(sound.index)
-        if chunk is None or len(chunk.activity) != sound.excerpts:
+        if chunk is None or len(chunk.activity) != sound.windows:
             chunk = analyse(networks, sound, progress)
             emit(ChunkAnalysed(index=sound.index, revision=networks.identity.revision, record=pack(chunk)))
         analysed.append(chunk)
         duration = (sound.index * PER_CHUNK * APART + len(sound.samples)) / SAMPLE_RATE
-    slices = slices_of(analysed)
-    speakers = centres(slices, analysed, Bounds(job.min_speakers, job.max_speakers))
-    found = turns(analysed, owners(analysed, slices, speakers), duration)
+    embeddings = embeddings_of(analysed)
+    speakers = centres(embeddings, analysed, Bounds(job.min_speakers, job.max_speakers))
+    found = turns(analysed, owners(analysed, embeddings, speakers), duration)
     return DiarizationDone(turns=found, duration_seconds=duration, model=networks.identity)
 
 

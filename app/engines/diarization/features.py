@@ -10,7 +10,7 @@ from app.engines.audio.samples import Samples
 
 Features = npt.NDArray[np.float32]
 
-_WINDOW = 400  # samples, 25 ms
+_FRAME = 400  # samples, 25 ms
 _STEP = 160  # samples, 10 ms
 _POINTS = 512  # points of the Fourier transform
 _BINS = 80  # filters
@@ -20,9 +20,9 @@ _FLOOR = np.finfo(np.float32).eps
 
 
 def features(samples: Samples) -> Features:
-    """Return the logarithms of 80 filter bank energies for each full window of 25 ms, minus their mean over time."""
-    windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::_STEP]
-    centred = windows - windows.mean(axis=1, keepdims=True)
+    """Return the logarithms of 80 filter bank energies for each full frame of 25 ms, minus their mean over time."""
+    frames = np.lib.stride_tricks.sliding_window_view(samples, _FRAME)[::_STEP]
+    centred = frames - frames.mean(axis=1, keepdims=True)
     before = np.concatenate([centred[:, :1], centred[:, :-1]], axis=1)
     spectrum = np.fft.rfft((centred - _EMPHASIS * before) * _shape(), _POINTS)[:, :-1]
     energies = np.asarray((spectrum.real**2 + spectrum.imag**2) @ _filters(), np.float64)
@@ -33,7 +33,7 @@ def features(samples: Samples) -> Features:
 @cache
 def _shape() -> Samples:
     """Return Povey's window, a flatter Hann window."""
-    return (np.hanning(_WINDOW) ** 0.85).astype(np.float32)
+    return (np.hanning(_FRAME) ** 0.85).astype(np.float32)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The two networks of diarization: one finds which voice speaks when in an excerpt, one computes voice embeddings."""
+"""The two networks of diarization: one finds which voice speaks when in a window, one computes voice embeddings."""
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -34,9 +34,9 @@ class Networks:
         self._segmentation, self._embeddings = (_opened(content, threads) for content in contents[: len(_FILES)])
         self._telephone: Array = np.load(folder / _TELEPHONE)
 
-    def segment(self, excerpt: Array) -> Array:
+    def segment(self, window: Array) -> Array:
         """Return log probabilities (frames, 7): that nobody, one of three voices, or two of them speak."""
-        return self._segmentation(None, {"x": excerpt[np.newaxis, np.newaxis]})[0].reshape(-1, SETS)
+        return self._segmentation(None, {"x": window[np.newaxis, np.newaxis]})[0].reshape(-1, SETS)
 
     def embed(self, features: Array) -> Array:
         """Return the embedding (192 values, length 1) of one voice from its features (frames, 80).

@@ -1,8 +1,8 @@
-"""Find who each voice of an excerpt is, from moment to moment.
+"""Find who each voice of a window is, from moment to moment.
 
-The segmentation network tells the voices of an excerpt apart, but may join people who take short turns. So a voice is
-followed through its excerpt: it belongs to the speaker whom its slices are like, and passes to another speaker where
-their slices say so clearly, most easily after a pause.
+The segmentation network tells the voices of a window apart, but may join people who take short turns. So a voice is
+followed through its window: it belongs to the speaker whom its embeddings are like, and passes to another speaker where
+their embeddings say so clearly, most easily after a pause.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ import numpy.typing as npt
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.chunk import LEAST_FRAMES, VOICES, Chunk, Speaking
 from app.engines.diarization.clustering import Labels
-from app.engines.diarization.excerpts import FRAME, FRAMES, FRAMES_APART, PER_CHUNK
-from app.engines.diarization.slices import SLICE_FRAMES
-from app.engines.diarization.speakers import Embeddings, Slices, unit
+from app.engines.diarization.regions import EMBEDDED_FRAMES
+from app.engines.diarization.speakers import Embeddings, Vectors, unit
+from app.engines.diarization.windows import FRAME, FRAMES, FRAMES_APART, PER_CHUNK
 
 Owners = npt.NDArray[np.int16]
 Scores = npt.NDArray[np.float32]
@@ -31,44 +31,44 @@ _PAUSE_FRAMES = 12  # 0.2 s: after a silence of this length another person may g
 _CHANGE = 0.25  # the owner of a voice changes while the voice speaks
 _CHANGE_AFTER_PAUSE = 0.05
 _TWICE = 0.9  # for a second in which two voices that speak at the same time have one owner
-_EDGE = 0.05  # weight of a slice at its start and end; in its middle the weight is 1
+_EDGE = 0.05  # weight of an embedding at its start and end; in its middle the weight is 1
 
 
-def owners(chunks: Sequence[Chunk], slices: Slices, centres: Embeddings) -> Owners:
-    """Return the speaker (a number from 0, or `NOBODY`) of each voice (excerpts, frames, voices)."""
+def owners(chunks: Sequence[Chunk], embeddings: Embeddings, centres: Vectors) -> Owners:
+    """Return the speaker (a number from 0, or `NOBODY`) of each voice (windows, frames, voices)."""
     found = np.full((sum(len(chunk.activity) for chunk in chunks), FRAMES, VOICES), NOBODY, np.int16)
     if not len(centres):
         return found
     for chunk in chunks:
         speaking = chunk.speaking
-        own = {(each.excerpt, each.voice): each.values.astype(np.float32) for each in chunk.voices}
+        own = {(each.window, each.voice): each.values.astype(np.float32) for each in chunk.voices}
         for number in range(len(chunk.activity)):
-            excerpt = chunk.index * PER_CHUNK + number
-            heard, known = _likeness(slices, centres, excerpt * FRAMES_APART)
+            window = chunk.index * PER_CHUNK + number
+            heard, known = _likeness(embeddings, centres, window * FRAMES_APART)
             alike = {voice: centres @ unit(own[number, voice][np.newaxis])[0] for n, voice in own if n == number}
-            _follow(speaking[number], heard, known, alike, found[excerpt])
+            _follow(speaking[number], heard, known, alike, found[window])
     return found
 
 
-def _likeness(slices: Slices, centres: Embeddings, first: int) -> tuple[Scores, Speaking]:
-    """Return how much each frame of an excerpt is like each speaker (speakers, frames), and which frames have slices.
+def _likeness(embeddings: Embeddings, centres: Vectors, first: int) -> tuple[Scores, Speaking]:
+    """Return how much each frame of a window is like each speaker (speakers, frames), and which frames have embeddings.
 
-    `first` is the first frame of the excerpt. A frame gets the mean of its slices; each weighs most in its middle.
+    `first` is the first frame of the window. A frame gets the mean of its embeddings; each weighs most in its middle.
     """
     scores, total = np.zeros((len(centres), FRAMES), np.float32), np.zeros(FRAMES, np.float32)
-    low, high = np.searchsorted(slices.starts, (first - SLICE_FRAMES, first + FRAMES))
+    low, high = np.searchsorted(embeddings.starts, (first - EMBEDDED_FRAMES, first + FRAMES))
     for number in range(int(low), int(high)):
-        start, end = int(slices.starts[number]) - first, int(slices.ends[number]) - first
+        start, end = int(embeddings.starts[number]) - first, int(embeddings.ends[number]) - first
         place = np.arange(max(start, 0), min(end, FRAMES))
         weight = np.maximum(1 - np.abs(place + 0.5 - (start + end) / 2) / ((end - start) / 2), _EDGE)
-        scores[:, place] += np.outer(centres @ slices.embeddings[number], weight)
+        scores[:, place] += np.outer(centres @ embeddings.vectors[number], weight)
         total[place] += weight
     scores /= np.maximum(total, _EDGE)
     return scores, total > 0
 
 
 def _follow(speaking: Speaking, heard: Scores, known: Speaking, alike: dict[int, Scores], owner: Owners) -> None:
-    """Fill in the owners of an excerpt (frames, voices): first of the voice that speaks alone most."""
+    """Fill in the owners of a window's voices (frames, voices), first that of the voice that speaks alone most."""
     clean = (speaking & (speaking.sum(axis=1) == 1)[:, np.newaxis] & known[:, np.newaxis]).T
     for voice in np.argsort(-clean.sum(axis=1), kind="stable"):
         steps = _steps(speaking[:, voice])

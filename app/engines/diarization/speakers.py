@@ -1,4 +1,4 @@
-"""Find the speakers of a recording: cluster the embeddings of its slices."""
+"""Find the speakers of a recording: cluster its embeddings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import numpy.typing as npt
 
 from app.engines.diarization.chunk import SIZE, Chunk
 from app.engines.diarization.clustering import Labels, Merge, Weights, counts, cut, linkage, merged_by_centres
-from app.engines.diarization.excerpts import FRAMES_APART, PER_CHUNK
-from app.engines.diarization.slices import SLICES_APART
+from app.engines.diarization.regions import EMBEDDINGS_APART
+from app.engines.diarization.windows import FRAMES_APART, PER_CHUNK
 
-Embeddings = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
 
-_NEAR = 0.62  # largest average distance (1 - cosine of the embeddings) between the slices of one cluster
+_NEAR = 0.62  # largest average distance (1 - cosine of the vectors) between the embeddings of one cluster
 _SAME = 0.46  # largest distance between the centres of two clusters of one speaker
-_RELIABLE_FRAMES = 45  # 0.75 s: only a slice of this length is clustered
-_MOST = 4096  # most slices that are clustered, evenly spread over the recording
+_RELIABLE_FRAMES = 45  # 0.75 s: only an embedding of this length is clustered
+_MOST = 4096  # most embeddings that are clustered, evenly spread over the recording
 # A speaker has at least this share of the speech: at least _FEWEST_FRAMES of it, and no more than _ENOUGH_FRAMES.
 _SHARE = 0.03
 _FEWEST_FRAMES, _ENOUGH_FRAMES = 41, 592  # 0.7 s, 10 s
@@ -36,52 +36,52 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Slices:
-    """All slices of a recording by time, as parallel arrays: start and end in frames, and embeddings of length 1."""
+class Embeddings:
+    """All embeddings of a recording by time, as parallel arrays: start and end in frames, and vectors of length 1."""
 
     starts: Labels
     ends: Labels
-    embeddings: Embeddings
+    vectors: Vectors
 
     @property
     def lengths(self) -> Labels:
-        """The length of each slice in frames."""
+        """The length of each embedding in frames."""
         return self.ends - self.starts
 
 
-def slices_of(chunks: Sequence[Chunk]) -> Slices:
-    """Collect the slices of a recording."""
-    found = [(chunk.index * PER_CHUNK * FRAMES_APART, each) for chunk in chunks for each in chunk.slices]
-    return Slices(
+def embeddings_of(chunks: Sequence[Chunk]) -> Embeddings:
+    """Collect the embeddings of a recording."""
+    found = [(chunk.index * PER_CHUNK * FRAMES_APART, each) for chunk in chunks for each in chunk.embeddings]
+    return Embeddings(
         np.array([first + each.start for first, each in found], np.intp),
         np.array([first + each.end for first, each in found], np.intp),
         unit(np.array([each.values for _, each in found], np.float32).reshape(-1, SIZE)),
     )
 
 
-def centres(slices: Slices, chunks: Sequence[Chunk], bounds: Bounds) -> Embeddings:
-    """Return the mean embedding of each speaker (speakers, 192), each of length 1.
+def centres(embeddings: Embeddings, chunks: Sequence[Chunk], bounds: Bounds) -> Vectors:
+    """Return the centre of each speaker: the mean of their embeddings, of length 1 (speakers, 192).
 
-    If nobody speaks alone anywhere, the voices that speak with others are taken for slices.
+    If nobody speaks alone anywhere, the embeddings of voices that speak with others are used.
     """
-    chosen = _chosen(slices.lengths, bounds.least or 1)
-    embeddings = slices.embeddings[chosen]
-    weights = np.minimum(slices.lengths[chosen], SLICES_APART).astype(np.float32)
-    if not len(embeddings):
-        embeddings = unit(np.array([v.values for c in chunks for v in c.voices], np.float32).reshape(-1, SIZE))
-        embeddings = embeddings[_spread(len(embeddings))]
-        weights = np.full(len(embeddings), SLICES_APART, np.float32)
-    if not len(embeddings):
-        return embeddings
-    labels = _clustered(embeddings, weights, bounds)
+    chosen = _chosen(embeddings.lengths, bounds.least or 1)
+    vectors = embeddings.vectors[chosen]
+    weights = np.minimum(embeddings.lengths[chosen], EMBEDDINGS_APART).astype(np.float32)
+    if not len(vectors):
+        vectors = unit(np.array([v.values for c in chunks for v in c.voices], np.float32).reshape(-1, SIZE))
+        vectors = vectors[_spread(len(vectors))]
+        weights = np.full(len(vectors), EMBEDDINGS_APART, np.float32)
+    if not len(vectors):
+        return vectors
+    labels = _clustered(vectors, weights, bounds)
     roots = np.unique(labels[labels >= 0])
-    return unit(np.array([weights[labels == root] @ embeddings[labels == root] for root in roots]))
+    return unit(np.array([weights[labels == root] @ vectors[labels == root] for root in roots]))
 
 
 def _chosen(lengths: Labels, least: int) -> Labels:
-    """Choose the slices to cluster, by number: those of at least 0.75 s, if these hold at least half of the speech.
+    """Choose the embeddings to cluster, by number: those of at least 0.75 s, if these hold at least half of the speech.
 
-    If they hold less, all slices are chosen. If they are fewer than `least`, the longest others are chosen, too.
+    If they hold less, all embeddings are chosen. If they are fewer than `least`, the longest others are chosen, too.
     """
     longest = np.argsort(-lengths, kind="stable")
     reliable = lengths >= _RELIABLE_FRAMES
@@ -96,14 +96,14 @@ def _spread(count: int) -> Labels:
     return np.linspace(0, max(count - 1, 0), min(count, _MOST)).astype(np.intp)
 
 
-def _clustered(embeddings: Embeddings, weights: Weights, bounds: Bounds) -> Labels:
+def _clustered(vectors: Vectors, weights: Weights, bounds: Bounds) -> Labels:
     """Return the cluster of each embedding, or -1 if the cluster is too small to be a speaker.
 
-    Slices are joined by their average distance first, which tolerates how much slices of one person differ. The
+    Embeddings are joined by their average distance first, which tolerates how much embeddings of one person differ. The
     clusters are then joined by the distance of their centres, which tells people apart who are alike.
     """
-    near = [each for each in linkage(_distances(embeddings)) if each.distance <= _NEAR]
-    by_centres = merged_by_centres(embeddings, weights, cut(weights, near))
+    near = [each for each in linkage(_distances(vectors)) if each.distance <= _NEAR]
+    by_centres = merged_by_centres(vectors, weights, cut(weights, near))
     far = next((number for number, each in enumerate(by_centres) if each.distance > _SAME), len(by_centres))
     merges = [*near, *by_centres]
     done, speakers = _within(bounds, weights, merges, len(near) + far)
@@ -128,14 +128,14 @@ def _within(bounds: Bounds, weights: Weights, merges: Sequence[Merge], done: int
     return done, wanted
 
 
-def _distances(embeddings: Embeddings) -> Embeddings:
-    distances: Embeddings = embeddings @ embeddings.T
+def _distances(vectors: Vectors) -> Vectors:
+    distances: Vectors = vectors @ vectors.T
     np.subtract(1, distances, out=distances)  # in place: the matrix of a long recording has 67 MB
     return distances
 
 
-def unit(embeddings: Embeddings) -> Embeddings:
-    """Return the embeddings with length 1."""
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    found: Embeddings = np.divide(embeddings, np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
+def unit(vectors: Vectors) -> Vectors:
+    """Return the vectors with length 1."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    found: Vectors = np.divide(vectors, np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
     return found

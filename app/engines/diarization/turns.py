@@ -1,4 +1,4 @@
-"""Build turns: overlapping excerpts vote on who speaks in each frame, and the frames of a speaker become turns."""
+"""Build turns: overlapping windows vote on who speaks in each frame, and the frames of a speaker become turns."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -9,24 +9,24 @@ from natscribe.schemas.diarization import Turn
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.chunk import VOICES, Chunk
-from app.engines.diarization.excerpts import FIRST_EDGE, FRAME, FRAMES, FRAMES_APART, PER_CHUNK
 from app.engines.diarization.owners import NOBODY, Owners
+from app.engines.diarization.windows import FIRST_EDGE, FRAME, FRAMES, FRAMES_APART, PER_CHUNK
 
 Weights = npt.NDArray[np.float32]
 Edges = npt.NDArray[np.intp]  # first frame of each turn of one speaker, and the frame behind its last (turns, 2)
 
-_SURE = FRAMES_APART  # frames from an excerpt's edge to the first decision with full weight
-_AT_EDGE = 0.5  # weight of a decision at an excerpt's edge, where the network hears only one side
+_SURE = FRAMES_APART  # frames from a window's edge to the first decision with full weight
+_AT_EDGE = 0.5  # weight of a decision at a window's edge, where the network hears only one side
 _SHORTEST_PAUSE_FRAMES = 12  # 0.2 s: shorter pauses of a speaker are filled
 _SHORTEST_TURN_FRAMES = 12  # 0.2 s: shorter turns are dropped
-_SCRAP_FRAMES = 30  # 0.5 s: a shorter turn is a scrap if another speaker's turn follows it
-_NEAR_FRAMES = 6  # 0.1 s: longest pause between a scrap and the turn that follows it
+_LATE_FRAMES = 30  # 0.5 s: a shorter turn is the next speaker's, found late, if their turn follows it
+_NEAR_FRAMES = 6  # 0.1 s: longest pause between such a turn and the turn that follows it
 
 
 def _votes() -> Weights:
     """Return a vote (0 to 1) for each probability (0 to 255): its odds cubed, so that most votes are near 0 or 1.
 
-    So two excerpts that tend to a speaker outweigh one excerpt that is certain of the opposite.
+    So two windows that tend to a speaker outweigh one window that is certain of the opposite.
     """
     probable = np.arange(256, dtype=np.float32) / np.float32(255)
     odds = probable**3 / (probable**3 + (1 - probable) ** 3)
@@ -54,7 +54,7 @@ def turns(chunks: Sequence[Chunk], owners: Owners, duration: float) -> list[Turn
         for speaker, of_speaker in enumerate(edges)
         for start, end in _whole(np.concatenate(of_speaker))
     ]
-    return list(_named(_disjoint(_without_scraps(sorted(found))), duration))
+    return list(_named(_disjoint(_given_to_the_next(sorted(found))), duration))
 
 
 def _named(turns: Sequence[_Turn], duration: float) -> Iterator[Turn]:
@@ -75,15 +75,15 @@ def _decided(chunks: Sequence[Chunk], owners: Owners, speakers: int) -> Iterator
     weights = _weights()
     for chunk in chunks:
         first = chunk.index * PER_CHUNK
-        reach = FRAMES // FRAMES_APART  # excerpts of the previous chunk that reach into this chunk
-        excerpts = range(max(first - reach, 0), first + len(chunk.activity))
+        reach = FRAMES // FRAMES_APART  # windows of the previous chunk that reach into this chunk
+        windows = range(max(first - reach, 0), first + len(chunk.activity))
         frames = (len(chunk.activity) - 1) * FRAMES_APART + FRAMES
         votes, total = np.zeros((speakers, frames), np.float32), np.zeros(frames, np.float32)
-        for excerpt in excerpts:
-            begin = (excerpt - first) * FRAMES_APART
+        for window in windows:
+            begin = (window - first) * FRAMES_APART
             there, here = slice(max(-begin, 0), FRAMES), slice(max(begin, 0), begin + FRAMES)
-            activity = chunks[excerpt // PER_CHUNK].activity[excerpt % PER_CHUNK][there]
-            votes[:, here] += _by_speaker(_VOTES[activity], owners[excerpt, there], speakers) * weights[there]
+            activity = chunks[window // PER_CHUNK].activity[window % PER_CHUNK][there]
+            votes[:, here] += _by_speaker(_VOTES[activity], owners[window, there], speakers) * weights[there]
             total[here] += weights[there]
         own = PER_CHUNK * FRAMES_APART if chunk is not chunks[-1] else frames
         yield first * FRAMES_APART, _speaking((votes / total)[:, :own])
@@ -129,11 +129,11 @@ def _whole(edges: Edges) -> Edges:
     return np.stack([starts[long], ends[long]], axis=1)
 
 
-def _without_scraps(turns: Sequence[_Turn]) -> list[_Turn]:
-    """Give each scrap (under 0.5 s) to the speaker of the next turn: a new speaker is often found a moment late."""
+def _given_to_the_next(turns: Sequence[_Turn]) -> list[_Turn]:
+    """Give each turn of less than 0.5 s to the speaker of the next turn: a new speaker is often found a moment late."""
     kept: list[_Turn] = []  # the earliest turn is last
     for turn in reversed(turns):
-        heir = next((place for place in _following(turn, kept) if turn.end - turn.start < _SCRAP_FRAMES), None)
+        heir = next((place for place in _following(turn, kept) if turn.end - turn.start < _LATE_FRAMES), None)
         if heir is None:
             kept.append(turn)
         else:
@@ -142,7 +142,7 @@ def _without_scraps(turns: Sequence[_Turn]) -> list[_Turn]:
 
 
 def _disjoint(turns: Sequence[_Turn]) -> list[_Turn]:
-    """Join the turns of each speaker that overlap: with a scrap, a turn may begin within an earlier turn."""
+    """Join the turns of each speaker that overlap: a turn that got a short one before it may reach into another."""
     joined: list[_Turn] = []
     latest: dict[int, int] = {}
     for turn in turns:

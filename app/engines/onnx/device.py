@@ -19,7 +19,7 @@ def load_on(device: str, read: Read) -> tuple[TextResultsAsrAdapter, bool]:
     """Load a model with `read`, which is given the execution providers; return whether the model is on the GPU.
 
     ONNX Runtime does not tell beforehand whether a GPU is usable: `get_available_providers` lists what it was built
-    with. So for `auto` the model is loaded for the GPU, and again for the CPU alone if a part of it did not get there.
+    with. So for `auto` the model is loaded for the GPU, and again for the CPU alone if a part of it is not on the GPU.
 
     Raises:
         NoGpuError: The device is `cuda`, and a network runs on the CPU.

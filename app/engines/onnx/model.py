@@ -12,9 +12,9 @@ from onnx_asr import load_model
 from onnx_asr.adapters import RecognizeOptions, TextResultsAsrAdapter, TimestampedResultsAsrAdapter
 from onnx_asr.asr import TimestampedResult
 
-from app.engines.audio.clips import Clip
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
+from app.engines.audio.sound import Sound
 from app.engines.family import Computing
 from app.engines.onnx.device import load_on
 from app.engines.onnx.published import CANARY, Network
@@ -29,10 +29,10 @@ _SHORTEST_S = 0.5  # shorter sound is padded with silence: the features need mor
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """A loaded model; `how` names the device, precision and search; `batched`: transcribe clips in a batch."""
+    """A loaded model; `fingerprint` names the device, precision and search; `batched`: transcribe sounds in a batch."""
 
     identity: Model
-    how: str
+    fingerprint: str
     architecture: str
     languages: tuple[str, ...]
     network: TimestampedResultsAsrAdapter
@@ -59,17 +59,19 @@ class OnnxModel:
 
     def transcribe(
         self,
-        clips: Sequence[Clip],
+        sounds: Sequence[Sound],
         options: TranscribeOptions,
         previous: Sequence[str | None],  # noqa: ARG002 -- this family gets the language from the task, or needs none
+        *,
+        draft: bool = False,  # noqa: ARG002 -- there is no quicker way
     ) -> list[Answer]:
-        """Transcribe clips; on a CPU each on its own, so that no clip changes the text of another."""
-        how: RecognizeOptions = {}
+        """Transcribe sounds; on a CPU each on its own, so that no sound changes the text of another."""
+        asked: RecognizeOptions = {}
         if self._takes_language:
-            how = {"language": options.language, "target_language": "en" if options.translate else options.language}
+            asked = {"language": options.language, "target_language": "en" if options.translate else options.language}
         spoken = options.language or self._only_language
-        results = self._recognized(clips, how)
-        return [Answer([_text(*each, spoken)], spoken) for each in zip(clips, results, strict=True)]
+        results = self._recognized(sounds, asked)
+        return [Answer([_text(*each, spoken)], spoken) for each in zip(sounds, results, strict=True)]
 
     @property
     def _only_language(self) -> str | None:
@@ -80,11 +82,11 @@ class OnnxModel:
         """Whether a task must name the language spoken, and may ask for a translation."""
         return self.architecture == CANARY
 
-    def _recognized(self, clips: Sequence[Clip], how: RecognizeOptions) -> list[TimestampedResult]:
-        waves: list[str | Path | Samples] = [_long_enough(clip.samples) for clip in clips]
+    def _recognized(self, sounds: Sequence[Sound], asked: RecognizeOptions) -> list[TimestampedResult]:
+        waves: list[str | Path | Samples] = [_long_enough(sound.samples) for sound in sounds]
         if self.batched:
-            return self.network.recognize(waves, **how)
-        return list(self.parallel.map(lambda wave: self.network.recognize(wave, **how), waves))
+            return self.network.recognize(waves, **asked)
+        return list(self.parallel.map(lambda wave: self.network.recognize(wave, **asked), waves))
 
 
 def _long_enough(samples: Samples) -> Samples:
@@ -92,18 +94,18 @@ def _long_enough(samples: Samples) -> Samples:
     return np.pad(samples, (0, missing)) if missing > 0 else samples
 
 
-def _text(clip: Clip, result: TimestampedResult, language: str | None) -> Text:
-    """Build the text of a clip, even if it has no words.
+def _text(sound: Sound, result: TimestampedResult, language: str | None) -> Text:
+    """Build the text of a sound, even if it has no words.
 
-    A clip without a text would count as a clip without speech, but these models cannot tell speech from music.
+    A sound without a text would count as a sound without speech, but these models cannot tell speech from music.
     """
-    return Text(words_of(result, clip.seconds, clip.speech), language, mean_logprob(result))
+    return Text(words_of(result, sound.seconds, sound.speech), language, mean_logprob(result))
 
 
 def load(folder: Path, identity: Model, network: Network, computing: Computing) -> OnnxModel:
     """Load a model of onnx-asr from its folder.
 
-    On a CPU `at_once` clips are transcribed at the same time; each has a thread, and they share `threads` - 1 others.
+    On a CPU `at_once` sounds are transcribed at the same time; each has a thread, and they share `threads` - 1 others.
 
     Raises:
         PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used.
@@ -123,7 +125,7 @@ def load(folder: Path, identity: Model, network: Network, computing: Computing) 
         raise _not_loaded(identity.name) from error
     return OnnxModel(
         identity=identity,
-        how=f"{'cuda' if on_gpu else 'cpu'} {network.precision or 'float32'} greedy",
+        fingerprint=f"{'cuda' if on_gpu else 'cpu'} {network.precision or 'float32'} greedy",
         architecture=network.architecture,
         languages=network.languages,
         network=model.with_timestamps(),

@@ -8,7 +8,7 @@ from statistics import fmean
 from natscribe.schemas.transcription import Word
 from onnx_asr.asr import TimestampedResult
 
-from app.engines.audio.timeline import Piece
+from app.engines.audio.timeline import Times
 
 _LETTER_S = 0.07  # time to speak a letter: networks give only the start of a token, also of a word's last token
 
@@ -45,11 +45,11 @@ class _Token:
     probability: float
 
 
-def words_of(result: TimestampedResult, seconds: float, speech: Sequence[Piece]) -> list[Word]:
+def words_of(result: TimestampedResult, seconds: float, speech: Sequence[Times]) -> list[Word]:
     """Join the tokens to words.
 
     A word ends when its last token is spoken, at 0.07 s a letter, or earlier where the next word begins. If the network
-    gives no times (Canary), the words are spread over the pieces of `speech` in proportion to their letters.
+    gives no times (Canary), the words are spread over the regions of `speech` in proportion to their letters.
     """
     words = list(_joined(_tokens(result)))
     if result.timestamps is None:
@@ -107,7 +107,7 @@ def _timed(word: _Growing, latest: float) -> Word:
     return word.at(start, max(end, start))
 
 
-def _spread(words: Sequence[_Growing], speech: Sequence[Piece]) -> list[Word]:
+def _spread(words: Sequence[_Growing], speech: Sequence[Times]) -> list[Word]:
     letter = sum(end - start for start, end in speech) / max(1, sum(len(word.text) for word in words))
     spread, spoken = [], 0.0
     for word in words:
@@ -117,8 +117,8 @@ def _spread(words: Sequence[_Growing], speech: Sequence[Piece]) -> list[Word]:
     return spread
 
 
-def _place(speech: Sequence[Piece], since: float, until: float) -> Piece:
-    """Return where a section of the speech lies in the sound (seconds); if a pause divides it, the longer part."""
+def _place(speech: Sequence[Times], since: float, until: float) -> Times:
+    """Map times in the joined speech to the sound (seconds); if they reach over a pause, return the longer side."""
     sides, before = [], 0.0
     for start, end in speech:
         first, last = max(since - before, 0.0), min(until - before, end - start)

@@ -12,6 +12,8 @@ from app.engines.family import Computing, Family
 from app.engines.messages import (
     DiarizationDone,
     Diarize,
+    Forget,
+    Hear,
     Job,
     Listen,
     Load,
@@ -27,6 +29,7 @@ from app.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
     from app.engines.audio.limits import Limit
+    from app.engines.audio.live_streams import LiveStreams
     from app.engines.diarization.networks import Networks
     from app.engines.speech_model import SpeechModel
 
@@ -34,13 +37,14 @@ Emit = Callable[[Reply], None]
 
 
 class JobRunner:
-    """Runs jobs; keeps one transcription model and the networks of diarization in memory."""
+    """Runs jobs; keeps a transcription model, the networks of diarization and live streams in memory."""
 
     def __init__(self, setup: Setup, families: Sequence[Family] = FAMILIES) -> None:
         self._setup = setup
         self._families = families
         self._speech_model: tuple[str | None, SpeechModel] | None = None
         self._networks: Networks | None = None
+        self._streams: LiveStreams | None = None
 
     def run(self, job: Job, emit: Emit) -> None:
         """Run a job and emit all replies.
@@ -60,10 +64,12 @@ class JobRunner:
 
                 for reply in find_windows(job, self._limit(self._setup.max_seconds, "AUDIO_MAX_SECONDS")):
                     emit(reply)
+            case Hear() | Forget():
+                emit(self._live().run(job))
             case Load():
                 model = self._model(job.options.model)
                 model.check(job.options)
-                emit(Loaded(model=model.identity, how=model.how))
+                emit(Loaded(model=model.identity, fingerprint=model.fingerprint))
             case Transcribe():
                 from app.engines.transcription import transcribe
 
@@ -86,6 +92,13 @@ class JobRunner:
         self._speech_model = None  # first free the old model: two large models may not fit into memory
         computing = Computing(setup.device, setup.compute_type, setup.threads, setup.at_once, setup.beam)
         return weights.load(computing)
+
+    def _live(self) -> LiveStreams:
+        from app.engines.audio.live_streams import LiveStreams
+
+        if self._streams is None:
+            self._streams = LiveStreams(self._limit(self._setup.max_seconds, "AUDIO_MAX_SECONDS"))
+        return self._streams
 
     def _diarize(self, job: Diarize, emit: Emit) -> DiarizationDone:
         from app.engines.diarization.diarizer import diarize

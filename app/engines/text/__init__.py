@@ -1,1 +1,1 @@
-"""Text: find loops, holes, sentences, languages and terms in what a model wrote."""
+"""Text: find loops, gaps, sentences, languages and terms in what a model wrote."""

@@ -4,17 +4,17 @@ from collections.abc import Iterable, Sequence
 
 from natscribe.schemas.transcription import Word
 
-from app.engines.audio.timeline import INEXACT_S, Piece
+from app.engines.audio.timeline import INEXACT_S, Times
 
-LEAST_S = 1.0  # the least speech in a hole
-_BETWEEN_S = 1.6  # shortest hole between two words: people pause, and the times of words are not exact
+LEAST_S = 1.0  # the least speech in a gap
+_BETWEEN_S = 1.6  # shortest gap between two words: people pause, and the times of words are not exact
 _LONGEST_WORD_S = 1.5  # a longer word is cut to this length: the rest may be speech that was not transcribed
 _DIGIT_S = 0.6  # time that one digit may take: a number is one word, but may be spoken digit by digit
 _EDGE_S = 0.2  # silence at both ends of a region, which does not count as speech
 
 
-def holes(words: Iterable[Piece], speech: Sequence[Piece], seconds: float) -> list[Piece]:
-    """Find the holes of a clip: times with speech for which there are no words, in seconds from the clip's start."""
+def gaps(words: Iterable[Times], speech: Sequence[Times], seconds: float) -> list[Times]:
+    """Find the gaps of a sound: times with speech for which there are no words, in seconds from the sound's start."""
     found = []
     before = 0.0
     for start, end in [*sorted(words), (seconds, seconds)]:
@@ -25,16 +25,16 @@ def holes(words: Iterable[Piece], speech: Sequence[Piece], seconds: float) -> li
     return found
 
 
-def word_times(words: Iterable[Word], speech: Sequence[Piece], since: float = 0.0) -> list[Piece]:
-    """Return when each word is spoken, in seconds after `since`; `speech` has the same origin.
+def word_times(words: Iterable[Word], speech: Sequence[Times], since: float = 0.0) -> list[Times]:
+    """Return when each word is spoken, in seconds after `since`, from which `speech` counts, too.
 
-    A word that reaches over a pause counts as spoken behind the pause, as `Timeline.word` places it. A word longer than
-    anybody speaks it is cut: the rest may be speech that was not transcribed.
+    A word that reaches over a pause counts as spoken behind the pause, as `Timeline.word` places it. A word that lasts
+    longer than anybody speaks is cut: the rest may be speech that was not transcribed.
     """
     return [_spoken_at(word, word.start - since, word.end - since, speech) for word in words]
 
 
-def _spoken_at(word: Word, start: float, end: float, speech: Sequence[Piece]) -> Piece:
+def _spoken_at(word: Word, start: float, end: float, speech: Sequence[Times]) -> Times:
     begins = max((first for first, _ in speech if first < end - INEXACT_S), default=start)
     start = max(start, begins)
     return start, min(end, start + longest_spoken(word))
@@ -50,6 +50,6 @@ def digits(word: Word) -> int:
     return sum(character.isdigit() for character in word.word)
 
 
-def spoken(speech: Iterable[Piece], since: float, until: float) -> float:
+def spoken(speech: Iterable[Times], since: float, until: float) -> float:
     """Count the seconds of speech between `since` and `until`."""
     return sum(max(0.0, min(end - _EDGE_S, until) - max(start + _EDGE_S, since)) for start, end in speech)

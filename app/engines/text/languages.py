@@ -1,15 +1,15 @@
-"""Choose the language of each region of a clip from the probabilities of the languages in each region.
+"""Choose the language of each region of a sound from the probabilities of the languages in each region.
 
 The Viterbi algorithm finds the most probable sequence of languages. A change of language costs as much as a factor of
 e^2 (about 7) in probability, and a region of less than two seconds weighs less. So an uncertain or short region gets
-the language of its neighbours; a certain region keeps its own. The language before the clip counts as a neighbour.
+the language of its neighbours; a certain region keeps its own. The language before the sound counts as a neighbour.
 """
 
 from collections.abc import Mapping, Sequence
 from math import log
 
 Evidence = Mapping[str, float]  # the probability of each language
-Region = tuple[float, Evidence]  # the seconds of a region, and the probabilities of its languages
+RegionEvidence = tuple[float, Evidence]  # the seconds of a region, and the probabilities of its languages
 
 CHANGE = 2.0  # cost of a change of language: minus the natural logarithm of its probability
 _LEAST = 1e-3  # a lower probability counts as this one, so that no language is impossible
@@ -18,7 +18,7 @@ _ENOUGH_S = 2.0  # a shorter region weighs less, because its language is often m
 Scores = dict[str, float]
 
 
-def languages_of(regions: Sequence[Region], previous: str | None) -> tuple[list[str], bool]:
+def languages_of(regions: Sequence[RegionEvidence], previous: str | None) -> tuple[list[str], bool]:
     """Return the language of each region, and whether each would be the same with any other `previous` language."""
     scores = _scores(regions)
     ranked = sorted(scores[0].items(), key=lambda each: (-each[1], each[0]))
@@ -29,7 +29,7 @@ def languages_of(regions: Sequence[Region], previous: str | None) -> tuple[list[
     return found, settled
 
 
-def _scores(regions: Sequence[Region]) -> list[Scores]:
+def _scores(regions: Sequence[RegionEvidence]) -> list[Scores]:
     """Score each language in each region: the log probability of the best sequence of languages that begins there."""
     likely = {language for _, evidence in regions for language, probable in evidence.items() if probable >= _LEAST}
     possible = sorted(likely | {max(evidence, key=lambda language: evidence[language]) for _, evidence in regions})

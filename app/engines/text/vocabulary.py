@@ -20,7 +20,7 @@ _TO_LATIN = str.maketrans(dict(zip(_CYRILLIC, _LATIN.split(","), strict=True)))
 
 
 def likely(vocabulary: Sequence[str], text: str) -> list[str]:
-    """Return the terms that resemble words of the text but do not occur in it as spelt, the most similar first."""
+    """Return the terms that resemble words of the text and are spelt otherwise there, the most similar first."""
     words = _words(text)
     scored = [(_likeness(term, words), term) for term in vocabulary if not _stands_in(term, text)]
     return [term for likeness, term in sorted(scored, reverse=True) if likeness >= _LIKELY][:_MOST]

@@ -1,4 +1,4 @@
-"""Whisper models: find the language of each part of a clip, decode its text, and choose which text to keep."""
+"""Whisper models: find the language of each part of a sound, decode its text, and choose which text to keep."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,24 +15,24 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
-from app.engines.audio.clips import Clip, cut_in_two, part_of
-from app.engines.audio.timeline import Piece
+from app.engines.audio.sound import Sound, cut_in_two, part_of
+from app.engines.audio.timeline import Times
 from app.engines.family import Computing, check_precision
 from app.engines.parallel import Parallel, in_groups
 from app.engines.speech_model import Answer, Text
 from app.engines.text import vocabulary
-from app.engines.text.coverage import LEAST_S, digits, holes, spoken, word_times
+from app.engines.text.coverage import LEAST_S, digits, gaps, spoken, word_times
 from app.engines.text.languages import Evidence, languages_of
 from app.engines.text.loops import loops, too_fast
 from app.engines.text.sentences import SENTENCE_ENDS, text_of
-from app.engines.whisper.network import Decoded, Encoded, Hints, Network, Part, encoded_part
+from app.engines.whisper.network import Decoded, DecodeOptions, Encoded, EncodedPart, Network, encoded_part
 from app.errors import PermanentError
 
 Item = TypeVar("Item")
 
 _SURE = 0.9  # a language with at least this probability is not detected a second time
-_TELLING_S = 1.0  # the language of a shorter piece of speech cannot be detected reliably
-_NO_SPEECH = 0.6  # a doubtful text is dropped if the probability that its clip has no speech is higher
+_TELLING_S = 1.0  # the language of a shorter region of speech cannot be detected reliably
+_NO_SPEECH = 0.6  # a doubtful text is dropped if the probability that its sound has no speech is higher
 _DOUBTFUL = -1.0  # a text with a lower mean log probability is doubtful
 _SPREAD = 2  # a word that is more than this many times as long as usual includes the pause next to the word
 _LONGEST_USUAL_S = 0.7  # upper limit of the usual length of a word
@@ -40,44 +40,44 @@ _LONGEST_USUAL_S = 0.7  # upper limit of the usual length of a word
 
 @dataclass(frozen=True, slots=True)
 class _Detected:
-    """A clip, its pieces, and how probable each language is in each piece.
+    """A sound, its regions, and how probable each language is in each region.
 
-    `encoded`: the encoder's output for the whole clip, and for each piece that was encoded on its own.
+    `encoded`: the encoder's output for the whole sound, and for each region that was encoded on its own.
     """
 
-    clip: Clip
-    pieces: Sequence[Piece]
+    sound: Sound
+    regions: Sequence[Times]
     evidence: Sequence[Evidence]
-    encoded: Mapping[Piece, Encoded]
+    encoded: Mapping[Times, Encoded]
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
-    """Consecutive pieces of a clip in one language, from second `start` of the clip on.
+class _Part:
+    """A part of a sound: consecutive regions in one language, from second `start` of the sound on.
 
-    `encoded`: the encoder's output for these pieces, null if they were not encoded on their own yet.
+    `encoded`: the encoder's output for these regions, null if they were not encoded on their own yet.
     """
 
-    clip: Clip
+    sound: Sound
     start: float
     language: str
     encoded: Encoded | None
 
 
 @dataclass(frozen=True, slots=True)
-class _CutClip:
-    """A clip, cut where the language changes; `settled` if that does not depend on the language before the clip."""
+class _InParts:
+    """A sound, cut where the language changes; `settled` if that does not depend on the language before the sound."""
 
-    cuts: Sequence[_Cut]
+    parts: Sequence[_Part]
     settled: bool
 
 
 class Whisper:
     """A loaded Whisper model."""
 
-    def __init__(self, identity: Model, how: str, network: Network, parallel: Parallel) -> None:
+    def __init__(self, identity: Model, fingerprint: str, network: Network, parallel: Parallel) -> None:
         self.identity = identity
-        self.how = how
+        self.fingerprint = fingerprint
         self.parallel = parallel
         self._network = network
 
@@ -96,67 +96,84 @@ class Whisper:
             raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
 
     def transcribe(
-        self, clips: Sequence[Clip], options: TranscribeOptions, previous: Sequence[str | None]
+        self,
+        sounds: Sequence[Sound],
+        options: TranscribeOptions,
+        previous: Sequence[str | None],
+        *,
+        draft: bool = False,
     ) -> list[Answer]:
-        """Transcribe clips; `previous` is the language spoken before each of them.
+        """Transcribe sounds; `previous` is the language spoken before each of them.
 
-        On several threads decoding begins while the last clips are still encoded. Clips that are filled up to one
+        A draft is decoded once, without several candidates and without the vocabulary; if it loops, it has no words.
+
+        On several threads decoding begins while the last sounds are still encoded. Sounds that are filled up to one
         length are encoded in batches, too.
         """
-        sizes = in_groups([clip.seconds for clip in clips], self.parallel.count)
-        batches = _sliced(clips, sizes if self._network.filled else [1] * len(clips))
+        decoding = DecodeOptions(prompt=options.prompt, translate=options.translate, draft=draft)
+        sizes = in_groups([sound.seconds for sound in sounds], self.parallel.count)
+        batches = _sliced(sounds, sizes if self._network.filled else [1] * len(sounds))
         detected = chain.from_iterable(self.parallel.map(partial(self._detect, options), batches))
         groups = _sliced(map(_in_languages, detected, previous), sizes)
-        done = chain.from_iterable(self.parallel.map(partial(self._decoded, options), groups))
-        return [Answer(texts, clip.cuts[-1].language, clip.settled) for clip, texts in done]
+        done = chain.from_iterable(self.parallel.map(partial(self._decoded, options.vocabulary, decoding), groups))
+        return [Answer(texts, sound.parts[-1].language, sound.settled) for sound, texts in done]
 
-    def _detect(self, options: TranscribeOptions, clips: Sequence[Clip]) -> list[_Detected]:
-        encoded = zip(clips, self._network.encode(clips), strict=True)
+    def _detect(self, options: TranscribeOptions, sounds: Sequence[Sound]) -> list[_Detected]:
+        encoded = zip(sounds, self._network.encode(sounds), strict=True)
         known = options.language or ("en" if self._network.english_only else None)
         if known is None:
-            return [self._languages(clip, whole) for clip, whole in encoded]
-        return [_Detected(clip, [_whole(clip)], [{known: 1.0}], {_whole(clip): whole}) for clip, whole in encoded]
+            return [self._languages(sound, whole) for sound, whole in encoded]
+        return [_Detected(sound, [_whole(sound)], [{known: 1.0}], {_whole(sound): whole}) for sound, whole in encoded]
 
-    def _languages(self, clip: Clip, whole: Encoded) -> _Detected:
-        """Detect how probable each language is in each piece of a clip.
+    def _languages(self, sound: Sound, whole: Encoded) -> _Detected:
+        """Detect how probable each language is in each region of a sound.
 
-        A piece is first judged by its part of the clip's encoding, which costs little. A piece with an uncertain
+        A region is first judged by its part of the sound's encoding, which costs little. A region with an uncertain
         result next to a change of language is then encoded on its own and judged again.
         """
-        encoded = {_whole(clip): whole}
-        pieces = list(clip.speech) or [_whole(clip)]
-        if len(pieces) == 1:
-            return _Detected(clip, pieces, [self._network.detect(whole)], encoded)
-        evidence = [self._network.detect(encoded_part(whole, piece)) for piece in pieces]
-        for number in _doubtful(pieces, evidence):
-            (alone,) = self._network.encode([part_of(clip, *pieces[number])])
-            encoded[pieces[number]] = alone
+        encoded = {_whole(sound): whole}
+        regions = list(sound.speech) or [_whole(sound)]
+        if len(regions) == 1:
+            return _Detected(sound, regions, [self._network.detect(whole)], encoded)
+        evidence = [self._network.detect(encoded_part(whole, region)) for region in regions]
+        for number in _doubtful(regions, evidence):
+            (alone,) = self._network.encode([part_of(sound, *regions[number])])
+            encoded[regions[number]] = alone
             evidence[number] = _both(evidence[number], self._network.detect(alone))
-        return _Detected(clip, pieces, evidence, encoded)
+        return _Detected(sound, regions, evidence, encoded)
 
-    def _decoded(self, options: TranscribeOptions, clips: Sequence[_CutClip]) -> list[tuple[_CutClip, list[Text]]]:
-        """Decode the texts of a group of clips in one batch."""
-        parts = [self._part(cut) for clip in clips for cut in clip.cuts]
-        decoded = self._network.decode(parts, Hints(prompt=options.prompt, translate=options.translate))
-        texts = (self._text(part, each, options) for part, each in zip(parts, decoded, strict=True))
-        return [(clip, list(chain.from_iterable(islice(texts, len(clip.cuts))))) for clip in clips]
+    def _decoded(
+        self, terms: Sequence[str], decoding: DecodeOptions, sounds: Sequence[_InParts]
+    ) -> list[tuple[_InParts, list[Text]]]:
+        """Decode the texts of a group of sounds in one batch."""
+        parts = [self._encoded(part) for sound in sounds for part in sound.parts]
+        texts = (
+            self._draft(part, each, decoding) if decoding.draft else self._text(part, each, decoding, terms)
+            for part, each in zip(parts, self._network.decode(parts, decoding), strict=True)
+        )
+        return [(sound, list(chain.from_iterable(islice(texts, len(sound.parts))))) for sound in sounds]
 
-    def _part(self, cut: _Cut) -> Part:
-        encoded = self._network.encode([cut.clip])[0] if cut.encoded is None else cut.encoded
-        return Part(cut.clip, cut.start, cut.language, encoded)
+    def _encoded(self, part: _Part) -> EncodedPart:
+        encoded = self._network.encode([part.sound])[0] if part.encoded is None else part.encoded
+        return EncodedPart(part.sound, part.start, part.language, encoded)
 
-    def _text(self, part: Part, decoded: Decoded, options: TranscribeOptions) -> list[Text]:
+    def _draft(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> list[Text]:
+        if self._silent(part, decoded):
+            return []
+        text = self._timed(part, decoded, decoding)
+        return [replace(text, words=[]) if _looping([text], part) else text]
+
+    def _text(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions, terms: Sequence[str]) -> list[Text]:
         """Return the texts of a part; decode again with the terms that may occur in it, and keep the better texts."""
-        hints = Hints(prompt=options.prompt, translate=options.translate)
-        plain = self._best(part, decoded, hints)
-        hints = replace(hints, terms=vocabulary.likely(options.vocabulary, _joined(plain)))
-        if not hints.terms:
+        plain = self._best(part, decoded, decoding)
+        decoding = replace(decoding, terms=vocabulary.likely(terms, _joined(plain)))
+        if not decoding.terms:
             return plain
-        (again,) = self._network.decode([part], hints)
-        with_terms = self._best(part, again, hints)
-        return with_terms if vocabulary.improves(_joined(plain), _joined(with_terms), hints.terms) else plain
+        (again,) = self._network.decode([part], decoding)
+        with_terms = self._best(part, again, decoding)
+        return with_terms if vocabulary.improves(_joined(plain), _joined(with_terms), decoding.terms) else plain
 
-    def _best(self, part: Part, decoded: Decoded, hints: Hints) -> list[Text]:
+    def _best(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> list[Text]:
         """Return the texts of a part; if the text loops, decode the part again in halves.
 
         The looping text is kept only if it is not too fast for speech and the halves leave more speech without words.
@@ -164,44 +181,44 @@ class Whisper:
         """
         if self._silent(part, decoded):
             return []
-        text = self._timed(part, decoded, hints)
+        text = self._timed(part, decoded, decoding)
         if not _looping([text], part):
             return [text]
-        again = [text for half in self._halves(part) for text in self._unlooped(half, hints)]
+        again = [text for half in self._halves(part) for text in self._unlooped(half, decoding)]
         if _looping(again, part):
             again = [replace(text, words=[])]
-        possible = not too_fast([word.word for word in text.words], part.clip.seconds)
+        possible = not too_fast([word.word for word in text.words], part.sound.seconds)
         lost = _seconds_without_words(again, part) - _seconds_without_words([text], part)
         return [text] if possible and lost > LEAST_S else again
 
-    def _halves(self, part: Part) -> list[Part]:
+    def _halves(self, part: EncodedPart) -> list[EncodedPart]:
         """Cut a part in its widest silence and encode both halves: models loop less often on shorter sound."""
-        halves = cut_in_two(part.clip)
-        encoded = [self._network.encode([clip])[0] for _, clip in halves]
+        halves = cut_in_two(part.sound)
+        encoded = [self._network.encode([sound])[0] for _, sound in halves]
         return [
-            Part(clip, part.start + start, part.language, whole)
-            for (start, clip), whole in zip(halves, encoded, strict=True)
+            EncodedPart(sound, part.start + start, part.language, whole)
+            for (start, sound), whole in zip(halves, encoded, strict=True)
         ]
 
-    def _unlooped(self, part: Part, hints: Hints) -> Iterator[Text]:
-        (decoded,) = self._network.decode([part], hints)
+    def _unlooped(self, part: EncodedPart, decoding: DecodeOptions) -> Iterator[Text]:
+        (decoded,) = self._network.decode([part], decoding)
         if self._silent(part, decoded):
             return
-        text = self._timed(part, decoded, hints)
+        text = self._timed(part, decoded, decoding)
         if _looping([text], part):
-            (again,) = self._network.decode([part], replace(hints, break_loops=True))
-            text = self._timed(part, again, hints)
+            (again,) = self._network.decode([part], replace(decoding, break_loops=True))
+            text = self._timed(part, again, decoding)
         yield text
 
-    def _silent(self, part: Part, decoded: Decoded) -> bool:
+    def _silent(self, part: EncodedPart, decoded: Decoded) -> bool:
         doubtful = decoded.avg_logprob < _DOUBTFUL or not _has_letters(self._network.text(part, decoded))
         return decoded.no_speech_prob > _NO_SPEECH and doubtful
 
-    def _timed(self, part: Part, decoded: Decoded, hints: Hints) -> Text:
+    def _timed(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> Text:
         text, words = self._network.text(part, decoded), list[Word]()
         if _has_letters(text):
-            words = _tightened(self._network.words(part, decoded, translate=hints.translate))
-            words = words or [Word(start=part.start, end=part.start + part.clip.seconds, word=text, probability=0.0)]
+            words = _tightened(self._network.words(part, decoded, translate=decoding.translate))
+            words = words or [Word(start=part.start, end=part.start + part.sound.seconds, word=text, probability=0.0)]
         return Text(words, part.language, decoded.avg_logprob, decoded.no_speech_prob)
 
 
@@ -228,8 +245,8 @@ def load(folder: Path, identity: Model, computing: Computing) -> Whisper:
             "or ENGINE_DEVICE does not suit this machine."
         )
         raise PermanentError(ErrorCode.UNKNOWN_MODEL, message) from error
-    how = f"{device} {compute_type} beam {computing.beam}"
-    return Whisper(identity, how, network, Parallel(at_once))
+    fingerprint = f"{device} {compute_type} beam {computing.beam}"
+    return Whisper(identity, fingerprint, network, Parallel(at_once))
 
 
 def _sliced(items: Iterable[Item], sizes: Iterable[int]) -> Iterator[list[Item]]:
@@ -238,29 +255,29 @@ def _sliced(items: Iterable[Item], sizes: Iterable[int]) -> Iterator[list[Item]]
     return (list(islice(remaining, size)) for size in sizes)
 
 
-def _in_languages(detected: _Detected, previous: str | None) -> _CutClip:
-    """Choose the language of each piece of a clip, given the language before the clip, and cut where it changes."""
-    parts = [(end - start, each) for (start, end), each in zip(detected.pieces, detected.evidence, strict=True)]
+def _in_languages(detected: _Detected, previous: str | None) -> _InParts:
+    """Choose the language of each region of a sound, given the language before the sound, and cut where it changes."""
+    parts = [(end - start, each) for (start, end), each in zip(detected.regions, detected.evidence, strict=True)]
     languages, settled = languages_of(parts, previous)
-    return _CutClip(list(_cuts(detected, languages)), settled)
+    return _InParts(list(_parts(detected, languages)), settled)
 
 
-def _cuts(detected: _Detected, languages: Sequence[str]) -> Iterator[_Cut]:
-    """Cut a clip where the language changes."""
-    clip, several = detected.clip, len(set(languages)) > 1
-    for language, of_cut in groupby(zip(detected.pieces, languages, strict=True), key=itemgetter(1)):
-        pieces = [piece for piece, _ in of_cut]
-        start, end = cut = (pieces[0][0], pieces[-1][1]) if several else _whole(clip)
-        yield _Cut(part_of(clip, start, end), start, language, detected.encoded.get(cut))
+def _parts(detected: _Detected, languages: Sequence[str]) -> Iterator[_Part]:
+    """Cut a sound where the language changes."""
+    sound, several = detected.sound, len(set(languages)) > 1
+    for language, of_part in groupby(zip(detected.regions, languages, strict=True), key=itemgetter(1)):
+        regions = [region for region, _ in of_part]
+        start, end = times = (regions[0][0], regions[-1][1]) if several else _whole(sound)
+        yield _Part(part_of(sound, start, end), start, language, detected.encoded.get(times))
 
 
-def _whole(clip: Clip) -> Piece:
-    return 0.0, clip.seconds
+def _whole(sound: Sound) -> Times:
+    return 0.0, sound.seconds
 
 
-def _doubtful(pieces: Sequence[Piece], found: Sequence[Evidence]) -> list[int]:
-    """Find the pieces (by number) that are long enough to judge, uncertain, and next to a piece in another language."""
-    telling = [number for number, (start, end) in enumerate(pieces) if end - start >= _TELLING_S]
+def _doubtful(regions: Sequence[Times], found: Sequence[Evidence]) -> list[int]:
+    """Find the regions (by number) that are long enough to judge, uncertain, and next to another language."""
+    telling = [number for number, (start, end) in enumerate(regions) if end - start >= _TELLING_S]
     best = {number: max(found[number], key=lambda language: found[number][language]) for number in telling}
     changes = [(one, other) for one, other in pairwise(telling) if best[one] != best[other]]
     return sorted({number for change in changes for number in change if found[number][best[number]] < _SURE})
@@ -275,18 +292,18 @@ def _has_letters(text: str) -> bool:
     return any(character.isalnum() for character in text)
 
 
-def _looping(texts: Sequence[Text], part: Part) -> bool:
-    return loops([word.word for text in texts for word in text.words], part.clip.seconds)
+def _looping(texts: Sequence[Text], part: EncodedPart) -> bool:
+    return loops([word.word for text in texts for word in text.words], part.sound.seconds)
 
 
 def _joined(texts: Sequence[Text]) -> str:
     return text_of(word for text in texts for word in text.words)
 
 
-def _seconds_without_words(texts: Sequence[Text], part: Part) -> float:
+def _seconds_without_words(texts: Sequence[Text], part: EncodedPart) -> float:
     """Count the seconds of speech in a part for which the texts have no words."""
-    times = word_times((word for text in texts for word in text.words), part.clip.speech, part.start)
-    return sum(spoken(part.clip.speech, *hole) for hole in holes(times, part.clip.speech, part.clip.seconds))
+    times = word_times((word for text in texts for word in text.words), part.sound.speech, part.start)
+    return sum(spoken(part.sound.speech, *gap) for gap in gaps(times, part.sound.speech, part.sound.seconds))
 
 
 def _tightened(words: Sequence[Word]) -> list[Word]:

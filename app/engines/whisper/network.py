@@ -1,11 +1,11 @@
 """Whisper's network: the only module that handles the untyped objects of faster-whisper and CTranslate2.
 
-On a CPU each clip is encoded alone, followed by one second of silence. Whisper was trained on 30 s, but encoding takes
-disproportionately longer for longer sound, and a batch of clips is encoded no faster than the same clips one by one.
-Decoding does gain from batches. A batch needs clips of one length, so the encoded silence at a clip's end is repeated
-up to one of two fixed lengths: the text of a clip then never depends on the other clips of its batch.
+On a CPU each sound is encoded alone, followed by one second of silence. Whisper was trained on 30 s, but encoding takes
+disproportionately longer for longer sound, and a batch of sounds is encoded no faster than the same sounds one by one.
+Decoding does gain from batches. A batch needs sounds of one length, so the encoded silence at a sound's end is repeated
+up to one of two fixed lengths: the text of a sound then never depends on the other sounds of its batch.
 
-On a GPU each clip is padded to 30 s, and both encoding and decoding work on batches.
+On a GPU each sound is padded to 30 s, and both encoding and decoding work on batches.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 from natscribe.schemas.sharing import LONGEST_WINDOW_S
 from natscribe.schemas.transcription import Word
 
-from app.engines.audio.clips import Clip
-from app.engines.audio.timeline import Piece
+from app.engines.audio.sound import Sound
+from app.engines.audio.timeline import Times
 from app.engines.family import Computing
 from app.engines.text.languages import Evidence
 
@@ -45,10 +45,10 @@ _APPENDED = "\"'.。,，!！?？:：”)]}、»"  # noqa: RUF001 -- other script
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Sound in one language, `start` seconds after the start of its window, and the encoder's output for it."""
+class EncodedPart:
+    """A part of a window in one language, from second `start` of the window on, and the encoder's output for it."""
 
-    clip: Clip
+    sound: Sound
     start: float
     language: str
     encoded: Encoded
@@ -64,23 +64,25 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Hints:
+class DecodeOptions:
     """What the decoder gets beside the sound: the prompt, terms that may occur, and how to decode.
 
-    `translate`: into English. `break_loops`: no sequence of three tokens occurs twice.
+    `translate`: into English. `break_loops`: no sequence of three tokens occurs twice. `draft`: the likeliest token at
+    a time, in place of several candidate texts.
     """
 
     prompt: str | None = None
     terms: Sequence[str] = ()
     translate: bool = False
     break_loops: bool = False
+    draft: bool = False
 
 
 class Network:
-    """A loaded network. Its output for a clip never depends on other clips."""
+    """A loaded network. Its output for a sound never depends on other sounds."""
 
     def __init__(self, folder: str, computing: Computing, *, filled: bool) -> None:
-        """Load the network from a folder; `filled`: pad each clip to 30 s and encode clips in batches.
+        """Load the network from a folder; `filled`: pad each sound to 30 s and encode sounds in batches.
 
         Raises:
             RuntimeError, ValueError, OSError: the files are damaged, or the device cannot be used.
@@ -108,9 +110,9 @@ class Network:
             return language == "en"
         return self._model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
 
-    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """Encode clips: for each, an array (frames, width) that the decoder reads."""
-        features = [self._features(clip) for clip in clips]
+    def encode(self, sounds: Sequence[Sound]) -> list[Encoded]:
+        """Encode sounds: for each, an array (frames, width) that the decoder reads."""
+        features = [self._features(sound) for sound in sounds]
         if self.filled:
             return list(self._encoded(np.stack(features)))
         return [self._encoded(each[np.newaxis])[0] for each in features]
@@ -120,28 +122,28 @@ class Network:
         (found,) = self._model.model.detect_language(_view(encoded[np.newaxis]))
         return {token[2:-2]: probability for token, probability in found}
 
-    def decode(self, parts: Sequence[Part], hints: Hints) -> list[Decoded]:
+    def decode(self, parts: Sequence[EncodedPart], decoding: DecodeOptions) -> list[Decoded]:
         """Decode the text of each part; parts of one padded length form a batch, which saves a third of the time."""
         padded = [_padded(part.encoded) for part in parts]
         decoded: dict[int, Decoded] = {}
         for length in sorted({len(sound) for sound in padded}):
             batch = [number for number, sound in enumerate(padded) if len(sound) == length]
             encoded = np.stack([padded[number] for number in batch])
-            texts = self._decode_batch([parts[number] for number in batch], encoded, hints)
+            texts = self._decode_batch([parts[number] for number in batch], encoded, decoding)
             decoded |= zip(batch, texts, strict=True)
         return [decoded[number] for number in range(len(parts))]
 
-    def text(self, part: Part, decoded: Decoded) -> str:
+    def text(self, part: EncodedPart, decoded: Decoded) -> str:
         """Return the decoded tokens as text."""
         return str(self._tokenizer(part.language, translate=False).decode(decoded.tokens))
 
-    def words(self, part: Part, decoded: Decoded, *, translate: bool) -> list[Word]:
+    def words(self, part: EncodedPart, decoded: Decoded, *, translate: bool) -> list[Word]:
         """Return the words with their times (seconds) in the window, from the decoder's attention.
 
         Finding the times adds a twelfth to the time of decoding.
         """
         tokenizer = self._tokenizer(part.language, translate=translate)
-        frames = 2 * min(ceil(part.clip.seconds * FRAMES_A_SECOND), len(part.encoded))
+        frames = 2 * min(ceil(part.sound.seconds * FRAMES_A_SECOND), len(part.encoded))
         encoded = _view(part.encoded[np.newaxis])
         (found,) = self._model.find_alignment(tokenizer, [list(decoded.tokens)], encoded, frames)
         merge_punctuations(found, _PREPENDED, _APPENDED)
@@ -156,45 +158,45 @@ class Network:
             if each["word"]
         ]
 
-    def _features(self, clip: Clip) -> Encoded:
-        seconds = _LONGEST_S if self.filled else min(max(clip.seconds + _SILENCE_S, _SHORTEST_S), _LONGEST_S)
+    def _features(self, sound: Sound) -> Encoded:
+        seconds = _LONGEST_S if self.filled else min(max(sound.seconds + _SILENCE_S, _SHORTEST_S), _LONGEST_S)
         frames = 2 * ceil(seconds * FRAMES_A_SECOND)
-        features = self._model.feature_extractor(clip.samples)[:, :frames]
+        features = self._model.feature_extractor(sound.samples)[:, :frames]
         # Zeros, as faster-whisper pads: features of a faint noise. Features of digital silence are no better.
         return np.pad(features, ((0, 0), (0, frames - features.shape[1])))
 
     def _encoded(self, features: Encoded) -> Encoded:
         return np.asarray(self._model.model.encode(_view(features), to_cpu=True))
 
-    def _decode_batch(self, parts: Sequence[Part], encoded: Encoded, hints: Hints) -> list[Decoded]:
-        prompts = [self._prompt(part, hints) for part in parts]
-        longest = _LONGEST_S if self.filled else max(part.clip.seconds for part in parts)
+    def _decode_batch(self, parts: Sequence[EncodedPart], encoded: Encoded, decoding: DecodeOptions) -> list[Decoded]:
+        prompts = [self._prompt(part, decoding) for part in parts]
+        longest = _LONGEST_S if self.filled else max(part.sound.seconds for part in parts)
         tokens = max(map(len, prompts)) + 2 * (_TOKENS_AT_LEAST + ceil(longest * _TOKENS_A_SECOND))
         results = self._model.model.generate(
             _view(encoded),
             prompts,
-            beam_size=self._beam,
+            beam_size=1 if decoding.draft else self._beam,
             max_length=min(tokens, self._model.max_length),  # CTranslate2 generates at most half as many
             suppress_tokens=self._suppressed,
-            no_repeat_ngram_size=_NO_REPEAT_TOKENS if hints.break_loops else 0,
+            no_repeat_ngram_size=_NO_REPEAT_TOKENS if decoding.break_loops else 0,
             return_scores=True,
             return_no_speech_prob=True,
         )
         eot = self._tokenizer("en", translate=False).eot
         return [_result(each.sequences_ids[0], each.scores[0], each.no_speech_prob, eot) for each in results]
 
-    def _prompt(self, part: Part, hints: Hints) -> list[int]:
+    def _prompt(self, part: EncodedPart, decoding: DecodeOptions) -> list[int]:
         """Return the tokens that stand before the text: the end of the prompt, the first terms, and the language.
 
         The terms may take _TERM_TOKENS tokens; the prompt and the terms together may take _PROMPT_TOKENS.
         """
-        tokenizer = self._tokenizer(part.language, translate=hints.translate)
+        tokenizer = self._tokenizer(part.language, translate=decoding.translate)
         terms, length = list[str](), 0
-        for term in hints.terms:
+        for term in decoding.terms:
             length += len(tokenizer.encode(f" {_plain(term)},"))
             if length <= _TERM_TOKENS:
                 terms.append(_plain(term))
-        before = tokenizer.encode(" " + _plain(hints.prompt).strip()) if hints.prompt else []
+        before = tokenizer.encode(" " + _plain(decoding.prompt).strip()) if decoding.prompt else []
         before = before[-(_PROMPT_TOKENS - min(length, _TERM_TOKENS)) :]
         hotwords = ", ".join(terms) or None
         return list(self._model.get_prompt(tokenizer, before, without_timestamps=True, hotwords=hotwords))
@@ -225,9 +227,9 @@ def _padded(encoded: Encoded) -> Encoded:
     return np.concatenate([encoded, repeated])[:length]
 
 
-def encoded_part(encoded: Encoded, piece: Piece) -> Encoded:
-    """Return the part of the encoder's output that belongs to a piece of the clip."""
-    return encoded[int(piece[0] * FRAMES_A_SECOND) : ceil(piece[1] * FRAMES_A_SECOND)]
+def encoded_part(encoded: Encoded, region: Times) -> Encoded:
+    """Return the part of the encoder's output that belongs to a region of the sound."""
+    return encoded[int(region[0] * FRAMES_A_SECOND) : ceil(region[1] * FRAMES_A_SECOND)]
 
 
 def _result(tokens: Sequence[int], score: float, no_speech_prob: float, eot: int) -> Decoded:

@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
-from natscribe.client import connection, examination, workers
+from natscribe.client import connection, examination
 from natscribe.client.examination import Examination, examine
 from natscribe.schemas import subjects
 from natscribe.schemas.wire import Model
@@ -17,6 +17,7 @@ from natscribe.schemas.wire import Model
 from app.embedded import NatsServer, ValkeyServer, free_port
 from app.main import Worker
 from app.settings import Settings
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.cli.test_command_line import Terminal
 from tests.servers import in_memory
@@ -30,9 +31,8 @@ class NatsWithoutJetStream(NatsServer):
 
 
 @pytest.fixture
-def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setattr(workers, "REPLIES_WITHIN_S", 1.0)
-    monkeypatch.setattr(examination, "CHECKED_WITHIN_S", 2.0)
+def settings(settings: Settings, constants: Constants) -> Settings:
+    constants(REPLIES_WITHIN_S=1.0, CHECKED_WITHIN_S=2.0)
     return settings.model_copy(update={"audio_store": "nats://audio"})
 
 
@@ -94,9 +94,9 @@ async def test_a_server_without_jetstream(settings: Settings) -> None:
     assert found.server is not None
 
 
-async def test_a_server_that_hangs(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_hangs(settings: Settings, monkeypatch: pytest.MonkeyPatch, constants: Constants) -> None:
     # Given a server that stops while it is examined
-    monkeypatch.setattr(examination, "ROUND_TRIP_WITHIN_S", 0.2)
+    constants(ROUND_TRIP_WITHIN_S=0.2)
     with in_memory() as folder:
         server = NatsServer(folder, free_port())
         await server.start()

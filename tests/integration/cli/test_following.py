@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from nats.js import JetStreamContext
-from natscribe.cli import follow as following
 from natscribe.cli.display import JsonLines, Lines, Live
 from natscribe.cli.follow import follow
 from natscribe.client import Client, TaskDeletedError
@@ -19,6 +18,7 @@ from app.embedded import NatsServer, free_port
 from app.jetstream import provisioning
 from app.main import Worker
 from app.settings import Settings
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
 from tests.waiting import eventually
@@ -45,10 +45,10 @@ class Told(Lines):
 
 
 async def test_the_place_in_the_queue_is_kept_true(
-    settings: Settings, worker: Worker, engine: FakeEngine, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, worker: Worker, engine: FakeEngine, publisher: Publisher, constants: Constants
 ) -> None:
     # Given a task at work, and two that wait
-    monkeypatch.setattr(following, "ASK_EVERY_S", 0.05)
+    constants(ASK_EVERY_S=0.05)
     engine.may_go_on.clear()
     display = Told()
     async with Client(settings) as client:
@@ -66,10 +66,10 @@ async def test_the_place_in_the_queue_is_kept_true(
 
 
 async def test_a_task_that_nobody_works_on_is_told(
-    settings: Settings, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    settings: Settings, js: JetStreamContext, constants: Constants, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Given a queue, but no worker
-    monkeypatch.setattr(following, "ASK_EVERY_S", 0.05)
+    constants(ASK_EVERY_S=0.05)
     await provisioning.provision(js, settings)
     async with Client(settings) as client:
         task_id = await client.create_transcription_task("meeting.flac")

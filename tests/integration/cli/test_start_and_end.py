@@ -16,6 +16,7 @@ from app.embedded import NatsServer, free_port
 from app.jetstream.connection import NATS_WITHIN_S
 from app.main import Worker
 from app.settings import Settings
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 
 pytestmark = pytest.mark.timeout(300)
@@ -32,9 +33,9 @@ async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
     await server.stop()
 
 
-async def test_a_start_without_nats_ends_with_one_sentence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_start_without_nats_ends_with_one_sentence(settings: Settings, constants: Constants) -> None:
     # Given a server that is not there
-    monkeypatch.setattr("app.jetstream.connection.NATS_WITHIN_S", 0.2)
+    constants(NATS_WITHIN_S=0.2)
     place = f"127.0.0.1:{free_port()}"
     service = Worker(settings.model_copy(update={"nats_url": f"nats://me:secret@{place}"}), FakeEngine())
     # When the service starts
@@ -46,10 +47,10 @@ async def test_a_start_without_nats_ends_with_one_sentence(settings: Settings, m
 
 
 async def test_a_start_with_more_replicas_than_servers_ends_with_one_sentence(
-    nats_server: NatsServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    nats_server: NatsServer, settings: Settings, constants: Constants
 ) -> None:
     # Given one server, and a setting for three
-    monkeypatch.setattr("app.jetstream.connection.NATS_WITHIN_S", 2.0)
+    constants(NATS_WITHIN_S=2.0)
     there = settings.model_copy(update={"nats_url": nats_server.url, "nats_replicas": 3})
     # When the service starts
     # Then it says how many servers it needs
@@ -59,10 +60,10 @@ async def test_a_start_with_more_replicas_than_servers_ends_with_one_sentence(
 
 
 async def test_a_start_without_jetstream_ends_with_one_sentence(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, tmp_path: Path, constants: Constants
 ) -> None:
     # Given a NATS server that stores nothing
-    monkeypatch.setattr("app.jetstream.connection.NATS_WITHIN_S", 2.0)
+    constants(NATS_WITHIN_S=2.0)
     server = _WithoutJetStream(tmp_path, free_port())
     await server.start()
     there = settings.model_copy(update={"nats_url": server.url, "audio_store": "nats://audio"})

@@ -17,6 +17,31 @@ ROOT = Path(__file__).parents[3]
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+async def top_on(terminal: int, settings: Settings, folder: Path) -> asyncio.subprocess.Process:
+    """Run the command on a terminal, which is the command's alone from here on."""
+    found = {"NATS_URL": settings.nats_url, "COLUMNS": "80", "LINES": "24", "TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    command = (sys.executable, "-c", "from natscribe.cli import main; main()", "top")
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=folder, env=os.environ | found, stdin=terminal, stdout=terminal, stderr=terminal
+    )
+    os.close(terminal)
+    return process
+
+
+async def test_it_ends_when_its_terminal_is_gone(settings: Settings, worker: Worker, tmp_path: Path) -> None:
+    # Given the command on a terminal that sends no signal when it is closed
+    ours, theirs = os.openpty()
+    process = await top_on(theirs, settings, tmp_path)
+    shown = b""
+    while b"waiting" not in shown:
+        shown += await asyncio.to_thread(os.read, ours, 65536)
+    # When the terminal is closed
+    os.close(ours)
+    # Then the command does not go on for nobody
+    async with asyncio.timeout(20):
+        await process.wait()
+
+
 async def test_the_screen_shows_a_task_as_it_runs_until_q(
     settings: Settings, worker: Worker, engine: FakeEngine, publisher: Publisher, tmp_path: Path
 ) -> None:
@@ -29,12 +54,7 @@ async def test_the_screen_shows_a_task_as_it_runs_until_q(
             shown.extend(os.read(ours, 65536))
 
     asyncio.get_running_loop().add_reader(ours, read)
-    found = {"NATS_URL": settings.nats_url, "COLUMNS": "80", "LINES": "24", "TERM": "xterm", "PYTHONPATH": str(ROOT)}
-    command = (sys.executable, "-c", "from natscribe.cli import main; main()", "top")
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=tmp_path, env=os.environ | found, stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
+    process = await top_on(theirs, settings, tmp_path)
 
     async def shows(words: str) -> bool:
         return words in " ".join(ESCAPES.sub(" ", shown.decode(errors="ignore")).split())

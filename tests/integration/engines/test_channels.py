@@ -1,4 +1,4 @@
-"""Whether the channels of real recordings carry different speech, and the probes that are listened to for it."""
+"""Whether the channels of real recordings carry different speech, and the chunks that are listened to for it."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.engines.audio.channels import channels_differ
-from app.engines.audio.decoding import PROBE_S, measure, probes
+from app.engines.audio.decoding import COMPARED_S, chunks, measure
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
 
@@ -84,9 +84,9 @@ def test_an_probe_is_of_its_place(tmp_path: Path, name: str, codec: str, rate: i
     # Given two minutes with another tone in each half minute, and other ones in the second channel
     tones = [np.concatenate([tone(30, base + 200 * half) for half in range(4)]) for base in (300, 1500)]
     path = write_channels(tmp_path / name, tones, codec, rate=rate)
-    # When probes are taken in any order
+    # When chunks are taken in any order
     places = [95.0, 5.0, 65.0, 35.0]
-    found = list(probes(path, Budget(NO_LIMIT), 2, places))
+    found = list(chunks(path, Budget(NO_LIMIT), 2, places))
     # Then each has the sound of its place and channel, and the wanted length
     for place, channels in zip(places, found, strict=True):
         half = place // 30
@@ -94,12 +94,12 @@ def test_an_probe_is_of_its_place(tmp_path: Path, name: str, codec: str, rate: i
             pytest.approx(300 + 200 * half, abs=3),
             pytest.approx(1500 + 200 * half, abs=3),
         ]
-        assert {len(channel) for channel in channels} == {PROBE_S * SAMPLE_RATE}
+        assert {len(channel) for channel in channels} == {COMPARED_S * SAMPLE_RATE}
 
 
 def test_a_recording_shorter_than_an_probe_is_read_whole(tmp_path: Path) -> None:
     path = write_channels(tmp_path / "short.flac", [tone(2), tone(2)], "flac")
-    ((left, right),) = probes(path, Budget(NO_LIMIT), 2, [0.0])
+    ((left, right),) = chunks(path, Budget(NO_LIMIT), 2, [0.0])
     assert (len(left), len(right)) == (2 * SAMPLE_RATE, 2 * SAMPLE_RATE)
 
 
@@ -118,7 +118,7 @@ def test_damage_spoils_no_probe_but_its_own(tmp_path: Path, name: str, codec: st
     assert channels_differ(path, Budget(NO_LIMIT), seconds, channels)
 
 
-def test_reading_probes_takes_time_from_the_budget(tmp_path: Path) -> None:
+def test_reading_chunks_takes_time_from_the_budget(tmp_path: Path) -> None:
     # Given a recording and no time left to read it, when its channels are compared, then the setting is named
     path = write(tmp_path / "call.flac", tone(20), "flac", layout="stereo")
     with pytest.raises(Exception, match="AUDIO_MAX_DECODE_SECONDS"):

@@ -307,7 +307,7 @@ async def main(job):
     await asyncio.Event().wait()
 
 path = Path(sys.argv[2])
-windows = [Window(pieces=[(0, 18.75)], samples="AQAB" * 200_000)] * 100
+windows = [Window(regions=[(0, 18.75)], samples="AQAB" * 200_000)] * 100
 transcribe = Transcribe(windows=windows, previous=[None] * len(windows))
 jobs = {"diarize": Diarize(path=path), "listen": Listen(path=path), "transcribe": transcribe, "idle": Load()}
 asyncio.run(main(jobs[sys.argv[1]]))

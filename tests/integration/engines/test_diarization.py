@@ -10,12 +10,13 @@ from natscribe.schemas.errors import ErrorCode
 
 from app.engines.audio.limits import Limit
 from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.diarization import diarizer
 from app.engines.diarization.chunk import unpack
 from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Array, Networks
 from app.engines.diarization.owners import owners
-from app.engines.diarization.speakers import Bounds, centres, slices_of
+from app.engines.diarization.speakers import Bounds, centres, embeddings_of
 from app.engines.diarization.turns import turns
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.errors import PermanentError
@@ -128,9 +129,9 @@ def test_a_telephone_call_has_the_turns_that_it_has() -> None:
     # Given what the networks found in half a minute of a telephone call
     analysed = [unpack(0, (CALL / "chunk.txt").read_text(encoding="ascii").strip())]
 
-    # When its turns are made, then at most 5.5 % of its speech is wrong (9.7 % when excerpts had no votes)
-    slices = slices_of(analysed)
-    found = turns(analysed, owners(analysed, slices, centres(slices, analysed, Bounds(None, None))), 30.0)
+    # When its turns are made, then at most 5.5 % of its speech is wrong (9.7 % when windows had no votes)
+    embeddings = embeddings_of(analysed)
+    found = turns(analysed, owners(analysed, embeddings, centres(embeddings, analysed, Bounds(None, None))), 30.0)
     assert error_rate(found, CALL / "truth.rttm", 30.0) <= 0.055
 
 
@@ -161,21 +162,21 @@ def test_a_telephone_makes_no_two_voices_one(networks: Networks) -> None:
         ({"min_speakers": 1, "max_speakers": 5}, 2),
     ],
 )
-def test_bounds_are_kept_and_no_excerpt_is_analysed_twice(
+def test_bounds_are_kept_and_no_window_is_analysed_twice(
     networks: Networks, bounds: dict[str, int], speakers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given bounds for the number of speakers, when two readers are diarized
     lengths: list[int] = []
     segment = Networks.segment
 
-    def counted(self: Networks, excerpt: np.ndarray) -> np.ndarray:
-        lengths.append(len(excerpt))
-        return segment(self, excerpt)
+    def counted(self: Networks, window: np.ndarray) -> np.ndarray:
+        lengths.append(len(window))
+        return segment(self, window)
 
     monkeypatch.setattr(Networks, "segment", counted)
     done, _ = run(networks, DEMO, bounds=bounds)
 
-    # Then so many are found, by one pass through the excerpts
+    # Then so many are found, by one pass through the windows
     assert len({turn.speaker for turn in done.turns}) == speakers
     assert len(lengths) == 7
 
@@ -267,7 +268,7 @@ def test_progress_is_true_and_not_emitted_too_often(networks: Networks, monkeypa
         looks += 1
         return looks * 0.3
 
-    monkeypatch.setattr("app.engines.diarization.diarizer.monotonic", clock)
+    monkeypatch.setattr(diarizer, "monotonic", clock)
 
     # When a recording is diarized
     done, emitted = run(networks, DEMO)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from natscribe.schemas.transcription import TranscribeOptions
 
-from app.engines.audio.clips import Clip
 from app.engines.audio.listening import find_windows
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
+from app.engines.audio.sound import Sound
 from app.engines.family import Computing
 from app.engines.messages import Listen, Transcribe, WindowFound
 from app.engines.models import Models
@@ -48,7 +48,7 @@ def said(path: Path) -> str:
 
 
 def transcribed(model: OnnxModel, sound: Samples) -> list[Text]:
-    (answer,) = model.transcribe([Clip(sound, ())], TranscribeOptions(), [None])
+    (answer,) = model.transcribe([Sound(sound, ())], TranscribeOptions(), [None])
     return answer.texts
 
 
@@ -111,7 +111,7 @@ def test_clips_do_not_change_each_other(reader: OnnxModel, at_once: int) -> None
     sounds = [load(path) for path in RECORDINGS]
     model = loaded(Models(None, NETWORKS), "reader", at_once=at_once)
     assert model.parallel.count == at_once
-    clips = [Clip(sound, ()) for sound in sounds]
+    clips = [Sound(sound, ()) for sound in sounds]
     together = model.transcribe(clips, TranscribeOptions(), [None] * len(clips))
 
     # When they are transcribed, then each has the same text, to the last figure
@@ -169,10 +169,10 @@ def test_a_network_of_one_language_tells_it(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def tones() -> Clip:
+def tones() -> Sound:
     """Three tones after 1, 2.5 and 4.5 s."""
     pieces = [silence(1), tone(0.5), silence(1), tone(0.5), silence(1.5), tone(0.5), silence(1)]
-    return Clip(np.concatenate(pieces), [(1.0, 1.5), (2.5, 3.0), (4.5, 5.0)])
+    return Sound(np.concatenate(pieces), [(1.0, 1.5), (2.5, 3.0), (4.5, 5.0)])
 
 
 def of_tones(name: str) -> OnnxModel:
@@ -180,7 +180,7 @@ def of_tones(name: str) -> OnnxModel:
 
 
 @pytest.mark.parametrize(("name", "word"), [("gigaam-tones", "\u043e"), ("parakeet-tones", "tone")])
-def test_other_layouts_tell_words_and_times(tones: Clip, name: str, word: str) -> None:
+def test_other_layouts_tell_words_and_times(tones: Sound, name: str, word: str) -> None:
     # Given a network in the layout of GigaAM or of Parakeet's transducer, when it transcribes three tones
     (answer,) = of_tones(name).transcribe([tones], TranscribeOptions(), [None])
     (text,) = answer.texts
@@ -196,7 +196,9 @@ def test_other_layouts_tell_words_and_times(tones: Clip, name: str, word: str) -
     ("language", "translate", "word"),
     [("en", False, "tone"), ("ru", False, "\u0442\u043e\u043d"), ("ru", True, "tone")],
 )
-def test_canary_writes_the_language_that_it_is_given(tones: Clip, language: str, word: str, *, translate: bool) -> None:
+def test_canary_writes_the_language_that_it_is_given(
+    tones: Sound, language: str, word: str, *, translate: bool
+) -> None:
     # Given a network in the layout of Canary, when it is given the spoken language, and whether to translate
     options = TranscribeOptions(language=language, translate=translate)
     (answer,) = of_tones("canary-tones").transcribe([tones], options, [None])
@@ -218,10 +220,10 @@ def test_canary_asks_for_the_language() -> None:
         of_tones("canary-tones").check(TranscribeOptions())
 
 
-def test_clips_of_different_lengths_can_be_transcribed_together(tones: Clip) -> None:
+def test_clips_of_different_lengths_can_be_transcribed_together(tones: Sound) -> None:
     # Given the way of a GPU, which has all clips at once
     model = replace(of_tones("parakeet-tones"), batched=True)
-    short = Clip(tones.samples[: 2 * SAMPLE_RATE], tones.speech[:1])
+    short = Sound(tones.samples[: 2 * SAMPLE_RATE], tones.speech[:1])
 
     # When a short clip is transcribed beside a long one, then each has its own words
     answers = model.transcribe([tones, short], TranscribeOptions(), [None, None])

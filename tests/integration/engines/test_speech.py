@@ -54,7 +54,7 @@ def said(name: str) -> str:
 
 def batches(samples: Samples, size: int) -> list[list[Window]]:
     found = [window for block in listen([samples]) for window in block.windows]
-    windows = [Window(pieces=list(window.pieces), samples=pack(window.samples)) for window in found]
+    windows = [Window(regions=list(window.regions), samples=pack(window.samples)) for window in found]
     return [windows[first : first + size] for first in range(0, len(windows), size)]
 
 

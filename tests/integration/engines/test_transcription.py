@@ -16,9 +16,9 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import Segment, TranscribeOptions
 
-from app.engines.audio.clips import Clip
 from app.engines.audio.listening import find_windows
 from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.sound import Sound
 from app.engines.messages import Job, Listen, Loaded, Reply, StageAdvanced, Transcribe
 from app.engines.transcription import transcribe
 from app.engines.whisper.model import Whisper
@@ -153,13 +153,13 @@ def test_a_window_whose_language_is_looked_for_is_encoded_once(
 ) -> None:
     # Given a window of one piece that was transcribed in its language
     sound = load(CLIPS[0])[: 20 * SAMPLE_RATE]
-    window = Clip(sound, [(0.0, len(sound) / SAMPLE_RATE)])
+    window = Sound(sound, [(0.0, len(sound) / SAMPLE_RATE)])
     (known,) = whisper.transcribe([window], TranscribeOptions(language="en"), [None])
     # When its language has to be found first
-    encoded: list[Clip] = []
+    encoded: list[Sound] = []
     encode = Network.encode
 
-    def counted(self: Network, clips: Sequence[Clip]) -> list[Encoded]:
+    def counted(self: Network, clips: Sequence[Sound]) -> list[Encoded]:
         encoded.extend(clips)
         return encode(self, clips)
 

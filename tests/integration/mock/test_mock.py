@@ -22,6 +22,7 @@ from structlog.testing import capture_logs
 from app.jetstream import provisioning
 from app.settings import Settings
 from tests import document
+from tests.constants import Constants
 from tests.integration.conftest import Publisher
 from tests.integration.test_wire import SAID
 from tests.integration.wire import Wire
@@ -271,10 +272,10 @@ async def test_it_can_be_started_again(settings: Settings, publisher: Publisher)
 
 
 async def test_time_passes_with_progress(
-    settings: Settings, wire: Wire, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, wire: Wire, publisher: Publisher, constants: Constants
 ) -> None:
     # Given a mock whose tasks take some time
-    monkeypatch.setattr("natscribe.mock.player.LEAST_BETWEEN_EVENTS_S", 0.01)
+    constants(LEAST_BETWEEN_EVENTS_S=0.01)
     no_bucket = settings.model_copy(update={"audio_store": "file:///nowhere"})
     async with Mock(no_bucket, seconds=0.33):
         # When a task is followed

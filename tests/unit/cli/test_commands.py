@@ -6,14 +6,15 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from unittest.mock import AsyncMock
 
 import pytest
 from natscribe.cli.commands import command_line
+from natscribe.client import Client
 from natscribe.schemas.transcription import Channels, TranscribeOptions
 from typer.testing import CliRunner, Result
 
 Run = Callable[..., Result]
+Asked = list[dict[str, object]]
 
 
 @pytest.fixture
@@ -31,6 +32,20 @@ def nobody() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"nats://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def asked(no_server: None, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """What a client is asked for that takes tasks and does nothing."""
+    asked: Asked = []
+
+    async def create(_: object, recording: Path | str, **fields: object) -> str:
+        asked.append({"recording": recording, **fields})
+        return "t1"
+
+    for kind in ("transcription", "diarization"):
+        monkeypatch.setattr(Client, f"create_{kind}_task", create)
+    return asked
 
 
 @pytest.mark.parametrize(
@@ -131,11 +146,8 @@ def test_misuse_ends_with_two(run: Run, arguments: list[str], words: str) -> Non
         ("٣", "٣"),
     ],
 )
-def test_a_user_is_an_integer_or_a_name(
-    run: Run, monkeypatch: pytest.MonkeyPatch, written: str, user: int | str
-) -> None:
+def test_a_user_is_an_integer_or_a_name(run: Run, asked: Asked, written: str, user: int | str) -> None:
     # Given a client that only looks at what it is asked for
-    asked = ask_nobody(monkeypatch)
     # When a task is made for somebody
     assert run("transcribe", "--stored", "--no-wait", "a.wav", "--user-id", written).exit_code == 0
     # Then an integer is one, and everything else is a name
@@ -147,17 +159,15 @@ def test_a_user_is_an_integer_or_a_name(
     [([], [None, None]), (["ru"], ["ru", "ru"]), (["ru", "en"], ["ru", "en"]), (["русский", "EN"], ["ru", "en"])],
 )
 def test_a_language_is_of_all_files_or_of_each(
-    run: Run, monkeypatch: pytest.MonkeyPatch, given: list[str], languages: list[str | None]
+    run: Run, asked: Asked, given: list[str], languages: list[str | None]
 ) -> None:
-    asked = ask_nobody(monkeypatch)
     options = [word for language in given for word in ("--language", language)]
     assert run("transcribe", "--stored", "--no-wait", "a.wav", "b.wav", *options).exit_code == 0
     assert [each["language"] for each in asked] == languages
 
 
-def test_the_language_of_a_folder_is_that_of_its_recordings(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_language_of_a_folder_is_that_of_its_recordings(run: Run, asked: Asked) -> None:
     # Given a folder of two recordings, and another file
-    asked = ask_nobody(monkeypatch)
     Path("calls").mkdir()
     for name in ("calls/b.mp3", "calls/a.mp3", "c.mp3"):
         Path(name).write_bytes(b"sound")
@@ -172,9 +182,8 @@ def test_the_language_of_a_folder_is_that_of_its_recordings(run: Run, monkeypatc
     ]
 
 
-def test_each_option_of_a_transcription_can_be_given(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_option_of_a_transcription_can_be_given(run: Run, asked: Asked) -> None:
     # Given all options of the contract
-    asked = ask_nobody(monkeypatch)
     Path("names.txt").write_text("Natscribe\n", encoding="utf-8")
     options = {
         "model": "base",
@@ -202,23 +211,6 @@ def test_each_option_of_a_transcription_can_be_given(run: Run, monkeypatch: pyte
     assert options.items() <= asked[0].items()
 
 
-def ask_nobody(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
-    """Have the client take tasks and do nothing; what it is asked for."""
-    asked: list[dict[str, object]] = []
-
-    async def connect(*_: object) -> AsyncMock:
-        return AsyncMock()
-
-    async def create(_: object, recording: Path | str, **fields: object) -> str:
-        asked.append({"recording": recording, **fields})
-        return "t1"
-
-    monkeypatch.setattr("natscribe.client.client.connect", connect)
-    for kind in ("transcription", "diarization"):
-        monkeypatch.setattr(f"natscribe.client.Client.create_{kind}_task", create)
-    return asked
-
-
 def test_a_wrong_setting_is_misuse_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a setting that cannot be
     monkeypatch.setenv("AUDIO_STORE", "ftp://recordings")
@@ -239,14 +231,8 @@ def test_a_wrong_setting_is_misuse_too(run: Run, monkeypatch: pytest.MonkeyPatch
         (["diarize", "--stored", "a.wav", "--user-id", "x" * 65], "user_id: use an integer of 64 bits, or 1 to 64"),
     ],
 )
-def test_what_cannot_be_is_said_in_words(
-    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
-) -> None:
-    # Given a server that nobody needs to ask
-    async def connect(*_: object) -> AsyncMock:
-        return AsyncMock()
-
-    monkeypatch.setattr("natscribe.client.client.connect", connect)
+@pytest.mark.usefixtures("no_server")
+def test_what_cannot_be_is_said_in_words(run: Run, arguments: list[str], words: str) -> None:
     # When something is asked for that cannot be
     result = run(*arguments)
     # Then no pattern is shown
@@ -355,8 +341,9 @@ main()
     [("y\n", (), [7]), ("n\n", (), []), ("\n", (), []), ("", (), []), ("", ("--yes",), [7])],
     ids=["yes", "no", "enter", "nobody answers", "--yes"],
 )
+@pytest.mark.usefixtures("no_server")
 def test_a_user_is_deleted_only_if_somebody_confirms_it(
-    run: Run, monkeypatch: pytest.MonkeyPatch, answer: str, arguments: tuple[str, ...], deleted: list[int | str]
+    monkeypatch: pytest.MonkeyPatch, answer: str, arguments: tuple[str, ...], deleted: list[int | str]
 ) -> None:
     # Given a client that only notes whom it is to delete
     asked: list[int | str] = []
@@ -365,8 +352,7 @@ def test_a_user_is_deleted_only_if_somebody_confirms_it(
         asked.append(user_id)
         return 3
 
-    ask_nobody(monkeypatch)
-    monkeypatch.setattr("natscribe.client.Client.delete_user", delete_user)
+    monkeypatch.setattr(Client, "delete_user", delete_user)
     # When a user is to be deleted
     result = CliRunner().invoke(command_line(["delete"]), ["delete", "--user", "7", *arguments], input=answer)
     # Then that is done after a confirmation, and told
@@ -376,7 +362,6 @@ def test_a_user_is_deleted_only_if_somebody_confirms_it(
 
 
 @pytest.mark.parametrize("command", ["transcribe", "diarize"])
-def test_a_task_may_ask_to_be_kept_for_less(run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    asked = ask_nobody(monkeypatch)
+def test_a_task_may_ask_to_be_kept_for_less(run: Run, asked: Asked, command: str) -> None:
     assert run(command, "--stored", "--no-wait", "a.wav", "--keep-seconds", "60").exit_code == 0
     assert [each["keep_seconds"] for each in asked] == [60]

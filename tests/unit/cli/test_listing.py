@@ -8,6 +8,7 @@ import pytest
 from natscribe.cli import listing
 from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
+from natscribe.client import Client
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import ListedTask, TaskPage
@@ -38,12 +39,11 @@ FAILED = RUNNING.model_copy(
 
 
 @pytest.fixture
-def tasks(monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
+def tasks(no_server: None, monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
     """The client's answer: two pages, with one task each."""
     pages = [TaskPage(tasks=[RUNNING], more_before="1-meeting"), TaskPage(tasks=[FAILED])]
     asked = AsyncMock(side_effect=pages)
-    monkeypatch.setattr("natscribe.client.client.connect", AsyncMock())
-    monkeypatch.setattr("natscribe.client.Client.tasks", asked)
+    monkeypatch.setattr(Client, "tasks", asked)
     return asked
 
 

@@ -8,10 +8,11 @@ import pytest
 from natscribe.cli import operate
 from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
+from natscribe.client import Client
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Priority, Queue
 from rich.text import Text
 from typer.testing import CliRunner
 
@@ -47,31 +48,37 @@ def shown(*arguments: str) -> list[str]:
 
 
 @pytest.fixture
-def queue(monkeypatch: pytest.MonkeyPatch) -> QueueOverview:
+def queue(no_server: None, monkeypatch: pytest.MonkeyPatch) -> QueueOverview:
     """Long queues, whose tasks wait for long."""
     now = datetime.now(UTC)
     old, start = now - timedelta(hours=99), now + timedelta(hours=12, minutes=1)
     queues = [
-        QueueStatus(kind=kind, priority=priority, waiting=9_999_999, running=9_999_999, oldest=old, newest_start=start)
+        QueueStatus(
+            queue=queue,
+            kind=queue.kind,
+            priority=priority,
+            waiting=9_999_999,
+            running=9_999_999,
+            oldest=old,
+            newest_start=start,
+        )
         for priority in Priority
-        for kind in Kind
+        for queue in Queue
     ]
     overview = QueueOverview(queues=queues, dead_letters=3)
-    monkeypatch.setattr("natscribe.client.client.connect", AsyncMock())
-    monkeypatch.setattr("natscribe.client.Client.queue", AsyncMock(return_value=overview))
+    monkeypatch.setattr(Client, "queue", AsyncMock(return_value=overview))
     return overview
 
 
 @pytest.fixture
-def letters(monkeypatch: pytest.MonkeyPatch) -> None:
+def letters(no_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dead letters: a usual one, one with a long id and one without."""
 
     async def dead_letters(_: object) -> AsyncIterator[DeadLetter]:
         for letter in (LETTER, LONG, NOWHERE):
             yield letter
 
-    monkeypatch.setattr("natscribe.client.client.connect", AsyncMock())
-    monkeypatch.setattr("natscribe.client.Client.dead_letters", dead_letters)
+    monkeypatch.setattr(Client, "dead_letters", dead_letters)
 
 
 @pytest.mark.usefixtures("terminal")

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
+from natscribe.cli import bars
 from natscribe.cli.bars import Bars, shortened
 from natscribe.cli.display import JsonLines, Lines, Live
 from natscribe.cli.show import choose
@@ -143,7 +144,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> StringIO:
     """A terminal of 24 lines, without the codes that move its cursor."""
     written = StringIO()
     console = Console(file=written, force_terminal=True, width=80, height=24, color_system=None)
-    monkeypatch.setattr("natscribe.cli.bars.err", console)
+    monkeypatch.setattr(bars, "err", console)
     return written
 
 

@@ -13,7 +13,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Priority, Queue
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -70,9 +70,9 @@ def busy() -> Board:
     long = {"oldest": NOW - timedelta(hours=99), "newest_start": datetime.now(UTC) + timedelta(hours=12)}
     board.queue = QueueOverview(
         queues=[
-            QueueStatus(kind=kind, priority=priority, waiting=99_999, running=999, **long)
+            QueueStatus(queue=queue, kind=queue.kind, priority=priority, waiting=99_999, running=999, **long)
             for priority in Priority
-            for kind in Kind
+            for queue in Queue
         ],
         dead_letters=9999,
     )
@@ -148,7 +148,7 @@ def test_everything_fits_the_screen(width: int, height: int) -> None:
     for title in ("waiting", "running", "failed", "9999 dead letters kept"):
         assert title in text
     assert "transcribing" in text
-    assert f"and {999 * 6 - sum('transcribing' in line for line in lines)} more that run" in text
+    assert f"and {999 * 9 - sum('transcribing' in line for line in lines)} more that run" in text
 
 
 def test_hostile_names_neither_break_the_screen_nor_command_the_terminal() -> None:
@@ -172,11 +172,11 @@ def test_a_snapshot_has_all_that_is_kept() -> None:
     # Then all of it is there, a line each
     assert sum("transcribing" in line for line in lines) == 100
     assert sum("gone-" in line for line in lines) == MOST_FAILURES
-    assert len(lines) == 6 + 100 + MOST_FAILURES
+    assert len(lines) == 9 + 100 + MOST_FAILURES
     # And each line says whole what it is about
     assert lines[0].startswith("queue high  transcription  waiting 99999  running 999  oldest ")
     running = "running weekly-meeting-of-the-team-7-ab12cd34    transcribing, attempt 2  7 %"
-    assert lines[13] == f"{running}  length 10:00:00  left 9:59:59  worker gpu-1-4711-9f3c"
+    assert lines[16] == f"{running}  length 10:00:00  left 9:59:59  worker gpu-1-4711-9f3c"
     assert lines[-1].endswith(f"  gone-80  {GONE.code}: {GONE.message}")
 
 

@@ -11,7 +11,7 @@ from app.engines.audio import listening
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.listening import find_windows
 from app.engines.audio.samples import unpack
-from app.engines.audio.windows import Window, WindowsFound
+from app.engines.audio.windows import UnpackedWindow, WindowsFound
 from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, Reply, WindowFound
 from app.errors import PermanentError
 
@@ -28,8 +28,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
         return ()
 
     def listen(_pieces: object, start_at: float) -> list[WindowsFound]:
-        windows = [Window([(at, at + 1.0)], np.full(16_000, at / 100, np.float32)) for at in (40.0, 50.0)]
-        left = [window for window in windows if window.pieces[-1][1] > start_at]
+        windows = [UnpackedWindow([(at, at + 1.0)], np.full(16_000, at / 100, np.float32)) for at in (40.0, 50.0)]
+        left = [window for window in windows if window.regions[-1][1] > start_at]
         return [
             WindowsFound([], 32.0, 32.0),
             WindowsFound(left, 96.0, 90.0),
@@ -62,7 +62,7 @@ def test_windows_are_emitted_as_they_are_found() -> None:
     ]
     assert replies[0] == RecordingOpened(duration_seconds=99, channels=2, channel=None)
     windows = [reply.window for reply in replies if isinstance(reply, WindowFound)]
-    assert [window.pieces for window in windows] == [[(40, 41)], [(50, 51)]]
+    assert [window.regions for window in windows] == [[(40, 41)], [(50, 51)]]
     assert unpack(windows[1].samples) == pytest.approx(0.5, abs=1e-4)
     assert [reply.settled for reply in replies if isinstance(reply, Listened)] == [32, 90, 100]
     # And its end says how long it really is
@@ -73,7 +73,7 @@ def test_a_resumed_run_begins_after_what_is_done() -> None:
     # Given a run that did the first window, when another one goes on
     replies = list(find_windows(Listen(path=Path("meeting.flac"), start_at=41.0), LIMIT))
     # Then only the rest is found
-    assert [reply.window.pieces for reply in replies if isinstance(reply, WindowFound)] == [[(50, 51)]]
+    assert [reply.window.regions for reply in replies if isinstance(reply, WindowFound)] == [[(50, 51)]]
 
 
 @pytest.mark.parametrize("channel", [None, 0, 1])

@@ -13,9 +13,9 @@ from natscribe.schemas.wire import Model
 from onnx_asr.adapters import TextResultsAsrAdapter, TimestampedResultsAsrAdapter
 from onnx_asr.asr import TimestampedResult
 
-from app.engines.audio.clips import Clip
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
+from app.engines.audio.sound import Sound
 from app.engines.family import Computing
 from app.engines.onnx.device import NoGpuError, load_on
 from app.engines.onnx.model import OnnxModel, load
@@ -55,8 +55,8 @@ def model(
     )
 
 
-def clip(seconds: float) -> Clip:
-    return Clip(np.zeros(round(seconds * SAMPLE_RATE), np.float32), [(0.0, seconds)])
+def clip(seconds: float) -> Sound:
+    return Sound(np.zeros(round(seconds * SAMPLE_RATE), np.float32), [(0.0, seconds)])
 
 
 def written(answers: Sequence[Answer]) -> list[str]:

@@ -12,10 +12,10 @@ from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
-from app.engines.audio.clips import Clip
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import pack, unpack
-from app.engines.audio.timeline import Piece
+from app.engines.audio.sound import Sound
+from app.engines.audio.timeline import Times
 from app.engines.messages import Transcribe, WindowsTranscribed
 from app.engines.parallel import Parallel
 from app.engines.speech_model import Answer, Text
@@ -27,37 +27,44 @@ UNKNOWN = PermanentError(ErrorCode.INVALID_MESSAGE, "The model does not know the
 
 
 def said(*starts: float, text: str = "word", language: str | None = "en", avg_logprob: float | None = -0.2) -> Text:
-    """A text with a word of a second at each of these seconds of its clip."""
+    """A text with a word of a second at each of these seconds of its sound."""
     words = [Word(start=at, end=at + 1, word=f" {text}", probability=0.5 + at % 2 / 10) for at in starts]
     return Text(words, language, avg_logprob, 0.1)
 
 
 @dataclass
 class ScriptedModel:
-    """Answers with `script`, one entry a clip, then with nothing; remembers the jobs."""
+    """Answers with `script`, one entry a sound, then with nothing; remembers the jobs."""
 
     script: list[list[Text]]
     identity: Model = MODEL
-    how: str = "as written"
+    fingerprint: str = "as written"
     language: str | None = "en"
     settled: bool = True
     parallel: Parallel = field(default_factory=Parallel)
     asked: list[tuple[list[float], str | None, list[str | None]]] = field(default_factory=list)
+    drafts: list[bool] = field(default_factory=list)
 
     def check(self, options: TranscribeOptions) -> None:
         if options.language == "xx":
             raise UNKNOWN
 
     def transcribe(
-        self, clips: Sequence[Clip], options: TranscribeOptions, previous: Sequence[str | None]
+        self,
+        sounds: Sequence[Sound],
+        options: TranscribeOptions,
+        previous: Sequence[str | None],
+        *,
+        draft: bool = False,
     ) -> list[Answer]:
-        self.asked.append(([round(clip.seconds, 3) for clip in clips], options.language, list(previous)))
-        return [Answer(self.script.pop(0) if self.script else [], self.language, self.settled) for _ in clips]
+        self.drafts.append(draft)
+        self.asked.append(([round(sound.seconds, 3) for sound in sounds], options.language, list(previous)))
+        return [Answer(self.script.pop(0) if self.script else [], self.language, self.settled) for _ in sounds]
 
 
-def window(*pieces: Piece) -> Window:
+def window(*pieces: Times) -> Window:
     seconds = sum(end - start for start, end in pieces)
-    return Window(pieces=list(pieces), samples=pack(np.zeros(round(seconds * SAMPLE_RATE), np.float32)))
+    return Window(regions=list(pieces), samples=pack(np.zeros(round(seconds * SAMPLE_RATE), np.float32)))
 
 
 def ask(
@@ -246,12 +253,17 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
 
     class Model(ScriptedModel):
         def transcribe(
-            self, clips: Sequence[Clip], options: TranscribeOptions, previous: Sequence[str | None]
+            self,
+            sounds: Sequence[Sound],
+            options: TranscribeOptions,
+            previous: Sequence[str | None],
+            *,
+            draft: bool = False,
         ) -> list[Answer]:
-            if len(clips) == 1:
+            if len(sounds) == 1:
                 both.wait(10)
                 return [Answer([said(0, 1, 2, text="found")])]
-            return super().transcribe(clips, options, previous)
+            return super().transcribe(sounds, options, previous, draft=draft)
 
     # When both are transcribed on two threads
     model = Model([[said(0, 1, 2, text="one")], [said(0, 1, 2, text="two")]], parallel=Parallel(2))
@@ -262,6 +274,18 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
         "one one one found found found",
         "two two two found found found",
     ]
+
+
+def test_a_draft_is_written_in_one_go_whatever_it_leaves_out() -> None:
+    # Given a window whose last seconds have no words
+    model = ScriptedModel([[said(0, 1, 2)], [said(0)]])
+    # When it is only a draft, then the model is told so, and asked once
+    (found,) = transcribe(model, Transcribe(windows=[window((5, 15))], previous=["en"], draft=True)).texts
+    assert (model.drafts, len(model.asked)) == ([True], 1)
+    assert [segment.start for segment in found.segments] == [5]
+    # And a text is not
+    text_of(model, window((0, 10)))
+    assert not any(model.drafts[1:])
 
 
 def test_speech_without_any_text_is_tried_in_halves() -> None:

@@ -8,25 +8,25 @@ import pytest
 from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
-from app.engines.audio.clips import Clip
 from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.sound import Sound
 from app.engines.parallel import Parallel
 from app.engines.speech_model import Answer, Text
 from app.engines.text.languages import Evidence
 from app.engines.text.sentences import text_of
 from app.engines.whisper.model import Whisper
-from app.engines.whisper.network import Decoded, Encoded, Hints, Part
+from app.engines.whisper.network import Decoded, DecodeOptions, Encoded, EncodedPart
 from app.errors import PermanentError
 
 EN, RU, UNSURE = 1.0, 2.0, 1.5
 STEP = SAMPLE_RATE // 50
 
 
-def clip(*pieces: tuple[float, float]) -> Clip:
+def clip(*pieces: tuple[float, float]) -> Sound:
     """Pieces of speech: seconds, and what is spoken."""
     ends = np.cumsum([seconds for seconds, _ in pieces])
     samples = np.concatenate([np.full(round(seconds * SAMPLE_RATE), what, np.float32) for seconds, what in pieces])
-    return Clip(samples, [(end - seconds, end) for end, (seconds, _) in zip(ends, pieces, strict=True)])
+    return Sound(samples, [(end - seconds, end) for end, (seconds, _) in zip(ends, pieces, strict=True)])
 
 
 class FakeNetwork:
@@ -35,9 +35,9 @@ class FakeNetwork:
     english_only = False
     filled = False
 
-    def __init__(self, say: Callable[[Part, Hints], str]) -> None:
+    def __init__(self, say: Callable[[EncodedPart, DecodeOptions], str]) -> None:
         self._say = say
-        self.decoded: list[tuple[Part, Hints]] = []
+        self.decoded: list[tuple[EncodedPart, DecodeOptions]] = []
         self.encoded: list[float] = []  # seconds
         self.detected = 0
         self.texts: list[str] = []
@@ -47,7 +47,7 @@ class FakeNetwork:
     def knows(self, language: str) -> bool:
         return language in {"en", "ru"}
 
-    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+    def encode(self, clips: Sequence[Sound]) -> list[Encoded]:
         self.encoded += [each.seconds for each in clips]
         return [each.samples[::STEP, np.newaxis] for each in clips]
 
@@ -58,17 +58,17 @@ class FakeNetwork:
             return {"en": 0.5, "ru": 0.4, "pl": 0.1}
         return {"en": 0.98, "ru": 0.005} if what < UNSURE else {"ru": 0.98, "en": 0.005}
 
-    def decode(self, parts: Sequence[Part], hints: Hints) -> list[Decoded]:
+    def decode(self, parts: Sequence[EncodedPart], decoding: DecodeOptions) -> list[Decoded]:
         with self._lock:
-            self.decoded += [(part, hints) for part in parts]
-            self.texts += [self._say(part, hints) for part in parts]
+            self.decoded += [(part, decoding) for part in parts]
+            self.texts += [self._say(part, decoding) for part in parts]
             first = len(self.texts) - len(parts)
             return [Decoded([number], *self.said) for number in range(first, len(self.texts))]
 
-    def text(self, _: Part, decoded: Decoded) -> str:
+    def text(self, _: EncodedPart, decoded: Decoded) -> str:
         return self.texts[decoded.tokens[0]]
 
-    def words(self, part: Part, decoded: Decoded, *, translate: bool) -> list[Word]:  # noqa: ARG002 -- as the network's
+    def words(self, part: EncodedPart, decoded: Decoded, *, translate: bool) -> list[Word]:  # noqa: ARG002 -- as the network's
         """Two words a second."""
         words = self.texts[decoded.tokens[0]].split()
         starts = [part.start + number / 2 for number in range(len(words))]
@@ -78,9 +78,9 @@ class FakeNetwork:
         ]
 
 
-def by_language(part: Part, _: Hints) -> str:
+def by_language(part: EncodedPart, _: DecodeOptions) -> str:
     word = {"en": "yes", "ru": "да"}.get(part.language, "???")
-    return " ".join(f"{word}{number}" for number in range(int(part.clip.seconds * 2)))
+    return " ".join(f"{word}{number}" for number in range(int(part.sound.seconds * 2)))
 
 
 def whisper(network: FakeNetwork, at_once: int = 1) -> Whisper:
@@ -89,13 +89,13 @@ def whisper(network: FakeNetwork, at_once: int = 1) -> Whisper:
 
 
 def transcribed(
-    network: FakeNetwork, *clips: Clip, previous: Sequence[str | None] = (), **options: object
+    network: FakeNetwork, *clips: Sound, previous: Sequence[str | None] = (), **options: object
 ) -> list[Answer]:
     asked = TranscribeOptions.model_validate(options)
     return whisper(network).transcribe(clips, asked, previous or [None] * len(clips))
 
 
-def texts_of(network: FakeNetwork, clip: Clip, vocabulary: Sequence[str] = ()) -> Sequence[Text]:
+def texts_of(network: FakeNetwork, clip: Sound, vocabulary: Sequence[str] = ()) -> Sequence[Text]:
     (answer,) = transcribed(network, clip, vocabulary=vocabulary)
     return answer.texts
 
@@ -152,14 +152,14 @@ def test_a_group_is_decoded_while_later_windows_are_encoded() -> None:
     first_is_decoded = Event()
 
     class Network(FakeNetwork):
-        def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        def encode(self, clips: Sequence[Sound]) -> list[Encoded]:
             if clips[0].seconds == 6:
                 assert first_is_decoded.wait(10)
             return super().encode(clips)
 
-        def decode(self, parts: Sequence[Part], hints: Hints) -> list[Decoded]:
+        def decode(self, parts: Sequence[EncodedPart], decoding: DecodeOptions) -> list[Decoded]:
             first_is_decoded.set()
-            return super().decode(parts, hints)
+            return super().decode(parts, decoding)
 
     # When they are transcribed
     network = Network(by_language)
@@ -179,7 +179,7 @@ def test_on_a_gpu_windows_are_encoded_together() -> None:
     class Network(FakeNetwork):
         filled = True
 
-        def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        def encode(self, clips: Sequence[Sound]) -> list[Encoded]:
             asked.append(len(clips))
             return super().encode(clips)
 
@@ -216,20 +216,20 @@ def test_marks_without_a_letter_are_no_text_and_speech_without_text_is_told() ->
 
 def test_terms_are_told_only_where_one_may_be_said() -> None:
     # Given a vocabulary, and one window of two in which something sounds like a term
-    def say(part: Part, hints: Hints) -> str:
-        heard = "we run nat scribe today" if part.clip.seconds > 6 else "hm"
-        return heard.replace("nat scribe", "Natscribe") if hints.terms else heard
+    def say(part: EncodedPart, decoding: DecodeOptions) -> str:
+        heard = "we run nat scribe today" if part.sound.seconds > 6 else "hm"
+        return heard.replace("nat scribe", "Natscribe") if decoding.terms else heard
 
     network = FakeNetwork(say)
     answers = transcribed(network, clip((4, EN)), clip((8, EN)), vocabulary=("Natscribe",))
     # Then that window alone is decoded again, with that term alone
-    assert [hints.terms for _, hints in network.decoded] == [(), (), ["Natscribe"]]
+    assert [decoding.terms for _, decoding in network.decoded] == [(), (), ["Natscribe"]]
     assert [text_of(answer.texts[0].words) for answer in answers] == ["hm", "we run Natscribe today"]
 
 
 def test_a_text_that_the_terms_have_spoilt_is_not_kept() -> None:
     said: dict[tuple[str, ...], str] = {(): "we run nat scribe in the cellar today"}
-    network = FakeNetwork(lambda _, hints: said.get(tuple(hints.terms), "Natscribe Natscribe Natscribe"))
+    network = FakeNetwork(lambda _, decoding: said.get(tuple(decoding.terms), "Natscribe Natscribe Natscribe"))
     (text,) = texts_of(network, clip((8, EN)), vocabulary=("Natscribe",))
     assert text_of(text.words) == "we run nat scribe in the cellar today"
 
@@ -237,14 +237,14 @@ def test_a_text_that_the_terms_have_spoilt_is_not_kept() -> None:
 def test_prompt_and_translation_reach_the_network() -> None:
     network = FakeNetwork(by_language)
     transcribed(network, clip((8, RU)), prompt="A call.", translate=True)
-    assert network.decoded[0][1] == Hints(prompt="A call.", translate=True)
+    assert network.decoded[0][1] == DecodeOptions(prompt="A call.", translate=True)
 
 
 @pytest.mark.parametrize(("last", "seconds"), [("done.", 1.0), ("29340.", 3.0)])
 def test_a_word_before_a_pause_is_as_long_as_it_takes_to_say_it(last: str, seconds: float) -> None:
     # Given a text whose last word takes in the pause behind it; a number is said digit by digit
     class LastsLong(FakeNetwork):
-        def words(self, part: Part, decoded: Decoded, *, translate: bool) -> list[Word]:
+        def words(self, part: EncodedPart, decoded: Decoded, *, translate: bool) -> list[Word]:
             *before, word = super().words(part, decoded, translate=translate)
             return [*before, word.model_copy(update={"end": word.start + 3.0})]
 
@@ -254,21 +254,48 @@ def test_a_word_before_a_pause_is_as_long_as_it_takes_to_say_it(last: str, secon
 
 def test_a_loop_is_decoded_again_in_halves() -> None:
     # Given a network that loops over long sound alone
-    network = FakeNetwork(lambda part, hints: "so so " * 8 if part.clip.seconds > 6 else by_language(part, hints))
+    network = FakeNetwork(
+        lambda part, decoding: "so so " * 8 if part.sound.seconds > 6 else by_language(part, decoding)
+    )
     texts = texts_of(network, clip((4, EN), (4, EN)))
     assert [text_of(text.words)[:9] for text in texts] == ["yes0 yes1", "yes0 yes1"]
     assert [text.words[0].start for text in texts] == [0.0, 4.0]
 
 
 def test_a_half_that_loops_too_is_decoded_without_repetitions() -> None:
-    network = FakeNetwork(lambda part, hints: by_language(part, hints) if hints.break_loops else "so so " * 8)
+    network = FakeNetwork(lambda part, decoding: by_language(part, decoding) if decoding.break_loops else "so so " * 8)
     texts = texts_of(network, clip((4, EN), (4, EN)))
     assert [text.words[0].word for text in texts] == [" yes0", " yes0"]
 
 
+def test_a_draft_is_decoded_once_without_terms_and_without_candidates() -> None:
+    # Given a text in which a term may be said
+    network = FakeNetwork(lambda *_: "the natskribe service")
+    options = TranscribeOptions(vocabulary=("Natscribe",), prompt="About logs.")
+    # When it is only a draft
+    (answer,) = whisper(network).transcribe([clip((4, EN))], options, [None], draft=True)
+    # Then the network decodes once, as a draft, with the prompt alone
+    assert [decoding for _, decoding in network.decoded] == [DecodeOptions(prompt="About logs.", draft=True)]
+    assert [text_of(text.words) for text in answer.texts] == ["the natskribe service"]
+
+
+def test_a_draft_that_loops_has_no_words() -> None:
+    # Given a network that loops, when it writes a draft, then it is asked once, and nothing is shown
+    network = FakeNetwork(lambda *_: "so so " * 8)
+    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], draft=True)
+    assert ([list(text.words) for text in answer.texts], len(network.decoded)) == ([[]], 1)
+
+
+def test_a_draft_of_what_is_no_speech_has_no_text() -> None:
+    network = FakeNetwork(by_language)
+    network.said = (-1.5, 0.9)
+    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], draft=True)
+    assert answer.texts == []
+
+
 def test_what_people_say_again_and_again_is_kept() -> None:
     # Given somebody who says the same for 8 s, of which nothing but silence is left without repetitions
-    network = FakeNetwork(lambda _, hints: "no" if hints.break_loops else "no " * 16)
+    network = FakeNetwork(lambda _, decoding: "no" if decoding.break_loops else "no " * 16)
     texts = texts_of(network, clip((4, EN), (4, EN)))
     assert [text_of(text.words) for text in texts] == ["no " * 15 + "no"]
 

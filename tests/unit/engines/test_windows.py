@@ -7,8 +7,8 @@ import pytest
 from natscribe.schemas.sharing import LONGEST_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.engines.audio.timeline import Piece
-from app.engines.audio.windows import FRAME, LATER_CHUNK_S, Window, chunks, listen, next_window
+from app.engines.audio.timeline import Times
+from app.engines.audio.windows import FRAME, LATER_CHUNK_S, UnpackedWindow, chunks, listen, next_window
 
 Samples = npt.NDArray[np.float32]
 RATE = SAMPLE_RATE / FRAME
@@ -25,17 +25,17 @@ def sound(*stretches: tuple[float, float]) -> Samples:
     return np.concatenate([np.full(round(seconds * RATE) * FRAME, level, np.float32) for level, seconds in stretches])
 
 
-def find(samples: Samples, start_at: float = 0.0, piece: int = 4096) -> list[Window]:
+def find(samples: Samples, start_at: float = 0.0, piece: int = 4096) -> list[UnpackedWindow]:
     pieces = (samples[at : at + piece] for at in range(0, len(samples), piece))
     return [window for found in listen(pieces, start_at, loudness) for window in found.windows]
 
 
-def found_in(samples: Samples) -> list[list[Piece]]:
+def found_in(samples: Samples) -> list[list[Times]]:
     """When the regions of each window start and end, in seconds."""
-    return [list(window.pieces) for window in find(samples)]
+    return [list(window.regions) for window in find(samples)]
 
 
-def seconds_of(window: Window) -> float:
+def seconds_of(window: UnpackedWindow) -> float:
     """How long the sound of a window is."""
     return len(window.samples) / SAMPLE_RATE
 
@@ -104,7 +104,7 @@ def test_the_sound_of_a_window_is_that_of_its_regions() -> None:
 
     # When windows are found, then the sound of each is what its regions have in the recording, joined
     for window in find(samples):
-        parts = [samples[round(a * SAMPLE_RATE) : round(b * SAMPLE_RATE)] for a, b in window.pieces]
+        parts = [samples[round(a * SAMPLE_RATE) : round(b * SAMPLE_RATE)] for a, b in window.regions]
         assert np.array_equal(window.samples, np.concatenate(parts))
 
 
@@ -116,7 +116,7 @@ def test_dictation_with_long_pauses_makes_few_windows() -> None:
     windows = find(samples)
 
     # Then they hold several sentences each, and no more sound than is spoken and a little around it
-    assert [len(window.pieces) for window in windows] == [5, 5, 2]
+    assert [len(window.regions) for window in windows] == [5, 5, 2]
     assert sum(map(seconds_of, windows)) <= 12 * (3.2 + 0.8)
 
 
@@ -244,11 +244,11 @@ def test_windows_are_short_and_in_order_and_miss_no_speech(seed: int, speech: fl
 
     # When windows are found
     windows = find(samples)
-    pieces = [piece for window in windows for piece in window.pieces]
+    pieces = [piece for window in windows for piece in window.regions]
 
     # Then none holds more than 20 s, none reaches over more than 90 s, and regions are in order and do not overlap
     assert all(seconds_of(window) <= LONGEST_WINDOW_S == 20 for window in windows)
-    assert all(window.pieces[-1][1] - window.pieces[0][0] <= 90 for window in windows)
+    assert all(window.regions[-1][1] - window.regions[0][0] <= 90 for window in windows)
     assert all(start < end for start, end in pieces)
     assert all(before[1] <= after[0] for before, after in pairwise(pieces))
     # And every loud frame lies in one of them, clicks aside
@@ -269,10 +269,10 @@ def test_resuming_after_any_window_finds_the_same_windows(seed: int, speech: flo
 
     # When a run resumes where a window ended, with that time rounded to milliseconds as on the wire
     for done, window in enumerate(windows, start=1):
-        again = find(samples, start_at=round(window.pieces[-1][1], 3))
+        again = find(samples, start_at=round(window.regions[-1][1], 3))
 
         # Then it finds exactly those that are left, and their sound
-        assert [each.pieces for each in again] == [each.pieces for each in windows[done:]]
+        assert [each.regions for each in again] == [each.regions for each in windows[done:]]
         assert all(np.array_equal(a.samples, b.samples) for a, b in zip(again, windows[done:], strict=True))
 
 

@@ -17,7 +17,7 @@ Event = ProgressEvent | SegmentsEvent | Partial
 
 
 class Live(Enum):
-    """What is shown of the text as it is found."""
+    """How much of the text is shown while it is found."""
 
     NOTHING = "nothing"
     LAST = "the last segment, beside the progress, because the result will have the text"
@@ -76,7 +76,7 @@ class JsonLines(Display):
 
 
 class ForPeople(Display, ABC):
-    """Shows the text as it is found, and describes the last event of each task in words."""
+    """Shows text when it is found, and describes the last event of each task in words."""
 
     def __init__(self, *, live: Live) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ class Job:
 
 
 def how_to_continue(jobs: Sequence[Job], output: Output) -> Iterator[str]:
-    """Yield lines: how many recordings are done, which tasks go on, and how to come back to these."""
+    """Yield lines: how many recordings are done, which tasks go on, and how to follow them again."""
     here = command()
     if len(jobs) > 1:
         where = "printed above" if output.folder is None else f"written to {output.folder}"

@@ -67,7 +67,7 @@ _COLUMNS = (
 
 
 def _row(task: ListedTask, *, for_people: bool) -> Row:
-    """Make the row of a task; people read its error below, where it takes no room from the id."""
+    """Make the row of a task; its error stands below, where it takes no room from the id."""
     state, note = str(task.state), ""
     if task.state is State.RUNNING:
         state += f" {task.progress} %"

@@ -8,12 +8,12 @@ from natscribe.cli.wording import clock
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import Stretch, TranscriptionResult
 
-PLACES_SHOWN = 3  # at most this number of places in the recording is listed
+PLACES_SHOWN = 12  # at most this number of places in the recording is listed: two lines of a terminal
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user asked for, and the recording may not have: the number of speakers, and separate channels."""
+    """What the user asked for and may not get: a number of speakers, and separate channels."""
 
     fewest: int | None = None
     most: int | None = None
@@ -45,4 +45,4 @@ def _about_speakers(label: str, result: Result, wanted: Wanted) -> Iterator[str]
 def _places(stretches: list[Stretch]) -> str:
     places = [f"{clock(each.start)}-{clock(math.ceil(each.end))}" for each in stretches[:PLACES_SHOWN]]
     more = len(stretches) - PLACES_SHOWN
-    return ", ".join(places) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(places) + (f" and {more} more, all in `untranscribed` of --format json" if more > 0 else "")

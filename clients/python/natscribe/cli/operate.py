@@ -31,7 +31,7 @@ dead_letters = typer.Typer(no_args_is_help=True, help="List, replay or delete ta
 
 
 def queue(*, as_json: JsonQueue = False) -> None:
-    """Show how many tasks wait, run and have failed. Also when the first came and when the last should start."""
+    """Show how many tasks wait, run and have failed. Also when the oldest came and when the newest should start."""
 
     async def work() -> int:
         async with open_client() as client:
@@ -120,7 +120,7 @@ def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) 
 
 
 def _refuse_unless_one(*options: object) -> None:
-    """Refuse to choose dead letters by no option or by several.
+    """Check that exactly one option chooses dead letters.
 
     Raises:
         typer.BadParameter: Not exactly one option is given.

@@ -12,7 +12,9 @@ from natscribe.cli.names import names_of_tasks, recording_name, result_names
 from natscribe.cli.notices import notices
 from natscribe.cli.results import FORMAT_HELP, Format, Output, OutputDir, output_of
 from natscribe.cli.task import SeveralTasks, for_each
-from natscribe.client import Client, RequestFailedError
+from natscribe.client import Client, RequestFailedError, command
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.kinds import Result
 
 Audio = Annotated[
     Path | None,
@@ -48,7 +50,7 @@ def result(  # noqa: PLR0913 -- the options of the command
 
 
 def _check_audio(audio: Path | None, task_ids: list[str], formats: list[Format] | None) -> None:
-    """Check that --audio is the recording of the one page.
+    """Check that --audio names an existing file, and that there is one page to play it.
 
     Raises:
         typer.BadParameter: There is no such file, no page, or more than one page.
@@ -71,7 +73,7 @@ async def _fetch_results(task_ids: list[str], output: Output, audio: Path | None
         names = {} if output.folder is None else await _file_names(client, task_ids, output)
 
         async def fetch(task_id: str) -> None:
-            found = await client.get_task_result(task_id)
+            found = await _result(client, task_id)
             if output.folder is None:
                 output.show(out, found, label=task_id, heading=len(task_ids) > 1, recording=audio)
             else:
@@ -80,6 +82,22 @@ async def _fetch_results(task_ids: list[str], output: Output, audio: Path | None
                 err.print(notice, style=WARNING)
 
         return await for_each(task_ids, fetch)
+
+
+async def _result(client: Client, task_id: str) -> Result:
+    """Return the result of a task.
+
+    Raises:
+        RequestFailedError: There is none; if the task has not ended, the message says what to type.
+    """
+    try:
+        return await client.get_task_result(task_id)
+    except RequestFailedError as error:
+        if error.code is not ErrorCode.NOT_FINISHED:
+            raise
+        here = command()
+        message = f"{task_id} has not ended: `{here} watch {task_id}` waits for it, then type this command again."
+        raise RequestFailedError(ErrorDetail(code=error.code, message=message)) from error
 
 
 async def _file_names(client: Client, task_ids: list[str], output: Output) -> dict[str, str]:

@@ -44,10 +44,16 @@ class TurnsFormat(str, Enum):
     JSON = Format.JSON.value
 
 
+_SEVERAL_FILES = (
+    "html is a page to look at, which plays the recording. With --output-dir it may be given several times."
+)
 FORMAT_HELP = (
-    "Format of the result: by default txt for text, `turns` (who says what when) on a terminal if there are "
-    "speakers, and rttm for a diarization; html is a page to look at, which plays the recording. With --output-dir it "
-    "may be given several times."
+    "Format of the result: by default txt, the text without times, but `turns` (who says what when) on a terminal if "
+    f"there are speakers, and rttm for a diarization; {_SEVERAL_FILES}"
+)
+TURNS_FORMAT_HELP = (
+    "Format of the result: by default `turns` (who speaks when, a line each) on a terminal, and rttm elsewhere, the "
+    f"same as programs read it; {_SEVERAL_FILES}"
 )
 OutputDir = Annotated[
     Path | None,
@@ -111,7 +117,7 @@ class Output:
             console.print(text.rstrip("\n"))
 
     def check_holds(self, results: int) -> None:
-        """Check that so many results can follow each other on standard output.
+        """Check that this number of results can follow each other on standard output.
 
         Raises:
             typer.BadParameter: They cannot in this format.

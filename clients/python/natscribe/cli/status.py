@@ -70,7 +70,7 @@ def _languages(result: TranscriptionResult) -> str:
 
 
 def _options(task: Task) -> Iterator[str]:
-    """Yield the options that differ from what the service does without them."""
+    """Yield the options that differ from their defaults."""
     for name, field in type(task).model_fields.items():
         value = getattr(task, name)
         if name not in _NAMES and value != field.default:

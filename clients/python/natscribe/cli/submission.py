@@ -59,7 +59,7 @@ class Submission:
         return int(bool(failed))
 
     def _live(self) -> Live:
-        """Return what to show of the only recording's text as it is found, so that no text is printed twice."""
+        """Return how much text to show while it is found: none that is printed again at the end."""
         if self.output.folder:
             return Live.TEXT
         return Live.MIXED if self.is_text_final and not self.output.formats else Live.LAST

@@ -14,7 +14,7 @@ from natscribe.cli.folders import recordings_of
 from natscribe.cli.jobs import Create
 from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
 from natscribe.cli.notices import Wanted
-from natscribe.cli.results import FORMAT_HELP, Format, OutputDir, TurnsFormat, output_of
+from natscribe.cli.results import FORMAT_HELP, TURNS_FORMAT_HELP, Format, OutputDir, TurnsFormat, output_of
 from natscribe.cli.submission import Submission
 from natscribe.cli.vocabulary import read_vocabulary
 from natscribe.client import Client, OptionError
@@ -201,7 +201,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     priority: PriorityOption = None,
     stored: Stored = False,
     result_format: Annotated[
-        list[TurnsFormat] | None, typer.Option("--format", help=FORMAT_HELP, show_default=False)
+        list[TurnsFormat] | None, typer.Option("--format", help=TURNS_FORMAT_HELP, show_default=False)
     ] = None,
     output_dir: OutputDir = None,
     as_json: Json = False,
@@ -226,7 +226,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
 def _submit(
     files: list[str], creates: Sequence[Create], task_id: str | None, submission: Submission, *, stored: bool
 ) -> NoReturn:
-    """Submit a task for each file and for each recording in a folder; `creates` has one function for each file."""
+    """Submit each file and each recording of a folder; `creates` has for each file what creates its tasks."""
 
     async def work() -> int:
         return await submission.run(_tasks(files, creates, task_id, stored=stored))

@@ -33,7 +33,7 @@ class Row:
 
 
 def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    """Print a row for each thing. What people copy stands in the last column, which is never cut."""
+    """Print rows. The last column, which people copy, is never cut."""
     if not console.is_terminal:
         for row in rows:
             console.print(_line(columns, row))

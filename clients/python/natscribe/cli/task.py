@@ -115,7 +115,7 @@ async def _delete_tasks(task_ids: list[str]) -> int:
 
 
 async def for_each(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -> int:
-    """Do something with each task, also if it cannot be done with another one; return the exit code."""
+    """Do something with each task, even after it failed for another task; return the exit code."""
     failed = 0
     for task_id in dict.fromkeys(task_ids):
         try:

@@ -45,7 +45,7 @@ from natscribe.schemas.requests import (
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.transcription import SegmentsEvent, TranscribeKeywords, TranscriptionResult, TranscriptionTask
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Priority, Queue
 from natscribe.schemas.workers import WorkerInfo
 from natscribe.settings import Settings
 
@@ -369,5 +369,5 @@ class Client:
         seconds = await length(recording)
         store = store_of(self._settings, self._connection, self._on_upload)
         submission = Submission(self._connection, store, recording, task, seconds)
-        await submission.submit(subjects.tasks(kind, priority or choose_priority(seconds)), is_new=is_new)
+        await submission.submit(subjects.tasks(Queue(kind), priority or choose_priority(seconds)), is_new=is_new)
         return task.task_id

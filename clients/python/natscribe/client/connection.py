@@ -154,7 +154,7 @@ def _plain(secret: SecretStr | None) -> str | None:
 
 
 def _explained(place: str, failures: Iterable[Exception]) -> ClientError:
-    """Explain what has failed: a server that has answered tells more than one that is away."""
+    """Make the error; one from a server that has answered tells more than one from a server that is away."""
     for failure in failures:
         if isinstance(failure, nats.errors.AuthorizationError) or "authorization" in str(failure).lower():
             return UnreachableError(

@@ -29,7 +29,7 @@ from natscribe.client.rights import NO_SUCH_NAME, Right, rights
 from natscribe.client.workers import workers
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.schemas import subjects
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 from natscribe.schemas.workers import Problem, WorkerInfo
 from natscribe.settings import Settings
 
@@ -92,7 +92,7 @@ async def examine(settings: Settings) -> Examination:
 
 @dataclass
 class _Examiner:
-    """Examines what is behind a connection, and notes it."""
+    """Examines NATS and the service over one connection."""
 
     settings: Settings
     connection: Connection
@@ -135,7 +135,7 @@ class _Examiner:
         return any(right.allowed for right in self.found.rights if right.command == command)
 
     async def _examine_jetstream(self) -> None:
-        js, subject = self.connection.jetstream(), subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL)
+        js, subject = self.connection.jetstream(), subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL)
         try:
             name = await _in_time(js.find_stream_name_by_subject(subject), CHECKED_WITHIN_S, "JetStream")
         except (NotAllowedError, NotFoundError):
@@ -240,7 +240,7 @@ async def _server(connection: Connection, settings: Settings) -> Server:
 
 
 async def _in_time(work: Awaitable[T], within_s: float, who: str) -> T:
-    """Return what the work returns.
+    """Return the result of the work if it comes in time.
 
     Raises:
         UnreachableError: The work takes longer than `within_s` seconds, because `who` does not answer.

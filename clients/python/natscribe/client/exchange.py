@@ -25,7 +25,7 @@ from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.kinds import Task
 from natscribe.schemas.requests import REPLY_TIMEOUT_S
-from natscribe.schemas.wire import Order
+from natscribe.schemas.wire import Input
 
 OTHER_CONTRACT = "The service's reply does not fit this version of the contract: update the older side."
 NO_ANSWER, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
@@ -43,14 +43,14 @@ class _Refusal(BaseModel):
     error: ErrorDetail
 
 
-async def ask(connection: Nats, subject: str, order: Order, answer: type[Answer]) -> Answer:
+async def ask(connection: Nats, subject: str, asked: Input, answer: type[Answer]) -> Answer:
     """Send a request and return the parsed reply.
 
     Raises:
         UnreachableError: The service does not reply.
         RequestFailedError: The service replies with an error.
     """
-    return read(TypeAdapter(answer), (await request(connection, subject, order)).data)
+    return read(TypeAdapter(answer), (await request(connection, subject, asked)).data)
 
 
 def read(answer: TypeAdapter[T], body: bytes) -> T:
@@ -65,7 +65,7 @@ def read(answer: TypeAdapter[T], body: bytes) -> T:
         raise ClientError(OTHER_CONTRACT) from error
 
 
-async def request(connection: Nats, subject: str, order: Order) -> Msg:
+async def request(connection: Nats, subject: str, asked: Input) -> Msg:
     """Send a request and return the reply as a message.
 
     Raises:
@@ -73,7 +73,7 @@ async def request(connection: Nats, subject: str, order: Order) -> Msg:
         RequestFailedError: The service replies with an error.
     """
     try:
-        reply = await connection.request(subject, order.model_dump_json().encode(), timeout=REPLY_TIMEOUT_S)
+        reply = await connection.request(subject, asked.model_dump_json().encode(), timeout=REPLY_TIMEOUT_S)
     except nats.errors.NoRespondersError as error:
         raise no_worker(NO_ANSWER) from error
     except nats.errors.Error as error:
@@ -143,7 +143,7 @@ def no_worker(what_was_seen: str) -> NoWorkerError:
 
 
 def is_text(reply: Msg) -> bool:
-    """Whether a reply is a file, as text or as a page, and not JSON."""
+    """Whether a reply is text or a page, and not JSON."""
     return (reply.headers or {}).get("content-type", "").startswith("text/")
 
 

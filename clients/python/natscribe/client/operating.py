@@ -14,7 +14,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 from natscribe.settings import Settings
 
 NO_DEAD_LETTERS = "NATS has no dead letters to show, because"
@@ -38,7 +38,7 @@ async def overview(connection: Nats, settings: Settings) -> QueueOverview:
 
 async def _without_a_worker(connection: Nats, names: StreamNames) -> QueueOverview:
     try:
-        queues = [await _waiting(connection, names, kind, priority) for priority in Priority for kind in Kind]
+        queues = [await _waiting(connection, names, queue, priority) for priority in Priority for queue in Queue]
     except ServiceUnavailableError as error:
         raise NoJetStreamError from error
     except nats.errors.Error as error:
@@ -46,14 +46,22 @@ async def _without_a_worker(connection: Nats, names: StreamNames) -> QueueOvervi
     return QueueOverview(queues=queues, dead_letters=await failed(connection, names))
 
 
-async def _waiting(connection: Nats, names: StreamNames, kind: Kind, priority: Priority) -> QueueStatus:
-    """Read a queue from its consumer, which counts what was never delivered and what was delivered without an end."""
-    info = await connection.jetstream().consumer_info(names.tasks, names.queue_consumer(kind, priority))
+async def _waiting(connection: Nats, names: StreamNames, queue: Queue, priority: Priority) -> QueueStatus:
+    """Count the tasks of a queue: messages that were never delivered, and delivered ones that are not settled."""
+    info = await connection.jetstream().consumer_info(names.tasks, names.queue_consumer(queue, priority))
     waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
     settled = info.ack_floor.stream_seq if info.ack_floor else 0
-    first = await next_from(connection, names.tasks, subjects.tasks(kind, priority), settled + 1) if waiting else None
+    first = await next_from(connection, names.tasks, subjects.tasks(queue, priority), settled + 1) if waiting else None
     oldest = first.time if first else None
-    return QueueStatus(kind=kind, priority=priority, waiting=waiting, running=0, oldest=oldest, newest_start=None)
+    return QueueStatus(
+        queue=queue,
+        kind=queue.kind,
+        priority=priority,
+        waiting=waiting,
+        running=0,
+        oldest=oldest,
+        newest_start=None,
+    )
 
 
 async def failed(connection: Nats, names: StreamNames) -> int:

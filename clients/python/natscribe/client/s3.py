@@ -94,7 +94,7 @@ class _Source(Source):
     cancelled = False
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read so many bytes, in a thread of the library.
+        """Read the next bytes; the library calls this in a thread of its own.
 
         Raises:
             OSError: The upload was cancelled.
@@ -106,7 +106,7 @@ class _Source(Source):
 
 
 async def _succeeded(uploading: "asyncio.Future[PutResult]") -> bool:
-    """Wait for the end of a cancelled upload, even if the waiting is cancelled, too; return whether it is complete."""
+    """Wait for the end of a cancelled upload, even if the wait is cancelled; return whether the upload is complete."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + _CLEAN_UP_S
     while not uploading.done() and clock() < deadline:

@@ -47,7 +47,7 @@ class Source(io.FileIO):
         self._read_bytes = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read at most so many bytes."""
+        """Read at most `size` bytes."""
         content = super().read(-1 if size is None else size)
         self._report(len(content))
         return content

@@ -15,13 +15,13 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import Task
 from natscribe.schemas.problems import first_problem
 from natscribe.schemas.requests import TaskRequest, TaskStatus
-from natscribe.schemas.wire import Order
+from natscribe.schemas.wire import Input
 
-AnyOrder = TypeVar("AnyOrder", bound=Order)
+AnyInput = TypeVar("AnyInput", bound=Input)
 _TRIES = 3  # status requests for a task that was stored a moment ago and may not be registered yet
 
 
-def make(kind: type[AnyOrder], fields: Mapping[str, object]) -> AnyOrder:
+def make(kind: type[AnyInput], fields: Mapping[str, object]) -> AnyInput:
     """Make a task or a request from its fields.
 
     Raises:
@@ -47,7 +47,7 @@ class Submission:
     def __init__(
         self, connection: Nats, store: Store | None, recording: Path | str, task: Task, seconds: float | None = None
     ) -> None:
-        """`store` is None if the recording is where it is to be."""
+        """`store` is None if the recording is not to be uploaded."""
         self._connection = connection
         self._store = store
         self._recording = recording
@@ -76,7 +76,7 @@ class Submission:
             raise refused.reason from refused
 
     async def _upload(self) -> Store | None:
-        """Upload the recording; return its store if that had nothing with this name before."""
+        """Upload the recording; return its store if the name was new there."""
         if self._store is None or isinstance(self._recording, str):
             return None
         is_first = await self._store.upload(self._recording, self._task.audio_file_id)

@@ -1,4 +1,4 @@
-"""Asks all workers what they are."""
+"""Asks all workers for their versions, models and health."""
 
 from contextlib import suppress
 

@@ -23,7 +23,7 @@ from nats.js.api import (
 from natscribe.schemas import subjects
 from natscribe.schemas.live import LARGEST_FRAME_BYTES
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import MOST_KEPT_S, Kind, Priority
+from natscribe.schemas.wire import MOST_KEPT_S, Kind, Priority, Queue
 
 DAY_S = 24 * 3600.0
 EXPIRES_AFTER_S = 7 * DAY_S  # how long a task may wait before it fails
@@ -43,11 +43,12 @@ LIVE_TTL_S = DAY_S
 LIVE_MAX_BYTES = -1
 _FRAME_HEADER_BYTES = 4096  # room for the headers of a frame, which JetStream counts
 
+LIVE_ACK_WAIT_S = 4.0  # people wait for the text: a worker of a live task counts as dead sooner
+
 
 def task_subjects() -> list[str]:
-    """Return the subjects of the six task queues, and of the three queues of live tasks."""
-    recordings = [subjects.tasks(kind, priority) for priority in Priority for kind in Kind]
-    return recordings + [subjects.live_tasks(priority) for priority in Priority]
+    """Return the subjects of the nine task queues."""
+    return [subjects.tasks(queue, priority) for priority in Priority for queue in Queue]
 
 
 def public_streams(
@@ -129,11 +130,11 @@ def stored_subjects(config: StreamConfig) -> list[str]:
 
 
 def queue_consumers(called: StreamNames, *, ack_wait_s: float = ACK_WAIT_S) -> Iterator[ConsumerConfig]:
-    """Yield the configurations of the durable consumers of all task queues, the highest priority first."""
+    """Yield the configurations of the durable consumers of the nine task queues, the highest priority first."""
     for priority in Priority:
-        yield durable(called.live_consumer(priority), subjects.live_tasks(priority), ack_wait_s=ack_wait_s)
-        for kind in Kind:
-            yield durable(called.queue_consumer(kind, priority), subjects.tasks(kind, priority), ack_wait_s=ack_wait_s)
+        for queue in Queue:
+            wait = min(LIVE_ACK_WAIT_S, ack_wait_s) if queue is Queue.LIVE else ack_wait_s
+            yield durable(called.queue_consumer(queue, priority), subjects.tasks(queue, priority), ack_wait_s=wait)
 
 
 def durable(
@@ -160,7 +161,7 @@ def bucket_configs(audio_store: str, *, audio_ttl_s: float = AUDIO_TTL_S) -> Ite
 
 
 def bucket_stream(bucket: ObjectStoreConfig) -> StreamConfig:
-    """Make the configuration of the stream behind a bucket: what clients make for a bucket, and `deny_delete`."""
+    """Make the configuration of the stream behind a bucket: as clients make it for a bucket, with `deny_delete`."""
     return StreamConfig(
         name=f"OBJ_{bucket.bucket}",
         subjects=[f"$O.{bucket.bucket}.C.>", f"$O.{bucket.bucket}.M.>"],

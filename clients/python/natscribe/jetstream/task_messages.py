@@ -14,9 +14,9 @@ from natscribe.jetstream.cloud_events import JSON
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import REPLAY_OF, TRACE_PATTERN, TRACEPARENT
-from natscribe.schemas.kinds import Task, task_type
+from natscribe.schemas.kinds import TASKS, Task
 from natscribe.schemas.problems import first_problem
-from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Priority
+from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Priority, Queue
 
 SEQUENCE_DIGITS = 19  # the largest stream sequence has this number of digits
 
@@ -39,10 +39,15 @@ class TaskMessage:
         return cls(message.subject, metadata.sequence.stream, time, message.headers or {}, message.data)
 
     @property
+    def queue(self) -> Queue:
+        """The queue of the task, whatever its priority, read from the subject."""
+        queue, _ = subjects.queue_of(self.subject)
+        return queue
+
+    @property
     def kind(self) -> Kind:
-        """The kind of the task, read from the subject."""
-        kind, _ = subjects.queue_of(self.subject)
-        return kind
+        """The kind of the task."""
+        return self.queue.kind
 
     @property
     def priority(self) -> Priority:
@@ -54,7 +59,7 @@ class TaskMessage:
     def task(self) -> Task | None:
         """The task in the body; None if the body is no valid task."""
         try:
-            return task_type(self.subject).model_validate_json(self.body)
+            return TASKS[self.queue].model_validate_json(self.body)
         except ValueError:
             return None
 
@@ -71,7 +76,7 @@ class TaskMessage:
     def problem(self) -> ErrorDetail | None:
         """What is wrong with the message, without quoting its content; None if the message is valid."""
         try:
-            task_type(self.subject).model_validate_json(self.body)
+            TASKS[self.queue].model_validate_json(self.body)
         except ValidationError as error:
             problem = first_problem(error)
         else:

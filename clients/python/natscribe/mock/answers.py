@@ -41,7 +41,7 @@ from natscribe.schemas.requests import (
 )
 from natscribe.schemas.task_list import ListRequest, TaskPage, listed
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority, Queue
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
 _PAUSES_S: Final = (0, 0.01, 0.04, 0.1, 0.15)  # before each look: a task is known shortly after its publish
@@ -147,7 +147,7 @@ class Answers:
         chosen = [
             task
             for task in found
-            if (request.user_id is None or (task.order is not None and task.order.user_id == request.user_id))
+            if (request.user_id is None or (task.sent is not None and task.sent.user_id == request.user_id))
             and request.state in (None, task.state)
             and (request.before is None or task.place < request.before)
         ]
@@ -157,7 +157,7 @@ class Answers:
 
     async def _queue(self, _: QueueRequest) -> QueueOverview:
         return QueueOverview(
-            queues=[self._queue_of(kind, priority) for priority in Priority for kind in Kind],
+            queues=[self._queue_of(queue, priority) for priority in Priority for queue in Queue],
             dead_letters=len(await self._letters.chosen(None)),
         )
 
@@ -175,7 +175,7 @@ class Answers:
         if isinstance(request, TaskRequest):
             await self._erase(await self._known(request.task_id))
             return Deleted()
-        of_user = [each for each in self._tasks.values() if each.order and each.order.user_id == request.user_id]
+        of_user = [each for each in self._tasks.values() if each.sent and each.sent.user_id == request.user_id]
         for task in of_user:
             await self._erase(task)
         return Deleted(tasks=len(of_user))
@@ -184,7 +184,7 @@ class Answers:
         count, letters = 0, await self._letters.chosen(request)
         for sequence, letter in letters:
             task = self._tasks.get(letter.task_id or "")
-            if task is not None and task.state is State.FAILED and task.order is not None:
+            if task is not None and task.state is State.FAILED and task.sent is not None:
                 await self._letters.delete(sequence)
                 await self._letters.publish_again(task)
                 await _queued_again(task)
@@ -217,12 +217,14 @@ class Answers:
             else status.model_copy(update={"queue_position": position, "expected_start": start})
         )
 
-    def _queue_of(self, kind: Kind, priority: Priority) -> QueueStatus:
-        mine = [task for task in self._tasks.values() if (task.message.kind, task.message.priority) == (kind, priority)]
+    def _queue_of(self, queue: Queue, priority: Priority) -> QueueStatus:
+        tasks = self._tasks.values()
+        mine = [task for task in tasks if (task.message.queue, task.message.priority) == (queue, priority)]
         waiting = [task for task in self._player.waiting() if task in mine]
         newest = max(mine, key=lambda task: task.message.sequence, default=None)
         return QueueStatus(
-            kind=kind,
+            queue=queue,
+            kind=queue.kind,
             priority=priority,
             waiting=len(waiting),
             running=sum(self._player.is_running(task) for task in mine),

@@ -25,7 +25,7 @@ Span = TypeVar("Span", Segment, Turn, Word)
 class Content:
     """What is found in the recording of a task."""
 
-    order: TranscriptionTask | DiarizationTask
+    sent: TranscriptionTask | DiarizationTask
     larger_than: int = 0  # bytes: the result is larger
 
     @property
@@ -38,57 +38,57 @@ class Content:
         """Seconds of the recording."""
         return self.count * _SECONDS_BETWEEN
 
-    def batch(self, order: TranscriptionTask, number: int) -> list[Segment]:
-        """Return the live segments of one of the batches, which are counted from 0."""
+    def batch(self, sent: TranscriptionTask, number: int) -> list[Segment]:
+        """Return the live segments of the batch `number`, counted from 0."""
         numbers = range(self.count * number // BATCHES, self.count * (number + 1) // BATCHES)
-        return [self._segment(order, each, with_words=order.word_timestamps or order.diarize) for each in numbers]
+        return [self._segment(sent, each, with_words=sent.word_timestamps or sent.diarize) for each in numbers]
 
     def result(self, sha256: str | None) -> Result:
         """Return the result of the task; `sha256` is that of its recording, None if the mock cannot read it."""
-        order = self.order
+        sent = self.sent
         fields: dict[str, object] = {
-            "task_id": order.task_id,
-            "audio_file_id": order.audio_file_id,
-            "user_id": order.user_id,
+            "task_id": sent.task_id,
+            "audio_file_id": sent.audio_file_id,
+            "user_id": sent.user_id,
             "duration": self.duration,
             "audio_sha256": sha256 or EXAMPLE_SHA256,
             "created_at": datetime.now(timezone.utc),
         }
-        if isinstance(order, TranscriptionTask):
-            found = [self._segment(order, number, with_words=order.word_timestamps) for number in range(self.count)]
-            return examples.RESULT.model_copy(update=fields | transcript(order, found))
-        return examples.TURNS.model_copy(update=fields | self._turns(order))
+        if isinstance(sent, TranscriptionTask):
+            found = [self._segment(sent, number, with_words=sent.word_timestamps) for number in range(self.count)]
+            return examples.RESULT.model_copy(update=fields | transcript(sent, found))
+        return examples.TURNS.model_copy(update=fields | self._turns(sent))
 
-    def _turns(self, order: DiarizationTask) -> dict[str, object]:
+    def _turns(self, sent: DiarizationTask) -> dict[str, object]:
         example = examples.TURNS.segments[0]
         found = [
-            moved(example, number * _SECONDS_BETWEEN).model_copy(update={"speaker": _speaker(order, number)})
+            moved(example, number * _SECONDS_BETWEEN).model_copy(update={"speaker": _speaker(sent, number)})
             for number in range(self.count)
         ]
         return {"segments": found, "speakers": _speakers(found)}
 
-    def _segment(self, order: TranscriptionTask, number: int, *, with_words: bool) -> Segment:
+    def _segment(self, sent: TranscriptionTask, number: int, *, with_words: bool) -> Segment:
         example, by = examples.SEGMENT, number * _SECONDS_BETWEEN
         repeats = self.larger_than // (2 * len(example.text) * self.count) + 1  # a result has its text twice
         fields = {
             "text": " ".join([example.text] * repeats),
             "words": [moved(word, by) for word in example.words or []] if with_words else None,
-            "language": order.language or example.language,
+            "language": sent.language or example.language,
         }
         return moved(example, by).model_copy(update=fields)
 
 
-def transcript(order: TranscriptionTask | LiveTask, found: Sequence[Segment]) -> dict[str, object]:
+def transcript(sent: TranscriptionTask | LiveTask, found: Sequence[Segment]) -> dict[str, object]:
     """Return the fields of a result that tell what is said."""
-    if order.diarize:
-        found = [each.model_copy(update={"speaker": _speaker(order, number)}) for number, each in enumerate(found)]
-    language = order.language or examples.SEGMENT.language
+    if sent.diarize:
+        found = [each.model_copy(update={"speaker": _speaker(sent, number)}) for number, each in enumerate(found)]
+    language = sent.language or examples.SEGMENT.language
     return {
         "segments": list(found),
         "text": " ".join(segment.text for segment in found),
         "language": language,
         "languages": {language: round(sum(segment.end - segment.start for segment in found), 3)},
-        "speakers": _speakers(found) if order.diarize else None,
+        "speakers": _speakers(found) if sent.diarize else None,
     }
 
 
@@ -97,8 +97,8 @@ def moved(example: Span, by: float) -> Span:
     return example.model_copy(update={"start": round(example.start + by, 3), "end": round(example.end + by, 3)})
 
 
-def _speaker(order: SpeakerBounds, number: int) -> str:
-    speakers = max(order.min_speakers or 1, min(_USUAL_SPEAKERS, order.max_speakers or _USUAL_SPEAKERS))
+def _speaker(sent: SpeakerBounds, number: int) -> str:
+    speakers = max(sent.min_speakers or 1, min(_USUAL_SPEAKERS, sent.max_speakers or _USUAL_SPEAKERS))
     return f"SPEAKER_{number % speakers:02}"
 
 

@@ -116,9 +116,9 @@ class Log:
         """Remove everything of a task but its dead letter."""
         with suppress(NotFoundError):
             await (await self._js.object_store(RESULTS_BUCKET)).delete(task.task_id)
-        if self._bucket is not None and task.order is not None:
+        if self._bucket is not None and task.sent is not None:
             with suppress(NotFoundError):
-                await (await self._js.object_store(self._bucket)).delete(task.order.audio_file_id)
+                await (await self._js.object_store(self._bucket)).delete(task.sent.audio_file_id)
         await self._js.purge_stream(self._names.results, subject=subjects.results(task.task_id))
         await self.forget_segments(task)
         await self._js.purge_stream(self._names.live, subject=subjects.live_audio(task.task_id))

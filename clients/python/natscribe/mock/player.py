@@ -52,7 +52,7 @@ class Player:
 
     def _enter(self, task: PlayedTask) -> None:
         """Let a task wait for its turn; a live task starts at once."""
-        if not isinstance(task.order, LiveTask):
+        if not isinstance(task.sent, LiveTask):
             self._queue.put_nowait((task.rank, task))
             return
         self._waiting.discard(task)
@@ -74,7 +74,7 @@ class Player:
         return not task.ended.is_set() and task not in self._waiting
 
     def waiting(self) -> list[PlayedTask]:
-        """Return the tasks that wait, in the order in which they start."""
+        """Return the tasks that wait, in the sent in which they start."""
         return sorted((task for task in self._waiting if not task.ended.is_set()), key=lambda task: task.rank)
 
     def place_of(self, task: PlayedTask) -> tuple[int | None, datetime | None]:
@@ -108,32 +108,32 @@ class Player:
         Raises:
             EndedError: A client has cancelled or deleted the task.
         """
-        order, script = task.order, task.script
-        if order is None or not script.runs:
+        sent, script = task.sent, task.script
+        if sent is None or not script.runs:
             await self._fail(task, script.error)
             return
         task.attempts += 1
-        stage = Stage.TRANSCRIBING if isinstance(order, LiveTask) else Stage.FETCHING
+        stage = Stage.TRANSCRIBING if isinstance(sent, LiveTask) else Stage.FETCHING
         await self._append(task, State.RUNNING, stage=stage, progress=0, attempt=task.attempts)
         ending = script.ending(task.attempts)
-        if isinstance(order, LiveTask):
+        if isinstance(sent, LiveTask):
             only = None if ending is Ending.COMPLETED else 1
-            await self._end(task, ending, await hear(self._log, task, order, self._report, only=only))
+            await self._end(task, ending, await hear(self._log, task, sent, self._report, only=only))
             return
         try:
-            sha256 = await self._log.sha256_of(order.audio_file_id) if ending is Ending.COMPLETED else None
+            sha256 = await self._log.sha256_of(sent.audio_file_id) if ending is Ending.COMPLETED else None
         except NotFoundError:
-            await self._fail(task, _no_recording(order))
+            await self._fail(task, _no_recording(sent))
             return
-        content = Content(order, larger_than=self._log.largest if script.large else 0)
+        content = Content(sent, larger_than=self._log.largest if script.large else 0)
         await self._work(task, content, parts=None if ending is Ending.COMPLETED else 1)
         await self._end(task, ending, content.result(sha256))
 
     async def _work(self, task: PlayedTask, content: Content, *, parts: int | None) -> None:
-        """Pass the time of an attempt, and append segments and progress; with `parts`, stop behind so many."""
-        order, duration = content.order, content.duration
+        """Pass the time of an attempt, and append segments and progress; stop after `parts` parts."""
+        sent, duration = content.sent, content.duration
         whole = self._seconds if task.script.seconds is None else task.script.seconds
-        stages = _stages(order)
+        stages = _stages(sent)
         last = len(stages) if parts is None else min(task.batches + parts, len(stages))
         for number in range(task.batches, last):
             stage, seconds = stages[number], whole / len(stages)
@@ -141,8 +141,8 @@ class Player:
             for beat in range(1, beats + 1):
                 await task.sleep(seconds / beats)
                 done = number + beat / beats
-                if beat == beats and stage is Stage.TRANSCRIBING and isinstance(order, TranscriptionTask):
-                    found = content.batch(order, number)
+                if beat == beats and stage is Stage.TRANSCRIBING and isinstance(sent, TranscriptionTask):
+                    found = content.batch(sent, number)
                     async with task.turn():
                         await self._log.append_segments(task, found, duration * (number + 1) / BATCHES)
                     self._report(f"{task.task_id}: segments up to {found[-1].end:.1f} s")
@@ -197,13 +197,13 @@ class Player:
         self._report(f"{task.task_id}: {state}, {task.last.progress if task.last else 0} %")
 
 
-def _stages(order: Task) -> list[Stage]:
+def _stages(sent: Task) -> list[Stage]:
     """Return the stages of an attempt, each as often as it has parts; the parts take the same time."""
-    if not isinstance(order, TranscriptionTask):
+    if not isinstance(sent, TranscriptionTask):
         return [Stage.DIARIZING] * BATCHES
-    return [Stage.TRANSCRIBING] * BATCHES + [Stage.DIARIZING] * order.diarize
+    return [Stage.TRANSCRIBING] * BATCHES + [Stage.DIARIZING] * sent.diarize
 
 
-def _no_recording(order: Task) -> ErrorDetail:
-    message = f"No recording is named {order.audio_file_id!r}: upload it to the bucket, then publish a new task."
+def _no_recording(sent: Task) -> ErrorDetail:
+    message = f"No recording is named {sent.audio_file_id!r}: upload it to the bucket, then publish a new task."
     return ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message=message)

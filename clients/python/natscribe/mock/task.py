@@ -21,7 +21,7 @@ MOCK_WORKER = "mock"  # the name of the worker in events: people should see that
 
 
 class EndedError(Exception):
-    """The task has ended, so its attempt must say nothing more."""
+    """The task has ended, so its attempt must append nothing more."""
 
 
 @dataclass(eq=False)
@@ -29,7 +29,7 @@ class PlayedTask:
     """A task, and the mock's notes about it."""
 
     task_id: str
-    order: Task | None  # None: the message was no valid task
+    sent: Task | None  # None: the message was no valid task
     delivery: Msg
     last: ProgressEvent | None = None  # the last event of the task's log
     log_end: int = 0  # stream sequence of that event
@@ -99,8 +99,8 @@ class PlayedTask:
         known: dict[str, object] = {
             "task_id": self.task_id,
             "kind": self.message.kind,
-            "user_id": self.order and self.order.user_id,
-            "audio_file_id": self.order and self.order.audio_file_id,
+            "user_id": self.sent and self.sent.user_id,
+            "audio_file_id": self.sent and self.sent.audio_file_id,
             "priority": self.message.priority,
             "state": state,
             "max_attempts": ATTEMPTS,
@@ -121,7 +121,7 @@ class PlayedTask:
     def is_replayed_by(self, message: TaskMessage) -> bool:
         """Whether a message replays, with the same task, the failure that ends the log."""
         failed = self.state is State.FAILED and message.replay_of == self.log_end
-        return failed and self.order is not None and self.order == message.task
+        return failed and self.sent is not None and self.sent == message.task
 
     def restart(self, delivery: Msg) -> None:
         """Start again with the message of a replay."""
@@ -132,4 +132,4 @@ class PlayedTask:
         """Return the status of the task, without its place in the queue."""
         assert self.last is not None  # noqa: S101 -- a task is known from its first event on
         created_at, started_at = self.created_at, self.started_at
-        return status_of(self.last, self.order, self.message.priority, created_at=created_at, started_at=started_at)
+        return status_of(self.last, self.sent, self.message.priority, created_at=created_at, started_at=started_at)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from natscribe.schemas.requests import SubtitleLimits
 from natscribe.schemas.transcription import Segment
 from natscribe.subtitles.breaking import Breaker
-from natscribe.subtitles.passages import Passage, interrupted, passages
-from natscribe.subtitles.pieces import width
 from natscribe.subtitles.timing import Spoken, shown
+from natscribe.subtitles.turns import Turn, interrupted, turns
+from natscribe.subtitles.units import width
 
 __all__ = ["Cue", "cues"]
 
@@ -29,20 +29,20 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A cue before its times are chosen: the pieces `first` to `behind - 1` of a passage."""
+    """A cue before its times are chosen: the units `first` to `behind - 1` of a turn."""
 
-    passage: Passage
+    turn: Turn
     breaker: Breaker
     first: int
     behind: int
 
     @property
     def start(self) -> float:
-        return self.passage.pieces[self.first].start
+        return self.turn.units[self.first].start
 
     @property
     def end(self) -> float:
-        return self.passage.pieces[self.behind - 1].end
+        return self.turn.units[self.behind - 1].end
 
 
 def cues(segments: Iterable[Segment], limits: SubtitleLimits, *, with_names: bool) -> list[Cue]:
@@ -54,20 +54,20 @@ def cues(segments: Iterable[Segment], limits: SubtitleLimits, *, with_names: boo
         for draft, lines in zip(drafts, texts, strict=True)
     ]
     return [
-        Cue(start, end, lines, draft.passage.speaker)
+        Cue(start, end, lines, draft.turn.speaker)
         for (start, end), lines, draft in zip(shown(spoken, limits.max_cue_seconds), texts, drafts, strict=True)
     ]
 
 
 def _drafts(segments: Iterable[Segment], limits: SubtitleLimits, *, with_names: bool) -> list[_Draft]:
-    found = passages(segments, limits.max_line_chars)
+    found = turns(segments, limits.max_line_chars)
     mixed = interrupted(found)
     drafts = []
-    for place, passage in enumerate(found):
-        changes = place == 0 or mixed[place - 1] or found[place - 1].speaker != passage.speaker
-        name = _name(passage) if with_names and (changes or mixed[place]) else ""
-        breaker = Breaker(passage, limits, name, name_each=mixed[place])
-        drafts += [_Draft(passage, breaker, first, behind) for first, behind in breaker.cues()]
+    for place, turn in enumerate(found):
+        changes = place == 0 or mixed[place - 1] or found[place - 1].speaker != turn.speaker
+        name = _name(turn) if with_names and (changes or mixed[place]) else ""
+        breaker = Breaker(turn, limits, name, name_each=mixed[place])
+        drafts += [_Draft(turn, breaker, first, behind) for first, behind in breaker.cues()]
     return drafts
 
 
@@ -75,11 +75,11 @@ def _texts(drafts: Sequence[_Draft], *, with_names: bool) -> list[tuple[str, ...
     texts = []
     speaker = None
     for draft in drafts:
-        name = _name(draft.passage) if with_names and draft.passage.speaker != speaker else ""
+        name = _name(draft.turn) if with_names and draft.turn.speaker != speaker else ""
         texts.append(draft.breaker.lines(draft.first, draft.behind, name))
-        speaker = draft.passage.speaker
+        speaker = draft.turn.speaker
     return texts
 
 
-def _name(passage: Passage) -> str:
-    return f"{passage.speaker}: " if passage.speaker else ""
+def _name(turn: Turn) -> str:
+    return f"{turn.speaker}: " if turn.speaker else ""

@@ -1,4 +1,4 @@
-"""Choose where cues and lines end: among all ways to break a passage, the one with the lowest cost."""
+"""Choose where cues and lines end: among all ways to break a turn, the one with the lowest cost."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -7,44 +7,44 @@ from math import inf
 
 from natscribe.schemas.requests import SubtitleLimits
 from natscribe.subtitles.marks import INSIDE_WORD, break_cost
-from natscribe.subtitles.passages import Passage
-from natscribe.subtitles.pieces import Piece, width
 from natscribe.subtitles.timing import GAP_S, MIN_CUE_S
+from natscribe.subtitles.turns import Turn
+from natscribe.subtitles.units import Unit, width
 
 # Costs, in the unit of `break_cost`.
-_CUE = 0.5  # cost of each cue, so that pieces share a cue if they fit
+_CUE = 0.5  # cost of each cue, so that units share a cue if they fit
 _LINE = 0.5  # factor of the cost of a break between lines: half of that between cues
 _BALANCE = 2.0  # factor of the squared differences between a cue's lines and their mean, in full lines
 _PAUSE = 2.0  # factor of the squared seconds of each pause inside a cue
 _SHORT = 4.0  # factor of the seconds by which a cue is shorter than MIN_CUE_S
 _NAME_ALONE = 2.0  # cost of a speaker's name on a line of its own
 
-# A place is the number of a piece: a line or cue begins at the place of its first piece, and ends before another place.
+# A place is the number of a unit: a line or cue begins at the place of its first unit, and ends before another place.
 _Lines = tuple[int, ...]  # the places at which the lines of a cue begin
 _Layouts = dict[int, tuple[float, _Lines]]  # for each place behind a cue: the cost of the cue's lines, and the lines
 
 
 class Breaker:
-    """Breaks a passage; its first cue begins with `name`, and `name_each` reserves room for the name in all cues."""
+    """Breaks a turn; its first cue begins with `name`, and `name_each` reserves room for the name in all cues."""
 
-    def __init__(self, passage: Passage, limits: SubtitleLimits, name: str, *, name_each: bool) -> None:
-        self._pieces = passage.pieces
+    def __init__(self, turn: Turn, limits: SubtitleLimits, name: str, *, name_each: bool) -> None:
+        self._units = turn.units
         self._limits = limits
         self._name = width(name)
         self._name_each = name_each
         self._weight = _BALANCE / limits.max_line_chars**2
-        self._starts = [piece.start for piece in self._pieces] + [passage.following]
-        ends = list(accumulate(int(piece.spaced) + width(piece.text) for piece in self._pieces))
+        self._starts = [unit.start for unit in self._units] + [turn.following]
+        ends = list(accumulate(int(unit.spaced) + width(unit.text) for unit in self._units))
         self._columns_before = [0, *ends]  # for each place: the columns of all text before the place
-        self._line_begins = [before + piece.spaced for before, piece in zip([0, *ends], self._pieces, strict=False)]
+        self._line_begins = [before + unit.spaced for before, unit in zip([0, *ends], self._units, strict=False)]
         self._line_begins += ends[-1:]
-        self._breaks = [0.0, *(_break_cost(*pair) for pair in pairwise(self._pieces)), 0.0]
-        pauses = (max(after.start - before.end, 0.0) for before, after in pairwise(self._pieces))
+        self._breaks = [0.0, *(_break_cost(*pair) for pair in pairwise(self._units)), 0.0]
+        pauses = (max(after.start - before.end, 0.0) for before, after in pairwise(self._units))
         self._pauses = list(accumulate((_PAUSE * pause**2 for pause in pauses), initial=0.0))
 
     def cues(self) -> Iterator[tuple[int, int]]:
-        """Yield the first place of each cue, and the place behind its last piece."""
-        count = len(self._pieces)
+        """Yield the first place of each cue, and the place behind its last unit."""
+        count = len(self._units)
         costs, froms = [0.0, *[inf] * count], [0] * (count + 1)
         for first in range(count):
             name = self._name if first == 0 or self._name_each else 0
@@ -62,15 +62,15 @@ class Breaker:
         """Return the lines of a cue; the first line begins with the speaker's name if the name fits."""
         named = self._layouts(first, width(name)).get(behind)
         _, begins = named or self._layouts(first, 0)[behind]
-        lines = [_text(self._pieces[begin:end]) for begin, end in pairwise([*begins, behind])]
+        lines = [_text(self._units[begin:end]) for begin, end in pairwise([*begins, behind])]
         if named:
             lines[0] = f"{name}{lines[0]}".rstrip()
         return tuple(lines)
 
     def _cue_cost(self, first: int, behind: int) -> float:
-        """Return the cost of a cue of the pieces from `first` to before `behind`, without the cost of its lines."""
+        """Return the cost of a cue of the units from `first` to before `behind`, without the cost of its lines."""
         start, ceiling = self._starts[first], self._limits.max_cue_seconds
-        if behind > first + 1 and self._pieces[behind - 1].end - start > ceiling:
+        if behind > first + 1 and self._units[behind - 1].end - start > ceiling:
             return inf
         shown = self._starts[behind] - GAP_S - start
         pauses = self._pauses[behind - 1] - self._pauses[first]
@@ -119,9 +119,9 @@ class Breaker:
         return self._columns_before[behind] - self._line_begins[begin]
 
 
-def _break_cost(before: Piece, after: Piece) -> float:
+def _break_cost(before: Unit, after: Unit) -> float:
     return break_cost(before.text, after.text) if after.whole else INSIDE_WORD
 
 
-def _text(pieces: Sequence[Piece]) -> str:
-    return "".join(f" {piece.text}" if piece.spaced else piece.text for piece in pieces).strip()
+def _text(units: Sequence[Unit]) -> str:
+    return "".join(f" {unit.text}" if unit.spaced else unit.text for unit in units).strip()

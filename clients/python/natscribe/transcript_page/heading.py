@@ -79,7 +79,7 @@ def _lanes(result: Result, found: Speakers) -> str:
 
 
 def _lane(times: Times, duration: float) -> str:
-    """Draw when somebody speaks, as one line that is interrupted where others speak or nobody does."""
+    """Draw when one speaker speaks, as a line that is interrupted where the speaker is silent."""
     scale = _UNITS / (duration or 1.0)
     drawn, last = "", -1
     for start, end in sorted(times):

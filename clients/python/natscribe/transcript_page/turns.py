@@ -95,7 +95,7 @@ def parts(transcript: TranscriptionResult) -> Iterator[list[Turn | Stretch]]:
 
 
 def _cut(found: Iterable[Turn | Stretch]) -> Iterator[Turn | Stretch]:
-    """Cut each turn that is longer than a part of the page; all but the first turn that it becomes have `goes_on`."""
+    """Cut each turn that is longer than a part of the page; `goes_on` marks all its parts but the first."""
     for turn in found:
         if isinstance(turn, Stretch):
             yield turn

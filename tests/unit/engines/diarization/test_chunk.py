@@ -6,36 +6,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Slice, Voice, pack, stored, unpack
-from app.engines.diarization.excerpts import FRAMES, PER_CHUNK
+from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Embedding, Voice, pack, stored, unpack
+from app.engines.diarization.windows import FRAMES, PER_CHUNK
 
 
-def a_chunk(excerpts: int) -> Chunk:
-    random = np.random.default_rng(excerpts)
-    activity = random.integers(0, 256, (excerpts, FRAMES, VOICES), np.uint8)
-    slices = [Slice(n * 44, n * 44 + 89, stored(random.normal(size=SIZE).astype(np.float32))) for n in range(9)]
+def a_chunk(windows: int) -> Chunk:
+    random = np.random.default_rng(windows)
+    activity = random.integers(0, 256, (windows, FRAMES, VOICES), np.uint8)
+    embeddings = [Embedding(n * 44, n * 44 + 89, stored(random.normal(size=SIZE).astype(np.float32))) for n in range(9)]
     voices = [
-        Voice(excerpt, voice, stored(random.normal(size=SIZE).astype(np.float32)))
-        for excerpt in range(excerpts)
-        for voice in range(excerpt % (VOICES + 1))
+        Voice(window, voice, stored(random.normal(size=SIZE).astype(np.float32)))
+        for window in range(windows)
+        for voice in range(window % (VOICES + 1))
     ]
-    return Chunk(5, activity, slices, voices)
+    return Chunk(5, activity, embeddings, voices)
 
 
-@pytest.mark.parametrize("excerpts", [1, 2, PER_CHUNK])
-def test_a_chunk_comes_back_from_its_record(excerpts: int) -> None:
+@pytest.mark.parametrize("windows", [1, 2, PER_CHUNK])
+def test_a_chunk_comes_back_from_its_record(windows: int) -> None:
     # Given a chunk, when it is packed and unpacked
-    chunk = a_chunk(excerpts)
+    chunk = a_chunk(windows)
     again = unpack(5, pack(chunk))
 
     # Then nothing has changed
     assert again.index == 5
     assert (again.activity == chunk.activity).all()
-    assert [(each.start, each.end) for each in again.slices] == [(each.start, each.end) for each in chunk.slices]
-    assert [(each.excerpt, each.voice) for each in again.voices] == [
-        (each.excerpt, each.voice) for each in chunk.voices
+    assert [(each.start, each.end) for each in again.embeddings] == [
+        (each.start, each.end) for each in chunk.embeddings
     ]
-    assert all((a.values == b.values).all() for a, b in zip(again.slices, chunk.slices, strict=True))
+    assert [(each.window, each.voice) for each in again.voices] == [(each.window, each.voice) for each in chunk.voices]
+    assert all((a.values == b.values).all() for a, b in zip(again.embeddings, chunk.embeddings, strict=True))
     assert all((a.values == b.values).all() for a, b in zip(again.voices, chunk.voices, strict=True))
 
 
@@ -57,15 +57,15 @@ EMPTY = np.zeros((1, FRAMES, VOICES), np.uint8)
     [
         Chunk(0, EMPTY, [], [Voice(1, 0, NOWHERE)]),
         Chunk(0, EMPTY, [], [Voice(0, VOICES, NOWHERE)]),
-        Chunk(0, EMPTY, [Slice(9, 9, NOWHERE)], []),
-        Chunk(0, EMPTY, [Slice(9, 60_000, NOWHERE)], []),
-        Chunk(0, EMPTY, [Slice(9, 150, NOWHERE)], []),
-        Chunk(0, EMPTY, [Slice(90, 120, NOWHERE), Slice(9, 40, NOWHERE)], []),
+        Chunk(0, EMPTY, [Embedding(9, 9, NOWHERE)], []),
+        Chunk(0, EMPTY, [Embedding(9, 60_000, NOWHERE)], []),
+        Chunk(0, EMPTY, [Embedding(9, 150, NOWHERE)], []),
+        Chunk(0, EMPTY, [Embedding(90, 120, NOWHERE), Embedding(9, 40, NOWHERE)], []),
         Chunk(0, np.zeros((0, FRAMES, VOICES), np.uint8), [], []),
     ],
 )
 def test_an_embedding_of_nothing_that_is_there_is_no_record(impossible: Chunk) -> None:
-    # Given a voice of an excerpt that does not exist, or a slice of no length, when unpacked, then it is a ValueError
+    # Given a voice of a window that does not exist, or an embedding of nothing, when unpacked, then it is a ValueError
     with pytest.raises(ValueError, match="chunk"):
         unpack(0, pack(impossible))
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Slice, Voice, stored
-from app.engines.diarization.excerpts import FRAMES
+from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Embedding, Voice, stored
 from app.engines.diarization.owners import NOBODY, owners
-from app.engines.diarization.slices import slices
-from app.engines.diarization.speakers import slices_of
+from app.engines.diarization.regions import to_embed
+from app.engines.diarization.speakers import embeddings_of
+from app.engines.diarization.windows import FRAMES
 
 SECOND = 59  # frames
 PEOPLE = np.eye(SIZE, dtype=np.float32)[:3]  # the centres of three speakers
@@ -14,20 +14,20 @@ Said = list[tuple[int, int, int]]  # what was heard in these frames: a voice or 
 
 
 def heard(voices: Said, people: Said, alone: dict[int, np.ndarray] | None = None) -> np.ndarray:
-    """Who owns the voices (frames, voices) of one excerpt, in which these people speak.
+    """Who owns the voices (frames, voices) of one window, in which these people speak.
 
-    `alone` has the embeddings of voices that no slice tells.
+    `alone` has the embeddings of voices that never speak alone.
     """
     activity = np.zeros((1, FRAMES, VOICES), np.uint8)
     for voice, start, end in voices:
         activity[0, start:end, voice] = 255
     cut = [
-        Slice(start, end, stored(sum(PEOPLE[who] * max(0, min(b, end) - max(a, start)) for who, a, b in people)))
-        for start, end in slices(activity > 0, FRAMES)
+        Embedding(start, end, stored(sum(PEOPLE[who] * max(0, min(b, end) - max(a, start)) for who, a, b in people)))
+        for start, end in to_embed(activity > 0, FRAMES)
     ]
     own = [Voice(0, voice, stored(values)) for voice, values in (alone or {}).items()]
     chunk = Chunk(0, activity, cut, own)
-    found: np.ndarray = owners([chunk], slices_of([chunk]), PEOPLE)[0]
+    found: np.ndarray = owners([chunk], embeddings_of([chunk]), PEOPLE)[0]
     return found
 
 
@@ -87,10 +87,10 @@ def test_a_word_into_what_somebody_says_belongs_to_whom_it_is_like() -> None:
 
 @pytest.mark.parametrize("people", [0, 1])
 def test_nobody_owns_what_is_like_nobody(people: int) -> None:
-    # Given a recording without speakers, or a voice that has no slice
+    # Given a recording without speakers, or a voice that has no embedding
     activity = np.zeros((1, FRAMES, VOICES), np.uint8)
     activity[0, 50:60, 0] = 255
     chunk = Chunk(0, activity, [], [])
 
     # When owners are found, then there are none
-    assert (owners([chunk], slices_of([chunk]), PEOPLE[:people]) == NOBODY).all()
+    assert (owners([chunk], embeddings_of([chunk]), PEOPLE[:people]) == NOBODY).all()

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from app.engines.diarization import speakers
-from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Slice, Voice, stored
-from app.engines.diarization.excerpts import FRAMES, FRAMES_APART, PER_CHUNK
-from app.engines.diarization.slices import SLICE_FRAMES
-from app.engines.diarization.speakers import Bounds, centres, slices_of
+from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Embedding, Voice, stored
+from app.engines.diarization.regions import EMBEDDED_FRAMES
+from app.engines.diarization.speakers import Bounds, centres, embeddings_of
+from app.engines.diarization.windows import FRAMES, FRAMES_APART, PER_CHUNK
 
 ANY = Bounds(None, None)
 SECOND = 59  # frames
@@ -22,20 +22,22 @@ def sounds_like(person: int, *, but: float = 0.0, seed: int = 0) -> np.ndarray:
     return values
 
 
-def speech_of(person: int, slices: int, *, but: float = 0.8) -> list[tuple[np.ndarray, int]]:
-    """Whole slices of one person, who never sounds quite the same."""
-    return [(sounds_like(person, but=but, seed=1000 * person + n), SLICE_FRAMES) for n in range(slices)]
+def speech_of(person: int, embeddings: int, *, but: float = 0.8) -> list[tuple[np.ndarray, int]]:
+    """Embeddings of 1.5 s of one person, who never sounds quite the same."""
+    return [(sounds_like(person, but=but, seed=1000 * person + n), EMBEDDED_FRAMES) for n in range(embeddings)]
 
 
 def recording(said: Said, index: int = 0) -> Chunk:
-    """A chunk with these slices, one after the other."""
+    """A chunk with these embeddings, one after the other."""
     ends = np.cumsum([frames for _, frames in said]).tolist()
-    slices = [Slice(end - frames, end, stored(values)) for end, (values, frames) in zip(ends, said, strict=True)]
-    return Chunk(index, np.zeros((1, FRAMES, VOICES), np.uint8), slices, [])
+    embeddings = [
+        Embedding(end - frames, end, stored(values)) for end, (values, frames) in zip(ends, said, strict=True)
+    ]
+    return Chunk(index, np.zeros((1, FRAMES, VOICES), np.uint8), embeddings, [])
 
 
 def found(*chunks: Chunk, bounds: Bounds = ANY) -> np.ndarray:
-    return centres(slices_of(chunks), chunks, bounds)
+    return centres(embeddings_of(chunks), chunks, bounds)
 
 
 def likest(speakers: np.ndarray, person: int) -> int:
@@ -44,7 +46,7 @@ def likest(speakers: np.ndarray, person: int) -> int:
     return int((speakers @ np.eye(SIZE)[person]).argmax())
 
 
-def test_slices_that_sound_alike_are_of_one_speaker() -> None:
+def test_embeddings_that_sound_alike_are_of_one_speaker() -> None:
     # Given two people who take turns, and never sound quite the same, when speakers are found
     speakers = found(recording([*speech_of(0, 4), *speech_of(1, 4), *speech_of(0, 4), *speech_of(1, 4)]))
 
@@ -54,7 +56,7 @@ def test_slices_that_sound_alike_are_of_one_speaker() -> None:
 
 
 def test_a_person_whose_way_of_speaking_changes_is_one_speaker() -> None:
-    # Given somebody who speaks in two ways, as in two languages: slices of both are far from each other
+    # Given somebody who speaks in two ways, as in two languages: embeddings of both are far from each other
     one = [(values, frames) for values, frames in speech_of(0, 20)]
     other = [(values + 0.6 * sounds_like(9), frames) for values, frames in speech_of(0, 20)]
     distance = 1 - float(speakers.unit(np.array([one[0][0]]))[0] @ speakers.unit(np.array([other[7][0]]))[0])
@@ -68,7 +70,7 @@ def test_a_speaker_is_known_again_in_another_chunk() -> None:
     # Given two chunks in which the same two people speak, when speakers are found, then they are two
     first, second = recording([*speech_of(0, 4), *speech_of(1, 4)]), recording([*speech_of(1, 4), *speech_of(0, 4)], 1)
     assert len(found(first, second)) == 2
-    assert slices_of([first, second]).starts[8] == PER_CHUNK * FRAMES_APART
+    assert embeddings_of([first, second]).starts[8] == PER_CHUNK * FRAMES_APART
 
 
 def test_a_voice_of_a_moment_makes_no_speaker_of_its_own() -> None:
@@ -78,7 +80,7 @@ def test_a_voice_of_a_moment_makes_no_speaker_of_its_own() -> None:
 
 def test_who_speaks_for_a_fiftieth_is_none_but_in_a_short_recording_is_a_speaker() -> None:
     # Given somebody who says one sentence of 1.5 s
-    sentence = [(sounds_like(1), SLICE_FRAMES)]
+    sentence = [(sounds_like(1), EMBEDDED_FRAMES)]
 
     # When there is much other speech, then they are given to the others; when there is little, they are a speaker
     assert len(found(recording([*speech_of(0, 100), *sentence]))) == 1
@@ -98,18 +100,18 @@ def test_who_speaks_for_a_fiftieth_is_none_but_in_a_short_recording_is_a_speaker
         ((2, 5), 2),
     ],
 )
-def test_bounds_are_kept_as_far_as_there_are_slices(bounds: tuple[int | None, int | None], expected: int) -> None:
-    # Given eight slices of two people, one of whom varies more
+def test_bounds_are_kept_as_far_as_there_are_embeddings(bounds: tuple[int | None, int | None], expected: int) -> None:
+    # Given eight embeddings of two people, one of whom varies more
     chunk = recording([*speech_of(0, 4, but=0.3), *speech_of(1, 4, but=0.7)])
 
-    # When so many speakers are asked for, then so many are found, if there are so many slices
+    # When so many speakers are asked for, then so many are found, if there are so many embeddings
     assert len(found(chunk, bounds=Bounds(*bounds))) == expected
 
 
 def test_of_a_number_a_cough_is_not_one() -> None:
     # Given two people who sound much alike, so that they are taken for one, and a short sound that is like neither
     other = sounds_like(0) + 0.9 * sounds_like(1)
-    alike = [*speech_of(0, 8, but=0.2), *((other, SLICE_FRAMES) for _ in range(8)), (sounds_like(2), SECOND // 2)]
+    alike = [*speech_of(0, 8, but=0.2), *((other, EMBEDDED_FRAMES) for _ in range(8)), (sounds_like(2), SECOND // 2)]
     assert len(found(recording(alike))) == 1
 
     # When two speakers are asked for, then they are the two people
@@ -118,8 +120,8 @@ def test_of_a_number_a_cough_is_not_one() -> None:
     assert np.abs(two @ sounds_like(2)).max() < 0.2
 
 
-def test_more_slices_than_are_clustered_come_from_all_over_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given two people, the second of whom speaks late, and few slices that may be clustered
+def test_more_embeddings_than_are_clustered_come_from_all_over_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given two people, the second of whom speaks late, and few embeddings that may be clustered
     monkeypatch.setattr(speakers, "_MOST", 8)
 
     # When speakers are found, then both are
@@ -136,7 +138,7 @@ def test_who_never_speaks_alone_is_still_somebody() -> None:
 
 
 def test_people_who_only_speak_for_moments_are_told_apart() -> None:
-    # Given two people, all of whose slices are short
+    # Given two people, all of whose embeddings are short
     short = [(values, 43) for values, _ in [*speech_of(0, 6, but=0.3), *speech_of(1, 6, but=0.3)]]
 
     # When speakers are found, then they are two

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from app.engines.diarization.chunk import VOICES, Chunk
-from app.engines.diarization.excerpts import FRAMES, FRAMES_APART, PER_CHUNK
 from app.engines.diarization.owners import NOBODY
 from app.engines.diarization.turns import turns
+from app.engines.diarization.windows import FRAMES, FRAMES_APART, PER_CHUNK
 
 FRAME = 270 / 16_000  # seconds
 
@@ -12,14 +12,14 @@ Said = list[tuple[int, float, float]]  # speaker, from, to
 
 
 def recording(seconds: float, said: Said, speakers: int = 2) -> tuple[list[Chunk], np.ndarray]:
-    """What a perfect network finds: voice n of each excerpt is speaker n."""
-    excerpts = max(1, int(np.ceil((seconds - 10) / (FRAMES_APART * FRAME))) + 1)
-    everything = np.zeros(((excerpts - 1) * FRAMES_APART + FRAMES, VOICES), np.uint8)
+    """What a perfect network finds: voice n of each window is speaker n."""
+    windows = max(1, int(np.ceil((seconds - 10) / (FRAMES_APART * FRAME))) + 1)
+    everything = np.zeros(((windows - 1) * FRAMES_APART + FRAMES, VOICES), np.uint8)
     for speaker, start, end in said:
         everything[round(start / FRAME) : round(end / FRAME), speaker] = 255
-    activity = np.stack([everything[n * FRAMES_APART :][:FRAMES] for n in range(excerpts)])
-    cuts = range(0, excerpts, PER_CHUNK)
-    owners = np.array([[[n if n < speakers else NOBODY for n in range(VOICES)]] * FRAMES] * excerpts, np.int16)
+    activity = np.stack([everything[n * FRAMES_APART :][:FRAMES] for n in range(windows)])
+    cuts = range(0, windows, PER_CHUNK)
+    owners = np.array([[[n if n < speakers else NOBODY for n in range(VOICES)]] * FRAMES] * windows, np.int16)
     return [Chunk(n, activity[first : first + PER_CHUNK], [], []) for n, first in enumerate(cuts)], owners
 
 
@@ -80,8 +80,8 @@ def test_a_voice_of_nobody_makes_no_turn() -> None:
     assert found(12, [(1, 1, 5), (0, 6, 8)], speakers=1) == about(("SPEAKER_00", 6, 8))
 
 
-def test_excerpts_that_disagree_are_outvoted() -> None:
-    # Given speech in the middle of a recording that one of the excerpts there missed
+def test_windows_that_disagree_are_outvoted() -> None:
+    # Given speech in the middle of a recording that one of the windows there missed
     chunks, owners = recording(20, [(0, 8.0, 9.9)])
     chunks[0].activity[2] = 0
 
@@ -90,8 +90,8 @@ def test_excerpts_that_disagree_are_outvoted() -> None:
     assert (turn.start, turn.end) == pytest.approx((8, 9.9), abs=0.05)
 
 
-def test_two_excerpts_that_lean_one_way_outvote_one_that_is_sure() -> None:
-    # Given speech that one excerpt surely gives to the second speaker, and two rather to the first
+def test_two_windows_that_lean_one_way_outvote_one_that_is_sure() -> None:
+    # Given speech that one window surely gives to the second speaker, and two rather to the first
     chunks, owners = recording(20, [(0, 8.5, 9.5)])
     chunks[0].activity[0:3, :, 1] = chunks[0].activity[0:3, :, 0] // 5 * 2
     chunks[0].activity[0:3, :, 0] = chunks[0].activity[0:3, :, 0] // 5 * 3
@@ -102,8 +102,8 @@ def test_two_excerpts_that_lean_one_way_outvote_one_that_is_sure() -> None:
     assert (owners[0, 0] == [0, 1, NOBODY]).all()
 
 
-def test_two_excerpts_in_doubt_do_not_outvote_one_that_is_sure() -> None:
-    # Given speech that two excerpts rather hear than not, and that one surely does not hear
+def test_two_windows_in_doubt_do_not_outvote_one_that_is_sure() -> None:
+    # Given speech that two windows rather hear than not, and that one surely does not hear
     chunks, owners = recording(20, [(0, 8.5, 9.5)])
     chunks[0].activity[0:3] = chunks[0].activity[0:3] // 255 * 135
     chunks[0].activity[1] = 0
@@ -112,8 +112,8 @@ def test_two_excerpts_in_doubt_do_not_outvote_one_that_is_sure() -> None:
     assert turns_of(chunks, owners, 20.0) == []
 
 
-def test_an_excerpt_counts_less_near_its_edges() -> None:
-    # Given two excerpts: only the second hears somebody where it begins, only the first where it ends
+def test_a_window_counts_less_near_its_edges() -> None:
+    # Given two windows: only the second hears somebody where it begins, only the first where it ends
     chunks, owners = recording(13.7, [(0, 4.0, 5.0), (1, 9.0, 9.9)])
     assert len(owners) == 2
     chunks[0].activity[0, :, 0] = 0
@@ -144,8 +144,8 @@ def test_a_turn_begins_behind_what_the_network_reads_before_a_frame() -> None:
     assert (start, end) == (round((100 * 270 + 360) / 16_000, 3), round((200 * 270 + 360) / 16_000, 3))
 
 
-def test_excerpts_are_outvoted_across_chunks_too() -> None:
-    # Given speech where the second chunk begins, which the first excerpt there missed and those before did not
+def test_windows_are_outvoted_across_chunks_too() -> None:
+    # Given speech where the second chunk begins, which the first window there missed and those before did not
     begin = PER_CHUNK * FRAMES_APART * FRAME
     chunks, owners = recording(70, [(0, begin + 0.5, begin + 2.5)])
     chunks[1].activity[0] = 0

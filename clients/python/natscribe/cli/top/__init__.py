@@ -20,6 +20,7 @@ from natscribe.schemas.task_list import MOST_LISTED
 REDRAW_EVERY_S = 0.25
 REDRAW_UNCHANGED_EVERY_S = 1.0  # the times on the screen count on
 ASK_QUEUE_EVERY_S = 2.0
+CANCEL_AGAIN_AFTER_S = 0.05
 ASK_LIST_EVERY_S = 10.0
 HEARD_FOR_S = 1.0  # how long events are gathered for a snapshot
 
@@ -50,11 +51,11 @@ async def _run() -> int:
 
 
 async def _watch(client: Client, board: Board, place: str) -> None:
-    """Show the board until the key q."""
+    """Show the board until the key q, or until the terminal is gone."""
     quit_pressed = asyncio.Event()
 
     def pressed(text: str) -> None:
-        if "q" in text.lower():
+        if not text or "q" in text.lower():
             quit_pressed.set()
 
     screen = Console()
@@ -90,9 +91,10 @@ async def _until_first(*works: Awaitable[object]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        while pending := [task for task in tasks if not task.done()]:
+            for task in pending:
+                task.cancel()  # again and again: nats-py swallows a cancellation while it flushes
+            await asyncio.wait(pending, timeout=CANCEL_AGAIN_AFTER_S)
 
 
 async def _hear(client: Client, board: Board) -> None:

@@ -48,7 +48,7 @@ class Failure:
 
 @dataclass
 class Board:
-    """All that is shown; `apply` and `reconcile` keep it true."""
+    """All that is shown; `apply` and `reconcile` update it."""
 
     running: dict[str, Running] = field(default_factory=dict)
     failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=MOST_FAILURES))

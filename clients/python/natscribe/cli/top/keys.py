@@ -4,12 +4,15 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
 def keys(pressed: Callable[[str], None]) -> Iterator[None]:
-    """Call `pressed` with each key until the block ends; do nothing if standard input is no terminal."""
+    """Call `pressed` with each key until the block ends; do nothing if standard input is no terminal.
+
+    If the terminal is gone, `pressed` is called once, with an empty text.
+    """
     if not sys.stdin.isatty():
         yield
         return
@@ -19,9 +22,19 @@ def keys(pressed: Callable[[str], None]) -> Iterator[None]:
     file, loop = sys.stdin.fileno(), asyncio.get_running_loop()
     before = termios.tcgetattr(file)
     tty.setcbreak(file)
-    loop.add_reader(file, lambda: pressed(os.read(file, 64).decode(errors="ignore")))
+
+    def read() -> None:
+        text = b""
+        with suppress(OSError):  # as at the end of a file: nobody is there any more
+            text = os.read(file, 64)
+        if not text:
+            loop.remove_reader(file)
+        pressed(text.decode(errors="ignore"))
+
+    loop.add_reader(file, read)
     try:
         yield
     finally:
         loop.remove_reader(file)
-        termios.tcsetattr(file, termios.TCSADRAIN, before)
+        with suppress(termios.error):
+            termios.tcsetattr(file, termios.TCSADRAIN, before)

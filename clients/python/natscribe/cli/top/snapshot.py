@@ -1,4 +1,4 @@
-"""Prints the board once, for programs and logs: everything is whole, and nothing moves."""
+"""Prints the board once, for programs and logs, without shortening names."""
 
 from rich.console import Console
 

@@ -1,0 +1,39 @@
+"""Finds a task that the task stream has stored, even if nobody has registered it yet, as after a burst of tasks."""
+
+from natscribe.schemas.errors import ErrorCode
+
+from app.errors import RequestError
+from app.queue.index import QueueIndex
+from app.queue.registration import Announcement, Registration
+from app.queue.stored_message import StoredMessage
+from app.task_log.log import TaskLog
+from app.task_log.record import Record
+
+
+async def find_task(log: TaskLog, index: QueueIndex, registration: Registration, task_id: str) -> Record | None:
+    """Return the last record of a task; a task that nobody has registered is registered first. None: no such task.
+
+    Raises:
+        NatsError: NATS does not answer.
+        RequestError: A message with this id waits, and is no valid task or cannot be registered now.
+        TransientError: JetStream does not answer.
+    """
+    last = await log.last(task_id)
+    if last is not None:
+        return last
+    stored = await index.find(task_id)
+    await registration.register_waiting([Announcement(task_id, each.subject, each.sequence) for each in stored])
+    last = await log.last(task_id)  # even if no message is stored: a worker may have settled it in the meantime
+    unregistered = await index.find(task_id) if last is None else []
+    if unregistered:
+        raise _refusal(unregistered[0])
+    return last
+
+
+def _refusal(message: StoredMessage) -> RequestError:
+    """Return the error of a request about a message that is stored and has no log."""
+    problem = message.problem
+    if problem is not None:
+        return RequestError(problem.code, problem.message)
+    text = f"Task {message.task_id} waits, and the service could not register it now: ask again in a moment."
+    return RequestError(ErrorCode.INTERNAL, text)

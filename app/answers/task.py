@@ -1,0 +1,146 @@
+"""Answers `tasks.status`, `tasks.result`, `tasks.cancel` and `tasks.delete`, from the log of the task."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import (
+    READ_WITHIN_S,
+    ResultFormat,
+    ResultRequest,
+    TaskStatus,
+    unknown_task,
+    without_result,
+)
+
+from app.answers.result_writer import ResultWriter
+from app.errors import FencedError, RequestError, TransientError, refusal
+from app.queue.positions import Positions
+from app.queue.task_messages import TaskMessages
+from app.retention.erasure import Erasure
+from app.task_log.log import TaskLog
+from app.task_log.record import Record
+from app.task_log.results import ResultStore
+from app.task_log.status import status_of
+from app.updates import Result
+
+
+class TaskRequests:
+    """Answers requests of clients: status, result, cancel, delete."""
+
+    def __init__(  # noqa: PLR0913 -- what there is of a task, in several stores
+        self,
+        log: TaskLog,
+        results: ResultStore,
+        writer: ResultWriter,
+        positions: Positions,
+        *,
+        messages: TaskMessages,
+        erasure: Erasure,
+        find: Callable[[str], Awaitable[Record | None]],
+    ) -> None:
+        """`find` returns the last record of a task, also of one that is stored and not registered yet."""
+        self._log = log
+        self._results = results
+        self._writer = writer
+        self._positions = positions
+        self._messages = messages
+        self._erasure = erasure
+        self._find = find
+
+    async def status(self, task_id: str) -> TaskStatus:
+        """Return the status of a task, with its position in the queue while it waits.
+
+        Raises:
+            RequestError: The task is unknown, or JetStream does not answer.
+        """
+        record = await self._record(task_id)
+        status = status_of(record)
+        if status.state not in {State.QUEUED, State.RETRYING}:
+            return status
+        for message, position in await self._positions.of(record.metadata.subject, [record.metadata.task_sequence]):
+            if message.owns(record) and position is not None:
+                return position.added_to(status)
+        return status
+
+    async def result(self, request: ResultRequest) -> Result | str:
+        """Return the result of a completed task, as it was published or as text.
+
+        Raises:
+            RequestError: The task has no result, the result cannot be written in the requested format, or too many
+                results are asked for at once.
+        """
+        record = await self._record(request.task_id)
+        if record.event.state is not State.COMPLETED:
+            raise refusal(without_result(status_of(record)))
+        if request.format is ResultFormat.JSON:
+            result = await self._results.find(record)
+            if result is None:
+                raise _kept_no_longer(request.task_id)
+            return result
+        try:
+            return await self._writer.write(record, request)
+        except NotFoundError as error:  # the object of a large result expires a moment before its message
+            raise _kept_no_longer(request.task_id) from error
+
+    async def cancel(self, task_id: str) -> TaskStatus:
+        """Cancel a task unless it has ended, and return its status; a running worker sees the end in the task's log.
+
+        Raises:
+            RequestError: The task is unknown, or JetStream does not answer.
+        """
+        return status_of(await self._cancel_unless_ended(task_id))
+
+    async def _cancel_unless_ended(self, task_id: str) -> Record:
+        """Cancel a task unless it has ended, and return the last record of its log."""
+        while True:
+            record = await self._record(task_id)
+            if record.event.state.ended:
+                return record
+            try:
+                ended = await self._log.end(record)
+            except FencedError:
+                continue  # another writer has appended: read the log again
+            # The message of a failed task stays: the worker that receives it stores the dead letter first.
+            if ended.event.state is not State.FAILED:
+                await self._messages.remove(record)
+            return ended
+
+    async def delete(self, task_id: str) -> None:
+        """Delete all that is kept of a task: events, result, Redis keys, dead letters, recording.
+
+        Raises:
+            RequestError: The task is unknown, or some of its data could not be deleted.
+        """
+        try:
+            last = await self._cancel_unless_ended(task_id)
+        except RequestError as unknown:
+            if unknown.detail.code is ErrorCode.NOT_FOUND and await self._erasure.erase_without_log(task_id):
+                return  # recordings and dead letters are kept longer than logs
+            raise
+        try:
+            await self._erasure.erase(last)
+        except TransientError as error:
+            message = (
+                f"Task {task_id} could not be deleted completely, Redis or the bucket is away: ask again in a moment."
+            )
+            raise RequestError(ErrorCode.INTERNAL, message) from error
+
+    async def _record(self, task_id: str) -> Record:
+        try:
+            async with asyncio.timeout(READ_WITHIN_S):
+                record = await self._find(task_id)
+        except (TimeoutError, NatsError, TransientError) as error:
+            text = f"The service could not look for task {task_id} in time: ask again in a moment."
+            raise RequestError(ErrorCode.INTERNAL, text) from error
+        if record is None:
+            raise refusal(unknown_task(task_id))
+        return record
+
+
+def _kept_no_longer(task_id: str) -> RequestError:
+    message = f"The result of task {task_id} is kept no longer: publish the task again under a new id."
+    return RequestError(ErrorCode.NOT_FOUND, message)

@@ -1,0 +1,67 @@
+"""Answers `tasks.queue`, with an overview of the task queues."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from natscribe.jetstream.stream_pages import last_of_each
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.requests import READ_WITHIN_S, TaskStatus
+from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.task_queues import QueueOverview, QueueStatus
+
+from app.errors import RequestError
+from app.queue.priorities import QueueReader, TaskQueue
+from app.queue.stored_message import StoredMessage
+
+
+class Overview:
+    """Reads how many tasks wait and run in each task queue, and how many dead letters are stored."""
+
+    def __init__(
+        self, nats: Client, names: StreamNames, queues: QueueReader, status: Callable[[str], Awaitable[TaskStatus]]
+    ) -> None:
+        """`status` returns the status of the task with an id."""
+        self._nats = nats
+        self._names = names
+        self._queues = queues
+        self._status = status
+
+    async def read(self) -> QueueOverview:
+        """Return the current state of all task queues.
+
+        Raises:
+            RequestError: JetStream does not answer.
+        """
+        try:
+            async with asyncio.timeout(READ_WITHIN_S):
+                queues, letters = await asyncio.gather(
+                    self._queues.read(sample=1), self._nats.jetstream().stream_info(self._names.dead_letters)
+                )
+                found = await asyncio.gather(*(self._described(queue) for queue in queues.by_key.values()))
+        except (NatsError, TimeoutError) as error:
+            text = "JetStream does not answer: ask again in a moment."
+            raise RequestError(ErrorCode.INTERNAL, text) from error
+        return QueueOverview(queues=found, dead_letters=letters.state.messages)
+
+    async def _described(self, queue: TaskQueue) -> QueueStatus:
+        newest = await self._newest(queue) if queue.waiting else None
+        return QueueStatus(
+            queue=queue.queue,
+            kind=queue.queue.kind,
+            priority=queue.priority,
+            waiting=queue.waiting,
+            running=queue.running,
+            oldest=queue.oldest,
+            newest_start=newest and newest.expected_start,
+        )
+
+    async def _newest(self, queue: TaskQueue) -> TaskStatus | None:
+        """Return the status of the task that was published last; None if its message is settled or invalid."""
+        found = await last_of_each(self._nats, self._names.tasks, [queue.subject])
+        task_id = StoredMessage.fetched(found[0]).task_id if found else None
+        try:
+            return None if task_id is None else await self._status(task_id)
+        except RequestError:  # the task was deleted a moment ago
+            return None

@@ -1,0 +1,138 @@
+"""Answers `tasks.delete` for a user: deletes all tasks of the user, in several answers if that takes long."""
+
+import base64
+import json
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+
+from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.requests import Deleted, UserRequest
+
+from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore
+from app.errors import AlreadyKnownError, NotHeldError, RequestError, TransientError
+from app.queue.registration import Registration
+from app.queue.stored_message import StoredMessage
+from app.queue.task_messages import TaskMessages
+from app.retention.erasure import Erasure
+from app.retention.reminders import Reminder, Reminders
+from app.task_log.log import TaskLog
+from app.updates import Task
+
+Steps = AsyncGenerator[
+    tuple[int, int], None
+]  # for each step: where the next step begins, and how many tasks were deleted
+
+
+class UserErasure:
+    """Deletes all tasks of a user: those in the queues, those that have ended, and dead letters."""
+
+    def __init__(  # noqa: PLR0913 -- everything that knows whose task it has
+        self,
+        task_log: TaskLog,
+        *,
+        registration: Registration,
+        messages: TaskMessages,
+        reminders: Reminders,
+        dead_letters: DeadLetterStore,
+        erasure: Erasure,
+        delete: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """`delete` deletes the task with an id."""
+        self._log = task_log
+        self._registration = registration
+        self._messages = messages
+        self._reminders = reminders
+        self._dead_letters = dead_letters
+        self._erasure = erasure
+        self._delete = delete
+
+    async def delete(self, request: UserRequest) -> Deleted:
+        """Delete the tasks of a user until all are deleted or ANSWER_WITHIN_S is over.
+
+        Raises:
+            RequestError: Some data could not be deleted.
+        """
+        give_up_at, count = time.monotonic() + ANSWER_WITHIN_S, 0
+        phases = {"queue": self._in_queues, "ended": self._ended, "dead_letters": self._letters}
+        first, _, at = (request.after or "queue-0").partition("-")
+        after = int(at)
+        for phase in list(phases)[list(phases).index(first) :]:
+            async with aclosing(phases[phase](request.user_id, after)) as steps:
+                async for after, deleted in steps:
+                    count += deleted
+                    if time.monotonic() > give_up_at:
+                        return Deleted(tasks=count, more_after=f"{phase}-{after}")
+            after = 0
+        return Deleted(tasks=count)
+
+    async def _in_queues(self, user_id: int | str, after: int) -> Steps:
+        """Delete the tasks that wait or run."""
+        async for messages in self._messages.all_after(after):
+            for message in messages:
+                task, after = message.task, message.sequence
+                if task is not None and task.user_id == user_id:
+                    await self._delete_unended(task, message)
+                    yield after, 1
+            yield after, 0
+
+    async def _delete_unended(self, task: Task, message: StoredMessage) -> None:
+        """Register the task of a message, so that no worker begins the task, and delete the task."""
+        try:
+            await self._registration.register(task, message)
+        except (AlreadyKnownError, NotHeldError):  # the id belongs to another message, or the task was deleted just now
+            await self._messages.delete(message.sequence)
+        else:
+            await self._delete_if_known(task.task_id)
+
+    async def _delete_if_known(self, task_id: str) -> None:
+        """Delete a task, unless another request has just deleted it."""
+        try:
+            await self._delete(task_id)
+        except RequestError as error:
+            if error.detail.code is not ErrorCode.NOT_FOUND:
+                raise
+
+    async def _ended(self, user_id: int | str, _: int) -> Steps:
+        """Delete the tasks that have ended; each has a reminder."""
+        try:
+            await self._reminders.wait_until_set()
+        except TransientError as error:
+            raise RequestError(error.detail.code, error.detail.message) from error
+        async for reminder in self._reminders.of_user(user_id):
+            await self._delete_ended(reminder)
+            yield 0, 1
+
+    async def _delete_ended(self, reminder: Reminder) -> None:
+        last = await self._log.last(reminder.task_id)
+        if last is not None and last.metadata.owner.is_same_as(reminder.owner):
+            await self._delete_if_known(reminder.task_id)
+        else:  # the log has expired, and a later task may have its id
+            await self._erasure.erase_remains(reminder)
+
+    async def _letters(self, user_id: int | str, after: int) -> Steps:
+        """Delete the dead letters that name the user: their tasks may have no log, and may be invalid."""
+        async for letters in self._dead_letters.pages(after=after):
+            for sequence, letter in letters:
+                deleted = _names(letter, user_id) and await self._delete_letter(sequence, letter)
+                yield sequence, int(deleted)
+
+    async def _delete_letter(self, sequence: int, letter: DeadLetter) -> bool:
+        """Delete a dead letter, and its task if the task has a log; return whether the task had one."""
+        last = await self._log.last(letter.task_id) if letter.task_id else None
+        if last is not None and last.metadata.task_sequence == letter.stream_sequence:
+            await self._delete_if_known(last.event.task_id)
+            return True
+        await self._dead_letters.delete_one(sequence)
+        return False
+
+
+def _names(letter: DeadLetter, user_id: int | str) -> bool:
+    """Return whether the message in a dead letter names this user; `1` and `"1"` are different users."""
+    is_base64 = letter.body_encoding is BodyEncoding.BASE64
+    try:
+        found = json.loads(base64.b64decode(letter.body) if is_base64 else letter.body)["user_id"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
+    return type(found) is type(user_id) and found == user_id

@@ -1,0 +1,105 @@
+"""Answers `workers.info`: the version and the model of a worker, and which servers answer it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Final
+from uuid import uuid4
+
+from natscribe.schemas.workers import Problem, WorkerInfo
+
+from app.cancellation import cancel_all
+from app.engines.engine import Engine
+from app.errors import PermanentError, TransientError
+from app.recordings.recording import Recordings
+from app.redis_store.projection import RedisProjection
+from app.settings import VERSION
+
+HEALTH_WITHIN_S: Final = 1.0  # a client waits two seconds for the replies of all workers
+SHARED_FOR_S: Final = 5.0  # how long the answer of a server is given to all who ask
+
+
+class _Check:
+    """Asks a server whether it answers, one question at a time; all who ask within SHARED_FOR_S share the answer.
+
+    A thread that waits for a folder cannot be cancelled: a question for each request could take all threads from tasks.
+    """
+
+    def __init__(self, ask: Callable[[], Coroutine[None, None, bool]]) -> None:
+        self._ask = ask
+        self._asked: asyncio.Task[bool] | None = None
+        self._asked_at = 0.0
+
+    async def answers(self) -> bool:
+        """Return whether the server answers; False if it takes longer than HEALTH_WITHIN_S."""
+        now = asyncio.get_running_loop().time()
+        if self._asked is None or (self._asked.done() and now - self._asked_at >= SHARED_FOR_S):
+            self._asked, self._asked_at = asyncio.create_task(self._ask()), now
+        asked = self._asked
+        done, _ = await asyncio.wait([asked], timeout=HEALTH_WITHIN_S)
+        return bool(done) and asked.result()
+
+    async def close(self) -> None:
+        """Stop waiting for the server."""
+        if self._asked is not None:
+            await cancel_all([self._asked])
+
+
+class WorkerReport:
+    """Describes one worker, and checks whether Redis and the store of recordings answer it."""
+
+    def __init__(  # noqa: PLR0913 -- the report is about all of these parts
+        self,
+        name: str,
+        audio_store: str,
+        *,
+        problems: Callable[[], list[Problem]],
+        engine: Engine,
+        recordings: Recordings,
+        projection: RedisProjection,
+        idle: Callable[[], bool],
+    ) -> None:
+        """`audio_store` is the address of `recordings`; `idle` returns whether a task would begin at once.
+
+        `problems` returns what is wrong with the streams of the service.
+        """
+        self._name = name
+        self._audio_store = audio_store
+        self._problems = problems
+        self._engine = engine
+        self._recordings = recordings
+        self._redis = _Check(projection.reachable)
+        self._store = _Check(self._store_answers)
+        self._idle = idle
+        self._started_at = datetime.now(UTC)
+
+    async def read(self) -> WorkerInfo:
+        """Return the version, the model and the health of this worker."""
+        redis, store = await asyncio.gather(self._redis.answers(), self._store.answers())
+        loaded = self._engine.loaded
+        return WorkerInfo(
+            worker=self._name,
+            version=VERSION,
+            started_at=self._started_at,
+            idle=self._idle(),
+            model=loaded.model if loaded is not None else None,
+            engine=loaded.fingerprint if loaded is not None else "",
+            audio_store=self._audio_store,
+            audio_store_answers=store,
+            redis_answers=redis,
+            problems=self._problems(),
+        )
+
+    async def close(self) -> None:
+        """Stop waiting for the servers."""
+        await asyncio.gather(self._redis.close(), self._store.close())
+
+    async def _store_answers(self) -> bool:
+        """Ask the store for a recording that does not exist: a store that works says so."""
+        try:
+            async with self._recordings.fetch(uuid4().hex):
+                return True
+        except PermanentError:
+            return True
+        except TransientError:
+            return False

@@ -1,0 +1,100 @@
+"""Decode live sound, which comes in bytes that are cut anywhere."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import av
+from av.audio.codeccontext import AudioCodecContext
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.live import Codec, LiveAudio
+
+from app.errors import PermanentError
+
+_CODECS = {Codec.PCM_S16LE: ("pcm_s16le", 2), Codec.MULAW: ("pcm_mulaw", 1), Codec.ALAW: ("pcm_alaw", 1)}
+_LAYOUTS = {1: "mono", 2: "stereo"}
+_HEAD = 8  # bytes by which a file is known
+_FILES = {
+    b"RIFF": "a WAV file",
+    b"OggS": "an Ogg file",
+    b"\x1aE\xdf\xa3": "a WebM file",
+    b"fLaC": "a FLAC file",
+    b"ID3\x03": "an MP3 file",
+    b"ID3\x04": "an MP3 file",
+    b"FORM": "an AIFF file",
+    b".snd": "an AU file",
+    b"caff": "a CAF file",
+    b"ftyp": "an MP4 file",
+}
+
+
+class LiveDecoder(Protocol):
+    """Decodes the sound of one live stream."""
+
+    def decode(self, sound: bytes) -> Iterator[av.AudioFrame]:
+        """Yield what can be decoded after these bytes.
+
+        Raises:
+            PermanentError: audio_unreadable.
+        """
+        ...
+
+    def end(self) -> Iterator[av.AudioFrame]:
+        """Yield what is left: no more bytes follow.
+
+        Raises:
+            PermanentError: audio_unreadable.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the decoder holds."""
+        ...
+
+
+class SampleDecoder:
+    """Decodes samples without a header."""
+
+    def __init__(self, audio: LiveAudio) -> None:
+        name, width = _CODECS[audio.codec]
+        codec = av.CodecContext.create(name, "r")
+        if not isinstance(codec, AudioCodecContext):
+            raise TypeError(name)
+        codec.sample_rate, codec.layout = audio.sample_rate, _LAYOUTS[audio.channels]
+        self._codec = codec
+        self._block = width * audio.channels  # bytes of a sample of each channel
+        self._rest = b""  # bytes that are no whole block yet
+        self._begun = False  # whether the first bytes were looked at
+
+    def decode(self, sound: bytes) -> Iterator[av.AudioFrame]:
+        """Yield the whole samples in these bytes and those before."""
+        held = self._rest + sound
+        if not self._begun and len(held) >= _HEAD:
+            _refuse_files(held)
+            self._begun = True
+        whole = len(held) // self._block * self._block if self._begun else 0
+        self._rest = held[whole:]
+        if whole:
+            yield from self._codec.decode(av.Packet(held[:whole]))
+
+    def end(self) -> Iterator[av.AudioFrame]:
+        """Yield the samples of a stream that ended within its first bytes."""
+        self._begun = True
+        return self.decode(b"")
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def unreadable(second: float, what: str) -> PermanentError:
+    """Build the error audio_unreadable; `what` continues "The live sound <what>", from which second on."""
+    return PermanentError(ErrorCode.AUDIO_UNREADABLE, f"The live sound {what} (at second {second:.1f}).")
+
+
+def _refuse_files(head: bytes) -> None:
+    kind = _FILES.get(head[:4]) or _FILES.get(head[4:8])
+    if kind is not None:
+        what = (
+            f"is not what its task says but begins as {kind}: send samples without a header, or Opus in Ogg or WebM"
+            " with `codec: opus`"
+        )
+        raise unreadable(0, what)

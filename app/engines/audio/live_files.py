@@ -1,0 +1,220 @@
+"""Decode a file that is still being written: Opus in Ogg or WebM, cut anywhere.
+
+The library reads files itself, and waits for more of them: so it reads on a thread of its own, for each stream. Both
+sides wait for each other: a job gives bytes, and returns when the thread has decoded them and wants more.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from threading import Condition, Thread
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from natscribe.schemas.live import LiveAudio
+
+from app.engines.audio.limits import Budget, Limit
+from app.engines.audio.live_decoding import unreadable
+from app.errors import PermanentError
+
+_FORMATS = {b"OggS": "ogg", b"\x1aE\xdf\xa3": "matroska"}
+_MAGIC = 4  # bytes by which a format is known
+_OPTIONS = {"protocol_whitelist": "none", "format_whitelist": "ogg,matroska,webm"}
+_OPUS_HZ = 48_000  # Opus is decoded with this rate, whatever was recorded
+_RATE_IN_HEADER = slice(12, 16)  # of an Opus header: the rate of the recording, 0 if unknown
+_MOST_FRAMES = 250  # frames that are decoded ahead: up to 120 ms each
+_MOST_BROKEN = 10  # damaged packets after which a file is given up
+_MOST_EMPTY_BYTES = 256 * 1024  # of a file without any sound in them
+_MEMORY = Limit(0, "AUDIO_MAX_SECONDS")  # what reading may take beside the bytes: a live file has no index
+_MOST_WAITS = 30  # seconds that decoding may stand still
+
+
+class FileDecoder:
+    """Decodes the file of one live stream on a thread, which ends when the decoder is closed."""
+
+    def __init__(self, audio: LiveAudio) -> None:
+        self._pipe = _Pipe()
+        self._audio = audio
+        self._head = b""
+        self._empty = 0  # bytes since the last sound
+        self._samples = 0  # decoded so far
+        self._thread: Thread | None = None
+
+    def decode(self, sound: bytes) -> Iterator[av.AudioFrame]:
+        """Yield what can be decoded after these bytes of the file."""
+        if self._thread is None:
+            self._head += sound
+            if len(self._head) < _MAGIC:
+                return
+            sound, self._head = self._head, b""
+            self._begin(sound[:_MAGIC])
+        self._pipe.write(sound)
+        self._empty += len(sound)
+        yield from self._decoded()
+        if self._empty > _MOST_EMPTY_BYTES:
+            what = "is damaged: no more sound is found in the file. Record it anew, or as samples"
+            raise unreadable(self._seconds, what)
+
+    def end(self) -> Iterator[av.AudioFrame]:
+        """Yield the end of the file."""
+        if self._thread is None:
+            if self._head:
+                raise unreadable(0, "is not Opus in Ogg or WebM")
+            return
+        self._pipe.end()
+        yield from self._decoded()
+
+    def close(self) -> None:
+        """Have the thread end."""
+        self._pipe.close()
+
+    @property
+    def _seconds(self) -> float:
+        return self._samples / _OPUS_HZ
+
+    def _begin(self, magic: bytes) -> None:
+        kind = _FORMATS.get(magic)
+        if kind is None:
+            what = "is not Opus in Ogg or WebM, as its task says: send such a file from its first byte on"
+            raise unreadable(0, what)
+        self._thread = Thread(target=_read, args=(self._pipe, kind, self._audio), name="live file", daemon=True)
+        self._thread.start()
+
+    def _decoded(self) -> Iterator[av.AudioFrame]:
+        """Yield frames until the thread wants more bytes."""
+        while frames := self._next():
+            yield from frames
+
+    def _next(self) -> list[av.AudioFrame]:
+        """Return the next frames as one, because mixing many short frames takes long."""
+        try:
+            with Budget(_MEMORY).reading():
+                frames = self._pipe.frames()
+            joined = av.AudioFifo()
+            for frame in frames:
+                frame.pts = None
+                joined.write(frame)
+        except PermanentError:
+            raise
+        except (av.FFmpegError, UnicodeError, ValueError) as error:  # ValueError: the format changes within the file
+            what = "cannot be read as Opus in Ogg or WebM any longer: record it anew, or send samples"
+            raise unreadable(self._seconds, what) from error
+        self._samples += joined.samples
+        self._empty = 0 if frames else self._empty
+        return [long] if (long := joined.read()) else []
+
+
+class _Pipe:
+    """Bytes of a file on their way to the thread that reads it, and its frames on their way back."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._bytes = bytearray()
+        self._frames: deque[av.AudioFrame] = deque()
+        self._reading = False  # whether the thread waits for bytes
+        self._ended = False  # no more bytes follow
+        self._closed = False
+        self._done = False  # the thread has ended
+        self._error: Exception | None = None
+
+    def write(self, more: bytes) -> None:
+        with self._changed:
+            self._bytes += more
+            self._changed.notify_all()
+
+    def frames(self) -> list[av.AudioFrame]:
+        """Wait for frames and take them; there are none if the thread wants more bytes, or has come to the end.
+
+        Raises:
+            Exception: What has ended the thread.
+        """
+        with self._changed:
+            for _ in range(_MOST_WAITS):  # not one long wait, which would be over when a frozen process goes on
+                if self._changed.wait_for(self._has_news, timeout=1):
+                    break
+            else:
+                raise ValueError
+            frames = list(self._frames)
+            self._frames.clear()
+            self._changed.notify_all()
+            if not frames and self._done and (self._error or not self._ended):
+                raise self._error or ValueError()
+            return frames
+
+    def end(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def read(self, most: int) -> bytes:
+        """Wait for bytes, for the library; no bytes are the end of the file."""
+        with self._changed:
+            self._reading = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._bytes or self._ended or self._closed)
+            self._reading = False
+            taken = b"" if self._closed else bytes(self._bytes[:most])
+            del self._bytes[:most]
+            return taken
+
+    def put(self, frame: av.AudioFrame) -> None:
+        """Give a frame to the job; wait if it has enough."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or len(self._frames) < _MOST_FRAMES)
+            self._frames.append(frame)
+            self._changed.notify_all()
+
+    def finish(self, error: Exception | None) -> None:
+        with self._changed:
+            self._done, self._error = True, error
+            self._changed.notify_all()
+
+    def _has_news(self) -> bool:
+        hungry = self._reading and not self._bytes and not self._ended
+        return bool(self._frames) or self._done or hungry
+
+
+def _read(pipe: _Pipe, kind: str, audio: LiveAudio) -> None:
+    """Decode a file to its end."""
+    error = None
+    try:
+        with av.open(pipe, "r", format=kind, options=_OPTIONS, metadata_errors="replace") as container:
+            stream = _checked(container, audio)
+            _decode(pipe, container, stream)
+    except Exception as raised:  # noqa: BLE001 -- the job raises it
+        error = raised
+    pipe.finish(error)
+
+
+def _decode(pipe: _Pipe, container: InputContainer, stream: AudioStream) -> None:
+    broken = 0
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError as error:
+            broken += 1
+            if broken > _MOST_BROKEN or isinstance(error, MemoryError):
+                raise
+            continue
+        for frame in frames:
+            pipe.put(frame)
+
+
+def _checked(container: InputContainer, audio: LiveAudio) -> AudioStream:
+    """Refuse a file with another codec, rate or number of channels than its task says."""
+    stream = next((each for each in container.streams.audio), None)
+    if stream is None or stream.codec_context.name not in {"opus", "libopus"}:
+        raise unreadable(0, "is a file without Opus: record it with this codec, or send samples")
+    recorded = int.from_bytes((stream.codec_context.extradata or b"")[_RATE_IN_HEADER], "little")
+    if stream.channels != audio.channels or audio.sample_rate not in {_OPUS_HZ, recorded or audio.sample_rate}:
+        what = (
+            f"has {stream.channels} channels and {recorded or _OPUS_HZ} Hz, and its task says {audio.channels} and "
+            f"{audio.sample_rate} Hz: publish a new task that agrees with the file"
+        )
+        raise unreadable(0, what)
+    return stream

@@ -1,0 +1,166 @@
+"""The live streams that an engine process listens to: each keeps its state from one job to the next."""
+
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Iterator
+
+import av
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.live import Codec, LiveAudio
+from natscribe.schemas.sharing import Window
+
+from app.engines.audio.limits import Limit
+from app.engines.audio.live_decoding import LiveDecoder, SampleDecoder, unreadable
+from app.engines.audio.live_files import FileDecoder
+from app.engines.audio.mixing import Mixer
+from app.engines.audio.samples import pack
+from app.engines.audio.utterances import Utterances, first_frame
+from app.engines.audio.voice import Voice
+from app.engines.audio.windows import UnpackedWindow, VoiceDetector
+from app.engines.messages import Forget, Hear, Heard
+from app.errors import TransientError
+
+MOST_STREAMS = 64
+MOST_BYTES = 1024**2  # of sound in a job
+MOST_SECONDS = 600.0  # of sound in a job
+
+NewVoice = Callable[[int], VoiceDetector]  # gets the first frame whose probability is needed
+
+NOTHING_HEARD = Heard(seconds=0, windows=[], open=[], settled=[])
+
+
+class LiveStreams:
+    """Runs the jobs of all live streams; a job that fails forgets its own stream alone."""
+
+    def __init__(self, limit: Limit, voice: NewVoice = Voice) -> None:
+        self._limit = limit
+        self._voice = voice
+        self._streams: dict[str, _Stream] = {}
+
+    def run(self, job: Hear | Forget) -> Heard:
+        """Run a job.
+
+        Raises:
+            PermanentError: audio_unreadable, audio_too_large.
+            TransientError: engine_failed: the stream is unknown and has to begin again, or there are too many.
+        """
+        if isinstance(job, Forget):
+            self._forget(job.stream)
+            return NOTHING_HEARD
+        done = False
+        try:
+            heard = self._stream(job).hear(job)
+            done = not job.end
+        finally:
+            if not done:
+                self._forget(job.stream)
+        return heard
+
+    def _stream(self, job: Hear) -> "_Stream":
+        if job.first:
+            self._forget(job.stream)
+            if len(self._streams) >= MOST_STREAMS:
+                message = f"This worker listens to {MOST_STREAMS} live streams already: start more workers."
+                raise TransientError(ErrorCode.ENGINE_FAILED, message)
+            self._streams[job.stream] = _Stream(job, self._limit, self._voice)
+        elif job.stream not in self._streams:
+            message = "The engine does not know the live stream any longer: it has to begin again."
+            raise TransientError(ErrorCode.ENGINE_FAILED, message)
+        return self._streams[job.stream]
+
+    def _forget(self, name: str) -> None:
+        stream = self._streams.pop(name, None)
+        if stream is not None:
+            stream.close()
+
+
+class _Channel:
+    """One channel, or all mixed (`number` is null): its samples become utterances."""
+
+    def __init__(self, number: int | None, start_at: float, voice: NewVoice) -> None:
+        self._number = number
+        self._mixer = Mixer(number)
+        self._utterances = Utterances(start_at, voice(first_frame(start_at)))
+
+    @property
+    def seconds(self) -> float:
+        return self._utterances.seconds
+
+    @property
+    def settled(self) -> float:
+        return self._utterances.settled
+
+    def hear(self, frame: av.AudioFrame) -> Iterator[Window]:
+        for samples in self._mixer.mix(frame):
+            yield from self._packed(self._utterances.hear(samples))
+
+    def end(self) -> Iterator[Window]:
+        for samples in self._mixer.flush():
+            yield from self._packed(self._utterances.hear(samples))
+        yield from self._packed(self._utterances.end())
+
+    def open(self) -> Iterator[Window]:
+        found = self._utterances.open()
+        return self._packed([found] if found else [])
+
+    def _packed(self, windows: Iterable[UnpackedWindow]) -> Iterator[Window]:
+        for window in windows:
+            yield Window(regions=list(window.regions), samples=pack(window.samples), channel=self._number)
+
+
+class _Stream:
+    """One live stream: its decoder and its channels."""
+
+    def __init__(self, job: Hear, limit: Limit, voice: NewVoice) -> None:
+        self._limit = limit
+        self._decoder = _decoder(job.audio)
+        separate = job.separate and job.audio.channels > 1
+        numbers = list(range(job.audio.channels)) if separate else [None]
+        starts = dict(enumerate(job.start_at))
+        self._channels = [_Channel(number, starts.get(place, 0.0), voice) for place, number in enumerate(numbers)]
+
+    def hear(self, job: Hear) -> Heard:
+        """Take the sound of a job."""
+        found, before = list[Window](), self._seconds
+        for frame in self._frames(job):
+            for channel in self._channels:
+                found += channel.hear(frame)
+            self._check(before)
+        if job.end:
+            found += [window for channel in self._channels for window in channel.end()]
+        return Heard(
+            seconds=self._seconds,
+            windows=sorted(found, key=lambda window: window.end),
+            open=[window for channel in self._channels for window in channel.open()] if job.show else [],
+            settled=[channel.settled for channel in self._channels],
+        )
+
+    def close(self) -> None:
+        """Free what the decoder holds."""
+        self._decoder.close()
+
+    @property
+    def _seconds(self) -> float:
+        return self._channels[0].seconds
+
+    def _frames(self, job: Hear) -> Iterator[av.AudioFrame]:
+        yield from self._decoder.decode(_sound(job))
+        if job.end:
+            yield from self._decoder.end()
+
+    def _check(self, before: float) -> None:
+        """Refuse a stream that is too long, and a job with too much sound; `before`: seconds before the job."""
+        self._limit.check(self._seconds)
+        if self._seconds - before > MOST_SECONDS:
+            what = f"has more than {MOST_SECONDS:g} s in one go: send frames of at most a second"
+            raise unreadable(before, what)
+
+
+def _decoder(audio: LiveAudio) -> LiveDecoder:
+    return FileDecoder(audio) if audio.codec is Codec.OPUS else SampleDecoder(audio)
+
+
+def _sound(job: Hear) -> bytes:
+    if len(job.sound) > MOST_BYTES * 4 // 3 + 4:
+        message = f"a job has more than {MOST_BYTES} bytes of sound"
+        raise ValueError(message)
+    return b64decode(job.sound, validate=True)

@@ -1,0 +1,132 @@
+"""Find utterances while somebody speaks: a live recording is transcribed utterance by utterance.
+
+An utterance ends in a pause of half a second; one that grows too long is cut where it is quiet. The next utterance
+depends only on the sound after the end of the last one. So a job that begins there, or at any `settled`, finds the same
+utterances as a job that began at the start of the recording.
+"""
+
+from collections.abc import Iterator
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+from natscribe.schemas.live import LONGEST_UTTERANCE_S
+
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
+from app.engines.audio.windows import (
+    FRAME,
+    FRAMES_A_SECOND,
+    LEAST_SPEECH,
+    SPEECH,
+    Probabilities,
+    UnpackedWindow,
+    VoiceDetector,
+    quiet_place,
+)
+
+# Lengths in frames.
+_LONGEST = int(LONGEST_UTTERANCE_S * FRAMES_A_SECOND)
+_PAUSE = round(0.5 * FRAMES_A_SECOND)  # silence that ends an utterance
+_PADDING = int(0.3 * FRAMES_A_SECOND)  # silence kept before and after the speech
+
+
+class Utterance(NamedTuple):
+    """Where an utterance starts and ends, in frames; `open`: it may go on; `click`: it is too short for speech."""
+
+    start: int
+    end: int
+    open: bool = False
+    click: bool = False
+
+
+def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
+    """Find the first utterance, or click, if there is any; `whole`: no more sound will follow."""
+    voiced = np.flatnonzero(speech >= SPEECH)
+    if not voiced.size:
+        return None
+    pauses = np.flatnonzero(np.diff(voiced) > _PAUSE)
+    count = int(pauses[0]) + 1 if pauses.size else len(voiced)
+    after = int(voiced[count - 1]) + 1
+    start = max(int(voiced[0]) - _PADDING, 0)
+    end, limit = min(after + _PADDING, len(speech)), start + _LONGEST
+    if after + _PAUSE <= min(limit, len(speech)) or (whole and len(speech) < limit):
+        return Utterance(start, end, click=count < LEAST_SPEECH)
+    if len(speech) < limit:
+        return Utterance(start, end, open=True, click=count < LEAST_SPEECH)
+    return Utterance(start, start + quiet_place(speech[start:limit]))
+
+
+class Utterances:
+    """Finds the utterances of one channel after `start_at` seconds, while its sound comes."""
+
+    def __init__(self, start_at: float, voice: VoiceDetector) -> None:
+        self._voice = voice
+        self._start = first_frame(start_at)  # of the held sound
+        self._taken = 0  # samples so far
+        self._heard = 0  # frames so far
+        self._rest = np.zeros(0, np.float32)  # the samples of a frame that is not complete yet
+        self._samples = np.zeros(0, np.float32)
+        self._speech = np.zeros(0, np.float32)
+
+    @property
+    def seconds(self) -> float:
+        """How many seconds of sound there were so far."""
+        return self._taken / SAMPLE_RATE
+
+    @property
+    def settled(self) -> float:
+        """The second before which all utterances are found."""
+        return min(self._start * FRAME, self._taken) / SAMPLE_RATE
+
+    def hear(self, samples: Samples) -> list[UnpackedWindow]:
+        """Take more sound, and return the utterances that are complete now."""
+        self._taken += len(samples)
+        sound = np.concatenate([self._rest, samples])
+        whole = len(sound) // FRAME * FRAME
+        self._rest = sound[whole:]
+        self._judge(sound[:whole])
+        return list(self._complete(whole=False))
+
+    def end(self) -> list[UnpackedWindow]:
+        """Return the utterances that are left: no more sound follows."""
+        if len(self._rest):
+            self._judge(np.pad(self._rest, (0, FRAME - len(self._rest))))
+            self._rest = self._rest[:0]
+        return list(self._complete(whole=True))
+
+    def open(self) -> UnpackedWindow | None:
+        """Return the utterance so far of somebody who speaks now."""
+        found = next_utterance(self._speech, whole=False)
+        return None if found is None or found.click else self._window(found)
+
+    def _judge(self, sound: Samples) -> None:
+        speech = self._voice(sound)
+        skipped = min(max(self._start - self._heard, 0), len(speech))
+        self._heard += len(speech)
+        self._speech = np.concatenate([self._speech, speech[skipped:]])
+        self._samples = np.concatenate([self._samples, sound[skipped * FRAME :]])
+
+    def _complete(self, *, whole: bool) -> Iterator[UnpackedWindow]:
+        while (found := next_utterance(self._speech, whole=whole)) and not found.open:
+            if not found.click:
+                yield self._window(found)
+            self._forget(found.end)
+        held = len(self._speech) if whole else _PADDING  # the padding of an utterance to come
+        self._forget(found.start if found else max(len(self._speech) - held, 0))
+
+    def _window(self, found: Utterance) -> UnpackedWindow:
+        begin = self._start + found.start
+        end = min((self._start + found.end) * FRAME, self._taken)
+        sound = self._samples[found.start * FRAME : end - self._start * FRAME]
+        return UnpackedWindow([(begin * FRAME / SAMPLE_RATE, end / SAMPLE_RATE)], sound)
+
+    def _forget(self, frames: int) -> None:
+        self._start += frames
+        self._samples = self._samples[frames * FRAME :]
+        self._speech = self._speech[frames:]
+
+
+def first_frame(start_at: float) -> int:
+    """Return the first frame that begins at `start_at` seconds or later; seconds are rounded on the wire."""
+    return ceil(start_at * FRAMES_A_SECOND - 1e-2)

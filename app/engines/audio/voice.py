@@ -1,0 +1,69 @@
+"""The voice detector on sound that comes bit by bit: it keeps its state instead of hearing older sound again.
+
+The detector starts afresh at fixed places, with a little of the sound before. So what it finds depends on the place in
+the recording alone: who goes on in the middle of a recording need not hear all of it. Hearing a second takes 2 to 3 ms
+of CPU time, hearing two seconds again with each eighth of a second 17 ms.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from faster_whisper.vad import get_vad_model
+
+from app.engines.audio.samples import Samples
+from app.engines.audio.windows import FRAME, WARM_UP, Probabilities
+
+SECTION = 1024  # frames from one fresh start to the next
+
+_CONTEXT = 64  # samples before a frame that the network gets with it
+_STATE = (1, 1, 128)
+
+_State = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+
+
+class Voice:
+    """Finds the probability of speech in each frame of a recording.
+
+    Frames of sections that end before the frame `start` are not heard, and get the probability 0.
+    """
+
+    def __init__(self, start: int = 0) -> None:
+        self._first = start // SECTION * SECTION
+        self._frame = 0  # the next one
+        self._before = np.zeros(0, np.float32)  # the last sound, to start afresh with
+        self._state = _fresh()
+
+    def __call__(self, samples: Samples) -> Probabilities:
+        """Return the probability of each of the next frames; `samples` is a whole number of frames."""
+        found = []
+        while len(samples):
+            taken = min(SECTION - self._frame % SECTION, len(samples) // FRAME)
+            found.append(self._heard(samples[: taken * FRAME]))
+            samples = samples[taken * FRAME :]
+        return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+    def _heard(self, samples: Samples) -> Probabilities:
+        """Hear frames of one section."""
+        frames = len(samples) // FRAME
+        if self._frame % SECTION == 0 and self._frame >= self._first:
+            self._state = _fresh()
+            self._run(self._before, np.zeros(_CONTEXT, np.float32))
+        context = self._before[-_CONTEXT:] if self._frame else np.zeros(_CONTEXT, np.float32)
+        speech = self._run(samples, context) if self._frame >= self._first else np.zeros(frames, np.float32)
+        self._before = np.concatenate([self._before, samples])[-WARM_UP * FRAME :]
+        self._frame += frames
+        return speech
+
+    def _run(self, samples: Samples, context: Samples) -> Probabilities:
+        if not len(samples):
+            return np.zeros(0, np.float32)
+        joined = np.concatenate([context, samples])
+        frames = np.lib.stride_tricks.sliding_window_view(joined, _CONTEXT + FRAME)[::FRAME]
+        hidden, cell = self._state
+        given = {"input": np.ascontiguousarray(frames), "h": hidden, "c": cell}
+        speech, *state = get_vad_model().session.run(None, given)
+        self._state = state[0], state[1]
+        return np.asarray(speech, np.float32).ravel()
+
+
+def _fresh() -> _State:
+    return np.zeros(_STATE, np.float32), np.zeros(_STATE, np.float32)

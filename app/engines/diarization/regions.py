@@ -1,0 +1,52 @@
+"""Find the regions of a chunk in which one voice speaks alone, and cut from them what gets an embedding.
+
+The segmentation network often hears two people who take short turns as one voice, so that an embedding of the whole
+voice mixes two people. So an embedding is made of at most 1.5 s, which are mostly of one person (docs/decisions/0029).
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from app.engines.diarization.windows import FRAMES, FRAMES_APART
+
+Speaking = npt.NDArray[np.bool_]
+
+EMBEDDED_FRAMES = 89
+"""Most frames of speech in an embedding, 1.5 s."""
+EMBEDDINGS_APART = 44
+"""Most frames between the starts of two embeddings of one region, 0.75 s."""
+SHORTEST_FRAMES = 15
+"""Fewest frames of speech in an embedding, 0.25 s."""
+
+
+def to_embed(speaking: Speaking, frames: int) -> Iterator[tuple[int, int]]:
+    """Yield where the speech of each embedding starts and ends, in the first `frames` frames of a chunk.
+
+    `speaking` (windows, frames, voices): whether each voice of each window speaks. The
+    embeddings of one region have the same length, and overlap.
+    """
+    for start, end in _regions(speaking, frames):
+        spare = max(end - start - EMBEDDED_FRAMES, 0)
+        count = -(-spare // EMBEDDINGS_APART) + 1
+        for begin in np.rint(np.linspace(start, start + spare, count)).astype(int):
+            yield int(begin), int(min(begin + EMBEDDED_FRAMES, end))
+
+
+def _regions(speaking: Speaking, frames: int) -> Iterator[tuple[int, int]]:
+    """Yield the regions in which the same single voice speaks; each frame is judged by the window around it.
+
+    A region goes on where the next window takes over, though its voice may have another number there.
+    """
+    place = np.arange(frames)
+    judge = np.clip(np.rint((place - FRAMES / 2) / FRAMES_APART).astype(int), 0, len(speaking) - 1)
+    voices = speaking[judge, place - judge * FRAMES_APART]
+    alone = voices.sum(axis=1) == 1
+    voice = np.where(alone, voices.argmax(axis=1), -1)
+    changed = (np.diff(alone) | ((np.diff(voice) != 0) & (np.diff(judge) == 0))).nonzero()[0] + 1
+    edges = [0, *changed.tolist(), frames]
+    for start, end in pairwise(edges):
+        if alone[start] and end - start >= SHORTEST_FRAMES:
+            yield start, end

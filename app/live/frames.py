@@ -1,0 +1,180 @@
+"""The frames of one live task, read from JetStream in order.
+
+Frames are read in pages, from the last one read on, so an outage of NATS or a new leader loses none. A subscription to
+the frames' subject says when the next page is there.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.api import RawStreamMsg
+from natscribe.jetstream.answers import until_answered
+from natscribe.jetstream.stream_pages import PENDING, page
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.headers import END
+from natscribe.schemas.live import Codec, LiveTask
+
+from app.errors import PermanentError, TransientError
+
+FRAMES_AT_ONCE = 50  # frames in a page: five seconds of sound in the usual frames
+GATHER_S = 0.05  # after a page that was not full, so that a page holds more than one frame
+POLL_S = 1.0  # the longest pause between two reads: the subscription may miss a frame
+_MOST_FRAMES = 10**9  # every number of a frame is below this
+
+_LONGEST_SILENCE_S = 60
+_SILENCE = {Codec.PCM_S16LE: b"\0", Codec.MULAW: b"\xff", Codec.ALAW: b"\xd5"}
+_BYTES_A_SAMPLE = {Codec.PCM_S16LE: 2, Codec.MULAW: 1, Codec.ALAW: 1}
+
+GAP = (
+    "The frame {number} is missing, and {frames} in all, without which opus cannot be read: publish each frame until"
+    " JetStream acknowledges it, with its own number."
+)
+UNREACHABLE = "The frames of the live task could not be read from NATS: the service tries again."
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """The bytes of frames that follow each other; frames that were never stored are silence."""
+
+    data: bytes
+    frames: int = 0
+    missing: int = 0  # how many of the frames were never stored
+    last: bool = False
+    waiting: int = 0  # frames that are stored and not read yet
+
+
+class Frames:
+    """Reads the frames of a task from the first one on, until the client ends them or falls silent."""
+
+    def __init__(self, nats: Client, stream: str, task: LiveTask) -> None:
+        self._nats = nats
+        self._stream = stream
+        self._task = task
+        self._subject = subjects.live_audio(task.task_id)
+        self.size = 0  # bytes of all frames so far
+        self.count = 0  # frames so far
+        self.refused = 0  # messages so far that are no frames of the task
+
+    async def read(self, until: int | None = None) -> AsyncGenerator[Sound, None]:
+        """Yield sound from the first frame on, as soon as it is stored; the last one is `last`.
+
+        `until` is the number of frames after which to end in any case.
+
+        Raises:
+            PermanentError: audio_unreadable: frames are missing in sound that cannot be read without them.
+            TransientError: JetStream does not answer although the connection is open.
+        """
+        loop, published = asyncio.get_running_loop(), asyncio.Event()
+        after, heard_at = 0, loop.time()
+        self.count = self.size = 0
+
+        async def note(_: Msg) -> None:
+            published.set()
+
+        subscription = await self._nats.subscribe(self._subject, cb=note)
+        try:
+            while True:
+                published.clear()
+                messages = await self._page(after)
+                if messages is None or messages:
+                    heard_at = loop.time()  # an outage is no silence of the client
+                if messages:
+                    sound, after = self._joined(messages)
+                    yield sound
+                    if sound.last or self.count == until:
+                        return
+                    await asyncio.sleep(0 if sound.waiting else GATHER_S)
+                elif loop.time() - heard_at >= self._task.idle_seconds:
+                    yield Sound(b"", last=True)
+                    return
+                else:
+                    await _wait(published)
+        finally:
+            with suppress(NatsError):
+                await subscription.unsubscribe()
+
+    async def _page(self, after: int) -> list[RawStreamMsg] | None:
+        """Read the frames behind a stream sequence; None while NATS is away.
+
+        Raises:
+            TransientError: JetStream does not answer although the connection is open.
+        """
+        read = partial(page, self._nats, self._stream, self._subject, start=after + 1, count=FRAMES_AT_ONCE)
+        try:
+            return await until_answered(read)
+        except NatsError as error:
+            if not self._nats.is_connected:
+                return None
+            raise TransientError(ErrorCode.INTERNAL, UNREACHABLE) from error
+
+    def _joined(self, messages: Sequence[RawStreamMsg]) -> tuple[Sound, int]:
+        """Join frames up to a gap; leave out those that were read already, and messages that are no frames.
+
+        Return the sound, and the stream sequence up to which messages are read.
+
+        Raises:
+            PermanentError: audio_unreadable: frames are missing in sound that cannot be read without them.
+        """
+        data, before, missing, last = list[bytes](), self.count, 0, False
+        after = 0
+        for message in messages:
+            number = self._number(message)
+            if number is None or number < self.count:
+                self.refused += number is None
+                after = message.seq or 0
+                continue
+            if number > self.count:
+                if data:  # the gap comes next, so that it is known where it lies
+                    break
+                missing += number - self.count
+                data.append(self._silence(number - self.count))
+            self.count, after = number + 1, message.seq or 0
+            data.append(message.data or b"")
+            self.size += len(data[-1])
+            last = (message.headers or {}).get(END) == "true"
+            if last:
+                break
+        waiting = int((messages[-1].headers or {}).get(PENDING, "0"))
+        return Sound(b"".join(data), self.count - before, missing, last, waiting), after
+
+    def _silence(self, frames: int) -> bytes:
+        """Return silence for missing frames, as long as those before were on average, up to a minute.
+
+        Raises:
+            PermanentError: audio_unreadable: the sound cannot be read without the frames.
+        """
+        audio = self._task.audio
+        if audio.codec not in _SILENCE:
+            raise PermanentError(ErrorCode.AUDIO_UNREADABLE, GAP.format(number=self.count, frames=frames))
+        whole = audio.channels * _BYTES_A_SAMPLE[audio.codec]
+        size = min(frames * self.size // max(self.count, 1), _LONGEST_SILENCE_S * audio.sample_rate * whole)
+        return _SILENCE[audio.codec] * (size // whole * whole)
+
+    def _number(self, message: RawStreamMsg) -> int | None:
+        """Return the number of a frame, which its message id has; None if the message is no frame of this task."""
+        task_id, _, number = (message.headers or {}).get("Nats-Msg-Id", "").rpartition("-")
+        if task_id != self._task.task_id or not number.isdecimal() or not number.isascii():
+            return None
+        return int(number) if len(number) < len(str(_MOST_FRAMES)) else None
+
+
+async def erase(nats: Client, stream: str, task_id: str) -> None:
+    """Remove the frames of a task.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
+    await nats.jetstream().purge_stream(stream, subject=subjects.live_audio(task_id))
+
+
+async def _wait(published: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(POLL_S):
+            await published.wait()

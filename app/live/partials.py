@@ -1,0 +1,113 @@
+"""Partials: the text of an utterance that is still being spoken, about once a second."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+
+import structlog
+from natscribe.schemas.live import LiveTask, Partial
+from natscribe.schemas.sharing import Window, WindowText
+
+from app.engines.window_queue import Rank, WindowQueue
+from app.errors import TaskError
+from app.live.agreement import Agreement
+from app.live.source import LiveSource
+from app.telemetry.live_metrics import LiveMetrics
+
+FIRST_S = 0.6  # an utterance that is shorter has no words that can be told
+LEAST_PAUSE_S, MOST_PAUSE_S = 1.0, 4.0  # between two looks at an utterance
+REST = 3.0  # so many times as long as a look took, no other one begins: on a busy machine looks become rarer
+LOOK_EVERY_S = 0.1  # how often it is checked whether somebody speaks
+
+log = structlog.get_logger()
+
+
+@dataclass(eq=False, slots=True)
+class _Spoken:
+    """An utterance that was looked at."""
+
+    start: float
+    words: Agreement = field(default_factory=Agreement)
+    seconds: float = 0.0  # how much of it was looked at
+    next_at: float = 0.0  # in the event loop's time
+
+
+class Partials:
+    """Looks at the open utterances of a source, and publishes their text so far."""
+
+    def __init__(
+        self,
+        task: LiveTask,
+        source: LiveSource,
+        windows: WindowQueue,
+        publish: Callable[[Partial], Awaitable[None]],
+        metrics: LiveMetrics,
+    ) -> None:
+        self._task = task
+        self._source = source
+        self._windows = windows
+        self._publish = publish
+        self._metrics = metrics
+        self._spoken: dict[int | None, _Spoken] = {}
+        self.language: str | None = None  # spoken last, as far as known
+
+    async def run(self) -> None:
+        """Publish partials until cancelled."""
+        while True:
+            for window in list(self._due()):
+                await self._look(window)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def _due(self) -> Iterator[Window]:
+        """Yield the open utterances that have new sound and whose pause is over."""
+        now = asyncio.get_running_loop().time()
+        for window in self._source.open:
+            start, seconds = window.start, window.end - window.start
+            spoken = self._spoken.get(window.channel)
+            if spoken is None or spoken.start != start:
+                spoken = self._spoken[window.channel] = _Spoken(start)
+            if seconds >= FIRST_S and seconds > spoken.seconds and now >= spoken.next_at:
+                yield window
+
+    def wanted(self) -> bool:
+        """Whether some utterance may be looked at now, or is not known yet."""
+        now = asyncio.get_running_loop().time()
+        return any(now >= spoken.next_at for spoken in self._spoken.values()) or not self._spoken
+
+    async def _look(self, window: Window) -> None:
+        spoken, loop = self._spoken[window.channel], asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            text = await self._windows.transcribe(window, self._task.options, self.language, Rank.DRAFT, draft=True)
+        except TaskError as error:  # the final text has its own attempts
+            log.warning("partial_failed", error=error.detail.code)
+        else:
+            if any(each.start == spoken.start for each in self._source.open):  # else the final text comes
+                await self._publish(self._partial(window, spoken, text))
+                if not spoken.seconds:
+                    self._metrics.first_partial(max(time.monotonic() - self._source.said_at(spoken.start), 0.0))
+        took = loop.time() - began
+        spoken.seconds = window.end - spoken.start
+        spoken.next_at = began + min(max(LEAST_PAUSE_S, REST * took), MOST_PAUSE_S)
+
+    def _partial(self, window: Window, spoken: _Spoken, text: WindowText) -> Partial:
+        words = spoken.words.look(_words(text))
+        return Partial(
+            task_id=self._task.task_id,
+            channel=window.channel,
+            start=spoken.start,
+            end=window.end,
+            stable="".join(spoken.words.stable).strip(),
+            text="".join(words).strip(),
+            language=text.language,
+        )
+
+
+def _words(text: WindowText) -> list[str]:
+    """Return the words of a text, each with the space before it."""
+    return [
+        word.word if number or word.word.startswith(" ") else f" {word.word}"
+        for segment in text.segments
+        for number, word in enumerate(segment.words or ())
+    ]

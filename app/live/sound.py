@@ -1,0 +1,86 @@
+"""The sound of a live task that has ended, as a recording: for its speakers, and to be kept."""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+from nats.aio.client import Client
+from natscribe.client.errors import ClientError
+from natscribe.client.recordings import store_of
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.live import Codec, LiveAudio, LiveTask
+
+from app.errors import PermanentError, TransientError
+from app.live.frames import Frames
+from app.recordings.recording import Recording, save
+from app.settings import Settings
+from app.temporary import room_for, temporary_file
+
+NOT_STORED = "The sound of the live task could not be stored as a recording: the service tries again."
+NO_STORE = (
+    "keep_audio: this service only reads recordings (AUDIO_STORE), so it cannot store one: leave `keep_audio` out, or"
+    " ask the operator for a bucket."
+)
+_MOST_BYTES = 2**40  # the stream of frames has limits of its own
+_FORMATS = {Codec.PCM_S16LE: (1, 16), Codec.MULAW: (7, 8), Codec.ALAW: (6, 8)}  # WAV's format tag, bits of a sample
+_UNKNOWN_SIZE = 0xFFFF_FFFF  # as programs write that do not know the size yet
+
+
+@asynccontextmanager
+async def recording_of(frames: Frames, audio: LiveAudio) -> AsyncIterator[Recording]:
+    """Write the frames that were read so far into a file until the block ends.
+
+    Raises:
+        TransientError: internal: the frames cannot be read, or the temporary folder is full.
+    """
+    count = frames.count
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield _header(audio)
+        async with aclosing(frames.read(until=count)) as read:
+            async for sound in read:
+                yield sound.data
+
+    async with temporary_file(frames.size) as path:
+        with room_for(frames.size):
+            file = await asyncio.to_thread(path.open, "wb")
+            with file:
+                digest = await save(chunks(), file, _MOST_BYTES)
+        yield Recording(path, digest)
+
+
+def _header(audio: LiveAudio) -> bytes:
+    """Return the header of a WAV whose size is not known; frames of opus are a file already."""
+    if audio.codec not in _FORMATS:
+        return b""
+    tag, bits = _FORMATS[audio.codec]
+    whole = audio.channels * bits // 8
+    form = struct.pack("<HHIIHH", tag, audio.channels, audio.sample_rate, audio.sample_rate * whole, whole, bits)
+    size = struct.pack("<I", _UNKNOWN_SIZE)
+    return b"RIFF" + size + b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + size
+
+
+def check_store(task: LiveTask, settings: Settings) -> None:
+    """Refuse a task whose sound is to be kept where nothing can be stored.
+
+    Raises:
+        PermanentError: invalid_message.
+    """
+    if task.keep_audio and not settings.recordings_are_erasable:
+        raise PermanentError(ErrorCode.INVALID_MESSAGE, NO_STORE)
+
+
+async def keep(recording: Recording, task_id: str, settings: Settings, nats: Client) -> None:
+    """Store the sound as a recording whose name is the task id.
+
+    Raises:
+        TransientError: internal: the store does not take it.
+    """
+    store = store_of(settings, nats)
+    if store is None:
+        return
+    try:
+        await store.upload(recording.path, task_id)
+    except ClientError as error:
+        raise TransientError(ErrorCode.INTERNAL, NOT_STORED) from error

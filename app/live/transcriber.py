@@ -1,0 +1,174 @@
+"""The live transcriber: transcribes a live task utterance by utterance, and finds its speakers at the end."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from nats.aio.client import Client
+from natscribe.schemas import subjects
+from natscribe.schemas.live import LiveTask, Partial
+from natscribe.schemas.progress import Stage
+from natscribe.schemas.sharing import Window, WindowText
+from natscribe.schemas.transcription import Source, TranscriptionResult
+from natscribe.schemas.wire import Model
+
+from app.cancellation import cancel_all
+from app.engines.engine import Engine, answer
+from app.engines.messages import Load, Loaded, StageAdvanced
+from app.engines.window_queue import Rank, WindowQueue
+from app.live.ear import Ear
+from app.live.frames import Frames
+from app.live.partials import Partials
+from app.live.sound import check_store, keep, recording_of
+from app.live.source import LiveSource
+from app.recordings.recording import Recording
+from app.settings import Settings
+from app.speech.diarizer import Diarizer, SpeakerSearch
+from app.speech.run import Run
+from app.speech.transcript import TaskTranscript
+from app.telemetry.live_metrics import LiveMetrics
+from app.updates import Append, Checkpoint, Update, processed
+from app.work_sharing.sharing import WorkSharing
+
+
+class LiveTranscriber:
+    """Transcribes live tasks with the engine, several at the same time."""
+
+    def __init__(  # noqa: PLR0913 -- all parts that a live task needs
+        self,
+        nats: Client,
+        engine: Engine,
+        windows: WindowQueue,
+        diarizer: Diarizer,
+        *,
+        sharing: WorkSharing,
+        settings: Settings,
+        metrics: LiveMetrics,
+    ) -> None:
+        self._nats = nats
+        self._engine = engine
+        self._windows = windows
+        self._diarizer = diarizer
+        self._sharing = sharing
+        self._settings = settings
+        self._metrics = metrics
+        self._ear = Ear(engine)
+
+    async def run(self, task: LiveTask, checkpoint: Checkpoint, append: Append) -> None:
+        """Transcribe a live task from the checkpoint on until its sound ends; append updates, then the result.
+
+        Raises:
+            TaskError: The sound cannot be read, or the engine failed.
+            FencedError: Another worker runs the task.
+        """
+        check_store(task, self._settings)
+        async with self._sharing.own_work():
+            loaded = await answer(self._engine, Load(options=task.options), Loaded)
+            frames = Frames(self._nats, self._settings.stream_names.live, task)
+            source = LiveSource(self._ear, frames, task, checkpoint.reached)
+            live = _Live(task, source, checkpoint, self._metrics)
+            with self._metrics.following(task.task_id):
+                await self._follow(live, source, task, checkpoint, append)
+            self._metrics.refused(frames.refused)
+            if frames.count and (task.keep_audio or (task.diarize and live.transcript.channels is None)):
+                async with recording_of(frames, task.audio) as recording:
+                    if task.keep_audio:
+                        await keep(recording, task.task_id, self._settings, self._nats)
+                    if task.diarize and live.transcript.channels is None and checkpoint.diarization_error is None:
+                        await self._find_speakers(live.transcript, task, recording, append)
+            await append(live.result(loaded.model))
+
+    async def _follow(
+        self, live: "_Live", source: LiveSource, task: LiveTask, checkpoint: Checkpoint, append: Append
+    ) -> None:
+        """Transcribe until the sound ends."""
+        run = Run(live.windows(), self._windows, None, task.options, checkpoint.language, rank=Rank.LIVE)
+        partials = Partials(task, source, self._windows, self._publish, self._metrics)
+        source.show = partials.wanted
+        looking = asyncio.create_task(partials.run())
+        try:
+            async with aclosing(run.texts()) as texts:
+                async for each in texts:
+                    partials.language = run.language
+                    await append(live.update(each))
+        finally:
+            await cancel_all([looking])
+        live.transcript.untranscribed += source.missing
+
+    async def _find_speakers(
+        self, transcript: TaskTranscript, task: LiveTask, recording: Recording, append: Append
+    ) -> None:
+        async with aclosing(SpeakerSearch(self._diarizer.turns(task, recording))) as search:
+            async for found in search.progress():
+                await append(processed(found.stage, found.processed_seconds, found.duration_seconds))
+            await asyncio.to_thread(transcript.add_speakers, search)
+
+    async def close(self) -> None:
+        """Stop hearing."""
+        await self._ear.close()
+
+    async def _publish(self, partial: Partial) -> None:
+        subject, body = subjects.partials(partial.task_id), partial.model_dump_json().encode()
+        await self._nats.publish(subject, body, headers={"content-type": "application/json"})
+
+
+class _Live:
+    """A live task that is transcribed: its text so far, and how far the text is behind the sound."""
+
+    def __init__(self, task: LiveTask, source: LiveSource, checkpoint: Checkpoint, metrics: LiveMetrics) -> None:
+        self._source = source
+        self._metrics = metrics
+        self.transcript = TaskTranscript(task)
+        self.transcript.go_on_from(checkpoint)
+        self.transcript.channels = len(source.channels) if source.channels != [None] else None
+        self._waiting: deque[_Waiting] = deque()  # utterances without text
+
+    async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
+        """Yield what the source yields, and note the utterances that wait for their text."""
+        async with aclosing(self._source.windows()) as windows:
+            async for each in windows:
+                if isinstance(each, Window):
+                    self._waiting.append(_Waiting(each.channel, each.end, self._source.said_at(each.end)))
+                yield each
+
+    def update(self, found: StageAdvanced | WindowText) -> Update:
+        """Make an update of what a run yields."""
+        if isinstance(found, WindowText):
+            self._count(found)
+        lag = self._lag
+        self._metrics.behind(self.transcript.task.task_id, lag)
+        if isinstance(found, StageAdvanced):
+            return replace(processed(found.stage, found.processed_seconds, None), lag_seconds=lag)
+        update = processed(Stage.TRANSCRIBING, found.end, None)
+        return replace(update, text=self.transcript.add(found), lag_seconds=lag)
+
+    def result(self, model: Model) -> TranscriptionResult:
+        """Build the task's result."""
+        seconds = self._source.seconds
+        return self.transcript.result(duration=seconds, model=model, source=Source.LIVE, audio_sha256=None)
+
+    def _count(self, text: WindowText) -> None:
+        """Note that the utterances up to the end of a text have their text; a text may be that of several."""
+        while self._waiting:
+            utterance = self._waiting.popleft()
+            self._metrics.final(max(time.monotonic() - utterance.said_at, 0.0))
+            if (utterance.channel, utterance.end) == (text.channel, text.end):
+                return
+
+    @property
+    def _lag(self) -> float:
+        """Seconds of published sound behind the text, without an utterance that is still being spoken."""
+        behind = self._source.seconds - self._waiting[0].end if self._waiting else 0.0
+        return self._source.waiting_seconds + max(behind, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """An utterance that waits for its text."""
+
+    channel: int | None
+    end: float  # in seconds of the stream
+    said_at: float  # when it ended, on the monotonic clock

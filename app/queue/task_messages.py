@@ -1,0 +1,89 @@
+"""The messages of the task queues, of waiting and of running tasks: reads them, and removes them."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from functools import partial
+
+from nats.aio.client import Client
+from nats.js.errors import APIError
+from natscribe.jetstream import leader_reads
+from natscribe.jetstream.answers import until_answered
+from natscribe.jetstream.error_codes import DELETE_FAILED
+from natscribe.jetstream.stream_pages import page, pages
+from natscribe.schemas import subjects
+from natscribe.schemas.stream_names import StreamNames
+
+from app.jetstream.server_time import server_time
+from app.queue.stored_message import StoredMessage
+from app.task_log.record import Record
+
+DELETED_WITHIN_S = 2.0
+HELD_WITHIN_S = 8.0  # a cluster takes some seconds to elect the next leader of the task stream
+
+
+class TaskMessages:
+    """Reads the messages that the task stream holds, and removes them."""
+
+    def __init__(self, nats: Client, names: StreamNames) -> None:
+        self._nats = nats
+        self._js = nats.jetstream()
+        self._names = names
+
+    async def held(self, subject: str | None, sequence: int) -> StoredMessage | None:
+        """Read one message of a queue, or of any queue; return None if the message is settled.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        read = partial(leader_reads.one, self._nats, self._names.tasks, subject, sequence)
+        found = await until_answered(read, within_s=HELD_WITHIN_S)
+        return None if found is None else StoredMessage.fetched(found)
+
+    async def after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
+        """Read the next messages of a queue behind a stream sequence, whether delivered or waiting.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        found = await page(self._nats, self._names.tasks, subject, start=sequence + 1, count=count)
+        return [StoredMessage.fetched(message) for message in found]
+
+    async def all_after(self, sequence: int) -> AsyncIterator[list[StoredMessage]]:
+        """Yield all messages of all queues behind a stream sequence, page by page; no message is missing.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        async for found in pages(self._nats, self._names.tasks, subjects.ALL_TASKS, after=sequence):
+            yield [StoredMessage.fetched(message) for message in found]
+
+    async def now(self) -> datetime:
+        """Return the time by the clock that has stamped the messages: the server's.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        return await server_time(self._nats, self._names.tasks)
+
+    async def remove(self, record: Record) -> None:
+        """Remove the message that owns a record's log, if the task stream still holds the message.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        message = await self.held(record.metadata.subject, record.metadata.task_sequence)
+        if message is not None and message.owns(record):  # a recreated stream may have another message at this number
+            await self.delete(message.sequence)
+
+    async def delete(self, sequence: int) -> None:
+        """Delete a message of the task stream, unless a worker has settled it in the meantime.
+
+        Raises:
+            NatsError: NATS does not answer, or refuses to delete the message.
+        """
+        try:
+            delete = partial(self._js.delete_msg, self._names.tasks, sequence)
+            await until_answered(delete, within_s=DELETED_WITHIN_S, final=[DELETE_FAILED])
+        except APIError as error:
+            if error.err_code != DELETE_FAILED or await self.held(None, sequence) is not None:
+                raise

@@ -1,0 +1,97 @@
+"""The transcript of a task: what has been found so far, the checkpoint included, and the result that follows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.live import LiveTask
+from natscribe.schemas.sharing import WindowText
+from natscribe.schemas.transcription import Segment, Source, Stretch, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.wire import Model
+
+from app.speech.attribution import attribute
+from app.speech.diarizer import SpeakerSearch
+from app.speech.missing_text import joined, with_missing_text
+from app.updates import Checkpoint
+
+
+@dataclass(eq=False, slots=True)
+class TaskTranscript:
+    """The segments of a task so far; `channels` is how many are transcribed each on its own, null if they are mixed."""
+
+    task: TranscriptionTask | LiveTask
+    segments: list[Segment] = field(default_factory=list)
+    untranscribed: list[Stretch] = field(default_factory=list)
+    channels: int | None = None
+    _speakers: int | None = None
+    _diarization_error: ErrorDetail | None = None
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Begin with what earlier attempts have found."""
+        self.segments, self.untranscribed = list(checkpoint.segments), list(checkpoint.untranscribed)
+        self._diarization_error = checkpoint.diarization_error if self.task.diarize else None
+
+    def add(self, text: WindowText) -> WindowText:
+        """Add the text of windows; return it as the task wants it."""
+        text = text.model_copy(update={"segments": [self._wanted(segment, text.channel) for segment in text.segments]})
+        self.segments += text.segments
+        self.untranscribed += text.untranscribed
+        return text
+
+    def add_speakers(self, search: SpeakerSearch) -> None:
+        """Attribute the words to the speakers that a search has found, or note the error of a failed search."""
+        self._diarization_error = search.error
+        if search.turns is not None:
+            self.segments = attribute(self.segments, search.turns)
+            self.untranscribed = with_missing_text(self.untranscribed, self.segments, search.turns)
+            self._speakers = len({turn.speaker for turn in search.turns})
+
+    def result(
+        self, *, duration: float, model: Model, source: Source, audio_sha256: str | None, cached: bool = False
+    ) -> TranscriptionResult:
+        """Build the task's result."""
+        segments, speakers = self.segments, self._speakers
+        if not self.task.word_timestamps:
+            segments = [segment.model_copy(update={"words": None}) for segment in segments]
+        if self.channels is not None:
+            segments = sorted(segments, key=lambda segment: segment.start)
+            speakers = len({segment.channel for segment in segments})
+        languages = _languages(segments)
+        return TranscriptionResult(
+            task_id=self.task.task_id,
+            audio_file_id=self.task.audio_file_id,
+            user_id=self.task.user_id,
+            source=source,
+            text=" ".join(segment.text for segment in segments),
+            language=next(iter(languages), None),
+            languages=languages,
+            duration=duration,
+            segments=segments,
+            untranscribed=joined(self.untranscribed),  # two channels may have speech without text at the same time
+            channels=self.channels,
+            speakers=speakers,
+            diarization_error=self._diarization_error,
+            model=model,
+            audio_sha256=audio_sha256,
+            cached=cached,
+            created_at=datetime.now(UTC),
+        )
+
+    def _wanted(self, segment: Segment, channel: int | None) -> Segment:
+        """Fit a segment to the task: drop words that nobody needs; with separate channels, add the channel."""
+        changed: dict[str, object] = {}
+        if not (self.task.word_timestamps or self.task.diarize):
+            changed["words"] = None
+        if channel is not None:
+            changed |= {"channel": channel, "speaker": f"SPEAKER_{channel:02}"}
+        return segment.model_copy(update=changed)
+
+
+def _languages(segments: Sequence[Segment]) -> dict[str, float]:
+    """Return the seconds of each language, most first."""
+    seconds: dict[str, float] = {}
+    for segment in segments:
+        if segment.language is not None:
+            seconds[segment.language] = seconds.get(segment.language, 0.0) + segment.end - segment.start
+    return dict(sorted(seconds.items(), key=lambda each: -each[1]))

@@ -1,0 +1,63 @@
+"""The metrics of live tasks: how far the text is behind the sound."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+# Upper limits of the histograms' buckets, in seconds.
+DELAYS = (0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 5, 10, 30)
+
+
+class LiveMetrics:
+    """Lag and delays of the live tasks of one worker."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lags: dict[str, float] = {}
+        self._lag = Gauge(
+            "natscribe_live_lag_seconds",
+            "Published sound that is behind the text, of the live task that is behind most.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._final = Histogram(
+            "natscribe_live_final_delay_seconds",
+            "Seconds from the end of an utterance to its text.",
+            buckets=DELAYS,
+            registry=registry,
+        )
+        self._partial = Histogram(
+            "natscribe_live_partial_delay_seconds",
+            "Seconds from the begin of an utterance to its first partial.",
+            buckets=DELAYS,
+            registry=registry,
+        )
+        self._refused = Counter(
+            "natscribe_live_frames_refused", "Messages among the frames that are no frames.", registry=registry
+        )
+
+    @contextmanager
+    def following(self, task_id: str) -> Iterator[None]:
+        """Count a live task while the block runs."""
+        try:
+            yield
+        finally:
+            self._lags.pop(task_id, None)
+            self._lag.set(max(self._lags.values(), default=0.0))
+
+    def behind(self, task_id: str, seconds: float) -> None:
+        """Note how many seconds of sound a task is behind."""
+        self._lags[task_id] = seconds
+        self._lag.set(max(self._lags.values()))
+
+    def final(self, delay_seconds: float) -> None:
+        """Record the delay of an utterance's text."""
+        self._final.observe(delay_seconds)
+
+    def first_partial(self, delay_seconds: float) -> None:
+        """Record the delay of an utterance's first partial."""
+        self._partial.observe(delay_seconds)
+
+    def refused(self, frames: int) -> None:
+        """Count messages that are no frames."""
+        self._refused.inc(frames)

@@ -1,0 +1,176 @@
+"""Live audio: recordings played in real time, one and many at once, and the same recordings as files."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from natscribe import Client
+from natscribe.schemas.live import Partial
+from natscribe.schemas.transcription import SegmentsEvent
+from natscribe.settings import Settings
+
+from benchmarks.caller import Caller
+from benchmarks.kinds import Kind, folder, kinds_in
+from benchmarks.report import Findings, Table, percent, seconds, whole
+from benchmarks.service import serving
+from benchmarks.sizes import Sizes
+from benchmarks.stack import Stack, fresh
+from tests.truth.recordings import RATE, read
+from tests.truth.words import Score, scored
+
+FRAME_S = 0.1
+ENOUGH_S = 3.0  # p95 of the finals, above which a machine has too many streams
+
+
+@dataclass
+class Played:
+    """What a client received of one recording that it played, and how late, in seconds."""
+
+    kind: Kind
+    finals: list[float] = field(default_factory=list)  # from the last word of an utterance to its text
+    partials: list[float] = field(default_factory=list)  # from the first word of an utterance to its first partial
+    text: str = ""
+    taken_back: int = 0  # stable words that a later partial does not have
+    changed: int = 0  # stable words that the final text does not have
+    stable: int = 0
+
+    @property
+    def score(self) -> Score:
+        """The errors of the text."""
+        return scored(self.kind.words, [self.text])
+
+
+async def measure(sizes: Sizes) -> Findings:
+    """Play one recording after the other, then more and more at once; then transcribe all as files."""
+    async with fresh() as stack:
+        kinds = [each for each in kinds_in(folder(), stack.folder) if _one_language(each, sizes)]
+        rows: list[tuple[str, list[Played]]] = []
+        async with serving(stack, cache_ttl=0, engine_parallel=0, live_streams=max(sizes.live_streams)):
+            for count in sizes.live_streams:
+                sizes.tell(f"live, {count} at once")
+                rows.append((str(count), await _at_once(stack, kinds, count, sizes)))
+        files = await _as_files(stack, kinds)
+    most = max(rows, key=lambda row: len({played.kind.name for played in row[1]}))[1]
+    figures = {
+        "live_final_p50": _of(rows[0][1], "finals", 0.5),
+        "live_final_p95": _of(rows[0][1], "finals", 0.95),
+        "live_partial_p50": _of(rows[0][1], "partials", 0.5),
+        "live_errors": Score.pooled([each.score for each in most]).rate,
+        "live_errors_as_files": Score.pooled([files[each.kind.name] for each in most]).rate,
+    }
+    return Findings([_delays(rows), _words(most, files)], figures)
+
+
+def _one_language(kind: Kind, sizes: Sizes) -> bool:
+    return not kind.calls and not kind.parts and len(kind.recordings) == 1 and (sizes.kinds is None or kind.words_count)
+
+
+async def _at_once(stack: Stack, kinds: Sequence[Kind], count: int, sizes: Sizes) -> list[Played]:
+    """Play so many kinds at once; one alone is played for each of the first kinds."""
+    if count == 1:
+        return [await _play(stack, kind, sizes) for kind in kinds[: sizes.live_alone]]
+    chosen = [kinds[number % len(kinds)] for number in range(count)]
+    return list(
+        await asyncio.gather(*(_play(stack, kind, sizes, delay=number * 0.37) for number, kind in enumerate(chosen)))
+    )
+
+
+async def _play(stack: Stack, kind: Kind, sizes: Sizes, *, delay: float = 0.0) -> Played:
+    """Publish a recording in real time, and note when its text comes."""
+    await asyncio.sleep(delay)
+    played, samples = Played(kind), read(kind.recordings[0].path)
+    if sizes.live_seconds is not None:
+        samples = samples[: round(sizes.live_seconds * RATE)]
+    async with Client(Settings(nats_url=stack.nats_url)) as client, client.live(user_id=1) as live:
+        began = time.perf_counter()
+        heard = asyncio.create_task(_listen(live.events(), played, began))
+        step = round(FRAME_S * RATE)
+        for number, at in enumerate(range(0, len(samples), step), start=1):
+            await asyncio.sleep(began + number * FRAME_S - time.perf_counter())
+            await live.send(samples[at : at + step].astype("<i2").tobytes())
+        await live.end()
+        played.text = (await live.result()).text
+        await heard
+    return played
+
+
+async def _listen(events: AsyncIterator[object], played: Played, began: float) -> None:
+    first, stable = dict[float, float](), list[str]()  # when the first partial of an utterance came, by its start
+    at = -1.0
+    async for event in events:
+        now = time.perf_counter() - began
+        match event:
+            case Partial():
+                words = event.stable.split()
+                if event.start == at:
+                    played.taken_back += words[: len(stable)] != stable
+                at, stable = event.start, words
+                first.setdefault(event.start, now)
+            case SegmentsEvent() if event.segments:
+                played.finals.append(now - event.segments[-1].end)
+                begun = [start for start in first if start < event.segments[-1].end]
+                for start in begun:
+                    said = next((each.start for each in event.segments if each.end > start), start)
+                    played.partials.append(first.pop(start) - said)
+                if begun:
+                    final = " ".join(each.text for each in event.segments).split()
+                    played.stable += len(stable)
+                    played.changed += sum(one != other for one, other in zip(stable, final, strict=False))
+
+
+async def _as_files(stack: Stack, kinds: Sequence[Kind]) -> dict[str, Score]:
+    found = {}
+    async with serving(stack, cache_ttl=0, engine_parallel=0):
+        caller = Caller(stack.nats)
+        for kind in kinds:
+            outcome = await caller.run(await caller.upload(Path(kind.recordings[0].path)))
+            found[kind.name] = scored(kind.words, [str((await caller.result(outcome))["text"])])
+    return found
+
+
+def _of(played: Sequence[Played], what: str, share: float) -> float:
+    values = sorted(value for each in played for value in getattr(each, what))
+    return values[min(int(share * len(values)), len(values) - 1)] if values else float("nan")
+
+
+def _delays(rows: Sequence[tuple[str, Sequence[Played]]]) -> Table:
+    return Table(
+        "Live audio: seconds from a word to its text",
+        (
+            "streams at once",
+            "final p50",
+            "final p95",
+            "first partial p50",
+            "p95",
+            "stable words",
+            "taken back",
+            "changed",
+        ),
+        [
+            (
+                name,
+                *(seconds(_of(played, what, share)) for what in ("finals", "partials") for share in (0.5, 0.95)),
+                whole(sum(each.stable for each in played)),
+                whole(sum(each.taken_back for each in played)),
+                percent(sum(each.changed for each in played) / max(sum(each.stable for each in played), 1)),
+            )
+            for name, played in rows
+        ],
+        [
+            "Final: from the end of an utterance's last word. First partial: from the begin of its first word.",
+            "Taken back: partials that lack a stable word of an earlier one.",
+            "Changed: stable words that the final text has otherwise.",
+        ],
+    )
+
+
+def _words(played: Sequence[Played], files: dict[str, Score]) -> Table:
+    rows = [(each.kind.name, percent(each.score.rate), percent(files[each.kind.name].rate)) for each in played]
+    whole_of = [Score.pooled([each.score for each in played]), Score.pooled([files[each.kind.name] for each in played])]
+    return Table(
+        "Live audio: words wrong, beside the same recordings as files",
+        ("", "live", "as a file"),
+        [*rows, ("all", *(percent(each.rate) for each in whole_of))],
+    )

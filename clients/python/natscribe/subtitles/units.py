@@ -1,0 +1,148 @@
+"""Cut a transcript's text into units, mostly words, with times; a line never ends inside a unit."""
+
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from natscribe.schemas.transcription import Segment
+from natscribe.subtitles.marks import OPENING
+
+_NEVER_FIRST = "ーっゃゅょぁぃぅぇぉッャュョァィゥェォ々ゝゞヽヾ"  # a Japanese line never begins with one of these
+_WIDE_BLOCKS = (("\u3040", "\u30ff"), ("\u3400", "\u9fff"), ("\uf900", "\ufaff"), ("\U00020000", "\U0003ffff"))
+_FIRST_VOWELS = "เแโใไເແໂໃໄ"  # vowels of Thai and Lao that are written before their consonant
+_FIRST_WIDE = "\u1100"  # no character before this one fills two columns
+_KATAKANA = ("\u30a0", "\u30ff")  # first and last character
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A word, or a part of a word that is too long or whose script has no spaces; times in seconds."""
+
+    text: str
+    start: float
+    end: float
+    spaced: bool  # whether a blank stands before the unit
+    whole: bool = True  # False: the unit continues a word that was too long for a line
+
+
+def width(text: str) -> int:
+    """Count the columns of a text: a character of Chinese, Japanese or Korean fills two."""
+    if max(text, default="") < _FIRST_WIDE:
+        return len(text)
+    return len(text) + sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+
+
+def units(segment: Segment, longest: int) -> Iterator[Unit]:
+    """Cut a segment's text into units of at most `longest` columns.
+
+    The times come from the segment's words; if these are missing or do not spell the text, the text is spread evenly
+    over the segment's time.
+    """
+    clock = _Clock(segment)
+    place = 0
+    for token in _tokens(segment.text, longest):
+        spaced = True
+        for part in _parts(token):
+            whole = True
+            for text in _cut(part, longest):
+                first, place = place, place + _length(text)
+                start, end = clock.times(text, first)
+                yield Unit(text, start, end, spaced, whole)
+                spaced = whole = False
+
+
+def _tokens(text: str, longest: int) -> Iterator[str]:
+    """Split text at blanks, but join a mark between blanks to a word: `«` to the next word, `—` to the word before."""
+    token, waits = "", False
+    for word in text.split():
+        is_mark = not any(character.isalnum() for character in word)
+        joins = waits or (is_mark and word[0] not in OPENING)
+        if token and joins and width(token) + 1 + width(word) <= longest:
+            token, waits = f"{token} {word}", waits and is_mark
+            continue
+        if token:
+            yield token
+        token, waits = word, is_mark
+    if token:
+        yield token
+
+
+def _parts(token: str) -> Iterator[str]:
+    """Split a token where a line may end: in Chinese and Japanese, before nearly every character."""
+    if max(token) < _FIRST_WIDE:
+        yield token
+        return
+    first = 0
+    for place, (before, after) in enumerate(pairwise(token), start=1):
+        if _divisible(before, after):
+            yield token[first:place]
+            first = place
+    yield token[first:]
+
+
+def _divisible(before: str, after: str) -> bool:
+    if not (_unspaced(before) or _unspaced(after)) or after in _NEVER_FIRST or before in OPENING:
+        return False
+    if _KATAKANA[0] <= before <= _KATAKANA[1] and _KATAKANA[0] <= after <= _KATAKANA[1]:
+        return False  # a word in katakana is not divided
+    return after.isalnum() or after in OPENING
+
+
+def _unspaced(character: str) -> bool:
+    return character.isalpha() and any(first <= character <= last for first, last in _WIDE_BLOCKS)
+
+
+def _cut(part: str, longest: int) -> Iterator[str]:
+    """Cut a part that is longer than a line; if possible, keep marks and vowels with their letter."""
+    while len(part) > longest or width(part) > longest:
+        most = longest
+        while width(part[:most]) > longest:
+            most -= 1
+        end = next((place for place in range(most, 0, -1) if not _belong_together(*part[place - 1 : place + 1])), most)
+        yield part[:end]
+        part = part[end:]
+    yield part
+
+
+def _belong_together(before: str, after: str) -> bool:
+    return before in _FIRST_VOWELS or unicodedata.category(after).startswith("M")
+
+
+def _length(text: str) -> int:
+    return len("".join(text.split()))
+
+
+class _Clock:
+    """Finds when the characters of a segment are spoken; blanks do not count as characters."""
+
+    def __init__(self, segment: Segment) -> None:
+        words = [word for word in segment.words or () if word.word.strip()]
+        spelt = "".join("".join(word.word.split()) for word in words)
+        if words and spelt == "".join(segment.text.split()):
+            self._times = [(word.start, word.end) for word in words]
+            lengths = [_length(word.word) for word in words]
+        else:
+            self._times = [(segment.start, segment.end)]
+            lengths = [max(_length(segment.text), 1)]
+        self._firsts = [0, *accumulate(lengths)]
+
+    def times(self, text: str, first: int) -> tuple[float, float]:
+        """Return when `text` begins and ends, in seconds; `first` is the number of its first character.
+
+        Words without letters or digits are ignored at both ends: a dash may be timed at the other end of a pause.
+        """
+        sounds = [place for place, character in enumerate("".join(text.split()), first) if character.isalnum()]
+        behind = first + _length(text)
+        begin, end = (self._word_at(place) for place in (sounds[0], sounds[-1])) if sounds else (0, len(self._times))
+        begin, end = max(begin, self._word_at(first)), min(end, self._word_at(behind - 1))
+        return self._at(begin, max(first, self._firsts[begin])), self._at(end, min(behind, self._firsts[end + 1]))
+
+    def _word_at(self, place: int) -> int:
+        return bisect_right(self._firsts, place) - 1
+
+    def _at(self, word: int, place: int) -> float:
+        start, end = self._times[word]
+        first, behind = self._firsts[word : word + 2]
+        return start + (end - start) * (place - first) / (behind - first)

@@ -1,0 +1,91 @@
+"""The times and sizes of the service that tests change, each with the modules that use it.
+
+Here is the one place that knows where a constant stands: tests know it by its name.
+"""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Final, Protocol
+
+import pytest
+from natscribe import s3 as client_s3
+from natscribe.cli import follow
+from natscribe.client import bucket, examination, exchange, workers
+from natscribe.client import connection as client_connection
+from natscribe.jetstream import leader_reads, stream_pages, streams
+from natscribe.mock import player
+
+from app.answers import task, user_erasure, worker_report
+from app.dead_letters import replay, store
+from app.embedded import guarded
+from app.execution import attempt, task_run
+from app.jetstream import connection, pull_inbox, stream_log
+from app.operations import maintenance
+from app.queue import consumer, index, positions, registration
+from app.recordings import https, s3
+from app.redis_store import projection
+from app.retention import reminders, schedule
+
+USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
+    "ANSWER_WITHIN_S": (replay, store, user_erasure),
+    "ASK_AGAIN_AFTER_S": (consumer,),
+    "ASK_EVERY_S": (follow,),
+    "CHECKED_WITHIN_S": (examination,),
+    "CHECK_EVERY_S": (maintenance,),
+    "CLEAN_LISTS_EVERY_S": (maintenance,),
+    "CONNECT_TIMEOUT_S": (client_connection,),
+    "DIRECT_GET_TIMEOUT_S": (stream_pages,),
+    "DUPLICATE_WINDOW_S": (streams,),
+    "ELECTION_S": (exchange,),
+    "ERASE_AGAIN_AFTER_S": (schedule,),
+    "EXPIRES_AFTER_S": (streams,),
+    "EXPIRE_EVERY_S": (maintenance,),
+    "FORGOTTEN_FOR_S": (projection,),
+    "GIVE_UP_AFTER_S": (stream_log,),
+    "HEALTH_WITHIN_S": (worker_report,),
+    "INSISTS_FOR_S": (bucket,),
+    "LARGEST_ANSWER_BYTES": (stream_pages,),
+    "LAST_APPEND_TIMEOUT_S": (attempt,),
+    "LEAST_BETWEEN_EVENTS_S": (attempt, player),
+    "LOCK_WITHIN_S": (guarded,),
+    "LOG_READ_EVERY_S": (task_run,),
+    "LONG_WITHOUT_REST_S": (consumer,),
+    "MEASURE_EVERY_S": (maintenance,),
+    "MOST_RETRIES": (client_s3,),
+    "NATS_WITHIN_S": (connection,),
+    "OUTAGE_PAUSE_S": (registration,),
+    "PAGE_SIZE": (stream_pages,),
+    "PATIENCE_S": (client_connection,),
+    "PIECE_BYTES": (s3,),
+    "POLL_INTERVAL_S": (consumer,),
+    "READING_KEPT_S": (positions,),
+    "READ_WITHIN_S": (task,),
+    "RECHECK_AFTER_S": (consumer,),
+    "REPEATED_AFTER_S": (attempt,),
+    "REPLIES_WITHIN_S": (workers,),
+    "REQUEST_TIMEOUT_S": (leader_reads, pull_inbox),
+    "ROUND_TRIP_WITHIN_S": (examination,),
+    "SET_WITHIN_S": (reminders,),
+    "SHARED_FOR_S": (worker_report,),
+    "SPARE": (index,),
+    "STALLED_S": (https, s3),
+    "WAITING_CHECK_EVERY_S": (registration,),
+}
+
+
+class Constants(Protocol):
+    """Changes constants until the test ends: ``constants(EXPIRE_EVERY_S=0.1)``."""
+
+    def __call__(self, **values: float) -> None:
+        """Give the constants of these names these values."""
+
+
+def changed_in(monkeypatch: pytest.MonkeyPatch) -> Constants:
+    """Return what changes constants until `monkeypatch` takes its changes back."""
+
+    def change(**values: float) -> None:
+        for name, value in values.items():
+            for module in USED_BY[name]:
+                monkeypatch.setattr(module, name, value)
+
+    return change

@@ -1,0 +1,248 @@
+"""A connection to a NATS server with JetStream that is in memory: nats-py's own code speaks with it.
+
+`tests/integration/test_in_memory_task_log.py` asks it and a true server the same.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from nats.aio.client import Client, ServerVersion
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+from nats.js import JetStreamContext
+
+from tests.fakes.jetstream import Answer, Consumer, RefusedError, Stored, Stream, matches
+
+API = "$JS.API."
+NO_STREAM = (404, 10059, "stream not found")
+NO_CONSUMER = (404, 10014, "consumer not found")
+TAKEN = (400, 10065, "subjects overlap with an existing stream")
+Hook = Callable[[], object] | Exception  # something that happens meanwhile, or what the request ends with
+
+
+@dataclass
+class Subscription:
+    """Somebody who listens."""
+
+    subject: str
+    receive: Callable[[Msg], Awaitable[None]]
+    of: "InMemoryNats"
+
+    async def unsubscribe(self) -> None:
+        """Listen no more."""
+        self.of.listeners.remove(self)
+
+
+class InMemoryNats:
+    """A server, and the connection to it."""
+
+    def __init__(self) -> None:
+        self.streams: dict[str, Stream] = {}
+        self.listeners: list[Subscription] = []
+        self.asked: list[str] = []  # the subjects of all requests
+        self.ahead = timedelta()  # of the server's clock
+        self.max_payload = 1024**2
+        self.is_connected = True
+        self.connected_server_version = ServerVersion("2.12.0")
+        self._before: dict[str, list[Hook]] = {}
+        self._behind: dict[str, list[Hook]] = {}
+        self._inboxes = 0
+
+    @property
+    def client(self) -> Client:
+        """This as what it stands for."""
+        return cast("Client", self)
+
+    @property
+    def now(self) -> datetime:
+        """The time on the server's clock."""
+        return datetime.now(UTC) + self.ahead
+
+    def before(self, request: str, *hooks: Hook) -> None:
+        """Have each of these happen before one of the next requests on a subject that begins so."""
+        self._before.setdefault(request, []).extend(hooks)
+
+    def behind(self, request: str, *hooks: Hook) -> None:
+        """Have each of these happen when such a request is done, and not answered yet."""
+        self._behind.setdefault(request, []).extend(hooks)
+
+    def jetstream(self, timeout: float = 5) -> JetStreamContext:
+        """Return nats-py's JetStream on this connection."""
+        return JetStreamContext(self.client, timeout=timeout)
+
+    def new_inbox(self) -> str:
+        """Return a subject that nobody else has."""
+        self._inboxes += 1
+        return f"_INBOX.{self._inboxes}"
+
+    async def subscribe(self, subject: str, queue: str = "", cb: object = None) -> Subscription:  # noqa: ARG002
+        """Listen."""
+        self.listeners.append(Subscription(subject, cast("Callable[[Msg], Awaitable[None]]", cb), self))
+        return self.listeners[-1]
+
+    async def flush(self) -> None:
+        """Everything is sent at once."""
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """Publish; what JetStream answers goes to `reply`."""
+        if subject.startswith("$JS.ACK."):
+            self._settle(subject, payload)
+        elif subject.startswith(f"{API}DIRECT.GET."):
+            await self._read(subject.removeprefix(f"{API}DIRECT.GET."), json.loads(payload), reply)
+        elif subject.startswith(f"{API}CONSUMER.MSG.NEXT."):
+            *_, of, name = subject.split(".")
+            await self._deliver(of, name, json.loads(payload)["batch"], reply)
+        else:
+            await self._tell(subject, payload, headers or {})
+            for stream in self.streams.values():
+                if stream.takes(subject):
+                    stream.publish(subject, payload, headers or {}, self.now)
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,  # noqa: ARG002, ASYNC109 -- as nats-py has it
+        headers: dict[str, str] | None = None,
+    ) -> Msg:
+        """Ask the server."""
+        await asyncio.sleep(0)  # others get their turn, as with a true server
+        self.asked.append(subject)
+        _happen(self._before, subject)
+        try:
+            answer = self._answer(subject, payload, headers or {})
+        except RefusedError as error:
+            answer = error.answer
+        _happen(self._behind, subject)
+        return self._message(subject, json.dumps(answer).encode(), {})
+
+    def _answer(self, subject: str, payload: bytes, headers: dict[str, str]) -> Answer:
+        if subject.startswith("$JS.ACK."):
+            self._settle(subject, payload)
+            return {}
+        if not subject.startswith(API):
+            return self._published(subject, payload, headers)
+        what, _, names = subject.removeprefix(API).partition(".")
+        action, _, names = names.partition(".")
+        if action in {"MSG", "DURABLE"}:
+            part, _, names = names.partition(".")
+            action = f"{action}.{part}"
+        query: Answer = json.loads(payload or b"{}")
+        return self._of_stream(action, names, query) if what == "STREAM" else self._of_consumer(action, names, query)
+
+    def _published(self, subject: str, payload: bytes, headers: dict[str, str]) -> Answer:
+        for stream in self.streams.values():
+            if stream.takes(subject):
+                return stream.publish(subject, payload, headers, self.now)
+        raise NoRespondersError
+
+    def _of_stream(self, action: str, name: str, query: Answer) -> Answer:
+        if action == "CREATE":
+            if any(other.takes(subject) for other in self.streams.values() for subject in query["subjects"]):
+                raise RefusedError(*TAKEN)
+            self.streams[name] = Stream(query)
+        stream = self._stream(name)
+        match action:
+            case "UPDATE":
+                stream.config = query
+            case "PURGE":
+                return stream.purge(query)
+            case "MSG.GET":
+                return stream.one(query)
+            case "MSG.DELETE":
+                return stream.delete(query["seq"])
+            case "DELETE":
+                del self.streams[name]
+                return {"success": True}
+        return stream.info(query) | {"ts": self.now.isoformat()}
+
+    def _of_consumer(self, action: str, names: str, query: Answer) -> Answer:
+        of, _, name = names.partition(".")
+        stream = self._stream(of)
+        if action == "DURABLE.CREATE":
+            stream.consumers.setdefault(name, Consumer({})).config = query["config"]
+        if name not in stream.consumers:
+            raise RefusedError(*NO_CONSUMER)
+        if action == "DELETE":
+            del stream.consumers[name]
+            return {"success": True}
+        return stream.consumer_info(name)
+
+    def _stream(self, name: str) -> Stream:
+        if name not in self.streams:
+            raise RefusedError(*NO_STREAM)
+        return self.streams[name]
+
+    async def _read(self, name: str, query: Answer, reply: str) -> None:
+        """Answer a Direct Get."""
+        self.asked.append(f"{API}DIRECT.GET.{name}")
+        _happen(self._before, self.asked[-1])
+        if name not in self.streams:
+            await self._tell(reply, b"", {"Status": "503"})
+            return
+        for stored, behind in list(self.streams[name].several(query)):
+            place = {
+                "Nats-Subject": stored.subject,
+                "Nats-Sequence": str(stored.sequence),
+                "Nats-Time-Stamp": stored.time.isoformat(),
+                "Nats-Num-Pending": str(behind),
+            }
+            await self._tell(reply, stored.body, stored.headers | place)
+        await self._tell(reply, b"", {"Status": "204"})
+
+    async def _deliver(self, of: str, name: str, most: int, reply: str) -> None:
+        """Deliver messages to a consumer that pulls; nobody waits for later ones."""
+        found = list(self.streams[of].pull(name, most))
+        for number, (stored, times) in enumerate(found, 1):
+            stamp, left = int(stored.time.timestamp() * 1e9), len(found) - number
+            settled_by = f"$JS.ACK.{of}.{name}.{times}.{stored.sequence}.{stored.sequence}.{stamp}.{left}"
+            body = b"" if self.streams[of].consumers[name].config.get("headers_only") else stored.body
+            await self._tell(reply, body, stored.headers, subject=stored.subject, settled_by=settled_by)
+        if len(found) < most:
+            await self._tell(reply, b"", {"Status": "404"})
+
+    def _settle(self, subject: str, payload: bytes) -> None:
+        """Take the acknowledgement of a message, or its release."""
+        _, _, of, name, _, sequence, *_ = subject.split(".")
+        stream = self.streams[of]
+        consumer, number = stream.consumers[name], int(sequence)
+        if payload.startswith(b"-NAK {"):
+            consumer.put_off_s.append(json.loads(payload.removeprefix(b"-NAK "))["delay"] / 1e9)
+        elif payload == b"-NAK":
+            consumer.again.append(number)
+        elif payload in {b"", b"+ACK"}:
+            consumer.settle(number)
+            if stream.config.get("retention") == "workqueue":
+                stream.remove([each for each in stream.messages if each.sequence == number])
+
+    async def _tell(
+        self, to: str, body: bytes, headers: dict[str, str], *, subject: str = "", settled_by: str = ""
+    ) -> None:
+        for each in list(self.listeners):
+            if matches(to, each.subject):
+                await each.receive(self._message(subject or to, body, headers, settled_by))
+
+    def _message(self, subject: str, body: bytes, headers: dict[str, str], reply: str = "") -> Msg:
+        return Msg(_client=self.client, subject=subject, reply=reply, data=body, headers=dict(headers))
+
+    def come_due(self, stream: str) -> None:
+        """Have all scheduled messages of a stream delivered now."""
+        scheduled: list[Stored] = [each for each in self.streams[stream].messages if "Nats-Schedule" in each.headers]
+        self.streams[stream].remove(scheduled)
+        for each in scheduled:
+            self.streams[stream].publish(each.headers["Nats-Schedule-Target"], each.body, {}, self.now)
+
+
+def _happen(hooks: dict[str, list[Hook]], subject: str) -> None:
+    for request, next_ones in hooks.items():
+        if subject.startswith(request) and next_ones:
+            hook = next_ones.pop(0)
+            if isinstance(hook, Exception):
+                raise hook
+            hook()

@@ -1,0 +1,86 @@
+"""The parts of a worker, connected to a NATS in memory, and what publishers and other workers do to its streams."""
+
+import json
+
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.headers import AUDIO_SECONDS
+from natscribe.schemas.progress import State, next_event
+from natscribe.schemas.wire import Priority, Queue
+
+from app.container import Container
+from app.jetstream import provisioning
+from app.jetstream.pull_inbox import PullInbox
+from app.queue.stored_message import StoredMessage
+from app.settings import Settings
+from app.task_log.record import Record
+from app.telemetry.tracing import OFF
+from tests.fakes.engine import FakeEngine
+from tests.fakes.nats import InMemoryNats
+
+SETTINGS = Settings(_env_file=None)
+NAMES = SETTINGS.stream_names
+NO_SOUND = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message="The recording is no sound.")
+
+
+async def provisioned(settings: Settings = SETTINGS) -> InMemoryNats:
+    """A server that has all streams, consumers and buckets."""
+    nats = InMemoryNats()
+    await provisioning.provision(nats.jetstream(), settings)
+    return nats
+
+
+class Parts(Container):
+    """All parts of a worker that needs no server."""
+
+    def __init__(self, nats: InMemoryNats, settings: Settings = SETTINGS) -> None:
+        super().__init__(settings, FakeEngine(), traces=OFF, broken=lambda: None)
+        self.server = nats
+        self.connect(nats.client, ack_wait=15)
+
+    async def publish(
+        self,
+        task_id: str,
+        queue: Queue = Queue.TRANSCRIPTION,
+        priority: Priority = Priority.NORMAL,
+        *,
+        seconds: float | None = None,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        **options: object,
+    ) -> StoredMessage:
+        """Store a task as a publisher does."""
+        task = {"task_id": task_id, "audio_file_id": "a.flac", "user_id": 7} | options
+        length = {} if seconds is None else {AUDIO_SECONDS: str(seconds)}
+        subject, written = subjects.tasks(queue, priority), json.dumps(task).encode() if body is None else body
+        stored = await self.server.jetstream().publish(subject, written, headers=length | (headers or {}))
+        found = await self.messages.held(subject, stored.seq)
+        assert found is not None
+        return found
+
+    async def register(self, message: StoredMessage) -> Record:
+        """Append `queued` for a message."""
+        assert message.task is not None
+        return await self.registration.register(message.task, message)
+
+    async def advance(self, record: Record, state: State, **fields: object) -> Record:
+        """Append an event behind the last one of a task."""
+        event = next_event(record.event, state, **fields)
+        return await self.log.append(event, record.metadata, after=record.stream_sequence)
+
+    async def reaching(self, state: State, task_id: str, **options: object) -> Record:
+        """A task that was published, and has come to a state; an end has its outcome."""
+        message = await self.publish(task_id, **options)  # type: ignore[arg-type]  # options of a task
+        record = await self.register(message)
+        if state is State.QUEUED:
+            return record
+        running = await self.advance(record, State.RUNNING, attempt=1)
+        if state in {State.CANCELLED, State.FAILED}:
+            return await self.log.end(running, NO_SOUND if state is State.FAILED else None)
+        return running if state is State.RUNNING else await self.advance(running, state)
+
+    async def deliver(self, queue: Queue = Queue.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> StoredMessage:
+        """Have a worker get the next message of a queue."""
+        inbox = PullInbox(self.server.client, NAMES.tasks, NAMES.queue_consumer(queue, priority))
+        (message,) = await inbox.ask(1)
+        return StoredMessage.delivered(message)

@@ -1,0 +1,198 @@
+"""The engine's processes beside each other."""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.live import LiveAudio
+from natscribe.schemas.sharing import Window
+
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.messages import (
+    Diarize,
+    Forget,
+    Hear,
+    Heard,
+    Job,
+    Listen,
+    ListeningDone,
+    Load,
+    Reply,
+    Transcribe,
+    WindowFound,
+    WindowsTranscribed,
+)
+from app.engines.process.engine_processes import EngineProcesses
+from app.errors import TransientError
+from app.settings import Settings
+from tests.waiting import eventually
+
+from .sounds import CLIPS, Samples, load, silence, write
+
+
+@pytest.fixture
+async def engine(engine_settings: Settings) -> AsyncIterator[EngineProcesses]:
+    engine = EngineProcesses(engine_settings)
+    yield engine
+    await engine.close()
+    assert children() == []
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "app.engines.process.child_main" in child.cmdline()]
+
+
+async def replies(engine: EngineProcesses, job: Job) -> list[Reply]:
+    async with aclosing(engine.run(job)) as run:
+        return [reply async for reply in run]
+
+
+@pytest.fixture(scope="module")
+def reading(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    speech = np.concatenate([piece for clip in CLIPS for piece in (load(clip), silence(2.5))])
+    return write(tmp_path_factory.mktemp("reading") / "reading.flac", speech, "flac")
+
+
+async def test_what_the_first_task_needs_is_loaded_ahead(engine: EngineProcesses) -> None:
+    # Given an engine that was not started
+    was_ready = engine.ready
+    # When it loads
+    await engine.load()
+    # Then the model is there, and a listener and a transcriber wait for a task
+    assert not was_ready
+    assert engine.ready
+    assert len(children()) == 2
+
+
+async def test_loading_that_hangs_can_be_given_up(engine: EngineProcesses) -> None:
+    # Given an engine whose processes do nothing any more while they load
+    loading = asyncio.create_task(engine.load())
+
+    async def begun() -> bool:
+        return len(children()) == 2
+
+    await eventually(begun)
+    for child in children():
+        child.suspend()
+    # When that is not wanted any more, then it ends, and so do they
+    loading.cancel()
+    await asyncio.wait([loading], timeout=10)
+    assert loading.cancelled()
+    assert children() == []
+
+
+async def test_windows_are_transcribed_while_more_are_found(engine: EngineProcesses, reading: Path) -> None:
+    # Given an engine that listens to a recording
+    async with aclosing(engine.run(Listen(path=reading))) as listening:
+        async for found in listening:
+            if isinstance(found, WindowFound):
+                break
+        assert isinstance(found, WindowFound)
+        # When its first window is transcribed, and speakers are looked for
+        transcribed, diarized = await asyncio.gather(
+            replies(engine, Transcribe(windows=[found.window], previous=[None])),
+            replies(engine, Diarize(path=CLIPS[1])),
+        )
+        # Then both are done, and listening goes on to its end
+        rest = [reply async for reply in listening]
+    assert isinstance(transcribed[-1], WindowsTranscribed)
+    assert transcribed[-1].texts[0].segments[0].text
+    assert diarized
+    assert isinstance(rest[-1], ListeningDone)
+    assert len(children()) == 3
+
+
+async def test_only_what_is_not_wanted_any_more_ends(engine: EngineProcesses, reading: Path) -> None:
+    # Given a loaded engine that listens to a recording
+    await engine.load()
+    run = engine.run(Listen(path=reading))
+    await anext(run)
+    # When nobody wants that any more
+    await run.aclose()
+    # Then the listener is gone, and the model is still loaded
+    assert len(children()) == 1
+    assert engine.ready
+    # And the next recording is listened to by a new one
+    assert isinstance((await replies(engine, Listen(path=CLIPS[1])))[-1], ListeningDone)
+
+
+async def test_a_listener_is_ready_though_the_model_cannot_be_loaded(engine_settings: Settings) -> None:
+    # Given a service whose model is missing
+    settings = engine_settings.model_copy(update={"transcription_model": "no-such-model"})
+    engine = EngineProcesses(settings)
+    # When it loads, then that is an error, nothing is left under way, and it is not ready
+    with pytest.raises(Exception, match="no-such-model"):
+        await engine.load()
+    assert not engine.ready
+    assert await replies(engine, Listen(path=CLIPS[1]))
+    with pytest.raises(Exception, match="no-such-model"):
+        await replies(engine, Load())
+    await engine.close()
+
+
+def live(samples: Samples, stream: str, *, first: bool = False, end: bool = False) -> Hear:
+    sound = b64encode((samples * 32767).astype("<i2").tobytes()).decode()
+    return Hear(stream=stream, audio=LiveAudio(), first=first, sound=sound, end=end)
+
+
+async def heard(engine: EngineProcesses, job: Hear | Forget) -> Heard:
+    (reply,) = await replies(engine, job)
+    assert isinstance(reply, Heard)
+    return reply
+
+
+async def test_live_streams_take_turns_and_their_utterances_are_transcribed(engine: EngineProcesses) -> None:
+    # Given an engine without a live stream, in which a process for them is not started
+    await engine.load()
+    assert len(children()) == 2
+    # When somebody reads, a quarter of a second at a time, and another stream is silent
+    speech, quarter = np.concatenate([load(CLIPS[1]), silence(1)]), SAMPLE_RATE // 4
+    windows, shown = list[Window](), 0
+    for at in range(0, len(speech), quarter):
+        reading = await heard(engine, live(speech[at : at + quarter], "reading", first=at == 0))
+        quiet = await heard(engine, live(silence(0.25), "quiet", first=at == 0))
+        windows += reading.windows
+        shown += len(reading.open)
+    # Then one process more hears both, and there is nothing in the silence
+    assert len(children()) == 3
+    assert (quiet.windows, quiet.open) == ([], [])
+    assert shown > len(windows) > 0
+    # And the utterances have text
+    (done,) = await replies(engine, Transcribe(windows=windows, previous=[None] * len(windows)))
+    assert isinstance(done, WindowsTranscribed)
+    assert all(text.segments for text in done.texts)
+
+
+async def test_a_live_stream_survives_a_job_that_is_given_up(engine: EngineProcesses) -> None:
+    # Given two live streams
+    for name in ("given up", "other"):
+        await heard(engine, live(silence(1), name, first=True))
+    # When a job of one is given up before its reply
+    giving_up = asyncio.create_task(replies(engine, live(silence(30), "given up")))
+    await asyncio.sleep(0)
+    giving_up.cancel()
+    await asyncio.wait([giving_up])
+    assert giving_up.cancelled()
+    # Then the other one goes on, and so could this one, until it is forgotten
+    assert (await heard(engine, live(silence(1), "other"))).seconds == 2
+    assert (await heard(engine, live(silence(1), "given up"))).seconds == 32
+    assert (await heard(engine, Forget(stream="given up"))).settled == []
+
+
+async def test_a_live_stream_begins_again_after_its_process_has_died(engine: EngineProcesses) -> None:
+    # Given a live stream, and its process, which is killed
+    await heard(engine, live(silence(1), "a", first=True))
+    (child,) = children()
+    child.kill()
+    child.wait()
+    # When more sound comes, then the stream is unknown, which another attempt repairs
+    with pytest.raises(TransientError) as caught:
+        await heard(engine, live(silence(1), "a"))
+    assert caught.value.detail.code is ErrorCode.ENGINE_FAILED
+    assert (await heard(engine, live(silence(1), "a", first=True))).seconds == 1

@@ -1,0 +1,301 @@
+"""Live tasks: sound that is published while people speak becomes text, whatever happens to the worker."""
+
+import io
+import json
+import wave
+from collections.abc import Sequence
+from functools import partial
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+from nats.js.object_store import ObjectStore
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.live import Partial
+from natscribe.schemas.progress import State
+from natscribe.schemas.transcription import SegmentsEvent
+from natscribe.schemas.wire import Kind, Priority, Queue
+
+from app.errors import TransientError
+from app.jetstream.provisioning import provision
+from app.main import Worker
+from app.settings import Settings
+from app.task_log.log import TaskLog
+from tests.fakes.engine import FakeEngine, segment
+from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty
+from tests.integration.test_crashes import at_once, dies
+from tests.waiting import eventually
+
+RATE = 8000
+FRAME = bytes(2 * RATE)  # a second
+DEAF = TransientError(ErrorCode.ENGINE_FAILED, "The process that hears has died.")
+
+
+class Speaker:
+    """A client that publishes a live task and its sound."""
+
+    def __init__(self, publisher: Publisher, task_id: str = "live-1") -> None:
+        self._js = publisher.js
+        self.task_id = task_id
+        self.sent = 0
+
+    async def begin(self, priority: Priority = Priority.NORMAL, **options: object) -> None:
+        audio = {"codec": "pcm_s16le", "sample_rate": RATE}
+        task = {"task_id": self.task_id, "user_id": 7, "audio": audio} | options
+        await self._js.publish(subjects.tasks(Queue.LIVE, priority), json.dumps(task).encode())
+
+    async def say(self, seconds: int, *, end: bool = False) -> None:
+        for number in range(seconds):
+            headers = {"Nats-Msg-Id": f"{self.task_id}-{self.sent}"}
+            if end and number == seconds - 1:
+                headers["Natscribe-End"] = "true"
+            await self._js.publish(subjects.live_audio(self.task_id), FRAME, headers=headers)
+            self.sent += 1
+
+
+@pytest.fixture
+def speaker(publisher: Publisher) -> Speaker:
+    return Speaker(publisher)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """A message of a dead worker is soon delivered to another one."""
+    return settings.model_copy(update={"task_ack_wait": 1, "task_heartbeat": 0.25})
+
+
+@pytest.fixture
+async def bucket(settings: Settings, js: JetStreamContext) -> ObjectStore:
+    """Where the service keeps recordings."""
+    settings.audio_store = "nats://audio"
+    await provision(js, settings)
+    return await js.object_store("audio")
+
+
+async def spoken(nc: Client, settings: Settings, task_id: str) -> list[SegmentsEvent]:
+    return [batch.event async for batch in TaskLog(nc, settings.stream_names, "reader").segments(task_id)]
+
+
+def starts(events: Sequence[SegmentsEvent]) -> list[float]:
+    return [each.start for event in events for each in event.segments]
+
+
+async def test_sound_becomes_text_utterance_by_utterance(
+    publisher: Publisher, speaker: Speaker, worker: Worker, nc: Client, settings: Settings
+) -> None:
+    # Given a live task, and 25 seconds of sound in three utterances
+    await speaker.begin()
+    await speaker.say(12)
+
+    async def first_text() -> bool:
+        return starts(await spoken(nc, settings, "live-1")) == [0.0]
+
+    # Then the first text is there while the sound goes on
+    await eventually(first_text)
+    # When the sound ends
+    await speaker.say(13, end=True)
+    events = await publisher.until("live-1", State.COMPLETED)
+    # Then all of it is text, once, and the task is a transcription like any other
+    assert starts(await spoken(nc, settings, "live-1")) == [segment(number).start for number in range(3)]
+    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
+    assert (result["text"], result["duration"]) == ("one two one two one two", 25.0)
+    assert (result["kind"], result["source"], result["audio_sha256"]) == (Kind.TRANSCRIPTION, "live", None)
+    assert {event.kind for event in events} == {Kind.TRANSCRIPTION}
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert all(event.lag_seconds is not None for event in events if event.processed_seconds is not None)
+
+
+async def more(partials: Sequence[Partial], than: int) -> bool:
+    return len(partials) > than
+
+
+async def test_what_is_being_said_is_shown(publisher: Publisher, speaker: Speaker, worker: Worker, nc: Client) -> None:
+    # Given somebody who follows the partials
+    partials: list[Partial] = []
+
+    async def note(message: Msg) -> None:
+        partials.append(Partial.model_validate_json(message.data))
+
+    await nc.subscribe(subjects.partials("live-1"), cb=note)
+    # When an utterance goes on
+    await speaker.begin()
+    for _ in range(4):
+        await speaker.say(2)
+        await eventually(partial(more, partials, len(partials)))
+    # Then its text so far is shown, and words on which two looks agree are stable
+    assert {each.start for each in partials} == {0.0}
+    assert partials[0].stable == ""
+    assert partials[-1].stable == partials[-1].text == "one two"
+    # And all ends well
+    await speaker.say(1, end=True)
+    await publisher.until("live-1", State.COMPLETED)
+
+
+async def test_another_worker_goes_on_behind_the_last_text(
+    publisher: Publisher,
+    speaker: Speaker,
+    start_worker: StartWorker,
+    nc: Client,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.main.end_process", lambda: None)
+    # Given a worker that dies after its first text
+    async with start_worker(FakeEngine()) as dying:
+        with monkeypatch.context() as deadly:
+            dies(TaskLog, "append_segments", deadly, at=at_once)
+            await speaker.begin()
+            await speaker.say(15)
+            await eventually(lambda: _dead(dying))
+        # When another one comes, and the sound goes on
+        async with start_worker(FakeEngine()):
+            await speaker.say(20, end=True)
+            await publisher.until("live-1", State.COMPLETED)
+            await eventually(lambda: queue_is_empty(publisher.js))
+    # Then no sound is lost, and none is text twice
+    assert starts(await spoken(nc, settings, "live-1")) == [segment(number).start for number in range(4)]
+
+
+async def _dead(worker: Worker) -> bool:
+    return not worker.container.live_consumer.running
+
+
+async def test_a_client_that_falls_silent_ends_the_recording(
+    publisher: Publisher, speaker: Speaker, worker: Worker
+) -> None:
+    # When a client sends some sound and then nothing
+    await speaker.begin(idle_seconds=1)
+    await speaker.say(11)
+    await publisher.until("live-1", State.COMPLETED)
+    # Then the result has what was said
+    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
+    assert (result["duration"], result["text"]) == (11.0, "one two one two")
+
+
+async def test_frames_that_are_sent_twice_missing_or_no_frames(
+    publisher: Publisher, speaker: Speaker, worker: Worker
+) -> None:
+    # When a client leaves frames out, sends others twice, and somebody else sends something
+    await speaker.begin()
+    await speaker.say(3)
+    speaker.sent = 8
+    await speaker.say(4)
+    for headers in (
+        {"Nats-Msg-Id": "live-1-²"},
+        {"Nats-Msg-Id": "other-7"},
+        {},
+        {"Nats-Msg-Id": "live-1-1" + "0" * 30},
+    ):
+        await publisher.js.publish(subjects.live_audio("live-1"), FRAME, headers=headers)
+    await speaker.say(3, end=True)
+    await publisher.until("live-1", State.COMPLETED)
+    # Then times are right, and the result says which sound is missing
+    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
+    assert result["duration"] == 15.0
+    assert {"start": 3.0, "end": 8.0} in result["untranscribed"]
+
+
+async def test_sound_is_heard_again_after_its_process_has_died(
+    publisher: Publisher, speaker: Speaker, worker: Worker, engine: FakeEngine, nc: Client, settings: Settings
+) -> None:
+    # Given a process that dies in the middle
+    await speaker.begin()
+    await speaker.say(12)
+
+    async def first_text() -> bool:
+        return starts(await spoken(nc, settings, "live-1")) == [0.0]
+
+    await eventually(first_text)
+    engine.deaf = [DEAF, DEAF]
+    # When the sound goes on
+    await speaker.say(10, end=True)
+    events = await publisher.until("live-1", State.COMPLETED)
+    # Then nothing is lost, and the attempt is the same
+    assert starts(await spoken(nc, settings, "live-1")) == [segment(number).start for number in range(3)]
+    assert {event.attempt for event in events} == {1}
+
+
+async def test_several_live_tasks_run_beside_a_recording(
+    publisher: Publisher, worker: Worker, engine: FakeEngine
+) -> None:
+    # Given a recording that is being transcribed
+    engine.may_go_on.clear()
+    await publisher.publish("t1")
+    await publisher.until("t1", State.RUNNING)
+    # When three streams begin and end
+    speakers = [Speaker(publisher, f"live-{number}") for number in range(3)]
+    for speaker in speakers:
+        await speaker.begin()
+        await speaker.say(5)
+    for speaker in speakers:
+        await publisher.until(speaker.task_id, State.RUNNING)
+    for speaker in speakers:
+        await speaker.say(5, end=True)
+        await publisher.until(speaker.task_id, State.COMPLETED)
+    # Then the recording ends as well
+    engine.may_go_on.set()
+    await publisher.until("t1", State.COMPLETED)
+    assert engine.hears == {}
+
+
+async def test_the_speakers_of_a_live_task_are_found_at_its_end(
+    publisher: Publisher, speaker: Speaker, worker: Worker
+) -> None:
+    # When a live task that asks for speakers ends
+    await speaker.begin(diarize=True)
+    await speaker.say(30, end=True)
+    await publisher.until("live-1", State.COMPLETED)
+    # Then the words have their speakers
+    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
+    assert result["speakers"] == 2
+    assert {each["speaker"] for each in result["segments"]} == {"SPEAKER_00", "SPEAKER_01"}
+
+
+async def test_sound_is_kept_as_a_recording_for_who_asks(
+    bucket: ObjectStore, publisher: Publisher, speaker: Speaker, worker: Worker
+) -> None:
+    # Given a live task whose sound is to be kept, and one whose sound is not
+    other = Speaker(publisher, "live-2")
+    for each, kept in ((speaker, True), (other, False)):
+        await each.begin(keep_audio=kept)
+        await each.say(3, end=True)
+        await publisher.until(each.task_id, State.COMPLETED)
+    # Then the first is a recording like any other
+    stored = (await bucket.get("live-1")).data or b""
+    with wave.open(io.BytesIO(stored.replace(b"\xff\xff\xff\xff", (3 * len(FRAME)).to_bytes(4, "little"), 2))) as sound:
+        assert (sound.getframerate(), sound.getnframes()) == (RATE, 3 * RATE)
+    with pytest.raises(NotFoundError):
+        await bucket.get("live-2")
+
+
+async def test_a_deleted_live_task_leaves_no_sound(
+    bucket: ObjectStore, publisher: Publisher, speaker: Speaker, worker: Worker
+) -> None:
+    # Given a live task that has ended, and a recording that happens to have its name
+    await bucket.put("live-1", b"of somebody else")
+    await speaker.begin()
+    await speaker.say(3, end=True)
+    await publisher.until("live-1", State.COMPLETED)
+    # When it is deleted
+    await publisher.ask("tasks.delete", task_id="live-1")
+    # Then its frames are gone, and the recording is not
+    assert (await publisher.js.stream_info("transcription_live")).state.messages == 0
+    assert (await bucket.get("live-1")).data == b"of somebody else"
+
+
+async def test_a_cancelled_live_task_ends_at_once(
+    publisher: Publisher, speaker: Speaker, worker: Worker, engine: FakeEngine
+) -> None:
+    await speaker.begin()
+    await speaker.say(3)
+    await publisher.until("live-1", State.RUNNING)
+    await publisher.ask("tasks.cancel", task_id="live-1")
+    await publisher.until("live-1", State.CANCELLED)
+
+    async def forgotten() -> bool:
+        return engine.hears == {}
+
+    await eventually(forgotten)

@@ -1,0 +1,24 @@
+"""A worker's parts without any server."""
+
+from unittest.mock import AsyncMock
+
+import pytest
+
+from app.redis_store.cache import Cache
+from app.redis_store.projection import RedisProjection
+from tests.fakes.nats import InMemoryNats
+from tests.fakes.parts import Parts, provisioned
+
+
+@pytest.fixture
+async def nats() -> InMemoryNats:
+    """A NATS in memory with all streams of the service."""
+    return await provisioned()
+
+
+@pytest.fixture
+def parts(nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch) -> Parts:
+    """The parts of a worker whose Redis has nothing."""
+    monkeypatch.setattr(RedisProjection, "delete", AsyncMock())
+    monkeypatch.setattr(Cache, "forget", AsyncMock())
+    return Parts(nats)

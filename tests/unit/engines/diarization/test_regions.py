@@ -1,0 +1,72 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from app.engines.diarization.regions import EMBEDDED_FRAMES, EMBEDDINGS_APART, SHORTEST_FRAMES, to_embed
+from app.engines.diarization.windows import FRAMES, FRAMES_APART
+
+Said = list[tuple[int, int, int]]  # voice, from, to, in frames
+
+
+def speaking(said: Said, windows: int = 1) -> np.ndarray:
+    """Windows in each of which voice n is the same person."""
+    frames = (windows - 1) * FRAMES_APART + FRAMES
+    everything = np.zeros((frames, 3), bool)
+    for voice, start, end in said:
+        everything[start:end, voice] = True
+    return np.stack([everything[number * FRAMES_APART :][:FRAMES] for number in range(windows)])
+
+
+def found(said: Said, windows: int = 1, frames: int = FRAMES) -> list[tuple[int, int]]:
+    return list(to_embed(speaking(said, windows), frames))
+
+
+def test_a_region_is_cut_evenly_into_embeddings_that_overlap() -> None:
+    # Given somebody who speaks for 5 s, when their speech is cut
+    cut = found([(0, 100, 400)])
+
+    # Then the embeddings are of one length, begin at most 0.75 s after each other, and cover all of it
+    assert {end - start for start, end in cut} == {EMBEDDED_FRAMES}
+    assert all(0 < after - before <= EMBEDDINGS_APART for (before, _), (after, _) in pairwise(cut))
+    assert (cut[0][0], cut[-1][1]) == (100, 400)
+
+
+@pytest.mark.parametrize("length", [SHORTEST_FRAMES, 50, EMBEDDED_FRAMES])
+def test_short_speech_is_one_embedding(length: int) -> None:
+    assert found([(1, 100, 100 + length)]) == [(100, 100 + length)]
+
+
+def test_speech_of_a_moment_is_no_embedding() -> None:
+    assert found([(1, 100, 100 + SHORTEST_FRAMES - 1)]) == []
+
+
+def test_an_embedding_ends_where_another_voice_begins() -> None:
+    # Given two people who follow each other without a pause, when they are cut, then no embedding has both
+    cut = found([(0, 100, 180), (2, 180, 260)])
+    assert cut == [(100, 180), (180, 260)]
+
+
+def test_where_two_speak_there_is_no_embedding() -> None:
+    # Given somebody who talks into what another says, when they are cut, then the speech before and after is used
+    assert found([(0, 100, 300), (1, 180, 220)]) == [(100, 180), (220, 300)]
+
+
+def test_voices_may_be_numbered_anew_in_the_next_window() -> None:
+    # Given two windows that give one person, who speaks all the time, different numbers
+    both = speaking([(0, 0, FRAMES + FRAMES_APART)], windows=2)
+    both[1] = both[1][:, [1, 0, 2]]
+
+    # When the speech is cut, then it is one region
+    cut = list(to_embed(both, FRAMES + FRAMES_APART))
+    assert {end - start for start, end in cut} == {EMBEDDED_FRAMES}
+    assert max(after - before for (before, _), (after, _) in pairwise(cut)) <= EMBEDDINGS_APART
+
+
+def test_nothing_is_cut_behind_the_end() -> None:
+    # Given somebody who speaks on into the next chunk, when this chunk is cut, then the embeddings end with it
+    assert found([(0, 100, 400)], frames=150) == [(100, 150)]
+
+
+def test_silence_has_no_embeddings() -> None:
+    assert found([]) == []

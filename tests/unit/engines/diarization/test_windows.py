@@ -1,0 +1,71 @@
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from app.engines.audio.samples import Samples
+from app.engines.diarization.windows import APART, LENGTH, PER_CHUNK, ChunkSound, chunks, window
+
+MINUTE = PER_CHUNK * APART
+
+
+def ramp(samples: int) -> np.ndarray:
+    return np.arange(samples, dtype=np.float32)
+
+
+def begins(sounds: list[ChunkSound]) -> list[float]:
+    """The first sample of each window, which in a ramp is its number."""
+    return [float(window(sound, number)[0]) for sound in sounds for number in range(sound.windows)]
+
+
+@pytest.mark.parametrize(
+    "length", [1, LENGTH, LENGTH + 1, MINUTE, MINUTE + LENGTH - APART, MINUTE + LENGTH, 3 * MINUTE]
+)
+def test_every_sample_is_in_a_window_and_none_is_empty(length: int) -> None:
+    # Given a recording of any length, when it is cut
+    sounds = list(chunks([ramp(length)]))
+
+    # Then windows begin at even distances, the last reaches the end, and the one before it does not
+    starts = begins(sounds)
+    assert starts == [number * APART for number in range(len(starts))]
+    assert window(sounds[-1], sounds[-1].windows - 1)[-1] == length - 1
+    assert all(start + LENGTH < length for start in starts[:-1])
+    assert [sound.index for sound in sounds] == list(range(len(sounds)))
+
+
+def test_how_a_recording_is_decoded_changes_nothing() -> None:
+    # Given a recording of two minutes and a bit, in one piece and in many
+    whole = ramp(2 * MINUTE + 12_345)
+    random = np.random.default_rng(3)
+    cuts = np.sort(random.integers(0, len(whole), 500))
+
+    # When it is cut, then the windows are the same
+    once, often = list(chunks([whole])), list(chunks(np.split(whole, cuts)))
+    assert [sound.windows for sound in once] == [sound.windows for sound in often]
+    assert all((one.samples == other.samples).all() for one, other in zip(once, often, strict=True))
+
+
+def test_a_chunk_comes_as_soon_as_it_can_and_no_more_is_held() -> None:
+    # Given a recording of ten minutes that comes second by second
+    given = 0
+
+    def pieces() -> Iterator[Samples]:
+        nonlocal given
+        for _ in range(600):
+            given += 16_000
+            yield np.zeros(16_000, np.float32)
+
+    # When it is cut, then each chunk comes before another one would fit into what was given
+    for sound in chunks(pieces()):
+        assert len(sound.samples) <= MINUTE - APART + LENGTH
+        assert given - sound.index * MINUTE <= MINUTE - APART + LENGTH + 16_000
+
+
+def test_of_nothing_there_is_one_empty_window() -> None:
+    assert [(sound.windows, len(sound.samples)) for sound in chunks([])] == [(1, 0)]
+
+
+def test_neighbours_overlap() -> None:
+    starts = begins(list(chunks([ramp(MINUTE)])))
+    assert all(after - before < LENGTH for before, after in pairwise(starts))

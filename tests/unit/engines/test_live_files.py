@@ -1,0 +1,190 @@
+"""Decoding of Opus in Ogg or WebM while the file is still being recorded."""
+
+import io
+import threading
+from collections.abc import Iterator
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+from av.audio.stream import AudioStream
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.live import Codec, LiveAudio
+
+from app.engines.audio.live_files import FileDecoder
+from app.errors import PermanentError
+
+RATE = 48_000
+KINDS = ["ogg", "webm"]
+RECORDED = {"webm": {"live": "1", "cluster_time_limit": "1000"}}  # unknown sizes, as a browser writes
+Samples = npt.NDArray[np.int16]
+
+
+def opus(**said: int) -> LiveAudio:
+    return LiveAudio(codec=Codec.OPUS, sample_rate=said.get("rate", RATE), channels=said.get("channels", 1))
+
+
+def hum(seconds: float, channels: int = 1, rate: int = RATE) -> Samples:
+    """A tone whose loudness changes, another one on each channel."""
+    time = np.arange(round(seconds * rate)) / rate
+    tones = [np.sin(2 * np.pi * 330 * (number + 1) * time) * np.sin(3 * time) for number in range(channels)]
+    return np.asarray(np.stack(tones, axis=1) * 12_000, np.int16)
+
+
+def recorded(kind: str, samples: Samples, *, codec: str = "libopus", rate: int = RATE) -> bytes:
+    """A file with these samples, (time, channel)."""
+    file = io.BytesIO()
+    layout = "mono" if samples.shape[1] == 1 else "stereo"
+    with av.open(file, "w", format=kind, options=RECORDED.get(kind, {})) as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        assert isinstance(stream, AudioStream)
+        for at in range(0, len(samples), rate // 50):
+            part = np.ascontiguousarray(samples[at : at + rate // 50])
+            frame = av.AudioFrame.from_ndarray(part.reshape(1, -1), format="s16", layout=layout)
+            frame.sample_rate, frame.pts = rate, at
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def decoded(audio: LiveAudio, file: bytes, size: int) -> npt.NDArray[np.float32]:
+    """The samples that a file holds, (channel, time), if it comes in bits of so many bytes."""
+    decoder = FileDecoder(audio)
+    try:
+        parts = [frame for at in range(0, len(file), size) for frame in decoder.decode(file[at : at + size])]
+        parts += decoder.end()
+        return np.concatenate([frame.to_ndarray() for frame in parts], axis=1)
+    finally:
+        decoder.close()
+
+
+def outcome(file: bytes) -> str:
+    decoder = FileDecoder(opus())
+    try:
+        _ = [*decoder.decode(file), *decoder.end()]
+    except PermanentError as error:
+        return error.detail.code
+    finally:
+        decoder.close()
+    return "sound"
+
+
+def fails(file: bytes, size: int = 500, **said: int) -> str:
+    with pytest.raises(PermanentError) as caught:
+        decoded(opus(**said), file, size)
+    assert caught.value.detail.code is ErrorCode.AUDIO_UNREADABLE
+    return caught.value.detail.message
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Whatever happens to a stream, no thread is left."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("size", [33, 4096, 1_000_000])
+def test_a_file_is_decoded_wherever_it_is_cut(kind: str, channels: int, size: int) -> None:
+    # Given a recording of three seconds
+    samples = hum(3, channels)
+    # When it comes in bits
+    heard = decoded(opus(channels=channels), recorded(kind, samples), size)
+    # Then all of it is there, and sounds as it did
+    assert heard.shape[1] / RATE == pytest.approx(3, abs=0.03)
+    length = min(heard.shape[1], len(samples))
+    for one, other in zip(heard, samples.T, strict=True):
+        assert np.corrcoef(one[:length], other[:length])[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_decoded_does_not_depend_on_the_cuts(kind: str) -> None:
+    # Given a recording, when it comes byte by byte and at once, then both are the same
+    file = recorded(kind, hum(1))
+    assert np.array_equal(decoded(opus(), file, 1), decoded(opus(), file, len(file)))
+
+
+def test_sound_is_there_as_soon_as_its_bytes_are() -> None:
+    # Given a recording of which the first half has come
+    file, decoder = recorded("webm", hum(4)), FileDecoder(opus())
+    # When a job has taken it, then nearly all of its sound is there, and the job does not wait for more
+    frames = list(decoder.decode(file[: len(file) // 2]))
+    assert sum(frame.samples for frame in frames) / RATE == pytest.approx(2, abs=0.3)
+    decoder.close()
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 48_000])
+def test_the_rate_may_be_that_of_the_recording_or_that_of_opus(rate: int) -> None:
+    # Given a file whose header names the rate of the microphone
+    file = recorded("ogg", hum(1, rate=rate), rate=rate)
+    # When its task says either, then it is decoded
+    for said in (rate, RATE):
+        assert decoded(opus(rate=said), file, 1000).shape[1] / RATE == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_recorder_that_begins_anew_goes_on(kind: str) -> None:
+    # Given a page that was loaded again and so begins a second file
+    file = recorded(kind, hum(1)) + recorded(kind, hum(1))
+    # When both come one after the other, then the sound of both is there
+    assert decoded(opus(), file, 700).shape[1] / RATE == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_of_other_channels_or_rate_than_said_is_refused(kind: str) -> None:
+    # Given a file of two channels with 48 kHz
+    file = recorded(kind, hum(1, channels=2))
+    # When its task says something else, then the error names both
+    assert "2 channels and 48000 Hz, and its task says 1 and 48000 Hz" in fails(file)
+    assert "2 channels and 48000 Hz, and its task says 2 and 44100 Hz" in fails(file, channels=2, rate=44_100)
+
+
+@pytest.mark.parametrize(
+    "file", [b"RIFF0000WAVEfmt " + bytes(100), bytes(1000), b"Og", b"#EXTM3U\nfile:///etc/passwd\n"]
+)
+def test_what_is_no_ogg_and_no_webm_is_refused(file: bytes) -> None:
+    # Given something else, when it comes, then the error says what is expected
+    assert "not Opus in Ogg or WebM" in fails(file, size=3)
+
+
+def test_a_file_without_opus_is_refused() -> None:
+    # Given an Ogg with FLAC, when it comes, then the error says what is expected
+    assert "a file without Opus" in fails(recorded("ogg", hum(1), codec="flac"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_turns_into_noise_is_refused_with_the_second(kind: str) -> None:
+    # Given a recording of two seconds that goes on as noise
+    file = recorded(kind, hum(2)) + np.random.default_rng(1).bytes(400_000)
+    # When it comes, then the error says from where on it cannot be read
+    assert "at second 2.0" in fails(file, size=8000)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(8))
+def test_hostile_bytes_end_in_an_error_or_in_sound(kind: str, seed: int) -> None:
+    # Given a recording with random bytes changed, cut out or put in
+    random = np.random.default_rng(seed)
+    file = bytearray(recorded(kind, hum(1)))
+    for place in random.integers(0, len(file), 20):
+        file[place : place + int(random.integers(0, 9))] = random.bytes(int(random.integers(0, 9)))
+    # When it comes, then that is sound or the named error, and no hang
+    assert outcome(bytes(file)) in {"sound", ErrorCode.AUDIO_UNREADABLE}
+
+
+def test_a_decoder_that_is_closed_in_the_middle_leaves_no_thread() -> None:
+    # Given a recording that is not at its end, with far more sound than one job takes
+    file, decoder = recorded("webm", hum(20)), FileDecoder(opus())
+    next(iter(decoder.decode(file)))
+    # When its stream is forgotten, then its thread ends, as the fixture sees
+    decoder.close()
+
+
+def test_a_stream_without_a_byte_has_no_sound() -> None:
+    # Given a client that has sent nothing, when the stream ends, then that is no error
+    assert list(FileDecoder(opus()).end()) == []

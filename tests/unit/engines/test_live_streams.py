@@ -1,0 +1,214 @@
+"""Live streams in an engine process: what each job replies, and what it leaves of the others."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.live import LiveAudio
+from natscribe.schemas.sharing import Window
+
+from app.engines.audio.limits import Limit
+from app.engines.audio.live_streams import MOST_BYTES, MOST_STREAMS, LiveStreams
+from app.engines.audio.samples import unpack
+from app.engines.audio.windows import FRAME, VoiceDetector
+from app.engines.messages import Forget, Hear, Heard
+from app.errors import PermanentError, TaskError, TransientError
+
+RATE = 16_000
+LIMIT = Limit(3600, "AUDIO_MAX_SECONDS")
+Samples = npt.NDArray[np.int16]
+
+
+def loudness(_first: int) -> VoiceDetector:
+    return lambda samples: np.asarray(np.abs(samples.reshape(-1, FRAME)).max(axis=1, initial=0) * 4, np.float32)
+
+
+@pytest.fixture
+def streams() -> LiveStreams:
+    return LiveStreams(LIMIT, loudness)
+
+
+def sound(*stretches: tuple[float, float], rate: int = RATE) -> Samples:
+    """A hum for each loudness and seconds."""
+    levels = np.concatenate([np.full(round(seconds * rate), level) for level, seconds in stretches])
+    return np.asarray(levels * np.sin(np.arange(len(levels)) * 2000 / rate) * 16_000, np.int16)
+
+
+def hear(
+    streams: LiveStreams,
+    samples: Samples,
+    *,
+    stream: str = "a",
+    first: bool = False,
+    end: bool = False,
+    audio: LiveAudio = LiveAudio(),  # noqa: B008 -- frozen
+    separate: bool = False,
+    start_at: Sequence[float] = (),
+    show: bool = True,
+) -> Heard:
+    job = Hear(
+        stream=stream,
+        audio=audio,
+        separate=separate,
+        start_at=list(start_at),
+        first=first,
+        sound=b64encode(samples.astype("<i2").tobytes()).decode(),
+        end=end,
+        show=show,
+    )
+    return streams.run(job)
+
+
+def all_of(streams: LiveStreams, samples: Samples, audio: LiveAudio, *, separate: bool = False) -> list[Window]:
+    """The utterances of a stream whose frames have a quarter of a second."""
+    size = audio.sample_rate * audio.channels // 4
+    heard = [
+        hear(
+            streams,
+            samples[at : at + size],
+            first=at == 0,
+            end=at + size >= len(samples),
+            audio=audio,
+            separate=separate,
+        )
+        for at in range(0, len(samples), size)
+    ]
+    assert heard[-1].open == []
+    return [window for each in heard for window in each.windows]
+
+
+def fails(streams: LiveStreams, samples: Samples, *, first: bool = False, stream: str = "a") -> TaskError:
+    with pytest.raises(TaskError) as caught:
+        hear(streams, samples, first=first, stream=stream)
+    return caught.value
+
+
+def test_an_utterance_is_told_once_and_shown_while_it_goes_on(streams: LiveStreams) -> None:
+    # Given somebody who speaks for two seconds
+    speaking = hear(streams, sound((0, 1), (1, 2)), first=True)
+    # When the pause comes, and more silence
+    paused = hear(streams, sound((0, 1)))
+    silent = hear(streams, sound((0, 1)))
+    # Then the utterance is shown, and told with its sound when it is over
+    ((start, end),) = speaking.open[0].regions
+    assert (start, end) == pytest.approx((0.7, 3.0), abs=0.05)
+    assert (speaking.seconds, speaking.windows) == (3, [])
+    assert speaking.settled == [pytest.approx(start)]
+    (window,) = paused.windows
+    assert window.regions == [pytest.approx((0.7, 3.3), abs=0.05)]
+    assert window.channel is None
+    assert len(unpack(window.samples)) == round((window.end - start) * RATE)
+    assert (silent.windows, silent.open, silent.seconds) == ([], [], 5)
+    assert silent.settled == [pytest.approx(5 - 0.3, abs=0.05)]
+
+
+def test_what_is_open_is_shown_to_those_alone_who_ask_for_it(streams: LiveStreams) -> None:
+    # Given somebody who speaks, when nobody wants to see it, then it is not packed
+    assert hear(streams, sound((1, 2)), first=True, show=False).open == []
+    assert hear(streams, sound((1, 1))).open
+
+
+def test_the_end_closes_what_is_open_and_forgets_the_stream(streams: LiveStreams) -> None:
+    # Given somebody who speaks, when the stream ends within the word
+    heard = hear(streams, sound((1, 2)), first=True, end=True)
+    # Then the utterance is told, all is settled, and the stream is over
+    assert [window.regions for window in heard.windows] == [[(0, 2)]]
+    assert (heard.open, heard.settled) == ([], [2])
+    assert isinstance(fails(streams, sound((1, 1))), TransientError)
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_sound_of_any_rate_has_its_own_times(streams: LiveStreams, rate: int, channels: int) -> None:
+    # Given a sentence after a second
+    samples = np.repeat(sound((0, 1), (1, 2), (0, 2), rate=rate), channels)
+    # When it is heard
+    (window,) = all_of(streams, samples, LiveAudio(sample_rate=rate, channels=channels))
+    # Then its times are seconds of the recording
+    assert window.regions == [pytest.approx((0.7, 3.3), abs=0.05)]
+
+
+def test_two_channels_are_heard_each_on_its_own(streams: LiveStreams) -> None:
+    # Given two people on two channels, of whom the second one speaks first, and longer
+    one, other = sound((0, 2), (1, 1), (0, 3)), sound((0, 1), (1, 3), (0, 2))
+    samples = np.stack([one, other], axis=1).ravel()
+    # When the channels are heard separately
+    windows = all_of(streams, samples, LiveAudio(channels=2), separate=True)
+    # Then each has its utterance, in the order in which they end
+    assert [window.channel for window in windows] == [0, 1]
+    assert windows[0].regions == [pytest.approx((1.7, 3.3), abs=0.05)]
+    assert windows[1].regions == [pytest.approx((0.7, 4.3), abs=0.05)]
+    # And mixed they are one
+    assert [window.regions for window in all_of(streams, samples, LiveAudio(channels=2))] == [
+        [pytest.approx((0.7, 4.3), abs=0.05)]
+    ]
+
+
+def test_one_channel_is_the_mix_even_if_channels_are_separate(streams: LiveStreams) -> None:
+    # Given sound of one channel, when channels are to be heard separately, then its utterances name no channel
+    (window,) = all_of(streams, sound((1, 1)), LiveAudio(), separate=True)
+    assert window.channel is None
+
+
+def test_each_channel_goes_on_where_it_was(streams: LiveStreams) -> None:
+    # Given two channels of which the first is transcribed up to second 3, the second up to second 5
+    speech = sound((1, 2), (0, 2), (1, 2), (0, 2))
+    samples = np.stack([speech, speech], axis=1).ravel()
+    # When the stream begins again
+    audio = LiveAudio(channels=2)
+    heard = hear(streams, samples, first=True, end=True, audio=audio, separate=True, start_at=[3.0, 5.024])
+    # Then nothing before that is told again
+    first, second = heard.windows
+    assert (first.channel, second.channel) == (0, 1)
+    assert first.regions == [pytest.approx((3.7, 6.3), abs=0.05)]
+    assert second.regions == [pytest.approx((5.024, 6.3), abs=0.05)]
+
+
+def test_streams_do_not_mix(streams: LiveStreams) -> None:
+    # Given two streams that take turns
+    hear(streams, sound((0, 1), (1, 1)), first=True, stream="a")
+    hear(streams, sound((0, 3)), first=True, stream="b")
+    # When one of them begins again, and the other goes on
+    again = hear(streams, sound((0, 1)), first=True, stream="b")
+    (window,) = hear(streams, sound((0, 1)), stream="a").windows
+    # Then each has its own time and sound
+    assert again.seconds == 1
+    assert window.regions == [pytest.approx((0.7, 2.3), abs=0.05)]
+
+
+def test_a_job_that_fails_forgets_its_own_stream_alone(streams: LiveStreams) -> None:
+    # Given two streams
+    for name in ("a", "b"):
+        hear(streams, sound((1, 1)), first=True, stream=name)
+    # When a job of one fails
+    with pytest.raises(ValueError, match="bytes"):
+        streams.run(Hear(stream="a", audio=LiveAudio(), sound="A" * (MOST_BYTES * 2)))
+    # Then that one has to begin again, which is no fault of its task, and the other goes on
+    assert fails(streams, sound((1, 1)), stream="a").detail.code is ErrorCode.ENGINE_FAILED
+    assert hear(streams, sound((1, 1)), stream="b").seconds == 2
+
+
+def test_a_stream_that_is_forgotten_makes_room(streams: LiveStreams) -> None:
+    # Given as many streams as there may be
+    for number in range(MOST_STREAMS):
+        hear(streams, sound((0, 0.1)), first=True, stream=f"{number}")
+    # When one more comes, then it has to wait
+    assert isinstance(fails(streams, sound((0, 0.1)), first=True), TransientError)
+    # Until one is forgotten; to forget it twice is no error
+    for _ in range(2):
+        assert streams.run(Forget(stream="7")) == Heard(seconds=0, windows=[], open=[], settled=[])
+    assert hear(streams, sound((0, 0.1)), first=True).seconds == pytest.approx(0.1)
+
+
+def test_a_stream_may_not_be_longer_than_a_recording() -> None:
+    # Given a limit of two seconds
+    streams = LiveStreams(Limit(2, "AUDIO_MAX_SECONDS"), loudness)
+    hear(streams, sound((0, 2)), first=True)
+    # When more comes, then the error names the setting
+    error = fails(streams, sound((0, 0.1)))
+    assert isinstance(error, PermanentError)
+    assert error.detail.code is ErrorCode.AUDIO_TOO_LARGE
+    assert "AUDIO_MAX_SECONDS" in error.detail.message

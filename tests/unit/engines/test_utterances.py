@@ -1,0 +1,194 @@
+"""Utterances of a recording that is still going on."""
+
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from natscribe.schemas.live import LONGEST_UTTERANCE_S
+
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.timeline import Times
+from app.engines.audio.utterances import Utterances
+from app.engines.audio.windows import FRAME, UnpackedWindow
+
+Samples = npt.NDArray[np.float32]
+RATE = SAMPLE_RATE / FRAME
+KINDS = [(6.0, 1.5), (0.7, 0.4), (1.0, 20.0), (25.0, 0.1), (0.1, 0.6)]
+
+
+def loudness(samples: Samples) -> npt.NDArray[np.float32]:
+    """A voice detector that takes whatever is loud for speech."""
+    return np.asarray(np.abs(samples.reshape(-1, FRAME)).max(axis=1, initial=0), np.float32)
+
+
+def sound(*stretches: tuple[float, float]) -> Samples:
+    """Loudness and seconds of each stretch, in whole frames; each sample is another one."""
+    joined = np.concatenate([np.full(round(length * RATE) * FRAME, level) for level, length in stretches])
+    return np.asarray(joined * (1 + np.arange(len(joined)) % 1009 / 10_000), np.float32)
+
+
+def conversation(seed: int, stretches: int, speech: float, silence: float) -> Samples:
+    """Silence and speech in turn, of random lengths with these means, in seconds."""
+    random = np.random.default_rng(seed)
+    lengths = random.exponential([silence, speech] * (stretches // 2)) + 0.05
+    return sound(*((float(at % 2), float(length)) for at, length in enumerate(lengths)))
+
+
+def find(samples: Samples, start_at: float = 0.0, bit: int = 16_000) -> list[UnpackedWindow]:
+    utterances = Utterances(start_at, loudness)
+    found = [each for at in range(0, len(samples), bit) for each in utterances.hear(samples[at : at + bit])]
+    return [*found, *utterances.end()]
+
+
+def regions(windows: list[UnpackedWindow]) -> list[Times]:
+    return [region for window in windows for region in window.regions]
+
+
+def test_a_pause_of_half_a_second_ends_an_utterance() -> None:
+    # Given two sentences with a pause of half a second, the second one with a breath of a third of a second in it
+    samples = sound((0, 1.6), (1, 3.2), (0, 0.512), (1, 1.6), (0, 0.352), (1, 1.6), (0, 3.2))
+    # When utterances are found
+    first, second = regions(find(samples))
+    # Then each sentence is one, with up to 0.3 s of silence around it, and no sound is in both
+    assert first == pytest.approx((1.6 - 0.288, 4.8 + 0.288))
+    assert second == pytest.approx((first[1], 5.312 + 3.552 + 0.288))
+
+
+def test_an_utterance_is_complete_half_a_second_after_its_last_word() -> None:
+    # Given somebody who speaks
+    utterances = Utterances(0, loudness)
+    assert utterances.hear(sound((0, 1.6), (1, 3.2), (0, 0.48))) == []
+    # When the pause is half a second long, then the utterance is there
+    (window,) = utterances.hear(sound((0, 0.032)))
+    assert regions([window]) == [pytest.approx((1.6 - 0.288, 4.8 + 0.288))]
+    # And nobody speaks any longer
+    assert utterances.open() is None
+
+
+def test_the_utterance_so_far_has_its_sound_and_ends_soon_after_the_last_word() -> None:
+    # Given somebody who speaks, and now breathes
+    samples = sound((0, 1.6), (1, 3.2), (0, 0.448))
+    utterances = Utterances(0, loudness)
+    # When half of it is heard
+    utterances.hear(samples[: 3 * SAMPLE_RATE])
+    speaking = utterances.open()
+    utterances.hear(samples[3 * SAMPLE_RATE :])
+    breathing = utterances.open()
+    # Then the utterance so far reaches up to now, and then to 0.3 s after the last word
+    assert speaking is not None
+    assert breathing is not None
+    assert regions([speaking]) == [pytest.approx((1.6 - 0.288, 3.0), abs=0.033)]
+    assert regions([breathing]) == [pytest.approx((1.6 - 0.288, 4.8 + 0.288))]
+    start, end = (round(second * SAMPLE_RATE) for second in breathing.regions[0])
+    assert np.array_equal(breathing.samples, samples[start:end])
+
+
+@pytest.mark.parametrize(("frames", "found"), [(3, 0), (4, 1)])
+def test_a_click_is_no_utterance_and_is_not_shown_as_one(frames: int, found: int) -> None:
+    # Given a sound of a few frames in silence
+    utterances = Utterances(0, loudness)
+    # When it is heard
+    utterances.hear(sound((0, 1.6), (1, frames / RATE)))
+    shown = utterances.open()
+    complete = utterances.hear(sound((0, 3.2)))
+    # Then it is an utterance only if it has four frames
+    assert (len(complete), shown is not None) == (found, bool(found))
+
+
+def test_an_utterance_that_grows_too_long_is_cut_where_it_is_quiet() -> None:
+    # Given 40 s of speech with short silences, of those after 8 to 15 s the longest at 12 s
+    samples = sound((1, 7), (0, 0.448), (1, 4.552), (0, 0.192), (1, 2), (0, 0.096), (1, 26))
+    # When utterances are found
+    first, second, *_ = regions(find(samples))
+    # Then the cut is in the longest silence of the second half, and the next one begins there
+    assert first == pytest.approx((0, 12.096), abs=0.033)
+    assert second[0] == first[1]
+
+
+def test_a_long_utterance_is_cut_while_it_goes_on() -> None:
+    # Given somebody who never pauses, when 15 s are heard, then there is a text to be made
+    utterances = Utterances(0, loudness)
+    assert utterances.hear(sound((1, 14.9))) == []
+    assert len(utterances.hear(sound((1, 0.1)))) == 1
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("speech", "silence"), KINDS)
+def test_utterances_are_short_and_in_order_and_miss_no_speech(seed: int, speech: float, silence: float) -> None:
+    # Given a random alternation of speech and silence
+    samples = conversation(seed, 30, speech, silence)
+    # When utterances are found
+    windows = find(samples)
+    # Then none is longer than 15 s, they do not overlap, and each has the sound of its time
+    assert all(0 < end - start <= LONGEST_UTTERANCE_S for start, end in regions(windows))
+    assert all(before[1] <= after[0] for before, after in pairwise(regions(windows)))
+    inside = np.zeros(len(samples), bool)
+    for window in windows:
+        start, end = (round(second * SAMPLE_RATE) for second in window.regions[0])
+        inside[start:end] = True
+        assert np.array_equal(window.samples, samples[start:end])
+    # And every loud frame lies in one of them, clicks aside
+    missed = loudness(samples)[~inside[::FRAME]] > 0.5
+    runs = np.split(missed, np.flatnonzero(np.diff(missed)) + 1)
+    assert all(len(run) <= 3 for run in runs if run.any())
+
+
+@pytest.mark.parametrize("bit", [1, 511, 512, 4000, 100_000])
+def test_utterances_do_not_depend_on_how_the_sound_comes(bit: int) -> None:
+    # Given a recording that is no whole number of frames
+    samples = conversation(1, 12, 1.0, 0.6)[:-200]
+    samples = samples[: 2 * SAMPLE_RATE] if bit == 1 else samples
+    # When it comes in bits of any size
+    found = find(samples, bit=bit)
+    # Then the utterances are those of a recording that comes in one
+    at_once = find(samples, bit=len(samples))
+    assert regions(found) == regions(at_once)
+    assert all(np.array_equal(one.samples, other.samples) for one, other in zip(found, at_once, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("speech", "silence"), KINDS)
+def test_who_goes_on_after_any_utterance_finds_the_same_later_ones(seed: int, speech: float, silence: float) -> None:
+    # Given the utterances of an undisturbed run
+    samples = conversation(seed, 16, speech, silence)
+    windows = find(samples)
+    # When another one goes on where an utterance ended, a time rounded as on the wire
+    for done, window in enumerate(windows, start=1):
+        again = find(samples, start_at=round(window.regions[-1][1], 3))
+        # Then it finds exactly those that are left, and their sound
+        assert regions(again) == regions(windows[done:])
+        assert all(np.array_equal(one.samples, other.samples) for one, other in zip(again, windows[done:], strict=True))
+
+
+@pytest.mark.parametrize(("speech", "silence"), KINDS)
+def test_who_goes_on_at_any_settled_second_finds_the_same_later_utterances(speech: float, silence: float) -> None:
+    # Given a run that says from time to time before which second all is found
+    samples = conversation(5, 10, speech, silence)
+    utterances, windows = Utterances(0, loudness), find(samples)
+    bit = len(samples) // 17
+    for at in range(0, len(samples), bit):
+        utterances.hear(samples[at : at + bit])
+        # When another one goes on there, then it finds those that end later
+        left = [window for window in windows if window.regions[0][1] > utterances.settled]
+        assert regions(find(samples, start_at=utterances.settled)) == regions(left)
+
+
+@pytest.mark.parametrize(("level", "held"), [(0.0, 0.3), (1.0, 15.0)], ids=["silence", "a monologue"])
+def test_little_sound_is_held_whatever_comes(level: float, held: float) -> None:
+    # Given an hour of silence, or of somebody who never pauses
+    utterances, bit = Utterances(0, loudness), sound((level, 14.4))
+    for _ in range(250):
+        utterances.hear(bit)
+        # Then what is not settled is never longer than an utterance
+        assert utterances.seconds - utterances.settled <= held
+    assert utterances.seconds == pytest.approx(3600)
+
+
+def test_the_last_utterance_ends_with_the_recording() -> None:
+    # Given speech up to the end of a recording, which is no whole number of frames
+    samples = sound((0, 1.6), (1, 3.2))[:-100]
+    # When it ends, then the utterance ends there, too
+    (window,) = find(samples)
+    assert window.regions[0][1] == len(samples) / SAMPLE_RATE
+    assert len(window.samples) == round((window.regions[0][1] - window.regions[0][0]) * SAMPLE_RATE)

@@ -1,0 +1,56 @@
+"""The voice detector on sound that comes bit by bit."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from faster_whisper.vad import get_vad_model
+
+from app.engines.audio.decoding import decode
+from app.engines.audio.limits import Budget, Limit
+from app.engines.audio.voice import SECTION, Voice
+from app.engines.audio.windows import FRAME
+
+CLIPS = sorted((Path(__file__).parents[2] / "recordings" / "librivox").glob("*.flac"))
+Floats = npt.NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def speech() -> Floats:
+    """Real voices, longer than two sections, in whole frames."""
+    parts = [samples for clip in CLIPS for samples in decode(clip, Budget(Limit(3600, "AUDIO_MAX_SECONDS")))]
+    joined = np.tile(np.concatenate(parts), 9)
+    assert len(joined) > 2.5 * SECTION * FRAME
+    return joined[: int(2.5 * SECTION) * FRAME]
+
+
+def heard(voice: Voice, samples: Floats, frames: int) -> Floats:
+    size = frames * FRAME
+    return np.concatenate([voice(samples[at : at + size]) for at in range(0, len(samples), size)])
+
+
+@pytest.mark.parametrize("frames", [1, 4, 100])
+def test_what_is_heard_does_not_depend_on_the_size_of_the_bits(speech: Floats, frames: int) -> None:
+    # Given a recording, when it comes in bits, then what is heard is what is heard of all at once
+    assert heard(Voice(), speech, frames) == pytest.approx(Voice()(speech), abs=1e-4)
+
+
+def test_it_hears_what_a_detector_hears_that_is_given_all_at_once(speech: Floats) -> None:
+    # Given a section of a recording, and the judgement of the detector on all of it
+    section = speech[: SECTION * FRAME]
+    whole = get_vad_model()(section.copy()).ravel()
+    # When it comes in bits, then the judgement is the same (the detector does not hear the end of its last frame)
+    assert heard(Voice(), section, 8)[:-1] == pytest.approx(whole[:-1], abs=1e-4)
+
+
+@pytest.mark.parametrize("start", [100, SECTION, SECTION + 500, 2 * SECTION + 3])
+def test_who_goes_on_in_the_middle_hears_the_same(speech: Floats, start: int) -> None:
+    # Given what is heard of a recording
+    undisturbed = Voice()(speech)
+    # When another one goes on at a frame in the middle
+    again = heard(Voice(start), speech, 10)
+    # Then it hears the same from there on
+    assert again[start:] == pytest.approx(undisturbed[start:], abs=1e-4)
+    # And did not listen to the sections before
+    assert not again[: start // SECTION * SECTION].any()

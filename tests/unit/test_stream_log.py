@@ -1,0 +1,191 @@
+"""What a log on a stream keeps and refuses, when others append, remove or disturb meanwhile."""
+
+from datetime import UTC, datetime
+
+import pytest
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.errors import BadRequestError
+from natscribe.schemas.progress import ProgressEvent, State, next_event
+from natscribe.schemas.wire import Kind
+
+from app.errors import FencedError, TransientError
+from app.jetstream.stream_log import StreamLog
+from app.task_log.log import TaskLog
+from app.task_log.record import Metadata, Record
+from tests.constants import Constants
+from tests.fakes.nats import InMemoryNats
+from tests.fakes.parts import NAMES
+
+NOW = datetime.now(UTC)
+METADATA = Metadata(None, 3, "tasks.transcription.high", NOW)
+APPEND = "append.progress.t1"
+READ = "$JS.API.STREAM.MSG.GET"
+
+
+def event(task_id: str = "t1") -> ProgressEvent:
+    return ProgressEvent(
+        task_id=task_id, kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW
+    )
+
+
+@pytest.fixture
+def log(nats: InMemoryNats) -> TaskLog:
+    return TaskLog(nats.client, NAMES, "w")
+
+
+def garbage(nats: InMemoryNats, subject: str = "progress.t1") -> None:
+    """Somebody stores what is no record."""
+    nats.streams[NAMES.progress].publish(f"append.{subject}", b"{", {}, NOW)
+
+
+def stored(nats: InMemoryNats) -> list[int]:
+    return [each.sequence for each in nats.streams[NAMES.progress].messages]
+
+
+async def test_an_unanswered_append_is_repeated(log: TaskLog, nats: InMemoryNats) -> None:
+    # Given a server that does not answer twice
+    nats.before(APPEND, NatsTimeoutError(), NoRespondersError())
+    # When a record is appended, then it is stored once
+    record = await log.append(event(), METADATA, after=0)
+    assert stored(nats) == [record.stream_sequence]
+
+
+async def test_an_append_whose_acknowledgement_was_lost_is_found(log: TaskLog, nats: InMemoryNats) -> None:
+    # Given a log, and a server that stores the next append and does not say so
+    first = await log.append(event(), METADATA, after=0)
+    nats.behind(APPEND, NatsTimeoutError())
+    # When the append is repeated, then it is the stored one
+    second = await log.append(next_event(first.event, State.RUNNING), METADATA, after=first.stream_sequence)
+    assert stored(nats) == [first.stream_sequence, second.stream_sequence]
+
+
+async def test_a_record_of_another_writer_fences(log: TaskLog, nats: InMemoryNats) -> None:
+    first = await log.append(event(), METADATA, after=0)
+    other = TaskLog(nats.client, NAMES, "other")
+    await other.append(next_event(first.event, State.RUNNING), METADATA, after=first.stream_sequence)
+    with pytest.raises(FencedError):
+        await log.append(next_event(first.event, State.CANCELLED), METADATA, after=first.stream_sequence)
+    with pytest.raises(FencedError):
+        await log.append(event(), METADATA, after=0)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_what_is_no_record_fences_nobody(log: TaskLog, nats: InMemoryNats, begun: bool) -> None:
+    # Given a log with a message that the service did not write
+    after = (await log.append(event(), METADATA, after=0)).stream_sequence if begun else 0
+    garbage(nats)
+    # When a record is appended, then it follows
+    record = await log.append(event(), METADATA, after=after)
+    assert record.stream_sequence == stored(nats)[-1]
+    # And what is read is the last record, in spite of further garbage
+    garbage(nats)
+    assert await log.last("t1") == record
+    assert (await log.last_of(["t1", "t2"])) == {"t1": record}
+
+
+async def test_a_log_without_records_has_no_last_one(log: TaskLog, nats: InMemoryNats) -> None:
+    assert await log.last("t1") is None
+    garbage(nats)
+    assert await log.last("t1") is None
+    assert await log.last_of(["t1"]) == {}
+    assert await log.last_of([]) == {}
+
+
+async def test_a_record_behind_a_removed_one_is_refused(log: TaskLog) -> None:
+    # Given a log that somebody has removed
+    first = await log.append(event(), METADATA, after=0)
+    await log.purge_events("t1")
+    # When its writer goes on, then that is refused
+    with pytest.raises(FencedError):
+        await log.append(next_event(first.event, State.RUNNING), METADATA, after=first.stream_sequence)
+
+
+async def test_an_append_that_a_deposed_leader_refuses_is_tried_again(log: TaskLog, nats: InMemoryNats) -> None:
+    # Given a server that refuses an append behind what is the last record all the same
+    first = await log.append(event(), METADATA, after=0)
+    nats.before(APPEND, BadRequestError(code=400, err_code=10071))
+    # When a record is appended, then it is stored at the second try
+    second = await log.append(next_event(first.event, State.RUNNING), METADATA, after=first.stream_sequence)
+    assert await log.last("t1") == second
+
+
+async def test_other_refusals_are_told(log: TaskLog, nats: InMemoryNats) -> None:
+    nats.before(APPEND, BadRequestError(code=400, err_code=10060))
+    with pytest.raises(BadRequestError):
+        await log.append(event(), METADATA, after=0)
+
+
+@pytest.mark.parametrize(("connected", "given_up"), [(True, True), (False, False)])
+async def test_patience_ends_only_while_the_connection_is_open(
+    log: TaskLog, nats: InMemoryNats, constants: Constants, connected: bool, given_up: bool
+) -> None:
+    # Given a server that leaves five requests unanswered, and no patience
+    constants(GIVE_UP_AFTER_S=0.0 if connected else 0.001)
+    nats.is_connected = connected
+    nats.before(READ, *[NatsTimeoutError()] * 5)
+    # When a log is read, then the task fails for now, unless the connection is lost
+    if given_up:
+        with pytest.raises(TransientError, match=r"does not answer about progress\.t1"):
+            await log.last("t1")
+    else:
+        assert await log.last("t1") is None
+
+
+async def test_a_first_record_that_went_astray_is_waited_for(log: TaskLog, nats: InMemoryNats) -> None:
+    # Given a stream that has lost its transform, and a worker that appends strays again
+    stream = nats.streams[NAMES.progress]
+    transform = stream.config.pop("subject_transform")
+
+    def mend() -> None:
+        (stray,) = stream.messages
+        stream.config["subject_transform"] = transform
+        stream.publish(stray.subject, stray.body, {"ce-id": stray.headers["ce-id"]}, stray.time)
+        stream.remove([stray])
+
+    nats.before(READ, lambda: None, lambda: None, mend)
+    # When a log begins, then its record is where the log is
+    record = await log.append(event(), METADATA, after=0)
+    assert [(each.subject, each.sequence) for each in stream.messages] == [("progress.t1", record.stream_sequence)]
+    assert record.stream_sequence == 2
+
+
+@pytest.mark.parametrize("other", [True, False], ids=["another writer has begun the log", "the record was removed"])
+async def test_a_first_record_that_is_gone_fences_its_writer(log: TaskLog, nats: InMemoryNats, other: bool) -> None:
+    # Given a first record that went astray
+    stream = nats.streams[NAMES.progress]
+    transform = stream.config.pop("subject_transform")
+
+    def lose() -> None:
+        stray = stream.messages[0]
+        stream.config["subject_transform"] = transform
+        if other:
+            stream.publish(APPEND, stray.body, stray.headers | {"ce-id": "other"} | NO_CONDITION, stray.time)
+        stream.remove([stray])
+
+    # When it is lost, then its writer knows that it is no owner
+    nats.before(READ, lambda: None, lose)
+    with pytest.raises(FencedError):
+        await log.append(event(), METADATA, after=0)
+
+
+NO_CONDITION = {"Nats-Expected-Last-Subject-Sequence": "0"}
+
+
+async def test_a_purge_ends_with_its_last_sequence(log: TaskLog, nats: InMemoryNats) -> None:
+    # Given a log of two records, and another one
+    first = await log.append(event(), METADATA, after=0)
+    second = await log.append(next_event(first.event, State.RUNNING), METADATA, after=first.stream_sequence)
+    other = await log.append(event("t2"), METADATA, after=0)
+    # When the first record is undone, then only that one is gone
+    await log.undo(first)
+    assert stored(nats) == [second.stream_sequence, other.stream_sequence]
+
+
+async def test_the_records_of_a_log_are_read_in_order(log: TaskLog, nats: InMemoryNats) -> None:
+    first = await log.append(event(), METADATA, after=0)
+    garbage(nats)
+    await log.append(event("t2"), METADATA, after=0)
+    second = await log.append(next_event(first.event, State.RUNNING), METADATA, after=2)
+    progress = StreamLog(nats.client, NAMES.progress, Record.read)
+    assert [record async for record in progress.records("progress.t1")] == [first, second]
