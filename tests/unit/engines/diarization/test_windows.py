@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from app.engines.audio.samples import Samples
-from app.engines.diarization.windows import APART, LENGTH, PER_CHUNK, ChunkSound, chunks, window
+from app.engines.diarization.windows import APART, FRAMES, FRAMES_APART, LENGTH, PER_CHUNK, ChunkSound, chunks, window
 
 MINUTE = PER_CHUNK * APART
 
@@ -32,6 +32,10 @@ def test_every_sample_is_in_a_window_and_none_is_empty(length: int) -> None:
     assert window(sounds[-1], sounds[-1].windows - 1)[-1] == length - 1
     assert all(start + LENGTH < length for start in starts[:-1])
     assert [sound.index for sound in sounds] == list(range(len(sounds)))
+    # And each chunk says how many frames begin in it, and the last one how many it has
+    *whole, last = [sound.frames for sound in sounds]
+    assert whole == [PER_CHUNK * FRAMES_APART] * len(whole)
+    assert last == (sounds[-1].windows - 1) * FRAMES_APART + FRAMES
 
 
 def test_how_a_recording_is_decoded_changes_nothing() -> None:
