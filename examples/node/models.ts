@@ -178,6 +178,7 @@ export interface ReservedWindow {
   'regions': any[][];
   'samples': string;
   'channel'?: number | null;
+  'context'?: number;
 }
 export interface ResultRequest {
   'task_id': string;
