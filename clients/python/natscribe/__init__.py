@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from natscribe.schemas.task_list import ListedTask, TaskPage
     from natscribe.schemas.task_queues import QueueOverview, QueueStatus
     from natscribe.schemas.transcription import Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask
-    from natscribe.schemas.wire import Kind, Priority
+    from natscribe.schemas.wire import Kind, Priority, Queue
     from natscribe.schemas.workers import WorkerInfo
     from natscribe.settings import Settings
 
@@ -63,6 +63,7 @@ __all__ = [
     "Partial",
     "Priority",
     "ProgressEvent",
+    "Queue",
     "QueueFullError",
     "QueueOverview",
     "QueueStatus",
