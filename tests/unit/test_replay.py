@@ -10,7 +10,7 @@ from nats.js.errors import APIError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import DeleteLettersRequest, ReplayRequest
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Priority, Queue
 
 from app.errors import RequestError
 from app.queue.stored_message import StoredMessage
@@ -255,8 +255,8 @@ async def test_a_dead_letter_is_stored_once(parts: Parts, nats: InMemoryNats) ->
 async def test_the_chosen_letters_are_deleted(
     parts: Parts, nats: InMemoryNats, choice: DeleteLettersRequest, left: list[int]
 ) -> None:
-    for task_id, kind in (("a", Kind.TRANSCRIPTION), ("b", Kind.TRANSCRIPTION), ("c", Kind.DIARIZATION)):
-        await failed(parts, task_id, kind=kind)
+    for task_id, queue in (("a", Queue.TRANSCRIPTION), ("b", Queue.TRANSCRIPTION), ("c", Queue.DIARIZATION)):
+        await failed(parts, task_id, queue=queue)
     answer = await parts.dead_letters.delete(choice)
     assert (letters(nats), answer.deleted, answer.more_after) == (left, 3 - len(left), None)
 
