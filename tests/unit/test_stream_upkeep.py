@@ -47,7 +47,7 @@ async def test_what_is_missing_is_made_once() -> None:
     # When everything is provisioned twice
     first, second = [await provision(nats.jetstream(), SETTINGS) for _ in range(2)]
     # Then the first makes all consumers, and the second none
-    assert (len(first.made), second.made) == (10, set())
+    assert (len(first.made), second.made) == (13, set())
     assert (await examine(nats.jetstream(), SETTINGS)).sound
     assert first.problems == second.problems == {}
 
