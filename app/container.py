@@ -62,6 +62,7 @@ from handlers import channels
 from handlers.task_queues import queues_of_live_tasks, queues_of_recordings
 
 LIVE_STREAMS_A_CORE: Final = 4
+MOST_LIVE_STREAMS: Final = 48  # the process that hears them takes 64, those of tasks that have just ended included
 HEARTBEATS_OF_LIVE: Final = 4  # heartbeats in the time after which a worker of a live task counts as dead
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
 # The parts that handlers and middlewares find in FastStream's context, by these names.
@@ -117,7 +118,7 @@ class Container:
             queues_of_live_tasks(live_tasks, self.names),
             self.names,
             broken=broken,
-            at_once=settings.live_streams or max(int(LIVE_STREAMS_A_CORE * usable_cores()), 1),
+            at_once=settings.live_streams or min(max(int(LIVE_STREAMS_A_CORE * usable_cores()), 1), MOST_LIVE_STREAMS),
         )
         self.broker.include_routers(tasks, live_tasks, channels.stored_tasks(), channels.answers(), others)
         channels.published_messages(self.broker)

@@ -126,7 +126,6 @@ class Worker:
             for name in IN_CONTEXT:
                 self.app.context.set_global(name, getattr(container, name))
             closing.push_async_callback(container.windows.close)
-            closing.push_async_callback(container.live_transcriber.close)
             beside = (
                 run_forever("model_loading", self._load_model, every_s=LOAD_MODEL_EVERY_S),
                 container.maintenance.run(),

@@ -70,7 +70,7 @@ class Settings(Client, BaseSettings):
 
     task_grace: float = Field(10, ge=0, description="Seconds that a running task has to end after SIGTERM.")
 
-    live_streams: int = Field(0, ge=0, le=256, description="Live tasks at the same time; 0: four for each core.")
+    live_streams: int = Field(0, ge=0, le=48, description="Live tasks at the same time; 0: four for each core.")
     live_ttl: float = Field(
         24 * 3600,
         ge=LEAST_LIVE_TTL_S,

@@ -28,7 +28,7 @@ GATHER_S = 0.05  # after a page that was not full, so that a page holds more tha
 POLL_S = 1.0  # the longest pause between two reads: the subscription may miss a frame
 _MOST_FRAMES = 10**9  # every number of a frame is below this
 
-_LONGEST_SILENCE_S = 60
+_LONGEST_SILENCE_S = 3600
 _SILENCE = {Codec.PCM_S16LE: b"\0", Codec.MULAW: b"\xff", Codec.ALAW: b"\xd5"}
 _BYTES_A_SAMPLE = {Codec.PCM_S16LE: 2, Codec.MULAW: 1, Codec.ALAW: 1}
 
@@ -44,8 +44,8 @@ class Sound:
     """The bytes of frames that follow each other; frames that were never stored are silence."""
 
     data: bytes
-    frames: int = 0
-    missing: int = 0  # how many of the frames were never stored
+    frames: int = 0  # how many frames, stored or not
+    silence: int = 0  # bytes of silence at the begin, for frames that were never stored
     last: bool = False
     waiting: int = 0  # frames that are stored and not read yet
 
@@ -58,14 +58,14 @@ class Frames:
         self._stream = stream
         self._task = task
         self._subject = subjects.live_audio(task.task_id)
-        self.size = 0  # bytes of all frames so far
-        self.count = 0  # frames so far
+        self.size = 0  # bytes so far, silence included
+        self.count = 0  # number of the next frame
         self.refused = 0  # messages so far that are no frames of the task
 
     async def read(self, until: int | None = None) -> AsyncGenerator[Sound, None]:
         """Yield sound from the first frame on, as soon as it is stored; the last one is `last`.
 
-        `until` is the number of frames after which to end in any case.
+        `until`: read no frame with this number or a higher one, and end there.
 
         Raises:
             PermanentError: audio_unreadable: frames are missing in sound that cannot be read without them.
@@ -82,13 +82,15 @@ class Frames:
         try:
             while True:
                 published.clear()
+                asked_at = loop.time()
                 messages = await self._page(after)
-                if messages is None or messages:
-                    heard_at = loop.time()  # an outage is no silence of the client
+                heard_at += loop.time() - asked_at  # an outage is no silence of the client
                 if messages:
-                    sound, after = self._joined(messages)
-                    yield sound
-                    if sound.last or self.count == until:
+                    sound, after = self._joined(messages, until)
+                    if sound.frames:
+                        heard_at = loop.time()
+                        yield sound
+                    if sound.last or (until is not None and self.count >= until):
                         return
                     await asyncio.sleep(0 if sound.waiting else GATHER_S)
                 elif loop.time() - heard_at >= self._task.idle_seconds:
@@ -114,7 +116,7 @@ class Frames:
                 return None
             raise TransientError(ErrorCode.INTERNAL, UNREACHABLE) from error
 
-    def _joined(self, messages: Sequence[RawStreamMsg]) -> tuple[Sound, int]:
+    def _joined(self, messages: Sequence[RawStreamMsg], until: int | None) -> tuple[Sound, int]:
         """Join frames up to a gap; leave out those that were read already, and messages that are no frames.
 
         Return the sound, and the stream sequence up to which messages are read.
@@ -122,7 +124,7 @@ class Frames:
         Raises:
             PermanentError: audio_unreadable: frames are missing in sound that cannot be read without them.
         """
-        data, before, missing, last = list[bytes](), self.count, 0, False
+        data, before, silence, last = list[bytes](), self.count, 0, False
         after = 0
         for message in messages:
             number = self._number(message)
@@ -130,11 +132,15 @@ class Frames:
                 self.refused += number is None
                 after = message.seq or 0
                 continue
+            if until is not None and number >= until:
+                self.count = until
+                break
             if number > self.count:
                 if data:  # the gap comes next, so that it is known where it lies
                     break
-                missing += number - self.count
-                data.append(self._silence(number - self.count))
+                data.append(self._silence(number - self.count, messages))
+                silence = len(data[-1])
+                self.size += silence
             self.count, after = number + 1, message.seq or 0
             data.append(message.data or b"")
             self.size += len(data[-1])
@@ -142,10 +148,10 @@ class Frames:
             if last:
                 break
         waiting = int((messages[-1].headers or {}).get(PENDING, "0"))
-        return Sound(b"".join(data), self.count - before, missing, last, waiting), after
+        return Sound(b"".join(data), self.count - before, silence, last, waiting), after
 
-    def _silence(self, frames: int) -> bytes:
-        """Return silence for missing frames, as long as those before were on average, up to a minute.
+    def _silence(self, frames: int, messages: Sequence[RawStreamMsg]) -> bytes:
+        """Return silence for missing frames, as long as those before were on average, or those that follow.
 
         Raises:
             PermanentError: audio_unreadable: the sound cannot be read without the frames.
@@ -154,7 +160,10 @@ class Frames:
         if audio.codec not in _SILENCE:
             raise PermanentError(ErrorCode.AUDIO_UNREADABLE, GAP.format(number=self.count, frames=frames))
         whole = audio.channels * _BYTES_A_SAMPLE[audio.codec]
-        size = min(frames * self.size // max(self.count, 1), _LONGEST_SILENCE_S * audio.sample_rate * whole)
+        a_frame = (
+            self.size / self.count if self.count else sum(len(each.data or b"") for each in messages) / len(messages)
+        )
+        size = min(round(frames * a_frame), _LONGEST_SILENCE_S * audio.sample_rate * whole)
         return _SILENCE[audio.codec] * (size // whole * whole)
 
     def _number(self, message: RawStreamMsg) -> int | None:

@@ -1,9 +1,10 @@
 """The source of a live run: the utterances of a live task, one after the other, as soon as each is complete."""
 
+import asyncio
 import time
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from uuid import uuid4
 
@@ -13,12 +14,13 @@ from natscribe.schemas.progress import Stage
 from natscribe.schemas.sharing import Window
 from natscribe.schemas.transcription import Channels, Stretch
 
-from app.engines.messages import Hear, Heard, StageAdvanced
-from app.errors import TransientError
-from app.live.ear import Ear
+from app.engines.engine import Engine, answer
+from app.engines.messages import Forget, Hear, Heard, StageAdvanced
+from app.errors import TaskError, TransientError
 from app.live.frames import Frames, Sound
 
 MOST_BYTES = 1024 * 1024  # of sound in one job
+RESTART_PAUSE_S = 0.1
 MOST_RESTARTS = 3  # of the listening process, without an utterance in between
 
 
@@ -29,14 +31,14 @@ class LiveSource:
     each channel, and `waiting_seconds` is how much sound is stored and not heard yet, as far as known.
     """
 
-    def __init__(self, ear: Ear, frames: Frames, task: LiveTask, reached: Mapping[int | None, float]) -> None:
+    def __init__(self, engine: Engine, frames: Frames, task: LiveTask, reached: Mapping[int | None, float]) -> None:
         """`reached` says for each channel (null: all mixed) up to which second it is transcribed already."""
-        self._ear = ear
+        self._engine = engine
         self._frames = frames
         self._task = task
         self.channels = channels_of(task)
         self._reached = {channel: reached.get(channel, 0.0) for channel in self.channels}
-        self.seconds = self.waiting_seconds = self._heard_at = 0.0
+        self.seconds = self.waiting_seconds = self._heard_at = self._lost = 0.0
         self.open: Sequence[Window] = ()
         self.missing: list[Stretch] = []  # sound that was never stored
         self.closing: Callable[[Window], None] = lambda _: None  # is called with each utterance that is closing
@@ -53,15 +55,17 @@ class LiveSource:
         """
         restarts = 0
         while True:
-            before = dict(self._reached)
+            before, heard_before = dict(self._reached), self.seconds
             try:
                 async with aclosing(self._heard()) as found:
                     async for each in found:
                         yield each
             except TransientError as error:
-                restarts = restarts + 1 if self._reached == before else 1
+                got_on = self._reached != before or self.seconds > heard_before
+                restarts = 1 if got_on else restarts + 1
                 if error.detail.code is not ErrorCode.ENGINE_FAILED or restarts > MOST_RESTARTS:
                     raise
+                await asyncio.sleep(restarts * RESTART_PAUSE_S)
             else:
                 return
 
@@ -71,11 +75,11 @@ class LiveSource:
 
     async def _heard(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         stream, first = f"{self._task.task_id} {uuid4().hex}", True
-        self.seconds, self.open, self.missing = 0.0, (), []
+        self.seconds, self._lost, self.open, self.missing = 0.0, 0.0, (), []
         try:
             async with aclosing(self._frames.read()) as read:
                 async for sound in _in_jobs(read):
-                    heard = await self._ear.hear(self._job(stream, sound, first=first))
+                    heard = await answer(self._engine, self._job(stream, sound, first=first), Heard)
                     first = False
                     self._note(sound, heard)
                     for window in heard.closing:
@@ -86,7 +90,8 @@ class LiveSource:
                     processed = min(heard.settled, default=heard.seconds)
                     yield StageAdvanced(stage=Stage.TRANSCRIBING, processed_seconds=processed, duration_seconds=None)
         finally:
-            self._ear.forget(stream)
+            with suppress(TaskError):
+                await answer(self._engine, Forget(stream=stream), Heard)
 
     def _job(self, stream: str, sound: Sound, *, first: bool) -> Hear:
         return Hear(
@@ -102,12 +107,15 @@ class LiveSource:
         )
 
     def _note(self, sound: Sound, heard: Heard) -> None:
-        frame_s = max(heard.seconds - self.seconds, 0.0) / max(sound.frames, 1)
-        self.waiting_seconds = sound.waiting * frame_s
-        if sound.missing:
-            self.missing.append(
-                Stretch(start=self.seconds, end=min(self.seconds + sound.missing * frame_s, heard.seconds))
-            )
+        if sound.frames:
+            self.waiting_seconds = sound.waiting * max(heard.seconds - self.seconds, 0.0) / sound.frames
+        if sound.silence and sound.data:
+            seconds = (heard.seconds - self.seconds) * sound.silence / len(sound.data)
+            self.missing.append(Stretch(start=self.seconds, end=self.seconds + seconds))
+        if heard.lost > self._lost:  # of a file whose time stamps skip sound: it has become silence
+            end = min(self.seconds + heard.lost - self._lost, heard.seconds)
+            self.missing.append(Stretch(start=self.seconds, end=end))
+        self._lost = heard.lost
         self.seconds, self._heard_at = heard.seconds, time.monotonic()
         self.open = heard.open
 
@@ -115,11 +123,11 @@ class LiveSource:
 async def _in_jobs(read: AsyncIterator[Sound]) -> AsyncIterator[Sound]:
     """Cut sound that is too long for one job."""
     async for sound in read:
-        data = sound.data
+        data, silence = sound.data, sound.silence
         while len(data) > MOST_BYTES:
-            yield replace(sound, data=data[:MOST_BYTES], missing=0, last=False)
-            data = data[MOST_BYTES:]
-        yield replace(sound, data=data)
+            yield replace(sound, data=data[:MOST_BYTES], frames=0, silence=min(silence, MOST_BYTES), last=False)
+            data, silence = data[MOST_BYTES:], max(silence - MOST_BYTES, 0)
+        yield replace(sound, data=data, silence=silence)
 
 
 def channels_of(task: LiveTask) -> list[int | None]:

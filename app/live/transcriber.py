@@ -4,10 +4,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from natscribe.schemas import subjects
 from natscribe.schemas.live import LiveTask, Partial
 from natscribe.schemas.progress import Stage
@@ -21,7 +22,6 @@ from app.engines.engine import Engine, answer
 from app.engines.messages import Load, Loaded, StageAdvanced
 from app.engines.window_queue import Rank, WindowQueue
 from app.live.ahead import Ahead
-from app.live.ear import Ear
 from app.live.frames import Frames
 from app.live.partials import Partials
 from app.live.sound import check_store, keep, recording_of
@@ -57,7 +57,6 @@ class LiveTranscriber:
         self._sharing = sharing
         self._settings = settings
         self._metrics = metrics
-        self._ear = Ear(engine)
         self._cores = max(int(usable_cores()), 1)
         self._streams = 0  # live tasks that run
 
@@ -72,7 +71,7 @@ class LiveTranscriber:
         async with self._sharing.own_work():
             loaded = await answer(self._engine, Load(options=task.options), Loaded)
             frames = Frames(self._nats, self._settings.stream_names.live, task)
-            source = LiveSource(self._ear, frames, task, checkpoint.reached)
+            source = LiveSource(self._engine, frames, task, checkpoint.reached)
             live = _Live(task, source, checkpoint, self._metrics)
             self._streams += 1
             try:
@@ -87,7 +86,7 @@ class LiveTranscriber:
                         await keep(recording, task.task_id, self._settings, self._nats)
                     if task.diarize and live.transcript.channels is None and checkpoint.diarization_error is None:
                         await self._find_speakers(live.transcript, task, recording, append)
-            await append(live.result(loaded.model))
+            await append(await asyncio.to_thread(live.result, loaded.model))
 
     async def _follow(
         self, live: "_Live", source: LiveSource, task: LiveTask, checkpoint: Checkpoint, append: Append
@@ -118,13 +117,10 @@ class LiveTranscriber:
                 await append(processed(found.stage, found.processed_seconds, found.duration_seconds))
             await asyncio.to_thread(transcript.add_speakers, search)
 
-    async def close(self) -> None:
-        """Stop hearing."""
-        await self._ear.close()
-
     async def _publish(self, partial: Partial) -> None:
         subject, body = subjects.partials(partial.task_id), partial.model_dump_json().encode()
-        await self._nats.publish(subject, body, headers={"content-type": "application/json"})
+        with suppress(NatsError):  # nobody sees partials during an outage
+            await self._nats.publish(subject, body, headers={"content-type": "application/json"})
 
 
 class _Live:

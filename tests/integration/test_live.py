@@ -1,5 +1,6 @@
 """Live tasks: sound that is published while people speak becomes text, whatever happens to the worker."""
 
+import asyncio
 import io
 import json
 import wave
@@ -299,3 +300,30 @@ async def test_a_cancelled_live_task_ends_at_once(
         return engine.hears == {}
 
     await eventually(forgotten)
+
+
+async def test_sound_that_is_missing_from_the_begin_on_leaves_the_times_right(
+    publisher: Publisher, speaker: Speaker, worker: Worker
+) -> None:
+    # Given a client whose first frames were never stored, and a second gap
+    await speaker.begin()
+    speaker.sent = 5
+    await speaker.say(2)
+    speaker.sent = 9
+    await speaker.say(1, end=True)
+    await publisher.until("live-1", State.COMPLETED)
+    # Then both are told, each at its time
+    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
+    assert result["duration"] == 10.0
+    assert result["untranscribed"] == [{"start": 0.0, "end": 5.0}, {"start": 7.0, "end": 9.0}]
+
+
+async def test_junk_keeps_no_task_alive(publisher: Publisher, speaker: Speaker, worker: Worker) -> None:
+    # Given a client that has fallen silent, and somebody who publishes what is no frame
+    await speaker.begin(idle_seconds=1)
+    await speaker.say(1)
+    done = asyncio.create_task(publisher.until("live-1", State.COMPLETED))
+    async with asyncio.timeout(20):
+        while not done.done():
+            await publisher.js.publish(subjects.live_audio("live-1"), FRAME)
+            await asyncio.wait([done], timeout=0.2)

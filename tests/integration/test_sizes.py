@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from natscribe.schemas.progress import State
 
@@ -13,6 +14,7 @@ from app.main import Worker
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher
+from tests.waiting import eventually
 
 ROOM = 16 * 1024  # bytes: for the headers of a message and what FastStream adds to a reply
 Transcribe = Callable[[str, int], Awaitable[dict[str, object]]]
@@ -89,7 +91,14 @@ async def test_a_message_of_the_largest_size_is_pulled_like_any_other(
     await publisher.js.publish("tasks.transcription.normal", task.ljust(nc.max_payload - 64))
     waits = PullInbox(nc, "transcription_tasks", "transcription_worker_transcription_normal")
     # Then whoever asks for several is given it
-    (message,) = await waits.ask(2)
+    found: list[Msg] = []
+
+    async def given() -> bool:
+        found.extend(await waits.ask(2))
+        return bool(found)
+
+    await eventually(given)
+    (message,) = found
     await message.nak()
     engine.may_go_on.set()
     await publisher.until("t2", State.COMPLETED)

@@ -27,6 +27,7 @@ _MOST_BROKEN = 10  # damaged packets after which a file is given up
 _MOST_EMPTY_BYTES = 256 * 1024  # of a file without any sound in them
 _MEMORY = Limit(0, "AUDIO_MAX_SECONDS")  # what reading may take beside the bytes: a live file has no index
 _LEAST_LOST_S = 0.5  # less missing sound is none: the time stamps are only inexact
+_LONGEST_SILENCE_S = 300.0
 _MOST_WAITS = 30  # seconds that decoding may stand still
 
 
@@ -200,11 +201,12 @@ def _read(pipe: _Pipe, kind: str, audio: LiveAudio) -> None:
 
 
 def _decode(pipe: _Pipe, container: InputContainer, stream: AudioStream) -> None:
-    broken, end = 0, float("inf")
+    broken, end, gap = 0, float("inf"), 0.0
     for packet in container.demux(stream):
         if packet.size and packet.pts is not None:
             start = float(packet.pts * packet.time_base)
-            pipe.lost += start - end if start - end > _LEAST_LOST_S else 0.0
+            gap = start - end if start - end > _LEAST_LOST_S else 0.0
+            pipe.lost += gap
             end = start + float((packet.duration or 0) * packet.time_base)
         try:
             frames = packet.decode()
@@ -214,7 +216,20 @@ def _decode(pipe: _Pipe, container: InputContainer, stream: AudioStream) -> None
                 raise
             continue
         for frame in frames:
+            if gap:
+                pipe.put(_silence(frame, min(gap, _LONGEST_SILENCE_S)))
+                gap = 0.0
             pipe.put(frame)
+
+
+def _silence(like: av.AudioFrame, seconds: float) -> av.AudioFrame:
+    """Return silence in place of sound that the time stamps skip, so that later sound has its time in the recording."""
+    samples = round(seconds * like.sample_rate)
+    frame = av.AudioFrame(format=like.format.name, layout=like.layout.name, samples=samples)
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    frame.sample_rate = like.sample_rate
+    return frame
 
 
 def _checked(container: InputContainer, audio: LiveAudio) -> AudioStream:

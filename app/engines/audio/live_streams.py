@@ -127,7 +127,8 @@ class _Channel:
         room = _HEARD_S - (end - start)
         for before in reversed(self._before):
             room -= before.regions[-1][1] - before.regions[0][0]
-            if room < 0 or start - before.regions[-1][1] > _LONG_AGO_S:
+            pause = start - before.regions[-1][1]
+            if room < 0 or pause > _LONG_AGO_S or pause <= 0:  # without a pause a word may be of either
                 break
             found.insert(0, before)
         return found

@@ -85,6 +85,22 @@ async def test_what_was_begun_is_given_up_when_somebody_speaks_on(windows: Windo
     assert windows.given_up == 2
 
 
+async def test_an_utterance_that_somebody_waits_for_is_not_given_up_for_the_next_one(
+    windows: Windows, ahead: Ahead
+) -> None:
+    # Given an engine that is behind, and somebody who waits for an utterance that was begun
+    ahead.begin(utterance(3), "en")
+    waiting = asyncio.create_task(ahead.transcribe(utterance(3), OPTIONS, "en", Rank.LIVE))
+    await asyncio.sleep(0)
+    # When the next one is closing already
+    ahead.begin(utterance(9), "en")
+    windows.may_answer.set()
+    # Then the first one has its text
+    assert (await waiting).end == 3
+    assert windows.given_up == 0
+    await ahead.close()
+
+
 async def test_an_engine_that_has_died_is_asked_once_more(windows: Windows, ahead: Ahead) -> None:
     windows.failures = [TransientError(ErrorCode.ENGINE_FAILED, "dead")]
     windows.may_answer.set()

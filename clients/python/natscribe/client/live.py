@@ -118,10 +118,10 @@ class Live:
             UnreachableError: NATS does not acknowledge the sound.
         """
         if not self._has_ended_sound and self._end is None:
-            self._has_ended_sound = True
             for frame in self._cutter.cut(b""):  # a `send` that was cancelled has left them
                 await self._frames.put(frame)
             await self._frames.put(self._cutter.rest(), is_last=True)
+            self._has_ended_sound = True
         if self._end is None:
             await self._frames.stored()
 
