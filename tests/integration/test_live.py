@@ -142,8 +142,8 @@ async def test_another_worker_goes_on_behind_the_last_text(
     nc: Client,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
+    no_exit: None,
 ) -> None:
-    monkeypatch.setattr("app.main.end_process", lambda: None)
     # Given a worker that dies after its first text
     async with start_worker(FakeEngine()) as dying:
         with monkeypatch.context() as deadly:
