@@ -76,10 +76,17 @@ async def test_a_pipe_has_the_text_and_nothing_else(shell: Shell) -> None:
 
 
 async def test_a_pipe_may_have_the_messages_or_the_result_instead(shell: Shell) -> None:
-    # When messages are wanted, they end with the result
-    _, out, _ = await shell.run("-", "--json", "--codec", "alaw", "--channels", "2", sound=bytes(9 * 16_000))
-    messages = [json.loads(line) for line in out.splitlines()]
-    assert {"stable", "lag_seconds", "segments"} <= {name for message in messages for name in message}
+    # When messages are wanted, then there are partials while somebody speaks, and the result is the last
+    process = await shell.start("-", "--json", "--codec", "alaw", "--channels", "2")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(bytes(2 * 16_000))
+    messages: list[dict[str, object]] = []
+    while not messages or "stable" not in messages[-1]:
+        messages.append(json.loads(await process.stdout.readline()))
+    out, _ = await process.communicate(bytes(7 * 16_000))
+    messages += [json.loads(line) for line in out.splitlines()]
+    assert {"lag_seconds", "segments"} <= {name for message in messages for name in message}
     assert (messages[-1]["source"], messages[-1]["duration"]) == ("live", 9)
     # When a format is wanted, or speakers, then only the result is printed
     _, subtitles, _ = await shell.run("-", "--format", "srt")
