@@ -58,9 +58,7 @@ class Ahead:
         begun = self._begun.get(window.channel)
         with suppress(TransientError):
             if begun is not None and (begun.regions, begun.previous) == (window.regions, previous):
-                del self._begun[
-                    window.channel
-                ]  # whoever waits for the text may give it up from now on, and nobody else
+                del self._begun[window.channel]  # from now on only who waits for the text may give it up
                 return await begun.text
             return await self._windows.transcribe(window, options, previous, rank)
         return await self._windows.transcribe(window, options, previous, rank)

@@ -160,10 +160,9 @@ class Frames:
         if audio.codec not in _SILENCE:
             raise PermanentError(ErrorCode.AUDIO_UNREADABLE, GAP.format(number=self.count, frames=frames))
         whole = audio.channels * _BYTES_A_SAMPLE[audio.codec]
-        a_frame = (
-            self.size / self.count if self.count else sum(len(each.data or b"") for each in messages) / len(messages)
-        )
-        size = min(round(frames * a_frame), _LONGEST_SILENCE_S * audio.sample_rate * whole)
+        sizes = [len(each.data or b"") for each in messages]
+        average = self.size / self.count if self.count else sum(sizes) / len(sizes)
+        size = min(round(frames * average), _LONGEST_SILENCE_S * audio.sample_rate * whole)
         return _SILENCE[audio.codec] * (size // whole * whole)
 
     def _number(self, message: RawStreamMsg) -> int | None:
