@@ -100,7 +100,7 @@ def test_an_utterance_is_told_once_and_shown_while_it_goes_on(streams: LiveStrea
     assert (speaking.seconds, speaking.windows) == (3, [])
     assert speaking.settled == [pytest.approx(start)]
     (window,) = paused.windows
-    assert window.regions == [pytest.approx((0.7, 3.3), abs=0.05)]
+    assert window.regions == [pytest.approx((0.7, 3.2), abs=0.05)]
     assert window.channel is None
     assert len(unpack(window.samples)) == round((window.end - start) * RATE)
     assert (silent.windows, silent.open, silent.seconds) == ([], [], 5)
@@ -130,7 +130,7 @@ def test_sound_of_any_rate_has_its_own_times(streams: LiveStreams, rate: int, ch
     # When it is heard
     (window,) = all_of(streams, samples, LiveAudio(sample_rate=rate, channels=channels))
     # Then its times are seconds of the recording
-    assert window.regions == [pytest.approx((0.7, 3.3), abs=0.05)]
+    assert window.regions == [pytest.approx((0.7, 3.2), abs=0.05)]
 
 
 def test_two_channels_are_heard_each_on_its_own(streams: LiveStreams) -> None:
@@ -141,11 +141,11 @@ def test_two_channels_are_heard_each_on_its_own(streams: LiveStreams) -> None:
     windows = all_of(streams, samples, LiveAudio(channels=2), separate=True)
     # Then each has its utterance, in the order in which they end
     assert [window.channel for window in windows] == [0, 1]
-    assert windows[0].regions == [pytest.approx((1.7, 3.3), abs=0.05)]
-    assert windows[1].regions == [pytest.approx((0.7, 4.3), abs=0.05)]
+    assert windows[0].regions == [pytest.approx((1.7, 3.2), abs=0.05)]
+    assert windows[1].regions == [pytest.approx((0.7, 4.2), abs=0.05)]
     # And mixed they are one
     assert [window.regions for window in all_of(streams, samples, LiveAudio(channels=2))] == [
-        [pytest.approx((0.7, 4.3), abs=0.05)]
+        [pytest.approx((0.7, 4.2), abs=0.05)]
     ]
 
 
@@ -165,8 +165,8 @@ def test_each_channel_goes_on_where_it_was(streams: LiveStreams) -> None:
     # Then nothing before that is told again
     first, second = heard.windows
     assert (first.channel, second.channel) == (0, 1)
-    assert first.regions == [pytest.approx((3.7, 6.3), abs=0.05)]
-    assert second.regions == [pytest.approx((5.024, 6.3), abs=0.05)]
+    assert first.regions == [pytest.approx((3.7, 6.2), abs=0.05)]
+    assert second.regions == [pytest.approx((5.024, 6.2), abs=0.05)]
 
 
 def test_streams_do_not_mix(streams: LiveStreams) -> None:
@@ -178,7 +178,7 @@ def test_streams_do_not_mix(streams: LiveStreams) -> None:
     (window,) = hear(streams, sound((0, 1)), stream="a").windows
     # Then each has its own time and sound
     assert again.seconds == 1
-    assert window.regions == [pytest.approx((0.7, 2.3), abs=0.05)]
+    assert window.regions == [pytest.approx((0.7, 2.2), abs=0.05)]
 
 
 def test_a_job_that_fails_forgets_its_own_stream_alone(streams: LiveStreams) -> None:
@@ -213,7 +213,7 @@ def test_opus_has_the_times_of_the_recording_and_ends_with_it(streams: LiveStrea
     heard = streams.run(Hear(stream="a", audio=audio, sound=second, end=True))
     # Then there is one utterance, at its time
     (window,) = [*windows, *heard.windows]
-    assert window.regions == [pytest.approx((0.7, 3.3), abs=0.07)]
+    assert window.regions == [pytest.approx((0.7, 3.2), abs=0.07)]
     assert heard.seconds == pytest.approx(5, abs=0.05)
     assert heard.lost == 0
 
