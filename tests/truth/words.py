@@ -45,6 +45,12 @@ def scored(said: Sequence[str], heard: Sequence[str]) -> Score:
     return Score(errors, errors - found.insertions + found.hits, longest)
 
 
+def words_without_match(said: str, heard: str) -> int:
+    """Count the words of one text that another one has otherwise, or lacks."""
+    found = jiwer.process_words(plain(said), plain(heard))
+    return int(found.substitutions + found.deletions)
+
+
 def errors_by_part(said: Sequence[str], heard: str) -> list[int]:
     """Count the errors in one text by part of what was said; words too many belong to the part they stand before."""
     part_of_word = [number for number, text in enumerate(said) for _ in plain(text).split()]
