@@ -62,7 +62,7 @@ class Transcriber:
             if task.diarize and checkpoint.diarization_error is None:
                 await self._with_speakers(transcription, task, recording, checkpoint, append)
             else:
-                await transcription.run(checkpoint, append)
+                await transcription.transcribe(checkpoint, append)
             await recording.check()
             # Copying a day's segments would block the event loop.
             await append(await asyncio.to_thread(transcription.result))
@@ -103,7 +103,7 @@ class Transcriber:
                 search.begin()
 
         async with aclosing(SpeakerSearch(self._diarizer.turns(task, recording))) as search:
-            await transcription.run(checkpoint, append_text)
+            await transcription.transcribe(checkpoint, append_text)
             if transcription.separate:
                 return
             await append(_searching(search, 0.0, transcription.duration))

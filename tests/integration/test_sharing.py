@@ -23,7 +23,7 @@ from app.engines.cores import Cores
 from app.engines.messages import Loaded
 from app.settings import Settings, Share
 from app.work_sharing import helpers, sharing
-from app.work_sharing.sharing import engine_of, way_of
+from app.work_sharing.sharing import engine_fingerprint, engine_of
 from tests import document
 from tests.fakes.engine import MODEL, SOUND, FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker
@@ -180,7 +180,7 @@ def request(engine: FakeEngine, number: int = 0, **changes: object) -> WindowReq
     asked = WindowRequest(
         window=window,
         model=engine.loaded.model if engine.loaded else MODEL,
-        fingerprint=way_of(engine.loaded or Loaded(model=MODEL)),
+        fingerprint=engine_fingerprint(engine.loaded or Loaded(model=MODEL)),
     )
     return asked.model_copy(update=changes)
 

@@ -23,7 +23,7 @@ from app.work_sharing.helpers import (
     Helpers,
 )
 
-MODEL, HOW = Model(name="base", revision="1"), "0.3.0 cpu int8 beam 5"
+MODEL, FINGERPRINT = Model(name="base", revision="1"), "0.3.0 cpu int8 beam 5"
 WINDOW = Window(regions=[(0.0, 0.003)], samples="AAAA" * 32)
 Reply = Callable[[], WindowReply]
 
@@ -66,7 +66,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def helpers(nats: FakeNats, clock: Clock) -> Helpers:
-    return Helpers(cast("Client", nats), "windows.transcribe.x", MODEL, HOW, clock=clock)
+    return Helpers(cast("Client", nats), "windows.transcribe.x", MODEL, FINGERPRINT, clock=clock)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ async def test_a_window_is_sent_with_all_on_which_its_text_depends(
     ((subject, request),) = nats.asked
     assert subject == "windows.transcribe.x"
     assert request == WindowRequest(
-        window=WINDOW, options=TranscribeOptions(translate=True), previous="de", model=MODEL, fingerprint=HOW
+        window=WINDOW, options=TranscribeOptions(translate=True), previous="de", model=MODEL, fingerprint=FINGERPRINT
     )
 
 
