@@ -22,8 +22,9 @@ from app.errors import TransientError
 
 MOST_STREAMS = 64
 MOST_BYTES = 1024**2  # of sound in a job
-# A model writes a short utterance better if it hears what was said before (docs/decisions/0030).
-_HEARD_S = 12.0
+# A model writes a short utterance better if it hears what was said before (docs/decisions/0030). With the second of
+# silence that follows it, this is the shortest sound that Whisper encodes, so it costs little time.
+_HEARD_S = 9.0
 _LONG_AGO_S = 5.0
 _MOST_BEFORE = 16  # utterances
 MOST_SECONDS = 600.0  # of sound in a job
