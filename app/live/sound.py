@@ -13,6 +13,7 @@ from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 
 from app.errors import PermanentError, TransientError
 from app.live.frames import Frames
+from app.live.places import Place
 from app.recordings.recording import Recording, save
 from app.settings import Settings
 from app.temporary import room_for, temporary_file
@@ -38,7 +39,7 @@ async def recording_of(frames: Frames, audio: LiveAudio) -> AsyncIterator[Record
 
     async def chunks() -> AsyncIterator[bytes]:
         yield _header(audio)
-        async with aclosing(frames.read(until=count)) as read:
+        async with aclosing(frames.read(Place(), until=count)) as read:
             async for sound in read:
                 yield sound.data
 

@@ -18,6 +18,8 @@ from app.engines.engine import Engine, answer
 from app.engines.messages import Forget, Hear, Heard, StageAdvanced
 from app.errors import TaskError, TransientError
 from app.live.frames import Frames, Sound
+from app.live.places import Place, Places
+from app.updates import Checkpoint
 
 MOST_BYTES = 1024 * 1024  # of sound in one job
 RESTART_PAUSE_S = 0.1
@@ -31,13 +33,14 @@ class LiveSource:
     each channel, and `waiting_seconds` is how much sound is stored and not heard yet, as far as known.
     """
 
-    def __init__(self, engine: Engine, frames: Frames, task: LiveTask, reached: Mapping[int | None, float]) -> None:
-        """`reached` says for each channel (null: all mixed) up to which second it is transcribed already."""
+    def __init__(self, engine: Engine, frames: Frames, task: LiveTask, checkpoint: Checkpoint) -> None:
+        """`checkpoint` says for each channel (null: all mixed) up to which second it is transcribed already."""
         self._engine = engine
         self._frames = frames
         self._task = task
         self.channels = channels_of(task)
-        self._reached = {channel: reached.get(channel, 0.0) for channel in self.channels}
+        self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in self.channels}
+        self._places = Places(task.audio, Place.read(checkpoint.sound_from))
         self.seconds = self.waiting_seconds = self._heard_at = self._lost = 0.0
         self.open: Sequence[Window] = ()
         self.missing: list[Stretch] = []  # sound that was never stored
@@ -48,7 +51,7 @@ class LiveSource:
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         """Yield each utterance, and the progress over sound without speech.
 
-        If the listening process dies, another one hears the stream again and goes on behind the last utterance.
+        If the listening process dies, another one hears the last sound again and goes on behind the last utterance.
 
         Raises:
             TaskError: The sound cannot be read, or the engine failed.
@@ -73,15 +76,25 @@ class LiveSource:
         """Return when a second of the stream was heard, on the monotonic clock, as if the sound came in real time."""
         return self._heard_at - (self.seconds - second)
 
+    def sound_from(self, reached: Mapping[int | None, float]) -> str:
+        """Return from which place another worker has to read, if the text of each channel has reached so far."""
+        for channel, second in reached.items():
+            self._reached[channel] = max(self._reached[channel], second)
+        self._places.move_to(min(reached.values()))
+        return str(self._places.first)
+
     async def _heard(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         stream, first = f"{self._task.task_id} {uuid4().hex}", True
-        self.seconds, self._lost, self.open, self.missing = 0.0, 0.0, (), []
+        self._places.go_back()
+        start = self._places.first
+        self.seconds, self._lost, self.open, self.missing = self._places.seconds(start), 0.0, (), []
         try:
-            async with aclosing(self._frames.read()) as read:
+            async with aclosing(self._frames.read(start)) as read:
                 async for sound in _in_jobs(read):
-                    heard = await answer(self._engine, self._job(stream, sound, first=first), Heard)
+                    heard = await answer(self._engine, self._job(stream, sound, start if first else None), Heard)
                     first = False
                     self._note(sound, heard)
+                    self._places.note(self._frames.place)
                     for window in heard.closing:
                         self.closing(window)
                     for window in heard.windows:
@@ -93,13 +106,15 @@ class LiveSource:
             with suppress(TaskError):
                 await answer(self._engine, Forget(stream=stream), Heard)
 
-    def _job(self, stream: str, sound: Sound, *, first: bool) -> Hear:
+    def _job(self, stream: str, sound: Sound, start: Place | None) -> Hear:
+        """Make a job; `start`: it is the first one, with the sound behind this place."""
         return Hear(
             stream=stream,
             audio=self._task.audio,
             separate=self.channels != [None],
-            start_at=list(self._reached.values()) if first else [],
-            first=first,
+            start_at=list(self._reached.values()) if start else [],
+            first=start is not None,
+            before=start.size if start else 0,
             sound=b64encode(sound.data).decode(),
             show=self.show(),
             context=self.context(),

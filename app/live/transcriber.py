@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
@@ -34,6 +34,8 @@ from app.speech.transcript import TaskTranscript
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Append, Checkpoint, Update, processed
 from app.work_sharing.sharing import WorkSharing
+
+SILENCE_TOLD_S = 60.0  # silence of a channel after which the log says so, and another worker need not hear it again
 
 
 class LiveTranscriber:
@@ -71,7 +73,7 @@ class LiveTranscriber:
         async with self._sharing.own_work():
             loaded = await answer(self._engine, Load(options=task.options), Loaded)
             frames = Frames(self._nats, self._settings.stream_names.live, task)
-            source = LiveSource(self._engine, frames, task, checkpoint.reached)
+            source = LiveSource(self._engine, frames, task, checkpoint)
             live = _Live(task, source, checkpoint, self._metrics)
             self._streams += 1
             try:
@@ -103,7 +105,8 @@ class LiveTranscriber:
             async with aclosing(run.texts()) as texts:
                 async for each in texts:
                     partials.language = run.language
-                    await append(live.update(each))
+                    for update in live.updates(each):
+                        await append(update)
         finally:
             await cancel_all([looking])
             await own.close()
@@ -129,6 +132,9 @@ class _Live:
     def __init__(self, task: LiveTask, source: LiveSource, checkpoint: Checkpoint, metrics: LiveMetrics) -> None:
         self._source = source
         self._metrics = metrics
+        self._language = checkpoint.language
+        self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in source.channels}
+        self._told = 0.0  # up to here missing sound is told
         self.transcript = TaskTranscript(task)
         self.transcript.go_on_from(checkpoint)
         self.transcript.channels = len(source.channels) if source.channels != [None] else None
@@ -142,16 +148,27 @@ class _Live:
                     self._waiting.append(_Waiting(each.channel, each.end, self._source.said_at(each.end)))
                 yield each
 
-    def update(self, found: StageAdvanced | WindowText) -> Update:
-        """Make an update of what a run yields."""
+    def updates(self, found: StageAdvanced | WindowText) -> Iterator[Update]:
+        """Yield the updates of what a run yields."""
         if isinstance(found, WindowText):
             self._count(found)
-        lag = self._lag
-        self._metrics.behind(self.transcript.task.task_id, lag)
-        if isinstance(found, StageAdvanced):
-            return replace(processed(found.stage, found.processed_seconds, None), lag_seconds=lag)
-        update = processed(Stage.TRANSCRIBING, found.end, None)
-        return replace(update, text=self.transcript.add(found), lag_seconds=lag)
+            yield self._with(found)
+        else:
+            for channel, reached in self._reached.items():
+                if found.processed_seconds - reached >= SILENCE_TOLD_S:
+                    end = found.processed_seconds
+                    yield self._with(WindowText(segments=[], language=self._language, end=end, channel=channel))
+            yield replace(processed(found.stage, found.processed_seconds, None), lag_seconds=self._lag)
+        self._metrics.behind(self.transcript.task.task_id, self._lag)
+
+    def _with(self, text: WindowText) -> Update:
+        """Make an update with a text, or with silence, and the missing sound before its end."""
+        self._language, self._reached[text.channel] = text.language, text.end
+        missing = [each for each in self._source.missing if self._told <= each.start and each.end <= text.end]
+        self._told = max([self._told, *(each.end for each in missing)])
+        told = self.transcript.add(text.model_copy(update={"untranscribed": [*text.untranscribed, *missing]}))
+        update = processed(Stage.TRANSCRIBING, text.end, None)
+        return replace(update, text=told, lag_seconds=self._lag, sound_from=self._source.sound_from(self._reached))
 
     def result(self, model: Model) -> TranscriptionResult:
         """Build the task's result."""

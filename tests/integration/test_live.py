@@ -160,6 +160,34 @@ async def test_another_worker_goes_on_behind_the_last_text(
     assert starts(await spoken(nc, settings, "live-1")) == [segment(number).start for number in range(4)]
 
 
+async def test_another_worker_hears_only_the_last_sound_again(
+    publisher: Publisher, speaker: Speaker, start_worker: StartWorker, nc: Client, settings: Settings, no_exit: None
+) -> None:
+    # Given a stream of four minutes with a gap, which is text up to its last seconds
+    async def has_text(number: int) -> bool:
+        return starts(await spoken(nc, settings, "live-1"))[-1:] == [segment(number).start]
+
+    async with start_worker(FakeEngine()):
+        await speaker.begin(diarize=True)
+        await speaker.say(20)
+        speaker.sent += 10
+        await speaker.say(215)
+        await eventually(partial(has_text, 23))
+    # When another worker goes on
+    engine = FakeEngine()
+    async with start_worker(engine):
+        await speaker.say(5, end=True)
+        await publisher.until("live-1", State.COMPLETED)
+    # Then it begins in the last minute or two, and nothing is lost, doubled or moved
+    assert engine.heard_from[0] >= 120
+    assert starts(await spoken(nc, settings, "live-1")) == [segment(number).start for number in range(25)]
+    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
+    assert result["duration"] == 250.0
+    assert {"start": 20.0, "end": 30.0} in result["untranscribed"]
+    # And the speakers are found in the whole sound
+    assert result["speakers"] == 2
+
+
 async def _dead(worker: Worker) -> bool:
     return not worker.container.live_consumer.running
 
