@@ -10,17 +10,19 @@ from dataclasses import dataclass, replace
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import LiveTask, Partial
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Source, TranscriptionResult
 from natscribe.schemas.wire import Model
 
-from app.cancellation import cancel_all
+from app.cancellation import Stop, cancel_all
 from app.engines.cores import usable_cores
 from app.engines.engine import Engine, answer
 from app.engines.messages import Load, Loaded, StageAdvanced
 from app.engines.window_queue import Rank, WindowQueue
+from app.errors import TransientError
 from app.live.ahead import Ahead
 from app.live.frames import Frames
 from app.live.partials import Partials
@@ -61,6 +63,7 @@ class LiveTranscriber:
         self._metrics = metrics
         self._cores = max(int(usable_cores()), 1)
         self._streams = 0  # live tasks that run
+        self._loads = set[asyncio.Task[Loaded]]()
 
     async def run(self, task: LiveTask, checkpoint: Checkpoint, append: Append) -> None:
         """Transcribe a live task from the checkpoint on until its sound ends; append updates, then the result.
@@ -71,7 +74,7 @@ class LiveTranscriber:
         """
         check_store(task, self._settings)
         async with self._sharing.own_work():
-            loaded = await answer(self._engine, Load(options=task.options), Loaded)
+            loaded = await self._load(task)
             frames = Frames(self._nats, self._settings.stream_names.live, task)
             source = LiveSource(self._engine, frames, task, checkpoint)
             live = _Live(task, source, checkpoint, self._metrics)
@@ -89,6 +92,27 @@ class LiveTranscriber:
                     if task.diarize and live.transcript.channels is None and checkpoint.diarization_error is None:
                         await self._find_speakers(live.transcript, task, recording, append)
             await append(await asyncio.to_thread(live.result, loaded.model))
+
+    async def _load(self, task: LiveTask) -> Loaded:
+        """Load the model; if the task is cancelled, the load goes on, because the process is that of other tasks, too.
+
+        Raises:
+            TaskError: The model cannot be loaded, or it cannot follow the options.
+        """
+        loading = asyncio.create_task(self._loaded(task))
+        self._loads.add(loading)
+        loading.add_done_callback(self._drop)
+        return await asyncio.shield(loading)
+
+    async def _loaded(self, task: LiveTask) -> Loaded:
+        hangs = TransientError(ErrorCode.ENGINE_FAILED, "The model is not loaded within TASK_TIMEOUT: it loads again.")
+        async with Stop(hangs, after=self._settings.task_timeout):
+            return await answer(self._engine, Load(options=task.options), Loaded)
+
+    def _drop(self, loading: asyncio.Task[Loaded]) -> None:
+        self._loads.discard(loading)
+        if not loading.cancelled():
+            loading.exception()  # the task that waits for it gets it, too
 
     async def _follow(
         self, live: "_Live", source: LiveSource, task: LiveTask, checkpoint: Checkpoint, append: Append

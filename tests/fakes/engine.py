@@ -80,6 +80,9 @@ class FakeEngine:
         self.options: list[TranscribeOptions] = []  # one a batch
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
+        self.loads = 0  # that have begun and not ended
+        self.may_load = asyncio.Event()
+        self.may_load.set()
         self.stopped = 0  # recordings
         self.fail_with: list[Exception | None] = []  # one a recording; None: it goes well
         self.hears = dict[str, tuple[float, float]]()  # live streams: seconds so far, and where texts are wanted from
@@ -102,6 +105,9 @@ class FakeEngine:
             case Prepare():
                 yield Prepared()
             case Load():
+                self.loads += 1
+                await self.may_load.wait()
+                self.loads -= 1
                 yield self.loaded or Loaded(model=MODEL)
             case Transcribe():
                 self.options.append(job.options)

@@ -330,6 +330,30 @@ async def test_a_cancelled_live_task_ends_at_once(
     await eventually(forgotten)
 
 
+async def test_a_stream_that_is_cancelled_while_the_model_loads_leaves_the_load_to_others(
+    publisher: Publisher, speaker: Speaker, worker: Worker, engine: FakeEngine
+) -> None:
+    # Given a model that is being loaded for a stream
+    engine.may_load.clear()
+    await speaker.begin()
+
+    async def loads() -> bool:
+        return engine.loads == 1
+
+    await eventually(loads)
+    # When the stream is cancelled
+    await publisher.ask("tasks.cancel", task_id="live-1")
+    await publisher.until("live-1", State.CANCELLED)
+    await eventually(lambda: queue_is_empty(publisher.js))
+    # Then the model is still loaded to its end
+    engine.may_load.set()
+
+    async def loaded() -> bool:
+        return engine.loads == 0
+
+    await eventually(loaded)
+
+
 async def test_sound_that_is_missing_from_the_begin_on_leaves_the_times_right(
     publisher: Publisher, speaker: Speaker, worker: Worker
 ) -> None:
