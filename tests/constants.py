@@ -20,6 +20,7 @@ from app.dead_letters import replay, store
 from app.embedded import guarded
 from app.execution import attempt, task_run
 from app.jetstream import connection, pull_inbox, stream_log
+from app.live import sound
 from app.operations import maintenance, stream_watch
 from app.queue import consumer, index, positions, registration
 from app.recordings import https, s3
@@ -45,6 +46,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "GIVE_UP_AFTER_S": (stream_log,),
     "HEALTH_WITHIN_S": (worker_report,),
     "INSISTS_FOR_S": (bucket,),
+    "KEPT_AGAIN_AFTER_S": (sound,),
     "LARGEST_ANSWER_BYTES": (stream_pages,),
     "LAST_APPEND_TIMEOUT_S": (attempt,),
     "LEAST_BETWEEN_EVENTS_S": (attempt, player),

@@ -88,7 +88,7 @@ class LiveTranscriber:
             if frames.count and (task.keep_audio or (task.diarize and live.transcript.channels is None)):
                 async with recording_of(frames, task.audio) as recording:
                     if task.keep_audio:
-                        await keep(recording, task.task_id, self._settings, self._nats)
+                        live.transcript.audio_error = await keep(recording, task.task_id, self._settings, self._nats)
                     if task.diarize and live.transcript.channels is None and checkpoint.diarization_error is None:
                         await self._find_speakers(live.transcript, task, recording, append)
             await append(await asyncio.to_thread(live.result, loaded.model))

@@ -25,6 +25,7 @@ from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty
 from tests.integration.test_crashes import at_once, dies
@@ -104,6 +105,7 @@ async def test_sound_becomes_text_utterance_by_utterance(
     result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
     assert (result["text"], result["duration"]) == ("one two one two one two", 25.0)
     assert (result["kind"], result["source"], result["audio_sha256"]) == (Kind.TRANSCRIPTION, "live", None)
+    assert result["audio_error"] is None
     assert {event.kind for event in events} == {Kind.TRANSCRIPTION}
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     assert all(event.lag_seconds is not None for event in events if event.processed_seconds is not None)
@@ -298,6 +300,30 @@ async def test_sound_is_kept_as_a_recording_for_who_asks(
         assert (sound.getframerate(), sound.getnframes()) == (RATE, 3 * RATE)
     with pytest.raises(NotFoundError):
         await bucket.get("live-2")
+
+
+async def test_a_full_bucket_costs_no_text(
+    bucket: ObjectStore,
+    js: JetStreamContext,
+    publisher: Publisher,
+    speaker: Speaker,
+    worker: Worker,
+    constants: Constants,
+) -> None:
+    # Given a bucket that is full, and a live task whose sound is to be kept
+    constants(KEPT_AGAIN_AFTER_S=0.05, INSISTS_FOR_S=0.2)
+    await bucket.put("other", b"of somebody else")
+    stream = await js.stream_info("OBJ_audio")
+    await js.update_stream(stream.config.evolve(max_bytes=stream.state.bytes))
+    await speaker.begin(keep_audio=True)
+    # When its sound ends
+    await speaker.say(11, end=True)
+    await publisher.until("live-1", State.COMPLETED)
+    # Then the result has the text, and says that the sound is not kept
+    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
+    assert result["text"] == "one two one two"
+    assert result["audio_error"]["code"] == ErrorCode.INTERNAL
+    assert "AUDIO_STORE" in result["audio_error"]["message"]
 
 
 async def test_a_deleted_live_task_leaves_no_sound(
