@@ -39,6 +39,7 @@ class Update:
     duration_seconds: float | None = None  # audio of the whole recording
     text: WindowText | None = None
     lag_seconds: float | None = None  # of a live task: published sound that is behind the text
+    waits: bool = False  # for the client's sound: so a live task does not stand still, though nothing changes
     audio_sha256: str = ""  # of the recording that the text belongs to
     sound_from: str | None = None  # of a live task: from which frame another worker reads its sound
 

@@ -20,7 +20,7 @@ from app.dead_letters import replay, store
 from app.embedded import guarded
 from app.execution import attempt, task_run
 from app.jetstream import connection, pull_inbox, stream_log
-from app.live import sound
+from app.live import frames, sound
 from app.operations import maintenance, stream_watch
 from app.queue import consumer, index, positions, registration
 from app.recordings import https, s3
@@ -77,6 +77,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "SPARE": (index,),
     "STALLED_S": (https, s3),
     "WAITING_CHECK_EVERY_S": (registration,),
+    "WAITING_TOLD_S": (frames,),
 }
 
 

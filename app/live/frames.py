@@ -27,6 +27,7 @@ from app.live.places import Place, sample_bytes
 FRAMES_AT_ONCE = 50  # frames in a page: five seconds of sound in the usual frames
 GATHER_S = 0.05  # after a page that was not full, so that a page holds more than one frame
 POLL_S = 1.0  # the longest pause between two reads: the subscription may miss a frame
+WAITING_TOLD_S = 5.0  # so often a reader learns that the client is silent
 _MOST_FRAMES = 10**9  # every number of a frame is below this
 
 _LONGEST_SILENCE_S = 3600
@@ -71,6 +72,8 @@ class Frames:
     async def read(self, start: Place, until: int | None = None) -> AsyncGenerator[Sound, None]:
         """Yield sound from a place on, as soon as it is stored; the last one is `last`.
 
+        While the client is silent, yield sound without frames now and then.
+
         `until`: read no frame with this number or a higher one, and end there.
 
         Raises:
@@ -78,7 +81,7 @@ class Frames:
             TransientError: JetStream does not answer although the connection is open.
         """
         loop, published = asyncio.get_running_loop(), asyncio.Event()
-        heard_at = loop.time()
+        told_at = heard_at = loop.time()
         self._after, self.count, self.size = start.sequence, start.frame, start.size
 
         async def note(_: Msg) -> None:
@@ -103,6 +106,9 @@ class Frames:
                     yield Sound(b"", last=True)
                     return
                 else:
+                    if messages is not None and loop.time() - told_at >= WAITING_TOLD_S:
+                        told_at = loop.time()
+                        yield Sound(b"")
                     await _wait(published)
         finally:
             with suppress(NatsError):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.live import LiveTask
+from natscribe.schemas.live import Codec, LiveTask
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.sharing import Window
 from natscribe.schemas.transcription import Channels, Stretch
@@ -22,6 +22,7 @@ from app.live.places import Place, Places
 from app.updates import Checkpoint
 
 MOST_BYTES = 1024 * 1024  # of sound in one job
+MOST_OPUS_BYTES = 32 * 1024  # of a file: eleven seconds of good speech, and minutes of what is coded most densely
 RESTART_PAUSE_S = 0.1
 MOST_RESTARTS = 3  # of the listening process, without an utterance in between
 
@@ -42,6 +43,7 @@ class LiveSource:
         self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in self.channels}
         self._places = Places(task.audio, Place.read(checkpoint.sound_from))
         self.seconds = self.waiting_seconds = self._heard_at = self._lost = 0.0
+        self.waits = False  # whether the client is silent
         self.open: Sequence[Window] = ()
         self.missing: list[Stretch] = []  # sound that was never stored
         self.closing: Callable[[Window], None] = lambda _: None  # is called with each utterance that is closing
@@ -85,12 +87,18 @@ class LiveSource:
 
     async def _heard(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         stream, first = f"{self._task.task_id} {uuid4().hex}", True
+        most = MOST_OPUS_BYTES if self._task.audio.codec is Codec.OPUS else MOST_BYTES
         self._places.go_back()
         start = self._places.first
         self.seconds, self._lost, self.open, self.missing = self._places.seconds(start), 0.0, (), []
+        advanced = _advanced(min(self._reached.values()))
         try:
             async with aclosing(self._frames.read(start)) as read:
-                async for sound in _in_jobs(read):
+                async for sound in _in_jobs(read, most):
+                    self.waits = not (sound.frames or sound.data or sound.last)
+                    if self.waits:
+                        yield advanced
+                        continue
                     heard = await answer(self._engine, self._job(stream, sound, start if first else None), Heard)
                     first = False
                     self._note(sound, heard)
@@ -100,8 +108,8 @@ class LiveSource:
                     for window in heard.windows:
                         self._reached[window.channel] = window.end
                         yield window
-                    processed = min(heard.settled, default=heard.seconds)
-                    yield StageAdvanced(stage=Stage.TRANSCRIBING, processed_seconds=processed, duration_seconds=None)
+                    advanced = _advanced(min(heard.settled, default=heard.seconds))
+                    yield advanced
         finally:
             with suppress(TaskError):
                 await answer(self._engine, Forget(stream=stream), Heard)
@@ -135,13 +143,17 @@ class LiveSource:
         self.open = heard.open
 
 
-async def _in_jobs(read: AsyncIterator[Sound]) -> AsyncIterator[Sound]:
-    """Cut sound that is too long for one job."""
+def _advanced(seconds: float) -> StageAdvanced:
+    return StageAdvanced(stage=Stage.TRANSCRIBING, processed_seconds=seconds, duration_seconds=None)
+
+
+async def _in_jobs(read: AsyncIterator[Sound], most: int) -> AsyncIterator[Sound]:
+    """Cut sound that has more bytes than one job may have."""
     async for sound in read:
         data, silence = sound.data, sound.silence
-        while len(data) > MOST_BYTES:
-            yield replace(sound, data=data[:MOST_BYTES], frames=0, silence=min(silence, MOST_BYTES), last=False)
-            data, silence = data[MOST_BYTES:], max(silence - MOST_BYTES, 0)
+        while len(data) > most:
+            yield replace(sound, data=data[:most], frames=0, silence=min(silence, most), last=False)
+            data, silence = data[most:], max(silence - most, 0)
         yield replace(sound, data=data, silence=silence)
 
 

@@ -182,7 +182,8 @@ class _Live:
                 if found.processed_seconds - reached >= SILENCE_TOLD_S:
                     end = found.processed_seconds
                     yield self._with(WindowText(segments=[], language=self._language, end=end, channel=channel))
-            yield replace(processed(found.stage, found.processed_seconds, None), lag_seconds=self._lag)
+            update = processed(found.stage, found.processed_seconds, None)
+            yield replace(update, lag_seconds=self._lag, waits=self._source.waits)
         self._metrics.behind(self.transcript.task.task_id, self._lag)
 
     def _with(self, text: WindowText) -> Update:

@@ -396,6 +396,21 @@ async def test_sound_that_is_missing_from_the_begin_on_leaves_the_times_right(
     assert result["untranscribed"] == [{"start": 0.0, "end": 5.0}, {"start": 7.0, "end": 9.0}]
 
 
+async def test_a_silent_client_may_be_silent_for_longer_than_a_task_may_stand_still(
+    publisher: Publisher, speaker: Speaker, settings: Settings, start_worker: StartWorker, constants: Constants
+) -> None:
+    # Given a service whose tasks may stand still for less than its clients may be silent
+    constants(WAITING_TOLD_S=0.2)
+    settings.task_timeout = 2.5
+    async with start_worker(FakeEngine()):
+        # When a client is silent for longer than that
+        await speaker.begin(idle_seconds=5)
+        await speaker.say(11)
+        events = await publisher.until("live-1", State.COMPLETED)
+    # Then its task ends with what was said, in its first attempt
+    assert {event.state for event in events} <= {State.QUEUED, State.RUNNING, State.COMPLETED}
+
+
 async def test_junk_keeps_no_task_alive(publisher: Publisher, speaker: Speaker, worker: Worker) -> None:
     # Given a client that has fallen silent, and somebody who publishes what is no frame
     await speaker.begin(idle_seconds=1)
