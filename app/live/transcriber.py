@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
@@ -77,10 +77,10 @@ class LiveTranscriber:
             loaded = await self._load(task)
             frames = Frames(self._nats, self._settings.stream_names.live, task)
             source = LiveSource(self._engine, frames, task, checkpoint)
-            live = _Live(task, source, checkpoint, self._metrics)
             self._streams += 1
             try:
-                with self._metrics.following(task.task_id):
+                with self._metrics.following() as behind:
+                    live = _Live(task, source, checkpoint, self._metrics.final, behind)
                     await self._follow(live, source, task, checkpoint, append)
             finally:
                 self._streams -= 1
@@ -153,9 +153,18 @@ class LiveTranscriber:
 class _Live:
     """A live task that is transcribed: its text so far, and how far the text is behind the sound."""
 
-    def __init__(self, task: LiveTask, source: LiveSource, checkpoint: Checkpoint, metrics: LiveMetrics) -> None:
+    def __init__(
+        self,
+        task: LiveTask,
+        source: LiveSource,
+        checkpoint: Checkpoint,
+        final: Callable[[float], None],
+        behind: Callable[[float], None],
+    ) -> None:
+        """`final` gets the delay of each final text, and `behind` how far the text is behind, both in seconds."""
         self._source = source
-        self._metrics = metrics
+        self._final = final
+        self._behind = behind
         self._language = checkpoint.language
         self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in source.channels}
         self._told = 0.0  # up to here missing sound is told
@@ -170,6 +179,7 @@ class _Live:
             async for each in windows:
                 if isinstance(each, Window):
                     self._waiting.append(_Waiting(each.channel, each.end, self._source.said_at(each.end)))
+                self._behind(self._lag)
                 yield each
 
     def updates(self, found: StageAdvanced | WindowText) -> Iterator[Update]:
@@ -184,7 +194,7 @@ class _Live:
                     yield self._with(WindowText(segments=[], language=self._language, end=end, channel=channel))
             update = processed(found.stage, found.processed_seconds, None)
             yield replace(update, lag_seconds=self._lag, waits=self._source.waits)
-        self._metrics.behind(self.transcript.task.task_id, self._lag)
+        self._behind(self._lag)
 
     def _with(self, text: WindowText) -> Update:
         """Make an update with a text, or with silence, and the missing sound before its end."""
@@ -204,7 +214,7 @@ class _Live:
         """Note that the utterances up to the end of a text have their text; a text may be that of several."""
         while self._waiting:
             utterance = self._waiting.popleft()
-            self._metrics.final(max(time.monotonic() - utterance.said_at, 0.0))
+            self._final(max(time.monotonic() - utterance.said_at, 0.0))
             if (utterance.channel, utterance.end) == (text.channel, text.end):
                 return
 
