@@ -40,6 +40,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "DUPLICATE_WINDOW_S": (streams,),
     "ELECTION_S": (exchange,),
     "ERASE_AGAIN_AFTER_S": (schedule,),
+    "ERASE_LATE_FRAMES_EVERY_S": (maintenance,),
     "EXPIRES_AFTER_S": (streams,),
     "EXPIRE_EVERY_S": (maintenance,),
     "FORGOTTEN_FOR_S": (projection,),

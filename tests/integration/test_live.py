@@ -341,6 +341,34 @@ async def test_a_deleted_live_task_leaves_no_sound(
     assert (await bucket.get("live-1")).data == b"of somebody else"
 
 
+async def test_frames_that_come_after_the_erasure_of_their_task_are_erased_too(
+    publisher: Publisher, start_worker: StartWorker, constants: Constants
+) -> None:
+    # Given a service that looks for such frames often, and a live task that goes on
+    constants(ERASE_LATE_FRAMES_EVERY_S=0.1)
+    erased, other = Speaker(publisher, "erased"), Speaker(publisher, "other")
+    async with start_worker(FakeEngine()):
+        await other.begin()
+        await other.say(3)
+        # When a client sends on after its task was deleted
+        await erased.begin()
+        await erased.say(2, end=True)
+        await publisher.until("erased", State.COMPLETED)
+        await publisher.ask("tasks.delete", task_id="erased")
+        await erased.say(5)
+
+        # Then these frames go, too, and those of the other task stay
+        async def only_the_other() -> bool:
+            state = (await publisher.js.stream_info("transcription_live", subjects_filter="live.audio.*")).state
+            return state.subjects == {"live.audio.other": 3}
+
+        await eventually(only_the_other)
+        await asyncio.sleep(0.5)  # several looks
+        assert await only_the_other()
+        await other.say(1, end=True)
+        await publisher.until("other", State.COMPLETED)
+
+
 async def test_a_cancelled_live_task_ends_at_once(
     publisher: Publisher, speaker: Speaker, worker: Worker, engine: FakeEngine
 ) -> None:
