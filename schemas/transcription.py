@@ -251,6 +251,10 @@ class TranscriptionResult(Message):
     diarization_error: ErrorDetail | None = Field(
         None, description="Why the segments have no speakers although the task asked for them; the transcript is kept."
     )
+    audio_error: ErrorDetail | None = Field(
+        None,
+        description="Why the sound of a live task is not kept although it has `keep_audio`; the transcript is kept.",
+    )
     model: Model = Field(description="The model that made the result.")
     source: Source = Field(Source.RECORDING, description="Where the sound came from.")
     audio_sha256: Sha256 | None = Field(

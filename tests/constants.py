@@ -20,6 +20,7 @@ from app.dead_letters import replay, store
 from app.embedded import guarded
 from app.execution import attempt, task_run
 from app.jetstream import connection, pull_inbox, stream_log
+from app.live import frames, sound
 from app.operations import maintenance, stream_watch
 from app.queue import consumer, index, positions, registration
 from app.recordings import https, s3
@@ -39,12 +40,14 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "DUPLICATE_WINDOW_S": (streams,),
     "ELECTION_S": (exchange,),
     "ERASE_AGAIN_AFTER_S": (schedule,),
+    "ERASE_LATE_FRAMES_EVERY_S": (maintenance,),
     "EXPIRES_AFTER_S": (streams,),
     "EXPIRE_EVERY_S": (maintenance,),
     "FORGOTTEN_FOR_S": (projection,),
     "GIVE_UP_AFTER_S": (stream_log,),
     "HEALTH_WITHIN_S": (worker_report,),
     "INSISTS_FOR_S": (bucket,),
+    "KEPT_AGAIN_AFTER_S": (sound,),
     "LARGEST_ANSWER_BYTES": (stream_pages,),
     "LAST_APPEND_TIMEOUT_S": (attempt,),
     "LEAST_BETWEEN_EVENTS_S": (attempt, player),
@@ -75,6 +78,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "SPARE": (index,),
     "STALLED_S": (https, s3),
     "WAITING_CHECK_EVERY_S": (registration,),
+    "WAITING_TOLD_S": (frames,),
 }
 
 

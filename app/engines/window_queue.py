@@ -27,7 +27,7 @@ class Rank(IntEnum):
     """Whose windows are transcribed first."""
 
     LIVE = 0  # somebody waits for the text while people speak
-    DRAFT = 1  # the same, and the utterance is not over yet
+    DRAFT = 1  # the same, and the utterance is not over yet: in turns with recordings
     LATE = 2  # of a task of this worker, whose later texts all wait for this one
     OWN = 3  # of a task of this worker
     SPARE = 4  # the same, while a helper has the window, too
@@ -76,6 +76,7 @@ class WindowQueue:
         self._work: asyncio.Task[None] | None = None
         self._closed = False
         self._live_until = 0.0  # on the clock of the loop
+        self._drafted = False  # whether the last batch that was not LIVE had drafts
 
     @property
     def room(self) -> int:
@@ -148,14 +149,23 @@ class WindowQueue:
             self._batch = []
 
     def _next(self) -> Iterator[_WaitingWindow]:
-        """Yield the windows of the next batch, which have the same options; those that came first, rank by rank."""
-        in_order = sorted(self._waiting, key=lambda each: each.rank)
+        """Yield the windows of the next batch, which have the same options; those that came first, rank by rank.
+
+        Drafts and recordings take turns, because people speak on, and their drafts would leave no time for recordings.
+        """
+        in_order = sorted(self._waiting, key=lambda each: (self._must_wait(each), each.rank))
         first = in_order[0]
+        if first.rank is not Rank.LIVE:
+            self._drafted = first.rank is Rank.DRAFT
         if first.options.model != self._model:
             self._model, self._largest = first.options.model, None
         short = first.rank not in _LIVE and asyncio.get_running_loop().time() < self._live_until
         most = self._at_once if short else self._largest or self._at_once
         yield from [each for each in in_order if each.goes_with(first)][:most]
+
+    def _must_wait(self, each: _WaitingWindow) -> bool:
+        """Whether a window is a draft, and it is a recording's turn, or the other way round."""
+        return each.rank is not Rank.LIVE and (each.rank is Rank.DRAFT) == self._drafted
 
     async def _transcribe(self, batch: list[_WaitingWindow]) -> None:
         job = Transcribe(

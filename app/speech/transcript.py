@@ -24,6 +24,7 @@ class TaskTranscript:
     segments: list[Segment] = field(default_factory=list)
     untranscribed: list[Stretch] = field(default_factory=list)
     channels: int | None = None
+    audio_error: ErrorDetail | None = None  # why the sound of a live task is not kept
     _speakers: int | None = None
     _diarization_error: ErrorDetail | None = None
 
@@ -72,6 +73,7 @@ class TaskTranscript:
             channels=self.channels,
             speakers=speakers,
             diarization_error=self._diarization_error,
+            audio_error=self.audio_error,
             model=model,
             audio_sha256=audio_sha256,
             cached=cached,

@@ -262,6 +262,7 @@ export interface TranscriptionResult {
   'channels': number | null;
   'speakers': number | null;
   'diarization_error': ErrorDetail | null;
+  'audio_error': ErrorDetail | null;
   'model': Model;
   'source': Source;
   'audio_sha256': string | null;

@@ -61,11 +61,12 @@ def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
 class Utterances:
     """Finds the utterances of one channel after `start_at` seconds, while its sound comes."""
 
-    def __init__(self, start_at: float, voice: VoiceDetector) -> None:
+    def __init__(self, start_at: float, voice: VoiceDetector, begin: int = 0) -> None:
+        """`begin` is the first frame that is heard."""
         self._voice = voice
         self._start = first_frame(start_at)  # of the held sound
-        self._taken = 0  # samples so far
-        self._heard = 0  # frames so far
+        self._taken = begin * FRAME  # samples so far
+        self._heard = begin  # frames so far
         self._rest = np.zeros(0, np.float32)  # the samples of a frame that is not complete yet
         self._samples = np.zeros(0, np.float32)
         self._speech = np.zeros(0, np.float32)

@@ -24,7 +24,7 @@ LIMIT = Limit(3600, "AUDIO_MAX_SECONDS")
 Samples = npt.NDArray[np.int16]
 
 
-def loudness(_first: int) -> VoiceDetector:
+def loudness(_first: int, _begin: int = 0) -> VoiceDetector:
     return lambda samples: np.asarray(np.abs(samples.reshape(-1, FRAME)).max(axis=1, initial=0) * 4, np.float32)
 
 
@@ -50,6 +50,7 @@ def hear(
     separate: bool = False,
     start_at: Sequence[float] = (),
     show: bool = True,
+    before: int = 0,
 ) -> Heard:
     job = Hear(
         stream=stream,
@@ -60,11 +61,20 @@ def hear(
         sound=b64encode(samples.astype("<i2").tobytes()).decode(),
         end=end,
         show=show,
+        before=before,
     )
     return streams.run(job)
 
 
-def all_of(streams: LiveStreams, samples: Samples, audio: LiveAudio, *, separate: bool = False) -> list[Window]:
+def all_of(
+    streams: LiveStreams,
+    samples: Samples,
+    audio: LiveAudio,
+    *,
+    separate: bool = False,
+    start_at: Sequence[float] = (),
+    before: int = 0,
+) -> list[Window]:
     """The utterances of a stream whose frames have a quarter of a second."""
     size = audio.sample_rate * audio.channels // 4
     heard = [
@@ -75,6 +85,8 @@ def all_of(streams: LiveStreams, samples: Samples, audio: LiveAudio, *, separate
             end=at + size >= len(samples),
             audio=audio,
             separate=separate,
+            start_at=start_at,
+            before=before,
         )
         for at in range(0, len(samples), size)
     ]
@@ -131,6 +143,25 @@ def test_sound_of_any_rate_has_its_own_times(streams: LiveStreams, rate: int, ch
     (window,) = all_of(streams, samples, LiveAudio(sample_rate=rate, channels=channels))
     # Then its times are seconds of the recording
     assert window.regions == [pytest.approx((0.7, 3.2), abs=0.05)]
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16_000, 2), (44_100, 1), (48_000, 2)])
+def test_who_goes_on_in_the_middle_hears_the_same(streams: LiveStreams, rate: int, channels: int) -> None:
+    # Given what is heard of a hundred seconds
+    audio = LiveAudio(sample_rate=rate, channels=channels)
+    spoken = sound(*[(level, seconds) for seconds in (1.7, 2.9, 4.1, 3.3, 7.9) * 3 for level in (0, 1)], rate=rate)
+    samples = np.repeat(spoken, channels)
+    whole = all_of(streams, samples, audio)
+    # When another one goes on at second 80, with the sound of the last forty seconds
+    at = round(40.03 * rate) * channels
+    again = all_of(streams, samples[at:], audio, start_at=[80], before=2 * at)
+    # Then it hears the same from there on
+    later = [window for window in whole if window.start >= 80]
+    assert later
+    assert [window.regions[-1] for window in again] == [window.regions[-1] for window in later]
+    one, other = unpack(again[-1].samples), unpack(later[-1].samples)
+    size = min(len(one), len(other))
+    assert one[-size:] == pytest.approx(other[-size:], abs=1e-3)
 
 
 def test_two_channels_are_heard_each_on_its_own(streams: LiveStreams) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import nats.errors
 from nats.js.errors import APIError
 
-from natscribe.client.errors import ClientError, StorageFullError, UnreachableError
+from natscribe.client.errors import ClientError, OtherSenderError, StorageFullError, UnreachableError
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.answers import ANSWERED_WITHIN_S, is_repeatable
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
@@ -137,16 +137,17 @@ class Frames:
         """Publish a frame until it is stored.
 
         Raises:
+            OtherSenderError: Another program has sent a frame with this number.
             ClientError: NATS refuses it, or is there and does not acknowledge it.
         """
-        loop, give_up_at = asyncio.get_running_loop(), None
+        loop, give_up_at, is_sent = asyncio.get_running_loop(), None, False
         headers = {"Nats-Msg-Id": f"{self._task_id}-{self._next}"} | ({END: "true"} if frame.is_last else {})
         js, subject = self._connection.jetstream(), subjects.live_audio(self._task_id)
         while True:
             if await self._was_away():
                 give_up_at = None
             try:
-                await js.publish(subject, frame.sound, _ACKNOWLEDGED_WITHIN_S, headers=headers)
+                stored = await js.publish(subject, frame.sound, _ACKNOWLEDGED_WITHIN_S, headers=headers)
             except (ClientError, nats.errors.Error) as error:
                 give_up_at = give_up_at or loop.time() + self._patience_s
                 if not is_repeatable(error):
@@ -154,7 +155,10 @@ class Frames:
                 if loop.time() > give_up_at:
                     raise _not_acknowledged(self._task_id) from error
             else:
+                if stored.duplicate and not is_sent:
+                    raise OtherSenderError(self._task_id)
                 return
+            is_sent = True
             await asyncio.sleep(self._pause_s)
 
     async def _was_away(self) -> bool:
