@@ -13,6 +13,7 @@ import termios
 import wave
 from asyncio.subprocess import PIPE, Process
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,26 @@ async def test_a_file_is_played_and_its_result_written(shell: Shell) -> None:
     assert (code, out.splitlines()) == (0, TEXT)
     assert "wrote texts/call.txt" in err
     assert (shell.folder / "texts/call.txt").read_text() == "Good morning.\nGood morning.\nGood\n"
+
+
+async def test_a_url_is_heard(shell: Shell) -> None:
+    # Given a recording on a web server
+    with wave.open(str(shell.folder / "call.wav"), "wb") as file:
+        file.setparams((1, 2, 44_100, 0, "NONE", ""))
+        file.writeframes(bytes(9 * 88_200))
+    handler = partial(SimpleHTTPRequestHandler, directory=shell.folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        asyncio.get_running_loop().run_in_executor(None, server.serve_forever)
+        place = f"127.0.0.1:{server.server_port}"
+        # When it is played, nine times as fast
+        code, out, err = await shell.run(f"http://user:secret@{place}/call.wav", "--speed", "9", "--task-id", "t1")
+        # Then its text comes as that of a file, and the login is not shown
+        assert (code, out.splitlines()) == (0, TEXT)
+        assert f"http://{place}/call.wav is task t1" in err
+        # And an address without sound is told before there is a task
+        code, _, err = await shell.run(f"http://{place}/nothing.wav", "--task-id", "t2")
+        assert (code, "cannot be read" in err, "is task" in err) == (1, True, False)
+        server.shutdown()
 
 
 async def test_a_failure_is_told_once(shell: Shell) -> None:

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from natscribe.cli import users
+from natscribe.cli import url_sound, users
 from natscribe.cli.console import WARNING, err, find_servers, open_client, out, run_and_exit
 from natscribe.cli.display import Display
+from natscribe.cli.folders import URL
 from natscribe.cli.follow import follow
 from natscribe.cli.live_text import choose
 from natscribe.cli.notices import Wanted, notices
@@ -48,15 +49,16 @@ from natscribe.schemas.live import (
 )
 from natscribe.schemas.transcription import Channels, TranscriptionResult
 from natscribe.schemas.wire import Priority
+from natscribe.settings import without_login
 
 _END_AFTER_S = 2.0  # how long the end of a task may take to be seen after it has refused sound
 
 Source = Annotated[
     str,
     typer.Argument(
-        metavar="FILE|-",
+        metavar="FILE|URL|-",
         help="- for sound from standard input; or a recording, which is played as fast as it was spoken: WAV, or Opus "
-        "in Ogg or WebM.",
+        "in Ogg or WebM; or a url of a radio, a camera or a recording (http, https, rtsp), if PyAV is installed here.",
     ),
 ]
 CodecOption = Annotated[Codec, typer.Option("--codec", help="What standard input has.")]
@@ -73,7 +75,7 @@ Rate = Annotated[
 _USUAL_RATE_HZ = {Codec.MULAW: 8000, Codec.ALAW: 8000, Codec.OPUS: 48_000}
 Count = Annotated[int, typer.Option("--channels", min=1, max=MOST_LIVE_CHANNELS, help="Channels of standard input.")]
 Mix = Annotated[bool, typer.Option("--mix", help="Mix two channels. By default each is transcribed on its own.")]
-Speed = Annotated[float, typer.Option("--speed", min=0.1, max=100, help="Play a FILE so many times as fast.")]
+Speed = Annotated[float, typer.Option("--speed", min=0.1, max=100, help="Play a recording so many times as fast.")]
 Idle = Annotated[int, typer.Option("--idle-seconds", help="The task ends after so many seconds without sound.")]
 KeepAudio = Annotated[bool, typer.Option("--keep-audio", help="Store the sound as a recording, named as the task.")]
 Language = Annotated[
@@ -144,7 +146,7 @@ def live(  # noqa: PLR0913 -- the task's fields
 
     async def work() -> int:
         given = {"codec": codec, "sample_rate": rate or _USUAL_RATE_HZ.get(codec, 16_000), "channels": channels}
-        sound = _Sound.of(source, given, speed)
+        sound = await _Sound.of(source, given, speed)
         wanted = Wanted(min_speakers, max_speakers)
         has_result = bool(output.formats) or diarize  # which is printed, and should be all that a program reads
         prints_text = output.folder is not None or out.is_terminal or not has_result
@@ -164,10 +166,12 @@ class _Sound:
     path: Path | None = None
 
     @classmethod
-    def of(cls, source: str, given: dict[str, object], speed: float) -> "_Sound":
+    async def of(cls, source: str, given: dict[str, object], speed: float) -> "_Sound":
         if source == STANDARD_INPUT:
             check_input()
             return cls("standard input", make(LiveAudio, given), from_input())
+        if URL.match(source):
+            return cls(without_login(source), url_sound.AUDIO, await url_sound.from_url(source, speed))
         file = SoundFile(source, find_servers().audio_max_bytes)
         return cls(file.path.name, file.audio, file.chunks(speed), file.path)
 
