@@ -169,6 +169,30 @@ async def test_ctrl_c_ends_the_sound_and_then_the_task(shell: Shell, js: JetStre
         assert await is_in_state(client, "slow-1", State.CANCELLED)
 
 
+async def test_a_killed_command_goes_on_with_its_task(shell: Shell, js: JetStreamContext) -> None:
+    # Given a command that is killed in the middle of the sound
+    process = await shell.start("-", "--task-id", "t1")
+    assert process.stdin is not None
+    process.stdin.write(NINE_SECONDS[: 5 * 32_000])
+    await eventually(lambda: _are_stored(js, 5 * 32_000))
+    process.kill()
+    await process.wait()
+    # When another one goes on with the rest
+    code, out, _ = await shell.run("-", "--resume", "t1", sound=NINE_SECONDS[5 * 32_000 :])
+    # Then it shows the text of all the sound
+    assert (code, out.splitlines()) == (0, TEXT)
+    # And a task whose sound has ended goes on no more
+    code, _, err = await shell.run("-", "--resume", "t1")
+    assert (code, err) == (1, "The sound of t1 has ended: begin another live task.\n")
+
+
+@pytest.mark.parametrize("arguments", [("call.wav", "--resume", "t1"), ("-", "--resume", "t1", "--task-id", "t2")])
+async def test_what_cannot_go_on_is_refused(shell: Shell, arguments: tuple[str, ...]) -> None:
+    code, _, err = await shell.run(*arguments)
+    assert code == 2
+    assert "--resume" in err
+
+
 async def _told(process: Process, words: str) -> None:
     """Wait until the command says this on standard error."""
     assert process.stderr is not None

@@ -26,7 +26,6 @@ from natscribe.cli.submit import (
     Model,
     Most,
     Prompt,
-    TaskIdOption,
     Translate,
     User,
     Vocabulary,
@@ -82,6 +81,17 @@ Language = Annotated[
     str | None,
     typer.Option(help="The spoken language, as en, en-US or English. By default it is detected.", show_default=False),
 ]
+OwnId = Annotated[str | None, typer.Option("--task-id", help="Your own task id.", show_default=False)]
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        "--resume",
+        metavar="TASK_ID",
+        help="Go on with the sound of a task behind what is stored, as after this command was killed. The task has its "
+        "options already, and all of its text is shown. It must come within --idle-seconds. Not for a FILE, nor opus.",
+        show_default=False,
+    ),
+]
 Urgency = Annotated[Priority, typer.Option("--priority", help="Which tasks are served first.")]
 Json = Annotated[
     bool,
@@ -113,7 +123,8 @@ def live(  # noqa: PLR0913 -- the task's fields
     keep_seconds: Keep = None,
     keep_audio: KeepAudio = False,
     idle_seconds: Idle = IDLE_S,
-    task_id: TaskIdOption = None,
+    task_id: OwnId = None,
+    resume: Resume = None,
     priority: Urgency = Priority.NORMAL,
     result_format: Formats = None,
     output_dir: OutputDir = None,
@@ -121,10 +132,16 @@ def live(  # noqa: PLR0913 -- the task's fields
 ) -> None:
     """Turn speech into text while people speak.
 
-    For a microphone: arecord -f S16_LE -r 16000 -c 1 -t raw | natscribe live -
+    Standard input has sound alone, without the header of a file: signed 16-bit samples, little-endian, 16 kHz, one
+    channel. --codec, --rate and --channels say what else it has.
+
+    A microphone: arecord -f S16_LE -r 16000 -c 1 -t raw | natscribe live -
+
+    What ffmpeg reads: ffmpeg -i INPUT -f s16le -ar 16000 -ac 1 - | natscribe live -
 
     Ctrl-C ends the sound, and the rest of the text follows; a second Ctrl-C cancels the task.
     """
+    _check_resume(resume, source, task_id)
     check_speakers(min_speakers, max_speakers, result_format, Channels.AUTO, diarize=diarize)
     output = output_of(result_format, output_dir, DEFAULT_LIMITS, as_json=as_json)
     options = LiveKeywords(
@@ -150,10 +167,33 @@ def live(  # noqa: PLR0913 -- the task's fields
         wanted = Wanted(min_speakers, max_speakers)
         has_result = bool(output.formats) or diarize  # which is printed, and should be all that a program reads
         prints_text = output.folder is not None or out.is_terminal or not has_result
-        begin = partial(Client.live, audio=sound.audio, task_id=task_id, priority=priority, **options)
+        begin = partial(
+            Client.live,
+            audio=sound.audio,
+            task_id=resume or task_id,
+            resume=resume is not None,
+            priority=priority,
+            **options,
+        )
         return await _Run(sound, begin, output, wanted, as_json=as_json, prints_text=prints_text).run()
 
     run_and_exit(work())
+
+
+def _check_resume(resume: str | None, source: str, task_id: str | None) -> None:
+    """Check that the sound of a task can go on.
+
+    Raises:
+        typer.BadParameter: It cannot.
+    """
+    if resume is None:
+        return
+    if source != STANDARD_INPUT and not URL.match(source):
+        message = "--resume goes on with sound that comes now: a file would begin again"
+        raise typer.BadParameter(message)
+    if task_id is not None:
+        message = "--resume has the id of the task already: leave out --task-id"
+        raise typer.BadParameter(message)
 
 
 @dataclass(frozen=True)

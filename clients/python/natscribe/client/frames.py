@@ -212,6 +212,7 @@ def _refused(error: Exception) -> ClientError:
 
 def _not_acknowledged(task_id: str) -> UnreachableError:
     return UnreachableError(
-        f"NATS does not acknowledge the sound of {task_id}: go on with `resume=True` when it answers. If this goes on, "
-        "the operator has to see whether its disk is full (runbook: StorageAlmostFull)."
+        f"NATS does not acknowledge the sound of {task_id}: go on with `resume=True`, or `natscribe live - --resume "
+        f"{task_id}`, when it answers. If this goes on, the operator has to see whether its disk is full (runbook: "
+        "StorageAlmostFull)."
     )
