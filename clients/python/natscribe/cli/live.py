@@ -1,24 +1,17 @@
 """The command `live`: transcribes sound while people speak."""
 
-import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from natscribe.cli import url_sound, users
-from natscribe.cli.console import WARNING, err, find_servers, open_client, out, run_and_exit
-from natscribe.cli.display import Display
+from natscribe.cli import users
+from natscribe.cli.console import out, run_and_exit
 from natscribe.cli.folders import URL
-from natscribe.cli.follow import follow
-from natscribe.cli.live_text import choose
-from natscribe.cli.notices import Wanted, notices
-from natscribe.cli.results import Format, Output, OutputDir, output_of
-from natscribe.cli.sound import STANDARD_INPUT, SoundFile, check_input, from_input
+from natscribe.cli.live_run import Run, Sound
+from natscribe.cli.notices import Wanted
+from natscribe.cli.results import Format, OutputDir, output_of
+from natscribe.cli.sound import STANDARD_INPUT
 from natscribe.cli.submit import (
     Fewest,
     Formats,
@@ -32,25 +25,18 @@ from natscribe.cli.submit import (
     check_speakers,
 )
 from natscribe.cli.vocabulary import read_vocabulary
-from natscribe.cli.wording import has_speakers
 from natscribe.client import Client
-from natscribe.client.live import Live
 from natscribe.client.results import DEFAULT_LIMITS
-from natscribe.client.submission import make
 from natscribe.schemas.live import (
     IDLE_S,
     LEAST_RATE_HZ,
     MOST_LIVE_CHANNELS,
     MOST_RATE_HZ,
     Codec,
-    LiveAudio,
     LiveKeywords,
 )
-from natscribe.schemas.transcription import Channels, TranscriptionResult
+from natscribe.schemas.transcription import Channels
 from natscribe.schemas.wire import Priority
-from natscribe.settings import without_login
-
-_END_AFTER_S = 2.0  # how long the end of a task may take to be seen after it has refused sound
 
 Source = Annotated[
     str,
@@ -163,7 +149,7 @@ def live(  # noqa: PLR0913 -- the task's fields
 
     async def work() -> int:
         given = {"codec": codec, "sample_rate": rate or _USUAL_RATE_HZ.get(codec, 16_000), "channels": channels}
-        sound = await _Sound.of(source, given, speed)
+        sound = await Sound.of(source, given, speed)
         wanted = Wanted(min_speakers, max_speakers)
         has_result = bool(output.formats) or diarize  # which is printed, and should be all that a program reads
         prints_text = output.folder is not None or out.is_terminal or not has_result
@@ -175,7 +161,7 @@ def live(  # noqa: PLR0913 -- the task's fields
             priority=priority,
             **options,
         )
-        return await _Run(sound, begin, output, wanted, as_json=as_json, prints_text=prints_text).run()
+        return await Run(sound, begin, output, wanted, as_json=as_json, prints_text=prints_text).run()
 
     run_and_exit(work())
 
@@ -194,109 +180,3 @@ def _check_resume(resume: str | None, source: str, task_id: str | None) -> None:
     if task_id is not None:
         message = "--resume has the id of the task already: leave out --task-id"
         raise typer.BadParameter(message)
-
-
-@dataclass(frozen=True)
-class _Sound:
-    """Sound, and the name for it."""
-
-    name: str
-    audio: LiveAudio
-    chunks: AsyncIterator[bytes]
-    path: Path | None = None
-
-    @classmethod
-    async def of(cls, source: str, given: dict[str, object], speed: float) -> "_Sound":
-        if source == STANDARD_INPUT:
-            check_input()
-            return cls("standard input", make(LiveAudio, given), from_input())
-        if URL.match(source):
-            return cls(without_login(source), url_sound.AUDIO, await url_sound.from_url(source, speed))
-        file = SoundFile(source, find_servers().audio_max_bytes)
-        return cls(file.path.name, file.audio, file.chunks(speed), file.path)
-
-
-@dataclass
-class _Run:
-    """One run of the command."""
-
-    sound: _Sound
-    begin: Callable[[Client], Live]
-    output: Output
-    wanted: Wanted
-    as_json: bool
-    prints_text: bool  # as it is found
-
-    async def run(self) -> int:
-        """Send the sound, show its text, and write the result; return the exit code."""
-        async with open_client() as client, self.begin(client) as live:
-            err.print(f"{self.sound.name} is task {live.task_id}")
-            try:
-                with choose(as_json=self.as_json, prints_text=self.prints_text) as shown:
-                    is_completed = await self._listen(client, live, shown)
-            except asyncio.CancelledError:
-                await client.cancel(live.task_id)
-                err.print(f"{live.task_id} is cancelled.")
-                raise
-            if is_completed:
-                self._write(await live.result(), live.task_id, shown)
-        return 0 if is_completed else 1
-
-    async def _listen(self, client: Client, live: Live, shown: Display) -> bool:
-        """Send the sound and show events, until the task has ended; return whether it was completed.
-
-        Raises:
-            ClientError: The sound could not be sent.
-        """
-        speaking = asyncio.create_task(self._speak(live))
-        listening = asyncio.create_task(follow(client, shown, live.task_id, self.sound.name, events=live.events()))
-        _end_sound_first(speaking)
-        shown.tell("listening, Ctrl-C ends the sound")
-        try:
-            await asyncio.wait([speaking, listening], return_when=asyncio.FIRST_COMPLETED)
-            if not listening.done():
-                shown.tell("waiting for the rest of the text, Ctrl-C cancels the task")
-                await self._end(live, speaking, listening)
-            return await listening
-        finally:
-            for each in (speaking, listening):
-                each.cancel()
-            await asyncio.wait([speaking, listening])
-
-    async def _speak(self, live: Live) -> None:
-        async for chunk in self.sound.chunks:
-            await live.send(chunk)
-
-    async def _end(self, live: Live, speaking: "asyncio.Task[None]", listening: "asyncio.Task[bool]") -> None:
-        error = None if speaking.cancelled() else speaking.exception()
-        if error is None:
-            await live.end()
-            return
-        await asyncio.wait([listening], timeout=_END_AFTER_S)  # a task that has ended refuses sound, and tells why
-        if not listening.done():
-            raise error
-
-    def _write(self, result: TranscriptionResult, task_id: str, shown: Display) -> None:
-        """Write the result, unless it would only repeat the text that was shown."""
-        path, name = self.sound.path, self.sound.path.stem if self.sound.path else task_id
-        if self.output.folder is not None:
-            err.print(f"wrote {self.output.write(name, result, path)}")
-        elif self.output.formats or has_speakers(result) or not shown.found:
-            if shown.found:
-                shown.text.print()
-            self.output.show(out, result, label=self.sound.name, heading=False, recording=path)
-        for notice in notices(self.sound.name, result, self.wanted):
-            err.print(notice, style=WARNING)
-
-
-def _end_sound_first(speaking: "asyncio.Task[None]") -> None:
-    """Let the first Ctrl-C end the sound, and the next one the command."""
-    loop, work = asyncio.get_running_loop(), asyncio.current_task()
-
-    def interrupted() -> None:
-        if not speaking.done():
-            speaking.cancel()
-        elif work is not None:
-            work.cancel()
-
-    loop.add_signal_handler(signal.SIGINT, interrupted)
