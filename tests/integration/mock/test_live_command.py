@@ -11,6 +11,7 @@ import struct
 import sys
 import termios
 import wave
+from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import PIPE, Process
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,7 @@ from natscribe.schemas.progress import State
 
 from app.settings import Settings
 from tests.integration.seen_by_clients import is_in_state
+from tests.tcp import served
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)  # each test starts processes
@@ -167,6 +169,39 @@ async def test_ctrl_c_ends_the_sound_and_then_the_task(shell: Shell, js: JetStre
         assert process.returncode == INTERRUPTED
         assert "slow-1 is cancelled." in err.decode()
         assert await is_in_state(client, "slow-1", State.CANCELLED)
+
+
+async def test_how_to_cancel_later_is_told_while_nats_is_away(tmp_path: Path, settings: Settings, mock: Mock) -> None:
+    # Given a command that waits for the rest of the text, and has a way to NATS of its own
+    async with served(partial(_pass_on, int(settings.nats_url.rpartition(":")[2]))) as port:
+        own = settings.model_copy(update={"nats_url": f"nats://127.0.0.1:{port}"})
+        process = await Shell(tmp_path, own, mock).start("-", "--task-id", "slow-1")
+        await _told(process, "listening")
+        process.send_signal(signal.SIGINT)
+        await _told(process, "waiting for the rest")
+    # When NATS is away, and Ctrl-C is pressed again
+    await _told(process, "NATS is away")
+    process.send_signal(signal.SIGINT)
+    # Then the command ends, and says what is left to do
+    _, err = await process.communicate()
+    assert process.returncode == INTERRUPTED
+    assert "slow-1 is not cancelled" in err.decode()
+    assert " cancel slow-1` does it later." in err.decode()
+
+
+async def _pass_on(port: int, reader: StreamReader, writer: StreamWriter) -> None:
+    """Pass on what one connection sends, and what comes back."""
+    answers, questions = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        await asyncio.gather(_pipe(reader, questions), _pipe(answers, writer))
+    finally:
+        questions.close()
+
+
+async def _pipe(reader: StreamReader, writer: StreamWriter) -> None:
+    while piece := await reader.read(65_536):
+        writer.write(piece)
+        await writer.drain()
 
 
 async def test_a_killed_command_goes_on_with_its_task(shell: Shell, js: JetStreamContext) -> None:

@@ -16,13 +16,14 @@ from natscribe.cli.notices import Wanted, notices
 from natscribe.cli.results import Output
 from natscribe.cli.sound import STANDARD_INPUT, SoundFile, check_input, from_input
 from natscribe.cli.wording import has_speakers
-from natscribe.client import Client
+from natscribe.client import Client, command
 from natscribe.client.live import Live
 from natscribe.client.submission import make
 from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.settings import without_login
 
+_CANCELLED_WITHIN_S = 3.0
 _END_AFTER_S = 2.0  # how long the end of a task may take to be seen after it has refused sound
 
 
@@ -71,8 +72,7 @@ class Run:
                 with choose(as_json=self.as_json, prints_text=self.prints_text) as shown:
                     is_completed = await self._listen(client, live, shown)
             except asyncio.CancelledError:
-                await client.cancel(live.task_id)
-                err.print(f"{live.task_id} is cancelled.")
+                await _cancel(client, live.task_id)
                 raise
             if is_completed:
                 self._write(await live.result(), live.task_id, shown)
@@ -123,6 +123,20 @@ class Run:
             self.output.show(out, result, label=self.sound.name, heading=False, recording=path)
         for notice in notices(self.sound.name, result, self.wanted):
             err.print(notice, style=WARNING)
+
+
+async def _cancel(client: Client, task_id: str) -> None:
+    """Cancel the task, or say how to do it later if NATS does not answer soon."""
+    cancelling = asyncio.ensure_future(client.cancel(task_id))
+    try:
+        await asyncio.wait([cancelling], timeout=_CANCELLED_WITHIN_S)
+        if cancelling.done() and cancelling.exception() is None:
+            err.print(f"{task_id} is cancelled.")
+            return
+    finally:
+        cancelling.cancel()
+    later = f"{task_id} is not cancelled, because NATS does not answer: `{command()} cancel {task_id}` does it later."
+    err.print(later, style=WARNING)
 
 
 def _end_sound_first(speaking: "asyncio.Task[None]") -> None:
