@@ -73,6 +73,7 @@ export interface ListedTask {
   'progress': number;
   'attempt': number;
   'duration_seconds': number | null;
+  'lag_seconds': number | null;
   'eta_seconds': number | null;
   'worker': string | null;
   'error': ErrorDetail | null;
@@ -230,6 +231,7 @@ export interface TaskStatus {
   'progress': number;
   'attempt': number;
   'duration_seconds': number | null;
+  'lag_seconds': number | null;
   'eta_seconds': number | null;
   'worker': string | null;
   'queue_position': number | null;

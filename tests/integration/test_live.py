@@ -11,8 +11,11 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 from nats.js.object_store import ObjectStore
+from natscribe import Client as Natscribe
+from natscribe import StorageFullError
+from natscribe.jetstream.error_codes import QUEUE_FULL
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Partial
@@ -75,6 +78,33 @@ async def bucket(settings: Settings, js: JetStreamContext) -> ObjectStore:
     settings.audio_store = "nats://audio"
     await provision(js, settings)
     return await js.object_store("audio")
+
+
+async def said_by(client: Natscribe, task_id: str) -> None:
+    """Publish a live task and a second of its sound."""
+    async with client.live(task_id=task_id) as live:
+        await live.send(2 * FRAME)
+
+
+async def test_a_full_stream_refuses_sound_alone(
+    settings: Settings, js: JetStreamContext, publisher: Publisher, speaker: Speaker
+) -> None:
+    # Given room for the sound of two seconds
+    await provision(js, settings.model_copy(update={"live_max_bytes": 40_000}))
+    await speaker.begin()
+    await speaker.say(2)
+    # When more is published, then NATS refuses it as the contract says
+    with pytest.raises(APIError) as refused:
+        await speaker.say(1)
+    assert refused.value.err_code == QUEUE_FULL
+    # And the client says so, while tasks are stored as ever
+    async with Natscribe(settings) as client:
+        with pytest.raises(StorageFullError, match=r"NATS has no room for the sound: .*LIVE_MAX_BYTES"):
+            await said_by(client, "live-2")
+    assert (await js.stream_info("transcription_tasks")).state.messages == 2
+    # And when some sound is erased, then the refused frame is stored
+    await js.purge_stream("transcription_live", keep=1)
+    await speaker.say(1)
 
 
 async def spoken(nc: Client, settings: Settings, task_id: str) -> list[SegmentsEvent]:

@@ -8,7 +8,7 @@ import nats.errors
 import pytest
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
-from nats.js.errors import APIError, NoStreamResponseError
+from nats.js.errors import APIError, NoStreamResponseError, ServiceUnavailableError
 from natscribe.client.errors import NotAllowedError, OtherSenderError, StorageFullError, UnreachableError
 from natscribe.client.frames import FRAME_S, MOST_WAITING, Cutter, Frames
 from natscribe.client.permissions import Connection
@@ -151,7 +151,10 @@ async def test_what_was_not_acknowledged_is_published_again_before_what_is_new(
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (APIError(err_code=QUEUE_FULL, description="maximum bytes exceeded"), StorageFullError),
+        (
+            ServiceUnavailableError(code=503, err_code=QUEUE_FULL, description="maximum bytes exceeded"),
+            StorageFullError,
+        ),
         (NotAllowedError("follower", "live.audio.t1", ("publisher",)), NotAllowedError),
     ],
     ids=["full", "not allowed"],

@@ -150,7 +150,7 @@ class Frames:
                 stored = await js.publish(subject, frame.sound, _ACKNOWLEDGED_WITHIN_S, headers=headers)
             except (ClientError, nats.errors.Error) as error:
                 give_up_at = give_up_at or loop.time() + self._patience_s
-                if not is_repeatable(error):
+                if _is_full(error) or not is_repeatable(error):
                     raise _refused(error) from error
                 if loop.time() > give_up_at:
                     raise _not_acknowledged(self._task_id) from error
@@ -193,10 +193,20 @@ async def next_number(connection: Connection, stream: str, task_id: str) -> tupl
     return int(number) + 1, END in headers
 
 
+def _is_full(error: Exception) -> bool:
+    """Whether there is no room; nats-py takes this for an outage, as NATS gives it the code 503."""
+    return isinstance(error, APIError) and error.err_code in {QUEUE_FULL, *STORAGE_FULL}
+
+
 def _refused(error: Exception) -> ClientError:
     if isinstance(error, ClientError):
         return error
-    if isinstance(error, APIError) and error.err_code in {QUEUE_FULL, *STORAGE_FULL}:
+    if isinstance(error, APIError) and error.err_code == QUEUE_FULL:
+        return StorageFullError(
+            "NATS has no room for the sound",
+            "the operator has to allow more (LIVE_MAX_BYTES), or to delete tasks; `natscribe doctor` says how",
+        )
+    if _is_full(error):
         return StorageFullError("NATS has no room for the sound")
     if isinstance(error, nats.errors.ConnectionClosedError):
         return UnreachableError("The connection to NATS was closed: connect again, and go on with `resume=True`.")
@@ -206,6 +216,7 @@ def _refused(error: Exception) -> ClientError:
 
 def _not_acknowledged(task_id: str) -> UnreachableError:
     return UnreachableError(
-        f"NATS does not acknowledge the sound of {task_id}: go on with `resume=True` when it answers. If this goes on, "
-        "the operator has to see whether its disk is full (runbook: StorageAlmostFull)."
+        f"NATS does not acknowledge the sound of {task_id}: go on with `resume=True`, or `natscribe live - --resume "
+        f"{task_id}`, when it answers. If this goes on, the operator has to see whether its disk is full (runbook: "
+        "StorageAlmostFull)."
     )
