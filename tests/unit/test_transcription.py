@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.sharing import Window, WindowText
-from natscribe.schemas.transcription import Channels, Segment, Stretch, TranscribeOptions, TranscriptionTask
+from natscribe.schemas.transcription import Channels, Segment, Source, Stretch, TranscribeOptions, TranscriptionTask
 from natscribe.schemas.wire import Model
 from pydantic import BaseModel
 
@@ -21,6 +21,7 @@ from app.recordings.recording import Recording
 from app.redis_store.cache import Cache
 from app.speech.run import Run
 from app.speech.source import RecordingSource
+from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import SEGMENTS_AT_ONCE, Transcript, TranscriptCache
 from app.speech.transcription import Transcription
 from app.updates import Checkpoint, Result, Update
@@ -270,6 +271,19 @@ async def test_words_are_kept_where_they_are_of_use(memory: Memory, wanted: dict
     # When a recording is transcribed, then the words are there where they are of use, and else left out
     updates = await updates_of(transcription)
     assert {each.words is not None for found in found_in(updates) for each in found.segments} == {kept}
+
+
+def test_the_language_that_is_spoken_most_is_the_first_of_a_result() -> None:
+    # Given a transcript in which English is spoken first, and Russian longer
+    transcript = TaskTranscript(MIXED)
+    for start, end, language in ((0, 1, "en"), (1, 3, "ru"), (3, 4, "en"), (4, 5, "ru")):
+        said = segment(0).model_copy(update={"start": start, "end": end, "language": language})
+        transcript.add(WindowText(segments=[said], language=language, end=end))
+    # When its result is built
+    result = transcript.result(duration=5, model=MODEL, source=Source.RECORDING, audio_sha256=SHA)
+    # Then it has the seconds of each language, and Russian is the language of the recording
+    assert list(result.languages.items()) == [("ru", 3), ("en", 2)]
+    assert result.language == "ru"
 
 
 @pytest.mark.parametrize("channels", [8, 9])
