@@ -266,9 +266,10 @@ async def test_a_recording_with_one_channel_is_transcribed_as_one(memory: Memory
     ("wanted", "kept"), [({}, False), ({"word_timestamps": True}, True), ({"diarize": True}, True)], ids=str
 )
 async def test_words_are_kept_where_they_are_of_use(memory: Memory, wanted: dict[str, bool], kept: bool) -> None:
-    # Given a task that asks for word times, for speakers, or for neither
+    # Given a recording whose words were not kept, and a task that asks for their times, for speakers, or for neither
+    await updates_of(transcription_of(CallEngine(channels=1), MIXED, memory))
     transcription = transcription_of(CallEngine(channels=1), MIXED.model_copy(update=wanted), memory)
-    # When a recording is transcribed, then the words are there where they are of use, and else left out
+    # When it is transcribed, then the words are there where they are of use, and else left out
     updates = await updates_of(transcription)
     assert {each.words is not None for found in found_in(updates) for each in found.segments} == {kept}
 
