@@ -407,10 +407,14 @@ async def test_the_recording_is_as_long_as_what_was_decoded(memory: Memory, wind
     assert transcription.cached
 
 
-async def test_what_another_model_has_found_is_no_answer(memory: Memory) -> None:
-    # Given a call that another model has transcribed
-    await updates_of(transcription_of(CallEngine(channels=2), MIXED, memory, Model(name="fake", revision="1")))
-    # When the same is asked again
+@pytest.mark.parametrize(
+    ("model", "options"), [(Model(name="fake", revision="1"), {}), (MODEL, {"language": "de"})], ids=str
+)
+async def test_what_was_found_otherwise_is_no_answer(memory: Memory, model: Model, options: dict[str, str]) -> None:
+    # Given a call that was transcribed by other weights of the model, or in another language
+    other = MIXED.model_copy(update=options)
+    await updates_of(transcription_of(CallEngine(channels=2), other, memory, model))
+    # When the call is transcribed
     transcription = transcription_of(engine := CallEngine(channels=2), MIXED, memory)
     await updates_of(transcription)
     # Then this one transcribes it
@@ -455,9 +459,11 @@ async def texts_of(transcript: Transcript, start_at: float) -> list[WindowText]:
 
 @pytest.mark.parametrize("segments", [0, 1, SEGMENTS_AT_ONCE, 2 * SEGMENTS_AT_ONCE + 1])
 async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywhere(segments: int) -> None:
-    # Given a transcript with many segments and stretches without text, the last of them behind all text
+    # Given a transcript with many segments and stretches without text, some of them where a text begins
     duration = (segments + 1) * 10.0
-    missing = [Stretch(start=at * 10 + 9.5, end=at * 10 + 10) for at in range(0, segments + 1, 7)]
+    starts = [at * 10 + 9.5 for at in range(0, segments + 1, 7)]
+    starts += [at * 10.0 for at in range(0, segments, SEGMENTS_AT_ONCE)]
+    missing = [Stretch(start=start, end=start + 0.5) for start in sorted(starts)]
     found = [segment(number) for number in range(segments)]
     transcript = Transcript(duration=duration, channels=1, model=MODEL, segments=found, untranscribed=missing)
     # When it is read
