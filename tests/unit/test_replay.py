@@ -173,7 +173,7 @@ async def test_another_refusal_of_the_queue_is_told(parts: Parts, nats: InMemory
 async def test_a_replay_ends_with_its_time(
     parts: Parts, nats: InMemoryNats, constants: Constants, within: float, replayed: int
 ) -> None:
-    constants(ANSWER_WITHIN_S=within)
+    constants(ANSWER_WITHIN_S=within, PAGE_SIZE=2)  # several pages are read
     for task_id in ("a", "b", "c"):
         await failed(parts, task_id)
     assert await parts.replayer.replay(REPLAY_T) == replayed

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.sharing import Window, WindowText
-from natscribe.schemas.transcription import Channels, Segment, Stretch, TranscribeOptions, TranscriptionTask
+from natscribe.schemas.transcription import Channels, Segment, Source, Stretch, TranscribeOptions, TranscriptionTask
 from natscribe.schemas.wire import Model
 from pydantic import BaseModel
 
@@ -21,6 +21,7 @@ from app.recordings.recording import Recording
 from app.redis_store.cache import Cache
 from app.speech.run import Run
 from app.speech.source import RecordingSource
+from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import SEGMENTS_AT_ONCE, Transcript, TranscriptCache
 from app.speech.transcription import Transcription
 from app.updates import Checkpoint, Result, Update
@@ -265,11 +266,25 @@ async def test_a_recording_with_one_channel_is_transcribed_as_one(memory: Memory
     ("wanted", "kept"), [({}, False), ({"word_timestamps": True}, True), ({"diarize": True}, True)], ids=str
 )
 async def test_words_are_kept_where_they_are_of_use(memory: Memory, wanted: dict[str, bool], kept: bool) -> None:
-    # Given a task that asks for word times, for speakers, or for neither
+    # Given a recording whose words were not kept, and a task that asks for their times, for speakers, or for neither
+    await updates_of(transcription_of(CallEngine(channels=1), MIXED, memory))
     transcription = transcription_of(CallEngine(channels=1), MIXED.model_copy(update=wanted), memory)
-    # When a recording is transcribed, then the words are there where they are of use, and else left out
+    # When it is transcribed, then the words are there where they are of use, and else left out
     updates = await updates_of(transcription)
     assert {each.words is not None for found in found_in(updates) for each in found.segments} == {kept}
+
+
+def test_the_language_that_is_spoken_most_is_the_first_of_a_result() -> None:
+    # Given a transcript in which English is spoken first, and Russian longer
+    transcript = TaskTranscript(MIXED)
+    for start, end, language in ((0, 1, "en"), (1, 3, "ru"), (3, 4, "en"), (4, 5, "ru")):
+        said = segment(0).model_copy(update={"start": start, "end": end, "language": language})
+        transcript.add(WindowText(segments=[said], language=language, end=end))
+    # When its result is built
+    result = transcript.result(duration=5, model=MODEL, source=Source.RECORDING, audio_sha256=SHA)
+    # Then it has the seconds of each language, and Russian is the language of the recording
+    assert list(result.languages.items()) == [("ru", 3), ("en", 2)]
+    assert result.language == "ru"
 
 
 @pytest.mark.parametrize("channels", [8, 9])
@@ -392,10 +407,14 @@ async def test_the_recording_is_as_long_as_what_was_decoded(memory: Memory, wind
     assert transcription.cached
 
 
-async def test_what_another_model_has_found_is_no_answer(memory: Memory) -> None:
-    # Given a call that another model has transcribed
-    await updates_of(transcription_of(CallEngine(channels=2), MIXED, memory, Model(name="fake", revision="1")))
-    # When the same is asked again
+@pytest.mark.parametrize(
+    ("model", "options"), [(Model(name="fake", revision="1"), {}), (MODEL, {"language": "de"})], ids=str
+)
+async def test_what_was_found_otherwise_is_no_answer(memory: Memory, model: Model, options: dict[str, str]) -> None:
+    # Given a call that was transcribed by other weights of the model, or in another language
+    other = MIXED.model_copy(update=options)
+    await updates_of(transcription_of(CallEngine(channels=2), other, memory, model))
+    # When the call is transcribed
     transcription = transcription_of(engine := CallEngine(channels=2), MIXED, memory)
     await updates_of(transcription)
     # Then this one transcribes it
@@ -440,9 +459,11 @@ async def texts_of(transcript: Transcript, start_at: float) -> list[WindowText]:
 
 @pytest.mark.parametrize("segments", [0, 1, SEGMENTS_AT_ONCE, 2 * SEGMENTS_AT_ONCE + 1])
 async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywhere(segments: int) -> None:
-    # Given a transcript with many segments and stretches without text, the last of them behind all text
+    # Given a transcript with many segments and stretches without text, some of them where a text begins
     duration = (segments + 1) * 10.0
-    missing = [Stretch(start=at * 10 + 9.5, end=at * 10 + 10) for at in range(0, segments + 1, 7)]
+    starts = [at * 10 + 9.5 for at in range(0, segments + 1, 7)]
+    starts += [at * 10.0 for at in range(0, segments, SEGMENTS_AT_ONCE)]
+    missing = [Stretch(start=start, end=start + 0.5) for start in sorted(starts)]
     found = [segment(number) for number in range(segments)]
     transcript = Transcript(duration=duration, channels=1, model=MODEL, segments=found, untranscribed=missing)
     # When it is read
