@@ -8,7 +8,7 @@ import nats.errors
 import pytest
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
-from nats.js.errors import APIError, NoStreamResponseError, ServiceUnavailableError
+from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 from natscribe.client.errors import NotAllowedError, OtherSenderError, StorageFullError, UnreachableError
 from natscribe.client.frames import FRAME_S, MOST_WAITING, Cutter, Frames
 from natscribe.client.permissions import Connection
