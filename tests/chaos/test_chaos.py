@@ -1,4 +1,4 @@
-"""Chaos: workers are killed and frozen, and servers killed, while tasks run; at the end each task has ended once.
+"""Chaos: workers are killed and frozen, and servers killed, while tasks run and people speak; each task ends once.
 
 CHAOS_CLUSTER=1 takes three NATS servers with three replicas. One of them at a time is killed or frozen.
 """
@@ -20,6 +20,7 @@ import pytest
 from app.settings import Settings
 from tests.chaos.blows import Blow, Hurt, Way, freeze, kill, strike
 from tests.chaos.crowd import Crowd
+from tests.chaos.speakers import speak, wrongly_heard
 from tests.chaos.tasks import connected, publish
 from tests.chaos.verdict import Verdict, logs_of, unreadable_results
 from tests.nats_cluster import NatsCluster, nats_cluster_in
@@ -86,7 +87,7 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(tmp_path: Path) -> None
         )
         crowd = await closing.enter_async_context(Crowd(settings, tmp_path).alive())
         client = await closing.enter_async_context(await connected(settings))
-        # When tasks are published while workers and servers are hurt
+        # When tasks are published, and people speak, while workers and servers are hurt
         async with asyncio.TaskGroup() as group:
             publishing = [
                 group.create_task(
@@ -94,23 +95,28 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(tmp_path: Path) -> None
                 )
                 for name in PUBLISHERS
             ]
+            speaking = group.create_task(speak(settings, chance("speakers"), SECONDS))
             striking = [
                 group.create_task(strike(ways, chance(f"blows {place}"), SECONDS))
                 for place, ways in enumerate(servers.blows(crowd))
             ]
         published = {task_id: audio for tasks in publishing for task_id, audio in tasks.result().items()}
+        said = speaking.result()
+        published |= {task_id: speech.seconds for task_id, speech in said.items()}
         blows = [blow for strikes in striking for blow in strikes.result()]
         logs = await logs_of(client, published, within=LAST_WITHIN)
         await eventually(crowd.is_whole)
         unreadable = await unreadable_results(client, published)
-        verdict = Verdict(published, blows, logs, await count_results(settings), unreadable)
-    # Then each has ended once, with one result that can be read
+        misheard = await wrongly_heard(client, said)
+        verdict = Verdict(published, blows, logs, await count_results(settings), unreadable, len(said), misheard)
+    # Then each has ended once, with one result that can be read, and what was said is text once
     verdict.write(tmp_path / "verdict.jsonl")
     print(verdict.report())
     assert verdict.wrong_ends() == {}
     assert verdict.results == Counter(dict.fromkeys(published, 1))
     assert verdict.unreadable == {}
     assert verdict.holes() == {}
+    assert verdict.misheard == {}
 
 
 def chance(of: str) -> Random:
