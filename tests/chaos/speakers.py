@@ -23,7 +23,6 @@ from tests.truth.words import longest_difference
 
 FRAME_S = 0.5
 PAUSE_FRAMES = 4  # behind each recording
-EVERY_S = 6.0  # how often somebody begins to speak
 LONGEST_AWAY_S = 20.0
 IDLE_S = 60  # more than a client is away, and than a server keeps it waiting
 MOST_WRONG = 3  # words in a row: a sentence has at least seven
@@ -152,16 +151,14 @@ SORTS: Sequence[Callable[[Speaker], Coroutine[Any, Any, None]]] = [
 ]
 
 
-async def speak(settings: Settings, chance: Random, seconds: float) -> dict[str, Speech]:
-    """Have somebody begin to speak every few seconds, until the time is up; what each has said, once all have."""
-    said, loop = dict[str, Speech](), asyncio.get_running_loop()
-    end = loop.time() + seconds
+async def speak(settings: Settings, chance: Random, count: int, seconds: float) -> dict[str, Speech]:
+    """Have so many begin to speak over the time; what each has said, once all have."""
+    said = {f"live-{number}": speech(chance) for number in range(count)}
     async with asyncio.TaskGroup() as group:
-        while loop.time() < end:
-            sort, task_id = SORTS[len(said) % len(SORTS)], f"live-{len(said)}"
-            said[task_id] = speech(chance)
-            group.create_task(sort(Speaker(settings, task_id, said[task_id], Random(chance.random()))))  # noqa: S311
-            await asyncio.sleep(EVERY_S * chance.uniform(0.5, 1.5))
+        for number, (task_id, each) in enumerate(said.items()):
+            sort, own = SORTS[number % len(SORTS)], Random(chance.random())  # noqa: S311
+            group.create_task(sort(Speaker(settings, task_id, each, own)))
+            await asyncio.sleep(seconds / count * chance.uniform(0.5, 1.5))
     return said
 
 
