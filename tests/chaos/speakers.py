@@ -25,6 +25,7 @@ FRAME_S = 0.5
 PAUSE_FRAMES = 4  # behind each recording
 LONGEST_AWAY_S = 20.0
 IDLE_S = 60  # more than a client is away, and than a server keeps it waiting
+SHORT_IDLE_S = 30  # more than a server keeps a client waiting; each worker that takes the task over waits as long
 MOST_WRONG = 3  # words in a row: a sentence has at least seven
 
 
@@ -135,7 +136,7 @@ async def end_without_a_word(speaker: Speaker) -> None:
     """Send all frames, but do not say that the last one is the last."""
     connection = await speaker.connect()
     client = speaker.client(connection)
-    await client.begin(idle_seconds=IDLE_S)
+    await client.begin(idle_seconds=SHORT_IDLE_S)
     for number in range(len(speaker.speech.frames)):
         if number not in speaker.speech.missing:
             await client.send_frame(number)

@@ -87,7 +87,7 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(tmp_path: Path) -> None
             nats_url=servers.nats_url,
             nats_replicas=servers.replicas,
             redis_url=servers.redis_url,
-            task_max_retries=20,
+            task_max_retries=100,  # a live task is lost with each worker that has it
             task_retry_delay=1,
             cache_ttl=0,
         )
