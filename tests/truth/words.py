@@ -65,6 +65,14 @@ def errors_by_part(said: Sequence[str], heard: str) -> list[int]:
     return errors
 
 
+def longest_difference(said: str, heard: str) -> int:
+    """Count the words of the longest run that is missing or too much: a sentence, where one is lost or doubled."""
+    chunks = jiwer.process_words(plain(said), plain(heard)).alignments[0]
+    missing = [chunk.ref_end_idx - chunk.ref_start_idx for chunk in chunks if chunk.type == "delete"]
+    surplus = [chunk.hyp_end_idx - chunk.hyp_start_idx for chunk in chunks if chunk.type == "insert"]
+    return max([*missing, *surplus], default=0)
+
+
 def word_error_rate(said: str, heard: str) -> float:
     """Part of the words that are wrong, missing or too many."""
     return scored([said], [heard]).rate
