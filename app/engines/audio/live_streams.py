@@ -16,8 +16,8 @@ from app.engines.audio.live_files import FileDecoder
 from app.engines.audio.mixing import Mixer
 from app.engines.audio.samples import pack
 from app.engines.audio.utterances import Utterances, first_frame
-from app.engines.audio.voice import Voice
-from app.engines.audio.windows import FRAMES_A_SECOND, UnpackedWindow, VoiceDetector
+from app.engines.audio.voice import SECTION, Voice
+from app.engines.audio.windows import FRAMES_A_SECOND, WARM_UP, UnpackedWindow, VoiceDetector
 from app.engines.messages import Forget, Hear, Heard
 from app.errors import TransientError
 
@@ -31,6 +31,9 @@ _MOST_BEFORE = 16  # utterances
 MOST_SECONDS = 600.0  # of sound in a job
 
 NewVoice = Callable[[int, int], VoiceDetector]  # gets the first frame that is needed, and the first one it is given
+_HEARD_AGAIN_S = (
+    SECTION + WARM_UP
+) / FRAMES_A_SECOND + 1.0  # so much sound before a second decides what is heard there
 _FRAMES_OF_WHOLE_SAMPLES = 5  # so many frames, or a multiple, are whole samples at every usual rate
 
 NOTHING_HEARD = Heard(seconds=0, windows=[], open=[], settled=[])
@@ -207,7 +210,7 @@ def _decoder(job: Hear) -> tuple[int, LiveDecoder]:
     """
     audio = job.audio
     if audio.codec is Codec.OPUS:
-        return 0, FileDecoder(audio)
+        return 0, FileDecoder(audio, min(job.start_at, default=0.0) - _HEARD_AGAIN_S)
     if not job.before:
         return 0, SampleDecoder(audio)
     whole = sample_bytes(audio)
