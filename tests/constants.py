@@ -25,7 +25,7 @@ from app.operations import maintenance, stream_watch
 from app.queue import consumer, index, positions, registration
 from app.recordings import https, s3
 from app.redis_store import projection
-from app.retention import reminders, schedule
+from app.retention import late_frames, reminders, schedule
 
 USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "ADVISED_FIRST_S": (stream_watch,),
@@ -80,6 +80,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "STALLED_S": (https, s3),
     "WAITING_CHECK_EVERY_S": (registration,),
     "WAITING_TOLD_S": (frames,),
+    "WITHOUT_TASK_S": (late_frames,),
 }
 
 

@@ -375,7 +375,7 @@ async def test_frames_that_come_after_the_erasure_of_their_task_are_erased_too(
     publisher: Publisher, start_worker: StartWorker, constants: Constants
 ) -> None:
     # Given a service that looks for such frames often, and a live task that goes on
-    constants(ERASE_LATE_FRAMES_EVERY_S=0.1)
+    constants(ERASE_LATE_FRAMES_EVERY_S=0.1, WITHOUT_TASK_S=0.3)
     erased, other = Speaker(publisher, "erased"), Speaker(publisher, "other")
     async with start_worker(FakeEngine()):
         await other.begin()
