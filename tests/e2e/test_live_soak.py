@@ -25,9 +25,9 @@ MANY = 30  # with fewer minutes, the other tests on the machine decide how long 
 MOST_GROWTH = 30 * 1024 * 1024  # bytes, of worker and engines together
 MOST_SLOWER = 1.5
 MOST_WRONG = 0.2  # of the words
-MINUTE_WITHIN_S = 120.0
+MINUTE_WITHIN_S = 600.0
 
-pytestmark = [pytest.mark.xdist_group("recovery"), pytest.mark.timeout(180 + 60 * MINUTES)]
+pytestmark = [pytest.mark.xdist_group("recovery"), pytest.mark.timeout(600 + 60 * MINUTES)]
 
 
 class Progress:
@@ -44,10 +44,10 @@ class Progress:
                 self.lags.append(event.lag_seconds or 0.0)
 
     async def reaches(self, seconds: float) -> None:
-        async def reached() -> bool:
+        async def is_there() -> bool:
             return self.reached >= seconds
 
-        await eventually(reached, within=MINUTE_WITHIN_S)
+        await eventually(is_there, within=MINUTE_WITHIN_S)
 
 
 def memory_of(worker: psutil.Process) -> list[int]:
