@@ -338,6 +338,8 @@ async def test_a_stream_that_soon_refuses_sound_is_told(parts: Parts, nats: InMe
     await nats.jetstream().publish("live.audio.t1", b"9")
     full = f"The stream {NAMES.live} is more than 80 % full, and refuses what comes when it is full"
     assert await look(parts) == [full]
+    # And it is no broken stream, for which somebody would be called at night
+    assert b"natscribe_streams_broken 0.0" in parts.meter.exposition()
     # And when it has more room, then all is well
     stream.config["max_bytes"] = 20
     assert await look(parts) == []

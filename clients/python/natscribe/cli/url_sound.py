@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-if TYPE_CHECKING:
-    from av import AudioFrame
-
 from natscribe.cli.console import WARNING, print_above
 from natscribe.cli.sound import CHUNK_S, how_to_convert, in_background, paced
 from natscribe.client import ClientError
 from natscribe.schemas.live import LiveAudio
 from natscribe.settings import without_login
+
+if TYPE_CHECKING:
+    from av import AudioFrame
 
 AUDIO = LiveAudio()  # one channel of 16 kHz
 SOUND_WITHIN_S = 10.0
