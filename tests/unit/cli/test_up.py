@@ -57,6 +57,7 @@ class FakeService:
 
     docs = "http://127.0.0.1:8000/docs"
     embedded: tuple[FakeServer, ...] = ()
+    page = None
 
     def __init__(self, *codes: int, ready: bool = True) -> None:
         self.servers = {"NATS_URL": "nats://127.0.0.1:4222", "REDIS_URL": "redis://127.0.0.1/0"}
