@@ -1,5 +1,6 @@
 """Sound of a url for live tasks: a radio, a camera, a file on a web server. PyAV decodes it, if it is installed."""
 
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 AUDIO = LiveAudio()  # one channel of 16 kHz
 SOUND_WITHIN_S = 10.0
 _CHUNK_BYTES = 2 * round(AUDIO.sample_rate * CHUNK_S)
-_OPTIONS = {"rtsp_transport": "tcp"}  # by UDP a lost packet is lost sound
 
 
 async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
@@ -82,7 +82,7 @@ class _Reader:
         """Yield the samples of each frame; damaged ones are left out, as where a radio is entered."""
         import av  # noqa: PLC0415
 
-        with av.open(self._url, timeout=SOUND_WITHIN_S, options=_OPTIONS) as container:
+        with av.open(self._url, timeout=SOUND_WITHIN_S, options=_options()) as container:
             self.is_file = container.duration is not None
             if not container.streams.audio:
                 return
@@ -99,9 +99,22 @@ class _Reader:
         else:
             why = getattr(error, "strerror", None) or str(error)
         if not self._has_sound:
-            message = f"{self.name} cannot be read ({why}): check the address, and whether a player plays it."
+            certificate = ", its certificate (SSL_CERT_FILE may name its authority)" if "https:" in self.name else ""
+            message = (
+                f"{self.name} cannot be read ({why}): check the address{certificate}, and whether a player plays it."
+            )
             raise ClientError(message) from error
         print_above(f"{self.name} has broken off ({why}): the sound ends here.", WARNING)
+
+
+def _options() -> dict[str, str]:
+    """Return ffmpeg's options: it verifies certificates only if it is told to, with the system's authorities."""
+    authorities = ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE, where that is set
+    return {
+        "rtsp_transport": "tcp",  # by UDP a lost packet is lost sound
+        "tls_verify": "1",
+        **({"ca_file": authorities} if authorities else {}),
+    }
 
 
 def _samples(frame: "AudioFrame") -> bytes:
