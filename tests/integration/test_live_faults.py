@@ -268,9 +268,10 @@ async def test_a_gap_is_told_though_another_worker_has_taken_over(
 
 
 async def test_sound_that_comes_far_too_fast_is_caught_up_with(
-    nc: Client, worker: Worker, engine: EchoEngine, log: Log
+    nc: Client, worker: Worker, engine: EchoEngine, log: Log, constants: Constants
 ) -> None:
-    # Given a worker that is held up while ten minutes of sound come
+    # Given a worker that tells all progress, and is held up while ten minutes of sound come
+    constants(LEAST_BETWEEN_EVENTS_S=0.0)
     numbers = list(range(1, 601))
     client = speaks(nc, numbers)
     engine.may_hear.clear()
