@@ -183,4 +183,6 @@ place("save").addEventListener("click", () => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser may still read it
 });
+place("hint").textContent = "Press Start and speak. The text comes about a second later.";
+place("record").disabled = false;
 addEventListener("beforeunload", (event) => running && event.preventDefault());

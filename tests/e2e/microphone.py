@@ -54,7 +54,9 @@ class Pages:
                 process.kill()
         assert process.returncode == 0, err.decode()
         seen: dict[str, Any] = json.loads(out)
-        assert [each for each in seen["requested"] if not each.startswith((self.site, "data:", "blob:"))] == []
+        assert [
+            each for each in seen["requested"] if not each.startswith((self.site, "data:", "blob:", "about:"))
+        ] == []
         return seen
 
 

@@ -202,6 +202,12 @@ async def test_what_cannot_work_is_said_with_the_next_step(
     assert (seen["button"], seen["connectionIsOpen"]) == ("Start", opens)
 
 
+async def test_a_page_whose_scripts_do_not_run_says_what_it_needs(pages: Pages) -> None:
+    seen = await pages.visit("withoutScripts")
+    assert seen["hint"].startswith("This page needs JavaScript, and a server of files")
+    assert seen["isDisabled"]
+
+
 async def test_a_wrong_login_is_said(tmp_path: Path, site: str) -> None:
     # Given NATS with users
     async with nats_for_pages(tmp_path / "nats", USERS) as (server, port):

@@ -16,7 +16,7 @@ const seen = { requested: browser.requested, complaints: browser.complaints };
 async function open(more) {
   const page = await browser.visit(options.page, more);
   await page.bringToFront();
-  await page.waitForFunction(() => document.getElementById("language").length > 5);
+  await page.waitForSelector("#record:enabled");
   await page.evaluate((server) => {
     if (server) document.getElementById("server").value = server;
     window.noted = { states: [], partials: [], problems: [], lags: [] };
@@ -151,6 +151,16 @@ async function problem() {
   return found;
 }
 
+// As from a file, where a browser loads no modules.
+async function withoutScripts() {
+  const page = await browser.visit("about:blank");
+  await page.setJavaScriptEnabled(false);
+  await page.goto(options.page);
+  const found = { hint: await page.$eval("#hint", (hint) => hint.textContent), isDisabled: await page.$eval("#record", (button) => button.disabled) };
+  await page.close();
+  return found;
+}
+
 // Whatever text comes stays text.
 async function hostile() {
   const page = await open();
@@ -175,7 +185,7 @@ async function reading() {
   return found;
 }
 
-const visits = { desktop, phone, reading, cut, problem, hostile };
+const visits = { desktop, phone, reading, cut, problem, withoutScripts, hostile };
 Object.assign(seen, await visits[visit]());
 await browser.close();
 console.log(JSON.stringify(seen));
