@@ -171,14 +171,14 @@ class _Live:
         self.transcript = TaskTranscript(task)
         self.transcript.go_on_from(checkpoint)
         self.transcript.channels = len(source.channels) if source.channels != [None] else None
-        self._waiting: deque[_Waiting] = deque()  # utterances without text
+        self._waiting: deque[_Utterance] = deque()  # utterances without text
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         """Yield what the source yields, and note the utterances that wait for their text."""
         async with aclosing(self._source.windows()) as windows:
             async for each in windows:
                 if isinstance(each, Window):
-                    self._waiting.append(_Waiting(each.channel, each.end, self._source.said_at(each.end)))
+                    self._waiting.append(_Utterance(each.channel, each.end, self._source.said_at(each.end)))
                 self._behind(self._lag)
                 yield each
 
@@ -226,7 +226,7 @@ class _Live:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Utterance:
     """An utterance that waits for its text."""
 
     channel: int | None
