@@ -1,11 +1,14 @@
 """Files as live sound: what can be sent as it is, and how to send anything else."""
 
+import asyncio
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer
-from natscribe.cli.sound import SoundFile
+from natscribe.cli.sound import SoundFile, in_background
+from natscribe.client import ClientError
 from natscribe.schemas.live import Codec, LiveAudio
 
 SOUND = bytes(range(256)) * 40
@@ -82,3 +85,25 @@ def test_how_to_send_anything_else_is_told(tmp_path: Path, name: str) -> None:
 def test_what_is_no_file_is_told(tmp_path: Path, name: str, why: str) -> None:
     with pytest.raises(typer.BadParameter, match=why):
         SoundFile(str(tmp_path / name), 10**6)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError("the microphone is gone"), "the microphone is gone"),
+        (RuntimeError("no decoder"), "no decoder"),
+        (MemoryError(), "MemoryError"),
+        (ClientError("radio cannot be read"), "^radio cannot be read$"),
+    ],
+)
+async def test_sound_that_cannot_be_read_on_ends_with_an_error(error: Exception, told: str) -> None:
+    # Given sound that breaks off with an error
+    def chunks() -> Iterator[bytes]:
+        yield SOUND
+        raise error
+
+    sound = in_background(chunks())
+    # When it is read, then what came is there, and people learn why it ends
+    assert await anext(sound) == SOUND
+    with pytest.raises(ClientError, match=told):
+        await asyncio.wait_for(anext(sound), 10)

@@ -54,7 +54,7 @@ async def in_background(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
     """Yield chunks that a thread waits for, as they come; keep them in memory while nobody takes them.
 
     Raises:
-        ClientError: The chunks have raised it.
+        ClientError: The chunks have raised it, or another error.
     """
     loop = asyncio.get_running_loop()
     kept: asyncio.Queue[bytes | ClientError | None] = asyncio.Queue(_KEPT_CHUNKS)
@@ -63,14 +63,16 @@ async def in_background(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
         asyncio.run_coroutine_threadsafe(kept.put(chunk), loop).result()
 
     def read() -> None:
+        end = None
+        try:
+            for chunk in chunks:
+                keep(chunk)
+        except ClientError as error:
+            end = error
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the command must not wait for ever
+            end = ClientError(f"The sound cannot be read on ({str(error) or type(error).__name__}): it ends here.")
         with suppress(RuntimeError):  # the command has ended
-            try:
-                for chunk in chunks:
-                    keep(chunk)
-            except ClientError as error:
-                keep(error)
-            else:
-                keep(None)
+            keep(end)
 
     threading.Thread(target=read, daemon=True).start()  # nothing can end a read: it must not keep the command alive
     while (chunk := await kept.get()) is not None:
