@@ -32,6 +32,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "ANSWER_WITHIN_S": (replay, store, user_erasure),
     "ASK_AGAIN_AFTER_S": (consumer,),
     "ASK_EVERY_S": (follow,),
+    "AUTHORITIES": (url_sound,),
     "CHECKED_WITHIN_S": (examination,),
     "CHECK_EVERY_S": (maintenance,),
     "CLEAN_LISTS_EVERY_S": (maintenance,),
@@ -87,14 +88,14 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
 class Constants(Protocol):
     """Changes constants until the test ends: ``constants(EXPIRE_EVERY_S=0.1)``."""
 
-    def __call__(self, **values: float) -> None:
+    def __call__(self, **values: float | tuple[str, ...]) -> None:
         """Give the constants of these names these values."""
 
 
 def changed_in(monkeypatch: pytest.MonkeyPatch) -> Constants:
     """Return what changes constants until `monkeypatch` takes its changes back."""
 
-    def change(**values: float) -> None:
+    def change(**values: float | tuple[str, ...]) -> None:
         for name, value in values.items():
             for module in USED_BY[name]:
                 monkeypatch.setattr(module, name, value)

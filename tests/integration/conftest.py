@@ -114,7 +114,11 @@ async def s3_server() -> AsyncIterator[S3Server]:
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate of `localhost` and 127.0.0.1, and the authority that signed it."""
-    folder = tmp_path_factory.mktemp("certificates")
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+def make_certificates(folder: Path) -> Path:
+    """Make a certificate and its authority in a folder; return the folder."""
     subprocess.run(["sh", str(CERTIFICATES), str(folder)], check=True)  # noqa: S607
     return folder
 

@@ -1,32 +1,35 @@
 """Sound of an https address: the certificate has to be of an authority that the machine trusts."""
 
-import io
 import threading
-import wave
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from natscribe.cli.url_sound import from_url
 from natscribe.client import ClientError
 
+from tests.constants import Constants
 from tests.faults import served_with
+from tests.integration.conftest import make_certificates
+from tests.unit.engines.opus_files import recorded
+
+RATE_HZ = 16_000
+SILENCE = np.zeros((2 * RATE_HZ, 1), np.int16)
+PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{part}\n#EXT-X-ENDLIST\n"
 
 
-@pytest.fixture
-def radio(certificates: Path) -> Iterator[str]:
-    """A web server with a certificate that sends two seconds of sound."""
-    sound = io.BytesIO()
-    with wave.open(sound, "wb") as file:
-        file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        file.writeframes(bytes(64_000))
+@contextmanager
+def serving(certificates: Path, answer: bytes) -> Iterator[str]:
+    """A web server with a certificate, which answers all requests so; its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(sound.getvalue())
+            self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -34,20 +37,56 @@ def radio(certificates: Path) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.socket = served_with(certificates).wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"https://localhost:{server.server_port}/radio"
+        yield f"https://localhost:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture
+def radio(certificates: Path) -> Iterator[str]:
+    """The address of two seconds of sound."""
+    with serving(certificates, recorded("wav", SILENCE, codec="pcm_s16le", rate=RATE_HZ)) as server:
+        yield f"{server}/radio"
+
+
+async def length_of(url: str) -> float:
+    """The seconds of sound that a url has."""
+    return sum([len(chunk) async for chunk in await from_url(url, 100)]) / 2 / RATE_HZ
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(radio: str) -> None:
     # Given a web server with a certificate of its own, when its sound is asked for, then people are told what to check
     with pytest.raises(ClientError, match=r"radio cannot be read \(.*certificate \(SSL_CERT_FILE"):
-        await from_url(radio, 100)
+        await length_of(radio)
 
 
 async def test_a_certificate_of_a_named_authority_is_taken(
     radio: str, certificates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given the authority that has signed it
+    # Given the authority that has signed it, when the sound is asked for, then it comes
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.crt"))
+    assert await length_of(radio) == 2
+
+
+async def test_the_authorities_of_the_machine_are_taken_where_python_has_no_file_of_them(
+    radio: str, certificates: Path, constants: Constants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a Python that looks for authorities where no file is, and a machine that has them elsewhere
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent/cert.pem")
+    constants(AUTHORITIES=("/nonexistent/bundle.pem", str(certificates / "ca.crt")))
     # When the sound is asked for, then it comes
-    assert len(b"".join([chunk async for chunk in await from_url(radio, 100)])) == 64_000
+    assert await length_of(radio) == 2
+
+
+async def test_a_playlist_whose_parts_nobody_vouches_for_is_refused(
+    certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a playlist of a server that is known, whose part is on a server that only pretends to be one
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.crt"))
+    part = recorded("mpegts", SILENCE, codec="mp2", rate=RATE_HZ)
+    with (
+        serving(make_certificates(tmp_path), part) as pretender,
+        serving(certificates, PLAYLIST.format(part=f"{pretender}/part.ts").encode()) as server,
+        # When its sound is asked for, then people are told that they would have to trust it
+        pytest.raises(ClientError, match=r"list.m3u8 is a playlist: .*certificates.*`ffmpeg .* live -`"),
+    ):
+        await length_of(f"{server}/list.m3u8")

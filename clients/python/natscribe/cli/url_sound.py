@@ -1,5 +1,6 @@
 """Sound of a url for live tasks: a radio, a camera, a file on a web server. PyAV decodes it, if it is installed."""
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
 AUDIO = LiveAudio()  # one channel of 16 kHz
 SOUND_WITHIN_S = 10.0
+AUTHORITIES = (  # of Debian, Fedora and macOS, for a Python that knows of none
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+)
 _CHUNK_BYTES = 2 * round(AUDIO.sample_rate * CHUNK_S)
+_PLAYLISTS = ("hls", "dash")  # ffmpeg fetches their parts without the options that verify certificates
 
 
 async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
@@ -83,6 +90,12 @@ class _Reader:
         import av  # noqa: PLC0415
 
         with av.open(self._url, timeout=SOUND_WITHIN_S, options=_options()) as container:
+            if "https:" in self.name and container.format.name in _PLAYLISTS:
+                message = (
+                    f"{self.name} is a playlist: the certificates of its parts cannot be verified here. "
+                    f"Without that, {how_to_convert(self.name)}"
+                )
+                raise ClientError(message)
             self.is_file = container.duration is not None
             if not container.streams.audio:
                 return
@@ -109,7 +122,8 @@ class _Reader:
 
 def _options() -> dict[str, str]:
     """Return ffmpeg's options: it verifies certificates only if it is told to, with the system's authorities."""
-    authorities = ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE, where that is set
+    known = ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE, where that is set
+    authorities = known or next(filter(os.path.isfile, AUTHORITIES), None)
     return {
         "rtsp_transport": "tcp",  # by UDP a lost packet is lost sound
         "tls_verify": "1",
