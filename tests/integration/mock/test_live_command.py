@@ -221,7 +221,30 @@ async def test_a_killed_command_goes_on_with_its_task(shell: Shell, js: JetStrea
     assert (code, err) == (1, "The sound of t1 has ended: begin another live task.\n")
 
 
-@pytest.mark.parametrize("arguments", [("call.wav", "--resume", "t1"), ("-", "--resume", "t1", "--task-id", "t2")])
+async def test_a_task_goes_on_with_its_own_kind_of_sound_alone(shell: Shell, js: JetStreamContext) -> None:
+    # Given a task of another rate than the usual one, whose command was killed
+    process = await shell.start("-", "--task-id", "t1", "--rate", "8000")
+    assert process.stdin is not None
+    process.stdin.write(NINE_SECONDS[: 5 * 16_000])
+    await eventually(lambda: _are_stored(js, 5 * 16_000))
+    process.kill()
+    await process.wait()
+    # When sound of the usual rate would go on, then that is refused, and the sound of the task has not ended
+    code, _, err = await shell.run("-", "--resume", "t1")
+    assert (code, err) == (1, "The sound of t1 has codec pcm_s16le, rate 8000, channels 1: go on with the same.\n")
+    # When the same sound goes on, then it becomes text
+    code, out, _ = await shell.run("-", "--resume", "t1", "--rate", "8000", sound=NINE_SECONDS[: 4 * 16_000])
+    assert (code, out.splitlines()) == (0, TEXT)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("call.wav", "--resume", "t1"),
+        ("-", "--resume", "t1", "--task-id", "t2"),
+        ("-", "--resume", "t1", "--codec", "opus"),
+    ],
+)
 async def test_what_cannot_go_on_is_refused(shell: Shell, arguments: tuple[str, ...]) -> None:
     code, _, err = await shell.run(*arguments)
     assert code == 2

@@ -73,8 +73,9 @@ Resume = Annotated[
     typer.Option(
         "--resume",
         metavar="TASK_ID",
-        help="Go on with the sound of a task behind what is stored, as after this command was killed. The task has its "
-        "options already, and all of its text is shown. It must come within --idle-seconds. Not for a FILE, nor opus.",
+        help="Go on with the sound of a task behind what is stored, as after this command was killed. The sound has to "
+        "be as before (--codec, --rate, --channels); the task has its other options already, and all of its text is "
+        "shown. It must come within --idle-seconds. Not for a FILE, nor opus.",
         show_default=False,
     ),
 ]
@@ -127,7 +128,7 @@ def live(  # noqa: PLR0913 -- the task's fields
 
     Ctrl-C ends the sound, and the rest of the text follows; a second Ctrl-C cancels the task.
     """
-    _check_resume(resume, source, task_id)
+    _check_resume(resume, source, task_id, codec)
     check_speakers(min_speakers, max_speakers, result_format, Channels.AUTO, diarize=diarize)
     output = output_of(result_format, output_dir, DEFAULT_LIMITS, as_json=as_json)
     options = LiveKeywords(
@@ -166,7 +167,7 @@ def live(  # noqa: PLR0913 -- the task's fields
     run_and_exit(work())
 
 
-def _check_resume(resume: str | None, source: str, task_id: str | None) -> None:
+def _check_resume(resume: str | None, source: str, task_id: str | None, codec: Codec) -> None:
     """Check that the sound of a task can go on.
 
     Raises:
@@ -176,6 +177,9 @@ def _check_resume(resume: str | None, source: str, task_id: str | None) -> None:
         return
     if source != STANDARD_INPUT and not URL.match(source):
         message = "--resume goes on with sound that comes now: a file would begin again"
+        raise typer.BadParameter(message)
+    if codec is Codec.OPUS:
+        message = "--resume cannot go on with opus, which is a file: begin another live task"
         raise typer.BadParameter(message)
     if task_id is not None:
         message = "--resume has the id of the task already: leave out --task-id"

@@ -157,8 +157,8 @@ class Client:
         """Transcribe sound while people speak; use it as `async with client.live(...) as live`.
 
         `audio` says what the sound is: by default signed 16-bit samples, 16 kHz, one channel. `options` are the other
-        fields of `LiveTask`. With `resume` the sound of the task `task_id` goes on behind what is stored, and the
-        other arguments have no effect.
+        fields of `LiveTask`. With `resume` the sound of the task `task_id` goes on behind what is stored: `audio` must
+        be what the task has, if it is given, and the other arguments have no effect.
 
         Raises:
             OptionError: A field is wrong.
@@ -173,6 +173,7 @@ class Client:
             self._connection,
             self._settings,
             task.task_id if resume else task,
+            audio=audio,
             priority=priority,
             is_new=task_id is None,
             wait=self.wait_for_result,

@@ -43,15 +43,17 @@ class Live:
         settings: Settings,
         task: LiveTask | str,
         *,
+        audio: LiveAudio | None,
         priority: Priority,
         is_new: bool,
         wait: Callable[[str], Awaitable[Result]],
     ) -> None:
-        """`task` is a new task, or the id of a task whose sound goes on; `wait` waits for the result of a task."""
+        """`task` is a new task, or the id of a task whose sound, `audio`, goes on; `wait` waits for a task's result."""
         self._wait = wait
         self._connection = connection
         self._settings = settings
         self._task = task
+        self._audio = audio
         self._priority = priority
         self._is_new = is_new
         self._partials = Partials()
@@ -165,7 +167,12 @@ class Live:
         if has_ended or known.state.ended:
             message = f"The sound of {self.task_id} has ended: begin another live task."
             raise ClientError(message)
-        return known.task.audio, number
+        audio = known.task.audio
+        if self._audio not in {None, audio}:
+            has = f"codec {audio.codec.value}, rate {audio.sample_rate}, channels {audio.channels}"
+            message = f"The sound of {self.task_id} has {has}: go on with the same."
+            raise ClientError(message)
+        return audio, number
 
     async def _subscribe(self) -> None:
         for subject, note in (
