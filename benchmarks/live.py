@@ -56,7 +56,7 @@ class Together:
     def of(self, what: str, share: float) -> float:
         """A quantile of delays in seconds."""
         values = sorted(value for each in self.played for value in getattr(each, what))
-        return values[min(int(share * len(values)), len(values) - 1)] if values else float("nan")
+        return values[min(int(share * len(values)), len(values) - 1)] if values else float("inf")
 
     @property
     def cores_a_stream(self) -> float:
@@ -86,7 +86,7 @@ async def measure(sizes: Sizes) -> Findings:
         "live_streams_that_kept_up": max(kept_up, default=0),
         "live_errors": Score.pooled([each.score for each in most]).rate,
         "live_errors_as_files": Score.pooled([files[each.kind.name] for each in most]).rate,
-        "live_text_after_a_kill_worst": max((each.text_after for each in killed), default=float("nan")),
+        "live_text_after_a_kill_worst": max(each.text_after for each in killed),
     }
     return Findings([_delays(rows), _words(most, files), kills(killed)], figures)
 

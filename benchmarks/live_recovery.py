@@ -32,7 +32,7 @@ class Killed:
     """A recording whose worker was killed while it was played."""
 
     kind: Kind
-    text_after: float  # seconds from the kill, or from the end of the utterance that was said then, to its text
+    text_after: float  # seconds from the end of the utterance that was said at the kill to its text; inf: none came
     differs: float  # words that are not as without the kill
 
     @property
@@ -56,7 +56,7 @@ async def recovery(stack: Stack, kind: Kind, sizes: Sizes) -> Killed:
 
 
 async def _played(stack: Stack, samples: npt.NDArray[np.int16], *, killed_at: float | None) -> tuple[str, float]:
-    """Return the text, and the delay of the first text after the kill."""
+    """Return the text, and the delay of the first text with sound behind the kill."""
     texts: list[tuple[float, float]] = []  # when a text came, and where it ended in the sound
     workers: list[str] = []
     async with Client(Settings(nats_url=stack.nats_url)) as client, client.live(user_id=1) as live:
@@ -78,8 +78,12 @@ async def _played(stack: Stack, samples: npt.NDArray[np.int16], *, killed_at: fl
         await live.end()
         text = (await live.result()).text
         await listening
-    after = (came - max(killed, end) for came, end in texts if came > killed)
-    return text, next(after, float("nan"))
+    return text, delay_behind(killed, texts)
+
+
+def delay_behind(killed: float, texts: Sequence[tuple[float, float]]) -> float:
+    """Return how late the first text with sound behind the kill came; of each text: when it came, and where it ends."""
+    return next((came - end for came, end in texts if end > killed), float("inf"))
 
 
 def _pid(worker: str) -> int:
@@ -103,6 +107,6 @@ def kills(killed: Sequence[Killed]) -> Table:
         [each.row for each in killed],
         [
             "Two workers; `kill -9` of the one with the task in the middle of the recording.",
-            "Text again: from the kill, or from the end of the utterance that was said then, to its text.",
+            "Text again: from the end of the utterance that was said at the kill, or next, to its text.",
         ],
     )
