@@ -124,7 +124,7 @@ export class Live {
   async store(bytes, isLast) {
     const options = { msgID: `${this.task.task_id}-${this.next}`, timeout: STORED_WITHIN_MS, headers: headers() };
     if (isLast) options.headers.set("Natscribe-End", "true");
-    let isRefused = false;
+    let [isSent, isRefused] = [false, false];
     while (!this.hasEnded) {
       if (this.connection.isClosed()) throw await this.connection.closed();
       if (this.isConnected) {
@@ -132,10 +132,12 @@ export class Live {
         const stored = this.js.publish(`live.audio.${this.task.task_id}`, bytes, options);
         const answer = await Promise.race([stored, lost]).catch((error) => error);
         if (answer?.stream) {
+          if (answer.duplicate && !isSent) throw new Error("Another program sends sound of this task, too, and this sound is lost");
           this.next += 1;
           if (isRefused) this.tell.problem(null);
           return;
         }
+        isSent = true;
         isRefused = Boolean(answer) && answer.name !== "TimeoutError";
         if (isRefused) this.tell.problem(answer);
       }

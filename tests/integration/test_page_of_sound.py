@@ -1,0 +1,49 @@
+"""What a page that sends sound tells, with the code of the examples."""
+
+from pathlib import Path
+
+import nats
+import pytest
+from natscribe.jetstream.streams import public_streams
+
+from app.embedded import NatsServer, free_port
+from app.settings import Settings
+from tests.programs import BIN, output
+
+pytestmark = pytest.mark.node
+
+BROWSER = Path(__file__).parents[2] / "examples/browser"
+PAGE = """
+import { connect, Live } from "./live.js";
+
+const connection = await connect({ server: process.argv[1] });
+const nothing = () => {};
+const live = new Live(connection, { task_id: "t1", audio: { codec: "pcm_s16le", sample_rate: 16000, channels: 1 } }, {
+  partial: nothing, connected: nothing, segments: nothing, progress: nothing,
+  problem: (error) => error && console.log(error.message),
+});
+await live.begin();
+live.send(new Uint8Array(32000), 1);
+await live.end();
+await connection.close();
+"""
+
+
+async def test_sound_that_is_lost_to_another_program_is_told(tmp_path: Path) -> None:
+    # Given NATS for pages, and a program that has sent the first frame of a task already
+    port = free_port()
+    websocket = f'websocket {{ listen: "127.0.0.1:{port}", no_tls: true }}\n'
+    server = NatsServer(tmp_path, free_port(), more_config=websocket)
+    await server.start()
+    try:
+        async with await nats.connect(server.url) as nc:
+            for stream in public_streams(Settings(_env_file=None).stream_names):
+                await nc.jetstream().add_stream(stream)
+            await nc.jetstream().publish("live.audio.t1", bytes(3200), headers={"Nats-Msg-Id": "t1-0"})
+            # When a page sends sound of the same task
+            page = ["--eval", PAGE, "--", f"ws://127.0.0.1:{port}"]
+            told = await output(server.url, BIN / "node", "--input-type=module", *page, cwd=BROWSER)
+    finally:
+        await server.stop()
+    # Then it says that its own is lost
+    assert told == "Another program sends sound of this task, too, and this sound is lost\n"
