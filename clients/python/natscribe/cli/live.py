@@ -8,7 +8,7 @@ import typer
 from natscribe.cli import users
 from natscribe.cli.console import out, run_and_exit
 from natscribe.cli.folders import URL
-from natscribe.cli.live_run import Run, Sound
+from natscribe.cli.live_run import LiveRun, NamedSound
 from natscribe.cli.notices import Wanted
 from natscribe.cli.results import Format, OutputDir, output_of
 from natscribe.cli.sound import STANDARD_INPUT
@@ -150,7 +150,7 @@ def live(  # noqa: PLR0913 -- the task's fields
 
     async def work() -> int:
         given = {"codec": codec, "sample_rate": rate or _USUAL_RATE_HZ.get(codec, 16_000), "channels": channels}
-        sound = await Sound.of(source, given, speed)
+        sound = await NamedSound.of(source, given, speed)
         wanted = Wanted(min_speakers, max_speakers)
         has_result = bool(output.formats) or diarize  # which is printed, and should be all that a program reads
         prints_text = output.folder is not None or out.is_terminal or not has_result
@@ -162,7 +162,7 @@ def live(  # noqa: PLR0913 -- the task's fields
             priority=priority,
             **options,
         )
-        return await Run(sound, begin, output, wanted, as_json=as_json, prints_text=prints_text).run()
+        return await LiveRun(sound, begin, output, wanted, as_json=as_json, prints_text=prints_text).run()
 
     run_and_exit(work())
 

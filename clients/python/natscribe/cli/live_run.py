@@ -28,7 +28,7 @@ _END_AFTER_S = 2.0  # how long the end of a task may take to be seen after it ha
 
 
 @dataclass(frozen=True)
-class Sound:
+class NamedSound:
     """Sound, and the name for it."""
 
     name: str
@@ -37,7 +37,7 @@ class Sound:
     path: Path | None = None
 
     @classmethod
-    async def of(cls, source: str, given: dict[str, object], speed: float) -> "Sound":
+    async def of(cls, source: str, given: dict[str, object], speed: float) -> "NamedSound":
         """Find the sound of an argument; `given` says what standard input has.
 
         Raises:
@@ -54,10 +54,10 @@ class Sound:
 
 
 @dataclass
-class Run:
+class LiveRun:
     """One run of the command."""
 
-    sound: Sound
+    sound: NamedSound
     begin: Callable[[Client], Live]
     output: Output
     wanted: Wanted
