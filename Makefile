@@ -83,7 +83,8 @@ soak: $(READY) ## three thousand tasks through one worker, and a live task of an
 	@SOAK_TASKS=3000 SOAK_MINUTES=60 $(BIN)/pytest -q tests/e2e/test_leaks.py tests/e2e/test_live_soak.py
 
 chaos: $(READY) ## half an hour of killed workers and servers, and of attacks; CHAOS_SEED=n repeats a run
-	@CHAOS_SECONDS=600 CHAOS_OUTAGES=1,30,300 ATTACKS=5 $(BIN)/pytest -q -s tests/chaos tests/integration/test_attacks.py
+	@CHAOS_SECONDS=600 CHAOS_OUTAGES=1,30,300 ATTACKS=5 ALL_BLOWS=1 $(BIN)/pytest -q -s tests/chaos \
+		tests/integration/test_attacks.py tests/e2e/test_live_recovery.py
 
 chaos-cluster: $(READY) ## ten minutes of killed and frozen workers and nodes of a NATS cluster
 	@CHAOS_SECONDS=$${CHAOS_SECONDS:-600} CHAOS_CLUSTER=1 $(BIN)/pytest -q -s tests/chaos/test_chaos.py

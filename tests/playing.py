@@ -62,3 +62,14 @@ def is_text(event: Event) -> bool:
 def is_final(event: Event) -> bool:
     """Whether an event has words for good."""
     return isinstance(event, SegmentsEvent) and bool(event.segments)
+
+
+def is_text_behind(second: float) -> Callable[[Event], bool]:
+    """Return whether an event has words of sound behind this second."""
+
+    def is_behind(event: Event) -> bool:
+        if isinstance(event, SegmentsEvent):
+            return any(segment.end > second for segment in event.segments)
+        return isinstance(event, Partial) and event.end > second
+
+    return is_behind

@@ -1,6 +1,7 @@
 """Real workers, their engines and NATS, killed, frozen or stopped while somebody speaks."""
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -17,7 +18,7 @@ from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 from app.embedded import NatsServer
 from app.settings import Settings
 from tests.e2e.conftest import LIBRIVOX, Running, running
-from tests.playing import Seen, is_final, is_text, joined, play
+from tests.playing import Seen, is_final, is_text, is_text_behind, joined, play
 from tests.servers import nats_server_in, valkey_in
 from tests.truth.words import longest_difference, word_error_rate
 from tests.waiting import eventually
@@ -29,18 +30,18 @@ TEXT_WITHIN_S = 8.0  # a promise of the design: text comes again so soon after a
 FIRST_TEXT_S = 3.0  # from the first sound to its text, where no other program takes the processor
 AWAY_S = 20.0
 ENDS_WITHIN_S = 120.0
-SLOW = 3.0  # times; a worker that gets the processor so rarely may be late with a heartbeat, and count as dead
-SOUND = joined(sorted(LIBRIVOX.glob("*.flac"))[:4])
+MOST_BUSY = 3.0  # times as slow; a worker on a slower machine may be late with a heartbeat, and count as dead
+SOUND = joined(sorted(LIBRIVOX.glob("*.flac"))[:3])
 LEAST_SAME = 0.85  # of the words: the utterance after a blow is heard without what was said before
+RARE = pytest.mark.skipif("ALL_BLOWS" not in os.environ, reason="`make chaos` has the blows that are rare")
 
 
 @dataclass(frozen=True)
-class Place:
-    """The worker that a blow is for, the NATS, and what the client has seen so far."""
+class Target:
+    """Whom a blow may hurt: the worker that has the task, and NATS."""
 
     owner: Running
     nats: NatsServer
-    seen: Seen
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -51,16 +52,16 @@ async def wanted(service: Running) -> TranscriptionResult:
         return await live.result()
 
 
-async def kill(place: Place) -> None:
-    place.owner.process.send_signal(signal.SIGKILL)
+async def kill(target: Target) -> None:
+    target.owner.process.send_signal(signal.SIGKILL)
 
 
-async def stop(place: Place) -> None:
-    place.owner.process.send_signal(signal.SIGTERM)
+async def stop(target: Target) -> None:
+    target.owner.process.send_signal(signal.SIGTERM)
 
 
-async def freeze(place: Place) -> None:
-    place.owner.process.send_signal(signal.SIGSTOP)
+async def freeze(target: Target) -> None:
+    target.owner.process.send_signal(signal.SIGSTOP)
 
 
 def engines(worker: Running) -> list[psutil.Process]:
@@ -70,19 +71,19 @@ def engines(worker: Running) -> list[psutil.Process]:
     return sorted(found, key=lambda child: child.create_time())
 
 
-async def kill_the_listener(place: Place) -> None:
-    engines(place.owner)[-1].kill()
+async def kill_the_listener(target: Target) -> None:
+    engines(target.owner)[-1].kill()
 
 
-async def kill_the_engines(place: Place) -> None:
-    for engine in engines(place.owner):
+async def kill_the_engines(target: Target) -> None:
+    for engine in engines(target.owner):
         engine.kill()
 
 
-async def take_nats_away(place: Place) -> None:
-    await place.nats.kill()
+async def take_nats_away(target: Target) -> None:
+    await target.nats.kill()
     await asyncio.sleep(AWAY_S)  # the outage itself
-    await place.nats.start()
+    await target.nats.start()
 
 
 async def owner_of(client: Client, task_id: str, workers: tuple[Running, ...]) -> Running:
@@ -96,18 +97,19 @@ async def owner_of(client: Client, task_id: str, workers: tuple[Running, ...]) -
     ("blow", "attempts", "workers"),
     [
         (kill, 2, 2),
-        (freeze, 2, 2),
         (stop, 1, 2),  # a graceful stop is no attempt
-        (kill_the_listener, 1, 1),
-        (kill_the_engines, 1, 1),
-        (take_nats_away, None, None),  # the delivery may expire before its worker is back: then either goes on
+        pytest.param(freeze, 2, 2, marks=RARE),
+        pytest.param(kill_the_listener, 1, 1, marks=RARE),
+        pytest.param(kill_the_engines, 1, 1, marks=RARE),
+        # The delivery may expire before its worker is back: then either goes on.
+        pytest.param(take_nats_away, None, None, marks=RARE),
     ],
 )
 async def test_whoever_is_hurt_each_sentence_is_text_once(
     tmp_path: Path,
     wanted: TranscriptionResult,
     capsys: pytest.CaptureFixture[str],
-    blow: Callable[[Place], Awaitable[None]],
+    blow: Callable[[Target], Awaitable[None]],
     attempts: int | None,
     workers: int | None,
 ) -> None:
@@ -131,8 +133,8 @@ async def test_whoever_is_hurt_each_sentence_is_text_once(
                 owner = await owner_of(client, live.task_id, (a, b))
                 # When somebody is hurt, and the sentence goes on
                 blown_at = time.monotonic()
-                await blow(Place(owner, nats, seen))
-                again = await seen.until(is_text, after=blown_at, within=ENDS_WITHIN_S)
+                await blow(Target(owner, nats))
+                again = await seen.until(is_text_behind(blown_at - began), after=blown_at, within=ENDS_WITHIN_S)
                 await speaking
                 await following
             if blow is freeze:  # and comes back when all is over
@@ -154,8 +156,10 @@ async def test_whoever_is_hurt_each_sentence_is_text_once(
     batches = [event for event in events if isinstance(event, SegmentsEvent)]
     assert [event.sequence for event in progress] == list(range(1, len(progress) + 1))
     assert [event.state for event in progress if event.state.ended] == [State.COMPLETED]
-    assert attempts in {None, progress[-1].attempt} or busy > SLOW
-    assert workers in {None, len({event.worker for event in progress if event.worker})} or busy > SLOW
     assert [segment for batch in batches for segment in batch.segments] == result.segments
-    # And a lost worker is replaced soon, on a busy machine later
+    if busy > MOST_BUSY:
+        pytest.skip(f"the machine is {busy:.1f} times as slow: too slow to say who has to have the task, and how soon")
+    # And whoever was hurt is replaced as it should be, and soon, on a busy machine later
+    assert attempts in {None, progress[-1].attempt}
+    assert workers in {None, len({event.worker for event in progress if event.worker})}
     assert again - blown_at <= TEXT_WITHIN_S * busy or blow is take_nats_away
