@@ -39,6 +39,7 @@ class Update:
     text: WindowText | None = None
     lag_seconds: float | None = None  # of a live task: published sound that is behind the text
     audio_sha256: str = ""  # of the recording that the text belongs to
+    embeddings: bytes | None = None  # of the speakers, as JSON: kept as long as the result
 
 
 Append = Callable[[Update | Result], Awaitable[None]]  # appends to the task's log

@@ -26,7 +26,7 @@ Steps = AsyncGenerator[
 
 
 class UserErasure:
-    """Deletes all tasks of a user: those in the queues, those that have ended, and dead letters."""
+    """Deletes all tasks of a user: voices, tasks in the queues, those that have ended, and dead letters."""
 
     def __init__(  # noqa: PLR0913 -- everything that knows whose task it has
         self,
@@ -37,15 +37,17 @@ class UserErasure:
         reminders: Reminders,
         dead_letters: DeadLetterStore,
         erasure: Erasure,
+        forget_voices: Callable[[int | str], AsyncGenerator[None]],
         delete: Callable[[str], Awaitable[None]],
     ) -> None:
-        """`delete` deletes the task with an id."""
+        """`delete` deletes the task with an id; `forget_voices` forgets all voices of a user."""
         self._log = task_log
         self._registration = registration
         self._messages = messages
         self._reminders = reminders
         self._dead_letters = dead_letters
         self._erasure = erasure
+        self._forget_voices = forget_voices
         self._delete = delete
 
     async def delete(self, request: UserRequest) -> Deleted:
@@ -55,8 +57,8 @@ class UserErasure:
             RequestError: Some data could not be deleted.
         """
         give_up_at, count = time.monotonic() + ANSWER_WITHIN_S, 0
-        phases = {"queue": self._in_queues, "ended": self._ended, "dead_letters": self._letters}
-        first, _, at = (request.after or "queue-0").partition("-")
+        phases = {"voices": self._voices, "queue": self._in_queues, "ended": self._ended, "dead_letters": self._letters}
+        first, _, at = (request.after or "voices-0").partition("-")
         after = int(at)
         for phase in list(phases)[list(phases).index(first) :]:
             async with aclosing(phases[phase](request.user_id, after)) as steps:
@@ -66,6 +68,11 @@ class UserErasure:
                         return Deleted(tasks=count, more_after=f"{phase}-{after}")
             after = 0
         return Deleted(tasks=count)
+
+    async def _voices(self, user_id: int | str, _: int) -> Steps:
+        async with aclosing(self._forget_voices(user_id)) as steps:
+            async for _forgotten in steps:
+                yield 0, 0
 
     async def _in_queues(self, user_id: int | str, after: int) -> Steps:
         """Delete the tasks that wait or run."""
