@@ -46,7 +46,7 @@ def first_problem(error: ValidationError) -> str:
     location = [part for part in problem["loc"] if part not in EITHER]
     place = ".".join(str(part) for part in location)
     if problem["type"] in NO_OBJECT:
-        return NO_JSON_OBJECT
+        return f"{place}: {NO_JSON_OBJECT}" if place else NO_JSON_OBJECT
     several = next((part for part in location[:-1] if part in OF_SEVERAL_TYPES), None)
     if several is not None:
         return f"{several}: {OF_SEVERAL_TYPES[str(several)]}"

@@ -33,7 +33,7 @@ class EmbeddingStore:
         """
         put = partial(self._js.publish, _subject(last.event.task_id), embeddings, headers=last.metadata.headers())
         try:
-            await until_answered(put)
+            await until_answered(put, final=_FULL)
         except APIError as error:
             if error.err_code in _FULL:
                 raise BucketFullError(EMBEDDINGS_BUCKET) from error

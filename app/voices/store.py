@@ -101,7 +101,7 @@ class VoiceStore:
         expected = {EXPECTED_SEQUENCE: str(after)}
         subject, body = _subject(voice.user_id, voice.voice), voice.model_dump_json().encode()
         try:
-            await until_answered(partial(self._js.publish, subject, body, headers=expected))
+            await until_answered(partial(self._js.publish, subject, body, headers=expected), final=_FULL)
         except APIError as error:
             if error.err_code in _FULL:
                 raise BucketFullError(VOICES_BUCKET) from error

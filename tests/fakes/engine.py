@@ -70,9 +70,11 @@ def number_of(window: Window) -> int:
     return int(window.regions[0][0] // WINDOW)
 
 
-def voice_of(name: str) -> str:
-    """The embedding of a person: different people are hardly alike."""
-    return b64encode(Random(name).randbytes(192)).decode()  # noqa: S311 -- nothing secret
+def voice_of(name: str, recording: int = 1) -> str:
+    """The embedding of a person: a little different in each recording, and hardly like that of another person."""
+    values = bytearray(Random(name).randbytes(192))  # noqa: S311 -- nothing secret
+    values[:2] = recording.to_bytes(2)
+    return b64encode(values).decode()
 
 
 class FakeEngine:
@@ -83,6 +85,7 @@ class FakeEngine:
         self.channels = 1  # of each recording
         self.differ = False  # whether the channels carry different speech
         self.text = "one two"  # of each window
+        self.diarized = 0  # recordings
         self.people = ["anna", "boris"]  # who speaks in a recording
         self.network = embedding_network()
         self.silent = False  # as a listener that takes long over its first reply
@@ -178,7 +181,7 @@ class FakeEngine:
         """Each of `people` speaks for half of the recording; equal names are the same person."""
         seconds = self.windows * WINDOW / 2
         speakers = [
-            SpeakerEmbedding(speaker=f"SPEAKER_{number:02}", seconds=seconds, values=voice_of(name))
+            SpeakerEmbedding(speaker=f"SPEAKER_{number:02}", seconds=seconds, values=voice_of(name, self.diarized))
             for number, name in enumerate(self.people)
         ]
         return Embedded(model=self.network, speakers=speakers)
@@ -194,6 +197,7 @@ class FakeEngine:
                 yield [found, Listened(seconds=end, settled=end), Listened(seconds=end, settled=end)]
             yield [ListeningDone(duration_seconds=duration)]
         else:
+            self.diarized += 1
             half_done = StageAdvanced(stage=Stage.DIARIZING, processed_seconds=duration / 2, duration_seconds=duration)
             yield [half_done, ChunkAnalysed(index=0, revision=MODEL.revision, record="")]
             turns = [
