@@ -89,10 +89,10 @@ class Settings(Client, BaseSettings):
     diarization_max_seconds: float = Field(4 * 3600, gt=0)
 
     voice_threshold: float = Field(
-        0.5, ge=-1, le=1, description="How alike a speaker and a voice have to be before the speaker gets its name."
+        0.6, ge=-1, le=1, description="How alike a speaker and a voice have to be before the speaker gets its name."
     )
     voice_margin: float = Field(
-        0.05, ge=0, le=2, description="By how much a voice has to be more like the speaker than any other voice is."
+        0.1, ge=0, le=2, description="By how much a voice has to be more like the speaker than any other voice is."
     )
 
     cache_ttl: float = Field(

@@ -35,7 +35,7 @@ from .wire import (
 
 REPLY_TIMEOUT_S = 5.0  # how long clients wait for a reply
 READ_WITHIN_S = REPLY_TIMEOUT_S - 1  # how long the service reads for a reply, so that clients hear of a failure
-PLACE_PATTERN = r"^(voices|queue|ended|dead_letters)-[0-9]{1,18}$"
+PLACE_PATTERN = r"^(queue|ended|dead_letters)-[0-9]{1,18}$"
 
 
 class TaskRequest(Input):

@@ -57,8 +57,8 @@ class UserErasure:
             RequestError: Some data could not be deleted.
         """
         give_up_at, count = time.monotonic() + ANSWER_WITHIN_S, 0
-        phases = {"voices": self._voices, "queue": self._in_queues, "ended": self._ended, "dead_letters": self._letters}
-        first, _, at = (request.after or "voices-0").partition("-")
+        phases = {"queue": self._in_queues, "ended": self._ended, "dead_letters": self._letters}
+        first, _, at = (request.after or "queue-0").partition("-")
         after = int(at)
         for phase in list(phases)[list(phases).index(first) :]:
             async with aclosing(phases[phase](request.user_id, after)) as steps:
@@ -69,13 +69,11 @@ class UserErasure:
             after = 0
         return Deleted(tasks=count)
 
-    async def _voices(self, user_id: int | str, _: int) -> Steps:
-        async with aclosing(self._forget_voices(user_id)) as steps:
-            async for _forgotten in steps:
-                yield 0, 0
-
     async def _in_queues(self, user_id: int | str, after: int) -> Steps:
-        """Delete the tasks that wait or run."""
+        """Forget the voices, then delete the tasks that wait or run."""
+        async with aclosing(self._forget_voices(user_id)) as forgotten:
+            async for _ in forgotten:
+                yield after, 0
         async for messages in self._messages.all_after(after):
             for message in messages:
                 task, after = message.task, message.sequence

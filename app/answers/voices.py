@@ -76,6 +76,7 @@ class VoiceRequests:
                 seconds=speaker.seconds,
                 at=datetime.now(UTC),
                 values=speaker.values,
+                telephone=speaker.telephone,
             )
             if request.voice is None:
                 made = _new(request, reference, embedded.model)

@@ -199,7 +199,8 @@ class SpeakerEmbedding(_Line):
 
     speaker: str
     seconds: float
-    values: str = Field(repr=False, description="192 whole numbers of a byte each, in base64.")
+    values: str = Field(repr=False, description="192 whole numbers of a byte each, in base64; empty: none.")
+    telephone: str = Field(repr=False, description="The same of the speech as a telephone transmits it.")
 
 
 class Embedded(_Line):

@@ -92,8 +92,10 @@ class Identification:
         from app.voices.matching import Limits, match  # noqa: PLC0415 -- numpy, which a worker needs for nothing else
 
         limits = Limits(self._settings.voice_threshold, self._settings.voice_margin)
-        speakers = {each.speaker: each.values for each in embedded.speakers if each.seconds >= LEAST_SPEECH_S}
-        references = {voice.voice: [each.values for each in voice.references] for voice in voices}
+        speakers = {
+            each.speaker: (each.values, each.telephone) for each in embedded.speakers if each.seconds >= LEAST_SPEECH_S
+        }
+        references = {voice.voice: [(each.values, each.telephone) for each in voice.references] for voice in voices}
         matches = match(speakers, references, limits)
         return {
             label: SpeakerVoice(voice=each.voice, name=None, score=min(max(each.score, -1.0), 1.0))

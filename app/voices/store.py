@@ -28,9 +28,10 @@ class ChangedMeanwhileError(Exception):
 
 
 class StoredReference(Reference):
-    """A reference with its embedding: 192 whole numbers of a byte each, in base64."""
+    """A reference with its two embeddings: 192 whole numbers of a byte each, in base64."""
 
     values: str = Field(repr=False)
+    telephone: str = Field(repr=False)
 
 
 class StoredVoice(BaseModel):
@@ -46,7 +47,7 @@ class StoredVoice(BaseModel):
 
     def shown(self, model: Model | None) -> Voice:
         """Return what clients see; `model` is the network with which this service makes references now."""
-        references = [Reference(**each.model_dump(exclude={"values"})) for each in self.references]
+        references = [Reference(**each.model_dump(exclude={"values", "telephone"})) for each in self.references]
         return Voice(
             voice=self.voice,
             name=self.name,

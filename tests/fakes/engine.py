@@ -181,7 +181,12 @@ class FakeEngine:
         """Each of `people` speaks for half of the recording; equal names are the same person."""
         seconds = self.windows * WINDOW / 2
         speakers = [
-            SpeakerEmbedding(speaker=f"SPEAKER_{number:02}", seconds=seconds, values=voice_of(name, self.diarized))
+            SpeakerEmbedding(
+                speaker=f"SPEAKER_{number:02}",
+                seconds=seconds,
+                values=voice_of(name, self.diarized),
+                telephone=voice_of(f"{name} on the telephone", self.diarized),
+            )
             for number, name in enumerate(self.people)
         ]
         return Embedded(model=self.network, speakers=speakers)

@@ -1,7 +1,7 @@
 """Find who speaks when in a recording: analyse one chunk after the other while the recording is decoded."""
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from time import monotonic
 
 from natscribe.schemas.progress import Stage
@@ -51,7 +51,9 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     embeddings = embeddings_of(analysed)
     speakers = centres(embeddings, analysed, Bounds(job.min_speakers, job.max_speakers))
     found = turns(analysed, owners(analysed, embeddings, speakers), duration)
-    embedded = Embedded(model=embedding_network(), speakers=list(speaker_embeddings(embeddings, found)))
+    with closing(decode(job.path, Budget(limit))) as again:
+        of_speakers = speaker_embeddings(networks, embeddings, found, again)
+    embedded = Embedded(model=embedding_network(), speakers=of_speakers)
     return DiarizationDone(turns=found, duration_seconds=duration, model=networks.identity, embedded=embedded)
 
 
