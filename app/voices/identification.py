@@ -17,7 +17,7 @@ from app.engines.messages import Embedded
 from app.errors import BucketFullError
 from app.settings import Settings
 from app.updates import Append, Update
-from app.voices.store import StoredVoice, VoiceStore
+from app.voices.store import ComparedVoice, VoiceStore
 
 LEAST_SPEECH_S: Final = 3.0  # a speaker who says less alone is nobody's voice
 NO_ROOM: Final = ErrorDetail(
@@ -82,20 +82,22 @@ class Identification:
             return Identified(error=NOT_READ)
 
     async def _identified(self, user_id: int | str, embedded: Embedded, labels: Sequence[str]) -> Identified:
-        known = [kept.voice async for page in self._store.pages(user_id) for kept in page]
-        comparable = [each for each in known if each.model == embedded.model]
+        known = await self._store.compared(user_id)
+        comparable = [each for each in known if each["model"] == embedded.model]
         found = await asyncio.to_thread(self._matches, embedded, comparable)
         voices = {label: found.get(label, NOBODY) for label in labels}
         return Identified(voices, _left_out(len(known) - len(comparable)))
 
-    def _matches(self, embedded: Embedded, voices: Sequence[StoredVoice]) -> dict[str, SpeakerVoice]:
+    def _matches(self, embedded: Embedded, voices: Sequence[ComparedVoice]) -> dict[str, SpeakerVoice]:
         from app.voices.matching import Limits, match  # noqa: PLC0415 -- numpy, which a worker needs for nothing else
 
         limits = Limits(self._settings.voice_threshold, self._settings.voice_margin)
         speakers = {
             each.speaker: (each.values, each.telephone) for each in embedded.speakers if each.seconds >= LEAST_SPEECH_S
         }
-        references = {voice.voice: [(each.values, each.telephone) for each in voice.references] for voice in voices}
+        references = {
+            voice["voice"]: [(each["values"], each["telephone"]) for each in voice["references"]] for voice in voices
+        }
         matches = match(speakers, references, limits)
         return {
             label: SpeakerVoice(voice=each.voice, name=None, score=min(max(each.score, -1.0), 1.0))

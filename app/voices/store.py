@@ -1,6 +1,7 @@
 """The bucket `voices`: a message for each enrolled person, without a history."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -13,7 +14,8 @@ from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
 from natscribe.jetstream.streams import VOICES_BUCKET, key_value_stream, key_value_subject
 from natscribe.schemas.voices import Consent, Reference, Voice
 from natscribe.schemas.wire import Model, UserId
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from app.errors import BucketFullError
 from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
@@ -58,6 +60,23 @@ class StoredVoice(BaseModel):
         )
 
 
+class _Heard(TypedDict):
+    values: str
+    telephone: str
+
+
+class ComparedVoice(TypedDict):
+    """What a speaker is compared with: a thousand voices are read for each task, so the rest is left out."""
+
+    voice: str
+    user_id: int | str
+    model: Model
+    references: list[_Heard]
+
+
+_COMPARED: Final[TypeAdapter[ComparedVoice]] = TypeAdapter(ComparedVoice)
+
+
 class Kept(NamedTuple):
     """A voice, and the stream sequence of its message."""
 
@@ -80,6 +99,16 @@ class VoiceStore:
         """
         async for page in stream_pages.pages(self._nats, _STREAM, _subject(user_id, "*"), after=after):
             yield [kept for message in page if (kept := _read(message)) and kept.voice.user_id == user_id]
+
+    async def compared(self, user_id: int | str) -> list[ComparedVoice]:
+        """Return the voices of a user for a comparison.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        pages = stream_pages.pages(self._nats, _STREAM, _subject(user_id, "*"))
+        found = [voice async for page in pages for message in page if (voice := _read_compared(message))]
+        return [each for each in found if each["user_id"] == user_id]
 
     async def find(self, user_id: int | str, voice: str) -> Kept | None:
         """Return a voice; None if the user has no such voice.
@@ -121,6 +150,12 @@ class VoiceStore:
 
 def _subject(user_id: int | str, voice: str) -> str:
     return key_value_subject(VOICES_BUCKET, f"{token(user_id)}.{voice}")
+
+
+def _read_compared(message: RawStreamMsg) -> ComparedVoice | None:
+    with suppress(ValidationError):
+        return _COMPARED.validate_json(message.data or b"")
+    return None
 
 
 def _read(message: RawStreamMsg) -> Kept | None:

@@ -36,7 +36,7 @@ from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
 from app.updates import Checkpoint, Result, Update
 from app.voices.identification import Identification
-from app.voices.store import Kept, VoiceStore
+from app.voices.store import ComparedVoice, VoiceStore
 from app.work_sharing.sharing import WorkSharing
 from tests.fakes.engine import FakeEngine, segment
 from tests.waiting import eventually
@@ -111,9 +111,8 @@ class WatchedEngine(FakeEngine):
 class NoVoices:
     """A user who has named nobody."""
 
-    async def pages(self, _user_id: object) -> AsyncGenerator[list[Kept]]:
-        for nobody in list[list[Kept]]():
-            yield nobody
+    async def compared(self, _user_id: object) -> list[ComparedVoice]:
+        return []
 
 
 @pytest.fixture
