@@ -262,6 +262,24 @@ async def test_channels_that_are_speakers_get_no_names_and_the_result_says_so(
     assert "channels: mix" in result["voices_error"]["message"]
 
 
+async def test_no_name_stands_in_the_log(
+    publisher: Publisher, call: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given somebody who is enrolled, renamed, refused, named in a result and forgotten
+    voice = (await enroll(publisher, call, speaker="SPEAKER_00", name="Xanthippe"))["voice"]
+    await publisher.ask(subjects.RENAME, user_id=7, voice=voice, name="Xanthippe Berg")
+    await enroll(publisher, call, speaker="SPEAKER_07", name="Xanthippe")
+    await enroll(publisher, call, speaker="SPEAKER_00", name="Xanthippe\n")
+    await done(publisher, "next", diarize=True, identify=True)
+    assert "Xanthippe Berg" in (await named(publisher, "next")).values()
+    await publisher.ask(subjects.FORGET, user_id=7, voice=voice)
+    # Then the log has nothing of it
+    logged = caplog.text + "".join(capfd.readouterr())
+    assert "task_delivery_ended" in logged
+    assert "Xanthippe" not in logged
+    assert voice_of("anna") not in logged
+
+
 async def test_a_client_outside_reads_no_bucket_by_its_name(publisher: Publisher, call: str) -> None:
     # Given a task with embeddings, then nothing of them is in what followers read
     for stream in ("transcription_results", "transcription_progress", "transcription_segments"):
