@@ -79,8 +79,8 @@ test-mock: $(READY) ## what clients see of the service, asked of the mock: a min
 fuzz: $(READY) ## 10,000 hostile messages
 	@FUZZ_MESSAGES=10000 $(BIN)/pytest -q tests/integration -k test_hostile_messages --timeout 1200
 
-soak: $(READY) ## three thousand tasks through one worker
-	@SOAK_TASKS=3000 $(BIN)/pytest -q tests/e2e/test_leaks.py
+soak: $(READY) ## three thousand tasks through one worker, and a live task of an hour
+	@SOAK_TASKS=3000 SOAK_MINUTES=60 $(BIN)/pytest -q tests/e2e/test_leaks.py tests/e2e/test_live_soak.py
 
 chaos: $(READY) ## half an hour of killed workers and servers, and of attacks; CHAOS_SEED=n repeats a run
 	@CHAOS_SECONDS=600 CHAOS_OUTAGES=1,30,300 ATTACKS=5 $(BIN)/pytest -q -s tests/chaos tests/integration/test_attacks.py
@@ -103,9 +103,10 @@ format: $(READY) ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 
-spec: $(READY) $(NODE_READY) ## write asyncapi.yaml from the code, and the examples' models from that
+spec: $(READY) $(NODE_READY) ## write asyncapi.yaml from the code, and what the examples have of it and of packages
 	@$(BIN)/faststream docs gen app.main:app --yaml --out asyncapi.yaml
 	@$(BIN)/node tools/node/models.mjs asyncapi.yaml > examples/node/models.ts
+	@$(BIN)/node tools/node/join_nats.mjs > examples/browser/nats.js
 
 top-picture: $(READY) ## draw docs/top.svg from a run with real tasks: two minutes
 	@$(BIN)/python -m tools.draw_top

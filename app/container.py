@@ -51,6 +51,7 @@ from app.redis_store.chunks import Chunks
 from app.redis_store.projection import RedisProjection
 from app.redis_store.task_lists import remove_expired
 from app.retention.erasure import Erasure
+from app.retention.late_frames import LateFrames
 from app.retention.reminders import Reminders
 from app.retention.schedule import Schedule
 from app.settings import MOST_WINDOWS, Settings
@@ -290,6 +291,13 @@ class Container:
             delete=self.tasks.delete,
         )
         after = timedelta(seconds=streams.EXPIRES_AFTER_S)
+        late_frames = LateFrames(
+            self.nats,
+            self.names,
+            self.log,
+            find=by_id.find,
+            erase_frames=partial(erase_frames, self.nats, self.names.live),
+        )
         self.maintenance = Maintenance(
             self.nats,
             self.settings,
@@ -299,5 +307,6 @@ class Container:
             meter=self.meter,
             clean_lists=partial(remove_expired, self.redis_of_cache),
             expire=partial(expire_tasks, self.messages, self.registration, self.log, self.dead_letters, after=after),
+            erase_late_frames=late_frames.erase,
             oldest_due=self.reminders.oldest_due,
         )

@@ -76,6 +76,9 @@ class Settings(Client, BaseSettings):
         ge=LEAST_LIVE_TTL_S,
         description="Seconds that the sound of live tasks is kept; longer than a live task waits and lasts.",
     )
+    live_max_bytes: int = Field(
+        0, ge=0, description="Bytes that the sound of all live tasks may take; 0: as much as NATS allows."
+    )
 
     audio_ttl: float = Field(
         30 * 24 * 3600,

@@ -24,6 +24,7 @@ class Checkpoint:
     untranscribed: tuple[Stretch, ...] = ()
     audio_sha256: str | None = None
     reached: Mapping[int | None, float] = field(default_factory=dict)  # for each channel, its processed seconds
+    sound_from: str | None = None  # of a live task: from which frame its sound is read
     diarization_error: ErrorDetail | None = None  # if set, the reason why this attempt skips diarization
     after_trouble: bool = False  # whether the previous attempt failed or was lost, perhaps because of its last work
 
@@ -38,8 +39,10 @@ class Update:
     duration_seconds: float | None = None  # audio of the whole recording
     text: WindowText | None = None
     lag_seconds: float | None = None  # of a live task: published sound that is behind the text
+    waits: bool = False  # for the client's sound: so a live task does not stand still, though nothing changes
     audio_sha256: str = ""  # of the recording that the text belongs to
     embeddings: bytes | None = None  # of the speakers, as JSON: kept as long as the result
+    sound_from: str | None = None  # of a live task: from which frame another worker reads its sound
 
 
 Append = Callable[[Update | Result], Awaitable[None]]  # appends to the task's log

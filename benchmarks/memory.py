@@ -92,3 +92,16 @@ def _resident(process: psutil.Process) -> int:
         return int(process.memory_info().rss)
     except psutil.NoSuchProcess:
         return 0
+
+
+def processor_time(processes: Sequence[psutil.Process]) -> float:
+    """Return the seconds of processor time that processes have used so far."""
+    return sum(map(_used, processes))
+
+
+def _used(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)

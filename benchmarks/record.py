@@ -19,6 +19,7 @@ PARTS = {
     "diarization": "Speakers",
     "speakers": "Who says what",
     "sharing": "One recording on two workers",
+    "live": "Live audio",
     "latency": "Starts, and tasks without work",
     "listing": "Lists of tasks",
     "cluster": "Three NATS servers",

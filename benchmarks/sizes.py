@@ -22,8 +22,9 @@ class Sizes:
     listed: int = 100_000  # tasks
     lists: int = 100  # requests
     memory_minutes: tuple[int, ...] = (10, 60, 180)
-    live_streams: tuple[int, ...] = (1, 6, 8, 12)  # at once
-    live_alone: int = 2  # recordings that are played one after the other
+    live_streams: tuple[int, ...] = (1, 4, 6, 8, 10, 12)  # at once
+    live_alone: int = 3  # recordings that are played one after the other
+    live_kills: int = 3  # recordings whose worker is killed
     live_seconds: float | None = None  # of each recording; None: all
     s3_mib: int = 1024
     s3_rounds: int = 5
@@ -50,6 +51,7 @@ def smoke(tell: Callable[[str], None]) -> Sizes:
         memory_minutes=(1,),
         live_streams=(1,),
         live_alone=1,
+        live_kills=1,
         live_seconds=10.0,
         s3_mib=128,
         s3_rounds=1,

@@ -214,6 +214,20 @@ _PROGRESS = (
     ),
     Example("failed", "Final: there is no result", _event(State.FAILED, 3, 2, error=_NO_RECORDING)),
 )
+_LIVE_STATUS = TaskStatus(
+    task_id=LIVE_ID,
+    kind=Kind.TRANSCRIPTION,
+    task=LiveTask(task_id=LIVE_ID, user_id=USER),
+    priority=Priority.NORMAL,
+    state=State.RUNNING,
+    stage=Stage.TRANSCRIBING,
+    progress=0,
+    attempt=1,
+    lag_seconds=1.2,
+    worker=WORKER,
+    created_at=_at(0),
+    started_at=_at(1),
+)
 _LETTER = DeadLetter(
     task_id=TASK_ID,
     kind=Kind.TRANSCRIPTION,
@@ -385,7 +399,10 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
     "Voice": (Example("enrolled", "A person with one reference", VOICE),),
     "VoicePage": (Example("one", "The user has one voice", VoicePage(voices=[VOICE])),),
     "Forgotten": (Example("forgotten", "Nothing is left", Forgotten(voice=VOICE_ID, user_id=USER, at=_at(120))),),
-    "TaskStatus": (Example("running", "A task that runs", _STATUS),),
+    "TaskStatus": (
+        Example("running", "A task that runs", _STATUS),
+        Example("live", "A live task: 1.2 s of its sound wait for their text", _LIVE_STATUS),
+    ),
     "ListRequest": (
         Example("newest", "The newest tasks", ListRequest()),
         Example("failed", "What has failed of a user", ListRequest(user_id=USER, state=State.FAILED, limit=200)),

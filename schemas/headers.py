@@ -15,6 +15,7 @@ CREATED_AT = "Natscribe-Created-At"
 STARTED_AT = "Natscribe-Started-At"
 SPAN = "Natscribe-Span"
 AUDIO_SHA256 = "Natscribe-Audio-Sha256"
+SOUND_FROM = "Natscribe-Sound-From"  # of segments of a live task: from which frame another worker reads
 REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event of a replayed task; its new events follow
 END = "Natscribe-End"  # `true`: the last frame of a live task
 TRACEPARENT = "traceparent"
@@ -133,6 +134,7 @@ class TaskEventHeaders(CloudEventHeaders):
     started_at: str | None = Field(None, alias=STARTED_AT, description=_INTERNAL)
     span: str | None = Field(None, alias=SPAN, description=_INTERNAL)
     audio_sha256: str | None = Field(None, alias=AUDIO_SHA256, description=_INTERNAL)
+    sound_from: str | None = Field(None, alias=SOUND_FROM, description=_INTERNAL)
     expected_sequence: str | None = Field(None, alias="Nats-Expected-Last-Subject-Sequence", description=_INTERNAL)
     expected_on: str | None = Field(None, alias="Nats-Expected-Last-Subject-Sequence-Subject", description=_INTERNAL)
 

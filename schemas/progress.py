@@ -13,6 +13,7 @@ from .wire import (
     AudioSeconds,
     DescribedEnum,
     Kind,
+    Lag,
     Message,
     Percent,
     Position,
@@ -82,11 +83,7 @@ class ProgressEvent(Message):
         examples=[28.4],
     )
     duration_seconds: AudioSeconds = None
-    lag_seconds: Seconds | None = Field(
-        None,
-        description="Seconds of sound of a live task that are published and not transcribed yet; null for recordings.",
-        examples=[1.2],
-    )
+    lag_seconds: Lag = None
     eta_seconds: Remaining = None
     attempt: Attempt = 1
     max_attempts: int = Field(ge=1, description="The task fails after this number of attempts.", examples=[4])

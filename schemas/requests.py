@@ -23,6 +23,7 @@ from .wire import (
     DescribedEnum,
     Input,
     Kind,
+    Lag,
     Message,
     Percent,
     Position,
@@ -110,6 +111,7 @@ class TaskStatus(Message):
     progress: Percent
     attempt: Attempt
     duration_seconds: AudioSeconds = None
+    lag_seconds: Lag = None
     eta_seconds: Remaining = None
     worker: str | None = Field(
         None,
@@ -213,6 +215,7 @@ def status_of(
         progress=last.progress,
         attempt=last.attempt,
         duration_seconds=last.duration_seconds,
+        lag_seconds=last.lag_seconds,
         eta_seconds=last.eta_seconds,
         worker=last.worker,
         queue_position=last.queue_position,

@@ -13,6 +13,7 @@ from .wire import (
     AudioSeconds,
     Input,
     Kind,
+    Lag,
     Message,
     Percent,
     Priority,
@@ -62,6 +63,7 @@ class ListedTask(Message):
     progress: Percent
     attempt: Attempt
     duration_seconds: AudioSeconds = None
+    lag_seconds: Lag = None
     eta_seconds: Remaining = None
     worker: str | None = Field(
         None,

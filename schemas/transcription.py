@@ -267,6 +267,10 @@ class TranscriptionResult(Message):
     voices_error: ErrorDetail | None = Field(
         None, description="Why names are missing although the task asked for them; the rest of the result is complete."
     )
+    audio_error: ErrorDetail | None = Field(
+        None,
+        description="Why the sound of a live task is not kept although it has `keep_audio`; the transcript is kept.",
+    )
     model: Model = Field(description="The model that made the result.")
     source: Source = Field(Source.RECORDING, description="Where the sound came from.")
     audio_sha256: Sha256 | None = Field(

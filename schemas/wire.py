@@ -57,6 +57,13 @@ AudioSeconds = Annotated[
 Remaining = Annotated[
     Seconds | None, Field(description="Estimated seconds until the end of the task; null if unknown.", examples=[9.2])
 ]
+Lag = Annotated[
+    Seconds | None,
+    Field(
+        description="Seconds of sound of a live task that are published and not transcribed yet; null for recordings.",
+        examples=[1.2],
+    ),
+]
 Start = Annotated[Seconds, Field(description="Seconds from the start of the recording.", examples=[0.0])]
 End = Annotated[Seconds, Field(description="Seconds from the start of the recording.", examples=[2.4])]
 Duration = Annotated[Seconds, Field(description="Seconds that the recording lasts.", examples=[61.5])]

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import pytest
 from natscribe import s3 as client_s3
-from natscribe.cli import follow
+from natscribe.cli import follow, url_sound
 from natscribe.client import bucket, examination, exchange, workers
 from natscribe.client import connection as client_connection
 from natscribe.jetstream import leader_reads, stream_pages, streams
@@ -20,11 +20,12 @@ from app.dead_letters import replay, store
 from app.embedded import guarded
 from app.execution import attempt, task_run
 from app.jetstream import connection, pull_inbox, stream_log
+from app.live import frames, sound
 from app.operations import maintenance, stream_watch
 from app.queue import consumer, index, positions, registration
 from app.recordings import https, s3
 from app.redis_store import projection
-from app.retention import reminders, schedule
+from app.retention import late_frames, reminders, schedule
 
 USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "ADVISED_FIRST_S": (stream_watch,),
@@ -39,12 +40,14 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "DUPLICATE_WINDOW_S": (streams,),
     "ELECTION_S": (exchange,),
     "ERASE_AGAIN_AFTER_S": (schedule,),
+    "ERASE_LATE_FRAMES_EVERY_S": (maintenance,),
     "EXPIRES_AFTER_S": (streams,),
     "EXPIRE_EVERY_S": (maintenance,),
     "FORGOTTEN_FOR_S": (projection,),
     "GIVE_UP_AFTER_S": (stream_log,),
     "HEALTH_WITHIN_S": (worker_report,),
     "INSISTS_FOR_S": (bucket,),
+    "KEPT_AGAIN_AFTER_S": (sound,),
     "LARGEST_ANSWER_BYTES": (stream_pages,),
     "LAST_APPEND_TIMEOUT_S": (attempt,),
     "LEAST_BETWEEN_EVENTS_S": (attempt, player),
@@ -72,9 +75,12 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "ROUND_TRIP_WITHIN_S": (examination,),
     "SET_WITHIN_S": (reminders,),
     "SHARED_FOR_S": (worker_report,),
+    "SOUND_WITHIN_S": (url_sound,),
     "SPARE": (index,),
     "STALLED_S": (https, s3),
     "WAITING_CHECK_EVERY_S": (registration,),
+    "WAITING_TOLD_S": (frames,),
+    "WITHOUT_TASK_S": (late_frames,),
 }
 
 

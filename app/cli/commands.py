@@ -11,7 +11,7 @@ import typer
 from app.cli.recording import TWO_READERS
 
 
-def up(
+def up(  # noqa: PLR0913 -- its options
     *,
     workers: Annotated[
         int,
@@ -21,14 +21,30 @@ def up(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of the documentation page.", show_default="8000 if free")
     ] = None,
+    websocket: Annotated[
+        bool,
+        typer.Option(
+            "--websocket", help="Open NATS to pages of this machine, and serve one that records a microphone."
+        ),
+    ] = False,
+    websocket_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port of NATS for pages; opens it.", show_default="9222 if free"),
+    ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Origin of a page of your own, such as http://localhost:5173; opens NATS to it."),
+    ] = None,
 ) -> None:
     """Run the service and its servers until Ctrl-C.
 
     A server is embedded for each of NATS_URL and REDIS_URL that is not set.
     """
+    from app.cli.microphone_page import WebSocket  # noqa: PLC0415 -- see above
     from app.cli.up import run  # noqa: PLC0415 -- see above
 
-    run(workers, host, port)
+    is_wanted = websocket or websocket_port is not None or origin
+    run(workers, host, port, WebSocket(websocket_port, origin or ()) if is_wanted else None)
 
 
 def demo(

@@ -5,27 +5,22 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import IO
 
 from natscribe.client import Client, ClientError, NoServerError
 
-from app.embedded import Guarded, NatsServer, Server, ValkeyServer, free_port, is_free, running
+from app.cli.microphone_page import MicrophonePage, WebSocket, chosen_page
+from app.cli.ports import chosen_port
+from app.embedded import Guarded, NatsServer, Server, ValkeyServer, running
 from app.engines.cores import windows_at_once
 from app.settings import MOST_WINDOWS, Settings
 
 HTTP_PORT = 8000  # the default port of the documentation page
 _READY_CHECK_EVERY_S = 0.1
 _GRACE_S = 20.0  # after TASK_GRACE, a worker has this time to release its task and to end
-
-
-class PortInUseError(ClientError):
-    """The port of the documentation page is in use."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__(f"Port {port} is in use: choose another with --port, or leave --port out for any free port.")
 
 
 class OtherRedisError(ClientError):
@@ -41,7 +36,7 @@ class OtherRedisError(ClientError):
 class Service:
     """A running worker process, with the addresses of its page and of its servers."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what a run has
         self,
         worker: Callable[[], Guarded],
         servers: Mapping[str, str],
@@ -49,7 +44,9 @@ class Service:
         *,
         host: str,
         port: int,
+        page: MicrophonePage | None = None,
     ) -> None:
+        self.page = page
         self.servers = servers
         self.embedded = embedded
         self.worker = worker()
@@ -94,24 +91,26 @@ async def service(  # noqa: PLR0913 -- what the commands `up` and `demo` choose
     port: int | None = None,
     output: IO[bytes] | None = None,
     alone: bool = False,
+    websocket: WebSocket | None = None,
 ) -> AsyncGenerator[Service]:
     """Run the service until the block ends, then stop the worker, then its servers.
 
-    With `alone` both servers are embedded, whatever NATS_URL and REDIS_URL name.
+    With `alone` both servers are embedded, whatever NATS_URL and REDIS_URL name. With `websocket` the embedded
+    NATS has one, and the page that records a microphone is served.
 
     Raises:
         EmbeddedError: An embedded server does not start.
+        NoWebSocketError: A WebSocket is wanted, and NATS_URL names a server.
         OtherRedisError: Workers run at NATS_URL, and REDIS_URL is not set.
         PortInUseError: Another process uses the port.
         UnreachableError: NATS_URL names a server that does not answer.
     """
     await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
-    if port is not None and not is_free(port, host):
-        raise PortInUseError(port)
-    port = port or (HTTP_PORT if is_free(HTTP_PORT, host) else free_port())
+    port = chosen_port(port, HTTP_PORT, "--port", host)
     settings = Settings()
     named = set() if alone else {"nats_url", "redis_url"} & settings.model_fields_set
-    async with _servers(data, settings, named) as (found, embedded):
+    page = chosen_page(websocket, names_nats="nats_url" in named) if websocket else None
+    async with _servers(data, settings, named, page.nats_config if page else "") as (found, embedded):
         command = [sys.executable, "-m", "faststream", "run", "app.main:app", "--host", host, "--port", str(port)]
         environment = {**os.environ, **found}
         if workers > 1:
@@ -119,11 +118,12 @@ async def service(  # noqa: PLR0913 -- what the commands `up` and `demo` choose
             environment["ENGINE_PARALLEL"] = str(share_of_cores(settings, workers))
         grace = settings.task_grace + _GRACE_S
         worker = partial(Guarded, command, lock=data / "worker.lock", grace=grace, output=output, env=environment)
-        served = Service(worker, found, embedded, host=host, port=port)
-        try:
-            yield served
-        finally:
-            await served.worker.stop()
+        with page.served(data / "page") if page else nullcontext():
+            served = Service(worker, found, embedded, host=host, port=port, page=page)
+            try:
+                yield served
+            finally:
+                await served.worker.stop()
 
 
 def share_of_cores(settings: Settings, workers: int) -> int:
@@ -133,14 +133,14 @@ def share_of_cores(settings: Settings, workers: int) -> int:
 
 @asynccontextmanager
 async def _servers(
-    data: Path, settings: Settings, named: set[str]
+    data: Path, settings: Settings, named: set[str], more_config: str
 ) -> AsyncGenerator[tuple[dict[str, str], Sequence[Server]]]:
     """Yield the addresses of the servers, and the embedded servers, which run where the settings name no address."""
     if "nats_url" in named:
         await _check_nats(settings, has_redis="redis_url" in named)
     embedded: dict[str, Server] = {}
     if "nats_url" not in named:
-        embedded["NATS_URL"] = NatsServer(data / "nats")
+        embedded["NATS_URL"] = NatsServer(data / "nats", more_config=more_config)
     if "redis_url" not in named:
         embedded["REDIS_URL"] = ValkeyServer(data / "valkey")
     async with running(*embedded.values()):

@@ -18,6 +18,7 @@ from natscribe.settings import without_login, wrong_setting
 from pydantic import ValidationError
 
 from app.cancellation import cancel_all
+from app.cli.microphone_page import WebSocket
 from app.cli.next_steps import next_steps, settings_for_clients
 from app.cli.service import Service, service, stop_signals
 from app.embedded import EmbeddedError, Server, keep_running
@@ -29,11 +30,11 @@ MOST_ENDS, WITHIN_S = 3, 60.0  # if 3 workers end within 60 s, no further worker
 log = structlog.get_logger()
 
 
-def run(workers: int, host: str, port: int | None) -> NoReturn:
+def run(workers: int, host: str, port: int | None, websocket: WebSocket | None) -> NoReturn:
     """Run the service, with an embedded server for each of NATS_URL and REDIS_URL that is not set, until Ctrl-C."""
     if not err.is_terminal:
         logs.configure()
-    run_and_exit(_log_errors(_run(workers, host, port)), expected=(ClientError, EmbeddedError))
+    run_and_exit(_log_errors(_run(workers, host, port, websocket)), expected=(ClientError, EmbeddedError))
 
 
 def _tell(event: str, words: str, *, failed: bool = False, **fields: object) -> None:
@@ -60,10 +61,10 @@ async def _log_errors(work: Coroutine[None, None, int]) -> int:
         return USAGE
 
 
-async def _run(workers: int, host: str, port: int | None) -> int:
+async def _run(workers: int, host: str, port: int | None, websocket: WebSocket | None) -> int:
     stop = stop_signals()
     with _only_run(DATA):
-        return await _serve(stop, workers, host, port)
+        return await _serve(stop, workers, host, port, websocket)
 
 
 @contextmanager
@@ -83,10 +84,10 @@ def _only_run(folder: Path) -> Generator[None]:
         yield
 
 
-async def _serve(stop: asyncio.Event, workers: int, host: str, port: int | None) -> int:
+async def _serve(stop: asyncio.Event, workers: int, host: str, port: int | None, websocket: WebSocket | None) -> int:
     if err.is_terminal:
         err.print("starting the servers and a worker, which loads its model ...")
-    async with service(DATA, workers=workers, host=host, port=port) as running:
+    async with service(DATA, workers=workers, host=host, port=port, websocket=websocket) as running:
         if not err.is_terminal:
             log.info("service_configured", workers=workers, **logs.summary(_settings_of(running)))
         found = {**running.servers, **settings_for_clients()}
@@ -188,10 +189,12 @@ async def _keep_working(stop: asyncio.Event, running: Service) -> int:
 def _print_addresses(running: Service) -> None:
     settings = _settings_of(running)
     if not err.is_terminal:
-        log.info("service_ready", docs=running.docs)
+        log.info("service_ready", docs=running.docs, page=running.page and running.page.url)
         return
     out.print(f"NATS   {settings.nats_place}")
     out.print(f"Redis  {without_login(settings.redis_url)}")
     out.print(f"Docs   {running.docs}")
+    if running.page is not None:
+        out.print(f"Live   {running.page.url} writes what you say; pages speak to NATS at {running.page.websocket}")
     for line in next_steps(running):
         out.print(line)

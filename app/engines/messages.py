@@ -68,6 +68,9 @@ class Hear(_Line):
         description="For each channel (or the mix) the second up to which it is transcribed; read with `first` alone.",
     )
     first: bool = Field(False, description="Begins the stream; an older one of this name is forgotten.")
+    before: int = Field(
+        0, description="Bytes of the stream before its first job, which nobody needs again; read with `first` alone."
+    )
     sound: str = Field("", repr=False, description="Bytes of frames in order, in base64; at most 1 MiB.")
     show: bool = Field(True, description="Whether the reply has the utterances that are open.")
     context: bool = Field(True, description="Whether utterances come with what was said before, which costs time.")

@@ -27,7 +27,7 @@ class Rank(IntEnum):
     """Whose windows are transcribed first."""
 
     LIVE = 0  # somebody waits for the text while people speak
-    DRAFT = 1  # the same, and the utterance is not over yet
+    DRAFT = 1  # the same, and the utterance is not over yet: in turns with recordings
     LATE = 2  # of a task of this worker, whose later texts all wait for this one
     OWN = 3  # of a task of this worker
     SPARE = 4  # the same, while a helper has the window, too
@@ -41,7 +41,7 @@ _LIVE = {Rank.LIVE, Rank.DRAFT}
 
 
 @dataclass(eq=False, slots=True)
-class _Waiting:
+class _WaitingWindow:
     """A window that waits for its text, or that is being transcribed."""
 
     window: Window
@@ -52,7 +52,7 @@ class _Waiting:
     text: asyncio.Future[WindowText]
     context: Context = field(default_factory=copy_context)  # for log lines, which name the task
 
-    def goes_with(self, other: "_Waiting") -> bool:
+    def goes_with(self, other: "_WaitingWindow") -> bool:
         """Whether both may be in one batch: a live window does not wait for the text of a recording."""
         same = (self.options, self.draft) == (other.options, other.draft)
         return same and (self.rank in _LIVE) == (other.rank in _LIVE)
@@ -70,12 +70,13 @@ class WindowQueue:
         self._most = largest
         self._largest: int | None = None  # null: it is not known how long a window takes
         self._model: str | None = None  # the model to which that applies
-        self._waiting: list[_Waiting] = []
-        self._batch: list[_Waiting] = []  # the windows that are being transcribed
+        self._waiting: list[_WaitingWindow] = []
+        self._batch: list[_WaitingWindow] = []  # the windows that are being transcribed
         self._job: asyncio.Task[WindowsTranscribed] | None = None
         self._work: asyncio.Task[None] | None = None
         self._closed = False
         self._live_until = 0.0  # on the clock of the loop
+        self._drafted = False  # whether the last batch that was not LIVE had drafts
 
     @property
     def room(self) -> int:
@@ -108,7 +109,7 @@ class WindowQueue:
             TaskError: The engine failed, or it cannot follow the options.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(window, options, previous, rank, draft, loop.create_future())
+        waiting = _WaitingWindow(window, options, previous, rank, draft, loop.create_future())
         if rank in _LIVE:
             self._live_until = loop.time() + _LIVE_S
         if self._closed:
@@ -128,7 +129,7 @@ class WindowQueue:
             waiting.text.cancel()
         await cancel_all([task for task in (self._work,) if task is not None])
 
-    def _give_up(self, waiting: _Waiting) -> None:
+    def _give_up(self, waiting: _WaitingWindow) -> None:
         waiting.text.cancel()
         if waiting in self._waiting:
             self._waiting.remove(waiting)
@@ -147,17 +148,26 @@ class WindowQueue:
             await self._transcribe(self._batch)
             self._batch = []
 
-    def _next(self) -> Iterator[_Waiting]:
-        """Yield the windows of the next batch, which have the same options; those that came first, rank by rank."""
-        in_order = sorted(self._waiting, key=lambda each: each.rank)
+    def _next(self) -> Iterator[_WaitingWindow]:
+        """Yield the windows of the next batch, which have the same options; those that came first, rank by rank.
+
+        Drafts and recordings take turns, because people speak on, and their drafts would leave no time for recordings.
+        """
+        in_order = sorted(self._waiting, key=lambda each: (self._must_wait(each), each.rank))
         first = in_order[0]
+        if first.rank is not Rank.LIVE:
+            self._drafted = first.rank is Rank.DRAFT
         if first.options.model != self._model:
             self._model, self._largest = first.options.model, None
         short = first.rank not in _LIVE and asyncio.get_running_loop().time() < self._live_until
         most = self._at_once if short else self._largest or self._at_once
         yield from [each for each in in_order if each.goes_with(first)][:most]
 
-    async def _transcribe(self, batch: list[_Waiting]) -> None:
+    def _must_wait(self, each: _WaitingWindow) -> bool:
+        """Whether a window is a draft, and it is a recording's turn, or the other way round."""
+        return each.rank is not Rank.LIVE and (each.rank is Rank.DRAFT) == self._drafted
+
+    async def _transcribe(self, batch: list[_WaitingWindow]) -> None:
         job = Transcribe(
             windows=[each.window for each in batch],
             previous=[each.previous for each in batch],
@@ -178,7 +188,7 @@ class WindowQueue:
         if not ended.cancelled():
             self._deliver(batch, ended)
 
-    def _deliver(self, batch: Sequence[_Waiting], ended: asyncio.Task[WindowsTranscribed]) -> None:
+    def _deliver(self, batch: Sequence[_WaitingWindow], ended: asyncio.Task[WindowsTranscribed]) -> None:
         """Give each window of a batch its text, or the error of the batch."""
         error = ended.exception()
         texts = [] if error is not None else ended.result().texts

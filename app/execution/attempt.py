@@ -135,7 +135,7 @@ class TaskAttempt:
                 await self._publish(update)
                 return
             if update.text is not None:
-                await self._keep(update.text, update.audio_sha256)
+                await self._keep(update.text, update)
             if update.embeddings is not None:
                 await self._check()
                 self._has_embeddings = True
@@ -228,10 +228,11 @@ class TaskAttempt:
         elif (self._has_result or self._has_embeddings) and isinstance(await self._log.outcome(self.record), NoResult):
             await self._results.delete_object(task_id, of=owner)
 
-    async def _keep(self, text: WindowText, audio_sha256: str) -> None:
+    async def _keep(self, text: WindowText, update: Update) -> None:
         await self._check()
+        metadata = replace(self.record.metadata, sound_from=update.sound_from)
         try:
-            await self._segments.append(text, self.record.metadata, audio_sha256, attempt=self.number)
+            await self._segments.append(text, metadata, update.audio_sha256, attempt=self.number)
         except StaleSegmentsError:
             await self._check()  # raises FencedError if this attempt no longer owns the log
             raise

@@ -43,7 +43,13 @@ class CheckpointLog:
             segments += event.segments
             untranscribed += event.untranscribed
             reached[event.channel] = event.processed_seconds
-            found = Checkpoint(event.language, event.channel, event.processed_seconds, audio_sha256=batch.audio_sha256)
+            found = Checkpoint(
+                event.language,
+                event.channel,
+                event.processed_seconds,
+                audio_sha256=batch.audio_sha256,
+                sound_from=batch.metadata.sound_from,
+            )
             self._sequence = event.sequence
         return replace(found, segments=tuple(segments), untranscribed=tuple(untranscribed), reached=reached)
 

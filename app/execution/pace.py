@@ -23,7 +23,7 @@ class Pace:
 
     def advance(self, update: Update) -> None:
         """Update the pace with the next update of the attempt."""
-        if update != self._last:
+        if update.waits or update != self._last:
             self.moved_at, self._last = time.monotonic(), update
         duration = update.duration_seconds or self.latest.duration_seconds  # keep the duration once it is known
         fraction = max(update.fraction, self.latest.fraction)

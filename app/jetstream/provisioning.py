@@ -38,6 +38,9 @@ MEND_CONSUMER: Final = (
 )
 PAUSED: Final = "The consumer {name} of the stream {stream} is paused and delivers nothing"
 RESUME: Final = "Resume the consumer (nats consumer resume {stream} {name})"
+FILLED: Final = 80  # percent of what a stream may hold
+FILLED_UP: Final = "The stream {name} is more than {part} % full, and refuses what comes when it is full"
+MAKE_ROOM: Final = "Allow it more bytes (nats stream edit {name} --max-bytes BYTES), or delete tasks that nobody needs"
 TOO_FEW_CODES: Final = {10005, 10074}  # err_codes of nats-server: no suitable peers; replicas without a cluster
 
 Info = TypeVar("Info", StreamInfo, ConsumerInfo)
@@ -59,6 +62,7 @@ class Findings(NamedTuple):
     differences: list[Difference]
     paused: list[Problem]
     events_made_at: str | None  # when the stream of progress events was created: its sequences begin at 1 again then
+    filled: list[Problem]  # streams that soon refuse what is new
 
     @property
     def broken(self) -> set[str]:
@@ -103,7 +107,18 @@ async def examine(js: JetStreamContext, settings: Settings) -> Findings:
             what = PAUSED.format(name=name, stream=of)
             paused.append(Problem(what=what, next_step=RESUME.format(name=name, stream=of)))
     created = {info.config.name: str(info.created) for info in found if info is not None}
-    return Findings(missing, differences, paused, created.get(settings.stream_names.progress))
+    filled = [_filled(str(info.config.name)) for info in found if info is not None and _is_filled(info)]
+    return Findings(missing, differences, paused, created.get(settings.stream_names.progress), filled)
+
+
+def _is_filled(info: StreamInfo) -> bool:
+    """Return whether a stream has little room left; of a stream that would drop what is old, the limit is put back."""
+    limit = info.config.max_bytes or 0
+    return limit > 0 and 100 * info.state.bytes > FILLED * limit
+
+
+def _filled(name: str) -> Problem:
+    return Problem(what=FILLED_UP.format(name=name, part=FILLED), next_step=MAKE_ROOM.format(name=name))
 
 
 async def missing(js: JetStreamContext, settings: Settings) -> list[str]:

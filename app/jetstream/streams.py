@@ -32,7 +32,12 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
         deny_delete=True,
     )
     for stream in (
-        *public_streams(called, queue_length=settings.nats_max_msgs_per_subject, live_ttl_s=settings.live_ttl),
+        *public_streams(
+            called,
+            queue_length=settings.nats_max_msgs_per_subject,
+            live_ttl_s=settings.live_ttl,
+            live_max_bytes=settings.live_max_bytes,
+        ),
         reminders,
     ):
         stream.num_replicas = settings.nats_replicas

@@ -22,15 +22,16 @@ from natscribe.schemas.headers import END
 from natscribe.schemas.live import Codec, LiveTask
 
 from app.errors import PermanentError, TransientError
+from app.live.places import Place, sample_bytes
 
 FRAMES_AT_ONCE = 50  # frames in a page: five seconds of sound in the usual frames
 GATHER_S = 0.05  # after a page that was not full, so that a page holds more than one frame
 POLL_S = 1.0  # the longest pause between two reads: the subscription may miss a frame
+WAITING_TOLD_S = 5.0  # so often a reader learns that the client is silent
 _MOST_FRAMES = 10**9  # every number of a frame is below this
 
 _LONGEST_SILENCE_S = 3600
 _SILENCE = {Codec.PCM_S16LE: b"\0", Codec.MULAW: b"\xff", Codec.ALAW: b"\xd5"}
-_BYTES_A_SAMPLE = {Codec.PCM_S16LE: 2, Codec.MULAW: 1, Codec.ALAW: 1}
 
 GAP = (
     "The frame {number} is missing, and {frames} in all, without which opus cannot be read: publish each frame until"
@@ -51,19 +52,27 @@ class Sound:
 
 
 class Frames:
-    """Reads the frames of a task from the first one on, until the client ends them or falls silent."""
+    """Reads the frames of a task, until the client ends them or falls silent."""
 
     def __init__(self, nats: Client, stream: str, task: LiveTask) -> None:
         self._nats = nats
         self._stream = stream
         self._task = task
         self._subject = subjects.live_audio(task.task_id)
+        self._after = 0  # stream sequence up to which messages are read
         self.size = 0  # bytes so far, silence included
         self.count = 0  # number of the next frame
         self.refused = 0  # messages so far that are no frames of the task
 
-    async def read(self, until: int | None = None) -> AsyncGenerator[Sound, None]:
-        """Yield sound from the first frame on, as soon as it is stored; the last one is `last`.
+    @property
+    def place(self) -> Place:
+        """The place behind the frames that are read."""
+        return Place(self._after, self.count, self.size)
+
+    async def read(self, start: Place, until: int | None = None) -> AsyncGenerator[Sound, None]:
+        """Yield sound from a place on, as soon as it is stored; the last one is `last`.
+
+        While the client is silent, yield sound without frames now and then.
 
         `until`: read no frame with this number or a higher one, and end there.
 
@@ -72,8 +81,8 @@ class Frames:
             TransientError: JetStream does not answer although the connection is open.
         """
         loop, published = asyncio.get_running_loop(), asyncio.Event()
-        after, heard_at = 0, loop.time()
-        self.count = self.size = 0
+        told_at = heard_at = loop.time()
+        self._after, self.count, self.size = start.sequence, start.frame, start.size
 
         async def note(_: Msg) -> None:
             published.set()
@@ -83,10 +92,10 @@ class Frames:
             while True:
                 published.clear()
                 asked_at = loop.time()
-                messages = await self._page(after)
+                messages = await self._page(self._after)
                 heard_at += loop.time() - asked_at  # an outage is no silence of the client
                 if messages:
-                    sound, after = self._joined(messages, until)
+                    sound = self._joined(messages, until)
                     if sound.frames:
                         heard_at = loop.time()
                         yield sound
@@ -97,6 +106,9 @@ class Frames:
                     yield Sound(b"", last=True)
                     return
                 else:
+                    if messages is not None and loop.time() - told_at >= WAITING_TOLD_S:
+                        told_at = loop.time()
+                        yield Sound(b"")
                     await _wait(published)
         finally:
             with suppress(NatsError):
@@ -116,21 +128,18 @@ class Frames:
                 return None
             raise TransientError(ErrorCode.INTERNAL, UNREACHABLE) from error
 
-    def _joined(self, messages: Sequence[RawStreamMsg], until: int | None) -> tuple[Sound, int]:
+    def _joined(self, messages: Sequence[RawStreamMsg], until: int | None) -> Sound:
         """Join frames up to a gap; leave out those that were read already, and messages that are no frames.
-
-        Return the sound, and the stream sequence up to which messages are read.
 
         Raises:
             PermanentError: audio_unreadable: frames are missing in sound that cannot be read without them.
         """
         data, before, silence, last = list[bytes](), self.count, 0, False
-        after = 0
         for message in messages:
             number = self._number(message)
             if number is None or number < self.count:
                 self.refused += number is None
-                after = message.seq or 0
+                self._after = message.seq or 0
                 continue
             if until is not None and number >= until:
                 self.count = until
@@ -141,14 +150,14 @@ class Frames:
                 data.append(self._silence(number - self.count, messages))
                 silence = len(data[-1])
                 self.size += silence
-            self.count, after = number + 1, message.seq or 0
+            self.count, self._after = number + 1, message.seq or 0
             data.append(message.data or b"")
             self.size += len(data[-1])
             last = (message.headers or {}).get(END) == "true"
             if last:
                 break
         waiting = int((messages[-1].headers or {}).get(PENDING, "0"))
-        return Sound(b"".join(data), self.count - before, silence, last, waiting), after
+        return Sound(b"".join(data), self.count - before, silence, last, waiting)
 
     def _silence(self, frames: int, messages: Sequence[RawStreamMsg]) -> bytes:
         """Return silence for missing frames, as long as those before were on average, or those that follow.
@@ -159,7 +168,7 @@ class Frames:
         audio = self._task.audio
         if audio.codec not in _SILENCE:
             raise PermanentError(ErrorCode.AUDIO_UNREADABLE, GAP.format(number=self.count, frames=frames))
-        whole = audio.channels * _BYTES_A_SAMPLE[audio.codec]
+        whole = sample_bytes(audio)
         sizes = [len(each.data or b"") for each in messages]
         average = self.size / self.count if self.count else sum(sizes) / len(sizes)
         size = min(round(frames * average), _LONGEST_SILENCE_S * audio.sample_rate * whole)

@@ -5,26 +5,36 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
+import structlog
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from natscribe.client.errors import ClientError
 from natscribe.client.recordings import store_of
-from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 
-from app.errors import PermanentError, TransientError
+from app.errors import PermanentError
 from app.live.frames import Frames
+from app.live.places import Place
 from app.recordings.recording import Recording, save
 from app.settings import Settings
 from app.temporary import room_for, temporary_file
 
-NOT_STORED = "The sound of the live task could not be stored as a recording: the service tries again."
+NOT_KEPT = (
+    "The sound could not be stored as a recording: let the operator look whether the store of recordings (AUDIO_STORE) "
+    "is full. Its frames stay for LIVE_TTL."
+)
 NO_STORE = (
     "keep_audio: this service only reads recordings (AUDIO_STORE), so it cannot store one: leave `keep_audio` out, or"
     " ask the operator for a bucket."
 )
+KEEP_TRIES = 2  # each of which insists for half a minute
+KEPT_AGAIN_AFTER_S = 5.0
 _MOST_BYTES = 2**40  # the stream of frames has limits of its own
 _FORMATS = {Codec.PCM_S16LE: (1, 16), Codec.MULAW: (7, 8), Codec.ALAW: (6, 8)}  # WAV's format tag, bits of a sample
 _UNKNOWN_SIZE = 0xFFFF_FFFF  # as programs write that do not know the size yet
+
+log = structlog.get_logger()
 
 
 @asynccontextmanager
@@ -38,7 +48,7 @@ async def recording_of(frames: Frames, audio: LiveAudio) -> AsyncIterator[Record
 
     async def chunks() -> AsyncIterator[bytes]:
         yield _header(audio)
-        async with aclosing(frames.read(until=count)) as read:
+        async with aclosing(frames.read(Place(), until=count)) as read:
             async for sound in read:
                 yield sound.data
 
@@ -71,16 +81,20 @@ def check_store(task: LiveTask, settings: Settings) -> None:
         raise PermanentError(ErrorCode.INVALID_MESSAGE, NO_STORE)
 
 
-async def keep(recording: Recording, task_id: str, settings: Settings, nats: Client) -> None:
-    """Store the sound as a recording whose name is the task id.
+async def keep(recording: Recording, task_id: str, settings: Settings, nats: Client) -> ErrorDetail | None:
+    """Store the sound as a recording whose name is the task id; return why the store takes it in none of some tries.
 
-    Raises:
-        TransientError: internal: the store does not take it.
+    The text is done by then: it is not lost because of the sound.
     """
     store = store_of(settings, nats)
     if store is None:
-        return
-    try:
-        await store.upload(recording.path, task_id)
-    except ClientError as error:
-        raise TransientError(ErrorCode.INTERNAL, NOT_STORED) from error
+        return None
+    for left in reversed(range(KEEP_TRIES)):
+        try:
+            await store.upload(recording.path, task_id)
+        except (ClientError, NatsError) as error:
+            log.warning("sound_not_kept", error=type(error).__name__, tries_left=left)
+        else:
+            return None
+        await asyncio.sleep(KEPT_AGAIN_AFTER_S if left else 0)
+    return ErrorDetail(code=ErrorCode.INTERNAL, message=NOT_KEPT)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.live import LiveTask
+from natscribe.schemas.live import Codec, LiveTask
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.sharing import Window
 from natscribe.schemas.transcription import Channels, Stretch
@@ -18,8 +18,11 @@ from app.engines.engine import Engine, answer
 from app.engines.messages import Forget, Hear, Heard, StageAdvanced
 from app.errors import TaskError, TransientError
 from app.live.frames import Frames, Sound
+from app.live.places import Place, Places
+from app.updates import Checkpoint
 
 MOST_BYTES = 1024 * 1024  # of sound in one job
+MOST_OPUS_BYTES = 32 * 1024  # of a file: eleven seconds of good speech, and minutes of what is coded most densely
 RESTART_PAUSE_S = 0.1
 MOST_RESTARTS = 3  # of the listening process, without an utterance in between
 
@@ -31,14 +34,16 @@ class LiveSource:
     each channel, and `waiting_seconds` is how much sound is stored and not heard yet, as far as known.
     """
 
-    def __init__(self, engine: Engine, frames: Frames, task: LiveTask, reached: Mapping[int | None, float]) -> None:
-        """`reached` says for each channel (null: all mixed) up to which second it is transcribed already."""
+    def __init__(self, engine: Engine, frames: Frames, task: LiveTask, checkpoint: Checkpoint) -> None:
+        """`checkpoint` says for each channel (null: all mixed) up to which second it is transcribed already."""
         self._engine = engine
         self._frames = frames
         self._task = task
         self.channels = channels_of(task)
-        self._reached = {channel: reached.get(channel, 0.0) for channel in self.channels}
+        self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in self.channels}
+        self._places = Places(task.audio, Place.read(checkpoint.sound_from))
         self.seconds = self.waiting_seconds = self._heard_at = self._lost = 0.0
+        self.waits = False  # whether the client is silent
         self.open: Sequence[Window] = ()
         self.missing: list[Stretch] = []  # sound that was never stored
         self.closing: Callable[[Window], None] = lambda _: None  # is called with each utterance that is closing
@@ -48,7 +53,7 @@ class LiveSource:
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         """Yield each utterance, and the progress over sound without speech.
 
-        If the listening process dies, another one hears the stream again and goes on behind the last utterance.
+        If the listening process dies, another one hears the last sound again and goes on behind the last utterance.
 
         Raises:
             TaskError: The sound cannot be read, or the engine failed.
@@ -73,33 +78,51 @@ class LiveSource:
         """Return when a second of the stream was heard, on the monotonic clock, as if the sound came in real time."""
         return self._heard_at - (self.seconds - second)
 
+    def sound_from(self, reached: Mapping[int | None, float]) -> str:
+        """Return from which place another worker has to read, if the text of each channel has reached so far."""
+        for channel, second in reached.items():
+            self._reached[channel] = max(self._reached[channel], second)
+        self._places.move_to(min(reached.values()))
+        return str(self._places.first)
+
     async def _heard(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         stream, first = f"{self._task.task_id} {uuid4().hex}", True
-        self.seconds, self._lost, self.open, self.missing = 0.0, 0.0, (), []
+        most = MOST_OPUS_BYTES if self._task.audio.codec is Codec.OPUS else MOST_BYTES
+        self._places.go_back()
+        start = self._places.first
+        self.seconds, self._lost, self.open, self.missing = self._places.seconds(start), 0.0, (), []
+        advanced = _advanced(min(self._reached.values()))
         try:
-            async with aclosing(self._frames.read()) as read:
-                async for sound in _in_jobs(read):
-                    heard = await answer(self._engine, self._job(stream, sound, first=first), Heard)
+            async with aclosing(self._frames.read(start)) as read:
+                async for sound in _in_jobs(read, most):
+                    self.waits = not (sound.frames or sound.data or sound.last)
+                    if self.waits:
+                        yield advanced
+                        continue
+                    heard = await answer(self._engine, self._job(stream, sound, start if first else None), Heard)
                     first = False
                     self._note(sound, heard)
+                    self._places.note(self._frames.place)
                     for window in heard.closing:
                         self.closing(window)
                     for window in heard.windows:
                         self._reached[window.channel] = window.end
                         yield window
-                    processed = min(heard.settled, default=heard.seconds)
-                    yield StageAdvanced(stage=Stage.TRANSCRIBING, processed_seconds=processed, duration_seconds=None)
+                    advanced = _advanced(min(heard.settled, default=heard.seconds))
+                    yield advanced
         finally:
             with suppress(TaskError):
                 await answer(self._engine, Forget(stream=stream), Heard)
 
-    def _job(self, stream: str, sound: Sound, *, first: bool) -> Hear:
+    def _job(self, stream: str, sound: Sound, start: Place | None) -> Hear:
+        """Make a job; `start`: it is the first one, with the sound behind this place."""
         return Hear(
             stream=stream,
             audio=self._task.audio,
             separate=self.channels != [None],
-            start_at=list(self._reached.values()) if first else [],
-            first=first,
+            start_at=list(self._reached.values()) if start else [],
+            first=start is not None,
+            before=start.size if start else 0,
             sound=b64encode(sound.data).decode(),
             show=self.show(),
             context=self.context(),
@@ -120,13 +143,17 @@ class LiveSource:
         self.open = heard.open
 
 
-async def _in_jobs(read: AsyncIterator[Sound]) -> AsyncIterator[Sound]:
-    """Cut sound that is too long for one job."""
+def _advanced(seconds: float) -> StageAdvanced:
+    return StageAdvanced(stage=Stage.TRANSCRIBING, processed_seconds=seconds, duration_seconds=None)
+
+
+async def _in_jobs(read: AsyncIterator[Sound], most: int) -> AsyncIterator[Sound]:
+    """Cut sound that has more bytes than one job may have."""
     async for sound in read:
         data, silence = sound.data, sound.silence
-        while len(data) > MOST_BYTES:
-            yield replace(sound, data=data[:MOST_BYTES], frames=0, silence=min(silence, MOST_BYTES), last=False)
-            data, silence = data[MOST_BYTES:], max(silence - MOST_BYTES, 0)
+        while len(data) > most:
+            yield replace(sound, data=data[:most], frames=0, silence=min(silence, most), last=False)
+            data, silence = data[most:], max(silence - most, 0)
         yield replace(sound, data=data, silence=silence)
 
 

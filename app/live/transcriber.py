@@ -3,24 +3,26 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import LiveTask, Partial
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Source, TranscriptionResult
 from natscribe.schemas.wire import Model
 
-from app.cancellation import cancel_all
+from app.cancellation import Stop, cancel_all
 from app.engines.cores import usable_cores
 from app.engines.engine import Engine, answer
 from app.engines.messages import Load, Loaded, StageAdvanced
 from app.engines.window_queue import Rank, WindowQueue
+from app.errors import TransientError
 from app.live.ahead import Ahead
 from app.live.frames import Frames
 from app.live.partials import Partials
@@ -34,6 +36,8 @@ from app.speech.transcript import TaskTranscript
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Append, Checkpoint, Update, processed
 from app.work_sharing.sharing import WorkSharing
+
+SILENCE_TOLD_S = 60.0  # silence of a channel after which the log says so, and another worker need not hear it again
 
 
 class LiveTranscriber:
@@ -59,6 +63,7 @@ class LiveTranscriber:
         self._metrics = metrics
         self._cores = max(int(usable_cores()), 1)
         self._streams = 0  # live tasks that run
+        self._loads = set[asyncio.Task[Loaded]]()
 
     async def run(self, task: LiveTask, checkpoint: Checkpoint, append: Append) -> None:
         """Transcribe a live task from the checkpoint on until its sound ends; append updates, then the result.
@@ -69,13 +74,13 @@ class LiveTranscriber:
         """
         check_store(task, self._settings)
         async with self._sharing.own_work():
-            loaded = await answer(self._engine, Load(options=task.options), Loaded)
+            loaded = await self._load(task)
             frames = Frames(self._nats, self._settings.stream_names.live, task)
-            source = LiveSource(self._engine, frames, task, checkpoint.reached)
-            live = _Live(task, source, checkpoint, self._metrics)
+            source = LiveSource(self._engine, frames, task, checkpoint)
             self._streams += 1
             try:
-                with self._metrics.following(task.task_id):
+                with self._metrics.following() as behind:
+                    live = _Live(task, source, checkpoint, self._metrics.final, behind)
                     await self._follow(live, source, task, checkpoint, append)
             finally:
                 self._streams -= 1
@@ -83,10 +88,31 @@ class LiveTranscriber:
             if frames.count and (task.keep_audio or (task.diarize and live.transcript.channels is None)):
                 async with recording_of(frames, task.audio) as recording:
                     if task.keep_audio:
-                        await keep(recording, task.task_id, self._settings, self._nats)
+                        live.transcript.audio_error = await keep(recording, task.task_id, self._settings, self._nats)
                     if task.diarize and live.transcript.channels is None and checkpoint.diarization_error is None:
                         await self._find_speakers(live.transcript, task, recording, append)
             await append(await asyncio.to_thread(live.result, loaded.model))
+
+    async def _load(self, task: LiveTask) -> Loaded:
+        """Load the model; if the task is cancelled, the load goes on, because the process is that of other tasks, too.
+
+        Raises:
+            TaskError: The model cannot be loaded, or it cannot follow the options.
+        """
+        loading = asyncio.create_task(self._loaded(task))
+        self._loads.add(loading)
+        loading.add_done_callback(self._drop)
+        return await asyncio.shield(loading)
+
+    async def _loaded(self, task: LiveTask) -> Loaded:
+        hangs = TransientError(ErrorCode.ENGINE_FAILED, "The model is not loaded within TASK_TIMEOUT: it loads again.")
+        async with Stop(hangs, after=self._settings.task_timeout):
+            return await answer(self._engine, Load(options=task.options), Loaded)
+
+    def _drop(self, loading: asyncio.Task[Loaded]) -> None:
+        self._loads.discard(loading)
+        if not loading.cancelled():
+            loading.exception()  # the task that waits for it gets it, too
 
     async def _follow(
         self, live: "_Live", source: LiveSource, task: LiveTask, checkpoint: Checkpoint, append: Append
@@ -103,7 +129,8 @@ class LiveTranscriber:
             async with aclosing(run.texts()) as texts:
                 async for each in texts:
                     partials.language = run.language
-                    await append(live.update(each))
+                    for update in live.updates(each):
+                        await append(update)
         finally:
             await cancel_all([looking])
             await own.close()
@@ -126,32 +153,57 @@ class LiveTranscriber:
 class _Live:
     """A live task that is transcribed: its text so far, and how far the text is behind the sound."""
 
-    def __init__(self, task: LiveTask, source: LiveSource, checkpoint: Checkpoint, metrics: LiveMetrics) -> None:
+    def __init__(
+        self,
+        task: LiveTask,
+        source: LiveSource,
+        checkpoint: Checkpoint,
+        final: Callable[[float], None],
+        behind: Callable[[float], None],
+    ) -> None:
+        """`final` gets the delay of each final text, and `behind` how far the text is behind, both in seconds."""
         self._source = source
-        self._metrics = metrics
+        self._final = final
+        self._behind = behind
+        self._language = checkpoint.language
+        self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in source.channels}
+        self._told = 0.0  # up to here missing sound is told
         self.transcript = TaskTranscript(task)
         self.transcript.go_on_from(checkpoint)
         self.transcript.channels = len(source.channels) if source.channels != [None] else None
-        self._waiting: deque[_Waiting] = deque()  # utterances without text
+        self._waiting: deque[_Utterance] = deque()  # utterances without text
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         """Yield what the source yields, and note the utterances that wait for their text."""
         async with aclosing(self._source.windows()) as windows:
             async for each in windows:
                 if isinstance(each, Window):
-                    self._waiting.append(_Waiting(each.channel, each.end, self._source.said_at(each.end)))
+                    self._waiting.append(_Utterance(each.channel, each.end, self._source.said_at(each.end)))
+                self._behind(self._lag)
                 yield each
 
-    def update(self, found: StageAdvanced | WindowText) -> Update:
-        """Make an update of what a run yields."""
+    def updates(self, found: StageAdvanced | WindowText) -> Iterator[Update]:
+        """Yield the updates of what a run yields."""
         if isinstance(found, WindowText):
             self._count(found)
-        lag = self._lag
-        self._metrics.behind(self.transcript.task.task_id, lag)
-        if isinstance(found, StageAdvanced):
-            return replace(processed(found.stage, found.processed_seconds, None), lag_seconds=lag)
-        update = processed(Stage.TRANSCRIBING, found.end, None)
-        return replace(update, text=self.transcript.add(found), lag_seconds=lag)
+            yield self._with(found)
+        else:
+            for channel, reached in self._reached.items():
+                if found.processed_seconds - reached >= SILENCE_TOLD_S:
+                    end = found.processed_seconds
+                    yield self._with(WindowText(segments=[], language=self._language, end=end, channel=channel))
+            update = processed(found.stage, found.processed_seconds, None)
+            yield replace(update, lag_seconds=self._lag, waits=self._source.waits)
+        self._behind(self._lag)
+
+    def _with(self, text: WindowText) -> Update:
+        """Make an update with a text, or with silence, and the missing sound before its end."""
+        self._language, self._reached[text.channel] = text.language, text.end
+        missing = [each for each in self._source.missing if self._told <= each.start and each.end <= text.end]
+        self._told = max([self._told, *(each.end for each in missing)])
+        told = self.transcript.add(text.model_copy(update={"untranscribed": [*text.untranscribed, *missing]}))
+        update = processed(Stage.TRANSCRIBING, text.end, None)
+        return replace(update, text=told, lag_seconds=self._lag, sound_from=self._source.sound_from(self._reached))
 
     def result(self, model: Model) -> TranscriptionResult:
         """Build the task's result."""
@@ -162,7 +214,7 @@ class _Live:
         """Note that the utterances up to the end of a text have their text; a text may be that of several."""
         while self._waiting:
             utterance = self._waiting.popleft()
-            self._metrics.final(max(time.monotonic() - utterance.said_at, 0.0))
+            self._final(max(time.monotonic() - utterance.said_at, 0.0))
             if (utterance.channel, utterance.end) == (text.channel, text.end):
                 return
 
@@ -174,7 +226,7 @@ class _Live:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Utterance:
     """An utterance that waits for its text."""
 
     channel: int | None

@@ -23,6 +23,7 @@ from app.telemetry.storage_metrics import Stored
 CHECK_EVERY_S = 5.0
 MEASURE_EVERY_S = 15.0
 EXPIRE_EVERY_S = 3600.0
+ERASE_LATE_FRAMES_EVERY_S = 60.0
 CLEAN_LISTS_EVERY_S = 60.0
 MEASURED_MESSAGES: Final = 50  # of a queue; all waiting messages count with the mean audio of these
 
@@ -43,10 +44,12 @@ class Maintenance:
         meter: Meter,
         clean_lists: Callable[[], Awaitable[None]],
         expire: Callable[[], Awaitable[None]],
+        erase_late_frames: Callable[[], Awaitable[None]],
         oldest_due: Callable[[], Awaitable[datetime | None]],
     ) -> None:
         """`clean_lists` removes expired tasks from the task lists; `expire` lets tasks fail that have waited too long.
 
+        `erase_late_frames` erases sound whose task is gone.
         `oldest_due` returns when the oldest unsettled reminder became due; None if there is none.
         """
         self._nats = nats
@@ -58,6 +61,7 @@ class Maintenance:
         self._meter = meter
         self._clean_lists = clean_lists
         self._expire = expire
+        self._erase_late_frames = erase_late_frames
         self._oldest_due = oldest_due
 
     async def run(self) -> None:
@@ -70,6 +74,7 @@ class Maintenance:
             run_forever("worker_metrics", self._measure_worker, every_s=CHECK_EVERY_S),
             run_forever("task_list_cleaning", self._clean_lists, every_s=CLEAN_LISTS_EVERY_S),
             run_forever("expiry", self._expire, every_s=EXPIRE_EVERY_S),
+            run_forever("late_frames", self._erase_late_frames, every_s=ERASE_LATE_FRAMES_EVERY_S),
         )
 
     async def restart_projection(self) -> None:

@@ -58,7 +58,12 @@ class StreamWatch:
         self._seen: Findings | None = None  # what the last look has left
         self._retry_at = 0.0
         self._settled_at = 0.0
-        self.problems: list[Problem] = []  # what is wrong now and was not mended
+        self._unmended: list[Problem] = []
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What is wrong now and was not mended, and which streams are nearly full."""
+        return [*self._unmended, *(self._seen.filled if self._seen is not None else [])]
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -102,10 +107,10 @@ class StreamWatch:
         if unanswered and after.broken:
             what = CHANGE_UNANSWERED.format(names=", ".join(sorted(after.broken)))
             problems.append(Problem(what=what, next_step=SEE_RIGHTS))
-        self.problems = [*problems, *after.paused]
+        self._unmended = [*problems, *after.paused]
         # Without a refusal, what is broken was changed again meanwhile: the next look mends it.
         self._retry_at = asyncio.get_running_loop().time() + (RESTORE_EVERY_S if refused else 0.0)
-        self._meter.streams(broken=len(self.problems), restored=len(before.broken - after.broken))
+        self._meter.streams(broken=len(self._unmended), restored=len(before.broken - after.broken))
         return after
 
     async def _provision(self, changed_by: Mapping[str, str]) -> tuple[Mapping[str, Problem], bool]:

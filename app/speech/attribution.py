@@ -39,10 +39,11 @@ def attribute(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segmen
     for segment in segments:
         spoken.extend(segment.words or [segment])
     chosen = iter([speakers[number] for number in _likeliest(spoken, evidence_of)])
-    return [part for segment in segments for part in _parts(segment, chosen)]
+    return [each for segment in segments for each in _cut(segment, chosen)]
 
 
-def _parts(segment: Segment, chosen: Iterator[str]) -> Iterator[Segment]:
+def _cut(segment: Segment, chosen: Iterator[str]) -> Iterator[Segment]:
+    """Yield a segment for each speaker in turn; `chosen` yields the speaker of each word."""
     if not segment.words:
         yield segment.model_copy(update={"speaker": next(chosen)})
         return
@@ -50,10 +51,10 @@ def _parts(segment: Segment, chosen: Iterator[str]) -> Iterator[Segment]:
     for speaker, group in groupby(attributed, key=itemgetter(1)):
         words = [word for word, _ in group]
         whole = len(words) == len(segment.words)
-        yield segment if whole and segment.speaker == speaker else _part(segment, words, speaker)
+        yield segment if whole and segment.speaker == speaker else _with_words(segment, words, speaker)
 
 
-def _part(segment: Segment, words: list[Word], speaker: str) -> Segment:
+def _with_words(segment: Segment, words: list[Word], speaker: str) -> Segment:
     changed = {
         "start": words[0].start,
         "end": max(word.end for word in words),
@@ -100,7 +101,7 @@ def _finder(turns: Sequence[Turn], speakers: Sequence[str]) -> Callable[[Spoken]
     ordered = sorted(turns, key=lambda turn: turn.start)
     by_speaker = [[turn for turn in ordered if turn.speaker == speaker] for speaker in speakers]
     edges = [([turn.start for turn in each], [turn.end for turn in each]) for each in by_speaker]
-    return lambda part: [_evidence(starts, ends, part.start, part.end) for starts, ends in edges]
+    return lambda each: [_evidence(starts, ends, each.start, each.end) for starts, ends in edges]
 
 
 def _evidence(starts: Sequence[float], ends: Sequence[float], start: float, end: float) -> float:

@@ -1,4 +1,4 @@
-"""Find speech that has a speaker and no words."""
+"""Find gaps: speech that has a speaker and no words."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,14 +15,15 @@ _MARGIN_S = 0.3  # the times of words and the ends of turns may be wrong by this
 def with_missing_text(
     untranscribed: Sequence[Stretch], segments: Sequence[Segment], turns: Sequence[Turn]
 ) -> list[Stretch]:
-    """Add the parts of turns, of a second or more, in which no word lies; no part is listed twice.
+    """Add the gaps of a second or more in turns; no gap is listed twice.
 
     The voice detector of the transcription takes some quiet speech for silence that the diarization hears.
     """
     listed = [(each.start, each.end) for each in untranscribed]
     known = _joined([*_spoken(segments), *listed])
-    missing = [part for turn in _joined((turn.start, turn.end) for turn in turns) for part in _without(turn, known)]
-    found = [Stretch(start=start, end=end) for start, end in missing if end - start >= LEAST_S]
+    spoken = _joined((turn.start, turn.end) for turn in turns)
+    gaps = [gap for times in spoken for gap in _gaps(times, known)]
+    found = [Stretch(start=start, end=end) for start, end in gaps if end - start >= LEAST_S]
     return joined([*untranscribed, *found])
 
 
@@ -41,10 +42,10 @@ def _spoken(segments: Iterable[Segment]) -> Iterator[Times]:
             yield segment.start - _MARGIN_S, segment.end + _MARGIN_S
 
 
-def _joined(pieces: Iterable[Times]) -> list[Times]:
-    """Join pieces that overlap or touch; return them by time."""
+def _joined(times: Iterable[Times]) -> list[Times]:
+    """Join times that overlap or touch; return them in order."""
     found: list[Times] = []
-    for start, end in sorted(pieces):
+    for start, end in sorted(times):
         if found and start <= found[-1][1]:
             found[-1] = found[-1][0], max(found[-1][1], end)
         else:
@@ -52,9 +53,9 @@ def _joined(pieces: Iterable[Times]) -> list[Times]:
     return found
 
 
-def _without(piece: Times, known: Sequence[Times]) -> Iterator[Times]:
-    """Yield what is left of a piece without the known pieces, which are joined."""
-    start, end = piece
+def _gaps(turn: Times, known: Sequence[Times]) -> Iterator[Times]:
+    """Yield what is left of a turn without the known times, which are joined."""
+    start, end = turn
     for first, last in known[max(bisect_left(known, (start, start)) - 1, 0) :]:
         if first >= end:
             break

@@ -13,7 +13,7 @@ from typing import Protocol
 from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import TranscribeOptions
 
-from app.cancellation import discard_all
+from app.cancellation import despite_cancellation, discard_all
 from app.engines.messages import StageAdvanced
 from app.engines.window_queue import Rank
 from app.speech.transcript_cache import SEGMENTS_AT_ONCE
@@ -125,7 +125,8 @@ class Run:
                     if self._items or not self._complete:
                         await self._wait()
             finally:
-                await discard_all([*self._tasks(), *self._unwanted])
+                # Whoever cancels a run repeats it; but a source that still runs cannot be closed.
+                await despite_cancellation(discard_all([*self._tasks(), *self._unwanted]))
 
     def _in_order(self) -> Iterator[StageAdvanced | WindowText]:
         """Take the items up to the first window without a final text."""

@@ -65,7 +65,7 @@ class Transcriber:
             if task.diarize and checkpoint.diarization_error is None:
                 await self._with_speakers(transcription, task, recording, checkpoint, append)
             else:
-                await transcription.run(checkpoint, append)
+                await transcription.transcribe(checkpoint, append)
             await recording.check()
             # Copying a day's segments would block the event loop.
             await append(await asyncio.to_thread(transcription.result))
@@ -106,7 +106,7 @@ class Transcriber:
                 search.begin()
 
         async with aclosing(SpeakerSearch(self._diarizer.turns(task, recording))) as search:
-            await transcription.run(checkpoint, append_text)
+            await transcription.transcribe(checkpoint, append_text)
             if transcription.separate:
                 transcription.transcript.identified = CHANNELS_APART if task.identify else NOT_ASKED
                 return

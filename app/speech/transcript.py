@@ -26,6 +26,7 @@ class TaskTranscript:
     untranscribed: list[Stretch] = field(default_factory=list)
     channels: int | None = None
     identified: Identified = NOT_ASKED
+    audio_error: ErrorDetail | None = None  # why the sound of a live task is not kept
     _speakers: int | None = None
     _diarization_error: ErrorDetail | None = None
 
@@ -76,6 +77,7 @@ class TaskTranscript:
             diarization_error=self._diarization_error,
             voices=self.identified.voices,
             voices_error=self.identified.error,
+            audio_error=self.audio_error,
             model=model,
             audio_sha256=audio_sha256,
             cached=cached,

@@ -12,8 +12,8 @@ from app.engines.messages import Listen, Loaded
 from app.redis_store.cache import Cache, read
 from app.settings import VERSION
 
-SEGMENTS_AT_ONCE = 50  # segments that a replay yields at once: far less than a NATS message can hold
-PIECE = 100  # segments cached as one: reading them blocks the event loop for about 10 ms; a day's, for over a second
+SEGMENTS_AT_ONCE = 50  # segments of one text from the cache: far less than a NATS message can hold
+SEGMENTS_A_PIECE = 100  # reading them blocks the event loop for about 10 ms; those of a day, for over a second
 
 
 class Transcript(BaseModel):
@@ -36,27 +36,28 @@ class Transcript(BaseModel):
 
     def pieces(self) -> Iterator["Transcript"]:
         """Cut the transcript into pieces, at least one; the first piece holds all untranscribed speech."""
-        for at in range(0, max(len(self.segments), 1), PIECE):
+        for at in range(0, max(len(self.segments), 1), SEGMENTS_A_PIECE):
             missing = self.untranscribed if not at else []
-            yield self.model_copy(update={"segments": self.segments[at : at + PIECE], "untranscribed": missing})
+            segments = self.segments[at : at + SEGMENTS_A_PIECE]
+            yield self.model_copy(update={"segments": segments, "untranscribed": missing})
 
-    async def replay(self, start_at: float) -> AsyncGenerator[WindowText, None]:
-        """Yield the transcript from `start_at` seconds on, part by part, as a run does.
+    async def texts(self, start_at: float) -> AsyncGenerator[WindowText, None]:
+        """Yield the transcript from `start_at` seconds on, as a run does.
 
-        The `end` of a part is the start of the next part: a later replay can begin there.
+        The `end` of a text is the start of the next one: a later attempt can begin there.
         """
         segments = [segment for segment in self.segments if segment.start >= start_at]
         untranscribed = [stretch for stretch in self.untranscribed if stretch.start >= start_at]
         language: str | None = None
         since = 0.0
         for at in range(0, max(len(segments), 1), SEGMENTS_AT_ONCE):
-            part, following = segments[at : at + SEGMENTS_AT_ONCE], segments[at + SEGMENTS_AT_ONCE :][:1]
+            here, following = segments[at : at + SEGMENTS_AT_ONCE], segments[at + SEGMENTS_AT_ONCE :][:1]
             until = following[0].start if following else self.duration
             missing = [each for each in untranscribed if since <= each.start < until]
-            if part or missing:
-                language = part[-1].language if part else language
+            if here or missing:
+                language = here[-1].language if here else language
                 yield WindowText(
-                    segments=part, untranscribed=missing, language=language, end=until, channel=self.channel
+                    segments=here, untranscribed=missing, language=language, end=until, channel=self.channel
                 )
             since = until
 
@@ -93,11 +94,11 @@ class TranscriptCache:
 async def _joined(pieces: Sequence[bytes]) -> Transcript | None:
     segments: list[Segment] = []
     untranscribed: list[Stretch] = []
-    part: Transcript | None = None
-    for piece in pieces:
-        part = await asyncio.to_thread(read, piece, Transcript)
-        if part is None:
+    piece: Transcript | None = None
+    for line in pieces:
+        piece = await asyncio.to_thread(read, line, Transcript)
+        if piece is None:
             return None
-        segments += part.segments
-        untranscribed += part.untranscribed
-    return part and part.model_copy(update={"segments": segments, "untranscribed": untranscribed})
+        segments += piece.segments
+        untranscribed += piece.untranscribed
+    return piece and piece.model_copy(update={"segments": segments, "untranscribed": untranscribed})

@@ -59,7 +59,7 @@ class Transcription:
         """Whether each channel is transcribed on its own."""
         return self.channel is not None
 
-    async def run(self, checkpoint: Checkpoint, append: Append) -> None:
+    async def transcribe(self, checkpoint: Checkpoint, append: Append) -> None:
         """Transcribe from the checkpoint on, and append updates.
 
         Raises:
@@ -70,9 +70,9 @@ class Transcription:
         while True:
             known = await self._transcripts.find(self._recording.sha256, self._task, self._loaded, listen.channel)
             if known is not None and known.answers(listen):
-                await self._append_all(known, known.replay(listen.start_at), append)
+                await self._append_all(known, known.texts(listen.start_at), append)
             else:
-                await self._transcribe(listen, language, append)
+                await self._transcribe_anew(listen, language, append)
             if self.channel is None or self.channel + 1 >= self._channels:
                 return
             listen, language = Listen(path=self._recording.path, channel=self.channel + 1), None
@@ -101,7 +101,7 @@ class Transcription:
         choose = self._task.channels is Channels.AUTO and channel is None and not start_at and not crowded
         return Listen(path=self._recording.path, start_at=start_at, channel=channel, choose=choose)
 
-    async def _transcribe(self, listen: Listen, language: str | None, append: Append) -> None:
+    async def _transcribe_anew(self, listen: Listen, language: str | None, append: Append) -> None:
         """Have the recording, or one of its channels, transcribed, and cache the transcript."""
         before = len(self.transcript.segments), len(self.transcript.untranscribed)
         source, run = self._begin(listen, language)

@@ -54,6 +54,7 @@ class Metadata:
     started_at: datetime | None = None
     traceparent: str | None = None
     span: str | None = None  # span of the delivery that appended the record, as a `traceparent`
+    sound_from: str | None = None  # of segments of a live task: from which frame another worker reads
 
     @property
     def owner(self) -> Owner:
@@ -70,6 +71,7 @@ class Metadata:
             names.STARTED_AT: self.started_at.isoformat() if self.started_at else None,
             names.SPAN: self.span,
             names.TRACEPARENT: self.traceparent,
+            names.SOUND_FROM: self.sound_from,
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -92,6 +94,7 @@ class Metadata:
                 started_at=_time(started_at) if started_at else None,
                 traceparent=headers.get(names.TRACEPARENT),
                 span=headers.get(names.SPAN),
+                sound_from=headers.get(names.SOUND_FROM),
             )
         except LookupError as error:
             message = "a message without the service's own headers"

@@ -1,6 +1,6 @@
 """The metrics of live tasks: how far the text is behind the sound."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -13,7 +13,7 @@ class LiveMetrics:
     """Lag and delays of the live tasks of one worker."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._lags: dict[str, float] = {}
+        self._lags: dict[object, float] = {}  # by run
         self._lag = Gauge(
             "natscribe_live_lag_seconds",
             "Published sound that is behind the text, of the live task that is behind most.",
@@ -37,18 +37,21 @@ class LiveMetrics:
         )
 
     @contextmanager
-    def following(self, task_id: str) -> Iterator[None]:
-        """Count a live task while the block runs."""
-        try:
-            yield
-        finally:
-            self._lags.pop(task_id, None)
-            self._lag.set(max(self._lags.values(), default=0.0))
+    def following(self) -> Iterator[Callable[[float], None]]:
+        """Count a run of a live task while the block runs; the block calls what it gets with the seconds of its lag."""
+        run = object()  # not the task: this worker may get its next delivery before the last run has ended
+        self._lags[run] = 0.0
 
-    def behind(self, task_id: str, seconds: float) -> None:
-        """Note how many seconds of sound a task is behind."""
-        self._lags[task_id] = seconds
-        self._lag.set(max(self._lags.values()))
+        def behind(seconds: float) -> None:
+            if run in self._lags:
+                self._lags[run] = seconds
+                self._lag.set(max(self._lags.values()))
+
+        try:
+            yield behind
+        finally:
+            del self._lags[run]
+            self._lag.set(max(self._lags.values(), default=0.0))
 
     def final(self, delay_seconds: float) -> None:
         """Record the delay of an utterance's text."""

@@ -38,13 +38,13 @@ class Helpers:
     """The idle workers that help one run; a window is transcribed by any of them."""
 
     def __init__(
-        self, nats: Client, subject: str, model: Model, how: str, *, clock: Callable[[], float] = time.monotonic
+        self, nats: Client, subject: str, model: Model, fingerprint: str, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`model` and `how` say how a helper has to compute; `clock` returns seconds."""
+        """`model` and `fingerprint` are what the engine of a helper has to have; `clock` returns seconds."""
         self._nats = nats
         self._subject = subject
         self._model = model
-        self._how = how
+        self._fingerprint = fingerprint
         self._workers: set[str] = set()  # the tokens of those that have answered since the last pause
         self._pause_s = FIRST_PAUSE_S
         self._clock = clock
@@ -75,7 +75,7 @@ class Helpers:
             HelperLostError: No worker is idle, or the helper is lost, slow, busy or wrong.
         """
         request = WindowRequest(
-            window=window, options=options, previous=previous, model=self._model, fingerprint=self._how
+            window=window, options=options, previous=previous, model=self._model, fingerprint=self._fingerprint
         )
         asked_at, text = self._clock(), None
         try:

@@ -75,7 +75,7 @@ class WorkSharing:
 
     def helpers(self, loaded: Loaded) -> Helpers | None:
         """Return the helpers of one run with this model; None if work sharing is off."""
-        return Helpers(self._nats, self._subject, loaded.model, way_of(loaded)) if self._on else None
+        return Helpers(self._nats, self._subject, loaded.model, engine_fingerprint(loaded)) if self._on else None
 
     async def look(self) -> None:
         """Wait a moment, then start or stop the subscriber, as this worker may help or not.
@@ -108,7 +108,7 @@ class WorkSharing:
 
     async def help(self, request: WindowRequest) -> WindowReply:
         """Transcribe a window of another worker; the reply has no text if this worker cannot, or has its own task."""
-        if not self._on or self._busy.is_set() or not self._computes_like(request):
+        if not self._on or self._busy.is_set() or not self._has_the_engine_for(request):
             return WindowReply(worker=self._worker, text=None)
         if not self._helping:
             log.info("help_started")
@@ -121,9 +121,9 @@ class WorkSharing:
         finally:
             self._helping -= 1
 
-    def _computes_like(self, request: WindowRequest) -> bool:
+    def _has_the_engine_for(self, request: WindowRequest) -> bool:
         loaded = self._engine.loaded
-        return loaded is not None and (loaded.model, way_of(loaded)) == (request.model, request.fingerprint)
+        return loaded is not None and (loaded.model, engine_fingerprint(loaded)) == (request.model, request.fingerprint)
 
     async def _text_unless_busy(self, request: WindowRequest) -> WindowText | None:
         """Return the text of a window; None as soon as this worker gets a task of its own, or if it takes too long.
@@ -143,7 +143,7 @@ class WorkSharing:
             return await self._windows.transcribe(request.window, request.options, request.previous, Rank.HELP)
 
 
-def way_of(loaded: Loaded) -> str:
+def engine_fingerprint(loaded: Loaded) -> str:
     """Describe how an engine computes: engines with the same description find the same in a window.
 
     The version belongs to it, because another version of the service may find other text.

@@ -97,6 +97,7 @@ export interface ListedTask {
   'progress': number;
   'attempt': number;
   'duration_seconds': number | null;
+  'lag_seconds': number | null;
   'eta_seconds': number | null;
   'worker': string | null;
   'error': ErrorDetail | null;
@@ -270,6 +271,7 @@ export interface TaskStatus {
   'progress': number;
   'attempt': number;
   'duration_seconds': number | null;
+  'lag_seconds': number | null;
   'eta_seconds': number | null;
   'worker': string | null;
   'queue_position': number | null;
@@ -304,6 +306,7 @@ export interface TranscriptionResult {
   'diarization_error': ErrorDetail | null;
   'voices': Record<string, SpeakerVoice> | null;
   'voices_error': ErrorDetail | null;
+  'audio_error': ErrorDetail | null;
   'model': Model;
   'source': Source;
   'audio_sha256': string | null;

@@ -42,10 +42,16 @@ def write_secrets(folder: Path) -> Path:
 
 
 class GuardedNats(NatsServer):
-    """NATS as the production stack starts it; `tls` is a folder with a certificate, `websocket` a port for browsers."""
+    """NATS as the production stack starts it, or with another configuration; `websocket` is a port for browsers.
 
-    def __init__(self, folder: Path, *, tls: Path | None = None, websocket: int | None = None) -> None:
+    `tls` is a folder with a certificate.
+    """
+
+    def __init__(
+        self, folder: Path, *, tls: Path | None = None, websocket: int | None = None, deploy: Path = DEPLOY / "nats"
+    ) -> None:
         super().__init__(folder, free_port())
+        self._deploy = deploy
         self._tls = tls
         self._websocket = websocket
 
@@ -56,13 +62,13 @@ class GuardedNats(NatsServer):
         if self._tls is not None:
             options |= {"tlscert": self._tls / "server.crt", "tlskey": self._tls / "server.key"}
         if self._websocket is not None:
-            options["config"] = DEPLOY / "nats/websocket.conf"
+            options["config"] = self._deploy / "websocket.conf"
         command = [
             "env",
             path,
             f"NATS_WEBSOCKET_PORT={self._websocket or ''}",
             "sh",
-            str(DEPLOY / "nats/start.sh"),
+            str(self._deploy / "start.sh"),
             str(secrets),
         ]
         command += ["--trace", "--max_traced_msg_len", "1", *(["--tls"] if self._tls else [])]
@@ -97,9 +103,9 @@ class GuardedValkey(ValkeyServer):
 
 @asynccontextmanager
 async def guarded_nats(
-    folder: Path, *, tls: Path | None = None, websocket: int | None = None
+    folder: Path, *, tls: Path | None = None, websocket: int | None = None, deploy: Path = DEPLOY / "nats"
 ) -> AsyncIterator[GuardedNats]:
-    server = GuardedNats(folder, tls=tls, websocket=websocket)
+    server = GuardedNats(folder, tls=tls, websocket=websocket, deploy=deploy)
     await server.start()
     try:
         yield server

@@ -1,12 +1,14 @@
 """A page in a browser speaks NATS by WebSocket, with the rights of its user and no others."""
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from app.embedded import free_port
 from app.settings import Settings
-from tests.access.servers import GuardedValkey, guarded_nats, login, password
+from tests.access.servers import DEPLOY, GuardedValkey, guarded_nats, login, password
 from tests.access.test_tls import make_certificates
 from tests.fakes.engine import FakeEngine
 from tests.programs import BIN, output
@@ -14,7 +16,9 @@ from tests.workers import working
 
 pytestmark = pytest.mark.node
 
-NODE = Path(__file__).parents[2] / "tools/node"
+ROOT = Path(__file__).parents[2]
+NODE, BROWSER = ROOT / "tools/node", ROOT / "examples/browser"
+ACCESS = ROOT / "docs/access.md"
 PAGE = """
 import { headers, wsconnect } from "@nats-io/nats-core";
 import { jetstream } from "@nats-io/jetstream";
@@ -63,3 +67,58 @@ async def test_a_page_speaks_with_the_rights_of_its_user(
         refused = server.refused()
     assert len(refused) == 2, refused
     assert all(any(subject in line for line in refused) for subject in ("partials.live-1", "append.results.live-1"))
+
+
+SPOKEN = """
+import { connect, Live } from "./live.js";
+
+const [server, user, password, inboxPrefix] = process.argv.slice(1);
+const connection = await connect({ server, user, password, inboxPrefix });
+const ended = Promise.withResolvers();
+const live = new Live(connection, { user_id: 1, audio: { codec: "pcm_s16le", sample_rate: 16000, channels: 1 } }, {
+  partial: () => {},
+  connected: () => {},
+  problem: (error) => error && console.log(error.message),
+  segments: ({ segments }) => console.log(...segments.map(({ text }) => text)),
+  progress: ({ state }) => state === "completed" && ended.resolve(),
+});
+await live.begin();
+for (let second = 0; second < 12; second++) live.send(new Uint8Array(32000), 1);
+await live.end();
+await ended.promise;
+console.log((await live.result()).source);
+await connection.close();
+"""
+
+
+def with_page_user(folder: Path) -> Path:
+    """The configuration of NATS, with the user for a page that docs/access.md shows."""
+    shutil.copytree(DEPLOY / "nats", folder)
+    user = re.search(r"```\n( *\{ user: page.*?)```", ACCESS.read_text(encoding="utf-8"), re.DOTALL)
+    assert user
+    accounts = folder / "accounts.conf"
+    before, users, after = accounts.read_text(encoding="utf-8").partition("      {\n        user: publisher,\n")
+    accounts.write_text(before + user[1] + users + after, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("user", ["publisher", "page"])
+async def test_the_page_of_the_examples_needs_no_more_than_the_rights_of(
+    user: str, tmp_path: Path, valkey: GuardedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a server with a port for browsers, a user, and a worker
+    certificates = make_certificates(tmp_path / "nats/secrets")
+    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(certificates / "ca.crt"))
+    monkeypatch.setenv("NATS_PAGE_PASSWORD", '"opens a page"')
+    password_ = password("publisher") if user == "publisher" else "opens a page"
+    inbox = {"publisher": "_INBOX_publisher", "page": "_INBOX_publisher.page"}[user]
+    port = free_port()
+    async with guarded_nats(tmp_path / "nats", websocket=port, deploy=with_page_user(tmp_path / "deploy")) as server:
+        settings = Settings(_env_file=None, nats_url=server.url, redis_url=valkey.url_of("service"))
+        async with working(login(settings, "service"), FakeEngine()):
+            # When what the page does is done with this user
+            page = ["--", f"wss://localhost:{port}", user, password_, inbox]
+            said = await output(server.url, BIN / "node", "--input-type=module", "--eval", SPOKEN, *page, cwd=BROWSER)
+        # Then the text has come, and nothing was refused
+        assert said.splitlines() == ["one two", "one two", "live"]
+        assert server.refused() == []

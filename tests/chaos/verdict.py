@@ -32,6 +32,8 @@ class Verdict:
     logs: dict[str, list[ProgressEvent]]
     results: Counter[str]
     unreadable: dict[str, str]
+    live: int  # of the tasks, how many are live
+    misheard: dict[str, str]  # live tasks of whose sound something is lost or doubled
 
     def wrong_ends(self) -> dict[str, list[State]]:
         ends = {
@@ -84,13 +86,14 @@ class Verdict:
         gaps, silences = [seconds for _, seconds in recoveries], self.silences()
         further = list(self.further_attempts())
         lines = {
-            "tasks published": f"{len(self.published)} ({kinds[Kind.TRANSCRIPTION]} transcriptions)",
+            "tasks published": f"{len(self.published)} ({kinds[Kind.TRANSCRIPTION]} transcriptions, {self.live} live)",
             "blows": ", ".join(f"{what} {count}" for what, count in sorted(blows.items())),
             "results": f"{self.results.total()}, failures {sum(event.state is State.FAILED for event in events)}",
             "lost": len(self.published.keys() - self.results.keys()),
             "doubled": sum(count > 1 for count in self.results.values()),
             "wrong ends": len(self.wrong_ends()),
             "results unreadable": len(self.unreadable),
+            "live tasks misheard": len(self.misheard),
             "audio done twice": f"{sum(self.published[task_id] for task_id, _ in recoveries):.0f} s at most",
             "slowest recovery": f"{max(gaps, default=0):.1f} s of {len(gaps)}",
             "longest silence": f"{max(silences, default=0):.1f} s, of workers that nobody hurt",

@@ -147,7 +147,7 @@ class Publisher:
 
 
 @asynccontextmanager
-async def workers(settings: Settings, count: int, make: Callable[[], SteadyEngine]) -> AsyncIterator[list[Worker]]:
+async def workers(settings: Settings, count: int, make: Callable[[], FakeEngine]) -> AsyncIterator[list[Worker]]:
     """Workers that take tasks until the body ends."""
     async with AsyncExitStack() as closing:
         yield [await closing.enter_async_context(working(settings, make())) for _ in range(count)]

@@ -171,6 +171,14 @@ async def test_a_client_reads_its_own_part_and_nothing_of_what_workers_do(site: 
         assert (f"{role} {channel_of(operation)['address']}" in seen) == (name not in INSIDE), name
 
 
+async def test_a_person_reads_the_limits_of_a_number(site: Site) -> None:
+    # Given a number of 64 bits in the document, as a user's may be
+    page = Page((await site.get("/docs"))[2].decode())
+    # Then the page says where it begins and ends, as people write it
+    assert "at least -2⁶³" in page.text
+    assert "below 2⁶³" in page.text
+
+
 def test_a_text_of_the_document_is_no_markup_of_the_page() -> None:
     # Given a document whose texts hold markup
     hostile = copy.deepcopy(DOCUMENT)

@@ -13,6 +13,7 @@ from natscribe.schemas.requests import ResultRequest
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Priority, Queue
 
+from app.cli.microphone_page import WEBSOCKET_PORT
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +71,32 @@ def test_the_models_of_the_node_client_are_those_of_the_document() -> None:
         [node, "models.mjs", ROOT / "asyncapi.yaml"], cwd=NODE, check=True, capture_output=True, timeout=60
     )
     assert generated.stdout.decode() == read(EXAMPLES / "node/models.ts"), "run: make spec"
+
+
+@pytest.mark.node
+def test_the_nats_client_of_the_page_is_joined_from_the_packages_that_are_tested() -> None:
+    node = Path(sys.executable).parent / "node"
+    joined = subprocess.run([node, "join_nats.mjs"], cwd=NODE, check=True, capture_output=True, timeout=60)
+    assert joined.stdout.decode() == read(EXAMPLES / "browser/nats.js"), "run: make spec, and renew the hash in NOTICE"
+
+
+def test_the_page_loads_nothing_from_others_and_inserts_text_alone() -> None:
+    # Given the page, without the NATS client
+    files = [path for path in (EXAMPLES / "browser").iterdir() if path.name != "nats.js"]
+    page = read(EXAMPLES / "browser/index.html")
+    # Then its policy lets it load its own files, and speak to other hosts with TLS alone
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', page)
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert (rules["default-src"], rules["script-src"], rules["style-src"]) == ("'none'", "'self'", "'self'")
+    assert rules["connect-src"].split() == ["'self'", "ws://localhost:*", "ws://127.0.0.1:*", "wss:"]
+    assert rules["require-trusted-types-for"] == "'script'"
+    # And nothing in it is markup that is made of text, or an address of somebody else
+    for file in files:
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|https?://\w", read(file)), (
+            file.name
+        )
+    # And its settings are those of `natscribe up`
+    assert json.loads(read(EXAMPLES / "browser/settings.json"))["server"] == f"ws://localhost:{WEBSOCKET_PORT}"
 
 
 def test_the_node_client_asks_for_the_versions_that_are_tested() -> None:

@@ -15,3 +15,11 @@ def test_every_recording_and_its_truth_is_the_one_of_the_notice() -> None:
     named = {(line[0], line[1]) for line in lines if len(line) == 2 and line[1].startswith("tests/recordings/")}
     # Then they are the same
     assert named == present
+
+
+def test_the_script_of_others_is_the_one_of_the_notice() -> None:
+    # Given the NATS client of the page that records a microphone
+    script = ROOT / "examples/browser/nats.js"
+    # Then NOTICE has its hash
+    named = f"{hashlib.sha256(script.read_bytes()).hexdigest()}  {script.relative_to(ROOT)}"
+    assert named in (ROOT / "NOTICE").read_text(encoding="utf-8")

@@ -24,6 +24,7 @@ DEFAULTS = {
     "TASK_GRACE": 10,
     "LIVE_STREAMS": 0,
     "LIVE_TTL": 24 * 3600,
+    "LIVE_MAX_BYTES": 0,
     "AUDIO_STORE": "nats://audio",
     "AWS_ACCESS_KEY_ID": None,
     "AWS_SECRET_ACCESS_KEY": None,

@@ -81,6 +81,7 @@ async def running(settings: Settings, log: Path, *options: str, has_model: bool 
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGTERM)
+            os.killpg(process.pid, signal.SIGCONT)  # a frozen one would not end
         await asyncio.wait_for(process.wait(), 20)
 
 

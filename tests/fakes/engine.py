@@ -94,10 +94,14 @@ class FakeEngine:
         self.options: list[TranscribeOptions] = []  # one a batch
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
+        self.loads = 0  # that have begun and not ended
+        self.may_load = asyncio.Event()
+        self.may_load.set()
         self.stopped = 0  # recordings
         self.fail_with: list[Exception | None] = []  # one a recording; None: it goes well
         self.hears = dict[str, tuple[float, float]]()  # live streams: seconds so far, and where texts are wanted from
         self.deaf: list[Exception] = []  # one a live job
+        self.heard_from: list[float] = []  # where a live stream begins in its recording, in seconds; one a stream
         self.ready = True
         self.loaded: Loaded | None = Loaded(model=MODEL)
 
@@ -115,6 +119,9 @@ class FakeEngine:
             case Prepare():
                 yield Prepared()
             case Load():
+                self.loads += 1
+                await self.may_load.wait()
+                self.loads -= 1
                 yield self.loaded or Loaded(model=MODEL)
             case Transcribe():
                 self.options.append(job.options)
@@ -139,8 +146,11 @@ class FakeEngine:
 
     def _hear(self, job: Hear) -> Heard:
         """Somebody speaks all the time, and pauses after each ten seconds."""
-        before, wanted = (0.0, job.start_at[0]) if job.first else self.hears[job.stream]
-        seconds = before + len(b64decode(job.sound)) / (2 * job.audio.sample_rate)
+        a_second = 2 * job.audio.sample_rate
+        before, wanted = (job.before / a_second, job.start_at[0]) if job.first else self.hears[job.stream]
+        if job.first:
+            self.heard_from.append(before)
+        seconds = before + len(b64decode(job.sound)) / a_second
         self.hears[job.stream] = seconds, wanted
         edges = [number * WINDOW for number in range(int(before // WINDOW), int(seconds // WINDOW) + 1)]
         spoken = [*pairwise(edges), *([(edges[-1], seconds)] if job.end and seconds > edges[-1] else [])]

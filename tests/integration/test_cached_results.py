@@ -10,10 +10,10 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import SegmentsEvent
-from natscribe.schemas.wire import Kind, Model, Priority
+from natscribe.schemas.wire import Kind, Priority
 from redis.asyncio import Redis
 
-from app.engines.messages import ChunkAnalysed, Diarize, Job, Loaded, Reply
+from app.engines.messages import ChunkAnalysed, Diarize, Job, Reply
 from app.errors import PermanentError
 from app.main import Worker
 from app.redis_store import keys
@@ -78,51 +78,11 @@ async def test_the_same_is_not_computed_twice(
     assert len(engine.jobs) == jobs
 
 
-@pytest.mark.parametrize("other", [{"language": "de"}, {"word_timestamps": True}, {"diarize": True}])
-async def test_another_question_is_computed(
-    worker: Worker, engine: FakeEngine, publisher: Publisher, other: dict[str, Any]
-) -> None:
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
-    await publisher.publish("t2", **other)
-    assert (await result_of(publisher, "t2"))["cached"] is False
-
-
 async def test_other_bounds_for_speakers_are_another_question(worker: Worker, publisher: Publisher) -> None:
     await publisher.publish("t1", kind=Kind.DIARIZATION, max_speakers=2)
     await publisher.until("t1", State.COMPLETED)
     await publisher.publish("t2", kind=Kind.DIARIZATION, max_speakers=3)
     assert (await result_of(publisher, "t2"))["cached"] is False
-
-
-async def test_another_revision_of_the_model_is_asked_anew(
-    worker: Worker, engine: FakeEngine, publisher: Publisher
-) -> None:
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
-    # When the operator has put other weights under the same name
-    engine.loaded = Loaded(model=Model(name="fake", revision="1"))
-    await publisher.publish("t2")
-    # Then they are asked
-    assert (await result_of(publisher, "t2"))["cached"] is False
-
-
-async def test_a_transcript_of_two_models_is_not_kept(
-    start_worker: StartWorker, publisher: Publisher, engine: FakeEngine
-) -> None:
-    # Given a task that one model has begun and another one has ended
-    engine.hangs_after = [1]
-    async with start_worker(engine):
-        await publisher.publish("t1")
-        await texts_of(publisher, "t1", 1)
-    other = FakeEngine()
-    other.loaded = Loaded(model=Model(name="fake", revision="1"))
-    async with start_worker(other):
-        await publisher.until("t1", State.COMPLETED)
-        # When another task asks the same
-        await publisher.publish("t2")
-        # Then one model transcribes it
-        assert (await result_of(publisher, "t2"))["cached"] is False
 
 
 async def test_another_recording_under_the_same_name_is_computed(

@@ -17,7 +17,6 @@ from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import ReplayRequest
-from natscribe.schemas.wire import Priority
 from redis.asyncio import Redis
 
 from app.dead_letters.replay import Replayer
@@ -34,7 +33,6 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.telemetry.metrics import Meter
 from app.updates import Task
-from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
@@ -237,22 +235,6 @@ async def test_a_task_that_fails_again_during_a_replay_is_not_replayed_again(
     assert (letters.messages, letters.last_seq) == (1, 2)
 
 
-async def test_a_dead_letter_of_a_completed_task_is_not_replayed(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    # Given a task that is done, and the dead letter of an invalid message with its id
-    await publisher.publish("t1")
-    events = await publisher.until("t1", State.COMPLETED)
-    await publisher.publish("t1", surprise=True)
-    await eventually(lambda: letters_left(js))
-    # When an operator replays it
-    assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 0}
-    # Then nothing was appended, queued or removed
-    assert await publisher.until("t1", State.COMPLETED) == events
-    assert (await letters_left(js), await messages(js), len(engine.jobs)) == (1, 0, 1)
-    assert await messages(js, "transcription_segments") == 3
-
-
 @pytest.mark.parametrize("fails", [True, False])
 async def test_a_header_does_not_restart_an_ended_task(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, fails: bool
@@ -325,28 +307,6 @@ async def test_two_operators_queue_a_task_once(
     assert (await js.stream_info("transcription_tasks")).state.last_seq == 2
 
 
-async def test_an_invalid_message_with_the_same_id_is_not_replayed_in_its_stead(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    # Given a task that waits, and an invalid message with its id, which is served first
-    engine.fail_with = [None, PERMANENT]
-    engine.may_go_on.clear()
-    await publisher.publish("busy")
-    await publisher.until("busy", State.RUNNING)
-    await publisher.publish("t1")
-    await publisher.until("t1", State.QUEUED)
-    await publisher.publish("t1", priority=Priority.HIGH, langauge="en")
-    engine.may_go_on.set()
-    await publisher.until("t1", State.FAILED)
-    await eventually(lambda: queue_is_empty(js))
-    assert await letters_left(js) == 2
-    # When the dead letters of that id are replayed
-    assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
-    # Then the task is done, and the other message is still known
-    await eventually(lambda: completed(publisher, "t1"))
-    assert await letters_left(js) == 1
-
-
 async def test_a_replay_that_comes_late_removes_nothing_of_a_running_task(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,21 +334,6 @@ async def test_a_replay_that_comes_late_removes_nothing_of_a_running_task(
     # Then the first one replays nothing, and its segments stay
     assert await first == {"replayed": 0}
     assert await messages(js, "transcription_segments") == 3
-
-
-async def test_a_replay_ignores_what_the_publisher_expected_of_the_queue(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    # Given a task whose publisher wanted it to be the first of its queue, and which failed
-    engine.fail_with = [PERMANENT]
-    body = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
-    expected = {"Nats-Expected-Last-Sequence": "0", "Nats-Expected-Stream": "transcription_tasks"}
-    await js.publish("tasks.transcription.normal", body, headers=expected)
-    await publisher.until("t1", State.FAILED)
-    await eventually(lambda: queue_is_empty(js))
-    # When it is replayed, then it is queued wherever it comes
-    assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
-    await eventually(lambda: completed(publisher, "t1"))
 
 
 async def test_dead_letters_are_replayed_as_far_as_there_is_room(
@@ -492,43 +437,4 @@ async def test_after_a_replay_the_status_is_not_the_old_failure(
     # Then its status is `queued`
     assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "queued"
     engine.may_go_on.set()
-    await eventually(lambda: queue_is_empty(js))
-
-
-async def test_a_full_queue_stops_no_replay_into_others(
-    publisher: Publisher, settings: Settings, nc: Client, redis: Redis, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    # Given dead letters of two queues, of which the first is full now
-    async with working(settings.model_copy(update={"nats_max_msgs_per_subject": 1}), engine):
-        engine.fail_with = [PERMANENT] * 2
-        for task_id, priority in (("low", Priority.LOW), ("high", Priority.HIGH)):
-            await publisher.publish(task_id, priority=priority)
-            await publisher.until(task_id, State.FAILED)
-        await eventually(lambda: queue_is_empty(js))
-        engine.may_go_on.clear()
-        await publisher.publish("busy", priority=Priority.LOW)
-        await publisher.until("busy", State.RUNNING)
-        # When all are replayed
-        # Then what has room is queued
-        assert await publisher.ask("dead_letters.replay", kind="transcription") == {"replayed": 1}
-        assert (await publisher.ask("tasks.status", task_id="high"))["state"] == "queued"
-        engine.may_go_on.set()
-        await publisher.until("busy", State.COMPLETED)
-        await eventually(lambda: queue_is_empty(js))
-
-
-async def test_dead_letters_without_a_log_hinder_no_other_replay(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, constants: Constants
-) -> None:
-    # Given a dead letter whose log has expired, before another one, and a replay without any time
-    constants(ANSWER_WITHIN_S=0)
-    engine.fail_with = [PERMANENT] * 2
-    for task_id in ("old", "new"):
-        await publisher.publish(task_id)
-        await publisher.until(task_id, State.FAILED)
-    await eventually(lambda: queue_is_empty(js))
-    await js.purge_stream("transcription_progress", subject="progress.old")
-    # When both are replayed, then the second is queued all the same
-    assert await publisher.ask("dead_letters.replay", kind="transcription") == {"replayed": 1}
-    await eventually(lambda: completed(publisher, "new"))
     await eventually(lambda: queue_is_empty(js))

@@ -1,7 +1,5 @@
 import errno
 import os
-import subprocess
-import sys
 import tempfile
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +17,6 @@ from app.errors import PermanentError, TaskError, TransientError
 from app.recordings.recording import Recordings
 from app.recordings.stores import recordings_of
 from app.settings import Settings
-from app.temporary import sweep
 
 CONTENT = bytes(range(256)) * 4000  # about 1 MB, several chunks
 
@@ -221,104 +218,3 @@ async def test_a_recording_in_the_folder_is_used_where_it_lies(in_folder: Record
     # And it is still there afterwards, also when the task is deleted
     await in_folder.delete("call.flac")
     assert (recordings_folder / "call.flac").exists()
-
-
-@pytest.mark.parametrize(
-    "audio_file_id",
-    [
-        "../secret.flac",
-        "sub/../../secret.flac",
-        "{outside}",
-        "link.flac",
-        "linked/secret.flac",
-        "sub",
-        ".",
-        "pipe",
-        "no.flac",
-    ],
-)
-async def test_nothing_outside_of_the_folder_and_nothing_but_files(
-    in_folder: Recordings, recordings_folder: Path, audio_file_id: str
-) -> None:
-    # Given a file outside of the folder, links to it, a folder and a pipe
-    outside = recordings_folder.parent / "secret.flac"
-    outside.write_bytes(CONTENT)
-    (recordings_folder / "sub").mkdir()
-    (recordings_folder / "link.flac").symlink_to(outside)
-    (recordings_folder / "linked").symlink_to(outside.parent)
-    os.mkfifo(recordings_folder / "pipe")
-
-    # When a task names them
-    error = await refusal(in_folder, audio_file_id.format(outside=outside))
-
-    # Then they are not found, and the message shows no path of the server
-    assert error.detail.code is ErrorCode.AUDIO_NOT_FOUND
-    assert str(recordings_folder) not in error.detail.message
-
-
-async def test_limits_hold_in_the_folder_too(settings: Settings, nc: Client, recordings_folder: Path) -> None:
-    # Given an empty recording and one with more bytes than allowed
-    (recordings_folder / "empty.flac").touch()
-    (recordings_folder / "large.flac").write_bytes(CONTENT)
-    recordings = recordings_of(settings.model_copy(update={"audio_max_bytes": 1000}), nc)
-
-    # When they are fetched, then they are refused
-    assert (await refusal(recordings, "empty.flac")).detail.code is ErrorCode.AUDIO_UNREADABLE
-    assert (await refusal(recordings, "large.flac")).detail.code is ErrorCode.AUDIO_TOO_LARGE
-
-
-def test_what_a_killed_worker_has_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given recordings of a worker that lives, of one that does not, and what is none of ours
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    ours, left, other = (tmp_path / name for name in (f"natscribe-{os.getpid()}-a", f"natscribe-{ended.pid}-b", "x-1"))
-    for path in (ours, left, other):
-        path.write_bytes(b"x")
-    # When the next worker starts
-    sweep()
-    # Then only the dead one's is gone
-    assert sorted(tmp_path.iterdir()) == sorted([ours, other])
-
-
-def test_what_another_user_has_left_stops_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given what dead workers have left, some of it another user's, which may not be removed
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    anothers, ours = (tmp_path / f"natscribe-{ended.pid}-{name}" for name in ("anothers", "ours"))
-    for path in (anothers, ours):
-        path.touch()
-    unlink = Path.unlink
-
-    def in_a_sticky_folder(path: Path, *, missing_ok: bool = False) -> None:
-        if path == anothers:
-            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
-        unlink(path, missing_ok=missing_ok)
-
-    monkeypatch.setattr(Path, "unlink", in_a_sticky_folder)
-    # When the next worker starts
-    sweep()
-    # Then it does, and the rest is gone
-    assert list(tmp_path.iterdir()) == [anothers]
-
-
-@pytest.mark.parametrize("name", ["natscribe-99999999999999999999-x", "natscribe-4294967296-x"])
-def test_what_is_named_after_no_process_stops_no_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    # Given what somebody named like our files, with a number that no process can have
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    (tmp_path / name).touch()
-    # When a worker starts, then it does
-    sweep()
-    assert not list(tmp_path.iterdir())
-
-
-async def test_a_folder_that_is_not_mounted_is_nobodys_recording(settings: Settings, nc: Client) -> None:
-    # Given a store that is not there, which a publisher can do nothing about
-    recordings = recordings_of(settings.model_copy(update={"audio_store": "file:///nowhere"}), nc)
-    # When a recording is looked for, then it is tried again: it may be there when the folder is
-    with pytest.raises(TransientError, match="AUDIO_STORE"):
-        async with recordings.fetch("meeting.flac"):
-            pass

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
@@ -16,14 +16,14 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.sharing import Window, WindowReply, WindowRequest, WindowText
-from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions
+from natscribe.schemas.transcription import Segment, TranscribeOptions
 from natscribe.schemas.wire import Kind, Model
 
 from app.engines.cores import Cores
 from app.engines.messages import Loaded
 from app.settings import Settings, Share
 from app.work_sharing import helpers, sharing
-from app.work_sharing.sharing import engine_of, way_of
+from app.work_sharing.sharing import engine_fingerprint, engine_of
 from tests import document
 from tests.fakes.engine import MODEL, SOUND, FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker
@@ -180,7 +180,7 @@ def request(engine: FakeEngine, number: int = 0, **changes: object) -> WindowReq
     asked = WindowRequest(
         window=window,
         model=engine.loaded.model if engine.loaded else MODEL,
-        fingerprint=way_of(engine.loaded or Loaded(model=MODEL)),
+        fingerprint=engine_fingerprint(engine.loaded or Loaded(model=MODEL)),
     )
     return asked.model_copy(update=changes)
 
@@ -223,28 +223,19 @@ def number_of(asked: WindowRequest) -> int:
     return round(asked.window.regions[0][0] / 10)
 
 
-def text(asked: WindowRequest, *segments: Segment, missing: Sequence[Stretch] = (), **changes: object) -> WindowText:
-    found = WindowText(segments=list(segments), untranscribed=list(missing), language="en", end=asked.window.end)
-    return found.model_copy(update=changes)
+def text(asked: WindowRequest, said: Segment) -> WindowText:
+    return WindowText(segments=[said], language="en", end=asked.window.end)
 
 
-def hacked(asked: WindowRequest, **changes: object) -> WindowText:
-    return text(asked, segment(number_of(asked), "hacked").model_copy(update=changes))
+def hacked(asked: WindowRequest) -> WindowText:
+    return text(asked, segment(number_of(asked), "hacked"))
 
 
 LIES: dict[str, Callable[[WindowRequest], Answer]] = {
     "another place": lambda asked: text(asked, segment(WINDOWS)),
-    "another end": lambda asked: hacked(asked).model_copy(update={"end": asked.window.end + 10}),
-    "another channel": lambda asked: hacked(asked).model_copy(update={"channel": 1}),
-    "silence in another place": lambda asked: text(asked, missing=[Stretch(start=WINDOWS * 10, end=WINDOWS * 10 + 5)]),
-    "another language": lambda asked: hacked(asked, language="de"),
-    "far too much": lambda asked: text(asked, segment(number_of(asked), "x" * 9000)),
-    "a speaker": lambda asked: hacked(asked, speaker="SPEAKER_00"),
-    "no words": lambda asked: hacked(asked, words=None),
     "garbage": lambda _: b"\xff{no json",
     "an error": lambda _: b'{"error": {"code": "internal", "message": "no"}}',
     "nothing": lambda _: None,
-    "no": lambda _: WindowReply(worker=uuid4().hex, text=None).model_dump_json().encode(),
 }
 
 

@@ -11,7 +11,7 @@ from app.engines.messages import Loaded
 from app.redis_store import keys
 from app.redis_store.cache import Cache
 from app.settings import VERSION
-from app.speech.transcript_cache import PIECE, Transcript, TranscriptCache
+from app.speech.transcript_cache import SEGMENTS_A_PIECE, Transcript, TranscriptCache
 from tests.fakes.engine import MODEL, segment
 
 AUDIO = "a" * 64
@@ -30,7 +30,7 @@ def transcript(segments: int) -> Transcript:
     return Transcript(duration=10.0 * segments, channels=1, model=MODEL, segments=found, untranscribed=missing)
 
 
-@pytest.mark.parametrize("segments", [0, 1, PIECE, 1001])
+@pytest.mark.parametrize("segments", [0, 1, SEGMENTS_A_PIECE, 1001])
 async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
     transcripts: TranscriptCache, binary_redis: Redis, segments: int
 ) -> None:
@@ -50,7 +50,7 @@ async def test_a_transcript_that_was_kept_as_a_whole_is_made_anew(
     transcripts: TranscriptCache, binary_redis: Redis
 ) -> None:
     # Given a transcript in the form of before
-    whole = zlib.compress(transcript(3 * PIECE).model_dump_json().encode())
+    whole = zlib.compress(transcript(3 * SEGMENTS_A_PIECE).model_dump_json().encode())
     await binary_redis.hset(keys.findings(AUDIO), f"transcription {VERSION} fake 0  None words", whole)
     # Then it is no answer
     assert await transcripts.find(AUDIO, TASK, LOADED, None) is None
@@ -60,7 +60,7 @@ async def test_a_transcript_of_which_a_piece_is_unreadable_is_made_anew(
     transcripts: TranscriptCache, binary_redis: Redis
 ) -> None:
     # Given a transcript whose last piece another version has written
-    await transcripts.keep(AUDIO, TASK, LOADED, transcript(2 * PIECE))
+    await transcripts.keep(AUDIO, TASK, LOADED, transcript(2 * SEGMENTS_A_PIECE))
     ((question, packed),) = (await binary_redis.hgetall(keys.findings(AUDIO))).items()
     assert isinstance(packed, bytes)
     first, _ = zlib.decompress(packed).splitlines()
@@ -69,6 +69,6 @@ async def test_a_transcript_of_which_a_piece_is_unreadable_is_made_anew(
     assert await transcripts.find(AUDIO, TASK, LOADED, None) is None
 
 
-async def test_what_another_way_of_computing_has_found_is_no_answer(transcripts: TranscriptCache) -> None:
+async def test_what_another_engine_has_found_is_no_answer(transcripts: TranscriptCache) -> None:
     await transcripts.keep(AUDIO, TASK, LOADED, transcript(1))
     assert await transcripts.find(AUDIO, TASK, Loaded(model=MODEL, fingerprint="cuda float16"), None) is None

@@ -73,7 +73,16 @@ def test_they_would_refuse_a_wrong_one(
 
 def test_it_shows_what_an_operator_asks_for(dashboard: Dashboard) -> None:
     rows = [panel["title"] for panel in dashboard["panels"] if panel["type"] == "row"]
-    assert rows == ["At a glance", "Waiting", "Running", "Speed", "Failures", "Retention and storage", "Resources"]
+    assert rows == [
+        "At a glance",
+        "Waiting",
+        "Running",
+        "Live audio",
+        "Speed",
+        "Failures",
+        "Retention and storage",
+        "Resources",
+    ]
     assert [variable["name"] for variable in dashboard["templating"]["list"]] == [
         "datasource",
         "queue",

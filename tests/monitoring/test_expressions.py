@@ -32,6 +32,8 @@ RUNBOOK = ROOT / "docs/runbook.md"
 WITHIN = 45  # seconds
 SPEED = 15  # times as fast as deployed: a scrape each second
 PACE = 0.05  # seconds from one task to the next
+AUDIO = {"codec": "pcm_s16le", "sample_rate": 8000}
+SOUND = bytes(11 * 16_000)  # for the fake engine an utterance, and the begin of another
 CHOSEN = {
     "$queue": ".+",
     "$task": ".+",
@@ -61,10 +63,15 @@ async def publish_for_ever(publisher: Publisher) -> None:
     """All queues in turn, some ids twice, and never much before the worker."""
     queues = itertools.cycle(itertools.product(Queue, Priority))
     for number, (kind, priority) in enumerate(queues):
-        task = {"task_id": f"t{number}", "audio_file_id": "meeting.flac", "user_id": 7}
+        task = {"task_id": f"t{number}", "user_id": 7}
+        task |= {"audio": AUDIO, "idle_seconds": 1} if kind is Queue.LIVE else {"audio_file_id": "meeting.flac"}
         for _ in range(1 + (number % 4 < 2)):
             await publisher.js.publish(
                 subjects.tasks(kind, priority), json.dumps(task).encode(), headers={AUDIO_SECONDS: "30"}
+            )
+        if kind is Queue.LIVE:
+            await publisher.js.publish(
+                subjects.live_audio(f"t{number}"), SOUND, headers={"Nats-Msg-Id": f"t{number}-0"}
             )
         if number % 3 == 0:
             async for _ in publisher.events(f"t{number}"):

@@ -45,6 +45,12 @@ def scored(said: Sequence[str], heard: Sequence[str]) -> Score:
     return Score(errors, errors - found.insertions + found.hits, longest)
 
 
+def words_without_match(said: str, heard: str) -> int:
+    """Count the words of one text that another one has otherwise, or lacks."""
+    found = jiwer.process_words(plain(said), plain(heard))
+    return int(found.substitutions + found.deletions)
+
+
 def errors_by_part(said: Sequence[str], heard: str) -> list[int]:
     """Count the errors in one text by part of what was said; words too many belong to the part they stand before."""
     part_of_word = [number for number, text in enumerate(said) for _ in plain(text).split()]
@@ -57,6 +63,14 @@ def errors_by_part(said: Sequence[str], heard: str) -> list[int]:
             for part in part_of_word[chunk.ref_start_idx : chunk.ref_end_idx]:
                 errors[part] += 1
     return errors
+
+
+def longest_difference(said: str, heard: str) -> int:
+    """Count the words of the longest run that is missing or too much: a sentence, where one is lost or doubled."""
+    chunks = jiwer.process_words(plain(said), plain(heard)).alignments[0]
+    missing = [chunk.ref_end_idx - chunk.ref_start_idx for chunk in chunks if chunk.type == "delete"]
+    surplus = [chunk.hyp_end_idx - chunk.hyp_start_idx for chunk in chunks if chunk.type == "insert"]
+    return max([*missing, *surplus], default=0)
 
 
 def word_error_rate(said: str, heard: str) -> float:

@@ -564,6 +564,15 @@ async def test_the_next_attempt_knows_whether_the_one_before_was_lost(
     assert following.number == (2 if lost else 1)
 
 
+async def test_who_waits_for_sound_does_not_stand_still(attempt: TaskAttempt, clock: list[float]) -> None:
+    # Given a live task whose client is silent, when it says again that it waits
+    for _ in range(2):
+        clock[0] += 100
+        await attempt.append(Update(Stage.TRANSCRIBING, 0.0, processed_seconds=1.0, waits=True))
+    # Then that counts as progress
+    assert attempt.seconds_since_progress == 0
+
+
 async def test_an_update_that_was_heard_before_is_no_progress(attempt: TaskAttempt, clock: list[float]) -> None:
     # Given an attempt that goes back to an earlier fraction, as when a window is transcribed again
     await attempt.append(Update(Stage.TRANSCRIBING, 0.5, 15, 30))

@@ -13,6 +13,7 @@ from natscribe.schemas.progress import Stage, State
 from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import Stretch, TranscriptionResult
 from natscribe.schemas.wire import Model, Priority, Queue
+from structlog.testing import capture_logs
 
 from app.errors import PermanentError, TransientError
 from app.execution.task_run import TaskRun
@@ -125,18 +126,22 @@ async def test_a_completed_task_is_counted_with_its_sound(parts: Parts, nats: In
 
 
 @pytest.mark.parametrize(
-    ("error", "ends_as", "numbers", "letters"),
+    ("error", "ends_as", "numbers", "letters", "logged"),
     [
-        (PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound."), State.FAILED, [0, 1, 0, 0], 1),
-        (TransientError(ErrorCode.INTERNAL, "Away."), State.RETRYING, [0, 0, 1, 0], 0),
-        (RuntimeError(), State.RETRYING, [0, 0, 1, 0], 0),
+        (PermanentError(ErrorCode.AUDIO_UNREADABLE, "a.flac has no sound."), State.FAILED, [0, 1, 0, 0], 1, False),
+        (TransientError(ErrorCode.INTERNAL, "Away."), State.RETRYING, [0, 0, 1, 0], 0, True),
+        (RuntimeError(), State.RETRYING, [0, 0, 1, 0], 0, True),
     ],
 )
 async def test_a_failure_is_counted_as_what_becomes_of_it(
-    parts: Parts, nats: InMemoryNats, error: Exception, ends_as: State, numbers: list[float], letters: int
+    parts: Parts, nats: InMemoryNats, error: Exception, ends_as: State, numbers: list[float], letters: int, logged: bool
 ) -> None:
     await parts.publish("t1")
-    await work(parts, fails(error))
+    with capture_logs() as lines:
+        await work(parts, fails(error))
+    # The log says why a part of the service failed; what is wrong with a recording may name its file
+    (line,) = [each for each in lines if each["event"] == "task_attempt_failed"]
+    assert (line["reason"] is not None) is logged
     assert await state(parts) is ends_as
     assert counted(parts, *ALL) == numbers
     assert counted(parts, "natscribe_dead_letters_total") == [letters]

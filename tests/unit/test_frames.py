@@ -8,8 +8,8 @@ import nats.errors
 import pytest
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
-from nats.js.errors import APIError, NoStreamResponseError
-from natscribe.client.errors import NotAllowedError, StorageFullError, UnreachableError
+from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
+from natscribe.client.errors import NotAllowedError, OtherSenderError, StorageFullError, UnreachableError
 from natscribe.client.frames import FRAME_S, MOST_WAITING, Cutter, Frames
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.error_codes import QUEUE_FULL
@@ -28,6 +28,7 @@ class Server(Connection):
         self.stored: list[str] = []
         self.sound = b""
         self.unanswered: dict[str, asyncio.Future[PubAck]] = {}
+        self.duplicates: dict[str, bool] = {}
         self.answers: dict[str, list[Exception]] = {}  # to the next publishes of a frame
         self.holds_answers = False
         self.is_away = False
@@ -47,18 +48,20 @@ class Server(Connection):
         frame = headers["Nats-Msg-Id"]
         if self.answers.get(frame):
             raise self.answers[frame].pop(0)
-        if frame not in self.stored:  # as JetStream, which knows the id of a frame
+        is_duplicate = frame in self.stored
+        if not is_duplicate:  # as JetStream, which knows the id of a frame
             self.stored.append(frame)
             self.sound += sound
         acknowledged: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
         self.unanswered[frame] = acknowledged
+        self.duplicates[frame] = is_duplicate
         if not self.holds_answers:
             self.acknowledge()
         return await acknowledged
 
     def acknowledge(self) -> None:
-        for acknowledged in self.unanswered.values():
-            acknowledged.set_result(PubAck("transcription_live", 1))
+        for frame, acknowledged in self.unanswered.items():
+            acknowledged.set_result(PubAck("transcription_live", 1, duplicate=self.duplicates[frame] or None))
         self.unanswered = {}
 
 
@@ -148,7 +151,10 @@ async def test_what_was_not_acknowledged_is_published_again_before_what_is_new(
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (APIError(err_code=QUEUE_FULL, description="maximum bytes exceeded"), StorageFullError),
+        (
+            ServiceUnavailableError(code=503, err_code=QUEUE_FULL, description="maximum bytes exceeded"),
+            StorageFullError,
+        ),
         (NotAllowedError("follower", "live.audio.t1", ("publisher",)), NotAllowedError),
     ],
     ids=["full", "not allowed"],
@@ -164,6 +170,27 @@ async def test_a_refusal_is_an_error_of_the_next_call(
         await frames.stored()
     with pytest.raises(error):
         await frames.put(b"sound")
+
+
+async def test_a_frame_of_another_program_with_the_same_number_is_an_error(server: Server, frames: Frames) -> None:
+    # Given another program that has sent frame 1 of the task
+    server.stored.append("t1-1")
+    # When this one sends frames 0 and 1, then its sound is not lost silently
+    await frames.put(b"mine")
+    await frames.stored()
+    await frames.put(b"mine, too")
+    with pytest.raises(OtherSenderError, match="begin another live task"):
+        await frames.stored()
+    assert server.sound == b"mine"
+
+
+async def test_the_own_frame_whose_acknowledgement_was_lost_is_no_error(server: Server, frames: Frames) -> None:
+    # Given a server that has stored a frame, and whose acknowledgement does not come
+    server.answers = {"t1-0": [nats.errors.TimeoutError()]}
+    server.stored.append("t1-0")
+    # When the frame is sent again, then it is stored
+    await frames.put(b"sound")
+    await frames.stored()
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
-from natscribe.schemas.sharing import Window, WindowReply, WindowRequest, WindowText
-from natscribe.schemas.transcription import TranscribeOptions
+from natscribe.schemas.sharing import LONGEST_TEXT, Window, WindowReply, WindowRequest, WindowText
+from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
 from app.engines.window_queue import Rank
@@ -22,8 +22,9 @@ from app.work_sharing.helpers import (
     HelperLostError,
     Helpers,
 )
+from tests.fakes.engine import SOUND, segment
 
-MODEL, HOW = Model(name="base", revision="1"), "0.3.0 cpu int8 beam 5"
+MODEL, FINGERPRINT = Model(name="base", revision="1"), "0.3.0 cpu int8 beam 5"
 WINDOW = Window(regions=[(0.0, 0.003)], samples="AAAA" * 32)
 Reply = Callable[[], WindowReply]
 
@@ -66,7 +67,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def helpers(nats: FakeNats, clock: Clock) -> Helpers:
-    return Helpers(cast("Client", nats), "windows.transcribe.x", MODEL, HOW, clock=clock)
+    return Helpers(cast("Client", nats), "windows.transcribe.x", MODEL, FINGERPRINT, clock=clock)
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ async def test_a_window_is_sent_with_all_on_which_its_text_depends(
     ((subject, request),) = nats.asked
     assert subject == "windows.transcribe.x"
     assert request == WindowRequest(
-        window=WINDOW, options=TranscribeOptions(translate=True), previous="de", model=MODEL, fingerprint=HOW
+        window=WINDOW, options=TranscribeOptions(translate=True), previous="de", model=MODEL, fingerprint=FINGERPRINT
     )
 
 
@@ -133,3 +134,67 @@ async def test_after_a_request_without_a_text_nobody_is_asked_for_a_while(
         await ask()
     clock.now += FIRST_PAUSE_S * 1.1
     assert helpers.room == 1
+
+
+def said(**changes: object) -> Segment:
+    """What is said in the window from second 10 to 20, in English."""
+    return segment(1).model_copy(update=changes)
+
+
+def heard(*segments: Segment, **changes: object) -> WindowText:
+    """The text of that window."""
+    return WindowText(segments=list(segments), language="en", end=20.0).model_copy(update=changes)
+
+
+def word(text: str = " one", start: float = 10.0, end: float = 20.0) -> list[Word]:
+    return [Word(start=start, end=end, word=text, probability=1)]
+
+
+async def reply_to_english(helpers: Helpers, nats: FakeNats, text: WindowText) -> WindowText:
+    """Have a helper answer for that window, of a recording in English."""
+    nats.reply = WindowReply(worker="0" * 32, text=text)
+    window = Window(regions=[(10.0, 20.0)], samples=SOUND)
+    return await helpers.transcribe(window, TranscribeOptions(language="en"), None, Rank.OWN)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(heard(segment(0)), id="before the window"),
+        pytest.param(heard(segment(2)), id="behind the window"),
+        pytest.param(heard(said(start=15.0, end=12.0)), id="an end before its start"),
+        pytest.param(heard(said(words=word(end=21.0))), id="a word behind the window"),
+        pytest.param(heard(said(), untranscribed=[Stretch(start=20, end=25)]), id="a gap behind the window"),
+        pytest.param(heard(said(), end=30.0), id="another end"),
+        pytest.param(heard(said(), channel=1), id="another channel"),
+        pytest.param(heard(said(channel=1)), id="a segment of another channel"),
+        pytest.param(heard(said(speaker="SPEAKER_00")), id="a speaker"),
+        pytest.param(heard(said(language="de")), id="a segment in another language"),
+        pytest.param(heard(said(), language="de"), id="another language"),
+        pytest.param(heard(said(), said(words=None)), id="no words"),
+        pytest.param(heard(said(text="x" * 5), said(text="x" * (LONGEST_TEXT - 4))), id="too much text"),
+        pytest.param(heard(said(words=word("x" * 5)), said(words=word("x" * (LONGEST_TEXT - 4)))), id="too long words"),
+    ],
+)
+async def test_a_text_that_cannot_be_that_of_the_window_is_none(
+    helpers: Helpers, nats: FakeNats, text: WindowText
+) -> None:
+    with pytest.raises(HelperLostError):
+        await reply_to_english(helpers, nats, text)
+    assert helpers.workers == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(heard(), id="nothing is said"),
+        pytest.param(heard(said(start=9.998, end=20.002), end=20.002), id="rounded times"),
+        pytest.param(heard(said(language=None), language=None), id="a model that knows no language"),
+        pytest.param(heard(said(text="x" * LONGEST_TEXT, words=word("x" * LONGEST_TEXT))), id="as much as can be"),
+    ],
+)
+async def test_any_text_that_may_be_that_of_the_window_is_taken(
+    helpers: Helpers, nats: FakeNats, text: WindowText
+) -> None:
+    assert await reply_to_english(helpers, nats, text) == text
+    assert helpers.workers == 1

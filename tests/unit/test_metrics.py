@@ -1,5 +1,8 @@
 """Metrics have names of one service, and figures of those that are there."""
 
+import pytest
+from natscribe.schemas.wire import Queue
+
 from app.telemetry.metrics import Meter
 from app.telemetry.storage_metrics import KEPT_S, StorageMetrics, Stored
 
@@ -18,6 +21,21 @@ def test_every_name_but_those_of_the_brief_begins_with_the_service() -> None:
     # Then the brief's names are there, and all others have one prefix, so that no other service has the same name
     assert names >= NAMED_BY_THE_BRIEF
     assert {name for name in names if not name.startswith("natscribe_")} == NAMED_BY_THE_BRIEF
+
+
+@pytest.mark.parametrize(("seconds", "quicker_than"), [(0.9, "0.01"), (49.0, "0.5"), (501.0, "+Inf")])
+def test_the_speed_of_work_is_told_from_a_hundred_times_as_quick_as_speech(seconds: float, quicker_than: str) -> None:
+    # When a worker has done a hundred seconds of sound
+    meter = Meter()
+    meter.completed(Queue.TRANSCRIPTION, seconds, audio_seconds=100.0)
+    # Then its speed is counted in the smallest bucket that fits
+    buckets = [
+        sample.labels["le"]
+        for family in meter.registry.collect()
+        for sample in family.samples
+        if sample.name == "natscribe_task_real_time_factor_bucket" and sample.value
+    ]
+    assert buckets[0] == quicker_than
 
 
 def servers(metrics: StorageMetrics) -> set[str]:

@@ -1,5 +1,6 @@
 """Objects: recordings and large results in buckets, whole or not at all."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -265,15 +266,24 @@ async def test_an_object_that_takes_too_long_to_write_is_a_reference(
         assert small.object is not None
 
 
-async def test_what_cannot_be_written_is_told(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_cannot_be_written_is_told(parts: Parts) -> None:
     last = await completed(parts, transcript(3))
     with pytest.raises(RequestError) as unavailable:
         await writer(parts).write(last, asked(format=ResultFormat.RTTM))
     assert unavailable.value.detail.code is ErrorCode.FORMAT_UNAVAILABLE
-    # And too many at once
-    monkeypatch.setattr(result_writer, "MOST_ASKED", 0)
-    with pytest.raises(RequestError, match="too many results"):
-        await writer(parts).write(last, asked())
+
+
+async def test_too_many_who_ask_at_once_are_told(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a service that takes one request at once
+    last, one = await completed(parts, transcript(0)), writer(parts)
+    monkeypatch.setattr(result_writer, "MOST_ASKED", 1)
+    # When two ask, and then a third one
+    first, second = await asyncio.gather(*(one.write(last, asked()) for _ in range(2)), return_exceptions=True)
+    third = await one.write(last, asked())
+    # Then the second one is refused
+    assert isinstance(second, RequestError)
+    assert "too many results" in second.detail.message
+    assert first == third
 
 
 async def test_a_result_that_takes_too_long_is_refused_or_referred_to(

@@ -25,6 +25,6 @@ PAUSED = Problem(what="The consumer worker is paused", next_step="Resume the con
 def test_what_is_missing_or_lacks_a_needed_setting_is_broken(
     missing: list[str], differences: list[Difference], paused: list[Problem], broken: set[str], sound: bool
 ) -> None:
-    findings = Findings(missing, differences, paused, events_made_at=None)
+    findings = Findings(missing, differences, paused, events_made_at=None, filled=[])
     assert findings.broken == broken
     assert findings.sound is sound

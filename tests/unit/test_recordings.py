@@ -28,6 +28,8 @@ def folder(tmp_path: Path) -> Folder:
     (root / "below/b.flac").write_bytes(b"b")
     (tmp_path / "outside.flac").write_bytes(b"1")
     (root / "link.flac").symlink_to(tmp_path / "outside.flac")
+    (root / "linked").symlink_to(tmp_path)
+    os.mkfifo(root / "pipe")
     return Folder(root, max_bytes=5)
 
 
@@ -46,16 +48,23 @@ async def test_a_recording_of_a_folder_is_read_where_it_is(folder: Folder, name:
         ("missing.flac", ErrorCode.AUDIO_NOT_FOUND),
         ("below", ErrorCode.AUDIO_NOT_FOUND),
         ("link.flac", ErrorCode.AUDIO_NOT_FOUND),
+        ("linked/outside.flac", ErrorCode.AUDIO_NOT_FOUND),
+        ("pipe", ErrorCode.AUDIO_NOT_FOUND),
+        (".", ErrorCode.AUDIO_NOT_FOUND),
         ("../outside.flac", ErrorCode.AUDIO_NOT_FOUND),
+        ("below/../../outside.flac", ErrorCode.AUDIO_NOT_FOUND),
         ("a\0b", ErrorCode.AUDIO_NOT_FOUND),
         ("empty.flac", ErrorCode.AUDIO_UNREADABLE),
         ("large.flac", ErrorCode.AUDIO_TOO_LARGE),
     ],
 )
-async def test_what_is_no_recording_of_a_folder_is_told(folder: Folder, name: str, code: ErrorCode) -> None:
+async def test_what_is_no_recording_of_a_folder_is_told(
+    folder: Folder, tmp_path: Path, name: str, code: ErrorCode
+) -> None:
     with pytest.raises(PermanentError) as refused:
         await folder.fetch(name).__aenter__()
     assert refused.value.detail.code is code
+    assert str(tmp_path) not in refused.value.detail.message
 
 
 async def test_an_absolute_name_is_no_recording(folder: Folder, tmp_path: Path) -> None:
@@ -64,7 +73,7 @@ async def test_an_absolute_name_is_no_recording(folder: Folder, tmp_path: Path) 
 
 
 async def test_a_folder_that_is_not_mounted_is_the_operators_trouble(tmp_path: Path) -> None:
-    with pytest.raises(TransientError, match="folder of recordings is missing"):
+    with pytest.raises(TransientError, match=r"folder of recordings is missing.*AUDIO_STORE"):
         await Folder(tmp_path / "missing", max_bytes=5).fetch("a.flac").__aenter__()
 
 
@@ -166,7 +175,7 @@ def test_only_what_dead_processes_have_left_is_swept(scratch: Path) -> None:
     ended.wait()
     mine = scratch / f"natscribe-{os.getpid()}-x"
     others = [scratch / "natscribe-none-x", scratch / "other-1-x"]
-    gone = [scratch / f"natscribe-{ended.pid}-x", scratch / f"natscribe-{2**70}-x"]
+    gone = [scratch / f"natscribe-{ended.pid}-x", scratch / f"natscribe-{2**32}-x", scratch / f"natscribe-{2**70}-x"]
     for path in (mine, *others, *gone):
         path.write_bytes(b"")
     folder = scratch / f"natscribe-{ended.pid}-metrics"
@@ -175,6 +184,27 @@ def test_only_what_dead_processes_have_left_is_swept(scratch: Path) -> None:
     # When the folder is swept, then only those of the dead go
     sweep()
     assert sorted(scratch.iterdir()) == sorted([mine, *others])
+
+
+def test_what_another_user_has_left_stops_no_start(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given what dead workers have left, some of it another user's, which may not be removed
+    ended = subprocess.Popen(["true"])  # noqa: S607
+    ended.wait()
+    anothers, ours = (scratch / f"natscribe-{ended.pid}-{name}" for name in ("anothers", "ours"))
+    for path in (anothers, ours):
+        path.touch()
+    unlink = Path.unlink
+
+    def in_a_sticky_folder(path: Path, *, missing_ok: bool = False) -> None:
+        if path == anothers:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", in_a_sticky_folder)
+    # When the next worker starts
+    sweep()
+    # Then it does, and the rest is gone
+    assert list(scratch.iterdir()) == [anothers]
 
 
 @pytest.fixture

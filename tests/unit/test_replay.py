@@ -91,6 +91,7 @@ async def test_only_failures_are_replayed(parts: Parts, nats: InMemoryNats, stat
     # When it is replayed, then nothing happens to it
     assert await parts.replayer.replay(ReplayRequest(task_id="t1")) == 0
     assert letters(nats) == [1]
+    assert await parts.log.last("t1") == record
 
 
 async def test_a_letter_of_another_message_is_not_replayed(parts: Parts, nats: InMemoryNats) -> None:
@@ -135,8 +136,9 @@ async def test_what_cannot_be_replayed_is_told(
     assert refused.value.detail.code is code
 
 
-async def test_letters_without_a_log_are_passed_over(parts: Parts) -> None:
-    # Given letters, of which two cannot be replayed
+async def test_letters_without_a_log_are_passed_over(parts: Parts, constants: Constants) -> None:
+    # Given letters, of which two cannot be replayed, and no time
+    constants(ANSWER_WITHIN_S=-1.0)
     await failed(parts, "old")
     await parts.log.purge_events("old")
     nameless = await parts.publish("", body=b"{")
@@ -173,7 +175,7 @@ async def test_another_refusal_of_the_queue_is_told(parts: Parts, nats: InMemory
 async def test_a_replay_ends_with_its_time(
     parts: Parts, nats: InMemoryNats, constants: Constants, within: float, replayed: int
 ) -> None:
-    constants(ANSWER_WITHIN_S=within)
+    constants(ANSWER_WITHIN_S=within, PAGE_SIZE=2)  # several pages are read
     for task_id in ("a", "b", "c"):
         await failed(parts, task_id)
     assert await parts.replayer.replay(REPLAY_T) == replayed

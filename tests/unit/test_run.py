@@ -11,6 +11,7 @@ from natscribe.schemas.progress import Stage
 from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions
 
+from app.cancellation import despite_cancellation
 from app.engines.messages import Job, Loaded, Reply, StageAdvanced, Transcribe, WindowsTranscribed
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import PermanentError, TransientError
@@ -370,6 +371,34 @@ async def test_closing_a_run_ends_what_is_under_way() -> None:
     # When it is closed, then neither the source nor the engine goes on
     await texts.aclose()
     assert source.open == own.busy == 0
+
+
+async def test_a_run_that_is_cancelled_again_and_again_ends_what_is_under_way() -> None:
+    # Given a source that takes a while to end, even if it is cancelled meanwhile
+    cleaning, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def windows() -> AsyncGenerator[StageAdvanced | Window, None]:
+        try:
+            await asyncio.Event().wait()
+            yield window(0)
+        finally:
+            cleaning.set()
+            await despite_cancellation(may_end.wait())
+            ended.set()
+
+    run = Run(windows(), ScriptedTranscriber([]), None, OPTIONS, None)
+    running = asyncio.create_task(anext(run.texts()))
+    await asyncio.sleep(0)
+    # When the run is cancelled, and again before that is over, as by whoever waits for its end
+    for _ in range(3):
+        running.cancel()
+        await asyncio.wait([asyncio.create_task(cleaning.wait())])
+        await asyncio.sleep(0)
+    may_end.set()
+    # Then it ends as cancelled, and the source has ended
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert ended.is_set()
 
 
 async def test_a_helper_that_is_late_with_the_next_window_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

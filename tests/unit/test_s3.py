@@ -89,6 +89,13 @@ async def test_a_recording_comes_in_pieces(recordings: S3, store: FakeStore, siz
     assert len(store.asked) == pieces
 
 
+async def test_a_recording_of_a_call_takes_one_request(store: FakeStore) -> None:
+    store.body = bytes(1024**2)
+    async with S3(Settings(_env_file=None, audio_store="s3://calls")).fetch("a.flac") as recording:
+        assert recording.path.read_bytes() == store.body
+    assert len(store.asked) == 1
+
+
 async def test_a_recording_that_is_too_large_or_empty_is_told(recordings: S3, store: FakeStore) -> None:
     store.body = bytes(11)
     assert (await refused(recordings)).detail.code is ErrorCode.AUDIO_TOO_LARGE

@@ -327,6 +327,24 @@ async def test_a_problem_is_told_until_it_is_mended(parts: Parts, nats: InMemory
     assert await look(parts) == []
 
 
+async def test_a_stream_that_soon_refuses_sound_is_told(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
+    constants(ADVISED_FIRST_S=0.0)
+    # Given a stream of sound that may hold ten bytes, and has eight
+    stream = nats.streams[NAMES.live]
+    stream.config["max_bytes"] = 10
+    await nats.jetstream().publish("live.audio.t1", b"12345678")
+    assert await look(parts) == []
+    # When there is one byte more, then that is told
+    await nats.jetstream().publish("live.audio.t1", b"9")
+    full = f"The stream {NAMES.live} is more than 80 % full, and refuses what comes when it is full"
+    assert await look(parts) == [full]
+    # And it is no broken stream, for which somebody would be called at night
+    assert b"natscribe_streams_broken 0.0" in parts.meter.exposition()
+    # And when it has more room, then all is well
+    stream.config["max_bytes"] = 20
+    assert await look(parts) == []
+
+
 async def test_a_refused_change_is_tried_again(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
     constants(ADVISED_FIRST_S=0.0, RESTORE_EVERY_S=0.0)
     nats.streams[NAMES.progress].config["allow_direct"] = False

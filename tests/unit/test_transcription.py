@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.sharing import Window, WindowText
-from natscribe.schemas.transcription import Channels, Segment, Stretch, TranscribeOptions, TranscriptionTask
+from natscribe.schemas.transcription import Channels, Segment, Source, Stretch, TranscribeOptions, TranscriptionTask
 from natscribe.schemas.wire import Model
 from pydantic import BaseModel
 
@@ -21,6 +21,7 @@ from app.recordings.recording import Recording
 from app.redis_store.cache import Cache
 from app.speech.run import Run
 from app.speech.source import RecordingSource
+from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import SEGMENTS_AT_ONCE, Transcript, TranscriptCache
 from app.speech.transcription import Transcription
 from app.updates import Checkpoint, Result, Update
@@ -105,7 +106,7 @@ def memory() -> Memory:
     return Memory()
 
 
-def run_of(
+def transcription_of(
     engine: FakeEngine, task: TranscriptionTask, memory: Memory, model: Model = MODEL, *, helped: bool = False
 ) -> Transcription:
     def begin(listen: Listen, language: str | None) -> tuple[RecordingSource, Run]:
@@ -118,14 +119,14 @@ def run_of(
     return Transcription(begin, transcripts, Recording(Path("call.flac"), SHA), task, Loaded(model=model))
 
 
-async def updates_of(run: Transcription, checkpoint: Checkpoint = Checkpoint()) -> list[Update]:  # noqa: B008
+async def updates_of(transcription: Transcription, checkpoint: Checkpoint = Checkpoint()) -> list[Update]:  # noqa: B008
     updates: list[Update] = []
 
     async def append(update: Update | Result) -> None:
         assert isinstance(update, Update)
         updates.append(update)
 
-    await run.run(checkpoint, append)
+    await transcription.transcribe(checkpoint, append)
     return updates
 
 
@@ -156,15 +157,15 @@ ALL = [f"{number} on {channel}" for channel in (0, 1) for number in range(3)]
 async def test_channels_are_transcribed_one_after_the_other(memory: Memory) -> None:
     # Given a call with a side on each channel
     engine = CallEngine(channels=2)
-    run = run_of(engine, SEPARATE, memory)
+    transcription = transcription_of(engine, SEPARATE, memory)
     # When it is transcribed with its channels apart
-    updates = await updates_of(run)
+    updates = await updates_of(transcription)
     # Then each channel is listened to on its own from its beginning
     assert engine.jobs == [Listen(path=Path("call.flac"), channel=0), Listen(path=Path("call.flac"), channel=1)]
-    assert texts(run.transcript.segments) == ALL
+    assert texts(transcription.transcript.segments) == ALL
     # And its segments say so, and that it is a speaker of its own
-    assert [each.channel for each in run.transcript.segments] == [0, 0, 0, 1, 1, 1]
-    assert [each.speaker for each in run.transcript.segments] == ["SPEAKER_00"] * 3 + ["SPEAKER_01"] * 3
+    assert [each.channel for each in transcription.transcript.segments] == [0, 0, 0, 1, 1, 1]
+    assert [each.speaker for each in transcription.transcript.segments] == ["SPEAKER_00"] * 3 + ["SPEAKER_01"] * 3
     assert [each.channel for each in found_in(updates)] == [0, 0, 0, 1, 1, 1]
     assert {each.audio_sha256 for each in updates if each.text} == {SHA}
     # And what is spoken on the first one is not taken for the language of the second one
@@ -175,27 +176,27 @@ async def test_channels_are_transcribed_one_after_the_other(memory: Memory) -> N
 
 async def test_channels_that_differ_are_transcribed_as_if_asked_for(memory: Memory) -> None:
     # Given a call with a side on each channel, and a task that says nothing of channels
-    run = run_of(engine := CallEngine(channels=2, differ=True), AUTO, memory)
+    transcription = transcription_of(engine := CallEngine(channels=2, differ=True), AUTO, memory)
     # When it is transcribed
-    updates = await updates_of(run)
+    updates = await updates_of(transcription)
     # Then the listener chooses once, and all that is found is the same as with separate channels
     assert engine.jobs == [Listen(path=CALL, choose=True), Listen(path=CALL, channel=1)]
-    asked = run_of(CallEngine(channels=2), SEPARATE, memory)
+    asked = transcription_of(CallEngine(channels=2), SEPARATE, memory)
     assert updates == await updates_of(asked)
     result = {"created_at"}
-    assert run.result().model_dump(exclude=result) == asked.result().model_dump(exclude=result)
+    assert transcription.result().model_dump(exclude=result) == asked.result().model_dump(exclude=result)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 9])
 async def test_channels_that_do_not_differ_are_mixed(memory: Memory, channels: int) -> None:
     # Given a recording whose channels have the same speech, and a task that says nothing of channels
-    run = run_of(engine := CallEngine(channels=channels), AUTO, memory)
+    transcription = transcription_of(engine := CallEngine(channels=channels), AUTO, memory)
     # When it is transcribed
-    updates = await updates_of(run)
+    updates = await updates_of(transcription)
     # Then all is transcribed as one, and the result says so
     assert engine.jobs == [Listen(path=CALL, choose=True)]
     assert {each.channel for each in found_in(updates)} == {None}
-    assert run.result().channels is None
+    assert transcription.result().channels is None
 
 
 @pytest.mark.parametrize(
@@ -205,18 +206,18 @@ async def test_what_an_earlier_task_chose_decides_nothing(
     memory: Memory, earlier: TranscriptionTask, differ: bool
 ) -> None:
     # Given a recording that an earlier task has had transcribed in the other way than the listener would choose
-    await updates_of(run_of(CallEngine(channels=2, differ=differ), earlier, memory))
+    await updates_of(transcription_of(CallEngine(channels=2, differ=differ), earlier, memory))
 
     # When a task leaves the choice to the listener
     choosing = AUTO.model_copy(update={"diarize": True})
-    run = run_of(CallEngine(channels=2, differ=differ), choosing, memory)
-    await updates_of(run)
+    transcription = transcription_of(CallEngine(channels=2, differ=differ), choosing, memory)
+    await updates_of(transcription)
 
     # Then the sound decides, and the next such task has it from the cache
-    assert run.separate is differ
-    again = run_of(engine := CallEngine(channels=2, differ=differ), choosing, memory)
+    assert transcription.separate is differ
+    again = transcription_of(engine := CallEngine(channels=2, differ=differ), choosing, memory)
     await updates_of(again)
-    assert (again.separate, texts(again.transcript.segments)) == (differ, texts(run.transcript.segments))
+    assert (again.separate, texts(again.transcript.segments)) == (differ, texts(transcription.transcript.segments))
     assert engine.transcribed == []
 
 
@@ -225,51 +226,65 @@ async def test_what_an_earlier_task_chose_decides_nothing(
 async def test_an_attempt_keeps_the_choice_of_the_attempt_before(memory: Memory, done: int, differ: bool) -> None:
     # Given what an attempt has found until it was lost, and a worker of another version, which would choose otherwise
     first = CallEngine(channels=2, differ=differ)
-    earlier = found_in(await updates_of(run_of(first, AUTO, Memory())))[:done]
+    earlier = found_in(await updates_of(transcription_of(first, AUTO, Memory())))[:done]
     engine = CallEngine(channels=2, differ=not differ)
     # And such a worker has transcribed the same recording for another task
-    await updates_of(run_of(CallEngine(channels=2, differ=not differ), AUTO, memory))
+    await updates_of(transcription_of(CallEngine(channels=2, differ=not differ), AUTO, memory))
     # When it goes on
-    run = run_of(engine, AUTO, memory)
-    await updates_of(run, checkpoint_after(earlier))
+    transcription = transcription_of(engine, AUTO, memory)
+    await updates_of(transcription, checkpoint_after(earlier))
     # Then it chooses nothing: it goes on in the same channel, or with all channels mixed
     assert not any(job.choose for job in engine.jobs if isinstance(job, Listen))
-    assert texts(run.transcript.segments) == (ALL if differ else [f"{number} on None" for number in range(3)])
+    assert texts(transcription.transcript.segments) == (ALL if differ else [f"{number} on None" for number in range(3)])
 
 
 async def test_unless_asked_for_channels_are_mixed(memory: Memory) -> None:
     # Given a call with a side on each channel, when it is transcribed with its channels mixed
     engine = CallEngine(channels=2)
-    run = run_of(engine, MIXED, memory)
-    updates = await updates_of(run)
+    transcription = transcription_of(engine, MIXED, memory)
+    updates = await updates_of(transcription)
     # Then all is transcribed as one, and no speaker is named
     assert engine.jobs == [Listen(path=Path("call.flac"))]
-    assert {(each.channel, each.speaker) for each in run.transcript.segments} == {(None, None)}
+    assert {(each.channel, each.speaker) for each in transcription.transcript.segments} == {(None, None)}
     assert {each.channel for each in found_in(updates)} == {None}
-    assert not run.separate
+    assert not transcription.separate
 
 
 async def test_a_recording_with_one_channel_is_transcribed_as_one(memory: Memory) -> None:
     # Given a recording with one channel, when its channels are to be transcribed apart
     engine = CallEngine(channels=1)
-    run = run_of(engine, SEPARATE, memory)
-    updates = await updates_of(run)
+    transcription = transcription_of(engine, SEPARATE, memory)
+    updates = await updates_of(transcription)
     # Then it is transcribed once, and its segments belong to no channel
     assert len(engine.jobs) == 1
     assert {each.channel for each in found_in(updates)} == {None}
-    assert {(each.channel, each.speaker) for each in run.transcript.segments} == {(None, None)}
-    assert not run.separate
+    assert {(each.channel, each.speaker) for each in transcription.transcript.segments} == {(None, None)}
+    assert not transcription.separate
 
 
 @pytest.mark.parametrize(
     ("wanted", "kept"), [({}, False), ({"word_timestamps": True}, True), ({"diarize": True}, True)], ids=str
 )
 async def test_words_are_kept_where_they_are_of_use(memory: Memory, wanted: dict[str, bool], kept: bool) -> None:
-    # Given a task that asks for word times, for speakers, or for neither
-    run = run_of(CallEngine(channels=1), MIXED.model_copy(update=wanted), memory)
-    # When a recording is transcribed, then the words are there where they are of use, and else left out
-    updates = await updates_of(run)
+    # Given a recording whose words were not kept, and a task that asks for their times, for speakers, or for neither
+    await updates_of(transcription_of(CallEngine(channels=1), MIXED, memory))
+    transcription = transcription_of(CallEngine(channels=1), MIXED.model_copy(update=wanted), memory)
+    # When it is transcribed, then the words are there where they are of use, and else left out
+    updates = await updates_of(transcription)
     assert {each.words is not None for found in found_in(updates) for each in found.segments} == {kept}
+
+
+def test_the_language_that_is_spoken_most_is_the_first_of_a_result() -> None:
+    # Given a transcript in which English is spoken first, and Russian longer
+    transcript = TaskTranscript(MIXED)
+    for start, end, language in ((0, 1, "en"), (1, 3, "ru"), (3, 4, "en"), (4, 5, "ru")):
+        said = segment(0).model_copy(update={"start": start, "end": end, "language": language})
+        transcript.add(WindowText(segments=[said], language=language, end=end))
+    # When its result is built
+    result = transcript.result(duration=5, model=MODEL, source=Source.RECORDING, audio_sha256=SHA)
+    # Then it has the seconds of each language, and Russian is the language of the recording
+    assert list(result.languages.items()) == [("ru", 3), ("en", 2)]
+    assert result.language == "ru"
 
 
 @pytest.mark.parametrize("channels", [8, 9])
@@ -277,20 +292,20 @@ async def test_more_than_eight_channels_are_not_transcribed_apart(memory: Memory
     # Given a recording with many channels
     engine = FakeEngine(windows=1)
     engine.channels = channels
-    run = run_of(engine, SEPARATE, memory)
+    transcription = transcription_of(engine, SEPARATE, memory)
     # When they are to be transcribed apart
     if channels <= 8:
-        await updates_of(run)
+        await updates_of(transcription)
         assert len(engine.jobs) == 8
         return
     with pytest.raises(PermanentError) as caught:
-        await updates_of(run)
+        await updates_of(transcription)
     # Then beyond eight the task is at fault, and the error names the field, how many there may be, and what to do
     assert caught.value.detail.code is ErrorCode.INVALID_MESSAGE
     assert "channels: the recording has 9 channels" in caught.value.detail.message
     assert "up to 8" in caught.value.detail.message
     # And mixed they are no trouble
-    await updates_of(run_of(engine, MIXED, memory))
+    await updates_of(transcription_of(engine, MIXED, memory))
 
 
 @pytest.mark.parametrize("done", range(1, 7))
@@ -298,30 +313,30 @@ async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: 
     # Given what an attempt has found up to any window of any channel, of each of which a stretch gave no text
     first = CallEngine(channels=2)
     first.missing = [Stretch(start=1, end=2)]
-    earlier = found_in(await updates_of(run_of(first, SEPARATE, memory)))[:done]
+    earlier = found_in(await updates_of(transcription_of(first, SEPARATE, memory)))[:done]
     # When another worker goes on, which knows nothing else
     engine = CallEngine(channels=2)
     engine.missing = first.missing
-    run = run_of(engine, SEPARATE, Memory())
-    await updates_of(run, checkpoint_after(earlier))
+    transcription = transcription_of(engine, SEPARATE, Memory())
+    await updates_of(transcription, checkpoint_after(earlier))
     # Then only the rest is transcribed, after the same languages as before, and together that is everything
     assert engine.transcribed == first.transcribed[done:]
-    assert texts(run.transcript.segments) == ALL
-    assert [each.channel for each in run.transcript.segments] == [0, 0, 0, 1, 1, 1]
-    assert run.transcript.untranscribed == first.missing * 6
+    assert texts(transcription.transcript.segments) == ALL
+    assert [each.channel for each in transcription.transcript.segments] == [0, 0, 0, 1, 1, 1]
+    assert transcription.transcript.untranscribed == first.missing * 6
 
     # And the result lists it once
-    assert run.result().untranscribed == first.missing
+    assert transcription.result().untranscribed == first.missing
 
 
 @pytest.mark.parametrize("task", [MIXED, SEPARATE])
 @pytest.mark.parametrize("done", [0, 2, 4])
 async def test_progress_never_falls(memory: Memory, task: TranscriptionTask, done: int) -> None:
     # Given an attempt from the beginning, or one that goes on
-    earlier = found_in(await updates_of(run_of(CallEngine(channels=2), task, Memory())))[:done]
+    earlier = found_in(await updates_of(transcription_of(CallEngine(channels=2), task, Memory())))[:done]
     checkpoint = checkpoint_after(earlier) if earlier else Checkpoint()
     # When a recording is transcribed
-    updates = await updates_of(run_of(CallEngine(channels=2), task, memory), checkpoint)
+    updates = await updates_of(transcription_of(CallEngine(channels=2), task, memory), checkpoint)
     # Then progress never falls, and at the end all is done
     assert all(before.fraction <= after.fraction for before, after in pairwise(updates))
     assert all((before.processed_seconds or 0) <= (after.processed_seconds or 0) for before, after in pairwise(updates))
@@ -337,12 +352,12 @@ async def test_progress_never_falls(memory: Memory, task: TranscriptionTask, don
 )
 async def test_each_channel_is_kept_and_found_again(memory: Memory, task: TranscriptionTask, differ: bool) -> None:
     # Given a call that was transcribed
-    first = run_of(CallEngine(channels=2, differ=differ), task, memory)
+    first = transcription_of(CallEngine(channels=2, differ=differ), task, memory)
     await updates_of(first)
     assert not first.cached
     # When the same is asked again
     engine = CallEngine(channels=2, differ=differ)
-    again = run_of(engine, task, memory)
+    again = transcription_of(engine, task, memory)
     await updates_of(again)
     # Then nothing is transcribed, and the result is the same
     assert engine.jobs == []
@@ -358,18 +373,18 @@ async def test_each_channel_is_kept_and_found_again(memory: Memory, task: Transc
 
 async def test_what_a_helper_may_have_found_is_not_kept(memory: Memory) -> None:
     # Given a call that other workers have helped to transcribe, when it is done
-    await updates_of(run_of(CallEngine(channels=2), SEPARATE, memory, helped=True))
+    await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, memory, helped=True))
     # Then no later task gets their text
     assert memory.kept == {}
 
 
 async def test_only_whole_channels_are_kept(memory: Memory) -> None:
     # Given an attempt that was lost in the first channel
-    earlier = found_in(await updates_of(run_of(CallEngine(channels=2), SEPARATE, Memory())))[:2]
+    earlier = found_in(await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, Memory())))[:2]
     # When the next attempt does the rest
-    await updates_of(run_of(CallEngine(channels=2), SEPARATE, memory), checkpoint_after(earlier))
+    await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, memory), checkpoint_after(earlier))
     # Then another task transcribes the first channel anew, and gets the second one from the cache
-    await updates_of(run_of(engine := CallEngine(channels=2), SEPARATE, memory))
+    await updates_of(transcription_of(engine := CallEngine(channels=2), SEPARATE, memory))
     assert [job.channel for job in engine.jobs if isinstance(job, Listen)] == [0]
 
 
@@ -386,21 +401,25 @@ async def test_the_recording_is_as_long_as_what_was_decoded(memory: Memory, wind
     for _ in range(2):
         engine = Longer(channels=1)
         engine.windows = windows
-        run = run_of(engine, MIXED, memory)
-        await updates_of(run)
-        assert run.result().duration == 31.5
-    assert run.cached
+        transcription = transcription_of(engine, MIXED, memory)
+        await updates_of(transcription)
+        assert transcription.result().duration == 31.5
+    assert transcription.cached
 
 
-async def test_what_another_model_has_found_is_no_answer(memory: Memory) -> None:
-    # Given a call that another model has transcribed
-    await updates_of(run_of(CallEngine(channels=2), MIXED, memory, Model(name="fake", revision="1")))
-    # When the same is asked again
-    run = run_of(engine := CallEngine(channels=2), MIXED, memory)
-    await updates_of(run)
+@pytest.mark.parametrize(
+    ("model", "options"), [(Model(name="fake", revision="1"), {}), (MODEL, {"language": "de"})], ids=str
+)
+async def test_what_was_found_otherwise_is_no_answer(memory: Memory, model: Model, options: dict[str, str]) -> None:
+    # Given a call that was transcribed by other weights of the model, or in another language
+    other = MIXED.model_copy(update=options)
+    await updates_of(transcription_of(CallEngine(channels=2), other, memory, model))
+    # When the call is transcribed
+    transcription = transcription_of(engine := CallEngine(channels=2), MIXED, memory)
+    await updates_of(transcription)
     # Then this one transcribes it
     assert len(engine.transcribed) == 3
-    assert not run.cached
+    assert not transcription.cached
 
 
 async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_as_a_whole(memory: Memory) -> None:
@@ -410,63 +429,65 @@ async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_
             raise FencedError
 
     with pytest.raises(FencedError):
-        await run_of(CallEngine(channels=2), SEPARATE, memory).run(Checkpoint(), append)
+        await transcription_of(CallEngine(channels=2), SEPARATE, memory).transcribe(Checkpoint(), append)
     # When another task asks the same
     engine = CallEngine(channels=2)
-    run = run_of(engine, SEPARATE, memory)
-    await updates_of(run)
+    transcription = transcription_of(engine, SEPARATE, memory)
+    await updates_of(transcription)
     # Then the first channel is taken from the cache and the second one is transcribed, and the result says so
     assert [job.channel for job in engine.jobs if isinstance(job, Listen)] == [1]
-    assert texts(run.transcript.segments) == ALL
-    assert not run.cached
+    assert texts(transcription.transcript.segments) == ALL
+    assert not transcription.cached
 
 
 async def test_an_attempt_that_finds_the_rest_in_the_cache_says_so(memory: Memory) -> None:
     # Given an attempt that was lost in the second channel, and another task that has transcribed all of it meanwhile
-    earlier = found_in(await updates_of(run_of(CallEngine(channels=2), SEPARATE, memory)))[:4]
+    earlier = found_in(await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, memory)))[:4]
     # When the next attempt goes on
     engine = CallEngine(channels=2)
-    run = run_of(engine, SEPARATE, memory)
-    await updates_of(run, checkpoint_after(earlier))
+    transcription = transcription_of(engine, SEPARATE, memory)
+    await updates_of(transcription, checkpoint_after(earlier))
     # Then nothing is transcribed any more, and nothing is yielded twice
     assert engine.jobs == []
-    assert texts(run.transcript.segments) == ALL
-    assert run.cached
+    assert texts(transcription.transcript.segments) == ALL
+    assert transcription.cached
 
 
-async def replayed(transcript: Transcript, start_at: float) -> list[WindowText]:
-    return [each async for each in transcript.replay(start_at)]
+async def texts_of(transcript: Transcript, start_at: float) -> list[WindowText]:
+    return [each async for each in transcript.texts(start_at)]
 
 
 @pytest.mark.parametrize("segments", [0, 1, SEGMENTS_AT_ONCE, 2 * SEGMENTS_AT_ONCE + 1])
-async def test_a_cached_transcript_is_replayed_in_order_and_can_be_resumed_anywhere(segments: int) -> None:
-    # Given a transcript with many segments and stretches without text, the last of them behind all text
+async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywhere(segments: int) -> None:
+    # Given a transcript with many segments and stretches without text, some of them where a text begins
     duration = (segments + 1) * 10.0
-    missing = [Stretch(start=at * 10 + 9.5, end=at * 10 + 10) for at in range(0, segments + 1, 7)]
+    starts = [at * 10 + 9.5 for at in range(0, segments + 1, 7)]
+    starts += [at * 10.0 for at in range(0, segments, SEGMENTS_AT_ONCE)]
+    missing = [Stretch(start=start, end=start + 0.5) for start in sorted(starts)]
     found = [segment(number) for number in range(segments)]
     transcript = Transcript(duration=duration, channels=1, model=MODEL, segments=found, untranscribed=missing)
-    # When it is replayed
-    whole = await replayed(transcript, 0.0)
-    # Then in parts, all of it, and what is done only grows
-    assert [each for part in whole for each in part.segments] == found
-    assert [each for part in whole for each in part.untranscribed] == missing
-    assert all(len(part.segments) <= SEGMENTS_AT_ONCE for part in whole)
+    # When it is read
+    whole = await texts_of(transcript, 0.0)
+    # Then in several texts, all of it, and what is done only grows
+    assert [each for text in whole for each in text.segments] == found
+    assert [each for text in whole for each in text.untranscribed] == missing
+    assert all(len(text.segments) <= SEGMENTS_AT_ONCE for text in whole)
     assert all(before.end < after.end for before, after in pairwise(whole))
-    # And a run that goes on behind any part gets exactly the rest
-    for done, part in enumerate(whole, start=1):
-        assert await replayed(transcript, part.end) == whole[done:]
+    # And an attempt that goes on behind any text gets exactly the rest
+    for done, text in enumerate(whole, start=1):
+        assert await texts_of(transcript, text.end) == whole[done:]
 
 
-async def test_a_segment_within_another_one_is_replayed_once_where_a_run_resumes() -> None:
-    # Given a transcript in which one of two segments at the end of a part lies within the other
+async def test_a_segment_within_another_one_comes_once_where_an_attempt_goes_on() -> None:
+    # Given a transcript in which one of two segments at the end of a text lies within the other
     found = [segment(number) for number in range(SEGMENTS_AT_ONCE + 1)]
     inner = found[SEGMENTS_AT_ONCE - 1].model_copy(
         update={"start": found[SEGMENTS_AT_ONCE - 1].start + 2, "text": "inner"}
     )
     found.insert(SEGMENTS_AT_ONCE, inner)
     transcript = Transcript(duration=1000, channels=1, model=MODEL, segments=found, untranscribed=[])
-    # When a run goes on behind that part
-    first = (await replayed(transcript, 0.0))[0]
-    rest = await replayed(transcript, first.end)
+    # When an attempt goes on behind that text
+    first = (await texts_of(transcript, 0.0))[0]
+    rest = await texts_of(transcript, first.end)
     # Then the inner one is not lost
-    assert [*first.segments, *(each for part in rest for each in part.segments)] == found
+    assert [*first.segments, *(each for text in rest for each in text.segments)] == found

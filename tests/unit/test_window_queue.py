@@ -187,6 +187,21 @@ async def test_live_windows_come_before_own_ones_and_these_before_those_of_other
     assert [job.draft for job in engine.jobs] == [False, False, True, False, False]
 
 
+async def test_drafts_and_recordings_take_turns_and_finals_come_before_both(engine: ScriptedEngine) -> None:
+    # Given an engine that is busy, a recording, and drafts of streams whose people speak on and on
+    queue = WindowQueue(engine, at_once=1, largest=1)
+    asked = await under_way(queue, engine, Rank.OWN)
+    asked += [ask(queue, 10 + number, rank=Rank.DRAFT, draft=True) for number in range(4)]
+    asked += [ask(queue, 20 + number) for number in range(4)]
+    asked.append(ask(queue, 30, rank=Rank.LIVE))
+    await standstill()
+    # When it is free
+    engine.may_answer.set()
+    await texts_of(*asked)
+    # Then the final text comes first, then drafts and windows of the recording in turns
+    assert engine.batches == [[0], [30], [10], [20], [11], [21], [12], [22], [13], [23]]
+
+
 async def test_a_live_window_does_not_wait_for_the_text_of_a_recording(
     engine: ScriptedEngine, queue: WindowQueue
 ) -> None:

@@ -61,20 +61,23 @@ class SampleDecoder:
 
     lost = 0.0  # nothing tells
 
-    def __init__(self, audio: LiveAudio) -> None:
-        name, width = _CODECS[audio.codec]
+    def __init__(self, audio: LiveAudio, skip: int | None = None) -> None:
+        """`skip`: leave out so many bytes first, in the middle of a stream; None: the stream begins here."""
+        name, _ = _CODECS[audio.codec]
         codec = av.CodecContext.create(name, "r")
         if not isinstance(codec, AudioCodecContext):
             raise TypeError(name)
         codec.sample_rate, codec.layout = audio.sample_rate, _LAYOUTS[audio.channels]
         self._codec = codec
-        self._block = width * audio.channels  # bytes of a sample of each channel
+        self._block = sample_bytes(audio)
         self._rest = b""  # bytes that are no whole block yet
-        self._begun = False  # whether the first bytes were looked at
+        self._skip = skip or 0
+        self._begun = skip is not None  # whether the first bytes were looked at
 
     def decode(self, sound: bytes) -> Iterator[av.AudioFrame]:
         """Yield the whole samples in these bytes and those before."""
-        held = self._rest + sound
+        held = self._rest + sound[self._skip :]
+        self._skip = max(self._skip - len(sound), 0)
         if not self._begun and len(held) >= _HEAD:
             _refuse_files(held)
             self._begun = True
@@ -90,6 +93,11 @@ class SampleDecoder:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+def sample_bytes(audio: LiveAudio) -> int:
+    """Return the bytes of a sample of all channels."""
+    return _CODECS[audio.codec][1] * audio.channels
 
 
 def unreadable(second: float, what: str) -> PermanentError:

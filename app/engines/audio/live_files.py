@@ -4,9 +4,8 @@ The library reads files itself, and waits for more of them: so it reads on a thr
 sides wait for each other: a job gives bytes, and returns when the thread has decoded them and wants more.
 """
 
-from collections import deque
 from collections.abc import Iterator
-from threading import Condition, Thread
+from threading import Thread
 
 import av
 from av.audio.stream import AudioStream
@@ -15,6 +14,7 @@ from natscribe.schemas.live import LiveAudio
 
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.live_decoding import unreadable
+from app.engines.audio.live_pipe import Pipe
 from app.errors import PermanentError
 
 _FORMATS = {b"OggS": "ogg", b"\x1aE\xdf\xa3": "matroska"}
@@ -22,21 +22,22 @@ _MAGIC = 4  # bytes by which a format is known
 _OPTIONS = {"protocol_whitelist": "none", "format_whitelist": "ogg,matroska,webm"}
 _OPUS_HZ = 48_000  # Opus is decoded with this rate, whatever was recorded
 _RATE_IN_HEADER = slice(12, 16)  # of an Opus header: the rate of the recording, 0 if unknown
-_MOST_FRAMES = 250  # frames that are decoded ahead: up to 120 ms each
 _MOST_BROKEN = 10  # damaged packets after which a file is given up
 _MOST_EMPTY_BYTES = 256 * 1024  # of a file without any sound in them
 _MEMORY = Limit(0, "AUDIO_MAX_SECONDS")  # what reading may take beside the bytes: a live file has no index
 _LEAST_LOST_S = 0.5  # less missing sound is none: the time stamps are only inexact
 _LONGEST_SILENCE_S = 300.0
-_MOST_WAITS = 30  # seconds that decoding may stand still
+_SKIPPED_AT_ONCE_S = 1.0
 
 
 class FileDecoder:
     """Decodes the file of one live stream on a thread, which ends when the decoder is closed."""
 
-    def __init__(self, audio: LiveAudio) -> None:
-        self._pipe = _Pipe()
+    def __init__(self, audio: LiveAudio, skip: float = 0.0) -> None:
+        """`skip`: give silence for the sound before this second, which nobody needs: decoding an hour takes long."""
+        self._pipe = Pipe()
         self._audio = audio
+        self._skip = skip
         self._head = b""
         self._empty = 0  # bytes since the last sound
         self._samples = 0  # decoded so far
@@ -84,7 +85,9 @@ class FileDecoder:
         if kind is None:
             what = "is not Opus in Ogg or WebM, as its task says: send such a file from its first byte on"
             raise unreadable(0, what)
-        self._thread = Thread(target=_read, args=(self._pipe, kind, self._audio), name="live file", daemon=True)
+        self._thread = Thread(
+            target=_read, args=(self._pipe, kind, self._audio, self._skip), name="live file", daemon=True
+        )
         self._thread.start()
 
     def _decoded(self) -> Iterator[av.AudioFrame]:
@@ -112,102 +115,23 @@ class FileDecoder:
         return [long] if (long := joined.read()) else []
 
 
-class _Pipe:
-    """Bytes of a file on their way to the thread that reads it, and its frames on their way back."""
-
-    def __init__(self) -> None:
-        self._changed = Condition()
-        self._bytes = bytearray()
-        self._frames: deque[av.AudioFrame] = deque()
-        self._reading = False  # whether the thread waits for bytes
-        self._ended = False  # no more bytes follow
-        self._closed = False
-        self._done = False  # the thread has ended
-        self._error: Exception | None = None
-        self.lost = 0.0  # seconds
-
-    def write(self, more: bytes) -> None:
-        with self._changed:
-            self._bytes += more
-            self._changed.notify_all()
-
-    def frames(self) -> list[av.AudioFrame]:
-        """Wait until the thread wants more bytes, has come to the end or has many frames; take its frames, if any.
-
-        Raises:
-            Exception: What has ended the thread.
-        """
-        with self._changed:
-            for _ in range(_MOST_WAITS):  # not one long wait, which would be over when a frozen process goes on
-                if self._changed.wait_for(self._has_news, timeout=1):
-                    break
-            else:
-                raise ValueError
-            frames = list(self._frames)
-            self._frames.clear()
-            self._changed.notify_all()
-            if not frames and self._done and (self._error or not self._ended):
-                raise self._error or ValueError()
-            return frames
-
-    def end(self) -> None:
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-    def read(self, most: int) -> bytes:
-        """Wait for bytes, for the library; no bytes are the end of the file."""
-        with self._changed:
-            self._reading = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._bytes or self._ended or self._closed)
-            self._reading = False
-            taken = b"" if self._closed else bytes(self._bytes[:most])
-            del self._bytes[:most]
-            return taken
-
-    def put(self, frame: av.AudioFrame) -> None:
-        """Give a frame to the job; wait if it has enough."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._frames) < _MOST_FRAMES)
-            self._frames.append(frame)
-            self._changed.notify_all()
-
-    def finish(self, error: Exception | None) -> None:
-        with self._changed:
-            self._done, self._error = True, error
-            self._changed.notify_all()
-
-    def _has_news(self) -> bool:
-        hungry = self._reading and not self._bytes and not self._ended
-        return hungry or self._done or len(self._frames) >= _MOST_FRAMES
-
-
-def _read(pipe: _Pipe, kind: str, audio: LiveAudio) -> None:
+def _read(pipe: Pipe, kind: str, audio: LiveAudio, skip: float) -> None:
     """Decode a file to its end."""
     error = None
     try:
         with av.open(pipe, "r", format=kind, options=_OPTIONS, metadata_errors="replace") as container:
             stream = _checked(container, audio)
-            _decode(pipe, container, stream)
+            _decode(pipe, container, stream, skip)
     except Exception as raised:  # noqa: BLE001 -- the job raises it
         error = raised
     pipe.finish(error)
 
 
-def _decode(pipe: _Pipe, container: InputContainer, stream: AudioStream) -> None:
-    broken, end, gap = 0, float("inf"), 0.0
+def _decode(pipe: Pipe, container: InputContainer, stream: AudioStream, skip: float) -> None:
+    broken, sound = 0, _Sound(pipe, skip)
     for packet in container.demux(stream):
-        if packet.size and packet.pts is not None:
-            start = float(packet.pts * packet.time_base)
-            gap = start - end if start - end > _LEAST_LOST_S else 0.0
-            pipe.lost += gap
-            end = start + float((packet.duration or 0) * packet.time_base)
+        if sound.skips(packet):
+            continue
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
@@ -216,10 +140,45 @@ def _decode(pipe: _Pipe, container: InputContainer, stream: AudioStream) -> None
                 raise
             continue
         for frame in frames:
-            if gap:
-                pipe.put(_silence(frame, min(gap, _LONGEST_SILENCE_S)))
-                gap = 0.0
-            pipe.put(frame)
+            sound.put(frame)
+
+
+class _Sound:
+    """Gives frames to the job, with silence for lost sound and for sound before the second `skip`."""
+
+    def __init__(self, pipe: Pipe, skip: float) -> None:
+        self._pipe = pipe
+        self._skip = skip
+        self._end = float("inf")  # of the last packet, in seconds
+        self._silence = 0.0  # seconds that come before the next frame
+        self._last: av.AudioFrame | None = None
+
+    def skips(self, packet: "av.Packet[AudioStream]") -> bool:
+        """Note where a packet lies; return whether its sound is silence."""
+        if not packet.size or packet.pts is None:
+            return False
+        start, length = float(packet.pts * packet.time_base), float((packet.duration or 0) * packet.time_base)
+        gap = start - self._end if start - self._end > _LEAST_LOST_S else 0.0
+        self._pipe.lost += gap
+        self._silence += min(gap, _LONGEST_SILENCE_S)
+        self._end = start + length
+        if self._last is None or not length or self._end > self._skip:
+            return False
+        self._silence += length
+        if self._silence >= _SKIPPED_AT_ONCE_S:
+            self._give_silence(self._last)
+        return True
+
+    def put(self, frame: av.AudioFrame) -> None:
+        """Give a frame behind its silence."""
+        if self._silence:
+            self._give_silence(frame)
+        self._last = frame
+        self._pipe.put(frame)
+
+    def _give_silence(self, like: av.AudioFrame) -> None:
+        self._pipe.put(_silence(like, self._silence))
+        self._silence = 0.0
 
 
 def _silence(like: av.AudioFrame, seconds: float) -> av.AudioFrame:

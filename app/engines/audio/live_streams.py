@@ -2,33 +2,39 @@
 
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import ceil
 
 import av
 import numpy as np
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.live import Codec, LiveAudio
+from natscribe.schemas.live import Codec
 from natscribe.schemas.sharing import Window
 
 from app.engines.audio.limits import Limit
-from app.engines.audio.live_decoding import LiveDecoder, SampleDecoder, unreadable
+from app.engines.audio.live_decoding import LiveDecoder, SampleDecoder, sample_bytes, unreadable
 from app.engines.audio.live_files import FileDecoder
 from app.engines.audio.mixing import Mixer
 from app.engines.audio.samples import pack
 from app.engines.audio.utterances import Utterances, first_frame
-from app.engines.audio.voice import Voice
-from app.engines.audio.windows import UnpackedWindow, VoiceDetector
+from app.engines.audio.voice import SECTION, Voice
+from app.engines.audio.windows import FRAMES_A_SECOND, WARM_UP, UnpackedWindow, VoiceDetector
 from app.engines.messages import Forget, Hear, Heard
 from app.errors import TransientError
 
 MOST_STREAMS = 64
 MOST_BYTES = 1024**2  # of sound in a job
-# A model writes a short utterance better if it hears what was said before (docs/decisions/0030).
-_HEARD_S = 12.0
+# A model writes a short utterance better if it hears what was said before (docs/decisions/0030). With the second of
+# silence that follows it, this is the shortest sound that Whisper encodes, so it costs little time.
+_HEARD_S = 9.0
 _LONG_AGO_S = 5.0
 _MOST_BEFORE = 16  # utterances
 MOST_SECONDS = 600.0  # of sound in a job
 
-NewVoice = Callable[[int], VoiceDetector]  # gets the first frame whose probability is needed
+NewVoice = Callable[[int, int], VoiceDetector]  # gets the first frame that is needed, and the first one it is given
+_HEARD_AGAIN_S = (
+    SECTION + WARM_UP
+) / FRAMES_A_SECOND + 1.0  # so much sound before a second decides what is heard there
+_FRAMES_OF_WHOLE_SAMPLES = 5  # so many frames, or a multiple, are whole samples at every usual rate
 
 NOTHING_HEARD = Heard(seconds=0, windows=[], open=[], settled=[])
 
@@ -81,10 +87,10 @@ class LiveStreams:
 class _Channel:
     """One channel, or all mixed (`number` is null): its samples become utterances."""
 
-    def __init__(self, number: int | None, start_at: float, voice: NewVoice) -> None:
+    def __init__(self, number: int | None, start_at: float, voice: NewVoice, begin: int) -> None:
         self._number = number
         self._mixer = Mixer(number)
-        self._utterances = Utterances(start_at, voice(first_frame(start_at)))
+        self._utterances = Utterances(start_at, voice(first_frame(start_at), begin), begin)
         self._before: list[UnpackedWindow] = []  # the last utterances, as far as they are context of the next one
         self.with_context = True
 
@@ -148,11 +154,13 @@ class _Stream:
 
     def __init__(self, job: Hear, limit: Limit, voice: NewVoice) -> None:
         self._limit = limit
-        self._decoder = _decoder(job.audio)
+        begin, self._decoder = _decoder(job)
         separate = job.separate and job.audio.channels > 1
         numbers = list(range(job.audio.channels)) if separate else [None]
         starts = dict(enumerate(job.start_at))
-        self._channels = [_Channel(number, starts.get(place, 0.0), voice) for place, number in enumerate(numbers)]
+        self._channels = [
+            _Channel(number, starts.get(place, 0.0), voice, begin) for place, number in enumerate(numbers)
+        ]
 
     def hear(self, job: Hear) -> Heard:
         """Take the sound of a job."""
@@ -195,8 +203,21 @@ class _Stream:
             raise unreadable(before, what)
 
 
-def _decoder(audio: LiveAudio) -> LiveDecoder:
-    return FileDecoder(audio) if audio.codec is Codec.OPUS else SampleDecoder(audio)
+def _decoder(job: Hear) -> tuple[int, LiveDecoder]:
+    """Return the first frame of the voice detector that the decoder gives, and the decoder.
+
+    In the middle of a stream the decoder leaves out what comes before that frame.
+    """
+    audio = job.audio
+    if audio.codec is Codec.OPUS:
+        return 0, FileDecoder(audio, min(job.start_at, default=0.0) - _HEARD_AGAIN_S)
+    if not job.before:
+        return 0, SampleDecoder(audio)
+    whole = sample_bytes(audio)
+    seconds = _FRAMES_OF_WHOLE_SAMPLES / FRAMES_A_SECOND
+    steps = ceil(job.before / whole / audio.sample_rate / seconds)
+    skip = round(steps * seconds * audio.sample_rate) * whole - job.before
+    return steps * _FRAMES_OF_WHOLE_SAMPLES, SampleDecoder(audio, skip)
 
 
 def _sound(job: Hear) -> bytes:

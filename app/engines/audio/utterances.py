@@ -28,7 +28,8 @@ from app.engines.audio.windows import (
 # Lengths in frames.
 _LONGEST = int(LONGEST_UTTERANCE_S * FRAMES_A_SECOND)
 _PAUSE = round(0.5 * FRAMES_A_SECOND)  # silence that ends an utterance
-_PADDING = int(0.3 * FRAMES_A_SECOND)  # silence kept before and after the speech
+_PADDING = int(0.3 * FRAMES_A_SECOND)  # silence kept before the speech
+_PADDING_AFTER = int(0.2 * FRAMES_A_SECOND)  # and after it: shorter, because a text is begun when it is complete
 
 
 class Utterance(NamedTuple):
@@ -49,7 +50,7 @@ def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
     count = int(pauses[0]) + 1 if pauses.size else len(voiced)
     after = int(voiced[count - 1]) + 1
     start = max(int(voiced[0]) - _PADDING, 0)
-    end, limit = min(after + _PADDING, len(speech)), start + _LONGEST
+    end, limit = min(after + _PADDING_AFTER, len(speech)), start + _LONGEST
     if after + _PAUSE <= min(limit, len(speech)) or (whole and len(speech) < limit):
         return Utterance(start, end, click=count < LEAST_SPEECH)
     if len(speech) < limit:
@@ -60,11 +61,12 @@ def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
 class Utterances:
     """Finds the utterances of one channel after `start_at` seconds, while its sound comes."""
 
-    def __init__(self, start_at: float, voice: VoiceDetector) -> None:
+    def __init__(self, start_at: float, voice: VoiceDetector, begin: int = 0) -> None:
+        """`begin` is the first frame that is heard."""
         self._voice = voice
         self._start = first_frame(start_at)  # of the held sound
-        self._taken = 0  # samples so far
-        self._heard = 0  # frames so far
+        self._taken = begin * FRAME  # samples so far
+        self._heard = begin  # frames so far
         self._rest = np.zeros(0, np.float32)  # the samples of a frame that is not complete yet
         self._samples = np.zeros(0, np.float32)
         self._speech = np.zeros(0, np.float32)

@@ -26,9 +26,10 @@ class Voice:
     Frames of sections that end before the frame `start` are not heard, and get the probability 0.
     """
 
-    def __init__(self, start: int = 0) -> None:
+    def __init__(self, start: int = 0, begin: int = 0) -> None:
+        """`begin` is the first frame that is given, in a section before that of `start`."""
         self._first = start // SECTION * SECTION
-        self._frame = 0  # the next one
+        self._frame = begin  # the next one
         self._before = np.zeros(0, np.float32)  # the last sound, to start afresh with
         self._state = _fresh()
 
@@ -47,7 +48,7 @@ class Voice:
         if self._frame % SECTION == 0 and self._frame >= self._first:
             self._state = _fresh()
             self._run(self._before, np.zeros(_CONTEXT, np.float32))
-        context = self._before[-_CONTEXT:] if self._frame else np.zeros(_CONTEXT, np.float32)
+        context = self._before[-_CONTEXT:] if len(self._before) else np.zeros(_CONTEXT, np.float32)
         speech = self._run(samples, context) if self._frame >= self._first else np.zeros(frames, np.float32)
         self._before = np.concatenate([self._before, samples])[-WARM_UP * FRAME :]
         self._frame += frames

@@ -41,6 +41,7 @@ class EngineProcesses:
         self._transcriber = EngineProcess(settings)
         self._diarizer = EngineProcess(settings)
         self._hearing: set[asyncio.Task[Reply]] = set()
+        self._hears = asyncio.Lock()  # held by the job that runs: only its own time is limited
 
     @property
     def ready(self) -> bool:
@@ -98,6 +99,7 @@ class EngineProcesses:
     async def _heard(self, job: Hear | Forget) -> Reply:
         message = "The engine process that hears live sound hangs, and starts again."
         async with (
+            self._hears,
             Stop(TransientError(ErrorCode.ENGINE_FAILED, message), after=_LONGEST_HEARING_S),
             aclosing(self._live_listener.run(job)) as replies,
         ):

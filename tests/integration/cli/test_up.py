@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import urllib.request
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ import pytest_asyncio
 from app.cli.service import OtherRedisError, service
 from app.embedded import free_port
 from app.settings import Settings
+from tests.integration.cli.test_websocket import handshake
 from tests.servers import Servers
 from tests.waiting import eventually
 
@@ -57,7 +59,7 @@ class Up:
 
 
 @asynccontextmanager
-async def running_in(folder: Path, *, until: str = "service_ready", **settings: str) -> AsyncIterator[Up]:
+async def running_in(folder: Path, *options: str, until: str = "service_ready", **settings: str) -> AsyncIterator[Up]:
     """The command, with servers of its own, in an empty folder, once it has said so much."""
     environment = settings | {
         name: value for name, value in os.environ.items() if name not in {"NATS_URL", "REDIS_URL"}
@@ -65,7 +67,7 @@ async def running_in(folder: Path, *, until: str = "service_ready", **settings: 
     port = free_port()
     with (folder / "up.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from natscribe.cli import main; main()", "up", "--port", str(port)),
+            *(sys.executable, "-c", "from natscribe.cli import main; main()", "up", "--port", str(port), *options),
             cwd=folder,
             env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
             stdout=log,
@@ -109,6 +111,18 @@ async def test_it_tells_where_it_is_and_stops_in_order(up: Up) -> None:
     assert {"worker_configured", "service_ready", "service_stopped"} <= {line["event"] for line in lines}
     assert not endpoints.exists()
     assert not _left(up.folder)
+
+
+async def test_a_page_finds_its_nats(tmp_path: Path) -> None:
+    # Given a service that is open to pages
+    async with running_in(tmp_path, "--websocket") as up:
+        lines = [json.loads(line) for line in (up.folder / "up.log").read_text(encoding="utf-8").splitlines()]
+        (page,) = [line["page"] for line in lines if line["event"] == "service_ready"]
+        # When its page is asked where NATS is
+        with urllib.request.urlopen(f"{page}settings.json") as answer:  # noqa: S310
+            server = json.load(answer)["server"]
+        # Then NATS answers it there
+        assert await handshake(server, page.rstrip("/")) == 101
 
 
 async def test_a_named_server_is_used_and_only_the_other_one_is_started(

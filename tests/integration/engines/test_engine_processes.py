@@ -2,7 +2,7 @@
 
 import asyncio
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from app.engines.messages import (
     WindowsTranscribed,
 )
 from app.engines.process import engine_processes
+from app.engines.process.child_process import EngineProcess
 from app.engines.process.engine_processes import EngineProcesses
 from app.errors import TransientError
 from app.settings import Settings
@@ -212,6 +213,31 @@ async def test_a_live_process_that_hangs_is_replaced(engine: EngineProcesses, mo
     # And another one hears the stream from its beginning
     monkeypatch.undo()
     assert (await heard(engine, live(silence(1), "a", first=True))).seconds == 1
+
+
+class SlowProcess(EngineProcess):
+    """Hears without a child, and takes its time for each job."""
+
+    async def run(self, _: Job) -> AsyncGenerator[Reply, None]:
+        async with self.turn:
+            await asyncio.sleep(0.2)
+        yield Heard(seconds=1, windows=[], open=[], settled=[])
+
+    turn = asyncio.Lock()
+
+
+async def test_jobs_that_wait_for_others_do_not_hang(
+    engine_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a process that hears, and a limit of five times what a job takes
+    monkeypatch.setattr(engine_processes, "EngineProcess", SlowProcess)
+    monkeypatch.setattr(engine_processes, "_LONGEST_HEARING_S", 1.0)
+    engine = EngineProcesses(engine_settings)
+    # When ten streams have sound at once, so that the last job waits for longer than that
+    found = await asyncio.gather(*(heard(engine, live(silence(0), f"stream {number}")) for number in range(10)))
+    # Then all are heard
+    assert len(found) == 10
+    await engine.close()
 
 
 async def test_closing_does_not_wait_for_a_live_job(engine: EngineProcesses) -> None:

@@ -91,6 +91,9 @@ async def test_the_lag_is_told_while_people_speak(client: Client) -> None:
                 if isinstance(event, ProgressEvent) and event.lag_seconds == 2:
                     assert event.processed_seconds == 0
                     break
+        # And status and list say it, too
+        assert (await client.get_task_progress(live.task_id)).lag_seconds == 2
+        assert [task.lag_seconds for task in (await client.tasks()).tasks] == [2]
 
 
 async def test_a_lost_connection_loses_and_doubles_nothing(

@@ -11,8 +11,10 @@ import struct
 import sys
 import termios
 import wave
+from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import PIPE, Process
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from natscribe.schemas.progress import State
 
 from app.settings import Settings
 from tests.integration.seen_by_clients import is_in_state
+from tests.tcp import served
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)  # each test starts processes
@@ -114,6 +117,26 @@ async def test_a_file_is_played_and_its_result_written(shell: Shell) -> None:
     assert (shell.folder / "texts/call.txt").read_text() == "Good morning.\nGood morning.\nGood\n"
 
 
+async def test_a_url_is_heard(shell: Shell) -> None:
+    # Given a recording on a web server
+    with wave.open(str(shell.folder / "call.wav"), "wb") as file:
+        file.setparams((1, 2, 44_100, 0, "NONE", ""))
+        file.writeframes(bytes(9 * 88_200))
+    handler = partial(SimpleHTTPRequestHandler, directory=shell.folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        asyncio.get_running_loop().run_in_executor(None, server.serve_forever)
+        place = f"127.0.0.1:{server.server_port}"
+        # When it is played, nine times as fast
+        code, out, err = await shell.run(f"http://user:secret@{place}/call.wav", "--speed", "9", "--task-id", "t1")
+        # Then its text comes as that of a file, and the login is not shown
+        assert (code, out.splitlines()) == (0, TEXT)
+        assert f"http://{place}/call.wav is task t1" in err
+        # And an address without sound is told before there is a task
+        code, _, err = await shell.run(f"http://{place}/nothing.wav", "--task-id", "t2")
+        assert (code, "cannot be read" in err, "is task" in err) == (1, True, False)
+        server.shutdown()
+
+
 async def test_a_failure_is_told_once(shell: Shell) -> None:
     # When the task fails
     code, out, err = await shell.run("-", "--task-id", "error-audio_too_large-1")
@@ -146,6 +169,63 @@ async def test_ctrl_c_ends_the_sound_and_then_the_task(shell: Shell, js: JetStre
         assert process.returncode == INTERRUPTED
         assert "slow-1 is cancelled." in err.decode()
         assert await is_in_state(client, "slow-1", State.CANCELLED)
+
+
+async def test_how_to_cancel_later_is_told_while_nats_is_away(tmp_path: Path, settings: Settings, mock: Mock) -> None:
+    # Given a command that waits for the rest of the text, and has a way to NATS of its own
+    async with served(partial(_pass_on, int(settings.nats_url.rpartition(":")[2]))) as port:
+        own = settings.model_copy(update={"nats_url": f"nats://127.0.0.1:{port}"})
+        process = await Shell(tmp_path, own, mock).start("-", "--task-id", "slow-1")
+        await _told(process, "listening")
+        process.send_signal(signal.SIGINT)
+        await _told(process, "waiting for the rest")
+    # When NATS is away, and Ctrl-C is pressed again
+    await _told(process, "NATS is away")
+    process.send_signal(signal.SIGINT)
+    # Then the command ends, and says what is left to do
+    _, err = await process.communicate()
+    assert process.returncode == INTERRUPTED
+    assert "slow-1 is not cancelled" in err.decode()
+    assert " cancel slow-1` does it later." in err.decode()
+
+
+async def _pass_on(port: int, reader: StreamReader, writer: StreamWriter) -> None:
+    """Pass on what one connection sends, and what comes back."""
+    answers, questions = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        await asyncio.gather(_pipe(reader, questions), _pipe(answers, writer))
+    finally:
+        questions.close()
+
+
+async def _pipe(reader: StreamReader, writer: StreamWriter) -> None:
+    while piece := await reader.read(65_536):
+        writer.write(piece)
+        await writer.drain()
+
+
+async def test_a_killed_command_goes_on_with_its_task(shell: Shell, js: JetStreamContext) -> None:
+    # Given a command that is killed in the middle of the sound
+    process = await shell.start("-", "--task-id", "t1")
+    assert process.stdin is not None
+    process.stdin.write(NINE_SECONDS[: 5 * 32_000])
+    await eventually(lambda: _are_stored(js, 5 * 32_000))
+    process.kill()
+    await process.wait()
+    # When another one goes on with the rest
+    code, out, _ = await shell.run("-", "--resume", "t1", sound=NINE_SECONDS[5 * 32_000 :])
+    # Then it shows the text of all the sound
+    assert (code, out.splitlines()) == (0, TEXT)
+    # And a task whose sound has ended goes on no more
+    code, _, err = await shell.run("-", "--resume", "t1")
+    assert (code, err) == (1, "The sound of t1 has ended: begin another live task.\n")
+
+
+@pytest.mark.parametrize("arguments", [("call.wav", "--resume", "t1"), ("-", "--resume", "t1", "--task-id", "t2")])
+async def test_what_cannot_go_on_is_refused(shell: Shell, arguments: tuple[str, ...]) -> None:
+    code, _, err = await shell.run(*arguments)
+    assert code == 2
+    assert "--resume" in err
 
 
 async def _told(process: Process, words: str) -> None:

@@ -80,6 +80,11 @@ def test_a_program_reads_one_task_a_line(tasks: AsyncMock) -> None:
     ]
 
 
+def test_a_live_task_has_a_lag_in_place_of_percents(tasks: AsyncMock) -> None:
+    tasks.side_effect = [TaskPage(tasks=[RUNNING.model_copy(update={"lag_seconds": 12.5})])]
+    assert "  running live, 0:12 behind  " in CliRunner().invoke(command_line(["list"]), ["list"]).stdout
+
+
 def test_a_limit_is_kept_over_pages(tasks: AsyncMock) -> None:
     found = CliRunner().invoke(command_line(["list"]), ["list", "--limit", "1", "--json"]).stdout.splitlines()
     assert [ListedTask.model_validate(json.loads(line)) for line in found] == [RUNNING]

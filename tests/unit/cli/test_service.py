@@ -9,7 +9,8 @@ from typing import cast
 
 import pytest
 
-from app.cli.service import PortInUseError, Service, service, share_of_cores
+from app.cli.ports import PortInUseError
+from app.cli.service import Service, service, share_of_cores
 from app.embedded import Guarded, free_port
 from app.engines import cores
 from app.settings import MOST_WINDOWS, Settings

@@ -78,11 +78,6 @@ def test_how_to_send_anything_else_is_told(tmp_path: Path, name: str) -> None:
         SoundFile(str(file), 10**6)
 
 
-def test_a_url_is_read_by_ffmpeg() -> None:
-    with pytest.raises(typer.BadParameter, match=r"-i https://radio.example/live -f s16le"):
-        SoundFile("https://radio.example/live", 10**6)
-
-
 @pytest.mark.parametrize(("name", "why"), [("nothing.wav", "no file"), ("", "is a folder")])
 def test_what_is_no_file_is_told(tmp_path: Path, name: str, why: str) -> None:
     with pytest.raises(typer.BadParameter, match=why):

@@ -53,6 +53,15 @@ def test_a_running_task_has_a_worker_and_time_that_is_left() -> None:
     assert running["attempt"] == "2"
 
 
+def test_a_live_task_is_told_to_be_behind_once_it_is_so_far_that_people_notice() -> None:
+    # Given a live task whose text is one second behind, as it always is, or twelve
+    live = {"state": State.RUNNING, "stage": Stage.TRANSCRIBING, "queue_position": None}
+    near, far = (QUEUED.model_copy(update=live | {"lag_seconds": lag}) for lag in (1.2, 12.5))
+    # Then no percents are told, which nobody knows, and only the second one is behind
+    assert summary(near) == "t1: transcription running, transcribing, live"
+    assert summary(far) == "t1: transcription running, transcribing, live, 0:12 behind"
+
+
 def test_a_result_says_the_languages_that_are_spoken() -> None:
     # Given a result with two languages
     result = RESULT.model_copy(update={"languages": {"en": 40.5, "ru": 12.3}, "duration": 61.5, "speakers": 2})

@@ -193,6 +193,15 @@ def test_a_snapshot_knows_of_a_task_what_the_list_does() -> None:
     assert drawn(board, width=80, height=24, now=1)[-1].split()[-2:] == ["0:09", "gpu-1-4711-9f3c"]
 
 
+def test_the_lag_of_a_live_task_is_shown_before_its_first_event() -> None:
+    # Given a live task of which no event was heard
+    board = Board()
+    board.reconcile(TaskPage(tasks=[listed("t1").model_copy(update={"lag_seconds": 12.5})]), 1, 1)
+    # When it is shown, then its lag is there in place of percents
+    assert "live, 0:12 behind" in snapshot(board)[0]
+    assert drawn(board, width=80, height=24, now=1)[-1].split()[-3:] == ["live", "lag", "0:12"]
+
+
 @pytest.mark.parametrize("width", [80, 110, 130, 200])
 def test_a_name_is_cut_only_if_there_is_no_room(width: int) -> None:
     # Given names of which one is long, on screens of several widths

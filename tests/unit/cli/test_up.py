@@ -1,11 +1,14 @@
 """What `natscribe up` does with workers that end, between its start and its end."""
 
 import asyncio
+from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from rich.console import Console
 from structlog.testing import capture_logs
 
 from app.cli import up
@@ -40,11 +43,21 @@ class FakeWorker:
         self.stopped.set()
 
 
+class FakeServer:
+    """An embedded NATS that does not end."""
+
+    url = "nats://127.0.0.1:4222"
+
+    async def keep_running(self, _on_restart: Callable[[str], None]) -> None:
+        await asyncio.Event().wait()
+
+
 class FakeService:
     """A service whose workers end with these codes, one after the other; the last one runs on."""
 
     docs = "http://127.0.0.1:8000/docs"
-    embedded = ()
+    embedded: tuple[FakeServer, ...] = ()
+    page = None
 
     def __init__(self, *codes: int, ready: bool = True) -> None:
         self.servers = {"NATS_URL": "nats://127.0.0.1:4222", "REDIS_URL": "redis://127.0.0.1/0"}
@@ -81,6 +94,25 @@ async def test_workers_that_end_again_and_again_are_given_up(code: int, ends_wit
         assert await serve(running) == ends_with
     assert [line["event"] for line in lines] == ["service_ready", *["worker_restarted"] * 2, "workers_given_up"]
     assert running.restarts == 2
+
+
+@pytest.mark.parametrize("watched", [True, False])
+async def test_an_embedded_nats_whose_streams_must_be_mended_runs_on_while_somebody_watches(
+    monkeypatch: pytest.MonkeyPatch, watched: bool
+) -> None:
+    # Given a worker that does not start, and an embedded NATS, at a terminal or without one
+    screen = StringIO()
+    monkeypatch.setattr(up, "err", Console(file=screen, force_terminal=watched))
+    running, stop = FakeService(3, ready=False), asyncio.Event()
+    running.embedded = (FakeServer(),)
+    serving = asyncio.create_task(serve(running, until=stop))
+    # Then the run ends with the worker's code: at a terminal only when it is stopped
+    if watched:
+        await eventually(lambda: asyncio.sleep(0, "NATS still runs" in screen.getvalue()))
+        assert not serving.done()
+        stop.set()
+    async with asyncio.timeout(10):
+        assert await serving == 3
 
 
 async def test_workers_that_end_seldom_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,6 +174,21 @@ def test_a_header_without_an_end_is_not_believed(tmp_path: Path, promised: int) 
     assert len(load(tmp_path / "pipe.wav")) == 2 * SAMPLE_RATE
 
 
+@pytest.mark.parametrize(("seconds", "promised", "whole"), [(9.2, 10, True), (8.8, 10, False), (98.5, 100, True)])
+def test_a_recording_may_end_a_little_before_its_header_says(
+    tmp_path: Path, seconds: float, promised: int, whole: bool
+) -> None:
+    # Given a WAV that has less sound than its header promises
+    path = tmp_path / "short.wav"
+    path.write_bytes(wav(tone(seconds), promised=2 * promised * SAMPLE_RATE))
+
+    # When it is measured, then a second or a fiftieth of it may be missing
+    if whole:
+        assert measured(path)[0] == pytest.approx(seconds)
+    else:
+        assert "of 10 s" in unreadable(path)
+
+
 @pytest.mark.parametrize(("name", "codec"), [("cut.wav", "pcm_s16le"), ("cut.flac", "flac"), ("cut.mp3", "libmp3lame")])
 def test_a_file_cut_short_says_what_is_missing(tmp_path: Path, name: str, codec: str) -> None:
     # Given the first half of a recording

@@ -21,9 +21,9 @@ def opus(**said: int) -> LiveAudio:
     return LiveAudio(codec=Codec.OPUS, sample_rate=said.get("rate", RATE), channels=said.get("channels", 1))
 
 
-def decoded(audio: LiveAudio, file: bytes, size: int) -> npt.NDArray[np.float32]:
+def decoded(audio: LiveAudio, file: bytes, size: int, skip: float = 0.0) -> npt.NDArray[np.float32]:
     """The samples that a file holds, (channel, time), if it comes in bits of so many bytes."""
-    decoder = FileDecoder(audio)
+    decoder = FileDecoder(audio, skip)
     try:
         parts = [frame for at in range(0, len(file), size) for frame in decoder.decode(file[at : at + size])]
         parts += decoder.end()
@@ -65,6 +65,17 @@ def threads() -> Iterator[None]:
     for thread in set(threading.enumerate()) - before:
         thread.join(10)
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sound_that_nobody_needs_is_silence_of_its_length(kind: str) -> None:
+    # Given a file, when only its last seconds are wanted
+    file = recorded(kind, hum(8))
+    whole, end = decoded(opus(), file, 500), decoded(opus(), file, 500, skip=6)
+    # Then the sound before is silence, and what is wanted is where it was
+    assert end.shape == whole.shape
+    assert not end[:, RATE // 10 : 59 * RATE // 10].any()
+    assert end[:, 65 * RATE // 10 :] == pytest.approx(whole[:, 65 * RATE // 10 :], abs=0.01)
 
 
 @pytest.mark.parametrize("kind", KINDS)

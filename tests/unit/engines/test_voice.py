@@ -10,7 +10,7 @@ from faster_whisper.vad import get_vad_model
 from app.engines.audio.decoding import decode
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.voice import SECTION, Voice
-from app.engines.audio.windows import FRAME
+from app.engines.audio.windows import FRAME, WARM_UP
 
 CLIPS = sorted((Path(__file__).parents[2] / "recordings" / "librivox").glob("*.flac"))
 Floats = npt.NDArray[np.float32]
@@ -54,3 +54,14 @@ def test_who_goes_on_in_the_middle_hears_the_same(speech: Floats, start: int) ->
     assert again[start:] == pytest.approx(undisturbed[start:], abs=1e-4)
     # And did not listen to the sections before
     assert not again[: start // SECTION * SECTION].any()
+
+
+@pytest.mark.parametrize("start", [SECTION, SECTION + 500, 2 * SECTION + 3])
+def test_who_is_given_only_the_last_sound_hears_the_same(speech: Floats, start: int) -> None:
+    # Given what is heard of a recording
+    undisturbed = Voice()(speech)
+    # When another one is given only the sound of a section and two seconds before a frame in the middle
+    begin = start - SECTION - WARM_UP
+    again = heard(Voice(start, max(begin, 0)), speech[max(begin, 0) * FRAME :], 10)
+    # Then it hears the same from there on
+    assert again[start - max(begin, 0) :] == pytest.approx(undisturbed[start:], abs=1e-4)

@@ -139,6 +139,19 @@ def test_an_unsure_window_takes_the_language_before_it_and_says_that_it_might_be
     assert ([text.language for text in answer.texts], answer.language, answer.settled) == (["ru"], "ru", False)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "what", "again"), [(4.0, UNSURE, 1), (1.0, UNSURE, 1), (0.9, UNSURE, 0), (4.0, EN, 0)]
+)
+def test_an_unsure_sentence_beside_another_language_is_heard_again_on_its_own(
+    seconds: float, what: float, again: int
+) -> None:
+    # Given a Russian sentence, and one behind it that may be English
+    network = FakeNetwork(by_language)
+    transcribed(network, clip((4, RU), (seconds, what)))
+    # Then its language is looked for in its own sound, too, unless it is sure or too short
+    assert network.detected == 2 + again
+
+
 def test_no_window_takes_the_language_of_another_one_in_its_batch() -> None:
     # Given an unsure window after Russian, beside English ones of other recordings
     clips = [clip((8, EN)), clip((4, UNSURE)), clip((8, EN))]

@@ -26,7 +26,7 @@ async def follow(  # noqa: PLR0913 -- what and where
     `events` are those of the task; if they are not given, the client reads them.
     """
     last: ProgressEvent | None = None
-    waiting = _Waiting(client, display, task_id, label, ASK_EVERY_S * max(1.0, tasks / _ASKING_AT_ONCE))
+    waiting = _WaitingTask(client, display, task_id, label, ASK_EVERY_S * max(1.0, tasks / _ASKING_AT_ONCE))
     waiting.begin()
     try:
         async with aclosing(events or client.follow(task_id)) as found:
@@ -42,8 +42,8 @@ async def follow(  # noqa: PLR0913 -- what and where
     return last is not None and last.state is State.COMPLETED
 
 
-class _Waiting:
-    """Requests the position of a task every few seconds while the task waits."""
+class _WaitingTask:
+    """A followed task: while it waits, its position is requested every few seconds."""
 
     def __init__(self, client: Client, display: Display, task_id: str, label: str, every_s: float) -> None:
         self._client = client

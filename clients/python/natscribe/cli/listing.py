@@ -9,7 +9,7 @@ import typer
 from natscribe.cli.console import err, open_client, out, run_and_exit
 from natscribe.cli.tables import Column, Row, print_table
 from natscribe.cli.users import user_id
-from natscribe.cli.wording import minute
+from natscribe.cli.wording import done, minute
 from natscribe.client import Client
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import MOST_LISTED, ListedTask
@@ -64,7 +64,7 @@ def _row(task: ListedTask, *, for_people: bool) -> Row:
     """Make the row of a task; its error stands below, where it takes no room from the id."""
     state, note = str(task.state), ""
     if task.state is State.RUNNING:
-        state += f" {task.progress} %"
+        state += f" {done(task.progress, task.lag_seconds)}"
     if task.error is not None and for_people:
         note = f"{task.error.code}: {task.error.message}"
     elif task.error is not None:

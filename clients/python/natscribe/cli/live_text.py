@@ -115,7 +115,9 @@ class LiveScreen(LiveLines):
 def _line(partial: Partial) -> Text:
     """Write a partial: its stable words in the ink of the terminal, the others in grey."""
     stable, others = plain(partial.stable), plain(partial.text.removeprefix(partial.stable))
-    return Text.assemble(f"[{clock(partial.start)}] {stable}", (others, GREY))
+    text = Text.assemble(f"[{clock(partial.start)}] {stable}", (others, GREY), overflow="fold")
+    text.no_wrap = False  # the console cuts lines otherwise, and the last words are the news
+    return text
 
 
 def choose(*, as_json: bool, prints_text: bool) -> Display:

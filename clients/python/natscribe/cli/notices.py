@@ -29,6 +29,8 @@ def notices(label: str, result: Result, wanted: Wanted = Wanted()) -> list[str]:
         return found
     if result.diarization_error is not None:
         found.append(f"{label} has no speakers: {result.diarization_error.message}")
+    if result.audio_error is not None:
+        found.append(f"The sound of {label} is not kept: {result.audio_error.message}")
     if result.untranscribed:
         found.append(f"{label}: speech without text at {_places(result.untranscribed)}: listen there.")
     if wanted.separate and result.channels is None:

@@ -6,26 +6,30 @@ import shlex
 import struct
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import typer
 from pydantic import ValidationError
 
-from natscribe.cli.folders import URL
-from natscribe.client import command
+from natscribe.client import ClientError, command
 from natscribe.client.recordings import length, trouble
 from natscribe.schemas.live import Codec, LiveAudio
 
 STANDARD_INPUT = "-"
-_CHUNK_S = 0.1
+CHUNK_S = 0.1
 _READ_BYTES = 65_536
-_KEPT_READS = 4096  # of standard input, while NATS is away: eight minutes of what `arecord` writes
+_KEPT_CHUNKS = 4096  # while NATS is away: eight minutes of what `arecord` writes
 _HEAD_BYTES = 4096  # in which a file says what it is
 _OPUS_RATE_HZ = 48_000  # of every decoder
 _OPUS_BYTES_IN_A_SECOND = 6000  # if the file does not say its length
 _WAV_CODECS = {(1, 16): Codec.PCM_S16LE, (6, 8): Codec.ALAW, (7, 8): Codec.MULAW}  # format tag, bits in a sample
+_ACCEPTED = (
+    "only WAV with 16-bit samples, mu-law or A-law, and Opus in Ogg or WebM can be sent as they are, with one or two "
+    "channels"
+)
 _EXTENSIBLE = 0xFFFE  # the format tag of WAV files whose codec stands further behind
 
 
@@ -41,21 +45,48 @@ def check_input() -> None:
         raise typer.BadParameter(message)
 
 
-async def from_input() -> AsyncIterator[bytes]:
-    """Yield what standard input has, as it comes; keep it in memory while nobody takes it."""
+def from_input() -> AsyncIterator[bytes]:
+    """Yield what standard input has, as it comes."""
+    return in_background(iter(lambda: os.read(sys.stdin.fileno(), _READ_BYTES), b""))
+
+
+async def in_background(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Yield chunks that a thread waits for, as they come; keep them in memory while nobody takes them.
+
+    Raises:
+        ClientError: The chunks have raised it.
+    """
     loop = asyncio.get_running_loop()
-    kept: asyncio.Queue[bytes] = asyncio.Queue(_KEPT_READS)
+    kept: asyncio.Queue[bytes | ClientError | None] = asyncio.Queue(_KEPT_CHUNKS)
+
+    def keep(chunk: bytes | ClientError | None) -> None:
+        asyncio.run_coroutine_threadsafe(kept.put(chunk), loop).result()
 
     def read() -> None:
-        while True:
-            sound = os.read(sys.stdin.fileno(), _READ_BYTES)
-            asyncio.run_coroutine_threadsafe(kept.put(sound), loop).result()
-            if not sound:
-                return
+        with suppress(RuntimeError):  # the command has ended
+            try:
+                for chunk in chunks:
+                    keep(chunk)
+            except ClientError as error:
+                keep(error)
+            else:
+                keep(None)
 
     threading.Thread(target=read, daemon=True).start()  # nothing can end a read: it must not keep the command alive
-    while sound := await kept.get():
-        yield sound
+    while (chunk := await kept.get()) is not None:
+        if isinstance(chunk, ClientError):
+            raise chunk
+        yield chunk
+
+
+async def paced(chunks: AsyncIterator[bytes], speed: float) -> AsyncIterator[bytes]:
+    """Yield chunks of CHUNK_S as fast as they were spoken, or `speed` times as fast."""
+    loop = asyncio.get_running_loop()
+    began, sent = loop.time(), 0
+    async for chunk in chunks:
+        yield chunk
+        sent += 1
+        await asyncio.sleep(began + sent * CHUNK_S / speed - loop.time())
 
 
 class SoundFile:
@@ -67,8 +98,6 @@ class SoundFile:
         Raises:
             typer.BadParameter: The file cannot be sent as it is; the message says how to convert it.
         """
-        if URL.match(argument):
-            raise typer.BadParameter(_how_to_convert(argument))
         self.path = Path(argument).expanduser()
         if (why := trouble(self.path, most_bytes)) is not None:
             raise typer.BadParameter(why)
@@ -78,19 +107,20 @@ class SoundFile:
             try:
                 self.audio = self._wav(file) if head.startswith(b"RIFF") else _opus(head)
             except (LookupError, struct.error, ValidationError) as error:
-                raise typer.BadParameter(_how_to_convert(argument)) from error
+                message = f"{_ACCEPTED}: {how_to_convert(argument)}"
+                raise typer.BadParameter(message) from error
 
-    async def chunks(self, speed: float) -> AsyncIterator[bytes]:
+    def chunks(self, speed: float) -> AsyncIterator[bytes]:
         """Yield the sound as fast as it was spoken, or `speed` times as fast."""
-        size = max(int(await self._bytes_in_a_second() * _CHUNK_S), 1)
-        loop = asyncio.get_running_loop()
-        began, sent, left = loop.time(), 0, self._bytes
+        return paced(self._chunks(), speed)
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        size, left = max(int(await self._bytes_in_a_second() * CHUNK_S), 1), self._bytes
         with self.path.open("rb") as file:
             file.seek(self._from)
             while chunk := file.read(min(size, left)):
                 yield chunk
-                sent, left = sent + 1, left - len(chunk)
-                await asyncio.sleep(began + sent * _CHUNK_S / speed - loop.time())
+                left -= len(chunk)
 
     def _wav(self, file: BinaryIO) -> LiveAudio:
         """Read the headers of a WAV file, and note where its sound is.
@@ -135,9 +165,7 @@ def _opus(head: bytes) -> LiveAudio:
     return LiveAudio(codec=Codec.OPUS, sample_rate=_OPUS_RATE_HZ, channels=head[found + 9])
 
 
-def _how_to_convert(argument: str) -> str:
+def how_to_convert(argument: str) -> str:
+    """Say how ffmpeg sends the sound of a file or a url."""
     converted = f"ffmpeg -loglevel error -re -i {shlex.quote(argument)} -f s16le -ac 1 -ar 16000 -"
-    return (
-        "only WAV with 16-bit samples, mu-law or A-law, and Opus in Ogg or WebM can be sent as they are, with one or "
-        f"two channels: `{converted} | {command()} live -` sends anything else"
-    )
+    return f"`{converted} | {command()} live -` sends anything that ffmpeg reads"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from natscribe.cli.wording import begins, clock
+from natscribe.cli.wording import begins, clock, done
 from natscribe.client import command
 from natscribe.jetstream.streams import RESULTS_KEPT_S
 from natscribe.schemas.errors import ErrorCode
@@ -23,8 +23,8 @@ def summary(found: TaskStatus) -> str:
     stage = f", {found.stage}" if found.stage else ""
     position = f", position {found.queue_position} in the queue" if found.queue_position else ""
     why = f": {found.error.message} ({found.error.code})" if found.error else ""
-    begin = begins(found.expected_start)
-    return f"{found.task_id}: {found.kind} {found.state}{stage}, {found.progress} %{position}{begin}{why}"
+    how_far, begin = done(found.progress, found.lag_seconds), begins(found.expected_start)
+    return f"{found.task_id}: {found.kind} {found.state}{stage}, {how_far}{position}{begin}{why}"
 
 
 def facts(found: TaskStatus, result: Result | None) -> list[tuple[str, str]]:

@@ -60,6 +60,11 @@ def behind(lag_seconds: float) -> str:
     return f", {clock(lag_seconds)} behind" if lag_seconds >= TOLD_BEHIND_S else ""
 
 
+def done(progress: int, lag_seconds: float | None) -> str:
+    """Say how far a task is: in percent, or that it is live and how far it is behind its sound."""
+    return f"{progress} %" if lag_seconds is None else f"live{behind(lag_seconds)}"
+
+
 def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> str:
     """Describe an event that is `age` seconds old in a few words; without `reason`, leave its error out."""
     why = f": {event.error.message} ({event.error.code})" if event.error and reason else ""

@@ -100,6 +100,16 @@ class TaskIdTakenError(ClientError):
     """The task id belongs to another task, or to a task that was deleted a moment ago."""
 
 
+class OtherSenderError(ClientError):
+    """Another program sends sound of the same live task: NATS has kept its frame, and dropped that of this program."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"Another program sends sound of {task_id}, too, and NATS keeps only one frame of each number: stop one of "
+            "the programs, or begin another live task here. If the other one has stopped, go on with `resume=True`."
+        )
+
+
 class TaskDeletedError(ClientError):
     """The task was deleted."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import nats.errors
 from nats.js.errors import APIError
 
-from natscribe.client.errors import ClientError, StorageFullError, UnreachableError
+from natscribe.client.errors import ClientError, OtherSenderError, StorageFullError, UnreachableError
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.answers import ANSWERED_WITHIN_S, is_repeatable
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
@@ -137,24 +137,28 @@ class Frames:
         """Publish a frame until it is stored.
 
         Raises:
+            OtherSenderError: Another program has sent a frame with this number.
             ClientError: NATS refuses it, or is there and does not acknowledge it.
         """
-        loop, give_up_at = asyncio.get_running_loop(), None
+        loop, give_up_at, is_sent = asyncio.get_running_loop(), None, False
         headers = {"Nats-Msg-Id": f"{self._task_id}-{self._next}"} | ({END: "true"} if frame.is_last else {})
         js, subject = self._connection.jetstream(), subjects.live_audio(self._task_id)
         while True:
             if await self._was_away():
                 give_up_at = None
             try:
-                await js.publish(subject, frame.sound, _ACKNOWLEDGED_WITHIN_S, headers=headers)
+                stored = await js.publish(subject, frame.sound, _ACKNOWLEDGED_WITHIN_S, headers=headers)
             except (ClientError, nats.errors.Error) as error:
                 give_up_at = give_up_at or loop.time() + self._patience_s
-                if not is_repeatable(error):
+                if _is_full(error) or not is_repeatable(error):
                     raise _refused(error) from error
                 if loop.time() > give_up_at:
                     raise _not_acknowledged(self._task_id) from error
             else:
+                if stored.duplicate and not is_sent:
+                    raise OtherSenderError(self._task_id)
                 return
+            is_sent = True
             await asyncio.sleep(self._pause_s)
 
     async def _was_away(self) -> bool:
@@ -189,10 +193,20 @@ async def next_number(connection: Connection, stream: str, task_id: str) -> tupl
     return int(number) + 1, END in headers
 
 
+def _is_full(error: Exception) -> bool:
+    """Whether there is no room; nats-py takes this for an outage, as NATS gives it the code 503."""
+    return isinstance(error, APIError) and error.err_code in {QUEUE_FULL, *STORAGE_FULL}
+
+
 def _refused(error: Exception) -> ClientError:
     if isinstance(error, ClientError):
         return error
-    if isinstance(error, APIError) and error.err_code in {QUEUE_FULL, *STORAGE_FULL}:
+    if isinstance(error, APIError) and error.err_code == QUEUE_FULL:
+        return StorageFullError(
+            "NATS has no room for the sound",
+            "the operator has to allow more (LIVE_MAX_BYTES), or to delete tasks; `natscribe doctor` says how",
+        )
+    if _is_full(error):
         return StorageFullError("NATS has no room for the sound")
     if isinstance(error, nats.errors.ConnectionClosedError):
         return UnreachableError("The connection to NATS was closed: connect again, and go on with `resume=True`.")
@@ -202,6 +216,7 @@ def _refused(error: Exception) -> ClientError:
 
 def _not_acknowledged(task_id: str) -> UnreachableError:
     return UnreachableError(
-        f"NATS does not acknowledge the sound of {task_id}: go on with `resume=True` when it answers. If this goes on, "
-        "the operator has to see whether its disk is full (runbook: StorageAlmostFull)."
+        f"NATS does not acknowledge the sound of {task_id}: go on with `resume=True`, or `natscribe live - --resume "
+        f"{task_id}`, when it answers. If this goes on, the operator has to see whether its disk is full (runbook: "
+        "StorageAlmostFull)."
     )

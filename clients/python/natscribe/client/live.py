@@ -100,6 +100,7 @@ class Live:
         Raises:
             RequestFailedError: The task has failed.
             ClientError: The task has ended, or its sound has.
+            OtherSenderError: Another program sends sound of the task, too.
             StorageFullError: NATS has no room for the sound.
         """
         if self._has_ended_sound:

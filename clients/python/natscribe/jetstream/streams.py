@@ -42,7 +42,7 @@ AUDIO_TTL_S = 30 * DAY_S
 ACK_WAIT_S = 15.0
 LIVE_TTL_S = DAY_S
 # NATS sets aside the bytes that a stream may have, and refuses the stream where its disk is smaller: so no limit.
-LIVE_MAX_BYTES = -1
+LIVE_MAX_BYTES = 0
 _FRAME_HEADER_BYTES = 4096  # room for the headers of a frame, which JetStream counts
 
 LIVE_ACK_WAIT_S = 4.0  # people wait for the text: a worker of a live task counts as dead sooner
@@ -62,7 +62,8 @@ def public_streams(
 ) -> Iterator[StreamConfig]:
     """Yield the configurations of the streams that clients see.
 
-    `queue_length` is that of each task queue, in tasks; `live_ttl_s` how long a frame is kept, in seconds.
+    `queue_length` is that of each task queue, in tasks; `live_ttl_s` how long a frame is kept, in seconds;
+    `live_max_bytes` how much all frames together may take, 0: no limit.
     """
     yield StreamConfig(
         name=called.tasks,
@@ -97,7 +98,7 @@ def public_streams(
         storage=StorageType.FILE,
         discard=DiscardPolicy.NEW,  # a full stream refuses new sound: it would lose the oldest unheard otherwise
         max_age=live_ttl_s,
-        max_bytes=live_max_bytes,
+        max_bytes=live_max_bytes or -1,
         max_msg_size=LARGEST_FRAME_BYTES + _FRAME_HEADER_BYTES,
         duplicate_window=DUPLICATE_WINDOW_S,
         allow_direct=True,

@@ -70,6 +70,16 @@ def test_a_moment_that_sounds_like_somebody_else_changes_nothing() -> None:
     assert (found == 0).all()
 
 
+def test_a_word_between_pauses_that_may_be_of_two_people_is_of_whom_was_heard_before() -> None:
+    # Given a voice that is one person, but for half a second between pauses that is like two, a little more the other
+    found = heard(
+        [(0, 20, 190), (0, 210, 240), (0, 260, 430)], [(0, 20, 190), (0, 211, 240), (1, 210, 240), (0, 260, 430)]
+    )[:, 0]
+
+    # Then it is one person's
+    assert (found == 0).all()
+
+
 def test_where_two_speak_at_once_they_are_two() -> None:
     # Given somebody who talks into what another says, and is known only from there
     found = heard([(0, 50, 450), (1, 200, 260)], [(0, 50, 450)], alone={1: 0.6 * PEOPLE[0] + 0.5 * PEOPLE[2]})

@@ -156,6 +156,13 @@ def test_people_who_only_speak_for_moments_are_told_apart() -> None:
     assert len(found(recording(short))) == 2
 
 
+@pytest.mark.parametrize(("moments", "people"), [(2, 1), (3, 2)])
+def test_moments_count_only_if_they_are_most_of_the_speech(moments: int, people: int) -> None:
+    # Given a sentence of one person, and moments of another one: half of all speech, or more
+    said = [(sounds_like(0), 88), *[(sounds_like(1), 44)] * moments]
+    assert len(found(recording(said))) == people
+
+
 def test_where_nobody_speaks_there_are_no_speakers() -> None:
     assert len(found(recording([]))) == 0
 

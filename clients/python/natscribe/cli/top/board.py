@@ -108,7 +108,6 @@ class Board:
         self.running[event.task_id] = replace(
             _running(event, now, known.recording if known is not None else ""),
             duration_s=event.duration_seconds if event.lag_seconds is None else _sound_s(event),
-            lag_s=event.lag_seconds,
         )
 
 
@@ -127,4 +126,5 @@ def _running(told: ProgressEvent | ListedTask, now: float, recording: str) -> Ru
         worker=plain(told.worker or ""),
         duration_s=told.duration_seconds,
         eta_s=told.eta_seconds,
+        lag_s=told.lag_seconds,
     )

@@ -5,7 +5,7 @@ from rich.console import Console
 from natscribe.cli.tables import Column, Row, print_table
 from natscribe.cli.top.board import Board, Running
 from natscribe.cli.top.picture import queue_cells, reason, used_queues
-from natscribe.cli.wording import clock, minute
+from natscribe.cli.wording import clock, done, minute
 
 _QUEUES = (
     Column("queue", named=True),
@@ -40,5 +40,4 @@ def print_snapshot(console: Console, board: Board) -> None:
 def _cells(task_id: str, task: Running) -> list[str]:
     stage = str(task.stage or "running") + (f", attempt {task.attempt}" if task.attempt > 1 else "")
     length, left = (clock(seconds) if seconds is not None else "" for seconds in (task.duration_s, task.eta_s))
-    done = f"{task.progress} %" if task.lag_s is None else f"live, lag {clock(task.lag_s)}"
-    return [task_id, task.recording, stage, done, length, left, task.worker]
+    return [task_id, task.recording, stage, done(task.progress, task.lag_s), length, left, task.worker]

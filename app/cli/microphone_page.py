@@ -1,0 +1,108 @@
+"""The page that records a microphone and shows its text, as `natscribe up --websocket` serves it."""
+
+import json
+import shutil
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from natscribe.client import ClientError
+
+from app.cli.ports import chosen_port
+from app.embedded.process import HOST
+
+PAGE_PORT, WEBSOCKET_PORT = 8001, 9222  # if they are free
+_PAGE = Path(__file__).parent / "browser"  # a link to examples/browser, which makes the page a part of this package
+
+
+class NoWebSocketError(ClientError):
+    """NATS_URL names a server, and only an embedded one opens a WebSocket here."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "NATS_URL names a server, and --websocket is for the embedded one: unset NATS_URL, or open the WebSocket"
+            " of your server as docs/access.md says."
+        )
+
+
+@dataclass(frozen=True)
+class WebSocket:
+    """The WebSocket that is wanted: its port, or any, and the origins of other pages that may use it."""
+
+    port: int | None = None
+    origins: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class MicrophonePage:
+    """Where the page is, and where it finds NATS; pages of `origins` may speak to this NATS, too."""
+
+    port: int
+    websocket_port: int
+    origins: Sequence[str] = ()
+
+    @property
+    def url(self) -> str:
+        """The address of the page."""
+        return f"http://{HOST}:{self.port}/"
+
+    @property
+    def websocket(self) -> str:
+        """The address of NATS for pages."""
+        return f"ws://{HOST}:{self.websocket_port}"
+
+    @property
+    def nats_config(self) -> str:
+        """The section of NATS' configuration: without the origins, every page on the web could speak to this NATS."""
+        ours = [f"http://{host}:{self.port}" for host in (HOST, "localhost")]
+        origins = json.dumps([*ours, *self.origins])
+        return f'websocket {{ listen: "{HOST}:{self.websocket_port}", no_tls: true, allowed_origins: {origins} }}\n'
+
+    @contextmanager
+    def served(self, folder: Path) -> Generator[None]:
+        """Serve the page until the block ends, from a copy in the folder that has the settings of this run."""
+        shutil.copytree(_PAGE, folder, dirs_exist_ok=True)
+        settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        (folder / "settings.json").write_text(json.dumps(settings | {"server": self.websocket}), encoding="utf-8")
+        policy = f"connect-src 'self' {self.websocket}; frame-ancestors 'none'"
+        with ThreadingHTTPServer((HOST, self.port), partial(_files(policy), directory=str(folder))) as server:
+            thread = threading.Thread(target=server.serve_forever, daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                server.shutdown()
+                thread.join()
+
+
+def chosen_page(wanted: WebSocket, *, names_nats: bool) -> MicrophonePage:
+    """Choose the ports of the page and of its NATS; `names_nats`: NATS_URL names a server.
+
+    Raises:
+        NoWebSocketError: There is no embedded NATS.
+        PortInUseError: Another process uses the port that is wanted.
+    """
+    if names_nats:
+        raise NoWebSocketError
+    port = chosen_port(wanted.port, WEBSOCKET_PORT, "--websocket-port")
+    return MicrophonePage(chosen_port(None, PAGE_PORT, ""), port, wanted.origins)
+
+
+def _files(policy: str) -> type[SimpleHTTPRequestHandler]:
+    """Make a handler of files with a policy that the page itself cannot state."""
+
+    class Files(SimpleHTTPRequestHandler):
+        def end_headers(self) -> None:
+            self.send_header("Content-Security-Policy", policy)
+            self.send_header("X-Content-Type-Options", "nosniff")
+            self.send_header("Cache-Control", "no-cache")  # a browser asks each time whether a file is new
+            super().end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name is the library's
+            """Log nothing."""
+
+    return Files

@@ -1,0 +1,89 @@
+"""The pipe between a job, which has bytes of a live file, and the thread that reads the file."""
+
+from collections import deque
+from threading import Condition
+
+import av
+
+_MOST_FRAMES = 250  # frames that are decoded ahead: up to 120 ms each
+_MOST_WAITS = 30  # seconds that decoding may stand still
+
+
+class Pipe:
+    """Bytes of a file on their way to the thread that reads it, and its frames on their way back."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._bytes = bytearray()
+        self._frames: deque[av.AudioFrame] = deque()
+        self._reading = False  # whether the thread waits for bytes
+        self._ended = False  # no more bytes follow
+        self._closed = False
+        self._done = False  # the thread has ended
+        self._error: Exception | None = None
+        self.lost = 0.0  # seconds
+
+    def write(self, more: bytes) -> None:
+        """Give bytes to the thread."""
+        with self._changed:
+            self._bytes += more
+            self._changed.notify_all()
+
+    def frames(self) -> list[av.AudioFrame]:
+        """Wait until the thread wants more bytes, has come to the end or has many frames; take its frames, if any.
+
+        Raises:
+            Exception: What has ended the thread.
+        """
+        with self._changed:
+            for _ in range(_MOST_WAITS):  # not one long wait, which would be over when a frozen process goes on
+                if self._changed.wait_for(self._has_news, timeout=1):
+                    break
+            else:
+                raise ValueError
+            frames = list(self._frames)
+            self._frames.clear()
+            self._changed.notify_all()
+            if not frames and self._done and (self._error or not self._ended):
+                raise self._error or ValueError()
+            return frames
+
+    def end(self) -> None:
+        """Say that no more bytes follow."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Have the thread end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def read(self, most: int) -> bytes:
+        """Wait for bytes, for the library; no bytes are the end of the file."""
+        with self._changed:
+            self._reading = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._bytes or self._ended or self._closed)
+            self._reading = False
+            taken = b"" if self._closed else bytes(self._bytes[:most])
+            del self._bytes[:most]
+            return taken
+
+    def put(self, frame: av.AudioFrame) -> None:
+        """Give a frame to the job; wait if it has enough."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or len(self._frames) < _MOST_FRAMES)
+            self._frames.append(frame)
+            self._changed.notify_all()
+
+    def finish(self, error: Exception | None) -> None:
+        """Say that the thread has ended, and why if not at the end of the file."""
+        with self._changed:
+            self._done, self._error = True, error
+            self._changed.notify_all()
+
+    def _has_news(self) -> bool:
+        hungry = self._reading and not self._bytes and not self._ended
+        return hungry or self._done or len(self._frames) >= _MOST_FRAMES

@@ -1,0 +1,71 @@
+"""From which frame the sound of a live task is heard again: who goes on with its last minute needs no hour of it."""
+
+import re
+from collections import deque
+from dataclasses import dataclass
+
+from natscribe.schemas.live import Codec, LiveAudio
+
+# The voice detector starts afresh every 33 s, and hears 2 s before that (app/engines/audio/voice.py): so much sound
+# before a second decides what is heard from there on.
+HEARD_AGAIN_S = 36.0
+_BETWEEN_S = 1.0  # between two places that are remembered
+_BYTES_A_SAMPLE = {Codec.PCM_S16LE: 2, Codec.MULAW: 1, Codec.ALAW: 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place between two frames, as their reader needs it; without arguments: the begin."""
+
+    sequence: int = 0  # of the last message before it, in the stream
+    frame: int = 0  # number of the frame behind it
+    size: int = 0  # bytes of sound before it, silence for missing frames included
+
+    def __str__(self) -> str:
+        return f"{self.sequence} {self.frame} {self.size}"
+
+    @classmethod
+    def read(cls, text: str | None) -> "Place":
+        """Read what `str` has written; the begin, if nobody has."""
+        if text is None or not re.fullmatch(r"\d+ \d+ \d+", text, re.ASCII):
+            return cls()
+        return cls(*map(int, text.split(" ")))
+
+
+class Places:
+    """The places that a reader has passed; `first` is the one to go on from, and those before it are forgotten.
+
+    The bytes of Opus do not tell their length, and a file is not read from its middle: its place is always the begin.
+    """
+
+    def __init__(self, audio: LiveAudio, first: Place) -> None:
+        self._bytes_a_second = sample_bytes(audio) * audio.sample_rate
+        self._passed = deque([first])
+
+    @property
+    def first(self) -> Place:
+        """The place to go on from."""
+        return self._passed[0]
+
+    def seconds(self, place: Place) -> float:
+        """Return where a place is, in seconds from the start of the recording."""
+        return place.size / self._bytes_a_second if self._bytes_a_second else 0.0
+
+    def note(self, place: Place) -> None:
+        """Note a place that was passed."""
+        if self.seconds(place) >= self.seconds(self._passed[-1]) + _BETWEEN_S:
+            self._passed.append(place)
+
+    def move_to(self, second: float) -> None:
+        """Forget what nobody needs who goes on with the text at `second`."""
+        while len(self._passed) > 1 and self.seconds(self._passed[1]) <= second - HEARD_AGAIN_S:
+            self._passed.popleft()
+
+    def go_back(self) -> None:
+        """Forget all places but the first: its reader goes on from there."""
+        self._passed = deque([self.first])
+
+
+def sample_bytes(audio: LiveAudio) -> int:
+    """Return the bytes of a sample of all channels; 0 for Opus."""
+    return _BYTES_A_SAMPLE.get(audio.codec, 0) * audio.channels

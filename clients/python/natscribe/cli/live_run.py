@@ -1,0 +1,152 @@
+"""One run of the command `live`: sound goes out, its text comes in, and Ctrl-C ends the sound first."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from natscribe.cli import url_sound
+from natscribe.cli.console import WARNING, err, find_servers, open_client, out
+from natscribe.cli.display import Display
+from natscribe.cli.folders import URL
+from natscribe.cli.follow import follow
+from natscribe.cli.live_text import choose
+from natscribe.cli.notices import Wanted, notices
+from natscribe.cli.results import Output
+from natscribe.cli.sound import STANDARD_INPUT, SoundFile, check_input, from_input
+from natscribe.cli.wording import has_speakers
+from natscribe.client import Client, command
+from natscribe.client.live import Live
+from natscribe.client.submission import make
+from natscribe.schemas.live import LiveAudio
+from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.settings import without_login
+
+_CANCELLED_WITHIN_S = 3.0
+_END_AFTER_S = 2.0  # how long the end of a task may take to be seen after it has refused sound
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Sound, and the name for it."""
+
+    name: str
+    audio: LiveAudio
+    chunks: AsyncIterator[bytes]
+    path: Path | None = None
+
+    @classmethod
+    async def of(cls, source: str, given: dict[str, object], speed: float) -> "Sound":
+        """Find the sound of an argument; `given` says what standard input has.
+
+        Raises:
+            typer.BadParameter: It cannot be sent as it is.
+            ClientError: A url cannot be read.
+        """
+        if source == STANDARD_INPUT:
+            check_input()
+            return cls("standard input", make(LiveAudio, given), from_input())
+        if URL.match(source):
+            return cls(without_login(source), url_sound.AUDIO, await url_sound.from_url(source, speed))
+        file = SoundFile(source, find_servers().audio_max_bytes)
+        return cls(file.path.name, file.audio, file.chunks(speed), file.path)
+
+
+@dataclass
+class Run:
+    """One run of the command."""
+
+    sound: Sound
+    begin: Callable[[Client], Live]
+    output: Output
+    wanted: Wanted
+    as_json: bool
+    prints_text: bool  # as it is found
+
+    async def run(self) -> int:
+        """Send the sound, show its text, and write the result; return the exit code."""
+        async with open_client() as client, self.begin(client) as live:
+            err.print(f"{self.sound.name} is task {live.task_id}")
+            try:
+                with choose(as_json=self.as_json, prints_text=self.prints_text) as shown:
+                    is_completed = await self._listen(client, live, shown)
+            except asyncio.CancelledError:
+                await _cancel(client, live.task_id)
+                raise
+            if is_completed:
+                self._write(await live.result(), live.task_id, shown)
+        return 0 if is_completed else 1
+
+    async def _listen(self, client: Client, live: Live, shown: Display) -> bool:
+        """Send the sound and show events, until the task has ended; return whether it was completed.
+
+        Raises:
+            ClientError: The sound could not be sent.
+        """
+        speaking = asyncio.create_task(self._speak(live))
+        listening = asyncio.create_task(follow(client, shown, live.task_id, self.sound.name, events=live.events()))
+        _end_sound_first(speaking)
+        shown.tell("listening, Ctrl-C ends the sound")
+        try:
+            await asyncio.wait([speaking, listening], return_when=asyncio.FIRST_COMPLETED)
+            if not listening.done():
+                shown.tell("waiting for the rest of the text, Ctrl-C cancels the task")
+                await self._end(live, speaking, listening)
+            return await listening
+        finally:
+            for each in (speaking, listening):
+                each.cancel()
+            await asyncio.wait([speaking, listening])
+
+    async def _speak(self, live: Live) -> None:
+        async for chunk in self.sound.chunks:
+            await live.send(chunk)
+
+    async def _end(self, live: Live, speaking: "asyncio.Task[None]", listening: "asyncio.Task[bool]") -> None:
+        error = None if speaking.cancelled() else speaking.exception()
+        if error is None:
+            await live.end()
+            return
+        await asyncio.wait([listening], timeout=_END_AFTER_S)  # a task that has ended refuses sound, and tells why
+        if not listening.done():
+            raise error
+
+    def _write(self, result: TranscriptionResult, task_id: str, shown: Display) -> None:
+        """Write the result, unless it would only repeat the text that was shown."""
+        path, name = self.sound.path, self.sound.path.stem if self.sound.path else task_id
+        if self.output.folder is not None:
+            err.print(f"wrote {self.output.write(name, result, path)}")
+        elif self.output.formats or has_speakers(result) or not shown.found:
+            if shown.found:
+                shown.text.print()
+            self.output.show(out, result, label=self.sound.name, heading=False, recording=path)
+        for notice in notices(self.sound.name, result, self.wanted):
+            err.print(notice, style=WARNING)
+
+
+async def _cancel(client: Client, task_id: str) -> None:
+    """Cancel the task, or say how to do it later if NATS does not answer soon."""
+    cancelling = asyncio.ensure_future(client.cancel(task_id))
+    try:
+        await asyncio.wait([cancelling], timeout=_CANCELLED_WITHIN_S)
+        if cancelling.done() and cancelling.exception() is None:
+            err.print(f"{task_id} is cancelled.")
+            return
+    finally:
+        cancelling.cancel()
+    later = f"{task_id} is not cancelled, because NATS does not answer: `{command()} cancel {task_id}` does it later."
+    err.print(later, style=WARNING)
+
+
+def _end_sound_first(speaking: "asyncio.Task[None]") -> None:
+    """Let the first Ctrl-C end the sound, and the next one the command."""
+    loop, work = asyncio.get_running_loop(), asyncio.current_task()
+
+    def interrupted() -> None:
+        if not speaking.done():
+            speaking.cancel()
+        elif work is not None:
+            work.cancel()
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)

@@ -1,0 +1,60 @@
+// The microphone as Opus in one channel, in parts of a tenth of a second, and how loud it is.
+const TYPES = ["audio/webm;codecs=opus", "audio/ogg;codecs=opus"];
+const PART_MS = 100;
+const BITS_A_SECOND = 32_000;
+
+export class NoOpusError extends Error {}
+
+export class Microphone {
+  // Asks the person for the microphone; errors are those of getUserMedia, and NoOpusError.
+  static async open() {
+    const mimeType = TYPES.find((type) => globalThis.MediaRecorder?.isTypeSupported(type));
+    if (!mimeType) throw new NoOpusError();
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
+    return new Microphone(stream, mimeType);
+  }
+
+  constructor(stream, mimeType) {
+    this.stream = stream;
+    this.context = new AudioContext();
+    this.analyser = new AnalyserNode(this.context, { fftSize: 2048 });
+    // A microphone may have two channels, whatever was asked for: this output has one.
+    const output = new MediaStreamAudioDestinationNode(this.context, { channelCount: 1, channelCountMode: "explicit" });
+    this.context.createMediaStreamSource(stream).connect(this.analyser).connect(output);
+    this.recorder = new MediaRecorder(output.stream, { mimeType, audioBitsPerSecond: BITS_A_SECOND });
+    this.samples = new Float32Array(this.analyser.fftSize);
+  }
+
+  // Records until `stop`; `heard` gets each part and its seconds, `gone` is called if the microphone is taken away.
+  start(heard, gone) {
+    let reading = Promise.resolve(); // parts are read in their order
+    let before = this.context.currentTime;
+    this.recorder.ondataavailable = ({ data }) => {
+      const seconds = this.context.currentTime - before;
+      before += seconds;
+      reading = reading.then(async () => data.size && heard(new Uint8Array(await data.arrayBuffer()), seconds));
+    };
+    this.stopped = new Promise((done) => (this.recorder.onstop = () => reading.then(done)));
+    this.stream.getAudioTracks()[0].onended = gone;
+    this.recorder.start(PART_MS);
+  }
+
+  // Resolves when the last part was heard.
+  async stop() {
+    if (this.recorder.state !== "inactive") this.recorder.stop();
+    await this.stopped;
+    this.close();
+  }
+
+  close() {
+    for (const track of this.stream.getTracks()) track.stop();
+    if (this.context.state !== "closed") this.context.close();
+  }
+
+  // From 0 to 1: 0 is 60 dB below the loudest sound.
+  get level() {
+    this.analyser.getFloatTimeDomainData(this.samples);
+    const power = this.samples.reduce((sum, sample) => sum + sample * sample, 0) / this.samples.length;
+    return Math.min(1, Math.max(0, 1 + (10 * Math.log10(power + 1e-12)) / 60));
+  }
+}

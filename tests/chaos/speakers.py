@@ -1,0 +1,178 @@
+"""Those who speak in a chaos test: clients of live tasks that are slow, quick, vanish and come back, or are two."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import nats
+import numpy as np
+from nats.aio.client import Client
+from natscribe.client import Client as Natscribe
+from natscribe.client.errors import ClientError
+from natscribe.schemas.live import LiveAudio
+from natscribe.schemas.transcription import Stretch, TranscriptionResult
+
+from app.settings import Settings
+from tests.e2e.conftest import LIBRIVOX
+from tests.live_client import LiveClient
+from tests.truth.recordings import RATE, read, words_of
+from tests.truth.words import longest_difference
+
+FRAME_S = 0.5
+PAUSE_FRAMES = 4  # behind each recording
+LONGEST_AWAY_S = 20.0
+IDLE_S = 60  # more than a client is away, and than a server keeps it waiting
+SHORT_IDLE_S = 30  # more than a server keeps a client waiting; each worker that takes the task over waits as long
+MOST_WRONG = 3  # words in a row: a sentence has at least seven
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What somebody says, in frames, and what is to become of it."""
+
+    words: str
+    frames: list[bytes]
+    missing: range  # frames that are never sent
+
+    @property
+    def seconds(self) -> float:
+        return len(self.frames) * FRAME_S
+
+    def wrong(self, result: TranscriptionResult) -> str | None:
+        """What is lost or doubled in a result; None: nothing."""
+        lost = [Stretch(start=self.missing[0] * FRAME_S, end=self.missing.stop * FRAME_S)] if self.missing else []
+        if result.duration != self.seconds:
+            return f"{result.duration:g} s of {self.seconds:g}"
+        if any(each not in result.untranscribed for each in lost):
+            return f"{lost} is not told: {result.untranscribed}"
+        if longest_difference(self.words, result.text) > MOST_WRONG:
+            return f"{result.text!r} in place of {self.words!r}"
+        return None
+
+
+def speech(chance: Random) -> Speech:
+    """Some recordings, one after the other; every fourth speech lacks a part of a pause."""
+    clips = chance.sample(sorted(LIBRIVOX.glob("*.flac")), chance.randint(1, 3))
+    frames, pauses = list[bytes](), list[int]()
+    for clip in clips:
+        frames += _cut(clip)
+        pauses.append(len(frames) - PAUSE_FRAMES)
+    first = pauses[0] + 1
+    return Speech(" ".join(map(words_of, clips)), frames, range(first, first + 2 * (chance.random() < 0.25)))
+
+
+def _cut(clip: Path) -> list[bytes]:
+    samples, frame = read(clip), round(FRAME_S * RATE)
+    whole = np.pad(samples, (0, -len(samples) % frame + PAUSE_FRAMES * frame))
+    return [whole[at : at + frame].astype("<i2").tobytes() for at in range(0, len(whole), frame)]
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """Somebody with a speech, who knows where NATS is."""
+
+    settings: Settings
+    task_id: str
+    speech: Speech
+    chance: Random
+
+    async def connect(self) -> Client:
+        return await nats.connect(
+            self.settings.nats_servers,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.2,
+            ping_interval=2,
+            allow_reconnect=True,
+        )
+
+    def client(self, connection: Client) -> LiveClient:
+        return LiveClient(connection, self.task_id, self.speech.frames, LiveAudio())
+
+    async def send(self, client: LiveClient, frames: Sequence[int], *, speed: float) -> None:
+        """Send frames, but those that are missing; the last one of the speech ends it."""
+        for number in frames:
+            if number not in self.speech.missing:
+                await client.send_frame(number, end=number == len(self.speech.frames) - 1)
+                await asyncio.sleep(FRAME_S / speed)
+
+
+async def speak_steadily(speaker: Speaker, *, speed: float = 1.0) -> None:
+    """Send all frames, as quickly as they were spoken."""
+    connection = await speaker.connect()
+    client = speaker.client(connection)
+    await client.begin(idle_seconds=IDLE_S)
+    await speaker.send(client, range(len(speaker.speech.frames)), speed=speed)
+    await connection.close()
+
+
+async def speak_quickly(speaker: Speaker) -> None:
+    """Send all frames ten times as quickly."""
+    await speak_steadily(speaker, speed=10)
+
+
+async def vanish(speaker: Speaker) -> None:
+    """Vanish in the middle, come back with a new connection, and send frames again."""
+    connection = await speaker.connect()
+    client, frames = speaker.client(connection), range(len(speaker.speech.frames))
+    await client.begin(idle_seconds=IDLE_S)
+    gone_at = speaker.chance.randrange(1, len(frames))
+    await speaker.send(client, frames[:gone_at], speed=2)
+    await connection.close()
+    await asyncio.sleep(speaker.chance.uniform(0, LONGEST_AWAY_S))
+    connection = await speaker.connect()
+    await speaker.send(speaker.client(connection), frames[speaker.chance.randrange(gone_at) :], speed=2)
+    await connection.close()
+
+
+async def be_two(speaker: Speaker) -> None:
+    """Send everything from two programs at once."""
+    await asyncio.gather(speak_steadily(speaker, speed=1.5), speak_steadily(speaker, speed=2))
+
+
+async def end_without_a_word(speaker: Speaker) -> None:
+    """Send all frames, but do not say that the last one is the last."""
+    connection = await speaker.connect()
+    client = speaker.client(connection)
+    await client.begin(idle_seconds=SHORT_IDLE_S)
+    for number in range(len(speaker.speech.frames)):
+        if number not in speaker.speech.missing:
+            await client.send_frame(number)
+    await connection.close()
+
+
+SORTS: Sequence[Callable[[Speaker], Coroutine[Any, Any, None]]] = [
+    speak_steadily,
+    speak_quickly,
+    vanish,
+    be_two,
+    end_without_a_word,
+]
+
+
+async def speak(settings: Settings, chance: Random, count: int, seconds: float) -> dict[str, Speech]:
+    """Have so many begin to speak over the time; what each has said, once all have."""
+    said = {f"live-{number}": speech(chance) for number in range(count)}
+    async with asyncio.TaskGroup() as group:
+        for number, (task_id, each) in enumerate(said.items()):
+            sort, own = SORTS[number % len(SORTS)], Random(chance.random())  # noqa: S311
+            group.create_task(sort(Speaker(settings, task_id, each, own)))
+            await asyncio.sleep(seconds / count * chance.uniform(0.5, 1.5))
+    return said
+
+
+async def wrongly_heard(client: Natscribe, said: dict[str, Speech]) -> dict[str, str]:
+    """What is lost or doubled of each live task."""
+    found = dict[str, str]()
+    for task_id, each in said.items():
+        try:
+            result = await client.get_task_result(task_id)
+        except ClientError as error:
+            found[task_id] = str(error)
+            continue
+        wrong = each.wrong(result) if isinstance(result, TranscriptionResult) else "another kind of result"
+        if wrong is not None:
+            found[task_id] = wrong
+    return found

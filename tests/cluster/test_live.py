@@ -1,0 +1,102 @@
+"""Live sound in a cluster: each second of it is text once, whatever happens to one of the servers."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from natscribe.schemas import subjects
+from natscribe.schemas.transcription import TranscriptionResult
+
+from app.settings import Settings
+from tests.cluster.conftest import Publisher, workers
+from tests.fakes.echo import AUDIO, EchoEngine, said, seconds
+from tests.live_client import LiveClient
+from tests.nats_cluster import NatsCluster, Node
+from tests.waiting import eventually
+
+LIVE, TASKS, SEGMENTS = "transcription_live", "transcription_tasks", "transcription_segments"
+ALL = list(range(1, 61))  # what is said: a number each second, in six utterances
+BEFORE = 25  # seconds that are sent before the blow
+FROZEN_FOR_S = 20.0
+Blow = Callable[[Node], Coroutine[Any, Any, None]]
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("recovery")]
+
+
+async def result_of(publisher: Publisher) -> TranscriptionResult | None:
+    """The result of the live task; None while there is none, or no leader."""
+    try:
+        found = await publisher.js.get_last_msg("transcription_results", subjects.results("live-1"))
+    except NatsError:
+        return None
+    return TranscriptionResult.model_validate_json(found.data or b"")
+
+
+async def is_whole(publisher: Publisher) -> None:
+    """The task has ended once, and all that was said is text once."""
+    publisher.acknowledged = ["live-1"]
+    (await publisher.ended()).check(["live-1"])
+    result = await eventually(partial(result_of, publisher))
+    assert said(result.text) == ALL
+    assert (result.duration, result.untranscribed) == (len(ALL), [])
+
+
+async def kill(node: Node) -> None:
+    await node.kill()
+
+
+async def freeze(node: Node) -> None:
+    node.pause()
+    await asyncio.sleep(FROZEN_FOR_S)
+    node.resume()
+
+
+async def restart(node: Node) -> None:
+    await node.stop()
+    await node.start()
+
+
+@pytest.mark.parametrize(
+    ("blow", "stream"), [(kill, LIVE), (kill, TASKS), (kill, SEGMENTS), (freeze, LIVE), (restart, LIVE)]
+)
+async def test_a_hurt_leader_costs_no_sound(
+    cluster: NatsCluster, settings: Settings, nc: Client, publisher: Publisher, blow: Blow, stream: str
+) -> None:
+    async with workers(settings, 2, EchoEngine):
+        # Given somebody who speaks
+        client = LiveClient(nc, "live-1", seconds(ALL), AUDIO)
+        await client.begin(idle_seconds=120)
+        await client.send(0, BEFORE)
+        await eventually(lambda: publisher.runs("live-1"))
+        # When the node is hurt that leads a stream, and somebody speaks on
+        hurting = asyncio.create_task(blow(await cluster.leader_of(stream)))
+        await client.send(BEFORE)
+        await hurting
+        # Then the text is whole
+        await is_whole(publisher)
+
+
+async def test_two_processes_and_a_hurt_leader(
+    cluster: NatsCluster, settings: Settings, nc: Client, publisher: Publisher
+) -> None:
+    async with workers(settings, 2, EchoEngine):
+        # Given two processes that send the same sound
+        clients = [LiveClient(nc, "live-1", seconds(ALL), AUDIO) for _ in range(2)]
+        for client in clients:
+            await client.begin(idle_seconds=120)
+        await clients[0].send(0, BEFORE)
+        # When the leader of the sound is killed, and starts again
+        hurting = asyncio.create_task(restart_killed(await cluster.leader_of(LIVE)))
+        await asyncio.gather(clients[0].send(BEFORE), clients[1].send())
+        await hurting
+        # Then the text is whole
+        await is_whole(publisher)
+
+
+async def restart_killed(node: Node) -> None:
+    await node.kill()
+    await node.start()

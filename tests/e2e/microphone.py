@@ -1,0 +1,113 @@
+"""Visits to the page that records a microphone, in a real browser, and what they leave behind."""
+
+import asyncio
+import io
+import json
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http.server import SimpleHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from nats.js import JetStreamContext
+from natscribe.schemas.headers import END
+
+from app.embedded import NatsServer, free_port
+from app.settings import Settings
+from tests.document import ROOT
+from tests.programs import BIN
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PAGE = ROOT / "examples/browser"
+READABLE = 4.5  # the contrast that WCAG asks for
+WITHIN_S = 110
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name is the library's
+        pass
+
+
+class Pages:
+    """NATS for pages, and somebody who visits them."""
+
+    def __init__(self, server: NatsServer, websocket: int, site: str, folder: Path) -> None:
+        self.settings = Settings(_env_file=None, nats_url=server.url, audio_store="nats://audio", cache_ttl=0)
+        self.websocket = f"ws://127.0.0.1:{websocket}"
+        self.site = site
+        self.folder = folder
+
+    async def visit(self, visit: str, **options: object) -> dict[str, Any]:
+        """What a visitor has seen; nothing was complained about, and nothing asked of another host."""
+        given = json.dumps({"page": self.site, "server": self.websocket} | options)
+        command = [str(BIN / "node"), "speak.mjs", str(CHROMIUM), str(self.folder), given, visit]
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=ROOT / "tools/node", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        try:
+            out, err = await asyncio.wait_for(process.communicate(), WITHIN_S)
+        finally:
+            if process.returncode is None:
+                process.kill()
+        assert process.returncode == 0, err.decode()
+        seen: dict[str, Any] = json.loads(out)
+        assert [
+            each for each in seen["requested"] if not each.startswith((self.site, "data:", "blob:", "about:"))
+        ] == []
+        return seen
+
+
+@asynccontextmanager
+async def nats_for_pages(folder: Path, more_config: str = "") -> AsyncIterator[tuple[NatsServer, int]]:
+    port = free_port()
+    websocket = f'websocket {{ listen: "127.0.0.1:{port}", no_tls: true }}\n'
+    server = NatsServer(folder, free_port(), more_config=websocket + more_config)
+    await server.start()
+    try:
+        yield server, port
+    finally:
+        await server.stop()
+
+
+def contrast(one: str, other: str) -> float:
+    """How well two colours can be told apart, as WCAG defines it."""
+    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = np.array([int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]) / 255
+    linear = np.where(parts <= 0.03928, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def check_colours(firm: str, open_: str, paper: str) -> None:
+    assert firm != open_
+    assert contrast(firm, paper) > contrast(open_, paper) > READABLE
+
+
+async def stored_in(js: JetStreamContext) -> bytes:
+    """The sound of the only live task, whose frames have no gap and are stored once."""
+    state = (await js.stream_info("transcription_live")).state
+    frames = [await js.get_msg("transcription_live", number) for number in range(state.first_seq, state.last_seq + 1)]
+    (task_id,) = {(frame.subject or "").rpartition(".")[2] for frame in frames}
+    headers = [frame.headers or {} for frame in frames]
+    assert [each["Nats-Msg-Id"] for each in headers] == [f"{task_id}-{number}" for number in range(len(frames))]
+    assert [END in each for each in headers] == [False] * (len(frames) - 1) + [True]
+    return b"".join(frame.data or b"" for frame in frames)
+
+
+def seconds_of(sound: bytes) -> float:
+    with av.open(io.BytesIO(sound), "r") as container:
+        (stream,) = container.streams.audio
+        assert (stream.codec_context.name, stream.channels) == ("opus", 1)
+        return sum(float(frame.samples / frame.sample_rate) for frame in container.decode(stream))
+
+
+def recorded(lags: list[str]) -> float:
+    """The seconds that the page said at last."""
+    minutes, _, seconds = lags[-1].partition(",")[0].partition(":")
+    return 60 * int(minutes) + int(seconds)

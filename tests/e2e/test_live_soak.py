@@ -1,0 +1,99 @@
+"""A live task that goes on for long leaves its worker as it was: memory and speed stay flat."""
+
+import asyncio
+import os
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean
+
+import psutil
+import pytest
+from natscribe.client import Live
+from natscribe.schemas.progress import ProgressEvent
+
+from tests.e2e.conftest import running, servers
+from tests.playing import joined
+from tests.truth.recordings import CLIPS, DEMO, RATE, words_of
+from tests.truth.words import word_error_rate
+from tests.waiting import eventually
+
+MINUTES = int(os.environ.get("SOAK_MINUTES", "20"))
+WARM_UP = min(10, MINUTES // 2)  # minutes of sound, after which the heap of the model has its size
+TALK_EVERY = 4  # minutes, one of speech: an hour of it would take too long
+MANY = 30  # with fewer minutes, the other tests on the machine decide how long they take
+MOST_GROWTH = 60 * 1024 * 1024  # bytes, of worker and engines together
+MOST_SLOWER = 2.0
+MOST_WRONG = 0.2  # of the words
+MINUTE_WITHIN_S = 600.0
+
+pytestmark = [pytest.mark.xdist_group("recovery"), pytest.mark.timeout(600 + 60 * MINUTES)]
+
+
+class Progress:
+    """How far the text of a live task is, in seconds."""
+
+    def __init__(self) -> None:
+        self.reached = 0.0
+        self.lags = list[float]()
+
+    async def follow(self, live: Live) -> None:
+        async for event in live:
+            if isinstance(event, ProgressEvent) and event.processed_seconds is not None:
+                self.reached = event.processed_seconds
+                self.lags.append(event.lag_seconds or 0.0)
+
+    async def reaches(self, seconds: float) -> None:
+        async def is_there() -> bool:
+            return self.reached >= seconds
+
+        await eventually(is_there, within=MINUTE_WITHIN_S)
+
+
+def memory_of(worker: psutil.Process) -> list[int]:
+    """The resident bytes of the worker, then those of each of its engines."""
+    return [process.memory_info().rss for process in (worker, *worker.children(recursive=True))]
+
+
+async def test_memory_and_speed_stay_flat_through_a_long_stream(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recordings = (*CLIPS, DEMO)
+    minute, words = joined(recordings, pause=0.8), " ".join(map(words_of, recordings))
+    seconds, talk = len(minute) / RATE, minute.astype("<i2").tobytes()
+    async with (
+        servers(tmp_path) as settings,
+        running(settings, tmp_path / "log") as service,
+        service.client() as client,
+    ):
+        worker, progress = psutil.Process(service.process.pid), Progress()
+        memory, at = list[list[int]](), [time.monotonic()]
+        async with client.live() as live:
+            following = asyncio.create_task(progress.follow(live))
+            # When a recording goes on for long, and each minute comes when the one before is text
+            for number in range(MINUTES):
+                await live.send(bytes(len(talk)) if number % TALK_EVERY else talk)
+                await progress.reaches(number * seconds)
+                memory.append(memory_of(worker))
+                at.append(time.monotonic())
+        result = await live.result()
+        await following
+    # Then worker and engines have what they had after the first minutes
+    took = [after - before for before, after in pairwise(at)]
+    first, last = (mean(minutes) for minutes in (took[1 : 1 + 2 * TALK_EVERY], took[-2 * TALK_EVERY :]))
+    with capsys.disabled():
+        for name, of in (("after the first minutes", memory[WARM_UP - 1]), ("at the end", memory[-1])):
+            print(f"\n{name}: {sum(of) >> 20} MiB, of which {[each >> 20 for each in of]}", end="")
+        print(
+            f"\n{MINUTES} minutes of sound in {at[-1] - at[0]:.0f} s, a minute in {first:.1f} s -> {last:.1f} s, ",
+            end="",
+        )
+        print(f"lag at most {max(progress.lags):.0f} s, at last {progress.lags[-1]:.0f} s")
+    assert len(memory[-1]) == len(memory[WARM_UP - 1])
+    assert sum(memory[-1]) - sum(memory[WARM_UP - 1]) < MOST_GROWTH
+    # And the last minutes took no longer than the first
+    assert MINUTES < MANY or last < MOST_SLOWER * first
+    # And all of it is text
+    assert result.duration == pytest.approx(MINUTES * seconds, abs=0.01)
+    assert result.untranscribed == []
+    assert word_error_rate(" ".join([words] * -(-MINUTES // TALK_EVERY)), result.text) < MOST_WRONG

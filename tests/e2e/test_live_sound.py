@@ -1,0 +1,80 @@
+"""Live sound that is no speech, or is not what its task says, and the real engine: it ends, and says why."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from natscribe.client import Client, ClientError, RequestFailedError
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.live import Codec, LiveAudio
+from natscribe.schemas.transcription import TranscriptionResult
+
+from tests.e2e.conftest import LIBRIVOX
+from tests.truth.recordings import RATE, read, words_of
+from tests.truth.words import longest_difference
+from tests.unit.engines.opus_files import hum, recorded
+
+CLIP = min(LIBRIVOX.glob("*.flac"))
+HOUR_S = 3600
+NOISE = np.random.default_rng(7).integers(-12_000, 12_000, 30 * RATE, "<i2").tobytes()
+PCM, OPUS = LiveAudio(), LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
+
+pytestmark = pytest.mark.timeout(300)
+
+
+async def heard(client: Client, sound: bytes, audio: LiveAudio = PCM) -> TranscriptionResult:
+    """The result of sound that is sent as quickly as it is taken."""
+    async with client.live(audio=audio) as live:
+        await live.send(sound)
+    return await live.result()
+
+
+async def test_silence_for_an_hour_has_no_words(client: Client) -> None:
+    # When nobody says a word for an hour, and then somebody does
+    speech = read(CLIP).astype("<i2").tobytes()
+    async with client.live() as live:
+        for _ in range(HOUR_S // 60):
+            await live.send(bytes(60 * 2 * RATE))
+        await live.send(speech)
+    result = await live.result()
+    # Then that is all, and at its time
+    assert longest_difference(words_of(CLIP), result.text) <= 2
+    assert all(segment.start >= HOUR_S for segment in result.segments)
+    assert result.duration == pytest.approx(HOUR_S + len(speech) / 2 / RATE, abs=0.01)
+
+
+async def test_noise_ends_well(client: Client) -> None:
+    # When half a minute of noise comes, then it ends, with all of its sound heard
+    result = await heard(client, NOISE)
+    assert result.duration == 30
+    # And speech is heard as before
+    assert longest_difference(words_of(CLIP), (await heard(client, read(CLIP).astype("<i2").tobytes())).text) <= 2
+
+
+@pytest.mark.parametrize(
+    ("audio", "sound", "named"),
+    [
+        (PCM, CLIP.read_bytes(), "FLAC"),
+        (PCM, recorded("ogg", hum(2)), "Ogg"),
+        (LiveAudio(codec=Codec.MULAW, sample_rate=8000), recorded("webm", hum(2)), "WebM"),
+        (OPUS, NOISE, "not Opus in Ogg or WebM"),
+        (OPUS, recorded("webm", hum(2, channels=2)), "2 channels"),
+        (OPUS, recorded("ogg", hum(2))[:2000] + NOISE[: 1024**2], "The live sound"),
+    ],
+)
+async def test_sound_that_is_not_what_its_task_says_is_named(
+    client: Client, audio: LiveAudio, sound: bytes, named: str
+) -> None:
+    # When a client sends another format than its task says, then it is told so
+    async with asyncio.timeout(60):
+        with pytest.raises(ClientError, match=named) as failed:
+            await heard(client, sound, audio)
+    assert isinstance(failed.value, RequestFailedError)
+    assert failed.value.code is ErrorCode.AUDIO_UNREADABLE
+
+
+async def test_another_rate_than_said_is_sound_of_another_length(client: Client) -> None:
+    # When a client says 8 kHz and sends 16, which nothing tells, then the sound takes twice as long, and ends
+    speech = read(CLIP).astype("<i2").tobytes()
+    result = await heard(client, speech, LiveAudio(sample_rate=8000))
+    assert result.duration == pytest.approx(2 * len(speech) / 2 / RATE, abs=0.01)

@@ -1,0 +1,240 @@
+"""The page that records a microphone, in a real browser: spoken to, cut off, refused, and told hostile text."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import nats
+import numpy as np
+import pytest
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+from nats.js import JetStreamContext
+from natscribe.jetstream.streams import public_streams
+from natscribe.mock import Mock
+from natscribe.schemas import examples, subjects
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.live import LiveTask, Partial
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import SegmentsEvent
+from natscribe.schemas.wire import Kind
+from pydantic import BaseModel
+
+from tests.e2e.conftest import running
+from tests.e2e.microphone import (
+    CHROMIUM,
+    PAGE,
+    WITHIN_S,
+    Pages,
+    Quiet,
+    check_colours,
+    nats_for_pages,
+    recorded,
+    seconds_of,
+    stored_in,
+)
+from tests.servers import valkey_in
+from tests.truth.recordings import CLIPS, RATE, read, words_of, write
+from tests.truth.words import word_error_rate
+from tests.unit.test_transcript_page import HOSTILE
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; Debian has it as `chromium`")
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    """The page on a server of files."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(PAGE)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+async def pages(tmp_path: Path, site: str) -> AsyncIterator[Pages]:
+    async with nats_for_pages(tmp_path / "nats") as (server, port):
+        yield Pages(server, port, site, tmp_path)
+
+
+@pytest.fixture
+async def mock(pages: Pages) -> AsyncIterator[None]:
+    """Somebody who says `Good morning.` every four seconds, whatever is heard."""
+    async with Mock(pages.settings):
+        yield
+
+
+@pytest.fixture
+async def js(pages: Pages) -> AsyncIterator[JetStreamContext]:
+    client = await nats.connect(pages.settings.nats_url)
+    yield client.jetstream()
+    await client.close()
+
+
+async def test_a_person_speaks_and_reads(pages: Pages, mock: None, js: JetStreamContext, tmp_path: Path) -> None:
+    # Given a page of a file server, and somebody who speaks for nine seconds
+    seen = await pages.visit("desktop", seconds=9.5)
+    # Then the text is there, with words that turned firm before the others, which are grey
+    assert seen["complaints"] == []
+    assert seen["lines"][:2] == ["Good morning.", "Good morning."]
+    assert ["Good", " morning."] in seen["partials"]
+    assert seen["partialIsHidden"]
+    check_colours(*seen["colours"])
+    # And the page has said what it does, and no problem
+    assert seen["states"] == ["Asking for the microphone …", "Connecting …", *seen["states"][2:-1], "Done"]
+    assert {"Listening", "Writing the rest …"} <= set(seen["states"])
+    assert [words for words in seen["problems"] if words] == []
+    # And the text can be copied, and taken away as a file
+    text = "\n".join(seen["lines"])
+    assert seen["copied"] == text
+    assert (tmp_path / "text.txt").read_text(encoding="utf-8") == f"{text}\n"
+    # And the sound is stored as it was recorded
+    assert seconds_of(await stored_in(js)) == pytest.approx(recorded(seen["lags"]), abs=1.2)
+
+
+async def test_a_person_speaks_to_a_phone_and_reads_the_speakers(pages: Pages, mock: None) -> None:
+    # Given a phone in the dark, and somebody who wants to know who speaks
+    seen = await pages.visit("phone", seconds=9.5)
+    # Then the text has speakers at the end, and nobody scrolls sideways
+    assert seen["complaints"] == []
+    assert seen["speakers"][:2] == ["SPEAKER_00", "SPEAKER_01"]
+    assert (seen["width"], seen["openWidth"]) == (390, 390)
+    check_colours(*seen["colours"])
+
+
+async def test_a_lost_connection_loses_no_sound(pages: Pages, mock: None, js: JetStreamContext) -> None:
+    # Given somebody who speaks, when the WebSocket breaks for four seconds
+    seen = await pages.visit("cut", seconds=11, cut={"at": 3, "seconds": 4})
+    # Then the page has said so, and all sound is stored once, in its order
+    assert "NATS is away: your sound is kept" in seen["states"]
+    assert seconds_of(await stored_in(js)) == pytest.approx(recorded(seen["lags"]), abs=1.2)
+    # And the text that came meanwhile is there once
+    assert seen["lines"][:2] == ["Good morning.", "Good morning."]
+    assert len(seen["lines"]) <= 4
+
+
+@pytest.fixture
+async def client(pages: Pages) -> AsyncIterator[Client]:
+    """A client of NATS with the streams of the service, and without a worker."""
+    connected = await nats.connect(pages.settings.nats_url)
+    for stream in public_streams(pages.settings.stream_names):
+        await connected.jetstream().add_stream(stream)
+    yield connected
+    await connected.close()
+
+
+async def next_of(asked: Subscription) -> str:
+    """The id of the next live task."""
+    return LiveTask.model_validate_json((await asked.next_msg(WITHIN_S)).data).task_id
+
+
+async def append(client: Client, subject: str, event: BaseModel) -> None:
+    await client.jetstream().publish(subjects.append_to(subject), event.model_dump_json().encode())
+
+
+def ended(task_id: str, state: State, error: ErrorDetail | None = None) -> ProgressEvent:
+    how = {"kind": Kind.TRANSCRIPTION, "state": state, "error": error, "sequence": 1, "attempt": 1, "max_attempts": 1}
+    return ProgressEvent.model_validate({"task_id": task_id, "time": datetime.now(UTC)} | how)
+
+
+async def test_hostile_text_stays_text(pages: Pages, client: Client) -> None:
+    # Given a page that has asked for text
+    asked, results = await client.subscribe("tasks.live.normal"), await client.subscribe(subjects.RESULT)
+    visiting = asyncio.create_task(pages.visit("hostile"))
+    task_id = await next_of(asked)
+    # When it is answered with what would be markup
+    said = examples.SEGMENT.model_copy(update={"text": HOSTILE})
+    still_said = Partial(task_id=task_id, start=0, end=1, stable="", text=HOSTILE)
+    await client.publish(subjects.partials(task_id), still_said.model_dump_json().encode())
+    batch = SegmentsEvent(task_id=task_id, attempt=1, sequence=1, language="en", processed_seconds=2, segments=[said])
+    await append(client, subjects.segments(task_id), batch)
+    await append(client, subjects.progress(task_id), ended(task_id, State.COMPLETED))
+    segments = [said.model_copy(update={"speaker": HOSTILE})]
+    result = examples.RESULT.model_copy(update={"task_id": task_id, "segments": segments, "speakers": 1})
+    await (await results.next_msg(WITHIN_S)).respond(result.model_dump_json().encode())
+    seen = await visiting
+    # Then the page shows all of it as it is, and runs none of it
+    assert seen["complaints"] == []
+    assert ["", HOSTILE] in seen["partials"]
+    assert seen["lines"] == [HOSTILE]
+    assert seen["speakers"] == [HOSTILE]
+    assert seen["dialogs"] == []
+    assert set(seen["elements"]) <= {"p", "span", "div", "time", "b", "ul", "li"}
+
+
+async def test_a_failure_is_said_with_its_sentence(pages: Pages, client: Client) -> None:
+    # Given a page that has asked for text, when its task fails
+    asked = await client.subscribe("tasks.live.normal")
+    visiting = asyncio.create_task(pages.visit("problem"))
+    task_id = await next_of(asked)
+    error = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message=f"Second 3 cannot be read: speak again. {HOSTILE}")
+    await append(client, subjects.progress(task_id), ended(task_id, State.FAILED, error))
+    seen = await visiting
+    # Then the page says why, and can be started again
+    assert (seen["problem"], seen["button"]) == (error.message, "Start")
+
+
+USERS = "authorization { users: [{ user: anna, password: right }] }\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "problem", "opens"),
+    [
+        ({"server": "ws://127.0.0.1:9"}, "NATS does not answer at ws://127.0.0.1:9. Start it with", True),
+        ({}, "No Natscribe runs at this NATS. Start a worker, then press Start.", False),
+        ({"isRefused": True}, "The page may not use the microphone. Allow it", False),
+    ],
+    ids=["no NATS", "no service", "no microphone"],
+)
+async def test_what_cannot_work_is_said_with_the_next_step(
+    pages: Pages, given: Mapping[str, object], problem: str, opens: bool
+) -> None:
+    # Given something that is missing, when somebody presses Start
+    seen = await pages.visit("problem", **given)
+    # Then the page says what to do, and can be started again
+    assert seen["problem"].startswith(problem)
+    assert (seen["button"], seen["connectionIsOpen"]) == ("Start", opens)
+
+
+async def test_a_page_whose_scripts_do_not_run_says_what_it_needs(pages: Pages) -> None:
+    seen = await pages.visit("withoutScripts")
+    assert seen["hint"].startswith("This page needs JavaScript, and a server of files")
+    assert seen["isDisabled"]
+
+
+async def test_a_wrong_login_is_said(tmp_path: Path, site: str) -> None:
+    # Given NATS with users
+    async with nats_for_pages(tmp_path / "nats", USERS) as (server, port):
+        # When somebody gives another password
+        pages = Pages(server, port, site, tmp_path)
+        seen = await pages.visit("problem", user="anna", password="wrong")  # noqa: S106 -- it opens nothing
+    # Then the page says so
+    assert seen["problem"] == "NATS refuses this login. Correct user and password under Connection, then press Start."
+
+
+@pytest.mark.timeout(400)
+async def test_the_words_of_a_recording_stand_on_the_page(pages: Pages, tmp_path: Path) -> None:
+    # Given three readings with pauses, and a worker
+    said = CLIPS[:3]
+    silence = np.zeros(RATE, np.int16)
+    sound = tmp_path / "said.wav"
+    parts = [silence, *(part for clip in said for part in (read(clip), silence)), silence]
+    write(sound, parts)
+    options = {"sound": str(sound), "seconds": sum(map(len, parts)) / RATE + 1}
+    async with valkey_in(tmp_path / "valkey") as valkey:
+        settings = pages.settings.model_copy(update={"redis_url": valkey.url})
+        async with running(settings, tmp_path / "service.log"):
+            # When they are read to the page, and once more while the connection is lost in the middle
+            whole = await pages.visit("reading", **options)
+            cut = await pages.visit("cut", **options, cut={"at": 5, "seconds": 4})
+    # Then nearly each word is there, also with the loss
+    truth = " ".join(map(words_of, said))
+    rates = [word_error_rate(truth, " ".join(seen["lines"])) for seen in (whole, cut)]
+    print(f"words wrong on the page: {rates[0]:.1%}, and {rates[1]:.1%} with a lost connection")
+    assert max(rates) <= 0.1

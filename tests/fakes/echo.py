@@ -1,0 +1,86 @@
+"""An engine whose text is the sound that it was given: each second of it says its number."""
+
+import asyncio
+import struct
+from base64 import b64decode, b64encode
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+
+from natscribe.schemas.live import LiveAudio
+from natscribe.schemas.sharing import Window, WindowText
+from natscribe.schemas.transcription import Segment, Word
+
+from app.engines.messages import Hear, Heard, Job, Reply
+from tests.fakes.engine import FakeEngine
+
+AUDIO = LiveAudio(sample_rate=8000)
+_SECOND = 2 * AUDIO.sample_rate  # bytes
+
+
+def second(number: int) -> bytes:
+    """A second of sound that says its number; silence says 0."""
+    return struct.pack("<h", number) * AUDIO.sample_rate
+
+
+def seconds(numbers: Iterable[int]) -> list[bytes]:
+    """Sound that says these numbers, a second each."""
+    return [second(number) for number in numbers]
+
+
+def said(text: object) -> list[int]:
+    """The numbers that a text of this engine has."""
+    return [int(word) for word in str(text).split()]
+
+
+class EchoEngine(FakeEngine):
+    """Finds an utterance in each ten seconds, and writes the number that each second of it says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_hear = asyncio.Event()
+        self.may_hear.set()
+        self._sound = dict[str, bytes]()  # of each live stream
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        await self.may_hear.wait()
+        async with aclosing(super().run(job)) as replies:
+            async for reply in replies:
+                yield reply
+
+    def _hear(self, job: Hear) -> Heard:
+        before = b"" if job.first else self._sound.pop(job.stream)
+        self._sound[job.stream] = before + b64decode(job.sound)
+        heard = super()._hear(job)
+        return heard.model_copy(
+            update={
+                "windows": [self._cut(job.stream, window) for window in heard.windows],
+                "open": [self._cut(job.stream, window) for window in heard.open],
+            }
+        )
+
+    def _cut(self, stream: str, window: Window) -> Window:
+        start, end = (round(at * _SECOND) for at in (window.start, window.end))
+        return window.model_copy(update={"samples": b64encode(self._sound[stream][start:end]).decode()})
+
+    def _text(self, window: Window) -> WindowText:
+        sound = b64decode(window.samples)
+        words = [
+            Word(
+                start=window.start + at,
+                end=min(window.start + at + 1, window.end),
+                word=f" {struct.unpack_from('<h', sound, at * _SECOND)[0]}",
+                probability=1,
+            )
+            for at in range(-(-len(sound) // _SECOND))
+        ]
+        heard = Segment(
+            start=window.start,
+            end=window.end,
+            text="".join(word.word for word in words).strip(),
+            language="en",
+            words=words,
+            confidence=1,
+            avg_logprob=-0.1,
+            no_speech_prob=0,
+        )
+        return WindowText(segments=[heard], language="en", end=window.end, channel=window.channel)

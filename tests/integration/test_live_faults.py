@@ -1,0 +1,325 @@
+"""Live sound while workers, servers and clients fail: each second of it is text once, in its place."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.errors import APIError
+from natscribe.schemas.progress import State
+from redis.asyncio import Redis
+
+from app.embedded import NatsServer, ValkeyServer
+from app.jetstream.provisioning import provision
+from app.main import Worker
+from app.settings import Settings
+from app.task_log.log import TaskLog
+from tests.constants import Constants
+from tests.fakes.echo import AUDIO, EchoEngine, said, second, seconds
+from tests.integration.conftest import Publisher, StartWorker, parsed
+from tests.live_client import LiveClient
+from tests.waiting import eventually
+
+ALL = list(range(1, 36))  # what is said: a number each second, in four utterances
+FULL = 10077
+STREAM = "transcription_live"
+
+
+@pytest.fixture
+def settings(settings: Settings, nats_server: NatsServer, valkey: ValkeyServer) -> Settings:
+    """This test's own servers: it hurts them."""
+    own = {"nats_url": nats_server.url, "redis_url": valkey.url}
+    return settings.model_copy(update=own)
+
+
+@pytest.fixture
+async def nc(nats_server: NatsServer) -> AsyncIterator[Client]:
+    client = await connected_to(nats_server)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
+    async with Redis.from_url(valkey.url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def engine() -> EchoEngine:
+    return EchoEngine()
+
+
+async def connected_to(server: NatsServer) -> Client:
+    return await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+
+
+def speaks(nc: Client, numbers: Sequence[int] = ALL) -> LiveClient:
+    return LiveClient(nc, "live-1", seconds(numbers), AUDIO)
+
+
+@dataclass(frozen=True)
+class Log:
+    """What is stored of the live task."""
+
+    publisher: Publisher
+    settings: Settings
+
+    async def said(self) -> list[int]:
+        """The text so far."""
+        log = TaskLog(self.publisher.nc, self.settings.stream_names, "reader")
+        return [
+            number
+            async for each in log.segments("live-1")
+            for text in each.event.segments
+            for number in said(text.text)
+        ]
+
+    async def says(self, count: int) -> bool:
+        """Whether so many seconds are text."""
+        return len(await self.said()) >= count
+
+    async def result(self) -> dict[str, Any]:
+        """The result, which has the same text as the segments."""
+        await self.publisher.until("live-1", State.COMPLETED)
+        found = parsed(await self.publisher.js.get_last_msg("transcription_results", "results.live-1"))
+        assert said(found["text"]) == await self.said()
+        return found
+
+    async def is_whole(self, numbers: Sequence[int] = ALL) -> None:
+        """All that was said is text, once and in its order, and nothing is missing."""
+        found = await self.result()
+        assert said(found["text"]) == list(numbers)
+        assert (found["duration"], found["untranscribed"]) == (len(numbers), [])
+
+
+@pytest.fixture
+def log(publisher: Publisher, settings: Settings) -> Log:
+    return Log(publisher, settings)
+
+
+async def test_a_worker_that_is_stopped_hands_the_sound_over(nc: Client, start_worker: StartWorker, log: Log) -> None:
+    # Given a worker in the middle of an utterance
+    client = speaks(nc)
+    async with start_worker(EchoEngine()):
+        await client.begin()
+        await client.send(0, 15)
+        await eventually(partial(log.says, 10))
+    # When it is stopped, and another one comes while the sound goes on
+    await client.send(15, 20)
+    async with start_worker(EchoEngine()):
+        await client.send(20)
+        # Then the text is whole, and the attempt is the first one still
+        await log.is_whole()
+    events = await log.publisher.until("live-1", State.COMPLETED)
+    assert {event.attempt for event in events} == {1}
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_sound_goes_on_after_nats_was_away(
+    nc: Client, worker: Worker, nats_server: NatsServer, log: Log, hangs: bool
+) -> None:
+    # Given a worker in the middle of an utterance
+    client = speaks(nc)
+    await client.begin()
+    await client.send(0, 15)
+    await eventually(partial(log.says, 10))
+    # When NATS dies, or hangs, for longer than the queue waits for a worker, and somebody speaks on
+    if hangs:
+        nats_server.pause()
+    else:
+        await nats_server.kill()
+    speaking = asyncio.create_task(client.send(15))
+    await asyncio.sleep(2.5)  # the outage itself
+    if hangs:
+        nats_server.resume()
+    else:
+        await nats_server.start()
+    # Then the text is whole
+    await speaking
+    await log.is_whole()
+
+
+async def test_an_outage_is_no_silence_of_the_client(
+    nc: Client, worker: Worker, nats_server: NatsServer, log: Log
+) -> None:
+    # Given a task that ends after a second without a frame
+    client = speaks(nc)
+    await client.begin(idle_seconds=1)
+    await client.send(0, 15)
+    # When NATS is away for longer
+    await nats_server.kill()
+    speaking = asyncio.create_task(client.send(15))
+    await asyncio.sleep(2.5)  # the outage itself
+    await nats_server.start()
+    # Then the sound goes on
+    await speaking
+    await log.is_whole()
+
+
+async def test_live_text_needs_no_redis(
+    nc: Client, worker: Worker, valkey: ValkeyServer, redis: Redis, log: Log
+) -> None:
+    # Given a Redis that goes away while somebody speaks
+    client = speaks(nc)
+    await client.begin()
+    await client.send(0, 15)
+    await valkey.kill()
+    # When the sound goes on, then the text is whole
+    await client.send(15)
+    await log.is_whole()
+    # And once Redis is there again, its keys are caught up
+    await valkey.start()
+
+    async def has_result() -> bool:
+        return bool(await redis.exists("task:live-1:result"))
+
+    await eventually(has_result)
+
+
+@pytest.fixture(params=[True, False])
+def remembered(request: pytest.FixtureRequest, constants: Constants) -> bool:
+    """Whether the stream knows which frames it has, or takes them twice, as it does after two minutes."""
+    if not request.param:
+        constants(DUPLICATE_WINDOW_S=0.1)
+    return bool(request.param)
+
+
+async def test_a_client_that_comes_back_sends_again_what_it_sent(
+    remembered: bool, nats_server: NatsServer, nc: Client, worker: Worker, log: Log
+) -> None:
+    # Given a client that has vanished
+    gone = await connected_to(nats_server)
+    await speaks(gone).begin()
+    await speaks(gone).send(0, 15)
+    await gone.close()
+    # When the client comes back and sends the last ten seconds again
+    client = speaks(nc)
+
+    async def is_as_expected(number: int) -> bool:
+        return await client.send_frame(number) == remembered  # NATS forgets each id some time after its frame
+
+    stored = await count(nc)
+    for number in range(5, 15):
+        await eventually(partial(is_as_expected, number))
+    assert await count(nc) == stored + (0 if remembered else 10)
+    await client.send(15)
+    # Then each second is text once
+    await log.is_whole()
+
+
+async def count(nc: Client) -> int:
+    return (await nc.jetstream().stream_info(STREAM)).state.messages
+
+
+@pytest.mark.usefixtures("remembered")
+async def test_two_processes_that_send_the_same(nats_server: NatsServer, nc: Client, worker: Worker, log: Log) -> None:
+    other = await connected_to(nats_server)
+    # When two processes publish the same task and the same sound at the same time, one of them a bit behind
+    clients = [speaks(nc), speaks(other)]
+    for client in clients:
+        await client.begin()
+    await clients[0].send(0, 7)
+    await asyncio.gather(clients[0].send(7), clients[1].send())
+    # Then each second is text once, of one task
+    await log.is_whole()
+    await other.close()
+
+
+async def test_sound_that_is_never_sent_is_told_and_the_rest_has_its_place(
+    nc: Client, worker: Worker, log: Log
+) -> None:
+    # When a client loses frames in two places
+    client = speaks(nc)
+    await client.begin()
+    for first, stop in ((0, 4), (7, 22), (23, 35)):
+        await client.send(first, stop)
+    # Then the result says where, and everything else is text at its time
+    found = await log.result()
+    lost = {4: 0, 5: 0, 6: 0, 22: 0}
+    assert said(found["text"]) == [lost.get(place, number) for place, number in enumerate(ALL)]
+    assert found["untranscribed"] == [{"start": 4.0, "end": 7.0}, {"start": 22.0, "end": 23.0}]
+    assert found["duration"] == len(ALL)
+
+
+async def test_a_gap_is_told_though_another_worker_has_taken_over(
+    nc: Client, start_worker: StartWorker, log: Log
+) -> None:
+    # Given a client that loses frames, and a worker that is stopped two utterances later
+    client = speaks(nc)
+    async with start_worker(EchoEngine()):
+        await client.begin()
+        await client.send(0, 4)
+        await client.send(7, 33)
+        await eventually(partial(log.says, 30))
+    # When another worker ends the task
+    async with start_worker(EchoEngine()):
+        await client.send(33)
+        found = await log.result()
+    # Then the result tells the gap, and all else is text at its time
+    assert said(found["text"]) == [1, 2, 3, 4, 0, 0, 0, *ALL[7:]]
+    assert found["untranscribed"] == [{"start": 4.0, "end": 7.0}]
+    assert found["duration"] == len(ALL)
+
+
+async def test_sound_that_comes_far_too_fast_is_caught_up_with(
+    nc: Client, worker: Worker, engine: EchoEngine, log: Log, constants: Constants
+) -> None:
+    # Given a worker that tells all progress, and is held up while ten minutes of sound come
+    constants(LEAST_BETWEEN_EVENTS_S=0.0)
+    numbers = list(range(1, 601))
+    client = speaks(nc, numbers)
+    engine.may_hear.clear()
+    await client.begin()
+    await client.send()
+    # When it goes on, then all of it is text
+    engine.may_hear.set()
+    await log.is_whole(numbers)
+    # And it said how much was left
+    events = await log.publisher.until("live-1", State.COMPLETED)
+    lags = [event.lag_seconds for event in events if event.lag_seconds is not None]
+    assert max(lags) > 300
+    assert lags[-1] < max(lags)
+
+
+async def test_a_full_stream_refuses_sound_and_loses_none(
+    nc: Client, js: JetStreamContext, settings: Settings, start_worker: StartWorker, log: Log
+) -> None:
+    # Given a stream with room for some seconds
+    await provision(js, settings)
+    await limit(js, 13 * len(second(1)))
+    async with start_worker(EchoEngine()):
+        client = speaks(nc)
+        await client.begin()
+        # When somebody speaks for longer, then the next second is refused, with the number that the document names
+        with pytest.raises(APIError) as refused:
+            await client.send()
+        assert refused.value.err_code == FULL
+        stored = await count(nc)
+        await eventually(partial(log.says, stored // 10 * 10))
+        # And when there is room again, what was refused is sent, and the text is whole
+        await limit(js, -1)
+        await client.send(stored)
+        await log.is_whole()
+
+
+async def limit(js: JetStreamContext, size: int) -> None:
+    config = (await js.stream_info(STREAM)).config
+    config.max_bytes = size
+    await js.update_stream(config)
+
+
+async def test_frames_after_the_end_are_no_sound(nc: Client, worker: Worker, log: Log) -> None:
+    # Given a client that sends on behind its last frame
+    client = speaks(nc, [*ALL, 98, 99])
+    await client.begin()
+    await client.send(0, len(ALL) - 1)
+    await client.send_frame(len(ALL) - 1, end=True)
+    await client.send(len(ALL))
+    # Then the recording has ended before
+    await log.is_whole()

@@ -1,0 +1,116 @@
+"""Sound of a url: what a web server sends becomes samples, and what cannot be read is told."""
+
+import io
+import socket
+import threading
+import time
+import wave
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import typer
+from natscribe.cli import url_sound
+from natscribe.cli.url_sound import from_url
+from natscribe.client import ClientError
+
+from tests.constants import Constants
+
+RATE_HZ = 16_000
+SECONDS = 3
+
+
+def recording(seconds: int = SECONDS) -> bytes:
+    """A WAV file with two channels of 44.1 kHz."""
+    written = io.BytesIO()
+    with wave.open(written, "wb") as file:
+        file.setparams((2, 2, 44_100, 0, "NONE", ""))
+        file.writeframes(bytes([0, 16]) * 2 * 44_100 * seconds)
+    return written.getvalue()
+
+
+@contextmanager
+def serving(send: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """A web server that answers each request so; its address, with a login."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            send(self)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://user:secret@127.0.0.1:{server.server_port}/radio"
+        server.shutdown()
+
+
+def slowly(body: bytes, *, promised: int | None = None) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Send a body in ten parts with pauses, as a radio; it may be shorter than the promised bytes."""
+
+    def send(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(promised or len(body)))
+        request.end_headers()
+        size = len(body) // 10 + 1
+        for begin in range(0, len(body), size):
+            request.wfile.write(body[begin : begin + size])
+            time.sleep(0.01)
+
+    return send
+
+
+async def test_a_recording_on_a_web_server_is_played_as_fast_as_is_wanted() -> None:
+    # Given a web server that sends a recording slowly
+    with serving(slowly(recording())) as url:
+        # When it is played ten times as fast
+        began = time.monotonic()
+        sound = b"".join([chunk async for chunk in await from_url(url, 10)])
+        took = time.monotonic() - began
+    # Then it is there as one channel of 16 kHz, no byte more or less, and took a tenth of its length
+    assert len(sound) == SECONDS * 2 * RATE_HZ
+    assert set(sound[RATE_HZ : RATE_HZ + 20]) == {0, 16}
+    assert took >= SECONDS / 10 - 0.1
+
+
+async def test_what_breaks_off_ends_there_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    # Given a web server that ends in the middle of what it has promised
+    body = recording()
+    with serving(slowly(body[: len(body) // 3], promised=len(body))) as url:
+        sound = b"".join([chunk async for chunk in await from_url(url, 100)])
+    # Then what came is there
+    assert 0.9 * RATE_HZ * 2 < len(sound) <= RATE_HZ * 2
+    # And people learn that it broke off, and never see the login
+    told = capsys.readouterr().err
+    assert "has broken off" in told
+    assert "secret" not in told
+
+
+def missing(request: BaseHTTPRequestHandler) -> None:
+    request.send_error(404)
+
+
+async def test_what_cannot_be_read_is_told_with_its_cause() -> None:
+    # Given an address without anything, one with a page, and a host where nobody answers
+    with serving(missing) as url, pytest.raises(ClientError, match=r"/radio cannot be read \(.*404 Not Found\): check"):
+        await from_url(url, 1)
+    with serving(slowly(b"<html>no sound</html>" * 100)) as url, pytest.raises(ClientError, match="Invalid data"):
+        await from_url(url, 1)
+    with pytest.raises(ClientError, match="cannot be read"):
+        await from_url("http://127.0.0.1:9/radio", 1)
+
+
+async def test_a_server_that_says_nothing_is_given_up(constants: Constants) -> None:
+    constants(SOUND_WITHIN_S=0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/radio"
+        with pytest.raises(ClientError, match="nothing came for"):
+            await from_url(url, 1)
+
+
+async def test_without_the_decoder_the_way_round_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(url_sound, "find_spec", lambda _: None)
+    with pytest.raises(typer.BadParameter, match=r"pip install av.*-i https://radio.example/live -f s16le"):
+        await from_url("https://radio.example/live", 1)

@@ -1,0 +1,43 @@
+"""From which frame a live task is heard again."""
+
+import pytest
+from natscribe.schemas.live import Codec, LiveAudio
+
+from app.live.places import Place, Places
+
+PCM, MULAW = LiveAudio(sample_rate=8000), LiveAudio(codec=Codec.MULAW, sample_rate=8000)
+OPUS = LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
+
+
+def passed(audio: LiveAudio, seconds: int, a_second: int) -> Places:
+    """The places of a stream with a frame a second."""
+    places = Places(audio, Place())
+    for second in range(1, seconds + 1):
+        places.note(Place(10 * second, second, second * a_second))
+    return places
+
+
+@pytest.mark.parametrize(("audio", "a_second"), [(PCM, 16_000), (MULAW, 8000)])
+def test_the_place_is_the_last_one_that_is_early_enough(audio: LiveAudio, a_second: int) -> None:
+    # Given a stream of an hour, when its text has reached its last second
+    places = passed(audio, 3600, a_second)
+    places.move_to(3599.5)
+    # Then its sound is read from half a minute before on
+    assert places.first == Place(35_630, 3563, 3563 * a_second)
+    assert places.seconds(places.first) == 3563
+
+
+def test_opus_is_heard_from_its_begin() -> None:
+    places = passed(OPUS, 3600, 4000)
+    places.move_to(3599)
+    assert places.first == Place()
+
+
+def test_a_place_survives_its_way_through_the_log() -> None:
+    place = Place(5, 3, 20_000)
+    assert Place.read(str(place)) == place
+
+
+@pytest.mark.parametrize("text", [None, "", "1 2", "1 2 3 4", "-1 2 3", "a b c", "² 1 1"])
+def test_what_nobody_has_written_is_the_begin(text: str | None) -> None:
+    assert Place.read(text) == Place()

@@ -1,0 +1,191 @@
+// Speaks to the microphone page in Chromium as a person would, and says as JSON what was seen:
+// node speak.mjs CHROMIUM FOLDER OPTIONS VISIT; OPTIONS as JSON, as tests/e2e/microphone.py gives them
+import net from "node:net";
+import { picture, start } from "./browser.mjs";
+
+const [executablePath, folder, given, visit] = process.argv.slice(2);
+const options = JSON.parse(given);
+const browser = await start(executablePath, [
+  "--use-fake-device-for-media-stream",
+  ...(options.isRefused ? ["--deny-permission-prompts"] : ["--use-fake-ui-for-media-stream"]),
+  ...(options.sound ? [`--use-file-for-fake-audio-capture=${options.sound}%noloop`] : []),
+]);
+const seen = { requested: browser.requested, complaints: browser.complaints };
+
+// Opens the page, and notes each state and each partial.
+async function open(more) {
+  const page = await browser.visit(options.page, more);
+  await page.bringToFront();
+  await page.waitForSelector("#record:enabled");
+  await page.evaluate((server) => {
+    if (server) document.getElementById("server").value = server;
+    window.noted = { states: [], partials: [], problems: [], lags: [] };
+    const note = (id, list, read = (element) => element.textContent) =>
+      new MutationObserver(() => window.noted[list].push(read(document.getElementById(id)))).observe(document.getElementById(id), { subtree: true, childList: true, characterData: true });
+    note("state", "states");
+    note("problem", "problems");
+    note("lag", "lags");
+    note("partial", "partials", ({ children }) => [...children].map((part) => part.textContent));
+  }, options.server);
+  return page;
+}
+
+const says = (page, words) => page.waitForFunction((words) => document.getElementById("state").textContent.startsWith(words), { timeout: 60_000 }, words);
+// What a reader notices at the end.
+async function noted(page) {
+  return {
+    ...(await page.evaluate(() => window.noted)),
+    lines: await page.$$eval("#text p", (lines) => lines.map((line) => line.lastChild.textContent)),
+    speakers: await page.$$eval("#text b", (names) => names.map((name) => name.textContent)),
+    notes: await page.$$eval("#notes li", (notes) => notes.map((note) => note.textContent)),
+    partialIsHidden: await page.$eval("#partial", (element) => !element.checkVisibility()),
+    width: await page.evaluate(() => document.documentElement.scrollWidth),
+    elements: await page.evaluate(() => [...new Set([...document.querySelectorAll("main *")].map((element) => element.localName))]),
+  };
+}
+
+const isHeard = (page, seconds) =>
+  page.waitForFunction((seconds) => {
+    const [minutes, rest] = document.getElementById("lag").textContent.split(":").map(parseFloat);
+    return 60 * minutes + rest >= seconds;
+  }, { timeout: 60_000 }, seconds);
+
+// A person speaks for as long as the recording lasts, and meanwhile something may happen.
+async function speak(name, more, { speakers = false, meanwhile = () => {} } = {}) {
+  const page = await open(more);
+  await picture(page, `${folder}/${name}-before.webp`);
+  if (speakers) await page.click("#speakers");
+  await page.click("#record");
+  await says(page, "Listening");
+  const happened = await meanwhile(page);
+  await isHeard(page, options.seconds);
+  await page.click("#record");
+  await says(page, "Done");
+  await picture(page, `${folder}/${name}-after.webp`);
+  return { page, ...happened, ...(await noted(page)) };
+}
+
+// While somebody speaks: firm words and others, which can be read.
+async function during(page, name) {
+  await page.waitForFunction(() => document.querySelector("#text p") && document.querySelector("#partial:not([hidden]) span")?.textContent && document.querySelector("#partial .open").textContent, { polling: 20, timeout: 60_000 });
+  const colours = await page.evaluate(() => ["#partial span", "#partial .open", "body"].map((selector) => {
+    const { color, backgroundColor } = getComputedStyle(document.querySelector(selector));
+    return selector === "body" ? backgroundColor : color;
+  }));
+  await picture(page, `${folder}/${name}-during.webp`);
+  return { colours };
+}
+
+async function desktop() {
+  const { page, ...found } = await speak("desktop", {}, { meanwhile: (page) => during(page, "desktop") });
+  await page.evaluate(() => (navigator.clipboard.writeText = async (text) => (window.copied = text))); // nobody may read the real one
+  await page.click("#copy");
+  await says(page, "Copied");
+  found.copied = await page.evaluate(() => window.copied);
+  const session = await page.createCDPSession();
+  await session.send("Browser.setDownloadBehavior", { behavior: "allow", downloadPath: folder, eventsEnabled: true });
+  const saved = new Promise((done) => session.on("Browser.downloadProgress", ({ state }) => state === "completed" && done()));
+  await page.click("#save");
+  await saved;
+  await page.close();
+  return found;
+}
+
+async function phone() {
+  const more = { width: 390, height: 844, scheme: "dark", isPhone: true };
+  const { page, ...found } = await speak("phone", more, { speakers: true, meanwhile: (page) => during(page, "phone") });
+  await page.click("summary");
+  await picture(page, `${folder}/phone-connection.webp`);
+  found.openWidth = await page.evaluate(() => document.documentElement.scrollWidth);
+  await page.close();
+  return found;
+}
+
+// The WebSocket breaks while somebody speaks, nobody answers for some seconds, and then it is there again.
+async function cut() {
+  const sockets = new Set();
+  const { port } = new URL(options.server);
+  let isThere = true;
+  const proxy = net.createServer((inside) => {
+    if (!isThere) return inside.destroy();
+    const outside = net.connect(port, "127.0.0.1");
+    for (const [one, other] of [[inside, outside], [outside, inside]]) {
+      sockets.add(one);
+      one.pipe(other);
+      one.on("error", () => other.destroy());
+      one.on("close", () => sockets.delete(one) && other.destroy());
+    }
+  });
+  await new Promise((done) => proxy.listen(0, "127.0.0.1", done));
+  options.server = `ws://127.0.0.1:${proxy.address().port}`;
+  const meanwhile = async (page) => {
+    await isHeard(page, options.cut.at);
+    isThere = false;
+    for (const socket of sockets) socket.destroy();
+    await says(page, "NATS is away");
+    await isHeard(page, options.cut.at + options.cut.seconds);
+    await picture(page, `${folder}/cut-during.webp`);
+    isThere = true;
+    await says(page, "Listening");
+  };
+  const { page, ...found } = await speak("cut", {}, { meanwhile });
+  await page.close();
+  proxy.close();
+  return found;
+}
+
+// Somebody presses Start, and it cannot work.
+async function problem() {
+  const page = await open({ width: 390, height: 844, isPhone: true });
+  if (options.user) {
+    await page.click("summary");
+    await page.type("#user", options.user);
+    await page.type("#password", options.password);
+  }
+  await page.click("#record");
+  await page.waitForFunction(() => document.getElementById("problem").checkVisibility() && !document.getElementById("record").disabled);
+  await picture(page, `${folder}/problem.webp`);
+  const found = { problem: await page.$eval("#problem", (element) => element.textContent), button: await page.$eval("#record", (button) => button.textContent) };
+  found.connectionIsOpen = await page.$eval("#connection", (details) => details.open);
+  await page.close();
+  return found;
+}
+
+// As from a file, where a browser loads no modules.
+async function withoutScripts() {
+  const page = await browser.visit("about:blank");
+  await page.setJavaScriptEnabled(false);
+  await page.goto(options.page);
+  const found = { hint: await page.$eval("#hint", (hint) => hint.textContent), isDisabled: await page.$eval("#record", (button) => button.disabled) };
+  await page.close();
+  return found;
+}
+
+// Whatever text comes stays text.
+async function hostile() {
+  const page = await open();
+  const dialogs = [];
+  page.on("dialog", (dialog) => dialogs.push(dialog.message()) && dialog.dismiss());
+  await page.click("#speakers");
+  await page.click("#record");
+  await says(page, "Done");
+  const found = { dialogs, ...(await noted(page)) };
+  await page.close();
+  return found;
+}
+
+// Words of a recording, and nothing else.
+async function reading() {
+  const meanwhile = async (page) => {
+    await page.waitForSelector("#text p", { timeout: 60_000 });
+    await picture(page, `${folder}/reading-during.webp`);
+  };
+  const { page, ...found } = await speak("reading", {}, { meanwhile });
+  await page.close();
+  return found;
+}
+
+const visits = { desktop, phone, reading, cut, problem, withoutScripts, hostile };
+Object.assign(seen, await visits[visit]());
+await browser.close();
+console.log(JSON.stringify(seen));
