@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
+from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import (
     LEAST_BETWEEN_EVENTS_S,
@@ -250,6 +251,9 @@ class TaskAttempt:
         async with self._lock:
             self._has_result = state is State.COMPLETED
             await self._append(state, error=error, progress=100 if self._has_result else self._pace.percent)
+        if self._has_embeddings and not self._has_result:
+            with suppress(NatsError):  # the bucket drops them in time
+                await self._results.delete_object(self.record.event.task_id, of=self.record.metadata.owner)
 
     async def _check(self) -> None:
         """Check that this attempt still owns the log; JetStream does not check this for segments and results."""
