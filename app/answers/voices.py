@@ -37,6 +37,9 @@ from app.task_log.record import Record
 from app.task_log.status import status_of
 from app.voices.store import ChangedMeanwhileError, Kept, StoredReference, StoredVoice, VoiceStore
 
+LEAST_AGREEMENT: Final = (
+    0.65  # one person has .66 and more, in noise, too; two who share the time have less (docs/decisions/0031)
+)
 TRIES: Final = 5  # requests about one voice at the same time: each try that fails lets another one succeed
 
 
@@ -222,6 +225,9 @@ def _chosen(embedded: Embedded, request: EnrollRequest) -> SpeakerEmbedding:
             f"{label} says only {chosen.seconds:.1f} s alone, and a reference needs {LEAST_REFERENCE_S:.0f} s without "
             "another voice: enrol from a longer recording"
         )
+        raise refusal(invalid_request(problem))
+    if chosen.agreement < LEAST_AGREEMENT:
+        problem = f"{label} sounds like two people, or changes too much: enrol from a recording of one person"
         raise refusal(invalid_request(problem))
     return chosen
 

@@ -202,6 +202,7 @@ class SpeakerEmbedding(_Line):
 
     speaker: str
     seconds: float
+    agreement: float = Field(description="How alike its parts are, 0 to 1: less than .65 sounds like two people.")
     values: str = Field(repr=False, description="192 whole numbers of a byte each, in base64; empty: none.")
     telephone: str = Field(repr=False, description="The same of the speech as a telephone transmits it.")
 

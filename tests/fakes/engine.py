@@ -85,6 +85,7 @@ class FakeEngine:
         self.channels = 1  # of each recording
         self.differ = False  # whether the channels carry different speech
         self.text = "one two"  # of each window
+        self.agreement = 0.9  # of what each speaker says
         self.diarized = 0  # recordings
         self.people = ["anna", "boris"]  # who speaks in a recording
         self.network = embedding_network()
@@ -194,6 +195,7 @@ class FakeEngine:
             SpeakerEmbedding(
                 speaker=f"SPEAKER_{number:02}",
                 seconds=seconds,
+                agreement=self.agreement,
                 values=voice_of(name, self.diarized),
                 telephone=voice_of(f"{name} on the telephone", self.diarized),
             )

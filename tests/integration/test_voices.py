@@ -222,6 +222,13 @@ async def test_too_little_speech_is_refused_with_its_seconds(
     assert (code, "says only 10.0 s alone" in message, "15 s" in message) == ("invalid_request", True, True)
 
 
+async def test_two_people_in_one_speaker_are_refused(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
+    engine.agreement = 0.6
+    await done(publisher, "mixed", diarize=True)
+    code, message = await refused(publisher, "mixed", speaker="SPEAKER_00")
+    assert (code, "sounds like two people" in message) == ("invalid_request", True)
+
+
 async def test_a_task_without_speakers_or_without_an_end_gives_no_voice(
     publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:

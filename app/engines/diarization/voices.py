@@ -63,13 +63,15 @@ def _own(embeddings: Embeddings, speaks: npt.NDArray[np.bool_]) -> Frames:
 
 def _embedding(embeddings: Embeddings, label: str, own: Frames, heard: Sequence[Vectors]) -> SpeakerEmbedding:
     if not len(own) or not heard:
-        return SpeakerEmbedding(speaker=label, seconds=0.0, values="", telephone="")
+        return SpeakerEmbedding(speaker=label, seconds=0.0, agreement=0.0, values="", telephone="")
     weights = np.minimum(embeddings.lengths[own], EMBEDDINGS_APART).astype(np.float32)
+    mean = (weights @ embeddings.vectors[own]) / weights.sum()
     seconds = _covered(embeddings.starts[own], embeddings.ends[own]) * FRAME / SAMPLE_RATE
     return SpeakerEmbedding(
         speaker=label,
         seconds=round(seconds, 3),
-        values=_written(weights @ embeddings.vectors[own]),
+        agreement=round(float(np.linalg.norm(mean)), 3),
+        values=_written(mean),
         telephone=_written(np.sum(heard, axis=0)),
     )
 

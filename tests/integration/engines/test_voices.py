@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from natscribe.schemas.voices import LEAST_REFERENCE_S
 
+from app.answers.voices import LEAST_AGREEMENT
 from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
@@ -46,6 +47,7 @@ def enrolled(networks: Networks) -> dict[str, list[tuple[str, str]]]:
     for language, person in PEOPLE.items():
         (speaker,) = heard(networks, RECORDINGS / f"speech/prompts-{language}.flac").speakers
         assert speaker.seconds >= LEAST_REFERENCE_S
+        assert speaker.agreement > LEAST_AGREEMENT
         found[person] = [(speaker.values, speaker.telephone)]
     return found
 
@@ -89,6 +91,13 @@ def test_people_are_named_in_a_conversation(networks: Networks, enrolled: dict[s
 
 def test_people_are_named_on_the_telephone(networks: Networks, enrolled: dict[str, list[tuple[str, str]]]) -> None:
     assert names(heard(networks, RECORDINGS / "talk/phone.wav"), enrolled) == {"carlo", "june"}
+
+
+def test_two_people_are_no_reference(networks: Networks) -> None:
+    # Given a conversation of two, when it is taken for one person, then what is said does not agree
+    two = RECORDINGS / "talk/two-women.ogg"
+    (mixed,) = diarize(networks, Diarize(path=two, max_speakers=1), NO_LIMIT, lambda _: None).embedded.speakers
+    assert mixed.agreement < LEAST_AGREEMENT
 
 
 def test_a_person_is_named_in_another_language(networks: Networks, enrolled: dict[str, list[tuple[str, str]]]) -> None:
