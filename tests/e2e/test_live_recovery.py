@@ -100,7 +100,7 @@ async def owner_of(client: Client, task_id: str, workers: tuple[Running, ...]) -
         (stop, 1, 2),  # a graceful stop is no attempt
         (kill_the_listener, 1, 1),
         (kill_the_engines, 1, 1),
-        (take_nats_away, 1, 1),
+        (take_nats_away, None, None),  # the delivery may expire before its worker is back: then either goes on
     ],
 )
 async def test_whoever_is_hurt_each_sentence_is_text_once(
@@ -108,8 +108,8 @@ async def test_whoever_is_hurt_each_sentence_is_text_once(
     wanted: TranscriptionResult,
     capsys: pytest.CaptureFixture[str],
     blow: Callable[[Place], Awaitable[None]],
-    attempts: int,
-    workers: int,
+    attempts: int | None,
+    workers: int | None,
 ) -> None:
     async with nats_server_in(tmp_path / "nats") as nats, valkey_in(tmp_path / "valkey") as valkey:
         settings = Settings(_env_file=None, nats_url=nats.url, redis_url=valkey.url, cache_ttl=0)
@@ -154,8 +154,8 @@ async def test_whoever_is_hurt_each_sentence_is_text_once(
     batches = [event for event in events if isinstance(event, SegmentsEvent)]
     assert [event.sequence for event in progress] == list(range(1, len(progress) + 1))
     assert [event.state for event in progress if event.state.ended] == [State.COMPLETED]
-    assert progress[-1].attempt == attempts or busy > SLOW
-    assert len({event.worker for event in progress if event.worker}) == workers or busy > SLOW
+    assert attempts in {None, progress[-1].attempt} or busy > SLOW
+    assert workers in {None, len({event.worker for event in progress if event.worker})} or busy > SLOW
     assert [segment for batch in batches for segment in batch.segments] == result.segments
     # And a lost worker is replaced soon, on a busy machine later
     assert again - blown_at <= TEXT_WITHIN_S * busy or blow is take_nats_away
