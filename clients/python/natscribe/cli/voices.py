@@ -18,7 +18,7 @@ User = Annotated[str, typer.Option("--user-id", "--user", help="Whose voices: an
 VoiceIdArgument = Annotated[str, typer.Argument(metavar="VOICE", help="The id that `voices list` shows.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line: the Voice messages.")]
 
-voices = typer.Typer(no_args_is_help=True, help="Say who people are, so that later transcripts name them.")
+voices = typer.Typer(no_args_is_help=True, help="Say who people are: later transcripts name them.")
 
 
 @voices.command()
