@@ -15,16 +15,19 @@ from natscribe.jetstream import streams
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
+from app.answers.names import Names
 from app.answers.result_writer import ResultWriter
 from app.answers.search import find_task
 from app.answers.task import TaskRequests
 from app.answers.task_list import TaskList
 from app.answers.task_queues import Overview
 from app.answers.user_erasure import UserErasure
+from app.answers.voices import VoiceRequests
 from app.answers.worker_report import WorkerReport
 from app.dead_letters.replay import Replayer
 from app.dead_letters.store import DeadLetterStore
 from app.engines.cores import usable_cores, windows_at_once
+from app.engines.diarization.identity import embedding_network
 from app.engines.engine import Engine
 from app.engines.window_queue import WindowQueue
 from app.execution.settlement import Settlement
@@ -58,6 +61,8 @@ from app.speech.transcript_cache import TranscriptCache
 from app.task_log.log import TaskLog
 from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
+from app.voices.identification import Identification
+from app.voices.store import VoiceStore
 from app.work_sharing.sharing import WorkSharing, engine_of
 from handlers import channels
 from handlers.task_queues import queues_of_live_tasks, queues_of_recordings
@@ -81,6 +86,7 @@ IN_CONTEXT: Final = (
     "sharing",
     "execution",
     "live_transcriber",
+    "voices",
     "live_execution",
 )
 
@@ -190,7 +196,16 @@ class Container:
         largest = min(self.settings.engine_batch * at_once, MOST_WINDOWS)
         self.windows = WindowQueue(self.engine, at_once=at_once, largest=largest)
         self.sharing = WorkSharing(self.nats, self.engine, self.windows, self.windows_of_others, self.settings)
-        self.diarizer = Diarizer(self.recordings, self.engine, self.cache, Chunks(self.redis_of_cache), self.sharing)
+        self.voice_store = VoiceStore(self.nats)
+        identification = Identification(self.voice_store, self.settings)
+        self.diarizer = Diarizer(
+            self.recordings,
+            self.engine,
+            self.cache,
+            Chunks(self.redis_of_cache),
+            sharing=self.sharing,
+            identification=identification,
+        )
         self.transcriber = Transcriber(
             self.recordings,
             self.engine,
@@ -198,6 +213,7 @@ class Container:
             self.diarizer,
             windows=self.windows,
             sharing=self.sharing,
+            identification=identification,
             threads=self.settings.engine_threads,
         )
         self.live_transcriber = LiveTranscriber(
@@ -235,7 +251,8 @@ class Container:
         )
 
     def _make_operations(self) -> None:
-        self.result_writer = ResultWriter(self.results, self.meter, max_payload=self.nats.max_payload)
+        names = Names(self.voice_store)
+        self.result_writer = ResultWriter(self.results, names, self.meter, max_payload=self.nats.max_payload)
         by_id = QueueIndex(self.nats, self.names, self.messages, key=lambda message: message.task_id)
         find = partial(find_task, self.log, by_id, self.registration)
         self.tasks = TaskRequests(
@@ -245,7 +262,11 @@ class Container:
             self.positions,
             messages=self.messages,
             erasure=self.erasure,
+            names=names,
             find=find,
+        )
+        self.voices = VoiceRequests(
+            self.nats, self.voice_store, self.results.embeddings, self.cache, network=embedding_network, find=find
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)
@@ -266,6 +287,7 @@ class Container:
             reminders=self.reminders,
             dead_letters=self.dead_letters,
             erasure=self.erasure,
+            forget_voices=self.voices.forget_all,
             delete=self.tasks.delete,
         )
         after = timedelta(seconds=streams.EXPIRES_AFTER_S)

@@ -50,6 +50,14 @@ class NotHeldError(Exception):
     """
 
 
+class BucketFullError(Exception):
+    """A bucket has no room: what needs it goes without."""
+
+    def __init__(self, bucket: str) -> None:
+        super().__init__(bucket)
+        self.bucket = bucket
+
+
 class RequestError(Exception):
     """A request cannot be answered: the client is told why."""
 

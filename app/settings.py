@@ -91,6 +91,13 @@ class Settings(Client, BaseSettings):
     audio_max_decode_seconds: float = Field(600, gt=0, description="Seconds of CPU time that reading may take.")
     diarization_max_seconds: float = Field(4 * 3600, gt=0)
 
+    voice_threshold: float = Field(
+        0.6, ge=-1, le=1, description="How alike a speaker and a voice have to be before the speaker gets its name."
+    )
+    voice_margin: float = Field(
+        0.1, ge=0, le=2, description="By how much a voice has to be more like the speaker than any other voice is."
+    )
+
     cache_ttl: float = Field(
         7 * 24 * 3600, ge=0, description="Seconds that the cache keeps what engines found in a recording; 0: no cache."
     )

@@ -41,6 +41,7 @@ class Update:
     lag_seconds: float | None = None  # of a live task: published sound that is behind the text
     waits: bool = False  # for the client's sound: so a live task does not stand still, though nothing changes
     audio_sha256: str = ""  # of the recording that the text belongs to
+    embeddings: bytes | None = None  # of the speakers, as JSON: kept as long as the result
     sound_from: str | None = None  # of a live task: from which frame another worker reads its sound
 
 

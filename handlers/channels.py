@@ -12,12 +12,13 @@ from natscribe.schemas.kinds import Result
 from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.transcription import SegmentsEvent
+from natscribe.schemas.voices import Forgotten
 from natscribe.schemas.wire import Kind
 
-from handlers import accepted_tasks, dead_letters, replies, requests, sharing
+from handlers import accepted_tasks, dead_letters, replies, requests, sharing, voices
 
 ANSWERS: dict[str, Callable[..., Any]] = {  # `...`: handlers differ in their parameters
-    route.subject: route.handler for routes in (requests.router, dead_letters.router) for route in routes
+    route.subject: route.handler for routes in (requests.router, dead_letters.router, voices.router) for route in routes
 }
 READ = {subjects.LIVE_AUDIO_CHANNEL: bytes}  # read page by page from a stream: there is no subscriber
 REPLIES = ANSWERS | {subjects.WINDOWS_CHANNEL: sharing.transcribe_window}
@@ -49,6 +50,7 @@ def answers() -> NatsRouter:
     router = router_of_requests()
     requests.router.subscribe(router)
     dead_letters.router.subscribe(router)
+    voices.router.subscribe(router)
     return router
 
 
@@ -59,6 +61,7 @@ def published_messages(broker: NatsBroker) -> None:
         (subjects.SEGMENTS_CHANNEL, SegmentsEvent),
         (subjects.RESULTS_CHANNEL, Result),
         (subjects.PARTIALS_CHANNEL, Partial),
+        (subjects.FORGOTTEN_CHANNEL, Forgotten),
         (subjects.dead_letters(Kind.TRANSCRIPTION), DeadLetter),
         (subjects.dead_letters(Kind.DIARIZATION), DeadLetter),
     ):

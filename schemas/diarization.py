@@ -4,7 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from .errors import ErrorDetail
 from .tasks import AnyTask
+from .voices import SpeakerVoice
 from .wire import AudioFileId, Duration, End, Kind, Message, Model, Object, Sha256, Speaker, Start, TaskId, Time, UserId
 
 
@@ -30,6 +32,14 @@ class DiarizationResult(Message):
     speakers: int = Field(ge=0, description="Number of speakers.", examples=[2])
     segments: list[Turn] = Field(description="The turns in order of time; turns of different speakers may overlap.")
     duration: Duration
+    voices: dict[str, SpeakerVoice] | None = Field(
+        None,
+        description="For each speaker whose voice it is; nobody is named twice. Null if the task did not ask, or if "
+        "the speakers could not be compared.",
+    )
+    voices_error: ErrorDetail | None = Field(
+        None, description="Why names are missing although the task asked for them; the rest of the result is complete."
+    )
     model: Model = Field(description="The model that made the result.")
     audio_sha256: Sha256
     cached: bool = Field(default=False, description="Whether the result comes from the cache.")

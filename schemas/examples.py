@@ -28,6 +28,18 @@ from .sharing import Window, WindowReply, WindowRequest, WindowText
 from .task_list import ListedTask, ListRequest, TaskPage
 from .task_queues import QueueOverview, QueueRequest, QueueStatus
 from .transcription import Channels, Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask, Word
+from .voices import (
+    Consent,
+    EnrollRequest,
+    ForgetRequest,
+    Forgotten,
+    Reference,
+    RenameRequest,
+    SpeakerVoice,
+    Voice,
+    VoicePage,
+    VoicesRequest,
+)
 from .wire import EXAMPLE_SHA256, Kind, Model, Object, Priority, Queue
 from .workers import WorkerInfo, WorkersRequest
 
@@ -35,6 +47,7 @@ TASK_ID: Final = "meeting-2026-11-24"
 TURNS_ID: Final = "meeting-2026-11-24-turns"
 LIVE_ID: Final = "interview-17"
 RECORDING: Final = "meeting.flac"
+VOICE_ID: Final = "3f9a0c17d2e4b5860d1c2b3a4f5e6d7c"
 WORKER: Final = "gpu-1-4711-9f3c"
 HELPER: Final = "0d1c2b3a4f5e6d7c8b9a0f1e2d3c4b5a"
 DURATION: Final = 61.5  # seconds
@@ -116,6 +129,18 @@ TURNS = DiarizationResult(
     model=Model(name="segmentation-3.0+campplus", revision="2b64a6b5b311"),
     audio_sha256=EXAMPLE_SHA256,
     created_at=_at(30),
+)
+_CONSENT = Consent(by="Anna Berg, by e-mail", at=_at(-86400))
+VOICE = Voice(
+    voice=VOICE_ID,
+    name="Anna",
+    consent=_CONSENT,
+    references=[Reference(task_id=TURNS_ID, speaker="SPEAKER_00", seconds=31.5, at=_at(60))],
+    model=Model(name="campplus", revision="7c1f0a9d44e2"),
+    comparable=True,
+)
+_NAMED = RESULT.model_copy(
+    update={"voices": {"SPEAKER_00": SpeakerVoice(voice=VOICE_ID, name="Anna", score=0.71)}, "cached": True}
 )
 _STATUS = TaskStatus(
     task_id=TASK_ID,
@@ -331,6 +356,7 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
     "TranscriptionResult": (
         Example("whole", "A transcript with speakers", RESULT),
         Example("large", "Too large for a message: fetch the object", _LARGE_RESULT),
+        Example("named", "A transcript of a task with `identify`, as `tasks.result` replies with it", _NAMED),
     ),
     "DiarizationResult": (Example("twoSpeakers", "Two people take turns", TURNS),),
     "DeadLetter": (Example("noRecording", "A task whose recording was not there", _LETTER),),
@@ -353,6 +379,26 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
     "DeleteLettersRequest": (
         Example("oneError", "All with one error", DeleteLettersRequest(code=ErrorCode.INVALID_MESSAGE)),
     ),
+    "EnrollRequest": (
+        Example(
+            "new",
+            "One of the speakers of a call",
+            EnrollRequest(user_id=USER, task_id=TURNS_ID, speaker="SPEAKER_00", name="Anna", consent=_CONSENT),
+        ),
+        Example(
+            "another",
+            "One more reference, from a recording of one person",
+            EnrollRequest(user_id=USER, task_id=TASK_ID, voice=VOICE_ID, consent=_CONSENT),
+        ),
+    ),
+    "VoicesRequest": (Example("user", "All voices of a user", VoicesRequest(user_id=USER)),),
+    "RenameRequest": (
+        Example("renamed", "Another name", RenameRequest(user_id=USER, voice=VOICE_ID, name="Anna Berg")),
+    ),
+    "ForgetRequest": (Example("voice", "The voice that is meant", ForgetRequest(user_id=USER, voice=VOICE_ID)),),
+    "Voice": (Example("enrolled", "A person with one reference", VOICE),),
+    "VoicePage": (Example("one", "The user has one voice", VoicePage(voices=[VOICE])),),
+    "Forgotten": (Example("forgotten", "Nothing is left", Forgotten(voice=VOICE_ID, user_id=USER, at=_at(120))),),
     "TaskStatus": (
         Example("running", "A task that runs", _STATUS),
         Example("live", "A live task: 1.2 s of its sound wait for their text", _LIVE_STATUS),

@@ -175,6 +175,10 @@ class PartialHeaders(Headers):
     content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=_WRITTEN)
 
 
+class ForgottenHeaders(PartialHeaders):
+    """Headers of the event that a voice was forgotten."""
+
+
 class RequestHeaders(Headers):
     """Headers that a client may set in a request."""
 

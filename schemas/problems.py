@@ -10,6 +10,7 @@ from .errors import ErrorCode, ErrorDetail
 from .requests import PLACE_PATTERN, TaskRequest, UserRequest
 from .task_list import LISTED_PLACE_PATTERN
 from .transcription import LANGUAGE_PATTERN, TERM_PATTERN
+from .voices import VOICE_ID_PATTERN, VOICE_NAME_PATTERN
 from .wire import NAME_PATTERN, TASK_ID_PATTERN, Input
 
 LONGEST_NAME = 100  # characters of a field's name that the sentence repeats
@@ -19,6 +20,8 @@ IN_WORDS = {  # for each pattern, the advice for a value that does not match the
     LANGUAGE_PATTERN: "use a code of ISO 639-1, like en",
     PLACE_PATTERN: "use `more_after` of the last reply",
     LISTED_PLACE_PATTERN: "use `more_before` of the last reply",
+    VOICE_ID_PATTERN: "use the id that voices.list shows",
+    VOICE_NAME_PATTERN: "write letters, without control characters such as tabs",
     TERM_PATTERN: "write letters, without control characters such as tabs",
 }
 OF_SEVERAL_TYPES = {  # fields for which pydantic reports a problem for each type; the advice replaces these reports
@@ -43,7 +46,7 @@ def first_problem(error: ValidationError) -> str:
     location = [part for part in problem["loc"] if part not in EITHER]
     place = ".".join(str(part) for part in location)
     if problem["type"] in NO_OBJECT:
-        return NO_JSON_OBJECT
+        return f"{place}: {NO_JSON_OBJECT}" if place else NO_JSON_OBJECT
     several = next((part for part in location[:-1] if part in OF_SEVERAL_TYPES), None)
     if several is not None:
         return f"{several}: {OF_SEVERAL_TYPES[str(several)]}"

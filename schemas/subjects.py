@@ -11,6 +11,10 @@ CANCEL = "tasks.cancel"
 DELETE = "tasks.delete"
 REPLAY = "dead_letters.replay"
 DELETE_LETTERS = "dead_letters.delete"
+ENROLL = "voices.enroll"
+VOICES = "voices.list"
+RENAME = "voices.rename"
+FORGET = "voices.forget"
 
 QUEUE_GROUP = "natscribe"  # of all workers, so that one worker gets each request
 
@@ -22,6 +26,7 @@ ALL_NO_RESULTS = "no_results.*"  # internal: marks of tasks that end without a r
 ALL_OUTCOMES = "*.*"  # results and no_results, in the stream of results
 ALL_LIVE_AUDIO = "live.audio.*"
 ALL_PARTIALS = "partials.*"
+ALL_FORGOTTEN = "voices.forgotten.*"
 ALL_DEAD_LETTERS = "dead_letters.*"
 ALL_ACCEPTED = "accepted.tasks.>"  # the task stream republishes stored tasks on these subjects
 ALL_REMINDERS = "retention.reminders.*.*.*"  # internal: of a user, a recording and a task
@@ -38,6 +43,7 @@ DEAD_LETTERS_CHANNEL = "dead_letters.{kind}"
 WINDOWS_CHANNEL = "windows.transcribe.{engine}"
 LIVE_AUDIO_CHANNEL = "live.audio.{task_id}"
 PARTIALS_CHANNEL = "partials.{task_id}"
+FORGOTTEN_CHANNEL = "voices.forgotten.{voice}"
 
 
 def tasks(queue: Queue, priority: Priority) -> str:
@@ -118,6 +124,11 @@ def live_audio(task_id: str) -> str:
 def partials(task_id: str) -> str:
     """The subject of the text of utterances of one live task that are not over yet."""
     return f"partials.{task_id}"
+
+
+def forgotten(voice: str) -> str:
+    """The subject of the event that a voice was forgotten."""
+    return f"voices.forgotten.{voice}"
 
 
 def windows(engine: str) -> str:

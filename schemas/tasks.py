@@ -1,6 +1,6 @@
 """What tasks of both kinds say."""
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from .wire import AtLeast, AtMost, AudioFileId, Input, KeepSeconds, TaskId, UserId
@@ -32,3 +32,8 @@ class AnyTask(SpeakerBounds, TaskNames):
     """A task of any kind."""
 
     keep_seconds: KeepSeconds = None
+    identify: bool = Field(
+        default=False,
+        description="Find out which of the user's voices the speakers have: `voices` of the result says so. A "
+        "transcription needs `diarize` for it.",
+    )

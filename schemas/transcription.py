@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Annotated, Literal
 
-from pydantic import Field
-from typing_extensions import TypedDict
+from pydantic import Field, model_validator
+from typing_extensions import Self, TypedDict
 
 from .errors import ErrorDetail
 from .tasks import AnyTask, TaskNames
+from .voices import SpeakerVoice
 from .wire import (
     EXAMPLE_SHA256,
     Attempt,
@@ -130,6 +131,13 @@ class TranscriptionTask(AnyTask, TranscribeOptions, TaskNames):  # the last base
     )
     word_timestamps: bool = Field(default=False, description="Give each word its time and probability.")
 
+    @model_validator(mode="after")
+    def _identifies_speakers(self) -> Self:
+        if self.identify and not self.diarize:
+            message = "identify: only speakers can be named, add diarize"
+            raise ValueError(message)
+        return self
+
     @property
     def options(self) -> TranscribeOptions:
         """Only the options of the transcription, without the fields of the task."""
@@ -250,6 +258,14 @@ class TranscriptionResult(Message):
     speakers: int | None = Field(None, description="Number of speakers; null if not asked for or not found.")
     diarization_error: ErrorDetail | None = Field(
         None, description="Why the segments have no speakers although the task asked for them; the transcript is kept."
+    )
+    voices: dict[str, SpeakerVoice] | None = Field(
+        None,
+        description="For each speaker whose voice it is; nobody is named twice. Null if the task did not ask, or if "
+        "the speakers could not be compared.",
+    )
+    voices_error: ErrorDetail | None = Field(
+        None, description="Why names are missing although the task asked for them; the rest of the result is complete."
     )
     audio_error: ErrorDetail | None = Field(
         None,

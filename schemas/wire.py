@@ -116,13 +116,14 @@ Percent = Annotated[
 Position = Annotated[int, Field(ge=1, examples=[3])]
 
 
-def _to_utc(value: datetime) -> datetime:
+def to_utc(value: datetime) -> datetime:
+    """Return the same moment in UTC."""
     return value.astimezone(timezone.utc)
 
 
 Time = Annotated[
     AwareDatetime,
-    AfterValidator(_to_utc),
+    AfterValidator(to_utc),
     Field(description="RFC 3339, in UTC.", examples=["2026-11-24T18:40:44.648286Z"]),
 ]
 QUEUE_POSITION = (

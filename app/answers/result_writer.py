@@ -12,6 +12,7 @@ from natscribe.jetstream.large_results import HEADROOM_BYTES
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import ResultRequest
 
+from app.answers.names import Names
 from app.errors import RequestError
 from app.task_log.record import Record
 from app.task_log.results import ResultStore
@@ -34,8 +35,9 @@ class ResultWriter:
     and the next result waits until that thread is free.
     """
 
-    def __init__(self, results: ResultStore, meter: Meter, *, max_payload: int) -> None:
+    def __init__(self, results: ResultStore, names: Names, meter: Meter, *, max_payload: int) -> None:
         self._results = results
+        self._names = names
         self._meter = meter
         self._largest = max_payload - HEADROOM_BYTES  # headers count towards max_payload
         self._asked = 0
@@ -67,7 +69,7 @@ class ResultWriter:
                 raise
             if result is None or result.object is None:
                 raise self._refusal() from error
-            return result
+            return await self._names.joined(result)
         finally:
             self._asked -= 1
 
@@ -82,18 +84,22 @@ class ResultWriter:
         return result
 
     async def _text(self, result: Result, last: Record, request: ResultRequest) -> Result | str:
+        named = await self._names.joined(result)
         if result.object and result.object.size > LARGEST_WRITTEN_BYTES:
-            return result
-        write = partial(formats.write, await self._results.whole(result), request.format, request)
+            return named
+        whole = (await self._results.whole(result)).model_copy(update={"voices": named.voices})
         try:
+            write = partial(formats.write, whole, request.format, request)
             text = await asyncio.get_running_loop().run_in_executor(self._thread, write)
         except formats.FormatUnavailableError as error:
             raise RequestError(ErrorCode.FORMAT_UNAVAILABLE, str(error)) from error
         if len(text.encode()) <= self._largest:
             return text
         if result.object:
-            return result
-        return await self._results.claim_check(result, result.model_dump_json().encode(), of=last.metadata.owner)
+            return named
+        # The object has no names: it is stored for longer than they may be known.
+        reference = await self._results.claim_check(result, result.model_dump_json().encode(), of=last.metadata.owner)
+        return reference.model_copy(update={"voices": named.voices})
 
     def _refusal(self) -> RequestError:
         self._meter.result_refused()

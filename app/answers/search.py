@@ -1,8 +1,13 @@
 """Finds a task that the task stream has stored, even if nobody has registered it yet, as after a burst of tasks."""
 
-from natscribe.schemas.errors import ErrorCode
+import asyncio
+from collections.abc import Awaitable, Callable
 
-from app.errors import RequestError
+from nats.errors import Error as NatsError
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.requests import READ_WITHIN_S, unknown_task
+
+from app.errors import RequestError, TransientError, refusal
 from app.queue.index import QueueIndex
 from app.queue.registration import Announcement, Registration
 from app.queue.stored_message import StoredMessage
@@ -28,6 +33,23 @@ async def find_task(log: TaskLog, index: QueueIndex, registration: Registration,
     if unregistered:
         raise _refusal(unregistered[0])
     return last
+
+
+async def record_of(find: Callable[[str], Awaitable[Record | None]], task_id: str) -> Record:
+    """Return the last record of a task, which `find` finds.
+
+    Raises:
+        RequestError: The task is unknown, or JetStream does not answer in time.
+    """
+    try:
+        async with asyncio.timeout(READ_WITHIN_S):
+            record = await find(task_id)
+    except (TimeoutError, NatsError, TransientError) as error:
+        text = f"The service could not look for task {task_id} in time: ask again in a moment."
+        raise RequestError(ErrorCode.INTERNAL, text) from error
+    if record is None:
+        raise refusal(unknown_task(task_id))
+    return record
 
 
 def _refusal(message: StoredMessage) -> RequestError:

@@ -1,22 +1,20 @@
 """Answers `tasks.status`, `tasks.result`, `tasks.cancel` and `tasks.delete`, from the log of the task."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
-from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import (
-    READ_WITHIN_S,
     ResultFormat,
     ResultRequest,
     TaskStatus,
-    unknown_task,
     without_result,
 )
 
+from app.answers.names import Names
 from app.answers.result_writer import ResultWriter
+from app.answers.search import record_of
 from app.errors import FencedError, RequestError, TransientError, refusal
 from app.queue.positions import Positions
 from app.queue.task_messages import TaskMessages
@@ -40,6 +38,7 @@ class TaskRequests:
         *,
         messages: TaskMessages,
         erasure: Erasure,
+        names: Names,
         find: Callable[[str], Awaitable[Record | None]],
     ) -> None:
         """`find` returns the last record of a task, also of one that is stored and not registered yet."""
@@ -49,6 +48,7 @@ class TaskRequests:
         self._positions = positions
         self._messages = messages
         self._erasure = erasure
+        self._names = names
         self._find = find
 
     async def status(self, task_id: str) -> TaskStatus:
@@ -80,7 +80,7 @@ class TaskRequests:
             result = await self._results.find(record)
             if result is None:
                 raise _kept_no_longer(request.task_id)
-            return result
+            return await self._names.joined(result)
         try:
             return await self._writer.write(record, request)
         except NotFoundError as error:  # the object of a large result expires a moment before its message
@@ -130,15 +130,7 @@ class TaskRequests:
             raise RequestError(ErrorCode.INTERNAL, message) from error
 
     async def _record(self, task_id: str) -> Record:
-        try:
-            async with asyncio.timeout(READ_WITHIN_S):
-                record = await self._find(task_id)
-        except (TimeoutError, NatsError, TransientError) as error:
-            text = f"The service could not look for task {task_id} in time: ask again in a moment."
-            raise RequestError(ErrorCode.INTERNAL, text) from error
-        if record is None:
-            raise refusal(unknown_task(task_id))
-        return record
+        return await record_of(self._find, task_id)
 
 
 def _kept_no_longer(task_id: str) -> RequestError:

@@ -26,7 +26,7 @@ Steps = AsyncGenerator[
 
 
 class UserErasure:
-    """Deletes all tasks of a user: those in the queues, those that have ended, and dead letters."""
+    """Deletes all tasks of a user: voices, tasks in the queues, those that have ended, and dead letters."""
 
     def __init__(  # noqa: PLR0913 -- everything that knows whose task it has
         self,
@@ -37,15 +37,17 @@ class UserErasure:
         reminders: Reminders,
         dead_letters: DeadLetterStore,
         erasure: Erasure,
+        forget_voices: Callable[[int | str], AsyncGenerator[None]],
         delete: Callable[[str], Awaitable[None]],
     ) -> None:
-        """`delete` deletes the task with an id."""
+        """`delete` deletes the task with an id; `forget_voices` forgets all voices of a user."""
         self._log = task_log
         self._registration = registration
         self._messages = messages
         self._reminders = reminders
         self._dead_letters = dead_letters
         self._erasure = erasure
+        self._forget_voices = forget_voices
         self._delete = delete
 
     async def delete(self, request: UserRequest) -> Deleted:
@@ -68,7 +70,10 @@ class UserErasure:
         return Deleted(tasks=count)
 
     async def _in_queues(self, user_id: int | str, after: int) -> Steps:
-        """Delete the tasks that wait or run."""
+        """Forget the voices, then delete the tasks that wait or run."""
+        async with aclosing(self._forget_voices(user_id)) as forgotten:
+            async for _ in forgotten:
+                yield after, 0
         async for messages in self._messages.all_after(after):
             for message in messages:
                 task, after = message.task, message.sequence

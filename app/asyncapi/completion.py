@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Final, get_args, get_type_hints
 
 from natscribe.schemas.errors import ErrorReply
+from natscribe.schemas.examples import VOICE_ID
+from natscribe.schemas.voices import VOICE_ID_PATTERN
 from natscribe.schemas.wire import TASK_ID_PATTERN
 
 from app.asyncapi import info, jetstream
@@ -178,5 +180,11 @@ def _parameters() -> Node:
             "location": "$message.payload#/task_id",
             "examples": ["meeting-2026-11-24"],
             "x-pattern": TASK_ID_PATTERN,
+        },
+        "voice": {
+            "description": f"The id of the voice; it matches `{VOICE_ID_PATTERN}`.",
+            "location": "$message.payload#/voice",
+            "examples": [VOICE_ID],
+            "x-pattern": VOICE_ID_PATTERN,
         },
     }

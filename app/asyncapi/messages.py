@@ -11,6 +11,7 @@ from natscribe.schemas.examples import EXAMPLES, Example
 from natscribe.schemas.headers import (
     AcceptedHeaders,
     CloudEventHeaders,
+    ForgottenHeaders,
     FrameHeaders,
     Headers,
     InsideHeaders,
@@ -39,6 +40,15 @@ from natscribe.schemas.sharing import WindowReply, WindowRequest
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.voices import (
+    EnrollRequest,
+    ForgetRequest,
+    Forgotten,
+    RenameRequest,
+    Voice,
+    VoicePage,
+    VoicesRequest,
+)
 from natscribe.schemas.wire import Input
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 from pydantic import BaseModel
@@ -51,6 +61,10 @@ CORRELATIONS: Final = {
     "frameId": {
         "location": "$message.header#/Nats-Msg-Id",
         "description": "The task id stands before the last hyphen, the number of the frame behind it.",
+    },
+    "voiceId": {
+        "location": "$message.payload#/voice",
+        "description": "The service makes the id; results have it beside the name.",
     },
     "requestId": {
         "location": "$message.header#/correlation_id",
@@ -109,6 +123,8 @@ class MessageWords:
     def _correlation(self) -> str:
         if self.payload is bytes:
             return "frameId"
+        if self.headers is ForgottenHeaders:
+            return "voiceId"
         return "requestId" if issubclass(self.headers, RequestHeaders) or self.is_reply else "taskId"
 
 
@@ -160,6 +176,14 @@ MESSAGES: Final = (
     MessageWords(Deleted, ReplyHeaders, "Deleted", "The task, or each task of the user, is deleted."),
     MessageWords(Replayed, ReplyHeaders, "Replayed", "How many tasks were queued again."),
     MessageWords(LettersDeleted, ReplyHeaders, "Dead letters deleted", "How many dead letters were removed."),
+    MessageWords(EnrollRequest, RequestHeaders, "Enrolment", "Says who a speaker of a completed task is."),
+    MessageWords(VoicesRequest, RequestHeaders, "Voices request", "Asks for the voices of a user."),
+    MessageWords(RenameRequest, RequestHeaders, "New name", "Gives a voice another name."),
+    MessageWords(ForgetRequest, RequestHeaders, "Forget request", "Names the voice to forget."),
+    MessageWords(Voice, ReplyHeaders, "Voice", "A person whom a user has named."),
+    MessageWords(VoicePage, ReplyHeaders, "Page of voices", "Voices of a user."),
+    MessageWords(Forgotten, ReplyHeaders, "Forgotten", "Nothing of the voice is left.", alias="ForgottenReply"),
+    MessageWords(Forgotten, ForgottenHeaders, "Forgotten", "A voice that was forgotten."),
     MessageWords(ErrorReply, ReplyHeaders, "Error", "Why a request failed, and what to do."),
     MessageWords(
         TranscriptionTask,

@@ -7,12 +7,13 @@ from natscribe.schemas import subjects
 from natscribe.schemas.kinds import TASKS
 from natscribe.schemas.wire import Input, Queue
 
-SUBMIT, FOLLOW, ASK, OPERATE, INSIDE = "submit", "follow", "ask", "operate", "inside"
+SUBMIT, FOLLOW, ASK, NAME, OPERATE, INSIDE = "submit", "follow", "ask", "name", "operate", "inside"
 
 TAGS: Final = {
     SUBMIT: "Publish tasks.",
     FOLLOW: "Follow tasks and read their results.",
     ASK: "Ask about tasks, cancel or delete them.",
+    NAME: "Say who people are, and forget it.",
     OPERATE: "For operators.",
     INSIDE: "Between workers: not for clients.",
 }
@@ -198,6 +199,56 @@ CHANNELS: Final = (
         operation="deleteTask",
         summary="Delete everything of a task or of a user",
         tag=ASK,
+    ),
+    Channel(
+        name="enrollRequests",
+        address=subjects.ENROLL,
+        title="Enrol a voice",
+        description="Core NATS request and reply. The speaker of a completed task with speakers gets a name: a new "
+        "voice, or one more reference of a known one. The speaker has to say 15 s alone. Embeddings are kept as long "
+        "as the result. A voice is no proof of identity.",
+        operation="enrollVoice",
+        summary="Say who a speaker is",
+        tag=NAME,
+    ),
+    Channel(
+        name="voicesRequests",
+        address=subjects.VOICES,
+        title="Voices of a user",
+        description="Core NATS request and reply. Embeddings are not among it. `user_id` gives no right.",
+        operation="listVoices",
+        summary="List the voices of a user",
+        tag=NAME,
+    ),
+    Channel(
+        name="renameRequests",
+        address=subjects.RENAME,
+        title="Rename a voice",
+        description="Core NATS request and reply. Results that name the voice show the new name at once: names are "
+        "looked up when a result is read.",
+        operation="renameVoice",
+        summary="Give a voice another name",
+        tag=NAME,
+    ),
+    Channel(
+        name="forgetRequests",
+        address=subjects.FORGET,
+        title="Forget a voice",
+        description="Core NATS request and reply. The service removes name, consent and references, the embeddings of "
+        "the tasks in which the voice was enrolled, and what the cache has of their recordings. Results keep the id, "
+        "which nothing explains any more: the speaker is `unknown`. To forget all voices of a user, delete the user.",
+        operation="forgetVoice",
+        summary="Forget a voice",
+        tag=NAME,
+    ),
+    Channel(
+        name="forgottenVoices",
+        address=subjects.FORGOTTEN_CHANNEL,
+        title="A voice was forgotten",
+        description="Core NATS, not kept. Whoever has kept the name of the voice elsewhere has to forget it, too.",
+        operation="followForgotten",
+        summary="Hear which voices were forgotten",
+        tag=NAME,
     ),
     Channel(
         name="deadLetters",

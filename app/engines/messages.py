@@ -197,6 +197,27 @@ class WindowsTranscribed(_Line):
     seconds: float
 
 
+class SpeakerEmbedding(_Line):
+    """The embedding of one speaker of a recording; of how many seconds of speech it is made: 0 if there is none."""
+
+    speaker: str
+    seconds: float
+    agreement: float = Field(description="How alike its parts are, 0 to 1: less than .65 sounds like two people.")
+    values: str = Field(repr=False, description="192 whole numbers of a byte each, in base64; empty: none.")
+    telephone: str = Field(repr=False, description="The same of the speech as a telephone transmits it.")
+
+
+class Embedded(_Line):
+    """The embeddings of all speakers of a recording, and the network that made them."""
+
+    model: Model
+    speakers: list[SpeakerEmbedding] = Field(repr=False)
+
+    def of(self, speaker: str) -> SpeakerEmbedding | None:
+        """Return the embedding of a speaker."""
+        return next((each for each in self.speakers if each.speaker == speaker), None)
+
+
 class DiarizationDone(_Line):
     """Reply: the turns of the whole recording."""
 
@@ -204,6 +225,7 @@ class DiarizationDone(_Line):
     turns: list[Turn]
     duration_seconds: float
     model: Model
+    embedded: Embedded
     cached: bool = False
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
+from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import (
     LEAST_BETWEEN_EVENTS_S,
@@ -61,6 +62,7 @@ class TaskAttempt:
         self._appended_at = 0.0
         self._began_at = time.monotonic()
         self._has_result = False
+        self._has_embeddings = False
         self._audio_seconds: float | None = None  # taken from the result
         self.untranscribed_seconds = 0.0  # taken from the result
         self.cached: bool | None = None  # whether the result comes from the cache; None before there is a result
@@ -123,6 +125,7 @@ class TaskAttempt:
         """Append an update to the task's log, at most one event a second; an update with the result publishes it.
 
         Raises:
+            BucketFullError: The bucket for embeddings has no room.
             FencedError: Another writer has appended to the log.
             StaleSegmentsError: A worker that does not own the task has appended segments.
             TransientError: JetStream does not answer.
@@ -134,6 +137,10 @@ class TaskAttempt:
                 return
             if update.text is not None:
                 await self._keep(update.text, update)
+            if update.embeddings is not None:
+                await self._check()
+                self._has_embeddings = True
+                await self._results.embeddings.keep(update.embeddings, self.record)
             self._pace.advance(update)
             self._pending = True
             if time.monotonic() - self._appended_at >= LEAST_BETWEEN_EVENTS_S:
@@ -219,7 +226,7 @@ class TaskAttempt:
         if last is None or not last.metadata.owner.is_same_as(owner):  # the task was deleted
             await self._segments.purge()
             await self._results.delete(task_id, of=owner)
-        elif self._has_result and isinstance(await self._log.outcome(self.record), NoResult):
+        elif (self._has_result or self._has_embeddings) and isinstance(await self._log.outcome(self.record), NoResult):
             await self._results.delete_object(task_id, of=owner)
 
     async def _keep(self, text: WindowText, update: Update) -> None:
@@ -244,6 +251,9 @@ class TaskAttempt:
         async with self._lock:
             self._has_result = state is State.COMPLETED
             await self._append(state, error=error, progress=100 if self._has_result else self._pace.percent)
+        if self._has_embeddings and not self._has_result:
+            with suppress(NatsError):  # the bucket drops them in time
+                await self._results.delete_object(self.record.event.task_id, of=self.record.metadata.owner)
 
     async def _check(self) -> None:
         """Check that this attempt still owns the log; JetStream does not check this for segments and results."""

@@ -70,8 +70,17 @@ def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
         yield bucket
 
 
+def key_value_configs(settings: Settings) -> Iterator[StreamConfig]:
+    """Yield the configurations of the Key-Value buckets: enrolled voices, and embeddings as old as results may be."""
+    for bucket, ttl_s in ((streams.VOICES_BUCKET, 0.0), (streams.EMBEDDINGS_BUCKET, streams.RESULTS_KEPT_S)):
+        config = streams.key_value_bucket(bucket, ttl_s=ttl_s)
+        config.num_replicas = settings.nats_replicas
+        yield config
+
+
 def all_stream_configs(settings: Settings) -> Iterator[StreamConfig]:
     """Yield the configurations of all streams, those behind the buckets last."""
     yield from stream_configs(settings)
+    yield from key_value_configs(settings)
     for bucket in bucket_configs(settings):
         yield streams.bucket_stream(bucket)

@@ -47,7 +47,8 @@ async def recording_of(frames: Frames, audio: LiveAudio) -> AsyncIterator[Record
     count = frames.count
 
     async def chunks() -> AsyncIterator[bytes]:
-        yield _header(audio)
+        if audio.codec in _FORMATS:  # frames of opus are a file already
+            yield _header(audio)
         async with aclosing(frames.read(Place(), until=count)) as read:
             async for sound in read:
                 yield sound.data
@@ -61,9 +62,7 @@ async def recording_of(frames: Frames, audio: LiveAudio) -> AsyncIterator[Record
 
 
 def _header(audio: LiveAudio) -> bytes:
-    """Return the header of a WAV whose size is not known; frames of opus are a file already."""
-    if audio.codec not in _FORMATS:
-        return b""
+    """Return the header of a WAV whose size is not known."""
     tag, bits = _FORMATS[audio.codec]
     whole = audio.channels * bits // 8
     form = struct.pack("<HHIIHH", tag, audio.channels, audio.sample_rate, audio.sample_rate * whole, whole, bits)

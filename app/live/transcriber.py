@@ -85,7 +85,7 @@ class LiveTranscriber:
             finally:
                 self._streams -= 1
             self._metrics.refused(frames.refused)
-            if frames.count and (task.keep_audio or (task.diarize and live.transcript.channels is None)):
+            if frames.size and (task.keep_audio or (task.diarize and live.transcript.channels is None)):
                 async with recording_of(frames, task.audio) as recording:
                     if task.keep_audio:
                         live.transcript.audio_error = await keep(recording, task.task_id, self._settings, self._nats)

@@ -6,11 +6,9 @@ finds all reminders of one of them.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from typing import Final
 
 from nats.aio.client import Client
@@ -24,12 +22,12 @@ from natscribe.schemas.wire import AudioFileId, TaskId, UserId
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from app.errors import TransientError
+from app.jetstream.tokens import token
 from app.task_log.record import Metadata, Owner
 from app.updates import Task
 
 SET_WITHIN_S: Final = 2.0  # how long to wait for the reminders of tasks that have just ended
 REMINDERS_READ_EVERY_S: Final = 0.05
-TOKEN_CHARACTERS: Final = 16  # hexadecimal digits of a hash in a subject; the reminder itself has the whole name
 
 
 class Reminder(BaseModel):
@@ -184,8 +182,3 @@ class Reminders:
         async for page in stream_pages.pages(self._nats, self._stream, subject):
             for message in page:
                 yield Reminder.model_validate_json(message.data or b"")
-
-
-def token(name: int | str) -> str:
-    """Return a token for a subject: a user or a recording may be named with any characters, and `1` is not `"1"`."""
-    return sha256(json.dumps(name).encode()).hexdigest()[:TOKEN_CHARACTERS]

@@ -12,27 +12,36 @@ from natscribe.schemas.transcription import TranscriptionTask
 
 from app.cancellation import cancel_all
 from app.engines.engine import Engine
-from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
+from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, Embedded, StageAdvanced
 from app.errors import TaskError
 from app.recordings.recording import Recording, Recordings
 from app.redis_store.cache import Cache
 from app.redis_store.chunks import Chunks
 from app.settings import VERSION
 from app.updates import Append, processed
+from app.voices.identification import Identification, Identified
 from app.work_sharing.sharing import WorkSharing
 
 
 class Diarizer:
     """Diarizes with the engine, unless the cache has the turns from an earlier task."""
 
-    def __init__(
-        self, recordings: Recordings, engine: Engine, cache: Cache, chunks: Chunks, sharing: WorkSharing
+    def __init__(  # noqa: PLR0913 -- all parts that a diarization needs
+        self,
+        recordings: Recordings,
+        engine: Engine,
+        cache: Cache,
+        chunks: Chunks,
+        *,
+        sharing: WorkSharing,
+        identification: Identification,
     ) -> None:
         self._recordings = recordings
         self._engine = engine
         self._cache = cache
         self._chunks = chunks
         self._sharing = sharing
+        self._identification = identification
 
     async def run(self, task: DiarizationTask, append: Append) -> None:
         """Diarize the recording of a task; append progress updates, then the result.
@@ -51,7 +60,9 @@ class Diarizer:
                     case StageAdvanced():
                         await append(processed(reply.stage, reply.processed_seconds, reply.duration_seconds))
                     case DiarizationDone():
-                        await append(_result(task, recording, reply))
+                        labels = sorted({turn.speaker for turn in reply.turns})
+                        identified = await self._identification.run(task, reply.embedded, labels, append)
+                        await append(_result(task, recording, reply, identified))
 
     async def turns(
         self, task: DiarizationTask | TranscriptionTask | LiveTask, recording: Recording
@@ -64,7 +75,7 @@ class Diarizer:
             TaskError: The recording or the engine failed.
         """
         # VERSION, because another version of the code may find other turns
-        question = f"turns of slices {VERSION} {task.min_speakers}-{task.max_speakers}"
+        question = f"turns and embeddings of slices {VERSION} {task.min_speakers}-{task.max_speakers}"
         found = await self._cache.find(task.task_id, recording.sha256, question, DiarizationDone)
         if found is not None:
             yield found.model_copy(update={"cached": True})
@@ -84,7 +95,9 @@ class Diarizer:
                         yield reply
 
 
-def _result(task: DiarizationTask, recording: Recording, found: DiarizationDone) -> DiarizationResult:
+def _result(
+    task: DiarizationTask, recording: Recording, found: DiarizationDone, identified: Identified
+) -> DiarizationResult:
     return DiarizationResult(
         task_id=task.task_id,
         audio_file_id=task.audio_file_id,
@@ -92,6 +105,8 @@ def _result(task: DiarizationTask, recording: Recording, found: DiarizationDone)
         speakers=len({turn.speaker for turn in found.turns}),
         segments=found.turns,
         duration=found.duration_seconds,
+        voices=identified.voices,
+        voices_error=identified.error,
         model=found.model,
         audio_sha256=recording.sha256,
         cached=found.cached,
@@ -100,10 +115,11 @@ def _result(task: DiarizationTask, recording: Recording, found: DiarizationDone)
 
 
 class SpeakerSearch:
-    """The diarization of a transcription task: it sets `turns`, or `error` if it fails; the transcription goes on."""
+    """The diarization of a transcription task: it sets `turns` and `embedded`, or `error`; the task goes on."""
 
     def __init__(self, replies: AsyncGenerator[StageAdvanced | DiarizationDone, None]) -> None:
         self.turns: Sequence[Turn] | None = None
+        self.embedded: Embedded | None = None
         self.cached = False
         self.error: ErrorDetail | None = None
         self._replies = replies
@@ -161,6 +177,6 @@ class SpeakerSearch:
                             self._latest = reply
                             self._moved.set()
                         case DiarizationDone():
-                            self.turns, self.cached = reply.turns, reply.cached
+                            self.turns, self.embedded, self.cached = reply.turns, reply.embedded, reply.cached
         except TaskError as error:
             self.error = error.detail

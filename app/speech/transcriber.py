@@ -20,6 +20,7 @@ from app.speech.source import RecordingSource
 from app.speech.transcript_cache import TranscriptCache
 from app.speech.transcription import Transcription
 from app.updates import Append, Checkpoint, Result, Update
+from app.voices.identification import CHANNELS_APART, NOT_ASKED, Identification
 from app.work_sharing.sharing import WorkSharing
 
 DIARIZING_SHARE = 0.5  # share of diarization in the progress of a transcription task: both take about the same time
@@ -37,6 +38,7 @@ class Transcriber:
         *,
         windows: WindowQueue,
         sharing: WorkSharing,
+        identification: Identification,
         threads: int,
     ) -> None:
         """`threads` is how many cores the search for speakers needs beside the transcription."""
@@ -46,6 +48,7 @@ class Transcriber:
         self._transcripts = transcripts
         self._diarizer = diarizer
         self._sharing = sharing
+        self._identification = identification
         self._threads = threads
 
     async def run(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> None:
@@ -105,12 +108,15 @@ class Transcriber:
         async with aclosing(SpeakerSearch(self._diarizer.turns(task, recording))) as search:
             await transcription.transcribe(checkpoint, append_text)
             if transcription.separate:
+                transcription.transcript.identified = CHANNELS_APART if task.identify else NOT_ASKED
                 return
             await append(_searching(search, 0.0, transcription.duration))
             async for progress in search.progress():
                 await append(_searching(search, progress.processed_seconds, progress.duration_seconds))
-            if search.turns is not None:
-                await append(Update(Stage.MERGING, 1.0))
+            if search.turns is not None and search.embedded is not None:
+                labels = sorted({turn.speaker for turn in search.turns})
+                identified = await self._identification.run(task, search.embedded, labels, append)
+                transcription.transcript.identified = identified
             await asyncio.to_thread(transcription.add_speakers, search)
 
 

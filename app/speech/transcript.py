@@ -14,6 +14,7 @@ from app.speech.attribution import attribute
 from app.speech.diarizer import SpeakerSearch
 from app.speech.missing_text import joined, with_missing_text
 from app.updates import Checkpoint
+from app.voices.identification import NOT_ASKED, Identified
 
 
 @dataclass(eq=False, slots=True)
@@ -24,6 +25,7 @@ class TaskTranscript:
     segments: list[Segment] = field(default_factory=list)
     untranscribed: list[Stretch] = field(default_factory=list)
     channels: int | None = None
+    identified: Identified = NOT_ASKED
     audio_error: ErrorDetail | None = None  # why the sound of a live task is not kept
     _speakers: int | None = None
     _diarization_error: ErrorDetail | None = None
@@ -73,6 +75,8 @@ class TaskTranscript:
             channels=self.channels,
             speakers=speakers,
             diarization_error=self._diarization_error,
+            voices=self.identified.voices,
+            voices_error=self.identified.error,
             audio_error=self.audio_error,
             model=model,
             audio_sha256=audio_sha256,

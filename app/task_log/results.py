@@ -15,6 +15,7 @@ from natscribe.schemas.kinds import RESULT, Result
 
 from app.errors import FencedError
 from app.jetstream import objects
+from app.task_log.embeddings import EmbeddingStore
 from app.task_log.log import TaskLog
 from app.task_log.record import NoResult, Owner, Record
 
@@ -33,6 +34,7 @@ class ResultStore:
         self._nats = nats
         self._js = nats.jetstream()
         self._log = log
+        self.embeddings = EmbeddingStore(nats)
         self._largest = nats.max_payload - HEADROOM_BYTES
         self._finding = asyncio.Lock()  # reading many results in a row would block the event loop for half a second
 
@@ -75,12 +77,13 @@ class ResultStore:
         return await self._read(info)
 
     async def delete(self, task_id: str, *, of: Owner | None = None) -> None:
-        """Delete message and object of a result; with `of`, only those that this task message owns."""
+        """Delete message, object and embeddings of a result; with `of`, only those that this task message owns."""
         await self._log.purge_outcome(task_id, of=of)
         await self.delete_object(task_id, of=of)
 
     async def delete_object(self, task_id: str, *, of: Owner | None = None) -> None:
-        """Delete an object to which no message refers; with `of`, only if that task message owns the object."""
+        """Delete object and embeddings to which no message belongs; with `of`, only if that task message owns them."""
+        await self.embeddings.delete(task_id, of=of)
         kept = await objects.find(self._js, RESULTS_BUCKET, task_id)
         if kept is not None and (of is None or _owner(kept).is_same_as(of)):
             await self._erase(task_id)

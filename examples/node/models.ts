@@ -1,4 +1,8 @@
 // Generated from asyncapi.yaml by `make spec`.
+export interface Consent {
+  'by': string;
+  'at': string;
+}
 export interface DeadLetter {
   'task_id': string | null;
   'kind': Kind;
@@ -31,6 +35,8 @@ export interface DiarizationResult {
   'speakers': number;
   'segments': Turn[];
   'duration': number;
+  'voices': Record<string, SpeakerVoice> | null;
+  'voices_error': ErrorDetail | null;
   'model': Model;
   'audio_sha256': string;
   'cached': boolean;
@@ -44,6 +50,15 @@ export interface DiarizationTask {
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
   'keep_seconds'?: number | null;
+  'identify'?: boolean;
+}
+export interface EnrollRequest {
+  'user_id': number | string;
+  'task_id': string;
+  'speaker'?: string | null;
+  'name'?: string | null;
+  'voice'?: string | null;
+  'consent': Consent;
 }
 export interface ErrorDetail {
   'code': ErrorCode;
@@ -51,6 +66,15 @@ export interface ErrorDetail {
 }
 export interface ErrorReply {
   'error': ErrorDetail;
+}
+export interface ForgetRequest {
+  'user_id': number | string;
+  'voice': string;
+}
+export interface Forgotten {
+  'voice': string;
+  'user_id': number | string;
+  'at': string;
 }
 export interface LettersDeleted {
   'deleted': number;
@@ -161,6 +185,17 @@ export interface QueueStatus {
   'oldest': string | null;
   'newest_start': string | null;
 }
+export interface Reference {
+  'task_id': string;
+  'speaker': string;
+  'seconds': number;
+  'at': string;
+}
+export interface RenameRequest {
+  'user_id': number | string;
+  'voice': string;
+  'name': string;
+}
 export interface ReplayRequest {
   'task_id'?: string | null;
   'kind'?: Kind | null;
@@ -209,6 +244,11 @@ export interface SegmentsEvent {
   'processed_seconds': number;
   'segments': Segment[];
   'untranscribed': Stretch[];
+}
+export interface SpeakerVoice {
+  'voice': string | null;
+  'name': string | null;
+  'score': number | null;
 }
 export interface Stretch {
   'start': number;
@@ -264,6 +304,8 @@ export interface TranscriptionResult {
   'channels': number | null;
   'speakers': number | null;
   'diarization_error': ErrorDetail | null;
+  'voices': Record<string, SpeakerVoice> | null;
+  'voices_error': ErrorDetail | null;
   'audio_error': ErrorDetail | null;
   'model': Model;
   'source': Source;
@@ -285,6 +327,7 @@ export interface TranscriptionTask {
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
   'keep_seconds'?: number | null;
+  'identify'?: boolean;
   'diarize'?: boolean;
   'word_timestamps'?: boolean;
 }
@@ -296,6 +339,22 @@ export interface Turn {
 export interface UserRequest {
   'user_id': number | string;
   'after'?: string | null;
+}
+export interface Voice {
+  'voice': string;
+  'name': string;
+  'consent': Consent;
+  'references': Reference[];
+  'model': Model;
+  'comparable': boolean;
+}
+export interface VoicePage {
+  'voices': Voice[];
+  'more_after': number | null;
+}
+export interface VoicesRequest {
+  'user_id': number | string;
+  'after'?: number;
 }
 export interface WindowReply {
   'worker': string;
@@ -342,13 +401,16 @@ export type CancelRequests = TaskStatus | ErrorReply;
 export type Channels = "auto" | "mix" | "separate";
 export type Codec = "pcm_s16le" | "mulaw" | "alaw" | "opus";
 export type DeleteRequests = TaskRequest | UserRequest;
+export type EnrollRequests = Voice | ErrorReply;
 export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
+export type ForgetRequests = Forgotten | ErrorReply;
 export type Kind = "transcription" | "diarization";
 export type LetterDeletionRequests = LettersDeleted | ErrorReply;
 export type ListRequests = TaskPage | ErrorReply;
 export type Priority = "high" | "normal" | "low";
 export type Queue = "transcription" | "diarization" | "live";
 export type QueueRequests = QueueOverview | ErrorReply;
+export type RenameRequests = Voice | ErrorReply;
 export type ReplayRequests = Replayed | ErrorReply;
 export type ResultFormat = "json" | "txt" | "srt" | "vtt" | "rttm" | "html";
 export type ResultRequests = TranscriptionResult | DiarizationResult | string | string | ErrorReply;
@@ -357,5 +419,6 @@ export type Source = "recording" | "live";
 export type Stage = "fetching" | "decoding" | "transcribing" | "diarizing" | "merging";
 export type State = "queued" | "running" | "retrying" | "completed" | "failed" | "cancelled";
 export type StatusRequests = TaskStatus | ErrorReply;
+export type VoicesRequests = VoicePage | ErrorReply;
 export type WindowRequests = ErrorReply | WindowReply;
 export type WorkerRequests = WorkerInfo | ErrorReply;

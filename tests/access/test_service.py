@@ -22,6 +22,7 @@ from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import SegmentsEvent, Source, TranscriptionResult
+from natscribe.schemas.voices import Consent
 from natscribe.schemas.wire import Kind, Priority, Queue
 
 from app.errors import PermanentError
@@ -127,6 +128,24 @@ async def a_live_task(publisher: Client, follower: Nats) -> str:
     return live.task_id
 
 
+async def a_voice(publisher: Client, follower: Nats) -> str:
+    """Somebody who is enrolled, recognised, renamed and forgotten."""
+    forgotten = await follower.subscribe("voices.forgotten.*")
+    call = await publisher.create_diarization_task(RECORDING)
+    assert await end_of(publisher, call) is State.COMPLETED
+    consent = Consent(by="Anna", at=datetime.now(UTC))
+    voice = await publisher.enroll_voice(call, "SPEAKER_00", name="Anna", consent=consent)
+    task = await publisher.create_transcription_task(RECORDING, diarize=True, identify=True)
+    result = await publisher.wait_for_result(task)
+    assert {each.name for each in (result.voices or {}).values()} == {"Anna", "unknown"}
+    assert (await publisher.rename_voice(voice.voice, "Anna Berg")).name == "Anna Berg"
+    assert [each.name async for each in publisher.voices()] == ["Anna Berg"]
+    await publisher.forget_voice(voice.voice)
+    assert (await forgotten.next_msg(timeout=10)).subject == f"voices.forgotten.{voice.voice}"
+    await publisher.delete(call)
+    return task
+
+
 async def all_are_listed(client: Client) -> bool:
     return len((await client.tasks(state=State.FAILED)).tasks) == 9
 
@@ -229,6 +248,8 @@ async def test_all_that_the_service_promises(
     helped = await a_task_with_help(settings, publisher, engine, monkeypatch)
     # And somebody speaks
     spoken = await a_live_task(publisher, follower)
+    # And somebody is enrolled
+    named = await a_voice(publisher, follower)
     # And a task is cancelled
     engine.may_go_on.clear()
     cancelled = await create(publisher, Kind.TRANSCRIPTION, Priority.LOW)
@@ -247,7 +268,7 @@ async def test_all_that_the_service_promises(
     assert await end_of(publisher, anna) is State.COMPLETED
     assert await publisher.delete_user("anna") == 1
     # And all is deleted
-    for task in (*tasks, large, helped, spoken, cancelled):
+    for task in (*tasks, large, helped, spoken, named, cancelled):
         await publisher.delete(task)
     # Then nobody was refused anything
     assert guarded.refused() == []

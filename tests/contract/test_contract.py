@@ -35,7 +35,7 @@ from pydantic import BaseModel
 from app.jetstream import streams
 from app.redis_store import keys, projection
 from app.settings import Settings
-from handlers import dead_letters, requests
+from handlers import dead_letters, requests, voices
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/contract.md").read_text(encoding="utf-8")
@@ -50,6 +50,10 @@ ANSWERS: dict[str, Callable[..., object]] = {
     subjects.DELETE: requests.delete,
     subjects.REPLAY: dead_letters.replay,
     subjects.DELETE_LETTERS: dead_letters.delete,
+    subjects.ENROLL: voices.enroll,
+    subjects.VOICES: voices.list_voices,
+    subjects.RENAME: voices.rename,
+    subjects.FORGET: voices.forget,
 }
 TASKS = (TranscriptionTask, DiarizationTask)
 FILES = (str, NatsResponse)  # the replies that are no JSON: text, and a page

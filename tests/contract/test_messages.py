@@ -58,6 +58,7 @@ def test_a_task_has_the_defaults_of_the_contract() -> None:
         "translate": False,
         "channels": "auto",
         "diarize": False,
+        "identify": False,
         "min_speakers": None,
         "max_speakers": None,
         "word_timestamps": False,

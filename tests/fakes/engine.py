@@ -5,6 +5,7 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from itertools import pairwise
+from random import Random
 
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.progress import Stage
@@ -12,11 +13,13 @@ from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Segment, TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
+from app.engines.diarization.identity import embedding_network
 from app.engines.messages import (
     LAST_REPLIES,
     ChunkAnalysed,
     DiarizationDone,
     Diarize,
+    Embedded,
     Forget,
     Hear,
     Heard,
@@ -30,6 +33,7 @@ from app.engines.messages import (
     Prepared,
     RecordingOpened,
     Reply,
+    SpeakerEmbedding,
     StageAdvanced,
     Transcribe,
     WindowFound,
@@ -66,6 +70,13 @@ def number_of(window: Window) -> int:
     return int(window.regions[0][0] // WINDOW)
 
 
+def voice_of(name: str, recording: int = 1) -> str:
+    """The embedding of a person: a little different in each recording, and hardly like that of another person."""
+    values = bytearray(Random(name).randbytes(192))  # noqa: S311 -- nothing secret
+    values[:2] = recording.to_bytes(2)
+    return b64encode(values).decode()
+
+
 class FakeEngine:
     """Finds `windows` windows of text, a batch each, and a change of speaker in the middle of each."""
 
@@ -74,6 +85,10 @@ class FakeEngine:
         self.channels = 1  # of each recording
         self.differ = False  # whether the channels carry different speech
         self.text = "one two"  # of each window
+        self.agreement = 0.9  # of what each speaker says
+        self.diarized = 0  # recordings
+        self.people = ["anna", "boris"]  # who speaks in a recording
+        self.network = embedding_network()
         self.silent = False  # as a listener that takes long over its first reply
         self.hangs_after: list[int] = []  # windows, one a recording; none: it does not hang
         self.jobs: list[Listen | Diarize] = []  # one a recording
@@ -173,6 +188,21 @@ class FakeEngine:
         finally:
             self.stopped += not done
 
+    def embedded(self) -> Embedded:
+        """Each of `people` speaks for half of the recording; equal names are the same person."""
+        seconds = self.windows * WINDOW / 2
+        speakers = [
+            SpeakerEmbedding(
+                speaker=f"SPEAKER_{number:02}",
+                seconds=seconds,
+                agreement=self.agreement,
+                values=voice_of(name, self.diarized),
+                telephone=voice_of(f"{name} on the telephone", self.diarized),
+            )
+            for number, name in enumerate(self.people)
+        ]
+        return Embedded(model=self.network, speakers=speakers)
+
     def _steps(self, job: Listen | Diarize) -> Iterable[Sequence[Reply]]:
         duration = self.windows * WINDOW
         if isinstance(job, Listen):
@@ -184,10 +214,11 @@ class FakeEngine:
                 yield [found, Listened(seconds=end, settled=end), Listened(seconds=end, settled=end)]
             yield [ListeningDone(duration_seconds=duration)]
         else:
+            self.diarized += 1
             half_done = StageAdvanced(stage=Stage.DIARIZING, processed_seconds=duration / 2, duration_seconds=duration)
             yield [half_done, ChunkAnalysed(index=0, revision=MODEL.revision, record="")]
             turns = [
                 Turn(start=half * 5.0, end=half * 5.0 + 5, speaker=f"SPEAKER_0{half % 2}")
                 for half in range(2 * self.windows)
             ]
-            yield [DiarizationDone(turns=turns, duration_seconds=duration, model=MODEL)]
+            yield [DiarizationDone(turns=turns, duration_seconds=duration, model=MODEL, embedded=self.embedded())]

@@ -100,7 +100,7 @@ class Stream:
         limit = self.config.get("max_msgs_per_subject") or -1
         if self.config.get("discard_new_per_subject") and 0 <= limit <= len(self.of(subject)):
             raise RefusedError(*QUEUE_FULL)
-        if headers.get("Nats-Rollup") == "sub" or "Nats-Schedule" in headers:
+        if headers.get("Nats-Rollup") == "sub" or "Nats-Schedule" in headers or limit == 1:  # 1: of Key-Value
             self.remove(self.of(subject))
         self.last_sequence += 1
         self.messages.append(Stored(subject, self.last_sequence, body, dict(headers), at))

@@ -26,6 +26,7 @@ from natscribe.schemas.requests import (
 from natscribe.schemas.sharing import WindowReply, WindowRequest
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
+from natscribe.schemas.voices import VoicePage, VoicesRequest
 from natscribe.schemas.workers import WorkerInfo
 
 from app.settings import Settings
@@ -165,6 +166,13 @@ class FakeDeadLetters:
         return LettersDeleted(deleted=2, more_after=request.after + 10)
 
 
+class FakeVoices:
+    """Answers about voices: nobody is enrolled."""
+
+    async def page(self, _: VoicesRequest) -> VoicePage:
+        return VoicePage(voices=[])
+
+
 @dataclass
 class FakeSharing:
     asked: list[WindowRequest] = field(default_factory=list)
@@ -190,6 +198,7 @@ class Parts:
     dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
     replayer: FakeDeadLetters = field(default_factory=FakeDeadLetters)
     sharing: FakeSharing = field(default_factory=FakeSharing)
+    voices: FakeVoices = field(default_factory=FakeVoices)
 
 
 @pytest.fixture

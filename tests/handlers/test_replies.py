@@ -185,9 +185,21 @@ async def test_what_is_no_object_is_answered(broker: NatsBroker, subject: str, b
     assert "it is no JSON object" in error["message"]
 
 
+OF_VOICE = {"user_id": 7, "voice": "0" * 32}
+KNOWN: dict[str, dict[str, object]] = {  # what is right in a request; of others, a task id
+    subjects.LIST: {},
+    subjects.QUEUE: {},
+    subjects.WORKERS: {},
+    subjects.ENROLL: OF_VOICE | {"task_id": "t1", "consent": {"by": "Anna", "at": "2026-11-24T09:30:00Z"}},
+    subjects.VOICES: {"user_id": 7},
+    subjects.RENAME: OF_VOICE | {"name": "Anna"},
+    subjects.FORGET: OF_VOICE,
+}
+
+
 @every_request
 async def test_an_unknown_field_is_named(broker: NatsBroker, subject: str) -> None:
-    known = {} if subject in {subjects.LIST, subjects.QUEUE, subjects.WORKERS} else {"task_id": "t1"}
+    known = KNOWN.get(subject, {"task_id": "t1"})
     error = (await ask(broker, subject, known | {"taskid": "t1"}))["error"]
     assert error["code"] == "invalid_request"
     assert "taskid" in error["message"]
@@ -195,7 +207,8 @@ async def test_an_unknown_field_is_named(broker: NatsBroker, subject: str) -> No
 
 @every_request
 async def test_an_invalid_value_is_named_but_not_repeated(broker: NatsBroker, subject: str) -> None:
-    error = (await ask(broker, subject, {"task_id": "no such id"}))["error"]
+    known = KNOWN.get(subject, {})
+    error = (await ask(broker, subject, known | {"task_id": "no such id"}))["error"]
     assert error["code"] == "invalid_request"
     assert "task_id" in error["message"]
     assert "no such id" not in error["message"]

@@ -180,10 +180,10 @@ async def test_a_model_that_loads(worker: Worker, engine: FakeEngine) -> None:
 class Forgetful(FakeEngine):
     """Has a model only after it has loaded one."""
 
-    loads = True
+    can_load = True
 
     async def load(self) -> None:
-        if not self.loads:
+        if not self.can_load:
             raise PermanentError(ErrorCode.UNKNOWN_MODEL, "There is no such model.")
         self.ready = True
 
@@ -220,6 +220,6 @@ async def test_a_worker_has_started_until_its_model_cannot_be_loaded(
         # Then it counts as started, since the model is loaded again soon
         assert await started()
         # But no longer when that fails
-        engine.loads = False
+        engine.can_load = False
         await worker._load_model()  # noqa: SLF001 -- otherwise 30 s pass before the next try
         assert await ask(worker, "/health/startup") == (503, {"ok": False, "model": False})

@@ -332,6 +332,18 @@ async def test_sound_is_kept_as_a_recording_for_who_asks(
         await bucket.get("live-2")
 
 
+async def test_sound_that_is_a_file_already_is_kept_as_it_came(
+    bucket: ObjectStore, publisher: Publisher, speaker: Speaker, worker: Worker
+) -> None:
+    # Given a live task whose frames are a file, and whose sound is to be kept
+    await speaker.begin(audio={"codec": "opus", "sample_rate": 48_000}, keep_audio=True)
+    # When its sound ends
+    await speaker.say(3, end=True)
+    await publisher.until("live-1", State.COMPLETED)
+    # Then the file is a recording
+    assert (await bucket.get("live-1")).data == 3 * FRAME
+
+
 async def test_a_full_bucket_costs_no_text(
     bucket: ObjectStore,
     js: JetStreamContext,

@@ -179,6 +179,8 @@ async def test_another_number_of_replicas_is_told_with_the_command_that_changes_
             "transcription_dead_letters",
             "transcription_live",
             "transcription_retention",
+            "KV_voices",
+            "KV_embeddings",
             "OBJ_results",
             "OBJ_audio",
         )

@@ -82,6 +82,12 @@ async def test_all_that_is_described_is_said(
     await nc.request(subjects.RESULT, b'{"task_id": "text", "format": "html"}', timeout=10)
     await publisher.ask(subjects.REPLAY, kind="transcription")
     await publisher.ask(subjects.DELETE_LETTERS, kind="transcription")
+    consent = {"by": "Anna", "at": "2026-11-24T09:30:00Z"}
+    known = {"user_id": 7, "task_id": "turns", "speaker": "SPEAKER_00", "consent": consent}
+    voice = (await publisher.ask(subjects.ENROLL, name="Anna", **known))["voice"]
+    await publisher.ask(subjects.VOICES, user_id=7)
+    await publisher.ask(subjects.RENAME, user_id=7, voice=voice, name="Anna Berg")
+    await publisher.ask(subjects.FORGET, user_id=7, voice=voice)
     await publisher.ask(subjects.DELETE, task_id="text")
     # And a result is too large for a message
     engine.text = "word " * 100_000

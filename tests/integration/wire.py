@@ -6,7 +6,7 @@ from nats.aio.msg import Msg
 from tests import document
 
 SAID = [
-    document.channel_of(operation)["address"].replace("{task_id}", "*").replace("{kind}", "*")
+    document.channel_of(operation)["address"].replace("{task_id}", "*").replace("{kind}", "*").replace("{voice}", "*")
     for operation in document.operations("send").values()
 ]
 ASKED = [

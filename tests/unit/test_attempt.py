@@ -31,9 +31,15 @@ class FakeResults:
     def __init__(self, log: InMemoryTaskLog) -> None:
         self._log = log
         self.deleted_objects = 0
+        self.kept: list[bytes] = []
+        self.embeddings = self
 
     async def publish(self, result: Result, last: Record) -> None:
         await self._log.append_result(result.model_dump_json().encode(), last)
+
+    async def keep(self, embeddings: bytes, last: Record) -> None:
+        assert last.metadata.owner == METADATA.owner
+        self.kept.append(embeddings)
 
     async def delete(self, task_id: str, *, of: Owner) -> None:
         await self._log.purge_outcome(task_id, of=of)
@@ -380,6 +386,34 @@ async def test_a_result_is_refused_when_its_task_was_ended_meanwhile(
     # And the object of a large result is deleted
     await attempt.clean_up(await log.last("t1"))
     assert results.deleted_objects == 1
+
+
+EMBEDDED = Update(Stage.MERGING, 1.0, embeddings=b"{}")
+
+
+@pytest.mark.parametrize("ending", ["failure", "cancel"])
+async def test_embeddings_go_when_their_task_has_no_result(
+    attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, ending: str
+) -> None:
+    # Given an attempt that has kept embeddings
+    await attempt.append(EMBEDDED)
+    assert results.kept == [b"{}"]
+    # When its task ends without a result, then they are removed
+    if ending == "failure":
+        await attempt.fail(ENGINE_FAILED)
+    else:
+        await log.of("other").end(attempt.record)
+        await attempt.clean_up(await log.last("t1"))
+    assert results.deleted_objects == 1
+
+
+async def test_a_worker_that_no_longer_owns_the_task_keeps_no_embeddings(
+    attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults
+) -> None:
+    await log.of("other").end(attempt.record)
+    with pytest.raises(FencedError):
+        await attempt.append(EMBEDDED)
+    assert results.kept == []
 
 
 async def test_a_cancel_of_a_task_whose_result_is_stored_completes_it(

@@ -7,6 +7,7 @@ from natscribe import formats
 from natscribe.schemas.diarization import DiarizationResult, Turn
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.transcription import Segment, TranscriptionResult
+from natscribe.schemas.voices import SpeakerVoice
 from natscribe.schemas.wire import Model
 
 METADATA = {
@@ -39,6 +40,24 @@ def test_subtitles_have_numbers_times_and_speakers() -> None:
         "1\n00:00:00,000 --> 00:00:01,500\nSPEAKER_00: Hello.\n\n"
         "2\n01:01:01,000 --> 01:01:02,250\nSPEAKER_01: {Hi} <b>\n\n"
     )
+
+
+NAMED = TWO.model_copy(
+    update={
+        "voices": {
+            "SPEAKER_00": SpeakerVoice(voice="0" * 32, name="A & <B>", score=0.7),
+            "SPEAKER_01": SpeakerVoice(voice=None, name="unknown", score=0.2),
+        }
+    }
+)
+
+
+def test_names_stand_where_people_read_and_strangers_keep_their_labels() -> None:
+    assert formats.write(NAMED, ResultFormat.TXT, LIMITS) == "A & <B>: Hello.\nSPEAKER_01: {Hi} <b>\n"
+    assert "A & <B>: Hello." in formats.write(NAMED, ResultFormat.SRT, LIMITS)
+    assert "<v A &amp; &lt;B&gt;>Hello." in formats.write(NAMED, ResultFormat.VTT, LIMITS)
+    assert "A &amp; &lt;B&gt;" in formats.write(NAMED, ResultFormat.HTML, LIMITS)
+    assert formats.write(NAMED, ResultFormat.RTTM, LIMITS) == formats.write(TWO, ResultFormat.RTTM, LIMITS)
 
 
 def test_web_subtitles_begin_with_their_name() -> None:

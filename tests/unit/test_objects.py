@@ -16,6 +16,7 @@ from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Model
 
 from app.answers import result_writer
+from app.answers.names import Names
 from app.answers.result_writer import ResultWriter
 from app.errors import FencedError, PermanentError, RequestError, TransientError
 from app.jetstream import objects
@@ -222,7 +223,7 @@ async def completed(parts: Parts, result: TranscriptionResult) -> Record:
 
 
 def writer(parts: Parts, *, max_payload: int = 1024**2) -> ResultWriter:
-    return ResultWriter(parts.results, parts.meter, max_payload=max_payload)
+    return ResultWriter(parts.results, Names(parts.voice_store), parts.meter, max_payload=max_payload)
 
 
 def asked(**options: object) -> ResultRequest:

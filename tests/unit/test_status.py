@@ -52,6 +52,6 @@ async def test_a_task_has_no_position_by_another_tasks_message(days_later: int, 
     await log.append(queued, Metadata(None, 1, QUEUE, NOW), after=0)
     positions = cast("Positions", FakePositions(NOW + timedelta(days=days_later)))
     rest: Any = None  # to tell a status takes no more
-    requests = TaskRequests(log, rest, rest, positions, messages=rest, erasure=rest, find=log.last)
+    requests = TaskRequests(log, rest, rest, positions, messages=rest, erasure=rest, names=rest, find=log.last)
     # When somebody asks for it, then it has a position only if its own message is in the queue
     assert (await requests.status("t1")).queue_position == position

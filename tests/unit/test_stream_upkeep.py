@@ -43,7 +43,7 @@ def event(task_id: str) -> ProgressEvent:
 async def test_what_is_missing_is_made_once() -> None:
     # Given a server that has nothing
     nats = InMemoryNats()
-    assert len(await missing(nats.jetstream(), SETTINGS)) == 22
+    assert len(await missing(nats.jetstream(), SETTINGS)) == 24
     # When everything is provisioned twice
     first, second = [await provision(nats.jetstream(), SETTINGS) for _ in range(2)]
     # Then the first makes all consumers, and the second none

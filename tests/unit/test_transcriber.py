@@ -30,10 +30,13 @@ from app.errors import PermanentError, TransientError
 from app.recordings.recording import Recording, Recordings
 from app.redis_store.cache import Cache, connected
 from app.redis_store.chunks import Chunks
+from app.settings import Settings
 from app.speech.diarizer import Diarizer
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
 from app.updates import Checkpoint, Result, Update
+from app.voices.identification import Identification
+from app.voices.store import ComparedVoice, VoiceStore
 from app.work_sharing.sharing import WorkSharing
 from tests.fakes.engine import FakeEngine, segment
 from tests.waiting import eventually
@@ -105,6 +108,13 @@ class WatchedEngine(FakeEngine):
                     yield reply
 
 
+class NoVoices:
+    """A user who has named nobody."""
+
+    async def compared(self, _user_id: object) -> list[ComparedVoice]:
+        return []
+
+
 @pytest.fixture
 def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether cores are free at each look, the last one for ever."""
@@ -119,9 +129,26 @@ def transcriber(engine: FakeEngine) -> Transcriber:
         cast("WorkSharing", Alone()),
         Cache(NOWHERE, ttl=0),
     )
-    diarizer = Diarizer(recordings, engine, cache, cast("Chunks", NothingKnown()), sharing)
+    identification = Identification(cast("VoiceStore", NoVoices()), Settings(_env_file=None))
+    diarizer = Diarizer(
+        recordings,
+        engine,
+        cache,
+        cast("Chunks", NothingKnown()),
+        sharing=sharing,
+        identification=identification,
+    )
     transcripts, windows = TranscriptCache(cache), WindowQueue(engine, at_once=1, largest=1)
-    return Transcriber(recordings, engine, transcripts, diarizer, windows=windows, sharing=sharing, threads=1)
+    return Transcriber(
+        recordings,
+        engine,
+        transcripts,
+        diarizer,
+        windows=windows,
+        sharing=sharing,
+        identification=identification,
+        threads=1,
+    )
 
 
 async def updates_of(

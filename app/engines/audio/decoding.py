@@ -3,7 +3,7 @@
 Only the file itself is opened: formats that refer to other files or addresses, such as playlists, are refused.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def measure(path: Path, budget: Budget) -> tuple[float, int]:
     return seconds, channels
 
 
-def decode(path: Path, budget: Budget, channel: int | None = None) -> Iterator[Samples]:
+def decode(path: Path, budget: Budget, channel: int | None = None) -> Generator[Samples, None, None]:
     """Yield the samples in order, as 16 kHz mono: all channels mixed, or only `channel`, counted from 0.
 
     Sound that is missing between time stamps becomes silence, so that a position in the samples is the time in the

@@ -1,7 +1,7 @@
 """Find who speaks when in a recording: analyse one chunk after the other while the recording is decoded."""
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from time import monotonic
 
 from natscribe.schemas.progress import Stage
@@ -11,12 +11,14 @@ from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.analysis import analyse
 from app.engines.diarization.chunk import Chunk, pack, unpack
+from app.engines.diarization.identity import embedding_network
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.owners import owners
 from app.engines.diarization.speakers import Bounds, centres, embeddings_of
 from app.engines.diarization.turns import turns
+from app.engines.diarization.voices import speaker_embeddings
 from app.engines.diarization.windows import APART, PER_CHUNK, chunks
-from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
+from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, Embedded, StageAdvanced
 
 _PROGRESS_EVERY_S = 1.0
 
@@ -49,7 +51,10 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     embeddings = embeddings_of(analysed)
     speakers = centres(embeddings, analysed, Bounds(job.min_speakers, job.max_speakers))
     found = turns(analysed, owners(analysed, embeddings, speakers), duration)
-    return DiarizationDone(turns=found, duration_seconds=duration, model=networks.identity)
+    with closing(decode(job.path, Budget(limit))) as again:
+        of_speakers = speaker_embeddings(networks, embeddings, found, again)
+    embedded = Embedded(model=embedding_network(), speakers=of_speakers)
+    return DiarizationDone(turns=found, duration_seconds=duration, model=networks.identity, embedded=embedded)
 
 
 def _known(job: Diarize, revision: str) -> dict[int, Chunk]:

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from importlib import resources
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -11,14 +9,14 @@ import numpy.typing as npt
 import onnxruntime
 from natscribe.schemas.wire import Model
 
+from app.engines.diarization.identity import EMBEDDING_FILE, TELEPHONE_FILE, weights
 from app.engines.onnx.session import session_options
 
 Array = npt.NDArray[np.float32]
 Compute = Callable[[None, dict[str, Array]], Sequence[Array]]  # computes all outputs of a network from its inputs
 
 NAME = "segmentation-3.0+campplus"
-_FILES = ("segmentation-3.0.onnx", "campplus.onnx")
-_TELEPHONE = "telephone.npy"
+_FILES = ("segmentation-3.0.onnx", EMBEDDING_FILE)
 _PIPELINE = b"3"  # part of the revision: raise it when code changes the turns, so that older chunks are not reused
 _TINY = 1e-9  # prevents a division by zero
 SETS = 7  # sets of voices that the segmentation network distinguishes
@@ -28,11 +26,11 @@ class Networks:
     """Both networks, loaded, and the name and revision that results carry."""
 
     def __init__(self, threads: int) -> None:
-        folder = Path(str(resources.files("app.engines") / "weights"))
-        contents = [(folder / name).read_bytes() for name in (*_FILES, _TELEPHONE)]
+        folder = weights()
+        contents = [(folder / name).read_bytes() for name in (*_FILES, TELEPHONE_FILE)]
         self.identity = Model(name=NAME, revision=sha256(b"".join([_PIPELINE, *contents])).hexdigest()[:12])
         self._segmentation, self._embeddings = (_opened(content, threads) for content in contents[: len(_FILES)])
-        self._telephone: Array = np.load(folder / _TELEPHONE)
+        self._telephone: Array = np.load(folder / TELEPHONE_FILE)
 
     def segment(self, window: Array) -> Array:
         """Return log probabilities (frames, 7): that nobody, one of three voices, or two of them speak."""

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+from natscribe.schemas.transcription import Word
+
 _LONGEST_PHRASE = 60  # words in the longest phrase that is checked for repetition
 _TIMES = 4  # a phrase this many times in a row is a loop: a speaker may say a short phrase three times
 _MANY = 16  # this many repeated words in a row are a loop: no speaker repeats so many
 _FASTEST = 30  # characters a second: no speaker is faster
+_SHORTEST_ECHO = 3  # words: people say one or two again in a moment
 
 
 def loops(words: Sequence[str], seconds: float) -> bool:
@@ -24,6 +27,20 @@ def loops(words: Sequence[str], seconds: float) -> bool:
 def too_fast(words: Sequence[str], seconds: float) -> bool:
     """Whether the words have more characters than anybody can speak in `seconds`."""
     return sum(map(len, words)) > _FASTEST * seconds
+
+
+def without_echo(words: Sequence[Word]) -> list[Word]:
+    """Leave out the last words if they repeat those before them faster than anybody speaks.
+
+    The model wrote a sentence twice that was said once: its second time has no sound of its own.
+    """
+    plain = [_plain(word.word) for word in words]
+    for length in range(_SHORTEST_ECHO, len(words) // 2 + 1):
+        echo = words[-length:]
+        seconds = echo[-1].end - echo[0].start
+        if plain[-length:] == plain[-2 * length : -length] and too_fast([word.word for word in echo], seconds):
+            return list(words[:-length])
+    return list(words)
 
 
 def _repeats(plain: Sequence[str], length: int) -> bool:

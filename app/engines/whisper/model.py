@@ -23,7 +23,7 @@ from app.engines.speech_model import Answer, Text
 from app.engines.text import vocabulary
 from app.engines.text.coverage import LEAST_S, digits, gaps, spoken, word_times
 from app.engines.text.languages import Evidence, languages_of
-from app.engines.text.loops import loops, too_fast
+from app.engines.text.loops import loops, too_fast, without_echo
 from app.engines.text.sentences import SENTENCE_ENDS, text_of
 from app.engines.whisper.network import Decoded, DecodeOptions, Encoded, EncodedPart, Network, encoded_part
 from app.errors import PermanentError
@@ -217,7 +217,7 @@ class Whisper:
     def _timed(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> Text:
         text, words = self._network.text(part, decoded), list[Word]()
         if _has_letters(text):
-            words = _tightened(self._network.words(part, decoded, translate=decoding.translate))
+            words = _tightened(without_echo(self._network.words(part, decoded, translate=decoding.translate)))
             words = words or [Word(start=part.start, end=part.start + part.sound.seconds, word=text, probability=0.0)]
         return Text(words, part.language, decoded.avg_logprob, decoded.no_speech_prob)
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from natscribe.schemas.task_list import ListedTask, TaskPage
     from natscribe.schemas.task_queues import QueueOverview, QueueStatus
     from natscribe.schemas.transcription import Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask
+    from natscribe.schemas.voices import Consent, SpeakerVoice, Voice
     from natscribe.schemas.wire import Kind, Priority, Queue
     from natscribe.schemas.workers import WorkerInfo
     from natscribe.settings import Settings
@@ -45,6 +46,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Codec",
+    "Consent",
     "DeadLetter",
     "DiarizationResult",
     "DiarizationTask",
@@ -76,6 +78,7 @@ __all__ = [
     "SegmentsEvent",
     "Settings",
     "SettingsError",
+    "SpeakerVoice",
     "Stage",
     "State",
     "StorageFullError",
@@ -88,6 +91,7 @@ __all__ = [
     "TranscriptionResult",
     "TranscriptionTask",
     "UnreachableError",
+    "Voice",
     "WorkerInfo",
 ]
 
@@ -102,6 +106,7 @@ _MODULES = (
     "natscribe.schemas.task_list",
     "natscribe.schemas.task_queues",
     "natscribe.schemas.transcription",
+    "natscribe.schemas.voices",
     "natscribe.schemas.wire",
     "natscribe.schemas.workers",
     "natscribe.settings",

@@ -11,15 +11,26 @@ class FormatUnavailableError(Exception):
     """The format cannot hold this result; the message names one that can."""
 
 
+def with_names(result: Result) -> Result:
+    """Return a result for people: the names of its voices stand in place of their speakers' labels."""
+    named = {label: each.name for label, each in (result.voices or {}).items() if each.voice and each.name}
+    if not named:
+        return result
+    segments = [
+        each.model_copy(update={"speaker": named.get(each.speaker or "", each.speaker)}) for each in result.segments
+    ]
+    return result.model_copy(update={"segments": segments})
+
+
 def write(result: Result, fmt: ResultFormat, limits: SubtitleLimits) -> str:
-    """Write a result in a text format; `limits` is used for subtitles only.
+    """Write a result in a text format, with names if it has voices; `limits` is used for subtitles only.
 
     Raises:
         FormatUnavailableError: The format cannot hold this result.
     """
     if fmt in {ResultFormat.SRT, ResultFormat.VTT}:
-        return _subtitles(_transcript(result, fmt), fmt, limits)
-    return _WRITERS[fmt](result)
+        return _subtitles(_transcript(with_names(result), fmt), fmt, limits)
+    return _WRITERS[fmt](with_names(result) if fmt in _FOR_PEOPLE else result)
 
 
 def _transcript(result: Result, fmt: str) -> TranscriptionResult:
@@ -58,6 +69,7 @@ def _html(result: Result) -> str:
     return page(result)
 
 
+_FOR_PEOPLE = {ResultFormat.TXT, ResultFormat.HTML}
 _WRITERS: dict[ResultFormat, Callable[[Result], str]] = {
     ResultFormat.JSON: lambda result: result.model_dump_json(),
     ResultFormat.TXT: _txt,

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
+from natscribe.schemas.voices import Consent
 from natscribe.schemas.wire import Kind
 from structlog.testing import capture_logs
 
@@ -242,6 +244,12 @@ async def test_all_that_is_described_is_said(client: Client, publisher: Publishe
     await publisher.ask(subjects.WORKERS)
     await publisher.ask(subjects.REPLAY, kind="transcription")
     await publisher.ask(subjects.DELETE_LETTERS, kind="transcription")
+    consent = {"by": "Anna", "at": "2026-11-24T09:30:00Z"}
+    known = {"user_id": 7, "task_id": "turns", "speaker": "SPEAKER_00", "consent": consent}
+    voice = (await publisher.ask(subjects.ENROLL, name="Anna", **known))["voice"]
+    await publisher.ask(subjects.VOICES, user_id=7)
+    await publisher.ask(subjects.RENAME, user_id=7, voice=voice, name="Anna Berg")
+    await publisher.ask(subjects.FORGET, user_id=7, voice=voice)
     await publisher.ask(subjects.DELETE, task_id="text")
 
     async def all_heard() -> bool:  # the wire has a connection of its own, which may be a moment behind
@@ -307,11 +315,41 @@ async def test_its_streams_and_buckets_are_those_of_the_service(settings: Settin
     # Given a mock, when a service looks for what it needs, then only that is missing which no client sees
     named = settings.stream_names
     inside = {named.retention, named.progress_projection, named.results_projection, named.ended_tasks}
+    inside |= {"KV_voices", "KV_embeddings"}
     assert set(await provisioning.missing(nc.jetstream(), settings)) == inside | {named.due_reminders}
     # And the rest is as the service would make it
     with capture_logs() as said:
         await provisioning.provision(nc.jetstream(), Settings(_env_file=None))
     assert said == []
+
+
+async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None:
+    async with client:
+        # Given somebody who was enrolled from a recording of one person
+        alone = await client.create_diarization_task("meeting.flac", max_speakers=1)
+        await client.wait_for_result(alone)
+        consent = Consent(by="Anna", at=datetime.now(UTC))
+        voice = await client.enroll_voice(alone, name="Anna", consent=consent)
+        # When she speaks in another one, beside a stranger
+        call = await client.create_transcription_task("meeting.flac", diarize=True, identify=True)
+        result = await client.wait_for_result(call)
+        # Then she is named, by the name that she has when the result is read
+        assert {label: each.name for label, each in (result.voices or {}).items()} == {
+            "SPEAKER_00": "Anna",
+            "SPEAKER_01": "unknown",
+        }
+        await client.rename_voice(voice.voice, "Anna Berg")
+        assert str(await client.get_task_result(call, ResultFormat.TXT)).startswith("Anna Berg: ")
+        assert [each.name async for each in client.voices()] == ["Anna Berg"]
+        # And by none after it was forgotten
+        await client.forget_voice(voice.voice)
+        assert str(await client.get_task_result(call, ResultFormat.TXT)).startswith("SPEAKER_00: ")
+        assert [each async for each in client.voices()] == []
+        # And an enrolment that cannot be says why
+        with pytest.raises(RequestFailedError, match="2 speakers"):
+            await client.enroll_voice(call, name="Anna", consent=consent)
+        with pytest.raises(RequestFailedError, match="no voice"):
+            await client.forget_voice(voice.voice)
 
 
 async def test_the_page_shows_a_test_that_passes(servers: Servers, wire: Wire) -> None:

@@ -1,6 +1,7 @@
 import pytest
+from natscribe.schemas.transcription import Word
 
-from app.engines.text.loops import loops
+from app.engines.text.loops import loops, without_echo
 
 READING = (
     "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness, it "
@@ -43,3 +44,29 @@ def test_a_verse_that_returns_once_is_no_loop() -> None:
 def test_more_text_than_anybody_can_say_is_one() -> None:
     assert not loops(READING.split(), 20.0)
     assert loops(READING.split(), 3.0)
+
+
+def spoken(text: str, start: float, seconds: float) -> list[Word]:
+    """Words that take these seconds, each as long as the others."""
+    said = text.split()
+    step = seconds / len(said)
+    return [
+        Word(start=start + at * step, end=start + (at + 1) * step, word=f" {word}", probability=0.9)
+        for at, word in enumerate(said)
+    ]
+
+
+def test_a_sentence_that_is_written_twice_and_has_no_time_for_it_was_said_once() -> None:
+    once = spoken("Say your name after the tone.", 0.5, 2.0)
+    assert without_echo([*once, *spoken("say your name, after the tone", 2.6, 0.1)]) == once
+
+
+def test_what_is_said_twice_stays() -> None:
+    twice = [*spoken("Please try again.", 0.5, 1.0), *spoken("Please try again.", 2.0, 1.0)]
+    assert without_echo(twice) == twice
+
+
+@pytest.mark.parametrize("echo", ["No no", "your name after the tune"])
+def test_quick_words_that_are_no_sentence_again_stay(echo: str) -> None:
+    said = [*spoken("No no your name after the tone", 0.5, 2.0), *spoken(echo, 2.6, 0.05)]
+    assert without_echo(said) == said

@@ -22,6 +22,7 @@ _OF_CLIENT = {
     "top": "natscribe.cli.top:top",
     "list": "natscribe.cli.listing:list_tasks",
     "dead-letters": "natscribe.cli.operate:dead_letters",
+    "voices": "natscribe.cli.voices:voices",
 }
 _OF_SERVICE = ("up", "demo")  # in another package, which may be missing
 _SERVICE = "pip install ./clients/python ."  # how to install that package

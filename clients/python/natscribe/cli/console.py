@@ -104,7 +104,7 @@ def run_and_exit(
 
 def _print_error(error: Exception) -> None:
     err.print(str(error), style=ERROR)
-    if isinstance(error, RequestFailedError) and error.code is ErrorCode.NOT_FOUND:
+    if isinstance(error, RequestFailedError) and error.code is ErrorCode.NOT_FOUND and "voice" not in str(error):
         err.print(f"`{command()} list` shows the tasks that are known.")
 
 

@@ -23,6 +23,8 @@ class Wanted:
 def notices(label: str, result: Result, wanted: Wanted = Wanted()) -> list[str]:
     """Return warnings, a sentence each: about speech without text, and about what the recording does not have."""
     found = list(_about_speakers(label, result, wanted))
+    if result.voices_error is not None:
+        found.append(f"{label} lacks names: {result.voices_error.message}")
     if not isinstance(result, TranscriptionResult):
         return found
     if result.diarization_error is not None:

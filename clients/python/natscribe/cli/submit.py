@@ -59,6 +59,7 @@ Json = Annotated[
         "(with --output-dir in a file); with --no-wait only its id.",
     ),
 ]
+Identify = Annotated[bool, typer.Option("--identify", help="Name the speakers whose voices are known: see `voices`.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the tasks, or only print their ids.")]
 
 
@@ -107,6 +108,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     diarize: Annotated[bool, typer.Option("--diarize", help="Find the speakers.")] = False,
     min_speakers: Fewest = None,
     max_speakers: Most = None,
+    identify: Identify = False,
     word_timestamps: Annotated[bool, typer.Option("--word-timestamps", help="Give each word its time.")] = False,
     user_id: User = "0",
     keep_seconds: Keep = None,
@@ -123,10 +125,13 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
 ) -> None:
     """Turn recordings into text. The service keeps each recording for AUDIO_TTL (30 days) after the end of its task."""
     check_speakers(min_speakers, max_speakers, result_format, channels, diarize=diarize)
+    if identify and not diarize:
+        message = "--identify names speakers: add --diarize"
+        raise typer.BadParameter(message)
     terms = () if vocabulary is None else read_vocabulary(vocabulary)
     options = TranscribeKeywords(model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels)
     task = partial(Client.create_transcription_task, user_id=users.user_id(user_id), task_id=task_id, priority=priority)
-    speakers = partial(task, diarize=diarize, min_speakers=min_speakers, max_speakers=max_speakers)
+    speakers = partial(task, diarize=diarize, identify=identify, min_speakers=min_speakers, max_speakers=max_speakers)
     with_words = word_timestamps or Format.HTML in (result_format or ())  # the page lights the word that is spoken
     create = partial(speakers, keep_seconds=keep_seconds, word_timestamps=with_words)
     creates = [partial(create, **each) for each in _with_languages(options, files, language or [])]
@@ -195,6 +200,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     *,
     min_speakers: Fewest = None,
     max_speakers: Most = None,
+    identify: Identify = False,
     user_id: User = "0",
     keep_seconds: Keep = None,
     task_id: TaskIdOption = None,
@@ -214,6 +220,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
         task_id=task_id,
         min_speakers=min_speakers,
         max_speakers=max_speakers,
+        identify=identify,
         keep_seconds=keep_seconds,
         priority=priority,
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from itertools import groupby
 
+from natscribe.formats import with_names
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.progress import MOST_BETWEEN_EVENTS_S, ProgressEvent, State
@@ -91,6 +92,7 @@ def has_speakers(result: Result) -> bool:
 
 def turns(result: Result) -> Iterator[tuple[float, str, str]]:
     """Yield the start in seconds, the speaker and the text of each turn; of each segment if there are no speakers."""
+    result = with_names(result)
     if isinstance(result, DiarizationResult):
         yield from ((turn.start, turn.speaker, f"until {clock(turn.end)}") for turn in result.segments)
         return

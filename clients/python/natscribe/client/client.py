@@ -44,6 +44,16 @@ from natscribe.schemas.requests import (
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.transcription import SegmentsEvent, TranscribeKeywords, TranscriptionTask
+from natscribe.schemas.voices import (
+    Consent,
+    EnrollRequest,
+    ForgetRequest,
+    Forgotten,
+    RenameRequest,
+    Voice,
+    VoicePage,
+    VoicesRequest,
+)
 from natscribe.schemas.wire import Kind, Priority, Queue
 from natscribe.schemas.workers import WorkerInfo
 from natscribe.settings import Settings
@@ -102,6 +112,7 @@ class Client:
         diarize: bool = False,
         min_speakers: int | None = None,
         max_speakers: int | None = None,
+        identify: bool = False,
         word_timestamps: bool = False,
         keep_seconds: int | None = None,
         priority: Priority | None = None,
@@ -124,7 +135,10 @@ class Client:
         fields = await self._fields(
             recording, task_id, user_id, min_speakers=min_speakers, max_speakers=max_speakers, keep_seconds=keep_seconds
         )
-        task = make(TranscriptionTask, fields | {"diarize": diarize, "word_timestamps": word_timestamps} | options)
+        task = make(
+            TranscriptionTask,
+            fields | options | {"diarize": diarize, "identify": identify, "word_timestamps": word_timestamps},
+        )
         return await self._submit(task, Kind.TRANSCRIPTION, recording, priority, is_new=task_id is None)
 
     async def create_diarization_task(  # noqa: PLR0913 -- the task's fields
@@ -135,6 +149,7 @@ class Client:
         task_id: str | None = None,
         min_speakers: int | None = None,
         max_speakers: int | None = None,
+        identify: bool = False,
         keep_seconds: int | None = None,
         priority: Priority | None = None,
     ) -> str:
@@ -142,7 +157,7 @@ class Client:
         fields = await self._fields(
             recording, task_id, user_id, min_speakers=min_speakers, max_speakers=max_speakers, keep_seconds=keep_seconds
         )
-        task = make(DiarizationTask, fields)
+        task = make(DiarizationTask, fields | {"identify": identify})
         return await self._submit(task, Kind.DIARIZATION, recording, priority, is_new=task_id is None)
 
     def live(
@@ -235,7 +250,11 @@ class Client:
         reply = await request(self._connection, subjects.RESULT, wanted)
         if is_text(reply):
             return reply.data.decode()
-        result = read(RESULT, await whole(self._connection, reply.data))
+        message = read(RESULT, reply.data)
+        result = message
+        if message.object is not None:  # the object has no names
+            stored = read(RESULT, await whole(self._connection, reply.data))
+            result = stored.model_copy(update={"voices": message.voices})
         return result if result_format is ResultFormat.JSON else written(result, result_format, limits)
 
     @overload
@@ -291,6 +310,45 @@ class Client:
         """
         replies = self._delete_all(subjects.DELETE, make(UserRequest, {"user_id": user_id}), Deleted)
         return sum([reply.tasks async for reply in replies])
+
+    async def enroll_voice(  # noqa: PLR0913 -- the request's fields
+        self,
+        task_id: str,
+        speaker: str | None = None,
+        *,
+        name: str | None = None,
+        voice: str | None = None,
+        consent: Consent,
+        user_id: int | str = 0,
+    ) -> Voice:
+        """Say who a speaker of a completed task is: a new voice with a `name`, or one more reference of a `voice`.
+
+        The speaker has to say 15 s alone; None is the only speaker of a recording.
+        """
+        fields = {"task_id": task_id, "speaker": speaker, "name": name, "voice": voice}
+        wanted = make(EnrollRequest, fields | {"consent": consent, "user_id": user_id})
+        return await ask(self._connection, subjects.ENROLL, wanted, Voice)
+
+    async def voices(self, user_id: int | str = 0) -> AsyncIterator[Voice]:
+        """Yield the voices of a user."""
+        wanted = make(VoicesRequest, {"user_id": user_id})
+        while True:
+            page = await ask(self._connection, subjects.VOICES, wanted, VoicePage)
+            for voice in page.voices:
+                yield voice
+            if page.more_after is None:
+                return
+            wanted = wanted.model_copy(update={"after": page.more_after})
+
+    async def rename_voice(self, voice: str, name: str, *, user_id: int | str = 0) -> Voice:
+        """Give a voice another name."""
+        wanted = make(RenameRequest, {"user_id": user_id, "voice": voice, "name": name})
+        return await ask(self._connection, subjects.RENAME, wanted, Voice)
+
+    async def forget_voice(self, voice: str, *, user_id: int | str = 0) -> None:
+        """Forget a voice: name, consent and references."""
+        wanted = make(ForgetRequest, {"user_id": user_id, "voice": voice})
+        await ask(self._connection, subjects.FORGET, wanted, Forgotten)
 
     async def replay(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None

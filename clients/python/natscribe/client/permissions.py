@@ -23,7 +23,8 @@ _EVERYBODY: Final = ("publisher", "follower", "operator")
 # The users of deploy/nats/accounts.conf who may send a request; the first pattern that fits its subject counts.
 _USERS: Final = (
     (re.compile(r"tasks\.(status|result|list|queue)|workers\.info|.*OBJ_results"), _EVERYBODY),
-    (re.compile(r"tasks\.|live\.|\$O\.|.*OBJ_"), ("publisher",)),
+    (re.compile(r"voices\.forgotten"), _EVERYBODY),
+    (re.compile(r"tasks\.|live\.|voices\.|\$O\.|.*OBJ_"), ("publisher",)),
     (re.compile(r"dead_letters\.|.*_(tasks|dead_letters)\b"), ("operator",)),
     (re.compile(r""), _EVERYBODY),
 )

@@ -19,6 +19,7 @@ from natscribe.mock.log import Log
 from natscribe.mock.player import Player
 from natscribe.mock.script import refusal
 from natscribe.mock.task import MOCK_WORKER, EndedError, PlayedTask
+from natscribe.mock.voices import VoiceError, Voices
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.examples import WORKER_INFO
@@ -41,6 +42,15 @@ from natscribe.schemas.requests import (
 )
 from natscribe.schemas.task_list import ListRequest, TaskPage, listed
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
+from natscribe.schemas.voices import (
+    EnrollRequest,
+    ForgetRequest,
+    Forgotten,
+    RenameRequest,
+    Voice,
+    VoicePage,
+    VoicesRequest,
+)
 from natscribe.schemas.wire import Priority, Queue
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
@@ -70,13 +80,21 @@ class RefusedError(Exception):
 class Answers:
     """Answers each request of the contract."""
 
-    def __init__(
-        self, tasks: dict[str, PlayedTask], player: Player, log: Log, letters: Letters, *, audio_store: str
+    def __init__(  # noqa: PLR0913 -- all that is asked about
+        self,
+        tasks: dict[str, PlayedTask],
+        player: Player,
+        log: Log,
+        letters: Letters,
+        voices: Voices,
+        *,
+        audio_store: str,
     ) -> None:
         self._tasks = tasks
         self._player = player
         self._log = log
         self._letters = letters
+        self._voices = voices
         self._audio_store = audio_store
         self._started_at = datetime.now(timezone.utc)
         self._handlers: dict[str, tuple[TypeAdapter[Any], Handler]] = {  # `Any`: as above
@@ -88,6 +106,10 @@ class Answers:
             subjects.CANCEL: (TypeAdapter(TaskRequest), self._cancel),
             subjects.DELETE: (TypeAdapter(TaskRequest | UserRequest), self._delete),
             subjects.REPLAY: (TypeAdapter(ReplayRequest), self._replay),
+            subjects.ENROLL: (TypeAdapter(EnrollRequest), self._enroll),
+            subjects.VOICES: (TypeAdapter(VoicesRequest), self._list_voices),
+            subjects.RENAME: (TypeAdapter(RenameRequest), self._rename),
+            subjects.FORGET: (TypeAdapter(ForgetRequest), self._forget),
             subjects.DELETE_LETTERS: (TypeAdapter(DeleteLettersRequest), self._delete_letters),
         }
 
@@ -117,7 +139,7 @@ class Answers:
         except ValidationError as error:
             no_json = error.errors(include_input=False)[0]["type"] == "json_invalid"
             return ErrorReply(error=invalid_request(NO_JSON_OBJECT if no_json else first_problem(error)))
-        except RefusedError as error:
+        except (RefusedError, VoiceError) as error:
             return ErrorReply(error=error.detail)
         except nats.errors.Error as error:
             text = f"NATS does not do what the mock asks ({error}): ask again in a moment."
@@ -131,15 +153,15 @@ class Answers:
         if task.result is None:
             raise RefusedError(without_result(task.status()))
         if request.format is ResultFormat.JSON:
-            return await self._log.message_of(task.result)
+            return self._voices.named(await self._log.message_of(task.result))
         try:
-            text = written(task.result, request.format, request)
+            text = written(self._voices.named(task.result), request.format, request)
         except RequestFailedError as error:
             raise RefusedError(ErrorDetail(code=error.code, message=error.message)) from error
         except ClientError as error:  # the extra that writes subtitles is missing
             raise RefusedError(ErrorDetail(code=ErrorCode.INTERNAL, message=str(error))) from error
         if len(text.encode()) > self._log.largest:
-            return await self._log.message_of(task.result)
+            return self._voices.named(await self._log.message_of(task.result))
         return _File(text, request.format.content_type)
 
     async def _list(self, request: ListRequest) -> TaskPage:
@@ -178,7 +200,28 @@ class Answers:
         of_user = [each for each in self._tasks.values() if each.sent and each.sent.user_id == request.user_id]
         for task in of_user:
             await self._erase(task)
+        for voice in self._voices.of_user(request.user_id):
+            await self._forget(ForgetRequest(user_id=request.user_id, voice=voice.voice))
         return Deleted(tasks=len(of_user))
+
+    async def _enroll(self, request: EnrollRequest) -> Voice:
+        task = await self._known(request.task_id)
+        if task.sent is None or task.sent.user_id != request.user_id:
+            raise RefusedError(unknown_task(request.task_id))
+        if task.state is not State.COMPLETED:
+            raise RefusedError(without_result(task.status()))
+        return self._voices.enroll(request, task.result)
+
+    async def _list_voices(self, request: VoicesRequest) -> VoicePage:
+        return VoicePage(voices=[] if request.after else self._voices.of_user(request.user_id))
+
+    async def _rename(self, request: RenameRequest) -> Voice:
+        return self._voices.rename(request.user_id, request.voice, request.name)
+
+    async def _forget(self, request: ForgetRequest) -> Forgotten:
+        done = self._voices.forget(request.user_id, request.voice)
+        await self._log.tell(subjects.forgotten(done.voice), done)
+        return done
 
     async def _replay(self, request: ReplayRequest) -> Replayed:
         count, letters = 0, await self._letters.chosen(request)

@@ -64,8 +64,13 @@ class Log:
 
     async def publish_partial(self, partial: Partial) -> None:
         """Publish the text of an utterance that is not over yet."""
-        subject, body = subjects.partials(partial.task_id), partial.model_dump_json().encode()
-        await self._nats.publish(subject, body, headers={"content-type": "application/json"})
+        await self.tell(subjects.partials(partial.task_id), partial)
+
+    async def tell(self, subject: str, message: BaseModel) -> None:
+        """Publish a message that is not stored."""
+        await self._nats.publish(
+            subject, message.model_dump_json().encode(), headers={"content-type": cloud_events.JSON}
+        )
 
     async def next_frame(self, task_id: str, after: int) -> RawStreamMsg | None:
         """Return the first frame behind a stream sequence; None if there is none yet."""

@@ -22,6 +22,7 @@ from natscribe.mock.live import Report
 from natscribe.mock.log import Log
 from natscribe.mock.player import Player
 from natscribe.mock.task import PlayedTask
+from natscribe.mock.voices import Voices
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.progress import State
@@ -96,9 +97,11 @@ class Mock:
         await self._refuse_second()
         await self._provision()
         self._log = Log(self._nats, names, self._settings.audio_store)
-        self._player = Player(self._log, self._report, seconds=self._seconds)
+        voices = Voices()
+        self._player = Player(self._log, self._report, voices, seconds=self._seconds)
         store = self._settings.audio_store
-        self._answers = Answers(self._tasks, self._player, self._log, Letters(self._nats, names), audio_store=store)
+        letters = Letters(self._nats, names)
+        self._answers = Answers(self._tasks, self._player, self._log, letters, voices, audio_store=store)
         for subject in self._answers.subjects:
             await self._nats.subscribe(subject, cb=self._reply)
         queues = [str(consumer.durable_name) for consumer in queue_consumers(names)]

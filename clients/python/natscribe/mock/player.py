@@ -12,6 +12,7 @@ from natscribe.mock.live import Report, hear
 from natscribe.mock.log import Log
 from natscribe.mock.script import Ending
 from natscribe.mock.task import EndedError, PlayedTask
+from natscribe.mock.voices import Voices
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.kinds import Result, Task
 from natscribe.schemas.live import LiveTask
@@ -24,8 +25,9 @@ _BEAT_S = MOST_BETWEEN_EVENTS_S / 2
 class Player:
     """Plays tasks; each attempt takes `seconds`, and so does the pause before the next attempt."""
 
-    def __init__(self, log: Log, report: Report, *, seconds: float) -> None:
+    def __init__(self, log: Log, report: Report, voices: Voices, *, seconds: float) -> None:
         self._log = log
+        self._voices = voices
         self._report = report
         self._seconds = seconds
         self._queue: asyncio.PriorityQueue[tuple[tuple[int, int], PlayedTask]] = asyncio.PriorityQueue()
@@ -127,7 +129,7 @@ class Player:
             return
         content = Content(sent, larger_than=self._log.largest if script.large else 0)
         await self._work(task, content, parts=None if ending is Ending.COMPLETED else 1)
-        await self._end(task, ending, content.result(sha256))
+        await self._end(task, ending, self._voices.identified(sent, content.result(sha256)))
 
     async def _work(self, task: PlayedTask, content: Content, *, parts: int | None) -> None:
         """Pass the time of an attempt, and append segments and progress; stop after `parts` parts."""

@@ -41,5 +41,9 @@ def _srt_text(cue: Cue) -> str:
 
 
 def _vtt_text(cue: Cue) -> str:
-    text = "".join(_VTT_ESCAPES.get(character, character) for character in "\n".join(cue.lines))
-    return f"<v {cue.speaker}>{text}" if cue.speaker else text
+    text = _escaped("\n".join(cue.lines))
+    return f"<v {_escaped(cue.speaker)}>{text}" if cue.speaker else text
+
+
+def _escaped(text: str) -> str:
+    return "".join(_VTT_ESCAPES.get(character, character) for character in text)

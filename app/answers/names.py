@@ -1,0 +1,42 @@
+"""Names in results: the stored result has ids of voices, and whoever reads it gets the names that they have now."""
+
+import asyncio
+
+from nats.errors import Error as NatsError
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.voices import UNKNOWN, SpeakerVoice
+
+from app.errors import RequestError
+from app.updates import Result
+from app.voices.store import VoiceStore
+
+
+class Names:
+    """Looks up the names of voices."""
+
+    def __init__(self, store: VoiceStore) -> None:
+        self._store = store
+
+    async def joined(self, result: Result) -> Result:
+        """Return a result with the names of its voices; a speaker whose voice was forgotten is unknown.
+
+        Raises:
+            RequestError: NATS does not answer.
+        """
+        if not result.voices:
+            return result
+        ids = sorted({each.voice for each in result.voices.values() if each.voice is not None})
+        try:
+            found = await asyncio.gather(*(self._store.find(result.user_id, voice) for voice in ids))
+        except NatsError as error:
+            message = "NATS did not answer when the names were read: ask again in a moment."
+            raise RequestError(ErrorCode.INTERNAL, message) from error
+        names = {kept.voice.voice: kept.voice.name for kept in found if kept is not None}
+        voices = {label: _named(each, names) for label, each in result.voices.items()}
+        return result.model_copy(update={"voices": voices})
+
+
+def _named(speaker: SpeakerVoice, names: dict[str, str]) -> SpeakerVoice:
+    name = names.get(speaker.voice or "")
+    changed = {"name": UNKNOWN, "voice": None} if name is None else {"name": name}
+    return speaker.model_copy(update=changed)

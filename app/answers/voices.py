@@ -1,0 +1,252 @@
+"""Answers `voices.enroll`, `voices.list`, `voices.rename` and `voices.forget`."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Final
+from uuid import uuid4
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from natscribe.jetstream.large_results import HEADROOM_BYTES
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.problems import invalid_request
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import READ_WITHIN_S, unknown_task, without_result
+from natscribe.schemas.voices import (
+    LEAST_REFERENCE_S,
+    MOST_REFERENCES,
+    EnrollRequest,
+    ForgetRequest,
+    Forgotten,
+    RenameRequest,
+    Voice,
+    VoicePage,
+    VoicesRequest,
+)
+from natscribe.schemas.wire import Model
+
+from app.answers.search import record_of
+from app.engines.messages import Embedded, SpeakerEmbedding
+from app.errors import BucketFullError, RequestError, TransientError, refusal
+from app.redis_store.cache import Cache
+from app.task_log.embeddings import EmbeddingStore
+from app.task_log.record import Record
+from app.task_log.status import status_of
+from app.voices.store import ChangedMeanwhileError, Kept, StoredReference, StoredVoice, VoiceStore
+
+LEAST_AGREEMENT: Final = (
+    0.65  # one person has .66 and more, in noise, too; two who share the time have less (docs/decisions/0031)
+)
+TRIES: Final = 5  # requests about one voice at the same time: each try that fails lets another one succeed
+
+
+class VoiceRequests:
+    """Enrols, lists, renames and forgets the voices of users."""
+
+    def __init__(  # noqa: PLR0913 -- what there is of a voice, in several stores
+        self,
+        nats: Client,
+        store: VoiceStore,
+        embeddings: EmbeddingStore,
+        cache: Cache,
+        *,
+        network: Callable[[], Model],
+        find: Callable[[str], Awaitable[Record | None]],
+    ) -> None:
+        """`network` names the one that makes embeddings now; `find` returns the last record of a task."""
+        self._nats = nats
+        self._store = store
+        self._embeddings = embeddings
+        self._cache = cache
+        self._network = network
+        self._find = find
+
+    async def enroll(self, request: EnrollRequest) -> Voice:
+        """Make a voice of a speaker of a completed task, or add a reference to a voice.
+
+        Raises:
+            RequestError: The task has no such speaker, the speaker says too little alone, or there is no such voice.
+        """
+        async with _answered():
+            embedded = await self._embedded(request)
+            speaker = _chosen(embedded, request)
+            reference = StoredReference(
+                task_id=request.task_id,
+                speaker=speaker.speaker,
+                seconds=speaker.seconds,
+                at=datetime.now(UTC),
+                values=speaker.values,
+                telephone=speaker.telephone,
+            )
+            if request.voice is None:
+                made = _new(request, reference, embedded.model)
+                await self._store.put(made)
+                return await self._shown(made)
+            return await self._change(
+                request.user_id, request.voice, lambda known: _with(known, request, reference, embedded.model)
+            )
+
+    async def page(self, request: VoicesRequest) -> VoicePage:
+        """Return the voices of a user, or those behind `after`: as many as fit into a reply.
+
+        Raises:
+            RequestError: NATS does not answer.
+        """
+        voices: list[Voice] = []
+        last, room = request.after, self._nats.max_payload - HEADROOM_BYTES
+        async with _answered():
+            async for page in self._store.pages(request.user_id, after=request.after):
+                for kept in page:
+                    shown = await self._shown(kept.voice)
+                    room -= len(shown.model_dump_json()) + 1
+                    if room < 0:
+                        return VoicePage(voices=voices, more_after=last)
+                    voices.append(shown)
+                    last = kept.sequence
+        return VoicePage(voices=voices)
+
+    async def rename(self, request: RenameRequest) -> Voice:
+        """Give a voice another name.
+
+        Raises:
+            RequestError: The user has no such voice.
+        """
+        async with _answered():
+            return await self._change(
+                request.user_id, request.voice, lambda known: known.model_copy(update={"name": request.name})
+            )
+
+    async def forget(self, request: ForgetRequest) -> Forgotten:
+        """Remove a voice, and the embeddings of the tasks in which it was heard; tell everybody who listens.
+
+        Raises:
+            RequestError: The user has no such voice, or not everything could be removed.
+        """
+        async with _answered():
+            return await self._forget((await self._known(request.user_id, request.voice)).voice)
+
+    async def forget_all(self, user_id: int | str) -> AsyncGenerator[None]:
+        """Forget all voices of a user, and yield after each.
+
+        Raises:
+            RequestError: Not everything could be removed.
+        """
+        async with _answered():
+            found = [kept.voice async for page in self._store.pages(user_id) for kept in page]
+        for voice in found:
+            async with _answered():
+                await self._forget(voice)
+            yield
+
+    async def _forget(self, voice: StoredVoice) -> Forgotten:
+        """Remove a voice, itself last, so that an interrupted removal can be repeated."""
+        for task_id in {each.task_id for each in voice.references}:
+            await self._embeddings.delete(task_id)
+            await self._cache.forget(task_id)
+        await self._store.forget(voice.user_id, voice.voice)
+        done = Forgotten(voice=voice.voice, user_id=voice.user_id, at=datetime.now(UTC))
+        body, headers = done.model_dump_json().encode(), {"content-type": "application/json"}
+        await self._nats.publish(subjects.forgotten(voice.voice), body, headers=headers)
+        return done
+
+    async def _embedded(self, request: EnrollRequest) -> Embedded:
+        record = await record_of(self._find, request.task_id)
+        task = record.metadata.task
+        if task is None or task.user_id != request.user_id:
+            raise refusal(unknown_task(request.task_id))
+        if record.event.state is not State.COMPLETED:
+            raise refusal(without_result(status_of(record)))
+        kept = await self._embeddings.find(request.task_id, of=record.metadata.owner)
+        if kept is None:
+            message = (
+                f"No voices of task {request.task_id} are kept: run a diarization of the recording, or a transcription "
+                "with diarize, and enrol from that within seven days."
+            )
+            raise RequestError(ErrorCode.NOT_FOUND, message)
+        return Embedded.model_validate_json(kept)
+
+    async def _change(self, user_id: int | str, voice: str, change: Callable[[StoredVoice], StoredVoice]) -> Voice:
+        for _ in range(TRIES):
+            known = await self._known(user_id, voice)
+            changed = change(known.voice)
+            try:
+                await self._store.put(changed, after=known.sequence)
+            except ChangedMeanwhileError:
+                continue
+            return await self._shown(changed)
+        message = "The voice is being changed by several requests at once: ask again in a moment."
+        raise RequestError(ErrorCode.INTERNAL, message)
+
+    async def _known(self, user_id: int | str, voice: str) -> Kept:
+        known = await self._store.find(user_id, voice)
+        if known is None:
+            message = f"The user has no voice {voice}: voices.list shows the voices of a user."
+            raise RequestError(ErrorCode.NOT_FOUND, message)
+        return known
+
+    async def _shown(self, voice: StoredVoice) -> Voice:
+        return voice.shown(await asyncio.to_thread(self._network))
+
+
+@asynccontextmanager
+async def _answered() -> AsyncIterator[None]:
+    """Turn errors of the servers into errors that clients understand."""
+    try:
+        async with asyncio.timeout(READ_WITHIN_S):
+            yield
+    except BucketFullError as error:
+        message = f"NATS has no room in the bucket {error.bucket}: the operator has to make room (runbook)."
+        raise RequestError(ErrorCode.INTERNAL, message) from error
+    except (NatsError, TransientError, TimeoutError) as error:
+        message = "NATS or Redis does not answer: ask again in a moment."
+        raise RequestError(ErrorCode.INTERNAL, message) from error
+
+
+def _chosen(embedded: Embedded, request: EnrollRequest) -> SpeakerEmbedding:
+    """Return the embedding of the speaker whom a request names, or of the only speaker.
+
+    Raises:
+        RequestError: There is no such speaker, there are several, or the speaker says too little alone.
+    """
+    speakers = [each.speaker for each in embedded.speakers]
+    if request.speaker is None and len(speakers) != 1:
+        problem = f"the recording has {len(speakers)} speakers: name one of them, or record one person"
+        raise refusal(invalid_request(problem))
+    label = request.speaker or speakers[0]
+    chosen = embedded.of(label)
+    if chosen is None:
+        message = f"Task {request.task_id} has no {label}: its speakers are {', '.join(speakers)}."
+        raise RequestError(ErrorCode.NOT_FOUND, message)
+    if chosen.seconds < LEAST_REFERENCE_S:
+        problem = (
+            f"{label} says only {chosen.seconds:.1f} s alone, and a reference needs {LEAST_REFERENCE_S:.0f} s without "
+            "another voice: enrol from a longer recording"
+        )
+        raise refusal(invalid_request(problem))
+    if chosen.agreement < LEAST_AGREEMENT:
+        problem = f"{label} sounds like two people, or changes too much: enrol from a recording of one person"
+        raise refusal(invalid_request(problem))
+    return chosen
+
+
+def _new(request: EnrollRequest, reference: StoredReference, model: Model) -> StoredVoice:
+    return StoredVoice(
+        voice=uuid4().hex,
+        user_id=request.user_id,
+        name=request.name or "",
+        consent=request.consent,
+        model=model,
+        references=[reference],
+    )
+
+
+def _with(known: StoredVoice, request: EnrollRequest, reference: StoredReference, model: Model) -> StoredVoice:
+    """Return a voice with one more reference; references of another network, and of the same speech, are left out."""
+    source = reference.task_id, reference.speaker
+    others = known.references if known.model == model else []
+    kept = [each for each in others if (each.task_id, each.speaker) != source][-(MOST_REFERENCES - 1) :]
+    changed = {"consent": request.consent, "model": model, "references": [*kept, reference]}
+    return known.model_copy(update=changed)

@@ -1,0 +1,24 @@
+"""Which network makes embeddings: only embeddings of the same one can be compared."""
+
+from functools import cache
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from natscribe.schemas.wire import Model
+
+EMBEDDING_FILE, TELEPHONE_FILE = "campplus.onnx", "telephone.npy"
+_FEATURES: Final = b"1"  # raise it when code changes the embeddings: the input of the network, the way to a speaker's
+
+
+def weights() -> Path:
+    """Return the folder with the networks."""
+    return Path(str(resources.files("app.engines") / "weights"))
+
+
+@cache
+def embedding_network() -> Model:
+    """Return name and revision of the network whose embeddings are compared."""
+    contents = [(weights() / name).read_bytes() for name in (EMBEDDING_FILE, TELEPHONE_FILE)]
+    return Model(name="campplus", revision=sha256(b"".join([_FEATURES, *contents])).hexdigest()[:12])

@@ -1,0 +1,25 @@
+"""Sound as a telephone transmits it: so the same person is compared on a telephone and elsewhere."""
+
+from typing import Final
+
+import numpy as np
+
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
+
+_BAND_HZ: Final = (300.0, 3400.0)
+_MU: Final = np.float32(255.0)  # the parameter of mu-law
+_STEPS: Final = np.float32(127.0)  # on each side of zero: eight bits
+_PEAK: Final = np.float32(0.5)
+
+
+def telephoned(samples: Samples) -> Samples:
+    """Return the sound with 300 to 3400 Hz alone, at a usual loudness, rounded as mu-law rounds it."""
+    spectrum = np.fft.rfft(samples)
+    hertz = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
+    spectrum[(hertz < _BAND_HZ[0]) | (hertz > _BAND_HZ[1])] = 0
+    heard = np.fft.irfft(spectrum, len(samples)).astype(np.float32)
+    heard *= _PEAK / max(float(np.abs(heard).max(initial=0)), float(np.finfo(np.float32).tiny))
+    pressed = np.rint(np.log1p(_MU * np.abs(heard)) / np.log1p(_MU) * _STEPS) / _STEPS
+    found: Samples = (np.sign(heard) * np.expm1(pressed * np.log1p(_MU)) / _MU).astype(np.float32)
+    return found

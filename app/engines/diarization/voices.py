@@ -1,0 +1,122 @@
+"""Make two embeddings of each speaker, of what the speaker says alone: as it sounds, and as a telephone transmits it.
+
+Telephones change the embedding of a person more than people differ. The second embedding of a speaker on a telephone
+and elsewhere is the same, so it says who speaks where the first one does not.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from natscribe.schemas.diarization import Turn
+
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
+from app.engines.diarization.chunk import stored
+from app.engines.diarization.features import features
+from app.engines.diarization.networks import Networks
+from app.engines.diarization.regions import EMBEDDINGS_APART
+from app.engines.diarization.speakers import Embeddings, Vectors, unit
+from app.engines.diarization.telephone import telephoned
+from app.engines.diarization.windows import FIRST_EDGE, FRAME
+from app.engines.messages import SpeakerEmbedding
+
+_SHORTEST_FRAMES: Final = 45  # 0.75 s: shorter speech says little of a voice
+_OWN: Final = 0.9  # least share of an embedding's speech in which its speaker, and nobody else, has a turn
+_MOST_TELEPHONED: Final = 12  # embeddings of a speaker that are made again: 18 s of speech, the first ones
+
+Frames = npt.NDArray[np.intp]
+
+
+def speaker_embeddings(
+    networks: Networks, embeddings: Embeddings, turns: Sequence[Turn], sound: Iterator[Samples]
+) -> list[SpeakerEmbedding]:
+    """Return the embeddings of each speaker, means of those of 1.5 s; a speaker who says nothing alone has none.
+
+    `sound` is the recording from its start; it is read as far as the first speech of all speakers reaches.
+    """
+    labels = sorted({turn.speaker for turn in turns})
+    alone = _alone(turns, labels, int(embeddings.ends.max(initial=0)))
+    own = {label: _own(embeddings, speaks) for label, speaks in zip(labels, alone, strict=True)}
+    heard = _on_telephones(networks, embeddings, own, sound)
+    return [_embedding(embeddings, label, chosen, heard[label]) for label, chosen in own.items()]
+
+
+def _alone(turns: Sequence[Turn], labels: Sequence[str], frames: int) -> npt.NDArray[np.bool_]:
+    """Return who speaks alone in which frame (speakers, frames)."""
+    speaking = np.zeros((len(labels), frames), np.bool_)
+    for turn in turns:
+        start, end = (max(round((each * SAMPLE_RATE - FIRST_EDGE) / FRAME), 0) for each in (turn.start, turn.end))
+        speaking[labels.index(turn.speaker), start:end] = True
+    found: npt.NDArray[np.bool_] = speaking & (speaking.sum(axis=0) == 1)
+    return found
+
+
+def _own(embeddings: Embeddings, speaks: npt.NDArray[np.bool_]) -> Frames:
+    """Return the numbers of the embeddings that are of one speaker alone."""
+    sums = np.concatenate([[0], np.cumsum(speaks)])
+    share = (sums[embeddings.ends] - sums[embeddings.starts]) / embeddings.lengths
+    return np.flatnonzero((share >= _OWN) & (embeddings.lengths >= _SHORTEST_FRAMES))
+
+
+def _embedding(embeddings: Embeddings, label: str, own: Frames, heard: Sequence[Vectors]) -> SpeakerEmbedding:
+    if not len(own) or not heard:
+        return SpeakerEmbedding(speaker=label, seconds=0.0, agreement=0.0, values="", telephone="")
+    weights = np.minimum(embeddings.lengths[own], EMBEDDINGS_APART).astype(np.float32)
+    mean = (weights @ embeddings.vectors[own]) / weights.sum()
+    seconds = _covered(embeddings.starts[own], embeddings.ends[own]) * FRAME / SAMPLE_RATE
+    return SpeakerEmbedding(
+        speaker=label,
+        seconds=round(seconds, 3),
+        agreement=round(float(np.linalg.norm(mean)), 3),
+        values=_written(mean),
+        telephone=_written(np.sum(heard, axis=0)),
+    )
+
+
+def _covered(starts: Frames, ends: Frames) -> int:
+    """Count the frames that the embeddings cover together; they are in the order of their starts."""
+    reached = np.maximum.accumulate(np.concatenate([[0], ends[:-1]]))
+    return int(np.maximum(ends - np.maximum(starts, reached), 0).sum())
+
+
+def _written(vector: Vectors) -> str:
+    return b64encode(stored(unit(vector[np.newaxis])[0]).tobytes()).decode()
+
+
+def _on_telephones(
+    networks: Networks, embeddings: Embeddings, own: dict[str, Frames], sound: Iterator[Samples]
+) -> dict[str, list[Vectors]]:
+    """Embed the first speech of each speaker as a telephone transmits it."""
+    spans = sorted(
+        (int(embeddings.starts[number]), int(embeddings.ends[number]), label)
+        for label, chosen in own.items()
+        for number in _apart(embeddings, chosen)
+    )
+    found: dict[str, list[Vectors]] = {label: [] for label in own}
+    pieces = _cut(sound, [(start, end) for start, end, _ in spans])
+    for (_, _, label), piece in zip(spans, pieces, strict=False):
+        if len(piece) >= _SHORTEST_FRAMES * FRAME // 2:  # the recording may end a little before the last turn
+            found[label].append(networks.embed(features(telephoned(piece))))
+    return found
+
+
+def _apart(embeddings: Embeddings, chosen: Frames) -> Iterator[int]:
+    """Yield the first embeddings that do not overlap."""
+    reached = count = 0
+    for number in chosen:
+        if embeddings.starts[number] >= reached and count < _MOST_TELEPHONED:
+            reached, count = int(embeddings.ends[number]), count + 1
+            yield int(number)
+
+
+def _cut(sound: Iterator[Samples], spans: Sequence[tuple[int, int]]) -> Iterator[Samples]:
+    """Yield the samples of spans of frames, which are in the order of their starts."""
+    held, at = np.zeros(0, np.float32), 0
+    for start, end in ((start * FRAME + FIRST_EDGE, end * FRAME + FIRST_EDGE) for start, end in spans):
+        while at + len(held) < end and (more := next(sound, None)) is not None:
+            gone = min(max(start - at, 0), len(held))
+            held, at = np.concatenate([held[gone:], more]), at + gone
+        yield held[max(start - at, 0) : max(end - at, 0)]

@@ -1,0 +1,67 @@
+"""Embeddings of a task's speakers: kept in a bucket of their own, because everybody who follows tasks reads results."""
+
+from functools import partial
+from typing import Final
+
+from nats.aio.client import Client
+from nats.js.errors import APIError, NotFoundError
+from natscribe.jetstream import leader_reads
+from natscribe.jetstream.answers import until_answered
+from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
+from natscribe.jetstream.streams import EMBEDDINGS_BUCKET, key_value_stream, key_value_subject
+
+from app.errors import BucketFullError
+from app.task_log.record import Metadata, Owner, Record
+
+_STREAM: Final = key_value_stream(EMBEDDINGS_BUCKET)
+_FULL: Final = {QUEUE_FULL, *STORAGE_FULL}
+
+
+class EmbeddingStore:
+    """Keeps the embeddings of tasks, one message for each task; each is owned by a task message, as a result is."""
+
+    def __init__(self, nats: Client) -> None:
+        self._nats = nats
+        self._js = nats.jetstream()
+
+    async def keep(self, embeddings: bytes, last: Record) -> None:
+        """Keep the embeddings of a task in place of earlier ones; `last` is the last record of the task's log.
+
+        Raises:
+            BucketFullError: The bucket has no room.
+            NatsError: NATS does not answer.
+        """
+        put = partial(self._js.publish, _subject(last.event.task_id), embeddings, headers=last.metadata.headers())
+        try:
+            await until_answered(put, final=_FULL)
+        except APIError as error:
+            if error.err_code in _FULL:
+                raise BucketFullError(EMBEDDINGS_BUCKET) from error
+            raise
+
+    async def find(self, task_id: str, *, of: Owner) -> bytes | None:
+        """Return the embeddings of a task; None if there are none that this task message owns.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        kept = await leader_reads.last(self._nats, _STREAM, _subject(task_id))
+        if kept is None or not Metadata.read(kept.headers or {}).owner.is_same_as(of):
+            return None
+        return kept.data
+
+    async def delete(self, task_id: str, *, of: Owner | None = None) -> None:
+        """Remove the embeddings of a task; with `of`, only if that task message owns them.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        if of is None or await self.find(task_id, of=of) is not None:
+            try:
+                await self._js.purge_stream(_STREAM, subject=_subject(task_id))
+            except NotFoundError:  # the bucket is missing, and made anew soon
+                return
+
+
+def _subject(task_id: str) -> str:
+    return key_value_subject(EMBEDDINGS_BUCKET, task_id)

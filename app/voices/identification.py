@@ -1,0 +1,115 @@
+"""Identification: keep the embeddings of a task's speakers, and find whose voice each speaker has."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from nats.errors import Error as NatsError
+from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import Stage
+from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.voices import SpeakerVoice
+
+from app.engines.messages import Embedded
+from app.errors import BucketFullError
+from app.settings import Settings
+from app.updates import Append, Update
+from app.voices.store import ComparedVoice, VoiceStore
+
+LEAST_SPEECH_S: Final = 3.0  # a speaker who says less alone is nobody's voice
+NO_ROOM: Final = ErrorDetail(
+    code=ErrorCode.INTERNAL,
+    message="NATS has no room for the embeddings of the speakers: make room in the bucket embeddings, and publish the "
+    "task again under a new id.",
+)
+NOT_READ: Final = ErrorDetail(
+    code=ErrorCode.INTERNAL,
+    message="NATS did not answer when the voices were read: publish the task again under a new id.",
+)
+NOBODY: Final = SpeakerVoice(voice=None, name=None, score=None)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """Whose voice each speaker has; null: nobody asked, or it cannot be told. `error`: why names are missing."""
+
+    voices: dict[str, SpeakerVoice] | None = None
+    error: ErrorDetail | None = None
+
+
+NOT_ASKED: Final = Identified()
+CHANNELS_APART: Final = Identified(
+    error=ErrorDetail(
+        code=ErrorCode.INVALID_MESSAGE,
+        message="Each channel is a speaker here, and such speakers are not compared with voices: publish the task with "
+        "`channels: mix` to have names.",
+    )
+)
+
+
+class Identification:
+    """Compares speakers with the voices of a user."""
+
+    def __init__(self, store: VoiceStore, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+
+    async def run(
+        self, task: DiarizationTask | TranscriptionTask, embedded: Embedded, labels: Sequence[str], append: Append
+    ) -> Identified:
+        """Keep the embeddings beside the result that follows; if the task asks, find whose voice each speaker has.
+
+        `labels` are all speakers, also those who say too little for an embedding.
+
+        Raises:
+            FencedError: Another worker runs the task.
+        """
+        try:
+            await append(Update(Stage.MERGING, 1.0, embeddings=embedded.model_dump_json().encode()))
+        except BucketFullError as error:
+            log.warning("embeddings_not_kept", bucket=error.bucket)
+            return Identified(error=NO_ROOM if task.identify else None)
+        if not task.identify:
+            return NOT_ASKED
+        try:
+            return await self._identified(task.user_id, embedded, labels)
+        except NatsError:
+            return Identified(error=NOT_READ)
+
+    async def _identified(self, user_id: int | str, embedded: Embedded, labels: Sequence[str]) -> Identified:
+        known = await self._store.compared(user_id)
+        comparable = [each for each in known if each["model"] == embedded.model]
+        found = await asyncio.to_thread(self._matches, embedded, comparable)
+        voices = {label: found.get(label, NOBODY) for label in labels}
+        return Identified(voices, _left_out(len(known) - len(comparable)))
+
+    def _matches(self, embedded: Embedded, voices: Sequence[ComparedVoice]) -> dict[str, SpeakerVoice]:
+        from app.voices.matching import Limits, match  # noqa: PLC0415 -- numpy, which a worker needs for nothing else
+
+        limits = Limits(self._settings.voice_threshold, self._settings.voice_margin)
+        speakers = {
+            each.speaker: (each.values, each.telephone) for each in embedded.speakers if each.seconds >= LEAST_SPEECH_S
+        }
+        references = {
+            voice["voice"]: [(each["values"], each["telephone"]) for each in voice["references"]] for voice in voices
+        }
+        matches = match(speakers, references, limits)
+        return {
+            label: SpeakerVoice(voice=each.voice, name=None, score=min(max(each.score, -1.0), 1.0))
+            for label, each in matches.items()
+        }
+
+
+def _left_out(count: int) -> ErrorDetail | None:
+    if not count:
+        return None
+    message = (
+        f"{count} of the user's voices were made by another network and not compared: voices.list shows which; forget "
+        "them, and enrol these people again."
+    )
+    return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)

@@ -1,0 +1,166 @@
+"""The bucket `voices`: a message for each enrolled person, without a history."""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from functools import partial
+from typing import Final, NamedTuple
+
+from nats.aio.client import Client
+from nats.js.api import RawStreamMsg
+from nats.js.errors import APIError, BadRequestError
+from natscribe.jetstream import leader_reads, stream_pages
+from natscribe.jetstream.answers import until_answered
+from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
+from natscribe.jetstream.streams import VOICES_BUCKET, key_value_stream, key_value_subject
+from natscribe.schemas.voices import Consent, Reference, Voice
+from natscribe.schemas.wire import Model, UserId
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from app.errors import BucketFullError
+from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
+from app.jetstream.tokens import token
+
+_STREAM: Final = key_value_stream(VOICES_BUCKET)
+_FULL: Final = {QUEUE_FULL, *STORAGE_FULL}
+
+
+class ChangedMeanwhileError(Exception):
+    """Another request has changed or forgotten the voice: read it again."""
+
+
+class StoredReference(Reference):
+    """A reference with its two embeddings: 192 whole numbers of a byte each, in base64."""
+
+    values: str = Field(repr=False)
+    telephone: str = Field(repr=False)
+
+
+class StoredVoice(BaseModel):
+    """An enrolled person."""
+
+    model_config = ConfigDict(frozen=True)
+    voice: str
+    user_id: UserId
+    name: str = Field(repr=False)
+    consent: Consent = Field(repr=False)
+    model: Model
+    references: list[StoredReference] = Field(repr=False)
+
+    def shown(self, model: Model | None) -> Voice:
+        """Return what clients see; `model` is the network with which this service makes references now."""
+        references = [Reference(**each.model_dump(exclude={"values", "telephone"})) for each in self.references]
+        return Voice(
+            voice=self.voice,
+            name=self.name,
+            consent=self.consent,
+            references=references,
+            model=self.model,
+            comparable=model is None or self.model == model,
+        )
+
+
+class _Heard(TypedDict):
+    values: str
+    telephone: str
+
+
+class ComparedVoice(TypedDict):
+    """What a speaker is compared with: a thousand voices are read for each task, so the rest is left out."""
+
+    voice: str
+    user_id: int | str
+    model: Model
+    references: list[_Heard]
+
+
+_COMPARED: Final[TypeAdapter[ComparedVoice]] = TypeAdapter(ComparedVoice)
+
+
+class Kept(NamedTuple):
+    """A voice, and the stream sequence of its message."""
+
+    voice: StoredVoice
+    sequence: int
+
+
+class VoiceStore:
+    """Keeps voices by their user and id."""
+
+    def __init__(self, nats: Client) -> None:
+        self._nats = nats
+        self._js = nats.jetstream()
+
+    async def pages(self, user_id: int | str, *, after: int = 0) -> AsyncIterator[list[Kept]]:
+        """Yield the voices of a user in the order of their last changes, some at a time.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        async for page in stream_pages.pages(self._nats, _STREAM, _subject(user_id, "*"), after=after):
+            yield [kept for message in page if (kept := _read(message)) and kept.voice.user_id == user_id]
+
+    async def compared(self, user_id: int | str) -> list[ComparedVoice]:
+        """Return the voices of a user for a comparison.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        pages = stream_pages.pages(self._nats, _STREAM, _subject(user_id, "*"))
+        found = [voice async for page in pages for message in page if (voice := _read_compared(message))]
+        return [each for each in found if each["user_id"] == user_id]
+
+    async def find(self, user_id: int | str, voice: str) -> Kept | None:
+        """Return a voice; None if the user has no such voice.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        found = await leader_reads.last(self._nats, _STREAM, _subject(user_id, voice))
+        kept = _read(found) if found is not None else None
+        return kept if kept is not None and kept.voice.user_id == user_id else None
+
+    async def put(self, voice: StoredVoice, *, after: int = 0) -> None:
+        """Store a voice in place of the message with the stream sequence `after`; 0: there is none.
+
+        Raises:
+            BucketFullError: The bucket has no room.
+            ChangedMeanwhileError: Another message is there, or none.
+            NatsError: NATS does not answer.
+        """
+        expected = {EXPECTED_SEQUENCE: str(after)}
+        subject, body = _subject(voice.user_id, voice.voice), voice.model_dump_json().encode()
+        try:
+            await until_answered(partial(self._js.publish, subject, body, headers=expected), final=_FULL)
+        except APIError as error:
+            if error.err_code in _FULL:
+                raise BucketFullError(VOICES_BUCKET) from error
+            if isinstance(error, BadRequestError) and error.err_code == WRONG_LAST_SEQUENCE:
+                raise ChangedMeanwhileError from error
+            raise
+
+    async def forget(self, user_id: int | str, voice: str) -> None:
+        """Remove a voice, so that the bucket holds nothing of it.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        await self._js.purge_stream(_STREAM, subject=_subject(user_id, voice))
+
+
+def _subject(user_id: int | str, voice: str) -> str:
+    return key_value_subject(VOICES_BUCKET, f"{token(user_id)}.{voice}")
+
+
+def _read_compared(message: RawStreamMsg) -> ComparedVoice | None:
+    with suppress(ValidationError):
+        return _COMPARED.validate_json(message.data or b"")
+    return None
+
+
+def _read(message: RawStreamMsg) -> Kept | None:
+    """Read a voice; None if the service did not write the message."""
+    try:
+        return Kept(StoredVoice.model_validate_json(message.data or b""), message.seq or 0)
+    except ValidationError:
+        return None

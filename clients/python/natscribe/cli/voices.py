@@ -1,0 +1,127 @@
+"""The commands `voices enroll`, `list`, `rename` and `forget`."""
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from natscribe.cli.console import err, open_client, out, run_and_exit
+from natscribe.cli.tables import Column, Row, print_table
+from natscribe.cli.users import user_id
+from natscribe.cli.wording import clock, minute
+from natscribe.client import Client
+from natscribe.client.submission import make
+from natscribe.schemas.voices import Consent, Voice
+
+User = Annotated[str, typer.Option("--user-id", "--user", help="Whose voices: an integer or any name.", metavar="ID")]
+VoiceIdArgument = Annotated[str, typer.Argument(metavar="VOICE", help="The id that `voices list` shows.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line: the Voice messages.")]
+
+voices = typer.Typer(no_args_is_help=True, help="Say who people are: later transcripts name them.")
+
+
+@voices.command()
+def enroll(  # noqa: PLR0913 -- the request's fields
+    recording: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A recording of this person alone, of 15 s and more.")
+    ] = None,
+    *,
+    name: Annotated[str | None, typer.Option(help="Name of the person, as transcripts show it.")] = None,
+    voice: Annotated[str | None, typer.Option(help="A known voice that gets one more reference.")] = None,
+    task_id: Annotated[str | None, typer.Option(help="Without FILE: a completed task in which they speak.")] = None,
+    speaker: Annotated[str | None, typer.Option(help="Who of the task, as SPEAKER_01.", show_default=False)] = None,
+    consent_by: Annotated[str, typer.Option(help="Who has agreed to it: the person, or who may do so for them.")],
+    consent_at: Annotated[
+        datetime | None, typer.Option(help="When they agreed, in your time zone; now, if left out.")
+    ] = None,
+    user: User = "0",
+) -> None:
+    """Say who somebody is: the only person of FILE, or a speaker of a task. They have to speak 15 s alone."""
+    if (recording is None) == (task_id is None):
+        message = "give either FILE or --task-id"
+        raise typer.BadParameter(message)
+
+    async def work() -> int:
+        at = consent_at.astimezone() if consent_at else datetime.now(timezone.utc)
+        consent = make(Consent, {"by": consent_by, "at": at})
+        async with open_client() as client:
+            source = task_id or await _heard(client, recording or Path(), user_id(user))
+            known = await client.enroll_voice(
+                source, speaker, name=name, voice=voice, consent=consent, user_id=user_id(user)
+            )
+        out.print(f"{known.voice} {known.name}")
+        return 0
+
+    run_and_exit(work())
+
+
+async def _heard(client: Client, recording: Path, owner: int | str) -> str:
+    """Find who speaks in a recording, and return the id of that task, which is erased in an hour."""
+    task_id = await client.create_diarization_task(recording, user_id=owner, keep_seconds=3600)
+    await client.wait_for_result(task_id)
+    return task_id
+
+
+@voices.command("list")
+def show(*, user: User = "0", as_json: Json = False) -> None:
+    """List the voices of a user."""
+
+    async def work() -> int:
+        async with open_client() as client:
+            found = [voice async for voice in client.voices(user_id(user))]
+        if as_json:
+            for voice in found:
+                out.print(voice.model_dump_json())
+        elif found:
+            print_table(out, _COLUMNS, [_row(voice) for voice in found])
+        else:
+            err.print("This user has no voices.")
+        return 0
+
+    run_and_exit(work())
+
+
+@voices.command()
+def rename(
+    voice: VoiceIdArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The new name.")],
+    *,
+    user: User = "0",
+) -> None:
+    """Give a voice another name; transcripts show it from now on."""
+
+    async def work() -> int:
+        async with open_client() as client:
+            known = await client.rename_voice(voice, name, user_id=user_id(user))
+        out.print(f"{known.voice} {known.name}")
+        return 0
+
+    run_and_exit(work())
+
+
+@voices.command()
+def forget(voice: VoiceIdArgument, *, user: User = "0") -> None:
+    """Forget a voice: its name, its consent, and what its speech was compared with."""
+
+    async def work() -> int:
+        async with open_client() as client:
+            await client.forget_voice(voice, user_id=user_id(user))
+        out.print(f"forgotten: {voice}")
+        return 0
+
+    run_and_exit(work())
+
+
+_COLUMNS = (
+    Column("name", most=24),
+    Column("heard", right=True, named=True),
+    Column("consent", named=True),
+    Column("voice"),
+)
+
+
+def _row(voice: Voice) -> Row:
+    heard = clock(sum(reference.seconds for reference in voice.references))
+    note = "" if voice.comparable else "made by another network: not compared, enrol this person again"
+    return Row([voice.name, heard, minute(voice.consent.at), voice.voice], note)

@@ -1,0 +1,45 @@
+"""Requests of clients about voices: who is enrolled."""
+
+from typing import Annotated
+
+from natscribe.schemas import subjects
+from natscribe.schemas.voices import (
+    EnrollRequest,
+    ForgetRequest,
+    Forgotten,
+    RenameRequest,
+    Voice,
+    VoicePage,
+    VoicesRequest,
+)
+
+from app.answers.voices import VoiceRequests
+from handlers.dependencies import FromContext
+from handlers.replies import ANSWERS_AT_ONCE
+from handlers.routes import Routes
+
+router = Routes()
+
+
+@router.subscriber(subjects.ENROLL, queue=subjects.QUEUE_GROUP, max_workers=ANSWERS_AT_ONCE)
+async def enroll(request: EnrollRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Voice:
+    """Say who a speaker of a completed task is."""
+    return await voices.enroll(request)
+
+
+@router.subscriber(subjects.VOICES, queue=subjects.QUEUE_GROUP, max_workers=ANSWERS_AT_ONCE)
+async def list_voices(request: VoicesRequest, voices: Annotated[VoiceRequests, FromContext()]) -> VoicePage:
+    """Reply with the voices of a user."""
+    return await voices.page(request)
+
+
+@router.subscriber(subjects.RENAME, queue=subjects.QUEUE_GROUP, max_workers=ANSWERS_AT_ONCE)
+async def rename(request: RenameRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Voice:
+    """Give a voice another name."""
+    return await voices.rename(request)
+
+
+@router.subscriber(subjects.FORGET, queue=subjects.QUEUE_GROUP, max_workers=ANSWERS_AT_ONCE)
+async def forget(request: ForgetRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Forgotten:
+    """Forget a voice."""
+    return await voices.forget(request)

@@ -1,0 +1,113 @@
+"""What the bundled network hears of voices: the same numbers as ever, and the same person elsewhere."""
+
+import json
+from base64 import b64decode
+from pathlib import Path
+
+import numpy as np
+import pytest
+from natscribe.schemas.voices import LEAST_REFERENCE_S
+
+from app.answers.voices import LEAST_AGREEMENT
+from app.engines.diarization.diarizer import diarize
+from app.engines.diarization.features import features
+from app.engines.diarization.networks import Networks
+from app.engines.diarization.telephone import telephoned
+from app.engines.messages import Diarize, Embedded
+from app.settings import Settings
+from app.voices.matching import Limits, match
+from tests.sounds import NO_LIMIT, Samples, load
+
+RECORDINGS = Path(__file__).parents[2] / "recordings"
+# If the numbers in it change, everybody has to be enrolled again: raise `_FEATURES` of `diarization/identity.py` then.
+GOLDEN = Path(__file__).parent / "golden_voices.json"
+CLIP = RECORDINGS / "speech/short/en-vm-tempgreeting2.flac"
+PEOPLE = {"en": "allison", "ru": "ivrvoice", "it": "carlo", "fr": "june"}
+
+
+@pytest.fixture(scope="module")
+def networks() -> Networks:
+    return Networks(threads=1)
+
+
+@pytest.fixture(scope="module")
+def clip() -> Samples:
+    """A second and a half of one person."""
+    return load(CLIP)[8_000:32_000]
+
+
+def heard(networks: Networks, path: Path) -> Embedded:
+    return diarize(networks, Diarize(path=path), NO_LIMIT, lambda _: None).embedded
+
+
+@pytest.fixture(scope="module")
+def enrolled(networks: Networks) -> dict[str, list[tuple[str, str]]]:
+    """Four people, each from one recording."""
+    found = {}
+    for language, person in PEOPLE.items():
+        (speaker,) = heard(networks, RECORDINGS / f"speech/prompts-{language}.flac").speakers
+        assert speaker.seconds >= LEAST_REFERENCE_S
+        assert speaker.agreement > LEAST_AGREEMENT
+        found[person] = [(speaker.values, speaker.telephone)]
+    return found
+
+
+def names(found: Embedded, enrolled: dict[str, list[tuple[str, str]]]) -> set[str | None]:
+    """Whose voices the speakers of a recording have, with the service's own limits."""
+    settings = Settings(_env_file=None)
+    limits = Limits(settings.voice_threshold, settings.voice_margin)
+    speakers = {each.speaker: (each.values, each.telephone) for each in found.speakers}
+    return {each.voice for each in match(speakers, enrolled, limits).values()}
+
+
+def test_features_are_what_the_network_was_trained_on(clip: Samples) -> None:
+    # Given the features of a clip, of which some are known by heart: other settings of the filters ruin every name
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    found = features(clip)
+    # Then each known one is as it was
+    assert found.shape == (148, 80)
+    np.testing.assert_allclose(found[::37, ::8], golden["features"], atol=0.01)
+
+
+def test_embeddings_are_what_enrolled_people_were_compared_with(networks: Networks, clip: Samples) -> None:
+    # Given the embeddings that this clip had when people were enrolled
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    for name, sound in (("values", clip), ("telephone", telephoned(clip))):
+        known = np.frombuffer(b64decode(golden[name]), np.int8).astype(np.float32)
+        # Then they have the same direction, whatever processor computes them
+        assert float(networks.embed(features(sound)) @ known / np.linalg.norm(known)) > 0.998
+
+
+def test_a_telephone_leaves_what_a_telephone_has_sent(clip: Samples) -> None:
+    once = telephoned(clip)
+    twice = telephoned(once)
+    assert float(np.linalg.norm(twice - once) / np.linalg.norm(once)) < 0.02
+    assert float(np.abs(telephoned(np.zeros(24_000, np.float32))).max()) == 0
+
+
+def test_people_are_named_in_a_conversation(networks: Networks, enrolled: dict[str, list[tuple[str, str]]]) -> None:
+    assert names(heard(networks, RECORDINGS / "talk/two-women.ogg"), enrolled) == {"allison", "ivrvoice"}
+
+
+def test_people_are_named_on_the_telephone(networks: Networks, enrolled: dict[str, list[tuple[str, str]]]) -> None:
+    assert names(heard(networks, RECORDINGS / "talk/phone.wav"), enrolled) == {"carlo", "june"}
+
+
+def test_two_people_are_no_reference(networks: Networks) -> None:
+    # Given a conversation of two, when it is taken for one person, then what is said does not agree
+    two = RECORDINGS / "talk/two-women.ogg"
+    (mixed,) = diarize(networks, Diarize(path=two, max_speakers=1), NO_LIMIT, lambda _: None).embedded.speakers
+    assert mixed.agreement < LEAST_AGREEMENT
+
+
+def test_a_person_is_named_in_another_language(networks: Networks, enrolled: dict[str, list[tuple[str, str]]]) -> None:
+    assert names(heard(networks, RECORDINGS / "speech/prompts-es.flac"), enrolled) == {"allison"}
+
+
+def test_a_stranger_is_not_named(networks: Networks, enrolled: dict[str, list[tuple[str, str]]]) -> None:
+    for person in PEOPLE.values():
+        others = {name: voice for name, voice in enrolled.items() if name != person}
+        speakers = {"SPEAKER_00": enrolled[person][0]}
+        settings = Settings(_env_file=None)
+        limits = Limits(settings.voice_threshold, settings.voice_margin)
+        assert match(speakers, others, limits)["SPEAKER_00"].voice is None

@@ -1,0 +1,65 @@
+"""`natscribe voices` as people use it; the mock plays the service."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from natscribe.mock import Mock
+
+from tests.servers import Servers
+
+COMMAND = (sys.executable, "-c", "from natscribe.cli import main; main()")
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    found = tmp_path / "anna.flac"
+    found.write_bytes(b"not looked at")
+    return found
+
+
+async def run(servers: Servers, *arguments: str) -> tuple[int, str, str]:
+    """The exit code of the command, what it prints, and what it says beside."""
+    environment = os.environ | {"NATS_URL": servers.nats_url, "AUDIO_STORE": "nats://audio", "COLUMNS": "200"}
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, *arguments, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+async def test_somebody_is_enrolled_named_renamed_and_forgotten(servers: Servers, mock: Mock, recording: Path) -> None:
+    # Given a call
+    code, call, said = await run(servers, "transcribe", "--diarize", "--no-wait", str(recording))
+    assert code == 0, said
+    await run(servers, "watch", call.strip())
+    # When one of its speakers is enrolled, and another recording is transcribed
+    who = ("--task-id", call.strip(), "--speaker", "SPEAKER_00", "--name", "Anna", "--consent-by", "Anna Berg")
+    code, enrolled, said = await run(servers, "voices", "enroll", *who)
+    assert code == 0, said
+    voice, name = enrolled.split()
+    assert name == "Anna"
+    _, text, _ = await run(servers, "transcribe", "--diarize", "--identify", "--format", "txt", str(recording))
+    # Then the text names her
+    assert text.startswith("Anna: Good morning.\nSPEAKER_01: ")
+    # And she is listed, renamed and forgotten
+    _, listed, _ = await run(servers, "voices", "list", "--json")
+    assert json.loads(listed)["consent"]["by"] == "Anna Berg"
+    assert (await run(servers, "voices", "rename", voice, "Anna Berg"))[1] == f"{voice} Anna Berg\n"
+    assert "Anna Berg" in (await run(servers, "voices", "list"))[1]
+    assert (await run(servers, "voices", "forget", voice))[1] == f"forgotten: {voice}\n"
+    assert "no voices" in (await run(servers, "voices", "list"))[2]
+
+
+async def test_what_is_missing_is_said(servers: Servers, mock: Mock, recording: Path) -> None:
+    code, _, said = await run(servers, "voices", "enroll", "--name", "Anna", "--consent-by", "Anna")
+    assert (code, "either FILE or --task-id" in said) == (2, True)
+    code, _, said = await run(servers, "voices", "enroll", "--name", "Anna", "--task-id", "t1")
+    assert (code, "--consent-by" in said) == (2, True)
+    code, _, said = await run(servers, "voices", "forget", "0" * 32)
+    assert (code, "has no voice" in said, "list` shows the tasks" in said) == (1, True, False)
+    code, _, said = await run(servers, "transcribe", "--identify", str(recording))
+    assert (code, "add --diarize" in said) == (2, True)

@@ -1,0 +1,300 @@
+"""Voices by name: a person who was named once is named in later recordings, until the name is forgotten."""
+
+import asyncio
+import json
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+from natscribe.schemas import subjects
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Kind, Model
+from redis.asyncio import Redis
+
+from app.main import Worker
+from app.settings import Settings
+from tests.constants import Constants
+from tests.fakes.engine import FakeEngine, voice_of
+from tests.integration.conftest import Publisher
+from tests.integration.places import places_with
+from tests.waiting import eventually
+
+CONSENT = {"by": "Anna Berg", "at": "2026-11-24T09:30:00Z"}
+
+
+@pytest.fixture(autouse=True)
+def _in_a_bucket(settings: Settings, constants: Constants) -> None:
+    settings.audio_store = "nats://audio"
+    constants(FORGOTTEN_FOR_S=1)
+
+
+async def done(publisher: Publisher, task_id: str, **options: Any) -> None:
+    """A task that has completed, with a recording of its own."""
+    await (await publisher.js.object_store("audio")).put(f"{task_id}.flac", task_id.encode())
+    await publisher.publish(task_id, audio_file_id=f"{task_id}.flac", **options)
+    await publisher.until(task_id, State.COMPLETED)
+
+
+async def enroll(publisher: Publisher, task_id: str, **request: Any) -> dict[str, Any]:
+    asked = {"user_id": 7, "task_id": task_id, "name": "Anna", "consent": CONSENT} | request
+    return await publisher.ask(subjects.ENROLL, **asked)
+
+
+async def refused(publisher: Publisher, task_id: str, **request: Any) -> tuple[str, str]:
+    """The error of an enrolment."""
+    error = (await enroll(publisher, task_id, **request))["error"]
+    return error["code"], error["message"]
+
+
+async def named(publisher: Publisher, task_id: str) -> dict[str, str]:
+    """Who the speakers of a task are."""
+    result = await publisher.ask(subjects.RESULT, task_id=task_id)
+    return {label: each["name"] for label, each in result["voices"].items()}
+
+
+async def written(publisher: Publisher, task_id: str, result_format: str) -> str:
+    """The result of a task as text."""
+    asked = json.dumps({"task_id": task_id, "format": result_format}).encode()
+    return (await publisher.nc.request(subjects.RESULT, asked, timeout=5)).data.decode()
+
+
+@pytest.fixture
+async def anna(publisher: Publisher, worker: Worker, engine: FakeEngine) -> str:
+    """A voice that was enrolled from the first speaker of a call, and is heard again as the second one of another."""
+    await done(publisher, "call", diarize=True)
+    voice = await enroll(publisher, "call", speaker="SPEAKER_00")
+    engine.people = ["cecile", "anna"]
+    await done(publisher, "next", diarize=True, identify=True)
+    return str(voice["voice"])
+
+
+async def test_a_person_who_was_named_once_is_named_in_the_next_recording(publisher: Publisher, anna: str) -> None:
+    # Given a person who was named in a call, and speaks in two other recordings beside a stranger
+    await done(publisher, "turns", kind=Kind.DIARIZATION, identify=True)
+    # Then she is named, and the stranger is not
+    assert await named(publisher, "next") == {"SPEAKER_00": "unknown", "SPEAKER_01": "Anna"}
+    assert await named(publisher, "turns") == {"SPEAKER_00": "unknown", "SPEAKER_01": "Anna"}
+    # And the published result has her id alone
+    stored = json.loads((await publisher.js.get_last_msg("transcription_results", "results.next")).data or b"")
+    assert stored["voices"]["SPEAKER_01"] | {"score": None} == {"voice": anna, "name": None, "score": None}
+
+
+async def test_formats_for_people_show_names_and_rttm_keeps_labels(publisher: Publisher, anna: str) -> None:
+    assert "Anna: " in await written(publisher, "next", "txt")
+    assert "Anna: " in await written(publisher, "next", "srt")
+    assert "<v Anna>" in await written(publisher, "next", "vtt")
+    assert ">Anna<" in await written(publisher, "next", "html")
+    assert "SPEAKER_00: " in await written(publisher, "next", "txt")  # two strangers stay two people
+    rttm = await written(publisher, "next", "rttm")
+    assert "Anna" not in rttm
+    assert "SPEAKER_01" in rttm
+
+
+async def test_a_new_name_stands_in_results_that_were_there_before(publisher: Publisher, anna: str) -> None:
+    renamed = await publisher.ask(subjects.RENAME, user_id=7, voice=anna, name="Anna Berg")
+    assert renamed["name"] == "Anna Berg"
+    assert (await named(publisher, "next"))["SPEAKER_01"] == "Anna Berg"
+
+
+async def test_the_voices_of_a_user_are_listed_without_what_they_are_compared_with(
+    publisher: Publisher, anna: str
+) -> None:
+    listed = await publisher.ask(subjects.VOICES, user_id=7)
+    (voice,) = listed["voices"]
+    assert (voice["voice"], voice["name"], voice["consent"]) == (anna, "Anna", CONSENT)
+    assert [(each["task_id"], each["seconds"]) for each in voice["references"]] == [("call", 15)]
+    assert voice["comparable"] is True
+    assert voice_of("anna") not in json.dumps(listed)
+    assert (await publisher.ask(subjects.VOICES, user_id="7"))["voices"] == []
+
+
+async def test_a_voice_has_ten_references_at_most(publisher: Publisher, anna: str, engine: FakeEngine) -> None:
+    # Given a voice with a reference, and ten more recordings of this person alone
+    engine.people = ["anna"]
+    for number in range(10):
+        await done(publisher, f"more-{number}", kind=Kind.DIARIZATION)
+        voice = await enroll(publisher, f"more-{number}", voice=anna, name=None)
+    # Then the oldest one has gone
+    assert [each["task_id"] for each in voice["references"]] == [f"more-{number}" for number in range(10)]
+
+
+async def test_the_same_speech_is_no_second_reference(publisher: Publisher, anna: str) -> None:
+    voice = await enroll(publisher, "call", voice=anna, name=None, speaker="SPEAKER_00")
+    assert len(voice["references"]) == 1
+
+
+async def test_nobody_is_named_twice(publisher: Publisher, anna: str, engine: FakeEngine) -> None:
+    engine.people = ["anna", "anna"]
+    await done(publisher, "split", kind=Kind.DIARIZATION, identify=True)
+    assert sorted((await named(publisher, "split")).values()) == ["Anna", "unknown"]
+
+
+async def test_voices_of_another_network_are_told_and_not_compared(
+    publisher: Publisher, anna: str, engine: FakeEngine
+) -> None:
+    # Given a service whose network has changed since
+    engine.network = Model(name="other", revision="1")
+    await done(publisher, "later", diarize=True, identify=True)
+    # Then nobody is named, and the result says why
+    result = await publisher.ask(subjects.RESULT, task_id="later")
+    assert {each["name"] for each in result["voices"].values()} == {"unknown"}
+    assert "another network" in result["voices_error"]["message"]
+
+
+async def test_nothing_of_a_forgotten_voice_is_found_anywhere(
+    publisher: Publisher, anna: str, js: JetStreamContext, redis: Redis, nc: Nats
+) -> None:
+    # Given a person who is named in a result, and somebody who listens
+    told: asyncio.Queue[Msg] = asyncio.Queue()
+    await nc.subscribe(subjects.ALL_FORGOTTEN, cb=told.put)
+    # When the voice is forgotten
+    answer = await publisher.ask(subjects.FORGET, user_id=7, voice=anna)
+    assert answer["voice"] == anna
+    # Then the event tells it, and neither name nor embedding is anywhere within five seconds
+    event = await asyncio.wait_for(told.get(), 5)
+    assert event.subject == f"voices.forgotten.{anna}"
+    async with asyncio.timeout(5):
+        assert (
+            await places_with(js, redis, "Anna", voice_of("anna"), f"natscribe:heard:{sha256(b'call').hexdigest()}")
+            == []
+        )
+    # And the result names nobody
+    assert await named(publisher, "next") == {"SPEAKER_00": "unknown", "SPEAKER_01": "unknown"}
+    assert (await publisher.ask(subjects.FORGET, user_id=7, voice=anna))["error"]["code"] == "not_found"
+
+
+async def test_the_voices_of_an_erased_user_are_forgotten(
+    publisher: Publisher, anna: str, js: JetStreamContext, redis: Redis, nc: Nats
+) -> None:
+    told: asyncio.Queue[Msg] = asyncio.Queue()
+    await nc.subscribe(subjects.ALL_FORGOTTEN, cb=told.put)
+    await publisher.ask(subjects.DELETE, user_id=7)
+    assert (await asyncio.wait_for(told.get(), 5)).subject == f"voices.forgotten.{anna}"
+
+    async def nowhere() -> bool:
+        return not await places_with(js, redis, "Anna", voice_of("anna"))
+
+    await eventually(nowhere)
+
+
+async def test_embeddings_go_with_their_task(publisher: Publisher, worker: Worker, js: JetStreamContext) -> None:
+    await done(publisher, "call", diarize=True)
+    assert (await js.stream_info("KV_embeddings")).state.messages == 1
+    await publisher.ask(subjects.DELETE, task_id="call")
+    assert (await js.stream_info("KV_embeddings")).state.messages == 0
+    code, message = await refused(publisher, "call", speaker="SPEAKER_00")
+    assert (code, "No task call is known" in message) == ("not_found", True)
+
+
+@pytest.fixture
+async def call(publisher: Publisher, worker: Worker) -> str:
+    """A task with two speakers."""
+    await done(publisher, "call", diarize=True)
+    return "call"
+
+
+async def test_an_enrolment_that_cannot_be_says_what_is_missing(publisher: Publisher, call: str) -> None:
+    code, message = await refused(publisher, call)
+    assert (code, "2 speakers: name one of them" in message) == ("invalid_request", True)
+    assert (await refused(publisher, call, speaker="SPEAKER_07"))[0] == "not_found"
+    assert (await refused(publisher, call, speaker="SPEAKER_00", user_id=8))[0] == "not_found"
+    assert (await refused(publisher, call, speaker="SPEAKER_00", name=None))[0] == "invalid_request"
+    assert (await refused(publisher, call, speaker="SPEAKER_00", name=None, voice="0" * 32))[0] == "not_found"
+    for missing in ({"consent": None}, {"consent": {"by": "Anna"}}, {"consent": {"at": CONSENT["at"]}}):
+        code, message = await refused(publisher, call, speaker="SPEAKER_00", **missing)
+        assert (code, missing, "consent" in message) == ("invalid_request", missing, True)
+    for name in ("", "   ", "An\x1bna", "An\u202ena", "A" * 65):
+        code, message = await refused(publisher, call, speaker="SPEAKER_00", name=name)
+        assert (code, name, "name: " in message) == ("invalid_request", name, True), message
+    assert (await publisher.ask(subjects.VOICES, user_id=7))["voices"] == []
+
+
+async def test_too_little_speech_is_refused_with_its_seconds(
+    publisher: Publisher, worker: Worker, engine: FakeEngine
+) -> None:
+    engine.windows = 2
+    await done(publisher, "short", kind=Kind.DIARIZATION)
+    code, message = await refused(publisher, "short", speaker="SPEAKER_00")
+    assert (code, "says only 10.0 s alone" in message, "15 s" in message) == ("invalid_request", True, True)
+
+
+async def test_two_people_in_one_speaker_are_refused(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
+    engine.agreement = 0.6
+    await done(publisher, "mixed", diarize=True)
+    code, message = await refused(publisher, "mixed", speaker="SPEAKER_00")
+    assert (code, "sounds like two people" in message) == ("invalid_request", True)
+
+
+async def test_a_task_without_speakers_or_without_an_end_gives_no_voice(
+    publisher: Publisher, worker: Worker, engine: FakeEngine
+) -> None:
+    await done(publisher, "plain")
+    assert (await refused(publisher, "plain"))[0] == "not_found"
+    engine.may_go_on.clear()
+    await (await publisher.js.object_store("audio")).put("meeting.flac", b"not looked at by a fake engine")
+    await publisher.publish("runs", diarize=True)
+    await publisher.until("runs", State.RUNNING)
+    assert (await refused(publisher, "runs"))[0] == "not_finished"
+    await publisher.ask(subjects.CANCEL, task_id="runs")
+    engine.may_go_on.set()
+    assert (await refused(publisher, "runs"))[0] == "not_found"
+
+
+async def test_a_full_bucket_costs_names_and_no_text(
+    publisher: Publisher, worker: Worker, js: JetStreamContext
+) -> None:
+    # Given a bucket in which an administrator leaves no room
+    config = (await js.stream_info("KV_embeddings")).config
+    await js.update_stream(config.evolve(max_bytes=1))
+    # When a task asks for names
+    await done(publisher, "call", diarize=True, identify=True)
+    # Then it completes without names, and says so
+    result = await publisher.ask(subjects.RESULT, task_id="call")
+    assert (result["speakers"], result["voices"]) == (2, None)
+    assert "no room" in result["voices_error"]["message"]
+    assert (await refused(publisher, "call", speaker="SPEAKER_00"))[0] == "not_found"
+
+
+async def test_channels_that_are_speakers_get_no_names_and_the_result_says_so(
+    publisher: Publisher, worker: Worker, engine: FakeEngine
+) -> None:
+    engine.channels, engine.differ = 2, True
+    await done(publisher, "sides", diarize=True, identify=True)
+    result = await publisher.ask(subjects.RESULT, task_id="sides")
+    assert (result["channels"], result["voices"]) == (2, None)
+    assert "channels: mix" in result["voices_error"]["message"]
+
+
+async def test_no_name_stands_in_the_log(
+    publisher: Publisher, call: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given somebody who is enrolled, renamed, refused, named in a result and forgotten
+    voice = (await enroll(publisher, call, speaker="SPEAKER_00", name="Xanthippe"))["voice"]
+    await publisher.ask(subjects.RENAME, user_id=7, voice=voice, name="Xanthippe Berg")
+    await enroll(publisher, call, speaker="SPEAKER_07", name="Xanthippe")
+    await enroll(publisher, call, speaker="SPEAKER_00", name="Xanthippe\n")
+    await done(publisher, "next", diarize=True, identify=True)
+    assert "Xanthippe Berg" in (await named(publisher, "next")).values()
+    await publisher.ask(subjects.FORGET, user_id=7, voice=voice)
+    # Then the log has nothing of it
+    logged = caplog.text + "".join(capfd.readouterr())
+    assert "task_delivery_ended" in logged
+    assert "Xanthippe" not in logged
+    assert voice_of("anna") not in logged
+
+
+async def test_a_client_outside_reads_no_bucket_by_its_name(publisher: Publisher, call: str) -> None:
+    # Given a task with embeddings, then nothing of them is in what followers read
+    for stream in ("transcription_results", "transcription_progress", "transcription_segments"):
+        sequence = 1
+        while True:
+            try:
+                message = await publisher.js.get_msg(stream, sequence)
+            except NotFoundError:
+                break
+            assert voice_of("anna").encode() not in (message.data or b"")
+            sequence += 1

@@ -1,0 +1,80 @@
+"""Whose voice a speaker has: the most similar one, if it is similar enough, clearly the first, and free."""
+
+from base64 import b64encode
+
+import numpy as np
+import pytest
+
+from app.voices.matching import Embedded, Limits, Match, match
+
+LIMITS = Limits(threshold=0.6, margin=0.1)
+
+
+def direction(*values: float) -> str:
+    """An embedding in this direction."""
+    vector = np.zeros(192, np.float32)
+    vector[: len(values)] = values
+    return b64encode(np.rint(vector / np.abs(vector).max() * 127).astype(np.int8).tobytes()).decode()
+
+
+def speech(*values: float) -> Embedded:
+    """Speech in full sound: as a telephone transmits it, it is like nothing else."""
+    lonely = np.zeros(192)
+    lonely[100 + int(abs(sum(values) * 100) % 90)] = 1
+    return direction(*values), direction(*lonely)
+
+
+def called(*values: float) -> Embedded:
+    """Speech that came through a telephone: another telephone changes nothing."""
+    return direction(*values), direction(*values)
+
+
+def names(found: dict[str, Match]) -> dict[str, str | None]:
+    return {label: each.voice for label, each in found.items()}
+
+
+def test_the_most_similar_voice_is_the_speakers() -> None:
+    found = match({"S": speech(1, 0.1)}, {"anna": [speech(1, 0)], "boris": [speech(0, 1)]}, LIMITS)
+    assert names(found) == {"S": "anna"}
+    assert found["S"].score == pytest.approx(0.995, abs=0.01)
+
+
+def test_whoever_is_like_nobody_has_the_score_of_the_nearest() -> None:
+    found = match({"S": speech(0.5, 0.5, 1)}, {"anna": [speech(1, 0)]}, LIMITS)
+    assert names(found) == {"S": None}
+    assert found["S"].score == pytest.approx(0.41, abs=0.01)
+
+
+def test_whoever_is_like_two_voices_is_neither() -> None:
+    found = match({"S": speech(1, 0.9)}, {"anna": [speech(1, 0)], "boris": [speech(0, 1)]}, LIMITS)
+    assert names(found) == {"S": None}
+    assert found["S"].score > LIMITS.threshold
+
+
+def test_the_more_similar_of_two_speakers_gets_the_name() -> None:
+    found = match({"S0": speech(1, 0.4), "S1": speech(1, 0.1)}, {"anna": [speech(1, 0)]}, LIMITS)
+    assert names(found) == {"S0": None, "S1": "anna"}
+
+
+def test_the_most_similar_of_several_references_decides() -> None:
+    voices = {"boris": [speech(0, 0, 1)], "anna": [speech(0, 1), speech(1, 0)], "cecile": [speech(0, 0, 0, 1)]}
+    assert names(match({"S": speech(1, 0.05)}, voices, LIMITS)) == {"S": "anna"}
+
+
+def test_telephones_make_strangers_alike_and_count_for_less() -> None:
+    # Given a speaker and a voice that are .7 alike, full sound or both on a telephone
+    voice, speaker = (1.0, 0.0), (0.7, 0.714)
+    assert names(match({"S": speech(*speaker)}, {"anna": [speech(*voice)]}, LIMITS)) == {"S": "anna"}
+    assert names(match({"S": called(*speaker)}, {"anna": [called(*voice)]}, LIMITS)) == {"S": None}
+
+
+def test_a_person_enrolled_in_full_sound_is_known_on_a_telephone() -> None:
+    enrolled = direction(1, 0), direction(0, 0, 1)
+    assert names(match({"S": called(0, 0, 1, 0.3)}, {"anna": [enrolled]}, LIMITS)) == {"S": "anna"}
+
+
+@pytest.mark.parametrize(("speakers", "voices"), [({}, {"anna": [speech(1)]}), ({"S": speech(1)}, {})])
+def test_without_speakers_or_voices_there_is_nothing_to_tell(
+    speakers: dict[str, Embedded], voices: dict[str, list[Embedded]]
+) -> None:
+    assert match(speakers, voices, LIMITS) == {}
