@@ -63,6 +63,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "PATIENCE_S": (client_connection,),
     "PIECE_BYTES": (s3,),
     "POLL_INTERVAL_S": (consumer,),
+    "POLL_S": (frames,),
     "READING_KEPT_S": (positions,),
     "READ_WITHIN_S": (task,),
     "RECHECK_AFTER_S": (consumer,),
