@@ -30,7 +30,7 @@ POLL_S = 1.0  # the longest pause between two reads: the subscription may miss a
 WAITING_TOLD_S = 5.0  # so often a reader learns that the client is silent
 _MOST_FRAMES = 10**9  # every number of a frame is below this
 
-_LONGEST_SILENCE_S = 3600
+_LONGEST_SILENCE_S = 60  # for one gap, as docs/contract.md says
 _SILENCE = {Codec.PCM_S16LE: b"\0", Codec.MULAW: b"\xff", Codec.ALAW: b"\xd5"}
 
 GAP = (

@@ -98,3 +98,11 @@ async def test_a_place_is_where_reading_begins(nats: InMemoryNats) -> None:
     # When the sound is read from there, then it has two frames
     assert await sound_of(reader.read(Place(3, 3, 3 * len(SECOND)))) == 2 * SECOND
     assert reader.place == Place(5, 5, 5 * len(SECOND))
+
+
+async def test_a_frame_with_a_high_number_is_a_minute_of_silence_at_most(nats: InMemoryNats) -> None:
+    # Given a client whose second frame has a number that is far too high
+    store(nats, 0)
+    store(nats, 10**9 - 1, end=True)
+    # When its sound is read, then a minute of silence is between the two
+    assert await sound_of(frames(nats).read(Place())) == SECOND + bytes(60 * len(SECOND)) + SECOND

@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
+from natscribe.schemas.sharing import Window
 
 from app.engines.audio.limits import Limit
 from app.engines.audio.live_streams import LiveStreams
@@ -75,3 +76,19 @@ async def test_a_silent_client_is_told_as_progress_that_waits(ears: Ears) -> Non
     # Then it says when it waits, without a job of the engine
     assert waited == [False, True, False]
     assert ears.bytes == [32_000, 0]
+
+
+async def test_a_long_gap_is_heard_in_jobs_and_told_whole(ears: Ears) -> None:
+    # Given sound of 48 kHz in two channels, in which a minute is missing
+    audio = LiveAudio(sample_rate=48_000, channels=2)
+    minute, second = 60 * 192_000, 192_000
+    gap = Sound(bytes(minute + second), frames=601, silence=minute, last=True)
+    # When it is heard
+    heard = source(ears, audio, Sound(bytes(second), frames=10), gap)
+    assert [each async for each in heard.windows() if isinstance(each, Window)] == []
+    # Then no job has more than a mebibyte, and the missing sound is that minute
+    assert max(ears.bytes) <= 1024 * 1024
+    assert sum(ears.bytes) == minute + 2 * second
+    missing = heard.missing
+    assert (missing[0].start, missing[-1].end) == pytest.approx((1, 61), abs=0.01)
+    assert all(one.end == other.start for one, other in pairwise(missing))
