@@ -52,6 +52,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LAST_APPEND_TIMEOUT_S": (attempt,),
     "LEAST_BETWEEN_EVENTS_S": (attempt, player),
     "LOCK_WITHIN_S": (guarded,),
+    "LOGS_AT_ONCE": (late_frames,),
     "LOG_READ_EVERY_S": (task_run,),
     "LONG_WITHOUT_REST_S": (consumer,),
     "LONG_WITH_ONE_TASK_S": (consumer,),

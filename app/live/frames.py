@@ -5,6 +5,7 @@ the frames' subject says when the next page is there.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import END
 from natscribe.schemas.live import Codec, LiveTask
+from natscribe.schemas.wire import TASK_ID_PATTERN
 
 from app.errors import PermanentError, TransientError
 from app.live.places import Place, sample_bytes
@@ -205,7 +207,11 @@ async def erase(nats: Client, stream: str, task_id: str) -> None:
 
     Raises:
         NatsError: NATS does not answer.
+        ValueError: No task has this id; NATS takes some for those of all tasks.
     """
+    if not re.fullmatch(TASK_ID_PATTERN, task_id):
+        message = f"{task_id!r} is no task id"
+        raise ValueError(message)
     await nats.jetstream().purge_stream(stream, subject=subjects.live_audio(task_id))
 
 
