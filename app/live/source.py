@@ -108,7 +108,8 @@ class LiveSource:
                     for window in heard.windows:
                         self._reached[window.channel] = window.end
                         yield window
-                    advanced = _advanced(min(heard.settled, default=heard.seconds))
+                    settled = min(heard.settled, default=heard.seconds)
+                    advanced = _advanced(max(settled, min(self._reached.values())))  # sound may be heard again
                     yield advanced
         finally:
             with suppress(TaskError):
