@@ -18,6 +18,7 @@ from natscribe.mock import player
 from app.answers import task, user_erasure, worker_report
 from app.dead_letters import replay, store
 from app.embedded import guarded
+from app.engines.audio import live_pipe
 from app.execution import attempt, task_run
 from app.jetstream import connection, pull_inbox, stream_log
 from app.live import frames, sound
@@ -58,6 +59,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LONG_WITH_ONE_TASK_S": (consumer,),
     "MEASURE_EVERY_S": (maintenance,),
     "MOST_RETRIES": (client_s3,),
+    "MOST_WAITS": (live_pipe,),
     "NATS_WITHIN_S": (connection,),
     "OUTAGE_PAUSE_S": (registration,),
     "PAGE_SIZE": (stream_pages,),
