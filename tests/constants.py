@@ -18,6 +18,7 @@ from natscribe.mock import player
 from app.answers import task, user_erasure, worker_report
 from app.dead_letters import replay, store
 from app.embedded import guarded
+from app.engines.audio import live_pipe
 from app.execution import attempt, task_run
 from app.jetstream import connection, pull_inbox, stream_log
 from app.live import frames, sound
@@ -53,17 +54,20 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LAST_APPEND_TIMEOUT_S": (attempt,),
     "LEAST_BETWEEN_EVENTS_S": (attempt, player),
     "LOCK_WITHIN_S": (guarded,),
+    "LOGS_AT_ONCE": (late_frames,),
     "LOG_READ_EVERY_S": (task_run,),
     "LONG_WITHOUT_REST_S": (consumer,),
     "LONG_WITH_ONE_TASK_S": (consumer,),
     "MEASURE_EVERY_S": (maintenance,),
     "MOST_RETRIES": (client_s3,),
+    "MOST_WAITS": (live_pipe,),
     "NATS_WITHIN_S": (connection,),
     "OUTAGE_PAUSE_S": (registration,),
     "PAGE_SIZE": (stream_pages,),
     "PATIENCE_S": (client_connection,),
     "PIECE_BYTES": (s3,),
     "POLL_INTERVAL_S": (consumer,),
+    "POLL_S": (frames,),
     "READING_KEPT_S": (positions,),
     "READ_WITHIN_S": (task,),
     "RECHECK_AFTER_S": (consumer,),

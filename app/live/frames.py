@@ -5,6 +5,7 @@ the frames' subject says when the next page is there.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import END
 from natscribe.schemas.live import Codec, LiveTask
+from natscribe.schemas.wire import TASK_ID_PATTERN
 
 from app.errors import PermanentError, TransientError
 from app.live.places import Place, sample_bytes
@@ -30,7 +32,7 @@ POLL_S = 1.0  # the longest pause between two reads: the subscription may miss a
 WAITING_TOLD_S = 5.0  # so often a reader learns that the client is silent
 _MOST_FRAMES = 10**9  # every number of a frame is below this
 
-_LONGEST_SILENCE_S = 3600
+_LONGEST_SILENCE_S = 60  # for one gap, as docs/contract.md says
 _SILENCE = {Codec.PCM_S16LE: b"\0", Codec.MULAW: b"\xff", Codec.ALAW: b"\xd5"}
 
 GAP = (
@@ -83,6 +85,7 @@ class Frames:
         loop, published = asyncio.get_running_loop(), asyncio.Event()
         told_at = heard_at = loop.time()
         self._after, self.count, self.size = start.sequence, start.frame, start.size
+        await self._is_same_stream()
 
         async def note(_: Msg) -> None:
             published.set()
@@ -92,7 +95,7 @@ class Frames:
             while True:
                 published.clear()
                 asked_at = loop.time()
-                messages = await self._page(self._after)
+                messages = await self._page(self._after + 1, FRAMES_AT_ONCE)
                 heard_at += loop.time() - asked_at  # an outage is no silence of the client
                 if messages:
                     sound = self._joined(messages, until)
@@ -102,11 +105,11 @@ class Frames:
                     if sound.last or (until is not None and self.count >= until):
                         return
                     await asyncio.sleep(0 if sound.waiting else GATHER_S)
-                elif loop.time() - heard_at >= self._task.idle_seconds:
+                elif loop.time() - heard_at >= self._task.idle_seconds and await self._is_same_stream():
                     yield Sound(b"", last=True)
                     return
                 else:
-                    if messages is not None and loop.time() - told_at >= WAITING_TOLD_S:
+                    if loop.time() - told_at >= WAITING_TOLD_S:
                         told_at = loop.time()
                         yield Sound(b"")
                     await _wait(published)
@@ -114,19 +117,36 @@ class Frames:
             with suppress(NatsError):
                 await subscription.unsubscribe()
 
-    async def _page(self, after: int) -> list[RawStreamMsg] | None:
-        """Read the frames behind a stream sequence; None while NATS is away.
+    async def _page(self, start: int, count: int) -> list[RawStreamMsg]:
+        """Read frames from a stream sequence on, and wait while NATS is away.
 
         Raises:
             TransientError: JetStream does not answer although the connection is open.
         """
-        read = partial(page, self._nats, self._stream, self._subject, start=after + 1, count=FRAMES_AT_ONCE)
-        try:
-            return await until_answered(read)
-        except NatsError as error:
-            if not self._nats.is_connected:
-                return None
-            raise TransientError(ErrorCode.INTERNAL, UNREACHABLE) from error
+        read = partial(page, self._nats, self._stream, self._subject, start=start, count=count)
+        while True:
+            try:
+                return await until_answered(read)
+            except NatsError as error:
+                if self._nats.is_connected:
+                    raise TransientError(ErrorCode.INTERNAL, UNREACHABLE) from error
+            await asyncio.sleep(POLL_S)
+
+    async def _is_same_stream(self) -> bool:
+        """Return whether the stream has the message that was read last; if not, have it read from its begin.
+
+        A stream that was made anew counts its sequences from 1. The numbers of the frames go on: none is read twice.
+
+        Raises:
+            TransientError: JetStream does not answer although the connection is open.
+        """
+        if not self._after:
+            return True
+        found = await self._page(self._after, 1)
+        if found and found[0].seq == self._after and (self._number(found[0]) or 0) < self.count:
+            return True
+        self._after = 0
+        return False
 
     def _joined(self, messages: Sequence[RawStreamMsg], until: int | None) -> Sound:
         """Join frames up to a gap; leave out those that were read already, and messages that are no frames.
@@ -187,7 +207,11 @@ async def erase(nats: Client, stream: str, task_id: str) -> None:
 
     Raises:
         NatsError: NATS does not answer.
+        ValueError: No task has this id; NATS takes some for those of all tasks.
     """
+    if not re.fullmatch(TASK_ID_PATTERN, task_id):
+        message = f"{task_id!r} is no task id"
+        raise ValueError(message)
     await nats.jetstream().purge_stream(stream, subject=subjects.live_audio(task_id))
 
 

@@ -16,7 +16,7 @@ from app.live.source import LiveSource
 from app.telemetry.live_metrics import LiveMetrics
 
 FIRST_S = 0.6  # an utterance that is shorter has no words that can be told
-LEAST_PAUSE_S, MOST_PAUSE_S = 1.0, 4.0  # between two looks at an utterance
+LEAST_PAUSE_S = 1.0  # between two looks at an utterance
 REST = 3.0  # so many times as long as a look took, no other one begins: on a busy machine looks become rarer
 LOOK_EVERY_S = 0.1  # how often it is checked whether somebody speaks
 
@@ -80,7 +80,7 @@ class Partials:
         began = loop.time()
         try:
             text = await self._windows.transcribe(window, self._task.options, self.language, Rank.DRAFT, draft=True)
-            open_still = any(each.start == spoken.start for each in self._source.open)
+            open_still = any((each.channel, each.start) == (window.channel, spoken.start) for each in self._source.open)
         except TaskError as error:  # the final text has its own attempts
             log.warning("partial_failed", error=error.detail.code)
         else:
@@ -90,7 +90,7 @@ class Partials:
                     self._metrics.first_partial(max(time.monotonic() - self._source.said_at(spoken.start), 0.0))
         took = loop.time() - began
         spoken.seconds = window.end - spoken.start
-        spoken.next_at = began + min(max(LEAST_PAUSE_S, REST * took), MOST_PAUSE_S)
+        spoken.next_at = began + max(LEAST_PAUSE_S, REST * took)
 
     def _partial(self, window: Window, spoken: _Spoken, text: WindowText) -> Partial:
         words = spoken.words.look(_words(text))

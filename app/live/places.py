@@ -1,4 +1,4 @@
-"""From which frame the sound of a live task is heard again: who goes on with its last minute needs no hour of it."""
+"""Places in the sound of a live task: a worker that goes on with its text hears it again from one of them on."""
 
 import re
 from collections import deque
@@ -19,7 +19,7 @@ class Place:
 
     sequence: int = 0  # of the last message before it, in the stream
     frame: int = 0  # number of the frame behind it
-    size: int = 0  # bytes of sound before it, silence for missing frames included
+    size: int = 0  # bytes of sound before it, silence for missing frames included: of samples they tell the second
 
     def __str__(self) -> str:
         return f"{self.sequence} {self.frame} {self.size}"

@@ -108,7 +108,8 @@ class LiveSource:
                     for window in heard.windows:
                         self._reached[window.channel] = window.end
                         yield window
-                    advanced = _advanced(min(heard.settled, default=heard.seconds))
+                    settled = min(heard.settled, default=heard.seconds)
+                    advanced = _advanced(max(settled, min(self._reached.values())))  # sound may be heard again
                     yield advanced
         finally:
             with suppress(TaskError):
@@ -150,11 +151,11 @@ def _advanced(seconds: float) -> StageAdvanced:
 async def _in_jobs(read: AsyncIterator[Sound], most: int) -> AsyncIterator[Sound]:
     """Cut sound that has more bytes than one job may have."""
     async for sound in read:
-        data, silence = sound.data, sound.silence
-        while len(data) > most:
-            yield replace(sound, data=data[:most], frames=0, silence=min(silence, most), last=False)
-            data, silence = data[most:], max(silence - most, 0)
-        yield replace(sound, data=data, silence=silence)
+        for at in range(0, len(sound.data) or 1, most):
+            data, silence = sound.data[at : at + most], min(max(sound.silence - at, 0), most)
+            is_last = at + most >= len(sound.data)
+            frames, last = (sound.frames, sound.last) if is_last else (0, False)
+            yield replace(sound, data=data, frames=frames, silence=silence, last=last)
 
 
 def channels_of(task: LiveTask) -> list[int | None]:

@@ -1,13 +1,17 @@
 """Erases sound without a task: a client that does not know that its task is erased sends on."""
 
-import asyncio
+import re
 from collections.abc import Awaitable, Callable, Collection
+from datetime import datetime
 
 import structlog
 from nats.aio.client import Client
+from natscribe.jetstream.stream_pages import page
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.wire import TASK_ID_PATTERN
 
+from app.jetstream.server_time import server_time
 from app.task_log.log import TaskLog
 
 WITHOUT_TASK_S = 300.0  # so long a task may come after its sound
@@ -29,12 +33,11 @@ class LateFrames:
         erase_frames: Callable[[str], Awaitable[None]],
     ) -> None:
         """`find` returns the messages with a task id that wait in the queues."""
-        self._js = nats.jetstream()
+        self._nats = nats
         self._stream = names.live
         self._log = task_log
         self._find = find
         self._erase_frames = erase_frames
-        self._since: dict[str, float] = {}  # when sound was first seen without a task, in the event loop's time
 
     async def erase(self) -> None:
         """Look once, and erase what has had no task for too long.
@@ -43,20 +46,22 @@ class LateFrames:
             NatsError: NATS does not answer.
             TransientError: JetStream does not answer.
         """
-        before, self._since = self._since, {}
-        now = asyncio.get_running_loop().time()
-        stream = await self._js.stream_info(self._stream, subjects_filter=subjects.ALL_LIVE_AUDIO)
-        task_ids = [subject.rpartition(".")[2] for subject in stream.state.subjects or ()]
+        stream = await self._nats.jetstream().stream_info(self._stream, subjects_filter=subjects.ALL_LIVE_AUDIO)
+        names = [subject.rpartition(".")[2] for subject in stream.state.subjects or ()]
+        # No task has another name. Such sound stays for LIVE_TTL: NATS would take `*` for the sound of all tasks.
+        task_ids = [name for name in names if re.fullmatch(TASK_ID_PATTERN, name)]
+        now = await server_time(self._nats, self._stream)
         for start in range(0, len(task_ids), LOGS_AT_ONCE):
             some = task_ids[start : start + LOGS_AT_ONCE]
             known = await self._log.last_of(some)
             for task_id in set(some) - known.keys():
-                if await self._has_task(task_id):
-                    continue
-                self._since[task_id] = before.get(task_id, now)
-                if now - self._since[task_id] >= WITHOUT_TASK_S:
+                if await self._is_late(task_id, now) and not await self._has_task(task_id):
                     await self._erase_frames(task_id)
                     log.info("late_frames_erased", task_id=task_id)
+
+    async def _is_late(self, task_id: str, now: datetime) -> bool:
+        oldest = await page(self._nats, self._stream, subjects.live_audio(task_id), start=1, count=1)
+        return any((now - frame.time).total_seconds() >= WITHOUT_TASK_S for frame in oldest if frame.time)
 
     async def _has_task(self, task_id: str) -> bool:
         return await self._log.last(task_id) is not None or bool(await self._find(task_id))

@@ -4,9 +4,14 @@ from collections import deque
 from threading import Condition
 
 import av
+from natscribe.schemas.errors import ErrorCode
+
+from app.errors import TransientError
 
 _MOST_FRAMES = 250  # frames that are decoded ahead: up to 120 ms each
-_MOST_WAITS = 30  # seconds that decoding may stand still
+MOST_WAITS = 30  # seconds that decoding may stand still
+
+STALLED = "Decoding of the live sound stands still: the service hears the sound again."
 
 
 class Pipe:
@@ -33,14 +38,15 @@ class Pipe:
         """Wait until the thread wants more bytes, has come to the end or has many frames; take its frames, if any.
 
         Raises:
-            Exception: What has ended the thread.
+            TransientError: engine_failed: nothing was decoded for MOST_WAITS seconds.
+            Exception: What has ended the thread; a ValueError if it ended before the file.
         """
         with self._changed:
-            for _ in range(_MOST_WAITS):  # not one long wait, which would be over when a frozen process goes on
+            for _ in range(MOST_WAITS):  # not one long wait, which would be over when a frozen process goes on
                 if self._changed.wait_for(self._has_news, timeout=1):
                     break
             else:
-                raise ValueError
+                raise TransientError(ErrorCode.ENGINE_FAILED, STALLED)
             frames = list(self._frames)
             self._frames.clear()
             self._changed.notify_all()

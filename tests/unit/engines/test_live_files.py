@@ -10,7 +10,8 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveAudio
 
 from app.engines.audio.live_files import FileDecoder
-from app.errors import PermanentError
+from app.errors import PermanentError, TransientError
+from tests.constants import Constants
 
 from .opus_files import RATE, hum, recorded
 
@@ -188,3 +189,14 @@ def test_a_decoder_that_is_closed_in_the_middle_leaves_no_thread() -> None:
 def test_a_stream_without_a_byte_has_no_sound() -> None:
     # Given a client that has sent nothing, when the stream ends, then that is no error
     assert list(FileDecoder(opus()).end()) == []
+
+
+def test_decoding_that_stands_still_is_tried_again(constants: Constants) -> None:
+    # Given decoding that has no time left to get on
+    constants(MOST_WAITS=0)
+    decoder = FileDecoder(opus())
+    # When a good file comes, then the sound is heard again: nothing is wrong with the file
+    with pytest.raises(TransientError) as caught:
+        list(decoder.decode(recorded("ogg", hum(1))))
+    assert caught.value.detail.code is ErrorCode.ENGINE_FAILED
+    decoder.close()

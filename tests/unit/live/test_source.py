@@ -6,42 +6,59 @@ from itertools import pairwise
 from typing import cast
 
 import pytest
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
+from natscribe.schemas.sharing import Window
 
 from app.engines.audio.limits import Limit
 from app.engines.audio.live_streams import LiveStreams
 from app.engines.engine import Engine
 from app.engines.messages import Forget, Hear, Heard, StageAdvanced
+from app.errors import TransientError
 from app.live.frames import Frames, Sound
+from app.live.places import Place
 from app.live.source import LiveSource
 from app.updates import Checkpoint
 from tests.unit.engines.opus_files import RATE, hum, recorded
 
 OPUS = LiveAudio(codec=Codec.OPUS, sample_rate=RATE)
+NOTHING = Checkpoint()
 
 
 class Stored(Frames):
-    """A client that has stored this sound already."""
+    """A client that has stored this sound already, and where its readers have begun; a sound is a message."""
 
     def __init__(self, *sounds: Sound) -> None:
         self._sounds = sounds
         self._after = self.count = self.size = 0
+        self.read_from: list[Place] = []
 
-    async def read(self, *_: object, **__: object) -> AsyncGenerator[Sound, None]:
-        for sound in self._sounds:
+    async def read(self, start: Place, until: int | None = None) -> AsyncGenerator[Sound, None]:
+        assert until is None
+        self.read_from.append(start)
+        self._after, self.count, self.size = start.sequence, start.frame, start.size
+        for sound in self._sounds[start.sequence :]:
+            self._after, self.count, self.size = (
+                self._after + 1,
+                self.count + sound.frames,
+                self.size + len(sound.data),
+            )
             yield sound
 
 
 class Ears:
-    """The engine, which only hears; it remembers how many bytes each job has."""
+    """The engine, which only hears; it remembers how many bytes each job has, and dies at some of them."""
 
     def __init__(self) -> None:
         self._streams = LiveStreams(Limit(10_000, "AUDIO_MAX_SECONDS"))
         self.bytes: list[int] = []
+        self.dies_at: list[int] = []  # the numbers of jobs
 
     async def run(self, job: Hear | Forget) -> AsyncGenerator[Heard, None]:
         if isinstance(job, Hear):
             self.bytes.append(len(b64decode(job.sound)))
+            if len(self.bytes) - 1 in self.dies_at:
+                raise TransientError(ErrorCode.ENGINE_FAILED, "The process that hears has died.")
         yield self._streams.run(job)
 
 
@@ -50,9 +67,12 @@ def ears() -> Ears:
     return Ears()
 
 
-def source(ears: Ears, audio: LiveAudio, *sounds: Sound) -> LiveSource:
-    task = LiveTask(task_id="live-1", user_id=7, audio=audio)
-    return LiveSource(cast("Engine", ears), Stored(*sounds), task, Checkpoint())
+def source(ears: Ears, audio: LiveAudio, *sounds: Sound, checkpoint: Checkpoint = NOTHING) -> LiveSource:
+    return LiveSource(cast("Engine", ears), Stored(*sounds), task(audio), checkpoint)
+
+
+def task(audio: LiveAudio) -> LiveTask:
+    return LiveTask(task_id="live-1", user_id=7, audio=audio)
 
 
 async def test_dense_opus_is_heard_in_steps(ears: Ears) -> None:
@@ -75,3 +95,51 @@ async def test_a_silent_client_is_told_as_progress_that_waits(ears: Ears) -> Non
     # Then it says when it waits, without a job of the engine
     assert waited == [False, True, False]
     assert ears.bytes == [32_000, 0]
+
+
+async def test_a_long_gap_is_heard_in_jobs_and_told_whole(ears: Ears) -> None:
+    # Given sound of 48 kHz in two channels, in which a minute is missing
+    audio = LiveAudio(sample_rate=48_000, channels=2)
+    minute, second = 60 * 192_000, 192_000
+    gap = Sound(bytes(minute + second), frames=601, silence=minute, last=True)
+    # When it is heard
+    heard = source(ears, audio, Sound(bytes(second), frames=10), gap)
+    assert [each async for each in heard.windows() if isinstance(each, Window)] == []
+    # Then no job has more than a mebibyte, and the missing sound is that minute
+    assert max(ears.bytes) <= 1024 * 1024
+    assert sum(ears.bytes) == minute + 2 * second
+    missing = heard.missing
+    assert (missing[0].start, missing[-1].end) == pytest.approx((1, 61), abs=0.01)
+    assert all(one.end == other.start for one, other in pairwise(missing))
+
+
+async def test_progress_does_not_go_back_when_another_worker_hears_the_last_sound_again(ears: Ears) -> None:
+    # Given a stream whose text has reached its second 70, and whose sound is read from its second 30 on
+    sounds = [Sound(bytes(320_000), frames=10) for _ in range(8)] + [Sound(b"", last=True)]
+    checkpoint = Checkpoint(reached={None: 70.0}, sound_from=str(Place(3, 30, 960_000)))
+    heard = source(ears, LiveAudio(), *sounds, checkpoint=checkpoint)
+    # When it is heard again
+    progress = [each.processed_seconds async for each in heard.windows() if isinstance(each, StageAdvanced)]
+    # Then the progress begins where it was
+    assert progress[0] == 70
+    assert progress == sorted(progress)
+    assert progress[-1] > 79
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+async def test_sound_is_heard_again_from_its_place_when_its_process_dies(ears: Ears, channels: int) -> None:
+    # Given three minutes of sound, of which the sixth ten seconds are missing
+    audio, ten_s = LiveAudio(sample_rate=8000, channels=channels), bytes(160_000 * channels)
+    sounds = [Sound(ten_s, frames=10, silence=len(ten_s) if number == 5 else 0) for number in range(18)]
+    frames = Stored(*sounds, Sound(b"", last=True))
+    heard = LiveSource(cast("Engine", ears), frames, task(audio), NOTHING)
+    # When the process that hears dies behind two minutes, and the text has reached the second 90
+    ears.dies_at = [12]
+    async for _ in heard.windows():
+        if len(ears.bytes) == 10:
+            heard.sound_from(dict.fromkeys(heard.channels, 90.0))
+    # Then another one hears the sound from a place on that is early enough, and knows what is before it
+    assert frames.read_from == [Place(), Place(5, 50, 5 * len(ten_s))]
+    assert heard.seconds == pytest.approx(180, abs=0.1)
+    # And the missing sound is told once
+    assert [(each.start, each.end) for each in heard.missing] == [pytest.approx((50, 60), abs=0.01)]

@@ -1,0 +1,108 @@
+"""Which frames of a live task are read, when NATS, the stream or a client does what is unusual."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+from nats.errors import ConnectionClosedError
+from natscribe.schemas import subjects
+from natscribe.schemas.live import LiveAudio, LiveTask
+
+from app.live.frames import Frames, Sound
+from app.live.places import Place
+from tests.constants import Constants
+from tests.fakes.nats import InMemoryNats
+from tests.fakes.parts import NAMES, provisioned
+
+READ = f"$JS.API.DIRECT.GET.{NAMES.live}"
+TASK = LiveTask(task_id="live-1", user_id=7, audio=LiveAudio(sample_rate=8000))
+SECOND = b"\1" * 16_000
+
+
+def store(nats: InMemoryNats, number: int, *, end: bool = False) -> None:
+    """Publish a frame of a second."""
+    headers = {"Nats-Msg-Id": f"live-1-{number}"} | ({"Natscribe-End": "true"} if end else {})
+    nats.streams[NAMES.live].publish(subjects.live_audio("live-1"), SECOND, headers, nats.now)
+
+
+def frames(nats: InMemoryNats, *, idle_seconds: float = 30) -> Frames:
+    return Frames(nats.client, NAMES.live, TASK.model_copy(update={"idle_seconds": idle_seconds}))
+
+
+async def sound_of(read: AsyncGenerator[Sound, None]) -> bytes:
+    """Return the sound that is read until it ends."""
+    async with asyncio.timeout(5), aclosing(read):
+        return b"".join([sound.data async for sound in read])
+
+
+async def test_an_outage_is_no_silence_of_the_client(nats: InMemoryNats, constants: Constants) -> None:
+    # Given a client that may be silent for less than the pause between two reads, and NATS that is away for three reads
+    constants(POLL_S=0.02)
+    nats.is_connected = False
+
+    def comes_back() -> None:
+        nats.is_connected = True
+        store(nats, 1, end=True)
+
+    nats.before(READ, lambda: None, *[ConnectionClosedError()] * 3, comes_back)
+    store(nats, 0)
+    # When its sound is read, then what is stored behind the outage belongs to it
+    assert await sound_of(frames(nats, idle_seconds=0.01).read(Place())) == 2 * SECOND
+
+
+@pytest.mark.parametrize("later", [3, 7])
+async def test_a_place_in_a_stream_that_was_made_anew_hides_no_sound(later: int) -> None:
+    # Given a place behind five frames
+    nats = await provisioned()
+    for number in range(5):
+        store(nats, number)
+    start = Place(5, 5, 5 * len(SECOND))
+    # When the stream is made anew, and the client sends on, with less or more frames than the place counts
+    nats = await provisioned()
+    for number in range(5, 5 + later):
+        store(nats, number, end=number == 4 + later)
+    # Then all of them are read
+    assert await sound_of(frames(nats).read(start)) == later * SECOND
+
+
+async def test_sound_goes_on_in_a_stream_that_is_made_anew_meanwhile(nats: InMemoryNats, constants: Constants) -> None:
+    # Given a reader that has read five frames
+    constants(POLL_S=0.02)
+    for number in range(5):
+        store(nats, number)
+    read = frames(nats, idle_seconds=0.1).read(Place())
+    first = await anext(read)
+    assert first.frames == 5
+    # When the stream is made anew, and the client sends on
+    nats.streams[NAMES.live] = (await provisioned()).streams[NAMES.live]
+    store(nats, 5)
+    store(nats, 6, end=True)
+    # Then its sound is read
+    assert await sound_of(read) == 2 * SECOND
+
+
+async def test_a_client_that_is_silent_ends_its_sound_though_its_last_message_is_no_frame(nats: InMemoryNats) -> None:
+    # Given frames, and a message that is no frame
+    store(nats, 0)
+    nats.streams[NAMES.live].publish(subjects.live_audio("live-1"), SECOND, {}, nats.now)
+    # When the client is silent, then the sound ends
+    assert await sound_of(frames(nats, idle_seconds=0.01).read(Place())) == SECOND
+
+
+async def test_a_place_is_where_reading_begins(nats: InMemoryNats) -> None:
+    # Given five frames, and a place behind the third
+    for number in range(5):
+        store(nats, number, end=number == 4)
+    reader = frames(nats)
+    # When the sound is read from there, then it has two frames
+    assert await sound_of(reader.read(Place(3, 3, 3 * len(SECOND)))) == 2 * SECOND
+    assert reader.place == Place(5, 5, 5 * len(SECOND))
+
+
+async def test_a_frame_with_a_high_number_is_a_minute_of_silence_at_most(nats: InMemoryNats) -> None:
+    # Given a client whose second frame has a number that is far too high
+    store(nats, 0)
+    store(nats, 10**9 - 1, end=True)
+    # When its sound is read, then a minute of silence is between the two
+    assert await sound_of(frames(nats).read(Place())) == SECOND + bytes(60 * len(SECOND)) + SECOND

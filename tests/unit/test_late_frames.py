@@ -1,0 +1,133 @@
+"""Sound without a task is erased, five minutes after it came and no sooner; sound of a task is not."""
+
+import json
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from nats.errors import TimeoutError as NatsTimeoutError
+from natscribe.schemas import subjects
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Queue
+
+from app.live.frames import erase as erase_frames
+from app.queue.index import QueueIndex
+from app.retention.late_frames import LateFrames
+from tests.constants import Constants
+from tests.fakes.nats import InMemoryNats
+from tests.fakes.parts import NAMES, Parts
+
+LONG_AFTER = timedelta(minutes=6)
+
+
+@pytest.fixture
+def late_frames(parts: Parts, nats: InMemoryNats) -> LateFrames:
+    by_id = QueueIndex(nats.client, NAMES, parts.messages, key=lambda message: message.task_id)
+    erase = partial(erase_frames, nats.client, NAMES.live)
+    return LateFrames(nats.client, NAMES, parts.log, find=by_id.find, erase_frames=erase)
+
+
+def say(nats: InMemoryNats, *task_ids: str) -> None:
+    """Store a frame of each of these."""
+    for task_id in task_ids:
+        nats.streams[NAMES.live].publish(subjects.live_audio(task_id), b"sound", {}, nats.now)
+
+
+def body_of(task_id: str) -> bytes:
+    """Return the message of a live task."""
+    return json.dumps({"task_id": task_id, "user_id": 7, "audio": {"codec": "mulaw", "sample_rate": 8000}}).encode()
+
+
+def kept(nats: InMemoryNats) -> set[str]:
+    return {each.subject.removeprefix("live.audio.") for each in nats.streams[NAMES.live].messages}
+
+
+async def test_sound_without_a_task_is_erased_after_five_minutes(late_frames: LateFrames, nats: InMemoryNats) -> None:
+    # Given sound without a task
+    say(nats, "gone")
+    # When the service looks before five minutes are over, then it stays: its task may come yet
+    for nats.ahead in (timedelta(), timedelta(minutes=4, seconds=55)):
+        await late_frames.erase()
+        assert kept(nats) == {"gone"}
+    # When they are over, then it goes, with what came since
+    nats.ahead = timedelta(minutes=5, seconds=5)
+    say(nats, "gone")
+    await late_frames.erase()
+    assert kept(nats) == set()
+
+
+async def test_any_worker_erases_sound_that_others_have_seen(late_frames: LateFrames, nats: InMemoryNats) -> None:
+    # Given old sound without a task, and a worker that has never looked
+    say(nats, "gone")
+    nats.ahead = LONG_AFTER
+    # When it looks, then the sound goes
+    await late_frames.erase()
+    assert kept(nats) == set()
+
+
+async def test_all_sound_is_looked_at(late_frames: LateFrames, nats: InMemoryNats, constants: Constants) -> None:
+    # Given sound without a task, on more subjects than are looked at in one step
+    constants(LOGS_AT_ONCE=2)
+    say(nats, *(f"gone-{number}" for number in range(5)))
+    nats.ahead = LONG_AFTER
+    # When the service looks, then all of it goes
+    await late_frames.erase()
+    assert kept(nats) == set()
+
+
+async def test_the_sound_of_a_task_that_waits_stays(late_frames: LateFrames, nats: InMemoryNats, parts: Parts) -> None:
+    # Given a task that waits in its queue, and no worker has registered it
+    say(nats, "waits")
+    await parts.publish("waits", Queue.LIVE, body=body_of("waits"))
+    nats.ahead = LONG_AFTER
+    # When the service looks, then its sound stays
+    await late_frames.erase()
+    assert kept(nats) == {"waits"}
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.FAILED])
+async def test_the_sound_of_a_task_with_a_log_stays(
+    late_frames: LateFrames, nats: InMemoryNats, parts: Parts, state: State
+) -> None:
+    # Given a task that runs, or one that has failed and may be replayed
+    say(nats, "known")
+    await parts.reaching(state, "known", queue=Queue.LIVE, body=body_of("known"))
+    nats.streams[NAMES.tasks].messages.clear()
+    nats.ahead = LONG_AFTER
+    # When the service looks, then its sound stays
+    await late_frames.erase()
+    assert kept(nats) == {"known"}
+
+
+async def test_a_look_that_fails_costs_no_sound_and_no_time(
+    late_frames: LateFrames, nats: InMemoryNats, parts: Parts
+) -> None:
+    # Given old sound of a task that waits, and some without a task
+    say(nats, "waits", "gone")
+    await parts.publish("waits", Queue.LIVE, body=body_of("waits"))
+    nats.ahead = LONG_AFTER
+    # When NATS does not answer in the middle of a look
+    nats.before(f"$JS.API.STREAM.INFO.{NAMES.tasks}", NatsTimeoutError())
+    with pytest.raises(NatsTimeoutError):
+        await late_frames.erase()
+    # Then nothing of the task is erased, and the next look does what is left
+    assert "waits" in kept(nats)
+    await late_frames.erase()
+    assert kept(nats) == {"waits"}
+
+
+@pytest.mark.parametrize("subject", ["*", ">", "ä", "x" * 65])
+async def test_sound_under_a_name_that_no_task_has_erases_nothing(
+    late_frames: LateFrames, nats: InMemoryNats, parts: Parts, subject: str
+) -> None:
+    # Given sound under a name that no task has, which NATS may take for all tasks
+    say(nats, subject, "waits")
+    await parts.publish("waits", Queue.LIVE, body=body_of("waits"))
+    nats.ahead = LONG_AFTER
+    # When the service looks, then the sound of others stays; that of nobody stays until it is too old for its stream
+    await late_frames.erase()
+    assert kept(nats) == {subject, "waits"}
+    # And nobody else erases it so
+    with pytest.raises(ValueError, match="no task id"):
+        await erase_frames(nats.client, NAMES.live, subject)
+    assert kept(nats) == {subject, "waits"}
