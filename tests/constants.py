@@ -15,7 +15,7 @@ from natscribe.client import connection as client_connection
 from natscribe.jetstream import leader_reads, stream_pages, streams
 from natscribe.mock import player
 
-from app.answers import task, user_erasure, worker_report
+from app.answers import search, task, user_erasure, worker_report
 from app.dead_letters import replay, store
 from app.embedded import guarded
 from app.engines.audio import live_pipe
@@ -69,7 +69,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "POLL_INTERVAL_S": (consumer,),
     "POLL_S": (frames,),
     "READING_KEPT_S": (positions,),
-    "READ_WITHIN_S": (task,),
+    "READ_WITHIN_S": (search,),
     "RECHECK_AFTER_S": (consumer,),
     "REGISTERED_WITHIN_S": (replay,),
     "REPEATED_AFTER_S": (attempt,),
