@@ -15,7 +15,7 @@ from natscribe.client import connection as client_connection
 from natscribe.jetstream import leader_reads, stream_pages, streams
 from natscribe.mock import player
 
-from app.answers import search, task, user_erasure, worker_report
+from app.answers import search, user_erasure, worker_report
 from app.dead_letters import replay, store
 from app.embedded import guarded
 from app.engines.audio import live_pipe
