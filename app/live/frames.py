@@ -133,7 +133,7 @@ class Frames:
             await asyncio.sleep(POLL_S)
 
     async def _is_same_stream(self) -> bool:
-        """Return whether the stream has the message that was read last; if not, have it read from its begin.
+        """Return whether messages were read up to the place; if others may be before it, read from the begin again.
 
         A stream that was made anew counts its sequences from 1. The numbers of the frames go on: none is read twice.
 
@@ -143,7 +143,7 @@ class Frames:
         if not self._after:
             return True
         found = await self._page(self._after, 1)
-        if found and found[0].seq == self._after and (self._number(found[0]) or 0) < self.count:
+        if found and (self._number(found[0]) or 0) < self.count:  # and those before it, which have lower numbers
             return True
         self._after = 0
         return False
