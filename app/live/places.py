@@ -61,10 +61,6 @@ class Places:
         while len(self._passed) > 1 and self.seconds(self._passed[1]) <= second - HEARD_AGAIN_S:
             self._passed.popleft()
 
-    def go_back(self) -> None:
-        """Forget all places but the first: its reader goes on from there."""
-        self._passed = deque([self.first])
-
 
 def sample_bytes(audio: LiveAudio) -> int:
     """Return the bytes of a sample of all channels; 0 for Opus."""

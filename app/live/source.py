@@ -88,7 +88,6 @@ class LiveSource:
     async def _heard(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         stream, first = f"{self._task.task_id} {uuid4().hex}", True
         most = MOST_OPUS_BYTES if self._task.audio.codec is Codec.OPUS else MOST_BYTES
-        self._places.go_back()
         start = self._places.first
         self.seconds, self._lost, self.open, self.missing = self._places.seconds(start), 0.0, (), []
         advanced = _advanced(min(self._reached.values()))
