@@ -34,6 +34,6 @@ class AnyTask(SpeakerBounds, TaskNames):
     keep_seconds: KeepSeconds = None
     identify: bool = Field(
         default=False,
-        description="Find out which of the user's voices the speakers have: `voices` of the result says so. A "
-        "transcription needs `diarize` for it.",
+        description="Find out which of the user's voices the speakers have, `voices` of the result says so; and keep "
+        "the speakers' embeddings beside the result, to enrol voices from. A transcription needs `diarize` for it.",
     )

@@ -162,8 +162,8 @@ class VoiceRequests:
         kept = await self._embeddings.find(request.task_id, of=record.metadata.owner)
         if kept is None:
             message = (
-                f"No voices of task {request.task_id} are kept: run a diarization of the recording, or a transcription "
-                "with diarize, and enrol from that within seven days."
+                f"No voices of task {request.task_id} are kept: publish a diarization of the recording, or a "
+                "transcription with diarize, with `identify: true`, and enrol from that within seven days."
             )
             raise RequestError(ErrorCode.NOT_FOUND, message)
         return Embedded.model_validate_json(kept)

@@ -116,6 +116,7 @@ class Diarize(_Line):
     path: Path
     min_speakers: Speakers | None = None
     max_speakers: Speakers | None = None
+    embed: bool = Field(False, description="Whether the reply has the speakers' embeddings: .7 s more for each.")
     known: list[ChunkAnalysed] = Field(default_factory=list, repr=False)
 
 
@@ -225,7 +226,7 @@ class DiarizationDone(_Line):
     turns: list[Turn]
     duration_seconds: float
     model: Model
-    embedded: Embedded
+    embedded: Embedded | None = Field(None, description="Null: the job did not ask for embeddings.")
     cached: bool = False
 
 

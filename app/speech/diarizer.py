@@ -19,7 +19,7 @@ from app.redis_store.cache import Cache
 from app.redis_store.chunks import Chunks
 from app.settings import VERSION
 from app.updates import Append, processed
-from app.voices.identification import Identification, Identified
+from app.voices.identification import NOT_ASKED, Identification, Identified
 from app.work_sharing.sharing import WorkSharing
 
 
@@ -60,8 +60,10 @@ class Diarizer:
                     case StageAdvanced():
                         await append(processed(reply.stage, reply.processed_seconds, reply.duration_seconds))
                     case DiarizationDone():
-                        labels = sorted({turn.speaker for turn in reply.turns})
-                        identified = await self._identification.run(task, reply.embedded, labels, append)
+                        identified = NOT_ASKED
+                        if reply.embedded is not None:
+                            labels = sorted({turn.speaker for turn in reply.turns})
+                            identified = await self._identification.run(task, reply.embedded, labels, append)
                         await append(_result(task, recording, reply, identified))
 
     async def turns(
@@ -75,13 +77,16 @@ class Diarizer:
             TaskError: The recording or the engine failed.
         """
         # VERSION, because another version of the code may find other turns
-        question = f"turns and embeddings of slices {VERSION} {task.min_speakers}-{task.max_speakers}"
+        embed = not isinstance(task, LiveTask) and task.identify
+        what = "turns and embeddings" if embed else "turns"
+        question = f"{what} of slices {VERSION} {task.min_speakers}-{task.max_speakers}"
         found = await self._cache.find(task.task_id, recording.sha256, question, DiarizationDone)
         if found is not None:
             yield found.model_copy(update={"cached": True})
             return
         known = await self._chunks.known(task.task_id, recording.sha256)
-        job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers, known=known)
+        least, most = task.min_speakers, task.max_speakers
+        job = Diarize(path=recording.path, min_speakers=least, max_speakers=most, embed=embed, known=known)
         async with aclosing(self._engine.run(job)) as replies:
             async for reply in replies:
                 match reply:

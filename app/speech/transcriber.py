@@ -113,6 +113,8 @@ class Transcriber:
             await append(_searching(search, 0.0, transcription.duration))
             async for progress in search.progress():
                 await append(_searching(search, progress.processed_seconds, progress.duration_seconds))
+            if search.turns is not None:
+                await append(Update(Stage.MERGING, 1.0))
             if search.turns is not None and search.embedded is not None:
                 labels = sorted({turn.speaker for turn in search.turns})
                 identified = await self._identification.run(task, search.embedded, labels, append)

@@ -62,7 +62,7 @@ class Identification:
     async def run(
         self, task: DiarizationTask | TranscriptionTask, embedded: Embedded, labels: Sequence[str], append: Append
     ) -> Identified:
-        """Keep the embeddings beside the result that follows; if the task asks, find whose voice each speaker has.
+        """Keep the embeddings beside the result that follows, and find whose voice each speaker has.
 
         `labels` are all speakers, also those who say too little for an embedding.
 
@@ -73,9 +73,7 @@ class Identification:
             await append(Update(Stage.MERGING, 1.0, embeddings=embedded.model_dump_json().encode()))
         except BucketFullError as error:
             log.warning("embeddings_not_kept", bucket=error.bucket)
-            return Identified(error=NO_ROOM if task.identify else None)
-        if not task.identify:
-            return NOT_ASKED
+            return Identified(error=NO_ROOM)
         try:
             return await self._identified(task.user_id, embedded, labels)
         except NatsError:

@@ -221,4 +221,5 @@ class FakeEngine:
                 Turn(start=half * 5.0, end=half * 5.0 + 5, speaker=f"SPEAKER_0{half % 2}")
                 for half in range(2 * self.windows)
             ]
-            yield [DiarizationDone(turns=turns, duration_seconds=duration, model=MODEL, embedded=self.embedded())]
+            embedded = self.embedded() if job.embed else None
+            yield [DiarizationDone(turns=turns, duration_seconds=duration, model=MODEL, embedded=embedded)]

@@ -65,7 +65,7 @@ async def written(publisher: Publisher, task_id: str, result_format: str) -> str
 @pytest.fixture
 async def anna(publisher: Publisher, worker: Worker, engine: FakeEngine) -> str:
     """A voice that was enrolled from the first speaker of a call, and is heard again as the second one of another."""
-    await done(publisher, "call", diarize=True)
+    await done(publisher, "call", diarize=True, identify=True)
     voice = await enroll(publisher, "call", speaker="SPEAKER_00")
     engine.people = ["cecile", "anna"]
     await done(publisher, "next", diarize=True, identify=True)
@@ -116,7 +116,7 @@ async def test_a_voice_has_ten_references_at_most(publisher: Publisher, anna: st
     # Given a voice with a reference, and ten more recordings of this person alone
     engine.people = ["anna"]
     for number in range(10):
-        await done(publisher, f"more-{number}", kind=Kind.DIARIZATION)
+        await done(publisher, f"more-{number}", kind=Kind.DIARIZATION, identify=True)
         voice = await enroll(publisher, f"more-{number}", voice=anna, name=None)
     # Then the oldest one has gone
     assert [each["task_id"] for each in voice["references"]] == [f"more-{number}" for number in range(10)]
@@ -182,7 +182,7 @@ async def test_the_voices_of_an_erased_user_are_forgotten(
 
 
 async def test_embeddings_go_with_their_task(publisher: Publisher, worker: Worker, js: JetStreamContext) -> None:
-    await done(publisher, "call", diarize=True)
+    await done(publisher, "call", diarize=True, identify=True)
     assert (await js.stream_info("KV_embeddings")).state.messages == 1
     await publisher.ask(subjects.DELETE, task_id="call")
     assert (await js.stream_info("KV_embeddings")).state.messages == 0
@@ -193,7 +193,7 @@ async def test_embeddings_go_with_their_task(publisher: Publisher, worker: Worke
 @pytest.fixture
 async def call(publisher: Publisher, worker: Worker) -> str:
     """A task with two speakers."""
-    await done(publisher, "call", diarize=True)
+    await done(publisher, "call", diarize=True, identify=True)
     return "call"
 
 
@@ -217,16 +217,27 @@ async def test_too_little_speech_is_refused_with_its_seconds(
     publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:
     engine.windows = 2
-    await done(publisher, "short", kind=Kind.DIARIZATION)
+    await done(publisher, "short", kind=Kind.DIARIZATION, identify=True)
     code, message = await refused(publisher, "short", speaker="SPEAKER_00")
     assert (code, "says only 10.0 s alone" in message, "15 s" in message) == ("invalid_request", True, True)
 
 
 async def test_two_people_in_one_speaker_are_refused(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
     engine.agreement = 0.6
-    await done(publisher, "mixed", diarize=True)
+    await done(publisher, "mixed", diarize=True, identify=True)
     code, message = await refused(publisher, "mixed", speaker="SPEAKER_00")
     assert (code, "sounds like two people" in message) == ("invalid_request", True)
+
+
+async def test_who_does_not_ask_for_names_leaves_no_voice_behind(
+    publisher: Publisher, worker: Worker, js: JetStreamContext
+) -> None:
+    # Given a task with speakers that does not ask for their names
+    await done(publisher, "call", diarize=True)
+    # Then nothing of their voices is kept, and who wants to enrol one is told how
+    assert (await js.stream_info("KV_embeddings")).state.messages == 0
+    code, message = await refused(publisher, "call", speaker="SPEAKER_00")
+    assert (code, "`identify: true`" in message) == ("not_found", True)
 
 
 async def test_a_task_without_speakers_or_without_an_end_gives_no_voice(
@@ -236,7 +247,7 @@ async def test_a_task_without_speakers_or_without_an_end_gives_no_voice(
     assert (await refused(publisher, "plain"))[0] == "not_found"
     engine.may_go_on.clear()
     await (await publisher.js.object_store("audio")).put("meeting.flac", b"not looked at by a fake engine")
-    await publisher.publish("runs", diarize=True)
+    await publisher.publish("runs", diarize=True, identify=True)
     await publisher.until("runs", State.RUNNING)
     assert (await refused(publisher, "runs"))[0] == "not_finished"
     await publisher.ask(subjects.CANCEL, task_id="runs")

@@ -51,9 +51,11 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     embeddings = embeddings_of(analysed)
     speakers = centres(embeddings, analysed, Bounds(job.min_speakers, job.max_speakers))
     found = turns(analysed, owners(analysed, embeddings, speakers), duration)
-    with closing(decode(job.path, Budget(limit))) as again:
-        of_speakers = speaker_embeddings(networks, embeddings, found, again)
-    embedded = Embedded(model=embedding_network(), speakers=of_speakers)
+    embedded = None
+    if job.embed:
+        with closing(decode(job.path, Budget(limit))) as again:
+            of_speakers = speaker_embeddings(networks, embeddings, found, again)
+        embedded = Embedded(model=embedding_network(), speakers=of_speakers)
     return DiarizationDone(turns=found, duration_seconds=duration, model=networks.identity, embedded=embedded)
 
 

@@ -37,7 +37,13 @@ def clip() -> Samples:
 
 
 def heard(networks: Networks, path: Path) -> Embedded:
-    return diarize(networks, Diarize(path=path), NO_LIMIT, lambda _: None).embedded
+    return embedded(networks, Diarize(path=path, embed=True))
+
+
+def embedded(networks: Networks, job: Diarize) -> Embedded:
+    found = diarize(networks, job, NO_LIMIT, lambda _: None).embedded
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +102,7 @@ def test_people_are_named_on_the_telephone(networks: Networks, enrolled: dict[st
 def test_two_people_are_no_reference(networks: Networks) -> None:
     # Given a conversation of two, when it is taken for one person, then what is said does not agree
     two = RECORDINGS / "talk/two-women.ogg"
-    (mixed,) = diarize(networks, Diarize(path=two, max_speakers=1), NO_LIMIT, lambda _: None).embedded.speakers
+    (mixed,) = embedded(networks, Diarize(path=two, max_speakers=1, embed=True)).speakers
     assert mixed.agreement < LEAST_AGREEMENT
 
 

@@ -33,7 +33,7 @@ async def run(servers: Servers, *arguments: str) -> tuple[int, str, str]:
 
 async def test_somebody_is_enrolled_named_renamed_and_forgotten(servers: Servers, mock: Mock, recording: Path) -> None:
     # Given a call
-    code, call, said = await run(servers, "transcribe", "--diarize", "--no-wait", str(recording))
+    code, call, said = await run(servers, "transcribe", "--diarize", "--identify", "--no-wait", str(recording))
     assert code == 0, said
     await run(servers, "watch", call.strip())
     # When one of its speakers is enrolled, and another recording is transcribed

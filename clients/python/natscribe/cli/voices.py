@@ -58,7 +58,7 @@ def enroll(  # noqa: PLR0913 -- the request's fields
 
 async def _heard(client: Client, recording: Path, owner: int | str) -> str:
     """Find who speaks in a recording, and return the id of that task, which is erased in an hour."""
-    task_id = await client.create_diarization_task(recording, user_id=owner, keep_seconds=3600)
+    task_id = await client.create_diarization_task(recording, user_id=owner, keep_seconds=3600, identify=True)
     await client.wait_for_result(task_id)
     return task_id
 

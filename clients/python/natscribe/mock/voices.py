@@ -128,8 +128,8 @@ def _chosen(request: EnrollRequest, result: Result | None) -> str:
         VoiceError: There is no such speaker, or there are several.
     """
     speakers = _speakers(result)
-    if not speakers:
-        message = f"No voices of task {request.task_id} are kept: enrol from a task with speakers."
+    if result is None or result.voices is None:
+        message = f"No voices of task {request.task_id} are kept: enrol from a task with `identify: true`."
         raise VoiceError(ErrorDetail(code=ErrorCode.NOT_FOUND, message=message))
     if request.speaker is None and len(speakers) > 1:
         raise VoiceError(invalid_request(f"the recording has {len(speakers)} speakers: name one of them"))
