@@ -61,6 +61,7 @@ async def test_noise_ends_well(client: Client) -> None:
         (OPUS, recorded("webm", hum(2, channels=2)), "2 channels"),
         (OPUS, recorded("ogg", hum(2))[:2000] + NOISE[: 1024**2], "The live sound"),
     ],
+    ids=["flac", "ogg", "webm", "noise", "two channels", "cut"],  # the sound is another one in each run
 )
 async def test_sound_that_is_not_what_its_task_says_is_named(
     client: Client, audio: LiveAudio, sound: bytes, named: str
