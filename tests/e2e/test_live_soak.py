@@ -26,7 +26,11 @@ MOST_SLOWER = 2.0  # in processor time, which other programs on the machine chan
 MOST_WRONG = 0.2  # of the words
 MINUTE_WITHIN_S = 600.0
 
-pytestmark = [pytest.mark.xdist_group("recovery"), pytest.mark.timeout(600 + 60 * MINUTES)]
+pytestmark = [
+    pytest.mark.xdist_group("recovery"),
+    pytest.mark.timeout(600 + 60 * MINUTES),
+    pytest.mark.skipif("SOAK_MINUTES" not in os.environ, reason="`make soak` has the long live task"),
+]
 
 
 class Progress:
