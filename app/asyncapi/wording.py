@@ -204,9 +204,9 @@ CHANNELS: Final = (
         name="enrollRequests",
         address=subjects.ENROLL,
         title="Enrol a voice",
-        description="Core NATS request and reply. The speaker of a completed task with `identify: true` gets a name: a new "
-        "voice, or one more reference of a known one. The speaker has to say 15 s alone. Embeddings are kept as long "
-        "as the result. A voice is no proof of identity.",
+        description="Core NATS request and reply. The speaker of a completed task with `identify: true` gets a name: a "
+        "new voice, or one more reference of a known one. The speaker has to say 15 s alone. Embeddings are kept as "
+        "long as the result. A voice is no proof of identity.",
         operation="enrollVoice",
         summary="Say who a speaker is",
         tag=NAME,
