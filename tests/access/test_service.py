@@ -131,7 +131,7 @@ async def a_live_task(publisher: Client, follower: Nats) -> str:
 async def a_voice(publisher: Client, follower: Nats) -> str:
     """Somebody who is enrolled, recognised, renamed and forgotten."""
     forgotten = await follower.subscribe("voices.forgotten.*")
-    call = await publisher.create_diarization_task(RECORDING)
+    call = await publisher.create_diarization_task(RECORDING, identify=True)
     assert await end_of(publisher, call) is State.COMPLETED
     consent = Consent(by="Anna", at=datetime.now(UTC))
     voice = await publisher.enroll_voice(call, "SPEAKER_00", name="Anna", consent=consent)

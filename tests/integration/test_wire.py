@@ -54,7 +54,7 @@ async def test_all_that_is_described_is_said(
 ) -> None:
     # Given a task of each kind, one that fails, and one that is none
     await publisher.publish("text", diarize=True, word_timestamps=True)
-    await publisher.publish("turns", kind=Kind.DIARIZATION)
+    await publisher.publish("turns", kind=Kind.DIARIZATION, identify=True)
     await publisher.publish("lost", audio_file_id="nowhere.flac")
     await publisher.publish("wrong", unknown=True)
     for task_id in ("text", "turns"):

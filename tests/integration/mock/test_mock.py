@@ -213,7 +213,7 @@ async def test_core_subscribers_see_what_is_stored(settings: Settings, client: C
 async def test_all_that_is_described_is_said(client: Client, publisher: Publisher, nc: Nats, wire: Wire) -> None:
     # Given a task of each kind, one that fails, and one that is none
     await publisher.publish("text", diarize=True, word_timestamps=True)
-    await publisher.publish("turns", kind=Kind.DIARIZATION)
+    await publisher.publish("turns", kind=Kind.DIARIZATION, identify=True)
     await publisher.publish("error-audio_not_found")
     await publisher.publish("wrong", unknown=True)
     await publisher.js.publish("tasks.diarization.low", b"\xff")
@@ -326,7 +326,7 @@ async def test_its_streams_and_buckets_are_those_of_the_service(settings: Settin
 async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None:
     async with client:
         # Given somebody who was enrolled from a recording of one person
-        alone = await client.create_diarization_task("meeting.flac", max_speakers=1)
+        alone = await client.create_diarization_task("meeting.flac", max_speakers=1, identify=True)
         await client.wait_for_result(alone)
         consent = Consent(by="Anna", at=datetime.now(UTC))
         voice = await client.enroll_voice(alone, name="Anna", consent=consent)
