@@ -59,7 +59,7 @@ test-unit: $(READY) ## run the tests that need no server and no Node: half a min
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not node" tests/unit tests/handlers tests/contract benchmarks/tests
 
 test-long: $(READY) $(NODE_READY) ## run the long tests: engines, monitoring, browser, lost workers, attacks, S3
-	@$(BIN)/pytest -n 2 --dist loadgroup $(LONG) tests/cluster/test_start.py
+	@$(BIN)/pytest -n 3 --dist loadgroup $(LONG) tests/cluster/test_start.py
 
 test-kernel: $(READY) $(NODE_READY) ## run the tests that hear speech as another processor computes: KERNEL=oldest, avx or mkl
 	@test -n "$(KERNEL_$(KERNEL))" || { echo "say which kernel: make test-kernel KERNEL=oldest (or avx, mkl)"; exit 2; }
