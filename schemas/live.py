@@ -32,6 +32,9 @@ class Codec(DescribedEnum):
     )
 
 
+_BYTES_A_SAMPLE = {Codec.PCM_S16LE: 2, Codec.MULAW: 1, Codec.ALAW: 1}
+
+
 class LiveAudio(Input):
     """What the frames of a live task hold."""
 
@@ -49,6 +52,11 @@ class LiveAudio(Input):
             message = f"{self.codec} has a sample_rate of {LEAST_RATE_HZ}"
             raise ValueError(message)
         return self
+
+    @property
+    def sample_bytes(self) -> int:
+        """The bytes of a sample of all channels; 0: the codec has no samples of one size."""
+        return _BYTES_A_SAMPLE.get(self.codec, 0) * self.channels
 
 
 class LiveNames(Input):

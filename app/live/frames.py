@@ -7,7 +7,7 @@ the frames' subject says when the next page is there.
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,7 +24,7 @@ from natscribe.schemas.live import Codec, LiveTask
 from natscribe.schemas.wire import TASK_ID_PATTERN
 
 from app.errors import PermanentError, TransientError
-from app.live.places import Place, sample_bytes
+from app.live.places import Place
 
 FRAMES_AT_ONCE = 50  # frames in a page: five seconds of sound in the usual frames
 GATHER_S = 0.05  # after a page that was not full, so that a page holds more than one frame
@@ -82,16 +82,11 @@ class Frames:
             PermanentError: audio_unreadable: frames are missing in sound that cannot be read without them.
             TransientError: JetStream does not answer although the connection is open.
         """
-        loop, published = asyncio.get_running_loop(), asyncio.Event()
+        loop = asyncio.get_running_loop()
         told_at = heard_at = loop.time()
         self._after, self.count, self.size = start.sequence, start.frame, start.size
         await self._is_same_stream()
-
-        async def note(_: Msg) -> None:
-            published.set()
-
-        subscription = await self._nats.subscribe(self._subject, cb=note)
-        try:
+        async with self._published() as published:
             while True:
                 published.clear()
                 asked_at = loop.time()
@@ -113,6 +108,18 @@ class Frames:
                         told_at = loop.time()
                         yield Sound(b"")
                     await _wait(published)
+
+    @asynccontextmanager
+    async def _published(self) -> AsyncGenerator[asyncio.Event]:
+        """Yield an event that is set when a frame is published; the subscription may miss one."""
+        published = asyncio.Event()
+
+        async def note(_: Msg) -> None:
+            published.set()
+
+        subscription = await self._nats.subscribe(self._subject, cb=note)
+        try:
+            yield published
         finally:
             with suppress(NatsError):
                 await subscription.unsubscribe()
@@ -188,7 +195,7 @@ class Frames:
         audio = self._task.audio
         if audio.codec not in _SILENCE:
             raise PermanentError(ErrorCode.AUDIO_UNREADABLE, GAP.format(number=self.count, frames=frames))
-        whole = sample_bytes(audio)
+        whole = audio.sample_bytes
         sizes = [len(each.data or b"") for each in messages]
         average = self.size / self.count if self.count else sum(sizes) / len(sizes)
         size = min(round(frames * average), _LONGEST_SILENCE_S * audio.sample_rate * whole)

@@ -4,13 +4,12 @@ import re
 from collections import deque
 from dataclasses import dataclass
 
-from natscribe.schemas.live import Codec, LiveAudio
+from natscribe.schemas.live import LiveAudio
 
 # The voice detector starts afresh every 33 s, and hears 2 s before that (app/engines/audio/voice.py): so much sound
 # before a second decides what is heard from there on.
 HEARD_AGAIN_S = 36.0
 _BETWEEN_S = 1.0  # between two places that are remembered
-_BYTES_A_SAMPLE = {Codec.PCM_S16LE: 2, Codec.MULAW: 1, Codec.ALAW: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Places:
     """
 
     def __init__(self, audio: LiveAudio, first: Place) -> None:
-        self._bytes_a_second = sample_bytes(audio) * audio.sample_rate
+        self._bytes_a_second = audio.sample_bytes * audio.sample_rate
         self._passed = deque([first])
 
     @property
@@ -60,8 +59,3 @@ class Places:
         """Forget what nobody needs who goes on with the text at `second`."""
         while len(self._passed) > 1 and self.seconds(self._passed[1]) <= second - HEARD_AGAIN_S:
             self._passed.popleft()
-
-
-def sample_bytes(audio: LiveAudio) -> int:
-    """Return the bytes of a sample of all channels; 0 for Opus."""
-    return _BYTES_A_SAMPLE.get(audio.codec, 0) * audio.channels

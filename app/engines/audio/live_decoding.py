@@ -10,7 +10,7 @@ from natscribe.schemas.live import Codec, LiveAudio
 
 from app.errors import PermanentError
 
-_CODECS = {Codec.PCM_S16LE: ("pcm_s16le", 2), Codec.MULAW: ("pcm_mulaw", 1), Codec.ALAW: ("pcm_alaw", 1)}
+_CODECS = {Codec.PCM_S16LE: "pcm_s16le", Codec.MULAW: "pcm_mulaw", Codec.ALAW: "pcm_alaw"}
 _LAYOUTS = {1: "mono", 2: "stereo"}
 _HEAD = 8  # bytes by which a file is known
 _FILES = {
@@ -63,13 +63,13 @@ class SampleDecoder:
 
     def __init__(self, audio: LiveAudio, skip: int | None = None) -> None:
         """`skip`: leave out so many bytes first, in the middle of a stream; None: the stream begins here."""
-        name, _ = _CODECS[audio.codec]
+        name = _CODECS[audio.codec]
         codec = av.CodecContext.create(name, "r")
         if not isinstance(codec, AudioCodecContext):
             raise TypeError(name)
         codec.sample_rate, codec.layout = audio.sample_rate, _LAYOUTS[audio.channels]
         self._codec = codec
-        self._block = sample_bytes(audio)
+        self._block = audio.sample_bytes
         self._rest = b""  # bytes that are no whole block yet
         self._skip = skip or 0
         self._begun = skip is not None  # whether the first bytes were looked at
@@ -93,11 +93,6 @@ class SampleDecoder:
 
     def close(self) -> None:
         """Nothing to free."""
-
-
-def sample_bytes(audio: LiveAudio) -> int:
-    """Return the bytes of a sample of all channels."""
-    return _CODECS[audio.codec][1] * audio.channels
 
 
 def unreadable(second: float, what: str) -> PermanentError:

@@ -11,7 +11,7 @@ from natscribe.schemas.live import Codec
 from natscribe.schemas.sharing import Window
 
 from app.engines.audio.limits import Limit
-from app.engines.audio.live_decoding import LiveDecoder, SampleDecoder, sample_bytes, unreadable
+from app.engines.audio.live_decoding import LiveDecoder, SampleDecoder, unreadable
 from app.engines.audio.live_files import FileDecoder
 from app.engines.audio.mixing import Mixer
 from app.engines.audio.samples import pack
@@ -213,7 +213,7 @@ def _decoder(job: Hear) -> tuple[int, LiveDecoder]:
         return 0, FileDecoder(audio, min(job.start_at, default=0.0) - _HEARD_AGAIN_S)
     if not job.before:
         return 0, SampleDecoder(audio)
-    whole = sample_bytes(audio)
+    whole = audio.sample_bytes
     seconds = _FRAMES_OF_WHOLE_SAMPLES / FRAMES_A_SECOND
     steps = ceil(job.before / whole / audio.sample_rate / seconds)
     skip = round(steps * seconds * audio.sample_rate) * whole - job.before

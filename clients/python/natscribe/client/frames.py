@@ -15,19 +15,18 @@ from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
 from natscribe.jetstream.leader_reads import last
 from natscribe.schemas import subjects
 from natscribe.schemas.headers import END
-from natscribe.schemas.live import LARGEST_FRAME_BYTES, Codec, LiveAudio
+from natscribe.schemas.live import LARGEST_FRAME_BYTES, LiveAudio
 
 FRAME_S = 0.1
 MOST_WAITING = 8  # frames that are not stored yet
 _ACKNOWLEDGED_WITHIN_S = 5.0
-_SAMPLE_BYTES = {Codec.PCM_S16LE: 2, Codec.MULAW: 1, Codec.ALAW: 1}
 
 
 class Cutter:
     """Cuts sound into frames of FRAME_S, between two samples. Opus is not cut, unless a frame would be too large."""
 
     def __init__(self, audio: LiveAudio) -> None:
-        self._sample = _SAMPLE_BYTES.get(audio.codec, 0) * audio.channels  # bytes; 0: not known
+        self._sample = audio.sample_bytes  # 0: not known
         self._frame = self._sample * round(audio.sample_rate * FRAME_S)
         self._left = bytearray()
         self.most_bytes = min(round(self._frame / FRAME_S) or LARGEST_FRAME_BYTES, LARGEST_FRAME_BYTES)  # of a frame
