@@ -1,20 +1,16 @@
 """Embeddings of a task's speakers: kept in a bucket of their own, because everybody who follows tasks reads results."""
 
-from functools import partial
 from typing import Final
 
 from nats.aio.client import Client
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NotFoundError
 from natscribe.jetstream import leader_reads
-from natscribe.jetstream.answers import until_answered
-from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
 from natscribe.jetstream.streams import EMBEDDINGS_BUCKET, key_value_stream, key_value_subject
 
-from app.errors import BucketFullError
+from app.jetstream.buckets import put
 from app.task_log.record import Metadata, Owner, Record
 
 _STREAM: Final = key_value_stream(EMBEDDINGS_BUCKET)
-_FULL: Final = {QUEUE_FULL, *STORAGE_FULL}
 
 
 class EmbeddingStore:
@@ -31,13 +27,7 @@ class EmbeddingStore:
             BucketFullError: The bucket has no room.
             NatsError: NATS does not answer.
         """
-        put = partial(self._js.publish, _subject(last.event.task_id), embeddings, headers=last.metadata.headers())
-        try:
-            await until_answered(put, final=_FULL)
-        except APIError as error:
-            if error.err_code in _FULL:
-                raise BucketFullError(EMBEDDINGS_BUCKET) from error
-            raise
+        await put(self._js, EMBEDDINGS_BUCKET, last.event.task_id, embeddings, last.metadata.headers())
 
     async def find(self, task_id: str, *, of: Owner) -> bytes | None:
         """Return the embeddings of a task; None if there are none that this task message owns.

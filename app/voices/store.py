@@ -2,27 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from functools import partial
 from typing import Final, NamedTuple
 
 from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
-from nats.js.errors import APIError, BadRequestError
+from nats.js.errors import BadRequestError
 from natscribe.jetstream import leader_reads, stream_pages
-from natscribe.jetstream.answers import until_answered
-from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
 from natscribe.jetstream.streams import VOICES_BUCKET, key_value_stream, key_value_subject
 from natscribe.schemas.voices import Consent, Reference, Voice
 from natscribe.schemas.wire import Model, UserId
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from app.errors import BucketFullError
+from app.jetstream.buckets import put
 from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
 from app.jetstream.tokens import token
 
 _STREAM: Final = key_value_stream(VOICES_BUCKET)
-_FULL: Final = {QUEUE_FULL, *STORAGE_FULL}
 
 
 class ChangedMeanwhileError(Exception):
@@ -128,14 +124,11 @@ class VoiceStore:
             ChangedMeanwhileError: Another message is there, or none.
             NatsError: NATS does not answer.
         """
-        expected = {EXPECTED_SEQUENCE: str(after)}
-        subject, body = _subject(voice.user_id, voice.voice), voice.model_dump_json().encode()
+        key, body = _key(voice.user_id, voice.voice), voice.model_dump_json().encode()
         try:
-            await until_answered(partial(self._js.publish, subject, body, headers=expected), final=_FULL)
-        except APIError as error:
-            if error.err_code in _FULL:
-                raise BucketFullError(VOICES_BUCKET) from error
-            if isinstance(error, BadRequestError) and error.err_code == WRONG_LAST_SEQUENCE:
+            await put(self._js, VOICES_BUCKET, key, body, {EXPECTED_SEQUENCE: str(after)})
+        except BadRequestError as error:
+            if error.err_code == WRONG_LAST_SEQUENCE:
                 raise ChangedMeanwhileError from error
             raise
 
@@ -149,7 +142,11 @@ class VoiceStore:
 
 
 def _subject(user_id: int | str, voice: str) -> str:
-    return key_value_subject(VOICES_BUCKET, f"{token(user_id)}.{voice}")
+    return key_value_subject(VOICES_BUCKET, _key(user_id, voice))
+
+
+def _key(user_id: int | str, voice: str) -> str:
+    return f"{token(user_id)}.{voice}"
 
 
 def _read_compared(message: RawStreamMsg) -> ComparedVoice | None:

@@ -1,0 +1,31 @@
+"""Messages of Key-Value buckets that may be full."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
+
+from nats.js import JetStreamContext
+from nats.js.errors import APIError
+from natscribe.jetstream.answers import until_answered
+from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
+from natscribe.jetstream.streams import key_value_subject
+
+from app.errors import BucketFullError
+
+_FULL: Final = {QUEUE_FULL, *STORAGE_FULL}
+
+
+async def put(js: JetStreamContext, bucket: str, key: str, value: bytes, headers: Mapping[str, str]) -> None:
+    """Store a value, with headers that `nats.js.kv` cannot send.
+
+    Raises:
+        BucketFullError: The bucket has no room.
+        NatsError: NATS does not answer, or refuses the value for another reason.
+    """
+    publish = partial(js.publish, key_value_subject(bucket, key), value, headers=dict(headers))
+    try:
+        await until_answered(publish, final=_FULL)
+    except APIError as error:
+        if error.err_code in _FULL:
+            raise BucketFullError(bucket) from error
+        raise
