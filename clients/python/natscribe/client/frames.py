@@ -50,7 +50,7 @@ class _Frame:
     is_last: bool
 
 
-class Frames:
+class FramePublisher:
     """Publishes frames one after the other: each when JetStream has acknowledged the one before.
 
     So their order in the stream is that of their numbers, even if a cluster loses its leader. Frames that wait

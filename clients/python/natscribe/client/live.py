@@ -13,7 +13,7 @@ from typing_extensions import Self
 from natscribe.client.errors import ClientError, RequestFailedError, TaskIdTakenError
 from natscribe.client.exchange import OTHER_CONTRACT, ask
 from natscribe.client.following import Follower, Partials
-from natscribe.client.frames import Cutter, Frames, next_number
+from natscribe.client.frames import Cutter, FramePublisher, next_number
 from natscribe.client.permissions import Connection
 from natscribe.client.submission import Submission, make
 from natscribe.schemas import subjects
@@ -74,7 +74,7 @@ class Live:
             await self._unsubscribe()
             raise
         self._cutter = Cutter(audio)
-        self._frames = Frames(self._connection, self.task_id, first, most_bytes=self._cutter.most_bytes)
+        self._frames = FramePublisher(self._connection, self.task_id, first, most_bytes=self._cutter.most_bytes)
         return self
 
     async def __aexit__(
