@@ -234,6 +234,9 @@ async def test_a_killed_command_goes_on_with_its_task(shell: Shell, js: JetStrea
     await eventually(lambda: _are_stored(js, 5 * 32_000))
     process.kill()
     await process.wait()
+    # When it is started again as it was, then people learn what to type
+    code, _, err = await shell.run("-", "--task-id", "t1")
+    assert (code, "go on with `natscribe live - --resume t1`" in err) == (1, True)
     # When another one goes on with the rest
     code, out, _ = await shell.run("-", "--resume", "t1", sound=NINE_SECONDS[5 * 32_000 :])
     # Then it shows the text of all the sound

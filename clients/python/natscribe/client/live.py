@@ -10,6 +10,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from typing_extensions import Self
 
+from natscribe.client.command import to_resume
 from natscribe.client.errors import ClientError, RequestFailedError, TaskIdTakenError
 from natscribe.client.exchange import OTHER_CONTRACT, ask
 from natscribe.client.following import Follower, Partials
@@ -151,7 +152,7 @@ class Live:
         if not self._is_new:
             number, _ = await next_number(self._connection, self._settings.stream_names.live, task.task_id)
             if number:
-                message = f"{task.task_id} has sound already: choose another id, or go on with `resume=True`."
+                message = f"{task.task_id} has sound already: choose another id, or {to_resume(task.task_id)}."
                 raise TaskIdTakenError(message)
         submission = Submission(self._connection, None, task.audio_file_id, task)
         await submission.submit(subjects.tasks(Queue.LIVE, self._priority), is_new=self._is_new)
