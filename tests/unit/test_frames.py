@@ -205,7 +205,7 @@ async def impatient(server: Server) -> AsyncIterator[FramePublisher]:
 async def test_a_server_that_is_there_and_stores_nothing_is_given_up(server: Server, impatient: FramePublisher) -> None:
     server.answers = {"t1-0": [nats.errors.TimeoutError()] * 1000}
     await impatient.put(b"sound")
-    with pytest.raises(UnreachableError, match="live - --resume .*resume=True"):
+    with pytest.raises(UnreachableError, match=r"live - --resume .*resume=True"):
         await impatient.stored()
 
 
