@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import TranscribeOptions
@@ -16,13 +16,13 @@ from natscribe.schemas.transcription import TranscribeOptions
 from app.cancellation import despite_cancellation, discard_all
 from app.engines.messages import StageAdvanced
 from app.engines.window_queue import Rank
-from app.speech.transcript_cache import SEGMENTS_AT_ONCE
 from app.work_sharing.helpers import LATE_S, HelperLostError
 
+SEGMENTS_AT_ONCE = 50  # a text takes up no more once it has so many: far less than a NATS message can hold
 _AHEAD = 2  # windows may be taken from the source up to this many times what the transcribers have room for
 
-
 Windows = AsyncGenerator[StageAdvanced | Window, None]
+Item = TypeVar("Item", bound=StageAdvanced | WindowText)
 
 
 class Transcriber(Protocol):
@@ -142,7 +142,7 @@ class Run:
                 break
             else:
                 self.language = first.text.language or self.language
-                _add_text(ready, first.text.model_copy(update={"language": self.language}))
+                add_text(ready, first.text.model_copy(update={"language": self.language}))
             self._items.popleft()
         return ready
 
@@ -251,8 +251,8 @@ class Run:
         return [*asked, *([self._reading] if self._reading is not None else [])]
 
 
-def _add_text(found: list[StageAdvanced | WindowText], text: WindowText) -> None:
-    """Add a text; join it to the one before, as far as an append can hold their segments: each text is an append."""
+def add_text(found: list[Item | WindowText], text: WindowText) -> None:
+    """Add a text, or join it to the one before: each text is an append, which can hold only so many segments."""
     last = found[-1] if found else None
     if isinstance(last, WindowText) and last.channel == text.channel and len(last.segments) < SEGMENTS_AT_ONCE:
         segments, untranscribed = [*last.segments, *text.segments], [*last.untranscribed, *text.untranscribed]
