@@ -51,8 +51,8 @@ async def heard(parts: Parts, task_id: str, *speakers: SpeakerEmbedding, state: 
     await parts.results.embeddings.keep(found.model_dump_json().encode(), record)
 
 
-def asked(task_id: str = "call", **changes: object) -> EnrollRequest:
-    whole = {"user_id": 7, "task_id": task_id, "name": "Anna", "consent": CONSENT} | changes
+def asked(**changes: object) -> EnrollRequest:
+    whole = {"user_id": 7, "task_id": "call", "name": "Anna", "consent": CONSENT} | changes
     return EnrollRequest.model_validate(whole)
 
 
@@ -86,8 +86,8 @@ def stored(name: str = "Anna", model: Model | None = None, references: int = 1) 
 async def test_a_voice_is_made_of_the_only_speaker_or_of_the_one_that_is_named(parts: Parts) -> None:
     await heard(parts, "alone")
     await heard(parts, "call", speaker(0), speaker(1, seconds=40))
-    anna = await parts.voices.enroll(asked("alone"))
-    boris = await parts.voices.enroll(asked("call", name="Boris", speaker="SPEAKER_01"))
+    anna = await parts.voices.enroll(asked(task_id="alone"))
+    boris = await parts.voices.enroll(asked(task_id="call", name="Boris", speaker="SPEAKER_01"))
     assert (anna.name, [each.task_id for each in anna.references]) == ("Anna", ["alone"])
     assert [(each.speaker, each.seconds) for each in boris.references] == [("SPEAKER_01", 40)]
     assert (anna.consent, anna.comparable) == (CONSENT, True)
@@ -135,9 +135,9 @@ async def test_a_reference_is_long_enough_and_of_one_person(
 
 async def test_a_task_gives_a_voice_only_when_it_has_completed_and_kept_its_speakers(parts: Parts) -> None:
     await heard(parts, "runs", state=State.RUNNING)
-    assert (await refused(parts, asked("runs")))[0] is ErrorCode.NOT_FINISHED
+    assert (await refused(parts, asked(task_id="runs")))[0] is ErrorCode.NOT_FINISHED
     await parts.reaching(State.COMPLETED, "plain")
-    code, message = await refused(parts, asked("plain"))
+    code, message = await refused(parts, asked(task_id="plain"))
     assert (code, "`identify: true`" in message) == (ErrorCode.NOT_FOUND, True)
 
 
