@@ -31,10 +31,11 @@ async def updates_of(
     checkpoint: Checkpoint = Checkpoint(),  # noqa: B008 -- frozen
     frames: list[bytes] = SOUND,
     audio: LiveAudio = AUDIO,
+    first: int = 0,
     **options: object,
 ) -> list[Update | Result]:
-    """What a worker appends for a live task whose sound is all there."""
-    await LiveClient(parts.server.client, "live-1", frames, audio).send()
+    """What a worker appends for a live task whose sound is all there; a client sends it from a frame on."""
+    await LiveClient(parts.server.client, "live-1", frames, audio).send(first)
     task = LiveTask.model_validate({"task_id": "live-1", "user_id": 7, "audio": audio} | options)
     updates: list[Update | Result] = []
 
@@ -132,11 +133,34 @@ class Silence(FakeEngine):
         return Heard(seconds=heard, windows=[], open=[], settled=[heard])
 
 
-@pytest.mark.parametrize(("silent", "told"), [(SILENCE_TOLD_S - 1, []), (SILENCE_TOLD_S, [SILENCE_TOLD_S])])
+@pytest.mark.parametrize(
+    ("silent", "reached", "told"),
+    [(SILENCE_TOLD_S - 1, 0.0, []), (SILENCE_TOLD_S, 0.0, [SILENCE_TOLD_S]), (SILENCE_TOLD_S + 9, 10.0, [])],
+)
 async def test_long_silence_is_told_so_that_nobody_hears_it_again(
-    nats: InMemoryNats, silent: float, told: list[float]
+    nats: InMemoryNats, silent: float, reached: float, told: list[float]
 ) -> None:
-    parts = Parts(nats, engine=Silence())
-    updates = await updates_of(parts, frames=seconds([0] * int(silent)))
+    # Given silence behind what has its text already
+    parts, checkpoint = Parts(nats, engine=Silence()), Checkpoint(reached={None: reached})
+    updates = await updates_of(parts, checkpoint, seconds([0] * int(silent)))
+    # Then it is told when it was long
     assert [each.text.end for each in texts_in(updates) if each.text] == told
     assert (result_in(updates).text, result_in(updates).duration) == ("", silent)
+
+
+async def test_sound_that_was_never_stored_is_told_with_the_text_of_its_time(parts: Parts) -> None:
+    # Given a client whose first two frames are lost, and those before the end of the second utterance
+    client = LiveClient(parts.server.client, "live-1", SOUND, AUDIO)
+    await client.send(2, 18)
+    await client.send(20, 24)
+    # When the rest comes
+    updates = await updates_of(parts, frames=SOUND[:25], first=24)
+    # Then each gap is told once
+    told = [[(gap.start, gap.end) for gap in each.text.untranscribed] for each in texts_in(updates) if each.text]
+    assert told == [[(0, 2)], [(18, 20)], []]
+    assert [(gap.start, gap.end) for gap in result_in(updates).untranscribed] == [(0, 2), (18, 20)]
+
+
+async def test_a_task_without_sound_keeps_no_recording(parts: Parts, nats: InMemoryNats) -> None:
+    found = result_in(await updates_of(parts, frames=[b""], keep_audio=True))
+    assert (found.duration, found.audio_error, nats.streams["OBJ_audio"].messages) == (0, None, [])
