@@ -227,6 +227,8 @@ async def test_a_text_that_cannot_be_that_of_the_window_is_none(
         pytest.param(heard(), id="nothing is said"),
         pytest.param(heard(said(start=9.998, end=20.002), end=20.002), id="rounded times"),
         pytest.param(heard(said(language=None), language=None), id="a model that knows no language"),
+        pytest.param(heard(said(language=None)), id="a segment in any language"),
+        pytest.param(heard(said(start=12.0, end=12.0)), id="a moment"),
         pytest.param(heard(said(text="x" * LONGEST_TEXT, words=word("x" * LONGEST_TEXT))), id="as much as can be"),
     ],
 )

@@ -112,9 +112,11 @@ async def test_a_worker_can_be_asked_while_it_is_idle(sharing: WorkSharing, subs
             assert not await is_asked(sharing, subscriber)
         assert not await is_asked(sharing, subscriber)
     assert await is_asked(sharing, subscriber)
-    # When the worker ends, then never again
-    sharing.stop_helping()
+    # When the worker ends, then never again, also when its last task has ended
+    async with sharing.own_work():
+        sharing.stop_helping()
     assert not await is_asked(sharing, subscriber)
+    assert (await sharing.help(request())).text is None
 
 
 async def test_a_worker_can_be_asked_while_its_model_is_loaded_and_a_core_is_free(

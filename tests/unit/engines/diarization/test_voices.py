@@ -32,7 +32,8 @@ class FakeNetworks:
         first = (int(samples[0]) - FIRST_EDGE) // FRAME
         assert np.array_equal(samples, np.arange(len(samples)) + samples[0])
         self.heard.append((first, first + len(samples) // FRAME))
-        return PEOPLE[100 + len(self.heard)]
+        made: np.ndarray = PEOPLE[100 + len(self.heard)]
+        return made
 
 
 @pytest.fixture(autouse=True)
