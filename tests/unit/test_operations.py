@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, cast
@@ -94,9 +94,9 @@ async def test_a_worker_is_not_ready_without_its_streams(nats: InMemoryNats) -> 
 async def test_a_route_says_which_check_fails(holds: bool, status: int) -> None:
     # Given a check that holds, and one that may not
     route = health.route(("/health/live",), first=lambda: True, second=AsyncMock(return_value=holds))
-    sent: list[dict[str, Any]] = []
+    sent: list[MutableMapping[str, Any]] = []
 
-    async def send(part: dict[str, Any]) -> None:
+    async def send(part: MutableMapping[str, Any]) -> None:
         sent.append(part)
 
     # When somebody asks

@@ -92,11 +92,9 @@ async def test_sound_is_kept_as_a_recording(parts: Parts, audio: LiveAudio, form
     assert kept[44:] == b"".join(SOUND)
 
 
-@pytest.mark.parametrize("options", [{}, {"diarize": True}])
-async def test_sound_that_nobody_wants_to_keep_is_no_recording(
-    parts: Parts, nats: InMemoryNats, options: dict[str, object]
-) -> None:
-    await updates_of(parts, **options)
+@pytest.mark.parametrize("diarize", [False, True])
+async def test_sound_that_nobody_wants_to_keep_is_no_recording(parts: Parts, nats: InMemoryNats, diarize: bool) -> None:
+    await updates_of(parts, diarize=diarize)
     assert nats.streams["OBJ_audio"].messages == []
 
 
