@@ -18,7 +18,6 @@ from natscribe.schemas.transcription import Source, TranscriptionResult
 from natscribe.schemas.wire import Model
 
 from app.cancellation import Stop, cancel_all
-from app.engines.cores import usable_cores
 from app.engines.engine import Engine, answer
 from app.engines.messages import Load, Loaded, StageAdvanced
 from app.engines.window_queue import Rank, WindowQueue
@@ -64,8 +63,6 @@ class LiveTranscriber:
         self._identification = identification
         self._settings = settings
         self._metrics = metrics
-        self._cores = max(int(usable_cores()), 1)
-        self._streams = 0  # live tasks that run
         self._loads = set[asyncio.Task[Loaded]]()
 
     async def run(self, task: LiveTask, checkpoint: Checkpoint, append: Append) -> None:
@@ -80,13 +77,9 @@ class LiveTranscriber:
             loaded = await self._load(task)
             frames = Frames(self._nats, self._settings.stream_names.live, task)
             source = LiveSource(self._engine, frames, task, checkpoint)
-            self._streams += 1
-            try:
-                with self._metrics.following() as behind:
-                    live = _Live(task, source, checkpoint, self._metrics.final, behind)
-                    await self._follow(live, source, task, checkpoint, append)
-            finally:
-                self._streams -= 1
+            with self._metrics.following() as behind:
+                live = _Live(task, source, checkpoint, self._metrics.final, behind)
+                await self._follow(live, source, task, checkpoint, append)
             self._metrics.refused(frames.refused)
             has_speakers = task.diarize and (live.transcript.channels is None or task.identify)
             if frames.size and (task.keep_audio or has_speakers):
@@ -127,7 +120,6 @@ class LiveTranscriber:
         source.closing = lambda window: own.begin(window, run.language)
         partials = Partials(task, source, self._windows, self._publish, self._metrics)
         source.show = partials.wanted
-        source.context = lambda: self._streams <= self._cores
         looking = asyncio.create_task(partials.run())
         try:
             async with aclosing(run.texts()) as texts:
