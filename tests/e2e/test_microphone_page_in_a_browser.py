@@ -180,7 +180,9 @@ async def test_a_page_without_a_worker_says_how_far_its_text_is_behind(
     # And a worker comes when the visitor has seen enough
     await eventually(partial(asyncio.to_thread, (tmp_path / "waiting-phone.webp").exists), within=WITHIN_S)
     await append(client, subjects.progress(task_id), ended(task_id, State.COMPLETED))
+    # And another one is frozen, which gets the first request for the result
     result = examples.RESULT.model_copy(update={"task_id": task_id})
+    await results.next_msg(WITHIN_S)
     await (await results.next_msg(WITHIN_S)).respond(result.model_dump_json().encode())
     seen = await visiting
     # Then the page has said that it waits, and each second how far the text is behind
@@ -189,6 +191,8 @@ async def test_a_page_without_a_worker_says_how_far_its_text_is_behind(
     assert [each for each, _ in groupby(behind)] == list(range(behind[0], behind[-1] + 1))
     assert behind[0] <= 3
     assert behind[-1] >= 8
+    # And the result has come from the other one
+    assert seen["notes"] == []
 
 
 async def test_a_failure_is_said_with_its_sentence(pages: Pages, client: Client) -> None:
