@@ -53,6 +53,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LARGEST_ANSWER_BYTES": (stream_pages,),
     "LAST_APPEND_TIMEOUT_S": (attempt,),
     "LEAST_BETWEEN_EVENTS_S": (attempt, player),
+    "LEAST_IDLE_S": (frames,),
     "LOCK_WITHIN_S": (guarded,),
     "LOGS_AT_ONCE": (late_frames,),
     "LOG_READ_EVERY_S": (task_run,),
