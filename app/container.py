@@ -63,7 +63,7 @@ from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.voices.identification import Identification
 from app.voices.store import VoiceStore
-from app.work_sharing.sharing import WorkSharing, engine_of
+from app.work_sharing.helping import WorkSharing, engine_of
 from handlers import channels
 from handlers.task_queues import queues_of_live_tasks, queues_of_recordings
 

@@ -35,7 +35,7 @@ from app.speech.run import Run
 from app.speech.transcript import TaskTranscript
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Append, Checkpoint, Update, processed
-from app.work_sharing.sharing import WorkSharing
+from app.work_sharing.helping import WorkSharing
 
 SILENCE_TOLD_S = 60.0  # silence of a channel after which the log says so, and another worker need not hear it again
 
@@ -65,7 +65,7 @@ class LiveTranscriber:
         self._streams = 0  # live tasks that run
         self._loads = set[asyncio.Task[Loaded]]()
 
-    async def run(self, task: LiveTask, checkpoint: Checkpoint, append: Append) -> None:
+    async def transcribe(self, task: LiveTask, checkpoint: Checkpoint, append: Append) -> None:
         """Transcribe a live task from the checkpoint on until its sound ends; append updates, then the result.
 
         Raises:

@@ -20,7 +20,7 @@ from app.redis_store.chunks import Chunks
 from app.settings import VERSION
 from app.updates import Append, processed
 from app.voices.identification import NOT_ASKED, Identification, Identified
-from app.work_sharing.sharing import WorkSharing
+from app.work_sharing.helping import WorkSharing
 
 
 class Diarizer:
@@ -43,7 +43,7 @@ class Diarizer:
         self._sharing = sharing
         self._identification = identification
 
-    async def run(self, task: DiarizationTask, append: Append) -> None:
+    async def diarize(self, task: DiarizationTask, append: Append) -> None:
         """Diarize the recording of a task; append progress updates, then the result.
 
         Raises:

@@ -21,7 +21,7 @@ from app.speech.transcript_cache import TranscriptCache
 from app.speech.transcription import Transcription
 from app.updates import Append, Checkpoint, Result, Update
 from app.voices.identification import CHANNELS_APART, NOT_ASKED, Identification
-from app.work_sharing.sharing import WorkSharing
+from app.work_sharing.helping import WorkSharing
 
 DIARIZING_SHARE = 0.5  # share of diarization in the progress of a transcription task: both take about the same time
 
@@ -51,7 +51,7 @@ class Transcriber:
         self._identification = identification
         self._threads = threads
 
-    async def run(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> None:
+    async def transcribe(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> None:
         """Transcribe the recording of a task from the checkpoint on; append updates, then the result.
 
         Raises:

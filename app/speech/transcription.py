@@ -22,7 +22,7 @@ from app.speech.diarizer import SpeakerSearch
 from app.speech.run import Run, add_text
 from app.speech.source import RecordingSource
 from app.speech.transcript import TaskTranscript
-from app.speech.transcript_cache import Transcript, TranscriptCache
+from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.updates import Append, Checkpoint, processed
 
 _PEOPLE_OF_A_CALL = 2  # with more people, a channel may have several, whom only diarization tells apart
@@ -108,7 +108,7 @@ class Transcription:
         texts = await self._append_all(source, run.texts(), append)
         if listen.start_at or run.helped:  # nobody can prove who has answered as a helper
             return
-        transcript = Transcript(
+        transcript = CachedTranscript(
             duration=self.duration, channels=self._channels, channel=self.channel, chosen=listen.choose, texts=texts
         )
         await self._recording.check()
@@ -116,7 +116,7 @@ class Transcription:
 
     async def _append_all(
         self,
-        source: RecordingSource | Transcript,
+        source: RecordingSource | CachedTranscript,
         found: AsyncGenerator[StageAdvanced | WindowText, None] | AsyncGenerator[WindowText, None],
         append: Append,
     ) -> list[WindowText]:
@@ -138,7 +138,7 @@ class Transcription:
         self._note(source)
         return texts
 
-    def _note(self, source: RecordingSource | Transcript) -> None:
+    def _note(self, source: RecordingSource | CachedTranscript) -> None:
         """Copy the duration and the channels from the source.
 
         Raises:
