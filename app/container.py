@@ -222,6 +222,7 @@ class Container:
             self.windows,
             self.diarizer,
             sharing=self.sharing,
+            identification=identification,
             settings=self.settings,
             metrics=self.meter.live,
         )

@@ -110,10 +110,14 @@ class ChunkAnalysed(_Line):
 
 
 class Diarize(_Line):
-    """Job: find who speaks when in a recording; the chunks in `known` were analysed before."""
+    """Job: find who speaks when in a recording; the chunks in `known` were analysed before.
+
+    `channel`: only in this one, counted from 0; null: in all channels mixed.
+    """
 
     type: Literal["diarize"] = "diarize"
     path: Path
+    channel: int | None = None
     min_speakers: Speakers | None = None
     max_speakers: Speakers | None = None
     embed: bool = Field(False, description="Whether the reply has the speakers' embeddings: .7 s more for each.")

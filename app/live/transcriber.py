@@ -35,6 +35,7 @@ from app.speech.run import Run
 from app.speech.transcript import TaskTranscript
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Append, Checkpoint, Update, processed
+from app.voices.identification import Identification
 from app.work_sharing.helping import WorkSharing
 
 SILENCE_TOLD_S = 60.0  # silence of a channel after which the log says so, and another worker need not hear it again
@@ -51,6 +52,7 @@ class LiveTranscriber:
         diarizer: Diarizer,
         *,
         sharing: WorkSharing,
+        identification: Identification,
         settings: Settings,
         metrics: LiveMetrics,
     ) -> None:
@@ -59,6 +61,7 @@ class LiveTranscriber:
         self._windows = windows
         self._diarizer = diarizer
         self._sharing = sharing
+        self._identification = identification
         self._settings = settings
         self._metrics = metrics
         self._cores = max(int(usable_cores()), 1)
@@ -85,11 +88,12 @@ class LiveTranscriber:
             finally:
                 self._streams -= 1
             self._metrics.refused(frames.refused)
-            if frames.size and (task.keep_audio or (task.diarize and live.transcript.channels is None)):
+            has_speakers = task.diarize and (live.transcript.channels is None or task.identify)
+            if frames.size and (task.keep_audio or has_speakers):
                 async with recording_of(frames, task.audio) as recording:
                     if task.keep_audio:
                         live.transcript.audio_error = await keep(recording, task.task_id, self._settings, self._nats)
-                    if task.diarize and live.transcript.channels is None and checkpoint.diarization_error is None:
+                    if has_speakers and checkpoint.diarization_error is None:
                         await self._find_speakers(live.transcript, task, recording, append)
             await append(await asyncio.to_thread(live.result, loaded.model))
 
@@ -139,9 +143,19 @@ class LiveTranscriber:
     async def _find_speakers(
         self, transcript: TaskTranscript, task: LiveTask, recording: Recording, append: Append
     ) -> None:
-        async with aclosing(SpeakerSearch(self._diarizer.turns(task, recording))) as search:
+        """Find the speakers, and whose voices they have; channels are speakers already."""
+        channels = transcript.channels
+        replies = (
+            self._diarizer.turns(task, recording)
+            if channels is None
+            else self._diarizer.channels(task, recording, channels)
+        )
+        async with aclosing(SpeakerSearch(replies)) as search:
             async for found in search.progress():
                 await append(processed(found.stage, found.processed_seconds, found.duration_seconds))
+            if search.embedded is not None:
+                labels = transcript.labels(search)
+                transcript.identified = await self._identification.run(task, search.embedded, labels, append)
             await asyncio.to_thread(transcript.add_speakers, search)
 
     async def _publish(self, partial: Partial) -> None:

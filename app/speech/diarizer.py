@@ -66,38 +66,95 @@ class Diarizer:
                             identified = await self._identification.run(task, reply.embedded, labels, append)
                         await append(_result(task, recording, reply, identified))
 
-    async def turns(
-        self, task: DiarizationTask | TranscriptionTask | LiveTask, recording: Recording
+    async def channels(
+        self, task: TranscriptionTask | LiveTask, recording: Recording, channels: int
     ) -> AsyncGenerator[StageAdvanced | DiarizationDone, None]:
-        """Find the turns of a recording; yield progress, then the turns.
+        """Embed the speech of each channel, which is one speaker; yield progress, then the turns of all.
+
+        Raises:
+            TaskError: The recording or the engine failed.
+        """
+        found = list[DiarizationDone]()
+        for channel in range(channels):
+            async with aclosing(self.turns(task, recording, channel)) as replies:
+                async for reply in replies:
+                    if isinstance(reply, StageAdvanced):
+                        yield _of_all(reply, channel, channels)
+                    else:
+                        found.append(_called(reply, f"SPEAKER_{channel:02}"))
+        yield _together(found)
+
+    async def turns(
+        self, task: DiarizationTask | TranscriptionTask | LiveTask, recording: Recording, channel: int | None = None
+    ) -> AsyncGenerator[StageAdvanced | DiarizationDone, None]:
+        """Find the turns of a recording, or of the one speaker of a channel; yield progress, then the turns.
 
         Chunks that an earlier attempt of the task has analysed are not analysed again.
 
         Raises:
             TaskError: The recording or the engine failed.
         """
+        least, most = (task.min_speakers, task.max_speakers) if channel is None else (None, 1)
         # VERSION, because another version of the code may find other turns
-        embed = not isinstance(task, LiveTask) and task.identify
-        what = "turns and embeddings" if embed else "turns"
-        question = f"{what} of slices {VERSION} {task.min_speakers}-{task.max_speakers}"
+        what = "turns and embeddings" if task.identify else "turns"
+        question = f"{what} of slices {VERSION} {least}-{most}" + _behind(channel)
         found = await self._cache.find(task.task_id, recording.sha256, question, DiarizationDone)
         if found is not None:
             yield found.model_copy(update={"cached": True})
             return
-        known = await self._chunks.known(task.task_id, recording.sha256)
-        least, most = task.min_speakers, task.max_speakers
-        job = Diarize(path=recording.path, min_speakers=least, max_speakers=most, embed=embed, known=known)
+        sound = recording.sha256 + _behind(channel)
+        job = Diarize(
+            path=recording.path,
+            channel=channel,
+            min_speakers=least,
+            max_speakers=most,
+            embed=task.identify,
+            known=await self._chunks.known(task.task_id, sound),
+        )
         async with aclosing(self._engine.run(job)) as replies:
             async for reply in replies:
                 match reply:
                     case ChunkAnalysed():
-                        await self._chunks.keep(task.task_id, recording.sha256, reply)
+                        await self._chunks.keep(task.task_id, sound, reply)
                     case StageAdvanced():
                         yield reply
                     case DiarizationDone():
                         await recording.check()
                         await self._cache.keep(task.task_id, recording.sha256, question, reply)
                         yield reply
+
+
+def _behind(channel: int | None) -> str:
+    """Return what a name ends with that is of one channel alone."""
+    return "" if channel is None else f":{channel}"
+
+
+def _of_all(advanced: StageAdvanced, channel: int, channels: int) -> StageAdvanced:
+    """Count the progress within a channel over all channels."""
+    before = channel * (advanced.duration_seconds or 0.0)
+    return advanced.model_copy(update={"processed_seconds": (before + advanced.processed_seconds) / channels})
+
+
+def _called(found: DiarizationDone, label: str) -> DiarizationDone:
+    """Give the only speaker of a channel this label."""
+    turns = [turn.model_copy(update={"speaker": label}) for turn in found.turns]
+    embedded = found.embedded
+    if embedded is not None:
+        speakers = [each.model_copy(update={"speaker": label}) for each in embedded.speakers]
+        embedded = embedded.model_copy(update={"speakers": speakers})
+    return found.model_copy(update={"turns": turns, "embedded": embedded})
+
+
+def _together(found: Sequence[DiarizationDone]) -> DiarizationDone:
+    """Join what was found in each channel."""
+    embedded = [each.embedded for each in found if each.embedded is not None]
+    speakers = [speaker for each in embedded for speaker in each.speakers]
+    changed = {
+        "turns": [turn for each in found for turn in each.turns],
+        "embedded": embedded[0].model_copy(update={"speakers": speakers}) if embedded else None,
+        "cached": all(each.cached for each in found),
+    }
+    return found[0].model_copy(update=changed)
 
 
 def _result(

@@ -20,7 +20,7 @@ from app.speech.source import RecordingSource
 from app.speech.transcript_cache import TranscriptCache
 from app.speech.transcription import Transcription
 from app.updates import Append, Checkpoint, Result, Update
-from app.voices.identification import CHANNELS_APART, NOT_ASKED, Identification
+from app.voices.identification import Identification
 from app.work_sharing.helping import WorkSharing
 
 DIARIZING_SHARE = 0.5  # share of diarization in the progress of a transcription task: both take about the same time
@@ -92,34 +92,49 @@ class Transcriber:
 
         The search runs beside the transcription if cores are free. After a lost or failed attempt the search runs last,
         when all text is saved, because the search may have been the cause. With separate channels each channel is a
-        speaker.
+        speaker, and only `identify` needs a search.
         """
         beside = not (checkpoint.processed_seconds and checkpoint.after_trouble)
         cores = Cores()
 
         async def append_text(update: Update | Result) -> None:
-            if transcription.separate or not isinstance(update, Update):
+            if not isinstance(update, Update) or (transcription.separate and not task.identify):
                 await append(update)
                 return
             await append(_with_search(update, search.fraction))
-            if beside and not search.begun and update.text is not None and cores.free(self._threads):
+            if (
+                beside
+                and not transcription.separate
+                and not search.begun
+                and update.text is not None
+                and cores.free(self._threads)
+            ):
                 search.begin()
 
         async with aclosing(SpeakerSearch(self._diarizer.turns(task, recording))) as search:
             await transcription.transcribe(checkpoint, append_text)
-            if transcription.separate:
-                transcription.transcript.identified = CHANNELS_APART if task.identify else NOT_ASKED
+            if not transcription.separate:
+                await self._add_speakers(transcription, task, search, append)
                 return
-            await append(_searching(search, 0.0, transcription.duration))
-            async for progress in search.progress():
-                await append(_searching(search, progress.processed_seconds, progress.duration_seconds))
-            if search.turns is not None:
-                await append(Update(Stage.MERGING, 1.0))
-            if search.turns is not None and search.embedded is not None:
-                labels = sorted({turn.speaker for turn in search.turns})
-                identified = await self._identification.run(task, search.embedded, labels, append)
-                transcription.transcript.identified = identified
-            await asyncio.to_thread(transcription.add_speakers, search)
+        if task.identify:
+            channels = transcription.transcript.channels or 1
+            async with aclosing(SpeakerSearch(self._diarizer.channels(task, recording, channels))) as search:
+                await self._add_speakers(transcription, task, search, append)
+
+    async def _add_speakers(
+        self, transcription: Transcription, task: TranscriptionTask, search: SpeakerSearch, append: Append
+    ) -> None:
+        """Wait for the end of a search, and add what it has found, with the voices of the speakers."""
+        await append(_searching(search, 0.0, transcription.duration))
+        async for progress in search.progress():
+            await append(_searching(search, progress.processed_seconds, progress.duration_seconds))
+        if search.turns is not None:
+            await append(Update(Stage.MERGING, 1.0))
+        transcript = transcription.transcript
+        if search.embedded is not None:
+            labels = transcript.labels(search)
+            transcript.identified = await self._identification.run(task, search.embedded, labels, append)
+        await asyncio.to_thread(transcription.add_speakers, search)
 
 
 def _with_search(update: Update, searched: float) -> Update:

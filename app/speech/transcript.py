@@ -42,8 +42,19 @@ class TaskTranscript:
         self.untranscribed += text.untranscribed
         return text
 
+    def labels(self, search: SpeakerSearch) -> list[str]:
+        """Return the labels of the speakers: those of the turns that a search has found, or of the channels."""
+        speaking = self.segments if self.channels is not None else search.turns or ()
+        return sorted({each.speaker for each in speaking if each.speaker is not None})
+
     def add_speakers(self, search: SpeakerSearch) -> None:
-        """Attribute the words to the speakers that a search has found, or note the error of a failed search."""
+        """Attribute the words to the speakers that a search has found, or note the error of a failed search.
+
+        Channels are speakers already: their search is for voices alone.
+        """
+        if self.channels is not None:
+            self.identified = Identified(error=search.error) if search.error is not None else self.identified
+            return
         self._diarization_error = search.error
         if search.turns is not None:
             self.segments = attribute(self.segments, search.turns)

@@ -126,6 +126,7 @@ export interface LiveTask {
   'max_speakers'?: number | null;
   'keep_seconds'?: number | null;
   'keep_audio'?: boolean;
+  'identify'?: boolean;
   'diarize'?: boolean;
   'word_timestamps'?: boolean;
 }

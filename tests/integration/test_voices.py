@@ -11,10 +11,12 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Kind, Model
+from natscribe.schemas.wire import Kind, Model, Priority, Queue
 from redis.asyncio import Redis
 
+from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
 from tests.constants import Constants
@@ -270,14 +272,82 @@ async def test_a_full_bucket_costs_names_and_no_text(
     assert (await refused(publisher, "call", speaker="SPEAKER_00"))[0] == "not_found"
 
 
-async def test_channels_that_are_speakers_get_no_names_and_the_result_says_so(
+@pytest.mark.parametrize("channels", ["auto", "separate"])
+async def test_channels_that_are_speakers_have_names_too(
+    publisher: Publisher, anna: str, engine: FakeEngine, channels: str
+) -> None:
+    # Given a call with a channel for each side, of which the second one is a person who was named before
+    engine.channels, engine.differ = 2, True
+    await done(publisher, "sides", diarize=True, identify=True, channels=channels)
+    # Then she is named, and every speaker has a channel
+    result = await publisher.ask(subjects.RESULT, task_id="sides")
+    assert (result["channels"], result["speakers"], result["voices_error"]) == (2, 2, None)
+    assert await named(publisher, "sides") == {"SPEAKER_00": "unknown", "SPEAKER_01": "Anna"}
+    # And the other side is enrolled from its channel
+    cecile = await enroll(publisher, "sides", speaker="SPEAKER_00", name="Cecile")
+    assert [each["speaker"] for each in cecile["references"]] == ["SPEAKER_00"]
+    engine.people = ["anna", "cecile"]
+    await done(publisher, "later", diarize=True, identify=True, channels=channels)
+    assert await named(publisher, "later") == {"SPEAKER_00": "Anna", "SPEAKER_01": "Cecile"}
+
+
+async def test_progress_of_channels_goes_on_while_their_voices_are_compared(
     publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:
     engine.channels, engine.differ = 2, True
     await done(publisher, "sides", diarize=True, identify=True)
+    events = await publisher.until("sides", State.COMPLETED)
+    progress = [event.progress for event in events]
+    assert progress == sorted(progress)
+
+
+async def test_channels_whose_voices_cannot_be_compared_keep_their_text(
+    publisher: Publisher, worker: Worker, engine: FakeEngine
+) -> None:
+    # Given a channel in which the search for voices fails
+    engine.channels, engine.differ = 2, True
+    engine.fail_with = [None, None, PermanentError(ErrorCode.AUDIO_TOO_LARGE, "The recording is too long.")]
+    await done(publisher, "sides", diarize=True, identify=True)
+    # Then the task has its text and no names, and says why
     result = await publisher.ask(subjects.RESULT, task_id="sides")
-    assert (result["channels"], result["voices"]) == (2, None)
-    assert "channels: mix" in result["voices_error"]["message"]
+    assert (result["channels"], result["voices"], result["diarization_error"]) == (2, None, None)
+    assert result["voices_error"]["code"] == "audio_too_large"
+    assert result["text"]
+
+
+async def live(publisher: Publisher, task_id: str, **options: Any) -> None:
+    """A live task that has completed, with half a minute of sound."""
+    audio = {"codec": "pcm_s16le", "sample_rate": 8000}
+    task = {"task_id": task_id, "user_id": 7, "audio": audio, "diarize": True, "identify": True} | options
+    await publisher.js.publish(subjects.tasks(Queue.LIVE, Priority.NORMAL), json.dumps(task).encode())
+    for number in range(30):
+        headers = {"Nats-Msg-Id": f"{task_id}-{number}"} | ({"Natscribe-End": "true"} if number == 29 else {})
+        await publisher.js.publish(subjects.live_audio(task_id), bytes(16_000), headers=headers)
+    await publisher.until(task_id, State.COMPLETED)
+
+
+async def test_the_speakers_of_a_live_task_are_named_at_its_end(publisher: Publisher, anna: str) -> None:
+    await live(publisher, "live")
+    assert await named(publisher, "live") == {"SPEAKER_00": "unknown", "SPEAKER_01": "Anna"}
+    assert (await enroll(publisher, "live", speaker="SPEAKER_00", name="Cecile"))["name"] == "Cecile"
+
+
+async def test_the_channels_of_a_live_task_are_named_too(publisher: Publisher, anna: str, engine: FakeEngine) -> None:
+    # Given a live task with a channel for each side, of which the first one speaks
+    engine.people = ["anna", "cecile"]
+    audio = {"codec": "pcm_s16le", "sample_rate": 8000, "channels": 2}
+    await live(publisher, "live", audio=audio)
+    # Then who speaks is named, and who says nothing is no speaker
+    assert await named(publisher, "live") == {"SPEAKER_00": "Anna"}
+
+
+async def test_a_live_task_that_does_not_ask_keeps_no_voice(
+    publisher: Publisher, worker: Worker, js: JetStreamContext
+) -> None:
+    await live(publisher, "live", identify=False)
+    result = await publisher.ask(subjects.RESULT, task_id="live")
+    assert (result["speakers"], result["voices"]) == (2, None)
+    assert (await js.stream_info("KV_embeddings")).state.messages == 0
 
 
 async def test_no_name_stands_in_the_log(

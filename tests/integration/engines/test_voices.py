@@ -99,6 +99,15 @@ def test_people_are_named_on_the_telephone(networks: Networks, enrolled: dict[st
     assert names(heard(networks, RECORDINGS / "talk/phone.wav"), enrolled) == {"carlo", "june"}
 
 
+def test_people_are_named_in_their_channels(networks: Networks, enrolled: dict[str, list[tuple[str, str]]]) -> None:
+    # Given two people who speak at the same time, each in a channel
+    call = RECORDINGS / "speech/two-channels.flac"
+    for channel, person in enumerate(("allison", "ivrvoice")):
+        # When one channel is heard as one speaker, then this one is named
+        found = embedded(networks, Diarize(path=call, channel=channel, max_speakers=1, embed=True))
+        assert names(found, enrolled) == {person}
+
+
 def test_two_people_are_no_reference(networks: Networks) -> None:
     # Given a conversation of two, when it is taken for one person, then what is said does not agree
     two = RECORDINGS / "talk/two-women.ogg"

@@ -338,6 +338,11 @@ async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None
             "SPEAKER_00": "Anna",
             "SPEAKER_01": "unknown",
         }
+        async with client.live(diarize=True, identify=True) as live:
+            await live.send(bytes(10 * 32_000))
+            await live.end()
+            said = await live.result()
+        assert [each.name for each in (said.voices or {}).values()] == ["Anna", "unknown"]
         await client.rename_voice(voice.voice, "Anna Berg")
         assert str(await client.get_task_result(call, ResultFormat.TXT)).startswith("Anna Berg: ")
         assert [each.name async for each in client.voices()] == ["Anna Berg"]

@@ -61,5 +61,6 @@ async def test_what_is_missing_is_said(servers: Servers, mock: Mock, recording: 
     assert (code, "--consent-by" in said) == (2, True)
     code, _, said = await run(servers, "voices", "forget", "0" * 32)
     assert (code, "has no voice" in said, "list` shows the tasks" in said) == (1, True, False)
-    code, _, said = await run(servers, "transcribe", "--identify", str(recording))
-    assert (code, "add --diarize" in said) == (2, True)
+    for command in ("transcribe", "live"):
+        code, _, said = await run(servers, command, "--identify", str(recording))
+        assert (command, code, "add --diarize" in said) == (command, 2, True)

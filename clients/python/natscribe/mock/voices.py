@@ -4,12 +4,10 @@ from datetime import datetime, timezone
 from typing import Final
 from uuid import uuid4
 
-from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.examples import VOICE
-from natscribe.schemas.kinds import Result
+from natscribe.schemas.kinds import Result, Task
 from natscribe.schemas.problems import invalid_request
-from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.voices import (
     MOST_REFERENCES,
     UNKNOWN,
@@ -78,7 +76,7 @@ class Voices:
         del self._known[self._of(user_id, voice).voice]
         return Forgotten(voice=voice, user_id=user_id, at=datetime.now(timezone.utc))
 
-    def identified(self, sent: TranscriptionTask | DiarizationTask, result: Result) -> Result:
+    def identified(self, sent: Task, result: Result) -> Result:
         """Return a result with the voices of its speakers, without names, if the task asks for them."""
         if not sent.identify:
             return result
