@@ -203,7 +203,6 @@ class Container:
             self.engine,
             self.cache,
             Chunks(self.redis_of_cache),
-            sharing=self.sharing,
             identification=identification,
         )
         self.transcriber = Transcriber(
@@ -221,7 +220,6 @@ class Container:
             self.engine,
             self.windows,
             self.diarizer,
-            sharing=self.sharing,
             identification=identification,
             settings=self.settings,
             metrics=self.meter.live,

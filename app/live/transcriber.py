@@ -36,7 +36,6 @@ from app.speech.transcript import TaskTranscript
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Append, Checkpoint, Update, processed
 from app.voices.identification import Identification
-from app.work_sharing.helping import WorkSharing
 
 SILENCE_TOLD_S = 60.0  # silence of a channel after which the log says so, and another worker need not hear it again
 
@@ -51,7 +50,6 @@ class LiveTranscriber:
         windows: WindowQueue,
         diarizer: Diarizer,
         *,
-        sharing: WorkSharing,
         identification: Identification,
         settings: Settings,
         metrics: LiveMetrics,
@@ -60,7 +58,6 @@ class LiveTranscriber:
         self._engine = engine
         self._windows = windows
         self._diarizer = diarizer
-        self._sharing = sharing
         self._identification = identification
         self._settings = settings
         self._metrics = metrics
@@ -76,26 +73,25 @@ class LiveTranscriber:
             FencedError: Another worker runs the task.
         """
         check_store(task, self._settings)
-        async with self._sharing.own_work():
-            loaded = await self._load(task)
-            frames = Frames(self._nats, self._settings.stream_names.live, task)
-            source = LiveSource(self._engine, frames, task, checkpoint)
-            self._streams += 1
-            try:
-                with self._metrics.following() as behind:
-                    live = _Live(task, source, checkpoint, self._metrics.final, behind)
-                    await self._follow(live, source, task, checkpoint, append)
-            finally:
-                self._streams -= 1
-            self._metrics.refused(frames.refused)
-            has_speakers = task.diarize and (live.transcript.channels is None or task.identify)
-            if frames.size and (task.keep_audio or has_speakers):
-                async with recording_of(frames, task.audio) as recording:
-                    if task.keep_audio:
-                        live.transcript.audio_error = await keep(recording, task.task_id, self._settings, self._nats)
-                    if has_speakers and checkpoint.diarization_error is None:
-                        await self._find_speakers(live.transcript, task, recording, append)
-            await append(await asyncio.to_thread(live.result, loaded.model))
+        loaded = await self._load(task)
+        frames = Frames(self._nats, self._settings.stream_names.live, task)
+        source = LiveSource(self._engine, frames, task, checkpoint)
+        self._streams += 1
+        try:
+            with self._metrics.following() as behind:
+                live = _Live(task, source, checkpoint, self._metrics.final, behind)
+                await self._follow(live, source, task, checkpoint, append)
+        finally:
+            self._streams -= 1
+        self._metrics.refused(frames.refused)
+        has_speakers = task.diarize and (live.transcript.channels is None or task.identify)
+        if frames.size and (task.keep_audio or has_speakers):
+            async with recording_of(frames, task.audio) as recording:
+                if task.keep_audio:
+                    live.transcript.audio_error = await keep(recording, task.task_id, self._settings, self._nats)
+                if has_speakers and checkpoint.diarization_error is None:
+                    await self._find_speakers(live.transcript, task, recording, append)
+        await append(await asyncio.to_thread(live.result, loaded.model))
 
     async def _load(self, task: LiveTask) -> Loaded:
         """Load the model; if the task is cancelled, the load goes on, because the process is that of other tasks, too.

@@ -20,27 +20,24 @@ from app.redis_store.chunks import Chunks
 from app.settings import VERSION
 from app.updates import Append, processed
 from app.voices.identification import NOT_ASKED, Identification, Identified
-from app.work_sharing.helping import WorkSharing
 
 
 class Diarizer:
     """Diarizes with the engine, unless the cache has the turns from an earlier task."""
 
-    def __init__(  # noqa: PLR0913 -- all parts that a diarization needs
+    def __init__(
         self,
         recordings: Recordings,
         engine: Engine,
         cache: Cache,
         chunks: Chunks,
         *,
-        sharing: WorkSharing,
         identification: Identification,
     ) -> None:
         self._recordings = recordings
         self._engine = engine
         self._cache = cache
         self._chunks = chunks
-        self._sharing = sharing
         self._identification = identification
 
     async def diarize(self, task: DiarizationTask, append: Append) -> None:
@@ -51,7 +48,6 @@ class Diarizer:
             FencedError: Another worker runs the task.
         """
         async with (
-            self._sharing.own_work(),
             self._recordings.fetch(task.audio_file_id) as recording,
             aclosing(self.turns(task, recording)) as replies,
         ):

@@ -58,7 +58,7 @@ class Transcriber:
             TaskError: The recording or the engine failed, or the task asks for what cannot be done.
             FencedError: Another worker runs the task.
         """
-        async with self._sharing.own_work(), self._recordings.fetch(task.audio_file_id) as recording:
+        async with self._recordings.fetch(task.audio_file_id) as recording:
             if checkpoint.audio_sha256 not in {None, recording.sha256}:
                 raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED)
             transcription = await self._transcription(task, recording)

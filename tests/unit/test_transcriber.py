@@ -73,10 +73,6 @@ class Alone:
     def helpers(self, _: object) -> None:
         return None
 
-    @asynccontextmanager
-    async def own_work(self) -> AsyncIterator[None]:
-        yield
-
 
 class WatchedEngine(FakeEngine):
     """Transcribes the window `at` only after the search for speakers began, where it `waits`."""
@@ -135,7 +131,6 @@ def transcriber(engine: FakeEngine) -> Transcriber:
         engine,
         cache,
         cast("Chunks", NothingKnown()),
-        sharing=sharing,
         identification=identification,
     )
     transcripts, windows = TranscriptCache(cache), WindowQueue(engine, at_once=1, largest=1)
