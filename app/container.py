@@ -212,7 +212,6 @@ class Container:
             self.diarizer,
             windows=self.windows,
             sharing=self.sharing,
-            identification=identification,
             threads=self.settings.engine_threads,
         )
         self.live_transcriber = LiveTranscriber(
@@ -220,7 +219,6 @@ class Container:
             self.engine,
             self.windows,
             self.diarizer,
-            identification=identification,
             settings=self.settings,
             metrics=self.meter.live,
         )

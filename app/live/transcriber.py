@@ -35,7 +35,6 @@ from app.speech.run import Run
 from app.speech.transcript import TaskTranscript
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Append, Checkpoint, Update, processed
-from app.voices.identification import Identification
 
 SILENCE_TOLD_S = 60.0  # silence of a channel after which the log says so, and another worker need not hear it again
 
@@ -50,7 +49,6 @@ class LiveTranscriber:
         windows: WindowQueue,
         diarizer: Diarizer,
         *,
-        identification: Identification,
         settings: Settings,
         metrics: LiveMetrics,
     ) -> None:
@@ -58,7 +56,6 @@ class LiveTranscriber:
         self._engine = engine
         self._windows = windows
         self._diarizer = diarizer
-        self._identification = identification
         self._settings = settings
         self._metrics = metrics
         self._cores = max(int(usable_cores()), 1)
@@ -147,11 +144,11 @@ class LiveTranscriber:
             else self._diarizer.channels(task, recording, channels)
         )
         async with aclosing(SpeakerSearch(replies)) as search:
-            async for found in search.progress():
-                await append(processed(found.stage, found.processed_seconds, found.duration_seconds))
-            if search.embedded is not None:
-                labels = transcript.labels(search)
-                transcript.identified = await self._identification.run(task, search.embedded, labels, append)
+            async for update in search.progress():
+                await append(update)
+            if search.found is not None:
+                labels = transcript.labels(search.found)
+                transcript.identified = await self._diarizer.identify(task, search.found, labels, append)
             await asyncio.to_thread(transcript.add_speakers, search)
 
     async def _publish(self, partial: Partial) -> None:

@@ -18,7 +18,6 @@ from natscribe.schemas.transcription import (
 from app.engines.messages import Listen, Loaded, StageAdvanced
 from app.errors import PermanentError
 from app.recordings.recording import Recording
-from app.speech.diarizer import SpeakerSearch
 from app.speech.run import Run, add_text
 from app.speech.source import RecordingSource
 from app.speech.transcript import TaskTranscript
@@ -76,11 +75,6 @@ class Transcription:
             if self.channel is None or self.channel + 1 >= self._channels:
                 return
             listen, language = Listen(path=self._recording.path, channel=self.channel + 1), None
-
-    def add_speakers(self, search: SpeakerSearch) -> None:
-        """Attribute the words to the speakers that a search has found, or note the error of a failed search."""
-        self.cached = self.cached and search.cached
-        self.transcript.add_speakers(search)
 
     def result(self) -> TranscriptionResult:
         """Build the task's result."""

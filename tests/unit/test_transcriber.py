@@ -141,7 +141,6 @@ def transcriber(engine: FakeEngine) -> Transcriber:
         diarizer,
         windows=windows,
         sharing=sharing,
-        identification=identification,
         threads=1,
     )
 
