@@ -30,15 +30,11 @@ class CachedTranscript(BaseModel):
 
     async def texts_from(self, start_at: float) -> AsyncGenerator[WindowText, None]:
         """Yield what lies behind `start_at` seconds, as a run does that begins there."""
-        begin = 0.0
         for text in self.texts:
-            if begin >= start_at:
-                yield text
-            elif text.end > start_at:
+            if text.end > start_at:
                 segments = [each for each in text.segments if each.start >= start_at]
                 untranscribed = [each for each in text.untranscribed if each.start >= start_at]
                 yield text.model_copy(update={"segments": segments, "untranscribed": untranscribed})
-            begin = text.end
 
 
 class TranscriptCache:

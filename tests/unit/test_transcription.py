@@ -483,3 +483,4 @@ async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywher
     for done, text in enumerate(found, start=1):
         rest = [each async for each in transcript.texts_from(text.end)]
         assert spoken_in(rest) == spoken_in(found[done:])
+        assert all(each.end > text.end for each in rest)
