@@ -53,13 +53,12 @@ class Diarizer:
             aclosing(self.turns(task, recording)) as replies,
         ):
             async for reply in replies:
-                match reply:
-                    case StageAdvanced():
-                        await append(processed(reply.stage, reply.processed_seconds, reply.duration_seconds))
-                    case DiarizationDone():
-                        labels = sorted({turn.speaker for turn in reply.turns})
-                        identified = await self.identify(task, reply, labels, append)
-                        await append(_result(task, recording, reply, identified))
+                if isinstance(reply, Update):
+                    await append(reply)
+                else:
+                    labels = sorted({turn.speaker for turn in reply.turns})
+                    identified = await self.identify(task, reply, labels, append)
+                    await append(_result(task, recording, reply, identified))
 
     async def identify(self, task: Task, found: DiarizationDone, labels: Sequence[str], append: Append) -> Identified:
         """Find whose voice each speaker has, if the task asks for it; `labels` are all speakers.
@@ -73,7 +72,7 @@ class Diarizer:
 
     async def channels(
         self, task: TranscriptionTask | LiveTask, recording: Recording, channels: int
-    ) -> AsyncGenerator[StageAdvanced | DiarizationDone, None]:
+    ) -> AsyncGenerator[Update | DiarizationDone, None]:
         """Embed the speech of each channel, which is one speaker; yield progress, then the turns of all.
 
         Raises:
@@ -83,7 +82,7 @@ class Diarizer:
         for channel in range(channels):
             async with aclosing(self.turns(task, recording, channel)) as replies:
                 async for reply in replies:
-                    if isinstance(reply, StageAdvanced):
+                    if isinstance(reply, Update):
                         yield _of_all(reply, channel, channels)
                     else:
                         found.append(_called(reply, f"SPEAKER_{channel:02}"))
@@ -91,7 +90,7 @@ class Diarizer:
 
     async def turns(
         self, task: Task, recording: Recording, channel: int | None = None
-    ) -> AsyncGenerator[StageAdvanced | DiarizationDone, None]:
+    ) -> AsyncGenerator[Update | DiarizationDone, None]:
         """Find the turns of a recording, or of the one speaker of a channel; yield progress, then the turns.
 
         Chunks that an earlier attempt of the task has analysed are not analysed again.
@@ -122,7 +121,7 @@ class Diarizer:
                     case ChunkAnalysed():
                         await self._chunks.keep(task.task_id, sound, reply)
                     case StageAdvanced():
-                        yield reply
+                        yield processed(reply.stage, reply.processed_seconds, reply.duration_seconds)
                     case DiarizationDone():
                         await recording.check()
                         await self._cache.keep(task.task_id, recording.sha256, question, reply)
@@ -134,10 +133,10 @@ def _behind(channel: int | None) -> str:
     return "" if channel is None else f":{channel}"
 
 
-def _of_all(advanced: StageAdvanced, channel: int, channels: int) -> StageAdvanced:
+def _of_all(update: Update, channel: int, channels: int) -> Update:
     """Count the progress within a channel over all channels."""
-    before = channel * (advanced.duration_seconds or 0.0)
-    return advanced.model_copy(update={"processed_seconds": (before + advanced.processed_seconds) / channels})
+    seconds, duration = update.processed_seconds or 0.0, update.duration_seconds
+    return processed(update.stage, (channel * (duration or 0.0) + seconds) / channels, duration)
 
 
 def _called(found: DiarizationDone, label: str) -> DiarizationDone:
@@ -184,7 +183,7 @@ def _result(
 class SpeakerSearch:
     """The search for the speakers of a text: it ends with what it has `found`, or with an `error`; the task goes on."""
 
-    def __init__(self, replies: AsyncGenerator[StageAdvanced | DiarizationDone, None]) -> None:
+    def __init__(self, replies: AsyncGenerator[Update | DiarizationDone, None]) -> None:
         self.found: DiarizationDone | None = None
         self.error: ErrorDetail | None = None
         self._replies = replies
@@ -224,11 +223,10 @@ class SpeakerSearch:
         try:
             async with aclosing(self._replies) as replies:
                 async for reply in replies:
-                    match reply:
-                        case StageAdvanced():
-                            self._latest = processed(reply.stage, reply.processed_seconds, reply.duration_seconds)
-                            self._moved.set()
-                        case DiarizationDone():
-                            self.found = reply
+                    if isinstance(reply, Update):
+                        self._latest = reply
+                        self._moved.set()
+                    else:
+                        self.found = reply
         except TaskError as error:
             self.error = error.detail
