@@ -63,7 +63,7 @@ from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.voices.identification import Identification
 from app.voices.store import VoiceStore
-from app.work_sharing.sharing import WorkSharing, engine_of
+from app.work_sharing.helping import WorkSharing, engine_of
 from handlers import channels
 from handlers.task_queues import queues_of_live_tasks, queues_of_recordings
 
@@ -203,7 +203,6 @@ class Container:
             self.engine,
             self.cache,
             Chunks(self.redis_of_cache),
-            sharing=self.sharing,
             identification=identification,
         )
         self.transcriber = Transcriber(
@@ -213,7 +212,6 @@ class Container:
             self.diarizer,
             windows=self.windows,
             sharing=self.sharing,
-            identification=identification,
             threads=self.settings.engine_threads,
         )
         self.live_transcriber = LiveTranscriber(
@@ -221,8 +219,6 @@ class Container:
             self.engine,
             self.windows,
             self.diarizer,
-            sharing=self.sharing,
-            identification=identification,
             settings=self.settings,
             metrics=self.meter.live,
         )

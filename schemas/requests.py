@@ -12,7 +12,7 @@ from .diarization import DiarizationTask
 from .errors import ErrorCode, ErrorDetail
 from .kinds import Task
 from .live import LiveTask
-from .progress import ProgressEvent, Stage, State
+from .progress import ProgressEvent, StageOfTask, State
 from .transcription import TranscriptionTask
 from .wire import (
     EXPECTED_START,
@@ -32,6 +32,7 @@ from .wire import (
     TaskId,
     Time,
     UserId,
+    WorkerOfTask,
 )
 
 REPLY_TIMEOUT_S = 5.0  # how long clients wait for a reply
@@ -103,21 +104,13 @@ class TaskStatus(Message):
     )
     priority: Priority = Field(description="Priority of the task.")
     state: State = Field(description="State of the task.")
-    stage: Stage | None = Field(
-        None,
-        description="What the worker does now or, for a `retrying` task, did when the attempt failed; null in other "
-        "states.",
-    )
+    stage: StageOfTask = None
     progress: Percent
     attempt: Attempt
     duration_seconds: AudioSeconds = None
     lag_seconds: Lag = None
     eta_seconds: Remaining = None
-    worker: str | None = Field(
-        None,
-        description="The worker that runs the task, or that ended it; null if none does or did.",
-        examples=["gpu-1-4711-9f3c"],
-    )
+    worker: WorkerOfTask = None
     queue_position: Position | None = Field(None, description=QUEUE_POSITION)
     expected_start: Time | None = Field(None, description=EXPECTED_START)
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
