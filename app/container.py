@@ -197,14 +197,14 @@ class Container:
         self.windows = WindowQueue(self.engine, at_once=at_once, largest=largest)
         self.sharing = WorkSharing(self.nats, self.engine, self.windows, self.windows_of_others, self.settings)
         self.voice_store = VoiceStore(self.nats)
-        identification = Identification(self.voice_store, self.settings)
+        self.identification = Identification(self.voice_store, self.settings)
         self.diarizer = Diarizer(
             self.recordings,
             self.engine,
             self.cache,
             Chunks(self.redis_of_cache),
             sharing=self.sharing,
-            identification=identification,
+            identification=self.identification,
         )
         self.transcriber = Transcriber(
             self.recordings,
@@ -213,7 +213,7 @@ class Container:
             self.diarizer,
             windows=self.windows,
             sharing=self.sharing,
-            identification=identification,
+            identification=self.identification,
             threads=self.settings.engine_threads,
         )
         self.live_transcriber = LiveTranscriber(
@@ -222,7 +222,7 @@ class Container:
             self.windows,
             self.diarizer,
             sharing=self.sharing,
-            identification=identification,
+            identification=self.identification,
             settings=self.settings,
             metrics=self.meter.live,
         )
@@ -267,7 +267,13 @@ class Container:
             find=find,
         )
         self.voices = VoiceRequests(
-            self.nats, self.voice_store, self.results.embeddings, self.cache, network=embedding_network, find=find
+            self.nats,
+            self.voice_store,
+            self.results.embeddings,
+            self.cache,
+            identification=self.identification,
+            network=embedding_network,
+            find=find,
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)
