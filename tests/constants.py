@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import pytest
 from natscribe import s3 as client_s3
-from natscribe.cli import follow, url_sound
+from natscribe.cli import decoding, follow, url_sound
 from natscribe.client import bucket, examination, exchange, workers
 from natscribe.client import connection as client_connection
 from natscribe.jetstream import leader_reads, stream_pages, streams
@@ -74,13 +74,15 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "REGISTERED_WITHIN_S": (replay,),
     "REPEATED_AFTER_S": (attempt,),
     "REPLIES_WITHIN_S": (workers,),
+    "REPLY_TIMEOUT_S": (exchange,),
     "REQUEST_TIMEOUT_S": (leader_reads, pull_inbox),
     "RESTORE_EVERY_S": (stream_watch,),
     "RETRY_EVERY_S": (connection,),
     "ROUND_TRIP_WITHIN_S": (examination,),
+    "SENT_AGAIN_AFTER_S": (exchange,),
     "SET_WITHIN_S": (reminders,),
     "SHARED_FOR_S": (worker_report,),
-    "SOUND_WITHIN_S": (url_sound,),
+    "SOUND_WITHIN_S": (decoding,),
     "SPARE": (index,),
     "STALLED_S": (https, s3),
     "WAITING_CHECK_EVERY_S": (registration,),

@@ -43,7 +43,7 @@ UNREACHABLE = "The frames of the live task could not be read from NATS: the serv
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class JoinedFrames:
     """The bytes of frames that follow each other; frames that were never stored are silence."""
 
     data: bytes
@@ -71,7 +71,7 @@ class Frames:
         """The place behind the frames that are read."""
         return Place(self._after, self.count, self.size)
 
-    async def read(self, start: Place, until: int | None = None) -> AsyncGenerator[Sound, None]:
+    async def read(self, start: Place, until: int | None = None) -> AsyncGenerator[JoinedFrames, None]:
         """Yield sound from a place on, as soon as it is stored; the last one is `last`.
 
         While the client is silent, yield sound without frames now and then.
@@ -101,12 +101,12 @@ class Frames:
                         return
                     await asyncio.sleep(0 if sound.waiting else GATHER_S)
                 elif loop.time() - heard_at >= self._task.idle_seconds and await self._is_same_stream():
-                    yield Sound(b"", last=True)
+                    yield JoinedFrames(b"", last=True)
                     return
                 else:
                     if loop.time() - told_at >= WAITING_TOLD_S:
                         told_at = loop.time()
-                        yield Sound(b"")
+                        yield JoinedFrames(b"")
                     await _wait(published)
 
     @asynccontextmanager
@@ -155,7 +155,7 @@ class Frames:
         self._after = 0
         return False
 
-    def _joined(self, messages: Sequence[RawStreamMsg], until: int | None) -> Sound:
+    def _joined(self, messages: Sequence[RawStreamMsg], until: int | None) -> JoinedFrames:
         """Join frames up to a gap; leave out those that were read already, and messages that are no frames.
 
         Raises:
@@ -184,7 +184,7 @@ class Frames:
             if last:
                 break
         waiting = int((messages[-1].headers or {}).get(PENDING, "0"))
-        return Sound(b"".join(data), self.count - before, silence, last, waiting)
+        return JoinedFrames(b"".join(data), self.count - before, silence, last, waiting)
 
     def _silence(self, frames: int, messages: Sequence[RawStreamMsg]) -> bytes:
         """Return silence for missing frames, as long as those before were on average, or those that follow.

@@ -17,7 +17,7 @@ from natscribe.schemas.transcription import Channels, Stretch
 from app.engines.engine import Engine, answer
 from app.engines.messages import Forget, Hear, Heard, StageAdvanced
 from app.errors import TaskError, TransientError
-from app.live.frames import Frames, Sound
+from app.live.frames import Frames, JoinedFrames
 from app.live.places import Place, Places
 from app.updates import Checkpoint
 
@@ -114,7 +114,7 @@ class LiveSource:
             with suppress(TaskError):
                 await answer(self._engine, Forget(stream=stream), Heard)
 
-    def _job(self, stream: str, sound: Sound, start: Place | None) -> Hear:
+    def _job(self, stream: str, sound: JoinedFrames, start: Place | None) -> Hear:
         """Make a job; `start`: it is the first one, with the sound behind this place."""
         return Hear(
             stream=stream,
@@ -129,7 +129,7 @@ class LiveSource:
             end=sound.last,
         )
 
-    def _note(self, sound: Sound, heard: Heard) -> None:
+    def _note(self, sound: JoinedFrames, heard: Heard) -> None:
         if sound.frames:
             self.waiting_seconds = sound.waiting * max(heard.seconds - self.seconds, 0.0) / sound.frames
         if sound.silence and sound.data:
@@ -147,7 +147,7 @@ def _advanced(seconds: float) -> StageAdvanced:
     return StageAdvanced(stage=Stage.TRANSCRIBING, processed_seconds=seconds, duration_seconds=None)
 
 
-async def _in_jobs(read: AsyncIterator[Sound], most: int) -> AsyncIterator[Sound]:
+async def _in_jobs(read: AsyncIterator[JoinedFrames], most: int) -> AsyncIterator[JoinedFrames]:
     """Cut sound that has more bytes than one job may have."""
     async for sound in read:
         for at in range(0, len(sound.data) or 1, most):

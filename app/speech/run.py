@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import TranscribeOptions
@@ -16,13 +16,13 @@ from natscribe.schemas.transcription import TranscribeOptions
 from app.cancellation import despite_cancellation, discard_all
 from app.engines.messages import StageAdvanced
 from app.engines.window_queue import Rank
-from app.speech.transcript_cache import SEGMENTS_AT_ONCE
 from app.work_sharing.helpers import LATE_S, HelperLostError
 
+SEGMENTS_AT_ONCE = 50  # a text takes up no more once it has so many: far less than a NATS message can hold
 _AHEAD = 2  # windows may be taken from the source up to this many times what the transcribers have room for
 
-
 Windows = AsyncGenerator[StageAdvanced | Window, None]
+Item = TypeVar("Item", bound=StageAdvanced | WindowText)
 
 
 class Transcriber(Protocol):
@@ -117,10 +117,10 @@ class Run:
         async with aclosing(self._windows):
             try:
                 while self._items or not self._complete:
-                    ready = list(self._in_order())
+                    ready = self._ready()
                     self._read()
                     self._send()
-                    for each in _joined(ready):
+                    for each in ready:
                         yield each
                     if self._items or not self._complete:
                         await self._wait()
@@ -128,21 +128,23 @@ class Run:
                 # Whoever cancels a run repeats it; but a source that still runs cannot be closed.
                 await despite_cancellation(discard_all([*self._tasks(), *self._unwanted]))
 
-    def _in_order(self) -> Iterator[StageAdvanced | WindowText]:
+    def _ready(self) -> list[StageAdvanced | WindowText]:
         """Take the items up to the first window without a final text."""
+        ready: list[StageAdvanced | WindowText] = []
         while self._items:
             first = self._items[0]
-            if isinstance(first, _Flight):
-                if first.text is None:
-                    return
-                if first.assumes_other_than(self.language):
-                    self._send_again()
-                    return
-                self.language = first.text.language or self.language
-                yield first.text.model_copy(update={"language": self.language})
+            if isinstance(first, StageAdvanced):
+                ready.append(first)
+            elif first.text is None:
+                break
+            elif first.assumes_other_than(self.language):
+                self._send_again()
+                break
             else:
-                yield first
+                self.language = first.text.language or self.language
+                add_text(ready, first.text.model_copy(update={"language": self.language}))
             self._items.popleft()
+        return ready
 
     def _send_again(self) -> None:
         """Send the first window again, and those behind it that assume another language, up to a settled one."""
@@ -158,7 +160,7 @@ class Run:
         room = self._own.room + (self._helpers.room if self._helpers else 0)
         held = sum(isinstance(each, _Flight) for each in self._items)
         if self._reading is None and not self._complete and held < _AHEAD * room:
-            self._reading = asyncio.create_task(_next(self._windows))
+            self._reading = asyncio.ensure_future(anext(self._windows, None))
 
     def _send(self) -> None:
         """Give windows to transcribers that have room, in the source's order."""
@@ -249,29 +251,11 @@ class Run:
         return [*asked, *([self._reading] if self._reading is not None else [])]
 
 
-async def _next(windows: Windows) -> StageAdvanced | Window | None:
-    """Return the next item of a source, None after the last one."""
-    return await anext(windows, None)
-
-
-def _joined(items: Sequence[StageAdvanced | WindowText]) -> Iterator[StageAdvanced | WindowText]:
-    """Join texts of one channel that follow each other: each is an append, which can hold only so many segments."""
-    texts: list[WindowText] = []
-    for item in (*items, None):
-        if texts and not (isinstance(item, WindowText) and _fits(item, texts)):
-            yield texts[-1].model_copy(
-                update={
-                    "segments": [segment for text in texts for segment in text.segments],
-                    "untranscribed": [stretch for text in texts for stretch in text.untranscribed],
-                }
-            )
-            texts = []
-        if isinstance(item, WindowText):
-            texts.append(item)
-        elif item is not None:
-            yield item
-
-
-def _fits(text: WindowText, texts: Sequence[WindowText]) -> bool:
-    same_channel = text.channel == texts[-1].channel
-    return same_channel and sum(len(each.segments) for each in texts) < SEGMENTS_AT_ONCE
+def add_text(found: list[Item | WindowText], text: WindowText) -> None:
+    """Add a text, or join it to the one before: each text is an append, which can hold only so many segments."""
+    last = found[-1] if found else None
+    if isinstance(last, WindowText) and last.channel == text.channel and len(last.segments) < SEGMENTS_AT_ONCE:
+        segments, untranscribed = [*last.segments, *text.segments], [*last.untranscribed, *text.untranscribed]
+        found[-1] = text.model_copy(update={"segments": segments, "untranscribed": untranscribed})
+    else:
+        found.append(text)

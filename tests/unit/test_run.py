@@ -16,8 +16,7 @@ from app.engines.messages import Job, Loaded, Reply, StageAdvanced, Transcribe, 
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import PermanentError, TransientError
 from app.speech import run as run_module
-from app.speech.run import Run
-from app.speech.transcript_cache import SEGMENTS_AT_ONCE
+from app.speech.run import SEGMENTS_AT_ONCE, Run
 from app.work_sharing.helpers import HelperLostError
 
 WITHIN = 10  # seconds

@@ -9,7 +9,7 @@ from nats.errors import ConnectionClosedError
 from natscribe.schemas import subjects
 from natscribe.schemas.live import LiveAudio, LiveTask
 
-from app.live.frames import Frames, Sound
+from app.live.frames import Frames, JoinedFrames
 from app.live.places import Place
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
@@ -30,7 +30,7 @@ def frames(nats: InMemoryNats, *, idle_seconds: float = 30) -> Frames:
     return Frames(nats.client, NAMES.live, TASK.model_copy(update={"idle_seconds": idle_seconds}))
 
 
-async def sound_of(read: AsyncGenerator[Sound, None]) -> bytes:
+async def sound_of(read: AsyncGenerator[JoinedFrames, None]) -> bytes:
     """Return the sound that is read until it ends."""
     async with aclosing(read):
         return b"".join([sound.data async for sound in read])

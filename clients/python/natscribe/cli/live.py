@@ -43,8 +43,9 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="FILE|URL|-",
-        help="- for sound from standard input; or a recording, which is played as fast as it was spoken: WAV, or Opus "
-        "in Ogg or WebM; or a url of a radio, a camera or a recording (http, https, rtsp), if PyAV is installed here.",
+        help="- for sound from standard input; or a recording, which is played as fast as it was spoken: WAV and Opus "
+        "as they are, anything else mixed to one channel, if ffmpeg or PyAV is installed here; or a url of a radio, a "
+        "camera or a recording (http, https, rtsp), if PyAV is.",
     ),
 ]
 CodecOption = Annotated[Codec, typer.Option("--codec", help="What standard input has.")]
