@@ -197,13 +197,13 @@ class Container:
         self.windows = WindowQueue(self.engine, at_once=at_once, largest=largest)
         self.sharing = WorkSharing(self.nats, self.engine, self.windows, self.windows_of_others, self.settings)
         self.voice_store = VoiceStore(self.nats)
-        identification = Identification(self.voice_store, self.settings)
+        self.identification = Identification(self.voice_store, self.settings)
         self.diarizer = Diarizer(
             self.recordings,
             self.engine,
             self.cache,
             Chunks(self.redis_of_cache),
-            identification=identification,
+            identification=self.identification,
         )
         self.transcriber = Transcriber(
             self.recordings,
@@ -263,7 +263,13 @@ class Container:
             find=find,
         )
         self.voices = VoiceRequests(
-            self.nats, self.voice_store, self.results.embeddings, self.cache, network=embedding_network, find=find
+            self.nats,
+            self.voice_store,
+            self.results.embeddings,
+            self.cache,
+            identification=self.identification,
+            network=embedding_network,
+            find=find,
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)

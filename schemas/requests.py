@@ -243,3 +243,12 @@ def without_result(status: TaskStatus) -> ErrorDetail:
     where = subjects.progress(status.task_id)
     message = f"Task {status.task_id} is {status.state} at {status.progress} %: wait for `completed` on {where}."
     return ErrorDetail(code=ErrorCode.NOT_FINISHED, message=message)
+
+
+def sounds_like(speaker: str, voice: str) -> ErrorDetail:
+    """Return the error of an enrolment of a speaker who sounds like another voice of the user."""
+    message = (
+        f"{speaker} sounds like the voice {voice} of the same user: enrol with this `voice` to give it one more "
+        "reference, or with `another: true` if this is somebody else."
+    )
+    return ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message)
