@@ -131,7 +131,7 @@ async def test_a_task_of_its_own_runs_at_once_on_a_worker_that_helps(
     publisher: Publisher, start_worker: StartWorker
 ) -> None:
     # Given a worker that helps another one
-    engines = [SlowEngine(0.1) for _ in range(2)]
+    engines = [SlowEngine(0.05) for _ in range(2)]
     async with AsyncExitStack() as stack:
         await workers(start_worker, engines, stack)
         await publisher.publish("long")

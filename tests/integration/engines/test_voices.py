@@ -22,6 +22,8 @@ RECORDINGS = Path(__file__).parents[2] / "recordings"
 # If the numbers in it change, everybody has to be enrolled again: raise `_FEATURES` of `diarization/identity.py` then.
 GOLDEN = Path(__file__).parent / "golden_voices.json"
 CLIP = RECORDINGS / "speech/short/en-vm-tempgreeting2.flac"
+pytestmark = pytest.mark.xdist_group("voices")  # people are enrolled once
+
 PEOPLE = {"en": "allison", "ru": "ivrvoice", "it": "carlo", "fr": "june"}
 
 
