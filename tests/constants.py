@@ -27,7 +27,7 @@ from app.queue import consumer, index, positions, registration
 from app.recordings import https, s3
 from app.redis_store import projection
 from app.retention import late_frames, reminders, schedule
-from app.work_sharing import sharing
+from app.work_sharing import helping
 
 USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "ADVISED_FIRST_S": (stream_watch,),
@@ -54,12 +54,13 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LARGEST_ANSWER_BYTES": (stream_pages,),
     "LAST_APPEND_TIMEOUT_S": (attempt,),
     "LEAST_BETWEEN_EVENTS_S": (attempt, player),
+    "LEAST_IDLE_S": (frames,),
     "LOCK_WITHIN_S": (guarded,),
     "LOGS_AT_ONCE": (late_frames,),
     "LOG_READ_EVERY_S": (task_run,),
     "LONG_WITHOUT_REST_S": (consumer,),
     "LONG_WITH_ONE_TASK_S": (consumer,),
-    "LOOK_EVERY_S": (sharing, stream_watch),
+    "LOOK_EVERY_S": (helping, stream_watch),
     "MEASURE_EVERY_S": (maintenance,),
     "MOST_RETRIES": (client_s3,),
     "MOST_WAITS": (live_pipe,),

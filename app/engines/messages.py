@@ -73,7 +73,6 @@ class Hear(_Line):
     )
     sound: str = Field("", repr=False, description="Bytes of frames in order, in base64; at most 1 MiB.")
     show: bool = Field(True, description="Whether the reply has the utterances that are open.")
-    context: bool = Field(True, description="Whether utterances come with what was said before, which costs time.")
     end: bool = Field(False, description="No more sound follows: what is open is closed, and the stream is forgotten.")
 
 

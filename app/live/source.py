@@ -30,8 +30,8 @@ MOST_RESTARTS = 3  # of the listening process, without an utterance in between
 class LiveSource:
     """The utterances of a live task behind what is transcribed already.
 
-    `seconds` is how much sound was heard so far, `open` has the utterances that are not complete yet, at most one for
-    each channel, and `waiting_seconds` is how much sound is stored and not heard yet, as far as known.
+    `seconds` is how much sound was heard so far, `open` has the utterances of those who speak now, at most one for each
+    channel, and `waiting_seconds` is how much sound is stored and not heard yet, as far as known.
     """
 
     def __init__(self, engine: Engine, frames: Frames, task: LiveTask, checkpoint: Checkpoint) -> None:
@@ -47,7 +47,6 @@ class LiveSource:
         self.open: Sequence[Window] = ()
         self.missing: list[Stretch] = []  # sound that was never stored
         self.closing: Callable[[Window], None] = lambda _: None  # is called with each utterance that is closing
-        self.context: Callable[[], bool] = lambda: True  # whether the engine has time to hear what was said before
         self.show: Callable[[], bool] = lambda: True  # whether `open` is wanted, which costs a copy of the sound
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
@@ -73,6 +72,10 @@ class LiveSource:
                 await asyncio.sleep(restarts * RESTART_PAUSE_S)
             else:
                 return
+
+    def is_over(self, window: Window) -> bool:
+        """Whether the utterance of which a window is the begin is complete."""
+        return window.start < self._reached[window.channel]
 
     def said_at(self, second: float) -> float:
         """Return when a second of the stream was heard, on the monotonic clock, as if the sound came in real time."""
@@ -125,7 +128,6 @@ class LiveSource:
             before=start.size if start else 0,
             sound=b64encode(sound.data).decode(),
             show=self.show(),
-            context=self.context(),
             end=sound.last,
         )
 

@@ -12,7 +12,7 @@ from app.redis_store.cache import Cache, read
 from app.settings import VERSION
 
 
-class Transcript(BaseModel):
+class CachedTranscript(BaseModel):
     """The texts that a run has yielded of a recording (`channel` is null), or of one of its channels."""
 
     duration: float
@@ -30,15 +30,11 @@ class Transcript(BaseModel):
 
     async def texts_from(self, start_at: float) -> AsyncGenerator[WindowText, None]:
         """Yield what lies behind `start_at` seconds, as a run does that begins there."""
-        begin = 0.0
         for text in self.texts:
-            if begin >= start_at:
-                yield text
-            elif text.end > start_at:
+            if text.end > start_at:
                 segments = [each for each in text.segments if each.start >= start_at]
                 untranscribed = [each for each in text.untranscribed if each.start >= start_at]
                 yield text.model_copy(update={"segments": segments, "untranscribed": untranscribed})
-            begin = text.end
 
 
 class TranscriptCache:
@@ -49,14 +45,14 @@ class TranscriptCache:
 
     async def find(
         self, audio_sha256: str, task: TranscriptionTask, loaded: Loaded, channel: int | None
-    ) -> Transcript | None:
+    ) -> CachedTranscript | None:
         """Find the transcript of a channel (null: all mixed) that an earlier task with the same options has stored.
 
         Ask for null if the channels are not chosen yet: the transcript says whether it is that of channel 0 alone.
         """
         question = self._question(loaded, task, channel)
         first, *pieces = await self._cache.find_pieces(task.task_id, audio_sha256, question) or [b""]
-        found = read(first, Transcript)
+        found = read(first, CachedTranscript)
         for piece in pieces:
             # Reading a day of texts at once would block the event loop for over a second.
             text = await asyncio.to_thread(read, piece, WindowText)
@@ -65,7 +61,9 @@ class TranscriptCache:
             found.texts.append(text)
         return found
 
-    async def keep(self, audio_sha256: str, task: TranscriptionTask, loaded: Loaded, transcript: Transcript) -> None:
+    async def keep(
+        self, audio_sha256: str, task: TranscriptionTask, loaded: Loaded, transcript: CachedTranscript
+    ) -> None:
         """Store the transcript of a whole channel."""
         question = self._question(loaded, task, transcript.channel)
         await self._cache.keep_pieces(task.task_id, audio_sha256, question, [transcript, *transcript.texts])

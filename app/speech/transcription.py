@@ -18,11 +18,10 @@ from natscribe.schemas.transcription import (
 from app.engines.messages import Listen, Loaded, StageAdvanced
 from app.errors import PermanentError
 from app.recordings.recording import Recording
-from app.speech.diarizer import SpeakerSearch
 from app.speech.run import Run, add_text
 from app.speech.source import RecordingSource
 from app.speech.transcript import TaskTranscript
-from app.speech.transcript_cache import Transcript, TranscriptCache
+from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.updates import Append, Checkpoint, processed
 
 _PEOPLE_OF_A_CALL = 2  # with more people, a channel may have several, whom only diarization tells apart
@@ -77,11 +76,6 @@ class Transcription:
                 return
             listen, language = Listen(path=self._recording.path, channel=self.channel + 1), None
 
-    def add_speakers(self, search: SpeakerSearch) -> None:
-        """Attribute the words to the speakers that a search has found, or note the error of a failed search."""
-        self.cached = self.cached and search.cached
-        self.transcript.add_speakers(search)
-
     def result(self) -> TranscriptionResult:
         """Build the task's result."""
         return self.transcript.result(
@@ -108,7 +102,7 @@ class Transcription:
         texts = await self._append_all(source, run.texts(), append)
         if listen.start_at or run.helped:  # nobody can prove who has answered as a helper
             return
-        transcript = Transcript(
+        transcript = CachedTranscript(
             duration=self.duration, channels=self._channels, channel=self.channel, chosen=listen.choose, texts=texts
         )
         await self._recording.check()
@@ -116,7 +110,7 @@ class Transcription:
 
     async def _append_all(
         self,
-        source: RecordingSource | Transcript,
+        source: RecordingSource | CachedTranscript,
         found: AsyncGenerator[StageAdvanced | WindowText, None] | AsyncGenerator[WindowText, None],
         append: Append,
     ) -> list[WindowText]:
@@ -138,7 +132,7 @@ class Transcription:
         self._note(source)
         return texts
 
-    def _note(self, source: RecordingSource | Transcript) -> None:
+    def _note(self, source: RecordingSource | CachedTranscript) -> None:
         """Copy the duration and the channels from the source.
 
         Raises:

@@ -64,11 +64,16 @@ class Identification:
             log.warning("embeddings_not_kept", bucket=error.bucket)
             return Identified(error=NO_ROOM)
         try:
-            return await self._identified(task.user_id, embedded, labels)
+            return await self.compare(task.user_id, embedded, labels)
         except NatsError:
             return Identified(error=NOT_READ)
 
-    async def _identified(self, user_id: int | str, embedded: Embedded, labels: Sequence[str]) -> Identified:
+    async def compare(self, user_id: int | str, embedded: Embedded, labels: Sequence[str]) -> Identified:
+        """Find whose voice each speaker has.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
         known = await self._store.compared(user_id)
         comparable = [each for each in known if each["model"] == embedded.model]
         found = await asyncio.to_thread(self._matches, embedded, comparable)

@@ -59,6 +59,7 @@ export interface EnrollRequest {
   'name'?: string | null;
   'voice'?: string | null;
   'consent': Consent;
+  'another'?: boolean;
 }
 export interface ErrorDetail {
   'code': ErrorCode;

@@ -1,18 +1,22 @@
-"""Servers that are guarded as the production stack's."""
+"""Servers that are guarded as the production stack's, and the service on them."""
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
-from tests.access.servers import GuardedNats, GuardedValkey, guarded_nats, guarded_valkey
+from app.main import Worker
+from app.settings import Settings
+from tests.access.servers import GuardedNats, GuardedValkey, guarded_in_memory, guarded_valkey, login
+from tests.fakes.engine import FakeEngine
 from tests.servers import in_memory
+from tests.workers import working
 
 
 @pytest_asyncio.fixture
 async def guarded() -> AsyncIterator[GuardedNats]:
-    with in_memory() as folder:
-        async with guarded_nats(folder) as server:
-            yield server
+    async with guarded_in_memory() as server:
+        yield server
 
 
 @pytest_asyncio.fixture
@@ -20,3 +24,20 @@ async def valkey() -> AsyncIterator[GuardedValkey]:
     with in_memory() as folder:
         async with guarded_valkey(folder) as server:
             yield server
+
+
+@pytest.fixture
+def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
+    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
+    return login(found, "service")
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+async def worker(settings: Settings, engine: FakeEngine) -> AsyncIterator[Worker]:
+    async with working(settings, engine) as service:
+        yield service

@@ -9,8 +9,10 @@ from pathlib import Path
 from app.embedded import NatsServer, ValkeyServer, free_port
 from app.embedded.process import HOST
 from app.settings import Settings
+from tests.servers import in_memory
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+RECORDING = DEPLOY.parent / "app/cli/demo/two_readers.flac"
 CLIENTS = ("publisher", "follower", "operator")
 USERS = ("service", "admin", *CLIENTS, "monitoring")
 
@@ -111,6 +113,14 @@ async def guarded_nats(
         yield server
     finally:
         await server.stop()
+
+
+@asynccontextmanager
+async def guarded_in_memory() -> AsyncIterator[GuardedNats]:
+    """The server, with its data in memory."""
+    with in_memory() as folder:
+        async with guarded_nats(folder) as server:
+            yield server
 
 
 @asynccontextmanager

@@ -13,8 +13,8 @@ from natscribe.schemas.progress import ProgressEvent, State
 from app.embedded import free_port
 from app.embedded.process import HOST
 from app.settings import Settings
-from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, login
-from tests.access.test_tls import RECORDING, make_certificates
+from tests.access.servers import DEPLOY, RECORDING, GuardedNats, GuardedValkey, login
+from tests.access.test_tls import make_certificates
 from tests.fakes.engine import FakeEngine
 from tests.waiting import eventually
 from tests.workers import working

@@ -15,11 +15,10 @@ from natscribe.schemas.progress import ProgressEvent, State
 
 from app.embedded import NatsServer, free_port
 from app.settings import Settings
-from tests.access.servers import GuardedValkey
+from tests.access.servers import RECORDING, GuardedValkey
 from tests.fakes.engine import FakeEngine
 from tests.workers import working
 
-RECORDING = Path(__file__).parents[2] / "app/cli/demo/two_readers.flac"
 CREDENTIALS = """-----BEGIN NATS USER JWT-----
 {token}
 ------END NATS USER JWT------

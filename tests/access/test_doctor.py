@@ -1,7 +1,6 @@
 """What the doctor finds about users, on a server with the users of the production stack."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from natscribe.client.examination import Examination, examine
@@ -10,27 +9,19 @@ from pydantic import SecretStr
 from app.main import Worker
 from app.settings import Settings
 from tests.access.rules import configured
-from tests.access.servers import CLIENTS, GuardedNats, GuardedValkey, inbox, login
-from tests.fakes.engine import FakeEngine
+from tests.access.servers import CLIENTS, inbox, login
 from tests.waiting import eventually
-from tests.workers import working
 
 
 @pytest.fixture
-def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
-    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
-    return login(found, "service")
+async def worker(worker: Worker) -> Worker:
+    """A worker that has loaded its model."""
 
+    async def loaded() -> bool:
+        return worker.container.engine.ready
 
-@pytest.fixture
-async def worker(settings: Settings) -> AsyncIterator[Worker]:
-    async with working(settings, FakeEngine()) as service:
-
-        async def loaded() -> bool:
-            return service.container.engine.ready
-
-        await eventually(loaded)
-        yield service
+    await eventually(loaded)
+    return worker
 
 
 def problems(found: Examination) -> list[str]:

@@ -12,8 +12,8 @@ from natscribe.client import Client
 
 from app.main import Worker
 from app.settings import Settings
-from tests.access.servers import GuardedNats, GuardedValkey, guarded_nats, inbox, login, password
-from tests.access.test_tls import RECORDING, make_certificates
+from tests.access.servers import RECORDING, GuardedNats, GuardedValkey, guarded_nats, inbox, login, password
+from tests.access.test_tls import make_certificates
 from tests.fakes.engine import FakeEngine
 from tests.programs import BIN, WITHIN, line_with, output, started
 from tests.servers import Servers

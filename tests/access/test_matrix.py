@@ -8,14 +8,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from app.jetstream import streams
 from app.settings import Settings
 from tests.access.rules import Rules, account_of, configured, covers, documented, mapped
-from tests.access.servers import CLIENTS, USERS, GuardedNats, password
+from tests.access.servers import CLIENTS, USERS, GuardedNats, guarded_in_memory, password
 
 # What the tables do not speak of: other subjects, other streams, wider wildcards, and what administrators do.
 BEYOND = (Path(__file__).parent / "beyond.txt").read_text(encoding="utf-8").split()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def guarded() -> AsyncIterator[GuardedNats]:
+    """One server for all: what is tried leaves nothing behind."""
+    async with guarded_in_memory() as server:
+        yield server
 
 
 class Probe:

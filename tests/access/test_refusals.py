@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -17,25 +17,10 @@ from natscribe.schemas.wire import Kind
 from app.main import Worker
 from app.settings import Settings
 from tests.access.rules import configured, mapped
-from tests.access.servers import CLIENTS, GuardedNats, GuardedValkey, inbox, login, password
-from tests.fakes.engine import FakeEngine
-from tests.workers import working
+from tests.access.servers import CLIENTS, RECORDING, GuardedNats, inbox, login, password
 
-RECORDING = Path(__file__).parents[2] / "app/cli/demo/two_readers.flac"
 AT_ONCE = 4.0  # seconds; a request without a reply waits for five
 Call = Callable[[Client], Awaitable[object]]
-
-
-@pytest.fixture
-def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
-    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
-    return login(found, "service")
-
-
-@pytest.fixture
-async def worker(settings: Settings) -> AsyncIterator[Worker]:
-    async with working(settings, FakeEngine()) as service:
-        yield service
 
 
 async def letters(client: Client) -> object:

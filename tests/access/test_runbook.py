@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,13 +19,11 @@ from natscribe.schemas.progress import ProgressEvent
 from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
-from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, inbox, login, password
+from tests.access.servers import DEPLOY, RECORDING, GuardedNats, inbox, login, password
 from tests.containers.compose import ROOT
 from tests.fakes.engine import FakeEngine
-from tests.workers import working
 
 RUNBOOK = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
-RECORDING = ROOT / "app/cli/demo/two_readers.flac"
 BROKEN = PermanentError(ErrorCode.ENGINE_FAILED, "The engine cannot do this one.")
 STEP = re.compile(r"^((?:natscribe|nats) .+?)(?: +# as (\w+))?$", re.MULTILINE)
 STEPS = {(command, user or "operator") for command, user in STEP.findall(RUNBOOK)}
@@ -35,17 +32,10 @@ NATSCRIBE = Path(sys.executable).parent / "natscribe"
 
 
 @pytest.fixture
-def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
-    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
-    return login(found, "service")
-
-
-@pytest.fixture
-async def worker(settings: Settings) -> AsyncIterator[Worker]:
-    engine = FakeEngine()
-    engine.fail_with = [BROKEN] * 100
-    async with working(settings, engine) as service:
-        yield service
+def engine() -> FakeEngine:
+    found = FakeEngine()
+    found.fail_with = [BROKEN] * 100
+    return found
 
 
 async def failed_task(settings: Settings) -> str:

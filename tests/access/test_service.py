@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 import nats
 import pytest
@@ -32,35 +31,21 @@ from app.redis_store.keys import MARK
 from app.retention.reminders import Reminder
 from app.settings import Settings, Share
 from tests.access.rules import configured, covers
-from tests.access.servers import GuardedNats, GuardedValkey, inbox, login, password
+from tests.access.servers import RECORDING, GuardedNats, inbox, login, password
 from tests.fakes.engine import FakeEngine
 from tests.waiting import eventually
 from tests.workers import working
 
 SECOND = bytes(2 * 16_000)  # of live sound
-RECORDING = Path(__file__).parents[2] / "app/cli/demo/two_readers.flac"
 FAILURE = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording cannot be read: upload it again.")
 # What is asked for only where a log was tampered with, or a task expires.
 RARE = {"$JS.API.DIRECT.GET.transcription_tasks", "$JS.API.DIRECT.GET.transcription_progress"}
 
 
 @pytest.fixture
-def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
-    redis_url = valkey.url_of("service")
-    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=redis_url, task_retry_delay=0.1, cache_ttl=0)
-    found = found.model_copy(update={"share_windows": Share.ALWAYS, "engine_parallel": 1, "engine_batch": 1})
-    return login(found, "service")
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-async def worker(settings: Settings, engine: FakeEngine) -> AsyncIterator[Worker]:
-    async with working(settings, engine) as service:
-        yield service
+def settings(settings: Settings) -> Settings:
+    quick = {"task_retry_delay": 0.1, "cache_ttl": 0}
+    return settings.model_copy(update=quick | {"share_windows": Share.ALWAYS, "engine_parallel": 1, "engine_batch": 1})
 
 
 @pytest.fixture

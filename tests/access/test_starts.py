@@ -12,16 +12,10 @@ from app.embedded import free_port
 from app.jetstream.connection import StartError
 from app.main import Worker
 from app.settings import Settings
-from tests.access.servers import GuardedNats, GuardedValkey, login
+from tests.access.servers import GuardedNats, login
 from tests.fakes.engine import FakeEngine
 
 SOON_S = 5.0  # a request that NATS refuses would be unanswered for 30 s
-
-
-@pytest.fixture
-def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
-    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
-    return login(found, "service")
 
 
 @pytest.mark.parametrize("user", ["publisher", "follower", "operator", "monitoring"])

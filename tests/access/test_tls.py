@@ -10,16 +10,14 @@ from natscribe.client.errors import UnreachableError
 from natscribe.schemas.progress import ProgressEvent, State
 
 from app.settings import Settings
-from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, guarded_nats, login
+from tests.access.servers import DEPLOY, RECORDING, GuardedNats, GuardedValkey, guarded_nats, login
 from tests.fakes.engine import FakeEngine
 from tests.workers import working
 
-RECORDING = Path(__file__).parents[2] / "app/cli/demo/two_readers.flac"
 
-
-@pytest.fixture
-def certificates(tmp_path: Path) -> Path:
-    return make_certificates(tmp_path / "certificates")
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_certificates(tmp_path_factory.mktemp("tls") / "certificates")
 
 
 def make_certificates(folder: Path) -> Path:

@@ -1,37 +1,16 @@
 """`natscribe top` for each user of the production stack."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
-import pytest
 from natscribe.cli import top
 from natscribe.cli.top.board import Board
 from natscribe.client import Client
 
 from app.main import Worker
 from app.settings import Settings
-from tests.access.servers import CLIENTS, GuardedNats, GuardedValkey, login
-from tests.access.test_refusals import RECORDING
+from tests.access.servers import CLIENTS, RECORDING, login
 from tests.fakes.engine import FakeEngine
 from tests.waiting import eventually
-from tests.workers import working
-
-
-@pytest.fixture
-def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
-    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
-    return login(found, "service")
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-async def worker(settings: Settings, engine: FakeEngine) -> AsyncIterator[Worker]:
-    async with working(settings, engine) as service:
-        yield service
 
 
 async def seen(settings: Settings) -> Board:

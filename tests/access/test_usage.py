@@ -1,8 +1,5 @@
 """What JetStream stores and may store: the service alone may ask, and reports it as metrics."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import nats
 import pytest
 from natscribe.client import Client
@@ -10,25 +7,9 @@ from natscribe.client import Client
 from app.jetstream.usage import read_usage
 from app.main import Worker
 from app.settings import Settings
-from tests.access.servers import GuardedNats, GuardedValkey, inbox, login, password
-from tests.fakes.engine import FakeEngine
+from tests.access.servers import RECORDING, GuardedNats, inbox, login, password
 from tests.integration.test_metrics import sample
 from tests.servers import Servers
-from tests.workers import working
-
-RECORDING = Path(__file__).parents[2] / "app/cli/demo/two_readers.flac"
-
-
-@pytest.fixture
-def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
-    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
-    return login(found, "service")
-
-
-@pytest.fixture
-async def worker(settings: Settings) -> AsyncIterator[Worker]:
-    async with working(settings, FakeEngine()) as service:
-        yield service
 
 
 async def test_metrics_say_how_full_jetstream_is_and_of_what(settings: Settings, worker: Worker) -> None:

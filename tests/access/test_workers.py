@@ -1,7 +1,10 @@
 """Every worker answers who asks all of them, in each account."""
 
+import asyncio
+
 import pytest
 from natscribe.client import Client, NotAllowedError
+from natscribe.schemas.workers import WorkerInfo
 
 from app.settings import Settings
 from tests.access.servers import CLIENTS, GuardedNats, GuardedValkey, login
@@ -9,17 +12,21 @@ from tests.fakes.engine import FakeEngine
 from tests.workers import working
 
 
-async def test_each_worker_answers_each_kind_of_client(guarded: GuardedNats, valkey: GuardedValkey) -> None:
+async def asked_by(settings: Settings) -> list[WorkerInfo]:
+    async with Client(settings) as client:
+        return await client.workers()
+
+
+async def test_each_worker_answers_each_kind_of_client(
+    guarded: GuardedNats, valkey: GuardedValkey, settings: Settings
+) -> None:
     # Given two workers, whose Redis dies
-    chosen = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
-    settings = login(chosen, "service")
     async with working(settings, FakeEngine()) as one, working(settings, FakeEngine()) as other:
         names = {service.container.worker_name for service in (one, other)}
         await valkey.kill()
-        for user in CLIENTS:
-            # When a client asks
-            async with Client(login(settings, user)) as client:
-                found = await client.workers()
+        # When each kind of client asks
+        answers = await asyncio.gather(*(asked_by(login(settings, user)) for user in CLIENTS))
+        for user, found in zip(CLIENTS, answers, strict=True):
             # Then both answer, and say what is well and what is not
             assert {worker.worker for worker in found} == names, user
             assert {worker.redis_answers for worker in found} == {False}

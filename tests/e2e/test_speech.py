@@ -7,13 +7,14 @@ from pathlib import Path
 
 import jiwer
 import pytest
+import pytest_asyncio
 from natscribe.client import Client
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import TranscriptionResult
 
-from tests.e2e.conftest import LIBRIVOX, TWO_CHANNELS, TWO_READERS
+from tests.e2e.conftest import LIBRIVOX, TWO_CHANNELS, TWO_READERS, Running
 from tests.sounds import load, write_channels
 from tests.truth.accuracy import diarization_error_rate
 from tools import check_subtitles
@@ -59,11 +60,23 @@ async def test_the_librivox_clips_are_transcribed_right(client: Client, capsys: 
     assert rate <= WORST_WORD_ERROR_RATE
 
 
-async def test_the_demo_recording_is_transcribed_whole(client: Client) -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def demo(service: Running) -> TranscriptionResult:
+    """What two people say, with words and speakers."""
+    async with service.client() as client:
+        return await transcribe(client, TWO_READERS, diarize=True, word_timestamps=True)
+
+
+def test_the_demo_recording_is_transcribed_whole(demo: TranscriptionResult) -> None:
     lines = TWO_READERS.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
     said = " ".join(line.partition(": ")[2] for line in lines)
-    result = await transcribe(client, TWO_READERS, diarize=True)
+    result = demo
     assert jiwer.wer(said, plain(result.text)) <= WORST_WORD_ERROR_RATE
+    # And its words have times
+    words = [word for segment in result.segments for word in segment.words or []]
+    assert jiwer.wer(said, plain("".join(word.word for word in words))) <= WORST_WORD_ERROR_RATE
+    assert all(a.start <= b.start for a, b in itertools.pairwise(words))
+    assert all(0 <= word.start < word.end <= result.duration for word in words)
     # And all of it in its language, with nothing left out
     assert {segment.language for segment in result.segments} == {result.language} == set(result.languages) == {"en"}
     assert result.untranscribed == []
@@ -77,15 +90,16 @@ async def test_the_demo_recording_is_transcribed_whole(client: Client) -> None:
     assert jiwer.wer(theirs, credited) <= WORST_WORD_ERROR_RATE
 
 
-async def test_the_subtitles_of_the_demo_keep_to_all_rules(client: Client, tmp_path: Path) -> None:
+async def test_the_subtitles_of_the_demo_keep_to_all_rules(
+    client: Client, demo: TranscriptionResult, tmp_path: Path
+) -> None:
     # Given what two people say, with words and speakers
-    result = await transcribe(client, TWO_READERS, diarize=True, word_timestamps=True)
     answer = tmp_path / "result.json"
-    answer.write_text(result.model_dump_json(), encoding="utf-8")
+    answer.write_text(demo.model_dump_json(), encoding="utf-8")
     for fmt in (ResultFormat.SRT, ResultFormat.VTT):
         # When it is asked for as subtitles
         subtitles = tmp_path / f"subtitles.{fmt}"
-        subtitles.write_text(str(await client.get_task_result(result.task_id, fmt)), encoding="utf-8")
+        subtitles.write_text(str(await client.get_task_result(demo.task_id, fmt)), encoding="utf-8")
         # Then a program that knows the rules alone finds no breach
         rules = check_subtitles.Limits(result=answer, max_line_chars=42, max_lines=2, max_cue_seconds=7.0)
         count, report = check_subtitles.check(subtitles, rules)
@@ -151,13 +165,3 @@ async def test_silence_gives_no_text(client: Client, tmp_path: Path) -> None:
     assert (result.text, result.segments, result.language, result.duration) == ("", [], None, 10.0)
     assert result.speakers == 0
     assert (result.languages, result.untranscribed) == ({}, [])
-
-
-async def test_words_have_times_on_request(client: Client) -> None:
-    clip = min(LIBRIVOX.glob("*.flac"))
-    result = await transcribe(client, clip, word_timestamps=True)
-    words = [word for segment in result.segments for word in segment.words or []]
-    said = clip.with_suffix(".txt").read_text(encoding="utf-8")
-    assert jiwer.wer(plain(said), plain("".join(word.word for word in words))) <= MOST_OF_ONE_CLIP
-    assert all(a.start <= b.start for a, b in itertools.pairwise(words))
-    assert all(0 <= word.start < word.end <= result.duration for word in words)

@@ -22,7 +22,7 @@ from tests.waiting import eventually
 
 @pytest.fixture(autouse=True)
 def _little_patience(constants: Constants) -> None:
-    constants(EXPIRES_AFTER_S=2.0, EXPIRE_EVERY_S=0.2)
+    constants(EXPIRES_AFTER_S=1.2, EXPIRE_EVERY_S=0.2)
 
 
 async def dead_letters(js: JetStreamContext) -> int:

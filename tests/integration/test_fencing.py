@@ -131,7 +131,7 @@ async def test_an_attempt_continues_where_the_last_one_ran_out_of_time(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
 ) -> None:
     # Given an engine that hangs after its first window, and little time for an attempt
-    settings.task_timeout = 3
+    settings.task_timeout = 1.5
     engine = FakeEngine()
     engine.hangs_after = [1, 1]
     async with start_worker(engine):

@@ -116,7 +116,7 @@ async def test_each_warning_about_redis_ends_when_redis_is_back(
     start_worker: StartWorker, settings: Settings, valkey: ValkeyServer, constants: Constants
 ) -> None:
     # Given a worker that looks after Redis often
-    constants(CHECK_EVERY_S=0.1, MEASURE_EVERY_S=0.1, CLEAN_LISTS_EVERY_S=0.1)
+    constants(CHECK_EVERY_S=0.1, MEASURE_EVERY_S=0.1, CLEAN_LISTS_EVERY_S=0.1, SHARED_FOR_S=0.1)
     with capture_logs() as lines:
         async with start_worker(FakeEngine()) as worker:
 
@@ -143,7 +143,7 @@ async def test_each_warning_about_redis_ends_when_redis_is_back(
             await eventually(is_up)
             await eventually(is_well)
             ended = len(lines)
-            await asyncio.sleep(1)  # time in which a warning could come
+            await asyncio.sleep(0.5)  # time in which a warning could come
     late = [line for line in lines[ended:] if line["log_level"] == "warning" and line.get("work") in works]
     assert late == []
 

@@ -469,10 +469,10 @@ async def test_a_silent_client_may_be_silent_for_longer_than_a_task_may_stand_st
 ) -> None:
     # Given a service whose tasks may stand still for less than its clients may be silent
     constants(WAITING_TOLD_S=0.2)
-    settings.task_timeout = 2.5
+    settings.task_timeout = 1.2
     async with start_worker(FakeEngine()):
         # When a client is silent for longer than that
-        await speaker.begin(idle_seconds=5)
+        await speaker.begin(idle_seconds=2)
         await speaker.say(11)
         events = await publisher.until("live-1", State.COMPLETED)
     # Then its task ends with what was said, in its first attempt

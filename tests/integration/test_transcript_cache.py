@@ -13,7 +13,7 @@ from app.redis_store import keys
 from app.redis_store.cache import Cache
 from app.settings import VERSION
 from app.speech.run import SEGMENTS_AT_ONCE, add_text
-from app.speech.transcript_cache import Transcript, TranscriptCache
+from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from tests.fakes.engine import MODEL, segment
 
 AUDIO = "a" * 64
@@ -26,8 +26,8 @@ def transcripts(binary_redis: Redis) -> TranscriptCache:
     return TranscriptCache(Cache(binary_redis, ttl=3600))
 
 
-def transcript(segments: int) -> Transcript:
-    kept = Transcript(duration=10.0 * segments, channels=1)
+def transcript(segments: int) -> CachedTranscript:
+    kept = CachedTranscript(duration=10.0 * segments, channels=1)
     for number in range(segments):
         missing = [Stretch(start=10.0 * number + 9, end=10.0 * number + 10)]
         add_text(kept.texts, WindowText(segments=[segment(number)], untranscribed=missing, end=10.0 * number + 10))

@@ -40,7 +40,8 @@ async def enrolled(parts: Parts, name: str, user_id: int | str = 7, model: Model
             consent=Consent(by=name, at=NOW),
             model=model or embedding_network(),
             references=[reference],
-        )
+        ),
+        after=0,
     )
     return voice
 

@@ -22,7 +22,7 @@ from app.redis_store.cache import Cache
 from app.speech.run import SEGMENTS_AT_ONCE, Run, add_text
 from app.speech.source import RecordingSource
 from app.speech.transcript import TaskTranscript
-from app.speech.transcript_cache import Transcript, TranscriptCache
+from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription import Transcription
 from app.updates import Checkpoint, Result, Update
 from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
@@ -471,7 +471,7 @@ async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywher
         )
         for number in range(windows)
     ]
-    transcript = Transcript(duration=10 * windows, channels=1)
+    transcript = CachedTranscript(duration=10 * windows, channels=1)
     for text in found:
         add_text(transcript.texts, text)
     # When it is read
@@ -483,3 +483,4 @@ async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywher
     for done, text in enumerate(found, start=1):
         rest = [each async for each in transcript.texts_from(text.end)]
         assert spoken_in(rest) == spoken_in(found[done:])
+        assert all(each.end > text.end for each in rest)

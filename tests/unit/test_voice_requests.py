@@ -23,11 +23,12 @@ from natscribe.schemas.voices import (
 )
 from natscribe.schemas.wire import Model
 
-from app.answers.voices import LEAST_AGREEMENT, TRIES
+from app.answers.voices import TRIES
 from app.engines.diarization.identity import embedding_network
 from app.engines.messages import Embedded, SpeakerEmbedding
 from app.errors import RequestError
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
+from app.voices.enrolment import LEAST_AGREEMENT
 from app.voices.store import StoredReference, StoredVoice
 from tests.fakes.engine import voice_of
 from tests.fakes.nats import InMemoryNats
@@ -76,7 +77,12 @@ def stored(name: str = "Anna", model: Model | None = None, references: int = 1) 
         model=model or embedding_network(),
         references=[
             StoredReference(
-                task_id=str(number), speaker="SPEAKER_00", seconds=20, at=CONSENT.at, values="", telephone=""
+                task_id=str(number),
+                speaker="SPEAKER_00",
+                seconds=20,
+                at=CONSENT.at,
+                values=voice_of(name),
+                telephone=voice_of(f"{name} on the telephone"),
             )
             for number in range(references)
         ],
@@ -143,7 +149,7 @@ async def test_a_task_gives_a_voice_only_when_it_has_completed_and_kept_its_spea
 
 async def test_a_voice_gets_references_and_keeps_the_newest(parts: Parts) -> None:
     # Given a voice that has as many references as it may have
-    await parts.voice_store.put(stored(references=MOST_REFERENCES))
+    await parts.voice_store.add(stored(references=MOST_REFERENCES))
     await heard(parts, "call")
     later = Consent(by="Anna herself", at=CONSENT.at)
     # When it gets one more, twice the same
@@ -154,9 +160,22 @@ async def test_a_voice_gets_references_and_keeps_the_newest(parts: Parts) -> Non
     assert (voice.consent, await listed(parts)) == (later, [voice])
 
 
+async def test_who_has_a_voice_gets_another_one_only_on_demand(parts: Parts) -> None:
+    await heard(parts, "call", speaker(0), speaker(1))
+    anna = await parts.voices.enroll(asked(speaker="SPEAKER_00"))
+    boris = await parts.voices.enroll(asked(speaker="SPEAKER_01", name="Boris"))
+    # When somebody who is enrolled is enrolled again, then the answer names the voice that sounds the same
+    for wrong in ({}, {"name": None, "voice": boris.voice}):
+        code, message = await refused(parts, asked(speaker="SPEAKER_00", **wrong))
+        assert (code, f"SPEAKER_00 sounds like the voice {anna.voice}" in message) == (ErrorCode.INVALID_REQUEST, True)
+    # And somebody else who sounds the same is enrolled on demand
+    await parts.voices.enroll(asked(speaker="SPEAKER_00", name="Berta", another=True))
+    assert [each.name for each in await listed(parts)] == ["Anna", "Boris", "Berta"]
+
+
 async def test_references_of_another_network_go_with_the_next_one(parts: Parts) -> None:
     # Given a voice that another network has heard
-    await parts.voice_store.put(stored(model=Model(name="other", revision="1"), references=3))
+    await parts.voice_store.add(stored(model=Model(name="other", revision="1"), references=3))
     assert [each.comparable for each in await listed(parts)] == [False]
     # When it gets a reference, then it has this one alone
     await heard(parts, "call")
@@ -165,7 +184,7 @@ async def test_references_of_another_network_go_with_the_next_one(parts: Parts) 
 
 
 async def test_a_voice_is_renamed_for_its_user_alone(parts: Parts) -> None:
-    await parts.voice_store.put(stored())
+    await parts.voice_store.add(stored())
     assert (await parts.voices.rename(RenameRequest(user_id=7, voice="a" * 32, name="Anna Berg"))).name == "Anna Berg"
     assert [each.name for each in await listed(parts)] == ["Anna Berg"]
     for stranger in ("7", 8):
@@ -178,7 +197,7 @@ async def test_a_voice_is_renamed_for_its_user_alone(parts: Parts) -> None:
 async def test_a_change_is_tried_again_while_others_change_the_voice(
     parts: Parts, nats: InMemoryNats, others: int
 ) -> None:
-    await parts.voice_store.put(stored())
+    await parts.voice_store.add(stored())
     nats.before(VOICES, *[BUSY] * others)
     renaming = parts.voices.rename(RenameRequest(user_id=7, voice="a" * 32, name="Anna Berg"))
     if others < TRIES:
@@ -202,7 +221,7 @@ async def test_trouble_with_nats_is_told(parts: Parts, nats: InMemoryNats, error
 async def test_a_page_has_as_many_voices_as_fit_into_a_reply(parts: Parts, nats: InMemoryNats, lacking: int) -> None:
     # Given two voices, and replies that have room for both to the byte, or one byte less
     for number in "ab":
-        await parts.voice_store.put(stored().model_copy(update={"voice": number * 32}))
+        await parts.voice_store.add(stored().model_copy(update={"voice": number * 32}))
     both = await listed(parts)
     nats.max_payload = HEADROOM_BYTES + sum(len(each.model_dump_json()) + 1 for each in both) - lacking
     # When they are listed, then the page says whether there is more, and the next one goes on there
@@ -235,7 +254,7 @@ async def test_a_forgotten_voice_leaves_nothing_and_everybody_is_told(parts: Par
 
 
 async def test_the_voices_of_an_erased_user_are_forgotten_and_no_others(parts: Parts) -> None:
-    await parts.voice_store.put(stored())
-    await parts.voice_store.put(stored().model_copy(update={"user_id": 8}))
+    await parts.voice_store.add(stored())
+    await parts.voice_store.add(stored().model_copy(update={"user_id": 8}))
     await parts.users.delete(UserRequest(user_id=7))
     assert (await listed(parts), len(await listed(parts, 8))) == ([], 1)

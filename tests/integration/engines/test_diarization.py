@@ -1,6 +1,8 @@
 """The bundled networks on two real voices, and what follows from what they find in a telephone call."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,8 @@ TRUTH = [("SPEAKER_00", 0.5), ("SPEAKER_01", 7.6), ("SPEAKER_00", 12.4), ("SPEAK
 
 Emitted = list[StageAdvanced | ChunkAnalysed]
 
+pytestmark = pytest.mark.xdist_group("diarization")  # what the networks found once serves several tests
+
 
 class Interrupted(Exception):  # noqa: N818 -- nothing is wrong
     """The worker is gone."""
@@ -45,8 +49,27 @@ def networks() -> Networks:
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two minutes and a bit, three chunks; mostly silence, which is quickly analysed."""
-    sound = np.concatenate([load(DEMO), silence(60), load(DEMO)[: 12 * SAMPLE_RATE], silence(26)])
+    both = load(DEMO)[: 12 * SAMPLE_RATE]
+    sound = np.concatenate([both, silence(76), both, silence(32)])
     return write(tmp_path_factory.mktemp("long") / "long.flac", sound, "flac")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What they find in the demo, and how many seconds that took by a clock of which each look takes 0.3 s."""
+
+    done: DiarizationDone
+    emitted: Emitted
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def demo(networks: Networks) -> Demo:
+    looks = count(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diarizer, "monotonic", lambda: next(looks) * 0.3)
+        done, emitted = run(networks, DEMO)
+    return Demo(done, emitted, next(looks) * 0.3)
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +110,9 @@ def progress(emitted: Emitted) -> list[float]:
     return [each.processed_seconds for each in emitted if isinstance(each, StageAdvanced)]
 
 
-def test_two_readers_are_distinguished(networks: Networks) -> None:
+def test_two_readers_are_distinguished(demo: Demo) -> None:
     # Given a recording of two readers taking turns
-    done, emitted = run(networks, DEMO)
+    done, emitted = demo.done, demo.emitted
 
     # When it is diarized, then the changes of speaker are where they are in truth
     changes = [
@@ -106,9 +129,9 @@ def test_two_readers_are_distinguished(networks: Networks) -> None:
     assert progress(emitted)[0] == 0
 
 
-def test_the_demo_has_no_more_errors_than_before(networks: Networks) -> None:
+def test_the_demo_has_no_more_errors_than_before(demo: Demo) -> None:
     # Given the demo and who speaks when in it, when it is diarized, then at most 6.2 % of its speech is wrong
-    done, _ = run(networks, DEMO)
+    done = demo.done
     assert error_rate(done.turns, DEMO.with_suffix(".rttm"), done.duration_seconds) <= 0.062
 
 
@@ -162,22 +185,22 @@ def test_a_telephone_makes_no_two_voices_one(networks: Networks) -> None:
     ],
 )
 def test_bounds_are_kept_but_nobody_is_taken_apart_and_no_window_is_analysed_twice(
-    networks: Networks, bounds: dict[str, int], speakers: int, monkeypatch: pytest.MonkeyPatch
+    networks: Networks,
+    demo: Demo,
+    bounds: dict[str, int],
+    speakers: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Given bounds for the number of speakers, when two readers are diarized
-    lengths: list[int] = []
-    segment = Networks.segment
+    # Given what the networks have found in each window of two readers
+    analysed: list[Array] = []
+    monkeypatch.setattr(Networks, "segment", lambda _, window: analysed.append(window))
 
-    def counted(self: Networks, window: np.ndarray) -> np.ndarray:
-        lengths.append(len(window))
-        return segment(self, window)
+    # When they are diarized with bounds for the number of speakers
+    done, _ = run(networks, DEMO, bounds=bounds, known=chunks(demo.emitted))
 
-    monkeypatch.setattr(Networks, "segment", counted)
-    done, _ = run(networks, DEMO, bounds=bounds)
-
-    # Then so many are found as can be told apart, by one pass through the windows
+    # Then so many are found as can be told apart, and no window is looked at again
     assert len({turn.speaker for turn in done.turns}) == speakers
-    assert len(lengths) == 7
+    assert analysed == []
 
 
 def test_one_reader_is_one_speaker(networks: Networks, tmp_path: Path) -> None:
@@ -258,25 +281,12 @@ def test_records_that_cannot_be_used_are_replaced(
     assert again == done
 
 
-def test_progress_is_true_and_not_emitted_too_often(networks: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a clock by which each look at it takes 0.3 s
-    looks = 0
-
-    def clock() -> float:
-        nonlocal looks
-        looks += 1
-        return looks * 0.3
-
-    monkeypatch.setattr(diarizer, "monotonic", clock)
-
-    # When a recording is diarized
-    done, emitted = run(networks, DEMO)
-
-    # Then there is progress at most once a second, it never falls, and it goes to the end of the recording
-    seen = progress(emitted)[2:]
-    assert 3 <= len(seen) <= looks * 0.3
+def test_progress_is_true_and_not_emitted_too_often(demo: Demo) -> None:
+    # When a recording is diarized, then there is progress at most once a second, it never falls, and it goes to the end
+    seen = progress(demo.emitted)[2:]
+    assert 3 <= len(seen) <= demo.seconds
     assert seen == sorted(set(seen))
-    assert 0.8 * done.duration_seconds < seen[-1] <= done.duration_seconds
+    assert 0.8 * demo.done.duration_seconds < seen[-1] <= demo.done.duration_seconds
 
 
 def test_a_recording_above_the_limit_is_refused(networks: Networks) -> None:

@@ -60,17 +60,6 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("reading") / "reading.flac", speech, "flac")
 
 
-async def test_what_the_first_task_needs_is_loaded_ahead(engine: EngineProcesses) -> None:
-    # Given an engine that was not started
-    was_ready = engine.ready
-    # When it loads
-    await engine.load()
-    # Then the model is there, and a listener and a transcriber wait for a task
-    assert not was_ready
-    assert engine.ready
-    assert len(children()) == 2
-
-
 async def test_loading_that_hangs_can_be_given_up(engine: EngineProcesses) -> None:
     # Given an engine whose processes do nothing any more while they load
     loading = asyncio.create_task(engine.load())
@@ -109,9 +98,17 @@ async def test_windows_are_transcribed_while_more_are_found(engine: EngineProces
     assert len(children()) == 3
 
 
-async def test_only_what_is_not_wanted_any_more_ends(engine: EngineProcesses, reading: Path) -> None:
-    # Given a loaded engine that listens to a recording
+async def test_what_the_first_task_needs_is_loaded_ahead_and_only_what_is_not_wanted_ends(
+    engine: EngineProcesses, reading: Path
+) -> None:
+    # Given an engine that was not started
+    was_ready = engine.ready
+    # When it loads, then the model is there, and a listener and a transcriber wait for a task
     await engine.load()
+    assert not was_ready
+    assert engine.ready
+    assert len(children()) == 2
+    # And given that it listens to a recording
     run = engine.run(Listen(path=reading))
     await anext(run)
     # When nobody wants that any more

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from natscribe.schemas.voices import LEAST_REFERENCE_S
 
-from app.answers.voices import LEAST_AGREEMENT
 from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.telephone import telephoned
 from app.engines.messages import Diarize, Embedded
 from app.settings import Settings
+from app.voices.enrolment import LEAST_AGREEMENT
 from app.voices.matching import Limits, match
 from tests.sounds import NO_LIMIT, Samples, load
 
@@ -22,6 +22,8 @@ RECORDINGS = Path(__file__).parents[2] / "recordings"
 # If the numbers in it change, everybody has to be enrolled again: raise `_FEATURES` of `diarization/identity.py` then.
 GOLDEN = Path(__file__).parent / "golden_voices.json"
 CLIP = RECORDINGS / "speech/short/en-vm-tempgreeting2.flac"
+pytestmark = pytest.mark.xdist_group("voices")  # people are enrolled once
+
 PEOPLE = {"en": "allison", "ru": "ivrvoice", "it": "carlo", "fr": "june"}
 
 

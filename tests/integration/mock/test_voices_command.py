@@ -45,6 +45,11 @@ async def test_somebody_is_enrolled_named_renamed_and_forgotten(servers: Servers
     _, text, _ = await run(servers, "transcribe", "--diarize", "--identify", "--format", "txt", str(recording))
     # Then the text names her
     assert text.startswith("Anna: Good morning.\nSPEAKER_01: ")
+    # And she is not enrolled twice unnoticed
+    code, _, said = await run(servers, "voices", "enroll", *who)
+    assert (code, f"sounds like the voice {voice}" in " ".join(said.split())) == (1, True)
+    code, twin, _ = await run(servers, "voices", "enroll", *who, "--another")
+    assert (code, (await run(servers, "voices", "forget", twin.split()[0]))[0]) == (0, 0)
     # And she is listed, renamed and forgotten
     _, listed, _ = await run(servers, "voices", "list", "--json")
     assert json.loads(listed)["consent"]["by"] == "Anna Berg"

@@ -42,7 +42,7 @@ async def updates_of(
     async def append(update: Update | Result) -> None:
         updates.append(update)
 
-    await parts.live_transcriber.run(task, checkpoint, append)
+    await parts.live_transcriber.transcribe(task, checkpoint, append)
     return updates
 
 

@@ -143,11 +143,13 @@ def _by_ffmpeg(path: Path, hint: str) -> Iterator[bytes]:
     Raises:
         ClientError: The file cannot be read.
     """
-    sound = ["-map", "0:a:0", "-f", AUDIO.codec.value.removeprefix("pcm_"), "-ac", "1", "-ar", str(AUDIO.sample_rate)]
-    command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-i", f"file:{path}", *sound, "-"]
+    samples = ["-map", "0:a:0", "-f", "s16le", "-ac", "1", "-ar", str(AUDIO.sample_rate)]
+    command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-i", f"file:{path}", *samples, "-"]
     has_sound = False
     with tempfile.TemporaryFile("w+", errors="replace") as told:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told) as ffmpeg:  # noqa: S603 -- no shell
+        with subprocess.Popen(  # noqa: S603 -- no shell
+            command, stdout=subprocess.PIPE, stderr=told, start_new_session=True
+        ) as ffmpeg:  # in a session of its own, Ctrl-C ends the sound and not ffmpeg
             if ffmpeg.stdout is not None:
                 while chunk := ffmpeg.stdout.read(_CHUNK_BYTES):
                     has_sound = True
