@@ -20,7 +20,7 @@ from app.dead_letters import replay, store
 from app.embedded import guarded
 from app.engines.audio import live_pipe
 from app.execution import attempt, task_run
-from app.jetstream import connection, pull_inbox, stream_log
+from app.jetstream import connection, pull_inbox, stream_log, usage
 from app.live import frames, sound
 from app.operations import maintenance, stream_watch
 from app.queue import consumer, index, positions, registration
@@ -45,6 +45,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "ERASE_LATE_FRAMES_EVERY_S": (maintenance,),
     "EXPIRES_AFTER_S": (streams,),
     "EXPIRE_EVERY_S": (maintenance,),
+    "FIRST_REPLY_S": (usage,),
     "FORGOTTEN_FOR_S": (projection,),
     "GIVE_UP_AFTER_S": (stream_log,),
     "HEALTH_WITHIN_S": (worker_report,),
@@ -56,6 +57,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LOCK_WITHIN_S": (guarded,),
     "LOGS_AT_ONCE": (late_frames,),
     "LOG_READ_EVERY_S": (task_run,),
+    "LOOK_EVERY_S": (stream_watch,),
     "LONG_WITHOUT_REST_S": (consumer,),
     "LONG_WITH_ONE_TASK_S": (consumer,),
     "MEASURE_EVERY_S": (maintenance,),
