@@ -16,6 +16,7 @@ from natscribe.schemas.wire import Priority, Queue
 
 from app.answers.worker_report import WorkerReport
 from app.errors import PermanentError, TransientError
+from app.main import Worker
 from app.operations import health
 from app.recordings.recording import Recording, Recordings
 from app.redis_store.projection import RedisProjection
@@ -184,3 +185,16 @@ async def test_a_worker_without_a_model_says_so(report: WorkerReport, engine: Fa
     engine.loaded = None
     found = await report.read()
     assert (found.model, found.engine) == (None, "")
+
+
+@pytest.mark.parametrize(("ready", "status"), [(False, 503), (True, 200)])
+async def test_a_worker_has_started_when_its_model_is_loaded(engine: FakeEngine, ready: bool, status: int) -> None:
+    engine.ready = ready
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def send(part: MutableMapping[str, Any]) -> None:
+        sent.append(part)
+
+    scope = {"type": "http", "method": "GET", "path": "/health/startup"}
+    await Worker(SETTINGS, engine).app(scope, AsyncMock(), send)
+    assert sent[0]["status"] == status

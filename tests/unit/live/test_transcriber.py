@@ -92,6 +92,12 @@ async def test_sound_is_kept_as_a_recording(parts: Parts, audio: LiveAudio, form
     assert kept[44:] == b"".join(SOUND)
 
 
+async def test_sound_that_is_a_file_already_is_kept_as_it_came(parts: Parts) -> None:
+    await updates_of(parts, audio=LiveAudio(codec=Codec.OPUS, sample_rate=48_000), keep_audio=True)
+    async with parts.recordings.fetch("live-1") as recording:
+        assert recording.path.read_bytes() == b"".join(SOUND)
+
+
 @pytest.mark.parametrize("diarize", [False, True])
 async def test_sound_that_nobody_wants_to_keep_is_no_recording(parts: Parts, nats: InMemoryNats, diarize: bool) -> None:
     await updates_of(parts, diarize=diarize)
