@@ -63,7 +63,7 @@ from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.voices.identification import Identification
 from app.voices.store import VoiceStore
-from app.work_sharing.sharing import WorkSharing, engine_of
+from app.work_sharing.helping import WorkSharing, engine_of
 from handlers import channels
 from handlers.task_queues import queues_of_live_tasks, queues_of_recordings
 
@@ -197,14 +197,13 @@ class Container:
         self.windows = WindowQueue(self.engine, at_once=at_once, largest=largest)
         self.sharing = WorkSharing(self.nats, self.engine, self.windows, self.windows_of_others, self.settings)
         self.voice_store = VoiceStore(self.nats)
-        identification = Identification(self.voice_store, self.settings)
+        self.identification = Identification(self.voice_store, self.settings)
         self.diarizer = Diarizer(
             self.recordings,
             self.engine,
             self.cache,
             Chunks(self.redis_of_cache),
-            sharing=self.sharing,
-            identification=identification,
+            identification=self.identification,
         )
         self.transcriber = Transcriber(
             self.recordings,
@@ -213,7 +212,6 @@ class Container:
             self.diarizer,
             windows=self.windows,
             sharing=self.sharing,
-            identification=identification,
             threads=self.settings.engine_threads,
         )
         self.live_transcriber = LiveTranscriber(
@@ -221,7 +219,6 @@ class Container:
             self.engine,
             self.windows,
             self.diarizer,
-            sharing=self.sharing,
             settings=self.settings,
             metrics=self.meter.live,
         )
@@ -266,7 +263,13 @@ class Container:
             find=find,
         )
         self.voices = VoiceRequests(
-            self.nats, self.voice_store, self.results.embeddings, self.cache, network=embedding_network, find=find
+            self.nats,
+            self.voice_store,
+            self.results.embeddings,
+            self.cache,
+            identification=self.identification,
+            network=embedding_network,
+            find=find,
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)

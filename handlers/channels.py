@@ -15,13 +15,13 @@ from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.voices import Forgotten
 from natscribe.schemas.wire import Kind
 
-from handlers import accepted_tasks, dead_letters, replies, requests, sharing, voices
+from handlers import accepted_tasks, dead_letters, replies, requests, voices, windows
 
 ANSWERS: dict[str, Callable[..., Any]] = {  # `...`: handlers differ in their parameters
     route.subject: route.handler for routes in (requests.router, dead_letters.router, voices.router) for route in routes
 }
 READ = {subjects.LIVE_AUDIO_CHANNEL: bytes}  # read page by page from a stream: there is no subscriber
-REPLIES = ANSWERS | {subjects.WINDOWS_CHANNEL: sharing.transcribe_window}
+REPLIES = ANSWERS | {subjects.WINDOWS_CHANNEL: windows.transcribe_window}
 
 
 def stored_tasks() -> NatsRouter:
@@ -36,7 +36,7 @@ def windows_of_others(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
     subscriber = router.subscriber(
         subjects.windows(engine), queue=subjects.QUEUE_GROUP, max_workers=replies.ANSWERS_AT_ONCE
     )
-    subscriber(sharing.transcribe_window)
+    subscriber(windows.transcribe_window)
     return subscriber
 
 

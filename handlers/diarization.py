@@ -22,4 +22,4 @@ async def diarize(
 ) -> None:
     """Find the turns of a recording, and append each update to the task's log."""
     attempt = await task_run.begin(task)
-    await diarizer.run(task, attempt.append)
+    await diarizer.diarize(task, attempt.append)

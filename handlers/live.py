@@ -22,4 +22,4 @@ async def transcribe_live(
 ) -> None:
     """Transcribe sound from the checkpoint on until it ends, and append each update to the task's log."""
     attempt = await task_run.begin(task)
-    await live_transcriber.run(task, attempt.checkpoint, attempt.append)
+    await live_transcriber.transcribe(task, attempt.checkpoint, attempt.append)

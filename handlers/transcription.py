@@ -22,4 +22,4 @@ async def transcribe(
 ) -> None:
     """Transcribe a recording from the checkpoint on, and append each update to the task's log."""
     attempt = await task_run.begin(task)
-    await transcriber.run(task, attempt.checkpoint, attempt.append)
+    await transcriber.transcribe(task, attempt.checkpoint, attempt.append)

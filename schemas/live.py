@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from .tasks import SpeakerBounds
+from .tasks import IDENTIFIES_SPEAKERS, Identify, SpeakerBounds
 from .transcription import Channel, Language, TranscribeKeywords, TranscribeOptions
 from .wire import DescribedEnum, End, Input, KeepSeconds, Message, Start, TaskId, UserId
 
@@ -80,11 +80,18 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base ha
     keep_audio: bool = Field(
         default=False, description="Store the sound at its end as a recording whose name is the task id."
     )
+    identify: Identify = False
     diarize: bool = Field(
         default=False,
         description="Find the speaker of each segment at the end. It has no effect if each channel is a speaker.",
     )
     word_timestamps: bool = Field(default=False, description="Give each word its time and probability.")
+
+    @model_validator(mode="after")
+    def _identifies_speakers(self) -> Self:
+        if self.identify and not self.diarize:
+            raise ValueError(IDENTIFIES_SPEAKERS)
+        return self
 
     @property
     def audio_file_id(self) -> str:
@@ -105,6 +112,7 @@ class LiveKeywords(TranscribeKeywords, total=False):
     keep_seconds: int | None
     keep_audio: bool
     diarize: bool
+    identify: bool
     min_speakers: int | None
     max_speakers: int | None
     word_timestamps: bool

@@ -1,6 +1,7 @@
 """Progress events: the messages of a task's log."""
 
 from datetime import datetime, timezone
+from typing import Annotated
 
 from pydantic import Field
 
@@ -58,6 +59,15 @@ class Stage(DescribedEnum):
     MERGING = "merging", "Assigns speakers to the words."
 
 
+StageOfTask = Annotated[
+    Stage | None,
+    Field(
+        description="What the worker does now or, for a `retrying` task, did when the attempt failed; null in other "
+        "states."
+    ),
+]
+
+
 class ProgressEvent(Message):
     """One event of a task's log."""
 
@@ -71,11 +81,7 @@ class ProgressEvent(Message):
     )
     priority: Priority | None = Field(None, description="Priority of the task, as its subject says.")
     state: State = Field(description="State of the task.")
-    stage: Stage | None = Field(
-        None,
-        description="What the worker does now or, for a `retrying` task, did when the attempt failed; null in other "
-        "states.",
-    )
+    stage: StageOfTask = None
     progress: Percent = 0
     processed_seconds: Seconds | None = Field(
         None,

@@ -12,7 +12,7 @@ from .diarization import DiarizationTask
 from .errors import ErrorCode, ErrorDetail
 from .kinds import Task
 from .live import LiveTask
-from .progress import ProgressEvent, Stage, State
+from .progress import ProgressEvent, StageOfTask, State
 from .transcription import TranscriptionTask
 from .wire import (
     EXPECTED_START,
@@ -32,6 +32,7 @@ from .wire import (
     TaskId,
     Time,
     UserId,
+    WorkerOfTask,
 )
 
 REPLY_TIMEOUT_S = 5.0  # how long clients wait for a reply
@@ -103,21 +104,13 @@ class TaskStatus(Message):
     )
     priority: Priority = Field(description="Priority of the task.")
     state: State = Field(description="State of the task.")
-    stage: Stage | None = Field(
-        None,
-        description="What the worker does now or, for a `retrying` task, did when the attempt failed; null in other "
-        "states.",
-    )
+    stage: StageOfTask = None
     progress: Percent
     attempt: Attempt
     duration_seconds: AudioSeconds = None
     lag_seconds: Lag = None
     eta_seconds: Remaining = None
-    worker: str | None = Field(
-        None,
-        description="The worker that runs the task, or that ended it; null if none does or did.",
-        examples=["gpu-1-4711-9f3c"],
-    )
+    worker: WorkerOfTask = None
     queue_position: Position | None = Field(None, description=QUEUE_POSITION)
     expected_start: Time | None = Field(None, description=EXPECTED_START)
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
@@ -250,3 +243,12 @@ def without_result(status: TaskStatus) -> ErrorDetail:
     where = subjects.progress(status.task_id)
     message = f"Task {status.task_id} is {status.state} at {status.progress} %: wait for `completed` on {where}."
     return ErrorDetail(code=ErrorCode.NOT_FINISHED, message=message)
+
+
+def sounds_like(speaker: str, voice: str) -> ErrorDetail:
+    """Return the error of an enrolment of a speaker who sounds like another voice of the user."""
+    message = (
+        f"{speaker} sounds like the voice {voice} of the same user: enrol with this `voice` to give it one more "
+        "reference, or with `another: true` if this is somebody else."
+    )
+    return ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 from pydantic import Field
 
 from .errors import ErrorDetail
-from .progress import Stage, State
+from .progress import StageOfTask, State
 from .requests import TaskStatus
 from .wire import (
     Attempt,
@@ -21,6 +21,7 @@ from .wire import (
     TaskId,
     Time,
     UserId,
+    WorkerOfTask,
 )
 
 MOST_LISTED = 200  # tasks in one reply
@@ -55,21 +56,13 @@ class ListedTask(Message):
         description="Name of the recording; null if the message is no valid task."
     )
     state: State = Field(description="State of the task.")
-    stage: Stage | None = Field(
-        None,
-        description="What the worker does now or, for a `retrying` task, did when the attempt failed; null in other "
-        "states.",
-    )
+    stage: StageOfTask = None
     progress: Percent
     attempt: Attempt
     duration_seconds: AudioSeconds = None
     lag_seconds: Lag = None
     eta_seconds: Remaining = None
-    worker: str | None = Field(
-        None,
-        description="The worker that runs the task, or that ended it; null if none does or did.",
-        examples=["gpu-1-4711-9f3c"],
-    )
+    worker: WorkerOfTask = None
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
     created_at: Time = Field(description="When the task was stored: the list is in this order.")
     started_at: Time | None = Field(None, description="When the first attempt started; null before.")

@@ -1,9 +1,20 @@
 """What tasks of both kinds say."""
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from .wire import AtLeast, AtMost, AudioFileId, Input, KeepSeconds, TaskId, UserId
+
+Identify = Annotated[
+    bool,
+    Field(
+        description="Find out which of the user's voices the speakers have, `voices` of the result says so; and keep "
+        "the speakers' embeddings beside the result, to enrol voices from. A transcription needs `diarize` for it."
+    ),
+]
+IDENTIFIES_SPEAKERS = "identify: only speakers can be named, add diarize"
 
 
 class TaskNames(Input):
@@ -32,8 +43,4 @@ class AnyTask(SpeakerBounds, TaskNames):
     """A task of any kind."""
 
     keep_seconds: KeepSeconds = None
-    identify: bool = Field(
-        default=False,
-        description="Find out which of the user's voices the speakers have, `voices` of the result says so; and keep "
-        "the speakers' embeddings beside the result, to enrol voices from. A transcription needs `diarize` for it.",
-    )
+    identify: Identify = False

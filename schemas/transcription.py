@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self, TypedDict
 
 from .errors import ErrorDetail
-from .tasks import AnyTask, TaskNames
+from .tasks import IDENTIFIES_SPEAKERS, AnyTask, TaskNames
 from .voices import SpeakerVoice
 from .wire import (
     EXAMPLE_SHA256,
@@ -134,8 +134,7 @@ class TranscriptionTask(AnyTask, TranscribeOptions, TaskNames):  # the last base
     @model_validator(mode="after")
     def _identifies_speakers(self) -> Self:
         if self.identify and not self.diarize:
-            message = "identify: only speakers can be named, add diarize"
-            raise ValueError(message)
+            raise ValueError(IDENTIFIES_SPEAKERS)
         return self
 
     @property

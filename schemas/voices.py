@@ -66,6 +66,11 @@ class EnrollRequest(Input):
         None, description="The voice that gets one more reference; null: a new voice is made, and needs a `name`."
     )
     consent: Consent = Field(description="Who has agreed, and when.")
+    another: bool = Field(
+        default=False,
+        description="The speaker is somebody else than the voice of the user that sounds the same: without it such a "
+        "request is refused, because of two voices of one person neither is named.",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:

@@ -51,6 +51,13 @@ KeepSeconds = Annotated[
     ),
 ]
 Seconds = Annotated[float, Field(ge=0), AfterValidator(lambda value: round(value, 3))]
+WorkerOfTask = Annotated[
+    str | None,
+    Field(
+        description="The worker that runs the task, or that ended it; null if none does or did.",
+        examples=["gpu-1-4711-9f3c"],
+    ),
+]
 AudioSeconds = Annotated[
     Seconds | None, Field(description="Seconds of audio in the recording; null until known.", examples=[61.5])
 ]

@@ -1,6 +1,7 @@
 """Real servers for all tests that ask for them: containers where an engine answers, bundled binaries elsewhere."""
 
 import os
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from app.embedded import process
 from app.redis_store.keys import MARK
 from app.settings import Settings
 from tests.constants import Constants, changed_in
+from tests.faults import make_certificates
 from tests.servers import Servers, shared_servers
 
 # Tests that run in parallel choose from ports of their own: a port is free until its server listens.
@@ -36,6 +38,21 @@ def _loggers_are_not_cached() -> None:
 def constants(monkeypatch: pytest.MonkeyPatch) -> Constants:
     """Change times and sizes of the service until the test ends."""
     return changed_in(monkeypatch)
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go, empty at first."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of `localhost` and 127.0.0.1, and the authority that signed it."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

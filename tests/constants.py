@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import pytest
 from natscribe import s3 as client_s3
-from natscribe.cli import follow, url_sound
+from natscribe.cli import decoding, follow, url_sound
 from natscribe.client import bucket, examination, exchange, workers
 from natscribe.client import connection as client_connection
 from natscribe.jetstream import leader_reads, stream_pages, streams
@@ -27,6 +27,7 @@ from app.queue import consumer, index, positions, registration
 from app.recordings import https, s3
 from app.redis_store import projection
 from app.retention import late_frames, reminders, schedule
+from app.work_sharing import helping
 
 USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "ADVISED_FIRST_S": (stream_watch,),
@@ -54,12 +55,13 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LARGEST_ANSWER_BYTES": (stream_pages,),
     "LAST_APPEND_TIMEOUT_S": (attempt,),
     "LEAST_BETWEEN_EVENTS_S": (attempt, player),
+    "LEAST_IDLE_S": (frames,),
     "LOCK_WITHIN_S": (guarded,),
     "LOGS_AT_ONCE": (late_frames,),
     "LOG_READ_EVERY_S": (task_run,),
-    "LOOK_EVERY_S": (stream_watch,),
     "LONG_WITHOUT_REST_S": (consumer,),
     "LONG_WITH_ONE_TASK_S": (consumer,),
+    "LOOK_EVERY_S": (helping, stream_watch),
     "MEASURE_EVERY_S": (maintenance,),
     "MOST_RETRIES": (client_s3,),
     "MOST_WAITS": (live_pipe,),
@@ -76,13 +78,15 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "REGISTERED_WITHIN_S": (replay,),
     "REPEATED_AFTER_S": (attempt,),
     "REPLIES_WITHIN_S": (workers,),
+    "REPLY_TIMEOUT_S": (exchange,),
     "REQUEST_TIMEOUT_S": (leader_reads, pull_inbox),
     "RESTORE_EVERY_S": (stream_watch,),
     "RETRY_EVERY_S": (connection,),
     "ROUND_TRIP_WITHIN_S": (examination,),
+    "SENT_AGAIN_AFTER_S": (exchange,),
     "SET_WITHIN_S": (reminders,),
     "SHARED_FOR_S": (worker_report,),
-    "SOUND_WITHIN_S": (url_sound,),
+    "SOUND_WITHIN_S": (decoding,),
     "SPARE": (index,),
     "STALLED_S": (https, s3),
     "WAITING_CHECK_EVERY_S": (registration,),

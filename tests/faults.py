@@ -3,6 +3,7 @@
 import asyncio
 import re
 import ssl
+import subprocess
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from tests.tcp import served
 
+CERTIFICATES = Path(__file__).parents[1] / "deploy/nats/certificates.sh"
 HOST = "127.0.0.1"
 _PIECE = 64 * 1024  # bytes
 
@@ -108,6 +110,12 @@ async def disturbed(upstream: int, tls: ssl.SSLContext | None = None) -> AsyncIt
     proxy = Proxy(upstream)
     async with served(proxy.serve, HOST, tls=tls) as proxy.port:
         yield proxy
+
+
+def make_certificates(folder: Path) -> Path:
+    """Make a certificate and its authority in a folder; return the folder."""
+    subprocess.run(["sh", str(CERTIFICATES), str(folder)], check=True)  # noqa: S607
+    return folder
 
 
 def served_with(certificates: Path) -> ssl.SSLContext:

@@ -5,19 +5,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
-from uuid import uuid4
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.jetstream.large_results import HEADROOM_BYTES
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.problems import invalid_request
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import READ_WITHIN_S, unknown_task, without_result
+from natscribe.schemas.requests import READ_WITHIN_S, sounds_like, unknown_task, without_result
 from natscribe.schemas.voices import (
-    LEAST_REFERENCE_S,
-    MOST_REFERENCES,
     EnrollRequest,
     ForgetRequest,
     Forgotten,
@@ -35,11 +31,10 @@ from app.redis_store.cache import Cache
 from app.task_log.embeddings import EmbeddingStore
 from app.task_log.record import Record
 from app.task_log.status import status_of
-from app.voices.store import ChangedMeanwhileError, Kept, StoredReference, StoredVoice, VoiceStore
+from app.voices.enrolment import chosen_speaker, new_voice, reference_of, with_reference
+from app.voices.identification import Identification
+from app.voices.store import ChangedMeanwhileError, Kept, StoredVoice, VoiceStore
 
-LEAST_AGREEMENT: Final = (
-    0.65  # one person has .66 and more, in noise, too; two who share the time have less (docs/decisions/0031)
-)
 TRIES: Final = 5  # requests about one voice at the same time: each try that fails lets another one succeed
 
 
@@ -53,6 +48,7 @@ class VoiceRequests:
         embeddings: EmbeddingStore,
         cache: Cache,
         *,
+        identification: Identification,
         network: Callable[[], Model],
         find: Callable[[str], Awaitable[Record | None]],
     ) -> None:
@@ -61,6 +57,7 @@ class VoiceRequests:
         self._store = store
         self._embeddings = embeddings
         self._cache = cache
+        self._identification = identification
         self._network = network
         self._find = find
 
@@ -68,25 +65,21 @@ class VoiceRequests:
         """Make a voice of a speaker of a completed task, or add a reference to a voice.
 
         Raises:
-            RequestError: The task has no such speaker, the speaker says too little alone, or there is no such voice.
+            RequestError: The task has no such speaker, the speaker says too little alone, there is no such voice, or
+                the speaker sounds like another one.
         """
         async with _answered():
             embedded = await self._embedded(request)
-            speaker = _chosen(embedded, request)
-            reference = StoredReference(
-                task_id=request.task_id,
-                speaker=speaker.speaker,
-                seconds=speaker.seconds,
-                at=datetime.now(UTC),
-                values=speaker.values,
-                telephone=speaker.telephone,
-            )
+            speaker = chosen_speaker(embedded, request)
+            if not request.another:
+                await self._refuse_known(request, embedded.model, speaker)
+            reference = reference_of(request.task_id, speaker)
             if request.voice is None:
-                made = _new(request, reference, embedded.model)
-                await self._store.put(made)
+                made = new_voice(request, reference, embedded.model)
+                await self._store.add(made)
                 return await self._shown(made)
             return await self._change(
-                request.user_id, request.voice, lambda known: _with(known, request, reference, embedded.model)
+                request.user_id, request.voice, lambda known: with_reference(known, request, reference, embedded.model)
             )
 
     async def page(self, request: VoicesRequest) -> VoicePage:
@@ -168,6 +161,18 @@ class VoiceRequests:
             raise RequestError(ErrorCode.NOT_FOUND, message)
         return Embedded.model_validate_json(kept)
 
+    async def _refuse_known(self, request: EnrollRequest, model: Model, speaker: SpeakerEmbedding) -> None:
+        """Refuse to enrol somebody who is enrolled: of two voices of one person neither is named.
+
+        Raises:
+            RequestError: The speaker has a voice, and not the one that the request names.
+        """
+        label, alone = speaker.speaker, Embedded(model=model, speakers=[speaker])
+        found = (await self._identification.compare(request.user_id, alone, [label])).voices or {}
+        known = found[label].voice
+        if known is not None and known != request.voice:
+            raise refusal(sounds_like(label, known))
+
     async def _change(self, user_id: int | str, voice: str, change: Callable[[StoredVoice], StoredVoice]) -> Voice:
         for _ in range(TRIES):
             known = await self._known(user_id, voice)
@@ -203,50 +208,3 @@ async def _answered() -> AsyncIterator[None]:
     except (NatsError, TransientError, TimeoutError) as error:
         message = "NATS or Redis does not answer: ask again in a moment."
         raise RequestError(ErrorCode.INTERNAL, message) from error
-
-
-def _chosen(embedded: Embedded, request: EnrollRequest) -> SpeakerEmbedding:
-    """Return the embedding of the speaker whom a request names, or of the only speaker.
-
-    Raises:
-        RequestError: There is no such speaker, there are several, or the speaker says too little alone.
-    """
-    speakers = [each.speaker for each in embedded.speakers]
-    if request.speaker is None and len(speakers) != 1:
-        problem = f"the recording has {len(speakers)} speakers: name one of them, or record one person"
-        raise refusal(invalid_request(problem))
-    label = request.speaker or speakers[0]
-    chosen = embedded.of(label)
-    if chosen is None:
-        message = f"Task {request.task_id} has no {label}: its speakers are {', '.join(speakers)}."
-        raise RequestError(ErrorCode.NOT_FOUND, message)
-    if chosen.seconds < LEAST_REFERENCE_S:
-        problem = (
-            f"{label} says only {chosen.seconds:.1f} s alone, and a reference needs {LEAST_REFERENCE_S:.0f} s without "
-            "another voice: enrol from a longer recording"
-        )
-        raise refusal(invalid_request(problem))
-    if chosen.agreement < LEAST_AGREEMENT:
-        problem = f"{label} sounds like two people, or changes too much: enrol from a recording of one person"
-        raise refusal(invalid_request(problem))
-    return chosen
-
-
-def _new(request: EnrollRequest, reference: StoredReference, model: Model) -> StoredVoice:
-    return StoredVoice(
-        voice=uuid4().hex,
-        user_id=request.user_id,
-        name=request.name or "",
-        consent=request.consent,
-        model=model,
-        references=[reference],
-    )
-
-
-def _with(known: StoredVoice, request: EnrollRequest, reference: StoredReference, model: Model) -> StoredVoice:
-    """Return a voice with one more reference; references of another network, and of the same speech, are left out."""
-    source = reference.task_id, reference.speaker
-    others = known.references if known.model == model else []
-    kept = [each for each in others if (each.task_id, each.speaker) != source][-(MOST_REFERENCES - 1) :]
-    changed = {"consent": request.consent, "model": model, "references": [*kept, reference]}
-    return known.model_copy(update=changed)

@@ -73,7 +73,6 @@ class Hear(_Line):
     )
     sound: str = Field("", repr=False, description="Bytes of frames in order, in base64; at most 1 MiB.")
     show: bool = Field(True, description="Whether the reply has the utterances that are open.")
-    context: bool = Field(True, description="Whether utterances come with what was said before, which costs time.")
     end: bool = Field(False, description="No more sound follows: what is open is closed, and the stream is forgotten.")
 
 
@@ -110,10 +109,14 @@ class ChunkAnalysed(_Line):
 
 
 class Diarize(_Line):
-    """Job: find who speaks when in a recording; the chunks in `known` were analysed before."""
+    """Job: find who speaks when in a recording; the chunks in `known` were analysed before.
+
+    `channel`: only in this one, counted from 0; null: in all channels mixed.
+    """
 
     type: Literal["diarize"] = "diarize"
     path: Path
+    channel: int | None = None
     min_speakers: Speakers | None = None
     max_speakers: Speakers | None = None
     embed: bool = Field(False, description="Whether the reply has the speakers' embeddings: .7 s more for each.")

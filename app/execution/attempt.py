@@ -18,12 +18,12 @@ from natscribe.schemas.progress import (
     next_event,
 )
 from natscribe.schemas.sharing import WindowText
-from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 from natscribe.schemas.wire import Kind
 
 from app.cancellation import despite_cancellation
 from app.errors import FencedError, TransientError
-from app.execution.checkpoint import CheckpointLog, StaleSegmentsError
+from app.execution.checkpoint import StaleSegmentsError, read_checkpoint
 from app.execution.pace import Pace
 from app.task_log.log import TaskLog
 from app.task_log.record import NoResult, Outcome, Record, end_of
@@ -54,7 +54,8 @@ class TaskAttempt:
         self._pace = Pace(least=last.progress if self.number == last.attempt else 0)
         self.checkpoint = Checkpoint()
         self._diarization_error = (last.error or SPEAKERS_LOST) if speakers_are_given_up(last) else None
-        self._segments = CheckpointLog(log, last.task_id, record.metadata.owner)
+        self._batches = 0  # of segments, of this task
+        self._segments_after = 0  # stream sequence of the last batch that this worker has read or appended
         self._lock = asyncio.Lock()
         self._had_ended = last.state.ended
         self._started = False
@@ -115,9 +116,11 @@ class TaskAttempt:
         async with self._lock:
             await self._append(State.RUNNING)
         if before.event.sequence > 1:  # another attempt may have found segments
-            read = await self._segments.read()
+            found, self._batches, self._segments_after = await read_checkpoint(
+                self._log, before.event.task_id, before.metadata.owner
+            )
             self.checkpoint = replace(
-                read, diarization_error=self._diarization_error, after_trouble=self._after_trouble
+                found, diarization_error=self._diarization_error, after_trouble=self._after_trouble
             )
         self._spans.begin()
 
@@ -136,7 +139,7 @@ class TaskAttempt:
                 await self._publish(update)
                 return
             if update.text is not None:
-                await self._keep(update.text, update)
+                await self._append_segments(update.text, update)
             if update.embeddings is not None:
                 await self._check()
                 self._has_embeddings = True
@@ -224,19 +227,31 @@ class TaskAttempt:
         """
         task_id, owner = self.record.event.task_id, self.record.metadata.owner
         if last is None or not last.metadata.owner.is_same_as(owner):  # the task was deleted
-            await self._segments.purge()
+            if self._segments_after:
+                await self._log.purge_segments(task_id, up_to=self._segments_after)
             await self._results.delete(task_id, of=owner)
         elif (self._has_result or self._has_embeddings) and isinstance(await self._log.outcome(self.record), NoResult):
             await self._results.delete_object(task_id, of=owner)
 
-    async def _keep(self, text: WindowText, update: Update) -> None:
+    async def _append_segments(self, text: WindowText, update: Update) -> None:
         await self._check()
-        metadata = replace(self.record.metadata, sound_from=update.sound_from)
+        event = SegmentsEvent(
+            task_id=self.record.event.task_id,
+            attempt=self.number,
+            sequence=self._batches + 1,
+            language=text.language,
+            channel=text.channel,
+            processed_seconds=text.end,
+            segments=text.segments,
+            untranscribed=text.untranscribed,
+        )
+        metadata, after = replace(self.record.metadata, sound_from=update.sound_from), self._segments_after
         try:
-            await self._segments.append(text, metadata, update.audio_sha256, attempt=self.number)
-        except StaleSegmentsError:
+            self._segments_after = await self._log.append_segments(event, metadata, update.audio_sha256, after=after)
+        except FencedError as error:
             await self._check()  # raises FencedError if this attempt no longer owns the log
-            raise
+            raise StaleSegmentsError from error
+        self._batches += 1
 
     async def _publish(self, result: Result) -> None:
         await self._check()

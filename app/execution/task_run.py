@@ -228,7 +228,10 @@ class TaskRun:
 
 
 class TaskRunMiddleware(BaseMiddleware[Any, Any]):  # `Any`: this class is for all brokers and messages
-    """Starts a task run for each delivery; the handler finds the run in its context."""
+    """Starts a task run for each delivery, and lets the worker help nobody meanwhile.
+
+    The handler finds the run in its context.
+    """
 
     execution = "execution"  # its name in the context
 
@@ -238,7 +241,8 @@ class TaskRunMiddleware(BaseMiddleware[Any, Any]):  # `Any`: this class is for a
         """Run the handler in a new task run."""
         task_run = TaskRun(self.context.get(self.execution), msg.raw_message)
         with self.context.scope("task_run", task_run):
-            await task_run.work(partial(call_next, msg))
+            async with self.context.get("sharing").own_work():
+                await task_run.work(partial(call_next, msg))
 
 
 class LiveTaskRunMiddleware(TaskRunMiddleware):

@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 from nats.aio.client import Client
@@ -24,12 +25,14 @@ from natscribe.schemas.live import Codec, LiveTask
 from natscribe.schemas.wire import TASK_ID_PATTERN
 
 from app.errors import PermanentError, TransientError
+from app.jetstream.server_time import server_time
 from app.live.places import Place
 
 FRAMES_AT_ONCE = 50  # frames in a page: five seconds of sound in the usual frames
 GATHER_S = 0.05  # after a page that was not full, so that a page holds more than one frame
 POLL_S = 1.0  # the longest pause between two reads: the subscription may miss a frame
 WAITING_TOLD_S = 5.0  # so often a reader learns that the client is silent
+LEAST_IDLE_S = 30.0  # a client has this time anew when another worker reads: an outage may have ended both
 _MOST_FRAMES = 10**9  # every number of a frame is below this
 
 _LONGEST_SILENCE_S = 60  # for one gap, as docs/contract.md says
@@ -43,7 +46,7 @@ UNREACHABLE = "The frames of the live task could not be read from NATS: the serv
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class JoinedFrames:
     """The bytes of frames that follow each other; frames that were never stored are silence."""
 
     data: bytes
@@ -62,6 +65,7 @@ class Frames:
         self._task = task
         self._subject = subjects.live_audio(task.task_id)
         self._after = 0  # stream sequence up to which messages are read
+        self._stored_at: datetime | None = None  # when the last frame was stored, in the time of the server
         self.size = 0  # bytes so far, silence included
         self.count = 0  # number of the next frame
         self.refused = 0  # messages so far that are no frames of the task
@@ -71,7 +75,7 @@ class Frames:
         """The place behind the frames that are read."""
         return Place(self._after, self.count, self.size)
 
-    async def read(self, start: Place, until: int | None = None) -> AsyncGenerator[Sound, None]:
+    async def read(self, start: Place, until: int | None = None) -> AsyncGenerator[JoinedFrames, None]:
         """Yield sound from a place on, as soon as it is stored; the last one is `last`.
 
         While the client is silent, yield sound without frames now and then.
@@ -84,6 +88,7 @@ class Frames:
         """
         loop = asyncio.get_running_loop()
         told_at = heard_at = loop.time()
+        has_caught_up = False
         self._after, self.count, self.size = start.sequence, start.frame, start.size
         await self._is_same_stream()
         async with self._published() as published:
@@ -100,13 +105,15 @@ class Frames:
                     if sound.last or (until is not None and self.count >= until):
                         return
                     await asyncio.sleep(0 if sound.waiting else GATHER_S)
+                elif not has_caught_up:
+                    has_caught_up, heard_at = True, loop.time() - await self._silent_for()
                 elif loop.time() - heard_at >= self._task.idle_seconds and await self._is_same_stream():
-                    yield Sound(b"", last=True)
+                    yield JoinedFrames(b"", last=True)
                     return
                 else:
                     if loop.time() - told_at >= WAITING_TOLD_S:
                         told_at = loop.time()
-                        yield Sound(b"")
+                        yield JoinedFrames(b"")
                     await _wait(published)
 
     @asynccontextmanager
@@ -123,6 +130,16 @@ class Frames:
         finally:
             with suppress(NatsError):
                 await subscription.unsubscribe()
+
+    async def _silent_for(self) -> float:
+        """Return for how many seconds the client is silent already; another worker has waited for it, too."""
+        if self._stored_at is None:
+            return 0.0
+        try:
+            silent = (await server_time(self._nats, self._stream) - self._stored_at).total_seconds()
+        except NatsError:
+            return 0.0
+        return min(max(silent, 0.0), max(self._task.idle_seconds - LEAST_IDLE_S, 0.0))
 
     async def _page(self, start: int, count: int) -> list[RawStreamMsg]:
         """Read frames from a stream sequence on, and wait while NATS is away.
@@ -155,7 +172,7 @@ class Frames:
         self._after = 0
         return False
 
-    def _joined(self, messages: Sequence[RawStreamMsg], until: int | None) -> Sound:
+    def _joined(self, messages: Sequence[RawStreamMsg], until: int | None) -> JoinedFrames:
         """Join frames up to a gap; leave out those that were read already, and messages that are no frames.
 
         Raises:
@@ -177,14 +194,14 @@ class Frames:
                 data.append(self._silence(number - self.count, messages))
                 silence = len(data[-1])
                 self.size += silence
-            self.count, self._after = number + 1, message.seq or 0
+            self.count, self._after, self._stored_at = number + 1, message.seq or 0, message.time
             data.append(message.data or b"")
             self.size += len(data[-1])
             last = (message.headers or {}).get(END) == "true"
             if last:
                 break
         waiting = int((messages[-1].headers or {}).get(PENDING, "0"))
-        return Sound(b"".join(data), self.count - before, silence, last, waiting)
+        return JoinedFrames(b"".join(data), self.count - before, silence, last, waiting)
 
     def _silence(self, frames: int, messages: Sequence[RawStreamMsg]) -> bytes:
         """Return silence for missing frames, as long as those before were on average, or those that follow.

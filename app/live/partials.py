@@ -80,11 +80,10 @@ class Partials:
         began = loop.time()
         try:
             text = await self._windows.transcribe(window, self._task.options, self.language, Rank.DRAFT, draft=True)
-            open_still = any((each.channel, each.start) == (window.channel, spoken.start) for each in self._source.open)
         except TaskError as error:  # the final text has its own attempts
             log.warning("partial_failed", error=error.detail.code)
         else:
-            if open_still:  # else the final text comes
+            if not self._source.is_over(window):  # else the final text comes
                 await self._publish(self._partial(window, spoken, text))
                 if not spoken.seconds:
                     self._metrics.first_partial(max(time.monotonic() - self._source.said_at(spoken.start), 0.0))

@@ -17,7 +17,7 @@ from natscribe.schemas.transcription import Channels, Stretch
 from app.engines.engine import Engine, answer
 from app.engines.messages import Forget, Hear, Heard, StageAdvanced
 from app.errors import TaskError, TransientError
-from app.live.frames import Frames, Sound
+from app.live.frames import Frames, JoinedFrames
 from app.live.places import Place, Places
 from app.updates import Checkpoint
 
@@ -30,8 +30,8 @@ MOST_RESTARTS = 3  # of the listening process, without an utterance in between
 class LiveSource:
     """The utterances of a live task behind what is transcribed already.
 
-    `seconds` is how much sound was heard so far, `open` has the utterances that are not complete yet, at most one for
-    each channel, and `waiting_seconds` is how much sound is stored and not heard yet, as far as known.
+    `seconds` is how much sound was heard so far, `open` has the utterances of those who speak now, at most one for each
+    channel, and `waiting_seconds` is how much sound is stored and not heard yet, as far as known.
     """
 
     def __init__(self, engine: Engine, frames: Frames, task: LiveTask, checkpoint: Checkpoint) -> None:
@@ -47,7 +47,6 @@ class LiveSource:
         self.open: Sequence[Window] = ()
         self.missing: list[Stretch] = []  # sound that was never stored
         self.closing: Callable[[Window], None] = lambda _: None  # is called with each utterance that is closing
-        self.context: Callable[[], bool] = lambda: True  # whether the engine has time to hear what was said before
         self.show: Callable[[], bool] = lambda: True  # whether `open` is wanted, which costs a copy of the sound
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
@@ -73,6 +72,10 @@ class LiveSource:
                 await asyncio.sleep(restarts * RESTART_PAUSE_S)
             else:
                 return
+
+    def is_over(self, window: Window) -> bool:
+        """Whether the utterance of which a window is the begin is complete."""
+        return window.start < self._reached[window.channel]
 
     def said_at(self, second: float) -> float:
         """Return when a second of the stream was heard, on the monotonic clock, as if the sound came in real time."""
@@ -114,7 +117,7 @@ class LiveSource:
             with suppress(TaskError):
                 await answer(self._engine, Forget(stream=stream), Heard)
 
-    def _job(self, stream: str, sound: Sound, start: Place | None) -> Hear:
+    def _job(self, stream: str, sound: JoinedFrames, start: Place | None) -> Hear:
         """Make a job; `start`: it is the first one, with the sound behind this place."""
         return Hear(
             stream=stream,
@@ -125,11 +128,10 @@ class LiveSource:
             before=start.size if start else 0,
             sound=b64encode(sound.data).decode(),
             show=self.show(),
-            context=self.context(),
             end=sound.last,
         )
 
-    def _note(self, sound: Sound, heard: Heard) -> None:
+    def _note(self, sound: JoinedFrames, heard: Heard) -> None:
         if sound.frames:
             self.waiting_seconds = sound.waiting * max(heard.seconds - self.seconds, 0.0) / sound.frames
         if sound.silence and sound.data:
@@ -147,7 +149,7 @@ def _advanced(seconds: float) -> StageAdvanced:
     return StageAdvanced(stage=Stage.TRANSCRIBING, processed_seconds=seconds, duration_seconds=None)
 
 
-async def _in_jobs(read: AsyncIterator[Sound], most: int) -> AsyncIterator[Sound]:
+async def _in_jobs(read: AsyncIterator[JoinedFrames], most: int) -> AsyncIterator[JoinedFrames]:
     """Cut sound that has more bytes than one job may have."""
     async for sound in read:
         for at in range(0, len(sound.data) or 1, most):

@@ -18,7 +18,6 @@ from natscribe.schemas.transcription import Source, TranscriptionResult
 from natscribe.schemas.wire import Model
 
 from app.cancellation import Stop, cancel_all
-from app.engines.cores import usable_cores
 from app.engines.engine import Engine, answer
 from app.engines.messages import Load, Loaded, StageAdvanced
 from app.engines.window_queue import Rank, WindowQueue
@@ -35,7 +34,6 @@ from app.speech.run import Run
 from app.speech.transcript import TaskTranscript
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Append, Checkpoint, Update, processed
-from app.work_sharing.sharing import WorkSharing
 
 SILENCE_TOLD_S = 60.0  # silence of a channel after which the log says so, and another worker need not hear it again
 
@@ -50,7 +48,6 @@ class LiveTranscriber:
         windows: WindowQueue,
         diarizer: Diarizer,
         *,
-        sharing: WorkSharing,
         settings: Settings,
         metrics: LiveMetrics,
     ) -> None:
@@ -58,14 +55,11 @@ class LiveTranscriber:
         self._engine = engine
         self._windows = windows
         self._diarizer = diarizer
-        self._sharing = sharing
         self._settings = settings
         self._metrics = metrics
-        self._cores = max(int(usable_cores()), 1)
-        self._streams = 0  # live tasks that run
         self._loads = set[asyncio.Task[Loaded]]()
 
-    async def run(self, task: LiveTask, checkpoint: Checkpoint, append: Append) -> None:
+    async def transcribe(self, task: LiveTask, checkpoint: Checkpoint, append: Append) -> None:
         """Transcribe a live task from the checkpoint on until its sound ends; append updates, then the result.
 
         Raises:
@@ -73,25 +67,21 @@ class LiveTranscriber:
             FencedError: Another worker runs the task.
         """
         check_store(task, self._settings)
-        async with self._sharing.own_work():
-            loaded = await self._load(task)
-            frames = Frames(self._nats, self._settings.stream_names.live, task)
-            source = LiveSource(self._engine, frames, task, checkpoint)
-            self._streams += 1
-            try:
-                with self._metrics.following() as behind:
-                    live = _Live(task, source, checkpoint, self._metrics.final, behind)
-                    await self._follow(live, source, task, checkpoint, append)
-            finally:
-                self._streams -= 1
-            self._metrics.refused(frames.refused)
-            if frames.size and (task.keep_audio or (task.diarize and live.transcript.channels is None)):
-                async with recording_of(frames, task.audio) as recording:
-                    if task.keep_audio:
-                        live.transcript.audio_error = await keep(recording, task.task_id, self._settings, self._nats)
-                    if task.diarize and live.transcript.channels is None and checkpoint.diarization_error is None:
-                        await self._find_speakers(live.transcript, task, recording, append)
-            await append(await asyncio.to_thread(live.result, loaded.model))
+        loaded = await self._load(task)
+        frames = Frames(self._nats, self._settings.stream_names.live, task)
+        source = LiveSource(self._engine, frames, task, checkpoint)
+        with self._metrics.following() as behind:
+            live = _Live(task, source, checkpoint, self._metrics.final, behind)
+            await self._follow(live, source, task, checkpoint, append)
+        self._metrics.refused(frames.refused)
+        has_speakers = task.diarize and (live.transcript.channels is None or task.identify)
+        if frames.size and (task.keep_audio or has_speakers):
+            async with recording_of(frames, task.audio) as recording:
+                if task.keep_audio:
+                    live.transcript.audio_error = await keep(recording, task.task_id, self._settings, self._nats)
+                if has_speakers and checkpoint.diarization_error is None:
+                    await self._find_speakers(live.transcript, task, recording, append)
+        await append(await asyncio.to_thread(live.result, loaded.model))
 
     async def _load(self, task: LiveTask) -> Loaded:
         """Load the model; if the task is cancelled, the load goes on, because the process is that of other tasks, too.
@@ -123,7 +113,6 @@ class LiveTranscriber:
         source.closing = lambda window: own.begin(window, run.language)
         partials = Partials(task, source, self._windows, self._publish, self._metrics)
         source.show = partials.wanted
-        source.context = lambda: self._streams <= self._cores
         looking = asyncio.create_task(partials.run())
         try:
             async with aclosing(run.texts()) as texts:
@@ -139,9 +128,19 @@ class LiveTranscriber:
     async def _find_speakers(
         self, transcript: TaskTranscript, task: LiveTask, recording: Recording, append: Append
     ) -> None:
-        async with aclosing(SpeakerSearch(self._diarizer.turns(task, recording))) as search:
-            async for found in search.progress():
-                await append(processed(found.stage, found.processed_seconds, found.duration_seconds))
+        """Find the speakers, and whose voices they have; channels are speakers already."""
+        channels = transcript.channels
+        replies = (
+            self._diarizer.turns(task, recording)
+            if channels is None
+            else self._diarizer.channels(task, recording, channels)
+        )
+        async with aclosing(SpeakerSearch(replies)) as search:
+            async for update in search.progress():
+                await append(update)
+            if search.found is not None:
+                labels = transcript.labels(search.found)
+                transcript.identified = await self._diarizer.identify(task, search.found, labels, append)
             await asyncio.to_thread(transcript.add_speakers, search)
 
     async def _publish(self, partial: Partial) -> None:

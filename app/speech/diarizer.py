@@ -5,45 +5,43 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 
-from natscribe.schemas.diarization import DiarizationResult, DiarizationTask, Turn
+from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.live import LiveTask
+from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import TranscriptionTask
 
 from app.cancellation import cancel_all
 from app.engines.engine import Engine
-from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, Embedded, StageAdvanced
+from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.errors import TaskError
 from app.recordings.recording import Recording, Recordings
 from app.redis_store.cache import Cache
 from app.redis_store.chunks import Chunks
 from app.settings import VERSION
-from app.updates import Append, processed
+from app.updates import Append, Task, Update, processed
 from app.voices.identification import NOT_ASKED, Identification, Identified
-from app.work_sharing.sharing import WorkSharing
 
 
 class Diarizer:
     """Diarizes with the engine, unless the cache has the turns from an earlier task."""
 
-    def __init__(  # noqa: PLR0913 -- all parts that a diarization needs
+    def __init__(
         self,
         recordings: Recordings,
         engine: Engine,
         cache: Cache,
         chunks: Chunks,
         *,
-        sharing: WorkSharing,
         identification: Identification,
     ) -> None:
         self._recordings = recordings
         self._engine = engine
         self._cache = cache
         self._chunks = chunks
-        self._sharing = sharing
         self._identification = identification
 
-    async def run(self, task: DiarizationTask, append: Append) -> None:
+    async def diarize(self, task: DiarizationTask, append: Append) -> None:
         """Diarize the recording of a task; append progress updates, then the result.
 
         Raises:
@@ -51,53 +49,116 @@ class Diarizer:
             FencedError: Another worker runs the task.
         """
         async with (
-            self._sharing.own_work(),
             self._recordings.fetch(task.audio_file_id) as recording,
             aclosing(self.turns(task, recording)) as replies,
         ):
             async for reply in replies:
-                match reply:
-                    case StageAdvanced():
-                        await append(processed(reply.stage, reply.processed_seconds, reply.duration_seconds))
-                    case DiarizationDone():
-                        identified = NOT_ASKED
-                        if reply.embedded is not None:
-                            labels = sorted({turn.speaker for turn in reply.turns})
-                            identified = await self._identification.run(task, reply.embedded, labels, append)
-                        await append(_result(task, recording, reply, identified))
+                if isinstance(reply, Update):
+                    await append(reply)
+                else:
+                    labels = sorted({turn.speaker for turn in reply.turns})
+                    identified = await self.identify(task, reply, labels, append)
+                    await append(_result(task, recording, reply, identified))
+
+    async def identify(self, task: Task, found: DiarizationDone, labels: Sequence[str], append: Append) -> Identified:
+        """Find whose voice each speaker has, if the task asks for it; `labels` are all speakers.
+
+        Raises:
+            FencedError: Another worker runs the task.
+        """
+        if found.embedded is None:
+            return NOT_ASKED
+        return await self._identification.run(task, found.embedded, labels, append)
+
+    async def channels(
+        self, task: TranscriptionTask | LiveTask, recording: Recording, channels: int
+    ) -> AsyncGenerator[Update | DiarizationDone, None]:
+        """Embed the speech of each channel, which is one speaker; yield progress, then the turns of all.
+
+        Raises:
+            TaskError: The recording or the engine failed.
+        """
+        found = list[DiarizationDone]()
+        for channel in range(channels):
+            async with aclosing(self.turns(task, recording, channel)) as replies:
+                async for reply in replies:
+                    if isinstance(reply, Update):
+                        yield _of_all(reply, channel, channels)
+                    else:
+                        found.append(_called(reply, f"SPEAKER_{channel:02}"))
+        yield _together(found)
 
     async def turns(
-        self, task: DiarizationTask | TranscriptionTask | LiveTask, recording: Recording
-    ) -> AsyncGenerator[StageAdvanced | DiarizationDone, None]:
-        """Find the turns of a recording; yield progress, then the turns.
+        self, task: Task, recording: Recording, channel: int | None = None
+    ) -> AsyncGenerator[Update | DiarizationDone, None]:
+        """Find the turns of a recording, or of the one speaker of a channel; yield progress, then the turns.
 
         Chunks that an earlier attempt of the task has analysed are not analysed again.
 
         Raises:
             TaskError: The recording or the engine failed.
         """
+        least, most = (task.min_speakers, task.max_speakers) if channel is None else (None, 1)
         # VERSION, because another version of the code may find other turns
-        embed = not isinstance(task, LiveTask) and task.identify
-        what = "turns and embeddings" if embed else "turns"
-        question = f"{what} of slices {VERSION} {task.min_speakers}-{task.max_speakers}"
+        what = "turns and embeddings" if task.identify else "turns"
+        question = f"{what} of slices {VERSION} {least}-{most}" + _behind(channel)
         found = await self._cache.find(task.task_id, recording.sha256, question, DiarizationDone)
         if found is not None:
             yield found.model_copy(update={"cached": True})
             return
-        known = await self._chunks.known(task.task_id, recording.sha256)
-        least, most = task.min_speakers, task.max_speakers
-        job = Diarize(path=recording.path, min_speakers=least, max_speakers=most, embed=embed, known=known)
+        sound = recording.sha256 + _behind(channel)
+        job = Diarize(
+            path=recording.path,
+            channel=channel,
+            min_speakers=least,
+            max_speakers=most,
+            embed=task.identify,
+            known=await self._chunks.known(task.task_id, sound),
+        )
         async with aclosing(self._engine.run(job)) as replies:
             async for reply in replies:
                 match reply:
                     case ChunkAnalysed():
-                        await self._chunks.keep(task.task_id, recording.sha256, reply)
+                        await self._chunks.keep(task.task_id, sound, reply)
                     case StageAdvanced():
-                        yield reply
+                        yield processed(reply.stage, reply.processed_seconds, reply.duration_seconds)
                     case DiarizationDone():
                         await recording.check()
                         await self._cache.keep(task.task_id, recording.sha256, question, reply)
                         yield reply
+
+
+def _behind(channel: int | None) -> str:
+    """Return what a name ends with that is of one channel alone."""
+    return "" if channel is None else f":{channel}"
+
+
+def _of_all(update: Update, channel: int, channels: int) -> Update:
+    """Count the progress within a channel over all channels."""
+    seconds, duration = update.processed_seconds or 0.0, update.duration_seconds
+    return processed(update.stage, (channel * (duration or 0.0) + seconds) / channels, duration)
+
+
+def _called(found: DiarizationDone, label: str) -> DiarizationDone:
+    """Give the only speaker of a channel this label."""
+    turns = [turn.model_copy(update={"speaker": label}) for turn in found.turns]
+    embedded = found.embedded
+    if embedded is not None:
+        speakers = [each.model_copy(update={"speaker": label}) for each in embedded.speakers]
+        embedded = embedded.model_copy(update={"speakers": speakers})
+    return found.model_copy(update={"turns": turns, "embedded": embedded})
+
+
+def _together(found: Sequence[DiarizationDone]) -> DiarizationDone:
+    """Join what was found in each channel."""
+    embedded = [each.embedded for each in found if each.embedded is not None]
+    speakers = [speaker for each in embedded for speaker in each.speakers]
+    changed = {
+        "turns": [turn for each in found for turn in each.turns],
+        "embedded": embedded[0].model_copy(update={"speakers": speakers}) if embedded else None,
+        "cached": all(each.cached for each in found),
+    }
+    return found[0].model_copy(update=changed)
 
 
 def _result(
@@ -120,52 +181,37 @@ def _result(
 
 
 class SpeakerSearch:
-    """The diarization of a transcription task: it sets `turns` and `embedded`, or `error`; the task goes on."""
+    """The search for the speakers of a text: it ends with what it has `found`, or with an `error`; the task goes on."""
 
-    def __init__(self, replies: AsyncGenerator[StageAdvanced | DiarizationDone, None]) -> None:
-        self.turns: Sequence[Turn] | None = None
-        self.embedded: Embedded | None = None
-        self.cached = False
+    def __init__(self, replies: AsyncGenerator[Update | DiarizationDone, None]) -> None:
+        self.found: DiarizationDone | None = None
         self.error: ErrorDetail | None = None
         self._replies = replies
         self._task: asyncio.Task[None] | None = None
-        self._latest: StageAdvanced | None = None
-        self._moved = asyncio.Event()
-
-    @property
-    def begun(self) -> bool:
-        """Whether the search has begun."""
-        return self._task is not None
+        self._latest = processed(Stage.DIARIZING, 0.0, None)
+        self._moved = asyncio.Event()  # since the latest progress was told
 
     @property
     def fraction(self) -> float:
         """How much of the search is done, from 0 to 1."""
-        if self._task is not None and self._task.done():
-            return 1.0
-        latest = self._latest
-        if latest is None or not latest.duration_seconds:
-            return 0.0
-        return min(latest.processed_seconds / latest.duration_seconds, 1.0)
+        return 1.0 if self._task is not None and self._task.done() else self._latest.fraction
 
-    def begin(self) -> None:
-        """Start the search in an asyncio task of its own, unless the search has begun."""
+    def begin(self) -> asyncio.Task[None]:
+        """Start the search in an asyncio task of its own, unless it has begun; return this task."""
         if self._task is None:
             self._task = asyncio.create_task(self._search())
             self._task.add_done_callback(lambda _: self._moved.set())
+        return self._task
 
-    async def progress(self) -> AsyncGenerator[StageAdvanced, None]:
+    async def progress(self) -> AsyncGenerator[Update, None]:
         """Start the search if necessary, and yield its progress until it ends."""
-        self.begin()
-        task, yielded = self._task, None
-        while task is not None and not task.done():
+        task = self.begin()
+        while not task.done():
+            await self._moved.wait()
             self._moved.clear()
-            if self._latest is not None and self._latest is not yielded:
-                yielded = self._latest
-                yield yielded
-            else:
-                await self._moved.wait()
-        if task is not None:
-            await task
+            if not task.done():
+                yield self._latest
+        await task
 
     async def aclose(self) -> None:
         """Cancel the search."""
@@ -177,11 +223,10 @@ class SpeakerSearch:
         try:
             async with aclosing(self._replies) as replies:
                 async for reply in replies:
-                    match reply:
-                        case StageAdvanced():
-                            self._latest = reply
-                            self._moved.set()
-                        case DiarizationDone():
-                            self.turns, self.embedded, self.cached = reply.turns, reply.embedded, reply.cached
+                    if isinstance(reply, Update):
+                        self._latest = reply
+                        self._moved.set()
+                    else:
+                        self.found = reply
         except TaskError as error:
             self.error = error.detail

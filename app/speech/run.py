@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import TranscribeOptions
@@ -16,16 +16,16 @@ from natscribe.schemas.transcription import TranscribeOptions
 from app.cancellation import despite_cancellation, discard_all
 from app.engines.messages import StageAdvanced
 from app.engines.window_queue import Rank
-from app.speech.transcript_cache import SEGMENTS_AT_ONCE
 from app.work_sharing.helpers import LATE_S, HelperLostError
 
+SEGMENTS_AT_ONCE = 50  # a text takes up no more once it has so many: far less than a NATS message can hold
 _AHEAD = 2  # windows may be taken from the source up to this many times what the transcribers have room for
 
-
 Windows = AsyncGenerator[StageAdvanced | Window, None]
+Item = TypeVar("Item", bound=StageAdvanced | WindowText)
 
 
-class Transcriber(Protocol):
+class WindowTranscriber(Protocol):
     """Transcribes single windows: this worker's engine, or idle workers."""
 
     @property
@@ -60,13 +60,13 @@ class _Request:
 
 
 @dataclass(eq=False, slots=True)
-class _Flight:
+class _HeldWindow:
     """A window from the source until its text is yielded; `previous` is the language that its text assumes."""
 
     window: Window
     text: WindowText | None = None
     previous: str | None = None
-    requests: dict[Transcriber, _Request] = field(default_factory=dict)  # those that are not answered yet
+    requests: dict[WindowTranscriber, _Request] = field(default_factory=dict)  # those that are not answered yet
 
     def assumes_other_than(self, language: str | None) -> bool:
         """Whether the text would be another one after `language`, and was written after another language."""
@@ -88,8 +88,8 @@ class Run:
     def __init__(  # noqa: PLR0913 -- what is transcribed, by whom, and how
         self,
         windows: Windows,
-        own: Transcriber,
-        helpers: Transcriber | None,
+        own: WindowTranscriber,
+        helpers: WindowTranscriber | None,
         options: TranscribeOptions,
         language: str | None,
         *,
@@ -103,7 +103,7 @@ class Run:
         self._options = options
         self.language = language
         self.helped = False  # whether a helper has given any text so far
-        self._items: deque[_Flight | StageAdvanced] = deque()  # what is to be yielded, in the source's order
+        self._items: deque[_HeldWindow | StageAdvanced] = deque()  # what is to be yielded, in the source's order
         self._reading: asyncio.Task[StageAdvanced | Window | None] | None = None
         self._complete = False  # whether the source has ended
         self._unwanted: list[asyncio.Task[WindowText]] = []  # cancelled, because another transcriber was faster
@@ -117,10 +117,10 @@ class Run:
         async with aclosing(self._windows):
             try:
                 while self._items or not self._complete:
-                    ready = list(self._in_order())
+                    ready = self._ready()
                     self._read()
                     self._send()
-                    for each in _joined(ready):
+                    for each in ready:
                         yield each
                     if self._items or not self._complete:
                         await self._wait()
@@ -128,58 +128,60 @@ class Run:
                 # Whoever cancels a run repeats it; but a source that still runs cannot be closed.
                 await despite_cancellation(discard_all([*self._tasks(), *self._unwanted]))
 
-    def _in_order(self) -> Iterator[StageAdvanced | WindowText]:
+    def _ready(self) -> list[StageAdvanced | WindowText]:
         """Take the items up to the first window without a final text."""
+        ready: list[StageAdvanced | WindowText] = []
         while self._items:
             first = self._items[0]
-            if isinstance(first, _Flight):
-                if first.text is None:
-                    return
-                if first.assumes_other_than(self.language):
-                    self._send_again()
-                    return
-                self.language = first.text.language or self.language
-                yield first.text.model_copy(update={"language": self.language})
+            if isinstance(first, StageAdvanced):
+                ready.append(first)
+            elif first.text is None:
+                break
+            elif first.assumes_other_than(self.language):
+                self._send_again()
+                break
             else:
-                yield first
+                self.language = first.text.language or self.language
+                add_text(ready, first.text.model_copy(update={"language": self.language}))
             self._items.popleft()
+        return ready
 
     def _send_again(self) -> None:
         """Send the first window again, and those behind it that assume another language, up to a settled one."""
         wrong = takewhile(
-            lambda flight: flight.assumes_other_than(self.language),
-            (each for each in list(self._items) if isinstance(each, _Flight)),
+            lambda held: held.assumes_other_than(self.language),
+            (each for each in list(self._items) if isinstance(each, _HeldWindow)),
         )
-        for flight in wrong:
-            flight.text = None
-            self._ask(flight, self._own, min(Rank.LATE, self._rank))
+        for held in wrong:
+            held.text = None
+            self._ask(held, self._own, min(Rank.LATE, self._rank))
 
     def _read(self) -> None:
         room = self._own.room + (self._helpers.room if self._helpers else 0)
-        held = sum(isinstance(each, _Flight) for each in self._items)
-        if self._reading is None and not self._complete and held < _AHEAD * room:
-            self._reading = asyncio.create_task(_next(self._windows))
+        windows = sum(isinstance(each, _HeldWindow) for each in self._items)
+        if self._reading is None and not self._complete and windows < _AHEAD * room:
+            self._reading = asyncio.ensure_future(anext(self._windows, None))
 
     def _send(self) -> None:
         """Give windows to transcribers that have room, in the source's order."""
-        for flight in self._open():
-            if flight.requests:
+        for held in self._open():
+            if held.requests:
                 continue
             if self._count(self._own) < self._own_share():
-                self._ask(flight, self._own)
+                self._ask(held, self._own)
             elif self._helpers is not None and self._count(self._helpers) < self._helpers.room:
-                self._ask(flight, self._helpers)
+                self._ask(held, self._helpers)
             else:
                 return
         self._send_twice(list(self._open()))
 
-    def _send_twice(self, waiting: Sequence[_Flight]) -> None:
+    def _send_twice(self, waiting: Sequence[_HeldWindow]) -> None:
         """Give the own engine the first window if a helper is late with it, or the last one if it has nothing to do."""
         if not waiting or self._own in waiting[0].requests:
             return
         if any(time.monotonic() - request.at > LATE_S for request in waiting[0].requests.values()):
             self._ask(waiting[0], self._own, Rank.LATE)
-        elif not any(self._own in flight.requests for flight in waiting):
+        elif not any(self._own in held.requests for held in waiting):
             self._ask(waiting[-1], self._own, Rank.SPARE)
 
     def _own_share(self) -> int:
@@ -189,15 +191,15 @@ class Run:
         workers = self._own.workers + self._helpers.workers
         return min(self._own.room, math.ceil(sum(1 for _ in self._open()) / workers))
 
-    def _count(self, transcriber: Transcriber) -> int:
-        return sum(transcriber in flight.requests for flight in self._open())
+    def _count(self, transcriber: WindowTranscriber) -> int:
+        return sum(transcriber in held.requests for held in self._open())
 
-    def _open(self) -> Iterator[_Flight]:
-        return (each for each in self._items if isinstance(each, _Flight) and each.text is None)
+    def _open(self) -> Iterator[_HeldWindow]:
+        return (each for each in self._items if isinstance(each, _HeldWindow) and each.text is None)
 
-    def _ask(self, flight: _Flight, transcriber: Transcriber, rank: Rank | None = None) -> None:
-        work = transcriber.transcribe(flight.window, self._options, self.language, self._rank if rank is None else rank)
-        flight.requests[transcriber] = _Request(self.language, asyncio.create_task(work))
+    def _ask(self, held: _HeldWindow, transcriber: WindowTranscriber, rank: Rank | None = None) -> None:
+        work = transcriber.transcribe(held.window, self._options, self.language, self._rank if rank is None else rank)
+        held.requests[transcriber] = _Request(self.language, asyncio.create_task(work))
 
     async def _wait(self) -> None:
         """Wait until the source or a transcriber is ready, and take everything that is.
@@ -212,66 +214,48 @@ class Run:
             if item is None:
                 self._complete = True
             else:
-                self._add(_Flight(item) if isinstance(item, Window) else item)
-        for flight in list(self._open()):
-            for transcriber, request in list(flight.requests.items()):
+                self._add(_HeldWindow(item) if isinstance(item, Window) else item)
+        for held in list(self._open()):
+            for transcriber, request in list(held.requests.items()):
                 if request.answer.done():
-                    self._take(flight, transcriber, request)
+                    self._take(held, transcriber, request)
 
-    def _add(self, item: _Flight | StageAdvanced) -> None:
+    def _add(self, item: _HeldWindow | StageAdvanced) -> None:
         """Add an item; progress replaces the progress just before it, which nobody has seen."""
         if self._items and isinstance(item, StageAdvanced) and isinstance(self._items[-1], StageAdvanced):
             self._items.pop()
         self._items.append(item)
 
-    def _take(self, flight: _Flight, transcriber: Transcriber, request: _Request) -> None:
+    def _take(self, held: _HeldWindow, transcriber: WindowTranscriber, request: _Request) -> None:
         """Take an answer; the other requests for the same window are cancelled.
 
         Raises:
             TaskError: The engine failed.
         """
-        flight.requests.pop(transcriber, None)
-        if flight.text is not None:
+        held.requests.pop(transcriber, None)
+        if held.text is not None:
             return
         try:
-            flight.text, flight.previous = request.answer.result(), request.previous
+            held.text, held.previous = request.answer.result(), request.previous
         except HelperLostError:
             return
         self.helped = self.helped or transcriber is not self._own
-        for other in flight.requests.values():
+        for other in held.requests.values():
             other.answer.cancel()
             self._unwanted.append(other.answer)
-        flight.requests.clear()
+        held.requests.clear()
 
     def _tasks(self) -> list[asyncio.Task[WindowText] | asyncio.Task[StageAdvanced | Window | None]]:
         """List what is going on."""
-        asked = [request.answer for flight in self._open() for request in flight.requests.values()]
+        asked = [request.answer for held in self._open() for request in held.requests.values()]
         return [*asked, *([self._reading] if self._reading is not None else [])]
 
 
-async def _next(windows: Windows) -> StageAdvanced | Window | None:
-    """Return the next item of a source, None after the last one."""
-    return await anext(windows, None)
-
-
-def _joined(items: Sequence[StageAdvanced | WindowText]) -> Iterator[StageAdvanced | WindowText]:
-    """Join texts of one channel that follow each other: each is an append, which can hold only so many segments."""
-    texts: list[WindowText] = []
-    for item in (*items, None):
-        if texts and not (isinstance(item, WindowText) and _fits(item, texts)):
-            yield texts[-1].model_copy(
-                update={
-                    "segments": [segment for text in texts for segment in text.segments],
-                    "untranscribed": [stretch for text in texts for stretch in text.untranscribed],
-                }
-            )
-            texts = []
-        if isinstance(item, WindowText):
-            texts.append(item)
-        elif item is not None:
-            yield item
-
-
-def _fits(text: WindowText, texts: Sequence[WindowText]) -> bool:
-    same_channel = text.channel == texts[-1].channel
-    return same_channel and sum(len(each.segments) for each in texts) < SEGMENTS_AT_ONCE
+def add_text(found: list[Item | WindowText], text: WindowText) -> None:
+    """Add a text, or join it to the one before: each text is an append, which can hold only so many segments."""
+    last = found[-1] if found else None
+    if isinstance(last, WindowText) and last.channel == text.channel and len(last.segments) < SEGMENTS_AT_ONCE:
+        segments, untranscribed = [*last.segments, *text.segments], [*last.untranscribed, *text.untranscribed]
+        found[-1] = text.model_copy(update={"segments": segments, "untranscribed": untranscribed})
+    else:
+        found.append(text)

@@ -20,8 +20,7 @@ from app.speech.source import RecordingSource
 from app.speech.transcript_cache import TranscriptCache
 from app.speech.transcription import Transcription
 from app.updates import Append, Checkpoint, Result, Update
-from app.voices.identification import CHANNELS_APART, NOT_ASKED, Identification
-from app.work_sharing.sharing import WorkSharing
+from app.work_sharing.helping import WorkSharing
 
 DIARIZING_SHARE = 0.5  # share of diarization in the progress of a transcription task: both take about the same time
 
@@ -38,7 +37,6 @@ class Transcriber:
         *,
         windows: WindowQueue,
         sharing: WorkSharing,
-        identification: Identification,
         threads: int,
     ) -> None:
         """`threads` is how many cores the search for speakers needs beside the transcription."""
@@ -48,17 +46,16 @@ class Transcriber:
         self._transcripts = transcripts
         self._diarizer = diarizer
         self._sharing = sharing
-        self._identification = identification
         self._threads = threads
 
-    async def run(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> None:
+    async def transcribe(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> None:
         """Transcribe the recording of a task from the checkpoint on; append updates, then the result.
 
         Raises:
             TaskError: The recording or the engine failed, or the task asks for what cannot be done.
             FencedError: Another worker runs the task.
         """
-        async with self._sharing.own_work(), self._recordings.fetch(task.audio_file_id) as recording:
+        async with self._recordings.fetch(task.audio_file_id) as recording:
             if checkpoint.audio_sha256 not in {None, recording.sha256}:
                 raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED)
             transcription = await self._transcription(task, recording)
@@ -92,41 +89,45 @@ class Transcriber:
 
         The search runs beside the transcription if cores are free. After a lost or failed attempt the search runs last,
         when all text is saved, because the search may have been the cause. With separate channels each channel is a
-        speaker.
+        speaker, and only `identify` needs a search.
         """
         beside = not (checkpoint.processed_seconds and checkpoint.after_trouble)
         cores = Cores()
 
         async def append_text(update: Update | Result) -> None:
-            if transcription.separate or not isinstance(update, Update):
+            if not isinstance(update, Update) or (transcription.separate and not task.identify):
                 await append(update)
                 return
-            await append(_with_search(update, search.fraction))
-            if beside and not search.begun and update.text is not None and cores.free(self._threads):
+            both = (1 - DIARIZING_SHARE) * update.fraction + DIARIZING_SHARE * search.fraction
+            await append(replace(update, fraction=both))
+            if beside and not transcription.separate and update.text is not None and cores.free(self._threads):
                 search.begin()
 
         async with aclosing(SpeakerSearch(self._diarizer.turns(task, recording))) as search:
             await transcription.transcribe(checkpoint, append_text)
-            if transcription.separate:
-                transcription.transcript.identified = CHANNELS_APART if task.identify else NOT_ASKED
+            if not transcription.separate:
+                await self._add_speakers(transcription, task, search, append)
                 return
-            await append(_searching(search, 0.0, transcription.duration))
-            async for progress in search.progress():
-                await append(_searching(search, progress.processed_seconds, progress.duration_seconds))
-            if search.turns is not None:
-                await append(Update(Stage.MERGING, 1.0))
-            if search.turns is not None and search.embedded is not None:
-                labels = sorted({turn.speaker for turn in search.turns})
-                identified = await self._identification.run(task, search.embedded, labels, append)
-                transcription.transcript.identified = identified
-            await asyncio.to_thread(transcription.add_speakers, search)
+        if task.identify:
+            channels = transcription.transcript.channels or 1
+            async with aclosing(SpeakerSearch(self._diarizer.channels(task, recording, channels))) as search:
+                await self._add_speakers(transcription, task, search, append)
+
+    async def _add_speakers(
+        self, transcription: Transcription, task: TranscriptionTask, search: SpeakerSearch, append: Append
+    ) -> None:
+        """Wait for the end of a search, and add what it has found, with the voices of the speakers."""
+        await append(_searching(search, 0.0, transcription.duration))
+        async for update in search.progress():
+            await append(_searching(search, update.processed_seconds, update.duration_seconds))
+        transcript, found = transcription.transcript, search.found
+        if found is not None:
+            await append(Update(Stage.MERGING, 1.0))
+            transcript.identified = await self._diarizer.identify(task, found, transcript.labels(found), append)
+        transcription.cached = transcription.cached and found is not None and found.cached
+        await asyncio.to_thread(transcript.add_speakers, search)
 
 
-def _with_search(update: Update, searched: float) -> Update:
-    """Return the update with a fraction that counts both the transcription and the search for speakers."""
-    return replace(update, fraction=(1 - DIARIZING_SHARE) * update.fraction + DIARIZING_SHARE * searched)
-
-
-def _searching(search: SpeakerSearch, seconds: float, duration: float | None) -> Update:
+def _searching(search: SpeakerSearch, seconds: float | None, duration: float | None) -> Update:
     fraction = 1 - DIARIZING_SHARE + DIARIZING_SHARE * search.fraction
     return Update(Stage.DIARIZING, fraction, seconds, duration)

@@ -10,6 +10,7 @@ from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import Segment, Source, Stretch, TranscriptionResult, TranscriptionTask
 from natscribe.schemas.wire import Model
 
+from app.engines.messages import DiarizationDone
 from app.speech.attribution import attribute
 from app.speech.diarizer import SpeakerSearch
 from app.speech.missing_text import joined, with_missing_text
@@ -42,13 +43,25 @@ class TaskTranscript:
         self.untranscribed += text.untranscribed
         return text
 
+    def labels(self, found: DiarizationDone) -> list[str]:
+        """Return the labels of the speakers: those of the turns that a search has found, or of the channels."""
+        speaking = self.segments if self.channels is not None else found.turns
+        return sorted({each.speaker for each in speaking if each.speaker is not None})
+
     def add_speakers(self, search: SpeakerSearch) -> None:
-        """Attribute the words to the speakers that a search has found, or note the error of a failed search."""
+        """Attribute the words to the speakers that a search has found, or note the error of a failed search.
+
+        Channels are speakers already: their search is for voices alone.
+        """
+        if self.channels is not None:
+            self.identified = Identified(error=search.error) if search.error is not None else self.identified
+            return
         self._diarization_error = search.error
-        if search.turns is not None:
-            self.segments = attribute(self.segments, search.turns)
-            self.untranscribed = with_missing_text(self.untranscribed, self.segments, search.turns)
-            self._speakers = len({turn.speaker for turn in search.turns})
+        if search.found is not None:
+            turns = search.found.turns
+            self.segments = attribute(self.segments, turns)
+            self.untranscribed = with_missing_text(self.untranscribed, self.segments, turns)
+            self._speakers = len({turn.speaker for turn in turns})
 
     def result(
         self, *, duration: float, model: Model, source: Source, audio_sha256: str | None, cached: bool = False

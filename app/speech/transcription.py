@@ -18,12 +18,11 @@ from natscribe.schemas.transcription import (
 from app.engines.messages import Listen, Loaded, StageAdvanced
 from app.errors import PermanentError
 from app.recordings.recording import Recording
-from app.speech.diarizer import SpeakerSearch
-from app.speech.run import Run
+from app.speech.run import Run, add_text
 from app.speech.source import RecordingSource
 from app.speech.transcript import TaskTranscript
-from app.speech.transcript_cache import Transcript, TranscriptCache
-from app.updates import Append, Checkpoint, Update, processed
+from app.speech.transcript_cache import CachedTranscript, TranscriptCache
+from app.updates import Append, Checkpoint, processed
 
 _PEOPLE_OF_A_CALL = 2  # with more people, a channel may have several, whom only diarization tells apart
 
@@ -70,17 +69,12 @@ class Transcription:
         while True:
             known = await self._transcripts.find(self._recording.sha256, self._task, self._loaded, listen.channel)
             if known is not None and known.answers(listen):
-                await self._append_all(known, known.texts(listen.start_at), append)
+                await self._append_all(known, known.texts_from(listen.start_at), append)
             else:
                 await self._transcribe_anew(listen, language, append)
             if self.channel is None or self.channel + 1 >= self._channels:
                 return
             listen, language = Listen(path=self._recording.path, channel=self.channel + 1), None
-
-    def add_speakers(self, search: SpeakerSearch) -> None:
-        """Attribute the words to the speakers that a search has found, or note the error of a failed search."""
-        self.cached = self.cached and search.cached
-        self.transcript.add_speakers(search)
 
     def result(self) -> TranscriptionResult:
         """Build the task's result."""
@@ -102,42 +96,43 @@ class Transcription:
         return Listen(path=self._recording.path, start_at=start_at, channel=channel, choose=choose)
 
     async def _transcribe_anew(self, listen: Listen, language: str | None, append: Append) -> None:
-        """Have the recording, or one of its channels, transcribed, and cache the transcript."""
-        before = len(self.transcript.segments), len(self.transcript.untranscribed)
+        """Have the recording, or one of its channels, transcribed, and cache the transcript of a whole one."""
         source, run = self._begin(listen, language)
         self.cached = False
-        await self._append_all(source, run.texts(), append)
-        if not listen.start_at and not run.helped:  # nobody can prove who has answered as a helper
-            await self._keep(*before, chosen=listen.choose)
-
-    async def _append_all(
-        self,
-        source: RecordingSource | Transcript,
-        texts: AsyncGenerator[StageAdvanced | WindowText, None] | AsyncGenerator[WindowText, None],
-        append: Append,
-    ) -> None:
-        """Append an update for each progress and text."""
-        async with aclosing(texts):
-            async for each in texts:
-                self._note(source)
-                await append(self._update(each))
-        self._note(source)
-
-    async def _keep(self, first: int, first_untranscribed: int, *, chosen: bool) -> None:
-        """Cache the transcript of the channel: segments from index `first` on, and untranscribed speech likewise."""
-        transcript = Transcript(
-            duration=self.duration,
-            channels=self._channels,
-            channel=self.channel,
-            chosen=chosen,
-            model=self._loaded.model,
-            segments=self.transcript.segments[first:],
-            untranscribed=self.transcript.untranscribed[first_untranscribed:],
+        texts = await self._append_all(source, run.texts(), append)
+        if listen.start_at or run.helped:  # nobody can prove who has answered as a helper
+            return
+        transcript = CachedTranscript(
+            duration=self.duration, channels=self._channels, channel=self.channel, chosen=listen.choose, texts=texts
         )
         await self._recording.check()
         await self._transcripts.keep(self._recording.sha256, self._task, self._loaded, transcript)
 
-    def _note(self, source: RecordingSource | Transcript) -> None:
+    async def _append_all(
+        self,
+        source: RecordingSource | CachedTranscript,
+        found: AsyncGenerator[StageAdvanced | WindowText, None] | AsyncGenerator[WindowText, None],
+        append: Append,
+    ) -> list[WindowText]:
+        """Append an update for each progress and text, and return the texts; progress counts over all channels."""
+        texts: list[WindowText] = []
+        async with aclosing(found):
+            async for each in found:
+                self._note(source)
+                seconds = each.end if isinstance(each, WindowText) else each.processed_seconds
+                if self.channel is not None:
+                    seconds = (self.channel * self.duration + seconds) / self._channels
+                if isinstance(each, WindowText):
+                    text = self.transcript.add(each)
+                    add_text(texts, text)
+                    update = processed(Stage.TRANSCRIBING, seconds, self.duration)
+                    await append(replace(update, text=text, audio_sha256=self._recording.sha256))
+                else:
+                    await append(processed(each.stage, seconds, self.duration))
+        self._note(source)
+        return texts
+
+    def _note(self, source: RecordingSource | CachedTranscript) -> None:
         """Copy the duration and the channels from the source.
 
         Raises:
@@ -153,13 +148,3 @@ class Transcription:
                 " each on its own: leave `channels` out to have all channels mixed."
             )
             raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
-
-    def _update(self, found: StageAdvanced | WindowText) -> Update:
-        """Make an update; with separate channels, count progress over all channels."""
-        seconds = found.end if isinstance(found, WindowText) else found.processed_seconds
-        if self.channel is not None:
-            seconds = (self.channel * self.duration + seconds) / self._channels
-        if isinstance(found, StageAdvanced):
-            return processed(found.stage, seconds, self.duration)
-        update = processed(Stage.TRANSCRIBING, seconds, self.duration)
-        return replace(update, text=self.transcript.add(found), audio_sha256=self._recording.sha256)

@@ -7,16 +7,14 @@ from typing import Final
 
 import structlog
 from nats.errors import Error as NatsError
-from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.voices import SpeakerVoice
 
 from app.engines.messages import Embedded
 from app.errors import BucketFullError
 from app.settings import Settings
-from app.updates import Append, Update
+from app.updates import Append, Task, Update
 from app.voices.store import ComparedVoice, VoiceStore
 
 LEAST_SPEECH_S: Final = 3.0  # a speaker who says less alone is nobody's voice
@@ -43,13 +41,6 @@ class Identified:
 
 
 NOT_ASKED: Final = Identified()
-CHANNELS_APART: Final = Identified(
-    error=ErrorDetail(
-        code=ErrorCode.INVALID_MESSAGE,
-        message="Each channel is a speaker here, and such speakers are not compared with voices: publish the task with "
-        "`channels: mix` to have names.",
-    )
-)
 
 
 class Identification:
@@ -59,9 +50,7 @@ class Identification:
         self._store = store
         self._settings = settings
 
-    async def run(
-        self, task: DiarizationTask | TranscriptionTask, embedded: Embedded, labels: Sequence[str], append: Append
-    ) -> Identified:
+    async def run(self, task: Task, embedded: Embedded, labels: Sequence[str], append: Append) -> Identified:
         """Keep the embeddings beside the result that follows, and find whose voice each speaker has.
 
         `labels` are all speakers, also those who say too little for an embedding.
@@ -75,11 +64,16 @@ class Identification:
             log.warning("embeddings_not_kept", bucket=error.bucket)
             return Identified(error=NO_ROOM)
         try:
-            return await self._identified(task.user_id, embedded, labels)
+            return await self.compare(task.user_id, embedded, labels)
         except NatsError:
             return Identified(error=NOT_READ)
 
-    async def _identified(self, user_id: int | str, embedded: Embedded, labels: Sequence[str]) -> Identified:
+    async def compare(self, user_id: int | str, embedded: Embedded, labels: Sequence[str]) -> Identified:
+        """Find whose voice each speaker has.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
         known = await self._store.compared(user_id)
         comparable = [each for each in known if each["model"] == embedded.model]
         found = await asyncio.to_thread(self._matches, embedded, comparable)

@@ -116,7 +116,17 @@ class VoiceStore:
         kept = _read(found) if found is not None else None
         return kept if kept is not None and kept.voice.user_id == user_id else None
 
-    async def put(self, voice: StoredVoice, *, after: int = 0) -> None:
+    async def add(self, voice: StoredVoice) -> None:
+        """Store a new voice.
+
+        Raises:
+            BucketFullError: The bucket has no room.
+            NatsError: NATS does not answer.
+        """
+        with suppress(ChangedMeanwhileError):  # nobody else knows its id: a try has stored it whose answer was lost
+            await self.put(voice, after=0)
+
+    async def put(self, voice: StoredVoice, *, after: int) -> None:
         """Store a voice in place of the message with the stream sequence `after`; 0: there is none.
 
         Raises:

@@ -77,12 +77,12 @@ class Helpers:
         request = WindowRequest(
             window=window, options=options, previous=previous, model=self._model, fingerprint=self._fingerprint
         )
-        asked_at, text = self._clock(), None
+        asked_at = self._clock()
         try:
             message = await self._nats.request(
                 self._subject, request.model_dump_json().encode(), timeout=LONGEST_WAIT_S
             )
-            text = self._possible(WindowReply.model_validate_json(message.data), request)
+            reply = WindowReply.model_validate_json(message.data)
         except asyncio.CancelledError:  # the own engine was faster
             if self._clock() - asked_at > LATE_S:
                 self._pause()
@@ -90,20 +90,11 @@ class Helpers:
         except (NatsError, ValueError) as error:
             self._pause()
             raise HelperLostError from error
-        if text is None:
+        if reply.text is None or not _may_be_text(reply.text, request):
             self._pause()
             raise HelperLostError
-        self._pause_s = FIRST_PAUSE_S
-        return text
-
-    def _possible(self, reply: WindowReply, request: WindowRequest) -> WindowText | None:
-        """Return the text in a reply, and note who has sent it; None if there is no text, or an impossible one."""
-        if reply.text is None:
-            return None
-        if not _is_answer(reply.text, request):
-            log.warning("helper_answer_rejected")
-            return None
         self._workers.add(reply.worker)
+        self._pause_s = FIRST_PAUSE_S
         return reply.text
 
     def _pause(self) -> None:
@@ -113,14 +104,14 @@ class Helpers:
         self._workers.clear()
 
 
-def _is_answer(text: WindowText, request: WindowRequest) -> bool:
-    """Whether a text fits its window: the language, and the times and lengths of texts, are possible."""
+def _may_be_text(text: WindowText, request: WindowRequest) -> bool:
+    """Whether a text may be that of its window: the language, and the times and lengths of texts, are possible."""
     window, language = request.window, request.options.language
     first, last = window.regions[0][0] - _ROUNDING_S, window.end + _ROUNDING_S
     times = [(segment.start, segment.end) for segment in text.segments]
     times += [(word.start, word.end) for segment in text.segments for word in segment.words or ()]
     times += [(stretch.start, stretch.end) for stretch in text.untranscribed]
-    return (
+    possible = (
         abs(text.end - window.end) <= _ROUNDING_S
         and text.channel == window.channel
         and all(first <= start <= end <= last for start, end in times)
@@ -130,3 +121,6 @@ def _is_answer(text: WindowText, request: WindowRequest) -> bool:
         and all((segment.speaker, segment.channel) == (None, None) for segment in text.segments)
         and (language is None or {text.language, *(segment.language for segment in text.segments)} <= {None, language})
     )
+    if not possible:
+        log.warning("helper_answer_rejected")
+    return possible

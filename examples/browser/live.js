@@ -4,6 +4,7 @@ import { headers, jetstream, wsconnect } from "./nats.js";
 const LONGEST_FRAME_S = 1;
 const LARGEST_FRAME_BYTES = 256 * 1024;
 const STORED_WITHIN_MS = 5000; // a frame without an acknowledgement is published again after this time
+const ANSWERED_WITHIN_MS = [2000, 4000, 8000]; // a request for the result
 const PAUSE_MS = 500;
 const IDLE_S = 120; // NATS may be away for so long
 const ENDS = ["completed", "failed", "cancelled"];
@@ -145,9 +146,16 @@ export class Live {
     }
   }
 
-  // The whole result as the service answers it.
+  // The whole result as the service answers it; asked again, because the worker that got the request may be frozen.
   async result() {
-    const answer = await this.connection.request("tasks.result", JSON.stringify({ task_id: this.task.task_id }), { timeout: 10_000 });
-    return answer.json();
+    const asked = JSON.stringify({ task_id: this.task.task_id });
+    for (const timeout of ANSWERED_WITHIN_MS) {
+      try {
+        return (await this.connection.request("tasks.result", asked, { timeout })).json();
+      } catch (error) {
+        if (error.name !== "TimeoutError") throw error;
+      }
+    }
+    throw new Error("No worker answers");
   }
 }

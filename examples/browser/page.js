@@ -6,6 +6,9 @@ import { clock, Transcript } from "./transcript.js";
 
 const LANGUAGES = ["ar", "cs", "de", "el", "en", "es", "fi", "fr", "he", "hi", "hu", "id", "it", "ja", "ko", "nl", "no", "pl", "pt", "ro", "ru", "sv", "tr", "uk", "vi", "zh"];
 const SILENT_AFTER_MS = 5000;
+const BEGUN_WITHIN_MS = 3000; // a worker that is there tells within this time that it runs a task, or that the task waits
+const LOST_AFTER_MS = 10_000; // a worker that runs a task tells of it more often
+const TOLD_EVERY_S = 2; // sound that came after the last event is no lag yet
 const place = (id) => document.getElementById(id);
 const settings = await fetch("settings.json").then((answer) => answer.json()).catch(() => ({}));
 let transcript = new Transcript();
@@ -17,6 +20,8 @@ for (const code of LANGUAGES) place("language").append(new Option(new Intl.Displ
 class Recording {
   #last = {}; // progress event
   #recorded = 0; // seconds
+  #toldAt = performance.now(); // when the last progress event came
+  #recordedThen = 0; // seconds
   #isStopping = false;
   #isConnected = true;
   #loudAt = performance.now();
@@ -31,6 +36,7 @@ class Recording {
       segments: (event) => this.#segments(event),
       progress: (event) => {
         this.#last = event;
+        [this.#toldAt, this.#recordedThen] = [performance.now(), this.#recorded];
         if (this.live.hasEnded) resolve();
       },
       connected: (isConnected) => (this.#isConnected = isConnected),
@@ -97,14 +103,21 @@ class Recording {
     const { state, stage, queue_position } = this.#last;
     if (!this.#isConnected) return "NATS is away: your sound is kept";
     if (stage === "diarizing" || stage === "merging") return "Finding the speakers …";
-    if (state === "queued" || state === "retrying") return `Waiting for a worker: your sound is kept${queue_position ? ` (place ${queue_position})` : ""}`;
+    if (state === "queued" || state === "retrying" || this.#isLost) return `Waiting for a worker: your sound is kept${state === "queued" && queue_position ? ` (place ${queue_position})` : ""}`;
     if (this.#isStopping) return "Writing the rest …";
     if (performance.now() - this.#loudAt > SILENT_AFTER_MS) return "Listening, but it is silent: is the microphone muted?";
     return "Listening";
   }
 
+  // Whether no worker tells of the task.
+  get #isLost() {
+    return performance.now() - this.#toldAt > (this.#last.state ? LOST_AFTER_MS : BEGUN_WITHIN_MS);
+  }
+
   get lag() {
-    const behind = this.live.hasEnded ? 0 : Math.round((this.#last.lag_seconds ?? 0) + this.live.waitingSeconds);
+    const since = this.#recorded - this.#recordedThen; // seconds of which no event has told
+    const untold = Math.max(since > TOLD_EVERY_S ? since : 0, this.live.waitingSeconds);
+    const behind = this.live.hasEnded ? 0 : Math.floor((this.#last.lag_seconds ?? 0) + untold);
     return `${clock(this.#recorded)}${behind > 0 ? `, text ${behind} s behind` : ""}`;
   }
 }

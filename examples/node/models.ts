@@ -59,6 +59,7 @@ export interface EnrollRequest {
   'name'?: string | null;
   'voice'?: string | null;
   'consent': Consent;
+  'another'?: boolean;
 }
 export interface ErrorDetail {
   'code': ErrorCode;
@@ -126,6 +127,7 @@ export interface LiveTask {
   'max_speakers'?: number | null;
   'keep_seconds'?: number | null;
   'keep_audio'?: boolean;
+  'identify'?: boolean;
   'diarize'?: boolean;
   'word_timestamps'?: boolean;
 }

@@ -12,6 +12,7 @@ import yaml
 
 from app import docs_page
 from app.asyncapi import document
+from app.docs_page import contract
 from app.docs_page.page import render
 from app.main import Worker
 from app.settings import Settings
@@ -169,6 +170,12 @@ async def test_a_client_reads_its_own_part_and_nothing_of_what_workers_do(site: 
     for name, operation in DOCUMENT["operations"].items():
         role = "You receive" if operation["action"] == "send" else "You ask" if "reply" in operation else "You publish"
         assert (f"{role} {channel_of(operation)['address']}" in seen) == (name not in INSIDE), name
+
+
+def test_types_that_only_workers_need_stand_apart() -> None:
+    found = contract.read(DOCUMENT)
+    assert {"Segment", "ErrorCode", "RequestHeaders"} <= set(found.types)
+    assert set(found.inside_types) == {"AcceptedHeaders", "InsideHeaders"}
 
 
 async def test_a_person_reads_the_limits_of_a_number(site: Site) -> None:

@@ -49,6 +49,17 @@ async def test_the_typed_client(service: Running) -> None:
     assert tells_the_text(printed)
 
 
+async def test_somebody_who_is_enrolled_is_named_in_another_recording(service: Running) -> None:
+    # Given a recording of one person, and a conversation in which she speaks with somebody else
+    recordings = ROOT / "tests/recordings"
+    given = (recordings / "speech/prompts-en.flac", "Allison", recordings / "talk/two-women.ogg")
+    printed = await output(service.settings.nats_url, BIN / "python", "voices_by_name.py", *given)
+    # Then she is named, and the other one is not
+    assert "Allison is the voice " in printed
+    speakers = {line.split(":")[0] for line in printed.splitlines() if line.startswith(("Allison: ", "SPEAKER_"))}
+    assert speakers in ({"Allison", "SPEAKER_00"}, {"Allison", "SPEAKER_01"})
+
+
 async def test_the_client_of_the_readme_prints_who_says_what(service: Running, tmp_path: Path) -> None:
     # Given the client with speakers in the package's README
     readme = (ROOT / "clients/python/README.md").read_text(encoding="utf-8")

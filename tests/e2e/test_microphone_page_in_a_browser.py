@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from http.server import ThreadingHTTPServer
+from itertools import groupby
 from pathlib import Path
 
 import nats
@@ -41,6 +42,7 @@ from tests.servers import valkey_in
 from tests.truth.recordings import CLIPS, RATE, read, words_of, write
 from tests.truth.words import word_error_rate
 from tests.unit.test_transcript_page import HOSTILE
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; Debian has it as `chromium`")
 
@@ -166,6 +168,31 @@ async def test_hostile_text_stays_text(pages: Pages, client: Client) -> None:
     assert seen["speakers"] == [HOSTILE]
     assert seen["dialogs"] == []
     assert set(seen["elements"]) <= {"p", "span", "div", "time", "b", "ul", "li"}
+
+
+async def test_a_page_without_a_worker_says_how_far_its_text_is_behind(
+    pages: Pages, client: Client, tmp_path: Path
+) -> None:
+    # Given a service whose workers are gone, when somebody speaks
+    asked, results = await client.subscribe("tasks.live.normal"), await client.subscribe(subjects.RESULT)
+    visiting = asyncio.create_task(pages.visit("waiting"))
+    task_id = await next_of(asked)
+    # And a worker comes when the visitor has seen enough
+    await eventually(partial(asyncio.to_thread, (tmp_path / "waiting-phone.webp").exists), within=WITHIN_S)
+    await append(client, subjects.progress(task_id), ended(task_id, State.COMPLETED))
+    # And another one is frozen, which gets the first request for the result
+    result = examples.RESULT.model_copy(update={"task_id": task_id})
+    await results.next_msg(WITHIN_S)
+    await (await results.next_msg(WITHIN_S)).respond(result.model_dump_json().encode())
+    seen = await visiting
+    # Then the page has said that it waits, and each second how far the text is behind
+    assert seen["states"][2:4] == ["Listening", "Waiting for a worker: your sound is kept"]
+    behind = [int(lag.split()[-3]) for lag in seen["lags"] if lag.endswith("behind")]
+    assert [each for each, _ in groupby(behind)] == list(range(behind[0], behind[-1] + 1))
+    assert behind[0] <= 3
+    assert behind[-1] >= 8
+    # And the result has come from the other one
+    assert seen["notes"] == []
 
 
 async def test_a_failure_is_said_with_its_sentence(pages: Pages, client: Client) -> None:

@@ -146,8 +146,9 @@ class FakeEngine:
         return Heard(seconds=0, windows=[], open=[], settled=[])
 
     def _hear(self, job: Hear) -> Heard:
-        """Somebody speaks all the time, and pauses after each ten seconds."""
-        a_second = 2 * job.audio.sample_rate
+        """Somebody speaks all the time (in the first of separate channels), and pauses after each ten seconds."""
+        a_second = 2 * job.audio.sample_rate * job.audio.channels
+        channels = range(job.audio.channels) if job.separate else [None]
         before, wanted = (job.before / a_second, job.start_at[0]) if job.first else self.hears[job.stream]
         if job.first:
             self.heard_from.append(before)
@@ -159,9 +160,15 @@ class FakeEngine:
             del self.hears[job.stream]
         return Heard(
             seconds=seconds,
-            windows=[Window(regions=[each], samples=SOUND) for each in spoken if each[0] >= wanted],
-            open=[Window(regions=[(edges[-1], seconds)], samples=SOUND)] if seconds > edges[-1] and not job.end else [],
-            settled=[seconds if job.end else edges[-1]],
+            windows=[
+                Window(regions=[each], samples=SOUND, channel=channels[0]) for each in spoken if each[0] >= wanted
+            ],
+            open=[
+                Window(regions=[each], samples=SOUND, channel=channels[0])
+                for each in [(edges[-1], seconds)]
+                if seconds > edges[-1] and not job.end
+            ],
+            settled=[seconds if job.end else edges[-1] for _ in channels],
         )
 
     def _text(self, window: Window) -> WindowText:
@@ -188,9 +195,10 @@ class FakeEngine:
         finally:
             self.stopped += not done
 
-    def embedded(self) -> Embedded:
-        """Each of `people` speaks for half of the recording; equal names are the same person."""
+    def embedded(self, channel: int | None = None) -> Embedded:
+        """Each of `people` speaks for half of the recording, or has a channel; equal names are the same person."""
         seconds = self.windows * WINDOW / 2
+        people = self.people if channel is None else [self.people[channel]]
         speakers = [
             SpeakerEmbedding(
                 speaker=f"SPEAKER_{number:02}",
@@ -199,7 +207,7 @@ class FakeEngine:
                 values=voice_of(name, self.diarized),
                 telephone=voice_of(f"{name} on the telephone", self.diarized),
             )
-            for number, name in enumerate(self.people)
+            for number, name in enumerate(people)
         ]
         return Embedded(model=self.network, speakers=speakers)
 
@@ -218,8 +226,8 @@ class FakeEngine:
             half_done = StageAdvanced(stage=Stage.DIARIZING, processed_seconds=duration / 2, duration_seconds=duration)
             yield [half_done, ChunkAnalysed(index=0, revision=MODEL.revision, record="")]
             turns = [
-                Turn(start=half * 5.0, end=half * 5.0 + 5, speaker=f"SPEAKER_0{half % 2}")
+                Turn(start=half * 5.0, end=half * 5.0 + 5, speaker=f"SPEAKER_0{half % (job.max_speakers or 2)}")
                 for half in range(2 * self.windows)
             ]
-            embedded = self.embedded() if job.embed else None
+            embedded = self.embedded(job.channel) if job.embed else None
             yield [DiarizationDone(turns=turns, duration_seconds=duration, model=MODEL, embedded=embedded)]

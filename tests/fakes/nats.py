@@ -14,6 +14,7 @@ from nats.aio.client import Client, ServerVersion
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.js import JetStreamContext
+from nats.nuid import NUID
 
 from tests.fakes.jetstream import Answer, Consumer, RefusedError, Stored, Stream, matches
 
@@ -51,6 +52,7 @@ class InMemoryNats:
         self._before: dict[str, list[Hook]] = {}
         self._behind: dict[str, list[Hook]] = {}
         self._inboxes = 0
+        self._nuid = NUID()  # nats-py's Object Store takes names from it
 
     @property
     def client(self) -> Client:

@@ -33,8 +33,8 @@ async def provisioned(settings: Settings = SETTINGS) -> InMemoryNats:
 class Parts(Container):
     """All parts of a worker that needs no server."""
 
-    def __init__(self, nats: InMemoryNats, settings: Settings = SETTINGS) -> None:
-        super().__init__(settings, FakeEngine(), traces=OFF, broken=lambda: None)
+    def __init__(self, nats: InMemoryNats, settings: Settings = SETTINGS, engine: FakeEngine | None = None) -> None:
+        super().__init__(settings, engine or FakeEngine(), traces=OFF, broken=lambda: None)
         self.server = nats
         self.connect(nats.client, ack_wait=15)
 

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
 
 import pytest
 from faststream.nats import NatsBroker, NatsRouter, TestNatsBroker
@@ -30,7 +29,7 @@ from natscribe.schemas.voices import VoicePage, VoicesRequest
 from natscribe.schemas.workers import WorkerInfo
 
 from app.settings import Settings
-from app.updates import Checkpoint, Result, Task, Update
+from app.updates import Append, Checkpoint, Result, Task, Update
 from handlers import channels
 from handlers.task_queues import queues_of_recordings
 
@@ -44,12 +43,15 @@ class FakeEngine:
 
     began: list[tuple[Task, Checkpoint | None]] = field(default_factory=list)
 
-    async def run(self, task: Task, *given: Any) -> None:
-        """Append all updates: a transcriber is given a checkpoint, too."""
-        *checkpoint, append = given
-        self.began.append((task, checkpoint[0] if checkpoint else None))
+    async def transcribe(self, task: Task, checkpoint: Checkpoint | None, append: Append) -> None:
+        """Append all updates."""
+        self.began.append((task, checkpoint))
         for update in UPDATES:
             await append(update)
+
+    async def diarize(self, task: Task, append: Append) -> None:
+        """Do the same, without a checkpoint."""
+        await self.transcribe(task, None, append)
 
 
 @dataclass

@@ -10,12 +10,12 @@ from nats.aio.client import Client
 from app.container import IN_CONTEXT, Container
 from app.settings import Settings
 from app.telemetry.tracing import OFF
-from handlers import accepted_tasks, dead_letters, diarization, requests, sharing, transcription
+from handlers import accepted_tasks, dead_letters, diarization, requests, transcription, windows
 from handlers.dependencies import FromContext
 from tests.fakes.engine import FakeEngine
 
 OF_A_MESSAGE = {"message", "task_run"}  # which FastStream and the middleware of tasks put into the context
-MODULES = (accepted_tasks, dead_letters, diarization, requests, sharing, transcription)
+MODULES = (accepted_tasks, dead_letters, diarization, requests, transcription, windows)
 
 
 def handlers() -> Iterator[Callable[..., Any]]:

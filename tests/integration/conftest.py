@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -34,7 +32,6 @@ from tests.s3_server import S3Server
 from tests.servers import Servers, in_memory, nats_server_in, valkey_in
 from tests.workers import working
 
-CERTIFICATES = Path(__file__).parents[2] / "deploy/nats/certificates.sh"
 DEADLINE = 30  # seconds
 StartWorker = Callable[..., AbstractAsyncContextManager[Worker]]
 
@@ -116,27 +113,6 @@ async def s3_server() -> AsyncIterator[S3Server]:
         await server.start()
         yield server
         await server.kill()  # it would take seconds to end, for nothing
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of `localhost` and 127.0.0.1, and the authority that signed it."""
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
-
-
-def make_certificates(folder: Path) -> Path:
-    """Make a certificate and its authority in a folder; return the folder."""
-    subprocess.run(["sh", str(CERTIFICATES), str(folder)], check=True)  # noqa: S607
-    return folder
-
-
-@pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files go, empty at first."""
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
 
 
 class Publisher:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from natscribe.client import Client
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
+from natscribe.schemas.voices import Consent
 from natscribe.schemas.wire import Priority
 from redis.asyncio import Redis
 
@@ -49,11 +51,14 @@ async def end_of(client: Client, task: str) -> ProgressEvent:
 @pytest.mark.timeout(120)
 async def test_a_copy_of_the_data_of_nats_goes_on_elsewhere(tmp_path: Path) -> None:
     engine = FakeEngine(windows=4)
-    # Given a host with a task that is done, one that has failed, one that is at its third window, and one that waits
+    # Given a host with a task that is done and gave a voice, one that has failed, one that is at its third window,
+    # and one that waits
     async with host(tmp_path / "first") as settings, Client(settings) as client:
         async with working(settings, engine):
-            done = await client.create_transcription_task(RECORDING)
+            done = await client.create_transcription_task(RECORDING, diarize=True, identify=True)
             assert (await end_of(client, done)).state is State.COMPLETED
+            consent = Consent(by="Anna", at=datetime.now(UTC))
+            anna = await client.enroll_voice(done, "SPEAKER_00", name="Anna", consent=consent)
             engine.fail_with = [BROKEN]
             failed = await client.create_transcription_task(RECORDING)
             assert (await end_of(client, failed)).state is State.FAILED
@@ -82,6 +87,7 @@ async def test_a_copy_of_the_data_of_nats_goes_on_elsewhere(tmp_path: Path) -> N
         assert len(result.segments) == 4
         # And what was done and what had failed is there
         assert await client.get_task_result(done) == text
+        assert [voice async for voice in client.voices()] == [anna]
         assert [letter.task_id async for letter in client.dead_letters()] == [failed]
         # And the recording of the dead letter can be used again
         assert await client.replay(task_id=failed) == 1

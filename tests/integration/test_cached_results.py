@@ -209,6 +209,27 @@ async def test_voices_of_another_recording_are_not_taken_for_those_of_this_one(b
     assert len(await chunks.known("t1", "a" * 64)) == 1
 
 
+async def test_voices_of_another_channel_are_not_taken_for_those_of_this_one(
+    start_worker: StartWorker, engine: FakeEngine, publisher: Publisher, redis: Redis
+) -> None:
+    # Given a call with a channel for each side, whose worker is lost in the second channel
+    engine.channels, engine.differ = 2, True
+    engine.hangs_after = [3, 3, 3, 0]
+    async with start_worker(engine):
+        await publisher.publish("t1", diarize=True, identify=True)
+        await eventually(lambda: _are_analysed(redis, 2))
+    # When another worker goes on
+    async with start_worker(engine):
+        await publisher.until("t1", State.COMPLETED)
+    # Then each search knows what was analysed of its own channel, and nothing of the other one
+    searches = [job for job in engine.jobs if isinstance(job, Diarize)]
+    assert [(job.channel, len(job.known)) for job in searches] == [(0, 0), (1, 0), (1, 1)]
+
+
+async def _are_analysed(redis: Redis, chunks: int) -> bool:
+    return int(await redis.hlen(keys.voices("t1"))) == chunks
+
+
 async def _is_gone(redis: Redis, key: str) -> bool:
     return not await redis.exists(key)
 

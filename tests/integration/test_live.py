@@ -1,9 +1,7 @@
 """Live tasks: sound that is published while people speak becomes text, whatever happens to the worker."""
 
 import asyncio
-import io
 import json
-import wave
 from collections.abc import Sequence
 from functools import partial
 
@@ -11,7 +9,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError
 from nats.js.object_store import ObjectStore
 from natscribe import Client as Natscribe
 from natscribe import StorageFullError
@@ -294,48 +292,6 @@ async def test_several_live_tasks_run_beside_a_recording(
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
     assert engine.hears == {}
-
-
-async def test_the_speakers_of_a_live_task_are_found_at_its_end(
-    publisher: Publisher, speaker: Speaker, worker: Worker
-) -> None:
-    # When a live task that asks for speakers ends
-    await speaker.begin(diarize=True)
-    await speaker.say(30, end=True)
-    await publisher.until("live-1", State.COMPLETED)
-    # Then the words have their speakers
-    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
-    assert result["speakers"] == 2
-    assert {each["speaker"] for each in result["segments"]} == {"SPEAKER_00", "SPEAKER_01"}
-
-
-async def test_sound_is_kept_as_a_recording_for_who_asks(
-    bucket: ObjectStore, publisher: Publisher, speaker: Speaker, worker: Worker
-) -> None:
-    # Given a live task whose sound is to be kept, and one whose sound is not
-    other = Speaker(publisher, "live-2")
-    for each, kept in ((speaker, True), (other, False)):
-        await each.begin(keep_audio=kept)
-        await each.say(3, end=True)
-        await publisher.until(each.task_id, State.COMPLETED)
-    # Then the first is a recording like any other
-    stored = (await bucket.get("live-1")).data or b""
-    with wave.open(io.BytesIO(stored.replace(b"\xff\xff\xff\xff", (3 * len(FRAME)).to_bytes(4, "little"), 2))) as sound:
-        assert (sound.getframerate(), sound.getnframes()) == (RATE, 3 * RATE)
-    with pytest.raises(NotFoundError):
-        await bucket.get("live-2")
-
-
-async def test_sound_that_is_a_file_already_is_kept_as_it_came(
-    bucket: ObjectStore, publisher: Publisher, speaker: Speaker, worker: Worker
-) -> None:
-    # Given a live task whose frames are a file, and whose sound is to be kept
-    await speaker.begin(audio={"codec": "opus", "sample_rate": 48_000}, keep_audio=True)
-    # When its sound ends
-    await speaker.say(3, end=True)
-    await publisher.until("live-1", State.COMPLETED)
-    # Then the file is a recording
-    assert (await bucket.get("live-1")).data == 3 * FRAME
 
 
 async def test_a_full_bucket_costs_no_text(

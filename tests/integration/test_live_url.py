@@ -12,8 +12,7 @@ from natscribe.cli.url_sound import from_url
 from natscribe.client import ClientError
 
 from tests.constants import Constants
-from tests.faults import served_with
-from tests.integration.conftest import make_certificates
+from tests.faults import make_certificates, served_with
 from tests.unit.engines.opus_files import recorded
 
 RATE_HZ = 16_000

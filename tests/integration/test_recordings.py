@@ -1,6 +1,3 @@
-import errno
-import os
-import tempfile
 from hashlib import sha256
 from pathlib import Path
 
@@ -9,11 +6,9 @@ import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.object_store import ObjectStore
-from natscribe.schemas.errors import ErrorCode
-from structlog.testing import capture_logs
 
 from app.embedded import NatsServer, free_port
-from app.errors import PermanentError, TaskError, TransientError
+from app.errors import TaskError, TransientError
 from app.recordings.recording import Recordings
 from app.recordings.stores import recordings_of
 from app.settings import Settings
@@ -29,12 +24,6 @@ async def bucket(js: JetStreamContext) -> ObjectStore:
 @pytest.fixture
 def in_bucket(settings: Settings, nc: Client, scratch: Path) -> Recordings:
     return recordings_of(settings.model_copy(update={"audio_store": "nats://audio"}), nc)
-
-
-@pytest.fixture
-def in_folder(settings: Settings, nc: Client, recordings_folder: Path) -> Recordings:
-    (recordings_folder / "call.flac").write_bytes(CONTENT)
-    return recordings_of(settings, nc)
 
 
 async def refusal(recordings: Recordings, audio_file_id: str) -> TaskError:
@@ -75,35 +64,6 @@ async def test_the_copy_is_removed_when_the_work_fails(
     assert list(scratch.iterdir()) == []
 
 
-@pytest.mark.usefixtures("bucket")
-async def test_a_recording_that_is_not_in_the_bucket(in_bucket: Recordings) -> None:
-    # Given a bucket without the recording, when it is fetched, then the message tells where to put it
-    error = await refusal(in_bucket, "nothing.flac")
-    assert isinstance(error, PermanentError)
-    assert error.detail.code is ErrorCode.AUDIO_NOT_FOUND
-    assert "'audio'" in error.detail.message
-
-
-async def test_a_recording_above_the_limit_is_not_even_fetched(
-    settings: Settings, nc: Client, bucket: ObjectStore, scratch: Path
-) -> None:
-    # Given a recording with more bytes than allowed
-    await bucket.put("meeting.flac", CONTENT)
-    limited = settings.model_copy(update={"audio_store": "nats://audio", "audio_max_bytes": 1000})
-
-    # When it is fetched, then the limit is named
-    error = await refusal(recordings_of(limited, nc), "meeting.flac")
-    assert error.detail.code is ErrorCode.AUDIO_TOO_LARGE
-    assert "AUDIO_MAX_BYTES" in error.detail.message
-    assert list(scratch.iterdir()) == []
-
-
-async def test_an_empty_recording_is_unreadable(in_bucket: Recordings, bucket: ObjectStore) -> None:
-    # Given an empty recording, when it is fetched, then it is refused
-    await bucket.put("meeting.flac", b"")
-    assert (await refusal(in_bucket, "meeting.flac")).detail.code is ErrorCode.AUDIO_UNREADABLE
-
-
 async def test_a_recording_that_was_changed_in_the_bucket_is_not_used(
     in_bucket: Recordings, bucket: ObjectStore, js: JetStreamContext, scratch: Path
 ) -> None:
@@ -115,13 +75,6 @@ async def test_a_recording_that_was_changed_in_the_bucket_is_not_used(
     # When it is fetched, then its hash gives that away
     assert isinstance(await refusal(in_bucket, "meeting.flac"), TransientError)
     assert list(scratch.iterdir()) == []
-
-
-async def test_a_missing_bucket_may_come_back(in_bucket: Recordings) -> None:
-    # Given no bucket, when a recording is fetched, then trying again can help
-    error = await refusal(in_bucket, "meeting.flac")
-    assert isinstance(error, TransientError)
-    assert error.detail.code is ErrorCode.INTERNAL
 
 
 async def test_nats_away_is_a_passing_error(settings: Settings, tmp_path: Path, scratch: Path) -> None:
@@ -151,70 +104,3 @@ async def test_a_fetch_leaves_no_consumer_behind(
 
     # When the bucket is looked at, then nobody reads from it any more
     assert (await js.stream_info("OBJ_audio")).state.consumer_count == 0
-
-
-@pytest.mark.parametrize("size", [100, len(CONTENT)], ids=["in the last buffer", "in the middle"])
-async def test_a_full_temporary_folder_is_told_as_such(
-    in_bucket: Recordings, bucket: ObjectStore, scratch: Path, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
-    # Given a temporary file on a full disk: each write fails there, as it does to /dev/full
-    await bucket.put("meeting.flac", CONTENT[:size])
-
-    def mkstemp(prefix: str) -> tuple[int, str]:
-        (scratch / f"{prefix}x").symlink_to("/dev/full")
-        return os.open("/dev/full", os.O_WRONLY), str(scratch / f"{prefix}x")
-
-    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
-
-    # When a recording is fetched
-    with capture_logs() as lines:
-        error = await refusal(in_bucket, "meeting.flac")
-
-    # Then trying again can help, the message says how much room is needed, and the log says where
-    assert isinstance(error, TransientError)
-    assert f"no room for the {size} bytes" in error.detail.message
-    assert str(scratch) not in error.detail.message
-    (line,) = [line for line in lines if line["event"] == "temporary_folder_filled"]
-    assert (line["folder"], line["needed_bytes"]) == (str(scratch), size)
-    assert list(scratch.iterdir()) == []
-
-
-@pytest.mark.usefixtures("scratch")
-async def test_a_folder_without_room_for_another_file_is_told_as_such(
-    in_bucket: Recordings, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a temporary folder in which this user may make no more files
-    def mkstemp(prefix: str) -> tuple[int, str]:
-        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), prefix)
-
-    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
-    await bucket.put("meeting.flac", CONTENT)
-
-    # When a recording is fetched, then the message says so
-    error = await refusal(in_bucket, "meeting.flac")
-    assert isinstance(error, TransientError)
-    assert "TMPDIR" in error.detail.message
-
-
-async def test_deleting_removes_a_recording_once(in_bucket: Recordings, bucket: ObjectStore) -> None:
-    # Given a recording in the bucket
-    await bucket.put("meeting.flac", CONTENT)
-
-    # When it is deleted, twice
-    await in_bucket.delete("meeting.flac")
-    await in_bucket.delete("meeting.flac")
-
-    # Then it is gone
-    assert (await refusal(in_bucket, "meeting.flac")).detail.code is ErrorCode.AUDIO_NOT_FOUND
-
-
-async def test_a_recording_in_the_folder_is_used_where_it_lies(in_folder: Recordings, recordings_folder: Path) -> None:
-    # Given a recording in a folder, when it is fetched
-    async with in_folder.fetch("call.flac") as recording:
-        # Then it is the file itself, with its size and hash
-        assert recording.path == recordings_folder / "call.flac"
-        assert (recording.path.stat().st_size, recording.sha256) == (len(CONTENT), sha256(CONTENT).hexdigest())
-
-    # And it is still there afterwards, also when the task is deleted
-    await in_folder.delete("call.flac")
-    assert (recordings_folder / "call.flac").exists()

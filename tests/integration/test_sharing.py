@@ -22,8 +22,8 @@ from natscribe.schemas.wire import Kind, Model
 from app.engines.cores import Cores
 from app.engines.messages import Loaded
 from app.settings import Settings, Share
-from app.work_sharing import helpers, sharing
-from app.work_sharing.sharing import engine_fingerprint, engine_of
+from app.work_sharing import helpers, helping
+from app.work_sharing.helping import engine_fingerprint, engine_of
 from tests import document
 from tests.fakes.engine import MODEL, SOUND, FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker
@@ -48,7 +48,7 @@ class SlowEngine(FakeEngine):
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharing, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(helping, "LOOK_EVERY_S", 0.02)
     monkeypatch.setattr(helpers, "FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr(Cores, "free", lambda _self, _wanted: True)
 

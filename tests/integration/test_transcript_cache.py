@@ -4,6 +4,7 @@ import json
 import zlib
 
 import pytest
+from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import Stretch, TranscriptionTask
 from redis.asyncio import Redis
 
@@ -11,7 +12,8 @@ from app.engines.messages import Loaded
 from app.redis_store import keys
 from app.redis_store.cache import Cache
 from app.settings import VERSION
-from app.speech.transcript_cache import SEGMENTS_A_PIECE, Transcript, TranscriptCache
+from app.speech.run import SEGMENTS_AT_ONCE, add_text
+from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from tests.fakes.engine import MODEL, segment
 
 AUDIO = "a" * 64
@@ -24,13 +26,15 @@ def transcripts(binary_redis: Redis) -> TranscriptCache:
     return TranscriptCache(Cache(binary_redis, ttl=3600))
 
 
-def transcript(segments: int) -> Transcript:
-    found = [segment(number) for number in range(segments)]
-    missing = [Stretch(start=10.0 * number + 9, end=10.0 * number + 10) for number in range(3)]
-    return Transcript(duration=10.0 * segments, channels=1, model=MODEL, segments=found, untranscribed=missing)
+def transcript(segments: int) -> CachedTranscript:
+    kept = CachedTranscript(duration=10.0 * segments, channels=1)
+    for number in range(segments):
+        missing = [Stretch(start=10.0 * number + 9, end=10.0 * number + 10)]
+        add_text(kept.texts, WindowText(segments=[segment(number)], untranscribed=missing, end=10.0 * number + 10))
+    return kept
 
 
-@pytest.mark.parametrize("segments", [0, 1, SEGMENTS_A_PIECE, 1001])
+@pytest.mark.parametrize("segments", [0, 1, SEGMENTS_AT_ONCE, 1001])
 async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
     transcripts: TranscriptCache, binary_redis: Redis, segments: int
 ) -> None:
@@ -40,7 +44,7 @@ async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
     # Then no piece of it, which is read at once, is large
     (packed,) = await binary_redis.hvals(keys.findings(AUDIO))
     assert isinstance(packed, bytes)
-    pieces = [json.loads(line)["segments"] for line in zlib.decompress(packed).splitlines()]
+    pieces = [json.loads(line).get("segments", []) for line in zlib.decompress(packed).splitlines()]
     assert max(map(len, pieces)) <= 200
     # And together they are what was kept
     assert await transcripts.find(AUDIO, TASK, LOADED, None) == kept
@@ -50,7 +54,7 @@ async def test_a_transcript_that_was_kept_as_a_whole_is_made_anew(
     transcripts: TranscriptCache, binary_redis: Redis
 ) -> None:
     # Given a transcript in the form of before
-    whole = zlib.compress(transcript(3 * SEGMENTS_A_PIECE).model_dump_json().encode())
+    whole = zlib.compress(transcript(3 * SEGMENTS_AT_ONCE).model_dump_json().encode())
     await binary_redis.hset(keys.findings(AUDIO), f"transcription {VERSION} fake 0  None words", whole)
     # Then it is no answer
     assert await transcripts.find(AUDIO, TASK, LOADED, None) is None
@@ -60,11 +64,11 @@ async def test_a_transcript_of_which_a_piece_is_unreadable_is_made_anew(
     transcripts: TranscriptCache, binary_redis: Redis
 ) -> None:
     # Given a transcript whose last piece another version has written
-    await transcripts.keep(AUDIO, TASK, LOADED, transcript(2 * SEGMENTS_A_PIECE))
+    await transcripts.keep(AUDIO, TASK, LOADED, transcript(2 * SEGMENTS_AT_ONCE))
     ((question, packed),) = (await binary_redis.hgetall(keys.findings(AUDIO))).items()
     assert isinstance(packed, bytes)
-    first, _ = zlib.decompress(packed).splitlines()
-    await binary_redis.hset(keys.findings(AUDIO), question, zlib.compress(first + b"\n{}"))
+    *first, _ = zlib.decompress(packed).splitlines()
+    await binary_redis.hset(keys.findings(AUDIO), question, zlib.compress(b"\n".join([*first, b"{}"])))
     # Then none of it is an answer
     assert await transcripts.find(AUDIO, TASK, LOADED, None) is None
 

@@ -11,15 +11,20 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Kind, Model
+from natscribe.schemas.wire import Kind, Model, Priority, Queue
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from redis.asyncio import Redis
 
+from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine, voice_of
-from tests.integration.conftest import Publisher
+from tests.integration.conftest import Publisher, StartWorker
 from tests.integration.places import places_with
 from tests.waiting import eventually
 
@@ -120,6 +125,46 @@ async def test_a_voice_has_ten_references_at_most(publisher: Publisher, anna: st
         voice = await enroll(publisher, f"more-{number}", voice=anna, name=None)
     # Then the oldest one has gone
     assert [each["task_id"] for each in voice["references"]] == [f"more-{number}" for number in range(10)]
+
+
+async def test_somebody_who_is_enrolled_is_not_enrolled_again_unnoticed(publisher: Publisher, anna: str) -> None:
+    # When the same person is enrolled from another recording, as a new voice
+    code, message = await refused(publisher, "next", speaker="SPEAKER_01")
+    # Then the answer names the voice that it sounds like, and how to go on
+    assert (code, f"SPEAKER_01 sounds like the voice {anna}" in message) == ("invalid_request", True)
+    assert [each["voice"] for each in (await publisher.ask(subjects.VOICES, user_id=7))["voices"]] == [anna]
+    # And one more reference of this voice is welcome
+    assert len((await enroll(publisher, "next", speaker="SPEAKER_01", voice=anna, name=None))["references"]) == 2
+    # And so is somebody else whose voice sounds the same
+    twin = await enroll(publisher, "next", speaker="SPEAKER_01", name="Berta", another=True)
+    assert (twin["name"], twin["voice"] != anna) == ("Berta", True)
+
+
+async def test_a_reference_of_somebody_else_is_not_added_unnoticed(publisher: Publisher, anna: str) -> None:
+    # Given two people with a voice
+    cecile = await enroll(publisher, "next", speaker="SPEAKER_00", name="Cecile")
+    # When the speech of one is to be a reference of the other one
+    code, message = await refused(publisher, "next", speaker="SPEAKER_01", voice=cecile["voice"], name=None)
+    # Then the answer says whose it is
+    assert (code, f"sounds like the voice {anna}" in message) == ("invalid_request", True)
+
+
+async def test_voices_of_other_users_are_no_reason_to_refuse(publisher: Publisher, anna: str) -> None:
+    await done(publisher, "theirs", diarize=True, identify=True, user_id=8)
+    assert (await enroll(publisher, "theirs", speaker="SPEAKER_01", user_id=8))["name"] == "Anna"
+
+
+async def test_a_new_voice_is_stored_once_though_an_answer_was_lost(
+    publisher: Publisher, anna: str, worker: Worker
+) -> None:
+    # Given a voice that is stored
+    store = worker.container.voice_store
+    known = await store.find(7, anna)
+    assert known is not None
+    # When it is stored as a new one again, because the answer of NATS was lost
+    await store.add(known.voice)
+    # Then it is there once, as it was
+    assert await store.find(7, anna) == known
 
 
 async def test_the_same_speech_is_no_second_reference(publisher: Publisher, anna: str) -> None:
@@ -255,6 +300,16 @@ async def test_a_task_without_speakers_or_without_an_end_gives_no_voice(
     assert (await refused(publisher, "runs"))[0] == "not_found"
 
 
+async def test_a_full_bucket_enrols_nobody_and_is_named(publisher: Publisher, call: str, js: JetStreamContext) -> None:
+    # Given a bucket in which an administrator leaves no room
+    config = (await js.stream_info("KV_voices")).config
+    await js.update_stream(config.evolve(max_bytes=1))
+    # When somebody is enrolled, then the answer says which bucket is full, and nobody is
+    code, message = await refused(publisher, call, speaker="SPEAKER_00")
+    assert (code, "no room in the bucket voices" in message) == ("internal", True)
+    assert (await publisher.ask(subjects.VOICES, user_id=7))["voices"] == []
+
+
 async def test_a_full_bucket_costs_names_and_no_text(
     publisher: Publisher, worker: Worker, js: JetStreamContext
 ) -> None:
@@ -270,32 +325,120 @@ async def test_a_full_bucket_costs_names_and_no_text(
     assert (await refused(publisher, "call", speaker="SPEAKER_00"))[0] == "not_found"
 
 
-async def test_channels_that_are_speakers_get_no_names_and_the_result_says_so(
+@pytest.mark.parametrize("channels", ["auto", "separate"])
+async def test_channels_that_are_speakers_have_names_too(
+    publisher: Publisher, anna: str, engine: FakeEngine, channels: str
+) -> None:
+    # Given a call with a channel for each side, of which the second one is a person who was named before
+    engine.channels, engine.differ = 2, True
+    await done(publisher, "sides", diarize=True, identify=True, channels=channels)
+    # Then she is named, and every speaker has a channel
+    result = await publisher.ask(subjects.RESULT, task_id="sides")
+    assert (result["channels"], result["speakers"], result["voices_error"]) == (2, 2, None)
+    assert await named(publisher, "sides") == {"SPEAKER_00": "unknown", "SPEAKER_01": "Anna"}
+    # And the other side is enrolled from its channel
+    cecile = await enroll(publisher, "sides", speaker="SPEAKER_00", name="Cecile")
+    assert [each["speaker"] for each in cecile["references"]] == ["SPEAKER_00"]
+    engine.people = ["anna", "cecile"]
+    await done(publisher, "later", diarize=True, identify=True, channels=channels)
+    assert await named(publisher, "later") == {"SPEAKER_00": "Anna", "SPEAKER_01": "Cecile"}
+
+
+async def test_progress_of_channels_goes_on_while_their_voices_are_compared(
     publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:
     engine.channels, engine.differ = 2, True
     await done(publisher, "sides", diarize=True, identify=True)
-    result = await publisher.ask(subjects.RESULT, task_id="sides")
-    assert (result["channels"], result["voices"]) == (2, None)
-    assert "channels: mix" in result["voices_error"]["message"]
+    events = await publisher.until("sides", State.COMPLETED)
+    progress = [event.progress for event in events]
+    assert progress == sorted(progress)
 
 
-async def test_no_name_stands_in_the_log(
-    publisher: Publisher, call: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+async def test_channels_whose_voices_cannot_be_compared_keep_their_text(
+    publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:
-    # Given somebody who is enrolled, renamed, refused, named in a result and forgotten
-    voice = (await enroll(publisher, call, speaker="SPEAKER_00", name="Xanthippe"))["voice"]
+    # Given a channel in which the search for voices fails
+    engine.channels, engine.differ = 2, True
+    engine.fail_with = [None, None, PermanentError(ErrorCode.AUDIO_TOO_LARGE, "The recording is too long.")]
+    await done(publisher, "sides", diarize=True, identify=True)
+    # Then the task has its text and no names, and says why
+    result = await publisher.ask(subjects.RESULT, task_id="sides")
+    assert (result["channels"], result["voices"], result["diarization_error"]) == (2, None, None)
+    assert result["voices_error"]["code"] == "audio_too_large"
+    assert result["text"]
+
+
+async def live(publisher: Publisher, task_id: str, **options: Any) -> None:
+    """A live task that has completed, with half a minute of sound."""
+    audio = {"codec": "pcm_s16le", "sample_rate": 8000}
+    task = {"task_id": task_id, "user_id": 7, "audio": audio, "diarize": True, "identify": True} | options
+    await publisher.js.publish(subjects.tasks(Queue.LIVE, Priority.NORMAL), json.dumps(task).encode())
+    for number in range(30):
+        headers = {"Nats-Msg-Id": f"{task_id}-{number}"} | ({"Natscribe-End": "true"} if number == 29 else {})
+        await publisher.js.publish(subjects.live_audio(task_id), bytes(16_000), headers=headers)
+    await publisher.until(task_id, State.COMPLETED)
+
+
+async def test_the_speakers_of_a_live_task_are_named_at_its_end(publisher: Publisher, anna: str) -> None:
+    await live(publisher, "live")
+    assert await named(publisher, "live") == {"SPEAKER_00": "unknown", "SPEAKER_01": "Anna"}
+    assert (await enroll(publisher, "live", speaker="SPEAKER_00", name="Cecile"))["name"] == "Cecile"
+
+
+async def test_the_channels_of_a_live_task_are_named_too(publisher: Publisher, anna: str, engine: FakeEngine) -> None:
+    # Given a live task with a channel for each side, of which the first one speaks
+    engine.people = ["anna", "cecile"]
+    audio = {"codec": "pcm_s16le", "sample_rate": 8000, "channels": 2}
+    await live(publisher, "live", audio=audio)
+    # Then who speaks is named, and who says nothing is no speaker
+    assert await named(publisher, "live") == {"SPEAKER_00": "Anna"}
+
+
+async def test_a_live_task_that_does_not_ask_keeps_no_voice(
+    publisher: Publisher, worker: Worker, js: JetStreamContext
+) -> None:
+    await live(publisher, "live", identify=False)
+    result = await publisher.ask(subjects.RESULT, task_id="live")
+    assert (result["speakers"], result["voices"]) == (2, None)
+    assert (await js.stream_info("KV_embeddings")).state.messages == 0
+
+
+@pytest.mark.foreign  # with traces, replies have a header of theirs
+async def test_no_voice_stands_in_logs_traces_and_metrics(
+    publisher: Publisher,
+    start_worker: StartWorker,
+    engine: FakeEngine,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Given a worker whose spans are kept
+    spans, traces = InMemorySpanExporter(), TracerProvider()
+    traces.add_span_processor(SimpleSpanProcessor(spans))
+    async with start_worker(engine, traces) as worker:
+        # When somebody is enrolled, renamed, refused, named in results and forgotten
+        await live_through(publisher)
+        told = caplog.text + "".join(capfd.readouterr())
+        traced = "".join(span.to_json() for span in spans.get_finished_spans())
+        counted = worker.container.meter.exposition().decode()
+    # Then there is much to read, and nothing of the name, the embedding or the score in it
+    assert "task_delivery_ended" in told
+    assert "diarize" in traced
+    assert "task_success_total" in counted
+    for place in (told, traced, counted):
+        for secret in ("Xanthippe", voice_of("anna", 1), voice_of("anna", 2), "score"):
+            assert secret not in place
+
+
+async def live_through(publisher: Publisher) -> None:
+    """Enrol, refuse, rename, name and forget a person."""
+    await done(publisher, "call", diarize=True, identify=True)
+    voice = (await enroll(publisher, "call", speaker="SPEAKER_00", name="Xanthippe"))["voice"]
     await publisher.ask(subjects.RENAME, user_id=7, voice=voice, name="Xanthippe Berg")
-    await enroll(publisher, call, speaker="SPEAKER_07", name="Xanthippe")
-    await enroll(publisher, call, speaker="SPEAKER_00", name="Xanthippe\n")
+    for wrong in ({"speaker": "SPEAKER_07"}, {"name": "Xanthippe\n"}, {}):
+        await refused(publisher, "call", **{"speaker": "SPEAKER_00", "name": "Xanthippe"} | wrong)
     await done(publisher, "next", diarize=True, identify=True)
     assert "Xanthippe Berg" in (await named(publisher, "next")).values()
     await publisher.ask(subjects.FORGET, user_id=7, voice=voice)
-    # Then the log has nothing of it
-    logged = caplog.text + "".join(capfd.readouterr())
-    assert "task_delivery_ended" in logged
-    assert "Xanthippe" not in logged
-    assert voice_of("anna") not in logged
 
 
 async def test_a_client_outside_reads_no_bucket_by_its_name(publisher: Publisher, call: str) -> None:

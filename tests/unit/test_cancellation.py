@@ -1,7 +1,7 @@
 """What is ended ends, and what has to be said before is said."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 
@@ -118,3 +118,21 @@ async def test_work_that_its_caller_cancels_is_cancelled() -> None:
     # When its caller cancels it, too, then that counts
     await cancel_all([task])
     assert task.cancelled()
+
+
+@pytest.mark.parametrize(("idle", "stopped"), [(0.0, False), (60.0, True)])
+async def test_time_that_counts_from_the_last_progress_is_not_over_while_there_is_progress(
+    idle: float, stopped: bool
+) -> None:
+    # Given a body that may stand still for a moment, and that has made progress just now or long ago
+    looked = asyncio.Event()
+
+    def since() -> float:
+        looked.set()
+        return idle
+
+    # When that moment is over, then the body is stopped only if it stands still
+    with pytest.raises(TimeoutError) if stopped else nullcontext():
+        async with Stop(TimeoutError(), after=0.001, since=since):
+            await looked.wait()
+            await (asyncio.Event().wait() if stopped else asyncio.sleep(0))

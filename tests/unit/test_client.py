@@ -58,9 +58,9 @@ TASK = TranscriptionTask(task_id="t1", audio_file_id="a.wav", user_id=0)
 
 
 class FakeNats:
-    """Answers requests and publishes from a script: bytes are a reply, an exception is raised."""
+    """Answers requests and publishes from a script: bytes are a reply, an exception is raised, None: nobody answers."""
 
-    def __init__(self, *script: bytes | Exception, has_stream: bool = False) -> None:
+    def __init__(self, *script: bytes | Exception | None, has_stream: bool = False) -> None:
         self.script = list(script)
         self.has_stream = has_stream
         self.headers: list[dict[str, str]] = []
@@ -70,6 +70,9 @@ class FakeNats:
 
     async def request(self, subject: str, _payload: bytes, timeout: float) -> Msg:  # noqa: ASYNC109 -- nats-py's signature
         assert timeout > 0
+        if self.script[:1] == [None]:
+            self.script.pop(0)
+            await asyncio.Event().wait()
         return Msg(_client=Nats(), subject=subject, data=self._next())
 
     async def publish(self, _subject: str, _payload: bytes, _timeout: float, headers: dict[str, str]) -> PubAck:
@@ -85,6 +88,7 @@ class FakeNats:
         step = self.script.pop(0)
         if isinstance(step, Exception):
             raise step
+        assert step is not None
         return step
 
     @property
@@ -199,6 +203,26 @@ async def test_silence_and_nonsense_are_explained(
     # Then the error says what to do
     with pytest.raises(error, match=words):
         await ask(nats.connection, subjects.DELETE, TaskRequest(task_id="t1"), Deleted)
+
+
+@pytest.mark.parametrize("subject", [subjects.RESULT, subjects.STATUS, subjects.CANCEL])
+async def test_a_request_that_a_frozen_worker_got_is_sent_again(constants: Constants, subject: str) -> None:
+    # Given a worker that is frozen, and one that answers
+    constants(SENT_AGAIN_AFTER_S=0.01)
+    nats = FakeNats(None, UNKNOWN)
+    # When a request reaches the first one, then the other one's answer comes
+    with pytest.raises(RequestFailedError, match="No such task"):
+        await ask(nats.connection, subject, TaskRequest(task_id="t1"), TaskStatus)
+
+
+@pytest.mark.parametrize("subject", [subjects.DELETE, subjects.REPLAY, subjects.ENROLL])
+async def test_a_request_that_must_not_be_answered_twice_is_sent_once(constants: Constants, subject: str) -> None:
+    # Given a worker that is frozen, and one that answers
+    constants(SENT_AGAIN_AFTER_S=0.01, REPLY_TIMEOUT_S=0.1)
+    nats = FakeNats(None, UNKNOWN)
+    # When a request that changes something reaches the first one, then the time is over without an answer
+    with pytest.raises(UnreachableError, match="did not reply"):
+        await ask(nats.connection, subject, TaskRequest(task_id="t1"), Deleted)
 
 
 async def test_a_publish_is_repeated_under_the_same_id() -> None:

@@ -10,7 +10,7 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck
 from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 from natscribe.client.errors import NotAllowedError, OtherSenderError, StorageFullError, UnreachableError
-from natscribe.client.frames import FRAME_S, MOST_WAITING, Cutter, Frames
+from natscribe.client.frames import FRAME_S, MOST_WAITING, Cutter, FramePublisher
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.error_codes import QUEUE_FULL
 from natscribe.schemas.live import LARGEST_FRAME_BYTES, Codec, LiveAudio
@@ -71,8 +71,8 @@ def server() -> Server:
 
 
 @pytest.fixture
-async def frames(server: Server) -> AsyncIterator[Frames]:
-    publishing = Frames(server, "t1", 0, most_bytes=20, pause_s=0.001)
+async def frames(server: Server) -> AsyncIterator[FramePublisher]:
+    publishing = FramePublisher(server, "t1", 0, most_bytes=20, pause_s=0.001)
     yield publishing
     await publishing.close()
 
@@ -105,7 +105,7 @@ def test_opus_goes_out_as_it_comes_unless_a_frame_would_be_too_large() -> None:
     assert cutter.rest() == b""
 
 
-async def test_a_frame_follows_when_the_one_before_is_stored(server: Server, frames: Frames) -> None:
+async def test_a_frame_follows_when_the_one_before_is_stored(server: Server, frames: FramePublisher) -> None:
     # Given a server that acknowledges nothing yet, and as many frames as may wait
     server.holds_answers = True
     for number in range(MOST_WAITING):
@@ -135,7 +135,7 @@ async def _turns() -> None:
 
 @pytest.mark.parametrize("lost", [nats.errors.TimeoutError(), NoStreamResponseError()], ids=["no answer", "no leader"])
 async def test_what_was_not_acknowledged_is_published_again_before_what_is_new(
-    server: Server, frames: Frames, lost: Exception
+    server: Server, frames: FramePublisher, lost: Exception
 ) -> None:
     # Given a server that loses frames, and acknowledgements
     server.answers = {"t1-0": [lost, lost], "t1-2": [lost]}
@@ -160,7 +160,7 @@ async def test_what_was_not_acknowledged_is_published_again_before_what_is_new(
     ids=["full", "not allowed"],
 )
 async def test_a_refusal_is_an_error_of_the_next_call(
-    server: Server, frames: Frames, answer: Exception, error: type[Exception]
+    server: Server, frames: FramePublisher, answer: Exception, error: type[Exception]
 ) -> None:
     # Given a server that refuses a frame
     server.answers = {"t1-0": [answer]}
@@ -172,7 +172,9 @@ async def test_a_refusal_is_an_error_of_the_next_call(
         await frames.put(b"sound")
 
 
-async def test_a_frame_of_another_program_with_the_same_number_is_an_error(server: Server, frames: Frames) -> None:
+async def test_a_frame_of_another_program_with_the_same_number_is_an_error(
+    server: Server, frames: FramePublisher
+) -> None:
     # Given another program that has sent frame 1 of the task
     server.stored.append("t1-1")
     # When this one sends frames 0 and 1, then its sound is not lost silently
@@ -184,7 +186,7 @@ async def test_a_frame_of_another_program_with_the_same_number_is_an_error(serve
     assert server.sound == b"mine"
 
 
-async def test_the_own_frame_whose_acknowledgement_was_lost_is_no_error(server: Server, frames: Frames) -> None:
+async def test_the_own_frame_whose_acknowledgement_was_lost_is_no_error(server: Server, frames: FramePublisher) -> None:
     # Given a server that has stored a frame, and whose acknowledgement does not come
     server.answers = {"t1-0": [nats.errors.TimeoutError()]}
     server.stored.append("t1-0")
@@ -194,20 +196,20 @@ async def test_the_own_frame_whose_acknowledgement_was_lost_is_no_error(server: 
 
 
 @pytest.fixture
-async def impatient(server: Server) -> AsyncIterator[Frames]:
-    publishing = Frames(server, "t1", 0, most_bytes=20, pause_s=0.001, patience_s=0)
+async def impatient(server: Server) -> AsyncIterator[FramePublisher]:
+    publishing = FramePublisher(server, "t1", 0, most_bytes=20, pause_s=0.001, patience_s=0)
     yield publishing
     await publishing.close()
 
 
-async def test_a_server_that_is_there_and_stores_nothing_is_given_up(server: Server, impatient: Frames) -> None:
+async def test_a_server_that_is_there_and_stores_nothing_is_given_up(server: Server, impatient: FramePublisher) -> None:
     server.answers = {"t1-0": [nats.errors.TimeoutError()] * 1000}
     await impatient.put(b"sound")
-    with pytest.raises(UnreachableError, match="resume=True"):
+    with pytest.raises(UnreachableError, match=r"live - --resume .*resume=True"):
         await impatient.stored()
 
 
-async def test_a_server_that_is_away_is_not(server: Server, impatient: Frames) -> None:
+async def test_a_server_that_is_away_is_not(server: Server, impatient: FramePublisher) -> None:
     # Given an outage that lasts longer than a server that is there may take
     server.is_away = True
     await impatient.put(b"sound")

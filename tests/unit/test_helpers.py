@@ -1,5 +1,6 @@
 """The helpers of a run: how many windows they may have, and when nobody is asked."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import cast
@@ -13,9 +14,11 @@ from natscribe.schemas.sharing import LONGEST_TEXT, Window, WindowReply, WindowR
 from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
+from app.cancellation import cancel_all
 from app.engines.window_queue import Rank
 from app.work_sharing.helpers import (
     FIRST_PAUSE_S,
+    LATE_S,
     LONGEST_PAUSE_S,
     MOST_HELPERS,
     WINDOWS_A_HELPER,
@@ -96,6 +99,7 @@ async def test_more_windows_go_to_more_helpers(
         nats.reply = text_of(worker)
         await ask()
         await ask()
+        assert helpers.room > 1
         assert helpers.room == min(worker + 1, MOST_HELPERS) * WINDOWS_A_HELPER
 
 
@@ -134,6 +138,39 @@ async def test_after_a_request_without_a_text_nobody_is_asked_for_a_while(
         await ask()
     clock.now += FIRST_PAUSE_S * 1.1
     assert helpers.room == 1
+
+
+async def test_who_may_be_asked_again_is_asked_at_once_and_a_second_failure_doubles_the_pause(
+    helpers: Helpers, nats: FakeNats, clock: Clock, ask: Callable[[], Awaitable[WindowText]]
+) -> None:
+    nats.reply = NoRespondersError()
+    for pause in (FIRST_PAUSE_S, 2 * FIRST_PAUSE_S):
+        with pytest.raises(HelperLostError):
+            await ask()
+        assert helpers.room == 0
+        clock.now += pause
+        assert helpers.room == 1
+
+
+@pytest.mark.parametrize(("seconds", "late"), [(LATE_S, False), (LATE_S + 1, True)])
+async def test_a_helper_that_was_outrun_is_asked_again_unless_it_is_late(
+    helpers: Helpers, nats: FakeNats, clock: Clock, seconds: float, late: bool
+) -> None:
+    # Given a helper that has a window while the own engine transcribes it, too
+    clock.now, asked = 100.0, asyncio.Event()
+
+    async def never(*_: object, **__: object) -> Msg:
+        asked.set()
+        return await asyncio.Event().wait()  # type: ignore[return-value]  # it is cancelled
+
+    nats.request = never  # type: ignore[method-assign]
+    asking = asyncio.create_task(helpers.transcribe(WINDOW, TranscribeOptions(), None, Rank.OWN))
+    await asked.wait()
+    # When that is done
+    clock.now += seconds
+    await cancel_all([asking])
+    # Then nobody is asked for a while if this took long
+    assert (helpers.room == 0) is late
 
 
 def said(**changes: object) -> Segment:
@@ -190,6 +227,8 @@ async def test_a_text_that_cannot_be_that_of_the_window_is_none(
         pytest.param(heard(), id="nothing is said"),
         pytest.param(heard(said(start=9.998, end=20.002), end=20.002), id="rounded times"),
         pytest.param(heard(said(language=None), language=None), id="a model that knows no language"),
+        pytest.param(heard(said(language=None)), id="a segment in any language"),
+        pytest.param(heard(said(start=12.0, end=12.0)), id="a moment"),
         pytest.param(heard(said(text="x" * LONGEST_TEXT, words=word("x" * LONGEST_TEXT))), id="as much as can be"),
     ],
 )

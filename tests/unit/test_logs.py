@@ -1,10 +1,12 @@
 """What is logged again and again."""
 
+import logging
+
 import pytest
 import structlog
 
 from app.settings import VERSION, Settings
-from app.telemetry.logs import WARNINGS_REMEMBERED, RepeatFilter, summary
+from app.telemetry.logs import BROKER, WARNINGS_REMEMBERED, RepeatFilter, adopt_libraries, summary
 
 
 class Clock:
@@ -69,3 +71,16 @@ def test_it_remembers_so_many(seldom: RepeatFilter) -> None:
 def test_the_first_line_names_the_version_of_the_service_and_not_that_of_the_client() -> None:
     # both packages may have the same version, so it is compared by identity
     assert summary(Settings(_env_file=None))["version"] is VERSION
+
+
+@pytest.mark.parametrize(("level", "told"), [(logging.DEBUG, True), (logging.INFO, False)])
+def test_each_message_of_the_broker_is_logged_for_debugging_alone(level: int, told: bool) -> None:
+    root, broker = logging.getLogger(), logging.getLogger(BROKER)
+    before = root.level, broker.level
+    try:
+        root.setLevel(level)
+        adopt_libraries()
+        assert broker.isEnabledFor(logging.INFO) is told
+    finally:
+        root.setLevel(before[0])
+        broker.setLevel(before[1])

@@ -39,6 +39,12 @@ def test_the_most_similar_voice_is_the_speakers() -> None:
     assert found["S"].score == pytest.approx(0.995, abs=0.01)
 
 
+def test_who_is_just_similar_enough_is_named() -> None:
+    speakers, voices = {"S": speech(1, 0.4)}, {"anna": [speech(1, 0)]}
+    score = match(speakers, voices, LIMITS)["S"].score
+    assert names(match(speakers, voices, Limits(threshold=score, margin=0.1))) == {"S": "anna"}
+
+
 def test_whoever_is_like_nobody_has_the_score_of_the_nearest() -> None:
     found = match({"S": speech(0.5, 0.5, 1)}, {"anna": [speech(1, 0)]}, LIMITS)
     assert names(found) == {"S": None}

@@ -23,6 +23,12 @@ def test_every_name_but_those_of_the_brief_begins_with_the_service() -> None:
     assert {name for name in names if not name.startswith("natscribe_")} == NAMED_BY_THE_BRIEF
 
 
+def test_a_new_worker_has_no_figure_below_zero() -> None:
+    samples = [sample for family in Meter().registry.collect() for sample in family.samples]
+    assert [sample.name for sample in samples if sample.value < 0] == []
+    assert [sample.value for sample in samples if sample.name == "natscribe_build_info"] == [1]
+
+
 @pytest.mark.parametrize(("seconds", "quicker_than"), [(0.9, "0.01"), (49.0, "0.5"), (501.0, "+Inf")])
 def test_the_speed_of_work_is_told_from_a_hundred_times_as_quick_as_speech(seconds: float, quicker_than: str) -> None:
     # When a worker has done a hundred seconds of sound

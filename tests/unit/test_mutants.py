@@ -149,7 +149,6 @@ def record(tmp_path: Path) -> Path:
         (3, 3, ["test_one"]),
         (6, 6, ["test_two"]),
         (7, 6, ["test_two"]),  # a statement of several lines may have run in its first one alone
-        (1, 1, ["test_one", "test_two"]),  # what runs at import concerns all that use the module
         (9, 9, []),
     ],
 )
@@ -158,6 +157,13 @@ def test_the_tests_of_a_change_are_those_that_run_its_line(
 ) -> None:
     found = CoveringTests(record).of("app/a.py", Mutation(line, statement, 0, 0, ""))
     assert found == [f"tests/unit/test_a.py::{test}" for test in tests]
+
+
+def test_what_runs_at_import_concerns_all_that_use_the_module_or_look_at_each(record: Path) -> None:
+    found = CoveringTests(record).of("app/a.py", Mutation(1, 1, 0, 0, ""))
+    uses = ["tests/unit/test_a.py::test_one", "tests/unit/test_a.py::test_two"]
+    assert found == [*uses, "tests/unit/test_positive_constants.py"]
+    assert (covering_tests.ROOT / found[-1]).exists()
 
 
 def test_a_file_of_which_no_test_runs_anything_has_no_tests(record: Path) -> None:

@@ -1,9 +1,13 @@
 """Objects: recordings and large results in buckets, whole or not at all."""
 
 import asyncio
+import errno
 import json
+import os
+import tempfile
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -14,6 +18,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import ResultFormat, ResultRequest
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Model
+from structlog.testing import capture_logs
 
 from app.answers import result_writer
 from app.answers.names import Names
@@ -323,7 +328,7 @@ async def test_a_recording_of_a_bucket(
 
 
 async def test_a_recording_that_is_not_there(nats: InMemoryNats, bucket: Recordings) -> None:
-    with pytest.raises(PermanentError) as missing:
+    with pytest.raises(PermanentError, match="'audio'") as missing:
         await bucket.fetch("a.flac").__aenter__()
     assert missing.value.detail.code is ErrorCode.AUDIO_NOT_FOUND
     await bucket.delete("a.flac")
@@ -334,4 +339,41 @@ async def test_a_recording_that_is_not_there(nats: InMemoryNats, bucket: Recordi
     # And a bucket that is not there is the service's trouble
     del nats.streams["OBJ_audio"]
     with pytest.raises(TransientError, match="is missing"):
+        await bucket.fetch("a.flac").__aenter__()
+
+
+@pytest.mark.parametrize("size", [100, 1_000_000], ids=["in the last buffer", "in the middle"])
+async def test_a_full_temporary_folder_is_told_as_such(
+    nats: InMemoryNats, scratch: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    # Given a temporary file on a full disk: each write fails there, as it does to /dev/full
+    await upload(nats, "a.flac", b"x" * size)
+
+    def mkstemp(prefix: str) -> tuple[int, str]:
+        (scratch / f"{prefix}x").symlink_to("/dev/full")
+        return os.open("/dev/full", os.O_WRONLY), str(scratch / f"{prefix}x")
+
+    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+    # When a recording is fetched
+    with capture_logs() as lines, pytest.raises(TransientError) as full:
+        await recordings_of(Settings(_env_file=None), nats.client).fetch("a.flac").__aenter__()
+    # Then trying again can help, the message says how much room is needed, and the log says where
+    assert f"no room for the {size} bytes" in full.value.detail.message
+    assert str(scratch) not in full.value.detail.message
+    (line,) = [line for line in lines if line["event"] == "temporary_folder_filled"]
+    assert (line["folder"], line["needed_bytes"]) == (str(scratch), size)
+    assert list(scratch.iterdir()) == []
+
+
+async def test_a_folder_without_room_for_another_file_is_told_as_such(
+    nats: InMemoryNats, bucket: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a temporary folder in which this user may make no more files
+    def mkstemp(prefix: str) -> tuple[int, str]:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), prefix)
+
+    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+    await upload(nats, "a.flac", b"12345")
+    # When a recording is fetched, then the message says so
+    with pytest.raises(TransientError, match="TMPDIR"):
         await bucket.fetch("a.flac").__aenter__()

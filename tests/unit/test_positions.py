@@ -121,3 +121,12 @@ def serve_next(order: PriorityOrder, full: set[QueueKey]) -> QueueKey:
 )
 def test_when_a_worker_is_free(busy: list[float], work: float, expected: float) -> None:
     assert free_in(busy, work) == pytest.approx(expected)
+
+
+def test_live_tasks_wait_for_live_tasks_that_are_more_urgent_or_came_before() -> None:
+    waiting = {(queue, priority): 5 for queue in Queue for priority in Priority}
+    before = served_before(waiting, Queue.LIVE, Priority.NORMAL, 3)
+    assert {key: count for key, count in before.items() if count} == {
+        (Queue.LIVE, Priority.HIGH): 5,
+        (Queue.LIVE, Priority.NORMAL): 2,
+    }

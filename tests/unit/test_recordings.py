@@ -3,7 +3,6 @@
 import errno
 import os
 import subprocess
-import tempfile
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
@@ -205,11 +204,3 @@ def test_what_another_user_has_left_stops_no_start(scratch: Path, monkeypatch: p
     sweep()
     # Then it does, and the rest is gone
     assert list(scratch.iterdir()) == [anothers]
-
-
-@pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    found = tmp_path / "scratch"
-    found.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(found))
-    return found

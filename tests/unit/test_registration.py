@@ -274,3 +274,36 @@ async def test_after_an_outage_the_queues_are_searched_from_their_beginning(
     # Then this task is registered, too
     await eventually(lambda: log.last("t2"), within=5)
     await cancel_all([running])
+
+
+PLACE = {"Nats-Subject": QUEUE, "Nats-Sequence": "1"}
+
+
+async def test_an_announced_task_is_registered_soon_and_a_replay_at_once(
+    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting
+) -> None:
+    # Given an idle service to which a task is announced
+    await registration.announce(TASK, PLACE)
+    assert await log.last("t1") is None
+    # When it looks, then the task is registered
+    running = asyncio.create_task(registration.run())
+    queued = await eventually(lambda: log.last("t1"), within=5)
+    await cancel_all([running])
+    # And when it has failed and its replay is announced, then that is registered before anything else happens
+    failed = await log.push(queued.event.model_copy(update={"state": State.FAILED, "sequence": 2}), queued.metadata)
+    replay = message(replay_of=str(failed.stream_sequence))
+    waiting.message = replace(replay, sequence=2, time=STORED_AT + timedelta(seconds=30))
+    await registration.announce(TASK, PLACE | {"Nats-Sequence": "2", REPLAY_OF: str(failed.stream_sequence)})
+    assert log.events("t1")[-1].state is State.QUEUED
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Nats-Subject": "tasks.of.others"}, {"Nats-Sequence": "0"}, {"Nats-Sequence": str(2**63)}, {"Nats-Sequence": ""}],
+)
+async def test_an_announcement_of_no_message_of_a_queue_is_refused(
+    registration: Registration, headers: dict[str, str]
+) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 -- of several kinds
+        await registration.announce(TASK, PLACE | headers)
+    await registration.announce(TASK, PLACE | {"Nats-Sequence": str(2**63 - 1)})

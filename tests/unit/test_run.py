@@ -16,8 +16,7 @@ from app.engines.messages import Job, Loaded, Reply, StageAdvanced, Transcribe, 
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import PermanentError, TransientError
 from app.speech import run as run_module
-from app.speech.run import Run
-from app.speech.transcript_cache import SEGMENTS_AT_ONCE
+from app.speech.run import SEGMENTS_AT_ONCE, Run, add_text
 from app.work_sharing.helpers import HelperLostError
 
 WITHIN = 10  # seconds
@@ -165,6 +164,16 @@ async def test_texts_that_are_ready_together_are_one() -> None:
     # Then they are one text, which ends where the last of them does
     texts = [each for each in found if isinstance(each, WindowText)]
     assert [(len(text.segments), text.end) for text in texts] == [(4, 40)]
+
+
+def test_texts_of_two_channels_are_never_one() -> None:
+    # Given texts that are ready together, of two people who speak by turns
+    found: list[StageAdvanced | WindowText] = []
+    # When they are joined
+    for second, channel in enumerate([0, 0, 1, 0]):
+        add_text(found, WindowText(segments=[], end=second, channel=channel))
+    # Then each says of one channel alone how far its text reaches
+    assert [(each.channel, each.end) for each in found if isinstance(each, WindowText)] == [(0, 1), (1, 2), (0, 3)]
 
 
 async def test_the_engine_has_no_more_windows_than_it_has_room_for() -> None:

@@ -37,7 +37,7 @@ from app.speech.transcript_cache import TranscriptCache
 from app.updates import Checkpoint, Result, Update
 from app.voices.identification import Identification
 from app.voices.store import ComparedVoice, VoiceStore
-from app.work_sharing.sharing import WorkSharing
+from app.work_sharing.helping import WorkSharing
 from tests.fakes.engine import FakeEngine, segment
 from tests.waiting import eventually
 
@@ -72,10 +72,6 @@ class Alone:
 
     def helpers(self, _: object) -> None:
         return None
-
-    @asynccontextmanager
-    async def own_work(self) -> AsyncIterator[None]:
-        yield
 
 
 class WatchedEngine(FakeEngine):
@@ -135,7 +131,6 @@ def transcriber(engine: FakeEngine) -> Transcriber:
         engine,
         cache,
         cast("Chunks", NothingKnown()),
-        sharing=sharing,
         identification=identification,
     )
     transcripts, windows = TranscriptCache(cache), WindowQueue(engine, at_once=1, largest=1)
@@ -146,7 +141,6 @@ def transcriber(engine: FakeEngine) -> Transcriber:
         diarizer,
         windows=windows,
         sharing=sharing,
-        identification=identification,
         threads=1,
     )
 
@@ -162,7 +156,7 @@ async def updates_of(
         updates.append(update)
 
     async with asyncio.timeout(5):
-        await transcriber(engine).run(task, checkpoint, append)
+        await transcriber(engine).transcribe(task, checkpoint, append)
     return updates
 
 
@@ -175,7 +169,7 @@ async def run_up_to(engine: FakeEngine, is_last: Callable[[Update], bool]) -> As
         if isinstance(update, Update) and is_last(update) and not reached.done():
             reached.set_result(update)
 
-    run = asyncio.create_task(transcriber(engine).run(TASK, Checkpoint(), append))
+    run = asyncio.create_task(transcriber(engine).transcribe(TASK, Checkpoint(), append))
     try:
         async with asyncio.timeout(5):
             yield await reached

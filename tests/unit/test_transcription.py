@@ -19,10 +19,10 @@ from app.engines.window_queue import Rank
 from app.errors import FencedError, PermanentError
 from app.recordings.recording import Recording
 from app.redis_store.cache import Cache
-from app.speech.run import Run
+from app.speech.run import SEGMENTS_AT_ONCE, Run, add_text
 from app.speech.source import RecordingSource
 from app.speech.transcript import TaskTranscript
-from app.speech.transcript_cache import SEGMENTS_AT_ONCE, Transcript, TranscriptCache
+from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription import Transcription
 from app.updates import Checkpoint, Result, Update
 from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
@@ -453,41 +453,34 @@ async def test_an_attempt_that_finds_the_rest_in_the_cache_says_so(memory: Memor
     assert transcription.cached
 
 
-async def texts_of(transcript: Transcript, start_at: float) -> list[WindowText]:
-    return [each async for each in transcript.texts(start_at)]
+def spoken_in(texts: Iterable[WindowText]) -> tuple[list[Segment], list[Stretch]]:
+    """All segments of texts, and all stretches without text."""
+    texts = list(texts)
+    return [each for text in texts for each in text.segments], [each for text in texts for each in text.untranscribed]
 
 
-@pytest.mark.parametrize("segments", [0, 1, SEGMENTS_AT_ONCE, 2 * SEGMENTS_AT_ONCE + 1])
-async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywhere(segments: int) -> None:
-    # Given a transcript with many segments and stretches without text, some of them where a text begins
-    duration = (segments + 1) * 10.0
-    starts = [at * 10 + 9.5 for at in range(0, segments + 1, 7)]
-    starts += [at * 10.0 for at in range(0, segments, SEGMENTS_AT_ONCE)]
-    missing = [Stretch(start=start, end=start + 0.5) for start in sorted(starts)]
-    found = [segment(number) for number in range(segments)]
-    transcript = Transcript(duration=duration, channels=1, model=MODEL, segments=found, untranscribed=missing)
+@pytest.mark.parametrize("windows", [0, 1, SEGMENTS_AT_ONCE, 2 * SEGMENTS_AT_ONCE + 1])
+async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywhere(windows: int) -> None:
+    # Given the transcript of many windows, at the ends of some of which nothing was found
+    found = [
+        WindowText(
+            segments=[segment(number)],
+            untranscribed=[] if number % 7 else [Stretch(start=10 * number + 9.5, end=10 * number + 10)],
+            language="en",
+            end=10 * number + 10,
+        )
+        for number in range(windows)
+    ]
+    transcript = CachedTranscript(duration=10 * windows, channels=1)
+    for text in found:
+        add_text(transcript.texts, text)
     # When it is read
-    whole = await texts_of(transcript, 0.0)
-    # Then in several texts, all of it, and what is done only grows
-    assert [each for text in whole for each in text.segments] == found
-    assert [each for text in whole for each in text.untranscribed] == missing
-    assert all(len(text.segments) <= SEGMENTS_AT_ONCE for text in whole)
-    assert all(before.end < after.end for before, after in pairwise(whole))
-    # And an attempt that goes on behind any text gets exactly the rest
-    for done, text in enumerate(whole, start=1):
-        assert await texts_of(transcript, text.end) == whole[done:]
-
-
-async def test_a_segment_within_another_one_comes_once_where_an_attempt_goes_on() -> None:
-    # Given a transcript in which one of two segments at the end of a text lies within the other
-    found = [segment(number) for number in range(SEGMENTS_AT_ONCE + 1)]
-    inner = found[SEGMENTS_AT_ONCE - 1].model_copy(
-        update={"start": found[SEGMENTS_AT_ONCE - 1].start + 2, "text": "inner"}
-    )
-    found.insert(SEGMENTS_AT_ONCE, inner)
-    transcript = Transcript(duration=1000, channels=1, model=MODEL, segments=found, untranscribed=[])
-    # When an attempt goes on behind that text
-    first = (await texts_of(transcript, 0.0))[0]
-    rest = await texts_of(transcript, first.end)
-    # Then the inner one is not lost
-    assert [*first.segments, *(each for text in rest for each in text.segments)] == found
+    whole = [each async for each in transcript.texts_from(0.0)]
+    # Then in few texts, of which none is too large for an append, and all of it
+    assert spoken_in(whole) == spoken_in(found)
+    assert len(whole) == -(-windows // SEGMENTS_AT_ONCE)
+    # And an attempt that goes on behind any window gets exactly the rest
+    for done, text in enumerate(found, start=1):
+        rest = [each async for each in transcript.texts_from(text.end)]
+        assert spoken_in(rest) == spoken_in(found[done:])
+        assert all(each.end > text.end for each in rest)

@@ -174,7 +174,22 @@ async function hostile() {
   return found;
 }
 
-const visits = { desktop, phone, cut, problem, withoutScripts, hostile };
+// A page that waits for a worker, as wide as a desktop and then as a phone, until its task has ended.
+async function waiting() {
+  const page = await open();
+  await page.click("#record");
+  await says(page, "Waiting for a worker");
+  await page.waitForFunction(() => document.getElementById("lag").textContent.endsWith("text 8 s behind"), { timeout: 60_000 });
+  await picture(page, `${folder}/waiting-desktop.webp`);
+  await page.setViewport({ width: 390, height: 844 }); // a change to a phone would load the page anew
+  await picture(page, `${folder}/waiting-phone.webp`);
+  await says(page, "Done");
+  const found = await noted(page);
+  await page.close();
+  return found;
+}
+
+const visits = { desktop, phone, cut, problem, withoutScripts, hostile, waiting };
 Object.assign(seen, await visits[visit]());
 await browser.close();
 console.log(JSON.stringify(seen));

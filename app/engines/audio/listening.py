@@ -10,7 +10,7 @@ from app.engines.audio.channels import channels_differ
 from app.engines.audio.decoding import decode, measure
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.samples import pack
-from app.engines.audio.windows import UnpackedWindow, listen
+from app.engines.audio.windows import listen
 from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, WindowFound
 
 
@@ -37,10 +37,7 @@ def find_windows(job: Listen, limit: Limit) -> Iterator[RecordingOpened | Window
     yield RecordingOpened(duration_seconds=duration, channels=channels, channel=channel)
     for found in listen(decode(job.path, budget, channel), job.start_at):
         for window in found.windows:
-            yield WindowFound(window=_packed(window, channel))
+            samples = pack(window.samples)
+            yield WindowFound(window=Window(regions=list(window.regions), samples=samples, channel=channel))
         yield Listened(seconds=found.seconds, settled=found.settled)
     yield ListeningDone(duration_seconds=found.seconds)
-
-
-def _packed(window: UnpackedWindow, channel: int | None) -> Window:
-    return Window(regions=list(window.regions), samples=pack(window.samples), channel=channel)

@@ -128,7 +128,7 @@ def _read(pipe: Pipe, kind: str, audio: LiveAudio, skip: float) -> None:
 
 
 def _decode(pipe: Pipe, container: InputContainer, stream: AudioStream, skip: float) -> None:
-    broken, sound = 0, _Sound(pipe, skip)
+    broken, sound = 0, _Sound(pipe, skip, float(stream.time_base or 0))
     for packet in container.demux(stream):
         if sound.skips(packet):
             continue
@@ -146,9 +146,11 @@ def _decode(pipe: Pipe, container: InputContainer, stream: AudioStream, skip: fl
 class _Sound:
     """Gives frames to the job, with silence for lost sound and for sound before the second `skip`."""
 
-    def __init__(self, pipe: Pipe, skip: float) -> None:
+    def __init__(self, pipe: Pipe, skip: float, unit: float) -> None:
+        """`unit`: of the time stamps, in seconds; fractions would take half of the time of an hour that is skipped."""
         self._pipe = pipe
         self._skip = skip
+        self._unit = unit
         self._end = float("inf")  # of the last packet, in seconds
         self._silence = 0.0  # seconds that come before the next frame
         self._last: av.AudioFrame | None = None
@@ -157,7 +159,7 @@ class _Sound:
         """Note where a packet lies; return whether its sound is silence."""
         if not packet.size or packet.pts is None:
             return False
-        start, length = float(packet.pts * packet.time_base), float((packet.duration or 0) * packet.time_base)
+        start, length = packet.pts * self._unit, (packet.duration or 0) * self._unit
         gap = start - self._end if start - self._end > _LEAST_LOST_S else 0.0
         self._pipe.lost += gap
         self._silence += min(gap, _LONGEST_SILENCE_S)

@@ -23,9 +23,9 @@ from app.errors import TransientError
 
 MOST_STREAMS = 64
 MOST_BYTES = 1024**2  # of sound in a job
-# A model writes a short utterance better if it hears what was said before (docs/decisions/0030). With the second of
-# silence that follows it, this is the shortest sound that Whisper encodes, so it costs little time.
-_HEARD_S = 9.0
+# A model writes a short utterance better if it hears what was said before (docs/decisions/0030). Whisper encodes at
+# least ten seconds, so the encoder takes no longer for it; more than this saves no more errors.
+_HEARD_S = 7.0
 _LONG_AGO_S = 5.0
 _MOST_BEFORE = 16  # utterances
 MOST_SECONDS = 600.0  # of sound in a job
@@ -92,7 +92,6 @@ class _Channel:
         self._mixer = Mixer(number)
         self._utterances = Utterances(start_at, voice(first_frame(start_at), begin), begin)
         self._before: list[UnpackedWindow] = []  # the last utterances, as far as they are context of the next one
-        self.with_context = True
 
     @property
     def seconds(self) -> float:
@@ -127,8 +126,6 @@ class _Channel:
     def _context_of(self, window: UnpackedWindow) -> list[UnpackedWindow]:
         """Return the utterances before one that fit with it into _HEARD_S, and are not long ago."""
         found = list[UnpackedWindow]()
-        if not self.with_context:
-            return found
         start, end = window.regions[0][0], window.regions[-1][1]
         room = _HEARD_S - (end - start)
         for before in reversed(self._before):
@@ -165,8 +162,6 @@ class _Stream:
     def hear(self, job: Hear) -> Heard:
         """Take the sound of a job."""
         found, before = list[Window](), self._seconds
-        for channel in self._channels:
-            channel.with_context = job.context
         for frame in self._frames(job):
             for channel in self._channels:
                 found += channel.hear(frame)

@@ -28,8 +28,9 @@ from app.engines.audio.windows import (
 # Lengths in frames.
 _LONGEST = int(LONGEST_UTTERANCE_S * FRAMES_A_SECOND)
 _PAUSE = round(0.5 * FRAMES_A_SECOND)  # silence that ends an utterance
+_PAUSED = round(0.1 * FRAMES_A_SECOND)  # silence after which nobody seems to speak on
 _PADDING = int(0.3 * FRAMES_A_SECOND)  # silence kept before the speech
-_PADDING_AFTER = int(0.2 * FRAMES_A_SECOND)  # and after it: shorter, because a text is begun when it is complete
+_PADDING_AFTER = int(0.13 * FRAMES_A_SECOND)  # and after it: shorter, because a text is begun when it is complete
 
 
 class Utterance(NamedTuple):
@@ -99,9 +100,10 @@ class Utterances:
         return list(self._complete(whole=True))
 
     def open(self) -> UnpackedWindow | None:
-        """Return the utterance so far of somebody who speaks now."""
+        """Return the utterance so far of somebody who speaks now; in a pause the utterance may be over already."""
         found = next_utterance(self._speech, whole=False)
-        return None if found is None or found.click else self._window(found)
+        paused = not (self._speech[-_PAUSED:] >= SPEECH).any()
+        return None if found is None or found.click or paused else self._window(found)
 
     def closing(self) -> UnpackedWindow | None:
         """Return the utterance whose padding is complete, once: it is as it will be if the pause goes on."""

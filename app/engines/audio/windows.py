@@ -57,7 +57,7 @@ class UnpackedWindow:
 
 @dataclass(frozen=True)
 class WindowsFound:
-    """The windows that a chunk completes, the seconds decoded so far, and whether the recording ends there.
+    """The windows that a chunk completes, and the seconds decoded so far.
 
     All windows before `settled` seconds are found.
     """
@@ -65,7 +65,6 @@ class WindowsFound:
     windows: list[UnpackedWindow]
     seconds: float
     settled: float
-    last: bool = False
 
 
 class Region(NamedTuple):
@@ -105,7 +104,7 @@ def listen(
     listener = _Listener(ceil(start_at * FRAMES_A_SECOND - 1e-6), detector or get_vad_model())
     for chunk in chunks(sound):
         yield WindowsFound(listener.windows(chunk), listener.seconds, listener.settled)
-    yield WindowsFound(listener.rest(), listener.seconds, listener.seconds, last=True)
+    yield WindowsFound(listener.rest(), listener.seconds, listener.seconds)
 
 
 def next_window(speech: Probabilities, *, whole: bool) -> list[Region]:

@@ -41,7 +41,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     known = _known(job, networks.identity.revision)
     analysed: list[Chunk] = []
     duration = 0.0
-    for sound in chunks(decode(job.path, budget)):
+    for sound in chunks(decode(job.path, budget, job.channel)):
         chunk = known.get(sound.index)
         if chunk is None or len(chunk.activity) != sound.windows:
             chunk = analyse(networks, sound, progress)
@@ -53,7 +53,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     found = turns(analysed, owners(analysed, embeddings, speakers), duration)
     embedded = None
     if job.embed:
-        with closing(decode(job.path, Budget(limit))) as again:
+        with closing(decode(job.path, Budget(limit), job.channel)) as again:
             of_speakers = speaker_embeddings(networks, embeddings, found, again)
         embedded = Embedded(model=embedding_network(), speakers=of_speakers)
     return DiarizationDone(turns=found, duration_seconds=duration, model=networks.identity, embedded=embedded)

@@ -77,7 +77,10 @@ class EngineProcess:
                     finished = isinstance(reply, LAST_REPLIES)
                     if isinstance(reply, Loaded):
                         self._loaded = reply
-                    yield _checked(reply)
+                    if isinstance(reply, Failed):
+                        kind = TransientError if reply.transient else PermanentError
+                        raise kind(reply.error.code, reply.error.message)
+                    yield reply
             finally:
                 if not finished:
                     await self.close()
@@ -111,13 +114,6 @@ def _setup(settings: Settings) -> Setup:
         diarization_max_seconds=settings.diarization_max_seconds,
         max_decode_seconds=settings.audio_max_decode_seconds,
     )
-
-
-def _checked(reply: Reply) -> Reply:
-    if isinstance(reply, Failed):
-        kind = TransientError if reply.transient else PermanentError
-        raise kind(reply.error.code, reply.error.message)
-    return reply
 
 
 class _Child:

@@ -99,12 +99,6 @@ def test_an_probe_is_of_its_place(tmp_path: Path, name: str, codec: str, rate: i
         assert {len(channel) for channel in channels} == {COMPARED_S * SAMPLE_RATE}
 
 
-def test_a_recording_shorter_than_an_probe_is_read_whole(tmp_path: Path) -> None:
-    path = write_channels(tmp_path / "short.flac", [tone(2), tone(2)], "flac")
-    ((left, right),) = chunks(path, Budget(NO_LIMIT), 2, [0.0])
-    assert (len(left), len(right)) == (2 * SAMPLE_RATE, 2 * SAMPLE_RATE)
-
-
 @pytest.mark.parametrize(
     ("name", "codec"), [("call.mp3", "libmp3lame"), ("call.flac", "flac"), ("call.ogg", "libopus")]
 )

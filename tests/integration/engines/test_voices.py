@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from natscribe.schemas.voices import LEAST_REFERENCE_S
 
-from app.answers.voices import LEAST_AGREEMENT
 from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.telephone import telephoned
 from app.engines.messages import DiarizationDone, Diarize, Embedded
 from app.settings import Settings
+from app.voices.enrolment import LEAST_AGREEMENT
 from app.voices.matching import Limits, match
 from tests.sounds import NO_LIMIT, Samples, load
 
@@ -93,6 +93,15 @@ def test_people_are_named_in_a_conversation(heard: Hears, enrolled: dict[str, li
 
 def test_people_are_named_on_the_telephone(heard: Hears, enrolled: dict[str, list[tuple[str, str]]]) -> None:
     assert names(voices_of(heard(RECORDINGS / "talk/phone.wav")), enrolled) == {"carlo", "june"}
+
+
+def test_people_are_named_in_their_channels(networks: Networks, enrolled: dict[str, list[tuple[str, str]]]) -> None:
+    # Given two people who speak at the same time, each in a channel
+    call = RECORDINGS / "speech/two-channels.flac"
+    for channel, person in enumerate(("allison", "ivrvoice")):
+        # When one channel is heard as one speaker, then this one is named
+        found = embedded(networks, Diarize(path=call, channel=channel, max_speakers=1, embed=True))
+        assert names(found, enrolled) == {person}
 
 
 def test_two_people_are_no_reference(networks: Networks) -> None:

@@ -27,6 +27,7 @@ from natscribe.schemas.progress import State
 from app.settings import Settings
 from tests.integration.seen_by_clients import is_in_state
 from tests.tcp import served
+from tests.unit.engines.opus_files import hum, recorded
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)  # each test starts processes
@@ -115,6 +116,27 @@ async def test_a_file_is_played_and_its_result_written(shell: Shell) -> None:
     assert (code, out.splitlines()) == (0, TEXT)
     assert "wrote texts/call.txt" in err
     assert (shell.folder / "texts/call.txt").read_text() == "Good morning.\nGood morning.\nGood\n"
+    # When it is a file that has to be decoded
+    (shell.folder / "call.mp3").write_bytes(recorded("mp3", hum(9), codec="libmp3lame"))
+    code, out, err = await shell.run("call.mp3", "--speed", "9")
+    # Then its text comes in the same way
+    assert (code, out.splitlines()) == (0, TEXT)
+    assert "call.mp3 is task" in err
+
+
+async def test_sound_that_is_over_before_it_begins_is_an_error(shell: Shell) -> None:
+    # When nothing comes from a pipe
+    code, out, err = await shell.run("-", sound=b"")
+    # Then people learn so, and where to look
+    assert (code, out) == (1, "")
+    assert "standard input has no sound, only 0 bytes: check whether the program before `|` says why" in err
+    # When a file has a header and no sound, then they do, too, and no result is written
+    with wave.open(str(shell.folder / "call.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+    code, _, err = await shell.run("call.wav", "--output-dir", "texts")
+    assert code == 1
+    assert "call.wav has no sound, only 0 bytes: check whether a player plays it." in err
+    assert list((shell.folder / "texts").iterdir()) == []
 
 
 async def test_a_url_is_heard(shell: Shell) -> None:
@@ -212,6 +234,9 @@ async def test_a_killed_command_goes_on_with_its_task(shell: Shell, js: JetStrea
     await eventually(lambda: _are_stored(js, 5 * 32_000))
     process.kill()
     await process.wait()
+    # When it is started again as it was, then people learn what to type
+    code, _, err = await shell.run("-", "--task-id", "t1")
+    assert (code, "go on with `natscribe live - --resume t1`" in err) == (1, True)
     # When another one goes on with the rest
     code, out, _ = await shell.run("-", "--resume", "t1", sound=NINE_SECONDS[5 * 32_000 :])
     # Then it shows the text of all the sound

@@ -301,6 +301,9 @@ async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None
         await client.wait_for_result(alone)
         consent = Consent(by="Anna", at=datetime.now(UTC))
         voice = await client.enroll_voice(alone, name="Anna", consent=consent)
+        # Who is not enrolled again unnoticed
+        with pytest.raises(RequestFailedError, match=f"sounds like the voice {voice.voice}"):
+            await client.enroll_voice(alone, name="Anna", consent=consent)
         # When she speaks in another one, beside a stranger
         call = await client.create_transcription_task("meeting.flac", diarize=True, identify=True)
         result = await client.wait_for_result(call)
@@ -309,6 +312,11 @@ async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None
             "SPEAKER_00": "Anna",
             "SPEAKER_01": "unknown",
         }
+        async with client.live(diarize=True, identify=True) as live:
+            await live.send(bytes(10 * 32_000))
+            await live.end()
+            said = await live.result()
+        assert [each.name for each in (said.voices or {}).values()] == ["Anna", "unknown"]
         await client.rename_voice(voice.voice, "Anna Berg")
         assert str(await client.get_task_result(call, ResultFormat.TXT)).startswith("Anna Berg: ")
         assert [each.name async for each in client.voices()] == ["Anna Berg"]

@@ -45,6 +45,11 @@ async def test_somebody_is_enrolled_named_renamed_and_forgotten(servers: Servers
     _, text, _ = await run(servers, "transcribe", "--diarize", "--identify", "--format", "txt", str(recording))
     # Then the text names her
     assert text.startswith("Anna: Good morning.\nSPEAKER_01: ")
+    # And she is not enrolled twice unnoticed
+    code, _, said = await run(servers, "voices", "enroll", *who)
+    assert (code, f"sounds like the voice {voice}" in " ".join(said.split())) == (1, True)
+    code, twin, _ = await run(servers, "voices", "enroll", *who, "--another")
+    assert (code, (await run(servers, "voices", "forget", twin.split()[0]))[0]) == (0, 0)
     # And she is listed, renamed and forgotten
     _, listed, _ = await run(servers, "voices", "list", "--json")
     assert json.loads(listed)["consent"]["by"] == "Anna Berg"
@@ -61,5 +66,6 @@ async def test_what_is_missing_is_said(servers: Servers, mock: Mock, recording: 
     assert (code, "--consent-by" in said) == (2, True)
     code, _, said = await run(servers, "voices", "forget", "0" * 32)
     assert (code, "has no voice" in said, "list` shows the tasks" in said) == (1, True, False)
-    code, _, said = await run(servers, "transcribe", "--identify", str(recording))
-    assert (code, "add --diarize" in said) == (2, True)
+    for command in ("transcribe", "live"):
+        code, _, said = await run(servers, command, "--identify", str(recording))
+        assert (command, code, "add --diarize" in said) == (command, 2, True)

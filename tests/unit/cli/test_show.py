@@ -52,6 +52,17 @@ def test_plain_lines_say_what_is_new(capsys: pytest.CaptureFixture[str]) -> None
     assert told.out == ""
 
 
+def test_live_sound_has_no_percent(capsys: pytest.CaptureFixture[str]) -> None:
+    # When a live task is watched without a terminal
+    with choose(as_json=False, live=Live.TEXT) as display:
+        display.show("call", RUNNING.model_copy(update={"progress": 0, "processed_seconds": 9.0, "lag_seconds": 6.0}))
+        display.show("call", FOUND)
+    # Then its text comes, and how far that is
+    told = capsys.readouterr()
+    assert told.err.splitlines() == ["call: transcribing, 0:15 of sound, 0:06 behind"]
+    assert told.out.splitlines() == ["[0:00] [bold]Hello."]
+
+
 @pytest.mark.parametrize("display", [Lines(live=Live.TEXT), Bars(live=Live.TEXT)])
 def test_segments_go_to_standard_output(display: Lines | Bars, capsys: pytest.CaptureFixture[str]) -> None:
     # Given a display that shows the text

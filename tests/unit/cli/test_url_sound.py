@@ -2,6 +2,7 @@
 
 import io
 import socket
+import sys
 import threading
 import time
 import wave
@@ -11,7 +12,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import typer
-from natscribe.cli import url_sound
 from natscribe.cli.url_sound import from_url
 from natscribe.client import ClientError
 
@@ -111,6 +111,6 @@ async def test_a_server_that_says_nothing_is_given_up(constants: Constants) -> N
 
 
 async def test_without_the_decoder_the_way_round_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(url_sound, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(typer.BadParameter, match=r"pip install av.*-i https://radio.example/live -f s16le"):
         await from_url("https://radio.example/live", 1)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from natscribe.schemas.errors import ErrorCode
 
-from app.engines.audio.decoding import decode, measure
+from app.engines.audio.decoding import COMPARED_S, chunks, decode, measure
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.errors import PermanentError
@@ -298,3 +298,24 @@ def test_a_limit_is_kept_whatever_the_header_said(tmp_path: Path) -> None:
     error = refused(path, Limit(2, "AUDIO_MAX_SECONDS"))
     assert error.detail.code is ErrorCode.AUDIO_TOO_LARGE
     assert "AUDIO_MAX_SECONDS" in error.detail.message
+
+
+def test_a_chunk_is_of_its_place(tmp_path: Path) -> None:
+    # Given a recording with another tone in each twelve seconds, and other ones in the second channel
+    tones = [np.concatenate([tone(12, base + 200 * number) for number in range(3)]) for base in (300, 1500)]
+    path = write_channels(tmp_path / "call.flac", tones, "flac", rate=8_000)
+
+    # When chunks are taken in any order
+    places = [25.0, 1.0, 13.0]
+    found = list(chunks(path, Budget(NO_LIMIT), 2, places))
+
+    # Then each has the sound of its place and channel, and the wanted length
+    pitches = [[round(loudest_frequency(channel), -1) for channel in channels] for channels in found]
+    assert pitches == [[700, 1900], [300, 1500], [500, 1700]]
+    assert {len(channel) for channels in found for channel in channels} == {COMPARED_S * SAMPLE_RATE}
+
+
+def test_a_recording_shorter_than_a_chunk_is_read_whole(tmp_path: Path) -> None:
+    path = write_channels(tmp_path / "short.flac", [tone(2), tone(2)], "flac")
+    ((left, right),) = chunks(path, Budget(NO_LIMIT), 2, [0.0])
+    assert (len(left), len(right)) == (2 * SAMPLE_RATE, 2 * SAMPLE_RATE)

@@ -33,7 +33,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
         return [
             WindowsFound([], 32.0, 32.0),
             WindowsFound(left, 96.0, 90.0),
-            WindowsFound([], 100.0, 100.0, last=True),
+            WindowsFound([], 100.0, 100.0),
         ]
 
     monkeypatch.setattr(listening, "measure", lambda _path, _budget: (99.0, 2))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.engines.audio.sound import Sound, cut_in_two
+from app.engines.audio.sound import Sound, cut_in_two, part_of
 
 
 def clip(seconds: float, *speech: tuple[float, float]) -> Sound:
@@ -32,3 +32,8 @@ def test_speech_without_a_pause_is_cut_in_the_middle() -> None:
     parts = cut_in_two(clip(30, (0, 30)))
     assert [start for start, _ in parts] == [0, 15]
     assert sum(part.seconds for _, part in parts) == pytest.approx(30)
+
+
+def test_a_part_has_the_speech_that_lies_in_it() -> None:
+    part = part_of(clip(30, (0, 10), (10, 12), (15, 25), (20, 30)), 10, 20)
+    assert (part.seconds, part.speech) == (10, [(0, 2), (5, 10)])

@@ -50,9 +50,9 @@ def test_a_pause_of_half_a_second_ends_an_utterance() -> None:
     samples = sound((0, 1.6), (1, 3.2), (0, 0.512), (1, 1.6), (0, 0.352), (1, 1.6), (0, 3.2))
     # When utterances are found
     first, second = regions(find(samples))
-    # Then each sentence is one, with 0.3 s of silence before and 0.2 s after it, and no sound is in both
-    assert first == pytest.approx((1.6 - 0.288, 4.8 + 0.192))
-    assert second == pytest.approx((5.312 - 0.288, 5.312 + 3.552 + 0.192))
+    # Then each sentence is one, with 0.3 s of silence before and 0.13 s after it, and no sound is in both
+    assert first == pytest.approx((1.6 - 0.288, 4.8 + 0.128))
+    assert second == pytest.approx((5.312 - 0.288, 5.312 + 3.552 + 0.128))
 
 
 def test_an_utterance_is_complete_half_a_second_after_its_last_word() -> None:
@@ -61,27 +61,38 @@ def test_an_utterance_is_complete_half_a_second_after_its_last_word() -> None:
     assert utterances.hear(sound((0, 1.6), (1, 3.2), (0, 0.48))) == []
     # When the pause is half a second long, then the utterance is there
     (window,) = utterances.hear(sound((0, 0.032)))
-    assert regions([window]) == [pytest.approx((1.6 - 0.288, 4.8 + 0.192))]
+    assert regions([window]) == [pytest.approx((1.6 - 0.288, 4.8 + 0.128))]
     # And nobody speaks any longer
     assert utterances.open() is None
 
 
-def test_the_utterance_so_far_has_its_sound_and_ends_soon_after_the_last_word() -> None:
-    # Given somebody who speaks, and now breathes
-    samples = sound((0, 1.6), (1, 3.2), (0, 0.448))
+def test_the_utterance_so_far_has_its_sound_up_to_now() -> None:
+    # Given somebody who speaks, when half of it is heard
+    samples = sound((0, 1.6), (1, 3.2))
     utterances = Utterances(0, loudness)
-    # When half of it is heard
     utterances.hear(samples[: 3 * SAMPLE_RATE])
+    # Then the utterance so far reaches up to now
     speaking = utterances.open()
-    utterances.hear(samples[3 * SAMPLE_RATE :])
-    breathing = utterances.open()
-    # Then the utterance so far reaches up to now, and then to 0.2 s after the last word
     assert speaking is not None
-    assert breathing is not None
     assert regions([speaking]) == [pytest.approx((1.6 - 0.288, 3.0), abs=0.033)]
-    assert regions([breathing]) == [pytest.approx((1.6 - 0.288, 4.8 + 0.192))]
-    start, end = (round(second * SAMPLE_RATE) for second in breathing.regions[0])
-    assert np.array_equal(breathing.samples, samples[start:end])
+    start, end = (round(second * SAMPLE_RATE) for second in speaking.regions[0])
+    assert np.array_equal(speaking.samples, samples[start:end])
+
+
+def test_in_a_pause_nobody_speaks_until_the_next_word() -> None:
+    # Given somebody who speaks, and draws breath
+    utterances = Utterances(0, loudness)
+    utterances.hear(sound((0, 1.6), (1, 3.2)))
+    # When the breath has lasted .06 s, then the utterance goes on; when it has lasted .1 s, it may be over
+    utterances.hear(sound((0, 0.064)))
+    assert utterances.open() is not None
+    utterances.hear(sound((0, 0.032)))
+    assert utterances.open() is None
+    # And with the next word it goes on from its begin
+    utterances.hear(sound((1, 0.32)))
+    speaking = utterances.open()
+    assert speaking is not None
+    assert regions([speaking]) == [pytest.approx((1.6 - 0.288, 5.216), abs=0.033)]
 
 
 @pytest.mark.parametrize(("frames", "found"), [(3, 0), (4, 1)])

@@ -1,6 +1,7 @@
 """Which languages and texts are kept, over a network whose speech is numbers: 1 is English, 2 Russian, 1.5 neither."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from threading import Event, Lock
 
 import numpy as np
@@ -10,15 +11,18 @@ from natscribe.schemas.wire import Model
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.sound import Sound
+from app.engines.family import Computing
 from app.engines.parallel import Parallel
 from app.engines.speech_model import Answer, Text
 from app.engines.text.languages import Evidence
 from app.engines.text.sentences import text_of
+from app.engines.whisper import model
 from app.engines.whisper.model import Whisper
 from app.engines.whisper.network import Decoded, DecodeOptions, Encoded, EncodedPart
 from app.errors import PermanentError
 
 EN, RU, UNSURE = 1.0, 2.0, 1.5
+PRECISIONS = {"cpu": {"int8", "float32"}, "cuda": {"float16"}}  # as a library knows them on each device
 STEP = SAMPLE_RATE // 50
 
 
@@ -84,8 +88,7 @@ def by_language(part: EncodedPart, _: DecodeOptions) -> str:
 
 
 def whisper(network: FakeNetwork, at_once: int = 1) -> Whisper:
-    model = Model(name="fake", revision="1")
-    return Whisper(model, "cpu", network, Parallel(at_once))  # type: ignore[arg-type]  # as the network does
+    return Whisper(Model(name="fake", revision="1"), "cpu", network, Parallel(at_once))  # type: ignore[arg-type]  # as the network does
 
 
 def transcribed(
@@ -337,3 +340,64 @@ def test_what_the_model_cannot_do_is_refused(options: dict[str, object], english
     model = whisper(network)
     with pytest.raises(PermanentError, match=said):
         model.check(TranscribeOptions.model_validate(options))
+
+
+def test_a_sentence_does_not_begin_or_end_with_a_pause() -> None:
+    # Given words whose times include pauses: before sentences, within one, and behind one
+    times = {" One": (0, 5), " two": (5, 5.5), " three.": (5.5, 6), " Four": (6, 11), " five": (11, 11.5)}
+    times |= {" six": (11.5, 16.5), " seven.": (16.5, 21.5)}
+
+    class Slow(FakeNetwork):
+        def words(self, part: EncodedPart, decoded: Decoded, *, translate: bool) -> list[Word]:  # noqa: ARG002
+            return [Word(start=start, end=end, word=word, probability=1) for word, (start, end) in times.items()]
+
+    # When they are transcribed
+    (text,) = texts_of(Slow(lambda *_: "One"), clip((22, EN)))
+    # Then no sentence begins long before its first word is said, nor ends long after its last one
+    found = {word.word: (word.start, word.end) for word in text.words}
+    changed = {
+        " One": (pytest.approx(3.6), 5),
+        " Four": (pytest.approx(9.6), 11),
+        " seven.": (16.5, pytest.approx(17.9)),
+    }
+    assert found == times | changed
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "precision", "fingerprint", "at_once"),
+    [
+        (0, "auto", None, "cpu int8 beam 5", 4),
+        (1, "auto", None, "cuda float16 beam 5", 1),
+        (1, "cpu", "float32", "cpu float32 beam 5", 4),
+        (0, "cuda", "int8", "cuda int8 beam 5", 1),  # the library says that there is no such device
+    ],
+)
+def test_a_model_computes_on_the_device_that_there_is(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, device: str, precision: str | None, fingerprint: str, at_once: int
+) -> None:
+    # Given a machine with a GPU or without
+    opened: list[tuple[Computing, bool]] = []
+
+    def network(_: str, computing: Computing, *, filled: bool) -> FakeNetwork:
+        opened.append((computing, filled))
+        return FakeNetwork(by_language)
+
+    monkeypatch.setattr(model, "get_cuda_device_count", lambda: gpus)
+    monkeypatch.setattr(model, "get_supported_compute_types", PRECISIONS.__getitem__)
+    monkeypatch.setattr(model, "Network", network)
+    # When a model is loaded
+    computing = Computing(device=device, compute_type=precision, at_once=4)
+    loaded = model.load(Path(), Model(name="fake", revision="1"), computing)
+    # Then it computes there; a GPU transcribes all windows of a batch together
+    assert (loaded.fingerprint, loaded.parallel.count) == (fingerprint, at_once)
+    ((used, filled),) = opened
+    assert (f"{used.device} {used.compute_type} beam 5", used.at_once) == (fingerprint, at_once)
+    assert filled is (used.device == "cuda")
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_a_precision_that_a_device_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:
+    monkeypatch.setattr(model, "get_cuda_device_count", lambda: gpus)
+    monkeypatch.setattr(model, "get_supported_compute_types", PRECISIONS.__getitem__)
+    with pytest.raises(PermanentError, match="float16"):
+        model.load(Path(), Model(name="fake", revision="1"), Computing(compute_type="float16"))

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from datetime import timedelta
 
 import pytest
 from nats.errors import ConnectionClosedError
 from natscribe.schemas import subjects
 from natscribe.schemas.live import LiveAudio, LiveTask
 
-from app.live.frames import Frames, Sound
+from app.live.frames import Frames, JoinedFrames
 from app.live.places import Place
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
@@ -30,7 +31,7 @@ def frames(nats: InMemoryNats, *, idle_seconds: float = 30) -> Frames:
     return Frames(nats.client, NAMES.live, TASK.model_copy(update={"idle_seconds": idle_seconds}))
 
 
-async def sound_of(read: AsyncGenerator[Sound, None]) -> bytes:
+async def sound_of(read: AsyncGenerator[JoinedFrames, None]) -> bytes:
     """Return the sound that is read until it ends."""
     async with aclosing(read):
         return b"".join([sound.data async for sound in read])
@@ -103,6 +104,32 @@ async def test_a_client_that_is_silent_ends_its_sound_though_its_last_message_is
     nats.streams[NAMES.live].publish(subjects.live_audio("live-1"), SECOND, {}, nats.now)
     # When the client is silent, then the sound ends
     assert await sound_of(frames(nats, idle_seconds=0.01).read(Place())) == SECOND
+
+
+async def test_the_time_that_another_worker_has_waited_for_a_client_counts(
+    nats: InMemoryNats, constants: Constants
+) -> None:
+    # Given a client that may be silent for a minute, and has sent nothing for longer
+    constants(LEAST_IDLE_S=0.05, POLL_S=0.01)
+    store(nats, 0)
+    nats.ahead = timedelta(seconds=100)
+    # When another worker begins to read, then it soon ends the sound
+    async with asyncio.timeout(30):
+        assert await sound_of(frames(nats, idle_seconds=60).read(Place())) == SECOND
+
+
+async def test_a_client_gets_some_time_anew_when_another_worker_reads(nats: InMemoryNats, constants: Constants) -> None:
+    # Given a client that has sent nothing for longer than it may, perhaps because NATS was away with the worker
+    constants(POLL_S=0.01, WAITING_TOLD_S=0.02)
+    store(nats, 0)
+    nats.ahead = timedelta(seconds=100)
+    # When another worker begins to read, then it waits
+    async with aclosing(frames(nats, idle_seconds=60).read(Place())) as read:
+        assert (await anext(read)).data == SECOND
+        assert not (await anext(read)).last
+        # When the client comes back, then its sound is heard
+        store(nats, 1, end=True)
+        assert SECOND in [sound.data async for sound in read]
 
 
 async def test_a_place_is_where_reading_begins(nats: InMemoryNats) -> None:

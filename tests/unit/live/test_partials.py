@@ -24,8 +24,12 @@ class Speech:
 
     def __init__(self) -> None:
         self.open: list[Window] = []
+        self.over = set[int | None]()  # channels whose utterance is complete
         self.meanwhile: Callable[[], None] = lambda: None  # happens during a look
         self.shown = asyncio.Queue[Partial]()
+
+    def is_over(self, window: Window) -> bool:
+        return window.channel in self.over
 
     def said_at(self, _: float) -> float:
         return 0.0
@@ -81,12 +85,18 @@ async def test_looks_become_rarer_on_a_busy_machine(
         assert partials.wanted()
 
 
+async def test_a_look_is_shown_in_a_breath(speech: Speech) -> None:
+    # Given somebody who pauses during a look, and whose utterance may go on, then the look is shown
+    speech.meanwhile = speech.open.clear
+    speech.open = [utterance(0)]
+    async with partials_of(speech):
+        async with asyncio.timeout(10):
+            assert (await speech.shown.get()).channel == 0
+
+
 async def test_no_partial_follows_the_final_text_of_its_channel(speech: Speech) -> None:
     # Given two people who have begun at the same time, and one of them has said all when the look is done
-    def one_ends() -> None:
-        speech.open = [utterance(1)]
-
-    speech.meanwhile = one_ends
+    speech.meanwhile = lambda: speech.over.add(0)
     speech.open = [utterance(0), utterance(1)]
     async with partials_of(speech):
         # Then only the text of the other one is shown

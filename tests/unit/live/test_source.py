@@ -15,7 +15,7 @@ from app.engines.audio.live_streams import LiveStreams
 from app.engines.engine import Engine
 from app.engines.messages import Forget, Hear, Heard, StageAdvanced
 from app.errors import TransientError
-from app.live.frames import Frames, Sound
+from app.live.frames import Frames, JoinedFrames
 from app.live.places import Place
 from app.live.source import LiveSource
 from app.updates import Checkpoint
@@ -28,12 +28,12 @@ NOTHING = Checkpoint()
 class Stored(Frames):
     """A client that has stored this sound already, and where its readers have begun; a sound is a message."""
 
-    def __init__(self, *sounds: Sound) -> None:
+    def __init__(self, *sounds: JoinedFrames) -> None:
         self._sounds = sounds
         self._after = self.count = self.size = 0
         self.read_from: list[Place] = []
 
-    async def read(self, start: Place, until: int | None = None) -> AsyncGenerator[Sound, None]:
+    async def read(self, start: Place, until: int | None = None) -> AsyncGenerator[JoinedFrames, None]:
         assert until is None
         self.read_from.append(start)
         self._after, self.count, self.size = start.sequence, start.frame, start.size
@@ -67,7 +67,7 @@ def ears() -> Ears:
     return Ears()
 
 
-def source(ears: Ears, audio: LiveAudio, *sounds: Sound, checkpoint: Checkpoint = NOTHING) -> LiveSource:
+def source(ears: Ears, audio: LiveAudio, *sounds: JoinedFrames, checkpoint: Checkpoint = NOTHING) -> LiveSource:
     return LiveSource(cast("Engine", ears), Stored(*sounds), task(audio), checkpoint)
 
 
@@ -79,7 +79,7 @@ async def test_dense_opus_is_heard_in_steps(ears: Ears) -> None:
     # Given twelve minutes of Opus with six kilobits a second, which a client has sent at once
     file = recorded("ogg", hum(720), bit_rate=6000)
     assert len(file) < 1024 * 1024
-    heard = source(ears, OPUS, Sound(file, frames=4, last=True))
+    heard = source(ears, OPUS, JoinedFrames(file, frames=4, last=True))
     # When it is heard
     progress = [each async for each in heard.windows() if isinstance(each, StageAdvanced)]
     # Then it is heard whole, in jobs of at most a minute
@@ -89,7 +89,9 @@ async def test_dense_opus_is_heard_in_steps(ears: Ears) -> None:
 
 async def test_a_silent_client_is_told_as_progress_that_waits(ears: Ears) -> None:
     # Given a client that says something, and is silent
-    heard = source(ears, LiveAudio(), Sound(bytes(32_000), frames=1), Sound(b""), Sound(b"", last=True))
+    heard = source(
+        ears, LiveAudio(), JoinedFrames(bytes(32_000), frames=1), JoinedFrames(b""), JoinedFrames(b"", last=True)
+    )
     # When the source is followed
     waited = [heard.waits async for _ in heard.windows()]
     # Then it says when it waits, without a job of the engine
@@ -101,9 +103,9 @@ async def test_a_long_gap_is_heard_in_jobs_and_told_whole(ears: Ears) -> None:
     # Given sound of 48 kHz in two channels, in which a minute is missing
     audio = LiveAudio(sample_rate=48_000, channels=2)
     minute, second = 60 * 192_000, 192_000
-    gap = Sound(bytes(minute + second), frames=601, silence=minute, last=True)
+    gap = JoinedFrames(bytes(minute + second), frames=601, silence=minute, last=True)
     # When it is heard
-    heard = source(ears, audio, Sound(bytes(second), frames=10), gap)
+    heard = source(ears, audio, JoinedFrames(bytes(second), frames=10), gap)
     assert [each async for each in heard.windows() if isinstance(each, Window)] == []
     # Then no job has more than a mebibyte, and the missing sound is that minute
     assert max(ears.bytes) <= 1024 * 1024
@@ -115,7 +117,7 @@ async def test_a_long_gap_is_heard_in_jobs_and_told_whole(ears: Ears) -> None:
 
 async def test_progress_does_not_go_back_when_another_worker_hears_the_last_sound_again(ears: Ears) -> None:
     # Given a stream whose text has reached its second 70, and whose sound is read from its second 30 on
-    sounds = [Sound(bytes(320_000), frames=10) for _ in range(8)] + [Sound(b"", last=True)]
+    sounds = [JoinedFrames(bytes(320_000), frames=10) for _ in range(8)] + [JoinedFrames(b"", last=True)]
     checkpoint = Checkpoint(reached={None: 70.0}, sound_from=str(Place(3, 30, 960_000)))
     heard = source(ears, LiveAudio(), *sounds, checkpoint=checkpoint)
     # When it is heard again
@@ -130,8 +132,8 @@ async def test_progress_does_not_go_back_when_another_worker_hears_the_last_soun
 async def test_sound_is_heard_again_from_its_place_when_its_process_dies(ears: Ears, channels: int) -> None:
     # Given three minutes of sound, of which the sixth ten seconds are missing
     audio, ten_s = LiveAudio(sample_rate=8000, channels=channels), bytes(160_000 * channels)
-    sounds = [Sound(ten_s, frames=10, silence=len(ten_s) if number == 5 else 0) for number in range(18)]
-    frames = Stored(*sounds, Sound(b"", last=True))
+    sounds = [JoinedFrames(ten_s, frames=10, silence=len(ten_s) if number == 5 else 0) for number in range(18)]
+    frames = Stored(*sounds, JoinedFrames(b"", last=True))
     heard = LiveSource(cast("Engine", ears), frames, task(audio), NOTHING)
     # When the process that hears dies behind two minutes, and the text has reached the second 90
     ears.dies_at = [12]

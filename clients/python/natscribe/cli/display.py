@@ -117,7 +117,8 @@ class Lines(ForPeople):
 
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
         if before is None or _shown(event) != _shown(before):
-            err.print(f"{label}: {event.progress} %, {describe(event)}")
+            percent = "" if event.lag_seconds is not None else f"{event.progress} %, "  # of live sound nobody knows it
+            err.print(f"{label}: {percent}{describe(event)}")
 
 
 def _shown(event: ProgressEvent) -> tuple[object, ...]:

@@ -15,6 +15,7 @@ from natscribe.cli.sound import STANDARD_INPUT
 from natscribe.cli.submit import (
     Fewest,
     Formats,
+    Identify,
     Keep,
     Model,
     Most,
@@ -42,8 +43,9 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="FILE|URL|-",
-        help="- for sound from standard input; or a recording, which is played as fast as it was spoken: WAV, or Opus "
-        "in Ogg or WebM; or a url of a radio, a camera or a recording (http, https, rtsp), if PyAV is installed here.",
+        help="- for sound from standard input; or a recording, which is played as fast as it was spoken: WAV and Opus "
+        "as they are, anything else mixed to one channel, if ffmpeg or PyAV is installed here; or a url of a radio, a "
+        "camera or a recording (http, https, rtsp), if PyAV is.",
     ),
 ]
 CodecOption = Annotated[Codec, typer.Option("--codec", help="What standard input has.")]
@@ -105,6 +107,7 @@ def live(  # noqa: PLR0913 -- the task's fields
     diarize: Annotated[bool, typer.Option("--diarize", help="Find the speakers, at the end.")] = False,
     min_speakers: Fewest = None,
     max_speakers: Most = None,
+    identify: Identify = False,
     word_timestamps: Annotated[bool, typer.Option("--word-timestamps", help="Give each word its time.")] = False,
     user_id: User = "0",
     keep_seconds: Keep = None,
@@ -129,7 +132,7 @@ def live(  # noqa: PLR0913 -- the task's fields
     Ctrl-C ends the sound, and the rest of the text follows; a second Ctrl-C cancels the task.
     """
     _check_resume(resume, source, task_id, codec)
-    check_speakers(min_speakers, max_speakers, result_format, Channels.AUTO, diarize=diarize)
+    check_speakers(min_speakers, max_speakers, result_format, Channels.AUTO, diarize=diarize, identify=identify)
     output = output_of(result_format, output_dir, DEFAULT_LIMITS, as_json=as_json)
     options = LiveKeywords(
         user_id=users.user_id(user_id),
@@ -139,6 +142,7 @@ def live(  # noqa: PLR0913 -- the task's fields
         diarize=diarize,
         min_speakers=min_speakers,
         max_speakers=max_speakers,
+        identify=identify,
         word_timestamps=word_timestamps or Format.HTML in (result_format or ()),
         model=model,
         language=language,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from natscribe.cli import url_sound
+from natscribe.cli import decoding, url_sound
 from natscribe.cli.console import WARNING, err, find_servers, open_client, out
 from natscribe.cli.display import Display
 from natscribe.cli.folders import URL
@@ -14,9 +14,9 @@ from natscribe.cli.follow import follow
 from natscribe.cli.live_text import choose
 from natscribe.cli.notices import Wanted, notices
 from natscribe.cli.results import Output
-from natscribe.cli.sound import STANDARD_INPUT, SoundFile, check_input, from_input
+from natscribe.cli.sound import STANDARD_INPUT, OtherFormatError, SoundFile, check_input, file_of, from_input
 from natscribe.cli.wording import has_speakers
-from natscribe.client import Client, command
+from natscribe.client import Client, ClientError, command
 from natscribe.client.live import Live
 from natscribe.client.submission import make
 from natscribe.schemas.live import LiveAudio
@@ -41,16 +41,20 @@ class NamedSound:
         """Find the sound of an argument; `given` says what standard input has.
 
         Raises:
-            typer.BadParameter: It cannot be sent as it is.
-            ClientError: A url cannot be read.
+            typer.BadParameter: There is no such file, or nothing here decodes it.
+            ClientError: It cannot be read, or has no sound.
         """
         if source == STANDARD_INPUT:
             check_input()
             return cls("standard input", make(LiveAudio, given), from_input())
         if URL.match(source):
-            return cls(without_login(source), url_sound.AUDIO, await url_sound.from_url(source, speed))
-        file = SoundFile(source, find_servers().audio_max_bytes)
-        return cls(file.path.name, file.audio, file.chunks(speed), file.path)
+            return cls(without_login(source), decoding.AUDIO, await url_sound.from_url(source, speed))
+        path = file_of(source, find_servers().audio_max_bytes)
+        try:
+            file = SoundFile(path)
+        except OtherFormatError:
+            return cls(path.name, decoding.AUDIO, await decoding.from_file(path, speed), path)
+        return cls(path.name, file.audio, file.chunks(speed), path)
 
 
 @dataclass
@@ -63,9 +67,14 @@ class LiveRun:
     wanted: Wanted
     as_json: bool
     prints_text: bool  # as it is found
+    sent: int = 0  # bytes of sound
 
     async def run(self) -> int:
-        """Send the sound, show its text, and write the result; return the exit code."""
+        """Send the sound, show its text, and write the result; return the exit code.
+
+        Raises:
+            ClientError: There was no sound, it could not be sent, or the task cannot go on.
+        """
         async with open_client() as client, self.begin(client) as live:
             err.print(f"{self.sound.name} is task {live.task_id}")
             try:
@@ -75,7 +84,10 @@ class LiveRun:
                 await _cancel(client, live.task_id)
                 raise
             if is_completed:
-                self._write(await live.result(), live.task_id, shown)
+                result = await live.result()
+                if not result.duration:
+                    raise self._no_sound()
+                self._write(result, live.task_id, shown)
         return 0 if is_completed else 1
 
     async def _listen(self, client: Client, live: Live, shown: Display) -> bool:
@@ -102,6 +114,13 @@ class LiveRun:
     async def _speak(self, live: Live) -> None:
         async for chunk in self.sound.chunks:
             await live.send(chunk)
+            self.sent += len(chunk)
+
+    def _no_sound(self) -> ClientError:
+        """Make the error for sound that is over before it begins."""
+        is_file = self.sound.path is not None
+        hint = "whether a player plays it" if is_file else "whether the program before `|` says why it has stopped"
+        return ClientError(f"{self.sound.name} has no sound, only {self.sent} bytes: check {hint}.")
 
     async def _end(self, live: Live, speaking: "asyncio.Task[None]", listening: "asyncio.Task[bool]") -> None:
         error = None if speaking.cancelled() else speaking.exception()

@@ -26,11 +26,14 @@ _HEAD_BYTES = 4096  # in which a file says what it is
 _OPUS_RATE_HZ = 48_000  # of every decoder
 _OPUS_BYTES_IN_A_SECOND = 6000  # if the file does not say its length
 _WAV_CODECS = {(1, 16): Codec.PCM_S16LE, (6, 8): Codec.ALAW, (7, 8): Codec.MULAW}  # format tag, bits in a sample
-_ACCEPTED = (
-    "only WAV with 16-bit samples, mu-law or A-law, and Opus in Ogg or WebM can be sent as they are, with one or two "
-    "channels"
+ACCEPTED = (
+    "only WAV with 16-bit samples, mu-law or A-law, and Opus in Ogg or WebM can be sent, with one or two channels"
 )
 _EXTENSIBLE = 0xFFFE  # the format tag of WAV files whose codec stands further behind
+
+
+class OtherFormatError(Exception):
+    """A file cannot be sent as it is."""
 
 
 def check_input() -> None:
@@ -91,26 +94,35 @@ async def paced(chunks: AsyncIterator[bytes], speed: float) -> AsyncIterator[byt
         await asyncio.sleep(began + sent * CHUNK_S / speed - loop.time())
 
 
+def file_of(argument: str, most_bytes: int) -> Path:
+    """Return the file that an argument names.
+
+    Raises:
+        typer.BadParameter: There is no such file, it is empty or too large.
+    """
+    path = Path(argument).expanduser()
+    if (why := trouble(path, most_bytes)) is not None:
+        raise typer.BadParameter(why)
+    return path
+
+
 class SoundFile:
     """A file whose sound can be sent as it is: WAV with 16-bit samples, mu-law or A-law, or Opus in Ogg or WebM."""
 
-    def __init__(self, argument: str, most_bytes: int) -> None:
+    def __init__(self, path: Path) -> None:
         """Look into the file.
 
         Raises:
-            typer.BadParameter: The file cannot be sent as it is; the message says how to convert it.
+            OtherFormatError: The file cannot be sent as it is.
         """
-        self.path = Path(argument).expanduser()
-        if (why := trouble(self.path, most_bytes)) is not None:
-            raise typer.BadParameter(why)
-        self._from, self._bytes = 0, self.path.stat().st_size
-        with self.path.open("rb") as file:
+        self._path = path
+        self._from, self._bytes = 0, path.stat().st_size
+        with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
             try:
                 self.audio = self._wav(file) if head.startswith(b"RIFF") else _opus(head)
             except (LookupError, struct.error, ValidationError) as error:
-                message = f"{_ACCEPTED}: {how_to_convert(argument)}"
-                raise typer.BadParameter(message) from error
+                raise OtherFormatError from error
 
     def chunks(self, speed: float) -> AsyncIterator[bytes]:
         """Yield the sound as fast as it was spoken, or `speed` times as fast."""
@@ -118,7 +130,7 @@ class SoundFile:
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         size, left = max(int(await self._bytes_in_a_second() * CHUNK_S), 1), self._bytes
-        with self.path.open("rb") as file:
+        with self._path.open("rb") as file:
             file.seek(self._from)
             while chunk := file.read(min(size, left)):
                 yield chunk
@@ -151,7 +163,7 @@ class SoundFile:
         if self.audio.codec is not Codec.OPUS:
             sample = 2 if self.audio.codec is Codec.PCM_S16LE else 1
             return self.audio.sample_rate * self.audio.channels * sample
-        seconds = await length(self.path)
+        seconds = await length(self._path)
         return self._bytes / seconds if seconds else _OPUS_BYTES_IN_A_SECOND
 
 
@@ -167,7 +179,7 @@ def _opus(head: bytes) -> LiveAudio:
     return LiveAudio(codec=Codec.OPUS, sample_rate=_OPUS_RATE_HZ, channels=head[found + 9])
 
 
-def how_to_convert(argument: str) -> str:
-    """Say how ffmpeg sends the sound of a file or a url."""
-    converted = f"ffmpeg -loglevel error -re -i {shlex.quote(argument)} -f s16le -ac 1 -ar 16000 -"
+def how_to_convert(url: str) -> str:
+    """Say how ffmpeg sends the sound of a url."""
+    converted = f"ffmpeg -loglevel error -re -i {shlex.quote(url)} -f s16le -ac 1 -ar 16000 -"
     return f"`{converted} | {command()} live -` sends anything that ffmpeg reads"

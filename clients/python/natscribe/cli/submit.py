@@ -124,10 +124,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     wait: Wait = True,
 ) -> None:
     """Turn recordings into text. The service keeps each recording for AUDIO_TTL (30 days) after the end of its task."""
-    check_speakers(min_speakers, max_speakers, result_format, channels, diarize=diarize)
-    if identify and not diarize:
-        message = "--identify names speakers: add --diarize"
-        raise typer.BadParameter(message)
+    check_speakers(min_speakers, max_speakers, result_format, channels, diarize=diarize, identify=identify)
     terms = () if vocabulary is None else read_vocabulary(vocabulary)
     options = TranscribeKeywords(model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels)
     task = partial(Client.create_transcription_task, user_id=users.user_id(user_id), task_id=task_id, priority=priority)
@@ -144,8 +141,14 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     _submit(files, creates, task_id, submission, stored=stored)
 
 
-def check_speakers(
-    fewest: int | None, most: int | None, formats: Sequence[Format] | None, channels: Channels, *, diarize: bool
+def check_speakers(  # noqa: PLR0913 -- the options of several commands
+    fewest: int | None,
+    most: int | None,
+    formats: Sequence[Format] | None,
+    channels: Channels,
+    *,
+    diarize: bool,
+    identify: bool,
 ) -> None:
     """Refuse options that have an effect only with --diarize.
 
@@ -154,6 +157,9 @@ def check_speakers(
     """
     if diarize:
         return
+    if identify:
+        message = "--identify names speakers: add --diarize"
+        raise typer.BadParameter(message)
     if (fewest, most) != (None, None):
         message = "--min-speakers and --max-speakers have no effect alone: add --diarize"
         raise typer.BadParameter(message)

@@ -35,6 +35,9 @@ def enroll(  # noqa: PLR0913 -- the request's fields
     consent_at: Annotated[
         datetime | None, typer.Option(help="When they agreed, in your time zone; now, if left out.")
     ] = None,
+    another: Annotated[
+        bool, typer.Option("--another", help="They are somebody else than the known voice that sounds the same.")
+    ] = False,
     user: User = "0",
 ) -> None:
     """Say who somebody is: the only person of FILE, or a speaker of a task. They have to speak 15 s alone."""
@@ -48,7 +51,13 @@ def enroll(  # noqa: PLR0913 -- the request's fields
         async with open_client() as client:
             source = task_id or await _heard(client, recording or Path(), user_id(user))
             known = await client.enroll_voice(
-                source, speaker, name=name, voice=voice, consent=consent, user_id=user_id(user)
+                source,
+                speaker,
+                name=name,
+                voice=voice,
+                consent=consent,
+                another=another,
+                user_id=user_id(user),
             )
         out.print(f"{known.voice} {known.name}")
         return 0

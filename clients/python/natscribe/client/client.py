@@ -319,13 +319,15 @@ class Client:
         name: str | None = None,
         voice: str | None = None,
         consent: Consent,
+        another: bool = False,
         user_id: int | str = 0,
     ) -> Voice:
         """Say who a speaker of a completed task is: a new voice with a `name`, or one more reference of a `voice`.
 
-        The speaker has to say 15 s alone; None is the only speaker of a recording.
+        The speaker has to say 15 s alone; None is the only speaker of a recording. A speaker who sounds like another
+        voice of the user is refused, unless it is `another` person.
         """
-        fields = {"task_id": task_id, "speaker": speaker, "name": name, "voice": voice}
+        fields = {"task_id": task_id, "speaker": speaker, "name": name, "voice": voice, "another": another}
         wanted = make(EnrollRequest, fields | {"consent": consent, "user_id": user_id})
         return await ask(self._connection, subjects.ENROLL, wanted, Voice)
 

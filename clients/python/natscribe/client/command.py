@@ -18,6 +18,11 @@ def command() -> str:
     return str(called.relative_to(here) if called.is_relative_to(here) else called)
 
 
+def to_resume(task_id: str) -> str:
+    """Say how the sound of a live task goes on, on the command line and in Python, in words that follow others."""
+    return f"go on with `{command()} live - --resume {task_id}`, in Python with `resume=True`"
+
+
 def command_in_another_terminal(*, in_this_folder: bool) -> str:
     """Return the command as the user can type it in another terminal, where no environment of Python is activated."""
     called = Path(sys.argv[0])

@@ -1,5 +1,6 @@
 """The errors of the client; each message says what to do next."""
 
+from natscribe.client.command import to_resume
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
 
@@ -106,7 +107,7 @@ class OtherSenderError(ClientError):
     def __init__(self, task_id: str) -> None:
         super().__init__(
             f"Another program sends sound of {task_id}, too, and NATS keeps only one frame of each number: stop one of "
-            "the programs, or begin another live task here. If the other one has stopped, go on with `resume=True`."
+            f"the programs, or begin another live task here. If the other one has stopped, {to_resume(task_id)}."
         )
 
 

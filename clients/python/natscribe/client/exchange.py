@@ -21,6 +21,7 @@ from natscribe.client.errors import (
 )
 from natscribe.client.tracing import publishing
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
+from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.kinds import Task
@@ -30,6 +31,11 @@ from natscribe.schemas.wire import Input
 OTHER_CONTRACT = "The service's reply does not fit this version of the contract: update the older side."
 NO_ANSWER, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
 TRIES = 5  # how often a task without an acknowledgement is published
+SENT_AGAIN_AFTER_S = 1.0  # a worker that is frozen may have got the request: the next one may reach another worker
+REPEATABLE = {  # twice is as once: a reply to any copy is the answer
+    *(subjects.STATUS, subjects.RESULT, subjects.LIST, subjects.QUEUE, subjects.CANCEL),
+    *(subjects.VOICES, subjects.RENAME),
+}
 ELECTION_S = 2.0  # after this pause the servers of a cluster may have elected the next leader of the task stream
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -65,14 +71,14 @@ def read(answer: TypeAdapter[T], body: bytes) -> T:
 
 
 async def request(connection: Nats, subject: str, asked: Input) -> Msg:
-    """Send a request and return the reply as a message.
+    """Send a request and return the reply as a message; a request in REPEATABLE is sent again until a reply comes.
 
     Raises:
         UnreachableError: The service does not reply.
         RequestFailedError: The service replies with an error.
     """
     try:
-        reply = await connection.request(subject, asked.model_dump_json().encode(), timeout=REPLY_TIMEOUT_S)
+        reply = await _first_reply(connection, subject, asked.model_dump_json().encode())
     except nats.errors.NoRespondersError as error:
         raise no_worker(NO_ANSWER) from error
     except nats.errors.Error as error:
@@ -81,6 +87,28 @@ async def request(connection: Nats, subject: str, asked: Input) -> Msg:
     if (detail := _refusal(reply)) is not None:
         raise RequestFailedError(detail)
     return reply
+
+
+async def _first_reply(connection: Nats, subject: str, body: bytes) -> Msg:
+    """Return the first reply that comes within REPLY_TIMEOUT_S.
+
+    Raises:
+        NatsError: No reply comes.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + REPLY_TIMEOUT_S
+    pause = SENT_AGAIN_AFTER_S if subject in REPEATABLE else REPLY_TIMEOUT_S
+    sent: set[asyncio.Task[Msg]] = set()
+    try:
+        while (left := give_up_at - loop.time()) > 0:
+            sent.add(asyncio.ensure_future(connection.request(subject, body, timeout=left)))
+            done, _ = await asyncio.wait(sent, timeout=min(pause, left), return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return done.pop().result()
+        raise nats.errors.TimeoutError
+    finally:
+        for each in sent:
+            each.cancel()
 
 
 async def publish_task(connection: Nats, subject: str, task: Task, *, seconds: float | None = None) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import nats.errors
 from nats.js.errors import APIError
 
+from natscribe.client.command import to_resume
 from natscribe.client.errors import ClientError, OtherSenderError, StorageFullError, UnreachableError
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.answers import ANSWERED_WITHIN_S, is_repeatable
@@ -50,7 +51,7 @@ class _Frame:
     is_last: bool
 
 
-class Frames:
+class FramePublisher:
     """Publishes frames one after the other: each when JetStream has acknowledged the one before.
 
     So their order in the stream is that of their numbers, even if a cluster loses its leader. Frames that wait
@@ -150,7 +151,7 @@ class Frames:
             except (ClientError, nats.errors.Error) as error:
                 give_up_at = give_up_at or loop.time() + self._patience_s
                 if _is_full(error) or not is_repeatable(error):
-                    raise _refused(error) from error
+                    raise _refused(self._task_id, error) from error
                 if loop.time() > give_up_at:
                     raise _not_acknowledged(self._task_id) from error
             else:
@@ -165,8 +166,7 @@ class Frames:
         was_away = not self._connection.is_connected
         while not self._connection.is_connected:
             if self._connection.is_closed:
-                message = "The connection to NATS was closed: connect again, and go on with `resume=True`."
-                raise UnreachableError(message)
+                raise _closed(self._task_id)
             await asyncio.sleep(self._pause_s)
         return was_away
 
@@ -197,7 +197,7 @@ def _is_full(error: Exception) -> bool:
     return isinstance(error, APIError) and error.err_code in {QUEUE_FULL, *STORAGE_FULL}
 
 
-def _refused(error: Exception) -> ClientError:
+def _refused(task_id: str, error: Exception) -> ClientError:
     if isinstance(error, ClientError):
         return error
     if isinstance(error, APIError) and error.err_code == QUEUE_FULL:
@@ -208,14 +208,17 @@ def _refused(error: Exception) -> ClientError:
     if _is_full(error):
         return StorageFullError("NATS has no room for the sound")
     if isinstance(error, nats.errors.ConnectionClosedError):
-        return UnreachableError("The connection to NATS was closed: connect again, and go on with `resume=True`.")
+        return _closed(task_id)
     why = error.description if isinstance(error, APIError) else str(error) or type(error).__name__
     return ClientError(f"NATS refuses the sound ({why}): see the log of the server.")
 
 
+def _closed(task_id: str) -> UnreachableError:
+    return UnreachableError(f"The connection to NATS was closed: when NATS answers, {to_resume(task_id)}.")
+
+
 def _not_acknowledged(task_id: str) -> UnreachableError:
     return UnreachableError(
-        f"NATS does not acknowledge the sound of {task_id}: go on with `resume=True`, or `natscribe live - --resume "
-        f"{task_id}`, when it answers. If this goes on, the operator has to see whether its disk is full (runbook: "
-        "StorageAlmostFull)."
+        f"NATS does not acknowledge the sound of {task_id}: when it does, {to_resume(task_id)}. If this goes on, the "
+        "operator has to see whether its disk is full (runbook: StorageAlmostFull)."
     )

@@ -10,10 +10,11 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from typing_extensions import Self
 
+from natscribe.client.command import to_resume
 from natscribe.client.errors import ClientError, RequestFailedError, TaskIdTakenError
 from natscribe.client.exchange import OTHER_CONTRACT, ask
 from natscribe.client.following import Follower, Partials
-from natscribe.client.frames import Cutter, Frames, next_number
+from natscribe.client.frames import Cutter, FramePublisher, next_number
 from natscribe.client.permissions import Connection
 from natscribe.client.submission import Submission, make
 from natscribe.schemas import subjects
@@ -74,7 +75,7 @@ class Live:
             await self._unsubscribe()
             raise
         self._cutter = Cutter(audio)
-        self._frames = Frames(self._connection, self.task_id, first, most_bytes=self._cutter.most_bytes)
+        self._frames = FramePublisher(self._connection, self.task_id, first, most_bytes=self._cutter.most_bytes)
         return self
 
     async def __aexit__(
@@ -151,7 +152,7 @@ class Live:
         if not self._is_new:
             number, _ = await next_number(self._connection, self._settings.stream_names.live, task.task_id)
             if number:
-                message = f"{task.task_id} has sound already: choose another id, or go on with `resume=True`."
+                message = f"{task.task_id} has sound already: choose another id, or {to_resume(task.task_id)}."
                 raise TaskIdTakenError(message)
         submission = Submission(self._connection, None, task.audio_file_id, task)
         await submission.submit(subjects.tasks(Queue.LIVE, self._priority), is_new=self._is_new)

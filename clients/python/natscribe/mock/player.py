@@ -120,7 +120,8 @@ class Player:
         ending = script.ending(task.attempts)
         if isinstance(sent, LiveTask):
             only = None if ending is Ending.COMPLETED else 1
-            await self._end(task, ending, await hear(self._log, task, sent, self._report, only=only))
+            heard = await hear(self._log, task, sent, self._report, only=only)
+            await self._end(task, ending, self._voices.identified(sent, heard))
             return
         try:
             sha256 = await self._log.sha256_of(sent.audio_file_id) if ending is Ending.COMPLETED else None

@@ -4,12 +4,11 @@ from datetime import datetime, timezone
 from typing import Final
 from uuid import uuid4
 
-from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.examples import VOICE
-from natscribe.schemas.kinds import Result
+from natscribe.schemas.kinds import Result, Task
 from natscribe.schemas.problems import invalid_request
-from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.requests import sounds_like
 from natscribe.schemas.voices import (
     MOST_REFERENCES,
     UNKNOWN,
@@ -46,9 +45,10 @@ class Voices:
         """Make a voice, or add a reference; `result` is that of the task.
 
         Raises:
-            VoiceError: The task has no such speaker, or there is no such voice.
+            VoiceError: The task has no such speaker, there is no such voice, or the speaker has another one.
         """
         speaker = _chosen(request, result)
+        self._refuse_known(request, speaker)
         known = VOICE.model_copy(update={"voice": uuid4().hex, "name": request.name, "references": []})
         if request.voice is not None:
             known = self._of(request.user_id, request.voice)
@@ -78,11 +78,11 @@ class Voices:
         del self._known[self._of(user_id, voice).voice]
         return Forgotten(voice=voice, user_id=user_id, at=datetime.now(timezone.utc))
 
-    def identified(self, sent: TranscriptionTask | DiarizationTask, result: Result) -> Result:
+    def identified(self, sent: Task, result: Result) -> Result:
         """Return a result with the voices of its speakers, without names, if the task asks for them."""
         if not sent.identify:
             return result
-        by_speaker = {r.speaker: voice for voice in self.of_user(sent.user_id) for r in voice.references}
+        by_speaker = self._by_speaker(sent.user_id)
         nobody = SpeakerVoice(voice=None, name=None, score=SCORE / 2 if by_speaker else None)
         voices = {
             speaker: SpeakerVoice(voice=by_speaker[speaker].voice, name=None, score=SCORE)
@@ -99,6 +99,19 @@ class Voices:
         names = {voice.voice: voice.name for voice in self.of_user(result.user_id)}
         voices = {label: _named(each, names) for label, each in result.voices.items()}
         return result.model_copy(update={"voices": voices})
+
+    def _by_speaker(self, user_id: int | str) -> dict[str, Voice]:
+        return {reference.speaker: voice for voice in self.of_user(user_id) for reference in voice.references}
+
+    def _refuse_known(self, request: EnrollRequest, speaker: str) -> None:
+        """Refuse a speaker who has a voice, and not the one that the request names.
+
+        Raises:
+            VoiceError: The speaker has such a voice.
+        """
+        known = self._by_speaker(request.user_id).get(speaker)
+        if known is not None and known.voice != request.voice and not request.another:
+            raise VoiceError(sounds_like(speaker, known.voice))
 
     def _of(self, user_id: int | str, voice: str) -> Voice:
         owner, known = self._known.get(voice, (None, VOICE))

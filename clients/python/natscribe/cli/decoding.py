@@ -1,0 +1,171 @@
+"""Decodes sound for live tasks, with PyAV if it is installed; without it, ffmpeg decodes files."""
+
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+from typing import TYPE_CHECKING
+
+import typer
+
+from natscribe.cli.console import WARNING, print_above
+from natscribe.cli.sound import ACCEPTED, CHUNK_S, how_to_convert, in_background, paced
+from natscribe.client import ClientError
+from natscribe.schemas.live import LiveAudio
+
+if TYPE_CHECKING:
+    from av import AudioFrame
+
+AUDIO = LiveAudio()  # one channel of 16 kHz
+SOUND_WITHIN_S = 10.0
+_CHUNK_BYTES = 2 * round(AUDIO.sample_rate * CHUNK_S)
+_PLAYLISTS = ("hls", "dash")  # ffmpeg fetches their parts without the options that verify certificates
+
+
+def has_pyav() -> bool:
+    """Whether PyAV is installed."""
+    return find_spec("av") is not None
+
+
+async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
+    """Wait for the first sound of a file; return all of it as fast as it was spoken, or `speed` times as fast.
+
+    Raises:
+        typer.BadParameter: Nothing here decodes it; the message says what to install.
+        ClientError: The file cannot be read, or has no sound.
+    """
+    hint = "check whether a player plays it."
+    if has_pyav():
+        options = {"protocol_whitelist": "file"}
+        chunks = Reader(f"file:{path}", path.name, options, hint).chunks()
+    elif which("ffmpeg"):
+        chunks = _by_ffmpeg(path, hint)
+    else:
+        message = f"to play {path.name}, install ffmpeg, or PyAV (pip install av); without them, {ACCEPTED}"
+        raise typer.BadParameter(message)
+    return paced(await begun(chunks, path.name, hint), speed)
+
+
+async def begun(chunks: Iterator[bytes], name: str, hint: str) -> AsyncIterator[bytes]:
+    """Wait for the first sound; return all of it, which a thread reads.
+
+    Raises:
+        ClientError: It cannot be read, or there is none; `hint` says what to do then.
+    """
+    read = in_background(chunks)
+    first = await anext(read, None)
+    if first is None:
+        message = f"{name} has no sound: {hint}"
+        raise ClientError(message)
+    return _with_first(first, read)
+
+
+async def _with_first(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in chunks:
+        yield chunk
+
+
+class Reader:
+    """Reads sound with PyAV; `is_file` says, from the first chunk on, whether its length is known."""
+
+    def __init__(self, address: str, name: str, options: Mapping[str, str], hint: str) -> None:
+        """`address` and `options` are for ffmpeg's libraries, `name` and `hint` for people."""
+        self.is_file = False
+        self._address = address
+        self._name = name
+        self._options = options
+        self._hint = hint
+        self._has_sound = False
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield chunks of CHUNK_S; this waits for the network. If the sound breaks off, tell so, and end.
+
+        Raises:
+            ClientError: The sound cannot be read.
+        """
+        import av  # noqa: PLC0415 -- is not installed everywhere, and takes long
+
+        left = bytearray()
+        try:
+            for samples in self._decoded():
+                left += samples
+                while len(left) >= _CHUNK_BYTES:
+                    self._has_sound = True
+                    yield bytes(left[:_CHUNK_BYTES])
+                    del left[:_CHUNK_BYTES]
+        except (av.FFmpegError, ValueError) as error:  # ValueError: the sound has another format all of a sudden
+            self._tell(error)
+        if left:
+            yield bytes(left)
+
+    def _decoded(self) -> Iterator[bytes]:
+        """Yield the samples of each frame; damaged ones are left out, as where a radio is entered."""
+        import av  # noqa: PLC0415
+
+        with av.open(self._address, timeout=SOUND_WITHIN_S, options=dict(self._options)) as container:
+            if "https:" in self._name and container.format.name in _PLAYLISTS:
+                message = (
+                    f"{self._name} is a playlist: the certificates of its parts cannot be verified here. "
+                    f"Without that, {how_to_convert(self._name)}"
+                )
+                raise ClientError(message)
+            self.is_file = container.duration is not None
+            if not container.streams.audio:
+                return
+            resampler = av.AudioResampler(format="s16", layout="mono", rate=AUDIO.sample_rate)
+            for packet in container.demux(container.streams.audio[:1]):
+                with suppress(av.error.InvalidDataError):
+                    for frame in packet.decode():
+                        yield from map(_samples, resampler.resample(frame))
+            yield from map(_samples, resampler.resample(None))
+
+    def _tell(self, error: Exception) -> None:
+        if type(error).__name__ == "ExitError":  # so the library calls what has lasted too long
+            why = f"nothing came for {SOUND_WITHIN_S:.0f} s"
+        else:
+            why = getattr(error, "strerror", None) or str(error)
+        if not self._has_sound:
+            raise _unreadable(self._name, why, self._hint) from error
+        _tell_end(self._name, why)
+
+
+def _samples(frame: "AudioFrame") -> bytes:
+    return bytes(frame.planes[0])[: 2 * frame.samples]  # behind them a plane has padding
+
+
+def _by_ffmpeg(path: Path, hint: str) -> Iterator[bytes]:
+    """Yield chunks of CHUNK_S. If the sound breaks off, tell so, and end.
+
+    Raises:
+        ClientError: The file cannot be read.
+    """
+    samples = ["-map", "0:a:0", "-f", "s16le", "-ac", "1", "-ar", str(AUDIO.sample_rate)]
+    command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-i", f"file:{path}", *samples, "-"]
+    has_sound = False
+    with tempfile.TemporaryFile("w+", errors="replace") as told:
+        with subprocess.Popen(  # noqa: S603 -- no shell
+            command, stdout=subprocess.PIPE, stderr=told, start_new_session=True
+        ) as ffmpeg:  # in a session of its own, Ctrl-C ends the sound and not ffmpeg
+            if ffmpeg.stdout is not None:
+                while chunk := ffmpeg.stdout.read(_CHUNK_BYTES):
+                    has_sound = True
+                    yield chunk
+        if not ffmpeg.returncode:
+            return
+        told.seek(0)
+        why = told.read().strip().rpartition("\n")[2] or f"ffmpeg ended with {ffmpeg.returncode}"
+    if not has_sound:
+        raise _unreadable(path.name, why, hint)
+    _tell_end(path.name, why)
+
+
+def _unreadable(name: str, why: str, hint: str) -> ClientError:
+    return ClientError(f"{name} cannot be read ({why}): {hint}")
+
+
+def _tell_end(name: str, why: str) -> None:
+    print_above(f"{name} has broken off ({why}): the sound ends here.", WARNING)

@@ -1,0 +1,170 @@
+"""A live task from its first frame to its result, and what becomes of its sound."""
+
+import struct
+from base64 import b64decode
+
+import pytest
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.live import Codec, LiveAudio, LiveTask
+from natscribe.schemas.transcription import TranscriptionResult
+from structlog.testing import capture_logs
+
+from app.engines.messages import Hear, Heard
+from app.errors import PermanentError
+from app.live.sound import KEEP_TRIES, check_store
+from app.live.transcriber import SILENCE_TOLD_S
+from app.settings import Settings
+from app.updates import Checkpoint, Result, Update
+from tests.constants import Constants
+from tests.fakes.echo import AUDIO, seconds
+from tests.fakes.engine import FakeEngine, segment
+from tests.fakes.nats import InMemoryNats
+from tests.fakes.parts import Parts
+from tests.live_client import LiveClient
+
+SOUND = seconds(range(1, 26))
+CALL = LiveAudio(codec=Codec.MULAW, sample_rate=8000, channels=2)
+
+
+async def updates_of(
+    parts: Parts,
+    checkpoint: Checkpoint = Checkpoint(),  # noqa: B008 -- frozen
+    frames: list[bytes] = SOUND,
+    audio: LiveAudio = AUDIO,
+    first: int = 0,
+    **options: object,
+) -> list[Update | Result]:
+    """What a worker appends for a live task whose sound is all there; a client sends it from a frame on."""
+    await LiveClient(parts.server.client, "live-1", frames, audio).send(first)
+    task = LiveTask.model_validate({"task_id": "live-1", "user_id": 7, "audio": audio} | options)
+    updates: list[Update | Result] = []
+
+    async def append(update: Update | Result) -> None:
+        updates.append(update)
+
+    await parts.live_transcriber.transcribe(task, checkpoint, append)
+    return updates
+
+
+def result_in(updates: list[Update | Result]) -> TranscriptionResult:
+    assert isinstance(updates[-1], TranscriptionResult)
+    return updates[-1]
+
+
+def texts_in(updates: list[Update | Result]) -> list[Update]:
+    return [each for each in updates if isinstance(each, Update) and each.text is not None]
+
+
+async def test_each_utterance_has_its_text_and_how_much_of_the_sound_waits_behind_it(parts: Parts) -> None:
+    # Given 25 seconds of sound, of which the engine finds an utterance in each ten
+    updates = await updates_of(parts)
+    # Then one text comes after the other, and what is complete and has no text yet is behind
+    assert [(each.processed_seconds, each.lag_seconds) for each in texts_in(updates)] == [(10, 5), (20, 0), (25, 0)]
+    assert (result_in(updates).text, result_in(updates).duration) == ("one two one two one two", 25)
+
+
+async def test_another_worker_goes_on_behind_the_text_that_is_there(parts: Parts) -> None:
+    done = Checkpoint(language="en", processed_seconds=10, segments=(segment(0),), reached={None: 10.0})
+    updates = await updates_of(parts, done)
+    assert [each.processed_seconds for each in texts_in(updates)] == [20, 25]
+    assert result_in(updates).text == "one two one two one two"
+
+
+@pytest.mark.parametrize("failed_before", [False, True])
+async def test_speakers_are_looked_for_once(parts: Parts, failed_before: bool) -> None:
+    error = ErrorDetail(code=ErrorCode.ENGINE_FAILED, message="It died.") if failed_before else None
+    found = result_in(await updates_of(parts, Checkpoint(diarization_error=error), diarize=True))
+    assert (found.speakers, found.diarization_error) == ((None, error) if failed_before else (2, None))
+
+
+@pytest.mark.parametrize(
+    ("audio", "form"), [(AUDIO, (1, 1, 8000, 16_000, 2, 16)), (CALL, (7, 2, 8000, 16_000, 2, 8))], ids=["PCM", "µ-law"]
+)
+async def test_sound_is_kept_as_a_recording(parts: Parts, audio: LiveAudio, form: tuple[int, ...]) -> None:
+    # When the sound of a task is to be kept
+    updates = await updates_of(parts, audio=audio, keep_audio=True)
+    assert result_in(updates).audio_error is None
+    # Then it is a WAV under the task's id, of this format, with all frames
+    async with parts.recordings.fetch("live-1") as recording:
+        kept = recording.path.read_bytes()
+    assert (kept[:4], kept[8:16], kept[36:40]) == (b"RIFF", b"WAVEfmt ", b"data")
+    assert struct.unpack("<IHHIIHH", kept[16:36]) == (16, *form)
+    assert kept[44:] == b"".join(SOUND)
+
+
+async def test_sound_that_is_a_file_already_is_kept_as_it_came(parts: Parts) -> None:
+    await updates_of(parts, audio=LiveAudio(codec=Codec.OPUS, sample_rate=48_000), keep_audio=True)
+    async with parts.recordings.fetch("live-1") as recording:
+        assert recording.path.read_bytes() == b"".join(SOUND)
+
+
+@pytest.mark.parametrize("diarize", [False, True])
+async def test_sound_that_nobody_wants_to_keep_is_no_recording(parts: Parts, nats: InMemoryNats, diarize: bool) -> None:
+    await updates_of(parts, diarize=diarize)
+    assert nats.streams["OBJ_audio"].messages == []
+
+
+async def test_sound_that_cannot_be_kept_costs_no_text(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
+    # Given a store of recordings that is not there
+    constants(KEPT_AGAIN_AFTER_S=0, INSISTS_FOR_S=0)
+    del nats.streams["OBJ_audio"]
+    # When the sound of a task is to be kept
+    with capture_logs() as lines:
+        found = result_in(await updates_of(parts, keep_audio=True))
+    # Then that is tried several times, and the result says that it is not kept
+    assert [line["tries_left"] for line in lines if line["event"] == "sound_not_kept"] == [*reversed(range(KEEP_TRIES))]
+    assert found.text == "one two one two one two"
+    assert found.audio_error is not None
+    assert "AUDIO_STORE" in found.audio_error.message
+
+
+def test_sound_is_kept_only_where_recordings_can_be_stored() -> None:
+    reads, stores = (Settings(_env_file=None, audio_store=each) for each in ("https://a.example/", "nats://audio"))
+    kept, not_kept = (LiveTask(task_id="live-1", user_id=7, audio=AUDIO, keep_audio=each) for each in (True, False))
+    check_store(kept, stores)
+    check_store(not_kept, reads)
+    with pytest.raises(PermanentError, match="keep_audio"):
+        check_store(kept, reads)
+
+
+class Silence(FakeEngine):
+    """Hears nobody."""
+
+    def _hear(self, job: Hear) -> Heard:
+        before = 0.0 if job.first else self.hears[job.stream][0]
+        heard = before + len(b64decode(job.sound)) / (2 * job.audio.sample_rate)
+        self.hears[job.stream] = heard, 0.0
+        return Heard(seconds=heard, windows=[], open=[], settled=[heard])
+
+
+@pytest.mark.parametrize(
+    ("silent", "reached", "told"),
+    [(SILENCE_TOLD_S - 1, 0.0, []), (SILENCE_TOLD_S, 0.0, [SILENCE_TOLD_S]), (SILENCE_TOLD_S + 9, 10.0, [])],
+)
+async def test_long_silence_is_told_so_that_nobody_hears_it_again(
+    nats: InMemoryNats, silent: float, reached: float, told: list[float]
+) -> None:
+    # Given silence behind what has its text already
+    parts, checkpoint = Parts(nats, engine=Silence()), Checkpoint(reached={None: reached})
+    updates = await updates_of(parts, checkpoint, seconds([0] * int(silent)))
+    # Then it is told when it was long
+    assert [each.text.end for each in texts_in(updates) if each.text] == told
+    assert (result_in(updates).text, result_in(updates).duration) == ("", silent)
+
+
+async def test_sound_that_was_never_stored_is_told_with_the_text_of_its_time(parts: Parts) -> None:
+    # Given a client whose first two frames are lost, and those before the end of the second utterance
+    client = LiveClient(parts.server.client, "live-1", SOUND, AUDIO)
+    await client.send(2, 18)
+    await client.send(20, 24)
+    # When the rest comes
+    updates = await updates_of(parts, frames=SOUND[:25], first=24)
+    # Then each gap is told once
+    told = [[(gap.start, gap.end) for gap in each.text.untranscribed] for each in texts_in(updates) if each.text]
+    assert told == [[(0, 2)], [(18, 20)], []]
+    assert [(gap.start, gap.end) for gap in result_in(updates).untranscribed] == [(0, 2), (18, 20)]
+
+
+async def test_a_task_without_sound_keeps_no_recording(parts: Parts, nats: InMemoryNats) -> None:
+    found = result_in(await updates_of(parts, frames=[b""], keep_audio=True))
+    assert (found.duration, found.audio_error, nats.streams["OBJ_audio"].messages) == (0, None, [])

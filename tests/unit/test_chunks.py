@@ -1,0 +1,38 @@
+"""Which analysed chunks of a recording another attempt finds again."""
+
+from typing import cast
+
+import pytest
+from redis.asyncio import Redis
+
+from app.engines.messages import ChunkAnalysed
+from app.redis_store.chunks import Chunks
+from app.redis_store.keys import voices
+
+
+class FakeRedis:
+    """Has these chunks of one task."""
+
+    def __init__(self, kept: object) -> None:
+        self._kept = kept
+
+    def register_script(self, _: str) -> None:
+        return None
+
+    async def hgetall(self, name: str) -> object:
+        assert name == voices("t1")
+        return self._kept
+
+
+def chunk(index: int) -> ChunkAnalysed:
+    return ChunkAnalysed(index=index, revision="1", record="x")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_the_chunks_of_the_same_sound_are_found(is_there: bool) -> None:
+    # Given chunks of two recordings and of a channel, and one that another version has written
+    lines = {b"abc 0": chunk(0), b"abcd 1": chunk(1), b"abc:1 2": chunk(2)}
+    kept = {name: each.model_dump_json().encode() for name, each in lines.items()} | {b"abc 3": b"{}"}
+    # When those of one recording are read, then they are found if Redis answers
+    found = await Chunks(cast("Redis", FakeRedis(kept if is_there else None))).known("t1", "abc")
+    assert found == ([chunk(0)] if is_there else [])

@@ -1,0 +1,153 @@
+"""Whose voices the speakers of a task have, and under which names a client sees them."""
+
+from datetime import UTC, datetime
+
+import pytest
+from nats.js.errors import BadRequestError
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
+from natscribe.schemas.voices import UNKNOWN, Consent, SpeakerVoice
+from natscribe.schemas.wire import Model
+
+from app.answers.names import Names
+from app.engines.diarization.identity import embedding_network
+from app.engines.messages import Embedded, SpeakerEmbedding
+from app.errors import BucketFullError, RequestError
+from app.settings import Settings
+from app.updates import Result, Update
+from app.voices.identification import LEAST_SPEECH_S, NO_ROOM, NOT_READ, Identification, Identified
+from app.voices.store import StoredReference, StoredVoice
+from tests.fakes.engine import voice_of
+from tests.fakes.nats import InMemoryNats
+from tests.fakes.parts import Parts
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+TASK = TranscriptionTask(task_id="t1", audio_file_id="a.flac", user_id=7)
+OTHER = Model(name="other", revision="1")
+READ = "$JS.API.DIRECT.GET.KV_voices"
+
+
+async def enrolled(parts: Parts, name: str, user_id: int | str = 7, model: Model | None = None) -> str:
+    """The id of a person's voice."""
+    heard = {"values": voice_of(name), "telephone": voice_of(f"{name} on the telephone")}
+    reference = StoredReference(task_id="t0", speaker="SPEAKER_00", seconds=20, at=NOW, **heard)
+    voice = f"{len(name):032x}"
+    await parts.voice_store.put(
+        StoredVoice(
+            voice=voice,
+            user_id=user_id,
+            name=name,
+            consent=Consent(by=name, at=NOW),
+            model=model or embedding_network(),
+            references=[reference],
+        ),
+        after=0,
+    )
+    return voice
+
+
+def embedded(*people: str, seconds: float = LEAST_SPEECH_S) -> Embedded:
+    """Speakers who are these people, heard on another day."""
+    speakers = [
+        SpeakerEmbedding(
+            speaker=f"SPEAKER_{number:02}",
+            seconds=seconds,
+            agreement=0.9,
+            values=voice_of(name, 2),
+            telephone=voice_of(f"{name} on the telephone", 2),
+        )
+        for number, name in enumerate(people)
+    ]
+    return Embedded(model=embedding_network(), speakers=speakers)
+
+
+async def identified(parts: Parts, found: Embedded, error: Exception | None = None) -> Identified:
+    """What is found for a task; its embeddings are appended, or that fails."""
+    appended: list[Update | Result] = []
+
+    async def append(update: Update | Result) -> None:
+        if error is not None:
+            raise error
+        appended.append(update)
+
+    labels = [f"SPEAKER_{number:02}" for number in range(3)]
+    done = await Identification(parts.voice_store, Settings(_env_file=None)).run(TASK, found, labels, append)
+    if error is None:
+        (update,) = appended
+        assert isinstance(update, Update)
+        assert (update.fraction, update.embeddings) == (1.0, found.model_dump_json().encode())
+    return done
+
+
+async def test_a_speaker_who_was_enrolled_is_found_and_nobody_else(parts: Parts) -> None:
+    # Given a person of this user, and one of another user whose id reads the same
+    anna = await enrolled(parts, "anna")
+    await enrolled(parts, "cecile", user_id="7")
+    # When both speak, and somebody who says too little for an embedding
+    found = await identified(parts, embedded("anna", "cecile"))
+    # Then the first one is found alone
+    assert found.voices is not None
+    assert {label: each.voice for label, each in found.voices.items()} == {
+        "SPEAKER_00": anna,
+        "SPEAKER_01": None,
+        "SPEAKER_02": None,
+    }
+    assert (found.error, found.voices["SPEAKER_02"].score) == (None, None)
+    score = found.voices["SPEAKER_00"].score
+    assert score is not None
+    assert 0.9 < score <= 1
+
+
+async def test_who_says_little_is_nobodys_voice(parts: Parts) -> None:
+    await enrolled(parts, "anna")
+    found = await identified(parts, embedded("anna", seconds=LEAST_SPEECH_S - 0.1))
+    assert found.voices is not None
+    assert found.voices["SPEAKER_00"].voice is None
+
+
+async def test_voices_of_another_network_are_counted_and_not_compared(parts: Parts) -> None:
+    await enrolled(parts, "anna", model=OTHER)
+    await enrolled(parts, "cecile", model=OTHER)
+    boris = await enrolled(parts, "boris")
+    found = await identified(parts, embedded("anna", "boris"))
+    assert found.voices is not None
+    assert [each.voice for each in found.voices.values()] == [None, boris, None]
+    assert found.error is not None
+    assert found.error.message.startswith("2 of the user's voices")
+
+
+async def test_a_task_completes_without_names_when_they_cannot_be_found(parts: Parts, nats: InMemoryNats) -> None:
+    assert await identified(parts, embedded("anna"), BucketFullError("embeddings")) == Identified(error=NO_ROOM)
+    del nats.streams["KV_voices"]
+    assert await identified(parts, embedded("anna")) == Identified(error=NOT_READ)
+
+
+async def test_a_client_sees_the_names_that_voices_have_now(parts: Parts, nats: InMemoryNats) -> None:
+    # Given a result with a person, somebody who was forgotten, and a stranger
+    anna = await enrolled(parts, "anna")
+    names = Names(parts.voice_store)
+    voices = {"SPEAKER_00": anna, "SPEAKER_01": "f" * 32, "SPEAKER_02": None}
+    result = TranscriptionResult(
+        task_id="t1",
+        audio_file_id="a.flac",
+        user_id=7,
+        text="",
+        language="en",
+        duration=1,
+        segments=[],
+        model=OTHER,
+        audio_sha256="0" * 64,
+        created_at=NOW,
+        voices={label: SpeakerVoice(voice=voice, name=None, score=0.9) for label, voice in voices.items()},
+    )
+    # When a client reads it, then it has the name of the one who is known
+    shown = (await names.joined(result)).voices
+    assert shown is not None
+    assert [(each.voice, each.name) for each in shown.values()] == [(anna, "anna"), (None, UNKNOWN), (None, UNKNOWN)]
+    # And what nobody asked for stays away
+    assert (await names.joined(result.model_copy(update={"voices": None}))).voices is None
+    # And trouble is told
+    nats.before("$JS.API.STREAM.MSG.GET.KV_voices", BadRequestError(code=400, err_code=10_060))
+    with pytest.raises(RequestError) as error:
+        await names.joined(result)
+    assert error.value.detail.code is ErrorCode.INTERNAL

@@ -1,0 +1,200 @@
+"""What a worker says of itself and of its queues: metrics, health, and its report."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, cast
+from unittest.mock import AsyncMock
+
+import pytest
+from faststream.nats import NatsBroker
+from nats.errors import TimeoutError as NatsTimeoutError
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.wire import Priority, Queue
+
+from app.answers.worker_report import WorkerReport
+from app.errors import PermanentError, TransientError
+from app.main import Worker
+from app.operations import health
+from app.recordings.recording import Recording, Recordings
+from app.redis_store.projection import RedisProjection
+from tests.constants import Constants
+from tests.fakes.engine import MODEL, FakeEngine
+from tests.fakes.nats import InMemoryNats
+from tests.fakes.parts import NAMES, NO_SOUND, SETTINGS, Parts
+
+QUEUE = "tasks.transcription.normal"
+INFO = f"$JS.API.STREAM.INFO.{NAMES.tasks}"
+
+
+def figure(parts: Parts, name: str, **labels: str) -> float | None:
+    return parts.meter.registry.get_sample_value(name, labels)
+
+
+async def test_the_figures_of_a_queue_are_those_of_its_messages(parts: Parts, nats: InMemoryNats) -> None:
+    # Given three tasks that wait, one of which does not say how long it is, and a dead letter
+    for task_id, seconds in (("a", 30), ("b", 90), ("c", None)):
+        await parts.publish(task_id, seconds=seconds)
+    failed = await parts.publish("d", Queue.DIARIZATION, Priority.HIGH)
+    await parts.dead_letters.put(failed, "d", NO_SOUND, attempts=1)
+    nats.ahead = timedelta(minutes=1)
+    # When it is measured a minute later
+    await parts.maintenance.measure_queues()
+    # Then they are counted, and their sound is guessed from that of the others
+    assert figure(parts, "task_queue_size", queue_name=QUEUE) == 3
+    assert figure(parts, "natscribe_task_backlog_audio_seconds", queue_name=QUEUE) == 120
+    assert figure(parts, "natscribe_task_oldest_waiting_seconds", queue_name=QUEUE) == pytest.approx(60, abs=5)
+    assert figure(parts, "natscribe_stream_messages", queue_name=QUEUE) == 3
+    assert figure(parts, "natscribe_dead_letters_kept") == 1
+    assert (figure(parts, "natscribe_reminders"), figure(parts, "natscribe_erasure_overdue_seconds")) == (0, 0)
+
+
+@pytest.mark.parametrize("empty", [True, False])
+async def test_a_new_redis_gets_everything_again(
+    parts: Parts, nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch, empty: bool
+) -> None:
+    # Given a Redis that has lost its data, or not
+    mark = AsyncMock()
+    monkeypatch.setattr(RedisProjection, "is_empty", AsyncMock(return_value=empty))
+    monkeypatch.setattr(RedisProjection, "mark", mark)
+    # When a worker looks, then it begins anew only if Redis is empty
+    await parts.maintenance.restart_projection()
+    assert mark.called is empty
+    assert any(subject.startswith("$JS.API.CONSUMER.DELETE") for subject in nats.asked) is empty
+
+
+def broker(nats: InMemoryNats) -> NatsBroker:
+    return cast("NatsBroker", AsyncMock(connect=AsyncMock(return_value=nats.client)))
+
+
+async def test_nats_answers_while_it_answers_anything(nats: InMemoryNats) -> None:
+    assert await health.nats_answers(broker(nats), SETTINGS)
+    # When it does not answer, or the connection is lost, then it does not
+    nats.before(INFO, NatsTimeoutError())
+    assert not await health.nats_answers(broker(nats), SETTINGS)
+    nats.is_connected = False
+    assert not await health.nats_answers(broker(nats), SETTINGS)
+    # And a refusal is an answer
+    del nats.streams[NAMES.tasks]
+    assert not await health.nats_answers(broker(nats), SETTINGS)
+    nats.is_connected = True
+    assert await health.nats_answers(broker(nats), SETTINGS)
+
+
+async def test_a_worker_is_not_ready_without_its_streams(nats: InMemoryNats) -> None:
+    assert await health.consumers_exist(broker(nats), SETTINGS)
+    nats.before("$JS.API.STREAM.INFO", *[NatsTimeoutError()] * 20)
+    assert not await health.consumers_exist(broker(nats), SETTINGS)
+    del nats.streams[NAMES.tasks]
+    assert not await health.consumers_exist(broker(nats), SETTINGS)
+
+
+@pytest.mark.parametrize(("holds", "status"), [(True, 200), (False, 503)])
+async def test_a_route_says_which_check_fails(holds: bool, status: int) -> None:
+    # Given a check that holds, and one that may not
+    route = health.route(("/health/live",), first=lambda: True, second=AsyncMock(return_value=holds))
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def send(part: MutableMapping[str, Any]) -> None:
+        sent.append(part)
+
+    # When somebody asks
+    await route({"type": "http", "method": "GET", "path": "/"}, AsyncMock(), send)
+    # Then the answer has both, and where there is more
+    assert sent[0]["status"] == status
+    assert json.loads(sent[1]["body"]) == {"ok": holds, "first": True, "second": holds, "see": ["/health/live"]}
+
+
+class Store:
+    """A store of recordings that answers so, once it may."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.asked = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    @asynccontextmanager
+    async def fetch(self, audio_file_id: str) -> AsyncIterator[Recording]:
+        self.asked += 1
+        await self.may_answer.wait()
+        if self.error is not None:
+            raise self.error
+        yield cast("Recording", audio_file_id)
+
+
+@pytest.fixture
+async def store() -> Store:
+    return Store(PermanentError(ErrorCode.AUDIO_NOT_FOUND, "There is no such recording."))
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+async def report(store: Store, engine: FakeEngine) -> AsyncIterator[WorkerReport]:
+    """The report of a worker whose Redis does not answer."""
+    made = WorkerReport(
+        "w",
+        "nats://audio",
+        problems=list,
+        engine=engine,
+        recordings=cast("Recordings", store),
+        projection=cast("RedisProjection", AsyncMock(reachable=AsyncMock(return_value=False))),
+        idle=lambda: True,
+    )
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "answers"),
+    [(None, True), (TransientError(ErrorCode.INTERNAL, "The bucket is missing."), False)],
+)
+async def test_a_report_says_whether_the_store_works(
+    report: WorkerReport, store: Store, constants: Constants, error: Exception | None, answers: bool
+) -> None:
+    # Given a store that says that it has no such recording
+    found = await report.read()
+    assert (found.audio_store_answers, found.redis_answers, found.model) == (True, False, MODEL)
+    # When it answers otherwise, then the first answer counts for a while
+    store.error = error
+    assert (await report.read()).audio_store_answers
+    assert store.asked == 1
+    # And then that one
+    constants(SHARED_FOR_S=0)
+    assert (await report.read()).audio_store_answers is answers
+    assert store.asked == 2
+
+
+async def test_a_store_that_does_not_answer_is_asked_once(
+    report: WorkerReport, store: Store, constants: Constants
+) -> None:
+    constants(HEALTH_WITHIN_S=0, SHARED_FOR_S=0)
+    store.may_answer.clear()
+    for _ in range(3):
+        assert not (await report.read()).audio_store_answers
+    assert store.asked == 1
+
+
+async def test_a_worker_without_a_model_says_so(report: WorkerReport, engine: FakeEngine) -> None:
+    engine.loaded = None
+    found = await report.read()
+    assert (found.model, found.engine) == (None, "")
+
+
+@pytest.mark.parametrize(("ready", "status"), [(False, 503), (True, 200)])
+async def test_a_worker_has_started_when_its_model_is_loaded(engine: FakeEngine, ready: bool, status: int) -> None:
+    engine.ready = ready
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def send(part: MutableMapping[str, Any]) -> None:
+        sent.append(part)
+
+    scope = {"type": "http", "method": "GET", "path": "/health/startup"}
+    await Worker(SETTINGS, engine).app(scope, AsyncMock(), send)
+    assert sent[0]["status"] == status

@@ -1,0 +1,40 @@
+"""Times, sizes, counts and shares are more than nothing: a worker would never wait, or refuse everything."""
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+import pytest
+
+import app
+
+BELOW_ZERO = {"NOBODY", "PIPE", "RECONNECT_WITHOUT_LIMIT", "_BELIEVED", "_DOUBTFUL"}  # no number, or a logarithm
+MODULES = [each.name for each in pkgutil.walk_packages(app.__path__, "app.") if not each.name.endswith("child_main")]
+
+
+def numbers(value: object) -> Iterator[float]:
+    """The numbers that a constant has."""
+    match value:
+        case bool():
+            return
+        case int() | float():
+            yield value
+        case timedelta():
+            yield value.total_seconds()
+        case tuple() | list():
+            for each in value:
+                yield from numbers(each)
+        case Mapping():
+            yield from numbers(list(value.values()))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_constant_of_a_module_is_below_zero(name: str) -> None:
+    constants = {
+        constant: list(numbers(value))
+        for constant, value in vars(importlib.import_module(name)).items()
+        if re.fullmatch(r"_?[A-Z][A-Z0-9_]*", constant) and constant not in BELOW_ZERO
+    }
+    assert {constant: found for constant, found in constants.items() if any(number < 0 for number in found)} == {}

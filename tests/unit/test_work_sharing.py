@@ -1,0 +1,221 @@
+"""Whether an idle worker helps others, and what it answers them."""
+
+import asyncio
+from typing import cast
+
+import pytest
+from faststream.nats.subscriber.usecases import LogicSubscriber
+from nats.aio.msg import Msg
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.sharing import Window, WindowRequest
+from natscribe.schemas.wire import Model
+
+from app.engines.cores import Cores
+from app.engines.messages import Loaded
+from app.engines.window_queue import WindowQueue
+from app.errors import TransientError
+from app.settings import Settings, Share
+from app.work_sharing.helping import LARGEST_MESSAGE_BYTES, WorkSharing, engine_fingerprint, engine_of
+from tests.constants import Constants
+from tests.fakes.engine import MODEL, SOUND, FakeEngine
+from tests.fakes.nats import InMemoryNats
+
+LOADED = Loaded(model=MODEL)
+
+
+class SlowEngine(FakeEngine):
+    """Transcribes a window when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_transcribe = asyncio.Event()
+        self.may_transcribe.set()
+        self.begins = asyncio.Event()
+        self.trouble: TransientError | None = None
+
+    async def transcribes(self, number: int) -> None:
+        del number
+        self.begins.set()
+        await self.may_transcribe.wait()
+        if self.trouble is not None:
+            raise self.trouble
+
+
+class Subscriber:
+    """The subscription for the windows of others; FastStream has started it."""
+
+    def __init__(self) -> None:
+        self.running = True
+
+    async def start(self) -> None:
+        assert not self.running, "started twice it would lose messages"
+        self.running = True
+
+    async def stop(self) -> None:
+        self.running = False
+
+
+@pytest.fixture(autouse=True)
+def cores(monkeypatch: pytest.MonkeyPatch, constants: Constants) -> list[bool]:
+    """Whether a core is free; and no pause between two looks."""
+    constants(LOOK_EVERY_S=0)
+    free = [True]
+    monkeypatch.setattr(Cores, "free", lambda _self, _wanted: free[0])
+    return free
+
+
+@pytest.fixture
+def engine() -> SlowEngine:
+    return SlowEngine()
+
+
+@pytest.fixture
+def subscriber() -> Subscriber:
+    return Subscriber()
+
+
+def sharing_of(
+    engine: FakeEngine, subscriber: Subscriber, share: Share = Share.AUTO, max_payload: int = LARGEST_MESSAGE_BYTES
+) -> WorkSharing:
+    nats = InMemoryNats()
+    nats.max_payload = max_payload
+    return WorkSharing(
+        nats.client,
+        engine,
+        WindowQueue(engine, at_once=1, largest=1),
+        cast("LogicSubscriber[Msg]", subscriber),
+        Settings(_env_file=None, share_windows=share),
+    )
+
+
+@pytest.fixture
+def sharing(engine: SlowEngine, subscriber: Subscriber) -> WorkSharing:
+    return sharing_of(engine, subscriber)
+
+
+def request(number: int = 0, loaded: Loaded = LOADED) -> WindowRequest:
+    window = Window(regions=[(10.0 * number, 10.0 * number + 10)], samples=SOUND)
+    return WindowRequest(window=window, model=loaded.model, fingerprint=engine_fingerprint(loaded))
+
+
+async def is_asked(sharing: WorkSharing, subscriber: Subscriber) -> bool:
+    """Whether the worker can be asked after its next look."""
+    await sharing.look()
+    return subscriber.running
+
+
+async def test_a_worker_can_be_asked_while_it_is_idle(sharing: WorkSharing, subscriber: Subscriber) -> None:
+    assert await is_asked(sharing, subscriber)
+    # When two tasks of its own run, then it cannot, until both have ended
+    async with sharing.own_work():
+        async with sharing.own_work():
+            assert not await is_asked(sharing, subscriber)
+        assert not await is_asked(sharing, subscriber)
+    assert await is_asked(sharing, subscriber)
+    # When the worker ends, then never again, also when its last task has ended
+    async with sharing.own_work():
+        sharing.stop_helping()
+    assert not await is_asked(sharing, subscriber)
+    assert (await sharing.help(request())).text is None
+
+
+async def test_a_worker_can_be_asked_while_its_model_is_loaded_and_a_core_is_free(
+    sharing: WorkSharing, subscriber: Subscriber, engine: SlowEngine, cores: list[bool]
+) -> None:
+    engine.ready = False
+    assert not await is_asked(sharing, subscriber)
+    engine.ready, cores[0] = True, False
+    assert not await is_asked(sharing, subscriber)
+    cores[0] = True
+    assert await is_asked(sharing, subscriber)
+
+
+async def test_who_always_helps_does_not_ask_for_a_core(
+    engine: SlowEngine, subscriber: Subscriber, cores: list[bool]
+) -> None:
+    cores[0] = False
+    assert await is_asked(sharing_of(engine, subscriber, Share.ALWAYS), subscriber)
+
+
+@pytest.mark.parametrize(
+    ("share", "max_payload"), [(Share.NEVER, LARGEST_MESSAGE_BYTES), (Share.ALWAYS, LARGEST_MESSAGE_BYTES - 1)]
+)
+async def test_nobody_helps_who_may_not_or_whose_server_takes_no_window(
+    engine: SlowEngine, subscriber: Subscriber, share: Share, max_payload: int
+) -> None:
+    sharing = sharing_of(engine, subscriber, share, max_payload)
+    assert not await is_asked(sharing, subscriber)
+    assert (await sharing.help(request())).text is None
+    assert sharing.helpers(LOADED) is None
+
+
+async def test_the_subscription_is_faststreams_to_start_at_first(sharing: WorkSharing, subscriber: Subscriber) -> None:
+    subscriber.running = False
+    assert not await is_asked(sharing, subscriber)
+
+
+async def test_a_task_that_begins_ends_the_pause_before_a_look(
+    sharing: WorkSharing, subscriber: Subscriber, constants: Constants
+) -> None:
+    constants(LOOK_EVERY_S=600)
+    looking = asyncio.create_task(sharing.look())
+    await asyncio.sleep(0)  # it has begun
+    async with sharing.own_work(), asyncio.timeout(5):
+        await looking
+    assert not subscriber.running
+
+
+async def test_a_window_is_transcribed_for_its_owner(sharing: WorkSharing) -> None:
+    assert sharing.helpers(LOADED) is not None
+    reply = await sharing.help(request(1))
+    assert reply.text is not None
+    assert [each.start for each in reply.text.segments] == [10]
+
+
+@pytest.mark.parametrize(
+    "loaded",
+    [None, Loaded(model=Model(name="fake", revision="1")), Loaded(model=MODEL, fingerprint="cpu int8 beam 1")],
+    ids=["no model", "another model", "another way to compute"],
+)
+async def test_who_would_find_other_text_does_not_help(
+    sharing: WorkSharing, engine: SlowEngine, loaded: Loaded | None
+) -> None:
+    engine.loaded = loaded
+    assert (await sharing.help(request())).text is None
+    assert not engine.begins.is_set()
+
+
+async def test_a_window_goes_back_to_its_owner_when_an_own_task_begins(
+    sharing: WorkSharing, engine: SlowEngine, subscriber: Subscriber
+) -> None:
+    # Given a worker that transcribes a window for another one
+    engine.may_transcribe.clear()
+    helping = asyncio.create_task(sharing.help(request()))
+    await engine.begins.wait()
+    async with sharing.own_work(), asyncio.timeout(5):
+        # When it gets a task of its own, then it can be asked no more once the window went back
+        assert await is_asked(sharing, subscriber)
+        assert (await helping).text is None
+        assert not await is_asked(sharing, subscriber)
+        # And takes no other one
+        assert (await sharing.help(request())).text is None
+
+
+async def test_a_window_that_fails_goes_back_to_its_owner(sharing: WorkSharing, engine: SlowEngine) -> None:
+    engine.trouble = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
+    assert (await sharing.help(request())).text is None
+
+
+def test_engines_that_compute_differently_have_different_names() -> None:
+    settings = [
+        Settings(_env_file=None, **changes)
+        for changes in (
+            {},
+            {"transcription_model": "large"},
+            {"engine_device": "cuda"},
+            {"engine_compute_type": "float32"},
+            {"engine_beam": 7},
+        )
+    ]
+    assert len({engine_of(each) for each in settings}) == len(settings)
+    assert engine_of(settings[0]) == engine_of(Settings(_env_file=None, share_windows=Share.NEVER))
