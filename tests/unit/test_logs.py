@@ -79,6 +79,7 @@ def test_each_message_of_the_broker_is_logged_for_debugging_alone(level: int, to
     before = root.level, broker.level
     try:
         root.setLevel(level)
+        broker.setLevel(logging.NOTSET)
         adopt_libraries()
         assert broker.isEnabledFor(logging.INFO) is told
     finally:
