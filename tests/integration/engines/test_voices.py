@@ -42,6 +42,12 @@ def voices_of(done: DiarizationDone) -> Embedded:
     return done.embedded
 
 
+def alone(networks: Networks, path: Path, channel: int | None = None) -> Embedded:
+    """What is heard in a recording, or in a channel, that is taken for one speaker."""
+    job = Diarize(path=path, channel=channel, max_speakers=1, embed=True)
+    return voices_of(diarize(networks, job, NO_LIMIT, lambda _: None))
+
+
 @pytest.fixture(scope="module")
 def enrolled(heard: Hears) -> dict[str, list[tuple[str, str]]]:
     """Four people, each from one recording."""
@@ -100,15 +106,13 @@ def test_people_are_named_in_their_channels(networks: Networks, enrolled: dict[s
     call = RECORDINGS / "speech/two-channels.flac"
     for channel, person in enumerate(("allison", "ivrvoice")):
         # When one channel is heard as one speaker, then this one is named
-        found = embedded(networks, Diarize(path=call, channel=channel, max_speakers=1, embed=True))
-        assert names(found, enrolled) == {person}
+        assert names(alone(networks, call, channel), enrolled) == {person}
 
 
 def test_two_people_are_no_reference(networks: Networks) -> None:
     # Given a conversation of two, when it is taken for one person, then what is said does not agree
     two = RECORDINGS / "talk/two-women.ogg"
-    job = Diarize(path=two, max_speakers=1, embed=True)
-    (mixed,) = voices_of(diarize(networks, job, NO_LIMIT, lambda _: None)).speakers
+    (mixed,) = alone(networks, two).speakers
     assert mixed.agreement < LEAST_AGREEMENT
 
 
