@@ -115,8 +115,8 @@ def quick_settings(servers: Servers, recordings: Path) -> Settings:
         task_retry_delay=0.1,
         engine_parallel=1,  # one window after the other, and each is an append
         engine_batch=1,
-        task_ack_wait=2,
-        task_heartbeat=0.5,
+        task_ack_wait=1,  # a message of a lost worker is soon delivered to another one
+        task_heartbeat=0.25,
         task_grace=0.1,
         cache_ttl=0,
     )

@@ -20,7 +20,7 @@ from app.dead_letters import replay, store
 from app.embedded import guarded
 from app.engines.audio import live_pipe
 from app.execution import attempt, task_run
-from app.jetstream import connection, pull_inbox, stream_log
+from app.jetstream import connection, pull_inbox, stream_log, usage
 from app.live import frames, sound
 from app.operations import maintenance, stream_watch
 from app.queue import consumer, index, positions, registration
@@ -46,6 +46,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "ERASE_LATE_FRAMES_EVERY_S": (maintenance,),
     "EXPIRES_AFTER_S": (streams,),
     "EXPIRE_EVERY_S": (maintenance,),
+    "FIRST_REPLY_S": (usage,),
     "FORGOTTEN_FOR_S": (projection,),
     "GIVE_UP_AFTER_S": (stream_log,),
     "HEALTH_WITHIN_S": (worker_report,),

@@ -73,7 +73,10 @@ class Partials:
     def wanted(self) -> bool:
         """Whether some utterance may be looked at now, or is not known yet."""
         now = asyncio.get_running_loop().time()
-        return any(now >= spoken.next_at for spoken in self._spoken.values()) or not self._spoken
+        return not self._spoken or any(
+            now >= spoken.next_at or self._source.is_over(channel, spoken.start)
+            for channel, spoken in self._spoken.items()
+        )
 
     async def _look(self, window: Window) -> None:
         spoken, loop = self._spoken[window.channel], asyncio.get_running_loop()
@@ -83,7 +86,7 @@ class Partials:
         except TaskError as error:  # the final text has its own attempts
             log.warning("partial_failed", error=error.detail.code)
         else:
-            if not self._source.is_over(window):  # else the final text comes
+            if not self._source.is_over(window.channel, spoken.start):  # else the final text comes
                 await self._publish(self._partial(window, spoken, text))
                 if not spoken.seconds:
                     self._metrics.first_partial(max(time.monotonic() - self._source.said_at(spoken.start), 0.0))

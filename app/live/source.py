@@ -73,9 +73,9 @@ class LiveSource:
             else:
                 return
 
-    def is_over(self, window: Window) -> bool:
-        """Whether the utterance of which a window is the begin is complete."""
-        return window.start < self._reached[window.channel]
+    def is_over(self, channel: int | None, start: float) -> bool:
+        """Whether the utterance of a channel that begins at `start` seconds is complete."""
+        return start < self._reached[channel]
 
     def said_at(self, second: float) -> float:
         """Return when a second of the stream was heard, on the monotonic clock, as if the sound came in real time."""

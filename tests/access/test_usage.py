@@ -8,6 +8,7 @@ from app.jetstream.usage import read_usage
 from app.main import Worker
 from app.settings import Settings
 from tests.access.servers import RECORDING, GuardedNats, inbox, login, password
+from tests.constants import Constants
 from tests.integration.test_metrics import sample
 from tests.servers import Servers
 
@@ -41,7 +42,11 @@ async def test_metrics_say_how_full_redis_is(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("user", ["publisher", "admin"])
-async def test_others_learn_nothing_of_it(guarded: GuardedNats, worker: Worker, user: str) -> None:
+async def test_others_learn_nothing_of_it(
+    guarded: GuardedNats, worker: Worker, user: str, constants: Constants
+) -> None:
+    constants(FIRST_REPLY_S=0.2)
+
     async def ignore(_: Exception) -> None:
         """What is refused is seen in the server's log."""
 

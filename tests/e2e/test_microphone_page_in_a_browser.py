@@ -257,11 +257,7 @@ async def test_the_words_of_a_recording_stand_on_the_page(pages: Pages, tmp_path
     async with valkey_in(tmp_path / "valkey") as valkey:
         settings = pages.settings.model_copy(update={"redis_url": valkey.url})
         async with running(settings, tmp_path / "service.log"):
-            # When they are read to the page, and once more while the connection is lost in the middle
-            whole = await pages.visit("reading", **options)
-            cut = await pages.visit("cut", **options, cut={"at": 5, "seconds": 4})
-    # Then nearly each word is there, also with the loss
-    truth = " ".join(map(words_of, said))
-    rates = [word_error_rate(truth, " ".join(seen["lines"])) for seen in (whole, cut)]
-    print(f"words wrong on the page: {rates[0]:.1%}, and {rates[1]:.1%} with a lost connection")
-    assert max(rates) <= 0.1
+            # When they are read to the page, and the connection is lost in the middle
+            seen = await pages.visit("cut", **options, cut={"at": 5, "seconds": 4})
+    # Then nearly each word is there
+    assert word_error_rate(" ".join(map(words_of, said)), " ".join(seen["lines"])) <= 0.1

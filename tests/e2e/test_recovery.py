@@ -2,13 +2,10 @@
 
 import asyncio
 import signal
-import wave
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import av
-import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
@@ -17,13 +14,14 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS, Running, running, servers
+from tests.truth.recordings import read, write
 from tests.waiting import eventually
 from tests.witness import witness
 
 pytestmark = pytest.mark.xdist_group("recovery")
 
 # seconds: the promises of the design, the first one at the default settings
-FROZEN_FOR = timedelta(seconds=25)  # longer than anything waits for a worker
+FROZEN_FOR = timedelta(seconds=15)  # longer than anything waits for a worker
 RECOVERY_WITHIN = {signal.SIGKILL: 20, signal.SIGSTOP: 20, signal.SIGTERM: 2}
 IMPATIENT = {"task_ack_wait": 3.0, "task_heartbeat": 1.0, "task_grace": 0.0}
 CLIP = min(LIBRIVOX.glob("*.flac"))
@@ -32,14 +30,8 @@ REPEATS = 3  # of the demo recording: about four windows, the first of which is 
 
 @pytest.fixture(scope="module")
 def long_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with av.open(str(TWO_READERS)) as container:
-        samples = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
     path = tmp_path_factory.mktemp("recordings") / "long.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(np.tile(samples, REPEATS).astype("<i2").tobytes())
+    write(path, [read(TWO_READERS)] * REPEATS)
     return path
 
 

@@ -25,6 +25,7 @@ from app import main
 from app.embedded import NatsServer, ValkeyServer, free_port
 from app.main import Worker
 from app.settings import Settings
+from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.wire import Wire
 from tests.s3_server import S3Server
@@ -33,6 +34,12 @@ from tests.workers import working
 
 DEADLINE = 30  # seconds
 StartWorker = Callable[..., AbstractAsyncContextManager[Worker]]
+
+
+@pytest.fixture(autouse=True)
+def _redeliveries_are_soon_found(constants: Constants) -> None:
+    """Nothing announces them: workers find them when they ask all queues."""
+    constants(POLL_INTERVAL_S=0.3)
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ async def host(folder: Path) -> AsyncIterator[Settings]:
             redis_url=valkey.url,
             cache_ttl=0,
             task_grace=0.1,
-            task_ack_wait=2,
-            task_heartbeat=0.5,
+            task_ack_wait=1,
+            task_heartbeat=0.25,
         )
 
 

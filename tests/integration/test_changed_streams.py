@@ -32,6 +32,7 @@ from app.jetstream import provisioning, streams
 from app.main import Worker
 from app.operations.health import consumers_exist
 from app.settings import Settings
+from tests.constants import Constants
 from tests.declarers import CONSUMERS, LOGS, SUBJECTS, faststream_consumer, node_program, stripped
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
@@ -413,14 +414,15 @@ async def test_a_limit_that_breaks_a_promise_is_put_back(
 
 
 async def test_a_change_that_harms_nothing_is_charged_to_nobody_else(
-    worker: Worker, settings: Settings, js: JetStreamContext, stranger: JetStreamContext
+    worker: Worker, settings: Settings, js: JetStreamContext, stranger: JetStreamContext, constants: Constants
 ) -> None:
     # Given an operator who has described a stream, and a later change by a client that nobody tells of
+    constants(LOOK_EVERY_S=0.3)
     description = (await configs(js))["transcription_results"].evolve(description="results of all tasks")
     await stranger.update_stream(description)
     unheard = await nats.connect(settings.nats_url, name="natscribe")
     with capture_logs() as logs:
-        await asyncio.sleep(NOTICED_WITHIN_S)  # two looks
+        await asyncio.sleep(1)  # two looks, at least
         await stripped(unheard.jetstream(), "transcription_results")
         await eventually(lambda: asyncio.sleep(0, told(logs, "settings_restored")))
     # Then the log names nobody
@@ -564,9 +566,15 @@ async def test_a_consumer_that_somebody_edits_is_put_back(
 
 
 async def test_a_paused_queue_is_told_until_it_is_resumed(
-    worker: Worker, settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    worker: Worker,
+    settings: Settings,
+    nc: Client,
+    js: JetStreamContext,
+    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
 ) -> None:
     # Given a task queue that an operator pauses
+    constants(LOOK_EVERY_S=0.3)
     tries = AsyncMock(wraps=provisioning.provision)
     monkeypatch.setattr(provisioning, "provision", tries)
     stream, name = "transcription_tasks", "transcription_worker_diarization_low"
@@ -576,7 +584,7 @@ async def test_a_paused_queue_is_told_until_it_is_resumed(
     (problem,) = await eventually(partial(told_by, nc))
     assert f"nats consumer resume {stream} {name}" in problem.next_step
     assert await consumers_exist(worker.broker, settings)
-    await asyncio.sleep(2 * NOTICED_WITHIN_S)  # two more looks, at least
+    await asyncio.sleep(1)  # two more looks, at least
     assert tries.await_count == 1
     # When it is resumed, then all is well
     await js.resume_consumer(stream, name)

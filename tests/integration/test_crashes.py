@@ -64,12 +64,6 @@ def dies(
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """A message of a dead worker is soon delivered to another one."""
-    return settings.model_copy(update={"task_ack_wait": 1, "task_heartbeat": 0.25})
-
-
-@pytest.fixture
 async def dying(start_worker: StartWorker) -> AsyncIterator[Worker]:
     async with start_worker(FakeEngine()) as service:
         yield service

@@ -276,7 +276,6 @@ async def test_a_task_that_takes_longer_than_the_ack_wait_is_delivered_once(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
 ) -> None:
     # Given a worker that needs several times the ack wait, and one that is free
-    settings.task_ack_wait, settings.task_heartbeat = 1.5, 0.2
     first, second = FakeEngine(), FakeEngine()
     for engine in (first, second):
         engine.may_go_on.clear()

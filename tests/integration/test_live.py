@@ -65,12 +65,6 @@ def speaker(publisher: Publisher) -> Speaker:
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """A message of a dead worker is soon delivered to another one."""
-    return settings.model_copy(update={"task_ack_wait": 1, "task_heartbeat": 0.25})
-
-
-@pytest.fixture
 async def bucket(settings: Settings, js: JetStreamContext) -> ObjectStore:
     """Where the service keeps recordings."""
     settings.audio_store = "nats://audio"

@@ -135,7 +135,7 @@ async def test_sound_goes_on_after_nats_was_away(
     else:
         await nats_server.kill()
     speaking = asyncio.create_task(client.send(15))
-    await asyncio.sleep(2.5)  # the outage itself
+    await asyncio.sleep(1.6)  # the outage itself
     if hangs:
         nats_server.resume()
     else:
@@ -155,7 +155,7 @@ async def test_an_outage_is_no_silence_of_the_client(
     # When NATS is away for longer
     await nats_server.kill()
     speaking = asyncio.create_task(client.send(15))
-    await asyncio.sleep(2.5)  # the outage itself
+    await asyncio.sleep(1.6)  # the outage itself
     await nats_server.start()
     # Then the sound goes on
     await speaking

@@ -303,7 +303,7 @@ async def is_completed(publisher: Publisher) -> bool:
 async def test_a_worker_beats_as_often_as_its_consumers_ack_wait_demands(
     publisher: Publisher, settings: Settings, start_worker: StartWorker
 ) -> None:
-    # Given consumers that were made when TASK_ACK_WAIT was two seconds, and workers whose setting is a minute
+    # Given consumers that were made when TASK_ACK_WAIT was a second, and workers whose setting is a minute
     async with start_worker(FakeEngine()):
         pass
     since = settings.model_copy(update={"task_ack_wait": 60.0, "task_heartbeat": 20.0})

@@ -37,8 +37,7 @@ OUTAGE_S = 1.6  # longer than the queue waits for a sign of life
 @pytest.fixture
 def settings(settings: Settings, nats_server: NatsServer, valkey: ValkeyServer) -> Settings:
     """This test's own servers: it hurts them."""
-    own = {"nats_url": nats_server.url, "redis_url": valkey.url}
-    return settings.model_copy(update=own | {"task_ack_wait": 1, "task_heartbeat": 0.25})
+    return settings.model_copy(update={"nats_url": nats_server.url, "redis_url": valkey.url})
 
 
 @pytest.fixture

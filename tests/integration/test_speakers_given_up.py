@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("no_exit")
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """One attempt and a little time for it."""
-    return settings.model_copy(update={"task_max_retries": 0, "task_timeout": 3.0})
+    return settings.model_copy(update={"task_max_retries": 0, "task_timeout": 1.2})
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from nats.aio.client import Client
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind, Priority, Queue
@@ -49,19 +48,8 @@ async def test_the_example_of_a_task_is_done(
     await publisher.until(example["payload"]["task_id"], State.COMPLETED)
 
 
-async def test_all_that_is_described_is_said(
-    worker: Worker, publisher: Publisher, nc: Client, wire: Wire, engine: FakeEngine
-) -> None:
-    # Given a task of each kind, one that fails, and one that is none
-    await publisher.publish("text", diarize=True, word_timestamps=True)
-    await publisher.publish("turns", kind=Kind.DIARIZATION, identify=True)
-    await publisher.publish("lost", audio_file_id="nowhere.flac")
-    await publisher.publish("wrong", unknown=True)
-    for task_id in ("text", "turns"):
-        await publisher.until(task_id, State.COMPLETED)
-    for task_id in ("lost", "wrong"):
-        await publisher.until(task_id, State.FAILED)
-    # And somebody who speaks, until what is being said was shown
+async def say_all(publisher: Publisher, wire: Wire) -> None:
+    """Speak until that was shown, and send each request that there is, about tasks that have ended."""
     speaker = Speaker(publisher)
     await speaker.begin()
     await speaker.say(3)
@@ -72,14 +60,13 @@ async def test_all_that_is_described_is_said(
     await eventually(shown)
     await speaker.say(1, end=True)
     await publisher.until("live-1", State.COMPLETED)
-    # When everything is asked that can be
     for subject in (subjects.STATUS, subjects.CANCEL, subjects.RESULT):
-        for task_id in ("text", "turns", "lost", "unknown"):
+        for task_id in ("text", "turns", "wrong", "unknown"):
             await publisher.ask(subject, task_id=task_id)
     for subject in (subjects.LIST, subjects.QUEUE, subjects.WORKERS):
         await publisher.ask(subject)
-    await nc.request(subjects.RESULT, b'{"task_id": "text", "format": "srt"}', timeout=10)
-    await nc.request(subjects.RESULT, b'{"task_id": "text", "format": "html"}', timeout=10)
+    for request in (b'{"task_id": "text", "format": "srt"}', b'{"task_id": "text", "format": "html"}', b"no JSON"):
+        await publisher.nc.request(subjects.RESULT, request, timeout=10)
     await publisher.ask(subjects.REPLAY, kind="transcription")
     await publisher.ask(subjects.DELETE_LETTERS, kind="transcription")
     consent = {"by": "Anna", "at": "2026-11-24T09:30:00Z"}
@@ -89,6 +76,22 @@ async def test_all_that_is_described_is_said(
     await publisher.ask(subjects.RENAME, user_id=7, voice=voice, name="Anna Berg")
     await publisher.ask(subjects.FORGET, user_id=7, voice=voice)
     await publisher.ask(subjects.DELETE, task_id="text")
+
+
+async def test_all_that_is_described_is_said(
+    worker: Worker, publisher: Publisher, wire: Wire, engine: FakeEngine
+) -> None:
+    # Given a task of each kind, one that fails, and one that is none
+    await publisher.publish("text", diarize=True, word_timestamps=True)
+    await publisher.publish("turns", kind=Kind.DIARIZATION, identify=True)
+    await publisher.publish("lost", audio_file_id="nowhere.flac")
+    await publisher.publish("wrong", unknown=True)
+    for task_id in ("text", "turns"):
+        await publisher.until(task_id, State.COMPLETED)
+    for task_id in ("lost", "wrong"):
+        await publisher.until(task_id, State.FAILED)
+    # When everything is said that can be
+    await say_all(publisher, wire)
     # And a result is too large for a message
     engine.text = "word " * 100_000
     await publisher.publish("long", word_timestamps=True)

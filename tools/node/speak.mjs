@@ -189,18 +189,7 @@ async function waiting() {
   return found;
 }
 
-// Words of a recording, and nothing else.
-async function reading() {
-  const meanwhile = async (page) => {
-    await page.waitForSelector("#text p", { timeout: 60_000 });
-    await picture(page, `${folder}/reading-during.webp`);
-  };
-  const { page, ...found } = await speak("reading", {}, { meanwhile });
-  await page.close();
-  return found;
-}
-
-const visits = { desktop, phone, reading, cut, problem, withoutScripts, hostile, waiting };
+const visits = { desktop, phone, cut, problem, withoutScripts, hostile, waiting };
 Object.assign(seen, await visits[visit]());
 await browser.close();
 console.log(JSON.stringify(seen));

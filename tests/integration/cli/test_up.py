@@ -96,26 +96,11 @@ async def up(tmp_path: Path) -> AsyncIterator[Up]:
         yield found
 
 
-async def test_it_tells_where_it_is_and_stops_in_order(up: Up) -> None:
-    # Given a running service
-    endpoints = up.folder / ".data" / "endpoints.env"
-    assert "NATS_URL=nats://127.0.0.1:" in endpoints.read_text(encoding="utf-8")
-    # When it is asked to stop
-    up.process.terminate()
-    # Then it ends well, and nothing is left
-    assert await asyncio.wait_for(up.process.wait(), PATIENCE_S) == 0
-    # And without a terminal all its lines are JSON, of which the first says what it uses
-    lines = [json.loads(line) for line in (up.folder / "up.log").read_text(encoding="utf-8").splitlines()]
-    assert lines[0]["event"] == "service_configured"
-    assert lines[0]["nats"].startswith("nats://127.0.0.1:")
-    assert {"worker_configured", "service_ready", "service_stopped"} <= {line["event"] for line in lines}
-    assert not endpoints.exists()
-    assert not _left(up.folder)
-
-
-async def test_a_page_finds_its_nats(tmp_path: Path) -> None:
-    # Given a service that is open to pages
+async def test_it_tells_where_it_is_and_stops_in_order(tmp_path: Path) -> None:
+    # Given a running service that is open to pages
     async with running_in(tmp_path, "--websocket") as up:
+        endpoints = up.folder / ".data" / "endpoints.env"
+        assert "NATS_URL=nats://127.0.0.1:" in endpoints.read_text(encoding="utf-8")
         lines = [json.loads(line) for line in (up.folder / "up.log").read_text(encoding="utf-8").splitlines()]
         (page,) = [line["page"] for line in lines if line["event"] == "service_ready"]
         # When its page is asked where NATS is
@@ -123,6 +108,17 @@ async def test_a_page_finds_its_nats(tmp_path: Path) -> None:
             server = json.load(answer)["server"]
         # Then NATS answers it there
         assert await handshake(server, page.rstrip("/")) == 101
+        # When the service is asked to stop
+        up.process.terminate()
+        # Then it ends well, and nothing is left
+        assert await asyncio.wait_for(up.process.wait(), PATIENCE_S) == 0
+    # And without a terminal all its lines are JSON, of which the first says what it uses
+    lines = [json.loads(line) for line in (up.folder / "up.log").read_text(encoding="utf-8").splitlines()]
+    assert lines[0]["event"] == "service_configured"
+    assert lines[0]["nats"].startswith("nats://127.0.0.1:")
+    assert {"worker_configured", "service_ready", "service_stopped"} <= {line["event"] for line in lines}
+    assert not endpoints.exists()
+    assert not _left(up.folder)
 
 
 async def test_a_named_server_is_used_and_only_the_other_one_is_started(

@@ -1,20 +1,36 @@
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import cache
 from pathlib import Path
 
 import psutil
 import pytest
 
+from app.engines.diarization.diarizer import diarize
+from app.engines.diarization.networks import Networks
 from app.engines.family import Computing
+from app.engines.messages import DiarizationDone, Diarize
 from app.engines.process.child_process import EngineProcess
 from app.engines.whisper import bundled
 from app.engines.whisper.model import Whisper, load
 from app.settings import Settings
+from tests.sounds import NO_LIMIT
 
 
 @pytest.fixture(scope="session")
 def whisper() -> Whisper:
     return load(bundled.folder(), bundled.IDENTITY, Computing())
+
+
+@pytest.fixture(scope="session")
+def networks() -> Networks:
+    return Networks(threads=1)
+
+
+@pytest.fixture(scope="session")
+def heard(networks: Networks) -> Callable[[Path], DiarizationDone]:
+    """What the networks hear in a recording, the voices too; each recording is diarized once."""
+    return cache(lambda path: diarize(networks, Diarize(path=path, embed=True), NO_LIMIT, lambda _: None))
 
 
 @pytest.fixture

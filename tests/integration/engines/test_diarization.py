@@ -42,11 +42,6 @@ class Interrupted(Exception):  # noqa: N818 -- nothing is wrong
 
 
 @pytest.fixture(scope="module")
-def networks() -> Networks:
-    return Networks(threads=1)
-
-
-@pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two minutes and a bit, three chunks; mostly silence, which is quickly analysed."""
     both = load(DEMO)[: 12 * SAMPLE_RATE]
@@ -136,12 +131,12 @@ def test_the_demo_has_no_more_errors_than_before(demo: Demo) -> None:
 
 
 @pytest.mark.parametrize("name", ["two-women", "phone"])
-def test_people_who_take_short_turns_are_told_apart(networks: Networks, name: str) -> None:
+def test_people_who_take_short_turns_are_told_apart(heard: Callable[[Path], DiarizationDone], name: str) -> None:
     # Given a minute of two women in short turns, or of two people on a telephone
     (talk,) = [each for each in conversations_in(TALK) if each.path.stem == name]
 
     # When it is diarized, then they are two, and at most 5 % of the time stands under the other's name
-    done, _ = run(networks, talk.path)
+    done = heard(talk.path)
     errors = time_errors(talk.said, [(t.start, t.end, t.speaker) for t in done.turns], done.duration_seconds)
     assert len({turn.speaker for turn in done.turns}) == 2
     assert errors.under_another <= 0.05 * errors.scored

@@ -136,7 +136,7 @@ def test_windows_that_are_filled_as_on_a_gpu_have_the_same_text_alone_and_in_bat
     # Given a network that fills windows up to 30 s and does a batch at once, here on a CPU
     network = Network(str(bundled.folder()), Computing(compute_type="int8"), filled=True)
     filled = Whisper(whisper.identity, "", network, Parallel())
-    samples = recording("prompts-en")[: 30 * SAMPLE_RATE]
+    samples = recording("prompts-en")[: 20 * SAMPLE_RATE]
     together, alone = (transcribed(filled, samples, size=size) for size in (4, 1))
     assert text_of(together) == text_of(alone)
     assert scored([text_of(transcribed(whisper, samples))], [text_of(together)]).rate < 0.1

@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64decode
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.telephone import telephoned
-from app.engines.messages import Diarize, Embedded
+from app.engines.messages import DiarizationDone, Diarize, Embedded
 from app.settings import Settings
 from app.voices.enrolment import LEAST_AGREEMENT
 from app.voices.matching import Limits, match
@@ -22,14 +23,9 @@ RECORDINGS = Path(__file__).parents[2] / "recordings"
 # If the numbers in it change, everybody has to be enrolled again: raise `_FEATURES` of `diarization/identity.py` then.
 GOLDEN = Path(__file__).parent / "golden_voices.json"
 CLIP = RECORDINGS / "speech/short/en-vm-tempgreeting2.flac"
-pytestmark = pytest.mark.xdist_group("voices")  # people are enrolled once
+pytestmark = pytest.mark.xdist_group("diarization")  # people are enrolled once
 
 PEOPLE = {"en": "allison", "ru": "ivrvoice", "it": "carlo", "fr": "june"}
-
-
-@pytest.fixture(scope="module")
-def networks() -> Networks:
-    return Networks(threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +34,26 @@ def clip() -> Samples:
     return load(CLIP)[8_000:32_000]
 
 
-def heard(networks: Networks, path: Path) -> Embedded:
-    return embedded(networks, Diarize(path=path, embed=True))
+Hears = Callable[[Path], DiarizationDone]
 
 
-def embedded(networks: Networks, job: Diarize) -> Embedded:
-    found = diarize(networks, job, NO_LIMIT, lambda _: None).embedded
-    assert found is not None
-    return found
+def voices_of(done: DiarizationDone) -> Embedded:
+    assert done.embedded is not None
+    return done.embedded
+
+
+def alone(networks: Networks, path: Path, channel: int | None = None) -> Embedded:
+    """What is heard in a recording, or in a channel, that is taken for one speaker."""
+    job = Diarize(path=path, channel=channel, max_speakers=1, embed=True)
+    return voices_of(diarize(networks, job, NO_LIMIT, lambda _: None))
 
 
 @pytest.fixture(scope="module")
-def enrolled(networks: Networks) -> dict[str, list[tuple[str, str]]]:
+def enrolled(heard: Hears) -> dict[str, list[tuple[str, str]]]:
     """Four people, each from one recording."""
     found = {}
     for language, person in PEOPLE.items():
-        (speaker,) = heard(networks, RECORDINGS / f"speech/prompts-{language}.flac").speakers
+        (speaker,) = voices_of(heard(RECORDINGS / f"speech/prompts-{language}.flac")).speakers
         assert speaker.seconds >= LEAST_REFERENCE_S
         assert speaker.agreement > LEAST_AGREEMENT
         found[person] = [(speaker.values, speaker.telephone)]
@@ -93,12 +93,12 @@ def test_a_telephone_leaves_what_a_telephone_has_sent(clip: Samples) -> None:
     assert float(np.abs(telephoned(np.zeros(24_000, np.float32))).max()) == 0
 
 
-def test_people_are_named_in_a_conversation(networks: Networks, enrolled: dict[str, list[tuple[str, str]]]) -> None:
-    assert names(heard(networks, RECORDINGS / "talk/two-women.ogg"), enrolled) == {"allison", "ivrvoice"}
+def test_people_are_named_in_a_conversation(heard: Hears, enrolled: dict[str, list[tuple[str, str]]]) -> None:
+    assert names(voices_of(heard(RECORDINGS / "talk/two-women.ogg")), enrolled) == {"allison", "ivrvoice"}
 
 
-def test_people_are_named_on_the_telephone(networks: Networks, enrolled: dict[str, list[tuple[str, str]]]) -> None:
-    assert names(heard(networks, RECORDINGS / "talk/phone.wav"), enrolled) == {"carlo", "june"}
+def test_people_are_named_on_the_telephone(heard: Hears, enrolled: dict[str, list[tuple[str, str]]]) -> None:
+    assert names(voices_of(heard(RECORDINGS / "talk/phone.wav")), enrolled) == {"carlo", "june"}
 
 
 def test_people_are_named_in_their_channels(networks: Networks, enrolled: dict[str, list[tuple[str, str]]]) -> None:
@@ -106,22 +106,21 @@ def test_people_are_named_in_their_channels(networks: Networks, enrolled: dict[s
     call = RECORDINGS / "speech/two-channels.flac"
     for channel, person in enumerate(("allison", "ivrvoice")):
         # When one channel is heard as one speaker, then this one is named
-        found = embedded(networks, Diarize(path=call, channel=channel, max_speakers=1, embed=True))
-        assert names(found, enrolled) == {person}
+        assert names(alone(networks, call, channel), enrolled) == {person}
 
 
 def test_two_people_are_no_reference(networks: Networks) -> None:
     # Given a conversation of two, when it is taken for one person, then what is said does not agree
     two = RECORDINGS / "talk/two-women.ogg"
-    (mixed,) = embedded(networks, Diarize(path=two, max_speakers=1, embed=True)).speakers
+    (mixed,) = alone(networks, two).speakers
     assert mixed.agreement < LEAST_AGREEMENT
 
 
-def test_a_person_is_named_in_another_language(networks: Networks, enrolled: dict[str, list[tuple[str, str]]]) -> None:
-    assert names(heard(networks, RECORDINGS / "speech/prompts-es.flac"), enrolled) == {"allison"}
+def test_a_person_is_named_in_another_language(heard: Hears, enrolled: dict[str, list[tuple[str, str]]]) -> None:
+    assert names(voices_of(heard(RECORDINGS / "speech/prompts-es.flac")), enrolled) == {"allison"}
 
 
-def test_a_stranger_is_not_named(networks: Networks, enrolled: dict[str, list[tuple[str, str]]]) -> None:
+def test_a_stranger_is_not_named(enrolled: dict[str, list[tuple[str, str]]]) -> None:
     for person in PEOPLE.values():
         others = {name: voice for name, voice in enrolled.items() if name != person}
         speakers = {"SPEAKER_00": enrolled[person][0]}

@@ -26,8 +26,7 @@ from app.settings import Settings
 from tests import document
 from tests.constants import Constants
 from tests.integration.conftest import Publisher
-from tests.integration.test_live import Speaker
-from tests.integration.test_wire import SAID
+from tests.integration.test_wire import SAID, say_all
 from tests.integration.wire import Wire
 from tests.servers import Servers
 from tests.waiting import eventually
@@ -210,7 +209,7 @@ async def test_core_subscribers_see_what_is_stored(settings: Settings, client: C
         await eventually(listening.agrees)
 
 
-async def test_all_that_is_described_is_said(client: Client, publisher: Publisher, nc: Nats, wire: Wire) -> None:
+async def test_all_that_is_described_is_said(client: Client, publisher: Publisher, wire: Wire) -> None:
     # Given a task of each kind, one that fails, and one that is none
     await publisher.publish("text", diarize=True, word_timestamps=True)
     await publisher.publish("turns", kind=Kind.DIARIZATION, identify=True)
@@ -221,36 +220,8 @@ async def test_all_that_is_described_is_said(client: Client, publisher: Publishe
         await publisher.until(task_id, State.COMPLETED)
     for task_id in ("error-audio_not_found", "wrong"):
         await publisher.until(task_id, State.FAILED)
-    # And somebody who speaks, until what is being said was shown
-    speaker = Speaker(publisher)
-    await speaker.begin()
-    await speaker.say(3)
-
-    async def shown() -> bool:
-        return "Partial" in wire.seen()
-
-    await eventually(shown)
-    await speaker.say(1, end=True)
-    await publisher.until("live-1", State.COMPLETED)
-    # When everything is asked that can be
-    for subject in (subjects.STATUS, subjects.CANCEL, subjects.RESULT):
-        for task_id in ("text", "turns", "wrong", "unknown"):
-            await publisher.ask(subject, task_id=task_id)
-    await nc.request(subjects.RESULT, b'{"task_id": "text", "format": "srt"}')
-    await nc.request(subjects.RESULT, b'{"task_id": "text", "format": "html"}')
-    await nc.request(subjects.RESULT, b"no JSON")
-    await publisher.ask(subjects.LIST)
-    await publisher.ask(subjects.QUEUE)
-    await publisher.ask(subjects.WORKERS)
-    await publisher.ask(subjects.REPLAY, kind="transcription")
-    await publisher.ask(subjects.DELETE_LETTERS, kind="transcription")
-    consent = {"by": "Anna", "at": "2026-11-24T09:30:00Z"}
-    known = {"user_id": 7, "task_id": "turns", "speaker": "SPEAKER_00", "consent": consent}
-    voice = (await publisher.ask(subjects.ENROLL, name="Anna", **known))["voice"]
-    await publisher.ask(subjects.VOICES, user_id=7)
-    await publisher.ask(subjects.RENAME, user_id=7, voice=voice, name="Anna Berg")
-    await publisher.ask(subjects.FORGET, user_id=7, voice=voice)
-    await publisher.ask(subjects.DELETE, task_id="text")
+    # When everything is said that can be
+    await say_all(publisher, wire)
 
     async def all_heard() -> bool:  # the wire has a connection of its own, which may be a moment behind
         return wire.seen() >= SAID

@@ -28,8 +28,8 @@ class Speech:
         self.meanwhile: Callable[[], None] = lambda: None  # happens during a look
         self.shown = asyncio.Queue[Partial]()
 
-    def is_over(self, window: Window) -> bool:
-        return window.channel in self.over
+    def is_over(self, channel: int | None, _: float) -> bool:
+        return channel in self.over
 
     def said_at(self, _: float) -> float:
         return 0.0
@@ -82,6 +82,20 @@ async def test_looks_become_rarer_on_a_busy_machine(
         later(rest_s - look_s - 0.01)
         assert not partials.wanted()
         later(0.02)
+        assert partials.wanted()
+
+
+async def test_a_long_look_at_an_utterance_does_not_hide_the_next_one(
+    speech: Speech, later: Callable[[float], None]
+) -> None:
+    # Given a look that took long, so that the next look at the same utterance has to wait
+    speech.meanwhile = lambda: later(5)
+    speech.open = [utterance(0)]
+    async with partials_of(speech) as partials:
+        await speech.shown.get()
+        assert not partials.wanted()
+        # When the utterance is over, then whoever speaks next is looked at
+        speech.over.add(0)
         assert partials.wanted()
 
 
