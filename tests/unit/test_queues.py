@@ -255,9 +255,14 @@ async def test_a_reading_of_the_queues_serves_for_a_while(
     assert nats.asked.count(f"$JS.API.STREAM.INFO.{NAMES.tasks}") == readings
 
 
-async def test_without_the_state_of_the_queues_a_message_has_no_position(parts: Parts, nats: InMemoryNats) -> None:
-    # Given a server that does not tell the state of the consumer
+@pytest.mark.parametrize("known_before", [False, True])
+async def test_without_the_state_of_the_queues_a_message_has_no_position(
+    parts: Parts, nats: InMemoryNats, known_before: bool
+) -> None:
+    # Given a server that does not tell the state of the consumer, nor of the queues if nobody has just asked
     message = await parts.publish("a")
+    if known_before:
+        await numbers(parts, message)
     nats.before("$JS.API.CONSUMER.INFO", *[NatsTimeoutError()] * 2)
     # When the message is looked for, then it is found all the same
     assert await numbers(parts, message) == [None]
