@@ -8,6 +8,7 @@ import pytest
 from nats.errors import Error
 from structlog.testing import capture_logs
 
+from app.errors import in_words
 from app.jetstream.connection import StartError, ended_by_refusals
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.settings import Settings
@@ -84,3 +85,10 @@ async def test_another_error_does_not_end_the_start() -> None:
     with capture_logs() as logged:
         await monitor.on_error(Error(REFUSED))
     assert [line["event"] for line in logged] == ["nats_permission_refused"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"), [(ValueError("no such thing"), "no such thing"), (ValueError(), "ValueError")]
+)
+def test_an_error_is_told_in_its_words_or_by_its_kind(error: Exception, words: str) -> None:
+    assert in_words(error) == words

@@ -70,6 +70,12 @@ async def test_another_worker_goes_on_behind_the_text_that_is_there(parts: Parts
     assert result_in(updates).text == "one two one two one two"
 
 
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_words_have_times_for_who_asks(parts: Parts, wanted: bool) -> None:
+    segments = result_in(await updates_of(parts, word_timestamps=wanted)).segments
+    assert [each.words is not None for each in segments] == [wanted] * 3
+
+
 @pytest.mark.parametrize("failed_before", [False, True])
 async def test_speakers_are_looked_for_once(parts: Parts, failed_before: bool) -> None:
     error = ErrorDetail(code=ErrorCode.ENGINE_FAILED, message="It died.") if failed_before else None
