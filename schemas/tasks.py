@@ -11,7 +11,8 @@ Identify = Annotated[
     bool,
     Field(
         description="Find out which of the user's voices the speakers have, `voices` of the result says so; and keep "
-        "the speakers' embeddings beside the result, to enrol voices from. A transcription needs `diarize` for it."
+        "the speakers' embeddings beside the result, to enrol voices from. A transcription and a live task need "
+        "`diarize` for it."
     ),
 ]
 IDENTIFIES_SPEAKERS = "identify: only speakers can be named, add diarize"
