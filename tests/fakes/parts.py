@@ -18,7 +18,7 @@ from app.telemetry.tracing import OFF
 from tests.fakes.engine import FakeEngine
 from tests.fakes.nats import InMemoryNats
 
-SETTINGS = Settings(_env_file=None)
+SETTINGS = Settings(_env_file=None, redis_url="redis://127.0.0.1:1")  # where no Redis is
 NAMES = SETTINGS.stream_names
 NO_SOUND = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message="The recording is no sound.")
 

@@ -13,6 +13,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas.sharing import LONGEST_TEXT, Window, WindowReply, WindowRequest, WindowText
 from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions, Word
 from natscribe.schemas.wire import Model
+from structlog.testing import capture_logs
 
 from app.cancellation import cancel_all
 from app.engines.window_queue import Rank
@@ -216,9 +217,10 @@ async def reply_to_english(helpers: Helpers, nats: FakeNats, text: WindowText) -
 async def test_a_text_that_cannot_be_that_of_the_window_is_none(
     helpers: Helpers, nats: FakeNats, text: WindowText
 ) -> None:
-    with pytest.raises(HelperLostError):
+    with capture_logs() as lines, pytest.raises(HelperLostError):
         await reply_to_english(helpers, nats, text)
     assert helpers.workers == 0
+    assert [line["event"] for line in lines] == ["helper_answer_rejected"]
 
 
 @pytest.mark.parametrize(
@@ -235,5 +237,6 @@ async def test_a_text_that_cannot_be_that_of_the_window_is_none(
 async def test_any_text_that_may_be_that_of_the_window_is_taken(
     helpers: Helpers, nats: FakeNats, text: WindowText
 ) -> None:
-    assert await reply_to_english(helpers, nats, text) == text
-    assert helpers.workers == 1
+    with capture_logs() as lines:
+        assert await reply_to_english(helpers, nats, text) == text
+    assert (helpers.workers, lines) == (1, [])

@@ -5,7 +5,7 @@ from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Embedding, Voice,
 from app.engines.diarization.owners import NOBODY, owners
 from app.engines.diarization.regions import to_embed
 from app.engines.diarization.speakers import embeddings_of
-from app.engines.diarization.windows import FRAMES
+from app.engines.diarization.windows import FRAMES, FRAMES_APART
 
 SECOND = 59  # frames
 PEOPLE = np.eye(SIZE, dtype=np.float32)[:3]  # the centres of three speakers
@@ -104,3 +104,20 @@ def test_nobody_owns_what_is_like_nobody(people: int) -> None:
 
     # When owners are found, then there are none
     assert (owners([chunk], embeddings_of([chunk]), PEOPLE[:people]) == NOBODY).all()
+
+
+def test_a_voice_of_the_next_window_belongs_to_the_same_person() -> None:
+    # Given two windows that overlap: the second person of the first one is the first voice of the second one
+    activity = np.zeros((2, FRAMES, VOICES), np.uint8)
+    activity[0, 50:250, 0] = activity[0, 300:500, 1] = 255
+    activity[1, 300 - FRAMES_APART : 500 - FRAMES_APART, 0] = 255
+    cut = [Embedding(at, at + 89, stored(PEOPLE[who])) for at, who in ((50, 0), (150, 0), (300, 1), (400, 1))]
+    chunk = Chunk(0, activity, cut, [])
+
+    # When their owners are found
+    found = owners([chunk], embeddings_of([chunk]), PEOPLE)
+
+    # Then each window knows them by what is heard at its own time
+    assert set(found[0, 50:250, 0]) == {0}
+    assert set(found[0, 300:500, 1]) == {1}
+    assert set(found[1, 300 - FRAMES_APART : 500 - FRAMES_APART, 0]) == {1}
