@@ -1,5 +1,6 @@
 """Decodes sound for live tasks, with PyAV if it is installed; without it, ffmpeg decodes files."""
 
+import re
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -15,6 +16,7 @@ from natscribe.cli.console import WARNING, print_above
 from natscribe.cli.sound import ACCEPTED, CHUNK_S, how_to_convert, in_background, paced
 from natscribe.client import ClientError
 from natscribe.schemas.live import LiveAudio
+from natscribe.schemas.tasks import FORMATS
 
 if TYPE_CHECKING:
     from av import AudioFrame
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 AUDIO = LiveAudio()  # one channel of 16 kHz
 SOUND_WITHIN_S = 10.0
 _CHUNK_BYTES = 2 * round(AUDIO.sample_rate * CHUNK_S)
+_THE_FILE_ALONE = {"protocol_whitelist": "file", "format_whitelist": FORMATS}  # and nothing that it names
+_PARTS_OF_FFMPEG = re.compile(r"^(\[[^]]*\] )+")  # which tell something, as in "[mp3 @ 0x55d0] Header missing"
 _PLAYLISTS = ("hls", "dash")  # ffmpeg fetches their parts without the options that verify certificates
 
 
@@ -39,8 +43,7 @@ async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
     """
     hint = "check whether a player plays it."
     if has_pyav():
-        options = {"protocol_whitelist": "file"}
-        chunks = Reader(f"file:{path}", path.name, options, hint).chunks()
+        chunks = Reader(f"file:{path}", path.name, _THE_FILE_ALONE, hint).chunks()
     elif which("ffmpeg"):
         chunks = _by_ffmpeg(path, hint)
     else:
@@ -144,7 +147,8 @@ def _by_ffmpeg(path: Path, hint: str) -> Iterator[bytes]:
         ClientError: The file cannot be read.
     """
     samples = ["-map", "0:a:0", "-f", "s16le", "-ac", "1", "-ar", str(AUDIO.sample_rate)]
-    command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-i", f"file:{path}", *samples, "-"]
+    opening = [word for option, value in _THE_FILE_ALONE.items() for word in (f"-{option}", value)]
+    command = ["ffmpeg", "-nostdin", "-loglevel", "error", *opening, "-i", f"file:{path}", *samples, "-"]
     has_sound = False
     with tempfile.TemporaryFile("w+", errors="replace") as told:
         with subprocess.Popen(  # noqa: S603 -- no shell
@@ -157,7 +161,10 @@ def _by_ffmpeg(path: Path, hint: str) -> Iterator[bytes]:
         if not ffmpeg.returncode:
             return
         told.seek(0)
-        why = told.read().strip().rpartition("\n")[2] or f"ffmpeg ended with {ffmpeg.returncode}"
+        first = _PARTS_OF_FFMPEG.sub("", told.readline().strip())  # is the cause; what follows are its consequences
+        why = first or f"ffmpeg ended with {ffmpeg.returncode}"
+    if "matches no streams" in why:
+        return
     if not has_sound:
         raise _unreadable(path.name, why, hint)
     _tell_end(path.name, why)

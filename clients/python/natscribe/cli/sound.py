@@ -120,7 +120,7 @@ class SoundFile:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
             try:
-                self.audio = self._wav(file) if head.startswith(b"RIFF") else _opus(head)
+                self.audio = self._wav(file) if (head[:4], head[8:12]) == (b"RIFF", b"WAVE") else _opus(head)
             except (LookupError, struct.error, ValidationError) as error:
                 raise OtherFormatError from error
 
@@ -153,11 +153,13 @@ class SoundFile:
                     size or self._bytes, self._bytes - self._from
                 )  # a program that streams writes no size
                 return audio
-            body = file.read(size + size % 2)
+            begin = file.tell()
             if name == b"fmt ":
+                body = file.read(min(size, _HEAD_BYTES))
                 tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", body)
                 tag = struct.unpack_from("<H", body, 24)[0] if tag == _EXTENSIBLE else tag
                 audio = LiveAudio(codec=_WAV_CODECS[tag, bits], sample_rate=rate, channels=channels)
+            file.seek(begin + size + size % 2)
 
     async def _bytes_in_a_second(self) -> float:
         if self.audio.codec is not Codec.OPUS:
