@@ -1,6 +1,5 @@
 """Decodes sound for live tasks, with PyAV if it is installed; without it, ffmpeg decodes files."""
 
-import re
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -25,7 +24,6 @@ AUDIO = LiveAudio()  # one channel of 16 kHz
 SOUND_WITHIN_S = 10.0
 _CHUNK_BYTES = 2 * round(AUDIO.sample_rate * CHUNK_S)
 _THE_FILE_ALONE = {"protocol_whitelist": "file", "format_whitelist": FORMATS}  # and nothing that it names
-_PARTS_OF_FFMPEG = re.compile(r"^(\[[^]]*\] )+")  # which tell something, as in "[mp3 @ 0x55d0] Header missing"
 _PLAYLISTS = ("hls", "dash")  # ffmpeg fetches their parts without the options that verify certificates
 
 
@@ -141,11 +139,7 @@ def _samples(frame: "AudioFrame") -> bytes:
 
 
 def _by_ffmpeg(path: Path, hint: str) -> Iterator[bytes]:
-    """Yield chunks of CHUNK_S. If the sound breaks off, tell so, and end.
-
-    Raises:
-        ClientError: The file cannot be read.
-    """
+    """Yield chunks of CHUNK_S. If the sound breaks off, tell so, and end."""
     samples = ["-map", "0:a:0", "-f", "s16le", "-ac", "1", "-ar", str(AUDIO.sample_rate)]
     opening = [word for option, value in _THE_FILE_ALONE.items() for word in (f"-{option}", value)]
     command = ["ffmpeg", "-nostdin", "-loglevel", "error", *opening, "-i", f"file:{path}", *samples, "-"]
@@ -161,8 +155,8 @@ def _by_ffmpeg(path: Path, hint: str) -> Iterator[bytes]:
         if not ffmpeg.returncode:
             return
         told.seek(0)
-        first = _PARTS_OF_FFMPEG.sub("", told.readline().strip())  # is the cause; what follows are its consequences
-        why = first or f"ffmpeg ended with {ffmpeg.returncode}"
+        # The first line is the cause; its words stand behind parts of ffmpeg, as in "[mp3 @ 0x55d0] Header missing".
+        why = told.readline().strip().rpartition("] ")[2] or f"ffmpeg ended with {ffmpeg.returncode}"
     if "matches no streams" in why:
         return
     if not has_sound:

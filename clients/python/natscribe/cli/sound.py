@@ -137,12 +137,7 @@ class SoundFile:
                 left -= len(chunk)
 
     def _wav(self, file: BinaryIO) -> LiveAudio:
-        """Read the headers of a WAV file, and note where its sound is.
-
-        Raises:
-            LookupError, struct.error: The sound has another format.
-            ValidationError: It has too many channels, or another sample rate.
-        """
+        """Read the headers of a WAV file, and note where its sound is."""
         audio = None
         file.seek(len(b"RIFF....WAVE"))
         while True:
@@ -170,12 +165,7 @@ class SoundFile:
 
 
 def _opus(head: bytes) -> LiveAudio:
-    """Read the header of Opus, which stands near the beginning of Ogg and WebM files.
-
-    Raises:
-        LookupError: There is none.
-        ValidationError: There are too many channels.
-    """
+    """Read the header of Opus, which stands near the beginning of Ogg and WebM files."""
     if not head.startswith((b"OggS", b"\x1aE\xdf\xa3")) or (found := head.find(b"OpusHead")) < 0:
         raise LookupError
     return LiveAudio(codec=Codec.OPUS, sample_rate=_OPUS_RATE_HZ, channels=head[found + 9])

@@ -88,11 +88,7 @@ async def request(connection: Nats, subject: str, asked: Input) -> Msg:
 
 
 async def _first_answer(connection: Nats, subject: str, asked: Input) -> Msg:
-    """Return the first answer that comes within REPLY_TIMEOUT_S; after a failure, wait only for the copies still out.
-
-    Raises:
-        NatsError, RequestFailedError: No answer comes; the error is the first one of a copy.
-    """
+    """Return the first answer within REPLY_TIMEOUT_S, else the first failure; after a failure, send no more copies."""
     loop, body = asyncio.get_running_loop(), asked.model_dump_json().encode()
     give_up_at = loop.time() + REPLY_TIMEOUT_S
     copies = _most_copies(subject, asked)
@@ -123,12 +119,7 @@ def _most_copies(subject: str, asked: Input) -> int:
 
 
 async def _answer(connection: Nats, subject: str, body: bytes, within_s: float) -> Msg:
-    """Return the reply to one copy of a request.
-
-    Raises:
-        NatsError: No reply comes.
-        RequestFailedError: The reply is an error.
-    """
+    """Return the reply to one copy of a request."""
     reply = await connection.request(subject, body, timeout=within_s)
     if (detail := _refusal(reply)) is not None:
         raise RequestFailedError(detail)
