@@ -141,8 +141,8 @@ class Container:
         self.dead_letters = DeadLetterStore(nats, self.log, self.names, self.meter, max_payload=nats.max_payload)
         self.replayer = Replayer(nats, self.dead_letters, self.log, self.names)
         self._make_queue()
-        self._make_execution(ack_wait)
         self._make_speech()
+        self._make_execution(ack_wait)
         self._make_retention()
         self._make_operations()
 
@@ -183,6 +183,7 @@ class Container:
             heartbeat=settings.task_heartbeat * ack_wait / settings.task_ack_wait,
             ack_wait=ack_wait,
             timeout=settings.task_timeout,
+            own_work=self.sharing.own_work,
             tracer=self.tracer,
             speed=self.queues.speed,
         )

@@ -38,7 +38,7 @@ class NoEngine:
 class NoTranscriber:
     """Appends an empty result at once."""
 
-    async def run(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> None:
+    async def transcribe(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> None:
         """Append an empty result."""
         del checkpoint
         result = TranscriptionResult(

@@ -83,7 +83,8 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base ha
     identify: Identify = False
     diarize: bool = Field(
         default=False,
-        description="Find the speaker of each segment at the end. It has no effect if each channel is a speaker.",
+        description="Find the speaker of each segment at the end. "
+        "If each channel is a speaker, only `identify` uses it.",
     )
     word_timestamps: bool = Field(default=False, description="Give each word its time and probability.")
 

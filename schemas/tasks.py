@@ -11,9 +11,14 @@ Identify = Annotated[
     bool,
     Field(
         description="Find out which of the user's voices the speakers have, `voices` of the result says so; and keep "
-        "the speakers' embeddings beside the result, to enrol voices from. A transcription needs `diarize` for it."
+        "the speakers' embeddings beside the result, to enrol voices from. A transcription and a live task need "
+        "`diarize` for it."
     ),
 ]
+FORMATS = (  # of recordings, by FFmpeg's names: none of them names other files or addresses, as playlists do
+    "3gp,aac,ac3,aiff,amr,amrnb,amrwb,asf,au,avi,caf,eac3,flac,flv,m4a,matroska,mov,mp3,mp4,mpeg,mpegts,ogg,oga,opus,"
+    "rm,voc,w64,wav,webm"
+)
 IDENTIFIES_SPEAKERS = "identify: only speakers can be named, add diarize"
 
 

@@ -126,8 +126,8 @@ class TranscriptionTask(AnyTask, TranscribeOptions, TaskNames):  # the last base
 
     diarize: bool = Field(
         default=False,
-        description="Find the speaker of each segment. It has no effect if each channel is a speaker. Without it the "
-        "bounds on speakers have no effect.",
+        description="Find the speaker of each segment. If each channel is a speaker, only `identify` uses it. "
+        "Without it the bounds on speakers have no effect.",
     )
     word_timestamps: bool = Field(default=False, description="Give each word its time and probability.")
 

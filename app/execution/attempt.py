@@ -23,7 +23,7 @@ from natscribe.schemas.wire import Kind
 
 from app.cancellation import despite_cancellation
 from app.errors import FencedError, TransientError
-from app.execution.checkpoint import StaleSegmentsError, read_checkpoint
+from app.execution.checkpoint import StaleSegmentsError, read_segments
 from app.execution.pace import Pace
 from app.task_log.log import TaskLog
 from app.task_log.record import NoResult, Outcome, Record, end_of
@@ -116,11 +116,10 @@ class TaskAttempt:
         async with self._lock:
             await self._append(State.RUNNING)
         if before.event.sequence > 1:  # another attempt may have found segments
-            found, self._batches, self._segments_after = await read_checkpoint(
-                self._log, before.event.task_id, before.metadata.owner
-            )
+            found = await read_segments(self._log, before.event.task_id, before.metadata.owner)
+            self._batches, self._segments_after = found.batches, found.stream_sequence
             self.checkpoint = replace(
-                found, diarization_error=self._diarization_error, after_trouble=self._after_trouble
+                found.checkpoint, diarization_error=self._diarization_error, after_trouble=self._after_trouble
             )
         self._spans.begin()
 

@@ -1,6 +1,7 @@
 """The checkpoint of a task: what earlier attempts have found."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from natscribe.schemas.transcription import Segment, Stretch
 
@@ -13,10 +14,19 @@ class StaleSegmentsError(Exception):
     """A worker that does not own the task has appended segments: the next delivery reads the segments and continues."""
 
 
-async def read_checkpoint(log: TaskLog, task_id: str, owner: Owner) -> tuple[Checkpoint, int, int]:
-    """Read what earlier attempts have found, without the batches of an earlier task with the same id.
+class StoredSegments(NamedTuple):
+    """What the batches of a task's segments say, how many they are, and where the last batch is in the stream.
 
-    Return also the number of the task's last batch, and the stream sequence of the last batch of any such task.
+    The last batch may be that of an earlier task with the same id.
+    """
+
+    checkpoint: Checkpoint
+    batches: int
+    stream_sequence: int
+
+
+async def read_segments(log: TaskLog, task_id: str, owner: Owner) -> StoredSegments:
+    """Read what earlier attempts have found, without the batches of an earlier task with the same id.
 
     Raises:
         TransientError: JetStream does not answer.
@@ -41,4 +51,4 @@ async def read_checkpoint(log: TaskLog, task_id: str, owner: Owner) -> tuple[Che
             sound_from=batch.metadata.sound_from,
         )
     found = replace(found, segments=tuple(segments), untranscribed=tuple(untranscribed), reached=reached)
-    return found, number, stream_sequence
+    return StoredSegments(found, number, stream_sequence)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -59,6 +59,7 @@ class Execution:
     heartbeat: float  # seconds between two heartbeats
     ack_wait: float  # seconds without a heartbeat until JetStream delivers the message again
     timeout: float  # seconds that an attempt may stand still
+    own_work: Callable[[], AbstractAsyncContextManager[None]]  # this worker helps nobody while the block runs
     speed: Speed = field(default_factory=Speed)
 
 
@@ -239,9 +240,10 @@ class TaskRunMiddleware(BaseMiddleware[Any, Any]):  # `Any`: this class is for a
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> None:
         """Run the handler in a new task run."""
-        task_run = TaskRun(self.context.get(self.execution), msg.raw_message)
+        execution: Execution = self.context.get(self.execution)
+        task_run = TaskRun(execution, msg.raw_message)
         with self.context.scope("task_run", task_run):
-            async with self.context.get("sharing").own_work():
+            async with execution.own_work():
                 await task_run.work(partial(call_next, msg))
 
 

@@ -32,7 +32,7 @@ FRAMES_AT_ONCE = 50  # frames in a page: five seconds of sound in the usual fram
 GATHER_S = 0.05  # after a page that was not full, so that a page holds more than one frame
 POLL_S = 1.0  # the longest pause between two reads: the subscription may miss a frame
 WAITING_TOLD_S = 5.0  # so often a reader learns that the client is silent
-LEAST_IDLE_S = 30.0  # a client has this time anew when another worker reads: an outage may have ended both
+LEAST_IDLE_S = 30.0  # up to this time anew for the client when a worker begins to read: an outage may have ended both
 _MOST_FRAMES = 10**9  # every number of a frame is below this
 
 _LONGEST_SILENCE_S = 60  # for one gap, as docs/contract.md says
@@ -132,7 +132,7 @@ class Frames:
                 await subscription.unsubscribe()
 
     async def _silent_for(self) -> float:
-        """Return for how many seconds the client is silent already; another worker has waited for it, too."""
+        """Return for how many seconds the client is silent already, but leave it up to LEAST_IDLE_S anew."""
         if self._stored_at is None:
             return 0.0
         try:

@@ -133,7 +133,7 @@ class LiveTranscriber:
         replies = (
             self._diarizer.turns(task, recording)
             if channels is None
-            else self._diarizer.channels(task, recording, channels)
+            else self._diarizer.turns_of_channels(task, recording, channels)
         )
         async with aclosing(SpeakerSearch(replies)) as search:
             async for update in search.progress():

@@ -31,13 +31,13 @@ class Chunks:
 
     async def known(self, task_id: str, sound: str) -> list[ChunkAnalysed]:
         """Return the chunks that earlier attempts of the task have analysed; `sound` names recording and channel."""
-        kept = await in_time(self._redis.hgetall(keys.voices(task_id)))
+        kept = await in_time(self._redis.hgetall(keys.chunks(task_id)))
         lines = kept.items() if isinstance(kept, dict) else ()
         return [chunk for at, line in lines if at.startswith(f"{sound} ".encode()) for chunk in _read(line)]
 
     async def keep(self, task_id: str, sound: str, chunk: ChunkAnalysed) -> None:
         """Keep a chunk for the next attempt, unless the task was cancelled or deleted a moment ago."""
-        names = [keys.voices(task_id), keys.withdrawn(task_id)]
+        names = [keys.chunks(task_id), keys.withdrawn(task_id)]
         place = f"{sound} {chunk.index}"
         await in_time(self._keep(keys=names, args=[place, chunk.model_dump_json(), CHUNKS_KEPT_S]))
 

@@ -56,9 +56,9 @@ def withdrawn(task_id: str) -> str:
     return f"natscribe:task:{task_id}:withdrawn"
 
 
-def voices(task_id: str) -> str:
+def chunks(task_id: str) -> str:
     """Return the key of a hash: a task's analysed chunks of a diarization, by recording and chunk number."""
-    return f"natscribe:task:{task_id}:voices"
+    return f"natscribe:task:{task_id}:chunks"
 
 
 def recordings(task_id: str) -> str:

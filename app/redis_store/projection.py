@@ -137,7 +137,7 @@ class RedisProjection:
         for record, age_s in events:
             task_id, event = record.event.task_id, record.event
             names = [keys.info(task_id), keys.progress(task_id), keys.projected(task_id)]
-            names += [keys.withdrawn(task_id), keys.result(task_id), keys.voices(task_id)]
+            names += [keys.withdrawn(task_id), keys.result(task_id), keys.chunks(task_id)]
             try:
                 status = status_of(record).model_dump_json()
             except ValueError:  # the service did not write this event
@@ -206,7 +206,7 @@ class RedisProjection:
         task_id, task_sequence = last.event.task_id, last.metadata.task_sequence
         with _reached():
             await self._redis.set(keys.withdrawn(task_id), str(task_sequence), ex=FORGOTTEN_FOR_S)
-            await self._redis.delete(keys.result(task_id), keys.voices(task_id))
+            await self._redis.delete(keys.result(task_id), keys.chunks(task_id))
 
     async def reachable(self) -> bool:
         """Return whether Redis lets the service write, and answers within PROJECTION_TIMEOUT_S."""

@@ -70,7 +70,7 @@ class Diarizer:
             return NOT_ASKED
         return await self._identification.run(task, found.embedded, labels, append)
 
-    async def channels(
+    async def turns_of_channels(
         self, task: TranscriptionTask | LiveTask, recording: Recording, channels: int
     ) -> AsyncGenerator[Update | DiarizationDone, None]:
         """Embed the speech of each channel, which is one speaker; yield progress, then the turns of all.

@@ -110,7 +110,7 @@ class Transcriber:
                 return
         if task.identify:
             channels = transcription.transcript.channels or 1
-            async with aclosing(SpeakerSearch(self._diarizer.channels(task, recording, channels))) as search:
+            async with aclosing(SpeakerSearch(self._diarizer.turns_of_channels(task, recording, channels))) as search:
                 await self._add_speakers(transcription, task, search, append)
 
     async def _add_speakers(

@@ -70,9 +70,12 @@ class TaskTranscript:
         segments, speakers = self.segments, self._speakers
         if not self.task.word_timestamps:
             segments = [segment.model_copy(update={"words": None}) for segment in segments]
+        identified, diarization_error = self.identified, self._diarization_error
         if self.channels is not None:
             segments = sorted(segments, key=lambda segment: segment.start)
             speakers = len({segment.channel for segment in segments})
+            if diarization_error is not None:  # the speakers are known: what was given up is the search for voices
+                identified, diarization_error = Identified(error=diarization_error), None
         languages = _languages(segments)
         return TranscriptionResult(
             task_id=self.task.task_id,
@@ -87,9 +90,9 @@ class TaskTranscript:
             untranscribed=joined(self.untranscribed),  # two channels may have speech without text at the same time
             channels=self.channels,
             speakers=speakers,
-            diarization_error=self._diarization_error,
-            voices=self.identified.voices,
-            voices_error=self.identified.error,
+            diarization_error=diarization_error,
+            voices=identified.voices,
+            voices_error=identified.error,
             audio_error=self.audio_error,
             model=model,
             audio_sha256=audio_sha256,

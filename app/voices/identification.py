@@ -11,7 +11,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.voices import SpeakerVoice
 
-from app.engines.messages import Embedded
+from app.engines.messages import Embedded, SpeakerEmbedding
 from app.errors import BucketFullError
 from app.settings import Settings
 from app.updates import Append, Task, Update
@@ -76,17 +76,16 @@ class Identification:
         """
         known = await self._store.compared(user_id)
         comparable = [each for each in known if each["model"] == embedded.model]
-        found = await asyncio.to_thread(self._matches, embedded, comparable)
+        speaking = [each for each in embedded.speakers if each.speaker in labels]  # a channel without text says nothing
+        found = await asyncio.to_thread(self._matches, speaking, comparable)
         voices = {label: found.get(label, NOBODY) for label in labels}
         return Identified(voices, _left_out(len(known) - len(comparable)))
 
-    def _matches(self, embedded: Embedded, voices: Sequence[ComparedVoice]) -> dict[str, SpeakerVoice]:
+    def _matches(self, found: Sequence[SpeakerEmbedding], voices: Sequence[ComparedVoice]) -> dict[str, SpeakerVoice]:
         from app.voices.matching import Limits, match  # noqa: PLC0415 -- numpy, which a worker needs for nothing else
 
         limits = Limits(self._settings.voice_threshold, self._settings.voice_margin)
-        speakers = {
-            each.speaker: (each.values, each.telephone) for each in embedded.speakers if each.seconds >= LEAST_SPEECH_S
-        }
+        speakers = {each.speaker: (each.values, each.telephone) for each in found if each.seconds >= LEAST_SPEECH_S}
         references = {
             voice["voice"]: [(each["values"], each["telephone"]) for each in voice["references"]] for voice in voices
         }

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Vectors = npt.NDArray[np.float32]
-Embedded = tuple[str, str]  # the embedding of speech as it sounds, and as a telephone transmits it: in base64
+Pair = tuple[str, str]  # two embeddings: of speech as it sounds, and as a telephone transmits it: in base64
 
 # On a telephone strangers are more alike by this (docs/decisions/0031): what is alike there counts for so much less.
 _TELEPHONES_ALIKE: Final = 0.17
@@ -40,7 +40,7 @@ class _Speech:
     telephone: Vectors
 
     @classmethod
-    def read(cls, embedded: Sequence[Embedded]) -> "_Speech":
+    def read(cls, embedded: Sequence[Pair]) -> "_Speech":
         return cls(_unit([full for full, _ in embedded]), _unit([telephone for _, telephone in embedded]))
 
     @property
@@ -49,9 +49,7 @@ class _Speech:
         return alike
 
 
-def match(
-    speakers: Mapping[str, Embedded], voices: Mapping[str, Sequence[Embedded]], limits: Limits
-) -> dict[str, Match]:
+def match(speakers: Mapping[str, Pair], voices: Mapping[str, Sequence[Pair]], limits: Limits) -> dict[str, Match]:
     """Return whose voice each speaker has, the most similar reference deciding; no voice is that of two speakers.
 
     `voices`: the references of each voice, one at least.

@@ -146,16 +146,22 @@ export class Live {
     }
   }
 
-  // The whole result as the service answers it; asked again, because the worker that got the request may be frozen.
+  // The whole result as the service answers it; asked again, because the worker that got the request may be frozen,
+  // or have a problem.
   async result() {
     const asked = JSON.stringify({ task_id: this.task.task_id });
+    let problem = "No worker answers";
     for (const timeout of ANSWERED_WITHIN_MS) {
       try {
-        return (await this.connection.request("tasks.result", asked, { timeout })).json();
+        const { error, ...found } = (await this.connection.request("tasks.result", asked, { timeout })).json();
+        if (!error) return found;
+        problem = error.message;
+        if (error.code !== "internal") break;
+        await pause(PAUSE_MS);
       } catch (error) {
         if (error.name !== "TimeoutError") throw error;
       }
     }
-    throw new Error("No worker answers");
+    throw new Error(problem);
   }
 }

@@ -155,13 +155,13 @@ async def test_a_lost_worker_costs_no_more_than_a_chunk_of_the_search_for_speake
     engine.hangs_after = [0]
     async with start_worker(engine):
         await publisher.publish("t1", kind=Kind.DIARIZATION)
-        await eventually(lambda: redis.exists(keys.voices("t1")))
+        await eventually(lambda: redis.exists(keys.chunks("t1")))
     # When another one goes on
     second = FakeEngine()
     async with start_worker(second):
         await publisher.until("t1", State.COMPLETED)
         # Then what was found is not kept
-        await eventually(lambda: _is_gone(redis, keys.voices("t1")))
+        await eventually(lambda: _is_gone(redis, keys.chunks("t1")))
     # But the other one was given it
     (job,) = second.jobs
     assert isinstance(job, Diarize)
@@ -174,7 +174,7 @@ async def test_voices_of_a_task_that_has_failed_are_kept_no_longer(
     async with start_worker(DiesOfVoices()):
         await publisher.publish("t1", kind=Kind.DIARIZATION)
         await publisher.until("t1", State.FAILED)
-        await eventually(lambda: _is_gone(redis, keys.voices("t1")))
+        await eventually(lambda: _is_gone(redis, keys.chunks("t1")))
 
 
 class DiesOfVoices(FakeEngine):
@@ -195,11 +195,11 @@ async def test_voices_go_with_their_task(
     engine.hangs_after = [0]
     async with start_worker(engine):
         await publisher.publish("t1", kind=Kind.DIARIZATION)
-        await eventually(lambda: redis.exists(keys.voices("t1")))
+        await eventually(lambda: redis.exists(keys.chunks("t1")))
         # When it is not wanted any more
         await publisher.ask(request_, task_id="t1")
         # Then nothing is kept of them
-        await eventually(lambda: _is_gone(redis, keys.voices("t1")))
+        await eventually(lambda: _is_gone(redis, keys.chunks("t1")))
 
 
 async def test_voices_of_another_recording_are_not_taken_for_those_of_this_one(binary_redis: Redis) -> None:
@@ -227,7 +227,7 @@ async def test_voices_of_another_channel_are_not_taken_for_those_of_this_one(
 
 
 async def _are_analysed(redis: Redis, chunks: int) -> bool:
-    return int(await redis.hlen(keys.voices("t1"))) == chunks
+    return int(await redis.hlen(keys.chunks("t1"))) == chunks
 
 
 async def _is_gone(redis: Redis, key: str) -> bool:

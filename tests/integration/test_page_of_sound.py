@@ -1,5 +1,6 @@
 """What a page that sends sound tells, with the code of the examples."""
 
+import json
 from pathlib import Path
 
 import nats
@@ -27,6 +28,20 @@ live.send(new Uint8Array(32000), 1);
 await live.end();
 await connection.close();
 """
+RESULT = """
+import { Live } from "./live.js";
+
+const replies = JSON.parse(process.argv[1]);
+const connection = { request: async () => ({ json: () => replies.shift() }) };
+try {
+  console.log((await Live.prototype.result.call({ connection, task: { task_id: "t1" } })).text);
+} catch (error) {
+  console.log(error.message);
+}
+"""
+BUSY = {"error": {"code": "internal", "message": "Ask again in a moment."}}
+GONE = {"error": {"code": "not_found", "message": "The result has expired."}}
+FOUND = {"task_id": "t1", "text": "Good morning."}
 
 
 async def test_sound_that_is_lost_to_another_program_is_told(tmp_path: Path) -> None:
@@ -47,3 +62,19 @@ async def test_sound_that_is_lost_to_another_program_is_told(tmp_path: Path) -> 
         await server.stop()
     # Then it says that its own is lost
     assert told == "Another program sends sound of this task, too, and this sound is lost\n"
+
+
+@pytest.mark.parametrize(
+    ("replies", "told"),
+    [
+        ([BUSY, FOUND], "Good morning."),
+        ([GONE, FOUND], "The result has expired."),
+        ([BUSY, BUSY, BUSY, FOUND], "Ask again in a moment."),
+    ],
+    ids=["busy", "gone", "always busy"],
+)
+async def test_an_error_is_no_result(replies: list[object], told: str) -> None:
+    # Given a service that replies with errors
+    # When a page asks for a result, then it asks again if the error may pass, and tells it if not
+    page = ["--eval", RESULT, "--", json.dumps(replies)]
+    assert await output("", BIN / "node", "--input-type=module", *page, cwd=BROWSER) == f"{told}\n"

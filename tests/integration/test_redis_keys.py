@@ -21,7 +21,7 @@ NAMES: dict[str, Callable[[], str]] = {
     "projected": lambda: keys.projected("*"),
     "task_list": lambda: keys.task_list("*", "*"),
     "withdrawn": lambda: keys.withdrawn("*"),
-    "voices": lambda: keys.voices("*"),
+    "chunks": lambda: keys.chunks("*"),
     "recordings": lambda: keys.recordings("*"),
     "findings": lambda: keys.findings("*"),
     "MARK": lambda: keys.MARK,

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from app.engines.messages import ChunkAnalysed
 from app.redis_store.chunks import Chunks
-from app.redis_store.keys import voices
+from app.redis_store.keys import chunks
 
 
 class FakeRedis:
@@ -20,7 +20,7 @@ class FakeRedis:
         return None
 
     async def hgetall(self, name: str) -> object:
-        assert name == voices("t1")
+        assert name == chunks("t1")
         return self._kept
 
 

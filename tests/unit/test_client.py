@@ -31,14 +31,14 @@ from natscribe.client import (
 )
 from natscribe.client.bucket import Bucket
 from natscribe.client.connection import connect
-from natscribe.client.exchange import ask, publish_task
+from natscribe.client.exchange import ask, publish_task, request
 from natscribe.client.recordings import audio_file_id, choose_priority, length, new_task_id
 from natscribe.client.stores import Store
 from natscribe.client.submission import Submission
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import Deleted, TaskRequest, TaskStatus
+from natscribe.schemas.requests import Deleted, ResultFormat, ResultRequest, TaskRequest, TaskStatus
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Kind, Priority, Queue
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
@@ -48,6 +48,7 @@ from app.embedded import free_port
 from app.settings import Settings
 from tests.constants import Constants
 from tests.tcp import served
+from tests.waiting import eventually
 
 QUEUE = subjects.tasks(Queue.TRANSCRIPTION, Priority.HIGH)
 STORED = b'{"stream": "transcription_tasks", "seq": 1}'
@@ -58,9 +59,12 @@ TASK = TranscriptionTask(task_id="t1", audio_file_id="a.wav", user_id=0)
 
 
 class FakeNats:
-    """Answers requests and publishes from a script: bytes are a reply, an exception is raised, None: nobody answers."""
+    """Answers requests and publishes from a script: bytes are a reply, an exception is raised, None: nobody answers.
 
-    def __init__(self, *script: bytes | Exception | None, has_stream: bool = False) -> None:
+    A future is a reply that comes later.
+    """
+
+    def __init__(self, *script: bytes | Exception | asyncio.Future[bytes] | None, has_stream: bool = False) -> None:
         self.script = list(script)
         self.has_stream = has_stream
         self.headers: list[dict[str, str]] = []
@@ -73,18 +77,24 @@ class FakeNats:
         if self.script[:1] == [None]:
             self.script.pop(0)
             await asyncio.Event().wait()
-        return Msg(_client=Nats(), subject=subject, data=self._next())
+        step = self._next()
+        return Msg(_client=Nats(), subject=subject, data=step if isinstance(step, bytes) else await step)
+
+    async def is_over(self) -> bool:
+        return not self.script
 
     async def publish(self, _subject: str, _payload: bytes, _timeout: float, headers: dict[str, str]) -> PubAck:
         self.headers.append(headers)
-        return PubAck.from_response(json.loads(self._next()))
+        stored = self._next()
+        assert isinstance(stored, bytes)
+        return PubAck.from_response(json.loads(stored))
 
     async def find_stream_name_by_subject(self, subject: str) -> str:
         if not self.has_stream:
             raise NotFoundError
         return subject
 
-    def _next(self) -> bytes:
+    def _next(self) -> bytes | asyncio.Future[bytes]:
         step = self.script.pop(0)
         if isinstance(step, Exception):
             raise step
@@ -215,12 +225,48 @@ async def test_a_request_that_a_frozen_worker_got_is_sent_again(constants: Const
         await ask(nats.connection, subject, TaskRequest(task_id="t1"), TaskStatus)
 
 
-@pytest.mark.parametrize("subject", [subjects.DELETE, subjects.REPLAY, subjects.ENROLL])
+@pytest.mark.parametrize("failure", [NoRespondersError(), CONFUSED])
+async def test_a_reply_that_is_under_way_counts_more_than_the_error_of_a_copy(
+    constants: Constants, failure: bytes | Exception
+) -> None:
+    # Given a worker that is slow to answer, and that is asked for too much, or ends, when it is asked again
+    constants(SENT_AGAIN_AFTER_S=0.01)
+    slow = asyncio.get_running_loop().create_future()
+    nats = FakeNats(slow, failure)
+    asked = asyncio.create_task(request(nats.connection, subjects.STATUS, TaskRequest(task_id="t1")))
+    await eventually(nats.is_over)
+    # When its answer comes, then that is the answer
+    slow.set_result(b"{}")
+    assert (await asked).data == b"{}"
+
+
+async def test_the_error_of_a_copy_is_told_if_no_answer_comes(constants: Constants) -> None:
+    # Given a worker that is frozen, and one that has a problem
+    constants(SENT_AGAIN_AFTER_S=0.01, REPLY_TIMEOUT_S=0.5)
+    nats = FakeNats(None, CONFUSED, UNKNOWN)
+    # When both got a request, then the problem is told, and nobody else is asked
+    with pytest.raises(RequestFailedError, match="Ask again"):
+        await ask(nats.connection, subjects.STATUS, TaskRequest(task_id="t1"), TaskStatus)
+    assert nats.script == [UNKNOWN]
+
+
+@pytest.mark.parametrize(("written_as", "copies"), [(ResultFormat.JSON, 3), (ResultFormat.SRT, 2)])
+async def test_a_worker_is_not_asked_for_ever(constants: Constants, written_as: ResultFormat, copies: int) -> None:
+    # Given workers that do not answer
+    constants(SENT_AGAIN_AFTER_S=0.01, REPLY_TIMEOUT_S=0.5)
+    nats = FakeNats(*[None] * 5)
+    # When a result is wanted, then few are asked for text, which takes long to write
+    with pytest.raises(UnreachableError, match="did not reply"):
+        await request(nats.connection, subjects.RESULT, ResultRequest(task_id="t1", format=written_as))
+    assert 5 - len(nats.script) == copies
+
+
+@pytest.mark.parametrize("subject", [subjects.DELETE, subjects.REPLAY, subjects.ENROLL, subjects.RENAME])
 async def test_a_request_that_must_not_be_answered_twice_is_sent_once(constants: Constants, subject: str) -> None:
     # Given a worker that is frozen, and one that answers
     constants(SENT_AGAIN_AFTER_S=0.01, REPLY_TIMEOUT_S=0.1)
     nats = FakeNats(None, UNKNOWN)
-    # When a request that changes something reaches the first one, then the time is over without an answer
+    # When a request that may do more the second time reaches the first one, then the time is over without an answer
     with pytest.raises(UnreachableError, match="did not reply"):
         await ask(nats.connection, subject, TaskRequest(task_id="t1"), Deleted)
 

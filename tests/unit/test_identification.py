@@ -105,6 +105,18 @@ async def test_who_says_little_is_nobodys_voice(parts: Parts) -> None:
     assert found.voices["SPEAKER_00"].voice is None
 
 
+async def test_a_channel_without_text_takes_nobodys_name(parts: Parts) -> None:
+    # Given a person in a channel, and the echo of this person in a channel without text, which is a better match
+    anna = await enrolled(parts, "anna")
+    found = embedded("anna")
+    said, echo = found.speakers[0], {"values": voice_of("anna"), "telephone": voice_of("anna on the telephone")}
+    found.speakers.append(said.model_copy(update={"speaker": "SPEAKER_03", **echo}))
+    # Then the person is named where the text is
+    voices = (await identified(parts, found)).voices
+    assert voices is not None
+    assert voices["SPEAKER_00"].voice == anna
+
+
 async def test_voices_of_another_network_are_counted_and_not_compared(parts: Parts) -> None:
     await enrolled(parts, "anna", model=OTHER)
     await enrolled(parts, "cecile", model=OTHER)

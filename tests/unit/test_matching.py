@@ -5,7 +5,7 @@ from base64 import b64encode
 import numpy as np
 import pytest
 
-from app.voices.matching import Embedded, Limits, Match, match
+from app.voices.matching import Limits, Match, Pair, match
 
 LIMITS = Limits(threshold=0.6, margin=0.1)
 
@@ -17,14 +17,14 @@ def direction(*values: float) -> str:
     return b64encode(np.rint(vector / np.abs(vector).max() * 127).astype(np.int8).tobytes()).decode()
 
 
-def speech(*values: float) -> Embedded:
+def speech(*values: float) -> Pair:
     """Speech in full sound: as a telephone transmits it, it is like nothing else."""
     lonely = np.zeros(192)
     lonely[100 + int(abs(sum(values) * 100) % 90)] = 1
     return direction(*values), direction(*lonely)
 
 
-def called(*values: float) -> Embedded:
+def called(*values: float) -> Pair:
     """Speech that came through a telephone: another telephone changes nothing."""
     return direction(*values), direction(*values)
 
@@ -81,6 +81,6 @@ def test_a_person_enrolled_in_full_sound_is_known_on_a_telephone() -> None:
 
 @pytest.mark.parametrize(("speakers", "voices"), [({}, {"anna": [speech(1)]}), ({"S": speech(1)}, {})])
 def test_without_speakers_or_voices_there_is_nothing_to_tell(
-    speakers: dict[str, Embedded], voices: dict[str, list[Embedded]]
+    speakers: dict[str, Pair], voices: dict[str, list[Pair]]
 ) -> None:
     assert match(speakers, voices, LIMITS) == {}

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -100,6 +100,7 @@ class Run:
             connection=self.connection,
             heartbeat=heartbeat,
             ack_wait=15,
+            own_work=nullcontext,
             timeout=timeout,
             tracer=OFF.get_tracer("tests"),
         )

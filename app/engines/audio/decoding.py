@@ -12,18 +12,15 @@ import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
+from natscribe.schemas.tasks import FORMATS
 
 from app.engines.audio.limits import Budget, unreadable
 from app.engines.audio.mixing import SAMPLE_RATE, Mixer
 from app.engines.audio.samples import Samples
 
-_FORMATS = (
-    "3gp,aac,ac3,aiff,amr,amrnb,amrwb,asf,au,avi,caf,eac3,flac,flv,m4a,matroska,mov,mp3,mp4,mpeg,mpegts,ogg,oga,opus,"
-    "rm,voc,w64,wav,webm"
-)
 _OPTIONS = {
     "protocol_whitelist": "file",
-    "format_whitelist": _FORMATS,
+    "format_whitelist": FORMATS,
     "max_size": str(32 * 1024),  # bytes in a packet of a WAV: an hour has 56,000 packets of the usual size
 }
 _NO_RECORDING = "is empty, damaged or no sound file"

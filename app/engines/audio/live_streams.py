@@ -24,7 +24,7 @@ from app.errors import TransientError
 MOST_STREAMS = 64
 MOST_BYTES = 1024**2  # of sound in a job
 # A model writes a short utterance better if it hears what was said before (docs/decisions/0030). Whisper encodes at
-# least ten seconds, so the encoder takes no longer for it; more than this saves no more errors.
+# least ten seconds, so only the decoder takes longer for it; more than this saves no more errors.
 _HEARD_S = 7.0
 _LONG_AGO_S = 5.0
 _MOST_BEFORE = 16  # utterances

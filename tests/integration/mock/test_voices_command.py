@@ -48,6 +48,14 @@ async def test_somebody_is_enrolled_named_renamed_and_forgotten(servers: Servers
     # And she is not enrolled twice unnoticed
     code, _, said = await run(servers, "voices", "enroll", *who)
     assert (code, f"sounds like the voice {voice}" in " ".join(said.split())) == (1, True)
+    # But somebody of another recording is, although the mock calls the first speaker of each SPEAKER_00
+    _, other, _ = await run(servers, "transcribe", "--diarize", "--identify", "--no-wait", str(recording))
+    await run(servers, "watch", other.strip())
+    whom = ("--task-id", other.strip(), "--speaker", "SPEAKER_00", "--name", "Boris", "--consent-by", "Boris Orlov")
+    code, boris, said = await run(servers, "voices", "enroll", *whom)
+    assert (code, boris.endswith(" Boris\n")) == (0, True), said
+    assert (await run(servers, "voices", "forget", boris.split()[0]))[0] == 0
+    # Unless one insists
     code, twin, _ = await run(servers, "voices", "enroll", *who, "--another")
     assert (code, (await run(servers, "voices", "forget", twin.split()[0]))[0]) == (0, 0)
     # And she is listed, renamed and forgotten

@@ -1,7 +1,9 @@
 """Files as live sound: what can be sent as it is, and what cannot."""
 
 import asyncio
+import os
 import struct
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +46,7 @@ OTHERS = {
     "a high rate": wav(1, 16, rate=96_000),
     "cut off": wav(1, 16)[:30],
     "no WAV": b"RIFF" + bytes(60),
+    "a film with the chunks of a WAV": wav(1, 16).replace(b"WAVE", b"AVI "),
     "Vorbis": b"OggS" + bytes(24) + b"\x01vorbis",
     "mp3": b"ID3" + bytes(100),
 }
@@ -77,6 +80,24 @@ def test_anything_else_is_not(tmp_path: Path, name: str) -> None:
     file.write_bytes(OTHERS[name])
     with pytest.raises(OtherFormatError):
         SoundFile(file)
+
+
+def test_what_is_not_sound_is_not_read_into_memory(tmp_path: Path) -> None:
+    # Given a file with a gigabyte of something else before its sound, which takes no room on the disk
+    other, content = 2**30, wav(1, 16)
+    sound = content.index(b"note")
+    with (tmp_path / "call.wav").open("wb") as file:
+        file.write(content[:sound] + b"note" + struct.pack("<I", other))
+        file.seek(other, os.SEEK_CUR)
+        file.write(content[content.index(b"data") :])
+    # When it is looked into
+    tracemalloc.start()
+    found = SoundFile(tmp_path / "call.wav")
+    most_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Then its sound is found, and the rest was not kept
+    assert found.audio == LiveAudio(sample_rate=8000)
+    assert most_bytes < 2**20
 
 
 @pytest.mark.parametrize(("name", "why"), [("nothing.wav", "no file"), ("", "is a folder")])

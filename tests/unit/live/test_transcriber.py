@@ -83,6 +83,13 @@ async def test_speakers_are_looked_for_once(parts: Parts, failed_before: bool) -
     assert (found.speakers, found.diarization_error) == ((None, error) if failed_before else (2, None))
 
 
+async def test_channels_keep_their_speakers_when_the_search_for_voices_was_given_up(parts: Parts) -> None:
+    error = ErrorDetail(code=ErrorCode.WORKER_LOST, message="It died.")
+    checkpoint = Checkpoint(diarization_error=error)
+    found = result_in(await updates_of(parts, checkpoint, audio=CALL, diarize=True, identify=True))
+    assert (found.channels, found.diarization_error, found.voices, found.voices_error) == (2, None, None, error)
+
+
 @pytest.mark.parametrize(
     ("audio", "form"), [(AUDIO, (1, 1, 8000, 16_000, 2, 16)), (CALL, (7, 2, 8000, 16_000, 2, 8))], ids=["PCM", "µ-law"]
 )

@@ -15,6 +15,7 @@ from natscribe.cli.console import WARNING, print_above
 from natscribe.cli.sound import ACCEPTED, CHUNK_S, how_to_convert, in_background, paced
 from natscribe.client import ClientError
 from natscribe.schemas.live import LiveAudio
+from natscribe.schemas.tasks import FORMATS
 
 if TYPE_CHECKING:
     from av import AudioFrame
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 AUDIO = LiveAudio()  # one channel of 16 kHz
 SOUND_WITHIN_S = 10.0
 _CHUNK_BYTES = 2 * round(AUDIO.sample_rate * CHUNK_S)
+_THE_FILE_ALONE = {"protocol_whitelist": "file", "format_whitelist": FORMATS}  # and nothing that it names
 _PLAYLISTS = ("hls", "dash")  # ffmpeg fetches their parts without the options that verify certificates
 
 
@@ -39,8 +41,7 @@ async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
     """
     hint = "check whether a player plays it."
     if has_pyav():
-        options = {"protocol_whitelist": "file"}
-        chunks = Reader(f"file:{path}", path.name, options, hint).chunks()
+        chunks = Reader(f"file:{path}", path.name, _THE_FILE_ALONE, hint).chunks()
     elif which("ffmpeg"):
         chunks = _by_ffmpeg(path, hint)
     else:
@@ -138,13 +139,10 @@ def _samples(frame: "AudioFrame") -> bytes:
 
 
 def _by_ffmpeg(path: Path, hint: str) -> Iterator[bytes]:
-    """Yield chunks of CHUNK_S. If the sound breaks off, tell so, and end.
-
-    Raises:
-        ClientError: The file cannot be read.
-    """
+    """Yield chunks of CHUNK_S. If the sound breaks off, tell so, and end."""
     samples = ["-map", "0:a:0", "-f", "s16le", "-ac", "1", "-ar", str(AUDIO.sample_rate)]
-    command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-i", f"file:{path}", *samples, "-"]
+    opening = [word for option, value in _THE_FILE_ALONE.items() for word in (f"-{option}", value)]
+    command = ["ffmpeg", "-nostdin", "-loglevel", "error", *opening, "-i", f"file:{path}", *samples, "-"]
     has_sound = False
     with tempfile.TemporaryFile("w+", errors="replace") as told:
         with subprocess.Popen(  # noqa: S603 -- no shell
@@ -157,7 +155,10 @@ def _by_ffmpeg(path: Path, hint: str) -> Iterator[bytes]:
         if not ffmpeg.returncode:
             return
         told.seek(0)
-        why = told.read().strip().rpartition("\n")[2] or f"ffmpeg ended with {ffmpeg.returncode}"
+        # The first line is the cause; its words stand behind parts of ffmpeg, as in "[mp3 @ 0x55d0] Header missing".
+        why = told.readline().strip().rpartition("] ")[2] or f"ffmpeg ended with {ffmpeg.returncode}"
+    if "matches no streams" in why:
+        return
     if not has_sound:
         raise _unreadable(path.name, why, hint)
     _tell_end(path.name, why)

@@ -91,11 +91,7 @@ class LiveRun:
         return 0 if is_completed else 1
 
     async def _listen(self, client: Client, live: Live, shown: Display) -> bool:
-        """Send the sound and show events, until the task has ended; return whether it was completed.
-
-        Raises:
-            ClientError: The sound could not be sent.
-        """
+        """Send the sound and show events, until the task has ended; return whether it was completed."""
         speaking = asyncio.create_task(self._speak(live))
         listening = asyncio.create_task(follow(client, shown, live.task_id, self.sound.name, events=live.events()))
         _end_sound_first(speaking)

@@ -114,11 +114,7 @@ def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) 
 
 
 def _refuse_unless_one(*options: object) -> None:
-    """Check that exactly one option chooses dead letters.
-
-    Raises:
-        typer.BadParameter: Not exactly one option is given.
-    """
+    """Check that exactly one option chooses dead letters."""
     if sum(option is not None for option in options) != 1:
         message = "give exactly one of --task-id, --kind and --code"
         raise typer.BadParameter(message)

@@ -50,11 +50,7 @@ def result(  # noqa: PLR0913 -- the options of the command
 
 
 def _check_audio(audio: Path | None, task_ids: list[str], formats: list[Format] | None) -> None:
-    """Check that --audio names an existing file, and that there is one page to play it.
-
-    Raises:
-        typer.BadParameter: There is no such file, no page, or more than one page.
-    """
+    """Check that --audio names an existing file, and that there is one page to play it."""
     if audio is None:
         return
     if Format.HTML not in (formats or ()):
@@ -85,11 +81,7 @@ async def _fetch_results(task_ids: list[str], output: Output, audio: Path | None
 
 
 async def _result(client: Client, task_id: str) -> Result:
-    """Return the result of a task.
-
-    Raises:
-        RequestFailedError: There is none; if the task has not ended, the message says what to type.
-    """
+    """Return the result of a task."""
     try:
         return await client.get_task_result(task_id)
     except RequestFailedError as error:

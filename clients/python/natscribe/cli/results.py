@@ -183,11 +183,7 @@ def _link(recording: Path, folder: Path) -> str:
 
 
 def _write_whole(file: Path, text: str) -> bool:
-    """Write a file, and return whether it replaces an older file.
-
-    Raises:
-        NotWrittenError: The file cannot be written.
-    """
+    """Write a file, and return whether it replaces an older file."""
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         part.write_text(text, encoding="utf-8")

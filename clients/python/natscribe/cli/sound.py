@@ -120,7 +120,7 @@ class SoundFile:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
             try:
-                self.audio = self._wav(file) if head.startswith(b"RIFF") else _opus(head)
+                self.audio = self._wav(file) if (head[:4], head[8:12]) == (b"RIFF", b"WAVE") else _opus(head)
             except (LookupError, struct.error, ValidationError) as error:
                 raise OtherFormatError from error
 
@@ -137,12 +137,7 @@ class SoundFile:
                 left -= len(chunk)
 
     def _wav(self, file: BinaryIO) -> LiveAudio:
-        """Read the headers of a WAV file, and note where its sound is.
-
-        Raises:
-            LookupError, struct.error: The sound has another format.
-            ValidationError: It has too many channels, or another sample rate.
-        """
+        """Read the headers of a WAV file, and note where its sound is."""
         audio = None
         file.seek(len(b"RIFF....WAVE"))
         while True:
@@ -153,11 +148,13 @@ class SoundFile:
                     size or self._bytes, self._bytes - self._from
                 )  # a program that streams writes no size
                 return audio
-            body = file.read(size + size % 2)
+            begin = file.tell()
             if name == b"fmt ":
+                body = file.read(min(size, _HEAD_BYTES))
                 tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", body)
                 tag = struct.unpack_from("<H", body, 24)[0] if tag == _EXTENSIBLE else tag
                 audio = LiveAudio(codec=_WAV_CODECS[tag, bits], sample_rate=rate, channels=channels)
+            file.seek(begin + size + size % 2)
 
     async def _bytes_in_a_second(self) -> float:
         if self.audio.codec is not Codec.OPUS:
@@ -168,12 +165,7 @@ class SoundFile:
 
 
 def _opus(head: bytes) -> LiveAudio:
-    """Read the header of Opus, which stands near the beginning of Ogg and WebM files.
-
-    Raises:
-        LookupError: There is none.
-        ValidationError: There are too many channels.
-    """
+    """Read the header of Opus, which stands near the beginning of Ogg and WebM files."""
     if not head.startswith((b"OggS", b"\x1aE\xdf\xa3")) or (found := head.find(b"OpusHead")) < 0:
         raise LookupError
     return LiveAudio(codec=Codec.OPUS, sample_rate=_OPUS_RATE_HZ, channels=head[found + 9])

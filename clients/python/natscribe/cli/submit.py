@@ -169,11 +169,7 @@ def check_speakers(  # noqa: PLR0913 -- the options of several commands
 
 
 def _with_languages(options: TranscribeKeywords, files: list[str], languages: list[str]) -> list[TranscribeKeywords]:
-    """Return the options of each FILE, and check them before anything is uploaded.
-
-    Raises:
-        typer.BadParameter: An option is wrong.
-    """
+    """Return the options of each FILE, and check them before anything is uploaded."""
     try:
         codes = [None if each is None else language_code(each) for each in _for_each(files, languages)]
         found: list[TranscribeKeywords] = [{**options, "language": code} for code in codes]
@@ -187,11 +183,7 @@ def _with_languages(options: TranscribeKeywords, files: list[str], languages: li
 
 
 def _for_each(files: list[str], languages: list[str]) -> list[str | None]:
-    """Return the language of each FILE, None where the service is to detect the language.
-
-    Raises:
-        typer.BadParameter: The number of languages is neither 0, nor 1, nor the number of files.
-    """
+    """Return the language of each FILE, None where the service is to detect the language."""
     if len(languages) == len(files):
         return list(languages)
     if len(languages) > 1:
@@ -250,11 +242,7 @@ def _submit(
 def _tasks(
     files: list[str], creates: Sequence[Create], task_id: str | None, *, stored: bool
 ) -> list[tuple[Path | str, Create]]:
-    """Find the recordings, and check them before anything is uploaded.
-
-    Raises:
-        typer.BadParameter: A file cannot be a recording, or one task id is given for several recordings.
-    """
+    """Find the recordings, and check them before anything is uploaded."""
     tasks: list[tuple[Path | str, Create]] = []
     refused: list[str] = []
     most_bytes = find_servers().audio_max_bytes

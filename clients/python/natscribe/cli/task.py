@@ -127,11 +127,7 @@ async def for_each(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -
 
 
 async def _check_known(client: Client, task_id: str) -> None:
-    """Check that a task exists: `follow` would wait for an unknown task. Without a worker, look for its events.
-
-    Raises:
-        ClientError: The task is unknown, or the service does not answer and NATS has no event of the task.
-    """
+    """Check that a task exists: `follow` would wait for an unknown task. Without a worker, look for its events."""
     try:
         await client.get_task_progress(task_id)
     except UnreachableError:

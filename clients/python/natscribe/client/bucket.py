@@ -95,11 +95,7 @@ class Bucket:
             await self._js.purge_stream(f"OBJ_{self._name}", subject=subject)
 
     async def _explain(self, error: Exception, what: str) -> None:
-        """Raise an error that says what to do, if an upload failed because NATS has no room.
-
-        Raises:
-            StorageFullError: NATS has no room for `what`, or stores nothing since its disk was full.
-        """
+        """Raise an error that says what to do, if an upload failed because NATS has no room."""
         if isinstance(error, APIError) and error.err_code in STORAGE_FULL:
             message = f"NATS has no room for {what}"
             raise StorageFullError(message) from error
@@ -124,11 +120,7 @@ class Bucket:
         return found is not None and found.digest != await asyncio.to_thread(_digest, recording)
 
     async def _open(self) -> ObjectStore:
-        """Open the bucket.
-
-        Raises:
-            UnreachableError: NATS does not answer about the bucket.
-        """
+        """Open the bucket."""
         try:
             return await self._js.object_store(self._name)
         except NotFoundError as error:

@@ -83,11 +83,7 @@ class _FirstConnection:
 
 
 async def _connect_first(connection: Connection, settings: Settings, report: Callable[..., Awaitable[None]]) -> None:
-    """Connect for the first time, and have later outages reported.
-
-    Raises:
-        UnreachableError: As for `connect`.
-    """
+    """Connect for the first time, and have later outages reported."""
     given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     first = _FirstConnection(connection, FAILURES_AT_MOST * len(settings.nats_servers), given_up)
     tls = _trusting(settings.nats_tls_ca_file)
@@ -135,11 +131,7 @@ async def _connect(
 
 
 def _trusting(authority: Path | None) -> ssl.SSLContext | None:
-    """Make the context of TLS connections.
-
-    Raises:
-        SettingsError: The file holds no certificate.
-    """
+    """Make the context of TLS connections."""
     if authority is None:
         return None
     try:

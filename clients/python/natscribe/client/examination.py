@@ -232,11 +232,7 @@ async def _server(connection: Connection, settings: Settings) -> Server:
 
 
 async def _in_time(work: Awaitable[T], within_s: float, who: str) -> T:
-    """Return the result of the work if it comes in time.
-
-    Raises:
-        UnreachableError: The work takes longer than `within_s` seconds, because `who` does not answer.
-    """
+    """Return the result of the work if it comes in time."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait([task], timeout=within_s)

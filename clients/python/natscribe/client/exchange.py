@@ -22,20 +22,21 @@ from natscribe.client.errors import (
 from natscribe.client.tracing import publishing
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
 from natscribe.schemas import subjects
-from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.kinds import Task
-from natscribe.schemas.requests import REPLY_TIMEOUT_S
+from natscribe.schemas.requests import REPLY_TIMEOUT_S, ResultFormat, ResultRequest
 from natscribe.schemas.wire import Input
 
 OTHER_CONTRACT = "The service's reply does not fit this version of the contract: update the older side."
 NO_ANSWER, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
 TRIES = 5  # how often a task without an acknowledgement is published
-SENT_AGAIN_AFTER_S = 1.0  # a worker that is frozen may have got the request: the next one may reach another worker
-REPEATABLE = {  # twice is as once: a reply to any copy is the answer
-    *(subjects.STATUS, subjects.RESULT, subjects.LIST, subjects.QUEUE, subjects.CANCEL),
-    *(subjects.VOICES, subjects.RENAME),
+SENT_AGAIN_AFTER_S = 2.0  # a worker that is frozen may have got the request: the next one may reach another worker
+REPEATABLE = {  # a copy does no harm, even if it is read late: a reply to any copy is the answer
+    *(subjects.STATUS, subjects.RESULT, subjects.LIST, subjects.QUEUE, subjects.CANCEL, subjects.VOICES),
 }
+MOST_COPIES = 3
+MOST_COPIES_OF_TEXT = 2  # a worker writes one result as text after the other, and also those that nobody waits for
 ELECTION_S = 2.0  # after this pause the servers of a cluster may have elected the next leader of the task stream
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -71,44 +72,63 @@ def read(answer: TypeAdapter[T], body: bytes) -> T:
 
 
 async def request(connection: Nats, subject: str, asked: Input) -> Msg:
-    """Send a request and return the reply as a message; a request in REPEATABLE is sent again until a reply comes.
+    """Send a request and return the reply as a message; one in REPEATABLE is sent again if no reply comes.
 
     Raises:
         UnreachableError: The service does not reply.
         RequestFailedError: The service replies with an error.
     """
     try:
-        reply = await _first_reply(connection, subject, asked.model_dump_json().encode())
+        return await _first_answer(connection, subject, asked)
     except nats.errors.NoRespondersError as error:
         raise no_worker(NO_ANSWER) from error
     except nats.errors.Error as error:
         message = f"The service did not reply within {REPLY_TIMEOUT_S:.0f} s: ask again in a moment."
         raise UnreachableError(message) from error
+
+
+async def _first_answer(connection: Nats, subject: str, asked: Input) -> Msg:
+    """Return the first answer within REPLY_TIMEOUT_S, else the first failure; after a failure, send no more copies."""
+    loop, body = asyncio.get_running_loop(), asked.model_dump_json().encode()
+    give_up_at = loop.time() + REPLY_TIMEOUT_S
+    copies = _most_copies(subject, asked)
+    failed: BaseException | None = None
+    out: set[asyncio.Task[Msg]] = set()
+    try:
+        while (left := give_up_at - loop.time()) > 0 and (out or not failed):
+            if copies:
+                copies -= 1
+                out.add(asyncio.ensure_future(_answer(connection, subject, body, left)))
+            pause = min(SENT_AGAIN_AFTER_S, left) if copies else left
+            done, out = await asyncio.wait(out, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                if _is_final(error := each.exception()):
+                    return each.result()
+                failed, copies = failed or error, 0
+        raise failed or nats.errors.TimeoutError
+    finally:
+        for each in out:
+            each.cancel()
+
+
+def _most_copies(subject: str, asked: Input) -> int:
+    if subject not in REPEATABLE:
+        return 1
+    is_text_wanted = isinstance(asked, ResultRequest) and asked.format is not ResultFormat.JSON
+    return MOST_COPIES_OF_TEXT if is_text_wanted else MOST_COPIES
+
+
+async def _answer(connection: Nats, subject: str, body: bytes, within_s: float) -> Msg:
+    """Return the reply to one copy of a request."""
+    reply = await connection.request(subject, body, timeout=within_s)
     if (detail := _refusal(reply)) is not None:
         raise RequestFailedError(detail)
     return reply
 
 
-async def _first_reply(connection: Nats, subject: str, body: bytes) -> Msg:
-    """Return the first reply that comes within REPLY_TIMEOUT_S.
-
-    Raises:
-        NatsError: No reply comes.
-    """
-    loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + REPLY_TIMEOUT_S
-    pause = SENT_AGAIN_AFTER_S if subject in REPEATABLE else REPLY_TIMEOUT_S
-    sent: set[asyncio.Task[Msg]] = set()
-    try:
-        while (left := give_up_at - loop.time()) > 0:
-            sent.add(asyncio.ensure_future(connection.request(subject, body, timeout=left)))
-            done, _ = await asyncio.wait(sent, timeout=min(pause, left), return_when=asyncio.FIRST_COMPLETED)
-            if done:
-                return done.pop().result()
-        raise nats.errors.TimeoutError
-    finally:
-        for each in sent:
-            each.cancel()
+def _is_final(error: BaseException | None) -> bool:
+    """Whether no other copy can have a better answer: one can if a worker is gone, is busy or has a problem."""
+    return error is None or (isinstance(error, RequestFailedError) and error.code is not ErrorCode.INTERNAL)
 
 
 async def publish_task(connection: Nats, subject: str, task: Task, *, seconds: float | None = None) -> bool:

@@ -134,12 +134,7 @@ class FramePublisher:
         self._waiting.appendleft(first)
 
     async def _publish(self, frame: _Frame) -> None:
-        """Publish a frame until it is stored.
-
-        Raises:
-            OtherSenderError: Another program has sent a frame with this number.
-            ClientError: NATS refuses it, or is there and does not acknowledge it.
-        """
+        """Publish a frame until it is stored."""
         loop, give_up_at, is_sent = asyncio.get_running_loop(), None, False
         headers = {"Nats-Msg-Id": f"{self._task_id}-{self._next}"} | ({END: "true"} if frame.is_last else {})
         js, subject = self._connection.jetstream(), subjects.live_audio(self._task_id)

@@ -99,11 +99,7 @@ class Submission:
             raise _UnwantedError(TaskIdTakenError(message))
 
     async def _is_known(self, *, tries: int = 1) -> bool | None:
-        """Whether the service knows exactly this task; None if the service cannot say.
-
-        Raises:
-            TaskIdTakenError: Another task has the same id.
-        """
+        """Whether the service knows exactly this task; None if the service cannot say."""
         request = TaskRequest(task_id=self._task.task_id)
         for _ in range(tries):
             try:

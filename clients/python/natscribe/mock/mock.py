@@ -110,12 +110,7 @@ class Mock:
         await self._nats.flush()
 
     async def _refuse_second(self) -> None:
-        """Check that nobody plays the service here yet.
-
-        Raises:
-            ClientError: A service or another mock answers.
-            NoJetStreamError: NATS has no JetStream.
-        """
+        """Check that nobody plays the service here yet."""
         try:
             await self._nats.jetstream().stream_info(self._settings.stream_names.tasks)
             await self._nats.request(subjects.QUEUE, b"{}", timeout=_SOMEBODY_REPLIES_WITHIN_S)
@@ -130,11 +125,7 @@ class Mock:
         raise ClientError(message)
 
     async def _provision(self) -> None:
-        """Make the streams, consumers and buckets that clients see.
-
-        Raises:
-            ClientError: NATS refuses one of them.
-        """
+        """Make the streams, consumers and buckets that clients see."""
         js, names = self._nats.jetstream(), self._settings.stream_names
         try:
             for stream in public_streams(names):

@@ -104,14 +104,11 @@ class Voices:
         return {reference.speaker: voice for voice in self.of_user(user_id) for reference in voice.references}
 
     def _refuse_known(self, request: EnrollRequest, speaker: str) -> None:
-        """Refuse a speaker who has a voice, and not the one that the request names.
-
-        Raises:
-            VoiceError: The speaker has such a voice.
-        """
-        known = self._by_speaker(request.user_id).get(speaker)
-        if known is not None and known.voice != request.voice and not request.another:
-            raise VoiceError(sounds_like(speaker, known.voice))
+        """Refuse a speaker of a recording who has a voice, and not the one that the request names."""
+        for known in self.of_user(request.user_id):
+            has_speaker = any((each.task_id, each.speaker) == (request.task_id, speaker) for each in known.references)
+            if has_speaker and known.voice != request.voice and not request.another:
+                raise VoiceError(sounds_like(speaker, known.voice))
 
     def _of(self, user_id: int | str, voice: str) -> Voice:
         owner, known = self._known.get(voice, (None, VOICE))
@@ -135,11 +132,7 @@ def _speakers(result: Result | None) -> list[str]:
 
 
 def _chosen(request: EnrollRequest, result: Result | None) -> str:
-    """Return the speaker whom a request names, or the only speaker.
-
-    Raises:
-        VoiceError: There is no such speaker, or there are several.
-    """
+    """Return the speaker whom a request names, or the only speaker."""
     speakers = _speakers(result)
     if result is None or result.voices is None:
         message = f"No voices of task {request.task_id} are kept: enrol from a task with `identify: true`."
