@@ -11,7 +11,7 @@ from .requests import PLACE_PATTERN, TaskRequest, UserRequest
 from .task_list import LISTED_PLACE_PATTERN
 from .transcription import LANGUAGE_PATTERN, TERM_PATTERN
 from .voices import VOICE_ID_PATTERN, VOICE_NAME_PATTERN
-from .wire import NAME_PATTERN, TASK_ID_PATTERN, Input
+from .wire import NAME_PATTERN, SPEAKER_PATTERN, TASK_ID_PATTERN, Input
 
 LONGEST_NAME = 100  # characters of a field's name that the sentence repeats
 IN_WORDS = {  # for each pattern, the advice for a value that does not match the pattern
@@ -20,6 +20,7 @@ IN_WORDS = {  # for each pattern, the advice for a value that does not match the
     LANGUAGE_PATTERN: "use a code of ISO 639-1, like en",
     PLACE_PATTERN: "use `more_after` of the last reply",
     LISTED_PLACE_PATTERN: "use `more_before` of the last reply",
+    SPEAKER_PATTERN: "use the label that the result has, like SPEAKER_00",
     VOICE_ID_PATTERN: "use the id that voices.list shows",
     VOICE_NAME_PATTERN: "write letters, without control characters such as tabs",
     TERM_PATTERN: "write letters, without control characters such as tabs",

@@ -74,10 +74,11 @@ Lag = Annotated[
 Start = Annotated[Seconds, Field(description="Seconds from the start of the recording.", examples=[0.0])]
 End = Annotated[Seconds, Field(description="Seconds from the start of the recording.", examples=[2.4])]
 Duration = Annotated[Seconds, Field(description="Seconds that the recording lasts.", examples=[61.5])]
+SPEAKER_PATTERN = r"^SPEAKER_\d{2,}$"
 Speaker = Annotated[
     str,
     Field(
-        pattern=r"^SPEAKER_\d{2,}$",
+        pattern=SPEAKER_PATTERN,
         description="Speakers are numbered by first appearance, from SPEAKER_00.",
         examples=["SPEAKER_00"],
     ),

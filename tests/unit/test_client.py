@@ -20,6 +20,7 @@ from nats.js.api import PubAck
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError, ServiceUnavailableError
 from natscribe.client import (
     ClientError,
+    OptionError,
     QueueFullError,
     RecordingError,
     RequestFailedError,
@@ -516,6 +517,33 @@ async def test_what_is_no_recording_is_told_before_it_is_uploaded(tmp_path: Path
     (tmp_path / "empty.wav").touch()
     with pytest.raises(RecordingError, match=words):
         await audio_file_id(Settings(audio_store="nats://audio"), tmp_path / name, "t1")
+
+
+@pytest.mark.parametrize("store", ["nats://audio", "file:///srv/audio", "https://files.example.com/"])
+async def test_a_string_that_is_a_path_is_refused(tmp_path: Path, store: str) -> None:
+    # Given a file here
+    (tmp_path / "call.wav").write_bytes(b"sound")
+    # When its path is given as a string, which is the name of a stored recording, then the client says what to give
+    with pytest.raises(OptionError, match=r"call\.wav is a file here.*: pass Path\('/.*call\.wav'\)"):
+        await audio_file_id(Settings(audio_store=store), str(tmp_path / "call.wav"), "t1")
+    # And the path of nothing is a name
+    assert await audio_file_id(Settings(audio_store=store), f"{tmp_path}/{'x' * 300}", "t1")
+
+
+@pytest.mark.parametrize(
+    ("store", "name"), [("nats://audio", "call.wav"), ("file:///srv/audio", "2026/call.wav"), ("nats://audio", "a\0/b")]
+)
+async def test_a_stored_recording_may_be_called_as_a_file_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, name: str
+) -> None:
+    (tmp_path / "2026").mkdir()
+    for each in ("call.wav", "2026/call.wav"):
+        (tmp_path / each).write_bytes(b"sound")
+    monkeypatch.chdir(tmp_path)
+    assert await audio_file_id(Settings(audio_store=store), name, "t1") == name
+    # But not as one in another folder, where recordings are uploaded
+    with pytest.raises(OptionError, match="is a file here"):
+        await audio_file_id(Settings(audio_store="nats://audio"), "2026/call.wav", "t1")
 
 
 async def test_a_store_that_is_only_read_takes_no_recording(tmp_path: Path) -> None:

@@ -337,9 +337,10 @@ async def test_what_has_ended_cannot_be_cancelled(terminal: Terminal) -> None:
     code, _, err = await terminal.run("cancel", "unknown", "t1")
     # Then the command says that it is too late, also after a task that it cannot cancel
     assert code == 1
-    refused, too_late = err.splitlines()
+    refused, too_late, hint = err.splitlines()
     assert refused.startswith("unknown: ")
     assert too_late == "t1 is completed already: there is nothing left to cancel."
+    assert hint == "`natscribe list` shows the tasks that are known."
 
 
 async def test_status_result_cancel_and_delete(terminal: Terminal, publisher: Publisher, engine: FakeEngine) -> None:
@@ -367,9 +368,10 @@ async def test_many_tasks_are_deleted_at_once(terminal: Terminal) -> None:
     code, _, err = await terminal.run("delete", "t1", "unknown", "t2")
     # Then both are gone, and the command says which was not there
     assert code == 1
-    first, refused, second = err.splitlines()
+    first, refused, second, hint = err.splitlines()
     assert (first, second) == ("t1 is deleted.", "t2 is deleted.")
     assert refused.startswith("unknown: ")
+    assert hint == "`natscribe list` shows the tasks that are known."
     assert (await terminal.run("dead-letters", "list")) == (0, "", "There are no dead letters.\n")
 
 

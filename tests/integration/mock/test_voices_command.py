@@ -47,7 +47,14 @@ async def test_somebody_is_enrolled_named_renamed_and_forgotten(servers: Servers
     assert text.startswith("Anna: Good morning.\nSPEAKER_01: ")
     # And she is not enrolled twice unnoticed
     code, _, said = await run(servers, "voices", "enroll", *who)
-    assert (code, f"sounds like the voice {voice}" in " ".join(said.split())) == (1, True)
+    assert (code, f"sounds like Anna: --voice {voice} in place of --name" in said, "--another" in said) == (
+        1,
+        True,
+        True,
+    )
+    # And gets one more reference by her name
+    _, heard, said = await run(servers, "voices", "enroll", *who[:4], "--voice", "Anna", "--consent-by", "Anna Berg")
+    assert heard == enrolled, said
     # But somebody of another recording is, although the mock calls the first speaker of each SPEAKER_00
     _, other, _ = await run(servers, "transcribe", "--diarize", "--identify", "--no-wait", str(recording))
     await run(servers, "watch", other.strip())
@@ -61,9 +68,10 @@ async def test_somebody_is_enrolled_named_renamed_and_forgotten(servers: Servers
     # And she is listed, renamed and forgotten
     _, listed, _ = await run(servers, "voices", "list", "--json")
     assert json.loads(listed)["consent"]["by"] == "Anna Berg"
-    assert (await run(servers, "voices", "rename", voice, "Anna Berg"))[1] == f"{voice} Anna Berg\n"
+    assert (await run(servers, "voices", "rename", voice, "Anna"))[1] == f"{voice} Anna\n"
+    assert (await run(servers, "voices", "rename", "Anna", "Anna Berg"))[1] == f"{voice} Anna Berg\n"
     assert "Anna Berg" in (await run(servers, "voices", "list"))[1]
-    assert (await run(servers, "voices", "forget", voice))[1] == f"forgotten: {voice}\n"
+    assert (await run(servers, "voices", "forget", "Anna Berg"))[1] == f"forgotten: {voice}\n"
     assert "no voices" in (await run(servers, "voices", "list"))[2]
 
 
@@ -73,7 +81,24 @@ async def test_what_is_missing_is_said(servers: Servers, mock: Mock, recording: 
     code, _, said = await run(servers, "voices", "enroll", "--name", "Anna", "--task-id", "t1")
     assert (code, "--consent-by" in said) == (2, True)
     code, _, said = await run(servers, "voices", "forget", "0" * 32)
-    assert (code, "has no voice" in said, "list` shows the tasks" in said) == (1, True, False)
+    assert (code, said) == (1, f"No voice is called {'0' * 32}: `natscribe voices list` shows the ids.\n")
+    anna = ("--name", "Anna", "--consent-by", "Anna")
+    code, _, said = await run(servers, "voices", "enroll", "--task-id", "t1", "--speaker", "Anna", *anna)
+    assert (code, "label that the result has, like SPEAKER_00" in " ".join(said.split())) == (2, True)
+    code, _, said = await run(servers, "voices", "enroll", "--task-id", "voices", *anna)
+    assert (code, "No task voices is known" in said, "list` shows the tasks" in said) == (1, True, True)
     for command in ("transcribe", "live"):
         code, _, said = await run(servers, command, "--identify", str(recording))
         assert (command, code, "add --diarize" in said) == (command, 2, True)
+
+
+async def test_a_recording_of_one_person_is_enough(servers: Servers, mock: Mock, recording: Path) -> None:
+    # When somebody is enrolled from a file, then the command says what it does meanwhile
+    anna = ("--name", "Anna", "--consent-by", "Anna")
+    code, _, said = await run(servers, "voices", "enroll", str(recording), *anna)
+    assert (code, "anna.flac is task anna-" in said, "100 %, completed" in said) == (1, True, True), said
+    # And a wrong speaker is told without a word about other tasks
+    _, call, _ = await run(servers, "diarize", "--identify", "--no-wait", str(recording))
+    await run(servers, "watch", call.strip())
+    code, _, said = await run(servers, "voices", "enroll", "--task-id", call.strip(), "--speaker", "SPEAKER_07", *anna)
+    assert (code, "has no SPEAKER_07" in said, "list` shows the tasks" in said) == (1, True, False), said

@@ -17,7 +17,6 @@ from rich.text import Text
 
 from natscribe.cli.exit_codes import INTERRUPTED, NOBODY_READS, USAGE
 from natscribe.client import Client, ClientError, OptionError, RequestFailedError, UploadCallback, command
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.problems import first_problem
 from natscribe.settings import Settings, wrong_setting
 
@@ -91,7 +90,8 @@ def run_and_exit(
     except NobodyReadsError:
         code = NOBODY_READS
     except expected as error:
-        _print_error(error)
+        err.print(str(error), style=ERROR)
+        print_hint(error)
         code = 1
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -102,9 +102,9 @@ def run_and_exit(
     raise typer.Exit(code)
 
 
-def _print_error(error: Exception) -> None:
-    err.print(str(error), style=ERROR)
-    if isinstance(error, RequestFailedError) and error.code is ErrorCode.NOT_FOUND and "voice" not in str(error):
+def print_hint(*errors: Exception) -> None:
+    """Say which tasks there are, if one of these errors is about a task that nobody knows."""
+    if any(isinstance(error, RequestFailedError) and error.message.startswith("No task ") for error in errors):
         err.print(f"`{command()} list` shows the tasks that are known.")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from natscribe.cli.console import ERROR, err, open_client, out, run_and_exit
+from natscribe.cli.console import ERROR, err, open_client, out, print_hint, run_and_exit
 from natscribe.cli.display import Live
 from natscribe.cli.follow import follow
 from natscribe.cli.results import NotWrittenError
@@ -116,13 +116,14 @@ async def _delete_tasks(task_ids: list[str]) -> int:
 
 async def for_each(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -> int:
     """Do something with each task, even after it failed for another task; return the exit code."""
-    failed = 0
+    failed: list[Exception] = []
     for task_id in dict.fromkeys(task_ids):
         try:
             await act(task_id)
         except (RequestFailedError, NotWrittenError) as error:
-            failed += 1
+            failed.append(error)
             err.print(f"{task_id}: {error}" if len(task_ids) > 1 else str(error), style=ERROR)
+    print_hint(*failed)
     return 1 if failed else 0
 
 

@@ -7,15 +7,17 @@ from typing import Annotated
 import typer
 
 from natscribe.cli.console import err, open_client, out, run_and_exit
+from natscribe.cli.follow import follow
+from natscribe.cli.show import choose
 from natscribe.cli.tables import Column, Row, print_table
 from natscribe.cli.users import user_id
 from natscribe.cli.wording import clock, minute
-from natscribe.client import Client
+from natscribe.client import Client, ClientError, RequestFailedError, command
 from natscribe.client.submission import make
 from natscribe.schemas.voices import Consent, Voice
 
 User = Annotated[str, typer.Option("--user-id", "--user", help="Whose voices: an integer or any name.", metavar="ID")]
-VoiceIdArgument = Annotated[str, typer.Argument(metavar="VOICE", help="The id that `voices list` shows.")]
+VoiceIdArgument = Annotated[str, typer.Argument(metavar="VOICE", help="The id that `voices list` shows, or the name.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line: the Voice messages.")]
 
 voices = typer.Typer(no_args_is_help=True, help="Say who people are: later transcripts name them.")
@@ -24,13 +26,20 @@ voices = typer.Typer(no_args_is_help=True, help="Say who people are: later trans
 @voices.command()
 def enroll(  # noqa: PLR0913 -- the request's fields
     recording: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A recording of this person alone, of 15 s and more.")
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="This person alone, for 15 s and more. A diarization task hears it, and is deleted in an hour.",
+        ),
     ] = None,
     *,
     name: Annotated[str | None, typer.Option(help="Name of the person, as transcripts show it.")] = None,
-    voice: Annotated[str | None, typer.Option(help="A known voice that gets one more reference.")] = None,
+    voice: Annotated[
+        str | None,
+        typer.Option("--voice", metavar="VOICE", help="Without --name: a known voice that gets one more reference."),
+    ] = None,
     task_id: Annotated[str | None, typer.Option(help="Without FILE: a completed task in which they speak.")] = None,
-    speaker: Annotated[str | None, typer.Option(help="Who of the task, as SPEAKER_01.", show_default=False)] = None,
+    speaker: Annotated[str | None, typer.Option(help="Who of the task, as SPEAKER_00.", show_default=False)] = None,
     consent_by: Annotated[str, typer.Option(help="Who has agreed to it: the person, or who may do so for them.")],
     consent_at: Annotated[
         datetime | None, typer.Option(help="When they agreed, in your time zone; now, if left out.")
@@ -49,16 +58,16 @@ def enroll(  # noqa: PLR0913 -- the request's fields
         at = consent_at.astimezone() if consent_at else datetime.now(timezone.utc)
         consent = make(Consent, {"by": consent_by, "at": at})
         async with open_client() as client:
-            source = task_id or await _heard(client, recording or Path(), user_id(user))
-            known = await client.enroll_voice(
-                source,
-                speaker,
-                name=name,
-                voice=voice,
-                consent=consent,
-                another=another,
-                user_id=user_id(user),
-            )
+            owner = user_id(user)
+            known_voice = voice and await _voice(client, voice, owner)
+            source = task_id or await _heard(client, recording or Path(), owner)
+            try:
+                known = await client.enroll_voice(
+                    source, speaker, name=name, voice=known_voice, consent=consent, another=another, user_id=owner
+                )
+            except RequestFailedError as error:
+                await _refuse_known(client, error, owner)
+                raise
         out.print(f"{known.voice} {known.name}")
         return 0
 
@@ -66,10 +75,46 @@ def enroll(  # noqa: PLR0913 -- the request's fields
 
 
 async def _heard(client: Client, recording: Path, owner: int | str) -> str:
-    """Find who speaks in a recording, and return the id of that task, which is erased in an hour."""
+    """Find who speaks in a recording, and return the id of that task, which is erased in an hour.
+
+    Raises:
+        typer.Exit: The task has failed, as it was shown.
+    """
     task_id = await client.create_diarization_task(recording, user_id=owner, keep_seconds=3600, identify=True)
-    await client.wait_for_result(task_id)
+    with choose(as_json=False) as display:
+        display.begin(recording.name, task_id)
+        if not await follow(client, display, task_id, recording.name):
+            raise typer.Exit(1)
     return task_id
+
+
+async def _voice(client: Client, named: str, owner: int | str) -> str:
+    """Return the id of the only voice that has this id or name.
+
+    Raises:
+        ClientError: There is none, or there are several.
+    """
+    found = [each.voice async for each in client.voices(owner) if named in {each.voice, each.name}]
+    if len(found) != 1:
+        how_many = f"{len(found)} voices are" if found else "No voice is"
+        message = f"{how_many} called {named}: `{command()} voices list` shows the ids."
+        raise ClientError(message)
+    return found[0]
+
+
+async def _refuse_known(client: Client, refused: RequestFailedError, owner: int | str) -> None:
+    """Say by options how to go on, if an enrolment was refused because a known voice sounds the same.
+
+    Raises:
+        ClientError: It was.
+    """
+    async for each in client.voices(owner):
+        if each.voice in refused.message:
+            message = (
+                f"This sounds like {each.name}: --voice {each.voice} in place of --name gives this voice one more "
+                "reference; --another enrols somebody else."
+            )
+            raise ClientError(message) from refused
 
 
 @voices.command("list")
@@ -102,7 +147,8 @@ def rename(
 
     async def work() -> int:
         async with open_client() as client:
-            known = await client.rename_voice(voice, name, user_id=user_id(user))
+            owner = user_id(user)
+            known = await client.rename_voice(await _voice(client, voice, owner), name, user_id=owner)
         out.print(f"{known.voice} {known.name}")
         return 0
 
@@ -115,8 +161,10 @@ def forget(voice: VoiceIdArgument, *, user: User = "0") -> None:
 
     async def work() -> int:
         async with open_client() as client:
-            await client.forget_voice(voice, user_id=user_id(user))
-        out.print(f"forgotten: {voice}")
+            owner = user_id(user)
+            found = await _voice(client, voice, owner)
+            await client.forget_voice(found, user_id=owner)
+        out.print(f"forgotten: {found}")
         return 0
 
     run_and_exit(work())

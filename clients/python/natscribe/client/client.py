@@ -270,6 +270,9 @@ class Client:
     ) -> Result | str:
         """Wait until a task ends, and return its result as `get_task_result` does.
 
+        As `follow`, this waits for a task that is not known yet, for ever if nobody publishes it: `asyncio.timeout`
+        or `asyncio.wait_for` limits that.
+
         Raises:
             RequestFailedError: The task has failed or was cancelled.
         """
@@ -324,8 +327,8 @@ class Client:
     ) -> Voice:
         """Say who a speaker of a completed task is: a new voice with a `name`, or one more reference of a `voice`.
 
-        The speaker has to say 15 s alone; None is the only speaker of a recording. A speaker who sounds like another
-        voice of the user is refused, unless it is `another` person.
+        The task needs `identify`, and the speaker has to say 15 s alone; None is the only speaker of a recording. A
+        speaker who sounds like another voice of the user is refused, unless it is `another` person.
         """
         fields = {"task_id": task_id, "speaker": speaker, "name": name, "voice": voice, "another": another}
         wanted = make(EnrollRequest, fields | {"consent": consent, "user_id": user_id})

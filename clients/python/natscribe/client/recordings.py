@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from nats.aio.client import Client
 
 from natscribe.client.bucket import Bucket, PatientJetStream
-from natscribe.client.errors import RecordingError
+from natscribe.client.errors import OptionError, RecordingError
 from natscribe.client.stores import Store, UploadCallback
 from natscribe.schemas.wire import Priority
 from natscribe.settings import Settings
@@ -69,8 +69,12 @@ async def audio_file_id(settings: Settings, recording: Path | str, task_id: str)
 
     Raises:
         RecordingError: The file cannot be read, is too large, is not in the folder, or AUDIO_STORE can only be read.
+        OptionError: A string is the path of a file here.
     """
     if isinstance(recording, str):
+        if await asyncio.to_thread(_is_path, settings, recording):
+            message = f"{recording} is a file here, and a string names a stored recording: pass Path({recording!r})"
+            raise OptionError(message)
         return recording
     if (found := await asyncio.to_thread(trouble, recording, settings.audio_max_bytes)) is not None:
         raise RecordingError(found)
@@ -83,6 +87,12 @@ async def audio_file_id(settings: Settings, recording: Path | str, task_id: str)
         raise RecordingError(message)
     safe = re.sub(r"[^\w.-]+", "_", recording.name)[-80:]
     return f"{task_id}-{safe}"
+
+
+def _is_path(settings: Settings, name: str) -> bool:
+    """Whether a name is rather the path of a file: a stored recording may be called as a file in this folder is."""
+    in_store = not os.path.isabs(name) and settings.audio_store.startswith(("file:", "https:"))  # noqa: PTH117
+    return "/" in name and not in_store and os.path.isfile(name)  # noqa: PTH113 -- of any string, without an error
 
 
 def _duration(recording: Path) -> float | None:
