@@ -1,11 +1,11 @@
-"""The NATS headers of all messages."""
+"""The names of NATS headers, and the headers that clients send."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from .wire import TASK_ID_PATTERN, TaskId, Time
+from .wire import TASK_ID_PATTERN, TaskId
 
 AUDIO_SECONDS = "Natscribe-Audio-Seconds"
 TASK = "Natscribe-Task"
@@ -21,9 +21,8 @@ END = "Natscribe-End"  # `true`: the last frame of a live task
 TRACEPARENT = "traceparent"
 FRAME_ID_PATTERN = TASK_ID_PATTERN.removesuffix("$") + r"-[0-9]{1,9}$"
 TRACE_PATTERN = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"  # W3C Trace Context
-_INTERNAL = "Internal, for the workers: clients must not set or read this header."
-_LIVE = "Live, over core NATS:"
-_WRITTEN = "Format of the message."
+INTERNAL = "Internal, for the workers: clients must not set or read this header."
+WRITTEN = "Format of the message."
 
 Trace = Annotated[
     str | None,
@@ -68,7 +67,7 @@ class TaskHeaders(Headers):
         "lost is stored only once.",
     )
     traceparent: Trace = None
-    content_type: Literal["application/json"] | None = Field(None, alias="content-type", description=_WRITTEN)
+    content_type: Literal["application/json"] | None = Field(None, alias="content-type", description=WRITTEN)
     audio_seconds: str | None = Field(
         None,
         alias=AUDIO_SECONDS,
@@ -77,81 +76,7 @@ class TaskHeaders(Headers):
         "recordings start first if the operator has set PRIORITY_LOOKAHEAD.",
         examples=["1834.5"],
     )
-    replay_of: str | None = Field(None, alias=REPLAY_OF, description=_INTERNAL)
-
-
-class CloudEventHeaders(Headers):
-    """The attributes of CloudEvents 1.0 in binary mode."""
-
-    specversion: Literal["1.0"] = Field("1.0", alias="ce-specversion", description="Version of CloudEvents.")
-    id: str = Field(alias="ce-id", description="Id of the event.", examples=["f705dd8a3d3d4df7b11041e5c6f5e2b7"])
-    message_id: str = Field(
-        alias="Nats-Msg-Id",
-        description="The same as `ce-id`: an event that is appended twice is stored only once.",
-        examples=["f705dd8a3d3d4df7b11041e5c6f5e2b7"],
-    )
-    source: str = Field(
-        alias="ce-source", description="The worker that appended the event.", examples=["natscribe/gpu-1-4711-9f3c"]
-    )
-    type: str = Field(
-        alias="ce-type",
-        pattern=r"^natscribe\.(progress|segments|results|dead_letters)\.v1$",
-        description="Type of the event, with the version of the contract.",
-        examples=["natscribe.progress.v1"],
-    )
-    subject: TaskId | None = Field(None, alias="ce-subject", description="The task id, if there is one.")
-    time: Time = Field(alias="ce-time", description="When the event was made.")
-    data_content_type: Literal["application/json"] = Field(
-        "application/json", alias="ce-datacontenttype", description="Format of the event, as CloudEvents names it."
-    )
-    content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=_WRITTEN)
-    traceparent: Trace = None
-    expected_stream: str | None = Field(None, alias="Nats-Expected-Stream", description=_INTERNAL)
-    stream: str | None = Field(None, alias="Nats-Stream", description=f"{_LIVE} the stream that holds the message.")
-    stored_as: str | None = Field(
-        None, alias="Nats-Subject", description=f"{_LIVE} the subject under which the message is stored."
-    )
-    sequence: str | None = Field(
-        None, alias="Nats-Sequence", description=f"{_LIVE} the number of the message in the stream."
-    )
-    last_sequence: str | None = Field(
-        None,
-        alias="Nats-Last-Sequence",
-        description=f"{_LIVE} the number of the previous message on this subject, or 0; a client that has not received "
-        "this number has missed a message.",
-    )
-    stored_at: Time | None = Field(None, alias="Nats-Time-Stamp", description=f"{_LIVE} when the message was stored.")
-
-
-class TaskEventHeaders(CloudEventHeaders):
-    """Headers of the events in a task's log: CloudEvents attributes, and the service's own metadata."""
-
-    subject: TaskId = Field(alias="ce-subject", description="The task id.")
-    task: str | None = Field(None, alias=TASK, description=_INTERNAL)
-    task_sequence: str | None = Field(None, alias=TASK_SEQUENCE, description=_INTERNAL)
-    task_subject: str | None = Field(None, alias=TASK_SUBJECT, description=_INTERNAL)
-    created_at: str | None = Field(None, alias=CREATED_AT, description=_INTERNAL)
-    started_at: str | None = Field(None, alias=STARTED_AT, description=_INTERNAL)
-    span: str | None = Field(None, alias=SPAN, description=_INTERNAL)
-    audio_sha256: str | None = Field(None, alias=AUDIO_SHA256, description=_INTERNAL)
-    sound_from: str | None = Field(None, alias=SOUND_FROM, description=_INTERNAL)
-    expected_sequence: str | None = Field(None, alias="Nats-Expected-Last-Subject-Sequence", description=_INTERNAL)
-    expected_on: str | None = Field(None, alias="Nats-Expected-Last-Subject-Sequence-Subject", description=_INTERNAL)
-
-
-class AcceptedHeaders(TaskHeaders):
-    """Headers that JetStream adds when the task stream republishes a message."""
-
-    stream: str = Field(alias="Nats-Stream", description="The task stream.", examples=["transcription_tasks"])
-    subject: str = Field(
-        alias="Nats-Subject",
-        description="The subject on which the task was published.",
-        examples=["tasks.transcription.normal"],
-    )
-    sequence: str = Field(
-        alias="Nats-Sequence", description="The number of the message in the task stream.", examples=["112"]
-    )
-    time: Time = Field(alias="Nats-Time-Stamp", description="When the message was stored.")
+    replay_of: str | None = Field(None, alias=REPLAY_OF, description=INTERNAL)
 
 
 class FrameHeaders(Headers):
@@ -169,46 +94,7 @@ class FrameHeaders(Headers):
     )
 
 
-class PartialHeaders(Headers):
-    """Headers of a partial."""
-
-    content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=_WRITTEN)
-
-
-class ForgottenHeaders(PartialHeaders):
-    """Headers of the event that a voice was forgotten."""
-
-
 class RequestHeaders(Headers):
     """Headers that a client may set in a request."""
 
-    correlation_id: Correlation = None
-
-
-class InsideHeaders(RequestHeaders):
-    """Headers that a worker may set in a request to other workers."""
-
-
-class ReplyHeaders(Headers):
-    """Headers of a reply in JSON."""
-
-    content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=_WRITTEN)
-    correlation_id: Correlation = None
-
-
-class TextReplyHeaders(Headers):
-    """Headers of a reply in plain text."""
-
-    content_type: Literal["text/plain"] = Field(
-        "text/plain", alias="content-type", description="Not JSON: the body is the file, in UTF-8."
-    )
-    correlation_id: Correlation = None
-
-
-class PageReplyHeaders(Headers):
-    """Headers of a reply that is a page."""
-
-    content_type: Literal["text/html"] = Field(
-        "text/html", alias="content-type", description="Not JSON: the body is the page, in UTF-8."
-    )
     correlation_id: Correlation = None

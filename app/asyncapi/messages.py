@@ -8,21 +8,7 @@ from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
 from natscribe.schemas.errors import ErrorReply
 from natscribe.schemas.examples import EXAMPLES, Example
-from natscribe.schemas.headers import (
-    AcceptedHeaders,
-    CloudEventHeaders,
-    ForgottenHeaders,
-    FrameHeaders,
-    Headers,
-    InsideHeaders,
-    PageReplyHeaders,
-    PartialHeaders,
-    ReplyHeaders,
-    RequestHeaders,
-    TaskEventHeaders,
-    TaskHeaders,
-    TextReplyHeaders,
-)
+from natscribe.schemas.headers import FrameHeaders, Headers, RequestHeaders, TaskHeaders
 from natscribe.schemas.live import LARGEST_FRAME_BYTES, LiveTask, Partial
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.requests import (
@@ -54,6 +40,17 @@ from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.asyncapi.headers import (
+    AcceptedHeaders,
+    CloudEventHeaders,
+    ForgottenHeaders,
+    InsideHeaders,
+    PageReplyHeaders,
+    PartialHeaders,
+    ReplyHeaders,
+    TaskEventHeaders,
+    TextReplyHeaders,
+)
 from app.asyncapi.node import Node
 
 CORRELATIONS: Final = {

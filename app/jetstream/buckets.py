@@ -8,9 +8,9 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError
 from natscribe.jetstream.answers import until_answered
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
-from natscribe.jetstream.streams import key_value_subject
 
 from app.errors import BucketFullError
+from app.jetstream.key_value import key_value_subject
 
 _FULL: Final = {QUEUE_FULL, *STORAGE_FULL}
 

@@ -14,6 +14,7 @@ from natscribe.jetstream import streams
 from natscribe.jetstream.streams import durable, public_streams, queue_consumers
 from natscribe.schemas import subjects
 
+from app.jetstream import key_value
 from app.settings import Settings
 
 
@@ -72,8 +73,8 @@ def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
 
 def key_value_configs(settings: Settings) -> Iterator[StreamConfig]:
     """Yield the configurations of the Key-Value buckets: enrolled voices, and embeddings as old as results may be."""
-    for bucket, ttl_s in ((streams.VOICES_BUCKET, 0.0), (streams.EMBEDDINGS_BUCKET, streams.RESULTS_KEPT_S)):
-        config = streams.key_value_bucket(bucket, ttl_s=ttl_s)
+    for bucket, ttl_s in ((key_value.VOICES_BUCKET, 0.0), (key_value.EMBEDDINGS_BUCKET, streams.RESULTS_KEPT_S)):
+        config = key_value.key_value_bucket(bucket, ttl_s=ttl_s)
         config.num_replicas = settings.nats_replicas
         yield config
 

@@ -8,13 +8,13 @@ from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
 from nats.js.errors import BadRequestError
 from natscribe.jetstream import leader_reads, stream_pages
-from natscribe.jetstream.streams import VOICES_BUCKET, key_value_stream, key_value_subject
 from natscribe.schemas.voices import Consent, Reference, Voice
 from natscribe.schemas.wire import Model, UserId
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from app.jetstream.buckets import put
+from app.jetstream.key_value import VOICES_BUCKET, key_value_stream, key_value_subject
 from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
 from app.jetstream.tokens import token
 

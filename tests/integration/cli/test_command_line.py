@@ -354,10 +354,14 @@ async def test_status_result_cancel_and_delete(terminal: Terminal, publisher: Pu
     code, _, err = await terminal.run("result", "t1")
     assert (code, err) == (1, "t1 has not ended: `natscribe watch t1` waits for it, then type this command again.\n")
     assert "t1: transcription cancelled" in (await terminal.run("cancel", "t1"))[1]
+    code, _, err = await terminal.run("result", "t1")
+    assert (code, err) == (1, "t1 is cancelled and has no result. Next: natscribe transcribe FILE.\n")
     assert (await terminal.run("watch", "t1"))[0] == 1
     assert (await terminal.run("delete", "t1"))[0] == 0
     code, _, err = await terminal.run("status", "t1")
     assert (code, "No task t1 is known" in err) == (1, True)
+    code, _, err = await terminal.run("result", "t1")
+    assert (code, "No task t1 is known" in err, "list` shows the tasks" in err) == (1, True, True)
 
 
 async def test_many_tasks_are_deleted_at_once(terminal: Terminal) -> None:

@@ -244,6 +244,8 @@ async def test_a_killed_command_goes_on_with_its_task(shell: Shell, js: JetStrea
     # And a task whose sound has ended goes on no more
     code, _, err = await shell.run("-", "--resume", "t1")
     assert (code, err) == (1, "The sound of t1 has ended: begin another live task.\n")
+    code, _, err = await shell.run("-", "--task-id", "t1")
+    assert (code, err) == (1, "t1 has sound already: choose another id.\n")
 
 
 async def test_a_task_goes_on_with_its_own_kind_of_sound_alone(shell: Shell, js: JetStreamContext) -> None:

@@ -55,11 +55,13 @@ def test_plain_lines_say_what_is_new(capsys: pytest.CaptureFixture[str]) -> None
 def test_live_sound_has_no_percent(capsys: pytest.CaptureFixture[str]) -> None:
     # When a live task is watched without a terminal
     with choose(as_json=False, live=Live.TEXT) as display:
-        display.show("call", RUNNING.model_copy(update={"progress": 0, "processed_seconds": 9.0, "lag_seconds": 6.0}))
+        for seconds in (9.0, 50.0, 61.0):
+            live = {"progress": 0, "processed_seconds": seconds, "lag_seconds": 6.0}
+            display.show("call", RUNNING.model_copy(update=live))
         display.show("call", FOUND)
-    # Then its text comes, and how far that is
+    # Then its text comes, and how far that is, minute by minute
     told = capsys.readouterr()
-    assert told.err.splitlines() == ["call: transcribing, 0:15 of sound, 0:06 behind"]
+    assert told.err.splitlines() == [f"call: transcribing, {now} of sound, 0:06 behind" for now in ("0:15", "1:07")]
     assert told.out.splitlines() == ["[0:00] [bold]Hello."]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from natscribe.cli.sound import OtherFormatError, SoundFile, file_of, in_background
+from natscribe.cli.sound import OtherFormatError, SoundFile, file_of, in_background, samples
 from natscribe.client import ClientError
 from natscribe.schemas.live import Codec, LiveAudio
 
@@ -50,6 +50,15 @@ OTHERS = {
     "Vorbis": b"OggS" + bytes(24) + b"\x01vorbis",
     "mp3": b"ID3" + bytes(100),
 }
+
+
+@pytest.mark.parametrize("head", [wav(1, 16), b"fLaC", b"OggS", b"ID3\x04", b"\x1aE\xdf\xa3", bytes(4) + b"ftypM4A "])
+def test_a_file_is_no_samples(head: bytes) -> None:
+    # When a file comes where samples should, then people are told what to type
+    with pytest.raises(ClientError, match=r"`natscribe live FILE` plays files, `natscribe live - --codec opus`"):
+        list(samples([head, SOUND]))
+    # And samples are anything else, whatever comes later
+    assert list(samples([SOUND, head])) == [SOUND, head]
 
 
 @pytest.mark.parametrize("name", FILES)

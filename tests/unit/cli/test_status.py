@@ -6,6 +6,7 @@ import pytest
 from natscribe.cli.status import facts, summary
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.examples import RESULT
+from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 from natscribe.schemas.progress import Stage, State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import Channels, TranscriptionTask
@@ -26,6 +27,7 @@ QUEUED = TaskStatus(
     queue_position=2,
     created_at=STORED,
 )
+LIVE = LiveTask(task_id="t1", user_id=7, audio=LiveAudio())
 ENDED = {"started_at": STORED + timedelta(seconds=5), "finished_at": STORED + timedelta(seconds=70), "worker": "w-1"}
 
 
@@ -77,14 +79,31 @@ def test_a_result_says_the_languages_that_are_spoken() -> None:
 @pytest.mark.parametrize(
     ("state", "next_step"),
     [
-        (State.COMPLETED, "publish it again under a new id, because results are kept for 7 days"),
-        (State.CANCELLED, "publish it again under a new id"),
+        (State.COMPLETED, "natscribe transcribe FILE, because results are kept for 7 days"),
+        (State.CANCELLED, "natscribe transcribe FILE"),
         (State.FAILED, "natscribe dead-letters replay --task-id t1, once the cause is removed"),
         (State.RETRYING, "natscribe watch t1, or natscribe cancel t1"),
     ],
 )
 def test_the_next_step_is_told(state: State, next_step: str) -> None:
     assert told(state=state)["next"] == next_step
+
+
+def test_each_kind_of_task_has_its_own_command() -> None:
+    cancelled = {"state": State.CANCELLED}
+    assert told(**cancelled, kind=Kind.DIARIZATION)["next"] == "natscribe diarize FILE"
+    assert told(**cancelled, task=LIVE)["next"] == "natscribe live FILE"
+    error = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message="The recording has no sound.")
+    failed = told(state=State.FAILED, error=error)
+    assert failed["next"] == "natscribe transcribe FILE, once the task or its recording is corrected"
+
+
+def test_live_sound_that_has_stopped_goes_on() -> None:
+    steps = "natscribe watch t1, natscribe live - --resume t1 if no sound comes, or natscribe cancel t1"
+    assert told(state=State.RUNNING, task=LIVE)["next"] == steps
+    # But Opus does not, as it is a file
+    opus = LIVE.model_copy(update={"audio": LiveAudio(codec=Codec.OPUS, sample_rate=48_000)})
+    assert told(state=State.RUNNING, task=opus)["next"] == "natscribe watch t1, or natscribe cancel t1"
 
 
 def test_a_message_that_is_no_task_has_a_status_too() -> None:

@@ -109,7 +109,7 @@ class ForPeople(Display, ABC):
 
 
 class Lines(ForPeople):
-    """Prints a line for each change of state, stage, attempt or position, and for each ten percent."""
+    """Prints a line for each change of state, stage, attempt or position, ten percent, or minute of live sound."""
 
     def begin(self, label: str, task_id: str) -> None:
         """Print the id of a task."""
@@ -122,4 +122,5 @@ class Lines(ForPeople):
 
 
 def _shown(event: ProgressEvent) -> tuple[object, ...]:
-    return event.state, event.stage, event.attempt, event.queue_position, event.progress // 10
+    minutes = 0 if event.lag_seconds is None else (event.processed_seconds or 0) // 60  # live: nobody knows percents
+    return event.state, event.stage, event.attempt, event.queue_position, event.progress // 10, minutes

@@ -11,6 +11,7 @@ from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
 from natscribe.cli.names import names_of_tasks, recording_name, result_names
 from natscribe.cli.notices import notices
 from natscribe.cli.results import FORMAT_HELP, Format, Output, OutputDir, output_of
+from natscribe.cli.status import next_step
 from natscribe.cli.task import SeveralTasks, for_each
 from natscribe.client import Client, RequestFailedError, command
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
@@ -85,10 +86,15 @@ async def _result(client: Client, task_id: str) -> Result:
     try:
         return await client.get_task_result(task_id)
     except RequestFailedError as error:
-        if error.code is not ErrorCode.NOT_FINISHED:
+        if error.code is ErrorCode.NOT_FINISHED:
+            message = (
+                f"{task_id} has not ended: `{command()} watch {task_id}` waits for it, then type this command again."
+            )
+        elif error.code is ErrorCode.NOT_FOUND:
+            found = await client.get_task_progress(task_id)  # says so, if the task is unknown
+            message = f"{task_id} is {found.state} and has no result. Next: {next_step(found)}."
+        else:
             raise
-        here = command()
-        message = f"{task_id} has not ended: `{here} watch {task_id}` waits for it, then type this command again."
         raise RequestFailedError(ErrorDetail(code=error.code, message=message)) from error
 
 

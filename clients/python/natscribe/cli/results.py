@@ -51,6 +51,10 @@ FORMAT_HELP = (
     "Format of the result: by default txt, the text without times, but `turns` (who says what when) on a terminal if "
     f"there are speakers, and rttm for a diarization; {_SEVERAL_FILES}"
 )
+FOUND_FORMAT_HELP = (
+    "Format of the result. By default text as it is found, each segment with its time; with speakers the result alone: "
+    f"`turns` (who says what when) on a terminal, else txt, as in a folder; {_SEVERAL_FILES}"
+)
 TURNS_FORMAT_HELP = (
     "Format of the result: by default `turns` (who speaks when, a line each) on a terminal, and rttm elsewhere, the "
     f"same as programs read it; {_SEVERAL_FILES}"

@@ -6,7 +6,7 @@ import shlex
 import struct
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +26,7 @@ _HEAD_BYTES = 4096  # in which a file says what it is
 _OPUS_RATE_HZ = 48_000  # of every decoder
 _OPUS_BYTES_IN_A_SECOND = 6000  # if the file does not say its length
 _WAV_CODECS = {(1, 16): Codec.PCM_S16LE, (6, 8): Codec.ALAW, (7, 8): Codec.MULAW}  # format tag, bits in a sample
+_HEADERS = b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"\x1aE\xdf\xa3"  # of files, which are no samples
 ACCEPTED = (
     "only WAV with 16-bit samples, mu-law or A-law, and Opus in Ogg or WebM can be sent, with one or two channels"
 )
@@ -48,9 +49,24 @@ def check_input() -> None:
         raise typer.BadParameter(message)
 
 
-def from_input() -> AsyncIterator[bytes]:
+def from_input(codec: Codec) -> AsyncIterator[bytes]:
     """Yield what standard input has, as it comes."""
-    return in_background(iter(lambda: os.read(sys.stdin.fileno(), _READ_BYTES), b""))
+    chunks = iter(lambda: os.read(sys.stdin.fileno(), _READ_BYTES), b"")
+    return in_background(chunks if codec is Codec.OPUS else samples(chunks))
+
+
+def samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield samples as they are.
+
+    Raises:
+        ClientError: They begin with the header of a file.
+    """
+    for number, chunk in enumerate(chunks):
+        if not number and (chunk.startswith(_HEADERS) or chunk[4:8] == b"ftyp"):
+            here = f"{command()} live"
+            message = f"Standard input begins as a file: `{here} FILE` plays files, `{here} - --codec opus` hears Opus."
+            raise ClientError(message)
+        yield chunk
 
 
 async def in_background(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:

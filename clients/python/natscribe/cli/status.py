@@ -8,13 +8,15 @@ from natscribe.client import command
 from natscribe.jetstream.streams import RESULTS_KEPT_S
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import Result, Task
-from natscribe.schemas.live import LiveAudio, LiveTask
+from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.wire import Kind
 
 _NAMES = {"task_id", "audio_file_id", "user_id", "audio"}  # fields of a task that are no options
 
+_COMMANDS = {Kind.TRANSCRIPTION: "transcribe", Kind.DIARIZATION: "diarize"}
 _FAULTS_OF_THE_TASK = {ErrorCode.INVALID_MESSAGE, ErrorCode.AUDIO_UNREADABLE}  # a replay would end the same
 
 
@@ -49,7 +51,7 @@ def _facts(found: TaskStatus, result: Result | None) -> Iterator[tuple[str, str]
     yield "attempt", str(found.attempt) if found.attempt > 1 else ""
     yield "options", ", ".join(_options(task)) if task is not None else ""
     yield "priority", str(found.priority)
-    yield "next", _next_step(found)
+    yield "next", next_step(found)
 
 
 def _sound(audio: LiveAudio) -> str:
@@ -77,16 +79,19 @@ def _options(task: Task) -> Iterator[str]:
             yield name if value is True else f"{name} {', '.join(value) if isinstance(value, tuple) else value}"
 
 
-def _next_step(found: TaskStatus) -> str:
+def next_step(found: TaskStatus) -> str:
     """Say what to type to go on with a task."""
-    here, task_id = command(), found.task_id
+    here, task_id, task = command(), found.task_id, found.task
     if not found.state.ended:
-        return f"{here} watch {task_id}, or {here} cancel {task_id}"
+        goes_on = isinstance(task, LiveTask) and task.audio.codec is not Codec.OPUS
+        resume = f" {here} live - --resume {task_id} if no sound comes," if goes_on else ""
+        return f"{here} watch {task_id},{resume} or {here} cancel {task_id}"
     if found.result_available:
         return f"{here} result {task_id}"
+    again = f"{here} {'live' if isinstance(task, LiveTask) else _COMMANDS[found.kind]} FILE"
     if found.error is not None and found.error.code in _FAULTS_OF_THE_TASK:
-        return "correct the task or its recording, and publish a new task"
+        return f"{again}, once the task or its recording is corrected"
     if found.state is State.FAILED:
         return f"{here} dead-letters replay --task-id {task_id}, once the cause is removed"
     expired = f", because results are kept for {RESULTS_KEPT_S // 86400:.0f} days"
-    return f"publish it again under a new id{expired if found.state is State.COMPLETED else ''}"
+    return f"{again}{expired if found.state is State.COMPLETED else ''}"

@@ -14,7 +14,7 @@ from natscribe.cli.folders import recordings_of
 from natscribe.cli.jobs import Create
 from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
 from natscribe.cli.notices import Wanted
-from natscribe.cli.results import FORMAT_HELP, TURNS_FORMAT_HELP, Format, OutputDir, TurnsFormat, output_of
+from natscribe.cli.results import FOUND_FORMAT_HELP, TURNS_FORMAT_HELP, Format, OutputDir, TurnsFormat, output_of
 from natscribe.cli.submission import Submission
 from natscribe.cli.vocabulary import read_vocabulary
 from natscribe.client import Client, OptionError
@@ -50,7 +50,7 @@ Most = Annotated[int | None, typer.Option(help="Largest possible number of speak
 PriorityOption = Annotated[
     Priority | None, typer.Option(help="Default: high for short recordings, low for long ones.", show_default=False)
 ]
-Formats = Annotated[list[Format] | None, typer.Option("--format", help=FORMAT_HELP, show_default=False)]
+Formats = Annotated[list[Format] | None, typer.Option("--format", help=FOUND_FORMAT_HELP, show_default=False)]
 Json = Annotated[
     bool,
     typer.Option(

@@ -150,9 +150,10 @@ class Live:
 
     async def _begin(self, task: LiveTask) -> tuple[LiveAudio, int]:
         if not self._is_new:
-            number, _ = await next_number(self._connection, self._settings.stream_names.live, task.task_id)
+            number, has_ended = await next_number(self._connection, self._settings.stream_names.live, task.task_id)
             if number:
-                message = f"{task.task_id} has sound already: choose another id, or {to_resume(task.task_id)}."
+                go_on = "" if has_ended else f", or {to_resume(task.task_id)}"
+                message = f"{task.task_id} has sound already: choose another id{go_on}."
                 raise TaskIdTakenError(message)
         submission = Submission(self._connection, None, task.audio_file_id, task)
         await submission.submit(subjects.tasks(Queue.LIVE, self._priority), is_new=self._is_new)

@@ -31,8 +31,6 @@ RESULTS_KEPT_S = float(MOST_KEPT_S)
 LETTERS_KEPT_S = 30 * DAY_S
 UPLOADS_KEPT_S = 90 * DAY_S  # added to AUDIO_TTL: how long the bucket keeps a recording that no task has used
 RESULTS_BUCKET = "results"
-VOICES_BUCKET = "voices"  # of Key-Value: who is enrolled
-EMBEDDINGS_BUCKET = "embeddings"  # of Key-Value: of the speakers of each task with a result
 DUPLICATE_WINDOW_S = 120.0  # the default of nats-server, repeated here because the AsyncAPI document names the value
 BUCKET_SCHEME = "nats://"  # of an AUDIO_STORE that is a bucket
 
@@ -161,36 +159,6 @@ def bucket_configs(audio_store: str, *, audio_ttl_s: float = AUDIO_TTL_S) -> Ite
     if audio_store.startswith(BUCKET_SCHEME):
         ttl = audio_ttl_s + UPLOADS_KEPT_S if audio_ttl_s else None
         yield ObjectStoreConfig(bucket=audio_store.removeprefix(BUCKET_SCHEME), ttl=ttl)
-
-
-def key_value_stream(bucket: str) -> str:
-    """Return the name of the stream behind a Key-Value bucket."""
-    return f"KV_{bucket}"
-
-
-def key_value_subject(bucket: str, key: str) -> str:
-    """Return the subject of a key of a Key-Value bucket."""
-    return f"$KV.{bucket}.{key}"
-
-
-def key_value_bucket(bucket: str, *, ttl_s: float = 0.0) -> StreamConfig:
-    """Make the configuration of a Key-Value bucket without a history, whose values are kept for `ttl_s` (0: for ever).
-
-    A full bucket refuses new values: it would lose the oldest otherwise.
-    """
-    return StreamConfig(
-        name=key_value_stream(bucket),
-        subjects=[key_value_subject(bucket, ">")],
-        retention=RetentionPolicy.LIMITS,
-        storage=StorageType.FILE,
-        discard=DiscardPolicy.NEW,
-        max_msgs_per_subject=1,
-        max_age=ttl_s,
-        duplicate_window=DUPLICATE_WINDOW_S,
-        allow_rollup_hdrs=True,
-        allow_direct=True,
-        deny_delete=True,
-    )
 
 
 def bucket_stream(bucket: ObjectStoreConfig) -> StreamConfig:

@@ -1,0 +1,138 @@
+"""The NATS headers of the messages that the service sends; those that clients send stand in the schemas."""
+
+from typing import Final, Literal
+
+from natscribe.schemas.headers import (
+    AUDIO_SHA256,
+    CREATED_AT,
+    INTERNAL,
+    SOUND_FROM,
+    SPAN,
+    STARTED_AT,
+    TASK,
+    TASK_SEQUENCE,
+    TASK_SUBJECT,
+    WRITTEN,
+    Correlation,
+    Headers,
+    RequestHeaders,
+    TaskHeaders,
+    Trace,
+)
+from natscribe.schemas.wire import TaskId, Time
+from pydantic import Field
+
+_LIVE: Final = "Live, over core NATS:"
+
+
+class CloudEventHeaders(Headers):
+    """The attributes of CloudEvents 1.0 in binary mode."""
+
+    specversion: Literal["1.0"] = Field("1.0", alias="ce-specversion", description="Version of CloudEvents.")
+    id: str = Field(alias="ce-id", description="Id of the event.", examples=["f705dd8a3d3d4df7b11041e5c6f5e2b7"])
+    message_id: str = Field(
+        alias="Nats-Msg-Id",
+        description="The same as `ce-id`: an event that is appended twice is stored only once.",
+        examples=["f705dd8a3d3d4df7b11041e5c6f5e2b7"],
+    )
+    source: str = Field(
+        alias="ce-source", description="The worker that appended the event.", examples=["natscribe/gpu-1-4711-9f3c"]
+    )
+    type: str = Field(
+        alias="ce-type",
+        pattern=r"^natscribe\.(progress|segments|results|dead_letters)\.v1$",
+        description="Type of the event, with the version of the contract.",
+        examples=["natscribe.progress.v1"],
+    )
+    subject: TaskId | None = Field(None, alias="ce-subject", description="The task id, if there is one.")
+    time: Time = Field(alias="ce-time", description="When the event was made.")
+    data_content_type: Literal["application/json"] = Field(
+        "application/json", alias="ce-datacontenttype", description="Format of the event, as CloudEvents names it."
+    )
+    content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=WRITTEN)
+    traceparent: Trace = None
+    expected_stream: str | None = Field(None, alias="Nats-Expected-Stream", description=INTERNAL)
+    stream: str | None = Field(None, alias="Nats-Stream", description=f"{_LIVE} the stream that holds the message.")
+    stored_as: str | None = Field(
+        None, alias="Nats-Subject", description=f"{_LIVE} the subject under which the message is stored."
+    )
+    sequence: str | None = Field(
+        None, alias="Nats-Sequence", description=f"{_LIVE} the number of the message in the stream."
+    )
+    last_sequence: str | None = Field(
+        None,
+        alias="Nats-Last-Sequence",
+        description=f"{_LIVE} the number of the previous message on this subject, or 0; a client that has not received "
+        "this number has missed a message.",
+    )
+    stored_at: Time | None = Field(None, alias="Nats-Time-Stamp", description=f"{_LIVE} when the message was stored.")
+
+
+class TaskEventHeaders(CloudEventHeaders):
+    """Headers of the events in a task's log: CloudEvents attributes, and the service's own metadata."""
+
+    subject: TaskId = Field(alias="ce-subject", description="The task id.")
+    task: str | None = Field(None, alias=TASK, description=INTERNAL)
+    task_sequence: str | None = Field(None, alias=TASK_SEQUENCE, description=INTERNAL)
+    task_subject: str | None = Field(None, alias=TASK_SUBJECT, description=INTERNAL)
+    created_at: str | None = Field(None, alias=CREATED_AT, description=INTERNAL)
+    started_at: str | None = Field(None, alias=STARTED_AT, description=INTERNAL)
+    span: str | None = Field(None, alias=SPAN, description=INTERNAL)
+    audio_sha256: str | None = Field(None, alias=AUDIO_SHA256, description=INTERNAL)
+    sound_from: str | None = Field(None, alias=SOUND_FROM, description=INTERNAL)
+    expected_sequence: str | None = Field(None, alias="Nats-Expected-Last-Subject-Sequence", description=INTERNAL)
+    expected_on: str | None = Field(None, alias="Nats-Expected-Last-Subject-Sequence-Subject", description=INTERNAL)
+
+
+class AcceptedHeaders(TaskHeaders):
+    """Headers that JetStream adds when the task stream republishes a message."""
+
+    stream: str = Field(alias="Nats-Stream", description="The task stream.", examples=["transcription_tasks"])
+    subject: str = Field(
+        alias="Nats-Subject",
+        description="The subject on which the task was published.",
+        examples=["tasks.transcription.normal"],
+    )
+    sequence: str = Field(
+        alias="Nats-Sequence", description="The number of the message in the task stream.", examples=["112"]
+    )
+    time: Time = Field(alias="Nats-Time-Stamp", description="When the message was stored.")
+
+
+class PartialHeaders(Headers):
+    """Headers of a partial."""
+
+    content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=WRITTEN)
+
+
+class ForgottenHeaders(PartialHeaders):
+    """Headers of the event that a voice was forgotten."""
+
+
+class InsideHeaders(RequestHeaders):
+    """Headers that a worker may set in a request to other workers."""
+
+
+class ReplyHeaders(Headers):
+    """Headers of a reply in JSON."""
+
+    content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=WRITTEN)
+    correlation_id: Correlation = None
+
+
+class TextReplyHeaders(Headers):
+    """Headers of a reply in plain text."""
+
+    content_type: Literal["text/plain"] = Field(
+        "text/plain", alias="content-type", description="Not JSON: the body is the file, in UTF-8."
+    )
+    correlation_id: Correlation = None
+
+
+class PageReplyHeaders(Headers):
+    """Headers of a reply that is a page."""
+
+    content_type: Literal["text/html"] = Field(
+        "text/html", alias="content-type", description="Not JSON: the body is the page, in UTF-8."
+    )
+    correlation_id: Correlation = None

@@ -1,0 +1,39 @@
+"""The Key-Value buckets, which no client reads: their streams, and the subjects of their keys."""
+
+from typing import Final
+
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from natscribe.jetstream.streams import DUPLICATE_WINDOW_S
+
+VOICES_BUCKET: Final = "voices"  # who is enrolled
+EMBEDDINGS_BUCKET: Final = "embeddings"  # of the speakers of each task with a result
+
+
+def key_value_stream(bucket: str) -> str:
+    """Return the name of the stream behind a Key-Value bucket."""
+    return f"KV_{bucket}"
+
+
+def key_value_subject(bucket: str, key: str) -> str:
+    """Return the subject of a key of a Key-Value bucket."""
+    return f"$KV.{bucket}.{key}"
+
+
+def key_value_bucket(bucket: str, *, ttl_s: float = 0.0) -> StreamConfig:
+    """Make the configuration of a Key-Value bucket without a history, whose values are kept for `ttl_s` (0: for ever).
+
+    A full bucket refuses new values: it would lose the oldest otherwise.
+    """
+    return StreamConfig(
+        name=key_value_stream(bucket),
+        subjects=[key_value_subject(bucket, ">")],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,
+        max_msgs_per_subject=1,
+        max_age=ttl_s,
+        duplicate_window=DUPLICATE_WINDOW_S,
+        allow_rollup_hdrs=True,
+        allow_direct=True,
+        deny_delete=True,
+    )
