@@ -47,7 +47,8 @@ def first_problem(error: ValidationError) -> str:
     location = [part for part in problem["loc"] if part not in EITHER]
     place = ".".join(str(part) for part in location)
     if problem["type"] in NO_OBJECT:
-        return f"{place}: {NO_JSON_OBJECT}" if place else NO_JSON_OBJECT
+        in_python = f", in Python no {problem.get('ctx', {}).get('class_name', 'object')}"
+        return f"{place}: {NO_JSON_OBJECT}{in_python}" if place else NO_JSON_OBJECT
     several = next((part for part in location[:-1] if part in OF_SEVERAL_TYPES), None)
     if several is not None:
         return f"{several}: {OF_SEVERAL_TYPES[str(several)]}"

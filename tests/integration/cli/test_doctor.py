@@ -61,6 +61,7 @@ async def test_all_is_well(settings: Settings, worker: Worker, js: JetStreamCont
     assert (one.version, one.idle, one.redis_answers, one.audio_store_answers) == ("0.3.0", True, True, True)
     assert one.model == Model(name="fake", revision="0")
     assert [right.command for right in found.rights if not right.allowed] == []
+    assert "voices" in [right.command for right in found.rights]
     # And it has changed nothing: no task, no dead letter
     for stream in ("transcription_tasks", "transcription_dead_letters", "transcription_progress"):
         assert (await js.stream_info(stream)).state.last_seq == 0, stream

@@ -4,12 +4,12 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
-from natscribe.client import Client, ClientError, RequestFailedError, written
+from natscribe.client import Client, ClientError, OptionError, RequestFailedError, written
 from natscribe.mock import Mock
 from natscribe.mock.script import OF_TASKS
 from natscribe.schemas import subjects
@@ -325,6 +325,8 @@ async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None
         assert str(await client.get_task_result(call, ResultFormat.TXT)).startswith("SPEAKER_00: ")
         assert [each async for each in client.voices()] == []
         # And an enrolment that cannot be says why
+        with pytest.raises(OptionError, match="consent: it is no JSON object, in Python no Consent"):
+            await client.enroll_voice(call, name="Anna", consent=cast("Consent", "Anna Berg"))
         with pytest.raises(RequestFailedError, match="2 speakers"):
             await client.enroll_voice(call, name="Anna", consent=consent)
         with pytest.raises(RequestFailedError, match="no voice"):

@@ -293,6 +293,11 @@ def test_each_command_explains_itself_also_by_a_short_option(run: Run, command: 
     assert "-h, --help" in short.stdout
 
 
+@pytest.mark.parametrize("command", ["transcribe", "live"])
+def test_the_text_that_comes_as_it_is_found_has_times(run: Run, command: str) -> None:
+    assert "By default text as it is found, each segment with its time" in " ".join(run(command, "-h").stdout.split())
+
+
 def test_a_misspelt_command_is_answered_with_its_name(run: Run) -> None:
     # When nothing has the name, then the commands are searched for a similar one
     result = run("transcrib")
