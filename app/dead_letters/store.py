@@ -80,7 +80,7 @@ class DeadLetterStore:
         try:
             return await self._js.delete_msg(self._stream, sequence)
         except APIError as error:
-            if error.err_code != DELETE_FAILED:
+            if error.err_code not in DELETE_FAILED:
                 raise
             return False
 

@@ -69,7 +69,7 @@ async def _remove(js: JetStreamContext, stream: StreamConfig, sequences: Sequenc
         try:
             await js.delete_msg(name, sequence)
         except APIError as error:
-            if error.err_code != DELETE_FAILED or await _found(js.get_msg(name, sequence)) is not None:
+            if error.err_code not in DELETE_FAILED or await _found(js.get_msg(name, sequence)) is not None:
                 raise  # else another worker has removed the stray
 
 

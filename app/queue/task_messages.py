@@ -83,7 +83,7 @@ class TaskMessages:
         """
         try:
             delete = partial(self._js.delete_msg, self._names.tasks, sequence)
-            await until_answered(delete, within_s=DELETED_WITHIN_S, final=[DELETE_FAILED])
+            await until_answered(delete, within_s=DELETED_WITHIN_S, final=DELETE_FAILED)
         except APIError as error:
-            if error.err_code != DELETE_FAILED or await self.held(None, sequence) is not None:
+            if error.err_code not in DELETE_FAILED or await self.held(None, sequence) is not None:
                 raise

@@ -320,6 +320,24 @@ async def test_a_message_is_removed_only_if_it_owns_the_log(parts: Parts) -> Non
     await parts.messages.delete(record.metadata.task_sequence)
 
 
+@pytest.mark.parametrize("code", [10057, 10043])
+async def test_a_message_that_is_settled_while_it_is_deleted_is_no_error(
+    parts: Parts, nats: InMemoryNats, code: int
+) -> None:
+    # Given a message that its worker settles just before NATS deletes it
+    message = await parts.publish("a")
+    stream = nats.streams[NAMES.tasks]
+
+    def settle() -> None:
+        stream.remove(stream.of(">"))
+        raise APIError(code=400, err_code=code)
+
+    nats.before("$JS.API.STREAM.MSG.DELETE", settle)
+    # When it is deleted, then it is gone, and that is all
+    await parts.messages.delete(message.sequence)
+    assert stream.messages == []
+
+
 async def test_a_message_that_nobody_may_delete_is_told(parts: Parts, nats: InMemoryNats) -> None:
     message = await parts.publish("a")
     nats.streams[NAMES.tasks].config["deny_delete"] = True
