@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from natscribe.schemas import kinds
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import Segment, Stretch
+from natscribe.schemas.windows import WindowText
 
 Task = kinds.Task
 Result = kinds.Result

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from natscribe.schemas.sharing import WindowReply, WindowRequest
+from natscribe.schemas.windows import WindowReply, WindowRequest
 
 from app.work_sharing.helping import WorkSharing
 from handlers.dependencies import FromContext

@@ -24,7 +24,6 @@ from .requests import (
     TaskStatus,
     UserRequest,
 )
-from .sharing import Window, WindowReply, WindowRequest, WindowText
 from .task_list import ListedTask, ListRequest, TaskPage
 from .task_queues import QueueOverview, QueueRequest, QueueStatus
 from .transcription import Channels, Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask, Word
@@ -40,6 +39,7 @@ from .voices import (
     VoicePage,
     VoicesRequest,
 )
+from .windows import Window, WindowReply, WindowRequest, WindowText
 from .wire import EXAMPLE_SHA256, Kind, Model, Object, Priority, Queue
 from .workers import WorkerInfo, WorkersRequest
 

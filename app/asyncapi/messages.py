@@ -22,7 +22,6 @@ from natscribe.schemas.requests import (
     TaskStatus,
     UserRequest,
 )
-from natscribe.schemas.sharing import WindowReply, WindowRequest
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
@@ -35,6 +34,7 @@ from natscribe.schemas.voices import (
     VoicePage,
     VoicesRequest,
 )
+from natscribe.schemas.windows import WindowReply, WindowRequest
 from natscribe.schemas.wire import Input
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 from pydantic import BaseModel

@@ -5,8 +5,8 @@ from dataclasses import replace
 from statistics import fmean
 from time import monotonic
 
-from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions, Word
+from natscribe.schemas.windows import Window, WindowText
 
 from app.engines.audio.samples import unpack
 from app.engines.audio.sound import Sound, cut_in_two, part_of

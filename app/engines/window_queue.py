@@ -10,8 +10,8 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import TranscribeOptions
+from natscribe.schemas.windows import Window, WindowText
 
 from app.cancellation import cancel_all
 from app.engines.engine import Engine, answer

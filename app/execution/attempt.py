@@ -17,8 +17,8 @@ from natscribe.schemas.progress import (
     State,
     next_event,
 )
-from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
+from natscribe.schemas.windows import WindowText
 from natscribe.schemas.wire import Kind
 
 from app.cancellation import despite_cancellation

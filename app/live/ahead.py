@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import TranscribeOptions
+from natscribe.schemas.windows import Window, WindowText
 
 from app.cancellation import discard_all
 from app.engines.window_queue import Rank, WindowQueue

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import structlog
 from natscribe.schemas.live import LiveTask, Partial
-from natscribe.schemas.sharing import Window, WindowText
+from natscribe.schemas.windows import Window, WindowText
 
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TaskError

@@ -11,8 +11,8 @@ from uuid import uuid4
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveTask
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.sharing import Window
 from natscribe.schemas.transcription import Channels, Stretch
+from natscribe.schemas.windows import Window
 
 from app.engines.engine import Engine, answer
 from app.engines.messages import Forget, Hear, Heard, StageAdvanced

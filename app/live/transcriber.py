@@ -13,8 +13,8 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import LiveTask, Partial
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Source, TranscriptionResult
+from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
 from app.cancellation import Stop, cancel_all

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Protocol, TypeVar
 
-from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import TranscribeOptions
+from natscribe.schemas.windows import Window, WindowText
 
 from app.cancellation import despite_cancellation, discard_all
 from app.engines.messages import StageAdvanced

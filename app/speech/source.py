@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.sharing import Window
+from natscribe.schemas.windows import Window
 
 from app.engines.engine import Engine
 from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, StageAdvanced, WindowFound

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.live import LiveTask
-from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import Segment, Source, Stretch, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.windows import WindowText
 from natscribe.schemas.wire import Model
 
 from app.engines.messages import DiarizationDone

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.windows import WindowText
 from pydantic import BaseModel, Field
 
 from app.engines.messages import Listen, Loaded

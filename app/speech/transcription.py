@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import (
     MOST_CHANNELS,
     Channels,
@@ -14,6 +13,7 @@ from natscribe.schemas.transcription import (
     TranscriptionResult,
     TranscriptionTask,
 )
+from natscribe.schemas.windows import WindowText
 
 from app.engines.messages import Listen, Loaded, StageAdvanced
 from app.errors import PermanentError

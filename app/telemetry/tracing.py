@@ -4,7 +4,7 @@ import time
 from datetime import datetime
 
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.sharing import WindowText
+from natscribe.schemas.windows import WindowText
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from natscribe.schemas.sharing import LONGEST_TEXT, Window, WindowReply, WindowRequest, WindowText
 from natscribe.schemas.transcription import TranscribeOptions
+from natscribe.schemas.windows import LONGEST_TEXT, Window, WindowReply, WindowRequest, WindowText
 from natscribe.schemas.wire import Model
 
 from app.engines.window_queue import Rank

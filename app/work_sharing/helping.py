@@ -16,7 +16,7 @@ from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from natscribe.schemas import subjects
-from natscribe.schemas.sharing import WindowReply, WindowRequest, WindowText
+from natscribe.schemas.windows import WindowReply, WindowRequest, WindowText
 
 from app.cancellation import discard_all
 from app.engines.cores import SHORTEST_S, Cores

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
 from natscribe.schemas.live import LiveAudio
-from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Segment, Word
+from natscribe.schemas.windows import Window, WindowText
 
 from app.engines.messages import Hear, Heard, Job, Reply
 from tests.fakes.engine import FakeEngine

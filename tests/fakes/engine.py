@@ -9,8 +9,8 @@ from random import Random
 
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Segment, TranscribeOptions, Word
+from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
 from app.engines.diarization.identity import embedding_network

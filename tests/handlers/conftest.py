@@ -22,10 +22,10 @@ from natscribe.schemas.requests import (
     TaskStatus,
     UserRequest,
 )
-from natscribe.schemas.sharing import WindowReply, WindowRequest
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.voices import VoicePage, VoicesRequest
+from natscribe.schemas.windows import WindowReply, WindowRequest
 from natscribe.schemas.workers import WorkerInfo
 
 from app.settings import Settings

@@ -11,8 +11,8 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.examples import EXAMPLES
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import DeleteLettersRequest, ReplayRequest, ResultFormat, TaskStatus, UserRequest
-from natscribe.schemas.sharing import WindowRequest
 from natscribe.schemas.task_list import ListRequest
+from natscribe.schemas.windows import WindowRequest
 from natscribe.schemas.wire import Kind, Priority
 from structlog.testing import capture_logs
 

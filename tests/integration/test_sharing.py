@@ -15,8 +15,8 @@ from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
-from natscribe.schemas.sharing import Window, WindowReply, WindowRequest, WindowText
 from natscribe.schemas.transcription import Segment, TranscribeOptions
+from natscribe.schemas.windows import Window, WindowReply, WindowRequest, WindowText
 from natscribe.schemas.wire import Kind, Model
 
 from app.engines.cores import Cores

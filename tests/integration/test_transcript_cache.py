@@ -4,8 +4,8 @@ import json
 import zlib
 
 import pytest
-from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import Stretch, TranscriptionTask
+from natscribe.schemas.windows import WindowText
 from redis.asyncio import Redis
 
 from app.engines.messages import Loaded

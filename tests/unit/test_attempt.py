@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
-from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import Segment, Stretch, TranscriptionResult
+from natscribe.schemas.windows import WindowText
 from natscribe.schemas.wire import Kind, Model
 
 from app.errors import FencedError

@@ -10,8 +10,8 @@ from nats.aio.msg import Msg
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import Task
 from natscribe.schemas.progress import Stage, State
-from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import Stretch, TranscriptionResult
+from natscribe.schemas.windows import WindowText
 from natscribe.schemas.wire import Model, Priority, Queue
 from structlog.testing import capture_logs
 

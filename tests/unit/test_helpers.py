@@ -10,8 +10,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
-from natscribe.schemas.sharing import LONGEST_TEXT, Window, WindowReply, WindowRequest, WindowText
 from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions, Word
+from natscribe.schemas.windows import LONGEST_TEXT, Window, WindowReply, WindowRequest, WindowText
 from natscribe.schemas.wire import Model
 from structlog.testing import capture_logs
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions
+from natscribe.schemas.windows import Window, WindowText
 
 from app.cancellation import despite_cancellation
 from app.engines.messages import Job, Loaded, Reply, StageAdvanced, Transcribe, WindowsTranscribed

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.sharing import Window
+from natscribe.schemas.windows import Window
 
 from app.engines.messages import (
     Job,

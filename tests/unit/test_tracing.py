@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.sharing import WindowText
+from natscribe.schemas.windows import WindowText
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor

@@ -8,8 +8,8 @@ from typing import cast
 
 import pytest
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Channels, Segment, Source, Stretch, TranscribeOptions, TranscriptionTask
+from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 from pydantic import BaseModel
 

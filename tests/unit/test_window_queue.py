@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Segment, TranscribeOptions
+from natscribe.schemas.windows import Window, WindowText
 
 from app.engines import window_queue
 from app.engines.messages import Job, Loaded, Reply, Transcribe, WindowsTranscribed

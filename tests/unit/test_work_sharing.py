@@ -7,7 +7,7 @@ import pytest
 from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.sharing import Window, WindowRequest
+from natscribe.schemas.windows import Window, WindowRequest
 from natscribe.schemas.wire import Model
 
 from app.engines.cores import Cores

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from faster_whisper.vad import get_vad_model
-from natscribe.schemas.sharing import Window
 from natscribe.schemas.transcription import MOST_CHANNELS
+from natscribe.schemas.windows import Window
 
 from app.engines.audio.channels import channels_differ
 from app.engines.audio.decoding import decode, measure

@@ -8,7 +8,7 @@ import av
 import numpy as np
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec
-from natscribe.schemas.sharing import Window
+from natscribe.schemas.windows import Window
 
 from app.engines.audio.limits import Limit
 from app.engines.audio.live_decoding import LiveDecoder, SampleDecoder, unreadable

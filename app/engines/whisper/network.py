@@ -19,8 +19,8 @@ from ctranslate2 import StorageView
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
-from natscribe.schemas.sharing import LONGEST_WINDOW_S
 from natscribe.schemas.transcription import Word
+from natscribe.schemas.windows import LONGEST_WINDOW_S
 
 from app.engines.audio.sound import Sound
 from app.engines.audio.timeline import Times

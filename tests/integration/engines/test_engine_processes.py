@@ -11,7 +11,7 @@ import psutil
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import LiveAudio
-from natscribe.schemas.sharing import Window
+from natscribe.schemas.windows import Window
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.messages import (

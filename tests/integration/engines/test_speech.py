@@ -11,8 +11,8 @@ from functools import cache
 
 import numpy as np
 import pytest
-from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Segment, TranscribeOptions
+from natscribe.schemas.windows import Window, WindowText
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples, pack

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import Segment, TranscribeOptions
+from natscribe.schemas.windows import WindowText
 
 from app.engines.audio.listening import find_windows
 from app.engines.audio.mixing import SAMPLE_RATE

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from natscribe.schemas.sharing import LONGEST_WINDOW_S
+from natscribe.schemas.windows import LONGEST_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.sound import Sound

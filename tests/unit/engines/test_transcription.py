@@ -8,8 +8,8 @@ from threading import Barrier
 import numpy as np
 import pytest
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import TranscribeOptions, Word
+from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
 from app.engines.audio.mixing import SAMPLE_RATE

@@ -4,7 +4,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pytest
-from natscribe.schemas.sharing import LONGEST_WINDOW_S
+from natscribe.schemas.windows import LONGEST_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.timeline import Times

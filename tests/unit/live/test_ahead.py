@@ -5,8 +5,8 @@ from typing import cast
 
 import pytest
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import TranscribeOptions
+from natscribe.schemas.windows import Window, WindowText
 
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TransientError

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 from natscribe.schemas.live import LiveAudio, LiveTask, Partial
-from natscribe.schemas.sharing import Window, WindowText
+from natscribe.schemas.windows import Window, WindowText
 from prometheus_client import CollectorRegistry
 
 from app.cancellation import cancel_all

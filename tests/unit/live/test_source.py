@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
-from natscribe.schemas.sharing import Window
+from natscribe.schemas.windows import Window
 
 from app.engines.audio.limits import Limit
 from app.engines.audio.live_streams import LiveStreams
