@@ -126,12 +126,12 @@ class _Channel:
     def _context_of(self, window: UnpackedWindow) -> list[UnpackedWindow]:
         """Return the utterances before one that fit with it into _HEARD_S, and are not long ago."""
         found = list[UnpackedWindow]()
-        start, end = window.regions[0][0], window.regions[-1][1]
+        ((start, end),) = window.regions  # an utterance has one
         room = _HEARD_S - (end - start)
         for before in reversed(self._before):
-            room -= before.regions[-1][1] - before.regions[0][0]
-            pause = start - before.regions[-1][1]
-            if room < 0 or pause > _LONG_AGO_S or pause <= 0:  # without a pause a word may be of either
+            ((began, ended),) = before.regions
+            room -= ended - began
+            if room < 0 or start - ended > _LONG_AGO_S:
                 break
             found.insert(0, before)
         return found
