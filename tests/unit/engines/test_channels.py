@@ -107,3 +107,6 @@ def test_a_piece_shorter_than_a_frame_is_nothing() -> None:
     speech.hear([ANNA[:10], BORIS[:10]])
     # Then there is no speech
     assert (speech.seconds, speech.differs) == (0, False)
+    # Until there is some: speech in any channel counts
+    speech.hear(TURNS)
+    assert speech.seconds == pytest.approx(SECONDS, abs=0.1)

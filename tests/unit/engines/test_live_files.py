@@ -147,6 +147,8 @@ def test_what_is_no_ogg_and_no_webm_is_refused(file: bytes) -> None:
 def test_a_file_without_opus_is_refused() -> None:
     # Given an Ogg with FLAC, when it comes, then the error says what is expected
     assert "a file without Opus" in fails(recorded("ogg", hum(1), codec="flac"))
+    # And if an Ogg ends within its head, that it cannot be read
+    assert "cannot be read" in fails(recorded("ogg", hum(1))[:40])
 
 
 @pytest.mark.parametrize("kind", KINDS)

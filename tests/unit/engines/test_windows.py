@@ -152,6 +152,7 @@ def test_of_several_silences_the_longest_is_cut_wherever_it_is() -> None:
     # Given unbroken speech with three short silences in the second half of what fits a window
     for longest in (400, 450, 500):
         speech = np.ones(2000, np.float32)
+        speech[550:600] = 0.5  # just speech
         for place in (400, 450, 500):
             speech[place : place + (8 if place == longest else 4)] = 0.4
 
