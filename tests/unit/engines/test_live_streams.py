@@ -1,7 +1,6 @@
 """Live streams in an engine process: what each job replies, and what it leaves of the others."""
 
 from base64 import b64encode
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -40,55 +39,16 @@ def sound(*stretches: tuple[float, float], rate: int = RATE) -> Samples:
     return np.asarray(levels * np.sin(np.arange(len(levels)) * 2000 / rate) * 16_000, np.int16)
 
 
-def hear(
-    streams: LiveStreams,
-    samples: Samples,
-    *,
-    stream: str = "a",
-    first: bool = False,
-    end: bool = False,
-    audio: LiveAudio = LiveAudio(),  # noqa: B008 -- frozen
-    separate: bool = False,
-    start_at: Sequence[float] = (),
-    show: bool = True,
-    before: int = 0,
-) -> Heard:
-    job = Hear(
-        stream=stream,
-        audio=audio,
-        separate=separate,
-        start_at=list(start_at),
-        first=first,
-        sound=b64encode(samples.astype("<i2").tobytes()).decode(),
-        end=end,
-        show=show,
-        before=before,
-    )
-    return streams.run(job)
+def hear(streams: LiveStreams, samples: Samples, audio: LiveAudio | None = None, **job: object) -> Heard:
+    sound = b64encode(samples.astype("<i2").tobytes()).decode()
+    return streams.run(Hear.model_validate({"stream": "a", "audio": audio or LiveAudio(), "sound": sound} | job))
 
 
-def all_of(
-    streams: LiveStreams,
-    samples: Samples,
-    audio: LiveAudio,
-    *,
-    separate: bool = False,
-    start_at: Sequence[float] = (),
-    before: int = 0,
-) -> list[Window]:
+def all_of(streams: LiveStreams, samples: Samples, audio: LiveAudio, **job: object) -> list[Window]:
     """The utterances of a stream whose frames have a quarter of a second."""
     size = audio.sample_rate * audio.channels // 4
     heard = [
-        hear(
-            streams,
-            samples[at : at + size],
-            first=at == 0,
-            end=at + size >= len(samples),
-            audio=audio,
-            separate=separate,
-            start_at=start_at,
-            before=before,
-        )
+        hear(streams, samples[at : at + size], audio, first=at == 0, end=at + size >= len(samples), **job)
         for at in range(0, len(samples), size)
     ]
     assert heard[-1].open == []
@@ -262,12 +222,8 @@ def test_far_too_much_sound_at_once_is_refused(streams: LiveStreams) -> None:
 
 def test_a_stream_goes_on_as_long_as_its_jobs_are_small(streams: LiveStreams) -> None:
     # Given a telephone that is silent, when it comes in jobs of as many bytes as one may have, then all is heard
-    job = Hear(
-        stream="a",
-        audio=LiveAudio(codec=Codec.MULAW, sample_rate=8000),
-        first=True,
-        sound=b64encode(b"\xff" * MOST_BYTES).decode(),
-    )
+    audio, silence = LiveAudio(codec=Codec.MULAW, sample_rate=8000), b64encode(b"\xff" * MOST_BYTES).decode()
+    job = Hear(stream="a", audio=audio, first=True, sound=silence)
     for number in range(1, 4):
         assert streams.run(job).seconds == pytest.approx(number * MOST_BYTES / 8000, abs=0.01)
         job = job.model_copy(update={"first": False})
