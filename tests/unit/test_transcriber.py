@@ -152,12 +152,12 @@ async def updates_of(
 ) -> list[Update | Result]:
     updates: list[Update | Result] = []
 
-    async def append(update: Update | Result) -> None:
+    async def append(update: Update) -> None:
         updates.append(update)
 
     async with asyncio.timeout(5):
-        await transcriber(engine).transcribe(task, checkpoint, append)
-    return updates
+        result = await transcriber(engine).transcribe(task, checkpoint, append)
+        return [*updates, result]
 
 
 @asynccontextmanager
@@ -165,8 +165,8 @@ async def run_up_to(engine: FakeEngine, is_last: Callable[[Update], bool]) -> As
     """A run that has come to an update, and is cancelled when the block ends."""
     reached: asyncio.Future[Update] = asyncio.get_running_loop().create_future()
 
-    async def append(update: Update | Result) -> None:
-        if isinstance(update, Update) and is_last(update) and not reached.done():
+    async def append(update: Update) -> None:
+        if is_last(update) and not reached.done():
             reached.set_result(update)
 
     run = asyncio.create_task(transcriber(engine).transcribe(TASK, Checkpoint(), append))
