@@ -86,8 +86,7 @@ class Diarizer:
         """
         least, most = (task.min_speakers, task.max_speakers) if channel is None else (None, 1)
         # VERSION, because another version of the code may find other turns
-        what = "turns and embeddings" if task.identify else "turns"
-        question = f"{what} of slices {VERSION} {least}-{most}" + _behind(channel)
+        question = f"turns of slices {VERSION} {least}-{most} embed={task.identify}" + _behind(channel)
         found = await self._cache.find(task.task_id, recording.sha256, question, DiarizationDone)
         if found is not None:
             return found.model_copy(update={"cached": True})
