@@ -54,7 +54,7 @@ from app.retention.erasure import Erasure
 from app.retention.late_frames import LateFrames
 from app.retention.reminders import Reminders
 from app.retention.schedule import Schedule
-from app.settings import MOST_WINDOWS, Settings
+from app.settings import MOST_LIVE_STREAMS, MOST_WINDOWS, Settings
 from app.speech.diarizer import Diarizer
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
@@ -67,8 +67,6 @@ from app.work_sharing.helping import WorkSharing, engine_of
 from handlers import channels
 from handlers.task_queues import queues_of_live_tasks, queues_of_recordings
 
-LIVE_STREAMS_A_CORE: Final = 4
-MOST_LIVE_STREAMS: Final = 48  # the process that hears them takes 64, those of tasks that have just ended included
 HEARTBEATS_OF_LIVE: Final = 4  # heartbeats in the time after which a worker of a live task counts as dead
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
 # The parts that handlers and middlewares find in FastStream's context, by these names.
@@ -89,6 +87,11 @@ IN_CONTEXT: Final = (
     "voices",
     "live_execution",
 )
+
+
+def live_streams_at_once(wanted: int) -> int:
+    """Return how many live tasks a worker runs at the same time: as many as wanted; with 0, four for each core."""
+    return wanted or min(max(int(4 * usable_cores()), 1), MOST_LIVE_STREAMS)
 
 
 class Container:
@@ -125,7 +128,7 @@ class Container:
             queues_of_live_tasks(live_tasks, self.names),
             self.names,
             broken=broken,
-            at_once=settings.live_streams or min(max(int(LIVE_STREAMS_A_CORE * usable_cores()), 1), MOST_LIVE_STREAMS),
+            at_once=live_streams_at_once(settings.live_streams),
         )
         self.broker.include_routers(tasks, live_tasks, channels.stored_tasks(), channels.answers(), others)
         channels.published_messages(self.broker)
@@ -244,7 +247,7 @@ class Container:
             messages=self.messages,
             reminders=self.reminders,
             erasure=self.erasure,
-            audio_ttl=self.settings.audio_ttl if self.settings.recordings_are_erasable else None,
+            audio_ttl=self.settings.erased_after,
             meter=self.meter,
         )
 
