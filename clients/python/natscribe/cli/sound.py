@@ -73,10 +73,10 @@ async def _behind(first: "asyncio.Future[bytes]", sound: AsyncIterator[bytes]) -
 
 
 def samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield samples as they are.
+    """Yield chunks of samples unchanged.
 
     Raises:
-        ClientError: They begin with the header of a file.
+        ClientError: The samples begin with the header of a file.
     """
     for number, chunk in enumerate(chunks):
         if not number and (chunk.startswith(_HEADERS) or chunk[4:8] == b"ftyp"):
@@ -87,7 +87,7 @@ def samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 async def in_background(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Yield chunks that a thread waits for, as they come; keep them in memory while nobody takes them.
+    """Yield chunks that a thread waits for, as they come; keep up to _KEPT_CHUNKS while nobody takes them.
 
     Raises:
         ClientError: The chunks have raised it, or another error.
@@ -143,7 +143,7 @@ class SoundFile:
     """A file whose sound can be sent as it is: WAV with 16-bit samples, mu-law or A-law, or Opus in Ogg or WebM."""
 
     def __init__(self, path: Path) -> None:
-        """Look into the file.
+        """Read the header of the file.
 
         Raises:
             OtherFormatError: The file cannot be sent as it is.
@@ -205,6 +205,6 @@ def _opus(head: bytes) -> LiveAudio:
 
 
 def how_to_convert(url: str) -> str:
-    """Say how ffmpeg sends the sound of a url."""
+    """Return a sentence: how to send the sound of a url by ffmpeg."""
     converted = f"ffmpeg -loglevel error -re -i {shlex.quote(url)} -f s16le -ac 1 -ar 16000 -"
     return f"`{converted} | {command()} live -` sends anything that ffmpeg reads"
