@@ -64,7 +64,7 @@ def _likeness(embeddings: Embeddings, centres: Vectors, first: int) -> tuple[Sco
     for number in range(int(low), int(high)):
         start, end = int(embeddings.starts[number]) - first, int(embeddings.ends[number]) - first
         place = np.arange(max(start, 0), min(end, FRAMES))
-        weight = np.maximum(np.bartlett(end - start)[place - start], _EDGE)
+        weight = np.maximum(1 - np.abs(place + 0.5 - (start + end) / 2) / ((end - start) / 2), _EDGE)
         scores[:, place] += np.outer(centres @ embeddings.vectors[number], weight)
         total[place] += weight
     scores /= np.maximum(total, _EDGE)
