@@ -132,6 +132,6 @@ def _correlation(one: Spectrogram, other: Spectrogram) -> float:
 def _spectrogram(sound: Samples) -> Spectrogram:
     """Return the logarithmic power of each band, a column every 16 ms."""
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(sound, (0, _HOP)), FRAME)[::_HOP]
-    power = np.abs(np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32), axis=1)) ** 2
+    power = np.abs(np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32))) ** 2
     bands = [power[:, low:high].mean(axis=1) for low, high in pairwise(_BANDS)]
-    return np.log(np.stack(bands, axis=1) + _SILENCE).astype(np.float32)
+    return np.log(np.column_stack(bands) + _SILENCE).astype(np.float32)

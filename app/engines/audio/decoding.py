@@ -6,6 +6,7 @@ Only the file itself is opened: a format that refers to other files or addresses
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from struct import unpack
 
 import av
 import numpy as np
@@ -124,8 +125,7 @@ def _long_frames(container: InputContainer, stream: AudioStream, budget: Budget)
                 joined.write(frame)
             except ValueError:  # another format
                 broken = _MOST_BROKEN
-            if joined.samples >= frame.sample_rate // 2 and (long := joined.read()):
-                yield long
+            yield from joined.read_many(frame.sample_rate // 2)
         if broken >= _MOST_BROKEN:
             break
     if rest := joined.read():
@@ -192,10 +192,9 @@ def _samples(container: InputContainer, stream: AudioStream, budget: Budget, mix
 
 
 def _silence(missing_s: float) -> Iterator[Samples]:
-    left = round(missing_s * SAMPLE_RATE) if missing_s > _LEAST_MISSING_S else 0
-    while left > 0:
-        yield np.zeros(min(left, _SILENCE_SAMPLES), np.float32)
-        left -= _SILENCE_SAMPLES
+    missing = round(missing_s * SAMPLE_RATE) if missing_s > _LEAST_MISSING_S else 0
+    for begin in range(0, missing, _SILENCE_SAMPLES):
+        yield np.zeros(min(missing - begin, _SILENCE_SAMPLES), np.float32)
 
 
 def _frames(container: InputContainer, stream: AudioStream, budget: Budget) -> Iterator[av.AudioFrame]:
@@ -245,6 +244,6 @@ def _by_header(container: InputContainer, stream: AudioStream) -> float | None:
 
 def _by_wav_header(path: Path, found: float) -> float | None:
     with path.open("rb") as file:
-        head = file.read(8)
-    promised = int.from_bytes(head[4:], "little") + len(head)
-    return found * promised / path.stat().st_size if head[:4] == b"RIFF" and promised < _ENDLESS_BYTES else None
+        name, size = unpack("<4sI", file.read(8))
+    promised = size + 8
+    return found * promised / path.stat().st_size if name == b"RIFF" and promised < _ENDLESS_BYTES else None

@@ -129,12 +129,12 @@ class _Channel:
         Together all are at most _HEARD_S long, none ended more than _LONG_AGO_S ago, and none without a pause.
         """
         found = list[UnpackedWindow]()
-        start, end = window.regions[0][0], window.regions[-1][1]
+        ((start, end),) = window.regions  # an utterance has one
         room = _HEARD_S - (end - start)
         for before in reversed(self._before):
-            room -= before.regions[-1][1] - before.regions[0][0]
-            pause = start - before.regions[-1][1]
-            if room < 0 or pause > _LONG_AGO_S or pause <= 0:  # without a pause a word may be of either
+            ((began, ended),) = before.regions
+            room -= ended - began
+            if room < 0 or start - ended > _LONG_AGO_S:
                 break
             found.insert(0, before)
         return found

@@ -55,11 +55,10 @@ def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
     after = int(voiced[count - 1]) + 1
     start = max(int(voiced[0]) - _PADDING, 0)
     end, limit = min(after + _PADDING_AFTER, len(speech)), start + _LONGEST
-    if after + _PAUSE <= min(limit, len(speech)) or (whole and len(speech) < limit):
-        return Utterance(start, end, click=count < LEAST_SPEECH)
-    if len(speech) < limit:
-        return Utterance(start, end, open=True, click=count < LEAST_SPEECH)
-    return Utterance(start, start + quiet_place(speech[start:limit]))
+    paused = after + _PAUSE <= min(limit, len(speech))
+    if not paused and len(speech) >= limit:
+        return Utterance(start, start + quiet_place(speech[start:limit]))
+    return Utterance(start, end, open=not paused and not whole, click=count < LEAST_SPEECH)
 
 
 class Utterances:
@@ -114,7 +113,7 @@ class Utterances:
         If the pause goes on to its end, the utterance is complete exactly as it is now.
         """
         found = next_utterance(self._speech, whole=False)
-        if found is None or found.click or not found.open or found.end >= len(self._speech):
+        if found is None or found.click or found.end >= len(self._speech):
             return None
         end = self._start + found.end
         if end == self._closing:

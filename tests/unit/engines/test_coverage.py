@@ -11,31 +11,21 @@ def said(start: float, end: float) -> list[Times]:
     return [(start + number / 3, start + (number + 1) / 3) for number in range(count)]
 
 
-@pytest.mark.parametrize(
-    ("words", "speech", "found"),
-    [
-        (said(0.3, 9.7), [(0.0, 10.0)], []),
-        ([*said(0.3, 3.0), *said(6.0, 9.7), *said(3.0, 6.0)], [(0.0, 10.0)], []),
-        (said(0.3, 3.0), [(0.0, 3.3)], []),
-        ([*said(0.3, 3.0), *said(4.0, 9.7)], [(0.0, 3.3), (3.7, 10.0)], []),
-        ([(0.0, 1.6), (3.1, 9.9)], [(0.0, 10.0)], []),
-        ([(0.0, 1.6), (3.2, 9.9)], [(0.0, 10.0)], [(1.6, 3.2)]),
-        ([*said(0.3, 3.0), *said(5.5, 9.7)], [(0.0, 3.2), (3.2, 5.4), (5.4, 10.0)], [(3.0, 5.5)]),
-        ([(1.2, 9.9)], [(0.0, 10.0)], [(0.0, 1.2)]),
-        ([(0.0, 8.8)], [(0.0, 10.0)], [(8.8, 10.0)]),
-    ],
-    ids=[
-        "words everywhere",
-        "words found later",
-        "silence",
-        "a pause, half of which lies in the padding of each region",
-        "a pause of 1.5 s between words",
-        "1.6 s between words",
-        "a sentence left out in the middle",
-        "a second of speech before the first word",
-        "a second of speech behind the last word",
-    ],
-)
+SPOKEN = [(0.0, 10.0)]
+GAPS: dict[str, tuple[list[Times], list[Times], list[Times]]] = {
+    "words everywhere": (said(0.3, 9.7), SPOKEN, []),
+    "words found later": ([*said(0.3, 3.0), *said(6.0, 9.7), *said(3.0, 6.0)], SPOKEN, []),
+    "silence": (said(0.3, 3.0), [(0.0, 3.3)], []),
+    "half of a pause in each padding": ([*said(0.3, 3.0), *said(4.0, 9.7)], [(0.0, 3.3), (3.7, 10.0)], []),
+    "1.5 s between words": ([(0.0, 1.6), (3.1, 9.9)], SPOKEN, []),
+    "1.6 s between words": ([(0.0, 1.6), (3.2, 9.9)], SPOKEN, [(1.6, 3.2)]),
+    "a sentence": ([*said(0.3, 3.0), *said(5.5, 9.7)], [(0.0, 3.2), (3.2, 5.4), (5.4, 10.0)], [(3.0, 5.5)]),
+    "a second of speech before the first word": ([(1.2, 9.9)], SPOKEN, [(0.0, 1.2)]),
+    "a second of speech behind the last word": ([(0.0, 8.8)], SPOKEN, [(8.8, 10.0)]),
+}
+
+
+@pytest.mark.parametrize(("words", "speech", "found"), GAPS.values(), ids=GAPS)
 def test_a_gap_is_speech_without_words(words: list[Times], speech: list[Times], found: list[Times]) -> None:
     assert gaps(words, speech, 10.0) == [pytest.approx(gap, abs=0.05) for gap in found]
 

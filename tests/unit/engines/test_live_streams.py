@@ -13,7 +13,8 @@ from natscribe.schemas.windows import Window
 from app.engines.audio.limits import Limit
 from app.engines.audio.live_streams import MOST_BYTES, MOST_STREAMS, LiveStreams
 from app.engines.audio.samples import unpack
-from app.engines.audio.windows import FRAME, VoiceDetector
+from app.engines.audio.voice import SECTION
+from app.engines.audio.windows import FRAME, FRAMES_A_SECOND, WARM_UP, VoiceDetector
 from app.engines.messages import Forget, Hear, Heard
 from app.errors import PermanentError, TaskError, TransientError
 
@@ -109,7 +110,7 @@ def test_an_utterance_is_told_once_and_shown_while_it_goes_on(streams: LiveStrea
     # Then the utterance is shown, and told with its sound when it is over
     ((start, end),) = speaking.open[0].regions
     assert (start, end) == pytest.approx((0.7, 3.0), abs=0.05)
-    assert (speaking.seconds, speaking.windows) == (3, [])
+    assert (speaking.seconds, speaking.windows, speaking.closing) == (3, [], [])
     assert speaking.settled == [pytest.approx(start)]
     (window,) = paused.windows
     assert window.regions == [pytest.approx((0.7, 3.13), abs=0.05)]
@@ -257,6 +258,40 @@ def test_far_too_much_sound_at_once_is_refused(streams: LiveStreams) -> None:
     )
     with pytest.raises(PermanentError, match="send frames of at most a second"):
         streams.run(job)
+
+
+def test_a_stream_goes_on_as_long_as_its_jobs_are_small(streams: LiveStreams) -> None:
+    # Given a telephone that is silent, when it comes in jobs of as many bytes as one may have, then all is heard
+    job = Hear(
+        stream="a",
+        audio=LiveAudio(codec=Codec.MULAW, sample_rate=8000),
+        first=True,
+        sound=b64encode(b"\xff" * MOST_BYTES).decode(),
+    )
+    for number in range(1, 4):
+        assert streams.run(job).seconds == pytest.approx(number * MOST_BYTES / 8000, abs=0.01)
+        job = job.model_copy(update={"first": False})
+
+
+def test_who_goes_on_in_a_file_hears_again_what_the_detector_needs() -> None:
+    # Given a detector that notes which frames have sound
+    heard = list[bool]()
+
+    def detector(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        loud = np.abs(samples.reshape(-1, FRAME)).max(axis=1, initial=0) > 0.1
+        heard.extend(loud.tolist())
+        return np.zeros(len(loud), np.float32)
+
+    # When a stream goes on at second 40 of a file
+    file = recorded("ogg", sound((1, 42), rate=48_000)[:, np.newaxis])
+    audio, whole = LiveAudio(codec=Codec.OPUS, sample_rate=48_000), b64encode(file).decode()
+    LiveStreams(LIMIT, lambda _first, _begin: detector).run(
+        Hear(stream="a", audio=audio, first=True, start_at=[40], sound=whole, end=True)
+    )
+    # Then it hears the section before and what warms the detector up, but not what comes long before
+    needed = round(40 * FRAMES_A_SECOND) - SECTION - WARM_UP
+    assert all(heard[needed : 40 * 31])
+    assert not any(heard[5 : needed - 40])
 
 
 def test_a_stream_that_is_forgotten_makes_room(streams: LiveStreams) -> None:

@@ -13,6 +13,8 @@ from app.engines.audio.voice import SECTION, Voice
 from app.engines.audio.windows import FRAME, WARM_UP
 
 CLIPS = sorted((Path(__file__).parents[2] / "recordings" / "librivox").glob("*.flac"))
+NEEDED = SECTION + WARM_UP
+LATER = [SECTION, SECTION + 500, 2 * SECTION + 3]
 Floats = npt.NDArray[np.float32]
 
 
@@ -52,21 +54,14 @@ def test_it_hears_what_a_detector_hears_that_is_given_all_at_once(speech: Floats
     assert heard(Voice(), section, 8)[:-1] == pytest.approx(whole[:-1], abs=1e-4)
 
 
-@pytest.mark.parametrize("start", [100, SECTION, SECTION + 500, 2 * SECTION + 3])
-def test_who_goes_on_in_the_middle_hears_the_same(speech: Floats, undisturbed: Floats, start: int) -> None:
-    # Given what is heard of a recording, when another one goes on at a frame in the middle
-    again = heard(Voice(start), speech, 10)
+@pytest.mark.parametrize(
+    ("start", "begin"), [(start, 0) for start in (100, *LATER)] + [(start, start - NEEDED) for start in LATER]
+)
+def test_who_goes_on_in_the_middle_hears_the_same(speech: Floats, undisturbed: Floats, start: int, begin: int) -> None:
+    # Given what is heard of a recording, when another one goes on at a frame in the middle, with all sound before it or with what it needs of that
+    begin = max(begin, 0)
+    again = heard(Voice(start, begin), speech[begin * FRAME :], 10)
     # Then it hears the same from there on
-    assert again[start:] == pytest.approx(undisturbed[start:], abs=1e-4)
+    assert again[start - begin :] == pytest.approx(undisturbed[start:], abs=1e-4)
     # And did not listen to the sections before
-    assert not again[: start // SECTION * SECTION].any()
-
-
-@pytest.mark.parametrize("start", [SECTION, SECTION + 500, 2 * SECTION + 3])
-def test_who_is_given_only_the_last_sound_hears_the_same(speech: Floats, undisturbed: Floats, start: int) -> None:
-    # Given what is heard of a recording
-    # When another one is given only the sound of a section and two seconds before a frame in the middle
-    begin = start - SECTION - WARM_UP
-    again = heard(Voice(start, max(begin, 0)), speech[max(begin, 0) * FRAME :], 10)
-    # Then it hears the same from there on
-    assert again[start - max(begin, 0) :] == pytest.approx(undisturbed[start:], abs=1e-4)
+    assert not again[: max(start // SECTION * SECTION - begin, 0)].any()
