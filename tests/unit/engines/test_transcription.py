@@ -246,14 +246,6 @@ def test_what_is_found_in_a_hole_stands_where_it_is_said() -> None:
     assert all(one.end <= other.start for one, other in pairwise(found.segments))
 
 
-def test_a_window_that_ends_long_before_its_speech_is_transcribed_from_there() -> None:
-    # Given 20 s of speech of which 2 s have words
-    model = ScriptedModel([[said(0.0, 1.0)], [said(*range(17), text="later")]])
-    found = text_of(model, window((0.0, 20.0)))
-    assert [seconds for (seconds, _, _) in model.asked][1] == [pytest.approx(18, abs=0.1)]
-    assert found.untranscribed == []
-
-
 def test_what_is_found_in_a_hole_may_leave_another_one() -> None:
     # Given a model that breaks off early, and does so again in what it left out
     model = ScriptedModel([[said(0, text="one")], [said(0, 1, text="two")], [said(*range(5), text="three")]])
