@@ -78,7 +78,7 @@ class Replayer:
         # Later dead letters are left out: their tasks have failed again during the replay.
         newest = await self._last_of(self._names.dead_letters)
         async for letters in self._letters.pages():
-            chosen = [each for each in letters if each[0] <= newest and request.chooses(each[1])]
+            chosen = [(number, letter) for number, letter in letters if number <= newest and request.chooses(letter)]
             found = found or bool(chosen)
             await self._replay_all(chosen, replay)
             if replay.is_over or (letters and letters[-1][0] > newest):
@@ -155,9 +155,7 @@ class Replayer:
 
 def _is_of(letter: DeadLetter, last: Record) -> bool:
     """Return whether the letter holds the task that has failed: an invalid message may have the same task id."""
-    if letter.body_truncated or last.metadata.task is None:
-        return False
-    with suppress(ValueError):
+    with suppress(ValueError):  # nor is a body that was cut a task
         return TASKS[subjects.queue_of(letter.subject)[0]].model_validate_json(_bytes(letter)) == last.metadata.task
     return False
 

@@ -14,7 +14,7 @@ from unittest.mock import AsyncMock
 import pytest
 
 from app.cli import service as module
-from app.cli.microphone_page import WebSocket
+from app.cli.microphone_page import NoWebSocketError, WebSocket
 from app.cli.ports import PortInUseError
 from app.cli.service import OtherRedisError, Service, service, share_of_cores
 from app.embedded import Guarded, free_port
@@ -208,9 +208,18 @@ async def test_a_page_is_served_while_the_service_runs(started: Started, tmp_pat
     assert started.stopped
 
 
-async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--port", "--websocket-port"])
+async def test_a_port_that_is_taken_is_told(tmp_path: Path, option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(PortInUseError, match=f"Port {port} is in use"):
-            async with service(tmp_path, port=port):
+        page = WebSocket(port) if option == "--websocket-port" else None
+        with pytest.raises(PortInUseError, match=f"Port {port} is in use: choose another with {option}"):
+            async with service(tmp_path, port=None if page else port, websocket=page):
                 pass
+
+
+async def test_a_named_nats_is_not_opened_to_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:4222")
+    with pytest.raises(NoWebSocketError, match="unset NATS_URL, or open the WebSocket of your server"):
+        async with service(tmp_path, websocket=WebSocket()):
+            pass
