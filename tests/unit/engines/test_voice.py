@@ -58,7 +58,8 @@ def test_it_hears_what_a_detector_hears_that_is_given_all_at_once(speech: Floats
     ("start", "begin"), [(start, 0) for start in (100, *LATER)] + [(start, start - NEEDED) for start in LATER]
 )
 def test_who_goes_on_in_the_middle_hears_the_same(speech: Floats, undisturbed: Floats, start: int, begin: int) -> None:
-    # Given what is heard of a recording, when another one goes on at a frame in the middle, with all sound before it or with what it needs of that
+    # Given what is heard of a recording
+    # When another one goes on at a frame in the middle, with all sound before it or with what it needs of that
     begin = max(begin, 0)
     again = heard(Voice(start, begin), speech[begin * FRAME :], 10)
     # Then it hears the same from there on
