@@ -34,7 +34,7 @@ class _Spoken:
 
 
 class Partials:
-    """Has looks at the open utterances of a source, and publishes their texts as partials."""
+    """Publishes partials: transcribes the open utterances of a source again and again, a look each time."""
 
     def __init__(
         self,

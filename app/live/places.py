@@ -17,7 +17,7 @@ class Place:
     """A place between two frames, as `Frames.read` needs it; without arguments: the start of the sound."""
 
     sequence: int = 0  # of the last message before it, in the stream
-    frame: int = 0  # number of the frame behind it
+    frame: int = 0  # number of the frame after it
     size: int = 0  # bytes of sound before it, silence for missing frames included: of samples they tell the second
 
     def __str__(self) -> str:
@@ -32,7 +32,7 @@ class Place:
 
 
 class Places:
-    """The places that the reader of a task's frames has passed, from the one at which another worker has to begin.
+    """The places that the reader of a task's frames has passed; the first is where another worker has to begin.
 
     A file with Opus has only the place at its start: bytes of Opus do not show how many seconds they are, and a file is
     not read from its middle.
@@ -44,11 +44,11 @@ class Places:
 
     @property
     def first(self) -> Place:
-        """The place at which another worker has to begin."""
+        """The place at which another worker has to begin to read frames."""
         return self._passed[0]
 
     def seconds(self, place: Place) -> float:
-        """Return where a place is, in seconds from the start of the recording."""
+        """Return where a place is, in seconds from the start of the sound; 0 if the sound is Opus."""
         return place.size / self._bytes_a_second if self._bytes_a_second else 0.0
 
     def note(self, place: Place) -> None:

@@ -75,7 +75,7 @@ class LiveSource:
                 return
 
     def is_over(self, channel: int | None, start: float) -> bool:
-        """Whether the utterance of a channel that begins at `start` seconds is complete."""
+        """Whether the utterance that begins at `start` seconds in a channel is complete."""
         return start < self._reached[channel]
 
     def said_at(self, second: float) -> float:

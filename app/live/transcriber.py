@@ -196,7 +196,7 @@ class _Live:
         self._behind(self._lag)
 
     def _with(self, text: WindowText) -> Update:
-        """Make the update of a text, which has no segments for silence; add sound that was never stored as a gap."""
+        """Make the update of a text, with sound before its end that was never stored among its gaps."""
         self._language, self._reached[text.channel] = text.language, text.end
         missing = [each for each in self._source.missing if self._told <= each.start and each.end <= text.end]
         self._told = max([self._told, *(each.end for each in missing)])

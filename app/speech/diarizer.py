@@ -73,7 +73,7 @@ class Diarizer:
     async def turns_of_channels(
         self, task: TranscriptionTask | LiveTask, recording: Recording, channels: int
     ) -> AsyncGenerator[Update | DiarizationDone, None]:
-        """Find the turns and embeddings of each channel, which is one speaker; yield progress, then those of all.
+        """Find the turns and embeddings of each channel, which is one speaker; yield progress, then all of them.
 
         Raises:
             TaskError: The recording or the engine failed.

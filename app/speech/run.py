@@ -211,7 +211,7 @@ class Run:
         held.requests[transcriber] = _Request(self.language, asyncio.create_task(work))
 
     async def _wait(self) -> None:
-        """Wait until the source has an item or a transcriber a text, and add all that have come.
+        """Wait, ten seconds at most, until the source has an item or a transcriber a text; add all that have come.
 
         Raises:
             TaskError: The recording cannot be read, or the engine failed.

@@ -1,4 +1,4 @@
-"""The cache of transcripts: the same recording is not transcribed twice with the same model and options."""
+"""The cache of transcripts: a task with the same recording, model and options finds the text of an earlier one."""
 
 import asyncio
 from collections.abc import AsyncGenerator

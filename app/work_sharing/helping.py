@@ -110,7 +110,7 @@ class WorkSharing:
     async def help(self, request: WindowRequest) -> WindowReply:
         """Transcribe a window of another worker, and return the reply.
 
-        It has no text if this worker has a task of its own or another model or fingerprint, or if the engine fails.
+        The reply has no text if this worker has a task of its own, another model or fingerprint, or a failed engine.
         """
         if not self._on or self._busy.is_set() or not self._has_the_engine_for(request):
             return WindowReply(worker=self._worker, text=None)
