@@ -77,7 +77,7 @@ class Hear(_Line):
 
 
 class Forget(_Line):
-    """Job: forget a live stream; one that is unknown is no error."""
+    """Job: forget a live stream; do nothing if the engine process does not know the stream."""
 
     type: Literal["forget"] = "forget"
     stream: str
@@ -257,7 +257,7 @@ class Prepared(_Line):
 
 
 class Failed(_Line):
-    """Reply: the job failed; the engine process can take the next job."""
+    """Reply: the job failed; the engine process can run the next job."""
 
     type: Literal["failed"] = "failed"
     error: ErrorDetail

@@ -1,4 +1,4 @@
-"""The live streams that an engine process listens to: each keeps its state from one job to the next."""
+"""The live streams that an engine process hears: each keeps its state from one job to the next."""
 
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -124,9 +124,9 @@ class _Channel:
             self._before = [*self._before, window][-_MOST_BEFORE:]
 
     def _context_of(self, window: UnpackedWindow) -> list[UnpackedWindow]:
-        """Return the utterances just before one that the model hears with it, because it writes the one better then.
+        """Return the utterances just before `window` that are its context.
 
-        Together all are at most _HEARD_S long, none ended more than _LONG_AGO_S ago, and none without a pause.
+        With `window` they are at most _HEARD_S long. Each ended at most _LONG_AGO_S before `window`, and with a pause.
         """
         found = list[UnpackedWindow]()
         ((start, end),) = window.regions  # an utterance has one

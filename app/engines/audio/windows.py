@@ -1,12 +1,12 @@
-"""Find the windows of a recording while it is decoded; each window joins regions of speech, 10 to 20 s in total.
+"""Find the windows of a recording while it is decoded; each window joins regions of speech, up to 20 s in total.
 
 Silence between regions is cut to 0.8 s, because the time and memory that a model needs grow with the window's sound. A
-window is shorter than the 30 s that Whisper can take, because models transcribe a longer window more often only to its
-middle, and because it holds more languages (docs/decisions/0014). A window ends in the widest pause that its length
-allows, because models transcribe half a sentence worse.
+window is shorter than the 30 s that Whisper can hear, because models transcribe a longer window more often only to its
+middle, and because it holds more languages (docs/decisions/0014). A window that would grow too long ends in the widest
+pause after its first 10 s, because models transcribe half a sentence worse.
 
 Times are counted in frames of 512 samples (32 ms). The voice detector hears one chunk at a time. Chunks begin at fixed
-places, and the next window depends only on the place where the last window ended. So a job that begins at the end of a
+times, and sound before the end of the last window does not change the next window. So a job that begins at the end of a
 window finds the same windows as a job that began at the start of the recording.
 """
 
@@ -82,7 +82,7 @@ class Region(NamedTuple):
 
 
 def chunks(sound: Iterable[Samples]) -> Iterator[Samples]:
-    """Join samples to chunks that begin at fixed places; each chunk but the last is a whole number of frames."""
+    """Join samples to chunks that begin at fixed times; each chunk but the last is a whole number of frames."""
     chunk, filled = np.zeros(_samples_of(FIRST_CHUNK_S), np.float32), 0
     for samples in sound:
         left = samples
@@ -128,7 +128,7 @@ def next_window(speech: Probabilities, *, whole: bool) -> list[Region]:
 
 
 def _to_widest_pause(taken: Sequence[Region]) -> list[Region]:
-    """Drop the regions after the widest pause that leaves the window long enough.
+    """Drop the regions after the widest pause, of the pauses that come after the first 10 s of the window.
 
     All pauses of 0.8 s or more count as equally wide; the last of them is chosen.
     """
@@ -138,7 +138,7 @@ def _to_widest_pause(taken: Sequence[Region]) -> list[Region]:
 
 
 def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
-    """Yield the regions of speech in order, with padding; if a pause is shorter than two paddings, two regions meet."""
+    """Yield the regions in order, with 0.4 s of padding on both sides; in a shorter pause two regions meet."""
     voiced = np.flatnonzero(speech >= SPEECH)
     breaks = np.flatnonzero(np.diff(voiced) > _PAUSE)
     firsts = voiced[np.concatenate(([0], breaks + 1))] if voiced.size else voiced

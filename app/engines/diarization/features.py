@@ -32,7 +32,7 @@ def features(samples: Samples) -> Features:
 
 @cache
 def _shape() -> Samples:
-    """Return Povey's window, a flatter Hann window."""
+    """Return the weight of each sample of a frame: Povey's window function, a flatter Hann function."""
     return (np.hanning(_FRAME) ** 0.85).astype(np.float32)
 
 

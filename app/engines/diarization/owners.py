@@ -2,7 +2,7 @@
 
 The segmentation network keeps the voices of a window apart, but may join people who take short turns. So a voice is
 followed through its window: it belongs to the speaker whom its embeddings are like, and passes to another speaker where
-its embeddings are clearly more like this one, most easily after a pause.
+its embeddings are clearly more like that other speaker, most easily after a pause.
 """
 
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ def _follow(speaking: Speaking, heard: Scores, known: Speaking, alike: dict[int,
     """Write the owners of a window's voices into `owner` (frames, voices), first for the voice that speaks alone most.
 
     `heard` and `known` are what `_likeness` returns. `alike`: how much each voice that hardly ever speaks alone is like
-    each speaker. A voice that is in neither keeps no owner.
+    each speaker. A voice without any such evidence keeps no owner.
     """
     clean = (speaking & (speaking.sum(axis=1) == 1)[:, np.newaxis] & known[:, np.newaxis]).T
     for voice in np.argsort(-clean.sum(axis=1), kind="stable"):

@@ -94,8 +94,8 @@ def centres(embeddings: Embeddings, chunks: Sequence[Chunk], bounds: Bounds) -> 
 def _chosen(lengths: Labels, least: int) -> Labels:
     """Return the numbers of the embeddings to cluster: those of 0.75 s or more, if they hold half of the speech.
 
-    If they hold less, all embeddings are chosen. If they are fewer than `least`, the longest others are chosen, too. Of
-    more than `_MOST`, so many are chosen, evenly spread.
+    If they hold less, all embeddings are chosen. If they are fewer than `least`, the longest others are chosen, too. At
+    most `_MOST` are chosen, evenly spread over the recording.
     """
     longest = np.argsort(-lengths, kind="stable")
     reliable = lengths >= _RELIABLE_FRAMES

@@ -13,7 +13,7 @@ from app.engines.diarization.owners import NOBODY, Owners
 from app.engines.diarization.windows import FIRST_EDGE, FRAME, FRAMES, FRAMES_APART, PER_CHUNK
 
 Weights = npt.NDArray[np.float32]
-Edges = npt.NDArray[np.intp]  # first frame of each turn of one speaker, and the frame behind its last (turns, 2)
+Edges = npt.NDArray[np.intp]  # first frame of each turn of one speaker, and the frame after its last (turns, 2)
 
 _SURE = FRAMES_APART  # frames from a window's edge to the first decision with full weight
 _AT_EDGE = 0.5  # weight of a decision at a window's edge, where the network hears only one side

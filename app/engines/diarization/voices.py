@@ -35,8 +35,9 @@ def speaker_embeddings(
 ) -> list[SpeakerEmbedding]:
     """Return the two embeddings of each speaker; for a speaker who says nothing alone they are empty.
 
-    The one is the mean of the speaker's `embeddings`. The other is made anew from the first 18 s of the speaker:
-    `sound`, the recording from its start, is read until all speakers have so much.
+    The embedding of the speech as it sounds is the mean of the speaker's `embeddings`. The embedding as a telephone
+    transmits it is made of the first 18 s of the speaker, so `sound`, the recording from its start, is read until all
+    speakers have so much.
     """
     labels = sorted({turn.speaker for turn in turns})
     alone = _alone(turns, labels, int(embeddings.ends.max(initial=0)))

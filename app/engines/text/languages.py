@@ -30,7 +30,7 @@ def languages_of(regions: Sequence[RegionEvidence], previous: str | None) -> tup
 
 
 def _scores(regions: Sequence[RegionEvidence]) -> list[Scores]:
-    """Score each language in each region: the log probability of the best sequence of languages that begins there."""
+    """Score each language in each region: the log probability of the best sequence that begins with it there."""
     likely = {language for _, evidence in regions for language, probable in evidence.items() if probable >= _LEAST}
     possible = sorted(likely | {max(evidence, key=lambda language: evidence[language]) for _, evidence in regions})
     rest = dict.fromkeys(possible, 0.0)
