@@ -119,7 +119,7 @@ class UserErasure:
             await self._erasure.erase_remains(reminder)
 
     async def _letters(self, user_id: int | str, after: int) -> Steps:
-        """Delete the dead letters that name the user, which may outlive the log of their task, with their tasks."""
+        """Delete the dead letters that name the user, and their tasks: a dead letter may outlive its task's log."""
         async for letters in self._dead_letters.pages(after=after):
             for sequence, letter in letters:
                 deleted = _names(letter, user_id) and await self._delete_letter(sequence, letter)

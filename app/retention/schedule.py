@@ -131,7 +131,7 @@ class Schedule:
             log.info("recording_erased", task_id=reminder.task_id)
 
     async def _in_use(self, due: Sequence[Reminder]) -> set[str]:
-        """Return the recordings of these reminders that a task in the queues names, other than the ended tasks."""
+        """Return the recordings of these reminders that other tasks, in the queues, name."""
         wanted, ended = {reminder.audio_file_id for reminder in due}, [reminder.owner for reminder in due]
         return await self._queued.among(wanted, besides=ended) if wanted else set()
 
@@ -142,7 +142,7 @@ class Schedule:
 
 
 def _task_of(outcome: Msg) -> tuple[Task, Metadata] | None:
-    """Return the task of an outcome, from its headers; None for headers of others, and for an invalid task."""
+    """Return the task of an outcome, from its headers; None if others wrote them, or if the task was invalid."""
     try:
         metadata = Metadata.read(outcome.headers or {})
     except ValueError:

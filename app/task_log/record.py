@@ -140,7 +140,10 @@ class Record:
 
 
 class NoResult(BaseModel):
-    """The outcome of a task that ends without a result; it forbids a result until others append after `after`."""
+    """The outcome of a task that ends without a result.
+
+    It forbids a result, until another writer appends to the log after the record with the sequence `after`.
+    """
 
     task_id: TaskId
     after: int  # stream sequence of the record after which the writer of this outcome appends the task's end
