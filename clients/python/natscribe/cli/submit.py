@@ -231,7 +231,10 @@ def diarize(  # noqa: PLR0913 -- the task's fields
 def _submit(
     files: list[str], creates: Sequence[Create], task_id: str | None, submission: Submission, *, stored: bool
 ) -> NoReturn:
-    """Submit each file and each recording of a folder; `creates` has each file's function that makes its tasks."""
+    """Submit the recordings that the files name.
+
+    `creates` has for each file the function that makes its tasks.
+    """
 
     async def work() -> int:
         return await submission.run(_tasks(files, creates, task_id, stored=stored))

@@ -327,7 +327,7 @@ class Client:
     ) -> Voice:
         """Say who a speaker of a completed task is: a new voice with a `name`, or one more reference of a `voice`.
 
-        The task needs `identify`, and the speaker has to say 15 s alone; None: the only speaker of the task. A
+        The task needs `identify`, and the speaker has to say 15 s alone; `speaker` None: the task's only one. A
         speaker who sounds like another voice of the user is an error, unless it is `another` person.
         """
         fields = {"task_id": task_id, "speaker": speaker, "name": name, "voice": voice, "another": another}

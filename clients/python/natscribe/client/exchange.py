@@ -88,7 +88,10 @@ async def request(connection: Nats, subject: str, asked: Input) -> Msg:
 
 
 async def _first_answer(connection: Nats, subject: str, asked: Input) -> Msg:
-    """Return the first answer within REPLY_TIMEOUT_S, else the first failure; after a failure, send no more copies."""
+    """Send copies of a request until one is answered within REPLY_TIMEOUT_S, else raise the first failure.
+
+    After a failure no more copies are sent.
+    """
     loop, body = asyncio.get_running_loop(), asked.model_dump_json().encode()
     give_up_at = loop.time() + REPLY_TIMEOUT_S
     copies = _most_copies(subject, asked)
