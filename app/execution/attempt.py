@@ -126,8 +126,8 @@ class TaskAttempt:
             )
         self._spans.begin()
 
-    async def append(self, update: Update | Result) -> None:
-        """Append the text of an update as segments, and its progress as an event; publish a result, and end the log.
+    async def append(self, update: Update) -> None:
+        """Append the text of an update as segments, and its progress as an event.
 
         Within a second after the last event the progress waits for the next call, or for `tick`.
 
@@ -139,9 +139,6 @@ class TaskAttempt:
         """
         self._spans.enter(update)
         async with self._lock:
-            if not isinstance(update, Update):
-                await self._publish(update)
-                return
             if update.text is not None:
                 await self._append_segments(update.text, update)
             if update.embeddings is not None:
@@ -152,6 +149,22 @@ class TaskAttempt:
             self._pending = True
             if time.monotonic() - self._appended_at >= LEAST_BETWEEN_EVENTS_S:
                 await self._append(State.RUNNING)
+
+    async def publish(self, result: Result) -> None:
+        """Store the result, and end the task's log with `completed`.
+
+        Raises:
+            FencedError: Another writer has appended to the log, or another outcome of the task is stored.
+            TransientError: JetStream does not answer.
+        """
+        self._spans.store()
+        async with self._lock:
+            await self._check()
+            self._has_result, self._audio_seconds, self.cached = True, result.duration, result.cached
+            if isinstance(result, TranscriptionResult):
+                self.untranscribed_seconds = sum(stretch.end - stretch.start for stretch in result.untranscribed)
+            await self._results.publish(result, self.record)
+            await self._append(State.COMPLETED, progress=100)
 
     async def tick(self) -> None:
         """Append the pending update; after REPEATED_AFTER_S without an append, append the last update again.
@@ -257,14 +270,6 @@ class TaskAttempt:
             await self._check()  # raises FencedError if this attempt no longer owns the log
             raise StaleSegmentsError from error
         self._batches += 1
-
-    async def _publish(self, result: Result) -> None:
-        await self._check()
-        self._has_result, self._audio_seconds, self.cached = True, result.duration, result.cached
-        if isinstance(result, TranscriptionResult):
-            self.untranscribed_seconds = sum(stretch.end - stretch.start for stretch in result.untranscribed)
-        await self._results.publish(result, self.record)
-        await self._append(State.COMPLETED, progress=100)
 
     async def _end(self, outcome: Outcome) -> None:
         state, error = end_of(outcome)

@@ -154,8 +154,8 @@ class Settlement:
         return Settled(State.RETRYING, error)
 
     async def _keep_dead_letter(self, stored: StoredMessage, last: ProgressEvent) -> None:
-        """Keep the dead letter of a task that has failed, unless the task is deleted at the same time."""
-        if last.state is not State.FAILED or last.error is None:
+        """Keep the dead letter of an ended task that has failed, unless the task is deleted at the same time."""
+        if last.error is None:
             return
         await self.dead_letters.put(stored, last.task_id, last.error, attempts=last.attempt)
         if await self.log.last(last.task_id) is None:

@@ -1,6 +1,7 @@
 """A task run: everything that a worker does with one delivery of a task, from its heartbeat to its settlement."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
@@ -139,8 +140,8 @@ class TaskRun:
             await handle()
 
     def _seconds_still(self) -> float:
-        """Return the seconds since the last progress; before the attempt, since the message was received."""
-        return self._attempt.seconds_since_progress if self._attempt else time.monotonic() - self._received_at
+        """Return the seconds since the last progress; a task whose attempt has not begun has made none yet."""
+        return self._attempt.seconds_since_progress if self._attempt else math.inf
 
     async def _check_previous_attempt(self, attempt: TaskAttempt) -> None:
         """Raise an error if the previous attempt goes on, has ended the task, or was lost and was the last allowed."""

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import NoOpTracerProvider, Span, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from app.updates import Result, Update
+from app.updates import Update
 
 OFF = NoOpTracerProvider()
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -74,14 +74,15 @@ class StageSpans:
         """Begin the span of the first stage."""
         self._enter(_STAGES[Stage.FETCHING])
 
-    def enter(self, update: Update | Result) -> None:
-        """Begin the span of an update's stage, or of storing the result, unless that span is the current one."""
-        if not isinstance(update, Update):
-            self._enter("store")
-            return
+    def enter(self, update: Update) -> None:
+        """Begin the span of an update's stage, unless that span is the current one."""
         self._enter(_STAGES[update.stage])
         if update.text is not None:
             self._windows(update.text)
+
+    def store(self) -> None:
+        """Begin the span of storing the result."""
+        self._enter("store")
 
     def end(self) -> None:
         """End the current span, if there is one."""

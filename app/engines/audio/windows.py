@@ -68,7 +68,7 @@ class WindowsFound:
 
 
 class Region(NamedTuple):
-    """A region of speech and the pause after it, in frames; `open`: it may go on in sound that is not decoded yet."""
+    """A region and the pause after it, in frames of 32 ms; `open`: it may go on in sound that is not decoded yet."""
 
     start: int
     end: int
@@ -108,9 +108,9 @@ def listen(
 
 
 def next_window(speech: Probabilities, *, whole: bool) -> list[Region]:
-    """Find the regions of the first window.
+    """Find the regions of the first window; the list is empty without speech, or if more sound is needed first.
 
-    The list is empty if there is no speech, or if more sound is needed first. `whole`: no more sound will follow.
+    `speech`: the probability of speech in each frame. `whole`: no more sound will follow.
     """
     taken: list[Region] = []
     length = 0
@@ -157,12 +157,12 @@ def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
 
 
 def _cut(region: Region, speech: Probabilities, room: int) -> Region:
-    """Cut a region after at most `room` frames, in the longest silence of the second half of these frames."""
+    """Cut a region after at most `room` frames, in the longest silence in the second half of these frames."""
     return Region(region.start, region.start + quiet_place(speech[region.start : region.start + room]))
 
 
 def quiet_place(speech: Probabilities) -> int:
-    """Find the middle of the longest silence in the second half, or else the frame in it that is least like speech."""
+    """Return the middle of the longest silence in the second half, else the frame there that is least like speech."""
     half = len(speech) // 2
     later = speech[half:]
     silent = np.concatenate(([0], later < SPEECH, [0])).astype(np.int8)
@@ -179,7 +179,7 @@ def _samples_of(seconds: float) -> int:
 
 
 class _Listener:
-    """Holds the sound after the end of the last window, and the probability of speech in each of its frames."""
+    """Finds windows; it holds the sound after the last window, and the probability of speech in each of its frames."""
 
     def __init__(self, start: int, detector: VoiceDetector) -> None:
         self._detector = detector

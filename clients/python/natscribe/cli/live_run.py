@@ -47,7 +47,7 @@ class NamedSound:
         if source == STANDARD_INPUT:
             check_input()
             audio = make(LiveAudio, given)
-            return cls("standard input", audio, from_input(audio.codec))
+            return cls("standard input", audio, await from_input(audio.codec))
         if URL.match(source):
             return cls(without_login(source), decoding.AUDIO, await url_sound.from_url(source, speed))
         path = file_of(source, find_servers().audio_max_bytes)

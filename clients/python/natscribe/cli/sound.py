@@ -20,6 +20,7 @@ from natscribe.schemas.live import Codec, LiveAudio
 
 STANDARD_INPUT = "-"
 CHUNK_S = 0.1
+_AT_ONCE_S = 1.0
 _READ_BYTES = 65_536
 _KEPT_CHUNKS = 4096  # while NATS is away: eight minutes of what `arecord` writes
 _HEAD_BYTES = 4096  # in which a file says what it is
@@ -49,10 +50,26 @@ def check_input() -> None:
         raise typer.BadParameter(message)
 
 
-def from_input(codec: Codec) -> AsyncIterator[bytes]:
-    """Yield what standard input has, as it comes."""
+async def from_input(codec: Codec) -> AsyncIterator[bytes]:
+    """Return what standard input has, as it comes; what comes at once is checked before.
+
+    Raises:
+        ClientError: It begins with the header of a file.
+    """
     chunks = iter(lambda: os.read(sys.stdin.fileno(), _READ_BYTES), b"")
-    return in_background(chunks if codec is Codec.OPUS else samples(chunks))
+    sound = in_background(chunks if codec is Codec.OPUS else samples(chunks))
+    first = asyncio.ensure_future(anext(sound, b""))
+    await asyncio.wait([first], timeout=_AT_ONCE_S)
+    if first.done():
+        first.result()
+    return _behind(first, sound)
+
+
+async def _behind(first: "asyncio.Future[bytes]", sound: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if chunk := await first:
+        yield chunk
+    async for chunk in sound:
+        yield chunk
 
 
 def samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
