@@ -270,8 +270,7 @@ class Client:
     ) -> Result | str:
         """Wait until a task ends, and return its result as `get_task_result` does.
 
-        As `follow`, this waits for a task that is not known yet, for ever if nobody publishes it: `asyncio.timeout`
-        or `asyncio.wait_for` limits that.
+        As `follow`, this waits for a task that is not known yet, perhaps for ever: `asyncio.wait_for` limits that.
 
         Raises:
             RequestFailedError: The task has failed or was cancelled.

@@ -131,7 +131,6 @@ async def _connect(
 
 
 def _trusting(authority: Path | None) -> ssl.SSLContext | None:
-    """Make the context of TLS connections that trust this authority; None: no authority is set."""
     if authority is None:
         return None
     try:
