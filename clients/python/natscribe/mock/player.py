@@ -1,4 +1,4 @@
-"""Plays tasks one after the other, as one worker of the service runs them."""
+"""Plays tasks as one worker runs them: one after the other, and live tasks beside them."""
 
 import asyncio
 import math
