@@ -45,7 +45,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The headers of every record, so that the last record of a log alone gives the task's status."""
+    """The service's headers in every message about a task, so that the last record alone gives the task's status."""
 
     task: Task | None  # None: the task message was invalid
     task_sequence: int  # stream sequence of the task message that owns the log

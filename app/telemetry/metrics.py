@@ -1,4 +1,4 @@
-"""Metrics: the only module that uses the metrics library. No label contains a task id or a user id."""
+"""Metrics: what a worker counts and measures, for Prometheus. No label contains a task id or a user id."""
 
 from app.telemetry.siblings import shared_folder
 
