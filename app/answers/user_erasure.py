@@ -51,7 +51,7 @@ class UserErasure:
         self._delete = delete
 
     async def delete(self, request: UserRequest) -> Deleted:
-        """Delete the tasks of a user until all are deleted or ANSWER_WITHIN_S is over.
+        """Delete the voices and the tasks of a user until all are deleted or ANSWER_WITHIN_S is over.
 
         If some are left, `more_after` of the answer says where the next request continues.
 

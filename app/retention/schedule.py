@@ -107,8 +107,9 @@ class Schedule:
     async def _erase(self, reminder: Reminder, in_use: Collection[str], *, since: datetime) -> None:
         """Erase what a reminder names; `since` is when the reminder became due.
 
-        If the task still runs, nothing is erased and the reminder is put off. A cancellation that was given up leads to
-        this: it has stored an outcome, which set the reminder. The real end of the task usually sets the reminder anew.
+        If the task has not ended, nothing is erased and the reminder is put off. A cancellation that was given up leads
+        to this: it has stored an outcome, which set the reminder. The real end of the task usually sets the reminder
+        anew.
         """
         last = await self._log.last(reminder.task_id)
         # Not the same: the task was replayed, or a later task has its id. That task gets a reminder of its own.
