@@ -38,7 +38,7 @@ async def temporary_file(size: int) -> AsyncIterator[Path]:
 
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
-    """Tell the operator if the temporary folder is full while the block writes a file of `size` bytes.
+    """Log a warning and raise an error if the temporary folder is full while the block writes a file of `size` bytes.
 
     Raises:
         TransientError: internal: the temporary folder is full.

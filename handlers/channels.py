@@ -32,7 +32,7 @@ def stored_tasks() -> NatsRouter:
 
 
 def windows_of_others(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
-    """Make the subscriber to windows of other workers whose engine has the fingerprint `engine`, as this worker's."""
+    """Make the subscriber to windows of other workers; `engine` is a hash of the settings that both workers share."""
     subscriber = router.subscriber(
         subjects.windows(engine), queue=subjects.QUEUE_GROUP, max_workers=replies.ANSWERS_AT_ONCE
     )

@@ -1,4 +1,4 @@
-"""The subscribers of a worker: all channels on its broker, and those that other parts hand messages to or start."""
+"""The subscribers of a worker: declares all channels on its broker, and returns what other parts use of them."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from handlers.task_queues import queues_of_live_tasks, queues_of_recordings
 
 
 class Subscribed(NamedTuple):
-    """What handles the messages of each queue, and the subscriber to windows of other workers."""
+    """The functions that handle the messages of the task queues, and the subscriber to windows of other workers."""
 
     recordings: dict[QueueKey, Consume]
     live_tasks: dict[QueueKey, Consume]
@@ -23,7 +23,7 @@ class Subscribed(NamedTuple):
 
 
 def subscribe(broker: NatsBroker, settings: Settings) -> Subscribed:
-    """Declare all channels of a worker on a broker that is not connected yet."""
+    """Declare all channels of a worker on a broker that is not connected yet; return what other parts use of them."""
     tasks = NatsRouter(middlewares=[TaskRunMiddleware])
     live_tasks = NatsRouter(middlewares=[LiveTaskRunMiddleware])
     others = channels.router_of_requests()

@@ -55,7 +55,7 @@ class LiveAudio(Input):
 
     @property
     def sample_bytes(self) -> int:
-        """The bytes of a sample of all channels; 0: the codec has no samples of one size."""
+        """The bytes of one sample of all channels; 0 for Opus, whose samples have no fixed size."""
         return _BYTES_A_SAMPLE.get(self.codec, 0) * self.channels
 
 

@@ -67,7 +67,7 @@ class TaskRequests:
         return status
 
     async def result(self, request: ResultRequest) -> Result | str:
-        """Return the result of a completed task with the names of its voices, as an object or written as text.
+        """Return the result of a completed task with the names of its voices, as JSON or in the requested text format.
 
         Raises:
             RequestError: The task is unknown or has no result, the result cannot be written in the requested format, or

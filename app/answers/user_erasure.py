@@ -51,7 +51,7 @@ class UserErasure:
         self._delete = delete
 
     async def delete(self, request: UserRequest) -> Deleted:
-        """Delete the tasks of a user until all are deleted or ANSWER_WITHIN_S is over.
+        """Delete the voices and the tasks of a user until all are deleted or ANSWER_WITHIN_S is over.
 
         If some are left, `more_after` of the answer says where the next request continues.
 
@@ -119,7 +119,7 @@ class UserErasure:
             await self._erasure.erase_remains(reminder)
 
     async def _letters(self, user_id: int | str, after: int) -> Steps:
-        """Delete the dead letters that name the user, which may outlive the log of their task, with their tasks."""
+        """Delete the dead letters that name the user, and their tasks: a dead letter may outlive its task's log."""
         async for letters in self._dead_letters.pages(after=after):
             for sequence, letter in letters:
                 deleted = _names(letter, user_id) and await self._delete_letter(sequence, letter)

@@ -113,7 +113,9 @@ class VoiceRequests:
             )
 
     async def forget(self, request: ForgetRequest) -> Forgotten:
-        """Remove a voice, with embeddings and cached findings of the tasks that it was enrolled from; publish that.
+        """Remove a voice, and publish that it was forgotten.
+
+        What is kept of the tasks that it was enrolled from goes first: their embeddings, and findings in the cache.
 
         Raises:
             RequestError: The user has no such voice, or not everything could be removed.
@@ -162,7 +164,7 @@ class VoiceRequests:
         return Embedded.model_validate_json(kept)
 
     async def _refuse_known(self, request: EnrollRequest, model: Model, speaker: SpeakerEmbedding) -> None:
-        """Raise an error if the speaker is enrolled already: of two voices of one person, neither would be identified.
+        """Raise an error if the speaker is enrolled already: two voices of one person could not be told apart.
 
         Raises:
             RequestError: The speaker has a voice, and not the one that the request names.

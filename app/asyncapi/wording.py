@@ -21,7 +21,7 @@ TAGS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One channel and its one operation."""
+    """One channel of the AsyncAPI document, and its one operation."""
 
     name: str
     address: str

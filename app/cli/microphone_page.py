@@ -93,7 +93,7 @@ def chosen_page(wanted: WebSocket, *, names_nats: bool) -> MicrophonePage:
 
 
 def _files(policy: str) -> type[SimpleHTTPRequestHandler]:
-    """Make a handler of files with a policy that the page itself cannot state."""
+    """Make a handler that serves files with this Content-Security-Policy, of which a page could state only a part."""
 
     class Files(SimpleHTTPRequestHandler):
         def end_headers(self) -> None:

@@ -53,7 +53,7 @@ class DeadLetterStore:
         return cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id) | trace
 
     def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
-        """Yield pages of dead letters with their stream sequences, the oldest first, from after `after` on."""
+        """Yield pages of dead letters with their stream sequences, the oldest first: those after `after`."""
         return letters(self._nats, self._stream, after=after)
 
     async def delete(self, request: DeleteLettersRequest) -> LettersDeleted:

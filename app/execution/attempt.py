@@ -71,7 +71,10 @@ class TaskAttempt:
 
     @property
     def may_go_without_speakers(self) -> bool:
-        """Whether the text is complete and only speakers are missing: an attempt after the last may store that text."""
+        """Whether the text of a transcription is complete, and only its speakers are missing.
+
+        Then one attempt more than `max_attempts` may store the text without speakers.
+        """
         return self.record.event.kind is Kind.TRANSCRIPTION and self._pace.latest.stage in SPEAKERS_MISSING
 
     @property

@@ -114,7 +114,10 @@ class Settlement:
         return Settled(None)
 
     async def _already_known(self, message: Msg, attempt: TaskAttempt | None) -> Settled:
-        """Acknowledge the message of a task that has ended, or whose id another message has; store its dead letter."""
+        """Acknowledge the message of a task that has ended, or whose id belongs to another message.
+
+        The dead letter of a failed task is stored first, in case it is missing.
+        """
         stored = StoredMessage.delivered(message)
         if attempt is None:
             log.info("task_duplicated")

@@ -140,7 +140,7 @@ class TaskRun:
             await handle()
 
     def _seconds_still(self) -> float:
-        """Return the seconds since the last progress; a task whose attempt has not begun has made none yet."""
+        """Return the seconds since the last progress; infinite while no attempt has begun."""
         return self._attempt.seconds_since_progress if self._attempt else math.inf
 
     async def _check_previous_attempt(self, attempt: TaskAttempt) -> None:

@@ -85,7 +85,7 @@ class ConnectionMonitor:
     async def on_error(self, error: Exception) -> None:
         """Log an error that NATS reports, unless another log line has it.
 
-        A refusal that ends the start is logged with the end, and the reason of a lost connection with the loss.
+        The error that ends the start names a refusal, and `nats_disconnected` names why a connection was lost.
         """
         if self._end_start is not None and _is_refusal(error):
             self.refusal = self.refusal or error

@@ -126,7 +126,7 @@ async def _chunks(nats: Client, bucket: str, info: ObjectInfo, stalled_s: float)
 async def _next_chunks(nats: Client, bucket: str, nuid: str, start: int) -> stream_pages.Pages:
     """Read the next chunks of an object from stream sequence `start` on.
 
-    Direct Get takes load from the leader, but the server that answers may be frozen or behind: then ask the leader,
+    Direct Get saves the leader work, but the server that answers may be frozen or behind: then ask the leader,
     for one chunk.
 
     Raises:

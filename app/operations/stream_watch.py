@@ -66,7 +66,7 @@ class StreamWatch:
         return [*self._unmended, *(self._seen.filled if self._seen is not None else [])]
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Watch the streams, consumers and buckets until cancelled."""
         await self._nats.subscribe(advisories.ADVISORIES, queue=subjects.QUEUE_GROUP, cb=self._note)
         await run_forever("stream_watch", self._look_and_wait, every_s=SHORTEST_PAUSE_S, retry_after_s=LOOK_EVERY_S)
 

@@ -185,7 +185,7 @@ class TaskConsumer:
             self._ask_all(poll_after=POLL_INTERVAL_S)
 
     def _ask_all(self, *, poll_after: float) -> None:
-        """Ask all queues now, and again after `poll_after` seconds, or sooner if a task was announced just now."""
+        """Have all queues asked now, and again after `poll_after` seconds, or sooner after an announcement just now."""
         now = asyncio.get_running_loop().time()
         self._to_ask = set(self._queues)
         self._poll_at = now + (RECHECK_AFTER_S if now - self._announced_at < RECHECK_AFTER_S else poll_after)

@@ -114,7 +114,7 @@ class TaskQueues:
     def work_on(self, counts: Mapping[QueueKey, int], speed: Speed) -> float | None:
         """Estimate the work on the first tasks of each queue, in seconds; `counts` says how many tasks of each.
 
-        None if the length of a recording is unknown, among the tasks that were read.
+        None if the recording of a task that was read has an unknown length.
         """
         found = [self.by_key[key].work_on(count, speed) for key, count in counts.items()]
         known = [seconds for seconds in found if seconds is not None]

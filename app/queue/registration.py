@@ -1,6 +1,6 @@
 """Registration: a task is registered when its log begins with `queued`, for the one message that owns the task id.
 
-The worker that takes a message registers its task, unless the task is registered already. Tasks that have to wait are
+A worker that receives a message registers its task, unless the task is registered already. Tasks that have to wait are
 registered earlier: when the task stream announces their message or, if no worker received the announcement, by a search
 of the queues. All three ways end in `_register`, which decides whether the message owns the id. If several workers
 register the same task at once, the first append to its log wins. If the task was deleted just before that append, the

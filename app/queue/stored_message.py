@@ -27,7 +27,7 @@ class StoredMessage(TaskMessage):
 
     @property
     def audio_seconds(self) -> float | None:
-        """The length of the recording in seconds, from the publisher's header, at most a day; None unless above 0."""
+        """The recording's length in seconds, from the publisher's header, at most a day; None if not above 0."""
         try:
             found = float(self.headers.get(AUDIO_SECONDS, ""))
         except ValueError:

@@ -118,7 +118,7 @@ async def save(chunks: AsyncIterable[bytes | memoryview], file: BinaryIO, most: 
 
 
 def is_below(audio_file_id: str) -> bool:
-    """Whether a name is short, without forbidden characters, and below the prefix of a store when joined by a slash."""
+    """Whether a name is short enough, has no forbidden characters, and cannot leave the prefix of a store."""
     if _NAME.fullmatch(audio_file_id) is None or len(audio_file_id.encode()) > _LONGEST_NAME_BYTES:
         return False
     return not {"", ".", ".."} & set(audio_file_id.split("/"))

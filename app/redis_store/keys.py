@@ -44,7 +44,7 @@ def task_list(user: str, state: str) -> str:
 
 
 def user(user_id: int | str) -> str:
-    """Return the user in the name of a task list, a hash: a user may have any name, and `1` is not `"1"`."""
+    """Return the hash that stands for a user in the name of a task list: a user may have any name, `1` is not `"1"`."""
     return sha256(json.dumps(user_id).encode()).hexdigest()[:USER_DIGITS]
 
 
@@ -62,7 +62,7 @@ def chunks(task_id: str) -> str:
 
 
 def recordings(task_id: str) -> str:
-    """Return the key of a hash: the SHA-256 of each recording of a task of which the cache has findings."""
+    """Return the key of a hash: the SHA-256 of each recording of the task for which the cache has findings."""
     return f"natscribe:task:{task_id}:recordings"
 
 

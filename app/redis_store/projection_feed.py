@@ -105,7 +105,7 @@ async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:
 
 
 def _stored(message: Msg) -> RawStreamMsg:
-    """Convert a delivered message to the form that the stream holds."""
+    """Return a delivered message as a read from the stream would return it."""
     metadata = message.metadata
     return RawStreamMsg(
         subject=message.subject,

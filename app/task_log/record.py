@@ -45,7 +45,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The headers of every record, so that the last record of a log alone gives the task's status."""
+    """The service's headers in every message about a task, so that the last record alone gives the task's status."""
 
     task: Task | None  # None: the task message was invalid
     task_sequence: int  # stream sequence of the task message that owns the log
@@ -140,7 +140,10 @@ class Record:
 
 
 class NoResult(BaseModel):
-    """The outcome of a task that ends without a result; it forbids a result until others append after `after`."""
+    """The outcome of a task that ends without a result.
+
+    It forbids a result, until another writer appends to the log after the record with the sequence `after`.
+    """
 
     task_id: TaskId
     after: int  # stream sequence of the record after which the writer of this outcome appends the task's end

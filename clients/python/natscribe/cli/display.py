@@ -65,10 +65,10 @@ class Display:
 
 
 class JsonLines(Display):
-    """Prints the messages as JSON on standard output, one a line."""
+    """Prints the events as JSON on standard output, one a line."""
 
     def show(self, label: str, event: Event) -> None:  # noqa: ARG002 -- the message names its task
-        """Print the message."""
+        """Print the event."""
         self.text.print(event.model_dump_json())
 
 

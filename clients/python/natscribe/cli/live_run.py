@@ -41,7 +41,7 @@ class NamedSound:
         """Open the sound that `source` names; `given` says what standard input has.
 
         Raises:
-            typer.BadParameter: There is no such file, or nothing here decodes it.
+            typer.BadParameter: There is no such file, or no library here decodes it.
             ClientError: The source cannot be read, or has no sound.
         """
         if source == STANDARD_INPUT:

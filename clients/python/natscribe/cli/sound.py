@@ -90,7 +90,7 @@ async def in_background(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
     """Yield chunks that a thread waits for, as they come; keep up to _KEPT_CHUNKS while nobody takes them.
 
     Raises:
-        ClientError: The chunks have raised it, or another error.
+        ClientError: Reading the chunks has failed.
     """
     loop = asyncio.get_running_loop()
     kept: asyncio.Queue[bytes | ClientError | None] = asyncio.Queue(_KEPT_CHUNKS)

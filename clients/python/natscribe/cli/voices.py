@@ -103,11 +103,7 @@ async def _voice(client: Client, named: str, owner: int | str) -> str:
 
 
 async def _refuse_known(client: Client, refused: RequestFailedError, owner: int | str) -> None:
-    """Raise an error that names options, if an enrolment was refused because a known voice sounds the same.
-
-    Raises:
-        ClientError: A known voice sounds the same.
-    """
+    """Raise a ClientError that names options, if an enrolment failed because a known voice sounds the same."""
     async for each in client.voices(owner):
         if each.voice in refused.message:
             message = (

@@ -270,8 +270,7 @@ class Client:
     ) -> Result | str:
         """Wait until a task ends, and return its result as `get_task_result` does.
 
-        As `follow`, this waits for a task that is not known yet, for ever if nobody publishes it: `asyncio.timeout`
-        or `asyncio.wait_for` limits that.
+        As `follow`, this waits for a task that is not known yet, perhaps for ever: `asyncio.wait_for` limits that.
 
         Raises:
             RequestFailedError: The task has failed or was cancelled.
@@ -327,7 +326,7 @@ class Client:
     ) -> Voice:
         """Say who a speaker of a completed task is: a new voice with a `name`, or one more reference of a `voice`.
 
-        The task needs `identify`, and the speaker has to say 15 s alone; None: the only speaker of the task. A
+        The task needs `identify`, and the speaker has to say 15 s alone; `speaker` None: the task's only one. A
         speaker who sounds like another voice of the user is an error, unless it is `another` person.
         """
         fields = {"task_id": task_id, "speaker": speaker, "name": name, "voice": voice, "another": another}

@@ -131,7 +131,6 @@ async def _connect(
 
 
 def _trusting(authority: Path | None) -> ssl.SSLContext | None:
-    """Make the context of TLS connections."""
     if authority is None:
         return None
     try:

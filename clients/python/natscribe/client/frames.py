@@ -33,7 +33,7 @@ class Cutter:
         self.most_bytes = min(round(self._frame / FRAME_S) or LARGEST_FRAME_BYTES, LARGEST_FRAME_BYTES)  # of a frame
 
     def cut(self, sound: bytes) -> Iterator[bytes]:
-        """Yield the frames that are complete with this sound."""
+        """Add sound, and yield the frames that it completes."""
         size = self._frame or LARGEST_FRAME_BYTES
         self._left += sound
         while len(self._left) >= size or (self._left and not self._frame):
@@ -70,7 +70,7 @@ class FramePublisher:
     ) -> None:
         """Begin to publish; `first` is the number of the next frame, `most_bytes` the size of the largest frame.
 
-        A frame without an acknowledgement is published again after `pause_s` seconds, up to `patience_s` seconds long
+        A frame without an acknowledgement is published again after `pause_s` seconds, for up to `patience_s` seconds
         while NATS is connected.
         """
         self._connection = connection

@@ -145,7 +145,7 @@ def _codes() -> dict[str, str]:
 
 
 def _lines() -> list[list[str]]:
-    """Return the code of each language with its names."""
+    """Return a list for each language: its code, then its names."""
     lines = (line.split(" ", 1) for line in _NAMES.strip().splitlines())
     return [[code, *names.split(", ")] for code, names in lines]
 

@@ -146,6 +146,6 @@ def who_may(subject: str) -> tuple[str, ...]:
 
 
 def _is_same(refused: str, subject: str) -> bool:
-    """Whether `refused`, from an error of NATS, is this subject; an account may map a subject and append tokens."""
+    """Whether an error about the subject `refused` is about `subject`, which an account may map and add tokens to."""
     said, asked = _JETSTREAM.sub("", refused), _JETSTREAM.sub("", subject.lower())
     return said == asked or said.startswith(f"{asked}.")

@@ -57,7 +57,7 @@ class Submission:
     async def submit(self, subject: str, *, is_new: bool) -> None:
         """Upload the recording and publish the task, unless the service already knows this task.
 
-        `is_new` says that the task id was just made, so that the service cannot know the task.
+        `is_new`: the task id was just made, so the service cannot know it.
 
         Raises:
             TaskIdTakenError: The id belongs to another task.

@@ -291,7 +291,7 @@ class Answers:
 
 
 async def _queued_again(task: PlayedTask) -> None:
-    """Wait until the task has its event `queued`: a client that reads earlier would see the old `failed`."""
+    """Wait a moment for the event `queued`: a client that reads earlier would see the old `failed`."""
     for pause in _PAUSES_S:
         if task.state is not State.FAILED:
             return

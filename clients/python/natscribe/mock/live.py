@@ -1,4 +1,4 @@
-"""Plays live tasks: each UTTERANCE_S of sound count as the segment in the examples of the AsyncAPI document."""
+"""Plays live tasks: each UTTERANCE_S of sound counts as the segment in the AsyncAPI document's examples."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Plays tasks one after the other, as one worker of the service runs them."""
+"""Plays tasks as one worker runs them: one after the other, and live tasks beside them."""
 
 import asyncio
 import math
@@ -105,7 +105,6 @@ class Player:
             await self._attempt(task)
 
     async def _attempt(self, task: PlayedTask) -> None:
-        """Play one attempt of a task."""
         sent, script = task.sent, task.script
         if sent is None or not script.runs:
             await self._fail(task, script.error)

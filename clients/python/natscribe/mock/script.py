@@ -60,7 +60,7 @@ class Script:
 
 
 def refusal(task_id: str) -> ErrorDetail | None:
-    """Return the error with which requests about a task are refused; None if they are answered."""
+    """Return the error that is the reply to all requests about a task; None: they are answered."""
     return _named(task_id, REFUSE, list(ErrorCode)) if task_id.startswith(REFUSE) else None
 
 

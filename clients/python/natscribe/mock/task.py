@@ -124,7 +124,7 @@ class PlayedTask:
         return failed and self.sent is not None and self.sent == message.task
 
     def restart(self, delivery: Msg) -> None:
-        """Start again with the message of a replay."""
+        """Begin the task anew with the message of a replay."""
         self.delivery, self.message, self.ended = delivery, TaskMessage.delivered(delivery), asyncio.Event()
         self.attempts = self.batches = self.segments_end = 0
 

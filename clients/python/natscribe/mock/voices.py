@@ -24,7 +24,7 @@ SCORE: Final = 0.71
 
 
 class VoiceError(Exception):
-    """The request about a voice is refused."""
+    """A request about a voice gets an error reply."""
 
     def __init__(self, detail: ErrorDetail) -> None:
         super().__init__(detail.message)

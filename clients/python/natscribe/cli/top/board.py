@@ -47,7 +47,7 @@ class Failure:
 
 @dataclass
 class Board:
-    """All that is shown; `apply` and `reconcile` update it."""
+    """All that `natscribe top` shows; `apply` and `reconcile` update it."""
 
     running: dict[str, Running] = field(default_factory=dict)
     failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=MOST_FAILURES))
@@ -92,7 +92,7 @@ class Board:
                 del self.running[task_id]
 
     def note_failed(self, page: TaskPage) -> None:
-        """Show tasks that had failed before the board received its first event."""
+        """Add tasks that had failed before the board received its first event."""
         heard = {failure.task_id for failure in self.failures}
         for task in page.tasks:
             if task.task_id not in heard and task.error is not None and len(self.failures) < MOST_FAILURES:
