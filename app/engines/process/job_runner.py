@@ -1,4 +1,4 @@
-"""Run the jobs of an engine process, and keep its models in memory between jobs."""
+"""Runs the jobs of an engine process, and keeps its models in memory from one job to the next."""
 
 # ruff: noqa: PLC0415 -- a process imports only what its jobs need, so it starts faster and needs less memory
 from __future__ import annotations
@@ -37,7 +37,7 @@ Emit = Callable[[Reply], None]
 
 
 class JobRunner:
-    """Runs jobs; keeps a transcription model, the networks of diarization and live streams in memory."""
+    """Runs jobs; keeps one transcription model, the networks of diarization and the live streams in memory."""
 
     def __init__(self, setup: Setup, families: Sequence[Family] = FAMILIES) -> None:
         self._setup = setup
@@ -47,11 +47,12 @@ class JobRunner:
         self._streams: LiveStreams | None = None
 
     def run(self, job: Job, emit: Emit) -> None:
-        """Run a job and emit all replies.
+        """Run a job, and call `emit` with each reply.
 
         Raises:
             PermanentError: The job cannot be done.
-            TransientError: engine_failed: the service's own model cannot be loaded until the operator repairs it.
+            TransientError: engine_failed: the configured model cannot be loaded until the operator repairs it, or a
+                live stream is unknown and has to begin again, or there are too many live streams.
         """
         match job:
             case Prepare():
@@ -116,6 +117,6 @@ class JobRunner:
 
 
 def _transient(error: PermanentError) -> TransientError:
-    """Make an error of the service's own model transient: tasks are retried while the operator repairs the model."""
+    """Make an error of the configured model transient: tasks are retried while the operator repairs the model."""
     message = f"The service's own model cannot be loaded, and the operator has to repair it: {error.detail.message}"
     return TransientError(ErrorCode.ENGINE_FAILED, message)

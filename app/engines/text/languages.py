@@ -1,8 +1,8 @@
-"""Choose the language of each region of a sound from the probabilities of the languages in each region.
+"""Choose the language of each region of a window from the probabilities of the languages in each region.
 
 The Viterbi algorithm finds the most probable sequence of languages. A change of language costs as much as a factor of
 e^2 (about 7) in probability, and a region of less than two seconds weighs less. So an uncertain or short region gets
-the language of its neighbours; a certain region keeps its own. The language before the sound counts as a neighbour.
+the language of its neighbours; a certain region keeps its own. The language before the window counts as a neighbour.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ Scores = dict[str, float]
 
 
 def languages_of(regions: Sequence[RegionEvidence], previous: str | None) -> tuple[list[str], bool]:
-    """Return the language of each region, and whether each would be the same with any other `previous` language."""
+    """Return the language of each region, and whether all would be the same after any other `previous` language."""
     scores = _scores(regions)
     best, *others = sorted(scores[0].values(), reverse=True)
     settled = not others or best - others[0] > _CHANGE
@@ -30,7 +30,7 @@ def languages_of(regions: Sequence[RegionEvidence], previous: str | None) -> tup
 
 
 def _scores(regions: Sequence[RegionEvidence]) -> list[Scores]:
-    """Score each language in each region: the log probability of the best sequence of languages that begins there."""
+    """Score each language in each region: the log probability of the best sequence that begins with it there."""
     likely = {language for _, evidence in regions for language, probable in evidence.items() if probable >= _LEAST}
     possible = sorted(likely | {max(evidence, key=lambda language: evidence[language]) for _, evidence in regions})
     rest = dict.fromkeys(possible, 0.0)
@@ -45,7 +45,7 @@ def _scores(regions: Sequence[RegionEvidence]) -> list[Scores]:
 
 
 def _best(scores: Scores, before: str | None) -> str:
-    """Keep the language `before` unless another language scores higher by more than a change costs."""
+    """Return the language `before`, unless another one scores higher by more than a change costs."""
     best = max(scores, key=lambda each: (scores[each], each))
     if before in scores and scores[best] - scores[before] <= _CHANGE:
         return before

@@ -27,15 +27,23 @@ def speech() -> Floats:
     return joined[: int(2.5 * SECTION) * FRAME]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(speech: Floats) -> Floats:
+    """What is heard of all at once."""
+    return Voice()(speech)
+
+
 def heard(voice: Voice, samples: Floats, frames: int) -> Floats:
     size = frames * FRAME
     return np.concatenate([voice(samples[at : at + size]) for at in range(0, len(samples), size)])
 
 
 @pytest.mark.parametrize("frames", [1, 4, 100])
-def test_what_is_heard_does_not_depend_on_the_size_of_the_bits(speech: Floats, frames: int) -> None:
+def test_what_is_heard_does_not_depend_on_the_size_of_the_bits(
+    speech: Floats, undisturbed: Floats, frames: int
+) -> None:
     # Given a recording, when it comes in bits, then what is heard is what is heard of all at once
-    assert heard(Voice(), speech, frames) == pytest.approx(Voice()(speech), abs=1e-4)
+    assert heard(Voice(), speech, frames) == pytest.approx(undisturbed, abs=1e-4)
 
 
 def test_it_hears_what_a_detector_hears_that_is_given_all_at_once(speech: Floats) -> None:
@@ -49,9 +57,8 @@ def test_it_hears_what_a_detector_hears_that_is_given_all_at_once(speech: Floats
 @pytest.mark.parametrize(
     ("start", "begin"), [(start, 0) for start in (100, *LATER)] + [(start, start - NEEDED) for start in LATER]
 )
-def test_who_goes_on_in_the_middle_hears_the_same(speech: Floats, start: int, begin: int) -> None:
+def test_who_goes_on_in_the_middle_hears_the_same(speech: Floats, undisturbed: Floats, start: int, begin: int) -> None:
     # Given what is heard of a recording
-    undisturbed = Voice()(speech)
     # When another one goes on at a frame in the middle, with all sound before it or with what it needs of that
     begin = max(begin, 0)
     again = heard(Voice(start, begin), speech[begin * FRAME :], 10)
