@@ -22,13 +22,13 @@ class _Measurement:
 
 
 class Cores:
-    """Counts the cores that were idle between two measurements, and that the control group may use."""
+    """Measures whether CPU cores are free: idle since the last measurement, and within the control group's limit."""
 
     def __init__(self) -> None:
         self._before = _measure()
 
     def free(self, wanted: int) -> bool:
-        """Whether `wanted` cores were free since the last measurement.
+        """Measure, and return whether at least `wanted` cores were free since the last measurement.
 
         False if nothing can be measured, or if the last measurement is less than 0.2 s old.
         """

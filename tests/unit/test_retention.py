@@ -397,8 +397,11 @@ async def test_dead_letters_that_name_the_user_go(parts: Parts, nats: InMemoryNa
     assert (nats.streams[NAMES.dead_letters].messages == []) is erased
 
 
-async def test_the_log_of_a_dead_letter_goes_with_it(parts: Parts, nats: InMemoryNats, deleted: list[str]) -> None:
-    # Given a failed task without a reminder, and a letter of a message with the same id
+@pytest.mark.parametrize("own", [True, False])
+async def test_the_log_of_a_dead_letter_goes_with_it(
+    parts: Parts, nats: InMemoryNats, deleted: list[str], own: bool
+) -> None:
+    # Given a failed task without a reminder, a letter of another message with the same id, and perhaps its own
     last = await parts.reaching(State.FAILED, "t1")
     message = await parts.messages.held(None, last.metadata.task_sequence)
     assert message is not None
@@ -406,10 +409,11 @@ async def test_the_log_of_a_dead_letter_goes_with_it(parts: Parts, nats: InMemor
     await run(parts)
     await parts.reminders.forget_task("t1")
     await parts.dead_letters.put(replace(message, sequence=9), "t1", NO_SOUND, attempts=0)
-    await parts.dead_letters.put(message, "t1", NO_SOUND, attempts=1)
-    # When the user is erased, then all of it is gone, and one task was erased
-    assert await erase_user(parts) == 1
-    assert (await is_known(parts), nats.streams[NAMES.dead_letters].messages) == (False, [])
+    if own:
+        await parts.dead_letters.put(message, "t1", NO_SOUND, attempts=1)
+    # When the user is erased, then the letters are gone, and the task if one of them is its own
+    assert await erase_user(parts) == own
+    assert (await is_known(parts), nats.streams[NAMES.dead_letters].messages) == (not own, [])
 
 
 async def test_a_user_is_not_erased_before_it_is_known_whose_the_ended_tasks_are(

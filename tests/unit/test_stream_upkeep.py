@@ -278,8 +278,11 @@ async def tell(nats: InMemoryNats, body: bytes) -> None:
 
 
 @pytest.mark.usefixtures("watched")
-async def test_a_change_that_is_told_is_mended_at_once_and_names_its_client(nats: InMemoryNats) -> None:
-    # Given a stream that a client deletes
+async def test_a_change_that_is_told_is_mended_at_once_and_names_its_client(
+    nats: InMemoryNats, constants: Constants
+) -> None:
+    # Given a stream that a client deletes, and a worker that leaves what it is not told to others
+    constants(ADVISED_FIRST_S=3600)
     del nats.streams[NAMES.progress]
     with capture_logs() as lines:
         await tell(nats, advisory(f"STREAM.DELETE.{NAMES.progress}"))
@@ -308,6 +311,17 @@ async def look(parts: Parts) -> list[str]:
     """Look once; the problems that are found."""
     await parts.stream_watch.look()
     return [problem.what for problem in parts.stream_watch.problems]
+
+
+async def test_what_another_worker_mends_at_once_is_left_to_it(
+    parts: Parts, nats: InMemoryNats, constants: Constants
+) -> None:
+    # Given a stream that is missing only a moment, of which another worker is told
+    constants(ADVISED_FIRST_S=0.0)
+    nats.before(f"$JS.API.STREAM.INFO.{NAMES.progress}", NotFoundError(code=404, err_code=10059))
+    with capture_logs() as lines:
+        assert await look(parts) == []
+    assert lines == []
 
 
 async def test_a_problem_is_told_until_it_is_mended(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:

@@ -102,8 +102,8 @@ def model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     return found
 
 
-def loaded(*, filled: bool = False) -> Network:
-    return Network("folder", Computing(), filled=filled)
+def loaded(*, padded: bool = False) -> Network:
+    return Network("folder", Computing(), padded=padded)
 
 
 def clip(seconds: float) -> Sound:
@@ -117,7 +117,7 @@ def part(frames: int, seconds: float = 2.0, start: float = 0.0, language: str = 
 
 
 @pytest.mark.parametrize(
-    ("filled", "seconds", "frames"),
+    ("padded", "seconds", "frames"),
     [
         (False, 0.5, 500),
         (False, 9.0, 500),
@@ -128,18 +128,18 @@ def part(frames: int, seconds: float = 2.0, start: float = 0.0, language: str = 
     ],
 )
 def test_a_clip_is_encoded_with_a_second_of_silence(
-    model: FakeModel, filled: bool, seconds: float, frames: int
+    model: FakeModel, padded: bool, seconds: float, frames: int
 ) -> None:
-    # When a clip is encoded, alone or filled up to thirty seconds
-    (encoded,) = loaded(filled=filled).encode([clip(seconds)])
+    # When a clip is encoded, alone or padded up to thirty seconds
+    (encoded,) = loaded(padded=padded).encode([clip(seconds)])
     # Then the encoder reads two frames for each of its own
     assert model.encoded == [(1, 80, 2 * frames)]
     assert len(encoded) == frames
 
 
-@pytest.mark.parametrize(("filled", "batches"), [(False, [1, 1]), (True, [2])])
-def test_only_filled_clips_form_a_batch(model: FakeModel, filled: bool, batches: list[int]) -> None:
-    assert len(loaded(filled=filled).encode([clip(2), clip(12)])) == 2
+@pytest.mark.parametrize(("padded", "batches"), [(False, [1, 1]), (True, [2])])
+def test_only_filled_clips_form_a_batch(model: FakeModel, padded: bool, batches: list[int]) -> None:
+    assert len(loaded(padded=padded).encode([clip(2), clip(12)])) == 2
     assert [shape[0] for shape in model.encoded] == batches
 
 
@@ -193,10 +193,10 @@ def test_an_answer_is_its_text_and_how_sure_it_is(model: FakeModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("filled", "seconds", "longest"), [(False, 2.0, 1 + 2 * 90), (False, 7.3, 1 + 2 * 223), (True, 2.0, 448)]
+    ("padded", "seconds", "longest"), [(False, 2.0, 1 + 2 * 90), (False, 7.3, 1 + 2 * 223), (True, 2.0, 448)]
 )
-def test_a_text_has_a_longest_length(model: FakeModel, filled: bool, seconds: float, longest: int) -> None:
-    loaded(filled=filled).decode([part(450, seconds), part(450, seconds / 2)], DecodeOptions())
+def test_a_text_has_a_longest_length(model: FakeModel, padded: bool, seconds: float, longest: int) -> None:
+    loaded(padded=padded).decode([part(450, seconds), part(450, seconds / 2)], DecodeOptions())
     assert model.asked[0]["max_length"] == longest
 
 

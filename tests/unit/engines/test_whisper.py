@@ -38,7 +38,7 @@ class FakeNetwork:
     """Writes what `say` says of a part; remembers what it was asked."""
 
     english_only = False
-    filled = False
+    padded = False
 
     def __init__(self, say: Callable[[EncodedPart, DecodeOptions], str]) -> None:
         self._say = say
@@ -196,7 +196,7 @@ def test_on_a_gpu_windows_are_encoded_together() -> None:
     asked: list[int] = []
 
     class Network(FakeNetwork):
-        filled = True
+        padded = True
 
         def encode(self, clips: Sequence[Sound]) -> list[Encoded]:
             asked.append(len(clips))
@@ -392,8 +392,8 @@ def test_a_model_computes_on_the_device_that_there_is(
     # Given a machine with a GPU or without
     opened: list[tuple[Computing, bool]] = []
 
-    def network(_: str, computing: Computing, *, filled: bool) -> FakeNetwork:
-        opened.append((computing, filled))
+    def network(_: str, computing: Computing, *, padded: bool) -> FakeNetwork:
+        opened.append((computing, padded))
         return FakeNetwork(by_language)
 
     monkeypatch.setattr(model, "get_cuda_device_count", lambda: gpus)
@@ -404,9 +404,9 @@ def test_a_model_computes_on_the_device_that_there_is(
     loaded = model.load(Path(), Model(name="fake", revision="1"), computing)
     # Then it computes there; a GPU transcribes all windows of a batch together
     assert (loaded.fingerprint, loaded.parallel.count) == (fingerprint, at_once)
-    ((used, filled),) = opened
+    ((used, padded),) = opened
     assert (f"{used.device} {used.compute_type} beam 5", used.at_once) == (fingerprint, at_once)
-    assert filled is (used.device == "cuda")
+    assert padded is (used.device == "cuda")
 
 
 @pytest.mark.parametrize("gpus", [0, 1])

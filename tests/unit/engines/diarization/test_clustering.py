@@ -94,8 +94,8 @@ def test_clusters_are_as_far_apart_as_at_their_merge_and_nearer_if_one_is_short(
 
 def test_of_very_many_clusters_only_the_heaviest_are_joined() -> None:
     # Given more clusters than are compared, when they are joined, then some are left alone
-    count = 400
+    count = 300
     weights = np.arange(1, count + 1, dtype=np.float32)
-    merges = merged_by_centres(np.eye(count, dtype=np.float32), weights, np.arange(count))
+    merges = merged_by_centres(np.ones((count, 1), np.float32), weights, np.arange(count))
     assert 0 < len(merges) < count - 1
     assert min(min(merge.one, merge.other) for merge in merges) > 0
