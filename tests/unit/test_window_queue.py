@@ -172,9 +172,9 @@ async def test_windows_of_different_options_are_never_in_one_batch(engine: Scrip
 async def test_live_windows_come_before_own_ones_and_these_before_those_of_other_workers(
     engine: ScriptedEngine,
 ) -> None:
-    # Given an engine that is busy, and windows of all ranks that wait for it
+    # Given an engine that is busy with a draft, and windows of all ranks that wait for it
     queue = WindowQueue(engine, at_once=2, largest=2)
-    asked = await under_way(queue, engine, Rank.OWN)
+    asked = await under_way(queue, engine, Rank.DRAFT)
     names = ("HELP", "DRAFT", "OWN", "SPARE", "LIVE", "LATE", "LIVE", "OWN", "HELP")
     for number, rank in enumerate(map(Rank.__getitem__, names), start=1):
         asked.append(ask(queue, number, rank=rank, draft=rank is Rank.DRAFT))
@@ -182,9 +182,9 @@ async def test_live_windows_come_before_own_ones_and_these_before_those_of_other
     # When it is free
     engine.may_answer.set()
     await texts_of(*asked)
-    # Then the ranks come one after the other, drafts after live texts, and within a rank the window that came first
-    assert engine.batches == [[0], [5, 7], [2], [6, 3], [8, 4], [1, 9]]
-    assert [job.draft for job in engine.jobs] == [False, False, True, False, False, False]
+    # Then the ranks come one after the other, a draft in its turn, and within a rank the window that came first
+    assert engine.batches == [[0], [5, 7], [6, 3], [2], [8, 4], [1, 9]]
+    assert [job.draft for job in engine.jobs] == [False, False, False, True, False, False]
 
 
 async def test_drafts_and_recordings_take_turns_and_finals_come_before_both(engine: ScriptedEngine) -> None:

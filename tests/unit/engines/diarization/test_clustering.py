@@ -54,14 +54,15 @@ def test_clusters_of_one_person_are_joined_by_their_centres_however_much_their_m
     person, other = np.eye(64, dtype=np.float32)[:2]
     noise = random.normal(size=(60, 64)).astype(np.float32)
     members = person + noise / np.linalg.norm(noise, axis=1, keepdims=True)
-    strangers = other + noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    strangers = members - 0.4 * person + 0.8 * other
     labels = np.array([0] * 30 + [30] * 30 + [60] * 60)
 
     # When all clusters are joined by their centres
     embeddings = np.concatenate([members, strangers])
     merges = merged_by_centres(embeddings, np.full(120, 44, np.float32), labels)
 
-    # Then those of the one person are near each other, though their members are not, and the stranger is far
+    # Then those of the one person are near each other, though their members are not, and the stranger is as
+    # far from that person as the centres of both are
     assert [{merge.one, merge.other} for merge in merges] == [{0, 30}, {0, 60}]
     assert merges[0].distance < 0.2
     one, two = members.mean(axis=0), strangers.mean(axis=0)
