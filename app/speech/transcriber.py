@@ -105,11 +105,11 @@ class Transcriber:
 
         async with aclosing(SpeakerSearch(self._diarizer.turns(task, recording))) as search:
             await transcription.transcribe(checkpoint, append_text)
-            if not transcription.separate:
+            channels = transcription.transcript.channels
+            if channels is None:
                 await self._add_speakers(transcription, task, search, append)
                 return
         if task.identify:
-            channels = transcription.transcript.channels or 1
             async with aclosing(SpeakerSearch(self._diarizer.turns_of_channels(task, recording, channels))) as search:
                 await self._add_speakers(transcription, task, search, append)
 
