@@ -106,11 +106,11 @@ class Transcriber:
 
         async with aclosing(SpeakerSearch(partial(self._diarizer.turns, task, recording))) as search:
             await transcription.transcribe(checkpoint, append_text)
-            if not transcription.separate:
+            channels = transcription.transcript.channels
+            if channels is None:
                 await self._add_speakers(transcription, task, search, append)
                 return
         if task.identify:
-            channels = transcription.transcript.channels or 1
             find = partial(self._diarizer.turns_of_channels, task, recording, channels)
             async with aclosing(SpeakerSearch(find)) as search:
                 await self._add_speakers(transcription, task, search, append)

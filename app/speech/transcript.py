@@ -119,4 +119,4 @@ def _languages(segments: Sequence[Segment]) -> dict[str, float]:
     for segment in segments:
         if segment.language is not None:
             seconds[segment.language] = seconds.get(segment.language, 0.0) + segment.end - segment.start
-    return dict(sorted(seconds.items(), key=lambda each: -each[1]))
+    return {each: seconds[each] for each in sorted(seconds, key=seconds.__getitem__, reverse=True)}

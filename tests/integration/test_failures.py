@@ -96,18 +96,6 @@ async def test_a_missing_recording_fails(publisher: Publisher, worker: Worker) -
     assert "nowhere.flac" in error.message
 
 
-async def test_the_transcript_is_kept_when_diarization_fails(
-    publisher: Publisher, worker: Worker, engine: FakeEngine
-) -> None:
-    engine.fail_with = [None, PERMANENT]
-    await publisher.publish("t1", diarize=True)
-    await publisher.until("t1", State.COMPLETED)
-    result = await publisher.ask("tasks.result", task_id="t1")
-    assert result["text"] == "one two one two one two"
-    assert result["diarization_error"] == PERMANENT.detail.model_dump(mode="json")
-    assert result["speakers"] is None
-
-
 @pytest.mark.parametrize("queued", [True, False])
 async def test_a_cancelled_task_ends(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, *, queued: bool

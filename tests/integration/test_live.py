@@ -21,7 +21,6 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.wire import Kind, Priority, Queue
 
-from app.errors import TransientError
 from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
@@ -34,7 +33,6 @@ from tests.waiting import eventually
 
 RATE = 8000
 FRAME = bytes(2 * RATE)  # a second
-DEAF = TransientError(ErrorCode.ENGINE_FAILED, "The process that hears has died.")
 
 
 class Speaker:
@@ -228,49 +226,6 @@ async def test_a_client_that_falls_silent_ends_the_recording(
     assert (result["duration"], result["text"]) == (11.0, "one two one two")
 
 
-async def test_frames_that_are_sent_twice_missing_or_no_frames(
-    publisher: Publisher, speaker: Speaker, worker: Worker
-) -> None:
-    # When a client leaves frames out, sends others twice, and somebody else sends something
-    await speaker.begin()
-    await speaker.say(3)
-    speaker.sent = 8
-    await speaker.say(4)
-    for headers in (
-        {"Nats-Msg-Id": "live-1-²"},
-        {"Nats-Msg-Id": "other-7"},
-        {},
-        {"Nats-Msg-Id": "live-1-1" + "0" * 30},
-    ):
-        await publisher.js.publish(subjects.live_audio("live-1"), FRAME, headers=headers)
-    await speaker.say(3, end=True)
-    await publisher.until("live-1", State.COMPLETED)
-    # Then times are right, and the result says which sound is missing
-    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
-    assert result["duration"] == 15.0
-    assert {"start": 3.0, "end": 8.0} in result["untranscribed"]
-
-
-async def test_sound_is_heard_again_after_its_process_has_died(
-    publisher: Publisher, speaker: Speaker, worker: Worker, engine: FakeEngine, nc: Client, settings: Settings
-) -> None:
-    # Given a process that dies in the middle
-    await speaker.begin()
-    await speaker.say(12)
-
-    async def first_text() -> bool:
-        return starts(await spoken(nc, settings, "live-1")) == [0.0]
-
-    await eventually(first_text)
-    engine.deaf = [DEAF, DEAF]
-    # When the sound goes on
-    await speaker.say(10, end=True)
-    events = await publisher.until("live-1", State.COMPLETED)
-    # Then nothing is lost, and the attempt is the same
-    assert starts(await spoken(nc, settings, "live-1")) == [segment(number).start for number in range(3)]
-    assert {event.attempt for event in events} == {1}
-
-
 async def test_several_live_tasks_run_beside_a_recording(
     publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:
@@ -396,22 +351,6 @@ async def test_a_stream_that_is_cancelled_while_the_model_loads_leaves_the_load_
         return engine.loads == 0
 
     await eventually(loaded)
-
-
-async def test_sound_that_is_missing_from_the_begin_on_leaves_the_times_right(
-    publisher: Publisher, speaker: Speaker, worker: Worker
-) -> None:
-    # Given a client whose first frames were never stored, and a second gap
-    await speaker.begin()
-    speaker.sent = 5
-    await speaker.say(2)
-    speaker.sent = 9
-    await speaker.say(1, end=True)
-    await publisher.until("live-1", State.COMPLETED)
-    # Then both are told, each at its time
-    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
-    assert result["duration"] == 10.0
-    assert result["untranscribed"] == [{"start": 0.0, "end": 5.0}, {"start": 7.0, "end": 9.0}]
 
 
 async def test_a_silent_client_may_be_silent_for_longer_than_a_task_may_stand_still(

@@ -11,7 +11,7 @@ import pytest
 from natscribe.schemas.diarization import DiarizationTask, Turn
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import Stretch, TranscribeOptions, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.transcription import Channels, Stretch, TranscribeOptions, TranscriptionResult, TranscriptionTask
 
 from app.cancellation import cancel_all
 from app.engines.cores import Cores
@@ -28,7 +28,7 @@ from app.engines.messages import (
 from app.engines.window_queue import WindowQueue
 from app.errors import PermanentError, TransientError
 from app.recordings.recording import Recording, Recordings
-from app.redis_store.cache import Cache, connected
+from app.redis_store.cache import Cache
 from app.redis_store.chunks import Chunks
 from app.settings import Settings
 from app.speech.diarizer import Diarizer, SpeakerSearch
@@ -38,28 +38,13 @@ from app.updates import Append, Checkpoint, Result, Update, processed
 from app.voices.identification import Identification
 from app.voices.store import ComparedVoice, VoiceStore
 from app.work_sharing.helping import WorkSharing
+from tests.fakes.cache import MemoryCache
 from tests.fakes.engine import MODEL, FakeEngine, segment
 from tests.waiting import eventually
 
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, diarize=True)
 SHA = "0" * 64
 DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
-
-
-NOWHERE = connected("redis://localhost:1")
-
-
-class Memory:
-    """A cache in memory, of the turns of one recording."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, object] = {}
-
-    async def find(self, _task_id: str, _audio_sha256: str, question: str, _kind: object) -> object:
-        return self.kept.get(question)
-
-    async def keep(self, _task_id: str, _audio_sha256: str, question: str, found: object) -> None:
-        self.kept[question] = found
 
 
 class NothingKnown:
@@ -135,22 +120,25 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 RECORDINGS = cast("Recordings", OneRecording())
 
 
-def diarizer(engine: FakeEngine) -> Diarizer:
+def diarizer(engine: FakeEngine, memory: MemoryCache) -> Diarizer:
     identification = Identification(cast("VoiceStore", NoVoices()), Settings(_env_file=None))
-    cache, chunks = cast("Cache", Memory()), cast("Chunks", NothingKnown())
+    cache, chunks = cast("Cache", memory), cast("Chunks", NothingKnown())
     return Diarizer(RECORDINGS, engine, cache, chunks, identification=identification)
 
 
-def transcriber(engine: FakeEngine) -> Transcriber:
-    sharing, transcripts = cast("WorkSharing", Alone()), TranscriptCache(Cache(NOWHERE, ttl=0))
+def transcriber(engine: FakeEngine, memory: MemoryCache) -> Transcriber:
+    sharing, transcripts = cast("WorkSharing", Alone()), TranscriptCache(cast("Cache", memory))
     windows = WindowQueue(engine, at_once=1, largest=1)
-    return Transcriber(RECORDINGS, engine, transcripts, diarizer(engine), windows=windows, sharing=sharing, threads=1)
+    return Transcriber(
+        RECORDINGS, engine, transcripts, diarizer(engine, memory), windows=windows, sharing=sharing, threads=1
+    )
 
 
 async def updates_of(
     engine: FakeEngine,
     checkpoint: Checkpoint = Checkpoint(),  # noqa: B008 -- frozen
     task: TranscriptionTask = TASK,
+    memory: MemoryCache | None = None,
 ) -> list[Update | Result]:
     updates: list[Update | Result] = []
 
@@ -158,7 +146,7 @@ async def updates_of(
         updates.append(update)
 
     async with asyncio.timeout(5):
-        result = await transcriber(engine).transcribe(task, checkpoint, append)
+        result = await transcriber(engine, memory or MemoryCache()).transcribe(task, checkpoint, append)
         return [*updates, result]
 
 
@@ -171,7 +159,7 @@ async def run_up_to(engine: FakeEngine, is_last: Callable[[Update], bool]) -> As
         if is_last(update) and not reached.done():
             reached.set_result(update)
 
-    run = asyncio.create_task(transcriber(engine).transcribe(TASK, Checkpoint(), append))
+    run = asyncio.create_task(transcriber(engine, MemoryCache()).transcribe(TASK, Checkpoint(), append))
     try:
         async with asyncio.timeout(5):
             yield await reached
@@ -350,7 +338,8 @@ async def test_each_channel_has_one_speaker_who_is_looked_for_alone() -> None:
     async def append(update: Update) -> None:
         progress.append(update)
 
-    found = await diarizer(engine).turns_of_channels(task, Recording(Path("call.flac"), SHA), 2, append)
+    search = diarizer(engine, MemoryCache())
+    found = await search.turns_of_channels(task, Recording(Path("call.flac"), SHA), 2, append)
     # Then the engine has the channels one after the other, and progress counts over both
     asked = [(job.channel, job.min_speakers, job.max_speakers) for job in engine.jobs if isinstance(job, Diarize)]
     assert asked == [(0, None, 1), (1, None, 1)]
@@ -361,9 +350,45 @@ async def test_each_channel_has_one_speaker_who_is_looked_for_alone() -> None:
     assert [each.speaker for each in found.embedded.speakers] == ["SPEAKER_00", "SPEAKER_01"]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("identify", [False, True])
+async def test_channels_are_speakers_whose_voices_are_looked_for_last(identify: bool, fails: bool) -> None:
+    # Given a call with a person on each channel
+    engine = WatchedEngine()
+    engine.channels, engine.search_fails = 2, fails
+    task = TASK.model_copy(update={"channels": Channels.SEPARATE, "identify": identify})
+    # When it is transcribed, then the text is half of the work for who asks for voices, and all of it for others
+    updates = await updates_of(engine, task=task)
+    assert [each.fraction for each in updates if isinstance(each, Update) and each.text][-1] == (0.5 if identify else 1)
+    assert engine.order.count("search") == (0 if not identify else 1 if fails else 2)
+    # And both people have their text, and voices unless the search for these has failed
+    result = result_in(updates)
+    assert [each.speaker for each in result.segments] == ["SPEAKER_00", "SPEAKER_01"] * 4
+    assert list(result.voices or ()) == (["SPEAKER_00", "SPEAKER_01"] if identify and not fails else [])
+    assert result.voices_error == (DIED.detail if identify and fails else None)
+
+
+async def test_a_result_is_cached_if_all_of_it_is(cores: list[bool]) -> None:
+    # Given a recording that is transcribed with speakers again and again
+    engine, memory = WatchedEngine(), MemoryCache()
+
+    async def is_cached() -> bool:
+        return result_in(await updates_of(engine, memory=memory)).cached
+
+    # Then only the one is cached of which nothing was computed
+    assert [await is_cached(), await is_cached()] == [False, True]
+    memory.found.clear()
+    assert not await is_cached()
+    memory.pieces.clear()
+    assert not await is_cached()
+    memory.found.clear()
+    engine.search_fails = True
+    assert not await is_cached()
+
+
 async def test_turns_that_are_known_are_not_looked_for_again() -> None:
     # Given a diarization without voices that is done twice, and then with them
-    search, updates = diarizer(FakeEngine()), list[Update]()
+    search, updates = diarizer(FakeEngine(), MemoryCache()), list[Update]()
 
     async def append(update: Update) -> None:
         updates.append(update)
@@ -404,6 +429,8 @@ async def test_all_options_reach_the_engine() -> None:
     assert isinstance(engine.asked[0], Load)
     asked = [job.options for job in engine.asked if isinstance(job, Load | Transcribe)]
     assert asked == [options] * 4
+    # And nobody looks for speakers
+    assert not any(isinstance(job, Diarize) for job in engine.asked)
 
 
 async def test_an_unknown_model_is_reported_before_anything_else() -> None:

@@ -10,7 +10,7 @@ from nats.errors import ConnectionClosedError
 from natscribe.schemas import subjects
 from natscribe.schemas.live import LiveAudio, LiveTask
 
-from app.live.frames import Frames, JoinedFrames
+from app.live.frames import FRAMES_AT_ONCE, Frames, JoinedFrames
 from app.live.places import Place
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
@@ -101,12 +101,14 @@ async def test_sound_goes_on_in_a_stream_that_is_made_anew_meanwhile(nats: InMem
     assert await sound_of(read) == 2 * SECOND
 
 
+@pytest.mark.parametrize("name", [None, "other-1", "live-1-x", "live-1-\u0663", "live-1-\u00b2", "live-1-1000000000"])
 async def test_a_client_that_is_silent_ends_its_sound_though_its_last_message_is_no_frame(
-    nats: InMemoryNats, constants: Constants
+    nats: InMemoryNats, constants: Constants, name: str | None
 ) -> None:
     # Given frames, and a message that is no frame
     store(nats, 0)
-    nats.streams[NAMES.live].publish(subjects.live_audio("live-1"), SECOND, {}, nats.now)
+    headers = {} if name is None else {"Nats-Msg-Id": name}
+    nats.streams[NAMES.live].publish(subjects.live_audio("live-1"), SECOND, headers, nats.now)
     constants(POLL_S=0.01)
     reader = frames(nats, idle_seconds=0.1)
     # When the client is silent, then the sound ends, and a silence as short as that is not told
@@ -138,6 +140,13 @@ async def test_a_client_gets_some_time_anew_when_another_worker_reads(nats: InMe
         # When the client comes back, then its sound is heard
         store(nats, 1, end=True)
         assert SECOND in [sound.data async for sound in read]
+
+
+async def test_it_is_known_how_many_frames_wait(nats: InMemoryNats) -> None:
+    for number in range(FRAMES_AT_ONCE + 10):
+        store(nats, number, end=number == FRAMES_AT_ONCE + 9)
+    read = frames(nats).read(Place())
+    assert [(sound.frames, sound.waiting) async for sound in read] == [(FRAMES_AT_ONCE, 10), (10, 0)]
 
 
 async def test_a_place_is_where_reading_begins(nats: InMemoryNats) -> None:

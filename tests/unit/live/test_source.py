@@ -1,7 +1,9 @@
 """The source of a live run: how it has the sound of a client heard."""
 
+import time
 from base64 import b64decode
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import cast
 
@@ -96,6 +98,10 @@ async def test_a_silent_client_is_told_as_progress_that_waits(ears: Ears) -> Non
     # Then it says when it waits, without a job of the engine
     assert waited == [False, True, False]
     assert ears.bytes == [32_000, 0]
+    # And when each second was heard, as if it had come in real time
+    now, before = heard.said_at(heard.seconds), heard.said_at(heard.seconds - 5)
+    assert now - before == pytest.approx(5)
+    assert 0 <= time.monotonic() - now < 60
 
 
 async def test_a_long_gap_is_heard_in_jobs_and_told_whole(ears: Ears) -> None:
@@ -114,6 +120,23 @@ async def test_a_long_gap_is_heard_in_jobs_and_told_whole(ears: Ears) -> None:
     assert all(one.end == other.start for one, other in pairwise(missing))
 
 
+async def test_what_a_file_skips_is_missing() -> None:
+    # Given a file of which some seconds are lost in its second and third ten seconds
+    heard = [
+        Heard(seconds=10.0 * at, lost=lost, windows=[], open=[], settled=[]) for at, lost in ((1, 0), (2, 3), (3, 5))
+    ]
+
+    class Told(Ears):
+        async def run(self, job: Hear | Forget) -> AsyncGenerator[Heard, None]:
+            yield heard.pop(0) if isinstance(job, Hear) else Heard(seconds=0, windows=[], open=[], settled=[])
+
+    followed = source(Told(), OPUS, *[JoinedFrames(b"sound", frames=1, last=at == 2) for at in range(3)])
+    # When it is heard, then they are missing where each begins
+    async for _ in followed.windows():
+        pass
+    assert [(each.start, each.end) for each in followed.missing] == [(10, 13), (20, 22)]
+
+
 async def test_progress_does_not_go_back_when_another_worker_hears_the_last_sound_again(ears: Ears) -> None:
     # Given a stream whose text has reached its second 70, and whose sound is read from its second 30 on
     sounds = [JoinedFrames(bytes(320_000), frames=10) for _ in range(8)] + [JoinedFrames(b"", last=True)]
@@ -125,6 +148,29 @@ async def test_progress_does_not_go_back_when_another_worker_hears_the_last_soun
     assert progress[0] == 70
     assert progress == sorted(progress)
     assert progress[-1] > 79
+    # And whoever begins where the text ends has not ended
+    assert [heard.is_over(None, second) for second in (69.9, 70.0)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("dies_at", "ends"),
+    [
+        pytest.param([3, 4, 5], True, id="three times without progress"),
+        pytest.param([3, 4, 5, 6], False, id="four times"),
+        pytest.param([3, 8, 14, 21, 29], True, id="often, each time after more sound"),
+    ],
+)
+async def test_a_process_that_dies_again_and_again_gets_on_or_ends_the_attempt(
+    ears: Ears, dies_at: list[int], ends: bool
+) -> None:
+    # Given a process that dies at some of its jobs
+    sounds = [JoinedFrames(bytes(32_000), frames=1, last=number == 9) for number in range(10)]
+    heard, ears.dies_at = source(ears, LiveAudio(), *sounds), dies_at
+    # When sound is heard from its begin each time, then it ends unless nothing gets on
+    with nullcontext() if ends else pytest.raises(TransientError):
+        async for _ in heard.windows():
+            pass
+    assert (heard.seconds == 10) is ends
 
 
 @pytest.mark.parametrize("channels", [1, 2])
