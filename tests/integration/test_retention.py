@@ -171,17 +171,6 @@ async def test_a_recording_goes_some_time_after_the_end_and_the_rest_stays(
         assert due - ended > timedelta(days=29)
 
 
-async def test_the_default_is_thirty_days_from_the_end(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    async with start_worker(engine):
-        await upload(js)
-        await publisher.publish("t1", audio_file_id=RECORDING)
-        ended = (await publisher.until("t1", State.COMPLETED))[-1].time
-        _, due = await eventually(lambda: reminder_of(js, "t1"))
-    assert abs(due - ended - timedelta(days=30)) < timedelta(seconds=2)
-
-
 async def test_a_recording_stays_while_another_task_needs_it(
     settings: Settings, publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
@@ -214,29 +203,6 @@ async def test_a_recording_stays_while_another_task_needs_it(
             return not await is_uploaded(js)
 
         await eventually(is_gone)
-
-
-async def test_a_recording_that_is_kept_for_ever_stays_when_one_of_its_tasks_goes(
-    settings: Settings, publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    # Given a service that keeps recordings, and a recording with a task that asks for no less
-    settings.audio_ttl = 0
-    async with start_worker(engine):
-        await upload(js)
-        await publisher.publish("t1", audio_file_id=RECORDING)
-        await publisher.until("t1", State.COMPLETED)
-        # When the time is over of another task with it, and of a task that has a recording of its own
-        await upload(js, "own.flac")
-        for task_id, recording in (("t2", RECORDING), ("t3", "own.flac")):
-            await publisher.publish(task_id, audio_file_id=recording, keep_seconds=60)
-            await publisher.until(task_id, State.COMPLETED)
-            await let_time_pass(js, task_id)
-        await eventually(lambda: nothing_is_due(js))
-        # Then both tasks are gone, and the recording goes that nobody else has
-        for task_id in ("t2", "t3"):
-            assert (await publisher.ask("tasks.status", task_id=task_id))["error"]["code"] == "not_found"
-        assert await is_uploaded(js)
-        assert not await is_uploaded(js, "own.flac")
 
 
 async def test_what_is_due_while_nobody_runs_is_erased_afterwards(

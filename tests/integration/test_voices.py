@@ -117,16 +117,6 @@ async def test_the_voices_of_a_user_are_listed_without_what_they_are_compared_wi
     assert (await publisher.ask(subjects.VOICES, user_id="7"))["voices"] == []
 
 
-async def test_a_voice_has_ten_references_at_most(publisher: Publisher, anna: str, engine: FakeEngine) -> None:
-    # Given a voice with a reference, and ten more recordings of this person alone
-    engine.people = ["anna"]
-    for number in range(10):
-        await done(publisher, f"more-{number}", kind=Kind.DIARIZATION, identify=True)
-        voice = await enroll(publisher, f"more-{number}", voice=anna, name=None)
-    # Then the oldest one has gone
-    assert [each["task_id"] for each in voice["references"]] == [f"more-{number}" for number in range(10)]
-
-
 async def test_somebody_who_is_enrolled_is_not_enrolled_again_unnoticed(publisher: Publisher, anna: str) -> None:
     # When the same person is enrolled from another recording, as a new voice
     code, message = await refused(publisher, "next", speaker="SPEAKER_01")
@@ -165,11 +155,6 @@ async def test_a_new_voice_is_stored_once_though_an_answer_was_lost(
     await store.add(known.voice)
     # Then it is there once, as it was
     assert await store.find(7, anna) == known
-
-
-async def test_the_same_speech_is_no_second_reference(publisher: Publisher, anna: str) -> None:
-    voice = await enroll(publisher, "call", voice=anna, name=None, speaker="SPEAKER_00")
-    assert len(voice["references"]) == 1
 
 
 async def test_nobody_is_named_twice(publisher: Publisher, anna: str, engine: FakeEngine) -> None:
@@ -256,22 +241,6 @@ async def test_an_enrolment_that_cannot_be_says_what_is_missing(publisher: Publi
         code, message = await refused(publisher, call, speaker="SPEAKER_00", name=name)
         assert (code, name, "name: " in message) == ("invalid_request", name, True), message
     assert (await publisher.ask(subjects.VOICES, user_id=7))["voices"] == []
-
-
-async def test_too_little_speech_is_refused_with_its_seconds(
-    publisher: Publisher, worker: Worker, engine: FakeEngine
-) -> None:
-    engine.windows = 2
-    await done(publisher, "short", kind=Kind.DIARIZATION, identify=True)
-    code, message = await refused(publisher, "short", speaker="SPEAKER_00")
-    assert (code, "says only 10.0 s alone" in message, "15 s" in message) == ("invalid_request", True, True)
-
-
-async def test_two_people_in_one_speaker_are_refused(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
-    engine.agreement = 0.6
-    await done(publisher, "mixed", diarize=True, identify=True)
-    code, message = await refused(publisher, "mixed", speaker="SPEAKER_00")
-    assert (code, "sounds like two people" in message) == ("invalid_request", True)
 
 
 async def test_who_does_not_ask_for_names_leaves_no_voice_behind(

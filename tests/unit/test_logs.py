@@ -61,16 +61,19 @@ def test_what_differs_passes(seldom: RepeatFilter) -> None:
     assert passes(seldom, "task_broken", level="error")
 
 
-def test_it_remembers_so_many(seldom: RepeatFilter) -> None:
+@pytest.mark.parametrize(("others", "again"), [(WARNINGS_REMEMBERED - 1, False), (WARNINGS_REMEMBERED, True)])
+def test_it_remembers_so_many(seldom: RepeatFilter, others: int, again: bool) -> None:
     assert passes(seldom, "first")
-    for number in range(WARNINGS_REMEMBERED):
+    for number in range(others):
         assert passes(seldom, "other", number=number)
-    assert passes(seldom, "first")
+    assert passes(seldom, "first") is again
 
 
-def test_the_first_line_names_the_version_of_the_service_and_not_that_of_the_client() -> None:
-    # both packages may have the same version, so it is compared by identity
-    assert summary(Settings(_env_file=None))["version"] is VERSION
+@pytest.mark.parametrize(("given", "told"), [(None, "whisper-base"), ("large-v3", "large-v3")])
+def test_the_first_line_names_the_model_and_the_version_of_the_service(given: str | None, told: str) -> None:
+    found = summary(Settings(_env_file=None, transcription_model=given))
+    assert found["model"] == told
+    assert found["version"] is VERSION  # not of the client, which may have the same: so they are compared by identity
 
 
 @pytest.mark.parametrize(("level", "told"), [(logging.DEBUG, True), (logging.INFO, False)])
