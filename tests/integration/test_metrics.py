@@ -136,12 +136,6 @@ async def test_the_worker_says_what_it_has_at_hand(worker: Worker, name: str, va
     assert (sample(worker, "natscribe_worker_memory_bytes", ("part", "worker")) or 0) > 10_000_000
 
 
-async def test_a_worker_begins_at_nought(worker: Worker) -> None:
-    # Given a worker that has had no task: its first success is an increase, and sums have something to add
-    for name in ("task_success_total", "task_processing_time_seconds_count", "task_in_progress"):
-        assert sample(worker, name, TRANSCRIPTION) == 0
-
-
 async def test_no_figure_names_a_task(publisher: Publisher, worker: Worker) -> None:
     await publisher.publish("secret-id", user_id=90071992547409911, kind=Kind.DIARIZATION)
     await publisher.until("secret-id", State.COMPLETED)

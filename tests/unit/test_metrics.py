@@ -30,7 +30,10 @@ def test_every_name_but_those_of_the_brief_begins_with_the_service() -> None:
 
 
 def test_a_new_worker_has_no_figure_below_zero() -> None:
+    # A first success is an increase then, and sums have something to add
     samples = [sample for family in Meter().registry.collect() for sample in family.samples]
+    for name in ("task_success_total", "task_processing_time_seconds_count", "task_in_progress"):
+        assert ("process_transcription", 0) in {(s.labels["task_name"], s.value) for s in samples if s.name == name}
     assert [sample.name for sample in samples if sample.value < 0] == []
     assert [sample.value for sample in samples if sample.name == "natscribe_build_info"] == [1]
 
