@@ -110,8 +110,8 @@ class Settings(Client, BaseSettings):
     )
     transcription_models: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Published models that tasks may name, separated by commas, besides the service's own and those in "
-        "TRANSCRIPTION_MODELS_DIR.",
+        description="Published models that tasks may name, separated by commas, besides the configured model and those "
+        "in TRANSCRIPTION_MODELS_DIR.",
     )
     transcription_models_dir: Path | None = Field(
         None, description="Folder with a folder for each model that tasks may name besides."

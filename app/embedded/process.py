@@ -48,7 +48,7 @@ class Server(ABC):
         """Start the server and wait until it answers.
 
         Raises:
-            EmbeddedError: The server does not answer within 10 s, or another run uses its folder.
+            EmbeddedError: The server does not answer within 10 s, or another process uses its folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for port in self._ports():
