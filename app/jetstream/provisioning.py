@@ -121,15 +121,6 @@ def _filled(name: str) -> Problem:
     return Problem(what=FILLED_UP.format(name=name, part=FILLED), next_step=MAKE_ROOM.format(name=name))
 
 
-async def missing(js: JetStreamContext, settings: Settings) -> list[str]:
-    """List the names of the streams and consumers that do not exist.
-
-    Raises:
-        NatsError: NATS does not answer.
-    """
-    return (await examine(js, settings)).missing
-
-
 async def events_made_at(js: JetStreamContext, settings: Settings) -> str:
     """Return when the stream of progress events was created, as text.
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
@@ -89,6 +90,11 @@ def site() -> Site:
     return Site()
 
 
+@pytest.fixture
+def page() -> Page:
+    return Page(render(DOCUMENT))
+
+
 async def test_the_page_is_a_page_that_trusts_nobody_else(site: Site) -> None:
     for path in site.routes:
         status, headers, _ = await site.get(path)
@@ -135,17 +141,15 @@ async def test_all_that_the_page_names_is_there(site: Site) -> None:
     assert len(set(page.anchors)) == len(page.anchors)
 
 
-async def test_a_person_reads_all_that_the_document_says(site: Site) -> None:
+def test_a_person_reads_all_that_the_document_says(page: Page) -> None:
     # Given the page, and what the document says of its operations, messages and fields
-    page = Page((await site.get("/docs"))[2].decode())
     said = {_plain(text) for text in _texts()}
     # Then the page says all of it
     assert {text for text in said if text not in page.text} == set()
 
 
-async def test_a_client_sees_the_fields_of_its_messages_without_a_click(site: Site) -> None:
+def test_a_client_sees_the_fields_of_its_messages_without_a_click(page: Page) -> None:
     # Given the messages that clients publish and receive
-    seen = Page((await site.get("/docs"))[2].decode()).seen
     payloads = [
         MESSAGES[name]["payload"]
         for operation in set(DOCUMENT["operations"]) - INSIDE
@@ -158,17 +162,16 @@ async def test_a_client_sees_the_fields_of_its_messages_without_a_click(site: Si
         for name, field in COMPONENTS["schemas"][schema]["properties"].items()
     }
     # Then name and description of each field stand open on the page
-    missing = {field for field in fields if not all(part in seen for part in field.split(" ", 1))}
+    missing = {field for field in fields if not all(part in page.seen for part in field.split(" ", 1))}
     assert missing == set()
     # And so do the words on what is no JSON
-    assert _plain(MESSAGES["Frame"]["payload"]["description"]) in seen
+    assert _plain(MESSAGES["Frame"]["payload"]["description"]) in page.seen
 
 
-async def test_a_client_reads_its_own_part_and_nothing_of_what_workers_do(site: Site) -> None:
-    seen = Page((await site.get("/docs"))[2].decode()).seen
+def test_a_client_reads_its_own_part_and_nothing_of_what_workers_do(page: Page) -> None:
     for name, operation in DOCUMENT["operations"].items():
         role = "You receive" if operation["action"] == "send" else "You ask" if "reply" in operation else "You publish"
-        assert (f"{role} {channel_of(operation)['address']}" in seen) == (name not in INSIDE), name
+        assert (f"{role} {channel_of(operation)['address']}" in page.seen) == (name not in INSIDE), name
 
 
 def test_types_that_only_workers_need_stand_apart() -> None:
@@ -177,9 +180,21 @@ def test_types_that_only_workers_need_stand_apart() -> None:
     assert set(found.inside_types) == {"AcceptedHeaders", "InsideHeaders"}
 
 
-async def test_a_person_reads_the_limits_of_a_number(site: Site) -> None:
+def test_a_message_is_shown_once_and_a_small_request_wherever_it_is_used() -> None:
+    found = contract.read(DOCUMENT)
+    shown = Counter(
+        message.schema
+        for group in (*found.groups, *found.inside)
+        for operation in group.operations
+        for message in (*operation.messages, *operation.replies)
+        if message.schema and message.is_whole
+    )
+    assert shown.keys() == {name for message in MESSAGES.values() if (name := contract.name_of(message["payload"]))}
+    assert {schema for schema, times in shown.items() if times > 1} == {"TaskRequest"}
+
+
+def test_a_person_reads_the_limits_of_a_number(page: Page) -> None:
     # Given a number of 64 bits in the document, as a user's may be
-    page = Page((await site.get("/docs"))[2].decode())
     # Then the page says where it begins and ends, as people write it
     assert "at least -2⁶³" in page.text
     assert "below 2⁶³" in page.text

@@ -53,6 +53,8 @@ async def test_the_figures_of_a_queue_are_those_of_its_messages(parts: Parts, na
     assert figure(parts, "natscribe_task_backlog_audio_seconds", queue_name=QUEUE) == 120
     assert figure(parts, "natscribe_task_oldest_waiting_seconds", queue_name=QUEUE) == pytest.approx(60, abs=5)
     assert figure(parts, "natscribe_stream_messages", queue_name=QUEUE) == 3
+    assert figure(parts, "natscribe_stream_messages_limit", queue_name=QUEUE) == 10_000
+    assert figure(parts, "task_queue_size", queue_name="tasks.transcription.high") == 0
     assert figure(parts, "natscribe_dead_letters_kept") == 1
     assert figure(parts, "natscribe_reminders") == 1
     assert figure(parts, "natscribe_erasure_overdue_seconds") == pytest.approx(60, abs=5)
@@ -218,15 +220,19 @@ async def test_a_worker_without_a_model_says_so(report: WorkerReport, engine: Fa
     assert (found.model, found.engine) == (None, "")
 
 
-@pytest.mark.parametrize(("ready", "status"), [(False, 503), (True, 200)])
-async def test_a_worker_has_started_when_its_model_is_loaded(engine: FakeEngine, ready: bool, status: int) -> None:
+@pytest.mark.parametrize(
+    ("path", "ready", "status"), [("startup", False, 503), ("startup", True, 200), ("live", False, 200)]
+)
+async def test_a_worker_has_started_when_its_model_is_loaded(
+    engine: FakeEngine, path: str, ready: bool, status: int
+) -> None:
     engine.ready = ready
     sent: list[MutableMapping[str, Any]] = []
 
     async def send(part: MutableMapping[str, Any]) -> None:
         sent.append(part)
 
-    scope = {"type": "http", "method": "GET", "path": "/health/startup"}
+    scope = {"type": "http", "method": "GET", "path": f"/health/{path}"}
     await Worker(SETTINGS, engine).app(scope, AsyncMock(), send)
     assert sent[0]["status"] == status
 

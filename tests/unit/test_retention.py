@@ -187,6 +187,19 @@ async def test_a_recording_that_others_need_stays(
     assert (deleted, await is_known(parts)) == ([], False)
 
 
+async def test_a_recording_that_is_kept_for_ever_stays_when_one_of_its_tasks_goes(
+    parts: Parts, nats: InMemoryNats, deleted: list[str]
+) -> None:
+    # Given a service that keeps recordings, and an ended task that is to leave nothing
+    await ended(parts, "goes", keep_seconds=60)
+    await run(parts, 0)
+    # When it is due, and another one with its recording has ended, then the recording stays for that
+    nats.come_due(NAMES.retention)
+    await ended(parts, "stays")
+    await run(parts, 0)
+    assert (deleted, await is_known(parts, "goes"), await is_known(parts, "stays")) == ([], False, True)
+
+
 @pytest.mark.parametrize("state", [State.RUNNING, State.QUEUED])
 async def test_a_task_that_goes_on_is_left_alone(
     parts: Parts, nats: InMemoryNats, deleted: list[str], state: State
@@ -345,7 +358,7 @@ async def test_all_tasks_of_a_user_are_erased(
     await parts.publish("waiting")
     await parts.publish("theirs", user_id="7")
     await parts.publish("", body=b"{")
-    await ended(parts, "old", user_id=8)
+    await ended(parts, "old", user_id="7")
     await run(parts)
     # When the user is erased
     count = await erase_user(parts)

@@ -33,6 +33,7 @@ def test_a_wrong_setting_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> Non
         ("NATS_URL", "nats://a:4222,localhost", "NATS_URL is wrong: write nats://HOST:PORT, or tls:// with TLS"),
         ("NATS_URL", "nats://a:4222,", "NATS_URL is wrong: write nats://HOST:PORT, or tls:// with TLS"),
         ("NATS_URL", "nats://a:4222,nats://b:c", "NATS_URL is wrong: write SCHEME://HOST:PORT with a port"),
+        ("NATS_STREAM_NAME", "a.b", "NATS_STREAM_NAME is wrong: "),
         ("NATS_REPLICAS", "2", "NATS_REPLICAS is wrong: write 1, 3 or 5"),
         ("REDIS_URL", "localhost", "REDIS_URL is wrong: write redis://HOST:PORT/DATABASE"),
         ("AUDIO_STORE", "/recordings", "AUDIO_STORE is wrong: write nats://BUCKET, file:///FOLDER, s3://"),

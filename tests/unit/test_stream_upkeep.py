@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from app.cancellation import cancel_all
 from app.jetstream.connection import StartError, TooFewServersError, retry_until_answered
-from app.jetstream.provisioning import StreamError, examine, missing, project_anew, provision
+from app.jetstream.provisioning import StreamError, examine, project_anew, provision
 from app.jetstream.restoration import is_refusal
 from app.jetstream.strays import append_strays
 from app.jetstream.streams import stream_configs
@@ -43,7 +43,7 @@ def event(task_id: str) -> ProgressEvent:
 async def test_what_is_missing_is_made_once() -> None:
     # Given a server that has nothing
     nats = InMemoryNats()
-    assert len(await missing(nats.jetstream(), SETTINGS)) == 24
+    assert len((await examine(nats.jetstream(), SETTINGS)).missing) == 24
     # When everything is provisioned twice
     first, second = [await provision(nats.jetstream(), SETTINGS) for _ in range(2)]
     # Then the first makes all consumers, and the second none
@@ -172,7 +172,7 @@ async def test_a_projection_begins_anew(nats: InMemoryNats) -> None:
     await project_anew(nats.jetstream(), SETTINGS)
     # Then both are there, and deliver from the beginning; the others are as they were
     assert nats.streams[NAMES.progress].consumers[NAMES.progress_projection].delivered == 0
-    assert await missing(nats.jetstream(), SETTINGS) == []
+    assert (await examine(nats.jetstream(), SETTINGS)).missing == []
 
 
 async def astray(nats: InMemoryNats, *task_ids: str) -> None:
@@ -288,7 +288,7 @@ async def test_a_change_that_is_told_is_mended_at_once_and_names_its_client(
         await tell(nats, advisory(f"STREAM.DELETE.{NAMES.progress}"))
 
         async def mended() -> bool:
-            return await missing(nats.jetstream(), SETTINGS) == []
+            return (await examine(nats.jetstream(), SETTINGS)).missing == []
 
         await eventually(mended)
     # Then it is back, and the log says by whom it went
