@@ -19,6 +19,8 @@ from app.settings import Settings
 from tests.document import COMPONENTS, DOCUMENT, MESSAGES, channel_of, from_yaml, names
 from tests.fakes.engine import FakeEngine
 
+pytestmark = pytest.mark.xdist_group("docs page")  # which is made once
+
 INSIDE = {name for name, found in DOCUMENT["operations"].items() if {"name": "inside"} in found["tags"]}
 
 

@@ -26,6 +26,8 @@ from app.settings import Settings
 from tests.document import COMPONENTS, DOCUMENT, ROOT, channel_of, names, operation_at, validator
 from tests.fakes.engine import FakeEngine
 
+pytestmark = pytest.mark.xdist_group("specification")  # which FastStream makes once
+
 OPERATIONS = {
     "submitTranscription": ("receive", "tasks.transcription.{priority}"),
     "submitDiarization": ("receive", "tasks.diarization.{priority}"),
