@@ -18,7 +18,7 @@ from natscribe.mock import player
 from app.answers import result_writer, search, user_erasure, worker_report
 from app.dead_letters import replay, store
 from app.embedded import guarded, process
-from app.engines.audio import live_pipe
+from app.engines.audio import live_pipe, live_streams
 from app.execution import attempt, task_run
 from app.jetstream import connection, pull_inbox, stream_log, usage
 from app.live import frames, sound
@@ -67,6 +67,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "MEASURE_EVERY_S": (maintenance,),
     "MOST_ASKED": (result_writer,),
     "MOST_RETRIES": (client_s3,),
+    "MOST_SECONDS": (live_streams,),
     "MOST_WAITS": (live_pipe,),
     "NATS_WITHIN_S": (connection,),
     "OUTAGE_PAUSE_S": (registration,),

@@ -19,6 +19,8 @@ from app.settings import Settings
 from tests.document import COMPONENTS, DOCUMENT, MESSAGES, channel_of, from_yaml, names
 from tests.fakes.engine import FakeEngine
 
+pytestmark = pytest.mark.xdist_group("docs page")  # which is made once
+
 INSIDE = {name for name, found in DOCUMENT["operations"].items() if {"name": "inside"} in found["tags"]}
 
 
@@ -90,7 +92,7 @@ def site() -> Site:
     return Site()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page() -> Page:
     return Page(render(DOCUMENT))
 
@@ -133,8 +135,7 @@ async def test_the_document_is_served_as_it_is_written(site: Site) -> None:
     assert from_yaml((await site.get("/asyncapi.yaml"))[2]) == DOCUMENT
 
 
-async def test_all_that_the_page_names_is_there(site: Site) -> None:
-    page = Page((await site.get("/docs"))[2].decode())
+def test_all_that_the_page_names_is_there(site: Site, page: Page) -> None:
     inner = {link for link in page.links if link.startswith("#")}
     assert {f"/{link}" for link in page.links - inner} <= set(site.routes)
     assert {link.removeprefix("#") for link in inner} <= set(page.anchors)
@@ -143,13 +144,14 @@ async def test_all_that_the_page_names_is_there(site: Site) -> None:
 
 def test_a_person_reads_all_that_the_document_says(page: Page) -> None:
     # Given the page, and what the document says of its operations, messages and fields
-    said = {_plain(text) for text in _texts()}
+    said, shown = {_plain(text) for text in _texts()}, page.text
     # Then the page says all of it
-    assert {text for text in said if text not in page.text} == set()
+    assert {text for text in said if text not in shown} == set()
 
 
 def test_a_client_sees_the_fields_of_its_messages_without_a_click(page: Page) -> None:
     # Given the messages that clients publish and receive
+    seen = page.seen
     payloads = [
         MESSAGES[name]["payload"]
         for operation in set(DOCUMENT["operations"]) - INSIDE
@@ -169,9 +171,10 @@ def test_a_client_sees_the_fields_of_its_messages_without_a_click(page: Page) ->
 
 
 def test_a_client_reads_its_own_part_and_nothing_of_what_workers_do(page: Page) -> None:
+    seen = page.seen
     for name, operation in DOCUMENT["operations"].items():
         role = "You receive" if operation["action"] == "send" else "You ask" if "reply" in operation else "You publish"
-        assert (f"{role} {channel_of(operation)['address']}" in page.seen) == (name not in INSIDE), name
+        assert (f"{role} {channel_of(operation)['address']}" in seen) == (name not in INSIDE), name
 
 
 def test_types_that_only_workers_need_stand_apart() -> None:

@@ -16,6 +16,7 @@ from app.engines.audio.voice import SECTION
 from app.engines.audio.windows import FRAME, FRAMES_A_SECOND, WARM_UP, VoiceDetector
 from app.engines.messages import Forget, Hear, Heard
 from app.errors import PermanentError, TaskError, TransientError
+from tests.constants import Constants
 
 from .opus_files import recorded
 
@@ -210,13 +211,14 @@ def test_opus_has_the_times_of_the_recording_and_ends_with_it(streams: LiveStrea
     assert heard.lost == 0
 
 
-def test_far_too_much_sound_at_once_is_refused(streams: LiveStreams) -> None:
-    # Given eleven minutes of silence, which are few bytes, when they come in one job, then the error says how to send
-    file = recorded("ogg", np.zeros((60 * 48_000, 1), np.int16), bit_rate=6000) * 11
+def test_far_too_much_sound_at_once_is_refused(streams: LiveStreams, constants: Constants) -> None:
+    # Given more silence than is allowed, which has few bytes, when it comes in one job, then the error says how to send
+    constants(MOST_SECONDS=20)
+    file = recorded("ogg", np.zeros((7 * 48_000, 1), np.int16), bit_rate=6000) * 3
     job = Hear(
         stream="a", audio=LiveAudio(codec=Codec.OPUS, sample_rate=48_000), first=True, sound=b64encode(file).decode()
     )
-    with pytest.raises(PermanentError, match="send frames of at most a second"):
+    with pytest.raises(PermanentError, match="more than 20 s in one go: send frames of at most a second"):
         streams.run(job)
 
 

@@ -164,7 +164,7 @@ def test_utterances_do_not_depend_on_how_the_sound_comes(bit: int) -> None:
 @pytest.mark.parametrize(("speech", "silence"), KINDS)
 def test_who_goes_on_after_any_utterance_finds_the_same_later_ones(seed: int, speech: float, silence: float) -> None:
     # Given the utterances of an undisturbed run
-    samples = conversation(seed, 16, speech, silence)
+    samples = conversation(seed, 12, speech, silence)
     windows = find(samples)
     # When another one goes on where an utterance ended, a time rounded as on the wire
     for done, window in enumerate(windows, start=1):

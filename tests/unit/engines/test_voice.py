@@ -12,6 +12,8 @@ from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.voice import SECTION, Voice
 from app.engines.audio.windows import FRAME, WARM_UP
 
+pytestmark = pytest.mark.xdist_group("voice")  # what is heard of all at once is found once
+
 CLIPS = sorted((Path(__file__).parents[2] / "recordings" / "librivox").glob("*.flac"))
 NEEDED = SECTION + WARM_UP
 LATER = [SECTION, SECTION + 500, 2 * SECTION + 3]

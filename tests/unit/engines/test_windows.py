@@ -277,7 +277,7 @@ def test_windows_are_short_and_in_order_and_miss_no_speech(seed: int, speech: fl
 @pytest.mark.parametrize(("speech", "silence"), [(6.0, 1.5), (0.7, 0.4), (1.0, 20.0), (25.0, 0.1)])
 def test_resuming_after_any_window_finds_the_same_windows(seed: int, speech: float, silence: float) -> None:
     # Given the windows of an uninterrupted run
-    samples = marked(conversation(seed, 30, speech=speech, silence=silence))
+    samples = marked(conversation(seed, 20, speech=speech, silence=silence))
     windows = find(samples)
 
     # When a run resumes where a window ended, with that time rounded to milliseconds as on the wire

@@ -1,8 +1,5 @@
 import numpy as np
 import pytest
-from scipy.cluster.hierarchy import fcluster
-from scipy.cluster.hierarchy import linkage as scipy_linkage
-from scipy.spatial.distance import squareform
 
 from app.engines.diarization.clustering import Merge, centre_distances, counts, cut, linkage, merged_by_centres
 
@@ -20,7 +17,11 @@ def partition(labels: np.ndarray) -> set[frozenset[int]]:
 @pytest.mark.parametrize("size", [2, 3, 10, 200])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_average_linkage_is_that_of_scipy(size: int, seed: int) -> None:
-    # Given distances, and what scipy makes of them
+    # Given distances, and what scipy makes of them, whose import takes half a second
+    from scipy.cluster.hierarchy import fcluster  # noqa: PLC0415
+    from scipy.cluster.hierarchy import linkage as scipy_linkage  # noqa: PLC0415
+    from scipy.spatial.distance import squareform  # noqa: PLC0415
+
     distances = random_distances(size, seed)
     expected = scipy_linkage(squareform(distances, checks=False), "average")
 
