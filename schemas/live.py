@@ -96,7 +96,7 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base ha
 
     @property
     def audio_file_id(self) -> str:
-        """The name of the recording: the task id, though it is stored only with `keep_audio`."""
+        """The name of the recording: the task id, though the recording is stored only with `keep_audio`."""
         return self.task_id
 
     @property
@@ -106,7 +106,7 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base ha
 
 
 class LiveKeywords(TranscribeKeywords, total=False):
-    """The other fields of LiveTask as keywords of a typed call; a test compares the names of both."""
+    """The fields of LiveTask but id and audio, as keywords of a typed call; a test compares the names of both."""
 
     user_id: int | str
     idle_seconds: int

@@ -17,7 +17,7 @@ from natscribe.mock import player
 
 from app.answers import search, user_erasure, worker_report
 from app.dead_letters import replay, store
-from app.embedded import guarded
+from app.embedded import guarded, process
 from app.engines.audio import live_pipe
 from app.execution import attempt, task_run
 from app.jetstream import connection, pull_inbox, stream_log, usage
@@ -31,6 +31,7 @@ from app.work_sharing import helping
 
 USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "ADVISED_FIRST_S": (stream_watch,),
+    "ANSWERS_WITHIN_S": (process,),
     "ANSWER_WITHIN_S": (replay, store, user_erasure),
     "ASK_AGAIN_AFTER_S": (consumer,),
     "ASK_EVERY_S": (follow,),

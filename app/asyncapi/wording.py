@@ -1,4 +1,4 @@
-"""The channels of the document: their names and descriptions."""
+"""The channels of the AsyncAPI document: their names and descriptions."""
 
 from dataclasses import dataclass
 from typing import Final

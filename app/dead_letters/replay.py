@@ -53,7 +53,7 @@ class _Replay:
 
     @property
     def is_over(self) -> bool:
-        """Whether the time for the replay is over."""
+        """Whether the time for the replay is over; a replay that has queued no task yet goes on."""
         return bool(self.ends) and time.monotonic() > self.give_up_at
 
 
@@ -67,10 +67,12 @@ class Replayer:
         self._names = names
 
     async def replay(self, request: ReplayRequest) -> int:
-        """Queue the chosen tasks, each once, until the queues are full or the time is over; return how many are queued.
+        """Queue the chosen tasks, each once, until the time is over; return how many are queued.
+
+        A task whose queue is full is left out.
 
         Raises:
-            RequestError: No task is queued: the dead letter or the log of the task is missing, or the queue is full.
+            RequestError: The requested task has no dead letter or no log, or all queues of the chosen tasks are full.
         """
         replay, found = _Replay(give_up_at=time.monotonic() + ANSWER_WITHIN_S), False
         # Later dead letters are left out: their tasks have failed again during the replay.
@@ -108,7 +110,7 @@ class Replayer:
                 replay.full.add(letter.subject)
 
     async def _replay(self, sequence: int, letter: DeadLetter, last: Record, stale: int) -> bool:
-        """Queue the task of a dead letter again if the task has failed and is not queued; return whether it was queued.
+        """Queue the task of a dead letter again, if it has failed and is not queued; return whether it was queued now.
 
         Remove the segments of the task up to stream sequence `stale`, so that the task starts from its beginning.
         """
@@ -133,7 +135,10 @@ class Replayer:
         return True
 
     async def _wait_until_registered(self, ends: dict[str, int]) -> None:
-        """Wait until the tasks have their event `queued`: a client that reads earlier would see the old `failed`."""
+        """Wait up to REGISTERED_WITHIN_S for the events `queued`: an earlier reader would see the old `failed`.
+
+        `ends` has the stream sequence of each task's event `failed`. Only the tasks that were queued last are watched.
+        """
         # One read takes PAGE_SIZE logs, so only the tasks that were queued last are watched: they are registered last.
         missing = dict(islice(reversed(ends.items()), PAGE_SIZE))
         with suppress(TimeoutError, NatsError):

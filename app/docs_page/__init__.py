@@ -34,7 +34,7 @@ _CACHED: Final = {"cache-control": "max-age=3600"}
 
 
 def routes(factory: SpecificationFactory) -> list[tuple[str, HttpHandler]]:
-    """Return the paths of the page, of the front page and of the document, each with its GET handler."""
+    """Return the paths of the page, of the front page and of the AsyncAPI document, each with its GET handler."""
 
     def as_json() -> bytes:
         return factory.to_specification().to_json().encode()

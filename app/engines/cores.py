@@ -33,11 +33,12 @@ class Cores:
         False if nothing can be measured, or if the last measurement is less than 0.2 s old.
         """
         before, now = self._before, _measure()
-        if before is not None and now is not None and now.at - before.at < SHORTEST_S:
+        if before is None or now is None:
+            self._before = now
+            return False
+        if now.at - before.at < SHORTEST_S:
             return False
         self._before = now
-        if before is None or now is None:
-            return False
         seconds = now.at - before.at
         idle = (now.idle - before.idle) / seconds
         allowed = _quota() - (now.used - before.used) / seconds

@@ -78,8 +78,8 @@ async def pull(
 
     With the `get` of nats-py the server pushes the whole object at once, and disconnects a worker that reads several
     large objects in this way. A pull asks for CHUNKS_AT_ONCE chunks at a time, and needs no consumer, which would be
-    lost with its server. A thread hashes and writes chunks while the next ones are on their way: memory stays flat, and
-    the event loop is not blocked.
+    lost with its server. A thread hashes and writes chunks while the next ones are on their way: memory holds few
+    chunks, and the event loop is not blocked.
 
     Raises:
         NatsError: The object is damaged, or NATS has not answered for `stalled_s` seconds.

@@ -76,7 +76,7 @@ class Findings(NamedTuple):
 
 
 class Provisioned(NamedTuple):
-    """The result of `provision`."""
+    """What `provision` has created, and what NATS has refused to change."""
 
     made: set[str]  # names of the consumers that were created
     ack_wait: float  # seconds; existing consumers may still have the value of an earlier setting
@@ -112,7 +112,7 @@ async def examine(js: JetStreamContext, settings: Settings) -> Findings:
 
 
 def _is_filled(info: StreamInfo) -> bool:
-    """Return whether a stream has little room left; of a stream that would drop what is old, the limit is put back."""
+    """Return whether a stream holds more than FILLED percent of the bytes that it may hold."""
     limit = info.config.max_bytes or 0
     return limit > 0 and 100 * info.state.bytes > FILLED * limit
 

@@ -60,7 +60,7 @@ class Partials:
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _due(self) -> Iterator[Window]:
-        """Yield the open utterances that have new sound and whose next look is due."""
+        """Yield the open utterances of 0.6 s or more that have new sound and whose next look is due."""
         now = asyncio.get_running_loop().time()
         for window in self._source.open:
             start, seconds = window.start, window.end - window.start
@@ -108,9 +108,15 @@ class Partials:
 
 
 def _words(text: WindowText) -> list[str]:
-    """Return the words of a text, each with the space before it."""
-    return [
-        word.word if number or word.word.startswith(" ") else f" {word.word}"
-        for segment in text.segments
-        for number, word in enumerate(segment.words or ())
-    ]
+    """Return the words of a text, each with the space before it.
+
+    A part that begins with a mark belongs to the word before: a stable "well" must not become "well-known".
+    """
+    found = list[str]()
+    for segment in text.segments:
+        for number, word in enumerate(segment.words or ()):
+            if number and not word.word[:1].isspace() and not word.word[:1].isalnum():
+                found[-1] += word.word
+            else:
+                found.append(word.word if number or word.word.startswith(" ") else f" {word.word}")
+    return found

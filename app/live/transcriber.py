@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -59,8 +60,8 @@ class LiveTranscriber:
         self._metrics = metrics
         self._loads = set[asyncio.Task[Loaded]]()
 
-    async def transcribe(self, task: LiveTask, checkpoint: Checkpoint, append: Append) -> None:
-        """Transcribe a live task from the checkpoint on until its sound ends; append updates, then the result.
+    async def transcribe(self, task: LiveTask, checkpoint: Checkpoint, append: Append) -> TranscriptionResult:
+        """Transcribe a live task from the checkpoint on until its sound ends; append updates, and return the result.
 
         Raises:
             TaskError: The sound cannot be read, or the engine failed.
@@ -81,7 +82,7 @@ class LiveTranscriber:
                     live.transcript.audio_error = await keep(recording, task.task_id, self._settings, self._nats)
                 if has_speakers and checkpoint.diarization_error is None:
                     await self._find_speakers(live.transcript, task, recording, append)
-        await append(await asyncio.to_thread(live.result, loaded.model))
+        return await asyncio.to_thread(live.result, loaded.model)
 
     async def _load(self, task: LiveTask) -> Loaded:
         """Load the model; if the task is cancelled, the load goes on, because other tasks use the engine process, too.
@@ -130,12 +131,12 @@ class LiveTranscriber:
     ) -> None:
         """Find the speakers, and whose voices they have; with separate channels each channel is a speaker already."""
         channels = transcript.channels
-        replies = (
-            self._diarizer.turns(task, recording)
+        find = (
+            partial(self._diarizer.turns, task, recording)
             if channels is None
-            else self._diarizer.turns_of_channels(task, recording, channels)
+            else partial(self._diarizer.turns_of_channels, task, recording, channels)
         )
-        async with aclosing(SpeakerSearch(replies)) as search:
+        async with aclosing(SpeakerSearch(find)) as search:
             async for update in search.progress():
                 await append(update)
             if search.found is not None:

@@ -95,7 +95,7 @@ class TaskConsumer:
         self._loop.add_done_callback(self._ended)
 
     async def stop(self, *, grace: float) -> None:
-        """Take no further message; stop and release a task that has not ended after `grace` seconds."""
+        """Pull no more messages; after `grace` seconds cancel the tasks that still run, which releases them."""
         self._stopping = True
         self._announced.set()
         if self._loop is None:

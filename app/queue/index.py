@@ -52,7 +52,7 @@ class QueueIndex:
                 yield message
 
     async def find(self, key: str) -> list[StoredMessage]:
-        """Return the messages with this key, of all that the task stream holds now.
+        """Return the known messages with this key; if there are none, read the newest messages, and search these, too.
 
         If this is cancelled, the next call goes on where this one was cancelled.
 

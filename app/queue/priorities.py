@@ -52,7 +52,7 @@ class PriorityOrder:
         queues.append(queues.pop(queues.index(queue)))  # the others go first next time
 
     def found_empty(self, priority: Priority) -> None:
-        """Record that no task of this priority waits: set the count of how often it was passed over to 0."""
+        """Note that no task of this priority waits: it counts as never passed over."""
         self._passed_over[priority] = 0
 
 
@@ -122,7 +122,7 @@ class TaskQueues:
 
 
 class QueueReader:
-    """Reads the state of the task queues from their stream and consumers, equally fast for any number of tasks."""
+    """Reads the state of the task queues from stream and consumers, equally fast for any number of tasks."""
 
     def __init__(self, nats: Client, names: StreamNames) -> None:
         self._nats = nats

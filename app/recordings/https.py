@@ -26,7 +26,7 @@ _REDIRECTED = "The server of recordings redirects to another address: let the op
 
 
 class Https:
-    """Recordings below an address that this service only reads; redirects are refused."""
+    """Recordings on a web server, below one address; the service only reads there, and follows no redirects."""
 
     def __init__(self, base: str, max_bytes: int) -> None:
         self._base = base

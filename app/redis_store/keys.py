@@ -51,7 +51,7 @@ def user(user_id: int | str) -> str:
 def withdrawn(task_id: str) -> str:
     """Return the key that marks a cancelled or deleted task: its value is the sequence of the task message.
 
-    While the key exists, the result of this task message is not written, and the cache takes no findings of the task.
+    While the key exists, the result of this task message is not written, and the cache stores no findings of the task.
     """
     return f"natscribe:task:{task_id}:withdrawn"
 

@@ -59,7 +59,7 @@ async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: N
 
 
 async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
-    """Project messages and acknowledge them; give them back if NATS or Redis refuses or does not answer.
+    """Project messages and acknowledge them; return them to JetStream if NATS or Redis refuses or does not answer.
 
     Raises:
         TransientError: Redis is away, or refuses the service.

@@ -142,7 +142,7 @@ class Schedule:
 
 
 def _task_of(outcome: Msg) -> tuple[Task, Metadata] | None:
-    """Return the task of an outcome, from its headers; None if the service did not write them."""
+    """Return the task of an outcome, from its headers; None for headers of others, and for an invalid task."""
     try:
         metadata = Metadata.read(outcome.headers or {})
     except ValueError:

@@ -48,11 +48,9 @@ def _cut(segment: Segment, chosen: Iterator[str]) -> Iterator[Segment]:
     if not segment.words:
         yield segment.model_copy(update={"speaker": next(chosen)})
         return
-    attributed = [(word, next(chosen)) for word in segment.words]
-    for speaker, group in groupby(attributed, key=itemgetter(1)):
-        words = [word for word, _ in group]
-        whole = len(words) == len(segment.words)
-        yield segment if whole and segment.speaker == speaker else _with_words(segment, words, speaker)
+    attributed = [(next(chosen), word) for word in segment.words]
+    for speaker, group in groupby(attributed, key=itemgetter(0)):
+        yield _with_words(segment, [word for _, word in group], speaker)
 
 
 def _with_words(segment: Segment, words: list[Word], speaker: str) -> Segment:
@@ -119,4 +117,4 @@ def _evidence(starts: Sequence[float], ends: Sequence[float], start: float, end:
 def _share(turns: Sequence[Times], start: float, end: float) -> float:
     """Return how much of the time from `start` to `end` lies in the turns, from 0 to 1."""
     inside = sum(max(min(last, end) - max(first, start), 0.0) for first, last in turns)
-    return inside / (end - start) if end > start else float(inside > 0)
+    return inside / (end - start) if end > start else 0.0

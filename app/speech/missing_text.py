@@ -1,5 +1,6 @@
 """Find the gaps that diarization shows: speech that has a speaker and no words."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -48,22 +49,25 @@ def _spoken(segments: Iterable[Segment]) -> Iterator[Times]:
 def _joined(times: Iterable[Times]) -> list[Times]:
     """Join times that overlap or touch; return the joined times in order."""
     found: list[Times] = []
+    reached = -math.inf
     for start, end in sorted(times):
-        if found and start <= found[-1][1]:
-            found[-1] = found[-1][0], max(found[-1][1], end)
-        else:
+        if start > reached:
             found.append((start, end))
+        else:
+            found[-1] = found[-1][0], max(reached, end)
+        reached = max(reached, end)
     return found
 
 
 def _gaps(turn: Times, known: Sequence[Times]) -> Iterator[Times]:
-    """Yield the parts of a turn outside of the `known` times, which are in order and do not overlap."""
+    """Yield the parts of a turn outside of the `known` times, which are in order and do not overlap.
+
+    Some of these gaps have no length.
+    """
     start, end = turn
     for first, last in known[max(bisect_left(known, (start, start)) - 1, 0) :]:
         if first >= end:
             break
-        if first > start:
-            yield start, first
+        yield start, first
         start = max(start, last)
-    if start < end:
-        yield start, end
+    yield start, end

@@ -3,23 +3,22 @@
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
 
 from app.engines.cores import Cores
 from app.engines.engine import Engine, answer
-from app.engines.messages import Listen, Load, Loaded
+from app.engines.messages import Load, Loaded
 from app.engines.window_queue import WindowQueue
 from app.errors import PermanentError
 from app.recordings.recording import REPLACED, Recording, Recordings
 from app.speech.diarizer import Diarizer, SpeakerSearch
-from app.speech.run import Run
-from app.speech.source import RecordingSource
 from app.speech.transcript_cache import TranscriptCache
 from app.speech.transcription import Transcription
-from app.updates import Append, Checkpoint, Result, Update
+from app.updates import Append, Checkpoint, Update
 from app.work_sharing.helping import WorkSharing
 
 DIARIZING_SHARE = 0.5  # share of diarization in the progress of a transcription task: both take about the same time
@@ -48,8 +47,8 @@ class Transcriber:
         self._sharing = sharing
         self._threads = threads
 
-    async def transcribe(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> None:
-        """Transcribe the recording of a task from the checkpoint on; append updates, then the result.
+    async def transcribe(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> TranscriptionResult:
+        """Transcribe the recording of a task from the checkpoint on; append updates, and return the result.
 
         Raises:
             TaskError: The recording or the engine failed, or the task asks for what cannot be done.
@@ -65,17 +64,19 @@ class Transcriber:
                 await transcription.transcribe(checkpoint, append)
             await recording.check()
             # Copying a day's segments would block the event loop.
-            await append(await asyncio.to_thread(transcription.result))
+            return await asyncio.to_thread(transcription.result)
 
     async def _transcription(self, task: TranscriptionTask, recording: Recording) -> Transcription:
         loaded = await answer(self._engine, Load(options=task.options), Loaded)
-        helpers = self._sharing.helpers(loaded)
-
-        def begin(listen: Listen, language: str | None) -> tuple[RecordingSource, Run]:
-            source = RecordingSource(self._engine, listen)
-            return source, Run(source.windows(), self._windows, helpers, task.options, language)
-
-        return Transcription(begin, self._transcripts, recording, task, loaded)
+        return Transcription(
+            self._engine,
+            self._windows,
+            self._sharing.helpers(loaded),
+            transcripts=self._transcripts,
+            recording=recording,
+            task=task,
+            loaded=loaded,
+        )
 
     async def _with_speakers(
         self,
@@ -94,8 +95,8 @@ class Transcriber:
         beside = not (checkpoint.processed_seconds and checkpoint.after_trouble)
         cores = Cores()
 
-        async def append_text(update: Update | Result) -> None:
-            if not isinstance(update, Update) or (transcription.separate and not task.identify):
+        async def append_text(update: Update) -> None:
+            if transcription.separate and not task.identify:
                 await append(update)
                 return
             both = (1 - DIARIZING_SHARE) * update.fraction + DIARIZING_SHARE * search.fraction
@@ -103,14 +104,15 @@ class Transcriber:
             if beside and not transcription.separate and update.text is not None and cores.free(self._threads):
                 search.begin()
 
-        async with aclosing(SpeakerSearch(self._diarizer.turns(task, recording))) as search:
+        async with aclosing(SpeakerSearch(partial(self._diarizer.turns, task, recording))) as search:
             await transcription.transcribe(checkpoint, append_text)
             if not transcription.separate:
                 await self._add_speakers(transcription, task, search, append)
                 return
         if task.identify:
             channels = transcription.transcript.channels or 1
-            async with aclosing(SpeakerSearch(self._diarizer.turns_of_channels(task, recording, channels))) as search:
+            find = partial(self._diarizer.turns_of_channels, task, recording, channels)
+            async with aclosing(SpeakerSearch(find)) as search:
                 await self._add_speakers(transcription, task, search, append)
 
     async def _add_speakers(

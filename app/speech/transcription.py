@@ -1,6 +1,6 @@
 """The transcription of one recording: its text from the cache or from a run, channel by channel, and the result."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -15,10 +15,11 @@ from natscribe.schemas.transcription import (
 )
 from natscribe.schemas.windows import WindowText
 
+from app.engines.engine import Engine
 from app.engines.messages import Listen, Loaded, StageAdvanced
 from app.errors import PermanentError
 from app.recordings.recording import Recording
-from app.speech.run import Run, add_text
+from app.speech.run import Run, WindowTranscriber, add_text
 from app.speech.source import RecordingSource
 from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
@@ -33,16 +34,21 @@ class Transcription:
     With `channels: auto` the listener chooses; an attempt that goes on after a checkpoint keeps the earlier choice.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what is transcribed, by whom, and how
         self,
-        begin: Callable[[Listen, str | None], tuple[RecordingSource, Run]],
+        engine: Engine,
+        own: WindowTranscriber,
+        helpers: WindowTranscriber | None,
+        *,
         transcripts: TranscriptCache,
         recording: Recording,
         task: TranscriptionTask,
         loaded: Loaded,
     ) -> None:
-        """`begin` begins a run with the listener's job and the language spoken before; `loaded` is the model."""
-        self._begin = begin
+        """`engine` finds the windows; `own` transcribes them with the model `loaded`, and `helpers` help if any do."""
+        self._engine = engine
+        self._own = own
+        self._helpers = helpers
         self._transcripts = transcripts
         self._recording = recording
         self._task = task
@@ -103,7 +109,8 @@ class Transcription:
 
         A transcript that does not begin at the start, or that a helper has helped with, is not put there.
         """
-        source, run = self._begin(listen, language)
+        source = RecordingSource(self._engine, listen)
+        run = Run(source.windows(), self._own, self._helpers, self._task.options, language)
         self.cached = False
         texts = await self._append_all(source, run.texts(), append)
         if listen.start_at or run.helped:  # nobody can prove who has answered as a helper
@@ -129,15 +136,13 @@ class Transcription:
             async for each in found:
                 self._note(source)
                 seconds = each.end if isinstance(each, WindowText) else each.processed_seconds
-                if self.channel is not None:
-                    seconds = (self.channel * self.duration + seconds) / self._channels
+                stage = Stage.TRANSCRIBING if isinstance(each, WindowText) else each.stage
+                update = processed(stage, seconds, self.duration, channel=self.channel, channels=self._channels)
                 if isinstance(each, WindowText):
                     text = self.transcript.add(each)
                     add_text(texts, text)
-                    update = processed(Stage.TRANSCRIBING, seconds, self.duration)
-                    await append(replace(update, text=text, audio_sha256=self._recording.sha256))
-                else:
-                    await append(processed(each.stage, seconds, self.duration))
+                    update = replace(update, text=text, audio_sha256=self._recording.sha256)
+                await append(update)
         self._note(source)
         return texts
 

@@ -174,7 +174,7 @@ class Meter:
         self._redeliveries.labels(task_name(queue)).inc()
 
     def waited(self, queue: Queue, seconds: float) -> None:
-        """Record how many seconds a task has waited for its first attempt."""
+        """Note how many seconds a task has waited for its first attempt."""
         self._wait.labels(task_name(queue)).observe(seconds)
 
     def resumed(self, queue: Queue, audio_seconds: float) -> None:
@@ -248,7 +248,7 @@ class Meter:
         self._overdue.set(overdue)
 
     def worker(self, *, nats: bool, redis: bool, model: bool, attempt_limit: float) -> None:
-        """Set whether NATS, Redis and a model are available, and how many seconds an attempt may run."""
+        """Set whether NATS, Redis and a model are available, and how many seconds an attempt may stand still."""
         self._nats.set(nats)
         self._redis.set(redis)
         self._model.set(model)

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import urljoin
 
 import pytest
-import yaml
 
 from app import docs_page
 from app.asyncapi import document
@@ -16,7 +15,7 @@ from app.docs_page import contract
 from app.docs_page.page import render
 from app.main import Worker
 from app.settings import Settings
-from tests.document import COMPONENTS, DOCUMENT, MESSAGES, channel_of, names
+from tests.document import COMPONENTS, DOCUMENT, MESSAGES, channel_of, from_yaml, names
 from tests.fakes.engine import FakeEngine
 
 INSIDE = {name for name, found in DOCUMENT["operations"].items() if {"name": "inside"} in found["tags"]}
@@ -125,7 +124,7 @@ async def test_a_worker_says_what_there_is(site: Site) -> None:
 
 async def test_the_document_is_served_as_it_is_written(site: Site) -> None:
     assert json.loads((await site.get("/asyncapi.json"))[2]) == DOCUMENT
-    assert yaml.safe_load((await site.get("/asyncapi.yaml"))[2]) == DOCUMENT
+    assert from_yaml((await site.get("/asyncapi.yaml"))[2]) == DOCUMENT
 
 
 async def test_all_that_the_page_names_is_there(site: Site) -> None:

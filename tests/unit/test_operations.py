@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import AsyncMock
 
@@ -13,11 +14,14 @@ from faststream.nats import NatsBroker
 from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.wire import Priority, Queue
+from structlog.testing import capture_logs
 
+from app import container
 from app.answers.worker_report import WorkerReport
 from app.errors import PermanentError, TransientError
 from app.main import Worker
 from app.operations import health
+from app.queue.consumer import TaskConsumer
 from app.recordings.recording import Recording, Recordings
 from app.redis_store.projection import RedisProjection
 from tests.constants import Constants
@@ -198,3 +202,31 @@ async def test_a_worker_has_started_when_its_model_is_loaded(engine: FakeEngine,
     scope = {"type": "http", "method": "GET", "path": "/health/startup"}
     await Worker(SETTINGS, engine).app(scope, AsyncMock(), send)
     assert sent[0]["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("ready", "running", "idle", "loads"),
+    [(True, False, False, False), (False, False, False, True), (False, True, True, True), (False, True, False, False)],
+)
+async def test_a_model_is_loaded_if_none_is_and_no_task_runs(
+    engine: FakeEngine, ready: bool, running: bool, idle: bool, loads: bool
+) -> None:
+    engine.ready, worker = ready, Worker(SETTINGS, engine)
+    worker.container.consumer = cast("TaskConsumer", SimpleNamespace(running=running, idle=idle))
+    with capture_logs() as lines:
+        await worker._load_model()  # noqa: SLF001 -- a worker repeats it
+    assert [line["event"] for line in lines] == ["model_loaded"] * loads
+
+
+@pytest.mark.parametrize("ended", ["", "consumer", "live_consumer"])
+async def test_a_worker_is_ready_while_it_takes_tasks_of_both_kinds(engine: FakeEngine, ended: str) -> None:
+    worker = Worker(SETTINGS, engine)
+    for name in ("consumer", "live_consumer"):
+        setattr(worker.container, name, SimpleNamespace(running=name != ended))
+    assert worker._needs()["task_consumer"]() is (not ended)  # noqa: SLF001 -- the route asks NATS, too
+
+
+@pytest.mark.parametrize(("cores", "wanted", "streams"), [(2, 0, 8), (0.1, 0, 1), (64, 0, 48), (2, 3, 3)])
+def test_a_core_has_four_live_streams(monkeypatch: pytest.MonkeyPatch, cores: float, wanted: int, streams: int) -> None:
+    monkeypatch.setattr(container, "usable_cores", lambda: cores)
+    assert container.live_streams_at_once(wanted) == streams

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from natscribe.schemas.diarization import Turn
+from natscribe.schemas.diarization import DiarizationTask, Turn
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import Stretch, TranscribeOptions, TranscriptionResult, TranscriptionTask
@@ -31,14 +31,14 @@ from app.recordings.recording import Recording, Recordings
 from app.redis_store.cache import Cache, connected
 from app.redis_store.chunks import Chunks
 from app.settings import Settings
-from app.speech.diarizer import Diarizer
+from app.speech.diarizer import Diarizer, SpeakerSearch
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
-from app.updates import Checkpoint, Result, Update
+from app.updates import Append, Checkpoint, Result, Update, processed
 from app.voices.identification import Identification
 from app.voices.store import ComparedVoice, VoiceStore
 from app.work_sharing.helping import WorkSharing
-from tests.fakes.engine import FakeEngine, segment
+from tests.fakes.engine import MODEL, FakeEngine, segment
 from tests.waiting import eventually
 
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, diarize=True)
@@ -47,6 +47,19 @@ DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 
 
 NOWHERE = connected("redis://localhost:1")
+
+
+class Memory:
+    """A cache in memory, of the turns of one recording."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, object] = {}
+
+    async def find(self, _task_id: str, _audio_sha256: str, question: str, _kind: object) -> object:
+        return self.kept.get(question)
+
+    async def keep(self, _task_id: str, _audio_sha256: str, question: str, found: object) -> None:
+        self.kept[question] = found
 
 
 class NothingKnown:
@@ -119,30 +132,19 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return answers
 
 
-def transcriber(engine: FakeEngine) -> Transcriber:
-    recordings, sharing, cache = (
-        cast("Recordings", OneRecording()),
-        cast("WorkSharing", Alone()),
-        Cache(NOWHERE, ttl=0),
-    )
+RECORDINGS = cast("Recordings", OneRecording())
+
+
+def diarizer(engine: FakeEngine) -> Diarizer:
     identification = Identification(cast("VoiceStore", NoVoices()), Settings(_env_file=None))
-    diarizer = Diarizer(
-        recordings,
-        engine,
-        cache,
-        cast("Chunks", NothingKnown()),
-        identification=identification,
-    )
-    transcripts, windows = TranscriptCache(cache), WindowQueue(engine, at_once=1, largest=1)
-    return Transcriber(
-        recordings,
-        engine,
-        transcripts,
-        diarizer,
-        windows=windows,
-        sharing=sharing,
-        threads=1,
-    )
+    cache, chunks = cast("Cache", Memory()), cast("Chunks", NothingKnown())
+    return Diarizer(RECORDINGS, engine, cache, chunks, identification=identification)
+
+
+def transcriber(engine: FakeEngine) -> Transcriber:
+    sharing, transcripts = cast("WorkSharing", Alone()), TranscriptCache(Cache(NOWHERE, ttl=0))
+    windows = WindowQueue(engine, at_once=1, largest=1)
+    return Transcriber(RECORDINGS, engine, transcripts, diarizer(engine), windows=windows, sharing=sharing, threads=1)
 
 
 async def updates_of(
@@ -152,12 +154,12 @@ async def updates_of(
 ) -> list[Update | Result]:
     updates: list[Update | Result] = []
 
-    async def append(update: Update | Result) -> None:
+    async def append(update: Update) -> None:
         updates.append(update)
 
     async with asyncio.timeout(5):
-        await transcriber(engine).transcribe(task, checkpoint, append)
-    return updates
+        result = await transcriber(engine).transcribe(task, checkpoint, append)
+        return [*updates, result]
 
 
 @asynccontextmanager
@@ -165,8 +167,8 @@ async def run_up_to(engine: FakeEngine, is_last: Callable[[Update], bool]) -> As
     """A run that has come to an update, and is cancelled when the block ends."""
     reached: asyncio.Future[Update] = asyncio.get_running_loop().create_future()
 
-    async def append(update: Update | Result) -> None:
-        if isinstance(update, Update) and is_last(update) and not reached.done():
+    async def append(update: Update) -> None:
+        if is_last(update) and not reached.done():
             reached.set_result(update)
 
     run = asyncio.create_task(transcriber(engine).transcribe(TASK, Checkpoint(), append))
@@ -320,6 +322,62 @@ async def test_what_the_search_says_while_text_is_found_counts_at_once(cores: li
     # When all text is there, then three quarters of the work are done
     async with run_up_to(HalfDone(waits=True), lambda update: update.processed_seconds == 40) as update:
         assert update.fraction == pytest.approx(0.75)
+
+
+async def test_a_search_tells_its_progress_while_it_goes_on() -> None:
+    # Given a search that is half done
+    half, may_end = Update(Stage.DIARIZING, 0.5), asyncio.Event()
+
+    async def find(append: Append) -> DiarizationDone:
+        await append(half)
+        await may_end.wait()
+        return DiarizationDone(turns=[], duration_seconds=30, model=MODEL)
+
+    # When it is waited for, then that is told before it ends
+    told = []
+    async with asyncio.timeout(5):
+        async for update in SpeakerSearch(find).progress():
+            told.append(update)
+            may_end.set()
+    assert told == [half]
+
+
+async def test_each_channel_has_one_speaker_who_is_looked_for_alone() -> None:
+    # Given a call of half a minute with a person on each channel, when their voices are looked for
+    engine, task = FakeEngine(), TASK.model_copy(update={"identify": True})
+    progress = list[Update]()
+
+    async def append(update: Update) -> None:
+        progress.append(update)
+
+    found = await diarizer(engine).turns_of_channels(task, Recording(Path("call.flac"), SHA), 2, append)
+    # Then the engine has the channels one after the other, and progress counts over both
+    asked = [(job.channel, job.min_speakers, job.max_speakers) for job in engine.jobs if isinstance(job, Diarize)]
+    assert asked == [(0, None, 1), (1, None, 1)]
+    assert [each.processed_seconds for each in progress] == [7.5, 22.5]
+    # And both people have their turns and voices
+    assert found.embedded is not None
+    assert {each.speaker for each in found.turns} == {"SPEAKER_00", "SPEAKER_01"}
+    assert [each.speaker for each in found.embedded.speakers] == ["SPEAKER_00", "SPEAKER_01"]
+
+
+async def test_turns_that_are_known_are_not_looked_for_again() -> None:
+    # Given a diarization without voices that is done twice, and then with them
+    search, updates = diarizer(FakeEngine()), list[Update]()
+
+    async def append(update: Update) -> None:
+        updates.append(update)
+
+    tasks = [
+        DiarizationTask(task_id="d1", audio_file_id="meeting.flac", user_id=7, identify=identify)
+        for identify in (False, False, True)
+    ]
+    found = [await search.diarize(task, append) for task in tasks]
+    # Then its turns are found once for each, and only who asks for voices gets them
+    assert [(each.cached, each.voices is not None) for each in found] == [(False, False), (True, False), (False, True)]
+    assert found[0].segments == found[1].segments
+    # And their progress is told
+    assert updates[0] == processed(Stage.DIARIZING, 15, 30)
 
 
 class AskedEngine(FakeEngine):

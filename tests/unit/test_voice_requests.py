@@ -124,7 +124,7 @@ async def test_an_enrolment_says_what_is_missing(
     ("chosen", "words"),
     [
         (speaker(seconds=LEAST_REFERENCE_S), None),
-        (speaker(seconds=LEAST_REFERENCE_S - 0.1), "says only 14.9 s alone"),
+        (speaker(seconds=LEAST_REFERENCE_S - 0.1), "says only 14.9 s alone, and a reference needs 15 s"),
         (speaker(agreement=LEAST_AGREEMENT), None),
         (speaker(agreement=LEAST_AGREEMENT - 0.01), "sounds like two people"),
     ],

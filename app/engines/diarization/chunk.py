@@ -130,7 +130,7 @@ def _possible(windows: int, embeddings: npt.NDArray[np.void], voices: npt.NDArra
         1 <= windows <= PER_CHUNK
         and (embeddings["start"] < embeddings["end"]).all()
         and (embeddings["end"] - embeddings["start"] <= EMBEDDED_FRAMES).all()
-        and (np.diff(embeddings["start"].astype(np.intp)) >= 0).all()
+        and (np.diff(embeddings["start"].astype(np.intp)) > 0).all()
         and (embeddings["end"] <= _FRAMES).all()
         and (voices["window"] < windows).all()
         and (voices["voice"] < VOICES).all()
@@ -143,6 +143,6 @@ def _inflated(content: bytes) -> bytes:
         inflated = inflater.decompress(content, _LARGEST_BYTES)
     except error as cause:
         raise ValueError(_NO_RECORD) from cause
-    if not inflater.eof or len(inflated) < _HEAD.itemsize:
+    if not inflater.eof:
         raise ValueError(_NO_RECORD)
     return inflated

@@ -112,15 +112,14 @@ def _best_path(evidence: Scores, costs: npt.NDArray[np.float64]) -> Labels:
 
     `evidence`: (steps, speakers). `costs`: what a change of the speaker before each step costs.
     """
-    came_from = np.zeros(evidence.shape, np.intp)
+    came_from: list[Labels] = []  # for each step but the first the speaker before it, for each speaker
     best = evidence[0]
-    for number in range(1, len(evidence)):
+    for of_step, cost in zip(evidence[1:], costs[1:], strict=True):
         leader = int(best.argmax())
-        change = best[leader] - costs[number]
-        came_from[number] = np.where(best >= change, np.arange(len(best)), leader)
-        best = np.maximum(best, change) + evidence[number]
-    path = np.empty(len(evidence), np.intp)
-    path[-1] = best.argmax()
-    for number in range(len(evidence) - 1, 0, -1):
-        path[number - 1] = came_from[number, path[number]]
-    return path
+        change = best[leader] - cost
+        came_from.append(np.where(best >= change, np.arange(len(best)), leader))
+        best = np.maximum(best, change) + of_step
+    path = [int(best.argmax())]
+    for before in reversed(came_from):
+        path.append(int(before[path[-1]]))
+    return np.array(path[::-1])

@@ -44,7 +44,7 @@ def _regions(speaking: Speaking, frames: int) -> Iterator[tuple[int, int]]:
     judge = np.clip(np.rint((place - FRAMES / 2) / FRAMES_APART).astype(int), 0, len(speaking) - 1)
     voices = speaking[judge, place - judge * FRAMES_APART]
     alone = voices.sum(axis=1) == 1
-    voice = np.where(alone, voices.argmax(axis=1), -1)
+    voice = voices.argmax(axis=1)
     changed = (np.diff(alone) | ((np.diff(voice) != 0) & (np.diff(judge) == 0))).nonzero()[0] + 1
     edges = [0, *changed.tolist(), frames]
     for start, end in pairwise(edges):

@@ -41,7 +41,7 @@ class Bounds:
 
     def nearest(self, found: int) -> int:
         """Return the number within the bounds that is nearest to `found`."""
-        enough = max(found, self.least or found)
+        enough = max(found, self.least or 0)
         return min(enough, self.most or enough)
 
 
@@ -77,7 +77,7 @@ def centres(embeddings: Embeddings, chunks: Sequence[Chunk], bounds: Bounds) -> 
 
     If nobody speaks alone anywhere, the embeddings of voices that speak while others speak are used.
     """
-    chosen = _chosen(embeddings.lengths, bounds.least or 1)
+    chosen = _chosen(embeddings.lengths, bounds.least or 0)
     vectors = embeddings.vectors[chosen]
     weights = np.minimum(embeddings.lengths[chosen], EMBEDDINGS_APART).astype(np.float32)
     if not len(vectors):
@@ -137,9 +137,8 @@ def _within(bounds: Bounds, weights: Weights, merges: Sequence[Merge], done: int
     least = min(max(_SHARE * float(weights.sum()), _FEWEST_FRAMES), _ENOUGH_FRAMES, heaviest)
     speakers = counts(weights, merges, least)
     wanted = bounds.nearest(speakers[done])
-    if wanted < speakers[done]:
-        done = next((number for number in range(done, len(speakers)) if speakers[number] <= wanted), len(merges))
-    return done, wanted
+    enough = next((number for number in range(done, len(speakers)) if speakers[number] <= wanted), len(merges))
+    return enough, wanted
 
 
 def _split(vectors: Vectors, weights: Weights, merges: Sequence[Merge], missing: int) -> list[Merge]:

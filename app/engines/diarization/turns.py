@@ -91,7 +91,7 @@ def _decided(chunks: Sequence[Chunk], owners: Owners, speakers: int) -> Iterator
 
 def _weights() -> Weights:
     frame = np.arange(FRAMES)
-    return np.clip(np.minimum(frame, FRAMES - 1 - frame) / _SURE, _AT_EDGE, 1).astype(np.float32)
+    return np.clip(np.minimum(frame, frame[::-1]) / _SURE, _AT_EDGE, 1).astype(np.float32)
 
 
 def _by_speaker(activity: Weights, owners: Owners, speakers: int) -> Weights:

@@ -21,7 +21,7 @@ def loops(words: Sequence[str], seconds: float) -> bool:
     if too_fast(words, seconds):
         return True
     plain = [_plain(word) for word in words]
-    return any(_repeats(plain, length) for length in range(1, min(_LONGEST_PHRASE, len(plain) - 1) + 1))
+    return any(_repeats(plain, length) for length in range(1, _LONGEST_PHRASE + 1))
 
 
 def too_fast(words: Sequence[str], seconds: float) -> bool:

@@ -1,17 +1,20 @@
 """Which models an engine process keeps, and what becomes of their errors."""
 
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.wire import Model
 
 from app.engines.family import Computing, Family
-from app.engines.messages import Load, Loaded, Reply, Setup
+from app.engines.messages import DiarizationDone, Diarize, Hear, Heard, Load, Loaded, Reply, Setup
 from app.engines.models import Models
 from app.engines.process.job_runner import JobRunner
 from app.errors import PermanentError, TransientError
+from tests.sounds import silence, write
 
 
 class FakeModel:
@@ -113,3 +116,16 @@ def test_an_own_model_that_cannot_be_loaded_is_the_operators(
 def test_what_a_model_cannot_do_is_told(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="cannot translate"):
         run(runner(tmp_path), None, translate=True)
+
+
+def test_a_process_keeps_live_streams_and_the_networks_of_diarization(tmp_path: Path) -> None:
+    # Given a process that hears a second of a live stream and who speaks in a recording
+    jobs, replies, sound = runner(tmp_path), list[Reply](), b64encode(bytes(32_000)).decode()
+    recording = write(tmp_path / "silence.wav", silence(2), "pcm_s16le")
+    # When it does so once more
+    for first in (True, False):
+        jobs.run(Hear(stream="a", audio=LiveAudio(), first=first, sound=sound), replies.append)
+        jobs.run(Diarize(path=recording), replies.append)
+    # Then the stream goes on, and both jobs of each kind are done
+    assert [reply.seconds for reply in replies if isinstance(reply, Heard)] == [1, 2]
+    assert [reply.duration_seconds for reply in replies if isinstance(reply, DiarizationDone)] == [2, 2]

@@ -147,16 +147,16 @@ def test_sound_of_any_rate_has_its_own_times(streams: LiveStreams, rate: int, ch
 
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16_000, 2), (44_100, 1), (48_000, 2)])
 def test_who_goes_on_in_the_middle_hears_the_same(streams: LiveStreams, rate: int, channels: int) -> None:
-    # Given what is heard of a hundred seconds
+    # Given what is heard of eighty seconds
     audio = LiveAudio(sample_rate=rate, channels=channels)
-    spoken = sound(*[(level, seconds) for seconds in (1.7, 2.9, 4.1, 3.3, 7.9) * 3 for level in (0, 1)], rate=rate)
+    spoken = sound(*[(level, seconds) for seconds in (1.7, 2.9, 4.1, 3.3, 7.9) * 2 for level in (0, 1)], rate=rate)
     samples = np.repeat(spoken, channels)
     whole = all_of(streams, samples, audio)
-    # When another one goes on at second 80, with the sound of the last forty seconds
-    at = round(40.03 * rate) * channels
-    again = all_of(streams, samples[at:], audio, start_at=[80], before=2 * at)
+    # When another one goes on at second 40, with the sound of the twenty seconds before
+    at = round(20.03 * rate) * channels
+    again = all_of(streams, samples[at:], audio, start_at=[40], before=2 * at)
     # Then it hears the same from there on
-    later = [window for window in whole if window.start >= 80]
+    later = [window for window in whole if window.start >= 40]
     assert later
     assert [window.regions[-1] for window in again] == [window.regions[-1] for window in later]
     one, other = unpack(again[-1].samples), unpack(later[-1].samples)

@@ -25,15 +25,23 @@ def speech() -> Floats:
     return joined[: int(2.5 * SECTION) * FRAME]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(speech: Floats) -> Floats:
+    """What is heard of all at once."""
+    return Voice()(speech)
+
+
 def heard(voice: Voice, samples: Floats, frames: int) -> Floats:
     size = frames * FRAME
     return np.concatenate([voice(samples[at : at + size]) for at in range(0, len(samples), size)])
 
 
 @pytest.mark.parametrize("frames", [1, 4, 100])
-def test_what_is_heard_does_not_depend_on_the_size_of_the_bits(speech: Floats, frames: int) -> None:
+def test_what_is_heard_does_not_depend_on_the_size_of_the_bits(
+    speech: Floats, undisturbed: Floats, frames: int
+) -> None:
     # Given a recording, when it comes in bits, then what is heard is what is heard of all at once
-    assert heard(Voice(), speech, frames) == pytest.approx(Voice()(speech), abs=1e-4)
+    assert heard(Voice(), speech, frames) == pytest.approx(undisturbed, abs=1e-4)
 
 
 def test_it_hears_what_a_detector_hears_that_is_given_all_at_once(speech: Floats) -> None:
@@ -45,10 +53,8 @@ def test_it_hears_what_a_detector_hears_that_is_given_all_at_once(speech: Floats
 
 
 @pytest.mark.parametrize("start", [100, SECTION, SECTION + 500, 2 * SECTION + 3])
-def test_who_goes_on_in_the_middle_hears_the_same(speech: Floats, start: int) -> None:
-    # Given what is heard of a recording
-    undisturbed = Voice()(speech)
-    # When another one goes on at a frame in the middle
+def test_who_goes_on_in_the_middle_hears_the_same(speech: Floats, undisturbed: Floats, start: int) -> None:
+    # Given what is heard of a recording, when another one goes on at a frame in the middle
     again = heard(Voice(start), speech, 10)
     # Then it hears the same from there on
     assert again[start:] == pytest.approx(undisturbed[start:], abs=1e-4)
@@ -57,9 +63,8 @@ def test_who_goes_on_in_the_middle_hears_the_same(speech: Floats, start: int) ->
 
 
 @pytest.mark.parametrize("start", [SECTION, SECTION + 500, 2 * SECTION + 3])
-def test_who_is_given_only_the_last_sound_hears_the_same(speech: Floats, start: int) -> None:
+def test_who_is_given_only_the_last_sound_hears_the_same(speech: Floats, undisturbed: Floats, start: int) -> None:
     # Given what is heard of a recording
-    undisturbed = Voice()(speech)
     # When another one is given only the sound of a section and two seconds before a frame in the middle
     begin = start - SECTION - WARM_UP
     again = heard(Voice(start, max(begin, 0)), speech[max(begin, 0) * FRAME :], 10)

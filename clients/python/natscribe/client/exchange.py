@@ -72,7 +72,7 @@ def read(answer: TypeAdapter[T], body: bytes) -> T:
 
 
 async def request(connection: Nats, subject: str, asked: Input) -> Msg:
-    """Send a request and return the reply as a message; one in REPEATABLE is sent again if no reply comes.
+    """Send a request and return the reply as a message; send it again, if its subject is REPEATABLE and no reply comes.
 
     Raises:
         UnreachableError: The service does not reply.
@@ -127,7 +127,7 @@ async def _answer(connection: Nats, subject: str, body: bytes, within_s: float) 
 
 
 def _is_final(error: BaseException | None) -> bool:
-    """Whether no other copy can have a better answer: one can if a worker is gone, is busy or has a problem."""
+    """Whether this answer counts at once; after an internal error another worker may answer a copy of the request."""
     return error is None or (isinstance(error, RequestFailedError) and error.code is not ErrorCode.INTERNAL)
 
 

@@ -140,7 +140,7 @@ def _code(written: str) -> str | None:
 
 
 def _codes() -> dict[str, str]:
-    """Return the code of each name, without case and accents."""
+    """Return the code of each name; the names are in small letters, without accents."""
     return {_plain(name): line[0] for line in _lines() for name in line[1:]}
 
 

@@ -65,7 +65,7 @@ def refusal(task_id: str) -> ErrorDetail | None:
 
 
 def _named(task_id: str, beginning: str, codes: list[ErrorCode]) -> ErrorDetail:
-    """Return the error that a task id names behind its beginning."""
+    """Return the error that a task id names after its beginning."""
     word = task_id.removeprefix(beginning).partition("-")[0]
     for code in codes:
         if code == word:

@@ -72,7 +72,7 @@ class Board:
             self.failures.appendleft(Failure(event.task_id, event.time, reason, final=final))
 
     def reconcile(self, page: TaskPage, asked_at: float, now: float) -> None:
-        """Take the service's list of running tasks: add tasks without an event so far, remove tasks that have ended.
+        """Compare with the service's list of running tasks: add tasks without an event so far, remove ended tasks.
 
         An event may be lost, so a task has ended if the list lacks it and its last event is old.
         """
