@@ -60,7 +60,7 @@ class Partials:
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _due(self) -> Iterator[Window]:
-        """Yield the open utterances that have new sound and whose next look is due."""
+        """Yield the open utterances of 0.6 s or more that have new sound and whose next look is due."""
         now = asyncio.get_running_loop().time()
         for window in self._source.open:
             start, seconds = window.start, window.end - window.start

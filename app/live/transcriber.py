@@ -211,7 +211,7 @@ class _Live:
         return self.transcript.result(duration=seconds, model=model, source=Source.LIVE, audio_sha256=None)
 
     def _count(self, text: WindowText) -> None:
-        """Note that utterances have their text: all up to the end of the text, which may be that of several."""
+        """Note that the utterances up to the end of `text` have their text; `text` may be that of several."""
         while self._waiting:
             utterance = self._waiting.popleft()
             self._final(max(time.monotonic() - utterance.said_at, 0.0))

@@ -66,7 +66,7 @@ class Diarizer:
     async def turns_of_channels(
         self, task: TranscriptionTask | LiveTask, recording: Recording, channels: int, append: Append
     ) -> DiarizationDone:
-        """Find the turns and embeddings of each channel, which is one speaker; append updates, and return all turns.
+        """Find the turns of each channel, which is one speaker; append updates, and return the turns of all channels.
 
         Raises:
             TaskError: The recording or the engine failed.
@@ -79,7 +79,8 @@ class Diarizer:
     ) -> DiarizationDone:
         """Find the turns of a recording, or of one channel, which is one speaker; append updates, and return the turns.
 
-        Chunks that an earlier attempt of the task has analysed are not analysed again.
+        The progress counts over `channels` channels, of which those before `channel` are done. Chunks that an earlier
+        attempt of the task has analysed are not analysed again.
 
         Raises:
             TaskError: The recording or the engine failed.
@@ -168,7 +169,7 @@ class SpeakerSearch:
     """
 
     def __init__(self, find: Callable[[Append], Awaitable[DiarizationDone]]) -> None:
-        """`find` searches, and appends its updates to what it is given."""
+        """`find` searches, and returns the turns; it calls the function that it gets with each update."""
         self.found: DiarizationDone | None = None
         self.error: ErrorDetail | None = None
         self._find = find

@@ -57,7 +57,10 @@ def _joined(times: Iterable[Times]) -> list[Times]:
 
 
 def _gaps(turn: Times, known: Sequence[Times]) -> Iterator[Times]:
-    """Yield the parts of a turn outside of the `known` times, which are in order and do not overlap; some are empty."""
+    """Yield the parts of a turn outside of the `known` times, which are in order and do not overlap.
+
+    Some of these gaps have no length.
+    """
     start, end = turn
     for first, last in known[max(bisect_left(known, (start, start)) - 1, 0) :]:
         if first >= end:

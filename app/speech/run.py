@@ -80,8 +80,8 @@ class Run:
     """A run over the windows of one source; `language` is the language spoken last, as far as known.
 
     The text of a window may depend on the language before the window, which may not be known yet when the window is
-    sent: then the latest known language is assumed. If another language is found before the window, and its text
-    depends on this, the window is sent again.
+    sent: then the latest known language is assumed. If the language before the window proves to be another one, and the
+    text of the window depends on it, the window is sent again.
 
     A window goes to the own engine, or to a helper if the own engine has no room. The own engine also gets the first
     window if a helper is late with it, and, while the own engine has no window, the last one that a helper has; the

@@ -157,7 +157,7 @@ def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
 
 
 def _cut(region: Region, speech: Probabilities, room: int) -> Region:
-    """Cut a region after at most `room` frames, in the longest silence in the second half of these frames."""
+    """Cut a region within its first `room` frames, at the quiet place in the second half of these frames."""
     return Region(region.start, region.start + quiet_place(speech[region.start : region.start + room]))
 
 
