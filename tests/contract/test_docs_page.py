@@ -164,10 +164,10 @@ def test_a_client_sees_the_fields_of_its_messages_without_a_click(page: Page) ->
         for name, field in COMPONENTS["schemas"][schema]["properties"].items()
     }
     # Then name and description of each field stand open on the page
-    missing = {field for field in fields if not all(part in page.seen for part in field.split(" ", 1))}
+    missing = {field for field in fields if not all(part in seen for part in field.split(" ", 1))}
     assert missing == set()
     # And so do the words on what is no JSON
-    assert _plain(MESSAGES["Frame"]["payload"]["description"]) in page.seen
+    assert _plain(MESSAGES["Frame"]["payload"]["description"]) in seen
 
 
 def test_a_client_reads_its_own_part_and_nothing_of_what_workers_do(page: Page) -> None:
