@@ -1,4 +1,4 @@
-"""What a transcriber or diarizer receives and appends: the checkpoint, then progress updates and the result."""
+"""The checkpoint with which a transcriber or diarizer begins, and the updates that it appends."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -45,9 +45,16 @@ class Update:
     sound_from: str | None = None  # of a live task: from which frame another worker reads its sound
 
 
-Append = Callable[[Update | Result], Awaitable[None]]  # appends to the task's log
+Append = Callable[[Update], Awaitable[None]]  # appends to the task's log
 
 
-def processed(stage: Stage, seconds: float, duration: float | None) -> Update:
-    """Make an update: a stage has processed `seconds` of a recording that is `duration` seconds long."""
+def processed(
+    stage: Stage, seconds: float, duration: float | None, *, channel: int | None = None, channels: int = 1
+) -> Update:
+    """Make an update: a stage has processed `seconds` of a recording that is `duration` seconds long.
+
+    If the channels are processed one after the other, `seconds` are those of `channel`, and all channels count.
+    """
+    if channel is not None:
+        seconds = (channel * (duration or 0.0) + seconds) / channels
     return Update(stage, min(seconds / duration, 1.0) if duration else 0.0, seconds, duration)

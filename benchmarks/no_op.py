@@ -36,12 +36,12 @@ class NoEngine:
 
 
 class NoTranscriber:
-    """Appends an empty result at once."""
+    """Returns an empty result at once."""
 
-    async def transcribe(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> None:
-        """Append an empty result."""
-        del checkpoint
-        result = TranscriptionResult(
+    async def transcribe(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> TranscriptionResult:
+        """Return an empty result."""
+        del checkpoint, append
+        return TranscriptionResult(
             task_id=task.task_id,
             audio_file_id=task.audio_file_id,
             user_id=task.user_id,
@@ -53,7 +53,6 @@ class NoTranscriber:
             audio_sha256="0" * 64,
             created_at=datetime.now(UTC),
         )
-        await append(result)
 
 
 _settings = Settings()

@@ -20,6 +20,6 @@ async def diarize(
     task_run: Annotated[TaskRun, FromContext()],
     diarizer: Annotated[Diarizer, FromContext()],
 ) -> None:
-    """Find the turns of a recording, and append each update to the task's log."""
+    """Find the turns of a recording; append each update to the task's log, then publish the result."""
     attempt = await task_run.begin(task)
-    await diarizer.diarize(task, attempt.append)
+    await attempt.publish(await diarizer.diarize(task, attempt.append))

@@ -20,6 +20,6 @@ async def transcribe_live(
     task_run: Annotated[TaskRun, FromContext()],
     live_transcriber: Annotated[LiveTranscriber, FromContext()],
 ) -> None:
-    """Transcribe sound from the checkpoint on until it ends, and append each update to the task's log."""
+    """Transcribe sound from the checkpoint on to its end; append each update to the log, then publish the result."""
     attempt = await task_run.begin(task)
-    await live_transcriber.transcribe(task, attempt.checkpoint, attempt.append)
+    await attempt.publish(await live_transcriber.transcribe(task, attempt.checkpoint, attempt.append))

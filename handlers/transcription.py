@@ -20,6 +20,6 @@ async def transcribe(
     task_run: Annotated[TaskRun, FromContext()],
     transcriber: Annotated[Transcriber, FromContext()],
 ) -> None:
-    """Transcribe a recording from the checkpoint on, and append each update to the task's log."""
+    """Transcribe a recording from the checkpoint on; append each update to the task's log, then publish the result."""
     attempt = await task_run.begin(task)
-    await transcriber.transcribe(task, attempt.checkpoint, attempt.append)
+    await attempt.publish(await transcriber.transcribe(task, attempt.checkpoint, attempt.append))

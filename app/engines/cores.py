@@ -22,22 +22,23 @@ class _Measurement:
 
 
 class Cores:
-    """Counts the cores that were idle between two measurements, and that the control group may use."""
+    """Measures whether CPU cores are free: idle since the last measurement, and within the control group's limit."""
 
     def __init__(self) -> None:
         self._before = _measure()
 
     def free(self, wanted: int) -> bool:
-        """Whether `wanted` cores were free since the last measurement.
+        """Measure, and return whether at least `wanted` cores were free since the last measurement.
 
         False if nothing can be measured, or if the last measurement is less than 0.2 s old.
         """
         before, now = self._before, _measure()
-        if before is not None and now is not None and now.at - before.at < SHORTEST_S:
+        if before is None or now is None:
+            self._before = now
+            return False
+        if now.at - before.at < SHORTEST_S:
             return False
         self._before = now
-        if before is None or now is None:
-            return False
         seconds = now.at - before.at
         idle = (now.idle - before.idle) / seconds
         allowed = _quota() - (now.used - before.used) / seconds

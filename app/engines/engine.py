@@ -1,4 +1,4 @@
-"""The interface of an engine, as the rest of the service uses it."""
+"""The interface of an engine: what the rest of the service uses of it."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -10,20 +10,20 @@ Answer = TypeVar("Answer", Heard, Loaded, Prepared, WindowsTranscribed)
 
 
 class Engine(Protocol):
-    """Runs one job of each kind at a time; closing the generator that `run` returns stops the job at once."""
+    """What runs jobs: at most one at a time for each of listening, live streams, transcription and diarization."""
 
     @property
     def ready(self) -> bool:
-        """Whether a model is loaded."""
+        """Whether a transcription model is loaded, so that a task can begin."""
         ...
 
     @property
     def loaded(self) -> Loaded | None:
-        """The transcription model that is loaded, if any."""
+        """The transcription model that is loaded; None if there is none."""
         ...
 
     async def load(self) -> None:
-        """Load the model that the settings name before the first task needs it.
+        """Load the configured model and the voice detector before the first task needs them.
 
         Raises:
             TaskError: The model cannot be loaded.
@@ -33,22 +33,24 @@ class Engine(Protocol):
     def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         """Run a job and yield the replies to it; the last reply ends the job.
 
+        If the caller closes the generator earlier, the job stops at once; only jobs of live streams go on.
+
         Raises:
             TaskError: The job failed.
         """
         ...
 
     async def close(self) -> None:
-        """Stop the engine, even in the middle of a job."""
+        """Stop the engine, even in the middle of a job; the next job starts it again."""
         ...
 
 
 async def answer(engine: Engine, job: Job, kind: type[Answer]) -> Answer:
-    """Run a job and return its first reply of the type `kind`.
+    """Run a job until its first reply of the type `kind`, and return this reply.
 
     Raises:
         TaskError: The job failed.
-        RuntimeError: The engine sent no such reply.
+        RuntimeError: The engine sent no reply of this type.
     """
     async with aclosing(engine.run(job)) as replies:
         async for reply in replies:

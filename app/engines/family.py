@@ -1,6 +1,7 @@
-"""What each family of speech models implements: the rest of the engine knows no family by its name.
+"""The interface of a family of speech models; only `models.py` lists the families.
 
-The module of a family imports its libraries only to fetch or to load: they need time and memory, and may be missing.
+The module of a family imports its libraries only when it fetches or loads a model: importing them takes time and
+memory, and they may not be installed.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ _HEX_DIGITS_OF_SHA256 = 64
 
 @dataclass(frozen=True, slots=True)
 class Computing:
-    """How a model computes: device (auto, cpu or cuda), precision (null: the usual one), threads for each window.
+    """How a model computes: device (auto, cpu or cuda), precision (null: the device's usual one), threads a window.
 
-    `at_once`: windows at the same time on a CPU. `beam`: candidate texts, for models that compare several.
+    `at_once`: how many windows a CPU transcribes at the same time. `beam`: how many candidate texts a model compares,
+    if it can compare several.
     """
 
     device: str = "cpu"
@@ -38,7 +40,7 @@ class Computing:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The files of a model, and how its family loads them.
+    """A model on disk: its folder, its name and revision, and the function that loads it.
 
     `load` raises PermanentError (unknown_model) if the files are damaged, or do not suit the device or the precision.
     """
@@ -49,17 +51,19 @@ class Weights:
 
 
 class Family(Protocol):
-    """A family of models that one library runs; a module may be one."""
+    """The speech models that one library runs; the modules `whisper/family.py` and `onnx/family.py` implement it."""
 
     EXAMPLE: str  # the name of a published model
     NEEDED: str  # the files that a folder needs, in words for the operator
 
     def publishes(self, name: str, /) -> bool:
-        """Whether a published model of this family has this name."""
+        """Whether this family has a published model with this name."""
         ...
 
     def fetch(self, name: str, compute_type: str | None, /) -> Path:
         """Return the folder of a published model; download the model first if necessary.
+
+        `compute_type`: the precision to download, if the model is published in several.
 
         Raises:
             PermanentError: The operator has to change something; the message says what.
@@ -68,7 +72,9 @@ class Family(Protocol):
         ...
 
     def recognise(self, folder: Path, name: str, compute_type: str | None, /) -> Weights | None:
-        """Find the weights in a folder; return None if the folder holds no model of this family.
+        """Find the weights of the model `name` in a folder; return None if the folder holds no model of this family.
+
+        `compute_type`: the precision to choose if the folder has several.
 
         Raises:
             IncompleteError: Some files of the model are missing.
@@ -85,17 +91,19 @@ class IncompleteError(Exception):
 
 
 def identity_of(name: str, files: Sequence[Path]) -> Model:
-    """Return the name and the revision of a model: 12 digits of the SHA-256 of its files."""
+    """Return the identity of a model: its name, and as its revision the first 12 hex digits of its files' SHA-256."""
     hashes = [_hash(file) for file in files]
     joined = hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
     return Model(name=name, revision=joined[:12])
 
 
 def check_precision(name: str, asked: str | None, taken: Collection[str]) -> None:
-    """Refuse a precision that the family does not take for the model `name` on this device.
+    """Check that the model `name` can compute with the precision `asked`; null: any precision will do.
+
+    `taken`: the precisions that the model can compute with on this device.
 
     Raises:
-        PermanentError: unknown_model: names the setting, its value and what is taken.
+        PermanentError: unknown_model: it cannot; the message lists the precisions in `taken`.
     """
     if asked is not None and asked not in taken:
         message = (

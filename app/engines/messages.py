@@ -30,9 +30,9 @@ class Setup(_Line):
     offered_models: tuple[str, ...] = Field((), description="Published models that tasks may name, besides their own.")
     device: str = "auto"
     compute_type: str | None = Field(None, description="Number format; null: the usual one of the device.")
-    threads: int = 1
-    beam: int = 5
-    at_once: int = Field(1, description="Windows that are transcribed at the same time, each on `threads` threads.")
+    threads: int
+    beam: int
+    at_once: int = Field(description="Windows that are transcribed at the same time, each on `threads` threads.")
     max_seconds: float
     diarization_max_seconds: float
     max_decode_seconds: float
@@ -41,8 +41,8 @@ class Setup(_Line):
 class Listen(_Line):
     """Job: find the windows of a recording from `start_at` seconds on.
 
-    `channel`: only in this one, counted from 0; null: in all channels mixed. `choose`: in the first channel if the
-    channels carry different speech, else in all channels mixed.
+    `channel`: only in this channel, counted from 0; null: in all channels mixed. `choose`: only in channel 0 if the
+    recording has up to eight channels and they carry different speech, else in all channels mixed.
     """
 
     type: Literal["listen"] = "listen"
@@ -53,16 +53,16 @@ class Listen(_Line):
 
 
 class Hear(_Line):
-    """Job: more sound of a live stream.
+    """Job: find the utterances in the next sound of a live stream.
 
-    The process keeps the stream from one job to the next; a stream that it does not know is a transient error, and has
-    to begin again.
+    The engine process keeps the state of the stream from one job to the next. If it does not know the stream, the job
+    fails with a transient error, and the stream has to begin again, with `first`.
     """
 
     type: Literal["hear"] = "hear"
     stream: str = Field(description="Names the stream: a task id and a random token.")
     audio: LiveAudio
-    separate: bool = Field(False, description="Each of several channels on its own; else all are mixed.")
+    separate: bool = Field(False, description="Hear each of several channels on its own; else all are mixed.")
     start_at: list[float] = Field(
         default_factory=list,
         description="For each channel (or the mix) the second up to which it is transcribed; read with `first` alone.",
@@ -77,16 +77,17 @@ class Hear(_Line):
 
 
 class Forget(_Line):
-    """Job: forget a live stream; one that is unknown is no error."""
+    """Job: forget a live stream; do nothing if the engine process does not know the stream."""
 
     type: Literal["forget"] = "forget"
     stream: str
 
 
 class Transcribe(_Line):
-    """Job: transcribe a batch of windows of any recordings; `previous` is the language before each window, if known.
+    """Job: transcribe a batch of windows of any recordings.
 
-    `draft`: quickly, because the sound of the windows is not complete yet.
+    `previous`: the language spoken before each window, null if unknown. `draft`: write drafts, which are quick and less
+    exact, because the utterances go on.
     """
 
     type: Literal["transcribe"] = "transcribe"
@@ -97,9 +98,10 @@ class Transcribe(_Line):
 
 
 class ChunkAnalysed(_Line):
-    """Reply: the analysis of one chunk, about a minute of the recording.
+    """Reply: the analysis of one chunk, about a minute of the recording, written as the text `record`.
 
     A later `Diarize` job for the same recording passes the reply as `known`, so that the chunk is not analysed again.
+    `revision` names the networks and the code that made the analysis.
     """
 
     type: Literal["chunk"] = "chunk"
@@ -109,9 +111,10 @@ class ChunkAnalysed(_Line):
 
 
 class Diarize(_Line):
-    """Job: find who speaks when in a recording; the chunks in `known` were analysed before.
+    """Job: find who speaks when in a recording.
 
-    `channel`: only in this one, counted from 0; null: in all channels mixed.
+    `channel`: only in this channel, counted from 0; null: in all channels mixed. Chunks in `known` are not analysed
+    again, unless they have another revision.
     """
 
     type: Literal["diarize"] = "diarize"
@@ -124,14 +127,14 @@ class Diarize(_Line):
 
 
 class Load(_Line):
-    """Job: load a model ahead of the first window, and check that the model can follow the options."""
+    """Job: load the model that `options` name, and check that it can follow the options."""
 
     type: Literal["load"] = "load"
     options: TranscribeOptions = TranscribeOptions()
 
 
 class Prepare(_Line):
-    """Job: load the voice detector ahead of the first recording."""
+    """Job: load the voice detector before the first recording needs it."""
 
     type: Literal["prepare"] = "prepare"
 
@@ -146,7 +149,10 @@ class StageAdvanced(_Line):
 
 
 class RecordingOpened(_Line):
-    """Reply: the duration and the number of channels of the recording, and the one listened to (null: all mixed)."""
+    """Reply: the duration of the recording and the number of its channels; `channel`: the one that is listened to.
+
+    `channel` is null if all channels are mixed.
+    """
 
     type: Literal["opened"] = "opened"
     duration_seconds: float
@@ -155,14 +161,14 @@ class RecordingOpened(_Line):
 
 
 class WindowFound(_Line):
-    """Reply: the next window."""
+    """Reply: the next window of the recording."""
 
     type: Literal["window"] = "window"
     window: Window
 
 
 class Listened(_Line):
-    """Reply: how many seconds are decoded, and up to which second (`settled`) all windows are found."""
+    """Reply: how many seconds are decoded so far; all windows before the second `settled` are found."""
 
     type: Literal["listened"] = "listened"
     seconds: float
@@ -177,7 +183,7 @@ class ListeningDone(_Line):
 
 
 class Heard(_Line):
-    """Reply: what a live stream has so far; to `Forget`: nothing."""
+    """Reply to `Hear`: the utterances that the job has completed, and those that are open. Reply to `Forget`: empty."""
 
     type: Literal["heard"] = "heard"
     seconds: float = Field(description="Seconds of sound since the stream began.")
@@ -194,7 +200,7 @@ class Heard(_Line):
 
 
 class WindowsTranscribed(_Line):
-    """Reply: the text of each window of a batch, and how many seconds transcribing them took."""
+    """Reply: the text of each window of a batch, in the order of the job; `seconds`: how long the batch took."""
 
     type: Literal["windows_transcribed"] = "windows_transcribed"
     texts: list[WindowText]
@@ -202,13 +208,16 @@ class WindowsTranscribed(_Line):
 
 
 class SpeakerEmbedding(_Line):
-    """The embedding of one speaker of a recording; of how many seconds of speech it is made: 0 if there is none."""
+    """The two embeddings of one speaker of a recording: as the speech sounds, and as a telephone transmits it.
+
+    `seconds`: how much speech of this speaker alone was embedded; 0: the speaker has no embeddings.
+    """
 
     speaker: str
     seconds: float
-    agreement: float = Field(description="How alike its parts are, 0 to 1: less than .65 sounds like two people.")
-    values: str = Field(repr=False, description="192 whole numbers of a byte each, in base64; empty: none.")
-    telephone: str = Field(repr=False, description="The same of the speech as a telephone transmits it.")
+    agreement: float = Field(description="How alike parts of the speech are, 0 to 1; below .65: as of two people.")
+    values: str = Field(repr=False, description="192 whole numbers of a byte each, in base64; empty: no embedding.")
+    telephone: str = Field(repr=False, description="The same, of the speech as a telephone transmits it.")
 
 
 class Embedded(_Line):
@@ -218,12 +227,12 @@ class Embedded(_Line):
     speakers: list[SpeakerEmbedding] = Field(repr=False)
 
     def of(self, speaker: str) -> SpeakerEmbedding | None:
-        """Return the embedding of a speaker."""
+        """Return the embeddings of the speaker with this label; None if there is no such speaker."""
         return next((each for each in self.speakers if each.speaker == speaker), None)
 
 
 class DiarizationDone(_Line):
-    """Reply: the turns of the whole recording."""
+    """Reply: the turns of the whole recording; `cached`: they come from the cache, and no engine has run."""
 
     type: Literal["diarization_done"] = "diarization_done"
     turns: list[Turn]
@@ -234,7 +243,7 @@ class DiarizationDone(_Line):
 
 
 class Loaded(_Line):
-    """Reply: the model is loaded; `fingerprint` names its device, precision and search, on which its texts depend."""
+    """Reply: the model is loaded; `fingerprint` is its device, precision and search, on which its texts depend."""
 
     type: Literal["loaded"] = "loaded"
     model: Model
@@ -248,7 +257,7 @@ class Prepared(_Line):
 
 
 class Failed(_Line):
-    """Reply: the job failed; the engine process can take the next job."""
+    """Reply: the job failed; the engine process can run the next job."""
 
     type: Literal["failed"] = "failed"
     error: ErrorDetail

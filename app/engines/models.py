@@ -1,4 +1,4 @@
-"""Find the transcription model that a task names, if tasks may name this model, and its family."""
+"""Find the speech model that a task names, and the family that loads it; tasks may not name just any model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ FAMILIES: tuple[Family, ...] = (whisper, onnx)
 
 @dataclass(frozen=True)
 class Models:
-    """The models that this service may load.
+    """The speech models that this service may load.
 
-    `default` is the name or folder of the operator's model, null for the bundled one. Tasks may name it, the bundled
-    one, those in `folder`, which holds a folder for each, and those in `offered`. `compute_type` chooses between files
-    of several precisions.
+    `default`: name or folder of the configured model; null: it is the bundled one. Tasks may name the bundled model,
+    the models in `offered`, the folders inside of `folder`, and the configured model if it has a name. `compute_type`:
+    which precision to choose if a model has files of several.
     """
 
     default: str | None
@@ -31,7 +31,7 @@ class Models:
     families: Sequence[Family] = FAMILIES
 
     def find(self, name: str | None) -> Weights:
-        """Find the model `name`; null: the service's own model.
+        """Find the model `name`; null: the configured model.
 
         Raises:
             PermanentError: unknown_model: no model has this name, tasks may not name it, or its files are incomplete or

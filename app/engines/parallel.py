@@ -13,7 +13,7 @@ Made = TypeVar("Made")
 
 
 class Parallel:
-    """Works on up to `count` items at the same time: libraries that run networks release Python's lock meanwhile."""
+    """A pool of `count` threads that really compute at the same time: networks run without Python's global lock."""
 
     def __init__(self, count: int = 1) -> None:
         self.count = count
@@ -24,9 +24,10 @@ class Parallel:
     def map(self, work: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
         """Do the work for each item, and yield the results in the order of the items.
 
-        Several threads begin all work when the caller reads the first result; one thread begins the work for an item
-        when the caller reads its result. If work fails, or the caller stops reading, no more work begins. If work calls
-        this method itself, its items are done one after the other, because threads that wait for each other never end.
+        With several threads, all items are queued when the caller asks for the first result. With one thread, the work
+        for an item begins when the caller asks for its result. If work fails, or the caller stops reading, no more work
+        begins. If work calls this method itself, its items are done one after the other, because threads that wait for
+        each other never end.
         """
         if self.count == 1 or hasattr(self._thread, "in_pool"):
             yield from map(work, given)
@@ -45,9 +46,9 @@ class Parallel:
 
 
 def in_groups(seconds: Sequence[float], count: int) -> list[int]:
-    """Divide consecutive items of these lengths into at most `count` groups, as equal as their order allows.
+    """Divide consecutive items into at most `count` groups that are about equally long; return the size of each group.
 
-    Return how many items each group has. An item belongs to the group in which its middle lies.
+    `seconds`: the length of each item. An item belongs to the group in which its middle lies.
     """
     whole = sum(seconds) or 1.0
     middles = [end - length / 2 for end, length in zip(accumulate(seconds), seconds, strict=True)]

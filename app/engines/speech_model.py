@@ -1,4 +1,4 @@
-"""The interface of the speech models of all families: what a model gets, and what it returns."""
+"""The interface of a speech model of any family: what it gets, and what it returns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ from app.engines.parallel import Parallel
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The text of a sound, or of a part of it, in one language.
+    """A text in one language: that of a whole `Sound`, or of a part of it.
 
-    Times of words are seconds from the sound's start; a word begins with its own space. A text without words means that
-    the sound has speech for which the model found no words. A null value means that the model does not know.
+    Times of words are seconds from the start of the whole sound; a word begins with its own space. A text without words
+    means that the model has heard speech and found no words for it. A value is null if the model does not give it.
     """
 
     words: Sequence[Word]
@@ -27,10 +27,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The texts of a sound, in order; a sound without speech has no texts.
+    """What a model finds in one `Sound`: its texts in order; no text at all if it has no speech.
 
-    `language` is the one spoken at the end of the sound, null if the model does not know. `settled` is true if the
-    answer does not depend on the language spoken before the sound.
+    `language`: the language spoken at the end of the sound, null if the model does not know. `settled`: the answer
+    would be the same after any other language.
     """
 
     texts: list[Text] = field(default_factory=list)
@@ -39,28 +39,32 @@ class Answer:
 
 
 class SpeechModel(Protocol):
-    """A loaded model. The texts of a sound depend only on the sound, the options and the language before the sound."""
+    """A loaded model.
+
+    Its answer for a sound depends on the sound, the options, the language before the sound, and whether a draft is
+    wanted, and not on the other sounds that are transcribed with it.
+    """
 
     @property
     def identity(self) -> Model:
-        """The name of the model and the hash of its weights."""
+        """The name of the model, and its revision: the start of the hash of its weights."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """The device, precision and search of the model: if these and the weights are the same, so are the texts."""
+        """The device, precision and search: models that share these and the weights count as writing the same texts."""
         ...
 
     @property
     def parallel(self) -> Parallel:
-        """Works on as many sounds as the model transcribes at the same time; on a GPU one batch after the other."""
+        """The threads of the model: one for each sound that it transcribes at the same time; on a GPU only one."""
         ...
 
     def check(self, options: TranscribeOptions) -> None:
-        """Refuse options that the model cannot follow.
+        """Check that the model can follow the options.
 
         Raises:
-            PermanentError: invalid_message.
+            PermanentError: invalid_message: it cannot; the message names the option.
         """
         ...
 
@@ -72,8 +76,9 @@ class SpeechModel(Protocol):
         *,
         draft: bool = False,
     ) -> list[Answer]:
-        """Transcribe sounds; `previous` is the language spoken before each of them, null if unknown.
+        """Transcribe sounds, and return an answer for each, in their order.
 
-        `draft`: as quickly as the model can, because a better text follows.
+        `previous`: the language spoken before each sound, null if unknown. `draft`: as quickly as the model can,
+        because a better text follows.
         """
         ...

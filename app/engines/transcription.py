@@ -1,4 +1,4 @@
-"""Transcribe windows to segments with a model of any family, and report speech for which no words were found."""
+"""Transcribe windows to segments with a model of any family; transcribe gaps again, and report the gaps that stay."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ _BELIEVED = -1.0  # lowest mean log probability of a text that fills a gap
 
 
 def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
-    """Transcribe a batch of windows.
+    """Transcribe a batch of windows, and, unless they are drafts, transcribe the gaps in their texts again.
 
     Raises:
         PermanentError: invalid_message: the model cannot follow the options.
@@ -45,7 +45,7 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
 def _without_context(
     windows: Sequence[Window], sounds: Sequence[Sound], answers: Sequence[Answer]
 ) -> tuple[list[Sound], list[Answer]]:
-    """Leave out the words, and the regions, that a window has only as context."""
+    """Leave out the regions that a window has as context alone (`Window.context`), and the words in these regions."""
     found = [_own(*each) if each[0].context else each[1:] for each in zip(windows, sounds, answers, strict=True)]
     return [sound for sound, _ in found], [answer for _, answer in found]
 
@@ -60,7 +60,10 @@ def _own(window: Window, sound: Sound, answer: Answer) -> tuple[Sound, Answer]:
 
 
 def _window_text(window: Window, sound: Sound, answer: Answer, texts: Sequence[Text]) -> WindowText:
-    """Place the texts of a sound in the recording; `answer` is that of the whole sound, before its gaps were filled."""
+    """Make the text of a window: place the texts of its sound in the recording, and list the gaps that are left.
+
+    `answer`: the model's answer for the whole sound, before its gaps were transcribed again.
+    """
     timeline = Timeline(window.regions)
     segments = [segment for text in texts for segment in _segments(text, timeline)]
     return WindowText(
@@ -76,10 +79,10 @@ def _window_text(window: Window, sound: Sound, answer: Answer, texts: Sequence[T
 
 
 def _filled(model: SpeechModel, sound: Sound, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
-    """Fill the gaps in the texts of a sound: transcribe each gap again, as a sound of its own.
+    """Transcribe the gaps in a window's texts again, up to six, each as a sound of its own; return all texts.
 
-    A sound without any words is transcribed again in halves. A text may fill only a part of its gap: the smaller gap
-    that is left is transcribed too.
+    If the whole window is one gap, it is cut in two first. Where the new text leaves a part of its gap without words,
+    this part is a new gap. Gaps beyond the sixth, and those whose new text is improbable, stay.
     """
     found, tried = list(texts), set[Times]()
     while new := [gap for gap in _gaps(found, sound) if gap not in tried][: _MOST_GAPS - len(tried)]:
@@ -93,7 +96,7 @@ def _filled(model: SpeechModel, sound: Sound, texts: Sequence[Text], options: Tr
 
 
 def _gaps(texts: Sequence[Text], sound: Sound) -> list[Times]:
-    """Find the speech without words; a sound without texts has no speech, and so no gaps."""
+    """Find the gaps in a window's texts; a window without any text has no speech, and so no gaps."""
     words = [word for text in texts for word in text.words]
     return gaps(word_times(words, sound.speech), sound.speech, sound.seconds) if texts else []
 
@@ -115,10 +118,11 @@ def _ended(word: Word, second: float) -> Word:
 def _again(
     model: SpeechModel, parts: Sequence[tuple[float, Sound]], options: TranscribeOptions, language: str | None
 ) -> list[Text]:
-    """Transcribe the parts of a gap; `language` is the one before the gap.
+    """Transcribe a gap again; `parts`: its sounds, each with the second at which it begins in the window.
 
-    No prompt, because a prompt may cause gaps. A gap that is long enough is first transcribed in its own language,
-    because somebody else may speak there.
+    `language`: the language spoken before the gap. If the task names no language, a gap of two seconds or more is first
+    transcribed in the language that is detected in it, because somebody else may speak there. If this gives no probable
+    text, or is not done, the gap is transcribed in `language`. There is no prompt, because a prompt may cause gaps.
     """
     plain = options.model_copy(update={"prompt": None})
     if options.language is None and sum(part.seconds for _, part in parts) >= _TELLING_S:
@@ -136,7 +140,10 @@ def _answer(model: SpeechModel, part: Sound, options: TranscribeOptions, previou
 
 
 def _believed(answers: Iterable[tuple[float, Answer]]) -> Iterator[Text]:
-    """Yield the texts that are probable enough; each answer comes with the second at which its part begins."""
+    """Yield the texts that are probable enough, with times in the window.
+
+    Each answer comes with the second of the window at which its sound begins.
+    """
     for begin, answer in answers:
         for text in answer.texts:
             if text.words and (text.avg_logprob is None or text.avg_logprob >= _BELIEVED):
@@ -145,7 +152,7 @@ def _believed(answers: Iterable[tuple[float, Answer]]) -> Iterator[Text]:
 
 
 def _language_before(texts: Sequence[Text], second: float) -> str | None:
-    """Return the language of the last text that begins before the time `second`, or else that of the first text."""
+    """Return the language of the last text that begins up to `second`; if there is none, that of the first text."""
     before = [text for text in texts if text.words and text.words[0].start <= second]
     return max(before, key=lambda text: text.words[0].start).language if before else texts[0].language
 

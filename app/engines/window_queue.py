@@ -24,7 +24,7 @@ _LIVE_S = 10.0  # after a live window, batches of recordings are short for so lo
 
 
 class Rank(IntEnum):
-    """Whose windows are transcribed first."""
+    """Which windows are transcribed first: those of the lowest number."""
 
     LIVE = 0  # somebody waits for the text while people speak
     DRAFT = 1  # the same, and the utterance is not over yet: in turns with recordings
@@ -53,15 +53,15 @@ class _WaitingWindow:
     context: Context = field(default_factory=copy_context)  # for log lines, which name the task
 
     def goes_with(self, other: "_WaitingWindow") -> bool:
-        """Whether both may be in one batch: a live window does not wait for the text of a recording."""
+        """Whether both may be in one batch: both have the same options, and are live, or drafts, or neither."""
         same = (self.options, self.draft) == (other.options, other.draft)
         return same and (self.rank in _LIVE) == (other.rank in _LIVE)
 
 
 class WindowQueue:
-    """Has an engine transcribe windows, one batch after the other.
+    """Windows that wait for one engine, which transcribes them in batches, one batch after the other.
 
-    `at_once` is how many windows the engine transcribes at the same time, and `largest` the most in a batch.
+    `at_once`: how many windows the engine transcribes at the same time. `largest`: the most windows in a batch.
     """
 
     def __init__(self, engine: Engine, *, at_once: int, largest: int) -> None:
@@ -80,12 +80,12 @@ class WindowQueue:
 
     @property
     def room(self) -> int:
-        """How many windows a run may have here: those of two batches."""
+        """How many windows a run may have here at the same time: those of two batches."""
         return 2 * (self._largest or self._at_once)
 
     @property
     def workers(self) -> int:
-        """This worker alone transcribes here."""
+        """How many workers transcribe windows of this queue: this worker alone."""
         return 1
 
     async def transcribe(
@@ -101,12 +101,12 @@ class WindowQueue:
 
         `draft`: quickly, because a better text follows.
 
-        If nobody waits any longer for any window of a running batch, the batch is stopped: at once if all its windows
-        are of a recording of this worker alone, else if it takes too long, because the engine would have to start
-        again.
+        A batch is stopped when all callers that wait for its windows are cancelled. The engine must then load its model
+        again, so this happens at once only if all windows have the rank `OWN`, else when the batch takes two minutes.
 
         Raises:
             TaskError: The engine failed, or it cannot follow the options.
+            CancelledError: The queue is closed.
         """
         loop = asyncio.get_running_loop()
         waiting = _WaitingWindow(window, options, previous, rank, draft, loop.create_future())
@@ -123,7 +123,7 @@ class WindowQueue:
             self._give_up(waiting)
 
     async def close(self) -> None:
-        """Stop the running batch for good; windows that wait get no text."""
+        """Stop the running batch, and cancel all callers that wait for a text, and all later callers."""
         self._closed = True
         for waiting in (*self._waiting, *self._batch):
             waiting.text.cancel()
@@ -149,7 +149,7 @@ class WindowQueue:
             self._batch = []
 
     def _next(self) -> Iterator[_WaitingWindow]:
-        """Yield the windows of the next batch, which have the same options; those that came first, rank by rank.
+        """Yield the windows of the next batch: those of the lowest rank first, and within a rank the oldest first.
 
         Drafts and recordings take turns, because people speak on, and their drafts would leave no time for recordings.
         """
@@ -164,7 +164,7 @@ class WindowQueue:
         yield from [each for each in in_order if each.goes_with(first)][:most]
 
     def _must_wait(self, each: _WaitingWindow) -> bool:
-        """Whether a window is a draft, and it is a recording's turn, or the other way round."""
+        """Whether it is another window's turn: a recording's after a batch of drafts, a draft's after other batches."""
         return each.rank is not Rank.LIVE and (each.rank is Rank.DRAFT) == self._drafted
 
     async def _transcribe(self, batch: list[_WaitingWindow]) -> None:
@@ -205,7 +205,7 @@ class WindowQueue:
             self._measure(ended.result())
 
     def _measure(self, found: WindowsTranscribed) -> None:
-        """Choose the size of the next batches by the time of a window; a batch without text does not tell it."""
+        """Choose the size of the next batches by the seconds that a window took; a batch without text is no measure."""
         if any(text.segments for text in found.texts):
             seconds = max(found.seconds / len(found.texts), 1e-3)
             rounds = max(int(_BATCH_S / seconds / self._at_once), 1)

@@ -1,4 +1,4 @@
-"""Partials: the text of an utterance that is still being spoken, about once a second."""
+"""Publishes partials: the text so far of an utterance that is not over yet, about once a second."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 @dataclass(eq=False, slots=True)
 class _Spoken:
-    """An utterance that was looked at."""
+    """An open utterance: how much of it had a look, and when its next look is due."""
 
     start: float
     words: Agreement = field(default_factory=Agreement)
@@ -34,7 +34,7 @@ class _Spoken:
 
 
 class Partials:
-    """Looks at the open utterances of a source, and publishes their text so far."""
+    """Publishes partials: transcribes the open utterances of a source again and again, a look each time."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Partials:
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _due(self) -> Iterator[Window]:
-        """Yield the open utterances that have new sound and whose pause is over."""
+        """Yield the open utterances of 0.6 s or more that have new sound and whose next look is due."""
         now = asyncio.get_running_loop().time()
         for window in self._source.open:
             start, seconds = window.start, window.end - window.start
@@ -71,7 +71,7 @@ class Partials:
                 yield window
 
     def wanted(self) -> bool:
-        """Whether some utterance may be looked at now, or is not known yet."""
+        """Whether a look may be due: only then the engine has to send the open utterances."""
         now = asyncio.get_running_loop().time()
         return not self._spoken or any(
             now >= spoken.next_at or self._source.is_over(channel, spoken.start)
@@ -108,9 +108,15 @@ class Partials:
 
 
 def _words(text: WindowText) -> list[str]:
-    """Return the words of a text, each with the space before it."""
-    return [
-        word.word if number or word.word.startswith(" ") else f" {word.word}"
-        for segment in text.segments
-        for number, word in enumerate(segment.words or ())
-    ]
+    """Return the words of a text, each with the space before it.
+
+    A part that begins with a mark belongs to the word before: a stable "well" must not become "well-known".
+    """
+    found = list[str]()
+    for segment in text.segments:
+        for number, word in enumerate(segment.words or ()):
+            if number and not word.word[:1].isspace() and not word.word[:1].isalnum():
+                found[-1] += word.word
+            else:
+                found.append(word.word if number or word.word.startswith(" ") else f" {word.word}")
+    return found

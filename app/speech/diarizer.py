@@ -1,7 +1,7 @@
 """The diarizer: finds who speaks when in a recording, for a diarization task or beside a transcription."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 
@@ -24,7 +24,7 @@ from app.voices.identification import NOT_ASKED, Identification, Identified
 
 
 class Diarizer:
-    """Diarizes with the engine, unless the cache has the turns from an earlier task."""
+    """Diarizes recordings: takes turns from the cache if an earlier task has found them, else from the engine."""
 
     def __init__(
         self,
@@ -41,27 +41,20 @@ class Diarizer:
         self._chunks = chunks
         self._identification = identification
 
-    async def diarize(self, task: DiarizationTask, append: Append) -> None:
-        """Diarize the recording of a task; append progress updates, then the result.
+    async def diarize(self, task: DiarizationTask, append: Append) -> DiarizationResult:
+        """Diarize the recording of a task; append updates, and return the result.
 
         Raises:
             TaskError: The recording or the engine failed.
             FencedError: Another worker runs the task.
         """
-        async with (
-            self._recordings.fetch(task.audio_file_id) as recording,
-            aclosing(self.turns(task, recording)) as replies,
-        ):
-            async for reply in replies:
-                if isinstance(reply, Update):
-                    await append(reply)
-                else:
-                    labels = sorted({turn.speaker for turn in reply.turns})
-                    identified = await self.identify(task, reply, labels, append)
-                    await append(_result(task, recording, reply, identified))
+        async with self._recordings.fetch(task.audio_file_id) as recording:
+            found = await self.turns(task, recording, append)
+            labels = sorted({turn.speaker for turn in found.turns})
+            return _result(task, recording, found, await self.identify(task, found, labels, append))
 
     async def identify(self, task: Task, found: DiarizationDone, labels: Sequence[str], append: Append) -> Identified:
-        """Find whose voice each speaker has, if the task asks for it; `labels` are all speakers.
+        """Find whose voice each speaker has, if the task asks for it; `labels` are the names of all speakers.
 
         Raises:
             FencedError: Another worker runs the task.
@@ -71,41 +64,34 @@ class Diarizer:
         return await self._identification.run(task, found.embedded, labels, append)
 
     async def turns_of_channels(
-        self, task: TranscriptionTask | LiveTask, recording: Recording, channels: int
-    ) -> AsyncGenerator[Update | DiarizationDone, None]:
-        """Embed the speech of each channel, which is one speaker; yield progress, then the turns of all.
+        self, task: TranscriptionTask | LiveTask, recording: Recording, channels: int, append: Append
+    ) -> DiarizationDone:
+        """Find the turns of each channel, which is one speaker; append updates, and return the turns of all channels.
 
         Raises:
             TaskError: The recording or the engine failed.
         """
-        found = list[DiarizationDone]()
-        for channel in range(channels):
-            async with aclosing(self.turns(task, recording, channel)) as replies:
-                async for reply in replies:
-                    if isinstance(reply, Update):
-                        yield _of_all(reply, channel, channels)
-                    else:
-                        found.append(_called(reply, f"SPEAKER_{channel:02}"))
-        yield _together(found)
+        found = [await self.turns(task, recording, append, channel, channels) for channel in range(channels)]
+        return _together([_called(each, f"SPEAKER_{channel:02}") for channel, each in enumerate(found)])
 
     async def turns(
-        self, task: Task, recording: Recording, channel: int | None = None
-    ) -> AsyncGenerator[Update | DiarizationDone, None]:
-        """Find the turns of a recording, or of the one speaker of a channel; yield progress, then the turns.
+        self, task: Task, recording: Recording, append: Append, channel: int | None = None, channels: int = 1
+    ) -> DiarizationDone:
+        """Find the turns of a recording, or of one channel, which is one speaker; append updates, and return the turns.
 
-        Chunks that an earlier attempt of the task has analysed are not analysed again.
+        The progress counts over `channels` channels, of which those before `channel` are done. Chunks that an earlier
+        attempt of the task has analysed are not analysed again.
 
         Raises:
             TaskError: The recording or the engine failed.
         """
         least, most = (task.min_speakers, task.max_speakers) if channel is None else (None, 1)
         # VERSION, because another version of the code may find other turns
-        question = f"turns of slices {VERSION} {least}-{most} embed={task.identify}" + _behind(channel)
+        question = f"turns of slices {VERSION} {least}-{most} embed={task.identify}" + _suffix(channel)
         found = await self._cache.find(task.task_id, recording.sha256, question, DiarizationDone)
         if found is not None:
-            yield found.model_copy(update={"cached": True})
-            return
-        sound = recording.sha256 + _behind(channel)
+            return found.model_copy(update={"cached": True})
+        sound = recording.sha256 + _suffix(channel)
         job = Diarize(
             path=recording.path,
             channel=channel,
@@ -120,26 +106,23 @@ class Diarizer:
                     case ChunkAnalysed():
                         await self._chunks.keep(task.task_id, sound, reply)
                     case StageAdvanced():
-                        yield processed(reply.stage, reply.processed_seconds, reply.duration_seconds)
+                        seconds, duration = reply.processed_seconds, reply.duration_seconds
+                        await append(processed(reply.stage, seconds, duration, channel=channel, channels=channels))
                     case DiarizationDone():
                         await recording.check()
                         await self._cache.keep(task.task_id, recording.sha256, question, reply)
-                        yield reply
+                        return reply
+        message = "the engine has ended a diarization without turns"
+        raise RuntimeError(message)
 
 
-def _behind(channel: int | None) -> str:
-    """Return what a name ends with that is of one channel alone."""
+def _suffix(channel: int | None) -> str:
+    """Return the end of a key in the cache: it names the channel, and is empty if all channels are mixed."""
     return "" if channel is None else f":{channel}"
 
 
-def _of_all(update: Update, channel: int, channels: int) -> Update:
-    """Count the progress within a channel over all channels."""
-    seconds, duration = update.processed_seconds or 0.0, update.duration_seconds
-    return processed(update.stage, (channel * (duration or 0.0) + seconds) / channels, duration)
-
-
 def _called(found: DiarizationDone, label: str) -> DiarizationDone:
-    """Give the only speaker of a channel this label."""
+    """Name the only speaker of a channel `label`, in turns and embeddings."""
     turns = [turn.model_copy(update={"speaker": label}) for turn in found.turns]
     embedded = found.embedded
     if embedded is not None:
@@ -149,7 +132,7 @@ def _called(found: DiarizationDone, label: str) -> DiarizationDone:
 
 
 def _together(found: Sequence[DiarizationDone]) -> DiarizationDone:
-    """Join what was found in each channel."""
+    """Join the turns and embeddings that were found in each channel."""
     embedded = [each.embedded for each in found if each.embedded is not None]
     speakers = [speaker for each in embedded for speaker in each.speakers]
     changed = {
@@ -180,12 +163,16 @@ def _result(
 
 
 class SpeakerSearch:
-    """The search for the speakers of a text: it ends with what it has `found`, or with an `error`; the task goes on."""
+    """The search for the speakers of a recording, beside or after its transcription.
 
-    def __init__(self, replies: AsyncGenerator[Update | DiarizationDone, None]) -> None:
+    It ends with turns in `found`, or with an `error`, after which the task goes on without speakers.
+    """
+
+    def __init__(self, find: Callable[[Append], Awaitable[DiarizationDone]]) -> None:
+        """`find` searches, and returns the turns; it calls the function that it gets with each update."""
         self.found: DiarizationDone | None = None
         self.error: ErrorDetail | None = None
-        self._replies = replies
+        self._find = find
         self._task: asyncio.Task[None] | None = None
         self._latest = processed(Stage.DIARIZING, 0.0, None)
         self._moved = asyncio.Event()  # since the latest progress was told
@@ -216,16 +203,13 @@ class SpeakerSearch:
         """Cancel the search."""
         if self._task is not None:
             await cancel_all([self._task])
-        await self._replies.aclose()
 
     async def _search(self) -> None:
         try:
-            async with aclosing(self._replies) as replies:
-                async for reply in replies:
-                    if isinstance(reply, Update):
-                        self._latest = reply
-                        self._moved.set()
-                    else:
-                        self.found = reply
+            self.found = await self._find(self._note)
         except TaskError as error:
             self.error = error.detail
+
+    async def _note(self, update: Update) -> None:
+        self._latest = update
+        self._moved.set()

@@ -3,30 +3,29 @@
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
 
 from app.engines.cores import Cores
 from app.engines.engine import Engine, answer
-from app.engines.messages import Listen, Load, Loaded
+from app.engines.messages import Load, Loaded
 from app.engines.window_queue import WindowQueue
 from app.errors import PermanentError
 from app.recordings.recording import REPLACED, Recording, Recordings
 from app.speech.diarizer import Diarizer, SpeakerSearch
-from app.speech.run import Run
-from app.speech.source import RecordingSource
 from app.speech.transcript_cache import TranscriptCache
 from app.speech.transcription import Transcription
-from app.updates import Append, Checkpoint, Result, Update
+from app.updates import Append, Checkpoint, Update
 from app.work_sharing.helping import WorkSharing
 
 DIARIZING_SHARE = 0.5  # share of diarization in the progress of a transcription task: both take about the same time
 
 
 class Transcriber:
-    """Transcribes with the engine, and attributes words to speakers if the task asks for speakers."""
+    """Transcribes recordings, and attributes words to speakers if the task asks for them."""
 
     def __init__(  # noqa: PLR0913 -- all parts that a transcription needs
         self,
@@ -39,7 +38,7 @@ class Transcriber:
         sharing: WorkSharing,
         threads: int,
     ) -> None:
-        """`threads` is how many cores the search for speakers needs beside the transcription."""
+        """`threads` is how many free cores the search for speakers needs to run beside the transcription."""
         self._recordings = recordings
         self._engine = engine
         self._windows = windows
@@ -48,8 +47,8 @@ class Transcriber:
         self._sharing = sharing
         self._threads = threads
 
-    async def transcribe(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> None:
-        """Transcribe the recording of a task from the checkpoint on; append updates, then the result.
+    async def transcribe(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> TranscriptionResult:
+        """Transcribe the recording of a task from the checkpoint on; append updates, and return the result.
 
         Raises:
             TaskError: The recording or the engine failed, or the task asks for what cannot be done.
@@ -65,17 +64,19 @@ class Transcriber:
                 await transcription.transcribe(checkpoint, append)
             await recording.check()
             # Copying a day's segments would block the event loop.
-            await append(await asyncio.to_thread(transcription.result))
+            return await asyncio.to_thread(transcription.result)
 
     async def _transcription(self, task: TranscriptionTask, recording: Recording) -> Transcription:
         loaded = await answer(self._engine, Load(options=task.options), Loaded)
-        helpers = self._sharing.helpers(loaded)
-
-        def begin(listen: Listen, language: str | None) -> tuple[RecordingSource, Run]:
-            source = RecordingSource(self._engine, listen)
-            return source, Run(source.windows(), self._windows, helpers, task.options, language)
-
-        return Transcription(begin, self._transcripts, recording, task, loaded)
+        return Transcription(
+            self._engine,
+            self._windows,
+            self._sharing.helpers(loaded),
+            transcripts=self._transcripts,
+            recording=recording,
+            task=task,
+            loaded=loaded,
+        )
 
     async def _with_speakers(
         self,
@@ -87,15 +88,15 @@ class Transcriber:
     ) -> None:
         """Transcribe, and find the speakers of the segments; if the search for speakers fails, keep the transcript.
 
-        The search runs beside the transcription if cores are free. After a lost or failed attempt the search runs last,
-        when all text is saved, because the search may have been the cause. With separate channels each channel is a
-        speaker, and only `identify` needs a search.
+        The search runs beside the transcription if cores are free, else after it. If an earlier attempt with some text
+        was lost or has failed, the search runs last in any case, because it may have been the cause. With separate
+        channels each channel is a speaker, and only `identify` needs a search.
         """
         beside = not (checkpoint.processed_seconds and checkpoint.after_trouble)
         cores = Cores()
 
-        async def append_text(update: Update | Result) -> None:
-            if not isinstance(update, Update) or (transcription.separate and not task.identify):
+        async def append_text(update: Update) -> None:
+            if transcription.separate and not task.identify:
                 await append(update)
                 return
             both = (1 - DIARIZING_SHARE) * update.fraction + DIARIZING_SHARE * search.fraction
@@ -103,20 +104,21 @@ class Transcriber:
             if beside and not transcription.separate and update.text is not None and cores.free(self._threads):
                 search.begin()
 
-        async with aclosing(SpeakerSearch(self._diarizer.turns(task, recording))) as search:
+        async with aclosing(SpeakerSearch(partial(self._diarizer.turns, task, recording))) as search:
             await transcription.transcribe(checkpoint, append_text)
             channels = transcription.transcript.channels
             if channels is None:
                 await self._add_speakers(transcription, task, search, append)
                 return
         if task.identify:
-            async with aclosing(SpeakerSearch(self._diarizer.turns_of_channels(task, recording, channels))) as search:
+            find = partial(self._diarizer.turns_of_channels, task, recording, channels)
+            async with aclosing(SpeakerSearch(find)) as search:
                 await self._add_speakers(transcription, task, search, append)
 
     async def _add_speakers(
         self, transcription: Transcription, task: TranscriptionTask, search: SpeakerSearch, append: Append
     ) -> None:
-        """Wait for the end of a search, and add what it has found, with the voices of the speakers."""
+        """Wait for the end of a search, and add the speakers that it has found, and whose voices they have."""
         await append(_searching(search, 0.0, transcription.duration))
         async for update in search.progress():
             await append(_searching(search, update.processed_seconds, update.duration_seconds))

@@ -1,6 +1,6 @@
 """The transcription of one recording: its text from the cache or from a run, channel by channel, and the result."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -15,10 +15,11 @@ from natscribe.schemas.transcription import (
 )
 from natscribe.schemas.windows import WindowText
 
+from app.engines.engine import Engine
 from app.engines.messages import Listen, Loaded, StageAdvanced
 from app.errors import PermanentError
 from app.recordings.recording import Recording
-from app.speech.run import Run, add_text
+from app.speech.run import Run, WindowTranscriber, add_text
 from app.speech.source import RecordingSource
 from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
@@ -30,19 +31,24 @@ _PEOPLE_OF_A_CALL = 2  # with more people, a channel may have several, whom only
 class Transcription:
     """The transcription of one recording: all channels mixed, or one channel after the other.
 
-    With `channels: auto` the listener chooses; an attempt that goes on keeps the choice of the earlier attempts.
+    With `channels: auto` the listener chooses; an attempt that goes on after a checkpoint keeps the earlier choice.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what is transcribed, by whom, and how
         self,
-        begin: Callable[[Listen, str | None], tuple[RecordingSource, Run]],
+        engine: Engine,
+        own: WindowTranscriber,
+        helpers: WindowTranscriber | None,
+        *,
         transcripts: TranscriptCache,
         recording: Recording,
         task: TranscriptionTask,
         loaded: Loaded,
     ) -> None:
-        """`begin` begins a run with the listener's job and the language spoken before; `loaded` transcribes."""
-        self._begin = begin
+        """`engine` finds the windows; `own` transcribes them with the model `loaded`, and `helpers` help if any do."""
+        self._engine = engine
+        self._own = own
+        self._helpers = helpers
         self._transcripts = transcripts
         self._recording = recording
         self._task = task
@@ -59,7 +65,7 @@ class Transcription:
         return self.channel is not None
 
     async def transcribe(self, checkpoint: Checkpoint, append: Append) -> None:
-        """Transcribe from the checkpoint on, and append updates.
+        """Transcribe from the checkpoint on, with texts from the cache if it has them; append updates.
 
         Raises:
             TaskError: The recording or the engine failed, or the task asks for what cannot be done.
@@ -87,7 +93,10 @@ class Transcription:
         )
 
     def _first(self, checkpoint: Checkpoint) -> Listen:
-        """Return the job of the listener with which the transcription goes on behind the checkpoint."""
+        """Return the job of the listener with which the transcription goes on after the checkpoint.
+
+        The listener does not choose channels if the task expects more speakers than a call has.
+        """
         channel, start_at = checkpoint.channel, checkpoint.processed_seconds
         if channel is None and self._task.channels is Channels.SEPARATE:
             channel = 0
@@ -96,8 +105,12 @@ class Transcription:
         return Listen(path=self._recording.path, start_at=start_at, channel=channel, choose=choose)
 
     async def _transcribe_anew(self, listen: Listen, language: str | None, append: Append) -> None:
-        """Have the recording, or one of its channels, transcribed, and cache the transcript of a whole one."""
-        source, run = self._begin(listen, language)
+        """Transcribe the recording, or one of its channels, with a run, and put the transcript into the cache.
+
+        A transcript that does not begin at the start, or that a helper has helped with, is not put there.
+        """
+        source = RecordingSource(self._engine, listen)
+        run = Run(source.windows(), self._own, self._helpers, self._task.options, language)
         self.cached = False
         texts = await self._append_all(source, run.texts(), append)
         if listen.start_at or run.helped:  # nobody can prove who has answered as a helper
@@ -114,26 +127,27 @@ class Transcription:
         found: AsyncGenerator[StageAdvanced | WindowText, None] | AsyncGenerator[WindowText, None],
         append: Append,
     ) -> list[WindowText]:
-        """Append an update for each progress and text, and return the texts; progress counts over all channels."""
+        """Append an update for each progress and text, and return the texts.
+
+        The progress of an update is that over all channels.
+        """
         texts: list[WindowText] = []
         async with aclosing(found):
             async for each in found:
                 self._note(source)
                 seconds = each.end if isinstance(each, WindowText) else each.processed_seconds
-                if self.channel is not None:
-                    seconds = (self.channel * self.duration + seconds) / self._channels
+                stage = Stage.TRANSCRIBING if isinstance(each, WindowText) else each.stage
+                update = processed(stage, seconds, self.duration, channel=self.channel, channels=self._channels)
                 if isinstance(each, WindowText):
                     text = self.transcript.add(each)
                     add_text(texts, text)
-                    update = processed(Stage.TRANSCRIBING, seconds, self.duration)
-                    await append(replace(update, text=text, audio_sha256=self._recording.sha256))
-                else:
-                    await append(processed(each.stage, seconds, self.duration))
+                    update = replace(update, text=text, audio_sha256=self._recording.sha256)
+                await append(update)
         self._note(source)
         return texts
 
     def _note(self, source: RecordingSource | CachedTranscript) -> None:
-        """Copy the duration and the channels from the source.
+        """Copy the duration and the channels from the source to this object, and check the number of channels.
 
         Raises:
             PermanentError: invalid_message: the recording has too many channels to transcribe each on its own.

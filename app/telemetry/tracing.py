@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import NoOpTracerProvider, Span, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from app.updates import Result, Update
+from app.updates import Update
 
 OFF = NoOpTracerProvider()
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -58,12 +58,12 @@ def link_to(earlier: str | None) -> None:
 
 
 def waited(tracer: Tracer, since: datetime) -> None:
-    """Record the time from `since` until now, in which a task has waited in its queue, as a span."""
+    """Make a span of the time from `since` until now, in which a task has waited in its queue."""
     tracer.start_span("queue wait", start_time=int(since.timestamp() * 1e9)).end()
 
 
 class StageSpans:
-    """Records the stages of an attempt as spans, one after the other, below the current span."""
+    """Makes a span of each stage of an attempt, one after the other, below the current span."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
@@ -74,14 +74,15 @@ class StageSpans:
         """Begin the span of the first stage."""
         self._enter(_STAGES[Stage.FETCHING])
 
-    def enter(self, update: Update | Result) -> None:
-        """Begin the span of an update's stage, or of storing the result, unless that span is the current one."""
-        if not isinstance(update, Update):
-            self._enter("store")
-            return
+    def enter(self, update: Update) -> None:
+        """Begin the span of an update's stage, unless that span is the current one."""
         self._enter(_STAGES[update.stage])
         if update.text is not None:
             self._windows(update.text)
+
+    def store(self) -> None:
+        """Begin the span of storing the result."""
+        self._enter("store")
 
     def end(self) -> None:
         """End the current span, if there is one."""
@@ -97,7 +98,7 @@ class StageSpans:
         self._since = time.time_ns()
 
     def _windows(self, text: WindowText) -> None:
-        """Record the next windows as a span, from the end of the windows before until now."""
+        """Make a span of the windows of this text, from the end of the previous windows until now."""
         inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
         figures = {"audio.processed_seconds": text.end, "segments": len(text.segments)}
         self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()

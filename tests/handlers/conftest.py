@@ -8,9 +8,10 @@ how the task consumer pulls.
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from typing import cast
 
 import pytest
+import pytest_asyncio
 from faststream.nats import NatsBroker, NatsRouter, TestNatsBroker
 from natscribe.schemas.requests import (
     Deleted,
@@ -34,7 +35,8 @@ from handlers import channels
 from handlers.task_queues import queues_of_recordings
 
 ENGINE = "3f9a0c17d2e4b586"
-UPDATES: tuple[Update | Result, ...] = ("first", "second")  # type: ignore[assignment]  # handlers pass on whatever it is
+UPDATES = cast("tuple[Update, ...]", ("first", "second"))  # handlers pass on whatever it is
+RESULT = cast("Result", "result")
 
 
 @dataclass
@@ -43,15 +45,16 @@ class FakeEngine:
 
     began: list[tuple[Task, Checkpoint | None]] = field(default_factory=list)
 
-    async def transcribe(self, task: Task, checkpoint: Checkpoint | None, append: Append) -> None:
-        """Append all updates."""
+    async def transcribe(self, task: Task, checkpoint: Checkpoint | None, append: Append) -> Result:
+        """Append all updates, and return the result."""
         self.began.append((task, checkpoint))
         for update in UPDATES:
             await append(update)
+        return RESULT
 
-    async def diarize(self, task: Task, append: Append) -> None:
+    async def diarize(self, task: Task, append: Append) -> Result:
         """Do the same, without a checkpoint."""
-        await self.transcribe(task, None, append)
+        return await self.transcribe(task, None, append)
 
 
 @dataclass
@@ -67,10 +70,13 @@ class FakeTaskRun:
         self.begun.append(task)
         return self
 
-    async def append(self, update: Update | Result) -> None:
+    async def append(self, update: Update) -> None:
         self.appended.append(update)
         if self.fails_with is not None:
             raise self.fails_with
+
+    async def publish(self, result: Result) -> None:
+        self.appended.append(result)
 
 
 @dataclass
@@ -208,19 +214,19 @@ def parts() -> Parts:
     return Parts()
 
 
-@cache
-def service_broker() -> NatsBroker:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def service() -> AsyncIterator[NatsBroker]:
+    """All channels, started once, which takes longer than a test: those who ask them need the loop of the session."""
     broker, queues, windows = NatsBroker(), NatsRouter(), channels.router_of_requests()
     queues_of_recordings(queues, Settings(_env_file=None).stream_names)
     channels.windows_of_others(windows, ENGINE)
     broker.include_routers(queues, channels.stored_tasks(), channels.answers(), windows)
-    return broker
+    async with TestNatsBroker(broker) as tested:
+        yield tested
 
 
 @pytest.fixture
-async def broker(parts: Parts) -> AsyncIterator[NatsBroker]:
-    broker = service_broker()
+def broker(service: NatsBroker, parts: Parts) -> NatsBroker:
     for name, part in vars(parts).items():
-        broker.context.set_global(name, part)
-    async with TestNatsBroker(broker) as tested:
-        yield tested
+        service.context.set_global(name, part)
+    return service

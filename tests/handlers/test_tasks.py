@@ -8,7 +8,9 @@ from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Priority, Queue
 
 from app.updates import Checkpoint
-from tests.handlers.conftest import UPDATES, Parts
+from tests.handlers.conftest import RESULT, UPDATES, Parts
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TASK = {"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}
 
@@ -25,7 +27,7 @@ async def test_a_transcription_goes_on_from_its_checkpoint(
     task = TranscriptionTask.model_validate(TASK)
     assert parts.task_run.begun == [task]
     assert parts.transcriber.began == [(task, parts.task_run.checkpoint)]
-    assert parts.task_run.appended == list(UPDATES)
+    assert parts.task_run.appended == [*UPDATES, RESULT]
     assert parts.diarizer.began == []
 
 
@@ -35,7 +37,7 @@ async def test_a_diarization_is_done_by_the_diarizer(broker: NatsBroker, parts: 
     task = DiarizationTask.model_validate(TASK)
     assert parts.task_run.begun == [task]
     assert parts.diarizer.began == [(task, None)]
-    assert parts.task_run.appended == list(UPDATES)
+    assert parts.task_run.appended == [*UPDATES, RESULT]
     assert parts.transcriber.began == []
 
 

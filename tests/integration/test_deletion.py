@@ -19,11 +19,10 @@ from app.execution.settlement import Settled, Settlement
 from app.execution.task_run import TaskRun
 from app.main import Worker
 from app.queue.positions import Position, Positions
-from app.queue.registration import Announcement
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.task_log.record import Outcome, Owner, Record
+from app.task_log.record import Owner, Record
 from app.task_log.results import ResultStore
 from app.updates import Result, Task
 from tests.constants import Constants
@@ -121,36 +120,6 @@ async def test_a_result_that_was_on_its_way_when_its_task_was_deleted_is_removed
     assert not await redis.keys("task:*")
 
 
-async def test_nothing_is_left_of_a_task_that_was_deleted_while_it_failed(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a worker that is about to let its task fail
-    waits, may_go = asyncio.Event(), asyncio.Event()
-    forbid = TaskLog.forbid_result
-
-    async def held(self: TaskLog, last: Record, error: ErrorDetail | None) -> Outcome:
-        monkeypatch.setattr(TaskLog, "forbid_result", forbid)
-        waits.set()
-        await despite_cancellation(may_go.wait())
-        return await forbid(self, last, error)
-
-    monkeypatch.setattr(TaskLog, "forbid_result", held)
-    engine.fail_with = [NO_SOUND]
-    await publisher.publish("t1")
-    await waits.wait()
-    # When its task is deleted just then
-    await publisher.ask("tasks.delete", task_id="t1")
-    may_go.set()
-
-    # Then what forbade its result is removed, too
-    async def nothing_left() -> bool:
-        state = (await js.stream_info("transcription_results")).state
-        return state.last_seq == 2 and state.messages == 0  # of the deletion, and of the worker
-
-    await eventually(nothing_left)
-    assert (await js.stream_info("transcription_progress")).state.messages == 0
-
-
 async def test_a_late_result_of_a_deleted_task_is_removed_from_redis_too(
     publisher: Publisher,
     worker: Worker,
@@ -222,73 +191,6 @@ async def test_a_task_is_ended_though_the_worker_that_began_to_end_it_is_lost(
         assert [line.endswith(" 1.0") for line in counted if line.startswith("task_failure_total{")] == [True] * bool(
             error
         )
-
-
-async def test_a_cancel_of_a_task_that_is_about_to_fail_leaves_its_dead_letter(
-    publisher: Publisher,
-    start_worker: StartWorker,
-    nc: Nats,
-    js: JetStreamContext,
-    settings: Settings,
-    constants: Constants,
-) -> None:
-    constants(LEAST_BETWEEN_EVENTS_S=DEADLINE)  # nothing is appended in between
-    # Given a task whose worker has decided that it fails, and has not appended that yet
-    engine = FakeEngine()
-    engine.may_go_on.clear()
-    async with start_worker(engine):
-        await publisher.publish("t1")
-        await publisher.until("t1", State.RUNNING)
-        log = TaskLog(nc, settings.stream_names, "other")
-        last = await log.last("t1")
-        assert last is not None
-        await log.forbid_result(last, NO_SOUND.detail)
-        # When it is cancelled
-        status = await publisher.ask("tasks.cancel", task_id="t1")
-        # Then it has failed
-        assert (status["state"], status["error"]["code"]) == ("failed", "audio_unreadable")
-        # And its dead letter is kept by the next worker that gets its message
-        await eventually(lambda: queue_is_empty(js))
-        assert (await js.stream_info("transcription_dead_letters")).state.messages == 1
-
-
-async def test_a_cancel_that_comes_too_late_completes_the_task(
-    publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a worker that has published a result, but has not appended `completed`
-    published, may_go = asyncio.Event(), asyncio.Event()
-    publish = ResultStore.publish
-
-    async def held(self: ResultStore, result: Result, last: Record) -> None:
-        await publish(self, result, last)
-        published.set()
-        await may_go.wait()
-
-    monkeypatch.setattr(ResultStore, "publish", held)
-    await publisher.publish("t1")
-    await published.wait()
-    # When the task is cancelled
-    status = await publisher.ask("tasks.cancel", task_id="t1")
-    may_go.set()
-    # Then it has completed, with its one result
-    assert (status["state"], status["progress"], status["result_available"]) == ("completed", 100, True)
-    assert (await js.stream_info("transcription_results")).state.messages == 1
-    await eventually(lambda: queue_is_empty(js))
-
-
-async def test_a_late_announcement_does_not_register_a_deleted_task_again(
-    publisher: Publisher, worker: Worker, js: JetStreamContext, engine: FakeEngine
-) -> None:
-    # Given a task that was done and deleted
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
-    await eventually(lambda: queue_is_empty(js))
-    await publisher.ask("tasks.delete", task_id="t1")
-    # When another worker gets its announcement only now
-    announced = Announcement("t1", "tasks.transcription.normal", sequence=1)
-    await worker.container.registration.register_waiting([announced])
-    # Then it stays deleted
-    assert (await js.stream_info("transcription_progress")).state.messages == 0
 
 
 async def test_a_registration_that_is_late_does_not_bring_a_deleted_task_back(
@@ -488,19 +390,3 @@ async def test_the_result_of_an_id_that_is_used_again_is_shown(
     await publisher.until("t1", State.COMPLETED)
     # Then its result is in Redis
     await eventually(lambda: redis.exists("task:t1:result"))
-
-
-async def test_a_dead_letter_without_a_log_is_deleted_too(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    # Given the dead letter of a task whose log has expired
-    engine.fail_with = [NO_SOUND]
-    await publisher.publish("t1")
-    await publisher.until("t1", State.FAILED)
-    await eventually(lambda: queue_is_empty(js))
-    await js.purge_stream("transcription_progress", subject="progress.t1")
-    # When the task is deleted
-    assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
-    # Then its dead letter is gone, and the next request is answered with `not_found`
-    assert (await js.stream_info("transcription_dead_letters")).state.messages == 0
-    assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "not_found"

@@ -129,10 +129,7 @@ async def test_objects_go_when_their_time_is_up(made: JetStreamContext) -> None:
 
 async def test_a_new_stream_is_as_it_should_be(settings: Settings, js: JetStreamContext) -> None:
     assert await differences(js, settings) == []
-
-
-async def test_what_is_as_it_should_be_is_not_spoken_of(made: JetStreamContext, settings: Settings) -> None:
-    assert await differences(made, settings) == []
+    assert await differences(js, settings) == []
 
 
 async def test_what_differs_is_told_and_left_alone(settings: Settings, js: JetStreamContext) -> None:
@@ -159,41 +156,3 @@ async def test_what_differs_is_told_and_left_alone(settings: Settings, js: JetSt
     assert found.config.ack_wait == 99
     # And it made what was missing
     assert (await js.stream_info("transcription_results")).config.max_age == 7 * DAY
-
-
-async def test_another_number_of_replicas_is_told_with_the_command_that_changes_it(
-    made: JetStreamContext, settings: Settings
-) -> None:
-    # Given streams and buckets with one replica each
-    # When the service starts with another number in its settings
-    with capture_logs() as logs:
-        await provision(made, settings.model_copy(update={"nats_replicas": 3}))
-    # Then it says for each how to change it, and changes nothing
-    assert [entry["change"] for entry in logs] == [
-        f"nats stream edit {stream} --replicas 3"
-        for stream in (
-            "transcription_tasks",
-            "transcription_progress",
-            "transcription_segments",
-            "transcription_results",
-            "transcription_dead_letters",
-            "transcription_live",
-            "transcription_retention",
-            "KV_voices",
-            "KV_embeddings",
-            "OBJ_results",
-            "OBJ_audio",
-        )
-    ]
-    assert (await made.stream_info("OBJ_audio")).config.num_replicas == 1
-
-
-async def test_streams_of_an_older_version_are_named_with_what_to_do(settings: Settings, js: JetStreamContext) -> None:
-    # Given two streams as they were made before 0.2.0
-    for of in ("progress", "results"):
-        await js.add_stream(name=f"transcription_{of}", subjects=[f"{of}.*"], allow_atomic=True)
-    # When the service starts
-    # Then one sentence names both and what to do, and both are left alone
-    with pytest.raises(ConnectionError, match=r"transcription_progress, transcription_results.*nats stream rm"):
-        await provision(js, settings)
-    assert (await js.stream_info("transcription_results")).config.subjects == ["results.*"]

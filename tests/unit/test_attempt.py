@@ -380,7 +380,7 @@ async def test_a_fenced_attempt_publishes_nothing(
     await somebody_appends(log, State.RUNNING)
     # When it has segments or a result
     with pytest.raises(FencedError):
-        await attempt.append(update)
+        await (attempt.append(update) if isinstance(update, Update) else attempt.publish(update))
     # Then nothing is stored
     assert (log.batches("t1"), log.outcomes("t1")) == ([], [])
 
@@ -404,7 +404,7 @@ async def test_a_result_is_refused_when_its_task_was_ended_meanwhile(
     monkeypatch.setattr(results, "publish", too_late)
     # When it publishes its result, then that is refused
     with pytest.raises(FencedError):
-        await attempt.append(RESULT)
+        await attempt.publish(RESULT)
     assert log.outcomes("t1") == [NoResult(task_id="t1", after=attempt.record.stream_sequence, error=error)]
     assert log.events("t1")[-1].state is state
     # And the object of a large result is deleted
@@ -453,7 +453,7 @@ async def test_a_cancel_of_a_task_whose_result_is_stored_completes_it(
     monkeypatch.setattr(results, "publish", just_in_time)
     # When it appends `completed`, then that is there already
     with pytest.raises(FencedError):
-        await attempt.append(RESULT)
+        await attempt.publish(RESULT)
     assert (log.events("t1")[-1].state, log.events("t1")[-1].progress) == (State.COMPLETED, 100)
     # And the result stays
     await attempt.clean_up(await log.last("t1"))
@@ -471,7 +471,7 @@ async def test_the_next_attempt_ends_a_task_whose_outcome_is_stored(
     await log.forbid_result(attempt.record, error)
     # When its attempt publishes a result, then that is refused
     with pytest.raises(FencedError):
-        await attempt.append(RESULT)
+        await attempt.publish(RESULT)
     # And the next attempt ends the log as the outcome tells
     following = await attempt_on(log)
     assert await following.end_as_decided()
@@ -518,7 +518,7 @@ async def test_a_failure_that_comes_after_the_next_worker_decides_nothing(
         await attempt.fail(ENGINE_FAILED)
     # Then that worker ends nothing, and its result is stored
     assert not await following.end_as_decided()
-    await following.append(RESULT)
+    await following.publish(RESULT)
     assert log.outcomes("t1") == [RESULT]
     assert log.events("t1")[-1].state is State.COMPLETED
 
@@ -537,7 +537,7 @@ async def test_a_cancel_that_was_refused_is_repeated_behind_the_workers_append(
     await log.of("other").end(attempt.record)
     # Then the worker's result is refused, and the task is cancelled
     with pytest.raises(FencedError):
-        await attempt.append(RESULT)
+        await attempt.publish(RESULT)
     assert log.outcomes("t1") == [NoResult(task_id="t1", after=attempt.record.stream_sequence, error=None)]
     assert log.events("t1")[-1].state is State.CANCELLED
 
@@ -570,7 +570,7 @@ async def test_nothing_is_left_of_a_deleted_task(
 
     monkeypatch.setattr(log.outcomes_stream, "append", meanwhile)
     with pytest.raises(FencedError):
-        await (attempt.append(RESULT) if ending == "result" else attempt.fail(ENGINE_FAILED))
+        await (attempt.publish(RESULT) if ending == "result" else attempt.fail(ENGINE_FAILED))
     # When it cleans up, then nothing is left of the task
     await attempt.clean_up(await log.last("t1"))
     assert log.outcomes("t1") == []

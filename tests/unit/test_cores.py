@@ -36,7 +36,9 @@ class Machine:
         self.seconds += seconds
         self.idle = [before + part * seconds for before, part in zip(self.idle, idle, strict=True)]
         self.used += used * seconds
-        lines = [f"cpu{number} 5 5 5 {round(each * TICKS)} 0 1 1" for number, each in enumerate([*self.idle, 99999.0])]
+        lines = [
+            f"cpu{number} 5 5 5 {round(each * TICKS)} 0 1 1 0 0 0" for number, each in enumerate([*self.idle, 9e4])
+        ]
         (self._folder / "stat").write_text("\n".join(["cpu  1 2 3 4 5 6 7", *lines, "intr 1 2"]))
         (self._folder / "cpu.stat").write_text(f"usage_usec {round(self.used * 1e6)}\nuser_usec 1\n")
 
@@ -46,9 +48,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(tmp_path, monkeypatch)
 
 
-def test_a_core_that_was_idle_is_free(machine: Machine) -> None:
+@pytest.mark.parametrize(("seconds", "idle"), [(10, 0.7), (0.2, 0.9)])
+def test_a_core_that_was_idle_is_free(machine: Machine, seconds: float, idle: float) -> None:
     looking = Cores()
-    machine.passes(10, idle=(0, 0.9))
+    machine.passes(seconds, idle=(0, idle))
     assert looking.free(1)
 
 
@@ -93,6 +96,12 @@ def test_no_more_than_the_control_group_may_use(machine: Machine) -> None:
     assert looking.free(1)
 
 
-def test_where_nothing_can_be_measured_nothing_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(cores, "_STAT", tmp_path / "missing")
-    assert not Cores().free(1)
+def test_where_nothing_can_be_measured_nothing_is_free(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = Cores()
+    (tmp_path / "stat").unlink()
+    assert (looking.free(0), looking.free(0)) == (False, False)
+    # And a system that does not tell has one core
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cores.usable_cores() == 1

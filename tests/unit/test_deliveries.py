@@ -59,7 +59,7 @@ async def work(parts: Parts, handle: Handle, message: Msg | None = None) -> None
 async def completes(run: TaskRun, task: Task) -> None:
     attempt = await run.begin(task)
     await attempt.append(Update(Stage.TRANSCRIBING, 10.0, duration_seconds=20.0, text=TEXT, audio_sha256="0" * 64))
-    await attempt.append(result(task.task_id))
+    await attempt.publish(result(task.task_id))
 
 
 def result(task_id: str) -> TranscriptionResult:
@@ -181,7 +181,7 @@ async def test_an_attempt_that_resumes_is_counted_and_measures_no_speed(parts: P
 async def completes_after_checkpoint(run: TaskRun, task: Task) -> None:
     attempt = await run.begin(task)
     assert attempt.checkpoint.processed_seconds == 10
-    await attempt.append(result(task.task_id))
+    await attempt.publish(result(task.task_id))
 
 
 async def test_a_second_message_of_an_id_is_removed_and_counted(parts: Parts, nats: InMemoryNats) -> None:
@@ -283,7 +283,7 @@ async def test_a_fenced_worker_leaves_the_task_to_the_other(parts: Parts, nats: 
     async def cancelled(run: TaskRun, task: Task) -> None:
         attempt = await run.begin(task)
         await parts.log.end(attempt.record)
-        await attempt.append(result(task.task_id))
+        await attempt.publish(result(task.task_id))
 
     # When its worker goes on, then nothing more is appended, and nothing is counted
     await work(parts, cancelled)
@@ -303,7 +303,7 @@ async def test_an_empty_log_is_a_deletion_or_a_changed_stream(
         nats.streams[NAMES.progress].purge({})
         if deleted:
             await parts.messages.delete(1)
-        await attempt.append(result(task.task_id))
+        await attempt.publish(result(task.task_id))
 
     # When its worker goes on, then the message is tried again if it is still there
     await work(parts, emptied)

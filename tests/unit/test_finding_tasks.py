@@ -21,6 +21,7 @@ from app.task_log.record import Owner, Record
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, NO_SOUND, Parts
+from tests.unit.test_deliveries import result
 
 Find = Callable[[str], Awaitable[Record | None]]
 READ = f"$JS.API.DIRECT.GET.{NAMES.tasks}"
@@ -249,8 +250,20 @@ async def test_a_cancel_of_a_failure_that_was_decided_leaves_its_message(parts: 
     record = await parts.reaching(State.RUNNING, "t1")
     await parts.log.forbid_result(record, NO_SOUND)
     # When the task is cancelled, then it has failed, and its message stays for its dead letter
-    assert (await parts.tasks.cancel("t1")).state is State.FAILED
+    status = await parts.tasks.cancel("t1")
+    assert (status.state, status.error) == (State.FAILED, NO_SOUND)
     assert await parts.messages.held(None, record.metadata.task_sequence) is not None
+
+
+async def test_a_cancel_of_a_task_whose_result_is_stored_completes_it(parts: Parts, nats: InMemoryNats) -> None:
+    # Given a worker that has published a result, and has not appended `completed`
+    record = await parts.reaching(State.RUNNING, "t1")
+    await parts.results.publish(result("t1"), record)
+    # When the task is cancelled, then it has completed, with its one result, and its message is gone
+    status = await parts.tasks.cancel("t1")
+    assert (status.state, status.progress, status.result_available) == (State.COMPLETED, 100, True)
+    assert len(nats.streams[NAMES.results].messages) == 1
+    assert nats.streams[NAMES.tasks].messages == []
 
 
 @pytest.mark.parametrize("format", [ResultFormat.JSON, ResultFormat.TXT])

@@ -7,18 +7,21 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
+from nats.errors import TimeoutError as NatsTimeoutError
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionTask
 
 from app.cancellation import cancel_all
-from app.errors import AlreadyKnownError, NotHeldError
+from app.errors import AlreadyKnownError, NotHeldError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, Positions
 from app.queue.registration import Announcement, Registration
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
 from app.task_log.record import Metadata, Record
+from tests.constants import Constants
 from tests.fakes.task_log import InMemoryTaskLog
 from tests.waiting import eventually
 
@@ -69,7 +72,12 @@ class Given:
 
     connection: ConnectionMonitor = field(default_factory=ConnectionMonitor)
     must_wait: bool = False
+    asked: int = 0  # how often somebody wanted to know that
     deleted: list[str] = field(default_factory=list)  # tasks that were removed from Redis
+
+    def has_to_wait(self) -> bool:
+        self.asked += 1
+        return self.must_wait
 
     async def delete_keys(self, last: Record) -> None:
         self.deleted.append(last.event.task_id)
@@ -88,7 +96,7 @@ def registration(log: InMemoryTaskLog, waiting: FakeWaiting, given: Given) -> Re
         cast("Positions", waiting),
         given.connection,
         max_attempts=4,
-        must_wait=lambda: given.must_wait,
+        must_wait=given.has_to_wait,
         delete_keys=given.delete_keys,
     )
 
@@ -138,6 +146,8 @@ async def test_a_task_that_was_deleted_is_not_registered(
     waiting.message = None
     with pytest.raises(NotHeldError):
         await registration.register(TASK, message())
+    # And another worker that hears of it only now registers nothing either
+    await registration.register_waiting([ANNOUNCED])
     assert await log.last("t1") is None
     assert given.deleted == []  # it never was there
 
@@ -193,10 +203,12 @@ async def test_a_task_that_is_done_just_after_its_registration_stays(
 async def test_what_the_stream_holds_is_registered_whatever_an_announcement_says(
     registration: Registration, log: InMemoryTaskLog
 ) -> None:
-    # When somebody announces a message under another task's id
-    await registration.register_waiting([Announcement("forged", QUEUE, 1)])
+    # When somebody announces a message under another task's id, and others announce it twice
+    await registration.register_waiting([Announcement("forged", QUEUE, 1), ANNOUNCED, ANNOUNCED])
     # Then the task of the stored message is registered, and no other
-    assert len(log.events("t1")) == 1
+    last = await log.last("t1")
+    assert last is not None
+    assert (last.metadata.task, last.event.sequence) == (TASK, 1)
     assert await log.last("forged") is None
 
 
@@ -288,6 +300,25 @@ async def test_after_an_outage_the_queues_are_searched_from_their_beginning(
     await cancel_all([running])
 
 
+async def test_what_was_missed_is_registered_only_where_it_has_to_wait(
+    registration: Registration, log: InMemoryTaskLog, given: Given, constants: Constants
+) -> None:
+    # Given a worker that is never busy for long, and a task whose announcement it missed
+    constants(WAITING_CHECK_EVERY_S=0.01)
+    running = asyncio.create_task(registration.run())
+
+    async def looked_often() -> bool:
+        return given.asked > 5
+
+    await eventually(looked_often, within=5)
+    # Then whoever takes it registers it
+    assert await log.last("t1") is None
+    # And when the worker is busy for longer, it is registered ahead
+    given.must_wait = True
+    await eventually(lambda: log.last("t1"), within=5)
+    await cancel_all([running])
+
+
 PLACE = {"Nats-Subject": QUEUE, "Nats-Sequence": "1"}
 
 
@@ -319,3 +350,30 @@ async def test_an_announcement_of_no_message_of_a_queue_is_refused(
     with pytest.raises(ValueError):  # noqa: PT011 -- of several kinds
         await registration.announce(TASK, PLACE | headers)
     await registration.announce(TASK, PLACE | {"Nats-Sequence": str(2**63 - 1)})
+
+
+@pytest.mark.parametrize("error", [NatsTimeoutError(), TransientError(ErrorCode.INTERNAL, "The disk is full.")])
+async def test_what_cannot_be_registered_at_once_is_registered_later(
+    registration: Registration,
+    log: InMemoryTaskLog,
+    constants: Constants,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    # Given a log to which nothing can be appended at first
+    constants(OUTAGE_PAUSE_S=0.01)
+    append, errors = log.append, [error, error]
+
+    async def append_later(event: ProgressEvent, metadata: Metadata, *, after: int) -> Record:
+        if errors:
+            raise errors.pop()
+        return await append(event, metadata, after=after)
+
+    monkeypatch.setattr(log, "append", append_later)
+    # When a task is announced once
+    await registration.announce(TASK, PLACE)
+    running = asyncio.create_task(registration.run())
+    # Then it is registered as soon as that can be
+    await eventually(lambda: log.last("t1"), within=5)
+    assert errors == []
+    await cancel_all([running])

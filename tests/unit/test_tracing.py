@@ -14,7 +14,6 @@ from opentelemetry.trace import Tracer
 from app.telemetry import tracing
 from app.telemetry.tracing import OFF, StageSpans
 from app.updates import Update
-from tests.unit.test_deliveries import result
 
 TEXT = WindowText(segments=[], untranscribed=[], language="en", end=10.0)
 
@@ -43,7 +42,7 @@ def test_each_stage_is_one_span(tracer: Tracer, spans: InMemorySpanExporter) -> 
         stages.enter(Update(stage, 0.0))
     for _ in range(2):
         stages.enter(Update(Stage.TRANSCRIBING, 10.0, text=TEXT))
-    stages.enter(result("t1"))
+    stages.store()
     stages.end()
     stages.end()
     # Then each stage is a span, in their order, and windows are spans inside

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from natscribe.schemas.diarization import DiarizationResult, DiarizationTask, Turn
+from natscribe.schemas.diarization import DiarizationTask, Turn
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import Channels, Stretch, TranscribeOptions, TranscriptionResult, TranscriptionTask
@@ -34,12 +34,12 @@ from app.settings import Settings
 from app.speech.diarizer import Diarizer, SpeakerSearch
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
-from app.updates import Checkpoint, Result, Update, processed
+from app.updates import Append, Checkpoint, Result, Update, processed
 from app.voices.identification import Identification
 from app.voices.store import ComparedVoice, VoiceStore
 from app.work_sharing.helping import WorkSharing
 from tests.fakes.cache import MemoryCache
-from tests.fakes.engine import FakeEngine, segment
+from tests.fakes.engine import MODEL, FakeEngine, segment
 from tests.waiting import eventually
 
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, diarize=True)
@@ -142,12 +142,12 @@ async def updates_of(
 ) -> list[Update | Result]:
     updates: list[Update | Result] = []
 
-    async def append(update: Update | Result) -> None:
+    async def append(update: Update) -> None:
         updates.append(update)
 
     async with asyncio.timeout(5):
-        await transcriber(engine, memory or MemoryCache()).transcribe(task, checkpoint, append)
-    return updates
+        result = await transcriber(engine, memory or MemoryCache()).transcribe(task, checkpoint, append)
+        return [*updates, result]
 
 
 @asynccontextmanager
@@ -155,8 +155,8 @@ async def run_up_to(engine: FakeEngine, is_last: Callable[[Update], bool]) -> As
     """A run that has come to an update, and is cancelled when the block ends."""
     reached: asyncio.Future[Update] = asyncio.get_running_loop().create_future()
 
-    async def append(update: Update | Result) -> None:
-        if isinstance(update, Update) and is_last(update) and not reached.done():
+    async def append(update: Update) -> None:
+        if is_last(update) and not reached.done():
             reached.set_result(update)
 
     run = asyncio.create_task(transcriber(engine, MemoryCache()).transcribe(TASK, Checkpoint(), append))
@@ -316,14 +316,15 @@ async def test_a_search_tells_its_progress_while_it_goes_on() -> None:
     # Given a search that is half done
     half, may_end = Update(Stage.DIARIZING, 0.5), asyncio.Event()
 
-    async def replies() -> AsyncGenerator[Update | DiarizationDone, None]:
-        yield half
+    async def find(append: Append) -> DiarizationDone:
+        await append(half)
         await may_end.wait()
+        return DiarizationDone(turns=[], duration_seconds=30, model=MODEL)
 
     # When it is waited for, then that is told before it ends
     told = []
     async with asyncio.timeout(5):
-        async for update in SpeakerSearch(replies()).progress():
+        async for update in SpeakerSearch(find).progress():
             told.append(update)
             may_end.set()
     assert told == [half]
@@ -332,14 +333,18 @@ async def test_a_search_tells_its_progress_while_it_goes_on() -> None:
 async def test_each_channel_has_one_speaker_who_is_looked_for_alone() -> None:
     # Given a call of half a minute with a person on each channel, when their voices are looked for
     engine, task = FakeEngine(), TASK.model_copy(update={"identify": True})
-    search = diarizer(engine, MemoryCache()).turns_of_channels(task, Recording(Path("call.flac"), SHA), 2)
-    *progress, found = [each async for each in search]
+    progress = list[Update]()
+
+    async def append(update: Update) -> None:
+        progress.append(update)
+
+    search = diarizer(engine, MemoryCache())
+    found = await search.turns_of_channels(task, Recording(Path("call.flac"), SHA), 2, append)
     # Then the engine has the channels one after the other, and progress counts over both
     asked = [(job.channel, job.min_speakers, job.max_speakers) for job in engine.jobs if isinstance(job, Diarize)]
     assert asked == [(0, None, 1), (1, None, 1)]
-    assert [each.processed_seconds for each in progress if isinstance(each, Update)] == [7.5, 22.5]
+    assert [each.processed_seconds for each in progress] == [7.5, 22.5]
     # And both people have their turns and voices
-    assert isinstance(found, DiarizationDone)
     assert found.embedded is not None
     assert {each.speaker for each in found.turns} == {"SPEAKER_00", "SPEAKER_01"}
     assert [each.speaker for each in found.embedded.speakers] == ["SPEAKER_00", "SPEAKER_01"]
@@ -383,16 +388,17 @@ async def test_a_result_is_cached_if_all_of_it_is(cores: list[bool]) -> None:
 
 async def test_turns_that_are_known_are_not_looked_for_again() -> None:
     # Given a diarization without voices that is done twice, and then with them
-    search, updates = diarizer(FakeEngine(), MemoryCache()), list[Update | Result]()
+    search, updates = diarizer(FakeEngine(), MemoryCache()), list[Update]()
 
-    async def append(update: Update | Result) -> None:
+    async def append(update: Update) -> None:
         updates.append(update)
 
-    for identify in (False, False, True):
-        task = DiarizationTask(task_id="d1", audio_file_id="meeting.flac", user_id=7, identify=identify)
-        await search.diarize(task, append)
+    tasks = [
+        DiarizationTask(task_id="d1", audio_file_id="meeting.flac", user_id=7, identify=identify)
+        for identify in (False, False, True)
+    ]
+    found = [await search.diarize(task, append) for task in tasks]
     # Then its turns are found once for each, and only who asks for voices gets them
-    found = [each for each in updates if isinstance(each, DiarizationResult)]
     assert [(each.cached, each.voices is not None) for each in found] == [(False, False), (True, False), (False, True)]
     assert found[0].segments == found[1].segments
     # And their progress is told

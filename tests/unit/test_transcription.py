@@ -18,8 +18,7 @@ from app.engines.window_queue import Rank
 from app.errors import FencedError, PermanentError
 from app.recordings.recording import Recording
 from app.redis_store.cache import Cache
-from app.speech.run import SEGMENTS_AT_ONCE, Run, add_text
-from app.speech.source import RecordingSource
+from app.speech.run import SEGMENTS_AT_ONCE, add_text
 from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription import Transcription
@@ -74,15 +73,16 @@ class CallEngine(FakeEngine):
 class OneByOne:
     """Has an engine transcribe one window after the other."""
 
-    room = workers = 1
+    workers = 1
 
-    def __init__(self, engine: FakeEngine) -> None:
+    def __init__(self, engine: FakeEngine, room: int = 1) -> None:
         self._engine = engine
+        self.room = room
 
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
     ) -> WindowText:
-        assert rank in {Rank.OWN, Rank.LATE}
+        assert rank in {Rank.OWN, Rank.LATE, Rank.SPARE}
         job = Transcribe(windows=[window], previous=[previous], options=options)
         (text,) = (await answer(self._engine, job, WindowsTranscribed)).texts
         return text
@@ -96,21 +96,21 @@ def memory() -> MemoryCache:
 def transcription_of(
     engine: FakeEngine, task: TranscriptionTask, memory: MemoryCache, model: Model = MODEL, *, helped: bool = False
 ) -> Transcription:
-    def begin(listen: Listen, language: str | None) -> tuple[RecordingSource, Run]:
-        source = RecordingSource(engine, listen)
-        run = Run(source.windows(), OneByOne(engine), None, task.options, language)
-        run.helped = helped
-        return source, run
-
-    transcripts = TranscriptCache(cast("Cache", memory))
-    return Transcription(begin, transcripts, Recording(Path("call.flac"), SHA), task, Loaded(model=model))
+    return Transcription(
+        engine,
+        OneByOne(engine, room=0 if helped else 1),
+        OneByOne(engine) if helped else None,
+        transcripts=TranscriptCache(cast("Cache", memory)),
+        recording=Recording(Path("call.flac"), SHA),
+        task=task,
+        loaded=Loaded(model=model),
+    )
 
 
 async def updates_of(transcription: Transcription, checkpoint: Checkpoint = Checkpoint()) -> list[Update]:  # noqa: B008
     updates: list[Update] = []
 
-    async def append(update: Update | Result) -> None:
-        assert isinstance(update, Update)
+    async def append(update: Update) -> None:
         updates.append(update)
 
     await transcription.transcribe(checkpoint, append)

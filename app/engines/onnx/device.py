@@ -16,10 +16,11 @@ class NoGpuError(Exception):
 
 
 def load_on(device: str, read: Read) -> tuple[TextResultsAsrAdapter, bool]:
-    """Load a model with `read`, which is given the execution providers; return whether the model is on the GPU.
+    """Load a model; return it, and whether it runs on the GPU.
 
-    ONNX Runtime does not tell beforehand whether a GPU is usable: `get_available_providers` lists what it was built
-    with. So for `auto` the model is loaded for the GPU, and again for the CPU alone if a part of it is not on the GPU.
+    `read` loads the model for a list of ONNX Runtime's execution providers. Only a loaded model shows whether a GPU is
+    usable: `get_available_providers` lists what ONNX Runtime was built with. So for the device `auto` the model is
+    loaded for the GPU, and again for the CPU if a part of it does not run on the GPU.
 
     Raises:
         NoGpuError: The device is `cuda`, and a network runs on the CPU.

@@ -27,7 +27,9 @@ def publishes(name: str) -> bool:
 
 
 def fetch(name: str, compute_type: str | None) -> Path:
-    """Return the folder of a published model; download the model first, in this precision if there is one.
+    """Return the folder of a published model; if the cache has it in no precision, download it first.
+
+    `compute_type`: the precision to prefer; a model that is not published in this precision comes in another one.
 
     Raises:
         PermanentError: unknown_model: the extra is not installed, or the precision is not known.
@@ -38,7 +40,10 @@ def fetch(name: str, compute_type: str | None) -> Path:
 
 
 def recognise(folder: Path, name: str, compute_type: str | None) -> Weights | None:
-    """Find the weights that onnx-asr can read in a folder, in this precision if there are several.
+    """Find the weights of a model of onnx-asr in a folder; return None if the folder holds no such model.
+
+    `name`: the name of a published model decides which files the folder must have. `compute_type`: the precision to
+    prefer if the folder has several.
 
     Raises:
         IncompleteError: Some files of the model are missing.

@@ -29,7 +29,11 @@ _SHORTEST_S = 0.5  # shorter sound is padded with silence: the features need mor
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """A loaded model; `fingerprint` names the device, precision and search; `batched`: transcribe sounds in a batch."""
+    """A loaded model of onnx-asr.
+
+    `fingerprint`: its device, precision and search. `languages`: those that it knows, empty if that is not known.
+    `batched`: transcribe all sounds as one batch.
+    """
 
     identity: Model
     fingerprint: str
@@ -40,10 +44,10 @@ class OnnxModel:
     batched: bool
 
     def check(self, options: TranscribeOptions) -> None:
-        """Refuse options that the model cannot follow.
+        """Check that the model can follow the options.
 
         Raises:
-            PermanentError: invalid_message: names the option, and what the model can do.
+            PermanentError: invalid_message: it cannot; the message names the option, and what the model can do.
         """
         cannot = None
         if options.language is not None and self.languages and options.language not in self.languages:
@@ -65,7 +69,7 @@ class OnnxModel:
         *,
         draft: bool = False,  # noqa: ARG002 -- there is no quicker way
     ) -> list[Answer]:
-        """Transcribe sounds; on a CPU each on its own, so that no sound changes the text of another."""
+        """Transcribe sounds: on a GPU as one batch, on a CPU each on its own, so that none changes another's text."""
         asked: RecognizeOptions = {}
         if self._takes_language:
             asked = {"language": options.language, "target_language": "en" if options.translate else options.language}
@@ -90,14 +94,13 @@ class OnnxModel:
 
 
 def _long_enough(samples: Samples) -> Samples:
-    missing = round(_SHORTEST_S * SAMPLE_RATE) - len(samples)
-    return np.pad(samples, (0, missing)) if missing > 0 else samples
+    return np.pad(samples, (0, max(round(_SHORTEST_S * SAMPLE_RATE) - len(samples), 0)))
 
 
 def _text(sound: Sound, result: TimestampedResult, language: str | None) -> Text:
-    """Build the text of a sound, even if it has no words.
+    """Build the text of a window's sound, even if it has no words.
 
-    A sound without a text would count as a sound without speech, but these models cannot tell speech from music.
+    A sound without any text counts as one without speech, and these models cannot tell speech from music.
     """
     return Text(words_of(result, sound.seconds, sound.speech), language, mean_logprob(result))
 
@@ -105,7 +108,7 @@ def _text(sound: Sound, result: TimestampedResult, language: str | None) -> Text
 def load(folder: Path, identity: Model, network: Network, computing: Computing) -> OnnxModel:
     """Load a model of onnx-asr from its folder.
 
-    On a CPU `at_once` sounds are transcribed at the same time; each has a thread, and they share `threads` - 1 others.
+    On a CPU `at_once` sounds are transcribed at the same time: each has a thread, and all share `threads` - 1 more.
 
     Raises:
         PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used.
@@ -129,7 +132,7 @@ def load(folder: Path, identity: Model, network: Network, computing: Computing) 
         architecture=network.architecture,
         languages=network.languages,
         network=model.with_timestamps(),
-        parallel=Parallel(1 if on_gpu else computing.at_once),
+        parallel=Parallel(computing.at_once),
         batched=on_gpu,
     )
 

@@ -30,9 +30,9 @@ PRECISIONS: Mapping[str, str] = {
     "float32": _PLAIN,
     **dict.fromkeys(("int8_float16", "int8_bfloat16", "int8_float32", "int16", "bfloat16"), _PLAIN),
 }
-"""The precisions that may be asked for, and the files to take for them.
+"""For each precision that an operator may ask for, the mark of its files.
 
-No model has files for those in the last line: a service that asks for them has Whisper models, too.
+No model has files for the precisions in the last line, which an operator asks for because of Whisper models.
 """
 
 
@@ -68,7 +68,7 @@ _KNOWN_BY_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A model that the library knows by name: its architecture and its languages (empty: not known)."""
+    """A model that the library knows by name: its architecture, and its languages (empty: any, or not known)."""
 
     architecture: str
     languages: tuple[str, ...]
@@ -101,7 +101,7 @@ _BY_FOLDER_NAME = {alias: name for name in PUBLISHED for alias in (name, name.rp
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The files of a model in a folder, and how the library reads them."""
+    """A model in a folder: its files, and how the library reads them."""
 
     architecture: str
     precision: str | None  # the library's name for it; null: full precision
@@ -113,7 +113,7 @@ def recognise(folder: Path, name: str, compute_type: str | None) -> Network | No
     """Recognise the model in a folder; return None if the folder holds no model that the library can read.
 
     The architecture follows from `name` if a published model has that name, else from `model_type` in config.json, else
-    from the files. Of several precisions, take the one that `compute_type` names, else the full one.
+    from the files. Of several precisions, take the one that `compute_type` names, else the full one, int8 or float16.
 
     Raises:
         IncompleteError: The architecture is known, but some of its files are missing.
@@ -135,7 +135,9 @@ def recognise(folder: Path, name: str, compute_type: str | None) -> Network | No
 
 
 def fetch(name: str, compute_type: str | None) -> Path:
-    """Return the folder of a published model in the cache of the model hub; download the model first if necessary.
+    """Return the folder of a published model in the cache of the model hub; if it is not cached, download it first.
+
+    A cached model of another precision than `compute_type` is used, too. Only a download prefers this precision.
 
     Raises:
         Exception: The hub cannot be reached; its client raises many types of error.
@@ -187,7 +189,7 @@ def _missing(folder: Path, architecture: str, mark: str) -> list[str]:
 
 
 def _files(folder: Path, architecture: str, mark: str) -> Iterator[Path]:
-    """Find all files with weights or vocabulary; large weights may be in a file beside their graph."""
+    """Return the files that the architecture needs, and those beside them that hold the large weights of a graph."""
     patterns = [pattern.format(mark) for pattern in NEEDED[architecture]]
     beside = [f"{pattern}?data" for pattern in patterns if pattern.endswith(".onnx")]
     return chain.from_iterable(sorted(folder.glob(pattern)) for pattern in (*patterns, *beside))

@@ -46,7 +46,7 @@ class _Token:
 
 
 def words_of(result: TimestampedResult, seconds: float, speech: Sequence[Times]) -> list[Word]:
-    """Join the tokens to words.
+    """Join the tokens of a sound of `seconds` seconds to words.
 
     A word ends when its last token is spoken, at 0.07 s a letter, or earlier where the next word begins. If the network
     gives no times (Canary), the words are spread over the regions of `speech` in proportion to their letters.
@@ -75,7 +75,7 @@ def _tokens(result: TimestampedResult) -> Iterator[_Token]:
 
 
 def _joined(tokens: Iterator[_Token]) -> Iterator[_Growing]:
-    """Join tokens to words at blanks; append a word without letters, such as a mark, to the word before."""
+    """Join tokens to words, cut at blanks; add a word without letters, such as a mark, to the word before."""
     finished: _Growing | None = None
     for word in _split(tokens):
         if word.has_letters or finished is None:
@@ -118,7 +118,7 @@ def _spread(words: Sequence[_Growing], speech: Sequence[Times]) -> list[Word]:
 
 
 def _place(speech: Sequence[Times], since: float, until: float) -> Times:
-    """Map times in the joined speech to the sound (seconds); if they reach over a pause, return the longer side."""
+    """Map times in the joined regions to the sound (seconds); where they reach over a pause, keep the longer side."""
     sides, before = [], 0.0
     for start, end in speech:
         first, last = max(since - before, 0.0), min(until - before, end - start)

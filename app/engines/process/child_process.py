@@ -1,4 +1,4 @@
-"""The worker's side of an engine process: send jobs, receive replies, kill the process to stop a job."""
+"""The worker's side of an engine process: sends jobs, receives replies, and kills the process to stop a job."""
 
 import asyncio
 import os
@@ -32,9 +32,9 @@ log = structlog.get_logger(__name__)
 
 
 class EngineProcess:
-    """Runs one job at a time in a child process, which starts with the first job, and again after it has died.
+    """A child process that runs one job at a time; it starts with the first job, and again if it has died.
 
-    A reply has at most `longest_line` bytes. About twice as many bytes are read ahead; then the child waits.
+    A reply has at most `longest_line` bytes. About twice as many bytes are read ahead; then the child has to wait.
     """
 
     def __init__(self, settings: Settings, *, longest_line: int = _LONGEST_LINE_BYTES) -> None:
@@ -56,7 +56,7 @@ class EngineProcess:
 
     @property
     def loaded(self) -> Loaded | None:
-        """The transcription model that is loaded, if any."""
+        """The transcription model that is loaded; None if there is none."""
         return self._loaded if self.running else None
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
@@ -93,7 +93,7 @@ class EngineProcess:
         return self._child
 
     async def close(self) -> None:
-        """Kill the child process, even in the middle of a job."""
+        """Kill the child process, even in the middle of a job; the next job starts another one."""
         child, self._child, self._loaded = self._child, None, None
         if child is not None:
             await child.kill()

@@ -1,4 +1,4 @@
-"""The engine as child processes, which listen, hear live streams, transcribe and diarize at the same time."""
+"""The engine as four child processes, which work at the same time."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -30,9 +30,10 @@ _LONGEST_HEARING_S = 60.0  # a job of a live stream takes a few milliseconds, an
 
 
 class EngineProcesses:
-    """Runs each job in the process for its kind; a process starts with its first job.
+    """The engine: one process listens to recordings, one hears live streams, one transcribes, one diarizes.
 
-    Memory stays flat, because the listener waits until its replies are read.
+    A process starts with its first job. The listener waits until its replies are read, so that a worker never holds
+    all windows of a recording.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -50,14 +51,14 @@ class EngineProcesses:
 
     @property
     def loaded(self) -> Loaded | None:
-        """The transcription model that is loaded, if any."""
+        """The transcription model that is loaded; None if there is none."""
         return self._transcriber.loaded
 
     async def load(self) -> None:
-        """Load the service's own model and the voice detector, so that the first task starts quickly.
+        """Load the configured model and the voice detector, so that the first task starts quickly.
 
         Raises:
-            TaskError: The model cannot be loaded.
+            TaskError: One of them cannot be loaded; the other is loaded nevertheless.
         """
         loads = answer(self, Load(), Loaded), answer(self, Prepare(), Prepared)
         for outcome in await asyncio.gather(*loads, return_exceptions=True):  # if one load fails, the other goes on
@@ -67,7 +68,7 @@ class EngineProcesses:
     def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         """Run a job and yield its replies; closing the generator before the last reply kills the job's process at once.
 
-        A job of a live stream goes on instead, because its process holds other streams, too.
+        Only a `Hear` or `Forget` job goes on, because its process holds the other live streams, too.
 
         Raises:
             TaskError: The job failed.
@@ -83,7 +84,7 @@ class EngineProcesses:
                 return self._diarizer.run(job)
 
     async def close(self) -> None:
-        """Kill all processes, even in the middle of a job."""
+        """Kill all processes, even in the middle of a job; the next job starts its process again."""
         await discard_all(list(self._hearing))
         processes = self._listener, self._live_listener, self._transcriber, self._diarizer
         await asyncio.gather(*(process.close() for process in processes))

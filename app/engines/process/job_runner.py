@@ -1,4 +1,4 @@
-"""Run the jobs of an engine process, and keep its models in memory between jobs."""
+"""Runs the jobs of an engine process, and keeps its models in memory from one job to the next."""
 
 # ruff: noqa: PLC0415 -- a process imports only what its jobs need, so it starts faster and needs less memory
 from __future__ import annotations
@@ -37,21 +37,22 @@ Emit = Callable[[Reply], None]
 
 
 class JobRunner:
-    """Runs jobs; keeps a transcription model, the networks of diarization and live streams in memory."""
+    """Runs jobs; keeps one transcription model, the networks of diarization and the live streams in memory."""
 
     def __init__(self, setup: Setup, families: Sequence[Family] = FAMILIES) -> None:
         self._setup = setup
         self._families = families
-        self._speech_model: tuple[str | None, SpeechModel] | None = None
+        self._models: dict[str | None, SpeechModel] = {}  # one at most
         self._networks: Networks | None = None
         self._streams: LiveStreams | None = None
 
     def run(self, job: Job, emit: Emit) -> None:
-        """Run a job and emit all replies.
+        """Run a job, and call `emit` with each reply.
 
         Raises:
             PermanentError: The job cannot be done.
-            TransientError: engine_failed: the service's own model cannot be loaded until the operator repairs it.
+            TransientError: engine_failed: the configured model cannot be loaded until the operator repairs it, or a
+                live stream is unknown and has to begin again, or there are too many live streams.
         """
         match job:
             case Prepare():
@@ -78,18 +79,18 @@ class JobRunner:
                 emit(self._diarize(job, emit))
 
     def _model(self, name: str | None) -> SpeechModel:
-        if self._speech_model is None or self._speech_model[0] != name:
+        if name not in self._models:
             try:
-                self._speech_model = name, self._loaded(name)
+                self._models[name] = self._loaded(name)
             except PermanentError as error:
                 raise (_transient(error) if name is None else error) from error
-        return self._speech_model[1]
+        return self._models[name]
 
     def _loaded(self, name: str | None) -> SpeechModel:
         setup = self._setup
         models = Models(setup.model, setup.models_dir, setup.compute_type, setup.offered_models, self._families)
         weights = models.find(name)
-        self._speech_model = None  # first free the old model: two large models may not fit into memory
+        self._models.clear()  # first free the old model: two large models may not fit into memory
         computing = Computing(setup.device, setup.compute_type, setup.threads, setup.at_once, setup.beam)
         return weights.load(computing)
 
@@ -116,6 +117,6 @@ class JobRunner:
 
 
 def _transient(error: PermanentError) -> TransientError:
-    """Make an error of the service's own model transient: tasks are retried while the operator repairs the model."""
+    """Make an error of the configured model transient: tasks are retried while the operator repairs the model."""
     message = f"The service's own model cannot be loaded, and the operator has to repair it: {error.detail.message}"
     return TransientError(ErrorCode.ENGINE_FAILED, message)

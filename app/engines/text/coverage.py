@@ -1,4 +1,4 @@
-"""Find speech for which a model wrote no words."""
+"""Find gaps in a window's sound: speech for which a model wrote no words."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,7 +14,11 @@ _EDGE_S = 0.2  # silence at both ends of a region, which does not count as speec
 
 
 def gaps(words: Iterable[Times], speech: Sequence[Times], seconds: float) -> list[Times]:
-    """Find the gaps of a sound: times with speech for which there are no words, in seconds from the sound's start."""
+    """Find the gaps in a sound of `seconds` seconds: times without words that have at least a second of speech.
+
+    `words`: when words are spoken; `speech`: when regions start and end. Between two words people pause, so a gap there
+    is at least 1.6 s long. All times are seconds from the start of the sound.
+    """
     found = []
     before = 0.0
     for start, end in [*sorted(words), (seconds, seconds)]:
@@ -26,9 +30,9 @@ def gaps(words: Iterable[Times], speech: Sequence[Times], seconds: float) -> lis
 
 
 def word_times(words: Iterable[Word], speech: Sequence[Times], since: float = 0.0) -> list[Times]:
-    """Return when each word is spoken, in seconds after `since`, from which `speech` counts, too.
+    """Return when each word is spoken; these times, and those of `speech`, are seconds after the time `since`.
 
-    A word that reaches over a pause counts as spoken behind the pause, as `Timeline.word` places it. A word that lasts
+    A word that reaches over a pause counts as spoken after the pause, as `Timeline.word` places it. A word that lasts
     longer than anybody speaks is cut: the rest may be speech that was not transcribed.
     """
     return [_spoken_at(word, word.start - since, word.end - since, speech) for word in words]
@@ -41,7 +45,7 @@ def _spoken_at(word: Word, start: float, end: float, speech: Sequence[Times]) ->
 
 
 def longest_spoken(word: Word) -> float:
-    """Return how many seconds a word can take at most."""
+    """Return how many seconds a word can last at most; a number may be spoken digit by digit."""
     return max(_LONGEST_WORD_S, digits(word) * _DIGIT_S)
 
 
@@ -51,5 +55,5 @@ def digits(word: Word) -> int:
 
 
 def spoken(speech: Iterable[Times], since: float, until: float) -> float:
-    """Count the seconds of speech between `since` and `until`."""
+    """Count the seconds of speech between `since` and `until`, without the 0.2 s of silence at each end of a region."""
     return sum(max(0.0, min(end - _EDGE_S, until) - max(start + _EDGE_S, since)) for start, end in speech)

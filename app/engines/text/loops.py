@@ -15,13 +15,13 @@ def loops(words: Sequence[str], seconds: float) -> bool:
     """Whether the words that a model wrote for `seconds` of sound look like a loop.
 
     They do if a phrase occurs at least four times in a row, if at least 16 words in a row repeat those before, or if
-    nobody can speak the words in that time. Words are compared because the compression ratio does not tell a loop from
+    nobody can speak the words in that time. Words are compared, because by its compression ratio a loop looks like
     ordinary Russian.
     """
     if too_fast(words, seconds):
         return True
     plain = [_plain(word) for word in words]
-    return any(_repeats(plain, length) for length in range(1, min(_LONGEST_PHRASE, len(plain) - 1) + 1))
+    return any(_repeats(plain, length) for length in range(1, _LONGEST_PHRASE + 1))
 
 
 def too_fast(words: Sequence[str], seconds: float) -> bool:
@@ -30,9 +30,9 @@ def too_fast(words: Sequence[str], seconds: float) -> bool:
 
 
 def without_echo(words: Sequence[Word]) -> list[Word]:
-    """Leave out the last words if they repeat those before them faster than anybody speaks.
+    """Leave out the last words, three or more, if they repeat the words before them faster than anybody speaks.
 
-    The model wrote a sentence twice that was said once: its second time has no sound of its own.
+    The model wrote a sentence twice that was said once: the repetition has no sound of its own.
     """
     plain = [_plain(word.word) for word in words]
     for length in range(_SHORTEST_ECHO, len(words) // 2 + 1):
@@ -44,7 +44,7 @@ def without_echo(words: Sequence[Word]) -> list[Word]:
 
 
 def _repeats(plain: Sequence[str], length: int) -> bool:
-    """Whether enough words in a row are each equal to the word `length` places before."""
+    """Whether so many words in a row are equal to the word `length` places before them that they are a loop."""
     enough = min(length * (_TIMES - 1), max(length, _MANY))
     row = 0
     for before, word in zip(plain, plain[length:], strict=False):

@@ -19,7 +19,10 @@ def text_of(words: Iterable[Word]) -> str:
 
 
 def sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
-    """Yield the words of each segment, cut where a sentence ends, in pauses, and behind clauses of long sentences."""
+    """Yield the words of each segment: it ends with a sentence, before a pause, or after a clause of a long sentence.
+
+    A segment that would grow longer than 14 s ends before the next word.
+    """
     segment: list[Word] = []
     for word in words:
         if segment and _ends(segment, word):

@@ -20,7 +20,7 @@ _TO_LATIN = str.maketrans(dict(zip(_CYRILLIC, _LATIN.split(","), strict=True)))
 
 
 def likely(vocabulary: Sequence[str], text: str) -> list[str]:
-    """Return the terms that resemble words of the text and are spelt otherwise there, the most similar first."""
+    """Return up to 20 terms that resemble words of the text but are not in it, the most similar first."""
     words = _words(text)
     scored = [(_likeness(term, words), term) for term in vocabulary if not _stands_in(term, text)]
     return [term for likeness, term in sorted(scored, reverse=True) if likeness >= _LIKELY][:_MOST]
@@ -55,17 +55,17 @@ def _likeness(term: str, words: Sequence[str]) -> float:
     for length in range(max(count - 1, 1), count + 3):
         for start in range(len(words) - length + 1):
             matcher.set_seq1("".join(words[start : start + length]))
-            if matcher.real_quick_ratio() > best and matcher.quick_ratio() > best:
+            if matcher.quick_ratio() > best:
                 best = max(best, matcher.ratio())
     return best
 
 
 def _stands_in(term: str, text: str) -> bool:
-    """Whether a text has the term or an inflected form of the term: Russian names have endings."""
+    """Whether a text contains the term, or an inflected form of the term: Russian names have endings."""
     ending = r"\w{0,3}" if len(term.strip()) >= _INFLECTED else ""
     return re.search(rf"(?<!\w){re.escape(term.strip())}{ending}(?!\w)", text) is not None
 
 
 def _words(text: str) -> list[str]:
-    """Split text into words, in lower-case Latin letters so that Cyrillic and Latin spellings can be compared."""
+    """Split text into words in lower-case Latin letters, so that Cyrillic and Latin spellings can be compared."""
     return re.findall(r"[^\W_]+", text.lower().translate(_TO_LATIN))

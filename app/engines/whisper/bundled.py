@@ -28,6 +28,7 @@ def folder() -> Path:
 
     Raises:
         OSError, RuntimeError: The cache cannot be written.
+        ModuleNotFoundError: The packages with the weights are not installed.
         ValueError: The packages hold other weights than this program expects.
     """
     folder = home()
@@ -37,7 +38,7 @@ def folder() -> Path:
 
 
 def home() -> Path:
-    """Return where the model's folder is, or will be."""
+    """Return the path of the model's folder, which may not exist yet."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "natscribe" / f"{NAME}-{IDENTITY.revision}"
 

@@ -31,14 +31,14 @@ PUBLISHED = {
 
 
 def publishes(name: str) -> bool:
-    """Whether this is the bundled model, or faster-whisper knows the name."""
+    """Whether `name` is a name of the bundled model, or of a model that faster-whisper knows."""
     return name in {*bundled.NAMES, *PUBLISHED}
 
 
 def fetch(name: str, _: str | None) -> Path:
-    """Return the folder of a published model; download the model first, or what is missing of it.
+    """Return the folder of a published model; download first what is missing of the model.
 
-    There are weights of one precision: CTranslate2 converts them as it loads them.
+    There are weights of one precision only: CTranslate2 converts them as it loads them.
 
     Raises:
         PermanentError: unknown_model: the bundled model cannot be unpacked.
@@ -56,10 +56,10 @@ def fetch(name: str, _: str | None) -> Path:
 
 
 def recognise(folder: Path, name: str, _: str | None) -> Weights | None:
-    """Find the weights of a Whisper model, of whichever precision, in a folder; return None if it has none.
+    """Find the weights of a Whisper model, of any precision, in a folder; return None if the folder has none.
 
     Raises:
-        IncompleteError: The other files of the model are not all there.
+        IncompleteError: The weights are there, but other files of the model are missing.
     """
     if not (folder / _WEIGHTS).exists():
         return None

@@ -1,4 +1,4 @@
-"""Whisper models: find the language of each part of a sound, decode its text, and choose which text to keep."""
+"""Whisper models: find the languages of a window's sound, decode its texts, and choose which texts to keep."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ _LONGEST_USUAL_S = 0.7  # upper limit of the usual length of a word
 
 @dataclass(frozen=True, slots=True)
 class _Detected:
-    """A sound, its regions, and how probable each language is in each region.
+    """A window's sound, its regions, and how probable each language is in each region.
 
     `encoded`: the encoder's output for the whole sound, and for each region that was encoded on its own.
     """
@@ -53,7 +53,7 @@ class _Detected:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part of a sound: consecutive regions in one language, from second `start` of the sound on.
+    """A part of a window's sound: consecutive regions in one language, from second `start` of the window on.
 
     `encoded`: the encoder's output for these regions, null if they were not encoded on their own yet.
     """
@@ -66,7 +66,10 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _InParts:
-    """A sound, cut where the language changes; `settled` if that does not depend on the language before the sound."""
+    """A window's sound, cut where the language changes.
+
+    `settled`: the languages would be the same after any other language before the window.
+    """
 
     parts: Sequence[_Part]
     settled: bool
@@ -82,10 +85,10 @@ class Whisper:
         self._network = network
 
     def check(self, options: TranscribeOptions) -> None:
-        """Refuse a language that the model does not know, and translation by a model that only knows English.
+        """Check that the model knows the language of the task, and that it can translate if the task asks for it.
 
         Raises:
-            PermanentError: invalid_message.
+            PermanentError: invalid_message: it does not or cannot; the message names the option.
         """
         name, language = self.identity.name, options.language
         if language is not None and not self._network.knows(language):
@@ -103,16 +106,16 @@ class Whisper:
         *,
         draft: bool = False,
     ) -> list[Answer]:
-        """Transcribe sounds; `previous` is the language spoken before each of them.
+        """Transcribe sounds; `previous` is the language spoken before each sound, null if unknown.
 
         A draft is decoded once, without several candidates and without the vocabulary; if it loops, it has no words.
 
-        On several threads decoding begins while the last sounds are still encoded. Sounds that are filled up to one
-        length are encoded in batches, too.
+        With several threads, decoding begins while the last sounds are still encoded. On a GPU sounds are encoded in
+        batches, too, because all are padded to the same length.
         """
         decoding = DecodeOptions(prompt=options.prompt, translate=options.translate, draft=draft)
         sizes = in_groups([sound.seconds for sound in sounds], self.parallel.count)
-        batches = _sliced(sounds, sizes if self._network.filled else [1] * len(sounds))
+        batches = _sliced(sounds, sizes if self._network.padded else [1] * len(sounds))
         detected = chain.from_iterable(self.parallel.map(partial(self._detect, options), batches))
         groups = _sliced(map(_in_languages, detected, previous), sizes)
         done = chain.from_iterable(self.parallel.map(partial(self._decoded, options.vocabulary, decoding), groups))
@@ -128,8 +131,8 @@ class Whisper:
     def _languages(self, sound: Sound, whole: Encoded) -> _Detected:
         """Detect how probable each language is in each region of a sound.
 
-        A region is first judged by its part of the sound's encoding, which costs little. A region with an uncertain
-        result next to a change of language is then encoded on its own and judged again.
+        A region is first judged by its part of the encoded sound, which takes little time. A region with an uncertain
+        language that is next to another language is then encoded on its own and judged again.
         """
         encoded = {_whole(sound): whole}
         regions = list(sound.speech) or [_whole(sound)]
@@ -164,7 +167,7 @@ class Whisper:
         return [replace(text, words=[]) if _looping([text], part) else text]
 
     def _text(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions, terms: Sequence[str]) -> list[Text]:
-        """Return the texts of a part; decode again with the terms that may occur in it, and keep the better texts."""
+        """Return the texts of a part; if terms may occur in it, decode it again with them and keep the better texts."""
         plain = self._best(part, decoded, decoding)
         decoding = replace(decoding, terms=vocabulary.likely(terms, _joined(plain)))
         if not decoding.terms:
@@ -174,10 +177,10 @@ class Whisper:
         return with_terms if vocabulary.improves(_joined(plain), _joined(with_terms), decoding.terms) else plain
 
     def _best(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> list[Text]:
-        """Return the texts of a part; if the text loops, decode the part again in halves.
+        """Return the texts of a part, none if it has no speech; if the text loops, decode the part again, cut in two.
 
-        The looping text is kept only if it is not too fast for speech and the halves leave more speech without words.
-        If the halves loop too, their words are dropped.
+        If both new texts together loop, too, their words are dropped. The first text is kept nevertheless if somebody
+        can speak as fast and the new texts leave over a second more of speech without words.
         """
         if self._silent(part, decoded):
             return []
@@ -192,7 +195,7 @@ class Whisper:
         return [text] if possible and lost > LEAST_S else again
 
     def _halves(self, part: EncodedPart) -> list[EncodedPart]:
-        """Cut a part in its widest silence and encode both halves: models loop less often on shorter sound."""
+        """Cut a part in two, in its widest pause, and encode both: models loop less often on shorter sound."""
         halves = cut_in_two(part.sound)
         encoded = [self._network.encode([sound])[0] for _, sound in halves]
         return [
@@ -238,7 +241,7 @@ def load(folder: Path, identity: Model, computing: Computing) -> Whisper:
         if device == "cpu" or has_gpu:  # else the device is wrong, not the precision
             check_precision(identity.name, compute_type, get_supported_compute_types(device))
         computing = replace(computing, device=device, compute_type=compute_type, at_once=at_once)
-        network = Network(str(folder), computing, filled=device == "cuda")
+        network = Network(str(folder), computing, padded=device == "cuda")
     except (RuntimeError, ValueError, OSError) as error:
         message = (
             f"The model {identity.name!r} cannot be loaded: its files are damaged or of another kind, "
@@ -250,20 +253,20 @@ def load(folder: Path, identity: Model, computing: Computing) -> Whisper:
 
 
 def _sliced(items: Iterable[Item], sizes: Iterable[int]) -> Iterator[list[Item]]:
-    """Yield consecutive items in lists of these sizes; no item is taken before its list is wanted."""
+    """Yield consecutive items in lists of these sizes; no item is read before the caller asks for its list."""
     remaining = iter(items)
     return (list(islice(remaining, size)) for size in sizes)
 
 
 def _in_languages(detected: _Detected, previous: str | None) -> _InParts:
-    """Choose the language of each region of a sound, given the language before the sound, and cut where it changes."""
+    """Choose the language of each region of a window, given the language before it, and cut where it changes."""
     parts = [(end - start, each) for (start, end), each in zip(detected.regions, detected.evidence, strict=True)]
     languages, settled = languages_of(parts, previous)
     return _InParts(list(_parts(detected, languages)), settled)
 
 
 def _parts(detected: _Detected, languages: Sequence[str]) -> Iterator[_Part]:
-    """Cut a sound where the language changes."""
+    """Cut a window's sound where the language changes."""
     sound, several = detected.sound, len(set(languages)) > 1
     for language, of_part in groupby(zip(detected.regions, languages, strict=True), key=itemgetter(1)):
         regions = [region for region, _ in of_part]
@@ -276,7 +279,7 @@ def _whole(sound: Sound) -> Times:
 
 
 def _doubtful(regions: Sequence[Times], found: Sequence[Evidence]) -> list[int]:
-    """Find the regions (by number) that are long enough to judge, uncertain, and next to another language."""
+    """Return the numbers of the regions of a second or more whose language is uncertain and next to another one."""
     telling = [number for number, (start, end) in enumerate(regions) if end - start >= _TELLING_S]
     best = {number: max(found[number], key=lambda language: found[number][language]) for number in telling}
     changes = [(one, other) for one, other in pairwise(telling) if best[one] != best[other]]
@@ -284,7 +287,7 @@ def _doubtful(regions: Sequence[Times], found: Sequence[Evidence]) -> list[int]:
 
 
 def _both(one: Evidence, other: Evidence) -> Evidence:
-    """Return the geometric mean of two detections: a language with probability 0 in one of them keeps probability 0."""
+    """Return the geometric mean of two detections: a language with the probability 0 in one of them gets 0."""
     return {language: sqrt(one[language] * other.get(language, 0.0)) for language in one}
 
 
@@ -310,7 +313,7 @@ def _tightened(words: Sequence[Word]) -> list[Word]:
     """Shorten the first and last words of sentences if their times include the pause before or after the sentence.
 
     As in faster-whisper, the times of a word include a pause if the word lasts more than twice as long as the median
-    word of the text; for a number this limit is multiplied by its digits.
+    word of the text, which counts as 0.7 s at most. For a number this limit is multiplied by the count of its digits.
     """
     usual = _SPREAD * min(median([word.end - word.start for word in words] or [0.0]), _LONGEST_USUAL_S)
     found: list[Word] = []

@@ -1,9 +1,9 @@
-"""Whisper's network: the only module that handles the untyped objects of faster-whisper and CTranslate2.
+"""Whisper's network: this module alone handles the untyped objects of faster-whisper and CTranslate2.
 
 On a CPU each sound is encoded alone, followed by one second of silence. Whisper was trained on 30 s, but encoding takes
 disproportionately longer for longer sound, and a batch of sounds is encoded no faster than the same sounds one by one.
 Decoding does gain from batches. A batch needs sounds of one length, so the encoded silence at a sound's end is repeated
-up to one of two fixed lengths: the text of a sound then never depends on the other sounds of its batch.
+up to one of two fixed lengths: so the other sounds of a batch do not change the text of a sound.
 
 On a GPU each sound is padded to 30 s, and both encoding and decoding work on batches.
 """
@@ -40,7 +40,7 @@ _REPEATED = 40  # frames (0.8 s) of silence that padding repeats; a single repea
 _TOKENS_A_SECOND, _TOKENS_AT_LEAST = 25, 40
 _PROMPT_TOKENS, _TERM_TOKENS = 220, 110  # limits of the prompt with its terms, and of the terms; a context has 448
 _NO_REPEAT_TOKENS = 3  # with `break_loops`, no sequence of this many tokens occurs twice
-_PREPENDED = "\"'“¿([{-«"  # marks that belong to the word behind them; _APPENDED: to the word before them
+_PREPENDED = "\"'“¿([{-«"  # marks that belong to the word after them; _APPENDED: to the word before them
 _APPENDED = "\"'.。,，!！?？:：”)]}、»"  # noqa: RUF001 -- other scripts have marks of their own
 
 
@@ -65,10 +65,10 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """What the decoder gets beside the sound: the prompt, terms that may occur, and how to decode.
+    """What the decoder gets beside the sound: the prompt, terms that may occur in the text, and how to decode.
 
-    `translate`: into English. `break_loops`: no sequence of three tokens occurs twice. `draft`: the likeliest token at
-    a time, in place of several candidate texts.
+    `translate`: write English. `break_loops`: let no sequence of three tokens occur twice. `draft`: take the likeliest
+    token each time, and compare no candidate texts.
     """
 
     prompt: str | None = None
@@ -79,13 +79,16 @@ class DecodeOptions:
 
 
 class Network:
-    """A loaded network. Its output for a sound never depends on other sounds."""
+    """A loaded network. Its output for a sound does not depend on the other sounds of a batch.
 
-    def __init__(self, folder: str, computing: Computing, *, filled: bool) -> None:
-        """Load the network from a folder; `filled`: pad each sound to 30 s and encode sounds in batches.
+    Only a text that loops does: the longest sound of the batch limits how many tokens it gets.
+    """
+
+    def __init__(self, folder: str, computing: Computing, *, padded: bool) -> None:
+        """Load the network from a folder; `padded`: pad each sound to 30 s, and encode sounds in batches.
 
         Raises:
-            RuntimeError, ValueError, OSError: the files are damaged, or the device cannot be used.
+            RuntimeError, ValueError, OSError: The files are damaged, or the device cannot be used.
         """
         self._model = WhisperModel(
             folder,
@@ -96,7 +99,7 @@ class Network:
             local_files_only=True,
         )
         self._beam = computing.beam
-        self.filled = filled
+        self.padded = padded
         self._tokenizers: dict[tuple[str, bool], Tokenizer] = {}
 
     @property
@@ -111,9 +114,9 @@ class Network:
         return self._model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
 
     def encode(self, sounds: Sequence[Sound]) -> list[Encoded]:
-        """Encode sounds: for each, an array (frames, width) that the decoder reads."""
+        """Encode sounds; return for each the array (frames, width) that the decoder reads."""
         features = [self._features(sound) for sound in sounds]
-        if self.filled:
+        if self.padded:
             return list(self._encoded(np.stack(features)))
         return [self._encoded(each[np.newaxis])[0] for each in features]
 
@@ -123,7 +126,7 @@ class Network:
         return {token[2:-2]: probability for token, probability in found}
 
     def decode(self, parts: Sequence[EncodedPart], decoding: DecodeOptions) -> list[Decoded]:
-        """Decode the text of each part; parts of one padded length form a batch, which saves a third of the time."""
+        """Decode the text of each part; parts padded to one length form a batch, which saves a third of the time."""
         padded = [_padded(part.encoded) for part in parts]
         decoded: dict[int, Decoded] = {}
         for length in sorted({len(sound) for sound in padded}):
@@ -138,9 +141,9 @@ class Network:
         return str(self._tokenizer(part.language, translate=False).decode(decoded.tokens))
 
     def words(self, part: EncodedPart, decoded: Decoded, *, translate: bool) -> list[Word]:
-        """Return the words with their times (seconds) in the window, from the decoder's attention.
+        """Return the words with their times (seconds) in the window, which the decoder's attention shows.
 
-        Finding the times adds a twelfth to the time of decoding.
+        `translate`: the text is a translation. Finding the times adds a twelfth to the time of decoding.
         """
         tokenizer = self._tokenizer(part.language, translate=translate)
         frames = 2 * min(ceil(part.sound.seconds * FRAMES_A_SECOND), len(part.encoded))
@@ -159,7 +162,7 @@ class Network:
         ]
 
     def _features(self, sound: Sound) -> Encoded:
-        seconds = _LONGEST_S if self.filled else min(max(sound.seconds + _SILENCE_S, _SHORTEST_S), _LONGEST_S)
+        seconds = _LONGEST_S if self.padded else min(max(sound.seconds + _SILENCE_S, _SHORTEST_S), _LONGEST_S)
         frames = 2 * ceil(seconds * FRAMES_A_SECOND)
         features = self._model.feature_extractor(sound.samples)[:, :frames]
         # Zeros, as faster-whisper pads: features of a faint noise. Features of digital silence are no better.
@@ -170,7 +173,7 @@ class Network:
 
     def _decode_batch(self, parts: Sequence[EncodedPart], encoded: Encoded, decoding: DecodeOptions) -> list[Decoded]:
         prompts = [self._prompt(part, decoding) for part in parts]
-        longest = _LONGEST_S if self.filled else max(part.sound.seconds for part in parts)
+        longest = _LONGEST_S if self.padded else max(part.sound.seconds for part in parts)
         tokens = max(map(len, prompts)) + 2 * (_TOKENS_AT_LEAST + ceil(longest * _TOKENS_A_SECOND))
         results = self._model.model.generate(
             _view(encoded),
@@ -188,7 +191,8 @@ class Network:
     def _prompt(self, part: EncodedPart, decoding: DecodeOptions) -> list[int]:
         """Return the tokens that stand before the text: the end of the prompt, the first terms, and the language.
 
-        The terms may take _TERM_TOKENS tokens; the prompt and the terms together may take _PROMPT_TOKENS.
+        Terms beyond _TERM_TOKENS tokens are left out, and so is the start of a prompt that has more tokens than the
+        terms leave of _PROMPT_TOKENS.
         """
         tokenizer = self._tokenizer(part.language, translate=decoding.translate)
         terms, length = list[str](), 0
@@ -215,12 +219,12 @@ class Network:
 
 
 def _plain(text: str) -> str:
-    """Break up whatever the tokenizer would take for a control token, such as <|translate|>."""
+    """Break up what the tokenizer would read as a control token, such as <|translate|>."""
     return text.replace("<|", "<").replace("|>", ">")
 
 
 def _padded(encoded: Encoded) -> Encoded:
-    """Repeat the silence at the end of encoded sound up to the next of the fixed lengths."""
+    """Pad encoded sound to the next of the two fixed lengths: repeat the silence at its end."""
     length = next((length for length in _PADDED_TO if length >= len(encoded)), len(encoded))
     silence = encoded[-_REPEATED:]
     repeated = np.tile(silence, (ceil((length - len(encoded)) / len(silence)), 1))

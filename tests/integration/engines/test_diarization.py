@@ -1,18 +1,13 @@
 """The bundled networks on two real voices, and what follows from what they find in a telephone call."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 from natscribe.schemas.diarization import Turn
-from natscribe.schemas.errors import ErrorCode
 
-from app.engines.audio.limits import Limit
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.engines.diarization import diarizer
 from app.engines.diarization.chunk import unpack
 from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import features
@@ -21,7 +16,6 @@ from app.engines.diarization.owners import owners
 from app.engines.diarization.speakers import Bounds, centres, embeddings_of
 from app.engines.diarization.turns import turns
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
-from app.errors import PermanentError
 from tests.sounds import CLIPS, NO_LIMIT, Samples, load, silence, write
 from tests.truth.accuracy import diarization_error_rate
 from tests.truth.attributed import time_errors
@@ -32,57 +26,22 @@ CALL = Path(__file__).parents[2] / "recordings" / "phone_call"
 TALK = Path(__file__).parents[2] / "recordings" / "talk"
 TRUTH = [("SPEAKER_00", 0.5), ("SPEAKER_01", 7.6), ("SPEAKER_00", 12.4), ("SPEAKER_01", 20.7), ("SPEAKER_00", 22.8)]
 
-Emitted = list[StageAdvanced | ChunkAnalysed]
-
 pytestmark = pytest.mark.xdist_group("diarization")  # what the networks found once serves several tests
 
 
-class Interrupted(Exception):  # noqa: N818 -- nothing is wrong
-    """The worker is gone."""
-
-
 @pytest.fixture(scope="module")
-def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two minutes and a bit, three chunks; mostly silence, which is quickly analysed."""
-    both = load(DEMO)[: 12 * SAMPLE_RATE]
-    sound = np.concatenate([both, silence(76), both, silence(32)])
-    return write(tmp_path_factory.mktemp("long") / "long.flac", sound, "flac")
-
-
-@dataclass(frozen=True)
-class Demo:
-    """What they find in the demo, and how many seconds that took by a clock of which each look takes 0.3 s."""
-
-    done: DiarizationDone
-    emitted: Emitted
-    seconds: float
-
-
-@pytest.fixture(scope="module")
-def demo(networks: Networks) -> Demo:
-    looks = count(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(diarizer, "monotonic", lambda: next(looks) * 0.3)
-        done, emitted = run(networks, DEMO)
-    return Demo(done, emitted, next(looks) * 0.3)
-
-
-@pytest.fixture(scope="module")
-def whole(networks: Networks, long: Path) -> tuple[DiarizationDone, Emitted]:
-    """What an uninterrupted job finds in it."""
-    return run(networks, long)
+def demo(networks: Networks) -> tuple[DiarizationDone, list[ChunkAnalysed]]:
+    """What they find in the demo, and in its chunks."""
+    return run(networks, DEMO)
 
 
 def run(
-    networks: Networks,
-    path: Path,
-    limit: Limit = NO_LIMIT,
-    bounds: dict[str, int] | None = None,
-    known: Sequence[ChunkAnalysed] = (),
-) -> tuple[DiarizationDone, Emitted]:
-    emitted: Emitted = []
+    networks: Networks, path: Path, bounds: dict[str, int] | None = None, known: Sequence[ChunkAnalysed] = ()
+) -> tuple[DiarizationDone, list[ChunkAnalysed]]:
+    emitted: list[StageAdvanced | ChunkAnalysed] = []
     job = Diarize.model_validate({"path": path, "known": known} | (bounds or {}))
-    return diarize(networks, job, limit, emitted.append), emitted
+    done = diarize(networks, job, NO_LIMIT, emitted.append)
+    return done, [each for each in emitted if isinstance(each, ChunkAnalysed)]
 
 
 def error_rate(found: Sequence[Turn], truth: Path, seconds: float) -> float:
@@ -97,17 +56,9 @@ def called(samples: Samples) -> Samples:
     return np.fft.irfft(spectrum, len(samples)).astype(np.float32)
 
 
-def chunks(emitted: Emitted) -> list[ChunkAnalysed]:
-    return [each for each in emitted if isinstance(each, ChunkAnalysed)]
-
-
-def progress(emitted: Emitted) -> list[float]:
-    return [each.processed_seconds for each in emitted if isinstance(each, StageAdvanced)]
-
-
-def test_two_readers_are_distinguished(demo: Demo) -> None:
+def test_two_readers_are_distinguished(demo: tuple[DiarizationDone, list[ChunkAnalysed]]) -> None:
     # Given a recording of two readers taking turns
-    done, emitted = demo.done, demo.emitted
+    done, chunks = demo
 
     # When it is diarized, then the changes of speaker are where they are in truth
     changes = [
@@ -119,14 +70,10 @@ def test_two_readers_are_distinguished(demo: Demo) -> None:
     assert [start for _, start in changes] == pytest.approx([start for _, start in TRUTH], abs=0.3)
     assert done.turns[-1].end <= done.duration_seconds
 
-    # And progress never fell
-    assert progress(emitted) == sorted(progress(emitted))
-    assert progress(emitted)[0] == 0
+    # And a record is some tens of kilobytes
+    assert max(len(each.record) for each in chunks) < 40_000
 
-
-def test_the_demo_has_no_more_errors_than_before(demo: Demo) -> None:
-    # Given the demo and who speaks when in it, when it is diarized, then at most 6.2 % of its speech is wrong
-    done = demo.done
+    # And at most 6.2 % of its speech is wrong
     assert error_rate(done.turns, DEMO.with_suffix(".rttm"), done.duration_seconds) <= 0.062
 
 
@@ -181,7 +128,7 @@ def test_a_telephone_makes_no_two_voices_one(networks: Networks) -> None:
 )
 def test_bounds_are_kept_but_nobody_is_taken_apart_and_no_window_is_analysed_twice(
     networks: Networks,
-    demo: Demo,
+    demo: tuple[DiarizationDone, list[ChunkAnalysed]],
     bounds: dict[str, int],
     speakers: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -191,7 +138,7 @@ def test_bounds_are_kept_but_nobody_is_taken_apart_and_no_window_is_analysed_twi
     monkeypatch.setattr(Networks, "segment", lambda _, window: analysed.append(window))
 
     # When they are diarized with bounds for the number of speakers
-    done, _ = run(networks, DEMO, bounds=bounds, known=chunks(demo.emitted))
+    done, _ = run(networks, DEMO, bounds=bounds, known=demo[1])
 
     # Then so many are found as can be told apart, and no window is looked at again
     assert len({turn.speaker for turn in done.turns}) == speakers
@@ -226,66 +173,3 @@ def test_the_shortest_recordings_do_no_harm(networks: Networks, tmp_path: Path, 
 def test_in_silence_nobody_speaks(networks: Networks, tmp_path: Path, seconds: float) -> None:
     # Given silence, when it is diarized, then there are no turns
     assert run(networks, write(tmp_path / "silence.flac", silence(seconds), "flac"))[0].turns == []
-
-
-def test_a_job_that_resumes_finds_the_same_turns(
-    networks: Networks, long: Path, whole: tuple[DiarizationDone, Emitted]
-) -> None:
-    # Given a job that is not interrupted, and one that is when its second chunk was analysed
-    done, emitted = whole
-    assert len({turn.speaker for turn in done.turns}) == 2
-    assert done.turns[-1].start > 90
-    kept: list[ChunkAnalysed] = []
-
-    def emit(reply: StageAdvanced | ChunkAnalysed) -> None:
-        if isinstance(reply, ChunkAnalysed):
-            kept.append(reply)
-            if len(kept) == 2:
-                raise Interrupted
-
-    with pytest.raises(Interrupted):
-        diarize(networks, Diarize(path=long), NO_LIMIT, emit)
-
-    # When the next job knows these chunks
-    resumed, later = run(Networks(threads=1), long, known=kept)
-
-    # Then it analyses only the rest, and its turns are the very same
-    assert [each.index for each in chunks(emitted)] == [0, 1, 2]
-    assert [each.index for each in chunks(later)] == [2]
-    assert resumed == done
-
-    # And a record is some tens of kilobytes
-    assert max(len(each.record) for each in kept) < 40_000
-
-
-def test_records_that_cannot_be_used_are_replaced(
-    networks: Networks, long: Path, whole: tuple[DiarizationDone, Emitted]
-) -> None:
-    # Given records of another revision, of nothing, and of a chunk of another length
-    done, emitted = whole
-    first, second, last = chunks(emitted)
-    known = [
-        first.model_copy(update={"revision": "0", "record": last.record}),
-        second.model_copy(update={"record": "bm90aGluZw=="}),
-        last.model_copy(update={"record": first.record}),
-    ]
-
-    # When a job knows these, then it analyses all three chunks again
-    again, later = run(networks, long, known=known)
-    assert [each.index for each in chunks(later)] == [0, 1, 2]
-    assert again == done
-
-
-def test_progress_is_true_and_not_emitted_too_often(demo: Demo) -> None:
-    # When a recording is diarized, then there is progress at most once a second, it never falls, and it goes to the end
-    seen = progress(demo.emitted)[2:]
-    assert 3 <= len(seen) <= demo.seconds
-    assert seen == sorted(set(seen))
-    assert 0.8 * demo.done.duration_seconds < seen[-1] <= demo.done.duration_seconds
-
-
-def test_a_recording_above_the_limit_is_refused(networks: Networks) -> None:
-    # Given a limit below the recording's length, when it is diarized, then the setting is named
-    with pytest.raises(PermanentError, match="DIARIZATION_MAX_SECONDS") as caught:
-        run(networks, DEMO, Limit(10, "DIARIZATION_MAX_SECONDS"))
-    assert caught.value.detail.code is ErrorCode.AUDIO_TOO_LARGE

@@ -134,10 +134,10 @@ def test_the_text_depends_neither_on_batches_nor_on_how_many_windows_are_done_at
 
 def test_windows_that_are_filled_as_on_a_gpu_have_the_same_text_alone_and_in_batches(whisper: Whisper) -> None:
     # Given a network that fills windows up to 30 s and does a batch at once, here on a CPU
-    network = Network(str(bundled.folder()), Computing(compute_type="int8"), filled=True)
-    filled = Whisper(whisper.identity, "", network, Parallel())
+    network = Network(str(bundled.folder()), Computing(compute_type="int8"), padded=True)
+    padded = Whisper(whisper.identity, "", network, Parallel())
     samples = recording("prompts-en")[: 20 * SAMPLE_RATE]
-    together, alone = (transcribed(filled, samples, size=size) for size in (4, 1))
+    together, alone = (transcribed(padded, samples, size=size) for size in (4, 1))
     assert text_of(together) == text_of(alone)
     assert scored([text_of(transcribed(whisper, samples))], [text_of(together)]).rate < 0.1
 

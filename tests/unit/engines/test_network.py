@@ -97,13 +97,13 @@ def model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     FakeTokenizer.made = []
     monkeypatch.setattr(network, "WhisperModel", lambda *_, **__: found)
     monkeypatch.setattr(network, "Tokenizer", FakeTokenizer)
-    monkeypatch.setattr(network, "get_suppressed_tokens", lambda *_: (1, 2))
+    monkeypatch.setattr(network, "get_suppressed_tokens", lambda _, usual: {-1: (1, 2)}[usual[0]])
     monkeypatch.setattr(network, "_view", lambda array: array)
     return found
 
 
-def loaded(*, filled: bool = False) -> Network:
-    return Network("folder", Computing(), filled=filled)
+def loaded(*, padded: bool = False) -> Network:
+    return Network("folder", Computing(), padded=padded)
 
 
 def clip(seconds: float) -> Sound:
@@ -117,7 +117,7 @@ def part(frames: int, seconds: float = 2.0, start: float = 0.0, language: str = 
 
 
 @pytest.mark.parametrize(
-    ("filled", "seconds", "frames"),
+    ("padded", "seconds", "frames"),
     [
         (False, 0.5, 500),
         (False, 9.0, 500),
@@ -128,18 +128,18 @@ def part(frames: int, seconds: float = 2.0, start: float = 0.0, language: str = 
     ],
 )
 def test_a_clip_is_encoded_with_a_second_of_silence(
-    model: FakeModel, filled: bool, seconds: float, frames: int
+    model: FakeModel, padded: bool, seconds: float, frames: int
 ) -> None:
-    # When a clip is encoded, alone or filled up to thirty seconds
-    (encoded,) = loaded(filled=filled).encode([clip(seconds)])
+    # When a clip is encoded, alone or padded up to thirty seconds
+    (encoded,) = loaded(padded=padded).encode([clip(seconds)])
     # Then the encoder reads two frames for each of its own
     assert model.encoded == [(1, 80, 2 * frames)]
     assert len(encoded) == frames
 
 
-@pytest.mark.parametrize(("filled", "batches"), [(False, [1, 1]), (True, [2])])
-def test_only_filled_clips_form_a_batch(model: FakeModel, filled: bool, batches: list[int]) -> None:
-    assert len(loaded(filled=filled).encode([clip(2), clip(12)])) == 2
+@pytest.mark.parametrize(("padded", "batches"), [(False, [1, 1]), (True, [2])])
+def test_only_filled_clips_form_a_batch(model: FakeModel, padded: bool, batches: list[int]) -> None:
+    assert len(loaded(padded=padded).encode([clip(2), clip(12)])) == 2
     assert [shape[0] for shape in model.encoded] == batches
 
 
@@ -193,18 +193,18 @@ def test_an_answer_is_its_text_and_how_sure_it_is(model: FakeModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("filled", "seconds", "longest"), [(False, 2.0, 1 + 2 * 90), (False, 7.3, 1 + 2 * 223), (True, 2.0, 448)]
+    ("padded", "seconds", "longest"), [(False, 2.0, 1 + 2 * 90), (False, 7.3, 1 + 2 * 223), (True, 2.0, 448)]
 )
-def test_a_text_has_a_longest_length(model: FakeModel, filled: bool, seconds: float, longest: int) -> None:
-    loaded(filled=filled).decode([part(450, seconds), part(450, seconds / 2)], DecodeOptions())
+def test_a_text_has_a_longest_length(model: FakeModel, padded: bool, seconds: float, longest: int) -> None:
+    loaded(padded=padded).decode([part(450, seconds), part(450, seconds / 2)], DecodeOptions())
     assert model.asked[0]["max_length"] == longest
 
 
-@pytest.mark.parametrize(("break_loops", "tokens"), [(True, 3), (False, 0)])
-def test_how_it_decodes(model: FakeModel, break_loops: bool, tokens: int) -> None:
-    loaded().decode([part(450)], DecodeOptions(break_loops=break_loops, translate=True))
+@pytest.mark.parametrize(("break_loops", "tokens", "draft", "beam"), [(True, 3, False, 5), (False, 0, True, 1)])
+def test_how_it_decodes(model: FakeModel, break_loops: bool, tokens: int, draft: bool, beam: int) -> None:
+    loaded().decode([part(450)], DecodeOptions(break_loops=break_loops, translate=True, draft=draft))
     asked = model.asked[0]
-    assert (asked["no_repeat_ngram_size"], asked["suppress_tokens"], asked["beam_size"]) == (tokens, [1, 2], 5)
+    assert (asked["no_repeat_ngram_size"], asked["suppress_tokens"], asked["beam_size"]) == (tokens, [1, 2], beam)
     assert asked["return_scores"]
     assert asked["return_no_speech_prob"]
     assert ("translate", "en") in [(task, language) for _, task, language in FakeTokenizer.made]

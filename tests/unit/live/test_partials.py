@@ -78,8 +78,8 @@ async def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return seconds.append
 
 
-def utterance(channel: int) -> Window:
-    return Window(regions=[(1.0, 3.0)], samples="", channel=channel)
+def utterance(channel: int, end: float = 3.0) -> Window:
+    return Window(regions=[(1.0, end)], samples="", channel=channel)
 
 
 @pytest.mark.parametrize(("look_s", "rest_s"), [(0.01, 1), (2, 6), (5, 15)])
@@ -159,3 +159,19 @@ async def test_no_partial_follows_the_final_text_of_its_channel(speech: Speech) 
     async with partials_of(speech):
         # Then only the text of the other one is shown
         assert (await speech.shown.get()).channel == 1
+
+
+@pytest.mark.parametrize("words", [[" ten", ",000"], [" well", "-known"], [" she", "'s"]])
+async def test_a_word_that_grows_is_not_stable_yet(
+    speech: Speech, later: Callable[[float], None], words: list[str]
+) -> None:
+    # Given a look that ends within a word, which the model writes in two parts
+    speech.open, speech.words = [utterance(0)], [[" so", *words[:1]]]
+    async with partials_of(speech), asyncio.timeout(10):
+        await speech.shown.get()
+        # When the next look finds the whole word
+        speech.open, speech.words = [utterance(0, 4.0)], [[" so", *words]]
+        later(2)
+        partial = await speech.shown.get()
+    # Then only the words before it are stable
+    assert (partial.stable, partial.text) == ("so", "so" + "".join(words))

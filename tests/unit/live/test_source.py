@@ -7,6 +7,8 @@ from contextlib import nullcontext
 from itertools import pairwise
 from typing import cast
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
@@ -14,6 +16,7 @@ from natscribe.schemas.windows import Window
 
 from app.engines.audio.limits import Limit
 from app.engines.audio.live_streams import LiveStreams
+from app.engines.audio.windows import FRAME
 from app.engines.engine import Engine
 from app.engines.messages import Forget, Hear, Heard, StageAdvanced
 from app.errors import TransientError
@@ -48,11 +51,16 @@ class Stored(Frames):
             yield sound
 
 
+def nothing_said(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A voice detector that hears nobody: what is found is not the matter here."""
+    return np.zeros(len(samples) // FRAME, np.float32)
+
+
 class Ears:
     """The engine, which only hears; it remembers how many bytes each job has, and dies at some of them."""
 
     def __init__(self) -> None:
-        self._streams = LiveStreams(Limit(10_000, "AUDIO_MAX_SECONDS"))
+        self._streams = LiveStreams(Limit(10_000, "AUDIO_MAX_SECONDS"), lambda *_: nothing_said)
         self.bytes: list[int] = []
         self.dies_at: list[int] = []  # the numbers of jobs
 
@@ -78,14 +86,13 @@ def task(audio: LiveAudio) -> LiveTask:
 
 
 async def test_dense_opus_is_heard_in_steps(ears: Ears) -> None:
-    # Given twelve minutes of Opus with six kilobits a second, which a client has sent at once
-    file = recorded("ogg", hum(720), bit_rate=6000)
-    assert len(file) < 1024 * 1024
+    # Given a minute and a half of Opus with six kilobits a second, which a client has sent at once
+    file = recorded("ogg", hum(90), bit_rate=6000)
     heard = source(ears, OPUS, JoinedFrames(file, frames=4, last=True))
     # When it is heard
     progress = [each async for each in heard.windows() if isinstance(each, StageAdvanced)]
     # Then it is heard whole, in jobs of at most a minute
-    assert heard.seconds == pytest.approx(720, abs=0.1)
+    assert heard.seconds == pytest.approx(90, abs=0.1)
     assert max(b.processed_seconds - a.processed_seconds for a, b in pairwise(progress)) < 60
 
 

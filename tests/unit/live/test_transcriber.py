@@ -39,11 +39,11 @@ async def updates_of(
     task = LiveTask.model_validate({"task_id": "live-1", "user_id": 7, "audio": audio} | options)
     updates: list[Update | Result] = []
 
-    async def append(update: Update | Result) -> None:
+    async def append(update: Update) -> None:
         updates.append(update)
 
-    await parts.live_transcriber.transcribe(task, checkpoint, append)
-    return updates
+    result = await parts.live_transcriber.transcribe(task, checkpoint, append)
+    return [*updates, result]
 
 
 def result_in(updates: list[Update | Result]) -> TranscriptionResult:

@@ -6,31 +6,8 @@ import pytest
 from app.engines.diarization import analysis
 from app.engines.diarization.analysis import analyse
 from app.engines.diarization.chunk import Chunk
-from app.engines.diarization.networks import Networks
-from app.engines.diarization.windows import APART, FRAME, FRAMES, FRAMES_APART, LENGTH, PER_CHUNK, ChunkSound
-
-SETS = {0.0: 0, 1.0: 1, 2.0: 2, 3.0: 3, 4.0: 4, 5.0: 5, 6.0: 6}  # a loudness, and the set of voices that it stands for
-Samples = np.ndarray
-
-
-class FakeNetworks:
-    """Hears the loudness in the middle of each frame; remembers how much it has embedded."""
-
-    def __init__(self) -> None:
-        self.segmented = 0
-        self.embedded: list[int] = []
-
-    def segment(self, excerpt: Samples) -> np.ndarray:
-        assert len(excerpt) == LENGTH
-        self.segmented += 1
-        middle = excerpt[np.minimum(np.arange(FRAMES) * FRAME + FRAME // 2, LENGTH - 1)]
-        found = np.full((FRAMES, 7), -50.0, np.float32)
-        found[np.arange(FRAMES), [SETS.get(float(each), 0) for each in middle]] = 0.0
-        return found
-
-    def embed(self, samples: Samples) -> np.ndarray:
-        self.embedded.append(len(samples))
-        return np.full(192, 1 / np.sqrt(192), np.float32)
+from app.engines.diarization.windows import APART, FRAME, FRAMES, FRAMES_APART, PER_CHUNK, ChunkSound
+from tests.fakes.networks import FakeNetworks, as_networks
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +26,6 @@ def analysed(given: ChunkSound) -> tuple[Chunk, FakeNetworks, list[float]]:
     networks, told = FakeNetworks(), list[float]()
     chunk = analyse(as_networks(networks), given, told.append)
     return chunk, networks, told
-
-
-def as_networks(fake: FakeNetworks) -> Networks:
-    return fake  # type: ignore[return-value]  # all that is asked of them
 
 
 @pytest.mark.parametrize(("loudness", "segmented"), [(0.0, 0), (2.0**-15, 0), (-(2.0**-15), 0), (2.0**-14, 1)])
@@ -74,8 +47,8 @@ def test_each_set_of_voices_is_heard(loudness: float, voices: list[int]) -> None
 
 
 def test_who_speaks_alone_is_cut_into_slices() -> None:
-    # Given three seconds of a first voice and one of a second, with a pause
-    chunk, networks, _ = analysed(sound((178, 1.0), (20, 0.0), (60, 2.0), (100, 0.0)))
+    # Given three seconds of a first voice, one of a second and two moments of a third, with pauses
+    chunk, networks, _ = analysed(sound((178, 1.0), (20, 0.0), (60, 2.0), (100, 0.0), *2 * [(15, 3.0), (10, 0.0)]))
     # Then each has embeddings inside its speech, all embedded, and no voice needs more
     assert [(each.start, each.end) for each in chunk.embeddings] == [
         (0, 89),
@@ -83,8 +56,10 @@ def test_who_speaks_alone_is_cut_into_slices() -> None:
         (59, 148),
         (89, 178),
         (198, 258),
+        (358, 373),
+        (383, 398),
     ]
-    assert networks.embedded == [(each.end - each.start) * FRAME for each in chunk.embeddings]
+    assert [len(each) for each in networks.embedded] == [(each.end - each.start) * FRAME for each in chunk.embeddings]
     assert chunk.voices == []
 
 
@@ -108,43 +83,42 @@ def test_a_voice_that_hardly_speaks_alone_is_embedded(
     assert bool(seconds) is found
     assert [each.window for each in chunk.voices] == [0] * len(chunk.voices)
     if embedded is not None:
-        assert networks.embedded[-1] == embedded * FRAME
+        assert len(networks.embedded[-1]) == embedded * FRAME
 
 
-@pytest.mark.parametrize(("frames", "embedded"), [(5, False), (6, True)])
-def test_very_short_speech_has_no_embedding(frames: int, embedded: bool) -> None:
-    chunk, networks, _ = analysed(sound((20, 0.0), (frames, 3.0), (60, 0.0)))
-    assert bool(networks.embedded) is embedded
-    assert [each.voice for each in chunk.voices] == [2] * embedded
+@pytest.mark.parametrize(("frames", "embedded"), [(5, []), (6, [6 + 2])])
+def test_very_short_speech_has_no_embedding(frames: int, embedded: list[int]) -> None:
+    # Given a voice that speaks twice
+    chunk, networks, _ = analysed(sound((20, 0.0), (3, 3.0), (9, 0.0), (frames - 3, 3.0), (60, 0.0)))
+    # Then it has one embedding, if it speaks long enough, with a frame more of each time
+    assert [len(each) / FRAME for each in networks.embedded] == embedded
+    assert [each.voice for each in chunk.voices] == [2] * len(embedded)
 
 
-def test_what_is_heard_after_the_end_is_left_out() -> None:
+@pytest.mark.parametrize(
+    ("loudness", "samples", "embedded"),
+    [(1.0, 13_300, [12_940, 1_600]), (1.0, 13_299, [12_939]), (4.0, 1_600, [1_600, 1_600]), (4.0, 1_599, [])],
+)
+def test_what_is_heard_after_the_end_is_left_out(loudness: float, samples: int, embedded: list[int]) -> None:
     # Given a recording that ends in the middle of speech, so that the padding is heard as well
-    given = sound((20, 1.0))
     networks = FakeNetworks()
     hear = networks.segment
-    networks.segment = lambda excerpt: hear(np.where(excerpt == 0, 1.0, excerpt))  # type: ignore[method-assign]
-    chunk = analyse(as_networks(networks), given, lambda _: None)
-    # Then no slice begins behind it, and none is empty
-    assert chunk.embeddings
-    assert all(length >= 1_600 for length in networks.embedded)
-    assert chunk.embeddings[-1].start * FRAME < len(given.samples)
+    networks.segment = lambda excerpt: hear(np.full_like(excerpt, loudness))  # type: ignore[method-assign]
+    given = ChunkSound(0, np.full(samples, loudness, np.float32), 1, FRAMES)
+    analyse(as_networks(networks), given, lambda _: None)
+    # Then no embedding begins behind it, and none has less than a tenth of a second
+    assert [len(each) for each in networks.embedded] == embedded
 
 
-def test_a_long_voice_is_embedded_from_its_middle(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given two people who speak at once for eight seconds
-    given: list[Samples] = []
-    networks = FakeNetworks()
-
-    def embed(samples: Samples) -> np.ndarray:
-        given.append(samples)
-        return np.ones(192, np.float32)
-
-    monkeypatch.setattr(networks, "embed", embed)
+def test_a_long_voice_is_embedded_from_its_middle() -> None:
+    # Given two people who speak at once for eight seconds, of which the four in the middle are a little louder
     samples = np.repeat(np.float32(4.0), 480 * FRAME)
+    samples[32_800:96_800] += 0.5
+    networks = FakeNetworks()
     analyse(as_networks(networks), ChunkSound(0, samples, 1, FRAMES), lambda _: None)
-    # Then four seconds of each are enough
-    assert [len(each) for each in given] == [64_000, 64_000]
+    # Then these are enough for each
+    assert [set(each) for each in networks.embedded] == [{4.5}, {4.5}]
+    assert [len(each) for each in networks.embedded] == [64_000, 64_000]
 
 
 def test_progress_grows_to_the_end_of_the_chunk() -> None:

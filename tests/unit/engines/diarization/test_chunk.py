@@ -7,18 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Embedding, Voice, pack, stored, unpack
-from app.engines.diarization.windows import FRAMES, PER_CHUNK
+from app.engines.diarization.regions import SHORTEST_FRAMES
+from app.engines.diarization.windows import FRAMES, FRAMES_APART, PER_CHUNK
 
 
 def a_chunk(windows: int) -> Chunk:
+    """A chunk with as many embeddings as it may have, the last of which ends with its last frame."""
     random = np.random.default_rng(windows)
+    values = stored(random.normal(size=SIZE).astype(np.float32))
     activity = random.integers(0, 256, (windows, FRAMES, VOICES), np.uint8)
-    embeddings = [Embedding(n * 44, n * 44 + 89, stored(random.normal(size=SIZE).astype(np.float32))) for n in range(9)]
-    voices = [
-        Voice(window, voice, stored(random.normal(size=SIZE).astype(np.float32)))
-        for window in range(windows)
-        for voice in range(window % (VOICES + 1))
-    ]
+    last = (windows - 1) * FRAMES_APART + FRAMES
+    ends = range(last, SHORTEST_FRAMES - 1, -SHORTEST_FRAMES)
+    embeddings = [Embedding(end - SHORTEST_FRAMES, end, values) for end in reversed(ends)]
+    voices = [Voice(window, voice, -values) for window in range(windows) for voice in range(VOICES)]
     return Chunk(5, activity, embeddings, voices)
 
 
@@ -31,12 +32,12 @@ def test_a_chunk_comes_back_from_its_record(windows: int) -> None:
     # Then nothing has changed
     assert again.index == 5
     assert (again.activity == chunk.activity).all()
-    assert [(each.start, each.end) for each in again.embeddings] == [
-        (each.start, each.end) for each in chunk.embeddings
-    ]
+    assert [(each.start, each.end) for each in again.embeddings] == [(e.start, e.end) for e in chunk.embeddings]
     assert [(each.window, each.voice) for each in again.voices] == [(each.window, each.voice) for each in chunk.voices]
     assert all((a.values == b.values).all() for a, b in zip(again.embeddings, chunk.embeddings, strict=True))
     assert all((a.values == b.values).all() for a, b in zip(again.voices, chunk.voices, strict=True))
+    # And a voice speaks where that is more probable than not
+    assert (again.speaking == (chunk.activity > 255 / 2)).all()
 
 
 @given(st.binary(max_size=50) | st.binary(max_size=50).map(compress))
@@ -58,8 +59,9 @@ EMPTY = np.zeros((1, FRAMES, VOICES), np.uint8)
         Chunk(0, EMPTY, [], [Voice(1, 0, NOWHERE)]),
         Chunk(0, EMPTY, [], [Voice(0, VOICES, NOWHERE)]),
         Chunk(0, EMPTY, [Embedding(9, 9, NOWHERE)], []),
-        Chunk(0, EMPTY, [Embedding(9, 60_000, NOWHERE)], []),
         Chunk(0, EMPTY, [Embedding(9, 150, NOWHERE)], []),
+        Chunk(0, EMPTY, [Embedding(3_900, 3_920, NOWHERE)], []),
+        Chunk(0, EMPTY, [Embedding(90, 120, NOWHERE), Embedding(90, 120, NOWHERE)], []),
         Chunk(0, EMPTY, [Embedding(90, 120, NOWHERE), Embedding(9, 40, NOWHERE)], []),
         Chunk(0, np.zeros((0, FRAMES, VOICES), np.uint8), [], []),
     ],

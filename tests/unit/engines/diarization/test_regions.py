@@ -33,12 +33,8 @@ def test_a_region_is_cut_evenly_into_embeddings_that_overlap() -> None:
 
 
 @pytest.mark.parametrize("length", [SHORTEST_FRAMES, 50, EMBEDDED_FRAMES])
-def test_short_speech_is_one_embedding(length: int) -> None:
-    assert found([(1, 100, 100 + length)]) == [(100, 100 + length)]
-
-
-def test_speech_of_a_moment_is_no_embedding() -> None:
-    assert found([(1, 100, 100 + SHORTEST_FRAMES - 1)]) == []
+def test_short_speech_is_one_embedding_and_a_moment_is_none(length: int) -> None:
+    assert found([(1, 100, 100 + length), (1, 300, 300 + SHORTEST_FRAMES - 1)]) == [(100, 100 + length)]
 
 
 def test_an_embedding_ends_where_another_voice_begins() -> None:
@@ -68,5 +64,9 @@ def test_nothing_is_cut_behind_the_end() -> None:
     assert found([(0, 100, 400)], frames=150) == [(100, 150)]
 
 
-def test_silence_has_no_embeddings() -> None:
+def test_each_frame_is_judged_by_the_window_around_it() -> None:
+    # Given speech that one window hears in its middle, and the others do not, when it is cut, then it is there
+    heard = speaking([], windows=3)
+    heard[1, 260:320, 0] = True
+    assert list(to_embed(heard, 2 * FRAMES_APART + FRAMES)) == [(FRAMES_APART + 260, FRAMES_APART + 320)]
     assert found([]) == []

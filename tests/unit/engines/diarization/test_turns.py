@@ -57,21 +57,21 @@ def test_speakers_are_numbered_by_first_appearance() -> None:
     ]
 
 
-def test_no_turn_ends_after_the_recording_or_begins_there() -> None:
-    # Given a network that finds speech in the silence after a recording of 7 s
+@pytest.mark.parametrize("seconds", [7.0, 8.021])
+def test_no_turn_ends_after_the_recording_or_begins_there(seconds: float) -> None:
+    # Given a network that finds speech in the silence after a recording
     chunks, owners = recording(7, [(0, 6.0, 9.0), (1, 8.0, 9.0)])
 
     # When turns are made, then they end with it
-    made = turns(chunks, owners, 7.0)
-    assert [(turn.speaker, turn.end) for turn in made] == [("SPEAKER_00", 7.0)]
+    assert [(speaker, end) for speaker, _, end in turns_of(chunks, owners, seconds)] == [("SPEAKER_00", seconds)]
 
 
 def test_a_breath_is_no_pause_and_a_click_no_turn() -> None:
-    # Given a turn with a gap of 0.1 s, one of half a second and another of 0.1 s, and a sound of 0.05 s
-    said = [(0, 1.0, 2.0), (0, 2.1, 3.0), (0, 3.5, 4.5), (0, 4.6, 5.5), (1, 8.0, 8.05)]
+    # Given a turn with a gap of 0.1 s, one of twelve frames and one of eleven, and a sound of 0.05 s
+    said = [(0, 1.0, 2.0), (0, 2.1, 3.0), (0, 3 + 12 * FRAME, 4.5), (0, 4.5 + 11 * FRAME, 5.5), (1, 8.0, 8.05)]
 
     # When turns are made, then the short gaps are filled, and the click is gone
-    assert found(12, said) == about(("SPEAKER_00", 1.0, 3.0), ("SPEAKER_00", 3.5, 5.5))
+    assert found(12, said) == about(("SPEAKER_00", 1.0, 3.0), ("SPEAKER_00", 3.2, 5.5))
 
 
 def test_a_voice_of_nobody_makes_no_turn() -> None:
@@ -165,12 +165,17 @@ def test_two_voices_of_one_speaker_are_no_two_speakers() -> None:
     assert {turn.speaker for turn in turns(chunks, owners, 12.0)} == {"SPEAKER_00"}
 
 
-def test_a_scrap_that_runs_into_a_turn_is_its_beginning() -> None:
-    # Given a third of a second of one speaker, which runs into a turn of another, and one that stands alone
-    said = [(0, 1.0, 3.0), (0, 5.0, 5.35), (1, 5.3, 8.0), (0, 9.0, 9.35)]
+@pytest.mark.parametrize(
+    ("frames", "pause", "given"), [(20, -3, True), (29, 6, True), (30, 6, False), (29, 7, False), (30, -3, False)]
+)
+def test_a_scrap_that_runs_into_a_turn_is_its_beginning(frames: int, pause: int, given: bool) -> None:
+    # Given a moment of one speaker, which runs into a turn of another, or nearly does, and one that stands alone
+    end, begin = 5 + frames * FRAME, 5 + (frames + pause) * FRAME
+    said = [(0, 1.0, 3.0), (0, 5.0, end), (1, begin, 8.0), (0, 9.0, 9.35)]
 
-    # When turns are made, then the first scrap is the other's, and the second stays
-    assert found(12, said) == about(("SPEAKER_00", 1.0, 3.0), ("SPEAKER_01", 5.0, 8.0), ("SPEAKER_00", 9.0, 9.35))
+    # When turns are made, then less than half a second is the other's, and the second scrap stays
+    both = [("SPEAKER_01", 5.0, 8.0)] if given else [("SPEAKER_00", 5.0, end), ("SPEAKER_01", begin, 8.0)]
+    assert found(12, said) == about(("SPEAKER_00", 1.0, 3.0), *both, ("SPEAKER_00", 9.0, 9.35))
 
 
 def test_a_short_word_into_what_somebody_says_stays() -> None:
@@ -179,9 +184,10 @@ def test_a_short_word_into_what_somebody_says_stays() -> None:
     assert found(12, said) == about(("SPEAKER_00", 1.0, 3.0), ("SPEAKER_01", 4.0, 8.0), ("SPEAKER_00", 5.0, 5.35))
 
 
-def test_a_word_within_a_word_changes_nothing() -> None:
+@pytest.mark.parametrize("end", [5.38, 5.45])
+def test_a_word_within_a_word_changes_nothing(end: float) -> None:
     # Given a third of a second of one speaker, and within it less of another, when turns are made, then both stay
-    said = [(0, 1.0, 3.0), (0, 5.0, 5.45), (1, 5.1, 5.38)]
+    said = [(0, 1.0, 3.0), (0, 5.0, 5.45), (1, 5.1, end)]
     assert [speaker for speaker, _, _ in found(12, said)] == ["SPEAKER_00", "SPEAKER_00", "SPEAKER_01"]
 
 

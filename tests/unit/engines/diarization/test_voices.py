@@ -50,14 +50,14 @@ def sound(samples: int) -> Iterator[np.ndarray]:
 
 
 def found(
-    spans: Spans, turns: list[Turn] = TURNS, samples: int = 200_000
+    spans: Spans, turns: list[Turn] = TURNS, samples: int = 200_000, pieces: Iterator[np.ndarray] | None = None
 ) -> tuple[dict[str, SpeakerEmbedding], list[tuple[int, int]]]:
     """The speakers' embeddings, and what was made as a telephone transmits it."""
     networks = FakeNetworks()
     starts, ends, people = (np.array(each, np.intp) for each in zip(*spans, strict=True))
     embeddings = Embeddings(starts, ends, PEOPLE[people])
     given: Networks = networks  # type: ignore[assignment]  # all that is asked of them
-    made = speaker_embeddings(given, embeddings, turns, sound(samples))
+    made = speaker_embeddings(given, embeddings, turns, pieces or sound(samples))
     return {each.speaker: each for each in made}, networks.heard
 
 
@@ -115,6 +115,13 @@ def test_eighteen_seconds_of_a_speaker_are_made_again() -> None:
     long = [Turn(start=0, end=60, speaker="SPEAKER_00")]
     _, heard = found([(89 * number, 89 * number + 89, 0) for number in range(14)], long, samples=400_000)
     assert heard == [(89 * number, 89 * number + 89) for number in range(12)]
+
+
+def test_the_sound_is_read_no_further_than_what_is_embedded() -> None:
+    # Given speech that ends with a piece of the sound, when it is embedded, then the next piece is not read
+    pieces = sound(200_000)
+    found([(143, 232, 0)], pieces=pieces)
+    assert next(pieces)[0] == 232 * FRAME + FIRST_EDGE
 
 
 @pytest.mark.parametrize(("lacking", "counts"), [(0, True), (1, False)])
