@@ -8,15 +8,11 @@ import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from natscribe.client import Client as TaskClient
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.wire import Kind, Priority, Queue
-from redis.asyncio import Redis
 
 from app.engines.messages import Job, Reply
-from app.errors import TransientError
-from app.execution.pace import Pace
 from app.main import Worker
 from app.queue.priorities import QueueReader, TaskQueues
 from app.settings import Settings
@@ -24,12 +20,8 @@ from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.integration.test_metrics import sample
-from tests.integration.wire import Wire
-from tests.workers import working
 
-TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
 SOON = timedelta(seconds=2)
-EVENT_WITHIN = timedelta(seconds=30)
 JOB_TAKES_S = 0.12
 
 
@@ -215,46 +207,3 @@ async def test_who_waits_behind_a_long_recording_is_told_so(publisher: Publisher
         assert starts["last"] is None
         engine.may_go_on.set()
         await publisher.until("last", State.COMPLETED)
-
-
-async def test_a_task_that_is_tried_again_is_not_expected_before_that(
-    publisher: Publisher, settings: Settings, wire: Wire, redis: Redis, nc: Client
-) -> None:
-    # Given a worker that lets half a minute pass before it tries again
-    engine = FakeEngine()
-    engine.fail_with = [TRANSIENT]
-    async with working(settings.model_copy(update={"task_retry_delay": 30}), engine) as worker:
-        # When a task fails once
-        await publisher.publish("t1")
-        retrying = (await publisher.until("t1", State.RETRYING))[-1]
-        status = await publisher.ask("tasks.status", task_id="t1")
-        queue = (await QueueReader(nc, worker.container.names).read(sample=0)).by_key[
-            Queue.TRANSCRIPTION, Priority.NORMAL
-        ]
-    # Then it has no position until its time has come
-    assert (status["state"], status["queue_position"]) == ("retrying", None)
-    assert datetime.fromisoformat(str(status["expected_start"])) == retrying.retry_at
-    # And does not count as waiting
-    assert (queue.waiting, queue.running) == (0, 1)
-
-
-async def test_nobody_is_expected_before_the_running_task_is_done(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a worker whose task says that it takes a hundred seconds more
-    monkeypatch.setattr(Pace, "rest", property(lambda _: 100.0))
-    engine.may_go_on.clear()
-    async with start_worker(engine):
-        await publisher.publish("busy")
-        running = (await publisher.until("busy", State.RUNNING))[-1]
-        # When two tasks come behind it
-        for task_id in ("t1", "t2"):
-            await publisher.publish(task_id)
-            await publisher.until(task_id, State.QUEUED)
-        first, second = [await publisher.ask("tasks.status", task_id=task_id) for task_id in ("t1", "t2")]
-        # Then the next one begins when it is done, and of the other one nobody knows how long the first will take
-        start = datetime.fromisoformat(str(first["expected_start"]))
-        assert timedelta(seconds=100) <= start - running.time < timedelta(seconds=100) + EVENT_WITHIN
-        assert second["expected_start"] is None
-        engine.may_go_on.set()
-        await publisher.until("t2", State.COMPLETED)

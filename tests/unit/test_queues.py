@@ -180,10 +180,11 @@ async def numbers(parts: Parts, *messages: StoredMessage) -> list[int | None]:
 
 
 async def test_each_waiting_task_has_its_number(parts: Parts) -> None:
-    # Given a running task, one that waits again, and three that nobody has had
+    # Given a task that waits again, a running one, and three that nobody has had
+    messages = [await parts.publish("again")]
     await parts.reaching(State.RUNNING, "running")
-    first = await parts.messages.held(SUBJECT, 1)
-    messages = [await parts.publish(task_id) for task_id in ("again", "a", "b", "c")]
+    first = await parts.messages.held(SUBJECT, 2)
+    messages += [await parts.publish(task_id) for task_id in ("a", "b", "c")]
     await parts.deliver()
     await parts.deliver()
     # When they are looked for, then they have numbers in the order of their service
@@ -212,23 +213,34 @@ async def test_more_urgent_queues_are_served_before(parts: Parts) -> None:
     assert position.number == 4
 
 
-@pytest.mark.parametrize("idle", [True, False])
+@pytest.mark.parametrize(("queue", "idle", "known"), [(T, True, True), (T, False, False), (Queue.LIVE, True, False)])
 async def test_an_idle_worker_begins_the_first_at_once(
-    parts: Parts, idle: bool, monkeypatch: pytest.MonkeyPatch
+    parts: Parts, queue: Queue, idle: bool, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a worker, of whose speed nothing is known
+    # Given a worker, of whose speed nothing is known, and a task that another one runs
     monkeypatch.setattr(type(parts.consumer), "idle", idle)
-    first, second = [await parts.publish(task_id) for task_id in ("a", "b")]
-    found = {
-        message.task_id: at for message, at in await parts.positions.of(SUBJECT, [first.sequence, second.sequence])
-    }
-    # When two tasks wait, then the first begins now if nobody has anything to do
-    assert {task_id: at and at.number for task_id, at in found.items()} == {"a": 1, "b": 2}
-    assert found["a"] is not None
-    assert found["a"].expected_start is not None
+    await parts.reaching(State.RUNNING, "running")
+    await parts.deliver()
+    sequences = [(await parts.publish("", queue, body=body)).sequence for body in (b"a", b"b")]
+    # When two tasks wait, then the first begins now if this worker has nothing to do, which takes only recordings
+    found = [at for _, at in await parts.positions.of(subjects.tasks(queue, NORMAL), sequences) if at is not None]
+    assert [at.number for at in found] == [1, 2]
+    assert (found[0].expected_start is not None) is known
     # And of the second, nobody knows
-    assert found["b"] is not None
-    assert found["b"].expected_start is None
+    assert found[1].expected_start is None
+
+
+async def test_a_task_is_expected_when_the_running_one_has_ended(parts: Parts) -> None:
+    # Given a task that needs a minute more
+    running = await parts.reaching(State.RUNNING, "running")
+    await parts.advance(running, State.RUNNING, eta_seconds=60.0)
+    await parts.deliver()
+    message = await parts.publish("a")
+    # When another one waits behind it, then it starts then
+    ((_, position),) = await parts.positions.of(SUBJECT, [message.sequence])
+    assert position is not None
+    assert position.expected_start is not None
+    assert 50 < (position.expected_start - datetime.now(UTC)).total_seconds() <= 60
 
 
 async def test_the_start_is_expected_after_the_work_before(parts: Parts) -> None:

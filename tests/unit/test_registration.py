@@ -48,7 +48,7 @@ class FakeWaiting:
         return next((each for each in held if each is not None and each.sequence == sequence), None)
 
     async def of(self, _: str, __: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
-        return [(self.message, Position(3, None))] if self.message else []
+        return [(self.message, Position(3, STORED_AT))] if self.message else []
 
     async def after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
         del count
@@ -111,6 +111,7 @@ async def test_a_task_is_registered_once_though_it_is_announced_and_taken_in_one
     # When its message is taken, then its record is found
     record = await registration.register(TASK, message())
     assert (record.event.state, record.event.queue_position) == (State.QUEUED, 3)
+    assert record.event.expected_start == STORED_AT
     # And nothing is appended a second time
     log.progress_stream.acknowledges.set()
     await ahead
@@ -139,7 +140,7 @@ async def test_what_was_taken_is_not_registered_again(registration: Registration
 
 
 async def test_a_task_that_was_deleted_is_not_registered(
-    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting
+    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, given: Given
 ) -> None:
     # Given a message that a worker has taken, and whose task was deleted in that moment
     waiting.message = None
@@ -148,6 +149,7 @@ async def test_a_task_that_was_deleted_is_not_registered(
     # And another worker that hears of it only now registers nothing either
     await registration.register_waiting([ANNOUNCED])
     assert await log.last("t1") is None
+    assert given.deleted == []  # it never was there
 
 
 @pytest.mark.parametrize("taken", [False, True])
@@ -227,24 +229,29 @@ async def test_an_id_belongs_to_the_message_that_was_registered_first(
     assert len(log.events("t1")) == 1
 
 
-@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize(("same", "ended"), [(True, False), (False, False), (True, True)])
 async def test_a_task_whose_message_is_lost_belongs_to_the_next_message_of_the_same_task(
-    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, same: bool
+    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, same: bool, ended: bool
 ) -> None:
     # Given a registered task whose message was lost with the task stream
     record = await registration.register(TASK, message())
+    if ended:
+        completed = record.event.model_copy(update={"state": State.COMPLETED, "sequence": 2})
+        record = await log.push(completed, record.metadata)
     body = TASK.model_copy(update={"user_id": TASK.user_id if same else 99})
     now = datetime.now(UTC) - timedelta(seconds=1)
     waiting.message = second = StoredMessage(QUEUE, 2, now, {}, body.model_dump_json().encode())
-    if same:
-        # When it is published again, then the second message owns the log
+    await registration.register_waiting([Announcement("t1", QUEUE, 2)])
+    if same and not ended:
+        # When it is published again, then the second message owns the log, also before a worker takes it
+        assert log.events("t1")[-1].sequence == 2
         found = await registration.register(TASK, second)
         assert (found.metadata.task_sequence, found.event.sequence) == (2, record.event.sequence + 1)
     else:
-        # When another task has its id, then that one is refused
+        # When another task has its id, or it has ended, then that one is refused
         with pytest.raises(AlreadyKnownError):
             await registration.register(body, second)
-    assert len(log.events("t1")) == 1 + same
+    assert len(log.events("t1")) == (1 if not same else 2)
 
 
 async def test_a_replay_of_a_deleted_task_registers_nothing(
@@ -267,6 +274,11 @@ async def test_a_replay_is_registered_whose_number_in_a_new_task_stream_is_that_
     failed = await log.push(queued.event.model_copy(update={"state": State.FAILED, "sequence": 2}), queued.metadata)
     replay = replace(message(replay_of=str(failed.stream_sequence)), time=STORED_AT + timedelta(seconds=30))
     waiting.message = replay
+    # And replays of another failure, and of another task
+    other = TASK.model_copy(update={"user_id": 99})
+    for task, number in ((TASK, failed.stream_sequence - 1), (other, failed.stream_sequence)):
+        with pytest.raises(AlreadyKnownError):
+            await registration.register(task, replace(message(task, str(number)), time=replay.time))
     # When its replay waits there
     await registration.register_waiting([ANNOUNCED])
     # Then it is registered ahead of a worker
