@@ -26,7 +26,7 @@ from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.places import places_with, read_behind_the_leader
-from tests.integration.reminders import is_no_longer_scheduled, let_time_pass, reminder_of
+from tests.integration.reminders import let_time_pass, reminder_of
 from tests.waiting import eventually
 
 NO_SOUND = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
@@ -216,29 +216,6 @@ async def test_a_recording_stays_while_another_task_needs_it(
         await eventually(is_gone)
 
 
-async def test_a_recording_that_is_kept_for_ever_stays_when_one_of_its_tasks_goes(
-    settings: Settings, publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    # Given a service that keeps recordings, and a recording with a task that asks for no less
-    settings.audio_ttl = 0
-    async with start_worker(engine):
-        await upload(js)
-        await publisher.publish("t1", audio_file_id=RECORDING)
-        await publisher.until("t1", State.COMPLETED)
-        # When the time is over of another task with it, and of a task that has a recording of its own
-        await upload(js, "own.flac")
-        for task_id, recording in (("t2", RECORDING), ("t3", "own.flac")):
-            await publisher.publish(task_id, audio_file_id=recording, keep_seconds=60)
-            await publisher.until(task_id, State.COMPLETED)
-            await let_time_pass(js, task_id)
-        await eventually(lambda: nothing_is_due(js))
-        # Then both tasks are gone, and the recording goes that nobody else has
-        for task_id in ("t2", "t3"):
-            assert (await publisher.ask("tasks.status", task_id=task_id))["error"]["code"] == "not_found"
-        assert await is_uploaded(js)
-        assert not await is_uploaded(js, "own.flac")
-
-
 async def test_what_is_due_while_nobody_runs_is_erased_afterwards(
     settings: Settings, nats_server: NatsServer, start_worker: StartWorker, engine: FakeEngine
 ) -> None:
@@ -328,30 +305,6 @@ def overdue(exposition: bytes) -> float:
     return float(line.split()[1])
 
 
-async def test_a_later_task_with_the_same_id_stays(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    async with start_worker(engine) as worker:
-        # Given the reminder of a task whose log has expired, and a later task with its id
-        await upload(js)
-        await publisher.publish("t1", audio_file_id=RECORDING, keep_seconds=60)
-        await publisher.until("t1", State.COMPLETED)
-        reminder, _ = await eventually(lambda: reminder_of(js, "t1"))
-        earlier = (await js.get_last_msg("transcription_retention", "retention.reminders.*.*.t1")).subject or ""
-        await worker.container.log.purge_events("t1")
-        await worker.container.results.delete("t1")
-        await publisher.publish("t1", audio_file_id=RECORDING, user_id="bert")
-        await publisher.until("t1", State.COMPLETED)
-        await eventually(lambda: queue_is_empty(js))
-        # When the earlier reminder is due
-        await worker.container.reminders.put(reminder.model_copy(update={"task_until": datetime.now(UTC)}))
-        await eventually(lambda: is_no_longer_scheduled(js, earlier))
-        await eventually(lambda: nothing_is_due(js))
-        # Then nothing of the later one is erased
-        assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "completed"
-        assert await is_uploaded(js)
-
-
 async def test_a_recording_stays_whose_next_task_only_the_leader_knows(
     settings: Settings,
     publisher: Publisher,
@@ -383,75 +336,6 @@ async def test_a_recording_stays_whose_next_task_only_the_leader_knows(
         # Then the recording stays
         assert await is_uploaded(js)
         engine.may_go_on.set()
-
-
-async def test_nothing_is_erased_of_a_task_that_goes_on_after_a_cancellation_was_given_up(
-    publisher: Publisher,
-    start_worker: StartWorker,
-    engine: FakeEngine,
-    js: JetStreamContext,
-    constants: Constants,
-) -> None:
-    constants(REPEATED_AFTER_S=0.1)
-    engine.may_go_on.clear()
-    async with start_worker(engine) as worker:
-        # Given a task that runs, and a worker that was lost after the first half of its cancellation
-        await upload(js)
-        await publisher.publish("t1", audio_file_id=RECORDING, keep_seconds=60)
-        await publisher.until("t1", State.RUNNING)
-        last = await worker.container.log.last("t1")
-        assert last is not None
-        await worker.container.log.forbid_result(last, None)
-        reminder, _ = await eventually(lambda: reminder_of(js, "t1"))
-
-        async def goes_on() -> bool:
-            now = await worker.container.log.last("t1")
-            return now is not None and now.stream_sequence > last.stream_sequence
-
-        await eventually(goes_on)
-        # When the reminder that this half has set is due
-        await worker.container.reminders.put(reminder.model_copy(update={"recording_until": datetime.now(UTC)}))
-
-        # Then it comes again later
-        async def is_later() -> bool:
-            found = await reminder_of(js, "t1")
-            return found is not None and found[1] - datetime.now(UTC) > timedelta(minutes=30)
-
-        await eventually(is_later)
-        # And the recording is there until the task has ended and its own time is over
-        assert await is_uploaded(js)
-        engine.may_go_on.set()
-        await publisher.until("t1", State.COMPLETED)
-
-        async def is_sooner() -> bool:
-            return not await is_later()
-
-        await eventually(is_sooner)
-
-
-async def test_a_reminder_that_cannot_be_read_keeps_nothing_else_from_erasure(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    async with start_worker(engine):
-        # Given a due reminder in a form that this version does not know
-        await upload(js)
-        await js.publish(subjects.due("user", "recording", "t0"), b'{"task": "t0"}')
-        # When the time of a task is over
-        await publisher.publish("t1", audio_file_id=RECORDING, keep_seconds=60)
-        await publisher.until("t1", State.COMPLETED)
-        await let_time_pass(js, "t1")
-
-        # Then it is erased, and the unknown reminder waits for a worker that can read it
-        async def is_gone() -> bool:
-            return not await is_uploaded(js)
-
-        await eventually(is_gone)
-
-        async def only_that_is_left() -> bool:
-            state = (await js.stream_info("transcription_retention", subjects_filter=subjects.ALL_DUE)).state
-            return list(state.subjects or {}) == [subjects.due("user", "recording", "t0")]
-
-        await eventually(only_that_is_left)
 
 
 async def test_a_recording_stays_of_a_task_that_has_ended_just_now(

@@ -85,28 +85,6 @@ async def test_nothing_of_a_user_is_found_anywhere(
     assert (await js.stream_info("OBJ_audio")).state.messages == 2 * 2
 
 
-async def test_one_and_the_text_one_are_two_users(
-    publisher: Publisher, client: Client, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    # Given a task of the user 1 that has completed, one that has failed, and the same of the user "1"
-    for task_id, user in (("number", 1), ("text", "1")):
-        await publish(publisher, f"{task_id}-done", user)
-        await publisher.until(f"{task_id}-done", State.COMPLETED)
-        engine.fail_with = [NO_SOUND]
-        await publish(publisher, f"{task_id}-failed", user)
-        await publisher.until(f"{task_id}-failed", State.FAILED)
-    await eventually(lambda: queue_is_empty(js))
-    # When one of them is deleted
-    assert await client.delete_user("1") == 2
-    # Then the other one keeps everything
-    for end in ("done", "failed"):
-        assert (await publisher.ask("tasks.status", task_id=f"number-{end}"))["task"]["user_id"] == 1
-        assert (await publisher.ask("tasks.status", task_id=f"text-{end}"))["error"]["code"] == "not_found"
-    assert (await js.stream_info("transcription_dead_letters")).state.messages == 1
-    assert await client.delete_user(1) == 2
-    assert await client.delete_user(1) == 0
-
-
 async def test_many_tasks_are_deleted_in_several_answers(
     publisher: Publisher, client: Client, engine: FakeEngine, js: JetStreamContext, constants: Constants
 ) -> None:
@@ -160,39 +138,6 @@ async def test_a_task_that_is_not_registered_yet_never_runs(
         await eventually(lambda: queue_is_empty(js))
     # Then it has not run
     assert len(engine.jobs) == 1
-
-
-async def test_a_deletion_waits_until_it_is_known_whose_the_ended_tasks_are(
-    publisher: Publisher,
-    worker: Worker,
-    client: Client,
-    js: JetStreamContext,
-    monkeypatch: pytest.MonkeyPatch,
-    constants: Constants,
-) -> None:
-    # Given a service that has not noted yet that a task has ended
-    reminders, may_go = worker.container.reminders, asyncio.Event()
-    put = reminders.put
-
-    async def held(reminder: object) -> None:
-        await may_go.wait()
-        await put(reminder)  # type: ignore[arg-type]  # whatever it is
-
-    monkeypatch.setattr(reminders, "put", held)
-    constants(SET_WITHIN_S=0.2)
-    await publish(publisher, "t1", "anna")
-    await publisher.until("t1", State.COMPLETED)
-    await eventually(lambda: queue_is_empty(js))
-    # When its user is deleted, then the client is asked to try again
-    answer = await publisher.ask("tasks.delete", user_id="anna")
-    assert answer["error"]["code"] == "internal"
-    # And that helps
-    may_go.set()
-
-    async def is_deleted() -> bool:
-        return (await publisher.ask("tasks.delete", user_id="anna")).get("tasks") == 1
-
-    await eventually(is_deleted)
 
 
 async def test_a_reminder_that_is_set_after_a_deletion_is_removed(

@@ -13,7 +13,7 @@ from nats.js.errors import NotFoundError
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Kind, Model, Priority, Queue
+from natscribe.schemas.wire import Kind, Priority, Queue
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -117,38 +117,6 @@ async def test_the_voices_of_a_user_are_listed_without_what_they_are_compared_wi
     assert (await publisher.ask(subjects.VOICES, user_id="7"))["voices"] == []
 
 
-async def test_a_voice_has_ten_references_at_most(publisher: Publisher, anna: str, engine: FakeEngine) -> None:
-    # Given a voice with a reference, and ten more recordings of this person alone
-    engine.people = ["anna"]
-    for number in range(10):
-        await done(publisher, f"more-{number}", kind=Kind.DIARIZATION, identify=True)
-        voice = await enroll(publisher, f"more-{number}", voice=anna, name=None)
-    # Then the oldest one has gone
-    assert [each["task_id"] for each in voice["references"]] == [f"more-{number}" for number in range(10)]
-
-
-async def test_somebody_who_is_enrolled_is_not_enrolled_again_unnoticed(publisher: Publisher, anna: str) -> None:
-    # When the same person is enrolled from another recording, as a new voice
-    code, message = await refused(publisher, "next", speaker="SPEAKER_01")
-    # Then the answer names the voice that it sounds like, and how to go on
-    assert (code, f"SPEAKER_01 sounds like the voice {anna}" in message) == ("invalid_request", True)
-    assert [each["voice"] for each in (await publisher.ask(subjects.VOICES, user_id=7))["voices"]] == [anna]
-    # And one more reference of this voice is welcome
-    assert len((await enroll(publisher, "next", speaker="SPEAKER_01", voice=anna, name=None))["references"]) == 2
-    # And so is somebody else whose voice sounds the same
-    twin = await enroll(publisher, "next", speaker="SPEAKER_01", name="Berta", another=True)
-    assert (twin["name"], twin["voice"] != anna) == ("Berta", True)
-
-
-async def test_a_reference_of_somebody_else_is_not_added_unnoticed(publisher: Publisher, anna: str) -> None:
-    # Given two people with a voice
-    cecile = await enroll(publisher, "next", speaker="SPEAKER_00", name="Cecile")
-    # When the speech of one is to be a reference of the other one
-    code, message = await refused(publisher, "next", speaker="SPEAKER_01", voice=cecile["voice"], name=None)
-    # Then the answer says whose it is
-    assert (code, f"sounds like the voice {anna}" in message) == ("invalid_request", True)
-
-
 async def test_voices_of_other_users_are_no_reason_to_refuse(publisher: Publisher, anna: str) -> None:
     await done(publisher, "theirs", diarize=True, identify=True, user_id=8)
     assert (await enroll(publisher, "theirs", speaker="SPEAKER_01", user_id=8))["name"] == "Anna"
@@ -165,29 +133,6 @@ async def test_a_new_voice_is_stored_once_though_an_answer_was_lost(
     await store.add(known.voice)
     # Then it is there once, as it was
     assert await store.find(7, anna) == known
-
-
-async def test_the_same_speech_is_no_second_reference(publisher: Publisher, anna: str) -> None:
-    voice = await enroll(publisher, "call", voice=anna, name=None, speaker="SPEAKER_00")
-    assert len(voice["references"]) == 1
-
-
-async def test_nobody_is_named_twice(publisher: Publisher, anna: str, engine: FakeEngine) -> None:
-    engine.people = ["anna", "anna"]
-    await done(publisher, "split", kind=Kind.DIARIZATION, identify=True)
-    assert sorted((await named(publisher, "split")).values()) == ["Anna", "unknown"]
-
-
-async def test_voices_of_another_network_are_told_and_not_compared(
-    publisher: Publisher, anna: str, engine: FakeEngine
-) -> None:
-    # Given a service whose network has changed since
-    engine.network = Model(name="other", revision="1")
-    await done(publisher, "later", diarize=True, identify=True)
-    # Then nobody is named, and the result says why
-    result = await publisher.ask(subjects.RESULT, task_id="later")
-    assert {each["name"] for each in result["voices"].values()} == {"unknown"}
-    assert "another network" in result["voices_error"]["message"]
 
 
 async def test_nothing_of_a_forgotten_voice_is_found_anywhere(
@@ -258,22 +203,6 @@ async def test_an_enrolment_that_cannot_be_says_what_is_missing(publisher: Publi
     assert (await publisher.ask(subjects.VOICES, user_id=7))["voices"] == []
 
 
-async def test_too_little_speech_is_refused_with_its_seconds(
-    publisher: Publisher, worker: Worker, engine: FakeEngine
-) -> None:
-    engine.windows = 2
-    await done(publisher, "short", kind=Kind.DIARIZATION, identify=True)
-    code, message = await refused(publisher, "short", speaker="SPEAKER_00")
-    assert (code, "says only 10.0 s alone" in message, "15 s" in message) == ("invalid_request", True, True)
-
-
-async def test_two_people_in_one_speaker_are_refused(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
-    engine.agreement = 0.6
-    await done(publisher, "mixed", diarize=True, identify=True)
-    code, message = await refused(publisher, "mixed", speaker="SPEAKER_00")
-    assert (code, "sounds like two people" in message) == ("invalid_request", True)
-
-
 async def test_who_does_not_ask_for_names_leaves_no_voice_behind(
     publisher: Publisher, worker: Worker, js: JetStreamContext
 ) -> None:
@@ -283,21 +212,6 @@ async def test_who_does_not_ask_for_names_leaves_no_voice_behind(
     assert (await js.stream_info("KV_embeddings")).state.messages == 0
     code, message = await refused(publisher, "call", speaker="SPEAKER_00")
     assert (code, "`identify: true`" in message) == ("not_found", True)
-
-
-async def test_a_task_without_speakers_or_without_an_end_gives_no_voice(
-    publisher: Publisher, worker: Worker, engine: FakeEngine
-) -> None:
-    await done(publisher, "plain")
-    assert (await refused(publisher, "plain"))[0] == "not_found"
-    engine.may_go_on.clear()
-    await (await publisher.js.object_store("audio")).put("meeting.flac", b"not looked at by a fake engine")
-    await publisher.publish("runs", diarize=True, identify=True)
-    await publisher.until("runs", State.RUNNING)
-    assert (await refused(publisher, "runs"))[0] == "not_finished"
-    await publisher.ask(subjects.CANCEL, task_id="runs")
-    engine.may_go_on.set()
-    assert (await refused(publisher, "runs"))[0] == "not_found"
 
 
 async def test_a_full_bucket_enrols_nobody_and_is_named(publisher: Publisher, call: str, js: JetStreamContext) -> None:

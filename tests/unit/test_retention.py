@@ -187,6 +187,22 @@ async def test_a_recording_that_others_need_stays(
     assert (deleted, await is_known(parts)) == ([], False)
 
 
+@pytest.mark.parametrize(("audio_ttl", "gone"), [(0, ["own.flac"]), (DAY, ["a.flac", "own.flac"])])
+async def test_a_recording_that_is_kept_for_ever_stays_when_one_of_its_tasks_goes(
+    parts: Parts, nats: InMemoryNats, deleted: list[str], audio_ttl: float, gone: list[str]
+) -> None:
+    # Given two tasks with a time of their own, and a task with the recording of one of them, which asks for none
+    await ended(parts, keep_seconds=60)
+    await ended(parts, "own", audio_file_id="own.flac", keep_seconds=60)
+    await run(parts, audio_ttl)
+    nats.come_due(NAMES.retention)
+    await parts.reminders.put(reminder("t2", task_sequence=3, recording_until=None))
+    # When the first two are due, then both go, and the recording stays where recordings are kept for ever
+    await run(parts, audio_ttl)
+    assert (await is_known(parts), await is_known(parts, "own")) == (False, False)
+    assert sorted(deleted) == gone
+
+
 @pytest.mark.parametrize("state", [State.RUNNING, State.QUEUED])
 async def test_a_task_that_goes_on_is_left_alone(
     parts: Parts, nats: InMemoryNats, deleted: list[str], state: State
@@ -204,6 +220,11 @@ async def test_a_task_that_goes_on_is_left_alone(
     assert subject.startswith("retention.reminders.")
     assert timedelta(minutes=59) < reminder.due_at - due_at < timedelta(minutes=61)
     assert (deleted, await is_known(parts)) == ([], True)
+    # And once it has ended, its own time counts
+    await parts.log.end(await parts.advance(record, State.RUNNING, attempt=1))
+    await run(parts)
+    ((_, reminder),) = stored(parts)
+    assert reminder.due_at - nats.now < timedelta(minutes=1)
 
 
 async def test_a_later_task_of_the_same_id_is_left_alone(parts: Parts, nats: InMemoryNats, deleted: list[str]) -> None:
@@ -417,8 +438,12 @@ async def test_a_user_is_not_erased_before_it_is_known_whose_the_ended_tasks_are
 ) -> None:
     constants(SET_WITHIN_S=0.01)
     await ended(parts)
-    with pytest.raises(RequestError, match="ask again"):
+    with pytest.raises(RequestError, match="ask again") as refused:
         await parts.users.delete(UserRequest(user_id=7))
+    assert refused.value.detail.code is ErrorCode.INTERNAL
+    # And that helps
+    await run(parts)
+    assert (await parts.users.delete(UserRequest(user_id=7))).tasks == 1
 
 
 @pytest.mark.parametrize(("code", "told"), [(ErrorCode.NOT_FOUND, False), (ErrorCode.INTERNAL, True)])

@@ -26,7 +26,7 @@ from app.engines.messages import (
     Transcribe,
 )
 from app.engines.window_queue import WindowQueue
-from app.errors import PermanentError, TransientError
+from app.errors import PermanentError, TaskError, TransientError
 from app.recordings.recording import Recording, Recordings
 from app.redis_store.cache import Cache, connected
 from app.redis_store.chunks import Chunks
@@ -44,6 +44,7 @@ from tests.waiting import eventually
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, diarize=True)
 SHA = "0" * 64
 DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
+TOO_LARGE = PermanentError(ErrorCode.AUDIO_TOO_LARGE, "The recording is too long.")
 
 
 NOWHERE = connected("redis://localhost:1")
@@ -83,7 +84,7 @@ class WatchedEngine(FakeEngine):
         self.at = at
         self.searches = asyncio.Event()
         self.order: list[str] = []
-        self.search_fails = False
+        self.search_fails: list[Exception | None] = []
         self.later: list[Turn] = []  # turns after those of the text
 
     async def transcribes(self, number: int) -> None:
@@ -94,7 +95,7 @@ class WatchedEngine(FakeEngine):
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         if isinstance(job, Diarize):
             self.order.append("search")
-            self.fail_with = [DIED] if self.search_fails else []
+            self.fail_with = self.search_fails
             self.searches.set()
         async with aclosing(super().run(job)) as replies:
             async for reply in replies:
@@ -257,18 +258,18 @@ async def test_progress_counts_both_and_never_falls(cores: list[bool], free: boo
     assert Stage.DIARIZING in [each.stage for each in updates[last_text:] if isinstance(each, Update)]
 
 
-@pytest.mark.parametrize("free", [True, False])
-async def test_the_transcript_is_kept_when_the_search_fails(cores: list[bool], free: bool) -> None:
-    # Given a diarizer that dies, beside the transcription or after it
+@pytest.mark.parametrize(("free", "error"), [(True, DIED), (False, DIED), (False, TOO_LARGE)])
+async def test_the_transcript_is_kept_when_the_search_fails(cores: list[bool], free: bool, error: TaskError) -> None:
+    # Given a search for speakers that fails, beside the transcription or after it
     cores[:] = [free]
     engine = WatchedEngine(waits=free)
-    engine.search_fails = True
+    engine.search_fails = [error]
     # When a recording is transcribed with speakers
     result = result_in(await updates_of(engine))
     # Then there is the whole text, and the reason why it has no speakers
     assert result.text == " ".join(["one two"] * 4)
     assert result.speakers is None
-    assert result.diarization_error == DIED.detail
+    assert result.diarization_error == error.detail
 
 
 async def test_ending_a_transcription_ends_the_search(cores: list[bool]) -> None:
