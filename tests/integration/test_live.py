@@ -1,6 +1,5 @@
 """Live tasks: sound that is published while people speak becomes text, whatever happens to the worker."""
 
-import asyncio
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -251,26 +250,6 @@ async def test_frames_that_are_sent_twice_missing_or_no_frames(
     assert {"start": 3.0, "end": 8.0} in result["untranscribed"]
 
 
-async def test_sound_is_heard_again_after_its_process_has_died(
-    publisher: Publisher, speaker: Speaker, worker: Worker, engine: FakeEngine, nc: Client, settings: Settings
-) -> None:
-    # Given a process that dies in the middle
-    await speaker.begin()
-    await speaker.say(12)
-
-    async def first_text() -> bool:
-        return starts(await spoken(nc, settings, "live-1")) == [0.0]
-
-    await eventually(first_text)
-    engine.deaf = [DEAF, DEAF]
-    # When the sound goes on
-    await speaker.say(10, end=True)
-    events = await publisher.until("live-1", State.COMPLETED)
-    # Then nothing is lost, and the attempt is the same
-    assert starts(await spoken(nc, settings, "live-1")) == [segment(number).start for number in range(3)]
-    assert {event.attempt for event in events} == {1}
-
-
 async def test_several_live_tasks_run_beside_a_recording(
     publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:
@@ -398,22 +377,6 @@ async def test_a_stream_that_is_cancelled_while_the_model_loads_leaves_the_load_
     await eventually(loaded)
 
 
-async def test_sound_that_is_missing_from_the_begin_on_leaves_the_times_right(
-    publisher: Publisher, speaker: Speaker, worker: Worker
-) -> None:
-    # Given a client whose first frames were never stored, and a second gap
-    await speaker.begin()
-    speaker.sent = 5
-    await speaker.say(2)
-    speaker.sent = 9
-    await speaker.say(1, end=True)
-    await publisher.until("live-1", State.COMPLETED)
-    # Then both are told, each at its time
-    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
-    assert result["duration"] == 10.0
-    assert result["untranscribed"] == [{"start": 0.0, "end": 5.0}, {"start": 7.0, "end": 9.0}]
-
-
 async def test_a_silent_client_may_be_silent_for_longer_than_a_task_may_stand_still(
     publisher: Publisher, speaker: Speaker, settings: Settings, start_worker: StartWorker, constants: Constants
 ) -> None:
@@ -427,14 +390,3 @@ async def test_a_silent_client_may_be_silent_for_longer_than_a_task_may_stand_st
         events = await publisher.until("live-1", State.COMPLETED)
     # Then its task ends with what was said, in its first attempt
     assert {event.state for event in events} <= {State.QUEUED, State.RUNNING, State.COMPLETED}
-
-
-async def test_junk_keeps_no_task_alive(publisher: Publisher, speaker: Speaker, worker: Worker) -> None:
-    # Given a client that has fallen silent, and somebody who publishes what is no frame
-    await speaker.begin(idle_seconds=1)
-    await speaker.say(1)
-    done = asyncio.create_task(publisher.until("live-1", State.COMPLETED))
-    async with asyncio.timeout(20):
-        while not done.done():
-            await publisher.js.publish(subjects.live_audio("live-1"), FRAME)
-            await asyncio.wait([done], timeout=0.2)

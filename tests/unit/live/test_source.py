@@ -128,20 +128,22 @@ async def test_progress_does_not_go_back_when_another_worker_hears_the_last_soun
     assert progress[-1] > 79
 
 
-@pytest.mark.parametrize("channels", [1, 2])
-async def test_sound_is_heard_again_from_its_place_when_its_process_dies(ears: Ears, channels: int) -> None:
+@pytest.mark.parametrize(("channels", "dies_at"), [(1, [12]), (2, [12, 13])])
+async def test_sound_is_heard_again_from_its_place_when_its_process_dies(
+    ears: Ears, channels: int, dies_at: list[int]
+) -> None:
     # Given three minutes of sound, of which the sixth ten seconds are missing
     audio, ten_s = LiveAudio(sample_rate=8000, channels=channels), bytes(160_000 * channels)
     sounds = [JoinedFrames(ten_s, frames=10, silence=len(ten_s) if number == 5 else 0) for number in range(18)]
     frames = Stored(*sounds, JoinedFrames(b"", last=True))
     heard = LiveSource(cast("Engine", ears), frames, task(audio), NOTHING)
-    # When the process that hears dies behind two minutes, and the text has reached the second 90
-    ears.dies_at = [12]
+    # When the process that hears dies behind two minutes, once or twice, and the text has reached the second 90
+    ears.dies_at = dies_at
     async for _ in heard.windows():
         if len(ears.bytes) == 10:
             heard.sound_from(dict.fromkeys(heard.channels, 90.0))
     # Then another one hears the sound from a place on that is early enough, and knows what is before it
-    assert frames.read_from == [Place(), Place(5, 50, 5 * len(ten_s))]
+    assert frames.read_from == [Place(), *[Place(5, 50, 5 * len(ten_s))] * len(dies_at)]
     assert heard.seconds == pytest.approx(180, abs=0.1)
     # And the missing sound is told once
     assert [(each.start, each.end) for each in heard.missing] == [pytest.approx((50, 60), abs=0.01)]
