@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 AGAIN_AFTER_S: Final = 0.05  # how long a cancelled task may run before it is cancelled again
-SHORTEST_LOOK_S: Final = 0.01  # a `Stop` waits at least this long before it looks whether its body stands still
+SHORTEST_LOOK_S: Final = 0.01  # a `Stop` waits at least this long before it checks whether its body stands still
 STOP_AGAIN_AFTER_S: Final = 0.5  # the same for the body of a `Stop`, which may have to clean up
 
 T = TypeVar("T")
@@ -35,9 +35,10 @@ async def discard_all(tasks: Collection[asyncio.Task[Any]]) -> None:
 
 
 class Stop:
-    """Stops the body of an `async with` when its time is over, or when `now` is called.
+    """Stops the body of an `async with` after some seconds, or when `now` is called.
 
-    The time counts from the beginning of the body, or from what the function `since` chooses, as the last progress.
+    The seconds count from the beginning of the body, or from a later moment that the function `since` knows, such as
+    the last progress of the body.
 
     `asyncio.timeout` cancels its body once. A `Stop` repeats the cancellation until the body has ended, because a
     single cancellation can be lost: see `cancel_all`.
@@ -54,9 +55,9 @@ class Stop:
         since: Callable[[], float] | None = None,
         again_after: float = STOP_AGAIN_AFTER_S,
     ) -> None:
-        """Raise `error` in place of the cancellation; `after` is in seconds; None: only `now` stops the body.
+        """Raise `error` in place of the cancellation, after `after` seconds; None: only `now` stops the body.
 
-        `since` returns how many seconds of `after` are over; None: they count from the beginning of the body.
+        `since` returns how many of these seconds are over; None: they count from the beginning of the body.
         """
         self._error = error
         self._after = after

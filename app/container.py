@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 from uuid import uuid4
 
-from faststream.nats import NatsRouter
+from faststream.nats import NatsBroker
 from nats.aio.client import Client
 from natscribe.jetstream import streams
 from opentelemetry.trace import TracerProvider
@@ -31,7 +31,7 @@ from app.engines.diarization.identity import embedding_network
 from app.engines.engine import Engine
 from app.engines.window_queue import WindowQueue
 from app.execution.settlement import Settlement
-from app.execution.task_run import Execution, LiveTaskRunMiddleware, TaskRunMiddleware
+from app.execution.task_run import Execution
 from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.live.frames import erase as erase_frames
@@ -54,7 +54,7 @@ from app.retention.erasure import Erasure
 from app.retention.late_frames import LateFrames
 from app.retention.reminders import Reminders
 from app.retention.schedule import Schedule
-from app.settings import MOST_WINDOWS, Settings
+from app.settings import MOST_LIVE_STREAMS, MOST_WINDOWS, Settings
 from app.speech.diarizer import Diarizer
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
@@ -63,12 +63,9 @@ from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.voices.identification import Identification
 from app.voices.store import VoiceStore
-from app.work_sharing.helping import WorkSharing, engine_of
-from handlers import channels
-from handlers.task_queues import queues_of_live_tasks, queues_of_recordings
+from app.work_sharing.helping import WorkSharing
+from handlers.subscribed import Subscribed, subscribe
 
-LIVE_STREAMS_A_CORE: Final = 4
-MOST_LIVE_STREAMS: Final = 48  # the process that hears them takes 64, those of tasks that have just ended included
 HEARTBEATS_OF_LIVE: Final = 4  # heartbeats in the time after which a worker of a live task counts as dead
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
 # The parts that handlers and middlewares find in FastStream's context, by these names.
@@ -91,13 +88,24 @@ IN_CONTEXT: Final = (
 )
 
 
+def live_streams_at_once(wanted: int) -> int:
+    """Return how many live tasks a worker runs at the same time: as many as wanted; with 0, four for each core."""
+    return wanted or min(max(int(4 * usable_cores()), 1), MOST_LIVE_STREAMS)
+
+
 class Container:
     """The parts of one worker: `__init__` makes the parts that work without NATS, `connect` makes the rest."""
 
     def __init__(
-        self, settings: Settings, engine: Engine, *, traces: TracerProvider, broken: Callable[[], None]
+        self,
+        settings: Settings,
+        engine: Engine,
+        *,
+        traces: TracerProvider,
+        broken: Callable[[], None],
+        subscribe: Callable[[NatsBroker, Settings], Subscribed] = subscribe,
     ) -> None:
-        """`broken` is called when this worker can no longer receive tasks."""
+        """`broken` is called when this worker can no longer receive tasks; `subscribe` declares its channels."""
         self.settings = settings
         self.engine = engine
         self.names = settings.stream_names
@@ -110,25 +118,21 @@ class Container:
         self.redis_of_cache = cache.connected(settings.redis_url)
         self.connection = ConnectionMonitor()
         self.broker = connection.broker(settings, self.connection, traces=traces)
-        tasks = NatsRouter(middlewares=[TaskRunMiddleware])
+        subscribed = subscribe(self.broker, settings)
+        self.windows_of_others = subscribed.windows_of_others
         self.consumer = TaskConsumer(
-            queues_of_recordings(tasks, self.names),
+            subscribed.recordings,
             self.names,
             broken=broken,
             reached=self.connection.restored,
             lookahead=settings.priority_lookahead,
         )
-        others = channels.router_of_requests()
-        self.windows_of_others = channels.windows_of_others(others, engine_of(settings))
-        live_tasks = NatsRouter(middlewares=[LiveTaskRunMiddleware])
         self.live_consumer = TaskConsumer(
-            queues_of_live_tasks(live_tasks, self.names),
+            subscribed.live_tasks,
             self.names,
             broken=broken,
-            at_once=settings.live_streams or min(max(int(LIVE_STREAMS_A_CORE * usable_cores()), 1), MOST_LIVE_STREAMS),
+            at_once=live_streams_at_once(settings.live_streams),
         )
-        self.broker.include_routers(tasks, live_tasks, channels.stored_tasks(), channels.answers(), others)
-        channels.published_messages(self.broker)
 
     def connect(self, nats: Client, *, ack_wait: float) -> None:
         """Make the parts that use NATS.
@@ -244,7 +248,7 @@ class Container:
             messages=self.messages,
             reminders=self.reminders,
             erasure=self.erasure,
-            audio_ttl=self.settings.audio_ttl if self.settings.recordings_are_erasable else None,
+            audio_ttl=self.settings.erased_after,
             meter=self.meter,
         )
 

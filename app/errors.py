@@ -51,7 +51,7 @@ class NotHeldError(Exception):
 
 
 class BucketFullError(Exception):
-    """A bucket has no room: what needs it goes without."""
+    """A Key-Value bucket has no room: a task goes on and stores nothing there, a request gets an error."""
 
     def __init__(self, bucket: str) -> None:
         super().__init__(bucket)
@@ -59,7 +59,7 @@ class BucketFullError(Exception):
 
 
 class RequestError(Exception):
-    """A request cannot be answered: the client is told why."""
+    """A request cannot be answered: the client gets this error as the reply."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
@@ -67,7 +67,7 @@ class RequestError(Exception):
 
 
 def refusal(detail: ErrorDetail) -> RequestError:
-    """Make the error with which a request is refused."""
+    """Make the error of a request that cannot be answered; `detail` is what the client gets."""
     return RequestError(detail.code, detail.message)
 
 

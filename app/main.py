@@ -85,7 +85,7 @@ class Worker:
         )
 
     def _needs(self) -> dict[str, health.Check]:
-        """Return the conditions under which the worker takes tasks."""
+        """Return the checks that must all succeed before the worker counts as ready for tasks."""
         return {
             "nats": partial(health.nats_answers, self.broker, self.settings),
             "consumers": partial(health.consumers_exist, self.broker, self.settings),

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 VERSION = version("natscribe-service")  # of the service: the client is a package of its own
 MOST_WINDOWS = 16  # limit of windows that a model transcribes at once
+MOST_LIVE_STREAMS = 48  # the process that hears them takes 64, those of tasks that have just ended included
 REPLICAS = (1, 3, 5)  # an even number survives as few lost servers as the odd number below, and NATS allows up to 5
 LEAST_LIVE_TTL_S = 120  # NATS refuses a stream that keeps messages for less time than their ids
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -70,7 +71,9 @@ class Settings(Client, BaseSettings):
 
     task_grace: float = Field(10, ge=0, description="Seconds that a running task has to end after SIGTERM.")
 
-    live_streams: int = Field(0, ge=0, le=48, description="Live tasks at the same time; 0: four for each core.")
+    live_streams: int = Field(
+        0, ge=0, le=MOST_LIVE_STREAMS, description="Live tasks at the same time; 0: four for each core."
+    )
     live_ttl: float = Field(
         24 * 3600,
         ge=LEAST_LIVE_TTL_S,
@@ -107,8 +110,8 @@ class Settings(Client, BaseSettings):
     )
     transcription_models: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Published models that tasks may name, separated by commas, besides the service's own and those in "
-        "TRANSCRIPTION_MODELS_DIR.",
+        description="Published models that tasks may name, separated by commas, besides the configured model and those "
+        "in TRANSCRIPTION_MODELS_DIR.",
     )
     transcription_models_dir: Path | None = Field(
         None, description="Folder with a folder for each model that tasks may name besides."
@@ -190,3 +193,8 @@ class Settings(Client, BaseSettings):
     def recordings_are_erasable(self) -> bool:
         """Whether the service may remove recordings: it only reads folders and web servers."""
         return self.audio_store.startswith(("nats:", "s3:"))
+
+    @property
+    def erased_after(self) -> float | None:
+        """Seconds from the end of a task until its recording is erased, 0: never; None: the service only reads it."""
+        return self.audio_ttl if self.recordings_are_erasable else None

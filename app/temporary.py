@@ -33,12 +33,15 @@ async def temporary_file(size: int) -> AsyncIterator[Path]:
     try:
         yield path
     finally:
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        try:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+        except OSError as error:  # what the file was for is done, and a later start sweeps it away
+            log.warning("temporary_file_left", file=path.name, error=type(error).__name__)
 
 
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
-    """Tell the operator if the temporary folder is full while the block writes a file of `size` bytes.
+    """Log a warning and raise an error if the temporary folder is full while the block writes a file of `size` bytes.
 
     Raises:
         TransientError: internal: the temporary folder is full.

@@ -1,4 +1,4 @@
-"""What a transcriber or diarizer receives and appends: the checkpoint, and updates. It returns the result."""
+"""The checkpoint with which a transcriber or diarizer begins, and the updates that it appends."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field

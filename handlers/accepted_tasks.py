@@ -17,5 +17,5 @@ router = Routes()
 @router.subscriber(subjects.accepted(Queue.DIARIZATION), queue=subjects.QUEUE_GROUP, no_reply=True)
 @router.subscriber(subjects.accepted(Queue.LIVE), queue=subjects.QUEUE_GROUP, no_reply=True)
 async def accept(task: Task, message: Message, registration: Annotated[Registration, FromContext()]) -> None:
-    """Append `queued` to the log of a task, unless a worker takes the task at once."""
+    """Have `queued` appended to the log of a stored task soon, unless a worker begins the task at once."""
     await registration.announce(task, message.headers)

@@ -25,14 +25,14 @@ REPLIES = ANSWERS | {subjects.WINDOWS_CHANNEL: windows.transcribe_window}
 
 
 def stored_tasks() -> NatsRouter:
-    """Subscribe to copies of the tasks that the task stream has stored."""
+    """Make a router that subscribes to the copies of the tasks that the task stream has stored."""
     router = NatsRouter(middlewares=[replies.ignore_invalid])
     accepted_tasks.router.subscribe(router)
     return router
 
 
 def windows_of_others(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
-    """Subscribe to windows of other workers with the same engine, and return the subscriber."""
+    """Make the subscriber to windows of other workers; `engine` is a hash of the settings that both workers share."""
     subscriber = router.subscriber(
         subjects.windows(engine), queue=subjects.QUEUE_GROUP, max_workers=replies.ANSWERS_AT_ONCE
     )
@@ -46,7 +46,7 @@ def router_of_requests() -> NatsRouter:
 
 
 def answers() -> NatsRouter:
-    """Subscribe to the requests of clients."""
+    """Make a router that subscribes to the requests of clients."""
     router = router_of_requests()
     requests.router.subscribe(router)
     dead_letters.router.subscribe(router)

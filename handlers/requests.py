@@ -5,7 +5,7 @@ from typing import Annotated
 from faststream.nats import NatsResponse
 from natscribe.schemas import subjects
 from natscribe.schemas.kinds import Result
-from natscribe.schemas.requests import Deleted, ResultFormat, ResultRequest, TaskRequest, TaskStatus, UserRequest
+from natscribe.schemas.requests import Deleted, ResultRequest, TaskRequest, TaskStatus, UserRequest
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
@@ -32,7 +32,7 @@ async def status(request: TaskRequest, tasks: Annotated[TaskRequests, FromContex
 async def result(request: ResultRequest, tasks: Annotated[TaskRequests, FromContext()]) -> Result | str | NatsResponse:
     """Reply with the result of a task, in the requested format."""
     found = await tasks.result(request)
-    if request.format is ResultFormat.HTML and isinstance(found, str):
+    if isinstance(found, str):
         return NatsResponse(found, headers={"content-type": request.format.content_type})
     return found
 

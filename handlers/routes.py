@@ -1,4 +1,4 @@
-"""Routes: the handlers of a module, each under its subject, for a router of each worker.
+"""Routes: the handlers of a module, each with its subject, of which each worker makes its subscribers.
 
 FastStream's documentation has `@router.subscriber(subject)` above a handler. A `NatsRouter` cannot stand there: it
 belongs to one broker, the last that includes it (docs/upstream.md), and several workers, each with a broker of its own,
@@ -22,7 +22,7 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A handler, and the subject under which it stands."""
+    """A handler, the subject whose messages it handles, and the options of its subscriber."""
 
     subject: str
     handler: Callable[..., Any]  # `...`: handlers differ in their parameters
@@ -51,6 +51,6 @@ class Routes:
         return note
 
     def subscribe(self, router: NatsRouter) -> None:
-        """Make the subscribers, on the router of one worker."""
+        """Make a subscriber of each handler, on the router of one worker."""
         for route in self._routes:
             router.subscriber(route.subject, **route.options)(route.handler)

@@ -1,10 +1,10 @@
 """The nine task queues: declared with FastStream, and pulled by the task consumers.
 
-Each pull subscriber of FastStream fetches on its own: nine of them would hold nine messages for one worker, and know no
-priorities. So they are declared for the document, the middlewares and the dependency injection, and pull nothing:
-`app/queue/consumer.py` asks the queues in the order of their priorities, and hands each message to the public method
-`consume` of the queue's subscriber. FastStream 0.7.8 begins to pull only if `subscription` is unset, so a placeholder
-is set there. `tests/integration/test_pull_loops.py` fails if another version behaves differently.
+Each pull subscriber of FastStream fetches on its own: nine of them would hold nine messages for one worker, in no order
+of priorities. So they are declared for the AsyncAPI document, the middlewares and the dependency injection, and pull
+nothing: `app/queue/consumer.py` asks the queues in the order of their priorities, and hands each message to the public
+method `consume` of the queue's subscriber. FastStream 0.7.8 begins to pull only if `subscription` is unset, so a
+placeholder is set there. `tests/integration/test_pull_loops.py` fails if another version behaves differently.
 """
 
 from collections.abc import Sequence
@@ -29,17 +29,17 @@ class _PullsNothing:
 
 
 def queues_of_recordings(router: NatsRouter, names: StreamNames) -> dict[QueueKey, Consume]:
-    """Declare the queues of tasks with recordings; return what handles the messages of each."""
+    """Declare the queues of tasks with recordings; return for each queue the function that handles its messages."""
     return _task_queues(router, names, [*transcription.router, *diarization.router])
 
 
 def queues_of_live_tasks(router: NatsRouter, names: StreamNames) -> dict[QueueKey, Consume]:
-    """Declare the queues of live tasks; return what handles the messages of each."""
+    """Declare the queues of live tasks; return for each queue the function that handles its messages."""
     return _task_queues(router, names, [*live.router])
 
 
 def _task_queues(router: NatsRouter, names: StreamNames, routes: Sequence[Route]) -> dict[QueueKey, Consume]:
-    """Declare task queues, from high to low priority; return what handles the messages of each."""
+    """Declare task queues, from high to low priority; return for each the function that handles its messages."""
     handlers: dict[QueueKey, Consume] = {}
     for priority in Priority:
         for route in routes:

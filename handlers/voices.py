@@ -23,7 +23,7 @@ router = Routes()
 
 @router.subscriber(subjects.ENROLL, queue=subjects.QUEUE_GROUP, max_workers=ANSWERS_AT_ONCE)
 async def enroll(request: EnrollRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Voice:
-    """Say who a speaker of a completed task is."""
+    """Make a voice of a speaker of a completed task, or add a reference to a voice."""
     return await voices.enroll(request)
 
 

@@ -1,4 +1,4 @@
-"""The examples of the document: the messages of one meeting, from the task to the transcript."""
+"""The examples of the AsyncAPI document: the messages of one meeting, from the task to the transcript."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -57,7 +57,7 @@ _PLACE: Final = f"1795512600000000000112-{TASK_ID}"
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An example of a message, with a name and a summary; of a message that holds sound it is the headers."""
+    """An example of a message, with a name and a summary; if the message holds sound, `payload` has its headers."""
 
     name: str
     summary: str

@@ -55,7 +55,7 @@ class LiveAudio(Input):
 
     @property
     def sample_bytes(self) -> int:
-        """The bytes of a sample of all channels; 0: the codec has no samples of one size."""
+        """The bytes of one sample of all channels; 0 for Opus, whose samples have no fixed size."""
         return _BYTES_A_SAMPLE.get(self.codec, 0) * self.channels
 
 
@@ -96,7 +96,7 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base ha
 
     @property
     def audio_file_id(self) -> str:
-        """The name of the recording: the task id, though it is stored only with `keep_audio`."""
+        """The name of the recording: the task id, though the recording is stored only with `keep_audio`."""
         return self.task_id
 
     @property
@@ -106,7 +106,7 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base ha
 
 
 class LiveKeywords(TranscribeKeywords, total=False):
-    """The other fields of LiveTask as keywords of a typed call; a test compares the names of both."""
+    """The fields of LiveTask but id and audio, as keywords of a typed call; a test compares the names of both."""
 
     user_id: int | str
     idle_seconds: int

@@ -71,7 +71,7 @@ def _of_best_fit(problems: list[ErrorDetails]) -> list[ErrorDetails]:
 
 
 def _no_such_field(name: str, classes: set[str]) -> str:
-    """Advise on an unknown field, with the most similar field of the classes that the error names."""
+    """Return advice about an unknown field: the most similar field of the classes that the error names."""
     fields = {field for each in _inputs() if each.__name__ in classes for field in each.model_fields}
     similar = get_close_matches(name[:LONGEST_NAME], fields, n=1)
     return f"there is no such field, did you mean {similar[0]}?" if similar else "there is no such field, leave it out"

@@ -19,25 +19,25 @@ class StreamNames:
     consumer_stem: str
 
     def queue_consumer(self, queue: Queue, priority: Priority) -> str:
-        """The durable consumer of one of the nine task queues."""
+        """The name of the consumer of one of the nine task queues."""
         return f"{self.consumer_stem}_{queue}_{priority}"
 
     @property
     def progress_projection(self) -> str:
-        """The durable consumer that feeds the projection with progress events."""
+        """The name of the consumer that feeds the projection with progress events."""
         return f"{self.consumer_stem}_projection_progress"
 
     @property
     def results_projection(self) -> str:
-        """The durable consumer that feeds the projection with results."""
+        """The name of the consumer that feeds the projection with results."""
         return f"{self.consumer_stem}_projection_results"
 
     @property
     def ended_tasks(self) -> str:
-        """The durable consumer of outcomes, which lets the service note when a task has ended."""
+        """The name of the consumer of outcomes, which lets the service note when a task has ended."""
         return f"{self.consumer_stem}_retention_of_ended_tasks"
 
     @property
     def due_reminders(self) -> str:
-        """The durable consumer of reminders whose time has come."""
+        """The name of the consumer of reminders whose time has come."""
         return f"{self.consumer_stem}_retention_of_due_reminders"

@@ -107,7 +107,7 @@ def no_results(task_id: str) -> str:
 
 
 def outcomes(task_id: str) -> str:
-    """The two subjects for the outcome of a task, `results` and `no_results`; of both one message is stored."""
+    """The wildcard for both subjects of the outcome of a task, `results` and `no_results`; only one has a message."""
     return f"*.{task_id}"
 
 
@@ -122,7 +122,7 @@ def live_audio(task_id: str) -> str:
 
 
 def partials(task_id: str) -> str:
-    """The subject of the text of utterances of one live task that are not over yet."""
+    """The subject of the partials of one live task."""
     return f"partials.{task_id}"
 
 
@@ -132,7 +132,7 @@ def forgotten(voice: str) -> str:
 
 
 def windows(engine: str) -> str:
-    """The subject of requests to transcribe a window; `engine` names the settings that a helper must have."""
+    """The subject of requests to transcribe a window; `engine` is a hash of the settings that a helper must have."""
     return f"windows.transcribe.{engine}"
 
 

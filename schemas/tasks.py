@@ -1,4 +1,4 @@
-"""What tasks of both kinds say."""
+"""The fields that tasks of both kinds have."""
 
 from typing import Annotated
 
@@ -31,7 +31,7 @@ class TaskNames(Input):
 
 
 class SpeakerBounds(Input):
-    """How many speakers there may be."""
+    """The fields that bound the number of speakers."""
 
     min_speakers: AtLeast = None
     max_speakers: AtMost = None

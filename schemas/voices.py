@@ -37,7 +37,7 @@ Score = Annotated[float, Field(ge=-1, le=1), AfterValidator(lambda value: round(
 
 
 class Consent(Input):
-    """That the person agreed to be recognised by their voice: without it nobody is enrolled."""
+    """The agreement of a person to be recognised by their voice: without it nobody is enrolled."""
 
     by: str = Field(
         min_length=1,

@@ -100,7 +100,7 @@ class WindowText(Message):
 
 
 class WindowReply(Message):
-    """The text of a window; null: this worker has got a task of its own, or computes in another way."""
+    """The text of a window; null: this worker has a task of its own now, or another model or fingerprint."""
 
     worker: Token
     text: WindowText | None = Field(description="The text; null: the owner has to transcribe the window.")

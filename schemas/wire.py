@@ -181,7 +181,7 @@ class Kind(DescribedEnum):
 
 
 class Queue(DescribedEnum):
-    """What the task queues hold: there is one of each priority."""
+    """What a task queue holds; for each of these there is a task queue of each priority."""
 
     TRANSCRIPTION = "transcription", "Recordings to transcribe."
     DIARIZATION = "diarization", "Recordings in which to find who speaks when."
@@ -215,7 +215,7 @@ class Message(BaseModel):
 
 
 class Input(BaseModel):
-    """A message that the service receives: an unknown field is refused, because it may be a misspelt option."""
+    """A message that the service receives: an unknown field is an error, because it may be a misspelt option."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 

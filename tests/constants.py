@@ -15,10 +15,10 @@ from natscribe.client import connection as client_connection
 from natscribe.jetstream import leader_reads, stream_pages, streams
 from natscribe.mock import player
 
-from app.answers import search, user_erasure, worker_report
+from app.answers import result_writer, search, user_erasure, worker_report
 from app.dead_letters import replay, store
-from app.embedded import guarded
-from app.engines.audio import live_pipe
+from app.embedded import guarded, process
+from app.engines.audio import live_pipe, live_streams
 from app.execution import attempt, task_run
 from app.jetstream import connection, pull_inbox, stream_log, usage
 from app.live import frames, sound
@@ -31,6 +31,7 @@ from app.work_sharing import helping
 
 USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "ADVISED_FIRST_S": (stream_watch,),
+    "ANSWERS_WITHIN_S": (process,),
     "ANSWER_WITHIN_S": (replay, store, user_erasure),
     "ASK_AGAIN_AFTER_S": (consumer,),
     "ASK_EVERY_S": (follow,),
@@ -53,6 +54,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "INSISTS_FOR_S": (bucket,),
     "KEPT_AGAIN_AFTER_S": (sound,),
     "LARGEST_ANSWER_BYTES": (stream_pages,),
+    "LARGEST_WRITTEN_BYTES": (result_writer,),
     "LAST_APPEND_TIMEOUT_S": (attempt,),
     "LEAST_BETWEEN_EVENTS_S": (attempt, player),
     "LEAST_IDLE_S": (frames,),
@@ -63,7 +65,9 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LONG_WITH_ONE_TASK_S": (consumer,),
     "LOOK_EVERY_S": (helping, stream_watch),
     "MEASURE_EVERY_S": (maintenance,),
+    "MOST_ASKED": (result_writer,),
     "MOST_RETRIES": (client_s3,),
+    "MOST_SECONDS": (live_streams,),
     "MOST_WAITS": (live_pipe,),
     "NATS_WITHIN_S": (connection,),
     "OUTAGE_PAUSE_S": (registration,),
@@ -92,6 +96,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "WAITING_CHECK_EVERY_S": (registration,),
     "WAITING_TOLD_S": (frames,),
     "WITHOUT_TASK_S": (late_frames,),
+    "WRITTEN_WITHIN_S": (result_writer,),
 }
 
 

@@ -13,7 +13,14 @@ import yaml
 from jsonschema import Draft7Validator, FormatChecker
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "asyncapi.yaml").read_text(encoding="utf-8"))
+
+
+def from_yaml(text: str | bytes) -> Any:
+    """What `yaml.safe_load` reads, in a tenth of its time."""
+    return yaml.load(text, Loader=yaml.CSafeLoader)
+
+
+DOCUMENT: dict[str, Any] = from_yaml((ROOT / "asyncapi.yaml").read_text(encoding="utf-8"))
 COMPONENTS: dict[str, Any] = DOCUMENT["components"]
 MESSAGES: dict[str, dict[str, Any]] = COMPONENTS["messages"]
 FORMATS = FormatChecker(formats=())

@@ -45,7 +45,7 @@ def write_channels(path: Path, channels: Sequence[Samples], codec: str, *, rate:
     layout = "mono" if len(channels) == 1 else "stereo" if len(channels) == 2 else f"{len(channels)}c"
     frame = av.AudioFrame.from_ndarray(np.stack(channels), format="fltp", layout=layout)
     with av.open(str(path), "w") as container:
-        _add_frame(container, frame, codec, rate=rate, layout=layout)
+        add_frame(container, frame, codec, rate=rate, layout=layout)
     return path
 
 
@@ -71,10 +71,10 @@ def write_film(path: Path, samples: Samples | None) -> Path:
 
 def _add_sound(container: OutputContainer, samples: Samples, codec: str, *, rate: int, layout: str) -> None:
     frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="flt", layout="mono")
-    _add_frame(container, frame, codec, rate=rate, layout=layout)
+    add_frame(container, frame, codec, rate=rate, layout=layout)
 
 
-def _add_frame(container: OutputContainer, frame: av.AudioFrame, codec: str, *, rate: int, layout: str) -> None:
+def add_frame(container: OutputContainer, frame: av.AudioFrame, codec: str, *, rate: int, layout: str) -> None:
     frame.sample_rate, frame.pts = SAMPLE_RATE, 0
     stream = container.add_stream(codec, rate=rate, layout=layout)
     assert isinstance(stream, AudioStream)

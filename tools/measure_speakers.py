@@ -90,7 +90,8 @@ class Heard:
 @cache
 def engine() -> JobRunner:
     """Load the engine, once in a process."""
-    return JobRunner(Setup(parent=os.getpid(), max_seconds=1e9, diarization_max_seconds=1e9, max_decode_seconds=1e9))
+    limits = {"max_seconds": 1e9, "diarization_max_seconds": 1e9, "max_decode_seconds": 1e9}
+    return JobRunner(Setup(parent=os.getpid(), threads=1, beam=5, at_once=1, **limits))
 
 
 def replies(job: Listen | Transcribe | Diarize) -> list[Reply]:

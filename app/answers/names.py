@@ -1,4 +1,4 @@
-"""Names in results: the stored result has ids of voices, and whoever reads it gets the names that they have now."""
+"""Names in results: a stored result has ids of voices, and an answer has the names that these voices have now."""
 
 import asyncio
 
@@ -12,13 +12,13 @@ from app.voices.store import VoiceStore
 
 
 class Names:
-    """Looks up the names of voices."""
+    """Puts the names that voices have now into results."""
 
     def __init__(self, store: VoiceStore) -> None:
         self._store = store
 
     async def joined(self, result: Result) -> Result:
-        """Return a result with the names of its voices; a speaker whose voice was forgotten is unknown.
+        """Return a result with the names of its voices; a speaker whose voice was forgotten gets the name UNKNOWN.
 
         Raises:
             RequestError: NATS does not answer.

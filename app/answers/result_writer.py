@@ -1,4 +1,4 @@
-"""The answer of `tasks.result` as text, written one at a time, so that many requests do not stop a running task."""
+"""Writes results as text for `tasks.result`, one at a time, so that many requests do not stop a running task."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ from app.updates import Result
 # megabyte. The result of five hours of speech with word times is smaller.
 LARGEST_WRITTEN_BYTES: Final = 4 * 1024**2
 WRITTEN_WITHIN_S: Final = 3.0  # with the time to find a task, less than the five seconds that clients wait
-MOST_ASKED: Final = 48  # requests that wait for their turn: fewer than are answered at once, so that others are told
+MOST_ASKED: Final = 48  # requests that wait for their turn: with more than this, a request gets an error
 
 log = structlog.get_logger()
 
@@ -47,12 +47,13 @@ class ResultWriter:
     async def write(self, last: Record, request: ResultRequest) -> Result | str:
         """Return the result of a task as text, given the last record of the task's log.
 
-        If the text is too large for a message, or cannot be written in time, return a reference to the result.
+        Return the result without its segments, with a reference to its object, if the text is too large for a message,
+        if the object has more than LARGEST_WRITTEN_BYTES, or if there is an object and the time is over.
 
         Raises:
             NatsError: The object is damaged, or NATS does not answer.
             NotFoundError: The result has expired.
-            RequestError: The format cannot hold this result, or too many results are asked for at once.
+            RequestError: The format cannot hold this result, too many are asked for, or the time is over.
             TimeoutError: NATS does not answer.
         """
         if self._asked >= MOST_ASKED:
@@ -74,7 +75,7 @@ class ResultWriter:
             self._asked -= 1
 
     def close(self) -> None:
-        """Write nothing more."""
+        """Begin no more texts; the thread finishes the text that it writes now."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _found(self, last: Record) -> Result:

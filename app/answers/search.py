@@ -1,4 +1,4 @@
-"""Finds a task that the task stream has stored, even if nobody has registered it yet, as after a burst of tasks."""
+"""Finds a task by its id, even if no worker has registered its message yet, as after a burst of tasks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,11 +16,13 @@ from app.task_log.record import Record
 
 
 async def find_task(log: TaskLog, index: QueueIndex, registration: Registration, task_id: str) -> Record | None:
-    """Return the last record of a task; a task that nobody has registered is registered first. None: no such task.
+    """Return the last record of the task with this id; None if there is no such task.
+
+    If no worker has registered the task yet, register it first.
 
     Raises:
         NatsError: NATS does not answer.
-        RequestError: A message with this id waits, and is no valid task or cannot be registered now.
+        RequestError: A message with this id waits, and is invalid or cannot be registered now.
         TransientError: JetStream does not answer.
     """
     last = await log.last(task_id)
@@ -36,7 +38,7 @@ async def find_task(log: TaskLog, index: QueueIndex, registration: Registration,
 
 
 async def record_of(find: Callable[[str], Awaitable[Record | None]], task_id: str) -> Record:
-    """Return the last record of a task, which `find` finds.
+    """Return the last record of the task with this id, which `find` has to return within READ_WITHIN_S.
 
     Raises:
         RequestError: The task is unknown, or JetStream does not answer in time.

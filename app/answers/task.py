@@ -67,11 +67,11 @@ class TaskRequests:
         return status
 
     async def result(self, request: ResultRequest) -> Result | str:
-        """Return the result of a completed task, as it was published or as text.
+        """Return the result of a completed task with the names of its voices, as JSON or in the requested text format.
 
         Raises:
-            RequestError: The task has no result, the result cannot be written in the requested format, or too many
-                results are asked for at once.
+            RequestError: The task is unknown or has no result, the result cannot be written in the requested format, or
+                too many results are asked for at once.
         """
         record = await self._record(request.task_id)
         if record.event.state is not State.COMPLETED:
@@ -110,7 +110,7 @@ class TaskRequests:
             return ended
 
     async def delete(self, task_id: str) -> None:
-        """Delete all that is kept of a task: events, result, Redis keys, dead letters, recording.
+        """Delete all that is kept of a task: events, result, Redis keys, dead letters, recording; cancel it first.
 
         Raises:
             RequestError: The task is unknown, or some of its data could not be deleted.

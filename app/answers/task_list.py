@@ -36,7 +36,7 @@ return {{places, infos}}
 
 
 class TaskList:
-    """Reads the task lists."""
+    """Reads the task lists in Redis, one page for each request."""
 
     def __init__(self, redis: Redis, *, max_payload: int) -> None:
         """`max_payload` is how many bytes a reply may have."""
@@ -44,7 +44,9 @@ class TaskList:
         self._read_page = redis.register_script(READ_PAGE)
 
     async def page(self, request: ListRequest) -> TaskPage:
-        """Return the newest tasks, or those older than a place in the list; fewer if a reply has no room for more.
+        """Return the newest `limit` tasks of the requested user and state; with `before`, the newest before that place.
+
+        The page has fewer tasks if a reply has no room for more.
 
         Raises:
             RequestError: Redis is away.
@@ -75,7 +77,7 @@ class TaskList:
 
 
 def _read(info: bytes | None) -> Iterator[ListedTask]:
-    """Yield the task of a status; nothing if it has expired or if another version of the service has written it."""
+    """Yield the task of a stored status; yield nothing if the status has expired, or if this version cannot read it."""
     with suppress(ValidationError):
         if info is not None:
             yield listed(TaskStatus.model_validate_json(info))

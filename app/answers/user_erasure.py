@@ -1,4 +1,4 @@
-"""Answers `tasks.delete` for a user: deletes all tasks of the user, in several answers if that takes long."""
+"""Answers `tasks.delete` for a user: deletes all tasks of the user, with several requests if that takes long."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ Steps = AsyncGenerator[
 
 
 class UserErasure:
-    """Deletes all tasks of a user: voices, tasks in the queues, those that have ended, and dead letters."""
+    """Deletes everything of a user: voices, tasks in the queues, tasks that have ended, and dead letters."""
 
     def __init__(  # noqa: PLR0913 -- everything that knows whose task it has
         self,
@@ -51,7 +51,9 @@ class UserErasure:
         self._delete = delete
 
     async def delete(self, request: UserRequest) -> Deleted:
-        """Delete the tasks of a user until all are deleted or ANSWER_WITHIN_S is over.
+        """Delete the voices and the tasks of a user until all are deleted or ANSWER_WITHIN_S is over.
+
+        If some are left, `more_after` of the answer says where the next request continues.
 
         Raises:
             RequestError: Some data could not be deleted.
@@ -70,7 +72,7 @@ class UserErasure:
         return Deleted(tasks=count)
 
     async def _in_queues(self, user_id: int | str, after: int) -> Steps:
-        """Forget the voices, then delete the tasks that wait or run."""
+        """Forget the voices of a user, then delete the user's tasks that wait or run."""
         async with aclosing(self._forget_voices(user_id)) as forgotten:
             async for _ in forgotten:
                 yield after, 0
@@ -83,7 +85,7 @@ class UserErasure:
             yield after, 0
 
     async def _delete_unended(self, task: Task, message: StoredMessage) -> None:
-        """Register the task of a message, so that no worker begins the task, and delete the task."""
+        """Register the task of a message, because only a registered task can be cancelled, and delete the task."""
         try:
             await self._registration.register(task, message)
         except (AlreadyKnownError, NotHeldError):  # the id belongs to another message, or the task was deleted just now
@@ -100,7 +102,7 @@ class UserErasure:
                 raise
 
     async def _ended(self, user_id: int | str, _: int) -> Steps:
-        """Delete the tasks that have ended; each has a reminder."""
+        """Delete the tasks of a user that have ended: each has a reminder, which names the user."""
         try:
             await self._reminders.wait_until_set()
         except TransientError as error:
@@ -117,14 +119,14 @@ class UserErasure:
             await self._erasure.erase_remains(reminder)
 
     async def _letters(self, user_id: int | str, after: int) -> Steps:
-        """Delete the dead letters that name the user: their tasks may have no log, and may be invalid."""
+        """Delete the dead letters that name the user, and their tasks: a dead letter may outlive its task's log."""
         async for letters in self._dead_letters.pages(after=after):
             for sequence, letter in letters:
                 deleted = _names(letter, user_id) and await self._delete_letter(sequence, letter)
                 yield sequence, int(deleted)
 
     async def _delete_letter(self, sequence: int, letter: DeadLetter) -> bool:
-        """Delete a dead letter, and its task if the task has a log; return whether the task had one."""
+        """Delete a dead letter, and its task if that task has a log; return whether the task had a log."""
         last = await self._log.last(letter.task_id) if letter.task_id else None
         if last is not None and last.metadata.task_sequence == letter.stream_sequence:
             await self._delete_if_known(last.event.task_id)

@@ -52,7 +52,7 @@ class VoiceRequests:
         network: Callable[[], Model],
         find: Callable[[str], Awaitable[Record | None]],
     ) -> None:
-        """`network` names the one that makes embeddings now; `find` returns the last record of a task."""
+        """`network` returns the network that makes embeddings now; `find` returns the last record of a task."""
         self._nats = nats
         self._store = store
         self._embeddings = embeddings
@@ -62,7 +62,7 @@ class VoiceRequests:
         self._find = find
 
     async def enroll(self, request: EnrollRequest) -> Voice:
-        """Make a voice of a speaker of a completed task, or add a reference to a voice.
+        """Make a voice of a speaker of a completed task, or add the speaker to a voice as a reference.
 
         Raises:
             RequestError: The task has no such speaker, the speaker says too little alone, there is no such voice, or
@@ -83,7 +83,7 @@ class VoiceRequests:
             )
 
     async def page(self, request: VoicesRequest) -> VoicePage:
-        """Return the voices of a user, or those behind `after`: as many as fit into a reply.
+        """Return the voices of a user, or those that follow the place `after`: as many as fit into a reply.
 
         Raises:
             RequestError: NATS does not answer.
@@ -113,7 +113,9 @@ class VoiceRequests:
             )
 
     async def forget(self, request: ForgetRequest) -> Forgotten:
-        """Remove a voice, and the embeddings of the tasks in which it was heard; tell everybody who listens.
+        """Remove a voice, and publish that it was forgotten.
+
+        What is kept of the tasks that it was enrolled from goes first: their embeddings, and findings in the cache.
 
         Raises:
             RequestError: The user has no such voice, or not everything could be removed.
@@ -135,7 +137,7 @@ class VoiceRequests:
             yield
 
     async def _forget(self, voice: StoredVoice) -> Forgotten:
-        """Remove a voice, itself last, so that an interrupted removal can be repeated."""
+        """Remove what belongs to a voice, then the voice, so that an interrupted removal can be repeated."""
         for task_id in {each.task_id for each in voice.references}:
             await self._embeddings.delete(task_id)
             await self._cache.forget(task_id)
@@ -162,7 +164,7 @@ class VoiceRequests:
         return Embedded.model_validate_json(kept)
 
     async def _refuse_known(self, request: EnrollRequest, model: Model, speaker: SpeakerEmbedding) -> None:
-        """Refuse to enrol somebody who is enrolled: of two voices of one person neither is named.
+        """Raise an error if the speaker is enrolled already: two voices of one person could not be told apart.
 
         Raises:
             RequestError: The speaker has a voice, and not the one that the request names.
@@ -198,7 +200,7 @@ class VoiceRequests:
 
 @asynccontextmanager
 async def _answered() -> AsyncIterator[None]:
-    """Turn errors of the servers into errors that clients understand."""
+    """Give the block READ_WITHIN_S, and turn errors of NATS and Redis into errors that clients understand."""
     try:
         async with asyncio.timeout(READ_WITHIN_S):
             yield

@@ -20,9 +20,9 @@ SHARED_FOR_S: Final = 5.0  # how long the answer of a server is given to all who
 
 
 class _Check:
-    """Asks a server whether it answers, one question at a time; all who ask within SHARED_FOR_S share the answer.
+    """Checks whether a server answers, once at a time; all requests within SHARED_FOR_S share the answer.
 
-    A thread that waits for a folder cannot be cancelled: a question for each request could take all threads from tasks.
+    A thread that waits for a folder cannot be cancelled: a check for each request would leave none for tasks.
     """
 
     def __init__(self, ask: Callable[[], Coroutine[None, None, bool]]) -> None:
@@ -95,7 +95,7 @@ class WorkerReport:
         await asyncio.gather(self._redis.close(), self._store.close())
 
     async def _store_answers(self) -> bool:
-        """Ask the store for a recording that does not exist: a store that works says so."""
+        """Ask the store for a recording that does not exist: a store that works answers that it has none."""
         try:
             async with self._recordings.fetch(uuid4().hex):
                 return True

@@ -12,7 +12,7 @@ from app.settings import Settings
 
 
 def document(version: str, settings: Settings) -> AsyncAPI:
-    """Make the document of this version of the service, with the names and limits of this deployment."""
+    """Make the AsyncAPI document of this version of the service, with the names and limits of this deployment."""
     found = _Document(
         title="Natscribe",
         version=version,
@@ -24,7 +24,7 @@ def document(version: str, settings: Settings) -> AsyncAPI:
 
 
 class _Document(AsyncAPI):
-    """FastStream's document, completed; the command `docs gen` and the documentation page use this class."""
+    """FastStream's AsyncAPI document, completed; the command `docs gen` and the documentation page use this class."""
 
     settings: Settings
 
@@ -33,26 +33,26 @@ class _Document(AsyncAPI):
 
 
 class _Completed:
-    """The completed document, in the interface that FastStream expects of a specification."""
+    """The completed AsyncAPI document, in the interface that FastStream expects of a specification."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
 
     @property
     def title(self) -> str:
-        """The title of the document."""
+        """The title of the AsyncAPI document."""
         return str(self._node["info"]["title"])
 
     def to_jsonable(self) -> Node:
-        """The document as Python values."""
+        """The AsyncAPI document as Python values."""
         return self._node
 
     def to_json(self) -> str:
-        """The document as JSON."""
+        """The AsyncAPI document as JSON."""
         return json.dumps(self._node, ensure_ascii=False)
 
     def to_yaml(self) -> str:
-        """The document as YAML."""
+        """The AsyncAPI document as YAML."""
         plain = json.loads(self.to_json())  # copies shared parts: PyYAML would write them as anchors and aliases
         return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
 

@@ -1,4 +1,4 @@
-"""Completes the document: joins the channels that FastStream finds with titles and descriptions, by address."""
+"""Completes the AsyncAPI document: adds titles and descriptions to the channels that FastStream finds."""
 
 import re
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ _REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The
 
 
 def complete(found: Node, settings: Settings) -> Node:
-    """Make the whole document from the document that FastStream generates.
+    """Make the whole AsyncAPI document from the one that FastStream generates.
 
     Raises:
-        LookupError: The code has a channel or message without a description, or the other way round.
+        LookupError: A channel or message of the code has no description, or a described one is not in the code.
     """
     findings = {channel.address: _finding(found, channel.address) for channel in CHANNELS}
     _check_all_are_described(found, findings)
@@ -57,10 +57,10 @@ def _info(found: Node, settings: Settings) -> Node:
 
 
 def _finding(found: Node, address: str) -> Finding:
-    """Say what the code does on the subjects of an address.
+    """Return what the code does on the subjects of an address.
 
     Raises:
-        LookupError: Nothing.
+        LookupError: The code neither subscribes nor publishes to this address.
     """
     if address in READ:
         return Finding(frozenset(), "receive", None, frozenset({READ[address].__name__}))
@@ -91,7 +91,7 @@ def _channel(channel: Channel, finding: Finding, settings: Settings) -> Node:
 
 
 def _parameter(name: str, address: str) -> Node:
-    """Refer to a parameter; where the payload is no JSON, describe it without its place in the payload."""
+    """Return a reference to a parameter; if the payload is not JSON, its description without a place in the payload."""
     if READ.get(address) is bytes:
         return {key: value for key, value in _parameters()[name].items() if key != "location"}
     return {"$ref": f"#/components/parameters/{name}"}

@@ -1,4 +1,4 @@
-"""Finds the subjects, operations and payloads of a channel in the document that FastStream generates."""
+"""Finds the subjects, operations and payloads of a channel in the AsyncAPI document that FastStream generates."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ class Finding:
 
 
 def find(found: Node, address: str) -> Finding:
-    """Find the channel of an address in the document that FastStream generates.
+    """Return what the code does on the subjects of an address, from the AsyncAPI document that FastStream generates.
 
     Raises:
         LookupError: The code neither subscribes nor publishes to this address.
@@ -57,7 +57,7 @@ def pattern(address: str) -> re.Pattern[str]:
 
 
 def _references(found: Node, node: object) -> Iterator[str]:
-    """Yield the name of each schema that a part of the document refers to, directly or through a message or a union."""
+    """Yield the name of each schema to which a part of the AsyncAPI document refers, also through others."""
     if isinstance(node, list):
         node = dict(enumerate(node))
     if not isinstance(node, dict):

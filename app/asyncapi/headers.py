@@ -1,4 +1,4 @@
-"""The NATS headers of the messages that the service sends; those that clients send stand in the schemas."""
+"""The NATS headers of the messages that the service sends; `schemas/headers.py` has those that clients send."""
 
 from typing import Final, Literal
 

@@ -1,4 +1,4 @@
-"""The description at the head of the document, with the limits of this deployment."""
+"""The description at the head of the AsyncAPI document, with the limits of this deployment."""
 
 from importlib.resources import files
 from string import Template
@@ -44,7 +44,7 @@ def _facts(settings: Settings) -> dict[str, str]:
 
 
 def _recordings(settings: Settings) -> tuple[str, str]:
-    """Say where publishers put recordings, and how long they are kept there."""
+    """Return in words where publishers put recordings, and how long recordings are kept there."""
     kind, _, name = settings.audio_store.partition("://")
     match kind:
         case "nats":

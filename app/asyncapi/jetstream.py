@@ -13,7 +13,7 @@ from app.settings import Settings
 
 
 def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
-    """Describe the stream behind a channel and its durable consumers; None if the channel has no stream."""
+    """Describe the stream that stores a channel's messages, and its durable consumers; None if no stream does."""
     for config in streams.stream_configs(settings):
         stored = [subject for subject in stored_subjects(config) if address.fullmatch(subject)]
         if stored:

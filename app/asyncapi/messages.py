@@ -1,4 +1,4 @@
-"""The messages of the document: payload, headers, examples and descriptions."""
+"""The messages of the AsyncAPI document: payload, headers, examples and descriptions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ class MessageWords:
 
     @property
     def node(self) -> Node:
-        """The message as a part of the document."""
+        """The message as a part of the AsyncAPI document."""
         return {
             "name": self.name,
             "title": self.title,

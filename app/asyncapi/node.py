@@ -1,4 +1,4 @@
-"""The type of a part of the document: a JSON object as AsyncAPI 3 defines it."""
+"""The type of a part of the AsyncAPI document: a JSON object as AsyncAPI 3 defines it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The NATS servers of the document, and how clients log in."""
+"""The NATS servers of the AsyncAPI document, and how clients log in."""
 
 from typing import Final
 

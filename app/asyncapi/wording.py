@@ -1,4 +1,4 @@
-"""The channels of the document: their names and descriptions."""
+"""The channels of the AsyncAPI document: their names and descriptions."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -21,7 +21,7 @@ TAGS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One channel and its one operation."""
+    """One channel of the AsyncAPI document, and its one operation."""
 
     name: str
     address: str

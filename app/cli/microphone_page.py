@@ -31,7 +31,7 @@ class NoWebSocketError(ClientError):
 
 @dataclass(frozen=True)
 class WebSocket:
-    """The WebSocket that is wanted: its port, or any, and the origins of other pages that may use it."""
+    """The WebSocket that the user wants: its port (None: any free one), and the origins that may use it."""
 
     port: int | None = None
     origins: Sequence[str] = ()
@@ -57,14 +57,14 @@ class MicrophonePage:
 
     @property
     def nats_config(self) -> str:
-        """The section of NATS' configuration: without the origins, every page on the web could speak to this NATS."""
+        """The section `websocket` for NATS: without its origins, every page on the web could speak to this NATS."""
         ours = [f"http://{host}:{self.port}" for host in (HOST, "localhost")]
         origins = json.dumps([*ours, *self.origins])
         return f'websocket {{ listen: "{HOST}:{self.websocket_port}", no_tls: true, allowed_origins: {origins} }}\n'
 
     @contextmanager
     def served(self, folder: Path) -> Generator[None]:
-        """Serve the page until the block ends, from a copy in the folder that has the settings of this run."""
+        """Serve the page until the block ends, from a copy in the folder, which has the address of NATS."""
         shutil.copytree(_PAGE, folder, dirs_exist_ok=True)
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         (folder / "settings.json").write_text(json.dumps(settings | {"server": self.websocket}), encoding="utf-8")
@@ -93,7 +93,7 @@ def chosen_page(wanted: WebSocket, *, names_nats: bool) -> MicrophonePage:
 
 
 def _files(policy: str) -> type[SimpleHTTPRequestHandler]:
-    """Make a handler of files with a policy that the page itself cannot state."""
+    """Make a handler that serves files with this Content-Security-Policy, of which a page could state only a part."""
 
     class Files(SimpleHTTPRequestHandler):
         def end_headers(self) -> None:

@@ -60,7 +60,7 @@ class Service:
         return f"http://{self._host}:{self._port}/docs"
 
     async def becomes_ready(self) -> bool:
-        """Wait until the worker takes tasks and has loaded its model; return False if the worker ends before."""
+        """Wait until the worker is ready for tasks and has loaded its model; return False if the worker ends before."""
         while not self.worker.ended:
             if await self._says_yes("startup") and await self._says_yes("ready"):
                 return True

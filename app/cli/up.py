@@ -46,7 +46,7 @@ def _tell(event: str, words: str, *, failed: bool = False, **fields: object) -> 
 
 
 async def _log_errors(work: Coroutine[None, None, int]) -> int:
-    """Await the run of the service and return its exit code; without a terminal, log an expected error."""
+    """Return the exit code of `work`; without a terminal, log an expected error in place of raising it."""
     try:
         return await work
     except (ClientError, EmbeddedError) as error:
@@ -69,10 +69,10 @@ async def _run(workers: int, host: str, port: int | None, websocket: WebSocket |
 
 @contextmanager
 def _only_run(folder: Path) -> Generator[None]:
-    """Check that no other run uses the folder, before this run changes a file in it.
+    """Lock the folder until the block ends, so that no other `natscribe up` changes files in it.
 
     Raises:
-        EmbeddedError: Another run uses the folder.
+        EmbeddedError: Another `natscribe up` uses the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "up.lock").open("w") as lock:
@@ -154,7 +154,7 @@ async def _keep_serving(servers: Iterable[Server]) -> int:
 
 
 async def _hold(stop: asyncio.Event, running: Service) -> None:
-    """Keep an embedded NATS running until Ctrl-C, so that a person can mend its streams."""
+    """On a terminal, keep an embedded NATS running until Ctrl-C, so that a person can mend its streams."""
     embedded = any(server.url == running.servers["NATS_URL"] for server in running.embedded)
     if embedded and err.is_terminal:
         url = running.servers["NATS_URL"]
@@ -163,7 +163,7 @@ async def _hold(stop: asyncio.Event, running: Service) -> None:
 
 
 async def _keep_working(stop: asyncio.Event, running: Service) -> int:
-    """Replace each worker that ends; return the exit code if the first worker does not start, or if too many end."""
+    """Replace each worker that ends; return the exit code if the first does not start, or MOST_ENDS end in WITHIN_S."""
     if not await running.becomes_ready():
         code = await running.worker.wait() or 1
         why = running.worker.refusal

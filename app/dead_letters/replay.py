@@ -53,7 +53,7 @@ class _Replay:
 
     @property
     def is_over(self) -> bool:
-        """Whether the time for the replay is over."""
+        """Whether the time for the replay is over; a replay that has queued no task yet goes on."""
         return bool(self.ends) and time.monotonic() > self.give_up_at
 
 
@@ -67,16 +67,18 @@ class Replayer:
         self._names = names
 
     async def replay(self, request: ReplayRequest) -> int:
-        """Queue the chosen tasks, each once, until the queues are full or the time is over; return how many are queued.
+        """Queue the chosen tasks, each once, until the time is over; return how many are queued.
+
+        A task whose queue is full is left out.
 
         Raises:
-            RequestError: No task is queued: the dead letter or the log of the task is missing, or the queue is full.
+            RequestError: The requested task has no dead letter or no log, or all queues of the chosen tasks are full.
         """
         replay, found = _Replay(give_up_at=time.monotonic() + ANSWER_WITHIN_S), False
         # Later dead letters are left out: their tasks have failed again during the replay.
         newest = await self._last_of(self._names.dead_letters)
         async for letters in self._letters.pages():
-            chosen = [each for each in letters if each[0] <= newest and request.chooses(each[1])]
+            chosen = [(number, letter) for number, letter in letters if number <= newest and request.chooses(letter)]
             found = found or bool(chosen)
             await self._replay_all(chosen, replay)
             if replay.is_over or (letters and letters[-1][0] > newest):
@@ -108,7 +110,7 @@ class Replayer:
                 replay.full.add(letter.subject)
 
     async def _replay(self, sequence: int, letter: DeadLetter, last: Record, stale: int) -> bool:
-        """Queue the task of a dead letter again if the task has failed and is not queued; return whether it was queued.
+        """Queue the task of a dead letter again, if it has failed and is not queued; return whether it was queued now.
 
         Remove the segments of the task up to stream sequence `stale`, so that the task starts from its beginning.
         """
@@ -133,7 +135,10 @@ class Replayer:
         return True
 
     async def _wait_until_registered(self, ends: dict[str, int]) -> None:
-        """Wait until the tasks have their event `queued`: a client that reads earlier would see the old `failed`."""
+        """Wait up to REGISTERED_WITHIN_S for the events `queued`: an earlier reader would see the old `failed`.
+
+        `ends` has the stream sequence of each task's event `failed`. Only the tasks that were queued last are watched.
+        """
         # One read takes PAGE_SIZE logs, so only the tasks that were queued last are watched: they are registered last.
         missing = dict(islice(reversed(ends.items()), PAGE_SIZE))
         with suppress(TimeoutError, NatsError):
@@ -150,9 +155,7 @@ class Replayer:
 
 def _is_of(letter: DeadLetter, last: Record) -> bool:
     """Return whether the letter holds the task that has failed: an invalid message may have the same task id."""
-    if letter.body_truncated or last.metadata.task is None:
-        return False
-    with suppress(ValueError):
+    with suppress(ValueError):  # nor is a body that was cut a task
         return TASKS[subjects.queue_of(letter.subject)[0]].model_validate_json(_bytes(letter)) == last.metadata.task
     return False
 

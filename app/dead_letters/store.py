@@ -53,11 +53,14 @@ class DeadLetterStore:
         return cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id) | trace
 
     def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
-        """Yield pages of dead letters with their stream sequences, the oldest first; see `letters`."""
+        """Yield pages of dead letters with their stream sequences, the oldest first: those after `after`."""
         return letters(self._nats, self._stream, after=after)
 
     async def delete(self, request: DeleteLettersRequest) -> LettersDeleted:
-        """Delete the chosen dead letters until all are deleted or ANSWER_WITHIN_S is over."""
+        """Delete the chosen dead letters until all are deleted or ANSWER_WITHIN_S is over.
+
+        If the time is over, `more_after` of the answer says where the next request continues.
+        """
         give_up_at = time.monotonic() + ANSWER_WITHIN_S
         count = 0
         async for page in self.pages(after=request.after):

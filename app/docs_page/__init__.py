@@ -34,7 +34,7 @@ _CACHED: Final = {"cache-control": "max-age=3600"}
 
 
 def routes(factory: SpecificationFactory) -> list[tuple[str, HttpHandler]]:
-    """Return the paths of the page, of the front page and of the document, each with its GET handler."""
+    """Return the paths of the page, of the front page and of the AsyncAPI document, each with its GET handler."""
 
     def as_json() -> bytes:
         return factory.to_specification().to_json().encode()
@@ -59,7 +59,7 @@ def routes(factory: SpecificationFactory) -> list[tuple[str, HttpHandler]]:
 
 
 def _redirect(location: str) -> HttpHandler:
-    """Redirect to a relative address, so that the redirect also works behind a proxy that adds a prefix to paths."""
+    """Make a handler that redirects to a relative address, which also works behind a proxy with a prefix of paths."""
 
     @get(include_in_schema=False)
     async def respond(_: object) -> AsgiResponse:

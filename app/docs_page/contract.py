@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 Node = dict[str, Any]
-"""A part of the document: a JSON object as AsyncAPI 3 defines it."""
+"""A part of the AsyncAPI document: a JSON object as AsyncAPI 3 defines it."""
 
 _INSIDE: Final = "inside"  # the tag of what only workers use
 _SMALL: Final = 2  # a request with so few fields is shown wherever it is used; a larger message is shown once
@@ -17,8 +17,8 @@ _SCHEMAS: Final = "#/components/schemas/"
 class Message:
     """A message of an operation.
 
-    `schema` is the name of its payload in the document, if it has one. `is_home`: links to the schema lead here.
-    `is_whole`: its fields and examples are shown here.
+    `schema` is the name of the payload's schema; empty if the payload has none. `is_home`: links to the schema lead to
+    this message. `is_whole`: the page shows the fields and examples at this message.
     """
 
     node: Node
@@ -53,10 +53,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """The document as its page shows it.
+    """The AsyncAPI document as its page shows it.
 
-    `types` are the schemas that are no message; `headers` names those of headers. A schema that one field alone uses
-    is in `explained`, because it is explained at that field. What only workers use is in `inside` and `inside_types`.
+    `types` are the schemas that are no message; `headers` has the names of the schemas of headers. A schema that one
+    field alone uses is in `explained`: the page explains it at that field. What only workers use is in `inside` and
+    `inside_types`.
     """
 
     groups: list[Group]
@@ -68,7 +69,7 @@ class Contract:
 
 
 def read(document: Node) -> Contract:
-    """Read the document as a client does."""
+    """Arrange the parts of the AsyncAPI document as its page shows them."""
     schemas: dict[str, Node] = document["components"]["schemas"]
     shown: set[str] = set()
     groups = [_group(document, tag, shown) for tag in document["info"]["tags"]]
@@ -143,7 +144,7 @@ def _tags(operation: Node) -> set[str]:
 
 
 def _role(operation: Node) -> str:
-    """Return what a client does on a channel; the document says what the service does there."""
+    """Return what a client does on a channel; the AsyncAPI document says what the service does there."""
     if _INSIDE in _tags(operation):
         return "Workers only"
     if operation["action"] == "send":
@@ -169,7 +170,7 @@ def _message(document: Node, reference: Node, shown: set[str], *, is_reply: bool
 
 
 def _reachable(schemas: dict[str, Node], groups: list[Group]) -> set[str]:
-    """Name the schemas that the messages of groups have in their payloads and headers."""
+    """Return the names of the schemas that payloads and headers of these groups use, directly or through others."""
     messages = [each for group in groups for operation in group.operations for each in operation.messages]
     messages += [each for group in groups for operation in group.operations for each in operation.replies]
     waiting = [name for message in messages for name in references([message.node["payload"], message.headers])]

@@ -19,7 +19,7 @@ _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section of the document's description; the text before the first heading has no title."""
+    """A section of the description in the AsyncAPI document; the text before the first heading has no title."""
 
     title: str
     body: Markup
@@ -31,7 +31,7 @@ class Section:
 
 
 def render(document: Node) -> str:
-    """Return the page of a document, in HTML."""
+    """Return the page of an AsyncAPI document, in HTML."""
     contract = read(document)
     preface, *sections = _sections(document["info"]["description"])
     return (

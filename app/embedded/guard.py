@@ -1,6 +1,6 @@
 """Runs a command that must not outlive the guard's parent: `python -IS guard.py LOCK PATIENCE GRACE COMMAND...`.
 
-While another run holds LOCK, the guard waits up to PATIENCE seconds. The parent holds the other end of the guard's
+While another process holds LOCK, the guard waits up to PATIENCE seconds. The parent holds the other end of the guard's
 standard input. When the parent ends in any way, this pipe closes; then the guard sends SIGTERM to the command's
 process, and SIGKILL after GRACE seconds. The guard imports only the standard library, so it takes little time and
 memory.

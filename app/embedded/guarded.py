@@ -52,7 +52,7 @@ class Guarded:
         return self._guard.poll() is not None
 
     async def wait(self) -> int:
-        """Wait for the end and return the exit code: 128 plus the number if a signal ended the process."""
+        """Wait until the process ends; return its exit code, 128 plus the number if a signal ended the process."""
         code = await asyncio.to_thread(self._guard.wait)
         self._listen()
         for pipe in filter(None, (self._guard.stdin, self._guard.stdout)):

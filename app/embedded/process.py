@@ -17,7 +17,7 @@ from random import shuffle
 from app.embedded.guarded import Guarded
 
 HOST = "127.0.0.1"
-_ANSWERS_WITHIN_S = 10.0  # a server that does not answer within this time has not started
+ANSWERS_WITHIN_S = 10.0  # a server that does not answer within this time has not started
 _GRACE_S = 5.0  # a stopped server is killed after this time
 _ALIVE_CHECK_EVERY_S = 0.5  # how often `keep_running` checks whether the server has ended
 _POLL_S = 0.02  # how often a starting server is asked for an answer
@@ -48,7 +48,7 @@ class Server(ABC):
         """Start the server and wait until it answers.
 
         Raises:
-            EmbeddedError: The server does not answer within 10 s, or another run uses its folder.
+            EmbeddedError: The server does not answer within 10 s, or another process uses its folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for port in self._ports():
@@ -77,6 +77,7 @@ class Server(ABC):
         while self._process is not None:  # None after `stop`
             if self._process.ended:
                 on_restart(self.binary)
+                await self.stop()  # closes what is left of the ended process
                 await self.start()
             await asyncio.sleep(_ALIVE_CHECK_EVERY_S)
 
@@ -123,7 +124,7 @@ class Server(ABC):
         return process
 
     async def _answers(self, process: Guarded, port: int) -> bool:
-        deadline = time.monotonic() + _ANSWERS_WITHIN_S
+        deadline = time.monotonic() + ANSWERS_WITHIN_S
         while time.monotonic() < deadline and not process.ended:
             if process.runs and await self._answers_as_itself(port):
                 return True

@@ -1,4 +1,4 @@
-"""The interface of a family of speech models; which families there are stands in `models.py` alone.
+"""The interface of a family of speech models; only `models.py` lists the families.
 
 The module of a family imports its libraries only when it fetches or loads a model: importing them takes time and
 memory, and they may not be installed.

@@ -30,9 +30,9 @@ class Setup(_Line):
     offered_models: tuple[str, ...] = Field((), description="Published models that tasks may name, besides their own.")
     device: str = "auto"
     compute_type: str | None = Field(None, description="Number format; null: the usual one of the device.")
-    threads: int = 1
-    beam: int = 5
-    at_once: int = Field(1, description="Windows that are transcribed at the same time, each on `threads` threads.")
+    threads: int
+    beam: int
+    at_once: int = Field(description="Windows that are transcribed at the same time, each on `threads` threads.")
     max_seconds: float
     diarization_max_seconds: float
     max_decode_seconds: float
@@ -77,7 +77,7 @@ class Hear(_Line):
 
 
 class Forget(_Line):
-    """Job: forget a live stream; one that is unknown is no error."""
+    """Job: forget a live stream; do nothing if the engine process does not know the stream."""
 
     type: Literal["forget"] = "forget"
     stream: str
@@ -257,7 +257,7 @@ class Prepared(_Line):
 
 
 class Failed(_Line):
-    """Reply: the job failed; the engine process can take the next job."""
+    """Reply: the job failed; the engine process can run the next job."""
 
     type: Literal["failed"] = "failed"
     error: ErrorDetail

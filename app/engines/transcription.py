@@ -1,4 +1,4 @@
-"""Transcribe windows to segments with a model of any family; transcribe gaps again, and report those that stay."""
+"""Transcribe windows to segments with a model of any family; transcribe gaps again, and report the gaps that stay."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ _BELIEVED = -1.0  # lowest mean log probability of a text that fills a gap
 
 
 def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
-    """Transcribe a batch of windows, and their gaps once more, except those of drafts.
+    """Transcribe a batch of windows, and, unless they are drafts, transcribe the gaps in their texts again.
 
     Raises:
         PermanentError: invalid_message: the model cannot follow the options.
@@ -120,9 +120,9 @@ def _again(
 ) -> list[Text]:
     """Transcribe a gap again; `parts`: its sounds, each with the second at which it begins in the window.
 
-    `language`: the language spoken before the gap. If the task names no language, that of a gap of two seconds or more
-    is detected first, because somebody else may speak there. Without a probable text so far, the gap is transcribed in
-    `language`. The prompt is left out, because a prompt may cause gaps.
+    `language`: the language spoken before the gap. If the task names no language, a gap of two seconds or more is first
+    transcribed in the language that is detected in it, because somebody else may speak there. If this gives no probable
+    text, or is not done, the gap is transcribed in `language`. There is no prompt, because a prompt may cause gaps.
     """
     plain = options.model_copy(update={"prompt": None})
     if options.language is None and sum(part.seconds for _, part in parts) >= _TELLING_S:

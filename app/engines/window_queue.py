@@ -123,7 +123,7 @@ class WindowQueue:
             self._give_up(waiting)
 
     async def close(self) -> None:
-        """Stop the running batch, and cancel the callers that wait for a text; the queue takes no window any more."""
+        """Stop the running batch, and cancel all callers that wait for a text, and all later callers."""
         self._closed = True
         for waiting in (*self._waiting, *self._batch):
             waiting.text.cancel()
@@ -164,7 +164,7 @@ class WindowQueue:
         yield from [each for each in in_order if each.goes_with(first)][:most]
 
     def _must_wait(self, each: _WaitingWindow) -> bool:
-        """Whether it is another window's turn: after a batch of drafts that of recordings, else that of drafts."""
+        """Whether it is another window's turn: a recording's after a batch of drafts, a draft's after other batches."""
         return each.rank is not Rank.LIVE and (each.rank is Rank.DRAFT) == self._drafted
 
     async def _transcribe(self, batch: list[_WaitingWindow]) -> None:

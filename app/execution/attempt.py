@@ -1,4 +1,4 @@
-"""One attempt at a task: decides what is appended to the task's log, and when."""
+"""An attempt at a task: decides what is appended to the task's log, and when."""
 
 import asyncio
 import time
@@ -40,7 +40,7 @@ SPEAKERS_LOST: Final = ErrorDetail(
 
 
 class TaskAttempt:
-    """Appends the events of one attempt to the task's log, until the attempt ends or is fenced."""
+    """One attempt at a task: appends its events and segments, and publishes its result, until it ends or is fenced."""
 
     def __init__(self, log: TaskLog, results: ResultStore, record: Record, spans: StageSpans) -> None:
         """`record` is the last record of the task's log."""
@@ -71,7 +71,10 @@ class TaskAttempt:
 
     @property
     def may_go_without_speakers(self) -> bool:
-        """Whether one attempt more than `max_attempts` may store the complete text without speakers."""
+        """Whether the text of a transcription is complete, and only its speakers are missing.
+
+        Then one attempt more than `max_attempts` may store the text without speakers.
+        """
         return self.record.event.kind is Kind.TRANSCRIPTION and self._pace.latest.stage in SPEAKERS_MISSING
 
     @property
@@ -81,7 +84,7 @@ class TaskAttempt:
 
     @property
     def seconds_since_progress(self) -> float:
-        """Seconds since the last update that differed from the one before."""
+        """Seconds since the last update that differed from the one before, or that waited for the sound of a client."""
         return time.monotonic() - self._pace.moved_at
 
     @property
@@ -124,7 +127,9 @@ class TaskAttempt:
         self._spans.begin()
 
     async def append(self, update: Update) -> None:
-        """Append an update to the task's log, at most one event a second.
+        """Append the text of an update as segments, and its progress as an event.
+
+        Within a second after the last event the progress waits for the next call, or for `tick`.
 
         Raises:
             BucketFullError: The bucket for embeddings has no room.
@@ -178,7 +183,7 @@ class TaskAttempt:
     async def check(self, sequence: int | None = None) -> None:
         """Check that this attempt still owns the log.
 
-        With the `sequence` of an event that this attempt knows already, the log is not read.
+        `sequence` is that of an event that somebody has appended: if this attempt knows the event, the log is not read.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -235,7 +240,8 @@ class TaskAttempt:
     async def clean_up(self, last: Record | None) -> None:
         """Remove what this attempt has stored, if the task was deleted or has ended without a result.
 
-        `last` is the last record of the log; it may belong to a later task with the same id.
+        `last` is the last record of the log. If the task was deleted, it is None or belongs to a later task with the
+        same id.
         """
         task_id, owner = self.record.event.task_id, self.record.metadata.owner
         if last is None or not last.metadata.owner.is_same_as(owner):  # the task was deleted
@@ -296,7 +302,7 @@ class TaskAttempt:
         self._appended_at, self._pending = time.monotonic(), False
 
     async def _finish(self, append: asyncio.Task[Record]) -> None:
-        """Wait a moment to find out whether an append was stored."""
+        """Wait up to LAST_APPEND_TIMEOUT_S to find out whether an append was stored; if not, `unsure` stays set."""
         self.unsure = True
         with suppress(TransientError, TimeoutError):
             async with asyncio.timeout(LAST_APPEND_TIMEOUT_S):

@@ -15,9 +15,9 @@ class StaleSegmentsError(Exception):
 
 
 class StoredSegments(NamedTuple):
-    """What the batches of a task's segments say, how many they are, and where the last batch is in the stream.
+    """The checkpoint of a task, the number of its batches of segments, and the stream sequence of the last batch.
 
-    The last batch may be that of an earlier task with the same id.
+    The last batch may belong to an earlier task with the same id.
     """
 
     checkpoint: Checkpoint
@@ -26,7 +26,9 @@ class StoredSegments(NamedTuple):
 
 
 async def read_segments(log: TaskLog, task_id: str, owner: Owner) -> StoredSegments:
-    """Read what earlier attempts have found, without the batches of an earlier task with the same id.
+    """Read what earlier attempts of a task have found, without the segments of an earlier task with the same id.
+
+    `owner` is the task message that owns the task's log.
 
     Raises:
         TransientError: JetStream does not answer.

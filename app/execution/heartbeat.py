@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 class Heartbeat:
-    """Keeps a delivery alive, and cancels the work on it when another writer has appended to the task's log."""
+    """Extends one delivery, and cancels the work on it when another writer has appended to the task's log."""
 
     def __init__(
         self, nats: Client, message: Msg, *, every: float, notice: Callable[[TaskAttempt], None] = lambda _: None

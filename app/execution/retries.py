@@ -15,7 +15,8 @@ def may_retry(attempt: TaskAttempt, failure: TaskError) -> bool:
 def delay_after(attempt: int, first: float, random_part: float) -> float:
     """Return the seconds until the retry after an attempt: `first` seconds, doubled for each attempt after the first.
 
-    `random_part`, a random number 0..1, adds up to a quarter. It spreads the retries of tasks that fail together.
+    The delay is at most LONGEST_DELAY_S, and up to a quarter more by `random_part`, a random number 0..1, which spreads
+    the retries of tasks that fail together.
     """
     delay = min(first * 2 ** (attempt - 1), LONGEST_DELAY_S)
     return float(delay * (1 + random_part / 4))

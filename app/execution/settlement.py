@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The result of a settlement."""
+    """What a settlement has changed: the state of the task, and the error of the attempt."""
 
     state: State | None  # new state of the task; None: this worker has not changed it
     error: ErrorDetail | None = None  # error with which the attempt has failed
@@ -58,7 +58,10 @@ class Settlement:
         return Settled(State.COMPLETED)
 
     async def failed(self, message: Msg, attempt: TaskAttempt | None, error: Exception, *, begun: bool) -> Settled:
-        """Settle a message by the type of the error; `begun` tells whether the handler received a valid task."""
+        """Settle a message by the type of the error that ended the work on it.
+
+        `attempt` is None if no attempt has begun; `begun` tells whether the handler has received a valid task.
+        """
         try:
             return await self._by_type(message, attempt, error, begun=begun)
         except FencedError as fenced:
@@ -111,7 +114,10 @@ class Settlement:
         return Settled(None)
 
     async def _already_known(self, message: Msg, attempt: TaskAttempt | None) -> Settled:
-        """Acknowledge the message of a task that has ended, or whose task id belongs to another message."""
+        """Acknowledge the message of a task that has ended, or whose id belongs to another message.
+
+        The dead letter of a failed task is stored first, in case it is missing.
+        """
         stored = StoredMessage.delivered(message)
         if attempt is None:
             log.info("task_duplicated")
@@ -148,8 +154,8 @@ class Settlement:
         return Settled(State.RETRYING, error)
 
     async def _keep_dead_letter(self, stored: StoredMessage, last: ProgressEvent) -> None:
-        """Keep the dead letter of a task that has failed, unless the task is deleted at the same time."""
-        if last.state is not State.FAILED or last.error is None:
+        """Keep the dead letter of an ended task that has failed, unless the task is deleted at the same time."""
+        if last.error is None:
             return
         await self.dead_letters.put(stored, last.task_id, last.error, attempts=last.attempt)
         if await self.log.last(last.task_id) is None:
@@ -160,7 +166,10 @@ class Settlement:
         return Settled(None)
 
     async def _invalid(self, message: Msg) -> Settled:
-        """Keep the dead letter of an invalid message; if the message names a new task id, end the log of this id."""
+        """Store an invalid message as a dead letter and acknowledge it; append `failed` if its task id has no log.
+
+        If the message is valid after all, have it delivered later.
+        """
         stored = StoredMessage.delivered(message)
         problem, task_id = stored.problem, stored.task_id
         if problem is None:  # the message is a valid task, so the fault is in the worker

@@ -1,6 +1,7 @@
 """A task run: everything that a worker does with one delivery of a task, from its heartbeat to its settlement."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
@@ -59,12 +60,12 @@ class Execution:
     heartbeat: float  # seconds between two heartbeats
     ack_wait: float  # seconds without a heartbeat until JetStream delivers the message again
     timeout: float  # seconds that an attempt may stand still
-    own_work: Callable[[], AbstractAsyncContextManager[None]]  # this worker helps nobody while the block runs
+    own_work: Callable[[], AbstractAsyncContextManager[None]]  # while the block runs, this worker is no helper
     speed: Speed = field(default_factory=Speed)
 
 
 class TaskRun:
-    """The run of one delivery of a task message."""
+    """One task run: calls the handler while the heartbeat beats, then settles the message."""
 
     def __init__(self, execution: Execution, message: Msg) -> None:
         self._execution = execution
@@ -139,8 +140,8 @@ class TaskRun:
             await handle()
 
     def _seconds_still(self) -> float:
-        """Return the seconds since the last progress; before the attempt, since the message was received."""
-        return self._attempt.seconds_since_progress if self._attempt else time.monotonic() - self._received_at
+        """Return the seconds since the last progress; infinite while no attempt has begun."""
+        return self._attempt.seconds_since_progress if self._attempt else math.inf
 
     async def _check_previous_attempt(self, attempt: TaskAttempt) -> None:
         """Raise an error if the previous attempt goes on, has ended the task, or was lost and was the last allowed."""
@@ -158,7 +159,7 @@ class TaskRun:
         """Wait a while for an append of the previous worker, which may have been silent only because of an outage.
 
         JetStream delivers a message again if its delivery expired in an outage, even if its worker has recovered since.
-        An append of the previous worker raises FencedError, and leaves the task to that worker.
+        If the previous worker appends, FencedError leaves the task to that worker.
         """
         execution, connection = self._execution, self._execution.connection
         silent = (datetime.now(UTC) - attempt.record.event.time).total_seconds()
@@ -200,7 +201,7 @@ class TaskRun:
             meter.resumed(self.queue, attempt.checkpoint.processed_seconds)
 
     def _note_speed(self, seconds: float) -> None:
-        """Note how long this worker took for the sound, unless an earlier attempt or another task did the work."""
+        """Note how long this worker took for the recording, unless an earlier attempt or task did part of the work."""
         attempt = self._attempt
         if (
             attempt is not None
@@ -229,9 +230,9 @@ class TaskRun:
 
 
 class TaskRunMiddleware(BaseMiddleware[Any, Any]):  # `Any`: this class is for all brokers and messages
-    """Starts a task run for each delivery, and lets the worker help nobody meanwhile.
+    """Starts a task run for each delivery; until it ends, this worker is no helper.
 
-    The handler finds the run in its context.
+    The handler finds the `TaskRun` in FastStream's context, as `task_run`.
     """
 
     execution = "execution"  # its name in the context

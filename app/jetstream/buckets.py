@@ -1,4 +1,4 @@
-"""Messages of Key-Value buckets that may be full."""
+"""Stores values in Key-Value buckets, which may be full."""
 
 from collections.abc import Mapping
 from functools import partial

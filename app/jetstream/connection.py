@@ -58,7 +58,7 @@ class TooFewServersError(NatsError):
 
 
 def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProvider) -> NatsBroker:
-    """Make a broker that is not connected yet; it reconnects without a limit, and tells the monitor of outages."""
+    """Make a broker that is not connected yet; it reconnects without a limit, and reports outages to `monitor`."""
     return NatsBroker(
         settings.nats_servers,
         security=security(settings),

@@ -83,9 +83,9 @@ class ConnectionMonitor:
         log.info("nats_reconnected")
 
     async def on_error(self, error: Exception) -> None:
-        """Log an error that NATS reports, unless another line tells it.
+        """Log an error that NATS reports, unless another log line has it.
 
-        Other lines tell a refusal that ends the start, and why a connection was lost.
+        The error that ends the start names a refusal, and `nats_disconnected` names why a connection was lost.
         """
         if self._end_start is not None and _is_refusal(error):
             self.refusal = self.refusal or error

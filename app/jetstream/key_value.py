@@ -10,7 +10,7 @@ EMBEDDINGS_BUCKET: Final = "embeddings"  # of the speakers of each task with a r
 
 
 def key_value_stream(bucket: str) -> str:
-    """Return the name of the stream behind a Key-Value bucket."""
+    """Return the name of the stream that holds the values of a Key-Value bucket."""
     return f"KV_{bucket}"
 
 
@@ -20,7 +20,7 @@ def key_value_subject(bucket: str, key: str) -> str:
 
 
 def key_value_bucket(bucket: str, *, ttl_s: float = 0.0) -> StreamConfig:
-    """Make the configuration of a Key-Value bucket without a history, whose values are kept for `ttl_s` (0: for ever).
+    """Make the configuration of a Key-Value bucket without a history, whose values stay `ttl_s` seconds (0: for ever).
 
     A full bucket refuses new values: it would lose the oldest otherwise.
     """

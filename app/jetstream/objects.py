@@ -78,8 +78,8 @@ async def pull(
 
     With the `get` of nats-py the server pushes the whole object at once, and disconnects a worker that reads several
     large objects in this way. A pull asks for CHUNKS_AT_ONCE chunks at a time, and needs no consumer, which would be
-    lost with its server. A thread hashes and writes chunks while the next ones are on their way: memory stays flat, and
-    the event loop is not blocked.
+    lost with its server. A thread hashes and writes chunks while the next ones are on their way: memory holds few
+    chunks, and the event loop is not blocked.
 
     Raises:
         NatsError: The object is damaged, or NATS has not answered for `stalled_s` seconds.
@@ -126,7 +126,7 @@ async def _chunks(nats: Client, bucket: str, info: ObjectInfo, stalled_s: float)
 async def _next_chunks(nats: Client, bucket: str, nuid: str, start: int) -> stream_pages.Pages:
     """Read the next chunks of an object from stream sequence `start` on.
 
-    Direct Get takes load from the leader, but the server that answers may be frozen or behind: then ask the leader,
+    Direct Get saves the leader work, but the server that answers may be frozen or behind: then ask the leader,
     for one chunk.
 
     Raises:

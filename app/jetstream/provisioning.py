@@ -76,7 +76,7 @@ class Findings(NamedTuple):
 
 
 class Provisioned(NamedTuple):
-    """The result of `provision`."""
+    """What `provision` has created, and what NATS has refused to change."""
 
     made: set[str]  # names of the consumers that were created
     ack_wait: float  # seconds; existing consumers may still have the value of an earlier setting
@@ -112,22 +112,13 @@ async def examine(js: JetStreamContext, settings: Settings) -> Findings:
 
 
 def _is_filled(info: StreamInfo) -> bool:
-    """Return whether a stream has little room left; of a stream that would drop what is old, the limit is put back."""
+    """Return whether a stream holds more than FILLED percent of the bytes that it may hold."""
     limit = info.config.max_bytes or 0
     return limit > 0 and 100 * info.state.bytes > FILLED * limit
 
 
 def _filled(name: str) -> Problem:
     return Problem(what=FILLED_UP.format(name=name, part=FILLED), next_step=MAKE_ROOM.format(name=name))
-
-
-async def missing(js: JetStreamContext, settings: Settings) -> list[str]:
-    """List the names of the streams and consumers that do not exist.
-
-    Raises:
-        NatsError: NATS does not answer.
-    """
-    return (await examine(js, settings)).missing
 
 
 async def events_made_at(js: JetStreamContext, settings: Settings) -> str:

@@ -74,10 +74,10 @@ class StreamLog(Generic[T]):
 
         `after` is the stream sequence of the log's last record, 0 for an empty log.
         `among` is a wildcard that includes the subject. With `among`, no subject that the wildcard includes may have a
-        record behind `after`.
+        record after the sequence `after`.
 
         Raises:
-            FencedError: Another writer has appended a record behind `after`.
+            FencedError: Another writer has appended a record after the sequence `after`.
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
         where, of_subject = subjects.append_to(subject), {EXPECTED_SUBJECT: among} if among else {}
@@ -125,10 +125,10 @@ class StreamLog(Generic[T]):
         return sequence
 
     async def _check_removed(self, subject: str, after: int) -> None:
-        """Check that the record at `after`, behind which nothing was found, is still the last one.
+        """Check that the record with the sequence `after` is still the last one, when no later one was found.
 
-        The leader has refused an append behind `after`. But a server that was the leader a moment ago may answer the
-        read, and may not have the record that is in the way.
+        The leader has refused an append after this record. But a server that was the leader a moment ago may answer the
+        read, and may not have the later record, which caused the refusal.
 
         Raises:
             FencedError: The record was removed.

@@ -72,7 +72,7 @@ def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
 
 
 def key_value_configs(settings: Settings) -> Iterator[StreamConfig]:
-    """Yield the configurations of the Key-Value buckets: enrolled voices, and embeddings as old as results may be."""
+    """Yield the configurations of the Key-Value buckets: voices, and embeddings, which stay as long as results."""
     for bucket, ttl_s in ((key_value.VOICES_BUCKET, 0.0), (key_value.EMBEDDINGS_BUCKET, streams.RESULTS_KEPT_S)):
         config = key_value.key_value_bucket(bucket, ttl_s=ttl_s)
         config.num_replicas = settings.nats_replicas
@@ -80,7 +80,7 @@ def key_value_configs(settings: Settings) -> Iterator[StreamConfig]:
 
 
 def all_stream_configs(settings: Settings) -> Iterator[StreamConfig]:
-    """Yield the configurations of all streams, those behind the buckets last."""
+    """Yield the configurations of all streams, those of the buckets last."""
     yield from stream_configs(settings)
     yield from key_value_configs(settings)
     for bucket in bucket_configs(settings):

@@ -1,4 +1,4 @@
-"""Usage: how much disk and memory JetStream takes on each server, how much it may take, and the size of each stream."""
+"""Usage: how much disk and memory JetStream uses on each server, how much it may use, and the size of each stream."""
 
 from contextlib import suppress
 from typing import Final
@@ -54,7 +54,7 @@ class Usage(BaseModel):
 
 
 async def read_usage(nats: Client) -> list[Usage]:
-    """Ask all servers; return nothing if this user may not ask, or if the servers have no accounts.
+    """Ask all servers what they store; return nothing if this user may not ask, or if NATS has no accounts.
 
     Raises:
         NatsError: NATS is away.

@@ -1,21 +1,21 @@
-"""Which words of an utterance are stable: two looks in a row agree on them (LocalAgreement, Liu et al. 2020)."""
+"""Find the stable words of an utterance: two looks in a row agree on them (LocalAgreement, Liu et al. 2020)."""
 
 from collections.abc import Sequence
 from itertools import takewhile
 
 
 class Agreement:
-    """The words of one utterance on which looks agree; a stable word is never taken back."""
+    """The stable words of one utterance: all later looks keep them, whatever they find."""
 
     def __init__(self) -> None:
         self.stable: list[str] = []
         self._before: list[str] = []
 
     def look(self, words: Sequence[str]) -> list[str]:
-        """Take the words of another look; return all words to show, which begin with the stable ones."""
+        """Compare the words of a look with those of the look before; return the words to show, stable ones first."""
         rest = list(words[len(self.stable) :])
-        behind = self._before[len(self.stable) :]
-        agreed = takewhile(lambda pair: _same(*pair), zip(rest, behind, strict=False))
+        rest_before = self._before[len(self.stable) :]
+        agreed = takewhile(lambda pair: _same(*pair), zip(rest, rest_before, strict=False))
         self.stable += [word for word, _ in agreed]
         self._before = [*self.stable, *words[len(self.stable) :]]
         return self._before

@@ -15,7 +15,7 @@ from app.errors import TransientError
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Begun:
-    """An utterance that is transcribed already; `previous` is the language that was assumed before it."""
+    """An utterance whose transcription has begun; `previous` is the language that was assumed before it."""
 
     regions: Sequence[tuple[float, float]]
     previous: str | None
@@ -23,9 +23,10 @@ class _Begun:
 
 
 class Ahead:
-    """The own engine, for the utterances of one stream: it may have begun with an utterance before it is asked.
+    """The transcriber of one live task: the own engine, which begins with an utterance that is closing.
 
-    If somebody speaks on, what was begun is given up.
+    When the run sends the complete utterance, its text is under way or ready. If somebody speaks on instead, the
+    transcription that has begun is cancelled.
     """
 
     workers = 1
@@ -37,11 +38,11 @@ class Ahead:
 
     @property
     def room(self) -> int:
-        """How many windows the engine may have."""
+        """How many utterances the engine may have at the same time."""
         return self._windows.room
 
     def begin(self, window: Window, previous: str | None) -> None:
-        """Begin to transcribe an utterance that is closing."""
+        """Begin to transcribe an utterance that is closing, in place of an earlier one of its channel."""
         self._give_up(window.channel)
         text = asyncio.create_task(self._windows.transcribe(window, self._options, previous, Rank.LIVE))
         text.add_done_callback(_look_at)
@@ -50,7 +51,7 @@ class Ahead:
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
     ) -> WindowText:
-        """Return the text of an utterance, which may be under way; try once more if the engine has died.
+        """Return the text of a complete utterance, which `begin` may have begun; try once more if the engine has died.
 
         Raises:
             TaskError: The engine failed.
@@ -64,7 +65,7 @@ class Ahead:
         return await self._windows.transcribe(window, options, previous, rank)
 
     async def close(self) -> None:
-        """Give up what was begun."""
+        """Cancel the transcriptions that have begun and whose texts nobody has asked for."""
         await discard_all([begun.text for begun in self._begun.values()])
 
     def _give_up(self, channel: int | None) -> None:

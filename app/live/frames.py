@@ -1,7 +1,7 @@
-"""The frames of one live task, read from JetStream in order.
+"""Reads the frames of one live task from JetStream, in order.
 
-Frames are read in pages, from the last one read on, so an outage of NATS or a new leader loses none. A subscription to
-the frames' subject says when the next page is there.
+Frames are read in pages, each from the end of the page before, so that no frame is lost in an outage of NATS or with a
+new leader. A subscription to the frames' subject shows when there is a next page.
 """
 
 import asyncio
@@ -47,17 +47,17 @@ UNREACHABLE = "The frames of the live task could not be read from NATS: the serv
 
 @dataclass(frozen=True, slots=True)
 class JoinedFrames:
-    """The bytes of frames that follow each other; frames that were never stored are silence."""
+    """The bytes of frames in a row; silence stands in place of frames that were never stored."""
 
     data: bytes
     frames: int = 0  # how many frames, stored or not
-    silence: int = 0  # bytes of silence at the begin, for frames that were never stored
+    silence: int = 0  # bytes of silence at the start, for frames that were never stored
     last: bool = False
     waiting: int = 0  # frames that are stored and not read yet
 
 
 class Frames:
-    """Reads the frames of a task, until the client ends them or falls silent."""
+    """The reader of one task's frames, until the client ends the sound or is silent for too long."""
 
     def __init__(self, nats: Client, stream: str, task: LiveTask) -> None:
         self._nats = nats
@@ -72,15 +72,15 @@ class Frames:
 
     @property
     def place(self) -> Place:
-        """The place behind the frames that are read."""
+        """The place after the frames that are read."""
         return Place(self._after, self.count, self.size)
 
     async def read(self, start: Place, until: int | None = None) -> AsyncGenerator[JoinedFrames, None]:
-        """Yield sound from a place on, as soon as it is stored; the last one is `last`.
+        """Yield sound from a place on, as soon as it is stored; with the end of the sound, `last` is set.
 
-        While the client is silent, yield sound without frames now and then.
+        While the client is silent, yield empty sound every few seconds, and the end after the task's `idle_seconds`.
 
-        `until`: read no frame with this number or a higher one, and end there.
+        `until`: read no frame with this number or a higher one, and stop there.
 
         Raises:
             PermanentError: audio_unreadable: frames are missing in sound that cannot be read without them.
@@ -118,7 +118,7 @@ class Frames:
 
     @asynccontextmanager
     async def _published(self) -> AsyncGenerator[asyncio.Event]:
-        """Yield an event that is set when a frame is published; the subscription may miss one."""
+        """Yield an event that is set when a frame is published; the subscription may miss a frame."""
         published = asyncio.Event()
 
         async def note(_: Msg) -> None:
@@ -132,7 +132,10 @@ class Frames:
                 await subscription.unsubscribe()
 
     async def _silent_for(self) -> float:
-        """Return for how many seconds the client is silent already, but leave it up to LEAST_IDLE_S anew."""
+        """Return for how many seconds the client has been silent already, counted from its last stored frame.
+
+        Return less if the client would have no LEAST_IDLE_S (or `idle_seconds`, if less) left to publish again.
+        """
         if self._stored_at is None:
             return 0.0
         try:
@@ -142,7 +145,7 @@ class Frames:
         return min(max(silent, 0.0), max(self._task.idle_seconds - LEAST_IDLE_S, 0.0))
 
     async def _page(self, start: int, count: int) -> list[RawStreamMsg]:
-        """Read frames from a stream sequence on, and wait while NATS is away.
+        """Return up to `count` messages from a stream sequence on; wait while NATS is away.
 
         Raises:
             TransientError: JetStream does not answer although the connection is open.
@@ -157,9 +160,10 @@ class Frames:
             await asyncio.sleep(POLL_S)
 
     async def _is_same_stream(self) -> bool:
-        """Return whether messages were read up to the place; if others may be before it, read from the begin again.
+        """Return whether the stream still holds the last message that was read; if not, read it from its start.
 
-        A stream that was made anew counts its sequences from 1. The numbers of the frames go on: none is read twice.
+        A stream that was made anew counts its sequences from 1, so frames may be at sequences that were read already.
+        Frames keep their numbers, so that none is heard twice.
 
         Raises:
             TransientError: JetStream does not answer although the connection is open.
@@ -173,7 +177,9 @@ class Frames:
         return False
 
     def _joined(self, messages: Sequence[RawStreamMsg], until: int | None) -> JoinedFrames:
-        """Join frames up to a gap; leave out those that were read already, and messages that are no frames.
+        """Join frames up to the next missing frame; leave out frames that were read, and messages that are no frames.
+
+        If the first frames are missing, silence stands in their place.
 
         Raises:
             PermanentError: audio_unreadable: frames are missing in sound that cannot be read without them.
@@ -204,7 +210,7 @@ class Frames:
         return JoinedFrames(b"".join(data), self.count - before, silence, last, waiting)
 
     def _silence(self, frames: int, messages: Sequence[RawStreamMsg]) -> bytes:
-        """Return silence for missing frames, as long as those before were on average, or those that follow.
+        """Return silence for missing frames: each as long as the frames before on average, or else as `messages`.
 
         Raises:
             PermanentError: audio_unreadable: the sound cannot be read without the frames.
@@ -231,7 +237,7 @@ async def erase(nats: Client, stream: str, task_id: str) -> None:
 
     Raises:
         NatsError: NATS does not answer.
-        ValueError: No task has this id; NATS takes some for those of all tasks.
+        ValueError: The id is invalid: in a subject it might stand for the frames of other tasks, too.
     """
     if not re.fullmatch(TASK_ID_PATTERN, task_id):
         message = f"{task_id!r} is no task id"

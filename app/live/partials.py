@@ -1,4 +1,4 @@
-"""Partials: the text of an utterance that is still being spoken, about once a second."""
+"""Publishes partials: the text so far of an utterance that is not over yet, about once a second."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 @dataclass(eq=False, slots=True)
 class _Spoken:
-    """An utterance that was looked at."""
+    """An open utterance: how much of it had a look, and when its next look is due."""
 
     start: float
     words: Agreement = field(default_factory=Agreement)
@@ -34,7 +34,7 @@ class _Spoken:
 
 
 class Partials:
-    """Looks at the open utterances of a source, and publishes their text so far."""
+    """Publishes partials: transcribes the open utterances of a source again and again, a look each time."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Partials:
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _due(self) -> Iterator[Window]:
-        """Yield the open utterances that have new sound and whose pause is over."""
+        """Yield the open utterances of 0.6 s or more that have new sound and whose next look is due."""
         now = asyncio.get_running_loop().time()
         for window in self._source.open:
             start, seconds = window.start, window.end - window.start
@@ -71,7 +71,7 @@ class Partials:
                 yield window
 
     def wanted(self) -> bool:
-        """Whether some utterance may be looked at now, or is not known yet."""
+        """Whether a look may be due: only then the engine has to send the open utterances."""
         now = asyncio.get_running_loop().time()
         return not self._spoken or any(
             now >= spoken.next_at or self._source.is_over(channel, spoken.start)

@@ -1,4 +1,4 @@
-"""Places in the sound of a live task: a worker that goes on with its text hears it again from one of them on."""
+"""Places in the sound of a live task: a worker that takes over the task hears its sound from one of them on."""
 
 import re
 from collections import deque
@@ -14,10 +14,10 @@ _BETWEEN_S = 1.0  # between two places that are remembered
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place between two frames, as their reader needs it; without arguments: the begin."""
+    """A place between two frames, as `Frames.read` needs it; without arguments: the start of the sound."""
 
     sequence: int = 0  # of the last message before it, in the stream
-    frame: int = 0  # number of the frame behind it
+    frame: int = 0  # number of the frame after it
     size: int = 0  # bytes of sound before it, silence for missing frames included: of samples they tell the second
 
     def __str__(self) -> str:
@@ -25,16 +25,17 @@ class Place:
 
     @classmethod
     def read(cls, text: str | None) -> "Place":
-        """Read what `str` has written; the begin, if nobody has."""
+        """Read a place from the text that `str` has written; any other text, or None, is the start of the sound."""
         if text is None or not re.fullmatch(r"\d+ \d+ \d+", text, re.ASCII):
             return cls()
         return cls(*map(int, text.split(" ")))
 
 
 class Places:
-    """The places that a reader has passed; `first` is the one to go on from, and those before it are forgotten.
+    """The places that the reader of a task's frames has passed; the first is where another worker has to begin.
 
-    The bytes of Opus do not tell their length, and a file is not read from its middle: its place is always the begin.
+    A file with Opus has only the place at its start: bytes of Opus do not show how many seconds they are, and a file is
+    not read from its middle.
     """
 
     def __init__(self, audio: LiveAudio, first: Place) -> None:
@@ -43,19 +44,19 @@ class Places:
 
     @property
     def first(self) -> Place:
-        """The place to go on from."""
+        """The place at which another worker has to begin to read frames."""
         return self._passed[0]
 
     def seconds(self, place: Place) -> float:
-        """Return where a place is, in seconds from the start of the recording."""
+        """Return where a place is, in seconds from the start of the sound; 0 if the sound is Opus."""
         return place.size / self._bytes_a_second if self._bytes_a_second else 0.0
 
     def note(self, place: Place) -> None:
-        """Note a place that was passed."""
+        """Note a place that the reader has passed, if it is a second or more after the last one."""
         if self.seconds(place) >= self.seconds(self._passed[-1]) + _BETWEEN_S:
             self._passed.append(place)
 
     def move_to(self, second: float) -> None:
-        """Forget what nobody needs who goes on with the text at `second`."""
+        """Forget the places that a worker does not need if it goes on with the text at `second`."""
         while len(self._passed) > 1 and self.seconds(self._passed[1]) <= second - HEARD_AGAIN_S:
             self._passed.popleft()

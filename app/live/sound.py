@@ -1,4 +1,4 @@
-"""The sound of a live task that has ended, as a recording: for its speakers, and to be kept."""
+"""Makes a recording of the sound of a live task that has ended: to find its speakers, and to keep it."""
 
 import asyncio
 import struct
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def recording_of(frames: Frames, audio: LiveAudio) -> AsyncIterator[Recording]:
-    """Write the frames that were read so far into a file until the block ends.
+    """Write the frames that were read so far into a temporary file, which is deleted when the block ends.
 
     Raises:
         TransientError: internal: the frames cannot be read, or the temporary folder is full.
@@ -62,7 +62,7 @@ async def recording_of(frames: Frames, audio: LiveAudio) -> AsyncIterator[Record
 
 
 def _header(audio: LiveAudio) -> bytes:
-    """Return the header of a WAV whose size is not known."""
+    """Return the header of a WAV file whose size is not known."""
     tag, bits = _FORMATS[audio.codec]
     whole = audio.channels * bits // 8
     form = struct.pack("<HHIIHH", tag, audio.channels, audio.sample_rate, audio.sample_rate * whole, whole, bits)
@@ -71,19 +71,19 @@ def _header(audio: LiveAudio) -> bytes:
 
 
 def check_store(task: LiveTask, settings: Settings) -> None:
-    """Refuse a task whose sound is to be kept where nothing can be stored.
+    """Check that the sound of a task can be stored, if it is to be kept.
 
     Raises:
-        PermanentError: invalid_message.
+        PermanentError: invalid_message: the service only reads recordings.
     """
     if task.keep_audio and not settings.recordings_are_erasable:
         raise PermanentError(ErrorCode.INVALID_MESSAGE, NO_STORE)
 
 
 async def keep(recording: Recording, task_id: str, settings: Settings, nats: Client) -> ErrorDetail | None:
-    """Store the sound as a recording whose name is the task id; return why the store takes it in none of some tries.
+    """Store the sound as a recording whose name is the task id; return None, or an error if all tries have failed.
 
-    The text is done by then: it is not lost because of the sound.
+    The text is complete by then, so nothing is raised: the task does not fail because of its sound.
     """
     store = store_of(settings, nats)
     if store is None:

@@ -1,4 +1,4 @@
-"""The source of a live run: the utterances of a live task, one after the other, as soon as each is complete."""
+"""The source of a run over a live task: it yields each utterance as soon as it is complete."""
 
 import asyncio
 import time
@@ -28,14 +28,14 @@ MOST_RESTARTS = 3  # of the listening process, without an utterance in between
 
 
 class LiveSource:
-    """The utterances of a live task behind what is transcribed already.
+    """The source of the utterances of a live task, from the end of what is transcribed already on.
 
     `seconds` is how much sound was heard so far, `open` has the utterances of those who speak now, at most one for each
     channel, and `waiting_seconds` is how much sound is stored and not heard yet, as far as known.
     """
 
     def __init__(self, engine: Engine, frames: Frames, task: LiveTask, checkpoint: Checkpoint) -> None:
-        """`checkpoint` says for each channel (null: all mixed) up to which second it is transcribed already."""
+        """`checkpoint` has the second up to which each channel (null: all mixed) is transcribed already."""
         self._engine = engine
         self._frames = frames
         self._task = task
@@ -50,9 +50,10 @@ class LiveSource:
         self.show: Callable[[], bool] = lambda: True  # whether `open` is wanted, which costs a copy of the sound
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Yield each utterance, and the progress over sound without speech.
+        """Yield each utterance, and progress over sound without speech.
 
-        If the listening process dies, another one hears the last sound again and goes on behind the last utterance.
+        If the engine process that hears dies, another one hears the last sound again, and goes on after the last
+        utterance.
 
         Raises:
             TaskError: The sound cannot be read, or the engine failed.
@@ -74,15 +75,18 @@ class LiveSource:
                 return
 
     def is_over(self, channel: int | None, start: float) -> bool:
-        """Whether the utterance of a channel that begins at `start` seconds is complete."""
+        """Whether the utterance that begins at `start` seconds in a channel is complete."""
         return start < self._reached[channel]
 
     def said_at(self, second: float) -> float:
-        """Return when a second of the stream was heard, on the monotonic clock, as if the sound came in real time."""
+        """Return when the sound of a second was heard, on the monotonic clock, as if all sound came in real time."""
         return self._heard_at - (self.seconds - second)
 
     def sound_from(self, reached: Mapping[int | None, float]) -> str:
-        """Return from which place another worker has to read, if the text of each channel has reached so far."""
+        """Return, as text, the place from which another worker has to read; earlier places are forgotten.
+
+        `reached`: the second up to which each channel has its text.
+        """
         for channel, second in reached.items():
             self._reached[channel] = max(self._reached[channel], second)
         self._places.move_to(min(reached.values()))
@@ -118,7 +122,7 @@ class LiveSource:
                 await answer(self._engine, Forget(stream=stream), Heard)
 
     def _job(self, stream: str, sound: JoinedFrames, start: Place | None) -> Hear:
-        """Make a job; `start`: it is the first one, with the sound behind this place."""
+        """Make a job; `start`: the place at which the stream begins, in its first job alone."""
         return Hear(
             stream=stream,
             audio=self._task.audio,
@@ -150,7 +154,7 @@ def _advanced(seconds: float) -> StageAdvanced:
 
 
 async def _in_jobs(read: AsyncIterator[JoinedFrames], most: int) -> AsyncIterator[JoinedFrames]:
-    """Cut sound that has more bytes than one job may have."""
+    """Cut sound into parts of at most `most` bytes, as many as one job may have."""
     async for sound in read:
         for at in range(0, len(sound.data) or 1, most):
             data, silence = sound.data[at : at + most], min(max(sound.silence - at, 0), most)

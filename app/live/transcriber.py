@@ -85,7 +85,7 @@ class LiveTranscriber:
         return await asyncio.to_thread(live.result, loaded.model)
 
     async def _load(self, task: LiveTask) -> Loaded:
-        """Load the model; if the task is cancelled, the load goes on, because the process is that of other tasks, too.
+        """Load the model; if the task is cancelled, the load goes on, because other tasks use the engine process, too.
 
         Raises:
             TaskError: The model cannot be loaded, or it cannot follow the options.
@@ -108,7 +108,7 @@ class LiveTranscriber:
     async def _follow(
         self, live: "_Live", source: LiveSource, task: LiveTask, checkpoint: Checkpoint, append: Append
     ) -> None:
-        """Transcribe until the sound ends."""
+        """Transcribe until the sound ends; append updates, and publish partials."""
         own = Ahead(self._windows, task.options)
         run = Run(live.windows(), own, None, task.options, checkpoint.language, rank=Rank.LIVE)
         source.closing = lambda window: own.begin(window, run.language)
@@ -129,7 +129,7 @@ class LiveTranscriber:
     async def _find_speakers(
         self, transcript: TaskTranscript, task: LiveTask, recording: Recording, append: Append
     ) -> None:
-        """Find the speakers, and whose voices they have; channels are speakers already."""
+        """Find the speakers, and whose voices they have; with separate channels each channel is a speaker already."""
         channels = transcript.channels
         find = (
             partial(self._diarizer.turns, task, recording)
@@ -151,7 +151,7 @@ class LiveTranscriber:
 
 
 class _Live:
-    """A live task that is transcribed: its text so far, and how far the text is behind the sound."""
+    """A live task while it is transcribed: its text so far, and how many seconds its text lags."""
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class _Live:
         final: Callable[[float], None],
         behind: Callable[[float], None],
     ) -> None:
-        """`final` gets the delay of each final text, and `behind` how far the text is behind, both in seconds."""
+        """`final` is called with the delay of each final, and `behind` with the lag, both in seconds."""
         self._source = source
         self._final = final
         self._behind = behind
@@ -174,7 +174,7 @@ class _Live:
         self._waiting: deque[_Utterance] = deque()  # utterances without text
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Yield what the source yields, and note the utterances that wait for their text."""
+        """Yield the utterances and the progress of the source, and note which utterances wait for their text."""
         async with aclosing(self._source.windows()) as windows:
             async for each in windows:
                 if isinstance(each, Window):
@@ -183,7 +183,7 @@ class _Live:
                 yield each
 
     def updates(self, found: StageAdvanced | WindowText) -> Iterator[Update]:
-        """Yield the updates of what a run yields."""
+        """Yield the updates to append for a text or a progress that the run has yielded."""
         if isinstance(found, WindowText):
             self._count(found)
             yield self._with(found)
@@ -197,7 +197,7 @@ class _Live:
         self._behind(self._lag)
 
     def _with(self, text: WindowText) -> Update:
-        """Make an update with a text, or with silence, and the missing sound before its end."""
+        """Make the update of a text, with sound before its end that was never stored among its gaps."""
         self._language, self._reached[text.channel] = text.language, text.end
         missing = [each for each in self._source.missing if self._told <= each.start and each.end <= text.end]
         self._told = max([self._told, *(each.end for each in missing)])
@@ -211,7 +211,7 @@ class _Live:
         return self.transcript.result(duration=seconds, model=model, source=Source.LIVE, audio_sha256=None)
 
     def _count(self, text: WindowText) -> None:
-        """Note that the utterances up to the end of a text have their text; a text may be that of several."""
+        """Note that the utterances up to the end of `text` have their text; `text` may be that of several."""
         while self._waiting:
             utterance = self._waiting.popleft()
             self._final(max(time.monotonic() - utterance.said_at, 0.0))
@@ -220,7 +220,7 @@ class _Live:
 
     @property
     def _lag(self) -> float:
-        """Seconds of published sound behind the text, without an utterance that is still being spoken."""
+        """The lag: seconds of stored sound that have no text yet, without the utterance that goes on."""
         behind = self._source.seconds - self._waiting[0].end if self._waiting else 0.0
         return self._source.waiting_seconds + max(behind, 0.0)
 

@@ -1,7 +1,7 @@
 """The stream watch: notices when somebody changes a stream or consumer of the service, and has it put back.
 
-The worker that receives the advisory about a change looks at once. All workers look at intervals, too, because an
-advisory may be lost, or its worker be frozen.
+The worker that receives the advisory about a change checks everything at once. All workers check everything every
+LOOK_EVERY_S, too, because an advisory may be lost, or the worker that receives it may be frozen.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from app.supervision import run_forever
 from app.telemetry.metrics import Meter
 
 LOOK_EVERY_S: Final = 1.5  # so a change is noticed within two seconds
-SHORTEST_PAUSE_S: Final = 0.1  # between two looks, however many changes are told
+SHORTEST_PAUSE_S: Final = 0.1  # between two checks, however many advisories come
 ADVISED_FIRST_S: Final = 0.2  # for the worker that receives the advisory, and so knows who has changed a stream
 SETTLED_AFTER_S: Final = 10.0  # in which appends end that were on their way while a stream was changed
 RESTORE_EVERY_S: Final = 60.0  # how often a change is tried again that NATS has refused
@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 
 class StreamWatch:
-    """Looks whether all streams, consumers and buckets are there and as the service needs them."""
+    """Checks whether all streams, consumers and buckets exist and are as the service needs them, and mends them."""
 
     def __init__(self, nats: Client, settings: Settings, meter: Meter, projection: RedisProjection) -> None:
         self._nats = nats
@@ -52,21 +52,21 @@ class StreamWatch:
         self._projection = projection
         self._names = {str(stream.name) for stream in streams.all_stream_configs(settings)}
         self._names |= {str(consumer.durable_name) for _, consumer in streams.consumer_configs(settings)}
-        self._changed_by: dict[str, str] = {}  # the clients that have changed something since the last look
+        self._changed_by: dict[str, str] = {}  # the clients that have changed something since the last check
         self._changed = asyncio.Event()
         self._told: dict[tuple[str, str], float] = {}  # when a refused change of this stream by this client was logged
-        self._seen: Findings | None = None  # what the last look has left
+        self._seen: Findings | None = None  # what the last check has left
         self._retry_at = 0.0
         self._settled_at = 0.0
         self._unmended: list[Problem] = []
 
     @property
     def problems(self) -> list[Problem]:
-        """What is wrong now and was not mended, and which streams are nearly full."""
+        """What is wrong and could not be mended, and which streams are nearly full."""
         return [*self._unmended, *(self._seen.filled if self._seen is not None else [])]
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Watch the streams, consumers and buckets until cancelled."""
         await self._nats.subscribe(advisories.ADVISORIES, queue=subjects.QUEUE_GROUP, cb=self._note)
         await run_forever("stream_watch", self._look_and_wait, every_s=SHORTEST_PAUSE_S, retry_after_s=LOOK_EVERY_S)
 
@@ -108,7 +108,7 @@ class StreamWatch:
             what = CHANGE_UNANSWERED.format(names=", ".join(sorted(after.broken)))
             problems.append(Problem(what=what, next_step=SEE_RIGHTS))
         self._unmended = [*problems, *after.paused]
-        # Without a refusal, what is broken was changed again meanwhile: the next look mends it.
+        # Without a refusal, what is broken was changed again meanwhile: the next check mends it.
         self._retry_at = asyncio.get_running_loop().time() + (RESTORE_EVERY_S if refused else 0.0)
         self._meter.streams(broken=len(self._unmended), restored=len(before.broken - after.broken))
         return after
@@ -132,7 +132,7 @@ class StreamWatch:
                 await self._changed.wait()
 
     async def _note(self, advisory: Msg) -> None:
-        """Log a change that NATS has refused; any other change makes `run` look at once."""
+        """Log a change that NATS has refused; after any other change, have `run` check everything at once."""
         change = advisories.read(advisory.data)
         if change is None or change.of not in self._names:
             return

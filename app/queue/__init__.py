@@ -1,1 +1,1 @@
-"""The task queues: which tasks wait, which task is next, and the consumer that takes the next task."""
+"""The task queues: which tasks wait, which task is next, and the consumer that pulls its message."""

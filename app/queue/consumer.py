@@ -95,7 +95,7 @@ class TaskConsumer:
         self._loop.add_done_callback(self._ended)
 
     async def stop(self, *, grace: float) -> None:
-        """Take no further message; stop and release a task that has not ended after `grace` seconds."""
+        """Pull no more messages; after `grace` seconds cancel the tasks that still run, which releases them."""
         self._stopping = True
         self._announced.set()
         if self._loop is None:
@@ -185,7 +185,7 @@ class TaskConsumer:
             self._ask_all(poll_after=POLL_INTERVAL_S)
 
     def _ask_all(self, *, poll_after: float) -> None:
-        """Ask all queues now, and again after `poll_after` seconds, or sooner if a task was announced just now."""
+        """Have all queues asked now, and again after `poll_after` seconds, or sooner after an announcement just now."""
         now = asyncio.get_running_loop().time()
         self._to_ask = set(self._queues)
         self._poll_at = now + (RECHECK_AFTER_S if now - self._announced_at < RECHECK_AFTER_S else poll_after)

@@ -36,7 +36,7 @@ def served_before(waiting: Mapping[QueueKey, int], queue: Queue, priority: Prior
 
 
 def free_in(busy: Iterable[float], work: float) -> float:
-    """Estimate in how many seconds a worker is free, if some seconds of work are done before.
+    """Estimate in how many seconds a worker is free, if `work` seconds of work are done before.
 
     `busy` has for each worker the seconds until its running task ends. From then on the worker takes part in the work,
     which is divided so that all who take part end at the same time.
@@ -46,7 +46,7 @@ def free_in(busy: Iterable[float], work: float) -> float:
 
 
 def _more_urgent(by_priority: Mapping[Priority, int], priority: Priority, *, at_most: int) -> dict[Priority, int]:
-    """Divide up to `at_most` tasks among the more urgent priorities; each leaves a share to the one above it."""
+    """Divide up to `at_most` tasks among the more urgent priorities; each leaves a share to the next higher one."""
     urgent = [each for each in Priority if each.precedes(priority)]
     left = min(sum(by_priority[each] for each in urgent), at_most)
     found: dict[Priority, int] = {}

@@ -19,7 +19,7 @@ SPARE: Final = 10_000  # settled messages that may be remembered before all is r
 class QueueIndex:
     """Remembers a key of each task message, so that a message is read once and not at each search.
 
-    A key is remembered as its hash: a message takes 16 bytes.
+    A key is remembered as its hash: each message needs 16 bytes of memory.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class QueueIndex:
                 yield message
 
     async def find(self, key: str) -> list[StoredMessage]:
-        """Return the messages with this key, of all that the task stream holds now.
+        """Return the known messages with this key; if there are none, read the newest messages, and search these, too.
 
         If this is cancelled, the next call goes on where this one was cancelled.
 
@@ -68,7 +68,7 @@ class QueueIndex:
     async def read_on(self) -> None:
         """Read the messages that were stored since the last time; read all anew when most of them are settled.
 
-        Callers share a reading that begins after their calls.
+        Several callers share one reading, if it begins after their calls.
 
         Raises:
             NatsError: NATS does not answer.

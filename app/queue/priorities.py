@@ -52,7 +52,7 @@ class PriorityOrder:
         queues.append(queues.pop(queues.index(queue)))  # the others go first next time
 
     def found_empty(self, priority: Priority) -> None:
-        """Record that no task of this priority waits: set the count of how often it was passed over to 0."""
+        """Note that no task of this priority waits: it counts as never passed over."""
         self._passed_over[priority] = 0
 
 
@@ -114,7 +114,7 @@ class TaskQueues:
     def work_on(self, counts: Mapping[QueueKey, int], speed: Speed) -> float | None:
         """Estimate the work on the first tasks of each queue, in seconds; `counts` says how many tasks of each.
 
-        None if the length of a recording is unknown, among the tasks that were read.
+        None if the recording of a task that was read has an unknown length.
         """
         found = [self.by_key[key].work_on(count, speed) for key, count in counts.items()]
         known = [seconds for seconds in found if seconds is not None]
@@ -122,7 +122,7 @@ class TaskQueues:
 
 
 class QueueReader:
-    """Reads the state of the task queues from their stream and consumers, equally fast for any number of tasks."""
+    """Reads the state of the task queues from stream and consumers, equally fast for any number of tasks."""
 
     def __init__(self, nats: Client, names: StreamNames) -> None:
         self._nats = nats

@@ -1,6 +1,6 @@
 """Registration: a task is registered when its log begins with `queued`, for the one message that owns the task id.
 
-The worker that takes a message registers its task, unless the task is registered already. Tasks that have to wait are
+A worker that receives a message registers its task, unless the task is registered already. Tasks that have to wait are
 registered earlier: when the task stream announces their message or, if no worker received the announcement, by a search
 of the queues. All three ways end in `_register`, which decides whether the message owns the id. If several workers
 register the same task at once, the first append to its log wins. If the task was deleted just before that append, the
@@ -77,7 +77,9 @@ class Registration:
         self._searched_up_to: dict[str, int] = {}  # for each queue, the last sequence searched since the last outage
 
     async def register(self, task: Task, message: StoredMessage, *, position: Position | None = None) -> Record:
-        """Register the task of a message that this worker has taken, if needed; return the last record of the task.
+        """Register the task of a message, unless it is registered; return the last record of the task.
+
+        `position` is written into the event `queued`; None: the position is unknown.
 
         Raises:
             AlreadyKnownError: The id belongs to another message.
@@ -138,7 +140,7 @@ class Registration:
     async def _register(
         self, task: Task, message: StoredMessage, last: Record | None, position: Position | None
     ) -> Record:
-        """Append `queued` behind the last record, unless the message is registered already.
+        """Append `queued` after the last record, unless the message is registered already.
 
         Raises:
             AlreadyKnownError: The id belongs to another message.
@@ -242,7 +244,10 @@ class Registration:
                 self._searched_up_to.clear()
 
     async def _register_missed_in(self, subject: str) -> None:
-        """Search one queue in steps; pause after each step three times as long as the step took."""
+        """Register the unregistered tasks of one queue in steps, whenever this worker keeps tasks waiting.
+
+        The pause after a step is three times as long as the step.
+        """
         loop, searched = asyncio.get_running_loop(), 0
         while searched < MISSED_IN_A_ROUND:
             while not self._must_wait():  # noqa: ASYNC110 -- no event tells when tasks have to wait

@@ -21,13 +21,13 @@ class StoredMessage(TaskMessage):
 
     @classmethod
     def fetched(cls, message: RawStreamMsg) -> "StoredMessage":
-        """Read a message that was read from the stream."""
+        """Make the task message of a message that was read from the task stream."""
         time = (message.time or datetime.now(UTC)).astimezone(UTC)
         return cls(message.subject or "", message.seq or 0, time, message.headers or {}, message.data or b"")
 
     @property
     def audio_seconds(self) -> float | None:
-        """The length of the recording in seconds, from the publisher's header; None if the header is not above 0."""
+        """The recording's length in seconds, from the publisher's header, at most a day; None if not above 0."""
         try:
             found = float(self.headers.get(AUDIO_SECONDS, ""))
         except ValueError:

@@ -40,7 +40,7 @@ class TaskMessages:
         return None if found is None else StoredMessage.fetched(found)
 
     async def after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
-        """Read the next messages of a queue behind a stream sequence, whether delivered or waiting.
+        """Read the next messages of a queue after a stream sequence, whether delivered or waiting.
 
         Raises:
             NatsError: NATS does not answer.
@@ -49,7 +49,7 @@ class TaskMessages:
         return [StoredMessage.fetched(message) for message in found]
 
     async def all_after(self, sequence: int) -> AsyncIterator[list[StoredMessage]]:
-        """Yield all messages of all queues behind a stream sequence, page by page; no message is missing.
+        """Yield all messages of all queues after a stream sequence, page by page; no message is missing.
 
         Raises:
             NatsError: NATS does not answer.

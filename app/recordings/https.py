@@ -26,7 +26,7 @@ _REDIRECTED = "The server of recordings redirects to another address: let the op
 
 
 class Https:
-    """Recordings below an address that this service only reads; redirects are refused."""
+    """Recordings on a web server, below one address; the service only reads there, and follows no redirects."""
 
     def __init__(self, base: str, max_bytes: int) -> None:
         self._base = base
@@ -59,7 +59,7 @@ class Https:
             raise _error(_TROUBLE, cause=str(error) or type(error).__name__) from error
 
     def _size(self, audio_file_id: str, response: httpx2.Response) -> int:
-        """Return the bytes of a recording; 1 if the server does not say."""
+        """Return how many bytes a recording has; 1 if the server does not say."""
         status = response.status_code
         if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             not_found(audio_file_id, _ADVICE)

@@ -47,7 +47,7 @@ class Recording:
 
 
 class Recordings(Protocol):
-    """Where recordings are kept."""
+    """A store of recordings."""
 
     def fetch(self, audio_file_id: str, /) -> AbstractAsyncContextManager[Recording]:
         """Provide a recording as a file on this machine until the block ends; a downloaded copy is deleted then.
@@ -90,8 +90,8 @@ def sha256_of(path: Path) -> str:
 async def save(chunks: AsyncIterable[bytes | memoryview], file: BinaryIO, most: int) -> str:
     """Write a recording of up to `most` bytes into the file, and return its SHA-256 in hex.
 
-    A thread hashes and writes a chunk while the next one is on its way: memory stays flat, and the event loop is not
-    blocked.
+    A thread hashes and writes a chunk while the next one is on its way: memory holds two chunks, and the event loop is
+    not blocked.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
@@ -118,14 +118,14 @@ async def save(chunks: AsyncIterable[bytes | memoryview], file: BinaryIO, most: 
 
 
 def is_below(audio_file_id: str) -> bool:
-    """Whether a name stays below the prefix of a store that joins names with slashes."""
+    """Whether a name is short enough, has no forbidden characters, and cannot leave the prefix of a store."""
     if _NAME.fullmatch(audio_file_id) is None or len(audio_file_id.encode()) > _LONGEST_NAME_BYTES:
         return False
     return not {"", ".", ".."} & set(audio_file_id.split("/"))
 
 
 def check_size(size: int, most: int) -> None:
-    """Refuse a recording of `size` bytes that is empty or has more than `most` bytes.
+    """Raise an error if a recording of `size` bytes is empty or has more than `most` bytes.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
@@ -140,7 +140,7 @@ def check_size(size: int, most: int) -> None:
 
 
 def not_found(audio_file_id: str, advice: str) -> NoReturn:
-    """Say that the store has no such recording, and what the publisher can do.
+    """Raise the error of a recording that the store does not have; `advice` says what the publisher can do.
 
     Raises:
         PermanentError: audio_not_found.

@@ -93,7 +93,7 @@ class S3:
     async def _pieces(self, audio_file_id: str, found: "GetResult") -> AsyncGenerator[memoryview]:
         """Yield the pieces of a recording in order, each while the next _PIECES_AHEAD are on their way.
 
-        After a lost connection the library goes on behind the last byte, unless the recording was replaced.
+        After a lost connection the library goes on after the last byte, unless the recording was replaced.
         """
         size, e_tag = found.meta["size"], found.meta["e_tag"]
 

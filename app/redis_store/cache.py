@@ -62,7 +62,7 @@ def connected(url: str) -> Redis:
 class Cache:
     """Keeps findings by the SHA-256 of the recording and by a question: the engine and its options as text.
 
-    Redis also notes which recordings a task has asked about, so that their findings go when the task is erased.
+    Redis also notes which recordings a task has asked about, because erasing the task removes their findings.
 
     While Redis is away, the cache finds nothing and keeps nothing: tasks compute everything.
     """

@@ -44,14 +44,14 @@ def task_list(user: str, state: str) -> str:
 
 
 def user(user_id: int | str) -> str:
-    """Return the user in the name of a task list, a hash: a user may have any name, and `1` is not `"1"`."""
+    """Return the hash that stands for a user in the name of a task list: a user may have any name, `1` is not `"1"`."""
     return sha256(json.dumps(user_id).encode()).hexdigest()[:USER_DIGITS]
 
 
 def withdrawn(task_id: str) -> str:
     """Return the key that marks a cancelled or deleted task: its value is the sequence of the task message.
 
-    While the key exists, the result of this task message is not written, and the cache takes no findings of the task.
+    While the key exists, the result of this task message is not written, and the cache stores no findings of the task.
     """
     return f"natscribe:task:{task_id}:withdrawn"
 
@@ -62,7 +62,7 @@ def chunks(task_id: str) -> str:
 
 
 def recordings(task_id: str) -> str:
-    """Return the key of a hash: the SHA-256 of each recording of a task of which the cache has findings."""
+    """Return the key of a hash: the SHA-256 of each recording of the task for which the cache has findings."""
     return f"natscribe:task:{task_id}:recordings"
 
 

@@ -120,7 +120,7 @@ async def _execute(writing: Pipeline) -> None:
 
 
 class RedisProjection:
-    """Writes and deletes the three documented keys of each task."""
+    """Writes and deletes the three documented keys of each task, and keeps the task lists."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -166,7 +166,7 @@ class RedisProjection:
         await _execute(writing)
 
     async def is_empty(self) -> bool:
-        """Return whether Redis is new or has lost its data.
+        """Return whether Redis lacks the mark of the projection: it is new, has lost its data, or the mark has expired.
 
         Raises:
             TransientError: Redis is away.
@@ -198,7 +198,7 @@ class RedisProjection:
             )
 
     async def withdraw(self, last: Record) -> None:
-        """Delete the result of a task, and write no result of this task for FORGOTTEN_FOR_S.
+        """Delete the result of a task from Redis, and let no worker write it there for FORGOTTEN_FOR_S.
 
         Raises:
             TransientError: Redis is away.

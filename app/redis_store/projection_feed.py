@@ -59,7 +59,7 @@ async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: N
 
 
 async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
-    """Project messages and acknowledge them; give them back if NATS or Redis refuses or does not answer.
+    """Project messages and acknowledge them; return them to JetStream if NATS or Redis refuses or does not answer.
 
     Raises:
         TransientError: Redis is away, or refuses the service.
@@ -105,7 +105,7 @@ async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:
 
 
 def _stored(message: Msg) -> RawStreamMsg:
-    """Convert a delivered message to the form that the stream holds."""
+    """Return a delivered message as a read from the stream would return it."""
     metadata = message.metadata
     return RawStreamMsg(
         subject=message.subject,

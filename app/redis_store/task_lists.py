@@ -61,7 +61,7 @@ return #found
 
 
 def user_of(record: Record) -> str:
-    """Return the user in the name of the task's lists."""
+    """Return what stands for the user of a task in the name of a task list."""
     task = record.metadata.task
     return keys.NO_USER if task is None else keys.user(task.user_id)
 

@@ -1,1 +1,1 @@
-"""Retention: erase what is kept of a task when its time is over, or when somebody asks for it."""
+"""Retention: erase what is kept of a task when it has been kept long enough, or when somebody asks for it."""

@@ -14,7 +14,7 @@ from app.task_log.results import ResultStore
 
 
 class Erasure:
-    """Erases tasks; a failed erasure can be repeated."""
+    """Erases tasks from all places where the service keeps something; a failed erasure can be repeated."""
 
     def __init__(  # noqa: PLR0913 -- each of these holds data of a task
         self,
@@ -42,6 +42,8 @@ class Erasure:
 
     async def erase(self, last: Record, *, with_recording: bool = True) -> None:
         """Erase a task that has ended; `last` is the last record of its log.
+
+        `with_recording`: whether the task's recording is erased, too.
 
         The log is removed after all data that it helps to find, and the reminder after the log, so that each step can
         be repeated.
@@ -76,7 +78,7 @@ class Erasure:
         return found
 
     async def erase_remains(self, reminder: Reminder) -> None:
-        """Erase what is left of a task whose log is gone: its recording, its findings in the cache, its reminder.
+        """Erase what is left of a task whose log is gone: recording, frames, what the cache has, reminder.
 
         Raises:
             NatsError: NATS does not answer.
@@ -89,7 +91,7 @@ class Erasure:
         await self._reminders.forget(reminder)
 
     async def erase_recording(self, due: Reminder, *, in_use: Collection[str], kept_for_ever: bool) -> bool:
-        """Erase the recording of a reminder unless another task needs it; return whether it was erased.
+        """Erase the recording that a reminder names, unless another task needs it; return whether it was erased.
 
         `in_use`: the recordings of the tasks that have not ended. `kept_for_ever`: whether the recording of an ended
         task without `keep_seconds` stays for ever.

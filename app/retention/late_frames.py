@@ -1,4 +1,4 @@
-"""Erases sound without a task: a client that does not know that its task is erased sends on."""
+"""Erases live sound that has no task: a client whose task was erased may go on sending."""
 
 import re
 from collections.abc import Awaitable, Callable, Collection
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class LateFrames:
-    """Finds sound without a task, and erases what has had none for WITHOUT_TASK_S."""
+    """Finds live sound that has no task, and erases it WITHOUT_TASK_S after its first frame."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class LateFrames:
         self._erase_frames = erase_frames
 
     async def erase(self) -> None:
-        """Look once, and erase what has had no task for too long.
+        """Erase the sound whose task does not exist and whose first frame is WITHOUT_TASK_S old; called periodically.
 
         Raises:
             NatsError: NATS does not answer.

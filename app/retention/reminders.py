@@ -57,7 +57,7 @@ class Reminder(BaseModel):
 
     @property
     def is_of_recording_only(self) -> bool:
-        """Whether only the recording has to be erased now, and the reminder is needed for longer."""
+        """Whether the recording is erased before the rest of the task: then the reminder is set again for the rest."""
         return self.recording_until is not None and self.recording_until < self.task_until
 
     def not_before(self, time: datetime) -> "Reminder":
@@ -67,7 +67,7 @@ class Reminder(BaseModel):
 
 
 def has_recording(task: Task) -> bool:
-    """Whether a task has a recording: something else may have the name of a live task whose sound is not kept."""
+    """Whether a task has a recording: a live task whose sound is not kept has none, only its name."""
     return not isinstance(task, LiveTask) or task.keep_audio
 
 
@@ -95,7 +95,7 @@ def reminder_of(task: Task, metadata: Metadata, *, ended_at: datetime, audio_ttl
 
 
 class Reminders:
-    """The stream of reminders."""
+    """Stores, finds and removes reminders, in their stream."""
 
     def __init__(self, nats: Client, names: StreamNames) -> None:
         self._nats = nats
@@ -149,7 +149,7 @@ class Reminders:
         return False
 
     async def wait_until_set(self) -> None:
-        """Wait until each task that has ended before has its reminder.
+        """Wait up to SET_WITHIN_S until each task that has ended so far has its reminder.
 
         Raises:
             NatsError: NATS does not answer.

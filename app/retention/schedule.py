@@ -107,8 +107,9 @@ class Schedule:
     async def _erase(self, reminder: Reminder, in_use: Collection[str], *, since: datetime) -> None:
         """Erase what a reminder names; `since` is when the reminder became due.
 
-        If the task still runs, nothing is erased and the reminder is put off. A cancellation that was given up leads to
-        this: it has stored an outcome, which set the reminder. The real end of the task usually sets the reminder anew.
+        If the task has not ended, nothing is erased and the reminder is put off. A cancellation that was given up leads
+        to this: it has stored an outcome, which set the reminder. The real end of the task usually sets the reminder
+        anew.
         """
         last = await self._log.last(reminder.task_id)
         # Not the same: the task was replayed, or a later task has its id. That task gets a reminder of its own.
@@ -131,7 +132,7 @@ class Schedule:
             log.info("recording_erased", task_id=reminder.task_id)
 
     async def _in_use(self, due: Sequence[Reminder]) -> set[str]:
-        """Return the recordings of these reminders that a task in the queues names, other than the ended tasks."""
+        """Return the recordings of these reminders that other tasks, in the queues, name."""
         wanted, ended = {reminder.audio_file_id for reminder in due}, [reminder.owner for reminder in due]
         return await self._queued.among(wanted, besides=ended) if wanted else set()
 
@@ -142,7 +143,7 @@ class Schedule:
 
 
 def _task_of(outcome: Msg) -> tuple[Task, Metadata] | None:
-    """Return the task of an outcome, from its headers; None if the service did not write them."""
+    """Return the task of an outcome, from its headers; None if others wrote them, or if the task was invalid."""
     try:
         metadata = Metadata.read(outcome.headers or {})
     except ValueError:

@@ -1,8 +1,9 @@
 """Attribute the words of a transcript to the speakers of a diarization.
 
-The times of words are inexact, and so are the ends of turns: taken one by one, words near a change of speaker are often
-given to the wrong one. So speakers are chosen for all words together: each word has evidence from the turns around it,
-and a change of speaker within a sentence costs as much evidence as a whole word has (docs/decisions/0029).
+The times of words are inexact, and so are the ends of turns: if each word got its speaker on its own, words near a
+change of speaker would often get the wrong one. So speakers are chosen for all words together: each word has evidence
+from the turns around it, and a change of speaker within a sentence costs a little more than the evidence of a word that
+lies wholly in somebody's turn (docs/decisions/0029).
 """
 
 from bisect import bisect_right
@@ -43,15 +44,13 @@ def attribute(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segmen
 
 
 def _cut(segment: Segment, chosen: Iterator[str]) -> Iterator[Segment]:
-    """Yield a segment for each speaker in turn; `chosen` yields the speaker of each word."""
+    """Cut a segment where the speaker changes, and yield the parts; `chosen` yields the speaker of each word."""
     if not segment.words:
         yield segment.model_copy(update={"speaker": next(chosen)})
         return
-    attributed = [(word, next(chosen)) for word in segment.words]
-    for speaker, group in groupby(attributed, key=itemgetter(1)):
-        words = [word for word, _ in group]
-        whole = len(words) == len(segment.words)
-        yield segment if whole and segment.speaker == speaker else _with_words(segment, words, speaker)
+    attributed = [(next(chosen), word) for word in segment.words]
+    for speaker, group in groupby(attributed, key=itemgetter(0)):
+        yield _with_words(segment, [word for _, word in group], speaker)
 
 
 def _with_words(segment: Segment, words: list[Word], speaker: str) -> Segment:
@@ -67,7 +66,7 @@ def _with_words(segment: Segment, words: list[Word], speaker: str) -> Segment:
 
 
 def _likeliest(spoken: Sequence[Spoken], evidence_of: Callable[[Spoken], Evidence]) -> list[int]:
-    """Return the speaker (by number) of each word: the speakers with the most evidence, less the cost of each change.
+    """Return the number of the speaker of each word, so that all evidence, less the costs of changes, is highest.
 
     This is the Viterbi algorithm (1967).
     """
@@ -93,10 +92,10 @@ def _cost_of_change(before: Spoken, word: Spoken) -> float:
 
 
 def _finder(turns: Sequence[Turn], speakers: Sequence[str]) -> Callable[[Spoken], Evidence]:
-    """Build the function that returns the evidence for each speaker of a word or segment.
+    """Build the function that returns, for a word or segment, the evidence for each speaker.
 
-    It finds turns by binary search: a day of speech has tens of thousands of words and turns. The turns of one speaker
-    do not overlap.
+    The function finds turns by binary search, because a day of speech has tens of thousands of words and turns. The
+    turns of one speaker must not overlap.
     """
     ordered = sorted(turns, key=lambda turn: turn.start)
     by_speaker = [[turn for turn in ordered if turn.speaker == speaker] for speaker in speakers]
@@ -105,7 +104,7 @@ def _finder(turns: Sequence[Turn], speakers: Sequence[str]) -> Callable[[Spoken]
 
 
 def _evidence(starts: Sequence[float], ends: Sequence[float], start: float, end: float) -> float:
-    """Return the evidence that a speaker with turns at these times spoke from `start` to `end`."""
+    """Return the evidence, -1 to 1, that a speaker with turns at these times spoke from `start` to `end`."""
     first, last = bisect_right(ends, start - _INEXACT_S), bisect_right(starts, end + _INEXACT_S)
     if first >= last:
         before, after = ends[max(first - 1, 0) : first], starts[last : last + 1]
@@ -118,4 +117,4 @@ def _evidence(starts: Sequence[float], ends: Sequence[float], start: float, end:
 def _share(turns: Sequence[Times], start: float, end: float) -> float:
     """Return how much of the time from `start` to `end` lies in the turns, from 0 to 1."""
     inside = sum(max(min(last, end) - max(first, start), 0.0) for first, last in turns)
-    return inside / (end - start) if end > start else float(inside > 0)
+    return inside / (end - start) if end > start else 0.0

@@ -24,7 +24,7 @@ from app.voices.identification import NOT_ASKED, Identification, Identified
 
 
 class Diarizer:
-    """Diarizes with the engine, unless the cache has the turns from an earlier task."""
+    """Diarizes recordings: takes turns from the cache if an earlier task has found them, else from the engine."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Diarizer:
             return _result(task, recording, found, await self.identify(task, found, labels, append))
 
     async def identify(self, task: Task, found: DiarizationDone, labels: Sequence[str], append: Append) -> Identified:
-        """Find whose voice each speaker has, if the task asks for it; `labels` are all speakers.
+        """Find whose voice each speaker has, if the task asks for it; `labels` are the names of all speakers.
 
         Raises:
             FencedError: Another worker runs the task.
@@ -66,7 +66,7 @@ class Diarizer:
     async def turns_of_channels(
         self, task: TranscriptionTask | LiveTask, recording: Recording, channels: int, append: Append
     ) -> DiarizationDone:
-        """Embed the speech of each channel, which is one speaker; append updates, and return the turns of all channels.
+        """Find the turns of each channel, which is one speaker; append updates, and return the turns of all channels.
 
         Raises:
             TaskError: The recording or the engine failed.
@@ -77,21 +77,21 @@ class Diarizer:
     async def turns(
         self, task: Task, recording: Recording, append: Append, channel: int | None = None, channels: int = 1
     ) -> DiarizationDone:
-        """Find the turns of a recording, or of the one speaker of a channel; append updates, and return the turns.
+        """Find the turns of a recording, or of one channel, which is one speaker; append updates, and return the turns.
 
-        Chunks that an earlier attempt of the task has analysed are not analysed again.
+        The progress counts over `channels` channels, of which those before `channel` are done. Chunks that an earlier
+        attempt of the task has analysed are not analysed again.
 
         Raises:
             TaskError: The recording or the engine failed.
         """
         least, most = (task.min_speakers, task.max_speakers) if channel is None else (None, 1)
         # VERSION, because another version of the code may find other turns
-        what = "turns and embeddings" if task.identify else "turns"
-        question = f"{what} of slices {VERSION} {least}-{most}" + _behind(channel)
+        question = f"turns of slices {VERSION} {least}-{most} embed={task.identify}" + _suffix(channel)
         found = await self._cache.find(task.task_id, recording.sha256, question, DiarizationDone)
         if found is not None:
             return found.model_copy(update={"cached": True})
-        sound = recording.sha256 + _behind(channel)
+        sound = recording.sha256 + _suffix(channel)
         job = Diarize(
             path=recording.path,
             channel=channel,
@@ -116,13 +116,13 @@ class Diarizer:
         raise RuntimeError(message)
 
 
-def _behind(channel: int | None) -> str:
-    """Return what a name ends with that is of one channel alone."""
+def _suffix(channel: int | None) -> str:
+    """Return the end of a key in the cache: it names the channel, and is empty if all channels are mixed."""
     return "" if channel is None else f":{channel}"
 
 
 def _called(found: DiarizationDone, label: str) -> DiarizationDone:
-    """Give the only speaker of a channel this label."""
+    """Name the only speaker of a channel `label`, in turns and embeddings."""
     turns = [turn.model_copy(update={"speaker": label}) for turn in found.turns]
     embedded = found.embedded
     if embedded is not None:
@@ -132,7 +132,7 @@ def _called(found: DiarizationDone, label: str) -> DiarizationDone:
 
 
 def _together(found: Sequence[DiarizationDone]) -> DiarizationDone:
-    """Join what was found in each channel."""
+    """Join the turns and embeddings that were found in each channel."""
     embedded = [each.embedded for each in found if each.embedded is not None]
     speakers = [speaker for each in embedded for speaker in each.speakers]
     changed = {
@@ -163,10 +163,13 @@ def _result(
 
 
 class SpeakerSearch:
-    """The search for the speakers of a text: it ends with what it has `found`, or with an `error`; the task goes on."""
+    """The search for the speakers of a recording, beside or after its transcription.
+
+    It ends with turns in `found`, or with an `error`, after which the task goes on without speakers.
+    """
 
     def __init__(self, find: Callable[[Append], Awaitable[DiarizationDone]]) -> None:
-        """`find` searches, and appends its updates to what it is given."""
+        """`find` searches, and returns the turns; it calls the function that it gets with each update."""
         self.found: DiarizationDone | None = None
         self.error: ErrorDetail | None = None
         self._find = find

@@ -1,4 +1,4 @@
-"""Find gaps: speech that has a speaker and no words."""
+"""Find the gaps that diarization shows: speech that has a speaker and no words."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,9 +15,9 @@ _MARGIN_S = 0.3  # the times of words and the ends of turns may be wrong by this
 def with_missing_text(
     untranscribed: Sequence[Stretch], segments: Sequence[Segment], turns: Sequence[Turn]
 ) -> list[Stretch]:
-    """Add the gaps of a second or more in turns; no gap is listed twice.
+    """Add to `untranscribed` the gaps of a second or more in the turns; no gap is listed twice.
 
-    The voice detector of the transcription takes some quiet speech for silence that the diarization hears.
+    The voice detector of the transcription may hear silence where diarization hears quiet speech.
     """
     listed = [(each.start, each.end) for each in untranscribed]
     known = _joined([*_spoken(segments), *listed])
@@ -34,7 +34,10 @@ def joined(stretches: Iterable[Stretch]) -> list[Stretch]:
 
 
 def _spoken(segments: Iterable[Segment]) -> Iterator[Times]:
-    """Yield when words are spoken, with what their times may be wrong by."""
+    """Yield when words are spoken, 0.3 s longer on both sides, because the times of words may be wrong by so much.
+
+    A segment without words counts as one word.
+    """
     for segment in segments:
         for word in segment.words or ():
             yield word.start - _MARGIN_S, min(word.end, word.start + longest_spoken(word)) + _MARGIN_S
@@ -43,7 +46,7 @@ def _spoken(segments: Iterable[Segment]) -> Iterator[Times]:
 
 
 def _joined(times: Iterable[Times]) -> list[Times]:
-    """Join times that overlap or touch; return them in order."""
+    """Join times that overlap or touch; return the joined times in order."""
     found: list[Times] = []
     for start, end in sorted(times):
         if found and start <= found[-1][1]:
@@ -54,13 +57,14 @@ def _joined(times: Iterable[Times]) -> list[Times]:
 
 
 def _gaps(turn: Times, known: Sequence[Times]) -> Iterator[Times]:
-    """Yield what is left of a turn without the known times, which are joined."""
+    """Yield the parts of a turn outside of the `known` times, which are in order and do not overlap.
+
+    Some of these gaps have no length.
+    """
     start, end = turn
     for first, last in known[max(bisect_left(known, (start, start)) - 1, 0) :]:
         if first >= end:
             break
-        if first > start:
-            yield start, first
+        yield start, first
         start = max(start, last)
-    if start < end:
-        yield start, end
+    yield start, end

@@ -1,4 +1,4 @@
-"""One run over the windows of a source: some are transcribed ahead, and their texts follow in the source's order."""
+"""The run over the windows of a source: it has some transcribed ahead, and yields their texts in the source's order."""
 
 import asyncio
 import math
@@ -26,25 +26,25 @@ Item = TypeVar("Item", bound=StageAdvanced | WindowText)
 
 
 class WindowTranscriber(Protocol):
-    """Transcribes single windows: this worker's engine, or idle workers."""
+    """What transcribes single windows: this worker's engine, or its helpers."""
 
     @property
     def room(self) -> int:
-        """How many windows of a run it may have at the same time."""
+        """How many windows of a run the transcriber may have at the same time."""
         ...
 
     @property
     def workers(self) -> int:
-        """How many workers transcribe these windows, as far as known."""
+        """How many workers transcribe the windows that it gets, as far as known."""
         ...
 
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
     ) -> WindowText:
-        """Return the text of a window; `previous` is the language spoken before it, as far as known.
+        """Return the text of a window; `previous` is the language spoken before the window, as far as known.
 
         Raises:
-            HelperLostError: Another transcriber must do it.
+            HelperLostError: Another transcriber must transcribe the window.
             TaskError: The engine failed, or it cannot follow the options.
         """
         ...
@@ -52,7 +52,7 @@ class WindowTranscriber(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Request:
-    """What a transcriber was asked; `previous` is the language that was assumed before the window."""
+    """A request to a transcriber for one window; `previous` is the language that was assumed before the window."""
 
     previous: str | None
     answer: asyncio.Task[WindowText]
@@ -61,7 +61,10 @@ class _Request:
 
 @dataclass(eq=False, slots=True)
 class _HeldWindow:
-    """A window from the source until its text is yielded; `previous` is the language that its text assumes."""
+    """A window that the run has, from the source until its text is yielded.
+
+    `previous` is the language before the window that its `text` assumes.
+    """
 
     window: Window
     text: WindowText | None = None
@@ -69,20 +72,20 @@ class _HeldWindow:
     requests: dict[WindowTranscriber, _Request] = field(default_factory=dict)  # those that are not answered yet
 
     def assumes_other_than(self, language: str | None) -> bool:
-        """Whether the text would be another one after `language`, and was written after another language."""
+        """Whether the text assumes another language before the window than `language`, and depends on it."""
         return self.text is not None and not self.text.settled and self.previous != language
 
 
 class Run:
-    """A run over the windows of one source; `language` is the language spoken last.
+    """A run over the windows of one source; `language` is the language spoken last, as far as known.
 
     The text of a window may depend on the language before the window, which may not be known yet when the window is
-    sent: then the latest known language is assumed. If that proves wrong and the text depends on it, the window is
-    sent again.
+    sent: then the latest known language is assumed. If the language before the window proves to be another one, and the
+    text of the window depends on it, the window is sent again.
 
     A window goes to the own engine, or to a helper if the own engine has no room. The own engine also gets the first
-    window if a helper is late with it, and, if the own engine has nothing to do, the last window that a helper still
-    has; the first answer counts. So a lost or slow helper costs seconds, and no text.
+    window if a helper is late with it, and, while the own engine has no window, the last one that a helper has; the
+    first text counts. So a text waits for a lost or slow helper only for seconds.
     """
 
     def __init__(  # noqa: PLR0913 -- what is transcribed, by whom, and how
@@ -95,7 +98,10 @@ class Run:
         *,
         rank: Rank = Rank.OWN,
     ) -> None:
-        """Take the windows of a source; `language` is the one spoken before the first of them."""
+        """`own` is this worker's engine; `helpers` is null if work sharing is off.
+
+        `language`: the language spoken before the first window. `rank`: that of the windows in the own engine's queue.
+        """
         self._rank = rank
         self._windows = windows
         self._own = own
@@ -109,7 +115,7 @@ class Run:
         self._unwanted: list[asyncio.Task[WindowText]] = []  # cancelled, because another transcriber was faster
 
     async def texts(self) -> AsyncGenerator[StageAdvanced | WindowText, None]:
-        """Yield progress and texts; the texts of several windows that are ready at the same time are one.
+        """Yield progress and texts in the source's order; texts that are ready at the same time are joined to one.
 
         Raises:
             TaskError: The recording cannot be read, or the engine failed.
@@ -129,7 +135,7 @@ class Run:
                 await despite_cancellation(discard_all([*self._tasks(), *self._unwanted]))
 
     def _ready(self) -> list[StageAdvanced | WindowText]:
-        """Take the items up to the first window without a final text."""
+        """Remove and return the items up to the first window that has no text yet, or must be sent again."""
         ready: list[StageAdvanced | WindowText] = []
         while self._items:
             first = self._items[0]
@@ -147,7 +153,7 @@ class Run:
         return ready
 
     def _send_again(self) -> None:
-        """Send the first window again, and those behind it that assume another language, up to a settled one."""
+        """Send the first windows again, as many in a row as have a text that assumes a wrong language."""
         wrong = takewhile(
             lambda held: held.assumes_other_than(self.language),
             (each for each in list(self._items) if isinstance(each, _HeldWindow)),
@@ -163,7 +169,7 @@ class Run:
             self._reading = asyncio.ensure_future(anext(self._windows, None))
 
     def _send(self) -> None:
-        """Give windows to transcribers that have room, in the source's order."""
+        """Send windows to transcribers that have room, in the source's order: first to the own engine."""
         for held in self._open():
             if held.requests:
                 continue
@@ -176,7 +182,10 @@ class Run:
         self._send_twice(list(self._open()))
 
     def _send_twice(self, waiting: Sequence[_HeldWindow]) -> None:
-        """Give the own engine the first window if a helper is late with it, or the last one if it has nothing to do."""
+        """Send a window that a helper has to the own engine, too.
+
+        That is the first window if the helper is late with it, or the last one if the own engine has no window.
+        """
         if not waiting or self._own in waiting[0].requests:
             return
         if any(time.monotonic() - request.at > LATE_S for request in waiting[0].requests.values()):
@@ -185,7 +194,7 @@ class Run:
             self._ask(waiting[-1], self._own, Rank.SPARE)
 
     def _own_share(self) -> int:
-        """Return how many windows the own engine may have: as many as fall to each worker, so that all end together."""
+        """Return how many windows the own engine may have: its equal share, so that all workers end together."""
         if self._helpers is None:
             return self._own.room
         workers = self._own.workers + self._helpers.workers
@@ -202,7 +211,7 @@ class Run:
         held.requests[transcriber] = _Request(self.language, asyncio.create_task(work))
 
     async def _wait(self) -> None:
-        """Wait until the source or a transcriber is ready, and take everything that is.
+        """Wait, ten seconds at most, until the source has an item or a transcriber a text; add all that have come.
 
         Raises:
             TaskError: The recording cannot be read, or the engine failed.
@@ -221,13 +230,15 @@ class Run:
                     self._take(held, transcriber, request)
 
     def _add(self, item: _HeldWindow | StageAdvanced) -> None:
-        """Add an item; progress replaces the progress just before it, which nobody has seen."""
+        """Add an item of the source; progress replaces progress just before it that was not yielded yet."""
         if self._items and isinstance(item, StageAdvanced) and isinstance(self._items[-1], StageAdvanced):
             self._items.pop()
         self._items.append(item)
 
     def _take(self, held: _HeldWindow, transcriber: WindowTranscriber, request: _Request) -> None:
-        """Take an answer; the other requests for the same window are cancelled.
+        """Take the text of a window from a request that is done, and cancel the window's other requests.
+
+        If the helper is lost, the window waits for another transcriber.
 
         Raises:
             TaskError: The engine failed.
@@ -246,13 +257,16 @@ class Run:
         held.requests.clear()
 
     def _tasks(self) -> list[asyncio.Task[WindowText] | asyncio.Task[StageAdvanced | Window | None]]:
-        """List what is going on."""
+        """Return the asyncio tasks that are under way: requests, and the reading of the source."""
         asked = [request.answer for held in self._open() for request in held.requests.values()]
         return [*asked, *([self._reading] if self._reading is not None else [])]
 
 
 def add_text(found: list[Item | WindowText], text: WindowText) -> None:
-    """Add a text, or join it to the one before: each text is an append, which can hold only so many segments."""
+    """Add a text to `found`, or join it to the text before, if both are of one channel and that has room.
+
+    Each text becomes an append, so fewer texts are better; but a message can hold only so many segments.
+    """
     last = found[-1] if found else None
     if isinstance(last, WindowText) and last.channel == text.channel and len(last.segments) < SEGMENTS_AT_ONCE:
         segments, untranscribed = [*last.segments, *text.segments], [*last.untranscribed, *text.untranscribed]

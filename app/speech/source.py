@@ -1,4 +1,4 @@
-"""The source of a run: the windows of a recording, one after the other."""
+"""The source of a run over a recording: it yields the windows, one after the other."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -11,7 +11,7 @@ from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpene
 
 
 class RecordingSource:
-    """The windows of a recording, or of one of its channels, from second `listen.start_at` on.
+    """The source of the windows of a recording, or of one of its channels, from second `listen.start_at` on.
 
     `duration` is the length of the recording in seconds, as far as known; `channels` is the number of its channels, and
     `channel` the one in which the windows lie (null: all channels mixed, or the recording is not opened yet).
@@ -26,7 +26,7 @@ class RecordingSource:
         self.channel: int | None = None
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Yield each window, and the progress over what has no speech; the engine reads ahead by a little only.
+        """Yield each window, and progress where the recording has no speech; the engine reads only a little ahead.
 
         Raises:
             TaskError: The recording cannot be read, or the engine failed.

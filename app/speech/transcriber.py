@@ -25,7 +25,7 @@ DIARIZING_SHARE = 0.5  # share of diarization in the progress of a transcription
 
 
 class Transcriber:
-    """Transcribes with the engine, and attributes words to speakers if the task asks for speakers."""
+    """Transcribes recordings, and attributes words to speakers if the task asks for them."""
 
     def __init__(  # noqa: PLR0913 -- all parts that a transcription needs
         self,
@@ -38,7 +38,7 @@ class Transcriber:
         sharing: WorkSharing,
         threads: int,
     ) -> None:
-        """`threads` is how many cores the search for speakers needs beside the transcription."""
+        """`threads` is how many free cores the search for speakers needs to run beside the transcription."""
         self._recordings = recordings
         self._engine = engine
         self._windows = windows
@@ -88,9 +88,9 @@ class Transcriber:
     ) -> None:
         """Transcribe, and find the speakers of the segments; if the search for speakers fails, keep the transcript.
 
-        The search runs beside the transcription if cores are free. After a lost or failed attempt the search runs last,
-        when all text is saved, because the search may have been the cause. With separate channels each channel is a
-        speaker, and only `identify` needs a search.
+        The search runs beside the transcription if cores are free, else after it. If an earlier attempt with some text
+        was lost or has failed, the search runs last in any case, because it may have been the cause. With separate
+        channels each channel is a speaker, and only `identify` needs a search.
         """
         beside = not (checkpoint.processed_seconds and checkpoint.after_trouble)
         cores = Cores()
@@ -106,11 +106,11 @@ class Transcriber:
 
         async with aclosing(SpeakerSearch(partial(self._diarizer.turns, task, recording))) as search:
             await transcription.transcribe(checkpoint, append_text)
-            if not transcription.separate:
+            channels = transcription.transcript.channels
+            if channels is None:
                 await self._add_speakers(transcription, task, search, append)
                 return
         if task.identify:
-            channels = transcription.transcript.channels or 1
             find = partial(self._diarizer.turns_of_channels, task, recording, channels)
             async with aclosing(SpeakerSearch(find)) as search:
                 await self._add_speakers(transcription, task, search, append)
@@ -118,7 +118,7 @@ class Transcriber:
     async def _add_speakers(
         self, transcription: Transcription, task: TranscriptionTask, search: SpeakerSearch, append: Append
     ) -> None:
-        """Wait for the end of a search, and add what it has found, with the voices of the speakers."""
+        """Wait for the end of a search, and add the speakers that it has found, and whose voices they have."""
         await append(_searching(search, 0.0, transcription.duration))
         async for update in search.progress():
             await append(_searching(search, update.processed_seconds, update.duration_seconds))

@@ -1,4 +1,4 @@
-"""The transcript of a task: what has been found so far, the checkpoint included, and the result that follows."""
+"""The transcript of a task: the segments so far, with those of the checkpoint, and the result made of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,10 @@ from app.voices.identification import NOT_ASKED, Identified
 
 @dataclass(eq=False, slots=True)
 class TaskTranscript:
-    """The segments of a task so far; `channels` is how many are transcribed each on its own, null if they are mixed."""
+    """The segments and gaps of a task so far, with what else its result needs.
+
+    `channels` is how many channels are transcribed each on its own, null if they are mixed.
+    """
 
     task: TranscriptionTask | LiveTask
     segments: list[Segment] = field(default_factory=list)
@@ -32,26 +35,26 @@ class TaskTranscript:
     _diarization_error: ErrorDetail | None = None
 
     def go_on_from(self, checkpoint: Checkpoint) -> None:
-        """Begin with what earlier attempts have found."""
+        """Begin with the segments and gaps of the checkpoint, which earlier attempts have found."""
         self.segments, self.untranscribed = list(checkpoint.segments), list(checkpoint.untranscribed)
         self._diarization_error = checkpoint.diarization_error if self.task.diarize else None
 
     def add(self, text: WindowText) -> WindowText:
-        """Add the text of windows; return it as the task wants it."""
+        """Add a text; return it as it is to be appended: without words if the task needs none, and with the channel."""
         text = text.model_copy(update={"segments": [self._wanted(segment, text.channel) for segment in text.segments]})
         self.segments += text.segments
         self.untranscribed += text.untranscribed
         return text
 
     def labels(self, found: DiarizationDone) -> list[str]:
-        """Return the labels of the speakers: those of the turns that a search has found, or of the channels."""
+        """Return the names of the speakers: of those in the turns that a search has found, or of the channels."""
         speaking = self.segments if self.channels is not None else found.turns
         return sorted({each.speaker for each in speaking if each.speaker is not None})
 
     def add_speakers(self, search: SpeakerSearch) -> None:
         """Attribute the words to the speakers that a search has found, or note the error of a failed search.
 
-        Channels are speakers already: their search is for voices alone.
+        With separate channels, each channel is a speaker already: then the search was for voices alone.
         """
         if self.channels is not None:
             self.identified = Identified(error=search.error) if search.error is not None else self.identified
@@ -101,7 +104,7 @@ class TaskTranscript:
         )
 
     def _wanted(self, segment: Segment, channel: int | None) -> Segment:
-        """Fit a segment to the task: drop words that nobody needs; with separate channels, add the channel."""
+        """Return a segment without words if the task needs none, and with its channel and speaker if there is one."""
         changed: dict[str, object] = {}
         if not (self.task.word_timestamps or self.task.diarize):
             changed["words"] = None
@@ -111,9 +114,9 @@ class TaskTranscript:
 
 
 def _languages(segments: Sequence[Segment]) -> dict[str, float]:
-    """Return the seconds of each language, most first."""
+    """Return the seconds of each language in the segments, the most spoken one first."""
     seconds: dict[str, float] = {}
     for segment in segments:
         if segment.language is not None:
             seconds[segment.language] = seconds.get(segment.language, 0.0) + segment.end - segment.start
-    return dict(sorted(seconds.items(), key=lambda each: -each[1]))
+    return {each: seconds[each] for each in sorted(seconds, key=seconds.__getitem__, reverse=True)}

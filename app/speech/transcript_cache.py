@@ -1,4 +1,4 @@
-"""The cache of transcripts: the same recording is not transcribed twice with the same model and options."""
+"""The cache of transcripts: a task with the same recording, model and options finds the text of an earlier one."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -13,7 +13,7 @@ from app.settings import VERSION
 
 
 class CachedTranscript(BaseModel):
-    """The texts that a run has yielded of a recording (`channel` is null), or of one of its channels."""
+    """The texts that a run has yielded of a recording: of one channel, or of all mixed (`channel` is null)."""
 
     duration: float
     channels: int
@@ -22,14 +22,15 @@ class CachedTranscript(BaseModel):
     texts: list[WindowText] = Field(default_factory=list, exclude=True)  # each is stored as a piece of its own
 
     def answers(self, listen: Listen) -> bool:
-        """Whether listening would give this transcript; of a recording with one channel it does for any channel.
+        """Whether this is the transcript to which the job `listen` would lead.
 
-        What a task chose says nothing about what the listener would choose.
+        A recording with one channel has one transcript, whatever the job says. If the job lets the listener choose, the
+        listener must have chosen the channel of this transcript, too: a channel that a task has named will not do.
         """
         return self.channels == 1 or (self.chosen if listen.choose else self.channel == listen.channel)
 
     async def texts_from(self, start_at: float) -> AsyncGenerator[WindowText, None]:
-        """Yield what lies behind `start_at` seconds, as a run does that begins there."""
+        """Yield the texts after `start_at` seconds, as a run does that begins there."""
         for text in self.texts:
             if text.end > start_at:
                 segments = [each for each in text.segments if each.start >= start_at]
@@ -38,7 +39,7 @@ class CachedTranscript(BaseModel):
 
 
 class TranscriptCache:
-    """Stores transcripts by the recording's SHA-256, the model and the task's options."""
+    """The cache of transcripts, by the recording's SHA-256, the engine's model and fingerprint, and the options."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
@@ -46,9 +47,10 @@ class TranscriptCache:
     async def find(
         self, audio_sha256: str, task: TranscriptionTask, loaded: Loaded, channel: int | None
     ) -> CachedTranscript | None:
-        """Find the transcript of a channel (null: all mixed) that an earlier task with the same options has stored.
+        """Return the transcript that an earlier task with the same options has stored; None if there is none.
 
-        Ask for null if the channels are not chosen yet: the transcript says whether it is that of channel 0 alone.
+        `channel`: the channel of the transcript; null: all channels mixed, or not chosen yet. The transcript found for
+        null or 0 may be that of all channels or that of channel 0: its own `channel` says which.
         """
         question = self._question(loaded, task, channel)
         first, *pieces = await self._cache.find_pieces(task.task_id, audio_sha256, question) or [b""]
@@ -64,7 +66,7 @@ class TranscriptCache:
     async def keep(
         self, audio_sha256: str, task: TranscriptionTask, loaded: Loaded, transcript: CachedTranscript
     ) -> None:
-        """Store the transcript of a whole channel."""
+        """Store a transcript that is complete from the start of the recording to its end."""
         question = self._question(loaded, task, transcript.channel)
         await self._cache.keep_pieces(task.task_id, audio_sha256, question, [transcript, *transcript.texts])
 

@@ -31,7 +31,7 @@ _PEOPLE_OF_A_CALL = 2  # with more people, a channel may have several, whom only
 class Transcription:
     """The transcription of one recording: all channels mixed, or one channel after the other.
 
-    With `channels: auto` the listener chooses; an attempt that goes on keeps the choice of the earlier attempts.
+    With `channels: auto` the listener chooses; an attempt that goes on after a checkpoint keeps the earlier choice.
     """
 
     def __init__(  # noqa: PLR0913 -- what is transcribed, by whom, and how
@@ -65,7 +65,7 @@ class Transcription:
         return self.channel is not None
 
     async def transcribe(self, checkpoint: Checkpoint, append: Append) -> None:
-        """Transcribe from the checkpoint on, and append updates.
+        """Transcribe from the checkpoint on, with texts from the cache if it has them; append updates.
 
         Raises:
             TaskError: The recording or the engine failed, or the task asks for what cannot be done.
@@ -93,7 +93,10 @@ class Transcription:
         )
 
     def _first(self, checkpoint: Checkpoint) -> Listen:
-        """Return the job of the listener with which the transcription goes on behind the checkpoint."""
+        """Return the job of the listener with which the transcription goes on after the checkpoint.
+
+        The listener does not choose channels if the task expects more speakers than a call has.
+        """
         channel, start_at = checkpoint.channel, checkpoint.processed_seconds
         if channel is None and self._task.channels is Channels.SEPARATE:
             channel = 0
@@ -102,7 +105,10 @@ class Transcription:
         return Listen(path=self._recording.path, start_at=start_at, channel=channel, choose=choose)
 
     async def _transcribe_anew(self, listen: Listen, language: str | None, append: Append) -> None:
-        """Have the recording, or one of its channels, transcribed, and cache the transcript of a whole one."""
+        """Transcribe the recording, or one of its channels, with a run, and put the transcript into the cache.
+
+        A transcript that does not begin at the start, or that a helper has helped with, is not put there.
+        """
         source = RecordingSource(self._engine, listen)
         run = Run(source.windows(), self._own, self._helpers, self._task.options, language)
         self.cached = False
@@ -121,7 +127,10 @@ class Transcription:
         found: AsyncGenerator[StageAdvanced | WindowText, None] | AsyncGenerator[WindowText, None],
         append: Append,
     ) -> list[WindowText]:
-        """Append an update for each progress and text, and return the texts; progress counts over all channels."""
+        """Append an update for each progress and text, and return the texts.
+
+        The progress of an update is that over all channels.
+        """
         texts: list[WindowText] = []
         async with aclosing(found):
             async for each in found:
@@ -138,7 +147,7 @@ class Transcription:
         return texts
 
     def _note(self, source: RecordingSource | CachedTranscript) -> None:
-        """Copy the duration and the channels from the source.
+        """Copy the duration and the channels from the source to this object, and check the number of channels.
 
         Raises:
             PermanentError: invalid_message: the recording has too many channels to transcribe each on its own.

@@ -1,4 +1,4 @@
-"""Embeddings of a task's speakers: kept in a bucket of their own, because everybody who follows tasks reads results."""
+"""Embeddings of a task's speakers: kept in a bucket of their own, as everybody who follows tasks may read results."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ _STREAM: Final = key_value_stream(EMBEDDINGS_BUCKET)
 
 
 class EmbeddingStore:
-    """Keeps the embeddings of tasks, one message for each task; each is owned by a task message, as a result is."""
+    """Keeps the embeddings of tasks, one message for each task, which a task message owns, as it owns a result."""
 
     def __init__(self, nats: Client) -> None:
         self._nats = nats
@@ -30,7 +30,7 @@ class EmbeddingStore:
         await put(self._js, EMBEDDINGS_BUCKET, last.event.task_id, embeddings, last.metadata.headers())
 
     async def find(self, task_id: str, *, of: Owner) -> bytes | None:
-        """Return the embeddings of a task; None if there are none that this task message owns.
+        """Return the embeddings of a task that the task message `of` owns, as JSON; None if there are none.
 
         Raises:
             NatsError: NATS does not answer.

@@ -99,11 +99,11 @@ class TaskLog:
         await self._append_outcome(subjects.results(last.event.task_id), body, last)
 
     async def forbid_result(self, last: Record, error: ErrorDetail | None) -> Outcome:
-        """Store that a task ends without a result right behind the record `last`; return the stored outcome.
+        """Store that a task ends without a result, directly after the record `last`; return the stored outcome.
 
         If an outcome is stored already, a result for instance, this outcome stays and is returned. The stored outcome
-        forbids a result only while `last` is the last record of the log or the task's end follows it. So a writer that
-        is refused the append of the end has decided nothing.
+        forbids a result only while `last` is the last record of the log or the task's end follows it. So it has no
+        effect if the append of the end fails. `error` is the error of a failed task; None: the task was cancelled.
 
         Raises:
             FencedError: A later task has this id, or a deletion has just removed the outcome.
@@ -170,7 +170,7 @@ class TaskLog:
         await self._progress.purge(subjects.progress(task_id))
 
     async def undo(self, record: Record) -> None:
-        """Remove a record that was appended to an empty log; the records behind it stay."""
+        """Remove a record that was appended to an empty log; later records stay."""
         await self._progress.purge(subjects.progress(record.event.task_id), up_to=record.stream_sequence)
 
     def _cloud_event(self, what: str, task_id: str) -> dict[str, str]:

@@ -45,7 +45,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The headers of every record, so that the last record of a log alone gives the task's status."""
+    """The service's headers in every message about a task, so that the last record alone gives the task's status."""
 
     task: Task | None  # None: the task message was invalid
     task_sequence: int  # stream sequence of the task message that owns the log
@@ -121,7 +121,7 @@ def _time(text: str) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One event in a task's log."""
+    """One message of a task log: an event, its metadata and its stream sequence."""
 
     event: ProgressEvent
     metadata: Metadata
@@ -140,10 +140,13 @@ class Record:
 
 
 class NoResult(BaseModel):
-    """The outcome of a task that ends without a result; it forbids a result until the log continues behind `after`."""
+    """The outcome of a task that ends without a result.
+
+    It forbids a result, until another writer appends to the log after the record with the sequence `after`.
+    """
 
     task_id: TaskId
-    after: int  # stream sequence of the record behind which the writer of this outcome appends the task's end
+    after: int  # stream sequence of the record after which the writer of this outcome appends the task's end
     error: ErrorDetail | None  # None: the task was cancelled
 
 
@@ -197,7 +200,7 @@ class StoredOutcome:
         """Return whether another outcome may replace this one; `last` is the last record of the task's log.
 
         The outcome of an earlier task with the same id has lapsed. So has a `NoResult` if another writer has appended
-        behind the record that the `NoResult` names: the append of the end is refused there.
+        after the record that the `NoResult` names: then its own writer could not append the task's end.
         """
         if not self.metadata.owner.is_same_as(last.metadata.owner):
             return self.metadata.owner.is_older_than(last.metadata.owner)
@@ -223,7 +226,7 @@ def read_result(message: RawStreamMsg) -> Result:
 
 
 def refuse_copy(message: RawStreamMsg, task_id: str) -> None:
-    """Refuse a message of one task in the log of another task.
+    """Raise an error if the message of one task is stored in the log of another task.
 
     A client that may read one log can make the server copy a record: the client requests the record and names another
     log as the reply subject.

@@ -77,12 +77,12 @@ class ResultStore:
         return await self._read(info)
 
     async def delete(self, task_id: str, *, of: Owner | None = None) -> None:
-        """Delete message, object and embeddings of a result; with `of`, only those that this task message owns."""
+        """Delete message, object and embeddings of a result; with `of`, only what that task message owns."""
         await self._log.purge_outcome(task_id, of=of)
         await self.delete_object(task_id, of=of)
 
     async def delete_object(self, task_id: str, *, of: Owner | None = None) -> None:
-        """Delete object and embeddings to which no message belongs; with `of`, only if that task message owns them."""
+        """Delete object and embeddings of a result, not its message; with `of`, only what that task message owns."""
         await self.embeddings.delete(task_id, of=of)
         kept = await objects.find(self._js, RESULTS_BUCKET, task_id)
         if kept is not None and (of is None or _owner(kept).is_same_as(of)):

@@ -1,4 +1,4 @@
-"""The metrics of live tasks: how far the text is behind the sound."""
+"""The metrics of live tasks: their lag, and the delays of their finals and partials."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ class LiveMetrics:
     """Lag and delays of the live tasks of one worker."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._lags: dict[object, float] = {}  # by run
+        self._lags: dict[object, float] = {}  # by task run
         self._lag = Gauge(
             "natscribe_live_lag_seconds",
             "Published sound that is behind the text, of the live task that is behind most.",
@@ -38,7 +38,7 @@ class LiveMetrics:
 
     @contextmanager
     def following(self) -> Iterator[Callable[[float], None]]:
-        """Count a run of a live task while the block runs; the block calls what it gets with the seconds of its lag."""
+        """Measure the lag of one task run until the block ends; the block gives the seconds to the yielded function."""
         run = object()  # not the task: this worker may get its next delivery before the last run has ended
         self._lags[run] = 0.0
 
@@ -54,11 +54,11 @@ class LiveMetrics:
             self._lag.set(max(self._lags.values(), default=0.0))
 
     def final(self, delay_seconds: float) -> None:
-        """Record the delay of an utterance's text."""
+        """Note the seconds from the end of an utterance to its final."""
         self._final.observe(delay_seconds)
 
     def first_partial(self, delay_seconds: float) -> None:
-        """Record the delay of an utterance's first partial."""
+        """Note the seconds from the beginning of an utterance to its first partial."""
         self._partial.observe(delay_seconds)
 
     def refused(self, frames: int) -> None:

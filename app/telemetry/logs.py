@@ -92,7 +92,7 @@ def summary(settings: Settings) -> dict[str, str]:
 
 
 def end_with_start_error(error: str) -> None:
-    """Log why the worker cannot start, as the last line: the HTTP server would add a traceback."""
+    """Log why the worker cannot start, and silence the HTTP server, which would add a traceback."""
     log.critical("worker_start_failed", error=error)
     logging.getLogger(SERVER).disabled = True
 

@@ -1,4 +1,4 @@
-"""Metrics: the only module that uses the metrics library. No label contains a task id or a user id."""
+"""Metrics: what a worker counts and measures, for Prometheus. No label contains a task id or a user id."""
 
 from app.telemetry.siblings import shared_folder
 
@@ -174,7 +174,7 @@ class Meter:
         self._redeliveries.labels(task_name(queue)).inc()
 
     def waited(self, queue: Queue, seconds: float) -> None:
-        """Record how many seconds a task has waited for its first attempt."""
+        """Note how many seconds a task has waited for its first attempt."""
         self._wait.labels(task_name(queue)).observe(seconds)
 
     def resumed(self, queue: Queue, audio_seconds: float) -> None:
@@ -248,7 +248,7 @@ class Meter:
         self._overdue.set(overdue)
 
     def worker(self, *, nats: bool, redis: bool, model: bool, attempt_limit: float) -> None:
-        """Set whether NATS, Redis and a model are available, and how many seconds an attempt may run."""
+        """Set whether NATS, Redis and a model are available, and how many seconds an attempt may stand still."""
         self._nats.set(nats)
         self._redis.set(redis)
         self._model.set(model)
@@ -265,13 +265,13 @@ class Meter:
         self._redis_limit.set(limit)
 
     def memory(self, *, worker: int, engine: int, limit: int) -> None:
-        """Set how many bytes worker and engine occupy, and how many bytes both may occupy together."""
+        """Set how many bytes worker and engine occupy, and how many both may occupy together; 0: no limit."""
         self._memory.labels("worker").set(worker)
         self._memory.labels("engine").set(engine)
         self._memory_limit.set(limit)
 
     def exposition(self) -> bytes:
-        """Write all metrics in the text format of Prometheus; with siblings, the metrics of all of them."""
+        """Write all metrics in the text format of Prometheus; with `--workers N`, those of all N processes."""
         folder = shared_folder()
         if folder is None:
             return generate_latest(self.registry)

@@ -20,7 +20,7 @@ KEPT_S: Final = 60.0  # a server that has not answered for so long has left; a b
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What one server stores, in bytes: what it uses and may use of `disk` and `memory`, and each stream."""
+    """The bytes that one server uses and may use of `disk` and of `memory`, and the bytes of each stream."""
 
     used: Mapping[str, int]
     limits: Mapping[str, int]
@@ -28,7 +28,7 @@ class Stored:
 
 
 class StorageMetrics(Collector):
-    """The figures of the servers that have answered lately."""
+    """The metrics of the servers that have answered within the last KEPT_S."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

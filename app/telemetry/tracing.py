@@ -58,12 +58,12 @@ def link_to(earlier: str | None) -> None:
 
 
 def waited(tracer: Tracer, since: datetime) -> None:
-    """Record the time from `since` until now, in which a task has waited in its queue, as a span."""
+    """Make a span of the time from `since` until now, in which a task has waited in its queue."""
     tracer.start_span("queue wait", start_time=int(since.timestamp() * 1e9)).end()
 
 
 class StageSpans:
-    """Records the stages of an attempt as spans, one after the other, below the current span."""
+    """Makes a span of each stage of an attempt, one after the other, below the current span."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
@@ -98,7 +98,7 @@ class StageSpans:
         self._since = time.time_ns()
 
     def _windows(self, text: WindowText) -> None:
-        """Record the next windows as a span, from the end of the windows before until now."""
+        """Make a span of the windows of this text, from the end of the previous windows until now."""
         inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
         figures = {"audio.processed_seconds": text.end, "segments": len(text.segments)}
         self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()

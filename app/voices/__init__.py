@@ -1,1 +1,1 @@
-"""Voices by name: who is enrolled, and which speakers of a recording have an enrolled voice."""
+"""Voices by name: which people a user has enrolled, and which speakers of a recording they are."""

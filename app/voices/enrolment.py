@@ -1,4 +1,4 @@
-"""Enrolment: whom a request means, and what becomes of the voice."""
+"""Enrolment: find the speaker whom a request means, and make or change the voice of this person."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -21,7 +21,8 @@ def chosen_speaker(embedded: Embedded, request: EnrollRequest) -> SpeakerEmbeddi
     """Return the embedding of the speaker whom a request names, or of the only speaker.
 
     Raises:
-        RequestError: There is no such speaker, there are several, or the speaker says too little alone.
+        RequestError: There is no such speaker, the request names none of several, or the speaker says too little alone
+            or sounds like two people.
     """
     speakers = [each.speaker for each in embedded.speakers]
     if request.speaker is None and len(speakers) != 1:
@@ -45,7 +46,7 @@ def chosen_speaker(embedded: Embedded, request: EnrollRequest) -> SpeakerEmbeddi
 
 
 def reference_of(task_id: str, speaker: SpeakerEmbedding) -> StoredReference:
-    """Return the reference that a speaker of a task becomes."""
+    """Make a reference of the embeddings of a speaker of a task."""
     return StoredReference(
         task_id=task_id,
         speaker=speaker.speaker,
@@ -57,7 +58,7 @@ def reference_of(task_id: str, speaker: SpeakerEmbedding) -> StoredReference:
 
 
 def new_voice(request: EnrollRequest, reference: StoredReference, model: Model) -> StoredVoice:
-    """Return a voice with one reference."""
+    """Make a voice with one reference, and a random id; `model` is the network that made the reference."""
     return StoredVoice(
         voice=uuid4().hex,
         user_id=request.user_id,
@@ -69,7 +70,11 @@ def new_voice(request: EnrollRequest, reference: StoredReference, model: Model) 
 
 
 def with_reference(known: StoredVoice, request: EnrollRequest, reference: StoredReference, model: Model) -> StoredVoice:
-    """Return a voice with one more reference; references of another network, and of the same speech, are left out."""
+    """Return a voice with one more reference, and with the consent of the request.
+
+    Its older references stay, except those of other networks than `model`, one of the same speaker of the same task,
+    and the oldest if there would be too many.
+    """
     source = reference.task_id, reference.speaker
     others = known.references if known.model == model else []
     kept = [each for each in others if (each.task_id, each.speaker) != source][-(MOST_REFERENCES - 1) :]

@@ -1,4 +1,4 @@
-"""Identification: keep the embeddings of a task's speakers, and find whose voice each speaker has."""
+"""Identification: store the embeddings of a task's speakers, and find whose voice each speaker has."""
 
 import asyncio
 from collections.abc import Sequence
@@ -34,7 +34,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Whose voice each speaker has; null: nobody asked, or it cannot be told. `error`: why names are missing."""
+    """Whose voice each speaker has; null: the task does not ask for it, or it cannot be found out.
+
+    `error`: why voices are missing, also if some were compared.
+    """
 
     voices: dict[str, SpeakerVoice] | None = None
     error: ErrorDetail | None = None
@@ -44,16 +47,17 @@ NOT_ASKED: Final = Identified()
 
 
 class Identification:
-    """Compares speakers with the voices of a user."""
+    """Stores embeddings of speakers, and compares them with the voices of a user."""
 
     def __init__(self, store: VoiceStore, settings: Settings) -> None:
         self._store = store
         self._settings = settings
 
     async def run(self, task: Task, embedded: Embedded, labels: Sequence[str], append: Append) -> Identified:
-        """Keep the embeddings beside the result that follows, and find whose voice each speaker has.
+        """Store the embeddings of a task, as long as its result is kept, and find whose voice each speaker has.
 
-        `labels` are all speakers, also those who say too little for an embedding.
+        `labels` are the names of all speakers, also of those who say too little for an embedding. If NATS has no room
+        for the embeddings, or the voices cannot be read, only an `error` is returned.
 
         Raises:
             FencedError: Another worker runs the task.
@@ -69,7 +73,9 @@ class Identification:
             return Identified(error=NOT_READ)
 
     async def compare(self, user_id: int | str, embedded: Embedded, labels: Sequence[str]) -> Identified:
-        """Find whose voice each speaker has.
+        """Find which voice of the user each speaker in `labels` has: the voice is null if it is none of them.
+
+        Voices that another network has made are not compared, and mentioned in the `error`.
 
         Raises:
             NatsError: NATS does not answer.

@@ -1,4 +1,4 @@
-"""Compare the speakers of a recording with enrolled voices."""
+"""Compare the speakers of a recording with the voices of a user."""
 
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _IS_TELEPHONE: Final = 0.8  # speech whose two embeddings are so alike came thro
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The voice of a speaker; null: nobody's. `score`: how alike speaker and most similar voice are, 1 is equal."""
+    """The voice of a speaker; null: none of the user's. `score`: how alike speaker and nearest voice are, at most 1."""
 
     voice: str | None
     score: float
@@ -26,7 +26,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How alike a speaker and a voice have to be, and by how much more than the speaker and any other voice."""
+    """How alike a speaker and a voice have to be, and how much less alike the speaker and each other voice."""
 
     threshold: float
     margin: float
@@ -34,7 +34,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Speech:
-    """Embeddings of several speakers or references, a row each, of length 1."""
+    """The two embeddings of several speakers or references: a row for each, of length 1."""
 
     full: Vectors
     telephone: Vectors
@@ -50,9 +50,10 @@ class _Speech:
 
 
 def match(speakers: Mapping[str, Pair], voices: Mapping[str, Sequence[Pair]], limits: Limits) -> dict[str, Match]:
-    """Return whose voice each speaker has, the most similar reference deciding; no voice is that of two speakers.
+    """Return whose voice each speaker has, by the most similar reference; an empty answer if there are no voices.
 
-    `voices`: the references of each voice, one at least.
+    `voices`: the references of each voice, at least one. If two speakers are most like the same voice, only the more
+    similar speaker has this voice.
     """
     if not speakers or not voices:
         return {}
@@ -73,7 +74,7 @@ def match(speakers: Mapping[str, Pair], voices: Mapping[str, Sequence[Pair]], li
 
 
 def _alike(speakers: _Speech, references: _Speech) -> Vectors:
-    """Return how alike each speaker and each reference are (speakers, references)."""
+    """Return how alike each speaker and each reference are (speakers, references), by the more similar embeddings."""
     both = speakers.is_telephone[:, np.newaxis] & references.is_telephone
     full = _of_each_two(speakers.full, references.full) - _TELEPHONES_ALIKE * both
     telephone = _of_each_two(speakers.telephone, references.telephone) - _TELEPHONES_ALIKE
@@ -82,7 +83,7 @@ def _alike(speakers: _Speech, references: _Speech) -> Vectors:
 
 
 def _of_each_two(one: Vectors, other: Vectors) -> Vectors:
-    """Return the scalar product of each row with each other one; the threads of `@` would cost more than this does."""
+    """Return the scalar product of each row of `one` with each row of `other`; the threads of `@` would take longer."""
     found: Vectors = np.einsum("sj,rj->sr", one, other)
     return found
 
@@ -96,6 +97,6 @@ def _unit(embeddings: Sequence[str]) -> Vectors:
 
 
 def _products(one: Vectors, other: Vectors) -> Vectors:
-    """Return the scalar product of each two rows."""
+    """Return the scalar product of each row of `one` with the row of `other` that has the same number."""
     found: Vectors = np.einsum("ij,ij->i", one, other)
     return found

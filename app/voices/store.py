@@ -1,4 +1,4 @@
-"""The bucket `voices`: a message for each enrolled person, without a history."""
+"""The bucket `voices`: it has a message for each voice, and keeps no older versions."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -22,7 +22,7 @@ _STREAM: Final = key_value_stream(VOICES_BUCKET)
 
 
 class ChangedMeanwhileError(Exception):
-    """Another request has changed or forgotten the voice: read it again."""
+    """Another request has changed or forgotten the voice meanwhile: read the voice again."""
 
 
 class StoredReference(Reference):
@@ -33,7 +33,7 @@ class StoredReference(Reference):
 
 
 class StoredVoice(BaseModel):
-    """An enrolled person."""
+    """A voice as the bucket stores it: an enrolled person, and the references of this person."""
 
     model_config = ConfigDict(frozen=True)
     voice: str
@@ -44,7 +44,10 @@ class StoredVoice(BaseModel):
     references: list[StoredReference] = Field(repr=False)
 
     def shown(self, model: Model | None) -> Voice:
-        """Return what clients see; `model` is the network with which this service makes references now."""
+        """Return the voice as clients see it, without embeddings.
+
+        `model`: the network that makes embeddings now, with which the voice must agree to be comparable; None: any.
+        """
         references = [Reference(**each.model_dump(exclude={"values", "telephone"})) for each in self.references]
         return Voice(
             voice=self.voice,
@@ -62,7 +65,7 @@ class _Heard(TypedDict):
 
 
 class ComparedVoice(TypedDict):
-    """What a speaker is compared with: a thousand voices are read for each task, so the rest is left out."""
+    """The part of a voice that is compared with speakers: a task may need a thousand, so the rest is not read."""
 
     voice: str
     user_id: int | str
@@ -74,14 +77,14 @@ _COMPARED: Final[TypeAdapter[ComparedVoice]] = TypeAdapter(ComparedVoice)
 
 
 class Kept(NamedTuple):
-    """A voice, and the stream sequence of its message."""
+    """A voice that the bucket holds, and the stream sequence of its message."""
 
     voice: StoredVoice
     sequence: int
 
 
 class VoiceStore:
-    """Keeps voices by their user and id."""
+    """Stores voices in the bucket, by user and id, and finds them."""
 
     def __init__(self, nats: Client) -> None:
         self._nats = nats
@@ -90,6 +93,8 @@ class VoiceStore:
     async def pages(self, user_id: int | str, *, after: int = 0) -> AsyncIterator[list[Kept]]:
         """Yield the voices of a user in the order of their last changes, some at a time.
 
+        `after`: the stream sequence after which to begin.
+
         Raises:
             NatsError: NATS does not answer.
         """
@@ -97,7 +102,7 @@ class VoiceStore:
             yield [kept for message in page if (kept := _read(message)) and kept.voice.user_id == user_id]
 
     async def compared(self, user_id: int | str) -> list[ComparedVoice]:
-        """Return the voices of a user for a comparison.
+        """Return what all voices of a user are compared by.
 
         Raises:
             NatsError: NATS does not answer.
@@ -127,11 +132,11 @@ class VoiceStore:
             await self.put(voice, after=0)
 
     async def put(self, voice: StoredVoice, *, after: int) -> None:
-        """Store a voice in place of the message with the stream sequence `after`; 0: there is none.
+        """Store a voice in place of its message with the stream sequence `after`; 0: it has no message yet.
 
         Raises:
             BucketFullError: The bucket has no room.
-            ChangedMeanwhileError: Another message is there, or none.
+            ChangedMeanwhileError: The voice has another message by now, or none.
             NatsError: NATS does not answer.
         """
         key, body = _key(voice.user_id, voice.voice), voice.model_dump_json().encode()
@@ -166,7 +171,7 @@ def _read_compared(message: RawStreamMsg) -> ComparedVoice | None:
 
 
 def _read(message: RawStreamMsg) -> Kept | None:
-    """Read a voice; None if the service did not write the message."""
+    """Read a voice from its message; None if the content is none that the service writes."""
     try:
         return Kept(StoredVoice.model_validate_json(message.data or b""), message.seq or 0)
     except ValidationError:

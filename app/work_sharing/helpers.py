@@ -1,8 +1,8 @@
 """The helpers of one run: idle workers that compute as this worker does, asked by NATS' request and reply.
 
-A window is one request to the queue group of the helpers, so NATS chooses who gets it; if no worker is idle, NATS
-answers at once. Nobody is registered anywhere: a reply names its worker, and the number of different workers says how
-many windows may be under way.
+Each window is a request to the queue group of all idle workers, so NATS chooses which of them gets the window; if no
+worker is idle, NATS answers so at once. There is no list of helpers: a reply names its worker, and the number of
+different workers that have answered limits how many windows may be under way.
 """
 
 import asyncio
@@ -31,16 +31,16 @@ log = structlog.get_logger()
 
 
 class HelperLostError(Exception):
-    """No helper has transcribed the window, so another transcriber must do it."""
+    """No helper has transcribed the window, so another transcriber must transcribe it."""
 
 
 class Helpers:
-    """The idle workers that help one run; a window is transcribed by any of them."""
+    """The idle workers that help one run; any of them may get a window."""
 
     def __init__(
         self, nats: Client, subject: str, model: Model, fingerprint: str, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`model` and `fingerprint` are what the engine of a helper has to have; `clock` returns seconds."""
+        """Helpers listen on `subject`, and must have this `model` and `fingerprint`; `clock` returns seconds."""
         self._nats = nats
         self._subject = subject
         self._model = model
@@ -52,14 +52,17 @@ class Helpers:
 
     @property
     def room(self) -> int:
-        """How many windows helpers may have: some for each that is known, and one to find another one."""
+        """How many windows all helpers together may have: 0 in a pause, and 1 to find the first helper.
+
+        Later, four for each helper that has answered, and four more to find another helper.
+        """
         if self._clock() < self._asks_again_at:
             return 0
         return min(len(self._workers) + 1, MOST_HELPERS) * WINDOWS_A_HELPER if self._workers else 1
 
     @property
     def workers(self) -> int:
-        """How many workers have answered since the last pause."""
+        """How many helpers are known: those that have answered since the last pause."""
         return len(self._workers)
 
     async def transcribe(
@@ -69,10 +72,11 @@ class Helpers:
         previous: str | None,
         rank: Rank,  # noqa: ARG002 -- a helper ranks all windows of others alike
     ) -> WindowText:
-        """Have a helper transcribe a window.
+        """Return the text of a window from a helper; `previous` is the language spoken before the window, if known.
 
         Raises:
-            HelperLostError: No worker is idle, or the helper is lost, slow, busy or wrong.
+            HelperLostError: No worker is idle, or the helper is lost, slow or busy, or its text is impossible. For a
+                pause of seconds, helpers get no more windows.
         """
         request = WindowRequest(
             window=window, options=options, previous=previous, model=self._model, fingerprint=self._fingerprint
@@ -105,7 +109,7 @@ class Helpers:
 
 
 def _may_be_text(text: WindowText, request: WindowRequest) -> bool:
-    """Whether a text may be that of its window: the language, and the times and lengths of texts, are possible."""
+    """Whether a text may be that of the window in `request`: its language, times, channel and length are possible."""
     window, language = request.window, request.options.language
     first, last = window.regions[0][0] - _ROUNDING_S, window.end + _ROUNDING_S
     times = [(segment.start, segment.end) for segment in text.segments]

@@ -1,7 +1,7 @@
 """Helping: while this worker is idle and cores are free, it transcribes windows of other workers.
 
-A worker that is not idle has no subscription, so NATS asks another one, or tells the owner of the window at once that
-nobody is idle.
+A worker that is not idle has no subscription. So NATS sends a window to another worker, or answers at once that no
+worker is idle.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class WorkSharing:
-    """Whether and how this worker helps others, and who helps it."""
+    """This worker's part in work sharing: it helps other workers, and makes the helpers of its own runs."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class WorkSharing:
 
     @asynccontextmanager
     async def own_work(self) -> AsyncIterator[None]:
-        """While the block runs, do not help other workers."""
+        """Do not help other workers until the block ends: in it a task of this worker runs."""
         self._own_tasks += 1
         self._busy.set()
         try:
@@ -78,9 +78,10 @@ class WorkSharing:
         return Helpers(self._nats, self._subject, loaded.model, engine_fingerprint(loaded)) if self._on else None
 
     async def look(self) -> None:
-        """Wait a moment, then start or stop the subscriber, as this worker may help or not.
+        """Wait a second, check whether this worker may help, and start or stop the subscriber to match.
 
-        FastStream starts the subscriber when the broker starts; started twice it would lose messages.
+        The subscriber stays while it has a window of another worker. FastStream starts the subscriber when the broker
+        starts; before that, it must not be started here, because one that is started twice loses messages.
         """
         await self._pause()
         free = self._cores is None or self._measured.free(self._cores)
@@ -92,7 +93,7 @@ class WorkSharing:
             await self._subscriber.stop()
 
     async def _pause(self) -> None:
-        """Wait for the next look; the beginning of a task of this worker ends the pause, so that nobody is misled."""
+        """Wait about a second; return at once when a task of this worker begins, so that the subscriber is stopped."""
         seconds = LOOK_EVERY_S * self._random.uniform(0.75, 1.25)
         if self._busy.is_set():
             await asyncio.sleep(seconds)
@@ -102,12 +103,15 @@ class WorkSharing:
                 await self._busy.wait()
 
     def stop_helping(self) -> None:
-        """Stop helping for good, and give windows back to their owners; call this before the NATS connection closes."""
+        """Stop helping for good, and return windows without text; call this before the NATS connection closes."""
         self._own_tasks += 1
         self._busy.set()
 
     async def help(self, request: WindowRequest) -> WindowReply:
-        """Transcribe a window of another worker; the reply has no text if this worker cannot, or has its own task."""
+        """Transcribe a window of another worker, and return the reply.
+
+        The reply has no text if this worker has a task of its own, another model or fingerprint, or a failed engine.
+        """
         if not self._on or self._busy.is_set() or not self._has_the_engine_for(request):
             return WindowReply(worker=self._worker, text=None)
         if not self._helping:
@@ -126,7 +130,7 @@ class WorkSharing:
         return loaded is not None and (loaded.model, engine_fingerprint(loaded)) == (request.model, request.fingerprint)
 
     async def _text_unless_busy(self, request: WindowRequest) -> WindowText | None:
-        """Return the text of a window; None as soon as this worker gets a task of its own, or if it takes too long.
+        """Return the text of a window; None as soon as this worker gets a task of its own, or after two minutes.
 
         Raises:
             TaskError: The engine failed.
@@ -144,15 +148,15 @@ class WorkSharing:
 
 
 def engine_fingerprint(loaded: Loaded) -> str:
-    """Describe how an engine computes: engines with the same description find the same in a window.
+    """Return the engine fingerprint: engines with the same model and fingerprint find the same text in a window.
 
-    The version belongs to it, because another version of the service may find other text.
+    The version is a part of it, because another version of the service may find other text.
     """
     return f"{VERSION} {loaded.fingerprint}"
 
 
 def engine_of(settings: Settings) -> str:
-    """Name the engine that these settings describe: workers with the same name may help each other."""
+    """Return the name of the engine that these settings describe: workers with the same name may help each other."""
     described = (
         *(VERSION, settings.transcription_model or "", settings.engine_device.value),
         *(settings.engine_compute_type or "", str(settings.engine_beam)),

@@ -4,10 +4,9 @@ import copy
 from collections.abc import Callable
 
 import pytest
-import yaml
 
 from tests.contract.compatibility import Node, breaks
-from tests.document import DOCUMENT, ROOT
+from tests.document import DOCUMENT, ROOT, from_yaml
 
 ADVICE = (
     "make the change compatible, or raise the version in pyproject.toml and announce the break here; at a release keep "
@@ -33,10 +32,8 @@ def promise(document: Node) -> tuple[int, ...]:
 
 
 def kept() -> Node:
-    documents = [
-        yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ROOT / "docs" / "contract").glob("*.yaml")
-    ]
-    return max(documents, key=version)
+    kept_ones = (ROOT / "docs" / "contract").glob("*.yaml")
+    return max((from_yaml(path.read_text(encoding="utf-8")) for path in kept_ones), key=version)
 
 
 def test_only_what_is_announced_breaks_clients_of_the_last_kept_version() -> None:

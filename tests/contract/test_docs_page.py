@@ -2,13 +2,13 @@
 
 import copy
 import json
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urljoin
 
 import pytest
-import yaml
 
 from app import docs_page
 from app.asyncapi import document
@@ -16,8 +16,10 @@ from app.docs_page import contract
 from app.docs_page.page import render
 from app.main import Worker
 from app.settings import Settings
-from tests.document import COMPONENTS, DOCUMENT, MESSAGES, channel_of, names
+from tests.document import COMPONENTS, DOCUMENT, MESSAGES, channel_of, from_yaml, names
 from tests.fakes.engine import FakeEngine
+
+pytestmark = pytest.mark.xdist_group("docs page")  # which is made once
 
 INSIDE = {name for name, found in DOCUMENT["operations"].items() if {"name": "inside"} in found["tags"]}
 
@@ -90,6 +92,11 @@ def site() -> Site:
     return Site()
 
 
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return Page(render(DOCUMENT))
+
+
 async def test_the_page_is_a_page_that_trusts_nobody_else(site: Site) -> None:
     for path in site.routes:
         status, headers, _ = await site.get(path)
@@ -125,28 +132,26 @@ async def test_a_worker_says_what_there_is(site: Site) -> None:
 
 async def test_the_document_is_served_as_it_is_written(site: Site) -> None:
     assert json.loads((await site.get("/asyncapi.json"))[2]) == DOCUMENT
-    assert yaml.safe_load((await site.get("/asyncapi.yaml"))[2]) == DOCUMENT
+    assert from_yaml((await site.get("/asyncapi.yaml"))[2]) == DOCUMENT
 
 
-async def test_all_that_the_page_names_is_there(site: Site) -> None:
-    page = Page((await site.get("/docs"))[2].decode())
+def test_all_that_the_page_names_is_there(site: Site, page: Page) -> None:
     inner = {link for link in page.links if link.startswith("#")}
     assert {f"/{link}" for link in page.links - inner} <= set(site.routes)
     assert {link.removeprefix("#") for link in inner} <= set(page.anchors)
     assert len(set(page.anchors)) == len(page.anchors)
 
 
-async def test_a_person_reads_all_that_the_document_says(site: Site) -> None:
+def test_a_person_reads_all_that_the_document_says(page: Page) -> None:
     # Given the page, and what the document says of its operations, messages and fields
-    page = Page((await site.get("/docs"))[2].decode())
-    said = {_plain(text) for text in _texts()}
+    said, shown = {_plain(text) for text in _texts()}, page.text
     # Then the page says all of it
-    assert {text for text in said if text not in page.text} == set()
+    assert {text for text in said if text not in shown} == set()
 
 
-async def test_a_client_sees_the_fields_of_its_messages_without_a_click(site: Site) -> None:
+def test_a_client_sees_the_fields_of_its_messages_without_a_click(page: Page) -> None:
     # Given the messages that clients publish and receive
-    seen = Page((await site.get("/docs"))[2].decode()).seen
+    seen = page.seen
     payloads = [
         MESSAGES[name]["payload"]
         for operation in set(DOCUMENT["operations"]) - INSIDE
@@ -165,8 +170,8 @@ async def test_a_client_sees_the_fields_of_its_messages_without_a_click(site: Si
     assert _plain(MESSAGES["Frame"]["payload"]["description"]) in seen
 
 
-async def test_a_client_reads_its_own_part_and_nothing_of_what_workers_do(site: Site) -> None:
-    seen = Page((await site.get("/docs"))[2].decode()).seen
+def test_a_client_reads_its_own_part_and_nothing_of_what_workers_do(page: Page) -> None:
+    seen = page.seen
     for name, operation in DOCUMENT["operations"].items():
         role = "You receive" if operation["action"] == "send" else "You ask" if "reply" in operation else "You publish"
         assert (f"{role} {channel_of(operation)['address']}" in seen) == (name not in INSIDE), name
@@ -178,9 +183,21 @@ def test_types_that_only_workers_need_stand_apart() -> None:
     assert set(found.inside_types) == {"AcceptedHeaders", "InsideHeaders"}
 
 
-async def test_a_person_reads_the_limits_of_a_number(site: Site) -> None:
+def test_a_message_is_shown_once_and_a_small_request_wherever_it_is_used() -> None:
+    found = contract.read(DOCUMENT)
+    shown = Counter(
+        message.schema
+        for group in (*found.groups, *found.inside)
+        for operation in group.operations
+        for message in (*operation.messages, *operation.replies)
+        if message.schema and message.is_whole
+    )
+    assert shown.keys() == {name for message in MESSAGES.values() if (name := contract.name_of(message["payload"]))}
+    assert {schema for schema, times in shown.items() if times > 1} == {"TaskRequest"}
+
+
+def test_a_person_reads_the_limits_of_a_number(page: Page) -> None:
     # Given a number of 64 bits in the document, as a user's may be
-    page = Page((await site.get("/docs"))[2].decode())
     # Then the page says where it begins and ends, as people write it
     assert "at least -2⁶³" in page.text
     assert "below 2⁶³" in page.text

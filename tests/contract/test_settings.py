@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from app.settings import Settings
 
@@ -35,6 +34,8 @@ DEFAULTS = {
     "AUDIO_MAX_SECONDS": 24 * 3600,
     "AUDIO_MAX_DECODE_SECONDS": 600,
     "DIARIZATION_MAX_SECONDS": 4 * 3600,
+    "VOICE_THRESHOLD": 0.6,
+    "VOICE_MARGIN": 0.1,
     "CACHE_TTL": 7 * 24 * 3600,
     "ENGINE_DEVICE": "auto",
     "ENGINE_COMPUTE_TYPE": None,
@@ -83,23 +84,6 @@ def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytes
 def test_the_models_that_tasks_may_name_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRANSCRIPTION_MODELS", "large-v3, t-tech/t-one,")
     assert Settings(_env_file=None).transcription_models == ("large-v3", "t-tech/t-one")
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("TASK_HEARTBEAT", "15"),
-        ("AUDIO_STORE", "folder"),
-        ("NATS_STREAM_NAME", "a.b"),
-        ("NATS_REPLICAS", "2"),
-        ("TASK_TIMEOUT", "0"),
-        ("TRANSCRIPTION_MODELS_DIR", "a-folder-that-is-not-there"),
-    ],
-)
-def test_a_setting_that_cannot_work_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, value)
-    with pytest.raises(ValidationError):
-        Settings(_env_file=None)
 
 
 def test_the_stem_of_the_stream_names_the_others() -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from app.main import Worker
 from app.settings import Settings
 from tests.document import COMPONENTS, DOCUMENT, ROOT, channel_of, names, operation_at, validator
 from tests.fakes.engine import FakeEngine
+
+pytestmark = pytest.mark.xdist_group("specification")  # which FastStream makes once
 
 OPERATIONS = {
     "submitTranscription": ("receive", "tasks.transcription.{priority}"),
@@ -237,9 +240,17 @@ def test_nothing_is_heard_or_said_that_nobody_is_told_of() -> None:
 
 def _found(settings: Settings | None = None) -> dict[str, Any]:
     """What FastStream itself finds in the code."""
-    service = Worker(settings or Settings(_env_file=None), FakeEngine())
-    found: dict[str, Any] = AsyncAPI(service.broker).to_specification().to_jsonable()
+    found: dict[str, Any] = json.loads(_found_by_default() if settings is None else _found_with(settings))
     return found
+
+
+@cache
+def _found_by_default() -> str:
+    return _found_with(Settings(_env_file=None))
+
+
+def _found_with(settings: Settings) -> str:
+    return AsyncAPI(Worker(settings, FakeEngine()).broker).to_specification().to_json()
 
 
 def test_a_subject_belongs_to_one_operation() -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 Answer = dict[str, Any]  # as JetStream's API writes it
@@ -207,5 +208,9 @@ class Stream:
 
 def matches(subject: str, pattern: str) -> bool:
     """Whether a subject is one of those that a pattern of NATS names."""
-    regular = re.escape(pattern).replace(r"\*", r"[^.]+").replace(">", ".+")
-    return re.fullmatch(regular, subject) is not None
+    return _expression(pattern).fullmatch(subject) is not None
+
+
+@cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.escape(pattern).replace(r"\*", r"[^.]+").replace(">", ".+"))

@@ -8,10 +8,10 @@ how the task consumer pulls.
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from typing import cast
 
 import pytest
+import pytest_asyncio
 from faststream.nats import NatsBroker, NatsRouter, TestNatsBroker
 from natscribe.schemas.requests import (
     Deleted,
@@ -214,19 +214,19 @@ def parts() -> Parts:
     return Parts()
 
 
-@cache
-def service_broker() -> NatsBroker:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def service() -> AsyncIterator[NatsBroker]:
+    """All channels, started once, which takes longer than a test: those who ask them need the loop of the session."""
     broker, queues, windows = NatsBroker(), NatsRouter(), channels.router_of_requests()
     queues_of_recordings(queues, Settings(_env_file=None).stream_names)
     channels.windows_of_others(windows, ENGINE)
     broker.include_routers(queues, channels.stored_tasks(), channels.answers(), windows)
-    return broker
+    async with TestNatsBroker(broker) as tested:
+        yield tested
 
 
 @pytest.fixture
-async def broker(parts: Parts) -> AsyncIterator[NatsBroker]:
-    broker = service_broker()
+def broker(service: NatsBroker, parts: Parts) -> NatsBroker:
     for name, part in vars(parts).items():
-        broker.context.set_global(name, part)
-    async with TestNatsBroker(broker) as tested:
-        yield tested
+        service.context.set_global(name, part)
+    return service

@@ -7,6 +7,8 @@ from natscribe.schemas.wire import Priority, Queue
 
 from tests.handlers.conftest import Parts
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 TASK = {"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}
 HEADERS = {"Nats-Subject": "tasks.transcription.normal", "Nats-Sequence": "12"}
 

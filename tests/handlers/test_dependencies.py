@@ -23,12 +23,16 @@ def handlers() -> Iterator[Callable[..., Any]]:
         yield from (each for _, each in inspect.getmembers(module, inspect.iscoroutinefunction))
 
 
-@pytest.mark.parametrize("handler", list(handlers()), ids=lambda each: f"{each.__module__}.{each.__name__}")
-async def test_the_container_has_what_a_handler_asks_for(handler: Callable[..., Any]) -> None:
-    # Given a container whose parts are made
+@pytest.fixture(scope="module")
+def container() -> Container:
     container = Container(Settings(_env_file=None), FakeEngine(), traces=OFF, broken=lambda: None)
     container.connect(Client(), ack_wait=15)
-    # When a handler asks for parts by the names and types of its parameters
+    return container
+
+
+@pytest.mark.parametrize("handler", list(handlers()), ids=lambda each: f"{each.__module__}.{each.__name__}")
+def test_the_container_has_what_a_handler_asks_for(container: Container, handler: Callable[..., Any]) -> None:
+    # Given a container whose parts are made, when a handler asks for parts by the names and types of its parameters
     hints = get_type_hints(handler, include_extras=True)
     asked = {
         name: hint.__origin__

@@ -20,6 +20,8 @@ from app.errors import RequestError
 from handlers.channels import ANSWERS
 from tests.handlers.conftest import ENGINE, WORKER, Parts
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 STATUS = TaskStatus(
     task_id="t1",
     kind=Kind.TRANSCRIPTION,

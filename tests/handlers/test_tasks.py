@@ -10,6 +10,8 @@ from natscribe.schemas.wire import Priority, Queue
 from app.updates import Checkpoint
 from tests.handlers.conftest import RESULT, UPDATES, Parts
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 TASK = {"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}
 
 

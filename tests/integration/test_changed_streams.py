@@ -413,20 +413,6 @@ async def test_a_change_that_harms_nothing_is_charged_to_nobody_else(
     await unheard.close()
 
 
-async def test_a_client_that_tries_again_and_again_fills_no_log(
-    worker: Worker, js: JetStreamContext, stranger: JetStreamContext
-) -> None:
-    with capture_logs() as logs:
-        # When a client tries a hundred times to change a stream
-        for _ in range(100):
-            with suppress(APIError):
-                await stranger.update_stream(StreamConfig(name="transcription_results", subjects=["results.*"]))
-        # Then one line tells it
-        await eventually(lambda: asyncio.sleep(0, told(logs, "stream_change_refused")))
-        await js.stream_info("transcription_results")
-    assert len(told(logs, "stream_change_refused")) == 1
-
-
 async def test_a_task_is_not_called_deleted_while_its_message_stays(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
 ) -> None:
@@ -450,21 +436,6 @@ async def test_a_task_is_not_called_deleted_while_its_message_stays(
 
 
 # What NATS refuses to change is told
-
-
-async def test_a_change_without_an_answer_is_told(
-    worker: Worker, nc: Client, stranger: JetStreamContext, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a service whose user may not change streams: NATS answers nothing
-    with monkeypatch.context() as refused:
-        refused.setattr(provisioning, "provision", AsyncMock(side_effect=NatsTimeoutError))
-        await stripped(stranger, "transcription_results")
-        # Then it is told, with where to look
-        (problem,) = await eventually(partial(told_by, nc))
-        assert problem.what.startswith("transcription_results are not as the service needs them")
-        assert "docs/access.md" in problem.next_step
-    # And when it may, all is well
-    await eventually(lambda: _has_no_problem(nc))
 
 
 async def test_a_setting_of_earlier_versions_is_no_such_stream(

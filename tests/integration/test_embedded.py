@@ -14,8 +14,7 @@ import pytest
 from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
 
-from app.embedded import EmbeddedError, Guarded, NatsServer, Server, ValkeyServer, free_port, running
-from tests.constants import Constants
+from app.embedded import NatsServer, Server, ValkeyServer, free_port, running
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("usual ports")  # where a killed server starts again nobody else may be
@@ -115,49 +114,6 @@ async def test_a_port_that_is_taken_is_left_alone(tmp_path: Path, monkeypatch: p
             # Then they answer elsewhere
             assert str(one.getsockname()[1]) not in nats_server.url
             assert str(other.getsockname()[1]) not in valkey.url
-
-
-async def test_a_wanted_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
-    # Given that somebody listens on the wanted port
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        server = NatsServer(tmp_path, taken.getsockname()[1])
-        # When the server is started
-        # Then the error repeats what it said
-        with pytest.raises(EmbeddedError, match="address already in use"):
-            await server.start()
-
-
-async def test_two_runs_do_not_share_a_folder(nats_server: NatsServer, constants: Constants) -> None:
-    # Given a running server
-    constants(LOCK_WITHIN_S=0.2)
-    second = NatsServer(nats_server.folder, free_port())
-    # When another one is started on its data
-    # Then it is refused, and no port is named: the first server may have another one
-    with pytest.raises(EmbeddedError, match=r"nats-server did not start: another run uses .*/lock: use that run"):
-        await second.start()
-
-
-async def test_whoever_starts_a_process_is_told_who_uses_its_lock(tmp_path: Path, constants: Constants) -> None:
-    # Given a process that holds a lock
-    constants(LOCK_WITHIN_S=0.2)
-    lock, log = tmp_path / "lock", tmp_path / "log"
-    first = Guarded(["sleep", "60"], lock=lock, grace=1)
-    try:
-        await eventually(lambda: _runs(first))
-        # When another one is started with it
-        with log.open("wb") as output:
-            second = Guarded(["sleep", "60"], lock=lock, grace=1, output=output)
-        # Then that ends, and the parent can say why in its own way: the guard writes no line of the log
-        assert await second.wait() == 1
-        assert second.refusal.startswith(f"another run uses {lock}: use that run, or stop it in its terminal")
-        assert f"{first.pid}" in second.refusal
-        assert log.read_bytes() == b""
-    finally:
-        await first.stop()
-
-
-async def _runs(process: Guarded) -> bool:
-    return process.runs
 
 
 async def test_nothing_survives_a_killed_parent(tmp_path: Path) -> None:

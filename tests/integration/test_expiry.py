@@ -9,8 +9,6 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Priority
 
-from app.errors import TransientError
-from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
@@ -76,21 +74,3 @@ async def test_what_others_wrote_stops_no_sweep(
 async def is_expired(publisher: Publisher, task_id: str) -> bool:
     status = await publisher.ask("tasks.status", task_id=task_id)
     return status.get("state") == "failed" and status["error"]["code"] == "expired"
-
-
-async def test_what_waits_too_long_to_be_tried_again_expires(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, settings: Settings, js: JetStreamContext
-) -> None:
-    # Given a task that has failed once and waits long for its next attempt
-    settings.task_retry_delay = 60
-    engine.fail_with = [TransientError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")]
-    async with start_worker(engine):
-        await publisher.publish("t1")
-        # When the time is up
-        events = await publisher.until("t1", State.FAILED)
-        # Then it has failed, is kept, and is out of the queue
-        assert [event.state for event in events][-2:] == [State.RETRYING, State.FAILED]
-        assert events[-1].error is not None
-        assert events[-1].error.code is ErrorCode.EXPIRED
-        await eventually(lambda: queue_is_empty(js))
-        assert await dead_letters(js) == 1

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -20,10 +18,11 @@ from redis.asyncio import Redis
 from app.dead_letters.replay import Replayer
 from app.engines.messages import Listen
 from app.errors import PermanentError, TransientError
+from app.execution.attempt import TaskAttempt
 from app.main import Worker
-from app.recordings.recording import Recording
 from app.settings import Settings
 from app.task_log.record import Record
+from app.updates import Result
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
@@ -143,18 +142,15 @@ async def completed(publisher: Publisher, task_id: str) -> dict[str, object]:
 async def test_nothing_is_appended_behind_an_end_whatever_breaks_after_it(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a recording that breaks when it is closed, after the result
-    recordings = worker.container.recordings
-    original = recordings.fetch
+    # Given a service that breaks when a result is published
+    publish = TaskAttempt.publish
 
-    @asynccontextmanager
-    async def breaks(audio_file_id: str) -> AsyncIterator[Recording]:
-        async with original(audio_file_id) as recording:
-            yield recording
+    async def breaks(attempt: TaskAttempt, result: Result) -> None:
+        await publish(attempt, result)
         message = "broken after the end"
         raise RuntimeError(message)
 
-    monkeypatch.setattr(recordings, "fetch", breaks)
+    monkeypatch.setattr(TaskAttempt, "publish", breaks)
     # When a task is done
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)

@@ -13,7 +13,6 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import APIError, BadRequestError
 from natscribe.jetstream import leader_reads
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import TASK_SEQUENCE
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
@@ -21,7 +20,7 @@ from natscribe.schemas.wire import Kind, Model
 
 from app.cancellation import despite_cancellation
 from app.engines.messages import Listen
-from app.errors import FencedError, TransientError
+from app.errors import FencedError
 from app.execution.attempt import TaskAttempt
 from app.jetstream import provisioning
 from app.main import Worker
@@ -164,28 +163,6 @@ async def test_a_cancel_right_after_the_first_append_is_noticed(
     async with asyncio.timeout(5):
         await publisher.publish("t2")
         await publisher.until("t2", State.RUNNING)
-
-
-async def test_a_result_without_its_last_append_is_no_failure(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a worker that publishes its result, but cannot append `completed`
-    append = TaskLog.append
-
-    async def unanswered(self: TaskLog, event: ProgressEvent, metadata: Metadata, *, after: int) -> Record:
-        if event.state is State.COMPLETED:
-            monkeypatch.setattr(TaskLog, "append", append)  # once
-            raise TransientError(ErrorCode.INTERNAL, "JetStream does not acknowledge.")
-        return await append(self, event, metadata, after=after)
-
-    monkeypatch.setattr(TaskLog, "append", unanswered)
-    # When a task is done
-    await publisher.publish("t1")
-    events = await publisher.until("t1", State.COMPLETED)
-    await eventually(lambda: queue_is_empty(js))
-    # Then it has completed, and is not tried again
-    assert {event.state for event in events} == {State.QUEUED, State.RUNNING, State.COMPLETED}
-    assert len(engine.jobs) == 1
 
 
 async def test_a_worker_whose_acknowledgement_is_lost_is_not_fenced_by_itself(

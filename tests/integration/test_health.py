@@ -163,20 +163,6 @@ async def test_a_consumer_that_was_deleted(worker: Worker, nc: Client) -> None:
     await becomes(worker, WELL | {"ok": False, "consumers": False})
 
 
-async def test_a_slot_that_has_stopped(worker: Worker) -> None:
-    await worker.container.consumer.stop(grace=0)
-    await becomes(worker, WELL | {"ok": False, "task_consumer": False})
-
-
-async def test_a_model_that_loads(worker: Worker, engine: FakeEngine) -> None:
-    engine.ready = False
-    assert await ask(worker, "/health/startup") == (503, {"ok": False, "model": False})
-    engine.ready = True
-    assert await ask(worker, "/health/startup") == (200, {"ok": True, "model": True})
-    # And none of all that matters to whether it lives
-    assert await ask(worker, "/health/live") == (200, {"ok": True})
-
-
 class Forgetful(FakeEngine):
     """Has a model only after it has loaded one."""
 

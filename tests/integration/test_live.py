@@ -20,7 +20,6 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.wire import Kind, Priority, Queue
 
-from app.errors import TransientError
 from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
@@ -33,7 +32,6 @@ from tests.waiting import eventually
 
 RATE = 8000
 FRAME = bytes(2 * RATE)  # a second
-DEAF = TransientError(ErrorCode.ENGINE_FAILED, "The process that hears has died.")
 
 
 class Speaker:
@@ -225,29 +223,6 @@ async def test_a_client_that_falls_silent_ends_the_recording(
     # Then the result has what was said
     result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
     assert (result["duration"], result["text"]) == (11.0, "one two one two")
-
-
-async def test_frames_that_are_sent_twice_missing_or_no_frames(
-    publisher: Publisher, speaker: Speaker, worker: Worker
-) -> None:
-    # When a client leaves frames out, sends others twice, and somebody else sends something
-    await speaker.begin()
-    await speaker.say(3)
-    speaker.sent = 8
-    await speaker.say(4)
-    for headers in (
-        {"Nats-Msg-Id": "live-1-²"},
-        {"Nats-Msg-Id": "other-7"},
-        {},
-        {"Nats-Msg-Id": "live-1-1" + "0" * 30},
-    ):
-        await publisher.js.publish(subjects.live_audio("live-1"), FRAME, headers=headers)
-    await speaker.say(3, end=True)
-    await publisher.until("live-1", State.COMPLETED)
-    # Then times are right, and the result says which sound is missing
-    result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
-    assert result["duration"] == 15.0
-    assert {"start": 3.0, "end": 8.0} in result["untranscribed"]
 
 
 async def test_several_live_tasks_run_beside_a_recording(

@@ -145,23 +145,6 @@ async def test_sound_goes_on_after_nats_was_away(
     await log.is_whole()
 
 
-async def test_an_outage_is_no_silence_of_the_client(
-    nc: Client, worker: Worker, nats_server: NatsServer, log: Log
-) -> None:
-    # Given a task that ends after a second without a frame
-    client = speaks(nc)
-    await client.begin(idle_seconds=1)
-    await client.send(0, 15)
-    # When NATS is away for longer
-    await nats_server.kill()
-    speaking = asyncio.create_task(client.send(15))
-    await asyncio.sleep(1.6)  # the outage itself
-    await nats_server.start()
-    # Then the sound goes on
-    await speaking
-    await log.is_whole()
-
-
 async def test_live_text_needs_no_redis(
     nc: Client, worker: Worker, valkey: ValkeyServer, redis: Redis, log: Log
 ) -> None:

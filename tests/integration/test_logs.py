@@ -45,12 +45,6 @@ def _a_recording_with_a_telling_name(recordings_folder: Path) -> None:
     (recordings_folder / "secret-meeting.flac").write_bytes(b"sound")
 
 
-@pytest.mark.parametrize("library", ["httpx2", "httpcore2.http11"])
-def test_a_library_logs_no_addresses_of_recordings(log: io.StringIO, library: str) -> None:
-    logging.getLogger(library).info("GET https://files.example.com/secret-name.flac")
-    assert log.getvalue() == ""
-
-
 async def run_three(publisher: Publisher, js: JetStreamContext) -> None:
     """A task that ends well, two that fail, and one that is no task."""
     task = {"task_id": "t1", "audio_file_id": "secret-meeting.flac", "user_id": 90071992547409911, "language": "en"}

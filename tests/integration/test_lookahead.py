@@ -52,27 +52,6 @@ async def test_of_the_first_few_the_shortest_goes_first(
     assert await results(js) == ["busy", "urgent", "minutes", "short", "hour", "unknown", "nonsense"]
 
 
-async def test_no_recording_is_too_long_to_be_served(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    # Given a busy worker behind which two long recordings wait, and more short ones than it will do
-    engine.may_go_on.clear()
-    async with start_worker(engine):
-        await publisher.publish("busy")
-        await publisher.until("busy", State.RUNNING)
-        for task_id in ("long-1", "long-2"):
-            await publisher.publish(task_id, seconds=3600)
-        for number in range(10):
-            await publisher.publish(f"short-{number}", seconds=5)
-        # When the worker goes on
-        engine.may_go_on.set()
-        await publisher.until("short-9", State.COMPLETED)
-    # Then each long one was passed over four times, and the short ones began in their order
-    order = await results(js)
-    assert order[:7] == ["busy", "short-0", "short-1", "short-2", "short-3", "long-1", "long-2"]
-    assert order[7:] == [f"short-{number}" for number in range(4, 10)]
-
-
 async def test_released_tasks_stay_where_they_were(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, engine: FakeEngine, js: JetStreamContext
 ) -> None:

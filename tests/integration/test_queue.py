@@ -1,41 +1,25 @@
 """The queue: one task at a time for each worker, high priority first, each id once."""
 
-import asyncio
 import json
 from collections import Counter
 from functools import partial
-from typing import Literal
 
 import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 from natscribe.client import Client
 from natscribe.schemas import subjects
-from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import Kind, Priority, Queue
 
 from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
-from app.task_log.log import TaskLog
-from app.task_log.record import Metadata, Record
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty, results
 from tests.waiting import eventually
 from tests.workers import working
-
-
-class Gate(asyncio.Event):
-    """Lets so many through, and nobody after them."""
-
-    def __init__(self, opens: int) -> None:
-        super().__init__()
-        self.opens = opens
-
-    async def wait(self) -> Literal[True]:
-        self.opens -= 1
-        return True if self.opens >= 0 else await super().wait()
 
 
 async def test_high_goes_before_normal_before_low(
@@ -190,57 +174,6 @@ async def test_a_stopping_worker_releases_its_task(publisher: Publisher, start_w
     assert [event.state for event in events[:4]] == [State.QUEUED, State.RUNNING, State.QUEUED, State.RUNNING]
     assert events[-1].attempt == 1
     assert events[-1].worker != stopping.container.worker_name
-
-
-async def test_progress_does_not_fall_when_a_task_is_released(publisher: Publisher, start_worker: StartWorker) -> None:
-    # Given a worker that has appended its progress
-    first = FakeEngine(windows=10)
-    first.may_go_on = Gate(opens=4)
-
-    async def far() -> bool:
-        return bool((await publisher.ask("tasks.status", task_id="t1")).get("progress", 0) == 40)
-
-    async with start_worker(first):
-        await publisher.publish("t1")
-        await eventually(far)
-        # When it is stopped and another one goes on
-    async with start_worker(FakeEngine(windows=10)):
-        events = await publisher.until("t1", State.COMPLETED)
-    # Then progress never falls
-    assert {event.attempt for event in events} == {1}
-    assert [event.progress for event in events] == sorted(event.progress for event in events)
-
-
-async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
-    publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch, constants: Constants
-) -> None:
-    # Given a worker whose second append is stored, and acknowledged only after the grace period
-    first = FakeEngine()
-    first.may_go_on.clear()
-    stored = asyncio.Event()
-    append = TaskLog.append
-
-    async def slow(self: TaskLog, event: ProgressEvent, metadata: Metadata, *, after: int) -> Record:
-        record = await append(self, event, metadata, after=after)
-        if event.stage is Stage.TRANSCRIBING:
-            stored.set()
-            await asyncio.sleep(0.5)  # the way back
-        return record
-
-    with monkeypatch.context() as slowly:
-        slowly.setattr(TaskLog, "append", slow)
-        constants(LEAST_BETWEEN_EVENTS_S=0)
-        async with start_worker(first):
-            await publisher.publish("t1")
-            await publisher.until("t1", State.RUNNING)
-            first.may_go_on.set()
-            await stored.wait()
-            # When it is stopped
-    async with start_worker(FakeEngine()):
-        events = await publisher.until("t1", State.COMPLETED)
-    # Then it has released its task, and nothing was lost
-    assert [event.state for event in events].count(State.QUEUED) == 2
-    assert {event.attempt for event in events} == {1}
 
 
 @pytest.mark.foreign

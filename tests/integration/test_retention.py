@@ -41,13 +41,13 @@ def _in_a_bucket(settings: Settings, constants: Constants) -> None:
     constants(FORGOTTEN_FOR_S=1)
 
 
-async def upload(js: JetStreamContext, name: str = RECORDING) -> None:
-    await (await js.object_store("audio")).put(name, b"not looked at by a fake engine")
+async def upload(js: JetStreamContext) -> None:
+    await (await js.object_store("audio")).put(RECORDING, b"not looked at by a fake engine")
 
 
-async def is_uploaded(js: JetStreamContext, name: str = RECORDING) -> bool:
+async def is_uploaded(js: JetStreamContext) -> bool:
     try:
-        await (await js.object_store("audio")).get_info(name)
+        await (await js.object_store("audio")).get_info(RECORDING)
     except NotFoundError:
         return False
     return True
@@ -169,17 +169,6 @@ async def test_a_recording_goes_some_time_after_the_end_and_the_rest_stays(
         reminder, due = await eventually(lambda: reminder_of(js, "t1"))
         assert reminder.recording_until is None
         assert due - ended > timedelta(days=29)
-
-
-async def test_the_default_is_thirty_days_from_the_end(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    async with start_worker(engine):
-        await upload(js)
-        await publisher.publish("t1", audio_file_id=RECORDING)
-        ended = (await publisher.until("t1", State.COMPLETED))[-1].time
-        _, due = await eventually(lambda: reminder_of(js, "t1"))
-    assert abs(due - ended - timedelta(days=30)) < timedelta(seconds=2)
 
 
 async def test_a_recording_stays_while_another_task_needs_it(

@@ -17,11 +17,11 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import Segment, TranscribeOptions
 from natscribe.schemas.windows import Window, WindowReply, WindowRequest, WindowText
-from natscribe.schemas.wire import Kind, Model
+from natscribe.schemas.wire import Kind
 
 from app.engines.cores import Cores
 from app.engines.messages import Loaded
-from app.settings import Settings, Share
+from app.settings import Settings
 from app.work_sharing import helpers, helping
 from app.work_sharing.helping import engine_fingerprint, engine_of
 from tests import document
@@ -102,29 +102,6 @@ async def test_idle_workers_transcribe_windows_of_one_recording(
     # And the first window, from which it is known how long a window takes, was transcribed by its owner
     owner, _ = owner_and_helpers(engines)
     assert owner.transcribed[0] == 0
-
-
-@pytest.mark.parametrize("reason", ["never", "no core is free", "another model", "another way to compute"])
-async def test_nobody_helps_where_that_does_not_pay(
-    publisher: Publisher, start_worker: StartWorker, settings: Settings, monkeypatch: pytest.MonkeyPatch, reason: str
-) -> None:
-    # Given two workers that do not share, find no core free, or have different models
-    settings.share_windows = Share.NEVER if reason == "never" else Share.AUTO
-    if reason == "no core is free":
-        monkeypatch.setattr(Cores, "free", lambda _self, _wanted: False)
-    engines = [SlowEngine(0.01) for _ in range(2)]
-    if reason == "another model":
-        engines[1].loaded = Loaded(model=Model(name="fake", revision="1"))
-    if reason == "another way to compute":
-        engines[1].loaded = Loaded(model=MODEL, fingerprint="cpu int8 beam 1")
-    async with AsyncExitStack() as stack:
-        await workers(start_worker, engines, stack)
-        # When a long recording is transcribed, then its owner transcribes all of it
-        await publisher.publish("t1")
-        assert (await result_of(publisher, "t1"))["text"] == TEXT
-    owner, (other,) = owner_and_helpers(engines)
-    assert len(owner.transcribed) == WINDOWS
-    assert other.transcribed == []
 
 
 async def test_a_task_of_its_own_runs_at_once_on_a_worker_that_helps(
@@ -345,24 +322,6 @@ async def test_what_a_helper_is_sent_must_be_a_window(
         assert len(engine.transcribed) == before
         await publisher.publish("t1")
         await result_of(publisher, "t1")
-
-
-@pytest.mark.parametrize(
-    "change", [{"fingerprint": "0.0.1 cpu int8 beam 5"}, {"model": Model(name="fake", revision="1")}]
-)
-async def test_a_worker_that_computes_in_another_way_gives_a_window_back(
-    start_worker: StartWorker, nc: Client, settings: Settings, change: dict[str, Any]
-) -> None:
-    # Given an idle worker, when it is asked for the text of another model, or of another version
-    engine = SlowEngine()
-    async with start_worker(engine):
-        await helper_is_asked(nc, settings, engine)
-        before = len(engine.transcribed)
-        asked = body_of(request(engine, **change))
-        reply = await nc.request(subjects.windows(engine_of(settings)), asked, timeout=10)
-    # Then it transcribes nothing
-    assert WindowReply.model_validate_json(reply.data).text is None
-    assert len(engine.transcribed) == before
 
 
 async def test_a_worker_that_ends_gives_back_what_it_was_sent(

@@ -4,16 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
-from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.progress import Stage, State
 
 from app.engines.messages import Diarize, Job, Listen, Reply, StageAdvanced
 from app.settings import Settings
-from app.task_log.log import TaskLog
-from app.task_log.record import Metadata, Record
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
-from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("no_exit")
 
@@ -59,36 +56,3 @@ async def test_the_time_is_up_while_speakers_are_looked_for(publisher: Publisher
     assert isinstance(last, Listen)
     assert last.start_at == 30
     assert events[-1].attempt == events[-1].max_attempts == 1
-
-
-async def test_the_worker_is_lost_while_speakers_are_looked_for(
-    publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Crash(BaseException):
-        """Nothing catches it."""
-
-    append = TaskLog.append
-
-    async def deadly(self: TaskLog, event: ProgressEvent, metadata: Metadata, *, after: int) -> Record:
-        record = await append(self, event, metadata, after=after)
-        if event.stage is Stage.DIARIZING:
-            raise Crash
-        return record
-
-    with monkeypatch.context() as dying:
-        dying.setattr(TaskLog, "append", deadly)
-        async with start_worker(FakeEngine()) as lost:
-            # Given a worker that dies in the last attempt, between text and speakers
-            await publisher.publish("t1", diarize=True)
-
-            async def dead() -> bool:
-                return not lost.container.consumer.running
-
-            await eventually(dead)
-    # When another one comes
-    async with start_worker(FakeEngine()):
-        await publisher.until("t1", State.COMPLETED)
-        result = await publisher.ask("tasks.result", task_id="t1")
-    # Then it saves the text
-    assert result["text"] == "one two one two one two"
-    assert result["diarization_error"]["code"] == "worker_lost"

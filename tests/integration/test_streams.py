@@ -127,18 +127,4 @@ async def test_objects_go_when_their_time_is_up(made: JetStreamContext) -> None:
 
 async def test_a_new_stream_is_as_it_should_be(settings: Settings, js: JetStreamContext) -> None:
     assert await differences(js, settings) == []
-
-
-async def test_what_is_as_it_should_be_is_not_spoken_of(made: JetStreamContext, settings: Settings) -> None:
-    assert await differences(made, settings) == []
-
-
-async def test_streams_of_an_older_version_are_named_with_what_to_do(settings: Settings, js: JetStreamContext) -> None:
-    # Given two streams as they were made before 0.2.0
-    for of in ("progress", "results"):
-        await js.add_stream(name=f"transcription_{of}", subjects=[f"{of}.*"], allow_atomic=True)
-    # When the service starts
-    # Then one sentence names both and what to do, and both are left alone
-    with pytest.raises(ConnectionError, match=r"transcription_progress, transcription_results.*nats stream rm"):
-        await provision(js, settings)
-    assert (await js.stream_info("transcription_results")).config.subjects == ["results.*"]
+    assert await differences(js, settings) == []

@@ -6,15 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.task_list import MOST_LISTED, ListRequest, TaskPage
+from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Kind, Priority
 from redis.asyncio import Redis
 
 from app.answers.task_list import TaskList
-from app.embedded import free_port
-from app.errors import RequestError
-from app.redis_store import cache
 from app.redis_store.projection import KEEP_S, Happened, RedisProjection
 from app.redis_store.task_lists import remove_expired
 from app.task_log.record import Metadata, Record
@@ -199,25 +196,6 @@ async def lists(redis: Redis) -> set[bytes]:
 
 async def has_expired(redis: Redis, task_id: str) -> bool:
     return not await redis.exists(f"task:{task_id}:info", f"natscribe:task:{task_id}:projected")
-
-
-async def test_a_page_fits_into_a_message(projection: RedisProjection, binary_redis: Redis) -> None:
-    # Given a server that takes small messages, and tasks that do not fit into one
-    task_list = TaskList(binary_redis, max_payload=8 * 1024)
-    await projection.progressed([happened(number) for number in range(1, 41)])
-    # When somebody asks for as many as may be
-    found = await pages(task_list, ListRequest(limit=MOST_LISTED))
-    # Then it gets them in several replies
-    assert len(found) > 3
-    assert max(len(page.model_dump_json()) for page in found) < 8 * 1024
-    assert [number for page in found for number in numbers(page)] == list(range(40, 0, -1))
-
-
-async def test_without_redis_there_is_an_error_that_says_so() -> None:
-    async with cache.connected(f"redis://127.0.0.1:{free_port()}") as away:
-        with pytest.raises(RequestError, match="Redis is away") as refused:
-            await TaskList(away, max_payload=PAYLOAD).page(ListRequest())
-    assert refused.value.detail.code is ErrorCode.INTERNAL
 
 
 async def test_a_list_lives_as_long_as_a_task_in_it_has_events(projection: RedisProjection, redis: Redis) -> None:

@@ -60,19 +60,6 @@ async def test_a_transcript_that_was_kept_as_a_whole_is_made_anew(
     assert await transcripts.find(AUDIO, TASK, LOADED, None) is None
 
 
-async def test_a_transcript_of_which_a_piece_is_unreadable_is_made_anew(
-    transcripts: TranscriptCache, binary_redis: Redis
-) -> None:
-    # Given a transcript whose last piece another version has written
-    await transcripts.keep(AUDIO, TASK, LOADED, transcript(2 * SEGMENTS_AT_ONCE))
-    ((question, packed),) = (await binary_redis.hgetall(keys.findings(AUDIO))).items()
-    assert isinstance(packed, bytes)
-    *first, _ = zlib.decompress(packed).splitlines()
-    await binary_redis.hset(keys.findings(AUDIO), question, zlib.compress(b"\n".join([*first, b"{}"])))
-    # Then none of it is an answer
-    assert await transcripts.find(AUDIO, TASK, LOADED, None) is None
-
-
 async def test_what_another_engine_has_found_is_no_answer(transcripts: TranscriptCache) -> None:
     await transcripts.keep(AUDIO, TASK, LOADED, transcript(1))
     assert await transcripts.find(AUDIO, TASK, Loaded(model=MODEL, fingerprint="cuda float16"), None) is None

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from nats.js import JetStreamContext
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.wire import Kind
@@ -50,14 +49,6 @@ async def test_segments_are_heard_while_the_task_runs(
     # Then it reads the past, in order
     assert [event["sequence"] for event in found] == [1, 2, 3]
     assert [event["processed_seconds"] for event in found] == [10, 20, 30]
-
-
-async def test_a_change_of_speaker_splits_a_segment(publisher: Publisher, worker: Worker, js: JetStreamContext) -> None:
-    await publisher.publish("t1", diarize=True)
-    await publisher.until("t1", State.COMPLETED)
-    result = parsed(await js.get_last_msg("transcription_results", "results.t1"))
-    assert [(s["speaker"], s["text"]) for s in result["segments"][:2]] == [("SPEAKER_00", "one"), ("SPEAKER_01", "two")]
-    assert result["speakers"] == 2
 
 
 async def test_a_diarization_gives_turns(publisher: Publisher, worker: Worker, js: JetStreamContext) -> None:
@@ -123,15 +114,3 @@ async def test_a_call_is_transcribed_by_its_sides_by_default(
     assert result["speakers"] == 2
     # And speakers are searched for only in the mix
     assert any(isinstance(job, Diarize) for job in engine.jobs) != differ
-
-
-async def test_too_many_channels_are_the_tasks_fault(worker: Worker, engine: FakeEngine, publisher: Publisher) -> None:
-    # Given a recording with nine channels, when each is to be transcribed on its own
-    engine.channels = 9
-    await publisher.publish("t1", channels="separate")
-    events = await publisher.until("t1", State.FAILED)
-    # Then the task fails at once, and says what to do
-    error = events[-1].error
-    assert error is not None
-    assert error.code is ErrorCode.INVALID_MESSAGE
-    assert error.message.startswith("channels: the recording has 9 channels, and up to 8 ")

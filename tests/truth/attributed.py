@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
-from scipy.optimize import linear_sum_assignment
 
 from tests.truth.conversations import Said
 from tests.truth.words import plain, scored
@@ -99,6 +98,8 @@ def _errors_apart(said: Sequence[list[str]], heard: Sequence[list[str]]) -> int:
     Speakers and people are matched so that the errors are fewest; whoever is left over is compared with nothing.
     meeteval 0.4.3 counts the same; it is not used because it needs a C++ compiler.
     """
+    from scipy.optimize import linear_sum_assignment
+
     count = max(len(said), len(heard))
     one, other = ([*words, *[[]] * (count - len(words))] for words in (said, heard))
     errors = np.array([[Levenshtein.distance(person, speaker) for speaker in other] for person in one])

@@ -14,7 +14,7 @@ from natscribe.schemas.windows import WindowText
 from natscribe.schemas.wire import Kind, Model
 
 from app.errors import FencedError
-from app.execution.attempt import TaskAttempt, speakers_are_given_up
+from app.execution.attempt import SPEAKERS_LOST, TaskAttempt
 from app.task_log.record import Metadata, NoResult, Owner, Record
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import OFF, StageSpans
@@ -23,6 +23,7 @@ from tests.fakes.engine import segment
 from tests.fakes.task_log import InMemoryTaskLog
 
 METADATA = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
+ENGINE_FAILED = ErrorDetail(code=ErrorCode.ENGINE_FAILED, message="The engine died.")
 
 
 class FakeResults:
@@ -136,7 +137,7 @@ async def test_an_update_that_came_too_soon_is_appended_later(
     await attempt.append(Update(Stage.DECODING, 0.0, 0, 30))
     said = log.events("t1")[-1]
     assert said.stage is Stage.FETCHING
-    clock[0] += 0.6
+    clock[0] += 0.5
     await attempt.tick()
     assert log.events("t1")[-1].stage is Stage.DECODING
 
@@ -149,6 +150,11 @@ async def test_it_appends_though_there_is_no_update(
         clock[0] += 1
         await attempt.tick()
     assert len(log.events("t1")) - said == 3
+    # And behind a release, nothing
+    await attempt.release()
+    clock[0] += 30
+    await attempt.tick()
+    assert log.events("t1")[-1].state is State.QUEUED
 
 
 async def test_progress_never_falls_and_is_100_only_at_the_end(
@@ -248,8 +254,8 @@ async def test_the_length_of_the_recording_stays_known(
 
 
 async def test_it_notices_that_somebody_else_has_appended(attempt: TaskAttempt, log: InMemoryTaskLog) -> None:
-    await attempt.check(log.events("t1")[-1].sequence)  # its own
     await somebody_appends(log, State.CANCELLED)
+    await attempt.check(2)  # its own event, for which the log is not read
     with pytest.raises(FencedError):
         await attempt.check(3)
 
@@ -323,21 +329,42 @@ async def test_the_estimate_of_a_resumed_attempt_counts_only_what_it_has_done(
 
 
 @pytest.mark.parametrize(
-    ("state", "attempt_number", "stage", "kind", "given_up"),
+    ("number", "stage", "kind", "ending", "given_up"),
     [
-        (State.RUNNING, 4, Stage.DIARIZING, Kind.TRANSCRIPTION, True),
-        (State.RETRYING, 4, Stage.DIARIZING, Kind.TRANSCRIPTION, True),
-        (State.RUNNING, 3, Stage.DIARIZING, Kind.TRANSCRIPTION, False),
-        (State.RUNNING, 4, Stage.TRANSCRIBING, Kind.TRANSCRIPTION, False),
-        (State.RUNNING, 4, Stage.DIARIZING, Kind.DIARIZATION, False),
-        (State.QUEUED, 4, Stage.DIARIZING, Kind.TRANSCRIPTION, False),
+        (4, Stage.DIARIZING, Kind.TRANSCRIPTION, "lost", SPEAKERS_LOST),
+        (4, Stage.DIARIZING, Kind.TRANSCRIPTION, "failed", ENGINE_FAILED),
+        (4, Stage.DIARIZING, Kind.TRANSCRIPTION, "stopped", None),
+        (3, Stage.DIARIZING, Kind.TRANSCRIPTION, "lost", None),
+        (4, Stage.TRANSCRIBING, Kind.TRANSCRIPTION, "lost", None),
+        (4, Stage.DIARIZING, Kind.DIARIZATION, "lost", None),
     ],
 )
-def test_speakers_are_given_up_after_the_last_attempt_only(
-    log: InMemoryTaskLog, state: State, attempt_number: int, stage: Stage, kind: Kind, given_up: bool
+async def test_speakers_are_given_up_after_the_last_attempt_only(
+    log: InMemoryTaskLog,
+    clock: list[float],
+    number: int,
+    stage: Stage,
+    kind: Kind,
+    ending: str,
+    given_up: ErrorDetail | None,
 ) -> None:
-    changes = {"state": state, "attempt": attempt_number, "stage": stage, "kind": kind}
-    assert speakers_are_given_up(log.events("t1")[0].model_copy(update=changes)) is given_up
+    # Given an attempt that has come to a stage
+    changes = {"state": State.QUEUED, "attempt": number, "kind": kind, "sequence": 2}
+    await log.push(log.events("t1")[0].model_copy(update=changes), METADATA)
+    before = await attempt_on(log)
+    await before.start()
+    clock[0] += 1
+    await before.append(Update(stage, 0.5))
+    # Then it may be followed by one that does without speakers if they are all that is missing
+    assert before.may_go_without_speakers is (kind is Kind.TRANSCRIPTION and stage is Stage.DIARIZING)
+    # When it ends, then the next one looks for speakers unless it was the last allowed
+    if ending == "failed":
+        await before.retry(ENGINE_FAILED, datetime.now(UTC))
+    elif ending == "stopped":
+        await before.release()
+    following = await attempt_on(log)
+    await following.start()
+    assert following.checkpoint.diarization_error == given_up
 
 
 async def somebody_appends(log: InMemoryTaskLog, state: State) -> None:
@@ -356,9 +383,6 @@ async def test_a_fenced_attempt_publishes_nothing(
         await (attempt.append(update) if isinstance(update, Update) else attempt.publish(update))
     # Then nothing is stored
     assert (log.batches("t1"), log.outcomes("t1")) == ([], [])
-
-
-ENGINE_FAILED = ErrorDetail(code=ErrorCode.ENGINE_FAILED, message="The engine died.")
 
 
 @pytest.mark.parametrize(("error", "state"), [(None, State.CANCELLED), (ENGINE_FAILED, State.FAILED)])
@@ -439,9 +463,11 @@ async def test_a_cancel_of_a_task_whose_result_is_stored_completes_it(
 
 @pytest.mark.parametrize(("error", "state"), [(None, State.CANCELLED), (ENGINE_FAILED, State.FAILED)])
 async def test_the_next_attempt_ends_a_task_whose_outcome_is_stored(
-    attempt: TaskAttempt, log: InMemoryTaskLog, error: ErrorDetail | None, state: State
+    attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float], error: ErrorDetail | None, state: State
 ) -> None:
     # Given a task whose result was forbidden by somebody who was lost before the log was ended
+    clock[0] += 1
+    await attempt.append(Update(Stage.DECODING, 0.0, 0, 60))
     await log.forbid_result(attempt.record, error)
     # When its attempt publishes a result, then that is refused
     with pytest.raises(FencedError):
@@ -449,7 +475,8 @@ async def test_the_next_attempt_ends_a_task_whose_outcome_is_stored(
     # And the next attempt ends the log as the outcome tells
     following = await attempt_on(log)
     assert await following.end_as_decided()
-    assert (log.events("t1")[-1].state, log.events("t1")[-1].error) == (state, error)
+    last = log.events("t1")[-1]
+    assert (last.state, last.error, last.duration_seconds) == (state, error, 60)
 
 
 async def test_a_failure_after_the_result_is_no_failure(
@@ -457,10 +484,12 @@ async def test_a_failure_after_the_result_is_no_failure(
 ) -> None:
     # Given an attempt whose result was stored
     await results.publish(RESULT, attempt.record)
+    before = attempt.has_ended
     # When it fails after that, then the task has completed
     await attempt.fail(ENGINE_FAILED)
-    assert attempt.has_ended
-    assert (log.events("t1")[-1].state, log.events("t1")[-1].error) == (State.COMPLETED, None)
+    assert (before, attempt.has_ended) == (False, True)
+    last = log.events("t1")[-1]
+    assert (last.state, last.error, last.progress) == (State.COMPLETED, None, 100)
 
 
 async def test_a_fenced_attempt_forbids_no_result(attempt: TaskAttempt, log: InMemoryTaskLog) -> None:

@@ -65,29 +65,34 @@ async def deaf(times: int) -> None:
     await asyncio.Event().wait()
 
 
-async def test_work_that_swallows_cancellations_is_stopped_in_time() -> None:
-    # Given work with a limit, which swallows three cancellations
-    async def limited() -> None:
-        async with Stop(ZeroDivisionError(), after=0.01, again_after=0.01):
-            await deaf(3)
-
-    # When the time is up, then it is stopped
-    with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(limited(), 5)
-
-
-async def test_work_that_swallows_cancellations_is_stopped_at_once() -> None:
-    # Given work without a limit, which swallows three cancellations
-    stop = Stop(ZeroDivisionError(), again_after=0.01)
+@pytest.mark.parametrize("swallowed_before", [0, 1])
+@pytest.mark.parametrize("after", [0.01, None])
+async def test_work_that_swallows_cancellations_is_stopped(after: float | None, swallowed_before: int) -> None:
+    # Given work with a limit or without one, which swallows three cancellations, and perhaps one before it began
+    stop = Stop(ZeroDivisionError(), after=after, again_after=0.01)
 
     async def stoppable() -> None:
+        for _ in range(swallowed_before):
+            working.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
         async with stop:
             await deaf(3)
 
-    # When somebody stops it, then it is stopped
-    asyncio.get_running_loop().call_later(0.01, stop.now)
+    working = asyncio.create_task(stoppable())
+    # When the time is up, or somebody stops it, then it is stopped
+    if after is None:
+        asyncio.get_running_loop().call_later(0.01, stop.now)
     with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(stoppable(), 5)
+        await asyncio.wait_for(working, 5)
+
+
+async def test_work_that_waited_for_something_cancelled_was_not_stopped() -> None:
+    part = asyncio.create_task(asyncio.Event().wait())
+    part.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with Stop(ZeroDivisionError(), after=60):
+            await part
 
 
 async def test_work_that_ends_in_time_is_not_stopped() -> None:

@@ -105,9 +105,11 @@ def queues() -> dict[tuple[Queue, Priority], FakeSubscriber]:
 @pytest.fixture
 async def consumer(queues: dict[tuple[Queue, Priority], FakeSubscriber]) -> AsyncIterator[TaskConsumer]:
     given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
-    found = TaskConsumer(given, NAMES, broken=lambda: None)
+    broken: list[bool] = []
+    found = TaskConsumer(given, NAMES, broken=lambda: broken.append(True))
     yield found
     await found.stop(grace=1)
+    assert broken == []
 
 
 async def test_a_late_answer_is_not_taken_for_the_next_one(

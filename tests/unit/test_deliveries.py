@@ -25,7 +25,7 @@ from app.updates import Update
 from tests.constants import Constants
 from tests.fakes.engine import segment
 from tests.fakes.nats import InMemoryNats
-from tests.fakes.parts import NAMES, Parts
+from tests.fakes.parts import NAMES, SETTINGS, Parts
 from tests.waiting import eventually
 
 KEY = (Queue.TRANSCRIPTION, Priority.NORMAL)
@@ -121,6 +121,7 @@ async def test_a_completed_task_is_counted_with_its_sound(parts: Parts, nats: In
     assert counted(parts, "natscribe_task_audio_seconds_total", "natscribe_task_untranscribed_seconds_total") == [20, 2]
     (waited,) = counted(parts, "natscribe_task_queue_wait_seconds_sum")
     assert 60 <= waited < 70
+    assert counted(parts, "task_processing_time_seconds_sum") < [10]
     assert parts.queues.speed.seconds_for(Queue.TRANSCRIPTION, 20) is not None
     assert counted(parts, "natscribe_task_resumes_total", "natscribe_dead_letters_total") == [0, 0]
 
@@ -144,6 +145,9 @@ async def test_a_failure_is_counted_as_what_becomes_of_it(
     assert (line["reason"] is not None) is logged
     assert await state(parts) is ends_as
     assert counted(parts, *ALL) == numbers
+    last = await parts.log.last("t1")
+    assert last is not None
+    assert [time > datetime.now(UTC) for time in [last.event.retry_at] if time] == [True] * (1 - letters)
     assert counted(parts, "natscribe_dead_letters_total") == [letters]
     assert len(nats.streams[NAMES.dead_letters].messages) == letters
     # And the message waits for the retry, or is gone
@@ -196,6 +200,7 @@ async def test_a_task_that_has_ended_is_settled(parts: Parts, nats: InMemoryNats
     # When its message is delivered, then it goes, and a failure has its dead letter
     await work(parts, completes)
     assert await state(parts) is ended
+    assert counted(parts, *ALL) == [0, 0, 0, 0]
     assert nats.streams[NAMES.tasks].messages == []
     assert len(nats.streams[NAMES.dead_letters].messages) == (ended is State.FAILED)
 
@@ -237,8 +242,38 @@ async def test_a_valid_message_that_nobody_begins_is_tried_later(parts: Parts, n
         raise RuntimeError
 
     await TaskRun(parts.execution, message).work(broken)
-    assert len(nats.streams[NAMES.tasks].consumers[NAMES.queue_consumer(*KEY)].put_off_s) == 1
+    (put_off,) = nats.streams[NAMES.tasks].consumers[NAMES.queue_consumer(*KEY)].put_off_s
+    assert 15 <= put_off <= 45
     assert nats.streams[NAMES.dead_letters].messages == []
+
+
+async def test_a_failure_behind_the_result_counts_as_a_success(parts: Parts) -> None:
+    async def too_late(run: TaskRun, task: Task) -> None:
+        attempt = await run.begin(task)
+        await parts.results.publish(result(task.task_id), attempt.record)
+        raise TransientError(ErrorCode.INTERNAL, "Away.")
+
+    await parts.publish("t1")
+    await work(parts, too_late)
+    assert await state(parts) is State.COMPLETED
+    assert counted(parts, *ALL) == [1, 0, 0, 0]
+
+
+async def test_metrics_say_for_how_long_a_task_runs(nats: InMemoryNats) -> None:
+    parts, told = Parts(nats, SETTINGS.model_copy(update={"task_heartbeat": 0.01})), list[float]()
+
+    async def runs(run: TaskRun, task: Task) -> None:
+        await run.begin(task)
+
+        async def tell() -> bool:
+            told[:] = counted(parts, "natscribe_task_running_seconds")
+            return told != [0]
+
+        await eventually(tell)
+
+    await parts.publish("t1")
+    await work(parts, runs)
+    assert 0 < told[0] < 60
 
 
 async def test_a_fenced_worker_leaves_the_task_to_the_other(parts: Parts, nats: InMemoryNats) -> None:

@@ -1,6 +1,7 @@
 """Servers that end with their parent: which port they get, and what is told of a failure."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -10,18 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import EmbeddedError, Guarded, Server, free_port, is_free
+from app.cancellation import cancel_all
+from app.embedded import EmbeddedError, Guarded, Server, free_port, is_free, keep_running
 from app.embedded.process import PORTS
 from tests.constants import Constants
 from tests.waiting import eventually
 
 GREETER = """
-import socket, sys
+import socket, sys, time
 name, port = sys.argv[1], int(sys.argv[2])
 if name == "broken":
     sys.exit("line 1\\nline 2\\nline 3\\nline 4\\nline 5\\nline 6")
 if name == "silent":
     sys.exit(0)
+if name == "deaf":
+    time.sleep(60)
 server = socket.socket()
 server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 try:
@@ -78,7 +82,8 @@ async def test_a_server_has_its_usual_port_if_that_is_free(tmp_path: Path) -> No
     await server.start()
     assert (server.port, server.pid > 0) == (usual, True)
     # And keeps it when it starts again
-    await server.kill()
+    for _ in range(2):  # who is killed twice is dead
+        await server.kill()
     assert server.pid == 0
     await server.start()
     assert server.tried == [usual, usual]
@@ -102,11 +107,20 @@ async def test_a_wanted_port_that_is_taken_is_told(tmp_path: Path, taken: int) -
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("broken", "line 2 / line 3 / line 4 / line 5 / line 6$"), ("silent", "it logged nothing$")]
+    ("name", "words"),
+    [
+        ("broken", "line 2 / line 3 / line 4 / line 5 / line 6$"),
+        ("silent", "it logged nothing$"),
+        ("deaf", "it logged nothing$"),
+    ],
 )
-async def test_a_server_that_does_not_start_says_its_last_lines(tmp_path: Path, name: str, words: str) -> None:
-    # Given a log of an earlier run
+async def test_a_server_that_does_not_start_says_its_last_lines(
+    tmp_path: Path, constants: Constants, name: str, words: str
+) -> None:
+    # Given a log of an earlier run, and no patience with a server that only runs
     (tmp_path / "server.log").write_text("of an earlier run, in use\n")
+    if name == "deaf":
+        constants(ANSWERS_WITHIN_S=0.1)
     server = Greeter(tmp_path, usual=free_port(), name=name)
     # When it fails for another reason than its port, then no other port is tried
     with pytest.raises(EmbeddedError, match=words):
@@ -115,12 +129,39 @@ async def test_a_server_that_does_not_start_says_its_last_lines(tmp_path: Path, 
 
 
 async def test_a_folder_has_one_server(tmp_path: Path, constants: Constants) -> None:
-    constants(LOCK_WITHIN_S=0.1)
-    first, second = Greeter(tmp_path, free_port()), Greeter(tmp_path, free_port())
+    # Given a folder with a server
+    constants(LOCK_WITHIN_S=0.2)
+    first, log = Greeter(tmp_path, free_port()), tmp_path / "other.log"
     await first.start()
-    with pytest.raises(EmbeddedError, match=r"another run uses .*lock: use that run"):
-        await second.start()
+    # When another one is started there, then it is told who is there, and no port is named: the first may have another
+    with pytest.raises(EmbeddedError, match=r"greeter did not start: another run uses .*/lock: use that run"):
+        await Greeter(tmp_path, free_port()).start()
+    # And so is the parent of any other process, which can say it in its own way: the guard writes no line of the log
+    with log.open("wb") as output:
+        second = Guarded(["sleep", "60"], lock=tmp_path / "lock", grace=1, output=output)
+    assert not second.runs
+    assert await second.wait() == 1
+    assert f"{first.pid}" in second.refusal
+    assert log.read_bytes() == b""
     await first.stop()
+
+
+async def test_a_server_that_ends_is_started_again(tmp_path: Path) -> None:
+    # Given a server that is kept running
+    server, restarted = Greeter(tmp_path, free_port()), list[str]()
+    await server.start()
+    keeping = asyncio.create_task(keep_running([server], restarted.append))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert restarted == []
+    # When it dies
+    first = server.pid
+    os.kill(first, signal.SIGKILL)
+    # Then it is started again
+    await eventually(lambda: asyncio.sleep(0, server.pid not in {0, first}))
+    assert restarted == ["greeter"]
+    await cancel_all([keeping])
+    await server.stop()
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,18 @@
 """What is logged again and again."""
 
+import io
+import json
 import logging
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 import structlog
 
 from app.settings import VERSION, Settings
-from app.telemetry.logs import BROKER, WARNINGS_REMEMBERED, RepeatFilter, adopt_libraries, summary
+from app.telemetry.logs import BROKER, SERVER, WARNINGS_REMEMBERED, RepeatFilter, adopt_libraries, configure, summary
+
+Lines = Callable[[], list[dict[str, object]]]
 
 
 class Clock:
@@ -61,16 +67,19 @@ def test_what_differs_passes(seldom: RepeatFilter) -> None:
     assert passes(seldom, "task_broken", level="error")
 
 
-def test_it_remembers_so_many(seldom: RepeatFilter) -> None:
+@pytest.mark.parametrize(("others", "again"), [(WARNINGS_REMEMBERED - 1, False), (WARNINGS_REMEMBERED, True)])
+def test_it_remembers_so_many(seldom: RepeatFilter, others: int, again: bool) -> None:
     assert passes(seldom, "first")
-    for number in range(WARNINGS_REMEMBERED):
+    for number in range(others):
         assert passes(seldom, "other", number=number)
-    assert passes(seldom, "first")
+    assert passes(seldom, "first") is again
 
 
-def test_the_first_line_names_the_version_of_the_service_and_not_that_of_the_client() -> None:
-    # both packages may have the same version, so it is compared by identity
-    assert summary(Settings(_env_file=None))["version"] is VERSION
+@pytest.mark.parametrize(("given", "told"), [(None, "whisper-base"), ("large-v3", "large-v3")])
+def test_the_first_line_names_the_model_and_the_version_of_the_service(given: str | None, told: str) -> None:
+    found = summary(Settings(_env_file=None, transcription_model=given))
+    assert found["model"] == told
+    assert found["version"] is VERSION  # not of the client, which may have the same: so they are compared by identity
 
 
 @pytest.mark.parametrize(("level", "told"), [(logging.DEBUG, True), (logging.INFO, False)])
@@ -85,3 +94,38 @@ def test_each_message_of_the_broker_is_logged_for_debugging_alone(level: int, to
     finally:
         root.setLevel(before[0])
         broker.setLevel(before[1])
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+    """The lines that a file gets, at the most talkative level."""
+    written, root, server, configured = (
+        io.StringIO(),
+        logging.getLogger(),
+        logging.getLogger(SERVER),
+        structlog.get_config(),
+    )
+    before = list(root.handlers), root.level, list(server.filters)
+    monkeypatch.setattr(sys, "stderr", written)
+    configure("debug")
+    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    structlog.configure(**configured)
+    root.handlers, root.level, server.filters = before
+
+
+def test_a_line_has_what_is_known_and_nothing_that_others_say_again(lines: Lines) -> None:
+    # When libraries and the service log what they do
+    structlog.get_logger().info("received", extra={"subject": "tasks.high", "queue": ""}, error=None)
+    structlog.get_logger().error("Connection broken: the monitor has said so")
+    logging.getLogger(SERVER).info("Started server process [1]")
+    logging.getLogger(SERVER).info("Shutting down")
+    for library in ("httpx2", "httpcore2.http11"):
+        logging.getLogger(library).info("GET https://files.example.com/secret-name.flac")
+    # Then each line is JSON with what is known, and what is said elsewhere or names a recording is left out
+    first, second = lines()
+    assert {name: first[name] for name in first.keys() - {"timestamp"}} == {
+        "event": "received",
+        "level": "info",
+        "subject": "tasks.high",
+    }
+    assert second["event"] == "Shutting down"

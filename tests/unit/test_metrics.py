@@ -1,8 +1,14 @@
 """Metrics have names of one service, and figures of those that are there."""
 
+import os
+from pathlib import Path
+
 import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Queue
 
+from app.telemetry import metrics
 from app.telemetry.metrics import Meter
 from app.telemetry.storage_metrics import KEPT_S, StorageMetrics, Stored
 
@@ -24,7 +30,10 @@ def test_every_name_but_those_of_the_brief_begins_with_the_service() -> None:
 
 
 def test_a_new_worker_has_no_figure_below_zero() -> None:
+    # A first success is an increase then, and sums have something to add
     samples = [sample for family in Meter().registry.collect() for sample in family.samples]
+    for name in ("task_success_total", "task_processing_time_seconds_count", "task_in_progress"):
+        assert ("process_transcription", 0) in {(s.labels["task_name"], s.value) for s in samples if s.name == name}
     assert [sample.name for sample in samples if sample.value < 0] == []
     assert [sample.value for sample in samples if sample.name == "natscribe_build_info"] == [1]
 
@@ -44,22 +53,40 @@ def test_the_speed_of_work_is_told_from_a_hundred_times_as_quick_as_speech(secon
     assert buckets[0] == quicker_than
 
 
-def servers(metrics: StorageMetrics) -> set[str]:
-    return {sample.labels["server"] for family in metrics.collect() for sample in family.samples}
+@pytest.mark.parametrize(
+    ("state", "counted"), [(State.RETRYING, "natscribe_task_retries_total"), (State.FAILED, "task_failure_total")]
+)
+def test_an_attempt_that_fails_is_retried_or_the_end_of_its_task(state: State, counted: str) -> None:
+    meter = Meter()
+    meter.failed(Queue.TRANSCRIPTION, state, ErrorCode.ENGINE_FAILED, 1.0)
+    samples = [sample for family in meter.registry.collect() for sample in family.samples]
+    assert [each.name for each in samples if "error_code" in each.labels and each.value == 1] == [counted]
+
+
+def test_figures_of_killed_workers_go(tmp_path: Path) -> None:
+    lives, killed = (tmp_path / f"gauge_livesum_{process}.db" for process in (os.getpid(), 2**22 + 1))
+    for file in (lives, killed):
+        file.touch()
+    metrics._forget_dead(tmp_path)  # noqa: SLF001 -- the exposition of several workers needs their processes
+    assert list(tmp_path.iterdir()) == [lives]
+
+
+def servers(storage: StorageMetrics) -> set[str]:
+    return {sample.labels["server"] for family in storage.collect() for sample in family.samples}
 
 
 def test_a_server_that_has_left_has_no_figures() -> None:
     # Given two servers that have answered
     now = 0.0
-    metrics = StorageMetrics(clock=lambda: now)
+    storage = StorageMetrics(clock=lambda: now)
     stored = Stored(used={"disk": 1}, limits={"disk": 2}, streams={"OBJ_audio": 1})
-    metrics.note("stays", stored)
-    metrics.note("leaves", stored)
-    assert servers(metrics) == {"stays", "leaves"}
+    storage.note("stays", stored)
+    storage.note("leaves", stored)
+    assert servers(storage) == {"stays", "leaves"}
     # When one of them misses an answer, then its figures stay
     now = KEPT_S - 1
-    metrics.note("stays", stored)
-    assert servers(metrics) == {"stays", "leaves"}
+    storage.note("stays", stored)
+    assert servers(storage) == {"stays", "leaves"}
     # And when it has left, they go
     now = KEPT_S
-    assert servers(metrics) == {"stays"}
+    assert servers(storage) == {"stays"}

@@ -64,7 +64,7 @@ def test_nothing_is_listed_twice_or_overlaps() -> None:
 
 def test_a_segment_without_words_counts_as_text() -> None:
     # Given a segment of a model that finds no words, when missing text is looked for, then its turn has text
-    assert found([segment((1, 4)).model_copy(update={"words": None})], (1, 4)) == []
+    assert found([segment((1, 4)).model_copy(update={"words": None})], (0, 5.2)) == []
 
 
 def test_without_turns_what_was_listed_stays() -> None:

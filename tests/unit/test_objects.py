@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import tempfile
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +21,6 @@ from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Model
 from structlog.testing import capture_logs
 
-from app.answers import result_writer
 from app.answers.names import Names
 from app.answers.result_writer import ResultWriter
 from app.errors import FencedError, PermanentError, RequestError, TransientError
@@ -30,6 +30,7 @@ from app.recordings.stores import recordings_of
 from app.settings import Settings
 from app.task_log.record import Owner, Record
 from app.task_log.results import ResultStore
+from tests.constants import Constants
 from tests.fakes.engine import segment
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
@@ -252,15 +253,20 @@ async def test_a_text_that_is_too_large_is_a_reference(parts: Parts, room: int, 
         assert found.object is not None
 
 
-@pytest.mark.parametrize(("largest", "written"), [(10**6, True), (1, False)])
-async def test_an_object_that_takes_too_long_to_write_is_a_reference(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch, largest: int, written: bool
-) -> None:
-    # Given a result that is an object
-    monkeypatch.setattr(result_writer, "LARGEST_WRITTEN_BYTES", largest)
+async def as_object(parts: Parts, result: TranscriptionResult) -> int:
+    """Store a result as an object, and return how many bytes that has."""
     store = ResultStore(parts.server.client, parts.log)
     store._largest = 1  # noqa: SLF001 -- each result is an object
-    await store.publish(transcript(5), LAST)
+    await store.publish(result, LAST)
+    return len(result.model_dump_json())
+
+
+@pytest.mark.parametrize(("more", "written"), [(0, True), (1, False)])
+async def test_an_object_that_takes_too_long_to_write_is_a_reference(
+    parts: Parts, constants: Constants, more: int, written: bool
+) -> None:
+    # Given a result that is an object, and has as many bytes as are written, or more
+    constants(LARGEST_WRITTEN_BYTES=await as_object(parts, transcript(5)) - more)
     # When it is asked for, then it is written unless that takes too long
     found = await writer(parts).write(LAST, asked())
     assert isinstance(found, str) is written
@@ -278,10 +284,10 @@ async def test_what_cannot_be_written_is_told(parts: Parts) -> None:
     assert unavailable.value.detail.code is ErrorCode.FORMAT_UNAVAILABLE
 
 
-async def test_too_many_who_ask_at_once_are_told(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_who_ask_at_once_are_told(parts: Parts, constants: Constants) -> None:
     # Given a service that takes one request at once
     last, one = await completed(parts, transcript(0)), writer(parts)
-    monkeypatch.setattr(result_writer, "MOST_ASKED", 1)
+    constants(MOST_ASKED=1)
     # When two ask, and then a third one
     first, second = await asyncio.gather(*(one.write(last, asked()) for _ in range(2)), return_exceptions=True)
     third = await one.write(last, asked())
@@ -291,13 +297,20 @@ async def test_too_many_who_ask_at_once_are_told(parts: Parts, monkeypatch: pyte
     assert first == third
 
 
+@pytest.mark.parametrize(("is_object", "within"), [(True, 0.1), (True, 0.0), (False, 0.1)])
 async def test_a_result_that_takes_too_long_is_refused_or_referred_to(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    parts: Parts, constants: Constants, monkeypatch: pytest.MonkeyPatch, is_object: bool, within: float
 ) -> None:
-    last = await completed(parts, transcript(3))
-    monkeypatch.setattr(result_writer, "WRITTEN_WITHIN_S", 0.0)
-    with pytest.raises(RequestError, match="too many results"):
-        await writer(parts).write(last, asked())
+    # Given a result that takes too long to read
+    await (as_object if is_object else completed)(parts, transcript(3))
+    monkeypatch.setattr(parts.results, "whole", lambda _: asyncio.Event().wait())
+    constants(WRITTEN_WITHIN_S=within)
+    # When it is asked for, then a reference to it will do, if there is time to find one
+    refused = pytest.raises(RequestError, match="too many results")
+    with nullcontext() if is_object and within else refused:
+        found = await writer(parts).write(LAST, asked())
+        assert isinstance(found, TranscriptionResult)
+        assert found.object is not None
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import AsyncMock
 
@@ -12,12 +13,16 @@ import pytest
 from faststream.nats import NatsBroker
 from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Priority, Queue
+from structlog.testing import capture_logs
 
+from app import container
 from app.answers.worker_report import WorkerReport
 from app.errors import PermanentError, TransientError
 from app.main import Worker
-from app.operations import health
+from app.operations import health, memory
+from app.queue.consumer import TaskConsumer
 from app.recordings.recording import Recording, Recordings
 from app.redis_store.projection import RedisProjection
 from tests.constants import Constants
@@ -34,11 +39,12 @@ def figure(parts: Parts, name: str, **labels: str) -> float | None:
 
 
 async def test_the_figures_of_a_queue_are_those_of_its_messages(parts: Parts, nats: InMemoryNats) -> None:
-    # Given three tasks that wait, one of which does not say how long it is, and a dead letter
+    # Given three tasks that wait, one of which does not say how long it is, a dead letter, and a reminder that is due
     for task_id, seconds in (("a", 30), ("b", 90), ("c", None)):
         await parts.publish(task_id, seconds=seconds)
     failed = await parts.publish("d", Queue.DIARIZATION, Priority.HIGH)
     await parts.dead_letters.put(failed, "d", NO_SOUND, attempts=1)
+    await nats.jetstream().publish("retention.due.user.recording.task", b"{}")
     nats.ahead = timedelta(minutes=1)
     # When it is measured a minute later
     await parts.maintenance.measure_queues()
@@ -47,8 +53,35 @@ async def test_the_figures_of_a_queue_are_those_of_its_messages(parts: Parts, na
     assert figure(parts, "natscribe_task_backlog_audio_seconds", queue_name=QUEUE) == 120
     assert figure(parts, "natscribe_task_oldest_waiting_seconds", queue_name=QUEUE) == pytest.approx(60, abs=5)
     assert figure(parts, "natscribe_stream_messages", queue_name=QUEUE) == 3
+    assert figure(parts, "natscribe_stream_messages_limit", queue_name=QUEUE) == 10_000
+    assert figure(parts, "task_queue_size", queue_name="tasks.transcription.high") == 0
     assert figure(parts, "natscribe_dead_letters_kept") == 1
-    assert (figure(parts, "natscribe_reminders"), figure(parts, "natscribe_erasure_overdue_seconds")) == (0, 0)
+    assert figure(parts, "natscribe_reminders") == 1
+    assert figure(parts, "natscribe_erasure_overdue_seconds") == pytest.approx(60, abs=5)
+
+
+async def test_an_overview_says_when_a_new_task_would_begin(parts: Parts) -> None:
+    # Given two tasks that wait in one queue, a message that is no task in another, and a known speed
+    parts.queues.speed.note(Queue.TRANSCRIPTION, audio_seconds=2, seconds=1)
+    for task_id in ("a", "b"):
+        await parts.reaching(State.QUEUED, task_id, seconds=30)
+    await parts.publish("", Queue.DIARIZATION, Priority.LOW, body=b"{")
+    # When somebody asks for an overview
+    found = {(each.queue, each.priority): each for each in (await parts.overview.read()).queues}
+    # Then each queue has what waits there, and the start of the last task
+    full, broken = found[Queue.TRANSCRIPTION, Priority.NORMAL], found[Queue.DIARIZATION, Priority.LOW]
+    assert (full.waiting, broken.waiting, sum(each.waiting for each in found.values())) == (2, 1, 3)
+    start = (await parts.tasks.status("b")).expected_start
+    assert start is not None
+    assert full.newest_start is not None
+    assert abs(start - full.newest_start) < timedelta(seconds=5)
+    assert [each for each in found.values() if each.newest_start is not None] == [full]
+    assert [each for each in found.values() if each.oldest is not None] == [full, broken]
+
+
+def test_a_process_knows_its_memory() -> None:
+    assert memory.resident() > 10_000_000
+    assert memory.resident(0) == 0
 
 
 @pytest.mark.parametrize("empty", [True, False])
@@ -187,14 +220,46 @@ async def test_a_worker_without_a_model_says_so(report: WorkerReport, engine: Fa
     assert (found.model, found.engine) == (None, "")
 
 
-@pytest.mark.parametrize(("ready", "status"), [(False, 503), (True, 200)])
-async def test_a_worker_has_started_when_its_model_is_loaded(engine: FakeEngine, ready: bool, status: int) -> None:
+@pytest.mark.parametrize(
+    ("path", "ready", "status"), [("startup", False, 503), ("startup", True, 200), ("live", False, 200)]
+)
+async def test_a_worker_has_started_when_its_model_is_loaded(
+    engine: FakeEngine, path: str, ready: bool, status: int
+) -> None:
     engine.ready = ready
     sent: list[MutableMapping[str, Any]] = []
 
     async def send(part: MutableMapping[str, Any]) -> None:
         sent.append(part)
 
-    scope = {"type": "http", "method": "GET", "path": "/health/startup"}
+    scope = {"type": "http", "method": "GET", "path": f"/health/{path}"}
     await Worker(SETTINGS, engine).app(scope, AsyncMock(), send)
     assert sent[0]["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("ready", "running", "idle", "loads"),
+    [(True, False, False, False), (False, False, False, True), (False, True, True, True), (False, True, False, False)],
+)
+async def test_a_model_is_loaded_if_none_is_and_no_task_runs(
+    engine: FakeEngine, ready: bool, running: bool, idle: bool, loads: bool
+) -> None:
+    engine.ready, worker = ready, Worker(SETTINGS, engine)
+    worker.container.consumer = cast("TaskConsumer", SimpleNamespace(running=running, idle=idle))
+    with capture_logs() as lines:
+        await worker._load_model()  # noqa: SLF001 -- a worker repeats it
+    assert [line["event"] for line in lines] == ["model_loaded"] * loads
+
+
+@pytest.mark.parametrize("ended", ["", "consumer", "live_consumer"])
+async def test_a_worker_is_ready_while_it_takes_tasks_of_both_kinds(engine: FakeEngine, ended: str) -> None:
+    worker = Worker(SETTINGS, engine)
+    for name in ("consumer", "live_consumer"):
+        setattr(worker.container, name, SimpleNamespace(running=name != ended))
+    assert worker._needs()["task_consumer"]() is (not ended)  # noqa: SLF001 -- the route asks NATS, too
+
+
+@pytest.mark.parametrize(("cores", "wanted", "streams"), [(2, 0, 8), (0.1, 0, 1), (64, 0, 48), (2, 3, 3)])
+def test_a_core_has_four_live_streams(monkeypatch: pytest.MonkeyPatch, cores: float, wanted: int, streams: int) -> None:
+    monkeypatch.setattr(container, "usable_cores", lambda: cores)
+    assert container.live_streams_at_once(wanted) == streams

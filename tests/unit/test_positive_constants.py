@@ -11,7 +11,7 @@ import pytest
 import app
 
 BELOW_ZERO = {"NOBODY", "PIPE", "RECONNECT_WITHOUT_LIMIT", "_BELIEVED", "_DOUBTFUL"}  # no number, or a logarithm
-MODULES = [each.name for each in pkgutil.walk_packages(app.__path__, "app.") if not each.name.endswith("child_main")]
+MODULES = [each.name for each in pkgutil.walk_packages(app.__path__, "app.")]
 
 
 def numbers(value: object) -> Iterator[float]:

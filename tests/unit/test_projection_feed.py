@@ -21,7 +21,7 @@ from app.cancellation import cancel_all
 from app.errors import TransientError
 from app.jetstream.pull_inbox import PullInbox
 from app.redis_store import projection_feed
-from app.redis_store.projection import Happened, RedisProjection
+from app.redis_store.projection import Ended, Happened, RedisProjection
 from app.redis_store.projection_feed import EVENTS_AT_ONCE, RESULTS_AT_ONCE
 from app.settings import Settings
 from app.task_log.record import Metadata
@@ -29,6 +29,7 @@ from tests.waiting import eventually
 
 NAMES = Settings(_env_file=None).stream_names
 WITHIN = 10  # seconds
+STORED, NOW = datetime(2026, 1, 1, 11, tzinfo=UTC), datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @dataclass
@@ -38,7 +39,7 @@ class FakeProjection:
     takes: float = 0.0  # seconds
     projected: list[Happened] = field(default_factory=list)
     projected_at: float = 0.0
-    results: dict[str, bytes] = field(default_factory=dict)
+    results: dict[str, Ended] = field(default_factory=dict)
 
     async def progressed(self, events: Sequence[Happened]) -> None:
         if self.takes:
@@ -46,7 +47,7 @@ class FakeProjection:
         self.projected += events
         self.projected_at = asyncio.get_running_loop().time()
 
-    async def ended(self, results: Mapping[str, bytes]) -> None:
+    async def ended(self, results: Mapping[str, Ended]) -> None:
         self.results.update(results)
 
 
@@ -58,25 +59,27 @@ class FakeClient:
         self.acknowledged.append(subject)
 
     async def request(self, subject: str, **_: object) -> Msg:
-        return Msg(cast("Client", self), subject, data=b'{"ts": "2026-01-01T12:00:00Z"}')
+        return Msg(cast("Client", self), subject, data=b'{"ts": "%s"}' % NOW.isoformat().encode())
 
 
 def stored(client: FakeClient, subject: str, number: int, body: BaseModel) -> Msg:
     metadata = Metadata(None, number, "tasks.transcription.low", datetime.now(UTC))
-    reply = f"$JS.ACK.stream.consumer.1.{number}.{number}.1700000000000000000.0"
+    reply = f"$JS.ACK.stream.consumer.1.{number}.{number}.{STORED.timestamp():.0f}000000000.0"
     return Msg(cast("Client", client), subject, reply, body.model_dump_json().encode(), metadata.headers())
 
 
 def event(client: FakeClient, number: int) -> Msg:
+    """An event; the first one is of the same task as the last."""
+    task_id = f"t{number if number > 1 else EVENTS_AT_ONCE}"
     found = ProgressEvent(
-        task_id=f"t{number}",
+        task_id=task_id,
         kind=Kind.TRANSCRIPTION,
         state=State.QUEUED,
         max_attempts=1,
         sequence=1,
         time=datetime.now(UTC),
     )
-    return stored(client, f"progress.t{number}", number, found)
+    return stored(client, f"progress.{task_id}", number, found)
 
 
 def result(client: FakeClient, number: int) -> Msg:
@@ -142,10 +145,14 @@ async def test_while_much_is_shown_others_get_their_turn(client: FakeClient) -> 
             turns += 1
             turns_of_results += not projection.results
             await asyncio.sleep(0)
-    # Then all are
-    assert (len(projection.projected), len(projection.results)) == (EVENTS_AT_ONCE, RESULTS_AT_ONCE)
+    # Then all are, of the events the newest of each task, as they are and with their age
+    assert [each.record.stream_sequence for each in projection.projected] == list(range(EVENTS_AT_ONCE, 1, -1))
+    assert len(projection.results) == RESULTS_AT_ONCE
+    first = projection.results["t1"]
+    assert DiarizationResult.model_validate_json(first.result).task_id == "t1"
+    assert {each.age_s for each in projection.projected} | {first.age_s} == {(NOW - STORED).total_seconds()}
     # And other tasks ran between a few events, while these were read, written and acknowledged, and between two results
-    assert turns >= 25
+    assert 25 <= turns <= 2 * EVENTS_AT_ONCE
     assert turns_of_results >= RESULTS_AT_ONCE
 
 

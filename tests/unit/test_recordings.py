@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from natscribe.schemas.errors import ErrorCode
+from structlog.testing import capture_logs
 
 from app.errors import PermanentError, TransientError
 from app.recordings.folder import Folder
@@ -162,6 +163,17 @@ def test_a_full_disk_is_told_from_other_errors(error: Exception, full: bool) -> 
     assert is_full(error) is full
     with pytest.raises(TransientError if full else type(error)), room_for(7):
         raise error
+
+
+@pytest.mark.usefixtures("scratch")
+async def test_a_temporary_file_that_cannot_be_removed_fails_nothing() -> None:
+    # Given a file that cannot be removed when it is done with: something else has its name
+    with capture_logs() as logs:
+        async with temporary_file(7) as path:
+            path.unlink()
+            path.mkdir()
+    # Then the work goes on, and the log says which file is left
+    assert [(line["event"], line["file"]) for line in logs] == [("temporary_file_left", path.name)]
 
 
 async def test_a_temporary_file_is_private_and_goes(scratch: Path) -> None:

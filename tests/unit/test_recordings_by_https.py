@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from natscribe.schemas.errors import ErrorCode
+from structlog.testing import capture_logs
 
 from app.errors import PermanentError, TaskError, TransientError
 from app.recordings.https import Https
@@ -160,7 +161,9 @@ async def test_a_server_that_stalls_is_given_up(
 ) -> None:
     constants(STALLED_S=0.5)
     web.answer, web.stalls = answer, True
-    assert isinstance(await refusal(recordings), TransientError)
+    with capture_logs() as lines:
+        assert isinstance(await refusal(recordings), TransientError)
+    assert [line["error"] for line in lines] == ["ReadTimeout"]
 
 
 @pytest.mark.parametrize("length", [True, False], ids=["says its size", "does not say its size"])

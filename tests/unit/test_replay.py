@@ -20,6 +20,7 @@ from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, NO_SOUND, Parts, provisioned
 
+LETTERS = f"$JS.API.DIRECT.GET.{NAMES.dead_letters}"
 REPLAY_T = ReplayRequest(kind=Kind.TRANSCRIPTION)
 
 
@@ -180,9 +181,13 @@ async def test_a_replay_ends_with_its_time(
         await failed(parts, task_id)
     assert await parts.replayer.replay(REPLAY_T) == replayed
     assert len(letters(nats)) == 3 - replayed
+    # And letters for which there is no time are not read
+    assert (nats.asked.count(LETTERS) > 1) is (replayed == 3)
 
 
-async def test_what_fails_again_meanwhile_waits_for_the_next_replay(parts: Parts, nats: InMemoryNats) -> None:
+async def test_what_fails_again_meanwhile_waits_for_the_next_replay(
+    parts: Parts, nats: InMemoryNats, constants: Constants
+) -> None:
     # Given a letter, and another one that comes when the replay has begun
     await failed(parts, "a")
     last = await parts.reaching(State.FAILED, "b")
@@ -194,10 +199,12 @@ async def test_what_fails_again_meanwhile_waits_for_the_next_replay(parts: Parts
         body = letter.body.replace(b'"a"', b'"b"').replace(b'\\"a\\"', b'\\"b\\"')
         nats.streams[NAMES.dead_letters].publish("append.dead_letters.transcription", body, {}, nats.now)
 
-    nats.before(f"$JS.API.DIRECT.GET.{NAMES.dead_letters}", fails)
-    # When all are replayed, then the first is
+    nats.before(LETTERS, fails)
+    constants(PAGE_SIZE=2)
+    # When all are replayed, then the first is, and nothing behind the second one is read
     assert await parts.replayer.replay(REPLAY_T) == 1
     assert letters(nats) == [2]
+    assert nats.asked.count(LETTERS) == 1
 
 
 async def test_a_replay_waits_until_its_tasks_are_registered(

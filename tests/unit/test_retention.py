@@ -187,20 +187,17 @@ async def test_a_recording_that_others_need_stays(
     assert (deleted, await is_known(parts)) == ([], False)
 
 
-@pytest.mark.parametrize(("audio_ttl", "gone"), [(0, ["own.flac"]), (DAY, ["a.flac", "own.flac"])])
 async def test_a_recording_that_is_kept_for_ever_stays_when_one_of_its_tasks_goes(
-    parts: Parts, nats: InMemoryNats, deleted: list[str], audio_ttl: float, gone: list[str]
+    parts: Parts, nats: InMemoryNats, deleted: list[str]
 ) -> None:
-    # Given two tasks with a time of their own, and a task with the recording of one of them, which asks for none
-    await ended(parts, keep_seconds=60)
-    await ended(parts, "own", audio_file_id="own.flac", keep_seconds=60)
-    await run(parts, audio_ttl)
+    # Given a service that keeps recordings, and an ended task that is to leave nothing
+    await ended(parts, "goes", keep_seconds=60)
+    await run(parts, 0)
+    # When it is due, and another one with its recording has ended, then the recording stays for that
     nats.come_due(NAMES.retention)
-    await parts.reminders.put(reminder("t2", task_sequence=3, recording_until=None))
-    # When the first two are due, then both go, and the recording stays where recordings are kept for ever
-    await run(parts, audio_ttl)
-    assert (await is_known(parts), await is_known(parts, "own")) == (False, False)
-    assert sorted(deleted) == gone
+    await ended(parts, "stays")
+    await run(parts, 0)
+    assert (deleted, await is_known(parts, "goes"), await is_known(parts, "stays")) == ([], False, True)
 
 
 @pytest.mark.parametrize("state", [State.RUNNING, State.QUEUED])
@@ -366,7 +363,7 @@ async def test_all_tasks_of_a_user_are_erased(
     await parts.publish("waiting")
     await parts.publish("theirs", user_id="7")
     await parts.publish("", body=b"{")
-    await ended(parts, "old", user_id=8)
+    await ended(parts, "old", user_id="7")
     await run(parts)
     # When the user is erased
     count = await erase_user(parts)
@@ -418,8 +415,11 @@ async def test_dead_letters_that_name_the_user_go(parts: Parts, nats: InMemoryNa
     assert (nats.streams[NAMES.dead_letters].messages == []) is erased
 
 
-async def test_the_log_of_a_dead_letter_goes_with_it(parts: Parts, nats: InMemoryNats, deleted: list[str]) -> None:
-    # Given a failed task without a reminder, and a letter of a message with the same id
+@pytest.mark.parametrize("own", [True, False])
+async def test_the_log_of_a_dead_letter_goes_with_it(
+    parts: Parts, nats: InMemoryNats, deleted: list[str], own: bool
+) -> None:
+    # Given a failed task without a reminder, a letter of another message with the same id, and perhaps its own
     last = await parts.reaching(State.FAILED, "t1")
     message = await parts.messages.held(None, last.metadata.task_sequence)
     assert message is not None
@@ -427,10 +427,11 @@ async def test_the_log_of_a_dead_letter_goes_with_it(parts: Parts, nats: InMemor
     await run(parts)
     await parts.reminders.forget_task("t1")
     await parts.dead_letters.put(replace(message, sequence=9), "t1", NO_SOUND, attempts=0)
-    await parts.dead_letters.put(message, "t1", NO_SOUND, attempts=1)
-    # When the user is erased, then all of it is gone, and one task was erased
-    assert await erase_user(parts) == 1
-    assert (await is_known(parts), nats.streams[NAMES.dead_letters].messages) == (False, [])
+    if own:
+        await parts.dead_letters.put(message, "t1", NO_SOUND, attempts=1)
+    # When the user is erased, then the letters are gone, and the task if one of them is its own
+    assert await erase_user(parts) == own
+    assert (await is_known(parts), nats.streams[NAMES.dead_letters].messages) == (not own, [])
 
 
 async def test_a_user_is_not_erased_before_it_is_known_whose_the_ended_tasks_are(

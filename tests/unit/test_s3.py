@@ -110,7 +110,8 @@ async def test_a_recording_that_is_too_large_or_empty_is_told(recordings: S3, st
         (FileNotFoundError("<Code>NoSuchKey</Code>"), ErrorCode.AUDIO_NOT_FOUND, "upload it"),
         (NO_BUCKET, ErrorCode.INTERNAL, "bucket in S3 is missing"),
         (PermissionDeniedError("no"), ErrorCode.INTERNAL, "refuses the service"),
-        (OSError(), ErrorCode.INTERNAL, ""),
+        (OSError(), ErrorCode.INTERNAL, "could not be reached"),
+        (GenericError("http://169.254.169.254/latest"), ErrorCode.INTERNAL, "no credentials"),
     ],
 )
 async def test_what_s3_says_is_told_in_words(

@@ -33,14 +33,11 @@ def test_a_wrong_setting_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> Non
         ("NATS_URL", "nats://a:4222,localhost", "NATS_URL is wrong: write nats://HOST:PORT, or tls:// with TLS"),
         ("NATS_URL", "nats://a:4222,", "NATS_URL is wrong: write nats://HOST:PORT, or tls:// with TLS"),
         ("NATS_URL", "nats://a:4222,nats://b:c", "NATS_URL is wrong: write SCHEME://HOST:PORT with a port"),
+        ("NATS_STREAM_NAME", "a.b", "NATS_STREAM_NAME is wrong: "),
         ("NATS_REPLICAS", "2", "NATS_REPLICAS is wrong: write 1, 3 or 5"),
         ("REDIS_URL", "localhost", "REDIS_URL is wrong: write redis://HOST:PORT/DATABASE"),
         ("AUDIO_STORE", "/recordings", "AUDIO_STORE is wrong: write nats://BUCKET, file:///FOLDER, s3://"),
-        ("AUDIO_TTL", "inf", "AUDIO_TTL is wrong: Input should be less than or equal to 3153600000"),
-        ("LIVE_TTL", "60", "LIVE_TTL is wrong: Input should be greater than or equal to 120"),
-        ("VOICE_THRESHOLD", "60", "VOICE_THRESHOLD is wrong: Input should be less than or equal to 1"),
         ("VOICE_THRESHOLD", "nan", "VOICE_THRESHOLD is wrong: Input should be"),
-        ("VOICE_MARGIN", "-.1", "VOICE_MARGIN is wrong: Input should be greater than or equal to 0"),
         ("AWS_ENDPOINT_URL", "minio:9000", "AWS_ENDPOINT_URL is wrong: String should match"),
         ("AWS_SECRET_ACCESS_KEY", "hunter2", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL is wrong: write one of debug, info"),
@@ -160,6 +157,11 @@ LIMITS = [
     ("task_heartbeat", 0.001, 0, None),
     ("task_grace", 0, -0.001, None),
     ("audio_ttl", 0, -1, 3_153_600_000),
+    ("voice_threshold", -1, -1.1, 1),
+    ("voice_margin", 0, -0.1, 2),
+    ("live_streams", 0, -1, 48),
+    ("live_ttl", 120, 119, None),
+    ("live_max_bytes", 0, -1, None),
     ("audio_max_seconds", 0.001, 0, None),
     ("audio_max_decode_seconds", 0.001, 0, None),
     ("diarization_max_seconds", 0.001, 0, None),
@@ -215,11 +217,11 @@ def test_a_choice_is_one_of_a_few(name: str, right: tuple[object, ...], wrong: t
 
 
 @pytest.mark.parametrize(
-    ("store", "erasable"),
-    [("nats://audio", True), ("s3://calls", True), ("file:///calls", False), ("https://files.example.com/", False)],
+    ("store", "after"),
+    [("nats://audio", 60), ("s3://calls", 60), ("file:///calls", None), ("https://files.example.com/", None)],
 )
-def test_which_recordings_the_service_may_erase(store: str, erasable: bool) -> None:
-    assert Settings(_env_file=None, audio_store=store).recordings_are_erasable is erasable
+def test_which_recordings_the_service_may_erase(store: str, after: float | None) -> None:
+    assert Settings(_env_file=None, audio_store=store, audio_ttl=60).erased_after == after
 
 
 def test_what_follows_from_a_setting(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from app.cancellation import cancel_all
 from app.jetstream.connection import StartError, TooFewServersError, retry_until_answered
-from app.jetstream.provisioning import StreamError, examine, missing, project_anew, provision
+from app.jetstream.provisioning import StreamError, examine, project_anew, provision
 from app.jetstream.restoration import is_refusal
 from app.jetstream.strays import append_strays
 from app.jetstream.streams import stream_configs
@@ -43,7 +43,7 @@ def event(task_id: str) -> ProgressEvent:
 async def test_what_is_missing_is_made_once() -> None:
     # Given a server that has nothing
     nats = InMemoryNats()
-    assert len(await missing(nats.jetstream(), SETTINGS)) == 24
+    assert len((await examine(nats.jetstream(), SETTINGS)).missing) == 24
     # When everything is provisioned twice
     first, second = [await provision(nats.jetstream(), SETTINGS) for _ in range(2)]
     # Then the first makes all consumers, and the second none
@@ -177,7 +177,7 @@ async def test_a_projection_begins_anew(nats: InMemoryNats) -> None:
     await project_anew(nats.jetstream(), SETTINGS)
     # Then both are there, and deliver from the beginning; the others are as they were
     assert nats.streams[NAMES.progress].consumers[NAMES.progress_projection].delivered == 0
-    assert await missing(nats.jetstream(), SETTINGS) == []
+    assert (await examine(nats.jetstream(), SETTINGS)).missing == []
 
 
 async def astray(nats: InMemoryNats, *task_ids: str) -> None:
@@ -283,14 +283,17 @@ async def tell(nats: InMemoryNats, body: bytes) -> None:
 
 
 @pytest.mark.usefixtures("watched")
-async def test_a_change_that_is_told_is_mended_at_once_and_names_its_client(nats: InMemoryNats) -> None:
-    # Given a stream that a client deletes
+async def test_a_change_that_is_told_is_mended_at_once_and_names_its_client(
+    nats: InMemoryNats, constants: Constants
+) -> None:
+    # Given a stream that a client deletes, and a worker that leaves what it is not told to others
+    constants(ADVISED_FIRST_S=3600)
     del nats.streams[NAMES.progress]
     with capture_logs() as lines:
         await tell(nats, advisory(f"STREAM.DELETE.{NAMES.progress}"))
 
         async def mended() -> bool:
-            return await missing(nats.jetstream(), SETTINGS) == []
+            return (await examine(nats.jetstream(), SETTINGS)).missing == []
 
         await eventually(mended)
     # Then it is back, and the log says by whom it went
@@ -313,6 +316,17 @@ async def look(parts: Parts) -> list[str]:
     """Look once; the problems that are found."""
     await parts.stream_watch.look()
     return [problem.what for problem in parts.stream_watch.problems]
+
+
+async def test_what_another_worker_mends_at_once_is_left_to_it(
+    parts: Parts, nats: InMemoryNats, constants: Constants
+) -> None:
+    # Given a stream that is missing only a moment, of which another worker is told
+    constants(ADVISED_FIRST_S=0.0)
+    nats.before(f"$JS.API.STREAM.INFO.{NAMES.progress}", NotFoundError(code=404, err_code=10059))
+    with capture_logs() as lines:
+        assert await look(parts) == []
+    assert lines == []
 
 
 async def test_a_problem_is_told_until_it_is_mended(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:

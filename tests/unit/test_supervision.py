@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas.errors import ErrorCode
@@ -22,6 +23,7 @@ AWAY = TransientError(ErrorCode.INTERNAL, "Redis is away: it is tried again.")
             NatsTimeoutError(),
             {"event": "work_interrupted", "log_level": "warning", "error": "NATS did not answer in time"},
         ),
+        (NatsError(), {"event": "work_interrupted", "log_level": "warning", "error": "Error"}),
         (AWAY, {"event": "work_interrupted", "log_level": "warning", "error": "Redis is away: it is tried again."}),
         (ValueError("a fault"), {"event": "work_failed", "log_level": "error", "exc_info": True}),
     ],

@@ -12,7 +12,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
@@ -109,6 +109,9 @@ class Run:
     def work(self, handle: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
         return asyncio.create_task(self.task_run.work(handle))
 
+    def begin(self) -> asyncio.Task[None]:
+        return self.work(lambda: self.task_run.begin(TASK))
+
     def fails_with(self, error: Exception) -> asyncio.Task[None]:
         async def fail() -> None:
             await self.task_run.begin(TASK)
@@ -128,32 +131,34 @@ async def log() -> InMemoryTaskLog:
     return log
 
 
-async def test_a_task_that_does_not_run_yet_is_released_at_once(log: InMemoryTaskLog) -> None:
-    # Given a message that was just delivered
-    run, begun = Run(log), asyncio.Event()
+@pytest.mark.parametrize(
+    ("heartbeat", "begins", "settled"),
+    [
+        pytest.param(60, False, ["nak"], id="it was just delivered"),
+        pytest.param(0.01, False, [], id="it has not begun within a heartbeat: another worker may have the message"),
+        pytest.param(0.01, True, ["nak"], id="it runs"),
+    ],
+)
+async def test_a_stopping_worker_releases_what_is_certainly_its_own(
+    log: InMemoryTaskLog, heartbeat: float, begins: bool, settled: list[str]
+) -> None:
+    # Given a message that was delivered
+    run, handled = Run(log, heartbeat=heartbeat), asyncio.Event()
 
     async def handle() -> None:
-        begun.set()
+        if begins:
+            await run.task_run.begin(TASK)
+        handled.set()
         await asyncio.Event().wait()
 
     working = run.work(handle)
-    await begun.wait()
-    # When its worker stops, then the message is released
+    await handled.wait()
+    if heartbeat < 1:
+        await beats_on(run.message)
+    # When its worker stops, then the message is released, or left alone
     working.cancel()
     await working
-    assert run.story.done == ["nak"]
-
-
-async def test_a_task_that_did_not_start_within_a_heartbeat_is_not_released(log: InMemoryTaskLog) -> None:
-    # Given a run that has not appended `running` for longer than a heartbeat: another worker may have the message
-    run = Run(log, heartbeat=0.01)
-    working = run.work(asyncio.Event().wait)
-    await beats_on(run.message)
-    # When its worker stops
-    working.cancel()
-    await working
-    # Then the message is left alone
-    assert run.story.done == []
+    assert run.story.done == settled
 
 
 async def test_nothing_is_appended_or_settled_behind_an_append_that_may_be_stored_or_not(
@@ -164,11 +169,7 @@ async def test_nothing_is_appended_or_settled_behind_an_append_that_may_be_store
     log.progress_stream.stored.clear()
     log.progress_stream.acknowledges.clear()
     run = Run(log)
-
-    async def handle() -> None:
-        await run.task_run.begin(TASK)
-
-    working = run.work(handle)
+    working = run.begin()
     await log.progress_stream.stored.wait()
     # When its worker stops
     working.cancel()
@@ -202,12 +203,8 @@ async def test_a_task_that_fails_before_its_start_has_run(
 
     monkeypatch.setattr(log, "outcome", unanswered)
     run = Run(log)
-
-    async def handle() -> None:
-        await run.task_run.begin(TASK)
-
     # When its run fails for that
-    await run.work(handle)
+    await run.begin()
     # Then its log shows `running` before it shows the failure
     assert run.states == [State.QUEUED, State.RUNNING, State.QUEUED, State.RUNNING, State.RETRYING]
 
@@ -228,6 +225,16 @@ async def test_an_attempt_ends_in_time_though_a_cancellation_is_swallowed(log: I
     assert error is not None
     assert error.code is ErrorCode.TIMEOUT
     assert run.states[-1] is State.RETRYING
+
+
+async def test_a_task_that_cannot_begin_in_time_is_delivered_again(log: InMemoryTaskLog) -> None:
+    # Given a task whose attempt does not begin, as when its model is never loaded
+    run = Run(log, timeout=0.05)
+    run.message.data = TASK.model_dump_json().encode()
+    # When its time is up, then its message goes back
+    done, _ = await asyncio.wait([run.work(asyncio.Event().wait)], timeout=5)
+    assert done
+    assert run.story.done == ["nak"]
 
 
 async def test_another_timeout_is_not_that_of_the_attempt(log: InMemoryTaskLog) -> None:
@@ -261,6 +268,30 @@ async def test_a_worker_that_stops_before_it_knows_whether_a_task_runs_elsewhere
     # Then the one that runs it still owns it
     assert run.states == [State.QUEUED, State.RUNNING]
     assert run.story.done == ["nak"]
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        pytest.param({}, ErrorCode.WORKER_LOST, id="none is left"),
+        pytest.param({"attempt": 3}, None, id="one is left"),
+        pytest.param({"stage": Stage.DIARIZING}, None, id="only speakers are missing"),
+        pytest.param({"state": State.QUEUED}, None, id="it was released"),
+    ],
+)
+async def test_a_task_fails_whose_worker_was_lost_in_the_last_attempt(
+    log: InMemoryTaskLog, last: dict[str, object], error: ErrorCode | None
+) -> None:
+    # Given a task that has had all its attempts, of which nothing was heard for a minute
+    at = datetime.now(UTC) - timedelta(minutes=1)
+    running = {"state": State.RUNNING, "attempt": 4, "sequence": 2, "time": at}
+    await log.push(QUEUED.model_copy(update=running | last), METADATA)
+    run = Run(log)
+    # When its message is delivered again, then it fails at once unless another attempt may begin
+    await asyncio.wait_for(run.begin(), 5)
+    told = log.events("t1")[-1].error
+    assert (told and told.code) == error
+    assert run.story.done == (["letter", "ack"] if error else ["ack"])
 
 
 def after_an_outage() -> ConnectionMonitor:
@@ -305,11 +336,8 @@ async def test_a_task_that_runs_elsewhere_is_left_to_that_worker(
     async def looked() -> bool:
         return looks > 5
 
-    async def handle() -> None:
-        await run.task_run.begin(TASK)
-
     monkeypatch.setattr(log, "last", look)
-    working = run.work(handle)
+    working = run.begin()
     await eventually(looked)
     # When that worker appends again
     await log.push(running.model_copy(update={"sequence": 3}), METADATA)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from natscribe.schemas.diarization import Turn
+from natscribe.schemas.diarization import DiarizationTask, Turn
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import Stretch, TranscribeOptions, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.transcription import Channels, Stretch, TranscribeOptions, TranscriptionResult, TranscriptionTask
 
 from app.cancellation import cancel_all
 from app.engines.cores import Cores
@@ -26,28 +26,25 @@ from app.engines.messages import (
     Transcribe,
 )
 from app.engines.window_queue import WindowQueue
-from app.errors import PermanentError, TaskError, TransientError
+from app.errors import PermanentError, TransientError
 from app.recordings.recording import Recording, Recordings
-from app.redis_store.cache import Cache, connected
+from app.redis_store.cache import Cache
 from app.redis_store.chunks import Chunks
 from app.settings import Settings
-from app.speech.diarizer import Diarizer
+from app.speech.diarizer import Diarizer, SpeakerSearch
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
-from app.updates import Checkpoint, Result, Update
+from app.updates import Append, Checkpoint, Result, Update, processed
 from app.voices.identification import Identification
 from app.voices.store import ComparedVoice, VoiceStore
 from app.work_sharing.helping import WorkSharing
-from tests.fakes.engine import FakeEngine, segment
+from tests.fakes.cache import MemoryCache
+from tests.fakes.engine import MODEL, FakeEngine, segment
 from tests.waiting import eventually
 
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, diarize=True)
 SHA = "0" * 64
 DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
-TOO_LARGE = PermanentError(ErrorCode.AUDIO_TOO_LARGE, "The recording is too long.")
-
-
-NOWHERE = connected("redis://localhost:1")
 
 
 class NothingKnown:
@@ -84,7 +81,7 @@ class WatchedEngine(FakeEngine):
         self.at = at
         self.searches = asyncio.Event()
         self.order: list[str] = []
-        self.search_fails: list[Exception | None] = []
+        self.search_fails = False
         self.later: list[Turn] = []  # turns after those of the text
 
     async def transcribes(self, number: int) -> None:
@@ -95,7 +92,7 @@ class WatchedEngine(FakeEngine):
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         if isinstance(job, Diarize):
             self.order.append("search")
-            self.fail_with = self.search_fails
+            self.fail_with = [DIED] if self.search_fails else []
             self.searches.set()
         async with aclosing(super().run(job)) as replies:
             async for reply in replies:
@@ -120,29 +117,20 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return answers
 
 
-def transcriber(engine: FakeEngine) -> Transcriber:
-    recordings, sharing, cache = (
-        cast("Recordings", OneRecording()),
-        cast("WorkSharing", Alone()),
-        Cache(NOWHERE, ttl=0),
-    )
+RECORDINGS = cast("Recordings", OneRecording())
+
+
+def diarizer(engine: FakeEngine, memory: MemoryCache) -> Diarizer:
     identification = Identification(cast("VoiceStore", NoVoices()), Settings(_env_file=None))
-    diarizer = Diarizer(
-        recordings,
-        engine,
-        cache,
-        cast("Chunks", NothingKnown()),
-        identification=identification,
-    )
-    transcripts, windows = TranscriptCache(cache), WindowQueue(engine, at_once=1, largest=1)
+    cache, chunks = cast("Cache", memory), cast("Chunks", NothingKnown())
+    return Diarizer(RECORDINGS, engine, cache, chunks, identification=identification)
+
+
+def transcriber(engine: FakeEngine, memory: MemoryCache) -> Transcriber:
+    sharing, transcripts = cast("WorkSharing", Alone()), TranscriptCache(cast("Cache", memory))
+    windows = WindowQueue(engine, at_once=1, largest=1)
     return Transcriber(
-        recordings,
-        engine,
-        transcripts,
-        diarizer,
-        windows=windows,
-        sharing=sharing,
-        threads=1,
+        RECORDINGS, engine, transcripts, diarizer(engine, memory), windows=windows, sharing=sharing, threads=1
     )
 
 
@@ -150,6 +138,7 @@ async def updates_of(
     engine: FakeEngine,
     checkpoint: Checkpoint = Checkpoint(),  # noqa: B008 -- frozen
     task: TranscriptionTask = TASK,
+    memory: MemoryCache | None = None,
 ) -> list[Update | Result]:
     updates: list[Update | Result] = []
 
@@ -157,7 +146,7 @@ async def updates_of(
         updates.append(update)
 
     async with asyncio.timeout(5):
-        result = await transcriber(engine).transcribe(task, checkpoint, append)
+        result = await transcriber(engine, memory or MemoryCache()).transcribe(task, checkpoint, append)
         return [*updates, result]
 
 
@@ -170,7 +159,7 @@ async def run_up_to(engine: FakeEngine, is_last: Callable[[Update], bool]) -> As
         if is_last(update) and not reached.done():
             reached.set_result(update)
 
-    run = asyncio.create_task(transcriber(engine).transcribe(TASK, Checkpoint(), append))
+    run = asyncio.create_task(transcriber(engine, MemoryCache()).transcribe(TASK, Checkpoint(), append))
     try:
         async with asyncio.timeout(5):
             yield await reached
@@ -258,18 +247,18 @@ async def test_progress_counts_both_and_never_falls(cores: list[bool], free: boo
     assert Stage.DIARIZING in [each.stage for each in updates[last_text:] if isinstance(each, Update)]
 
 
-@pytest.mark.parametrize(("free", "error"), [(True, DIED), (False, DIED), (False, TOO_LARGE)])
-async def test_the_transcript_is_kept_when_the_search_fails(cores: list[bool], free: bool, error: TaskError) -> None:
-    # Given a search for speakers that fails, beside the transcription or after it
+@pytest.mark.parametrize("free", [True, False])
+async def test_the_transcript_is_kept_when_the_search_fails(cores: list[bool], free: bool) -> None:
+    # Given a diarizer that dies, beside the transcription or after it
     cores[:] = [free]
     engine = WatchedEngine(waits=free)
-    engine.search_fails = [error]
+    engine.search_fails = True
     # When a recording is transcribed with speakers
     result = result_in(await updates_of(engine))
     # Then there is the whole text, and the reason why it has no speakers
     assert result.text == " ".join(["one two"] * 4)
     assert result.speakers is None
-    assert result.diarization_error == error.detail
+    assert result.diarization_error == DIED.detail
 
 
 async def test_ending_a_transcription_ends_the_search(cores: list[bool]) -> None:
@@ -323,6 +312,99 @@ async def test_what_the_search_says_while_text_is_found_counts_at_once(cores: li
         assert update.fraction == pytest.approx(0.75)
 
 
+async def test_a_search_tells_its_progress_while_it_goes_on() -> None:
+    # Given a search that is half done
+    half, may_end = Update(Stage.DIARIZING, 0.5), asyncio.Event()
+
+    async def find(append: Append) -> DiarizationDone:
+        await append(half)
+        await may_end.wait()
+        return DiarizationDone(turns=[], duration_seconds=30, model=MODEL)
+
+    # When it is waited for, then that is told before it ends
+    told = []
+    async with asyncio.timeout(5):
+        async for update in SpeakerSearch(find).progress():
+            told.append(update)
+            may_end.set()
+    assert told == [half]
+
+
+async def test_each_channel_has_one_speaker_who_is_looked_for_alone() -> None:
+    # Given a call of half a minute with a person on each channel, when their voices are looked for
+    engine, task = FakeEngine(), TASK.model_copy(update={"identify": True})
+    progress = list[Update]()
+
+    async def append(update: Update) -> None:
+        progress.append(update)
+
+    search = diarizer(engine, MemoryCache())
+    found = await search.turns_of_channels(task, Recording(Path("call.flac"), SHA), 2, append)
+    # Then the engine has the channels one after the other, and progress counts over both
+    asked = [(job.channel, job.min_speakers, job.max_speakers) for job in engine.jobs if isinstance(job, Diarize)]
+    assert asked == [(0, None, 1), (1, None, 1)]
+    assert [each.processed_seconds for each in progress] == [7.5, 22.5]
+    # And both people have their turns and voices
+    assert found.embedded is not None
+    assert {each.speaker for each in found.turns} == {"SPEAKER_00", "SPEAKER_01"}
+    assert [each.speaker for each in found.embedded.speakers] == ["SPEAKER_00", "SPEAKER_01"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("identify", [False, True])
+async def test_channels_are_speakers_whose_voices_are_looked_for_last(identify: bool, fails: bool) -> None:
+    # Given a call with a person on each channel
+    engine = WatchedEngine()
+    engine.channels, engine.search_fails = 2, fails
+    task = TASK.model_copy(update={"channels": Channels.SEPARATE, "identify": identify})
+    # When it is transcribed, then the text is half of the work for who asks for voices, and all of it for others
+    updates = await updates_of(engine, task=task)
+    assert [each.fraction for each in updates if isinstance(each, Update) and each.text][-1] == (0.5 if identify else 1)
+    assert engine.order.count("search") == (0 if not identify else 1 if fails else 2)
+    # And both people have their text, and voices unless the search for these has failed
+    result = result_in(updates)
+    assert [each.speaker for each in result.segments] == ["SPEAKER_00", "SPEAKER_01"] * 4
+    assert list(result.voices or ()) == (["SPEAKER_00", "SPEAKER_01"] if identify and not fails else [])
+    assert result.voices_error == (DIED.detail if identify and fails else None)
+
+
+async def test_a_result_is_cached_if_all_of_it_is(cores: list[bool]) -> None:
+    # Given a recording that is transcribed with speakers again and again
+    engine, memory = WatchedEngine(), MemoryCache()
+
+    async def is_cached() -> bool:
+        return result_in(await updates_of(engine, memory=memory)).cached
+
+    # Then only the one is cached of which nothing was computed
+    assert [await is_cached(), await is_cached()] == [False, True]
+    memory.found.clear()
+    assert not await is_cached()
+    memory.pieces.clear()
+    assert not await is_cached()
+    memory.found.clear()
+    engine.search_fails = True
+    assert not await is_cached()
+
+
+async def test_turns_that_are_known_are_not_looked_for_again() -> None:
+    # Given a diarization without voices that is done twice, and then with them
+    search, updates = diarizer(FakeEngine(), MemoryCache()), list[Update]()
+
+    async def append(update: Update) -> None:
+        updates.append(update)
+
+    tasks = [
+        DiarizationTask(task_id="d1", audio_file_id="meeting.flac", user_id=7, identify=identify)
+        for identify in (False, False, True)
+    ]
+    found = [await search.diarize(task, append) for task in tasks]
+    # Then its turns are found once for each, and only who asks for voices gets them
+    assert [(each.cached, each.voices is not None) for each in found] == [(False, False), (True, False), (False, True)]
+    assert found[0].segments == found[1].segments
+    # And their progress is told
+    assert updates[0] == processed(Stage.DIARIZING, 15, 30)
+
+
 class AskedEngine(FakeEngine):
     """Remembers its jobs."""
 
@@ -347,6 +429,8 @@ async def test_all_options_reach_the_engine() -> None:
     assert isinstance(engine.asked[0], Load)
     asked = [job.options for job in engine.asked if isinstance(job, Load | Transcribe)]
     assert asked == [options] * 4
+    # And nobody looks for speakers
+    assert not any(isinstance(job, Diarize) for job in engine.asked)
 
 
 async def test_an_unknown_model_is_reported_before_anything_else() -> None:

@@ -11,7 +11,6 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import Channels, Segment, Source, Stretch, TranscribeOptions, TranscriptionTask
 from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
-from pydantic import BaseModel
 
 from app.engines.engine import answer
 from app.engines.messages import Job, Listen, ListeningDone, Loaded, Reply, Transcribe, WindowsTranscribed
@@ -24,6 +23,7 @@ from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription import Transcription
 from app.updates import Checkpoint, Result, Update
+from tests.fakes.cache import MemoryCache
 from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
 
 SHA = "0" * 64
@@ -88,26 +88,13 @@ class OneByOne:
         return text
 
 
-class Memory:
-    """A cache in memory."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, list[bytes]] = {}
-
-    async def find_pieces(self, _task_id: str, _audio_sha256: str, question: str) -> list[bytes]:
-        return self.kept.get(question, [])
-
-    async def keep_pieces(self, _task_id: str, _audio_sha256: str, question: str, pieces: Iterable[BaseModel]) -> None:
-        self.kept[question] = [piece.model_dump_json().encode() for piece in pieces]
-
-
 @pytest.fixture
-def memory() -> Memory:
-    return Memory()
+def memory() -> MemoryCache:
+    return MemoryCache()
 
 
 def transcription_of(
-    engine: FakeEngine, task: TranscriptionTask, memory: Memory, model: Model = MODEL, *, helped: bool = False
+    engine: FakeEngine, task: TranscriptionTask, memory: MemoryCache, model: Model = MODEL, *, helped: bool = False
 ) -> Transcription:
     return Transcription(
         engine,
@@ -154,7 +141,7 @@ def checkpoint_after(found: Sequence[WindowText]) -> Checkpoint:
 ALL = [f"{number} on {channel}" for channel in (0, 1) for number in range(3)]
 
 
-async def test_channels_are_transcribed_one_after_the_other(memory: Memory) -> None:
+async def test_channels_are_transcribed_one_after_the_other(memory: MemoryCache) -> None:
     # Given a call with a side on each channel
     engine = CallEngine(channels=2)
     transcription = transcription_of(engine, SEPARATE, memory)
@@ -174,7 +161,7 @@ async def test_channels_are_transcribed_one_after_the_other(memory: Memory) -> N
     ]  # fmt: skip
 
 
-async def test_channels_that_differ_are_transcribed_as_if_asked_for(memory: Memory) -> None:
+async def test_channels_that_differ_are_transcribed_as_if_asked_for(memory: MemoryCache) -> None:
     # Given a call with a side on each channel, and a task that says nothing of channels
     transcription = transcription_of(engine := CallEngine(channels=2, differ=True), AUTO, memory)
     # When it is transcribed
@@ -187,15 +174,31 @@ async def test_channels_that_differ_are_transcribed_as_if_asked_for(memory: Memo
     assert transcription.result().model_dump(exclude=result) == asked.result().model_dump(exclude=result)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 9])
-async def test_channels_that_do_not_differ_are_mixed(memory: Memory, channels: int) -> None:
-    # Given a recording whose channels have the same speech, and a task that says nothing of channels
-    transcription = transcription_of(engine := CallEngine(channels=channels), AUTO, memory)
+@pytest.mark.parametrize(
+    ("channels", "options", "choose"),
+    [
+        (1, {}, True),
+        (2, {}, True),
+        (9, {}, True),
+        (2, {"diarize": True}, True),
+        (2, {"diarize": True, "min_speakers": 2}, True),
+        (2, {"diarize": True, "min_speakers": 3}, False),
+        (2, {"min_speakers": 3}, True),
+        (2, {"channels": Channels.MIX}, False),
+    ],
+)
+async def test_channels_that_do_not_differ_are_mixed(
+    memory: MemoryCache, channels: int, options: dict[str, object], choose: bool
+) -> None:
+    # Given a recording whose channels have the same speech, and a task that does not ask for each of them
+    task = AUTO.model_copy(update=options)
+    transcription = transcription_of(engine := CallEngine(channels=channels), task, memory)
     # When it is transcribed
     updates = await updates_of(transcription)
-    # Then all is transcribed as one, and the result says so
-    assert engine.jobs == [Listen(path=CALL, choose=True)]
+    # Then all is transcribed as one, without a look if the task says that already, and no speaker is named
+    assert engine.jobs == [Listen(path=CALL, choose=choose)]
     assert {each.channel for each in found_in(updates)} == {None}
+    assert {(each.channel, each.speaker) for each in transcription.transcript.segments} == {(None, None)}
     assert transcription.result().channels is None
 
 
@@ -203,7 +206,7 @@ async def test_channels_that_do_not_differ_are_mixed(memory: Memory, channels: i
     ("earlier", "differ"), [(MIXED, True), (SEPARATE, False), (CROWDED, True)], ids=["mix", "separate", "crowded"]
 )
 async def test_what_an_earlier_task_chose_decides_nothing(
-    memory: Memory, earlier: TranscriptionTask, differ: bool
+    memory: MemoryCache, earlier: TranscriptionTask, differ: bool
 ) -> None:
     # Given a recording that an earlier task has had transcribed in the other way than the listener would choose
     await updates_of(transcription_of(CallEngine(channels=2, differ=differ), earlier, memory))
@@ -223,10 +226,10 @@ async def test_what_an_earlier_task_chose_decides_nothing(
 
 @pytest.mark.parametrize("differ", [False, True])
 @pytest.mark.parametrize("done", range(1, 7))
-async def test_an_attempt_keeps_the_choice_of_the_attempt_before(memory: Memory, done: int, differ: bool) -> None:
+async def test_an_attempt_keeps_the_choice_of_the_attempt_before(memory: MemoryCache, done: int, differ: bool) -> None:
     # Given what an attempt has found until it was lost, and a worker of another version, which would choose otherwise
     first = CallEngine(channels=2, differ=differ)
-    earlier = found_in(await updates_of(transcription_of(first, AUTO, Memory())))[:done]
+    earlier = found_in(await updates_of(transcription_of(first, AUTO, MemoryCache())))[:done]
     engine = CallEngine(channels=2, differ=not differ)
     # And such a worker has transcribed the same recording for another task
     await updates_of(transcription_of(CallEngine(channels=2, differ=not differ), AUTO, memory))
@@ -238,19 +241,7 @@ async def test_an_attempt_keeps_the_choice_of_the_attempt_before(memory: Memory,
     assert texts(transcription.transcript.segments) == (ALL if differ else [f"{number} on None" for number in range(3)])
 
 
-async def test_unless_asked_for_channels_are_mixed(memory: Memory) -> None:
-    # Given a call with a side on each channel, when it is transcribed with its channels mixed
-    engine = CallEngine(channels=2)
-    transcription = transcription_of(engine, MIXED, memory)
-    updates = await updates_of(transcription)
-    # Then all is transcribed as one, and no speaker is named
-    assert engine.jobs == [Listen(path=Path("call.flac"))]
-    assert {(each.channel, each.speaker) for each in transcription.transcript.segments} == {(None, None)}
-    assert {each.channel for each in found_in(updates)} == {None}
-    assert not transcription.separate
-
-
-async def test_a_recording_with_one_channel_is_transcribed_as_one(memory: Memory) -> None:
+async def test_a_recording_with_one_channel_is_transcribed_as_one(memory: MemoryCache) -> None:
     # Given a recording with one channel, when its channels are to be transcribed apart
     engine = CallEngine(channels=1)
     transcription = transcription_of(engine, SEPARATE, memory)
@@ -260,12 +251,24 @@ async def test_a_recording_with_one_channel_is_transcribed_as_one(memory: Memory
     assert {each.channel for each in found_in(updates)} == {None}
     assert {(each.channel, each.speaker) for each in transcription.transcript.segments} == {(None, None)}
     assert not transcription.separate
+    # And the next task has it from the cache
+    await updates_of(transcription_of(engine := CallEngine(channels=1), SEPARATE, memory))
+    assert engine.jobs == []
+
+
+@pytest.mark.parametrize("piece", [0, 1])
+async def test_a_damaged_transcript_is_no_answer(memory: MemoryCache, piece: int) -> None:
+    await updates_of(transcription_of(CallEngine(channels=1), MIXED, memory))
+    (pieces,) = memory.pieces.values()
+    pieces[piece] = b"{"
+    await updates_of(transcription_of(engine := CallEngine(channels=1), MIXED, memory))
+    assert len(engine.transcribed) == 3
 
 
 @pytest.mark.parametrize(
     ("wanted", "kept"), [({}, False), ({"word_timestamps": True}, True), ({"diarize": True}, True)], ids=str
 )
-async def test_words_are_kept_where_they_are_of_use(memory: Memory, wanted: dict[str, bool], kept: bool) -> None:
+async def test_words_are_kept_where_they_are_of_use(memory: MemoryCache, wanted: dict[str, bool], kept: bool) -> None:
     # Given a recording whose words were not kept, and a task that asks for their times, for speakers, or for neither
     await updates_of(transcription_of(CallEngine(channels=1), MIXED, memory))
     transcription = transcription_of(CallEngine(channels=1), MIXED.model_copy(update=wanted), memory)
@@ -288,7 +291,7 @@ def test_the_language_that_is_spoken_most_is_the_first_of_a_result() -> None:
 
 
 @pytest.mark.parametrize("channels", [8, 9])
-async def test_more_than_eight_channels_are_not_transcribed_apart(memory: Memory, channels: int) -> None:
+async def test_more_than_eight_channels_are_not_transcribed_apart(memory: MemoryCache, channels: int) -> None:
     # Given a recording with many channels
     engine = FakeEngine(windows=1)
     engine.channels = channels
@@ -309,7 +312,7 @@ async def test_more_than_eight_channels_are_not_transcribed_apart(memory: Memory
 
 
 @pytest.mark.parametrize("done", range(1, 7))
-async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: Memory, done: int) -> None:
+async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: MemoryCache, done: int) -> None:
     # Given what an attempt has found up to any window of any channel, of each of which a stretch gave no text
     first = CallEngine(channels=2)
     first.missing = [Stretch(start=1, end=2)]
@@ -317,7 +320,7 @@ async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: 
     # When another worker goes on, which knows nothing else
     engine = CallEngine(channels=2)
     engine.missing = first.missing
-    transcription = transcription_of(engine, SEPARATE, Memory())
+    transcription = transcription_of(engine, SEPARATE, MemoryCache())
     await updates_of(transcription, checkpoint_after(earlier))
     # Then only the rest is transcribed, after the same languages as before, and together that is everything
     assert engine.transcribed == first.transcribed[done:]
@@ -331,9 +334,9 @@ async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: 
 
 @pytest.mark.parametrize("task", [MIXED, SEPARATE])
 @pytest.mark.parametrize("done", [0, 2, 4])
-async def test_progress_never_falls(memory: Memory, task: TranscriptionTask, done: int) -> None:
+async def test_progress_never_falls(memory: MemoryCache, task: TranscriptionTask, done: int) -> None:
     # Given an attempt from the beginning, or one that goes on
-    earlier = found_in(await updates_of(transcription_of(CallEngine(channels=2), task, Memory())))[:done]
+    earlier = found_in(await updates_of(transcription_of(CallEngine(channels=2), task, MemoryCache())))[:done]
     checkpoint = checkpoint_after(earlier) if earlier else Checkpoint()
     # When a recording is transcribed
     updates = await updates_of(transcription_of(CallEngine(channels=2), task, memory), checkpoint)
@@ -350,7 +353,7 @@ async def test_progress_never_falls(memory: Memory, task: TranscriptionTask, don
     [(SEPARATE, False), (AUTO, True), (AUTO, False), (MIXED, False)],
     ids=["separate", "auto-differ", "auto-same", "mix"],
 )
-async def test_each_channel_is_kept_and_found_again(memory: Memory, task: TranscriptionTask, differ: bool) -> None:
+async def test_each_channel_is_kept_and_found_again(memory: MemoryCache, task: TranscriptionTask, differ: bool) -> None:
     # Given a call that was transcribed
     first = transcription_of(CallEngine(channels=2, differ=differ), task, memory)
     await updates_of(first)
@@ -371,16 +374,16 @@ async def test_each_channel_is_kept_and_found_again(memory: Memory, task: Transc
     assert again.cached
 
 
-async def test_what_a_helper_may_have_found_is_not_kept(memory: Memory) -> None:
+async def test_what_a_helper_may_have_found_is_not_kept(memory: MemoryCache) -> None:
     # Given a call that other workers have helped to transcribe, when it is done
     await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, memory, helped=True))
     # Then no later task gets their text
-    assert memory.kept == {}
+    assert memory.pieces == {}
 
 
-async def test_only_whole_channels_are_kept(memory: Memory) -> None:
+async def test_only_whole_channels_are_kept(memory: MemoryCache) -> None:
     # Given an attempt that was lost in the first channel
-    earlier = found_in(await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, Memory())))[:2]
+    earlier = found_in(await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, MemoryCache())))[:2]
     # When the next attempt does the rest
     await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, memory), checkpoint_after(earlier))
     # Then another task transcribes the first channel anew, and gets the second one from the cache
@@ -389,28 +392,31 @@ async def test_only_whole_channels_are_kept(memory: Memory) -> None:
 
 
 @pytest.mark.parametrize("windows", [0, 3])
-async def test_the_recording_is_as_long_as_what_was_decoded(memory: Memory, windows: int) -> None:
-    # Given a recording, with speech or without, that is longer than its header says
-    class Longer(CallEngine):
+@pytest.mark.parametrize("seconds", [28.5, 31.5])
+async def test_the_recording_is_as_long_as_what_was_decoded(memory: MemoryCache, windows: int, seconds: float) -> None:
+    # Given a recording, with speech or without, that is shorter or longer than its header says
+    class Other(CallEngine):
         async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
             async with aclosing(super().run(job)) as replies:
                 async for reply in replies:
-                    yield ListeningDone(duration_seconds=31.5) if isinstance(reply, ListeningDone) else reply
+                    yield ListeningDone(duration_seconds=seconds) if isinstance(reply, ListeningDone) else reply
 
     # When it is transcribed, then the result has its real duration, and so has that of a later task
     for _ in range(2):
-        engine = Longer(channels=1)
+        engine = Other(channels=1)
         engine.windows = windows
         transcription = transcription_of(engine, MIXED, memory)
         await updates_of(transcription)
-        assert transcription.result().duration == 31.5
+        assert transcription.result().duration == seconds
     assert transcription.cached
 
 
 @pytest.mark.parametrize(
     ("model", "options"), [(Model(name="fake", revision="1"), {}), (MODEL, {"language": "de"})], ids=str
 )
-async def test_what_was_found_otherwise_is_no_answer(memory: Memory, model: Model, options: dict[str, str]) -> None:
+async def test_what_was_found_otherwise_is_no_answer(
+    memory: MemoryCache, model: Model, options: dict[str, str]
+) -> None:
     # Given a call that was transcribed by other weights of the model, or in another language
     other = MIXED.model_copy(update=options)
     await updates_of(transcription_of(CallEngine(channels=2), other, memory, model))
@@ -422,7 +428,7 @@ async def test_what_was_found_otherwise_is_no_answer(memory: Memory, model: Mode
     assert not transcription.cached
 
 
-async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_as_a_whole(memory: Memory) -> None:
+async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_as_a_whole(memory: MemoryCache) -> None:
     # Given a call of which the first channel was transcribed, and the attempt was lost in the second one
     async def append(update: Update | Result) -> None:
         if isinstance(update, Update) and update.text and update.text.channel == 1:
@@ -440,7 +446,7 @@ async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_
     assert not transcription.cached
 
 
-async def test_an_attempt_that_finds_the_rest_in_the_cache_says_so(memory: Memory) -> None:
+async def test_an_attempt_that_finds_the_rest_in_the_cache_says_so(memory: MemoryCache) -> None:
     # Given an attempt that was lost in the second channel, and another task that has transcribed all of it meanwhile
     earlier = found_in(await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, memory)))[:4]
     # When the next attempt goes on
@@ -461,11 +467,11 @@ def spoken_in(texts: Iterable[WindowText]) -> tuple[list[Segment], list[Stretch]
 
 @pytest.mark.parametrize("windows", [0, 1, SEGMENTS_AT_ONCE, 2 * SEGMENTS_AT_ONCE + 1])
 async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywhere(windows: int) -> None:
-    # Given the transcript of many windows, at the ends of some of which nothing was found
+    # Given the transcript of many windows, at the begins of some of which nothing was found
     found = [
         WindowText(
             segments=[segment(number)],
-            untranscribed=[] if number % 7 else [Stretch(start=10 * number + 9.5, end=10 * number + 10)],
+            untranscribed=[] if number % 7 else [Stretch(start=10 * number, end=10 * number + 0.5)],
             language="en",
             end=10 * number + 10,
         )

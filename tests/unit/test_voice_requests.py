@@ -28,6 +28,7 @@ from app.engines.diarization.identity import embedding_network
 from app.engines.messages import Embedded, SpeakerEmbedding
 from app.errors import RequestError
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
+from app.jetstream.tokens import token
 from app.voices.enrolment import LEAST_AGREEMENT
 from app.voices.store import StoredReference, StoredVoice
 from tests.fakes.engine import voice_of
@@ -124,7 +125,7 @@ async def test_an_enrolment_says_what_is_missing(
     ("chosen", "words"),
     [
         (speaker(seconds=LEAST_REFERENCE_S), None),
-        (speaker(seconds=LEAST_REFERENCE_S - 0.1), "says only 14.9 s alone"),
+        (speaker(seconds=LEAST_REFERENCE_S - 0.1), "says only 14.9 s alone, and a reference needs 15 s"),
         (speaker(agreement=LEAST_AGREEMENT), None),
         (speaker(agreement=LEAST_AGREEMENT - 0.01), "sounds like two people"),
     ],
@@ -197,6 +198,17 @@ async def test_a_voice_is_renamed_for_its_user_alone(parts: Parts) -> None:
         with pytest.raises(RequestError, match="no voice"):
             await parts.voices.rename(RenameRequest(user_id=stranger, voice="a" * 32, name="Boris"))
         assert await listed(parts, stranger) == []
+
+
+async def test_what_is_no_voice_of_a_user_is_not_read(parts: Parts, nats: InMemoryNats) -> None:
+    # Given messages under the subjects of a user: of nobody, and of another user with the same token
+    theirs = stored().model_copy(update={"user_id": 8}).model_dump_json().encode()
+    for voice, body in ("b" * 32, b"{}"), ("c" * 32, theirs):
+        await nats.jetstream().publish(f"{VOICES}{token(7)}.{voice}", body)
+        with pytest.raises(RequestError, match="no voice"):
+            await parts.voices.rename(RenameRequest(user_id=7, voice=voice, name="Boris"))
+    # Then neither is a voice of the user, for no request
+    assert (await listed(parts), await parts.voice_store.compared(7)) == ([], [])
 
 
 @pytest.mark.parametrize("others", [TRIES - 1, TRIES])

@@ -8,6 +8,8 @@ import pytest
 from tests.truth.attributed import by_the_turns, time_errors, word_errors
 from tests.truth.conversations import Said, conversations_in
 
+pytestmark = pytest.mark.xdist_group("pyannote")  # whose import takes two seconds
+
 ANNA, BORIS = Said("anna", 0, 10, "good morning to you"), Said("boris", 10, 20, "Доброе утро!")
 SAID = [ANNA, BORIS]
 

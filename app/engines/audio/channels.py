@@ -41,7 +41,7 @@ Frames = npt.NDArray[np.bool_]
 
 
 class ChannelSpeech:
-    """How much speech each channel has in the chunks so far, and how much of that speech no other channel has."""
+    """Counts how much speech each channel has in the chunks so far, and how much of it no other channel has."""
 
     def __init__(self, channels: int, detector: VoiceDetector | None = None) -> None:
         self._detector = detector or get_vad_model()
@@ -74,9 +74,10 @@ class ChannelSpeech:
 
 
 def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -> bool:
-    """Listen to chunks from all over a recording of `seconds` seconds, and say whether its channels differ.
+    """Return whether the channels of a recording of `seconds` seconds carry different speech.
 
-    The answer depends on the recording alone, so that each attempt of a task gets the same answer.
+    Up to 24 chunks from all over the recording are heard, until they have a minute of speech. The answer depends on the
+    recording alone, so that each attempt of a task gets the same answer.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
@@ -97,7 +98,7 @@ def _starts(seconds: float) -> list[float]:
 
 
 def _same(asked: Frames, one: Samples, other: Samples) -> Frames:
-    """Return for each frame whether two channels have the same voice; only the frames in `asked` are of interest."""
+    """Return for each frame whether two channels have the same voice; a second with no frame in `asked` is left out."""
     same = np.zeros(len(asked), np.bool_)
     spectrograms = _spectrogram(one), _spectrogram(other)
     for first in range(0, len(asked), _COMPARED):
@@ -108,9 +109,9 @@ def _same(asked: Frames, one: Samples, other: Samples) -> Frames:
 
 
 def _likeness(one: Spectrogram, other: Spectrogram, first: int) -> float:
-    """Return the highest correlation of one second of a spectrogram with a second of the other, earlier or later.
+    """Return the highest correlation of one second of a spectrogram with a second of the other spectrogram.
 
-    `first`: the column at which the second begins.
+    `first`: the column at which the one second begins. The other may begin up to half a second earlier or later.
     """
     second = _centred(one[first : first + 2 * _COMPARED])
     length = len(second)
@@ -131,6 +132,6 @@ def _correlation(one: Spectrogram, other: Spectrogram) -> float:
 def _spectrogram(sound: Samples) -> Spectrogram:
     """Return the logarithmic power of each band, a column every 16 ms."""
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(sound, (0, _HOP)), FRAME)[::_HOP]
-    power = np.abs(np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32), axis=1)) ** 2
+    power = np.abs(np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32))) ** 2
     bands = [power[:, low:high].mean(axis=1) for low, high in pairwise(_BANDS)]
-    return np.log(np.stack(bands, axis=1) + _SILENCE).astype(np.float32)
+    return np.log(np.column_stack(bands) + _SILENCE).astype(np.float32)

@@ -1,11 +1,12 @@
-"""Decode recordings of any format into samples of 16 kHz mono, in bounded memory.
+"""Decode recordings of many formats into samples of 16 kHz mono, in bounded memory.
 
-Only the file itself is opened: formats that refer to other files or addresses, such as playlists, are refused.
+Only the file itself is opened: a format that refers to other files or addresses, such as a playlist, is unreadable.
 """
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from struct import unpack
 
 import av
 import numpy as np
@@ -40,7 +41,7 @@ av.logging.set_level(av.logging.PANIC)  # our own errors say what is wrong with 
 
 
 def measure(path: Path, budget: Budget) -> tuple[float, int]:
-    """Return how many seconds of sound the file really holds, and how many channels, without decoding.
+    """Return how many seconds of sound the file really holds, and how many channels, without decoding it.
 
     Raises:
         PermanentError: audio_unreadable: the file holds no sound, or less than its header promises, or needs too much
@@ -79,9 +80,10 @@ def decode(path: Path, budget: Budget, channel: int | None = None) -> Generator[
 
 
 def chunks(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -> Iterator[list[Samples]]:
-    """Yield the chunk that begins at each second in `starts`: up to 10 s of each channel, with 16 kHz.
+    """Yield the chunk that begins at each second in `starts`: up to 10 s of each channel, at 16 kHz.
 
-    A chunk may begin a little later. In a format that cannot be searched, it begins where the previous chunk ended.
+    A chunk may begin a little later than asked. In a format that cannot be searched, it begins where the chunk before
+    has ended.
 
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as reading passes its limit.
@@ -109,7 +111,7 @@ def _chunk(container: InputContainer, stream: AudioStream, budget: Budget, chann
 
 
 def _long_frames(container: InputContainer, stream: AudioStream, budget: Budget) -> Iterator[av.AudioFrame]:
-    """Join frames to frames of half a second, because mixing many short frames takes long.
+    """Yield frames of half a second, joined from short ones, because mixing many short frames takes long.
 
     Stop where the format changes, and after _MOST_BROKEN damaged packets.
     """
@@ -123,8 +125,7 @@ def _long_frames(container: InputContainer, stream: AudioStream, budget: Budget)
                 joined.write(frame)
             except ValueError:  # another format
                 broken = _MOST_BROKEN
-            if joined.samples >= frame.sample_rate // 2 and (long := joined.read()):
-                yield long
+            yield from joined.read_many(frame.sample_rate // 2)
         if broken >= _MOST_BROKEN:
             break
     if rest := joined.read():
@@ -191,10 +192,9 @@ def _samples(container: InputContainer, stream: AudioStream, budget: Budget, mix
 
 
 def _silence(missing_s: float) -> Iterator[Samples]:
-    left = round(missing_s * SAMPLE_RATE) if missing_s > _LEAST_MISSING_S else 0
-    while left > 0:
-        yield np.zeros(min(left, _SILENCE_SAMPLES), np.float32)
-        left -= _SILENCE_SAMPLES
+    missing = round(missing_s * SAMPLE_RATE) if missing_s > _LEAST_MISSING_S else 0
+    for begin in range(0, missing, _SILENCE_SAMPLES):
+        yield np.zeros(min(missing - begin, _SILENCE_SAMPLES), np.float32)
 
 
 def _frames(container: InputContainer, stream: AudioStream, budget: Budget) -> Iterator[av.AudioFrame]:
@@ -211,7 +211,7 @@ def _frames(container: InputContainer, stream: AudioStream, budget: Budget) -> I
 
 
 def _decoded(packet: "Packet[AudioStream]", budget: Budget) -> list[av.AudioFrame] | None:
-    """Return the frames of a packet; None if it is damaged."""
+    """Return the frames of a packet; None if the packet is damaged."""
     try:
         return packet.decode()
     except av.FFmpegError as error:
@@ -220,7 +220,10 @@ def _decoded(packet: "Packet[AudioStream]", budget: Budget) -> list[av.AudioFram
 
 
 def _promised_seconds(path: Path, container: InputContainer, stream: AudioStream, found: float) -> float | None:
-    """Return the duration that the header promises, in seconds; None if it is missing or not credible."""
+    """Return the duration that the header promises, in seconds; None if there is none, or it is not credible.
+
+    `found`: the seconds of sound that the file really holds.
+    """
     kind = container.format.name
     if kind == "wav":
         return _by_wav_header(path, found)
@@ -241,6 +244,6 @@ def _by_header(container: InputContainer, stream: AudioStream) -> float | None:
 
 def _by_wav_header(path: Path, found: float) -> float | None:
     with path.open("rb") as file:
-        head = file.read(8)
-    promised = int.from_bytes(head[4:], "little") + len(head)
-    return found * promised / path.stat().st_size if head[:4] == b"RIFF" and promised < _ENDLESS_BYTES else None
+        name, size = unpack("<4sI", file.read(8))
+    promised = size + 8
+    return found * promised / path.stat().st_size if name == b"RIFF" and promised < _ENDLESS_BYTES else None

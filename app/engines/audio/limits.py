@@ -1,6 +1,6 @@
 """The limits of a recording: how long it may be, and how much time and memory reading it may take.
 
-A hostile file can ask for any amount of either: 900 bytes can promise an index of three gigabytes.
+A hostile file can ask for any amount of time or memory: 900 bytes can promise an index of three gigabytes.
 """
 
 import re
@@ -33,10 +33,10 @@ class Limit:
     decode_seconds: float = 600.0  # the setting AUDIO_MAX_DECODE_SECONDS
 
     def check(self, seconds: float) -> None:
-        """Refuse a recording of `seconds` seconds if that is longer than the limit.
+        """Check that a recording of `seconds` seconds is not too long.
 
         Raises:
-            PermanentError: audio_too_large.
+            PermanentError: audio_too_large: it is longer than the limit.
         """
         if seconds > self.seconds:
             message = f"The recording is longer than {self.seconds:g} s ({self.setting}): cut it into parts."
@@ -51,8 +51,8 @@ class Limit:
 class Budget:
     """The time and memory that all reading of one recording may take.
 
-    Time is CPU time of this thread, so that a busy machine refuses no recording. Memory is counted from the making of
-    this object on, and limited on Linux only.
+    The time is CPU time of this thread: on a busy machine a recording may take longer. The memory is what this process
+    takes in addition after the making of this object; it is limited on Linux only.
     """
 
     def __init__(self, limit: Limit) -> None:
@@ -64,7 +64,7 @@ class Budget:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Count the time and limit the memory of the block, which reads the recording.
+        """Count the time of the block, which reads the recording, and limit its memory.
 
         Raises:
             PermanentError: audio_unreadable: reading needs more memory than it may take.
@@ -79,7 +79,7 @@ class Budget:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Count no time and limit no memory in the block, which works on sound that was read."""
+        """Within `reading`: count no time and limit no memory in the block, which works on sound that is read."""
         self._pause()
         try:
             yield
@@ -93,10 +93,10 @@ class Budget:
         return self.limit.decode_seconds - self._spent - running
 
     def check(self) -> None:
-        """Refuse a recording that takes too long to read.
+        """Check that there is time left.
 
         Raises:
-            PermanentError: audio_too_large.
+            PermanentError: audio_too_large: reading the recording takes too long.
         """
         if self.left < 0:
             message = (
@@ -106,7 +106,7 @@ class Budget:
             raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
 
     def check_error(self, error: Exception) -> None:
-        """Refuse the recording if the decoder failed because memory or time ran out.
+        """Check that an error of the decoder does not come from a lack of memory or time; else do nothing.
 
         Raises:
             MemoryError: The decoder got no more memory.
@@ -128,7 +128,7 @@ class Budget:
 
 
 def unreadable(what: str) -> PermanentError:
-    """Build the error audio_unreadable; `what` is the predicate of its message, "The recording <what>"."""
+    """Make the error audio_unreadable with the message "The recording <what>: upload it again, [...]"."""
     return PermanentError(
         ErrorCode.AUDIO_UNREADABLE,
         f"The recording {what}: upload it again, or in another format, and publish a new task.",

@@ -1,4 +1,4 @@
-"""Listening: find the windows of a recording while it is decoded."""
+"""Listening: finding the windows of a recording while it is decoded."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def prepare() -> None:
 def find_windows(job: Listen, limit: Limit) -> Iterator[RecordingOpened | WindowFound | Listened | ListeningDone]:
     """Yield the windows of a recording, or of one of its channels, from `job.start_at` seconds on.
 
-    The first reply says which channel it is.
+    The first reply, `RecordingOpened`, says in which channel the windows lie.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.

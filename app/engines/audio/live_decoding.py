@@ -1,4 +1,4 @@
-"""Decode live sound, which comes in bytes that are cut anywhere."""
+"""Decode live sound: samples whose bytes come bit by bit, cut anywhere."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -28,15 +28,15 @@ _FILES = {
 
 
 class LiveDecoder(Protocol):
-    """Decodes the sound of one live stream."""
+    """Decodes the sound of one live stream, whose bytes come bit by bit."""
 
     @property
     def lost(self) -> float:
-        """How many seconds of sound are missing so far, as far as the bytes tell."""
+        """How many seconds of sound are missing so far, if the format has time stamps that show it; else 0."""
         ...
 
     def decode(self, sound: bytes) -> Iterator[av.AudioFrame]:
-        """Yield what can be decoded after these bytes.
+        """Yield the frames that can be decoded now that these bytes have come.
 
         Raises:
             PermanentError: audio_unreadable.
@@ -44,7 +44,7 @@ class LiveDecoder(Protocol):
         ...
 
     def end(self) -> Iterator[av.AudioFrame]:
-        """Yield what is left: no more bytes follow.
+        """Yield the frames that are left, because no more bytes follow.
 
         Raises:
             PermanentError: audio_unreadable.
@@ -52,17 +52,20 @@ class LiveDecoder(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what the decoder holds."""
+        """End what runs for the decoder, such as a thread."""
         ...
 
 
 class SampleDecoder:
-    """Decodes samples without a header."""
+    """Decodes sound that consists of samples alone, without a header."""
 
     lost = 0.0  # nothing tells
 
     def __init__(self, audio: LiveAudio, skip: int | None = None) -> None:
-        """`skip`: leave out so many bytes first, in the middle of a stream; None: the stream begins here."""
+        """`skip`: leave out so many bytes at first, because the sound begins in the middle of a stream.
+
+        None: the sound is the start of a stream, and must not be a file with a header.
+        """
         name = _CODECS[audio.codec]
         codec = av.CodecContext.create(name, "r")
         if not isinstance(codec, AudioCodecContext):
@@ -75,7 +78,11 @@ class SampleDecoder:
         self._begun = skip is not None  # whether the first bytes were looked at
 
     def decode(self, sound: bytes) -> Iterator[av.AudioFrame]:
-        """Yield the whole samples in these bytes and those before."""
+        """Yield the samples that are complete now that these bytes have come.
+
+        Raises:
+            PermanentError: audio_unreadable: the stream begins as a file, such as a WAV.
+        """
         held = self._rest + sound[self._skip :]
         self._skip = max(self._skip - len(sound), 0)
         if not self._begun and len(held) >= _HEAD:
@@ -87,16 +94,16 @@ class SampleDecoder:
             yield from self._codec.decode(av.Packet(held[:whole]))
 
     def end(self) -> Iterator[av.AudioFrame]:
-        """Yield the samples of a stream that ended within its first bytes."""
+        """Yield the samples of a stream that has ended before its eighth byte; of others nothing is left."""
         self._begun = True
         return self.decode(b"")
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: no thread runs for this decoder."""
 
 
 def unreadable(second: float, what: str) -> PermanentError:
-    """Build the error audio_unreadable; `what` continues "The live sound <what>", from which second on."""
+    """Make the error audio_unreadable with the message "The live sound <what> (at second <second>)."."""
     return PermanentError(ErrorCode.AUDIO_UNREADABLE, f"The live sound {what} (at second {second:.1f}).")
 
 

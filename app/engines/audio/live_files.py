@@ -1,7 +1,7 @@
-"""Decode a file that is still being written: Opus in Ogg or WebM, cut anywhere.
+"""Decode a file that is still being written: Opus in Ogg or WebM, whose bytes come bit by bit, cut anywhere.
 
-The library reads files itself, and waits for more of them: so it reads on a thread of its own, for each stream. Both
-sides wait for each other: a job gives bytes, and returns when the thread has decoded them and wants more.
+PyAV reads a file by itself, and blocks until more bytes come: so it reads each live file on a thread. A job writes
+bytes for the thread, and returns when the thread has decoded them and wants more.
 """
 
 from collections.abc import Iterator
@@ -31,10 +31,10 @@ _SKIPPED_AT_ONCE_S = 1.0
 
 
 class FileDecoder:
-    """Decodes the file of one live stream on a thread, which ends when the decoder is closed."""
+    """Decodes the file of one live stream on a thread, which `close` ends."""
 
     def __init__(self, audio: LiveAudio, skip: float = 0.0) -> None:
-        """`skip`: give silence for the sound before this second, which nobody needs: decoding an hour takes long."""
+        """`skip`: yield silence for the sound before this second, which nobody needs: decoding an hour takes long."""
         self._pipe = Pipe()
         self._audio = audio
         self._skip = skip
@@ -49,7 +49,12 @@ class FileDecoder:
         return self._pipe.lost
 
     def decode(self, sound: bytes) -> Iterator[av.AudioFrame]:
-        """Yield what can be decoded after these bytes of the file."""
+        """Yield the frames that can be decoded now that these bytes of the file have come.
+
+        Raises:
+            PermanentError: audio_unreadable.
+            TransientError: engine_failed: the thread stands still.
+        """
         if self._thread is None:
             self._head += sound
             if len(self._head) < _MAGIC:
@@ -64,7 +69,7 @@ class FileDecoder:
             raise unreadable(self._seconds, what)
 
     def end(self) -> Iterator[av.AudioFrame]:
-        """Yield the end of the file."""
+        """Yield the last frames of the file; raise the errors of `decode`."""
         if self._thread is None:
             if self._head:
                 raise unreadable(0, "is not Opus in Ogg or WebM")
@@ -73,7 +78,7 @@ class FileDecoder:
         yield from self._decoded()
 
     def close(self) -> None:
-        """Have the thread end."""
+        """Make the thread end; do not wait for its end."""
         self._pipe.close()
 
     @property
@@ -91,13 +96,13 @@ class FileDecoder:
         self._thread.start()
 
     def _decoded(self) -> Iterator[av.AudioFrame]:
-        """Yield frames until the thread wants more bytes."""
+        """Yield frames until the thread wants more bytes, or has come to the end of the file."""
         budget = Budget(_MEMORY)
         while frames := self._next(budget):
             yield from frames
 
     def _next(self, budget: Budget) -> list[av.AudioFrame]:
-        """Return the next frames as one, because mixing many short frames takes long."""
+        """Return the next frames joined to one, because mixing many short frames takes long; none if there are none."""
         try:
             with budget.reading():
                 frames = self._pipe.frames()
@@ -116,7 +121,7 @@ class FileDecoder:
 
 
 def _read(pipe: Pipe, kind: str, audio: LiveAudio, skip: float) -> None:
-    """Decode a file to its end."""
+    """Decode a file to its end, on the thread; give frames, and at last any error, to the job through the pipe."""
     error = None
     try:
         with av.open(pipe, "r", format=kind, options=_OPTIONS, metadata_errors="replace") as container:
@@ -144,10 +149,10 @@ def _decode(pipe: Pipe, container: InputContainer, stream: AudioStream, skip: fl
 
 
 class _Sound:
-    """Gives frames to the job, with silence for lost sound and for sound before the second `skip`."""
+    """Gives frames from the thread to the job, with silence for lost sound and for sound before the second `skip`."""
 
     def __init__(self, pipe: Pipe, skip: float, unit: float) -> None:
-        """`unit`: of the time stamps, in seconds; fractions would take half of the time of an hour that is skipped."""
+        """`unit`: seconds in one unit of the time stamps; a float, because fractions would take twice the time."""
         self._pipe = pipe
         self._skip = skip
         self._unit = unit
@@ -156,7 +161,7 @@ class _Sound:
         self._last: av.AudioFrame | None = None
 
     def skips(self, packet: "av.Packet[AudioStream]") -> bool:
-        """Note where a packet lies; return whether its sound is silence."""
+        """Note when a packet starts and ends; return whether it is skipped, with silence in its place."""
         if not packet.size or packet.pts is None:
             return False
         start, length = packet.pts * self._unit, (packet.duration or 0) * self._unit
@@ -172,7 +177,7 @@ class _Sound:
         return True
 
     def put(self, frame: av.AudioFrame) -> None:
-        """Give a frame behind its silence."""
+        """Give the job the silence that belongs before a frame, then the frame."""
         if self._silence:
             self._give_silence(frame)
         self._last = frame
@@ -184,7 +189,10 @@ class _Sound:
 
 
 def _silence(like: av.AudioFrame, seconds: float) -> av.AudioFrame:
-    """Return silence in place of sound that the time stamps skip, so that later sound has its time in the recording."""
+    """Return a frame of silence, `seconds` long, in the format of the frame `like`.
+
+    In place of sound that is left out, it keeps the times of later sound right.
+    """
     samples = round(seconds * like.sample_rate)
     frame = av.AudioFrame(format=like.format.name, layout=like.layout.name, samples=samples)
     for plane in frame.planes:
@@ -194,7 +202,11 @@ def _silence(like: av.AudioFrame, seconds: float) -> av.AudioFrame:
 
 
 def _checked(container: InputContainer, audio: LiveAudio) -> AudioStream:
-    """Refuse a file with another codec, rate or number of channels than its task says."""
+    """Return the audio stream of a file.
+
+    Raises:
+        PermanentError: audio_unreadable: it has another codec, rate or number of channels than its task says.
+    """
     stream = next((each for each in container.streams.audio), None)
     if stream is None or stream.codec_context.name not in {"opus", "libopus"}:
         raise unreadable(0, "is a file without Opus: record it with this codec, or send samples")

@@ -15,7 +15,7 @@ STALLED = "Decoding of the live sound stands still: the service hears the sound 
 
 
 class Pipe:
-    """Bytes of a file on their way to the thread that reads it, and its frames on their way back."""
+    """A pipe in both directions: bytes of a file go to the thread that reads it, and frames come back to the job."""
 
     def __init__(self) -> None:
         self._changed = Condition()
@@ -29,17 +29,17 @@ class Pipe:
         self.lost = 0.0  # seconds
 
     def write(self, more: bytes) -> None:
-        """Give bytes to the thread."""
+        """Give bytes from the job to the thread."""
         with self._changed:
             self._bytes += more
             self._changed.notify_all()
 
     def frames(self) -> list[av.AudioFrame]:
-        """Wait until the thread wants more bytes, has come to the end or has many frames; take its frames, if any.
+        """Wait in the job until the thread wants more bytes, has ended or has many frames; return its frames, if any.
 
         Raises:
             TransientError: engine_failed: nothing was decoded for MOST_WAITS seconds.
-            Exception: What has ended the thread; a ValueError if it ended before the file.
+            Exception: The error that has ended the thread; ValueError if it ended before the file without an error.
         """
         with self._changed:
             for _ in range(MOST_WAITS):  # not one long wait, which would be over when a frozen process goes on
@@ -55,19 +55,19 @@ class Pipe:
             return frames
 
     def end(self) -> None:
-        """Say that no more bytes follow."""
+        """Say to the thread that no more bytes follow."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Have the thread end."""
+        """Make the thread end, wherever it is in the file."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def read(self, most: int) -> bytes:
-        """Wait for bytes, for the library; no bytes are the end of the file."""
+        """Wait in the thread for bytes, and return up to `most`; b"" is the end of the file. PyAV calls this method."""
         with self._changed:
             self._reading = True
             self._changed.notify_all()
@@ -78,14 +78,14 @@ class Pipe:
             return taken
 
     def put(self, frame: av.AudioFrame) -> None:
-        """Give a frame to the job; wait if it has enough."""
+        """Give a frame from the thread to the job; wait while the pipe is full of frames."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._frames) < _MOST_FRAMES)
             self._frames.append(frame)
             self._changed.notify_all()
 
     def finish(self, error: Exception | None) -> None:
-        """Say that the thread has ended, and why if not at the end of the file."""
+        """Say to the job that the thread ends, and with which error; None: at the end of the file."""
         with self._changed:
             self._done, self._error = True, error
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""The live streams that an engine process listens to: each keeps its state from one job to the next."""
+"""The live streams that an engine process hears: each keeps its state from one job to the next."""
 
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,7 +40,7 @@ NOTHING_HEARD = Heard(seconds=0, windows=[], open=[], settled=[])
 
 
 class LiveStreams:
-    """Runs the jobs of all live streams; a job that fails forgets its own stream alone."""
+    """All live streams of an engine process, by name; if a job fails, only its own stream is forgotten."""
 
     def __init__(self, limit: Limit, voice: NewVoice = Voice) -> None:
         self._limit = limit
@@ -48,7 +48,7 @@ class LiveStreams:
         self._streams: dict[str, _Stream] = {}
 
     def run(self, job: Hear | Forget) -> Heard:
-        """Run a job.
+        """Run a job of one stream; `first` makes the stream, and `end` or an error forgets it.
 
         Raises:
             PermanentError: audio_unreadable, audio_too_large.
@@ -85,7 +85,7 @@ class LiveStreams:
 
 
 class _Channel:
-    """One channel, or all mixed (`number` is null): its samples become utterances."""
+    """One channel of a live stream, or all channels mixed (`number` is null): its samples become utterances."""
 
     def __init__(self, number: int | None, start_at: float, voice: NewVoice, begin: int) -> None:
         self._number = number
@@ -124,14 +124,17 @@ class _Channel:
             self._before = [*self._before, window][-_MOST_BEFORE:]
 
     def _context_of(self, window: UnpackedWindow) -> list[UnpackedWindow]:
-        """Return the utterances before one that fit with it into _HEARD_S, and are not long ago."""
+        """Return the utterances just before `window` that are its context.
+
+        With `window` they are at most _HEARD_S long. Each ended at most _LONG_AGO_S before `window`, and with a pause.
+        """
         found = list[UnpackedWindow]()
-        start, end = window.regions[0][0], window.regions[-1][1]
+        ((start, end),) = window.regions  # an utterance has one
         room = _HEARD_S - (end - start)
         for before in reversed(self._before):
-            room -= before.regions[-1][1] - before.regions[0][0]
-            pause = start - before.regions[-1][1]
-            if room < 0 or pause > _LONG_AGO_S or pause <= 0:  # without a pause a word may be of either
+            ((began, ended),) = before.regions
+            room -= ended - began
+            if room < 0 or start - ended > _LONG_AGO_S:
                 break
             found.insert(0, before)
         return found
@@ -147,7 +150,7 @@ class _Channel:
 
 
 class _Stream:
-    """One live stream: its decoder and its channels."""
+    """One live stream: its decoder, and its channels, which find utterances."""
 
     def __init__(self, job: Hear, limit: Limit, voice: NewVoice) -> None:
         self._limit = limit
@@ -160,7 +163,7 @@ class _Stream:
         ]
 
     def hear(self, job: Hear) -> Heard:
-        """Take the sound of a job."""
+        """Hear the sound of a job; return the utterances that are found."""
         found, before = list[Window](), self._seconds
         for frame in self._frames(job):
             for channel in self._channels:
@@ -178,7 +181,7 @@ class _Stream:
         )
 
     def close(self) -> None:
-        """Free what the decoder holds."""
+        """Close the decoder."""
         self._decoder.close()
 
     @property
@@ -191,7 +194,11 @@ class _Stream:
             yield from self._decoder.end()
 
     def _check(self, before: float) -> None:
-        """Refuse a stream that is too long, and a job with too much sound; `before`: seconds before the job."""
+        """Check the lengths of the stream and of the job; `before`: seconds of the stream before the job.
+
+        Raises:
+            PermanentError: audio_too_large: the stream is too long; audio_unreadable: the job has too much sound.
+        """
         self._limit.check(self._seconds)
         if self._seconds - before > MOST_SECONDS:
             what = f"has more than {MOST_SECONDS:g} s in one go: send frames of at most a second"
@@ -199,9 +206,9 @@ class _Stream:
 
 
 def _decoder(job: Hear) -> tuple[int, LiveDecoder]:
-    """Return the first frame of the voice detector that the decoder gives, and the decoder.
+    """Return the decoder of a stream, after the number of the voice detector's frame with which its sound begins.
 
-    In the middle of a stream the decoder leaves out what comes before that frame.
+    If a stream goes on in its middle, the decoder leaves out the bytes before the next whole frame.
     """
     audio = job.audio
     if audio.codec is Codec.OPUS:

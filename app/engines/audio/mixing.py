@@ -22,7 +22,7 @@ class Mixer:
         self._resampler: av.AudioResampler | None = None
 
     def mix(self, frame: av.AudioFrame) -> Iterator[Samples]:
-        """Yield the samples that are ready after this frame."""
+        """Convert a frame; yield the samples that are ready after it."""
         if self._channel is not None and frame.layout.nb_channels > 1:
             frame = _only(frame, self._channel)
         elif frame.layout.nb_channels > _WIDEST_LAYOUT:
@@ -48,13 +48,13 @@ class Mixer:
 
 
 def _only(frame: av.AudioFrame, channel: int) -> av.AudioFrame:
-    """Return one channel of a frame, or its last channel if it has fewer: the format may change within a recording."""
+    """Return one channel of a frame; if the format has changed and the frame has fewer channels, its last channel."""
     by_channel = _by_channel(frame)
     return _mono(by_channel[min(channel, len(by_channel) - 1)][np.newaxis], frame.sample_rate)
 
 
 def _mixed(frame: av.AudioFrame) -> av.AudioFrame:
-    """Mix all channels: divide by the square root of their number, so that one voice on a hundred channels is heard."""
+    """Mix all channels: divide by the root of their number, so that a voice on one of a hundred channels is heard."""
     by_channel = _by_channel(frame)
     return _mono(by_channel.sum(axis=0, keepdims=True) / np.sqrt(len(by_channel)), frame.sample_rate)
 

@@ -1,4 +1,4 @@
-"""Samples of sound, sent as signed 16-bit integers so that every worker transcribes exactly the same sound."""
+"""Samples of sound: sent as signed 16-bit integers, so that every worker transcribes exactly the same sound."""
 
 from base64 import b64decode, b64encode
 
@@ -11,7 +11,7 @@ _FULL = 32768  # the 16-bit integer that stands for 1.0
 
 
 def pack(samples: Samples) -> str:
-    """Write samples between -1 and 1 as base64 of little-endian 16-bit integers; louder ones are clipped."""
+    """Write samples between -1 and 1 as base64 of little-endian 16-bit integers; louder samples are clipped."""
     return b64encode(np.clip(np.rint(samples * _FULL), -_FULL, _FULL - 1).astype("<i2").tobytes()).decode()
 
 

@@ -1,4 +1,4 @@
-"""What a model transcribes: the sound of a window or of a part of one, and functions that cut it."""
+"""What a speech model transcribes: the sound of a window, or of a part of one, and how it is cut."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,10 @@ from app.engines.audio.timeline import Times
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """The sound of a window or of a part of one, and when its regions start and end, in seconds from its own start."""
+    """The sound of a window, or of a part of one.
+
+    `speech`: when its regions start and end, in seconds from the start of this sound.
+    """
 
     samples: Samples
     speech: Sequence[Times]
@@ -23,13 +26,17 @@ class Sound:
 
 
 def cut_in_two(sound: Sound) -> list[tuple[float, Sound]]:
-    """Cut a sound in its widest pause, or else in the middle; return both sounds, each with its start in seconds."""
+    """Cut a sound in its widest pause, or in the middle if it is one region; return both parts with their starts.
+
+    A start is in seconds from the start of the sound. The regions of a window touch, so it is cut between two regions,
+    as near to its middle as possible.
+    """
     place = _widest_pause(sound)
     return [(0.0, part_of(sound, 0.0, place)), (place, part_of(sound, place, sound.seconds))]
 
 
 def _widest_pause(sound: Sound) -> float:
-    """Return the middle of the widest pause, in seconds; if several are as wide, that nearest to the sound's middle."""
+    """Return the middle of the widest pause, in seconds; of pauses that are as wide, that nearest to the middle."""
     pauses = [(start - end, (start + end) / 2) for (_, end), (start, _) in pairwise(sound.speech)]
     middle = sound.seconds / 2
     _, place = max(pauses, key=lambda pause: (pause[0], -abs(pause[1] - middle)), default=(0.0, middle))
@@ -37,7 +44,7 @@ def _widest_pause(sound: Sound) -> float:
 
 
 def part_of(sound: Sound, start: float, end: float) -> Sound:
-    """Return the sound from `start` to `end`, in seconds from the start of the given sound."""
+    """Return the part of a sound from `start` to `end`, which are in seconds from its start."""
     samples = sound.samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
     within = [(max(a, start) - start, min(b, end) - start) for a, b in sound.speech if a < end and b > start]
     return Sound(samples, within)

@@ -12,7 +12,7 @@ INEXACT_S = 0.15  # the times of words may be wrong by this much
 
 
 class Timeline:
-    """Maps times in a window to the recording; `regions` are in seconds from the recording's start."""
+    """Maps times in a window to times in the recording; `regions` are in seconds from the start of the recording."""
 
     def __init__(self, regions: Sequence[Times]) -> None:
         self._regions = regions
@@ -24,16 +24,16 @@ class Timeline:
         return list(zip(self._starts, self._starts[1:], strict=False))
 
     def word(self, word: Word) -> Word:
-        """Map a word to its times in the recording, within the last region that the word reaches into.
+        """Return a word with its times in the recording, within the last region that the word reaches into.
 
-        Models often include the silence before a word in its times, and seldom the silence behind the word.
+        Models often include the silence before a word in its times, and seldom the silence after the word.
         """
         region = self._region_at(max(word.end - INEXACT_S, word.start))
         start, end = self._within(region, word.start, word.end)
         return word.model_copy(update={"start": round(start, 3), "end": round(end, 3)})
 
     def in_recording(self, start: float, end: float) -> list[Times]:
-        """Map the time from `start` to `end` in the window to the recording: a start and an end in each region."""
+        """Map the time from `start` to `end` in the window to the recording: a start and an end for each region."""
         regions = range(self._region_at(start), self._region_at(end) + 1)
         times = [self._within(region, start, end) for region in regions]
         return [(first, last) for first, last in times if last > first]

@@ -1,8 +1,8 @@
 """Find utterances while somebody speaks: a live recording is transcribed utterance by utterance.
 
 An utterance ends in a pause of half a second; one that grows too long is cut where it is quiet. The next utterance
-depends only on the sound after the end of the last one. So a job that begins there, or at any `settled`, finds the same
-utterances as a job that began at the start of the recording.
+depends on the speech after the end of the last one alone. So a job that begins there, or at any `settled`, finds the
+same utterances as a job that began at the start of the recording.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ _PADDING_AFTER = int(0.13 * FRAMES_A_SECOND)  # and after it: shorter, because a
 
 
 class Utterance(NamedTuple):
-    """Where an utterance starts and ends, in frames; `open`: it may go on; `click`: it is too short for speech."""
+    """An utterance: its start and end in frames of 32 ms; `open`: it may go on; `click`: it is too short for speech."""
 
     start: int
     end: int
@@ -43,7 +43,10 @@ class Utterance(NamedTuple):
 
 
 def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
-    """Find the first utterance, or click, if there is any; `whole`: no more sound will follow."""
+    """Find the first utterance or click; None if there is no speech.
+
+    `speech`: the probability of speech in each frame. `whole`: no more sound will follow.
+    """
     voiced = np.flatnonzero(speech >= SPEECH)
     if not voiced.size:
         return None
@@ -52,18 +55,17 @@ def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
     after = int(voiced[count - 1]) + 1
     start = max(int(voiced[0]) - _PADDING, 0)
     end, limit = min(after + _PADDING_AFTER, len(speech)), start + _LONGEST
-    if after + _PAUSE <= min(limit, len(speech)) or (whole and len(speech) < limit):
-        return Utterance(start, end, click=count < LEAST_SPEECH)
-    if len(speech) < limit:
-        return Utterance(start, end, open=True, click=count < LEAST_SPEECH)
-    return Utterance(start, start + quiet_place(speech[start:limit]))
+    paused = after + _PAUSE <= min(limit, len(speech))
+    if not paused and len(speech) >= limit:
+        return Utterance(start, start + quiet_place(speech[start:limit]))
+    return Utterance(start, end, open=not paused and not whole, click=count < LEAST_SPEECH)
 
 
 class Utterances:
     """Finds the utterances of one channel after `start_at` seconds, while its sound comes."""
 
     def __init__(self, start_at: float, voice: VoiceDetector, begin: int = 0) -> None:
-        """`begin` is the first frame that is heard."""
+        """`begin` is the number of the first frame that `hear` gets, 0 at the start of the recording."""
         self._voice = voice
         self._start = first_frame(start_at)  # of the held sound
         self._taken = begin * FRAME  # samples so far
@@ -75,7 +77,7 @@ class Utterances:
 
     @property
     def seconds(self) -> float:
-        """How many seconds of sound there were so far."""
+        """The second of the recording up to which there was sound so far."""
         return self._taken / SAMPLE_RATE
 
     @property
@@ -84,7 +86,7 @@ class Utterances:
         return min(self._start * FRAME, self._taken) / SAMPLE_RATE
 
     def hear(self, samples: Samples) -> list[UnpackedWindow]:
-        """Take more sound, and return the utterances that are complete now."""
+        """Hear the next sound; return the utterances that are complete now."""
         self._taken += len(samples)
         sound = np.concatenate([self._rest, samples])
         whole = len(sound) // FRAME * FRAME
@@ -93,22 +95,25 @@ class Utterances:
         return list(self._complete(whole=False))
 
     def end(self) -> list[UnpackedWindow]:
-        """Return the utterances that are left: no more sound follows."""
+        """Return the utterances that are left, because no more sound follows."""
         if len(self._rest):
             self._judge(np.pad(self._rest, (0, FRAME - len(self._rest))))
             self._rest = self._rest[:0]
         return list(self._complete(whole=True))
 
     def open(self) -> UnpackedWindow | None:
-        """Return the utterance so far of somebody who speaks now; in a pause the utterance may be over already."""
+        """Return the utterance so far if somebody speaks now; None in a pause, in which it may be over already."""
         found = next_utterance(self._speech, whole=False)
         paused = not (self._speech[-_PAUSED:] >= SPEECH).any()
         return None if found is None or found.click or paused else self._window(found)
 
     def closing(self) -> UnpackedWindow | None:
-        """Return the utterance whose padding is complete, once: it is as it will be if the pause goes on."""
+        """Return, once, the utterance in whose pause nobody has spoken yet; None if there is no new one.
+
+        If the pause goes on to its end, the utterance is complete exactly as it is now.
+        """
         found = next_utterance(self._speech, whole=False)
-        if found is None or found.click or not found.open or found.end >= len(self._speech):
+        if found is None or found.click or found.end >= len(self._speech):
             return None
         end = self._start + found.end
         if end == self._closing:
@@ -144,5 +149,5 @@ class Utterances:
 
 
 def first_frame(start_at: float) -> int:
-    """Return the first frame that begins at `start_at` seconds or later; seconds are rounded on the wire."""
+    """Return the first frame that begins at `start_at` seconds, which may be rounded up a little, or later."""
     return ceil(start_at * FRAMES_A_SECOND - 1e-2)

@@ -1,8 +1,8 @@
-"""The voice detector on sound that comes bit by bit: it keeps its state instead of hearing older sound again.
+"""The voice detector for sound that comes bit by bit: it keeps its state instead of hearing older sound again.
 
-The detector starts afresh at fixed places, with a little of the sound before. So what it finds depends on the place in
-the recording alone: who goes on in the middle of a recording need not hear all of it. Hearing a second takes 2 to 3 ms
-of CPU time, hearing two seconds again with each eighth of a second 17 ms.
+The detector starts afresh at fixed times, with a little of the sound before. So what it finds does not depend on older
+sound, and a worker that goes on in the middle of a recording need not hear the recording from its start.
+Hearing a second takes 2 to 3 ms of CPU time; with two older seconds heard again every eighth of a second, it takes 17.
 """
 
 import numpy as np
@@ -21,13 +21,14 @@ _State = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 class Voice:
-    """Finds the probability of speech in each frame of a recording.
+    """The voice detector: it finds the probability of speech in each frame of a recording.
 
-    Frames of sections that end before the frame `start` are not heard, and get the probability 0.
+    A recording is cut into sections of 33 s, at which the detector starts afresh. Sections that end before the frame
+    `start` are not heard: their frames get the probability 0.
     """
 
     def __init__(self, start: int = 0, begin: int = 0) -> None:
-        """`begin` is the first frame that is given, in a section before that of `start`."""
+        """`begin` is the first frame that is given: 0, or a frame of a section before that of `start`."""
         self._first = start // SECTION * SECTION
         self._frame = begin  # the next one
         self._before = np.zeros(0, np.float32)  # the last sound, to start afresh with
@@ -43,7 +44,7 @@ class Voice:
         return np.concatenate(found) if found else np.zeros(0, np.float32)
 
     def _heard(self, samples: Samples) -> Probabilities:
-        """Hear frames of one section."""
+        """Return the probabilities of frames that all are of one section."""
         frames = len(samples) // FRAME
         if self._frame % SECTION == 0 and self._frame >= self._first:
             self._state = _fresh()

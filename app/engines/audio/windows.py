@@ -1,12 +1,12 @@
-"""Find the windows of a recording while it is decoded; each window joins regions of speech, 10 to 20 s in total.
+"""Find the windows of a recording while it is decoded; each window joins regions of speech, up to 20 s in total.
 
 Silence between regions is cut to 0.8 s, because the time and memory that a model needs grow with the window's sound. A
-window is shorter than the 30 s that Whisper can take, because models transcribe a longer window more often only to its
-middle, and because it holds more languages (docs/decisions/0014). A window ends in the widest pause that its length
-allows, because models transcribe half a sentence worse.
+window is shorter than the 30 s that Whisper can hear, because models transcribe a longer window more often only to its
+middle, and because it holds more languages (docs/decisions/0014). A window that would grow too long ends in the widest
+pause after its first 10 s, because models transcribe half a sentence worse.
 
 Times are counted in frames of 512 samples (32 ms). The voice detector hears one chunk at a time. Chunks begin at fixed
-places, and the next window depends only on the place where the last window ended. So a job that begins at the end of a
+times, and sound before the end of the last window does not change the next window. So a job that begins at the end of a
 window finds the same windows as a job that began at the start of the recording.
 """
 
@@ -68,7 +68,7 @@ class WindowsFound:
 
 
 class Region(NamedTuple):
-    """A region of speech and the pause after it, in frames; `open`: it may go on in sound that is not decoded yet."""
+    """A region and the pause after it, in frames of 32 ms; `open`: it may go on in sound that is not decoded yet."""
 
     start: int
     end: int
@@ -82,7 +82,7 @@ class Region(NamedTuple):
 
 
 def chunks(sound: Iterable[Samples]) -> Iterator[Samples]:
-    """Join samples to chunks that begin at fixed places; each chunk but the last is a whole number of frames."""
+    """Join samples to chunks that begin at fixed times; each chunk but the last is a whole number of frames."""
     chunk, filled = np.zeros(_samples_of(FIRST_CHUNK_S), np.float32), 0
     for samples in sound:
         left = samples
@@ -108,9 +108,9 @@ def listen(
 
 
 def next_window(speech: Probabilities, *, whole: bool) -> list[Region]:
-    """Find the regions of the first window.
+    """Find the regions of the first window; the list is empty without speech, or if more sound is needed first.
 
-    The list is empty if there is no speech, or if more sound is needed first. `whole`: no more sound will follow.
+    `speech`: the probability of speech in each frame. `whole`: no more sound will follow.
     """
     taken: list[Region] = []
     length = 0
@@ -128,7 +128,7 @@ def next_window(speech: Probabilities, *, whole: bool) -> list[Region]:
 
 
 def _to_widest_pause(taken: Sequence[Region]) -> list[Region]:
-    """Drop the regions after the widest pause that leaves the window long enough.
+    """Drop the regions after the widest pause, of the pauses that come after the first 10 s of the window.
 
     All pauses of 0.8 s or more count as equally wide; the last of them is chosen.
     """
@@ -138,7 +138,7 @@ def _to_widest_pause(taken: Sequence[Region]) -> list[Region]:
 
 
 def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
-    """Yield the regions of speech in order, with padding; if a pause is shorter than two paddings, two regions meet."""
+    """Yield the regions in order, with 0.4 s of padding on both sides; in a shorter pause two regions meet."""
     voiced = np.flatnonzero(speech >= SPEECH)
     breaks = np.flatnonzero(np.diff(voiced) > _PAUSE)
     firsts = voiced[np.concatenate(([0], breaks + 1))] if voiced.size else voiced
@@ -157,12 +157,12 @@ def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
 
 
 def _cut(region: Region, speech: Probabilities, room: int) -> Region:
-    """Cut a region after at most `room` frames, in the longest silence of the second half of these frames."""
+    """Cut a region within its first `room` frames, at the quiet place in the second half of these frames."""
     return Region(region.start, region.start + quiet_place(speech[region.start : region.start + room]))
 
 
 def quiet_place(speech: Probabilities) -> int:
-    """Find the middle of the longest silence in the second half, or else the frame in it that is least like speech."""
+    """Return the middle of the longest silence in the second half, else the frame there that is least like speech."""
     half = len(speech) // 2
     later = speech[half:]
     silent = np.concatenate(([0], later < SPEECH, [0])).astype(np.int8)
@@ -179,7 +179,7 @@ def _samples_of(seconds: float) -> int:
 
 
 class _Listener:
-    """Holds the sound after the end of the last window, and the probability of speech in each of its frames."""
+    """Finds windows; it holds the sound after the last window, and the probability of speech in each of its frames."""
 
     def __init__(self, start: int, detector: VoiceDetector) -> None:
         self._detector = detector

@@ -1,7 +1,7 @@
-"""Analyse a chunk: find when each voice speaks, and embed the speech of each.
+"""Analyse a chunk: find when each voice speaks, and make embeddings of what it says.
 
-A voice is a person who speaks in one window; a window has at most three voices. `speakers.py` finds later which
-embeddings are of the same person.
+A voice is a person in one window; a window has at most three voices. `speakers.py` finds later which embeddings are of
+the same person.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ _MOST_SAMPLES = 64_000  # 4 s: more samples make an embedding slower, but no bet
 
 
 def analyse(networks: Networks, sound: ChunkSound, progress: Callable[[float], None]) -> Chunk:
-    """Analyse a chunk; call `progress` with the seconds of the recording that are analysed so far."""
+    """Analyse a chunk; call `progress` with the seconds of the recording that are done so far."""
     begin = sound.index * PER_CHUNK * APART
     activity = []
     for number in range(sound.windows):
@@ -57,7 +57,7 @@ def analyse(networks: Networks, sound: ChunkSound, progress: Callable[[float], N
 
 
 def _activity(networks: Networks, samples: Samples) -> Activity:
-    """Return the probability (0 to 255) that each voice speaks in each frame of a window."""
+    """Return the probability (0 to 255) that each voice speaks in each frame of a window (frames, voices)."""
     if np.abs(samples).max(initial=0) <= _SILENCE:
         return np.zeros((FRAMES, VOICES), np.uint8)
     logarithms = networks.segment(np.pad(samples, (0, LENGTH - len(samples))))
@@ -65,9 +65,9 @@ def _activity(networks: Networks, samples: Samples) -> Activity:
 
 
 def _voices(networks: Networks, sound: ChunkSound, number: int, active: Speaking) -> Iterator[Voice]:
-    """Embed each voice of a window that hardly speaks alone, such as a word said while another person speaks.
+    """Make an embedding of each voice of window `number` that hardly speaks alone, such as a word said beside others.
 
-    Such a voice has too few embeddings to tell who it is.
+    Such a voice has less than half a second in regions, and so too few embeddings to find out who it is.
     """
     alone = active.sum(axis=1) == 1
     for voice in range(VOICES):
@@ -81,7 +81,7 @@ def _voices(networks: Networks, sound: ChunkSound, number: int, active: Speaking
 
 
 def _in_regions(clean: Speaking) -> int:
-    """Count the frames in regions that are long enough for an embedding."""
+    """Count the frames of a voice's regions that are long enough for an embedding."""
     starts, ends = np.flatnonzero(np.diff(clean, prepend=False, append=False)).reshape(-1, 2).T
     lengths = ends - starts
     return int(lengths[lengths >= SHORTEST_FRAMES].sum())
@@ -96,7 +96,10 @@ def _samples(samples: Samples, start: int, end: int) -> Samples:
 
 
 def _joined(samples: Samples, frames: Speaking) -> Samples:
-    """Join the samples of the frames; each region gets one frame more, because the network looks a little ahead."""
+    """Join the samples of the frames, and keep the middle four seconds at most.
+
+    Each region gets one frame more, because the segmentation network looks a little ahead.
+    """
     edges = np.flatnonzero(np.diff(frames, prepend=False, append=False)).reshape(-1, 2)
     joined = np.concatenate([samples[start * FRAME : (end + 1) * FRAME] for start, end in edges])
     spare = max(len(joined) - _MOST_SAMPLES, 0)

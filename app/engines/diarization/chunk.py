@@ -1,4 +1,7 @@
-"""The analysis of a chunk, and its record: a text of about 30 KB, from which turns can be found without the sound."""
+"""The analysis of a chunk, as an object and as a text of about 30 KB, which is stored in place of the sound.
+
+With the analyses of all chunks, turns are found without hearing the recording again.
+"""
 
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
@@ -35,12 +38,12 @@ _LARGEST_BYTES = (
     + PER_CHUNK * (_ACTIVITY + VOICES * _VOICE.itemsize)
     + _FRAMES // SHORTEST_FRAMES * _EMBEDDING.itemsize
 )
-_NO_RECORD = "not the record of a chunk"
+_NO_RECORD = "not the analysis of a chunk"
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """An embedding, and where the speech in it starts and ends, in frames from the start of the chunk."""
+    """An embedding of a region, or of a part of it; `start` and `end` in frames from the start of the chunk."""
 
     start: int
     end: int
@@ -49,7 +52,10 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Voice:
-    """The one embedding of a voice that hardly ever speaks alone in its window."""
+    """A voice that hardly ever speaks alone in its window, and its one embedding.
+
+    `window`: the number of the window in the chunk. `voice`: the number of the voice in the window, 0 to 2.
+    """
 
     window: int
     voice: int
@@ -58,7 +64,11 @@ class Voice:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk: the probability (0 to 255) that each voice speaks (windows, frames, voices), and the embeddings."""
+    """The analysis of a chunk.
+
+    `activity`: the probability (0 to 255) that each voice speaks (windows, frames, voices). `embeddings`: of regions.
+    `voices`: those that hardly ever speak alone.
+    """
 
     index: int
     activity: Activity
@@ -77,14 +87,14 @@ def speaking(activity: Activity) -> Speaking:
 
 
 def stored(embedding: npt.NDArray[np.float32]) -> Values:
-    """Return an embedding as whole numbers of at most 127: its length is lost, its direction changes by 0.01 %."""
+    """Return an embedding as whole numbers from -127 to 127: its length is lost, its direction changes by 0.01 %."""
     largest = max(float(np.abs(embedding).max()), float(np.finfo(np.float32).tiny))
     values: Values = np.rint(embedding / largest * _LARGEST).astype(np.int8)
     return values
 
 
 def pack(chunk: Chunk) -> str:
-    """Write a chunk as a record: base64 of compressed bytes."""
+    """Write the analysis of a chunk as text: base64 of compressed bytes."""
     head = np.array((len(chunk.activity), len(chunk.embeddings), len(chunk.voices)), _HEAD)
     embeddings = np.array([(each.start, each.end, each.values) for each in chunk.embeddings], _EMBEDDING)
     voices = np.array([(each.window, each.voice, each.values) for each in chunk.voices], _VOICE)
@@ -93,10 +103,10 @@ def pack(chunk: Chunk) -> str:
 
 
 def unpack(index: int, record: str) -> Chunk:
-    """Read a chunk from its record.
+    """Read the analysis of the chunk with the number `index` from `record`, a text that `pack` has written.
 
     Raises:
-        ValueError: The text is not the record of a chunk.
+        ValueError: `record` is not such a text.
     """
     content = _inflated(b64decode(record, validate=True))
     head = np.frombuffer(content, _HEAD, 1)[0]

@@ -1,4 +1,4 @@
-"""Cluster embeddings by average linkage of the distances between them, then by the distances of the clusters' centres.
+"""Cluster embeddings: first by average linkage of their distances, then by the distances of the clusters' centres.
 
 Average linkage in forty lines replaces scipy, a dependency of 35 MB, and needs half its memory: one matrix of 32-bit
 floats.
@@ -30,9 +30,10 @@ class Merge:
 
 
 def linkage(distances: Distances) -> list[Merge]:
-    """Return all merges, nearest first; the matrix `distances` (n, n) is overwritten.
+    """Merge n members until one cluster is left, by average linkage; return all merges, nearest first.
 
-    The algorithm follows chains of nearest neighbours (Murtagh 1983) and takes n squared steps.
+    `distances`: the distance between each two members (n, n); the matrix is overwritten. The algorithm follows chains
+    of nearest neighbours (Murtagh 1983), and takes n squared steps.
     """
     np.fill_diagonal(distances, np.inf)
     sizes = np.ones(len(distances), np.float32)
@@ -62,10 +63,11 @@ def _merge(distances: Distances, sizes: Weights, kept: int, gone: int) -> Merge:
 
 
 def merged_by_centres(embeddings: Embeddings, weights: Weights, labels: Labels) -> list[Merge]:
-    """Merge clusters by the cosine distance of their centres until one is left, and return the merges in this order.
+    """Merge clusters by the cosine distance of their centres until one is left; return the merges in this order.
 
-    `labels`: the cluster of each embedding, as `cut` returns it. `weights`: the frames of each embedding. The distance
-    of a merge is smaller than that of the centres, most for clusters of few frames, because their centres are inexact.
+    `labels`: the cluster of each embedding, as `cut` returns it. `weights`: the frames of each embedding. Only the 256
+    heaviest clusters are merged. The distance of a merge is smaller than that of the centres, most for clusters of few
+    frames, because their centres are inexact.
     """
     roots = np.unique(labels)
     frames = np.array([weights[labels == root].sum() for root in roots])
@@ -123,9 +125,10 @@ def counts(weights: Weights, merges: Sequence[Merge], least: float) -> list[int]
 
 
 def centre_distances(embeddings: Embeddings, weights: Weights, merges: Sequence[Merge]) -> list[float]:
-    """Return how far the centres of the two clusters of each merge are apart, less what is doubtful in short ones.
+    """Return for each merge how far the centres of its two clusters are apart.
 
-    The clusters are those that the earlier merges have made. `weights`: the frames of each embedding.
+    The clusters are those that the earlier merges have made. `weights`: the frames of each embedding. The distance is
+    reduced, most for clusters of few frames, because their centres are inexact.
     """
     clusters, sums = Clusters(weights), weights[:, np.newaxis] * embeddings
     found = []

@@ -26,7 +26,7 @@ Emit = Callable[[StageAdvanced | ChunkAnalysed], None]
 
 
 def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> DiarizationDone:
-    """Find the turns of a recording; emit each newly analysed chunk, and progress once a second.
+    """Find the turns of a recording; emit each chunk that is analysed now, and progress at most once a second.
 
     In memory are at most 70 s of sound, 13 MB for each hour of the recording, and up to 70 MB to compare embeddings.
 
@@ -60,7 +60,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
 
 
 def _known(job: Diarize, revision: str) -> dict[int, Chunk]:
-    """Return the known chunks by index; leave out unreadable chunks and chunks that other networks have analysed."""
+    """Return the known chunks by index, without unreadable chunks and those that other networks have analysed."""
     known = {}
     for each in job.known:
         with suppress(ValueError):
@@ -70,7 +70,7 @@ def _known(job: Diarize, revision: str) -> dict[int, Chunk]:
 
 
 def _progress(duration: float, emit: Emit) -> Callable[[float], None]:
-    """Build the function that takes the seconds analysed so far and emits them once a second."""
+    """Build a function that is called with the seconds analysed so far, and emits them at most once a second."""
     reported_at = monotonic()
 
     def report(seconds: float) -> None:

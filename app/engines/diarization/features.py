@@ -20,7 +20,7 @@ _FLOOR = np.finfo(np.float32).eps
 
 
 def features(samples: Samples) -> Features:
-    """Return the logarithms of 80 filter bank energies for each full frame of 25 ms, minus their mean over time."""
+    """Return the logarithms of 80 filter bank energies for each full frame of 25 ms (frames, 80), less their mean."""
     frames = np.lib.stride_tricks.sliding_window_view(samples, _FRAME)[::_STEP]
     centred = frames - frames.mean(axis=1, keepdims=True)
     before = np.concatenate([centred[:, :1], centred[:, :-1]], axis=1)
@@ -32,7 +32,7 @@ def features(samples: Samples) -> Features:
 
 @cache
 def _shape() -> Samples:
-    """Return Povey's window, a flatter Hann window."""
+    """Return the weight of each sample of a frame: Povey's window function, a flatter Hann function."""
     return (np.hanning(_FRAME) ** 0.85).astype(np.float32)
 
 

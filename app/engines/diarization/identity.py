@@ -1,4 +1,4 @@
-"""Which network makes embeddings: only embeddings of the same one can be compared."""
+"""The identity of the network that makes embeddings: only embeddings of the same network can be compared."""
 
 from functools import cache
 from hashlib import sha256
@@ -13,12 +13,12 @@ _FEATURES: Final = b"1"  # raise it when code changes the embeddings: the input 
 
 
 def weights() -> Path:
-    """Return the folder with the networks."""
+    """Return the folder with the files of the networks."""
     return Path(str(resources.files("app.engines") / "weights"))
 
 
 @cache
 def embedding_network() -> Model:
-    """Return name and revision of the network whose embeddings are compared."""
+    """Return the name and the revision of the embedding network."""
     contents = [(weights() / name).read_bytes() for name in (EMBEDDING_FILE, TELEPHONE_FILE)]
     return Model(name="campplus", revision=sha256(b"".join([_FEATURES, *contents])).hexdigest()[:12])

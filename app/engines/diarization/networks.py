@@ -1,4 +1,4 @@
-"""The two networks of diarization: one finds which voice speaks when in a window, one computes voice embeddings."""
+"""The two networks of diarization: segmentation finds which voice speaks when in a window, the other embeds speech."""
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -23,7 +23,7 @@ SETS = 7  # sets of voices that the segmentation network distinguishes
 
 
 class Networks:
-    """Both networks, loaded, and the name and revision that results carry."""
+    """Both networks of diarization, loaded; `identity`: the name and revision that stand in results."""
 
     def __init__(self, threads: int) -> None:
         folder = weights()
@@ -33,21 +33,24 @@ class Networks:
         self._telephone: Array = np.load(folder / TELEPHONE_FILE)
 
     def segment(self, window: Array) -> Array:
-        """Return log probabilities (frames, 7): that nobody, one of three voices, or two of them speak."""
+        """Return log probabilities (frames, 7) that nobody, each of three voices, or each two of them speak.
+
+        `window`: the samples of a window.
+        """
         return self._segmentation(None, {"x": window[np.newaxis, np.newaxis]})[0].reshape(-1, SETS)
 
     def embed(self, features: Array) -> Array:
-        """Return the embedding (192 values, length 1) of one voice from its features (frames, 80).
+        """Return the embedding (192 values, length 1) of one person's speech from its features (frames, 80).
 
-        The embedding lacks the four directions that telephones add to every voice (nuisance attribute projection,
-        Solomonoff 2005): with these directions, all voices on telephones would be alike.
+        The embedding lacks the four directions in which telephones change everybody's speech (nuisance attribute
+        projection, Solomonoff 2005): with these directions, all people on telephones would be alike.
         """
         embedding = self.embed_unprojected(features)
         share = (embedding @ self._telephone.T) @ self._telephone
         return _unit(np.asarray(embedding - share, np.float32))
 
     def embed_unprojected(self, features: Array) -> Array:
-        """Return the embedding (192 values, length 1) as the network computes it, with all directions."""
+        """Return the embedding (192 values, length 1) as the network computes it, without removing directions."""
         return _unit(self._embeddings(None, {"x": features[np.newaxis]})[0].reshape(-1))
 
 

@@ -1,8 +1,8 @@
-"""Find who each voice of a window is, from moment to moment.
+"""Find the owner of each voice of a window at each moment: the speaker whose speech the voice is.
 
-The segmentation network tells the voices of a window apart, but may join people who take short turns. So a voice is
+The segmentation network keeps the voices of a window apart, but may join people who take short turns. So a voice is
 followed through its window: it belongs to the speaker whom its embeddings are like, and passes to another speaker where
-their embeddings say so clearly, most easily after a pause.
+its embeddings are clearly more like that other speaker, most easily after a pause.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,10 @@ _EDGE = 0.05  # weight of an embedding at its start and end; in its middle the w
 
 
 def owners(chunks: Sequence[Chunk], embeddings: Embeddings, centres: Vectors) -> Owners:
-    """Return the speaker (a number from 0, or `NOBODY`) of each voice (windows, frames, voices)."""
+    """Return the owner of each voice in each frame: a number from 0, or `NOBODY` (windows, frames, voices).
+
+    `centres`: the centre of each speaker (speakers, 192).
+    """
     found = np.full((sum(len(chunk.activity) for chunk in chunks), FRAMES, VOICES), NOBODY, np.int16)
     if not len(centres):
         return found
@@ -53,7 +56,8 @@ def owners(chunks: Sequence[Chunk], embeddings: Embeddings, centres: Vectors) ->
 def _likeness(embeddings: Embeddings, centres: Vectors, first: int) -> tuple[Scores, Speaking]:
     """Return how much each frame of a window is like each speaker (speakers, frames), and which frames have embeddings.
 
-    `first` is the first frame of the window. A frame gets the mean of its embeddings; each weighs most in its middle.
+    `first` is the first frame of the window. A frame is judged by the mean of the embeddings that it is part of; an
+    embedding weighs most in its middle.
     """
     scores, total = np.zeros((len(centres), FRAMES), np.float32), np.zeros(FRAMES, np.float32)
     low, high = np.searchsorted(embeddings.starts, (first - EMBEDDED_FRAMES, first + FRAMES))
@@ -68,7 +72,11 @@ def _likeness(embeddings: Embeddings, centres: Vectors, first: int) -> tuple[Sco
 
 
 def _follow(speaking: Speaking, heard: Scores, known: Speaking, alike: dict[int, Scores], owner: Owners) -> None:
-    """Fill in the owners of a window's voices (frames, voices), first that of the voice that speaks alone most."""
+    """Write the owners of a window's voices into `owner` (frames, voices), first for the voice that speaks alone most.
+
+    `heard` and `known` are what `_likeness` returns. `alike`: how much each voice that hardly ever speaks alone is like
+    each speaker. A voice without any such evidence keeps no owner.
+    """
     clean = (speaking & (speaking.sum(axis=1) == 1)[:, np.newaxis] & known[:, np.newaxis]).T
     for voice in np.argsort(-clean.sum(axis=1), kind="stable"):
         steps = _steps(speaking[:, voice])
@@ -100,7 +108,7 @@ def _steps(speaks: Speaking) -> list[tuple[int, int]]:
 
 
 def _best_path(evidence: Scores, costs: npt.NDArray[np.float64]) -> Labels:
-    """Return a speaker for each step, so that the evidence less the costs of all changes is highest (Viterbi 1967).
+    """Return a speaker for each step, so that all evidence, less the costs of all changes, is highest (Viterbi 1967).
 
     `evidence`: (steps, speakers). `costs`: what a change of the speaker before each step costs.
     """

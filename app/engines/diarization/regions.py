@@ -1,7 +1,7 @@
-"""Find the regions of a chunk in which one voice speaks alone, and cut from them what gets an embedding.
+"""Find the regions of a chunk, in which one voice speaks alone, and cut them into parts that get an embedding each.
 
-The segmentation network often hears two people who take short turns as one voice, so that an embedding of the whole
-voice mixes two people. So an embedding is made of at most 1.5 s, which are mostly of one person (docs/decisions/0029).
+The segmentation network often hears two people who take short turns as one voice, and an embedding of the whole voice
+would mix both. So an embedding is made of at most 1.5 s, which are mostly of one person (docs/decisions/0029).
 """
 
 from collections.abc import Iterator
@@ -23,10 +23,10 @@ SHORTEST_FRAMES = 15
 
 
 def to_embed(speaking: Speaking, frames: int) -> Iterator[tuple[int, int]]:
-    """Yield where the speech of each embedding starts and ends, in the first `frames` frames of a chunk.
+    """Yield where the speech of each embedding starts and ends, in frames from the start of a chunk.
 
-    `speaking` (windows, frames, voices): whether each voice of each window speaks. The
-    embeddings of one region have the same length, and overlap.
+    `speaking`: whether each voice speaks (windows, frames, voices). `frames`: only the first `frames` frames of the
+    chunk are used. The embeddings of one region have the same length, and overlap.
     """
     for start, end in _regions(speaking, frames):
         spare = max(end - start - EMBEDDED_FRAMES, 0)
@@ -36,9 +36,9 @@ def to_embed(speaking: Speaking, frames: int) -> Iterator[tuple[int, int]]:
 
 
 def _regions(speaking: Speaking, frames: int) -> Iterator[tuple[int, int]]:
-    """Yield the regions in which the same single voice speaks; each frame is judged by the window around it.
+    """Yield the regions in which the same single voice speaks; the window with the nearest middle judges a frame.
 
-    A region goes on where the next window takes over, though its voice may have another number there.
+    A region goes on where the next window begins to judge, even if the voice has another number there.
     """
     place = np.arange(frames)
     judge = np.clip(np.rint((place - FRAMES / 2) / FRAMES_APART).astype(int), 0, len(speaking) - 1)

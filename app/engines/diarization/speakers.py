@@ -1,4 +1,4 @@
-"""Find the speakers of a recording: cluster its embeddings."""
+"""Find the speakers of a recording: cluster its embeddings, so that each cluster is a speaker."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ _FEWEST_FRAMES, _ENOUGH_FRAMES = 41, 592  # 0.7 s, 10 s
 
 @dataclass(frozen=True)
 class Bounds:
-    """The least and the greatest number of speakers; null: no limit."""
+    """The least and the greatest number of speakers that a task allows; null: no limit."""
 
     least: int | None
     most: int | None
@@ -47,7 +47,10 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """All embeddings of a recording by time, as parallel arrays: start and end in frames, and vectors of length 1."""
+    """All embeddings of a recording's regions by time, as parallel arrays.
+
+    `starts` and `ends` are in frames from the start of the recording; `vectors` have the length 1.
+    """
 
     starts: Labels
     ends: Labels
@@ -60,7 +63,7 @@ class Embeddings:
 
 
 def embeddings_of(chunks: Sequence[Chunk]) -> Embeddings:
-    """Collect the embeddings of a recording."""
+    """Collect the embeddings of all chunks of a recording."""
     found = [(chunk.index * PER_CHUNK * FRAMES_APART, each) for chunk in chunks for each in chunk.embeddings]
     return Embeddings(
         np.array([first + each.start for first, each in found], np.intp),
@@ -70,9 +73,9 @@ def embeddings_of(chunks: Sequence[Chunk]) -> Embeddings:
 
 
 def centres(embeddings: Embeddings, chunks: Sequence[Chunk], bounds: Bounds) -> Vectors:
-    """Return the centre of each speaker: the mean of their embeddings, of length 1 (speakers, 192).
+    """Return the centre of each speaker, of length 1 (speakers, 192); there is none if nobody speaks.
 
-    If nobody speaks alone anywhere, the embeddings of voices that speak with others are used.
+    If nobody speaks alone anywhere, the embeddings of voices that speak while others speak are used.
     """
     chosen = _chosen(embeddings.lengths, bounds.least or 0)
     vectors = embeddings.vectors[chosen]
@@ -89,9 +92,10 @@ def centres(embeddings: Embeddings, chunks: Sequence[Chunk], bounds: Bounds) -> 
 
 
 def _chosen(lengths: Labels, least: int) -> Labels:
-    """Choose the embeddings to cluster, by number: those of at least 0.75 s, if these hold at least half of the speech.
+    """Return the numbers of the embeddings to cluster: those of 0.75 s or more, if they hold half of the speech.
 
-    If they hold less, all embeddings are chosen. If they are fewer than `least`, the longest others are chosen, too.
+    If they hold less, all embeddings are chosen. If they are fewer than `least`, the longest others are chosen, too. At
+    most `_MOST` are chosen, evenly spread over the recording.
     """
     longest = np.argsort(-lengths, kind="stable")
     reliable = lengths >= _RELIABLE_FRAMES
@@ -107,10 +111,11 @@ def _spread(count: int) -> Labels:
 
 
 def _clustered(vectors: Vectors, weights: Weights, bounds: Bounds) -> Labels:
-    """Return the cluster of each embedding, or -1 if the cluster is too small to be a speaker.
+    """Return the cluster of each embedding; -1: the cluster is too small to be a speaker.
 
-    Embeddings are joined by their average distance first, which tolerates how much embeddings of one person differ. The
-    clusters are then joined by the distance of their centres, which tells people apart who are alike.
+    First, embeddings are merged by average linkage, which tolerates how much the embeddings of one person differ. Then
+    clusters are merged by the distance of their centres, which keeps people apart who sound alike. At last, `bounds`
+    may ask for more merges, or for fewer.
     """
     near = [each for each in linkage(_distances(vectors)) if each.distance <= _NEAR]
     by_centres = merged_by_centres(vectors, weights, cut(weights, near))
@@ -126,7 +131,7 @@ def _clustered(vectors: Vectors, weights: Weights, bounds: Bounds) -> Labels:
 def _within(bounds: Bounds, weights: Weights, merges: Sequence[Merge], done: int) -> tuple[int, int]:
     """Return how many merges to do, and how many speakers are wanted.
 
-    `done`: how many merges the distances alone would have; the bounds may ask for more.
+    `done`: how many of the `merges` are near enough. More are done if these leave more speakers than `bounds` allow.
     """
     heaviest = float(np.bincount(cut(weights, merges[:done]), weights).max())
     least = min(max(_SHARE * float(weights.sum()), _FEWEST_FRAMES), _ENOUGH_FRAMES, heaviest)
@@ -137,9 +142,9 @@ def _within(bounds: Bounds, weights: Weights, merges: Sequence[Merge], done: int
 
 
 def _split(vectors: Vectors, weights: Weights, merges: Sequence[Merge], missing: int) -> list[Merge]:
-    """Leave out the `missing` merges whose centres are farthest apart: those of two people who are alike.
+    """Leave out up to `missing` merges, those whose centres are farthest apart: they may join two people.
 
-    Where the centres are near each other nothing is left out: one person would be taken apart.
+    A merge whose centres are near each other stays, because without it one person would become two speakers.
     """
     distances = centre_distances(vectors, weights, merges) if missing else []
     farthest = sorted(range(len(distances)), key=lambda number: -distances[number])[:missing]
@@ -154,7 +159,7 @@ def _distances(vectors: Vectors) -> Vectors:
 
 
 def unit(vectors: Vectors) -> Vectors:
-    """Return the vectors with length 1."""
+    """Return the vectors (n, values) scaled to the length 1."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     found: Vectors = np.divide(vectors, np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
     return found

@@ -1,4 +1,4 @@
-"""Sound as a telephone transmits it: so the same person is compared on a telephone and elsewhere."""
+"""Make any speech sound as a telephone transmits it, so that it can be compared with speech on a telephone."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ _PEAK: Final = np.float32(0.5)
 
 
 def telephoned(samples: Samples) -> Samples:
-    """Return the sound with 300 to 3400 Hz alone, at a usual loudness, rounded as mu-law rounds it."""
+    """Return samples as a telephone transmits them: only 300 to 3400 Hz, at one loudness, rounded by mu-law."""
     spectrum = np.fft.rfft(samples)
     hertz = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
     spectrum[(hertz < _BAND_HZ[0]) | (hertz > _BAND_HZ[1])] = 0

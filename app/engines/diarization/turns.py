@@ -1,4 +1,4 @@
-"""Build turns: overlapping windows vote on who speaks in each frame, and the frames of a speaker become turns."""
+"""Build turns: overlapping windows vote on who speaks in each frame; frames of one speaker in a row become a turn."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from app.engines.diarization.owners import NOBODY, Owners
 from app.engines.diarization.windows import FIRST_EDGE, FRAME, FRAMES, FRAMES_APART, PER_CHUNK
 
 Weights = npt.NDArray[np.float32]
-Edges = npt.NDArray[np.intp]  # first frame of each turn of one speaker, and the frame behind its last (turns, 2)
+Edges = npt.NDArray[np.intp]  # first frame of each turn of one speaker, and the frame after its last (turns, 2)
 
 _SURE = FRAMES_APART  # frames from a window's edge to the first decision with full weight
 _AT_EDGE = 0.5  # weight of a decision at a window's edge, where the network hears only one side
@@ -24,9 +24,9 @@ _NEAR_FRAMES = 6  # 0.1 s: longest pause between such a turn and the turn that f
 
 
 def _votes() -> Weights:
-    """Return a vote (0 to 1) for each probability (0 to 255): its odds cubed, so that most votes are near 0 or 1.
+    """Return the vote (0 to 1) of a window for each probability (0 to 255): cubed odds, so most are near 0 or 1.
 
-    So two windows that tend to a speaker outweigh one window that is certain of the opposite.
+    So two windows in which a speaker probably speaks outweigh one window in which the speaker certainly does not.
     """
     probable = np.arange(256, dtype=np.float32) / np.float32(255)
     odds = probable**3 / (probable**3 + (1 - probable) ** 3)
@@ -43,7 +43,7 @@ class _Turn(NamedTuple):
 
 
 def turns(chunks: Sequence[Chunk], owners: Owners, duration: float) -> list[Turn]:
-    """Return the turns by time, cut at `duration` (seconds); speakers are numbered by their first turns."""
+    """Return the turns by time, cut at `duration` seconds; speakers are numbered in the order of their first turns."""
     count = int(owners.max(initial=NOBODY)) + 1
     edges: list[list[Edges]] = [[] for _ in range(count)]
     for first, speaking in _decided(chunks, owners, count):
@@ -71,7 +71,7 @@ def _seconds(edge: int) -> float:
 
 
 def _decided(chunks: Sequence[Chunk], owners: Owners, speakers: int) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
-    """Yield the first frame of each chunk, and who speaks in which of its frames (speakers, frames)."""
+    """Yield the first frame of each chunk, and whether each speaker speaks in each of its frames (speakers, frames)."""
     weights = _weights()
     for chunk in chunks:
         first = chunk.index * PER_CHUNK
@@ -104,7 +104,7 @@ def _by_speaker(activity: Weights, owners: Owners, speakers: int) -> Weights:
 
 
 def _speaking(probability: Weights) -> npt.NDArray[np.bool_]:
-    """Choose the n most probable speakers in each frame; n is the sum of all speakers' probabilities, rounded."""
+    """Choose the n most probable speakers in each frame: n is the rounded sum of all probabilities, at most 3."""
     expected = np.floor(probability.sum(axis=0) + 0.5)
     speaking = np.zeros(probability.shape, np.bool_)
     ranked = np.argsort(-probability, axis=0, kind="stable")
@@ -120,7 +120,7 @@ def _edges(speaking: npt.NDArray[np.bool_]) -> Edges:
 
 
 def _whole(edges: Edges) -> Edges:
-    """Join the turns of a speaker across short pauses, then drop short turns."""
+    """Join the turns of a speaker across pauses of less than 0.2 s, then drop turns of less than 0.2 s."""
     if not len(edges):
         return edges
     pauses = np.flatnonzero(edges[1:, 0] - edges[:-1, 1] >= _SHORTEST_PAUSE_FRAMES)
@@ -130,7 +130,10 @@ def _whole(edges: Edges) -> Edges:
 
 
 def _given_to_the_next(turns: Sequence[_Turn]) -> list[_Turn]:
-    """Give each turn of less than 0.5 s to the speaker of the next turn: a new speaker is often found a moment late."""
+    """Give each turn of less than 0.5 s to the speaker of the turn that follows it at once, if there is one.
+
+    The segmentation network often finds a new speaker a moment late.
+    """
     kept: list[_Turn] = []  # the earliest turn is last
     for turn in reversed(turns):
         heir = next((place for place in _following(turn, kept) if turn.end - turn.start < _LATE_FRAMES), None)
@@ -142,7 +145,7 @@ def _given_to_the_next(turns: Sequence[_Turn]) -> list[_Turn]:
 
 
 def _disjoint(turns: Sequence[_Turn]) -> list[_Turn]:
-    """Join the turns of each speaker that overlap: a turn that got a short one before it may reach into another."""
+    """Join the turns of one speaker that overlap, because a turn was lengthened by a short one before it."""
     joined: list[_Turn] = []
     latest: dict[int, int] = {}
     for turn in turns:

@@ -1,7 +1,7 @@
-"""Make two embeddings of each speaker, of what the speaker says alone: as it sounds, and as a telephone transmits it.
+"""Make two embeddings of each speaker, from what the speaker says alone: as it sounds, and as a telephone transmits it.
 
-Telephones change the embedding of a person more than people differ. The second embedding of a speaker on a telephone
-and elsewhere is the same, so it says who speaks where the first one does not.
+A telephone changes an embedding more than embeddings of different people differ. An embedding of speech as a telephone
+transmits it changes little on a telephone, so it shows who speaks where the other embedding does not.
 """
 
 from base64 import b64encode
@@ -33,9 +33,11 @@ Frames = npt.NDArray[np.intp]
 def speaker_embeddings(
     networks: Networks, embeddings: Embeddings, turns: Sequence[Turn], sound: Iterator[Samples]
 ) -> list[SpeakerEmbedding]:
-    """Return the embeddings of each speaker, means of those of 1.5 s; a speaker who says nothing alone has none.
+    """Return the two embeddings of each speaker; for a speaker who says nothing alone they are empty.
 
-    `sound` is the recording from its start; it is read as far as the first speech of all speakers reaches.
+    The embedding of the speech as it sounds is the mean of the speaker's `embeddings`. The embedding as a telephone
+    transmits it is made of the first 18 s of the speaker, so `sound`, the recording from its start, is read until all
+    speakers have so much.
     """
     labels = sorted({turn.speaker for turn in turns})
     alone = _alone(turns, labels, int(embeddings.ends.max(initial=0)))
@@ -45,7 +47,7 @@ def speaker_embeddings(
 
 
 def _alone(turns: Sequence[Turn], labels: Sequence[str], frames: int) -> npt.NDArray[np.bool_]:
-    """Return who speaks alone in which frame (speakers, frames)."""
+    """Return whether each speaker speaks alone in each frame (speakers, frames)."""
     speaking = np.zeros((len(labels), frames), np.bool_)
     for turn in turns:
         start, end = (max(round((each * SAMPLE_RATE - FIRST_EDGE) / FRAME), 0) for each in (turn.start, turn.end))
@@ -55,7 +57,10 @@ def _alone(turns: Sequence[Turn], labels: Sequence[str], frames: int) -> npt.NDA
 
 
 def _own(embeddings: Embeddings, speaks: npt.NDArray[np.bool_]) -> Frames:
-    """Return the numbers of the embeddings that are of one speaker alone."""
+    """Return the numbers of the embeddings of 0.75 s or more in which hardly anybody but one speaker speaks.
+
+    `speaks`: whether this speaker speaks alone in each frame.
+    """
     sums = np.concatenate([[0], np.cumsum(speaks)])
     share = (sums[embeddings.ends] - sums[embeddings.starts]) / embeddings.lengths
     return np.flatnonzero((share >= _OWN) & (embeddings.lengths >= _SHORTEST_FRAMES))
@@ -77,7 +82,7 @@ def _embedding(embeddings: Embeddings, label: str, own: Frames, heard: Sequence[
 
 
 def _covered(starts: Frames, ends: Frames) -> int:
-    """Count the frames that the embeddings cover together; they are in the order of their starts."""
+    """Count the frames that are in any embedding; `starts` and `ends` are in the order of the starts."""
     reached = np.maximum.accumulate(np.concatenate([[0], ends[:-1]]))
     return int(np.maximum(ends - np.maximum(starts, reached), 0).sum())
 
@@ -89,7 +94,10 @@ def _written(vector: Vectors) -> str:
 def _on_telephones(
     networks: Networks, embeddings: Embeddings, own: dict[str, Frames], sound: Iterator[Samples]
 ) -> dict[str, list[Vectors]]:
-    """Embed the first speech of each speaker as a telephone transmits it."""
+    """Embed the first speech of each speaker as a telephone transmits it, in parts of up to 1.5 s.
+
+    `own`: the numbers of the embeddings of each speaker alone.
+    """
     spans = sorted(
         (int(embeddings.starts[number]), int(embeddings.ends[number]), label)
         for label, chosen in own.items()
@@ -104,7 +112,7 @@ def _on_telephones(
 
 
 def _apart(embeddings: Embeddings, chosen: Frames) -> Iterator[int]:
-    """Yield the first embeddings that do not overlap."""
+    """Yield the numbers of the first 12 of the chosen embeddings that do not overlap."""
     reached = count = 0
     for number in chosen:
         if embeddings.starts[number] >= reached and count < _MOST_TELEPHONED:
@@ -113,7 +121,7 @@ def _apart(embeddings: Embeddings, chosen: Frames) -> Iterator[int]:
 
 
 def _cut(sound: Iterator[Samples], spans: Sequence[tuple[int, int]]) -> Iterator[Samples]:
-    """Yield the samples of spans of frames, which are in the order of their starts."""
+    """Yield the samples of each span: its first frame, and the frame after its last; spans are in order of starts."""
     held, at = np.zeros(0, np.float32), 0
     for start, end in ((start * FRAME + FIRST_EDGE, end * FRAME + FIRST_EDGE) for start, end in spans):
         while at + len(held) < end and (more := next(sound, None)) is not None:

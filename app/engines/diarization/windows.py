@@ -1,7 +1,7 @@
 """Cut a recording into windows while it is decoded: ten seconds each, overlapping, for the segmentation network.
 
 Sixteen windows in a row, about a minute, are a chunk, whose analysis is stored as one. Chunks and windows begin at
-fixed times, so that every attempt of a task cuts the same ones.
+fixed times, so that every attempt of a task has the same chunks.
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,7 +31,10 @@ _WHOLE = (PER_CHUNK - 1) * APART + LENGTH  # samples in a whole chunk
 
 @dataclass(frozen=True)
 class ChunkSound:
-    """The sound of a chunk, and how many windows begin in it; `frames` are those before the next chunk begins."""
+    """The sound of a chunk, and how many windows begin in it.
+
+    `frames`: how many of its frames lie before the next chunk begins; in the last chunk, all.
+    """
 
     index: int
     samples: Samples
@@ -45,7 +48,7 @@ def window(sound: ChunkSound, number: int) -> Samples:
 
 
 def chunks(sound: Iterable[Samples]) -> Iterator[ChunkSound]:
-    """Cut a recording into chunks; hold about 70 s of sound at a time."""
+    """Cut a recording into chunks; hold no more than about 70 s of sound at a time."""
     index = 0
     waiting: list[Samples] = []
     for samples in sound:

@@ -42,8 +42,8 @@ def fetch(name: str, compute_type: str | None) -> Path:
 def recognise(folder: Path, name: str, compute_type: str | None) -> Weights | None:
     """Find the weights of a model of onnx-asr in a folder; return None if the folder holds no such model.
 
-    `name`: a published model's name tells which files to expect. `compute_type`: the precision to prefer if the folder
-    has several.
+    `name`: the name of a published model decides which files the folder must have. `compute_type`: the precision to
+    prefer if the folder has several.
 
     Raises:
         IncompleteError: Some files of the model are missing.

@@ -94,8 +94,7 @@ class OnnxModel:
 
 
 def _long_enough(samples: Samples) -> Samples:
-    missing = round(_SHORTEST_S * SAMPLE_RATE) - len(samples)
-    return np.pad(samples, (0, missing)) if missing > 0 else samples
+    return np.pad(samples, (0, max(round(_SHORTEST_S * SAMPLE_RATE) - len(samples), 0)))
 
 
 def _text(sound: Sound, result: TimestampedResult, language: str | None) -> Text:
@@ -133,7 +132,7 @@ def load(folder: Path, identity: Model, network: Network, computing: Computing) 
         architecture=network.architecture,
         languages=network.languages,
         network=model.with_timestamps(),
-        parallel=Parallel(1 if on_gpu else computing.at_once),
+        parallel=Parallel(computing.at_once),
         batched=on_gpu,
     )
 

@@ -9,7 +9,6 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     """Return the options of a session that runs on `threads` threads, and holds no spare memory or cores while idle."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     options.enable_cpu_mem_arena = False  # an arena needs more memory, and more time because input lengths vary
     # The threads of an idle session sleep instead of using their cores.

@@ -5,14 +5,15 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
 from typing import BinaryIO
 
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
-from app.engines.messages import JOB, Failed, Reply, Setup
-from app.engines.process.job_runner import JobRunner
+from app.engines.messages import JOB, Failed, Job, Reply, Setup
+from app.engines.process.job_runner import Emit, JobRunner
 from app.errors import PermanentError, TaskError, TransientError
 
 _PR_SET_PDEATHSIG = 1
@@ -31,7 +32,7 @@ def main() -> None:
     Thread(target=_read, args=(sys.stdin.buffer, lines), daemon=True).start()
     runner = JobRunner(setup)
     while True:
-        _serve(runner, lines.get(), answers)
+        serve(runner.run, lines.get(), answers)
 
 
 def _tie_to(parent: int) -> None:
@@ -64,13 +65,15 @@ def _read(source: BinaryIO, lines: SimpleQueue[bytes]) -> None:
     os._exit(0)  # the worker is gone or has closed stdin: exit at once, even in the middle of a job
 
 
-def _serve(runner: JobRunner, line: bytes, answers: BinaryIO) -> None:
+def serve(run: Callable[[Job, Emit], None], line: bytes, answers: BinaryIO) -> None:
+    """Run the job of a line, and answer with its replies, or with the error that ended it."""
+
     def emit(reply: Reply) -> None:
         answers.write(reply.model_dump_json().encode() + b"\n")
         answers.flush()
 
     try:
-        runner.run(JOB.validate_json(line), emit)
+        run(JOB.validate_json(line), emit)
     except TaskError as error:
         _log(error)
         emit(Failed(error=error.detail, transient=isinstance(error, TransientError)))

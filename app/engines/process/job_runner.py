@@ -42,7 +42,7 @@ class JobRunner:
     def __init__(self, setup: Setup, families: Sequence[Family] = FAMILIES) -> None:
         self._setup = setup
         self._families = families
-        self._speech_model: tuple[str | None, SpeechModel] | None = None
+        self._models: dict[str | None, SpeechModel] = {}  # one at most
         self._networks: Networks | None = None
         self._streams: LiveStreams | None = None
 
@@ -79,18 +79,18 @@ class JobRunner:
                 emit(self._diarize(job, emit))
 
     def _model(self, name: str | None) -> SpeechModel:
-        if self._speech_model is None or self._speech_model[0] != name:
+        if name not in self._models:
             try:
-                self._speech_model = name, self._loaded(name)
+                self._models[name] = self._loaded(name)
             except PermanentError as error:
                 raise (_transient(error) if name is None else error) from error
-        return self._speech_model[1]
+        return self._models[name]
 
     def _loaded(self, name: str | None) -> SpeechModel:
         setup = self._setup
         models = Models(setup.model, setup.models_dir, setup.compute_type, setup.offered_models, self._families)
         weights = models.find(name)
-        self._speech_model = None  # first free the old model: two large models may not fit into memory
+        self._models.clear()  # first free the old model: two large models may not fit into memory
         computing = Computing(setup.device, setup.compute_type, setup.threads, setup.at_once, setup.beam)
         return weights.load(computing)
 

@@ -45,7 +45,7 @@ def _spoken_at(word: Word, start: float, end: float, speech: Sequence[Times]) ->
 
 
 def longest_spoken(word: Word) -> float:
-    """Return how many seconds a word can take at most."""
+    """Return how many seconds a word can last at most; a number may be spoken digit by digit."""
     return max(_LONGEST_WORD_S, digits(word) * _DIGIT_S)
 
 

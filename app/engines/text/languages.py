@@ -11,7 +11,7 @@ from math import log
 Evidence = Mapping[str, float]  # the probability of each language
 RegionEvidence = tuple[float, Evidence]  # the seconds of a region, and the probabilities of its languages
 
-CHANGE = 2.0  # cost of a change of language: minus the natural logarithm of its probability
+_CHANGE = 2.0  # cost of a change of language: minus the natural logarithm of its probability
 _LEAST = 1e-3  # a lower probability counts as this one, so that no language is impossible
 _ENOUGH_S = 2.0  # a shorter region weighs less, because its language is often mistaken
 
@@ -21,8 +21,8 @@ Scores = dict[str, float]
 def languages_of(regions: Sequence[RegionEvidence], previous: str | None) -> tuple[list[str], bool]:
     """Return the language of each region, and whether all would be the same after any other `previous` language."""
     scores = _scores(regions)
-    ranked = sorted(scores[0].items(), key=lambda each: (-each[1], each[0]))
-    settled = len(ranked) == 1 or ranked[0][1] - ranked[1][1] > CHANGE
+    best, *others = sorted(scores[0].values(), reverse=True)
+    settled = not others or best - others[0] > _CHANGE
     found: list[str] = []
     for of_region in scores:
         found.append(_best(of_region, found[-1] if found else previous))
@@ -30,7 +30,7 @@ def languages_of(regions: Sequence[RegionEvidence], previous: str | None) -> tup
 
 
 def _scores(regions: Sequence[RegionEvidence]) -> list[Scores]:
-    """Score each language in each region: the log probability of the best sequence of languages that begins there."""
+    """Score each language in each region: the log probability of the best sequence that begins with it there."""
     likely = {language for _, evidence in regions for language, probable in evidence.items() if probable >= _LEAST}
     possible = sorted(likely | {max(evidence, key=lambda language: evidence[language]) for _, evidence in regions})
     rest = dict.fromkeys(possible, 0.0)
@@ -40,13 +40,13 @@ def _scores(regions: Sequence[RegionEvidence]) -> list[Scores]:
         of_region = {each: weight * log(max(evidence.get(each, 0.0), _LEAST)) + rest[each] for each in possible}
         scores.append(of_region)
         best = max(of_region.values())
-        rest = {each: max(of_region[each], best - CHANGE) for each in possible}
+        rest = {each: max(of_region[each], best - _CHANGE) for each in possible}
     return scores[::-1]
 
 
 def _best(scores: Scores, before: str | None) -> str:
     """Return the language `before`, unless another one scores higher by more than a change costs."""
     best = max(scores, key=lambda each: (scores[each], each))
-    if before in scores and scores[best] - scores[before] <= CHANGE:
+    if before in scores and scores[best] - scores[before] <= _CHANGE:
         return before
     return best

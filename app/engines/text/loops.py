@@ -21,7 +21,7 @@ def loops(words: Sequence[str], seconds: float) -> bool:
     if too_fast(words, seconds):
         return True
     plain = [_plain(word) for word in words]
-    return any(_repeats(plain, length) for length in range(1, min(_LONGEST_PHRASE, len(plain) - 1) + 1))
+    return any(_repeats(plain, length) for length in range(1, _LONGEST_PHRASE + 1))
 
 
 def too_fast(words: Sequence[str], seconds: float) -> bool:
@@ -44,7 +44,7 @@ def without_echo(words: Sequence[Word]) -> list[Word]:
 
 
 def _repeats(plain: Sequence[str], length: int) -> bool:
-    """Whether enough words in a row are each equal to the word `length` places before."""
+    """Whether so many words in a row are equal to the word `length` places before them that they are a loop."""
     enough = min(length * (_TIMES - 1), max(length, _MANY))
     row = 0
     for before, word in zip(plain, plain[length:], strict=False):

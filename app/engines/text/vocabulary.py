@@ -55,7 +55,7 @@ def _likeness(term: str, words: Sequence[str]) -> float:
     for length in range(max(count - 1, 1), count + 3):
         for start in range(len(words) - length + 1):
             matcher.set_seq1("".join(words[start : start + length]))
-            if matcher.real_quick_ratio() > best and matcher.quick_ratio() > best:
+            if matcher.quick_ratio() > best:
                 best = max(best, matcher.ratio())
     return best
 

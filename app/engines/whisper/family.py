@@ -31,7 +31,7 @@ PUBLISHED = {
 
 
 def publishes(name: str) -> bool:
-    """Whether this is the bundled model, or faster-whisper knows the name."""
+    """Whether `name` is a name of the bundled model, or of a model that faster-whisper knows."""
     return name in {*bundled.NAMES, *PUBLISHED}
 
 

@@ -3,7 +3,7 @@
 On a CPU each sound is encoded alone, followed by one second of silence. Whisper was trained on 30 s, but encoding takes
 disproportionately longer for longer sound, and a batch of sounds is encoded no faster than the same sounds one by one.
 Decoding does gain from batches. A batch needs sounds of one length, so the encoded silence at a sound's end is repeated
-up to one of two fixed lengths: the text of a sound then never depends on the other sounds of its batch.
+up to one of two fixed lengths: so the other sounds of a batch do not change the text of a sound.
 
 On a GPU each sound is padded to 30 s, and both encoding and decoding work on batches.
 """
@@ -40,7 +40,7 @@ _REPEATED = 40  # frames (0.8 s) of silence that padding repeats; a single repea
 _TOKENS_A_SECOND, _TOKENS_AT_LEAST = 25, 40
 _PROMPT_TOKENS, _TERM_TOKENS = 220, 110  # limits of the prompt with its terms, and of the terms; a context has 448
 _NO_REPEAT_TOKENS = 3  # with `break_loops`, no sequence of this many tokens occurs twice
-_PREPENDED = "\"'“¿([{-«"  # marks that belong to the word behind them; _APPENDED: to the word before them
+_PREPENDED = "\"'“¿([{-«"  # marks that belong to the word after them; _APPENDED: to the word before them
 _APPENDED = "\"'.。,，!！?？:：”)]}、»"  # noqa: RUF001 -- other scripts have marks of their own
 
 

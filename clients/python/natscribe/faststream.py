@@ -76,7 +76,7 @@ def broker(settings: Settings | None = None) -> NatsBroker:
 
 
 def pull_inbox(settings: Settings | None = None) -> bytes:
-    """Return the `inbox_prefix` of pull subscribers, which FastStream does not take from the broker."""
+    """Return the `inbox_prefix` for pull subscribers, which do not use that of the broker."""
     return f"{(settings or Settings.read()).nats_inbox_prefix}.".encode()
 
 

@@ -23,7 +23,7 @@ def with_names(result: Result) -> Result:
 
 
 def write(result: Result, fmt: ResultFormat, limits: SubtitleLimits) -> str:
-    """Write a result in a text format, with names if it has voices; `limits` is used for subtitles only.
+    """Write a result in a format, for people with the names of its voices; `limits` is used for subtitles only.
 
     Raises:
         FormatUnavailableError: The format cannot hold this result.

@@ -51,5 +51,5 @@ def connect(settings: Settings, *, within: timedelta, stalled: timedelta | None 
 
 
 def lacks_credentials(error: Exception) -> bool:
-    """Whether the library looked for credentials in vain."""
+    """Whether an error says that the library has found no credentials."""
     return "//169.254." in str(error)  # where machines and containers find them

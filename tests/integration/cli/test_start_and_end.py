@@ -46,19 +46,6 @@ async def test_a_start_without_nats_ends_with_one_sentence(settings: Settings, c
     assert ended.value.__suppress_context__
 
 
-async def test_a_start_with_more_replicas_than_servers_ends_with_one_sentence(
-    nats_server: NatsServer, settings: Settings, constants: Constants
-) -> None:
-    # Given one server, and a setting for three
-    constants(NATS_WITHIN_S=2.0)
-    there = settings.model_copy(update={"nats_url": nats_server.url, "nats_replicas": 3})
-    # When the service starts
-    # Then it says how many servers it needs
-    with pytest.raises(ConnectionError, match="start at least 3 servers of the cluster, or set NATS_REPLICAS=1"):
-        async with Worker(there, FakeEngine()).app.start_lifespan_context():
-            pass
-
-
 async def test_a_start_without_jetstream_ends_with_one_sentence(
     settings: Settings, tmp_path: Path, constants: Constants
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,20 @@ async def top_on(terminal: int, settings: Settings, folder: Path) -> asyncio.sub
     )
     os.close(terminal)
     return process
+
+
+async def test_the_key_q_ends_it_before_it_reads_keys_and_before_nats_answers(tmp_path: Path) -> None:
+    # Given a server that says nothing, and a person who presses q at once
+    ours, theirs = os.openpty()
+    os.write(ours, b"q")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        # When the command begins
+        settings = Settings(_env_file=None, nats_url=f"nats://127.0.0.1:{silent.getsockname()[1]}")
+        process = await top_on(theirs, settings, tmp_path)
+        # Then it ends as it does later, without an error
+        async with asyncio.timeout(20):
+            assert await process.wait() == 0
+    os.close(ours)
 
 
 async def test_it_ends_when_its_terminal_is_gone(settings: Settings, worker: Worker, tmp_path: Path) -> None:

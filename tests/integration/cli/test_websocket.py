@@ -2,16 +2,13 @@
 
 import asyncio
 import json
-import socket
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from app.cli.microphone_page import MicrophonePage, NoWebSocketError, WebSocket
-from app.cli.ports import PortInUseError
-from app.cli.service import service
+from app.cli.microphone_page import MicrophonePage
 from app.embedded import NatsServer, free_port
 
 
@@ -60,19 +57,3 @@ def test_the_page_is_served_with_where_its_nats_is(tmp_path: Path) -> None:
     # And it is gone afterwards
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(page.url)  # noqa: S310
-
-
-async def test_a_port_of_the_websocket_that_is_taken_is_told(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(PortInUseError, match=f"Port {port} is in use: choose another with --websocket-port"):
-            async with service(tmp_path, websocket=WebSocket(port)):
-                pass
-
-
-async def test_a_named_nats_is_not_opened_to_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # a folder without `.env`
-    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:4222")
-    with pytest.raises(NoWebSocketError, match="unset NATS_URL, or open the WebSocket of your server"):
-        async with service(tmp_path / "data", websocket=WebSocket()):
-            pass

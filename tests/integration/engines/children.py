@@ -7,15 +7,16 @@ import pytest
 
 from app.engines.messages import Job, Reply
 from app.engines.process.child_process import EngineProcess
+from app.engines.process.engine_processes import EngineProcesses
 from app.errors import TaskError
 
 
-async def replies(engine: EngineProcess, job: Job) -> list[Reply]:
+async def replies(engine: EngineProcess | EngineProcesses, job: Job) -> list[Reply]:
     async with aclosing(engine.run(job)) as run:
         return [reply async for reply in run]
 
 
-async def failure(engine: EngineProcess, job: Job) -> TaskError:
+async def failure(engine: EngineProcess | EngineProcesses, job: Job) -> TaskError:
     with pytest.raises(TaskError) as caught:
         await replies(engine, job)
     return caught.value

@@ -77,10 +77,6 @@ def test_a_channel_without_speech_is_no_side(tmp_path: Path, other: str) -> None
     assert not differ(write_channels(tmp_path / "call.flac", [one, channel], "flac"))
 
 
-def test_silence_in_both_channels_does_not_differ(tmp_path: Path) -> None:
-    assert not differ(write_channels(tmp_path / "silence.flac", [silence(5), silence(5)], "flac"))
-
-
 @by_codec
 def test_an_probe_is_of_its_place(tmp_path: Path, name: str, codec: str, rate: int) -> None:
     # Given two minutes with another tone in each half minute, and other ones in the second channel

@@ -72,14 +72,26 @@ async def test_one_process_serves_many_jobs(engine: EngineProcess) -> None:
     assert the_child() == child
 
 
-async def test_closing_a_run_kills_the_child_at_once(engine: EngineProcess, long_reading: Path, quiet: Path) -> None:
-    # Given an engine in the middle of a job
+async def waits(child: psutil.Process) -> bool:
+    """Whether a process does nothing for a while."""
+    before = child.cpu_times().user
+    await asyncio.sleep(0.3)
+    return child.cpu_times().user == before
+
+
+@pytest.mark.parametrize("blocked", [False, True], ids=["at work", "blocked"])
+async def test_closing_a_run_kills_the_child_at_once(
+    engine: EngineProcess, long_reading: Path, quiet: Path, blocked: bool
+) -> None:
+    # Given an engine in the middle of a job, or one that has said more than anybody has read, and waits
     await replies(engine, Load())
     child = the_child()
     run = engine.run(Listen(path=long_reading))
     await anext(run)
+    if blocked:
+        await eventually(lambda: waits(child))
 
-    # When the run is closed
+    # When the run is closed: its replies are not wanted any more
     async with asyncio.timeout(WITHIN):
         await run.aclose()
 
@@ -165,54 +177,26 @@ async def test_a_failed_job_leaves_the_process_usable(engine: EngineProcess, tmp
     await replies(engine, Load())
     child = the_child()
     (tmp_path / "text.flac").write_text("no sound")
+    (tmp_path / "broken").mkdir()
+    for name in ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt"):
+        (tmp_path / "broken" / name).write_bytes(b"broken")
 
     # When jobs fail, each for another reason
     unknown = await failure(engine, Load(options=TranscribeOptions(model="no-such-model")))
+    broken = await failure(engine, Load(options=TranscribeOptions(model="broken")))
     damaged = await failure(engine, Listen(path=tmp_path / "text.flac"))
     foreign = await failure(engine, Load(options=TranscribeOptions(language="xx")))
     vanished = await failure(engine, Listen(path=tmp_path / "vanished.flac"))
 
     # Then each error says what is wrong, and the same process goes on
     assert (type(unknown), unknown.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
+    assert (type(broken), broken.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
     assert (type(damaged), damaged.detail.code) == (PermanentError, ErrorCode.AUDIO_UNREADABLE)
     assert (type(foreign), foreign.detail.code) == (PermanentError, ErrorCode.INVALID_MESSAGE)
     assert (type(vanished), vanished.detail.code) == (TransientError, ErrorCode.ENGINE_FAILED)
-    assert not any(str(tmp_path) in str(error) for error in (unknown, damaged, foreign, vanished))
+    assert not any(str(tmp_path) in str(error) for error in (unknown, broken, damaged, foreign, vanished))
     assert await replies(engine, Load())
     assert the_child() == child
-
-
-async def test_a_damaged_model_is_refused(engine: EngineProcess, tmp_path: Path, quiet: Path) -> None:
-    # Given a folder that only looks like a model
-    (tmp_path / "broken").mkdir()
-    for name in ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt"):
-        (tmp_path / "broken" / name).write_bytes(b"broken")
-
-    # When a task names it
-    error = await failure(engine, Load(options=TranscribeOptions(model="broken")))
-
-    # Then it is refused, without a path, and the service's own model still works
-    assert (type(error), error.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
-    assert str(tmp_path) not in str(error)
-    assert isinstance((await replies(engine, Listen(path=quiet)))[-1], ListeningDone)
-
-
-async def test_a_service_without_its_own_model_refuses_no_task(engine_settings: Settings) -> None:
-    # Given an engine whose operator has named a model that is not there
-    engine = EngineProcess(engine_settings.model_copy(update={"transcription_model": "no-such-model"}))
-
-    # When a task names no model, and another one names that
-    own, named = (
-        await failure(engine, Load()),
-        await failure(engine, Load(options=TranscribeOptions(model="no-such-model"))),
-    )
-
-    # Then the first is tried again, for it is the operator's to mend, and only the second is refused
-    assert (type(own), own.detail.code) == (TransientError, ErrorCode.ENGINE_FAILED)
-    assert "operator" in str(own)
-    assert "no-such-model" in str(own)
-    assert (type(named), named.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
-    await engine.close()
 
 
 async def test_signals_to_the_whole_group_leave_the_child_alone(engine: EngineProcess, quiet: Path) -> None:
@@ -242,29 +226,6 @@ async def test_a_long_recording_is_no_burden(engine: EngineProcess, tmp_path: Pa
     # Then progress was emitted on the way, and memory did not grow with the length
     assert sum(isinstance(reply, Listened) for reply in found) > 8
     assert the_child().memory_info().rss - before < 50 * 1024**2  # as samples it has 77 MB
-
-
-async def waits(child: psutil.Process) -> bool:
-    """Whether a process does nothing for a while."""
-    before = child.cpu_times().user
-    await asyncio.sleep(0.3)
-    return child.cpu_times().user == before
-
-
-async def test_a_child_that_waits_for_who_reads_it_is_killed_at_once(
-    engine: EngineProcess, long_reading: Path, quiet: Path
-) -> None:
-    # Given a child that has said more than anybody has read, and waits
-    run = engine.run(Listen(path=long_reading))
-    await anext(run)
-    child = the_child()
-    await eventually(lambda: waits(child))
-    # When its replies are not wanted any more: its task was cancelled, or the worker stops
-    async with asyncio.timeout(WITHIN):
-        await run.aclose()
-    # Then it is gone, and the next job is done by a new one
-    assert not child.is_running()
-    assert isinstance((await replies(engine, Listen(path=quiet)))[-1], ListeningDone)
 
 
 async def test_the_child_waits_for_who_reads_it(engine: EngineProcess, long_reading: Path) -> None:

@@ -7,7 +7,6 @@ from contextlib import aclosing
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import LiveAudio
@@ -36,6 +35,8 @@ from app.settings import Settings
 from tests.sounds import CLIPS, Samples, load, silence, write
 from tests.waiting import eventually
 
+from .children import children, replies
+
 
 @pytest.fixture
 async def engine(engine_settings: Settings) -> AsyncIterator[EngineProcesses]:
@@ -43,15 +44,6 @@ async def engine(engine_settings: Settings) -> AsyncIterator[EngineProcesses]:
     yield engine
     await engine.close()
     assert children() == []
-
-
-def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "app.engines.process.child_main" in child.cmdline()]
-
-
-async def replies(engine: EngineProcesses, job: Job) -> list[Reply]:
-    async with aclosing(engine.run(job)) as run:
-        return [reply async for reply in run]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from app.engines.models import Models
 from app.engines.onnx.model import OnnxModel
 from app.engines.speech_model import Text
 from app.engines.transcription import transcribe
-from app.errors import PermanentError
 from tests.sounds import CLIPS, NO_LIMIT, load, silence, tone, write
 
 NETWORKS = Path(__file__).parents[2] / "networks"
@@ -211,12 +210,6 @@ def test_canary_writes_the_language_that_it_is_given(
     assert [word.start for word in text.words] == pytest.approx([1.0, 2.5, 4.5], abs=0.001)
     assert [word.end for word in text.words] == pytest.approx([1.5, 3.0, 5.0], abs=0.001)
     assert all(0.9 < word.probability <= 1 for word in text.words)
-
-
-def test_canary_asks_for_the_language() -> None:
-    # Given a network in the layout of Canary, when no language is named, then its error says that it needs one
-    with pytest.raises(PermanentError, match="name it in `language`"):
-        of_tones("canary-tones").check(TranscribeOptions())
 
 
 def test_clips_of_different_lengths_can_be_transcribed_together(tones: Sound) -> None:

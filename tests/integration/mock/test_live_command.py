@@ -124,6 +124,16 @@ async def test_a_file_is_played_and_its_result_written(shell: Shell) -> None:
     assert "call.mp3 is task" in err
 
 
+async def test_a_file_in_a_pipe_is_refused_before_there_is_a_task(shell: Shell) -> None:
+    # When a pipe has a file with a header
+    code, out, err = await shell.run("-", sound=recorded("mp3", hum(1), codec="libmp3lame"))
+    # Then people learn how to play it, and no task is left behind
+    assert (code, out) == (1, "")
+    assert err.startswith("Standard input begins as a file: `natscribe live FILE` plays files")
+    async with Client(shell.settings) as client:
+        assert (await client.tasks()).tasks == []
+
+
 async def test_sound_that_is_over_before_it_begins_is_an_error(shell: Shell) -> None:
     # When nothing comes from a pipe
     code, out, err = await shell.run("-", sound=b"")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.cli import commands, up
-from app.cli.microphone_page import NoWebSocketError, WebSocket, chosen_page
+from app.cli.microphone_page import WebSocket
 from app.cli.ports import PortInUseError, chosen_port
 from app.embedded import free_port
 
@@ -37,10 +37,3 @@ def test_each_option_of_a_page_opens_nats(
     monkeypatch.setattr(up, "run", lambda *given: asked.append(given))
     commands.up(**options)
     assert asked == [(1, "127.0.0.1", None, websocket)]
-
-
-def test_a_page_needs_an_embedded_nats() -> None:
-    wanted = WebSocket(free_port(), ())
-    assert chosen_page(wanted, names_nats=False).websocket_port == wanted.port
-    with pytest.raises(NoWebSocketError):
-        chosen_page(wanted, names_nats=True)

@@ -3,14 +3,20 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import cast
+from unittest.mock import AsyncMock
 
 import pytest
 
+from app.cli import service as module
+from app.cli.microphone_page import NoWebSocketError, WebSocket
 from app.cli.ports import PortInUseError
-from app.cli.service import Service, service, share_of_cores
+from app.cli.service import OtherRedisError, Service, service, share_of_cores
 from app.embedded import Guarded, free_port
 from app.engines import cores
 from app.settings import MOST_WINDOWS, Settings
@@ -98,9 +104,122 @@ async def test_a_worker_without_a_page_is_not_ready() -> None:
     assert running.worker is not first
 
 
-async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+class FakeServer:
+    """An embedded server that is there at once."""
+
+    def __init__(self, folder: Path, *, more_config: str = "") -> None:
+        self.url = f"embedded://{folder.name}"
+        self.more_config = more_config
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+
+@dataclass
+class Started:
+    """The worker process that was started, and whether other workers use a named NATS."""
+
+    command: Sequence[str] = ()
+    grace: float = 0.0
+    env: Mapping[str, str] = field(default_factory=dict)
+    stopped: bool = False
+    others: list[str] = field(default_factory=list)
+
+    def __call__(self, command: Sequence[str], *, grace: float, env: Mapping[str, str], **_: object) -> "Started":
+        self.command, self.grace, self.env = command, grace, env
+        return self
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    found = Started()
+    client = AsyncMock(workers=AsyncMock(side_effect=lambda: found.others))
+    client.__aenter__.return_value = client
+    monkeypatch.setattr(module, "NatsServer", FakeServer)
+    monkeypatch.setattr(module, "ValkeyServer", FakeServer)
+    monkeypatch.setattr(module, "Guarded", found)
+    monkeypatch.setattr(module, "Client", lambda _: client)
+    for name in ("NATS_URL", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return found
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("named", [(), ("NATS_URL",), ("REDIS_URL",), ("NATS_URL", "REDIS_URL")])
+async def test_a_server_is_embedded_unless_it_is_named(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: tuple[str, ...], alone: bool
+) -> None:
+    # Given some servers that are named, of which a demo uses none, and other workers where both are named
+    given = {name: f"{name.lower().removesuffix('_url')}://named" for name in named}
+    for name, url in given.items():
+        monkeypatch.setenv(name, url)
+    started.others = ["another"] if len(named) > 1 else []
+    # When the service runs
+    async with service(tmp_path, alone=alone) as running:
+        # Then the others are embedded, and the worker uses all
+        addresses = {"NATS_URL": "embedded://nats", "REDIS_URL": "embedded://valkey"} | ({} if alone else given)
+        assert running.servers == addresses
+        assert {server.url for server in running.embedded} == {
+            url for url in addresses.values() if url.startswith("embedded")
+        }
+        assert started.env.items() >= addresses.items()
+        # And no page may speak to NATS
+        assert [vars(server).get("more_config") for server in running.embedded] == [""] * len(running.embedded)
+        assert not started.stopped
+    assert started.stopped
+
+
+async def test_workers_that_use_a_named_nats_keep_their_redis(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NATS_URL", "nats://named")
+    started.others = ["another"]
+    with pytest.raises(OtherRedisError, match="set REDIS_URL"):
+        async with service(tmp_path):
+            pass
+
+
+@pytest.mark.parametrize(("workers", "options"), [(1, []), (2, ["--workers", "2"])])
+async def test_several_workers_share_the_cores(
+    started: Started, machine: Machine, tmp_path: Path, workers: int, options: list[str]
+) -> None:
+    machine(8)
+    async with service(tmp_path, workers=workers, host="127.0.0.2", port=free_port()) as running:
+        assert started.command[started.command.index("--host") :] == [
+            *("--host", "127.0.0.2", "--port", running.docs.rpartition(":")[2].removesuffix("/docs"), *options)
+        ]
+    assert started.env.get("ENGINE_PARALLEL") == (None if workers == 1 else "4")
+    # And each has more time for its end than a task has
+    assert started.grace > Settings().task_grace
+
+
+async def test_a_page_is_served_while_the_service_runs(started: Started, tmp_path: Path) -> None:
+    async with service(tmp_path, websocket=WebSocket(free_port())) as running:
+        assert running.page is not None
+        with urllib.request.urlopen(running.page.url) as answer:  # noqa: S310
+            assert answer.status == HTTPStatus.OK
+        assert [vars(server)["more_config"] for server in running.embedded] == [running.page.nats_config, ""]
+    assert started.stopped
+
+
+@pytest.mark.parametrize("option", ["--port", "--websocket-port"])
+async def test_a_port_that_is_taken_is_told(tmp_path: Path, option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(PortInUseError, match=f"Port {port} is in use"):
-            async with service(tmp_path, port=port):
+        page = WebSocket(port) if option == "--websocket-port" else None
+        with pytest.raises(PortInUseError, match=f"Port {port} is in use: choose another with {option}"):
+            async with service(tmp_path, port=None if page else port, websocket=page):
                 pass
+
+
+async def test_a_named_nats_is_not_opened_to_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:4222")
+    with pytest.raises(NoWebSocketError, match="unset NATS_URL, or open the WebSocket of your server"):
+        async with service(tmp_path, websocket=WebSocket()):
+            pass

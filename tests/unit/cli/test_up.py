@@ -2,28 +2,32 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from natscribe.cli.console import DATA, ENDPOINTS
+from natscribe.cli.exit_codes import USAGE
+from pydantic import ValidationError
 from rich.console import Console
 from structlog.testing import capture_logs
 
 from app.cli import up
 from app.cli.service import Service
 from app.embedded import EmbeddedError
+from app.settings import Settings
 from tests.waiting import eventually
 
 
 class FakeWorker:
     """A process that ends with a code, or runs until it is stopped."""
 
-    refusal = ""
-
-    def __init__(self, code: int | None) -> None:
+    def __init__(self, code: int | None, refusal: str) -> None:
         self.code = code
+        self.refusal = refusal
         self.stopped = asyncio.Event()
         self.stops = True
         self.killed = False
@@ -59,11 +63,12 @@ class FakeService:
     embedded: tuple[FakeServer, ...] = ()
     page = None
 
-    def __init__(self, *codes: int, ready: bool = True) -> None:
+    def __init__(self, *codes: int, ready: bool = True, refusal: str = "") -> None:
         self.servers = {"NATS_URL": "nats://127.0.0.1:4222", "REDIS_URL": "redis://127.0.0.1/0"}
         self._workers = iter([*codes, None])
         self._ready = ready
-        self.worker = FakeWorker(next(self._workers))
+        self._refusal = refusal
+        self.worker = FakeWorker(next(self._workers), refusal)
         self.restarts = 0
 
     async def becomes_ready(self) -> bool:
@@ -71,29 +76,70 @@ class FakeService:
 
     def restart(self) -> None:
         self.restarts += 1
-        self.worker = FakeWorker(next(self._workers))
+        self.worker = FakeWorker(next(self._workers), self._refusal)
 
 
 async def serve(running: FakeService, *, until: asyncio.Event | None = None) -> int:
     return await up._until(until or asyncio.Event(), cast("Service", running))  # noqa: SLF001 -- a run without its start
 
 
+@pytest.mark.parametrize("refusal", ["", "another run uses its lock"])
 @pytest.mark.parametrize(("code", "ends_with"), [(3, 3), (0, 1)])
-async def test_a_worker_that_never_takes_tasks_ends_the_run(code: int, ends_with: int) -> None:
-    running = FakeService(code, ready=False)
+@pytest.mark.parametrize(("starts", "event"), [(False, "worker_not_started"), (True, "workers_given_up")])
+async def test_workers_that_end_end_the_run(starts: bool, event: str, code: int, ends_with: int, refusal: str) -> None:
+    # Given a worker that never takes tasks, or workers that end again and again
+    running = FakeService(code, code, code, ready=starts, refusal=refusal)
     with capture_logs() as lines:
         assert await serve(running) == ends_with
-    assert [line["event"] for line in lines] == ["worker_not_started"]
-    assert running.restarts == 0
+    # Then the run says so, and why if that is known
+    before = ["service_ready", *["worker_restarted"] * 2] if starts else []
+    assert [line["event"] for line in lines] == [*before, event]
+    assert (lines[-1]["log_level"], lines[-1]["error"]) == ("error", refusal or None)
+    assert running.restarts == (2 if starts else 0)
 
 
-@pytest.mark.parametrize(("code", "ends_with"), [(3, 3), (0, 1)])
-async def test_workers_that_end_again_and_again_are_given_up(code: int, ends_with: int) -> None:
-    running = FakeService(code, code, code)
+@pytest.mark.parametrize("watched", [True, False])
+@pytest.mark.parametrize(
+    ("task_timeout", "code", "why"), [("60", 1, "no port is free"), ("never", USAGE, "TASK_TIMEOUT is wrong")]
+)
+async def test_a_run_that_cannot_start_says_why_once(
+    monkeypatch: pytest.MonkeyPatch, task_timeout: str, code: int, why: str, watched: bool
+) -> None:
+    # Given a run whose settings or servers are wrong, at a terminal or without one
+    monkeypatch.setattr(up, "err", Console(file=StringIO(), force_terminal=watched))
+    monkeypatch.setenv("TASK_TIMEOUT", task_timeout)
+
+    async def start() -> int:
+        Settings()
+        raise EmbeddedError("no port is free")  # noqa: EM101, TRY003 -- as a server says it
+
+    # Then the log has one line; at a terminal, the command prints the error
+    with capture_logs() as lines, pytest.raises((EmbeddedError, ValidationError)) if watched else nullcontext():
+        assert await up._log_errors(start()) == code  # noqa: SLF001 -- as above
+    assert [why in line["error"] for line in lines] == ([] if watched else [True])
+
+
+@pytest.mark.parametrize("watched", [True, False])
+async def test_a_run_says_what_it_uses_and_leaves_its_addresses_while_it_lasts(
+    monkeypatch: pytest.MonkeyPatch, watched: bool
+) -> None:
+    # Given a run that is stopped as soon as its worker takes tasks
+    screen, stop, running = StringIO(), asyncio.Event(), FakeService()
+    monkeypatch.setattr(up, "err", Console(file=screen, force_terminal=watched))
+    monkeypatch.setattr(up, "service", lambda *_, **__: nullcontext(running))
+    DATA.mkdir()
     with capture_logs() as lines:
-        assert await serve(running) == ends_with
-    assert [line["event"] for line in lines] == ["service_ready", *["worker_restarted"] * 2, "workers_given_up"]
-    assert running.restarts == 2
+        serving = asyncio.create_task(up._serve(stop, 2, "127.0.0.1", None, None))  # noqa: SLF001 -- as above
+        await eventually(lambda: asyncio.sleep(0, ENDPOINTS.exists() and ENDPOINTS.stat().st_size > 0))
+        found = ENDPOINTS.read_text(encoding="utf-8")
+        stop.set()
+        assert await serving == 0
+    # Then commands found its servers meanwhile
+    assert "NATS_URL=nats://127.0.0.1:4222\n" in found
+    assert not ENDPOINTS.exists()
+    # And the log says first what the run uses; a terminal says what it waits for
+    assert [line["event"] for line in lines][:1] == ([] if watched else ["service_configured"])
+    assert ("starting the servers" in screen.getvalue()) is watched
 
 
 @pytest.mark.parametrize("watched", [True, False])
@@ -102,13 +148,14 @@ async def test_an_embedded_nats_whose_streams_must_be_mended_runs_on_while_someb
 ) -> None:
     # Given a worker that does not start, and an embedded NATS, at a terminal or without one
     screen = StringIO()
-    monkeypatch.setattr(up, "err", Console(file=screen, force_terminal=watched))
+    monkeypatch.setattr(up, "err", Console(file=screen, force_terminal=watched, color_system="standard"))
     running, stop = FakeService(3, ready=False), asyncio.Event()
     running.embedded = (FakeServer(),)
     serving = asyncio.create_task(serve(running, until=stop))
-    # Then the run ends with the worker's code: at a terminal only when it is stopped
+    # Then the run ends with the worker's code: at a terminal, which says why in red, only when it is stopped
     if watched:
         await eventually(lambda: asyncio.sleep(0, "NATS still runs" in screen.getvalue()))
+        assert "\x1b[31mThe worker ended" in screen.getvalue()
         assert not serving.done()
         stop.set()
     async with asyncio.timeout(10):
@@ -117,7 +164,7 @@ async def test_an_embedded_nats_whose_streams_must_be_mended_runs_on_while_someb
 
 async def test_workers_that_end_seldom_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given workers of which each lives for half a minute, and one that lives on
-    clock = iter(range(0, 600, 31))
+    clock = iter(range(0, 600, 30))
     monkeypatch.setattr(up, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     running, stop = FakeService(1, 1, 1, 1), asyncio.Event()
     serving = asyncio.create_task(serve(running, until=stop))

@@ -1,3 +1,5 @@
+import random
+
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.transcription import Segment, Word
 
@@ -77,6 +79,20 @@ def test_a_word_outside_all_turns_goes_to_the_nearest() -> None:
     assert said(attribute([segment((" near", 22, 23))], turns)) == [(A, "near")]
     assert said(attribute([segment((" nearer", 28, 29))], turns)) == [(B, "nearer")]
     assert said(attribute([segment((" after", 90, 91))], turns)) == [(B, "after")]
+    # And so does one in a gap that is shorter than times may be wrong by
+    assert said(attribute([segment((" close", 20.1, 20.3))], [turn(10, 20, A), turn(20.55, 40, B)])) == [(A, "close")]
+
+
+def test_what_is_before_a_word_counts_as_much_as_what_is_behind_it() -> None:
+    # Given a word and two turns at any times
+    chance = random.Random(4)  # noqa: S311 -- no secret
+    for _ in range(500):
+        (one, two, three, four), (start, end) = (sorted(chance.uniform(0, 3) for _ in range(many)) for many in (4, 2))
+        forwards = attribute([segment((" word", start, end))], [turn(one, two, A), turn(three, four, B)])
+        # When time runs backwards, then the word has the same speaker
+        turns = [turn(3 - four, 3 - three, B), turn(3 - two, 3 - one, A)]
+        backwards = attribute([segment((" word", 3 - end, 3 - start))], turns)
+        assert said(forwards) == said(backwards)
 
 
 def test_a_long_turn_around_a_short_one_is_still_seen() -> None:
@@ -93,11 +109,17 @@ def test_without_turns_nobody_is_named() -> None:
 
 
 def test_a_segment_without_words_goes_to_one_speaker() -> None:
-    # Given a segment without words
-    spoken = segment((" All", 0, 1), (" of it.", 1, 4)).model_copy(update={"words": None})
+    # Given a segment without words between others
+    without = segment((" All", 1, 2), (" of it.", 2, 5)).model_copy(update={"words": None})
+    spoken = [segment((" Well?", 0, 1)), without, segment((" Good.", 5, 6))]
 
     # When speakers are attributed, then most of it decides
-    assert said(attribute([spoken], [turn(0, 1, A), turn(1, 4, B)])) == [(B, "All of it.")]
+    turns = [turn(0, 2, A), turn(2, 5, B), turn(5, 6, A)]
+    assert said(attribute(spoken, turns)) == [(A, "Well?"), (B, "All of it."), (A, "Good.")]
+
+
+def test_a_word_that_takes_no_time_has_the_speaker_of_its_moment() -> None:
+    assert said(attribute([segment((" Oh", 5, 5))], [turn(0, 4, A), turn(4, 9, B)])) == [(B, "Oh")]
 
 
 def test_the_first_word_of_a_sentence_is_not_left_with_the_speaker_before() -> None:

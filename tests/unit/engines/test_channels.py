@@ -11,11 +11,13 @@ from app.engines.audio.windows import FRAME, Probabilities
 AUDIBLE = 0.003
 SYLLABLE = SAMPLE_RATE // 10  # samples
 SECONDS = 12
+LATEST_S = 0.496  # so much later the same voice may be on another channel
 
 
 def loud(samples: Samples) -> Probabilities:
+    """Loud sound is just speech, and less loud sound may be just speech."""
     level = np.sqrt((samples.reshape(-1, FRAME) ** 2).mean(axis=1))
-    return np.select([level > AUDIBLE, level > AUDIBLE / 2], [0.9, 0.3], 0.0).astype(np.float32)
+    return np.select([level > AUDIBLE, level > AUDIBLE / 2], [0.5, 0.15], 0.0).astype(np.float32)
 
 
 def voice(seed: int) -> Samples:
@@ -59,68 +61,42 @@ def differ(*channels: Samples) -> bool:
     return speech.differs
 
 
-@pytest.mark.parametrize(
-    "channels",
-    [
-        TURNS,
-        [ANNA, BORIS],
-        [ANNA, 0.05 * BORIS],
-        [TURNS[0] + noise(0.001), TURNS[1] + noise(0.001, 8)],
-        [TURNS[0] + 0.01 * TURNS[1], TURNS[1] + 0.01 * TURNS[0]],
-        [ANNA, only(BORIS, (4, 6))],
-        [*TURNS, SILENCE],
-        [ANNA, BORIS, voice(3)],
-    ],
-    ids=[
-        "in turns",
-        "at once",
-        "loud and quiet",
-        "with noise",
-        "hardly audible in the other one",
-        "one says little",
-        "and a silent channel",
-        "three",
-    ],
-)
+DIFFERENT = {
+    "in turns": TURNS,
+    "at once": [ANNA, BORIS],
+    "loud and quiet": [ANNA, 0.05 * BORIS],
+    "with noise": [TURNS[0] + noise(0.001), TURNS[1] + noise(0.001, 8)],
+    "hardly audible in the other one": [TURNS[0] + 0.01 * TURNS[1], TURNS[1] + 0.01 * TURNS[0]],
+    "one says little": [ANNA, only(BORIS, (4, 6))],
+    "and a silent channel": [*TURNS, SILENCE],
+    "three": [ANNA, BORIS, voice(3)],
+}
+
+
+@pytest.mark.parametrize("channels", DIFFERENT.values(), ids=DIFFERENT)
 def test_voices_of_their_own_differ(channels: list[Samples]) -> None:
     assert differ(*channels)
 
 
-@pytest.mark.parametrize(
-    "channels",
-    [
-        [ANNA, ANNA],
-        [ANNA, -ANNA],
-        [ANNA, 0.1 * ANNA],
-        [ANNA, later(ANNA, 0.2)],
-        [later(ANNA, 0.4), ANNA],
-        [ANNA, ECHO],
-        [ANNA, 0.3 * ANNA + noise(0.005)],
-        [TURNS[0] + 0.1 * TURNS[1], TURNS[1] + 0.1 * TURNS[0]],
-        [TURNS[0] + 0.025 * TURNS[1], TURNS[1] + 0.025 * TURNS[0]],
-        [TURNS[0] + 0.3 * later(TURNS[1], 0.2), TURNS[1]],
-        [ANNA, SILENCE],
-        [SILENCE, SILENCE],
-        [ANNA, only(BORIS, (4, 4 + 0.8 * LEAST_SPEECH_S))],
-        [ANNA, BORIS, 0.5 * ANNA],
-    ],
-    ids=[
-        "twice",
-        "inverted",
-        "quieter",
-        "later",
-        "much later",
-        "with echo",
-        "with noise",
-        "two people at two microphones",
-        "two people far apart",
-        "an echo of one side",
-        "silence",
-        "silence in both",
-        "a click",
-        "a copy in a third channel",
-    ],
-)
+THE_SAME = {
+    "twice": [ANNA, ANNA],
+    "inverted": [ANNA, -ANNA],
+    "quieter": [ANNA, 0.1 * ANNA],
+    "later": [ANNA, later(ANNA, 0.2)],
+    "much later": [later(ANNA, LATEST_S), ANNA],
+    "with echo": [ANNA, ECHO],
+    "with noise": [ANNA, 0.3 * ANNA + noise(0.005)],
+    "two people at two microphones": [TURNS[0] + 0.1 * TURNS[1], TURNS[1] + 0.1 * TURNS[0]],
+    "two people far apart": [TURNS[0] + 0.025 * TURNS[1], TURNS[1] + 0.025 * TURNS[0]],
+    "an echo of one side": [TURNS[0] + 0.3 * later(TURNS[1], 0.2), TURNS[1]],
+    "silence": [ANNA, SILENCE],
+    "silence in both": [SILENCE, SILENCE],
+    "a click": [ANNA, only(BORIS, (4, 4 + 0.8 * LEAST_SPEECH_S))],
+    "a copy in a third channel": [ANNA, BORIS, 0.5 * ANNA],
+}
+
+
+@pytest.mark.parametrize("channels", THE_SAME.values(), ids=THE_SAME)
 def test_the_same_voice_is_no_different_speech(channels: list[Samples]) -> None:
     assert not differ(*channels)
 
@@ -131,3 +107,6 @@ def test_a_piece_shorter_than_a_frame_is_nothing() -> None:
     speech.hear([ANNA[:10], BORIS[:10]])
     # Then there is no speech
     assert (speech.seconds, speech.differs) == (0, False)
+    # Until there is some: speech in any channel counts
+    speech.hear(TURNS)
+    assert speech.seconds == pytest.approx(SECONDS, abs=0.1)

@@ -1,41 +1,33 @@
 import pytest
 from natscribe.schemas.transcription import Word
 
+from app.engines.audio.timeline import Times
 from app.engines.text.coverage import gaps, spoken, word_times
 
 
-def said(start: float, end: float) -> list[tuple[float, float]]:
+def said(start: float, end: float) -> list[Times]:
     """Three words a second."""
     count = round((end - start) * 3)
     return [(start + number / 3, start + (number + 1) / 3) for number in range(count)]
 
 
-def test_speech_that_has_words_has_no_gap() -> None:
-    assert gaps(said(0.3, 9.7), [(0.0, 10.0)], 10.0) == []
+SPOKEN = [(0.0, 10.0)]
+GAPS: dict[str, tuple[list[Times], list[Times], list[Times]]] = {
+    "words everywhere": (said(0.3, 9.7), SPOKEN, []),
+    "words found later": ([*said(0.3, 3.0), *said(6.0, 9.7), *said(3.0, 6.0)], SPOKEN, []),
+    "silence": (said(0.3, 3.0), [(0.0, 3.3)], []),
+    "half of a pause in each padding": ([*said(0.3, 3.0), *said(4.0, 9.7)], [(0.0, 3.3), (3.7, 10.0)], []),
+    "1.5 s between words": ([(0.0, 1.6), (3.1, 9.9)], SPOKEN, []),
+    "1.6 s between words": ([(0.0, 1.6), (3.2, 9.9)], SPOKEN, [(1.6, 3.2)]),
+    "a sentence": ([*said(0.3, 3.0), *said(5.5, 9.7)], [(0.0, 3.2), (3.2, 5.4), (5.4, 10.0)], [(3.0, 5.5)]),
+    "a second of speech before the first word": ([(1.2, 9.9)], SPOKEN, [(0.0, 1.2)]),
+    "a second of speech behind the last word": ([(0.0, 8.8)], SPOKEN, [(8.8, 10.0)]),
+}
 
 
-def test_speech_behind_the_last_word_is_a_gap() -> None:
-    (gap,) = gaps(said(0.3, 8.0), [(0.0, 20.0)], 20.0)
-    assert list(gap) == pytest.approx([8.0, 20.0], abs=0.05)
-
-
-def test_speech_before_the_first_word_is_a_gap() -> None:
-    (gap,) = gaps(said(4.0, 9.7), [(0.0, 10.0)], 10.0)
-    assert list(gap) == pytest.approx([0.0, 4.0], abs=0.05)
-
-
-def test_a_sentence_left_out_in_the_middle_is_a_gap() -> None:
-    (gap,) = gaps([*said(0.3, 3.0), *said(5.5, 9.7)], [(0.0, 3.2), (3.2, 5.4), (5.4, 10.0)], 10.0)
-    assert list(gap) == pytest.approx([3.0, 5.5], abs=0.05)
-
-
-def test_a_pause_between_words_is_none() -> None:
-    # Given two sentences with a pause of a second between them, half of which lies in each region's padding
-    assert gaps([*said(0.3, 3.0), *said(4.0, 9.7)], [(0.0, 3.3), (3.7, 10.0)], 10.0) == []
-
-
-def test_silence_is_no_gap_however_long() -> None:
-    assert gaps(said(0.3, 3.0), [(0.0, 3.3)], 20.0) == []
+@pytest.mark.parametrize(("words", "speech", "found"), GAPS.values(), ids=GAPS)
+def test_a_gap_is_speech_without_words(words: list[Times], speech: list[Times], found: list[Times]) -> None:
+    assert gaps(words, speech, 10.0) == [pytest.approx(gap, abs=0.05) for gap in found]
 
 
 def word(start: float, end: float, text: str) -> Word:
@@ -59,13 +51,10 @@ def test_a_word_that_reaches_over_a_pause_hides_no_sentence_before_the_pause() -
 
 
 def test_words_are_timed_from_the_start_of_the_sound() -> None:
-    # Given a sound that begins at second 100 of a recording, and a word of the recording
-    assert word_times([word(101.0, 101.5, "one")], [(0.0, 3.0)], since=100.0) == [(1.0, 1.5)]
-
-
-def test_words_found_later_count_wherever_they_stand_in_the_list() -> None:
-    words = [*said(0.3, 3.0), *said(6.0, 9.7), *said(3.0, 6.0)]
-    assert gaps(words, [(0.0, 10.0)], 10.0) == []
+    # Given a sound that begins at second 100 of a recording, and a word that ends inexactly, just behind a pause
+    assert word_times([word(101.0, 103.1, "29,340")], [(0.0, 3.0), (3.0, 5.0)], since=100.0) == [
+        pytest.approx((1.0, 3.1))
+    ]
 
 
 def test_of_a_region_the_padding_is_no_speech() -> None:

@@ -9,7 +9,17 @@ from app.engines.audio.decoding import COMPARED_S, chunks, decode, measure
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.errors import PermanentError
-from tests.sounds import NO_LIMIT, load, tone, wav, write, write_channels, write_film, write_mp3_without_duration
+from tests.sounds import (
+    NO_LIMIT,
+    add_frame,
+    load,
+    tone,
+    wav,
+    write,
+    write_channels,
+    write_film,
+    write_mp3_without_duration,
+)
 
 FORMATS = [
     ("tone.wav", "pcm_s16le", 16_000, "mono"),
@@ -24,6 +34,7 @@ FORMATS = [
     ("tone.webm", "libopus", 48_000, "stereo"),
     ("tone.mkv", "aac", 44_100, "mono"),
     ("tone.aiff", "pcm_s16be", 16_000, "mono"),
+    ("tone.mpg", "mp2", 44_100, "stereo"),  # begins at half a second
 ]
 
 
@@ -131,28 +142,18 @@ def test_the_only_channel_is_all(tmp_path: Path) -> None:
     assert np.array_equal(load(path, 0), load(path))
 
 
-def test_each_of_many_channels_can_be_had(tmp_path: Path) -> None:
-    # Given eight channels of which the last one has sound
-    (tmp_path / "many.wav").write_bytes(wav(tone(2), channels=8))
-
-    # When each is decoded, then only the last one has it
-    assert measured(tmp_path / "many.wav") == [pytest.approx(2), 8]
-    loudest = [np.abs(load(tmp_path / "many.wav", channel)).max() for channel in range(8)]
-    assert loudest == [0] * 7 + [pytest.approx(0.3, abs=0.01)]
-
-
-def test_each_of_eight_channels_can_be_had_where_each_has_a_plane_of_its_own(tmp_path: Path) -> None:
-    # Given eight channels, the last one with sound, in a codec that decodes each into a plane
+@pytest.mark.parametrize(("name", "codec"), [("many.wav", "pcm_s16le"), ("many.m4a", "aac")])
+def test_each_of_eight_channels_can_be_had(tmp_path: Path, name: str, codec: str) -> None:
+    # Given eight channels, the last one with sound, in a codec that joins them or decodes each into a plane of its own
     channels = np.zeros((2 * SAMPLE_RATE, 8), np.float32)
     channels[:, 7] = tone(2)
     frame = av.AudioFrame.from_ndarray(channels.reshape(1, -1), format="flt", layout="7.1")
-    frame.sample_rate = SAMPLE_RATE
-    with av.open(str(tmp_path / "many.m4a"), "w") as container:
-        stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="7.1")
-        container.mux([*stream.encode(frame), *stream.encode(None)])
+    with av.open(str(tmp_path / name), "w") as container:
+        add_frame(container, frame, codec, rate=SAMPLE_RATE, layout="7.1")
 
     # When each is decoded, then only the last one has it
-    loudest = [np.abs(load(tmp_path / "many.m4a", channel)).max() for channel in range(8)]
+    assert measured(tmp_path / name) == [pytest.approx(2, abs=0.1), 8]
+    loudest = [np.abs(load(tmp_path / name, channel)).max() for channel in range(8)]
     assert loudest == [pytest.approx(0, abs=0.02)] * 7 + [pytest.approx(0.3, abs=0.03)]
 
 
@@ -189,19 +190,20 @@ def test_a_recording_may_end_a_little_before_its_header_says(
         assert "of 10 s" in unreadable(path)
 
 
-@pytest.mark.parametrize(("name", "codec"), [("cut.wav", "pcm_s16le"), ("cut.flac", "flac"), ("cut.mp3", "libmp3lame")])
-def test_a_file_cut_short_says_what_is_missing(tmp_path: Path, name: str, codec: str) -> None:
-    # Given the first half of a recording
-    path = halved(write(tmp_path / name, tone(20), codec))
-
-    # When it is measured, then the message says how much there is
-    assert "of 20 s" in unreadable(path)
-
-
-@pytest.mark.parametrize(("name", "codec"), [("cut.m4a", "aac"), ("cut.mp4", "aac"), ("cut.webm", "libopus")])
-def test_a_container_cut_short_is_refused(tmp_path: Path, name: str, codec: str) -> None:
-    # Given the first half of a recording, when it is measured, then it is refused
-    unreadable(halved(write(tmp_path / name, tone(20), codec, rate=48_000)))
+@pytest.mark.parametrize(
+    ("name", "codec", "told"),
+    [
+        ("cut.wav", "pcm_s16le", "of 20 s"),
+        ("cut.flac", "flac", "of 20 s"),
+        ("cut.mp3", "libmp3lame", "of 20 s"),
+        ("cut.m4a", "aac", ""),
+        ("cut.mp4", "aac", ""),
+        ("cut.webm", "libopus", ""),
+    ],
+)
+def test_a_file_cut_short_is_refused(tmp_path: Path, name: str, codec: str, told: str) -> None:
+    # Given the first half of a recording, when it is measured, then it is refused, and told how much is missing
+    assert told in unreadable(halved(write(tmp_path / name, tone(20), codec, rate=48_000)))
 
 
 def halved(path: Path) -> Path:
@@ -230,11 +232,12 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, content: bytes) -> None
 
 
 def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
-    # Given a film without sound
-    path = write_film(tmp_path / "silent.mp4", None)
+    # Given a film without sound, and a recording without a sample
+    (tmp_path / "silent.wav").write_bytes(wav(tone(0)))
 
-    # When it is read, then the message says so
-    assert "holds no sound" in unreadable(path)
+    # When they are read, then the message says so
+    for path in (write_film(tmp_path / "silent.mp4", None), tmp_path / "silent.wav"):
+        assert "holds no sound:" in unreadable(path)
 
 
 PLAYLISTS = {
@@ -255,36 +258,50 @@ def test_a_playlist_opens_nothing_else(tmp_path: Path, name: str) -> None:
     unreadable(tmp_path / name)
 
 
-def test_a_few_bad_spots_do_not_spoil_a_recording(tmp_path: Path) -> None:
-    # Given a recording with some bytes overwritten in the middle
-    path = write(tmp_path / "scratched.mp3", tone(20), "libmp3lame")
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2 : len(content) // 2 + 200] = bytes(200)
-    path.write_bytes(content)
+@pytest.mark.parametrize(
+    ("seconds", "damaged", "whole"), [(0.6, 2, True), (0.6, 3, False), (4, 6, True), (4, 7, False)]
+)
+def test_two_packets_or_a_tenth_may_be_damaged(tmp_path: Path, seconds: float, damaged: int, whole: bool) -> None:
+    # Given a recording of 10 or of 64 packets, some of which are damaged
+    path = with_damage(write(tmp_path / "scratched.m4a", tone(seconds), "aac"), range(2, 2 + damaged))
 
-    # When it is decoded, then the rest is there
-    assert len(load(path)) / SAMPLE_RATE == pytest.approx(20, abs=1)
+    # When it is decoded, then the rest is there, or it is refused
+    if whole:
+        assert len(load(path)) / SAMPLE_RATE == pytest.approx(seconds, abs=0.5)
+    else:
+        assert "is damaged" in unreadable(path)
+
+
+def with_damage(path: Path, packets: range) -> Path:
+    with av.open(str(path)) as container:
+        places = [(packet.pos or 0, packet.size) for packet in container.demux(audio=0)]
+    content = bytearray(path.read_bytes())
+    for start, size in places[packets.start : packets.stop]:
+        content[start : start + size] = b"\xff" * size
+    path.write_bytes(content)
+    return path
 
 
 def test_a_gap_in_the_time_stamps_is_silence(tmp_path: Path) -> None:
-    # Given a film whose sound pauses for two seconds
-    path = with_gap(tmp_path / "gap.mkv", seconds=2.0)
+    # Given a recording whose sound pauses for seventy seconds
+    path = delayed(write(tmp_path / "whole.mkv", tone(4), "pcm_s16le"), 70.0, since=2.0)
 
-    # When it is decoded, then what comes after the gap comes two seconds later
+    # When it is decoded, then what comes after the gap comes seventy seconds later
     samples = load(path)
-    assert len(samples) / SAMPLE_RATE == pytest.approx(6, abs=0.1)
-    assert np.abs(samples[round(2.2 * SAMPLE_RATE) : round(3.8 * SAMPLE_RATE)]).max() == 0
-    assert measured(path) == [pytest.approx(6, abs=0.1), 1]
+    assert len(samples) / SAMPLE_RATE == pytest.approx(74, abs=0.1)
+    assert np.abs(samples[round(2.2 * SAMPLE_RATE) : round(71.8 * SAMPLE_RATE)]).max() == 0
+    assert measured(path) == [pytest.approx(74, abs=0.1), 1]
 
 
-def with_gap(path: Path, seconds: float) -> Path:
-    whole = write(path.with_name("whole.mkv"), tone(4), "pcm_s16le")
+def delayed(whole: Path, seconds: float, since: float) -> Path:
+    """A recording of which the sound since a second has later time stamps."""
+    path = whole.with_name(f"delayed-{whole.name}")
     with av.open(str(whole)) as source, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(source.streams.audio[0])
         for packet in source.demux(audio=0):
             if packet.pts is None or packet.dts is None or packet.time_base is None:
                 continue
-            if packet.pts * packet.time_base >= 2:
+            if packet.pts * packet.time_base >= since:
                 packet.pts += round(seconds / packet.time_base)
                 packet.dts = packet.pts
             packet.stream = stream
@@ -301,9 +318,9 @@ def test_a_limit_is_kept_whatever_the_header_said(tmp_path: Path) -> None:
 
 
 def test_a_chunk_is_of_its_place(tmp_path: Path) -> None:
-    # Given a recording with another tone in each twelve seconds, and other ones in the second channel
+    # Given a recording with another tone in each twelve seconds, other ones in the second channel, and late time stamps
     tones = [np.concatenate([tone(12, base + 200 * number) for number in range(3)]) for base in (300, 1500)]
-    path = write_channels(tmp_path / "call.flac", tones, "flac", rate=8_000)
+    path = delayed(write_channels(tmp_path / "call.mkv", tones, "flac", rate=8_000), 100.0, since=0.0)
 
     # When chunks are taken in any order
     places = [25.0, 1.0, 13.0]
@@ -313,6 +330,14 @@ def test_a_chunk_is_of_its_place(tmp_path: Path) -> None:
     pitches = [[round(loudest_frequency(channel), -1) for channel in channels] for channels in found]
     assert pitches == [[700, 1900], [300, 1500], [500, 1700]]
     assert {len(channel) for channels in found for channel in channels} == {COMPARED_S * SAMPLE_RATE}
+
+
+@pytest.mark.parametrize(("damaged", "seconds"), [(9, COMPARED_S), (10, 5)])
+def test_a_chunk_ends_where_its_recording_is_damaged(tmp_path: Path, damaged: int, seconds: float) -> None:
+    # Given a recording with damage after five seconds, when a chunk is taken, then ten damaged packets end it
+    path = with_damage(write(tmp_path / "call.m4a", tone(12), "aac"), range(79, 79 + damaged))
+    ((sound,),) = chunks(path, Budget(NO_LIMIT), 1, [0.0])
+    assert len(sound) / SAMPLE_RATE == pytest.approx(seconds, abs=0.2)
 
 
 def test_a_recording_shorter_than_a_chunk_is_read_whole(tmp_path: Path) -> None:

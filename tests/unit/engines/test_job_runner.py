@@ -1,17 +1,20 @@
 """Which models an engine process keeps, and what becomes of their errors."""
 
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.wire import Model
 
 from app.engines.family import Computing, Family
-from app.engines.messages import Load, Loaded, Reply, Setup
+from app.engines.messages import DiarizationDone, Diarize, Hear, Heard, Load, Loaded, Reply, Setup
 from app.engines.models import Models
 from app.engines.process.job_runner import JobRunner
-from app.errors import PermanentError, TransientError
+from app.errors import PermanentError, TaskError, TransientError
+from tests.sounds import silence, write
 
 
 class FakeModel:
@@ -42,12 +45,10 @@ class FakeWeights:
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[FakeModel]:
-    """The models that were loaded, in their order; one with the name `broken` is not there."""
+    """The models that were loaded, in their order."""
     found: list[FakeModel] = []
 
     def find(_: Models, name: str | None) -> FakeWeights:
-        if name == "broken":
-            raise PermanentError(ErrorCode.UNKNOWN_MODEL, "There is no such model.")
         return FakeWeights(name, found)
 
     monkeypatch.setattr(Models, "find", find)
@@ -89,27 +90,38 @@ def test_one_model_is_kept(tmp_path: Path, loaded: list[FakeModel]) -> None:
     assert (loaded[0].computing.threads, loaded[0].computing.at_once, loaded[0].computing.beam) == (2, 3, 4)
 
 
-def test_a_model_that_is_not_there_is_the_tasks_fault(tmp_path: Path, loaded: list[FakeModel]) -> None:
-    jobs = runner(tmp_path)
-    run(jobs, None)
-    with pytest.raises(PermanentError, match="no such model"):
-        run(jobs, "broken")
-    assert len(loaded) == 1
-
-
-def test_an_own_model_that_cannot_be_loaded_is_the_operators(
-    tmp_path: Path, loaded: list[FakeModel], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("model", "kind", "told"),
+    [
+        (None, TransientError, "the operator has to repair it: There is no such model"),
+        ("broken", PermanentError, "There is no such model"),
+    ],
+)
+def test_a_model_that_is_not_there_is_the_tasks_fault_unless_it_is_the_services_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str | None, kind: type[TaskError], told: str
 ) -> None:
     def find(_: Models, __: str | None) -> FakeWeights:
-        raise PermanentError(ErrorCode.UNKNOWN_MODEL, "damaged")
+        raise PermanentError(ErrorCode.UNKNOWN_MODEL, "There is no such model.")
 
     monkeypatch.setattr(Models, "find", find)
-    with pytest.raises(TransientError, match="the operator has to repair it: damaged"):
-        run(runner(tmp_path), None)
-    assert loaded == []
+    with pytest.raises(kind, match=told):
+        run(runner(tmp_path), model)
 
 
 @pytest.mark.usefixtures("loaded")
 def test_what_a_model_cannot_do_is_told(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="cannot translate"):
         run(runner(tmp_path), None, translate=True)
+
+
+def test_a_process_keeps_live_streams_and_the_networks_of_diarization(tmp_path: Path) -> None:
+    # Given a process that hears a second of a live stream and who speaks in a recording
+    jobs, replies, sound = runner(tmp_path), list[Reply](), b64encode(bytes(32_000)).decode()
+    recording = write(tmp_path / "silence.wav", silence(2), "pcm_s16le")
+    # When it does so once more
+    for first in (True, False):
+        jobs.run(Hear(stream="a", audio=LiveAudio(), first=first, sound=sound), replies.append)
+        jobs.run(Diarize(path=recording), replies.append)
+    # Then the stream goes on, and both jobs of each kind are done
+    assert [reply.seconds for reply in replies if isinstance(reply, Heard)] == [1, 2]
+    assert [reply.duration_seconds for reply in replies if isinstance(reply, DiarizationDone)] == [2, 2]

@@ -1,4 +1,10 @@
-from app.engines.text.languages import CHANGE, languages_of
+from math import exp
+
+import pytest
+
+from app.engines.text.languages import languages_of
+
+CHANGE_FACTOR = exp(2.0)
 
 SURE_EN = (3.0, {"en": 0.97, "ru": 0.01, "pl": 0.01})
 SURE_RU = (3.0, {"ru": 0.97, "en": 0.01, "uk": 0.01})
@@ -10,10 +16,11 @@ def test_each_part_has_its_own_language_where_it_is_sure() -> None:
 
 
 def test_an_unsure_part_takes_its_neighbours_language() -> None:
-    # Given a stretch that is a little more like Polish between two that are surely English
-    spoken, _ = languages_of([SURE_EN, (3.0, {"pl": 0.3, "en": 0.1, "fi": 0.2}), SURE_EN], None)
+    # Given a stretch that is a little more like Polish, before, between and behind some that are surely English
+    unsure = (3.0, {"pl": 0.3, "en": 0.1, "fi": 0.2})
+    spoken, _ = languages_of([unsure, SURE_EN, unsure, SURE_EN, unsure], None)
     # Then it is no Polish
-    assert spoken == ["en", "en", "en"]
+    assert spoken == ["en"] * 5
 
 
 def test_an_unsure_window_takes_the_language_before_it() -> None:
@@ -40,8 +47,9 @@ def test_a_language_of_which_there_is_no_sign_does_not_last() -> None:
     assert languages_of([SURE_EN], "ja") == (["en"], True)
 
 
-def test_a_change_costs_as_much_as_the_module_says() -> None:
-    assert 7 < 2.718281828**CHANGE < 8
+@pytest.mark.parametrize(("factor", "spoken"), [(CHANGE_FACTOR, "ru"), (1.01 * CHANGE_FACTOR, "en")])
+def test_a_language_lasts_unless_another_one_is_seven_times_as_probable(factor: float, spoken: str) -> None:
+    assert languages_of([(3.0, {"en": 1.0, "ru": 1 / factor})], "ru") == ([spoken], spoken == "en")
 
 
 def test_a_short_part_counts_for_less() -> None:

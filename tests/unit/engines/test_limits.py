@@ -18,7 +18,7 @@ MEGABYTE = 1024**2
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A clock that goes on by a second each time that somebody looks."""
-    ticks = count()
+    ticks = count(100)
     monkeypatch.setattr(limits, "thread_time", lambda: float(next(ticks)))
     return ticks
 

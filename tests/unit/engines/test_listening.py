@@ -89,12 +89,13 @@ def test_one_channel_is_listened_to_where_that_is_asked_for(decoded: list[int | 
 def test_the_listener_chooses_by_the_sound(
     monkeypatch: pytest.MonkeyPatch, decoded: list[int | None], differ: bool, channel: int | None
 ) -> None:
-    # Given a recording with two channels, which differ or do not
+    # Given a recording with as many channels as can be compared, which differ or do not
+    monkeypatch.setattr(listening, "measure", lambda _path, _budget: (99.0, 8))
     monkeypatch.setattr(listening, "channels_differ", lambda *_: differ)
     # When the choice is left to the listener
     opened, *others = find_windows(Listen(path=Path("meeting.flac"), choose=True), LIMIT)
     # Then it takes the first channel or all of them, and says which, also with each window
-    assert opened == RecordingOpened(duration_seconds=99, channels=2, channel=channel)
+    assert opened == RecordingOpened(duration_seconds=99, channels=8, channel=channel)
     assert channels_of(others) == [channel] * 2
     assert decoded == [channel]
 

@@ -1,7 +1,6 @@
 """Live streams in an engine process: what each job replies, and what it leaves of the others."""
 
 from base64 import b64encode
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +12,11 @@ from natscribe.schemas.windows import Window
 from app.engines.audio.limits import Limit
 from app.engines.audio.live_streams import MOST_BYTES, MOST_STREAMS, LiveStreams
 from app.engines.audio.samples import unpack
-from app.engines.audio.windows import FRAME, VoiceDetector
+from app.engines.audio.voice import SECTION
+from app.engines.audio.windows import FRAME, FRAMES_A_SECOND, WARM_UP, VoiceDetector
 from app.engines.messages import Forget, Hear, Heard
 from app.errors import PermanentError, TaskError, TransientError
+from tests.constants import Constants
 
 from .opus_files import recorded
 
@@ -39,55 +40,16 @@ def sound(*stretches: tuple[float, float], rate: int = RATE) -> Samples:
     return np.asarray(levels * np.sin(np.arange(len(levels)) * 2000 / rate) * 16_000, np.int16)
 
 
-def hear(
-    streams: LiveStreams,
-    samples: Samples,
-    *,
-    stream: str = "a",
-    first: bool = False,
-    end: bool = False,
-    audio: LiveAudio = LiveAudio(),  # noqa: B008 -- frozen
-    separate: bool = False,
-    start_at: Sequence[float] = (),
-    show: bool = True,
-    before: int = 0,
-) -> Heard:
-    job = Hear(
-        stream=stream,
-        audio=audio,
-        separate=separate,
-        start_at=list(start_at),
-        first=first,
-        sound=b64encode(samples.astype("<i2").tobytes()).decode(),
-        end=end,
-        show=show,
-        before=before,
-    )
-    return streams.run(job)
+def hear(streams: LiveStreams, samples: Samples, audio: LiveAudio | None = None, **job: object) -> Heard:
+    sound = b64encode(samples.astype("<i2").tobytes()).decode()
+    return streams.run(Hear.model_validate({"stream": "a", "audio": audio or LiveAudio(), "sound": sound} | job))
 
 
-def all_of(
-    streams: LiveStreams,
-    samples: Samples,
-    audio: LiveAudio,
-    *,
-    separate: bool = False,
-    start_at: Sequence[float] = (),
-    before: int = 0,
-) -> list[Window]:
+def all_of(streams: LiveStreams, samples: Samples, audio: LiveAudio, **job: object) -> list[Window]:
     """The utterances of a stream whose frames have a quarter of a second."""
     size = audio.sample_rate * audio.channels // 4
     heard = [
-        hear(
-            streams,
-            samples[at : at + size],
-            first=at == 0,
-            end=at + size >= len(samples),
-            audio=audio,
-            separate=separate,
-            start_at=start_at,
-            before=before,
-        )
+        hear(streams, samples[at : at + size], audio, first=at == 0, end=at + size >= len(samples), **job)
         for at in range(0, len(samples), size)
     ]
     assert heard[-1].open == []
@@ -109,7 +71,7 @@ def test_an_utterance_is_told_once_and_shown_while_it_goes_on(streams: LiveStrea
     # Then the utterance is shown, and told with its sound when it is over
     ((start, end),) = speaking.open[0].regions
     assert (start, end) == pytest.approx((0.7, 3.0), abs=0.05)
-    assert (speaking.seconds, speaking.windows) == (3, [])
+    assert (speaking.seconds, speaking.windows, speaking.closing) == (3, [], [])
     assert speaking.settled == [pytest.approx(start)]
     (window,) = paused.windows
     assert window.regions == [pytest.approx((0.7, 3.13), abs=0.05)]
@@ -147,16 +109,16 @@ def test_sound_of_any_rate_has_its_own_times(streams: LiveStreams, rate: int, ch
 
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16_000, 2), (44_100, 1), (48_000, 2)])
 def test_who_goes_on_in_the_middle_hears_the_same(streams: LiveStreams, rate: int, channels: int) -> None:
-    # Given what is heard of a hundred seconds
+    # Given what is heard of eighty seconds
     audio = LiveAudio(sample_rate=rate, channels=channels)
-    spoken = sound(*[(level, seconds) for seconds in (1.7, 2.9, 4.1, 3.3, 7.9) * 3 for level in (0, 1)], rate=rate)
+    spoken = sound(*[(level, seconds) for seconds in (1.7, 2.9, 4.1, 3.3, 7.9) * 2 for level in (0, 1)], rate=rate)
     samples = np.repeat(spoken, channels)
     whole = all_of(streams, samples, audio)
-    # When another one goes on at second 80, with the sound of the last forty seconds
-    at = round(40.03 * rate) * channels
-    again = all_of(streams, samples[at:], audio, start_at=[80], before=2 * at)
+    # When another one goes on at second 40, with the sound of the twenty seconds before
+    at = round(20.03 * rate) * channels
+    again = all_of(streams, samples[at:], audio, start_at=[40], before=2 * at)
     # Then it hears the same from there on
-    later = [window for window in whole if window.start >= 80]
+    later = [window for window in whole if window.start >= 40]
     assert later
     assert [window.regions[-1] for window in again] == [window.regions[-1] for window in later]
     one, other = unpack(again[-1].samples), unpack(later[-1].samples)
@@ -249,14 +211,45 @@ def test_opus_has_the_times_of_the_recording_and_ends_with_it(streams: LiveStrea
     assert heard.lost == 0
 
 
-def test_far_too_much_sound_at_once_is_refused(streams: LiveStreams) -> None:
-    # Given eleven minutes of silence, which are few bytes, when they come in one job, then the error says how to send
-    file = recorded("ogg", np.zeros((60 * 48_000, 1), np.int16), bit_rate=6000) * 11
+def test_far_too_much_sound_at_once_is_refused(streams: LiveStreams, constants: Constants) -> None:
+    # Given more silence than is allowed, which has few bytes, when it comes in one job, then the error says how to send
+    constants(MOST_SECONDS=20)
+    file = recorded("ogg", np.zeros((7 * 48_000, 1), np.int16), bit_rate=6000) * 3
     job = Hear(
         stream="a", audio=LiveAudio(codec=Codec.OPUS, sample_rate=48_000), first=True, sound=b64encode(file).decode()
     )
-    with pytest.raises(PermanentError, match="send frames of at most a second"):
+    with pytest.raises(PermanentError, match="more than 20 s in one go: send frames of at most a second"):
         streams.run(job)
+
+
+def test_a_stream_goes_on_as_long_as_its_jobs_are_small(streams: LiveStreams) -> None:
+    # Given a telephone that is silent, when it comes in jobs of as many bytes as one may have, then all is heard
+    audio, silence = LiveAudio(codec=Codec.MULAW, sample_rate=8000), b64encode(b"\xff" * MOST_BYTES).decode()
+    job = Hear(stream="a", audio=audio, first=True, sound=silence)
+    for number in range(1, 4):
+        assert streams.run(job).seconds == pytest.approx(number * MOST_BYTES / 8000, abs=0.01)
+        job = job.model_copy(update={"first": False})
+
+
+def test_who_goes_on_in_a_file_hears_again_what_the_detector_needs() -> None:
+    # Given a detector that notes which frames have sound
+    heard = list[bool]()
+
+    def detector(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        loud = np.abs(samples.reshape(-1, FRAME)).max(axis=1, initial=0) > 0.1
+        heard.extend(loud.tolist())
+        return np.zeros(len(loud), np.float32)
+
+    # When a stream goes on at second 40 of a file
+    file = recorded("ogg", sound((1, 42), rate=48_000)[:, np.newaxis])
+    audio, whole = LiveAudio(codec=Codec.OPUS, sample_rate=48_000), b64encode(file).decode()
+    LiveStreams(LIMIT, lambda _first, _begin: detector).run(
+        Hear(stream="a", audio=audio, first=True, start_at=[40], sound=whole, end=True)
+    )
+    # Then it hears the section before and what warms the detector up, but not what comes long before
+    needed = round(40 * FRAMES_A_SECOND) - SECTION - WARM_UP
+    assert all(heard[needed : 40 * 31])
+    assert not any(heard[5 : needed - 40])
 
 
 def test_a_stream_that_is_forgotten_makes_room(streams: LiveStreams) -> None:

@@ -41,9 +41,15 @@ def test_a_verse_that_returns_once_is_no_loop() -> None:
     assert loops(VERSE * 3, 30.0)
 
 
+def test_a_phrase_of_sixty_words_that_returns_is_a_loop() -> None:
+    assert loops([f"{number}" for number in range(60)] * 2, 30.0)
+
+
 def test_more_text_than_anybody_can_say_is_one() -> None:
-    assert not loops(READING.split(), 20.0)
-    assert loops(READING.split(), 3.0)
+    # Given words of thirty characters, when they take a second, then they can be said; in less time nobody says them
+    words = ["incomprehensibilities", "questions"]
+    assert not loops(words, 1.0)
+    assert loops(words, 0.99)
 
 
 def spoken(text: str, start: float, seconds: float) -> list[Word]:
@@ -57,12 +63,14 @@ def spoken(text: str, start: float, seconds: float) -> list[Word]:
 
 
 def test_a_sentence_that_is_written_twice_and_has_no_time_for_it_was_said_once() -> None:
-    once = spoken("Say your name after the tone.", 0.5, 2.0)
-    assert without_echo([*once, *spoken("say your name, after the tone", 2.6, 0.1)]) == once
+    once = spoken("Thank you. Say your name after the tone.", 0.5, 8.0)
+    assert without_echo([*once, *spoken("say your name, after the tone", 8.6, 0.1)]) == once
 
 
 def test_what_is_said_twice_stays() -> None:
-    twice = [*spoken("Please try again.", 0.5, 1.0), *spoken("Please try again.", 2.0, 1.0)]
+    # Given a sentence that is said twice, the second time with two quick words and a slow one
+    again = [*spoken("Please try", 2.0, 0.05), *spoken("again.", 2.05, 0.95)]
+    twice = [*spoken("Please try again.", 0.5, 1.0), *again]
     assert without_echo(twice) == twice
 
 

@@ -97,7 +97,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     FakeTokenizer.made = []
     monkeypatch.setattr(network, "WhisperModel", lambda *_, **__: found)
     monkeypatch.setattr(network, "Tokenizer", FakeTokenizer)
-    monkeypatch.setattr(network, "get_suppressed_tokens", lambda *_: (1, 2))
+    monkeypatch.setattr(network, "get_suppressed_tokens", lambda _, usual: {-1: (1, 2)}[usual[0]])
     monkeypatch.setattr(network, "_view", lambda array: array)
     return found
 
@@ -200,11 +200,11 @@ def test_a_text_has_a_longest_length(model: FakeModel, padded: bool, seconds: fl
     assert model.asked[0]["max_length"] == longest
 
 
-@pytest.mark.parametrize(("break_loops", "tokens"), [(True, 3), (False, 0)])
-def test_how_it_decodes(model: FakeModel, break_loops: bool, tokens: int) -> None:
-    loaded().decode([part(450)], DecodeOptions(break_loops=break_loops, translate=True))
+@pytest.mark.parametrize(("break_loops", "tokens", "draft", "beam"), [(True, 3, False, 5), (False, 0, True, 1)])
+def test_how_it_decodes(model: FakeModel, break_loops: bool, tokens: int, draft: bool, beam: int) -> None:
+    loaded().decode([part(450)], DecodeOptions(break_loops=break_loops, translate=True, draft=draft))
     asked = model.asked[0]
-    assert (asked["no_repeat_ngram_size"], asked["suppress_tokens"], asked["beam_size"]) == (tokens, [1, 2], 5)
+    assert (asked["no_repeat_ngram_size"], asked["suppress_tokens"], asked["beam_size"]) == (tokens, [1, 2], beam)
     assert asked["return_scores"]
     assert asked["return_no_speech_prob"]
     assert ("translate", "en") in [(task, language) for _, task, language in FakeTokenizer.made]

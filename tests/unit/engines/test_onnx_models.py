@@ -150,24 +150,19 @@ def test_weights_beside_a_graph_are_part_of_the_model(tmp_path: Path) -> None:
     assert "model.onnx.data" in {file.name for file in found.files}
 
 
-def test_an_own_model_tells_its_languages(tmp_path: Path) -> None:
-    # Given a model whose config.json lists its languages
-    config: dict[str, object] = {"model_type": "nemo-conformer-ctc", "languages": ["en", "ru"]}
-    make(tmp_path, "model.onnx", "vocab.txt", config=config)
-
-    # When it is looked into, then they are known
-    found = recognise(tmp_path, "ours", None)
-    assert found is not None
-    assert found.languages == ("en", "ru")
-
-
-def test_canary_tells_its_languages_in_its_vocabulary(tmp_path: Path) -> None:
-    # Given a Canary of a name that nobody published
-    config: dict[str, object] = {"model_type": "nemo-conformer-aed"}
-    make(tmp_path, "encoder-model.onnx", "decoder-model.onnx", config=config)
+@pytest.mark.parametrize(
+    ("files", "config"),
+    [
+        (("model.onnx",), {"model_type": "nemo-conformer-ctc", "languages": ["en", "ru"]}),
+        (("encoder-model.onnx", "decoder-model.onnx"), {"model_type": "nemo-conformer-aed"}),  # a Canary
+    ],
+)
+def test_an_own_model_tells_its_languages(tmp_path: Path, files: tuple[str, ...], config: dict[str, object]) -> None:
+    # Given a model of a name that nobody published, whose config.json or vocabulary lists its languages
+    make(tmp_path, *files, config=config)
     (tmp_path / "vocab.txt").write_text("<|en|> 0\n<|ru|> 1\n<|pnc|> 2\n\u2581no 3\n", encoding="utf-8")
 
-    # When it is looked into, then the languages that it can be given are those it knows
+    # When it is looked into, then they are known
     found = recognise(tmp_path, "ours", None)
     assert found is not None
     assert found.languages == ("en", "ru")

@@ -47,10 +47,10 @@ def test_a_word_ends_where_the_next_begins_or_when_it_is_said() -> None:
 
 def test_a_mark_alone_belongs_to_the_word_before() -> None:
     # Given marks with blanks before them
-    result = result_of(" да", " ", ",", " но", " ?", times=[0.0, 0.1, 0.2, 0.3, 0.4])
+    result = result_of(" да", " ", ",", " но", " <", " ?", times=[0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
 
     # When they are joined, then no mark is a word
-    assert [word.word for word in words_of(result, 1.0, [])] == [" да,", " но?"]
+    assert [word.word for word in words_of(result, 1.0, [])] == [" да,", " но<?"]
 
 
 def test_marks_alone_are_no_words() -> None:
@@ -59,8 +59,8 @@ def test_marks_alone_are_no_words() -> None:
 
 
 def test_no_tokens_are_no_words() -> None:
-    # Given a network that found nothing, then there is no word and no mean log probability
-    assert words_of(result_of(times=[]), 1.0, []) == []
+    # Given networks that found nothing, with and without times, then there is no word and no mean log probability
+    assert words_of(result_of(times=[]), 1.0, []) == words_of(result_of(), 1.0, []) == []
     assert mean_logprob(result_of(times=[])) is None
 
 
@@ -81,9 +81,9 @@ def test_a_word_without_a_time_does_not_last_over_a_pause() -> None:
 
     # When they are timed, then that word is where the most of it would be
     assert [(word.start, word.end) for word in words] == [(0.0, 1.0), (5.0, 6.0), (6.0, 7.0)]
-    words = words_of(result_of(" one", " two", " six"), 10.0, [(0.0, 1.2), (5.0, 6.8)])
-    assert [word.start for word in words] == pytest.approx([0.0, 5.0, 5.8])
-    assert [word.end for word in words] == pytest.approx([1.0, 5.8, 6.8])
+    words = words_of(result_of(" one", " two", " six"), 10.0, [(1.0, 2.2), (5.0, 6.8)])
+    assert [word.start for word in words] == pytest.approx([1.0, 5.0, 5.8])
+    assert [word.end for word in words] == pytest.approx([2.0, 5.8, 6.8])
 
 
 def test_words_without_times_are_spread_over_all_where_speech_is_not_known() -> None:

@@ -20,13 +20,21 @@ def test_a_term_that_something_resembles_is_likely(text: str, term: str) -> None
     assert likely(NAMES, text)[:1] == [term]
 
 
-def test_where_nothing_is_said_no_term_is_likely() -> None:
-    assert likely(NAMES, "") == []
-    assert likely(NAMES, "Hm.") == []
-
-
-def test_a_term_that_stands_there_as_it_is_spelt_needs_no_second_look() -> None:
-    assert "Natscribe" not in likely(NAMES, "We run Natscribe.")
+@pytest.mark.parametrize(
+    ("term", "text", "terms"),
+    [
+        ("Natscribe", "", 0),
+        ("Natscribe", "Hm.", 0),
+        ("?!", "Hm?!", 0),
+        ("Kafka", "Bloke.", 1),  # a fifth of the letters is the same
+        ("Kafka", "Blokes.", 0),
+        ("Natscribe", "We run Natscribe.", 0),
+        ("Петр", "Скажи Петру.", 0),  # only a term of four letters may have an ending
+        ("Ян", "Янка пришла.", 1),
+    ],
+)
+def test_a_term_is_likely_where_something_resembles_it_and_is_spelt_otherwise(term: str, text: str, terms: int) -> None:
+    assert likely([term], text) == [term] * terms
 
 
 def test_of_a_long_list_no_more_are_given_than_a_model_reads() -> None:
@@ -34,53 +42,32 @@ def test_of_a_long_list_no_more_are_given_than_a_model_reads() -> None:
     assert len(likely(names, "Ask Anders.")) == 20
 
 
-def test_a_name_instead_of_what_sounded_like_it_is_better() -> None:
-    assert improves("We run nat scribe in production.", "We run Natscribe in production.", ["Natscribe"])
-
-
-def test_a_name_out_of_nothing_is_not() -> None:
-    assert not improves("We run it in production.", "We run Natscribe it in production.", ["Natscribe"])
-
-
-def test_a_name_instead_of_another_word_is_not() -> None:
-    assert not improves("We met Peter in production.", "We met Natscribe in production.", ["Natscribe"])
-
-
 @pytest.mark.parametrize(
-    ("before", "after", "better"),
+    ("before", "after", "term"),
     [
-        ("We run nat scribe every day now.", "We run Natscribe every day here.", True),  # four words of five
-        ("We run nat scribe every day.", "We run Natscribe every night.", True),  # three of four
-        ("We run nat scribe every day.", "You run Natscribe every night.", False),
-        ("We run nat scribe every day.", "We run Natscribe every one of these nights.", False),
+        ("We run nat scribe in production.", "We run Natscribe in production.", "Natscribe"),
+        ("We run nat scribe every day now.", "We run Natscribe every day here.", "Natscribe"),  # four words of five
+        ("We run nat scribe every day.", "We run Natscribe every night.", "Natscribe"),  # three of four stay
+        ("We met kiln today.", "We met Kant today.", "Kant"),  # half of the letters is the same
+        ("Позвоните питрову завтра.", "Позвоните Петрову завтра.", "Петров"),  # a name may have an ending
+        ("Работаем на нацкрайбе.", "Работаем на Натскрайбе.", "Натскрайб"),
     ],
 )
-def test_three_quarters_of_the_other_words_have_to_stay(before: str, after: str, better: bool) -> None:
-    assert improves(before, after, ["Natscribe"]) is better
-
-
-def test_a_text_that_lost_its_other_words_is_not_better_for_a_name() -> None:
-    before = "We run nat scribe in production and it has been quick since the first week of March."
-    assert not improves(before, "We run Natscribe.", ["Natscribe"])
+def test_a_text_with_a_name_instead_of_what_sounded_like_it_is_better(before: str, after: str, term: str) -> None:
+    assert improves(before, after, [term])
 
 
 @pytest.mark.parametrize(
     ("before", "after", "term"),
     [
-        ("Позвоните питрову завтра.", "Позвоните Петрову завтра.", "Петров"),
-        ("Работаем на нацкрайбе.", "Работаем на Натскрайбе.", "Натскрайб"),
+        ("We run nat scribe.", "We run a scribe.", "Natscribe"),  # without the term
+        ("We run it in production.", "We run Natscribe it in production.", "Natscribe"),  # a term out of nothing
+        ("We met Peter in production.", "We met Natscribe in production.", "Natscribe"),  # instead of another word
+        ("We met kilns today.", "We met Kant today.", "Kant"),
+        ("We run nat scribe every day.", "You run Natscribe every night.", "Natscribe"),  # two of four stay
+        ("We run nat scribe every day.", "We run Natscribe every one of these nights.", "Natscribe"),
+        ("We run nat scribe in production and it has been quick since March.", "We run Natscribe.", "Natscribe"),
     ],
 )
-def test_a_name_may_have_an_ending(before: str, after: str, term: str) -> None:
-    assert improves(before, after, [term])
-
-
-def test_a_text_without_any_of_the_terms_is_not_better() -> None:
-    assert not improves("We run nat scribe.", "We run a scribe.", ["Natscribe"])
-
-
-@pytest.mark.parametrize(
-    ("term", "text", "stands_there"), [("Петр", "Скажи Петру.", True), ("Ян", "Янка пришла.", False)]
-)
-def test_only_a_term_of_four_letters_may_have_an_ending(term: str, text: str, stands_there: bool) -> None:
-    assert (likely([term], text) == []) is stands_there
+def test_a_text_without_the_name_or_without_the_other_words_is_not_better(before: str, after: str, term: str) -> None:
+    assert not improves(before, after, [term])

@@ -12,7 +12,11 @@ from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.voice import SECTION, Voice
 from app.engines.audio.windows import FRAME, WARM_UP
 
+pytestmark = pytest.mark.xdist_group("voice")  # what is heard of all at once is found once
+
 CLIPS = sorted((Path(__file__).parents[2] / "recordings" / "librivox").glob("*.flac"))
+NEEDED = SECTION + WARM_UP
+LATER = [SECTION, SECTION + 500, 2 * SECTION + 3]
 Floats = npt.NDArray[np.float32]
 
 
@@ -25,15 +29,23 @@ def speech() -> Floats:
     return joined[: int(2.5 * SECTION) * FRAME]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(speech: Floats) -> Floats:
+    """What is heard of all at once."""
+    return Voice()(speech)
+
+
 def heard(voice: Voice, samples: Floats, frames: int) -> Floats:
     size = frames * FRAME
     return np.concatenate([voice(samples[at : at + size]) for at in range(0, len(samples), size)])
 
 
 @pytest.mark.parametrize("frames", [1, 4, 100])
-def test_what_is_heard_does_not_depend_on_the_size_of_the_bits(speech: Floats, frames: int) -> None:
+def test_what_is_heard_does_not_depend_on_the_size_of_the_bits(
+    speech: Floats, undisturbed: Floats, frames: int
+) -> None:
     # Given a recording, when it comes in bits, then what is heard is what is heard of all at once
-    assert heard(Voice(), speech, frames) == pytest.approx(Voice()(speech), abs=1e-4)
+    assert heard(Voice(), speech, frames) == pytest.approx(undisturbed, abs=1e-4)
 
 
 def test_it_hears_what_a_detector_hears_that_is_given_all_at_once(speech: Floats) -> None:
@@ -44,24 +56,15 @@ def test_it_hears_what_a_detector_hears_that_is_given_all_at_once(speech: Floats
     assert heard(Voice(), section, 8)[:-1] == pytest.approx(whole[:-1], abs=1e-4)
 
 
-@pytest.mark.parametrize("start", [100, SECTION, SECTION + 500, 2 * SECTION + 3])
-def test_who_goes_on_in_the_middle_hears_the_same(speech: Floats, start: int) -> None:
+@pytest.mark.parametrize(
+    ("start", "begin"), [(start, 0) for start in (100, *LATER)] + [(start, start - NEEDED) for start in LATER]
+)
+def test_who_goes_on_in_the_middle_hears_the_same(speech: Floats, undisturbed: Floats, start: int, begin: int) -> None:
     # Given what is heard of a recording
-    undisturbed = Voice()(speech)
-    # When another one goes on at a frame in the middle
-    again = heard(Voice(start), speech, 10)
+    # When another one goes on at a frame in the middle, with all sound before it or with what it needs of that
+    begin = max(begin, 0)
+    again = heard(Voice(start, begin), speech[begin * FRAME :], 10)
     # Then it hears the same from there on
-    assert again[start:] == pytest.approx(undisturbed[start:], abs=1e-4)
+    assert again[start - begin :] == pytest.approx(undisturbed[start:], abs=1e-4)
     # And did not listen to the sections before
-    assert not again[: start // SECTION * SECTION].any()
-
-
-@pytest.mark.parametrize("start", [SECTION, SECTION + 500, 2 * SECTION + 3])
-def test_who_is_given_only_the_last_sound_hears_the_same(speech: Floats, start: int) -> None:
-    # Given what is heard of a recording
-    undisturbed = Voice()(speech)
-    # When another one is given only the sound of a section and two seconds before a frame in the middle
-    begin = start - SECTION - WARM_UP
-    again = heard(Voice(start, max(begin, 0)), speech[max(begin, 0) * FRAME :], 10)
-    # Then it hears the same from there on
-    assert again[start - max(begin, 0) :] == pytest.approx(undisturbed[start:], abs=1e-4)
+    assert not again[: max(start // SECTION * SECTION - begin, 0)].any()

@@ -1,6 +1,7 @@
 """Which languages and texts are kept, over a network whose speech is numbers: 1 is English, 2 Russian, 1.5 neither."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Lock
 
@@ -128,13 +129,15 @@ def test_a_window_with_a_change_of_language_is_decoded_in_two_parts() -> None:
 
 def test_one_language_is_encoded_once() -> None:
     network = FakeNetwork(by_language)
-    transcribed(network, clip((4, EN), (4, EN), (4, EN)))
+    transcribed(network, replace(clip((12, EN)), speech=[(0.5, 4), (4.5, 8), (8.5, 11.5)]))
     assert network.encoded == [12.0]
 
 
-def test_a_sentence_in_another_language_is_not_lost_between_others() -> None:
-    answers = transcribed(FakeNetwork(by_language), clip((4, EN), (4, RU), (4, EN)))
-    assert languages(answers) == [["en", "ru", "en"]]
+@pytest.mark.parametrize(("seconds", "found"), [(4, ["en", "ru", "en"]), (0.4, ["en"])])
+def test_a_sentence_in_another_language_is_not_lost_between_others_and_a_moment_is(
+    seconds: float, found: list[str]
+) -> None:
+    assert languages(transcribed(FakeNetwork(by_language), clip((4, EN), (seconds, RU), (4, EN)))) == [found]
 
 
 def test_an_unsure_window_takes_the_language_before_it_and_says_that_it_might_be_another() -> None:
@@ -217,10 +220,23 @@ def test_a_language_that_was_asked_for_is_not_looked_for() -> None:
     assert ([text.language for text in answer.texts], network.detected, answer.settled) == (["ru"], 0, True)
 
 
-def test_nothing_is_said_where_the_network_doubts_both_speech_and_words() -> None:
+@pytest.mark.parametrize("draft", [False, True])
+@pytest.mark.parametrize(("avg_logprob", "no_speech", "texts"), [(-1.01, 0.61, 0), (-1.0, 0.61, 1), (-1.01, 0.6, 1)])
+def test_nothing_is_said_where_the_network_doubts_both_speech_and_words(
+    avg_logprob: float, no_speech: float, texts: int, draft: bool
+) -> None:
     network = FakeNetwork(by_language)
-    network.said = (-1.5, 0.9)
-    assert texts_of(network, clip((8, EN))) == []
+    network.said = (avg_logprob, no_speech)
+    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], draft=draft)
+    assert len(answer.texts) == texts
+
+
+def test_a_text_whose_words_have_no_times_is_one_word() -> None:
+    # Given a network that finds no times, when two languages are spoken, then each text takes the time of its part
+    network = FakeNetwork(lambda part, _: part.language)
+    network.words = lambda *_, **__: []  # type: ignore[method-assign]
+    texts = texts_of(network, clip((4, EN), (4, EN), (4, RU)))
+    assert [(word.word, word.start, word.end) for text in texts for word in text.words] == [("en", 0, 8), ("ru", 8, 12)]
 
 
 def test_marks_without_a_letter_are_no_text_and_speech_without_text_is_told() -> None:
@@ -271,7 +287,7 @@ def test_a_word_before_a_pause_is_as_long_as_it_takes_to_say_it(last: str, secon
 def test_a_loop_is_decoded_again_in_halves() -> None:
     # Given a network that loops over long sound alone
     network = FakeNetwork(
-        lambda part, decoding: "so so " * 8 if part.sound.seconds > 6 else by_language(part, decoding)
+        lambda part, decoding: "so so " * 6 if part.sound.seconds > 6 else by_language(part, decoding)
     )
     texts = texts_of(network, clip((4, EN), (4, EN)))
     assert [text_of(text.words)[:9] for text in texts] == ["yes0 yes1", "yes0 yes1"]
@@ -300,13 +316,6 @@ def test_a_draft_that_loops_has_no_words() -> None:
     network = FakeNetwork(lambda *_: "so so " * 8)
     (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], draft=True)
     assert ([list(text.words) for text in answer.texts], len(network.decoded)) == ([[]], 1)
-
-
-def test_a_draft_of_what_is_no_speech_has_no_text() -> None:
-    network = FakeNetwork(by_language)
-    network.said = (-1.5, 0.9)
-    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], draft=True)
-    assert answer.texts == []
 
 
 def test_what_people_say_again_and_again_is_kept() -> None:
@@ -340,6 +349,7 @@ def test_what_the_model_cannot_do_is_refused(options: dict[str, object], english
     model = whisper(network)
     with pytest.raises(PermanentError, match=said):
         model.check(TranscribeOptions.model_validate(options))
+    model.check(TranscribeOptions(language="en", translate=not english_only))
 
 
 def test_a_sentence_does_not_begin_or_end_with_a_pause() -> None:
@@ -361,6 +371,10 @@ def test_a_sentence_does_not_begin_or_end_with_a_pause() -> None:
         " seven.": (16.5, pytest.approx(17.9)),
     }
     assert found == times | changed
+    # And where most words have no length, none is changed
+    times = {" One": (0, 0), " two": (0, 0), " three.": (0, 1)}
+    (text,) = texts_of(Slow(lambda *_: "One"), clip((22, EN)))
+    assert {word.word: (word.start, word.end) for word in text.words} == times
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,9 @@ async def test_another_utterance_or_language_is_transcribed_anew(
     await ahead.close()
 
 
-async def test_what_was_begun_is_given_up_when_somebody_speaks_on(windows: Windows, ahead: Ahead) -> None:
+async def test_what_was_begun_is_given_up_when_somebody_speaks_on(
+    windows: Windows, ahead: Ahead, caplog: pytest.LogCaptureFixture
+) -> None:
     ahead.begin(utterance(3), "en")
     await asyncio.sleep(0)
     ahead.begin(utterance(5), "en")
@@ -83,6 +85,7 @@ async def test_what_was_begun_is_given_up_when_somebody_speaks_on(windows: Windo
     assert windows.given_up == 1
     await ahead.close()
     assert windows.given_up == 2
+    assert caplog.records == []
 
 
 async def test_an_utterance_that_somebody_waits_for_is_not_given_up_for_the_next_one(

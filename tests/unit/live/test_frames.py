@@ -10,7 +10,7 @@ from nats.errors import ConnectionClosedError
 from natscribe.schemas import subjects
 from natscribe.schemas.live import LiveAudio, LiveTask
 
-from app.live.frames import Frames, JoinedFrames
+from app.live.frames import FRAMES_AT_ONCE, Frames, JoinedFrames
 from app.live.places import Place
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
@@ -49,7 +49,8 @@ async def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 async def test_an_outage_is_no_silence_of_the_client(
     nats: InMemoryNats, constants: Constants, later: Callable[[float], None]
 ) -> None:
-    # Given a client that may be silent for half a minute, and NATS that is away for a minute behind its first frame
+    # Given a client that may be silent for half a minute, and NATS that is away for a minute behind its first frame,
+    # when all was read
     constants(POLL_S=0.01)
     loop = asyncio.get_running_loop()
 
@@ -61,14 +62,14 @@ async def test_an_outage_is_no_silence_of_the_client(
     def comes_back() -> None:
         nats.is_connected = True
 
-    nats.before(READ, lambda: None, goes_away, comes_back, lambda: store(nats, 1, end=True))
+    nats.before(READ, lambda: None, lambda: None, goes_away, comes_back, lambda: store(nats, 1, end=True))
     store(nats, 0)
     # When the client sends on a moment after NATS is back, then all of its sound is read
     assert await sound_of(frames(nats, idle_seconds=30).read(Place())) == 2 * SECOND
 
 
-@pytest.mark.parametrize("count", [3, 7])
-async def test_a_place_in_a_stream_that_was_made_anew_hides_no_sound(count: int) -> None:
+@pytest.mark.parametrize(("others", "count"), [(0, 3), (0, 7), (4, 7)])
+async def test_a_place_in_a_stream_that_was_made_anew_hides_no_sound(others: int, count: int) -> None:
     # Given a place behind five frames
     nats = await provisioned()
     for number in range(5):
@@ -76,6 +77,8 @@ async def test_a_place_in_a_stream_that_was_made_anew_hides_no_sound(count: int)
     start = Place(5, 5, 5 * len(SECOND))
     # When the stream is made anew, and the client sends on, with less or more frames than the place counts
     nats = await provisioned()
+    for _ in range(others):
+        nats.streams[NAMES.live].publish(subjects.live_audio("other"), SECOND, {}, nats.now)
     for number in range(5, 5 + count):
         store(nats, number, end=number == 4 + count)
     # Then all of them are read
@@ -98,12 +101,19 @@ async def test_sound_goes_on_in_a_stream_that_is_made_anew_meanwhile(nats: InMem
     assert await sound_of(read) == 2 * SECOND
 
 
-async def test_a_client_that_is_silent_ends_its_sound_though_its_last_message_is_no_frame(nats: InMemoryNats) -> None:
+@pytest.mark.parametrize("name", [None, "other-1", "live-1-x", "live-1-\u0663", "live-1-\u00b2", "live-1-1000000000"])
+async def test_a_client_that_is_silent_ends_its_sound_though_its_last_message_is_no_frame(
+    nats: InMemoryNats, constants: Constants, name: str | None
+) -> None:
     # Given frames, and a message that is no frame
     store(nats, 0)
-    nats.streams[NAMES.live].publish(subjects.live_audio("live-1"), SECOND, {}, nats.now)
-    # When the client is silent, then the sound ends
-    assert await sound_of(frames(nats, idle_seconds=0.01).read(Place())) == SECOND
+    headers = {} if name is None else {"Nats-Msg-Id": name}
+    nats.streams[NAMES.live].publish(subjects.live_audio("live-1"), SECOND, headers, nats.now)
+    constants(POLL_S=0.01)
+    reader = frames(nats, idle_seconds=0.1)
+    # When the client is silent, then the sound ends, and a silence as short as that is not told
+    assert [(sound.data, sound.last) async for sound in reader.read(Place())] == [(SECOND, False), (b"", True)]
+    assert reader.refused == 1
 
 
 async def test_the_time_that_another_worker_has_waited_for_a_client_counts(
@@ -132,6 +142,13 @@ async def test_a_client_gets_some_time_anew_when_another_worker_reads(nats: InMe
         assert SECOND in [sound.data async for sound in read]
 
 
+async def test_it_is_known_how_many_frames_wait(nats: InMemoryNats) -> None:
+    for number in range(FRAMES_AT_ONCE + 10):
+        store(nats, number, end=number == FRAMES_AT_ONCE + 9)
+    read = frames(nats).read(Place())
+    assert [(sound.frames, sound.waiting) async for sound in read] == [(FRAMES_AT_ONCE, 10), (10, 0)]
+
+
 async def test_a_place_is_where_reading_begins(nats: InMemoryNats) -> None:
     # Given five frames, and a place behind the third
     for number in range(5):
@@ -140,6 +157,9 @@ async def test_a_place_is_where_reading_begins(nats: InMemoryNats) -> None:
     # When the sound is read from there, then it has two frames
     assert await sound_of(reader.read(Place(3, 3, 3 * len(SECOND)))) == 2 * SECOND
     assert reader.place == Place(5, 5, 5 * len(SECOND))
+    # And when it is read from its begin to there, then it has three, at once
+    async with asyncio.timeout(5):
+        assert await sound_of(reader.read(Place(), until=3)) == 3 * SECOND
 
 
 async def test_a_frame_with_a_high_number_is_a_minute_of_silence_at_most(nats: InMemoryNats) -> None:

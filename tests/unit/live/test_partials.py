@@ -1,6 +1,7 @@
 """Partials: how often an utterance is looked at, and which texts are shown."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
@@ -27,20 +28,28 @@ class Speech:
         self.open: list[Window] = []
         self.over = set[int | None]()  # channels whose utterance is complete
         self.meanwhile: Callable[[], None] = lambda: None  # happens during a look
-        self.words = list[str]()  # what a look finds
         self.shown = asyncio.Queue[Partial]()
+        self.words: list[list[str] | None] = []  # of each segment
+        self.registry = CollectorRegistry()
 
     def is_over(self, channel: int | None, _: float) -> bool:
         return channel in self.over
 
     def said_at(self, _: float) -> float:
-        return 0.0
+        return time.monotonic() - 2
 
     async def transcribe(self, window: Window, *_: object, **__: object) -> WindowText:
         self.meanwhile()
-        words = [Word(word=word, start=1, end=2, probability=1) for word in self.words]
-        said = [Segment(start=1, end=2, text="".join(self.words), language="en", words=words)] if words else []
-        return WindowText(segments=said, language="en", end=window.end)
+        segments = [
+            Segment(
+                start=window.start,
+                end=window.end,
+                text="",
+                words=words and [Word(start=1, end=2, word=word, probability=1) for word in words],
+            )
+            for words in self.words
+        ]
+        return WindowText(segments=segments, language="en", end=window.end)
 
     async def publish(self, partial: Partial) -> None:
         self.shown.put_nowait(partial)
@@ -55,7 +64,7 @@ def speech() -> Speech:
 async def partials_of(speech: Speech) -> AsyncIterator[Partials]:
     """Partials that run; they look at once at what is open already."""
     source, windows = cast("LiveSource", speech), cast("WindowQueue", speech)
-    partials = Partials(TASK, source, windows, speech.publish, LiveMetrics(CollectorRegistry()))
+    partials = Partials(TASK, source, windows, speech.publish, LiveMetrics(speech.registry))
     running = asyncio.create_task(partials.run())
     yield partials
     await cancel_all([running])
@@ -104,12 +113,43 @@ async def test_a_long_look_at_an_utterance_does_not_hide_the_next_one(
 
 
 async def test_a_look_is_shown_in_a_breath(speech: Speech) -> None:
-    # Given somebody who pauses during a look, and whose utterance may go on, then the look is shown
+    # Given somebody who pauses during a look, and whose utterance may go on
     speech.meanwhile = speech.open.clear
     speech.open = [utterance(0)]
+    speech.words = [["Good", " day"], None, ["So", "-", "called"]]
+    async with partials_of(speech), asyncio.timeout(10):
+        shown = await speech.shown.get()
+    # Then the look is shown, with a space between segments
+    assert (shown.channel, shown.text) == (0, "Good day So-called")
+
+
+async def test_an_utterance_is_looked_at_when_there_is_enough_new_sound(
+    speech: Speech, later: Callable[[float], None]
+) -> None:
+    async def shown_after(seconds: float, start: float, end: float) -> list[tuple[float, float]]:
+        speech.open = [Window(regions=[(start, end)], samples="", channel=0)]
+        later(seconds)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return [(each.start, each.end) for each in (speech.shown.get_nowait() for _ in range(speech.shown.qsize()))]
+
     async with partials_of(speech):
-        async with asyncio.timeout(10):
-            assert (await speech.shown.get()).channel == 0
+        # Given an utterance, then it is looked at when it may have a word
+        assert await shown_after(0.2, 0.0, 0.5) == []
+        assert await shown_after(0.2, 0.0, 0.6) == [(0.0, 0.6)]
+        # And again when somebody has said more, and not before a second has passed
+        assert await shown_after(2, 0.0, 0.6) == []
+        assert await shown_after(0.2, 0.0, 0.9) == [(0.0, 0.9)]
+        assert await shown_after(0.2, 0.0, 1.2) == []
+        assert await shown_after(1, 0.0, 1.2) == [(0.0, 1.2)]
+        # And so is the next one
+        assert await shown_after(0.2, 10.0, 10.5) == []
+        assert await shown_after(0.2, 10.0, 10.7) == [(10.0, 10.7)]
+        assert await shown_after(2, 10.0, 10.9) == [(10.0, 10.9)]
+    # And for each, metrics say how long the first look took to come
+    delay = "natscribe_live_partial_delay_seconds"
+    assert speech.registry.get_sample_value(f"{delay}_count") == 2
+    assert speech.registry.get_sample_value(f"{delay}_sum") == pytest.approx(4, abs=1)
 
 
 async def test_no_partial_follows_the_final_text_of_its_channel(speech: Speech) -> None:
@@ -126,11 +166,11 @@ async def test_a_word_that_grows_is_not_stable_yet(
     speech: Speech, later: Callable[[float], None], words: list[str]
 ) -> None:
     # Given a look that ends within a word, which the model writes in two parts
-    speech.open, speech.words = [utterance(0)], [" so", *words[:1]]
+    speech.open, speech.words = [utterance(0)], [[" so", *words[:1]]]
     async with partials_of(speech), asyncio.timeout(10):
         await speech.shown.get()
         # When the next look finds the whole word
-        speech.open, speech.words = [utterance(0, 4.0)], [" so", *words]
+        speech.open, speech.words = [utterance(0, 4.0)], [[" so", *words]]
         later(2)
         partial = await speech.shown.get()
     # Then only the words before it are stable

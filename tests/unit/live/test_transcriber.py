@@ -61,6 +61,11 @@ async def test_each_utterance_has_its_text_and_how_much_of_the_sound_waits_behin
     # Then one text comes after the other, and what is complete and has no text yet is behind
     assert [(each.processed_seconds, each.lag_seconds) for each in texts_in(updates)] == [(10, 5), (20, 0), (25, 0)]
     assert (result_in(updates).text, result_in(updates).duration) == ("one two one two one two", 25)
+    # And metrics say how long each took
+    told = [
+        parts.meter.registry.get_sample_value(f"natscribe_live_final_delay_seconds_{of}") for of in ("count", "sum")
+    ]
+    assert told == [3, pytest.approx(0, abs=60)]
 
 
 async def test_another_worker_goes_on_behind_the_text_that_is_there(parts: Parts) -> None:
@@ -88,6 +93,13 @@ async def test_channels_keep_their_speakers_when_the_search_for_voices_was_given
     checkpoint = Checkpoint(diarization_error=error)
     found = result_in(await updates_of(parts, checkpoint, audio=CALL, diarize=True, identify=True))
     assert (found.channels, found.diarization_error, found.voices, found.voices_error) == (2, None, None, error)
+
+
+@pytest.mark.parametrize(("identify", "searches"), [(False, 0), (True, 2)])
+async def test_channels_are_searched_for_voices_alone(nats: InMemoryNats, identify: bool, searches: int) -> None:
+    parts = Parts(nats, engine=(engine := FakeEngine()))
+    found = result_in(await updates_of(parts, audio=CALL, diarize=True, identify=identify))
+    assert (engine.diarized, found.voices is not None, found.channels) == (searches, identify, 2)
 
 
 @pytest.mark.parametrize(
@@ -176,6 +188,7 @@ async def test_sound_that_was_never_stored_is_told_with_the_text_of_its_time(par
     told = [[(gap.start, gap.end) for gap in each.text.untranscribed] for each in texts_in(updates) if each.text]
     assert told == [[(0, 2)], [(18, 20)], []]
     assert [(gap.start, gap.end) for gap in result_in(updates).untranscribed] == [(0, 2), (18, 20)]
+    assert result_in(updates).duration == 25
 
 
 async def test_a_task_without_sound_keeps_no_recording(parts: Parts, nats: InMemoryNats) -> None:

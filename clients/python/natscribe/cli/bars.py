@@ -24,7 +24,7 @@ MOST_ROWS = 8  # of more tasks only those at work have a row
 class Bars(ForPeople):
     """Shows a bar for each task on standard error, and prints text and errors above the bars.
 
-    Of several tasks it removes the bars of those that have ended, and counts all in a last row.
+    With several tasks, it removes the bar of a task that has ended, and counts the tasks in a last row.
     """
 
     def __init__(self, *, live: Live, tasks: int = 1) -> None:
@@ -45,7 +45,7 @@ class Bars(ForPeople):
         self._rows.stop()
 
     def begin(self, label: str, task_id: str) -> None:
-        """Print the id of the only task; the ids of many would hide everything else."""
+        """Print the id of the task if it is the only one; the ids of many would hide everything else."""
         if self._tasks == 1:
             err.print(f"{label} is task {task_id}")
 

@@ -51,7 +51,7 @@ def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
 
 
 def _chosen(arguments: Sequence[str]) -> Sequence[str]:
-    """Return the names of the subcommands that the arguments need."""
+    """Return the name of the subcommand that the arguments name; else all names, but none for `--version`."""
     first = arguments[0] if arguments else ""
     if first in _OF_CLIENT or first in _OF_SERVICE:
         return (first,)

@@ -103,7 +103,7 @@ def run_and_exit(
 
 
 def print_hint(*errors: Exception) -> None:
-    """Say which tasks there are, if one of these errors is about a task that nobody knows."""
+    """Print how to list the tasks, if one of these errors is about an unknown task."""
     if any(isinstance(error, RequestFailedError) and error.message.startswith("No task ") for error in errors):
         err.print(f"`{command()} list` shows the tasks that are known.")
 

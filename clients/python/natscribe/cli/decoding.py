@@ -33,10 +33,10 @@ def has_pyav() -> bool:
 
 
 async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
-    """Wait for the first sound of a file; return all of it as fast as it was spoken, or `speed` times as fast.
+    """Wait for the first sound of a file; return all its sound, `speed` times as fast as it was spoken.
 
     Raises:
-        typer.BadParameter: Nothing here decodes it; the message says what to install.
+        typer.BadParameter: Neither PyAV nor ffmpeg is installed.
         ClientError: The file cannot be read, or has no sound.
     """
     hint = "check whether a player plays it."
@@ -51,10 +51,10 @@ async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
 
 
 async def begun(chunks: Iterator[bytes], name: str, hint: str) -> AsyncIterator[bytes]:
-    """Wait for the first sound; return all of it, which a thread reads.
+    """Wait for the first chunk; return all chunks, which a thread reads.
 
     Raises:
-        ClientError: It cannot be read, or there is none; `hint` says what to do then.
+        ClientError: The sound cannot be read, or there is none; `hint` says what to do.
     """
     read = in_background(chunks)
     first = await anext(read, None)
@@ -83,7 +83,7 @@ class Reader:
         self._has_sound = False
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield chunks of CHUNK_S; this waits for the network. If the sound breaks off, tell so, and end.
+        """Yield chunks of CHUNK_S; this waits for the network. If the sound breaks off, print that, and end.
 
         Raises:
             ClientError: The sound cannot be read.
@@ -104,7 +104,7 @@ class Reader:
             yield bytes(left)
 
     def _decoded(self) -> Iterator[bytes]:
-        """Yield the samples of each frame; damaged ones are left out, as where a radio is entered."""
+        """Yield the samples of each frame; damaged frames are left out: a radio may begin with one."""
         import av  # noqa: PLC0415
 
         with av.open(self._address, timeout=SOUND_WITHIN_S, options=dict(self._options)) as container:
@@ -139,7 +139,7 @@ def _samples(frame: "AudioFrame") -> bytes:
 
 
 def _by_ffmpeg(path: Path, hint: str) -> Iterator[bytes]:
-    """Yield chunks of CHUNK_S. If the sound breaks off, tell so, and end."""
+    """Yield chunks of CHUNK_S. If the sound breaks off, print that, and end."""
     samples = ["-map", "0:a:0", "-f", "s16le", "-ac", "1", "-ar", str(AUDIO.sample_rate)]
     opening = [word for option, value in _THE_FILE_ALONE.items() for word in (f"-{option}", value)]
     command = ["ffmpeg", "-nostdin", "-loglevel", "error", *opening, "-i", f"file:{path}", *samples, "-"]

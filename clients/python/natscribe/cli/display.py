@@ -16,7 +16,7 @@ Event = ProgressEvent | SegmentsEvent | Partial
 
 
 class Live(Enum):
-    """How much of the text is shown while it is found."""
+    """How much of a task's text is shown while the task runs."""
 
     NOTHING = "nothing"
     LAST = "the last segment, beside the progress, because the result will have the text"
@@ -25,7 +25,7 @@ class Live(Enum):
 
 
 class Display:
-    """Shows what happens to tasks, each under the label of its task; this class shows only warnings."""
+    """Shows what happens to tasks, each with the label of its task; this base of all displays shows only warnings."""
 
     def __init__(self) -> None:
         self.text = out  # prints text and results: on a terminal they must not cut through the bars
@@ -65,10 +65,10 @@ class Display:
 
 
 class JsonLines(Display):
-    """Prints the messages as JSON on standard output, one a line."""
+    """Prints the events as JSON on standard output, one a line."""
 
     def show(self, label: str, event: Event) -> None:  # noqa: ARG002 -- the message names its task
-        """Print the message."""
+        """Print the event."""
         self.text.print(event.model_dump_json())
 
 

@@ -26,7 +26,7 @@ def recordings_of(argument: str, most_bytes: int, *, stored: bool = False) -> Se
     """Return the recordings that an argument names, sorted by name.
 
     The argument is a file, a folder with recordings in it or in its subfolders, a pattern of files, or, if `stored` is
-    set, the name of a recording in AUDIO_STORE. In folders and behind patterns, hidden files are left out, and files
+    set, the name of a recording in AUDIO_STORE. In folders and with patterns, hidden files are left out, and files
     without the suffix of a recording are listed on standard error.
 
     Raises:

@@ -21,9 +21,9 @@ async def follow(  # noqa: PLR0913 -- what and where
     tasks: int = 1,
     events: AsyncGenerator[Event] | None = None,
 ) -> bool:
-    """Show a task, one of `tasks`, until the task ends; return whether the task was completed.
+    """Show a task until it ends; return whether it was completed.
 
-    `events` are those of the task; if they are not given, the client reads them.
+    `tasks` is how many tasks are followed at once. `events` are those of the task; None: the client reads them.
     """
     last: ProgressEvent | None = None
     waiting = _WaitingTask(client, display, task_id, label, ASK_EVERY_S * max(1.0, tasks / _ASKING_AT_ONCE))

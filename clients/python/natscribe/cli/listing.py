@@ -61,7 +61,7 @@ _COLUMNS = (Column("created"), Column("state"), Column("kind"), Column("user", m
 
 
 def _row(task: ListedTask, *, for_people: bool) -> Row:
-    """Make the row of a task; its error stands below, where it takes no room from the id."""
+    """Make the row of a task; its error is printed below, so that the id has room."""
     state, note = str(task.state), ""
     if task.state is State.RUNNING:
         state += f" {done(task.progress, task.lag_seconds)}"

@@ -172,7 +172,7 @@ def live(  # noqa: PLR0913 -- the task's fields
 
 
 def _check_resume(resume: str | None, source: str, task_id: str | None, codec: Codec) -> None:
-    """Check that the sound of a task can go on."""
+    """Check that the other arguments allow --resume."""
     if resume is None:
         return
     if source != STANDARD_INPUT and not URL.match(source):

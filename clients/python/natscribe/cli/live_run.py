@@ -1,4 +1,4 @@
-"""One run of the command `live`: sound goes out, its text comes in, and Ctrl-C ends the sound first."""
+"""Runs the command `live`: sends sound and shows its text; the first Ctrl-C ends the sound."""
 
 import asyncio
 import signal
@@ -29,7 +29,7 @@ _END_AFTER_S = 2.0  # how long the end of a task may take to be seen after it ha
 
 @dataclass(frozen=True)
 class NamedSound:
-    """Sound, and the name for it."""
+    """The sound of a live task, and its name for people."""
 
     name: str
     audio: LiveAudio
@@ -38,16 +38,16 @@ class NamedSound:
 
     @classmethod
     async def of(cls, source: str, given: dict[str, object], speed: float) -> "NamedSound":
-        """Find the sound of an argument; `given` says what standard input has.
+        """Open the sound that `source` names; `given` says what standard input has.
 
         Raises:
-            typer.BadParameter: There is no such file, or nothing here decodes it.
-            ClientError: It cannot be read, or has no sound.
+            typer.BadParameter: There is no such file, or no library here decodes it.
+            ClientError: The source cannot be read, or has no sound.
         """
         if source == STANDARD_INPUT:
             check_input()
             audio = make(LiveAudio, given)
-            return cls("standard input", audio, from_input(audio.codec))
+            return cls("standard input", audio, await from_input(audio.codec))
         if URL.match(source):
             return cls(without_login(source), decoding.AUDIO, await url_sound.from_url(source, speed))
         path = file_of(source, find_servers().audio_max_bytes)
@@ -60,7 +60,7 @@ class NamedSound:
 
 @dataclass
 class LiveRun:
-    """One run of the command."""
+    """Sends the sound of one live task, shows its text, and writes its result."""
 
     sound: NamedSound
     begin: Callable[[Client], Live]
@@ -114,7 +114,7 @@ class LiveRun:
             self.sent += len(chunk)
 
     def _no_sound(self) -> ClientError:
-        """Make the error for sound that is over before it begins."""
+        """Make the error for a task whose result has no sound."""
         is_file = self.sound.path is not None
         hint = "whether a player plays it" if is_file else "whether the program before `|` says why it has stopped"
         return ClientError(f"{self.sound.name} has no sound, only {self.sent} bytes: check {hint}.")

@@ -87,7 +87,7 @@ class LiveScreen(LiveLines):
         return Group(*map(_line, partials), last)
 
     def _state(self) -> str:
-        """Say what there is to know of a task that runs or waits, in words that follow others."""
+        """Return a sentence's end: the state or lag of the task; empty before the first event and after the last."""
         event = self._last
         if event is None or event.state.ended:
             return ""

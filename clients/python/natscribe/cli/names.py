@@ -59,7 +59,7 @@ def names_of_tasks(recordings: Mapping[str, str]) -> list[str]:
 
 
 def _prefixes(folder: Path | None) -> set[str]:
-    """Return what stands before the dots in the names of the files in a folder."""
+    """Return the names of the files in a folder, cut before each of their dots."""
     names = [file.name for file in folder.iterdir()] if folder is not None and folder.is_dir() else []
     return {name[: dot.start()] for name in names for dot in re.finditer(r"\.", name)}
 

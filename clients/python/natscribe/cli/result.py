@@ -82,7 +82,7 @@ async def _fetch_results(task_ids: list[str], output: Output, audio: Path | None
 
 
 async def _result(client: Client, task_id: str) -> Result:
-    """Return the result of a task."""
+    """Return the result of a task; the error of a task without a result says what to type next."""
     try:
         return await client.get_task_result(task_id)
     except RequestFailedError as error:
@@ -99,11 +99,11 @@ async def _result(client: Client, task_id: str) -> Result:
 
 
 async def _file_names(client: Client, task_ids: list[str], output: Output) -> dict[str, str]:
-    """Return the name of the file of each task."""
+    """Return the name of the file of each task, without its suffix."""
     recordings: dict[str, str] = {}
     for task_id in task_ids:
         recordings[task_id] = task_id
-        with suppress(RequestFailedError):  # it is told when the result is fetched
+        with suppress(RequestFailedError):  # fetching the result raises it again, and prints it
             task = (await client.get_task_progress(task_id)).task
             recordings[task_id] = recording_name(task.audio_file_id, task_id) if task is not None else task_id
     return dict(zip(recordings, result_names(names_of_tasks(recordings), output.folder), strict=True))

@@ -144,7 +144,7 @@ class Output:
 def output_of(
     formats: Sequence[Format] | None, folder: Path | None, limits: SubtitleLimits, *, as_json: bool = False
 ) -> Output:
-    """Make the output from the options, and the folder if there is none.
+    """Make the output from the options, and create its folder.
 
     Raises:
         typer.BadParameter: The formats do not go together, or the folder cannot be written to.

@@ -6,7 +6,7 @@ from natscribe.cli.display import Display, JsonLines, Lines, Live
 
 
 def choose(*, as_json: bool, live: Live = Live.NOTHING, tasks: int = 1) -> Display:
-    """Choose the display for a number of tasks; `live` says how much text it shows while that is found."""
+    """Choose the display for a number of tasks; `live` says how much text it shows while a task runs."""
     if as_json:
         return JsonLines()
     if err.is_terminal and not err.is_dumb_terminal:

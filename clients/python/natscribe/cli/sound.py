@@ -20,6 +20,7 @@ from natscribe.schemas.live import Codec, LiveAudio
 
 STANDARD_INPUT = "-"
 CHUNK_S = 0.1
+_AT_ONCE_S = 1.0
 _READ_BYTES = 65_536
 _KEPT_CHUNKS = 4096  # while NATS is away: eight minutes of what `arecord` writes
 _HEAD_BYTES = 4096  # in which a file says what it is
@@ -49,17 +50,33 @@ def check_input() -> None:
         raise typer.BadParameter(message)
 
 
-def from_input(codec: Codec) -> AsyncIterator[bytes]:
-    """Yield what standard input has, as it comes."""
+async def from_input(codec: Codec) -> AsyncIterator[bytes]:
+    """Return what standard input has, as it comes; what comes at once is checked before.
+
+    Raises:
+        ClientError: It begins with the header of a file.
+    """
     chunks = iter(lambda: os.read(sys.stdin.fileno(), _READ_BYTES), b"")
-    return in_background(chunks if codec is Codec.OPUS else samples(chunks))
+    sound = in_background(chunks if codec is Codec.OPUS else samples(chunks))
+    first = asyncio.ensure_future(anext(sound, b""))
+    await asyncio.wait([first], timeout=_AT_ONCE_S)
+    if first.done():
+        first.result()
+    return _behind(first, sound)
+
+
+async def _behind(first: "asyncio.Future[bytes]", sound: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if chunk := await first:
+        yield chunk
+    async for chunk in sound:
+        yield chunk
 
 
 def samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield samples as they are.
+    """Yield chunks of samples unchanged.
 
     Raises:
-        ClientError: They begin with the header of a file.
+        ClientError: The samples begin with the header of a file.
     """
     for number, chunk in enumerate(chunks):
         if not number and (chunk.startswith(_HEADERS) or chunk[4:8] == b"ftyp"):
@@ -70,10 +87,10 @@ def samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 async def in_background(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Yield chunks that a thread waits for, as they come; keep them in memory while nobody takes them.
+    """Yield chunks that a thread waits for, as they come; keep up to _KEPT_CHUNKS while nobody takes them.
 
     Raises:
-        ClientError: The chunks have raised it, or another error.
+        ClientError: Reading the chunks has failed.
     """
     loop = asyncio.get_running_loop()
     kept: asyncio.Queue[bytes | ClientError | None] = asyncio.Queue(_KEPT_CHUNKS)
@@ -126,7 +143,7 @@ class SoundFile:
     """A file whose sound can be sent as it is: WAV with 16-bit samples, mu-law or A-law, or Opus in Ogg or WebM."""
 
     def __init__(self, path: Path) -> None:
-        """Look into the file.
+        """Read the header of the file.
 
         Raises:
             OtherFormatError: The file cannot be sent as it is.
@@ -188,6 +205,6 @@ def _opus(head: bytes) -> LiveAudio:
 
 
 def how_to_convert(url: str) -> str:
-    """Say how ffmpeg sends the sound of a url."""
+    """Return a sentence: how to send the sound of a url by ffmpeg."""
     converted = f"ffmpeg -loglevel error -re -i {shlex.quote(url)} -f s16le -ac 1 -ar 16000 -"
     return f"`{converted} | {command()} live -` sends anything that ffmpeg reads"

@@ -150,11 +150,7 @@ def check_speakers(  # noqa: PLR0913 -- the options of several commands
     diarize: bool,
     identify: bool,
 ) -> None:
-    """Refuse options that have an effect only with --diarize.
-
-    Raises:
-        typer.BadParameter: Such an option is given, and --diarize is not.
-    """
+    """Raise typer.BadParameter if an option is given without --diarize, which it needs."""
     if diarize:
         return
     if identify:
@@ -231,7 +227,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
 def _submit(
     files: list[str], creates: Sequence[Create], task_id: str | None, submission: Submission, *, stored: bool
 ) -> NoReturn:
-    """Submit each file and each recording of a folder; `creates` has for each file what creates its tasks."""
+    """Submit the recordings that the files name; `creates` has for each file the function that makes its tasks."""
 
     async def work() -> int:
         return await submission.run(_tasks(files, creates, task_id, stored=stored))

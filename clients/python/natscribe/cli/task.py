@@ -128,7 +128,7 @@ async def for_each(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -
 
 
 async def _check_known(client: Client, task_id: str) -> None:
-    """Check that a task exists: `follow` would wait for an unknown task. Without a worker, look for its events."""
+    """Check that a task exists: `follow` would wait for an unknown task. Without a worker, check for its events."""
     try:
         await client.get_task_progress(task_id)
     except UnreachableError:
@@ -137,7 +137,7 @@ async def _check_known(client: Client, task_id: str) -> None:
 
 
 async def _result(client: Client, found: TaskStatus) -> Result | None:
-    """Return the result of a task, which knows the language; None if there is none, or if it cannot be read now."""
+    """Return the result of a task, which has the language; None if there is none, or if it cannot be read now."""
     if found.result_available:
         with suppress(ClientError):
             return await client.get_task_result(found.task_id)

@@ -11,7 +11,7 @@ COLOURS = ("color(27)", "color(162)", "color(28)", "color(130)")  # blue, magent
 
 
 def turns_text(result: Result) -> str:
-    """Write a line for each turn, or for each segment if nobody looked for speakers."""
+    """Write a line for each turn, or for each segment if there are no speakers."""
     lines = ["  ".join(filter(None, (f"{clock(start):>7}", speaker, text))) for start, speaker, text in turns(result)]
     return "".join(f"{line}\n" for line in lines)
 

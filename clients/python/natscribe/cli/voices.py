@@ -92,7 +92,7 @@ async def _voice(client: Client, named: str, owner: int | str) -> str:
     """Return the id of the only voice that has this id or name.
 
     Raises:
-        ClientError: There is none, or there are several.
+        ClientError: No voice is called so, or several are.
     """
     found = [each.voice async for each in client.voices(owner) if named in {each.voice, each.name}]
     if len(found) != 1:
@@ -103,11 +103,7 @@ async def _voice(client: Client, named: str, owner: int | str) -> str:
 
 
 async def _refuse_known(client: Client, refused: RequestFailedError, owner: int | str) -> None:
-    """Say by options how to go on, if an enrolment was refused because a known voice sounds the same.
-
-    Raises:
-        ClientError: It was.
-    """
+    """Raise a ClientError that names options, if an enrolment failed because a known voice sounds the same."""
     async for each in client.voices(owner):
         if each.voice in refused.message:
             message = (

@@ -50,18 +50,18 @@ def countdown(start: datetime | None) -> str:
 
 
 def begins(expected_start: datetime | None) -> str:
-    """Describe when a task is expected to start, in words that follow its position; empty if unknown or at once."""
+    """Return the end of a sentence: when a task is expected to start; empty if unknown or at once."""
     seconds = until(expected_start)
     return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
 
 
 def behind(lag_seconds: float) -> str:
-    """Say how far a live task is behind its sound, in words that follow others; empty if it is not far."""
+    """Return the end of a sentence: the lag of a live task; empty below TOLD_BEHIND_S."""
     return f", {clock(lag_seconds)} behind" if lag_seconds >= TOLD_BEHIND_S else ""
 
 
 def done(progress: int, lag_seconds: float | None) -> str:
-    """Say how far a task is: in percent, or that it is live and how far it is behind its sound."""
+    """Say how far a task is: in percent, or that it is live, with its lag."""
     return f"{progress} %" if lag_seconds is None else f"live{behind(lag_seconds)}"
 
 

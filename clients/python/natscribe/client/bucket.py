@@ -120,7 +120,6 @@ class Bucket:
         return found is not None and found.digest != await asyncio.to_thread(_digest, recording)
 
     async def _open(self) -> ObjectStore:
-        """Open the bucket."""
         try:
             return await self._js.object_store(self._name)
         except NotFoundError as error:

@@ -172,7 +172,7 @@ class Client:
         """Transcribe sound while people speak; use it as `async with client.live(...) as live`.
 
         `audio` says what the sound is: by default signed 16-bit samples, 16 kHz, one channel. `options` are the other
-        fields of `LiveTask`. With `resume` the sound of the task `task_id` goes on behind what is stored: `audio` must
+        fields of `LiveTask`. With `resume` the sound of the task `task_id` goes on after what is stored: `audio` must
         be what the task has, if it is given, and the other arguments have no effect.
 
         Raises:
@@ -245,7 +245,7 @@ class Client:
     async def get_task_result(
         self, task_id: str, result_format: ResultFormat = ResultFormat.JSON, *, limits: SubtitleLimits = DEFAULT_LIMITS
     ) -> Result | str:
-        """Fetch the result, which may be in the Object Store: return an object for `json`, else text."""
+        """Fetch the result, which may be in the Object Store: return a `Result` for `json`, else text."""
         wanted = make(ResultRequest, {"task_id": task_id, "format": result_format, **limits.model_dump()})
         reply = await request(self._connection, subjects.RESULT, wanted)
         if is_text(reply):
@@ -270,8 +270,7 @@ class Client:
     ) -> Result | str:
         """Wait until a task ends, and return its result as `get_task_result` does.
 
-        As `follow`, this waits for a task that is not known yet, for ever if nobody publishes it: `asyncio.timeout`
-        or `asyncio.wait_for` limits that.
+        As `follow`, this waits for a task that is not known yet, perhaps for ever: `asyncio.wait_for` limits that.
 
         Raises:
             RequestFailedError: The task has failed or was cancelled.
@@ -289,7 +288,7 @@ class Client:
         """Yield the progress events of all tasks from now on. During an outage events are lost.
 
         Raises:
-            NotAllowedError: The user may not receive them.
+            NotAllowedError: The user may not receive these events.
         """
         return follow_all(self._connection)
 
@@ -327,8 +326,8 @@ class Client:
     ) -> Voice:
         """Say who a speaker of a completed task is: a new voice with a `name`, or one more reference of a `voice`.
 
-        The task needs `identify`, and the speaker has to say 15 s alone; None is the only speaker of a recording. A
-        speaker who sounds like another voice of the user is refused, unless it is `another` person.
+        The task needs `identify`, and the speaker has to say 15 s alone; `speaker` None: the task's only one. A
+        speaker who sounds like another voice of the user is an error, unless it is `another` person.
         """
         fields = {"task_id": task_id, "speaker": speaker, "name": name, "voice": voice, "another": another}
         wanted = make(EnrollRequest, fields | {"consent": consent, "user_id": user_id})
@@ -391,7 +390,7 @@ class Client:
     ) -> AsyncIterator[Deletion]:
         """Send a deletion until the service has deleted everything that was chosen, and yield the replies.
 
-        A reply covers as much as the service can delete in time; the next request continues behind that.
+        A reply covers as much as the service can delete in time; the next request continues after that.
         """
         while True:
             done = await ask(self._connection, subject, wanted, reply)

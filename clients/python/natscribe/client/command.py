@@ -19,7 +19,7 @@ def command() -> str:
 
 
 def to_resume(task_id: str) -> str:
-    """Say how the sound of a live task goes on, on the command line and in Python, in words that follow others."""
+    """Return the end of a sentence: how to go on with the sound of a live task, in the shell and in Python."""
     return f"go on with `{command()} live - --resume {task_id}`, in Python with `resume=True`"
 
 

@@ -131,7 +131,6 @@ async def _connect(
 
 
 def _trusting(authority: Path | None) -> ssl.SSLContext | None:
-    """Make the context of TLS connections."""
     if authority is None:
         return None
     try:
@@ -146,7 +145,7 @@ def _plain(secret: SecretStr | None) -> str | None:
 
 
 def _explained(place: str, failures: Iterable[Exception]) -> ClientError:
-    """Make the error; one from a server that has answered tells more than one from a server that is away."""
+    """Make the error of a client that cannot connect; a refused login or certificate comes before a missing server."""
     for failure in failures:
         if isinstance(failure, nats.errors.AuthorizationError) or "authorization" in str(failure).lower():
             return UnreachableError(

@@ -80,7 +80,7 @@ class StorageStoppedError(StorageFullError):
     """JetStream answers but stores nothing: after a full disk, a stream stores nothing until NATS is restarted."""
 
     def __init__(self, what: str, *, is_certain: bool = True) -> None:
-        """`is_certain`: whether NATS has said that it cannot write; if not, acknowledgements are only missing."""
+        """`is_certain`: whether NATS has said that it cannot write; if not, only acknowledgements are missing."""
         perhaps, if_so = ("", "") if is_certain else ("perhaps ", ", if it is full,")
         super().__init__(
             f"NATS answers, but does not store {what}, {perhaps}because its disk is or was full",

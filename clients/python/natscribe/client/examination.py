@@ -232,7 +232,7 @@ async def _server(connection: Connection, settings: Settings) -> Server:
 
 
 async def _in_time(work: Awaitable[T], within_s: float, who: str) -> T:
-    """Return the result of the work if it comes in time."""
+    """Return the result of the work; raise UnreachableError if there is none within `within_s` seconds."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait([task], timeout=within_s)

@@ -72,7 +72,7 @@ def read(answer: TypeAdapter[T], body: bytes) -> T:
 
 
 async def request(connection: Nats, subject: str, asked: Input) -> Msg:
-    """Send a request and return the reply as a message; one in REPEATABLE is sent again if no reply comes.
+    """Send a request and return the reply as a message; send it again, if its subject is REPEATABLE and no reply comes.
 
     Raises:
         UnreachableError: The service does not reply.
@@ -88,7 +88,7 @@ async def request(connection: Nats, subject: str, asked: Input) -> Msg:
 
 
 async def _first_answer(connection: Nats, subject: str, asked: Input) -> Msg:
-    """Return the first answer within REPLY_TIMEOUT_S, else the first failure; after a failure, send no more copies."""
+    """Return the first answer to copies of a request, else raise the first failure: then no copy follows."""
     loop, body = asyncio.get_running_loop(), asked.model_dump_json().encode()
     give_up_at = loop.time() + REPLY_TIMEOUT_S
     copies = _most_copies(subject, asked)
@@ -119,7 +119,6 @@ def _most_copies(subject: str, asked: Input) -> int:
 
 
 async def _answer(connection: Nats, subject: str, body: bytes, within_s: float) -> Msg:
-    """Return the reply to one copy of a request."""
     reply = await connection.request(subject, body, timeout=within_s)
     if (detail := _refusal(reply)) is not None:
         raise RequestFailedError(detail)
@@ -127,7 +126,7 @@ async def _answer(connection: Nats, subject: str, body: bytes, within_s: float) 
 
 
 def _is_final(error: BaseException | None) -> bool:
-    """Whether no other copy can have a better answer: one can if a worker is gone, is busy or has a problem."""
+    """Whether this answer counts at once; after an internal error another worker may answer a copy of the request."""
     return error is None or (isinstance(error, RequestFailedError) and error.code is not ErrorCode.INTERNAL)
 
 

@@ -1,4 +1,4 @@
-"""Publishes the sound of a live task: cuts it into frames, and goes on after an outage without loss."""
+"""Cuts the sound of a live task into frames, and publishes them; after an outage this goes on without loss."""
 
 import asyncio
 from collections import deque
@@ -24,7 +24,7 @@ _ACKNOWLEDGED_WITHIN_S = 5.0
 
 
 class Cutter:
-    """Cuts sound into frames of FRAME_S, between two samples. Opus is not cut, unless a frame would be too large."""
+    """Cuts sound into frames of FRAME_S, each of whole samples; Opus is cut only above LARGEST_FRAME_BYTES."""
 
     def __init__(self, audio: LiveAudio) -> None:
         self._sample = audio.sample_bytes  # 0: not known
@@ -33,7 +33,7 @@ class Cutter:
         self.most_bytes = min(round(self._frame / FRAME_S) or LARGEST_FRAME_BYTES, LARGEST_FRAME_BYTES)  # of a frame
 
     def cut(self, sound: bytes) -> Iterator[bytes]:
-        """Yield the frames that are complete with this sound."""
+        """Add sound, and yield the frames that it completes."""
         size = self._frame or LARGEST_FRAME_BYTES
         self._left += sound
         while len(self._left) >= size or (self._left and not self._frame):
@@ -41,7 +41,7 @@ class Cutter:
             del self._left[:size]
 
     def rest(self) -> bytes:
-        """Return the sound that fills no frame, without a sample that is not complete."""
+        """Return the sound that is left and fills no frame; drop a last sample that is not complete."""
         return bytes(self._left[: len(self._left) - len(self._left) % self._sample]) if self._sample else b""
 
 
@@ -55,7 +55,7 @@ class FramePublisher:
     """Publishes frames one after the other: each when JetStream has acknowledged the one before.
 
     So their order in the stream is that of their numbers, even if a cluster loses its leader. Frames that wait
-    meanwhile are joined to one of up to a second: a slow network costs no speed.
+    meanwhile are joined into one frame of up to a second, so that a slow network keeps up with the sound.
     """
 
     def __init__(  # noqa: PLR0913 -- what is sent where, and two times
@@ -68,10 +68,10 @@ class FramePublisher:
         pause_s: float = 0.5,
         patience_s: float = ANSWERED_WITHIN_S,
     ) -> None:
-        """Make it; `first` is the number of the next frame, `most_bytes` the size of the largest one.
+        """Begin to publish; `first` is the number of the next frame, `most_bytes` the size of the largest frame.
 
-        `pause_s` is the time before a frame without an acknowledgement is published again, `patience_s` how long this
-        may go on while NATS is there.
+        A frame without an acknowledgement is published again after `pause_s` seconds, for up to `patience_s` seconds
+        while NATS is connected.
         """
         self._connection = connection
         self._task_id = task_id
@@ -101,7 +101,7 @@ class FramePublisher:
         await self._until_fewer_than(1)
 
     async def close(self) -> None:
-        """Stop to publish."""
+        """Stop publishing; frames that are not stored are dropped."""
         self._publishing.cancel()
         await asyncio.wait([self._publishing])
 
@@ -157,7 +157,7 @@ class FramePublisher:
             await asyncio.sleep(self._pause_s)
 
     async def _was_away(self) -> bool:
-        """Wait until NATS is there; return whether it was not."""
+        """Wait until NATS is connected; return whether it was away."""
         was_away = not self._connection.is_connected
         while not self._connection.is_connected:
             if self._connection.is_closed:
@@ -170,6 +170,7 @@ async def next_number(connection: Connection, stream: str, task_id: str) -> tupl
     """Return the number that the next frame of a task has, and whether the last frame has ended the sound.
 
     Raises:
+        ClientError: The last frame has no number.
         UnreachableError: NATS does not answer.
     """
     try:
@@ -188,7 +189,7 @@ async def next_number(connection: Connection, stream: str, task_id: str) -> tupl
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether there is no room; nats-py takes this for an outage, as NATS gives it the code 503."""
+    """Whether NATS has no room, which nats-py takes for an outage, as NATS gives this error the code 503."""
     return isinstance(error, APIError) and error.err_code in {QUEUE_FULL, *STORAGE_FULL}
 
 

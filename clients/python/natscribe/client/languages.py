@@ -140,12 +140,12 @@ def _code(written: str) -> str | None:
 
 
 def _codes() -> dict[str, str]:
-    """Return the code of each name, without case and accents."""
+    """Return the code of each name; the names are in small letters, without accents."""
     return {_plain(name): line[0] for line in _lines() for name in line[1:]}
 
 
 def _lines() -> list[list[str]]:
-    """Return the code of each language with its names."""
+    """Return a list for each language: its code, then its names."""
     lines = (line.split(" ", 1) for line in _NAMES.strip().splitlines())
     return [[code, *names.split(", ")] for code, names in lines]
 

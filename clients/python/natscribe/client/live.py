@@ -34,8 +34,8 @@ Event = ProgressEvent | SegmentsEvent | Partial
 class Live:
     """A live task: `Client.live` makes it, `async with` begins it, and the end of the block ends the sound.
 
-    An exception that leaves the block ends the sound, too, so that what was said is not lost. One task may send while
-    another one reads the events.
+    An exception that leaves the block ends the sound, too, so that what was said is not lost. One asyncio task may send
+    while another one reads the events.
     """
 
     def __init__(  # noqa: PLR0913 -- what the client knows
@@ -134,7 +134,7 @@ class Live:
         return self.events()
 
     def events(self) -> AsyncGenerator[Event]:
-        """Yield all events of the task until it ends, and the text of utterances that are not over yet."""
+        """Yield all events of the task until it ends, and its partials."""
         return Follower(self._connection, self._settings, self.task_id, self._partials).with_partials()
 
     async def result(self) -> TranscriptionResult:

@@ -21,7 +21,7 @@ NO_DEAD_LETTERS = "NATS has no dead letters to show, because"
 
 
 async def overview(connection: Nats, settings: Settings) -> QueueOverview:
-    """Return the state of the task queues; if no worker answers, it is read from NATS, with all tasks as waiting.
+    """Return the state of the task queues; without a worker NATS is asked, and all tasks count as waiting.
 
     Raises:
         NoJetStreamError: NATS has no JetStream.

@@ -123,7 +123,7 @@ class Connection(Nats):
         raise NotAllowedError(self._user, subject, who_may(subject))
 
     def note_error(self, error: Exception) -> None:
-        """End the requests that the server refuses with this error."""
+        """End the waiting requests that the server refuses with this error."""
         refusal = _REFUSAL.search(str(error))
         if refusal is None:
             return
@@ -146,6 +146,6 @@ def who_may(subject: str) -> tuple[str, ...]:
 
 
 def _is_same(refused: str, subject: str) -> bool:
-    """Whether the server's error is about this subject; the account may have mapped the subject and added tokens."""
+    """Whether an error about the subject `refused` is about `subject`, which an account may map and add tokens to."""
     said, asked = _JETSTREAM.sub("", refused), _JETSTREAM.sub("", subject.lower())
     return said == asked or said.startswith(f"{asked}.")

@@ -24,7 +24,7 @@ _RUSSIAN = str.maketrans(_LETTERS | {letter.upper(): latin.capitalize() for lett
 
 
 def store_of(settings: Settings, connection: Client, on_upload: UploadCallback | None = None) -> Store | None:
-    """Return the store that AUDIO_STORE names; None if the client only names recordings there."""
+    """Return the store that AUDIO_STORE names; None if the client does not upload there."""
     where = urlsplit(settings.audio_store)
     match where.scheme:
         case "nats":
@@ -90,7 +90,7 @@ async def audio_file_id(settings: Settings, recording: Path | str, task_id: str)
 
 
 def _is_path(settings: Settings, name: str) -> bool:
-    """Whether a name is rather the path of a file: a stored recording may be called as a file in this folder is."""
+    """Whether a name is the path of a file here; a name without a slash never is, as a stored recording may have it."""
     in_store = not os.path.isabs(name) and settings.audio_store.startswith(("file:", "https:"))  # noqa: PTH117
     return "/" in name and not in_store and os.path.isfile(name)  # noqa: PTH113 -- of any string, without an error
 
@@ -115,7 +115,7 @@ def _place_in(root: Path, recording: Path) -> str:
 
 
 def trouble(recording: Path, most_bytes: int) -> str | None:
-    """Say what is wrong with a file in one sentence, or return None."""
+    """Return what is wrong with a file, in one sentence; None if nothing is."""
     if recording.is_dir():
         return f"{recording} is a folder: name the recordings in it."
     if not recording.exists():

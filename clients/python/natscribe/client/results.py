@@ -1,4 +1,4 @@
-"""Results: fetches those that are too large for a message, and writes results as text."""
+"""Fetches results that are too large for a message, and writes results as text."""
 
 import nats.errors
 from nats.aio.client import Client as Nats
@@ -19,7 +19,7 @@ class _Reference(BaseModel, defer_build=True):
 
 
 async def whole(connection: Nats, body: bytes) -> bytes:
-    """Return the content of the object that the body of a result names, or else the body itself.
+    """Return a whole result as JSON: the object to which the message `body` refers, or `body` if it refers to none.
 
     Raises:
         ClientError: The object cannot be fetched.

@@ -1,4 +1,4 @@
-"""Tries which requests of the command a user may send. No try changes anything."""
+"""Finds out which requests of the command a user may send, by requests that change nothing."""
 
 import asyncio
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _FOR_NO_STREAM = {Header.EXPECTED_STREAM.value: NO_SUCH_NAME}  # with this heade
 
 
 class Right(BaseModel):
-    """What a user may or may not do."""
+    """Whether the user may send the requests of one command, and which users may."""
 
     command: str
     subject: str

@@ -38,7 +38,7 @@ class Store(Protocol):
 
 
 class Source(io.FileIO):
-    """A recording that calls back after each read of an upload, in the thread that reads."""
+    """An open recording that calls `on_upload` after each read, in the thread that reads."""
 
     def __init__(self, recording: Path, on_upload: UploadCallback | None) -> None:
         super().__init__(recording)

@@ -34,7 +34,7 @@ def make(kind: type[AnyInput], fields: Mapping[str, object]) -> AnyInput:
 
 
 class _UnwantedError(Exception):
-    """The task was refused, so its uploaded recording is not needed."""
+    """The task is not accepted, so its uploaded recording is not needed."""
 
     def __init__(self, reason: ClientError) -> None:
         super().__init__(str(reason))
@@ -57,7 +57,7 @@ class Submission:
     async def submit(self, subject: str, *, is_new: bool) -> None:
         """Upload the recording and publish the task, unless the service already knows this task.
 
-        `is_new` says that the task id was just made, so that the service cannot know the task.
+        `is_new`: the task id was just made, so the service cannot know it.
 
         Raises:
             TaskIdTakenError: The id belongs to another task.
@@ -76,7 +76,7 @@ class Submission:
             raise refused.reason from refused
 
     async def _upload(self) -> Store | None:
-        """Upload the recording; return its store if the name was new there."""
+        """Upload the recording; return the store if it had nothing of this name before, else None."""
         if self._store is None or isinstance(self._recording, str):
             return None
         is_first = await self._store.upload(self._recording, self._task.audio_file_id)
@@ -99,7 +99,7 @@ class Submission:
             raise _UnwantedError(TaskIdTakenError(message))
 
     async def _is_known(self, *, tries: int = 1) -> bool | None:
-        """Whether the service knows exactly this task; None if the service cannot say."""
+        """Whether the service knows this task; None if it cannot say. Raise an error if another task has this id."""
         request = TaskRequest(task_id=self._task.task_id)
         for _ in range(tries):
             try:

@@ -1,4 +1,4 @@
-"""The CloudEvents 1.0 attributes (binary mode) in the headers of every event that the service publishes."""
+"""The CloudEvents 1.0 attributes (binary mode) in the headers of every event that the service appends."""
 
 from datetime import datetime, timezone
 

@@ -1,7 +1,6 @@
 """Workarounds for faults of nats-py and Python: the only module that uses private attributes of nats-py.
 
-Tests (`test_nats_py_compat.py`, `test_hostile_headers.py`) fail when nats-py or Python mends one of these faults, and
-when nats-py renames an attribute that this module replaces.
+Tests fail when one of these faults is mended, and when an attribute that this module replaces is renamed.
 """
 
 import asyncio

@@ -103,7 +103,7 @@ async def _answers(nats: Client, stream: str, query: dict[str, object]) -> Async
 
 
 async def _next(answers: "asyncio.Queue[Msg]") -> Msg:
-    """Return the next answer; one that has come already costs no turn of the event loop, which may be busy.
+    """Return the next answer; if one has come already, do not wait for the event loop, which may be busy.
 
     Raises:
         NatsTimeoutError: No answer has come for DIRECT_GET_TIMEOUT_S.

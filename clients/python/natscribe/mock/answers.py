@@ -54,7 +54,7 @@ from natscribe.schemas.voices import (
 from natscribe.schemas.wire import Priority, Queue
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
-_PAUSES_S: Final = (0, 0.01, 0.04, 0.1, 0.15)  # before each look: a task is known shortly after its publish
+_PAUSES_S: Final = (0, 0.01, 0.04, 0.1, 0.15)  # before each check: a task is known shortly after its publish
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ class Answers:
 
 
 async def _queued_again(task: PlayedTask) -> None:
-    """Wait until the task has its event `queued`: a client that reads earlier would see the old `failed`."""
+    """Wait a moment for the event `queued`: a client that reads earlier would see the old `failed`."""
     for pause in _PAUSES_S:
         if task.state is not State.FAILED:
             return

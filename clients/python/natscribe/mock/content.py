@@ -1,4 +1,4 @@
-"""What the mock finds in a recording: the segments and turns of the document's examples, one after the other."""
+"""What the mock finds in a recording: copies of the segment and the turn in the examples of the AsyncAPI document."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Timed = TypeVar("Timed", Segment, Turn, Word)
 
 @dataclass(frozen=True)
 class Content:
-    """What is found in the recording of a task."""
+    """What the mock finds in the recording of one task."""
 
     sent: TranscriptionTask | DiarizationTask
     larger_than: int = 0  # bytes: the result is larger
@@ -39,7 +39,7 @@ class Content:
         return self.count * _SECONDS_BETWEEN
 
     def batch(self, sent: TranscriptionTask, number: int) -> list[Segment]:
-        """Return the live segments of the batch `number`, counted from 0."""
+        """Return the segments of a segments event; `number` counts these events from 0."""
         numbers = range(self.count * number // BATCHES, self.count * (number + 1) // BATCHES)
         return [self._segment(sent, each, with_words=sent.word_timestamps or sent.diarize) for each in numbers]
 
@@ -79,7 +79,7 @@ class Content:
 
 
 def transcript(sent: TranscriptionTask | LiveTask, found: Sequence[Segment]) -> dict[str, object]:
-    """Return the fields of a result that tell what is said."""
+    """Return the fields of a result that hold the text."""
     if sent.diarize:
         found = [each.model_copy(update={"speaker": _speaker(sent, number)}) for number, each in enumerate(found)]
     language = sent.language or examples.SEGMENT.language

@@ -1,4 +1,4 @@
-"""Plays live tasks: somebody says the example of the document every four seconds, for as long as there is sound."""
+"""Plays live tasks: each UTTERANCE_S of sound counts as the segment in the AsyncAPI document's examples."""
 
 import asyncio
 from collections.abc import Callable
@@ -54,7 +54,7 @@ class Heard:
 
 
 async def hear(log: Log, task: PlayedTask, order: LiveTask, report: Report, *, only: int | None) -> Result:
-    """Play an attempt until the sound ends, or until there are `only` so many utterances; return the result.
+    """Play an attempt until the sound ends, or after `only` utterances; return the result.
 
     Raises:
         EndedError: A client has cancelled or deleted the task.
@@ -94,7 +94,7 @@ async def _say(log: Log, task: PlayedTask, segment: Segment, processed_seconds: 
 
 
 async def _progress(log: Log, task: PlayedTask, heard: Heard) -> None:
-    """Append `running`, unless the last event is too young."""
+    """Append `running`, unless the last event is less than a second old."""
     last, done = task.last, min(_begin(task.batches), heard.seconds)
     if last is None or (datetime.now(timezone.utc) - last.time).total_seconds() >= LEAST_BETWEEN_EVENTS_S:
         async with task.turn():

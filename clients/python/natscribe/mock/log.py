@@ -63,7 +63,7 @@ class Log:
         task.batches += 1
 
     async def publish_partial(self, partial: Partial) -> None:
-        """Publish the text of an utterance that is not over yet."""
+        """Publish a partial."""
         await self.tell(subjects.partials(partial.task_id), partial)
 
     async def tell(self, subject: str, message: BaseModel) -> None:
@@ -73,7 +73,7 @@ class Log:
         )
 
     async def next_frame(self, task_id: str, after: int) -> RawStreamMsg | None:
-        """Return the first frame behind a stream sequence; None if there is none yet."""
+        """Return the first frame after a stream sequence; None if there is none yet."""
         return await next_from(self._nats, self._names.live, subjects.live_audio(task_id), after + 1)
 
     async def store_result(self, task: PlayedTask, result: Result) -> None:

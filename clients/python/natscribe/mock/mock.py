@@ -1,4 +1,4 @@
-"""The mock: connects to NATS, makes what clients see there, takes tasks and answers requests."""
+"""The mock: connects to NATS, makes what clients see there, plays tasks and answers requests."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -110,7 +110,7 @@ class Mock:
         await self._nats.flush()
 
     async def _refuse_second(self) -> None:
-        """Check that nobody plays the service here yet."""
+        """Raise an error if a service or another mock answers here already."""
         try:
             await self._nats.jetstream().stream_info(self._settings.stream_names.tasks)
             await self._nats.request(subjects.QUEUE, b"{}", timeout=_SOMEBODY_REPLIES_WITHIN_S)
@@ -140,7 +140,7 @@ class Mock:
             raise ClientError(message) from error
 
     async def _take(self, queue: str) -> None:
-        """Take the tasks of one task queue, for ever."""
+        """Receive the tasks of one task queue, for ever."""
         names = self._settings.stream_names
         subscription = await self._nats.jetstream().pull_subscribe_bind(queue, names.tasks)
         try:
@@ -153,7 +153,7 @@ class Mock:
                 await subscription.unsubscribe()  # the server must not deliver the next task to nobody
 
     async def _beat(self) -> None:
-        """Tell JetStream every few seconds which tasks are not done yet, for ever."""
+        """Extend the deliveries of all unfinished tasks every _HEARTBEAT_S, for ever."""
         while True:
             await asyncio.sleep(_HEARTBEAT_S)
             for task in list(self._tasks.values()):
@@ -161,7 +161,7 @@ class Mock:
                     await task.delivery.in_progress()
 
     async def _reply(self, request: Msg) -> None:
-        """Reply to a request, unless its reply subject is no inbox."""
+        """Reply to a request whose reply subject is an inbox; ignore any other."""
         if subjects.is_inbox(request.reply):
             self._report(f"{request.subject} {request.data.decode(errors='replace')}")
             body, headers = await self._answers.reply(request)

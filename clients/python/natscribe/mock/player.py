@@ -1,4 +1,4 @@
-"""Plays tasks one after the other, as one worker of the service runs them."""
+"""Plays tasks as one worker runs them: one after the other, and live tasks beside them."""
 
 import asyncio
 import math
@@ -76,7 +76,7 @@ class Player:
         return not task.ended.is_set() and task not in self._waiting
 
     def waiting(self) -> list[PlayedTask]:
-        """Return the tasks that wait, in the sent in which they start."""
+        """Return the tasks that wait, in the order in which they start."""
         return sorted((task for task in self._waiting if not task.ended.is_set()), key=lambda task: task.rank)
 
     def place_of(self, task: PlayedTask) -> tuple[int | None, datetime | None]:
@@ -105,7 +105,6 @@ class Player:
             await self._attempt(task)
 
     async def _attempt(self, task: PlayedTask) -> None:
-        """Play one attempt of a task."""
         sent, script = task.sent, task.script
         if sent is None or not script.runs:
             await self._fail(task, script.error)
@@ -129,7 +128,7 @@ class Player:
         await self._end(task, ending, self._voices.identified(sent, content.result(sha256)))
 
     async def _work(self, task: PlayedTask, content: Content, *, parts: int | None) -> None:
-        """Pass the time of an attempt, and append segments and progress; stop after `parts` parts."""
+        """Pass the time of an attempt, and append segments and progress; stop after `parts` parts; None: after all."""
         sent, duration = content.sent, content.duration
         whole = self._seconds if task.script.seconds is None else task.script.seconds
         stages = _stages(sent)
@@ -155,7 +154,7 @@ class Player:
                 )
 
     async def _progress(self, task: PlayedTask, **fields: object) -> None:
-        """Append `running`, unless the last event is too young."""
+        """Append `running`, unless the last event is less than a second old."""
         last = task.last
         if last is None or (datetime.now(timezone.utc) - last.time).total_seconds() >= LEAST_BETWEEN_EVENTS_S:
             await self._append(task, State.RUNNING, **fields)

@@ -60,12 +60,12 @@ class Script:
 
 
 def refusal(task_id: str) -> ErrorDetail | None:
-    """Return the error with which requests about a task are refused; None if they are answered."""
+    """Return the error that is the reply to all requests about a task; None: they are answered."""
     return _named(task_id, REFUSE, list(ErrorCode)) if task_id.startswith(REFUSE) else None
 
 
 def _named(task_id: str, beginning: str, codes: list[ErrorCode]) -> ErrorDetail:
-    """Return the error that a task id names behind its beginning."""
+    """Return the error that a task id names after its beginning."""
     word = task_id.removeprefix(beginning).partition("-")[0]
     for code in codes:
         if code == word:

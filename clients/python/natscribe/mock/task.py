@@ -34,7 +34,7 @@ class PlayedTask:
     last: ProgressEvent | None = None  # the last event of the task's log
     log_end: int = 0  # stream sequence of that event
     attempts: int = 0  # that have begun
-    batches: int = 0  # of segments that are stored: the next attempt continues behind them
+    batches: int = 0  # of segments that are stored: the next attempt continues after them
     segments_end: int = 0  # stream sequence of the last batch
     started_at: datetime | None = None
     result: Result | None = None
@@ -59,7 +59,7 @@ class PlayedTask:
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Tasks with smaller ranks start first."""
+        """The order of this task: tasks with smaller ranks start first."""
         return list(Priority).index(self.message.priority), self.message.sequence
 
     @property
@@ -69,7 +69,7 @@ class PlayedTask:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Keep others from appending to the task's log in the meantime.
+        """Keep others from appending to the task's log until the block ends.
 
         Raises:
             EndedError: The task has ended.
@@ -124,7 +124,7 @@ class PlayedTask:
         return failed and self.sent is not None and self.sent == message.task
 
     def restart(self, delivery: Msg) -> None:
-        """Start again with the message of a replay."""
+        """Begin the task anew with the message of a replay."""
         self.delivery, self.message, self.ended = delivery, TaskMessage.delivered(delivery), asyncio.Event()
         self.attempts = self.batches = self.segments_end = 0
 

@@ -24,7 +24,7 @@ SCORE: Final = 0.71
 
 
 class VoiceError(Exception):
-    """The request about a voice is refused."""
+    """A request about a voice gets an error reply."""
 
     def __init__(self, detail: ErrorDetail) -> None:
         super().__init__(detail.message)
@@ -104,7 +104,7 @@ class Voices:
         return {reference.speaker: voice for voice in self.of_user(user_id) for reference in voice.references}
 
     def _refuse_known(self, request: EnrollRequest, speaker: str) -> None:
-        """Refuse a speaker of a recording who has a voice, and not the one that the request names."""
+        """Raise an error if this speaker of the task is enrolled as another voice than the request names."""
         for known in self.of_user(request.user_id):
             has_speaker = any((each.task_id, each.speaker) == (request.task_id, speaker) for each in known.references)
             if has_speaker and known.voice != request.voice and not request.another:

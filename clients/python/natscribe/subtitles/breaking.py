@@ -25,7 +25,7 @@ _Layouts = dict[int, tuple[float, _Lines]]  # for each place behind a cue: the c
 
 
 class Breaker:
-    """Breaks a turn; its first cue begins with `name`, and `name_each` reserves room for the name in all cues."""
+    """Breaks a turn into cues; the first one begins with `name`, and `name_each` reserves room for it in all."""
 
     def __init__(self, turn: Turn, limits: SubtitleLimits, name: str, *, name_each: bool) -> None:
         self._units = turn.units
@@ -43,7 +43,7 @@ class Breaker:
         self._pauses = list(accumulate((_PAUSE * pause**2 for pause in pauses), initial=0.0))
 
     def cues(self) -> Iterator[tuple[int, int]]:
-        """Yield the first place of each cue, and the place behind its last unit."""
+        """Yield the first place of each cue, and the place after its last unit."""
         count = len(self._units)
         costs, froms = [0.0, *[inf] * count], [0] * (count + 1)
         for first in range(count):
@@ -100,7 +100,7 @@ class Breaker:
         return lines
 
     def _next_lines(self, lines: _Layouts, beyond: int) -> _Layouts:
-        """Add a line to each layout, so that it ends behind the place `beyond`; keep the cheapest for each end."""
+        """Add a line to each layout, so that it ends after the place `beyond`; keep the cheapest for each end."""
         longer: _Layouts = {}
         for begin, (cost, begins) in lines.items():
             base = cost + _LINE * self._breaks[begin]

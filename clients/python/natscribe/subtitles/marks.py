@@ -1,4 +1,4 @@
-"""Price a line break between two words, by sentence ends, clauses and small words of several languages."""
+"""Compute the cost of a break between two words, by sentence ends, clauses and small words of several languages."""
 
 # ruff: noqa: RUF001 -- marks and words of other scripts look like those of this one
 

@@ -1,4 +1,4 @@
-"""Write a result as a page to look at and to listen to: one HTML file that asks nothing of other hosts.
+"""Write a result as a page to look at and to listen to: one HTML file that loads nothing from other hosts.
 
 All text in a result comes from strangers. So each text is escaped, and the page's policy names the hash of its own
 script: no other script would run.

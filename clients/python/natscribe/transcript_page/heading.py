@@ -91,7 +91,6 @@ def _lane(times: Times, duration: float) -> str:
 
 
 def _gaps(transcript: TranscriptionResult) -> str:
-    """Name the first gaps, with links to them."""
     clock, gaps = Clock(transcript.duration), sorted(transcript.untranscribed, key=lambda gap: gap.start)
     links = [f'<a href="#gap{number}">{clock.time(gap.start)}</a>' for number, gap in enumerate(gaps[:_GAPS], start=1)]
     more = f" and {len(gaps) - _GAPS} more" if len(gaps) > _GAPS else ""

@@ -15,7 +15,7 @@ _LONGEST_CHARS = 900  # a paragraph of this length ends with its segment
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What is lit at once: a word, or a whole segment if the times of its words are unknown; times in seconds."""
+    """What is highlighted at once: a word, or a segment if the times of its words are unknown; times in seconds."""
 
     text: str
     start: float
@@ -49,7 +49,7 @@ class Paragraph:
 
 @dataclass(slots=True)
 class Turn:
-    """Consecutive paragraphs of one speaker; None: nobody looked for speakers, or found none here."""
+    """Consecutive paragraphs of one speaker; `speaker` is None if no speaker was found."""
 
     speaker: str | None
     paragraphs: list[Paragraph] = field(default_factory=list)

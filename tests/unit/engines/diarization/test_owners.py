@@ -113,6 +113,18 @@ def test_nobody_owns_what_is_like_nobody(people: int) -> None:
     assert (owners([chunk], embeddings_of([chunk]), PEOPLE[:people]) == NOBODY).all()
 
 
+def test_a_frame_is_most_like_the_embedding_in_whose_middle_it_is() -> None:
+    # Given one voice, and an embedding of each of two people, which overlap
+    activity = np.zeros((1, FRAMES, VOICES), np.uint8)
+    activity[0, 100:233, 0] = 255
+    chunk = Chunk(0, activity, [Embedding(at, at + 89, stored(PEOPLE[who])) for at, who in ((100, 0), (144, 1))], [])
+
+    # When owners are found, then the voice passes half way between their middles, within a quarter of a second
+    found = owners([chunk], embeddings_of([chunk]), PEOPLE)[0, :, 0]
+    assert set(found[100:152]) == {0}
+    assert set(found[181:233]) == {1}
+
+
 def test_a_voice_of_the_next_window_belongs_to_the_same_person() -> None:
     # Given two windows that overlap: the second person of the first one is the first voice of the second one
     activity = np.zeros((2, FRAMES, VOICES), np.uint8)

@@ -181,12 +181,3 @@ def test_moments_count_only_if_they_are_most_of_the_speech(moments: int, people:
 
 def test_where_nobody_speaks_there_are_no_speakers() -> None:
     assert len(found(recording([]))) == 0
-
-
-@pytest.mark.parametrize(
-    ("least", "most", "found", "nearest"),
-    [(2, 4, 1, 2), (2, 4, 3, 3), (2, 4, 9, 4), (None, 2, 5, 2), (3, None, 1, 3), (None, None, 6, 6), (3, 3, 5, 3)],
-)
-def test_the_nearest_number_within_the_bounds(least: int | None, most: int | None, found: int, nearest: int) -> None:
-    # Given bounds, when a number of speakers was found, then the nearest allowed one is wanted
-    assert Bounds(least, most).nearest(found) == nearest

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 from rich.console import Console
 from rich.live import Live
@@ -38,35 +38,39 @@ async def _run() -> int:
         if away:
             board.troubles["nats"] = "NATS is away, waiting ..."
 
-    async with Client(settings, on_outage=note_outage) as client:
-        if out.is_terminal and not out.is_dumb_terminal:
-            await _watch(client, board, settings.nats_place)
-        else:
-            await gather(client, board)
-            print_snapshot(out, board)
-            for trouble in dict.fromkeys(board.troubles.values()):
-                err.print(trouble, style=WARNING)
-            return 1 if board.troubles else 0
-    return 0
+    client = Client(settings, on_outage=note_outage)
+    if out.is_terminal and not out.is_dumb_terminal:
+        await _watch(client, board, settings.nats_place)
+        return 0
+    async with client:
+        await gather(client, board)
+    print_snapshot(out, board)
+    for trouble in dict.fromkeys(board.troubles.values()):
+        err.print(trouble, style=WARNING)
+    return 1 if board.troubles else 0
 
 
 async def _watch(client: Client, board: Board, place: str) -> None:
-    """Show the board until the key q, or until the terminal is gone."""
+    """Connect, and show the board until the key q, which ends the wait for NATS, too, or until the terminal is gone."""
     quit_pressed = asyncio.Event()
 
     def pressed(text: str) -> None:
         if not text or "q" in text.lower():
             quit_pressed.set()
 
-    screen = Console()
-    with keys(pressed), Live(console=screen, screen=True, auto_refresh=False) as live:
-        await _until_first(
-            quit_pressed.wait(),
-            _hear(client, board),
-            _every(ASK_QUEUE_EVERY_S, board, "queue", lambda: _ask_queue(client, board)),
-            _every(ASK_LIST_EVERY_S, board, "list", lambda: _ask_list(client, board)),
-            _redraw(live, board, place),
-        )
+    with keys(pressed):
+        async with AsyncExitStack() as closing:
+            await _until_first(quit_pressed.wait(), closing.enter_async_context(client))
+            if quit_pressed.is_set():
+                return
+            live = closing.enter_context(Live(console=Console(), screen=True, auto_refresh=False))
+            await _until_first(
+                quit_pressed.wait(),
+                _hear(client, board),
+                _every(ASK_QUEUE_EVERY_S, board, "queue", lambda: _ask_queue(client, board)),
+                _every(ASK_LIST_EVERY_S, board, "list", lambda: _ask_list(client, board)),
+                _redraw(live, board, place),
+            )
 
 
 async def gather(client: Client, board: Board) -> None:

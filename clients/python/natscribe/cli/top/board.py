@@ -47,7 +47,7 @@ class Failure:
 
 @dataclass
 class Board:
-    """All that is shown; `apply` and `reconcile` update it."""
+    """All that `natscribe top` shows; `apply` and `reconcile` update it."""
 
     running: dict[str, Running] = field(default_factory=dict)
     failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=MOST_FAILURES))
@@ -72,7 +72,7 @@ class Board:
             self.failures.appendleft(Failure(event.task_id, event.time, reason, final=final))
 
     def reconcile(self, page: TaskPage, asked_at: float, now: float) -> None:
-        """Take the service's list of running tasks: add tasks without an event so far, remove tasks that have ended.
+        """Compare with the service's list of running tasks: add tasks without an event so far, remove ended tasks.
 
         An event may be lost, so a task has ended if the list lacks it and its last event is old.
         """
@@ -92,7 +92,7 @@ class Board:
                 del self.running[task_id]
 
     def note_failed(self, page: TaskPage) -> None:
-        """Show tasks that had failed before the board received its first event."""
+        """Add tasks that had failed before the board received its first event."""
         heard = {failure.task_id for failure in self.failures}
         for task in page.tasks:
             if task.task_id not in heard and task.error is not None and len(self.failures) < MOST_FAILURES:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 def keys(pressed: Callable[[str], None]) -> Iterator[None]:
     """Call `pressed` with each key until the block ends; do nothing if standard input is no terminal.
 
-    If the terminal is gone, `pressed` is called once, with an empty text.
+    Keys that were pressed before count, too. If the terminal is gone, `pressed` is called once, with an empty text.
     """
     if not sys.stdin.isatty():
         yield
@@ -21,7 +21,7 @@ def keys(pressed: Callable[[str], None]) -> Iterator[None]:
 
     file, loop = sys.stdin.fileno(), asyncio.get_running_loop()
     before = termios.tcgetattr(file)
-    tty.setcbreak(file)
+    tty.setcbreak(file, termios.TCSADRAIN)
 
     def read() -> None:
         text = b""

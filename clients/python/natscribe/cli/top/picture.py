@@ -91,7 +91,7 @@ def queue_cells(queue: QueueStatus) -> list[str]:
 
 
 def _running_tasks(board: Board) -> int:
-    """Return how many tasks run: as many as the board knows, or as the queues count."""
+    """Return how many tasks run: as the board knows or as the queues count, whichever are more."""
     counted = sum(queue.running for queue in board.queue.queues) if board.queue is not None else 0
     return max(len(board.running), counted)
 
