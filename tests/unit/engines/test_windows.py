@@ -102,14 +102,6 @@ def test_a_window_ends_in_the_widest_pause_that_its_length_allows() -> None:
     assert second[0][0] == first[-1][1]
 
 
-def test_without_a_pause_the_longest_silence_is_cut() -> None:
-    # Given 40 s of speech with silences too short for pauses, one at 12 s longer than one at 16 s
-    samples = sound((1.0, 12.16), (0.0, 0.192), (1.0, 3.84), (0.0, 0.096), (1.0, 24))
-
-    # When windows are found, then the cut is in the longer one
-    assert found_in(samples)[0] == [pytest.approx((0.0, 12.256), abs=0.033)]
-
-
 def test_speech_without_any_silence_is_cut_where_it_is_least_like_speech() -> None:
     # Given a minute of unbroken speech with a weak place
     speech = np.ones(2000, np.float32)
