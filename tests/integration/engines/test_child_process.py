@@ -216,15 +216,17 @@ asyncio.run(main({"diarize": Diarize(path=Path(sys.argv[2])), "idle": Load()}[sy
 """
 
 
-@pytest.mark.parametrize("job", ["diarize", "idle"])
-async def test_a_child_dies_with_its_worker(long_reading: Path, job: str) -> None:
-    # Given a worker whose engine is busy
+@pytest.mark.parametrize(("job", "frozen"), [("diarize", False), ("idle", sys.platform == "linux")])
+async def test_a_child_dies_with_its_worker(long_reading: Path, job: str, frozen: bool) -> None:
+    # Given a worker whose engine is busy, or so frozen that it cannot see the end of its input
     worker = await asyncio.create_subprocess_exec(
         sys.executable, "-c", WORKER, job, str(long_reading), stdout=asyncio.subprocess.PIPE
     )
     assert worker.stdout is not None
     assert await worker.stdout.readline() == b"busy\n"
     child = the_child(worker.pid)
+    if frozen:
+        child.suspend()
 
     # When the worker is killed, without a chance to clean up
     os.kill(worker.pid, signal.SIGKILL)
