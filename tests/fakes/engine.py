@@ -85,10 +85,8 @@ class FakeEngine:
         self.channels = 1  # of each recording
         self.differ = False  # whether the channels carry different speech
         self.text = "one two"  # of each window
-        self.agreement = 0.9  # of what each speaker says
         self.diarized = 0  # recordings
         self.people = ["anna", "boris"]  # who speaks in a recording
-        self.network = embedding_network()
         self.silent = False  # as a listener that takes long over its first reply
         self.hangs_after: list[int] = []  # windows, one a recording; none: it does not hang
         self.jobs: list[Listen | Diarize] = []  # one a recording
@@ -203,13 +201,13 @@ class FakeEngine:
             SpeakerEmbedding(
                 speaker=f"SPEAKER_{number:02}",
                 seconds=seconds,
-                agreement=self.agreement,
+                agreement=0.9,
                 values=voice_of(name, self.diarized),
                 telephone=voice_of(f"{name} on the telephone", self.diarized),
             )
             for number, name in enumerate(people)
         ]
-        return Embedded(model=self.network, speakers=speakers)
+        return Embedded(model=embedding_network(), speakers=speakers)
 
     def _steps(self, job: Listen | Diarize) -> Iterable[Sequence[Reply]]:
         duration = self.windows * WINDOW

@@ -326,23 +326,6 @@ async def test_what_a_stripped_stream_has_acknowledged_is_stored_once_where_it_b
 
 
 @pytest.mark.foreign
-async def test_a_log_that_has_gone_on_takes_no_stray(
-    settings: Settings, js: JetStreamContext, stranger: JetStreamContext
-) -> None:
-    # Given a log, and a message that a stripped stream has acknowledged as its first
-    await provisioning.provision(js, settings)
-    first = await js.publish("append.results.t1", b"first", stream="transcription_results")
-    await stripped(stranger, "transcription_results")
-    await stray(js, "transcription_results", "append.results.t1")
-    # When the stream is put back
-    await provisioning.provision(js, settings)
-    # Then the log is as it was
-    info = await js.stream_info("transcription_results", subjects_filter=">")
-    assert info.state.subjects == {"results.t1": 1}
-    assert (await js.get_last_msg("transcription_results", "results.t1")).seq == first.seq
-
-
-@pytest.mark.foreign
 async def test_strays_of_a_search_that_broke_off_are_found_by_the_next(
     settings: Settings, js: JetStreamContext, stranger: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,6 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import APIError, BadRequestError
 from natscribe.jetstream import leader_reads
-from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import TASK_SEQUENCE
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
@@ -21,13 +20,13 @@ from natscribe.schemas.wire import Kind, Model
 
 from app.cancellation import despite_cancellation
 from app.engines.messages import Listen
-from app.errors import FencedError, PermanentError
+from app.errors import FencedError
 from app.execution.attempt import TaskAttempt
 from app.jetstream import provisioning
 from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.task_log.record import Metadata, Outcome, Record
+from app.task_log.record import Metadata, Record
 from app.task_log.results import ResultStore
 from app.updates import Result
 from tests.fakes.engine import FakeEngine, segment
@@ -326,45 +325,6 @@ async def test_segments_of_an_earlier_task_with_the_same_id_do_not_count(
     events = await publisher.until("t1", State.COMPLETED)
     assert {event.attempt for event in events} == {1}
     assert [each["start"] for each in (await publisher.ask("tasks.result", task_id="t1"))["segments"]] == [0, 10, 20]
-
-
-async def test_a_late_failure_of_a_fenced_worker_does_not_end_the_task(
-    publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a worker that freezes when it is about to let its task fail
-    freezes, may_go_on, refused = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    forbid, fail = TaskLog.forbid_result, TaskAttempt.fail
-
-    async def held(self: TaskLog, last: Record, error: ErrorDetail | None) -> Outcome:
-        monkeypatch.setattr(TaskLog, "forbid_result", forbid)
-        freezes.set()
-        await despite_cancellation(may_go_on.wait())
-        return await forbid(self, last, error)
-
-    async def noticed(self: TaskAttempt, error: ErrorDetail) -> None:
-        try:
-            await fail(self, error)
-        finally:
-            refused.set()
-
-    monkeypatch.setattr(TaskLog, "forbid_result", held)
-    monkeypatch.setattr(TaskAttempt, "fail", noticed)
-    first, second = FakeEngine(), FakeEngine()
-    first.fail_with = [PermanentError(ErrorCode.ENGINE_FAILED, "The disk of this machine is full.")]
-    second.may_go_on.clear()
-    async with start_worker(first):
-        await publisher.publish("t1")
-        await freezes.wait()
-        async with start_worker(second):
-            # When another worker has taken the task over before the first one goes on
-            await eventually(lambda: begun(second), within=20)
-            may_go_on.set()
-            await refused.wait()
-            second.may_go_on.set()
-            # Then the other one completes the task
-            events = await publisher.until("t1", State.COMPLETED)
-    assert [event.state for event in events].count(State.COMPLETED) == 1
-    assert (events[-1].attempt, len(second.jobs)) == (2, 1)
 
 
 async def test_late_segments_of_a_deleted_task_are_removed(

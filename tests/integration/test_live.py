@@ -1,6 +1,5 @@
 """Live tasks: sound that is published while people speak becomes text, whatever happens to the worker."""
 
-import asyncio
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -366,14 +365,3 @@ async def test_a_silent_client_may_be_silent_for_longer_than_a_task_may_stand_st
         events = await publisher.until("live-1", State.COMPLETED)
     # Then its task ends with what was said, in its first attempt
     assert {event.state for event in events} <= {State.QUEUED, State.RUNNING, State.COMPLETED}
-
-
-async def test_junk_keeps_no_task_alive(publisher: Publisher, speaker: Speaker, worker: Worker) -> None:
-    # Given a client that has fallen silent, and somebody who publishes what is no frame
-    await speaker.begin(idle_seconds=1)
-    await speaker.say(1)
-    done = asyncio.create_task(publisher.until("live-1", State.COMPLETED))
-    async with asyncio.timeout(20):
-        while not done.done():
-            await publisher.js.publish(subjects.live_audio("live-1"), FRAME)
-            await asyncio.wait([done], timeout=0.2)

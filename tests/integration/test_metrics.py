@@ -1,7 +1,5 @@
 """Metrics: each counts what it names."""
 
-import asyncio
-
 import pytest
 from nats.js import JetStreamContext
 from natscribe.schemas.errors import ErrorCode
@@ -12,21 +10,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.errors import PermanentError, TransientError
 from app.main import Worker
 from tests.fakes.engine import FakeEngine
-from tests.fakes.missing_words import MissingWordsEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
 TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
 TRANSCRIPTION = ("task_name", "process_transcription")
-
-
-class OneWindow(FakeEngine):
-    """Finds one window and then nothing more."""
-
-    async def transcribes(self, number: int) -> None:
-        if number > 0:
-            await asyncio.Event().wait()
 
 
 def sample(worker: Worker, name: str, *labels: tuple[str, str]) -> float | None:
@@ -65,41 +54,6 @@ async def test_what_was_done_is_counted(
     assert sample(worker, "natscribe_task_audio_seconds_total", TRANSCRIPTION) == 30
     assert sample(worker, "natscribe_task_real_time_factor_count", TRANSCRIPTION) == 1
     assert sample(worker, "natscribe_task_untranscribed_seconds_total", TRANSCRIPTION) == 0
-
-
-async def test_speech_without_text_is_counted(publisher: Publisher, start_worker: StartWorker) -> None:
-    # Given an engine that three times finds no text in the same 2.5 s
-    async with start_worker(MissingWordsEngine()) as worker:
-        # When a recording is transcribed
-        await publisher.publish("t1")
-        await publisher.until("t1", State.COMPLETED)
-
-        async def settled() -> bool:
-            return sample(worker, "task_success_total", TRANSCRIPTION) == 1
-
-        await eventually(settled)
-        # Then its seconds are counted, once
-        assert sample(worker, "natscribe_task_untranscribed_seconds_total", TRANSCRIPTION) == 2.5
-
-
-async def test_a_resumed_task_says_how_much_it_saved(
-    publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
-) -> None:
-    # Given a worker that is stopped after the first window
-    second = FakeEngine()
-    async with start_worker(OneWindow()):
-        await publisher.publish("t1")
-
-        async def one_is_there() -> bool:
-            return (await js.stream_info("transcription_segments")).state.messages == 1
-
-        await eventually(one_is_there)
-    # When another one goes on
-    async with start_worker(second) as worker:
-        await publisher.until("t1", State.COMPLETED)
-        # Then ten seconds of audio were not transcribed again
-        assert sample(worker, "natscribe_task_resumes_total", TRANSCRIPTION) == 1
-        assert sample(worker, "natscribe_task_resumed_audio_seconds_total", TRANSCRIPTION) == 10
 
 
 async def test_a_task_that_does_not_get_on_shows(

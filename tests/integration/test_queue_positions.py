@@ -14,7 +14,7 @@ from natscribe.schemas.wire import Kind, Priority, Queue
 
 from app.engines.messages import Job, Reply
 from app.main import Worker
-from app.queue.priorities import QueueReader, TaskQueues
+from app.queue.priorities import QueueReader
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
@@ -113,35 +113,6 @@ async def test_released_messages_count_as_waiting(
     engine.may_go_on.set()
     for number in range(1, 7):
         await publisher.until(f"t{number}", State.COMPLETED)
-
-
-async def test_many_who_ask_do_not_have_the_whole_queue_read_each_time(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, constants: Constants
-) -> None:
-    # Given a task that waits behind another
-    constants(READING_KEPT_S=60)
-    engine.may_go_on.clear()
-    await publisher.publish("busy")
-    await publisher.until("busy", State.RUNNING)
-    await publisher.publish("t1")
-    await publisher.until("t1", State.QUEUED)
-    reads = 0
-    read = QueueReader.read
-
-    async def counted(self: QueueReader, *, sample: int) -> TaskQueues:
-        nonlocal reads
-        reads += sample == 0  # not by the watch
-        return await read(self, sample=sample)
-
-    monkeypatch.setattr(QueueReader, "read", counted)
-    # When many ask at once
-    found = await asyncio.gather(*(position(publisher, "t1") for _ in range(20)))
-    # Then each is answered, from what is remembered
-    assert {state for state, _ in found} == {"queued"}
-    assert None not in {at for _, at in found}
-    assert reads == 0
-    engine.may_go_on.set()
-    await publisher.until("t1", State.COMPLETED)
 
 
 async def test_the_expected_start_is_about_true(

@@ -90,43 +90,6 @@ async def test_a_recording_is_fetched_and_the_copy_removed(
     assert list(scratch.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../outside.flac",
-        "2026/../../outside.flac",
-        "/outside.flac",
-        "//outside.flac",
-        "2026//meeting.flac",
-        "./2026/meeting.flac",
-        "2026/meeting.flac/",
-        "..\\outside.flac",
-        "..",
-        ".",
-        "/",
-        "",
-        "\x00",
-        "2026/\nmeeting.flac",
-        "\x7f",
-        "\ud800",
-        "x" * 1024,
-        "ж" * 500,
-    ],
-)
-async def test_no_name_leads_out_of_the_prefix(
-    recordings: Recordings, bucket: S3Store, proxy: Proxy, name: str
-) -> None:
-    # Given recordings outside of the prefix
-    for outside in ("outside.flac", "calls", "callsoutside.flac"):
-        await bucket.put_async(outside, b"secret")
-    # When a task names them, or its recording is deleted
-    error = await refusal(recordings, name)
-    await recordings.delete(name)
-    # Then S3 is not even asked
-    assert error.detail.code is ErrorCode.AUDIO_NOT_FOUND
-    assert proxy.requests == []
-
-
 @pytest.mark.parametrize("name", ["%2e%2e/outside.flac", "..%2foutside.flac", "%00", "?versions"])
 async def test_an_encoded_name_is_only_a_name(recordings: Recordings, bucket: S3Store, proxy: Proxy, name: str) -> None:
     # Given a recording outside of the prefix

@@ -7,17 +7,12 @@ import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from natscribe.schemas.progress import State
-from redis.asyncio import Redis
 
 from app.main import Worker
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher
-from tests.waiting import eventually
-
-NO_OBJECTS = [b"", b"\xff", b"[]", b"[" * 100_000]
-REQUESTS = ["tasks.status", "tasks.result", "tasks.cancel", "tasks.delete"]
 
 
 async def test_the_status_of_a_running_task(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
@@ -51,34 +46,6 @@ async def test_subtitles_keep_to_the_limits_of_the_request(
     answer = await publisher.ask("tasks.result", task_id="t1", format="srt", max_line_chars=5)
     assert answer["error"]["code"] == "invalid_request"
     assert "max_line_chars: Input should be greater than or equal to 16" in answer["error"]["message"]
-
-
-async def test_a_large_result_is_an_object(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    # Given a recording with more text than a message holds
-    engine.windows, engine.text = 30, "word " * 10_000
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
-    # When its result is asked for
-    result = await publisher.ask("tasks.result", task_id="t1")
-    # Then the reply refers to the whole
-    assert (result["segments"], result["text"]) == ([], "")
-    whole = json.loads((await (await js.object_store(result["object"]["bucket"])).get("t1")).data or b"")
-    assert [len(segment["text"]) for segment in whole["segments"]] == [50_000] * 30
-
-
-async def test_a_deleted_task_leaves_nothing(
-    publisher: Publisher, worker: Worker, js: JetStreamContext, redis: Redis
-) -> None:
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
-    await eventually(lambda: redis.get("task:t1:result"))
-    assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
-    for stream in ("transcription_progress", "transcription_segments", "transcription_results"):
-        assert (await js.stream_info(stream)).state.messages == 0
-    assert not await redis.keys("task:*")
-    assert (await publisher.ask("tasks.status", task_id="t1"))["error"]["code"] == "not_found"
 
 
 @pytest.mark.parametrize("fmt", ["txt", "srt", "vtt"])

@@ -327,50 +327,6 @@ async def test_a_recording_stays_whose_next_task_only_the_leader_knows(
         engine.may_go_on.set()
 
 
-async def test_nothing_is_erased_of_a_task_that_goes_on_after_a_cancellation_was_given_up(
-    publisher: Publisher,
-    start_worker: StartWorker,
-    engine: FakeEngine,
-    js: JetStreamContext,
-    constants: Constants,
-) -> None:
-    constants(REPEATED_AFTER_S=0.1)
-    engine.may_go_on.clear()
-    async with start_worker(engine) as worker:
-        # Given a task that runs, and a worker that was lost after the first half of its cancellation
-        await upload(js)
-        await publisher.publish("t1", audio_file_id=RECORDING, keep_seconds=60)
-        await publisher.until("t1", State.RUNNING)
-        last = await worker.container.log.last("t1")
-        assert last is not None
-        await worker.container.log.forbid_result(last, None)
-        reminder, _ = await eventually(lambda: reminder_of(js, "t1"))
-
-        async def goes_on() -> bool:
-            now = await worker.container.log.last("t1")
-            return now is not None and now.stream_sequence > last.stream_sequence
-
-        await eventually(goes_on)
-        # When the reminder that this half has set is due
-        await worker.container.reminders.put(reminder.model_copy(update={"recording_until": datetime.now(UTC)}))
-
-        # Then it comes again later
-        async def is_later() -> bool:
-            found = await reminder_of(js, "t1")
-            return found is not None and found[1] - datetime.now(UTC) > timedelta(minutes=30)
-
-        await eventually(is_later)
-        # And the recording is there until the task has ended and its own time is over
-        assert await is_uploaded(js)
-        engine.may_go_on.set()
-        await publisher.until("t1", State.COMPLETED)
-
-        async def is_sooner() -> bool:
-            return not await is_later()
-
-        await eventually(is_sooner)
-
-
 async def test_a_recording_stays_of_a_task_that_has_ended_just_now(
     settings: Settings,
     publisher: Publisher,

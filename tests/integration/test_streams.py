@@ -4,7 +4,6 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
-    ConsumerConfig,
     DeliverPolicy,
     DiscardPolicy,
     RePublish,
@@ -17,7 +16,6 @@ from natscribe.schemas.live import LARGEST_FRAME_BYTES
 from structlog.testing import capture_logs
 
 from app.jetstream.provisioning import provision
-from app.jetstream.streams import stream_configs
 from app.settings import Settings
 
 DAY = 24 * 3600
@@ -130,29 +128,3 @@ async def test_objects_go_when_their_time_is_up(made: JetStreamContext) -> None:
 async def test_a_new_stream_is_as_it_should_be(settings: Settings, js: JetStreamContext) -> None:
     assert await differences(js, settings) == []
     assert await differences(js, settings) == []
-
-
-async def test_what_differs_is_told_and_left_alone(settings: Settings, js: JetStreamContext) -> None:
-    # Given a stream and a consumer that an operator has made otherwise
-    progress = next(each for each in stream_configs(settings) if each.name == "transcription_progress")
-    await js.add_stream(progress.evolve(max_age=20 * DAY))
-    queue = ConsumerConfig(
-        durable_name="transcription_worker_transcription_high",
-        filter_subject="tasks.transcription.high",
-        ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=99,
-    )
-    await js.add_stream(name="transcription_tasks", subjects=QUEUES, max_age=3)
-    await js.add_consumer("transcription_tasks", queue)
-    # When the service starts
-    differing = await differences(js, settings)
-    # Then each difference is logged, and nothing is changed
-    assert ("transcription_progress", "max_age") in differing
-    assert ("transcription_tasks", "retention") in differing
-    assert ("transcription_worker_transcription_high", "ack_wait") in differing
-    assert (await js.stream_info("transcription_progress")).config.max_age == 20 * DAY
-    assert (await js.stream_info("transcription_tasks")).config.retention == RetentionPolicy.LIMITS
-    found = await js.consumer_info("transcription_tasks", "transcription_worker_transcription_high")
-    assert found.config.ack_wait == 99
-    # And it made what was missing
-    assert (await js.stream_info("transcription_results")).config.max_age == 7 * DAY

@@ -140,39 +140,6 @@ async def test_a_task_that_is_not_registered_yet_never_runs(
     assert len(engine.jobs) == 1
 
 
-async def test_a_deletion_waits_until_it_is_known_whose_the_ended_tasks_are(
-    publisher: Publisher,
-    worker: Worker,
-    client: Client,
-    js: JetStreamContext,
-    monkeypatch: pytest.MonkeyPatch,
-    constants: Constants,
-) -> None:
-    # Given a service that has not noted yet that a task has ended
-    reminders, may_go = worker.container.reminders, asyncio.Event()
-    put = reminders.put
-
-    async def held(reminder: object) -> None:
-        await may_go.wait()
-        await put(reminder)  # type: ignore[arg-type]  # whatever it is
-
-    monkeypatch.setattr(reminders, "put", held)
-    constants(SET_WITHIN_S=0.2)
-    await publish(publisher, "t1", "anna")
-    await publisher.until("t1", State.COMPLETED)
-    await eventually(lambda: queue_is_empty(js))
-    # When its user is deleted, then the client is asked to try again
-    answer = await publisher.ask("tasks.delete", user_id="anna")
-    assert answer["error"]["code"] == "internal"
-    # And that helps
-    may_go.set()
-
-    async def is_deleted() -> bool:
-        return (await publisher.ask("tasks.delete", user_id="anna")).get("tasks") == 1
-
-    await eventually(is_deleted)
-
-
 async def test_a_reminder_that_is_set_after_a_deletion_is_removed(
     publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

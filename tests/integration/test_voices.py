@@ -13,7 +13,7 @@ from nats.js.errors import NotFoundError
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Kind, Model, Priority, Queue
+from natscribe.schemas.wire import Kind, Priority, Queue
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -135,18 +135,6 @@ async def test_a_new_voice_is_stored_once_though_an_answer_was_lost(
     assert await store.find(7, anna) == known
 
 
-async def test_voices_of_another_network_are_told_and_not_compared(
-    publisher: Publisher, anna: str, engine: FakeEngine
-) -> None:
-    # Given a service whose network has changed since
-    engine.network = Model(name="other", revision="1")
-    await done(publisher, "later", diarize=True, identify=True)
-    # Then nobody is named, and the result says why
-    result = await publisher.ask(subjects.RESULT, task_id="later")
-    assert {each["name"] for each in result["voices"].values()} == {"unknown"}
-    assert "another network" in result["voices_error"]["message"]
-
-
 async def test_nothing_of_a_forgotten_voice_is_found_anywhere(
     publisher: Publisher, anna: str, js: JetStreamContext, redis: Redis, nc: Nats
 ) -> None:
@@ -224,21 +212,6 @@ async def test_who_does_not_ask_for_names_leaves_no_voice_behind(
     assert (await js.stream_info("KV_embeddings")).state.messages == 0
     code, message = await refused(publisher, "call", speaker="SPEAKER_00")
     assert (code, "`identify: true`" in message) == ("not_found", True)
-
-
-async def test_a_task_without_speakers_or_without_an_end_gives_no_voice(
-    publisher: Publisher, worker: Worker, engine: FakeEngine
-) -> None:
-    await done(publisher, "plain")
-    assert (await refused(publisher, "plain"))[0] == "not_found"
-    engine.may_go_on.clear()
-    await (await publisher.js.object_store("audio")).put("meeting.flac", b"not looked at by a fake engine")
-    await publisher.publish("runs", diarize=True, identify=True)
-    await publisher.until("runs", State.RUNNING)
-    assert (await refused(publisher, "runs"))[0] == "not_finished"
-    await publisher.ask(subjects.CANCEL, task_id="runs")
-    engine.may_go_on.set()
-    assert (await refused(publisher, "runs"))[0] == "not_found"
 
 
 async def test_a_full_bucket_enrols_nobody_and_is_named(publisher: Publisher, call: str, js: JetStreamContext) -> None:

@@ -163,7 +163,7 @@ async def test_what_was_announced_and_is_not_there_is_asked_for_again(
     queues: dict[tuple[Queue, Priority], FakeSubscriber], constants: Constants, lookahead: int
 ) -> None:
     # Given a consumer that takes one task at once or several
-    constants(ASK_AGAIN_AFTER_S=0.3, RECHECK_AFTER_S=1, POLL_INTERVAL_S=60)
+    constants(ASK_AGAIN_AFTER_S=0.1, RECHECK_AFTER_S=0.4, POLL_INTERVAL_S=60)
     server = FakeServer([])
     given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
     consumer = TaskConsumer(given, NAMES, broken=lambda: None, lookahead=lookahead)

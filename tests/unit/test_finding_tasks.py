@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
-from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import ResultFormat, ResultRequest
 
@@ -136,6 +136,7 @@ async def test_recordings_that_others_need_are_kept(parts: Parts, nats: InMemory
     first = await parts.publish("t1", audio_file_id="a.flac")
     second = await parts.publish("t2", audio_file_id="b.flac")
     await parts.publish("", body=b"{")
+    await parts.publish("t3", audio_file_id="c.flac", unknown="field")
     wanted = {"a.flac", "b.flac", "c.flac"}
     # When somebody asks which are needed, besides by tasks that have ended
     assert await queued.among(wanted, besides=[]) == {"a.flac", "b.flac"}
@@ -212,6 +213,29 @@ async def test_what_waits_too_long_fails(
     assert len(nats.streams[NAMES.dead_letters].messages) == expired
     assert (await parts.messages.held(None, 2) is None) is expired
     assert last.event.error is None or last.event.error.code is ErrorCode.EXPIRED
+
+
+async def test_a_task_that_begins_while_it_expires_goes_on(
+    parts: Parts, nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task that has waited too long, and a worker that begins it when a search has seen that
+    await parts.reaching(State.QUEUED, "t1")
+    nats.ahead += DAY
+    end = parts.log.end
+
+    async def late(last: Record, error: ErrorDetail | None = None) -> Record:
+        await parts.advance(last, State.RUNNING, attempt=1)
+        return await end(last, error)
+
+    monkeypatch.setattr(parts.log, "end", late)
+    # When the search goes on
+    await expire_tasks(parts.messages, parts.registration, parts.log, parts.dead_letters, after=DAY)
+    # Then the task runs, and keeps its message
+    last = await parts.log.last("t1")
+    assert last is not None
+    assert last.event.state is State.RUNNING
+    assert len(nats.streams[NAMES.tasks].messages) == 1
+    assert nats.streams[NAMES.dead_letters].messages == []
 
 
 async def test_many_expired_tasks_are_read_in_batches(parts: Parts, nats: InMemoryNats) -> None:

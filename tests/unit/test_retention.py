@@ -217,6 +217,11 @@ async def test_a_task_that_goes_on_is_left_alone(
     assert subject.startswith("retention.reminders.")
     assert timedelta(minutes=59) < reminder.due_at - due_at < timedelta(minutes=61)
     assert (deleted, await is_known(parts)) == ([], True)
+    # And once it has ended, its own time counts
+    await parts.log.end(await parts.advance(record, State.RUNNING, attempt=1))
+    await run(parts)
+    ((_, reminder),) = stored(parts)
+    assert reminder.due_at - nats.now < timedelta(minutes=1)
 
 
 async def test_a_later_task_of_the_same_id_is_left_alone(parts: Parts, nats: InMemoryNats, deleted: list[str]) -> None:
@@ -434,8 +439,12 @@ async def test_a_user_is_not_erased_before_it_is_known_whose_the_ended_tasks_are
 ) -> None:
     constants(SET_WITHIN_S=0.01)
     await ended(parts)
-    with pytest.raises(RequestError, match="ask again"):
+    with pytest.raises(RequestError, match="ask again") as refused:
         await parts.users.delete(UserRequest(user_id=7))
+    assert refused.value.detail.code is ErrorCode.INTERNAL
+    # And that helps
+    await run(parts)
+    assert (await parts.users.delete(UserRequest(user_id=7))).tasks == 1
 
 
 @pytest.mark.parametrize(("code", "told"), [(ErrorCode.NOT_FOUND, False), (ErrorCode.INTERNAL, True)])

@@ -84,6 +84,11 @@ async def test_other_replicas_are_told_with_the_command_that_changes_them(nats: 
         await provision(nats.jetstream(), SETTINGS)
     (line,) = [each for each in lines if each["event"] == "configuration_difference_found"]
     assert line["change"] == f"nats stream edit {NAMES.progress} --replicas 1"
+    # And for every stream and bucket where the setting is another, and nothing is changed
+    with capture_logs() as lines:
+        await provision(nats.jetstream(), SETTINGS.model_copy(update={"nats_replicas": 5}))
+    assert [line["change"] for line in lines] == [f"nats stream edit {name} --replicas 5" for name in nats.streams]
+    assert nats.streams[NAMES.progress].config["num_replicas"] == 3
 
 
 async def test_what_nats_refuses_to_change_is_a_problem(nats: InMemoryNats) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from natscribe.schemas.requests import SubtitleLimits
 from natscribe.schemas.transcription import Segment, Word
@@ -368,7 +368,7 @@ def test_nothing_said_gives_no_cues() -> None:
 
 # Any words, any limits
 
-unhurried = settings(deadline=None)  # a machine may do other work, too
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a machine may do other work, too
 
 SPEAKERS = (None, "SPEAKER_00", "SPEAKER_01")
 LETTERS = "aIbBжи。今日カー「」.,?—«»Eกำ"  # B and E stand for what has two characters

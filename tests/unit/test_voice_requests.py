@@ -143,6 +143,8 @@ async def test_a_reference_is_long_enough_and_of_one_person(
 async def test_a_task_gives_a_voice_only_when_it_has_completed_and_kept_its_speakers(parts: Parts) -> None:
     await heard(parts, "runs", state=State.RUNNING)
     assert (await refused(parts, asked(task_id="runs")))[0] is ErrorCode.NOT_FINISHED
+    await heard(parts, "cancelled", state=State.CANCELLED)
+    assert (await refused(parts, asked(task_id="cancelled")))[0] is ErrorCode.NOT_FOUND
     await parts.reaching(State.COMPLETED, "plain")
     code, message = await refused(parts, asked(task_id="plain"))
     assert (code, "`identify: true`" in message) == (ErrorCode.NOT_FOUND, True)
@@ -162,16 +164,20 @@ async def test_a_voice_gets_references_and_keeps_the_newest(parts: Parts) -> Non
 
 
 async def test_who_has_a_voice_gets_another_one_only_on_demand(parts: Parts) -> None:
-    await heard(parts, "call", speaker(0), speaker(1))
+    for task_id in ("call", "next"):
+        await heard(parts, task_id, speaker(0), speaker(1))
     anna = await parts.voices.enroll(asked(speaker="SPEAKER_00"))
     boris = await parts.voices.enroll(asked(speaker="SPEAKER_01", name="Boris"))
     # When somebody who is enrolled is enrolled again, then the answer names the voice that sounds the same
     for wrong in ({}, {"name": None, "voice": boris.voice}):
         code, message = await refused(parts, asked(speaker="SPEAKER_00", **wrong))
         assert (code, f"SPEAKER_00 sounds like the voice {anna.voice}" in message) == (ErrorCode.INVALID_REQUEST, True)
+    # And one more reference of that voice is welcome
+    more = await parts.voices.enroll(asked(task_id="next", speaker="SPEAKER_00", name=None, voice=anna.voice))
+    assert [each.task_id for each in more.references] == ["call", "next"]
     # And somebody else who sounds the same is enrolled on demand
     await parts.voices.enroll(asked(speaker="SPEAKER_00", name="Berta", another=True))
-    assert [each.name for each in await listed(parts)] == ["Anna", "Boris", "Berta"]
+    assert sorted(each.name for each in await listed(parts)) == ["Anna", "Berta", "Boris"]
 
 
 async def test_references_of_another_network_go_with_the_next_one(parts: Parts) -> None:

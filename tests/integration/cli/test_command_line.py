@@ -158,27 +158,6 @@ async def test_a_page_plays_its_recording(terminal: Terminal, recordings_folder:
     assert printed == page(TranscriptionResult.model_validate(found))
 
 
-async def test_files_of_one_name_have_results_that_are_seen(terminal: Terminal, recordings_folder: Path) -> None:
-    # Given a recording of the same name in another folder
-    (recordings_folder / "other").mkdir()
-    (recordings_folder / "other" / "meeting.flac").write_bytes(b"not looked at by a fake engine")
-    above = f"../{recordings_folder.name}/meeting.flac"
-    # When both are transcribed into one folder, one of them by way of the folder above, and twice
-    code, _, err = await terminal.run(
-        "transcribe", "--output-dir", "found", "--json", above, "other/meeting.flac", "other/meeting.flac"
-    )
-    # Then each has a file of its own, named after what is in it, and none is hidden
-    assert (code, err.count("wrote")) == (0, 3)
-    wanted = [
-        f"up-{recordings_folder.name}-meeting.json",
-        "other-meeting.json",
-        "other-meeting (2).json",
-    ]
-    assert sorted(path.name for path in (recordings_folder / "found").glob("[!.]*")) == sorted(wanted)
-    for name in wanted:
-        assert json.loads((recordings_folder / "found" / name).read_text(encoding="utf-8"))["kind"] == "transcription"
-
-
 async def test_results_come_in_the_order_asked(terminal: Terminal, engine: FakeEngine) -> None:
     # Given two recordings, of which the first one fails its first attempt and waits for the next one
     engine.fail_with = [TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")]
@@ -205,19 +184,6 @@ async def test_files_of_one_name_have_results_of_their_own(terminal: Terminal, r
     # And where one of them is transcribed again, it replaces its own
     _, _, err = await terminal.run("transcribe", "meeting.flac", "--output-dir", "found")
     assert err.splitlines()[-1] == "wrote found/meeting.flac.txt (replaced)"
-
-
-async def test_a_task_that_is_named_like_the_recording_of_another_has_a_file_of_its_own(
-    terminal: Terminal, recordings_folder: Path
-) -> None:
-    # Given two tasks of one recording, of which one has the name of the recording
-    (recordings_folder / "y").write_bytes(b"not looked at by a fake engine")
-    for task_id in ("x", "y"):
-        await terminal.run("transcribe", "--task-id", task_id, "--stored", "y")
-    # When both results are written
-    code, _, err = await terminal.run("result", "x", "y", "--output-dir", "found")
-    # Then each has a file
-    assert (code, err) == (0, "wrote found/y.txt\nwrote found/y (2).txt\n")
 
 
 @pytest.mark.parametrize("command", [("transcribe", "meeting.flac", "second.flac"), ("result", "t1", "t2")])
