@@ -306,10 +306,6 @@ async def test_the_lines_of_the_engine_are_about_the_task_it_works_on(engine: En
             # When one task after the other is worked on
             with bound_contextvars(task_id=task_id):
                 await failure(engine, Listen(path=no_sound))
-
-        async def both_said() -> bool:
-            return len([line for line in lines if line["event"] == "engine_wrote"]) >= 2
-
-        await eventually(both_said)
+        await eventually(lambda: len([line for line in lines if line["event"] == "engine_wrote"]) >= 2)
     # Then each line names its own
     assert [line["task_id"] for line in lines if line["event"] == "engine_wrote"] == ["first", "second"]
