@@ -1,6 +1,5 @@
 """Find the gaps that diarization shows: speech that has a speaker and no words."""
 
-import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -49,13 +48,11 @@ def _spoken(segments: Iterable[Segment]) -> Iterator[Times]:
 def _joined(times: Iterable[Times]) -> list[Times]:
     """Join times that overlap or touch; return the joined times in order."""
     found: list[Times] = []
-    reached = -math.inf
     for start, end in sorted(times):
-        if start > reached:
-            found.append((start, end))
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], end)
         else:
-            found[-1] = found[-1][0], max(reached, end)
-        reached = max(reached, end)
+            found.append((start, end))
     return found
 
 
