@@ -28,7 +28,7 @@ class Cores:
         self._before = _measure()
 
     def free(self, wanted: int) -> bool:
-        """Measure, and return whether at least `wanted` cores were free since the last measurement.
+        """Measure, and return whether about `wanted` cores or more were free since the last measurement.
 
         False if nothing can be measured, or if the last measurement is less than 0.2 s old.
         """

@@ -183,7 +183,7 @@ class ListeningDone(_Line):
 
 
 class Heard(_Line):
-    """Reply to `Hear`: the utterances that the job has completed, and those that are open. Reply to `Forget`: empty."""
+    """Reply to `Hear`: which utterances are complete, open or closing after the job. Reply to `Forget`: empty."""
 
     type: Literal["heard"] = "heard"
     seconds: float = Field(description="Seconds of sound since the stream began.")

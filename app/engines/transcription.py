@@ -45,7 +45,7 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
 def _without_context(
     windows: Sequence[Window], sounds: Sequence[Sound], answers: Sequence[Answer]
 ) -> tuple[list[Sound], list[Answer]]:
-    """Leave out the regions that a window has as context alone (`Window.context`), and the words in these regions."""
+    """Return the sounds without the regions of their windows' context, and the answers without the words in them."""
     found = [_own(*each) if each[0].context else each[1:] for each in zip(windows, sounds, answers, strict=True)]
     return [sound for sound, _ in found], [answer for _, answer in found]
 
@@ -102,7 +102,7 @@ def _gaps(texts: Sequence[Text], sound: Sound) -> list[Times]:
 
 
 def _cut(texts: Sequence[Text], second: float) -> Iterator[Text]:
-    """Cut the texts where a gap begins, at `second`; a word that seems to last into the gap ends there."""
+    """Yield the texts, cut where a gap begins, at `second`; a word that seems to last into the gap ends there."""
     for text in texts:
         before = [_ended(word, second) for word in text.words if word.start < second]
         after = [word for word in text.words if word.start >= second]

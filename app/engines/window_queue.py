@@ -53,7 +53,7 @@ class _WaitingWindow:
     context: Context = field(default_factory=copy_context)  # for log lines, which name the task
 
     def goes_with(self, other: "_WaitingWindow") -> bool:
-        """Whether both may be in one batch: both have the same options, and are live, or drafts, or neither."""
+        """Whether both may be in one batch: they have the same options, and both are finals, drafts or recordings'."""
         same = (self.options, self.draft) == (other.options, other.draft)
         return same and (self.rank in _LIVE) == (other.rank in _LIVE)
 
@@ -85,7 +85,7 @@ class WindowQueue:
 
     @property
     def workers(self) -> int:
-        """How many workers transcribe windows of this queue: this worker alone."""
+        """How many workers transcribe windows of this queue: always 1, this worker."""
         return 1
 
     async def transcribe(
@@ -151,7 +151,7 @@ class WindowQueue:
     def _next(self) -> Iterator[_WaitingWindow]:
         """Yield the windows of the next batch: those of the lowest rank first, and within a rank the oldest first.
 
-        Drafts and recordings take turns, because people speak on, and their drafts would leave no time for recordings.
+        Batches of drafts and of recordings alternate: people speak on, and their drafts would leave recordings no time.
         """
         in_order = sorted(self._waiting, key=lambda each: (self._must_wait(each), each.rank))
         first = in_order[0]
@@ -164,7 +164,7 @@ class WindowQueue:
         yield from [each for each in in_order if each.goes_with(first)][:most]
 
     def _must_wait(self, each: _WaitingWindow) -> bool:
-        """Whether it is another window's turn: a recording's after a batch of drafts, a draft's after other batches."""
+        """Whether a window lets others go first: a draft after a batch of drafts, a recording's after a recording's."""
         return each.rank is not Rank.LIVE and (each.rank is Rank.DRAFT) == self._drafted
 
     async def _transcribe(self, batch: list[_WaitingWindow]) -> None:

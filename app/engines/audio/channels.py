@@ -41,7 +41,7 @@ Frames = npt.NDArray[np.bool_]
 
 
 class ChannelSpeech:
-    """Counts how much speech each channel has in the chunks so far, and how much of it no other channel has."""
+    """Counts how much speech each channel has in the chunks heard so far, and how much of it no other channel has."""
 
     def __init__(self, channels: int, detector: VoiceDetector | None = None) -> None:
         self._detector = detector or get_vad_model()
@@ -51,7 +51,7 @@ class ChannelSpeech:
 
     @property
     def differs(self) -> bool:
-        """Whether at least two channels have speech, and most speech of each of them is its own."""
+        """Whether at least two channels have speech, and most of the speech of each of them is in no other channel."""
         heard = self._voiced >= LEAST_SPEECH_S
         return bool(heard.sum() > 1 and (self._own >= LEAST_OWN * self._voiced)[heard].all())
 
@@ -91,14 +91,17 @@ def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -
 
 
 def _starts(seconds: float) -> list[float]:
-    """Return the seconds at which chunks begin, in an order whose first few are spread over the whole recording."""
+    """Return where to hear chunks, in seconds, in such an order that the first few are from all over the recording."""
     number = min(ceil(seconds / COMPARED_S), MOST_CHUNKS)
     step = max(seconds / number, COMPARED_S)
     return [place * step for place in sorted(range(number), key=lambda place: place * _GOLDEN % 1)]
 
 
 def _same(asked: Frames, one: Samples, other: Samples) -> Frames:
-    """Return for each frame whether two channels have the same voice; a second with no frame in `asked` is left out."""
+    """Return for each frame whether both channels carry the same voice.
+
+    There is one answer for each 31 frames (about a second); it is False where none of these frames is in `asked`.
+    """
     same = np.zeros(len(asked), np.bool_)
     spectrograms = _spectrogram(one), _spectrogram(other)
     for first in range(0, len(asked), _COMPARED):

@@ -82,8 +82,8 @@ def decode(path: Path, budget: Budget, channel: int | None = None) -> Generator[
 def chunks(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -> Iterator[list[Samples]]:
     """Yield the chunk that begins at each second in `starts`: up to 10 s of each channel, at 16 kHz.
 
-    A chunk may begin a little later than asked. In a format that cannot be searched, it begins where the chunk before
-    has ended.
+    A chunk may begin a little later than its second. In a format that can only be read from its start, it begins where
+    the chunk before has ended.
 
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as reading passes its limit.

@@ -44,7 +44,7 @@ class Limit:
 
     @property
     def memory(self) -> float:
-        """How many more bytes this process may take while it reads the recording."""
+        """How many bytes this process may take while it reads the recording, beside those that it has before."""
         return _LEAST_BYTES + _BYTES_A_SECOND * self.seconds
 
 
@@ -52,7 +52,7 @@ class Budget:
     """The time and memory that all reading of one recording may take.
 
     The time is CPU time of this thread: on a busy machine a recording may take longer. The memory is what this process
-    takes in addition after the making of this object; it is limited on Linux only.
+    takes beyond what it had when this object was made; it is limited on Linux only.
     """
 
     def __init__(self, limit: Limit) -> None:
@@ -79,7 +79,10 @@ class Budget:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Within `reading`: count no time and limit no memory in the block, which works on sound that is read."""
+        """Count no time and limit no memory until the block ends: it stands inside a block of `reading`.
+
+        In this block the caller works on sound that it has read already.
+        """
         self._pause()
         try:
             yield
@@ -106,7 +109,7 @@ class Budget:
             raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
 
     def check_error(self, error: Exception) -> None:
-        """Check that an error of the decoder does not come from a lack of memory or time; else do nothing.
+        """Raise an error if the decoder's `error` comes from a lack of memory or time; else do nothing.
 
         Raises:
             MemoryError: The decoder got no more memory.
@@ -136,7 +139,7 @@ def unreadable(what: str) -> PermanentError:
 
 
 def _strict(usual: tuple[int, int], more: float) -> tuple[int, int]:
-    """Return limits that let this process take `more` bytes beside what it has; outside Linux, the usual limits."""
+    """Return limits that let this process take `more` bytes beside those that it has; outside Linux, return `usual`."""
     soft, hard = usual
     try:
         held = _PRIVATE_MEMORY.search(Path("/proc/self/status").read_text(encoding="ascii", errors="replace"))

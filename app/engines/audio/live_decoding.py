@@ -62,9 +62,9 @@ class SampleDecoder:
     lost = 0.0  # nothing tells
 
     def __init__(self, audio: LiveAudio, skip: int | None = None) -> None:
-        """`skip`: leave out so many bytes at first, because the sound begins in the middle of a stream.
+        """`skip`: how many of the first bytes to skip, because the sound begins in the middle of a stream.
 
-        None: the sound is the start of a stream, and must not be a file with a header.
+        None: the sound begins at the start of a stream, where a file, which has a header, is refused.
         """
         name = _CODECS[audio.codec]
         codec = av.CodecContext.create(name, "r")
@@ -94,7 +94,7 @@ class SampleDecoder:
             yield from self._codec.decode(av.Packet(held[:whole]))
 
     def end(self) -> Iterator[av.AudioFrame]:
-        """Yield the samples of a stream that has ended before its eighth byte; of others nothing is left."""
+        """Yield the samples that were held back: all, if the whole stream has fewer than eight bytes; else none."""
         self._begun = True
         return self.decode(b"")
 

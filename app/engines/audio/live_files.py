@@ -34,7 +34,10 @@ class FileDecoder:
     """Decodes the file of one live stream on a thread, which `close` ends."""
 
     def __init__(self, audio: LiveAudio, skip: float = 0.0) -> None:
-        """`skip`: yield silence for the sound before this second, which nobody needs: decoding an hour takes long."""
+        """`skip`: silence stands in place of the sound before this second.
+
+        Nobody needs that sound, and decoding an hour of it takes long.
+        """
         self._pipe = Pipe()
         self._audio = audio
         self._skip = skip
@@ -102,7 +105,7 @@ class FileDecoder:
             yield from frames
 
     def _next(self, budget: Budget) -> list[av.AudioFrame]:
-        """Return the next frames joined to one, because mixing many short frames takes long; none if there are none."""
+        """Return the next frames, joined to one because mixing many short frames takes long; [] if there are none."""
         try:
             with budget.reading():
                 frames = self._pipe.frames()
@@ -191,7 +194,7 @@ class _Sound:
 def _silence(like: av.AudioFrame, seconds: float) -> av.AudioFrame:
     """Return a frame of silence, `seconds` long, in the format of the frame `like`.
 
-    In place of sound that is left out, it keeps the times of later sound right.
+    It stands in place of lost or skipped sound, so that the times of later sound are right.
     """
     samples = round(seconds * like.sample_rate)
     frame = av.AudioFrame(format=like.format.name, layout=like.layout.name, samples=samples)

@@ -48,7 +48,9 @@ class LiveStreams:
         self._streams: dict[str, _Stream] = {}
 
     def run(self, job: Hear | Forget) -> Heard:
-        """Run a job of one stream; `first` makes the stream, and `end` or an error forgets it.
+        """Run a job of one stream.
+
+        A `Hear` job with `first` makes the stream. A job with `end`, an error or a `Forget` job removes it.
 
         Raises:
             PermanentError: audio_unreadable, audio_too_large.
@@ -126,7 +128,8 @@ class _Channel:
     def _context_of(self, window: UnpackedWindow) -> list[UnpackedWindow]:
         """Return the utterances just before `window` that are its context.
 
-        With `window` they are at most _HEARD_S long. Each ended at most _LONG_AGO_S before `window`, and with a pause.
+        Together with `window` they are at most _HEARD_S long. Each ended with a pause, at most _LONG_AGO_S before
+        `window`.
         """
         found = list[UnpackedWindow]()
         ((start, end),) = window.regions  # an utterance has one
@@ -163,7 +166,7 @@ class _Stream:
         ]
 
     def hear(self, job: Hear) -> Heard:
-        """Hear the sound of a job; return the utterances that are found."""
+        """Hear the sound of a job; return the utterances that are complete, open and closing after it."""
         found, before = list[Window](), self._seconds
         for frame in self._frames(job):
             for channel in self._channels:
@@ -206,9 +209,9 @@ class _Stream:
 
 
 def _decoder(job: Hear) -> tuple[int, LiveDecoder]:
-    """Return the decoder of a stream, after the number of the voice detector's frame with which its sound begins.
+    """Return the number of the voice detector's frame at which the sound of a job begins, and a new decoder.
 
-    If a stream goes on in its middle, the decoder leaves out the bytes before the next whole frame.
+    If the sound begins in the middle of a stream, the decoder skips the bytes before the next whole frame.
     """
     audio = job.audio
     if audio.codec is Codec.OPUS:

@@ -1,8 +1,8 @@
 """Find utterances while somebody speaks: a live recording is transcribed utterance by utterance.
 
 An utterance ends in a pause of half a second; one that grows too long is cut where it is quiet. The next utterance
-depends on the speech after the end of the last one alone. So a job that begins there, or at any `settled`, finds the
-same utterances as a job that began at the start of the recording.
+depends on the speech after the end of the last one alone. So a job that begins at such an end, or at a second that was
+`settled`, finds the same utterances as a job that began at the start of the recording.
 """
 
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ class Utterance(NamedTuple):
 
 
 def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
-    """Find the first utterance or click; None if there is no speech.
+    """Return the first utterance or click, even if it is open; None if there is no speech.
 
     `speech`: the probability of speech in each frame. `whole`: no more sound will follow.
     """
@@ -108,9 +108,9 @@ class Utterances:
         return None if found is None or found.click or paused else self._window(found)
 
     def closing(self) -> UnpackedWindow | None:
-        """Return, once, the utterance in whose pause nobody has spoken yet; None if there is no new one.
+        """Return the utterance that is closing; None if there is none, or if an earlier call has returned it.
 
-        If the pause goes on to its end, the utterance is complete exactly as it is now.
+        If nobody speaks in the rest of its pause, the complete utterance is equal to this one.
         """
         found = next_utterance(self._speech, whole=False)
         if found is None or found.click or found.end >= len(self._speech):
@@ -149,5 +149,8 @@ class Utterances:
 
 
 def first_frame(start_at: float) -> int:
-    """Return the first frame that begins at `start_at` seconds, which may be rounded up a little, or later."""
+    """Return the number of the first frame that begins at `start_at` seconds or later.
+
+    A frame that begins up to a third of a millisecond earlier counts, because `start_at` may be rounded up.
+    """
     return ceil(start_at * FRAMES_A_SECOND - 1e-2)

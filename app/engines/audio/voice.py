@@ -28,7 +28,7 @@ class Voice:
     """
 
     def __init__(self, start: int = 0, begin: int = 0) -> None:
-        """`begin` is the first frame that is given: 0, or a frame of a section before that of `start`."""
+        """`begin`: the first frame that this object gets: 0, or a frame of a section before the section of `start`."""
         self._first = start // SECTION * SECTION
         self._frame = begin  # the next one
         self._before = np.zeros(0, np.float32)  # the last sound, to start afresh with

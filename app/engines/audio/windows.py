@@ -108,7 +108,7 @@ def listen(
 
 
 def next_window(speech: Probabilities, *, whole: bool) -> list[Region]:
-    """Find the regions of the first window; the list is empty without speech, or if more sound is needed first.
+    """Return the regions of the first window; [] if nobody speaks, or if more sound may still change the window.
 
     `speech`: the probability of speech in each frame. `whole`: no more sound will follow.
     """
@@ -138,7 +138,10 @@ def _to_widest_pause(taken: Sequence[Region]) -> list[Region]:
 
 
 def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
-    """Yield the regions in order, with 0.4 s of padding on both sides; in a shorter pause two regions meet."""
+    """Yield the regions in order, with 0.4 s of silence on both sides; regions meet in a pause of less than 0.8 s.
+
+    A region with too few frames of speech is not yielded, unless it is open.
+    """
     voiced = np.flatnonzero(speech >= SPEECH)
     breaks = np.flatnonzero(np.diff(voiced) > _PAUSE)
     firsts = voiced[np.concatenate(([0], breaks + 1))] if voiced.size else voiced
@@ -162,7 +165,10 @@ def _cut(region: Region, speech: Probabilities, room: int) -> Region:
 
 
 def quiet_place(speech: Probabilities) -> int:
-    """Return the middle of the longest silence in the second half, else the frame there that is least like speech."""
+    """Return the middle of the longest silence in the second half of these frames.
+
+    Without silence there, return the frame of the second half that is least like speech.
+    """
     half = len(speech) // 2
     later = speech[half:]
     silent = np.concatenate(([0], later < SPEECH, [0])).astype(np.int8)

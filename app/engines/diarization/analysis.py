@@ -96,7 +96,7 @@ def _samples(samples: Samples, start: int, end: int) -> Samples:
 
 
 def _joined(samples: Samples, frames: Speaking) -> Samples:
-    """Join the samples of the frames, and keep the middle four seconds at most.
+    """Join the samples of the frames for which `frames` is True; if they exceed four seconds, keep the middle four.
 
     Each region gets one frame more, because the segmentation network looks a little ahead.
     """

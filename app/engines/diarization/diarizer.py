@@ -60,7 +60,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
 
 
 def _known(job: Diarize, revision: str) -> dict[int, Chunk]:
-    """Return the known chunks by index, without unreadable chunks and those that other networks have analysed."""
+    """Return the known chunks by index: only those that can be read and that networks of this `revision` analysed."""
     known = {}
     for each in job.known:
         with suppress(ValueError):

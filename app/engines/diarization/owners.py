@@ -75,7 +75,7 @@ def _follow(speaking: Speaking, heard: Scores, known: Speaking, alike: dict[int,
     """Write the owners of a window's voices into `owner` (frames, voices), first for the voice that speaks alone most.
 
     `heard` and `known` are what `_likeness` returns. `alike`: how much each voice that hardly ever speaks alone is like
-    each speaker. A voice without any such evidence keeps no owner.
+    each speaker. A voice that never speaks alone and is not in `alike` gets no owner.
     """
     clean = (speaking & (speaking.sum(axis=1) == 1)[:, np.newaxis] & known[:, np.newaxis]).T
     for voice in np.argsort(-clean.sum(axis=1), kind="stable"):

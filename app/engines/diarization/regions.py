@@ -36,9 +36,9 @@ def to_embed(speaking: Speaking, frames: int) -> Iterator[tuple[int, int]]:
 
 
 def _regions(speaking: Speaking, frames: int) -> Iterator[tuple[int, int]]:
-    """Yield the regions in which the same single voice speaks; the window with the nearest middle judges a frame.
+    """Yield the regions in which one voice speaks alone; at each frame, the window with the nearest middle says who.
 
-    A region goes on where the next window begins to judge, even if the voice has another number there.
+    A region goes on where the next window takes over, even if the voice has another number in that window.
     """
     place = np.arange(frames)
     judge = np.clip(np.rint((place - FRAMES / 2) / FRAMES_APART).astype(int), 0, len(speaking) - 1)

@@ -129,9 +129,9 @@ def _clustered(vectors: Vectors, weights: Weights, bounds: Bounds) -> Labels:
 
 
 def _within(bounds: Bounds, weights: Weights, merges: Sequence[Merge], done: int) -> tuple[int, int]:
-    """Return how many merges to do, and how many speakers are wanted.
+    """Return how many merges to do, and how many speakers there shall be: as many as are found, within `bounds`.
 
-    `done`: how many of the `merges` are near enough. More are done if these leave more speakers than `bounds` allow.
+    `done`: how many of the `merges` are near enough. If they leave more speakers than `bounds` allow, more are done.
     """
     heaviest = float(np.bincount(cut(weights, merges[:done]), weights).max())
     least = min(max(_SHARE * float(weights.sum()), _FEWEST_FRAMES), _ENOUGH_FRAMES, heaviest)
@@ -142,7 +142,7 @@ def _within(bounds: Bounds, weights: Weights, merges: Sequence[Merge], done: int
 
 
 def _split(vectors: Vectors, weights: Weights, merges: Sequence[Merge], missing: int) -> list[Merge]:
-    """Leave out up to `missing` merges, those whose centres are farthest apart: they may join two people.
+    """Return the merges but for up to `missing`: those whose centres are farthest apart, which may join two people.
 
     A merge whose centres are near each other stays, because without it one person would become two speakers.
     """

@@ -96,7 +96,7 @@ def _on_telephones(
 ) -> dict[str, list[Vectors]]:
     """Embed the first speech of each speaker as a telephone transmits it, in parts of up to 1.5 s.
 
-    `own`: the numbers of the embeddings of each speaker alone.
+    `own`: for each speaker, the numbers of the embeddings in which hardly anybody else speaks.
     """
     spans = sorted(
         (int(embeddings.starts[number]), int(embeddings.ends[number]), label)
@@ -112,7 +112,7 @@ def _on_telephones(
 
 
 def _apart(embeddings: Embeddings, chosen: Frames) -> Iterator[int]:
-    """Yield the numbers of the first 12 of the chosen embeddings that do not overlap."""
+    """Yield the numbers of up to 12 chosen embeddings, the first ones of which none overlaps another."""
     reached = count = 0
     for number in chosen:
         if embeddings.starts[number] >= reached and count < _MOST_TELEPHONED:
@@ -121,7 +121,10 @@ def _apart(embeddings: Embeddings, chosen: Frames) -> Iterator[int]:
 
 
 def _cut(sound: Iterator[Samples], spans: Sequence[tuple[int, int]]) -> Iterator[Samples]:
-    """Yield the samples of each span: its first frame, and the frame after its last; spans are in order of starts."""
+    """Yield the samples of each span; where the sound ends earlier, fewer samples or none.
+
+    `spans`: the first frame of each, and the frame after its last; in the order of their first frames.
+    """
     held, at = np.zeros(0, np.float32), 0
     for start, end in ((start * FRAME + FIRST_EDGE, end * FRAME + FIRST_EDGE) for start, end in spans):
         while at + len(held) < end and (more := next(sound, None)) is not None:

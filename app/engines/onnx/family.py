@@ -27,7 +27,7 @@ def publishes(name: str) -> bool:
 
 
 def fetch(name: str, compute_type: str | None) -> Path:
-    """Return the folder of a published model; if the cache has it in no precision, download it first.
+    """Return the folder of a published model; download the model first, unless the cache has it in any precision.
 
     `compute_type`: the precision to prefer; a model that is not published in this precision comes in another one.
 

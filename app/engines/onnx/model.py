@@ -31,8 +31,8 @@ _SHORTEST_S = 0.5  # shorter sound is padded with silence: the features need mor
 class OnnxModel:
     """A loaded model of onnx-asr.
 
-    `fingerprint`: its device, precision and search. `languages`: those that it knows, empty if that is not known.
-    `batched`: transcribe all sounds as one batch.
+    `fingerprint`: its device, precision and search. `languages`: which languages it knows; empty: nobody can say.
+    `batched`: whether it transcribes all sounds of a call as one batch.
     """
 
     identity: Model

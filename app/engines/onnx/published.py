@@ -189,7 +189,7 @@ def _missing(folder: Path, architecture: str, mark: str) -> list[str]:
 
 
 def _files(folder: Path, architecture: str, mark: str) -> Iterator[Path]:
-    """Return the files that the architecture needs, and those beside them that hold the large weights of a graph."""
+    """Yield the files that the architecture needs, and the files beside them with weights too large for a graph."""
     patterns = [pattern.format(mark) for pattern in NEEDED[architecture]]
     beside = [f"{pattern}?data" for pattern in patterns if pattern.endswith(".onnx")]
     return chain.from_iterable(sorted(folder.glob(pattern)) for pattern in (*patterns, *beside))

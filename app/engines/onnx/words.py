@@ -118,7 +118,10 @@ def _spread(words: Sequence[_Growing], speech: Sequence[Times]) -> list[Word]:
 
 
 def _place(speech: Sequence[Times], since: float, until: float) -> Times:
-    """Map times in the joined regions to the sound (seconds); where they reach over a pause, keep the longer side."""
+    """Map the time from `since` to `until` in the joined regions of `speech` to the whole sound (seconds).
+
+    If this time reaches over a pause of the sound, return only its part on the longer side.
+    """
     sides, before = [], 0.0
     for start, end in speech:
         first, last = max(since - before, 0.0), min(until - before, end - start)

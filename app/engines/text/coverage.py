@@ -30,7 +30,7 @@ def gaps(words: Iterable[Times], speech: Sequence[Times], seconds: float) -> lis
 
 
 def word_times(words: Iterable[Word], speech: Sequence[Times], since: float = 0.0) -> list[Times]:
-    """Return when each word is spoken; these times, and those of `speech`, are seconds after the time `since`.
+    """Return when each word is spoken, in seconds after `since`, as the times of `speech` are.
 
     A word that reaches over a pause counts as spoken after the pause, as `Timeline.word` places it. A word that lasts
     longer than anybody speaks is cut: the rest may be speech that was not transcribed.

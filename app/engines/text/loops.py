@@ -30,7 +30,9 @@ def too_fast(words: Sequence[str], seconds: float) -> bool:
 
 
 def without_echo(words: Sequence[Word]) -> list[Word]:
-    """Leave out the last words, three or more, if they repeat the words before them faster than anybody speaks.
+    """Return the words, but for the last ones if they repeat the words before them faster than anybody speaks.
+
+    A repetition has three words or more.
 
     The model wrote a sentence twice that was said once: the repetition has no sound of its own.
     """
@@ -44,7 +46,7 @@ def without_echo(words: Sequence[Word]) -> list[Word]:
 
 
 def _repeats(plain: Sequence[str], length: int) -> bool:
-    """Whether so many words in a row are equal to the word `length` places before them that they are a loop."""
+    """Whether a phrase of `length` words occurs so often in a row that it is a loop."""
     enough = min(length * (_TIMES - 1), max(length, _MANY))
     row = 0
     for before, word in zip(plain, plain[length:], strict=False):

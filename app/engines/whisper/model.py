@@ -279,7 +279,10 @@ def _whole(sound: Sound) -> Times:
 
 
 def _doubtful(regions: Sequence[Times], found: Sequence[Evidence]) -> list[int]:
-    """Return the numbers of the regions of a second or more whose language is uncertain and next to another one."""
+    """Return the numbers of the regions whose language is uncertain, and another one than that of a neighbour.
+
+    Only regions of a second or more count, as neighbours, too.
+    """
     telling = [number for number, (start, end) in enumerate(regions) if end - start >= _TELLING_S]
     best = {number: max(found[number], key=lambda language: found[number][language]) for number in telling}
     changes = [(one, other) for one, other in pairwise(telling) if best[one] != best[other]]

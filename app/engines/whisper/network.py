@@ -79,9 +79,9 @@ class DecodeOptions:
 
 
 class Network:
-    """A loaded network. Its output for a sound does not depend on the other sounds of a batch.
+    """A loaded network. Its output for a sound does not depend on the other sounds of a batch, but for one case.
 
-    Only a text that loops does: the longest sound of the batch limits how many tokens it gets.
+    The length of a text that loops does: the longest sound of the batch limits how many tokens each text gets.
     """
 
     def __init__(self, folder: str, computing: Computing, *, padded: bool) -> None:
