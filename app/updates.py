@@ -53,7 +53,7 @@ def processed(
 ) -> Update:
     """Make an update: a stage has processed `seconds` of a recording that is `duration` seconds long.
 
-    If the channels are processed one after the other, `seconds` are those of `channel`, and all channels count.
+    If the channels are processed one after the other, `seconds` are those of `channel`, and the update counts over all.
     """
     if channel is not None:
         seconds = (channel * (duration or 0.0) + seconds) / channels

@@ -72,15 +72,14 @@ class Frames:
 
     @property
     def place(self) -> Place:
-        """The place after the frames that are read."""
+        """The place after all frames that `read` has read so far."""
         return Place(self._after, self.count, self.size)
 
     async def read(self, start: Place, until: int | None = None) -> AsyncGenerator[JoinedFrames, None]:
-        """Yield sound from a place on, as soon as it is stored; with the end of the sound, `last` is set.
+        """Yield sound from the place `start` on, as soon as it is stored; the item that ends the sound has `last` set.
 
-        While the client is silent, yield empty sound every few seconds, and the end after the task's `idle_seconds`.
-
-        `until`: read no frame with this number or a higher one, and stop there.
+        While the client is silent, yield empty sound every few seconds; after the task's `idle_seconds`, yield the
+        empty end of the sound. `until`: stop before the frame with this number.
 
         Raises:
             PermanentError: audio_unreadable: frames are missing in sound that cannot be read without them.
@@ -160,7 +159,7 @@ class Frames:
             await asyncio.sleep(POLL_S)
 
     async def _is_same_stream(self) -> bool:
-        """Return whether the stream still holds the last message that was read; if not, read it from its start.
+        """Return whether the stream still holds the last message that was read; if not, go on at the stream's start.
 
         A stream that was made anew counts its sequences from 1, so frames may be at sequences that were read already.
         Frames keep their numbers, so that none is heard twice.
@@ -177,7 +176,7 @@ class Frames:
         return False
 
     def _joined(self, messages: Sequence[RawStreamMsg], until: int | None) -> JoinedFrames:
-        """Join frames up to the next missing frame; leave out frames that were read, and messages that are no frames.
+        """Join frames up to the next missing frame; skip frames that were read before, and messages that are no frames.
 
         If the first frames are missing, silence stands in their place.
 

@@ -15,9 +15,9 @@ from app.live.agreement import Agreement
 from app.live.source import LiveSource
 from app.telemetry.live_metrics import LiveMetrics
 
-FIRST_S = 0.6  # an utterance that is shorter has no words that can be told
+FIRST_S = 0.6  # a shorter utterance has no look: a model finds no reliable words in it
 LEAST_PAUSE_S = 1.0  # between two looks at an utterance
-REST = 3.0  # so many times as long as a look took, no other one begins: on a busy machine looks become rarer
+REST = 3.0  # a look begins at least this many times the duration of the last look after its begin: rarer when busy
 LOOK_EVERY_S = 0.1  # how often it is checked whether somebody speaks
 
 log = structlog.get_logger()
@@ -71,7 +71,7 @@ class Partials:
                 yield window
 
     def wanted(self) -> bool:
-        """Whether a look may be due: only then the engine has to send the open utterances."""
+        """Whether a look may be due, and so the next reply of the engine should include the open utterances."""
         now = asyncio.get_running_loop().time()
         return not self._spoken or any(
             now >= spoken.next_at or self._source.is_over(channel, spoken.start)

@@ -28,10 +28,10 @@ MOST_RESTARTS = 3  # of the listening process, without an utterance in between
 
 
 class LiveSource:
-    """The source of the utterances of a live task, from the end of what is transcribed already on.
+    """The source of the utterances of a live task, after the last one that an earlier attempt has transcribed.
 
-    `seconds` is how much sound was heard so far, `open` has the utterances of those who speak now, at most one for each
-    channel, and `waiting_seconds` is how much sound is stored and not heard yet, as far as known.
+    `seconds`: how much sound was heard so far. `open`: the open utterances, at most one for each channel.
+    `waiting_seconds`: how much sound is stored and was not heard yet, as far as known.
     """
 
     def __init__(self, engine: Engine, frames: Frames, task: LiveTask, checkpoint: Checkpoint) -> None:
@@ -53,7 +53,7 @@ class LiveSource:
         """Yield each utterance, and progress over sound without speech.
 
         If the engine process that hears dies, another one hears the last sound again, and goes on after the last
-        utterance.
+        utterance. After MOST_RESTARTS such restarts in a row without new sound, the next error is raised.
 
         Raises:
             TaskError: The sound cannot be read, or the engine failed.
@@ -83,7 +83,7 @@ class LiveSource:
         return self._heard_at - (self.seconds - second)
 
     def sound_from(self, reached: Mapping[int | None, float]) -> str:
-        """Return, as text, the place from which another worker has to read; earlier places are forgotten.
+        """Return, as text, the place from which another worker would have to read; forget earlier places.
 
         `reached`: the second up to which each channel has its text.
         """

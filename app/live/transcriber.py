@@ -183,7 +183,10 @@ class _Live:
                 yield each
 
     def updates(self, found: StageAdvanced | WindowText) -> Iterator[Update]:
-        """Yield the updates to append for a text or a progress that the run has yielded."""
+        """Yield the updates to append for a text or a progress that the run has yielded.
+
+        After a long silence, an update without words moves the checkpoint on.
+        """
         if isinstance(found, WindowText):
             self._count(found)
             yield self._with(found)
@@ -197,7 +200,7 @@ class _Live:
         self._behind(self._lag)
 
     def _with(self, text: WindowText) -> Update:
-        """Make the update of a text, with sound before its end that was never stored among its gaps."""
+        """Make the update of a text; its gaps include sound before its end that was never stored."""
         self._language, self._reached[text.channel] = text.language, text.end
         missing = [each for each in self._source.missing if self._told <= each.start and each.end <= text.end]
         self._told = max([self._told, *(each.end for each in missing)])
@@ -211,7 +214,7 @@ class _Live:
         return self.transcript.result(duration=seconds, model=model, source=Source.LIVE, audio_sha256=None)
 
     def _count(self, text: WindowText) -> None:
-        """Note that the utterances up to the end of `text` have their text; `text` may be that of several."""
+        """Note that the utterances up to the end of `text` have their finals: `text` may join those of several."""
         while self._waiting:
             utterance = self._waiting.popleft()
             self._final(max(time.monotonic() - utterance.said_at, 0.0))

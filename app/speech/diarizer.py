@@ -122,7 +122,7 @@ def _suffix(channel: int | None) -> str:
 
 
 def _called(found: DiarizationDone, label: str) -> DiarizationDone:
-    """Name the only speaker of a channel `label`, in turns and embeddings."""
+    """Return what was found in a channel, with its only speaker named `label`."""
     turns = [turn.model_copy(update={"speaker": label}) for turn in found.turns]
     embedded = found.embedded
     if embedded is not None:

@@ -263,7 +263,9 @@ class Run:
 
 
 def add_text(found: list[Item | WindowText], text: WindowText) -> None:
-    """Add a text to `found`, or join it to the text before, if both are of one channel and that has room.
+    """Add a text to `found`, or join it to the last one if both are of one channel.
+
+    A text with SEGMENTS_AT_ONCE segments or more gets no more.
 
     Each text becomes an append, so fewer texts are better; but a message can hold only so many segments.
     """

@@ -47,7 +47,7 @@ class TaskTranscript:
         return text
 
     def labels(self, found: DiarizationDone) -> list[str]:
-        """Return the names of the speakers: of those in the turns that a search has found, or of the channels."""
+        """Return the names of the speakers: of those in `found.turns`, or of the separate channels that have text."""
         speaking = self.segments if self.channels is not None else found.turns
         return sorted({each.speaker for each in speaking if each.speaker is not None})
 
@@ -104,7 +104,10 @@ class TaskTranscript:
         )
 
     def _wanted(self, segment: Segment, channel: int | None) -> Segment:
-        """Return a segment without words if the task needs none, and with its channel and speaker if there is one."""
+        """Return the segment as the task needs it: without words if the task asks for none and for no speakers.
+
+        `channel`: a channel that is transcribed on its own, which the segment gets as its channel and speaker.
+        """
         changed: dict[str, object] = {}
         if not (self.task.word_timestamps or self.task.diarize):
             changed["words"] = None

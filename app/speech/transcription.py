@@ -107,7 +107,7 @@ class Transcription:
     async def _transcribe_anew(self, listen: Listen, language: str | None, append: Append) -> None:
         """Transcribe the recording, or one of its channels, with a run, and put the transcript into the cache.
 
-        A transcript that does not begin at the start, or that a helper has helped with, is not put there.
+        A transcript that does not begin at the start, or that a helper has helped with, is not cached.
         """
         source = RecordingSource(self._engine, listen)
         run = Run(source.windows(), self._own, self._helpers, self._task.options, language)
@@ -129,7 +129,7 @@ class Transcription:
     ) -> list[WindowText]:
         """Append an update for each progress and text, and return the texts.
 
-        The progress of an update is that over all channels.
+        The progress of each update counts over all channels.
         """
         texts: list[WindowText] = []
         async with aclosing(found):
