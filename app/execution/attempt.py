@@ -55,7 +55,7 @@ class TaskAttempt:
         self.checkpoint = Checkpoint()
         self._diarization_error = (last.error or SPEAKERS_LOST) if speakers_are_given_up(last) else None
         self._batches = 0  # of segments, of this task
-        self._segments_after = 0  # stream sequence of the last batch that this worker has read or appended
+        self._segments_after = 0  # stream sequence of the last segments that this worker has read or appended
         self._lock = asyncio.Lock()
         self._had_ended = last.state.ended
         self._started = False
@@ -127,7 +127,7 @@ class TaskAttempt:
         self._spans.begin()
 
     async def append(self, update: Update) -> None:
-        """Append the text of an update as segments, and its progress as an event.
+        """Append the text of an update as segments, store its embeddings, and append its progress as an event.
 
         Within a second after the last event the progress waits for the next call, or for `tick`.
 
@@ -168,6 +168,8 @@ class TaskAttempt:
 
     async def tick(self) -> None:
         """Append the pending update; after REPEATED_AFTER_S without an append, append the last update again.
+
+        Do nothing before the attempt runs, after its end, and while it appends.
 
         Raises:
             FencedError: Another writer has appended to the log.

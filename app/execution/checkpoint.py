@@ -15,9 +15,9 @@ class StaleSegmentsError(Exception):
 
 
 class StoredSegments(NamedTuple):
-    """The checkpoint of a task, the number of its batches of segments, and the stream sequence of the last batch.
+    """The checkpoint of a task, in how many messages its segments are stored, and the stream sequence of the last one.
 
-    The last batch may belong to an earlier task with the same id.
+    The last message may belong to an earlier task with the same id.
     """
 
     checkpoint: Checkpoint

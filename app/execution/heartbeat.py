@@ -86,7 +86,7 @@ class Heartbeat:
                 log.exception("progress_append_failed")
 
     async def _watch(self) -> None:
-        """Watch the log for appends of other writers, also for those from before this worker's subscription."""
+        """Watch the log for appends of other writers, also for appends from before this worker has subscribed to it."""
         attempt = await self._followed
         subscription = await self._nats.subscribe(subjects.progress(attempt.record.event.task_id), cb=self._received)
         try:

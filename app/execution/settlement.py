@@ -30,10 +30,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a settlement has changed: the state of the task, and the error of the attempt."""
+    """How a settlement has ended the work on a task: the new state of the task, and the error of the attempt."""
 
-    state: State | None  # new state of the task; None: this worker has not changed it
-    error: ErrorDetail | None = None  # error with which the attempt has failed
+    state: State | None  # in which this worker leaves the task; None: it has not changed the task
+    error: ErrorDetail | None = None  # with which the attempt has failed; None: it has not failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,10 @@ class Settlement:
         return Settled(last.state, last.error) if attempt.has_ended else Settled(None)
 
     async def _attempt_failed(self, message: Msg, attempt: TaskAttempt, error: Exception) -> Settled:
-        """Retry the task if that can help and attempts are left, else let it fail; a stored outcome has precedence."""
+        """Retry the task if that can help and attempts are left, else let it fail.
+
+        If an outcome is stored already, the task ends with this outcome instead.
+        """
         failure = _as_task_error(error)
         # Messages of other errors may name a file, which the log of the service must not contain.
         for_operators = failure.detail.code is ErrorCode.INTERNAL

@@ -76,7 +76,7 @@ def of_consumer(wanted: ConsumerConfig, found: ConsumerConfig) -> list[Differenc
 
 
 def _limit_is_needed(wanted: StreamConfig, found: StreamConfig, setting: str) -> bool:
-    """Return whether the value of a limit breaks a promise of the contract.
+    """Return whether a stream breaks a promise of the contract by the limit that `setting` names.
 
     Each task queue has a limit, and a task stays in it until the task expires, however many follow. The messages of a
     log (a stream with a subject transform) stay at least as long as a task may wait, however many follow, but not for

@@ -1,7 +1,7 @@
 """Pull messages from a JetStream consumer through one permanent inbox.
 
 The two ways of nats-py do not fit. `request` does not receive a delivered message, because the message keeps its own
-subject. `fetch` waits for the whole batch if the first message does not arrive at once.
+subject. `fetch` waits for all requested messages if the first message does not arrive at once.
 """
 
 import asyncio

@@ -29,7 +29,7 @@ def is_refusal(error: APIError) -> bool:
 async def restore(
     what: str, differences: Sequence[Difference], change: Change, *, mend: str, by: str | None
 ) -> Problem | None:
-    """Put back the settings that the service needs; return what is wrong if NATS refuses that.
+    """Put back the settings that the service needs; return None, or what is wrong if NATS refuses that.
 
     `what` is what differs, in words; `change` gives settings to NATS, by their names; `mend` says what a person can do
     after a refusal; `by` is the client that has changed the settings. All differences are logged.

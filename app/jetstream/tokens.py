@@ -8,5 +8,5 @@ _CHARACTERS: Final = 16  # hexadecimal digits of a hash in a subject; the messag
 
 
 def token(name: int | str) -> str:
-    """Return a token for a subject: a user or a recording may be named with any characters, and `1` is not `"1"`."""
+    """Return a token for a subject: a name may have any characters, and the names `1` and `"1"` get two tokens."""
     return sha256(json.dumps(name).encode()).hexdigest()[:_CHARACTERS]

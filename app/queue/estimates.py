@@ -59,7 +59,7 @@ def _more_urgent(by_priority: Mapping[Priority, int], priority: Priority, *, at_
 
 
 def _in_turns(waiting: Mapping[QueueKey, int], priority: Priority, count: int) -> dict[QueueKey, int]:
-    """Divide the first `count` tasks of a priority between transcription and diarization, which take turns."""
+    """Divide the first `count` tasks of a priority between transcription and diarization, which alternate."""
     transcription, diarization = (Queue.TRANSCRIPTION, priority), (Queue.DIARIZATION, priority)
     first = min(waiting[transcription], max(count - count // 2, count - waiting[diarization]))
     return {transcription: first, diarization: count - first}

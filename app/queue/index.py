@@ -66,7 +66,9 @@ class QueueIndex:
         return [message async for message in self.known(key)]
 
     async def read_on(self) -> None:
-        """Read the messages that were stored since the last time; read all anew when most of them are settled.
+        """Read the messages that were stored since the last call.
+
+        If the stream was made anew, or most of the messages that were read are settled, forget them and read all again.
 
         Several callers share one reading, if it begins after their calls.
 

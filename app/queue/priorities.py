@@ -29,7 +29,7 @@ class PriorityOrder:
     """The order in which one worker asks the task queues: high, normal, low, but no priority waits forever.
 
     A priority that was passed over PATIENCE times goes first: while all queues are full, eleven of sixteen tasks are
-    high, four are normal and one is low. The queues of a priority take turns. Each worker has an order of its own,
+    high, four are normal and one is low. The queues of a priority alternate. Each worker has an order of its own,
     so the shares are the same for any number of workers.
     """
 
@@ -81,7 +81,7 @@ class TaskQueue:
     def work_on(self, count: int, speed: Speed) -> float | None:
         """Estimate the work on the first `count` waiting tasks, in seconds; None: the length of a recording is unknown.
 
-        A task that was not read counts as the average of those that were read.
+        Only `redelivered` and `sample` were read: each other task counts as the average of these.
         """
         first = (*self.redelivered, *self.sample)[:count]
         known = [speed.seconds_for(self.queue, each.audio_seconds) for each in first]
@@ -92,7 +92,7 @@ class TaskQueue:
 
     @property
     def oldest(self) -> datetime | None:
-        """When the oldest waiting task was stored; None if no task waits."""
+        """When the oldest waiting task was stored; None if no task waits, or `sample` was not asked for."""
         return min((message.time for message in (*self.redelivered, *self.sample)), default=None)
 
 

@@ -77,12 +77,12 @@ class TaskLog:
         return await self.append(event, last.metadata, after=last.stream_sequence)
 
     async def append_segments(self, event: SegmentsEvent, metadata: Metadata, audio_sha256: str, *, after: int) -> int:
-        """Append a batch of segments, and return its stream sequence.
+        """Append segments as one message of `segments.<task_id>`, and return its stream sequence.
 
-        `after` is the stream sequence of the task's last batch, 0 if there is none.
+        `after` is the stream sequence of the last message with this subject, 0 if there is none.
 
         Raises:
-            FencedError: Another writer has appended a batch.
+            FencedError: Another writer has appended segments.
             TransientError: JetStream does not answer.
         """
         headers = self._cloud_event("segments", event.task_id) | metadata.headers() | {AUDIO_SHA256: audio_sha256}
@@ -101,9 +101,11 @@ class TaskLog:
     async def forbid_result(self, last: Record, error: ErrorDetail | None) -> Outcome:
         """Store that a task ends without a result, directly after the record `last`; return the stored outcome.
 
-        If an outcome is stored already, a result for instance, this outcome stays and is returned. The stored outcome
-        forbids a result only while `last` is the last record of the log or the task's end follows it. So it has no
-        effect if the append of the end fails. `error` is the error of a failed task; None: the task was cancelled.
+        If an outcome is stored already, a result for instance, this outcome stays and is returned. `error` is the error
+        of a failed task; None: the task was cancelled.
+
+        The caller appends the task's end next. Until then the new outcome forbids a result only while `last` is the
+        last record of the log: if another writer appends after it, the outcome has no effect.
 
         Raises:
             FencedError: A later task has this id, or a deletion has just removed the outcome.
@@ -134,7 +136,7 @@ class TaskLog:
             await self._outcomes.append(subject, body, headers, after=0, among=all_of)
 
     def segments(self, task_id: str) -> AsyncIterator[Batch]:
-        """Yield all batches of segments of a task, in order."""
+        """Yield all messages with segments of a task, in order, also those of an earlier task with the same id."""
         return self._segments.records(subjects.segments(task_id))
 
     async def outcome(self, last: Record) -> Outcome | None:
@@ -158,7 +160,7 @@ class TaskLog:
             await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
 
     async def purge_segments(self, task_id: str, *, up_to: int | None = None) -> None:
-        """Remove the batches of segments of a task: all, or those up to a stream sequence."""
+        """Remove the segments of a task: all, or those up to a stream sequence."""
         await self._segments.purge(subjects.segments(task_id), up_to=up_to)
 
     async def purge_events(self, task_id: str) -> None:

@@ -1,4 +1,4 @@
-"""The three kinds of messages that streams store about a task: records, batches of segments, the outcome."""
+"""The three kinds of messages that streams store about a task: records, segments, the outcome."""
 
 import json
 from collections.abc import Mapping
@@ -155,7 +155,7 @@ Outcome = Result | NoResult
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One batch of segments in a task's log of segments."""
+    """One message of `segments.<task_id>`: some segments of a task, with the metadata of the task."""
 
     event: SegmentsEvent
     audio_sha256: str
@@ -164,7 +164,7 @@ class Batch:
 
     @classmethod
     def read(cls, message: RawStreamMsg) -> "Batch":
-        """Read a batch from its message.
+        """Read segments from their message.
 
         Raises:
             ValueError: The service did not write this message.
