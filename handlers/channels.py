@@ -55,7 +55,7 @@ def answers() -> NatsRouter:
 
 
 def published_messages(broker: NatsBroker) -> None:
-    """Declare the messages that handlers do not return, for the AsyncAPI document only."""
+    """Declare, for the AsyncAPI document only, the messages that the service publishes and no handler returns."""
     for channel, schema in (
         (subjects.PROGRESS_CHANNEL, ProgressEvent),
         (subjects.SEGMENTS_CHANNEL, SegmentsEvent),

@@ -1,4 +1,4 @@
-"""windows.transcribe.*: windows of long recordings that other workers cannot transcribe at once."""
+"""windows.transcribe.*: windows of long recordings that busy workers send to idle ones."""
 
 from typing import Annotated
 

@@ -18,7 +18,9 @@ class Names:
         self._store = store
 
     async def joined(self, result: Result) -> Result:
-        """Return a result with the names of its voices; a speaker whose voice was forgotten gets the name UNKNOWN.
+        """Return a result with the names of its voices.
+
+        A speaker without a voice gets the name UNKNOWN, and so does one whose voice was forgotten.
 
         Raises:
             RequestError: NATS does not answer.

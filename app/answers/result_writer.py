@@ -53,7 +53,7 @@ class ResultWriter:
         Raises:
             NatsError: The object is damaged, or NATS does not answer.
             NotFoundError: The result has expired.
-            RequestError: The format cannot hold this result, too many are asked for, or the time is over.
+            RequestError: The format cannot hold this result, too many requests wait for a text, or the time is over.
             TimeoutError: NATS does not answer.
         """
         if self._asked >= MOST_ASKED:

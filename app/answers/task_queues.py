@@ -58,7 +58,7 @@ class Overview:
         )
 
     async def _newest(self, queue: TaskQueue) -> TaskStatus | None:
-        """Return the status of the task that was published last; None if the message is gone or invalid."""
+        """Return the status of the newest task of a queue; None if there is none, or its message is invalid."""
         found = await last_of_each(self._nats, self._names.tasks, [queue.subject])
         task_id = StoredMessage.fetched(found[0]).task_id if found else None
         try:

@@ -119,14 +119,14 @@ class UserErasure:
             await self._erasure.erase_remains(reminder)
 
     async def _letters(self, user_id: int | str, after: int) -> Steps:
-        """Delete the dead letters that name the user, and their tasks: a dead letter may outlive its task's log."""
+        """Delete the dead letters that name the user, and their tasks; a dead letter may outlive its task's log."""
         async for letters in self._dead_letters.pages(after=after):
             for sequence, letter in letters:
                 deleted = _names(letter, user_id) and await self._delete_letter(sequence, letter)
                 yield sequence, int(deleted)
 
     async def _delete_letter(self, sequence: int, letter: DeadLetter) -> bool:
-        """Delete a dead letter, and its task if that task has a log; return whether the task had a log."""
+        """Delete a dead letter, and its task if the log of that task is still there; return whether it was."""
         last = await self._log.last(letter.task_id) if letter.task_id else None
         if last is not None and last.metadata.task_sequence == letter.stream_sequence:
             await self._delete_if_known(last.event.task_id)

@@ -65,8 +65,8 @@ class VoiceRequests:
         """Make a voice of a speaker of a completed task, or add the speaker to a voice as a reference.
 
         Raises:
-            RequestError: The task has no such speaker, the speaker says too little alone, there is no such voice, or
-                the speaker sounds like another one.
+            RequestError: The task has no such speaker, the speaker says too little alone, sounds like two people or has
+                another voice already, there is no such voice, or NATS does not answer or has no room.
         """
         async with _answered():
             embedded = await self._embedded(request)
@@ -105,7 +105,7 @@ class VoiceRequests:
         """Give a voice another name.
 
         Raises:
-            RequestError: The user has no such voice.
+            RequestError: The user has no such voice, or NATS does not answer.
         """
         async with _answered():
             return await self._change(
@@ -115,7 +115,7 @@ class VoiceRequests:
     async def forget(self, request: ForgetRequest) -> Forgotten:
         """Remove a voice, and publish that it was forgotten.
 
-        What is kept of the tasks that it was enrolled from goes first: their embeddings, and findings in the cache.
+        The embeddings and the cached findings of the tasks from which the person was enrolled are removed first.
 
         Raises:
             RequestError: The user has no such voice, or not everything could be removed.
@@ -137,7 +137,7 @@ class VoiceRequests:
             yield
 
     async def _forget(self, voice: StoredVoice) -> Forgotten:
-        """Remove what belongs to a voice, then the voice, so that an interrupted removal can be repeated."""
+        """Remove embeddings and findings of a voice's tasks, then the voice: an interrupted removal can be repeated."""
         for task_id in {each.task_id for each in voice.references}:
             await self._embeddings.delete(task_id)
             await self._cache.forget(task_id)
@@ -164,10 +164,10 @@ class VoiceRequests:
         return Embedded.model_validate_json(kept)
 
     async def _refuse_known(self, request: EnrollRequest, model: Model, speaker: SpeakerEmbedding) -> None:
-        """Raise an error if the speaker is enrolled already: two voices of one person could not be told apart.
+        """Raise an error if the speaker has a voice already: two voices of one person could not be told apart.
 
         Raises:
-            RequestError: The speaker has a voice, and not the one that the request names.
+            RequestError: The speaker has another voice than the one to which the request adds a reference.
         """
         label, alone = speaker.speaker, Embedded(model=model, speakers=[speaker])
         found = (await self._identification.compare(request.user_id, alone, [label])).voices or {}

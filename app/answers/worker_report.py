@@ -22,7 +22,7 @@ SHARED_FOR_S: Final = 5.0  # how long the answer of a server is given to all who
 class _Check:
     """Checks whether a server answers, once at a time; all requests within SHARED_FOR_S share the answer.
 
-    A thread that waits for a folder cannot be cancelled: a check for each request would leave none for tasks.
+    A thread that waits for a folder cannot be cancelled: a check for each request would leave no thread for tasks.
     """
 
     def __init__(self, ask: Callable[[], Coroutine[None, None, bool]]) -> None:

@@ -91,7 +91,10 @@ def _channel(channel: Channel, finding: Finding, settings: Settings) -> Node:
 
 
 def _parameter(name: str, address: str) -> Node:
-    """Return a reference to a parameter; if the payload is not JSON, its description without a place in the payload."""
+    """Return a reference to a parameter of an address.
+
+    If the payload there is not JSON, return the parameter itself, without the place in a payload that has its value.
+    """
     if READ.get(address) is bytes:
         return {key: value for key, value in _parameters()[name].items() if key != "location"}
     return {"$ref": f"#/components/parameters/{name}"}

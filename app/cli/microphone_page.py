@@ -57,7 +57,10 @@ class MicrophonePage:
 
     @property
     def nats_config(self) -> str:
-        """The section `websocket` for NATS: without its origins, every page on the web could speak to this NATS."""
+        """The section `websocket` of the configuration of NATS.
+
+        It has the allowed origins: without them, every page on the web could speak to this NATS.
+        """
         ours = [f"http://{host}:{self.port}" for host in (HOST, "localhost")]
         origins = json.dumps([*ours, *self.origins])
         return f'websocket {{ listen: "{HOST}:{self.websocket_port}", no_tls: true, allowed_origins: {origins} }}\n'

@@ -7,7 +7,7 @@ from app.embedded.process import HOST
 
 
 class PortInUseError(ClientError):
-    """A port is in use that an option names."""
+    """The port that an option names is in use."""
 
     def __init__(self, port: int, option: str) -> None:
         super().__init__(

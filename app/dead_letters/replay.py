@@ -69,13 +69,13 @@ class Replayer:
     async def replay(self, request: ReplayRequest) -> int:
         """Queue the chosen tasks, each once, until the time is over; return how many are queued.
 
-        A task whose queue is full is left out.
+        A task whose queue is full is not queued, and keeps its dead letter.
 
         Raises:
             RequestError: The requested task has no dead letter or no log, or all queues of the chosen tasks are full.
         """
         replay, found = _Replay(give_up_at=time.monotonic() + ANSWER_WITHIN_S), False
-        # Later dead letters are left out: their tasks have failed again during the replay.
+        # Later dead letters do not count: their tasks have failed again during the replay.
         newest = await self._last_of(self._names.dead_letters)
         async for letters in self._letters.pages():
             chosen = [(number, letter) for number, letter in letters if number <= newest and request.chooses(letter)]

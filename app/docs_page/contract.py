@@ -31,7 +31,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a client can do on one channel: `role` says it in the client's words."""
+    """What a client can do on one channel: `role` says whether it sends, receives or asks there."""
 
     name: str
     role: str

@@ -26,7 +26,7 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """The section's name in an address."""
+        """The section's name in the address of the page, after `#`."""
         return "-".join(self.title.lower().split())
 
 

@@ -33,7 +33,7 @@ async def expire_tasks(
     *,
     after: timedelta,
 ) -> None:
-    """Let waiting tasks fail whose messages were stored more than `after` ago; running tasks are left alone.
+    """Let waiting tasks fail whose messages were stored more than `after` ago; running tasks go on.
 
     Raises:
         NatsError: NATS does not answer.

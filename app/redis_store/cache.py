@@ -92,7 +92,10 @@ class Cache:
         return await asyncio.to_thread(_unpacked, packed) if isinstance(packed, bytes) else []
 
     async def keep_pieces(self, task_id: str, audio_sha256: str, question: str, pieces: Iterable[BaseModel]) -> None:
-        """Keep a large finding in pieces, which are serialised one by one; Redis gets all pieces or none."""
+        """Keep a large finding in pieces, which are serialised one by one; Redis gets all pieces or none.
+
+        Nothing is kept if the task was cancelled or deleted a moment ago, or if all together exceed LARGEST_BYTES.
+        """
         if not self._seconds:
             return
         lines = [(await asyncio.to_thread(piece.model_dump_json)).encode() for piece in pieces]
@@ -136,7 +139,7 @@ def read(piece: bytes, kind: type[Found]) -> Found | None:
 
 
 def _names(task_id: str, audio_sha256: str) -> list[str]:
-    """Return the keys that both scripts use."""
+    """Return the keys in Redis that the scripts KEEP and FIND use."""
     return [keys.findings(audio_sha256), keys.recordings(task_id), keys.withdrawn(task_id)]
 
 

@@ -1,4 +1,4 @@
-"""The feed of the projection: reads progress events and results from their streams, in batches, and projects them."""
+"""The feed of the projection: reads progress events and results from their streams, many at once, and projects them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -20,9 +20,9 @@ from app.redis_store.projection import Ended, Happened, RedisProjection
 from app.supervision import OUTAGE_PAUSE_S, run_forever
 from app.task_log.record import Metadata, Record, read_result
 
-EVENTS_AT_ONCE: Final = 300  # the largest batch of events
-RESULTS_AT_ONCE: Final = 20  # the largest batch of results: each may have the largest allowed size of a message
-LONGEST_REST_S: Final = 0.5  # limit of the pause after a full batch, which may have taken long
+EVENTS_AT_ONCE: Final = 300  # the most events that are projected at once
+RESULTS_AT_ONCE: Final = 20  # the most results: each may have the largest allowed size of a message
+LONGEST_REST_S: Final = 0.5  # limit of the pause after so many, which may have taken long
 MESSAGES_A_TURN: Final = 30  # messages that are handled, within milliseconds, before the event loop runs other work
 
 T = TypeVar("T")
@@ -47,14 +47,14 @@ async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> 
 
 
 async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: Now) -> None:
-    """Project one batch of messages, then pause. JetStream delivers a message again that is not acknowledged."""
+    """Project up to `at_once` messages, then pause. JetStream delivers a message again that is not acknowledged."""
     loop = asyncio.get_running_loop()
     messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER_S)
     began = loop.time()
     if messages:
         await _settle(messages, project, now)
     more_wait = len(messages) == at_once
-    # After a full batch, pause as long as the batch took, so that other work gets half of the time.
+    # After so many messages, pause as long as they took, so that other work gets half of the time.
     await asyncio.sleep(min(loop.time() - began, LONGEST_REST_S) if more_wait else GATHER_S)
 
 

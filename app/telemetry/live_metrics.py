@@ -38,7 +38,7 @@ class LiveMetrics:
 
     @contextmanager
     def following(self) -> Iterator[Callable[[float], None]]:
-        """Measure the lag of one task run until the block ends; the block gives the seconds to the yielded function."""
+        """Measure the lag of one task run until the block ends: the block calls the yielded function with each lag."""
         run = object()  # not the task: this worker may get its next delivery before the last run has ended
         self._lags[run] = 0.0
 

@@ -73,9 +73,9 @@ class Identification:
             return Identified(error=NOT_READ)
 
     async def compare(self, user_id: int | str, embedded: Embedded, labels: Sequence[str]) -> Identified:
-        """Find which voice of the user each speaker in `labels` has: the voice is null if it is none of them.
+        """Find which voice of the user each speaker in `labels` has; null: none of these voices.
 
-        Voices that another network has made are not compared, and mentioned in the `error`.
+        Voices whose references another network has made are not compared; an `error` says how many.
 
         Raises:
             NatsError: NATS does not answer.

@@ -18,7 +18,10 @@ _IS_TELEPHONE: Final = 0.8  # speech whose two embeddings are so alike came thro
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The voice of a speaker; null: none of the user's. `score`: how alike speaker and nearest voice are, at most 1."""
+    """The voice of a speaker, null if it is none of the user's voices.
+
+    `score`: how alike the speaker and the most similar voice of the user are, at most 1.
+    """
 
     voice: str | None
     score: float
@@ -26,7 +29,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How alike a speaker and a voice have to be, and how much less alike the speaker and each other voice."""
+    """How alike a speaker and a voice have to be, and by how much less each other voice has to be like the speaker."""
 
     threshold: float
     margin: float

@@ -46,7 +46,8 @@ class StoredVoice(BaseModel):
     def shown(self, model: Model | None) -> Voice:
         """Return the voice as clients see it, without embeddings.
 
-        `model`: the network that makes embeddings now, with which the voice must agree to be comparable; None: any.
+        `model`: the network that makes embeddings now: a voice of another network is marked as not comparable. None:
+        every voice is marked as comparable.
         """
         references = [Reference(**each.model_dump(exclude={"values", "telephone"})) for each in self.references]
         return Voice(
@@ -65,7 +66,10 @@ class _Heard(TypedDict):
 
 
 class ComparedVoice(TypedDict):
-    """The part of a voice that is compared with speakers: a task may need a thousand, so the rest is not read."""
+    """The fields of a voice that a comparison with speakers needs.
+
+    A task may need a thousand voices, so their other fields are not read.
+    """
 
     voice: str
     user_id: int | str
@@ -102,7 +106,7 @@ class VoiceStore:
             yield [kept for message in page if (kept := _read(message)) and kept.voice.user_id == user_id]
 
     async def compared(self, user_id: int | str) -> list[ComparedVoice]:
-        """Return what all voices of a user are compared by.
+        """Return all voices of a user, each with those fields alone that a comparison with speakers needs.
 
         Raises:
             NatsError: NATS does not answer.

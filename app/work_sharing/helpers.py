@@ -54,7 +54,7 @@ class Helpers:
     def room(self) -> int:
         """How many windows all helpers together may have: 0 in a pause, and 1 to find the first helper.
 
-        Later, four for each helper that has answered, and four more to find another helper.
+        Later, four for each helper that has answered, and four more to find another helper; 32 at most.
         """
         if self._clock() < self._asks_again_at:
             return 0
