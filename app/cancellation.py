@@ -110,7 +110,10 @@ class Stop:
 
 
 async def despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
-    """Finish some work and return its result, even if the caller is cancelled while the work runs."""
+    """Finish some work and return its result, even if the caller is cancelled while the work runs.
+
+    Such a cancellation is dropped: the caller goes on.
+    """
     doing = asyncio.create_task(work)
     while not doing.done():
         with suppress(asyncio.CancelledError):

@@ -21,7 +21,7 @@ async def run_forever(
     """Repeat some work until cancelled, with a pause of `every_s` seconds after each round.
 
     If a round raises an error, log the error with the name of the work, and pause for `retry_after_s` seconds; without
-    `retry_after_s`, pause for `every_s` seconds. The first round that succeeds after an outage is logged, too.
+    `retry_after_s`, pause for `every_s` seconds. An outage is logged once in LOG_EVERY_S, and its end, too.
     """
     loop, logged_at, is_told = asyncio.get_running_loop(), -math.inf, False
     while True:

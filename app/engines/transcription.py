@@ -121,8 +121,8 @@ def _again(
     """Transcribe a gap again; `parts`: its sounds, each with the second at which it begins in the window.
 
     `language`: the language spoken before the gap. If the task names no language, a gap of two seconds or more is first
-    transcribed in the language that is detected in it, because somebody else may speak there. If this gives no probable
-    text, or is not done, the gap is transcribed in `language`. There is no prompt, because a prompt may cause gaps.
+    transcribed in the language that is detected in it, because somebody else may speak there. If this other language
+    gives no probable text, and for any other gap, `language` is used. No prompt is given: a prompt may cause gaps.
     """
     plain = options.model_copy(update={"prompt": None})
     if options.language is None and sum(part.seconds for _, part in parts) >= _TELLING_S:

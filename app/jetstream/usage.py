@@ -54,7 +54,7 @@ class Usage(BaseModel):
 
 
 async def read_usage(nats: Client) -> list[Usage]:
-    """Ask all servers what they store; return nothing if this user may not ask, or if NATS has no accounts.
+    """Ask all servers what they store; return [] if this user may not ask, or if NATS has no accounts.
 
     Raises:
         NatsError: NATS is away.

@@ -73,7 +73,7 @@ class StreamWatch:
     async def look(self) -> None:
         """Create what is missing, put back what was changed, and note what cannot be mended.
 
-        A pulling client receives no error when its consumer is deleted (faststream#2632).
+        Nothing else would show that a consumer was deleted: a client that pulls gets no error (faststream#2632).
 
         Raises:
             NatsError: NATS does not answer.

@@ -128,7 +128,10 @@ class RedisProjection:
         self.made_at = ""  # when the stream of progress events was created; empty: not known yet
 
     async def progressed(self, events: Sequence[Happened]) -> None:
-        """Write the status and progress of tasks, unless Redis already has a newer event of the task.
+        """Write the status and progress of tasks, and put the tasks into the lists of their states.
+
+        An event is not written if Redis has a newer one of its task. The end of a task also removes its chunks, and a
+        cancellation its result.
 
         Raises:
             TransientError: Redis is away; some of the events may have been written.
@@ -198,7 +201,7 @@ class RedisProjection:
             )
 
     async def withdraw(self, last: Record) -> None:
-        """Delete the result of a task from Redis, and let no worker write it there for FORGOTTEN_FOR_S.
+        """Delete result and chunks of a task from Redis, and let no worker write them there for FORGOTTEN_FOR_S.
 
         Raises:
             TransientError: Redis is away.

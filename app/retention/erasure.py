@@ -50,7 +50,7 @@ class Erasure:
 
         Raises:
             NatsError: NATS does not answer.
-            TransientError: JetStream or Redis does not answer.
+            TransientError: JetStream, Redis or the store of recordings does not answer.
         """
         task_id = last.event.task_id
         await self._projection.delete(last)

@@ -70,6 +70,7 @@ class Diarizer:
 
         Raises:
             TaskError: The recording or the engine failed.
+            FencedError: Another worker runs the task.
         """
         found = [await self.turns(task, recording, append, channel, channels) for channel in range(channels)]
         return _together([_called(each, f"SPEAKER_{channel:02}") for channel, each in enumerate(found)])
@@ -84,6 +85,7 @@ class Diarizer:
 
         Raises:
             TaskError: The recording or the engine failed.
+            FencedError: Another worker runs the task.
         """
         least, most = (task.min_speakers, task.max_speakers) if channel is None else (None, 1)
         # VERSION, because another version of the code may find other turns

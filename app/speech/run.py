@@ -115,7 +115,7 @@ class Run:
         self._unwanted: list[asyncio.Task[WindowText]] = []  # cancelled, because another transcriber was faster
 
     async def texts(self) -> AsyncGenerator[StageAdvanced | WindowText, None]:
-        """Yield progress and texts in the source's order; texts that are ready at the same time are joined to one.
+        """Yield progress and texts in the source's order; `add_text` joins texts that are ready at the same time.
 
         Raises:
             TaskError: The recording cannot be read, or the engine failed.

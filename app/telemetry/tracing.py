@@ -75,7 +75,7 @@ class StageSpans:
         self._enter(_STAGES[Stage.FETCHING])
 
     def enter(self, update: Update) -> None:
-        """Begin the span of an update's stage, unless that span is the current one."""
+        """Begin the span of an update's stage, unless it is the current one; a text adds a span of its windows."""
         self._enter(_STAGES[update.stage])
         if update.text is not None:
             self._windows(update.text)

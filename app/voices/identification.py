@@ -57,7 +57,7 @@ class Identification:
         """Store the embeddings of a task, as long as its result is kept, and find whose voice each speaker has.
 
         `labels` are the names of all speakers, also of those who say too little for an embedding. If NATS has no room
-        for the embeddings, or the voices cannot be read, only an `error` is returned.
+        for the embeddings, or the voices cannot be read, nobody is identified, and the answer has an `error`.
 
         Raises:
             FencedError: Another worker runs the task.

@@ -38,7 +38,8 @@ def to_embed(speaking: Speaking, frames: int) -> Iterator[tuple[int, int]]:
 def _regions(speaking: Speaking, frames: int) -> Iterator[tuple[int, int]]:
     """Yield the regions in which one voice speaks alone; at each frame, the window with the nearest middle says who.
 
-    A region goes on where the next window takes over, even if the voice has another number in that window.
+    A region goes on where the next window takes over, even if the voice has another number in that window. Regions of
+    less than SHORTEST_FRAMES are not yielded.
     """
     place = np.arange(frames)
     judge = np.clip(np.rint((place - FRAMES / 2) / FRAMES_APART).astype(int), 0, len(speaking) - 1)

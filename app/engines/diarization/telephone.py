@@ -1,4 +1,4 @@
-"""Make any speech sound as a telephone transmits it, so that it can be compared with speech on a telephone."""
+"""Make speech sound as a telephone transmits it, so that it can be compared with speech from a telephone."""
 
 from typing import Final
 
