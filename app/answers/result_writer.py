@@ -45,10 +45,11 @@ class ResultWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="result_writer")
 
     async def write(self, last: Record, request: ResultRequest) -> Result | str:
-        """Return the result of a task as text, given the last record of the task's log.
+        """Return the result of a task in the requested text format; `last` is the last record of the task's log.
 
-        Return the result without its segments, with a reference to its object, if the text is too large for a message,
-        if the object has more than LARGEST_WRITTEN_BYTES, or if there is an object and the time is over.
+        If the text is too large for a message, return the result without segments, which names the object that holds
+        the result; the object is made if there is none. Return the same if there is an object of more than
+        LARGEST_WRITTEN_BYTES, or an object and the time is over.
 
         Raises:
             NatsError: The object is damaged, or NATS does not answer.

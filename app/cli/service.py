@@ -127,7 +127,7 @@ async def service(  # noqa: PLR0913 -- what the commands `up` and `demo` choose
 
 
 def share_of_cores(settings: Settings, workers: int) -> int:
-    """Return how many windows each worker transcribes at once: as set, else by an equal share of the cores."""
+    """Return how many windows each worker transcribes at once: the setting, or what an equal share of cores allows."""
     return min(windows_at_once(settings.engine_parallel, settings.engine_threads * workers), MOST_WINDOWS)
 
 

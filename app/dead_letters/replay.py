@@ -135,7 +135,7 @@ class Replayer:
         return True
 
     async def _wait_until_registered(self, ends: dict[str, int]) -> None:
-        """Wait up to REGISTERED_WITHIN_S for the events `queued`: an earlier reader would see the old `failed`.
+        """Wait up to REGISTERED_WITHIN_S for the events `queued`: before, a client would still see the old `failed`.
 
         `ends` has the stream sequence of each task's event `failed`. Only the tasks that were queued last are watched.
         """

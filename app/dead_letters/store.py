@@ -57,7 +57,7 @@ class DeadLetterStore:
         return letters(self._nats, self._stream, after=after)
 
     async def delete(self, request: DeleteLettersRequest) -> LettersDeleted:
-        """Delete the chosen dead letters until all are deleted or ANSWER_WITHIN_S is over.
+        """Delete the dead letters that the request chooses, until all are deleted or ANSWER_WITHIN_S is over.
 
         If the time is over, `more_after` of the answer says where the next request continues.
         """

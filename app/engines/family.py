@@ -27,10 +27,8 @@ _HEX_DIGITS_OF_SHA256 = 64
 class Computing:
     """How a model computes: device (auto, cpu or cuda), precision, and how many threads each window gets.
 
-    `compute_type`: the precision; null: the usual one of the device.
-
-    `at_once`: how many windows a CPU transcribes at the same time. `beam`: how many candidate texts a model compares,
-    if it can compare several.
+    `compute_type`: the precision; null: the usual one of the device. `at_once`: how many windows a CPU transcribes at
+    the same time. `beam`: how many candidate texts a model compares, if it can compare several.
     """
 
     device: str = "cpu"

@@ -19,9 +19,9 @@ log = structlog.get_logger()
 
 
 def is_refusal(error: APIError) -> bool:
-    """Return whether NATS has refused a request for good; after any other error, the request can be repeated.
+    """Return whether NATS has refused a request for good; if False, the request can be repeated.
 
-    It can be repeated, too, if a worker or an operator has created or deleted the stream at the same moment.
+    It is False, too, if a worker or an operator has created or deleted the stream at the same moment.
     """
     return bool(error.err_code) and error.code not in {NOT_FOUND, UNAVAILABLE} and error.err_code != ALREADY_THERE
 

@@ -133,7 +133,7 @@ class Frames:
     async def _silent_for(self) -> float:
         """Return for how many seconds the client has been silent already, counted from its last stored frame.
 
-        Return less if the client would have no LEAST_IDLE_S (or `idle_seconds`, if less) left to publish again.
+        Return less where needed, so that the client has at least LEAST_IDLE_S (or `idle_seconds`, if less) to go on.
         """
         if self._stored_at is None:
             return 0.0

@@ -116,7 +116,10 @@ class Positions:
         return Position(number, self._expected_start(before, queues))
 
     def _expected_start(self, before: Mapping[QueueKey, int], queues: TaskQueues) -> datetime | None:
-        """Estimate the start from the lengths of the recordings that are served before; None if one is unknown."""
+        """Estimate the start from the recordings that are served before.
+
+        None if the length of one of them, or the end of a running task, is unknown.
+        """
         work, ends, now = queues.work_on(before, self._reader.speed), queues.ends, datetime.now(UTC)
         if work is None or ends is None:
             return None

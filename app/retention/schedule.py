@@ -143,7 +143,7 @@ class Schedule:
 
 
 def _task_of(outcome: Msg) -> tuple[Task, Metadata] | None:
-    """Return the task of an outcome, from its headers; None if others wrote them, or if the task was invalid."""
+    """Return task and metadata from an outcome's headers; None if the service did not write them, or no valid task."""
     try:
         metadata = Metadata.read(outcome.headers or {})
     except ValueError:

@@ -35,7 +35,7 @@ class WindowTranscriber(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many workers transcribe the windows that it gets, as far as known."""
+        """How many workers share the windows that this transcriber gets, as far as known."""
         ...
 
     async def transcribe(
@@ -211,7 +211,7 @@ class Run:
         held.requests[transcriber] = _Request(self.language, asyncio.create_task(work))
 
     async def _wait(self) -> None:
-        """Wait, ten seconds at most, until the source has an item or a transcriber a text; add all that have come.
+        """Wait, ten seconds at most, for an item of the source or a text of a transcriber; take all that have come.
 
         Raises:
             TaskError: The recording cannot be read, or the engine failed.

@@ -14,7 +14,7 @@ _STREAM: Final = key_value_stream(EMBEDDINGS_BUCKET)
 
 
 class EmbeddingStore:
-    """Keeps the embeddings of each task in one message, which belongs to a task message as a result does."""
+    """Keeps the embeddings of each task in one message, which names its owner: the message of the task."""
 
     def __init__(self, nats: Client) -> None:
         self._nats = nats

@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Whose voice each speaker has; null: the task does not ask for it, or it cannot be found out.
+    """`voices`: whose voice each speaker has; null: the task does not ask for it, or it cannot be found out.
 
     `error`: why voices are missing, also if some were compared.
     """

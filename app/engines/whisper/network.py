@@ -191,8 +191,8 @@ class Network:
     def _prompt(self, part: EncodedPart, decoding: DecodeOptions) -> list[int]:
         """Return the tokens that stand before the text: the end of the prompt, the first terms, and the language.
 
-        Terms beyond _TERM_TOKENS tokens are left out, and so is the start of a prompt that has more tokens than the
-        terms leave of _PROMPT_TOKENS.
+        Terms beyond _TERM_TOKENS tokens are dropped. Prompt and terms get _PROMPT_TOKENS tokens together: if the prompt
+        is longer, its start is dropped.
         """
         tokenizer = self._tokenizer(part.language, translate=decoding.translate)
         terms, length = list[str](), 0
