@@ -48,7 +48,7 @@ class Display:
         """Show an event."""
 
     def tell(self, words: str) -> None:
-        """Say what the command does now."""
+        """Show what the command does now."""
         err.print(words)
 
     def position(self, label: str, status: TaskStatus) -> None:

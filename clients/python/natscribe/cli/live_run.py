@@ -38,7 +38,7 @@ class NamedSound:
 
     @classmethod
     async def of(cls, source: str, given: dict[str, object], speed: float) -> "NamedSound":
-        """Open the sound that `source` names; `given` says what standard input has.
+        """Open the sound that `source` names; `given` has the fields of `LiveAudio` for standard input.
 
         Raises:
             typer.BadParameter: There is no such file, or no library here decodes it.

@@ -18,7 +18,7 @@ AUTHORITIES = (  # of Debian, Fedora and macOS, for a Python that knows of none
 
 
 async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
-    """Wait for the first sound of a url; return all sound: files `speed` times as fast as spoken, else as it comes.
+    """Wait until a url yields sound; return an iterator over it: files at `speed` times real time, else as it comes.
 
     Raises:
         typer.BadParameter: PyAV is not installed; the message says how to send the sound without it.

@@ -145,7 +145,7 @@ def _plain(secret: SecretStr | None) -> str | None:
 
 
 def _explained(place: str, failures: Iterable[Exception]) -> ClientError:
-    """Make the error of a client that cannot connect; a refused login or certificate comes before a missing server."""
+    """Make the error of a client that cannot connect: the first refused login or certificate, else a missing server."""
     for failure in failures:
         if isinstance(failure, nats.errors.AuthorizationError) or "authorization" in str(failure).lower():
             return UnreachableError(

@@ -25,7 +25,7 @@ _Layouts = dict[int, tuple[float, _Lines]]  # for each place behind a cue: the c
 
 
 class Breaker:
-    """Breaks a turn into cues; the first one begins with `name`, and `name_each` reserves room for it in all."""
+    """Breaks a turn into cues, with room for `name` in the first cue, or with `name_each` in each cue."""
 
     def __init__(self, turn: Turn, limits: SubtitleLimits, name: str, *, name_each: bool) -> None:
         self._units = turn.units
