@@ -20,8 +20,8 @@ async def run_forever(
 ) -> None:
     """Repeat some work until cancelled, with a pause of `every_s` seconds after each round.
 
-    If a round raises an error, log the error with the name of the work, and pause for `retry_after_s` seconds; without
-    `retry_after_s`, pause for `every_s` seconds. The first round that succeeds after an outage is logged, too.
+    If a round raises an error, pause for `retry_after_s` seconds (None: `every_s`), and log the error with the name of
+    the work: an outage at most every LOG_EVERY_S, then also the first round that succeeds after it.
     """
     loop, logged_at, is_told = asyncio.get_running_loop(), -math.inf, False
     while True:

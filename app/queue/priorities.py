@@ -79,9 +79,10 @@ class TaskQueue:
         return self.undelivered + len(self.redelivered)
 
     def work_on(self, count: int, speed: Speed) -> float | None:
-        """Estimate the work on the first `count` waiting tasks, in seconds; None: the length of a recording is unknown.
+        """Estimate the work on the first `count` waiting tasks, in seconds.
 
-        A task that was not read counts as the average of those that were read.
+        A task that was not read counts as the average of those that were read. None: none of them was read, or the
+        length of a read recording or the speed is unknown.
         """
         first = (*self.redelivered, *self.sample)[:count]
         known = [speed.seconds_for(self.queue, each.audio_seconds) for each in first]
@@ -114,7 +115,7 @@ class TaskQueues:
     def work_on(self, counts: Mapping[QueueKey, int], speed: Speed) -> float | None:
         """Estimate the work on the first tasks of each queue, in seconds; `counts` says how many tasks of each.
 
-        None if the recording of a task that was read has an unknown length.
+        None if the work on the tasks of one queue is unknown: see `TaskQueue.work_on`.
         """
         found = [self.by_key[key].work_on(count, speed) for key, count in counts.items()]
         known = [seconds for seconds in found if seconds is not None]

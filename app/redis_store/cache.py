@@ -136,7 +136,7 @@ def read(piece: bytes, kind: type[Found]) -> Found | None:
 
 
 def _names(task_id: str, audio_sha256: str) -> list[str]:
-    """Return the keys that both scripts use."""
+    """Return the keys that both scripts, for finding and for keeping, use."""
     return [keys.findings(audio_sha256), keys.recordings(task_id), keys.withdrawn(task_id)]
 
 

@@ -47,7 +47,7 @@ async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> 
 
 
 async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: Now) -> None:
-    """Project one batch of messages, then pause. JetStream delivers a message again that is not acknowledged."""
+    """Project up to `at_once` messages, then pause. A message that is not acknowledged is delivered again."""
     loop = asyncio.get_running_loop()
     messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER_S)
     began = loop.time()

@@ -65,7 +65,7 @@ class Erasure:
         await self._reminders.forget_task(task_id)
 
     async def erase_without_log(self, task_id: str) -> bool:
-        """Erase what is left of a task whose log is gone; return whether anything was left.
+        """Erase dead letters and reminders of a task whose log is gone, and what these name; return if there were any.
 
         Raises:
             NatsError: NATS does not answer.

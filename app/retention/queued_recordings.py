@@ -18,7 +18,7 @@ class QueuedRecordings:
         self._index = QueueIndex(nats, names, messages, _recording)
 
     async def among(self, wanted: Collection[str], *, besides: Collection[Owner]) -> set[str]:
-        """Return those of the `wanted` recordings that a task in the queues names; the tasks `besides` do not count.
+        """Return which of the `wanted` recordings are named by tasks in the queues other than those of `besides`.
 
         Raises:
             NatsError: NATS does not answer.

@@ -107,9 +107,9 @@ class Schedule:
     async def _erase(self, reminder: Reminder, in_use: Collection[str], *, since: datetime) -> None:
         """Erase what a reminder names; `since` is when the reminder became due.
 
-        If the task has not ended, nothing is erased and the reminder is put off. A cancellation that was given up leads
-        to this: it has stored an outcome, which set the reminder. The real end of the task usually sets the reminder
-        anew.
+        If the task has not ended, nothing is erased and the reminder is put off. This happens after a cancellation that
+        was given up halfway: the outcome that it stored set the reminder. The real end of the task usually sets the
+        reminder anew.
         """
         last = await self._log.last(reminder.task_id)
         # Not the same: the task was replayed, or a later task has its id. That task gets a reminder of its own.
@@ -132,7 +132,7 @@ class Schedule:
             log.info("recording_erased", task_id=reminder.task_id)
 
     async def _in_use(self, due: Sequence[Reminder]) -> set[str]:
-        """Return the recordings of these reminders that other tasks, in the queues, name."""
+        """Return which recordings of these reminders are named by tasks in the queues, without the reminders' tasks."""
         wanted, ended = {reminder.audio_file_id for reminder in due}, [reminder.owner for reminder in due]
         return await self._queued.among(wanted, besides=ended) if wanted else set()
 

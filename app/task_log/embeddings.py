@@ -14,7 +14,7 @@ _STREAM: Final = key_value_stream(EMBEDDINGS_BUCKET)
 
 
 class EmbeddingStore:
-    """Keeps the embeddings of tasks, one message for each task, which a task message owns, as it owns a result."""
+    """Keeps the embeddings of each task in one message, whose metadata says which task message owns it."""
 
     def __init__(self, nats: Client) -> None:
         self._nats = nats

@@ -155,7 +155,7 @@ Outcome = Result | NoResult
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One batch of segments in a task's log of segments."""
+    """One message of `segments.<task_id>`: some segments of a task, with the metadata of the task."""
 
     event: SegmentsEvent
     audio_sha256: str

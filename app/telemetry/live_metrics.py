@@ -38,7 +38,7 @@ class LiveMetrics:
 
     @contextmanager
     def following(self) -> Iterator[Callable[[float], None]]:
-        """Measure the lag of one task run until the block ends; the block gives the seconds to the yielded function."""
+        """Measure the lag of one task run until the block ends; the block reports it to the yielded function."""
         run = object()  # not the task: this worker may get its next delivery before the last run has ended
         self._lags[run] = 0.0
 
@@ -62,5 +62,5 @@ class LiveMetrics:
         self._partial.observe(delay_seconds)
 
     def refused(self, frames: int) -> None:
-        """Count messages that are no frames."""
+        """Count messages that were published as frames of a task and are none."""
         self._refused.inc(frames)

@@ -34,9 +34,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Whose voice each speaker has; null: the task does not ask for it, or it cannot be found out.
+    """Whose voice each speaker has; `voices` None: the task does not ask for it, or nobody was compared.
 
-    `error`: why voices are missing, also if some were compared.
+    `error`: why no voice was compared, or why some of the user's voices were not; None: all were.
     """
 
     voices: dict[str, SpeakerVoice] | None = None

@@ -46,7 +46,7 @@ class StoredVoice(BaseModel):
     def shown(self, model: Model | None) -> Voice:
         """Return the voice as clients see it, without embeddings.
 
-        `model`: the network that makes embeddings now, with which the voice must agree to be comparable; None: any.
+        `model` is the network that makes embeddings now: a voice of another one is not comparable. None: all are.
         """
         references = [Reference(**each.model_dump(exclude={"values", "telephone"})) for each in self.references]
         return Voice(
@@ -102,7 +102,7 @@ class VoiceStore:
             yield [kept for message in page if (kept := _read(message)) and kept.voice.user_id == user_id]
 
     async def compared(self, user_id: int | str) -> list[ComparedVoice]:
-        """Return what all voices of a user are compared by.
+        """Return of each voice of a user the part that is compared with speakers: its id, network and references.
 
         Raises:
             NatsError: NATS does not answer.
