@@ -117,7 +117,7 @@ class TaskConsumer:
 
     @property
     def keeps_waiting(self) -> bool:
-        """Whether tasks wait long for this worker: its task runs, or it had no rest, for longer than a limit."""
+        """Whether this worker delays waiting tasks: it ran a task for LONG_WITH_ONE_TASK_S, or LONG_WITHOUT_REST_S."""
         now = asyncio.get_running_loop().time()
         with_task, busy = (now - (since or now) for since in (self._task_since, self._busy_since))
         return with_task >= LONG_WITH_ONE_TASK_S or busy >= LONG_WITHOUT_REST_S

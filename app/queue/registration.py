@@ -187,7 +187,7 @@ class Registration:
         return owner is None or not owner.owns(last)
 
     async def _undo_if_deleted(self, queued: Record) -> None:
-        """Remove the first record of a log, whose message is gone, unless another record follows it.
+        """Remove `queued`, the first record of a log whose task message is gone, unless another record follows it.
 
         A worker appends to the log before it settles the message. So if no record follows, the message was removed by
         a deletion of the task, which found the log and removed it before this record was appended.

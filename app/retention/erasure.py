@@ -78,7 +78,7 @@ class Erasure:
         return found
 
     async def erase_remains(self, reminder: Reminder) -> None:
-        """Erase what is left of a task whose log is gone: recording, frames, what the cache has, reminder.
+        """Erase what a reminder names of a task whose log is gone: recording, frames, findings, and the reminder.
 
         Raises:
             NatsError: NATS does not answer.

@@ -77,12 +77,12 @@ class TaskLog:
         return await self.append(event, last.metadata, after=last.stream_sequence)
 
     async def append_segments(self, event: SegmentsEvent, metadata: Metadata, audio_sha256: str, *, after: int) -> int:
-        """Append a batch of segments, and return its stream sequence.
+        """Append a message of segments, and return its stream sequence.
 
-        `after` is the stream sequence of the task's last batch, 0 if there is none.
+        `after` is the stream sequence of the task's last message of segments, 0 if there is none.
 
         Raises:
-            FencedError: Another writer has appended a batch.
+            FencedError: Another writer has appended segments.
             TransientError: JetStream does not answer.
         """
         headers = self._cloud_event("segments", event.task_id) | metadata.headers() | {AUDIO_SHA256: audio_sha256}
@@ -134,7 +134,7 @@ class TaskLog:
             await self._outcomes.append(subject, body, headers, after=0, among=all_of)
 
     def segments(self, task_id: str) -> AsyncIterator[Batch]:
-        """Yield all batches of segments of a task, in order."""
+        """Yield all messages of segments of a task, in order."""
         return self._segments.records(subjects.segments(task_id))
 
     async def outcome(self, last: Record) -> Outcome | None:
@@ -158,7 +158,7 @@ class TaskLog:
             await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
 
     async def purge_segments(self, task_id: str, *, up_to: int | None = None) -> None:
-        """Remove the batches of segments of a task: all, or those up to a stream sequence."""
+        """Remove the segments of a task: all messages, or those up to the stream sequence `up_to`."""
         await self._segments.purge(subjects.segments(task_id), up_to=up_to)
 
     async def purge_events(self, task_id: str) -> None:

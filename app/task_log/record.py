@@ -1,4 +1,4 @@
-"""The three kinds of messages that streams store about a task: records, batches of segments, the outcome."""
+"""The three kinds of messages that streams store about a task: records, messages of segments, the outcome."""
 
 import json
 from collections.abc import Mapping
@@ -164,7 +164,7 @@ class Batch:
 
     @classmethod
     def read(cls, message: RawStreamMsg) -> "Batch":
-        """Read a batch from its message.
+        """Read the segments from their message.
 
         Raises:
             ValueError: The service did not write this message.

@@ -75,7 +75,7 @@ class StageSpans:
         self._enter(_STAGES[Stage.FETCHING])
 
     def enter(self, update: Update) -> None:
-        """Begin the span of an update's stage, unless that span is the current one."""
+        """Begin the span of an update's stage, unless it is the current one; make one of its windows if it has text."""
         self._enter(_STAGES[update.stage])
         if update.text is not None:
             self._windows(update.text)

@@ -25,7 +25,7 @@ class Live(Enum):
 
 
 class Display:
-    """Shows what happens to tasks, each with the label of its task; this base of all displays shows only warnings."""
+    """Shows what happens to tasks, each under its label; this base of all displays shows only warnings."""
 
     def __init__(self) -> None:
         self.text = out  # prints text and results: on a terminal they must not cut through the bars

@@ -114,7 +114,7 @@ class LiveRun:
             self.sent += len(chunk)
 
     def _no_sound(self) -> ClientError:
-        """Make the error for a task whose result has no sound."""
+        """Make the error for a live task that has ended without sound."""
         is_file = self.sound.path is not None
         hint = "whether a player plays it" if is_file else "whether the program before `|` says why it has stopped"
         return ClientError(f"{self.sound.name} has no sound, only {self.sent} bytes: check {hint}.")

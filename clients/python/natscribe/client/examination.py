@@ -170,7 +170,7 @@ class _Examiner:
             )
 
     def _of_some(self, some: Sequence[WorkerInfo], what: str, next_step: str) -> None:
-        """Note a problem of some workers, if there are any; `what` is the sentence before their names."""
+        """Note a problem of the workers in `some`, if any; their names follow the sentence `what`."""
         if not some:
             return
         names = ", ".join(each.worker for each in some[:_NAMED])

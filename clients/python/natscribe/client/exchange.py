@@ -88,7 +88,7 @@ async def request(connection: Nats, subject: str, asked: Input) -> Msg:
 
 
 async def _first_answer(connection: Nats, subject: str, asked: Input) -> Msg:
-    """Return the first final answer to copies of a request; send none after a failure, and raise it if all fail."""
+    """Return the first final answer to copies of a request; a failure stops new copies, and is raised if all fail."""
     loop, body = asyncio.get_running_loop(), asked.model_dump_json().encode()
     give_up_at = loop.time() + REPLY_TIMEOUT_S
     copies = _most_copies(subject, asked)

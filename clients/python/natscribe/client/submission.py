@@ -34,7 +34,7 @@ def make(kind: type[AnyInput], fields: Mapping[str, object]) -> AnyInput:
 
 
 class _UnwantedError(Exception):
-    """The task is not accepted, so its uploaded recording is not needed."""
+    """NATS or the service refuses the task, which needs no recording then."""
 
     def __init__(self, reason: ClientError) -> None:
         super().__init__(str(reason))

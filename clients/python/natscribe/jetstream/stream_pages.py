@@ -47,8 +47,8 @@ async def page(nats: Client, stream: str, subject: str, *, start: int, count: in
 async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> AsyncIterator[Pages]:
     """Yield all messages of a subject after stream sequence `after`, up to PAGE_SIZE at a time.
 
-    The last messages are read from the leader if the server that answers is behind the leader. So no message is
-    missing, but one that was deleted a moment ago may be among them.
+    If the server that answers is behind the leader, the leader is asked for the last messages. So none is missing, but
+    one that was deleted a moment ago may be among them.
 
     Raises:
         NatsError: NATS does not answer.

@@ -128,7 +128,7 @@ class Player:
         await self._end(task, ending, self._voices.identified(sent, content.result(sha256)))
 
     async def _work(self, task: PlayedTask, content: Content, *, parts: int | None) -> None:
-        """Play `parts` more parts of a task: pass their time, append segments and progress; None: all parts."""
+        """Play `parts` more parts of a task: pass their time, append segments and progress; None: all that are left."""
         sent, duration = content.sent, content.duration
         whole = self._seconds if task.script.seconds is None else task.script.seconds
         stages = _stages(sent)

@@ -49,7 +49,7 @@ class Script:
         return self.error is None or self.error.code not in _NEVER_RUN
 
     def ending(self, attempt: int) -> Ending:
-        """Return how an attempt ends."""
+        """Return how the `attempt`-th attempt ends."""
         if self.error is None or attempt > self.failures:
             return Ending.COMPLETED
         if attempt < ATTEMPTS and self.error.code in _RETRIED:

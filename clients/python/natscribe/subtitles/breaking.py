@@ -43,7 +43,7 @@ class Breaker:
         self._pauses = list(accumulate((_PAUSE * pause**2 for pause in pauses), initial=0.0))
 
     def cues(self) -> Iterator[tuple[int, int]]:
-        """Yield the first place of each cue, and the place after its last unit."""
+        """Yield for each cue the number of its first unit, and of the first after it."""
         count = len(self._units)
         costs, froms = [0.0, *[inf] * count], [0] * (count + 1)
         for first in range(count):

@@ -57,6 +57,6 @@ def _following(cues: Sequence[Spoken]) -> list[float]:
 
 
 def _spare(cues: Sequence[Spoken]) -> list[float]:
-    """Return for each cue how late the next cue may begin and still be read, in seconds."""
+    """Return for each cue the seconds by which the next cue may be late and still be read."""
     rooms = [behind - GAP_S - cue.start - cue.need for cue, behind in zip(cues, _following(cues), strict=True)]
     return [*(max(min(room, _LATE_S), 0.0) for room in rooms[1:]), 0.0][: len(cues)]

@@ -113,7 +113,7 @@ async def _hear(client: Client, board: Board) -> None:
 
 
 async def _every(seconds: float, board: Board, name: str, ask: Callable[[], Awaitable[None]]) -> None:
-    """Ask the service every `seconds`; once the user turns out to have no right to, wait for ever."""
+    """Ask the service every `seconds`; wait for ever if the user may not ask."""
     while True:
         if not await _ask(board, name, ask):
             await asyncio.Event().wait()
