@@ -132,7 +132,7 @@ class Schedule:
             log.info("recording_erased", task_id=reminder.task_id)
 
     async def _in_use(self, due: Sequence[Reminder]) -> set[str]:
-        """Return which recordings of these reminders are named by tasks in the queues, without the reminders' tasks."""
+        """Return which recordings of these reminders are named by queued tasks other than the reminders' own."""
         wanted, ended = {reminder.audio_file_id for reminder in due}, [reminder.owner for reminder in due]
         return await self._queued.among(wanted, besides=ended) if wanted else set()
 

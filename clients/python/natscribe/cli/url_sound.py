@@ -36,7 +36,7 @@ async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
 
 
 def _options() -> dict[str, str]:
-    """Return ffmpeg's options: only with them it verifies certificates, by the system's authorities."""
+    """Return ffmpeg's options: verify certificates by the system's authorities, as it does not by default."""
     known = ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE, where that is set
     authorities = known or next(filter(os.path.isfile, AUTHORITIES), None)
     return {
