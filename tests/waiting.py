@@ -2,21 +2,30 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 DEADLINE = 30.0  # seconds
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], Awaitable[T | None]], *, within: float = DEADLINE) -> T:
-    """What `look` returns once that is true; the last thing it returned is in the error."""
-    found = await look()
+@overload
+async def eventually(look: Callable[[], Awaitable[T | None]], *, within: float = DEADLINE) -> T: ...
+@overload
+async def eventually(look: Callable[[], bool], *, within: float = DEADLINE) -> bool: ...
+async def eventually(look: Callable[[], Awaitable[object] | bool], *, within: float = DEADLINE) -> object:
+    """What `look` returns or awaits once that is true; the last it had is in the error."""
+    found = await _found(look)
     try:
         async with asyncio.timeout(within):
             while not found:
                 await asyncio.sleep(0.02)
-                found = await look()
+                found = await _found(look)
     except TimeoutError as error:
         message = f"still {found!r} after {within} s"
         raise AssertionError(message) from error
     return found
+
+
+async def _found(look: Callable[[], Awaitable[object] | bool]) -> object:
+    looked = look()
+    return looked if isinstance(looked, bool) else await looked

@@ -28,11 +28,7 @@ async def working(settings: Settings, engine: Engine, traces: TracerProvider = O
             await stop.wait()
 
     life = asyncio.create_task(live())  # a task of its own: it must end where it began
-
-    async def serves() -> bool:  # a worker that breaks at its first task has started all the same
-        return started.is_set() or life.done()
-
-    await eventually(serves)
+    await eventually(lambda: started.is_set() or life.done())
     try:
         yield service
     finally:

@@ -203,12 +203,8 @@ async def test_nobody_may_name_the_accounts_own_words_for_an_answer(
     before = len(guarded.refused())
     # When it wants an answer there
     await ask(client, NOTHING, f"$JS.ACK.natscribe.{place}")
-
     # Then the server refuses the request itself
-    async def refused() -> bool:
-        return any("Reply" in line for line in guarded.refused()[before:])
-
-    await eventually(refused)
+    await eventually(lambda: any("Reply" in line for line in guarded.refused()[before:]))
 
 
 @pytest.mark.parametrize(

@@ -82,12 +82,8 @@ async def test_a_stranger_is_no_node(tmp_path: Path, nodes: list[GuardedNode]) -
     stranger = GuardedNode(tmp_path / "stranger", strange, 0, routes)
     # When it asks the nodes to admit it
     await stranger.start()
-
-    async def refused() -> bool:
-        return any("route" in line and "certificate" in line for line in stranger.log)
-
     # Then it is refused, and refuses them
-    await eventually(refused)
+    await eventually(lambda: any("route" in line and "certificate" in line for line in stranger.log))
     await stranger.stop()
     assert not [line for line in stranger.log if "JetStream cluster new metadata leader" in line]
 

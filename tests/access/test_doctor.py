@@ -16,11 +16,7 @@ from tests.waiting import eventually
 @pytest.fixture
 async def worker(worker: Worker) -> Worker:
     """A worker that has loaded its model."""
-
-    async def loaded() -> bool:
-        return worker.container.engine.ready
-
-    await eventually(loaded)
+    await eventually(lambda: worker.container.engine.ready)
     return worker
 
 

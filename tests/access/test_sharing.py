@@ -30,12 +30,8 @@ async def test_a_client_can_neither_send_windows_nor_receive_them(guarded: Guard
     # When the client sends one, too
     await client.publish(SUBJECT, b"of a client")
     await client.flush()
-
     # Then the server refuses both, and workers hear only each other
-    async def both_refused() -> bool:  # the server's log is read a moment later
-        return len(guarded.refused()) == 2
-
-    await eventually(both_refused)
+    await eventually(lambda: len(guarded.refused()) == 2)  # the server's log is read a moment later
     async with asyncio.timeout(DEADLINE):
         for _ in range(10):  # a queue group would give the client some of them
             assert (await owner.request(SUBJECT, b"of a worker", timeout=5)).data == b"text"

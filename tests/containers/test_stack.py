@@ -140,11 +140,11 @@ async def test_prometheus_sees_the_workers_and_reaches_the_alertmanager(stack: S
         found = asked("PROMETHEUS_PORT", "/api/v1/query?query=sum(up%7Bjob%3D%22natscribe%22%7D)")["data"]["result"]
         return bool(found) and found[0]["value"][1] == "2"
 
-    async def the_watchdog_barks() -> bool:
-        return any(alert["labels"]["severity"] == "none" for alert in asked("ALERTMANAGER_PORT", "/api/v2/alerts"))
-
     await eventually(both_are_up, within=90)
-    await eventually(the_watchdog_barks, within=90)
+    await eventually(
+        lambda: any(alert["labels"]["severity"] == "none" for alert in asked("ALERTMANAGER_PORT", "/api/v2/alerts")),
+        within=90,
+    )
     if "grafana" in stack.services():
         assert asked("GRAFANA_PORT", "/api/health")["database"] == "ok"
 

@@ -37,11 +37,7 @@ async def url() -> AsyncIterator[str]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)  # the browser keeps this thread's loop waiting
     thread.start()
-
-    async def started() -> bool:
-        return server.started
-
-    await eventually(started)
+    await eventually(lambda: server.started)
     yield f"http://127.0.0.1:{config.port}/docs"
     server.should_exit = True
     thread.join()

@@ -47,10 +47,7 @@ class Progress:
                 self.lags.append(event.lag_seconds or 0.0)
 
     async def reaches(self, seconds: float) -> None:
-        async def is_there() -> bool:
-            return self.reached >= seconds
-
-        await eventually(is_there, within=MINUTE_WITHIN_S)
+        await eventually(lambda: self.reached >= seconds, within=MINUTE_WITHIN_S)
 
 
 def memory_of(worker: psutil.Process) -> list[int]:

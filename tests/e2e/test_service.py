@@ -69,11 +69,7 @@ async def test_a_worker_is_healthy_if_it_can_do_tasks(service: Running, tmp_path
     async with servers(tmp_path) as settings:
         without = settings.model_copy(update={"transcription_model": str(tmp_path / "missing")})
         async with running(without, log, has_model=False) as broken:
-
-            async def has_tried() -> bool:
-                return "model_load_failed" in log.read_text(encoding="utf-8")
-
-            await eventually(has_tried)
+            await eventually(lambda: "model_load_failed" in log.read_text(encoding="utf-8"))
             # Then the second is unhealthy, though it takes tasks, and it says why
             assert json.loads((await broken.get("/health/startup"))[1]) == {"ok": False, "model": False}
             assert not await container_is_healthy(broken)
@@ -131,12 +127,8 @@ async def test_no_engine_outlives_its_worker(tmp_path: Path) -> None:
         # When it is stopped
         service.process.terminate()
         await asyncio.wait_for(service.process.wait(), 20)
-
         # Then the engine ends too
-        async def none_left() -> bool:
-            return not any(alive(child) for child in children)
-
-        await eventually(none_left, within=1)
+        await eventually(lambda: not any(alive(child) for child in children), within=1)
 
 
 async def test_a_frozen_worker_does_not_say_that_it_lives(service: Running) -> None:

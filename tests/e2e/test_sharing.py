@@ -63,11 +63,7 @@ class Pair:
         task_id = await self.client.create_transcription_task(recording, word_timestamps=True)
         owner = await owner_of(self.client, task_id, self._workers)
         helper = self._workers[1 - self._workers.index(owner)]
-
-        async def begun() -> bool:
-            return self.helps()[self._workers.index(helper)] > 0
-
-        await eventually(begun)
+        await eventually(lambda: self.helps()[self._workers.index(helper)] > 0)
         return task_id, owner, helper
 
     async def end(self, task_id: str) -> tuple[TranscriptionResult, list[ProgressEvent]]:

@@ -238,11 +238,7 @@ async def at_work(publisher: Publisher, engine: FakeEngine, kind: Kind = Kind.TR
     """Have an engine begin with a task, and get no further."""
     engine.may_go_on.clear()
     await publisher.publish("t1", kind=kind)
-
-    async def begun() -> bool:
-        return bool(engine.jobs)
-
-    await eventually(begun)
+    await eventually(lambda: bool(engine.jobs))
 
 
 @pytest.mark.parametrize("kind", list(Kind))

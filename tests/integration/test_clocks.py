@@ -67,12 +67,8 @@ async def test_a_worker_whose_clock_is_days_ahead_expires_nothing(
         await publisher.publish("waiting")
         await publisher.until("waiting", State.QUEUED)
         before = len(sweeps)
-
-        async def searched() -> bool:
-            return len(sweeps) > before + 2
-
         # When it looks for tasks that have waited too long, then it finds none
-        await eventually(searched)
+        await eventually(lambda: len(sweeps) > before + 2)
         assert (await publisher.ask("tasks.status", task_id="waiting"))["state"] == "queued"
         engine.may_go_on.set()
         await publisher.until("waiting", State.COMPLETED)

@@ -69,14 +69,6 @@ async def dying(start_worker: StartWorker) -> AsyncIterator[Worker]:
         yield service
 
 
-async def dead(service: Worker) -> bool:
-    return not service.container.consumer.running
-
-
-async def begun(engine: FakeEngine) -> bool:
-    return len(engine.jobs) == 1
-
-
 async def the_only(js: JetStreamContext, stream: str) -> int:
     return (await js.stream_info(stream)).state.messages
 
@@ -111,7 +103,7 @@ async def test_a_task_completes_once_whatever_its_worker_died_of(
         await publisher.until("warm-up", State.COMPLETED)
         dies(part, method, deadly, before=before, at=at)
         await publisher.publish("t1")
-        await eventually(lambda: dead(dying))
+        await eventually(lambda: not dying.container.consumer.running)
     # When another one comes
     second = FakeEngine()
     async with start_worker(second):
@@ -144,7 +136,7 @@ async def test_a_task_fails_once_and_leaves_one_dead_letter(
         with monkeypatch.context() as deadly:
             dies(DeadLetterStore, "put", deadly, before=before)
             await publisher.publish("t1")
-            await eventually(lambda: dead(dying))
+            await eventually(lambda: not dying.container.consumer.running)
     # When another one comes
     async with start_worker(FakeEngine()):
         await eventually(lambda: queue_is_empty(js))
@@ -170,7 +162,7 @@ async def test_a_task_that_kills_its_workers_is_given_up(
         dies(TaskLog, "append_segments", deadly, before=True)
         for _ in range(4):
             async with start_worker(FakeEngine()) as dying:
-                await eventually(partial(dead, dying))
+                await eventually(lambda: not dying.container.consumer.running)
     # When a fifth one finds it
     async with start_worker(FakeEngine()):
         events = await publisher.until("t1", State.FAILED)
@@ -192,7 +184,7 @@ async def test_four_graceful_stops_harm_nobody(
         engine = FakeEngine()
         engine.may_go_on.clear()
         async with start_worker(engine):
-            await eventually(partial(begun, engine))
+            await eventually(partial(bool, engine.jobs))
     # When a fifth one may work
     async with start_worker(FakeEngine()):
         events = await publisher.until("t1", State.COMPLETED)
@@ -216,9 +208,9 @@ async def test_two_deaths_before_the_acknowledgement_leave_one_dead_letter(
         dies(DeadLetterStore, "put", deadly)
         async with start_worker(first) as dying:
             await publisher.publish("t1")
-            await eventually(lambda: dead(dying))
+            await eventually(lambda: not dying.container.consumer.running)
         async with start_worker(FakeEngine()) as dying:
-            await eventually(lambda: dead(dying))
+            await eventually(lambda: not dying.container.consumer.running)
     # When a third one comes
     async with start_worker(FakeEngine()):
         await eventually(lambda: queue_is_empty(js))

@@ -50,10 +50,6 @@ def on_the_way(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.
     return waits, may_go
 
 
-async def is_free(worker: Worker) -> bool:
-    return worker.container.consumer.idle
-
-
 async def all_is_projected(js: JetStreamContext) -> bool:
     found = await js.consumers_info("transcription_progress") + await js.consumers_info("transcription_results")
     return all(info.num_pending == info.num_ack_pending == 0 for info in found)
@@ -85,7 +81,7 @@ async def test_a_result_that_was_on_its_way_when_its_task_ended_is_never_seen(
             await publisher.ask("tasks.cancel", task_id="t1")
         may_go.set()
         events = await publisher.until("t1", State.FAILED if given_up else State.CANCELLED)
-        await eventually(lambda: is_free(worker))
+        await eventually(lambda: worker.container.consumer.idle)
         # Then nobody has seen a result, neither live nor in the stream nor in Redis
         await eventually(subscriber.agrees)
         assert (await subscriber.seen())["transcription_results"] == []

@@ -84,7 +84,7 @@ async def test_valkey_keeps_its_keys_when_it_is_killed(valkey: ValkeyServer) -> 
 async def test_a_paused_server_answers_again(nats_server: NatsServer) -> None:
     # Given a server that hangs
     nats_server.pause()
-    await eventually(lambda: _is_stopped(nats_server.pid))
+    await eventually(lambda: psutil.Process(nats_server.pid).status() == psutil.STATUS_STOPPED)
     # When it is let go on
     nats_server.resume()
     # Then it answers
@@ -125,7 +125,7 @@ async def test_nothing_survives_a_killed_parent(tmp_path: Path) -> None:
     parent.send_signal(signal.SIGKILL)
     await parent.wait()
     # Then the servers end by themselves
-    await eventually(lambda: _nobody_uses(tmp_path))
+    await eventually(lambda: not _using(tmp_path))
 
 
 async def test_a_new_run_follows_a_killed_one_at_once(tmp_path: Path) -> None:
@@ -164,11 +164,3 @@ def _using(folder: Path) -> list[str]:
         if process.info["name"] in {"nats-server", "valkey-server"} and str(folder) in place:
             found.append(process.info["name"])
     return found
-
-
-async def _nobody_uses(folder: Path) -> bool:
-    return not _using(folder)
-
-
-async def _is_stopped(pid: int) -> bool:
-    return psutil.Process(pid).status() == psutil.STATUS_STOPPED

@@ -107,14 +107,10 @@ async def test_a_cancelled_task_ends(
     if queued:
         assert len(engine.jobs) == 1  # no worker has seen it
     else:
-        await eventually(lambda: engine_stopped(engine))
+        await eventually(lambda: engine.stopped == 1)
     engine.may_go_on.set()
     await publisher.until("running" if queued else "waiting", State.COMPLETED)
     await eventually(lambda: queue_is_empty(js))
-
-
-async def engine_stopped(engine: FakeEngine) -> bool:
-    return engine.stopped == 1
 
 
 async def test_a_dead_letter_is_replayed_once(

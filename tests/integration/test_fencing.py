@@ -44,14 +44,6 @@ QUEUED = ProgressEvent(
 MEETING = sha256(b"not looked at by a fake engine").hexdigest()
 
 
-async def stopped(engine: FakeEngine) -> bool:
-    return engine.stopped > 0
-
-
-async def begun(engine: FakeEngine) -> bool:
-    return bool(engine.jobs)
-
-
 async def test_a_fenced_worker_leaves_the_message_to_others(
     publisher: Publisher, worker: Worker, engine: FakeEngine, settings: Settings, nc: Client, js: JetStreamContext
 ) -> None:
@@ -59,7 +51,7 @@ async def test_a_fenced_worker_leaves_the_message_to_others(
     engine.may_go_on.clear()
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
-    await eventually(lambda: begun(engine))
+    await eventually(lambda: bool(engine.jobs))
     # When another one appends `running`
     other = TaskLog(nc, settings.stream_names, "other")
     last = await other.last("t1")
@@ -67,7 +59,7 @@ async def test_a_fenced_worker_leaves_the_message_to_others(
     changes = {"sequence": last.event.sequence + 1, "worker": "other", "time": datetime.now(UTC)}
     await other.append(last.event.model_copy(update=changes), last.metadata, after=last.stream_sequence)
     # Then the first one stops its engine, and the message stays for the other one
-    await eventually(lambda: stopped(engine))
+    await eventually(lambda: engine.stopped > 0)
     engine.may_go_on.set()
     # And when that one appends nothing more, the task is done all the same
     events = await publisher.until("t1", State.COMPLETED)
@@ -82,12 +74,12 @@ async def test_a_task_is_cancelled_while_its_engine_is_silent(
     engine.silent = True
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
-    await eventually(lambda: begun(engine))
+    await eventually(lambda: bool(engine.jobs))
     # When its task is cancelled
     async with asyncio.timeout(2):
         await publisher.ask("tasks.cancel", task_id="t1")
         # Then the engine is stopped, and the consumer is free for the next task
-        await eventually(lambda: stopped(engine))
+        await eventually(lambda: engine.stopped > 0)
         engine.silent = False
         await publisher.publish("t2")
         await publisher.until("t2", State.COMPLETED)
@@ -115,11 +107,10 @@ async def test_a_result_that_was_published_before_a_stop_is_not_made_again(
     async with start_worker(second) as worker:
         events = await publisher.until("t1", State.COMPLETED)
         await eventually(lambda: queue_is_empty(js))
-
-        async def is_counted() -> bool:
-            return b'task_success_total{task_name="process_transcription"} 1.0' in worker.container.meter.exposition()
-
-        await eventually(is_counted, within=5)
+        await eventually(
+            lambda: b'task_success_total{task_name="process_transcription"} 1.0' in worker.container.meter.exposition(),
+            within=5,
+        )
     # Then it appends `completed`, and does no work again
     assert [event.state for event in events][-2:] == [State.QUEUED, State.COMPLETED]
     assert second.jobs == []

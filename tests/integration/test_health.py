@@ -123,9 +123,6 @@ async def test_each_warning_about_redis_ends_when_redis_is_back(
             async def told(event: str, works: set[str]) -> bool:
                 return works <= {line["work"] for line in lines if line["event"] == event}
 
-            async def is_up() -> bool:
-                return b"natscribe_redis_up 1.0" in worker.container.meter.exposition()
-
             async def warns() -> bool:
                 return any("Redis" in problem.what for problem in (await examine(settings)).problems)
 
@@ -140,7 +137,7 @@ async def test_each_warning_about_redis_ends_when_redis_is_back(
             # And when it is back, then each of these warnings ends
             await valkey.start()
             await eventually(partial(told, "work_resumed", works))
-            await eventually(is_up)
+            await eventually(lambda: b"natscribe_redis_up 1.0" in worker.container.meter.exposition())
             await eventually(is_well)
             ended = len(lines)
             await asyncio.sleep(0.5)  # time in which a warning could come
@@ -182,12 +179,8 @@ async def test_a_model_that_is_gone_is_loaded_again(start_worker: StartWorker, m
         await becomes(worker, WELL)
         # When its engine's process is gone, as it is after a task was cancelled
         engine.ready = False
-
-        async def ready() -> bool:
-            return engine.ready
-
         # Then it is ready again without a task
-        await eventually(ready)
+        await eventually(lambda: engine.ready)
 
 
 async def test_a_worker_has_started_until_its_model_cannot_be_loaded(

@@ -171,7 +171,7 @@ async def test_another_worker_goes_on_behind_the_last_text(
             dies(TaskLog, "append_segments", deadly, at=at_once)
             await speaker.begin()
             await speaker.say(15)
-            await eventually(lambda: _dead(dying))
+            await eventually(lambda: not dying.container.live_consumer.running)
         # When another one comes, and the sound goes on
         async with start_worker(FakeEngine()):
             await speaker.say(20, end=True)
@@ -207,10 +207,6 @@ async def test_another_worker_hears_only_the_last_sound_again(
     assert {"start": 20.0, "end": 30.0} in result["untranscribed"]
     # And the speakers are found in the whole sound
     assert result["speakers"] == 2
-
-
-async def _dead(worker: Worker) -> bool:
-    return not worker.container.live_consumer.running
 
 
 async def test_a_client_that_falls_silent_ends_the_recording(
@@ -321,11 +317,7 @@ async def test_a_cancelled_live_task_ends_at_once(
     await publisher.until("live-1", State.RUNNING)
     await publisher.ask("tasks.cancel", task_id="live-1")
     await publisher.until("live-1", State.CANCELLED)
-
-    async def forgotten() -> bool:
-        return engine.hears == {}
-
-    await eventually(forgotten)
+    await eventually(lambda: engine.hears == {})
 
 
 async def test_a_stream_that_is_cancelled_while_the_model_loads_leaves_the_load_to_others(
@@ -334,22 +326,14 @@ async def test_a_stream_that_is_cancelled_while_the_model_loads_leaves_the_load_
     # Given a model that is being loaded for a stream
     engine.may_load.clear()
     await speaker.begin()
-
-    async def loads() -> bool:
-        return engine.loads == 1
-
-    await eventually(loads)
+    await eventually(lambda: engine.loads == 1)
     # When the stream is cancelled
     await publisher.ask("tasks.cancel", task_id="live-1")
     await publisher.until("live-1", State.CANCELLED)
     await eventually(lambda: queue_is_empty(publisher.js))
     # Then the model is still loaded to its end
     engine.may_load.set()
-
-    async def loaded() -> bool:
-        return engine.loads == 0
-
-    await eventually(loaded)
+    await eventually(lambda: engine.loads == 0)
 
 
 async def test_a_silent_client_may_be_silent_for_longer_than_a_task_may_stand_still(

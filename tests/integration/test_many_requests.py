@@ -147,11 +147,7 @@ async def test_many_requests_for_large_results_stop_nothing(
     times = await follow(client, "busy")
     task = {"task_id": "busy", "audio_file_id": "meeting.flac", "user_id": 7}
     await client.jetstream().publish("tasks.transcription.high", json.dumps(task).encode())
-
-    async def runs() -> bool:
-        return len(times) > 3
-
-    await eventually(runs)
+    await eventually(lambda: len(times) > 3)
     before = peak(worker)
     # When forty clients ask for each of them as text at once
     for task_id, (_, expected) in LARGE.items():
@@ -161,11 +157,7 @@ async def test_many_requests_for_large_results_stop_nothing(
         assert {kind_of(reply) for reply in await asyncio.gather(*asked)} <= expected
     # And the task goes on as ever
     after = len(times)
-
-    async def goes_on() -> bool:
-        return len(times) > after + 2
-
-    await eventually(goes_on)
+    await eventually(lambda: len(times) > after + 2)
     assert max((later - earlier).total_seconds() for earlier, later in pairwise(times)) < LONGEST_SILENCE
     # And the worker took no more memory than for a few results, and was never disconnected
     assert peak(worker) - before < A_FEW_RESULTS

@@ -37,12 +37,8 @@ async def test_what_was_done_is_counted(
     await publisher.until("t2", State.FAILED)
     await publisher.publish("t1")
     await eventually(lambda: queue_is_empty(js))
-
     # Then each is counted once
-    async def all_settled() -> bool:
-        return sample(worker, "natscribe_task_duplicates_total", TRANSCRIPTION) == 1
-
-    await eventually(all_settled)
+    await eventually(lambda: sample(worker, "natscribe_task_duplicates_total", TRANSCRIPTION) == 1)
     assert sample(worker, "task_success_total", TRANSCRIPTION) == 1
     assert sample(worker, "task_failure_total", TRANSCRIPTION, ("error_code", "audio_unreadable")) == 1
     assert sample(worker, "natscribe_task_retries_total", TRANSCRIPTION, ("error_code", "engine_failed")) == 1
@@ -64,29 +60,18 @@ async def test_a_task_that_does_not_get_on_shows(
         await publisher.publish("t1")
         await publisher.until("t1", State.RUNNING)
         assert sample(worker, "task_in_progress", TRANSCRIPTION) == 1
-
-        async def stands_still() -> bool:
-            return (sample(worker, "natscribe_task_seconds_since_progress", TRANSCRIPTION) or 0) > 1
-
-        await eventually(stands_still)
+        await eventually(lambda: (sample(worker, "natscribe_task_seconds_since_progress", TRANSCRIPTION) or 0) > 1)
         assert (sample(worker, "natscribe_task_running_seconds", TRANSCRIPTION) or 0) > 1
         engine.may_go_on.set()
         await publisher.until("t1", State.COMPLETED)
-
-        async def is_over() -> bool:
-            return sample(worker, "natscribe_task_running_seconds", TRANSCRIPTION) == 0
-
-        await eventually(is_over)
+        await eventually(lambda: sample(worker, "natscribe_task_running_seconds", TRANSCRIPTION) == 0)
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("natscribe_nats_up", 1), ("natscribe_redis_up", 1), ("natscribe_model_loaded", 1)]
 )
 async def test_the_worker_says_what_it_has_at_hand(worker: Worker, name: str, value: float) -> None:
-    async def exposed() -> bool:
-        return sample(worker, name) == value
-
-    await eventually(exposed)
+    await eventually(lambda: sample(worker, name) == value)
     assert (sample(worker, "natscribe_worker_memory_bytes", ("part", "worker")) or 0) > 10_000_000
 
 

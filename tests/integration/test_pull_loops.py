@@ -49,11 +49,7 @@ async def test_faststream_pulls_only_where_no_subscription_is_set(
     # When FastStream starts, and pulls for the other one
     async with broker:
         await broker.start()
-
-        async def other_is_handled() -> bool:
-            return handled == ["with_loop"]
-
-        await eventually(other_is_handled)
+        await eventually(lambda: handled == ["with_loop"])
         # Then FastStream has asked for nothing in the place of the task consumer
         consumer = await js.consumer_info("letters", "without_loop")
         assert (consumer.num_waiting, consumer.num_pending) == (0, 1)

@@ -247,13 +247,9 @@ async def test_a_worker_beats_as_often_as_its_consumers_ack_wait_demands(
         # When a task takes longer than that without an end
         await publisher.publish("t1")
         await publisher.until("t1", State.RUNNING)
-
-        async def begun_twice() -> bool:
-            return all(engine.jobs for engine in engines)
-
         # Then no other worker takes it for lost
         with pytest.raises(AssertionError):
-            await eventually(begun_twice, within=2 * settings.task_ack_wait)
+            await eventually(lambda: all(engine.jobs for engine in engines), within=2 * settings.task_ack_wait)
         for engine in engines:
             engine.may_go_on.set()
         events = await publisher.until("t1", State.COMPLETED)

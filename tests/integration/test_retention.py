@@ -264,11 +264,7 @@ async def test_an_erasure_that_fails_is_repeated_and_seen(
         await publisher.until("t1", State.COMPLETED)
         # When the time is over
         await let_time_pass(js, "t1")
-
-        async def tried_twice() -> bool:
-            return tries >= 2
-
-        await eventually(tried_twice)
+        await eventually(lambda: tries >= 2)
         # Then operators see it
         await worker.container.maintenance.measure_queues()
         text = worker.container.meter.exposition()

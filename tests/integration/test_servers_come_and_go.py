@@ -310,11 +310,7 @@ async def test_an_outage_costs_no_attempt(
     async with start_worker(engines[0]), start_worker(engines[1]):
         await publisher.publish("t1")
         before = await publisher.until("t1", State.RUNNING)
-
-        async def begun() -> bool:
-            return any(engine.jobs for engine in engines)
-
-        await eventually(begun)
+        await eventually(lambda: any(engine.jobs for engine in engines))
         # When NATS is away for longer than the queue waits for a sign of life
         await nats_server.kill()
         await asyncio.sleep(OUTAGE_S)

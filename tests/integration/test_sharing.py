@@ -112,11 +112,7 @@ async def test_a_task_of_its_own_runs_at_once_on_a_worker_that_helps(
     async with AsyncExitStack() as stack:
         await workers(start_worker, engines, stack)
         await publisher.publish("long")
-
-        async def helps() -> bool:
-            return all(engine.transcribed for engine in engines)
-
-        await eventually(helps)
+        await eventually(lambda: all(engine.transcribed for engine in engines))
         # When a task is published
         await publisher.publish("next")
         # Then it runs while the other one goes on
@@ -311,11 +307,7 @@ async def test_a_worker_that_ends_gives_back_what_it_was_sent(
         asking = asyncio.create_task(
             nc.request(subjects.windows(engine_of(settings)), body_of(request(engine)), timeout=30)
         )
-
-        async def transcribes() -> bool:
-            return len(engine.transcribed) > before
-
-        await eventually(transcribes)
+        await eventually(lambda: len(engine.transcribed) > before)
         # When it ends
     # Then the owner has it back
     async with asyncio.timeout(5):

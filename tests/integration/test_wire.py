@@ -53,11 +53,7 @@ async def say_all(publisher: Publisher, wire: Wire) -> None:
     speaker = Speaker(publisher)
     await speaker.begin()
     await speaker.say(3)
-
-    async def shown() -> bool:
-        return "Partial" in wire.seen()
-
-    await eventually(shown)
+    await eventually(lambda: "Partial" in wire.seen())
     await speaker.say(1, end=True)
     await publisher.until("live-1", State.COMPLETED)
     for subject in (subjects.STATUS, subjects.CANCEL, subjects.RESULT):
@@ -96,10 +92,8 @@ async def test_all_that_is_described_is_said(
     engine.text = "word " * 100_000
     await publisher.publish("long", word_timestamps=True)
     await publisher.until("long", State.COMPLETED)
-
-    async def all_heard() -> bool:  # the wire has a connection of its own, which may be a moment behind
-        return wire.seen() >= SAID and any(b'"object":{"bucket":"results"' in m.data for m, _ in wire.candidates())
-
     # Then each message of the document was seen; the fixture finds those that are not in it
-    await eventually(all_heard)
+    await eventually(  # the wire has a connection of its own, which may be a moment behind
+        lambda: wire.seen() >= SAID and any(b'"object":{"bucket":"results"' in m.data for m, _ in wire.candidates())
+    )
     assert wire.seen() == SAID

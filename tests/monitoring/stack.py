@@ -143,11 +143,7 @@ async def serving(app: object) -> AsyncIterator[int]:
     config = uvicorn.Config(app, port=port, lifespan="off", log_config=None)  # type: ignore[arg-type]  # any ASGI application
     server = uvicorn.Server(config)
     serves = asyncio.create_task(server.serve())
-
-    async def started() -> bool:
-        return server.started
-
-    await eventually(started)
+    await eventually(lambda: server.started)
     try:
         yield port
     finally:

@@ -306,11 +306,7 @@ async def test_what_was_missed_is_registered_only_where_it_has_to_wait(
     # Given a worker that is never busy for long, and a task whose announcement it missed
     constants(WAITING_CHECK_EVERY_S=0.01)
     running = asyncio.create_task(registration.run())
-
-    async def looked_often() -> bool:
-        return given.asked > 5
-
-    await eventually(looked_often, within=5)
+    await eventually(lambda: given.asked > 5, within=5)
     # Then whoever takes it registers it
     assert await log.last("t1") is None
     # And when the worker is busy for longer, it is registered ahead

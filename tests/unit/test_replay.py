@@ -48,10 +48,11 @@ def queued(nats: InMemoryNats) -> list[tuple[bytes, dict[str, str]]]:
 
 
 async def test_a_failed_task_is_queued_as_it_was(parts: Parts, nats: InMemoryNats) -> None:
-    # Given a failed task, published with headers of all sorts, with a segment of its last attempt
+    # Given a failed task, published with headers of all sorts, with segments of its last attempt
     conditions = {"Nats-Expected-Stream": NAMES.tasks, "X-Of-Publisher": "kept"}
     last = await failed(parts, "t1", priority=Priority.HIGH, headers=conditions)
-    nats.streams[NAMES.segments].publish("append.segments.t1", b"{}", {}, nats.now)
+    for _ in range(2):
+        nats.streams[NAMES.segments].publish("append.segments.t1", b"{}", {}, nats.now)
     # When it is replayed
     assert await parts.replayer.replay(ReplayRequest(task_id="t1")) == 1
     # Then its message is that of its publisher, without conditions, and says what it replays

@@ -1,7 +1,7 @@
 """A result is a message as long as that fits with all its headers, else an object."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from natscribe.schemas.wire import Kind, Model
 from app.task_log.record import Metadata, Record
 from app.task_log.results import SEGMENTS_A_TURN, ResultStore
 from tests.fakes.engine import segment
+from tests.fakes.parts import Parts
 from tests.fakes.task_log import InMemoryTaskLog
 
 MAX_PAYLOAD = 100_000
@@ -88,6 +89,22 @@ async def test_a_result_that_fits_is_a_message() -> None:
     assert isinstance(published, TranscriptionResult)
     assert published.object is None
     assert bucket.note is None
+
+
+async def test_embeddings_are_those_of_one_task_message(parts: Parts) -> None:
+    # Given embeddings of a task, and a later message with its id
+    record = await parts.reaching(State.RUNNING, "t1")
+    owner, store = record.metadata.owner, parts.results.embeddings
+    later = replace(owner, task_sequence=owner.task_sequence + 1)
+    for removed_by in (owner, None):
+        await store.keep(b"{}", record)
+        # When those of the later one are looked for, or removed, then there are none
+        assert await store.find("t1", of=later) is None
+        await store.delete("t1", of=later)
+        assert await store.find("t1", of=owner) == b"{}"
+        # And they go with their own task, or with all of this id
+        await store.delete("t1", of=removed_by)
+        assert await store.find("t1", of=owner) is None
 
 
 @pytest.mark.parametrize("segments", [0, 1, SEGMENTS_A_TURN, 5 * SEGMENTS_A_TURN + 1])

@@ -9,6 +9,7 @@ from nats.aio.msg import Msg
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.windows import Window, WindowRequest
 from natscribe.schemas.wire import Model
+from structlog.testing import capture_logs
 
 from app.engines.cores import Cores
 from app.engines.messages import Loaded
@@ -117,6 +118,8 @@ async def test_a_worker_can_be_asked_while_it_is_idle(sharing: WorkSharing, subs
         sharing.stop_helping()
     assert not await is_asked(sharing, subscriber)
     assert (await sharing.help(request())).text is None
+    async with sharing.own_work():
+        assert not await is_asked(sharing, subscriber)
 
 
 async def test_a_worker_can_be_asked_while_its_model_is_loaded_and_a_core_is_free(
@@ -167,7 +170,9 @@ async def test_a_task_that_begins_ends_the_pause_before_a_look(
 
 async def test_a_window_is_transcribed_for_its_owner(sharing: WorkSharing) -> None:
     assert sharing.helpers(LOADED) is not None
-    reply = await sharing.help(request(1))
+    with capture_logs() as lines:
+        reply = await sharing.help(request(1))
+    assert [line["event"] for line in lines] == ["help_started"]
     assert reply.text is not None
     assert [each.start for each in reply.text.segments] == [10]
 

@@ -23,7 +23,7 @@ class Mixer:
 
     def mix(self, frame: av.AudioFrame) -> Iterator[Samples]:
         """Convert a frame; yield the samples that are ready after it."""
-        if self._channel is not None and frame.layout.nb_channels > 1:
+        if self._channel is not None:
             frame = _only(frame, self._channel)
         elif frame.layout.nb_channels > _WIDEST_LAYOUT:
             frame = _mixed(frame)
@@ -37,8 +37,7 @@ class Mixer:
 
     def flush(self) -> Iterator[Samples]:
         """Yield the samples that the resampler still holds."""
-        if self._resampler is not None:
-            yield from self._resampled(None)
+        yield from self._resampled(None)
         self._resampler = None
 
     def _resampled(self, frame: av.AudioFrame | None) -> Iterator[Samples]:

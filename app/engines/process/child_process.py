@@ -5,7 +5,7 @@ import os
 import sys
 from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from contextvars import Context
 from pathlib import Path
@@ -24,7 +24,7 @@ from app.settings import Settings
 _LONGEST_LINE_BYTES = 256 * 1024 * 1024  # the longest reply: the turns of a recording of many hours are one line
 _LONGEST_LOG = 2000  # characters of one line of stderr that are logged
 _LEFT_OVER_BYTES = 1024 * 1024  # read at once from the output of a killed process
-_STARTER = (sys.executable, "-m", "app.engines.process.child_main")
+_PROGRAM = (sys.executable, "-m", "app.engines.process.child_main")
 
 _Stream = TypeVar("_Stream", StreamReader, StreamWriter)
 
@@ -37,8 +37,11 @@ class EngineProcess:
     A reply has at most `longest_line` bytes. About twice as many bytes are read ahead; then the child has to wait.
     """
 
-    def __init__(self, settings: Settings, *, longest_line: int = _LONGEST_LINE_BYTES) -> None:
+    def __init__(
+        self, settings: Settings, *, longest_line: int = _LONGEST_LINE_BYTES, program: Sequence[str] = _PROGRAM
+    ) -> None:
         self._settings = settings
+        self._program = program
         self._longest_line = longest_line
         self._child: _Child | None = None
         self._loaded: Loaded | None = None
@@ -88,7 +91,7 @@ class EngineProcess:
     async def _started(self) -> "_Child":
         if self._child is None or not self._child.alive:
             await self.close()
-            self._child = await _Child.start(self._settings.engine_threads, self._longest_line)
+            self._child = await _Child.start(self._program, self._settings.engine_threads, self._longest_line)
             await self._child.send(_setup(self._settings))
         return self._child
 
@@ -126,7 +129,7 @@ class _Child:
         self._logs = asyncio.create_task(self._forward(_piped(process.stderr)), context=Context())
 
     @classmethod
-    async def start(cls, threads: int, longest_line: int) -> "_Child":
+    async def start(cls, program: Sequence[str], threads: int, longest_line: int) -> "_Child":
         root = str(Path(app.__file__).parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         environment = os.environ | {
@@ -135,7 +138,7 @@ class _Child:
             "ORT_DISABLE_TELEMETRY": "1",  # otherwise ONNX Runtime sends usage data to its maker
         }
         process = await asyncio.create_subprocess_exec(
-            *_STARTER, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=longest_line, env=environment
+            *program, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=longest_line, env=environment
         )
         return cls(process)
 

@@ -42,10 +42,7 @@ def problems(found: Examination) -> list[str]:
 
 async def test_all_is_well(settings: Settings, worker: Worker, js: JetStreamContext, tmp_path: Path) -> None:
     # Given a worker that has loaded its model
-    async def loaded() -> bool:
-        return worker.container.engine.ready
-
-    await eventually(loaded)
+    await eventually(lambda: worker.container.engine.ready)
     # When the command examines
     terminal = Terminal(tmp_path, settings)
     code, out, err = await terminal.run("doctor", "--json")

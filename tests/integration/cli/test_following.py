@@ -56,11 +56,11 @@ async def test_the_place_in_the_queue_is_kept_true(
             await client.create_transcription_task("meeting.flac", task_id=task_id)
             await eventually(partial(_is, publisher, task_id))
         watching = asyncio.create_task(follow(client, display, "third", "third"))
-        await eventually(lambda: _holds(display, 2))
+        await eventually(lambda: 2 in display.positions)
         # When the one ahead is cancelled
         await client.cancel("second")
         # Then the last one's position changes without an event
-        await eventually(lambda: _holds(display, 1))
+        await eventually(lambda: 1 in display.positions)
         engine.may_go_on.set()
         assert await watching
 
@@ -97,10 +97,10 @@ async def test_outages_are_told_once(nats_server: NatsServer, settings: Settings
     async with Client(there, on_outage=told.append):
         # When NATS goes and comes back
         await nats_server.kill()
-        await eventually(lambda: _equals(told, [True]))
+        await eventually(lambda: told == [True])
         await nats_server.start()
         # Then each is told once
-        await eventually(lambda: _equals(told, [True, False]))
+        await eventually(lambda: told == [True, False])
     # And closing is no outage
     assert told == [True, False]
 
@@ -115,7 +115,7 @@ async def test_a_client_leaves_quietly_when_nats_has_gone_with_its_request(
     # Then nothing is raised, whichever Python it is
     async with Client(there, on_outage=told.append) as client:
         await nats_server.kill()
-        await eventually(lambda: _equals(told, [True]))
+        await eventually(lambda: told == [True])
         asking = asyncio.create_task(client.get_task_progress("t1"))
         await asyncio.wait([asking], timeout=0)
         await cancel_all([asking])
@@ -124,14 +124,6 @@ async def test_a_client_leaves_quietly_when_nats_has_gone_with_its_request(
 async def _is(publisher: Publisher, task_id: str) -> bool:
     found = await publisher.ask("tasks.status", task_id=task_id)
     return found.get("state") == ("running" if task_id == "first" else "queued")
-
-
-async def _holds(display: Told, position: int) -> bool:
-    return position in display.positions
-
-
-async def _equals(told: list[bool], wanted: list[bool]) -> bool:
-    return told == wanted
 
 
 async def test_a_task_that_is_deleted_is_followed_no_longer(

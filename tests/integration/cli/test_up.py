@@ -188,7 +188,7 @@ async def test_nothing_survives_when_it_is_killed(up: Up) -> None:
     up.process.send_signal(signal.SIGKILL)
     await up.process.wait()
     # Then all of them end by themselves
-    await eventually(lambda: _nothing_left(up.folder), within=PATIENCE_S)
+    await eventually(lambda: not _left(up.folder), within=PATIENCE_S)
 
 
 @pytest.mark.parametrize("victim", ["the worker", "its guard"])
@@ -249,7 +249,7 @@ async def test_asked_twice_to_stop_it_stops_at_once(up: Up) -> None:
     up.process.send_signal(signal.SIGINT)
     # Then nothing is waited for, and nothing is left
     assert await asyncio.wait_for(up.process.wait(), 10) == 0
-    await eventually(lambda: _nothing_left(up.folder), within=PATIENCE_S)
+    await eventually(lambda: not _left(up.folder), within=PATIENCE_S)
 
 
 @pytest.mark.parametrize("store", ["nats://audio", "store"])
@@ -368,10 +368,6 @@ def _left(folder: Path) -> list[psutil.Process]:
         if str(process.info["cwd"]).startswith(str(folder)) and not is_ours:
             found.append(process)
     return found
-
-
-async def _nothing_left(folder: Path) -> bool:
-    return not _left(folder)
 
 
 def _worker(folder: Path) -> psutil.Process:

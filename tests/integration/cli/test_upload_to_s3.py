@@ -146,11 +146,7 @@ async def test_a_cancelled_upload_leaves_no_object(
     proxy.faults = [*[None] * 4, Fault(ends="stalled")]
     recording.write_bytes(CONTENT * 4)
     uploading = asyncio.create_task(S3(settings).upload(recording, "t6-meeting.flac"))
-
-    async def some_are_there() -> bool:
-        return not proxy.faults
-
-    await eventually(some_are_there)
+    await eventually(lambda: not proxy.faults)
     # When it is cancelled
     uploading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -248,11 +244,7 @@ async def test_ctrl_c_during_an_upload_leaves_no_object(
     proxy.faults = [*[None] * 4, Fault(ends="stalled")]
     recording.write_bytes(CONTENT * 4)
     process = await terminal.start("transcribe", "team meeting.flac", "--task-id", "t7")
-
-    async def some_are_there() -> bool:
-        return not proxy.faults
-
-    await eventually(some_are_there)
+    await eventually(lambda: not proxy.faults)
     # When it is interrupted
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()

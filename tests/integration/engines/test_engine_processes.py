@@ -55,11 +55,7 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_loading_that_hangs_can_be_given_up(engine: EngineProcesses) -> None:
     # Given an engine whose processes do nothing any more while they load
     loading = asyncio.create_task(engine.load())
-
-    async def begun() -> bool:
-        return len(children()) == 2
-
-    await eventually(begun)
+    await eventually(lambda: len(children()) == 2)
     for child in children():
         child.suspend()
     # When that is not wanted any more, then it ends, and so do they

@@ -126,15 +126,11 @@ async def test_sound_goes_on_after_an_outage(settings: Settings, nats_server: Na
             # When NATS goes away while somebody speaks, and comes back
             await nats_server.stop()
             speaking = asyncio.create_task(live.send(spoken[len(SECOND) :]))
-            await eventually(lambda: _holds(True in outages))
+            await eventually(lambda: True in outages)
             await nats_server.start()
             # Then all of the sound is stored, once and in its order
             await speaking
         assert await stored_of(js, live.task_id) == spoken
-
-
-async def _holds(value: bool) -> bool:
-    return value
 
 
 async def test_an_error_in_the_block_ends_the_sound(client: Client, js: JetStreamContext) -> None:

@@ -222,12 +222,8 @@ async def test_all_that_is_described_is_said(client: Client, publisher: Publishe
         await publisher.until(task_id, State.FAILED)
     # When everything is said that can be
     await say_all(publisher, wire)
-
-    async def all_heard() -> bool:  # the wire has a connection of its own, which may be a moment behind
-        return wire.seen() >= SAID
-
     # Then each message of the document was seen that is not between workers; the fixture finds those not in it
-    await eventually(all_heard)
+    await eventually(lambda: wire.seen() >= SAID)  # its own connection may be a moment behind
     assert wire.seen() == SAID
 
 

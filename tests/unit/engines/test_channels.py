@@ -11,7 +11,6 @@ from app.engines.audio.windows import FRAME, Probabilities
 AUDIBLE = 0.003
 SYLLABLE = SAMPLE_RATE // 10  # samples
 SECONDS = 12
-LATEST_S = 0.496  # so much later the same voice may be on another channel
 
 
 def loud(samples: Samples) -> Probabilities:
@@ -83,7 +82,7 @@ THE_SAME = {
     "inverted": [ANNA, -ANNA],
     "quieter": [ANNA, 0.1 * ANNA],
     "later": [ANNA, later(ANNA, 0.2)],
-    "much later": [later(ANNA, LATEST_S), ANNA],
+    "much later": [later(ANNA, 0.496), ANNA],
     "with echo": [ANNA, ECHO],
     "with noise": [ANNA, 0.3 * ANNA + noise(0.005)],
     "two people at two microphones": [TURNS[0] + 0.1 * TURNS[1], TURNS[1] + 0.1 * TURNS[0]],

@@ -40,17 +40,11 @@ FORMATS = [
 
 def refused(path: Path, limit: Limit = NO_LIMIT) -> PermanentError:
     """The error for a recording that cannot be used; no message shows where it lies."""
+    budget = Budget(limit)
     with pytest.raises(PermanentError) as caught:
-        use(path, limit)
+        _ = [measure(path, budget), *decode(path, budget)]
     assert str(path.parent) not in str(caught.value)
     return caught.value
-
-
-def use(path: Path, limit: Limit) -> None:
-    budget = Budget(limit)
-    measure(path, budget)
-    for _ in decode(path, budget):
-        pass
 
 
 def measured(path: Path) -> list[float]:

@@ -209,46 +209,35 @@ class Machine:
         return cast("TextResultsAsrAdapter", SimpleNamespace(asr=SimpleNamespace(**sessions)))
 
 
-@pytest.mark.parametrize("device", ["auto", "cuda"])
-def test_a_gpu_is_used_if_the_whole_model_runs_on_it(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
-    # Given a GPU, when a model is loaded, then it is read for the GPU, once
-    machine = Machine(monkeypatch, "gpu", "gpu")
-    assert load_on(device, machine.read)[1]
-    assert machine.asked == [[CUDA, CPU]]
-
-
-@pytest.mark.parametrize("networks", [("cpu", "cpu"), ("gpu", "cpu"), ("broken",)])
-def test_a_model_of_which_a_part_did_not_get_to_the_gpu_runs_on_the_cpu(
-    monkeypatch: pytest.MonkeyPatch, networks: Sequence[str]
+@pytest.mark.parametrize(
+    ("device", "networks", "built_with", "asked"),
+    [
+        ("auto", ("gpu", "gpu"), [CUDA, CPU], [[CUDA, CPU]]),
+        ("cuda", ("gpu", "gpu"), [CUDA, CPU], [[CUDA, CPU]]),
+        ("auto", ("cpu", "cpu"), [CUDA, CPU], [[CUDA, CPU], [CPU]]),  # there is no GPU
+        ("auto", ("gpu", "cpu"), [CUDA, CPU], [[CUDA, CPU], [CPU]]),  # only a part of the model fits
+        ("auto", ("broken",), [CUDA, CPU], [[CUDA, CPU], [CPU]]),  # it cannot be used at all
+        ("cpu", ("gpu",), [CUDA, CPU], [[CPU]]),  # it is not wanted
+        ("auto", ("gpu",), [CPU], [[CPU]]),  # ONNX Runtime was not built for it
+    ],
+)
+def test_a_gpu_is_used_if_the_whole_model_runs_on_it(
+    monkeypatch: pytest.MonkeyPatch, device: str, networks: list[str], built_with: list[str], asked: list[list[str]]
 ) -> None:
-    # Given a machine without a GPU, or one that a part of the model does not fit, or that cannot be used at all
-    machine = Machine(monkeypatch, *networks)
-
-    # When a model is loaded for the device that there is, then it counts as one on the CPU, and was read for it
-    model, on_gpu = load_on("auto", machine.read)
-    assert not on_gpu
-    assert machine.asked == [[CUDA, CPU], [CPU]]
-    assert all(session.get_providers() == [CPU] for session in vars(model.asr).values())
+    # Given a machine, when a model is loaded, then it is read for a GPU only with reason, and else for the CPU
+    machine = Machine(monkeypatch, *networks, built_with=built_with)
+    model, on_gpu = load_on(device, machine.read)
+    assert machine.asked == asked
+    assert on_gpu is (CUDA in asked[-1])
+    assert all(session.get_providers() == asked[-1] for session in vars(model.asr).values())
 
 
 @pytest.mark.parametrize("networks", [("cpu", "cpu"), ("gpu", "cpu")])
 def test_a_model_that_must_be_on_the_gpu_is_not_loaded_elsewhere(
     monkeypatch: pytest.MonkeyPatch, networks: Sequence[str]
 ) -> None:
-    # Given the same, when a model must be on a GPU, then that fails
+    # Given a machine without a GPU, or one that a part fits, when a model must be on it, then that fails
     machine = Machine(monkeypatch, *networks)
     with pytest.raises(NoGpuError):
         load_on("cuda", machine.read)
     assert machine.asked == [[CUDA, CPU]]
-
-
-@pytest.mark.parametrize(("device", "built_with"), [("cpu", [CUDA, CPU]), ("auto", [CPU])])
-def test_nobody_looks_for_a_gpu_without_reason(
-    monkeypatch: pytest.MonkeyPatch, device: str, built_with: Sequence[str]
-) -> None:
-    # Given a GPU that is not wanted, or for which ONNX Runtime was not built
-    machine = Machine(monkeypatch, "gpu", built_with=built_with)
-
-    # When a model is loaded, then it is read for the CPU alone
-    assert not load_on(device, machine.read)[1]
-    assert machine.asked == [[CPU]]

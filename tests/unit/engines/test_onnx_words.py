@@ -47,7 +47,7 @@ def test_a_word_ends_where_the_next_begins_or_when_it_is_said() -> None:
 
 def test_a_mark_alone_belongs_to_the_word_before() -> None:
     # Given marks with blanks before them
-    result = result_of(" да", " ", ",", " но", " <", " ?", times=[0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    result = result_of(" да", " ", ",", " но", "<", " ?", times=[0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
 
     # When they are joined, then no mark is a word
     assert [word.word for word in words_of(result, 1.0, [])] == [" да,", " но<?"]

@@ -3,7 +3,6 @@
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from natscribe.schemas.live import LONGEST_UTTERANCE_S
 
@@ -12,27 +11,9 @@ from app.engines.audio.timeline import Times
 from app.engines.audio.utterances import Utterances
 from app.engines.audio.windows import FRAME, UnpackedWindow
 
-Samples = npt.NDArray[np.float32]
-RATE = SAMPLE_RATE / FRAME
+from .loudness import RATE, Samples, conversation, loudness, sound
+
 KINDS = [(6.0, 1.5), (0.7, 0.4), (1.0, 20.0), (25.0, 0.1), (0.1, 0.6)]
-
-
-def loudness(samples: Samples) -> npt.NDArray[np.float32]:
-    """A voice detector that is just sure enough that whatever is loud is speech."""
-    return np.asarray(samples.reshape(-1, FRAME).any(axis=1) * 0.5, np.float32)
-
-
-def sound(*stretches: tuple[float, float]) -> Samples:
-    """Loudness and seconds of each stretch, in whole frames; each sample is another one."""
-    joined = np.concatenate([np.full(round(length * RATE) * FRAME, level) for level, length in stretches])
-    return np.asarray(joined * (1 + np.arange(len(joined)) % 1009 / 10_000), np.float32)
-
-
-def conversation(seed: int, stretches: int, speech: float, silence: float) -> Samples:
-    """Silence and speech in turn, of random lengths with these means, in seconds."""
-    random = np.random.default_rng(seed)
-    lengths = random.exponential([silence, speech] * (stretches // 2)) + 0.05
-    return sound(*((float(at % 2), float(length)) for at, length in enumerate(lengths)))
 
 
 def find(samples: Samples, start_at: float = 0.0, bit: int = 16_000) -> list[UnpackedWindow]:

@@ -1,0 +1,36 @@
+"""Sound that is loud or silent, and a voice detector that takes what is loud for speech."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.windows import FRAME
+
+Samples = npt.NDArray[np.float32]
+RATE = SAMPLE_RATE / FRAME
+
+
+def loudness(samples: Samples) -> npt.NDArray[np.float32]:
+    """A voice detector that is just sure enough that whatever is loud is speech."""
+    return np.asarray(samples.reshape(-1, FRAME).any(axis=1) * 0.5, np.float32)
+
+
+def sound(*stretches: tuple[float, float]) -> Samples:
+    """Loudness and seconds of each stretch, in whole frames; each sample is another one."""
+    joined = np.concatenate([np.full(round(length * RATE) * FRAME, level) for level, length in stretches])
+    return np.asarray(joined * (1 + np.arange(len(joined)) % 1009 / 10_000), np.float32)
+
+
+def conversation(seed: int, stretches: int, speech: float = 6.0, silence: float = 1.5) -> Samples:
+    """Silence and speech in turn, of random lengths with these means, in seconds; clicks in some of the silences."""
+    random = np.random.default_rng(seed)
+
+    def parts() -> Iterator[tuple[float, float]]:
+        for at in range(stretches):
+            yield float(at % 2), float(random.exponential(speech if at % 2 else silence)) + 0.2
+            if random.random() < 0.1:
+                yield from ((0.0, 0.7), (1.0, 2 / RATE), (0.0, 0.7))
+
+    return sound(*parts())

@@ -1,0 +1,133 @@
+"""The worker's side of an engine process, with a program that answers each kind of job as it is told."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import psutil
+import pytest
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.wire import Model
+from structlog.contextvars import bound_contextvars
+from structlog.testing import capture_logs
+
+from app.engines.messages import (
+    Diarize,
+    Failed,
+    Forget,
+    Job,
+    Listen,
+    Listened,
+    ListeningDone,
+    Load,
+    Loaded,
+    Prepare,
+    Reply,
+)
+from app.engines.process.child_process import EngineProcess
+from app.errors import PermanentError, TransientError
+from app.settings import Settings
+from tests.waiting import eventually
+
+PROGRAM = """
+import json, sys
+answers = json.loads(sys.argv[1])
+sys.stdin.readline()
+for line in sys.stdin:
+    job = json.loads(line)["type"]
+    print("", job, sep="\\n", file=sys.stderr, flush=True)
+    if job == "diarize":
+        sys.exit("dies")
+    print(*answers[job], sep="\\n", flush=True)
+"""
+LOADED = Loaded(model=Model(name="own", revision="1"), fingerprint="cpu")
+FOUND: list[Reply] = [Listened(seconds=1, settled=1), ListeningDone(duration_seconds=1)]
+ERROR = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message="It is damaged.")
+ANSWERS: dict[str, list[Reply]] = {
+    "load": [LOADED],
+    "listen": FOUND,
+    "prepare": [Failed(error=ERROR, transient=True)],
+    "forget": [Failed(error=ERROR, transient=False)],
+}
+LISTEN, DIES = Listen(path=Path("a.flac")), Diarize(path=Path("a.flac"))
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[EngineProcess]:
+    told = {job: [reply.model_dump_json() for reply in replies] for job, replies in ANSWERS.items()}
+    process = EngineProcess(Settings(_env_file=None), program=(sys.executable, "-c", PROGRAM, json.dumps(told)))
+    yield process
+    await process.close()
+    assert not children()
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if PROGRAM in child.cmdline()]
+
+
+async def replies(engine: EngineProcess, job: Job) -> list[Reply]:
+    async with aclosing(engine.run(job)) as run:
+        return [reply async for reply in run]
+
+
+async def test_one_process_does_all_jobs_and_keeps_its_model(engine: EngineProcess) -> None:
+    # Given an engine that has not started, when it loads a model, has two jobs at once, and some that fail
+    assert (engine.running, engine.ready, engine.loaded) == (False, False, None)
+    assert await replies(engine, Load()) == [LOADED]
+    (child,) = children()
+    found, loaded = await asyncio.gather(replies(engine, LISTEN), replies(engine, Load()))
+    assert (found, loaded) == (FOUND, [LOADED])
+    for job, kind in ((Prepare(), TransientError), (Forget(stream="a"), PermanentError)):
+        with pytest.raises(kind, match=r"It is damaged\.") as caught:
+            await replies(engine, job)
+        assert type(caught.value) is kind
+        assert caught.value.detail == ERROR
+    # Then one process has done them all, and the model is there
+    assert children() == [child]
+    assert (engine.running, engine.ready, engine.loaded) == (True, True, LOADED)
+
+
+async def test_a_process_that_dies_is_replaced(engine: EngineProcess) -> None:
+    await replies(engine, Load())
+    # When a process dies in a job, then another attempt may succeed, and does
+    with pytest.raises(TransientError, match="give the service more memory"):
+        await replies(engine, DIES)
+    assert not engine.ready
+    assert await replies(engine, LISTEN) == FOUND
+    # When it dies between jobs, then the next job has another one, which has no model
+    (child,) = children()
+    child.kill()
+
+    async def gone() -> bool:
+        return not engine.running
+
+    await eventually(gone)
+    assert await replies(engine, LISTEN) == FOUND
+    assert not engine.ready
+
+
+async def test_a_job_that_is_given_up_ends_its_process(engine: EngineProcess) -> None:
+    await replies(engine, Load())
+    # When nobody wants the rest of a job's replies, then its process ends at once
+    async with aclosing(engine.run(LISTEN)) as run:
+        assert await anext(run) == FOUND[0]
+    assert not children()
+    assert (engine.running, engine.ready) == (False, False)
+
+
+async def test_the_log_names_the_task_of_each_line_that_the_process_writes(engine: EngineProcess) -> None:
+    # When a process writes something for each of two tasks
+    with capture_logs() as lines:
+        for task_id, job in (("first", Load()), ("second", LISTEN)):
+            with bound_contextvars(task_id=task_id):
+                await replies(engine, job)
+
+            async def told() -> bool:
+                return any(line["task_id"] == task_id for line in lines)  # noqa: B023 -- awaited at once
+
+            await eventually(told)
+    # Then each line names its own, and empty lines are left out
+    assert [(line["text"], line["task_id"]) for line in lines] == [("load", "first"), ("listen", "second")]
