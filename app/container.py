@@ -89,7 +89,7 @@ IN_CONTEXT: Final = (
 
 
 def live_streams_at_once(wanted: int) -> int:
-    """Return how many live tasks a worker runs at the same time: as many as wanted; with 0, four for each core."""
+    """Return how many live tasks a worker runs at once: `wanted`, or for 0 four a core, up to MOST_LIVE_STREAMS."""
     return wanted or min(max(int(4 * usable_cores()), 1), MOST_LIVE_STREAMS)
 
 

@@ -1,4 +1,7 @@
-"""The engine without a service, as a program: it transcribes a path a line; `python -m benchmarks.bare --help`."""
+"""The engine without the service, as a program that reads a path a line, and writes its text and times.
+
+`python -m benchmarks.bare --help` shows its options.
+"""
 
 import argparse
 import asyncio

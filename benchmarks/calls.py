@@ -1,4 +1,4 @@
-"""Telephone calls put together of short messages: another language in each channel, both speak at the same time."""
+"""Makes telephone calls of short messages: each channel has another language, and both speak at the same time."""
 
 from collections.abc import Sequence
 from pathlib import Path

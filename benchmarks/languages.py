@@ -1,4 +1,4 @@
-"""Several languages in one recording: each part within the whole, and alone with its language given."""
+"""Wrong words with several languages in one recording: of each part in the whole, and alone with its language given."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

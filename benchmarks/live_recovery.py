@@ -1,4 +1,4 @@
-"""Live audio whose worker is killed: how soon there is text again, and whether any is missing or doubled."""
+"""Live audio whose worker is killed: how soon text comes again, and how many words differ because of the kill."""
 
 import asyncio
 import os

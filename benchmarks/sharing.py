@@ -1,4 +1,4 @@
-"""What more cores gain for one recording: those of its own worker, or of an idle one."""
+"""How much faster one recording is done with more cores: those of its own worker, or those of an idle worker."""
 
 import statistics
 from dataclasses import dataclass

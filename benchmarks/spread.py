@@ -1,4 +1,4 @@
-"""Errors of many conversations: the pooled value, the mean, and the worst conversation."""
+"""Error rates over many conversations: pooled over all, the mean of all, and the worst."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Programs that transcribe file by file: the bare engine, and the client of a peer."""
+"""Starts programs that transcribe file by file, the bare engine and the client of a peer, and gives them files."""
 
 import asyncio
 import json

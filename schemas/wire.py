@@ -189,7 +189,7 @@ class Queue(DescribedEnum):
 
     @property
     def kind(self) -> Kind:
-        """The kind of the tasks in such a queue."""
+        """The kind of the tasks in this queue."""
         return Kind.DIARIZATION if self is Queue.DIARIZATION else Kind.TRANSCRIPTION
 
 

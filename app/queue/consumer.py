@@ -42,8 +42,8 @@ log = structlog.get_logger()
 class TaskConsumer:
     """Pulls messages from the task queues; up to `at_once` messages are handled at the same time.
 
-    A queue that was found empty is asked again when a task is announced for this queue, twice more soon after that, and
-    else after POLL_INTERVAL_S.
+    A queue that was found empty is asked again when a task is announced for this queue, ASK_AGAIN_AFTER_S and
+    RECHECK_AFTER_S after that, and otherwise every POLL_INTERVAL_S.
     """
 
     def __init__(  # noqa: PLR0913 -- the queues, whom to tell, and two settings
@@ -117,7 +117,7 @@ class TaskConsumer:
 
     @property
     def keeps_waiting(self) -> bool:
-        """Whether this worker delays waiting tasks: its task has run for long, or the worker has been busy for long."""
+        """Whether this worker delays waiting tasks: it ran a task for LONG_WITH_ONE_TASK_S, or LONG_WITHOUT_REST_S."""
         now = asyncio.get_running_loop().time()
         with_task, busy = (now - (since or now) for since in (self._task_since, self._busy_since))
         return with_task >= LONG_WITH_ONE_TASK_S or busy >= LONG_WITHOUT_REST_S
@@ -185,7 +185,7 @@ class TaskConsumer:
             self._ask_all(poll_after=POLL_INTERVAL_S)
 
     def _ask_all(self, *, poll_after: float) -> None:
-        """Have all queues asked now, and again after `poll_after` seconds, or sooner after an announcement just now."""
+        """Have all queues asked now, and again after `poll_after`, or RECHECK_AFTER_S if a task was just announced."""
         now = asyncio.get_running_loop().time()
         self._to_ask = set(self._queues)
         self._poll_at = now + (RECHECK_AFTER_S if now - self._announced_at < RECHECK_AFTER_S else poll_after)
@@ -225,7 +225,10 @@ class TaskConsumer:
         return first
 
     def _rank(self, message: Msg) -> tuple[bool, float, int]:
-        """Rank by the recording's length, then by age; a message that was released `lookahead` times comes first."""
+        """Return the sort key of a message: messages that were released `lookahead` times come first, oldest first.
+
+        All others follow by the length of their recording, unknown lengths last; equal lengths by age.
+        """
         stored = StoredMessage.delivered(message)
         if (message.metadata.num_delivered or 1) > self._lookahead:
             return False, 0.0, stored.sequence

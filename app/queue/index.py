@@ -52,7 +52,7 @@ class QueueIndex:
                 yield message
 
     async def find(self, key: str) -> list[StoredMessage]:
-        """Return the known messages with this key; if there are none, read the newest messages, and search these, too.
+        """Return what `known` yields for this key; if that is nothing, read the newest messages, and ask again.
 
         If this is cancelled, the next call goes on where this one was cancelled.
 
@@ -99,7 +99,7 @@ class QueueIndex:
 
 
 def _places(hashes: "array[int]", sequences: "array[int]", wanted: int) -> Iterator[int]:
-    """Yield the sequences of the messages whose key has this hash."""
+    """Yield the sequences of the messages whose key has the hash `wanted`."""
     at = 0
     while True:
         try:

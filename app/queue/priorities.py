@@ -79,7 +79,7 @@ class TaskQueue:
         return self.undelivered + len(self.redelivered)
 
     def work_on(self, count: int, speed: Speed) -> float | None:
-        """Estimate the work on the first `count` waiting tasks, in seconds; None: the length of a recording is unknown.
+        """Estimate the work on the first `count` waiting tasks, in seconds.
 
         Only `redelivered` and `sample` were read: each other task counts as the average of these.
         """
@@ -114,7 +114,7 @@ class TaskQueues:
     def work_on(self, counts: Mapping[QueueKey, int], speed: Speed) -> float | None:
         """Estimate the work on the first tasks of each queue, in seconds; `counts` says how many tasks of each.
 
-        None if the recording of a task that was read has an unknown length.
+        None if the work on the tasks of one queue is unknown: see `TaskQueue.work_on`.
         """
         found = [self.by_key[key].work_on(count, speed) for key, count in counts.items()]
         known = [seconds for seconds in found if seconds is not None]

@@ -30,7 +30,7 @@ class TaskMessages:
         self._names = names
 
     async def held(self, subject: str | None, sequence: int) -> StoredMessage | None:
-        """Read one message of a queue, or of any queue; return None if the message is settled.
+        """Return the message with this stream sequence; None if it is settled, or not on `subject` (if given).
 
         Raises:
             NatsError: NATS does not answer.

@@ -30,7 +30,7 @@ class Chunks:
         self._keep = redis.register_script(KEEP_UNLESS_WITHDRAWN)
 
     async def known(self, task_id: str, sound: str) -> list[ChunkAnalysed]:
-        """Return the chunks that earlier attempts of the task have analysed; `sound` names recording and channel."""
+        """Return the chunks of `sound`, a recording's channel, that earlier attempts kept; [] while Redis is away."""
         kept = await in_time(self._redis.hgetall(keys.chunks(task_id)))
         lines = kept.items() if isinstance(kept, dict) else ()
         return [chunk for at, line in lines if at.startswith(f"{sound} ".encode()) for chunk in _read(line)]

@@ -65,7 +65,7 @@ class Erasure:
         await self._reminders.forget_task(task_id)
 
     async def erase_without_log(self, task_id: str) -> bool:
-        """Erase what is left of a task whose log is gone; return whether anything was left.
+        """Erase dead letters and reminders of a task whose log is gone, and what these name; return if there were any.
 
         Raises:
             NatsError: NATS does not answer.
@@ -78,7 +78,7 @@ class Erasure:
         return found
 
     async def erase_remains(self, reminder: Reminder) -> None:
-        """Erase what is left of a task whose log is gone: recording, frames, what the cache has, reminder.
+        """Erase what a reminder names of a task whose log is gone: recording, frames, findings, and the reminder.
 
         Raises:
             NatsError: NATS does not answer.

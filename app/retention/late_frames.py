@@ -14,7 +14,7 @@ from natscribe.schemas.wire import TASK_ID_PATTERN
 from app.jetstream.server_time import server_time
 from app.task_log.log import TaskLog
 
-WITHOUT_TASK_S = 300.0  # so long a task may come after its sound
+WITHOUT_TASK_S = 300.0  # how long after its sound a task may come
 LOGS_AT_ONCE = 200
 
 log = structlog.get_logger()
@@ -40,7 +40,7 @@ class LateFrames:
         self._erase_frames = erase_frames
 
     async def erase(self) -> None:
-        """Erase the sound whose task does not exist and whose first frame is WITHOUT_TASK_S old; called periodically.
+        """Erase the sound whose task does not exist and whose first frame is at least WITHOUT_TASK_S old.
 
         Raises:
             NatsError: NATS does not answer.
@@ -48,7 +48,7 @@ class LateFrames:
         """
         stream = await self._nats.jetstream().stream_info(self._stream, subjects_filter=subjects.ALL_LIVE_AUDIO)
         names = [subject.rpartition(".")[2] for subject in stream.state.subjects or ()]
-        # No task has another name. Such sound stays for LIVE_TTL: NATS would take `*` for the sound of all tasks.
+        # Other names are no task ids. Their sound stays for LIVE_TTL: NATS would take `*` for the sound of all tasks.
         task_ids = [name for name in names if re.fullmatch(TASK_ID_PATTERN, name)]
         now = await server_time(self._nats, self._stream)
         for start in range(0, len(task_ids), LOGS_AT_ONCE):

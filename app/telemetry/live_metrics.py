@@ -62,5 +62,5 @@ class LiveMetrics:
         self._partial.observe(delay_seconds)
 
     def refused(self, frames: int) -> None:
-        """Count messages that are no frames."""
+        """Count messages that were published as frames of a task and are none."""
         self._refused.inc(frames)

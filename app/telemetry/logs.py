@@ -65,7 +65,7 @@ def configure(level: str = DEFAULT_LEVEL) -> None:
 
 
 def adopt_libraries() -> None:
-    """Send the log lines of libraries to the root logger.
+    """Send the log lines of libraries to the root logger, without lines for each request and message.
 
     Call this function again after the HTTP server has configured its loggers.
     """

@@ -185,7 +185,7 @@ class Meter:
     def completed(
         self, queue: Queue, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
     ) -> None:
-        """Count a completed task, and the seconds from its delivery to its settlement."""
+        """Count a completed task, its audio, what of it has no text, and the seconds from delivery to settlement."""
         name = task_name(queue)
         self._success.labels(name).inc()
         self._seconds.labels(name).observe(seconds)

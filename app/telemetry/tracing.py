@@ -51,7 +51,7 @@ def current() -> str | None:
 
 
 def link_to(earlier: str | None) -> None:
-    """Link the current span to a span of an earlier delivery of the same task."""
+    """Link the current span to `earlier`, the `traceparent` of an earlier delivery of the task; None: do nothing."""
     if earlier is not None:
         found = trace.get_current_span(_PROPAGATOR.extract({"traceparent": earlier})).get_span_context()
         trace.get_current_span().add_link(found)

@@ -36,7 +36,7 @@ log = structlog.get_logger()
 class Identified:
     """`voices`: whose voice each speaker has; null: the task does not ask for it, or it cannot be found out.
 
-    `error`: why voices are missing, also if some were compared.
+    `error`: why no voice was compared, or why some of the user's voices were not; None: all were.
     """
 
     voices: dict[str, SpeakerVoice] | None = None

@@ -77,7 +77,10 @@ def match(speakers: Mapping[str, Pair], voices: Mapping[str, Sequence[Pair]], li
 
 
 def _alike(speakers: _Speech, references: _Speech) -> Vectors:
-    """Return how alike each speaker and each reference are (speakers, references), by the more similar embeddings."""
+    """Return how alike each speaker and each reference are, by the more similar of their two pairs of embeddings.
+
+    Shape: (speakers, references).
+    """
     both = speakers.is_telephone[:, np.newaxis] & references.is_telephone
     full = _of_each_two(speakers.full, references.full) - _TELEPHONES_ALIKE * both
     telephone = _of_each_two(speakers.telephone, references.telephone) - _TELEPHONES_ALIKE

@@ -132,7 +132,7 @@ class VoiceStore:
             BucketFullError: The bucket has no room.
             NatsError: NATS does not answer.
         """
-        with suppress(ChangedMeanwhileError):  # nobody else knows its id: a try has stored it whose answer was lost
+        with suppress(ChangedMeanwhileError):  # the id is new, so an earlier try has stored it, whose answer was lost
             await self.put(voice, after=0)
 
     async def put(self, voice: StoredVoice, *, after: int) -> None:

@@ -1,1 +1,1 @@
-"""What else one could take: each peer's own program, as its documentation says, run in their own environment."""
+"""Other programs for the same work (peers): each used as its documentation says, in an environment apart."""

@@ -1,4 +1,4 @@
-"""sherpa-onnx as it comes, with the service's two networks: a path a line in, the turns as JSON out."""
+"""Diarizes with sherpa-onnx, unchanged, and the service's two networks: reads a path a line, writes turns as JSON."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""How the programs that transcribe are asked: a path a line in, a JSON object a line out. Standard library only."""
+"""How a peer is given files: it reads a path a line, and writes a JSON object a line. Standard library only."""
 
 import asyncio
 import json

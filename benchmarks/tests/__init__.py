@@ -1,1 +1,1 @@
-"""What the measurements say of what they have found."""
+"""Tests of the measurements: what they compute and write of what was measured."""

@@ -1,4 +1,4 @@
-"""The recordings that speech is measured with."""
+"""The kinds of recordings with which transcription is measured."""
 
 from pathlib import Path
 

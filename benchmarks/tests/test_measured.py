@@ -1,4 +1,4 @@
-"""What the bench says of all kinds of recordings together."""
+"""The figures of all kinds of recordings together."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How conversations are told: pooled, as a mean, and the worst."""
+"""Error rates over many conversations: pooled, the mean, and the worst."""
 
 import json
 

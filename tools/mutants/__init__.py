@@ -2,8 +2,8 @@
 
     make mutants N=200 [SEED=7] [TIERS=unit] [ONLY="app/retention app/queue/index.py"] [JOBS=4]
 
-A change is that of one operator, `not` or sign in `app/` or `handlers/`. First those of the tests that need no server
-run that run the changed line; if they do not notice it, then the integration tests that do. All tests run in copies of
-the working tree. A test that fails without a change takes no part. A change that makes a test endless is noticed. Which
-lines only child processes run is not known: the unit tests of the engines run most of those themselves.
+A change alters one operator, `not` or sign in `app/` or `handlers/`. First run the tests without servers that execute
+the changed line; if none of them fails, the integration tests that execute it. All tests run in copies of the working
+tree. A test that fails without any change is not run. A change that makes a test endless counts as noticed. Lines that
+only child processes execute are not recorded; the unit tests of the engines execute most of them in their own process.
 """

@@ -1,6 +1,6 @@
-"""Records which test runs which line, and keeps it in `.coverage.mutants` for one state of the code.
+"""Records which test runs which line, and keeps the record in `.coverage.mutants` until code or tests change.
 
-What child processes run is not recorded.
+Lines that child processes run are not recorded.
 """
 
 import json

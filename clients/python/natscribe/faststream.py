@@ -7,8 +7,8 @@
     @natscribe.subscriber("results.*", stream=RESULTS, durable="transcripts", pull_sub=True)
     async def read(result: Result) -> None: ...
 
-With the plain name of a stream, FastStream would declare the stream, with a configuration of its own. NATS refuses
-that, and the application does not start. FastStream never declares these streams: the service makes them.
+Given only a stream's name, FastStream would declare the stream with a configuration of its own, which NATS refuses, and
+the application would not start. It never declares these streams: the service makes them.
 """
 
 import ssl
@@ -53,7 +53,7 @@ class Streams(NamedTuple):
 
 
 def streams(names: StreamNames) -> Streams:
-    """Return the streams of a service that has other names, as in `streams(Settings.read().stream_names)`."""
+    """Return the streams under the names that `names` gives them, e.g. `streams(Settings.read().stream_names)`."""
     called = (names.progress, names.segments, names.results, names.dead_letters)
     return Streams(*(JStream(name, declare=False) for name in called))
 

@@ -161,7 +161,7 @@ def split_address(url: str) -> SplitResult:
     """Split an address into its parts.
 
     Raises:
-        ValueError: The port cannot be one.
+        ValueError: It is no valid address.
     """
     try:
         parts = urlsplit(url)

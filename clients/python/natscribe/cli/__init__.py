@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _completed() -> list[str]:
-    """Return the words after the command's name in a line that a shell asks to complete; no words otherwise."""
+    """Return the words after `natscribe` in the line that a shell is completing; [] if no shell completes."""
     if "_NATSCRIBE_COMPLETE" not in os.environ:
         return []
     return os.environ.get("COMP_WORDS", os.environ.get("_TYPER_COMPLETE_ARGS", "")).split()[1:]

@@ -24,7 +24,7 @@ MOST_ROWS = 8  # of more tasks only those at work have a row
 class Bars(ForPeople):
     """Shows a bar for each task on standard error, and prints text and errors above the bars.
 
-    With several tasks, it removes the bar of a task that has ended, and counts the tasks in a last row.
+    With several tasks, it removes the bars of ended tasks, and counts these in a last row.
     """
 
     def __init__(self, *, live: Live, tasks: int = 1) -> None:
@@ -118,7 +118,7 @@ class _Rows(Progress):
 
 
 class _Words(ProgressColumn):
-    """Shows in a few words what happens to a task, and counts the remaining time down."""
+    """The column that says in a few words what happens to a task, anew at each drawing."""
 
     def __init__(self) -> None:
         super().__init__(table_column=_one_line())

@@ -51,7 +51,7 @@ def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
 
 
 def _chosen(arguments: Sequence[str]) -> Sequence[str]:
-    """Return the name of the subcommand that the arguments name; else all names, but none for `--version`."""
+    """Return the subcommand that the arguments name; none for `--version`, else all."""
     first = arguments[0] if arguments else ""
     if first in _OF_CLIENT or first in _OF_SERVICE:
         return (first,)

@@ -65,7 +65,7 @@ def find_servers() -> Settings:
 def open_client(on_upload: UploadCallback | None = None) -> Client:
     """Make a client that prints when NATS goes away and when NATS is back.
 
-    In a folder whose own service is stopped, say where the client asks: another service may answer there.
+    If this folder's service is stopped and no NATS URL is set, print which NATS server is asked instead.
     """
     settings = find_servers()
     if DATA.is_dir() and not ENDPOINTS.exists() and "nats_url" not in settings.model_fields_set:
@@ -109,7 +109,7 @@ def print_hint(*errors: Exception) -> None:
 
 
 async def _until_interrupted(work: Coroutine[None, None, int]) -> int:
-    """Do the work; after Ctrl-C cancel it again and again until it ends: nats-py swallows some cancellations."""
+    """Return the exit code of the work; after Ctrl-C cancel it until it ends: nats-py swallows some cancellations."""
     loop, task = asyncio.get_running_loop(), asyncio.create_task(work)
 
     def cancel() -> None:

@@ -33,7 +33,7 @@ def has_pyav() -> bool:
 
 
 async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
-    """Wait for the first sound of a file; return all its sound, `speed` times as fast as it was spoken.
+    """Wait until a file yields sound; return an iterator over its chunks, paced at `speed` times real time.
 
     Raises:
         typer.BadParameter: Neither PyAV nor ffmpeg is installed.
@@ -51,7 +51,7 @@ async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
 
 
 async def begun(chunks: Iterator[bytes], name: str, hint: str) -> AsyncIterator[bytes]:
-    """Wait for the first chunk; return all chunks, which a thread reads.
+    """Wait for the first chunk; return an iterator over all chunks, which a thread reads.
 
     Raises:
         ClientError: The sound cannot be read, or there is none; `hint` says what to do.
@@ -71,7 +71,7 @@ async def _with_first(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterat
 
 
 class Reader:
-    """Reads sound with PyAV; `is_file` says, from the first chunk on, whether its length is known."""
+    """Reads sound with PyAV; from the first chunk on, `is_file` says whether the sound has a known length."""
 
     def __init__(self, address: str, name: str, options: Mapping[str, str], hint: str) -> None:
         """`address` and `options` are for ffmpeg's libraries, `name` and `hint` for people."""
@@ -104,7 +104,7 @@ class Reader:
             yield bytes(left)
 
     def _decoded(self) -> Iterator[bytes]:
-        """Yield the samples of each frame; damaged frames are left out: a radio may begin with one."""
+        """Yield the samples of each frame; skip damaged frames: a radio may begin with one."""
         import av  # noqa: PLC0415
 
         with av.open(self._address, timeout=SOUND_WITHIN_S, options=dict(self._options)) as container:

@@ -25,7 +25,7 @@ class Live(Enum):
 
 
 class Display:
-    """Shows what happens to tasks, each with the label of its task; this base of all displays shows only warnings."""
+    """Shows what happens to tasks, each under its label; this base of all displays shows only warnings."""
 
     def __init__(self) -> None:
         self.text = out  # prints text and results: on a terminal they must not cut through the bars
@@ -48,7 +48,7 @@ class Display:
         """Show an event."""
 
     def tell(self, words: str) -> None:
-        """Say what the command does now."""
+        """Show what the command does now."""
         err.print(words)
 
     def position(self, label: str, status: TaskStatus) -> None:

@@ -26,8 +26,8 @@ def recordings_of(argument: str, most_bytes: int, *, stored: bool = False) -> Se
     """Return the recordings that an argument names, sorted by name.
 
     The argument is a file, a folder with recordings in it or in its subfolders, a pattern of files, or, if `stored` is
-    set, the name of a recording in AUDIO_STORE. In folders and with patterns, hidden files are left out, and files
-    without the suffix of a recording are listed on standard error.
+    set, the name of a recording in AUDIO_STORE. In folders and patterns, hidden files are skipped, and so are
+    files without the suffix of a recording, which are listed on standard error.
 
     Raises:
         typer.BadParameter: The argument is a URL, names no recording, or names a file that cannot be one.

@@ -45,7 +45,7 @@ def list_tasks(*, user: OfUser = None, state: InState = None, limit: Limit = 20,
 async def _tasks(
     client: Client, owner: int | str | None, state: State | None, limit: int
 ) -> AsyncGenerator[ListedTask, None]:
-    """Yield tasks page by page, the newest first."""
+    """Yield at most `limit` tasks, the newest first."""
     before: str | None = None
     while limit > 0:
         page = await client.tasks(user_id=owner, state=state, limit=min(limit, MOST_LISTED), before=before)
@@ -61,7 +61,7 @@ _COLUMNS = (Column("created"), Column("state"), Column("kind"), Column("user", m
 
 
 def _row(task: ListedTask, *, for_people: bool) -> Row:
-    """Make the row of a task; its error is printed below, so that the id has room."""
+    """Make the row of a task; `for_people` its error stands below, else only the code, in the state."""
     state, note = str(task.state), ""
     if task.state is State.RUNNING:
         state += f" {done(task.progress, task.lag_seconds)}"

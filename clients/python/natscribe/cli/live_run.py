@@ -38,7 +38,7 @@ class NamedSound:
 
     @classmethod
     async def of(cls, source: str, given: dict[str, object], speed: float) -> "NamedSound":
-        """Open the sound that `source` names; `given` says what standard input has.
+        """Open the sound that `source` names; `given` has the fields of `LiveAudio` for standard input.
 
         Raises:
             typer.BadParameter: There is no such file, or no library here decodes it.
@@ -114,7 +114,7 @@ class LiveRun:
             self.sent += len(chunk)
 
     def _no_sound(self) -> ClientError:
-        """Make the error for a task whose result has no sound."""
+        """Make the error for a live task that has ended without sound."""
         is_file = self.sound.path is not None
         hint = "whether a player plays it" if is_file else "whether the program before `|` says why it has stopped"
         return ClientError(f"{self.sound.name} has no sound, only {self.sent} bytes: check {hint}.")

@@ -46,7 +46,7 @@ class LiveLines(Display):
             self._print(err, describe(event), ERROR if event.error else "")
 
     def _show_partial(self, partial: Partial) -> None:
-        """Do nothing: printed lines cannot be replaced."""
+        """Do nothing: printed lines cannot be replaced, as a partial replaces the one before."""
 
     def _print(self, console: Console, line: str, style: str = "") -> None:
         console.print(Text(line, style), soft_wrap=not console.is_terminal)

@@ -30,7 +30,7 @@ def result_names(recordings: Sequence[str], folder: Path | None) -> list[str]:
     """Make the names of the results' files, without the suffix of their format, from unique names of recordings.
 
     The name is that of the recording without its suffix, as players look for subtitles. It keeps the suffix if two
-    recordings would have the same file, or if the folder has a result that was named so.
+    recordings would have the same file, or if a file in the folder keeps it.
     """
     kept = set(recordings) & _prefixes(folder)
     while True:
@@ -59,7 +59,7 @@ def names_of_tasks(recordings: Mapping[str, str]) -> list[str]:
 
 
 def _prefixes(folder: Path | None) -> set[str]:
-    """Return the names of the files in a folder, cut before each of their dots."""
+    """Return what stands before each dot in the names of a folder's files: `a` and `a.b` for `a.b.txt`."""
     names = [file.name for file in folder.iterdir()] if folder is not None and folder.is_dir() else []
     return {name[: dot.start()] for name in names for dot in re.finditer(r"\.", name)}
 

@@ -21,7 +21,7 @@ class Wanted:
 
 
 def notices(label: str, result: Result, wanted: Wanted = Wanted()) -> list[str]:
-    """Return warnings, a sentence each: about speech without text, and about what the recording does not have."""
+    """Return warnings, a sentence each: what of `wanted` the recording lacks, which steps failed, gaps in the text."""
     found = list(_about_speakers(label, result, wanted))
     if result.voices_error is not None:
         found.append(f"{label} lacks names: {result.voices_error.message}")

@@ -75,7 +75,7 @@ class NotWrittenError(Exception):
 
 @dataclass(frozen=True)
 class Output:
-    """Where results go, and in which formats: by default as turns for people, and as text or rttm for programs."""
+    """Where results go, and their formats; (): speakers' turns on a terminal, else text, or rttm of a diarization."""
 
     formats: tuple[Format, ...] = ()
     folder: Path | None = None
@@ -124,7 +124,7 @@ class Output:
         """Check that this number of results can follow each other on standard output.
 
         Raises:
-            typer.BadParameter: They cannot in this format.
+            typer.BadParameter: This format allows one result only.
         """
         if self.folder is None and results > 1 and self.formats and self.formats[0] not in _SEVERAL:
             message = f"several results cannot be one {self.formats[0].value}: add --output-dir FOLDER, for a file each"

@@ -51,10 +51,10 @@ def check_input() -> None:
 
 
 async def from_input(codec: Codec) -> AsyncIterator[bytes]:
-    """Return what standard input has, as it comes; what comes at once is checked before.
+    """Return an iterator over standard input's sound, as it comes; check first what arrives within _AT_ONCE_S.
 
     Raises:
-        ClientError: It begins with the header of a file.
+        ClientError: The sound, unless Opus, begins as a file; the iterator raises this if the sound comes later.
     """
     chunks = iter(lambda: os.read(sys.stdin.fileno(), _READ_BYTES), b"")
     sound = in_background(chunks if codec is Codec.OPUS else samples(chunks))

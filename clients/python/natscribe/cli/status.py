@@ -30,7 +30,7 @@ def summary(found: TaskStatus) -> str:
 
 
 def facts(found: TaskStatus, result: Result | None) -> list[tuple[str, str]]:
-    """List what else is known of a task; `result` is its result, if that can be read."""
+    """List facts of a task as topic and text; `result` is None if none can be read."""
     return [(topic, said) for topic, said in _facts(found, result) if said]
 
 

@@ -59,7 +59,7 @@ class Submission:
         return int(bool(failed))
 
     def _live(self) -> Live:
-        """Return how much text to show while it is found: none that is printed again at the end."""
+        """Return how much text stays on the terminal while a task runs: none that the printed result will repeat."""
         if self.output.folder:
             return Live.TEXT
         return Live.MIXED if self.is_text_final and not self.output.formats else Live.LAST

@@ -150,7 +150,7 @@ def check_speakers(  # noqa: PLR0913 -- the options of several commands
     diarize: bool,
     identify: bool,
 ) -> None:
-    """Raise typer.BadParameter if an option is given without --diarize, which it needs."""
+    """Raise typer.BadParameter if --diarize is not given, and another option needs it."""
     if diarize:
         return
     if identify:
@@ -227,7 +227,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
 def _submit(
     files: list[str], creates: Sequence[Create], task_id: str | None, submission: Submission, *, stored: bool
 ) -> NoReturn:
-    """Submit the recordings that the files name; `creates` has for each file the function that makes its tasks."""
+    """Submit the recordings of `files`, and exit; `creates` has for each file the function that makes its tasks."""
 
     async def work() -> int:
         return await submission.run(_tasks(files, creates, task_id, stored=stored))

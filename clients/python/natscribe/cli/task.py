@@ -137,7 +137,7 @@ async def _check_known(client: Client, task_id: str) -> None:
 
 
 async def _result(client: Client, found: TaskStatus) -> Result | None:
-    """Return the result of a task, which has the language; None if there is none, or if it cannot be read now."""
+    """Return the result of a task; None if the task has none, or if it cannot be read now."""
     if found.result_available:
         with suppress(ClientError):
             return await client.get_task_result(found.task_id)

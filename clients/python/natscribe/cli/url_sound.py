@@ -18,7 +18,7 @@ AUTHORITIES = (  # of Debian, Fedora and macOS, for a Python that knows of none
 
 
 async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
-    """Wait for the first sound of a url; return all sound: files `speed` times as fast as spoken, else as it comes.
+    """Wait until a url yields sound; return an iterator over it: files at `speed` times real time, else as it comes.
 
     Raises:
         typer.BadParameter: PyAV is not installed; the message says how to send the sound without it.
@@ -36,7 +36,7 @@ async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
 
 
 def _options() -> dict[str, str]:
-    """Return ffmpeg's options: it verifies certificates only if it is told to, with the system's authorities."""
+    """Return ffmpeg's options: verify certificates by the system's authorities, as it does not by default."""
     known = ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE, where that is set
     authorities = known or next(filter(os.path.isfile, AUTHORITIES), None)
     return {

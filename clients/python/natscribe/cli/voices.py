@@ -75,10 +75,10 @@ def enroll(  # noqa: PLR0913 -- the request's fields
 
 
 async def _heard(client: Client, recording: Path, owner: int | str) -> str:
-    """Find who speaks in a recording, and return the id of that task, which is erased in an hour.
+    """Diarize a recording, and return the id of the task, which the service erases an hour after its end.
 
     Raises:
-        typer.Exit: The task has failed, as it was shown.
+        typer.Exit: The task was not completed; the display has said so.
     """
     task_id = await client.create_diarization_task(recording, user_id=owner, keep_seconds=3600, identify=True)
     with choose(as_json=False) as display:

@@ -95,7 +95,7 @@ class Bucket:
             await self._js.purge_stream(f"OBJ_{self._name}", subject=subject)
 
     async def _explain(self, error: Exception, what: str) -> None:
-        """Raise an error that says what to do, if an upload failed because NATS has no room."""
+        """Raise a StorageFullError about `what`, if `error` means that NATS has no room or stores nothing."""
         if isinstance(error, APIError) and error.err_code in STORAGE_FULL:
             message = f"NATS has no room for {what}"
             raise StorageFullError(message) from error
@@ -138,9 +138,9 @@ class Bucket:
         return UnreachableError(f"NATS does not answer about the bucket {self._name!r}: try again in a moment.")
 
     async def _stays(self, bucket: ObjectStore, stored: ObjectInfo) -> bool:
-        """Whether an object is whole and stays: in a bucket with a TTL it may expire before the task starts.
+        """Whether an object has all its chunks, and its bucket no TTL, which might end before the task starts.
 
-        `put` of nats-py removes the chunks of an object whose metadata was stored but not acknowledged.
+        `put` of nats-py removes the chunks if the metadata was stored but not acknowledged.
         """
         if (await bucket.status()).ttl:
             return False

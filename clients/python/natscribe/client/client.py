@@ -172,8 +172,8 @@ class Client:
         """Transcribe sound while people speak; use it as `async with client.live(...) as live`.
 
         `audio` says what the sound is: by default signed 16-bit samples, 16 kHz, one channel. `options` are the other
-        fields of `LiveTask`. With `resume` the sound of the task `task_id` goes on after what is stored: `audio` must
-        be what the task has, if it is given, and the other arguments have no effect.
+        fields of `LiveTask`. With `resume` the sound of the task `task_id` goes on after what is stored: `audio` is
+        None or equals that of the task, and the other arguments have no effect.
 
         Raises:
             OptionError: A field is wrong.

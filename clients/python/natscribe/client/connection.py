@@ -61,8 +61,8 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
 class _FirstConnection:
     """Notes the failures while a client connects for the first time, and gives up after `most` failures.
 
-    nats-py alone might never give up: it drops an address after some failures, but adds each address that a server of a
-    cluster names, even if that server refuses the login.
+    nats-py alone might never give up: it drops an address after some failures, but adds each address that a cluster's
+    server names, even one that refuses the login.
     """
 
     connection: Connection
@@ -145,7 +145,7 @@ def _plain(secret: SecretStr | None) -> str | None:
 
 
 def _explained(place: str, failures: Iterable[Exception]) -> ClientError:
-    """Make the error of a client that cannot connect; a refused login or certificate comes before a missing server."""
+    """Make the error of a client that cannot connect: the first refused login or certificate, else a missing server."""
     for failure in failures:
         if isinstance(failure, nats.errors.AuthorizationError) or "authorization" in str(failure).lower():
             return UnreachableError(

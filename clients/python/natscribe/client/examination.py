@@ -1,7 +1,4 @@
-"""Examines NATS, the service, the user's rights and the versions: what is there, and what is wrong.
-
-Each check has a deadline, so an examination ends in time whatever does not answer.
-"""
+"""Examines NATS, the service, the user's rights and the versions: what is there, and what is wrong."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -173,7 +170,7 @@ class _Examiner:
             )
 
     def _of_some(self, some: Sequence[WorkerInfo], what: str, next_step: str) -> None:
-        """Note a problem of some workers, if there are any; `what` is the sentence before their names."""
+        """Note a problem of the workers in `some`, if any; their names follow the sentence `what`."""
         if not some:
             return
         names = ", ".join(each.worker for each in some[:_NAMED])
@@ -232,7 +229,7 @@ async def _server(connection: Connection, settings: Settings) -> Server:
 
 
 async def _in_time(work: Awaitable[T], within_s: float, who: str) -> T:
-    """Return the result of the work; raise UnreachableError if there is none within `within_s` seconds."""
+    """Return the result of the work; if it takes longer than `within_s`, raise UnreachableError about `who`."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait([task], timeout=within_s)

@@ -36,7 +36,7 @@ REPEATABLE = {  # a copy does no harm, even if it is read late: a reply to any c
     *(subjects.STATUS, subjects.RESULT, subjects.LIST, subjects.QUEUE, subjects.CANCEL, subjects.VOICES),
 }
 MOST_COPIES = 3
-MOST_COPIES_OF_TEXT = 2  # a worker writes one result as text after the other, and also those that nobody waits for
+MOST_COPIES_OF_TEXT = 2  # a worker writes results as text one by one, also for requests that were given up
 ELECTION_S = 2.0  # after this pause the servers of a cluster may have elected the next leader of the task stream
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -88,7 +88,7 @@ async def request(connection: Nats, subject: str, asked: Input) -> Msg:
 
 
 async def _first_answer(connection: Nats, subject: str, asked: Input) -> Msg:
-    """Return the first answer to copies of a request, else raise the first failure: then no copy follows."""
+    """Return the first final answer to copies of a request; a failure stops new copies, and is raised if all fail."""
     loop, body = asyncio.get_running_loop(), asked.model_dump_json().encode()
     give_up_at = loop.time() + REPLY_TIMEOUT_S
     copies = _most_copies(subject, asked)
@@ -126,7 +126,7 @@ async def _answer(connection: Nats, subject: str, body: bytes, within_s: float) 
 
 
 def _is_final(error: BaseException | None) -> bool:
-    """Whether this answer counts at once; after an internal error another worker may answer a copy of the request."""
+    """Whether an answer counts at once: a reply (None) or a refusal; after other errors a copy may be answered."""
     return error is None or (isinstance(error, RequestFailedError) and error.code is not ErrorCode.INTERNAL)
 
 

@@ -189,7 +189,7 @@ async def next_number(connection: Connection, stream: str, task_id: str) -> tupl
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether NATS has no room, which nats-py takes for an outage, as NATS gives this error the code 503."""
+    """Whether an error says that NATS has no room; its code is 503, so nats-py takes it for an outage."""
     return isinstance(error, APIError) and error.err_code in {QUEUE_FULL, *STORAGE_FULL}
 
 

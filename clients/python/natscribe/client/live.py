@@ -49,7 +49,7 @@ class Live:
         is_new: bool,
         wait: Callable[[str], Awaitable[Result]],
     ) -> None:
-        """`task` is a new task, or the id of a task whose sound, `audio`, goes on; `wait` waits for a task's result."""
+        """`task` is a new task, or the id of one whose sound goes on; `wait` waits for the result of the task id."""
         self._wait = wait
         self._connection = connection
         self._settings = settings

@@ -68,7 +68,7 @@ async def failed(connection: Nats, names: StreamNames) -> int:
     """Return the number of stored dead letters.
 
     Raises:
-        NoWorkerError: The stream does not exist, because no worker has created it.
+        NoWorkerError: The stream cannot be read; usually no worker has made it yet.
     """
     try:
         info = await connection.jetstream().stream_info(names.dead_letters)

@@ -48,7 +48,7 @@ def new_task_id(recording: Path | str) -> str:
 
 
 async def length(recording: Path | str) -> float | None:
-    """Return the length of a recording in seconds, or None if the client cannot read the recording."""
+    """Return the length of a recording in seconds; None if it is a stored one, or the client cannot read it."""
     return await asyncio.to_thread(_duration, recording) if isinstance(recording, Path) else None
 
 
@@ -90,7 +90,7 @@ async def audio_file_id(settings: Settings, recording: Path | str, task_id: str)
 
 
 def _is_path(settings: Settings, name: str) -> bool:
-    """Whether a name is the path of a file here; a name without a slash never is, as a stored recording may have it."""
+    """Whether a name is the path of a file here, not of a stored recording: it has a slash, and the file exists."""
     in_store = not os.path.isabs(name) and settings.audio_store.startswith(("file:", "https:"))  # noqa: PTH117
     return "/" in name and not in_store and os.path.isfile(name)  # noqa: PTH113 -- of any string, without an error
 

@@ -26,7 +26,7 @@ class Right(BaseModel):
     command: str
     subject: str
     allowed: bool
-    users: tuple[str, ...]  # of the production stack, who may
+    users: tuple[str, ...]  # users of the production stack who may
 
 
 @dataclass(frozen=True)

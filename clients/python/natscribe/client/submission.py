@@ -34,7 +34,7 @@ def make(kind: type[AnyInput], fields: Mapping[str, object]) -> AnyInput:
 
 
 class _UnwantedError(Exception):
-    """The task is not accepted, so its uploaded recording is not needed."""
+    """NATS or the service refuses the task, which needs no recording then."""
 
     def __init__(self, reason: ClientError) -> None:
         super().__init__(str(reason))
@@ -47,7 +47,7 @@ class Submission:
     def __init__(
         self, connection: Nats, store: Store | None, recording: Path | str, task: Task, seconds: float | None = None
     ) -> None:
-        """`store` is None if the recording is not to be uploaded."""
+        """`store` None: the recording is not uploaded. `seconds` is its length, if known."""
         self._connection = connection
         self._store = store
         self._recording = recording
@@ -99,7 +99,11 @@ class Submission:
             raise _UnwantedError(TaskIdTakenError(message))
 
     async def _is_known(self, *, tries: int = 1) -> bool | None:
-        """Whether the service knows this task; None if it cannot say. Raise an error if another task has this id."""
+        """Whether the service knows this task, asked up to `tries` times; None: it cannot say.
+
+        Raises:
+            TaskIdTakenError: Another task has this id.
+        """
         request = TaskRequest(task_id=self._task.task_id)
         for _ in range(tries):
             try:

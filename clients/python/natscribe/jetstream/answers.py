@@ -36,7 +36,7 @@ def is_repeatable(error: Exception) -> bool:
 async def until_answered(
     ask: Callable[[], Awaitable[T]], *, within_s: float = ANSWERED_WITHIN_S, final: Collection[int] = ()
 ) -> T:
-    """Repeat a request until NATS answers; errors with an `err_code` in `final` are answers, too.
+    """Repeat a request until NATS answers; errors with an `err_code` in `final` are raised at once.
 
     Raises:
         NatsError: NATS has not answered within `within_s` seconds, or answers with an error.

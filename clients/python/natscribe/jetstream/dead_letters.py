@@ -44,7 +44,7 @@ def letter_of(
 async def letters(nats: Client, stream: str, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
     """Yield pages of dead letters with their stream sequences, the oldest first.
 
-    `after` is a stream sequence: dead letters up to this one are left out.
+    `after` is a stream sequence: the first dead letter has a larger one.
 
     Raises:
         NatsError: NATS does not answer.

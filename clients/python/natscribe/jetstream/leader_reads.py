@@ -13,7 +13,7 @@ from natscribe.jetstream.error_codes import NO_MESSAGE
 
 
 async def one(nats: Client, stream: str, subject: str | None, sequence: int) -> RawStreamMsg | None:
-    """Return the message of a subject, or of any, with this stream sequence; None if the stream does not hold it.
+    """Return the message with this stream sequence; None if it is gone, or not on `subject` (if given).
 
     Raises:
         NatsError: The leader does not answer.

@@ -26,8 +26,7 @@ _WRITES_RAISE: Final = (3, 12) <= sys.version_info < (3, 13, 8)
 def tolerate_unreadable_headers(nats: Client) -> None:
     """Make a connection treat malformed headers as no headers; call this before the first subscription.
 
-    The server forwards malformed headers. The reader of nats-py ends at the first such message, and the connection
-    receives no further messages.
+    The server forwards them, and at the first one the reader of nats-py ends: the connection receives nothing more.
     """
     parser.MSG_RE, parser.HMSG_RE = _MESSAGE, _MESSAGE_WITH_HEADERS
     read = nats._process_headers  # noqa: SLF001 -- nats-py has no hook between the socket and its reader

@@ -1,8 +1,7 @@
 """Read batches of messages from a stream by JetStream's Direct Get, which nats-py does not offer.
 
-Any server of a cluster that has a replica of the stream may answer, even one that is behind the leader. So what is read
-here may only be shown, or be confirmed by an append, which JetStream refuses if the read was out of date. For what
-decides, use `leader_reads`.
+Any server with a replica of the stream may answer, even one that is behind the leader. So use this only to show, or
+before an append, which JetStream refuses if the read was out of date. For all that decides, use `leader_reads`.
 """
 
 import asyncio
@@ -36,7 +35,7 @@ Pages = list[RawStreamMsg]
 
 
 async def page(nats: Client, stream: str, subject: str, *, start: int, count: int) -> Pages:
-    """Return at most `count` messages of a subject, from stream sequence `start` on.
+    """Return at most `count` messages of a subject, from stream sequence `start` on; [] if there is none.
 
     Raises:
         NatsError: NATS does not answer.
@@ -48,8 +47,8 @@ async def page(nats: Client, stream: str, subject: str, *, start: int, count: in
 async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> AsyncIterator[Pages]:
     """Yield all messages of a subject after stream sequence `after`, up to PAGE_SIZE at a time.
 
-    The last messages are read from the leader if the server that answers is behind the leader. So no message is
-    missing, but one that was deleted a moment ago may be among them.
+    If the server that answers is behind the leader, the leader is asked for the last messages. So none is missing, but
+    one that was deleted a moment ago may be among them.
 
     Raises:
         NatsError: NATS does not answer.
@@ -67,12 +66,12 @@ async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> A
 
 
 def bytes_at_once(nats: Client) -> int:
-    """Return how many bytes to request at once: always enough for a message of the largest allowed size."""
+    """Return how many bytes one request may get: always enough for a message of the largest allowed size."""
     return max(LARGEST_ANSWER_BYTES, nats.max_payload + ENVELOPE_BYTES)
 
 
 async def last_of_each(nats: Client, stream: str, subjects: Iterable[str]) -> Pages:
-    """Return the last message of each subject; subjects without messages are left out.
+    """Return the last message of each subject that has one.
 
     Raises:
         NatsError: NATS does not answer.

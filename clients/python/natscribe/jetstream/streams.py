@@ -162,7 +162,7 @@ def bucket_configs(audio_store: str, *, audio_ttl_s: float = AUDIO_TTL_S) -> Ite
 
 
 def bucket_stream(bucket: ObjectStoreConfig) -> StreamConfig:
-    """Make the configuration of the stream of a bucket: as clients make it, and with `deny_delete`."""
+    """Make the configuration of the stream of a bucket: that of NATS' clients, and `deny_delete`."""
     return StreamConfig(
         name=f"OBJ_{bucket.bucket}",
         subjects=[f"$O.{bucket.bucket}.C.>", f"$O.{bucket.bucket}.M.>"],

@@ -13,7 +13,7 @@ from natscribe.schemas.tasks import SpeakerBounds
 from natscribe.schemas.transcription import Segment, TranscriptionTask, Word
 from natscribe.schemas.wire import EXAMPLE_SHA256
 
-BATCHES = 3  # in which a transcript comes, and in which its time passes
+BATCHES = 3  # segments events of a transcript, and equal parts of its time
 _LARGE = 60  # segments of a large transcript
 _SECONDS_BETWEEN = examples.DURATION / BATCHES  # from the start of one segment to the start of the next
 _USUAL_SPEAKERS = 2
@@ -39,7 +39,7 @@ class Content:
         return self.count * _SECONDS_BETWEEN
 
     def batch(self, sent: TranscriptionTask, number: int) -> list[Segment]:
-        """Return the segments of a segments event; `number` counts these events from 0."""
+        """Return the segments of one of the BATCHES segments events; `number` counts them from 0."""
         numbers = range(self.count * number // BATCHES, self.count * (number + 1) // BATCHES)
         return [self._segment(sent, each, with_words=sent.word_timestamps or sent.diarize) for each in numbers]
 

@@ -42,7 +42,7 @@ class Heard:
         return self.last is not None and len(self.numbers) > self.last
 
     def add(self, frame: RawStreamMsg) -> None:
-        """Add a frame, unless its number is known or missing."""
+        """Add a frame, unless it has no number, or one that was added before."""
         headers, self.after = frame.headers or {}, frame.seq or 0
         number = headers.get("Nats-Msg-Id", "").rpartition("-")[2]
         if not number.isdecimal() or int(number) in self.numbers:
@@ -54,7 +54,7 @@ class Heard:
 
 
 async def hear(log: Log, task: PlayedTask, order: LiveTask, report: Report, *, only: int | None) -> Result:
-    """Play an attempt until the sound ends, or after `only` utterances; return the result.
+    """Play an attempt to the end of its sound, or until `only` utterances have segments; return its result.
 
     Raises:
         EndedError: A client has cancelled or deleted the task.

@@ -49,7 +49,7 @@ class Log:
         task.note(event, await self._append(stream, where, event, task, after=task.log_end))
 
     async def append_segments(self, task: PlayedTask, found: Sequence[Segment], processed_seconds: float) -> None:
-        """Append the next batch of segments; `processed_seconds` is how far the recording is transcribed."""
+        """Append the next segments event; `processed_seconds` is how far the recording is transcribed."""
         event = SegmentsEvent(
             task_id=task.task_id,
             attempt=task.last.attempt if task.last else 1,
@@ -67,7 +67,7 @@ class Log:
         await self.tell(subjects.partials(partial.task_id), partial)
 
     async def tell(self, subject: str, message: BaseModel) -> None:
-        """Publish a message that is not stored."""
+        """Publish a message that no stream stores."""
         await self._nats.publish(
             subject, message.model_dump_json().encode(), headers={"content-type": cloud_events.JSON}
         )

@@ -161,7 +161,7 @@ class Mock:
                     await task.delivery.in_progress()
 
     async def _reply(self, request: Msg) -> None:
-        """Reply to a request whose reply subject is an inbox; ignore any other."""
+        """Reply to a request if its reply subject is an inbox."""
         if subjects.is_inbox(request.reply):
             self._report(f"{request.subject} {request.data.decode(errors='replace')}")
             body, headers = await self._answers.reply(request)

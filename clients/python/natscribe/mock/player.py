@@ -36,7 +36,7 @@ class Player:
         self.live: set[asyncio.Task[None]] = set()  # attempts of live tasks, which run beside the other tasks
 
     async def enqueue(self, task: PlayedTask) -> None:
-        """Append `queued` to the log of a task, and let it wait for its turn.
+        """Append `queued` to the log of a task; then a live task starts at once, and any other waits in the queue.
 
         Raises:
             BadRequestError: The log has events of an earlier run of the mock.
@@ -53,7 +53,7 @@ class Player:
         self._enter(task)
 
     def _enter(self, task: PlayedTask) -> None:
-        """Let a task wait for its turn; a live task starts at once."""
+        """Start a live task at once; let any other wait in the queue."""
         if not isinstance(task.sent, LiveTask):
             self._queue.put_nowait((task.rank, task))
             return
@@ -128,7 +128,7 @@ class Player:
         await self._end(task, ending, self._voices.identified(sent, content.result(sha256)))
 
     async def _work(self, task: PlayedTask, content: Content, *, parts: int | None) -> None:
-        """Pass the time of an attempt, and append segments and progress; stop after `parts` parts; None: after all."""
+        """Play `parts` more parts of a task: pass their time, append segments and progress; None: all that are left."""
         sent, duration = content.sent, content.duration
         whole = self._seconds if task.script.seconds is None else task.script.seconds
         stages = _stages(sent)
@@ -196,7 +196,7 @@ class Player:
 
 
 def _stages(sent: Task) -> list[Stage]:
-    """Return the stages of an attempt, each as often as it has parts; the parts take the same time."""
+    """Return the stage of each part of an attempt, in order; all parts take the same time."""
     if not isinstance(sent, TranscriptionTask):
         return [Stage.DIARIZING] * BATCHES
     return [Stage.TRANSCRIBING] * BATCHES + [Stage.DIARIZING] * sent.diarize

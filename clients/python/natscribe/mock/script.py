@@ -49,7 +49,7 @@ class Script:
         return self.error is None or self.error.code not in _NEVER_RUN
 
     def ending(self, attempt: int) -> Ending:
-        """Return how an attempt ends."""
+        """Return how the `attempt`-th attempt ends."""
         if self.error is None or attempt > self.failures:
             return Ending.COMPLETED
         if attempt < ATTEMPTS and self.error.code in _RETRIED:
@@ -65,7 +65,7 @@ def refusal(task_id: str) -> ErrorDetail | None:
 
 
 def _named(task_id: str, beginning: str, codes: list[ErrorCode]) -> ErrorDetail:
-    """Return the error that a task id names after its beginning."""
+    """Return the error whose code follows `beginning` in a task id; if it is not in `codes`, one that lists them."""
     word = task_id.removeprefix(beginning).partition("-")[0]
     for code in codes:
         if code == word:

@@ -34,8 +34,8 @@ class PlayedTask:
     last: ProgressEvent | None = None  # the last event of the task's log
     log_end: int = 0  # stream sequence of that event
     attempts: int = 0  # that have begun
-    batches: int = 0  # of segments that are stored: the next attempt continues after them
-    segments_end: int = 0  # stream sequence of the last batch
+    batches: int = 0  # segments events that are stored: the next attempt continues after them
+    segments_end: int = 0  # stream sequence of the last of them
     started_at: datetime | None = None
     result: Result | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,7 +80,7 @@ class PlayedTask:
             yield
 
     async def appended(self) -> None:
-        """Wait for an append that has begun: subscribers may have seen its event already."""
+        """Wait until an append that has begun is noted here: subscribers may have seen its event already."""
         async with self._turn:
             pass
 

@@ -45,7 +45,7 @@ class Voices:
         """Make a voice, or add a reference; `result` is that of the task.
 
         Raises:
-            VoiceError: The task has no such speaker, there is no such voice, or the speaker has another one.
+            VoiceError: There is no such speaker or voice, or the speaker is enrolled as another voice.
         """
         speaker = _chosen(request, result)
         self._refuse_known(request, speaker)

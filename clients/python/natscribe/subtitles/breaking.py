@@ -25,7 +25,7 @@ _Layouts = dict[int, tuple[float, _Lines]]  # for each place behind a cue: the c
 
 
 class Breaker:
-    """Breaks a turn into cues; the first one begins with `name`, and `name_each` reserves room for it in all."""
+    """Breaks a turn into cues, with room for `name` in the first cue, or with `name_each` in each cue."""
 
     def __init__(self, turn: Turn, limits: SubtitleLimits, name: str, *, name_each: bool) -> None:
         self._units = turn.units
@@ -43,7 +43,7 @@ class Breaker:
         self._pauses = list(accumulate((_PAUSE * pause**2 for pause in pauses), initial=0.0))
 
     def cues(self) -> Iterator[tuple[int, int]]:
-        """Yield the first place of each cue, and the place after its last unit."""
+        """Yield for each cue the number of its first unit, and of the first after it."""
         count = len(self._units)
         costs, froms = [0.0, *[inf] * count], [0] * (count + 1)
         for first in range(count):

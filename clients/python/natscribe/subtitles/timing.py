@@ -34,7 +34,7 @@ def shown(cues: Sequence[Spoken], max_cue_seconds: float) -> Iterator[tuple[floa
     """Yield when each cue appears and disappears, in seconds; `cues` are sorted by start.
 
     A cue that is too short or too fast to read stays in the silence after it, or begins in the silence before it, or
-    delays the next cue. Cues never overlap: if two people speak at the same time, their cues are shown in turn.
+    delays the next cue.
     """
     free = 0.0  # the second from which on no earlier cue is shown
     for cue, following, spare in zip(cues, _following(cues), _spare(cues), strict=True):
@@ -57,6 +57,6 @@ def _following(cues: Sequence[Spoken]) -> list[float]:
 
 
 def _spare(cues: Sequence[Spoken]) -> list[float]:
-    """Return for each cue by how many seconds the next cue may begin late and still be read."""
+    """Return for each cue the seconds by which the next cue may be late and still be read."""
     rooms = [behind - GAP_S - cue.start - cue.need for cue, behind in zip(cues, _following(cues), strict=True)]
     return [*(max(min(room, _LATE_S), 0.0) for room in rooms[1:]), 0.0][: len(cues)]

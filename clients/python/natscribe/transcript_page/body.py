@@ -32,7 +32,7 @@ class _Writer:
         return self.block(turn.speaker, written, goes_on=turn.goes_on)
 
     def block(self, speaker: str | None, written: str, *, goes_on: bool = False) -> str:
-        """Write a turn, below the name of its speaker if there are speakers."""
+        """Write a turn, below its speaker's name if there are speakers and it does not go on from above."""
         known = escaped(speakers.name(speaker)) if speaker is not None else "Unknown speaker"
         name = f"\n<h2>{known}</h2>" if self.speakers.times and not goes_on else ""
         kind = "turn on" if goes_on else "turn"
@@ -95,7 +95,7 @@ def _unit(unit: Unit) -> str:
 
 
 def _times(units: list[Unit]) -> str:
-    """Write when units begin, and when the last one ends: hundredths of a second, each since the one before."""
+    """Write when each unit begins, and the last ends: in hundredths of a second, each since the one before."""
     written, before = [], 0
     for moment in [*(unit.start for unit in units), max(unit.end for unit in units)]:
         now = max(before, round(100 * moment))

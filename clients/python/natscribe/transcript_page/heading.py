@@ -14,7 +14,7 @@ _UNITS = 2000  # of a lane, over the whole recording
 
 
 def heading(result: Result, found: Speakers) -> str:
-    """Write the head of the page."""
+    """Return the HTML of the page's `<header>`: title, facts, a line for each speaker, and notes."""
     is_transcript = isinstance(result, TranscriptionResult)
     facts = "".join(f"<li>{fact}</li>" for fact in _facts(result))
     return f"""<header>
@@ -27,7 +27,7 @@ def heading(result: Result, found: Speakers) -> str:
 
 
 def about(result: Result) -> str:
-    """Write the end of the page: how the result was made, and of which recording."""
+    """Return the HTML of the page's `<footer>`: how and of what the result was made."""
     made = result.created_at
     facts = {
         "Model": f"{escaped(result.model.name)}, revision {escaped(result.model.revision)}",

@@ -13,7 +13,7 @@ def escaped(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Writes times; all times of a page have the same parts, so that they stand below each other."""
+    """Writes times: with hours on all of a page or on none, so that they align."""
 
     duration: float  # seconds of the recording
 
@@ -26,7 +26,7 @@ class Clock:
 
 
 def share(part: float) -> str:
-    """Write a part of 1 as percent."""
+    """Write a number from 0 to 1 as percent; `<1%` if 0% would be wrong."""
     return f"{part:.0%}" if part == 0 or part >= 0.005 else "<1%"  # noqa: PLR2004 -- what rounds to 1
 
 

@@ -26,7 +26,7 @@ class Speakers:
         return cls(dict(sorted(found.items())))
 
     def colour(self, speaker: str | None) -> str:
-        """Return the class that gives a speaker's colour."""
+        """Return the CSS class of a speaker's colour; `s0` for None and unknown speakers."""
         return f"s{list(self.times).index(speaker) % COLOUR_COUNT + 1}" if speaker in self.times else "s0"
 
 

@@ -51,7 +51,7 @@ async def _run() -> int:
 
 
 async def _watch(client: Client, board: Board, place: str) -> None:
-    """Connect, and show the board until the key q, which ends the wait for NATS, too, or until the terminal is gone."""
+    """Connect, and show the board; end at the key q, also before NATS answers, and when the terminal is gone."""
     quit_pressed = asyncio.Event()
 
     def pressed(text: str) -> None:
@@ -113,7 +113,7 @@ async def _hear(client: Client, board: Board) -> None:
 
 
 async def _every(seconds: float, board: Board, name: str, ask: Callable[[], Awaitable[None]]) -> None:
-    """Ask the service every `seconds`; wait for ever once it turns out that the user may not ask."""
+    """Ask the service every `seconds`; wait for ever if the user may not ask."""
     while True:
         if not await _ask(board, name, ask):
             await asyncio.Event().wait()

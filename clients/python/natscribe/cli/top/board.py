@@ -1,6 +1,6 @@
 """What `natscribe top` knows: the task queues, the tasks that run, and what has failed lately.
 
-The board keeps only what can be shown. How many tasks wait or have ended does not change its size.
+It keeps only what can be shown, however many tasks wait or have ended.
 """
 
 from collections import Counter, deque

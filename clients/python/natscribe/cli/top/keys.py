@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 def keys(pressed: Callable[[str], None]) -> Iterator[None]:
     """Call `pressed` with each key until the block ends; do nothing if standard input is no terminal.
 
-    Keys that were pressed before count, too. If the terminal is gone, `pressed` is called once, with an empty text.
+    Keys pressed before the block count, too. If the terminal is gone, `pressed` is called once, with `""`.
     """
     if not sys.stdin.isatty():
         yield
