@@ -29,7 +29,8 @@ async def served(
             await asyncio.sleep(0)
         for task, writer in open_.items():
             task.cancel()
-            writer.transport.abort()
+            if not writer.is_closing():
+                writer.transport.abort()
         await asyncio.gather(*open_, *map(_lost, open_.values()), return_exceptions=True)
 
 

@@ -255,8 +255,7 @@ async def test_a_failure_behind_the_result_counts_as_a_success(parts: Parts) -> 
 
     await parts.publish("t1")
     await work(parts, too_late)
-    assert await state(parts) is State.COMPLETED
-    assert counted(parts, *ALL) == [1, 0, 0, 0]
+    assert (await state(parts), counted(parts, *ALL)) == (State.COMPLETED, [1, 0, 0, 0])
 
 
 async def test_metrics_say_for_how_long_a_task_runs(nats: InMemoryNats) -> None:

@@ -105,12 +105,17 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
         logging.getLogger(SERVER),
         structlog.get_config(),
     )
-    before = list(root.handlers), root.level, list(server.filters)
+    before, level = (list(root.handlers), root.level, list(server.filters)), server.level
     monkeypatch.setattr(sys, "stderr", written)
+    server.setLevel(logging.NOTSET)
+    for each in (server, logging.getLogger("uvicorn")):  # a server of an earlier test may have set them otherwise
+        monkeypatch.setattr(each, "disabled", False)
+        monkeypatch.setattr(each, "propagate", True)
     configure("debug")
     yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
     structlog.configure(**configured)
     root.handlers, root.level, server.filters = before
+    server.setLevel(level)
 
 
 def test_a_line_has_what_is_known_and_nothing_that_others_say_again(lines: Lines) -> None:

@@ -233,8 +233,7 @@ async def test_a_task_that_cannot_begin_in_time_is_delivered_again(log: InMemory
     run.message.data = TASK.model_dump_json().encode()
     # When its time is up, then its message goes back
     done, _ = await asyncio.wait([run.work(asyncio.Event().wait)], timeout=5)
-    assert done
-    assert run.story.done == ["nak"]
+    assert (len(done), run.story.done) == (1, ["nak"])
 
 
 async def test_another_timeout_is_not_that_of_the_attempt(log: InMemoryTaskLog) -> None:

@@ -49,8 +49,7 @@ async def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 async def test_an_outage_is_no_silence_of_the_client(
     nats: InMemoryNats, constants: Constants, later: Callable[[float], None]
 ) -> None:
-    # Given a client that may be silent for half a minute, and NATS that is away for a minute behind its first frame,
-    # when all was read
+    # Given a client that may be silent for half a minute, and NATS that is away for a minute when all was read
     constants(POLL_S=0.01)
     loop = asyncio.get_running_loop()
 
