@@ -79,7 +79,7 @@ class Stream:
         self.messages: list[Stored] = []
         self.last_sequence = 0
         self.consumers: dict[str, Consumer] = {}
-        self._ids: dict[str, int] = {}  # for each Nats-Msg-Id: the sequence of its message
+        self.ids: dict[str, int] = {}  # for each Nats-Msg-Id: the sequence of its message
 
     def takes(self, subject: str) -> bool:
         """Whether what is published on a subject belongs to the stream."""
@@ -92,8 +92,8 @@ class Stream:
     def publish(self, subject: str, body: bytes, headers: Mapping[str, str], at: datetime) -> Answer:
         """Store a message unless it is a repetition; return the acknowledgement."""
         subject, message_id = self._transformed(subject), headers.get("Nats-Msg-Id")
-        if message_id in self._ids:
-            return self._acknowledgement(self._ids[message_id]) | {"duplicate": True}
+        if message_id in self.ids:
+            return self._acknowledgement(self.ids[message_id]) | {"duplicate": True}
         if EXPECTED in headers:
             among = self.of(headers.get(f"{EXPECTED}-Subject", subject))
             if int(headers[EXPECTED]) != (among[-1].sequence if among else 0):
@@ -106,7 +106,7 @@ class Stream:
         self.last_sequence += 1
         self.messages.append(Stored(subject, self.last_sequence, body, dict(headers), at))
         if message_id is not None:
-            self._ids[message_id] = self.last_sequence
+            self.ids[message_id] = self.last_sequence
         return self._acknowledgement(self.last_sequence)
 
     def _acknowledgement(self, sequence: int) -> Answer:

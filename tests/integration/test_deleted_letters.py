@@ -4,39 +4,14 @@ from functools import partial
 
 from nats.js import JetStreamContext
 from natscribe.client import Client
-from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind
 
-from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
 from tests.constants import Constants
-from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher
 from tests.waiting import eventually
 
 NONE = {"deleted": 0, "more_after": None}
-
-
-async def test_dead_letters_are_deleted_with_or_without_a_task_id(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
-) -> None:
-    # Given a task that failed for good, and two messages that are none
-    engine.fail_with = [PermanentError(ErrorCode.AUDIO_UNREADABLE, "It is no recording.")]
-    await publisher.publish("t1")
-    await publisher.until("t1", State.FAILED)
-    for body in (b"{", b'{"task_id": "no id"}'):
-        await js.publish("tasks.transcription.normal", body)
-    await eventually(partial(_are_left, js, 3))
-    # When an operator deletes those that were invalid
-    assert await publisher.ask("dead_letters.delete", code="invalid_message") == {"deleted": 2, "more_after": None}
-    # Then the other one is left, and can be replayed or deleted, which leaves its task as it is
-    assert await letters_left(js) == 1
-    assert await publisher.ask("dead_letters.delete", kind="diarization") == NONE
-    assert await publisher.ask("dead_letters.delete", task_id="t1") == NONE | {"deleted": 1}
-    assert await letters_left(js) == 0
-    assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "failed"
 
 
 async def test_many_dead_letters_are_deleted_in_several_answers(

@@ -4,15 +4,10 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
 
 import pytest
 from nats.aio.client import Client
-from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
-from nats.js.api import PubAck, RawStreamMsg
-from nats.js.errors import APIError, BadRequestError
-from natscribe.jetstream import leader_reads
 from natscribe.schemas.headers import TASK_SEQUENCE
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
@@ -154,90 +149,6 @@ async def test_a_cancel_right_after_the_first_append_is_noticed(
     async with asyncio.timeout(5):
         await publisher.publish("t2")
         await publisher.until("t2", State.RUNNING)
-
-
-async def test_a_worker_whose_acknowledgement_is_lost_is_not_fenced_by_itself(
-    settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a stream that does not recognize a repetition: it does not know what an event was published as
-    await provisioning.provision(js, settings)
-    log = TaskLog(nc, settings.stream_names, "w")
-    metadata = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
-    publish = JetStreamContext.publish
-
-    async def unacknowledged(self: JetStreamContext, *arguments: Any, **options: Any) -> PubAck:
-        options["headers"] = options["headers"] | {"Nats-Msg-Id": "forgotten"}
-        await publish(self, *arguments, **options)
-        monkeypatch.setattr(JetStreamContext, "publish", publish)  # once
-        raise NatsTimeoutError
-
-    monkeypatch.setattr(JetStreamContext, "publish", unacknowledged)
-    # When an event is appended, of which the first acknowledgement is lost
-    record = await log.append(QUEUED, metadata, after=0)
-    # Then it is stored once, and the log continues behind it
-    assert record == await log.last("t1")
-    running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2})
-    await log.append(running, metadata, after=record.stream_sequence)
-    assert (await js.stream_info("transcription_progress")).state.messages == 2
-
-
-async def test_a_server_that_was_just_the_leader_fences_nobody(
-    settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a log, and a stream that does not recognize a repetition: it does not know what an event was published as
-    await provisioning.provision(js, settings)
-    log = TaskLog(nc, settings.stream_names, "w")
-    metadata = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
-    first = await log.append(QUEUED, metadata, after=0)
-    before = await leader_reads.last(nc, "transcription_progress", "progress.t1")
-    publish, last, next_from = JetStreamContext.publish, leader_reads.last, leader_reads.next_from
-
-    async def unacknowledged(self: JetStreamContext, *arguments: Any, **options: Any) -> PubAck:
-        options["headers"] = options["headers"] | {"Nats-Msg-Id": "forgotten"}
-        await publish(self, *arguments, **options)
-        monkeypatch.setattr(JetStreamContext, "publish", publish)  # once
-        raise NatsTimeoutError
-
-    async def nothing_behind(*_: object) -> None:
-        monkeypatch.setattr(leader_reads, "next_from", next_from)  # once
-
-    async def the_first(*_: object) -> RawStreamMsg | None:
-        monkeypatch.setattr(leader_reads, "last", last)  # once
-        return before
-
-    # When the acknowledgement of the next event is lost, and the reads after it are out of date
-    monkeypatch.setattr(JetStreamContext, "publish", unacknowledged)
-    monkeypatch.setattr(leader_reads, "next_from", nothing_behind)
-    monkeypatch.setattr(leader_reads, "last", the_first)
-    running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2})
-    record = await log.append(running, metadata, after=first.stream_sequence)
-    # Then the writer goes on
-    assert record == await log.last("t1")
-
-
-@pytest.mark.parametrize("refusal", [BadRequestError(code=400, err_code=10164), APIError(code=409, err_code=10158)])
-async def test_an_append_waits_for_one_that_is_on_its_way(
-    settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch, refusal: APIError
-) -> None:
-    # Given a cluster whose leader replicates another append to the same log, or the same append, at this moment
-    await provisioning.provision(js, settings)
-    log = TaskLog(nc, settings.stream_names, "w")
-    publish, refused = JetStreamContext.publish, 0
-
-    async def busy(self: JetStreamContext, *arguments: Any, **options: Any) -> PubAck:
-        nonlocal refused
-        refused += 1
-        if refused < 3:
-            raise refusal
-        return await publish(self, *arguments, **options)
-
-    monkeypatch.setattr(JetStreamContext, "publish", busy)
-    # When an event is appended, then that is tried again until the leader tells who was first
-    metadata = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
-    record = await log.append(QUEUED, metadata, after=0)
-    assert record == await log.last("t1")
-    with pytest.raises(FencedError):
-        await log.append(QUEUED, metadata, after=0)
 
 
 async def test_a_task_that_takes_longer_than_the_ack_wait_is_delivered_once(

@@ -17,7 +17,6 @@ from app.embedded import NatsServer
 from app.errors import PermanentError, TransientError
 from app.main import Worker
 from app.recordings.recording import Recordings
-from app.retention.reminders import Reminder
 from app.settings import Settings
 from app.task_log.record import Record
 from app.task_log.results import ResultStore
@@ -321,47 +320,3 @@ async def test_a_recording_stays_whose_next_task_only_the_leader_knows(
         # Then the recording stays
         assert await is_uploaded(js)
         engine.may_go_on.set()
-
-
-async def test_a_recording_stays_of_a_task_that_has_ended_just_now(
-    settings: Settings,
-    publisher: Publisher,
-    start_worker: StartWorker,
-    engine: FakeEngine,
-    js: JetStreamContext,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    settings.audio_ttl = 3600
-    async with start_worker(engine) as worker:
-        # Given a recording with two tasks that have ended, of which the second has no reminder yet
-        await upload(js)
-        await publisher.publish("t1", audio_file_id=RECORDING)
-        await publisher.until("t1", State.COMPLETED)
-        reminder, _ = await eventually(lambda: reminder_of(js, "t1"))
-        put, may_go = worker.container.reminders.put, asyncio.Event()
-
-        async def held(each: Reminder) -> None:
-            if each.task_id == "t2":
-                await may_go.wait()
-            await put(each)
-
-        monkeypatch.setattr(worker.container.reminders, "put", held)
-        await publisher.publish("t2", audio_file_id=RECORDING)
-        await publisher.until("t2", State.COMPLETED)
-        await eventually(lambda: queue_is_empty(js))
-        # When the time of the first one is over, and the second one gets its reminder after that
-        await put(reminder.model_copy(update={"recording_until": datetime.now(UTC)}))
-
-        async def is_due() -> bool:
-            return not await nothing_is_due(js)
-
-        await eventually(is_due)
-        may_go.set()
-
-        async def is_settled() -> bool:
-            found = await reminder_of(js, "t1")
-            return found is not None and found[0].recording_until is None
-
-        await eventually(is_settled)
-        # Then the recording stays
-        assert await is_uploaded(js)

@@ -56,15 +56,6 @@ async def test_sound_without_a_task_is_erased_after_five_minutes(late_frames: La
     assert kept(nats) == set()
 
 
-async def test_any_worker_erases_sound_that_others_have_seen(late_frames: LateFrames, nats: InMemoryNats) -> None:
-    # Given old sound without a task, and a worker that has never looked
-    say(nats, "gone")
-    nats.ahead = LONG_AFTER
-    # When it looks, then the sound goes
-    await late_frames.erase()
-    assert kept(nats) == set()
-
-
 async def test_all_sound_is_looked_at(late_frames: LateFrames, nats: InMemoryNats, constants: Constants) -> None:
     # Given sound without a task, on more subjects than are looked at in one step
     constants(LOGS_AT_ONCE=2)

@@ -256,10 +256,11 @@ async def test_a_dead_letter_is_stored_once(parts: Parts, nats: InMemoryNats) ->
 @pytest.mark.parametrize(
     ("choice", "left"),
     [
-        (DeleteLettersRequest(task_id="a"), [2, 3]),
+        (DeleteLettersRequest(task_id="a"), [2, 3, 4]),
         (DeleteLettersRequest(kind=Kind.TRANSCRIPTION), [3]),
         (DeleteLettersRequest(kind=Kind.TRANSCRIPTION, after=1), [1, 3]),
-        (DeleteLettersRequest(code=ErrorCode.EXPIRED), [1, 2, 3]),
+        (DeleteLettersRequest(code=ErrorCode.EXPIRED), [1, 2, 3, 4]),
+        (DeleteLettersRequest(code=ErrorCode.INVALID_MESSAGE), [1, 2, 3]),
     ],
 )
 async def test_the_chosen_letters_are_deleted(
@@ -267,8 +268,12 @@ async def test_the_chosen_letters_are_deleted(
 ) -> None:
     for task_id, queue in (("a", Queue.TRANSCRIPTION), ("b", Queue.TRANSCRIPTION), ("c", Queue.DIARIZATION)):
         await failed(parts, task_id, queue=queue)
+    invalid = await parts.publish("", body=b"{")
+    assert invalid.problem is not None
+    await parts.dead_letters.put(invalid, None, invalid.problem, attempts=0)
     answer = await parts.dead_letters.delete(choice)
-    assert (letters(nats), answer.deleted, answer.more_after) == (left, 3 - len(left), None)
+    assert (letters(nats), answer.deleted, answer.more_after) == (left, 4 - len(left), None)
+    assert (await parts.tasks.status("a")).state is State.FAILED
 
 
 async def test_a_deletion_that_takes_long_goes_on_with_the_next_answer(

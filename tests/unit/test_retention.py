@@ -200,6 +200,28 @@ async def test_a_recording_that_is_kept_for_ever_stays_when_one_of_its_tasks_goe
     assert (deleted, await is_known(parts, "goes"), await is_known(parts, "stays")) == ([], False, True)
 
 
+async def test_a_recording_stays_of_a_task_that_has_ended_just_now(
+    parts: Parts, nats: InMemoryNats, deleted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a recording that is due, and another task of it that has ended, and has no reminder yet
+    await ended(parts)
+    await run(parts)
+    nats.come_due(NAMES.retention)
+    await ended(parts, "t2")
+    put, is_waited_for = parts.reminders.put, asyncio.Event()
+
+    async def late(each: Reminder) -> None:
+        if each.task_id == "t2":
+            await is_waited_for.wait()
+        await put(each)
+
+    monkeypatch.setattr(parts.reminders, "put", late)
+    nats.before(f"$JS.API.STREAM.INFO.{NAMES.results}", is_waited_for.set)
+    # When what is due is erased, then the recording stays
+    await run(parts)
+    assert deleted == []
+
+
 @pytest.mark.parametrize("state", [State.RUNNING, State.QUEUED])
 async def test_a_task_that_goes_on_is_left_alone(
     parts: Parts, nats: InMemoryNats, deleted: list[str], state: State

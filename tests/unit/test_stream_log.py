@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.errors import BadRequestError
+from nats.js.errors import APIError, BadRequestError
 from natscribe.schemas.progress import ProgressEvent, State, next_event
 from natscribe.schemas.wire import Kind
 
@@ -21,6 +21,7 @@ NOW = datetime.now(UTC)
 METADATA = Metadata(None, 3, "tasks.transcription.high", NOW)
 APPEND = "append.progress.t1"
 READ = "$JS.API.STREAM.MSG.GET"
+REPLICATING = [BadRequestError(code=400, err_code=10164), APIError(code=409, err_code=10158)]
 
 
 def event(task_id: str = "t1") -> ProgressEvent:
@@ -44,17 +45,26 @@ def stored(nats: InMemoryNats) -> list[int]:
 
 
 async def test_an_unanswered_append_is_repeated(log: TaskLog, nats: InMemoryNats) -> None:
-    # Given a server that does not answer twice
-    nats.before(APPEND, NatsTimeoutError(), NoRespondersError())
+    # Given a server that does not answer twice, and one that replicates another append, or this one, at this moment
+    nats.before(APPEND, NatsTimeoutError(), NoRespondersError(), *REPLICATING)
     # When a record is appended, then it is stored once
     record = await log.append(event(), METADATA, after=0)
     assert stored(nats) == [record.stream_sequence]
 
 
-async def test_an_append_whose_acknowledgement_was_lost_is_found(log: TaskLog, nats: InMemoryNats) -> None:
-    # Given a log, and a server that stores the next append and does not say so
+@pytest.mark.parametrize("recognised", [True, False])
+async def test_an_append_whose_acknowledgement_was_lost_is_found(
+    log: TaskLog, nats: InMemoryNats, recognised: bool
+) -> None:
+    # Given a log, and a server that stores the next append, does not say so, and may not recognise it later
     first = await log.append(event(), METADATA, after=0)
-    nats.behind(APPEND, NatsTimeoutError())
+
+    def lose() -> None:
+        if not recognised:
+            nats.streams[NAMES.progress].ids.clear()
+        raise NatsTimeoutError
+
+    nats.behind(APPEND, lose)
     # When the append is repeated, then it is the stored one
     second = await log.append(next_event(first.event, State.RUNNING), METADATA, after=first.stream_sequence)
     assert stored(nats) == [first.stream_sequence, second.stream_sequence]
@@ -108,6 +118,31 @@ async def test_an_append_that_a_deposed_leader_refuses_is_tried_again(log: TaskL
     # When a record is appended, then it is stored at the second try
     second = await log.append(next_event(first.event, State.RUNNING), METADATA, after=first.stream_sequence)
     assert await log.last("t1") == second
+
+
+async def test_a_lost_append_is_found_though_the_reads_are_out_of_date(log: TaskLog, nats: InMemoryNats) -> None:
+    # Given a server that stores an append, does not say so, and was just the leader: its next two reads miss the record
+    first = await log.append(event(), METADATA, after=0)
+    stream = nats.streams[NAMES.progress]
+    known = []
+
+    def lose() -> None:
+        stream.ids.clear()
+        raise NatsTimeoutError
+
+    def hide() -> None:
+        known.extend(stream.messages)
+        stream.messages = known[:1]
+
+    def show() -> None:
+        stream.messages = known
+
+    nats.behind(APPEND, lose)
+    nats.before(READ, hide)
+    nats.behind(READ, lambda: None, show)
+    # When the append is repeated, then it is the stored one
+    second = await log.append(next_event(first.event, State.RUNNING), METADATA, after=first.stream_sequence)
+    assert stored(nats) == [first.stream_sequence, second.stream_sequence]
 
 
 async def test_other_refusals_are_told(log: TaskLog, nats: InMemoryNats) -> None:

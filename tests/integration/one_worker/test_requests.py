@@ -38,12 +38,6 @@ async def test_a_request_that_claims_to_be_json_and_is_no_text_is_answered(nc: C
     assert json.loads(reply.data)["error"]["code"] == "invalid_request"
 
 
-@pytest.mark.parametrize("body", [b"garbage", b"7", b"[]"])
-async def test_a_request_that_is_no_object_is_told_so(nc: Client, body: bytes) -> None:
-    reply = await nc.request("tasks.status", body, timeout=DEADLINE)
-    assert "no JSON object" in json.loads(reply.data)["error"]["message"]
-
-
 @pytest.mark.parametrize("place", ["results.elsewhere", "$JS.API.STREAM.DELETE.transcription_progress"])
 async def test_an_answer_goes_into_an_inbox_or_nowhere(
     publisher: Publisher, nc: Client, js: JetStreamContext, task_id: str, place: str
