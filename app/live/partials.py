@@ -17,7 +17,7 @@ from app.telemetry.live_metrics import LiveMetrics
 
 FIRST_S = 0.6  # a shorter utterance has no look: a model finds no reliable words in it
 LEAST_PAUSE_S = 1.0  # between two looks at an utterance
-REST = 3.0  # a look begins at least this many times the duration of the last look after its begin: rarer when busy
+REST = 3.0  # seconds between the begins of two looks for each second that the first one takes: rarer when busy
 LOOK_EVERY_S = 0.1  # how often it is checked whether somebody speaks
 
 log = structlog.get_logger()

@@ -92,7 +92,7 @@ class TaskQueue:
 
     @property
     def oldest(self) -> datetime | None:
-        """When the oldest waiting task was stored; None if no task waits, or `sample` was not asked for."""
+        """When the oldest waiting task was stored; None if no waiting task was read."""
         return min((message.time for message in (*self.redelivered, *self.sample)), default=None)
 
 

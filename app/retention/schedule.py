@@ -143,7 +143,10 @@ class Schedule:
 
 
 def _task_of(outcome: Msg) -> tuple[Task, Metadata] | None:
-    """Return task and metadata from an outcome's headers; None if the service did not write them, or no valid task."""
+    """Return task and metadata from an outcome's headers; None if the service did not write them, or without a task.
+
+    The outcome of an invalid message has no task.
+    """
     try:
         metadata = Metadata.read(outcome.headers or {})
     except ValueError:
