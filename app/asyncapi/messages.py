@@ -221,11 +221,11 @@ def schemas() -> Node:
     """Return the schemas of all payloads and headers, by name."""
     wanted: set[type[BaseModel]] = {message.headers for message in MESSAGES}
     wanted |= {message.payload for message in MESSAGES if issubclass(message.payload, BaseModel)}
-    found = models_json_schema(
+    _, found = models_json_schema(
         [(model, "serialization") for model in sorted(wanted, key=lambda model: model.__name__)],
         ref_template="#/components/schemas/{model}",
-    )[1]["$defs"]
-    return {name: _without_titles(schema) for name, schema in sorted(found.items())}
+    )
+    return {name: _without_titles(schema) for name, schema in sorted(found["$defs"].items())}
 
 
 def _reference(model: type[BaseModel]) -> Node:

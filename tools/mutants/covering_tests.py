@@ -22,6 +22,7 @@ RECORDS = ROOT / ".coverage.mutants"
 LOOKS_AT_ALL = "tests/unit/test_positive_constants.py"  # at every module, and runs nothing of it
 LINES, CACHE = "lines", "cache"  # in a record: what coverage and pytest write
 FAILED = f"{CACHE}/v/cache/lastfailed"
+_SETUP = "|setup"  # how the name of a test ends in a record, for what its fixtures run
 
 
 class CoveringTests:
@@ -34,12 +35,15 @@ class CoveringTests:
         self.failed = {_name(each) for each in json.loads(failed.read_bytes())} if failed.exists() else set()
 
     def of(self, path: str, mutation: Mutation) -> list[str]:
-        """Return the tests that run the changed line, without those that fail anyway."""
+        """Return the tests that run the changed line, without those that fail anyway; whole files after fixtures."""
         lines = self._lines.contexts_by_lineno(path)
         tests = set(lines.get(mutation.line) or lines.get(mutation.statement) or [])
         if "" in tests:  # it runs when the module is imported, so all that use the module may notice
             tests.update(*lines.values(), [LOOKS_AT_ALL])
-        return sorted({_name(test) for test in tests if test} - self.failed)
+        # A fixture may have run the line once for all tests of a file: then only the first of them is known.
+        files = {test.partition("::")[0] for test in tests if test.endswith(_SETUP)}
+        names = {_name(test) for test in tests if test.partition("::")[0] not in files | {""}}
+        return sorted(names - self.failed | files)
 
 
 async def covering_tests(tier: Tier, tree: TreeCopy, jobs: int, ignored: Sequence[str]) -> CoveringTests:

@@ -159,7 +159,12 @@ def _is_condition(node: ast.expr, parent: ast.AST) -> bool:
 
 
 def _has_a_sign_of_its_own(node: ast.Constant, parent: ast.AST) -> bool:
-    """Say whether a number is small and can get a sign; a summand's sign is the operator, which is changed itself."""
+    """Say whether a number is small and can get a sign.
+
+    A summand's sign is the operator, which is changed itself. `axis=-1` is the last axis, so for a matrix `axis=1`.
+    """
+    if isinstance(parent, ast.keyword) and parent.arg == "axis":
+        return False
     has_one = isinstance(parent, ast.UnaryOp) or (isinstance(parent, ast.BinOp) and type(parent.op) in SIGNS)
     number = 0 if isinstance(node.value, bool) else node.value
     return isinstance(number, int | float) and 0 < number <= MOST and not has_one

@@ -62,8 +62,8 @@ class Voice:
         frames = np.lib.stride_tricks.sliding_window_view(joined, _CONTEXT + FRAME)[::FRAME]
         hidden, cell = self._state
         given = {"input": np.ascontiguousarray(frames), "h": hidden, "c": cell}
-        speech, *state = get_vad_model().session.run(None, given)
-        self._state = state[0], state[1]
+        speech, hidden, cell = get_vad_model().session.run(None, given)
+        self._state = hidden, cell
         return np.asarray(speech, np.float32).ravel()
 
 

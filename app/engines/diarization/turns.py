@@ -123,8 +123,9 @@ def _whole(edges: Edges) -> Edges:
     """Join the turns of a speaker across pauses of less than 0.2 s, then drop turns of less than 0.2 s."""
     if not len(edges):
         return edges
-    pauses = np.flatnonzero(edges[1:, 0] - edges[:-1, 1] >= _SHORTEST_PAUSE_FRAMES)
-    starts, ends = edges[np.r_[0, pauses + 1], 0], edges[np.r_[pauses, len(edges) - 1], 1]
+    starts, ends = edges.T
+    pauses = np.flatnonzero(starts[1:] - ends[:-1] >= _SHORTEST_PAUSE_FRAMES)
+    starts, ends = starts[np.r_[0, pauses + 1]], ends[np.r_[pauses, len(edges) - 1]]
     long = ends - starts >= _SHORTEST_TURN_FRAMES
     return np.stack([starts[long], ends[long]], axis=1)
 
