@@ -123,6 +123,7 @@ def record(tmp_path: Path) -> Path:
         ("", [1, 2, 5]),
         ("tests/unit/test_a.py::test_one[1|run]@group|run", [3, 4]),
         ("tests/unit/test_a.py::test_two|setup", [6]),
+        ("tests/unit/test_b.py::test_two|setup", [8]),
         ("tests/unit/test_a.py::test_red[x]|run", [3, 6]),
     ):
         lines.set_context(context)
@@ -137,9 +138,10 @@ def record(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("line", "statement", "tests"),
     [
-        (3, 3, ["::test_one"]),
-        (6, 6, [""]),  # a fixture may have run it for all tests of the file
-        (7, 6, [""]),  # a statement of several lines may have run in its first one alone
+        (3, 3, ["a.py::test_one"]),
+        (6, 6, ["a.py::test_two"]),
+        (7, 6, ["a.py::test_two"]),  # a statement of several lines may have run in its first one alone
+        (8, 8, ["b.py"]),  # a fixture may have run it for all tests of the file; one of the other file fails anyway
         (9, 9, []),
     ],
 )
@@ -147,12 +149,13 @@ def test_the_tests_of_a_change_are_those_that_run_its_line(
     record: Path, line: int, statement: int, tests: list[str]
 ) -> None:
     found = CoveringTests(record).of("app/a.py", Mutation(line, statement, 0, 0, ""))
-    assert found == [f"tests/unit/test_a.py{test}" for test in tests]
+    assert found == [f"tests/unit/test_{test}" for test in tests]
 
 
 def test_what_runs_at_import_concerns_all_that_use_the_module_or_look_at_each(record: Path) -> None:
     found = CoveringTests(record).of("app/a.py", Mutation(1, 1, 0, 0, ""))
-    assert found == ["tests/unit/test_a.py", "tests/unit/test_positive_constants.py"]
+    uses = ["tests/unit/test_a.py::test_one", "tests/unit/test_a.py::test_two"]
+    assert found == [*uses, "tests/unit/test_b.py", "tests/unit/test_positive_constants.py"]
     assert (covering_tests.ROOT / found[-1]).exists()
 
 

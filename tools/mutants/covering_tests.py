@@ -41,8 +41,8 @@ class CoveringTests:
         if "" in tests:  # it runs when the module is imported, so all that use the module may notice
             tests.update(*lines.values(), [LOOKS_AT_ALL])
         # A fixture may have run the line once for all tests of a file: then only the first of them is known.
-        files = {test.partition("::")[0] for test in tests if test.endswith(_SETUP)}
-        names = {_name(test) for test in tests if test.partition("::")[0] not in files | {""}}
+        files = {_file(test) for test in tests if test.endswith(_SETUP)} - set(map(_file, self.failed))
+        names = {_name(test) for test in tests if test and _file(test) not in files}
         return sorted(names - self.failed | files)
 
 
@@ -65,6 +65,10 @@ async def covering_tests(tier: Tier, tree: TreeCopy, jobs: int, ignored: Sequenc
             sys.exit(f"the {tier.name} tests cannot run\n{tree.output.read_text(encoding='utf-8')}")
         new.rename(record)
     return CoveringTests(record)
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]
 
 
 def _name(test: str) -> str:
