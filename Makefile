@@ -56,7 +56,7 @@ test: $(READY) ## run all tests but the long ones and those of `check`, against 
 	@$(BIN)/pytest -n 3 --dist loadgroup $(LONG:%=--ignore=%) --ignore=tests/chaos --ignore=tests/cluster --ignore=tests/contract
 
 test-unit: $(READY) ## run the tests that need no server and no Node: half a minute
-	@$(BIN)/pytest -n 2 --dist loadgroup -m "not node" tests/unit tests/handlers tests/contract benchmarks/tests
+	@$(BIN)/pytest -n 3 --dist loadgroup -m "not node" tests/unit tests/handlers tests/contract benchmarks/tests
 
 test-long: $(READY) $(NODE_READY) ## run the long tests: engines, monitoring, browser, lost workers, attacks, S3
 	@$(BIN)/pytest -n 3 --dist loadgroup $(LONG) tests/cluster/test_start.py

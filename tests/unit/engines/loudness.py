@@ -10,6 +10,7 @@ from app.engines.audio.windows import FRAME
 
 Samples = npt.NDArray[np.float32]
 RATE = SAMPLE_RATE / FRAME
+_DIFFERENT = (1 + np.arange(1009) / 10_000).astype(np.float32)
 
 
 def loudness(samples: Samples) -> npt.NDArray[np.float32]:
@@ -19,8 +20,9 @@ def loudness(samples: Samples) -> npt.NDArray[np.float32]:
 
 def sound(*stretches: tuple[float, float]) -> Samples:
     """Loudness and seconds of each stretch, in whole frames; each sample is another one."""
-    joined = np.concatenate([np.full(round(length * RATE) * FRAME, level) for level, length in stretches])
-    return np.asarray(joined * (1 + np.arange(len(joined)) % 1009 / 10_000), np.float32)
+    levels = [np.full(round(length * RATE) * FRAME, level, np.float32) for level, length in stretches]
+    joined = np.concatenate(levels)
+    return joined * np.resize(_DIFFERENT, len(joined))
 
 
 def conversation(seed: int, stretches: int, speech: float = 6.0, silence: float = 1.5) -> Samples:

@@ -123,7 +123,7 @@ def test_who_goes_on_in_the_middle_hears_the_same(streams: LiveStreams, rate: in
     assert [window.regions[-1] for window in again] == [window.regions[-1] for window in later]
     one, other = unpack(again[-1].samples), unpack(later[-1].samples)
     size = min(len(one), len(other))
-    assert one[-size:] == pytest.approx(other[-size:], abs=1e-3)
+    assert np.allclose(one[-size:], other[-size:], rtol=0, atol=1e-3)
 
 
 def test_two_channels_are_heard_each_on_its_own(streams: LiveStreams) -> None:
