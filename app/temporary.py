@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 async def temporary_file(size: int) -> AsyncIterator[Path]:
     """Create an empty file for `size` bytes that only this user may read, and remove the file after the block.
 
+    If the file cannot be removed, a warning is logged.
+
     Raises:
         TransientError: internal: the temporary folder is full.
     """

@@ -29,6 +29,13 @@ class NoWebSocketError(ClientError):
         )
 
 
+class PageNotServedError(ClientError):
+    """Another process has taken the port of the page."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"Another program has just taken port {port}, where the page would be: start again.")
+
+
 @dataclass(frozen=True)
 class WebSocket:
     """The WebSocket that the user wants: its port (None: any free one), and the origins that may use it."""
@@ -72,7 +79,7 @@ class MicrophonePage:
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         (folder / "settings.json").write_text(json.dumps(settings | {"server": self.websocket}), encoding="utf-8")
         policy = f"connect-src 'self' {self.websocket}; frame-ancestors 'none'"
-        with ThreadingHTTPServer((HOST, self.port), partial(_files(policy), directory=str(folder))) as server:
+        with self._listening(partial(_files(policy), directory=str(folder))) as server:
             thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
             try:
@@ -81,9 +88,15 @@ class MicrophonePage:
                 server.shutdown()
                 thread.join()
 
+    def _listening(self, files: partial[SimpleHTTPRequestHandler]) -> ThreadingHTTPServer:
+        try:
+            return ThreadingHTTPServer((HOST, self.port), files)
+        except OSError as error:  # it was free when it was chosen
+            raise PageNotServedError(self.port) from error
 
-def chosen_page(wanted: WebSocket, *, names_nats: bool) -> MicrophonePage:
-    """Choose the ports of the page and of its NATS; `names_nats`: NATS_URL names a server.
+
+def chosen_page(wanted: WebSocket, *, names_nats: bool, http_port: int) -> MicrophonePage:
+    """Choose the ports of the page and of its NATS, other than `http_port`; `names_nats`: NATS_URL names a server.
 
     Raises:
         NoWebSocketError: There is no embedded NATS.
@@ -91,8 +104,8 @@ def chosen_page(wanted: WebSocket, *, names_nats: bool) -> MicrophonePage:
     """
     if names_nats:
         raise NoWebSocketError
-    port = chosen_port(wanted.port, WEBSOCKET_PORT, "--websocket-port")
-    return MicrophonePage(chosen_port(None, PAGE_PORT, ""), port, wanted.origins)
+    port = chosen_port(wanted.port, WEBSOCKET_PORT, "--websocket-port", besides=[http_port])
+    return MicrophonePage(chosen_port(None, PAGE_PORT, "", besides=[http_port, port]), port, wanted.origins)
 
 
 def _files(policy: str) -> type[SimpleHTTPRequestHandler]:

@@ -1,5 +1,7 @@
 """Ports that `natscribe up` listens on."""
 
+from collections.abc import Collection
+
 from natscribe.client import ClientError
 
 from app.embedded import free_port, is_free
@@ -15,12 +17,16 @@ class PortInUseError(ClientError):
         )
 
 
-def chosen_port(port: int | None, usual: int, option: str, host: str = HOST) -> int:
+def chosen_port(
+    port: int | None, usual: int, option: str, host: str = HOST, *, besides: Collection[int | None] = ()
+) -> int:
     """Return the port that an option names, else the usual one if it is free, else any free port.
 
+    `besides`: ports that this service itself uses otherwise.
+
     Raises:
-        PortInUseError: Another process uses the port that the option names.
+        PortInUseError: Another process uses the port that the option names, or it is one of `besides`.
     """
-    if port is not None and not is_free(port, host):
+    if port is not None and (port in besides or not is_free(port, host)):
         raise PortInUseError(port, option)
-    return port or (usual if is_free(usual, host) else free_port())
+    return port or (usual if usual not in besides and is_free(usual, host) else free_port())

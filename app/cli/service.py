@@ -109,7 +109,7 @@ async def service(  # noqa: PLR0913 -- what the commands `up` and `demo` choose
     port = chosen_port(port, HTTP_PORT, "--port", host)
     settings = Settings()
     named = set() if alone else {"nats_url", "redis_url"} & settings.model_fields_set
-    page = chosen_page(websocket, names_nats="nats_url" in named) if websocket else None
+    page = chosen_page(websocket, names_nats="nats_url" in named, http_port=port) if websocket else None
     async with _servers(data, settings, named, page.nats_config if page else "") as (found, embedded):
         command = [sys.executable, "-m", "faststream", "run", "app.main:app", "--host", host, "--port", str(port)]
         environment = {**os.environ, **found}

@@ -32,7 +32,7 @@ from natscribe.schemas.workers import WorkerInfo
 from app.settings import Settings
 from app.updates import Append, Checkpoint, Result, Task, Update
 from handlers import channels
-from handlers.task_queues import queues_of_recordings
+from handlers.task_queues import queues_of_live_tasks, queues_of_recordings
 
 ENGINE = "3f9a0c17d2e4b586"
 UPDATES = cast("tuple[Update, ...]", ("first", "second"))  # handlers pass on whatever it is
@@ -195,6 +195,7 @@ class Parts:
     """The fakes, under the names that handlers ask for."""
 
     transcriber: FakeEngine = field(default_factory=FakeEngine)
+    live_transcriber: FakeEngine = field(default_factory=FakeEngine)
     diarizer: FakeEngine = field(default_factory=FakeEngine)
     task_run: FakeTaskRun = field(default_factory=FakeTaskRun)
     registration: FakeRegistration = field(default_factory=FakeRegistration)
@@ -219,6 +220,7 @@ async def service() -> AsyncIterator[NatsBroker]:
     """All channels, started once, which takes longer than a test: those who ask them need the loop of the session."""
     broker, queues, windows = NatsBroker(), NatsRouter(), channels.router_of_requests()
     queues_of_recordings(queues, Settings(_env_file=None).stream_names)
+    queues_of_live_tasks(queues, Settings(_env_file=None).stream_names)
     channels.windows_of_others(windows, ENGINE)
     broker.include_routers(queues, channels.stored_tasks(), channels.answers(), windows)
     async with TestNatsBroker(broker) as tested:

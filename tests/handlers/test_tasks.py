@@ -4,6 +4,7 @@ import pytest
 from faststream.nats import NatsBroker
 from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.live import LiveTask
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Priority, Queue
 
@@ -13,6 +14,7 @@ from tests.handlers.conftest import RESULT, UPDATES, Parts
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TASK = {"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}
+LIVE_TASK = {"task_id": "t1", "user_id": 7, "audio": {"codec": "pcm_s16le"}}
 
 
 @pytest.mark.parametrize("priority", Priority)
@@ -39,6 +41,16 @@ async def test_a_diarization_is_done_by_the_diarizer(broker: NatsBroker, parts: 
     assert parts.diarizer.began == [(task, None)]
     assert parts.task_run.appended == [*UPDATES, RESULT]
     assert parts.transcriber.began == []
+
+
+@pytest.mark.parametrize("priority", Priority)
+async def test_a_live_task_goes_on_from_its_checkpoint(broker: NatsBroker, parts: Parts, priority: Priority) -> None:
+    parts.task_run.checkpoint = Checkpoint(processed_seconds=30.0)
+    await broker.publish(LIVE_TASK, subjects.tasks(Queue.LIVE, priority))
+    task = LiveTask.model_validate(LIVE_TASK)
+    assert parts.task_run.begun == [task]
+    assert parts.live_transcriber.began == [(task, parts.task_run.checkpoint)]
+    assert parts.task_run.appended == [*UPDATES, RESULT]
 
 
 @pytest.mark.parametrize("queue", [Queue.TRANSCRIPTION, Queue.DIARIZATION])

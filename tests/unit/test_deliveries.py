@@ -121,7 +121,8 @@ async def test_a_completed_task_is_counted_with_its_sound(parts: Parts, nats: In
     assert counted(parts, "natscribe_task_audio_seconds_total", "natscribe_task_untranscribed_seconds_total") == [20, 2]
     (waited,) = counted(parts, "natscribe_task_queue_wait_seconds_sum")
     assert 60 <= waited < 70
-    assert counted(parts, "task_processing_time_seconds_sum") < [10]
+    (worked,) = counted(parts, "task_processing_time_seconds_sum")
+    assert 0 < worked < 10
     assert parts.queues.speed.seconds_for(Queue.TRANSCRIPTION, 20) is not None
     assert counted(parts, "natscribe_task_resumes_total", "natscribe_dead_letters_total") == [0, 0]
 

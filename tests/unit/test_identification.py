@@ -14,7 +14,7 @@ from app.engines.diarization.identity import embedding_network
 from app.engines.messages import Embedded, SpeakerEmbedding
 from app.errors import BucketFullError, RequestError
 from app.settings import Settings
-from app.updates import Result, Update
+from app.updates import Update
 from app.voices.identification import LEAST_SPEECH_S, NO_ROOM, NOT_READ, Identification, Identified
 from app.voices.store import StoredReference, StoredVoice
 from tests.fakes.engine import voice_of
@@ -63,9 +63,9 @@ def embedded(*people: str, seconds: float = LEAST_SPEECH_S) -> Embedded:
 
 async def identified(parts: Parts, found: Embedded, error: Exception | None = None) -> Identified:
     """What is found for a task; its embeddings are appended, or that fails."""
-    appended: list[Update | Result] = []
+    appended: list[Update] = []
 
-    async def append(update: Update | Result) -> None:
+    async def append(update: Update) -> None:
         if error is not None:
             raise error
         appended.append(update)

@@ -16,13 +16,13 @@ from app.engines.engine import answer
 from app.engines.messages import Job, Listen, ListeningDone, Loaded, Reply, Transcribe, WindowsTranscribed
 from app.engines.window_queue import Rank
 from app.errors import FencedError, PermanentError
-from app.recordings.recording import Recording
+from app.recordings.recording import Recording, stamp_of
 from app.redis_store.cache import Cache
 from app.speech.run import SEGMENTS_AT_ONCE, add_text
 from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription import Transcription
-from app.updates import Checkpoint, Result, Update
+from app.updates import Checkpoint, Update
 from tests.fakes.cache import MemoryCache
 from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
 
@@ -94,14 +94,20 @@ def memory() -> MemoryCache:
 
 
 def transcription_of(
-    engine: FakeEngine, task: TranscriptionTask, memory: MemoryCache, model: Model = MODEL, *, helped: bool = False
+    engine: FakeEngine,
+    task: TranscriptionTask,
+    memory: MemoryCache,
+    model: Model = MODEL,
+    *,
+    helped: bool = False,
+    recording: Recording = Recording(CALL, SHA),  # noqa: B008 -- frozen
 ) -> Transcription:
     return Transcription(
         engine,
         OneByOne(engine, room=0 if helped else 1),
         OneByOne(engine) if helped else None,
         transcripts=TranscriptCache(cast("Cache", memory)),
-        recording=Recording(Path("call.flac"), SHA),
+        recording=recording,
         task=task,
         loaded=Loaded(model=model),
     )
@@ -430,8 +436,8 @@ async def test_what_was_found_otherwise_is_no_answer(
 
 async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_as_a_whole(memory: MemoryCache) -> None:
     # Given a call of which the first channel was transcribed, and the attempt was lost in the second one
-    async def append(update: Update | Result) -> None:
-        if isinstance(update, Update) and update.text and update.text.channel == 1:
+    async def append(update: Update) -> None:
+        if update.text and update.text.channel == 1:
             raise FencedError
 
     with pytest.raises(FencedError):
@@ -490,3 +496,15 @@ async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywher
         rest = [each async for each in transcript.texts_from(text.end)]
         assert spoken_in(rest) == spoken_in(found[done:])
         assert all(each.end > text.end for each in rest)
+
+
+async def test_a_recording_that_was_replaced_meanwhile_is_not_cached(memory: MemoryCache, tmp_path: Path) -> None:
+    # Given a recording that is replaced while it is transcribed
+    file = tmp_path / "call.flac"
+    file.write_bytes(b"as it was")
+    recording = Recording(file, SHA, stamp_of(file))
+    file.write_bytes(b"another one")
+    # When that is noticed, then its text is kept for nobody
+    with pytest.raises(PermanentError, match="replaced"):
+        await updates_of(transcription_of(CallEngine(1), MIXED, memory, recording=recording))
+    assert memory.pieces == {}

@@ -25,7 +25,7 @@ MOST_STREAMS = 64
 MOST_BYTES = 1024**2  # of sound in a job
 # A model writes a short utterance better if it hears what was said before (docs/decisions/0030). Whisper encodes at
 # least ten seconds, so only the decoder takes longer for it; more than this saves no more errors.
-_HEARD_S = 7.0
+_HEARD_S = 7.0  # an utterance that was cut without a pause has 7.5 at least, so it is never context
 _LONG_AGO_S = 5.0
 _MOST_BEFORE = 16  # utterances
 MOST_SECONDS = 600.0  # of sound in a job
@@ -128,8 +128,8 @@ class _Channel:
     def _context_of(self, window: UnpackedWindow) -> list[UnpackedWindow]:
         """Return the utterances just before `window` that are its context.
 
-        Together with `window` they are at most _HEARD_S long. Each ended with a pause, at most _LONG_AGO_S before
-        `window`.
+        Together with `window` they are at most _HEARD_S long. Each ended at most _LONG_AGO_S before `window`, and with
+        a pause: utterances that are cut without one are longer than _HEARD_S.
         """
         found = list[UnpackedWindow]()
         ((start, end),) = window.regions  # an utterance has one

@@ -132,7 +132,7 @@ def load(folder: Path, identity: Model, network: Network, computing: Computing) 
         architecture=network.architecture,
         languages=network.languages,
         network=model.with_timestamps(),
-        parallel=Parallel(computing.at_once),
+        parallel=Parallel(1 if on_gpu else computing.at_once),
         batched=on_gpu,
     )
 

@@ -1,14 +1,16 @@
 """Which ports `natscribe up` listens on, and to whom it opens NATS."""
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.cli import commands, up
-from app.cli.microphone_page import WebSocket
+from app.cli.microphone_page import PAGE_PORT, MicrophonePage, PageNotServedError, WebSocket, chosen_page
 from app.cli.ports import PortInUseError, chosen_port
 from app.embedded import free_port
+from app.embedded.process import HOST
 
 
 def test_a_port_is_the_one_that_is_named_or_the_usual_one_if_it_is_free() -> None:
@@ -19,6 +21,23 @@ def test_a_port_is_the_one_that_is_named_or_the_usual_one_if_it_is_free() -> Non
         assert chosen_port(None, usual, "--port") not in {usual, None}
         with pytest.raises(PortInUseError, match="--port"):
             chosen_port(usual, named, "--port")
+
+
+def test_the_page_and_its_nats_have_other_ports_than_the_service() -> None:
+    # Given a service on the usual port of the page, then the page is elsewhere, beside a NATS on any port
+    for wanted, service in ((None, PAGE_PORT), (PAGE_PORT, free_port())):
+        page = chosen_page(WebSocket(wanted), names_nats=False, http_port=service)
+        assert len({page.port, page.websocket_port, service}) == 3
+    # And NATS cannot have the port of the service
+    with pytest.raises(PortInUseError, match="--websocket-port"):
+        chosen_page(WebSocket(8050), names_nats=False, http_port=8050)
+
+
+def test_a_port_that_was_taken_meanwhile_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        page = MicrophonePage(taken.getsockname()[1], free_port())
+        with pytest.raises(PageNotServedError, match="start again"), page.served(tmp_path):
+            pass
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.sound import Sound
 from app.engines.family import Computing
+from app.engines.onnx import model as onnx_model
 from app.engines.onnx.device import NoGpuError, load_on
 from app.engines.onnx.model import OnnxModel, load
 from app.engines.onnx.published import Network
@@ -241,3 +242,14 @@ def test_a_model_that_must_be_on_the_gpu_is_not_loaded_elsewhere(
     with pytest.raises(NoGpuError):
         load_on("cuda", machine.read)
     assert machine.asked == [[CUDA, CPU]]
+
+
+@pytest.mark.parametrize(("on_gpu", "count"), [(True, 1), (False, 4)])
+def test_on_a_gpu_one_sound_is_transcribed_at_a_time(monkeypatch: pytest.MonkeyPatch, on_gpu: bool, count: int) -> None:
+    # Given a model that a GPU has, or the CPU
+    adapter = SimpleNamespace(with_timestamps=CountingNetwork)
+    monkeypatch.setattr(onnx_model, "load_on", lambda *_: (adapter, on_gpu))
+    # When it is loaded for four sounds at once, then only the CPU has four threads: a GPU gets batches
+    network = Network("nemo-conformer-tdt", None, EUROPEAN, ())
+    loaded = load(Path("ours"), Model(name="ours", revision="1"), network, Computing(at_once=4))
+    assert (loaded.parallel.count, loaded.batched) == (count, on_gpu)
