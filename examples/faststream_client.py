@@ -24,7 +24,7 @@ natscribe = NatsBroker(
     max_reconnect_attempts=-1,
 )
 own = NatsBroker(env("OWN_NATS_URL", NATS_URL).split(","), max_reconnect_attempts=-1)
-app = FastStream(natscribe, own)
+app = FastStream(own, natscribe)  # in this order: results that wait are told by the other broker at once
 
 # With a plain name FastStream would declare the stream, which NATS refuses: docs/faststream.md.
 RESULTS = JStream("transcription_results", declare=False)

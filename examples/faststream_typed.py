@@ -12,7 +12,7 @@ from pydantic import BaseModel
 settings = Settings.read()  # NATS_URL, and the login if there is one
 natscribe = broker(settings)
 own = NatsBroker(os.environ.get("OWN_NATS_URL", settings.nats_url).split(","), max_reconnect_attempts=-1)
-app = FastStream(natscribe, own)
+app = FastStream(own, natscribe)  # in this order: results that wait are told by the other broker at once
 
 
 class Uploaded(BaseModel):

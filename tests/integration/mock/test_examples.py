@@ -52,7 +52,7 @@ async def test_a_faststream_service_has_recordings_transcribed(
             return bool(await publisher.nc.request("recordings.uploaded", body, timeout=5))
         return False
 
-    async with started(settings.nats_url, BIN / "faststream", "run", f"{example}:app"):
+    async with started(settings.nats_url, BIN / "faststream", "run", f"{example}:app") as service:
         assert json.loads((await heard.next_msg(WITHIN)).data)["task_id"] == "turns-1"
         for task_id, count in SEGMENTS.items():
             # When somebody tells it of a recording
@@ -63,6 +63,10 @@ async def test_a_faststream_service_has_recordings_transcribed(
             assert await is_an_object(publisher, task_id) == task_id.startswith("large")
             assert {line.partition(":")[0] for line in ready["lines"]} == {"SPEAKER_00", "SPEAKER_01"}
             assert len(ready["lines"]) == count
+        # And nothing went wrong, not even with the result that waited when it started
+        service.terminate()
+        assert service.stdout is not None
+        assert b"Traceback" not in await service.stdout.read()
 
 
 async def test_a_faststream_application_reads_all_streams(settings: Settings, publisher: Publisher) -> None:
