@@ -1,6 +1,6 @@
 """Routes: the handlers of a module, each with its subject; each worker makes a subscriber of each handler.
 
-FastStream's documentation has `@router.subscriber(subject)` above a handler. A `NatsRouter` cannot stand there: it
+FastStream's documentation has `@router.subscriber(subject)` above a handler. A `NatsRouter` cannot be used so: it
 belongs to one broker, the last that includes it (docs/upstream.md), and several workers, each with a broker of its own,
 may run in one process. So `Routes.subscriber` only notes the handler, and `Routes.subscribe` makes the subscribers.
 """

@@ -44,7 +44,7 @@ class TaskList:
         self._read_page = redis.register_script(READ_PAGE)
 
     async def page(self, request: ListRequest) -> TaskPage:
-        """Return the newest `limit` tasks of the requested user and state; with `before`, the newest before this place.
+        """Return the newest `limit` tasks of the requested user and state; with `before`, of those before that task.
 
         The page has fewer tasks if a reply has no room for more.
 

@@ -65,7 +65,7 @@ class Ahead:
         return await self._windows.transcribe(window, options, previous, rank)
 
     async def close(self) -> None:
-        """Cancel the transcriptions that `begin` has started and whose texts `transcribe` was not asked for."""
+        """Cancel the transcriptions that `begin` has started, and whose texts nobody has asked `transcribe` for."""
         await discard_all([begun.text for begun in self._begun.values()])
 
     def _give_up(self, channel: int | None) -> None:

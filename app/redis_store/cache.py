@@ -75,7 +75,7 @@ class Cache:
         self._find = redis.register_script(FIND)
 
     async def find(self, task_id: str, audio_sha256: str, question: str, kind: type[Found]) -> Found | None:
-        """Return a finding that was kept as one piece; None if there is none."""
+        """Return what `keep` stored for this recording and question; None if nothing, or if it has several pieces."""
         pieces = await self.find_pieces(task_id, audio_sha256, question)
         return await asyncio.to_thread(read, pieces[0], kind) if len(pieces) == 1 else None
 

@@ -30,7 +30,10 @@ class Chunks:
         self._keep = redis.register_script(KEEP_UNLESS_WITHDRAWN)
 
     async def known(self, task_id: str, sound: str) -> list[ChunkAnalysed]:
-        """Return the chunks of `sound`, a recording's channel, that earlier attempts kept; [] while Redis is away."""
+        """Return the analysed chunks that earlier attempts kept under the key `sound`; [] while Redis is away.
+
+        `sound`: the SHA-256 of the recording, with the channel if one channel is analysed alone.
+        """
         kept = await in_time(self._redis.hgetall(keys.chunks(task_id)))
         lines = kept.items() if isinstance(kept, dict) else ()
         return [chunk for at, line in lines if at.startswith(f"{sound} ".encode()) for chunk in _read(line)]

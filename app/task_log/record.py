@@ -199,8 +199,8 @@ class StoredOutcome:
     def has_lapsed(self, last: Record) -> bool:
         """Return whether another outcome may replace this one; `last` is the last record of the task's log.
 
-        The outcome of an earlier task with the same id has lapsed. So has a `NoResult` if another writer has appended
-        after the record that the `NoResult` names: then its own writer could not append the task's end.
+        The outcome of an earlier task with the same id has lapsed. A `NoResult` has also lapsed if the log has a later
+        record than the `NoResult` names: whoever stored the `NoResult` was too late to end the task.
         """
         if not self.metadata.owner.is_same_as(last.metadata.owner):
             return self.metadata.owner.is_older_than(last.metadata.owner)

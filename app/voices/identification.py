@@ -73,7 +73,7 @@ class Identification:
             return Identified(error=NOT_READ)
 
     async def compare(self, user_id: int | str, embedded: Embedded, labels: Sequence[str]) -> Identified:
-        """Find which voice of the user each speaker in `labels` has; null: none of these voices.
+        """Find which voice of the user each speaker in `labels` has; a speaker's `voice` is null if it is nobody's.
 
         Voices whose references another network has made are not compared; an `error` says how many.
 

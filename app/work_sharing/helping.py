@@ -93,7 +93,7 @@ class WorkSharing:
             await self._subscriber.stop()
 
     async def _pause(self) -> None:
-        """Wait about a second; return at once when a task of this worker begins, so that the subscriber is stopped."""
+        """Wait about a second, or until this worker gets a task of its own: then `look` stops helping at once."""
         seconds = LOOK_EVERY_S * self._random.uniform(0.75, 1.25)
         if self._busy.is_set():
             await asyncio.sleep(seconds)

@@ -58,7 +58,7 @@ class Embeddings:
 
     @property
     def lengths(self) -> Labels:
-        """The length of each embedding in frames."""
+        """How many frames of sound each embedding was made from."""
         return self.ends - self.starts
 
 

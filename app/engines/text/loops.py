@@ -14,9 +14,8 @@ _SHORTEST_ECHO = 3  # words: people say one or two again in a moment
 def loops(words: Sequence[str], seconds: float) -> bool:
     """Whether the words that a model wrote for `seconds` of sound look like a loop.
 
-    They do if a phrase occurs at least four times in a row, if at least 16 words in a row repeat those before, or if
-    nobody can speak the words in that time. Words are compared, because by its compression ratio a loop looks like
-    ordinary Russian.
+    They do if a phrase is said four times in a row, if it is repeated for 16 words or more (a longer phrase: once in
+    full), or if nobody speaks so fast. A compression ratio, as Whisper uses, cannot tell a loop from ordinary Russian.
     """
     if too_fast(words, seconds):
         return True
@@ -32,9 +31,7 @@ def too_fast(words: Sequence[str], seconds: float) -> bool:
 def without_echo(words: Sequence[Word]) -> list[Word]:
     """Return the words, but for the last ones if they repeat the words before them faster than anybody speaks.
 
-    A repetition has three words or more.
-
-    The model wrote a sentence twice that was said once: the repetition has no sound of its own.
+    Then the model wrote a sentence twice that was said once. A repetition has three words or more.
     """
     plain = [_plain(word.word) for word in words]
     for length in range(_SHORTEST_ECHO, len(words) // 2 + 1):
