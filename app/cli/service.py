@@ -102,6 +102,7 @@ async def service(  # noqa: PLR0913 -- what the commands `up` and `demo` choose
         EmbeddedError: An embedded server does not start.
         NoWebSocketError: A WebSocket is wanted, and NATS_URL names a server.
         OtherRedisError: Workers run at NATS_URL, and REDIS_URL is not set.
+        PageNotServedError: Another process has just taken the port of the page.
         PortInUseError: Another process uses the port.
         UnreachableError: NATS_URL names a server that does not answer.
     """

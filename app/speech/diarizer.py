@@ -90,18 +90,18 @@ class Diarizer:
         least, most = (task.min_speakers, task.max_speakers) if channel is None else (None, 1)
         # VERSION, because another version of the code may find other turns
         question = f"turns of slices {VERSION} {least}-{most} embed={task.identify}" + _suffix(channel)
-        found = await self._cache.find(task.task_id, recording.sha256, question, DiarizationDone)
-        if found is not None:
-            return found.model_copy(update={"cached": True})
-        sound = recording.sha256 + _suffix(channel)
-        job = Diarize(
-            path=recording.path,
-            channel=channel,
-            min_speakers=least,
-            max_speakers=most,
-            embed=task.identify,
-            known=await self._chunks.known(task.task_id, sound),
-        )
+        known = await self._cache.find(task.task_id, recording.sha256, question, DiarizationDone)
+        if known is not None:
+            return known.model_copy(update={"cached": True})
+        job = Diarize(path=recording.path, channel=channel, min_speakers=least, max_speakers=most, embed=task.identify)
+        found = await self._search(task, recording.sha256 + _suffix(channel), job, append, channels)
+        await recording.check()
+        await self._cache.keep(task.task_id, recording.sha256, question, found)
+        return found
+
+    async def _search(self, task: Task, sound: str, job: Diarize, append: Append, channels: int) -> DiarizationDone:
+        """Have the engine do a job, without the chunks that are kept under the key `sound`; append updates."""
+        job = job.model_copy(update={"known": await self._chunks.known(task.task_id, sound)})
         async with aclosing(self._engine.run(job)) as replies:
             async for reply in replies:
                 match reply:
@@ -109,10 +109,8 @@ class Diarizer:
                         await self._chunks.keep(task.task_id, sound, reply)
                     case StageAdvanced():
                         seconds, duration = reply.processed_seconds, reply.duration_seconds
-                        await append(processed(reply.stage, seconds, duration, channel=channel, channels=channels))
+                        await append(processed(reply.stage, seconds, duration, channel=job.channel, channels=channels))
                     case DiarizationDone():
-                        await recording.check()
-                        await self._cache.keep(task.task_id, recording.sha256, question, reply)
                         return reply
         message = "the engine has ended a diarization without turns"
         raise RuntimeError(message)
