@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import commit, machine, versions
-from benchmarks.report import Findings
+from benchmarks.report import Findings, wrapped
 from benchmarks.stack import ROOT
 
 KEPT = ROOT / "benchmarks/figures.json"
@@ -91,12 +91,12 @@ class Record:
         said = []
         for line in (ROOT / "benchmarks" / name).read_text(encoding="utf-8").splitlines():
             with suppress(KeyError):
-                said.append(line.format_map(figures))
+                said.append(wrapped(line.format_map(figures)))
         return "\n".join(said)
 
 
 def _where(part: Mapping[str, Any]) -> str:
-    return f"{part['on']}, commit {part['commit']}, on {part['machine']}; {part['versions']}."
+    return wrapped(f"{part['on']}, commit {part['commit']}, on {part['machine']}; {part['versions']}.")
 
 
 def _section(title: str, part: Mapping[str, Any], where: Sequence[str]) -> str:

@@ -1,10 +1,12 @@
 """Results: tables, and the figures for README."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 NOT_MEASURED = "-"
+WIDTH = 120  # of a line of the documents
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Table:
         widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
         lines = [_line(self.columns, widths), _line(["-" * width for width in widths], widths)]
         lines += [_line(row, widths) for row in self.rows]
-        notes = [f"- {note}" for note in self.notes]
+        notes = [wrapped(f"- {note}") for note in self.notes]
         return "\n".join([f"### {self.title}", "", *lines, *([""] if notes else []), *notes])
 
 
@@ -45,6 +47,12 @@ class Findings:
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     first, *rest = zip(cells, widths, strict=True)
     return f"| {first[0]:<{first[1]}} | " + " | ".join(f"{cell:>{width}}" for cell, width in rest) + " |"
+
+
+def wrapped(paragraph: str) -> str:
+    """Break a paragraph or an item of a list into lines; no-break spaces stay whole."""
+    indent = "  " if paragraph.startswith("- ") else ""
+    return textwrap.fill(paragraph, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def seconds(value: float | None) -> str:
