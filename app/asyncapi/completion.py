@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final, get_args, get_type_hints
 
 from natscribe.schemas.errors import ErrorReply
-from natscribe.schemas.examples import VOICE_ID
+from natscribe.schemas.examples import VOICE
 from natscribe.schemas.voices import VOICE_ID_PATTERN
 from natscribe.schemas.wire import TASK_ID_PATTERN
 
@@ -187,7 +187,7 @@ def _parameters() -> Node:
         "voice": {
             "description": f"The id of the voice; it matches `{VOICE_ID_PATTERN}`.",
             "location": "$message.payload#/voice",
-            "examples": [VOICE_ID],
+            "examples": [VOICE.voice],
             "x-pattern": VOICE_ID_PATTERN,
         },
     }

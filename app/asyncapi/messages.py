@@ -35,7 +35,6 @@ from natscribe.schemas.voices import (
     VoicesRequest,
 )
 from natscribe.schemas.windows import WindowReply, WindowRequest
-from natscribe.schemas.wire import Input
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -237,14 +236,7 @@ def _examples(message: MessageWords) -> Iterable[Example]:
 
 
 def _example(message: MessageWords, example: Example) -> Node:
-    payload = example.payload
-    node: Node = {"name": example.name, "summary": example.summary}
-    if isinstance(payload, Headers):  # the body is sound
-        return node | {"headers": payload.model_dump(mode="json", by_alias=True, exclude_unset=True)}
-    if isinstance(payload, str):
-        return node | {"payload": payload}
-    # A message to the service is shown as people write it, without defaults.
-    node["payload"] = payload.model_dump(mode="json", exclude_unset=isinstance(payload, Input))
+    node: Node = example.model_dump(exclude_none=True)
     return node | ({"headers": {"Nats-Msg-Id": node["payload"]["task_id"]}} if message.headers is TaskHeaders else {})
 
 

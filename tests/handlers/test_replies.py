@@ -113,8 +113,7 @@ async def test_what_a_worker_is_is_the_reply(broker: NatsBroker) -> None:
 
 
 async def test_another_workers_window_is_passed_on(broker: NatsBroker, parts: Parts) -> None:
-    asked = EXAMPLES["WindowRequest"][0].payload
-    assert isinstance(asked, WindowRequest)
+    asked = WindowRequest.model_validate(EXAMPLES["WindowRequest"][0].payload)
     answer = await ask(broker, subjects.windows(ENGINE), asked.model_dump(mode="json"))
     assert answer == {"worker": "0" * 32, "text": None}
     assert parts.sharing.asked == [asked]

@@ -15,7 +15,7 @@ from natscribe.schemas.wire import EXAMPLE_SHA256
 
 BATCHES = 3  # segments events of a transcript, and equal parts of its time
 _LARGE = 60  # segments of a large transcript
-_SECONDS_BETWEEN = examples.DURATION / BATCHES  # from the start of one segment to the start of the next
+_SECONDS_BETWEEN = examples.RESULT.duration / BATCHES  # from the start of one segment to the start of the next
 _USUAL_SPEAKERS = 2
 
 Timed = TypeVar("Timed", Segment, Turn, Word)
