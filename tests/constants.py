@@ -79,6 +79,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "READING_KEPT_S": (positions,),
     "READ_WITHIN_S": (search,),
     "RECHECK_AFTER_S": (consumer,),
+    "RECONNECTED_WITHIN_S": (task_run,),
     "REGISTERED_WITHIN_S": (replay,),
     "REPEATED_AFTER_S": (attempt,),
     "REPLIES_WITHIN_S": (workers,),

@@ -13,14 +13,20 @@ async def eventually(look: Callable[[], Awaitable[T | None]], *, within: float =
 @overload
 async def eventually(look: Callable[[], bool], *, within: float = DEADLINE) -> bool: ...
 async def eventually(look: Callable[[], Awaitable[object] | bool], *, within: float = DEADLINE) -> object:
-    """What `look` returns or awaits once that is true; the last it had is in the error."""
-    found = await _found(look)
+    """What `look` returns or awaits once that is true; the last it had is in the error.
+
+    An error of `look` ends the wait, a `TimeoutError` of its own included.
+    """
+    found: object = None
     try:
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(within) as deadline:
+            found = await _found(look)
             while not found:
                 await asyncio.sleep(0.02)
                 found = await _found(look)
     except TimeoutError as error:
+        if not deadline.expired():
+            raise
         message = f"still {found!r} after {within} s"
         raise AssertionError(message) from error
     return found

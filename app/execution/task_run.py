@@ -166,7 +166,7 @@ class TaskRun:
         lost_after = min(MOST_BETWEEN_EVENTS_S, execution.ack_wait)  # seconds of silence
         outage = max(
             MOST_BETWEEN_EVENTS_S - connection.seconds_since_restored,
-            min(lost_after, RECONNECTED_WITHIN_S) - connection.seconds_since_made,
+            RECONNECTED_WITHIN_S - connection.seconds_since_made,
         )
         patience = max(outage, min(lost_after - silent, lost_after), 0.0)
         give_up_at = time.monotonic() + patience

@@ -38,8 +38,8 @@ StartWorker = Callable[..., AbstractAsyncContextManager[Worker]]
 
 @pytest.fixture(autouse=True)
 def _redeliveries_are_soon_found(constants: Constants) -> None:
-    """Nothing announces them: workers find them when they ask all queues."""
-    constants(POLL_INTERVAL_S=0.3)
+    """Nothing announces them: workers find them when they ask all queues, and wait little for a lost worker."""
+    constants(POLL_INTERVAL_S=0.3, RECONNECTED_WITHIN_S=1.0)
 
 
 @pytest.fixture

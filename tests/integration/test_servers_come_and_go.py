@@ -32,6 +32,7 @@ from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_
 from tests.waiting import eventually
 
 OUTAGE_S = 1.6  # longer than the queue waits for a sign of life
+LATE_S = 4.0  # a worker that reconnects this late has lost its delivery, but not its task
 
 
 @pytest.fixture
@@ -325,12 +326,14 @@ async def test_an_outage_costs_no_attempt(
 
 
 async def test_a_worker_that_starts_in_an_outage_costs_no_attempt(
-    publisher: Publisher, start_worker: StartWorker, settings: Settings, nats_server: NatsServer
+    publisher: Publisher, start_worker: StartWorker, constants: Constants, nats_server: NatsServer
 ) -> None:
-    # Given a worker in the middle of a task
+    # Given a worker in the middle of a task, which reconnects seconds later than a new worker connects
+    constants(RECONNECTED_WITHIN_S=2 * LATE_S)
     engine, other = FakeEngine(), FakeEngine()
     engine.may_go_on.clear()
-    async with start_worker(engine):
+    async with start_worker(engine) as worker:
+        (await worker.broker.connect()).options["reconnect_time_wait"] = LATE_S
         await publisher.publish("t1")
         before = await publisher.until("t1", State.RUNNING)
         done = asyncio.Event()
@@ -342,16 +345,18 @@ async def test_a_worker_that_starts_in_an_outage_costs_no_attempt(
         # When NATS is away for long, and another worker starts meanwhile
         await nats_server.kill()
         working = asyncio.create_task(another_works())
-        await asyncio.sleep(OUTAGE_S)
-        await nats_server.start()
-        await eventually(partial(heard_behind, publisher, before[-1].sequence))
-        engine.may_go_on.set()
-        # Then the task is left to the first one, in its first attempt
-        events = await publisher.until("t1", State.COMPLETED)
+        try:
+            await asyncio.sleep(OUTAGE_S)
+            await nats_server.start()
+            await eventually(partial(heard_behind, publisher, before[-1].sequence))
+            engine.may_go_on.set()
+            # Then the task is left to the first one, in its first attempt
+            events = await publisher.until("t1", State.COMPLETED)
+        finally:
+            done.set()
+            await working
         assert {event.attempt for event in events} == {1}
         assert not other.jobs
-        done.set()
-        await working
 
 
 async def test_what_nobody_received_is_known_after_an_outage(

@@ -76,6 +76,7 @@ class Run:
         *,
         heartbeat: float = 60,
         timeout: float = 60,
+        ack_wait: float = 15,
         connection: ConnectionMonitor | None = None,
     ) -> None:
         self.log, self.story = log, Story()
@@ -99,7 +100,7 @@ class Run:
             meter=Meter(),
             connection=self.connection,
             heartbeat=heartbeat,
-            ack_wait=15,
+            ack_wait=ack_wait,
             own_work=nullcontext,
             timeout=timeout,
             tracer=OFF.get_tracer("tests"),
@@ -306,11 +307,12 @@ def at_the_beginning() -> ConnectionMonitor:
 
 
 @pytest.mark.parametrize(
-    ("appended_ago", "connection"),
+    ("appended_ago", "ack_wait", "connection"),
     [
-        pytest.param(0, ConnectionMonitor, id="it appended a moment ago"),
-        pytest.param(60, after_an_outage, id="it could not append in an outage"),
-        pytest.param(60, at_the_beginning, id="it could not append before this worker began"),
+        pytest.param(0, 15, ConnectionMonitor, id="it appended a moment ago"),
+        pytest.param(60, 15, after_an_outage, id="it could not append in an outage"),
+        pytest.param(60, 15, at_the_beginning, id="it could not append before this worker began"),
+        pytest.param(60, 0.01, at_the_beginning, id="workers count as dead sooner than they reconnect"),
     ],
 )
 async def test_a_task_that_runs_elsewhere_is_left_to_that_worker(
@@ -318,6 +320,7 @@ async def test_a_task_that_runs_elsewhere_is_left_to_that_worker(
     monkeypatch: pytest.MonkeyPatch,
     constants: Constants,
     appended_ago: float,
+    ack_wait: float,
     connection: Callable[[], ConnectionMonitor],
 ) -> None:
     # Given a running task whose message was delivered again, though its worker may be alive
@@ -325,7 +328,7 @@ async def test_a_task_that_runs_elsewhere_is_left_to_that_worker(
     then = datetime.now(UTC) - timedelta(seconds=appended_ago)
     running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2, "time": then})
     await log.push(running, METADATA)
-    run, looks, last = Run(log, connection=connection()), 0, log.last
+    run, looks, last = Run(log, ack_wait=ack_wait, connection=connection()), 0, log.last
 
     async def look(task_id: str) -> Record | None:
         nonlocal looks
