@@ -27,6 +27,7 @@ from app.queue import consumer, index, positions, registration
 from app.recordings import https, s3
 from app.redis_store import projection
 from app.retention import late_frames, reminders, schedule
+from app.voices import store as voices
 from app.work_sharing import helping
 
 USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
@@ -94,6 +95,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "SOUND_WITHIN_S": (decoding,),
     "SPARE": (index,),
     "STALLED_S": (https, s3),
+    "UNCONFIRMED_S": (voices,),
     "WAITING_CHECK_EVERY_S": (registration,),
     "WAITING_TOLD_S": (frames,),
     "WITHOUT_TASK_S": (late_frames,),

@@ -73,9 +73,8 @@ class UserErasure:
 
     async def _in_queues(self, user_id: int | str, after: int) -> Steps:
         """Forget the voices of a user, then delete the user's tasks that wait or run."""
-        async with aclosing(self._forget_voices(user_id)) as forgotten:
-            async for _ in forgotten:
-                yield after, 0
+        async for step in self._voices(user_id, after):
+            yield step
         async for messages in self._messages.all_after(after):
             for message in messages:
                 task, after = message.task, message.sequence
@@ -119,11 +118,21 @@ class UserErasure:
             await self._erasure.erase_remains(reminder)
 
     async def _letters(self, user_id: int | str, after: int) -> Steps:
-        """Delete the dead letters that name the user, and their tasks; a dead letter may outlive its task's log."""
+        """Delete the dead letters that name the user, and their tasks; a dead letter may outlive its task's log.
+
+        Last, forget the voices that were enrolled from the user's tasks while those were deleted.
+        """
         async for letters in self._dead_letters.pages(after=after):
             for sequence, letter in letters:
                 deleted = _names(letter, user_id) and await self._delete_letter(sequence, letter)
                 yield sequence, int(deleted)
+        async for step in self._voices(user_id, after):
+            yield step
+
+    async def _voices(self, user_id: int | str, after: int) -> Steps:
+        async with aclosing(self._forget_voices(user_id)) as forgotten:
+            async for _ in forgotten:
+                yield after, 0
 
     async def _delete_letter(self, sequence: int, letter: DeadLetter) -> bool:
         """Delete a dead letter, and its task if the log of that task is still there; return whether it was."""

@@ -1,7 +1,7 @@
 """Answers `voices.enroll`, `voices.list`, `voices.rename` and `voices.forget`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -17,6 +17,7 @@ from natscribe.schemas.voices import (
     EnrollRequest,
     ForgetRequest,
     Forgotten,
+    Reference,
     RenameRequest,
     Voice,
     VoicePage,
@@ -75,9 +76,7 @@ class VoiceRequests:
                 await self._refuse_known(request, embedded.model, speaker)
             reference = reference_of(request.task_id, speaker)
             if request.voice is None:
-                made = new_voice(request, reference, embedded.model)
-                await self._store.add(made)
-                return await self._shown(made)
+                return await self._add(request, new_voice(request, reference, embedded.model))
             return await self._change(
                 request.user_id, request.voice, lambda known: with_reference(known, request, reference, embedded.model)
             )
@@ -121,7 +120,7 @@ class VoiceRequests:
             RequestError: The user has no such voice, or not everything could be removed.
         """
         async with _answered():
-            return await self._forget((await self._known(request.user_id, request.voice)).voice)
+            return await self._forget(await self._known(request.user_id, request.voice))
 
     async def forget_all(self, user_id: int | str) -> AsyncGenerator[None]:
         """Forget all voices of a user, and yield after each.
@@ -130,22 +129,48 @@ class VoiceRequests:
             RequestError: Not everything could be removed.
         """
         async with _answered():
-            found = [kept.voice async for page in self._store.pages(user_id) for kept in page]
-        for voice in found:
+            found = [kept async for page in self._store.pages(user_id) for kept in page]
+        for kept in found:
             async with _answered():
-                await self._forget(voice)
+                await self._forget(kept)
             yield
 
-    async def _forget(self, voice: StoredVoice) -> Forgotten:
-        """Remove embeddings and findings of a voice's tasks, then the voice: an interrupted removal can be repeated."""
-        for task_id in {each.task_id for each in voice.references}:
-            await self._embeddings.delete(task_id)
-            await self._cache.forget(task_id)
-        await self._store.forget(voice.user_id, voice.voice)
+    async def _forget(self, known: Kept) -> Forgotten:
+        """Remove embeddings and findings of a voice's tasks, then the voice: an interrupted removal can be repeated.
+
+        Another request may add a reference meanwhile: then that version of the voice is removed in the same way.
+        """
+        voice = known.voice
+        await self._erase_findings(voice.references)
+        await self._store.remove(known)
+        later = await self._store.find(voice.user_id, voice.voice)
+        if later is not None:
+            return await self._forget(later)
         done = Forgotten(voice=voice.voice, user_id=voice.user_id, at=datetime.now(UTC))
         body, headers = done.model_dump_json().encode(), {"content-type": "application/json"}
         await self._nats.publish(subjects.forgotten(voice.voice), body, headers=headers)
         return done
+
+    async def _erase_findings(self, references: Iterable[Reference]) -> None:
+        """Remove the embeddings and the cached findings of the tasks from which these references are."""
+        for task_id in {reference.task_id for reference in references}:
+            await self._embeddings.delete(task_id)
+            await self._cache.forget(task_id)
+
+    async def _add(self, request: EnrollRequest, made: StoredVoice) -> Voice:
+        """Store a new voice, unless another request has just removed the embeddings from which it was made.
+
+        Whoever erases a person or a user removes embeddings first and voices last. So embeddings that are still there
+        once the voice is stored show that the erasure will find the voice. If this worker dies before it has confirmed
+        the voice, the voice expires.
+        """
+        await self._store.add(made)
+        try:
+            await self._embedded(request)
+        except RequestError:
+            await self._store.remove(await self._known(made.user_id, made.voice))
+            raise
+        return await self._change(made.user_id, made.voice, lambda known: known)
 
     async def _embedded(self, request: EnrollRequest) -> Embedded:
         record = await record_of(self._find, request.task_id)
@@ -179,6 +204,8 @@ class VoiceRequests:
         for _ in range(TRIES):
             known = await self._known(user_id, voice)
             changed = change(known.voice)
+            kept = {reference.task_id for reference in changed.references}
+            await self._erase_findings(old for old in known.voice.references if old.task_id not in kept)
             try:
                 await self._store.put(changed, after=known.sequence)
             except ChangedMeanwhileError:

@@ -22,6 +22,7 @@ STREAM_NEEDS: Final = (
     "allow_direct",
     "allow_rollup_hdrs",
     "allow_msg_schedules",
+    "allow_msg_ttl",
     "deny_delete",
     "deny_purge",
     "no_ack",

@@ -35,5 +35,6 @@ def key_value_bucket(bucket: str, *, ttl_s: float = 0.0) -> StreamConfig:
         duplicate_window=DUPLICATE_WINDOW_S,
         allow_rollup_hdrs=True,
         allow_direct=True,
+        allow_msg_ttl=True,
         deny_delete=True,
     )

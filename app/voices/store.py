@@ -18,6 +18,7 @@ from app.jetstream.key_value import VOICES_BUCKET, key_value_stream, key_value_s
 from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
 from app.jetstream.tokens import token
 
+UNCONFIRMED_S: Final = 10  # how long a new voice stays that its request has not confirmed
 _STREAM: Final = key_value_stream(VOICES_BUCKET)
 
 
@@ -126,38 +127,42 @@ class VoiceStore:
         return kept if kept is not None and kept.voice.user_id == user_id else None
 
     async def add(self, voice: StoredVoice) -> None:
-        """Store a new voice.
+        """Store a new voice for UNCONFIRMED_S seconds: `put` in place of this message confirms it.
 
         Raises:
             BucketFullError: The bucket has no room.
             NatsError: NATS does not answer.
         """
         with suppress(ChangedMeanwhileError):  # the id is new, so an earlier try has stored it, whose answer was lost
-            await self.put(voice, after=0)
+            await self._put(voice, {EXPECTED_SEQUENCE: "0", "Nats-TTL": f"{UNCONFIRMED_S}s"})
 
     async def put(self, voice: StoredVoice, *, after: int) -> None:
-        """Store a voice in place of its message with the stream sequence `after`; 0: it has no message yet.
+        """Store a voice in place of its message with the stream sequence `after`.
 
         Raises:
             BucketFullError: The bucket has no room.
             ChangedMeanwhileError: The voice has another message by now, or none.
             NatsError: NATS does not answer.
         """
+        await self._put(voice, {EXPECTED_SEQUENCE: str(after)})
+
+    async def _put(self, voice: StoredVoice, headers: dict[str, str]) -> None:
         key, body = _key(voice.user_id, voice.voice), voice.model_dump_json().encode()
         try:
-            await put(self._js, VOICES_BUCKET, key, body, {EXPECTED_SEQUENCE: str(after)})
+            await put(self._js, VOICES_BUCKET, key, body, headers)
         except BadRequestError as error:
             if error.err_code == WRONG_LAST_SEQUENCE:
                 raise ChangedMeanwhileError from error
             raise
 
-    async def forget(self, user_id: int | str, voice: str) -> None:
-        """Remove a voice, so that the bucket holds nothing of it.
+    async def remove(self, known: Kept) -> None:
+        """Remove a voice as it was read, so that the bucket holds nothing of it; a later change of the voice stays.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        await self._js.purge_stream(_STREAM, subject=_subject(user_id, voice))
+        subject = _subject(known.voice.user_id, known.voice.voice)
+        await self._js.purge_stream(_STREAM, subject=subject, seq=known.sequence + 1)
 
 
 def _subject(user_id: int | str, voice: str) -> str:

@@ -135,6 +135,25 @@ async def test_a_new_voice_is_stored_once_though_an_answer_was_lost(
     assert await store.find(7, anna) == known
 
 
+async def test_a_new_voice_whose_request_dies_expires(
+    publisher: Publisher, anna: str, worker: Worker, constants: Constants
+) -> None:
+    # Given a voice that is stored, and one whose worker dies before it has confirmed it
+    constants(UNCONFIRMED_S=1)
+    store = worker.container.voice_store
+    known = await store.find(7, anna)
+    assert known is not None
+    await store.add(known.voice.model_copy(update={"voice": "0" * 32}))
+    assert await store.find(7, "0" * 32) is not None
+
+    # Then the second one expires
+    async def expired() -> bool:
+        return await store.find(7, "0" * 32) is None
+
+    await eventually(expired)
+    assert await store.find(7, anna) == known
+
+
 async def test_nothing_of_a_forgotten_voice_is_found_anywhere(
     publisher: Publisher, anna: str, js: JetStreamContext, redis: Redis, nc: Nats
 ) -> None:

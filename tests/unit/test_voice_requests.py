@@ -150,10 +150,11 @@ async def test_a_task_gives_a_voice_only_when_it_has_completed_and_kept_its_spea
     assert (code, "`identify: true`" in message) == (ErrorCode.NOT_FOUND, True)
 
 
-async def test_a_voice_gets_references_and_keeps_the_newest(parts: Parts) -> None:
+async def test_a_voice_gets_references_and_keeps_the_newest(parts: Parts, nats: InMemoryNats) -> None:
     # Given a voice that has as many references as it may have
     await parts.voice_store.add(stored(references=MOST_REFERENCES))
-    await heard(parts, "call")
+    for task_id in ("0", "1", "call"):
+        await heard(parts, task_id)
     later = Consent(by="Anna herself", at=CONSENT.at)
     # When it gets one more, twice the same
     for _ in range(2):
@@ -161,6 +162,9 @@ async def test_a_voice_gets_references_and_keeps_the_newest(parts: Parts) -> Non
     # Then the oldest one has gone, and no speech counts twice
     assert [each.task_id for each in voice.references] == [*map(str, range(1, MOST_REFERENCES)), "call"]
     assert (voice.consent, await listed(parts)) == (later, [voice])
+    # And so have the embeddings of its task, which nobody would find when the voice is forgotten
+    kept = nats.streams["KV_embeddings"].messages
+    assert [each.subject for each in kept] == ["$KV.embeddings.1", "$KV.embeddings.call"]
 
 
 async def test_who_has_a_voice_gets_another_one_only_on_demand(parts: Parts) -> None:
