@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from .wire import DescribedEnum, Message
+from .wire import Message, OpenEnum
 
 
-class ErrorCode(DescribedEnum):
+class ErrorCode(OpenEnum):
     """The codes of errors: programs decide by the code, people read the message."""
 
     INVALID_MESSAGE = (

@@ -1,6 +1,6 @@
 """Tasks and results of either kind."""
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from .diarization import DiarizationResult, DiarizationTask
 from .live import LiveTask
@@ -16,3 +16,16 @@ TASKS: dict[Queue, type[TranscriptionTask] | type[DiarizationTask] | type[LiveTa
     Queue.LIVE: LiveTask,
 }
 RESULT: TypeAdapter[Result] = TypeAdapter(Result, config=ConfigDict(defer_build=True))
+
+
+def read_task(queue: Queue, body: bytes | str) -> Task:
+    """Read a task that a service of any version has accepted; fields that only a later version knows are kept.
+
+    Raises:
+        ValueError: The task has a value that this version does not know.
+    """
+    kind = TASKS[queue]
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError:
+        return kind.model_validate_json(body, extra="allow")

@@ -102,7 +102,9 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base ha
     @property
     def options(self) -> TranscribeOptions:
         """Only the options of the transcription, without the fields of the task."""
-        return TranscribeOptions(**{name: getattr(self, name) for name in TranscribeOptions.model_fields})
+        return TranscribeOptions(
+            **{name: getattr(self, name) for name in TranscribeOptions.model_fields if name in self.model_fields_set}
+        )
 
 
 class LiveKeywords(TranscribeKeywords, total=False):

@@ -12,10 +12,10 @@ from .wire import (
     Attempt,
     AudioFileId,
     AudioSeconds,
-    DescribedEnum,
     Kind,
     Lag,
     Message,
+    OpenEnum,
     Percent,
     Position,
     Priority,
@@ -30,7 +30,7 @@ MOST_BETWEEN_EVENTS_S = 10.0  # a running task has an event at least this often
 LEAST_BETWEEN_EVENTS_S = 1.0  # and at most one event in this time
 
 
-class State(DescribedEnum):
+class State(OpenEnum):
     """The state of a task."""
 
     QUEUED = "queued", "The task is stored and waits for a worker."
@@ -49,7 +49,7 @@ class State(DescribedEnum):
         return self in {State.COMPLETED, State.FAILED, State.CANCELLED}
 
 
-class Stage(DescribedEnum):
+class Stage(OpenEnum):
     """What the worker of a running task does now."""
 
     FETCHING = "fetching", "Reads the recording."

@@ -1,16 +1,17 @@
 """Requests and their replies."""
 
 from datetime import datetime, timedelta, timezone
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import to_json
 from typing_extensions import Self
 
 from . import subjects
 from .dead_letters import DeadLetter
 from .diarization import DiarizationTask
 from .errors import ErrorCode, ErrorDetail
-from .kinds import Task
+from .kinds import Task, read_task
 from .live import LiveTask
 from .progress import ProgressEvent, StageOfTask, State
 from .transcription import TranscriptionTask
@@ -28,11 +29,13 @@ from .wire import (
     Percent,
     Position,
     Priority,
+    Queue,
     Remaining,
     TaskId,
     Time,
     UserId,
     WorkerOfTask,
+    known,
 )
 
 REPLY_TIMEOUT_S = 5.0  # how long clients wait for a reply
@@ -99,8 +102,7 @@ class TaskStatus(Message):
     task_id: TaskId
     kind: Kind = Field(description="Kind of the task.")
     task: DiarizationTask | TranscriptionTask | LiveTask | None = Field(
-        union_mode="left_to_right",  # a DiarizationTask refuses the fields that only a TranscriptionTask has
-        description="The task as it was sent; null if the message is no valid task.",
+        description="The task as it was sent, without fields that were left out; null if the message is no valid task.",
     )
     priority: Priority = Field(description="Priority of the task.")
     state: State = Field(description="State of the task.")
@@ -118,6 +120,16 @@ class TaskStatus(Message):
     started_at: Time | None = Field(None, description="When the first attempt started; null before.")
     finished_at: Time | None = Field(None, description="When the task ended; null before.")
     result_available: bool = Field(default=False, description="Whether `tasks.result` replies with a result.")
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _of_any_version(cls, task: object, info: ValidationInfo) -> object:
+        """Read the task of a JSON status, in which a later version may have added fields."""
+        if not isinstance(task, dict):
+            return task
+        is_live = "audio_file_id" not in task
+        queue = Queue.LIVE if is_live else Queue(info.data.get("kind", Kind.TRANSCRIPTION))
+        return read_task(queue, to_json(task))
 
 
 class Deleted(Message):
@@ -137,7 +149,9 @@ class DeadLetterChoice(Input):
 
     task_id: TaskId | None = Field(None, description="The dead letter of this task.")
     kind: Kind | None = Field(None, strict=False, description="All dead letters of this kind.")
-    code: ErrorCode | None = Field(None, strict=False, description="All dead letters with this error.")
+    code: Annotated[ErrorCode, Field(strict=False), AfterValidator(known)] | None = Field(
+        None, description="All dead letters with this error."
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:

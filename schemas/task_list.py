@@ -1,8 +1,9 @@
 """The list of tasks: the request and its reply."""
 
 from datetime import datetime, timedelta, timezone
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from .errors import ErrorDetail
 from .progress import StageOfTask, State
@@ -22,6 +23,7 @@ from .wire import (
     Time,
     UserId,
     WorkerOfTask,
+    known,
 )
 
 MOST_LISTED = 200  # tasks in one reply
@@ -36,7 +38,9 @@ class ListRequest(Input):
     """Asks for tasks, the newest first: all tasks, or those of a user, in a state, or both."""
 
     user_id: UserId | None = Field(None, description="The tasks of this user; null: of all users.", examples=[42])
-    state: State | None = Field(None, strict=False, description="The tasks in this state; null: in any state.")
+    state: Annotated[State, Field(strict=False), AfterValidator(known)] | None = Field(
+        None, description="The tasks in this state; null: in any state."
+    )
     limit: int = Field(50, ge=1, le=MOST_LISTED, description="How many tasks the reply has at most.")
     before: str | None = Field(
         None,

@@ -22,6 +22,7 @@ from .wire import (
     Message,
     Model,
     Object,
+    OpenEnum,
     Seconds,
     Sha256,
     Speaker,
@@ -107,7 +108,7 @@ class TranscribeOptions(Input):
 
     def digest(self) -> str:
         """Return a hash of all options; equal options have equal hashes."""
-        return sha256(self.model_dump_json().encode()).hexdigest()[:32]
+        return sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:32]
 
 
 class TranscribeKeywords(TypedDict, total=False):
@@ -140,7 +141,9 @@ class TranscriptionTask(AnyTask, TranscribeOptions, TaskNames):  # the last base
     @property
     def options(self) -> TranscribeOptions:
         """Only the options of the transcription, without the fields of the task."""
-        return TranscribeOptions(**{name: getattr(self, name) for name in TranscribeOptions.model_fields})
+        return TranscribeOptions(
+            **{name: getattr(self, name) for name in TranscribeOptions.model_fields if name in self.model_fields_set}
+        )
 
 
 class Word(Message):
@@ -217,7 +220,7 @@ class SegmentsEvent(Message):
     )
 
 
-class Source(DescribedEnum):
+class Source(OpenEnum):
     """Where the sound came from."""
 
     RECORDING = "recording", "A recording, which was complete when the task began."

@@ -2,9 +2,18 @@
 
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from typing_extensions import Self
@@ -173,6 +182,36 @@ class DescribedEnum(str, Enum):
         return reference
 
 
+class OpenEnum(DescribedEnum):
+    """An enumeration that later versions extend: readers accept and repeat a value that they do not know."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        """Make a member of an unknown value; `cls` does not list it."""
+        if not isinstance(value, str):
+            return None
+        unknown = str.__new__(cls, value)
+        unknown._name_ = unknown._value_ = value
+        unknown.meaning = ""
+        return unknown
+
+
+KnownEnum = TypeVar("KnownEnum", bound=OpenEnum)
+
+
+def known(value: KnownEnum) -> KnownEnum:
+    """Return a member that its enumeration lists.
+
+    Raises:
+        ValueError: This version does not know the value.
+    """
+    members = list(type(value))
+    if value not in members:
+        message = f"use one of {', '.join(members)}"
+        raise ValueError(message)
+    return value
+
+
 class Kind(DescribedEnum):
     """What a task asks of the service."""
 
@@ -218,6 +257,15 @@ class Input(BaseModel):
     """A message that the service receives: an unknown field is an error, because it may be a misspelt option."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
+
+    @model_serializer(mode="wrap")
+    def _as_sent(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # else the schema changes
+        """Write only the fields that were set, so that a version that lacks the other fields can read the message.
+
+        Fields that only a later version knows are repeated.
+        """
+        written = {name: value for name, value in write(self).items() if name in self.model_fields_set}
+        return written | (self.model_extra or {})
 
 
 class Object(Message):

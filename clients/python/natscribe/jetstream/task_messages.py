@@ -14,7 +14,7 @@ from natscribe.jetstream.cloud_events import JSON
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import REPLAY_OF, TRACE_PATTERN, TRACEPARENT
-from natscribe.schemas.kinds import TASKS, Task
+from natscribe.schemas.kinds import TASKS, Task, read_task
 from natscribe.schemas.problems import first_problem
 from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Priority, Queue
 
@@ -60,6 +60,14 @@ class TaskMessage:
         """The task in the body; None if the body is no valid task."""
         try:
             return TASKS[self.queue].model_validate_json(self.body)
+        except ValueError:
+            return None
+
+    @property
+    def task_of_any_version(self) -> Task | None:
+        """The task in the body, also if it has fields that only a later version knows; None if it cannot be read."""
+        try:
+            return read_task(self.queue, self.body)
         except ValueError:
             return None
 
