@@ -107,7 +107,7 @@ format: $(READY) ## format and mend what can be mended
 spec: $(READY) $(NODE_READY) ## write asyncapi.yaml from the code, and what the examples have of it and of packages
 	@$(BIN)/faststream docs gen app.main:app --yaml --out asyncapi.yaml
 	@$(BIN)/node tools/node/models.mjs asyncapi.yaml > examples/node/models.ts
-	@$(BIN)/node tools/node/join_nats.mjs > examples/browser/nats.js
+	@$(BIN)/node tools/node/bundle_nats.mjs > examples/browser/nats.js
 
 top-picture: $(READY) ## draw docs/top.svg from a run with real tasks: two minutes
 	@$(BIN)/python -m tools.draw_top

@@ -74,10 +74,10 @@ def test_the_models_of_the_node_client_are_those_of_the_document() -> None:
 
 
 @pytest.mark.node
-def test_the_nats_client_of_the_page_is_joined_from_the_packages_that_are_tested() -> None:
+def test_the_nats_client_of_the_page_is_bundled_from_the_packages_that_are_tested() -> None:
     node = Path(sys.executable).parent / "node"
-    joined = subprocess.run([node, "join_nats.mjs"], cwd=NODE, check=True, capture_output=True, timeout=60)
-    assert joined.stdout.decode() == read(EXAMPLES / "browser/nats.js"), "run: make spec, and renew the hash in NOTICE"
+    bundle = subprocess.run([node, "bundle_nats.mjs"], cwd=NODE, check=True, capture_output=True, timeout=60)
+    assert bundle.stdout.decode() == read(EXAMPLES / "browser/nats.js"), "run: make spec, and renew the hash in NOTICE"
 
 
 def test_the_page_loads_nothing_from_others_and_inserts_text_alone() -> None:
