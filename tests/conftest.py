@@ -4,6 +4,7 @@ import gc
 import os
 import tempfile
 from collections.abc import AsyncIterator, Generator
+from contextlib import ExitStack
 from pathlib import Path
 
 import nats
@@ -20,6 +21,7 @@ from app.settings import Settings
 from tests.constants import Constants, changed_in
 from tests.faults import make_certificates
 from tests.servers import Servers, shared_servers
+from tests.watchdog import watched
 
 # Tests that run in parallel choose from ports of their own: a port is free until its server listens.
 _NUMBER, _OF = (
@@ -27,6 +29,15 @@ _NUMBER, _OF = (
     int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
 )
 process.PORTS = process.PORTS[_NUMBER::_OF]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have nothing outlive the run; the workers of pytest-xdist are part of it."""
+    if hasattr(config, "workerinput"):
+        return
+    running = ExitStack()
+    running.enter_context(watched())
+    config.add_cleanup(running.close)
 
 
 @pytest.hookimpl(wrapper=True)

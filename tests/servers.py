@@ -1,5 +1,6 @@
 """Servers for tests: shared by many, or a test's own, to be hurt."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -9,8 +10,8 @@ from pathlib import Path
 
 from app.embedded import NatsServer, ValkeyServer, free_port
 from tests.containers import engine_answers, nats_container, redis_container
+from tests.watchdog import MEMORY, RUN, prefix
 
-MEMORY = Path("/dev/shm")  # noqa: S108 -- a folder of a random name is made in it
 ENOUGH = 4 * 1024**3  # bytes; containers often have next to nothing there
 
 
@@ -38,7 +39,8 @@ async def shared_servers() -> AsyncIterator[Servers]:
 def in_memory() -> Iterator[Path]:
     """A folder for the data of servers that nobody kills: waiting for a disk would show nothing."""
     roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH
-    with tempfile.TemporaryDirectory(prefix="natscribe-tests-", dir=MEMORY if roomy else None) as folder:
+    begins = prefix(os.environ.get(RUN, ""))
+    with tempfile.TemporaryDirectory(prefix=begins, dir=MEMORY if roomy else None) as folder:
         yield Path(folder)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from app.embedded import free_port, is_free
 from tests.programs import line_with
+from tests.watchdog import RUN
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs/acceptance.md").read_text(encoding="utf-8")
@@ -38,7 +39,7 @@ class _Terminal:
         self._folder, self._commands = folder, commands
 
     async def __aenter__(self) -> asyncio.subprocess.Process:
-        kept = {"HOME", "PATH", "LANG", "XDG_CACHE_HOME", "SSL_CERT_FILE"}
+        kept = {"HOME", "PATH", "LANG", "XDG_CACHE_HOME", "SSL_CERT_FILE", RUN}
         environment = {name: value for name, value in os.environ.items() if name in kept or name.startswith(KERNEL)}
         self.process = await asyncio.create_subprocess_exec(
             "bash",

@@ -13,6 +13,7 @@ import pytest
 from app.embedded import NatsServer
 from app.main import Worker
 from tests.programs import BIN, WITHIN
+from tests.watchdog import RUN
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients/python"
@@ -133,7 +134,7 @@ async def test_all_of_the_client_and_the_mock_run_on_the_oldest_python(
 
 
 async def run_in(folder: Path, nats_url: str, store: str, *command: Path | str) -> subprocess.CompletedProcess[str]:
-    environment = {"NATS_URL": nats_url, "AUDIO_STORE": store, "PYTHONPATH": str(folder)}
+    environment = {"NATS_URL": nats_url, "AUDIO_STORE": store, "PYTHONPATH": str(folder), RUN: os.environ[RUN]}
     process = await asyncio.create_subprocess_exec(
         *command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
