@@ -52,7 +52,7 @@ demo: $(READY) ## transcribe a recording of two people, servers and all
 up: $(READY) ## run the service with embedded servers until Ctrl-C
 	@$(BIN)/natscribe up
 
-test: $(READY) ## run all tests but the long ones and those of `check`, against real servers: five minutes
+test: $(READY) $(NODE_READY) ## run all tests but the long ones and those of `check`, against real servers: five minutes
 	@$(BIN)/pytest -n 3 --dist loadgroup $(LONG:%=--ignore=%) --ignore=tests/chaos --ignore=tests/cluster --ignore=tests/contract
 
 test-unit: $(READY) ## run the tests that need no server and no Node: forty seconds
@@ -65,7 +65,7 @@ test-kernel: $(READY) $(NODE_READY) ## run the tests that hear speech as another
 	@test -n "$(KERNEL_$(KERNEL))" || { echo "say which kernel: make test-kernel KERNEL=oldest (or avx, mkl)"; exit 2; }
 	@$(KERNEL_$(KERNEL)) $(BIN)/pytest -n 2 --dist loadgroup --timeout 900 $(HEARING)
 
-test-python: $(READY) ## run unit and integration tests: make test-python PYTHON=python3.13 VENV=.venv-3.13
+test-python: $(READY) $(NODE_READY) ## run unit and integration tests: make test-python PYTHON=python3.13 VENV=.venv-3.13
 	@$(BIN)/pytest -n 2 --dist loadgroup $(TESTS)
 
 test-cluster: $(READY) ## three NATS servers, killed, frozen and wiped while tasks run: about ten minutes
