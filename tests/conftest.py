@@ -1,6 +1,7 @@
 """Real servers for all tests that ask for them: containers where an engine answers, bundled binaries elsewhere."""
 
 import gc
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Generator
@@ -40,6 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
     running = ExitStack()
     running.enter_context(watched())
     config.add_cleanup(running.close)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_keyboard_interrupt() -> None:
+    """Log nothing more: pytest now stops capturing, and services of the session end only after that."""
+    logging.disable()
 
 
 @pytest.hookimpl(wrapper=True)
