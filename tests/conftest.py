@@ -20,7 +20,7 @@ from app.embedded import process
 from app.redis_store.keys import MARK
 from app.settings import Settings
 from tests.constants import Constants, changed_in
-from tests.failures import NamesFailures
+from tests.failures import FailureReporter
 from tests.faults import make_certificates
 from tests.servers import Servers, shared_servers
 from tests.watchdog import watched
@@ -34,10 +34,10 @@ process.PORTS = process.PORTS[_NUMBER::_OF]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name failures as they come, and have nothing outlive the run; the workers of pytest-xdist are part of it."""
+    """Report failures at once, and let nothing outlive the run, which includes the workers of pytest-xdist."""
     if hasattr(config, "workerinput"):
         return
-    config.pluginmanager.register(NamesFailures(config))
+    config.pluginmanager.register(FailureReporter(config))
     running = ExitStack()
     running.enter_context(watched())
     config.add_cleanup(running.close)

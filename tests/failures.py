@@ -1,17 +1,17 @@
-"""Names each failed test as soon as it has failed; pytest alone names them at the end of a run."""
+"""Reports each failed test as soon as it fails; pytest itself names failed tests at the end of a run."""
 
 import pytest
 
 
-class NamesFailures:
-    """A plugin of pytest that writes a line for each failure, between the dots of the progress."""
+class FailureReporter:
+    """A pytest plugin that writes a line for each failure, between the dots of the progress."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._plugins = config.pluginmanager
 
     @pytest.hookimpl(trylast=True)  # the letter of the progress comes first
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Write the test's name, and the last line of its error, which is its place or its exception."""
+        """Write the name of the test and the last line of its error: the place or the exception."""
         terminal: pytest.TerminalReporter | None = self._plugins.getplugin("terminalreporter")
         if report.failed and terminal is not None:
             reason = report.longreprtext.splitlines()[-1:]
