@@ -58,6 +58,15 @@ class LiveAudio(Input):
         """The bytes of one sample of all channels; 0 for Opus, whose samples have no fixed size."""
         return _BYTES_A_SAMPLE.get(self.codec, 0) * self.channels
 
+    def frame_error(self, number: int, size: int) -> str | None:
+        """Return why a frame of `size` bytes is invalid; None if it holds whole samples of all channels."""
+        if not self.sample_bytes or size % self.sample_bytes == 0:
+            return None
+        return (
+            f"The frame {number} has {size} bytes, and a sample of all channels has {self.sample_bytes}: publish "
+            "frames of whole samples, under a new task id."
+        )
+
 
 class LiveNames(Input):
     """The fields that name a live task and its user, and say what its frames hold."""
