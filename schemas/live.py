@@ -60,12 +60,9 @@ class LiveAudio(Input):
 
     def frame_error(self, number: int, size: int) -> str | None:
         """Return why a frame of `size` bytes is invalid; None if it holds whole samples of all channels."""
-        if not self.sample_bytes or size % self.sample_bytes == 0:
-            return None
-        return (
-            f"The frame {number} has {size} bytes, and a sample of all channels has {self.sample_bytes}: publish "
-            "frames of whole samples, under a new task id."
-        )
+        if self.sample_bytes and size % self.sample_bytes:
+            return f"The frame {number} has {size} bytes: publish frames of whole samples, under a new task id."
+        return None
 
 
 class LiveNames(Input):

@@ -41,7 +41,7 @@ _LEAST_MISSING_S = 0.5  # less missing sound is not filled with silence: the tim
 _SILENCE_SAMPLES = 60 * SAMPLE_RATE  # most samples of silence that are yielded at once
 _JOINED_S = 0.5  # short frames are joined to frames of this length, because mixing many short ones takes long
 COMPARED_S = 10.0  # length of a chunk whose channels are compared
-_MOST_BROKEN = 10  # damaged packets after which such a chunk ends
+_MOST_DAMAGED = 10  # damaged packets after which such a chunk ends
 _FIRST_OGG_PAGE = b"OggS\0\2"  # how a link of a chained Ogg file begins
 _NEXT_LINK_BYTES = 1024**2  # a link begins at most this far after the last packet of the link before
 _MOST_ERRORS = 100  # of the demuxer, each of which may skip 64 KiB of damage
@@ -161,6 +161,25 @@ class _Link:
         if is_stuck and self.next < 0:
             raise unreadable(_DAMAGED)
 
+    def frames(self, most_damaged: int | None = None) -> Iterator[av.AudioFrame]:
+        """Yield the frames; end after `most_damaged` damaged packets, or accept a tenth if it is None.
+
+        Raises:
+            PermanentError: audio_unreadable, audio_too_large.
+        """
+        packets = damaged = 0
+        for packet in self.packets():
+            packets += 1
+            try:
+                yield from packet.decode()
+            except av.FFmpegError as error:
+                self.budget.check_error(error)
+                damaged += 1
+                if damaged == most_damaged:
+                    return
+        if most_damaged is None and damaged + self.errors > max(2, packets // 10):
+            raise unreadable(_DAMAGED)
+
     def _next_link(self) -> int:
         if self.container.format.name != "ogg":
             return -1
@@ -215,22 +234,11 @@ def _chunk(link: _Link, channels: int) -> list[Samples]:
     mixers = [Mixer(channel, channels) for channel in range(channels)]
     sound = [np.zeros(0, np.float32) for _ in mixers]
     wanted = round(COMPARED_S * SAMPLE_RATE)
-    for frame in joined(_undamaged(link), _JOINED_S):
+    for frame in joined(link.frames(_MOST_DAMAGED), _JOINED_S):
         sound = [np.concatenate([before, *mixer.mix(frame)]) for before, mixer in zip(sound, mixers, strict=True)]
         if len(sound[0]) >= wanted:
             break
     return [np.concatenate([before, *mixer.flush()])[:wanted] for before, mixer in zip(sound, mixers, strict=True)]
-
-
-def _undamaged(link: _Link) -> Iterator[av.AudioFrame]:
-    """Yield frames until _MOST_BROKEN packets are damaged."""
-    broken = 0
-    for packet in link.packets():
-        frames = _decoded(packet, link.budget)
-        broken += frames is None
-        yield from frames or ()
-        if broken >= _MOST_BROKEN:
-            break
 
 
 @dataclass
@@ -273,7 +281,7 @@ def _length(link: _Link) -> float:
 def _samples(link: _Link, mixer: Mixer) -> Iterator[Samples]:
     produced = rate = 0
     positions: _Positions | None = None
-    for frame in _frames(link):
+    for frame in link.frames():
         rate = rate or frame.sample_rate
         if frame.time is not None and (link.container.format.name != _UNTIMED or frame.sample_rate == rate):
             positions = positions or _Positions(frame.time, _CERTAIN_S)
@@ -291,28 +299,6 @@ def _silence(missing_s: float) -> Iterator[Samples]:
     missing = round(missing_s * SAMPLE_RATE) if missing_s > _LEAST_MISSING_S else 0
     for begin in range(0, missing, _SILENCE_SAMPLES):
         yield np.zeros(min(missing - begin, _SILENCE_SAMPLES), np.float32)
-
-
-def _frames(link: _Link) -> Iterator[av.AudioFrame]:
-    packets = broken = 0
-    for packet in link.packets():
-        packets += 1
-        frames = _decoded(packet, link.budget)
-        if frames is None:  # a recording with a few damaged packets is accepted
-            broken += 1
-        else:
-            yield from frames
-    if broken + link.errors > max(2, packets // 10):
-        raise unreadable(_DAMAGED)
-
-
-def _decoded(packet: "Packet[AudioStream]", budget: Budget) -> list[av.AudioFrame] | None:
-    """Return the frames of a packet; None if the packet is damaged."""
-    try:
-        return packet.decode()
-    except av.FFmpegError as error:
-        budget.check_error(error)
-        return None
 
 
 def _is_missing(seconds: float, promised: float) -> bool:
