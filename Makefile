@@ -22,7 +22,7 @@ NODE_READY := tools/node/node_modules/.package-lock.json
 unexport PYTHONDONTWRITEBYTECODE  # containers often set it: each process that a test starts would compile its imports anew
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit test-long test-kernel test-cluster test-mock test-python fuzz soak chaos chaos-cluster check format pictures spec lock top-picture containers test-containers bench mutants clean
+.PHONY: help setup demo up test test-unit test-long test-kernel test-cluster test-mock test-python fuzz fuzz-audio soak chaos chaos-cluster check format pictures spec lock top-picture containers test-containers bench mutants clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -78,6 +78,9 @@ test-mock: $(READY) ## what clients see of the service, asked of the mock: a min
 
 fuzz: $(READY) ## 10,000 hostile messages
 	@FUZZ_MESSAGES=10000 $(BIN)/pytest -q tests/integration -k test_hostile_messages --timeout 1200
+
+fuzz-audio: $(READY) ## 1,000 damaged recordings in fourteen containers; FUZZ_SEED=n for others
+	@FUZZ_AUDIO=$${FUZZ_AUDIO:-1000} $(BIN)/pytest -q tests/integration/engines/test_fuzzed_files.py --timeout 3600
 
 soak: $(READY) ## three thousand tasks through one worker, and a live task of an hour
 	@SOAK_TASKS=3000 SOAK_MINUTES=60 $(BIN)/pytest -q tests/e2e/test_leaks.py tests/e2e/test_live_soak.py

@@ -58,6 +58,12 @@ class LiveAudio(Input):
         """The bytes of one sample of all channels; 0 for Opus, whose samples have no fixed size."""
         return _BYTES_A_SAMPLE.get(self.codec, 0) * self.channels
 
+    def frame_error(self, number: int, size: int) -> str | None:
+        """Return why a frame of `size` bytes is invalid; None if it holds whole samples of all channels."""
+        if self.sample_bytes and size % self.sample_bytes:
+            return f"The frame {number} has {size} bytes: publish frames of whole samples, under a new task id."
+        return None
+
 
 class LiveNames(Input):
     """The fields that name a live task and its user, and say what its frames hold."""

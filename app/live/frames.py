@@ -82,7 +82,8 @@ class Frames:
         empty end of the sound. `until`: stop before the frame with this number.
 
         Raises:
-            PermanentError: audio_unreadable: frames are missing in sound that cannot be read without them.
+            PermanentError: audio_unreadable: a frame does not hold whole samples, or frames are missing in sound that
+                cannot be read without them.
             TransientError: JetStream does not answer although the connection is open.
         """
         loop = asyncio.get_running_loop()
@@ -181,7 +182,8 @@ class Frames:
         If the first frames are missing, silence stands in their place.
 
         Raises:
-            PermanentError: audio_unreadable: frames are missing in sound that cannot be read without them.
+            PermanentError: audio_unreadable: a frame does not hold whole samples, or frames are missing in sound that
+                cannot be read without them.
         """
         data, before, silence, last = list[bytes](), self.count, 0, False
         for message in messages:
@@ -193,17 +195,20 @@ class Frames:
             if until is not None and number >= until:
                 self.count = until
                 break
+            is_last = (message.headers or {}).get(END) == "true"
+            invalid = None if is_last else self._task.audio.frame_error(number, len(message.data or b""))
+            if data and (invalid or number > self.count):  # the sound before comes first
+                break
+            if invalid:
+                raise PermanentError(ErrorCode.AUDIO_UNREADABLE, invalid)
             if number > self.count:
-                if data:  # the gap comes next, so that it is known where it lies
-                    break
                 data.append(self._silence(number - self.count, messages))
                 silence = len(data[-1])
                 self.size += silence
             self.count, self._after, self._stored_at = number + 1, message.seq or 0, message.time
             data.append(message.data or b"")
             self.size += len(data[-1])
-            last = (message.headers or {}).get(END) == "true"
-            if last:
+            if last := is_last:
                 break
         waiting = int((messages[-1].headers or {}).get(PENDING, "0"))
         return JoinedFrames(b"".join(data), self.count - before, silence, last, waiting)

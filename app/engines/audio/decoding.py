@@ -1,10 +1,15 @@
 """Decode recordings of many formats into samples of 16 kHz mono, in bounded memory.
 
 Only the file itself is opened: a format that refers to other files or addresses, such as a playlist, is unreadable.
+
+Files that were joined end to end may change the layout, the sample rate and the time stamps on the way. A chained Ogg
+file is opened again at each link whose parameters differ, because FFmpeg's demuxer does not read on there.
 """
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from struct import unpack
 
@@ -16,7 +21,7 @@ from av.packet import Packet
 from natscribe.schemas.tasks import FORMATS
 
 from app.engines.audio.limits import Budget, unreadable
-from app.engines.audio.mixing import SAMPLE_RATE, Mixer
+from app.engines.audio.mixing import SAMPLE_RATE, Mixer, joined
 from app.engines.audio.samples import Samples
 
 _OPTIONS = {
@@ -34,8 +39,18 @@ _ENDLESS_BYTES = 0x7FFF_0000  # a WAV header with this size or more is ignored: 
 _MICROSECONDS_A_SECOND = 1_000_000
 _LEAST_MISSING_S = 0.5  # less missing sound is not filled with silence: the time stamps are only inexact
 _SILENCE_SAMPLES = 60 * SAMPLE_RATE  # most samples of silence that are yielded at once
+_JOINED_S = 0.5  # short frames are joined to frames of this length, because mixing many short ones takes long
 COMPARED_S = 10.0  # length of a chunk whose channels are compared
-_MOST_BROKEN = 10  # damaged packets after which such a chunk ends
+_MOST_DAMAGED = 10  # damaged packets after which such a chunk ends
+_FIRST_OGG_PAGE = b"OggS\0\2"  # how a link of a chained Ogg file begins
+_NEXT_LINK_BYTES = 1024**2  # a link begins at most this far after the last packet of the link before
+_MOST_ERRORS = 100  # of the demuxer, each of which may skip 64 KiB of damage
+_CERTAIN_S = 1.0
+_WRAPPED = 2**31  # FFmpeg's demuxer of Ogg writes a negative duration without its sign
+_UNTIMED = "aac"  # raw AAC has no time stamps: after a change of the sample rate, those that FFmpeg makes are wrong
+
+# What PyAV raises on damaged files: streams without a codec have no attributes, for example.
+LIBRARY_ERRORS = (av.FFmpegError, ValueError, ArithmeticError, AttributeError, LookupError, RuntimeError)
 
 av.logging.set_level(av.logging.PANIC)  # our own errors say what is wrong with a file
 
@@ -43,17 +58,21 @@ av.logging.set_level(av.logging.PANIC)  # our own errors say what is wrong with 
 def measure(path: Path, budget: Budget) -> tuple[float, int]:
     """Return how many seconds of sound the file really holds, and how many channels, without decoding it.
 
+    If the number of channels changes within the file, the number at its beginning counts.
+
     Raises:
         PermanentError: audio_unreadable: the file holds no sound, or less than its header promises, or needs too much
             memory; audio_too_large as soon as reading passes its limit.
     """
-    with budget.reading(), _opened(path, budget) as (container, stream):
-        seconds = _length(container, stream, budget)
-        promised = _promised_seconds(path, container, stream, seconds)
-        channels = stream.channels
+    seconds, channels, promised = 0.0, 0, None
+    with _reading(budget):
+        for link in _links(path, budget):
+            channels = channels or link.stream.channels
+            seconds += _length(link)
+            promised = _promised_seconds(link, seconds)
     if seconds <= 0:
         raise unreadable(_SILENT)
-    if promised is not None and promised - seconds > max(1.0, 0.02 * promised):
+    if promised is not None and _is_missing(seconds, promised):
         what = f"ends after {seconds:.0f} of {promised:.0f} s, so a part is missing"
         raise unreadable(what)
     return seconds, channels
@@ -63,18 +82,21 @@ def decode(path: Path, budget: Budget, channel: int | None = None) -> Generator[
     """Yield the samples in order, as 16 kHz mono: all channels mixed, or only `channel`, counted from 0.
 
     Sound that is missing between time stamps becomes silence, so that a position in the samples is the time in the
-    recording.
+    recording. A part with another number of channels than the beginning is mixed: its mix belongs to channel 0, and
+    the other channels are silent there.
 
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as the length or the decoding passes its limit.
     """
-    produced = 0
-    with budget.reading(), _opened(path, budget) as (container, stream):
-        for samples in _samples(container, stream, budget, Mixer(channel)):
-            produced += len(samples)
-            budget.limit.check(produced / SAMPLE_RATE)
-            with budget.paused():
-                yield samples
+    produced, mixer = 0, None
+    with _reading(budget):
+        for link in _links(path, budget):
+            mixer = mixer or Mixer(channel, link.stream.channels)
+            for samples in _samples(link, mixer):
+                produced += len(samples)
+                budget.limit.check(produced / SAMPLE_RATE)
+                with budget.paused():
+                    yield samples
     if not produced:
         raise unreadable(_UNDECODABLE)
 
@@ -83,106 +105,188 @@ def chunks(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -
     """Yield the chunk that begins at each second in `starts`: up to 10 s of each channel, at 16 kHz.
 
     A chunk may begin a little later than its second. In a format that can only be read from its start, it begins where
-    the chunk before has ended.
+    the chunk before has ended. Of a chained Ogg file, only the first links with the same parameters have chunks.
 
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as reading passes its limit.
     """
-    with budget.reading(), _opened(path, budget) as (container, stream):
+    with _reading(budget), _opened(path, budget) as link:
         for start in starts:
             try:
-                container.seek(round(start * _MICROSECONDS_A_SECOND) + (container.start_time or 0))
+                link.container.seek(round(start * _MICROSECONDS_A_SECOND) + (link.container.start_time or 0))
             except av.FFmpegError as error:
                 budget.check_error(error)
-            sound = _chunk(container, stream, budget, channels)
+            sound = _chunk(link, channels)
             with budget.paused():
                 yield sound
 
 
-def _chunk(container: InputContainer, stream: AudioStream, budget: Budget, channels: int) -> list[Samples]:
-    mixers = [Mixer(channel) for channel in range(channels)]
+@dataclass
+class _Link:
+    """A file that is open, or one link of a chained Ogg file.
+
+    `offset`: the byte at which the last packet begins. `next`: the byte at which the next link begins; -1 if there is
+    none. `errors`: how often the demuxer has failed.
+    """
+
+    path: Path
+    container: InputContainer
+    stream: AudioStream
+    budget: Budget
+    offset: int
+    next: int = -1
+    errors: int = 0
+
+    def packets(self) -> Iterator["Packet[AudioStream]"]:
+        """Yield the packets to the end of the file or link; go on after an error as long as the demuxer does.
+
+        Raises:
+            PermanentError: audio_unreadable: the file goes on, but cannot be read any further; audio_too_large.
+        """
+        is_stuck = False
+        while not is_stuck:
+            try:
+                for packet in self.container.demux(self.stream):
+                    self.budget.check()
+                    self.offset = max(self.offset, packet.pos or 0)
+                    yield packet
+                break
+            except IndexError:  # PyAV fails behind the last packet if FFmpeg has found another stream meanwhile
+                break
+            except av.FFmpegError as error:
+                self.budget.check_error(error)
+                self.errors += 1
+                is_stuck = self.errors > _MOST_ERRORS or isinstance(error, av.error.PatchWelcomeError)
+        self.next = self._next_link()
+        if is_stuck and self.next < 0:
+            raise unreadable(_DAMAGED)
+
+    def frames(self, most_damaged: int | None = None) -> Iterator[av.AudioFrame]:
+        """Yield the frames; end after `most_damaged` damaged packets, or accept a tenth if it is None.
+
+        Raises:
+            PermanentError: audio_unreadable, audio_too_large.
+        """
+        packets = damaged = 0
+        for packet in self.packets():
+            packets += 1
+            try:
+                yield from packet.decode()
+            except av.FFmpegError as error:
+                self.budget.check_error(error)
+                damaged += 1
+                if damaged == most_damaged:
+                    return
+        if most_damaged is None and damaged + self.errors > max(2, packets // 10):
+            raise unreadable(_DAMAGED)
+
+    def _next_link(self) -> int:
+        if self.container.format.name != "ogg":
+            return -1
+        with self.path.open("rb") as file:
+            file.seek(self.offset + 1)
+            place = file.read(_NEXT_LINK_BYTES).find(_FIRST_OGG_PAGE)
+        return place if place < 0 else self.offset + 1 + place
+
+
+def _links(path: Path, budget: Budget) -> Iterator[_Link]:
+    """Open a file; after it was read, open the next link of a chained Ogg file."""
+    start = 0
+    while start >= 0:
+        with _opened(path, budget, start) as link:
+            yield link
+            start = link.next
+
+
+@contextmanager
+def _reading(budget: Budget) -> Iterator[None]:
+    """Count the time of the block, limit its memory, and make errors of the library errors of the recording.
+
+    Raises:
+        PermanentError: audio_unreadable, audio_too_large.
+    """
+    with budget.reading():
+        try:
+            yield
+        except FileNotFoundError:  # not a fault of the recording
+            raise
+        except LIBRARY_ERRORS as error:
+            budget.check_error(error)
+            raise unreadable(_NO_RECORDING) from error
+
+
+@contextmanager
+def _opened(path: Path, budget: Budget, start: int = 0) -> Iterator[_Link]:
+    """Open a file, or its link that begins at the byte `start`."""
+    budget.check()
+    with av.open(
+        str(path.absolute()),
+        options=_OPTIONS | {"skip_initial_bytes": str(start)},
+        metadata_errors="replace",
+        timeout=budget.left,  # ends the work of the library itself, which may go through a whole file here
+    ) as container:
+        if not container.streams.audio:
+            raise unreadable(_SILENT)
+        yield _Link(path, container, container.streams.audio[0], budget, start)
+
+
+def _chunk(link: _Link, channels: int) -> list[Samples]:
+    mixers = [Mixer(channel, channels) for channel in range(channels)]
     sound = [np.zeros(0, np.float32) for _ in mixers]
     wanted = round(COMPARED_S * SAMPLE_RATE)
-    for frame in _long_frames(container, stream, budget):
+    for frame in joined(link.frames(_MOST_DAMAGED), _JOINED_S):
         sound = [np.concatenate([before, *mixer.mix(frame)]) for before, mixer in zip(sound, mixers, strict=True)]
         if len(sound[0]) >= wanted:
             break
     return [np.concatenate([before, *mixer.flush()])[:wanted] for before, mixer in zip(sound, mixers, strict=True)]
 
 
-def _long_frames(container: InputContainer, stream: AudioStream, budget: Budget) -> Iterator[av.AudioFrame]:
-    """Yield frames of half a second, joined from short ones, because mixing many short frames takes long.
+@dataclass
+class _Positions:
+    """Where packets or frames lie in the recording, also if the time stamps begin again on the way.
 
-    Stop where the format changes, and after _MOST_BROKEN damaged packets.
+    All times have one unit. `origin` is the first time stamp. Time stamps that are far behind `end` for longer than
+    `certain` begin again, with the time stamp `again`: fewer may be damaged.
     """
-    joined, broken = av.AudioFifo(), 0
-    for packet in _packets(container, stream, budget):
-        frames = _decoded(packet, budget)
-        broken += frames is None
-        for frame in frames or ():
-            frame.pts = None
-            try:
-                joined.write(frame)
-            except ValueError:  # another format
-                broken = _MOST_BROKEN
-            yield from joined.read_many(frame.sample_rate // 2)
-        if broken >= _MOST_BROKEN:
-            break
-    if rest := joined.read():
-        yield rest
+
+    origin: float
+    certain: float
+    end: float = 0  # of all packets or frames so far
+    again: float | None = None
+
+    def of(self, time: float, length: float) -> float:
+        """Return the position of the next packet or frame."""
+        if time - self.origin >= self.end - self.certain:
+            self.again = None
+        elif self.again is None:
+            self.again = time
+        elif time - self.again > self.certain:
+            self.origin, self.again = self.again - self.end, None
+        self.end = max(self.end, time - self.origin + length)
+        return time - self.origin
 
 
-@contextmanager
-def _opened(path: Path, budget: Budget) -> Iterator[tuple[InputContainer, AudioStream]]:
-    budget.check()
-    try:
-        container = av.open(
-            str(path.absolute()),
-            options=_OPTIONS,
-            metadata_errors="replace",
-            timeout=budget.left,  # ends the work of the library itself, which may go through a whole file here
-        )
-    except FileNotFoundError:  # not a fault of the recording
-        raise
-    except (av.FFmpegError, UnicodeError) as error:
-        budget.check_error(error)
-        raise unreadable(_NO_RECORDING) from error
-    with container:
-        if not container.streams.audio:
-            raise unreadable(_SILENT)
-        yield container, container.streams.audio[0]
-
-
-def _packets(container: InputContainer, stream: AudioStream, budget: Budget) -> Iterator["Packet[AudioStream]"]:
-    try:
-        for packet in container.demux(stream):
-            budget.check()
-            yield packet
-    except av.FFmpegError as error:
-        budget.check_error(error)
-        return  # the file ends here: use what was read so far
-
-
-def _length(container: InputContainer, stream: AudioStream, budget: Budget) -> float:
-    start: int | None = None
-    end = total = 0
-    for packet in _packets(container, stream, budget):
-        duration = packet.duration or 0
+def _length(link: _Link) -> float:
+    total, tick = 0, link.stream.time_base or Fraction(0)
+    positions: _Positions | None = None
+    for packet in link.packets():
+        duration = packet.duration if packet.duration and packet.duration < _WRAPPED else 0
         total += duration
         if packet.size and packet.pts is not None:
-            start = max(packet.pts, 0) if start is None else start
-            end = max(end, packet.pts + duration)
-    ticks = total if start is None else end - start
-    return float(ticks * stream.time_base) if stream.time_base else 0.0
+            positions = positions or _Positions(max(packet.pts, 0), int(_CERTAIN_S / tick))
+            positions.of(packet.pts, duration)
+    return float((positions.end if positions else total) * tick)
 
 
-def _samples(container: InputContainer, stream: AudioStream, budget: Budget, mixer: Mixer) -> Iterator[Samples]:
-    produced = 0
-    origin: float | None = None
-    for frame in _frames(container, stream, budget):
-        if frame.time is not None:
-            origin = frame.time if origin is None else origin
-            for silence in _silence(frame.time - origin - produced / SAMPLE_RATE):
+def _samples(link: _Link, mixer: Mixer) -> Iterator[Samples]:
+    produced = rate = 0
+    positions: _Positions | None = None
+    for frame in link.frames():
+        rate = rate or frame.sample_rate
+        if frame.time is not None and (link.container.format.name != _UNTIMED or frame.sample_rate == rate):
+            positions = positions or _Positions(frame.time, _CERTAIN_S)
+            position = positions.of(frame.time, frame.samples / frame.sample_rate)
+            for silence in _silence(position - produced / SAMPLE_RATE):
                 produced += len(silence)
                 yield silence
         for samples in mixer.mix(frame):
@@ -197,43 +301,34 @@ def _silence(missing_s: float) -> Iterator[Samples]:
         yield np.zeros(min(missing - begin, _SILENCE_SAMPLES), np.float32)
 
 
-def _frames(container: InputContainer, stream: AudioStream, budget: Budget) -> Iterator[av.AudioFrame]:
-    packets = broken = 0
-    for packet in _packets(container, stream, budget):
-        packets += 1
-        frames = _decoded(packet, budget)
-        if frames is None:  # a recording with a few damaged packets is accepted
-            broken += 1
-        else:
-            yield from frames
-    if broken > max(2, packets // 10):
-        raise unreadable(_DAMAGED)
+def _is_missing(seconds: float, promised: float) -> bool:
+    """Whether so much is missing of the promised seconds that the recording is not complete."""
+    return promised - seconds > max(1.0, 0.02 * promised)
 
 
-def _decoded(packet: "Packet[AudioStream]", budget: Budget) -> list[av.AudioFrame] | None:
-    """Return the frames of a packet; None if the packet is damaged."""
-    try:
-        return packet.decode()
-    except av.FFmpegError as error:
-        budget.check_error(error)
-        return None
-
-
-def _promised_seconds(path: Path, container: InputContainer, stream: AudioStream, found: float) -> float | None:
+def _promised_seconds(link: _Link, found: float) -> float | None:
     """Return the duration that the header promises, in seconds; None if there is none, or it is not credible.
 
     `found`: the seconds of sound that the file really holds.
     """
-    kind = container.format.name
+    kind = link.container.format.name
     if kind == "wav":
-        return _by_wav_header(path, found)
+        return _by_wav_header(link.path, found)
     if kind in _NO_PROMISE:
         return None
-    # An MP3 without a start time has no Xing header, and its duration is only a guess.
-    if kind == "mp3" and not stream.start_time:
+    promised = _by_header(link.container, link.stream)
+    if promised is None or promised >= _INCREDIBLE_S or (kind == "mp3" and _is_guess(link, promised)):
         return None
-    promised = _by_header(container, stream)
-    return promised if promised is not None and promised < _INCREDIBLE_S else None
+    return promised
+
+
+def _is_guess(link: _Link, seconds: float) -> bool:
+    """Whether the duration of an MP3 is not from its header, which is missing or of the first of several files.
+
+    FFmpeg then guesses the duration from the size of the file and the bit rate at its beginning.
+    """
+    guess = 8 * link.path.stat().st_size / (link.stream.codec_context.bit_rate or 1)
+    return not link.stream.start_time or abs(seconds - guess) < 0.02 * guess
 
 
 def _by_header(container: InputContainer, stream: AudioStream) -> float | None:

@@ -1,6 +1,8 @@
 """The limits of a recording: how long it may be, and how much time and memory reading it may take.
 
-A hostile file can ask for any amount of time or memory: 900 bytes can promise an index of three gigabytes.
+A hostile file can ask for any amount of time or memory: 900 bytes can promise an index of three gigabytes, and 100,000
+tags keep the library busy for minutes before it returns. So the kernel enforces both limits. It ends a process that
+exceeds its CPU time with SIGXCPU, whatever the process does; the worker makes `too_slow` of that.
 """
 
 import re
@@ -8,8 +10,9 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil, isfinite
 from pathlib import Path
-from time import thread_time
+from time import process_time, thread_time
 
 from natscribe.schemas.errors import ErrorCode
 
@@ -20,6 +23,7 @@ _LEAST_BYTES = 64 * 1024**2  # memory for reading a short recording
 # mp4 takes 250 MB.
 _BYTES_A_SECOND = 3 * 1024
 _NO_LIMIT_BYTES = 2**62  # so large a limit is none, and the system call may not take a larger one
+_GRACE_S = 2  # the kernel counts whole seconds of all threads: between two packets, `Budget.check` is exact
 _PRIVATE_MEMORY = re.compile(r"^VmData:\s+(\d+) kB$", re.MULTILINE)
 _TOO_HUNGRY = "needs more memory than reading a recording may take"
 
@@ -51,8 +55,9 @@ class Limit:
 class Budget:
     """The time and memory that all reading of one recording may take.
 
-    The time is CPU time of this thread: on a busy machine a recording may take longer. The memory is what this process
-    takes beyond what it had when this object was made; it is limited on Linux only.
+    The time is CPU time of this thread: on a busy machine a recording may take longer. If the library does not return
+    in time, the kernel ends this process. The memory is what this process takes beyond what it had when this object was
+    made; it is limited on Linux only.
     """
 
     def __init__(self, limit: Limit) -> None:
@@ -61,6 +66,7 @@ class Budget:
         self._since: float | None = None
         self._usual = resource.getrlimit(resource.RLIMIT_DATA)
         self._strict = _strict(self._usual, limit.memory)
+        self._usual_time = resource.getrlimit(resource.RLIMIT_CPU)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -102,11 +108,7 @@ class Budget:
             PermanentError: audio_too_large: reading the recording takes too long.
         """
         if self.left < 0:
-            message = (
-                f"The recording takes more than {self.limit.decode_seconds:g} s of CPU time to read "
-                "(AUDIO_MAX_DECODE_SECONDS): upload it as flac or wav."
-            )
-            raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
+            raise too_slow(self.limit.decode_seconds)
 
     def check_error(self, error: Exception) -> None:
         """Raise an error if the decoder's `error` comes from a lack of memory or time; else do nothing.
@@ -122,12 +124,27 @@ class Budget:
     def _run(self) -> None:
         self._since = thread_time()
         resource.setrlimit(resource.RLIMIT_DATA, self._strict)
+        left = self.limit.decode_seconds - self._spent
+        if isfinite(left):
+            _, hard = self._usual_time
+            end = ceil(process_time() + max(left, 0)) + _GRACE_S
+            resource.setrlimit(resource.RLIMIT_CPU, (end if hard == resource.RLIM_INFINITY else min(end, hard), hard))
 
     def _pause(self) -> None:
         if self._since is not None:
             self._spent += thread_time() - self._since
             self._since = None
         resource.setrlimit(resource.RLIMIT_DATA, self._usual)
+        resource.setrlimit(resource.RLIMIT_CPU, self._usual_time)
+
+
+def too_slow(seconds: float) -> PermanentError:
+    """Make the error audio_too_large of a recording that takes more than `seconds` of CPU time to read."""
+    return PermanentError(
+        ErrorCode.AUDIO_TOO_LARGE,
+        f"The recording takes more than {seconds:g} s of CPU time to read (AUDIO_MAX_DECODE_SECONDS): "
+        "upload it as flac or wav.",
+    )
 
 
 def unreadable(what: str) -> PermanentError:

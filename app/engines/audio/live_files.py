@@ -12,9 +12,11 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from natscribe.schemas.live import LiveAudio
 
+from app.engines.audio.decoding import LIBRARY_ERRORS
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.live_decoding import unreadable
 from app.engines.audio.live_pipe import Pipe
+from app.engines.audio.mixing import joined
 from app.errors import PermanentError
 
 _FORMATS = {b"OggS": "ogg", b"\x1aE\xdf\xa3": "matroska"}
@@ -28,6 +30,7 @@ _MEMORY = Limit(0, "AUDIO_MAX_SECONDS")  # what reading may take beside the byte
 _LEAST_LOST_S = 0.5  # less missing sound is none: the time stamps are only inexact
 _LONGEST_SILENCE_S = 300.0
 _SKIPPED_AT_ONCE_S = 1.0
+_JOINED_S = 30.0  # most sound in a frame: mixing many short frames takes long
 
 
 class FileDecoder:
@@ -102,25 +105,22 @@ class FileDecoder:
         """Yield frames until the thread wants more bytes, or has come to the end of the file."""
         budget = Budget(_MEMORY)
         while frames := self._next(budget):
-            yield from frames
+            for frame in joined(frames, _JOINED_S):
+                self._samples += frame.samples
+                yield frame
 
     def _next(self, budget: Budget) -> list[av.AudioFrame]:
-        """Return the next frames, joined to one because mixing many short frames takes long; [] if there are none."""
+        """Return the next frames; [] if there are none."""
         try:
             with budget.reading():
                 frames = self._pipe.frames()
-            joined = av.AudioFifo()
-            for frame in frames:
-                frame.pts = None
-                joined.write(frame)
         except PermanentError:
             raise
-        except (av.FFmpegError, UnicodeError, ValueError) as error:  # ValueError: the format changes within the file
+        except LIBRARY_ERRORS as error:  # ValueError: the thread has ended before the file
             what = "cannot be read as Opus in Ogg or WebM any longer: record it anew, or send samples"
             raise unreadable(self._seconds, what) from error
-        self._samples += joined.samples
         self._empty = 0 if frames else self._empty
-        return [long] if (long := joined.read()) else []
+        return frames
 
 
 def _read(pipe: Pipe, kind: str, audio: LiveAudio, skip: float) -> None:

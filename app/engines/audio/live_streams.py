@@ -89,9 +89,9 @@ class LiveStreams:
 class _Channel:
     """One channel of a live stream, or all channels mixed (`number` is null): its samples become utterances."""
 
-    def __init__(self, number: int | None, start_at: float, voice: NewVoice, begin: int) -> None:
+    def __init__(self, number: int | None, mixer: Mixer, start_at: float, voice: NewVoice, begin: int) -> None:
         self._number = number
-        self._mixer = Mixer(number)
+        self._mixer = mixer
         self._utterances = Utterances(start_at, voice(first_frame(start_at), begin), begin)
         self._before: list[UnpackedWindow] = []  # the last utterances, as far as they are context of the next one
 
@@ -162,7 +162,8 @@ class _Stream:
         numbers = list(range(job.audio.channels)) if separate else [None]
         starts = dict(enumerate(job.start_at))
         self._channels = [
-            _Channel(number, starts.get(place, 0.0), voice, begin) for place, number in enumerate(numbers)
+            _Channel(number, Mixer(number, job.audio.channels), starts.get(place, 0.0), voice, begin)
+            for place, number in enumerate(numbers)
         ]
 
     def hear(self, job: Hear) -> Heard:

@@ -1,6 +1,7 @@
 """Convert audio frames of any format to 16 kHz mono, even if the format changes within a recording."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 import av
 import numpy as np
@@ -13,24 +14,47 @@ SAMPLE_RATE = 16_000
 _WIDEST_LAYOUT = 8  # the most channels that the resampler can mix
 
 
-class Mixer:
-    """Converts frames to float samples between -1 and 1: all channels mixed, or only `channel`, counted from 0."""
+def joined(frames: Iterable[av.AudioFrame], seconds: float) -> Iterator[av.AudioFrame]:
+    """Join short frames to frames of `seconds`; a frame is shorter at the end and where the format changes."""
+    # A queue for each format: AudioFifo does not check the layout, and reads planes that a frame does not have.
+    for _, alike in groupby(frames, _shape):
+        queue = av.AudioFifo()
+        for frame in alike:
+            frame.pts = None
+            queue.write(frame)
+            yield from queue.read_many(round(frame.sample_rate * seconds))
+        if rest := queue.read():
+            yield rest
 
-    def __init__(self, channel: int | None = None) -> None:
+
+def _shape(frame: av.AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+class Mixer:
+    """Converts frames to float samples between -1 and 1: all channels mixed, or only `channel`, counted from 0.
+
+    A frame that does not have `channels` channels is mixed: its mix belongs to channel 0, and the others are silent.
+    """
+
+    def __init__(self, channel: int | None = None, channels: int = 1) -> None:
         self._channel = channel
-        self._shape: tuple[str, str, int] | None = None
+        self._channels = channels
+        self._format: tuple[str, str, int] | None = None
         self._resampler: av.AudioResampler | None = None
 
     def mix(self, frame: av.AudioFrame) -> Iterator[Samples]:
         """Convert a frame; yield the samples that are ready after it."""
-        if self._channel is not None:
-            frame = _only(frame, self._channel)
+        if self._channel is not None and frame.layout.nb_channels == self._channels:
+            frame = _mono(_by_channel(frame)[self._channel][np.newaxis], frame.sample_rate)
+        elif self._channel:
+            frame = _mono(np.zeros((1, frame.samples)), frame.sample_rate)
         elif frame.layout.nb_channels > _WIDEST_LAYOUT:
             frame = _mixed(frame)
-        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if shape != self._shape:
+        shape = _shape(frame)
+        if shape != self._format:
             yield from self.flush()
-            self._shape = shape
+            self._format = shape
             self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
         frame.pts = None  # the caller fills in what is missing between time stamps
         yield from self._resampled(frame)
@@ -44,12 +68,6 @@ class Mixer:
         if self._resampler is not None:
             for ready in self._resampler.resample(frame):
                 yield np.nan_to_num(ready.to_ndarray()[0].astype(np.float32, copy=False))
-
-
-def _only(frame: av.AudioFrame, channel: int) -> av.AudioFrame:
-    """Return one channel of a frame; if the format has changed and the frame has fewer channels, its last channel."""
-    by_channel = _by_channel(frame)
-    return _mono(by_channel[min(channel, len(by_channel) - 1)][np.newaxis], frame.sample_rate)
 
 
 def _mixed(frame: av.AudioFrame) -> av.AudioFrame:

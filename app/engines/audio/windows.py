@@ -219,6 +219,8 @@ class _Listener:
         return list(self._complete(whole=True))
 
     def _judge(self, chunk: Samples) -> Probabilities:
+        if not chunk.any() and not self._before.any():  # a gap in time stamps may be a silence of many hours
+            return np.zeros(ceil(len(chunk) / FRAME), np.float32)
         padding = np.zeros(-len(chunk) % FRAME, np.float32)
         # Always a copy, because the detector changes its argument.
         speech = self._detector(np.concatenate([self._before, chunk, padding]))

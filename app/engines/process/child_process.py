@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import PIPE, Process
@@ -16,6 +17,7 @@ from natscribe.schemas.errors import ErrorCode
 from structlog.contextvars import get_contextvars
 
 import app
+from app.engines.audio.limits import too_slow
 from app.engines.cores import windows_at_once
 from app.engines.messages import LAST_REPLIES, REPLY, Failed, Job, Loaded, Reply, Setup
 from app.errors import PermanentError, TransientError
@@ -66,7 +68,8 @@ class EngineProcess:
         """Run a job and yield its replies; closing the generator before the last reply kills the child at once.
 
         Raises:
-            PermanentError: The job cannot be done.
+            PermanentError: The job cannot be done; audio_too_large if the kernel has ended the child, because reading
+                the recording took too much CPU time.
             TransientError: Another attempt may succeed; engine_failed if the child has died.
         """
         async with self._free:
@@ -91,7 +94,7 @@ class EngineProcess:
     async def _started(self) -> "_Child":
         if self._child is None or not self._child.alive:
             await self.close()
-            self._child = await _Child.start(self._program, self._settings.engine_threads, self._longest_line)
+            self._child = await _Child.start(self._program, self._settings, self._longest_line)
             await self._child.send(_setup(self._settings))
         return self._child
 
@@ -120,8 +123,9 @@ def _setup(settings: Settings) -> Setup:
 
 
 class _Child:
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, settings: Settings) -> None:
         self._process = process
+        self._settings = settings
         self._stdin = _piped(process.stdin)
         self._stdout = _piped(process.stdout)
         self.log_context: dict[str, Any] = {}  # structlog's own type
@@ -129,18 +133,18 @@ class _Child:
         self._logs = asyncio.create_task(self._forward(_piped(process.stderr)), context=Context())
 
     @classmethod
-    async def start(cls, program: Sequence[str], threads: int, longest_line: int) -> "_Child":
+    async def start(cls, program: Sequence[str], settings: Settings, longest_line: int) -> "_Child":
         root = str(Path(app.__file__).parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         environment = os.environ | {
             "PYTHONPATH": path,
-            "OMP_NUM_THREADS": str(threads),
+            "OMP_NUM_THREADS": str(settings.engine_threads),
             "ORT_DISABLE_TELEMETRY": "1",  # otherwise ONNX Runtime sends usage data to its maker
         }
         process = await asyncio.create_subprocess_exec(
             *program, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=longest_line, env=environment
         )
-        return cls(process)
+        return cls(process, settings)
 
     @property
     def alive(self) -> bool:
@@ -156,6 +160,8 @@ class _Child:
         if not line.endswith(b"\n"):
             code = await self._process.wait()
             log.error("engine_died", exit_code=code)
+            if code == -signal.SIGXCPU:
+                raise too_slow(self._settings.audio_max_decode_seconds)
             message = "The engine process died: if it does so again, give the service more memory."
             raise TransientError(ErrorCode.ENGINE_FAILED, message)
         return REPLY.validate_json(line)

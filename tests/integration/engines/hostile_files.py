@@ -3,6 +3,8 @@
 import struct
 from pathlib import Path
 
+from tests.sounds import tone, write
+
 RATE = 8000
 
 
@@ -62,3 +64,17 @@ def large_picture(path: Path, size: int = 200 * 1024**2) -> None:
     with path.open("wb") as file:
         file.write(b"ID3\x03\x00\x00" + length + picture)
         file.truncate(size + 20)
+
+
+def many_tags(path: Path, tags: int = 100_000) -> None:
+    """A recording with so many tags: the library compares each with all before it, and does not return for minutes."""
+
+    def element(identifier: str, body: bytes) -> bytes:
+        return bytes.fromhex(identifier) + b"\x01" + len(body).to_bytes(7, "big") + body
+
+    tag = [element("67C8", element("45A3", b"%d" % number) + element("4487", b"-")) for number in range(tags)]
+    content = write(path, tone(1), "libopus", rate=48_000).read_bytes()
+    segment = bytes.fromhex("18538067")
+    head, _, rest = content.partition(segment)
+    of_any_length = b"\x01" + b"\xff" * 7
+    path.write_bytes(head + segment + of_any_length + element("1254C367", element("7373", b"".join(tag))) + rest[8:])

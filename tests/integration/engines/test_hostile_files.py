@@ -1,5 +1,6 @@
 """Uploads that ask for far more memory or time than a recording does: they fail, and the engine goes on."""
 
+import asyncio
 import re
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from app.settings import Settings
 from tests.sounds import CLIPS
 
 from .children import failure, replies, the_child
-from .hostile_files import film_with_an_index, large_picture, many_atoms, many_packets
+from .hostile_files import film_with_an_index, large_picture, many_atoms, many_packets, many_tags
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
 MOST_MB = 600  # of one engine process
@@ -83,3 +84,19 @@ def test_reading_ends_in_time_also_before_anything_is_decoded(
     # Then it is refused in about that time; where the library itself was stopped, the file also looks damaged
     assert caught.value.detail.code in refused_as
     assert thread_time() - began < 2
+
+
+async def test_opening_a_file_ends_in_time_whatever_the_library_does(engine_settings: Settings, tmp_path: Path) -> None:
+    # Given a small file on which the library works for minutes before it returns, and two seconds for all reading
+    many_tags(tmp_path / "tags.mka")
+    engine = EngineProcess(engine_settings.model_copy(update={"audio_max_decode_seconds": 2.0}))
+    # When it is listened to, or searched for speakers
+    for job in (Listen(path=tmp_path / "tags.mka"), Diarize(path=tmp_path / "tags.mka")):
+        async with asyncio.timeout(120):
+            error = await failure(engine, job)
+        # Then it fails for good, and the error names the setting
+        assert (type(error), error.detail.code) == (PermanentError, ErrorCode.AUDIO_TOO_LARGE)
+        assert "AUDIO_MAX_DECODE_SECONDS" in error.detail.message
+    # And the next recording has a process again
+    assert isinstance((await replies(engine, Listen(path=CLIPS[1])))[-1], ListeningDone)
+    await engine.close()

@@ -236,6 +236,16 @@ async def test_a_failure_is_told_to_who_speaks(client: Client) -> None:
     assert failed.value.code is ErrorCode.AUDIO_TOO_LARGE
 
 
+async def test_a_frame_that_cuts_a_sample_is_an_error_as_in_the_service(client: Client, js: JetStreamContext) -> None:
+    # Given a program that publishes frames itself, with an odd number of bytes
+    async with client.live(task_id="odd") as live:
+        await js.publish(subjects.live_audio("odd"), SECOND[:-1], headers={"Nats-Msg-Id": "odd-0"})
+        # Then the task fails, and names the frame
+        failed = await ended(client, live.task_id)
+    assert failed.error is not None
+    assert (failed.error.code, "frame 0" in failed.error.message) == (ErrorCode.AUDIO_UNREADABLE, True)
+
+
 @pytest.mark.parametrize("task_id", ["retry-1", "lost-1"])
 async def test_another_attempt_goes_on_behind_the_last_segment(client: Client, task_id: str) -> None:
     # Given a task whose first attempt ends after the first utterance

@@ -69,6 +69,16 @@ async def test_any_recording_becomes_samples(tmp_path: Path, kind: str, codec: s
     assert np.abs(samples).max() > 1000
 
 
+async def test_a_file_that_was_joined_from_two_is_played_to_its_end(tmp_path: Path) -> None:
+    # Given a recording with two channels, to which somebody has appended one with a single channel
+    parts = [recorded("mp3", hum(SECONDS, channels), codec="libmp3lame") for channels in (2, 1)]
+    (tmp_path / "call.mp3").write_bytes(b"".join(parts))
+    # When it is played, then the audio of both is there
+    samples = np.frombuffer(await played(tmp_path / "call.mp3"), np.int16)
+    assert len(samples) / RATE_HZ == pytest.approx(2 * SECONDS, abs=0.2)
+    assert np.abs(samples[-RATE_HZ:]).max() > 1000
+
+
 async def test_what_holds_no_sound_is_told(tmp_path: Path) -> None:
     file = tmp_path / "call.mp3"
     file.write_bytes(b"no sound" * 100)

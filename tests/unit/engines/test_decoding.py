@@ -225,6 +225,18 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, content: bytes) -> None
     assert "upload it again" in unreadable(tmp_path / "meeting.wav")
 
 
+def test_a_header_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    # Given a WAV whose samples have no bits
+    content = bytearray(wav(tone(2)))
+    content[34:36] = bytes(2)
+    (tmp_path / "zero.wav").write_bytes(content)
+
+    # When it is measured or decoded, then it is refused with advice
+    for read in (measure, lambda path, budget: list(decode(path, budget))):
+        with pytest.raises(PermanentError, match="upload it again"):
+            read(tmp_path / "zero.wav", Budget(NO_LIMIT))
+
+
 def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
     # Given a film without sound, and a recording without a sample
     (tmp_path / "silent.wav").write_bytes(wav(tone(0)))

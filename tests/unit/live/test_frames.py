@@ -8,8 +8,10 @@ from datetime import timedelta
 import pytest
 from nats.errors import ConnectionClosedError
 from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import LiveAudio, LiveTask
 
+from app.errors import PermanentError
 from app.live.frames import FRAMES_AT_ONCE, Frames, JoinedFrames
 from app.live.places import Place
 from tests.constants import Constants
@@ -21,10 +23,10 @@ TASK = LiveTask(task_id="live-1", user_id=7, audio=LiveAudio(sample_rate=8000))
 SECOND = b"\1" * 16_000
 
 
-def store(nats: InMemoryNats, number: int, *, end: bool = False) -> None:
-    """Publish a frame of a second."""
+def store(nats: InMemoryNats, number: int, sound: bytes = SECOND, *, end: bool = False) -> None:
+    """Publish a frame, of a second unless it has another `sound`."""
     headers = {"Nats-Msg-Id": f"live-1-{number}"} | ({"Natscribe-End": "true"} if end else {})
-    nats.streams[NAMES.live].publish(subjects.live_audio("live-1"), SECOND, headers, nats.now)
+    nats.streams[NAMES.live].publish(subjects.live_audio("live-1"), sound, headers, nats.now)
 
 
 def frames(nats: InMemoryNats, *, idle_seconds: float = 30) -> Frames:
@@ -167,3 +169,23 @@ async def test_a_frame_with_a_high_number_is_a_minute_of_silence_at_most(nats: I
     store(nats, 10**9 - 1, end=True)
     # When its sound is read, then a minute of silence is between the two
     assert await sound_of(frames(nats).read(Place())) == SECOND + bytes(60 * len(SECOND)) + SECOND
+
+
+async def test_a_frame_that_cuts_a_sample_ends_the_task_and_no_audio_before_it_is_lost(nats: InMemoryNats) -> None:
+    # Given two frames, and one with an odd number of bytes, behind which all samples would be noise
+    for number, sound in enumerate((SECOND, SECOND, SECOND[:-1], SECOND)):
+        store(nats, number, sound, end=number == 3)
+    read = frames(nats).read(Place())
+    # When they are read, then the audio before it comes first
+    assert (await anext(read)).data == 2 * SECOND
+    # And the error names the frame
+    with pytest.raises(PermanentError, match=r"frame 2 has 15999 bytes.*whole samples") as caught:
+        await anext(read)
+    assert caught.value.detail.code is ErrorCode.AUDIO_UNREADABLE
+
+
+async def test_the_last_frame_may_end_within_a_sample(nats: InMemoryNats) -> None:
+    # Given a recorder that was stopped in the middle of a sample, when its audio is read, then it is all there
+    store(nats, 0)
+    store(nats, 1, SECOND[:-1], end=True)
+    assert await sound_of(frames(nats).read(Place())) == SECOND + SECOND[:-1]

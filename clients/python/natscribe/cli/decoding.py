@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
+from itertools import chain, groupby
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from natscribe.schemas.tasks import FORMATS
 
 if TYPE_CHECKING:
     from av import AudioFrame
+    from av.container import InputContainer
 
 AUDIO = LiveAudio()  # one channel of 16 kHz
 SOUND_WITHIN_S = 10.0
@@ -117,12 +119,10 @@ class Reader:
             self.is_file = container.duration is not None
             if not container.streams.audio:
                 return
-            resampler = av.AudioResampler(format="s16", layout="mono", rate=AUDIO.sample_rate)
-            for packet in container.demux(container.streams.audio[:1]):
-                with suppress(av.error.InvalidDataError):
-                    for frame in packet.decode():
-                        yield from map(_samples, resampler.resample(frame))
-            yield from map(_samples, resampler.resample(None))
+            for _, frames in groupby(_frames(container), _format):
+                resampler = av.AudioResampler(format="s16", layout="mono", rate=AUDIO.sample_rate)
+                for frame in chain(frames, [None]):
+                    yield from map(_samples, resampler.resample(frame))
 
     def _tell(self, error: Exception) -> None:
         if type(error).__name__ == "ExitError":  # so the library calls what has lasted too long
@@ -132,6 +132,18 @@ class Reader:
         if not self._has_sound:
             raise _unreadable(self._name, why, self._hint) from error
         _tell_end(self._name, why)
+
+
+def _frames(container: "InputContainer") -> Iterator["AudioFrame"]:
+    import av  # noqa: PLC0415
+
+    for packet in container.demux(container.streams.audio[:1]):
+        with suppress(av.error.InvalidDataError):
+            yield from packet.decode()
+
+
+def _format(frame: "AudioFrame") -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
 
 
 def _samples(frame: "AudioFrame") -> bytes:

@@ -11,6 +11,7 @@ from natscribe.mock.content import moved, transcript
 from natscribe.mock.log import Log
 from natscribe.mock.task import PlayedTask
 from natscribe.schemas import examples
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import END
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask, Partial
@@ -35,6 +36,7 @@ class Heard:
     after: int = 0  # stream sequence of the last frame
     numbers: set[int] = field(default_factory=set)
     last: int | None = None  # number of the frame that ends the sound
+    error: str | None = None  # why the last frame is invalid
 
     @property
     def is_whole(self) -> bool:
@@ -47,14 +49,19 @@ class Heard:
         number = headers.get("Nats-Msg-Id", "").rpartition("-")[2]
         if not number.isdecimal() or int(number) in self.numbers:
             return
+        self.error = None if END in headers else self.audio.frame_error(int(number), len(frame.data or b""))
         self.numbers.add(int(number))
         self.seconds += len(frame.data or b"") / _bytes_in_a_second(self.audio)
         if END in headers:
             self.last = int(number)
 
 
-async def hear(log: Log, task: PlayedTask, order: LiveTask, report: Report, *, only: int | None) -> Result:
-    """Play an attempt to the end of its sound, or until `only` utterances have segments; return its result.
+async def hear(
+    log: Log, task: PlayedTask, order: LiveTask, report: Report, *, only: int | None
+) -> Result | ErrorDetail:
+    """Play an attempt to the end of its sound, or until `only` utterances have segments.
+
+    Return its result, or the error of a frame that does not hold whole samples.
 
     Raises:
         EndedError: A client has cancelled or deleted the task.
@@ -70,6 +77,8 @@ async def hear(log: Log, task: PlayedTask, order: LiveTask, report: Report, *, o
             continue
         silent_at = loop.time() + order.idle_seconds
         heard.add(frame)
+        if heard.error:
+            return ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message=heard.error)
         while task.batches != only and heard.seconds >= (over := _begin(task.batches) + _OVER_AFTER_S):
             await _say(log, task, _segment(order, task.batches, _words_in(over, task.batches)), over)
             report(f"{task.task_id}: segments up to {over:.1f} s")

@@ -116,7 +116,10 @@ class Player:
         if isinstance(sent, LiveTask):
             only = None if ending is Ending.COMPLETED else 1
             heard = await hear(self._log, task, sent, self._report, only=only)
-            await self._end(task, ending, self._voices.identified(sent, heard))
+            if isinstance(heard, ErrorDetail):
+                await self._fail(task, heard)
+            else:
+                await self._end(task, ending, self._voices.identified(sent, heard))
             return
         try:
             sha256 = await self._log.sha256_of(sent.audio_file_id) if ending is Ending.COMPLETED else None
