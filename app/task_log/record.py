@@ -12,7 +12,7 @@ from natscribe.schemas import headers as names
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.headers import AUDIO_SHA256
-from natscribe.schemas.kinds import RESULT, TASKS, Result, Task
+from natscribe.schemas.kinds import RESULT, Result, Task, read_task
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.wire import Queue, TaskId
@@ -45,7 +45,10 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The service's headers in every message about a task, so that the last record alone gives the task's status."""
+    """The service's headers in every message about a task, so that the last record alone gives the task's status.
+
+    A later version may add fields to the task, and no headers: a worker that does not know a header does not repeat it.
+    """
 
     task: Task | None  # None: the task message was invalid
     task_sequence: int  # stream sequence of the task message that owns the log
@@ -108,7 +111,7 @@ def _written(task: Task) -> str:
 
 @lru_cache(CACHED_TASKS)
 def _read(queue: Queue, text: str) -> Task:
-    return TASKS[queue].model_validate_json(text)
+    return read_task(queue, text)
 
 
 def _time(text: str) -> datetime:
@@ -136,6 +139,7 @@ class Record:
         """
         event = ProgressEvent.model_validate_json(message.data or b"")
         refuse_copy(message, event.task_id)
+        State(event.state.value)  # nobody may continue a log without knowing whether its task has ended
         return cls(event, Metadata.read(message.headers or {}), message.seq or 0)
 
 

@@ -2,12 +2,13 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import islice
 
 from nats.aio.client import Client
+from nats.js.api import RawStreamMsg
 
 from natscribe.jetstream import stream_pages
 from natscribe.jetstream.task_messages import TaskMessage
@@ -41,10 +42,13 @@ def letter_of(
     )
 
 
-async def letters(nats: Client, stream: str, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
+async def letters(
+    nats: Client, stream: str, *, after: int = 0, check: Callable[[RawStreamMsg], None] = lambda _: None
+) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
     """Yield pages of dead letters with their stream sequences, the oldest first.
 
-    `after` is a stream sequence: the first dead letter has a larger one.
+    `after` is a stream sequence: the first dead letter has a larger one. `check` is called with each message that is no
+    dead letter, or none that this version can read.
 
     Raises:
         NatsError: NATS does not answer.
@@ -52,8 +56,10 @@ async def letters(nats: Client, stream: str, *, after: int = 0) -> AsyncIterator
     async for messages in stream_pages.pages(nats, stream, subjects.ALL_DEAD_LETTERS, after=after):
         found = []
         for message in messages:
-            with suppress(ValueError):  # the service did not write this message
+            try:
                 found.append((message.seq or 0, DeadLetter.model_validate_json(message.data or b"")))
+            except ValueError:
+                check(message)
         yield found
 
 
