@@ -72,27 +72,26 @@ class RequestError(Exception):
         self.detail = ErrorDetail(code=code, message=message)
 
 
-class UnreadableError(RequestError):
-    """Another version of the service has written a record that this worker cannot read: stop, and change nothing.
-
-    Neither "no record" nor "not found" would be true. A worker that can read the record continues: background work is
-    repeated later, a message of a queue is returned, and a request gets this error as the reply.
-    """
-
-
 @cache
 def _log_unreadable(stored_as: str) -> None:
     log.error("record_unreadable", stored_as=stored_as, advice="run the newest version of the service on all workers")
 
 
-def unreadable(subject: str) -> UnreadableError:
-    """Make the error of a record that cannot be read, and log once for each kind of record what the operator can do."""
-    _log_unreadable(subject.partition(".")[0])
-    message = (
-        f"This worker cannot read {subject}, because another version of the service has written it: ask again in a "
-        "moment, another worker may answer; the operator has to run the newest version on all workers."
-    )
-    return UnreadableError(ErrorCode.INTERNAL, message)
+class UnreadableError(RequestError):
+    """Another version of the service has written a record that this worker cannot read: stop, and change nothing.
+
+    Neither "no record" nor "not found" would be true. A worker that can read the record continues: background work is
+    repeated later, a message of a queue is returned, and a request gets this error as the reply. The log tells the
+    operator once what to do.
+    """
+
+    def __init__(self, subject: str) -> None:
+        _log_unreadable(subject.partition(".")[0])
+        message = (
+            f"This worker cannot read {subject}, because another version of the service has written it: ask again in a "
+            "moment, another worker may answer; the operator has to run the newest version on all workers."
+        )
+        super().__init__(ErrorCode.INTERNAL, message)
 
 
 def refusal(detail: ErrorDetail) -> RequestError:

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 
 from nats.aio.client import Client
-from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError
 from natscribe.jetstream import cloud_events
 from natscribe.jetstream.dead_letters import letter_of, letters
@@ -16,7 +16,7 @@ from natscribe.schemas.headers import TRACEPARENT
 from natscribe.schemas.requests import DeadLetterChoice, DeleteLettersRequest, LettersDeleted
 from natscribe.schemas.stream_names import StreamNames
 
-from app.errors import unreadable
+from app.jetstream.stream_log import parsed
 from app.queue.stored_message import StoredMessage
 from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter
@@ -56,7 +56,7 @@ class DeadLetterStore:
 
     def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
         """Yield pages of dead letters with their stream sequences, the oldest first: those after `after`."""
-        return letters(self._nats, self._stream, after=after, check=_check)
+        return letters(self._nats, self._stream, after=after, parse=partial(parsed, DeadLetter, stored_as=self._stream))
 
     async def delete(self, request: DeleteLettersRequest) -> LettersDeleted:
         """Delete the dead letters that the request chooses, until all are deleted or ANSWER_WITHIN_S is over.
@@ -91,9 +91,3 @@ class DeadLetterStore:
 
     async def _delete_chosen(self, choice: DeadLetterChoice, page: Iterable[tuple[int, DeadLetter]]) -> int:
         return sum([await self.delete_one(sequence) for sequence, letter in page if choice.chooses(letter)])
-
-
-def _check(message: RawStreamMsg) -> None:
-    """Raise UnreadableError if a version of the service has written a message that is no dead letter here."""
-    if cloud_events.is_by_service(message.headers):
-        raise unreadable(message.subject or "")

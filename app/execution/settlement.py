@@ -22,7 +22,6 @@ from app.errors import (
     TransientError,
     UnreadableError,
     in_words,
-    unreadable,
 )
 from app.execution.attempt import TaskAttempt
 from app.execution.checkpoint import StaleSegmentsError
@@ -196,7 +195,7 @@ class Settlement:
             log.error("task_begin_failed")
             return await self._deliver_later(message)
         if task_id is not None and await self._is_registered(stored, task_id):
-            raise unreadable(stored.subject)
+            raise UnreadableError(stored.subject)
         log.warning("task_rejected", task_id=task_id, kind=stored.kind, error=problem.code)
         if task_id is not None:
             await self._append_invalid(stored, task_id, problem)

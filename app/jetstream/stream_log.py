@@ -20,7 +20,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from pydantic import BaseModel
 
-from app.errors import FencedError, TransientError, UnreadableError, unreadable
+from app.errors import FencedError, TransientError, UnreadableError
 
 GIVE_UP_AFTER_S: Final = 60.0  # how long JetStream may leave requests unanswered while the connection is open
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 2.0  # an unfinished append of three replicas is finished in milliseconds
@@ -34,8 +34,8 @@ Stored = TypeVar("Stored", bound=BaseModel)
 StoredMessage = TypeVar("StoredMessage", RawStreamMsg, Msg)
 
 
-def parsed(kind: type[Stored], body: bytes, subject: str) -> Stored:
-    """Parse what only the service stores, at `subject`; fields that only a later version knows are kept.
+def parsed(kind: type[Stored], body: bytes, stored_as: str) -> Stored:
+    """Parse what only the service stores; fields that only a later version knows are kept.
 
     Raises:
         UnreadableError: Another version of the service has written it.
@@ -43,7 +43,17 @@ def parsed(kind: type[Stored], body: bytes, subject: str) -> Stored:
     try:
         return kind.model_validate_json(body, extra="allow")
     except ValueError as error:
-        raise unreadable(subject) from error
+        raise UnreadableError(stored_as) from error
+
+
+def is_record(message: RawStreamMsg | Msg) -> bool:
+    """Return whether a version of the service has appended a message to the log in which it is stored.
+
+    The headers decide, which all versions write alike. A client that may read one log can make the server copy a record
+    to another log: the client names that log as the reply subject of its request. A copy names the task of its own log.
+    """
+    headers, subject = message.headers or {}, message.subject or ""
+    return is_by_service(headers) and headers.get("ce-subject") == subject.rpartition(".")[2]
 
 
 def read_own(read: Callable[[StoredMessage], T], message: StoredMessage) -> T | None:
@@ -52,13 +62,12 @@ def read_own(read: Callable[[StoredMessage], T], message: StoredMessage) -> T | 
     Raises:
         UnreadableError: Another version of the service has written the record.
     """
+    if not is_record(message):
+        return None
     try:
         return read(message)
-    except ValueError as error:
-        of, subject = (message.headers or {}).get("ce-subject"), message.subject or ""
-        if is_by_service(message.headers) and of == subject.rpartition(".")[2]:  # a copy of another log names its task
-            raise unreadable(subject) from error
-        return None
+    except (ValueError, LookupError) as error:
+        raise UnreadableError(message.subject or "") from error
 
 
 class StreamLog(Generic[T]):
@@ -134,7 +143,7 @@ class StreamLog(Generic[T]):
                 behind = message.seq or behind
                 if (message.headers or {}).get("ce-id") == headers["ce-id"]:
                     return behind  # this append was stored, and its acknowledgement was lost
-                if self._is_record(message):
+                if is_record(message):
                     raise FencedError(subject)
             if behind == after:
                 await self._check_removed(among or subject, after)
@@ -156,7 +165,7 @@ class StreamLog(Generic[T]):
             async for message in self._messages(among or subject):
                 if (message.headers or {}).get("ce-id") == event_id:
                     return message.seq or sequence
-                if self._is_record(message):
+                if is_record(message):
                     raise FencedError(subject)
             if stray is None:
                 raise FencedError(subject)
@@ -189,12 +198,6 @@ class StreamLog(Generic[T]):
             async for record in self.records(subject):
                 found = record
         return found
-
-    def _is_record(self, message: RawStreamMsg) -> bool:
-        try:
-            return read_own(self._read, message) is not None
-        except UnreadableError:
-            return True
 
     async def _messages(self, subject: str, *, after: int = 0) -> AsyncIterator[RawStreamMsg]:
         read = partial(leader_reads.next_from, self._nats, self._stream, subject)

@@ -13,7 +13,7 @@ from natscribe.schemas.wire import Model, UserId
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from app.errors import unreadable
+from app.errors import UnreadableError
 from app.jetstream.buckets import put
 from app.jetstream.key_value import VOICES_BUCKET, key_value_stream, key_value_subject
 from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE, parsed
@@ -174,7 +174,7 @@ def _read_compared(message: RawStreamMsg) -> ComparedVoice | None:
     try:
         return _COMPARED.validate_json(message.data) if message.data else None
     except ValidationError as error:
-        raise unreadable(_STREAM) from error
+        raise UnreadableError(_STREAM) from error
 
 
 def _read(message: RawStreamMsg) -> Kept | None:

@@ -1,6 +1,7 @@
 """Workers of two versions on the same streams: no task ends twice, no event is missing, and no reply is false."""
 
 import json
+from asyncio.subprocess import Process
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -36,8 +37,14 @@ async def is_in_state(publisher: Publisher, task_id: str, state: str) -> bool:
     return last.get("state") == state
 
 
-async def has_segments(publisher: Publisher, task_id: str) -> bool:
-    return bool(await stored(publisher, "transcription_segments", f"segments.{task_id}"))
+async def is_run_by(publisher: Publisher, task_id: str, worker: Process) -> bool:
+    """Whether the last event of a task is that of a worker that runs it."""
+    last = (await events(publisher, task_id))[-1]
+    return last["state"] == "running" and f"-{worker.pid}-" in last["worker"]
+
+
+async def has_segments(publisher: Publisher, task_id: str, messages: int = 1) -> bool:
+    return len(await stored(publisher, "transcription_segments", f"segments.{task_id}")) >= messages
 
 
 async def assert_whole(publisher: Publisher, task_id: str, end: str) -> None:
@@ -70,9 +77,10 @@ async def test_a_worker_of_another_version_continues_all_tasks(
             await publisher.publish(task_id, user_id=8 if task_id == "erased" else 7)
             await eventually(partial(is_in_state, publisher, task_id, "queued"))
     # When the worker is lost, and a worker of another version starts
-    async with versions.running(second):
-        # Then requests find all tasks
-        await eventually(partial(is_in_state, publisher, "running", "running"))
+    async with versions.running(second) as worker:
+        # Then it continues what was running, and requests find all tasks
+        for task_id in ("running", speaker.task_id):
+            await eventually(partial(is_run_by, publisher, task_id, worker))
         for task_id in ("running", speaker.task_id, "waiting", "cancelled", "deleted", "erased"):
             reply = await status(publisher, task_id)
             assert reply["task"]["task_id"] == task_id, reply
@@ -91,6 +99,7 @@ async def test_a_worker_of_another_version_continues_all_tasks(
         await assert_whole(publisher, "cancelled", "cancelled")
         # And the live task gets the text of what is said meanwhile
         await speaker.say(10)
+        await eventually(partial(has_segments, publisher, speaker.task_id, 2))
     # When the version changes back
     async with versions.running(first):
         versions.gate.touch()

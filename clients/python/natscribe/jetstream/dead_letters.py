@@ -8,9 +8,9 @@ from datetime import datetime, timezone
 from itertools import islice
 
 from nats.aio.client import Client
-from nats.js.api import RawStreamMsg
 
 from natscribe.jetstream import stream_pages
+from natscribe.jetstream.cloud_events import is_by_service
 from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
@@ -43,24 +43,17 @@ def letter_of(
 
 
 async def letters(
-    nats: Client, stream: str, *, after: int = 0, check: Callable[[RawStreamMsg], None] = lambda _: None
+    nats: Client, stream: str, *, after: int = 0, parse: Callable[[bytes], DeadLetter] = DeadLetter.model_validate_json
 ) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
     """Yield pages of dead letters with their stream sequences, the oldest first.
 
-    `after` is a stream sequence: the first dead letter has a larger one. `check` is called with each message that is no
-    dead letter, or none that this version can read.
+    `after` is a stream sequence: the first dead letter has a larger one.
 
     Raises:
         NatsError: NATS does not answer.
     """
     async for messages in stream_pages.pages(nats, stream, subjects.ALL_DEAD_LETTERS, after=after):
-        found = []
-        for message in messages:
-            try:
-                found.append((message.seq or 0, DeadLetter.model_validate_json(message.data or b"")))
-            except ValueError:
-                check(message)
-        yield found
+        yield [(each.seq or 0, parse(each.data or b"")) for each in messages if is_by_service(each.headers)]
 
 
 def _readable(body: bytes) -> tuple[str, BodyEncoding]:
