@@ -1,11 +1,13 @@
 """Errors, as clients see them."""
 
+from typing import Annotated
+
 from pydantic import Field
 
-from .wire import Message, OpenEnum
+from .wire import DescribedEnum, Message, of_any_version
 
 
-class ErrorCode(OpenEnum):
+class ErrorCode(DescribedEnum):
     """The codes of errors: programs decide by the code, people read the message."""
 
     INVALID_MESSAGE = (
@@ -51,10 +53,13 @@ class ErrorCode(OpenEnum):
     )
 
 
+OpenCode = Annotated[ErrorCode, of_any_version(ErrorCode)]
+
+
 class ErrorDetail(Message):
     """An error: what is wrong, and what to do."""
 
-    code: ErrorCode = Field(description="The error as a code, for programs.", examples=["audio_not_found"])
+    code: OpenCode = Field(description="The error as a code, for programs.", examples=["audio_not_found"])
     message: str = Field(
         description="The error and what to do, in one sentence for people.",
         examples=["No recording is named 'meeting.flac': upload it to the bucket 'audio', then publish a new task."],

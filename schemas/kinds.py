@@ -1,6 +1,6 @@
 """Tasks and results of either kind."""
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 
 from .diarization import DiarizationResult, DiarizationTask
 from .live import LiveTask
@@ -24,8 +24,4 @@ def read_task(queue: Queue, body: bytes | str) -> Task:
     Raises:
         ValueError: The task has a value that this version does not know.
     """
-    kind = TASKS[queue]
-    try:
-        return kind.model_validate_json(body)
-    except ValidationError:
-        return kind.model_validate_json(body, extra="allow")
+    return TASKS[queue].model_validate_json(body, extra="allow")

@@ -105,13 +105,6 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base ha
         """The name of the recording: the task id, though the recording is stored only with `keep_audio`."""
         return self.task_id
 
-    @property
-    def options(self) -> TranscribeOptions:
-        """Only the options of the transcription, without the fields of the task."""
-        return TranscribeOptions(
-            **{name: getattr(self, name) for name in TranscribeOptions.model_fields if name in self.model_fields_set}
-        )
-
 
 class LiveKeywords(TranscribeKeywords, total=False):
     """The fields of LiveTask but id and audio, as keywords of a typed call; a test compares the names of both."""

@@ -12,10 +12,10 @@ from .wire import (
     Attempt,
     AudioFileId,
     AudioSeconds,
+    DescribedEnum,
     Kind,
     Lag,
     Message,
-    OpenEnum,
     Percent,
     Position,
     Priority,
@@ -24,13 +24,14 @@ from .wire import (
     TaskId,
     Time,
     UserId,
+    of_any_version,
 )
 
 MOST_BETWEEN_EVENTS_S = 10.0  # a running task has an event at least this often
 LEAST_BETWEEN_EVENTS_S = 1.0  # and at most one event in this time
 
 
-class State(OpenEnum):
+class State(DescribedEnum):
     """The state of a task."""
 
     QUEUED = "queued", "The task is stored and waits for a worker."
@@ -49,7 +50,7 @@ class State(OpenEnum):
         return self in {State.COMPLETED, State.FAILED, State.CANCELLED}
 
 
-class Stage(OpenEnum):
+class Stage(DescribedEnum):
     """What the worker of a running task does now."""
 
     FETCHING = "fetching", "Reads the recording."
@@ -59,8 +60,9 @@ class Stage(OpenEnum):
     MERGING = "merging", "Assigns speakers to the words."
 
 
+StateOfTask = Annotated[State, of_any_version(State)]
 StageOfTask = Annotated[
-    Stage | None,
+    Annotated[Stage, of_any_version(Stage)] | None,
     Field(
         description="What the worker does now or, for a `retrying` task, did when the attempt failed; null in other "
         "states."
@@ -80,7 +82,7 @@ class ProgressEvent(Message):
         None, description="The recording; null if the message is no valid task.", examples=["meeting.flac"]
     )
     priority: Priority | None = Field(None, description="Priority of the task, as its subject says.")
-    state: State = Field(description="State of the task.")
+    state: StateOfTask = Field(description="State of the task.")
     stage: StageOfTask = None
     progress: Percent = 0
     processed_seconds: Seconds | None = Field(

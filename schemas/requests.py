@@ -1,9 +1,9 @@
 """Requests and their replies."""
 
 from datetime import datetime, timedelta, timezone
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import to_json
 from typing_extensions import Self
 
@@ -13,7 +13,7 @@ from .diarization import DiarizationTask
 from .errors import ErrorCode, ErrorDetail
 from .kinds import Task, read_task
 from .live import LiveTask
-from .progress import ProgressEvent, StageOfTask, State
+from .progress import ProgressEvent, StageOfTask, State, StateOfTask
 from .transcription import TranscriptionTask
 from .wire import (
     EXPECTED_START,
@@ -35,7 +35,6 @@ from .wire import (
     Time,
     UserId,
     WorkerOfTask,
-    known,
 )
 
 REPLY_TIMEOUT_S = 5.0  # how long clients wait for a reply
@@ -105,7 +104,7 @@ class TaskStatus(Message):
         description="The task as it was sent, without fields that were left out; null if the message is no valid task.",
     )
     priority: Priority = Field(description="Priority of the task.")
-    state: State = Field(description="State of the task.")
+    state: StateOfTask = Field(description="State of the task.")
     stage: StageOfTask = None
     progress: Percent
     attempt: Attempt
@@ -127,8 +126,7 @@ class TaskStatus(Message):
         """Read the task of a JSON status, in which a later version may have added fields."""
         if not isinstance(task, dict):
             return task
-        is_live = "audio_file_id" not in task
-        queue = Queue.LIVE if is_live else Queue(info.data.get("kind", Kind.TRANSCRIPTION))
+        queue = Queue(info.data.get("kind", Kind.TRANSCRIPTION)) if "audio_file_id" in task else Queue.LIVE
         return read_task(queue, to_json(task))
 
 
@@ -149,9 +147,7 @@ class DeadLetterChoice(Input):
 
     task_id: TaskId | None = Field(None, description="The dead letter of this task.")
     kind: Kind | None = Field(None, strict=False, description="All dead letters of this kind.")
-    code: Annotated[ErrorCode, Field(strict=False), AfterValidator(known)] | None = Field(
-        None, description="All dead letters with this error."
-    )
+    code: ErrorCode | None = Field(None, strict=False, description="All dead letters with this error.")
 
     @model_validator(mode="after")
     def _one(self) -> Self:

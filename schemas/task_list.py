@@ -1,12 +1,11 @@
 """The list of tasks: the request and its reply."""
 
 from datetime import datetime, timedelta, timezone
-from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from .errors import ErrorDetail
-from .progress import StageOfTask, State
+from .progress import StageOfTask, State, StateOfTask
 from .requests import TaskStatus
 from .wire import (
     Attempt,
@@ -23,7 +22,6 @@ from .wire import (
     Time,
     UserId,
     WorkerOfTask,
-    known,
 )
 
 MOST_LISTED = 200  # tasks in one reply
@@ -38,9 +36,7 @@ class ListRequest(Input):
     """Asks for tasks, the newest first: all tasks, or those of a user, in a state, or both."""
 
     user_id: UserId | None = Field(None, description="The tasks of this user; null: of all users.", examples=[42])
-    state: Annotated[State, Field(strict=False), AfterValidator(known)] | None = Field(
-        None, description="The tasks in this state; null: in any state."
-    )
+    state: State | None = Field(None, strict=False, description="The tasks in this state; null: in any state.")
     limit: int = Field(50, ge=1, le=MOST_LISTED, description="How many tasks the reply has at most.")
     before: str | None = Field(
         None,
@@ -59,7 +55,7 @@ class ListedTask(Message):
     audio_file_id: AudioFileId | None = Field(
         description="Name of the recording; null if the message is no valid task."
     )
-    state: State = Field(description="State of the task.")
+    state: StateOfTask = Field(description="State of the task.")
     stage: StageOfTask = None
     progress: Percent
     attempt: Attempt

@@ -22,7 +22,6 @@ from .wire import (
     Message,
     Model,
     Object,
-    OpenEnum,
     Seconds,
     Sha256,
     Speaker,
@@ -106,6 +105,12 @@ class TranscribeOptions(Input):
         description="Whether the channels are mixed into one or transcribed each on its own.",
     )
 
+    @property
+    def options(self) -> "TranscribeOptions":
+        """Only the options that were set, without the other fields of a task."""
+        given = TranscribeOptions.model_fields.keys() & self.model_fields_set
+        return TranscribeOptions(**{name: getattr(self, name) for name in given})
+
     def digest(self) -> str:
         """Return a hash of all options; equal options have equal hashes."""
         return sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:32]
@@ -137,13 +142,6 @@ class TranscriptionTask(AnyTask, TranscribeOptions, TaskNames):  # the last base
         if self.identify and not self.diarize:
             raise ValueError(IDENTIFIES_SPEAKERS)
         return self
-
-    @property
-    def options(self) -> TranscribeOptions:
-        """Only the options of the transcription, without the fields of the task."""
-        return TranscribeOptions(
-            **{name: getattr(self, name) for name in TranscribeOptions.model_fields if name in self.model_fields_set}
-        )
 
 
 class Word(Message):
@@ -220,7 +218,7 @@ class SegmentsEvent(Message):
     )
 
 
-class Source(OpenEnum):
+class Source(DescribedEnum):
     """Where the sound came from."""
 
     RECORDING = "recording", "A recording, which was complete when the task began."

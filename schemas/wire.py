@@ -2,20 +2,13 @@
 
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.functional_serializers import model_serializer
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+from pydantic_core.core_schema import SerializerFunctionWrapHandler
 from typing_extensions import Self
 
 NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]+$"  # no control characters: a terminal takes some for commands
@@ -182,34 +175,17 @@ class DescribedEnum(str, Enum):
         return reference
 
 
-class OpenEnum(DescribedEnum):
-    """An enumeration that later versions extend: readers accept and repeat a value that they do not know."""
+def of_any_version(kind: type[DescribedEnum]) -> BeforeValidator:
+    """Accept a value of an enumeration that only a later version knows, as a member that `kind` does not list."""
 
-    @classmethod
-    def _missing_(cls, value: object) -> Self | None:
-        """Make a member of an unknown value; `cls` does not list it."""
-        if not isinstance(value, str):
-            return None
-        unknown = str.__new__(cls, value)
-        unknown._name_ = unknown._value_ = value
-        unknown.meaning = ""
-        return unknown
+    def read(value: object) -> object:
+        if not isinstance(value, str) or value in list(kind):
+            return value
+        member = str.__new__(kind, value)
+        member._name_ = member._value_ = value
+        return member
 
-
-KnownEnum = TypeVar("KnownEnum", bound=OpenEnum)
-
-
-def known(value: KnownEnum) -> KnownEnum:
-    """Return a member that its enumeration lists.
-
-    Raises:
-        ValueError: This version does not know the value.
-    """
-    members = list(type(value))
-    if value not in members:
-        message = f"use one of {', '.join(members)}"
-        raise ValueError(message)
-    return value
+    return BeforeValidator(read)
 
 
 class Kind(DescribedEnum):

@@ -2,18 +2,17 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Final
 
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import READ_WITHIN_S, TaskStatus
 from natscribe.schemas.task_list import PLACE_DIGITS, ListedTask, ListRequest, TaskPage, listed
-from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.errors import RequestError
+from app.jetstream.stream_log import parsed
 from app.redis_store import keys
 
 BESIDE_TASKS_BYTES: Final = 4096  # room in a reply for everything but the tasks
@@ -77,7 +76,10 @@ class TaskList:
 
 
 def _read(info: bytes | None) -> Iterator[ListedTask]:
-    """Yield the task of a stored status; yield nothing if the status has expired, or if this version cannot read it."""
-    with suppress(ValidationError):
-        if info is not None:
-            yield listed(TaskStatus.model_validate_json(info))
+    """Yield the task of a stored status; yield nothing if the status has expired.
+
+    Raises:
+        UnreadableError: Another version of the service has written the status.
+    """
+    if info is not None:
+        yield listed(parsed(TaskStatus, info, "task:info"))

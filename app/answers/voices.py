@@ -28,6 +28,7 @@ from natscribe.schemas.wire import Model
 from app.answers.search import record_of
 from app.engines.messages import Embedded, SpeakerEmbedding
 from app.errors import BucketFullError, RequestError, TransientError, refusal
+from app.jetstream.stream_log import parsed
 from app.redis_store.cache import Cache
 from app.task_log.embeddings import EmbeddingStore
 from app.task_log.record import Record
@@ -186,7 +187,7 @@ class VoiceRequests:
                 "transcription with diarize, with `identify: true`, and enrol from that within seven days."
             )
             raise RequestError(ErrorCode.NOT_FOUND, message)
-        return Embedded.model_validate_json(kept)
+        return parsed(Embedded, kept, f"embeddings.{request.task_id}")
 
     async def _refuse_known(self, request: EnrollRequest, model: Model, speaker: SpeakerEmbedding) -> None:
         """Raise an error if the speaker has a voice already: two voices of one person could not be told apart.

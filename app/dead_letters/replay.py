@@ -18,7 +18,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import REPLAY_OF
-from natscribe.schemas.kinds import TASKS
+from natscribe.schemas.kinds import read_task
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import ReplayRequest, no_letter
 from natscribe.schemas.stream_names import StreamNames
@@ -156,7 +156,7 @@ class Replayer:
 def _is_of(letter: DeadLetter, last: Record) -> bool:
     """Return whether the letter holds the task that has failed: an invalid message may have the same task id."""
     with suppress(ValueError):  # nor is a body that was cut a task
-        return TASKS[subjects.queue_of(letter.subject)[0]].model_validate_json(_bytes(letter)) == last.metadata.task
+        return read_task(subjects.queue_of(letter.subject)[0], _bytes(letter)) == last.metadata.task
     return False
 
 

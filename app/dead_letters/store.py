@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 
 from nats.aio.client import Client
 from nats.js.errors import APIError
@@ -15,6 +16,7 @@ from natscribe.schemas.headers import TRACEPARENT
 from natscribe.schemas.requests import DeadLetterChoice, DeleteLettersRequest, LettersDeleted
 from natscribe.schemas.stream_names import StreamNames
 
+from app.jetstream.stream_log import parsed
 from app.queue.stored_message import StoredMessage
 from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter
@@ -54,7 +56,7 @@ class DeadLetterStore:
 
     def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
         """Yield pages of dead letters with their stream sequences, the oldest first: those after `after`."""
-        return letters(self._nats, self._stream, after=after)
+        return letters(self._nats, self._stream, after=after, parse=partial(parsed, DeadLetter, stored_as=self._stream))
 
     async def delete(self, request: DeleteLettersRequest) -> LettersDeleted:
         """Delete the dead letters that the request chooses, until all are deleted or ANSWER_WITHIN_S is over.

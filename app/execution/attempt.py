@@ -110,10 +110,14 @@ class TaskAttempt:
         Raises:
             FencedError: Another writer has appended to the log.
             TransientError: JetStream does not answer.
+            UnreadableError: Another version of the service has written segments.
         """
         if self._started:
             return
-        self._started, before = True, self.record
+        before = self.record
+        if before.event.sequence > 1:  # append nothing to a task whose segments cannot be read
+            await read_segments(self._log, before.event.task_id, before.metadata.owner)
+        self._started = True
         started_at = before.metadata.started_at or datetime.now(UTC)
         self.record = replace(before, metadata=replace(before.metadata, started_at=started_at, span=span))
         async with self._lock:

@@ -14,7 +14,15 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, State
 
 from app.dead_letters.store import DeadLetterStore
-from app.errors import AlreadyKnownError, FencedError, NotHeldError, TaskError, TransientError, in_words
+from app.errors import (
+    AlreadyKnownError,
+    FencedError,
+    NotHeldError,
+    TaskError,
+    TransientError,
+    UnreadableError,
+    in_words,
+)
 from app.execution.attempt import TaskAttempt
 from app.execution.checkpoint import StaleSegmentsError
 from app.execution.retries import delay_after, may_retry
@@ -24,6 +32,7 @@ from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter
 
 EMPTY_LOG_DELAY_S: Final = 2.0  # in which a changed stream is put back
+UNREADABLE_DELAY_S: Final = 5.0  # in which a worker of another version may take the task
 
 log = structlog.get_logger()
 
@@ -66,6 +75,11 @@ class Settlement:
             return await self._by_type(message, attempt, error, begun=begun)
         except FencedError as fenced:
             return await self.failed(message, attempt, fenced, begun=begun)
+        except UnreadableError:  # by a running attempt: another worker has appended, and has the message
+            if attempt is None or not attempt.runs:
+                with suppress(NatsError):
+                    await message.nak(delay=UNREADABLE_DELAY_S)
+            return Settled(None)
         except (TransientError, NatsError) as broken:  # JetStream delivers the message again after TASK_ACK_WAIT
             log.warning("task_settlement_failed", error=in_words(broken))
             return Settled(None)
@@ -86,6 +100,8 @@ class Settlement:
         match error:
             case FencedError():
                 return await self._fenced(message, attempt)
+            case UnreadableError():
+                raise error
             case StaleSegmentsError() | NotHeldError():
                 log.info("delivery_found_stale", error=type(error).__name__)
                 return await self.release(message, attempt)
@@ -178,12 +194,21 @@ class Settlement:
         if problem is None:  # the message is a valid task, so the fault is in the worker
             log.error("task_begin_failed")
             return await self._deliver_later(message)
+        if task_id is not None and await self._is_registered(stored, task_id):
+            raise UnreadableError(stored.subject)
         log.warning("task_rejected", task_id=task_id, kind=stored.kind, error=problem.code)
         if task_id is not None:
             await self._append_invalid(stored, task_id, problem)
         await self.dead_letters.put(stored, task_id, problem, attempts=0)
         await message.ack()
         return Settled(State.FAILED, problem)
+
+    async def _is_registered(self, stored: StoredMessage, task_id: str) -> bool:
+        """Return whether a worker of a later version, which knows more fields of tasks, has registered this message."""
+        task, last = stored.task, await self.log.last(task_id)
+        if task is None or last is None or last.metadata.task != task:
+            return False
+        return stored.owns(last) or stored.replays(last, task)
 
     async def _append_invalid(self, stored: StoredMessage, task_id: str, problem: ErrorDetail) -> None:
         event = ProgressEvent(

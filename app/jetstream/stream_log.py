@@ -1,4 +1,7 @@
-"""A log on a subject: append by compare-and-set, and skip messages that the service did not write."""
+"""A log on a subject: append by compare-and-set, and skip messages that the service did not write.
+
+A record of the service that this version cannot read is not skipped: it raises UnreadableError.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -7,14 +10,17 @@ from functools import partial
 from typing import Final, Generic, TypeVar
 
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, BadRequestError
 from natscribe.jetstream import leader_reads, stream_pages
 from natscribe.jetstream.answers import REQUEST_TIMEOUT_S, UNANSWERED, is_repeatable
+from natscribe.jetstream.cloud_events import is_by_service
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
+from pydantic import BaseModel
 
-from app.errors import FencedError, TransientError
+from app.errors import FencedError, TransientError, UnreadableError
 
 GIVE_UP_AFTER_S: Final = 60.0  # how long JetStream may leave requests unanswered while the connection is open
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 2.0  # an unfinished append of three replicas is finished in milliseconds
@@ -24,6 +30,44 @@ EXPECTED_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 WRONG_LAST_SEQUENCE: Final = 10071  # err_code of nats-server: the expected last sequence is not the last one
 T = TypeVar("T")
 Answer = TypeVar("Answer")
+Stored = TypeVar("Stored", bound=BaseModel)
+StoredMessage = TypeVar("StoredMessage", RawStreamMsg, Msg)
+
+
+def parsed(kind: type[Stored], body: bytes, stored_as: str) -> Stored:
+    """Parse what only the service stores; fields that only a later version knows are kept.
+
+    Raises:
+        UnreadableError: Another version of the service has written it.
+    """
+    try:
+        return kind.model_validate_json(body, extra="allow")
+    except ValueError as error:
+        raise UnreadableError(stored_as) from error
+
+
+def is_record(message: RawStreamMsg | Msg) -> bool:
+    """Return whether a version of the service has appended a message to the log in which it is stored.
+
+    The headers decide, which all versions write alike. A client that may read one log can make the server copy a record
+    to another log: the client names that log as the reply subject of its request. A copy names the task of its own log.
+    """
+    headers, subject = message.headers or {}, message.subject or ""
+    return is_by_service(headers) and headers.get("ce-subject") == subject.rpartition(".")[2]
+
+
+def read_own(read: Callable[[StoredMessage], T], message: StoredMessage) -> T | None:
+    """Return the record in a message; None if the service did not write the message.
+
+    Raises:
+        UnreadableError: Another version of the service has written the record.
+    """
+    if not is_record(message):
+        return None
+    try:
+        return read(message)
+    except (ValueError, LookupError) as error:
+        raise UnreadableError(message.subject or "") from error
 
 
 class StreamLog(Generic[T]):
@@ -40,32 +84,36 @@ class StreamLog(Generic[T]):
         """Return the last record of a log; None if the log is empty.
 
         Raises:
+            UnreadableError: Another version of the service has written the record.
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
         message = await self._insist(subject, partial(leader_reads.last, self._nats, self._stream, subject))
         return None if message is None else await self._own(message, subject)
 
     async def last_of(self, subjects: Iterable[str]) -> list[T]:
-        """Return the last records of many logs, except of empty logs and of logs that did not fit into the answer.
+        """Return the last records of many logs, except of empty and unreadable ones, and of those that did not fit.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        found = [
-            await self._own(message, message.subject or "")
-            for message in await stream_pages.last_of_each(self._nats, self._stream, subjects)
-        ]
-        return [record for record in found if record is not None]
+        found: list[T] = []
+        for message in await stream_pages.last_of_each(self._nats, self._stream, subjects):
+            with suppress(UnreadableError):
+                record = await self._own(message, message.subject or "")
+                found += [] if record is None else [record]
+        return found
 
     async def records(self, subject: str) -> AsyncIterator[T]:
         """Yield all records of a log, in order.
 
         Raises:
+            UnreadableError: Another version of the service has written a record.
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
         async for message in self._messages(subject):
-            with suppress(ValueError):
-                yield self._read(message)
+            record = read_own(self._read, message)
+            if record is not None:
+                yield record
 
     async def append(
         self, subject: str, payload: bytes, headers: dict[str, str], *, after: int, among: str | None = None
@@ -95,7 +143,7 @@ class StreamLog(Generic[T]):
                 behind = message.seq or behind
                 if (message.headers or {}).get("ce-id") == headers["ce-id"]:
                     return behind  # this append was stored, and its acknowledgement was lost
-                if self._is_record(message):
+                if is_record(message):
                     raise FencedError(subject)
             if behind == after:
                 await self._check_removed(among or subject, after)
@@ -117,7 +165,7 @@ class StreamLog(Generic[T]):
             async for message in self._messages(among or subject):
                 if (message.headers or {}).get("ce-id") == event_id:
                     return message.seq or sequence
-                if self._is_record(message):
+                if is_record(message):
                     raise FencedError(subject)
             if stray is None:
                 raise FencedError(subject)
@@ -145,20 +193,11 @@ class StreamLog(Generic[T]):
 
     async def _own(self, last: RawStreamMsg, subject: str) -> T | None:
         """Return the last record of a subject: its last message, or an earlier one if the last message is no record."""
-        try:
-            return self._read(last)
-        except ValueError:
-            found: T | None = None
+        found = read_own(self._read, last)
+        if found is None:
             async for record in self.records(subject):
                 found = record
-            return found
-
-    def _is_record(self, message: RawStreamMsg) -> bool:
-        try:
-            self._read(message)
-        except ValueError:
-            return False
-        return True
+        return found
 
     async def _messages(self, subject: str, *, after: int = 0) -> AsyncIterator[RawStreamMsg]:
         read = partial(leader_reads.next_from, self._nats, self._stream, subject)

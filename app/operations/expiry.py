@@ -9,7 +9,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
 
 from app.dead_letters.store import DeadLetterStore
-from app.errors import AlreadyKnownError, FencedError, NotHeldError
+from app.errors import AlreadyKnownError, FencedError, NotHeldError, UnreadableError
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
@@ -61,11 +61,11 @@ async def _end(message: StoredMessage, registration: Registration, task_log: Tas
     Return None if the task is not waiting, or if the message is invalid: a worker that receives the message settles it.
     """
     task = message.task
-    if task is None:
+    if task is None or message.problem is not None:
         return None
     try:
         record = await registration.register(task, message)
         waits = record.event.state in {State.QUEUED, State.RETRYING}
         return await task_log.end(record, EXPIRED) if waits else None
-    except (AlreadyKnownError, NotHeldError, FencedError):
+    except (AlreadyKnownError, NotHeldError, FencedError, UnreadableError):
         return None

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -14,6 +15,8 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Priority, Queue
 
+from app.errors import UnreadableError
+from app.jetstream.stream_log import read_own
 from app.queue.speed import Speed
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
@@ -203,7 +206,6 @@ def _waits(last: RawStreamMsg | None) -> bool:
 
 
 def _record(message: RawStreamMsg | None) -> Record | None:
-    try:
-        return None if message is None else Record.read(message)
-    except ValueError:
-        return None
+    with suppress(UnreadableError):
+        return None if message is None else read_own(Record.read, message)
+    return None

@@ -141,10 +141,7 @@ class RedisProjection:
             task_id, event = record.event.task_id, record.event
             names = [keys.info(task_id), keys.progress(task_id), keys.projected(task_id)]
             names += [keys.withdrawn(task_id), keys.result(task_id), keys.chunks(task_id)]
-            try:
-                status = status_of(record).model_dump_json()
-            except ValueError:  # the service did not write this event
-                continue
+            status = status_of(record).model_dump_json()
             state, ended = str(event.state), int(event.state.ended)
             keep, keep_progress = _left(KEEP_S, age_s), _left(KEEP_PROGRESS_S, age_s)
             sequence, created_at = record.metadata.task_sequence, record.metadata.created_at

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeVar
@@ -13,12 +12,13 @@ from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
 from natscribe.schemas.stream_names import StreamNames
 
-from app.errors import TransientError
+from app.errors import TransientError, UnreadableError
 from app.jetstream.pull_inbox import GATHER_S, LINGER_S, PullInbox
 from app.jetstream.server_time import server_time
+from app.jetstream.stream_log import read_own
 from app.redis_store.projection import Ended, Happened, RedisProjection
 from app.supervision import OUTAGE_PAUSE_S, run_forever
-from app.task_log.record import Metadata, Record, read_result
+from app.task_log.record import Record, StoredOutcome
 
 EVENTS_AT_ONCE: Final = 300  # the most events that are projected at once
 RESULTS_AT_ONCE: Final = 20  # the most results: each may have the largest allowed size of a message
@@ -61,16 +61,24 @@ async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: N
 async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
     """Project messages and acknowledge them; return them to JetStream if NATS or Redis refuses or does not answer.
 
+    A message that another version of the service has to read is returned to JetStream, too.
+
     Raises:
         TransientError: Redis is away, or refuses the service.
         NatsError: NATS does not answer.
     """
     try:
         await project([_stored(message) async for message in _in_turns(messages)], await now())
-    except (TransientError, NatsError):
+    except (TransientError, NatsError, UnreadableError) as error:
+        if isinstance(error, UnreadableError) and len(messages) > 1:
+            for message in messages:
+                await _settle([message], project, now)
+            return
         for message in messages:
             await message.nak(delay=OUTAGE_PAUSE_S)
-        raise
+        if not isinstance(error, UnreadableError):
+            raise
+        return
     async for message in _in_turns(messages):
         await message.ack()
 
@@ -80,18 +88,19 @@ async def _project_events(projection: RedisProjection, messages: Sequence[RawStr
     latest: dict[str | None, Happened] = {}
     async for message in _in_turns(sorted(messages, key=lambda of: of.seq or 0, reverse=True)):
         if message.subject not in latest:
-            with suppress(ValueError):  # the service did not write this event
-                latest[message.subject] = Happened(Record.read(message), _age_s(message, now))
+            record = read_own(Record.read, message)
+            if record is not None:
+                latest[message.subject] = Happened(record, _age_s(message, now))
     await projection.progressed(list(latest.values()))
 
 
 async def _project_results(projection: RedisProjection, messages: Sequence[RawStreamMsg], now: datetime) -> None:
     results: dict[str, Ended] = {}
     for message in messages:
-        with suppress(ValueError):
-            metadata = Metadata.read(message.headers or {})
-            result = read_result(message)
-            results[result.task_id] = Ended(metadata.task_sequence, message.data or b"", _age_s(message, now))
+        stored = read_own(StoredOutcome.read, message)
+        if stored is not None:
+            ended = Ended(stored.metadata.task_sequence, message.data or b"", _age_s(message, now))
+            results[stored.outcome.task_id] = ended
         await asyncio.sleep(0)  # run other work between two results: parsing a large result takes long
     await projection.ended(results)
 

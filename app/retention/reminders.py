@@ -22,6 +22,7 @@ from natscribe.schemas.wire import AudioFileId, TaskId, UserId
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from app.errors import TransientError
+from app.jetstream.stream_log import parsed
 from app.jetstream.tokens import token
 from app.task_log.record import Metadata, Owner
 from app.updates import Task
@@ -33,7 +34,7 @@ REMINDERS_READ_EVERY_S: Final = 0.05
 class Reminder(BaseModel):
     """What has to be erased of an ended task, and when."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="allow")  # a reminder that is set again keeps what it does not know
 
     task_id: TaskId
     user_id: UserId
@@ -181,4 +182,4 @@ class Reminders:
     async def _all(self, subject: str) -> AsyncIterator[Reminder]:
         async for page in stream_pages.pages(self._nats, self._stream, subject):
             for message in page:
-                yield Reminder.model_validate_json(message.data or b"")
+                yield parsed(Reminder, message.data or b"", message.subject or "")

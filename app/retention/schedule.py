@@ -10,7 +10,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from natscribe.schemas.stream_names import StreamNames
 
+from app.errors import UnreadableError
 from app.jetstream.pull_inbox import GATHER_S, LINGER_S, PullInbox
+from app.jetstream.stream_log import parsed, read_own
 from app.queue.task_messages import TaskMessages
 from app.retention.erasure import Erasure
 from app.retention.queued_recordings import QueuedRecordings
@@ -91,8 +93,8 @@ class Schedule:
         due: list[tuple[Msg, Reminder]] = []
         for message in messages:
             try:
-                due.append((message, Reminder.model_validate_json(message.data)))
-            except ValueError as error:  # a later version of the service has written it
+                due.append((message, parsed(Reminder, message.data, message.subject)))
+            except UnreadableError as error:
                 await self._try_again_later(message, error)
         in_use = await self._in_use([reminder for _, reminder in due])
         await self._reminders.wait_until_set()  # a task that is in no queue now may have ended just before
@@ -146,9 +148,9 @@ def _task_of(outcome: Msg) -> tuple[Task, Metadata] | None:
     """Return task and metadata from an outcome's headers; None if the service did not write them, or without a task.
 
     The outcome of an invalid message has no task.
+
+    Raises:
+        UnreadableError: Another version of the service has written the headers.
     """
-    try:
-        metadata = Metadata.read(outcome.headers or {})
-    except ValueError:
-        return None
-    return None if metadata.task is None else (metadata.task, metadata)
+    metadata = read_own(lambda message: Metadata.read(message.headers or {}), outcome)
+    return None if metadata is None or metadata.task is None else (metadata.task, metadata)

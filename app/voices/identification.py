@@ -12,7 +12,7 @@ from natscribe.schemas.progress import Stage
 from natscribe.schemas.voices import SpeakerVoice
 
 from app.engines.messages import Embedded, SpeakerEmbedding
-from app.errors import BucketFullError
+from app.errors import BucketFullError, UnreadableError
 from app.settings import Settings
 from app.updates import Append, Task, Update
 from app.voices.store import ComparedVoice, VoiceStore
@@ -69,7 +69,7 @@ class Identification:
             return Identified(error=NO_ROOM)
         try:
             return await self.compare(task.user_id, embedded, labels)
-        except NatsError:
+        except (NatsError, UnreadableError):
             return Identified(error=NOT_READ)
 
     async def compare(self, user_id: int | str, embedded: Embedded, labels: Sequence[str]) -> Identified:

@@ -13,9 +13,10 @@ from natscribe.schemas.wire import Model, UserId
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from app.errors import UnreadableError
 from app.jetstream.buckets import put
 from app.jetstream.key_value import VOICES_BUCKET, key_value_stream, key_value_subject
-from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
+from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE, parsed
 from app.jetstream.tokens import token
 
 UNCONFIRMED_S: Final = 10  # how long a new voice stays that its request has not confirmed
@@ -29,6 +30,7 @@ class ChangedMeanwhileError(Exception):
 class StoredReference(Reference):
     """A reference with its two embeddings: 192 whole numbers of a byte each, in base64."""
 
+    model_config = ConfigDict(extra="allow")
     values: str = Field(repr=False)
     telephone: str = Field(repr=False)
 
@@ -36,7 +38,7 @@ class StoredReference(Reference):
 class StoredVoice(BaseModel):
     """A voice as the bucket stores it: an enrolled person, and the references of this person."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="allow")  # a voice that is changed keeps what this version lacks
     voice: str
     user_id: UserId
     name: str = Field(repr=False)
@@ -50,7 +52,7 @@ class StoredVoice(BaseModel):
         `model`: the network that makes embeddings now: a voice of another network is marked as not comparable. None:
         every voice is marked as comparable.
         """
-        references = [Reference(**each.model_dump(exclude={"values", "telephone"})) for each in self.references]
+        references = [Reference(**each.model_dump(include=set(Reference.model_fields))) for each in self.references]
         return Voice(
             voice=self.voice,
             name=self.name,
@@ -174,14 +176,16 @@ def _key(user_id: int | str, voice: str) -> str:
 
 
 def _read_compared(message: RawStreamMsg) -> ComparedVoice | None:
-    with suppress(ValidationError):
-        return _COMPARED.validate_json(message.data or b"")
-    return None
+    try:
+        return _COMPARED.validate_json(message.data) if message.data else None
+    except ValidationError as error:
+        raise UnreadableError(_STREAM) from error
 
 
 def _read(message: RawStreamMsg) -> Kept | None:
-    """Read a voice from its message; None if the content is none that the service writes."""
-    try:
-        return Kept(StoredVoice.model_validate_json(message.data or b""), message.seq or 0)
-    except ValidationError:
-        return None
+    """Read a voice from its message; None if the message has no content, as one that deletes a key.
+
+    Raises:
+        UnreadableError: Another version of the service has written the voice.
+    """
+    return Kept(parsed(StoredVoice, message.data, _STREAM), message.seq or 0) if message.data else None

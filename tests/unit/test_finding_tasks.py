@@ -136,13 +136,12 @@ async def test_recordings_that_others_need_are_kept(parts: Parts, nats: InMemory
     first = await parts.publish("t1", audio_file_id="a.flac")
     second = await parts.publish("t2", audio_file_id="b.flac")
     await parts.publish("", body=b"{")
-    await parts.publish("t3", audio_file_id="c.flac", unknown="field")
+    third = await parts.publish("t3", audio_file_id="c.flac", later="field")  # of a later version
     wanted = {"a.flac", "b.flac", "c.flac"}
     # When somebody asks which are needed, besides by tasks that have ended
-    assert await queued.among(wanted, besides=[]) == {"a.flac", "b.flac"}
-    assert await queued.among(wanted, besides=[_owner(first)]) == {"b.flac"}
-    assert await queued.among(wanted, besides=[_owner(first), _owner(second)]) == set()
-    assert await queued.among({"c.flac"}, besides=[]) == set()
+    assert await queued.among(wanted, besides=[]) == wanted
+    assert await queued.among(wanted, besides=[_owner(first)]) == {"b.flac", "c.flac"}
+    assert await queued.among(wanted, besides=[_owner(each) for each in (first, second, third)]) == set()
 
 
 def _owner(message: StoredMessage) -> Owner:

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from natscribe.jetstream import cloud_events
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
@@ -65,7 +66,8 @@ class FakeClient:
 def stored(client: FakeClient, subject: str, number: int, body: BaseModel) -> Msg:
     metadata = Metadata(None, number, "tasks.transcription.low", datetime.now(UTC))
     reply = f"$JS.ACK.stream.consumer.1.{number}.{number}.{STORED.timestamp():.0f}000000000.0"
-    return Msg(cast("Client", client), subject, reply, body.model_dump_json().encode(), metadata.headers())
+    headers = metadata.headers() | cloud_events.headers("any", "natscribe/w", "1", task_id=subject.rpartition(".")[2])
+    return Msg(cast("Client", client), subject, reply, body.model_dump_json().encode(), headers)
 
 
 def event(client: FakeClient, number: int) -> Msg:

@@ -198,7 +198,8 @@ async def test_what_fails_again_meanwhile_waits_for_the_next_replay(
     def fails() -> None:
         letter = nats.streams[NAMES.dead_letters].messages[0]
         body = letter.body.replace(b'"a"', b'"b"').replace(b'\\"a\\"', b'\\"b\\"')
-        nats.streams[NAMES.dead_letters].publish("append.dead_letters.transcription", body, {}, nats.now)
+        stream = nats.streams[NAMES.dead_letters]
+        stream.publish("append.dead_letters.transcription", body, letter.headers | {"Nats-Msg-Id": "b"}, nats.now)
 
     nats.before(LETTERS, fails)
     constants(PAGE_SIZE=2)

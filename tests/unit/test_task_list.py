@@ -1,5 +1,6 @@
 """The pages of the task list: as many tasks as a reply has room for."""
 
+import json
 from datetime import UTC, datetime
 from typing import cast
 
@@ -13,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app.answers.task_list import BESIDE_TASKS_BYTES, TaskList
-from app.errors import RequestError, TransientError
+from app.errors import RequestError, TransientError, UnreadableError
 from app.redis_store.task_lists import EXPIRED_AT_ONCE, remove_expired
 from app.task_log.record import Metadata, Record
 from app.task_log.status import status_of
@@ -97,10 +98,25 @@ async def test_a_page_has_no_more_than_a_reply_holds(tasks: int, spare: int, fou
     )
 
 
-async def test_what_has_expired_or_is_of_another_version_is_left_out() -> None:
-    rows = [row(0), (row(1)[0], None), (row(2)[0], b'{"later": 1}'), row(3)]
+async def test_what_has_expired_is_left_out() -> None:
+    rows = [row(0), (row(1)[0], None), (row(2)[0], None), row(3)]
     assert await page(FakeScripts(*rows), 4) == (["t0", "t3"], None)
     assert await page(FakeScripts(*rows), 3) == (["t0"], PLACES[2])
+
+
+async def test_a_list_that_cannot_be_read_is_refused_rather_than_cut() -> None:
+    # Given the status of a task that only a later version can read
+    rows = [row(0), (row(1)[0], b'{"later": 1}')]
+    with pytest.raises(UnreadableError, match="another version"):
+        await page(FakeScripts(*rows), 2)
+
+
+async def test_fields_and_states_of_a_later_version_are_listed() -> None:
+    place, info = row(0)
+    later = json.loads(info or b"") | {"state": "scheduled", "later": 1}
+    later["task"]["later"] = "kept"
+    (task,) = (await task_list(FakeScripts((place, json.dumps(later).encode()))).page(ListRequest())).tasks
+    assert json.loads(task.model_dump_json())["state"] == "scheduled"
 
 
 @pytest.mark.parametrize(

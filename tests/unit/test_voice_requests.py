@@ -26,7 +26,7 @@ from natscribe.schemas.wire import Model
 from app.answers.voices import TRIES
 from app.engines.diarization.identity import embedding_network
 from app.engines.messages import Embedded, SpeakerEmbedding
-from app.errors import RequestError
+from app.errors import RequestError, UnreadableError
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 from app.jetstream.tokens import token
 from app.voices.enrolment import LEAST_AGREEMENT
@@ -205,14 +205,28 @@ async def test_a_voice_is_renamed_for_its_user_alone(parts: Parts) -> None:
 
 
 async def test_what_is_no_voice_of_a_user_is_not_read(parts: Parts, nats: InMemoryNats) -> None:
-    # Given messages under the subjects of a user: of nobody, and of another user with the same token
+    # Given messages under the subjects of a user: a deleted key, and the voice of another user with the same token
     theirs = stored().model_copy(update={"user_id": 8}).model_dump_json().encode()
-    for voice, body in ("b" * 32, b"{}"), ("c" * 32, theirs):
+    for voice, body in ("b" * 32, b""), ("c" * 32, theirs):
         await nats.jetstream().publish(f"{VOICES}{token(7)}.{voice}", body)
         with pytest.raises(RequestError, match="no voice"):
             await parts.voices.rename(RenameRequest(user_id=7, voice=voice, name="Boris"))
     # Then neither is a voice of the user, for no request
     assert (await listed(parts), await parts.voice_store.compared(7)) == ([], [])
+
+
+async def test_a_voice_that_cannot_be_read_is_neither_missing_nor_forgotten(parts: Parts, nats: InMemoryNats) -> None:
+    # Given a voice that only a later version can read
+    await nats.jetstream().publish(f"{VOICES}{token(7)}.{'b' * 32}", b'{"later": 1}')
+    # Then no request claims that there is none
+    for request in (
+        parts.voices.rename(RenameRequest(user_id=7, voice="b" * 32, name="Boris")),
+        listed(parts),
+        parts.voice_store.compared(7),
+        anext(parts.voices.forget_all(7)),
+    ):
+        with pytest.raises(UnreadableError, match="another version"):
+            await request
 
 
 @pytest.mark.parametrize("others", [TRIES - 1, TRIES])

@@ -1,8 +1,17 @@
 """The CloudEvents 1.0 attributes (binary mode) in the headers of every event that the service appends."""
 
+from collections.abc import Mapping
 from datetime import datetime, timezone
 
 JSON = "application/json"
+
+
+def is_by_service(found: Mapping[str, str] | None) -> bool:
+    """Return whether a version of the service has published the message with these headers.
+
+    The headers decide, which all versions write alike, and not the content: another version may have written that.
+    """
+    return (found or {}).get("ce-source", "").startswith("natscribe/")
 
 
 def headers(what: str, source: str, event_id: str, *, task_id: str | None) -> dict[str, str]:

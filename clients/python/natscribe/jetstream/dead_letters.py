@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import islice
@@ -10,6 +10,7 @@ from itertools import islice
 from nats.aio.client import Client
 
 from natscribe.jetstream import stream_pages
+from natscribe.jetstream.cloud_events import is_by_service
 from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
@@ -41,7 +42,9 @@ def letter_of(
     )
 
 
-async def letters(nats: Client, stream: str, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
+async def letters(
+    nats: Client, stream: str, *, after: int = 0, parse: Callable[[bytes], DeadLetter] = DeadLetter.model_validate_json
+) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
     """Yield pages of dead letters with their stream sequences, the oldest first.
 
     `after` is a stream sequence: the first dead letter has a larger one.
@@ -50,11 +53,7 @@ async def letters(nats: Client, stream: str, *, after: int = 0) -> AsyncIterator
         NatsError: NATS does not answer.
     """
     async for messages in stream_pages.pages(nats, stream, subjects.ALL_DEAD_LETTERS, after=after):
-        found = []
-        for message in messages:
-            with suppress(ValueError):  # the service did not write this message
-                found.append((message.seq or 0, DeadLetter.model_validate_json(message.data or b"")))
-        yield found
+        yield [(each.seq or 0, parse(each.data or b"")) for each in messages if is_by_service(each.headers)]
 
 
 def _readable(body: bytes) -> tuple[str, BodyEncoding]:

@@ -57,15 +57,7 @@ class TaskMessage:
 
     @property
     def task(self) -> Task | None:
-        """The task in the body; None if the body is no valid task."""
-        try:
-            return TASKS[self.queue].model_validate_json(self.body)
-        except ValueError:
-            return None
-
-    @property
-    def task_of_any_version(self) -> Task | None:
-        """The task in the body, also if it has fields that only a later version knows; None if it cannot be read."""
+        """The task in the body, also with fields that only a later version knows; None if the body is no task."""
         try:
             return read_task(self.queue, self.body)
         except ValueError:
