@@ -8,8 +8,9 @@ import os
 import ssl
 
 from faststream import AckPolicy, FastStream
-from faststream.nats import JStream, NatsBroker, PullSub
+from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from faststream.nats.security import NatsUserPassword
+from nats.js.api import RetentionPolicy
 from pydantic import BaseModel
 
 env = os.environ.get
@@ -24,10 +25,12 @@ natscribe = NatsBroker(
     max_reconnect_attempts=-1,
 )
 own = NatsBroker(env("OWN_NATS_URL", NATS_URL).split(","), max_reconnect_attempts=-1)
-app = FastStream(own, natscribe)  # in this order: results that wait are told by the other broker at once
+app = FastStream(own, natscribe)
 
 # With a plain name FastStream would declare the stream, which NATS refuses: docs/faststream.md.
 RESULTS = JStream("transcription_results", declare=False)
+# Streams of your own: they keep each message until it is handled, also while this service is down.
+UPLOADS, TRANSCRIPTS = JStream("uploads", retention=RetentionPolicy.WORK_QUEUE), JStream("transcripts")
 
 
 class Uploaded(BaseModel):
@@ -76,13 +79,27 @@ class Ready(BaseModel):
     lines: list[str]
 
 
-@own.subscriber("recordings.uploaded", queue="transcripts")
-async def submit(recording: Uploaded) -> None:
+ready = own.publisher("transcripts.ready", stream=TRANSCRIPTS)
+
+
+@app.on_startup
+async def connect() -> None:
+    """Connect both brokers before one of them receives a message: each handler publishes to the other broker."""
+    await natscribe.connect()
+    await own.connect()
+
+
+# MANUAL: after an error or a crash, NATS delivers the message again, 30 s after the last delivery.
+@own.subscriber(
+    "recordings.uploaded", stream=UPLOADS, durable="transcripts", pull_sub=PullSub(), ack_policy=AckPolicy.MANUAL
+)
+async def submit(recording: Uploaded, message: NatsMessage) -> None:
     """Publish a task for each recording; with the same id it is safe to do so twice."""
     task = Task(task_id=recording.id, audio_file_id=recording.name, user_id=recording.user_id)
     await natscribe.publish(
         task, "tasks.transcription.normal", stream="transcription_tasks", headers={"Nats-Msg-Id": task.task_id}
     )
+    await message.ack()
 
 
 @natscribe.subscriber(
@@ -91,12 +108,13 @@ async def submit(recording: Uploaded) -> None:
     durable="transcripts",
     pull_sub=PullSub(),
     inbox_prefix=f"{INBOX_PREFIX}.".encode(),  # FastStream does not take this from the broker
-    ack_policy=AckPolicy.NACK_ON_ERROR,
+    ack_policy=AckPolicy.MANUAL,
 )
-@own.publisher("transcripts.ready")
-async def deliver(result: Result) -> Ready:
+async def deliver(result: Result, message: NatsMessage) -> None:
     """Publish each transcript as lines, also those that came while this service was down."""
     if result.object:
         bucket = await natscribe.object_storage(result.object.bucket, declare=False)
         result = Result.model_validate_json((await bucket.get(result.object.name)).data or b"")
-    return Ready(task_id=result.task_id, lines=[f"{line.speaker}: {line.text}" for line in result.segments])
+    transcript = Ready(task_id=result.task_id, lines=[f"{line.speaker}: {line.text}" for line in result.segments])
+    await ready.publish(transcript, headers={"Nats-Msg-Id": result.task_id})  # of two, the stream keeps one
+    await message.ack()

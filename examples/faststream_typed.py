@@ -3,7 +3,8 @@
 import os
 
 from faststream import AckPolicy, FastStream
-from faststream.nats import NatsBroker, PullSub
+from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from nats.js.api import RetentionPolicy
 from natscribe import Priority, Queue, Settings, TranscriptionResult, TranscriptionTask
 from natscribe.faststream import RESULTS, Result, broker, pull_inbox
 from natscribe.schemas import subjects
@@ -12,7 +13,9 @@ from pydantic import BaseModel
 settings = Settings.read()  # NATS_URL, and the login if there is one
 natscribe = broker(settings)
 own = NatsBroker(os.environ.get("OWN_NATS_URL", settings.nats_url).split(","), max_reconnect_attempts=-1)
-app = FastStream(own, natscribe)  # in this order: results that wait are told by the other broker at once
+app = FastStream(own, natscribe)
+# Streams of your own: they keep each message until it is handled, also while this service is down.
+UPLOADS, TRANSCRIPTS = JStream("uploads", retention=RetentionPolicy.WORK_QUEUE), JStream("transcripts")
 
 
 class Uploaded(BaseModel):
@@ -30,14 +33,28 @@ class Ready(BaseModel):
     lines: list[str]
 
 
-@own.subscriber("recordings.uploaded", queue="transcripts")
-async def submit(recording: Uploaded) -> None:
+ready = own.publisher("transcripts.ready", stream=TRANSCRIPTS)
+
+
+@app.on_startup
+async def connect() -> None:
+    """Connect both brokers before one of them receives a message: each handler publishes to the other broker."""
+    await natscribe.connect()
+    await own.connect()
+
+
+# MANUAL: after an error or a crash, NATS delivers the message again, 30 s after the last delivery.
+@own.subscriber(
+    "recordings.uploaded", stream=UPLOADS, durable="transcripts", pull_sub=PullSub(), ack_policy=AckPolicy.MANUAL
+)
+async def submit(recording: Uploaded, message: NatsMessage) -> None:
     """Publish a task for each recording; with the same id it is safe to do so twice."""
     task = TranscriptionTask(
         task_id=recording.id, audio_file_id=recording.name, user_id=recording.user_id, diarize=True
     )
     subject = subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL)
     await natscribe.publish(task, subject, stream=settings.stream_names.tasks, headers={"Nats-Msg-Id": task.task_id})
+    await message.ack()
 
 
 @natscribe.subscriber(
@@ -46,13 +63,14 @@ async def submit(recording: Uploaded) -> None:
     durable="transcripts",
     pull_sub=PullSub(),
     inbox_prefix=pull_inbox(settings),
-    ack_policy=AckPolicy.NACK_ON_ERROR,
+    ack_policy=AckPolicy.MANUAL,
 )
-@own.publisher("transcripts.ready")
-async def deliver(result: Result) -> Ready:
+async def deliver(result: Result, message: NatsMessage) -> None:
     """Publish each transcript as lines, also those that came while this service was down; a diarization has none."""
     if result.object:
         bucket = await natscribe.object_storage(result.object.bucket, declare=False)
         result = type(result).model_validate_json((await bucket.get(result.object.name)).data or b"")
     said = result.segments if isinstance(result, TranscriptionResult) else []
-    return Ready(task_id=result.task_id, lines=[f"{line.speaker}: {line.text}" for line in said])
+    transcript = Ready(task_id=result.task_id, lines=[f"{line.speaker}: {line.text}" for line in said])
+    await ready.publish(transcript, headers={"Nats-Msg-Id": result.task_id})  # of two, the stream keeps one
+    await message.ack()

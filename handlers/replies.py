@@ -9,7 +9,7 @@ from faststream import BaseMiddleware, StreamMessage
 from faststream.middlewares import ExceptionMiddleware
 from nats.aio.msg import Msg
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
-from natscribe.schemas.problems import NO_JSON_OBJECT, first_problem, invalid_request
+from natscribe.schemas.problems import NO_JSON_OBJECT, invalid_request, problems_of
 from natscribe.schemas.subjects import is_inbox
 from pydantic import ValidationError
 
@@ -50,7 +50,7 @@ def reply_refused(error: RequestError) -> ErrorReply:
 @reply_with_errors.add_handler(ValidationError, publish=True)
 def reply_invalid(error: ValidationError) -> ErrorReply:
     """Reply with the first problem in the request."""
-    return ErrorReply(error=invalid_request(first_problem(error)))
+    return ErrorReply(error=invalid_request(problems_of(error)))
 
 
 @reply_with_errors.add_handler(JSONDecodeError, publish=True)

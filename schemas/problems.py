@@ -1,4 +1,4 @@
-"""Turns a validation error of pydantic into one sentence."""
+"""Turns a validation error of pydantic into one line."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -13,7 +13,8 @@ from .transcription import LANGUAGE_PATTERN, TERM_PATTERN
 from .voices import VOICE_ID_PATTERN, VOICE_NAME_PATTERN
 from .wire import NAME_PATTERN, SPEAKER_PATTERN, TASK_ID_PATTERN, Input
 
-LONGEST_NAME = 100  # characters of a field's name that the sentence repeats
+MOST_PROBLEMS = 5  # that the line describes
+LONGEST_NAME = 100  # characters of a field's name that the line repeats
 IN_WORDS = {  # for each pattern, the advice for a value that does not match the pattern
     NAME_PATTERN: "use no control characters, such as tabs",
     TASK_ID_PATTERN: "use letters, digits, - and _, at most 64",
@@ -41,9 +42,15 @@ def invalid_request(problem: str) -> ErrorDetail:
     return ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message)
 
 
-def first_problem(error: ValidationError) -> str:
-    """Describe the first problem of a message, without quoting its values."""
-    problem = _of_best_fit(error.errors(include_url=False, include_input=False))[0]
+def problems_of(error: ValidationError) -> str:
+    """Describe the problems of a message, at most MOST_PROBLEMS, without quoting its values."""
+    problems = _of_best_fit(error.errors(include_url=False, include_input=False))
+    described = list(dict.fromkeys(_described(problem, error.title) for problem in problems))
+    more = len(described) - MOST_PROBLEMS
+    return "; ".join(described[:MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _described(problem: ErrorDetails, title: str) -> str:
     location = [part for part in problem["loc"] if part not in EITHER]
     place = ".".join(str(part) for part in location)
     if problem["type"] in NO_OBJECT:
@@ -56,7 +63,7 @@ def first_problem(error: ValidationError) -> str:
     if problem["type"] == MISSING:
         what = "this field is missing, add it"
     if problem["type"] == NO_SUCH_FIELD:
-        what = _no_such_field(str(location[-1]), {error.title, *map(str, problem["loc"])})
+        what = _no_such_field(str(location[-1]), {title, *map(str, problem["loc"])})
     found = f"{place[:LONGEST_NAME]}: {what}" if place else what
     return found.encode("ascii", "backslashreplace").decode()  # the name of an unknown field may have any characters
 

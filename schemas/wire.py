@@ -4,13 +4,23 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
 from pydantic.functional_serializers import model_serializer
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import SerializerFunctionWrapHandler
 from typing_extensions import Self
 
+_WORDS = {"title", "description", "default", "examples"}  # in the schema of a field, all that is no constraint
 NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]+$"  # no control characters: a terminal takes some for commands
 TASK_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
@@ -230,7 +240,10 @@ class Message(BaseModel):
 
 
 class Input(BaseModel):
-    """A message that the service receives: an unknown field is an error, because it may be a misspelt option."""
+    """A message that the service receives: an unknown field is an error, because it may be a misspelt option.
+
+    Null means the default, where there is one: many programs send null for a field that is not set.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
@@ -242,6 +255,25 @@ class Input(BaseModel):
         """
         written = {name: value for name, value in write(self).items() if name in self.model_fields_set}
         return written | (self.model_extra or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, sent: object) -> object:
+        if not isinstance(sent, dict):
+            return sent
+        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {name: value for name, value in sent.items() if value is not None or name not in optional}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Say in the schema where null is accepted."""
+        reference = handler(core_schema)
+        schema = handler.resolve_ref_schema(reference)
+        for name, field in schema["properties"].items():
+            if not cls.model_fields[name].is_required() and {"type": "null"} not in field.get("anyOf", ()):
+                words = {key: field.pop(key) for key in _WORDS & field.keys()}
+                schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **words}
+        return reference
 
 
 class Object(Message):

@@ -65,7 +65,7 @@ class Proxy:
     async def _pass_on(self, head: bytes, reader: StreamReader, writer: StreamWriter, fault: Fault | None) -> None:
         answer, question = await asyncio.open_connection(HOST, self.upstream)
         question.write(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
-        body = asyncio.create_task(_pump(reader, question))
+        body = asyncio.create_task(pump(reader, question))
         try:
             writer.write(await answer.readuntil(b"\r\n\r\n"))
             await self._pipe(answer, writer, fault.after if fault is not None else None)
@@ -97,7 +97,8 @@ class Proxy:
             writer.transport.abort()
 
 
-async def _pump(reader: StreamReader, writer: StreamWriter) -> None:
+async def pump(reader: StreamReader, writer: StreamWriter) -> None:
+    """Pass everything on until the reader ends or either side has gone."""
     with suppress(OSError):
         while piece := await reader.read(_PIECE):
             writer.write(piece)

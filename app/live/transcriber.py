@@ -139,10 +139,10 @@ class LiveTranscriber:
         async with aclosing(SpeakerSearch(find)) as search:
             async for update in search.progress():
                 await append(update)
-            if search.found is not None:
-                labels = transcript.labels(search.found)
-                transcript.identified = await self._diarizer.identify(task, search.found, labels, append)
-            await asyncio.to_thread(transcript.add_speakers, search)
+            found = await asyncio.to_thread(transcript.add_speakers, search)
+            if found is not None:
+                labels = transcript.labels(found)
+                transcript.identified = await self._diarizer.identify(task, found, labels, append)
 
     async def _publish(self, partial: Partial) -> None:
         subject, body = subjects.partials(partial.task_id), partial.model_dump_json().encode()

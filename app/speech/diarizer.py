@@ -1,7 +1,7 @@
 """The diarizer: finds who speaks when in a recording, for a diarization task or beside a transcription."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 
@@ -73,7 +73,7 @@ class Diarizer:
             FencedError: Another worker runs the task.
         """
         found = [await self.turns(task, recording, append, channel, channels) for channel in range(channels)]
-        return _together([_called(each, f"SPEAKER_{channel:02}") for channel, each in enumerate(found)])
+        return _together([renamed(each, {label(0): label(channel)}) for channel, each in enumerate(found)])
 
     async def turns(
         self, task: Task, recording: Recording, append: Append, channel: int | None = None, channels: int = 1
@@ -121,12 +121,17 @@ def _suffix(channel: int | None) -> str:
     return "" if channel is None else f":{channel}"
 
 
-def _called(found: DiarizationDone, label: str) -> DiarizationDone:
-    """Return what was found in a channel, with its only speaker named `label`."""
-    turns = [turn.model_copy(update={"speaker": label}) for turn in found.turns]
+def label(number: int) -> str:
+    """Return the label of a speaker, whose number counts from 0."""
+    return f"SPEAKER_{number:02}"
+
+
+def renamed(found: DiarizationDone, labels: Mapping[str, str]) -> DiarizationDone:
+    """Return turns and embeddings with another label for each speaker."""
+    turns = [turn.model_copy(update={"speaker": labels[turn.speaker]}) for turn in found.turns]
     embedded = found.embedded
     if embedded is not None:
-        speakers = [each.model_copy(update={"speaker": label}) for each in embedded.speakers]
+        speakers = [each.model_copy(update={"speaker": labels[each.speaker]}) for each in embedded.speakers]
         embedded = embedded.model_copy(update={"speakers": speakers})
     return found.model_copy(update={"turns": turns, "embedded": embedded})
 

@@ -122,12 +122,12 @@ class Transcriber:
         await append(_searching(search, 0.0, transcription.duration))
         async for update in search.progress():
             await append(_searching(search, update.processed_seconds, update.duration_seconds))
-        transcript, found = transcription.transcript, search.found
+        transcript = transcription.transcript
+        found = await asyncio.to_thread(transcript.add_speakers, search)
         if found is not None:
             await append(Update(Stage.MERGING, 1.0))
             transcript.identified = await self._diarizer.identify(task, found, transcript.labels(found), append)
         transcription.cached = transcription.cached and found is not None and found.cached
-        await asyncio.to_thread(transcript.add_speakers, search)
 
 
 def _searching(search: SpeakerSearch, seconds: float | None, duration: float | None) -> Update:

@@ -12,7 +12,7 @@ from natscribe.schemas.wire import Model
 
 from app.engines.messages import DiarizationDone
 from app.speech.attribution import attribute
-from app.speech.diarizer import SpeakerSearch
+from app.speech.diarizer import SpeakerSearch, label, renamed
 from app.speech.missing_text import joined, with_missing_text
 from app.updates import Checkpoint
 from app.voices.identification import NOT_ASKED, Identified
@@ -51,20 +51,26 @@ class TaskTranscript:
         speaking = self.segments if self.channels is not None else found.turns
         return sorted({each.speaker for each in speaking if each.speaker is not None})
 
-    def add_speakers(self, search: SpeakerSearch) -> None:
+    def add_speakers(self, search: SpeakerSearch) -> DiarizationDone | None:
         """Attribute the words to the speakers that a search has found, or note the error of a failed search.
 
-        With separate channels, each channel is a speaker already: then the search was for voices alone.
+        Return what was found, with the speakers numbered in the order of their first words; speakers without words come
+        last. With separate channels, each channel is a speaker already: then the search was for voices alone.
         """
         if self.channels is not None:
             self.identified = Identified(error=search.error) if search.error is not None else self.identified
-            return
+            return search.found
         self._diarization_error = search.error
-        if search.found is not None:
-            turns = search.found.turns
-            self.segments = attribute(self.segments, turns)
-            self.untranscribed = with_missing_text(self.untranscribed, self.segments, turns)
-            self._speakers = len({turn.speaker for turn in turns})
+        if search.found is None:
+            return None
+        turns = search.found.turns
+        segments = attribute(self.segments, turns)
+        order = [*(segment.speaker or "" for segment in segments), *(turn.speaker for turn in turns)]
+        labels = {speaker: label(number) for number, speaker in enumerate(dict.fromkeys(filter(None, order)))}
+        self.segments = [each.model_copy(update={"speaker": labels.get(each.speaker or "")}) for each in segments]
+        self.untranscribed = with_missing_text(self.untranscribed, segments, turns)
+        self._speakers = len(labels)
+        return renamed(search.found, labels)
 
     def result(
         self, *, duration: float, model: Model, source: Source, audio_sha256: str | None, cached: bool = False
@@ -112,7 +118,7 @@ class TaskTranscript:
         if not (self.task.word_timestamps or self.task.diarize):
             changed["words"] = None
         if channel is not None:
-            changed |= {"channel": channel, "speaker": f"SPEAKER_{channel:02}"}
+            changed |= {"channel": channel, "speaker": label(channel)}
         return segment.model_copy(update=changed)
 
 

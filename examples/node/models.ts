@@ -20,7 +20,7 @@ export interface DeleteLettersRequest {
   'task_id'?: string | null;
   'kind'?: Kind | null;
   'code'?: ErrorCode | null;
-  'after'?: number;
+  'after'?: number | null;
 }
 export interface Deleted {
   'deleted': boolean;
@@ -50,7 +50,7 @@ export interface DiarizationTask {
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
   'keep_seconds'?: number | null;
-  'identify'?: boolean;
+  'identify'?: boolean | null;
 }
 export interface EnrollRequest {
   'user_id': number | string;
@@ -59,7 +59,7 @@ export interface EnrollRequest {
   'name'?: string | null;
   'voice'?: string | null;
   'consent': Consent;
-  'another'?: boolean;
+  'another'?: boolean | null;
 }
 export interface ErrorDetail {
   'code': ErrorCode;
@@ -84,7 +84,7 @@ export interface LettersDeleted {
 export interface ListRequest {
   'user_id'?: number | string | null;
   'state'?: State | null;
-  'limit'?: number;
+  'limit'?: number | null;
   'before'?: string | null;
 }
 export interface ListedTask {
@@ -108,28 +108,28 @@ export interface ListedTask {
   'result_available': boolean;
 }
 export interface LiveAudio {
-  'codec'?: Codec;
-  'sample_rate'?: number;
-  'channels'?: number;
+  'codec'?: Codec | null;
+  'sample_rate'?: number | null;
+  'channels'?: number | null;
 }
 export interface LiveTask {
   'task_id': string;
   'user_id': number | string;
-  'audio'?: LiveAudio;
-  'idle_seconds'?: number;
+  'audio'?: LiveAudio | null;
+  'idle_seconds'?: number | null;
   'model'?: string | null;
   'language'?: string | null;
-  'vocabulary'?: string[];
+  'vocabulary'?: string[] | null;
   'prompt'?: string | null;
-  'translate'?: boolean;
-  'channels'?: Channels;
+  'translate'?: boolean | null;
+  'channels'?: Channels | null;
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
   'keep_seconds'?: number | null;
-  'keep_audio'?: boolean;
-  'identify'?: boolean;
-  'diarize'?: boolean;
-  'word_timestamps'?: boolean;
+  'keep_audio'?: boolean | null;
+  'identify'?: boolean | null;
+  'diarize'?: boolean | null;
+  'word_timestamps'?: boolean | null;
 }
 export interface Model {
   'name': string;
@@ -216,14 +216,14 @@ export interface ReservedWindow {
   'regions': any[][];
   'samples': string;
   'channel'?: number | null;
-  'context'?: number;
+  'context'?: number | null;
 }
 export interface ResultRequest {
   'task_id': string;
-  'max_line_chars'?: number;
-  'max_lines'?: number;
-  'max_cue_seconds'?: number;
-  'format'?: ResultFormat;
+  'max_line_chars'?: number | null;
+  'max_lines'?: number | null;
+  'max_cue_seconds'?: number | null;
+  'format'?: ResultFormat | null;
 }
 export interface Segment {
   'start': number;
@@ -287,10 +287,10 @@ export interface TaskStatus {
 export interface TranscribeOptions {
   'model'?: string | null;
   'language'?: string | null;
-  'vocabulary'?: string[];
+  'vocabulary'?: string[] | null;
   'prompt'?: string | null;
-  'translate'?: boolean;
-  'channels'?: Channels;
+  'translate'?: boolean | null;
+  'channels'?: Channels | null;
 }
 export interface TranscriptionResult {
   'kind': 'transcription';
@@ -322,16 +322,16 @@ export interface TranscriptionTask {
   'user_id': number | string;
   'model'?: string | null;
   'language'?: string | null;
-  'vocabulary'?: string[];
+  'vocabulary'?: string[] | null;
   'prompt'?: string | null;
-  'translate'?: boolean;
-  'channels'?: Channels;
+  'translate'?: boolean | null;
+  'channels'?: Channels | null;
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
   'keep_seconds'?: number | null;
-  'identify'?: boolean;
-  'diarize'?: boolean;
-  'word_timestamps'?: boolean;
+  'identify'?: boolean | null;
+  'diarize'?: boolean | null;
+  'word_timestamps'?: boolean | null;
 }
 export interface Turn {
   'start': number;
@@ -356,7 +356,7 @@ export interface VoicePage {
 }
 export interface VoicesRequest {
   'user_id': number | string;
-  'after'?: number;
+  'after'?: number | null;
 }
 export interface WindowReply {
   'worker': string;
@@ -364,10 +364,10 @@ export interface WindowReply {
 }
 export interface WindowRequest {
   'window': ReservedWindow;
-  'options'?: TranscribeOptions;
+  'options'?: TranscribeOptions | null;
   'previous'?: string | null;
   'model': Model;
-  'fingerprint'?: string;
+  'fingerprint'?: string | null;
 }
 export interface WindowText {
   'segments': Segment[];

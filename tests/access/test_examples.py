@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nats
 import pytest
-from nats.errors import NoRespondersError
+from nats.js.errors import NoStreamResponseError
 from natscribe.client import Client
 
 from app.main import Worker
@@ -75,14 +75,14 @@ async def transcribed_by_faststream(name: str, url: str, own_url: str, monkeypat
     transcripts = await system.subscribe("transcripts.ready")
     recording = json.dumps({"id": "r1", "name": name, "user_id": 1}).encode()
 
-    async def told() -> bool:
-        with suppress(NoRespondersError):
-            return bool(await system.request("recordings.uploaded", recording, timeout=5))
+    async def is_stored() -> bool:
+        with suppress(NoStreamResponseError):  # the service declares the stream when it starts
+            return bool(await system.jetstream().publish("recordings.uploaded", recording))
         return False
 
     try:
         async with started(url, BIN / "faststream", "run", "faststream_client:app"):
-            await eventually(told)
+            await eventually(is_stored)
             assert json.loads((await transcripts.next_msg(WITHIN)).data)["lines"]
     finally:
         await system.close()

@@ -62,7 +62,9 @@ BREAKING: dict[str, Callable[[Node], object]] = {
     "a task needs one field more": lambda new: TASK(new)["required"].append("language"),
     "a task may have one field less": lambda new: TASK(new)["properties"].pop("word_timestamps"),
     "a task's field is narrower": lambda new: TASK(new)["properties"]["user_id"]["anyOf"][0].update(minimum=0),
-    "a task's field is of another type": lambda new: TASK(new)["properties"]["word_timestamps"].update(type="string"),
+    "a task's field is of another type": lambda new: TASK(new)["properties"]["word_timestamps"].update(
+        anyOf=[{"type": "string"}]
+    ),
     "a task's field has one type less": lambda new: TASK(new)["properties"]["user_id"]["anyOf"].pop(),
     "a task needs a header": lambda new: _schema("TaskHeaders")(new).update(required=["traceparent"]),
     "an event has one field less": lambda new: (

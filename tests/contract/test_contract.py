@@ -83,9 +83,10 @@ def quoted(cell: str) -> list[str]:
 
 
 def limits(schema: dict[str, Any]) -> str:
-    """The type of a field and what limits it, in words."""
+    """The type of a field and what limits it, in words; null only if it is the default, as it means the default."""
     if "anyOf" in schema:
-        return ", or ".join(limits(choice) for choice in schema["anyOf"])
+        choices = [limits(choice) for choice in schema["anyOf"]]
+        return ", or ".join(choice for choice in choices if choice != "null" or schema.get("default") is None)
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("pattern") in IN_WORDS:
@@ -107,10 +108,12 @@ def limits(schema: dict[str, Any]) -> str:
 def fields_of(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
     """The fields of a schema, with the definitions that they name put in their place."""
     schema = model.model_json_schema()
+
+    def resolved(choice: dict[str, Any]) -> dict[str, Any]:
+        return schema["$defs"][choice["$ref"].rpartition("/")[2]] if "$ref" in choice else choice
+
     return {
-        name: field | schema["$defs"][field["$ref"].rpartition("/")[2]] | {"description": field["description"]}
-        if "$ref" in field
-        else field
+        name: field | {"anyOf": [resolved(choice) for choice in field["anyOf"]]} if "anyOf" in field else field
         for name, field in schema["properties"].items()
     }
 

@@ -1,19 +1,21 @@
 """The messages: what is taken, what is refused, how they look on the wire."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from jsonschema import Draft7Validator
+from jsonschema import Draft7Validator, Draft202012Validator
 from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.examples import EXAMPLES
 from natscribe.schemas.live import LiveKeywords, LiveTask
-from natscribe.schemas.problems import first_problem
+from natscribe.schemas.problems import problems_of
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.requests import ReplayRequest, ResultRequest
 from natscribe.schemas.transcription import TranscribeKeywords, TranscribeOptions, TranscriptionTask
-from natscribe.schemas.wire import Kind, Priority, Queue
+from natscribe.schemas.wire import Input, Kind, Priority, Queue
 from pydantic import ValidationError
 
 LEAST = {"task_id": "t1", "audio_file_id": "a.wav", "user_id": 1}
@@ -121,7 +123,68 @@ def test_the_keywords_of_a_typed_call_are_the_options() -> None:
 def test_a_wrong_option_is_told_by_its_field_and_what_is_allowed(change: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError) as wrong:
         TranscriptionTask.model_validate(LEAST | change)
-    assert first_problem(wrong.value) == words
+    assert problems_of(wrong.value) == words
+
+
+def test_up_to_five_problems_are_reported() -> None:
+    wrong = {"task_id": "", "translate": 1, "diarize": 1, "identify": 1, "word_timestamps": 1, "user_id": ""}
+    with pytest.raises(ValidationError) as error:
+        TranscriptionTask.model_validate(LEAST | wrong)
+    *described, more = problems_of(error.value).split("; ")
+    boolean = "Input should be a valid boolean"
+    assert sorted(described) == [
+        f"diarize: {boolean}",
+        f"identify: {boolean}",
+        "task_id: use letters, digits, - and _, at most 64",
+        f"translate: {boolean}",
+        "user_id: use an integer of 64 bits, or 1 to 64 characters, no control characters",
+    ]
+    assert more == "and 1 more"
+
+
+def received(of: type[Input] = Input) -> Iterator[type[Input]]:
+    """All classes of messages that the service receives, and their parts."""
+    for model in of.__subclasses__():
+        yield model
+        yield from received(model)
+
+
+PARTS: dict[str, dict[str, object]] = {  # of messages, and bases of them: these have no examples in the document
+    "LiveAudio": {},
+    "SubtitleLimits": {},
+    "TranscribeOptions": {},
+    "SpeakerBounds": {},
+    "TaskNames": LEAST,
+    "AnyTask": LEAST,
+    "LiveNames": {"task_id": "t1", "user_id": 1},
+    "DeadLetterChoice": {"task_id": "t1"},
+    "Consent": {"by": "Anna", "at": "2026-11-24T09:30:00Z"},
+    "Window": {"regions": [[0, 1]], "samples": ""},
+}
+
+
+@pytest.mark.parametrize("model", sorted(set(received()), key=str))
+def test_null_means_the_default_of_each_field_that_has_one(model: type[Input]) -> None:
+    def outcome(message: dict[str, object]) -> object:
+        try:
+            return model.model_validate_json(json.dumps(message))
+        except ValidationError as error:
+            return problems_of(error)
+
+    # Given a valid message
+    payload = EXAMPLES[model.__name__][0].payload if model.__name__ in EXAMPLES else None
+    valid = payload.model_dump(mode="json", exclude_unset=True) if isinstance(payload, Input) else PARTS[model.__name__]
+    schema = Draft202012Validator(model.model_json_schema(mode="serialization"))
+    for name, field in model.model_fields.items():
+        # When a field of it is null
+        null, without = valid | {name: None}, {key: value for key, value in valid.items() if key != name}
+        # Then it is as if the field were left out, in the service and in the document; a required field is missing
+        if field.is_required():
+            assert isinstance(outcome(null), str)
+            assert not schema.is_valid(null)
+        else:
+            assert outcome(null) == outcome(without)
+            assert schema.is_valid(null)
 
 
 def test_names_may_be_in_any_script() -> None:
@@ -210,6 +273,6 @@ def test_a_limit_of_subtitles_says_what_it_may_be(field: str, least: int, most: 
     ):
         with pytest.raises(ValidationError) as error:
             ResultRequest.model_validate({"task_id": "t1", field: refused})
-        assert first_problem(error.value) == f"{field}: Input should be {words}"
+        assert problems_of(error.value) == f"{field}: Input should be {words}"
     with pytest.raises(ValidationError):
         ResultRequest.model_validate_json(f'{{"task_id": "t1", "{field}": NaN}}')

@@ -7,22 +7,35 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import Channels, Segment, Source, Stretch, TranscribeOptions, TranscriptionTask
 from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
 from app.engines.engine import answer
-from app.engines.messages import Job, Listen, ListeningDone, Loaded, Reply, Transcribe, WindowsTranscribed
+from app.engines.messages import (
+    DiarizationDone,
+    Embedded,
+    Job,
+    Listen,
+    ListeningDone,
+    Loaded,
+    Reply,
+    SpeakerEmbedding,
+    Transcribe,
+    WindowsTranscribed,
+)
 from app.engines.window_queue import Rank
 from app.errors import FencedError, PermanentError
 from app.recordings.recording import Recording, stamp_of
 from app.redis_store.cache import Cache
+from app.speech.diarizer import SpeakerSearch
 from app.speech.run import SEGMENTS_AT_ONCE, add_text
 from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription import Transcription
-from app.updates import Checkpoint, Update
+from app.updates import Append, Checkpoint, Update
 from tests.fakes.cache import MemoryCache
 from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
 
@@ -294,6 +307,37 @@ def test_the_language_that_is_spoken_most_is_the_first_of_a_result() -> None:
     # Then it has the seconds of each language, and Russian is the language of the recording
     assert list(result.languages.items()) == [("ru", 3), ("en", 2)]
     assert result.language == "ru"
+
+
+def test_the_first_speaker_with_words_is_the_first_in_all_parts_of_a_result() -> None:
+    # Given a transcript, and three speakers: who coughs, who answers, and who asks first
+    transcript = TaskTranscript(MIXED.model_copy(update={"diarize": True}))
+    said = [segment(0).model_copy(update={"start": start, "end": start + 2, "words": None}) for start in (1, 4)]
+    transcript.add(WindowText(segments=said, language="en", end=6))
+    cough, answer, question = turns = [
+        Turn(start=start, end=end, speaker=f"SPEAKER_{number:02}")
+        for number, (start, end) in enumerate([(0, 0.3), (4, 6), (1, 3)])
+    ]
+    embedded = Embedded(model=MODEL, speakers=[_embedding(turn.speaker) for turn in turns])
+    search = SpeakerSearch(_never)
+    search.found = DiarizationDone(turns=turns, duration_seconds=6, model=MODEL, embedded=embedded)
+    # When its words get speakers
+    found = transcript.add_speakers(search)
+    # Then speakers are numbered by their first words, and embeddings have the same labels
+    assert [each.speaker for each in transcript.segments] == ["SPEAKER_00", "SPEAKER_01"]
+    assert found is not None
+    assert found.embedded is not None
+    labels = {cough.speaker: "SPEAKER_02", answer.speaker: "SPEAKER_01", question.speaker: "SPEAKER_00"}
+    assert [each.speaker for each in found.turns] == list(labels.values())
+    assert {each.values: each.speaker for each in found.embedded.speakers} == labels
+
+
+def _embedding(speaker: str) -> SpeakerEmbedding:
+    return SpeakerEmbedding(speaker=speaker, seconds=20, agreement=1, values=speaker, telephone="")
+
+
+async def _never(_: Append) -> DiarizationDone:
+    raise AssertionError
 
 
 @pytest.mark.parametrize("channels", [8, 9])

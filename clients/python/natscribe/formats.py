@@ -22,15 +22,19 @@ def with_names(result: Result) -> Result:
     return result.model_copy(update={"segments": segments})
 
 
-def write(result: Result, fmt: ResultFormat, limits: SubtitleLimits) -> str:
-    """Write a result in a format, for people with the names of its voices; `limits` is used for subtitles only.
+def write(result: Result, fmt: ResultFormat, limits: SubtitleLimits, recording: str | None = None) -> str:
+    """Write a result in a format, for people with the names of its voices.
+
+    `limits` is used for subtitles only, and `recording` for a page, which plays the recording at this address.
 
     Raises:
         FormatUnavailableError: The format cannot hold this result.
     """
     if fmt in {ResultFormat.SRT, ResultFormat.VTT}:
         return _subtitles(_transcript(with_names(result), fmt), fmt, limits)
-    return _WRITERS[fmt](with_names(result) if fmt in _FOR_PEOPLE else result)
+    if fmt is ResultFormat.HTML:
+        return _html(with_names(result), recording)
+    return _WRITERS[fmt](result)
 
 
 def _transcript(result: Result, fmt: str) -> TranscriptionResult:
@@ -41,7 +45,7 @@ def _transcript(result: Result, fmt: str) -> TranscriptionResult:
 
 
 def _txt(result: Result) -> str:
-    transcript = _transcript(result, "txt")
+    transcript = _transcript(with_names(result), "txt")
     lines = [f"{s.speaker}: {s.text}" if s.speaker else s.text for s in transcript.segments]
     return "\n".join(lines) + "\n" if lines else ""
 
@@ -63,16 +67,14 @@ def _rttm(result: Result) -> str:
     )
 
 
-def _html(result: Result) -> str:
+def _html(result: Result, recording: str | None) -> str:
     from natscribe.transcript_page import page  # noqa: PLC0415 -- few ask for it
 
-    return page(result)
+    return page(result, recording)
 
 
-_FOR_PEOPLE = {ResultFormat.TXT, ResultFormat.HTML}
 _WRITERS: dict[ResultFormat, Callable[[Result], str]] = {
     ResultFormat.JSON: lambda result: result.model_dump_json(),
     ResultFormat.TXT: _txt,
     ResultFormat.RTTM: _rttm,
-    ResultFormat.HTML: _html,
 }

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from natscribe.schemas.problems import first_problem
+from natscribe.schemas.problems import problems_of
 from natscribe.schemas.stream_names import StreamNames
 
 SECRETS = Path("/run/secrets")  # container engines put one file here for each secret; the environment overrides it
@@ -173,11 +173,11 @@ def split_address(url: str) -> SplitResult:
 
 
 def wrong_setting(error: ValidationError) -> str:
-    """Write a sentence that names the wrong setting, as the environment names it, and the problem."""
+    """Write a sentence that names the first wrong setting, as the environment names it, and the problem."""
     # The name is empty if the problem is a combination of settings.
     name = "".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
     where = f"The setting {name.upper()}" if name else "A setting"
-    what = first_problem(error).removeprefix(f"{name}: ")
+    what = problems_of(error).partition("; ")[0].removeprefix(f"{name}: ")
     return f"{where} is wrong: {what}. Correct it in the environment or in .env."
 
 

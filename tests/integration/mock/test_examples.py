@@ -1,20 +1,26 @@
 """The examples that run for long: services of other people, which hear of results."""
 
+import asyncio
 import json
-from contextlib import suppress
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import pytest
-from nats.errors import NoRespondersError
+from nats.js.errors import NotFoundError
 from natscribe.mock import Mock
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind
 
 from app.settings import Settings
+from tests.faults import pump
 from tests.integration.conftest import Publisher
-from tests.programs import BIN, WITHIN, line_with, started
+from tests.programs import BIN, line_with, started
+from tests.tcp import served
 from tests.waiting import eventually
 
+UPLOADS, TRANSCRIPTS = "uploads", "transcripts"  # streams of the FastStream services
 SEGMENTS = {"short-1": 3, "large-1": 60}  # of the mock's results; the second is too large for a message
 
 
@@ -40,33 +46,52 @@ async def test_the_follower_hears_what_it_missed(settings: Settings, publisher: 
 async def test_a_faststream_service_has_recordings_transcribed(
     settings: Settings, publisher: Publisher, example: str
 ) -> None:
-    # Given a service that speaks of recordings and transcripts, with schemas of its own or with those of the package
-    heard = await publisher.nc.subscribe("transcripts.ready")
-    # And a result that came before it, which is no transcript
+    # Given a service, with schemas of its own or with those of the package, and a result that is no transcript
     await publisher.publish("turns-1", kind=Kind.DIARIZATION)
     await publisher.until("turns-1", State.COMPLETED)
+    async with service(settings.nats_url, example):
+        await eventually(partial(holds, publisher, TRANSCRIPTS, 1))
+        # When somebody uploads recordings
+        for task_id in SEGMENTS:
+            await upload(publisher, task_id)
+        # Then their transcripts are published
+        await eventually(partial(holds, publisher, TRANSCRIPTS, 3))
+    for task_id, count in SEGMENTS.items():
+        lines = (await transcripts(publisher))[task_id]
+        assert {line.partition(":")[0] for line in lines} == {"SPEAKER_00", "SPEAKER_01"}
+        assert len(lines) == count
+        assert await is_an_object(publisher, task_id) == task_id.startswith("large")
 
-    async def told(recording: str) -> bool:
-        body = json.dumps({"id": recording, "name": "meeting.flac", "user_id": 1}).encode()
-        with suppress(NoRespondersError):
-            return bool(await publisher.nc.request("recordings.uploaded", body, timeout=5))
-        return False
 
-    async with started(settings.nats_url, BIN / "faststream", "run", f"{example}:app") as service:
-        assert json.loads((await heard.next_msg(WITHIN)).data)["task_id"] == "turns-1"
-        for task_id, count in SEGMENTS.items():
-            # When somebody tells it of a recording
-            await eventually(partial(told, task_id))
-            # Then it tells its own world of the transcript
-            ready = json.loads((await heard.next_msg(WITHIN)).data)
-            assert ready["task_id"] == task_id
-            assert await is_an_object(publisher, task_id) == task_id.startswith("large")
-            assert {line.partition(":")[0] for line in ready["lines"]} == {"SPEAKER_00", "SPEAKER_01"}
-            assert len(ready["lines"]) == count
-        # And nothing went wrong, not even with the result that waited when it started
-        service.terminate()
-        assert service.stdout is not None
-        assert b"Traceback" not in await service.stdout.read()
+@pytest.mark.parametrize("example", ["faststream_client", "faststream_typed"])
+async def test_a_faststream_service_loses_and_repeats_nothing(
+    settings: Settings, publisher: Publisher, example: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OWN_NATS_URL", settings.nats_url)
+    # Given a service that has stopped, and then an upload and a result
+    async with service(settings.nats_url, example):
+        await eventually(partial(holds, publisher, UPLOADS, 0))
+    await eventually(partial(nobody_fetches, publisher))
+    await upload(publisher, "short-1")
+    await publisher.publish("turns-1", kind=Kind.DIARIZATION)
+    await publisher.until("turns-1", State.COMPLETED)
+    # When it starts, and the NATS of Natscribe answers later than its own, then both messages are processed
+    async with late(settings.nats_url) as nats_url, service(nats_url, example):
+        await eventually(partial(holds, publisher, TRANSCRIPTS, 2))
+    assert {"short-1", "turns-1"} == set(await transcripts(publisher))
+    # When the upload and all results are delivered again, with an invalid upload and a new one
+    await eventually(partial(nobody_fetches, publisher))
+    await upload(publisher, "short-1")
+    await publisher.js.publish("recordings.uploaded", b"no JSON")
+    await upload(publisher, "short-2")
+    await publisher.js.delete_consumer("transcription_results", "transcripts")
+    async with service(settings.nats_url, example, expected=b"no JSON"):
+        await eventually(partial(holds, publisher, TRANSCRIPTS, 3))
+        await eventually(partial(holds, publisher, UPLOADS, 1))
+        await eventually(partial(has_read_all_results, publisher))
+    # Then each transcript was published once, and the invalid message is kept
+    assert {"short-1", "turns-1", "short-2"} == set(await transcripts(publisher))
+    assert await holds(publisher, TRANSCRIPTS, 3)
 
 
 async def test_a_faststream_application_reads_all_streams(settings: Settings, publisher: Publisher) -> None:
@@ -84,6 +109,67 @@ async def test_a_faststream_application_reads_all_streams(settings: Settings, pu
             missing = {said for said in missing if said not in line}
     # And it has changed no stream
     assert [(await publisher.js.stream_info(f"transcription_{of}")).config for of in streams] == before
+
+
+@asynccontextmanager
+async def service(nats_url: str, example: str, expected: bytes = b"") -> AsyncIterator[None]:
+    """The example as a running service; it prints a traceback at most for the error that is expected."""
+    async with started(nats_url, BIN / "faststream", "run", f"{example}:app") as process:
+        yield
+        process.terminate()
+        assert process.stdout is not None
+        printed = await process.stdout.read()
+    assert (b"Traceback" in printed) == bool(expected), printed.decode()
+    assert expected in printed
+
+
+@asynccontextmanager
+async def late(nats_url: str) -> AsyncIterator[str]:
+    """An address at which the server answers a second after a connection is opened."""
+
+    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
+        await asyncio.sleep(1)
+        server, client = await asyncio.open_connection("127.0.0.1", int(nats_url.rpartition(":")[2]))
+        try:
+            await asyncio.gather(pump(reader, client), pump(server, writer))
+        finally:
+            client.transport.abort()
+
+    async with served(serve) as port:
+        yield f"nats://127.0.0.1:{port}"
+
+
+async def upload(publisher: Publisher, task_id: str) -> None:
+    """Report a recording to the service, which is not necessarily running."""
+    recording = {"id": task_id, "name": "meeting.flac", "user_id": 1}
+    await publisher.js.publish("recordings.uploaded", json.dumps(recording).encode())
+
+
+async def holds(publisher: Publisher, stream: str, messages: int) -> bool:
+    """Whether the stream exists and holds this number of messages."""
+    with suppress(NotFoundError):
+        return (await publisher.js.stream_info(stream)).state.messages == messages
+    return False
+
+
+async def nobody_fetches(publisher: Publisher) -> bool:
+    """Whether the requests of a stopped service have expired: these tests subscribe to all inboxes, and keep them."""
+    consumers = (UPLOADS, "transcription_results")
+    return not any([(await publisher.js.consumer_info(stream, "transcripts")).num_waiting for stream in consumers])
+
+
+async def has_read_all_results(publisher: Publisher) -> bool:
+    """Whether the service has acknowledged all results."""
+    consumer = await publisher.js.consumer_info("transcription_results", "transcripts")
+    return not consumer.num_pending and not consumer.num_ack_pending
+
+
+async def transcripts(publisher: Publisher) -> dict[str, list[str]]:
+    """The lines of each transcript that the service has published."""
+    state = (await publisher.js.stream_info(TRANSCRIPTS)).state
+    messages = [await publisher.js.get_msg(TRANSCRIPTS, seq) for seq in range(state.first_seq, state.last_seq + 1)]
+    ready = [json.loads(message.data or b"") for message in messages]
+    return {transcript["task_id"]: transcript["lines"] for transcript in ready}
 
 
 async def is_an_object(publisher: Publisher, task_id: str) -> bool:

@@ -122,7 +122,7 @@ def test_a_file_without_words_is_told(tmp_path: Path) -> None:
     silent, spoken = result_of(), result_of(said(0, "One."))
     output = Output((Format.TXT, Format.JSON), tmp_path)
     # When both are written into a folder, then it is said which has none
-    assert output.write("a", silent) == f"{tmp_path / 'a'}.txt and .json: no speech in it"
+    assert output.write("a", silent) == f"{tmp_path / 'a'}.txt and .json: no speech detected"
     assert output.write("b", spoken) == f"{tmp_path / 'b'}.txt and .json"
     # And which took the place of another file
-    assert output.write("b", silent) == f"{tmp_path / 'b'}.txt and .json (replaced): no speech in it"
+    assert output.write("b", silent) == f"{tmp_path / 'b'}.txt and .json (replaced): no speech detected"

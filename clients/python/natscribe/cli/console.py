@@ -17,7 +17,7 @@ from rich.text import Text
 
 from natscribe.cli.exit_codes import INTERRUPTED, NOBODY_READS, USAGE
 from natscribe.client import Client, ClientError, OptionError, RequestFailedError, UploadCallback, command
-from natscribe.schemas.problems import first_problem
+from natscribe.schemas.problems import problems_of
 from natscribe.settings import Settings, wrong_setting
 
 DATA = Path(".data")
@@ -86,7 +86,7 @@ def run_and_exit(
         if error.title == Settings.__name__:
             err.print(wrong_setting(error), style=ERROR)
             raise typer.Exit(USAGE) from error
-        raise typer.BadParameter(first_problem(error)) from error
+        raise typer.BadParameter(problems_of(error)) from error
     except NobodyReadsError:
         code = NOBODY_READS
     except expected as error:

@@ -7,7 +7,7 @@ import typer
 from pydantic import ValidationError
 
 from natscribe.cli.results import Format
-from natscribe.schemas.problems import first_problem
+from natscribe.schemas.problems import problems_of
 from natscribe.schemas.requests import SubtitleLimits
 
 MaxLineChars = Annotated[
@@ -38,4 +38,4 @@ def chosen(
     try:
         return SubtitleLimits.model_validate(given)
     except ValidationError as error:
-        raise typer.BadParameter(first_problem(error)) from error
+        raise typer.BadParameter(problems_of(error)) from error

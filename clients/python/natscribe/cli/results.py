@@ -20,7 +20,6 @@ from natscribe.client.results import DEFAULT_LIMITS
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
-from natscribe.transcript_page import page
 
 
 class Format(str, Enum):
@@ -99,7 +98,7 @@ class Output:
             is_empty = is_empty or not text.strip()
             is_replaced |= _write_whole(file.with_name(f"{name}{written_as[-1]}"), text)
         files = f"{file}{' and '.join(written_as)}{' (replaced)' if is_replaced else ''}"
-        return f"{files}: no speech in it" if is_empty else files
+        return f"{files}: no speech detected" if is_empty else files
 
     def show(
         self, console: Console, result: Result, *, label: str, heading: bool, recording: Path | None = None
@@ -114,7 +113,7 @@ class Output:
         if heading:
             (err if fmt in _NAMES_TASKS else console).print(f"== {label}")
         if not text.strip():
-            err.print(f"{label}: no speech in it.")
+            err.print(f"{label}: no speech detected.")
         elif fmt is Format.TURNS and console.is_terminal:
             console.print(turns_table(result), soft_wrap=False)
         else:
@@ -136,9 +135,10 @@ class Output:
         return folder + [word for fmt in self.formats for word in ("--format", fmt.value)]
 
     def _text(self, result: Result, fmt: Format, recording: Path | None) -> str:
-        if fmt is Format.HTML:
-            return page(result, _link(recording, self.folder or Path()) if recording else None)
-        return turns_text(result) if fmt is Format.TURNS else written(result, ResultFormat(fmt.value), self.limits)
+        if fmt is Format.TURNS:
+            return turns_text(result)
+        link = _link(recording, self.folder or Path()) if recording else None
+        return written(result, ResultFormat(fmt.value), self.limits, link)
 
 
 def output_of(

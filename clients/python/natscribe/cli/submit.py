@@ -19,7 +19,7 @@ from natscribe.cli.submission import Submission
 from natscribe.cli.vocabulary import read_vocabulary
 from natscribe.client import Client, OptionError
 from natscribe.client.languages import language_code
-from natscribe.schemas.problems import first_problem
+from natscribe.schemas.problems import problems_of
 from natscribe.schemas.requests import SubtitleLimits
 from natscribe.schemas.transcription import Channels, TranscribeKeywords, TranscribeOptions
 from natscribe.schemas.wire import LEAST_KEPT_S, MOST_KEPT_S, Priority
@@ -172,7 +172,7 @@ def _with_languages(options: TranscribeKeywords, files: list[str], languages: li
         for each in found:
             TranscribeOptions.model_validate(each)
     except ValidationError as error:
-        raise typer.BadParameter(first_problem(error)) from error
+        raise typer.BadParameter(problems_of(error)) from error
     except OptionError as error:
         raise typer.BadParameter(str(error)) from error
     return found

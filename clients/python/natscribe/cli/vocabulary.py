@@ -6,7 +6,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from natscribe.schemas.problems import first_problem
+from natscribe.schemas.problems import problems_of
 from natscribe.schemas.transcription import TranscribeOptions
 
 COMMENT = "#"
@@ -35,7 +35,7 @@ def _allowed(problem: ErrorDetails, error: ValidationError) -> str:
         return f"a term has at most {problem['ctx']['max_length']} characters"
     if problem["type"] == "too_long":
         return f"a vocabulary has at most {problem['ctx']['max_length']} terms, and this is one more"
-    return first_problem(error).partition(": ")[2]
+    return problems_of(error).partition("; ")[0].partition(": ")[2]
 
 
 def _text(file: Path) -> str:

@@ -36,14 +36,19 @@ async def whole(connection: Nats, body: bytes) -> bytes:
         raise ClientError(message) from error
 
 
-def written(result: Result, result_format: ResultFormat, limits: SubtitleLimits = DEFAULT_LIMITS) -> str:
-    """Write a result in the given format, as the service does.
+def written(
+    result: Result,
+    result_format: ResultFormat,
+    limits: SubtitleLimits = DEFAULT_LIMITS,
+    recording: str | None = None,
+) -> str:
+    """Write a result in the given format, as the service does; a page plays `recording`, if that address is given.
 
     Raises:
         RequestFailedError: This kind of result cannot be written in this format.
     """
     try:
-        return formats.write(result, result_format, limits)
+        return formats.write(result, result_format, limits, recording)
     except formats.FormatUnavailableError as error:
         raise RequestFailedError(ErrorDetail(code=ErrorCode.FORMAT_UNAVAILABLE, message=str(error))) from error
     except ImportError as error:

@@ -13,7 +13,7 @@ from natscribe.client.stores import Store
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import Task
-from natscribe.schemas.problems import first_problem
+from natscribe.schemas.problems import problems_of
 from natscribe.schemas.requests import TaskRequest, TaskStatus
 from natscribe.schemas.wire import Input
 
@@ -30,7 +30,7 @@ def make(kind: type[AnyInput], fields: Mapping[str, object]) -> AnyInput:
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        raise OptionError(first_problem(error)) from error
+        raise OptionError(problems_of(error)) from error
 
 
 class _UnwantedError(Exception):

@@ -15,7 +15,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import REPLAY_OF, TRACE_PATTERN, TRACEPARENT
 from natscribe.schemas.kinds import TASKS, Task, read_task
-from natscribe.schemas.problems import first_problem
+from natscribe.schemas.problems import problems_of
 from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Priority, Queue
 
 SEQUENCE_DIGITS = 19  # the largest stream sequence has this number of digits
@@ -78,7 +78,7 @@ class TaskMessage:
         try:
             TASKS[self.queue].model_validate_json(self.body)
         except ValidationError as error:
-            problem = first_problem(error)
+            problem = problems_of(error)
         else:
             if self.headers.get("content-type", "") in {"", JSON}:
                 return None

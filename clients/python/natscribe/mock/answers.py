@@ -23,7 +23,7 @@ from natscribe.mock.voices import VoiceError, Voices
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.examples import WORKER_INFO
-from natscribe.schemas.problems import NO_JSON_OBJECT, first_problem, invalid_request
+from natscribe.schemas.problems import NO_JSON_OBJECT, invalid_request, problems_of
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import (
     Deleted,
@@ -138,7 +138,7 @@ class Answers:
             return await handle(request)
         except ValidationError as error:
             no_json = error.errors(include_input=False)[0]["type"] == "json_invalid"
-            return ErrorReply(error=invalid_request(NO_JSON_OBJECT if no_json else first_problem(error)))
+            return ErrorReply(error=invalid_request(NO_JSON_OBJECT if no_json else problems_of(error)))
         except (RefusedError, VoiceError) as error:
             return ErrorReply(error=error.detail)
         except nats.errors.Error as error:

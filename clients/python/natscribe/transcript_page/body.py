@@ -6,7 +6,6 @@ from itertools import count
 
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import Stretch, TranscriptionResult
-from natscribe.transcript_page import speakers
 from natscribe.transcript_page.markup import Clock, escaped, share
 from natscribe.transcript_page.speakers import Speakers
 from natscribe.transcript_page.turns import Paragraph, Turn, Unit, parts
@@ -33,8 +32,7 @@ class _Writer:
 
     def block(self, speaker: str | None, written: str, *, goes_on: bool = False) -> str:
         """Write a turn, below its speaker's name if there are speakers and it does not go on from above."""
-        known = escaped(speakers.name(speaker)) if speaker is not None else "Unknown speaker"
-        name = f"\n<h2>{known}</h2>" if self.speakers.times and not goes_on else ""
+        name = f"\n<h2>{escaped(speaker or 'Unknown speaker')}</h2>" if self.speakers.times and not goes_on else ""
         kind = "turn on" if goes_on else "turn"
         return f'<div class="{kind} {self.speakers.colour(speaker)}">{name}\n{written}\n</div>'
 
@@ -72,7 +70,7 @@ def body(result: Result, found: Speakers) -> str:
     else:
         blocks = [_diarized(writer, turn.speaker, turn.start, turn.end) for turn in result.segments]
         found_parts = [_part(blocks[first : first + _TURNS], "part brief") for first in range(0, len(blocks), _TURNS)]
-    written = "\n".join(found_parts) or '<p class="nothing">Nobody speaks in this recording.</p>'
+    written = "\n".join(found_parts) or '<p class="nothing">No speech detected.</p>'
     return f"<main>\n{written}\n</main>"
 
 

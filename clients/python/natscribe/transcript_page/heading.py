@@ -68,10 +68,11 @@ def _lanes(result: Result, found: Speakers) -> str:
     whole = sum(speakers.seconds(times) for times in found.times.values()) or 1.0
     lanes = []
     for speaker, times in found.times.items():
-        name, spoken = escaped(speakers.name(speaker)), speakers.seconds(times)
-        label = f"<b>{name}</b> <small>{escaped(speaker)}</small>" if name != escaped(speaker) else f"<b>{name}</b>"
+        spoken = speakers.seconds(times)
         length = f"<span>{clock.time(spoken)} · {escaped(share(spoken / whole))}</span>"
-        lanes.append(f'<li class="{found.colour(speaker)}">{label}{length}{_lane(times, result.duration)}</li>')
+        lanes.append(
+            f'<li class="{found.colour(speaker)}"><b>{escaped(speaker)}</b>{length}{_lane(times, result.duration)}</li>'
+        )
     if not lanes:
         return ""
     drawn = "\n".join(lanes)

@@ -1,18 +1,16 @@
 """The speakers of a result: their names and colours, and when they speak."""
 
-import re
 from dataclasses import dataclass
 
 from natscribe.schemas.kinds import Result
 
 COLOUR_COUNT = 8  # in the style sheet; the ninth speaker has the colour of the first
-_NUMBERED = re.compile(r"SPEAKER_(\d+)", re.ASCII)
 Times = list[tuple[float, float]]  # start and end of each segment or turn, in seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Speakers:
-    """The speakers of a result, in the order of their names, and when each of them speaks."""
+    """The speakers of a result, in the order in which they first speak, and when each of them speaks."""
 
     times: dict[str, Times]
 
@@ -23,17 +21,11 @@ class Speakers:
         for each in result.segments:
             if each.speaker is not None:
                 found.setdefault(each.speaker, []).append((each.start, each.end))
-        return cls(dict(sorted(found.items())))
+        return cls(found)
 
     def colour(self, speaker: str | None) -> str:
         """Return the CSS class of a speaker's colour; `s0` for None and unknown speakers."""
         return f"s{list(self.times).index(speaker) % COLOUR_COUNT + 1}" if speaker in self.times else "s0"
-
-
-def name(speaker: str) -> str:
-    """Return the name for people: `Speaker 1` for `SPEAKER_00`."""
-    numbered = _NUMBERED.fullmatch(speaker)
-    return f"Speaker {int(numbered[1]) + 1}" if numbered else speaker
 
 
 def seconds(times: Times) -> float:
