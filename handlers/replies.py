@@ -1,7 +1,6 @@
 """Handle errors of handlers: requests get an error reply, other invalid messages are ignored."""
 
 from collections.abc import Awaitable, Callable
-from json import JSONDecodeError
 from typing import Any
 
 import structlog
@@ -9,7 +8,7 @@ from faststream import BaseMiddleware, StreamMessage
 from faststream.middlewares import ExceptionMiddleware
 from nats.aio.msg import Msg
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
-from natscribe.schemas.problems import NO_JSON_OBJECT, first_problem, invalid_request
+from natscribe.schemas.problems import first_problem, invalid_request
 from natscribe.schemas.subjects import is_inbox
 from pydantic import ValidationError
 
@@ -53,14 +52,6 @@ def reply_invalid(error: ValidationError) -> ErrorReply:
     return ErrorReply(error=invalid_request(first_problem(error)))
 
 
-@reply_with_errors.add_handler(JSONDecodeError, publish=True)
-@reply_with_errors.add_handler(UnicodeDecodeError, publish=True)
-@reply_with_errors.add_handler(RecursionError, publish=True)  # JSON may nest more deeply than Python reads
-def reply_no_json(_: Exception) -> ErrorReply:
-    """Reply that the request is not JSON."""
-    return ErrorReply(error=invalid_request(NO_JSON_OBJECT))
-
-
 @reply_with_errors.add_handler(Exception, publish=True)
 def reply_internal(error: Exception) -> ErrorReply:
     """Log an unexpected error, and reply that the service could not answer."""
@@ -68,7 +59,7 @@ def reply_internal(error: Exception) -> ErrorReply:
     return COULD_NOT_ANSWER
 
 
+@ignore_invalid.add_handler(RequestError)
 @ignore_invalid.add_handler(ValueError)
-@ignore_invalid.add_handler(RecursionError)  # JSON may nest more deeply than Python reads
 def ignore(_: Exception) -> None:
     """Ignore an invalid message; an invalid task is settled by the worker that receives it from its queue."""

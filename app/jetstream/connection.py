@@ -23,6 +23,7 @@ from opentelemetry.trace import TracerProvider
 
 from app.cancellation import Stop
 from app.jetstream.connection_monitor import ConnectionMonitor
+from app.jetstream.decoding import decode
 from app.settings import Settings
 from app.telemetry import logs, tracing
 
@@ -70,6 +71,7 @@ def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProv
         disconnected_cb=monitor.on_disconnected,
         reconnected_cb=monitor.on_reconnected,
         closed_cb=monitor.on_closed,
+        decoder=decode,
         middlewares=[] if traces is tracing.OFF else [NatsTelemetryMiddleware(tracer_provider=traces)],
         error_cb=monitor.on_error,
         logger=structlog.get_logger(logs.BROKER),
