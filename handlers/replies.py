@@ -7,14 +7,19 @@ import structlog
 from faststream import BaseMiddleware, StreamMessage
 from faststream.middlewares import ExceptionMiddleware
 from nats.aio.msg import Msg
+from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.problems import first_problem, invalid_request
 from natscribe.schemas.subjects import is_inbox
 from pydantic import ValidationError
 
 from app.errors import RequestError
+from handlers.routes import Options
 
 ANSWERS_AT_ONCE = 64  # requests on one subject that are answered at the same time: a slow reply delays no other reply
+MOST_WAITING = 256  # further requests on one subject that wait; more are refused at once
+BY_EACH_WORKER: Options = {"max_workers": ANSWERS_AT_ONCE, "pending_msgs_limit": MOST_WAITING}
+BY_ONE_WORKER: Options = {"queue": subjects.QUEUE_GROUP, **BY_EACH_WORKER}
 COULD_NOT_ANSWER = ErrorReply(
     error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
 )

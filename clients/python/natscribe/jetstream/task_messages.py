@@ -20,20 +20,19 @@ from natscribe.schemas.problems import first_problem
 from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Priority, Queue
 
 SEQUENCE_DIGITS = 19  # the largest stream sequence has this number of digits
-ID_DIGITS = 20  # an integer of more characters is no id
 
 
 def content_of(body: bytes) -> Any:
     """Return the JSON values in the body of a message that may be invalid, to find out whose it is.
 
-    Python refuses integers of more than 4,300 digits: here they are cut, and still too large for an id.
+    Python refuses integers of more than 4,300 digits: here they are cut to 21 characters, too many for an id.
 
     Raises:
         ValueError: The body is no JSON.
         RecursionError: The JSON nests too deeply.
     """
     text = body.decode(json.detect_encoding(body), "replace")
-    return json.loads(text, strict=False, parse_int=lambda digits: int(digits[: ID_DIGITS + 1]))
+    return json.loads(text, strict=False, parse_int=lambda digits: int(digits[:21]))
 
 
 @dataclass(frozen=True, slots=True)
