@@ -18,7 +18,7 @@ from nats.js.errors import ServiceUnavailableError
 from nats.protocol.parser import PERMISSIONS_ERR
 from natscribe.faststream import RECONNECT_WITHOUT_LIMIT, security
 from natscribe.jetstream.answers import UNANSWERED
-from natscribe.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_unreadable_headers
+from natscribe.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_unreadable_messages
 from opentelemetry.trace import TracerProvider
 
 from app.cancellation import Stop
@@ -93,7 +93,7 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
     except TimeoutError:
         message = f"No NATS server answers at {settings.nats_place}: start it first, or correct NATS_URL."
         raise StartError(message) from None
-    tolerate_unreadable_headers(connection)
+    tolerate_unreadable_messages(connection)
     return connection
 
 

@@ -129,14 +129,15 @@ def filled(body: bytes, nc: Client, extra: dict[str, str]) -> bytes:
     return body.ljust(room)
 
 
-async def publish_bytes(url: str, subject: str, head: bytes, body: bytes) -> None:
-    """Publish without a library."""
+async def publish_bytes(url: str, subject: str | bytes, head: bytes, body: bytes) -> None:
+    """Publish without a library; `subject` may be followed by a reply subject."""
+    subject = subject.encode() if isinstance(subject, str) else subject
     place = urlsplit(url)
     reader, writer = await asyncio.open_connection(place.hostname, place.port)
     await reader.readline()
     writer.write(b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\n')
     sizes = f"{len(head)} {len(head) + len(body)}"
-    writer.write(f"HPUB {subject} {sizes}\r\n".encode() + head + body + b"\r\nPING\r\n")
+    writer.write(b"HPUB " + subject + f" {sizes}\r\n".encode() + head + body + b"\r\nPING\r\n")
     assert await asyncio.wait_for(reader.readline(), 5) == b"PONG\r\n"
     writer.close()
     await writer.wait_closed()
