@@ -64,7 +64,11 @@ def reply_internal(error: Exception) -> ErrorReply:
     return COULD_NOT_ANSWER
 
 
-@ignore_invalid.add_handler(RequestError)
-@ignore_invalid.add_handler(ValueError)
+@ignore_invalid.add_handler(RequestError, publish=True)
+@ignore_invalid.add_handler(ValueError, publish=True)
 def ignore(_: Exception) -> None:
-    """Ignore an invalid message; an invalid task is settled by the worker that receives it from its queue."""
+    """Ignore an invalid message; an invalid task is settled by the worker that receives it from its queue.
+
+    `publish` has the error caught before it reaches the span of the message: its text quotes the task. There is nothing
+    to publish.
+    """

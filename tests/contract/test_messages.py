@@ -227,7 +227,7 @@ def test_a_name_is_one_that_people_can_see(name: str) -> None:
     task = {"task_id": "call", "audio_file_id": "a", "user_id": 7, "vocabulary": [name[:60]]}
     for message, of in ((body, EnrollRequest), (task, TranscriptionTask)):
         if name in VISIBLE:
-            assert of.model_validate_json(json.dumps(message))
+            of.model_validate_json(json.dumps(message))
         else:
             with pytest.raises(ValidationError):
                 of.model_validate_json(json.dumps(message))
