@@ -1,5 +1,6 @@
 """Voices: people whom a user has named once, so that later results name them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
@@ -155,3 +156,8 @@ class SpeakerVoice(Message):
         "compare with.",
         examples=[0.71],
     )
+
+    def called(self, names: Mapping[str, str]) -> Self:
+        """Return the same with the name of the voice, and without a voice if `names`, by voice, has none."""
+        name = names.get(self.voice or "")
+        return self.model_copy(update={"name": UNKNOWN, "voice": None} if name is None else {"name": name})
