@@ -119,7 +119,7 @@ class Worker:
                 closing.push_async_callback(close, nats)
                 closing.callback(container.connection.expect_close)
                 ack_wait = await connection.retry_until_answered(partial(self._provision, nats.jetstream()))
-            container.connection.made()
+            container.connection.made(nats)
             container.connect(nats, ack_wait=ack_wait)
             closing.callback(container.result_writer.close)
             closing.push_async_callback(container.worker_report.close)

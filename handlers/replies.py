@@ -1,21 +1,25 @@
 """Handle errors of handlers: requests get an error reply, other invalid messages are ignored."""
 
 from collections.abc import Awaitable, Callable
-from json import JSONDecodeError
 from typing import Any
 
 import structlog
 from faststream import BaseMiddleware, StreamMessage
 from faststream.middlewares import ExceptionMiddleware
 from nats.aio.msg import Msg
+from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
-from natscribe.schemas.problems import NO_JSON_OBJECT, invalid_request, problems_of
+from natscribe.schemas.problems import invalid_request, problems_of
 from natscribe.schemas.subjects import is_inbox
 from pydantic import ValidationError
 
 from app.errors import RequestError
+from handlers.routes import Options
 
 ANSWERS_AT_ONCE = 64  # requests on one subject that are answered at the same time: a slow reply delays no other reply
+MOST_WAITING = 256  # further requests on one subject that wait; more are refused at once
+BY_EACH_WORKER: Options = {"max_workers": ANSWERS_AT_ONCE, "pending_msgs_limit": MOST_WAITING}
+BY_ONE_WORKER: Options = {"queue": subjects.QUEUE_GROUP, **BY_EACH_WORKER}
 COULD_NOT_ANSWER = ErrorReply(
     error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
 )
@@ -53,14 +57,6 @@ def reply_invalid(error: ValidationError) -> ErrorReply:
     return ErrorReply(error=invalid_request(problems_of(error)))
 
 
-@reply_with_errors.add_handler(JSONDecodeError, publish=True)
-@reply_with_errors.add_handler(UnicodeDecodeError, publish=True)
-@reply_with_errors.add_handler(RecursionError, publish=True)  # JSON may nest more deeply than Python reads
-def reply_no_json(_: Exception) -> ErrorReply:
-    """Reply that the request is not JSON."""
-    return ErrorReply(error=invalid_request(NO_JSON_OBJECT))
-
-
 @reply_with_errors.add_handler(Exception, publish=True)
 def reply_internal(error: Exception) -> ErrorReply:
     """Log an unexpected error, and reply that the service could not answer."""
@@ -68,7 +64,11 @@ def reply_internal(error: Exception) -> ErrorReply:
     return COULD_NOT_ANSWER
 
 
-@ignore_invalid.add_handler(ValueError)
-@ignore_invalid.add_handler(RecursionError)  # JSON may nest more deeply than Python reads
+@ignore_invalid.add_handler(RequestError, publish=True)
+@ignore_invalid.add_handler(ValueError, publish=True)
 def ignore(_: Exception) -> None:
-    """Ignore an invalid message; an invalid task is settled by the worker that receives it from its queue."""
+    """Ignore an invalid message; an invalid task is settled by the worker that receives it from its queue.
+
+    `publish` has the error caught before it reaches the span of the message: its text quotes the task. There is nothing
+    to publish.
+    """

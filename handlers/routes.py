@@ -17,6 +17,7 @@ class Options(TypedDict, total=False):
 
     queue: str
     max_workers: int
+    pending_msgs_limit: int
     no_reply: bool
 
 

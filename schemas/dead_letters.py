@@ -1,5 +1,7 @@
 """Dead letters: task messages that failed for good, kept for the operator."""
 
+from base64 import b64decode
+
 from pydantic import Field
 
 from .errors import ErrorDetail
@@ -35,3 +37,8 @@ class DeadLetter(Message):
     attempts: int = Field(ge=0, description="Number of attempts; 0: the message was not valid.", examples=[4])
     stream_sequence: int = Field(ge=0, description="Number of the task message in the task stream.", examples=[112])
     time: Time = Field(description="When the task failed.")
+
+    @property
+    def sent(self) -> bytes:
+        """The body of the message as it was sent, or its beginning if it was cut."""
+        return b64decode(self.body) if self.body_encoding is BodyEncoding.BASE64 else self.body.encode()

@@ -1,23 +1,20 @@
 """Voices: people whom a user has named once, so that later results name them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 from typing_extensions import Self
 
-from .wire import Input, Message, Model, Seconds, Speaker, TaskId, Time, UserId, to_utc
+from .wire import Input, Message, Model, Seconds, Speaker, TaskId, Time, UserId, to_utc, visible
 
 UNKNOWN = "unknown"  # the name of a speaker who is nobody's voice
 LEAST_REFERENCE_S = 15.0  # speech of one person alone that a reference needs
 MOST_REFERENCES = 10  # of a voice; a further one replaces the oldest
 VOICE_ID_PATTERN = r"^[0-9a-f]{32}$"
-# No control characters, none that reorder a line or begin one, and something else than blanks.
-VOICE_NAME_PATTERN = (
-    r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*"
-    r"[^\s\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
-    r"[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
-)
+# No control characters, and none that reorder a line or begin one.
+VOICE_NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+$"
 _EXAMPLE_VOICE = "3f9a0c17d2e4b5860d1c2b3a4f5e6d7c"
 
 VoiceId = Annotated[
@@ -32,6 +29,7 @@ VoiceName = Annotated[
         description="Name of the person, as transcripts show it.",
         examples=["Anna"],
     ),
+    AfterValidator(visible),
 ]
 Score = Annotated[float, Field(ge=-1, le=1), AfterValidator(lambda value: round(value, 3))]
 
@@ -39,7 +37,7 @@ Score = Annotated[float, Field(ge=-1, le=1), AfterValidator(lambda value: round(
 class Consent(Input):
     """The agreement of a person to be recognised by their voice: without it nobody is enrolled."""
 
-    by: str = Field(
+    by: Annotated[str, AfterValidator(visible)] = Field(
         min_length=1,
         max_length=200,
         pattern=VOICE_NAME_PATTERN,
@@ -158,3 +156,8 @@ class SpeakerVoice(Message):
         "compare with.",
         examples=[0.71],
     )
+
+    def called(self, names: Mapping[str, str]) -> Self:
+        """Return the same with the name of the voice, and without a voice if `names`, by voice, has none."""
+        name = names.get(self.voice or "")
+        return self.model_copy(update={"name": UNKNOWN, "voice": None} if name is None else {"name": name})

@@ -1,5 +1,6 @@
 """The types that the messages share."""
 
+import unicodedata
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Annotated
@@ -21,6 +22,7 @@ from pydantic_core.core_schema import SerializerFunctionWrapHandler
 from typing_extensions import Self
 
 _WORDS = {"title", "description", "default", "examples"}  # in the schema of a field, all that is no constraint
+INVISIBLE = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that are drawn as blanks
 NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]+$"  # no control characters: a terminal takes some for commands
 TASK_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
@@ -134,6 +136,18 @@ Percent = Annotated[
     ),
 ]
 Position = Annotated[int, Field(ge=1, examples=[3])]
+
+
+def visible(text: str) -> str:
+    """Return the text if people can see something of it.
+
+    Raises:
+        ValueError: It has only blanks, marks, and characters that are not drawn.
+    """
+    if not any(unicodedata.category(character)[0] in "LNPS" and character not in INVISIBLE for character in text):
+        message = "write at least one letter, digit or sign that can be seen"
+        raise ValueError(message)
+    return text
 
 
 def to_utc(value: datetime) -> datetime:

@@ -4,7 +4,6 @@ import asyncio
 
 from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.voices import UNKNOWN, SpeakerVoice
 
 from app.errors import RequestError
 from app.updates import Result
@@ -34,11 +33,5 @@ class Names:
             message = "NATS did not answer when the names were read: ask again in a moment."
             raise RequestError(ErrorCode.INTERNAL, message) from error
         names = {kept.voice.voice: kept.voice.name for kept in found if kept is not None}
-        voices = {label: _named(each, names) for label, each in result.voices.items()}
+        voices = {label: each.called(names) for label, each in result.voices.items()}
         return result.model_copy(update={"voices": voices})
-
-
-def _named(speaker: SpeakerVoice, names: dict[str, str]) -> SpeakerVoice:
-    name = names.get(speaker.voice or "")
-    changed = {"name": UNKNOWN, "voice": None} if name is None else {"name": name}
-    return speaker.model_copy(update=changed)

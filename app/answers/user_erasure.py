@@ -1,12 +1,11 @@
 """Answers `tasks.delete` for a user: deletes all tasks of the user, with several requests if that takes long."""
 
-import base64
-import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
-from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
+from natscribe.jetstream.task_messages import content_of
+from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import Deleted, UserRequest
 
@@ -146,9 +145,8 @@ class UserErasure:
 
 def _names(letter: DeadLetter, user_id: int | str) -> bool:
     """Return whether the message in a dead letter names this user; `1` and `"1"` are different users."""
-    is_base64 = letter.body_encoding is BodyEncoding.BASE64
     try:
-        found = json.loads(base64.b64decode(letter.body) if is_base64 else letter.body)["user_id"]
+        found = content_of(letter.sent)["user_id"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return False
     return type(found) is type(user_id) and found == user_id

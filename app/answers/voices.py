@@ -159,18 +159,16 @@ class VoiceRequests:
             await self._cache.forget(task_id)
 
     async def _add(self, request: EnrollRequest, made: StoredVoice) -> Voice:
-        """Store a new voice, unless another request has just removed the embeddings from which it was made.
+        """Store a new voice, and confirm it unless another request has just removed the embeddings of its task.
 
-        Whoever erases a person or a user removes embeddings first and voices last. So embeddings that are still there
-        once the voice is stored show that the erasure will find the voice. If this worker dies before it has confirmed
-        the voice, the voice expires.
+        Whoever erases a person or a user removes embeddings first and voices last: if the embeddings are still there
+        once the voice is stored, a later erasure finds the voice. A voice that is not confirmed expires.
+
+        Raises:
+            RequestError: The embeddings are gone.
         """
         await self._store.add(made)
-        try:
-            await self._embedded(request)
-        except RequestError:
-            await self._store.remove(await self._known(made.user_id, made.voice))
-            raise
+        await self._embedded(request)
         return await self._change(made.user_id, made.voice, lambda known: known)
 
     async def _embedded(self, request: EnrollRequest) -> Embedded:

@@ -1,7 +1,6 @@
 """Replay: queue the tasks of dead letters again, at the request of an operator."""
 
 import asyncio
-import base64
 import re
 import time
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from nats.js.errors import APIError
 from natscribe.jetstream.error_codes import QUEUE_FULL
 from natscribe.jetstream.stream_pages import PAGE_SIZE
 from natscribe.schemas import subjects
-from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
+from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.kinds import read_task
@@ -124,7 +123,7 @@ class Replayer:
         } | {"Nats-Msg-Id": f"replay-{task_id}-{last.stream_sequence}", REPLAY_OF: str(last.stream_sequence)}
         await self._js.purge_stream(self._names.segments, subject=subjects.segments(task_id), seq=stale + 1)
         try:
-            stored = await self._js.publish(letter.subject, _bytes(letter), headers=headers)
+            stored = await self._js.publish(letter.subject, letter.sent, headers=headers)
         except APIError as error:
             if error.err_code == QUEUE_FULL:
                 raise QueueFullError from error
@@ -156,11 +155,5 @@ class Replayer:
 def _is_of(letter: DeadLetter, last: Record) -> bool:
     """Return whether the letter holds the task that has failed: an invalid message may have the same task id."""
     with suppress(ValueError):  # nor is a body that was cut a task
-        return read_task(subjects.queue_of(letter.subject)[0], _bytes(letter)) == last.metadata.task
+        return read_task(subjects.queue_of(letter.subject)[0], letter.sent) == last.metadata.task
     return False
-
-
-def _bytes(letter: DeadLetter) -> bytes:
-    if letter.body_encoding is BodyEncoding.UTF_8:
-        return letter.body.encode()
-    return base64.b64decode(letter.body)

@@ -18,11 +18,12 @@ from nats.js.errors import ServiceUnavailableError
 from nats.protocol.parser import PERMISSIONS_ERR
 from natscribe.faststream import RECONNECT_WITHOUT_LIMIT, security
 from natscribe.jetstream.answers import UNANSWERED
-from natscribe.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_unreadable_headers
+from natscribe.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_unreadable_messages
 from opentelemetry.trace import TracerProvider
 
 from app.cancellation import Stop
 from app.jetstream.connection_monitor import ConnectionMonitor
+from app.jetstream.decoding import decode
 from app.settings import Settings
 from app.telemetry import logs, tracing
 
@@ -70,6 +71,7 @@ def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProv
         disconnected_cb=monitor.on_disconnected,
         reconnected_cb=monitor.on_reconnected,
         closed_cb=monitor.on_closed,
+        decoder=decode,
         middlewares=[] if traces is tracing.OFF else [NatsTelemetryMiddleware(tracer_provider=traces)],
         error_cb=monitor.on_error,
         logger=structlog.get_logger(logs.BROKER),
@@ -91,7 +93,7 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
     except TimeoutError:
         message = f"No NATS server answers at {settings.nats_place}: start it first, or correct NATS_URL."
         raise StartError(message) from None
-    tolerate_unreadable_headers(connection)
+    tolerate_unreadable_messages(connection)
     return connection
 
 

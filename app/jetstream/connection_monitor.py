@@ -10,13 +10,18 @@ from contextlib import contextmanager
 from typing import Final
 
 import structlog
-from nats.errors import StaleConnectionError, UnexpectedEOF
+from nats.aio.client import Client
+from nats.errors import SlowConsumerError, StaleConnectionError, UnexpectedEOF
 from nats.protocol.parser import AUTHORIZATION_VIOLATION, PERMISSIONS_ERR
+from natscribe.jetstream.cloud_events import JSON
+from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
+from natscribe.schemas.subjects import is_inbox
 
 from app.errors import in_words
 
 REFUSALS: Final = (PERMISSIONS_ERR, AUTHORIZATION_VIOLATION, "authentication expired", "authentication revoked")
-
+DROPS_LOGGED_EVERY_S: Final = 10.0  # there may be thousands in a second
+BUSY: Final = ErrorDetail(code=ErrorCode.INTERNAL, message="Too many requests wait: ask again in a moment.")
 LOSSES: Final = (ConnectionError, TimeoutError, StaleConnectionError, UnexpectedEOF)  # errors of a lost connection
 
 log = structlog.get_logger()
@@ -27,7 +32,8 @@ class ConnectionMonitor:
 
     def __init__(self) -> None:
         self.ending = False  # whether the worker is shutting down
-        self._made_at = -math.inf
+        self._nats: Client | None = None
+        self._made_at = self._dropped_at = -math.inf
         self._restored_at = -math.inf
         self._restored = asyncio.Event()
         self.refusal: Exception | None = None  # why NATS has refused the start of this worker
@@ -43,9 +49,9 @@ class ConnectionMonitor:
         finally:
             self._end_start = None
 
-    def made(self) -> None:
+    def made(self, nats: Client) -> None:
         """Note that the worker is connected for the first time."""
-        self._made_at = time.monotonic()
+        self._nats, self._made_at = nats, time.monotonic()
 
     def expect_close(self) -> None:
         """Treat the end of the connection as normal from now on, because the worker is shutting down."""
@@ -87,7 +93,9 @@ class ConnectionMonitor:
 
         The error that ends the start names a refusal, and `nats_disconnected` names why a connection was lost.
         """
-        if self._end_start is not None and _is_refusal(error):
+        if isinstance(error, SlowConsumerError):
+            await self._refuse(error)
+        elif self._end_start is not None and _is_refusal(error):
             self.refusal = self.refusal or error
             asyncio.get_running_loop().call_soon(self._end_start)  # later: nats-py calls this method inside the start
         elif PERMISSIONS_ERR in str(error):
@@ -96,6 +104,15 @@ class ConnectionMonitor:
             self._loss = in_words(error)
         else:
             log.warning("nats_error_received", error=in_words(error))
+
+    async def _refuse(self, dropped: SlowConsumerError) -> None:
+        """Reply with an error to a request that nats-py has dropped because too many wait."""
+        if self._nats is not None and is_inbox(dropped.reply):
+            body = ErrorReply(error=BUSY).model_dump_json().encode()
+            await self._nats.publish(dropped.reply, body, headers={"content-type": JSON})
+        if time.monotonic() - self._dropped_at > DROPS_LOGGED_EVERY_S:
+            self._dropped_at = time.monotonic()
+            log.warning("messages_dropped", subject=dropped.subject)
 
     async def on_closed(self) -> None:
         """End the process at once.

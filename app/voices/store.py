@@ -19,7 +19,7 @@ from app.jetstream.key_value import VOICES_BUCKET, key_value_stream, key_value_s
 from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE, parsed
 from app.jetstream.tokens import token
 
-UNCONFIRMED_S: Final = 10  # how long a new voice stays that its request has not confirmed
+UNCONFIRMED_S: Final = 5  # how long a new voice stays unless its request, which takes READ_WITHIN_S, confirms it
 _STREAM: Final = key_value_stream(VOICES_BUCKET)
 
 
@@ -136,20 +136,18 @@ class VoiceStore:
             NatsError: NATS does not answer.
         """
         with suppress(ChangedMeanwhileError):  # the id is new, so an earlier try has stored it, whose answer was lost
-            await self._put(voice, {EXPECTED_SEQUENCE: "0", "Nats-TTL": f"{UNCONFIRMED_S}s"})
+            await self.put(voice, after=0)
 
     async def put(self, voice: StoredVoice, *, after: int) -> None:
-        """Store a voice in place of its message with the stream sequence `after`.
+        """Store a voice in place of its message with the stream sequence `after`; 0: it has no message yet.
 
         Raises:
             BucketFullError: The bucket has no room.
             ChangedMeanwhileError: The voice has another message by now, or none.
             NatsError: NATS does not answer.
         """
-        await self._put(voice, {EXPECTED_SEQUENCE: str(after)})
-
-    async def _put(self, voice: StoredVoice, headers: dict[str, str]) -> None:
         key, body = _key(voice.user_id, voice.voice), voice.model_dump_json().encode()
+        headers = {EXPECTED_SEQUENCE: str(after)} | ({} if after else {"Nats-TTL": f"{UNCONFIRMED_S}s"})
         try:
             await put(self._js, VOICES_BUCKET, key, body, headers)
         except BadRequestError as error:

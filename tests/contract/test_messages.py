@@ -15,6 +15,7 @@ from natscribe.schemas.problems import problems_of
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.requests import ReplayRequest, ResultRequest
 from natscribe.schemas.transcription import TranscribeKeywords, TranscribeOptions, TranscriptionTask
+from natscribe.schemas.voices import EnrollRequest
 from natscribe.schemas.wire import Input, Kind, Priority, Queue
 from pydantic import ValidationError
 
@@ -107,7 +108,7 @@ def test_the_keywords_of_a_typed_call_are_the_options() -> None:
     ("change", "words"),
     [
         ({"vocabulary": ["a", "x" * 61]}, "vocabulary.1: String should have at most 60 characters"),
-        ({"vocabulary": ["a\tb"]}, "vocabulary.0: write letters, without control characters such as tabs"),
+        ({"vocabulary": ["a\tb"]}, "vocabulary.0: use no control characters, such as tabs"),
         ({"vocabulary": ["a"] * 101}, "vocabulary: Tuple should have at most 100 items after validation, not 101"),
         ({"vocabulary": "Natscribe"}, "vocabulary: Input should be a valid tuple"),
         ({"prompt": "x" * 801}, "prompt: String should have at most 800 characters"),
@@ -172,8 +173,8 @@ def test_null_means_the_default_of_each_field_that_has_one(model: type[Input]) -
             return problems_of(error)
 
     # Given a valid message
-    payload = EXAMPLES[model.__name__][0].payload if model.__name__ in EXAMPLES else None
-    valid = payload.model_dump(mode="json", exclude_unset=True) if isinstance(payload, Input) else PARTS[model.__name__]
+    valid = EXAMPLES[model.__name__][0].payload if model.__name__ in EXAMPLES else PARTS[model.__name__]
+    assert isinstance(valid, dict)
     schema = Draft202012Validator(model.model_json_schema(mode="serialization"))
     for name, field in model.model_fields.items():
         # When a field of it is null
@@ -276,3 +277,20 @@ def test_a_limit_of_subtitles_says_what_it_may_be(field: str, least: int, most: 
         assert problems_of(error.value) == f"{field}: Input should be {words}"
     with pytest.raises(ValidationError):
         ResultRequest.model_validate_json(f'{{"task_id": "t1", "{field}": NaN}}')
+
+
+INVISIBLE = ["", " ", "\u00a0", "\u200b", "\u200f", "\ufeff", "\u3164", "\u0301", "\ufe0f", "\ue000", " \u200f\ufeff "]
+VISIBLE = ["A", "\u5b89\u5a1c", "\u0623\u0646\u0627", "\u200fA", "e\u0301", "7", "!", "\U0001f600", "A" * 64]
+
+
+@pytest.mark.parametrize("name", VISIBLE + INVISIBLE)
+def test_a_name_is_one_that_people_can_see(name: str) -> None:
+    consent = {"by": name, "at": "2026-11-24T09:30:00Z"}
+    body = {"user_id": 7, "task_id": "call", "name": name, "consent": consent}
+    task = {"task_id": "call", "audio_file_id": "a", "user_id": 7, "vocabulary": [name[:60]]}
+    for message, of in ((body, EnrollRequest), (task, TranscriptionTask)):
+        if name in VISIBLE:
+            of.model_validate_json(json.dumps(message))
+        else:
+            with pytest.raises(ValidationError):
+                of.model_validate_json(json.dumps(message))

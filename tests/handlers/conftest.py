@@ -29,6 +29,7 @@ from natscribe.schemas.voices import VoicePage, VoicesRequest
 from natscribe.schemas.windows import WindowReply, WindowRequest
 from natscribe.schemas.workers import WorkerInfo
 
+from app.jetstream.decoding import decode
 from app.settings import Settings
 from app.updates import Append, Checkpoint, Result, Task, Update
 from handlers import channels
@@ -218,7 +219,7 @@ def parts() -> Parts:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def service() -> AsyncIterator[NatsBroker]:
     """All channels, started once, which takes longer than a test: those who ask them need the loop of the session."""
-    broker, queues, windows = NatsBroker(), NatsRouter(), channels.router_of_requests()
+    broker, queues, windows = NatsBroker(decoder=decode), NatsRouter(), channels.router_of_requests()
     queues_of_recordings(queues, Settings(_env_file=None).stream_names)
     queues_of_live_tasks(queues, Settings(_env_file=None).stream_names)
     channels.windows_of_others(windows, ENGINE)

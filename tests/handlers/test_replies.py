@@ -37,6 +37,9 @@ NO_JSON = {
     "no JSON": b"{",
     "no text": b"\xff\xfe",
     "deeper than Python reads": b"[" * 100_000,
+    "an integer longer than Python reads": b'{"task_id":"t1","user_id":%s}' % (b"9" * 5000),
+    "another encoding": '{"task_id":"t1"}'.encode("utf-16"),
+    "half a character": rb'{"task_id":"t1","user_id":"\ud800"}',
 }
 every_request = pytest.mark.parametrize("subject", ANSWERS)
 

@@ -51,6 +51,28 @@ nearly = st.fixed_dictionaries(
         "surprise": values,
     },
 )
+
+
+def surprises(task_id: str) -> list[bytes]:
+    """Tasks in which a parser of JSON meets something odd behind the id."""
+    odd = [
+        b"9" * 5000,
+        b"-" + b"9" * 5000,
+        b"1e999999",
+        b"0." + b"9" * 5000,
+        b"NaN",
+        b"-Infinity",
+        rb'"\ud800"',
+        rb'"\u0000"',
+        b'"\xff"',
+        b'"\n"',
+        b"[" * 150 + b"]" * 150,
+        b"[" * 400 + b"]" * 400,
+        b'1,"user_id":2',
+    ]
+    return [b'{"task_id":"%s","audio_file_id":"meeting.flac","user_id":%s}' % (task_id.encode(), each) for each in odd]
+
+
 written = (nearly | values).map(lambda value: json.dumps(value).encode())  # lone surrogates, NaN and all
 bodies = st.one_of(
     written,
@@ -58,6 +80,7 @@ bodies = st.one_of(
     st.text().map(lambda text: text.encode("utf-8", "surrogatepass")),
     st.tuples(written, st.integers(0, 50)).map(lambda cut: cut[0][: -cut[1] or None]),
     st.sampled_from([b"[" * 100_000, b'{"a":' * 10_000, b"9" * 10_000, b'{"task_id":"d","task_id":"e"}', b"\x00" * 9]),
+    st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True).flatmap(lambda task_id: st.sampled_from(surprises(task_id))),
 )
 texts = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=30)
 headers = st.dictionaries(
@@ -106,14 +129,15 @@ def filled(body: bytes, nc: Client, extra: dict[str, str]) -> bytes:
     return body.ljust(room)
 
 
-async def publish_bytes(url: str, subject: str, head: bytes, body: bytes) -> None:
-    """Publish without a library."""
+async def publish_bytes(url: str, subject: str | bytes, head: bytes, body: bytes) -> None:
+    """Publish without a library; `subject` may be followed by a reply subject."""
+    subject = subject.encode() if isinstance(subject, str) else subject
     place = urlsplit(url)
     reader, writer = await asyncio.open_connection(place.hostname, place.port)
     await reader.readline()
     writer.write(b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\n')
     sizes = f"{len(head)} {len(head) + len(body)}"
-    writer.write(f"HPUB {subject} {sizes}\r\n".encode() + head + body + b"\r\nPING\r\n")
+    writer.write(b"HPUB " + subject + f" {sizes}\r\n".encode() + head + body + b"\r\nPING\r\n")
     assert await asyncio.wait_for(reader.readline(), 5) == b"PONG\r\n"
     writer.close()
     await writer.wait_closed()

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import nats
 import pytest
 from nats.aio.client import Client
-from natscribe.jetstream.nats_py_compat import tolerate_unreadable_headers
+from natscribe.jetstream.nats_py_compat import tolerate_unreadable_messages
 
 from tests.integration.hostile import HOSTILE_HEADERS, publish_bytes
 from tests.servers import Servers
@@ -28,7 +28,7 @@ async def test_a_place_for_the_answer_with_a_white_space_in_it_ends_no_connectio
         lost.set()
 
     connection = await nats.connect(servers.nats_url, disconnected_cb=note)
-    tolerate_unreadable_headers(connection)
+    tolerate_unreadable_messages(connection)
     inbox = await connection.subscribe("guarded")
     await connection.flush()
     # When it is asked to answer where no library would
@@ -54,7 +54,7 @@ async def test_a_place_for_the_answer_with_a_white_space_in_it_ends_no_connectio
 async def test_whatever_a_publisher_calls_headers_the_next_message_is_received(servers: Servers, nc: Client) -> None:
     # Given a connection of the service's
     connection = await nats.connect(servers.nats_url)
-    tolerate_unreadable_headers(connection)
+    tolerate_unreadable_messages(connection)
     inbox = await connection.subscribe("guarded")
     await connection.flush()
     # When it receives any bytes for headers
@@ -80,7 +80,7 @@ async def test_the_library_still_needs_to_be_guarded(servers: Servers, nc: Clien
     # When it receives headers that cannot be read
     await publish_bytes(servers.nats_url, "guarded", HOSTILE_HEADERS["no text"], b"")
     await nc.publish("guarded", b"behind it")
-    # Then it receives nothing any more: once it does, `tolerate_unreadable_headers` can go
+    # Then it receives nothing any more: once it does, `tolerate_unreadable_messages` can go
     with pytest.raises(nats.errors.TimeoutError):
         await inbox.next_msg(timeout=1)
     await connection.close()

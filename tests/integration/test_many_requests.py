@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import sys
+import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.requests import REPLY_TIMEOUT_S
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind, Model
 
@@ -31,6 +33,7 @@ from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 40
+FLOOD = 5000
 ANSWERED_WITHIN = 15.0  # seconds: three times what clients wait, because tests share their machine
 LONGEST_SILENCE = 10.0  # seconds
 NOW = datetime.now(UTC)
@@ -162,3 +165,28 @@ async def test_many_requests_for_large_results_stop_nothing(
     # And the worker took no more memory than for a few results, and was never disconnected
     assert peak(worker) - before < A_FEW_RESULTS
     assert "Slow Consumer" not in (nats_server.folder / "server.log").read_text(encoding="utf-8")
+
+
+async def test_a_flood_of_requests_is_answered_and_delays_no_later_one(client: Client, worker: Process) -> None:
+    # Given a worker that is asked for a status far more often than it can answer
+    replies: list[str] = []
+
+    async def count(message: Msg) -> None:
+        replies.append(kind_of(message))
+
+    await client.subscribe("_INBOX.flood", cb=count)
+    for _ in range(FLOOD):
+        await client.publish(subjects.STATUS, b'{"task_id": "unknown"}', reply="_INBOX.flood")
+    # When others ask meanwhile, then requests of another kind are answered as ever
+    await client.request(subjects.QUEUE, b"{}", timeout=ANSWERED_WITHIN)
+
+    async def all_answered() -> bool:
+        return len(replies) == FLOOD
+
+    # And each request of the flood has a reply: a few an answer, the others a refusal at once
+    await eventually(all_answered, within=60)
+    assert set(replies) == {"not_found", "internal"}
+    # And who asks then is answered in time
+    began = time.monotonic()
+    reply = await client.request(subjects.STATUS, b'{"task_id": "unknown"}', timeout=ANSWERED_WITHIN)
+    assert (kind_of(reply), time.monotonic() - began < REPLY_TIMEOUT_S) == ("not_found", True)

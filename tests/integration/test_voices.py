@@ -216,7 +216,7 @@ async def test_an_enrolment_that_cannot_be_says_what_is_missing(publisher: Publi
     for missing in ({"consent": None}, {"consent": {"by": "Anna"}}, {"consent": {"at": CONSENT["at"]}}):
         code, message = await refused(publisher, call, speaker="SPEAKER_00", **missing)
         assert (code, missing, "consent" in message) == ("invalid_request", missing, True)
-    for name in ("", "   ", "An\x1bna", "An\u202ena", "A" * 65):
+    for name in ("", "   ", "\u200f", "\ufeff", "An\x1bna", "An\u202ena", "A" * 65):
         code, message = await refused(publisher, call, speaker="SPEAKER_00", name=name)
         assert (code, name, "name: " in message) == ("invalid_request", name, True), message
     assert (await publisher.ask(subjects.VOICES, user_id=7))["voices"] == []

@@ -3,18 +3,23 @@
 import asyncio
 import math
 import os
+from typing import cast
 
 import pytest
-from nats.errors import UnexpectedEOF
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import SlowConsumerError, UnexpectedEOF
+from natscribe.schemas.errors import ErrorCode, ErrorReply
 from structlog.testing import capture_logs
 
 from app.jetstream.connection_monitor import ConnectionMonitor
+from tests.fakes.nats import InMemoryNats
 
 
 async def test_a_new_monitor_knows_of_no_connection_and_no_outage() -> None:
     monitor = ConnectionMonitor()
     assert (monitor.seconds_since_made, monitor.seconds_since_restored) == (math.inf, math.inf)
-    monitor.made()
+    monitor.made(InMemoryNats().client)
     assert monitor.seconds_since_made < 5
     assert monitor.seconds_since_restored == math.inf
 
@@ -71,3 +76,23 @@ async def test_a_lost_connection_is_one_line_that_says_why() -> None:
         {"event": "nats_disconnected", "log_level": "warning", "error": "NATS closed the connection"},
         {"event": "nats_reconnected", "log_level": "info"},
     ]
+
+
+async def test_a_request_that_is_dropped_is_refused_unless_its_reply_goes_elsewhere() -> None:
+    # Given a worker that is connected, and somebody who listens to everything
+    nats, monitor = InMemoryNats(), ConnectionMonitor()
+    monitor.made(nats.client)
+    replies: list[Msg] = []
+
+    async def receive(message: Msg) -> None:
+        replies.append(message)
+
+    await nats.subscribe(">", cb=receive)
+    # When nats-py drops requests, a copy of a task, and a request whose reply would be a task
+    with capture_logs() as lines:
+        for reply in ("_INBOX.a.1", "_INBOX.a.2", "", "tasks.transcription.high"):
+            await monitor.on_error(SlowConsumerError("tasks.status", reply, 1, cast("Subscription", None)))
+    # Then the requests are told to wait, and the log has one line about all of them
+    assert [message.subject for message in replies] == ["_INBOX.a.1", "_INBOX.a.2"]
+    assert {ErrorReply.model_validate_json(message.data).error.code for message in replies} == {ErrorCode.INTERNAL}
+    assert lines == [{"event": "messages_dropped", "log_level": "warning", "subject": "tasks.status"}]

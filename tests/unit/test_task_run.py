@@ -29,6 +29,7 @@ from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.telemetry.tracing import OFF
 from tests.constants import Constants
+from tests.fakes.nats import InMemoryNats
 from tests.fakes.task_log import InMemoryTaskLog
 from tests.unit.test_attempt import METADATA, FakeResults
 from tests.unit.test_heartbeat import FakeMessage as Beating
@@ -302,7 +303,7 @@ def after_an_outage() -> ConnectionMonitor:
 
 def at_the_beginning() -> ConnectionMonitor:
     connection = ConnectionMonitor()
-    connection.made()
+    connection.made(InMemoryNats().client)
     return connection
 
 

@@ -41,3 +41,12 @@ async def test_a_request_with_headers_that_cannot_be_read_makes_no_worker_deaf(
     await publish_bytes(servers.nats_url, "tasks.status", head, json.dumps({"task_id": task_id}).encode())
     # Then it answers the next one who asks
     assert TaskStatus.model_validate(await publisher.ask("tasks.status", task_id=task_id)).state is State.COMPLETED
+
+
+async def test_a_request_whose_reply_subject_is_no_text_makes_no_worker_deaf(
+    publisher: Publisher, servers: Servers
+) -> None:
+    # When a worker gets a request whose reply subject is no UTF-8
+    await publish_bytes(servers.nats_url, b"tasks.status _INBOX.\xff\xfe", b"NATS/1.0\r\n\r\n", b"{}")
+    # Then it replies to the next one
+    assert "error" in await publisher.ask("tasks.status", task_id="unknown")

@@ -10,6 +10,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 
 from tests.integration.conftest import Publisher, queue_is_empty
+from tests.integration.hostile import surprises
 from tests.waiting import eventually
 
 SUBJECT = "tasks.transcription.normal"
@@ -81,6 +82,21 @@ async def test_an_invalid_task_with_an_id_is_said_to_have_failed(
     # And the status can be asked for
     status = await publisher.ask("tasks.status", task_id=task_id)
     assert (status["state"], status["task"]) == ("failed", None)
+
+
+@pytest.mark.parametrize("number", range(len(surprises(""))))
+async def test_a_task_that_surprises_a_parser_ends(
+    js: JetStreamContext, publisher: Publisher, task_id: str, number: int
+) -> None:
+    # When the value of a field is something at which parsers of JSON differ
+    await js.publish(SUBJECT, surprises(task_id)[number])
+    # Then its client is not left waiting
+    events = [event async for event in publisher.events(task_id)]
+    if events[-1].state is State.FAILED:
+        assert events[-1].error is not None
+        assert events[-1].error.code is ErrorCode.INVALID_MESSAGE
+    # And the service knows the task, whichever end it has
+    assert (await publisher.ask("tasks.status", task_id=task_id))["state"] == events[-1].state
 
 
 async def test_an_invalid_task_with_a_known_id_changes_nothing(

@@ -13,7 +13,7 @@ from pydantic import SecretStr, ValidationError
 from natscribe.client.command import command
 from natscribe.client.errors import ClientError, NoServerError, SettingsError, UnreachableError
 from natscribe.client.permissions import Connection
-from natscribe.jetstream.nats_py_compat import close, tolerate_lost_writes, tolerate_unreadable_headers
+from natscribe.jetstream.nats_py_compat import close, tolerate_lost_writes, tolerate_unreadable_messages
 from natscribe.settings import Settings, wrong_setting
 
 CONNECT_TIMEOUT_S = 2  # of one address
@@ -44,7 +44,7 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
     """
     tolerate_lost_writes()
     connection = Connection(settings.nats_user, settings.nats_inbox_prefix)
-    tolerate_unreadable_headers(connection)
+    tolerate_unreadable_messages(connection)
 
     async def report(*, away: bool) -> None:
         if not away:

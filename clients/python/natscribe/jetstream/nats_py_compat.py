@@ -23,10 +23,11 @@ _MESSAGE_WITH_HEADERS: Final = re.compile(rb"\AHMSG" + _PLACE + rb"(\d+)[ \t]+(\
 _WRITES_RAISE: Final = (3, 12) <= sys.version_info < (3, 13, 8)
 
 
-def tolerate_unreadable_headers(nats: Client) -> None:
-    """Make a connection treat malformed headers as no headers; call this before the first subscription.
+def tolerate_unreadable_messages(nats: Client) -> None:
+    """Make a connection treat malformed headers as no headers, and ignore a message whose subjects are no UTF-8.
 
     The server forwards them, and at the first one the reader of nats-py ends: the connection receives nothing more.
+    Call this before the first subscription.
     """
     parser.MSG_RE, parser.HMSG_RE = _MESSAGE, _MESSAGE_WITH_HEADERS
     read = nats._process_headers  # noqa: SLF001 -- nats-py has no hook between the socket and its reader
@@ -38,6 +39,13 @@ def tolerate_unreadable_headers(nats: Client) -> None:
             return None
 
     nats._process_headers = read_or_none  # type: ignore[method-assign]  # noqa: SLF001 -- as above
+    process = nats._process_msg  # noqa: SLF001 -- as above
+
+    async def process_or_ignore(sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        with suppress(UnicodeDecodeError):
+            await process(sid, subject, reply, data, headers)
+
+    nats._process_msg = process_or_ignore  # type: ignore[method-assign]  # noqa: SLF001 -- as above
 
 
 def tolerate_lost_writes() -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Any
 
 from nats.aio.msg import Msg
 from pydantic import ValidationError
@@ -19,6 +20,19 @@ from natscribe.schemas.problems import problems_of
 from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Priority, Queue
 
 SEQUENCE_DIGITS = 19  # the largest stream sequence has this number of digits
+
+
+def content_of(body: bytes) -> Any:
+    """Return the JSON values in the body of a message that may be invalid, to find out whose it is.
+
+    Python refuses integers of more than 4,300 digits: here they are cut to 21 characters, too many for an id.
+
+    Raises:
+        ValueError: The body is no JSON.
+        RecursionError: The JSON nests too deeply.
+    """
+    text = body.decode(json.detect_encoding(body), "replace")
+    return json.loads(text, strict=False, parse_int=lambda digits: int(digits[:21]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +81,7 @@ class TaskMessage:
     def task_id(self) -> str | None:
         """The task id in the body, even if the rest of the body is invalid; None if there is no valid id."""
         try:
-            found = json.loads(self.body)["task_id"]
+            found = content_of(self.body)["task_id"]
         except (ValueError, LookupError, TypeError, RecursionError):
             return None
         return found if isinstance(found, str) and re.fullmatch(TASK_ID_PATTERN, found) else None

@@ -19,7 +19,7 @@ from natscribe.mock.log import Log
 from natscribe.mock.player import Player
 from natscribe.mock.script import refusal
 from natscribe.mock.task import MOCK_WORKER, EndedError, PlayedTask
-from natscribe.mock.voices import VoiceError, Voices
+from natscribe.mock.voices import Voices
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.examples import WORKER_INFO
@@ -67,14 +67,6 @@ class _File:
 
 Answer = BaseModel | _File
 Handler = Callable[[Any], Awaitable[Answer]]  # `Any`: the request, whose type the adapter beside the handler knows
-
-
-class RefusedError(Exception):
-    """The request gets an error reply."""
-
-    def __init__(self, detail: ErrorDetail) -> None:
-        super().__init__(detail.message)
-        self.detail = detail
 
 
 class Answers:
@@ -139,8 +131,10 @@ class Answers:
         except ValidationError as error:
             no_json = error.errors(include_input=False)[0]["type"] == "json_invalid"
             return ErrorReply(error=invalid_request(NO_JSON_OBJECT if no_json else problems_of(error)))
-        except (RefusedError, VoiceError) as error:
-            return ErrorReply(error=error.detail)
+        except RequestFailedError as error:
+            return ErrorReply(error=ErrorDetail(code=error.code, message=error.message))
+        except ClientError as error:  # the extra that writes subtitles is missing
+            return ErrorReply(error=ErrorDetail(code=ErrorCode.INTERNAL, message=str(error)))
         except nats.errors.Error as error:
             text = f"NATS does not do what the mock asks ({error}): ask again in a moment."
             return ErrorReply(error=ErrorDetail(code=ErrorCode.INTERNAL, message=text))
@@ -151,15 +145,10 @@ class Answers:
     async def _result(self, request: ResultRequest) -> Answer:
         task = await self._known(request.task_id)
         if task.result is None:
-            raise RefusedError(without_result(task.status()))
+            raise RequestFailedError(without_result(task.status()))
         if request.format is ResultFormat.JSON:
             return self._voices.named(await self._log.message_of(task.result))
-        try:
-            text = written(self._voices.named(task.result), request.format, request)
-        except RequestFailedError as error:
-            raise RefusedError(ErrorDetail(code=error.code, message=error.message)) from error
-        except ClientError as error:  # the extra that writes subtitles is missing
-            raise RefusedError(ErrorDetail(code=ErrorCode.INTERNAL, message=str(error))) from error
+        text = written(self._voices.named(task.result), request.format, request)
         if len(text.encode()) > self._log.largest:
             return self._voices.named(await self._log.message_of(task.result))
         return _File(text, request.format.content_type)
@@ -207,9 +196,9 @@ class Answers:
     async def _enroll(self, request: EnrollRequest) -> Voice:
         task = await self._known(request.task_id)
         if task.sent is None or task.sent.user_id != request.user_id:
-            raise RefusedError(unknown_task(request.task_id))
+            raise RequestFailedError(unknown_task(request.task_id))
         if task.state is not State.COMPLETED:
-            raise RefusedError(without_result(task.status()))
+            raise RequestFailedError(without_result(task.status()))
         return self._voices.enroll(request, task.result)
 
     async def _list_voices(self, request: VoicesRequest) -> VoicePage:
@@ -233,7 +222,7 @@ class Answers:
                 await _queued_again(task)
                 count += 1
         if request.task_id and not letters:
-            raise RefusedError(no_letter(request.task_id))
+            raise RequestFailedError(no_letter(request.task_id))
         return Replayed(replayed=count)
 
     async def _delete_letters(self, request: DeleteLettersRequest) -> LettersDeleted:
@@ -249,7 +238,7 @@ class Answers:
             if task is not None and task.last is not None:
                 await task.appended()
                 return task
-        raise RefusedError(unknown_task(task_id))
+        raise RequestFailedError(unknown_task(task_id))
 
     def _status_of(self, task: PlayedTask) -> TaskStatus:
         position, start = self._player.place_of(task)

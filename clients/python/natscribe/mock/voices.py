@@ -4,6 +4,7 @@ from datetime import datetime, timezone
 from typing import Final
 from uuid import uuid4
 
+from natscribe.client.errors import RequestFailedError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.examples import VOICE
 from natscribe.schemas.kinds import Result, Task
@@ -11,7 +12,6 @@ from natscribe.schemas.problems import invalid_request
 from natscribe.schemas.requests import sounds_like
 from natscribe.schemas.voices import (
     MOST_REFERENCES,
-    UNKNOWN,
     EnrollRequest,
     Forgotten,
     Reference,
@@ -21,14 +21,6 @@ from natscribe.schemas.voices import (
 
 SECONDS: Final = 31.5  # that each speaker says alone
 SCORE: Final = 0.71
-
-
-class VoiceError(Exception):
-    """A request about a voice gets an error reply."""
-
-    def __init__(self, detail: ErrorDetail) -> None:
-        super().__init__(detail.message)
-        self.detail = detail
 
 
 class Voices:
@@ -45,7 +37,7 @@ class Voices:
         """Make a voice, or add a reference; `result` is that of the task.
 
         Raises:
-            VoiceError: There is no such speaker or voice, or the speaker is enrolled as another voice.
+            RequestFailedError: There is no such speaker or voice, or the speaker is enrolled as another voice.
         """
         speaker = _chosen(request, result)
         self._refuse_known(request, speaker)
@@ -63,7 +55,7 @@ class Voices:
         """Give a voice another name.
 
         Raises:
-            VoiceError: There is no such voice.
+            RequestFailedError: There is no such voice.
         """
         renamed = self._of(user_id, voice).model_copy(update={"name": name})
         self._known[voice] = user_id, renamed
@@ -73,7 +65,7 @@ class Voices:
         """Forget a voice.
 
         Raises:
-            VoiceError: There is no such voice.
+            RequestFailedError: There is no such voice.
         """
         del self._known[self._of(user_id, voice).voice]
         return Forgotten(voice=voice, user_id=user_id, at=datetime.now(timezone.utc))
@@ -97,7 +89,7 @@ class Voices:
         if not result.voices:
             return result
         names = {voice.voice: voice.name for voice in self.of_user(result.user_id)}
-        voices = {label: _named(each, names) for label, each in result.voices.items()}
+        voices = {label: each.called(names) for label, each in result.voices.items()}
         return result.model_copy(update={"voices": voices})
 
     def _by_speaker(self, user_id: int | str) -> dict[str, Voice]:
@@ -108,23 +100,18 @@ class Voices:
         for known in self.of_user(request.user_id):
             has_speaker = any((each.task_id, each.speaker) == (request.task_id, speaker) for each in known.references)
             if has_speaker and known.voice != request.voice and not request.another:
-                raise VoiceError(sounds_like(speaker, known.voice))
+                raise RequestFailedError(sounds_like(speaker, known.voice))
 
     def _of(self, user_id: int | str, voice: str) -> Voice:
         owner, known = self._known.get(voice, (None, VOICE))
         if owner is None or not _is_same(owner, user_id):
             message = f"The user has no voice {voice}: voices.list shows the voices of a user."
-            raise VoiceError(ErrorDetail(code=ErrorCode.NOT_FOUND, message=message))
+            raise RequestFailedError(ErrorDetail(code=ErrorCode.NOT_FOUND, message=message))
         return known
 
 
 def _is_same(one: int | str, other: int | str) -> bool:
     return type(one) is type(other) and one == other  # 1 and "1" are two users
-
-
-def _named(each: SpeakerVoice, names: dict[str, str]) -> SpeakerVoice:
-    name = names.get(each.voice or "")
-    return each.model_copy(update={"voice": None, "name": UNKNOWN} if name is None else {"name": name})
 
 
 def _speakers(result: Result | None) -> list[str]:
@@ -136,11 +123,11 @@ def _chosen(request: EnrollRequest, result: Result | None) -> str:
     speakers = _speakers(result)
     if result is None or result.voices is None:
         message = f"No voices of task {request.task_id} are kept: enrol from a task with `identify: true`."
-        raise VoiceError(ErrorDetail(code=ErrorCode.NOT_FOUND, message=message))
+        raise RequestFailedError(ErrorDetail(code=ErrorCode.NOT_FOUND, message=message))
     if request.speaker is None and len(speakers) > 1:
-        raise VoiceError(invalid_request(f"the recording has {len(speakers)} speakers: name one of them"))
+        raise RequestFailedError(invalid_request(f"the recording has {len(speakers)} speakers: name one of them"))
     label = request.speaker or speakers[0]
     if label not in speakers:
         message = f"Task {request.task_id} has no {label}: its speakers are {', '.join(speakers)}."
-        raise VoiceError(ErrorDetail(code=ErrorCode.NOT_FOUND, message=message))
+        raise RequestFailedError(ErrorDetail(code=ErrorCode.NOT_FOUND, message=message))
     return label

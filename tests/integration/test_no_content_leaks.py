@@ -1,0 +1,112 @@
+"""Nothing that clients say or send is in a trace, a log line or a metric, however wrong it is."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_type_hints
+
+import pytest
+import structlog
+from nats.js import JetStreamContext
+from natscribe.schemas import subjects
+from natscribe.schemas.kinds import TASKS
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Input, Priority, Queue
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from app.telemetry import logs
+from handlers.channels import ANSWERS
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import DEADLINE, Publisher, StartWorker, queue_is_empty
+from tests.waiting import eventually
+
+MARK = "Xanthippe"
+AUDIO = {"codec": "pcm_s16le", "sample_rate": 8000}
+IDS = {"task_id": "t1", "user_id": 7}
+VALID: dict[Queue, dict[str, Any]] = {
+    Queue.TRANSCRIPTION: IDS | {"audio_file_id": f"{MARK}.flac", "prompt": MARK, "vocabulary": [MARK]},
+    Queue.DIARIZATION: IDS | {"audio_file_id": f"{MARK}.flac"},
+    Queue.LIVE: IDS | {"audio": AUDIO, "idle_seconds": 1, "prompt": MARK, "vocabulary": [MARK]},
+}
+WRONG: list[Any] = [MARK, [MARK], {MARK: MARK}, f"\x00{MARK}", MARK * 1000]
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """All that is logged, at the most talkative level."""
+    written, root = io.StringIO(), logging.getLogger()
+    handlers, level, configured = list(root.handlers), root.level, structlog.get_config()
+    monkeypatch.setattr(sys, "stderr", written)
+    logs.configure("debug")
+    structlog.configure(**configured)
+    yield written
+    root.handlers, root.level = handlers, level
+
+
+def spoilt(valid: dict[str, Any], model: type[Input]) -> Iterator[dict[str, Any]]:
+    """Messages with one wrong field, which has the mark; a value may also happen to be right."""
+    for field in model.model_fields:
+        for value in WRONG[field in IDS :]:  # logs and spans name tasks and users by their ids
+            yield valid | {field: value}
+    yield valid | {MARK: MARK}
+
+
+def requests() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Requests of each kind, with the mark in each field."""
+    for subject, handler in ANSWERS.items():
+        asked = get_type_hints(handler)["request"]
+        for model in get_args(asked) if isinstance(asked, UnionType) else [asked]:
+            known = {name: value for name, value in IDS.items() if name in model.model_fields}
+            yield from ((subject, request) for request in spoilt(known, model))
+
+
+@pytest.mark.foreign  # with traces, replies have a header of theirs
+async def test_no_content_is_in_a_trace_a_log_line_or_a_metric(
+    publisher: Publisher,
+    start_worker: StartWorker,
+    engine: FakeEngine,
+    js: JetStreamContext,
+    recordings_folder: Path,
+    log: io.StringIO,
+) -> None:
+    # Given a worker whose spans are kept, and which finds the mark in each recording
+    (recordings_folder / f"{MARK}.flac").write_bytes(b"sound")
+    engine.text = MARK
+    spans, traces = InMemorySpanExporter(), TracerProvider()
+    traces.add_span_processor(SimpleSpanProcessor(spans))
+    async with start_worker(engine, traces) as worker:
+        # When it gets tasks of each kind with the mark in each field: valid ones first, then wrong ones
+        for number, (queue, valid) in enumerate(VALID.items()):
+            subject = subjects.tasks(queue, Priority.NORMAL)
+            wrong = [each | {"task_id": f"w{number}-{place}"} for place, each in enumerate(spoilt(valid, TASKS[queue]))]
+            unnamed = [valid | {"task_id": value} for value in WRONG[1:]]
+            for task in (valid | {"task_id": f"v{number}"}, *wrong, *unnamed, [MARK], MARK):
+                await js.publish(subject, json.dumps(task).encode())
+            await js.publish(subject, f'{{"task_id": "{MARK}'.encode())
+        for number in range(3):
+            headers = {"Nats-Msg-Id": f"v2-{number}", MARK: MARK} | ({"Natscribe-End": "true"} if number == 2 else {})
+            await js.publish(subjects.live_audio("v2"), MARK.encode() * 100, headers=headers)
+        for task_id in ("v0", "v1", "v2"):
+            await publisher.until(task_id, State.COMPLETED)
+        await eventually(lambda: queue_is_empty(js), within=DEADLINE)
+        # And requests of each kind with the mark in each field
+        for subject, request in requests():
+            await publisher.nc.request(subject, json.dumps(request).encode(), timeout=DEADLINE)
+            await publisher.nc.request(subject, f'{{"task_id": "{MARK}'.encode(), timeout=DEADLINE)
+        told, counted = log.getvalue(), worker.container.meter.exposition().decode()
+        traced = [span.to_json() for span in spans.get_finished_spans()]
+    # Then there is much to read, and the mark is nowhere in it
+    assert "task_rejected" in told
+    assert "task_failure_total" in counted
+    assert {"tasks.live.normal process", "accepted.tasks.transcription.normal process", "tasks.delete process"} <= {
+        json.loads(span)["name"] for span in traced
+    }
+    assert [line for line in told.splitlines() if MARK in line] == []
+    assert [line for line in counted.splitlines() if MARK in line] == []
+    assert {json.loads(span)["name"] for span in traced if MARK in span} == set()
