@@ -93,7 +93,7 @@ class Record:
             _section(title, part, [*([] if once else [_where(part)]), *pictures.get(title, [])])
             for title, part in measured
         ]
-        return "\n\n".join(["## In short", self._summary("details.md", self.figures), *once, *sections])
+        return "\n\n".join(["## Summary", self._summary("details.md", self.figures), *once, *sections])
 
     @staticmethod
     def _summary(name: str, figures: Mapping[str, float]) -> str:
