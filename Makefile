@@ -98,7 +98,7 @@ check: $(READY) $(NODE_READY) ## formatter, linter, types, import rules, contrac
 	@$(BIN)/mypy
 	@$(BIN)/mypy examples tools
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/pytest -q -n 2 tests/contract benchmarks/tests/test_figures.py
+	@$(BIN)/pytest -q -n 2 tests/contract benchmarks/tests/test_figures.py benchmarks/tests/test_charts.py
 
 pictures: $(READY) $(NODE_READY) ## take the pictures anew that the docs page is compared with
 	@RENEW_PICTURES=1 $(BIN)/pytest -q tests/e2e/test_docs_page_in_a_browser.py

@@ -60,7 +60,7 @@ class Together:
 
     @property
     def cores_a_stream(self) -> float:
-        """Processor time for each second of sound."""
+        """Processor time for each second of audio."""
         return self.processor / sum(each.seconds for each in self.played)
 
 
@@ -187,12 +187,12 @@ def _delays(rows: Sequence[Together]) -> Table:
             for row in rows
         ],
         [
-            "Final: from the end of an utterance's last word. First partial: from the begin of its first word.",
+            "Final: from the end of an utterance's last word. First partial: from the beginning of its first word.",
             "Taken back: partials that lack a stable word of an earlier one.",
             "Changed: stable words that the final text has otherwise, marks and capitals aside.",
             f"More streams are tried until one of 20 finals takes more than {ENOUGH_S:g} s.",
-            "Cores a stream: processor time of the worker and its processes, for each second of sound.",
-            "MiB: their resident memory, summed, highest of ten looks a second.",
+            "Cores a stream: processor time of the worker and its processes, for each second of audio.",
+            "MiB: their resident memory, summed, highest of ten samples a second.",
         ],
     )
 

@@ -42,7 +42,7 @@ async def measure(sizes: Sizes) -> Findings:
             for minutes, (peak, outcome) in found.items()
         ],
         [
-            "Resident memory of the worker and all its child processes, summed, highest of ten looks a second.",
+            "Resident memory of the worker and all its child processes, summed, highest of ten samples a second.",
             f"The first {TALK_FIRST} minutes are speech, then one in {THEN_EVERY}: hours of it would take too long.",
             "Wav files in NATS' Object Store; each length has a worker and servers of its own.",
         ],

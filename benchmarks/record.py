@@ -1,4 +1,4 @@
-"""The results of the last run of each part: kept in a file, and written into docs/performance.md and README."""
+"""The results of the last run of each part: stored in a file, and written into docs/performance.md and README."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.charts import TITLES, charts
 from benchmarks.machine import commit, machine, versions
 from benchmarks.report import Findings, wrapped
 from benchmarks.stack import ROOT
@@ -60,17 +61,21 @@ class Record:
         return {name: value for part in self.parts.values() for name, value in part["figures"].items()}
 
     def write(self) -> None:
-        """Write the file and the documents."""
+        """Write the file, the documents and their charts."""
         KEPT.write_text(json.dumps(self.parts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        for path, text in self.documents().items():
+        for path, text in (self.documents() | self.charts()).items():
             path.write_text(text, encoding="utf-8")
+
+    def charts(self) -> dict[Path, str]:
+        """The charts of these results, by path."""
+        return {ROOT / "docs/charts" / f"{name}.svg": chart for name, chart in charts(self.parts).items()}
 
     def documents(self) -> dict[Path, str]:
         """The documents with these results, by path."""
         russian = {name: _Russian(value) for name, value in self.figures.items()}
         wanted = {
             "docs/performance.md": self._report(),
-            "README.md": self._summary("summary.md", self.figures).partition("\n\n")[0],
+            "README.md": self._summary("summary.md", self.figures),
             "README.ru.md": self._summary("summary.ru.md", russian),
         }
         return {
@@ -78,16 +83,21 @@ class Record:
         }
 
     def _report(self) -> str:
-        """The sentences, then the tables. Machine and versions stand there once if all parts have the same."""
+        """The sentences, then charts and tables. Machine and versions stand there once if all parts have the same."""
         measured = [(title, self.parts[name]) for name, title in PARTS.items() if name in self.parts]
         places = {_where(part) for _, part in measured}
         once = list(places) if len(places) == 1 else []
-        sections = [_section(title, part, [] if once else [_where(part)]) for title, part in measured]
-        return "\n\n".join(["## In short", self._summary("summary.md", self.figures), *once, *sections])
+        drawn = charts(self.parts)
+        pictures = {PARTS[name]: [f"![{TITLES[name]}](charts/{name}.svg)"] for name in drawn}
+        sections = [
+            _section(title, part, [*([] if once else [_where(part)]), *pictures.get(title, [])])
+            for title, part in measured
+        ]
+        return "\n\n".join(["## Summary", self._summary("details.md", self.figures), *once, *sections])
 
     @staticmethod
     def _summary(name: str, figures: Mapping[str, float]) -> str:
-        """The sentences that have their figures; README shows those before the empty line."""
+        """The lines of a template whose figures were all measured."""
         said = []
         for line in (ROOT / "benchmarks" / name).read_text(encoding="utf-8").splitlines():
             with suppress(KeyError):
@@ -99,8 +109,8 @@ def _where(part: Mapping[str, Any]) -> str:
     return wrapped(f"{part['on']}, commit {part['commit']}, on {part['machine']}; {part['versions']}.")
 
 
-def _section(title: str, part: Mapping[str, Any], where: Sequence[str]) -> str:
-    return "\n\n".join([f"## {title}", *where, *map(str, Findings.of_json(part).tables)])
+def _section(title: str, part: Mapping[str, Any], before: Sequence[str]) -> str:
+    return "\n\n".join([f"## {title}", *before, *map(str, Findings.of_json(part).tables)])
 
 
 def _replaced(document: str, text: str) -> str:

@@ -1,4 +1,4 @@
-"""A program that sends live sound: knows NATS and the rules of docs/live.md, nothing else."""
+"""A program that sends live sound: knows NATS and the rules of docs/contract.md, nothing else."""
 
 import json
 from collections.abc import Sequence

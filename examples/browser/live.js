@@ -1,4 +1,4 @@
-// A live task of Natscribe from a browser: publishes sound, and tells what becomes of it. The rules: docs/live.md.
+// A live task of Natscribe from a browser: publishes sound, and tells what becomes of it. The rules: docs/contract.md.
 import { headers, jetstream, wsconnect } from "./nats.js";
 
 const LONGEST_FRAME_S = 1;

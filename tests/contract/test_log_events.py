@@ -7,9 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
-TABLE = (
-    (ROOT / "docs/runbook.md").read_text(encoding="utf-8").partition("## What the log says")[2].partition("\n## ")[0]
-)
+TABLE = (ROOT / "docs/runbook.md").read_text(encoding="utf-8").partition("## Log events")[2].partition("\n## ")[0]
 
 
 def logged() -> Iterator[str]:

@@ -182,7 +182,7 @@ def test_the_command_without_its_extra_and_without_the_service_says_what_to_inst
     [
         (PACKAGE, "3.10", ["command", "creds"]),  # obstore, for S3, has no wheel for 3.10
         (PACKAGE, "3.14", ["command", "creds", "s3"]),
-        (ROOT, "3.14", ["onnx", "s3"]),
+        (ROOT, "3.13", ["onnx", "s3"]),
     ],
     ids=["oldest client", "newest client", "newest service"],
 )

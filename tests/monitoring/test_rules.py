@@ -74,10 +74,10 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: str) -> None:
     assert re.fullmatch(r"[A-Z].+\.", ALERTS[alert]["annotations"]["summary"])
     # Then its section in the runbook is where it says, and has commands to look and to act
     assert ALERTS[alert]["annotations"]["runbook_url"] == f"docs/runbook.md#{alert.lower()}"
-    meaning, look, act = re.split(r"^\*\*(?:Look|Do)\.\*\*", section(alert), flags=re.MULTILINE)
+    meaning, diagnosis, action = re.split(r"^\*\*(?:Diagnosis|Action)\.\*\*", section(alert), flags=re.MULTILINE)
     assert meaning.strip()
-    assert "```sh\n" in look
-    assert "```sh\n" in act
+    assert "```sh\n" in diagnosis
+    assert "```sh\n" in action
 
 
 def test_the_runbook_knows_no_other_alerts() -> None:

@@ -1,0 +1,75 @@
+"""The charts of the documents: which figures of which part each one shows."""
+
+import re
+from collections.abc import Mapping
+from math import log10
+from typing import Any
+
+from benchmarks.report import Findings, Table
+from benchmarks.svg import Bars, bar_chart, line_chart
+
+TITLES = {
+    "speech": "Time and word errors by kind of recording, beside faster-whisper alone",
+    "speakers": "Speaker diarization beside sherpa-onnx",
+    "live": "Live latency by the number of streams",
+    "latency": "Start latency by the number of waiting tasks",
+}
+NUMBER = re.compile(r"[\d,]*\.?\d+")
+SUMMARIES = ("mean time", "one language", "worst")  # rows about all kinds
+UNLIKE = ", mixed for the bare engine"  # ends the name of a row whose engines got different audio
+ENGINES = ("this service", "batched", "sequential")
+
+
+def charts(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Draw the chart of each part that was measured, as SVG."""
+    draw = {"speech": _by_kind, "speakers": _speakers, "live": _live, "latency": _starts}
+    tables = {name: Findings.of_json(parts[name]).tables[:1] for name in TITLES if name in parts}
+    return {name: draw[name](TITLES[name], table) for name, first in tables.items() for table in first}
+
+
+def _by_kind(title: str, table: Table) -> str:
+    rows = [row for row in table.rows if not row[0].startswith(SUMMARIES) and not row[0].endswith(UNLIKE)]
+    ratios = [(_number(row[3]), _number(row[4])) for row in rows]
+    time = ([batched for batched, _ in ratios], [1.0 for _ in rows], [batched / other for batched, other in ratios])
+    errors = ([_number(row[column]) for row in rows] for column in (5, 6, 7))
+    panels = [
+        Bars("Time, as a multiple of faster-whisper with batches", dict(zip(ENGINES, time, strict=True)), digits=2),
+        Bars("Words wrong, in percent", dict(zip(ENGINES, errors, strict=True))),
+    ]
+    return bar_chart(title, [row[0].partition(",")[0] for row in rows], panels)
+
+
+def _speakers(title: str, table: Table) -> str:
+    shown = ("wrong speaker", "diarization error rate")
+    categories = [f"{name}{worst}" for name in shown for worst in ("", ", worst")]
+    series = {}
+    for row in table.rows[:2]:
+        under, error = row[2].split(";"), row[3].split(";")
+        shares = [_number(cell) for cell in (under[0], under[-1], error[0], error[-1])]
+        series[row[0]] = [*shares, 100 * _number(row[-1])]
+    return bar_chart(title, [*categories, "real-time factor"], [Bars("Percent of the recordings' time", series)])
+
+
+def _live(title: str, table: Table) -> str:
+    names = ("final p50", "final p95", "first partial p50", "first partial p95")
+    series = {name: [_number(row[column]) for row in table.rows] for column, name in enumerate(names, 1)}
+    points = {row[0]: _number(row[0]) for row in table.rows}
+    return line_chart(title, ("streams at once, on two cores", "seconds from the word to its text"), points, series)
+
+
+def _starts(title: str, table: Table) -> str:
+    names = {1: "idle worker p50", 2: "idle worker p99", 4: "busy worker p50", 5: "busy worker p99"}
+    series = {name: [_number_or_none(row[column]) for row in table.rows] for column, name in names.items()}
+    points = {row[0]: log10(max(_number(row[0]), 100)) for row in table.rows}
+    return line_chart(
+        title, ("waiting tasks", "milliseconds from publication to the first running event"), points, series
+    )
+
+
+def _number_or_none(cell: str) -> float | None:
+    return _number(cell) if NUMBER.search(cell) else None
+
+
+def _number(cell: str) -> float:
+    """The first number in a cell."""
+    return float(NUMBER.findall(cell)[0].replace(",", ""))
