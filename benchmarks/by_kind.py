@@ -120,7 +120,7 @@ def _notes(where: str) -> list[str]:
         "The reading is a minute, again and again: its time counts as a kind's, its words are not in that sum.",
         "calls: in each channel a dozen of the short messages, with pauses; their words are not in that sum either.",
         "Words missing in a row: the longest run of words that this service left out.",
-        "languages: the bare engine has `multilingual=True`.",
+        "languages: the bare engine runs with `multilingual=True`.",
         "two-channels, calls: without options; the bare engine is given each channel as a file of its own.",
         "Given the file as it comes, the bare engine transcribes the mix of both: that row is in no mean and no sum.",
     ]

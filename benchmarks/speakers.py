@@ -27,7 +27,7 @@ REPOSITORY = ROOT / "tests/recordings/talk"
 OURS, BARE = "this service", "bare engine, batched, with sherpa-onnx"
 NOTES = (
     "Each figure: all conversations together; their mean; the worst one; in percent. {where}",
-    "Under another speaker: time, less .25 s on each side of a change. DER: the diarization error rate, of all time.",
+    "Under another speaker: time, less 0.25 s on each side of a change. DER: the diarization error rate, of all time.",
     "WER: word errors without speakers. cpWER: a word under the wrong name is wrong, too.",
     "The bare engine's words are given to the turn of sherpa-onnx that covers them, else to the nearest.",
 )

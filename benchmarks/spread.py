@@ -87,7 +87,7 @@ def _rate(share: Share) -> float:
 def table(title: str, rows: Mapping[str, Sequence[Scored]], notes: Sequence[str] = ()) -> Table:
     """Write a table with a row for each named group of conversations."""
     figures = [name for name in FIGURES if any(spread(scores, name) for scores in rows.values())]
-    columns = ("", "n", *figures, "missed, invented, confused", "speakers right", "time / length")
+    columns = ("", "n", *figures, "missed, invented, confused", "speakers right", "real-time factor")
     return Table(title, columns, [_row(name, scores, figures) for name, scores in rows.items()], notes)
 
 
