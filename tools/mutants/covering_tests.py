@@ -19,7 +19,7 @@ from .tree_copy import PASSED, SOME_FAILED, TIERS, Tier, TreeCopy
 ROOT = Path(__file__).parents[2]
 ROOMS = ("app", "clients", "handlers", "schemas", "tests")
 RECORDS = ROOT / ".coverage.mutants"
-LOOKS_AT_ALL = "tests/unit/test_positive_constants.py"  # at every module, and runs nothing of it
+READS_ALL = "tests/unit/test_positive_constants.py"  # every module, and runs nothing of it
 LINES, CACHE = "lines", "cache"  # in a record: what coverage and pytest write
 FAILED = f"{CACHE}/v/cache/lastfailed"
 _SETUP = "|setup"  # how the name of a test ends in a record, for what its fixtures run
@@ -32,14 +32,14 @@ class CoveringTests:
         self._lines = CoverageData(str(record / LINES))
         self._lines.read()
         failed = record / FAILED
-        self.failed = {_name(each) for each in json.loads(failed.read_bytes())} if failed.exists() else set()
+        self.failed = {_name(test) for test in json.loads(failed.read_bytes())} if failed.exists() else set()
 
     def of(self, path: str, mutation: Mutation) -> list[str]:
         """Return the tests that run the changed line, without those that fail anyway; whole files after fixtures."""
         lines = self._lines.contexts_by_lineno(path)
         tests = set(lines.get(mutation.line) or lines.get(mutation.statement) or [])
         if "" in tests:  # it runs when the module is imported, so all that use the module may notice
-            tests.update(*lines.values(), [LOOKS_AT_ALL])
+            tests.update(*lines.values(), [READS_ALL])
         # A fixture may have run the line once for all tests of a file: then only the first of them is known.
         files = {_file(test) for test in tests if test.endswith(_SETUP)} - set(map(_file, self.failed))
         names = {_name(test) for test in tests if test and _file(test) not in files}
@@ -47,7 +47,7 @@ class CoveringTests:
 
 
 async def covering_tests(tier: Tier, tree: TreeCopy, jobs: int, ignored: Sequence[str]) -> CoveringTests:
-    """Return which tests run which lines; record it if the code, the tests or what is ignored have changed since."""
+    """Return which tests run which lines; record it again if the code, the tests or what is ignored have changed."""
     record = RECORDS / f"{tier.name}-{_state(tree.folder, tier, ignored)}"
     if not record.exists():
         print(f"recording what the {tier.name} tests run, once", file=sys.stderr)
@@ -77,7 +77,7 @@ def _name(test: str) -> str:
 
 def _state(tree: Path, tier: Tier, ignored: Sequence[str]) -> str:
     """Return a hash of the code, its tests, but for those of other tiers, and what is ignored."""
-    others = tuple(folder for each in TIERS if each != tier for folder in each.folders)
+    others = tuple(folder for other in TIERS if other != tier for folder in other.folders)
     state = sha256("\0".join(ignored).encode())
     for file in sorted(file for room in ROOMS for file in (tree / room).rglob("*.py")):
         name = file.relative_to(tree).as_posix()
