@@ -43,21 +43,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(running.close)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_keyboard_interrupt() -> None:
-    """Log nothing more: pytest now stops capturing, and services of the session end only after that."""
-    logging.disable()
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Look for no garbage while modules are imported, nor in them later: they stay, and each look takes .2 s."""
+    """Look for no garbage while modules are imported, nor in them later: they stay, and each look takes .2 s.
+
+    Leave log lines to pytest: a `conftest.py` of a folder is imported uncaptured, and with it the service, which then
+    logs to the terminal.
+    """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
         gc.enable()
+        root = logging.getLogger()
+        root.handlers = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
 
 
 @pytest.fixture(scope="session", autouse=True)

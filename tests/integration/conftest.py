@@ -42,6 +42,12 @@ def _redeliveries_are_soon_found(constants: Constants) -> None:
     constants(POLL_INTERVAL_S=0.3, RECONNECTED_WITHIN_S=1.0)
 
 
+@pytest.fixture(autouse=True)
+def _clients_are_patient(constants: Constants) -> None:
+    """On a busy machine a reply may take longer than clients wait."""
+    constants(REPLY_TIMEOUT_S=DEADLINE)
+
+
 @pytest.fixture
 def engine() -> FakeEngine:
     return FakeEngine()

@@ -45,6 +45,11 @@ def _a_recording_with_a_telling_name(recordings_folder: Path) -> None:
     (recordings_folder / "secret-meeting.flac").write_bytes(b"sound")
 
 
+def test_services_do_not_log_between_the_dots_of_the_tests() -> None:
+    # The import of `app.main` has set up its log, but only pytest gets the log lines of tests
+    assert not any(type(handler) is logging.StreamHandler for handler in logging.getLogger().handlers)
+
+
 async def run_three(publisher: Publisher, js: JetStreamContext) -> None:
     """A task that ends well, two that fail, and one that is no task."""
     task = {"task_id": "t1", "audio_file_id": "secret-meeting.flac", "user_id": 90071992547409911, "language": "en"}
