@@ -1,7 +1,9 @@
 """Logs: structured lines, as plain text on a terminal and as JSON elsewhere."""
 
+import errno
 import logging
 import math
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from app.settings import VERSION, Settings
 DEFAULT_LEVEL: Final = "INFO"
 SERVER: Final = "uvicorn.error"  # the logger of the HTTP server, for all of its lines but those of requests
 UNSAID: Final = ("Started server process", "Waiting for application startup")  # `worker_configured` is the first line
+HTTP_PORT: Final = 8000  # of `faststream run` without --port
 BROKER = "natscribe.broker"  # the logger of FastStream's broker
 REPEAT_AFTER_S = 30.0  # how long an equal warning is dropped
 WARNINGS_REMEMBERED = 64  # number of the latest different warnings that are remembered, to leave out repetitions
@@ -60,7 +63,8 @@ def configure(level: str = DEFAULT_LEVEL) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    logging.getLogger(SERVER).addFilter(_is_said)
+    for adapt in (_is_said, _name_port):
+        logging.getLogger(SERVER).addFilter(adapt)
     adopt_libraries()
 
 
@@ -126,6 +130,15 @@ class RepeatFilter:
 
 def _is_said(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(UNSAID)
+
+
+def _name_port(record: logging.LogRecord) -> bool:
+    """Write a sentence in place of the HTTP server's error about a port in use, which names no option."""
+    if isinstance(record.msg, OSError) and record.msg.errno == errno.EADDRINUSE:
+        given = re.search(r"--port[ =](\d+)", " ".join(sys.argv))
+        port = given[1] if given else HTTP_PORT
+        record.msg = f"Port {port} is in use: choose another with --port, or stop the process that listens there."
+    return True
 
 
 def _drop_broken_connection(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -69,6 +69,11 @@ def enroll(  # noqa: PLR0913 -- the request's fields
                 await _refuse_known(client, error, owner)
                 raise
         out.print(f"{known.voice} {known.name}")
+        again = f"`{command()} transcribe --diarize --identify FILE`"
+        if task_id is not None:
+            err.print(f"{task_id} keeps its labels: {again} with its recording names {known.name}.")
+        else:
+            err.print(f"From now on {again} names {known.name}.")
         return 0
 
     run_and_exit(work())
