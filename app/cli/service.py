@@ -83,8 +83,8 @@ class Service:
 
 
 @contextmanager
-def writable(data: Path) -> Generator[None]:
-    """Say what to do if a file cannot be written in the folder for the data of the servers.
+def writable() -> Generator[None]:
+    """Say what to do if a file in the folder for the data of the servers cannot be written.
 
     Raises:
         EmbeddedError: A file or folder there cannot be made or opened.
@@ -94,10 +94,7 @@ def writable(data: Path) -> Generator[None]:
     except OSError as error:
         if error.filename is None:  # it is not about a file
             raise
-        message = (
-            f"{error.filename} cannot be written ({error.strerror}): start in another folder, or make "
-            f"{data.absolute()} a folder that you can write to"
-        )
+        message = f"{Path(error.filename).absolute()} cannot be written ({error.strerror}): start in another folder"
         raise EmbeddedError(message) from error
 
 

@@ -63,7 +63,7 @@ async def _log_errors(work: Coroutine[None, None, int]) -> int:
 
 async def _run(workers: int, host: str, port: int | None, websocket: WebSocket | None) -> int:
     stop = stop_signals()
-    with writable(DATA), _only_run(DATA):
+    with writable(), _only_run(DATA):
         return await _serve(stop, workers, host, port, websocket)
 
 

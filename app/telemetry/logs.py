@@ -17,7 +17,6 @@ from app.settings import VERSION, Settings
 DEFAULT_LEVEL: Final = "INFO"
 SERVER: Final = "uvicorn.error"  # the logger of the HTTP server, for all of its lines but those of requests
 UNSAID: Final = ("Started server process", "Waiting for application startup")  # `worker_configured` is the first line
-HTTP_PORT: Final = 8000  # of `faststream run` without --port
 BROKER = "natscribe.broker"  # the logger of FastStream's broker
 REPEAT_AFTER_S = 30.0  # how long an equal warning is dropped
 WARNINGS_REMEMBERED = 64  # number of the latest different warnings that are remembered, to leave out repetitions
@@ -135,8 +134,7 @@ def _is_said(record: logging.LogRecord) -> bool:
 def _name_port(record: logging.LogRecord) -> bool:
     """Write a sentence in place of the HTTP server's error about a port in use, which names no option."""
     if isinstance(record.msg, OSError) and record.msg.errno == errno.EADDRINUSE:
-        given = re.search(r"--port[ =](\d+)", " ".join(sys.argv))
-        port = given[1] if given else HTTP_PORT
+        port = next(iter(re.findall(r"--port[ =](\d+)", " ".join(sys.argv))), "8000")
         record.msg = f"Port {port} is in use: choose another with --port, or stop the process that listens there."
     return True
 

@@ -108,11 +108,11 @@ def test_passwords_are_not_shown(run: Run, nobody: str, monkeypatch: pytest.Monk
         (["transcribe", "a.wav", "--output-dir", "/dev/null"], "--output-dir /dev/null cannot be created: File exists"),
         (
             ["transcribe", "a.wav", "--no-wait", "--format", "srt"],
-            "--no-wait prints the ids of the tasks and writes no",
+            "--no-wait writes no result: leave --format",
         ),
         (
             ["diarize", "a.wav", "--no-wait", "--output-dir", "texts"],
-            "leave --format and --output-dir out, and give them",
+            "--output-dir out, and add them to `result TASK_ID`",
         ),
         (["result", "t1", "--max-lines", "1"], "--max-lines is for subtitles: add --format srt or --format vtt"),
         (["result", "t1", "--format", "srt", "--max-line-chars", "5"], "max_line_chars: Input should be greater"),
@@ -183,7 +183,7 @@ def test_a_recording_that_is_named_twice_is_processed_once(run: Run, asked: Aske
     result = run("transcribe", "--no-wait", "calls", "calls/sub", "link.mp3")
     # Then there is one task, and the command says so
     assert [each["recording"] for each in asked] == [Path("calls/sub/a.mp3")]
-    assert result.stderr == "2 of the recordings are named again: each is processed once.\n"
+    assert result.stderr == "Named more than once: 2 of the recordings. Each is processed once.\n"
 
 
 def test_the_language_of_a_folder_is_that_of_its_recordings(run: Run, asked: Asked) -> None:

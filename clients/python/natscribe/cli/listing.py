@@ -58,15 +58,9 @@ async def _tasks(
             return
 
 
-_COLUMNS = (
-    Column("created"),
-    Column("state"),
-    Column("kind", optional=True),
-    Column("user", most=12, optional=True),
-    Column("length", right=True),
-    Column("recording", most=24),
-    Column("task"),
-)
+_OPTIONAL = Column("kind", optional=True), Column("user", most=12, optional=True)
+_RECORDING = Column("length", right=True), Column("recording", most=24)
+_COLUMNS = (Column("created"), Column("state"), *_OPTIONAL, *_RECORDING, Column("task"))
 
 
 def _row(task: ListedTask, *, for_people: bool) -> Row:

@@ -15,7 +15,7 @@ from rich.console import Console
 from natscribe.cli.console import err, out
 from natscribe.cli.turns import turns_table, turns_text
 from natscribe.cli.wording import has_speakers
-from natscribe.client import command, written
+from natscribe.client import written
 from natscribe.client.results import DEFAULT_LIMITS
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.kinds import Result
@@ -156,10 +156,7 @@ def output_of(
     """
     chosen = tuple(dict.fromkeys(formats or ()))
     if not wait and (chosen or folder is not None):
-        message = (
-            "--no-wait prints the ids of the tasks and writes no result: leave --format and --output-dir out, and give "
-            f"them to `{command()} result TASK_ID`"
-        )
+        message = "--no-wait writes no result: leave --format and --output-dir out, and add them to `result TASK_ID`"
         raise typer.BadParameter(message)
     if folder is None and len(chosen) > 1:
         message = "several --format go into files: add --output-dir FOLDER"

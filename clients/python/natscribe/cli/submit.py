@@ -257,7 +257,5 @@ def _tasks(
     if refused:
         raise typer.BadParameter("\n".join(refused))
     if repeated:
-        err.print(
-            f"{repeated} of the recordings {'is' if repeated == 1 else 'are'} named again: each is processed once."
-        )
+        err.print(f"Named more than once: {repeated} of the recordings. Each is processed once.")
     return list(tasks.values())

@@ -41,16 +41,13 @@ def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]
         return
     titles = [column.title for column in columns]
     shown = [titles, *([_shortened(plain(cell), column) for cell, column in _pairs(row, columns)] for row in rows)]
-    widths = {
-        column: max(map(cell_len, cells)) for column, cells in zip(columns, zip(*shown, strict=True), strict=True)
-    }
+    widest = [max(map(cell_len, cells)) for cells in zip(*shown, strict=True)]
+    widths = dict(zip(columns, widest, strict=True))
     for column in [column for column in columns if column.optional]:
         if sum(widths.values()) + len(GAP) * (len(widths) - 1) > console.width:
             del widths[column]
     for number, cells in enumerate(shown):
-        aligned = [
-            _aligned(cell, each, widths[each]) for cell, each in zip(cells, columns, strict=True) if each in widths
-        ]
+        aligned = [_aligned(cell, of, widths[of]) for cell, of in zip(cells, columns, strict=True) if of in widths]
         console.print(Text(GAP.join(aligned).rstrip(), "" if number else "bold underline"))
         if number and (note := rows[number - 1].note):
             console.print(Padding(plain(note), (0, 0, 0, len(GAP))), soft_wrap=False)

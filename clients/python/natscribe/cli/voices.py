@@ -69,11 +69,8 @@ def enroll(  # noqa: PLR0913 -- the request's fields
                 await _refuse_known(client, error, owner)
                 raise
         out.print(f"{known.voice} {known.name}")
-        again = f"`{command()} transcribe --diarize --identify FILE`"
-        if task_id is not None:
-            err.print(f"{task_id} keeps its labels: {again} with its recording names {known.name}.")
-        else:
-            err.print(f"From now on {again} names {known.name}.")
+        kept = "" if task_id is None else f"{task_id} keeps its labels. "
+        err.print(f"{kept}`{command()} transcribe --diarize --identify FILE` names {known.name} from now on.")
         return 0
 
     run_and_exit(work())
