@@ -4,8 +4,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -14,7 +14,7 @@ from natscribe.client import Client, ClientError, NoServerError
 
 from app.cli.microphone_page import MicrophonePage, WebSocket, chosen_page
 from app.cli.ports import chosen_port
-from app.embedded import Guarded, NatsServer, Server, ValkeyServer, running
+from app.embedded import EmbeddedError, Guarded, NatsServer, Server, ValkeyServer, running
 from app.engines.cores import windows_at_once
 from app.settings import MOST_WINDOWS, Settings
 
@@ -80,6 +80,22 @@ class Service:
         except OSError:
             return False
         return b" 200 " in answer
+
+
+@contextmanager
+def writable() -> Generator[None]:
+    """Say what to do if a file in the folder for the data of the servers cannot be written.
+
+    Raises:
+        EmbeddedError: A file or folder there cannot be made or opened.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:  # it is not about a file
+            raise
+        message = f"{Path(error.filename).absolute()} cannot be written ({error.strerror}): start in another folder"
+        raise EmbeddedError(message) from error
 
 
 @asynccontextmanager

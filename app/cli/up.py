@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from app.cancellation import cancel_all
 from app.cli.microphone_page import WebSocket
 from app.cli.next_steps import next_steps, settings_for_clients
-from app.cli.service import Service, service, stop_signals
+from app.cli.service import Service, service, stop_signals, writable
 from app.embedded import EmbeddedError, Server, keep_running
 from app.settings import Settings
 from app.telemetry import logs
@@ -63,7 +63,7 @@ async def _log_errors(work: Coroutine[None, None, int]) -> int:
 
 async def _run(workers: int, host: str, port: int | None, websocket: WebSocket | None) -> int:
     stop = stop_signals()
-    with _only_run(DATA):
+    with writable(), _only_run(DATA):
         return await _serve(stop, workers, host, port, websocket)
 
 

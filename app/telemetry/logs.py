@@ -1,7 +1,9 @@
 """Logs: structured lines, as plain text on a terminal and as JSON elsewhere."""
 
+import errno
 import logging
 import math
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -60,7 +62,8 @@ def configure(level: str = DEFAULT_LEVEL) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    logging.getLogger(SERVER).addFilter(_is_said)
+    for adapt in (_is_said, _name_port):
+        logging.getLogger(SERVER).addFilter(adapt)
     adopt_libraries()
 
 
@@ -126,6 +129,14 @@ class RepeatFilter:
 
 def _is_said(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(UNSAID)
+
+
+def _name_port(record: logging.LogRecord) -> bool:
+    """Write a sentence in place of the HTTP server's error about a port in use, which names no option."""
+    if isinstance(record.msg, OSError) and record.msg.errno == errno.EADDRINUSE:
+        port = next(iter(re.findall(r"--port[ =](\d+)", " ".join(sys.argv))), "8000")
+        record.msg = f"Port {port} is in use: choose another with --port, or stop the process that listens there."
+    return True
 
 
 def _drop_broken_connection(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -1,5 +1,6 @@
 """What is logged again and again."""
 
+import errno
 import io
 import json
 import logging
@@ -116,6 +117,23 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     structlog.configure(**configured)
     root.handlers, root.level, server.filters = before
     server.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "port"),
+    [(["faststream", "run", "app.main:app"], 8000), (["faststream", "run", "--port", "8111"], 8111)],
+)
+def test_a_port_in_use_is_named_with_the_option_that_changes_it(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch, arguments: list[str], port: int
+) -> None:
+    monkeypatch.setattr(sys, "argv", arguments)
+    # When the HTTP server finds its port in use, and another error
+    logging.getLogger(SERVER).error(OSError(errno.EADDRINUSE, "Address already in use"))
+    logging.getLogger(SERVER).error(OSError(errno.EACCES, "Permission denied"))
+    # Then the first line says what to do, and the second is as it was
+    used, denied = (line["event"] for line in lines())
+    assert used == f"Port {port} is in use: choose another with --port, or stop the process that listens there."
+    assert denied == "[Errno 13] Permission denied"
 
 
 def test_a_line_has_what_is_known_and_nothing_that_others_say_again(lines: Lines) -> None:

@@ -126,7 +126,7 @@ async def test_results_are_files_where_a_folder_is_named(terminal: Terminal, rec
     rttm = (recordings_folder / "found" / "meeting.rttm").read_text(encoding="utf-8")
     turns = (recordings_folder / "found" / "meeting.turns.txt").read_text(encoding="utf-8")
     assert rttm.startswith("SPEAKER ")
-    assert turns.splitlines()[0].split()[:2] == ["0:00", "SPEAKER_00"]
+    assert turns.splitlines()[0].split()[:2] == ["0:00.0-0:05.0", "SPEAKER_00"]
     # And so it is fetched later, beside one that is not there
     code, out, err = await terminal.run("result", "t1", "unknown", *wanted)
     assert (code, out) == (1, "")
@@ -173,7 +173,7 @@ async def test_files_of_one_name_have_results_of_their_own(terminal: Terminal, r
     # Given two recordings that differ only in their suffix
     (recordings_folder / "Meeting.mp3").write_bytes(b"not looked at by a fake engine")
     # When both are transcribed, and fetched later
-    code, out, _ = await terminal.run("transcribe", "meeting.flac", "Meeting.mp3", "--output-dir", "found", "--no-wait")
+    code, out, _ = await terminal.run("transcribe", "meeting.flac", "Meeting.mp3", "--no-wait")
     first, second = out.split()
     assert code == 0
     for task_id in (first, second):
@@ -275,7 +275,7 @@ async def test_an_output_without_space_is_told_in_a_sentence(terminal: Terminal)
     # Given a disk that is full
     with Path("/dev/full").open("wb") as full:
         # When a command writes there
-        process = await terminal.start("queue", stdout=full.fileno())
+        process = await terminal.start("queue", "--json", stdout=full.fileno())
         _, err = await process.communicate()
     # Then it says so, and fails
     assert process.returncode == 1
@@ -350,8 +350,11 @@ async def test_operators_see_queues_and_dead_letters(terminal: Terminal) -> None
     await terminal.run("transcribe", "--stored", "gone.flac", "--task-id", "t1")
     # When an operator looks
     # Then queues and letters are shown, and the letter can be replayed
-    assert "transcription" in (await terminal.run("queue"))[1]
-    assert "  failed (audio_not_found)  transcription  0  t1\n" in (await terminal.run("list", "--state", "failed"))[1]
+    assert (await terminal.run("queue"))[1].startswith("failed: 1\n")
+    assert (
+        "  failed (audio_not_found)  transcription  0    gone.flac  t1\n"
+        in (await terminal.run("list", "--state", "failed"))[1]
+    )
     assert "  transcription  t1  audio_not_found: " in (await terminal.run("dead-letters", "list"))[1]
     assert (await terminal.run("dead-letters", "replay", "--task-id", "t1"))[1] == "queued again: 1\n"
 

@@ -42,6 +42,9 @@ async def test_somebody_is_enrolled_named_renamed_and_forgotten(servers: Servers
     assert code == 0, said
     voice, name = enrolled.split()
     assert name == "Anna"
+    # Then the command says that the call keeps its labels, and what to do next
+    assert f"{call.strip()} keeps its labels. " in said
+    assert "transcribe --diarize --identify FILE` names Anna from now on." in said
     _, text, _ = await run(servers, "transcribe", "--diarize", "--identify", "--format", "txt", str(recording))
     # Then the text names her
     assert text.startswith("Anna: Good morning.\nSPEAKER_01: ")

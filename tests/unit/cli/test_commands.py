@@ -106,6 +106,14 @@ def test_passwords_are_not_shown(run: Run, nobody: str, monkeypatch: pytest.Monk
         (["result", "t1", "--format", "txt", "--format", "srt"], "several --format go into files: add"),
         (["transcribe", "a.wav", "--json", "--format", "srt"], "--json prints results as JSON: leave --format srt out"),
         (["transcribe", "a.wav", "--output-dir", "/dev/null"], "--output-dir /dev/null cannot be created: File exists"),
+        (
+            ["transcribe", "a.wav", "--no-wait", "--format", "srt"],
+            "--no-wait writes no result: leave --format",
+        ),
+        (
+            ["diarize", "a.wav", "--no-wait", "--output-dir", "texts"],
+            "--output-dir out, and add them to `result TASK_ID`",
+        ),
         (["result", "t1", "--max-lines", "1"], "--max-lines is for subtitles: add --format srt or --format vtt"),
         (["result", "t1", "--format", "srt", "--max-line-chars", "5"], "max_line_chars: Input should be greater"),
         (["transcribe", "a.wav", "--max-cue-seconds", "4"], "--max-cue-seconds is for subtitles"),
@@ -164,6 +172,18 @@ def test_a_language_is_of_all_files_or_of_each(
     options = [word for language in given for word in ("--language", language)]
     assert run("transcribe", "--stored", "--no-wait", "a.wav", "b.wav", *options).exit_code == 0
     assert [each["language"] for each in asked] == languages
+
+
+def test_a_recording_that_is_named_twice_is_processed_once(run: Run, asked: Asked) -> None:
+    # Given a folder in a folder, a recording there, and a link to it
+    Path("calls/sub").mkdir(parents=True)
+    Path("calls/sub/a.mp3").write_bytes(b"sound")
+    Path("link.mp3").symlink_to("calls/sub/a.mp3")
+    # When it is named in three ways
+    result = run("transcribe", "--no-wait", "calls", "calls/sub", "link.mp3")
+    # Then there is one task, and the command says so
+    assert [each["recording"] for each in asked] == [Path("calls/sub/a.mp3")]
+    assert result.stderr == "Named more than once: 2 of the recordings. Each is processed once.\n"
 
 
 def test_the_language_of_a_folder_is_that_of_its_recordings(run: Run, asked: Asked) -> None:

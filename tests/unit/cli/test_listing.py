@@ -22,8 +22,9 @@ RUNNING = ListedTask(
     kind=Kind.TRANSCRIPTION,
     priority=Priority.NORMAL,
     user_id="anna",
-    audio_file_id="meeting.m4a",
+    audio_file_id="meeting-4619fe73-meeting.m4a",
     state=State.RUNNING,
+    duration_seconds=3723,
     progress=42,
     attempt=1,
     created_at=datetime(2026, 11, 24, 12, tzinfo=UTC),
@@ -47,19 +48,30 @@ def tasks(no_server: None, monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
     return asked
 
 
-def test_people_see_columns_with_whole_ids(tasks: AsyncMock, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a terminal of the usual width, and a task with the longest id
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of the usual width."""
     monkeypatch.setenv("COLUMNS", str(WIDTH))
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setattr(listing, "out", Terminal(stderr=False))
+
+
+def shown(*options: str) -> list[str]:
+    """The lines of the list, without colours."""
+    return Text.from_ansi(CliRunner().invoke(command_line(["list"]), ["list", *options]).stdout).plain.splitlines()
+
+
+@pytest.mark.usefixtures("terminal")
+def test_people_see_columns_with_whole_ids(tasks: AsyncMock, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a wide terminal, and a task with the longest id
+    monkeypatch.setenv("COLUMNS", "170")
+    monkeypatch.setattr(listing, "out", Terminal(stderr=False))
     # When the tasks are listed
-    shown = Text.from_ansi(
-        CliRunner().invoke(command_line(["list"]), ["list", "--user", "7", "--state", "running"]).stdout
-    ).plain
-    # Then each has a line with its whole id at the end, and the usual ones fit the terminal
-    header, running, failed, why = shown.splitlines()
-    assert header.split() == ["created", "state", "kind", "user", "task"]
+    header, running, failed, why = shown("--user", "7", "--state", "running")
+    # Then each has a line with its length, its recording, and its whole id at the end
+    assert header.split() == ["created", "state", "kind", "user", "length", "recording", "task"]
     assert "running 42 %" in running
+    assert running.split()[-3:] == ["1:02:03", "meeting.m4a", "meeting-4619fe73"]
     assert running.endswith("  meeting-4619fe73")
     assert failed.endswith(f"  {FAILED.task_id}")
     assert header.index("task") == running.index("meeting-4619fe73") == failed.index("x" * 64)
@@ -71,12 +83,21 @@ def test_people_see_columns_with_whole_ids(tasks: AsyncMock, monkeypatch: pytest
     assert {(call.kwargs["user_id"], call.kwargs["state"]) for call in tasks.await_args_list} == {(7, State.RUNNING)}
 
 
+@pytest.mark.usefixtures("terminal")
+def test_a_usual_task_fits_a_narrow_terminal(tasks: AsyncMock) -> None:
+    # When a task with a usual id is listed, then the column that matters least is left out
+    tasks.side_effect = [TaskPage(tasks=[RUNNING])]
+    header, running = shown()
+    assert header.split() == ["created", "state", "user", "length", "recording", "task"]
+    assert len(running) <= WIDTH
+
+
 def test_a_program_reads_one_task_a_line(tasks: AsyncMock) -> None:
     assert tasks.side_effect is not None
     lines = CliRunner().invoke(command_line(["list"]), ["list"]).stdout.splitlines()
     assert [line.split("  ")[1:] for line in lines] == [
-        ["running 42 %", "transcription", "anna", "meeting-4619fe73"],
-        ["failed (format_unavailable)", "transcription", "u" * 64, "x" * 64],
+        ["running 42 %", "transcription", "anna", "1:02:03", "meeting.m4a", "meeting-4619fe73"],
+        ["failed (format_unavailable)", "transcription", "u" * 64, "1:02:03", "meeting-4619fe73-meeting.m4a", "x" * 64],
     ]
 
 

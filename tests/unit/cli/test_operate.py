@@ -99,6 +99,20 @@ def test_each_queue_is_one_row_of_a_narrow_terminal(queue: QueueOverview) -> Non
     assert remove.startswith("  natscribe dead-letters delete --code CODE ")
 
 
+def test_empty_queues_are_left_out(queue: QueueOverview, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given one busy queue of nine, and nothing that has failed
+    first, *others = queue.queues
+    empty = [other.model_copy(update={"waiting": 0, "running": 0, "oldest": None}) for other in others]
+    overview = QueueOverview(queues=[first, *empty], dead_letters=0)
+    monkeypatch.setattr(Client, "queue", AsyncMock(return_value=overview))
+    # Then it alone is shown
+    (line,) = shown("queue")
+    assert line.startswith("high  transcription  waiting 9999999")
+    # And if it is empty, too, then there is one sentence
+    monkeypatch.setattr(Client, "queue", AsyncMock(return_value=QueueOverview(queues=empty, dead_letters=0)))
+    assert CliRunner().invoke(command_line(["queue"]), ["queue"]).stderr == "No task waits, runs or has failed.\n"
+
+
 def test_a_queue_is_one_line_for_programs_and_in_a_log(queue: QueueOverview) -> None:
     first, *_, failed, _, _ = shown("queue")
     assert first.startswith("high  transcription  waiting 9999999  running 9999999  oldest 99:00:0")

@@ -77,6 +77,22 @@ def test_a_result_says_the_languages_that_are_spoken() -> None:
 
 
 @pytest.mark.parametrize(
+    ("languages", "words"),
+    [
+        ({"en": 57.5, "pl": 3}, "en"),
+        ({"en": 3500, "ru": 10.2, "pl": 9}, "en 58:20, ru 0:10"),
+        ({"en": 4.1, "ru": 3.5}, "en 0:04, ru 0:03"),
+    ],
+)
+def test_a_language_of_a_few_seconds_is_listed_only_in_a_short_recording(
+    languages: dict[str, float], words: str
+) -> None:
+    result = RESULT.model_copy(update={"languages": languages, "language": "en"})
+    status = QUEUED.model_copy(update={"state": State.COMPLETED, "result_available": True} | ENDED)
+    assert dict(facts(status, result))["language"] == words
+
+
+@pytest.mark.parametrize(
     ("state", "next_step"),
     [
         (State.COMPLETED, "natscribe transcribe FILE, because results are kept for 7 days"),

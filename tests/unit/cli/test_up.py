@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from app.cli import up
 from app.cli.service import Service
-from app.embedded import EmbeddedError
+from app.embedded import EmbeddedError, free_port
 from app.settings import Settings
 from tests.waiting import eventually
 
@@ -195,6 +195,19 @@ async def test_a_second_signal_kills_the_worker(stops: bool) -> None:
     # Then it is killed only if somebody asks again
     assert await serving == 0
     assert running.worker.killed is not stops
+
+
+@pytest.mark.parametrize("file", ["data", "data/nats"])
+async def test_data_that_cannot_be_written_are_an_error_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    # Given a file where the servers have their folder
+    monkeypatch.setattr(up, "DATA", tmp_path / "data")
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    # When the service is started, then the error names both, and what to do
+    with pytest.raises(EmbeddedError, match=rf"/{file} cannot be written \(File exists\): start in another folder"):
+        await up._run(1, "127.0.0.1", free_port(), None)  # noqa: SLF001 -- as above
 
 
 def test_a_folder_has_one_run(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from natscribe.cli.wording import clock, describe, segment_line, turns
+from natscribe.cli.wording import clock, describe, interval, segment_line, turns
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.transcription import Segment, TranscriptionResult
@@ -89,4 +89,12 @@ def test_what_one_speaker_says_at_a_stretch_is_one_turn() -> None:
     )
     # When they are told
     # Then there are two turns
-    assert list(turns(result)) == [(0, "SPEAKER_00", "One. Two."), (2, "SPEAKER_01", "Three.")]
+    assert list(turns(result)) == [("0:00", "SPEAKER_00", "One. Two."), ("0:02", "SPEAKER_01", "Three.")]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "words"),
+    [(6.24, 7.98, "0:06.2-0:08.0"), (59.96, 3723, "1:00.0-1:02:03.0"), (2.3, 2.35, "0:02.3-0:02.4")],
+)
+def test_a_part_of_a_recording_is_a_range(start: float, end: float, words: str) -> None:
+    assert interval(start, end) == words

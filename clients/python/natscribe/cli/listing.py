@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from natscribe.cli.console import err, open_client, out, run_and_exit
+from natscribe.cli.names import recording_name
 from natscribe.cli.tables import Column, Row, print_table
 from natscribe.cli.users import user_id
-from natscribe.cli.wording import done, minute
+from natscribe.cli.wording import clock, done, minute
 from natscribe.client import Client
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import MOST_LISTED, ListedTask
@@ -57,7 +58,9 @@ async def _tasks(
             return
 
 
-_COLUMNS = (Column("created"), Column("state"), Column("kind"), Column("user", most=12), Column("task"))
+_OPTIONAL = Column("kind", optional=True), Column("user", most=12, optional=True)
+_RECORDING = Column("length", right=True), Column("recording", most=24)
+_COLUMNS = (Column("created"), Column("state"), *_OPTIONAL, *_RECORDING, Column("task"))
 
 
 def _row(task: ListedTask, *, for_people: bool) -> Row:
@@ -70,4 +73,6 @@ def _row(task: ListedTask, *, for_people: bool) -> Row:
     elif task.error is not None:
         state += f" ({task.error.code})"
     owner = "" if task.user_id is None else str(task.user_id)
-    return Row([minute(task.created_at), state, task.kind, owner, task.task_id], note)
+    length = "" if task.duration_seconds is None else clock(task.duration_seconds)
+    recording = "" if task.audio_file_id is None else recording_name(task.audio_file_id, task.task_id)
+    return Row([minute(task.created_at), state, task.kind, owner, length, recording, task.task_id], note)

@@ -48,10 +48,14 @@ _LETTER_COLUMNS = Column("failed"), Column("kind"), Column("task")
 
 
 def _show_queues(found: QueueOverview) -> None:
-    print_table(out, _QUEUE_COLUMNS, [_queue_row(each) for each in found.queues])
-    out.print(f"failed: {found.dead_letters}")
+    rows = [_queue_row(each) for each in found.queues if each.waiting or each.running]
+    if rows:
+        print_table(out, _QUEUE_COLUMNS, rows)
+    if not rows and not found.dead_letters:
+        err.print("No task waits, runs or has failed.")
     if found.dead_letters:
         here = command()
+        out.print(f"failed: {found.dead_letters}")
         out.print(f"  {here} dead-letters list    shows why")
         out.print(f"  {here} dead-letters delete --code CODE    removes them")
 

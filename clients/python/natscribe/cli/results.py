@@ -142,14 +142,22 @@ class Output:
 
 
 def output_of(
-    formats: Sequence[Format] | None, folder: Path | None, limits: SubtitleLimits, *, as_json: bool = False
+    formats: Sequence[Format] | None,
+    folder: Path | None,
+    limits: SubtitleLimits,
+    *,
+    as_json: bool = False,
+    wait: bool = True,
 ) -> Output:
-    """Make the output from the options, and create its folder.
+    """Make the output from the options, and create its folder; without `wait` there is no result to write.
 
     Raises:
-        typer.BadParameter: The formats do not go together, or the folder cannot be written to.
+        typer.BadParameter: The options do not go together, or the folder cannot be written to.
     """
     chosen = tuple(dict.fromkeys(formats or ()))
+    if not wait and (chosen or folder is not None):
+        message = "--no-wait writes no result: leave --format and --output-dir out, and add them to `result TASK_ID`"
+        raise typer.BadParameter(message)
     if folder is None and len(chosen) > 1:
         message = "several --format go into files: add --output-dir FOLDER"
         raise typer.BadParameter(message)

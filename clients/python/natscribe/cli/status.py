@@ -14,6 +14,8 @@ from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind
 
+_LEAST_SPOKEN_S, _LEAST_SHARE = 10.0, 0.1  # a language with less of both may be a wrong guess: it is not listed
+
 _NAMES = {"task_id", "audio_file_id", "user_id", "audio"}  # fields of a task that are no options
 
 _COMMANDS = {Kind.TRANSCRIPTION: "transcribe", Kind.DIARIZATION: "diarize"}
@@ -66,9 +68,11 @@ def _moment(moment: datetime | None, *, since: datetime | None = None) -> str:
 
 
 def _languages(result: TranscriptionResult) -> str:
-    if len(result.languages) < 2:  # noqa: PLR2004 -- of several, each has its time
+    least = min(_LEAST_SPOKEN_S, _LEAST_SHARE * sum(result.languages.values()))
+    spoken = {code: seconds for code, seconds in result.languages.items() if seconds >= least}
+    if len(spoken) < 2:  # noqa: PLR2004 -- of several, each has its time
         return result.language or ""
-    return ", ".join(f"{code} {clock(seconds)}" for code, seconds in result.languages.items())
+    return ", ".join(f"{code} {clock(seconds)}" for code, seconds in spoken.items())
 
 
 def _options(task: Task) -> Iterator[str]:

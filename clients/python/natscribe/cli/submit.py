@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from natscribe.cli import users
-from natscribe.cli.console import find_servers, run_and_exit
+from natscribe.cli.console import err, find_servers, run_and_exit
 from natscribe.cli.folders import recordings_of
 from natscribe.cli.jobs import Create
 from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
@@ -133,7 +133,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     create = partial(speakers, keep_seconds=keep_seconds, word_timestamps=with_words)
     creates = [partial(create, **each) for each in _with_languages(options, files, language or [])]
     limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
-    output = output_of(result_format, output_dir, limits, as_json=as_json)
+    output = output_of(result_format, output_dir, limits, as_json=as_json, wait=wait)
     separate = channels is Channels.SEPARATE
     is_final = not (diarize or separate)  # else the result has speakers
     wanted = Wanted(min_speakers, max_speakers, separate)
@@ -219,7 +219,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
         priority=priority,
     )
     formats = [Format(each.value) for each in result_format or ()]
-    output = output_of(formats, output_dir, SubtitleLimits(), as_json=as_json)
+    output = output_of(formats, output_dir, SubtitleLimits(), as_json=as_json, wait=wait)
     submission = Submission(output, as_json=as_json, wait=wait, wanted=Wanted(min_speakers, max_speakers))
     _submit(files, [create] * len(files), task_id, submission, stored=stored)
 
@@ -238,13 +238,17 @@ def _submit(
 def _tasks(
     files: list[str], creates: Sequence[Create], task_id: str | None, *, stored: bool
 ) -> list[tuple[Path | str, Create]]:
-    """Find the recordings, and check them before anything is uploaded."""
-    tasks: list[tuple[Path | str, Create]] = []
+    """Find the recordings, each once, and check them before anything is uploaded."""
+    tasks: dict[Path | str, tuple[Path | str, Create]] = {}
     refused: list[str] = []
+    repeated = 0
     most_bytes = find_servers().audio_max_bytes
     for file, create in zip(files, creates, strict=True):
         try:
-            tasks += [(each, create) for each in recordings_of(file, most_bytes, stored=stored)]
+            for recording in recordings_of(file, most_bytes, stored=stored):
+                same = recording.resolve() if isinstance(recording, Path) else recording
+                repeated += same in tasks
+                tasks.setdefault(same, (recording, create))
         except typer.BadParameter as error:
             refused.append(error.message)
     if task_id is not None and len(tasks) + len(refused) > 1:
@@ -252,4 +256,6 @@ def _tasks(
         raise typer.BadParameter(message)
     if refused:
         raise typer.BadParameter("\n".join(refused))
-    return tasks
+    if repeated:
+        err.print(f"Named more than once: {repeated} of the recordings. Each is processed once.")
+    return list(tasks.values())

@@ -22,6 +22,7 @@ class Column:
     right: bool = False  # aligned to the right, as numbers are
     most: int = 0  # characters on a terminal, at most; 0: as many as there are
     named: bool = False  # whether plain lines, which have no header, say the title before the cell
+    optional: bool = False  # whether it is left out on a terminal that is too narrow for all columns
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,13 @@ def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]
         return
     titles = [column.title for column in columns]
     shown = [titles, *([_shortened(plain(cell), column) for cell, column in _pairs(row, columns)] for row in rows)]
-    widths = [max(map(cell_len, cells)) for cells in zip(*shown, strict=True)]
+    widest = [max(map(cell_len, cells)) for cells in zip(*shown, strict=True)]
+    widths = dict(zip(columns, widest, strict=True))
+    for column in [column for column in columns if column.optional]:
+        if sum(widths.values()) + len(GAP) * (len(widths) - 1) > console.width:
+            del widths[column]
     for number, cells in enumerate(shown):
-        aligned = [_aligned(*each) for each in zip(cells, columns, widths, strict=True)]
+        aligned = [_aligned(cell, of, widths[of]) for cell, of in zip(cells, columns, strict=True) if of in widths]
         console.print(Text(GAP.join(aligned).rstrip(), "" if number else "bold underline"))
         if number and (note := rows[number - 1].note):
             console.print(Padding(plain(note), (0, 0, 0, len(GAP))), soft_wrap=False)

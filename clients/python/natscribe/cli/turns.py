@@ -3,7 +3,7 @@
 from rich.table import Table
 from rich.text import Text
 
-from natscribe.cli.wording import clock, turns
+from natscribe.cli.wording import turns
 from natscribe.schemas.kinds import Result
 
 COLOURS = ("color(27)", "color(162)", "color(28)", "color(130)")  # blue, magenta, green, orange
@@ -12,7 +12,7 @@ COLOURS = ("color(27)", "color(162)", "color(28)", "color(130)")  # blue, magent
 
 def turns_text(result: Result) -> str:
     """Write a line for each turn, or for each segment if there are no speakers."""
-    lines = ["  ".join(filter(None, (f"{clock(start):>7}", speaker, text))) for start, speaker, text in turns(result)]
+    lines = ["  ".join(filter(None, (f"{time:>7}", speaker, text))) for time, speaker, text in turns(result)]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -23,7 +23,7 @@ def turns_table(result: Result) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     colours: dict[str, str] = {}
-    for start, speaker, text in turns(result):
+    for time, speaker, text in turns(result):
         colour = colours.setdefault(speaker, COLOURS[len(colours) % len(COLOURS)])
-        table.add_row(clock(start), Text(speaker, f"bold {colour}"), Text(text))
+        table.add_row(time, Text(speaker, f"bold {colour}"), Text(text))
     return table

@@ -69,6 +69,8 @@ def enroll(  # noqa: PLR0913 -- the request's fields
                 await _refuse_known(client, error, owner)
                 raise
         out.print(f"{known.voice} {known.name}")
+        kept = "" if task_id is None else f"{task_id} keeps its labels. "
+        err.print(f"{kept}`{command()} transcribe --diarize --identify FILE` names {known.name} from now on.")
         return 0
 
     run_and_exit(work())

@@ -22,6 +22,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def interval(start: float, end: float) -> str:
+    """Write the start and the end of a short part of a recording, to a tenth of a second: `0:06.2-0:07.9`."""
+    return "-".join(f"{clock(tenths / 10)}.{tenths % 10}" for tenths in (round(10 * start), round(10 * end)))
+
+
 def minute(moment: datetime) -> str:
     """Write a moment to the minute, in local time."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M}"
@@ -90,18 +95,21 @@ def has_speakers(result: Result) -> bool:
     return any(segment.speaker for segment in result.segments)
 
 
-def turns(result: Result) -> Iterator[tuple[float, str, str]]:
-    """Yield the start in seconds, the speaker and the text of each turn; of each segment if there are no speakers."""
+def turns(result: Result) -> Iterator[tuple[str, str, str]]:
+    """Yield the time, the speaker and the text of each turn; of each segment if there are no speakers.
+
+    The time is the start, and of a turn without text its interval.
+    """
     result = with_names(result)
     if isinstance(result, DiarizationResult):
-        yield from ((turn.start, turn.speaker, f"until {clock(turn.end)}") for turn in result.segments)
+        yield from ((interval(turn.start, turn.end), turn.speaker, "") for turn in result.segments)
         return
     if not has_speakers(result):
-        yield from ((segment.start, "", segment.text.strip()) for segment in result.segments)
+        yield from ((clock(segment.start), "", segment.text.strip()) for segment in result.segments)
         return
     for speaker, segments in groupby(result.segments, key=lambda segment: segment.speaker or "(unknown)"):
         said = list(segments)
-        yield said[0].start, speaker, " ".join(segment.text.strip() for segment in said)
+        yield clock(said[0].start), speaker, " ".join(segment.text.strip() for segment in said)
 
 
 def _running(event: ProgressEvent, age: float) -> str:

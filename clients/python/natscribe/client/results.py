@@ -37,18 +37,15 @@ async def whole(connection: Nats, body: bytes) -> bytes:
 
 
 def written(
-    result: Result,
-    result_format: ResultFormat,
-    limits: SubtitleLimits = DEFAULT_LIMITS,
-    recording: str | None = None,
+    result: Result, fmt: ResultFormat, limits: SubtitleLimits = DEFAULT_LIMITS, audio: str | None = None
 ) -> str:
-    """Write a result in the given format, as the service does; a page plays `recording`, if that address is given.
+    """Write a result in the given format, as the service does; a page plays `audio`, if that address is given.
 
     Raises:
         RequestFailedError: This kind of result cannot be written in this format.
     """
     try:
-        return formats.write(result, result_format, limits, recording)
+        return formats.write(result, fmt, limits, audio)
     except formats.FormatUnavailableError as error:
         raise RequestFailedError(ErrorDetail(code=ErrorCode.FORMAT_UNAVAILABLE, message=str(error))) from error
     except ImportError as error:
