@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TESTS ?= tests/unit tests/integration
 QUICK_E2E := tests/e2e/test_service.py tests/e2e/test_speech.py
-LONG := tests/acceptance tests/integration/engines tests/kubernetes tests/monitoring \
+LONG := tests/acceptance tests/versions tests/integration/engines tests/kubernetes tests/monitoring \
 	tests/access/test_cluster.py tests/integration/test_many_requests.py tests/integration/test_recordings_in_s3.py \
 	tests/integration/test_package.py tests/integration/test_attacks.py tests/integration/test_full_disk.py \
 	tests/integration/cli/test_up.py \

@@ -1,9 +1,7 @@
 """The errors of the service; the name of an error tells how the service reacts."""
 
-from functools import cache
 from typing import Final
 
-import structlog
 from nats.errors import NoRespondersError, StaleConnectionError, UnexpectedEOF
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
@@ -18,10 +16,6 @@ WORDS: Final[dict[type[Exception], str]] = {  # of nats-py's errors, whose own t
     UnexpectedEOF: "NATS closed the connection",
     StaleConnectionError: "NATS was silent for too long",  # nats-py's superclass of the one above
 }
-
-UNREADABLE_DELAY_S: Final = 5.0  # pause of a message that only a worker of another version can read
-
-log = structlog.get_logger()
 
 
 class TaskError(Exception):
@@ -70,28 +64,6 @@ class RequestError(Exception):
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.detail = ErrorDetail(code=code, message=message)
-
-
-@cache
-def _log_unreadable(stored_as: str) -> None:
-    log.error("record_unreadable", stored_as=stored_as, advice="run the newest version of the service on all workers")
-
-
-class UnreadableError(RequestError):
-    """Another version of the service has written a record that this worker cannot read: stop, and change nothing.
-
-    Neither "no record" nor "not found" would be true. A worker that can read the record continues: background work is
-    repeated later, a message of a queue is returned, and a request gets this error as the reply. The log tells the
-    operator once what to do.
-    """
-
-    def __init__(self, subject: str) -> None:
-        _log_unreadable(subject.partition(".")[0])
-        message = (
-            f"This worker cannot read {subject}, because another version of the service has written it: ask again in a "
-            "moment, another worker may answer; the operator has to run the newest version on all workers."
-        )
-        super().__init__(ErrorCode.INTERNAL, message)
 
 
 def refusal(detail: ErrorDetail) -> RequestError:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from nats.errors import Error as NatsError
 
-from app.errors import TransientError, UnreadableError, in_words
+from app.errors import RequestError, TransientError, in_words
 
 OUTAGE_PAUSE_S = 2.0  # of work that NATS or Redis has interrupted
 LOG_EVERY_S = 60.0  # during an outage, work that is interrupted again and again logs this at most once in this time
@@ -33,7 +33,7 @@ async def run_forever(
                 is_told = False
         except Exception as error:
             pause = every_s if retry_after_s is None else retry_after_s
-            if not isinstance(error, (NatsError, TransientError, UnreadableError)):
+            if not isinstance(error, (NatsError, TransientError, RequestError)):
                 log.exception("work_failed", work=name)
             elif loop.time() - logged_at >= LOG_EVERY_S:
                 log.warning("work_interrupted", work=name, error=in_words(error))

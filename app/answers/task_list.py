@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.errors import RequestError
-from app.jetstream.stream_log import parsed
+from app.jetstream.records import parsed
 from app.redis_store import keys
 
 BESIDE_TASKS_BYTES: Final = 4096  # room in a reply for everything but the tasks

@@ -28,7 +28,7 @@ from natscribe.schemas.wire import Model
 from app.answers.search import record_of
 from app.engines.messages import Embedded, SpeakerEmbedding
 from app.errors import BucketFullError, RequestError, TransientError, refusal
-from app.jetstream.stream_log import parsed
+from app.jetstream.records import parsed
 from app.redis_store.cache import Cache
 from app.task_log.embeddings import EmbeddingStore
 from app.task_log.record import Record

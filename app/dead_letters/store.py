@@ -16,7 +16,7 @@ from natscribe.schemas.headers import TRACEPARENT
 from natscribe.schemas.requests import DeadLetterChoice, DeleteLettersRequest, LettersDeleted
 from natscribe.schemas.stream_names import StreamNames
 
-from app.jetstream.stream_log import parsed
+from app.jetstream.records import parsed
 from app.queue.stored_message import StoredMessage
 from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter

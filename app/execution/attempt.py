@@ -114,10 +114,9 @@ class TaskAttempt:
         """
         if self._started:
             return
-        before = self.record
-        if before.event.sequence > 1:  # append nothing to a task whose segments cannot be read
-            await read_segments(self._log, before.event.task_id, before.metadata.owner)
-        self._started = True
+        if self.record.event.sequence > 1:  # append nothing to a task whose segments cannot be read
+            await read_segments(self._log, self.record.event.task_id, self.record.metadata.owner)
+        self._started, before = True, self.record
         started_at = before.metadata.started_at or datetime.now(UTC)
         self.record = replace(before, metadata=replace(before.metadata, started_at=started_at, span=span))
         async with self._lock:

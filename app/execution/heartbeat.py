@@ -13,7 +13,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent
 
 from app.cancellation import Stop, cancel_all
-from app.errors import FencedError, TransientError, UnreadableError, in_words
+from app.errors import FencedError, RequestError, TransientError, in_words
 from app.execution.attempt import TaskAttempt
 
 APPEND_EVERY_S: Final = 1.0
@@ -91,7 +91,7 @@ class Heartbeat:
         subscription = await self._nats.subscribe(subjects.progress(attempt.record.event.task_id), cb=self._received)
         try:
             # JetStream refuses the next append of a fenced worker anyway.
-            with suppress(NatsError, TransientError, UnreadableError):
+            with suppress(NatsError, TransientError, RequestError):
                 await self._check(attempt)
             await asyncio.Event().wait()
         finally:
@@ -100,7 +100,7 @@ class Heartbeat:
 
     async def _received(self, message: Msg) -> None:
         # ValueError: the service did not write this message. TransientError: JetStream does not answer.
-        with suppress(ValueError, TransientError, UnreadableError):
+        with suppress(ValueError, TransientError, RequestError):
             await self._check(await self._followed, ProgressEvent.model_validate_json(message.data).sequence)
 
     async def _check(self, attempt: TaskAttempt, sequence: int | None = None) -> None:

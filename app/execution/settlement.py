@@ -14,25 +14,17 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, State
 
 from app.dead_letters.store import DeadLetterStore
-from app.errors import (
-    AlreadyKnownError,
-    FencedError,
-    NotHeldError,
-    TaskError,
-    TransientError,
-    UnreadableError,
-    in_words,
-)
+from app.errors import AlreadyKnownError, FencedError, NotHeldError, TaskError, TransientError, in_words
 from app.execution.attempt import TaskAttempt
 from app.execution.checkpoint import StaleSegmentsError
 from app.execution.retries import delay_after, may_retry
+from app.jetstream.records import UnreadableError
 from app.queue.stored_message import StoredMessage
 from app.redis_store.projection import RedisProjection
 from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter
 
 EMPTY_LOG_DELAY_S: Final = 2.0  # in which a changed stream is put back
-UNREADABLE_DELAY_S: Final = 5.0  # in which a worker of another version may take the task
 
 log = structlog.get_logger()
 
@@ -78,7 +70,7 @@ class Settlement:
         except UnreadableError:  # by a running attempt: another worker has appended, and has the message
             if attempt is None or not attempt.runs:
                 with suppress(NatsError):
-                    await message.nak(delay=UNREADABLE_DELAY_S)
+                    return await self._deliver_later(message)
             return Settled(None)
         except (TransientError, NatsError) as broken:  # JetStream delivers the message again after TASK_ACK_WAIT
             log.warning("task_settlement_failed", error=in_words(broken))

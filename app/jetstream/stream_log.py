@@ -10,17 +10,15 @@ from functools import partial
 from typing import Final, Generic, TypeVar
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, BadRequestError
 from natscribe.jetstream import leader_reads, stream_pages
 from natscribe.jetstream.answers import REQUEST_TIMEOUT_S, UNANSWERED, is_repeatable
-from natscribe.jetstream.cloud_events import is_by_service
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
-from pydantic import BaseModel
 
-from app.errors import FencedError, TransientError, UnreadableError
+from app.errors import FencedError, TransientError
+from app.jetstream.records import UnreadableError, is_record, read_own
 
 GIVE_UP_AFTER_S: Final = 60.0  # how long JetStream may leave requests unanswered while the connection is open
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 2.0  # an unfinished append of three replicas is finished in milliseconds
@@ -30,44 +28,6 @@ EXPECTED_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 WRONG_LAST_SEQUENCE: Final = 10071  # err_code of nats-server: the expected last sequence is not the last one
 T = TypeVar("T")
 Answer = TypeVar("Answer")
-Stored = TypeVar("Stored", bound=BaseModel)
-StoredMessage = TypeVar("StoredMessage", RawStreamMsg, Msg)
-
-
-def parsed(kind: type[Stored], body: bytes, stored_as: str) -> Stored:
-    """Parse what only the service stores; fields that only a later version knows are kept.
-
-    Raises:
-        UnreadableError: Another version of the service has written it.
-    """
-    try:
-        return kind.model_validate_json(body, extra="allow")
-    except ValueError as error:
-        raise UnreadableError(stored_as) from error
-
-
-def is_record(message: RawStreamMsg | Msg) -> bool:
-    """Return whether a version of the service has appended a message to the log in which it is stored.
-
-    The headers decide, which all versions write alike. A client that may read one log can make the server copy a record
-    to another log: the client names that log as the reply subject of its request. A copy names the task of its own log.
-    """
-    headers, subject = message.headers or {}, message.subject or ""
-    return is_by_service(headers) and headers.get("ce-subject") == subject.rpartition(".")[2]
-
-
-def read_own(read: Callable[[StoredMessage], T], message: StoredMessage) -> T | None:
-    """Return the record in a message; None if the service did not write the message.
-
-    Raises:
-        UnreadableError: Another version of the service has written the record.
-    """
-    if not is_record(message):
-        return None
-    try:
-        return read(message)
-    except (ValueError, LookupError) as error:
-        raise UnreadableError(message.subject or "") from error
 
 
 class StreamLog(Generic[T]):
@@ -99,8 +59,7 @@ class StreamLog(Generic[T]):
         found: list[T] = []
         for message in await stream_pages.last_of_each(self._nats, self._stream, subjects):
             with suppress(UnreadableError):
-                record = await self._own(message, message.subject or "")
-                found += [] if record is None else [record]
+                found += [record] if (record := await self._own(message, message.subject or "")) else []
         return found
 
     async def records(self, subject: str) -> AsyncIterator[T]:

@@ -15,8 +15,7 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Priority, Queue
 
-from app.errors import UnreadableError
-from app.jetstream.stream_log import read_own
+from app.jetstream.records import UnreadableError, read_own
 from app.queue.speed import Speed
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record

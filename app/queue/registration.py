@@ -18,7 +18,7 @@ from nats.errors import Error as NatsError
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.errors import AlreadyKnownError, FencedError, NotHeldError, TransientError, UnreadableError
+from app.errors import AlreadyKnownError, FencedError, NotHeldError, RequestError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, Positions
 from app.queue.priorities import QUEUE_KEYS
@@ -212,7 +212,7 @@ class Registration:
         """Register the task of a waiting message; skip invalid and known tasks, which a worker handles later."""
         task = message.task
         if task is not None and message.problem is None:
-            with suppress(AlreadyKnownError, NotHeldError, FencedError, UnreadableError):
+            with suppress(AlreadyKnownError, NotHeldError, FencedError, RequestError):
                 await self._register(task, message, last.get(task.task_id), position)
 
     async def _register_announced(self) -> None:

@@ -12,10 +12,10 @@ from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
 from natscribe.schemas.stream_names import StreamNames
 
-from app.errors import TransientError, UnreadableError
+from app.errors import TransientError
 from app.jetstream.pull_inbox import GATHER_S, LINGER_S, PullInbox
+from app.jetstream.records import UnreadableError, read_own
 from app.jetstream.server_time import server_time
-from app.jetstream.stream_log import read_own
 from app.redis_store.projection import Ended, Happened, RedisProjection
 from app.supervision import OUTAGE_PAUSE_S, run_forever
 from app.task_log.record import Record, StoredOutcome
@@ -69,16 +69,14 @@ async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
     """
     try:
         await project([_stored(message) async for message in _in_turns(messages)], await now())
-    except (TransientError, NatsError, UnreadableError) as error:
-        if isinstance(error, UnreadableError) and len(messages) > 1:
-            for message in messages:
-                await _settle([message], project, now)
-            return
+    except UnreadableError:  # another version has to read one of them
+        for message in messages:
+            await (_settle([message], project, now) if len(messages) > 1 else message.nak(delay=OUTAGE_PAUSE_S))
+        return
+    except (TransientError, NatsError):
         for message in messages:
             await message.nak(delay=OUTAGE_PAUSE_S)
-        if not isinstance(error, UnreadableError):
-            raise
-        return
+        raise
     async for message in _in_turns(messages):
         await message.ack()
 

@@ -22,7 +22,7 @@ from natscribe.schemas.wire import AudioFileId, TaskId, UserId
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from app.errors import TransientError
-from app.jetstream.stream_log import parsed
+from app.jetstream.records import parsed
 from app.jetstream.tokens import token
 from app.task_log.record import Metadata, Owner
 from app.updates import Task

@@ -10,9 +10,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from natscribe.schemas.stream_names import StreamNames
 
-from app.errors import UnreadableError
 from app.jetstream.pull_inbox import GATHER_S, LINGER_S, PullInbox
-from app.jetstream.stream_log import parsed, read_own
+from app.jetstream.records import UnreadableError, parsed, read_own
 from app.queue.task_messages import TaskMessages
 from app.retention.erasure import Erasure
 from app.retention.queued_recordings import QueuedRecordings

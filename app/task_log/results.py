@@ -13,8 +13,9 @@ from natscribe.jetstream.large_results import HEADROOM_BYTES, referring
 from natscribe.jetstream.streams import RESULTS_BUCKET
 from natscribe.schemas.kinds import RESULT, Result
 
-from app.errors import FencedError, UnreadableError
+from app.errors import FencedError
 from app.jetstream import objects
+from app.jetstream.records import parsed
 from app.task_log.embeddings import EmbeddingStore
 from app.task_log.log import TaskLog
 from app.task_log.record import NoResult, Owner, Record
@@ -117,10 +118,7 @@ class ResultStore:
     async def _read(self, info: ObjectInfo) -> Result:
         body = bytearray()
         await objects.pull(self._nats, RESULTS_BUCKET, info, body.extend, stalled_s=STALLED_S)
-        try:
-            return await asyncio.to_thread(RESULT.validate_json, body)
-        except ValueError as error:
-            raise UnreadableError(RESULTS_BUCKET) from error
+        return await asyncio.to_thread(parsed, RESULT, bytes(body), RESULTS_BUCKET)
 
 
 def _owner(kept: ObjectInfo) -> Owner:

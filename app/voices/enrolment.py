@@ -76,7 +76,7 @@ def with_reference(known: StoredVoice, request: EnrollRequest, reference: Stored
     and the oldest if there would be too many.
     """
     source = reference.task_id, reference.speaker
-    others = known.references if known.model == model else []
+    others = known.references if known.model.revision == model.revision else []
     kept = [each for each in others if (each.task_id, each.speaker) != source][-(MOST_REFERENCES - 1) :]
     changed = {"consent": request.consent, "model": model, "references": [*kept, reference]}
     return known.model_copy(update=changed)

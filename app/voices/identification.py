@@ -12,7 +12,8 @@ from natscribe.schemas.progress import Stage
 from natscribe.schemas.voices import SpeakerVoice
 
 from app.engines.messages import Embedded, SpeakerEmbedding
-from app.errors import BucketFullError, UnreadableError
+from app.errors import BucketFullError
+from app.jetstream.records import UnreadableError
 from app.settings import Settings
 from app.updates import Append, Task, Update
 from app.voices.store import ComparedVoice, VoiceStore
@@ -81,7 +82,7 @@ class Identification:
             NatsError: NATS does not answer.
         """
         known = await self._store.compared(user_id)
-        comparable = [each for each in known if each["model"] == embedded.model]
+        comparable = [each for each in known if each["model"].revision == embedded.model.revision]
         speaking = [each for each in embedded.speakers if each.speaker in labels]  # a channel without text says nothing
         found = await asyncio.to_thread(self._matches, speaking, comparable)
         voices = {label: found.get(label, NOBODY) for label in labels}

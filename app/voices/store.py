@@ -10,13 +10,13 @@ from nats.js.errors import BadRequestError
 from natscribe.jetstream import leader_reads, stream_pages
 from natscribe.schemas.voices import Consent, Reference, Voice
 from natscribe.schemas.wire import Model, UserId
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from app.errors import UnreadableError
 from app.jetstream.buckets import put
 from app.jetstream.key_value import VOICES_BUCKET, key_value_stream, key_value_subject
-from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE, parsed
+from app.jetstream.records import parsed
+from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
 from app.jetstream.tokens import token
 
 UNCONFIRMED_S: Final = 5  # how long a new voice stays unless its request, which takes READ_WITHIN_S, confirms it
@@ -59,7 +59,7 @@ class StoredVoice(BaseModel):
             consent=self.consent,
             references=references,
             model=self.model,
-            comparable=model is None or self.model == model,
+            comparable=model is None or self.model.revision == model.revision,
         )
 
 
@@ -174,10 +174,7 @@ def _key(user_id: int | str, voice: str) -> str:
 
 
 def _read_compared(message: RawStreamMsg) -> ComparedVoice | None:
-    try:
-        return _COMPARED.validate_json(message.data) if message.data else None
-    except ValidationError as error:
-        raise UnreadableError(_STREAM) from error
+    return parsed(_COMPARED, message.data, _STREAM) if message.data else None
 
 
 def _read(message: RawStreamMsg) -> Kept | None:

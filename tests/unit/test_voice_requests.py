@@ -26,7 +26,8 @@ from natscribe.schemas.wire import Model
 from app.answers.voices import TRIES
 from app.engines.diarization.identity import embedding_network
 from app.engines.messages import Embedded, SpeakerEmbedding
-from app.errors import RequestError, UnreadableError
+from app.errors import RequestError
+from app.jetstream.records import UnreadableError
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 from app.jetstream.tokens import token
 from app.voices.enrolment import LEAST_AGREEMENT

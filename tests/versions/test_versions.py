@@ -146,9 +146,13 @@ async def test_voices_are_known_to_workers_of_another_version(
         await eventually(partial(is_in_state, publisher, "next", "completed"))
         named = (await publisher.ask(subjects.RESULT, task_id="next"))["voices"]
         assert "Anna Berg" in {each["name"] for each in named.values()}
+        # And can give it one more reference
+        more = who | {"task_id": "next", "voice": voice, "name": None}
+        grown = await publisher.ask(subjects.ENROLL, **more)
+        assert (len(grown["references"]), grown["comparable"]) == (2, True)
     async with versions.running(first):
         (listed,) = (await publisher.ask(subjects.VOICES, user_id=7))["voices"]
-        assert (listed["voice"], listed["name"]) == (voice, "Anna Berg")
+        assert (listed["voice"], listed["name"], len(listed["references"])) == (voice, "Anna Berg", 2)
         assert (await publisher.ask(subjects.DELETE, user_id=7))["tasks"] == 2
         assert await stored(publisher, "KV_voices", "$KV.voices.>") == []
 

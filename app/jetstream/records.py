@@ -1,0 +1,77 @@
+"""Reads what a worker of any version has stored; what this version cannot read is never taken for missing."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import TypeVar
+
+import structlog
+from nats.aio.msg import Msg
+from nats.js.api import RawStreamMsg
+from natscribe.jetstream.cloud_events import is_by_service
+from natscribe.schemas.errors import ErrorCode
+from pydantic import TypeAdapter
+
+from app.errors import RequestError
+
+T = TypeVar("T")
+Stored = TypeVar("Stored", RawStreamMsg, Msg)
+
+log = structlog.get_logger()
+
+
+@cache
+def _log_unreadable(stored_as: str) -> None:
+    log.error("record_unreadable", stored_as=stored_as, advice="run the newest version of the service on all workers")
+
+
+class UnreadableError(RequestError):
+    """Another version of the service has written a record that this worker cannot read: stop, and change nothing.
+
+    Neither "no record" nor "not found" would be true. A worker that can read the record continues: background work is
+    repeated later, a message of a queue is returned, and a request gets this error as the reply. The log tells the
+    operator once what to do.
+    """
+
+    def __init__(self, subject: str) -> None:
+        _log_unreadable(subject.partition(".")[0])
+        message = (
+            f"This worker cannot read {subject}, because another version of the service has written it: ask again in a "
+            "moment, another worker may answer; the operator has to run the newest version on all workers."
+        )
+        super().__init__(ErrorCode.INTERNAL, message)
+
+
+def parsed(kind: type[T] | TypeAdapter[T], body: bytes, stored_as: str) -> T:
+    """Parse what only the service stores; fields that only a later version knows are kept.
+
+    Raises:
+        UnreadableError: Another version of the service has written it.
+    """
+    try:
+        return (kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)).validate_json(body, extra="allow")
+    except ValueError as error:
+        raise UnreadableError(stored_as) from error
+
+
+def is_record(message: RawStreamMsg | Msg) -> bool:
+    """Return whether a version of the service has appended a message to the log in which it is stored.
+
+    The headers decide, which all versions write alike. A client that may read one log can make the server copy a record
+    to another log: the client names that log as the reply subject of its request. A copy names the task of its own log.
+    """
+    headers, subject = message.headers or {}, message.subject or ""
+    return is_by_service(headers) and headers.get("ce-subject") == subject.rpartition(".")[2]
+
+
+def read_own(read: Callable[[Stored], T], message: Stored) -> T | None:
+    """Return the record in a message; None if the service did not write the message.
+
+    Raises:
+        UnreadableError: Another version of the service has written the record.
+    """
+    if not is_record(message):
+        return None
+    try:
+        return read(message)
+    except (ValueError, LookupError) as error:
+        raise UnreadableError(message.subject or "") from error
