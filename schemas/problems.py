@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 from .errors import ErrorCode, ErrorDetail
 from .requests import PLACE_PATTERN, TaskRequest, UserRequest
 from .task_list import LISTED_PLACE_PATTERN
-from .transcription import LANGUAGE_PATTERN
+from .transcription import LANGUAGE_PATTERN, TERM_PATTERN
 from .voices import VOICE_ID_PATTERN, VOICE_NAME_PATTERN
 from .wire import NAME_PATTERN, SPEAKER_PATTERN, TASK_ID_PATTERN, Input
 
@@ -24,6 +24,7 @@ IN_WORDS = {  # for each pattern, the advice for a value that does not match the
     SPEAKER_PATTERN: "use the label that the result has, like SPEAKER_00",
     VOICE_ID_PATTERN: "use the id that voices.list shows",
     VOICE_NAME_PATTERN: "write letters, without control characters such as tabs",
+    TERM_PATTERN: "write letters, without control characters such as tabs",
 }
 OF_SEVERAL_TYPES = {  # fields for which pydantic reports a problem for each type; the advice replaces these reports
     "user_id": "use an integer of 64 bits, or 1 to 64 characters, no control characters"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self, TypedDict
 
 from .errors import ErrorDetail
@@ -12,7 +12,6 @@ from .tasks import IDENTIFIES_SPEAKERS, AnyTask, TaskNames
 from .voices import SpeakerVoice
 from .wire import (
     EXAMPLE_SHA256,
-    NAME_PATTERN,
     Attempt,
     AudioFileId,
     DescribedEnum,
@@ -30,7 +29,6 @@ from .wire import (
     TaskId,
     Time,
     UserId,
-    visible,
 )
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -60,7 +58,8 @@ class Channels(DescribedEnum):
 
 
 MOST_CHANNELS = 8  # a recording with more channels cannot be transcribed with `separate`
-_Term = Annotated[str, Field(min_length=1, max_length=60, pattern=NAME_PATTERN), AfterValidator(visible)]
+TERM_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+_Term = Annotated[str, Field(min_length=1, max_length=60, pattern=TERM_PATTERN)]
 
 
 class TranscribeOptions(Input):

@@ -24,7 +24,7 @@ def test_there_is_a_term_a_line(file: Path) -> None:
     [
         ("# names\n\nshort\n" + "x" * 61, "line 4: a term has at most 60 characters"),
         ("\n".join(["# names", *map(str, range(102))]), "line 102: a vocabulary has at most 100 terms, and this is"),
-        ("a\nb\tc\n", "line 2: use no control characters"),
+        ("a\nb\tc\n", "line 2: write letters, without control characters"),
         ("a" * 1_000_001, "more than 1000000 characters: name a list"),
     ],
     ids=["a long term", "many terms", "a control character", "a large file"],
