@@ -1,14 +1,14 @@
 """Join telephone announcements into recordings like those that people submit: dictations, calls, messages.
 
-The announcements are Debian's ``asterisk-core-sounds``: en and es read by Allison Smith, fr by June Wallack
-(CC-BY-SA-3.0), it by Carlo Flora, ru by Maxim Topal (CC-BY-3.0), each with its text. ``tests/recordings/README.md``
-describes the recordings. Only every second announcement is used; ``--other-half`` uses the other announcements instead.
+The announcements are those of Debian's ``asterisk-core-sounds``, each with its text; ``tests/recordings/README.md``
+describes the recordings, ``NOTICE`` names the speakers and licences. Only every second announcement is used;
+``--other-half`` uses the others.
 
     apt-get download asterisk-core-sounds-{en,es,fr,it,ru}{,-g722}
-    for package in *.deb; do dpkg -x $package sounds; done
+    for package in *.deb; do dpkg -x $package packages; done
     pip install av numpy soundfile
-    python tools/make_speech_recordings.py sounds/usr/share tests/recordings/speech
-    python tools/make_speech_recordings.py sounds/usr/share /some/folder --full
+    python tools/make_speech_recordings.py packages/usr/share tests/recordings/speech
+    python tools/make_speech_recordings.py packages/usr/share /some/folder --full
 """
 
 from __future__ import annotations
@@ -18,22 +18,19 @@ import gzip
 import json
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 Samples = npt.NDArray[np.int16]
 
 RATE_HZ = 16_000
-VOICES = {
+SPEAKERS = {
     "ru": "ru_RU_f_IvrvoiceRU",
     "en": "en_US_f_Allison",
     "es": "es_MX_f_Allison",
@@ -42,11 +39,11 @@ VOICES = {
 }
 SHUFFLE_SEED = 7
 TEXT_CHARACTERS = range(25, 321)
-NOT_WHAT_IS_READ = "[/<("  # a text with one of these characters describes a sound or has a variant
+NOT_READ_AS_WRITTEN = "[/<("  # a text with one of these characters describes a sound or has a variant
 SHORTEST_S = 1.2  # shorter announcements are left out
 MESSAGE_S = (2.5, 12.0)  # an announcement of this length is written as a message of its own
 PROMPT_PAUSE_S, DICTATION_PAUSE_S, LEFT_PAUSE_S, RIGHT_PAUSE_S = 0.7, 3.0, 1.5, 1.2
-# The kinds of recordings begin with different announcements, so that they share few sentences.
+# The kinds of recordings start with different announcements, so that they share few sentences.
 DICTATION_FIRST, CHANNELS_FIRST, TURN_STEP = 40, 20, 9
 
 
@@ -68,7 +65,7 @@ FULL = Sizes(prompts_s=150, dictation_s=150, part_s=30, channel_s=45, messages=3
 
 @dataclass(frozen=True)
 class Announcement:
-    """One sound file of the packages and its text."""
+    """An audio file of the packages and its text."""
 
     name: str
     text: str
@@ -85,24 +82,20 @@ class Announcement:
 def announcements(share: Path, language: str, half: int) -> list[Announcement]:
     """List every second announcement of a language, in a shuffled order that is always the same."""
     listing = share / f"doc/asterisk-core-sounds-{language}/core-sounds-{language}.txt.gz"
-    found = []
+    candidates = []
     for line in gzip.decompress(listing.read_bytes()).decode(errors="replace").splitlines():
         name, colon, text = (part.strip() for part in line.partition(":"))
         text = re.sub(rf"^{re.escape(name)}:\s*", "", text)  # some lines have the name twice
-        path = share / "asterisk/sounds" / VOICES[language] / f"{name}.g722"
-        if colon and _is_read_as_written(line, text) and path.exists():
-            found.append(Announcement(name, text, path))
-    random.Random(SHUFFLE_SEED).shuffle(found)  # noqa: S311 -- an order, no secret
-    return found[half::2]
-
-
-def _is_read_as_written(line: str, text: str) -> bool:
-    comment = line.startswith(";")
-    return not comment and len(text) in TEXT_CHARACTERS and not any(sign in text for sign in NOT_WHAT_IS_READ)
+        path = share / "asterisk/sounds" / SPEAKERS[language] / f"{name}.g722"
+        as_written = len(text) in TEXT_CHARACTERS and not any(sign in text for sign in NOT_READ_AS_WRITTEN)
+        if colon and as_written and not line.startswith(";") and path.exists():
+            candidates.append(Announcement(name, text, path))
+    random.Random(SHUFFLE_SEED).shuffle(candidates)  # noqa: S311 -- an order, no secret
+    return candidates[half::2]
 
 
 def join(chosen: Sequence[Announcement], pause_s: float, limit_s: float) -> tuple[Samples, list[str]]:
-    """Join announcements, a pause after each, until their length exceeds the limit; return the sound and the texts."""
+    """Join announcements, a pause after each, until they are longer than the limit; return samples and texts."""
     pause, parts, texts, length_s = np.zeros(int(pause_s * RATE_HZ), np.int16), [], [], 0.0
     for announcement in chosen:
         samples = announcement.samples()
@@ -116,84 +109,71 @@ def join(chosen: Sequence[Announcement], pause_s: float, limit_s: float) -> tupl
     return np.concatenate(parts), texts
 
 
-@dataclass(frozen=True)
-class Writer:
-    """Writes the kinds of recordings into a folder."""
+def write(folder: Path, name: str, samples: Samples, lines: Sequence[str]) -> None:
+    """Write a recording and its text."""
+    soundfile.write(folder / f"{name}.flac", samples, RATE_HZ)
+    (folder / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"{name}: {len(samples) / RATE_HZ:.1f} s")
 
-    share: Path
-    folder: Path
-    sizes: Sizes
-    half: int
 
-    def write(self) -> None:
-        """Write all kinds of recordings."""
-        (self.folder / "short").mkdir(parents=True, exist_ok=True)
-        for language in VOICES:
-            self._recording(f"prompts-{language}", *join(self._of(language), PROMPT_PAUSE_S, self.sizes.prompts_s))
-        for language in ("en", "ru"):
-            chosen = self._of(language)[DICTATION_FIRST:] + self._of(language)
-            self._recording(f"dictation-{language}", *join(chosen, DICTATION_PAUSE_S, self.sizes.dictation_s))
-            self._messages(language)
-        self._languages()
-        self._channels()
+def write_messages(folder: Path, language: str, chosen: Sequence[Announcement], count: int) -> None:
+    """Write short announcements, one a file, and a list of their texts."""
+    texts: dict[str, str] = {}
+    for announcement in chosen:
+        samples, name = announcement.samples(), f"{language}-{announcement.name.replace('/', '_')}"
+        if MESSAGE_S[0] * RATE_HZ < len(samples) < MESSAGE_S[1] * RATE_HZ and len(texts) < count:
+            soundfile.write(folder / f"{name}.flac", samples, RATE_HZ)
+            texts[name] = announcement.text
+    text = json.dumps(texts, ensure_ascii=False, indent=1) + "\n"
+    (folder / f"{language}.json").write_text(text, encoding="utf-8")
 
-    def _of(self, language: str) -> list[Announcement]:
-        return announcements(self.share, language, self.half)
 
-    def _recording(self, name: str, samples: Samples, lines: Sequence[str]) -> None:
-        soundfile.write(self.folder / f"{name}.flac", samples, RATE_HZ)
-        (self.folder / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        print(f"{name}: {len(samples) / RATE_HZ:.1f} s")
+def write_languages(folder: Path, by_language: dict[str, list[Announcement]], sizes: Sizes) -> None:
+    """Write a recording of three languages in turn, and a file with the times of each turn."""
+    parts: list[Samples] = []
+    lines: list[str] = []
+    times: list[tuple[str, float, float]] = []
+    end = 0
+    for turn in range(sizes.turns):
+        for language in ("en", "ru", "es"):
+            samples, texts = join(by_language[language][turn * TURN_STEP :], PROMPT_PAUSE_S, sizes.part_s)
+            start, end = end, end + len(samples)
+            times.append((language, round(start / RATE_HZ, 2), round(end / RATE_HZ, 2)))
+            parts.append(samples)
+            lines += [f"{language}: {text}" for text in texts]
+    write(folder, "languages", np.concatenate(parts), lines)
+    (folder / "languages.json").write_text(json.dumps(times) + "\n", encoding="utf-8")
 
-    def _messages(self, language: str) -> None:
-        texts: dict[str, str] = {}
-        for announcement in self._of(language):
-            samples, name = announcement.samples(), f"{language}-{announcement.name.replace('/', '_')}"
-            if MESSAGE_S[0] * RATE_HZ < len(samples) < MESSAGE_S[1] * RATE_HZ and len(texts) < self.sizes.messages:
-                soundfile.write(self.folder / "short" / f"{name}.flac", samples, RATE_HZ)
-                texts[name] = announcement.text
-        listing = self.folder / "short" / f"{language}.json"
-        listing.write_text(json.dumps(texts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
-    def _languages(self) -> None:
-        """Write a recording with three languages in turn, and a file with the times of each turn."""
-        parts: list[Samples] = []
-        lines: list[str] = []
-        times: list[tuple[str, float, float]] = []
-        end = 0
-        for turn in range(self.sizes.turns):
-            for language in ("en", "ru", "es"):
-                samples, texts = join(self._of(language)[turn * TURN_STEP :], PROMPT_PAUSE_S, self.sizes.part_s)
-                start, end = end, end + len(samples)
-                times.append((language, round(start / RATE_HZ, 2), round(end / RATE_HZ, 2)))
-                parts.append(samples)
-                lines += [f"{language}: {text}" for text in texts]
-        self._recording("languages", np.concatenate(parts), lines)
-        (self.folder / "languages.json").write_text(json.dumps(times) + "\n", encoding="utf-8")
-
-    def _channels(self) -> None:
-        """Write a recording with English in the left and Russian in the right channel, at the same time."""
-        left, left_texts = join(self._of("en")[CHANNELS_FIRST:], LEFT_PAUSE_S, self.sizes.channel_s)
-        right, right_texts = join(self._of("ru")[CHANNELS_FIRST:], RIGHT_PAUSE_S, self.sizes.channel_s)
-        both = np.zeros((max(len(left), len(right)), 2), np.int16)
-        both[: len(left), 0] = left
-        both[: len(right), 1] = right
-        self._recording(
-            "two-channels", both, [f"left en: {' '.join(left_texts)}", f"right ru: {' '.join(right_texts)}"]
-        )
+def write_channels(folder: Path, by_language: dict[str, list[Announcement]], limit_s: float) -> None:
+    """Write a recording with English in the left and Russian in the right channel, at the same time."""
+    left, left_texts = join(by_language["en"][CHANNELS_FIRST:], LEFT_PAUSE_S, limit_s)
+    right, right_texts = join(by_language["ru"][CHANNELS_FIRST:], RIGHT_PAUSE_S, limit_s)
+    channels = np.zeros((max(len(left), len(right)), 2), np.int16)
+    channels[: len(left), 0] = left
+    channels[: len(right), 1] = right
+    write(folder, "two-channels", channels, [f"left en: {' '.join(left_texts)}", f"right ru: {' '.join(right_texts)}"])
 
 
 def main() -> None:
-    """Write the recordings."""
+    """Write all kinds of recordings."""
     parser = argparse.ArgumentParser(description="Join announcements into kinds of recordings.")
     parser.add_argument("share", type=Path, help="the unpacked packages' folder usr/share")
     parser.add_argument("folder", type=Path, help="where to write")
-    parser.add_argument(
-        "--full", action="store_true", help="about 20 minutes instead of the short recordings of the repository"
-    )
+    parser.add_argument("--full", action="store_true", help="27 minutes instead of the short recordings here")
     parser.add_argument("--other-half", action="store_true", help="use the announcements that are left out otherwise")
-    asked = parser.parse_args()
-    Writer(asked.share, asked.folder, FULL if asked.full else REPOSITORY, int(asked.other_half)).write()
+    options = parser.parse_args()
+    folder, sizes = options.folder, FULL if options.full else REPOSITORY
+    by_language = {name: announcements(options.share, name, int(options.other_half)) for name in SPEAKERS}
+    (folder / "short").mkdir(parents=True, exist_ok=True)
+    for language, chosen in by_language.items():
+        write(folder, f"prompts-{language}", *join(chosen, PROMPT_PAUSE_S, sizes.prompts_s))
+        if language in {"en", "ru"}:
+            dictation = join(chosen[DICTATION_FIRST:] + chosen, DICTATION_PAUSE_S, sizes.dictation_s)
+            write(folder, f"dictation-{language}", *dictation)
+            write_messages(folder / "short", language, chosen, sizes.messages)
+    write_languages(folder, by_language, sizes)
+    write_channels(folder, by_language, sizes.channel_s)
 
 
 if __name__ == "__main__":
