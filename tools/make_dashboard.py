@@ -1,6 +1,7 @@
 """Write the Grafana dashboard from its description: `python tools/make_dashboard.py`."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -9,144 +10,68 @@ import yaml
 FOLDER = Path(__file__).parents[1] / "deploy/monitoring/grafana"
 WRITTEN = FOLDER / "dashboards/natscribe.json"
 WIDTH = 24  # columns of Grafana's grid
-NUMBER, COURSE = (3, 4), (8, 8)  # width and height
+SIZES = {"stat": (3, 4), "timeseries": (8, 8)}  # width and height
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 Json: TypeAlias = dict[str, Any]
 
 
-def number(panel: Json) -> Json:
-    """Make a panel that shows the current value of a query."""
-    steps = [{"color": color, "value": value} for value, color in panel.get("steps", [[None, "green"]])]
-    defaults = {
-        "unit": panel.get("unit", "short"),
-        "noValue": "-",
-        "color": {"mode": "thresholds"},
-        "thresholds": {"mode": "absolute", "steps": steps},
-    }
-    options = {
-        "colorMode": "value",
-        "graphMode": "area",
-        "justifyMode": "auto",
-        "orientation": "auto",
-        "percentChangeColorMode": "standard",
-        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-        "showPercentChange": False,
-        "textMode": "auto",
-        "wideLayout": True,
-    }
-    return {"type": "stat"} | _shown(defaults, options, [{"expr": panel["now"], "legend": "__auto"}])
-
-
-def course(panel: Json) -> Json:
-    """Make a panel that shows queries over time."""
-    stacked = panel.get("stacked", False)
-    defaults = {
-        "unit": panel.get("unit", "short"),
-        "min": 0,
-        "color": {"mode": "palette-classic"},
-        "custom": {
-            "drawStyle": "line",
-            "fillOpacity": 30 if stacked else 5,
-            "lineWidth": 1,
-            "showPoints": "never",
-            "stacking": {"group": "A", "mode": "normal" if stacked else "none"},
-        },
-    }
-    if "most" in panel:
-        defaults["max"] = panel["most"]
-    options = {
-        "legend": {"calcs": ["lastNotNull", "max"], "displayMode": "table", "placement": "bottom", "showLegend": True},
-        "tooltip": {"hideZeros": True, "mode": "multi", "sort": "desc"},
-    }
-    return {"type": "timeseries"} | _shown(defaults, options, panel["queries"])
-
-
-def _shown(defaults: Json, options: Json, queries: list[dict[str, str]]) -> Json:
+def panel(kind: str, template: Json, description: Json) -> Json:
+    """Make a panel of a kind from its template and what the description gives."""
+    made = deepcopy(template)
+    defaults = made["fieldConfig"]["defaults"]
+    defaults["unit"] = description.get("unit", defaults["unit"])
+    if kind == "stat":
+        steps = description.get("steps", [[None, "green"]])
+        defaults["thresholds"]["steps"] = [{"color": color, "value": value} for value, color in steps]
+    else:
+        stacked = description.get("stacked", False)
+        defaults["custom"]["fillOpacity"] = 30 if stacked else 5
+        defaults["custom"]["stacking"]["mode"] = "normal" if stacked else "none"
+        defaults |= {"max": description["most"]} if "most" in description else {}
+    queries = description.get("queries") or [{"expr": description["now"], "legend": "__auto"}]
     targets = [
-        {
-            "datasource": SOURCE,
-            "editorMode": "code",
-            "expr": query["expr"],
-            "legendFormat": query["legend"],
-            "range": True,
-            "refId": letter,
-        }
+        {"datasource": SOURCE, "editorMode": "code", "range": True, "refId": letter}
+        | {"expr": query["expr"], "legendFormat": query["legend"]}
         for letter, query in zip("ABCDEFGH", queries, strict=False)
     ]
-    return {"fieldConfig": {"defaults": defaults, "overrides": []}, "options": options, "targets": targets}
+    titles = {"title": description["title"], "description": description["description"]}
+    return {**titles, "datasource": SOURCE, **made, "targets": targets}
 
 
-def panels(rows: list[Json]) -> list[Json]:
+def panels(source: Json) -> list[Json]:
     """Make all rows and their panels, placed from left to right."""
-    found: list[Json] = []
+    placed: list[Json] = []
     y = 0
-    for row in rows:
-        bar = {"type": "row", "title": row["row"], "collapsed": False, "panels": []}
-        found.append(bar | _place(found, 0, y, WIDTH, 1))
+
+    def place(made: Json, x: int, width: int, height: int) -> None:
+        placed.append(made | {"id": len(placed) + 1, "gridPos": {"h": height, "w": width, "x": x, "y": y}})
+
+    for row in source["rows"]:
+        place({"type": "row", "title": row["row"], "collapsed": False, "panels": []}, 0, WIDTH, 1)
         x, y = 0, y + 1
-        for panel in row["panels"]:
-            width, height = NUMBER if "now" in panel else COURSE
+        for description in row["panels"]:
+            kind = "stat" if "now" in description else "timeseries"
+            width, height = SIZES[kind]
             if x + width > WIDTH:
                 x, y = 0, y + height
-            about = {"title": panel["title"], "description": panel["description"], "datasource": SOURCE}
-            shown = number(panel) if "now" in panel else course(panel)
-            found.append(about | shown | _place(found, x, y, width, height))
+            place(panel(kind, source[kind], description), x, width, height)
             x += width
         y += height
-    return found
-
-
-def _place(before: list[Json], x: int, y: int, width: int, height: int) -> Json:
-    return {"id": len(before) + 1, "gridPos": {"h": height, "w": width, "x": x, "y": y}}
-
-
-def choice(name: str, label: str, query: str) -> Json:
-    """Make a variable of the dashboard, with which a person chooses all or some values of a label."""
-    return {
-        "type": "query",
-        "name": name,
-        "label": label,
-        "datasource": SOURCE,
-        "query": {"query": query, "refId": name},
-        "refresh": 2,
-        "sort": 1,
-        "includeAll": True,
-        "multi": True,
-        "allValue": ".+",
-        "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
-    }
-
-
-def dashboard() -> Json:
-    """Make the whole dashboard from `dashboard.yml`."""
-    rows = yaml.safe_load((FOLDER / "dashboard.yml").read_text(encoding="utf-8"))
-    return {
-        "uid": "natscribe",
-        "title": "Natscribe",
-        "description": "Whether people wait, what runs, how fast, what fails and what it takes.",
-        "tags": ["natscribe"],
-        "schemaVersion": 41,
-        "editable": False,
-        "graphTooltip": 1,
-        "refresh": "30s",
-        "time": {"from": "now-3h", "to": "now"},
-        "timezone": "browser",
-        "templating": {
-            "list": [
-                {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus"},
-                choice("queue", "Queue", "label_values(task_queue_size, queue_name)"),
-                choice("task", "Kind", "label_values(task_in_progress, task_name)"),
-                choice("worker", "Worker", "label_values(natscribe_build_info, instance)"),
-            ]
-        },
-        "panels": panels(rows),
-    }
+    return placed
 
 
 def written() -> str:
     """Return the dashboard as the text of its file."""
-    return json.dumps(dashboard(), indent=1) + "\n"
+    source = yaml.safe_load((FOLDER / "dashboard.yml").read_text(encoding="utf-8"))
+    variables = [
+        {"name": name, "label": variable["label"], "datasource": SOURCE, **source["variable"]}
+        | {"query": {"query": variable["query"], "refId": name}}
+        for name, variable in source["variables"].items()
+    ]
+    choices = [{"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus"}, *variables]
+    dashboard = {**source["dashboard"], "templating": {"list": choices}, "panels": panels(source)}
+    return json.dumps(dashboard, indent=1) + "\n"
 
 
 if __name__ == "__main__":
