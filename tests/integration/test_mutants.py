@@ -1,4 +1,4 @@
-"""The program that looks for untested code runs tests in copies of a tree, in processes of their own."""
+"""The program that finds untested code runs tests in copies of a tree, in processes of their own."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ async def test_a_copy_runs_tests_with_the_change_and_without_it(tmp_path: Path) 
     copy = TreeCopy(tree, tmp_path)
     (mutation,) = mutations(source)
     # When it runs with a change, and without it
-    with copy.changed("app/__init__.py", mutation):
+    with copy.changed("app/__init__.py", mutation.applied(source)):
         with_it = await copy.pytest("test_more.py")
     without = await copy.pytest("test_more.py")
     # Then it fails only with the change, and the tree is as it was
@@ -47,5 +47,5 @@ async def test_an_endless_test_is_ended(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [["0"], ["many"], ["5", "--jobs=0"], ["5", "app/nothing"], ["5", "--tier=smoke"]])
 def test_wrong_options_are_usage_errors(wrong: list[str]) -> None:
-    told = subprocess.run([sys.executable, "-m", "tools.mutants", *wrong], cwd=ROOT, capture_output=True, check=False)
-    assert told.returncode == 2, told.stderr
+    ended = subprocess.run([sys.executable, "-m", "tools.mutants", *wrong], cwd=ROOT, capture_output=True, check=False)
+    assert ended.returncode == 2, ended.stderr

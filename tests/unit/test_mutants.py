@@ -1,4 +1,4 @@
-"""What the program changes that looks for untested code, which tests it runs, and what it reports."""
+"""The program that finds untested code: what it changes, which tests it runs, and what it reports."""
 
 import ast
 from pathlib import Path
@@ -33,9 +33,8 @@ def changed(source: str) -> set[str]:
         ("a is not b", {"a is b"}),
         ("0 <= a < b", {"0 < a < b", "0 <= a <= b"}),
         ("not a", {"a"}),
-        ("not (a)", {"(a)"}),
         ("a if b else c", {"a if not b else c"}),
-        ("while a(): pass", {"while not a(): pass"}),
+        ("while a():\n    pass", {"while not a():\n    pass"}),
         ("[a for a in b if c[a]]", {"[a for a in b if not c[a]]"}),
         ("a and b", {"a or b", "not a and b", "a and not b"}),
         ("a == b or not c", {"a == b and not c", "a != b or not c", "a == b or c"}),
@@ -51,7 +50,7 @@ def changed(source: str) -> set[str]:
     ],
 )
 def test_each_kind_of_change_is_made(source: str, mutants_of_it: set[str]) -> None:
-    assert changed(source) == mutants_of_it
+    assert changed(source) == {ast.unparse(ast.parse(mutant)) for mutant in mutants_of_it}
 
 
 @pytest.mark.parametrize(
@@ -73,38 +72,27 @@ def test_what_is_a_text_a_type_or_no_small_number_stays(source: str) -> None:
     assert changed(source) == set()
 
 
-def test_an_operator_is_found_between_brackets_comments_and_wide_letters() -> None:
-    # Given an operator after letters that take several bytes, in a condition of several lines
-    source = "x = 'ж' and (  # a < b\n    (a)  # (c)\n    is not\n    b\n)\n"
-    # Then only the operator is changed
-    assert "x = 'ж' and (  # a < b\n    (a)  # (c)\n    is\n    b\n)\n" in changed(source)
-    assert "x = 'ж' or (  # a < b\n    (a)  # (c)\n    is not\n    b\n)\n" in changed(source)
-
-
 def test_a_changed_file_can_be_parsed_and_differs_in_one_place() -> None:
     # Given a file of the service
     source = (ROOT / "app/queue/priorities.py").read_text(encoding="utf-8")
-    program = ast.dump(ast.parse(source))
+    program = ast.unparse(ast.parse(source)).splitlines()
     for mutation in mutations(source):
-        # When one place is changed
-        mutant = mutation.applied(source)
-        # Then it is another program, in one line
-        assert ast.dump(ast.parse(mutant)) != program
-        lines = list(zip(source.splitlines(), mutant.splitlines(), strict=True))
-        assert [number for number, (old, new) in enumerate(lines, start=1) if old != new] == [mutation.line]
+        # When one place is changed, then it is another program, in one line
+        mutant = mutation.applied(source).splitlines()
+        assert sum(old != new for old, new in zip(program, mutant, strict=True)) == 1
 
 
-def test_a_change_is_shown_in_its_line() -> None:
-    source = "a = 1\nif b:\n    c = d  <  e\n"
-    assert [mutation.diff(source) for mutation in mutations(source)] == [
-        "a = {+-+}1",
-        "if {+not +}b:",
-        "c = d [-<-]{+<=+} e",
+def test_a_change_names_its_line_and_that_of_its_statement() -> None:
+    source = "a = 1\nif b:  # comment\n    c = (\n        d  <  e\n    )\n"
+    assert [(mutation.line, mutation.statement, mutation.diff) for mutation in mutations(source)] == [
+        (1, 1, "`1` becomes `-1`"),
+        (2, 2, "`b` becomes `not b`"),
+        (4, 3, "`d < e` becomes `d <= e`"),
     ]
 
 
 def test_a_seed_chooses_the_same_changes_again() -> None:
-    # Given all changes of a room
+    # Given all changes of a package
     possible = trials.mutants_of(ROOT, ["app/queue"])
     # When some are chosen by a seed
     chosen = trials.chosen(possible, 30, seed=7)
@@ -148,25 +136,25 @@ def record(tmp_path: Path) -> Path:
 def test_the_tests_of_a_change_are_those_that_run_its_line(
     record: Path, line: int, statement: int, tests: list[str]
 ) -> None:
-    found = CoveringTests(record).of("app/a.py", Mutation(line, statement, 0, 0, ""))
-    assert found == [f"tests/unit/test_{test}" for test in tests]
+    selected = CoveringTests(record).of("app/a.py", Mutation(0, line, statement, ""))
+    assert selected == [f"tests/unit/test_{test}" for test in tests]
 
 
-def test_what_runs_at_import_concerns_all_that_use_the_module_or_look_at_each(record: Path) -> None:
-    found = CoveringTests(record).of("app/a.py", Mutation(1, 1, 0, 0, ""))
+def test_what_runs_at_import_concerns_all_that_use_the_module_or_read_each(record: Path) -> None:
+    selected = CoveringTests(record).of("app/a.py", Mutation(0, 1, 1, ""))
     uses = ["tests/unit/test_a.py::test_one", "tests/unit/test_a.py::test_two"]
-    assert found == [*uses, "tests/unit/test_b.py", "tests/unit/test_positive_constants.py"]
-    assert (covering_tests.ROOT / found[-1]).exists()
+    assert selected == [*uses, "tests/unit/test_b.py", "tests/unit/test_positive_constants.py"]
+    assert (covering_tests.ROOT / selected[-1]).exists()
 
 
 def test_a_file_of_which_no_test_runs_anything_has_no_tests(record: Path) -> None:
-    assert CoveringTests(record).of("app/b.py", Mutation(1, 1, 0, 0, "")) == []
+    assert CoveringTests(record).of("app/b.py", Mutation(0, 1, 1, "")) == []
 
 
 def test_the_report_names_survivors_and_their_shares() -> None:
     # Given a change that the unit tests notice, one that the integration tests do, one that none does and one without
     source = "a + b\nc + d\ne + f\ng + h\n"
-    first, second, third, fourth = (trials.Mutant("app/a.py", each, each.diff(source)) for each in mutations(source))
+    first, second, third, fourth = (trials.Mutant("app/a.py", mutation) for mutation in mutations(source))
     first.tests, first.noticed_by = {"unit": ["tests/unit/test_a.py::test_one"]}, "unit"
     second.tests = {"unit": [], "integration": ["tests/integration/test_a.py::test_two"]}
     second.noticed_by = "integration"
@@ -174,10 +162,10 @@ def test_the_report_names_survivors_and_their_shares() -> None:
     fourth.tests = {"unit": ["tests/unit/test_a.py::test_one", "tests/unit/test_a.py::test_four"], "integration": []}
     # Then the report has those that survive, first those that tests run, and their shares
     assert list(trials.report([first, second, third, fourth], TIERS))[:-1] == [
-        "app/a.py:4  g [-+-]{+-+} h",
+        "app/a.py:4  `g + h` becomes `g - h`",
         "    unit: 2 of unit/test_a.py",
         "    integration: no test runs it",
-        "app/a.py:3  e [-+-]{+-+} f",
+        "app/a.py:3  `e + f` becomes `e - f`",
         "    unit: no test runs it",
         "    integration: no test runs it",
         "unit: 3 of 4 changes survive, 75%; 2 of them in lines that no test runs",

@@ -15,18 +15,7 @@ from .tree_copy import TIERS, TreeCopy
 from .trials import CODE, chosen, examine, mutants_of, report
 
 
-class Arguments(argparse.Namespace):
-    """The arguments of the command line."""
-
-    number: int
-    only: list[str]
-    seed: int
-    tier: list[str]
-    jobs: int
-    ignore: list[str]
-
-
-def arguments() -> Arguments:
+def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(purpose or "").split("\n", maxsplit=1)[0])
     parser.add_argument("number", type=int, help="how many changes are tried")
@@ -35,10 +24,9 @@ def arguments() -> Arguments:
     parser.add_argument("--tier", action="append", choices=[tier.name for tier in TIERS], help="only these tests")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many changes are tried at a time")
     parser.add_argument("--ignore", action="append", default=[], help="tests that take too long")
-    given = parser.parse_args(namespace=Arguments())
-    given.only = [name.rstrip("/") for name in given.only] or list(CODE)
+    given = parser.parse_args()
     if given.number < 1 or given.jobs < 1:
-        parser.error("the numbers of changes and of jobs begin at 1")
+        parser.error("the numbers of changes and of jobs start at 1")
     if wrong := [name for name in given.only if not mutants_of(ROOT, [name])]:
         parser.error(f"nothing to change in {', '.join(wrong)}")
     return given
@@ -52,7 +40,7 @@ async def main() -> None:
     tiers = [tier for tier in TIERS if tier.name in (given.tier or [tier.name])]
     with tempfile.TemporaryDirectory() as folder:
         copies = [TreeCopy(ROOT, Path(folder), number, given.jobs) for number in range(given.jobs)]
-        possible = mutants_of(copies[0].folder, given.only)
+        possible = mutants_of(copies[0].folder, given.only or CODE)
         tried = chosen(possible, given.number, given.seed)
         print(f"seed {given.seed}: {len(tried)} of {len(possible)} possible changes")
         with suppress(asyncio.CancelledError):  # Ctrl-C: what has been tried is reported

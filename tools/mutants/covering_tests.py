@@ -19,7 +19,7 @@ from .tree_copy import PASSED, SOME_FAILED, TIERS, Tier, TreeCopy
 ROOT = Path(__file__).parents[2]
 ROOMS = ("app", "clients", "handlers", "schemas", "tests")
 RECORDS = ROOT / ".coverage.mutants"
-LOOKS_AT_ALL = "tests/unit/test_positive_constants.py"  # at every module, and runs nothing of it
+READS_ALL = "tests/unit/test_positive_constants.py"  # every module, and runs nothing of it
 LINES, CACHE = "lines", "cache"  # in a record: what coverage and pytest write
 FAILED = f"{CACHE}/v/cache/lastfailed"
 _SETUP = "|setup"  # how the name of a test ends in a record, for what its fixtures run
@@ -39,7 +39,7 @@ class CoveringTests:
         lines = self._lines.contexts_by_lineno(path)
         tests = set(lines.get(mutation.line) or lines.get(mutation.statement) or [])
         if "" in tests:  # it runs when the module is imported, so all that use the module may notice
-            tests.update(*lines.values(), [LOOKS_AT_ALL])
+            tests.update(*lines.values(), [READS_ALL])
         # A fixture may have run the line once for all tests of a file: then only the first of them is known.
         files = {_file(test) for test in tests if test.endswith(_SETUP)} - set(map(_file, self.failed))
         names = {_name(test) for test in tests if test and _file(test) not in files}

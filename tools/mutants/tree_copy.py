@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from .mutations import Mutation
-
 START_S = 60  # until the first test runs, at most
-PASSED, SOME_FAILED, TOOK_TOO_LONG = 0, 1, -1  # exit codes; the last one is ours
+PASSED, SOME_FAILED, NOTHING_RAN, TOOK_TOO_LONG = 0, 1, 5, -1  # exit codes of pytest; the last one is ours
 
 
 @dataclass(frozen=True)
@@ -43,40 +41,40 @@ class TreeCopy:
     def __init__(self, tree: Path, folder: Path, number: int = 0, copies: int = 1) -> None:
         self.folder = folder / f"copy{number}"
         self.output = folder / f"output{number}"  # of the last tests
-        self._temporary = folder / f"temporary{number}"
-        self._temporary.mkdir(parents=True)
-        self._parallel = {"PYTEST_XDIST_WORKER": f"gw{number}", "PYTEST_XDIST_WORKER_COUNT": str(copies)}
+        temporary = folder / f"temporary{number}"
+        temporary.mkdir()
+        paths = os.pathsep.join([str(self.folder), str(self.folder / "clients/python")])
+        self._environment = {"PYTHONPATH": paths, "TMPDIR": str(temporary)} | {
+            f"PYTEST_XDIST_WORKER{name}": value for name, value in (("", f"gw{number}"), ("_COUNT", str(copies)))
+        }
         self._versions = count(1)
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607
-            cwd=tree, capture_output=True, check=True, text=True,
-        ).stdout  # fmt: skip
+        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        listed = subprocess.run(command, cwd=tree, capture_output=True, check=True, text=True).stdout  # noqa: S603
         for name in filter(None, listed.split("\0")):
             if os.path.lexists(tree / name):
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(tree / name, self.folder / name, follow_symlinks=False)
 
     @contextmanager
-    def changed(self, path: str, mutation: Mutation) -> Iterator[None]:
-        """Have a file changed for a while."""
+    def changed(self, path: str, source: str) -> Iterator[None]:
+        """Replace the source of a file until the body ends."""
         file = self.folder / path
-        source = file.read_text(encoding="utf-8")
-        file.write_text(mutation.applied(source), encoding="utf-8")
+        original = file.read_text(encoding="utf-8")
+        file.write_text(source, encoding="utf-8")
         version = next(self._versions)
         os.utime(file, (version, version))  # else Python may take a mutant of the same second and size for this one
         try:
             yield
         finally:
-            file.write_text(source, encoding="utf-8")
+            file.write_text(original, encoding="utf-8")
 
     async def pytest(self, *arguments: str, limit_s: float | None = None, **environment: str) -> int:
         """Run tests, and end what they leave behind; return the exit code, `TOOK_TOO_LONG` after `limit_s`."""
-        paths = os.pathsep.join([str(self.folder), str(self.folder / "clients/python")])
         with self.output.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "pytest", "-q", "-m", "not node", *arguments),
                 cwd=self.folder,
-                env=os.environ | self._parallel | {"PYTHONPATH": paths, "TMPDIR": str(self._temporary)} | environment,
+                env=os.environ | self._environment | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
