@@ -1,4 +1,4 @@
-"""`python -m benchmarks [PART ...] [--smoke]`: measure, print, and write docs/performance.md and README's figures."""
+"""`python -m benchmarks [PART ...]`: measure, print, and write docs/performance.md and README's figures."""
 
 import argparse
 import asyncio
@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 
-from benchmarks import cluster, diarization, latency, listing, live, memory, s3, sharing, speakers, speech, tuning
+from benchmarks import cluster, latency, live, memory, sharing, speakers, speech
 from benchmarks.machine import commit, machine, versions
 from benchmarks.record import Record
 from benchmarks.report import Findings
@@ -17,16 +17,12 @@ from benchmarks.stack import MeasurementError
 
 PARTS: dict[str, Callable[[Sizes], Awaitable[Findings]]] = {
     "speech": speech.measure,
-    "diarization": diarization.measure,
     "speakers": speakers.measure,
     "sharing": sharing.measure,
     "live": live.measure,
     "latency": latency.measure,
-    "listing": listing.measure,
     "cluster": cluster.measure,
     "memory": memory.measure,
-    "s3": s3.measure,
-    "tuning": tuning.measure,
 }
 
 
@@ -34,16 +30,19 @@ def main() -> None:
     """Measure the named parts, by default all of them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all where none is named")
+    parser.add_argument("--print-only", action="store_true", help="write nothing into the documents")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, no peers, nothing written")
-    asked = parser.parse_args()
-    unknown = set(asked.parts) - set(PARTS)
+    arguments = parser.parse_args()
+    unknown = set(arguments.parts) - set(PARTS)
     if unknown:
         parser.error(f"there is no part {', '.join(sorted(unknown))}: {', '.join(PARTS)}")
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # so that no local `.env` is read, and no peer writes here
-        sizes = smoke(tell) if asked.smoke else Sizes(tell=tell)
+        sizes = smoke(log) if arguments.smoke else Sizes(log=log)
         print(f"{machine()}\nthis service at {commit()}, {versions()}", flush=True)
-        failed = asyncio.run(measure(asked.parts or list(PARTS), sizes, write=not asked.smoke))
+        failed = asyncio.run(
+            measure(arguments.parts or list(PARTS), sizes, write=not (arguments.smoke or arguments.print_only))
+        )
     sys.exit(bool(failed))
 
 
@@ -51,11 +50,11 @@ async def measure(parts: list[str], sizes: Sizes, *, write: bool) -> list[str]:
     """Measure part by part, and return the parts that failed."""
     failed = []
     for part in parts:
-        sizes.tell(f"{part} ...")
+        sizes.log(f"{part} ...")
         try:
             findings = await PARTS[part](sizes)
         except MeasurementError as error:
-            sizes.tell(f"{part} could not be measured: {error}")
+            sizes.log(f"{part} could not be measured: {error}")
             failed.append(part)
             continue
         for table in findings.tables:
@@ -65,9 +64,9 @@ async def measure(parts: list[str], sizes: Sizes, *, write: bool) -> list[str]:
     return failed
 
 
-def tell(what: str) -> None:
+def log(message: str) -> None:
     """Print what is measured now."""
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {what}\n")
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {message}\n")
 
 
 if __name__ == "__main__":

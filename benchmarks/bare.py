@@ -13,50 +13,36 @@ from faster_whisper import BatchedInferencePipeline, WhisperModel
 from faster_whisper.transcribe import Segment
 
 from app.settings import Settings
-from benchmarks.peers.talk import answer
+from benchmarks.peers.serving import serve
 
-USUAL = Settings.model_fields
-BATCH, BEAM = (int(USUAL[name].default) for name in ("engine_batch", "engine_beam"))  # the defaults of the service
+DEFAULTS = Settings.model_fields
+BATCH, BEAM = (int(DEFAULTS[name].default) for name in ("engine_batch", "engine_beam"))
 
 
 def main() -> None:
     """Load the model, then transcribe each named file."""
-    asked = _arguments()
-    model = WhisperModel(os.environ["MODEL"], device="cpu", compute_type="int8", cpu_threads=asked.threads)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bare")
+    parser.add_argument("way", choices=["batched", "sequential"])
+    parser.add_argument("--multilingual", action="store_true", help="detect the language of each window")
+    parser.add_argument("--words", action="store_true", help="write a list of [start, end, word] instead of the text")
+    arguments = parser.parse_args()
+    model = WhisperModel(os.environ["MODEL"], device="cpu", compute_type="int8", cpu_threads=1)
     pipeline = BatchedInferencePipeline(model)
+    options = {"beam_size": BEAM, "multilingual": arguments.multilingual, "word_timestamps": arguments.words}
 
-    options = {"beam_size": asked.beam, "multilingual": asked.multilingual, "word_timestamps": asked.words}
-    written = _words if asked.words else _text
+    async def transcribe(path: str) -> str:
+        if arguments.way == "batched":
+            segments, _ = pipeline.transcribe(path, batch_size=BATCH, **options)
+        else:
+            segments, _ = model.transcribe(path, vad_filter=True, **options)
+        return _words(segments) if arguments.words else " ".join(segment.text.strip() for segment in segments)
 
-    async def batched(path: str) -> str:
-        segments, _ = pipeline.transcribe(path, batch_size=asked.batch, **options)
-        return written(segments)
-
-    async def sequential(path: str) -> str:
-        segments, _ = model.transcribe(path, vad_filter=True, **options)
-        return written(segments)
-
-    asyncio.run(answer(batched if asked.how == "batched" else sequential))
-
-
-def _text(segments: Iterable[Segment]) -> str:
-    return " ".join(segment.text.strip() for segment in segments)
+    asyncio.run(serve(transcribe))
 
 
 def _words(segments: Iterable[Segment]) -> str:
     words = [word for segment in segments for word in segment.words or ()]
     return json.dumps([(float(word.start), float(word.end), word.word) for word in words])
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bare")
-    parser.add_argument("how", choices=["batched", "sequential"])
-    parser.add_argument("--batch", type=int, default=BATCH)
-    parser.add_argument("--beam", type=int, default=BEAM)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--multilingual", action="store_true", help="have each window its own language")
-    parser.add_argument("--words", action="store_true", help="write a list of [start, end, word] instead of the text")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

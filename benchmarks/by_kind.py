@@ -5,63 +5,63 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import cast
 
-from benchmarks.caller import Caller
+from benchmarks.client import TimedClient
 from benchmarks.kinds import Kind
-from benchmarks.measured import BATCHED, OURS, SEQUENTIAL, WAYS, Heard, Measured, Overall, Result
+from benchmarks.measured import BATCHED, ENGINES, OURS, SEQUENTIAL, Measured, Overall, Result, Round
+from benchmarks.programs import Program, bare_engines
 from benchmarks.report import NOT_MEASURED, Table, percent, points, ratio, seconds, whole
 from benchmarks.service import serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import Stack
-from benchmarks.talkers import Talker, bare_engines
 from tests.truth.recordings import CLIPS
 
-Engines = Mapping[tuple[str, ...], Talker]
+Engines = Mapping[tuple[str, ...], Program]
 
 
 async def beside(stack: Stack, kinds: Sequence[Kind], sizes: Sizes) -> list[Measured]:
     """Measure the service and the batched engine in turn, round by round, then the sequential engine once."""
     measured = [Measured(kind) for kind in kinds]
     async with serving(stack, cache_ttl=0), _engines(stack, "batched", kinds) as batched:
-        caller = Caller(stack.nats)
-        await caller.run(await caller.upload(CLIPS[0]))
-        for each in measured:
+        client = TimedClient(stack.nats)
+        await client.process(CLIPS[0])
+        for row in measured:
             for number in range(sizes.rounds):
-                sizes.tell(f"{each.kind.name}, round {number + 1}")
-                each.rounds[BATCHED].append(await _bare(batched, each.kind))
-                each.rounds[OURS].append(await _served(caller, each.kind))
+                sizes.log(f"{row.kind.name}, round {number + 1}")
+                row.rounds[BATCHED].append(await _bare(batched, row.kind))
+                row.rounds[OURS].append(await _served(client, row.kind))
     async with _engines(stack, "sequential", kinds) as sequential:
-        for each in measured:
-            sizes.tell(f"{each.kind.name}, {SEQUENTIAL}")
-            each.rounds[SEQUENTIAL].append(await _bare(sequential, each.kind))
+        for row in measured:
+            sizes.log(f"{row.kind.name}, {SEQUENTIAL}")
+            row.rounds[SEQUENTIAL].append(await _bare(sequential, row.kind))
     return measured
 
 
 @asynccontextmanager
 async def _engines(stack: Stack, way: str, kinds: Iterable[Kind]) -> AsyncIterator[Engines]:
     """Run a warm bare engine for each set of options that the kinds need."""
-    engines: dict[tuple[str, ...], Talker] = {}
-    async with AsyncExitStack() as running:
+    engines: dict[tuple[str, ...], Program] = {}
+    async with AsyncExitStack() as programs:
         for options in {kind.bare_options for kind in kinds}:
-            (engines[options],) = await running.enter_async_context(bare_engines(stack, way, *options))
-            await engines[options].transcribe(CLIPS[0])
+            (engines[options],) = await programs.enter_async_context(bare_engines(stack, way, *options))
+            await engines[options].process(CLIPS[0])
         yield engines
 
 
-async def _bare(engines: Engines, kind: Kind) -> Heard:
-    answers = [await engines[kind.bare_options].transcribe(recording.path) for recording in kind.recordings]
-    return Heard(sum(answer.seconds for answer in answers), [answer.text for answer in answers])
+async def _bare(engines: Engines, kind: Kind) -> Round:
+    outputs = [await engines[kind.bare_options].process(recording.path) for recording in kind.recordings]
+    return Round(sum(output.seconds for output in outputs), [output.text for output in outputs])
 
 
-async def _served(caller: Caller, kind: Kind) -> Heard:
+async def _served(client: TimedClient, kind: Kind) -> Round:
     """From the publication of each task to its `completed`, one task after the other."""
     paths = kind.calls or [recording.path for recording in kind.recordings]
-    uploaded = [await caller.upload(path) for path in paths]
-    outcomes = [await caller.run(name) for name in uploaded]
-    results = [await caller.result(outcome) for outcome in outcomes]
+    uploaded = [await client.upload(path) for path in paths]
+    outcomes = [await client.run(name) for name in uploaded]
+    results = [await client.result(outcome) for outcome in outcomes]
     texts = [text for result in results for text in (_by_channel(result) if kind.calls else [str(result["text"])])]
-    if len(kind.recordings) == 1:  # the bare engine hears all channels of a call at once
+    if len(kind.recordings) == 1:  # the bare engine gets all channels of a call at once
         texts = [" ".join(texts)]
-    return Heard(sum(outcome.ended for outcome in outcomes), texts, results)
+    return Round(sum(outcome.ended for outcome in outcomes), texts, results)
 
 
 def _by_channel(result: Result) -> list[str]:
@@ -82,10 +82,10 @@ def table(measured: Sequence[Measured], where: str) -> Table:
     """One row for each kind, then all of them together, and the worst."""
     every = Overall.of(measured)
     mean, most = [
-        (NOT_MEASURED, NOT_MEASURED, *(ratio(of(every.over(way))) for way in (BATCHED, SEQUENTIAL)))
+        (NOT_MEASURED, NOT_MEASURED, *(ratio(of(every.over(engine))) for engine in (BATCHED, SEQUENTIAL)))
         for of in (statistics.mean, max)
     ]
-    worst = [max(each.score(way).rate for each in every.measured) for way in WAYS]
+    worst = [max(row.score(engine).rate for row in every.measured) for engine in ENGINES]
     missing = whole(every.longest_missing)
     last = [
         ("mean time, words of all", *mean, *_words_wrong(every), missing),
@@ -96,19 +96,18 @@ def table(measured: Sequence[Measured], where: str) -> Table:
 
 
 def _words_wrong(kinds: Overall) -> tuple[str, ...]:
-    return *(percent(kinds.score(way).rate) for way in WAYS), points(kinds.beyond_better)
+    return *(percent(kinds.score(engine).rate) for engine in ENGINES), points(kinds.beyond_better)
 
 
-def _row(each: Measured) -> tuple[str, ...]:
+def _row(row: Measured) -> tuple[str, ...]:
     return (
-        each.kind.name,
-        f"{each.kind.seconds / 60:.1f}",
-        seconds(each.seconds(OURS)),
-        ratio(each.over(BATCHED)),
-        ratio(each.over(SEQUENTIAL)),
-        *(percent(each.score(way).rate) for way in WAYS),
-        points(each.beyond_better),
-        whole(each.score(OURS).longest_missing),
+        row.kind.name,
+        f"{row.kind.seconds / 60:.1f}",
+        seconds(row.seconds(OURS)),
+        *(ratio(row.over(engine)) for engine in (BATCHED, SEQUENTIAL)),
+        *(percent(row.score(engine).rate) for engine in ENGINES),
+        points(row.beyond_better),
+        whole(row.score(OURS).longest_missing),
     )
 
 

@@ -1,4 +1,4 @@
-"""Makes telephone calls of short messages: each channel has another language, and both speak at the same time."""
+"""Makes telephone calls of short messages: each channel has another language, and both have speech at the same time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ def write_calls(languages: Sequence[Sequence[Spoken]], folder: Path) -> list[tup
 
 def _side(messages: Sequence[Spoken], dice: Random) -> tuple[Samples, str]:
     chosen = dice.sample(sorted(messages, key=lambda message: message.path.stem), min(MESSAGES, len(messages)))
-    sounds = [read(message.path) for message in chosen]
+    spoken = [read(message.path) for message in chosen]
     pauses = [np.zeros(round(dice.uniform(*PAUSE_S) * RATE), np.int16) for _ in chosen]
-    parts = [part for pair in zip(sounds, pauses, strict=True) for part in pair]
+    parts = [part for pair in zip(spoken, pauses, strict=True) for part in pair]
     return np.concatenate(parts), " ".join(message.words for message in chosen)

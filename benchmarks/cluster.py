@@ -45,7 +45,7 @@ async def measure(sizes: Sizes) -> Findings:
     ]
     for number in range(sizes.starters):
         for place in places:
-            sizes.tell(f"round {number + 1}: {place.name}")
+            sizes.log(f"round {number + 1}: {place.name}")
             await _round(place, sizes)
     one, _, three = places
     figures = {

@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.calls import write_calls
+from benchmarks.sizes import Sizes
 from benchmarks.stack import ROOT
 from tests.truth.recordings import RATE, Spoken, channels_of, read, write
 
@@ -18,7 +19,7 @@ CHANNELS = 2  # of a call
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of a recording in one language, in seconds."""
+    """A span of a recording in one language, in seconds."""
 
     language: str
     start: float
@@ -59,25 +60,36 @@ class Kind:
 
 
 def folder() -> Path:
-    """Find the recordings: in SPEECH_RECORDINGS, else the larger set, else those of the repository."""
+    """Find the recordings: in SPEECH_RECORDINGS, from the repository on, else the larger set, else the repository's."""
     named = os.environ.get(NAMED_BY)
-    return Path(named) if named else BESIDE if BESIDE.is_dir() else REPOSITORY
+    return ROOT / named if named else BESIDE if BESIDE.is_dir() else REPOSITORY
+
+
+def where() -> str:
+    """Describe the recordings for a note below a table."""
+    own = folder().resolve() == REPOSITORY
+    return "the repository's own" if own else "a larger set than the repository's, laid out alike"
+
+
+def chosen_kinds(scratch: Path, sizes: Sizes) -> list[Kind]:
+    """List the kinds of a run."""
+    return [kind for kind in kinds_in(folder(), scratch) if sizes.kinds is None or kind.name in sizes.kinds]
 
 
 def kinds_in(recordings: Path, scratch: Path) -> list[Kind]:
     """List all kinds in a folder laid out like tests/recordings/speech; single channels are written to `scratch`."""
-    found: list[Kind] = []
+    kinds: list[Kind] = []
     for path in sorted(recordings.glob("*.flac")):
         lines = path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
         if lines[0].startswith("left "):
-            found += _two_channels(path, lines, scratch)
+            kinds += _two_channels(path, lines, scratch)
         elif path.with_suffix(".json").exists():
-            found.append(_several_languages(path, lines))
+            kinds.append(_several_languages(path, lines))
         else:
-            found.append(Kind(path.stem, (_spoken(path, " ".join(lines)),)))
+            kinds.append(Kind(path.stem, (_spoken(path, " ".join(lines)),)))
     messages = [_messages(listing) for listing in sorted((recordings / "short").glob("*.json"))]
     calls = [_calls_of(messages, scratch)] if len(messages) == CHANNELS else []
-    return [*found, *messages, *calls]
+    return [*kinds, *messages, *calls]
 
 
 def write_part(recording: Path, part: Part, path: Path) -> Path:
@@ -110,7 +122,7 @@ def _two_channels(path: Path, lines: list[str], scratch: Path) -> list[Kind]:
 
 
 def _calls_of(messages: list[Kind], scratch: Path) -> Kind:
-    """Calls made of the short messages: one call alone has too few words to tell two engines apart.
+    """Calls made of the short messages: one call alone has too few words to distinguish two engines.
 
     Their words do not count: the messages are kinds of their own.
     """

@@ -8,7 +8,7 @@ from functools import partial
 from natscribe.schemas.wire import Priority
 
 from benchmarks import waiting
-from benchmarks.caller import Caller
+from benchmarks.client import TimedClient
 from benchmarks.report import Findings, Table, milliseconds, quantile, ratio, whole
 from benchmarks.service import NO_OP, serving
 from benchmarks.sizes import Sizes
@@ -33,13 +33,13 @@ class Row:
 
 async def measure(sizes: Sizes) -> Findings:
     """Measure an empty queue, then fuller and fuller ones, then tasks without work."""
-    sizes.tell("nothing waits")
+    sizes.log("nothing waits")
     async with fresh() as stack:
         rows = [Row(0, await _idle(stack, sizes))]
         plain = await _plain(stack, sizes)
     for count in sizes.waiting:
         rows.append(await _behind(count, sizes))  # noqa: PERF401 -- one after the other, for the eye
-    sizes.tell("tasks without work, one after the other")
+    sizes.log("tasks without work, one after the other")
     async with fresh() as stack:
         rate = await tasks_a_second(stack, sizes.no_op_tasks)
     empty, fullest = rows[0].idle, rows[-1].idle
@@ -57,17 +57,17 @@ async def measure(sizes: Sizes) -> Findings:
 
 
 async def _behind(count: int, sizes: Sizes) -> Row:
-    sizes.tell(f"{count:,} wait: filling the queue")
+    sizes.log(f"{count:,} wait: filling the queue")
     async with fresh(partial(waiting.fill, count=count)) as stack:
-        sizes.tell(f"{count:,} wait: urgent tasks, idle worker")
+        sizes.log(f"{count:,} wait: urgent tasks, idle worker")
         idle = await _idle(stack, sizes, queue_limit=2 * count, paused=True)
         async with serving(stack, NO_OP, paused=True, nats_max_msgs_per_subject=2 * count):
             await waiting.open_queue(stack)
             before, began = await waiting.still_waiting(stack), time.perf_counter()
-            sizes.tell(f"{count:,} wait: the worker serves them")
+            sizes.log(f"{count:,} wait: the worker serves them")
             await asyncio.sleep(sizes.watched)
             drained = (before - await waiting.still_waiting(stack)) / (time.perf_counter() - began)
-            sizes.tell(f"{count:,} wait: urgent tasks meanwhile")
+            sizes.log(f"{count:,} wait: urgent tasks meanwhile")
             busy = await starts(stack, sizes.urgent_starts) if drained * sizes.watched < before else None
             return Row(count, idle, busy, drained)
 
@@ -83,9 +83,9 @@ async def _idle(stack: Stack, sizes: Sizes, *, queue_limit: int = 10_000, paused
 
 async def starts(stack: Stack, count: int) -> list[float]:
     """Seconds from the publication of an urgent task to its first `running`, one task after the other."""
-    caller, delays = Caller(stack.nats), []
+    client, delays = TimedClient(stack.nats), []
     for _ in range(WARM_UP + count):
-        delays.append((await caller.run("none", priority=Priority.HIGH)).running)
+        delays.append((await client.run("none", priority=Priority.HIGH)).running)
         await asyncio.sleep(IDLE_S)
     return delays[WARM_UP:]
 
@@ -124,7 +124,7 @@ def _starts_table(rows: list[Row], plain: list[float], sizes: Sizes) -> Table:
             f"{sizes.starters} workers in turn, {sizes.starts} tasks in the high queue each, one after the other.",
             f"{PLAIN} plain messages on the same servers, each acknowledged before the next: {_both(plain)} ms.",
             "The others wait in the low queue.",
-            "As many logs of other tasks say `queued`, and Redis is taken to show them already.",
+            "As many logs of other tasks have `queued`, and the projection counts them as written to Redis.",
             "Idle: the server delivers nothing from the low queue (its consumer is paused), so only the length counts.",
             f"Busy: the worker serves the low queue; {sizes.urgent_starts} urgent tasks wait for what runs.",
             "Busy figures are of one worker, for a few seconds.",

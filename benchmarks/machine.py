@@ -56,5 +56,5 @@ def _processor() -> str:
 
 def _theirs() -> Iterable[str]:
     packages = [str(path) for path in PEERS.glob("lib/python*/site-packages")]
-    found = {found.name.lower(): found.version for found in distributions(path=packages)}
-    return [f"{name} {found[name]}" for name in THEIRS if name in found]
+    installed = {package.name.lower(): package.version for package in distributions(path=packages)}
+    return [f"{name} {installed[name]}" for name in THEIRS if name in installed]

@@ -8,13 +8,13 @@ from benchmarks.kinds import Kind
 from tests.truth.words import Score, scored
 
 OURS, BATCHED, SEQUENTIAL = "this service", "bare engine, batched", "bare engine, sequential"
-WAYS = (OURS, BATCHED, SEQUENTIAL)
+ENGINES = (OURS, BATCHED, SEQUENTIAL)
 
 Result = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Heard:
+class Round:
     """One round: seconds for all recordings of a kind, and the text and result of each."""
 
     seconds: float
@@ -24,30 +24,30 @@ class Heard:
 
 @dataclass(frozen=True)
 class Measured:
-    """A kind of recordings, and the rounds of each way of transcribing."""
+    """A kind of recordings, and the rounds of each engine."""
 
     kind: Kind
-    rounds: Mapping[str, list[Heard]] = field(default_factory=lambda: {way: [] for way in WAYS})
+    rounds: Mapping[str, list[Round]] = field(default_factory=lambda: {engine: [] for engine in ENGINES})
 
-    def seconds(self, way: str) -> float:
+    def seconds(self, engine: str) -> float:
         """Median of the rounds."""
-        return statistics.median(heard.seconds for heard in self.rounds[way])
+        return statistics.median(run.seconds for run in self.rounds[engine])
 
-    def over(self, way: str) -> float:
-        """The time of the service divided by that of another way."""
-        return self.seconds(OURS) / self.seconds(way)
+    def over(self, engine: str) -> float:
+        """The time of the service divided by that of another engine."""
+        return self.seconds(OURS) / self.seconds(engine)
 
-    def last(self, way: str) -> Heard:
+    def last(self, engine: str) -> Round:
         """The last round."""
-        return self.rounds[way][-1]
+        return self.rounds[engine][-1]
 
-    def score(self, way: str) -> Score:
+    def score(self, engine: str) -> Score:
         """The word errors of the last round."""
-        return scored(self.kind.words, self.last(way).texts)
+        return scored(self.kind.words, self.last(engine).texts)
 
     @property
     def beyond_better(self) -> float:
-        """Word error rate of the service, less that of the better of the bare engine's ways."""
+        """Word error rate of the service, less that of the better of the bare engines."""
         return self.score(OURS).rate - min(self.score(BATCHED).rate, self.score(SEQUENTIAL).rate)
 
 
@@ -60,43 +60,43 @@ class Overall:
     @classmethod
     def of(cls, measured: Iterable[Measured]) -> "Overall":
         """Leave out kinds whose time does not count."""
-        return cls([each for each in measured if each.kind.time_counts])
+        return cls([row for row in measured if row.kind.time_counts])
 
-    def over(self, way: str) -> list[float]:
-        """The time of the service divided by that of another way, kind by kind."""
-        return [each.over(way) for each in self.measured]
+    def over(self, engine: str) -> list[float]:
+        """The time of the service divided by that of another engine, kind by kind."""
+        return [row.over(engine) for row in self.measured]
 
-    def score(self, way: str) -> Score:
+    def score(self, engine: str) -> Score:
         """Errors of all kinds divided by words of all kinds, if their words count."""
-        return Score.pooled([each.score(way) for each in self.measured if each.kind.words_count])
+        return Score.pooled([row.score(engine) for row in self.measured if row.kind.words_count])
 
     def of_one_language(self) -> "Overall":
         """The kinds whose recordings have one language each."""
-        return Overall([each for each in self.measured if not each.kind.parts])
+        return Overall([row for row in self.measured if not row.kind.parts])
 
     def of_several_languages(self) -> "Overall":
         """The kinds whose recordings have several languages."""
-        return Overall([each for each in self.measured if each.kind.parts])
+        return Overall([row for row in self.measured if row.kind.parts])
 
     @property
     def better_bare_rate(self) -> float:
-        """Word error rate of the better of the bare engine's ways, over all words."""
+        """Word error rate of the better of the bare engines, over all words."""
         return min(self.score(BATCHED).rate, self.score(SEQUENTIAL).rate)
 
     @property
     def beyond_better(self) -> float:
-        """Word error rate of the service over all words, less that of the better of the bare engine's ways."""
+        """Word error rate of the service over all words, less that of the better of the bare engines."""
         return self.score(OURS).rate - self.better_bare_rate
 
     @property
     def worst_beyond_better(self) -> float:
         """The same difference for the worst kind."""
-        return max(each.beyond_better for each in self.measured)
+        return max(row.beyond_better for row in self.measured)
 
     @property
     def longest_missing(self) -> int:
         """The longest run of words that the service left out of any recording."""
-        return max(each.score(OURS).longest_missing for each in self.measured)
+        return max(row.score(OURS).longest_missing for row in self.measured)
 
     @property
     def figures(self) -> dict[str, float]:

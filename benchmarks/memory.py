@@ -6,14 +6,14 @@ from typing import Self
 
 import psutil
 
-from benchmarks.caller import Caller, Outcome
+from benchmarks.client import Outcome, TimedClient
 from benchmarks.report import Findings, Table, ratio, seconds, whole
 from benchmarks.service import serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import fresh
 from tests.truth.recordings import CLIPS, talk_and_silence
 
-LOOK_EVERY = 0.1  # seconds
+SAMPLE_EVERY = 0.1  # seconds
 MIB = 1024 * 1024
 HOUR = 60  # minutes
 TALK_FIRST = 10  # minutes
@@ -22,12 +22,12 @@ THEN_EVERY = 12  # minutes, one of speech: hours of it would take too long
 
 async def measure(sizes: Sizes) -> Findings:
     """Measure each length with a new worker."""
-    found = {}
+    measured = {}
     for minutes in sizes.memory_minutes:
-        sizes.tell(f"a recording of {minutes} minutes")
-        found[minutes] = await _transcribed(minutes)
-    least = min(found)
-    first = {minutes: outcome.first_segments_after_pick_up for minutes, (_, outcome) in found.items()}
+        sizes.log(f"a recording of {minutes} minutes")
+        measured[minutes] = await _transcribed(minutes)
+    shortest = measured[min(measured)][0]
+    first = {minutes: outcome.first_segments_after_pick_up for minutes, (_, outcome) in measured.items()}
     table = Table(
         "Memory by length of the recording",
         ("minutes", "peak MiB", "/ the shortest", "first text after pick-up, s", "seconds in all"),
@@ -35,11 +35,11 @@ async def measure(sizes: Sizes) -> Findings:
             (
                 str(minutes),
                 whole(peak),
-                ratio(peak / found[least][0]),
+                ratio(peak / shortest),
                 seconds(first[minutes]),
                 seconds(outcome.ended),
             )
-            for minutes, (peak, outcome) in found.items()
+            for minutes, (peak, outcome) in measured.items()
         ],
         [
             "Resident memory of the worker and all its child processes, summed, highest of ten samples a second.",
@@ -47,8 +47,8 @@ async def measure(sizes: Sizes) -> Findings:
             "Wav files in NATS' Object Store; each length has a worker and servers of its own.",
         ],
     )
-    figures = {"memory_longest_over_shortest": found[max(found)][0] / found[least][0]}
-    if HOUR in found:
+    figures = {"memory_longest_over_shortest": measured[max(measured)][0] / shortest}
+    if HOUR in measured:
         figures["first_text_of_an_hour"] = first[HOUR]
     return Findings([table], figures)
 
@@ -58,11 +58,11 @@ async def _transcribed(minutes: int) -> tuple[float, Outcome]:
     async with fresh() as stack, serving(stack, cache_ttl=0) as child:
         recording = stack.folder / "recording.wav"
         talk_and_silence(recording, minutes, talk_first=TALK_FIRST, then_every=THEN_EVERY)
-        caller = Caller(stack.nats)
-        await caller.run(await caller.upload(CLIPS[0]))  # starts what the worker starts on first use
-        name = await caller.upload(recording)
+        client = TimedClient(stack.nats)
+        await client.process(CLIPS[0])  # starts what the worker starts on first use
+        name = await client.upload(recording)
         async with MemoryWatch(child.tree) as watch:
-            outcome = await caller.run(name)
+            outcome = await client.run(name)
         return watch.peak / MIB, outcome
 
 
@@ -84,7 +84,7 @@ class MemoryWatch:
     async def _watch(self) -> None:
         while True:
             self.peak = max(self.peak, sum(map(_resident, self._processes())))
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(SAMPLE_EVERY)
 
 
 def _resident(process: psutil.Process) -> int:

@@ -22,17 +22,17 @@ class NoEngine:
     loaded: Loaded | None = Loaded(model=MODEL)
 
     async def load(self) -> None:
-        """There is nothing to load."""
+        """Do nothing."""
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        """Find nothing: the transcriber below does not call it."""
+        """Reply nothing: the transcriber below does not call it."""
         del job
         nothing: tuple[Reply, ...] = ()
         for reply in nothing:
             yield reply
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
 
 class NoTranscriber:

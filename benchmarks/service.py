@@ -34,10 +34,9 @@ async def serving(
 ) -> AsyncIterator[Child]:
     """Run the service; the body begins when its model is loaded and it takes tasks.
 
-    `paused` says that a consumer is paused or changed for the measurement: such a worker does not count as ready.
-
-    A worker transcribes one window at a time where nothing else is set, as the bare engine does. With `one_core` all
-    its processes share a core.
+    `paused`: a consumer is paused or changed for the measurement, so readiness does not wait for consumers.
+    A worker transcribes one window at a time unless set otherwise, as the bare engine does. With `one_core` all its
+    processes share a core.
     """
     port, chosen = free_port(), {"engine_parallel": 1, **settings}
     command = python("faststream", "run", application, "--port", str(port), "--workers", str(workers))
@@ -46,8 +45,8 @@ async def serving(
     async with stack.running(command, {name.upper(): str(value) for name, value in chosen.items()}) as child:
 
         async def is_ready() -> bool:
-            found = [await asyncio.to_thread(_failed_checks, port, route) for route in ("startup", "ready")]
-            return set().union(*found) <= (OF_CONSUMERS if paused else set())
+            failed = [await asyncio.to_thread(_failed_checks, port, route) for route in ("startup", "ready")]
+            return set().union(*failed) <= (OF_CONSUMERS if paused else set())
 
         await child.until(is_ready, every=0.1, within=READY_WITHIN)
         yield child
@@ -58,8 +57,8 @@ def _failed_checks(port: int, route: str) -> set[str]:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/{route}", timeout=5):
             return set()
-    except urllib.error.HTTPError as unwell:
-        checks: dict[str, bool] = json.loads(unwell.read())
+    except urllib.error.HTTPError as error:
+        checks: dict[str, bool] = json.loads(error.read())
         return {name for name, holds in checks.items() if not holds}
     except OSError:
         return {"answer"}

@@ -11,7 +11,6 @@ class Sizes:
     speech_minutes: int = 5
     kinds: tuple[str, ...] | None = None  # of recordings; None: all
     conversations: int | None = None  # the smallest files; None: all
-    tuning_minutes: int = 3
     rounds: int = 2
     no_op_tasks: int = 2000
     starts: int = 200
@@ -19,26 +18,21 @@ class Sizes:
     urgent_starts: int = 100
     watched: float = 5.0  # seconds of serving those that wait
     waiting: tuple[int, ...] = (10_000, 1_000_000)
-    listed: int = 100_000  # tasks
-    lists: int = 100  # requests
     memory_minutes: tuple[int, ...] = (10, 60, 180)
     live_streams: tuple[int, ...] = (1, 4, 6, 8, 10, 12)  # at once
     live_alone: int = 3  # recordings that are played one after the other
     live_kills: int = 3  # recordings whose worker is killed
     live_seconds: float | None = None  # of each recording; None: all
-    s3_mib: int = 1024
-    s3_rounds: int = 5
     peers: bool = True
-    tell: Callable[[str], None] = lambda _: None
+    log: Callable[[str], None] = lambda _: None
 
 
-def smoke(tell: Callable[[str], None]) -> Sizes:
+def smoke(log: Callable[[str], None]) -> Sizes:
     """Tiny sizes, without peers."""
     return Sizes(
         speech_minutes=1,
         kinds=("languages", "two-channels"),
         conversations=1,
-        tuning_minutes=1,
         rounds=1,
         no_op_tasks=50,
         starts=5,
@@ -46,15 +40,11 @@ def smoke(tell: Callable[[str], None]) -> Sizes:
         urgent_starts=5,
         watched=0.5,
         waiting=(50,),
-        listed=500,
-        lists=5,
         memory_minutes=(1,),
         live_streams=(1,),
         live_alone=1,
         live_kills=1,
         live_seconds=10.0,
-        s3_mib=128,
-        s3_rounds=1,
         peers=False,
-        tell=tell,
+        log=log,
     )

@@ -1,29 +1,30 @@
-"""Who says what in conversations, beside sherpa-onnx and beside the bare engine with the turns of sherpa-onnx."""
+"""Who says what in conversations, beside sherpa-onnx and beside the bare engine with the turns of sherpa-onnx.
+
+Also how long text and speakers take in one task.
+"""
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TypedDict, cast
 
 from natscribe.schemas.wire import Kind
 
 from benchmarks import kinds
-from benchmarks.caller import Caller, Outcome
-from benchmarks.peers.environment import PEERS_PYTHON, installed
-from benchmarks.report import Findings, Table
+from benchmarks.client import TimedClient
+from benchmarks.programs import SHERPA, attempt, bare_engines, sherpa
+from benchmarks.report import Findings, Table, ratio, seconds
 from benchmarks.service import serving
 from benchmarks.sizes import Sizes
-from benchmarks.spread import Scored, spread, table
-from benchmarks.stack import ROOT, MeasurementError, Stack, fresh, python
-from benchmarks.talkers import bare_engines, talking
-from tests.truth.attributed import Turns, by_the_turns, time_errors, word_errors
+from benchmarks.spread import Scored, scored, spread, table
+from benchmarks.stack import ROOT, Stack, fresh
+from tests.truth.attributed import by_the_turns
 from tests.truth.conversations import Conversation, conversations_in
 from tests.truth.recordings import DEMO, RATE, channels_of, write
 
 REPOSITORY = ROOT / "tests/recordings/talk"
-OURS, SHERPA, BARE = "this service", "sherpa-onnx as it comes", "bare engine, batched, with sherpa-onnx"
+OURS, BARE = "this service", "bare engine, batched, with sherpa-onnx"
 NOTES = (
     "Each figure: all conversations together; their mean; the worst one; in percent. {where}",
     "Under another speaker: time, less 0.25 s on each side of a change. DER: the diarization error rate, of all time.",
@@ -32,7 +33,7 @@ NOTES = (
 )
 
 
-class _Stretch(TypedDict):
+class _Segment(TypedDict):
     start: float
     end: float
     speaker: str
@@ -40,34 +41,43 @@ class _Stretch(TypedDict):
 
 
 @dataclass(frozen=True)
-class Sound:
-    """A conversation as a WAV file, which each way can read."""
+class Audio:
+    """A conversation as a WAV file, which each engine can read."""
 
     conversation: Conversation
     path: Path
     seconds: float
 
-    def scored(
-        self, turns: Turns, texts: Sequence[tuple[str | None, str]] | None = None, taken: float | None = None
-    ) -> Scored:
-        """Compare what was heard with the truth."""
-        said, found = self.conversation.said, list(turns)
-        words = None if texts is None else word_errors(said, texts)
-        speakers = len({speaker for _, _, speaker in found})
-        time = time_errors(said, found, self.seconds)
-        return Scored(self.path.stem, self.seconds, time, self.conversation.speakers, speakers, words, taken)
+
+@dataclass
+class Times:
+    """Seconds for all conversations whose words are known: of tasks for text, for speakers, and for both."""
+
+    text: float = 0.0
+    speakers: float = 0.0
+    both: float = 0.0
 
 
 async def measure(sizes: Sizes) -> Findings:
     """Measure the service, then the peers, where they are installed."""
+    times = Times()
     async with fresh() as stack:
-        sounds = _sounds(stack.folder, sizes)
-        rows = {OURS: await _ours(stack, sounds, sizes)}
-        failures = await _peers(stack, sounds, rows, sizes) if sizes.peers else []
+        audios = _audios(stack.folder, sizes)
+        rows = {OURS: await _ours(stack, audios, times, sizes)}
+        failures: list[str] = []
+        if sizes.peers:
+            peers: dict[str, list[Scored]] = defaultdict(list)
+            failures = await attempt(SHERPA, lambda: _peers(stack, audios, peers, sizes))
+            rows |= {} if failures else peers
     own = _folder() == REPOSITORY
     where = "The repository's own conversations." if own else "A larger set than the repository's."
+    title = f"Who says what, {len(audios)} conversations, {sum(audio.seconds for audio in audios) / 60:.0f} minutes"
     notes = [note.format(where=where) for note in NOTES] + failures
-    return Findings([_table(rows, sounds, notes)], _figures(rows[OURS]))
+    figures = _figures(rows[OURS])
+    if not times.text:  # no words are known
+        return Findings([table(title, rows, notes)], figures)
+    figures["both_over_transcription"] = times.both / times.text
+    return Findings([table(title, rows, notes), _together(times)], figures)
 
 
 def _folder() -> Path:
@@ -75,82 +85,84 @@ def _folder() -> Path:
     return larger if larger.is_dir() else REPOSITORY
 
 
-def _sounds(scratch: Path, sizes: Sizes) -> list[Sound]:
-    found = sorted(conversations_in(_folder()), key=lambda each: each.path.stat().st_size)
-    return [_sound(each, scratch) for each in found[: sizes.conversations]]
+def _audios(scratch: Path, sizes: Sizes) -> list[Audio]:
+    conversations = sorted(conversations_in(_folder()), key=lambda conversation: conversation.path.stat().st_size)
+    return [_audio(conversation, scratch) for conversation in conversations[: sizes.conversations]]
 
 
-def _sound(conversation: Conversation, scratch: Path) -> Sound:
+def _audio(conversation: Conversation, scratch: Path) -> Audio:
     (samples,) = channels_of(conversation.path)
     path = scratch / f"{conversation.name}.wav"
     write(path, [samples])
-    return Sound(conversation, path, len(samples) / RATE)
+    return Audio(conversation, path, len(samples) / RATE)
 
 
-async def _ours(stack: Stack, sounds: list[Sound], sizes: Sizes) -> list[Scored]:
-    caller, found = Caller(stack.nats), []
+async def _ours(stack: Stack, audios: list[Audio], times: Times, sizes: Sizes) -> list[Scored]:
+    client, scores = TimedClient(stack.nats), []
     async with serving(stack, cache_ttl=0):
-        await caller.run(await caller.upload(DEMO), kind=Kind.DIARIZATION)  # has the networks loaded
-        for sound in sounds:
-            sizes.tell(f"{OURS}: {sound.path.stem}")
-            uploaded = await caller.upload(sound.path)
-            ran = await caller.run(uploaded, kind=Kind.DIARIZATION)
-            turns, texts = _turns(await _segments(caller, ran)), None
-            if sound.conversation.has_words:
-                both = await _segments(caller, await caller.run(uploaded, diarize=True))
-                texts = [(each["speaker"], each["text"]) for each in both]
-            found.append(sound.scored(turns, texts, ran.ended))
-    return found
+        await client.process(DEMO, kind=Kind.DIARIZATION)  # loads the networks
+        for audio in audios:
+            sizes.log(f"{OURS}: {audio.path.stem}")
+            taken, result = await client.process(audio.path, kind=Kind.DIARIZATION)
+            texts = None
+            if audio.conversation.has_words:
+                both_taken, both = await client.process(audio.path, diarize=True)
+                times.text += (await client.process(audio.path))[0]
+                times.speakers += taken
+                times.both += both_taken
+                texts = [(segment["speaker"], segment["text"]) for segment in _segments(both)]
+            scores.append(scored(audio.conversation, audio.seconds, _turns(_segments(result)), texts, taken))
+    return scores
 
 
-async def _segments(caller: Caller, ran: Outcome) -> list[_Stretch]:
-    return cast("list[_Stretch]", (await caller.result(ran))["segments"])
+def _segments(result: dict[str, object]) -> list[_Segment]:
+    return cast("list[_Segment]", result["segments"])
 
 
-def _turns(stretches: list[_Stretch]) -> list[tuple[float, float, str]]:
-    return [(each["start"], each["end"], each["speaker"]) for each in stretches]
+def _turns(segments: list[_Segment]) -> list[tuple[float, float, str]]:
+    return [(segment["start"], segment["end"], segment["speaker"]) for segment in segments]
 
 
-async def _peers(stack: Stack, sounds: list[Sound], rows: dict[str, list[Scored]], sizes: Sizes) -> list[str]:
-    """Add the peers' rows; return why one is missing."""
-    if not installed():
-        return [f"{SHERPA} was not measured: not installed here."]
-    command = python("benchmarks.peers.sherpa_diarization", interpreter=PEERS_PYTHON)
-    weights = {"WEIGHTS": str(resources.files("app.engines") / "weights")}
-    rows[SHERPA], rows[BARE] = [], []
-    try:
-        async with (
-            talking(stack, command, weights) as sherpa,
-            bare_engines(stack, "batched", "--multilingual", "--words") as (bare,),
-        ):
-            for sound in sounds:
-                sizes.tell(f"peers: {sound.path.stem}")
-                answer = await sherpa.transcribe(sound.path)
-                turns = _turns(json.loads(answer.text))
-                rows[SHERPA].append(sound.scored(turns, taken=answer.seconds))
-                if sound.conversation.has_words:
-                    words = json.loads((await bare.transcribe(sound.path)).text)
-                    rows[BARE].append(sound.scored(turns, by_the_turns(words, turns)))
-    except (MeasurementError, TimeoutError) as error:
-        del rows[SHERPA], rows[BARE]
-        return [f"{SHERPA} was not measured: {str(error) or 'it did not become ready'}."]
-    return []
+async def _peers(stack: Stack, audios: list[Audio], rows: dict[str, list[Scored]], sizes: Sizes) -> None:
+    """Add the scores of the peers."""
+    async with (
+        sherpa(stack) as diarization,
+        bare_engines(stack, "batched", "--multilingual", "--words") as (bare,),
+    ):
+        for audio in audios:
+            sizes.log(f"peers: {audio.path.stem}")
+            output = await diarization.process(audio.path)
+            turns = _turns(json.loads(output.text))
+            rows[SHERPA].append(scored(audio.conversation, audio.seconds, turns, taken=output.seconds))
+            if audio.conversation.has_words:
+                words = json.loads((await bare.process(audio.path)).text)
+                rows[BARE].append(scored(audio.conversation, audio.seconds, turns, by_the_turns(words, turns)))
 
 
-def _table(rows: dict[str, list[Scored]], sounds: list[Sound], notes: list[str]) -> Table:
-    minutes = sum(sound.seconds for sound in sounds) / 60
-    title = f"Who says what, {len(sounds)} conversations, {minutes:.0f} minutes"
-    return table(title, {name: scores for name, scores in rows.items() if scores}, notes)
+def _together(times: Times) -> Table:
+    return Table(
+        "Text and speakers in one task, the same conversations",
+        ("", "seconds", "/ text alone"),
+        [
+            (name, seconds(taken), ratio(taken / times.text))
+            for name, taken in (
+                ("text alone", times.text),
+                ("one after the other", times.text + times.speakers),
+                ("both in one task", times.both),
+            )
+        ],
+    )
 
 
 def _figures(scores: list[Scored]) -> dict[str, float]:
-    found = {"conversations": float(len(scores))}
-    found["conversations_speakers_right"] = float(sum(each.found == each.speakers for each in scores))
-    found["conversations_time_over_length"] = sum(each.taken or 0.0 for each in scores) / sum(
-        each.seconds for each in scores
-    )
+    figures = {
+        "conversations": float(len(scores)),
+        "conversations_speakers_right": float(sum(score.speakers_detected == score.speakers for score in scores)),
+        "conversations_time_over_length": sum(score.taken or 0.0 for score in scores)
+        / sum(score.seconds for score in scores),
+    }
     names = {"under another speaker": "time_under_another", "cpWER": "cpwer", "cpWER - WER": "cpwer_beyond_wer"}
     for figure, name in names.items():
         if shares := spread(scores, figure):
-            found |= {name: shares.pooled, f"{name}_mean": shares.mean, f"{name}_worst": shares.worst}
-    return found
+            figures |= {name: shares.pooled, f"{name}_mean": shares.mean, f"{name}_worst": shares.worst}
+    return figures

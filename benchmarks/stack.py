@@ -20,8 +20,8 @@ from app.embedded import Guarded, NatsServer, ValkeyServer, free_port
 ROOT = Path(__file__).parents[1]
 GRACE = 5.0  # seconds
 READY_WITHIN = 60.0  # seconds
-LAST_WORDS = 600  # characters
-NOT_AT_ONCE = "2m"  # what nats-server does by itself
+LOG_TAIL = 600  # characters
+SYNC_LATER = "2m"  # the default of nats-server
 
 
 class MeasurementError(Exception):
@@ -39,7 +39,7 @@ class Stack:
     redis: Redis
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        """What a child process is told: the servers, one thread for each engine, where our modules are."""
+        """The environment of a child process: the servers, one thread for each engine, where our modules are."""
         return {
             **os.environ,
             "NATS_URL": self.nats_url,
@@ -78,7 +78,7 @@ class Child:
             MeasurementError: It has ended.
         """
         if self.process.ended:
-            raise MeasurementError(self.log.read_text(errors="replace")[-LAST_WORDS:])
+            raise MeasurementError(self.log.read_text(errors="replace")[-LOG_TAIL:])
 
     async def until(self, reached: Callable[[], Awaitable[bool]], *, every: float = 0.02, within: float = 60.0) -> None:
         """Wait for a condition while the program runs.
@@ -114,7 +114,7 @@ async def fresh(prepare: Prepare | None = None) -> AsyncIterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="natscribe-bench-") as name:
         folder, port = Path(name), free_port()
         if prepare is not None:
-            async with _servers(folder, port, sync_interval=NOT_AT_ONCE) as stack:
+            async with _servers(folder, port, sync_interval=SYNC_LATER) as stack:
                 await prepare(stack)
             await asyncio.to_thread(os.sync)  # what was put there is not to be written while something is measured
         async with _servers(folder, port) as stack:

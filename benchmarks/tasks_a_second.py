@@ -18,12 +18,12 @@ from benchmarks.stack import Child, Stack
 
 WARM_UP = 20  # tasks
 PUBLISHED_AT_ONCE = 100  # tasks
-ENDS_READ_EVERY_S = 0.1  # each look takes processor time from the worker
+ENDS_READ_EVERY_S = 0.1  # a read takes processor time from the worker
 SUBJECT = subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL)
 
 
 async def tasks_a_second(stack: Stack, count: int, *, replicas: int = 1) -> float:
-    """Measure a warm worker from the moment it is let go to the last result and the last state in Redis.
+    """Measure a warm worker from the moment it is resumed to the last result and the last state in Redis.
 
     It is held while the tasks are published, so that neither its start nor the publisher is in the time.
 

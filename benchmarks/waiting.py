@@ -60,7 +60,7 @@ async def _store(stack: Stack, stream: str, messages: Messages) -> None:
             await stack.nats.publish(subject, body)
         await stack.nats.flush()
         sent += len(batch)
-        while (await js.stream_info(stream)).state.messages < before + sent:  # noqa: ASYNC110 -- nobody tells
+        while (await js.stream_info(stream)).state.messages < before + sent:  # noqa: ASYNC110 -- there is no event
             await asyncio.sleep(0.005)
 
 

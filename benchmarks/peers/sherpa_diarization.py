@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import sherpa_onnx
 
-from benchmarks.peers.talk import answer
+from benchmarks.peers.serving import serve
 
 THRESHOLD = 0.5  # how far apart two voices are to count as two speakers
 
@@ -19,10 +19,10 @@ def main() -> None:
     pipeline = sherpa_onnx.OfflineSpeakerDiarization(_config(Path(os.environ["WEIGHTS"])))
 
     async def diarize(path: str) -> str:
-        found = pipeline.process(_samples(path)).sort_by_start_time()
-        return json.dumps([{"start": turn.start, "end": turn.end, "speaker": str(turn.speaker)} for turn in found])
+        turns = pipeline.process(_samples(path)).sort_by_start_time()
+        return json.dumps([{"start": turn.start, "end": turn.end, "speaker": str(turn.speaker)} for turn in turns])
 
-    asyncio.run(answer(diarize))
+    asyncio.run(serve(diarize))
 
 
 def _config(weights: Path) -> sherpa_onnx.OfflineSpeakerDiarizationConfig:

@@ -8,7 +8,7 @@ from wyoming.asr import Transcribe, Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncClient
 
-from benchmarks.peers.talk import answer
+from benchmarks.peers.serving import serve
 
 FRAMES = 16_000  # a message
 
@@ -25,12 +25,12 @@ async def _served(path: str) -> str:
 
 async def _send(client: AsyncClient, path: str) -> None:
     with wave.open(path, "rb") as file:
-        sound = {"rate": file.getframerate(), "width": file.getsampwidth(), "channels": file.getnchannels()}
-        await client.write_event(AudioStart(**sound).event())
+        form = {"rate": file.getframerate(), "width": file.getsampwidth(), "channels": file.getnchannels()}
+        await client.write_event(AudioStart(**form).event())
         while frames := file.readframes(FRAMES):
-            await client.write_event(AudioChunk(audio=frames, **sound).event())
+            await client.write_event(AudioChunk(audio=frames, **form).event())
     await client.write_event(AudioStop().event())
 
 
 if __name__ == "__main__":
-    asyncio.run(answer(_served))
+    asyncio.run(serve(_served))

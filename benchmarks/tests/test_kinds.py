@@ -26,7 +26,7 @@ def test_every_kind_is_represented(repository: dict[str, Kind]) -> None:
     assert repository.keys() == prompts | others
 
 
-def test_every_recording_has_sound_and_words(repository: dict[str, Kind]) -> None:
+def test_every_recording_has_audio_and_words(repository: dict[str, Kind]) -> None:
     for kind in repository.values():
         assert all(recording.seconds > 2 for recording in kind.recordings)
         assert all(len(recording.words.split()) >= 3 for recording in kind.recordings)
@@ -41,7 +41,7 @@ def test_the_parts_of_a_recording_are_all_of_it(repository: dict[str, Kind]) -> 
     assert [part.start for part in kind.parts] == [0.0, *(part.end for part in kind.parts[:-1])]
     assert kind.parts[-1].end == pytest.approx(recording.seconds, abs=0.01)
     assert " ".join(part.words for part in kind.parts) == recording.words
-    # And the bare engine is told that there are several
+    # And the bare engine detects the language of each window
     assert kind.bare_options == ("--multilingual",)
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.by_kind import table
 from benchmarks.kinds import Kind, Part
-from benchmarks.languages import Both, findings, labels
-from benchmarks.measured import BATCHED, OURS, SEQUENTIAL, Heard, Measured, Overall
+from benchmarks.languages import Compared, findings, labels
+from benchmarks.measured import BATCHED, OURS, SEQUENTIAL, Measured, Overall, Round
 from tests.truth.recordings import Spoken
 from tests.truth.words import Score
 
@@ -28,11 +28,11 @@ def measured(
     parts: tuple[Part, ...] = (),
 ) -> Measured:
     kind = Kind("some", (recording(words),), parts=parts, time_counts=time_counts, words_count=words_count)
-    found = Measured(kind)
-    found.rounds[OURS].extend([Heard(ours, [texts[OURS]]), Heard(ours + 2, [texts[OURS]])])
-    found.rounds[BATCHED].append(Heard(10.0, [texts[BATCHED]]))
-    found.rounds[SEQUENTIAL].append(Heard(20.0, [texts[SEQUENTIAL]]))
-    return found
+    row = Measured(kind)
+    row.rounds[OURS].extend([Round(ours, [texts[OURS]]), Round(ours + 2, [texts[OURS]])])
+    row.rounds[BATCHED].append(Round(10.0, [texts[BATCHED]]))
+    row.rounds[SEQUENTIAL].append(Round(20.0, [texts[SEQUENTIAL]]))
+    return row
 
 
 GOOD = {OURS: SAID, BATCHED: SAID, SEQUENTIAL: SAID}
@@ -40,8 +40,8 @@ BAD = {OURS: "one", BATCHED: "one two three", SEQUENTIAL: "one two"}
 
 
 def test_the_median_of_the_rounds_is_compared() -> None:
-    each = measured(9.0, GOOD)
-    assert (each.seconds(OURS), each.over(BATCHED), each.over(SEQUENTIAL)) == (10.0, 1.0, 0.5)
+    row = measured(9.0, GOOD)
+    assert (row.seconds(OURS), row.over(BATCHED), row.over(SEQUENTIAL)) == (10.0, 1.0, 0.5)
 
 
 def test_mean_worst_and_words_are_those_of_all_that_counts() -> None:
@@ -52,7 +52,7 @@ def test_mean_worst_and_words_are_those_of_all_that_counts() -> None:
         measured(4.0, GOOD, words=f"{SAID} {SAID}", words_count=False),
         measured(99.0, BAD, time_counts=False, words_count=False),
     ]
-    # When all are looked at together
+    # When all are taken together
     figures = Overall.of(every).figures
     # Then times are a mean of three kinds, and words those of two
     assert figures["kinds"] == 3
@@ -65,11 +65,11 @@ def test_mean_worst_and_words_are_those_of_all_that_counts() -> None:
     assert figures["words_missing_longest"] == 10
 
 
-def test_recordings_of_several_languages_are_told_apart() -> None:
+def test_recordings_of_several_languages_are_counted_apart() -> None:
     # Given a good kind of one language, and a bad kind of several
     every = [measured(9.0, GOOD), measured(9.0, BAD, parts=(Part("ru", 0.0, 10.0, SAID),))]
 
-    # When all are looked at together, then each has its own errors
+    # When all are taken together, then each has its own errors
     figures = Overall.of(every).figures
     assert figures["words_wrong"] == 0
     assert figures["words_wrong_of_several_languages"] == pytest.approx(9 / 10)
@@ -105,11 +105,11 @@ def test_a_segment_belongs_to_the_part_in_which_its_middle_lies() -> None:
 def test_parts_in_the_whole_are_compared_with_the_same_alone() -> None:
     # Given two parts, of which the second has more errors in the whole than alone
     parts = [
-        Both(Part("en", 0.0, 10.0, SAID), errors=1, alone=Score(1, 10, 0), segments=3, labelled=3),
-        Both(Part("ru", 10.0, 20.0, SAID), errors=4, alone=Score(2, 10, 0), segments=2, labelled=1),
+        Compared(Part("en", 0.0, 10.0, SAID), errors=1, alone=Score(1, 10, 0), segments=3, labelled=3),
+        Compared(Part("ru", 10.0, 20.0, SAID), errors=4, alone=Score(2, 10, 0), segments=2, labelled=1),
     ]
     # Then the sum is ten points more, with four segments of five labelled right
-    found = findings(parts)
-    assert found.figures["languages_points_beyond_alone"] == pytest.approx(10)
-    assert found.figures["languages_labelled"] == pytest.approx(0.8)
-    assert found.tables[0].rows[-1] == ("all", "25.0 %", "15.0 %", "+10.0", "4 of 5")
+    compared = findings(parts)
+    assert compared.figures["languages_points_beyond_alone"] == pytest.approx(10)
+    assert compared.figures["languages_labelled"] == pytest.approx(0.8)
+    assert compared.tables[0].rows[-1] == ("all", "25.0 %", "15.0 %", "+10.0", "4 of 5")

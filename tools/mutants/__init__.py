@@ -8,6 +8,6 @@ tree. A test that fails without any change is not run. A change that makes a tes
 only child processes execute are not recorded; the unit tests of the engines execute most of them in their own process.
 
 Why not mutmut 3.8, which selects tests by function: it changes nothing outside functions and in decorated ones, which
-are 13 % of these places and every handler; most of its survivors are texts of logs and errors; and tests that read the
+are 13 % of these places and every handler; half of its survivors are texts of logs and errors; and tests that read the
 source fail on its copy. Why not cosmic-ray 8.7: it runs the same tests for each change.
 """

@@ -31,7 +31,7 @@ class Outcome:
         return (self.ended if self.first_segments is None else self.first_segments) - self.running
 
 
-class Caller:
+class TimedClient:
     """Publishes tasks and follows them."""
 
     def __init__(self, nats: Nats) -> None:
@@ -59,58 +59,58 @@ class Caller:
             MeasurementError: The task ends without a result.
         """
         task_id = secrets.token_hex(8)
-        heard = _Heard(task_id)
-        hearing = [
-            await self._nats.subscribe(subjects.progress(task_id), cb=heard.progress),
-            await self._nats.subscribe(subjects.segments(task_id), cb=heard.segments),
+        events = _Events(task_id)
+        subscriptions = [
+            await self._nats.subscribe(subjects.progress(task_id), cb=events.progress),
+            await self._nats.subscribe(subjects.segments(task_id), cb=events.segments),
         ]
         await self._nats.flush()
         task = {"task_id": task_id, "audio_file_id": audio_file_id, "user_id": 1, **options}
-        began = time.perf_counter()
+        events.published = time.perf_counter()
         await self._js.publish(
             subjects.tasks(Queue(kind), priority), json.dumps(task).encode(), headers={"Nats-Msg-Id": task_id}
         )
         try:
-            return (await heard.end).after(began)
+            return await events.outcome
         finally:
-            for subscription in hearing:
+            for subscription in subscriptions:
                 await subscription.unsubscribe()
 
     async def result(self, outcome: Outcome) -> dict[str, object]:
         """The result of the task."""
         request = json.dumps({"task_id": outcome.task_id, "format": "json"}).encode()
-        answer = await self._nats.request("tasks.result", request, timeout=10)
-        result: dict[str, object] = json.loads(answer.data)
+        reply = await self._nats.request("tasks.result", request, timeout=10)
+        result: dict[str, object] = json.loads(reply.data)
         return result
 
+    async def process(
+        self, recording: Path, *, kind: Kind = Kind.TRANSCRIPTION, **options: str | bool
+    ) -> tuple[float, dict[str, object]]:
+        """Upload a recording and run a task; return the seconds from publication to `completed`, and the result."""
+        outcome = await self.run(await self.upload(recording), kind=kind, priority=Priority.NORMAL, **options)
+        return outcome.ended, await self.result(outcome)
 
-class _Heard:
+
+class _Events:
+    """The first event of each kind of a task."""
+
     def __init__(self, task_id: str) -> None:
-        self.end: asyncio.Future[_Times] = asyncio.get_running_loop().create_future()
-        self._times = _Times(task_id)
+        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.published = 0.0
+        self._task_id = task_id
+        self._running: float | None = None
+        self._segments: float | None = None
 
     async def progress(self, message: Msg) -> None:
-        now = time.perf_counter()
+        now = time.perf_counter() - self.published
         event = ProgressEvent.model_validate_json(message.data)
-        if event.state is State.RUNNING:
-            self._times.running = self._times.running or now
+        if event.state is State.RUNNING and self._running is None:
+            self._running = now
         elif event.state is State.COMPLETED:
-            self._times.ended = now
-            self.end.set_result(self._times)
+            self.outcome.set_result(Outcome(self._task_id, self._running or 0.0, now, self._segments))
         elif event.state.ended:
-            self.end.set_exception(MeasurementError(f"the task ended as {event.state}: {event.error}"))
+            self.outcome.set_exception(MeasurementError(f"the task ended as {event.state}: {event.error}"))
 
     async def segments(self, _: Msg) -> None:
-        self._times.first_segments = self._times.first_segments or time.perf_counter()
-
-
-@dataclass
-class _Times:
-    task_id: str
-    running: float = 0.0
-    ended: float = 0.0
-    first_segments: float = 0.0
-
-    def after(self, began: float) -> Outcome:
-        segments = self.first_segments - began if self.first_segments else None
-        return Outcome(self.task_id, self.running - began, self.ended - began, segments)
+        if self._segments is None:
+            self._segments = time.perf_counter() - self.published

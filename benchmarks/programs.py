@@ -1,0 +1,125 @@
+"""Programs that process audio file by file: the bare engine, sherpa-onnx and the client of a peer."""
+
+import asyncio
+import json
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from app.embedded import free_port
+from app.engines.whisper import bundled
+from benchmarks.peers.environment import PEERS_PYTHON, installed
+from benchmarks.stack import READY_WITHIN, MeasurementError, Stack, python
+
+LONGEST_LINE = 16 * 1024 * 1024  # bytes
+SHERPA = "sherpa-onnx as it comes"
+
+
+@dataclass(frozen=True)
+class Output:
+    """The text that a program returned, and the seconds that it took."""
+
+    seconds: float
+    text: str
+
+
+class Program:
+    """A running program."""
+
+    def __init__(self, stdin: StreamWriter, stdout: StreamReader) -> None:
+        self._stdin = stdin
+        self._stdout = stdout
+
+    async def process(self, recording: Path) -> Output:
+        """Process a file.
+
+        Raises:
+            MeasurementError: The program has ended.
+        """
+        self._stdin.write(f"{recording}\n".encode())
+        report = await self.report()
+        return Output(float(str(report["seconds"])), str(report["text"]))
+
+    async def report(self) -> dict[str, object]:
+        """Read its next line (MeasurementError)."""
+        line = await self._stdout.readline()
+        if not line:
+            message = "the program has ended"
+            raise MeasurementError(message)
+        report: dict[str, object] = json.loads(line)
+        return report
+
+
+@asynccontextmanager
+async def running(
+    stack: Stack, command: Sequence[str], extra: Mapping[str, str] | None = None
+) -> AsyncIterator[Program]:
+    """Run a program until the body ends; the body starts when it is ready (MeasurementError, TimeoutError)."""
+    pipe, environment = asyncio.subprocess.PIPE, stack.environment({"MODEL": str(bundled.folder()), **(extra or {})})
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL, limit=LONGEST_LINE, env=environment
+    )
+    if process.stdin is None or process.stdout is None:
+        raise AssertionError
+    program = Program(process.stdin, process.stdout)
+    try:
+        async with asyncio.timeout(READY_WITHIN):
+            await program.report()
+        yield program
+    finally:
+        process.stdin.close()
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def bare_engines(stack: Stack, *options: str, count: int = 1) -> AsyncIterator[list[Program]]:
+    """Run bare engines; the first option is `batched` or `sequential`."""
+    async with AsyncExitStack() as programs:
+        command = python("benchmarks.bare", *options)
+        yield [await programs.enter_async_context(running(stack, command)) for _ in range(count)]
+
+
+def sherpa(stack: Stack) -> AbstractAsyncContextManager[Program]:
+    """Run sherpa-onnx with the networks of the service."""
+    command = python("benchmarks.peers.sherpa_diarization", interpreter=PEERS_PYTHON)
+    return running(stack, command, {"WEIGHTS": str(resources.files("app.engines") / "weights")})
+
+
+@asynccontextmanager
+async def wyoming(stack: Stack) -> AsyncIterator[Program]:
+    """Run a wyoming-faster-whisper server with the same model, and a client."""
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    options = ["--uri", address, "--data-dir", str(stack.folder), "--local-files-only"]
+    options += ["--stt-library", "faster-whisper", "--compute-type", "int8", "--cpu-threads", "1"]
+    command = python("wyoming_faster_whisper", "--model", str(bundled.folder()), *options, interpreter=PEERS_PYTHON)
+    async with stack.running(command) as server:
+
+        async def accepts_connections() -> bool:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                return False
+            writer.close()
+            return True
+
+        await server.until(accepts_connections, every=0.2, within=READY_WITHIN)
+        client = python("benchmarks.peers.wyoming_client", address, interpreter=PEERS_PYTHON)
+        async with running(stack, client) as program:
+            yield program
+
+
+async def attempt(peer: str, measurement: Callable[[], Awaitable[None]]) -> list[str]:
+    """Measure a peer if peers are installed; return a sentence if that fails, which stops no other measurement."""
+    if not installed():
+        return [f"{peer} was not measured: not installed here."]
+    try:
+        await measurement()
+    except (MeasurementError, TimeoutError) as error:
+        return [f"{peer} was not measured: {str(error) or 'it did not become ready'}."]
+    return []
