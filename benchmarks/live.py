@@ -184,7 +184,7 @@ def _delays(rows: Sequence[Together]) -> Table:
         [
             "Final: from the end of an utterance's last word. First partial: from the beginning of its first word.",
             "Taken back: partials that lack a stable word of an earlier one.",
-            "Changed: stable words that the final text has otherwise, punctuation and capitals aside.",
+            "Changed: stable words that the final text has otherwise, marks and capitals aside.",
             f"More streams are tried until one of 20 finals takes more than {ENOUGH_S:g} s.",
             "Cores a stream: processor time of the worker and its processes, for each second of audio.",
             "MiB: their resident memory, summed, highest of ten samples a second.",
