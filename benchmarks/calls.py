@@ -20,7 +20,7 @@ def write_calls(languages: Sequence[Sequence[Spoken]], folder: Path) -> list[tup
     """
     made = []
     for number in range(CALLS):
-        dice = Random(number)  # noqa: S311 -- nothing is kept secret
+        dice = Random(number)  # noqa: S311 -- no secret
         sides = [_side(messages, dice) for messages in languages]
         longest = max(len(samples) for samples, _ in sides)
         channels = [np.pad(samples, (0, longest - len(samples))) for samples, _ in sides]

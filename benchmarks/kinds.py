@@ -104,8 +104,8 @@ def _spoken(path: Path, words: str) -> Spoken:
 
 def _several_languages(path: Path, lines: list[str]) -> Kind:
     """A line of the text begins with its language; the file beside says from when until when each one is spoken."""
-    said = [(language, text) for language, _, text in (line.partition(": ") for line in lines)]
-    texts = [" ".join(text for _, text in group) for _, group in groupby(said, key=lambda line: line[0])]
+    spoken = [(language, text) for language, _, text in (line.partition(": ") for line in lines)]
+    texts = [" ".join(text for _, text in group) for _, group in groupby(spoken, key=lambda line: line[0])]
     times = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     parts = [Part(str(time[0]), float(time[1]), float(time[2]), text) for time, text in zip(times, texts, strict=True)]
     return Kind(path.stem, (_spoken(path, " ".join(texts)),), parts=tuple(parts))

@@ -61,4 +61,4 @@ def _failed_checks(port: int, route: str) -> set[str]:
         checks: dict[str, bool] = json.loads(error.read())
         return {name for name, holds in checks.items() if not holds}
     except OSError:
-        return {"answer"}
+        return {"reply"}

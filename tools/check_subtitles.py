@@ -26,8 +26,8 @@ SHORTEST_S = 1.0  # a cue is shown at least this long
 FASTEST_CPS = 21.0  # characters a second that people can read
 GAP_S = 0.08  # the shortest time between two cues
 PAUSE_S = 1.0  # words with this pause between them belong into two cues
-LEAD_S = 0.5  # a cue may begin this long before its speech
-ASTRAY_S = 2.5  # a cue that begins this long before or after its speech is an error
+LEAD_S = 0.5  # a cue may start this long before its speech
+ASTRAY_S = 2.5  # a cue that starts this long before or after its speech is an error
 TOLERANCE_S = 0.002  # because the times are whole milliseconds
 
 TIMES = re.compile(r"^(?:(\d+):)?(\d\d):(\d\d)[.,](\d{3})\s+-->\s+(?:(\d+):)?(\d\d):(\d\d)[.,](\d{3})")
@@ -47,12 +47,12 @@ class Limits(argparse.Namespace):
 
 @dataclass
 class Cue:
-    """A cue of the file; `speaker` is the speaker that the cue names, `said` is the text without this name."""
+    """A cue of the file; `speaker` is the speaker that the cue names, `text` is without this name."""
 
     start: float
     end: float
     lines: list[str]
-    said: str
+    text: str
     speaker: str | None
     speech: tuple[float, float] | None = None
 
@@ -88,21 +88,21 @@ def parse(text: str) -> Iterator[Cue]:
     speaker = None
     for block in re.split(r"\n{2,}", text.replace("\r\n", "\n").strip("\ufeff\n")):
         lines = block.split("\n")
-        found = next(((place, times) for place, line in enumerate(lines[:2]) if (times := TIMES.match(line))), None)
-        if found is None:
+        header = next(((index, times) for index, line in enumerate(lines[:2]) if (times := TIMES.match(line))), None)
+        if header is None:
             continue
-        place, times = found
-        shown = lines[place + 1 :]
+        index, times = header
+        shown = lines[index + 1 :]
         if web:
             voice = VOICE.match(shown[0]) if shown else None
             speaker = voice[1] if voice else None
             shown = [html.unescape(re.sub(r"<[^>]*>", "", line)) for line in shown]
-            said = " ".join(shown)
+            spoken = " ".join(shown)
         else:
             name = NAME.match(shown[0]) if shown else None
             speaker = name[1] if name else speaker
-            said = " ".join(shown)[len(name[0]) if name else 0 :]
-        yield Cue(_seconds(*times.groups()[:4]), _seconds(*times.groups()[4:]), shown, said, speaker)
+            spoken = " ".join(shown)[len(name[0]) if name else 0 :]
+        yield Cue(_seconds(*times.groups()[:4]), _seconds(*times.groups()[4:]), shown, spoken, speaker)
 
 
 def _seconds(hours: str | None, minutes: str, seconds: str, millis: str) -> float:
@@ -111,7 +111,7 @@ def _seconds(hours: str | None, minutes: str, seconds: str, millis: str) -> floa
 
 def columns(line: str) -> int:
     """Count the characters of a line; a wide character counts twice."""
-    return len(line) + sum(unicodedata.east_asian_width(each) in "WF" for each in line)
+    return len(line) + sum(unicodedata.east_asian_width(character) in "WF" for character in line)
 
 
 def check_lines(cue: Cue, limits: Limits, report: Report) -> None:
@@ -141,9 +141,9 @@ def check_shape(cues: Sequence[Cue], limits: Limits, report: Report) -> None:
 
 def check_time(cues: Sequence[Cue], limits: Limits, report: Report) -> None:
     """Check that each cue is shown long enough to be read, if the neighbouring cues leave room."""
-    for place, cue in enumerate(cues):
-        before = cues[place - 1].end + GAP_S if place else 0.0
-        behind = cues[place + 1].start - GAP_S if place + 1 < len(cues) else float("inf")
+    for index, cue in enumerate(cues):
+        before = cues[index - 1].end + GAP_S if index else 0.0
+        behind = cues[index + 1].start - GAP_S if index + 1 < len(cues) else float("inf")
         earliest = max(before, cue.speech[0] - LEAD_S) if cue.speech else cue.start
         room = min(behind - min(earliest, cue.start), limits.max_cue_seconds)
         for rule, need in (("short", SHORTEST_S), ("fast", cue.chars / FASTEST_CPS)):
@@ -156,60 +156,60 @@ def check_time(cues: Sequence[Cue], limits: Limits, report: Report) -> None:
 
 
 @dataclass
-class Said:
+class Spoken:
     """All that a speaker says in the result; for each character its time, its segment and the pause before it."""
 
     text: str = ""
     times: list[tuple[float, float]] = field(default_factory=list)
     segments: list[int] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
-    place: int = 0  # the number of characters that the checked cues have
+    checked: int = 0  # the number of characters that the checked cues have
 
 
-def read_result(path: Path) -> dict[str | None, Said]:
+def read_result(path: Path) -> dict[str | None, Spoken]:
     """Read from a result what each speaker says."""
-    voices: dict[str | None, Said] = {}
+    by_speaker: dict[str | None, Spoken] = {}
     for number, segment in enumerate(json.loads(path.read_text(encoding="utf-8"))["segments"]):
-        voice = voices.setdefault(segment.get("speaker"), Said())
+        spoken = by_speaker.setdefault(segment.get("speaker"), Spoken())
         for word in segment["words"] or [{**segment, "word": segment["text"]}]:
             letters = "".join(word["word"].split())
-            pause = word["start"] - voice.times[-1][1] if voice.times else 0.0
-            voice.text += letters
-            voice.times += [(word["start"], word["end"])] * len(letters)
-            voice.segments += [number] * len(letters)
-            voice.pauses += [pause, *[0.0] * (len(letters) - 1)][: len(letters)]
-    return voices
+            pause = word["start"] - spoken.times[-1][1] if spoken.times else 0.0
+            spoken.text += letters
+            spoken.times += [(word["start"], word["end"])] * len(letters)
+            spoken.segments += [number] * len(letters)
+            spoken.pauses += [pause, *[0.0] * (len(letters) - 1)][: len(letters)]
+    return by_speaker
 
 
-def check_stretch(cue: Cue, voice: Said, first: int, report: Report) -> None:
-    """Check the characters of a speaker that a cue has: those from `first` to `voice.place`."""
-    numbers = sorted(set(voice.segments[first : voice.place]))
+def check_span(cue: Cue, spoken: Spoken, first: int, report: Report) -> None:
+    """Check the characters of a speaker that a cue has: those from `first` to `spoken.checked`."""
+    numbers = sorted(set(spoken.segments[first : spoken.checked]))
     if numbers != list(range(numbers[0], numbers[-1] + 1)):
         report.breach(cue, "speakers", "another speaker speaks inside")
-    pause = max(voice.pauses[first + 1 : voice.place], default=0.0)
+    pause = max(spoken.pauses[first + 1 : spoken.checked], default=0.0)
     if pause >= PAUSE_S:
         report.breach(cue, "pause", f"a pause of {pause:.2f} s inside")
-    start, end = voice.times[first][0], voice.times[voice.place - 1][1]
+    start, end = spoken.times[first][0], spoken.times[spoken.checked - 1][1]
     if not start - ASTRAY_S <= cue.start <= end + ASTRAY_S:
-        report.breach(cue, "astray", f"its words are said at {start:.2f}")
+        report.breach(cue, "astray", f"its words are spoken at {start:.2f}")
 
 
-def check_speech(cues: Sequence[Cue], voices: dict[str | None, Said], report: Report) -> None:
-    """Check that the cues have all that was said, with the right speakers."""
+def check_speech(cues: Sequence[Cue], by_speaker: dict[str | None, Spoken], report: Report) -> None:
+    """Check that the cues have all that was spoken, with the right speakers."""
     for cue in cues:
-        letters = "".join(cue.said.split())
-        speakers = [cue.speaker, None]  # SubRip does not mark text of an unknown speaker
-        voice = next((v for v in map(voices.get, speakers) if v and v.text.startswith(letters, v.place)), None)
-        if voice is None or not letters:
+        letters = "".join(cue.text.split())
+        candidates = filter(None, map(by_speaker.get, [cue.speaker, None]))  # SubRip leaves out an unknown speaker
+        spoken = next((spoken for spoken in candidates if spoken.text.startswith(letters, spoken.checked)), None)
+        if spoken is None or not letters:
             report.breach(cue, "text", f"is not what {cue.speaker or 'somebody'} says next")
             continue
-        first, voice.place = voice.place, voice.place + len(letters)
-        cue.speech = voice.times[first][0], voice.times[voice.place - 1][1]
-        check_stretch(cue, voice, first, report)
-    for speaker, voice in voices.items():
-        if voice.place != len(voice.text):
+        first, spoken.checked = spoken.checked, spoken.checked + len(letters)
+        cue.speech = spoken.times[first][0], spoken.times[spoken.checked - 1][1]
+        check_span(cue, spoken, first, report)
+    for speaker, spoken in by_speaker.items():
+        if spoken.checked != len(spoken.text):
             report.breach(
-                None, "text", f"{speaker or 'somebody'} says {voice.text[voice.place :][:40]!r}, shown nowhere"
+                None, "text", f"{speaker or 'somebody'} says {spoken.text[spoken.checked :][:40]!r}, shown nowhere"
             )
 
 

@@ -11,7 +11,7 @@ import sherpa_onnx
 
 from benchmarks.peers.serving import serve
 
-THRESHOLD = 0.5  # how far apart two voices are to count as two speakers
+THRESHOLD = 0.5  # the distance of embeddings above which they are of two speakers
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ class CoveringTests:
         self._lines = CoverageData(str(record / LINES))
         self._lines.read()
         failed = record / FAILED
-        self.failed = {_name(each) for each in json.loads(failed.read_bytes())} if failed.exists() else set()
+        self.failed = {_name(test) for test in json.loads(failed.read_bytes())} if failed.exists() else set()
 
     def of(self, path: str, mutation: Mutation) -> list[str]:
         """Return the tests that run the changed line, without those that fail anyway; whole files after fixtures."""
@@ -47,7 +47,7 @@ class CoveringTests:
 
 
 async def covering_tests(tier: Tier, tree: TreeCopy, jobs: int, ignored: Sequence[str]) -> CoveringTests:
-    """Return which tests run which lines; record it if the code, the tests or what is ignored have changed since."""
+    """Return which tests run which lines; record it again if the code, the tests or what is ignored have changed."""
     record = RECORDS / f"{tier.name}-{_state(tree.folder, tier, ignored)}"
     if not record.exists():
         print(f"recording what the {tier.name} tests run, once", file=sys.stderr)
@@ -77,7 +77,7 @@ def _name(test: str) -> str:
 
 def _state(tree: Path, tier: Tier, ignored: Sequence[str]) -> str:
     """Return a hash of the code, its tests, but for those of other tiers, and what is ignored."""
-    others = tuple(folder for each in TIERS if each != tier for folder in each.folders)
+    others = tuple(folder for other in TIERS if other != tier for folder in other.folders)
     state = sha256("\0".join(ignored).encode())
     for file in sorted(file for room in ROOMS for file in (tree / room).rglob("*.py")):
         name = file.relative_to(tree).as_posix()

@@ -1,4 +1,4 @@
-// Opens the docs page in Chromium as a person would, takes pictures of it, and says as JSON what was seen:
+// Opens the docs page in Chromium as a person would, takes pictures of it, and reports as JSON what was observed:
 // node browse.mjs CHROMIUM URL FOLDER
 import { picture as take, start } from "./browser.mjs";
 

@@ -1,4 +1,4 @@
-// Chromium as a person has it, on a desktop or a phone; what pages ask for and complain about is kept.
+// Chromium as a person has it, on a desktop or a phone; the requests and complaints of pages are recorded.
 import puppeteer from "puppeteer-core";
 
 const args = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--font-render-hinting=none"];

@@ -1,4 +1,4 @@
-// Reads and hears transcripts in Chromium as a person would, and says as JSON what was seen:
+// Reads and plays transcripts in Chromium as a person would, and reports as JSON what was observed:
 // node listen.mjs CHROMIUM FOLDER ADDRESSES VISIT..., with the addresses of pages by their names as JSON
 import { drawn, picture, start } from "./browser.mjs";
 
@@ -15,12 +15,12 @@ const isInSight = (page) => page.$eval(".lit", (word) => word.getBoundingClientR
 
 // What is lit when a word is, and whether the recording plays.
 async function litIs(page, text) {
-  const found = await page.waitForFunction((text) => {
+  const observed = await page.waitForFunction((text) => {
     const lit = [...document.querySelectorAll(".lit")].map((word) => word.textContent);
     const { paused, currentTime } = document.querySelector("audio");
     return lit.includes(text) && { lit, paused, at: currentTime };
   }, {}, text);
-  return found.jsonValue();
+  return observed.jsonValue();
 }
 
 // Clicks or taps a word, and waits until it is lit; it plays slowly, so that no word is over before it is seen.
@@ -44,38 +44,38 @@ async function desktop(address) {
   const page = await browser.visit(address);
   await loaded(page);
   await picture(page, `${folder}/desktop-light.webp`);
-  const found = { litAt: {}, width: await page.evaluate(() => document.documentElement.scrollWidth) };
+  const observed = { litAt: {}, width: await page.evaluate(() => document.documentElement.scrollWidth) };
   for (const seconds of [0.2, 0.7, 1.1, 2.5, 3.2, 3.8, 4.2, 5.9]) {
     await seek(page, seconds);
-    found.litAt[seconds] = await litNow(page);
+    observed.litAt[seconds] = await litNow(page);
   }
-  found.clicked = await touch(page, "two");
-  found.movedOn = await litIs(page, "three");
+  observed.clicked = await touch(page, "two");
+  observed.movedOn = await litIs(page, "three");
   await picture(page, `${folder}/desktop-playing.webp`);
   await page.keyboard.press("Space");
-  found.stopped = await playing(page);
+  observed.stopped = await playing(page);
   await seek(page, 0.5);
-  found.keys = [];
+  observed.keys = [];
   for (const key of ["ArrowRight", "ArrowLeft"]) {
     await page.keyboard.press(key);
-    found.keys.push((await playing(page)).at);
+    observed.keys.push((await playing(page)).at);
   }
   await page.keyboard.down("Shift");
   for (const key of ["ArrowRight", "ArrowRight", "ArrowLeft"]) {
     await page.keyboard.press(key);
-    found.keys.push((await playing(page)).at);
+    observed.keys.push((await playing(page)).at);
   }
   await page.keyboard.up("Shift");
   await page.click(".turn:nth-child(3) a");
-  found.byTime = await playing(page);
+  observed.byTime = await playing(page);
   await page.keyboard.press("Space");
   const lane = await (await page.$("#speakers svg")).boundingBox();
   await page.mouse.click(lane.x + lane.width / 2, lane.y + lane.height / 2);
-  found.byLane = await playing(page);
+  observed.byLane = await playing(page);
   await page.emulateMediaType("print");
-  found.printed = await page.$eval("#player", (bar) => getComputedStyle(bar).display);
+  observed.printed = await page.$eval("#player", (bar) => getComputedStyle(bar).display);
   await page.close();
-  return found;
+  return observed;
 }
 
 // From a web server that cannot send parts of a file, a recording still plays.
@@ -84,33 +84,33 @@ async function served(address) {
   await loaded(page);
   await page.$eval("audio", (audio) => (audio.playbackRate = .5));
   await page.keyboard.press("Space");
-  const found = await litIs(page, "two");
+  const observed = await litIs(page, "two");
   await page.close();
-  return found;
+  return observed;
 }
 
 async function phone(address) {
   const page = await browser.visit(address, { width: 390, height: 844, scheme: "dark", isPhone: true });
   await loaded(page);
   await picture(page, `${folder}/phone-dark.webp`);
-  const found = { ...(await touch(page, "two", "tap")), isInSight: await isInSight(page) };
+  const observed = { ...(await touch(page, "two", "tap")), isInSight: await isInSight(page) };
   await picture(page, `${folder}/phone-playing.webp`);
-  found.width = await page.evaluate(() => document.documentElement.scrollWidth);
-  found.paper = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  observed.width = await page.evaluate(() => document.documentElement.scrollWidth);
+  observed.paper = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   await page.close();
-  return found;
+  return observed;
 }
 
 // A page that does not know its recording, or whose recording is gone, plays the one that its reader chooses.
 async function chosen(address) {
   const page = await browser.visit(address);
   await page.waitForFunction(() => !document.querySelector("#player label").hidden);
-  const found = { asks: await page.$eval("#player label", (label) => label.textContent.trim()) };
+  const observed = { asks: await page.$eval("#player label", (label) => label.textContent.trim()) };
   await (await page.$("input")).uploadFile(pages.sound);
   await loaded(page);
-  found.lit = (await touch(page, "two")).lit;
+  observed.lit = (await touch(page, "two")).lit;
   await page.close();
-  return found;
+  return observed;
 }
 
 async function withoutScripts(address) {
@@ -119,9 +119,9 @@ async function withoutScripts(address) {
   await page.goto(address);
   await page.screenshot({ path: `${folder}/without-scripts.webp`, quality: 40 }); // nothing waits for frames without scripts
   const read = (selector) => page.$$eval(selector, (elements) => elements.map((element) => element.innerText));
-  const found = { text: await read("main p"), player: await page.$eval("audio", (audio) => audio.checkVisibility()) };
+  const observed = { text: await read("main p"), player: await page.$eval("audio", (audio) => audio.checkVisibility()) };
   await page.close();
-  return found;
+  return observed;
 }
 
 async function hostile(address) {
@@ -130,7 +130,7 @@ async function hostile(address) {
   page.on("dialog", (dialog) => dialogs.push(dialog.message()) && dialog.dismiss());
   await page.goto(address);
   await drawn(page);
-  const found = await page.evaluate(() => ({
+  const observed = await page.evaluate(() => ({
     names: [...document.querySelectorAll("bdi")].map((name) => name.textContent),
     said: document.querySelector("p[data-t]").textContent,
     speaker: document.querySelector("h2").textContent,
@@ -138,39 +138,39 @@ async function hostile(address) {
     scripts: document.scripts.length,
   }));
   await page.close();
-  return { ...found, dialogs };
+  return { ...observed, dialogs };
 }
 
 // Three hours: how soon the page is there, how long a frame takes while it plays and while it scrolls.
 async function long(address, more) {
-  const found = { usableAfter: Infinity };
+  const observed = { usableAfter: Infinity };
   let page;
   for (let visit = 0; visit < 3; visit++) { // other tests may run beside this one
     await page?.close();
     const begun = performance.now();
     page = await browser.visit(address, more);
-    found.usableAfter = Math.min(found.usableAfter, (performance.now() - begun) / 1000);
+    observed.usableAfter = Math.min(observed.usableAfter, (performance.now() - begun) / 1000);
   }
   await loaded(page);
   await seek(page, 5000);
-  found.isInSight = await isInSight(page);
-  found.lightMs = await page.evaluate(() => {
+  observed.isInSight = await isInSight(page);
+  observed.lightMs = await page.evaluate(() => {
     const begun = performance.now();
     for (let time = 0; time < 1000; time++) spokenAt(time * 1000);
     return (performance.now() - begun) / 1000;
   });
   await page.evaluate(() => document.querySelector("audio").play());
-  found.playing = await frames(page, 0);
+  observed.playing = await frames(page, 0);
   await page.mouse.move(300, 300);
   await page.mouse.wheel({ deltaY: 5000 });
   await page.waitForSelector("#follow:not([hidden])");
-  found.scrolling = await frames(page, 80);
-  found.leftAlone = !(await isInSight(page));
+  observed.scrolling = await frames(page, 80);
+  observed.leftAlone = !(await isInSight(page));
   await page.click("#follow");
   await drawn(page);
-  found.isBack = await isInSight(page);
+  observed.isBack = await isInSight(page);
   await page.close();
-  return found;
+  return observed;
 }
 
 // The median time of a frame, in milliseconds.

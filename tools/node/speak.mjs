@@ -1,4 +1,4 @@
-// Speaks to the microphone page in Chromium as a person would, and says as JSON what was seen:
+// Speaks to the microphone page in Chromium as a person would, and reports as JSON what was observed:
 // node speak.mjs CHROMIUM FOLDER OPTIONS VISIT; OPTIONS as JSON, as tests/e2e/microphone.py gives them
 import net from "node:net";
 import { picture, start } from "./browser.mjs";
@@ -77,28 +77,28 @@ async function during(page, name) {
 }
 
 async function desktop() {
-  const { page, ...found } = await speak("desktop", {}, { meanwhile: (page) => during(page, "desktop") });
+  const { page, ...observed } = await speak("desktop", {}, { meanwhile: (page) => during(page, "desktop") });
   await page.evaluate(() => (navigator.clipboard.writeText = async (text) => (window.copied = text))); // nobody may read the real one
   await page.click("#copy");
   await says(page, "Copied");
-  found.copied = await page.evaluate(() => window.copied);
+  observed.copied = await page.evaluate(() => window.copied);
   const session = await page.createCDPSession();
   await session.send("Browser.setDownloadBehavior", { behavior: "allow", downloadPath: folder, eventsEnabled: true });
   const saved = new Promise((done) => session.on("Browser.downloadProgress", ({ state }) => state === "completed" && done()));
   await page.click("#save");
   await saved;
   await page.close();
-  return found;
+  return observed;
 }
 
 async function phone() {
   const more = { width: 390, height: 844, scheme: "dark", isPhone: true };
-  const { page, ...found } = await speak("phone", more, { speakers: true, meanwhile: (page) => during(page, "phone") });
+  const { page, ...observed } = await speak("phone", more, { speakers: true, meanwhile: (page) => during(page, "phone") });
   await page.click("summary");
   await picture(page, `${folder}/phone-connection.webp`);
-  found.openWidth = await page.evaluate(() => document.documentElement.scrollWidth);
+  observed.openWidth = await page.evaluate(() => document.documentElement.scrollWidth);
   await page.close();
-  return found;
+  return observed;
 }
 
 // The WebSocket breaks while somebody speaks, nobody answers for some seconds, and then it is there again.
@@ -128,10 +128,10 @@ async function cut() {
     isThere = true;
     await says(page, "Listening");
   };
-  const { page, ...found } = await speak("cut", {}, { meanwhile });
+  const { page, ...observed } = await speak("cut", {}, { meanwhile });
   await page.close();
   proxy.close();
-  return found;
+  return observed;
 }
 
 // Somebody presses Start, and it cannot work.
@@ -145,10 +145,10 @@ async function problem() {
   await page.click("#record");
   await page.waitForFunction(() => document.getElementById("problem").checkVisibility() && !document.getElementById("record").disabled);
   await picture(page, `${folder}/problem.webp`);
-  const found = { problem: await page.$eval("#problem", (element) => element.textContent), button: await page.$eval("#record", (button) => button.textContent) };
-  found.connectionIsOpen = await page.$eval("#connection", (details) => details.open);
+  const observed = { problem: await page.$eval("#problem", (element) => element.textContent), button: await page.$eval("#record", (button) => button.textContent) };
+  observed.connectionIsOpen = await page.$eval("#connection", (details) => details.open);
   await page.close();
-  return found;
+  return observed;
 }
 
 // As from a file, where a browser loads no modules.
@@ -156,9 +156,9 @@ async function withoutScripts() {
   const page = await browser.visit("about:blank");
   await page.setJavaScriptEnabled(false);
   await page.goto(options.page);
-  const found = { hint: await page.$eval("#hint", (hint) => hint.textContent), isDisabled: await page.$eval("#record", (button) => button.disabled) };
+  const observed = { hint: await page.$eval("#hint", (hint) => hint.textContent), isDisabled: await page.$eval("#record", (button) => button.disabled) };
   await page.close();
-  return found;
+  return observed;
 }
 
 // Whatever text comes stays text.
@@ -169,9 +169,9 @@ async function hostile() {
   await page.click("#speakers");
   await page.click("#record");
   await says(page, "Done");
-  const found = { dialogs, ...(await noted(page)) };
+  const observed = { dialogs, ...(await noted(page)) };
   await page.close();
-  return found;
+  return observed;
 }
 
 // A page that waits for a worker, as wide as a desktop and then as a phone, until its task has ended.
@@ -181,12 +181,12 @@ async function waiting() {
   await says(page, "Waiting for a worker");
   await page.waitForFunction(() => document.getElementById("lag").textContent.endsWith("text 8 s behind"), { timeout: 60_000 });
   await picture(page, `${folder}/waiting-desktop.webp`);
-  await page.setViewport({ width: 390, height: 844 }); // a change to a phone would load the page anew
+  await page.setViewport({ width: 390, height: 844 }); // a change to a phone would load the page again
   await picture(page, `${folder}/waiting-phone.webp`);
   await says(page, "Done");
-  const found = await noted(page);
+  const observed = await noted(page);
   await page.close();
-  return found;
+  return observed;
 }
 
 const visits = { desktop, phone, cut, problem, withoutScripts, hostile, waiting };
