@@ -17,16 +17,12 @@ KEPT = ROOT / "benchmarks/figures.json"
 BEGIN, END = "<!-- written by `make bench` -->", "<!-- until here -->"
 PARTS = {
     "speech": "Speech",
-    "diarization": "Speakers",
     "speakers": "Who says what",
     "sharing": "One recording on two workers",
     "live": "Live audio",
     "latency": "Starts, and tasks without work",
-    "listing": "Lists of tasks",
     "cluster": "Three NATS servers",
     "memory": "Memory",
-    "s3": "Recordings from S3",
-    "tuning": "The engine's settings",
 }
 
 
