@@ -9,7 +9,6 @@ from functools import partial
 from typing import Final
 from uuid import uuid4
 
-from faststream.nats import NatsBroker
 from nats.aio.client import Client
 from natscribe.jetstream import streams
 from opentelemetry.trace import TracerProvider
@@ -64,7 +63,7 @@ from app.telemetry.metrics import Meter
 from app.voices.identification import Identification
 from app.voices.store import VoiceStore
 from app.work_sharing.helping import WorkSharing
-from handlers.subscribed import Subscribed, subscribe
+from handlers.channels import subscribe
 
 HEARTBEATS_OF_LIVE: Final = 4  # heartbeats in the time after which a worker of a live task counts as dead
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
@@ -103,9 +102,8 @@ class Container:
         *,
         traces: TracerProvider,
         broken: Callable[[], None],
-        subscribe: Callable[[NatsBroker, Settings], Subscribed] = subscribe,
     ) -> None:
-        """`broken` is called when this worker can no longer receive tasks; `subscribe` declares its channels."""
+        """`broken` is called when this worker can no longer receive tasks."""
         self.settings = settings
         self.engine = engine
         self.names = settings.stream_names
@@ -118,17 +116,17 @@ class Container:
         self.redis_of_cache = cache.connected(settings.redis_url)
         self.connection = ConnectionMonitor()
         self.broker = connection.broker(settings, self.connection, traces=traces)
-        subscribed = subscribe(self.broker, settings)
-        self.windows_of_others = subscribed.windows_of_others
+        subscribers = subscribe(self.broker, settings)
+        self.windows_of_others = subscribers.windows_of_others
         self.consumer = TaskConsumer(
-            subscribed.recordings,
+            subscribers.recordings,
             self.names,
             broken=broken,
             reached=self.connection.restored,
             lookahead=settings.priority_lookahead,
         )
         self.live_consumer = TaskConsumer(
-            subscribed.live_tasks,
+            subscribers.live_tasks,
             self.names,
             broken=broken,
             at_once=live_streams_at_once(settings.live_streams),

@@ -2,20 +2,28 @@
 
 from typing import Annotated
 
+from faststream import Header
+from faststream.nats import NatsRoute
 from natscribe.schemas import subjects
+from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.kinds import Task
 from natscribe.schemas.wire import Queue
 
-from app.queue.registration import Registration
-from handlers.dependencies import FromContext, Message
-from handlers.routes import Routes
-
-router = Routes()
+from app.queue.registration import Announcement, Registration
+from handlers.dependencies import FromContext
 
 
-@router.subscriber(subjects.accepted(Queue.TRANSCRIPTION), queue=subjects.QUEUE_GROUP, no_reply=True)
-@router.subscriber(subjects.accepted(Queue.DIARIZATION), queue=subjects.QUEUE_GROUP, no_reply=True)
-@router.subscriber(subjects.accepted(Queue.LIVE), queue=subjects.QUEUE_GROUP, no_reply=True)
-async def accept(task: Task, message: Message, registration: Annotated[Registration, FromContext()]) -> None:
+async def accept(
+    task: Task,
+    subject: Annotated[str, Header("Nats-Subject")],
+    sequence: Annotated[int, Header("Nats-Sequence")],
+    registration: Annotated[Registration, FromContext()],
+    replay_of: Annotated[str | None, Header(REPLAY_OF, default=None)],
+) -> None:
     """Have `queued` appended to the log of a stored task soon, unless a worker begins the task at once."""
-    await registration.announce(task, message.headers)
+    await registration.announce(Announcement(task.task_id, subject, sequence), replayed=replay_of is not None)
+
+
+ROUTES = tuple(
+    NatsRoute(accept, subjects.accepted(queue), queue=subjects.QUEUE_GROUP, no_reply=True) for queue in Queue
+)

@@ -1,9 +1,13 @@
-"""All channels of the service: the source of the AsyncAPI document."""
+"""All channels of a worker, declared on its broker: the source of the AsyncAPI document.
 
-from collections.abc import Callable
-from typing import Any
+A `NatsRouter` belongs to one broker, the last that includes it (docs/upstream.md), and several workers, each with a
+broker of its own, may run in one process. So modules list their handlers as `NatsRoute`s, and each worker makes its
+routers of these.
+"""
 
-from faststream.nats import NatsBroker, NatsRouter
+from typing import NamedTuple
+
+from faststream.nats import NatsBroker, NatsRoute, NatsRouter
 from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
 from natscribe.schemas import subjects
@@ -13,56 +17,66 @@ from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.voices import Forgotten
-from natscribe.schemas.wire import Kind
+from natscribe.schemas.wire import Kind, Queue
 
+from app.queue.consumer import Consume, QueueKey
+from app.settings import Settings
+from app.work_sharing.helping import engine_of
 from handlers import accepted_tasks, dead_letters, replies, requests, voices, windows
+from handlers.task_queues import declare_queues
+from handlers.tasks import LiveTaskRunMiddleware, TaskRunMiddleware
 
-ANSWERS: dict[str, Callable[..., Any]] = {  # `...`: handlers differ in their parameters
-    route.subject: route.handler for routes in (requests.router, dead_letters.router, voices.router) for route in routes
-}
+REQUESTS = (*requests.ROUTES, *dead_letters.ROUTES, *voices.ROUTES)
 READ = {subjects.LIVE_AUDIO_CHANNEL: bytes}  # read page by page from a stream: there is no subscriber
-REPLIES = ANSWERS | {subjects.WINDOWS_CHANNEL: windows.transcribe_window}
+PUBLISHED = {  # what the service publishes and no handler returns
+    subjects.PROGRESS_CHANNEL: ProgressEvent,
+    subjects.SEGMENTS_CHANNEL: SegmentsEvent,
+    subjects.RESULTS_CHANNEL: Result,
+    subjects.PARTIALS_CHANNEL: Partial,
+    subjects.FORGOTTEN_CHANNEL: Forgotten,
+    subjects.dead_letters(Kind.TRANSCRIPTION): DeadLetter,
+    subjects.dead_letters(Kind.DIARIZATION): DeadLetter,
+}
 
 
-def stored_tasks() -> NatsRouter:
-    """Make a router that subscribes to the copies of the tasks that the task stream has stored."""
-    router = NatsRouter(middlewares=[replies.ignore_invalid])
-    accepted_tasks.router.subscribe(router)
-    return router
+class Subscribers(NamedTuple):
+    """The functions that handle the messages of the task queues, and the subscriber to windows of other workers."""
+
+    recordings: dict[QueueKey, Consume]
+    live_tasks: dict[QueueKey, Consume]
+    windows_of_others: LogicSubscriber[Msg]
+
+
+def subscribe(broker: NatsBroker, settings: Settings) -> Subscribers:
+    """Declare all channels of a worker on a broker that is not connected yet; return what other parts use of them."""
+    tasks = NatsRouter(middlewares=[TaskRunMiddleware])
+    live_tasks = NatsRouter(middlewares=[LiveTaskRunMiddleware])
+    other_workers = request_router()
+    subscribers = Subscribers(
+        declare_queues(tasks, settings.stream_names, (Queue.TRANSCRIPTION, Queue.DIARIZATION)),
+        declare_queues(live_tasks, settings.stream_names, (Queue.LIVE,)),
+        windows_of_others(other_workers, engine_of(settings)),
+    )
+    broker.include_routers(tasks, live_tasks, accepted_router(), request_router(*REQUESTS), other_workers)
+    for channel, schema in PUBLISHED.items():  # for the document only
+        broker.publisher(channel, schema=schema, title=channel)
+    return subscribers
+
+
+def accepted_router() -> NatsRouter:
+    """Make a router of the copies of tasks that the task stream has stored."""
+    return NatsRouter(handlers=accepted_tasks.ROUTES, middlewares=[replies.ignore_invalid])
+
+
+def request_router(*routes: NatsRoute) -> NatsRouter:
+    """Make a router of requests; a request whose reply subject is an inbox gets a reply or an error."""
+    return NatsRouter(handlers=routes, middlewares=[replies.InboxesOnly, replies.reply_with_errors])
 
 
 def windows_of_others(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
     """Make the subscriber to windows of other workers; `engine` is a hash of the settings that both workers share."""
     subscriber = router.subscriber(
-        subjects.windows(engine), queue=subjects.QUEUE_GROUP, max_workers=replies.ANSWERS_AT_ONCE
+        subjects.windows(engine), queue=subjects.QUEUE_GROUP, max_workers=replies.REQUESTS_AT_ONCE
     )
     subscriber(windows.transcribe_window)
     return subscriber
-
-
-def router_of_requests() -> NatsRouter:
-    """Make a router for requests; a request whose reply subject is an inbox gets a reply or an error."""
-    return NatsRouter(middlewares=[replies.InboxesOnly, replies.reply_with_errors])
-
-
-def answers() -> NatsRouter:
-    """Make a router that subscribes to the requests of clients."""
-    router = router_of_requests()
-    requests.router.subscribe(router)
-    dead_letters.router.subscribe(router)
-    voices.router.subscribe(router)
-    return router
-
-
-def published_messages(broker: NatsBroker) -> None:
-    """Declare, for the AsyncAPI document only, the messages that the service publishes and no handler returns."""
-    for channel, schema in (
-        (subjects.PROGRESS_CHANNEL, ProgressEvent),
-        (subjects.SEGMENTS_CHANNEL, SegmentsEvent),
-        (subjects.RESULTS_CHANNEL, Result),
-        (subjects.PARTIALS_CHANNEL, Partial),
-        (subjects.FORGOTTEN_CHANNEL, Forgotten),
-        (subjects.dead_letters(Kind.TRANSCRIPTION), DeadLetter),
-        (subjects.dead_letters(Kind.DIARIZATION), DeadLetter),
-    ):
-        broker.publisher(channel, schema=schema, title=channel)

@@ -1,9 +1,8 @@
-"""Parameters that handlers get from FastStream's context: parts of the container, the raw message, the task run."""
+"""Parameters that handlers get from FastStream's context: parts of the container, and the task run of a message."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from fast_depends.library import CustomField
-from faststream.nats.message import NatsMessage
 
 
 class FromContext(CustomField):
@@ -25,10 +24,7 @@ class FromContext(CustomField):
         """
         parameter = self.param_name or ""
         name = self._name or parameter
-        found = kwargs["context__"].get(name)
-        if found is None:
+        value = kwargs["context__"].get(name)
+        if value is None:
             raise LookupError(name)
-        return kwargs | {parameter: found}
-
-
-Message = Annotated[NatsMessage, FromContext("message")]
+        return kwargs | {parameter: value}

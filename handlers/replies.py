@@ -1,4 +1,4 @@
-"""Handle errors of handlers: requests get an error reply, other invalid messages are ignored."""
+"""Requests: their routes, and the replies to those that fail; other invalid messages are ignored."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -6,25 +6,29 @@ from typing import Any
 import structlog
 from faststream import BaseMiddleware, StreamMessage
 from faststream.middlewares import ExceptionMiddleware
+from faststream.nats import NatsRoute
 from nats.aio.msg import Msg
-from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.problems import invalid_request, problems_of
-from natscribe.schemas.subjects import is_inbox
+from natscribe.schemas.subjects import QUEUE_GROUP, is_inbox
 from pydantic import ValidationError
 
 from app.errors import RequestError
-from handlers.routes import Options
 
-ANSWERS_AT_ONCE = 64  # requests on one subject that are answered at the same time: a slow reply delays no other reply
-MOST_WAITING = 256  # further requests on one subject that wait; more are refused at once
-BY_EACH_WORKER: Options = {"max_workers": ANSWERS_AT_ONCE, "pending_msgs_limit": MOST_WAITING}
-BY_ONE_WORKER: Options = {"queue": subjects.QUEUE_GROUP, **BY_EACH_WORKER}
+REQUESTS_AT_ONCE = 64  # of one subject: a slow reply delays no other reply
+REQUESTS_WAITING = 256  # further requests of one subject that wait; more are refused at once
 COULD_NOT_ANSWER = ErrorReply(
     error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
 )
 
 log = structlog.get_logger()
+
+
+def request_route(subject: str, handler: Callable[..., Any], *, queue: str = QUEUE_GROUP) -> NatsRoute:
+    """Make the route of the requests on a subject: one worker of the queue group gets each request."""
+    return NatsRoute(
+        handler, subject, queue=queue, max_workers=REQUESTS_AT_ONCE, pending_msgs_limit=REQUESTS_WAITING
+    )
 
 
 class InboxesOnly(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters

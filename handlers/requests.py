@@ -16,19 +16,14 @@ from app.answers.task_queues import Overview
 from app.answers.user_erasure import UserErasure
 from app.answers.worker_report import WorkerReport
 from handlers.dependencies import FromContext
-from handlers.replies import BY_EACH_WORKER, BY_ONE_WORKER
-from handlers.routes import Routes
-
-router = Routes()
+from handlers.replies import request_route
 
 
-@router.subscriber(subjects.STATUS, **BY_ONE_WORKER)
 async def status(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:
     """Reply with the status of a task."""
     return await tasks.status(request.task_id)
 
 
-@router.subscriber(subjects.RESULT, **BY_ONE_WORKER)
 async def result(request: ResultRequest, tasks: Annotated[TaskRequests, FromContext()]) -> Result | str | NatsResponse:
     """Reply with the result of a task, in the requested format."""
     found = await tasks.result(request)
@@ -37,33 +32,28 @@ async def result(request: ResultRequest, tasks: Annotated[TaskRequests, FromCont
     return found
 
 
-@router.subscriber(subjects.LIST, **BY_ONE_WORKER)
 async def list_tasks(request: ListRequest, task_list: Annotated[TaskList, FromContext()]) -> TaskPage:
     """Reply with a page of tasks, the newest first."""
     return await task_list.page(request)
 
 
-@router.subscriber(subjects.QUEUE, **BY_ONE_WORKER)
 async def queue(request: QueueRequest, overview: Annotated[Overview, FromContext()]) -> QueueOverview:
     """Reply with the state of the task queues."""
     del request  # it has no fields
     return await overview.read()
 
 
-@router.subscriber(subjects.WORKERS, **BY_EACH_WORKER)  # each worker answers
 async def worker(request: WorkersRequest, worker_report: Annotated[WorkerReport, FromContext()]) -> WorkerInfo:
     """Reply with the version, the model and the health of this worker."""
     del request  # it has no fields
     return await worker_report.read()
 
 
-@router.subscriber(subjects.CANCEL, **BY_ONE_WORKER)
 async def cancel(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:
     """Cancel a task that is queued or running."""
     return await tasks.cancel(request.task_id)
 
 
-@router.subscriber(subjects.DELETE, **BY_ONE_WORKER)
 async def delete(
     request: TaskRequest | UserRequest,
     tasks: Annotated[TaskRequests, FromContext()],
@@ -74,3 +64,14 @@ async def delete(
         return await users.delete(request)
     await tasks.delete(request.task_id)
     return Deleted()
+
+
+ROUTES = (
+    request_route(subjects.STATUS, status),
+    request_route(subjects.RESULT, result),
+    request_route(subjects.LIST, list_tasks),
+    request_route(subjects.QUEUE, queue),
+    request_route(subjects.WORKERS, worker, queue=""),  # each worker replies
+    request_route(subjects.CANCEL, cancel),
+    request_route(subjects.DELETE, delete),
+)

@@ -7,18 +7,17 @@ method `consume` of the queue's subscriber. FastStream 0.7.8 begins to pull only
 placeholder is set there. `tests/integration/test_pull_loops.py` fails if another version behaves differently.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsRouter, PullSub
 from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Priority
+from natscribe.schemas.wire import Priority, Queue
 
 from app.queue.consumer import Consume, QueueKey
-from handlers import diarization, live, transcription
-from handlers.routes import Route
+from handlers.tasks import HANDLERS
 
 
 class _PullsNothing:
@@ -28,34 +27,26 @@ class _PullsNothing:
         """Do nothing: there is no subscription to end."""
 
 
-def queues_of_recordings(router: NatsRouter, names: StreamNames) -> dict[QueueKey, Consume]:
-    """Declare the queues of tasks with recordings; return for each queue the function that handles its messages."""
-    return _task_queues(router, names, [*transcription.router, *diarization.router])
-
-
-def queues_of_live_tasks(router: NatsRouter, names: StreamNames) -> dict[QueueKey, Consume]:
-    """Declare the queues of live tasks; return for each queue the function that handles its messages."""
-    return _task_queues(router, names, [*live.router])
-
-
-def _task_queues(router: NatsRouter, names: StreamNames, routes: Sequence[Route]) -> dict[QueueKey, Consume]:
+def declare_queues(router: NatsRouter, names: StreamNames, queues: Iterable[Queue]) -> dict[QueueKey, Consume]:
     """Declare task queues, from high to low priority; return for each the function that handles its messages."""
-    handlers: dict[QueueKey, Consume] = {}
-    for priority in Priority:
-        for route in routes:
-            subject = route.subject.format(priority=priority)
-            queue, _ = subjects.queue_of(subject)
-            subscriber = router.subscriber(
-                subject,
-                stream=JStream(names.tasks, declare=False),
-                durable=names.queue_consumer(queue, priority),
-                pull_sub=PullSub(batch_size=1),
-                ack_policy=AckPolicy.MANUAL,
-                no_reply=route.options.get("no_reply", False),
-            )
-            subscriber(route.handler)
-            handlers[queue, priority] = without_pulling(subscriber).consume
-    return handlers
+    return {
+        (queue, priority): _subscriber(router, names, queue, priority).consume
+        for priority in Priority
+        for queue in queues
+    }
+
+
+def _subscriber(router: NatsRouter, names: StreamNames, queue: Queue, priority: Priority) -> PullStreamSubscriber:
+    subscriber = router.subscriber(
+        subjects.tasks(queue, priority),
+        stream=JStream(names.tasks, declare=False),
+        durable=names.queue_consumer(queue, priority),
+        pull_sub=PullSub(batch_size=1),
+        ack_policy=AckPolicy.MANUAL,
+        no_reply=True,
+    )
+    subscriber(HANDLERS[queue])
+    return without_pulling(subscriber)
 
 
 def without_pulling(subscriber: PullStreamSubscriber) -> PullStreamSubscriber:

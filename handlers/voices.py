@@ -15,31 +15,32 @@ from natscribe.schemas.voices import (
 
 from app.answers.voices import VoiceRequests
 from handlers.dependencies import FromContext
-from handlers.replies import BY_ONE_WORKER
-from handlers.routes import Routes
-
-router = Routes()
+from handlers.replies import request_route
 
 
-@router.subscriber(subjects.ENROLL, **BY_ONE_WORKER)
 async def enroll(request: EnrollRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Voice:
     """Make a voice of a speaker of a completed task, or add a reference to a voice."""
     return await voices.enroll(request)
 
 
-@router.subscriber(subjects.VOICES, **BY_ONE_WORKER)
 async def list_voices(request: VoicesRequest, voices: Annotated[VoiceRequests, FromContext()]) -> VoicePage:
     """Reply with the voices of a user."""
     return await voices.page(request)
 
 
-@router.subscriber(subjects.RENAME, **BY_ONE_WORKER)
 async def rename(request: RenameRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Voice:
     """Give a voice another name."""
     return await voices.rename(request)
 
 
-@router.subscriber(subjects.FORGET, **BY_ONE_WORKER)
 async def forget(request: ForgetRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Forgotten:
     """Forget a voice."""
     return await voices.forget(request)
+
+
+ROUTES = (
+    request_route(subjects.ENROLL, enroll),
+    request_route(subjects.VOICES, list_voices),
+    request_route(subjects.RENAME, rename),
+    request_route(subjects.FORGET, forget),
+)

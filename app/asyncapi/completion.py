@@ -6,6 +6,7 @@ from typing import Final, get_args, get_type_hints
 
 from natscribe.schemas.errors import ErrorReply
 from natscribe.schemas.examples import VOICE
+from natscribe.schemas.subjects import WINDOWS_CHANNEL
 from natscribe.schemas.voices import VOICE_ID_PATTERN
 from natscribe.schemas.wire import TASK_ID_PATTERN
 
@@ -16,8 +17,10 @@ from app.asyncapi.node import Node
 from app.asyncapi.servers import SECURITY_SCHEMES, SERVERS
 from app.asyncapi.wording import CHANNELS, INSIDE, TAGS, Channel
 from app.settings import Settings
-from handlers.channels import READ, REPLIES
+from handlers.channels import READ, REQUESTS
+from handlers.windows import transcribe_window
 
+REPLIES: Final = {route.kwargs["subject"]: route.call for route in REQUESTS} | {WINDOWS_CHANNEL: transcribe_window}
 BINDING: Final = "0.1.0"  # the version of AsyncAPI's NATS binding
 _REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The inbox that the NATS request names."}
 

@@ -7,11 +7,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any
 
 import structlog
-from faststream import BaseMiddleware, StreamMessage
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -110,13 +107,14 @@ class TaskRun:
         meter = self._execution.meter
         began_at = time.monotonic()
         known = {"task_name": task_name(self.queue), "worker": self._execution.log.worker}
-        with (
-            meter.in_progress(self.queue),
-            bound_contextvars(**known, task_id=None, user_id=None, attempt=None, trace_id=None),
-        ):
-            settled = await self._settle(handle)
-            self._spans.end()
-            self._count_end(settled, time.monotonic() - began_at)
+        async with self._execution.own_work():
+            with (
+                meter.in_progress(self.queue),
+                bound_contextvars(**known, task_id=None, user_id=None, attempt=None, trace_id=None),
+            ):
+                settled = await self._settle(handle)
+                self._spans.end()
+                self._count_end(settled, time.monotonic() - began_at)
 
     async def _settle(self, handle: Callable[[], Awaitable[object]]) -> Settled:
         settlement = self._execution.settlement
@@ -227,28 +225,3 @@ class TaskRun:
             cached=attempt.cached if attempt else None,
             error=error.code if error else None,  # its message may name a file: that is only in the task's log
         )
-
-
-class TaskRunMiddleware(BaseMiddleware[Any, Any]):  # `Any`: this class is for all brokers and messages
-    """Starts a task run for each delivery; until it ends, this worker is no helper.
-
-    The handler finds the `TaskRun` in FastStream's context, as `task_run`.
-    """
-
-    execution = "execution"  # its name in the context
-
-    async def consume_scope(
-        self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
-    ) -> None:
-        """Run the handler in a new task run."""
-        execution: Execution = self.context.get(self.execution)
-        task_run = TaskRun(execution, msg.raw_message)
-        with self.context.scope("task_run", task_run):
-            async with execution.own_work():
-                await task_run.work(partial(call_next, msg))
-
-
-class LiveTaskRunMiddleware(TaskRunMiddleware):
-    """Starts a task run for each delivery of a live task."""
-
-    execution = "live_execution"

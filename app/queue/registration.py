@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from nats.errors import Error as NatsError
-from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.progress import ProgressEvent, State
 
 from app.errors import AlreadyKnownError, FencedError, NotHeldError, RequestError, TransientError
@@ -97,18 +96,16 @@ class Registration:
             except FencedError:
                 is_new = False  # another worker has appended first: read its record
 
-    async def announce(self, task: Task, headers: Mapping[str, str]) -> None:
-        """Have a stored task registered soon; `headers` are those of the copy that the task stream republished.
+    async def announce(self, announced: Announcement, *, replayed: bool) -> None:
+        """Have a stored task registered soon, or, if the message replays the task, at once.
 
         Raises:
-            ValueError: The headers name no message of a task queue.
+            ValueError: The announcement names no message of a task queue.
         """
-        subject, sequence = headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", ""))
-        if subject not in QUEUE_KEYS or not 0 < sequence < SEQUENCES:
+        if announced.subject not in QUEUE_KEYS or not 0 < announced.sequence < SEQUENCES:
             message = "the headers name no message of a task queue"
             raise ValueError(message)
-        announced = Announcement(task.task_id, subject, sequence)
-        if REPLAY_OF in headers:  # a client that asks right after its replay must not see the old failure
+        if replayed:  # a client that asks right after its replay must not see the old failure
             await self.register_waiting([announced])
         else:
             await self._announced.put(announced)

@@ -3,6 +3,7 @@
 import json
 import pickle
 from functools import cache
+from unittest.mock import patch
 
 from faststream.nats import NatsBroker
 from natscribe.schemas import subjects
@@ -18,7 +19,7 @@ from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.task_log.record import Record
 from app.telemetry.tracing import OFF
-from handlers.subscribed import Subscribed, subscribe
+from handlers.channels import Subscribers, subscribe
 from tests.fakes.engine import FakeEngine
 from tests.fakes.nats import InMemoryNats
 
@@ -42,7 +43,7 @@ async def provisioned(settings: Settings = SETTINGS) -> InMemoryNats:
 
 
 @cache
-def subscribers() -> Subscribed:
+def subscribers() -> Subscribers:
     """Declare all channels, once: that takes longer than the other parts, and nothing is delivered by a broker here."""
     return subscribe(NatsBroker(), SETTINGS)
 
@@ -51,9 +52,8 @@ class Parts(Container):
     """All parts of a worker that needs no server."""
 
     def __init__(self, nats: InMemoryNats, settings: Settings = SETTINGS, engine: FakeEngine | None = None) -> None:
-        super().__init__(
-            settings, engine or FakeEngine(), traces=OFF, broken=lambda: None, subscribe=lambda *_: subscribers()
-        )
+        with patch("app.container.subscribe", lambda *_: subscribers()):
+            super().__init__(settings, engine or FakeEngine(), traces=OFF, broken=lambda: None)
         self.server = nats
         self.connect(nats.client, ack_wait=15)
 

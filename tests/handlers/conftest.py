@@ -5,7 +5,7 @@ messages ignore them), the middleware that makes task runs (its messages lack Je
 how the task consumer pulls.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
@@ -27,13 +27,15 @@ from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.voices import VoicePage, VoicesRequest
 from natscribe.schemas.windows import WindowReply, WindowRequest
+from natscribe.schemas.wire import Queue
 from natscribe.schemas.workers import WorkerInfo
 
 from app.jetstream.decoding import decode
+from app.queue.registration import Announcement
 from app.settings import Settings
 from app.updates import Append, Checkpoint, Result, Task, Update
 from handlers import channels
-from handlers.task_queues import queues_of_live_tasks, queues_of_recordings
+from handlers.task_queues import declare_queues
 
 ENGINE = "3f9a0c17d2e4b586"
 UPDATES = cast("tuple[Update, ...]", ("first", "second"))  # handlers pass on whatever it is
@@ -82,13 +84,13 @@ class FakeTaskRun:
 
 @dataclass
 class FakeRegistration:
-    announced: list[tuple[Task, Mapping[str, str]]] = field(default_factory=list)
+    announced: list[tuple[Announcement, bool]] = field(default_factory=list)
     fails_with: Exception | None = None
 
-    async def announce(self, task: Task, headers: Mapping[str, str]) -> None:
+    async def announce(self, announced: Announcement, *, replayed: bool) -> None:
         if self.fails_with is not None:
             raise self.fails_with
-        self.announced.append((task, headers))
+        self.announced.append((announced, replayed))
 
 
 @dataclass
@@ -219,11 +221,10 @@ def parts() -> Parts:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def service() -> AsyncIterator[NatsBroker]:
     """All channels, started once, which takes longer than a test: those who ask them need the loop of the session."""
-    broker, queues, windows = NatsBroker(decoder=decode), NatsRouter(), channels.router_of_requests()
-    queues_of_recordings(queues, Settings(_env_file=None).stream_names)
-    queues_of_live_tasks(queues, Settings(_env_file=None).stream_names)
+    broker, tasks, windows = NatsBroker(decoder=decode), NatsRouter(), channels.request_router()
+    declare_queues(tasks, Settings(_env_file=None).stream_names, Queue)
     channels.windows_of_others(windows, ENGINE)
-    broker.include_routers(queues, channels.stored_tasks(), channels.answers(), windows)
+    broker.include_routers(tasks, channels.accepted_router(), channels.request_router(*channels.REQUESTS), windows)
     async with TestNatsBroker(broker) as tested:
         yield tested
 

@@ -3,8 +3,10 @@
 import pytest
 from faststream.nats import NatsBroker
 from natscribe.schemas import subjects
+from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.wire import Priority, Queue
 
+from app.queue.registration import Announcement
 from tests.handlers.conftest import Parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -24,13 +26,15 @@ invalid = pytest.mark.parametrize("body", INVALID.values(), ids=INVALID)
 
 @pytest.mark.parametrize("kind", Queue)
 @pytest.mark.parametrize("priority", Priority)
-async def test_a_stored_task_is_registered(broker: NatsBroker, parts: Parts, kind: Queue, priority: Priority) -> None:
+@pytest.mark.parametrize("replay", [{}, {REPLAY_OF: "7"}], ids=["new", "replayed"])
+async def test_a_stored_task_is_registered(
+    broker: NatsBroker, parts: Parts, kind: Queue, priority: Priority, replay: dict[str, str]
+) -> None:
     # When the task stream has stored a task, and publishes a copy with headers of the server
-    await broker.publish(TASK, subjects.accepted_in(kind, priority), headers=HEADERS)
-    # Then the registration receives both
-    ((task, headers),) = parts.registration.announced
-    assert task.model_dump(exclude_unset=True) == TASK
-    assert HEADERS.items() <= headers.items()
+    await broker.publish(TASK, subjects.accepted_in(kind, priority), headers=HEADERS | replay)
+    # Then the registration knows which message that is
+    announced = Announcement("t1", HEADERS["Nats-Subject"], 12)
+    assert parts.registration.announced == [(announced, bool(replay))]
 
 
 @invalid
@@ -38,10 +42,16 @@ async def test_a_stored_task_is_registered(broker: NatsBroker, parts: Parts, kin
 async def test_what_is_no_task_is_left_to_the_worker_that_picks_it_up(
     broker: NatsBroker, parts: Parts, kind: Queue, body: bytes
 ) -> None:
-    await broker.publish(body, subjects.accepted_in(kind, Priority.HIGH), headers={"content-type": "application/json"})
+    await broker.publish(
+        body, subjects.accepted_in(kind, Priority.HIGH), headers=HEADERS | {"content-type": "application/json"}
+    )
     assert parts.registration.announced == []
 
 
 async def test_a_copy_that_no_server_made_is_let_go(broker: NatsBroker, parts: Parts) -> None:
+    # Given headers that name no message of a task queue
     parts.registration.fails_with = ValueError("the headers name no message of a task queue")
-    await broker.publish(TASK, subjects.accepted_in(Queue.TRANSCRIPTION, Priority.HIGH))
+    # When a copy comes with them, with another number or without headers, then nothing is raised or registered
+    for headers in (HEADERS, HEADERS | {"Nats-Sequence": "twelve"}, {}):
+        await broker.publish(TASK, subjects.accepted_in(Queue.TRANSCRIPTION, Priority.HIGH), headers=headers)
+    assert parts.registration.announced == []

@@ -1,8 +1,7 @@
 """Whatever a handler asks FastStream's context for, the container has, of the type that the handler expects."""
 
-import inspect
-from collections.abc import Callable, Iterator
-from typing import Any, get_type_hints
+from collections.abc import Awaitable, Callable
+from typing import get_type_hints
 
 import pytest
 from nats.aio.client import Client
@@ -10,17 +9,15 @@ from nats.aio.client import Client
 from app.container import IN_CONTEXT, Container
 from app.settings import Settings
 from app.telemetry.tracing import OFF
-from handlers import accepted_tasks, dead_letters, diarization, requests, transcription, windows
+from handlers import accepted_tasks, windows
+from handlers.channels import REQUESTS
 from handlers.dependencies import FromContext
+from handlers.tasks import HANDLERS
 from tests.fakes.engine import FakeEngine
 
-OF_A_MESSAGE = {"message", "task_run"}  # which FastStream and the middleware of tasks put into the context
-MODULES = (accepted_tasks, dead_letters, diarization, requests, transcription, windows)
-
-
-def handlers() -> Iterator[Callable[..., Any]]:
-    for module in MODULES:
-        yield from (each for _, each in inspect.getmembers(module, inspect.iscoroutinefunction))
+OF_A_MESSAGE = {"task_run"}  # which the middleware of tasks puts into the context
+ROUTES = (*REQUESTS, *accepted_tasks.ROUTES)
+ALL = {*HANDLERS.values(), windows.transcribe_window, *(route.call for route in ROUTES)}
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +27,10 @@ def container() -> Container:
     return container
 
 
-@pytest.mark.parametrize("handler", list(handlers()), ids=lambda each: f"{each.__module__}.{each.__name__}")
-def test_the_container_has_what_a_handler_asks_for(container: Container, handler: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("handler", ALL, ids=lambda each: f"{each.__module__}.{each.__name__}")
+def test_the_container_has_what_a_handler_asks_for(
+    container: Container, handler: Callable[..., Awaitable[object]]
+) -> None:
     # Given a container whose parts are made, when a handler asks for parts by the names and types of its parameters
     hints = get_type_hints(handler, include_extras=True)
     asked = {
@@ -41,6 +40,6 @@ def test_the_container_has_what_a_handler_asks_for(container: Container, handler
     }
     parts = {name: kind for name, kind in asked.items() if name not in OF_A_MESSAGE}
     # Then each is in the context
-    assert asked
+    assert parts
     assert parts.keys() <= set(IN_CONTEXT)
     assert all(isinstance(getattr(container, name), kind) for name, kind in parts.items())

@@ -17,7 +17,7 @@ from natscribe.schemas.wire import Kind, Priority
 from structlog.testing import capture_logs
 
 from app.errors import RequestError
-from handlers.channels import ANSWERS
+from handlers.channels import REQUESTS
 from tests.handlers.conftest import ENGINE, WORKER, Parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -41,7 +41,7 @@ NO_JSON = {
     "another encoding": '{"task_id":"t1"}'.encode("utf-16"),
     "half a character": rb'{"task_id":"t1","user_id":"\ud800"}',
 }
-every_request = pytest.mark.parametrize("subject", ANSWERS)
+every_request = pytest.mark.parametrize("subject", [route.kwargs["subject"] for route in REQUESTS])
 
 
 @pytest.fixture

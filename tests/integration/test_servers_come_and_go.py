@@ -369,7 +369,7 @@ async def test_what_nobody_received_is_known_after_an_outage(
         looked_through.set()
         await another(connection)
 
-    async def deaf(*_: object) -> None:
+    async def deaf(*_: object, **__: object) -> None:
         """As if the connection had been away."""
 
     monkeypatch.setattr(ConnectionMonitor, "wait_until_restored", told)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -315,14 +315,11 @@ async def test_what_was_missed_is_registered_only_where_it_has_to_wait(
     await cancel_all([running])
 
 
-PLACE = {"Nats-Subject": QUEUE, "Nats-Sequence": "1"}
-
-
 async def test_an_announced_task_is_registered_soon_and_a_replay_at_once(
     registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting
 ) -> None:
     # Given an idle service to which a task is announced
-    await registration.announce(TASK, PLACE)
+    await registration.announce(ANNOUNCED, replayed=False)
     assert await log.last("t1") is None
     # When it looks, then the task is registered
     running = asyncio.create_task(registration.run())
@@ -332,20 +329,20 @@ async def test_an_announced_task_is_registered_soon_and_a_replay_at_once(
     failed = await log.push(queued.event.model_copy(update={"state": State.FAILED, "sequence": 2}), queued.metadata)
     replay = message(replay_of=str(failed.stream_sequence))
     waiting.message = replace(replay, sequence=2, time=STORED_AT + timedelta(seconds=30))
-    await registration.announce(TASK, PLACE | {"Nats-Sequence": "2", REPLAY_OF: str(failed.stream_sequence)})
+    await registration.announce(replace(ANNOUNCED, sequence=2), replayed=True)
     assert log.events("t1")[-1].state is State.QUEUED
 
 
 @pytest.mark.parametrize(
-    "headers",
-    [{"Nats-Subject": "tasks.of.others"}, {"Nats-Sequence": "0"}, {"Nats-Sequence": str(2**63)}, {"Nats-Sequence": ""}],
+    "changes",
+    [{"subject": "tasks.of.others"}, {"sequence": 0}, {"sequence": 2**63}],
 )
 async def test_an_announcement_of_no_message_of_a_queue_is_refused(
-    registration: Registration, headers: dict[str, str]
+    registration: Registration, changes: dict[str, Any]
 ) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 -- of several kinds
-        await registration.announce(TASK, PLACE | headers)
-    await registration.announce(TASK, PLACE | {"Nats-Sequence": str(2**63 - 1)})
+    with pytest.raises(ValueError, match="no message of a task queue"):
+        await registration.announce(replace(ANNOUNCED, **changes), replayed=False)
+    await registration.announce(replace(ANNOUNCED, sequence=2**63 - 1), replayed=False)
 
 
 @pytest.mark.parametrize("error", [NatsTimeoutError(), TransientError(ErrorCode.INTERNAL, "The disk is full.")])
@@ -367,7 +364,7 @@ async def test_what_cannot_be_registered_at_once_is_registered_later(
 
     monkeypatch.setattr(log, "append", append_later)
     # When a task is announced once
-    await registration.announce(TASK, PLACE)
+    await registration.announce(ANNOUNCED, replayed=False)
     running = asyncio.create_task(registration.run())
     # Then it is registered as soon as that can be
     await eventually(lambda: log.last("t1"), within=5)
