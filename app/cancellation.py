@@ -98,10 +98,11 @@ class Stop:
         else:
             self.now()
 
-    def now(self) -> None:
-        """Cancel the body repeatedly until it has ended; outside of the body, do nothing."""
+    def now(self, error: Exception | None = None) -> None:
+        """Cancel the body repeatedly until it has ended, and raise `error` instead; outside of the body, do nothing."""
         if self._body is None:
             return
+        self._error = error or self._error
         if self._timer is not None:
             self._timer.cancel()
         self._cancelled += 1

@@ -3,7 +3,6 @@
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -11,6 +10,7 @@ from uuid import uuid4
 
 from nats.aio.client import Client
 from natscribe.jetstream import streams
+from natscribe.schemas.wire import Queue
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
@@ -29,8 +29,7 @@ from app.engines.cores import usable_cores, windows_at_once
 from app.engines.diarization.identity import embedding_network
 from app.engines.engine import Engine
 from app.engines.window_queue import WindowQueue
-from app.execution.settlement import Settlement
-from app.execution.task_run import Execution
+from app.execution.delivery import Execution
 from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.live.frames import erase as erase_frames
@@ -65,7 +64,6 @@ from app.voices.store import VoiceStore
 from app.work_sharing.helping import WorkSharing
 from handlers.channels import subscribe
 
-HEARTBEATS_OF_LIVE: Final = 4  # heartbeats in the time after which a worker of a live task counts as dead
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
 # The parts that handlers and middlewares find in FastStream's context, by these names.
 IN_CONTEXT: Final = (
@@ -83,7 +81,6 @@ IN_CONTEXT: Final = (
     "execution",
     "live_transcriber",
     "voices",
-    "live_execution",
 )
 
 
@@ -116,17 +113,16 @@ class Container:
         self.redis_of_cache = cache.connected(settings.redis_url)
         self.connection = ConnectionMonitor()
         self.broker = connection.broker(settings, self.connection, traces=traces)
-        subscribers = subscribe(self.broker, settings)
-        self.windows_of_others = subscribers.windows_of_others
+        tasks, self.windows_of_others = subscribe(self.broker, settings)
         self.consumer = TaskConsumer(
-            subscribers.recordings,
+            {key: consume for key, consume in tasks.items() if Queue.LIVE not in key},
             self.names,
             broken=broken,
             reached=self.connection.restored,
             lookahead=settings.priority_lookahead,
         )
         self.live_consumer = TaskConsumer(
-            subscribers.live_tasks,
+            {key: consume for key, consume in tasks.items() if Queue.LIVE in key},
             self.names,
             broken=broken,
             at_once=live_streams_at_once(settings.live_streams),
@@ -164,33 +160,22 @@ class Container:
         )
 
     def _make_execution(self, ack_wait: float) -> None:
-        settings = self.settings
-        settlement = Settlement(
+        self.execution = Execution(
+            self.nats,
+            self.settings,
             self.log,
+            self.messages,
+            self.registration,
+            self.results,
             self.dead_letters,
             self.projection,
+            self.connection,
+            self.sharing,
             self.meter,
-            settings.max_attempts,
-            settings.task_retry_delay,
-            held=self.messages.held,
+            self.tracer,
+            ack_wait,
+            self.queues.speed,
         )
-        self.execution = Execution(
-            nats=self.nats,
-            log=self.log,
-            registration=self.registration,
-            results=self.results,
-            settlement=settlement,
-            meter=self.meter,
-            connection=self.connection,
-            heartbeat=settings.task_heartbeat * ack_wait / settings.task_ack_wait,
-            ack_wait=ack_wait,
-            timeout=settings.task_timeout,
-            own_work=self.sharing.own_work,
-            tracer=self.tracer,
-            speed=self.queues.speed,
-        )
-        live_wait = min(ack_wait, streams.LIVE_ACK_WAIT_S)
-        self.live_execution = replace(self.execution, heartbeat=live_wait / HEARTBEATS_OF_LIVE, ack_wait=live_wait)
 
     def _make_speech(self) -> None:
         self.recordings = recordings_of(self.settings, self.nats)

@@ -17,14 +17,15 @@ from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.voices import Forgotten
-from natscribe.schemas.wire import Kind, Queue
+from natscribe.schemas.wire import Kind
 
 from app.queue.consumer import Consume, QueueKey
 from app.settings import Settings
 from app.work_sharing.helping import engine_of
-from handlers import accepted_tasks, dead_letters, replies, requests, voices, windows
+from handlers import accepted_tasks, dead_letters, replies, requests, voices
 from handlers.task_queues import declare_queues
-from handlers.tasks import LiveTaskRunMiddleware, TaskRunMiddleware
+from handlers.tasks import DeliveryMiddleware
+from handlers.windows import transcribe_window
 
 REQUESTS = (*requests.ROUTES, *dead_letters.ROUTES, *voices.ROUTES)
 READ = {subjects.LIVE_AUDIO_CHANNEL: bytes}  # read page by page from a stream: there is no subscriber
@@ -42,22 +43,17 @@ PUBLISHED = {  # what the service publishes and no handler returns
 class Subscribers(NamedTuple):
     """The functions that handle the messages of the task queues, and the subscriber to windows of other workers."""
 
-    recordings: dict[QueueKey, Consume]
-    live_tasks: dict[QueueKey, Consume]
+    tasks: dict[QueueKey, Consume]
     windows_of_others: LogicSubscriber[Msg]
 
 
 def subscribe(broker: NatsBroker, settings: Settings) -> Subscribers:
     """Declare all channels of a worker on a broker that is not connected yet; return what other parts use of them."""
-    tasks = NatsRouter(middlewares=[TaskRunMiddleware])
-    live_tasks = NatsRouter(middlewares=[LiveTaskRunMiddleware])
-    other_workers = request_router()
+    tasks, windows = NatsRouter(middlewares=[DeliveryMiddleware]), request_router()
     subscribers = Subscribers(
-        declare_queues(tasks, settings.stream_names, (Queue.TRANSCRIPTION, Queue.DIARIZATION)),
-        declare_queues(live_tasks, settings.stream_names, (Queue.LIVE,)),
-        windows_of_others(other_workers, engine_of(settings)),
+        declare_queues(tasks, settings.stream_names), windows_of_others(windows, engine_of(settings))
     )
-    broker.include_routers(tasks, live_tasks, accepted_router(), request_router(*REQUESTS), other_workers)
+    broker.include_routers(tasks, accepted_router(), request_router(*REQUESTS), windows)
     for channel, schema in PUBLISHED.items():  # for the document only
         broker.publisher(channel, schema=schema, title=channel)
     return subscribers
@@ -78,5 +74,5 @@ def windows_of_others(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
     subscriber = router.subscriber(
         subjects.windows(engine), queue=subjects.QUEUE_GROUP, max_workers=replies.REQUESTS_AT_ONCE
     )
-    subscriber(windows.transcribe_window)
+    subscriber(transcribe_window)
     return subscriber

@@ -1,4 +1,4 @@
-"""Parameters that handlers get from FastStream's context: parts of the container, and the task run of a message."""
+"""Parameters that handlers get from FastStream's context: parts of the container, and the delivery of a task."""
 
 from typing import Any
 

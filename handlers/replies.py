@@ -26,9 +26,7 @@ log = structlog.get_logger()
 
 def request_route(subject: str, handler: Callable[..., Any], *, queue: str = QUEUE_GROUP) -> NatsRoute:
     """Make the route of the requests on a subject: one worker of the queue group gets each request."""
-    return NatsRoute(
-        handler, subject, queue=queue, max_workers=REQUESTS_AT_ONCE, pending_msgs_limit=REQUESTS_WAITING
-    )
+    return NatsRoute(handler, subject, queue=queue, max_workers=REQUESTS_AT_ONCE, pending_msgs_limit=REQUESTS_WAITING)
 
 
 class InboxesOnly(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters

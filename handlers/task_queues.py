@@ -7,8 +7,6 @@ method `consume` of the queue's subscriber. FastStream 0.7.8 begins to pull only
 placeholder is set there. `tests/integration/test_pull_loops.py` fails if another version behaves differently.
 """
 
-from collections.abc import Iterable
-
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsRouter, PullSub
 from faststream.nats.subscriber.usecases import PullStreamSubscriber
@@ -27,12 +25,12 @@ class _PullsNothing:
         """Do nothing: there is no subscription to end."""
 
 
-def declare_queues(router: NatsRouter, names: StreamNames, queues: Iterable[Queue]) -> dict[QueueKey, Consume]:
-    """Declare task queues, from high to low priority; return for each the function that handles its messages."""
+def declare_queues(router: NatsRouter, names: StreamNames) -> dict[QueueKey, Consume]:
+    """Declare the task queues, from high to low priority; return for each the function that handles its messages."""
     return {
         (queue, priority): _subscriber(router, names, queue, priority).consume
         for priority in Priority
-        for queue in queues
+        for queue in HANDLERS
     }
 
 

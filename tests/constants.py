@@ -19,7 +19,7 @@ from app.answers import result_writer, search, user_erasure, worker_report
 from app.dead_letters import replay, store
 from app.embedded import guarded, process
 from app.engines.audio import live_pipe, live_streams
-from app.execution import attempt, task_run
+from app.execution import attempt, delivery
 from app.jetstream import connection, pull_inbox, stream_log, usage
 from app.live import frames, sound
 from app.operations import maintenance, stream_watch
@@ -61,7 +61,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LEAST_IDLE_S": (frames,),
     "LOCK_WITHIN_S": (guarded,),
     "LOGS_AT_ONCE": (late_frames,),
-    "LOG_READ_EVERY_S": (task_run,),
+    "LOG_READ_EVERY_S": (delivery,),
     "LONG_WITHOUT_REST_S": (consumer,),
     "LONG_WITH_ONE_TASK_S": (consumer,),
     "LOOK_EVERY_S": (helping, stream_watch),
@@ -80,7 +80,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "READING_KEPT_S": (positions,),
     "READ_WITHIN_S": (search,),
     "RECHECK_AFTER_S": (consumer,),
-    "RECONNECTED_WITHIN_S": (task_run,),
+    "RECONNECTED_WITHIN_S": (delivery,),
     "REGISTERED_WITHIN_S": (replay,),
     "REPEATED_AFTER_S": (attempt,),
     "REPLIES_WITHIN_S": (workers,),

@@ -17,7 +17,7 @@ from natscribe.schemas.progress import (
     State,
     next_event,
 )
-from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
+from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.windows import WindowText
 from natscribe.schemas.wire import Kind
 
@@ -26,7 +26,7 @@ from app.errors import FencedError, TransientError
 from app.execution.checkpoint import StaleSegmentsError, read_segments
 from app.execution.pace import Pace
 from app.task_log.log import TaskLog
-from app.task_log.record import NoResult, Outcome, Record, end_of
+from app.task_log.record import Metadata, NoResult, Outcome, Record, end_of
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import StageSpans
 from app.updates import Checkpoint, Result, Update
@@ -47,26 +47,19 @@ class TaskAttempt:
         self._log = log
         self._results = results
         self._spans = spans
+        self._before = record
         self.record = record  # the last record that this worker has read or appended
         last = record.event
-        self._after_trouble = last.state in {State.RUNNING, State.RETRYING}  # the last attempt was lost or has failed
-        self.number = min(last.attempt + self._after_trouble, last.max_attempts)
+        self.number = min(last.attempt + _was_in_trouble(last), last.max_attempts)
         self._pace = Pace(least=last.progress if self.number == last.attempt else 0)
         self.checkpoint = Checkpoint()
-        self._diarization_error = (last.error or SPEAKERS_LOST) if speakers_are_given_up(last) else None
         self._batches = 0  # of segments, of this task
         self._segments_after = 0  # stream sequence of the last segments that this worker has read or appended
         self._lock = asyncio.Lock()
-        self._had_ended = last.state.ended
-        self._started = False
         self._pending = False  # whether the last update is not appended yet
         self._appended_at = 0.0
-        self._began_at = time.monotonic()
-        self._has_result = False
-        self._has_embeddings = False
-        self._audio_seconds: float | None = None  # taken from the result
-        self.untranscribed_seconds = 0.0  # taken from the result
-        self.cached: bool | None = None  # whether the result comes from the cache; None before there is a result
+        self.result: Result | None = None
+        self._has_object = False  # whether it may have stored an object or embeddings
         self.unsure = False  # whether it is unknown if the last append was stored
 
     @property
@@ -80,7 +73,7 @@ class TaskAttempt:
     @property
     def audio_seconds(self) -> float | None:
         """The length of the recording in seconds; None if unknown."""
-        return self._audio_seconds or self._pace.latest.duration_seconds
+        return self.result.duration if self.result else self._pace.latest.duration_seconds
 
     @property
     def seconds_since_progress(self) -> float:
@@ -88,22 +81,17 @@ class TaskAttempt:
         return time.monotonic() - self._pace.moved_at
 
     @property
-    def seconds_since_begin(self) -> float:
-        """Seconds since the attempt began."""
-        return time.monotonic() - self._began_at
+    def has_appended(self) -> bool:
+        """Whether the last record is one of this attempt."""
+        return self.record is not self._before
 
     @property
     def runs(self) -> bool:
         """Whether the last record is a `running` that this attempt has appended, not one of a previous worker."""
-        return self._started and self.record.event.state is State.RUNNING
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether this attempt has appended the end of the task."""
-        return self.record.event.state.ended and not self._had_ended
+        return self.has_appended and self.record.event.state is State.RUNNING
 
     async def start(self, span: str | None = None) -> None:
-        """Append `running` and read the checkpoint of earlier attempts; a second call does nothing.
+        """Append `running` and read the checkpoint of earlier attempts.
 
         `span` is the span of the delivery, as a `traceparent`.
 
@@ -112,20 +100,19 @@ class TaskAttempt:
             TransientError: JetStream does not answer.
             UnreadableError: Another version of the service has written segments.
         """
-        if self._started:
-            return
-        if self.record.event.sequence > 1:  # append nothing to a task whose segments cannot be read
-            await read_segments(self._log, self.record.event.task_id, self.record.metadata.owner)
-        self._started, before = True, self.record
-        started_at = before.metadata.started_at or datetime.now(UTC)
-        self.record = replace(before, metadata=replace(before.metadata, started_at=started_at, span=span))
+        last, metadata = self._before.event, self._before.metadata
+        if last.sequence > 1:  # append nothing to a task whose segments cannot be read
+            await read_segments(self._log, last.task_id, metadata.owner)
         async with self._lock:
-            await self._append(State.RUNNING)
-        if before.event.sequence > 1:  # another attempt may have found segments
-            found = await read_segments(self._log, before.event.task_id, before.metadata.owner)
-            self._batches, self._segments_after = found.batches, found.stream_sequence
+            started_at = metadata.started_at or datetime.now(UTC)
+            await self._append(State.RUNNING, replace(metadata, started_at=started_at, span=span))
+        if last.sequence > 1:  # another attempt may have found segments
+            stored = await read_segments(self._log, last.task_id, metadata.owner)
+            self._batches, self._segments_after = stored.batches, stored.stream_sequence
             self.checkpoint = replace(
-                found.checkpoint, diarization_error=self._diarization_error, after_trouble=self._after_trouble
+                stored.checkpoint,
+                diarization_error=(last.error or SPEAKERS_LOST) if speakers_are_given_up(last) else None,
+                after_trouble=_was_in_trouble(last),
             )
         self._spans.begin()
 
@@ -146,7 +133,7 @@ class TaskAttempt:
                 await self._append_segments(update.text, update)
             if update.embeddings is not None:
                 await self._check()
-                self._has_embeddings = True
+                self._has_object = True
                 await self._results.embeddings.keep(update.embeddings, self.record)
             self._pace.advance(update)
             self._pending = True
@@ -163,9 +150,7 @@ class TaskAttempt:
         self._spans.store()
         async with self._lock:
             await self._check()
-            self._has_result, self._audio_seconds, self.cached = True, result.duration, result.cached
-            if isinstance(result, TranscriptionResult):
-                self.untranscribed_seconds = sum(stretch.end - stretch.start for stretch in result.untranscribed)
+            self.result, self._has_object = result, True
             await self._results.publish(result, self.record)
             await self._append(State.COMPLETED, progress=100)
 
@@ -253,7 +238,7 @@ class TaskAttempt:
             if self._segments_after:
                 await self._log.purge_segments(task_id, up_to=self._segments_after)
             await self._results.delete(task_id, of=owner)
-        elif (self._has_result or self._has_embeddings) and isinstance(await self._log.outcome(self.record), NoResult):
+        elif self._has_object and isinstance(await self._log.outcome(self.record), NoResult):
             await self._results.delete_object(task_id, of=owner)
 
     async def _append_segments(self, text: WindowText, update: Update) -> None:
@@ -279,10 +264,9 @@ class TaskAttempt:
     async def _end(self, outcome: Outcome) -> None:
         state, error = end_of(outcome)
         async with self._lock:
-            self._has_result = state is State.COMPLETED
-            await self._append(state, error=error, progress=100 if self._has_result else self._pace.percent)
-        if self._has_embeddings and not self._has_result:
-            with suppress(NatsError):  # the bucket drops them in time
+            await self._append(state, error=error, progress=100 if state is State.COMPLETED else self._pace.percent)
+        if self._has_object and state is not State.COMPLETED:
+            with suppress(NatsError):  # the buckets drop them in time
                 await self._results.delete_object(self.record.event.task_id, of=self.record.metadata.owner)
 
     async def _check(self) -> None:
@@ -291,14 +275,15 @@ class TaskAttempt:
         if last is None or last.stream_sequence > self.record.stream_sequence:
             raise FencedError
 
-    async def _append(self, state: State, **fields: object) -> None:
+    async def _append(self, state: State, metadata: Metadata | None = None, **fields: object) -> None:
         if state is State.RUNNING:
             fields |= self._pace.fields()
         elif state.ended:
             fields["duration_seconds"] = self.audio_seconds or self.record.event.duration_seconds
         fields = {"progress": self._pace.percent, "attempt": self.number, "worker": self._log.worker} | fields
         event = next_event(self.record.event, state, **fields)
-        append = asyncio.create_task(self._log.append(event, self.record.metadata, after=self.record.stream_sequence))
+        metadata = metadata or self.record.metadata
+        append = asyncio.create_task(self._log.append(event, metadata, after=self.record.stream_sequence))
         try:
             self.record = await asyncio.shield(append)
         except asyncio.CancelledError:  # the event may be stored: the next append needs its stream sequence
@@ -320,5 +305,10 @@ def speakers_are_given_up(last: ProgressEvent) -> bool:
 
     One more attempt then stores the text without speakers.
     """
-    ended = last.state in {State.RUNNING, State.RETRYING} and last.attempt >= last.max_attempts
+    ended = _was_in_trouble(last) and last.attempt >= last.max_attempts
     return ended and last.kind is Kind.TRANSCRIPTION and last.stage in SPEAKERS_MISSING
+
+
+def _was_in_trouble(last: ProgressEvent) -> bool:
+    """Return whether the last attempt was lost or has failed."""
+    return last.state in {State.RUNNING, State.RETRYING}

@@ -13,7 +13,7 @@ class LiveMetrics:
     """Lag and delays of the live tasks of one worker."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._lags: dict[object, float] = {}  # by task run
+        self._lags: dict[object, float] = {}  # by delivery
         self._lag = Gauge(
             "natscribe_live_lag_seconds",
             "Published sound that is behind the text, of the live task that is behind most.",
@@ -38,19 +38,19 @@ class LiveMetrics:
 
     @contextmanager
     def following(self) -> Iterator[Callable[[float], None]]:
-        """Measure the lag of one task run until the block ends: the block calls the yielded function with each lag."""
-        run = object()  # not the task: this worker may get its next delivery before the last run has ended
-        self._lags[run] = 0.0
+        """Measure the lag of one delivery until the block ends: the block calls the yielded function with each lag."""
+        delivery = object()  # not the task: this worker may get its next delivery before the last one has ended
+        self._lags[delivery] = 0.0
 
         def behind(seconds: float) -> None:
-            if run in self._lags:
-                self._lags[run] = seconds
+            if delivery in self._lags:
+                self._lags[delivery] = seconds
                 self._lag.set(max(self._lags.values()))
 
         try:
             yield behind
         finally:
-            del self._lags[run]
+            del self._lags[delivery]
             self._lag.set(max(self._lags.values(), default=0.0))
 
     def final(self, delay_seconds: float) -> None:

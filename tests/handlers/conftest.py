@@ -1,7 +1,7 @@
 """All channels of the service on FastStream's in-memory broker, with fakes where the container's parts would be.
 
 The integration tests cover what FastStream's `TestNatsBroker` cannot: acknowledgements and redeliveries (its
-messages ignore them), the middleware that makes task runs (its messages lack JetStream's metadata), queue groups, and
+messages ignore them), the middleware that runs deliveries (its messages lack JetStream's metadata), queue groups, and
 how the task consumer pulls.
 """
 
@@ -27,7 +27,6 @@ from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.voices import VoicePage, VoicesRequest
 from natscribe.schemas.windows import WindowReply, WindowRequest
-from natscribe.schemas.wire import Queue
 from natscribe.schemas.workers import WorkerInfo
 
 from app.jetstream.decoding import decode
@@ -61,15 +60,15 @@ class FakeEngine:
 
 
 @dataclass
-class FakeTaskRun:
-    """The run of a task message, and its attempt."""
+class FakeDelivery:
+    """The delivery of a task message, and its attempt."""
 
     begun: list[Task] = field(default_factory=list)
     appended: list[Update | Result] = field(default_factory=list)
     fails_with: Exception | None = None  # after the first update
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
 
-    async def begin(self, task: Task) -> "FakeTaskRun":
+    async def begin(self, task: Task) -> "FakeDelivery":
         self.begun.append(task)
         return self
 
@@ -200,7 +199,7 @@ class Parts:
     transcriber: FakeEngine = field(default_factory=FakeEngine)
     live_transcriber: FakeEngine = field(default_factory=FakeEngine)
     diarizer: FakeEngine = field(default_factory=FakeEngine)
-    task_run: FakeTaskRun = field(default_factory=FakeTaskRun)
+    delivery: FakeDelivery = field(default_factory=FakeDelivery)
     registration: FakeRegistration = field(default_factory=FakeRegistration)
     tasks: FakeRequests = field(default_factory=FakeRequests)
     task_list: FakeTaskList = field(default_factory=FakeTaskList)
@@ -222,7 +221,7 @@ def parts() -> Parts:
 async def service() -> AsyncIterator[NatsBroker]:
     """All channels, started once, which takes longer than a test: those who ask them need the loop of the session."""
     broker, tasks, windows = NatsBroker(decoder=decode), NatsRouter(), channels.request_router()
-    declare_queues(tasks, Settings(_env_file=None).stream_names, Queue)
+    declare_queues(tasks, Settings(_env_file=None).stream_names)
     channels.windows_of_others(windows, ENGINE)
     broker.include_routers(tasks, channels.accepted_router(), channels.request_router(*channels.REQUESTS), windows)
     async with TestNatsBroker(broker) as tested:

@@ -22,14 +22,14 @@ async def test_a_transcription_goes_on_from_its_checkpoint(
     broker: NatsBroker, parts: Parts, priority: Priority
 ) -> None:
     # Given a task whose first attempt came as far as this
-    parts.task_run.checkpoint = Checkpoint(processed_seconds=30.0)
+    parts.delivery.checkpoint = Checkpoint(processed_seconds=30.0)
     # When its message is delivered, from any of the queues
     await broker.publish(TASK, subjects.tasks(Queue.TRANSCRIPTION, priority))
     # Then the engine goes on there, and all that it yields is appended, in order
     task = TranscriptionTask.model_validate(TASK)
-    assert parts.task_run.begun == [task]
-    assert parts.transcriber.began == [(task, parts.task_run.checkpoint)]
-    assert parts.task_run.appended == [*UPDATES, RESULT]
+    assert parts.delivery.begun == [task]
+    assert parts.transcriber.began == [(task, parts.delivery.checkpoint)]
+    assert parts.delivery.appended == [*UPDATES, RESULT]
     assert parts.diarizer.began == []
 
 
@@ -37,38 +37,38 @@ async def test_a_transcription_goes_on_from_its_checkpoint(
 async def test_a_diarization_is_done_by_the_diarizer(broker: NatsBroker, parts: Parts, priority: Priority) -> None:
     await broker.publish(TASK, subjects.tasks(Queue.DIARIZATION, priority))
     task = DiarizationTask.model_validate(TASK)
-    assert parts.task_run.begun == [task]
+    assert parts.delivery.begun == [task]
     assert parts.diarizer.began == [(task, None)]
-    assert parts.task_run.appended == [*UPDATES, RESULT]
+    assert parts.delivery.appended == [*UPDATES, RESULT]
     assert parts.transcriber.began == []
 
 
 @pytest.mark.parametrize("priority", Priority)
 async def test_a_live_task_goes_on_from_its_checkpoint(broker: NatsBroker, parts: Parts, priority: Priority) -> None:
-    parts.task_run.checkpoint = Checkpoint(processed_seconds=30.0)
+    parts.delivery.checkpoint = Checkpoint(processed_seconds=30.0)
     await broker.publish(LIVE_TASK, subjects.tasks(Queue.LIVE, priority))
     task = LiveTask.model_validate(LIVE_TASK)
-    assert parts.task_run.begun == [task]
-    assert parts.live_transcriber.began == [(task, parts.task_run.checkpoint)]
-    assert parts.task_run.appended == [*UPDATES, RESULT]
+    assert parts.delivery.begun == [task]
+    assert parts.live_transcriber.began == [(task, parts.delivery.checkpoint)]
+    assert parts.delivery.appended == [*UPDATES, RESULT]
 
 
 @pytest.mark.parametrize("queue", [Queue.TRANSCRIPTION, Queue.DIARIZATION])
 async def test_the_work_ends_at_once_when_an_append_fails(broker: NatsBroker, parts: Parts, queue: Queue) -> None:
     # Given a task that another worker has taken over
-    parts.task_run.fails_with = RuntimeError("fenced")
+    parts.delivery.fails_with = RuntimeError("fenced")
     # When the first update is refused
     with pytest.raises(RuntimeError, match="fenced"):
         await broker.publish(TASK, subjects.tasks(queue, Priority.NORMAL))
     # Then nothing more is appended, and the error reaches whoever settles the message
-    assert parts.task_run.appended == [UPDATES[0]]
+    assert parts.delivery.appended == [UPDATES[0]]
 
 
 @pytest.mark.parametrize("queue", [Queue.TRANSCRIPTION, Queue.DIARIZATION])
 async def test_an_invalid_task_begins_no_attempt(broker: NatsBroker, parts: Parts, queue: Queue) -> None:
     with pytest.raises(ValueError, match="user_id"):
         await broker.publish(TASK | {"user_id": None}, subjects.tasks(queue, Priority.NORMAL))
-    assert parts.task_run.begun == []
+    assert parts.delivery.begun == []
 
 
 async def test_a_missing_part_is_named(broker: NatsBroker) -> None:

@@ -13,8 +13,8 @@ from natscribe.schemas.transcription import SegmentsEvent
 
 from app.dead_letters.store import DeadLetterStore
 from app.errors import PermanentError
+from app.execution import settlement
 from app.execution.attempt import TaskAttempt
-from app.execution.settlement import Settlement
 from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
@@ -46,7 +46,7 @@ class Crash(BaseException):
 
 
 def dies(
-    part: type, method: str, monkeypatch: pytest.MonkeyPatch, *, before: bool = False, at: Moment = at_once
+    part: object, method: str, monkeypatch: pytest.MonkeyPatch, *, before: bool = False, at: Moment = at_once
 ) -> None:
     """Let workers die when a method is called with these arguments, before or after it has had its effect."""
     original: Callable[..., Awaitable[object]] = getattr(part, method)
@@ -81,7 +81,7 @@ async def the_only(js: JetStreamContext, stream: str) -> int:
         (TaskLog, "append_segments", False, the_last_window),  # all windows are appended
         (TaskLog, "append_result", True, at_once),
         (TaskLog, "append_result", False, at_once),  # the result is stored, `completed` is not appended
-        (Settlement, "completed", True, at_once),  # `completed` is appended, the message is not acknowledged
+        (settlement, "completed", True, at_once),  # `completed` is appended, the message is not acknowledged
     ],
 )
 async def test_a_task_completes_once_whatever_its_worker_died_of(
@@ -92,7 +92,7 @@ async def test_a_task_completes_once_whatever_its_worker_died_of(
     nc: Client,
     js: JetStreamContext,
     monkeypatch: pytest.MonkeyPatch,
-    part: type,
+    part: object,
     method: str,
     before: bool,
     at: Moment,

@@ -5,7 +5,6 @@ from collections.abc import Collection
 
 import pytest
 from nats.aio.client import Client as Nats
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from natscribe.client import Client
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
@@ -14,9 +13,10 @@ from redis.asyncio import Redis
 
 from app.cancellation import despite_cancellation
 from app.errors import PermanentError, TransientError
+from app.execution import settlement
 from app.execution.attempt import TaskAttempt
-from app.execution.settlement import Settled, Settlement
-from app.execution.task_run import TaskRun
+from app.execution.delivery import Delivery
+from app.execution.settlement import Outcome
 from app.main import Worker
 from app.queue.positions import Position, Positions
 from app.queue.stored_message import StoredMessage
@@ -326,14 +326,14 @@ async def test_a_task_that_was_deleted_before_its_worker_began_does_not_run(
 ) -> None:
     # Given a worker that has a task's message, and has not read its log yet
     holds, may_go = asyncio.Event(), asyncio.Event()
-    begin = TaskRun.begin
+    begin = Delivery.begin
 
-    async def held(self: TaskRun, task: Task) -> TaskAttempt:
+    async def held(self: Delivery, task: Task) -> TaskAttempt:
         holds.set()
         await may_go.wait()
         return await begin(self, task)
 
-    monkeypatch.setattr(TaskRun, "begin", held)
+    monkeypatch.setattr(Delivery, "begin", held)
     await publisher.publish("t1")
     await holds.wait()
     await publisher.until("t1", State.QUEUED)
@@ -353,13 +353,13 @@ async def test_the_message_of_a_deleted_task_is_gone_though_nobody_has_acknowled
 ) -> None:
     # Given a task that has completed, and a worker that has yet to acknowledge its message
     may_go = asyncio.Event()
-    completed = Settlement.completed
+    completed = settlement.completed
 
-    async def held(self: Settlement, message: Msg) -> Settled:
+    async def held(delivery: Delivery) -> Outcome:
         await may_go.wait()
-        return await completed(self, message)
+        return await completed(delivery)
 
-    monkeypatch.setattr(Settlement, "completed", held)
+    monkeypatch.setattr(settlement, "completed", held)
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
     assert not await queue_is_empty(js)

@@ -16,7 +16,8 @@ from natscribe.schemas.wire import Model, Priority, Queue
 from structlog.testing import capture_logs
 
 from app.errors import PermanentError, TransientError
-from app.execution.task_run import TaskRun
+from app.execution.delivery import Delivery
+from app.execution.processing import process
 from app.jetstream.pull_inbox import PullInbox
 from app.queue.consumer import TaskConsumer
 from app.queue.stored_message import StoredMessage
@@ -29,7 +30,7 @@ from tests.fakes.parts import NAMES, SETTINGS, Parts
 from tests.waiting import eventually
 
 KEY = (Queue.TRANSCRIPTION, Priority.NORMAL)
-Handle = Callable[[TaskRun, Task], Awaitable[None]]
+Handle = Callable[[Delivery, Task], Awaitable[None]]
 TEXT = WindowText(segments=[segment(0)], untranscribed=[], language="en", end=10.0)
 
 
@@ -45,19 +46,17 @@ async def take(parts: Parts) -> Msg:
 
 
 async def work(parts: Parts, handle: Handle, message: Msg | None = None) -> None:
-    message = message or await take(parts)
-    run = TaskRun(parts.execution, message)
-    task = StoredMessage.delivered(message).task
+    delivery = Delivery(parts.execution, message or await take(parts))
 
     async def begin() -> None:
-        assert task is not None
-        await handle(run, task)
+        assert delivery.stored.task is not None
+        await handle(delivery, delivery.stored.task)
 
-    await run.work(begin)
+    await process(delivery, begin)
 
 
-async def completes(run: TaskRun, task: Task) -> None:
-    attempt = await run.begin(task)
+async def completes(delivery: Delivery, task: Task) -> None:
+    attempt = await delivery.begin(task)
     await attempt.append(Update(Stage.TRANSCRIBING, 10.0, duration_seconds=20.0, text=TEXT, audio_sha256="0" * 64))
     await attempt.publish(result(task.task_id))
 
@@ -79,8 +78,8 @@ def result(task_id: str) -> TranscriptionResult:
 
 
 def fails(error: Exception) -> Handle:
-    async def handle(run: TaskRun, task: Task) -> None:
-        await run.begin(task)
+    async def handle(delivery: Delivery, task: Task) -> None:
+        await delivery.begin(task)
         raise error
 
     return handle
@@ -159,8 +158,8 @@ async def test_a_failure_is_counted_as_what_becomes_of_it(
 
 async def test_an_attempt_that_resumes_is_counted_and_measures_no_speed(parts: Parts, nats: InMemoryNats) -> None:
     # Given a task whose first attempt has found ten seconds
-    async def half(run: TaskRun, task: Task) -> None:
-        attempt = await run.begin(task)
+    async def half(delivery: Delivery, task: Task) -> None:
+        attempt = await delivery.begin(task)
         await attempt.append(Update(Stage.TRANSCRIBING, 10.0, duration_seconds=20.0, text=TEXT, audio_sha256="0" * 64))
         raise TransientError(ErrorCode.INTERNAL, "Away.")
 
@@ -179,8 +178,8 @@ async def test_an_attempt_that_resumes_is_counted_and_measures_no_speed(parts: P
     assert counted(parts, "natscribe_task_queue_wait_seconds_count") == [1]
 
 
-async def completes_after_checkpoint(run: TaskRun, task: Task) -> None:
-    attempt = await run.begin(task)
+async def completes_after_checkpoint(delivery: Delivery, task: Task) -> None:
+    attempt = await delivery.begin(task)
     assert attempt.checkpoint.processed_seconds == 10
     await attempt.publish(result(task.task_id))
 
@@ -227,7 +226,7 @@ async def test_an_invalid_message_fails(parts: Parts, nats: InMemoryNats, body: 
     async def refuse() -> None:
         raise ValueError
 
-    await TaskRun(parts.execution, message).work(refuse)
+    await process(Delivery(parts.execution, message), refuse)
     last = await parts.log.last("t9")
     assert (last is not None) is logged
     assert last is None or last.event.state is State.FAILED
@@ -242,15 +241,15 @@ async def test_a_valid_message_that_nobody_begins_is_tried_later(parts: Parts, n
     async def broken() -> None:
         raise RuntimeError
 
-    await TaskRun(parts.execution, message).work(broken)
+    await process(Delivery(parts.execution, message), broken)
     (put_off,) = nats.streams[NAMES.tasks].consumers[NAMES.queue_consumer(*KEY)].put_off_s
     assert 15 <= put_off <= 45
     assert nats.streams[NAMES.dead_letters].messages == []
 
 
 async def test_a_failure_behind_the_result_counts_as_a_success(parts: Parts) -> None:
-    async def too_late(run: TaskRun, task: Task) -> None:
-        attempt = await run.begin(task)
+    async def too_late(delivery: Delivery, task: Task) -> None:
+        attempt = await delivery.begin(task)
         await parts.results.publish(result(task.task_id), attempt.record)
         raise TransientError(ErrorCode.INTERNAL, "Away.")
 
@@ -262,8 +261,8 @@ async def test_a_failure_behind_the_result_counts_as_a_success(parts: Parts) -> 
 async def test_metrics_say_for_how_long_a_task_runs(nats: InMemoryNats) -> None:
     parts, told = Parts(nats, SETTINGS.model_copy(update={"task_heartbeat": 0.01})), list[float]()
 
-    async def runs(run: TaskRun, task: Task) -> None:
-        await run.begin(task)
+    async def runs(delivery: Delivery, task: Task) -> None:
+        await delivery.begin(task)
 
         async def tell() -> bool:
             told[:] = counted(parts, "natscribe_task_running_seconds")
@@ -280,8 +279,8 @@ async def test_a_fenced_worker_leaves_the_task_to_the_other(parts: Parts, nats: 
     # Given a task that somebody cancels while it runs
     await parts.publish("t1")
 
-    async def cancelled(run: TaskRun, task: Task) -> None:
-        attempt = await run.begin(task)
+    async def cancelled(delivery: Delivery, task: Task) -> None:
+        attempt = await delivery.begin(task)
         await parts.log.end(attempt.record)
         await attempt.publish(result(task.task_id))
 
@@ -298,8 +297,8 @@ async def test_an_empty_log_is_a_deletion_or_a_changed_stream(
     # Given a task whose log is gone while it runs, with its message or without
     await parts.publish("t1")
 
-    async def emptied(run: TaskRun, task: Task) -> None:
-        attempt = await run.begin(task)
+    async def emptied(delivery: Delivery, task: Task) -> None:
+        attempt = await delivery.begin(task)
         nats.streams[NAMES.progress].purge({})
         if deleted:
             await parts.messages.delete(1)

@@ -7,27 +7,12 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
 from app.errors import FencedError
 from app.execution.attempt import TaskAttempt
-from app.execution.heartbeat import Heartbeat
-from tests.waiting import eventually
-
-
-@dataclass
-class FakeMessage:
-    """Counts the heartbeats; `away` means that NATS does not take them."""
-
-    beats: int = 0
-    away: bool = False
-
-    async def in_progress(self) -> None:
-        self.beats += 1
-        if self.away:
-            raise NatsError
+from app.execution.delivery import Delivery
+from app.execution.heartbeat import heartbeat
+from tests.fakes.delivery import SETTINGS, FakeMessage, FakeNats, delivery
 
 
 @dataclass
@@ -36,46 +21,43 @@ class FakeAttempt:
 
     record: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(event=SimpleNamespace(task_id="t1")))
     appends: asyncio.Event = field(default_factory=asyncio.Event)
+    seconds_since_progress = 0.0
 
     async def tick(self) -> None:
         self.appends.set()
         await asyncio.Event().wait()
 
-
-class FakeNats:
-    """Delivers nothing."""
-
-    async def subscribe(self, *_: object, **__: object) -> "FakeNats":
-        return self
-
-    async def unsubscribe(self) -> None:
-        """There is nothing to end."""
+    async def check(self, _: int | None = None) -> None:
+        """It owns its log."""
 
 
-async def beats_on(message: FakeMessage) -> None:
-    before = message.beats
-
-    async def more() -> bool:
-        return message.beats > before + 2
-
-    await eventually(more)
+def beating(
+    attempt: FakeAttempt | None = None,
+    *,
+    message: FakeMessage | None = None,
+    nats: FakeNats | None = None,
+    every: float = 0.01,
+) -> Delivery:
+    """A delivery whose heart beats at an interval, in seconds."""
+    settings = SETTINGS.model_copy(update={"task_heartbeat": every})
+    found = delivery(message or FakeMessage(), nats=nats, settings=settings)
+    found.attempt = cast("TaskAttempt | None", attempt)
+    return found
 
 
 async def test_it_beats_while_an_append_waits_for_its_acknowledgement() -> None:
     # Given an attempt whose append is not acknowledged
     message, attempt = FakeMessage(), FakeAttempt()
-    heartbeat = Heartbeat(cast("Client", FakeNats()), cast("Msg", message), every=0.01)
-    heartbeat.follow(cast("TaskAttempt", attempt))
-    async with heartbeat.beating():
+    async with heartbeat(beating(attempt, message=message)):
         await attempt.appends.wait()
         # Then the delivery is extended all the same
-        await beats_on(message)
+        await message.beats_on()
 
 
 async def test_a_missed_beat_is_not_the_last() -> None:
     message = FakeMessage(away=True)
-    async with Heartbeat(cast("Client", FakeNats()), cast("Msg", message), every=0.01).beating():
-        await beats_on(message)
+    async with heartbeat(beating(message=message)):
+        await message.beats_on()
 
 
 @dataclass
@@ -87,39 +69,25 @@ class FencedAttempt(FakeAttempt):
     async def tick(self) -> None:
         """There is nothing to append."""
 
-    async def check(self, heard: int | None = None) -> None:
+    async def check(self, sequence: int | None = None) -> None:
         self.looked += 1
-        raise FencedError(heard)
-
-
-@dataclass
-class CountingNats(FakeNats):
-    subscribed: int = 0
-
-    async def subscribe(self, *_: object, **__: object) -> "CountingNats":
-        self.subscribed += 1
-        return self
+        raise FencedError(sequence)
 
 
 async def test_an_attempt_that_was_fenced_before_the_subscription_is_stopped() -> None:
     # Given an attempt that was fenced before the heartbeat subscribes
     attempt = FencedAttempt()
-    heartbeat = Heartbeat(cast("Client", FakeNats()), cast("Msg", FakeMessage()), every=0.01)
-    heartbeat.follow(cast("TaskAttempt", attempt))
     # When it works without an append, then it is stopped
     with pytest.raises(FencedError):
-        async with asyncio.timeout(5), heartbeat.beating():
+        async with asyncio.timeout(5), heartbeat(beating(attempt)):
             await asyncio.Event().wait()
     assert attempt.looked == 1
 
 
 async def test_a_fenced_worker_stops_though_a_cancellation_is_swallowed() -> None:
     # Given work that swallows a cancellation, as nats-py does while it flushes
-    heartbeat = Heartbeat(cast("Client", FakeNats()), cast("Msg", FakeMessage()), every=0.01)
-    heartbeat.follow(cast("TaskAttempt", FencedAttempt()))
-
     async def work() -> None:
-        async with heartbeat.beating():
+        async with heartbeat(beating(FencedAttempt())):
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
             await asyncio.Event().wait()
@@ -131,10 +99,9 @@ async def test_a_fenced_worker_stops_though_a_cancellation_is_swallowed() -> Non
 
 async def test_work_that_is_done_at_once_needs_no_heartbeat() -> None:
     # Given work that is done at once
-    nats, message = CountingNats(), FakeMessage()
-    heartbeat = Heartbeat(cast("Client", nats), cast("Msg", message), every=60)
-    async with heartbeat.beating():
-        heartbeat.follow(cast("TaskAttempt", FakeAttempt()))
+    nats, message = FakeNats(), FakeMessage()
+    async with heartbeat(beating(FakeAttempt(), message=message, nats=nats, every=60)):
+        pass
     # Then nothing is asked of the server
     assert (nats.subscribed, message.beats) == (0, 0)
 
@@ -142,12 +109,13 @@ async def test_work_that_is_done_at_once_needs_no_heartbeat() -> None:
 async def test_the_subscription_waits_for_an_attempt_that_begins_late() -> None:
     # Given a task whose registration takes long
     attempt = FencedAttempt()
-    heartbeat = Heartbeat(cast("Client", FakeNats()), cast("Msg", message := FakeMessage()), every=0.01)
+    message = FakeMessage()
+    late = beating(message=message)
 
     async def begin_late() -> None:
-        async with asyncio.timeout(5), heartbeat.beating():
-            await beats_on(message)
-            heartbeat.follow(cast("TaskAttempt", attempt))
+        async with asyncio.timeout(5), heartbeat(late):
+            await message.beats_on()
+            late.attempt = cast("TaskAttempt", attempt)
             await asyncio.Event().wait()
 
     # When the attempt begins, then its log is watched
@@ -162,8 +130,7 @@ class AnsweredAttempt(FakeAttempt):
     looks: asyncio.Event = field(default_factory=asyncio.Event)
     answer: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    async def check(self, heard: int | None = None) -> None:
-        del heard
+    async def check(self, _: int | None = None) -> None:
         self.looks.set()
         await asyncio.wait_for(self.answer, 60)  # Python 3.11 gives the answer and forgets the cancellation
 
@@ -171,10 +138,8 @@ class AnsweredAttempt(FakeAttempt):
 async def test_work_ends_though_a_heartbeat_misses_its_cancellation() -> None:
     # Given an attempt that reads its log
     attempt = AnsweredAttempt()
-    heartbeat = Heartbeat(cast("Client", FakeNats()), cast("Msg", FakeMessage()), every=0.01)
-    heartbeat.follow(cast("TaskAttempt", attempt))
     # When its work ends together with the answer, then nothing is waited for
-    async with asyncio.timeout(5), heartbeat.beating():
+    async with asyncio.timeout(5), heartbeat(beating(attempt)):
         await attempt.looks.wait()
         attempt.answer.set_result(None)
     # And nothing of it goes on

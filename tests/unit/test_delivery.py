@@ -1,41 +1,26 @@
-"""A task run settles its message, and releases only a task that is certainly its own."""
+"""A delivery settles its message, and releases only a task that is certainly its own."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import cast
-from unittest.mock import AsyncMock
 
 import pytest
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Kind
-from redis.asyncio import Redis
 
-from app.dead_letters.store import DeadLetterStore
 from app.errors import PermanentError, TransientError
-from app.execution.settlement import Settlement
-from app.execution.task_run import Execution, TaskRun
+from app.execution.processing import process
 from app.jetstream.connection_monitor import ConnectionMonitor
-from app.queue.registration import Registration
-from app.redis_store.projection import RedisProjection
 from app.task_log.record import Record
-from app.task_log.results import ResultStore
-from app.telemetry.metrics import Meter
-from app.telemetry.tracing import OFF
 from tests.constants import Constants
+from tests.fakes.delivery import SETTINGS, FakeLetters, FakeMessage, delivery
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.task_log import InMemoryTaskLog
 from tests.unit.test_attempt import METADATA, FakeResults
-from tests.unit.test_heartbeat import FakeMessage as Beating
-from tests.unit.test_heartbeat import FakeNats, beats_on
-from tests.unit.test_settlement import FakeLetters, Story
-from tests.unit.test_settlement import FakeMessage as Settled
 from tests.waiting import eventually
 
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
@@ -50,13 +35,6 @@ QUEUED = ProgressEvent(
 
 
 @dataclass
-class FakeMessage(Beating, Settled):
-    """A message that counts its heartbeats and how it was settled."""
-
-    reply: str = "ack.t1"
-
-
-@dataclass
 class FakeRegistration:
     """Finds each task registered."""
 
@@ -68,8 +46,8 @@ class FakeRegistration:
         return last
 
 
-class Run:
-    """A task run with all that it needs."""
+class Given:
+    """A delivery that is processed, with all that it needs."""
 
     def __init__(
         self,
@@ -80,43 +58,32 @@ class Run:
         ack_wait: float = 15,
         connection: ConnectionMonitor | None = None,
     ) -> None:
-        self.log, self.story = log, Story()
-        self.message = FakeMessage(story=self.story)
-        self.connection = connection or ConnectionMonitor()
-        letters = cast("DeadLetterStore", FakeLetters(self.story))
-        tools = Execution(
-            nats=cast("Client", FakeNats()),
+        self.log, self.message = log, FakeMessage(data=TASK.model_dump_json().encode())
+        settings = {
+            "task_heartbeat": heartbeat,
+            "task_ack_wait": ack_wait,
+            "task_timeout": timeout,
+            "task_retry_delay": 0,
+        }
+        self.delivery = delivery(
+            self.message,
             log=log,
-            registration=cast("Registration", FakeRegistration(log)),
-            results=cast("ResultStore", FakeResults(log)),
-            settlement=Settlement(
-                log,
-                letters,
-                RedisProjection(Redis()),  # nothing is asked of it
-                Meter(),
-                max_attempts=4,
-                retry_delay=0,
-                held=AsyncMock(return_value=None),
-            ),
-            meter=Meter(),
-            connection=self.connection,
-            heartbeat=heartbeat,
-            ack_wait=ack_wait,
-            own_work=nullcontext,
-            timeout=timeout,
-            tracer=OFF.get_tracer("tests"),
+            registration=FakeRegistration(log),
+            results=FakeResults(log),
+            dead_letters=FakeLetters(self.message.done),
+            connection=connection or ConnectionMonitor(),
+            settings=SETTINGS.model_copy(update=settings),
         )
-        self.task_run = TaskRun(tools, cast("Msg", self.message))
 
     def work(self, handle: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
-        return asyncio.create_task(self.task_run.work(handle))
+        return asyncio.create_task(process(self.delivery, handle))
 
     def begin(self) -> asyncio.Task[None]:
-        return self.work(lambda: self.task_run.begin(TASK))
+        return self.work(lambda: self.delivery.begin(TASK))
 
     def fails_with(self, error: Exception) -> asyncio.Task[None]:
         async def fail() -> None:
-            await self.task_run.begin(TASK)
+            await self.delivery.begin(TASK)
             raise error
 
         return self.work(fail)
@@ -145,50 +112,50 @@ async def test_a_stopping_worker_releases_what_is_certainly_its_own(
     log: InMemoryTaskLog, heartbeat: float, begins: bool, settled: list[str]
 ) -> None:
     # Given a message that was delivered
-    run, handled = Run(log, heartbeat=heartbeat), asyncio.Event()
+    given, handled = Given(log, heartbeat=heartbeat), asyncio.Event()
 
     async def handle() -> None:
         if begins:
-            await run.task_run.begin(TASK)
+            await given.delivery.begin(TASK)
         handled.set()
         await asyncio.Event().wait()
 
-    working = run.work(handle)
+    working = given.work(handle)
     await handled.wait()
     if heartbeat < 1:
-        await beats_on(run.message)
+        await given.message.beats_on()
     # When its worker stops, then the message is released, or left alone
     working.cancel()
     await working
-    assert run.story.done == settled
+    assert given.message.done == settled
 
 
 async def test_nothing_is_appended_or_settled_behind_an_append_that_may_be_stored_or_not(
     log: InMemoryTaskLog, constants: Constants
 ) -> None:
-    # Given a run whose `running` is not acknowledged
+    # Given a delivery whose `running` is not acknowledged
     constants(LAST_APPEND_TIMEOUT_S=0.01)
     log.progress_stream.stored.clear()
     log.progress_stream.acknowledges.clear()
-    run = Run(log)
-    working = run.begin()
+    given = Given(log)
+    working = given.begin()
     await log.progress_stream.stored.wait()
     # When its worker stops
     working.cancel()
     await working
     # Then that was the last append, and the message is left alone
-    assert run.states == [State.QUEUED, State.RUNNING]
-    assert run.story.done == []
+    assert given.states == [State.QUEUED, State.RUNNING]
+    assert given.message.done == []
 
 
 async def test_a_task_that_fails_has_run(log: InMemoryTaskLog) -> None:
     # Given a task that waits
-    run = Run(log)
+    given = Given(log)
     # When it fails
-    await run.fails_with(PermanentError(ErrorCode.AUDIO_NOT_FOUND, "There is none."))
+    await given.fails_with(PermanentError(ErrorCode.AUDIO_NOT_FOUND, "There is none."))
     # Then its log has both
-    assert run.states == [State.QUEUED, State.RUNNING, State.FAILED]
-    assert run.story.done == ["letter", "ack"]
+    assert given.states == [State.QUEUED, State.RUNNING, State.FAILED]
+    assert given.message.done == ["letter", "ack"]
 
 
 async def test_a_task_that_fails_before_its_start_has_run(
@@ -204,45 +171,44 @@ async def test_a_task_that_fails_before_its_start_has_run(
         raise TransientError(ErrorCode.INTERNAL, "JetStream does not answer.")
 
     monkeypatch.setattr(log, "outcome", unanswered)
-    run = Run(log)
-    # When its run fails for that
-    await run.begin()
+    given = Given(log)
+    # When it fails for that
+    await given.begin()
     # Then its log shows `running` before it shows the failure
-    assert run.states == [State.QUEUED, State.RUNNING, State.QUEUED, State.RUNNING, State.RETRYING]
+    assert given.states == [State.QUEUED, State.RUNNING, State.QUEUED, State.RUNNING, State.RETRYING]
 
 
 async def test_an_attempt_ends_in_time_though_a_cancellation_is_swallowed(log: InMemoryTaskLog) -> None:
     # Given an attempt that swallows a cancellation, as nats-py does while it flushes
-    run = Run(log, timeout=0.05)
+    given = Given(log, timeout=0.05)
 
     async def handle() -> None:
-        await run.task_run.begin(TASK)
+        await given.delivery.begin(TASK)
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         await asyncio.Event().wait()
 
     # When its time is up, then it has ended
-    await asyncio.wait_for(run.work(handle), 5)
+    await asyncio.wait_for(given.work(handle), 5)
     error = log.events("t1")[-1].error
     assert error is not None
     assert error.code is ErrorCode.TIMEOUT
-    assert run.states[-1] is State.RETRYING
+    assert given.states[-1] is State.RETRYING
 
 
 async def test_a_task_that_cannot_begin_in_time_is_delivered_again(log: InMemoryTaskLog) -> None:
     # Given a task whose attempt does not begin, as when its model is never loaded
-    run = Run(log, timeout=0.05)
-    run.message.data = TASK.model_dump_json().encode()
+    given = Given(log, timeout=0.05)
     # When its time is up, then its message goes back
-    done, _ = await asyncio.wait([run.work(asyncio.Event().wait)], timeout=5)
-    assert (len(done), run.story.done) == (1, ["nak"])
+    done, _ = await asyncio.wait([given.work(asyncio.Event().wait)], timeout=5)
+    assert (len(done), given.message.done) == (1, ["nak"])
 
 
 async def test_another_timeout_is_not_that_of_the_attempt(log: InMemoryTaskLog) -> None:
     # Given an attempt with time left, when an unforeseen timeout ends it
-    run = Run(log)
-    await run.fails_with(TimeoutError())
-    assert run.states[-1] is State.RETRYING
+    given = Given(log)
+    await given.fails_with(TimeoutError())
+    assert given.states[-1] is State.RETRYING
     # Then no client is told to raise TASK_TIMEOUT
     error = log.events("t1")[-1].error
     assert error is not None
@@ -254,21 +220,21 @@ async def test_a_worker_that_stops_before_it_knows_whether_a_task_runs_elsewhere
 ) -> None:
     # Given a task that another worker runs, or did before an outage that is just over
     await log.push(QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2}), METADATA)
-    run, begun = Run(log), asyncio.Event()
-    run.connection.restored()
+    given, begun = Given(log), asyncio.Event()
+    given.delivery.execution.connection.restored()
 
     async def handle() -> None:
         begun.set()
-        await run.task_run.begin(TASK)
+        await given.delivery.begin(TASK)
 
-    working = run.work(handle)
+    working = given.work(handle)
     await begun.wait()
     # When the worker to which it was delivered stops
     working.cancel()
     await working
     # Then the one that runs it still owns it
-    assert run.states == [State.QUEUED, State.RUNNING]
-    assert run.story.done == ["nak"]
+    assert given.states == [State.QUEUED, State.RUNNING]
+    assert given.message.done == ["nak"]
 
 
 @pytest.mark.parametrize(
@@ -287,12 +253,12 @@ async def test_a_task_fails_whose_worker_was_lost_in_the_last_attempt(
     at = datetime.now(UTC) - timedelta(minutes=1)
     running = {"state": State.RUNNING, "attempt": 4, "sequence": 2, "time": at}
     await log.push(QUEUED.model_copy(update=running | last), METADATA)
-    run = Run(log)
+    given = Given(log)
     # When its message is delivered again, then it fails at once unless another attempt may begin
-    await asyncio.wait_for(run.begin(), 5)
+    await asyncio.wait_for(given.begin(), 5)
     told = log.events("t1")[-1].error
     assert (told and told.code) == error
-    assert run.story.done == (["letter", "ack"] if error else ["ack"])
+    assert given.message.done == (["letter", "ack"] if error else ["ack"])
 
 
 def after_an_outage() -> ConnectionMonitor:
@@ -329,7 +295,7 @@ async def test_a_task_that_runs_elsewhere_is_left_to_that_worker(
     then = datetime.now(UTC) - timedelta(seconds=appended_ago)
     running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2, "time": then})
     await log.push(running, METADATA)
-    run, looks, last = Run(log, ack_wait=ack_wait, connection=connection()), 0, log.last
+    given, looks, last = Given(log, ack_wait=ack_wait, connection=connection()), 0, log.last
 
     async def look(task_id: str) -> Record | None:
         nonlocal looks
@@ -340,11 +306,11 @@ async def test_a_task_that_runs_elsewhere_is_left_to_that_worker(
         return looks > 5
 
     monkeypatch.setattr(log, "last", look)
-    working = run.begin()
+    working = given.begin()
     await eventually(looked)
     # When that worker appends again
     await log.push(running.model_copy(update={"sequence": 3}), METADATA)
     # Then this worker leaves the message alone
     await working
-    assert run.states == [State.QUEUED, State.RUNNING, State.RUNNING]
-    assert run.story.done == []
+    assert given.states == [State.QUEUED, State.RUNNING, State.RUNNING]
+    assert given.message.done == []

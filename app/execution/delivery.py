@@ -1,0 +1,173 @@
+"""A delivery: one message of a task queue, as JetStream has given it to this worker, and the attempt at its task."""
+
+import asyncio
+import math
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from natscribe.jetstream.streams import LIVE_ACK_WAIT_S
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import MOST_BETWEEN_EVENTS_S, State
+from natscribe.schemas.wire import Queue
+from opentelemetry.trace import Tracer
+from structlog.contextvars import bind_contextvars
+
+from app.cancellation import Stop
+from app.dead_letters.store import DeadLetterStore
+from app.errors import AlreadyKnownError, PermanentError, TransientError
+from app.execution.attempt import TaskAttempt, speakers_are_given_up
+from app.jetstream.connection_monitor import ConnectionMonitor
+from app.queue.positions import Position
+from app.queue.registration import Registration
+from app.queue.speed import Speed
+from app.queue.stored_message import StoredMessage
+from app.queue.task_messages import TaskMessages
+from app.redis_store.projection import RedisProjection
+from app.settings import Settings
+from app.task_log.log import TaskLog
+from app.task_log.record import Record
+from app.task_log.results import ResultStore
+from app.telemetry import tracing
+from app.telemetry.metrics import Meter
+from app.updates import Task
+from app.work_sharing.helping import WorkSharing
+
+HEARTBEATS_OF_LIVE = 4  # heartbeats in the time after which a worker of a live task counts as dead
+RECONNECTED_WITHIN_S = 5.0  # how long other workers may take to reconnect after an outage before this worker's start
+LOG_READ_EVERY_S = 0.25  # pause between two reads of the log while a delivery waits for the previous worker
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """The parts and settings that all deliveries of a worker share."""
+
+    nats: Client
+    settings: Settings
+    log: TaskLog
+    messages: TaskMessages
+    registration: Registration
+    results: ResultStore
+    dead_letters: DeadLetterStore
+    projection: RedisProjection
+    connection: ConnectionMonitor
+    sharing: WorkSharing
+    meter: Meter
+    tracer: Tracer
+    ack_wait: float  # seconds without a heartbeat until JetStream delivers a message again
+    speed: Speed = field(default_factory=Speed)
+
+
+class Delivery:
+    """One delivery of a task: its message, and the attempt at the task once that has begun."""
+
+    def __init__(self, execution: Execution, message: Msg) -> None:
+        self.execution = execution
+        self.message = message
+        self.stored = StoredMessage.delivered(message)
+        self.queue = self.stored.queue
+        self.task: Task | None = None  # None: the handler has received no valid task
+        self.attempt: TaskAttempt | None = None
+        self.spans = tracing.StageSpans(execution.tracer)
+        self._received_at = time.monotonic()
+        settings, self._ack_wait = execution.settings, execution.ack_wait
+        self.heartbeat = settings.task_heartbeat * self._ack_wait / settings.task_ack_wait  # seconds between two
+        if self.queue is Queue.LIVE:
+            self._ack_wait = min(self._ack_wait, LIVE_ACK_WAIT_S)
+            self.heartbeat = self._ack_wait / HEARTBEATS_OF_LIVE
+        message_of_timeout = (
+            f"The attempt made no progress for TASK_TIMEOUT ({settings.task_timeout:g} s): "
+            "the operator can look into the worker's log, or raise it."
+        )
+        self.stop = Stop(
+            TransientError(ErrorCode.TIMEOUT, message_of_timeout),
+            after=settings.task_timeout,
+            since=self._seconds_still,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the worker has received the message."""
+        return time.monotonic() - self._received_at
+
+    @property
+    def may_be_elsewhere(self) -> bool:
+        """Whether another worker may have received the message already, or the end of the task's log is unknown."""
+        if self.attempt is not None and (self.attempt.runs or self.attempt.unsure):
+            return self.attempt.unsure
+        return self.seconds > self.heartbeat
+
+    async def begin(self, task: Task) -> TaskAttempt:
+        """Start the next attempt of the task, or continue the current one, and return the attempt.
+
+        Raises:
+            AlreadyKnownError: The task has ended, or its id belongs to another message.
+            NotHeldError: The task was deleted.
+            FencedError: Another worker runs the task.
+            PermanentError: The worker was lost in the last allowed attempt.
+            TransientError: JetStream does not answer.
+        """
+        self.task, execution = task, self.execution
+        bind_contextvars(task_id=task.task_id, user_id=task.user_id, trace_id=self.stored.trace_id)
+        record = await execution.registration.register(task, self.stored, position=Position.immediate())
+        tracing.link_to(record.metadata.span)
+        self.attempt = attempt = TaskAttempt(execution.log, execution.results, record, self.spans)
+        bind_contextvars(attempt=attempt.number)
+        if record.metadata.started_at is not None:
+            execution.meter.redelivered(self.queue)
+        if record.event.state.ended:
+            raise AlreadyKnownError
+        if record.event.sequence > 1:
+            await self._check_previous_attempt(attempt)
+        await attempt.start(tracing.current())
+        self._report_start(record, attempt)
+        return attempt
+
+    def _seconds_still(self) -> float:
+        """Return the seconds since the last progress; infinite while no attempt has begun."""
+        return self.attempt.seconds_since_progress if self.attempt else math.inf
+
+    async def _check_previous_attempt(self, attempt: TaskAttempt) -> None:
+        """Raise an error if the previous attempt goes on, has ended the task, or was lost and was the last allowed."""
+        last = attempt.record.event
+        if last.state is State.RUNNING:
+            await self._wait_for_previous_worker(attempt)
+        if await attempt.end_as_decided():
+            raise AlreadyKnownError
+        lost_for_good = last.state is State.RUNNING and last.attempt >= last.max_attempts
+        if lost_for_good and not speakers_are_given_up(last):
+            message = f"The worker was lost in attempt {last.attempt}, the last: look at the recording and the logs."
+            raise PermanentError(ErrorCode.WORKER_LOST, message)
+
+    async def _wait_for_previous_worker(self, attempt: TaskAttempt) -> None:
+        """Wait a while for an append of the previous worker, which may have been silent only because of an outage.
+
+        JetStream delivers a message again if its delivery expired in an outage, even if its worker has recovered since.
+        If the previous worker appends, FencedError leaves the task to that worker.
+        """
+        connection = self.execution.connection
+        silent = (datetime.now(UTC) - attempt.record.event.time).total_seconds()
+        lost_after = min(MOST_BETWEEN_EVENTS_S, self._ack_wait)  # seconds of silence
+        outage = max(
+            MOST_BETWEEN_EVENTS_S - connection.seconds_since_restored,
+            RECONNECTED_WITHIN_S - connection.seconds_since_made,
+        )
+        patience = max(outage, min(lost_after - silent, lost_after), 0.0)
+        give_up_at = time.monotonic() + patience
+        while time.monotonic() < give_up_at:
+            await asyncio.sleep(LOG_READ_EVERY_S)
+            await attempt.check()
+
+    def _report_start(self, before: Record, attempt: TaskAttempt) -> None:
+        log.info("task_started", audio_seconds=self.stored.audio_seconds)
+        meter, started_at = self.execution.meter, attempt.record.metadata.started_at
+        if before.metadata.started_at is None and started_at is not None:
+            meter.waited(self.queue, max((started_at - before.metadata.created_at).total_seconds(), 0.0))
+            tracing.waited(self.execution.tracer, before.metadata.created_at)
+        if attempt.checkpoint.processed_seconds:
+            meter.resumed(self.queue, attempt.checkpoint.processed_seconds)

@@ -1,0 +1,98 @@
+"""A delivery in a worker of which only those parts are there that a test gives."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import AsyncMock
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from app.execution.delivery import Delivery, Execution
+from app.settings import Settings
+from app.telemetry.metrics import Meter
+from app.telemetry.tracing import OFF
+from tests.waiting import eventually
+
+SETTINGS = Settings(_env_file=None)
+
+
+@dataclass
+class FakeMessage:
+    """A message that notes how it was settled, and counts its heartbeats; `away`: NATS does not take them."""
+
+    done: list[str] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)
+    beats: int = 0
+    away: bool = False
+    subject: str = "tasks.transcription.high"
+    headers: dict[str, str] = field(default_factory=dict)
+    data: bytes = b"{}"
+
+    @property
+    def metadata(self) -> SimpleNamespace:
+        return SimpleNamespace(sequence=SimpleNamespace(stream=7), timestamp=datetime.now(UTC), num_delivered=1)
+
+    async def ack(self) -> None:
+        self.done.append("ack")
+
+    async def nak(self, delay: float = 0) -> None:
+        self.done.append("nak")
+        self.delays.append(delay)
+
+    async def in_progress(self) -> None:
+        self.beats += 1
+        if self.away:
+            raise NatsError
+
+    async def beats_on(self) -> None:
+        """Wait for three more heartbeats."""
+        before = self.beats
+        await eventually(lambda: self.beats > before + 2)
+
+
+@dataclass
+class FakeLetters:
+    """Notes what is done with the dead letters of a task."""
+
+    done: list[str]
+
+    async def put(self, *_: object, **__: object) -> None:
+        self.done.append("letter")
+
+    async def delete_all(self, _: str) -> None:
+        self.done.append("no letter")
+
+
+class FakeNats:
+    """Delivers nothing."""
+
+    def __init__(self) -> None:
+        self.subscribed = 0
+
+    async def subscribe(self, *_: object, **__: object) -> "FakeNats":
+        self.subscribed += 1
+        return self
+
+    async def unsubscribe(self) -> None:
+        """There is nothing to end."""
+
+
+def delivery(
+    message: FakeMessage, *, nats: FakeNats | None = None, settings: Settings = SETTINGS, **parts: Any
+) -> Delivery:
+    """The delivery of a message; `parts` by their names in `Execution`."""
+    others = ("log", "registration", "results", "dead_letters", "projection", "connection")
+    execution = Execution(
+        nats=cast("Any", nats or FakeNats()),
+        settings=settings,
+        meter=Meter(),
+        tracer=OFF.get_tracer("tests"),
+        ack_wait=settings.task_ack_wait,
+        sharing=cast("Any", SimpleNamespace(own_work=nullcontext)),
+        messages=parts.pop("messages", SimpleNamespace(held=AsyncMock(return_value=None))),
+        **dict.fromkeys(others, cast("Any", SimpleNamespace(withdraw=AsyncMock()))) | parts,
+    )
+    return Delivery(execution, cast("Msg", message))
