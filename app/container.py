@@ -65,23 +65,6 @@ from app.work_sharing.helping import WorkSharing
 from handlers.channels import subscribe
 
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
-# The parts that handlers and middlewares find in FastStream's context, by these names.
-IN_CONTEXT: Final = (
-    "transcriber",
-    "diarizer",
-    "registration",
-    "tasks",
-    "task_list",
-    "overview",
-    "worker_report",
-    "users",
-    "dead_letters",
-    "replayer",
-    "sharing",
-    "execution",
-    "live_transcriber",
-    "voices",
-)
 
 
 def live_streams_at_once(wanted: int) -> int:
@@ -173,8 +156,8 @@ class Container:
             self.sharing,
             self.meter,
             self.tracer,
-            ack_wait,
             self.queues.speed,
+            ack_wait=ack_wait,
         )
 
     def _make_speech(self) -> None:

@@ -23,7 +23,7 @@ from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
 from app import docs_page
 from app.asyncapi import document
 from app.cancellation import cancel_all
-from app.container import IN_CONTEXT, Container
+from app.container import Container
 from app.engines.engine import Engine
 from app.engines.process.engine_processes import EngineProcesses
 from app.errors import TaskError, TransientError
@@ -123,8 +123,8 @@ class Worker:
             container.connect(nats, ack_wait=ack_wait)
             closing.callback(container.result_writer.close)
             closing.push_async_callback(container.worker_report.close)
-            for name in IN_CONTEXT:
-                self.app.context.set_global(name, getattr(container, name))
+            for name, part in vars(container).items():  # for handlers and middlewares
+                self.app.context.set_global(name, part)
             closing.push_async_callback(container.windows.close)
             beside = (
                 run_forever("model_loading", self._load_model, every_s=LOAD_MODEL_EVERY_S),

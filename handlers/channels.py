@@ -5,8 +5,6 @@ broker of its own, may run in one process. So modules list their handlers as `Na
 routers of these.
 """
 
-from typing import NamedTuple
-
 from faststream.nats import NatsBroker, NatsRoute, NatsRouter
 from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
@@ -40,23 +38,18 @@ PUBLISHED = {  # what the service publishes and no handler returns
 }
 
 
-class Subscribers(NamedTuple):
-    """The functions that handle the messages of the task queues, and the subscriber to windows of other workers."""
+def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, Consume], LogicSubscriber[Msg]]:
+    """Declare all channels of a worker on a broker that is not connected yet.
 
-    tasks: dict[QueueKey, Consume]
-    windows_of_others: LogicSubscriber[Msg]
-
-
-def subscribe(broker: NatsBroker, settings: Settings) -> Subscribers:
-    """Declare all channels of a worker on a broker that is not connected yet; return what other parts use of them."""
+    Return the functions that handle the messages of the task queues, and the subscriber to windows of other workers.
+    """
     tasks, windows = NatsRouter(middlewares=[DeliveryMiddleware]), request_router()
-    subscribers = Subscribers(
-        declare_queues(tasks, settings.stream_names), windows_of_others(windows, engine_of(settings))
-    )
+    handlers = declare_queues(tasks, settings.stream_names)
+    subscriber = windows_of_others(windows, engine_of(settings))
     broker.include_routers(tasks, accepted_router(), request_router(*REQUESTS), windows)
     for channel, schema in PUBLISHED.items():  # for the document only
         broker.publisher(channel, schema=schema, title=channel)
-    return subscribers
+    return handlers, subscriber
 
 
 def accepted_router() -> NatsRouter:

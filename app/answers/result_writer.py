@@ -104,7 +104,7 @@ class ResultWriter:
         return reference.model_copy(update={"voices": named.voices})
 
     def _refusal(self) -> RequestError:
-        self._meter.result_refused()
+        self._meter.refused_results.inc()
         log.warning("result_request_refused")
         message = "The service is asked for too many results as text at once: ask again in a moment, or ask for json."
         return RequestError(ErrorCode.INTERNAL, message)

@@ -19,7 +19,7 @@ from natscribe.schemas.stream_names import StreamNames
 from app.jetstream.records import parsed
 from app.queue.stored_message import StoredMessage
 from app.task_log.log import TaskLog
-from app.telemetry.metrics import Meter
+from app.telemetry.metrics import Meter, task_name
 
 ANSWER_WITHIN_S = 3.5  # less than the five seconds that clients wait for a reply
 
@@ -45,7 +45,7 @@ class DeadLetterStore:
             headers=self._headers(message, task_id),
         )
         if not stored.duplicate:
-            self._meter.letter(message.queue, error.code)
+            self._meter.dead_letters.labels(task_name(message.queue), error.code).inc()
 
     def _headers(self, message: StoredMessage, task_id: str | None) -> dict[str, str]:
         # The time distinguishes messages with the same sequence: a new task stream begins at 1 again.

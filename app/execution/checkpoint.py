@@ -1,9 +1,6 @@
 """The checkpoint of a task: what earlier attempts have found."""
 
-from dataclasses import replace
 from typing import NamedTuple
-
-from natscribe.schemas.transcription import Segment, Stretch
 
 from app.task_log.log import TaskLog
 from app.task_log.record import Owner
@@ -33,24 +30,20 @@ async def read_segments(log: TaskLog, task_id: str, owner: Owner) -> StoredSegme
     Raises:
         TransientError: JetStream does not answer.
     """
-    found, number, stream_sequence = Checkpoint(), 0, 0
-    segments: list[Segment] = []
-    untranscribed: list[Stretch] = []
-    reached: dict[int | None, float] = {}
-    async for batch in log.segments(task_id):
-        stream_sequence, event = batch.stream_sequence, batch.event
-        if not batch.metadata.owner.is_same_as(owner):
-            continue
-        number = event.sequence
-        segments += event.segments
-        untranscribed += event.untranscribed
-        reached[event.channel] = event.processed_seconds
-        found = Checkpoint(
-            event.language,
-            event.channel,
-            event.processed_seconds,
-            audio_sha256=batch.audio_sha256,
-            sound_from=batch.metadata.sound_from,
-        )
-    found = replace(found, segments=tuple(segments), untranscribed=tuple(untranscribed), reached=reached)
-    return StoredSegments(found, number, stream_sequence)
+    batches = [batch async for batch in log.segments(task_id)]
+    own = [batch for batch in batches if batch.metadata.owner.is_same_as(owner)]
+    stream_sequence = batches[-1].stream_sequence if batches else 0
+    if not own:
+        return StoredSegments(Checkpoint(), 0, stream_sequence)
+    last, events = own[-1], [batch.event for batch in own]
+    checkpoint = Checkpoint(
+        last.event.language,
+        last.event.channel,
+        last.event.processed_seconds,
+        segments=tuple(segment for event in events for segment in event.segments),
+        untranscribed=tuple(gap for event in events for gap in event.untranscribed),
+        audio_sha256=last.audio_sha256,
+        reached={event.channel: event.processed_seconds for event in events},
+        sound_from=last.metadata.sound_from,
+    )
+    return StoredSegments(checkpoint, last.event.sequence, stream_sequence)

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
@@ -32,7 +32,7 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.task_log.results import ResultStore
 from app.telemetry import tracing
-from app.telemetry.metrics import Meter
+from app.telemetry.metrics import Meter, task_name
 from app.updates import Task
 from app.work_sharing.helping import WorkSharing
 
@@ -59,8 +59,8 @@ class Execution:
     sharing: WorkSharing
     meter: Meter
     tracer: Tracer
+    speed: Speed
     ack_wait: float  # seconds without a heartbeat until JetStream delivers a message again
-    speed: Speed = field(default_factory=Speed)
 
 
 class Delivery:
@@ -119,7 +119,7 @@ class Delivery:
         self.attempt = attempt = TaskAttempt(execution.log, execution.results, record, self.spans)
         bind_contextvars(attempt=attempt.number)
         if record.metadata.started_at is not None:
-            execution.meter.redelivered(self.queue)
+            execution.meter.redeliveries.labels(task_name(self.queue)).inc()
         if record.event.state.ended:
             raise AlreadyKnownError
         if record.event.sequence > 1:
@@ -165,9 +165,11 @@ class Delivery:
 
     def _report_start(self, before: Record, attempt: TaskAttempt) -> None:
         log.info("task_started", audio_seconds=self.stored.audio_seconds)
-        meter, started_at = self.execution.meter, attempt.record.metadata.started_at
+        meter, name, started_at = self.execution.meter, task_name(self.queue), attempt.record.metadata.started_at
         if before.metadata.started_at is None and started_at is not None:
-            meter.waited(self.queue, max((started_at - before.metadata.created_at).total_seconds(), 0.0))
+            waited = (started_at - before.metadata.created_at).total_seconds()
+            meter.queue_wait.labels(name).observe(max(waited, 0.0))
             tracing.waited(self.execution.tracer, before.metadata.created_at)
         if attempt.checkpoint.processed_seconds:
-            meter.resumed(self.queue, attempt.checkpoint.processed_seconds)
+            meter.resumes.labels(name).inc()
+            meter.resumed_seconds.labels(name).inc(attempt.checkpoint.processed_seconds)

@@ -20,6 +20,7 @@ from app.execution.checkpoint import StaleSegmentsError
 from app.execution.delivery import Delivery
 from app.execution.retries import delay_after, may_retry
 from app.jetstream.records import UnreadableError
+from app.telemetry.metrics import task_name
 
 EMPTY_LOG_DELAY_S: Final = 2.0  # in which a changed stream is put back
 RELEASE_TIMEOUT_S: Final = 5.0  # how long a stopping worker tries to release its message, which fails without NATS
@@ -126,7 +127,7 @@ async def _already_known(delivery: Delivery) -> Outcome:
     attempt, outcome = delivery.attempt, Outcome()
     if attempt is None:
         log.info("task_duplicated")
-        delivery.execution.meter.doubled(delivery.queue)
+        delivery.execution.meter.duplicates.labels(task_name(delivery.queue)).inc()
     else:
         last = attempt.record.event
         await _keep_dead_letter(delivery, last)

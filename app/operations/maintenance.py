@@ -89,19 +89,17 @@ class Maintenance:
         names = self._settings.stream_names
         queues, now = await self._queues.read(sample=MEASURED_MESSAGES), await server_time(self._nats, names.tasks)
         for queue in queues.by_key.values():
-            self._meter.queue(
-                queue.subject,
-                waiting=queue.waiting,
-                oldest=(now - queue.oldest).total_seconds() if queue.oldest else 0.0,
-                audio=_audio_seconds(queue),
-                messages=queues.messages.get(queue.subject, 0),
-                limit=queues.limit,
-            )
+            oldest = (now - queue.oldest).total_seconds() if queue.oldest else 0.0
+            self._meter.waiting.labels(queue.subject).set(queue.waiting)
+            self._meter.oldest_waiting.labels(queue.subject).set(oldest)
+            self._meter.backlog.labels(queue.subject).set(_audio_seconds(queue))
+            self._meter.messages.labels(queue.subject).set(queues.messages.get(queue.subject, 0))
+            self._meter.message_limit.labels(queue.subject).set(queues.limit)
         dead_letters = await self._js.stream_info(names.dead_letters)
-        self._meter.dead_letters(dead_letters.state.messages)
+        self._meter.kept_dead_letters.set(dead_letters.state.messages)
         due = await self._oldest_due()
-        reminders = (await self._js.stream_info(names.retention)).state.messages
-        self._meter.reminders(reminders, overdue=(now - due).total_seconds() if due else 0.0)
+        self._meter.reminders.set((await self._js.stream_info(names.retention)).state.messages)
+        self._meter.overdue.set((now - due).total_seconds() if due else 0.0)
 
     async def measure_storage(self) -> None:
         """Set the metrics of JetStream's disk and memory, and of the sizes of streams and buckets."""
@@ -117,16 +115,17 @@ class Maintenance:
     async def measure_redis(self) -> None:
         """Set the metrics of Redis' memory."""
         used, limit = await self._projection.memory()
-        self._meter.redis_memory(used=used, limit=limit)
+        self._meter.redis_used.set(used)
+        self._meter.redis_limit.set(limit)
 
     async def _measure_worker(self) -> None:
-        self._meter.worker(
-            nats=self._nats.is_connected,
-            redis=await self._projection.reachable(),
-            model=self._engine.ready,
-            attempt_limit=self._settings.task_timeout,
-        )
-        self._meter.memory(worker=memory.resident(), engine=memory.resident_children(), limit=memory.limit())
+        self._meter.redis_up.set(await self._projection.reachable())
+        self._meter.nats_up.set(self._nats.is_connected)
+        self._meter.model_loaded.set(self._engine.ready)
+        self._meter.attempt_limit.set(self._settings.task_timeout)
+        self._meter.memory.labels("worker").set(memory.resident())
+        self._meter.memory.labels("engine").set(memory.resident_children())
+        self._meter.memory_limit.set(memory.limit())
 
 
 def _audio_seconds(queue: TaskQueue) -> float:

@@ -110,7 +110,8 @@ class StreamWatch:
         self._unmended = [*problems, *after.paused]
         # Without a refusal, what is broken was changed again meanwhile: the next check mends it.
         self._retry_at = asyncio.get_running_loop().time() + (RESTORE_EVERY_S if refused else 0.0)
-        self._meter.streams(broken=len(self._unmended), restored=len(before.broken - after.broken))
+        self._meter.broken_streams.set(len(self._unmended))
+        self._meter.restored_streams.inc(len(before.broken - after.broken))
         return after
 
     async def _provision(self, changed_by: Mapping[str, str]) -> tuple[Mapping[str, Problem], bool]:

@@ -124,12 +124,12 @@ class Schedule:
             await self._reminders.put(reminder.model_copy(update={"recording_until": None}))
         elif last is not None and known and reminder.everything:
             await self._erasure.erase(last, with_recording=False)
-            self._meter.erased("task")
+            self._meter.erasures.labels("task").inc()
             log.info("task_erased", task_id=reminder.task_id)
 
     async def _erase_recording(self, reminder: Reminder, in_use: Collection[str]) -> None:
         if await self._erasure.erase_recording(reminder, in_use=in_use, kept_for_ever=self._audio_ttl == 0):
-            self._meter.erased("recording")
+            self._meter.erasures.labels("recording").inc()
             log.info("recording_erased", task_id=reminder.task_id)
 
     async def _in_use(self, due: Sequence[Reminder]) -> set[str]:
@@ -138,7 +138,7 @@ class Schedule:
         return await self._queued.among(wanted, besides=ended) if wanted else set()
 
     async def _try_again_later(self, message: Msg, error: Exception) -> None:
-        self._meter.erasure_failed()
+        self._meter.failed_erasures.inc()
         log.warning("task_erasure_failed", task_id=message.subject.rpartition(".")[2], error=type(error).__name__)
         await message.nak(delay=ERASE_AGAIN_AFTER_S)
 

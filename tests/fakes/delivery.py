@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from app.execution.delivery import Delivery, Execution
+from app.queue.speed import Speed
 from app.settings import Settings
 from app.telemetry.metrics import Meter
 from app.telemetry.tracing import OFF
@@ -90,6 +91,7 @@ def delivery(
         settings=settings,
         meter=Meter(),
         tracer=OFF.get_tracer("tests"),
+        speed=Speed(),
         ack_wait=settings.task_ack_wait,
         sharing=cast("Any", SimpleNamespace(own_work=nullcontext)),
         messages=parts.pop("messages", SimpleNamespace(held=AsyncMock(return_value=None))),

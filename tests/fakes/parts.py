@@ -6,6 +6,8 @@ from functools import cache
 from unittest.mock import patch
 
 from faststream.nats import NatsBroker
+from faststream.nats.subscriber.usecases import LogicSubscriber
+from nats.aio.msg import Msg
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import AUDIO_SECONDS
@@ -15,11 +17,12 @@ from natscribe.schemas.wire import Priority, Queue
 from app.container import Container
 from app.jetstream import provisioning
 from app.jetstream.pull_inbox import PullInbox
+from app.queue.consumer import Consume, QueueKey
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.task_log.record import Record
 from app.telemetry.tracing import OFF
-from handlers.channels import Subscribers, subscribe
+from handlers.channels import subscribe
 from tests.fakes.engine import FakeEngine
 from tests.fakes.nats import InMemoryNats
 
@@ -43,7 +46,7 @@ async def provisioned(settings: Settings = SETTINGS) -> InMemoryNats:
 
 
 @cache
-def subscribers() -> Subscribers:
+def channels() -> tuple[dict[QueueKey, Consume], LogicSubscriber[Msg]]:
     """Declare all channels, once: that takes longer than the other parts, and nothing is delivered by a broker here."""
     return subscribe(NatsBroker(), SETTINGS)
 
@@ -52,7 +55,7 @@ class Parts(Container):
     """All parts of a worker that needs no server."""
 
     def __init__(self, nats: InMemoryNats, settings: Settings = SETTINGS, engine: FakeEngine | None = None) -> None:
-        with patch("app.container.subscribe", lambda *_: subscribers()):
+        with patch("app.container.subscribe", lambda *_: channels()):
             super().__init__(settings, engine or FakeEngine(), traces=OFF, broken=lambda: None)
         self.server = nats
         self.connect(nats.client, ack_wait=15)
