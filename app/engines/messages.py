@@ -4,6 +4,7 @@ The worker sends one `Setup`, then jobs. The engine process answers each `Job` w
 reply is one of `LAST_REPLIES`.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,20 +23,20 @@ class _Line(BaseModel):
 
 
 class Setup(_Line):
-    """The first line that the worker sends: the settings for all jobs."""
+    """The first line that the worker sends: the settings for all jobs, named as in `Settings`."""
 
-    parent: int = Field(description="The worker's process id: the engine process dies with it.")
-    model: str | None = Field(None, description="Model (name or folder) of jobs that name none; null: the bundled one.")
-    models_dir: Path | None = None
-    offered_models: tuple[str, ...] = Field((), description="Published models that tasks may name, besides their own.")
-    device: str = "auto"
-    compute_type: str | None = Field(None, description="Number format; null: the usual one of the device.")
-    threads: int
-    beam: int
-    at_once: int = Field(description="Windows that are transcribed at the same time, each on `threads` threads.")
-    max_seconds: float
+    parent: int = Field(default_factory=os.getpid, description="The worker's process: the engine process ends with it.")
+    transcription_model: str | None = None
+    transcription_models: tuple[str, ...] = ()
+    transcription_models_dir: Path | None = None
+    engine_device: str = "auto"
+    engine_compute_type: str | None = None
+    engine_threads: int
+    engine_parallel: int
+    engine_beam: int
+    audio_max_seconds: float
+    audio_max_decode_seconds: float
     diarization_max_seconds: float
-    max_decode_seconds: float
 
 
 class Listen(_Line):

@@ -18,7 +18,6 @@ from structlog.contextvars import get_contextvars
 
 import app
 from app.engines.audio.limits import too_slow
-from app.engines.cores import windows_at_once
 from app.engines.messages import LAST_REPLIES, REPLY, Failed, Job, Loaded, Reply, Setup
 from app.errors import PermanentError, TransientError
 from app.settings import Settings
@@ -95,7 +94,7 @@ class EngineProcess:
         if self._child is None or not self._child.alive:
             await self.close()
             self._child = await _Child.start(self._program, self._settings, self._longest_line)
-            await self._child.send(_setup(self._settings))
+            await self._child.send(Setup.model_validate(self._settings, from_attributes=True))
         return self._child
 
     async def close(self) -> None:
@@ -103,23 +102,6 @@ class EngineProcess:
         child, self._child, self._loaded = self._child, None, None
         if child is not None:
             await child.kill()
-
-
-def _setup(settings: Settings) -> Setup:
-    return Setup(
-        parent=os.getpid(),
-        model=settings.transcription_model,
-        models_dir=settings.transcription_models_dir,
-        offered_models=settings.transcription_models,
-        device=settings.engine_device,
-        compute_type=settings.engine_compute_type,
-        threads=settings.engine_threads,
-        at_once=windows_at_once(settings.engine_parallel, settings.engine_threads),
-        beam=settings.engine_beam,
-        max_seconds=settings.audio_max_seconds,
-        diarization_max_seconds=settings.diarization_max_seconds,
-        max_decode_seconds=settings.audio_max_decode_seconds,
-    )
 
 
 class _Child:

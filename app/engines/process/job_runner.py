@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from natscribe.schemas.errors import ErrorCode
 
+from app.engines.cores import windows_at_once
 from app.engines.family import Computing, Family
 from app.engines.messages import (
     DiarizationDone,
@@ -63,7 +64,7 @@ class JobRunner:
             case Listen():
                 from app.engines.audio.listening import find_windows
 
-                for reply in find_windows(job, self._limit(self._setup.max_seconds, "AUDIO_MAX_SECONDS")):
+                for reply in find_windows(job, self._limit(self._setup.audio_max_seconds, "AUDIO_MAX_SECONDS")):
                     emit(reply)
             case Hear() | Forget():
                 emit(self._live().run(job))
@@ -88,17 +89,25 @@ class JobRunner:
 
     def _loaded(self, name: str | None) -> SpeechModel:
         setup = self._setup
-        models = Models(setup.model, setup.models_dir, setup.compute_type, setup.offered_models, self._families)
+        models = Models(
+            setup.transcription_model,
+            setup.transcription_models_dir,
+            setup.engine_compute_type,
+            setup.transcription_models,
+            self._families,
+        )
         weights = models.find(name)
         self._models.clear()  # first free the old model: two large models may not fit into memory
-        computing = Computing(setup.device, setup.compute_type, setup.threads, setup.at_once, setup.beam)
-        return weights.load(computing)
+        threads, at_once = setup.engine_threads, windows_at_once(setup.engine_parallel, setup.engine_threads)
+        return weights.load(
+            Computing(setup.engine_device, setup.engine_compute_type, threads, at_once, setup.engine_beam)
+        )
 
     def _live(self) -> LiveStreams:
         from app.engines.audio.live_streams import LiveStreams
 
         if self._streams is None:
-            self._streams = LiveStreams(self._limit(self._setup.max_seconds, "AUDIO_MAX_SECONDS"))
+            self._streams = LiveStreams(self._limit(self._setup.audio_max_seconds, "AUDIO_MAX_SECONDS"))
         return self._streams
 
     def _diarize(self, job: Diarize, emit: Emit) -> DiarizationDone:
@@ -106,14 +115,14 @@ class JobRunner:
         from app.engines.diarization.networks import Networks
 
         if self._networks is None:
-            self._networks = Networks(self._setup.threads)
+            self._networks = Networks(self._setup.engine_threads)
         limit = self._limit(self._setup.diarization_max_seconds, "DIARIZATION_MAX_SECONDS")
         return diarize(self._networks, job, limit, emit)
 
     def _limit(self, seconds: float, setting: str) -> Limit:
         from app.engines.audio.limits import Limit
 
-        return Limit(seconds, setting, self._setup.max_decode_seconds)
+        return Limit(seconds, setting, self._setup.audio_max_decode_seconds)
 
 
 def _transient(error: PermanentError) -> TransientError:

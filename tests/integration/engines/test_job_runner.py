@@ -18,8 +18,8 @@ from app.errors import TransientError
 from tests.document import ROOT
 
 READER = str(Path(__file__).parents[2] / "networks" / "reader")
-LIMITS = {"max_seconds": 60.0, "diarization_max_seconds": 60.0, "max_decode_seconds": 60.0}
-SETUP = Setup(parent=0, device="cpu", threads=1, beam=5, at_once=1, **LIMITS)
+LIMITS = {"audio_max_seconds": 60.0, "diarization_max_seconds": 60.0, "audio_max_decode_seconds": 60.0}
+SETUP = Setup(parent=0, engine_device="cpu", engine_threads=1, engine_beam=5, engine_parallel=1, **LIMITS)
 LOAD = """
 import sys
 from app.engines.messages import Load, Setup
@@ -55,7 +55,7 @@ class Watched:
 def test_models_of_each_family_transcribe_as_many_windows_at_once_as_they_are_told(model: str | None) -> None:
     # Given an engine process that transcribes three windows at the same time
     families, replies = [Watched(family) for family in FAMILIES], list[Reply]()
-    runner = JobRunner(SETUP.model_copy(update={"model": model, "at_once": 3}), families)
+    runner = JobRunner(SETUP.model_copy(update={"transcription_model": model, "engine_parallel": 3}), families)
 
     # When it loads a model, then the model does so
     runner.run(Load(), replies.append)
@@ -72,7 +72,7 @@ def test_a_process_imports_the_library_of_its_own_model_alone(
     model: str | None, needed: str, spared: list[str]
 ) -> None:
     # Given a new engine process, when it loads a model
-    setup = SETUP.model_copy(update={"model": model}).model_dump_json()
+    setup = SETUP.model_copy(update={"transcription_model": model}).model_dump_json()
     done = subprocess.run([sys.executable, "-c", LOAD, setup], cwd=ROOT, capture_output=True, text=True, check=True)
 
     # Then it has imported what runs it, and spares the time and memory for what runs others
@@ -90,7 +90,7 @@ def test_a_precision_that_a_family_does_not_take_is_refused_with_those_that_it_t
     model: str | None, taken: set[str]
 ) -> None:
     # Given an engine process with a typing error in the precision
-    runner = JobRunner(SETUP.model_copy(update={"model": model, "compute_type": "int7"}))
+    runner = JobRunner(SETUP.model_copy(update={"transcription_model": model, "engine_compute_type": "int7"}))
 
     # When it loads its model, then the operator is told the setting, its value and what it may be
     with pytest.raises(TransientError, match="ENGINE_COMPUTE_TYPE=int7: ") as caught:
@@ -103,7 +103,11 @@ def test_a_precision_that_a_family_does_not_take_is_refused_with_those_that_it_t
 @pytest.mark.parametrize("model", [None, READER], ids=["whisper", "onnx"])
 def test_without_a_gpu_the_device_is_named_and_not_the_precision(model: str | None, precision: str | None) -> None:
     # Given an engine process that must use a GPU where there is none
-    runner = JobRunner(SETUP.model_copy(update={"model": model, "device": "cuda", "compute_type": precision}))
+    runner = JobRunner(
+        SETUP.model_copy(
+            update={"transcription_model": model, "engine_device": "cuda", "engine_compute_type": precision}
+        )
+    )
 
     # When it loads its model, and does so again a while later, then the operator is told which setting does not fit
     for _ in range(2):

@@ -59,13 +59,13 @@ def runner(tmp_path: Path) -> JobRunner:
     families: list[Family] = []
     setup = Setup(
         parent=0,
-        models_dir=tmp_path,
-        threads=2,
-        at_once=3,
-        beam=4,
-        max_seconds=60.0,
+        transcription_models_dir=tmp_path,
+        engine_threads=2,
+        engine_parallel=3,
+        engine_beam=4,
+        audio_max_seconds=60.0,
+        audio_max_decode_seconds=60.0,
         diarization_max_seconds=60.0,
-        max_decode_seconds=60.0,
     )
     return JobRunner(setup, families)
 
