@@ -1,6 +1,7 @@
 """Answers `tasks.status`, `tasks.result`, `tasks.cancel` and `tasks.delete`, from the log of the task."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from nats.js.errors import NotFoundError
 from natscribe.schemas.errors import ErrorCode
@@ -26,30 +27,18 @@ from app.task_log.status import status_of
 from app.updates import Result
 
 
+@dataclass(frozen=True, slots=True)
 class TaskRequests:
     """Answers requests of clients: status, result, cancel, delete."""
 
-    def __init__(  # noqa: PLR0913 -- what there is of a task, in several stores
-        self,
-        log: TaskLog,
-        results: ResultStore,
-        writer: ResultWriter,
-        positions: Positions,
-        *,
-        messages: TaskMessages,
-        erasure: Erasure,
-        names: Names,
-        find: Callable[[str], Awaitable[Record | None]],
-    ) -> None:
-        """`find` returns the last record of a task, also of one that is stored and not registered yet."""
-        self._log = log
-        self._results = results
-        self._writer = writer
-        self._positions = positions
-        self._messages = messages
-        self._erasure = erasure
-        self._names = names
-        self._find = find
+    log: TaskLog
+    results: ResultStore
+    writer: ResultWriter
+    positions: Positions
+    messages: TaskMessages
+    erasure: Erasure
+    names: Names
+    find: Callable[[str], Awaitable[Record | None]]  # also finds a task that is stored and not registered yet
 
     async def status(self, task_id: str) -> TaskStatus:
         """Return the status of a task, with its position in the queue while it waits.
@@ -61,7 +50,7 @@ class TaskRequests:
         status = status_of(record)
         if status.state not in {State.QUEUED, State.RETRYING}:
             return status
-        for message, position in await self._positions.of(record.metadata.subject, [record.metadata.task_sequence]):
+        for message, position in await self.positions.of(record.metadata.subject, [record.metadata.task_sequence]):
             if message.owns(record) and position is not None:
                 return position.added_to(status)
         return status
@@ -77,12 +66,12 @@ class TaskRequests:
         if record.event.state is not State.COMPLETED:
             raise refusal(without_result(status_of(record)))
         if request.format is ResultFormat.JSON:
-            result = await self._results.find(record)
+            result = await self.results.find(record)
             if result is None:
                 raise _kept_no_longer(request.task_id)
-            return await self._names.joined(result)
+            return await self.names.joined(result)
         try:
-            return await self._writer.write(record, request)
+            return await self.writer.write(record, request)
         except NotFoundError as error:  # the object of a large result expires a moment before its message
             raise _kept_no_longer(request.task_id) from error
 
@@ -101,12 +90,12 @@ class TaskRequests:
             if record.event.state.ended:
                 return record
             try:
-                ended = await self._log.end(record)
+                ended = await self.log.end(record)
             except FencedError:
                 continue  # another writer has appended: read the log again
             # The message of a failed task stays: the worker that receives it stores the dead letter first.
             if ended.event.state is not State.FAILED:
-                await self._messages.remove(record)
+                await self.messages.remove(record)
             return ended
 
     async def delete(self, task_id: str) -> None:
@@ -118,11 +107,11 @@ class TaskRequests:
         try:
             last = await self._cancel_unless_ended(task_id)
         except RequestError as unknown:
-            if unknown.detail.code is ErrorCode.NOT_FOUND and await self._erasure.erase_without_log(task_id):
+            if unknown.detail.code is ErrorCode.NOT_FOUND and await self.erasure.erase_without_log(task_id):
                 return  # recordings and dead letters are kept longer than logs
             raise
         try:
-            await self._erasure.erase(last)
+            await self.erasure.erase(last)
         except TransientError as error:
             message = (
                 f"Task {task_id} could not be deleted completely, Redis or the bucket is away: ask again in a moment."
@@ -130,7 +119,7 @@ class TaskRequests:
             raise RequestError(ErrorCode.INTERNAL, message) from error
 
     async def _record(self, task_id: str) -> Record:
-        return await record_of(self._find, task_id)
+        return await record_of(self.find, task_id)
 
 
 def _kept_no_longer(task_id: str) -> RequestError:

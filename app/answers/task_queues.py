@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -16,17 +17,14 @@ from app.queue.priorities import QueueReader, TaskQueue
 from app.queue.stored_message import StoredMessage
 
 
+@dataclass(frozen=True, slots=True)
 class Overview:
     """Reads how many tasks wait and run in each task queue, and how many dead letters are stored."""
 
-    def __init__(
-        self, nats: Client, names: StreamNames, queues: QueueReader, status: Callable[[str], Awaitable[TaskStatus]]
-    ) -> None:
-        """`status` returns the status of the task with an id."""
-        self._nats = nats
-        self._names = names
-        self._queues = queues
-        self._status = status
+    nats: Client
+    names: StreamNames
+    queues: QueueReader
+    status: Callable[[str], Awaitable[TaskStatus]]  # of the task with an id
 
     async def read(self) -> QueueOverview:
         """Return the current state of all task queues.
@@ -37,7 +35,7 @@ class Overview:
         try:
             async with asyncio.timeout(READ_WITHIN_S):
                 queues, letters = await asyncio.gather(
-                    self._queues.read(sample=1), self._nats.jetstream().stream_info(self._names.dead_letters)
+                    self.queues.read(sample=1), self.nats.jetstream().stream_info(self.names.dead_letters)
                 )
                 found = await asyncio.gather(*(self._described(queue) for queue in queues.by_key.values()))
         except (NatsError, TimeoutError) as error:
@@ -59,9 +57,9 @@ class Overview:
 
     async def _newest(self, queue: TaskQueue) -> TaskStatus | None:
         """Return the status of the newest task of a queue; None if there is none, or its message is invalid."""
-        found = await last_of_each(self._nats, self._names.tasks, [queue.subject])
+        found = await last_of_each(self.nats, self.names.tasks, [queue.subject])
         task_id = StoredMessage.fetched(found[0]).task_id if found else None
         try:
-            return None if task_id is None else await self._status(task_id)
+            return None if task_id is None else await self.status(task_id)
         except RequestError:  # the task was deleted a moment ago
             return None

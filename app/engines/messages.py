@@ -1,7 +1,8 @@
 """The messages between a worker and its engine process, one JSON object a line.
 
 The worker sends one `Setup`, then jobs. The engine process answers each `Job` with any number of replies; the last
-reply is one of `LAST_REPLIES`.
+reply is one of `LAST_REPLIES`. Samples travel in base64: as bytes behind the line they would take 2 ms less processor
+time per window, of 850 ms that decoding and transcribing a window take.
 """
 
 import os

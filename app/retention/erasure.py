@@ -1,6 +1,7 @@
 """Erasure: remove everything that the service keeps of a task."""
 
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 
 from app.dead_letters.store import DeadLetterStore
 from app.queue.task_messages import TaskMessages
@@ -13,32 +14,19 @@ from app.task_log.record import Record
 from app.task_log.results import ResultStore
 
 
+@dataclass(frozen=True, slots=True)
 class Erasure:
     """Erases tasks from all places where the service keeps something; a failed erasure can be repeated."""
 
-    def __init__(  # noqa: PLR0913 -- each of these holds data of a task
-        self,
-        log: TaskLog,
-        results: ResultStore,
-        reminders: Reminders,
-        *,
-        messages: TaskMessages,
-        dead_letters: DeadLetterStore,
-        recordings: Recordings,
-        projection: RedisProjection,
-        cache: Cache,
-        erase_frames: Callable[[str], Awaitable[None]],
-    ) -> None:
-        """`erase_frames` removes the sound of a live task, given its id."""
-        self._log = log
-        self._results = results
-        self._reminders = reminders
-        self._messages = messages
-        self._dead_letters = dead_letters
-        self._recordings = recordings
-        self._projection = projection
-        self._cache = cache
-        self._erase_frames = erase_frames
+    log: TaskLog
+    results: ResultStore
+    reminders: Reminders
+    messages: TaskMessages
+    dead_letters: DeadLetterStore
+    recordings: Recordings
+    projection: RedisProjection
+    cache: Cache
+    erase_frames: Callable[[str], Awaitable[None]]  # removes the audio of a live task
 
     async def erase(self, last: Record, *, with_recording: bool = True) -> None:
         """Erase a task that has ended; `last` is the last record of its log.
@@ -53,16 +41,16 @@ class Erasure:
             TransientError: JetStream, Redis or the store of recordings does not answer.
         """
         task_id = last.event.task_id
-        await self._projection.delete(last)
-        await self._cache.forget(task_id)
-        await self._messages.remove(last)  # the message may still be in its queue
+        await self.projection.delete(last)
+        await self.cache.forget(task_id)
+        await self.messages.remove(last)  # the message may still be in its queue
         if with_recording and last.metadata.task is not None and has_recording(last.metadata.task):
-            await self._recordings.delete(last.metadata.task.audio_file_id)
-        await self._erase_frames(task_id)
-        await self._results.delete(task_id)
-        await self._dead_letters.delete_all(task_id)
-        await self._log.purge_events(task_id)
-        await self._reminders.forget_task(task_id)
+            await self.recordings.delete(last.metadata.task.audio_file_id)
+        await self.erase_frames(task_id)
+        await self.results.delete(task_id)
+        await self.dead_letters.delete_all(task_id)
+        await self.log.purge_events(task_id)
+        await self.reminders.forget_task(task_id)
 
     async def erase_without_log(self, task_id: str) -> bool:
         """Erase dead letters and reminders of a task whose log is gone, and what these name; return if there were any.
@@ -71,8 +59,8 @@ class Erasure:
             NatsError: NATS does not answer.
             TransientError: The recordings or Redis cannot be reached.
         """
-        found = await self._dead_letters.delete_all(task_id)
-        async for reminder in self._reminders.of_task(task_id):
+        found = await self.dead_letters.delete_all(task_id)
+        async for reminder in self.reminders.of_task(task_id):
             await self.erase_remains(reminder)
             found = True
         return found
@@ -84,11 +72,11 @@ class Erasure:
             NatsError: NATS does not answer.
             TransientError: The recordings or Redis cannot be reached.
         """
-        await self._cache.forget(reminder.task_id)
-        await self._erase_frames(reminder.task_id)
+        await self.cache.forget(reminder.task_id)
+        await self.erase_frames(reminder.task_id)
         if reminder.has_recording:
-            await self._recordings.delete(reminder.audio_file_id)
-        await self._reminders.forget(reminder)
+            await self.recordings.delete(reminder.audio_file_id)
+        await self.reminders.forget(reminder)
 
     async def erase_recording(self, due: Reminder, *, in_use: Collection[str], kept_for_ever: bool) -> bool:
         """Erase the recording that a reminder names, unless another task needs it; return whether it was erased.
@@ -100,7 +88,7 @@ class Erasure:
             NatsError: NATS does not answer.
             TransientError: The recordings cannot be reached.
         """
-        if due.audio_file_id in in_use or await self._reminders.is_recording_needed(due, kept_for_ever=kept_for_ever):
+        if due.audio_file_id in in_use or await self.reminders.is_recording_needed(due, kept_for_ever=kept_for_ever):
             return False
-        await self._recordings.delete(due.audio_file_id)
+        await self.recordings.delete(due.audio_file_id)
         return True

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -20,24 +21,15 @@ LOGS_AT_ONCE = 200
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
 class LateFrames:
     """Finds live sound that has no task, and erases it WITHOUT_TASK_S after its first frame."""
 
-    def __init__(
-        self,
-        nats: Client,
-        names: StreamNames,
-        task_log: TaskLog,
-        *,
-        find: Callable[[str], Awaitable[Collection[object]]],
-        erase_frames: Callable[[str], Awaitable[None]],
-    ) -> None:
-        """`find` returns the messages with a task id that wait in the queues."""
-        self._nats = nats
-        self._stream = names.live
-        self._log = task_log
-        self._find = find
-        self._erase_frames = erase_frames
+    nats: Client
+    names: StreamNames
+    task_log: TaskLog
+    find: Callable[[str], Awaitable[Collection[object]]]  # returns the messages with a task id that wait in the queues
+    erase_frames: Callable[[str], Awaitable[None]]  # removes the audio of a live task
 
     async def erase(self) -> None:
         """Erase the sound whose task does not exist and whose first frame is at least WITHOUT_TASK_S old.
@@ -46,22 +38,22 @@ class LateFrames:
             NatsError: NATS does not answer.
             TransientError: JetStream does not answer.
         """
-        stream = await self._nats.jetstream().stream_info(self._stream, subjects_filter=subjects.ALL_LIVE_AUDIO)
+        stream = await self.nats.jetstream().stream_info(self.names.live, subjects_filter=subjects.ALL_LIVE_AUDIO)
         names = [subject.rpartition(".")[2] for subject in stream.state.subjects or ()]
         # Other names are no task ids. Their sound stays for LIVE_TTL: NATS would take `*` for the sound of all tasks.
         task_ids = [name for name in names if re.fullmatch(TASK_ID_PATTERN, name)]
-        now = await server_time(self._nats, self._stream)
+        now = await server_time(self.nats, self.names.live)
         for start in range(0, len(task_ids), LOGS_AT_ONCE):
             some = task_ids[start : start + LOGS_AT_ONCE]
-            known = await self._log.last_of(some)
+            known = await self.task_log.last_of(some)
             for task_id in set(some) - known.keys():
                 if await self._is_late(task_id, now) and not await self._has_task(task_id):
-                    await self._erase_frames(task_id)
+                    await self.erase_frames(task_id)
                     log.info("late_frames_erased", task_id=task_id)
 
     async def _is_late(self, task_id: str, now: datetime) -> bool:
-        oldest = await page(self._nats, self._stream, subjects.live_audio(task_id), start=1, count=1)
+        oldest = await page(self.nats, self.names.live, subjects.live_audio(task_id), start=1, count=1)
         return any((now - frame.time).total_seconds() >= WITHOUT_TASK_S for frame in oldest if frame.time)
 
     async def _has_task(self, task_id: str) -> bool:
-        return await self._log.last(task_id) is not None or bool(await self._find(task_id))
+        return await self.task_log.last(task_id) is not None or bool(await self.find(task_id))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
@@ -23,23 +24,15 @@ from app.updates import Append, Task, Update, processed
 from app.voices.identification import NOT_ASKED, Identification, Identified
 
 
+@dataclass(frozen=True, slots=True)
 class Diarizer:
     """Diarizes recordings: takes turns from the cache if an earlier task has found them, else from the engine."""
 
-    def __init__(
-        self,
-        recordings: Recordings,
-        engine: Engine,
-        cache: Cache,
-        chunks: Chunks,
-        *,
-        identification: Identification,
-    ) -> None:
-        self._recordings = recordings
-        self._engine = engine
-        self._cache = cache
-        self._chunks = chunks
-        self._identification = identification
+    recordings: Recordings
+    engine: Engine
+    cache: Cache
+    chunks: Chunks
+    identification: Identification
 
     async def diarize(self, task: DiarizationTask, append: Append) -> DiarizationResult:
         """Diarize the recording of a task; append updates, and return the result.
@@ -48,7 +41,7 @@ class Diarizer:
             TaskError: The recording or the engine failed.
             FencedError: Another worker runs the task.
         """
-        async with self._recordings.fetch(task.audio_file_id) as recording:
+        async with self.recordings.fetch(task.audio_file_id) as recording:
             found = await self.turns(task, recording, append)
             labels = sorted({turn.speaker for turn in found.turns})
             return _result(task, recording, found, await self.identify(task, found, labels, append))
@@ -61,7 +54,7 @@ class Diarizer:
         """
         if found.embedded is None:
             return NOT_ASKED
-        return await self._identification.run(task, found.embedded, labels, append)
+        return await self.identification.run(task, found.embedded, labels, append)
 
     async def turns_of_channels(
         self, task: TranscriptionTask | LiveTask, recording: Recording, channels: int, append: Append
@@ -90,23 +83,23 @@ class Diarizer:
         least, most = (task.min_speakers, task.max_speakers) if channel is None else (None, 1)
         # VERSION, because another version of the code may find other turns
         question = f"turns of slices {VERSION} {least}-{most} embed={task.identify}" + _suffix(channel)
-        known = await self._cache.find(task.task_id, recording.sha256, question, DiarizationDone)
+        known = await self.cache.find(task.task_id, recording.sha256, question, DiarizationDone)
         if known is not None:
             return known.model_copy(update={"cached": True})
         job = Diarize(path=recording.path, channel=channel, min_speakers=least, max_speakers=most, embed=task.identify)
         found = await self._search(task, recording.sha256 + _suffix(channel), job, append, channels)
         await recording.check()
-        await self._cache.keep(task.task_id, recording.sha256, question, found)
+        await self.cache.keep(task.task_id, recording.sha256, question, found)
         return found
 
     async def _search(self, task: Task, sound: str, job: Diarize, append: Append, channels: int) -> DiarizationDone:
         """Have the engine do a job, without the chunks that are kept under the key `sound`; append updates."""
-        job = job.model_copy(update={"known": await self._chunks.known(task.task_id, sound)})
-        async with aclosing(self._engine.run(job)) as replies:
+        job = job.model_copy(update={"known": await self.chunks.known(task.task_id, sound)})
+        async with aclosing(self.engine.run(job)) as replies:
             async for reply in replies:
                 match reply:
                     case ChunkAnalysed():
-                        await self._chunks.keep(task.task_id, sound, reply)
+                        await self.chunks.keep(task.task_id, sound, reply)
                     case StageAdvanced():
                         seconds, duration = reply.processed_seconds, reply.duration_seconds
                         await append(processed(reply.stage, seconds, duration, channel=job.channel, channels=channels))

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from natscribe.schemas.errors import ErrorCode
@@ -24,28 +24,17 @@ from app.work_sharing.helping import WorkSharing
 DIARIZING_SHARE = 0.5  # share of diarization in the progress of a transcription task: both take about the same time
 
 
+@dataclass(frozen=True, slots=True)
 class Transcriber:
     """Transcribes recordings, and attributes words to speakers if the task asks for them."""
 
-    def __init__(  # noqa: PLR0913 -- all parts that a transcription needs
-        self,
-        recordings: Recordings,
-        engine: Engine,
-        transcripts: TranscriptCache,
-        diarizer: Diarizer,
-        *,
-        windows: WindowQueue,
-        sharing: WorkSharing,
-        threads: int,
-    ) -> None:
-        """`threads` is how many free cores the search for speakers needs to run beside the transcription."""
-        self._recordings = recordings
-        self._engine = engine
-        self._windows = windows
-        self._transcripts = transcripts
-        self._diarizer = diarizer
-        self._sharing = sharing
-        self._threads = threads
+    recordings: Recordings
+    engine: Engine
+    transcripts: TranscriptCache
+    diarizer: Diarizer
+    windows: WindowQueue
+    sharing: WorkSharing
+    threads: int  # free cores that the search for speakers needs to run beside the transcription
 
     async def transcribe(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> TranscriptionResult:
         """Transcribe the recording of a task from the checkpoint on; append updates, and return the result.
@@ -54,7 +43,7 @@ class Transcriber:
             TaskError: The recording or the engine failed, or the task asks for what cannot be done.
             FencedError: Another worker runs the task.
         """
-        async with self._recordings.fetch(task.audio_file_id) as recording:
+        async with self.recordings.fetch(task.audio_file_id) as recording:
             if checkpoint.audio_sha256 not in {None, recording.sha256}:
                 raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED)
             transcription = await self._transcription(task, recording)
@@ -67,12 +56,12 @@ class Transcriber:
             return await asyncio.to_thread(transcription.result)
 
     async def _transcription(self, task: TranscriptionTask, recording: Recording) -> Transcription:
-        loaded = await answer(self._engine, Load(options=task.options), Loaded)
+        loaded = await answer(self.engine, Load(options=task.options), Loaded)
         return Transcription(
-            self._engine,
-            self._windows,
-            self._sharing.helpers(loaded),
-            transcripts=self._transcripts,
+            self.engine,
+            self.windows,
+            self.sharing.helpers(loaded),
+            transcripts=self.transcripts,
             recording=recording,
             task=task,
             loaded=loaded,
@@ -101,17 +90,17 @@ class Transcriber:
                 return
             both = (1 - DIARIZING_SHARE) * update.fraction + DIARIZING_SHARE * search.fraction
             await append(replace(update, fraction=both))
-            if beside and not transcription.separate and update.text is not None and cores.free(self._threads):
+            if beside and not transcription.separate and update.text is not None and cores.free(self.threads):
                 search.begin()
 
-        async with aclosing(SpeakerSearch(partial(self._diarizer.turns, task, recording))) as search:
+        async with aclosing(SpeakerSearch(partial(self.diarizer.turns, task, recording))) as search:
             await transcription.transcribe(checkpoint, append_text)
             channels = transcription.transcript.channels
             if channels is None:
                 await self._add_speakers(transcription, task, search, append)
                 return
         if task.identify:
-            find = partial(self._diarizer.turns_of_channels, task, recording, channels)
+            find = partial(self.diarizer.turns_of_channels, task, recording, channels)
             async with aclosing(SpeakerSearch(find)) as search:
                 await self._add_speakers(transcription, task, search, append)
 
@@ -126,7 +115,7 @@ class Transcriber:
         found = await asyncio.to_thread(transcript.add_speakers, search)
         if found is not None:
             await append(Update(Stage.MERGING, 1.0))
-            transcript.identified = await self._diarizer.identify(task, found, transcript.labels(found), append)
+            transcript.identified = await self.diarizer.identify(task, found, transcript.labels(found), append)
         transcription.cached = transcription.cached and found is not None and found.cached
 
 

@@ -15,6 +15,7 @@ from natscribe.schemas.wire import Priority
 from app.cancellation import cancel_all
 from app.errors import RequestError, TransientError
 from app.retention import reminders as reminders_module
+from app.retention.erasure import Erasure
 from app.retention.reminders import Reminder
 from app.retention.schedule import Schedule
 from app.task_log.record import Record
@@ -475,7 +476,7 @@ async def test_a_task_that_somebody_else_deletes_is_no_error(
 ) -> None:
     # Given a user's task that cannot be deleted
     await parts.publish("t1")
-    monkeypatch.setattr(parts.erasure, "erase", AsyncMock(side_effect=RequestError(code, "words")))
+    monkeypatch.setattr(Erasure, "erase", AsyncMock(side_effect=RequestError(code, "words")))
     # When the user is erased, then only what hinders that is told
     if told:
         with pytest.raises(RequestError, match="words"):
@@ -507,7 +508,7 @@ async def test_a_task_without_a_log_can_be_deleted_while_anything_is_left(
 async def test_a_deletion_that_is_not_complete_is_told(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     await ended(parts)
     away = TransientError(ErrorCode.INTERNAL, "away")
-    monkeypatch.setattr(parts.erasure, "erase", AsyncMock(side_effect=away))
+    monkeypatch.setattr(Erasure, "erase", AsyncMock(side_effect=away))
     with pytest.raises(RequestError, match="could not be deleted completely"):
         await parts.tasks.delete("t1")
 
