@@ -76,12 +76,7 @@ class Container:
     """The parts of one worker: `__init__` makes the parts that work without NATS, `connect` makes the rest."""
 
     def __init__(
-        self,
-        settings: Settings,
-        engine: Engine,
-        *,
-        traces: TracerProvider,
-        broken: Callable[[], None],
+        self, settings: Settings, engine: Engine, *, traces: TracerProvider, broken: Callable[[], None]
     ) -> None:
         """`broken` is called when this worker can no longer receive tasks."""
         self.settings = settings

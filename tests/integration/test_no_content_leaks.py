@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from app.telemetry import logs
-from handlers.channels import ANSWERS
+from handlers.channels import REQUESTS
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
@@ -59,7 +59,7 @@ def spoilt(valid: dict[str, Any], model: type[Input]) -> Iterator[dict[str, Any]
 
 def requests() -> Iterator[tuple[str, dict[str, Any]]]:
     """Requests of each kind, with the mark in each field."""
-    for subject, handler in ANSWERS.items():
+    for subject, handler in ((route.kwargs["subject"], route.call) for route in REQUESTS):
         asked = get_type_hints(handler)["request"]
         for model in get_args(asked) if isinstance(asked, UnionType) else [asked]:
             known = {name: value for name, value in IDS.items() if name in model.model_fields}
