@@ -54,15 +54,14 @@ def _report(delivery: Delivery, outcome: Outcome) -> None:
         resumed = attempt is not None and attempt.checkpoint.processed_seconds > 0
         if audio_seconds and not resumed and not (result and result.cached):  # this worker has done all of the work
             delivery.execution.speed.note(queue, audio_seconds=audio_seconds, seconds=seconds)
-    if outcome.error is not None and outcome.state in {State.FAILED, State.RETRYING}:
-        meter.failed(queue, outcome.state, outcome.error.code, seconds)
+    code = outcome.error.code if outcome.error else None  # the message may name a file: only the task's log has it
+    if code is not None and outcome.state in {State.FAILED, State.RETRYING}:
+        meter.failed(queue, outcome.state, code, seconds)
     log.info(
         "task_delivery_ended",
         state=outcome.state,
         execution_time=round(seconds, 3),
         audio_seconds=audio_seconds,
         cached=result.cached if result else None,
-        error=outcome.error.code
-        if outcome.error
-        else None,  # its message may name a file: that is only in the task's log
+        error=code,
     )
