@@ -22,7 +22,7 @@ from tests.fakes.engine import FakeEngine
 pytestmark = pytest.mark.timeout(300)
 
 ROOT = Path(__file__).parents[3]
-PATIENCE_S = 120.0  # two workers import a lot, and other tests run beside them
+PATIENCE_S = 240.0  # two workers import a lot, and other tests run beside them
 
 
 @pytest.fixture
