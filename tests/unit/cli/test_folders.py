@@ -52,6 +52,14 @@ def test_a_folder_without_recordings_is_an_error(tmp_path: Path) -> None:
         recordings_of(str(tmp_path), MOST)
 
 
+def test_a_name_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a file as some programs name their copies
+    monkeypatch.chdir(tmp_path)
+    Path("~call.wav").write_bytes(b"sound")
+    # When it is named, then no user's home is looked up
+    assert recordings_of("~call.wav", MOST) == [Path("~call.wav")]
+
+
 @pytest.mark.parametrize("name", ["call.wav", "notes.txt", "call [1].wav", ".hidden.wav"])
 def test_a_file_that_is_named_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"sound")

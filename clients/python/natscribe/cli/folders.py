@@ -36,7 +36,8 @@ def recordings_of(argument: str, most_bytes: int, *, stored: bool = False) -> Se
         raise typer.BadParameter(_instead_of_url(argument, url[1].lower(), stored=stored))
     if stored:
         return [argument]
-    path = Path(argument).expanduser()  # the shell leaves a quoted ~ as it is
+    # The shell leaves a quoted ~ as it is; `~call.wav` is the name of a file.
+    path = Path(argument).expanduser() if argument.startswith("~/") else Path(argument)
     if path.is_dir():
         return _recordings_among(_files(path), path)
     if glob.has_magic(str(path)) and not path.exists():

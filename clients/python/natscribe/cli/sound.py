@@ -133,7 +133,7 @@ def file_of(argument: str, most_bytes: int) -> Path:
     Raises:
         typer.BadParameter: There is no such file, it is empty or too large.
     """
-    path = Path(argument).expanduser()
+    path = Path(argument).expanduser() if argument.startswith("~/") else Path(argument)
     if (why := trouble(path, most_bytes)) is not None:
         raise typer.BadParameter(why)
     return path
