@@ -16,7 +16,7 @@ from natscribe.schemas.wire import Kind
 from app.settings import Settings
 from tests.faults import pump
 from tests.integration.conftest import Publisher
-from tests.programs import BIN, line_with, started
+from tests.programs import BIN, WITHIN, line_with, started
 from tests.tcp import served
 from tests.waiting import eventually
 
@@ -50,12 +50,12 @@ async def test_a_faststream_service_has_recordings_transcribed(
     await publisher.publish("turns-1", kind=Kind.DIARIZATION)
     await publisher.until("turns-1", State.COMPLETED)
     async with service(settings.nats_url, example):
-        await eventually(partial(holds, publisher, TRANSCRIPTS, 1))
+        await eventually(partial(holds, publisher, TRANSCRIPTS, 1), within=WITHIN)
         # When somebody uploads recordings
         for task_id in SEGMENTS:
             await upload(publisher, task_id)
         # Then their transcripts are published
-        await eventually(partial(holds, publisher, TRANSCRIPTS, 3))
+        await eventually(partial(holds, publisher, TRANSCRIPTS, 3), within=WITHIN)
     for task_id, count in SEGMENTS.items():
         lines = (await transcripts(publisher))[task_id]
         assert {line.partition(":")[0] for line in lines} == {"SPEAKER_00", "SPEAKER_01"}
@@ -70,25 +70,25 @@ async def test_a_faststream_service_loses_and_repeats_nothing(
     monkeypatch.setenv("OWN_NATS_URL", settings.nats_url)
     # Given a service that has stopped, and then an upload and a result
     async with service(settings.nats_url, example):
-        await eventually(partial(holds, publisher, UPLOADS, 0))
-    await eventually(partial(nobody_fetches, publisher))
+        await eventually(partial(holds, publisher, UPLOADS, 0), within=WITHIN)
+    await eventually(partial(nobody_fetches, publisher), within=WITHIN)
     await upload(publisher, "short-1")
     await publisher.publish("turns-1", kind=Kind.DIARIZATION)
     await publisher.until("turns-1", State.COMPLETED)
     # When it starts, and the NATS of Natscribe answers later than its own, then both messages are processed
     async with late(settings.nats_url) as nats_url, service(nats_url, example):
-        await eventually(partial(holds, publisher, TRANSCRIPTS, 2))
+        await eventually(partial(holds, publisher, TRANSCRIPTS, 2), within=WITHIN)
     assert {"short-1", "turns-1"} == set(await transcripts(publisher))
     # When the upload and all results are delivered again, with an invalid upload and a new one
-    await eventually(partial(nobody_fetches, publisher))
+    await eventually(partial(nobody_fetches, publisher), within=WITHIN)
     await upload(publisher, "short-1")
     await publisher.js.publish("recordings.uploaded", b"no JSON")
     await upload(publisher, "short-2")
     await publisher.js.delete_consumer("transcription_results", "transcripts")
     async with service(settings.nats_url, example, expected=b"no JSON"):
-        await eventually(partial(holds, publisher, TRANSCRIPTS, 3))
-        await eventually(partial(holds, publisher, UPLOADS, 1))
-        await eventually(partial(has_read_all_results, publisher))
+        await eventually(partial(holds, publisher, TRANSCRIPTS, 3), within=WITHIN)
+        await eventually(partial(holds, publisher, UPLOADS, 1), within=WITHIN)
+        await eventually(partial(has_read_all_results, publisher), within=WITHIN)
     # Then each transcript was published once, and the invalid message is kept
     assert {"short-1", "turns-1", "short-2"} == set(await transcripts(publisher))
     assert await holds(publisher, TRANSCRIPTS, 3)
