@@ -7,10 +7,16 @@ from urllib.parse import urlsplit
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.js import JetStreamContext
 from natscribe.jetstream.nats_py_compat import tolerate_unreadable_messages
 
+from app.settings import Settings
+from tests.constants import Constants
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import StartWorker
 from tests.integration.hostile import HOSTILE_HEADERS, publish_bytes
 from tests.servers import Servers
+from tests.waiting import eventually
 
 SEED, BLOCKS = random.randrange(2**32), 200  # noqa: S311 -- shown where a test fails
 
@@ -84,3 +90,26 @@ async def test_the_library_still_needs_to_be_guarded(servers: Servers, nc: Clien
     with pytest.raises(nats.errors.TimeoutError):
         await inbox.next_msg(timeout=1)
     await connection.close()
+
+
+@pytest.mark.foreign
+async def test_sound_under_a_name_that_is_no_text_goes_with_its_time(
+    servers: Servers,
+    settings: Settings,
+    constants: Constants,
+    start_worker: StartWorker,
+    engine: FakeEngine,
+    js: JetStreamContext,
+) -> None:
+    # Given sound under a name that no task has, and that no request to NATS can spell
+    settings.live_ttl = 3
+    constants(DUPLICATE_WINDOW_S=2)
+    async with start_worker(engine):
+        await publish_bytes(servers.nats_url, b"live.audio.\xff\xfe", b"NATS/1.0\r\n\r\n", b"sound")
+        assert (await js.stream_info("transcription_live")).state.messages == 1
+
+        # When LIVE_TTL is over, then it is gone
+        async def gone() -> bool:
+            return not (await js.stream_info("transcription_live")).state.messages
+
+        await eventually(gone)
