@@ -10,19 +10,10 @@ from uuid import uuid4
 
 from nats.aio.client import Client
 from natscribe.jetstream import streams
-from natscribe.schemas.wire import Queue
+from natscribe.schemas.wire import Lane
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
-from app.answers.names import Names
-from app.answers.result_writer import ResultWriter
-from app.answers.search import find_task
-from app.answers.task import TaskRequests
-from app.answers.task_list import TaskList
-from app.answers.task_queues import Overview
-from app.answers.user_erasure import UserErasure
-from app.answers.voices import VoiceRequests
-from app.answers.worker_report import WorkerReport
 from app.dead_letters.replay import Replayer
 from app.dead_letters.store import DeadLetterStore
 from app.engines.cores import usable_cores, windows_at_once
@@ -36,7 +27,6 @@ from app.live.frames import erase as erase_frames
 from app.live.transcriber import LiveTranscriber
 from app.operations.expiry import expire_tasks
 from app.operations.maintenance import Maintenance
-from app.operations.stream_watch import StreamWatch
 from app.queue.consumer import TaskConsumer
 from app.queue.index import QueueIndex
 from app.queue.positions import Positions
@@ -48,6 +38,15 @@ from app.redis_store import cache
 from app.redis_store.chunks import Chunks
 from app.redis_store.projection import RedisProjection
 from app.redis_store.task_lists import remove_expired
+from app.requests.result_writer import ResultWriter
+from app.requests.task_list import TaskList
+from app.requests.task_lookup import find_task
+from app.requests.task_queues import Overview
+from app.requests.task_requests import TaskRequests
+from app.requests.user_erasure import UserErasure
+from app.requests.voice_names import VoiceNames
+from app.requests.voice_requests import VoiceRequests
+from app.requests.worker_report import WorkerReport
 from app.retention.erasure import Erasure
 from app.retention.late_frames import LateFrames
 from app.retention.reminders import Reminders
@@ -56,12 +55,13 @@ from app.settings import MOST_LIVE_STREAMS, MOST_WINDOWS, Settings
 from app.speech.diarizer import Diarizer
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
+from app.stream_guard.watch import StreamGuard
 from app.task_log.log import TaskLog
 from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.voices.identification import Identification
 from app.voices.store import VoiceStore
-from app.work_sharing.helping import WorkSharing
+from app.work_sharing.sharing import WorkSharing
 from handlers.channels import subscribe
 
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
@@ -91,16 +91,16 @@ class Container:
         self.redis_of_cache = cache.connected(settings.redis_url)
         self.connection = ConnectionMonitor()
         self.broker = connection.broker(settings, self.connection, traces=traces)
-        tasks, self.windows_of_others = subscribe(self.broker, settings)
+        tasks, self.shared_windows = subscribe(self.broker, settings)
         self.consumer = TaskConsumer(
-            {key: consume for key, consume in tasks.items() if Queue.LIVE not in key},
+            {key: consume for key, consume in tasks.items() if Lane.LIVE not in key},
             self.names,
             broken=broken,
             reached=self.connection.restored,
             lookahead=settings.priority_lookahead,
         )
         self.live_consumer = TaskConsumer(
-            {key: consume for key, consume in tasks.items() if Queue.LIVE in key},
+            {key: consume for key, consume in tasks.items() if Lane.LIVE in key},
             self.names,
             broken=broken,
             at_once=live_streams_at_once(settings.live_streams),
@@ -161,7 +161,7 @@ class Container:
         at_once = windows_at_once(self.settings.engine_parallel, self.settings.engine_threads)
         largest = min(self.settings.engine_batch * at_once, MOST_WINDOWS)
         self.windows = WindowQueue(self.engine, at_once=at_once, largest=largest)
-        self.sharing = WorkSharing(self.nats, self.engine, self.windows, self.windows_of_others, self.settings)
+        self.sharing = WorkSharing(self.nats, self.engine, self.windows, self.shared_windows, self.settings)
         self.voice_store = VoiceStore(self.nats)
         self.identification = Identification(self.voice_store, self.settings)
         self.diarizer = Diarizer(
@@ -214,7 +214,7 @@ class Container:
         )
 
     def _make_operations(self) -> None:
-        names = Names(self.voice_store)
+        names = VoiceNames(self.voice_store)
         self.result_writer = ResultWriter(self.results, names, self.meter, max_payload=self.nats.max_payload)
         by_id = QueueIndex(self.nats, self.names, self.messages, key=lambda message: message.task_id)
         find = partial(find_task, self.log, by_id, self.registration)
@@ -239,7 +239,7 @@ class Container:
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)
-        self.stream_watch = StreamWatch(self.nats, self.settings, self.meter, self.projection)
+        self.stream_watch = StreamGuard(self.nats, self.settings, self.meter, self.projection)
         self.worker_report = WorkerReport(
             self.worker_name,
             self.settings.audio_store,

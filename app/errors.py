@@ -71,7 +71,7 @@ def refusal(detail: ErrorDetail) -> RequestError:
     return RequestError(detail.code, detail.message)
 
 
-def in_words(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """Write an error of NATS or Redis in words, for the log."""
     words = next((words for kind, words in WORDS.items() if isinstance(error, kind)), None)
     return words or str(error) or type(error).__name__

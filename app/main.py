@@ -27,10 +27,11 @@ from app.container import Container
 from app.engines.engine import Engine
 from app.engines.process.engine_processes import EngineProcesses
 from app.errors import TaskError, TransientError
-from app.jetstream import connection, provisioning
+from app.jetstream import connection
 from app.operations import health
 from app.redis_store import projection_feed
 from app.settings import VERSION, Settings
+from app.stream_guard import provisioning
 from app.supervision import run_forever
 from app.telemetry import logs, tracing
 from app.telemetry.metrics import metrics_route
@@ -87,7 +88,7 @@ class Worker:
     def _needs(self) -> dict[str, health.Check]:
         """Return the checks that must all succeed before the worker counts as ready for tasks."""
         return {
-            "nats": partial(health.nats_answers, self.broker, self.settings),
+            "nats": partial(health.nats_responds, self.broker, self.settings),
             "consumers": partial(health.consumers_exist, self.broker, self.settings),
             "redis": self.container.projection.reachable,
             "task_consumer": lambda: self.container.consumer.running and self.container.live_consumer.running,
@@ -118,7 +119,7 @@ class Worker:
                 nats = await connection.reach(self.broker, self.settings)
                 closing.push_async_callback(close, nats)
                 closing.callback(container.connection.expect_close)
-                ack_wait = await connection.retry_until_answered(partial(self._provision, nats.jetstream()))
+                ack_wait = await connection.retry_until_available(partial(self._provision, nats.jetstream()))
             container.connection.made(nats)
             container.connect(nats, ack_wait=ack_wait)
             closing.callback(container.result_writer.close)
@@ -158,7 +159,7 @@ class Worker:
         nats = await self.broker.connect()
         answered = partial(nats.jetstream().stream_info, self.container.names.tasks)
         # The answer shows that the server has received all subscriptions.
-        await connection.retry_until_answered(answered)
+        await connection.retry_until_available(answered)
         await self.container.consumer.start(nats)
         await self.container.live_consumer.start(nats)
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from nats.errors import Error as NatsError
 
-from app.errors import RequestError, TransientError, in_words
+from app.errors import RequestError, TransientError, describe
 
 OUTAGE_PAUSE_S = 2.0  # of work that NATS or Redis has interrupted
 LOG_EVERY_S = 60.0  # during an outage, work that is interrupted again and again logs this at most once in this time
@@ -36,6 +36,6 @@ async def run_forever(
             if not isinstance(error, (NatsError, TransientError, RequestError)):
                 log.exception("work_failed", work=name)
             elif loop.time() - logged_at >= LOG_EVERY_S:
-                log.warning("work_interrupted", work=name, error=in_words(error))
+                log.warning("work_interrupted", work=name, error=describe(error))
                 logged_at, is_told = loop.time(), True
         await asyncio.sleep(pause)

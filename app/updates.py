@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from natscribe.schemas import kinds
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import Segment, Stretch
+from natscribe.schemas.transcription import Interval, Segment
 from natscribe.schemas.windows import WindowText
 
 Task = kinds.Task
@@ -21,10 +21,10 @@ class Checkpoint:
     channel: int | None = None  # the channel to go on with; channels with a lower number are done
     processed_seconds: float = 0.0
     segments: tuple[Segment, ...] = ()
-    untranscribed: tuple[Stretch, ...] = ()
+    untranscribed: tuple[Interval, ...] = ()
     audio_sha256: str | None = None
     reached: Mapping[int | None, float] = field(default_factory=dict)  # for each channel, its processed seconds
-    sound_from: str | None = None  # of a live task: from which frame its sound is read
+    audio_offset: str | None = None  # of a live task: from which frame its sound is read
     diarization_error: ErrorDetail | None = None  # if set, the reason why this attempt skips diarization
     after_trouble: bool = False  # whether the previous attempt failed or was lost, perhaps because of its last work
 
@@ -42,7 +42,7 @@ class Update:
     waits: bool = False  # for the client's sound: so a live task does not stand still, though nothing changes
     audio_sha256: str = ""  # of the recording that the text belongs to
     embeddings: bytes | None = None  # of the speakers, as JSON: kept as long as the result
-    sound_from: str | None = None  # of a live task: from which frame another worker reads its sound
+    audio_offset: str | None = None  # of a live task: from which frame another worker reads its sound
 
 
 Append = Callable[[Update], Awaitable[None]]  # appends to the task's log

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from nats.js.api import DeliverPolicy
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.jetstream import streams
 from app.redis_store.projection import RedisProjection
@@ -18,7 +18,7 @@ from benchmarks.stack import Stack
 
 AT_ONCE = 5_000  # messages
 NAMES = Settings(_env_file=None).stream_names
-QUEUE = NAMES.queue_consumer(Queue.TRANSCRIPTION, Priority.LOW)
+QUEUE = NAMES.queue_consumer(Lane.TRANSCRIPTION, Priority.LOW)
 Messages = Iterator[tuple[str, bytes]]
 
 
@@ -75,14 +75,14 @@ def _batches(messages: Messages) -> Iterable[list[tuple[str, bytes]]]:
 
 
 def _tasks(count: int) -> Messages:
-    subject = subjects.tasks(Queue.TRANSCRIPTION, Priority.LOW)
+    subject = subjects.tasks(Lane.TRANSCRIPTION, Priority.LOW)
     for number in range(count):
         yield subject, b'{"task_id": "waits-%d", "audio_file_id": "none", "user_id": 1}' % number
 
 
 def _logs(count: int) -> Messages:
     event = ProgressEvent(
-        task_id="ID", kind=Queue.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=datetime.now(UTC)
+        task_id="ID", kind=Lane.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=datetime.now(UTC)
     )
     body = event.model_dump_json().encode()
     for number in range(count):

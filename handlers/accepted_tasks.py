@@ -7,7 +7,7 @@ from faststream.nats import NatsRoute
 from natscribe.schemas import subjects
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.kinds import Task
-from natscribe.schemas.wire import Queue
+from natscribe.schemas.wire import Lane
 
 from app.queue.registration import Announcement, Registration
 from handlers.dependencies import FromContext
@@ -24,6 +24,4 @@ async def accept(
     await registration.announce(Announcement(task.task_id, subject, sequence), replayed=replay_of is not None)
 
 
-ROUTES = tuple(
-    NatsRoute(accept, subjects.accepted(queue), queue=subjects.QUEUE_GROUP, no_reply=True) for queue in Queue
-)
+ROUTES = tuple(NatsRoute(accept, subjects.accepted(queue), queue=subjects.QUEUE_GROUP, no_reply=True) for queue in Lane)

@@ -19,7 +19,7 @@ from natscribe.schemas.wire import Kind
 
 from app.queue.consumer import Consume, QueueKey
 from app.settings import Settings
-from app.work_sharing.helping import engine_of
+from app.work_sharing.sharing import engine_of
 from handlers import accepted_tasks, dead_letters, replies, requests, voices
 from handlers.task_queues import declare_queues
 from handlers.tasks import DeliveryMiddleware
@@ -45,7 +45,7 @@ def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, Co
     """
     tasks, windows = NatsRouter(middlewares=[DeliveryMiddleware]), request_router()
     handlers = declare_queues(tasks, settings.stream_names)
-    subscriber = windows_of_others(windows, engine_of(settings))
+    subscriber = shared_windows(windows, engine_of(settings))
     broker.include_routers(tasks, accepted_router(), request_router(*REQUESTS), windows)
     for channel, schema in PUBLISHED.items():  # for the document only
         broker.publisher(channel, schema=schema, title=channel)
@@ -62,7 +62,7 @@ def request_router(*routes: NatsRoute) -> NatsRouter:
     return NatsRouter(handlers=routes, middlewares=[replies.InboxesOnly, replies.reply_with_errors])
 
 
-def windows_of_others(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
+def shared_windows(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
     """Make the subscriber to windows of other workers; `engine` is a hash of the settings that both workers share."""
     subscriber = router.subscriber(
         subjects.windows(engine), queue=subjects.QUEUE_GROUP, max_workers=replies.REQUESTS_AT_ONCE

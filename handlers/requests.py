@@ -10,11 +10,11 @@ from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
-from app.answers.task import TaskRequests
-from app.answers.task_list import TaskList
-from app.answers.task_queues import Overview
-from app.answers.user_erasure import UserErasure
-from app.answers.worker_report import WorkerReport
+from app.requests.task_list import TaskList
+from app.requests.task_queues import Overview
+from app.requests.task_requests import TaskRequests
+from app.requests.user_erasure import UserErasure
+from app.requests.worker_report import WorkerReport
 from handlers.dependencies import FromContext
 from handlers.replies import request_route
 

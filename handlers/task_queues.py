@@ -12,7 +12,7 @@ from faststream.nats import JStream, NatsRouter, PullSub
 from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.queue.consumer import Consume, QueueKey
 from handlers.tasks import HANDLERS
@@ -34,7 +34,7 @@ def declare_queues(router: NatsRouter, names: StreamNames) -> dict[QueueKey, Con
     }
 
 
-def _subscriber(router: NatsRouter, names: StreamNames, queue: Queue, priority: Priority) -> PullStreamSubscriber:
+def _subscriber(router: NatsRouter, names: StreamNames, queue: Lane, priority: Priority) -> PullStreamSubscriber:
     subscriber = router.subscriber(
         subjects.tasks(queue, priority),
         stream=JStream(names.tasks, declare=False),

@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.live import LiveTask
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Queue
+from natscribe.schemas.wire import Lane
 
 from app.execution.delivery import Delivery
 from app.execution.processing import process
@@ -61,8 +61,8 @@ async def transcribe_live(
     await attempt.publish(await live_transcriber.transcribe(task, attempt.checkpoint, attempt.append))
 
 
-HANDLERS: Mapping[Queue, Callable[..., Awaitable[None]]] = {  # `...`: handlers differ in their parameters
-    Queue.TRANSCRIPTION: transcribe,
-    Queue.DIARIZATION: diarize,
-    Queue.LIVE: transcribe_live,
+HANDLERS: Mapping[Lane, Callable[..., Awaitable[None]]] = {  # `...`: handlers differ in their parameters
+    Lane.TRANSCRIPTION: transcribe,
+    Lane.DIARIZATION: diarize,
+    Lane.LIVE: transcribe_live,
 }

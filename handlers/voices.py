@@ -13,7 +13,7 @@ from natscribe.schemas.voices import (
     VoicesRequest,
 )
 
-from app.answers.voices import VoiceRequests
+from app.requests.voice_requests import VoiceRequests
 from handlers.dependencies import FromContext
 from handlers.replies import request_route
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from natscribe.schemas.windows import WindowReply, WindowRequest
 
-from app.work_sharing.helping import WorkSharing
+from app.work_sharing.sharing import WorkSharing
 from handlers.dependencies import FromContext
 
 

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from .errors import ErrorCode, ErrorDetail
-from .requests import PLACE_PATTERN, TaskRequest, UserRequest
-from .task_list import LISTED_PLACE_PATTERN
+from .requests import CURSOR_PATTERN, TaskRequest, UserRequest
+from .task_list import LISTED_CURSOR_PATTERN
 from .transcription import LANGUAGE_PATTERN, TERM_PATTERN
 from .voices import VOICE_ID_PATTERN, VOICE_NAME_PATTERN
 from .wire import NAME_PATTERN, SPEAKER_PATTERN, TASK_ID_PATTERN, Input
@@ -19,8 +19,8 @@ IN_WORDS = {  # for each pattern, the advice for a value that does not match the
     NAME_PATTERN: "use no control characters, such as tabs",
     TASK_ID_PATTERN: "use letters, digits, - and _, at most 64",
     LANGUAGE_PATTERN: "use a code of ISO 639-1, like en",
-    PLACE_PATTERN: "use `more_after` of the last reply",
-    LISTED_PLACE_PATTERN: "use `more_before` of the last reply",
+    CURSOR_PATTERN: "use `more_after` of the last reply",
+    LISTED_CURSOR_PATTERN: "use `more_before` of the last reply",
     SPEAKER_PATTERN: "use the label that the result has, like SPEAKER_00",
     VOICE_ID_PATTERN: "use the id that voices.list shows",
     VOICE_NAME_PATTERN: "write letters, without control characters such as tabs",

@@ -25,11 +25,11 @@ from .wire import (
     Input,
     Kind,
     Lag,
+    Lane,
     Message,
     Percent,
     Position,
     Priority,
-    Queue,
     Remaining,
     TaskId,
     Time,
@@ -39,7 +39,7 @@ from .wire import (
 
 REPLY_TIMEOUT_S = 5.0  # how long clients wait for a reply
 READ_WITHIN_S = REPLY_TIMEOUT_S - 1  # how long the service reads for a reply, so that clients hear of a failure
-PLACE_PATTERN = r"^(queue|ended|dead_letters)-[0-9]{1,18}$"
+CURSOR_PATTERN = r"^(queue|ended|dead_letters)-[0-9]{1,18}$"
 
 
 class TaskRequest(Input):
@@ -54,7 +54,7 @@ class UserRequest(Input):
     user_id: UserId
     after: str | None = Field(
         None,
-        pattern=PLACE_PATTERN,
+        pattern=CURSOR_PATTERN,
         description="Where to continue: `more_after` of the last reply; null: at the beginning.",
     )
 
@@ -126,7 +126,7 @@ class TaskStatus(Message):
         """Read the task of a JSON status, in which a later version may have added fields."""
         if not isinstance(task, dict):
             return task
-        queue = Queue(info.data.get("kind", Kind.TRANSCRIPTION)) if "audio_file_id" in task else Queue.LIVE
+        queue = Lane(info.data.get("kind", Kind.TRANSCRIPTION)) if "audio_file_id" in task else Lane.LIVE
         return read_task(queue, to_json(task))
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .wire import Priority, Queue
+from .wire import Lane, Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class StreamNames:
     retention: str
     consumer_stem: str
 
-    def queue_consumer(self, queue: Queue, priority: Priority) -> str:
+    def queue_consumer(self, queue: Lane, priority: Priority) -> str:
         """The name of the consumer of one of the nine task queues."""
         return f"{self.consumer_stem}_{queue}_{priority}"
 

@@ -1,6 +1,6 @@
 """The subjects of the contract: apart from examples, only this module spells them out."""
 
-from .wire import Kind, Priority, Queue
+from .wire import Kind, Lane, Priority
 
 STATUS = "tasks.status"
 RESULT = "tasks.result"
@@ -46,37 +46,37 @@ PARTIALS_CHANNEL = "partials.{task_id}"
 FORGOTTEN_CHANNEL = "voices.forgotten.{voice}"
 
 
-def tasks(queue: Queue, priority: Priority) -> str:
+def tasks(queue: Lane, priority: Priority) -> str:
     """The subject on which a task for this queue is published."""
     return f"tasks.{queue}.{priority}"
 
 
-def queue_of(subject: str) -> tuple[Queue, Priority]:
+def queue_of(subject: str) -> tuple[Lane, Priority]:
     """The queue of the tasks on a subject.
 
     Raises:
         ValueError: The subject is no subject of tasks.
     """
     _, queue, priority = subject.split(".")
-    return Queue(queue), Priority(priority)
+    return Lane(queue), Priority(priority)
 
 
-def tasks_channel(queue: Queue) -> str:
+def tasks_channel(queue: Lane) -> str:
     """The address of the AsyncAPI channel for the tasks of one queue."""
     return f"tasks.{queue}.{{priority}}"
 
 
-def accepted(queue: Queue) -> str:
+def accepted(queue: Lane) -> str:
     """The subjects on which the task stream republishes the tasks of one queue, of any priority."""
     return f"accepted.tasks.{queue}.*"
 
 
-def accepted_channel(queue: Queue) -> str:
+def accepted_channel(queue: Lane) -> str:
     """The address of the AsyncAPI channel on which the task stream republishes each accepted task of one queue."""
     return f"accepted.tasks.{queue}.{{priority}}"
 
 
-def accepted_in(queue: Queue, priority: Priority) -> str:
+def accepted_in(queue: Lane, priority: Priority) -> str:
     """The subject on which the task stream republishes the tasks of one queue and priority."""
     return f"accepted.{tasks(queue, priority)}"
 

@@ -25,8 +25,8 @@ from .wire import (
 )
 
 MOST_LISTED = 200  # tasks in one reply
-PLACE_DIGITS = 22  # of the time in microseconds, and of the stream sequence
-LISTED_PLACE_PATTERN = rf"^[0-9]{{{PLACE_DIGITS}}}-[A-Za-z0-9_-]{{1,64}}$"
+CURSOR_DIGITS = 22  # of the time in microseconds, and of the stream sequence
+LISTED_CURSOR_PATTERN = rf"^[0-9]{{{CURSOR_DIGITS}}}-[A-Za-z0-9_-]{{1,64}}$"
 _EPOCH = datetime.fromtimestamp(0, timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 _SEQUENCES = 10**6  # no two tasks of one microsecond have the same last digits of their stream sequences
@@ -40,7 +40,7 @@ class ListRequest(Input):
     limit: int = Field(50, ge=1, le=MOST_LISTED, description="How many tasks the reply has at most.")
     before: str | None = Field(
         None,
-        pattern=LISTED_PLACE_PATTERN,
+        pattern=LISTED_CURSOR_PATTERN,
         description="Where to continue: `more_before` of the last reply; null: with the newest task.",
     )
 
@@ -81,7 +81,7 @@ class TaskPage(Message):
     )
 
 
-def place_of(task_id: str, created_at: datetime, sequence: int) -> str:
+def cursor_of(task_id: str, created_at: datetime, sequence: int) -> str:
     """Return the place in lists of a task that was stored as message `sequence`; later tasks have larger places."""
     stored_us = (created_at - _EPOCH) // _MICROSECOND
     return f"{stored_us:016d}{sequence % _SEQUENCES:06d}-{task_id}"

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from .wire import Input, Kind, Message, Priority, Queue, Time
+from .wire import Input, Kind, Lane, Message, Priority, Time
 
 
 class QueueRequest(Input):
@@ -12,7 +12,7 @@ class QueueRequest(Input):
 class QueueStatus(Message):
     """The state of one of the nine task queues."""
 
-    queue: Queue = Field(description="What the queue holds.")
+    queue: Lane = Field(description="What the queue holds.")
     kind: Kind = Field(description="Kind of the tasks.")
     priority: Priority = Field(description="Priority of the tasks.")
     waiting: int = Field(ge=0, description="How many tasks wait for a worker.", examples=[12])

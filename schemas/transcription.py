@@ -180,7 +180,7 @@ class Segment(Message):
     )
 
 
-class Stretch(Message):
+class Interval(Message):
     """A part of a recording, in seconds from its start."""
 
     start: Start
@@ -212,7 +212,7 @@ class SegmentsEvent(Message):
         description="The new segments. They have speakers only if each channel is one; the speakers that "
         "diarization finds are in the result. They have words if the task asks for words or for speakers."
     )
-    untranscribed: list[Stretch] = Field(
+    untranscribed: list[Interval] = Field(
         default_factory=list,
         description="Speech that the voice detector heard and for which no words were found: normally empty.",
     )
@@ -243,7 +243,7 @@ class TranscriptionResult(Message):
     )
     duration: Duration
     segments: list[Segment] = Field(description="In order of time; empty if nothing is said.")
-    untranscribed: list[Stretch] = Field(
+    untranscribed: list[Interval] = Field(
         default_factory=list,
         description="Speech that the voice detector heard and for which no words were found, and with `diarize` speech "
         "that has a speaker and no words: normally empty. Listen to it. Sound that both take for silence, such as a "

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from .transcription import Channel, Language, Segment, Stretch, TranscribeOptions
+from .transcription import Channel, Interval, Language, Segment, TranscribeOptions
 from .wire import Input, Message, Model, Seconds
 
 LONGEST_WINDOW_S = 20.0  # sound in the longest window
@@ -88,7 +88,7 @@ class WindowText(Message):
     """The text of a window, and the gaps that are left in it."""
 
     segments: list[Segment] = Field(description="The text, with times in the recording.")
-    untranscribed: list[Stretch] = Field(
+    untranscribed: list[Interval] = Field(
         default_factory=list, description="Speech of the window for which no words were found."
     )
     language: Language | None = Field(

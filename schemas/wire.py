@@ -219,7 +219,7 @@ class Kind(DescribedEnum):
     DIARIZATION = "diarization", "Who speaks when."
 
 
-class Queue(DescribedEnum):
+class Lane(DescribedEnum):
     """What a task queue holds; for each of these there is a task queue of each priority."""
 
     TRANSCRIPTION = "transcription", "Recordings to transcribe."
@@ -229,7 +229,7 @@ class Queue(DescribedEnum):
     @property
     def kind(self) -> Kind:
         """The kind of the tasks in this queue."""
-        return Kind.DIARIZATION if self is Queue.DIARIZATION else Kind.TRANSCRIPTION
+        return Kind.DIARIZATION if self is Lane.DIARIZATION else Kind.TRANSCRIPTION
 
 
 class Priority(DescribedEnum):

@@ -9,34 +9,35 @@ from typing import Final, Protocol
 
 import pytest
 from natscribe import s3 as client_s3
-from natscribe.cli import decoding, follow, url_sound
+from natscribe.cli import decoding, follow, url_audio
 from natscribe.client import bucket, examination, exchange, workers
 from natscribe.client import connection as client_connection
 from natscribe.jetstream import leader_reads, stream_pages, streams
 from natscribe.mock import player
 
-from app.answers import result_writer, search, user_erasure, worker_report
 from app.dead_letters import replay, store
 from app.embedded import guarded, process
 from app.engines.audio import live_pipe, live_streams
 from app.execution import attempt, delivery
 from app.jetstream import connection, pull_inbox, stream_log, usage
-from app.live import frames, sound
-from app.operations import maintenance, stream_watch
+from app.live import audio_recording, frames
+from app.operations import maintenance
 from app.queue import consumer, index, positions, registration
 from app.recordings import https, s3
 from app.redis_store import projection
+from app.requests import result_writer, task_lookup, user_erasure, worker_report
 from app.retention import late_frames, reminders, schedule
+from app.stream_guard import watch
 from app.voices import store as voices
-from app.work_sharing import helping
+from app.work_sharing import sharing
 
 USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
-    "ADVISED_FIRST_S": (stream_watch,),
+    "ADVISED_FIRST_S": (watch,),
     "ANSWERS_WITHIN_S": (process,),
-    "ANSWER_WITHIN_S": (replay, store, user_erasure),
+    "REPLY_WITHIN_S": (replay, store, user_erasure),
     "ASK_AGAIN_AFTER_S": (consumer,),
     "ASK_EVERY_S": (follow,),
-    "AUTHORITIES": (url_sound,),
+    "AUTHORITIES": (url_audio,),
     "CHECKED_WITHIN_S": (examination,),
     "CHECK_EVERY_S": (maintenance,),
     "CLEAN_LISTS_EVERY_S": (maintenance,),
@@ -53,7 +54,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "GIVE_UP_AFTER_S": (stream_log,),
     "HEALTH_WITHIN_S": (worker_report,),
     "INSISTS_FOR_S": (bucket,),
-    "KEPT_AGAIN_AFTER_S": (sound,),
+    "KEPT_AGAIN_AFTER_S": (audio_recording,),
     "LARGEST_ANSWER_BYTES": (stream_pages,),
     "LARGEST_WRITTEN_BYTES": (result_writer,),
     "LAST_APPEND_TIMEOUT_S": (attempt,),
@@ -64,7 +65,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LOG_READ_EVERY_S": (delivery,),
     "LONG_WITHOUT_REST_S": (consumer,),
     "LONG_WITH_ONE_TASK_S": (consumer,),
-    "LOOK_EVERY_S": (helping, stream_watch),
+    "LOOK_EVERY_S": (sharing, watch),
     "MEASURE_EVERY_S": (maintenance,),
     "MOST_ASKED": (result_writer,),
     "MOST_RETRIES": (client_s3,),
@@ -78,7 +79,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "POLL_INTERVAL_S": (consumer,),
     "POLL_S": (frames,),
     "READING_KEPT_S": (positions,),
-    "READ_WITHIN_S": (search,),
+    "READ_WITHIN_S": (task_lookup,),
     "RECHECK_AFTER_S": (consumer,),
     "RECONNECTED_WITHIN_S": (delivery,),
     "REGISTERED_WITHIN_S": (replay,),
@@ -86,7 +87,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "REPLIES_WITHIN_S": (workers,),
     "REPLY_TIMEOUT_S": (exchange,),
     "REQUEST_TIMEOUT_S": (leader_reads, pull_inbox),
-    "RESTORE_EVERY_S": (stream_watch,),
+    "RESTORE_EVERY_S": (watch,),
     "RETRY_EVERY_S": (connection,),
     "ROUND_TRIP_WITHIN_S": (examination,),
     "SENT_AGAIN_AFTER_S": (exchange,),

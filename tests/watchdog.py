@@ -36,8 +36,8 @@ def main() -> None:
     """Wait for the end of the run, and remove its processes and its data in memory."""
     run = sys.argv[1]
     sys.stdin.read()
-    give_up_at = time.monotonic() + PATIENCE_S
-    while (processes := _processes_of(run)) and time.monotonic() < give_up_at:
+    deadline = time.monotonic() + PATIENCE_S
+    while (processes := _processes_of(run)) and time.monotonic() < deadline:
         for process in processes:
             with suppress(psutil.Error):
                 process.kill()

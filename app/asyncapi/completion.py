@@ -11,7 +11,7 @@ from natscribe.schemas.voices import VOICE_ID_PATTERN
 from natscribe.schemas.wire import TASK_ID_PATTERN
 
 from app.asyncapi import info, jetstream
-from app.asyncapi.finding import ENUMS, Finding, find, pattern
+from app.asyncapi.generated_channels import ENUMS, GeneratedChannel, find, pattern
 from app.asyncapi.messages import CORRELATIONS, MESSAGES, MessageWords, schemas
 from app.asyncapi.node import Node
 from app.asyncapi.servers import SECURITY_SCHEMES, SERVERS
@@ -59,18 +59,18 @@ def _info(found: Node, settings: Settings) -> Node:
     return {**found["info"], "description": info.description(settings), "tags": tags}
 
 
-def _finding(found: Node, address: str) -> Finding:
+def _finding(found: Node, address: str) -> GeneratedChannel:
     """Return what the code does on the subjects of an address.
 
     Raises:
         LookupError: The code neither subscribes nor publishes to this address.
     """
     if address in READ:
-        return Finding(frozenset(), "receive", None, frozenset({READ[address].__name__}))
+        return GeneratedChannel(frozenset(), "receive", None, frozenset({READ[address].__name__}))
     return find(found, address)
 
 
-def _check_all_are_described(found: Node, findings: Mapping[str, Finding]) -> None:
+def _check_all_are_described(found: Node, findings: Mapping[str, GeneratedChannel]) -> None:
     described = frozenset[str]().union(*(finding.addresses for finding in findings.values()))
     undescribed = {node["address"] for node in found["channels"].values()} - described
     if undescribed:
@@ -78,7 +78,7 @@ def _check_all_are_described(found: Node, findings: Mapping[str, Finding]) -> No
         raise LookupError(message)
 
 
-def _channel(channel: Channel, finding: Finding, settings: Settings) -> Node:
+def _channel(channel: Channel, finding: GeneratedChannel, settings: Settings) -> Node:
     node = {
         "address": channel.address,
         "title": channel.title,
@@ -103,7 +103,7 @@ def _parameter(name: str, address: str) -> Node:
     return {"$ref": f"#/components/parameters/{name}"}
 
 
-def _operation(channel: Channel, finding: Finding) -> Node:
+def _operation(channel: Channel, finding: GeneratedChannel) -> Node:
     node = {
         "action": finding.action,
         "channel": {"$ref": f"#/channels/{channel.name}"},
@@ -137,7 +137,7 @@ def _reply_channel(channel: Channel) -> Node:
     }
 
 
-def _messages_on(channel: Channel, finding: Finding) -> list[MessageWords]:
+def _messages_on(channel: Channel, finding: GeneratedChannel) -> list[MessageWords]:
     """Return the described messages that the code publishes or receives on a channel.
 
     Raises:

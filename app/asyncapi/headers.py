@@ -3,10 +3,10 @@
 from typing import Final, Literal
 
 from natscribe.schemas.headers import (
+    AUDIO_OFFSET,
     AUDIO_SHA256,
     CREATED_AT,
     INTERNAL,
-    SOUND_FROM,
     SPAN,
     STARTED_AT,
     TASK,
@@ -79,7 +79,7 @@ class TaskEventHeaders(CloudEventHeaders):
     started_at: str | None = Field(None, alias=STARTED_AT, description=INTERNAL)
     span: str | None = Field(None, alias=SPAN, description=INTERNAL)
     audio_sha256: str | None = Field(None, alias=AUDIO_SHA256, description=INTERNAL)
-    sound_from: str | None = Field(None, alias=SOUND_FROM, description=INTERNAL)
+    audio_offset: str | None = Field(None, alias=AUDIO_OFFSET, description=INTERNAL)
     expected_sequence: str | None = Field(None, alias="Nats-Expected-Last-Subject-Sequence", description=INTERNAL)
     expected_on: str | None = Field(None, alias="Nats-Expected-Last-Subject-Sequence-Subject", description=INTERNAL)
 

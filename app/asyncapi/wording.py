@@ -5,7 +5,7 @@ from typing import Final
 
 from natscribe.schemas import subjects
 from natscribe.schemas.kinds import TASKS
-from natscribe.schemas.wire import Input, Queue
+from natscribe.schemas.wire import Input, Lane
 
 SUBMIT, FOLLOW, ASK, NAME, OPERATE, INSIDE = "submit", "follow", "ask", "name", "operate", "inside"
 
@@ -33,7 +33,7 @@ class Channel:
     only: type[Input] | None = None  # the payload that is published here, where the handler takes others, too
 
 
-def _task_queue(queue: Queue, summary: str) -> Channel:
+def _task_queue(queue: Lane, summary: str) -> Channel:
     return Channel(
         name=f"{queue}Tasks",
         address=subjects.tasks_channel(queue),
@@ -48,7 +48,7 @@ def _task_queue(queue: Queue, summary: str) -> Channel:
     )
 
 
-def _accepted(queue: Queue) -> Channel:
+def _accepted(queue: Lane) -> Channel:
     return Channel(
         name=f"accepted{queue.capitalize()}Tasks",
         address=subjects.accepted_channel(queue),
@@ -62,9 +62,9 @@ def _accepted(queue: Queue) -> Channel:
 
 
 CHANNELS: Final = (
-    _task_queue(Queue.TRANSCRIPTION, "Ask for the transcription of a recording"),
-    _task_queue(Queue.DIARIZATION, "Ask for the diarization of a recording"),
-    _task_queue(Queue.LIVE, "Ask for the text of sound that is published while people speak"),
+    _task_queue(Lane.TRANSCRIPTION, "Ask for the transcription of a recording"),
+    _task_queue(Lane.DIARIZATION, "Ask for the diarization of a recording"),
+    _task_queue(Lane.LIVE, "Ask for the text of sound that is published while people speak"),
     Channel(
         name="liveAudio",
         address=subjects.LIVE_AUDIO_CHANNEL,
@@ -279,7 +279,7 @@ CHANNELS: Final = (
         summary="Delete dead letters",
         tag=OPERATE,
     ),
-    *(_accepted(queue) for queue in Queue),
+    *(_accepted(queue) for queue in Lane),
     Channel(
         name="windowRequests",
         address=subjects.WINDOWS_CHANNEL,

@@ -175,7 +175,7 @@ async def _check_nats(settings: Settings, *, has_redis: bool) -> None:
     try:
         async with Client(settings) as client:
             if not has_redis and await _has_workers(client):
-                raise OtherRedisError(settings.nats_place)
+                raise OtherRedisError(settings.nats_addresses)
     except NoServerError as error:
         what_to_do = "start it, correct NATS_URL, or unset NATS_URL for an embedded server"
         raise NoServerError(error.place, what_to_do) from error

@@ -191,7 +191,7 @@ def _print_addresses(running: Service) -> None:
     if not err.is_terminal:
         log.info("service_ready", docs=running.docs, page=running.page and running.page.url)
         return
-    out.print(f"NATS   {settings.nats_place}")
+    out.print(f"NATS   {settings.nats_addresses}")
     out.print(f"Redis  {without_login(settings.redis_url)}")
     out.print(f"Docs   {running.docs}")
     if running.page is not None:

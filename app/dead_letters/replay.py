@@ -22,7 +22,7 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.requests import ReplayRequest, no_letter
 from natscribe.schemas.stream_names import StreamNames
 
-from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore
+from app.dead_letters.store import REPLY_WITHIN_S, DeadLetterStore
 from app.errors import RequestError, refusal
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
@@ -44,7 +44,7 @@ class QueueFullError(RequestError):
 class _Replay:
     """The state of a replay that is in progress."""
 
-    give_up_at: float  # monotonic time after which the replay stops, if it has queued a task
+    deadline: float  # monotonic time after which the replay stops, if it has queued a task
     # The tasks queued so far: task id, and stream sequence of the event `failed`.
     ends: dict[str, int] = field(default_factory=dict)
     full: set[str] = field(default_factory=set)  # subjects of full queues
@@ -53,7 +53,7 @@ class _Replay:
     @property
     def is_over(self) -> bool:
         """Whether the time for the replay is over; a replay that has queued no task yet goes on."""
-        return bool(self.ends) and time.monotonic() > self.give_up_at
+        return bool(self.ends) and time.monotonic() > self.deadline
 
 
 class Replayer:
@@ -73,7 +73,7 @@ class Replayer:
         Raises:
             RequestError: The requested task has no dead letter or no log, or all queues of the chosen tasks are full.
         """
-        replay, found = _Replay(give_up_at=time.monotonic() + ANSWER_WITHIN_S), False
+        replay, found = _Replay(deadline=time.monotonic() + REPLY_WITHIN_S), False
         # Later dead letters do not count: their tasks have failed again during the replay.
         newest = await self._last_of(self._names.dead_letters)
         async for letters in self._letters.pages():

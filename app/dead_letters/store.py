@@ -21,7 +21,7 @@ from app.queue.stored_message import StoredMessage
 from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter, task_name
 
-ANSWER_WITHIN_S = 3.5  # less than the five seconds that clients wait for a reply
+REPLY_WITHIN_S = 3.5  # less than the five seconds that clients wait for a reply
 
 
 class DeadLetterStore:
@@ -63,11 +63,11 @@ class DeadLetterStore:
 
         If the time is over, `more_after` of the answer says where the next request continues.
         """
-        give_up_at = time.monotonic() + ANSWER_WITHIN_S
+        deadline = time.monotonic() + REPLY_WITHIN_S
         count = 0
         async for page in self.pages(after=request.after):
             count += await self._delete_chosen(request, page)
-            if page and time.monotonic() > give_up_at:
+            if page and time.monotonic() > deadline:
                 return LettersDeleted(deleted=count, more_after=page[-1][0])
         return LettersDeleted(deleted=count)
 

@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
-from app.engines.messages import Heard, Job, Loaded, Prepared, Reply, WindowsTranscribed
+from app.engines.messages import Job, LiveAudioProcessed, Loaded, Prepared, Reply, WindowsTranscribed
 
-Answer = TypeVar("Answer", Heard, Loaded, Prepared, WindowsTranscribed)
+FinalReply = TypeVar("FinalReply", LiveAudioProcessed, Loaded, Prepared, WindowsTranscribed)
 
 
 class Engine(Protocol):
@@ -45,7 +45,7 @@ class Engine(Protocol):
         ...
 
 
-async def answer(engine: Engine, job: Job, kind: type[Answer]) -> Answer:
+async def run_job(engine: Engine, job: Job, kind: type[FinalReply]) -> FinalReply:
     """Run a job until its first reply of the type `kind`, and return this reply.
 
     Raises:

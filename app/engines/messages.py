@@ -40,7 +40,7 @@ class Setup(_Line):
     diarization_max_seconds: float
 
 
-class Listen(_Line):
+class FindWindows(_Line):
     """Job: find the windows of a recording from `start_at` seconds on.
 
     `channel`: only in this channel, counted from 0; null: in all channels mixed. `choose`: only in channel 0 if the
@@ -54,7 +54,7 @@ class Listen(_Line):
     choose: bool = False
 
 
-class Hear(_Line):
+class ProcessLiveAudio(_Line):
     """Job: find the utterances in the next sound of a live stream.
 
     The engine process keeps the state of the stream from one job to the next. If it does not know the stream, the job
@@ -78,7 +78,7 @@ class Hear(_Line):
     end: bool = Field(False, description="No more sound follows: what is open is closed, and the stream is forgotten.")
 
 
-class Forget(_Line):
+class CloseLiveStream(_Line):
     """Job: forget a live stream; do nothing if the engine process does not know the stream."""
 
     type: Literal["forget"] = "forget"
@@ -169,7 +169,7 @@ class WindowFound(_Line):
     window: Window
 
 
-class Listened(_Line):
+class WindowSearchAdvanced(_Line):
     """Reply: how many seconds are decoded so far; all windows before the second `settled` are found."""
 
     type: Literal["listened"] = "listened"
@@ -177,15 +177,15 @@ class Listened(_Line):
     settled: float
 
 
-class ListeningDone(_Line):
+class WindowSearchDone(_Line):
     """Reply: all windows of the recording are found."""
 
     type: Literal["listening_done"] = "listening_done"
     duration_seconds: float
 
 
-class Heard(_Line):
-    """Reply to `Hear`: which utterances are complete, open or closing after the job. Reply to `Forget`: empty."""
+class LiveAudioProcessed(_Line):
+    """Reply to `ProcessLiveAudio`: which utterances are complete, open or closing; to `CloseLiveStream`: empty."""
 
     type: Literal["heard"] = "heard"
     seconds: float = Field(description="Seconds of sound since the stream began.")
@@ -266,14 +266,17 @@ class Failed(_Line):
     transient: bool = Field(description="Whether another attempt may succeed.")
 
 
-Job = Annotated[Prepare | Load | Listen | Hear | Forget | Transcribe | Diarize, Field(discriminator="type")]
+Job = Annotated[
+    Prepare | Load | FindWindows | ProcessLiveAudio | CloseLiveStream | Transcribe | Diarize,
+    Field(discriminator="type"),
+]
 Reply = Annotated[
     StageAdvanced
     | RecordingOpened
     | WindowFound
-    | Listened
-    | ListeningDone
-    | Heard
+    | WindowSearchAdvanced
+    | WindowSearchDone
+    | LiveAudioProcessed
     | WindowsTranscribed
     | ChunkAnalysed
     | DiarizationDone
@@ -284,4 +287,4 @@ Reply = Annotated[
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
 REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)
-LAST_REPLIES = (ListeningDone, Heard, WindowsTranscribed, DiarizationDone, Loaded, Prepared, Failed)
+LAST_REPLIES = (WindowSearchDone, LiveAudioProcessed, WindowsTranscribed, DiarizationDone, Loaded, Prepared, Failed)

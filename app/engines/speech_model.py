@@ -7,13 +7,13 @@ from typing import Protocol
 from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
-from app.engines.audio.sound import Sound
+from app.engines.audio.window_audio import WindowAudio
 from app.engines.parallel import Parallel
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text in one language: that of a whole `Sound`, or of a part of it.
+    """A text in one language: that of a whole `WindowAudio`, or of a part of it.
 
     Times of words are seconds from the start of the whole sound; a word begins with its own space. A text without words
     means that the model has heard speech and found no words for it. A value is null if the model does not give it.
@@ -26,8 +26,8 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model finds in one `Sound`: its texts in order; no text at all if it has no speech.
+class ModelOutput:
+    """What a model finds in one `WindowAudio`: its texts in order; no text at all if it has no speech.
 
     `language`: the language spoken at the end of the sound, null if the model does not know. `settled`: the answer
     would be the same after any other language.
@@ -70,12 +70,12 @@ class SpeechModel(Protocol):
 
     def transcribe(
         self,
-        sounds: Sequence[Sound],
+        sounds: Sequence[WindowAudio],
         options: TranscribeOptions,
         previous: Sequence[str | None],
         *,
         draft: bool = False,
-    ) -> list[Answer]:
+    ) -> list[ModelOutput]:
         """Transcribe sounds, and return an answer for each, in their order.
 
         `previous`: the language spoken before each sound, null if unknown. `draft`: as quickly as the model can,

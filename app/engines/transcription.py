@@ -5,14 +5,14 @@ from dataclasses import replace
 from statistics import fmean
 from time import monotonic
 
-from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions, Word
+from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions, Word
 from natscribe.schemas.windows import Window, WindowText
 
 from app.engines.audio.samples import unpack
-from app.engines.audio.sound import Sound, cut_in_two, part_of
 from app.engines.audio.timeline import Timeline, Times
+from app.engines.audio.window_audio import WindowAudio, cut_in_two, part_of
 from app.engines.messages import Transcribe, WindowsTranscribed
-from app.engines.speech_model import Answer, SpeechModel, Text
+from app.engines.speech_model import ModelOutput, SpeechModel, Text
 from app.engines.text.coverage import gaps, word_times
 from app.engines.text.sentences import sentences, text_of
 
@@ -29,7 +29,7 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
     """
     model.check(job.options)
     started = monotonic()
-    sounds = [Sound(unpack(window.samples), Timeline(window.regions).speech) for window in job.windows]
+    sounds = [WindowAudio(unpack(window.samples), Timeline(window.regions).speech) for window in job.windows]
     answers = model.transcribe(sounds, job.options, job.previous, draft=job.draft)
     sounds, answers = _without_context(job.windows, sounds, answers)
     if job.draft:
@@ -43,14 +43,14 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
 
 
 def _without_context(
-    windows: Sequence[Window], sounds: Sequence[Sound], answers: Sequence[Answer]
-) -> tuple[list[Sound], list[Answer]]:
+    windows: Sequence[Window], sounds: Sequence[WindowAudio], answers: Sequence[ModelOutput]
+) -> tuple[list[WindowAudio], list[ModelOutput]]:
     """Return the sounds without the regions of their windows' context, and the answers without the words in them."""
     found = [_own(*each) if each[0].context else each[1:] for each in zip(windows, sounds, answers, strict=True)]
     return [sound for sound, _ in found], [answer for _, answer in found]
 
 
-def _own(window: Window, sound: Sound, answer: Answer) -> tuple[Sound, Answer]:
+def _own(window: Window, sound: WindowAudio, answer: ModelOutput) -> tuple[WindowAudio, ModelOutput]:
     timeline = Timeline(window.regions)
     texts = [
         replace(text, words=[word for word in text.words if timeline.word(word).start >= window.start])
@@ -59,7 +59,7 @@ def _own(window: Window, sound: Sound, answer: Answer) -> tuple[Sound, Answer]:
     return replace(sound, speech=sound.speech[window.context :]), replace(answer, texts=texts)
 
 
-def _window_text(window: Window, sound: Sound, answer: Answer, texts: Sequence[Text]) -> WindowText:
+def _window_text(window: Window, sound: WindowAudio, answer: ModelOutput, texts: Sequence[Text]) -> WindowText:
     """Make the text of a window: place the texts of its sound in the recording, and list the gaps that are left.
 
     `answer`: the model's answer for the whole sound, before its gaps were transcribed again.
@@ -69,7 +69,7 @@ def _window_text(window: Window, sound: Sound, answer: Answer, texts: Sequence[T
     return WindowText(
         segments=sorted(segments, key=lambda segment: segment.start),
         untranscribed=[
-            Stretch(start=start, end=end) for gap in _gaps(texts, sound) for start, end in timeline.in_recording(*gap)
+            Interval(start=start, end=end) for gap in _gaps(texts, sound) for start, end in timeline.in_recording(*gap)
         ],
         language=answer.language,
         settled=answer.settled,
@@ -78,7 +78,7 @@ def _window_text(window: Window, sound: Sound, answer: Answer, texts: Sequence[T
     )
 
 
-def _filled(model: SpeechModel, sound: Sound, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
+def _filled(model: SpeechModel, sound: WindowAudio, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
     """Transcribe the gaps in a window's texts again, up to six, each as a sound of its own; return all texts.
 
     If the whole window is one gap, it is cut in two first. Where the new text leaves a part of its gap without words,
@@ -95,7 +95,7 @@ def _filled(model: SpeechModel, sound: Sound, texts: Sequence[Text], options: Tr
     return found
 
 
-def _gaps(texts: Sequence[Text], sound: Sound) -> list[Times]:
+def _gaps(texts: Sequence[Text], sound: WindowAudio) -> list[Times]:
     """Find the gaps in a window's texts; a window without any text has no speech, and so no gaps."""
     words = [word for text in texts for word in text.words]
     return gaps(word_times(words, sound.speech), sound.speech, sound.seconds) if texts else []
@@ -116,7 +116,7 @@ def _ended(word: Word, second: float) -> Word:
 
 
 def _again(
-    model: SpeechModel, parts: Sequence[tuple[float, Sound]], options: TranscribeOptions, language: str | None
+    model: SpeechModel, parts: Sequence[tuple[float, WindowAudio]], options: TranscribeOptions, language: str | None
 ) -> list[Text]:
     """Transcribe a gap again; `parts`: its sounds, each with the second at which it begins in the window.
 
@@ -134,12 +134,12 @@ def _again(
     return list(_believed([(begin, _answer(model, part, guided, None)) for begin, part in parts]))
 
 
-def _answer(model: SpeechModel, part: Sound, options: TranscribeOptions, previous: str | None) -> Answer:
+def _answer(model: SpeechModel, part: WindowAudio, options: TranscribeOptions, previous: str | None) -> ModelOutput:
     (answer,) = model.transcribe([part], options, [previous])
     return answer
 
 
-def _believed(answers: Iterable[tuple[float, Answer]]) -> Iterator[Text]:
+def _believed(answers: Iterable[tuple[float, ModelOutput]]) -> Iterator[Text]:
     """Yield the texts that are probable enough, with times in the window.
 
     Each answer comes with the second of the window at which its sound begins.

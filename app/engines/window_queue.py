@@ -14,7 +14,7 @@ from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.windows import Window, WindowText
 
 from app.cancellation import cancel_all
-from app.engines.engine import Engine, answer
+from app.engines.engine import Engine, run_job
 from app.engines.messages import Transcribe, WindowsTranscribed
 
 _BATCH_S = 10.0  # how long transcribing a batch should take
@@ -31,7 +31,7 @@ class Rank(IntEnum):
     LATE = 2  # of a task of this worker, whose later texts all wait for this one
     OWN = 3  # of a task of this worker
     SPARE = 4  # the same, while a helper has the window, too
-    HELP = 5  # of another worker
+    SHARED = 5  # of another worker
 
 
 # If nobody wants a batch of such windows, the engine is stopped. Live windows are short, and loading the model again
@@ -174,7 +174,7 @@ class WindowQueue:
             options=batch[0].options,
             draft=batch[0].draft,
         )
-        work = answer(self._engine, job, WindowsTranscribed)
+        work = run_job(self._engine, job, WindowsTranscribed)
         self._job = asyncio.create_task(work, context=batch[0].context)
         began = asyncio.get_running_loop().time()
         try:

@@ -253,7 +253,7 @@ class TaskAttempt:
             segments=text.segments,
             untranscribed=text.untranscribed,
         )
-        metadata, after = replace(self.record.metadata, sound_from=update.sound_from), self._segments_after
+        metadata, after = replace(self.record.metadata, audio_offset=update.audio_offset), self._segments_after
         try:
             self._segments_after = await self._log.append_segments(event, metadata, update.audio_sha256, after=after)
         except FencedError as error:

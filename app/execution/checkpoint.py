@@ -44,6 +44,6 @@ async def read_segments(log: TaskLog, task_id: str, owner: Owner) -> StoredSegme
         untranscribed=tuple(gap for event in events for gap in event.untranscribed),
         audio_sha256=last.audio_sha256,
         reached={event.channel: event.processed_seconds for event in events},
-        sound_from=last.metadata.sound_from,
+        audio_offset=last.metadata.audio_offset,
     )
     return StoredSegments(checkpoint, last.event.sequence, stream_sequence)

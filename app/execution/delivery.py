@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from natscribe.jetstream.streams import LIVE_ACK_WAIT_S
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import MOST_BETWEEN_EVENTS_S, State
-from natscribe.schemas.wire import Queue
+from natscribe.schemas.wire import Lane
 from opentelemetry.trace import Tracer
 from structlog.contextvars import bind_contextvars
 
@@ -34,7 +34,7 @@ from app.task_log.results import ResultStore
 from app.telemetry import tracing
 from app.telemetry.metrics import Meter, task_name
 from app.updates import Task
-from app.work_sharing.helping import WorkSharing
+from app.work_sharing.sharing import WorkSharing
 
 HEARTBEATS_OF_LIVE = 4  # heartbeats in the time after which a worker of a live task counts as dead
 RECONNECTED_WITHIN_S = 5.0  # how long other workers may take to reconnect after an outage before this worker's start
@@ -77,7 +77,7 @@ class Delivery:
         self._received_at = time.monotonic()
         settings, self._ack_wait = execution.settings, execution.ack_wait
         self.heartbeat = settings.task_heartbeat * self._ack_wait / settings.task_ack_wait  # seconds between two
-        if self.queue is Queue.LIVE:
+        if self.queue is Lane.LIVE:
             self._ack_wait = min(self._ack_wait, LIVE_ACK_WAIT_S)
             self.heartbeat = self._ack_wait / HEARTBEATS_OF_LIVE
         message_of_timeout = (
@@ -158,8 +158,8 @@ class Delivery:
             RECONNECTED_WITHIN_S - connection.seconds_since_made,
         )
         patience = max(outage, min(lost_after - silent, lost_after), 0.0)
-        give_up_at = time.monotonic() + patience
-        while time.monotonic() < give_up_at:
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
             await asyncio.sleep(LOG_READ_EVERY_S)
             await attempt.check()
 

@@ -13,7 +13,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent
 
 from app.cancellation import cancel_all
-from app.errors import FencedError, RequestError, TransientError, in_words
+from app.errors import FencedError, RequestError, TransientError, describe
 from app.execution.attempt import TaskAttempt
 from app.execution.delivery import Delivery
 
@@ -71,7 +71,7 @@ async def _follow(delivery: Delivery) -> None:
             except FencedError as fenced:
                 delivery.stop.now(fenced)
             except (TransientError, NatsError, RequestError) as error:
-                log.warning("progress_append_failed", error=in_words(error))
+                log.warning("progress_append_failed", error=describe(error))
             except Exception:
                 log.exception("progress_append_failed")
             await asyncio.sleep(min(APPEND_EVERY_S, delivery.heartbeat))

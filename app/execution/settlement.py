@@ -14,7 +14,7 @@ from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.errors import AlreadyKnownError, FencedError, NotHeldError, TaskError, TransientError, in_words
+from app.errors import AlreadyKnownError, FencedError, NotHeldError, TaskError, TransientError, describe
 from app.execution.attempt import TaskAttempt
 from app.execution.checkpoint import StaleSegmentsError
 from app.execution.delivery import Delivery
@@ -40,7 +40,7 @@ async def completed(delivery: Delivery) -> Outcome:
     try:
         await delivery.message.ack()
     except NatsError as broken:  # the next worker that gets the message finds the result
-        log.warning("task_acknowledgement_failed", error=in_words(broken))
+        log.warning("task_acknowledgement_failed", error=describe(broken))
     return Outcome(State.COMPLETED)
 
 
@@ -68,7 +68,7 @@ async def failed(delivery: Delivery, error: Exception) -> Outcome:
                 await delivery.message.nak(delay=_delay(delivery, 1))
         return Outcome()
     except (TransientError, NatsError) as broken:  # JetStream delivers the message again after TASK_ACK_WAIT
-        log.warning("task_settlement_failed", error=in_words(broken))
+        log.warning("task_settlement_failed", error=describe(broken))
         return Outcome()
 
 

@@ -6,8 +6,8 @@ from typing import Final
 
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
-from natscribe.jetstream.answers import until_answered
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
+from natscribe.jetstream.retries import retry_until_reply
 
 from app.errors import BucketFullError
 from app.jetstream.key_value import key_value_subject
@@ -24,7 +24,7 @@ async def put(js: JetStreamContext, bucket: str, key: str, value: bytes, headers
     """
     publish = partial(js.publish, key_value_subject(bucket, key), value, headers=dict(headers))
     try:
-        await until_answered(publish, final=_FULL)
+        await retry_until_reply(publish, final=_FULL)
     except APIError as error:
         if error.err_code in _FULL:
             raise BucketFullError(bucket) from error

@@ -17,8 +17,8 @@ from nats.errors import Error as NatsError
 from nats.js.errors import ServiceUnavailableError
 from nats.protocol.parser import PERMISSIONS_ERR
 from natscribe.faststream import RECONNECT_WITHOUT_LIMIT, security
-from natscribe.jetstream.answers import UNANSWERED
 from natscribe.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_unreadable_messages
+from natscribe.jetstream.retries import NO_REPLY
 from opentelemetry.trace import TracerProvider
 
 from app.cancellation import Stop
@@ -30,7 +30,7 @@ from app.telemetry import logs, tracing
 NO_JETSTREAM = (
     "NATS answers, but has no JetStream: start nats-server with -js; in a cluster, start more than half of its servers."
 )
-NO_ANSWER = (
+NO_REPLY_MESSAGE = (
     "JetStream does not answer ({error}): look at the log of NATS; in a cluster, start more than half of its servers."
 )
 TOO_FEW_SERVERS = (
@@ -91,7 +91,7 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
             with _ended_by_signals(patience):
                 connection = await nats.connect()
     except TimeoutError:
-        message = f"No NATS server answers at {settings.nats_place}: start it first, or correct NATS_URL."
+        message = f"No NATS server answers at {settings.nats_addresses}: start it first, or correct NATS_URL."
         raise StartError(message) from None
     tolerate_unreadable_messages(connection)
     return connection
@@ -126,10 +126,10 @@ def _explained(refusal: Exception, settings: Settings) -> str:
             "user the service's rights: docs/access.md lists them."
         )
     if isinstance(refusal, ssl.SSLError):
-        return f"NATS at {settings.nats_place} is not trusted ({words}): correct NATS_TLS_CA_FILE."
+        return f"NATS at {settings.nats_addresses} is not trusted ({words}): correct NATS_TLS_CA_FILE."
     return (
-        f"NATS at {settings.nats_place} refuses the login of {user} ({words}): correct NATS_USER and NATS_PASSWORD, or "
-        "NATS_CREDS_FILE."
+        f"NATS at {settings.nats_addresses} refuses the login of {user} ({words}): correct NATS_USER and "
+        "NATS_PASSWORD, or NATS_CREDS_FILE."
     )
 
 
@@ -153,19 +153,19 @@ def _ended_by_signals(patience: asyncio.Timeout) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-async def retry_until_answered(work: Callable[[], Awaitable[T]]) -> T:
+async def retry_until_available(work: Callable[[], Awaitable[T]]) -> T:
     """Repeat a step of the start until NATS answers, and return what the step returns.
 
     Raises:
         StartError: NATS has not answered for NATS_WITHIN_S, has no JetStream, or is a cluster of too few servers.
     """
     loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + NATS_WITHIN_S
+    deadline = loop.time() + NATS_WITHIN_S
     while True:
         try:
             return await work()
-        except (TooFewServersError, *UNANSWERED) as error:
-            if loop.time() > give_up_at:
+        except (TooFewServersError, *NO_REPLY) as error:
+            if loop.time() > deadline:
                 raise StartError(_unanswered(error)) from None
         await asyncio.sleep(RETRY_EVERY_S)
 
@@ -173,4 +173,4 @@ async def retry_until_answered(work: Callable[[], Awaitable[T]]) -> T:
 def _unanswered(error: Exception) -> str:
     if isinstance(error, TooFewServersError):
         return str(error)
-    return NO_JETSTREAM if isinstance(error, ServiceUnavailableError) else NO_ANSWER.format(error=error)
+    return NO_JETSTREAM if isinstance(error, ServiceUnavailableError) else NO_REPLY_MESSAGE.format(error=error)

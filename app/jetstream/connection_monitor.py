@@ -17,7 +17,7 @@ from natscribe.jetstream.cloud_events import JSON
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.subjects import is_inbox
 
-from app.errors import in_words
+from app.errors import describe
 
 REFUSALS: Final = (PERMISSIONS_ERR, AUTHORIZATION_VIOLATION, "authentication expired", "authentication revoked")
 DROPS_LOGGED_EVERY_S: Final = 10.0  # there may be thousands in a second
@@ -101,9 +101,9 @@ class ConnectionMonitor:
         elif PERMISSIONS_ERR in str(error):
             log.error("nats_permission_refused", error=str(error))
         elif self._end_start is None and isinstance(error, LOSSES):  # also for each server that is away meanwhile
-            self._loss = in_words(error)
+            self._loss = describe(error)
         else:
-            log.warning("nats_error_received", error=in_words(error))
+            log.warning("nats_error_received", error=describe(error))
 
     async def _refuse(self, dropped: SlowConsumerError) -> None:
         """Reply with an error to a request that nats-py has dropped because too many wait."""

@@ -18,7 +18,7 @@ from nats.js import JetStreamContext
 from nats.js.api import ObjectInfo, ObjectMetaOptions
 from nats.js.errors import BadRequestError, DigestMismatchError, NotFoundError
 from natscribe.jetstream import leader_reads, stream_pages
-from natscribe.jetstream.answers import ANSWERED_WITHIN_S, until_answered
+from natscribe.jetstream.retries import RETRY_FOR_S, retry_until_reply
 
 from app.cancellation import discard_all
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
@@ -36,7 +36,7 @@ async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, des
     """
     mine: ObjectInfo | None = None
     while True:
-        found, after = await until_answered(partial(_named, js, bucket, name))
+        found, after = await retry_until_reply(partial(_named, js, bucket, name))
         if found is not None:
             if mine is not None and found.nuid != mine.nuid:
                 await js.purge_stream(stream_of(bucket), subject=chunks_of(bucket, mine.nuid))
@@ -45,7 +45,7 @@ async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, des
         expected = {"Nats-Rollup": "sub", "Nats-Expected-Last-Subject-Sequence": str(after)}
         try:
             meta = json.dumps(mine.as_dict()).encode()
-            await until_answered(partial(js.publish, _meta_subject(bucket, name), meta, headers=expected))
+            await retry_until_reply(partial(js.publish, _meta_subject(bucket, name), meta, headers=expected))
         except BadRequestError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
@@ -72,7 +72,7 @@ async def pull(
     info: ObjectInfo,
     write: Callable[[bytes], object],
     *,
-    stalled_s: float = ANSWERED_WITHIN_S,
+    stalled_s: float = RETRY_FOR_S,
 ) -> bytes:
     """Pass each chunk of an object to `write`, and return the SHA-256 of the object.
 
@@ -108,7 +108,7 @@ async def _chunks(nats: Client, bucket: str, info: ObjectInfo, stalled_s: float)
 
     def read_from(start: int) -> asyncio.Task[stream_pages.Pages]:
         read = partial(_next_chunks, nats, bucket, info.nuid or "", start)
-        return asyncio.create_task(until_answered(read, within_s=stalled_s))
+        return asyncio.create_task(retry_until_reply(read, within_s=stalled_s))
 
     left, reading = info.size or 0, read_from(1)
     try:
@@ -183,7 +183,7 @@ async def _store_chunks(js: JetStreamContext, bucket: str, name: str, body: byte
     try:
         for number, chunk in enumerate(chunks):
             once = {"Nats-Msg-Id": f"{nuid}-{number}"}  # a repeated publish stores no second chunk
-            await until_answered(partial(js.publish, chunks_of(bucket, nuid), chunk, headers=once))
+            await retry_until_reply(partial(js.publish, chunks_of(bucket, nuid), chunk, headers=once))
     except BaseException:  # cancellation too: without metadata, no later deletion would find the chunks
         with suppress(NatsError):
             await js.purge_stream(stream_of(bucket), subject=chunks_of(bucket, nuid))

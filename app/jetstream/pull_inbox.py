@@ -15,7 +15,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
-from natscribe.jetstream.answers import REQUEST_TIMEOUT_S
+from natscribe.jetstream.retries import REQUEST_TIMEOUT_S
 from natscribe.jetstream.stream_pages import NO_RESPONDERS, bytes_at_once
 
 LINGER_S: Final = 5.0  # how long a request of a feed waits for the first message

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, BadRequestError
 from natscribe.jetstream import leader_reads, stream_pages
-from natscribe.jetstream.answers import REQUEST_TIMEOUT_S, UNANSWERED, is_repeatable
+from natscribe.jetstream.retries import NO_REPLY, REQUEST_TIMEOUT_S, is_repeatable
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 
@@ -57,7 +57,7 @@ class StreamLog(Generic[T]):
             NatsError: NATS does not answer.
         """
         found: list[T] = []
-        for message in await stream_pages.last_of_each(self._nats, self._stream, subjects):
+        for message in await stream_pages.last_per_subject(self._nats, self._stream, subjects):
             with suppress(UnreadableError):
                 found += [record] if (record := await self._own(message, message.subject or "")) else []
         return found
@@ -173,17 +173,17 @@ class StreamLog(Generic[T]):
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S although the connection is open.
         """
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + GIVE_UP_AFTER_S
+        deadline = loop.time() + GIVE_UP_AFTER_S
         pause = FIRST_PAUSE_S
         while True:
             try:
                 return await ask()
-            except (APIError, *UNANSWERED) as error:
+            except (APIError, *NO_REPLY) as error:
                 if not is_repeatable(error):
                     raise
                 if not self._nats.is_connected:
-                    give_up_at = loop.time() + GIVE_UP_AFTER_S
-                if loop.time() > give_up_at:
+                    deadline = loop.time() + GIVE_UP_AFTER_S
+                if loop.time() > deadline:
                     message = f"JetStream does not answer about {subject}: check the NATS server."
                     raise TransientError(ErrorCode.INTERNAL, message) from error
                 await asyncio.sleep(pause)

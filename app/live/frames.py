@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
-from natscribe.jetstream.answers import until_answered
+from natscribe.jetstream.retries import retry_until_reply
 from natscribe.jetstream.stream_pages import PENDING, page
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
@@ -26,7 +26,7 @@ from natscribe.schemas.wire import TASK_ID_PATTERN
 
 from app.errors import PermanentError, TransientError
 from app.jetstream.server_time import server_time
-from app.live.places import Place
+from app.live.frame_offsets import FrameOffset
 
 FRAMES_AT_ONCE = 50  # frames in a page: five seconds of sound in the usual frames
 GATHER_S = 0.05  # after a page that was not full, so that a page holds more than one frame
@@ -71,11 +71,11 @@ class Frames:
         self.refused = 0  # messages so far that are no frames of the task
 
     @property
-    def place(self) -> Place:
+    def place(self) -> FrameOffset:
         """The place after all frames that `read` has read so far."""
-        return Place(self._after, self.count, self.size)
+        return FrameOffset(self._after, self.count, self.size)
 
-    async def read(self, start: Place, until: int | None = None) -> AsyncGenerator[JoinedFrames, None]:
+    async def read(self, start: FrameOffset, until: int | None = None) -> AsyncGenerator[JoinedFrames, None]:
         """Yield sound from the place `start` on, as soon as it is stored; the item that ends the sound has `last` set.
 
         While the client is silent, yield empty sound every few seconds; after the task's `idle_seconds`, yield the
@@ -87,32 +87,32 @@ class Frames:
             TransientError: JetStream does not answer although the connection is open.
         """
         loop = asyncio.get_running_loop()
-        told_at = heard_at = loop.time()
+        reported_at = received_at = loop.time()
         has_caught_up = False
         self._after, self.count, self.size = start.sequence, start.frame, start.size
         await self._is_same_stream()
         async with self._published() as published:
             while True:
                 published.clear()
-                asked_at = loop.time()
+                requested_at = loop.time()
                 messages = await self._page(self._after + 1, FRAMES_AT_ONCE)
-                heard_at += loop.time() - asked_at  # an outage is no silence of the client
+                received_at += loop.time() - requested_at  # an outage is no silence of the client
                 if messages:
                     sound = self._joined(messages, until)
                     if sound.frames:
-                        heard_at = loop.time()
+                        received_at = loop.time()
                         yield sound
                     if sound.last or (until is not None and self.count >= until):
                         return
                     await asyncio.sleep(0 if sound.waiting else GATHER_S)
                 elif not has_caught_up:
-                    has_caught_up, heard_at = True, loop.time() - await self._silent_for()
-                elif loop.time() - heard_at >= self._task.idle_seconds and await self._is_same_stream():
+                    has_caught_up, received_at = True, loop.time() - await self._silent_for()
+                elif loop.time() - received_at >= self._task.idle_seconds and await self._is_same_stream():
                     yield JoinedFrames(b"", last=True)
                     return
                 else:
-                    if loop.time() - told_at >= WAITING_TOLD_S:
-                        told_at = loop.time()
+                    if loop.time() - reported_at >= WAITING_TOLD_S:
+                        reported_at = loop.time()
                         yield JoinedFrames(b"")
                     await _wait(published)
 
@@ -153,7 +153,7 @@ class Frames:
         read = partial(page, self._nats, self._stream, self._subject, start=start, count=count)
         while True:
             try:
-                return await until_answered(read)
+                return await retry_until_reply(read)
             except NatsError as error:
                 if self._nats.is_connected:
                     raise TransientError(ErrorCode.INTERNAL, UNREACHABLE) from error

@@ -11,14 +11,14 @@ from uuid import uuid4
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveTask
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import Channels, Stretch
+from natscribe.schemas.transcription import Channels, Interval
 from natscribe.schemas.windows import Window
 
-from app.engines.engine import Engine, answer
-from app.engines.messages import Forget, Hear, Heard, StageAdvanced
+from app.engines.engine import Engine, run_job
+from app.engines.messages import CloseLiveStream, LiveAudioProcessed, ProcessLiveAudio, StageAdvanced
 from app.errors import TaskError, TransientError
+from app.live.frame_offsets import FrameOffset, FrameOffsets
 from app.live.frames import Frames, JoinedFrames
-from app.live.places import Place, Places
 from app.updates import Checkpoint
 
 MOST_BYTES = 1024 * 1024  # of sound in one job
@@ -41,11 +41,11 @@ class LiveSource:
         self._task = task
         self.channels = channels_of(task)
         self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in self.channels}
-        self._places = Places(task.audio, Place.read(checkpoint.sound_from))
+        self._places = FrameOffsets(task.audio, FrameOffset.read(checkpoint.audio_offset))
         self.seconds = self.waiting_seconds = self._heard_at = self._lost = 0.0
         self.waits = False  # whether the client is silent
         self.open: Sequence[Window] = ()
-        self.missing: list[Stretch] = []  # sound that was never stored
+        self.missing: list[Interval] = []  # sound that was never stored
         self.closing: Callable[[Window], None] = lambda _: None  # is called with each utterance that is closing
         self.show: Callable[[], bool] = lambda: True  # whether `open` is wanted, which costs a copy of the sound
 
@@ -82,7 +82,7 @@ class LiveSource:
         """Return when the sound of a second was heard, on the monotonic clock, as if all sound came in real time."""
         return self._heard_at - (self.seconds - second)
 
-    def sound_from(self, reached: Mapping[int | None, float]) -> str:
+    def audio_offset(self, reached: Mapping[int | None, float]) -> str:
         """Return, as text, the place from which another worker would have to read; forget earlier places.
 
         `reached`: the second up to which each channel has its text.
@@ -105,7 +105,9 @@ class LiveSource:
                     if self.waits:
                         yield advanced
                         continue
-                    heard = await answer(self._engine, self._job(stream, sound, start if first else None), Heard)
+                    heard = await run_job(
+                        self._engine, self._job(stream, sound, start if first else None), LiveAudioProcessed
+                    )
                     first = False
                     self._note(sound, heard)
                     self._places.note(self._frames.place)
@@ -119,11 +121,11 @@ class LiveSource:
                     yield advanced
         finally:
             with suppress(TaskError):
-                await answer(self._engine, Forget(stream=stream), Heard)
+                await run_job(self._engine, CloseLiveStream(stream=stream), LiveAudioProcessed)
 
-    def _job(self, stream: str, sound: JoinedFrames, start: Place | None) -> Hear:
+    def _job(self, stream: str, sound: JoinedFrames, start: FrameOffset | None) -> ProcessLiveAudio:
         """Make a job; `start`: the place at which the stream begins, in its first job alone."""
-        return Hear(
+        return ProcessLiveAudio(
             stream=stream,
             audio=self._task.audio,
             separate=self.channels != [None],
@@ -135,15 +137,15 @@ class LiveSource:
             end=sound.last,
         )
 
-    def _note(self, sound: JoinedFrames, heard: Heard) -> None:
+    def _note(self, sound: JoinedFrames, heard: LiveAudioProcessed) -> None:
         if sound.frames:
             self.waiting_seconds = sound.waiting * max(heard.seconds - self.seconds, 0.0) / sound.frames
         if sound.silence and sound.data:
             seconds = (heard.seconds - self.seconds) * sound.silence / len(sound.data)
-            self.missing.append(Stretch(start=self.seconds, end=self.seconds + seconds))
+            self.missing.append(Interval(start=self.seconds, end=self.seconds + seconds))
         if heard.lost > self._lost:  # of a file whose time stamps skip sound: it has become silence
             end = min(self.seconds + heard.lost - self._lost, heard.seconds)
-            self.missing.append(Stretch(start=self.seconds, end=end))
+            self.missing.append(Interval(start=self.seconds, end=end))
         self._lost = heard.lost
         self.seconds, self._heard_at = heard.seconds, time.monotonic()
         self.open = heard.open

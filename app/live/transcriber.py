@@ -19,14 +19,14 @@ from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
 from app.cancellation import Stop, cancel_all
-from app.engines.engine import Engine, answer
+from app.engines.engine import Engine, run_job
 from app.engines.messages import Load, Loaded, StageAdvanced
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TransientError
-from app.live.ahead import Ahead
+from app.live.audio_recording import check_store, keep, recording_of
+from app.live.early_transcription import Ahead
 from app.live.frames import Frames
 from app.live.partials import Partials
-from app.live.sound import check_store, keep, recording_of
 from app.live.source import LiveSource
 from app.recordings.recording import Recording
 from app.settings import Settings
@@ -98,7 +98,7 @@ class LiveTranscriber:
     async def _loaded(self, task: LiveTask) -> Loaded:
         hangs = TransientError(ErrorCode.ENGINE_FAILED, "The model is not loaded within TASK_TIMEOUT: it loads again.")
         async with Stop(hangs, after=self._settings.task_timeout):
-            return await answer(self._engine, Load(options=task.options), Loaded)
+            return await run_job(self._engine, Load(options=task.options), Loaded)
 
     def _drop(self, loading: asyncio.Task[Loaded]) -> None:
         self._loads.discard(loading)
@@ -206,7 +206,7 @@ class _Live:
         self._told = max([self._told, *(each.end for each in missing)])
         told = self.transcript.add(text.model_copy(update={"untranscribed": [*text.untranscribed, *missing]}))
         update = processed(Stage.TRANSCRIBING, text.end, None)
-        return replace(update, text=told, lag_seconds=self._lag, sound_from=self._source.sound_from(self._reached))
+        return replace(update, text=told, lag_seconds=self._lag, audio_offset=self._source.audio_offset(self._reached))
 
     def result(self, model: Model) -> TranscriptionResult:
         """Build the task's result."""

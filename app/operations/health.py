@@ -10,15 +10,15 @@ from faststream.asgi.handlers import HttpHandler
 from faststream.nats import NatsBroker
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
-from natscribe.jetstream.answers import REQUEST_TIMEOUT_S
+from natscribe.jetstream.retries import REQUEST_TIMEOUT_S
 
-from app.jetstream import provisioning
 from app.settings import Settings
+from app.stream_guard import provisioning
 
 Check = Callable[[], bool | Awaitable[bool]]
 
 
-async def nats_answers(broker: NatsBroker, settings: Settings) -> bool:
+async def nats_responds(broker: NatsBroker, settings: Settings) -> bool:
     """Return whether NATS answers a request; an open connection alone does not show that.
 
     A ping is no alternative: if its answer arrives too late, the reader of nats-py ends.

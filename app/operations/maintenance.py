@@ -10,13 +10,13 @@ import structlog
 from nats.aio.client import Client
 
 from app.engines.engine import Engine
-from app.jetstream import provisioning
 from app.jetstream.server_time import server_time
 from app.jetstream.usage import read_usage
 from app.operations import memory
 from app.queue.priorities import QueueReader, TaskQueue
 from app.redis_store.projection import RedisProjection
 from app.settings import Settings
+from app.stream_guard import provisioning
 from app.supervision import run_forever
 from app.telemetry.metrics import Meter
 from app.telemetry.storage_metrics import Stored
@@ -63,7 +63,7 @@ class Maintenance:
         """Project everything again if Redis is new or has lost its data."""
         if await self.projection.is_empty():
             log.warning("projection_restarted")
-            await provisioning.project_anew(self.nats.jetstream(), self.settings)
+            await provisioning.project_again(self.nats.jetstream(), self.settings)
             await self.projection.mark()
 
     async def measure_queues(self) -> None:

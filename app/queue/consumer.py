@@ -10,13 +10,13 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from natscribe.jetstream.answers import REQUEST_TIMEOUT_S
+from natscribe.jetstream.retries import REQUEST_TIMEOUT_S
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.cancellation import cancel_all
-from app.errors import in_words
+from app.errors import describe
 from app.jetstream.pull_inbox import PullInbox
 from app.queue.priorities import PriorityOrder
 from app.queue.stored_message import StoredMessage
@@ -33,7 +33,7 @@ RELEASE_WITHIN_S = 6.0  # a stopped task has this time to append to its log and 
 CANCEL_AGAIN_AFTER_S = 0.5
 RELEASE: Final = b"-NAK"  # JetStream's acknowledgement for "deliver this message again"
 
-QueueKey = tuple[Queue, Priority]
+QueueKey = tuple[Lane, Priority]
 Consume = Callable[[Msg], Awaitable[object]]  # handles a message, and settles it
 
 log = structlog.get_logger()
@@ -145,7 +145,7 @@ class TaskConsumer:
             try:
                 worked = await self._work_on_next(asked)
             except NatsError as error:
-                log.warning("task_poll_failed", error=in_words(error))
+                log.warning("task_poll_failed", error=describe(error))
                 self._to_ask, worked, self._unreachable = set(self._queues), False, True
             if worked:
                 await self._until_free()

@@ -3,25 +3,25 @@
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.queue.priorities import PATIENCE, QueueKey
 
-_RECORDINGS = (Queue.TRANSCRIPTION, Queue.DIARIZATION)  # the queues whose tasks one worker does one after the other
+_RECORDINGS = (Lane.TRANSCRIPTION, Lane.DIARIZATION)  # the queues whose tasks one worker does one after the other
 
 
-def served_before(waiting: Mapping[QueueKey, int], queue: Queue, priority: Priority, turn: int) -> dict[QueueKey, int]:
+def served_before(waiting: Mapping[QueueKey, int], queue: Lane, priority: Priority, turn: int) -> dict[QueueKey, int]:
     """Estimate how many tasks of each queue are served before the `turn`-th task of one queue.
 
     Each worker alternates between transcription and diarization. The estimate assumes that transcription is next
     everywhere, so that no two tasks have equally many before them. Live tasks wait only for live tasks.
     """
-    if queue is Queue.LIVE:
+    if queue is Lane.LIVE:
         urgent = [(queue, each) for each in Priority if each.precedes(priority)]
         live: dict[QueueKey, int] = {each: waiting[each] for each in urgent}
         return live | {(queue, priority): turn - 1}
     by_priority = {each: sum(waiting[other, each] for other in _RECORDINGS) for each in Priority}
-    of_other_kind = min(by_priority[priority] - waiting[queue, priority], turn - (queue is Queue.TRANSCRIPTION))
+    of_other_kind = min(by_priority[priority] - waiting[queue, priority], turn - (queue is Lane.TRANSCRIPTION))
     number = turn + of_other_kind
     before = _more_urgent(by_priority, priority, at_most=PATIENCE.get(priority, 0) * number)
     number += sum(before.values())
@@ -60,6 +60,6 @@ def _more_urgent(by_priority: Mapping[Priority, int], priority: Priority, *, at_
 
 def _in_turns(waiting: Mapping[QueueKey, int], priority: Priority, count: int) -> dict[QueueKey, int]:
     """Divide the first `count` tasks of a priority between transcription and diarization, which alternate."""
-    transcription, diarization = (Queue.TRANSCRIPTION, priority), (Queue.DIARIZATION, priority)
+    transcription, diarization = (Lane.TRANSCRIPTION, priority), (Lane.DIARIZATION, priority)
     first = min(waiting[transcription], max(count - count // 2, count - waiting[diarization]))
     return {transcription: first, diarization: count - first}

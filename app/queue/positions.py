@@ -14,7 +14,7 @@ from natscribe.jetstream.stream_pages import page
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Queue
+from natscribe.schemas.wire import Lane
 
 from app.queue.estimates import free_in, served_before
 from app.queue.priorities import QUEUE_KEYS, QueueKey, QueueReader, TaskQueues
@@ -111,7 +111,7 @@ class Positions:
             return Position.immediate()
         before = served_before(waiting, *key, turn)
         number = 1 + sum(before.values())
-        if number == 1 and self._idle() and key[0] is not Queue.LIVE:
+        if number == 1 and self._idle() and key[0] is not Lane.LIVE:
             return Position.immediate()
         return Position(number, self._expected_start(before, queues))
 

@@ -9,19 +9,19 @@ from typing import Final
 
 from nats.aio.client import Client
 from nats.js.api import ConsumerInfo, RawStreamMsg
-from natscribe.jetstream.stream_pages import last_of_each, page
+from natscribe.jetstream.stream_pages import last_per_subject, page
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.jetstream.records import UnreadableError, read_own
 from app.queue.speed import Speed
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
 
-QueueKey = tuple[Queue, Priority]
-QUEUE_KEYS: Final = {subjects.tasks(queue, priority): (queue, priority) for priority in Priority for queue in Queue}
+QueueKey = tuple[Lane, Priority]
+QUEUE_KEYS: Final = {subjects.tasks(queue, priority): (queue, priority) for priority in Priority for queue in Lane}
 
 PATIENCE: Final = {Priority.NORMAL: 3, Priority.LOW: 15}  # other tasks that may begin before this priority is next
 UNSETTLED_READ: Final = 256  # only this number of a queue's delivered messages is read; the rest count as running
@@ -37,15 +37,15 @@ class PriorityOrder:
 
     def __init__(self) -> None:
         self._passed_over = dict.fromkeys(Priority, 0)
-        self._queues = {priority: list(Queue) for priority in Priority}
+        self._queues = {priority: list(Lane) for priority in Priority}
 
-    def current(self) -> Iterator[tuple[Priority, tuple[Queue, ...]]]:
+    def current(self) -> Iterator[tuple[Priority, tuple[Lane, ...]]]:
         """Yield the priorities, each with its queues, in the order in which to ask now."""
         first = [each for each in reversed(PATIENCE) if self._passed_over[each] >= PATIENCE[each]]
         for priority in first + [each for each in Priority if each not in first]:
             yield priority, tuple(self._queues[priority])
 
-    def served(self, priority: Priority, queue: Queue) -> None:
+    def served(self, priority: Priority, queue: Lane) -> None:
         """Note that a task of this queue begins: all other priorities count as passed over once more."""
         for other in PATIENCE:
             self._passed_over[other] += 1
@@ -62,7 +62,7 @@ class PriorityOrder:
 class TaskQueue:
     """The state of one of the nine task queues."""
 
-    queue: Queue
+    queue: Lane
     priority: Priority
     undelivered: int  # messages that no worker has had yet
     redelivered: tuple[StoredMessage, ...]  # messages that a worker had and that wait again: released, or due to retry
@@ -109,7 +109,7 @@ class TaskQueues:
     @property
     def ends(self) -> list[datetime] | None:
         """When the running tasks with recordings are expected to end; None if any of the times is unknown."""
-        ends = [end for queue in self.by_key.values() if queue.queue is not Queue.LIVE for end in queue.ends]
+        ends = [end for queue in self.by_key.values() if queue.queue is not Lane.LIVE for end in queue.ends]
         known = [end for end in ends if end is not None]
         return known if len(known) == len(ends) else None
 
@@ -187,7 +187,9 @@ class QueueReader:
     async def _last_records(self, messages: list[StoredMessage]) -> list[RawStreamMsg | None]:
         """Read the last record in the log of each message's task; None if the log is empty."""
         ids = [message.task_id for message in messages]
-        found = await last_of_each(self._nats, self._names.progress, [subjects.progress(each) for each in ids if each])
+        found = await last_per_subject(
+            self._nats, self._names.progress, [subjects.progress(each) for each in ids if each]
+        )
         by_id = {(record.subject or "").rpartition(".")[2]: record for record in found}
         return [by_id.get(task_id or "") for task_id in ids]
 

@@ -3,7 +3,7 @@
 from collections import deque
 from typing import Final
 
-from natscribe.schemas.wire import Queue
+from natscribe.schemas.wire import Lane
 
 TASKS_MEASURED: Final = 30  # the speed is measured over this number of the latest tasks of a kind
 
@@ -16,14 +16,14 @@ class Speed:
     """
 
     def __init__(self) -> None:
-        self._done = {queue: deque[tuple[float, float]](maxlen=TASKS_MEASURED) for queue in Queue}
+        self._done = {queue: deque[tuple[float, float]](maxlen=TASKS_MEASURED) for queue in Lane}
 
-    def note(self, queue: Queue, *, audio_seconds: float, seconds: float) -> None:
+    def note(self, queue: Lane, *, audio_seconds: float, seconds: float) -> None:
         """Note a task: its seconds of sound, and the seconds of work that they took."""
         if audio_seconds > 0:
             self._done[queue].append((audio_seconds, seconds))
 
-    def seconds_for(self, queue: Queue, audio_seconds: float | None) -> float | None:
+    def seconds_for(self, queue: Lane, audio_seconds: float | None) -> float | None:
         """Estimate the seconds of work on so much audio; None if the speed or the length is unknown."""
         done = self._done[queue]
         if not done or audio_seconds is None:

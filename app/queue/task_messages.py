@@ -7,8 +7,8 @@ from functools import partial
 from nats.aio.client import Client
 from nats.js.errors import APIError
 from natscribe.jetstream import leader_reads
-from natscribe.jetstream.answers import until_answered
 from natscribe.jetstream.error_codes import DELETE_FAILED
+from natscribe.jetstream.retries import retry_until_reply
 from natscribe.jetstream.stream_pages import page, pages
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
@@ -36,7 +36,7 @@ class TaskMessages:
             NatsError: NATS does not answer.
         """
         read = partial(leader_reads.one, self._nats, self._names.tasks, subject, sequence)
-        found = await until_answered(read, within_s=HELD_WITHIN_S)
+        found = await retry_until_reply(read, within_s=HELD_WITHIN_S)
         return None if found is None else StoredMessage.fetched(found)
 
     async def after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
@@ -83,7 +83,7 @@ class TaskMessages:
         """
         try:
             delete = partial(self._js.delete_msg, self._names.tasks, sequence)
-            await until_answered(delete, within_s=DELETED_WITHIN_S, final=DELETE_FAILED)
+            await retry_until_reply(delete, within_s=DELETED_WITHIN_S, final=DELETE_FAILED)
         except APIError as error:
             if error.err_code not in DELETE_FAILED or await self.held(None, sequence) is not None:
                 raise

@@ -10,7 +10,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.api import ObjectInfo
 from nats.js.errors import BucketNotFoundError, NotFoundError
-from natscribe.jetstream.answers import until_answered
+from natscribe.jetstream.retries import retry_until_reply
 from natscribe.schemas.errors import ErrorCode
 
 from app.errors import TransientError
@@ -50,8 +50,8 @@ class Bucket:
 
     async def _info(self, audio_file_id: str) -> ObjectInfo:
         try:
-            store = await until_answered(partial(self._jetstream.object_store, self._bucket))
-            info = await until_answered(partial(store.get_info, audio_file_id))
+            store = await retry_until_reply(partial(self._jetstream.object_store, self._bucket))
+            info = await retry_until_reply(partial(store.get_info, audio_file_id))
         except BucketNotFoundError as error:
             message = f"The bucket {self._bucket!r} is missing: restart the service, which creates the bucket."
             raise TransientError(ErrorCode.INTERNAL, message) from error

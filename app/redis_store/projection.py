@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from natscribe.jetstream.streams import DAY_S, RESULTS_KEPT_S
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.task_list import place_of
+from natscribe.schemas.task_list import cursor_of
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, ResponseError
@@ -146,7 +146,7 @@ class RedisProjection:
             keep, keep_progress = _left(KEEP_S, age_s), _left(KEEP_PROGRESS_S, age_s)
             sequence, created_at = record.metadata.task_sequence, record.metadata.created_at
             kept = (keep, keep_progress, state, FORGOTTEN_FOR_S, ended, sequence, self.made_at)
-            place = place_of(event.task_id, created_at, sequence)
+            place = cursor_of(event.task_id, created_at, sequence)
             listed = (place, user_of(record), int(created_at.timestamp()) + KEEP_S)
             values = (record.stream_sequence, status, event.progress, *kept, *listed)
             writing.eval(WRITE_IF_NEWER, len(names), *names, *values)

@@ -10,7 +10,7 @@ from typing import Final
 
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.task_list import PLACE_DIGITS
+from natscribe.schemas.task_list import CURSOR_DIGITS
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -48,7 +48,7 @@ local now = redis.call('TIME')[1]
 local found = redis.call('ZRANGE', '{keys.LISTED}', '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
 for _, entry in ipairs(found) do
   local place, user = string.match(entry, '^(%S+) (%S+)$')
-  local projected = string.format('{keys.projected("%s")}', string.sub(place, {PLACE_DIGITS + 2}))
+  local projected = string.format('{keys.projected("%s")}', string.sub(place, {CURSOR_DIGITS + 2}))
   if string.find(redis.call('GET', projected) or '', place, 1, true) then
     redis.call('ZADD', '{keys.LISTED}', now + math.max(redis.call('TTL', projected), 1), entry)
   else

@@ -157,8 +157,8 @@ class Reminders:
             TransientError: Some reminders are still missing.
         """
         last = (await self._js.stream_info(self._results)).state.last_seq
-        give_up_at = time.monotonic() + SET_WITHIN_S
-        while time.monotonic() < give_up_at:
+        deadline = time.monotonic() + SET_WITHIN_S
+        while time.monotonic() < deadline:
             if await self._are_set_up_to(last):
                 return
             await asyncio.sleep(REMINDERS_READ_EVERY_S)

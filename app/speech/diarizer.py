@@ -21,7 +21,7 @@ from app.redis_store.cache import Cache
 from app.redis_store.chunks import Chunks
 from app.settings import VERSION
 from app.updates import Append, Task, Update, processed
-from app.voices.identification import NOT_ASKED, Identification, Identified
+from app.voices.identification import NOT_REQUESTED, Identification, Identified
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Diarizer:
             FencedError: Another worker runs the task.
         """
         if found.embedded is None:
-            return NOT_ASKED
+            return NOT_REQUESTED
         return await self.identification.run(task, found.embedded, labels, append)
 
     async def turns_of_channels(

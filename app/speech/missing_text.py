@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
 from natscribe.schemas.diarization import Turn
-from natscribe.schemas.transcription import Segment, Stretch
+from natscribe.schemas.transcription import Interval, Segment
 
 from app.engines.audio.timeline import Times
 from app.engines.text.coverage import LEAST_S, longest_spoken
@@ -13,8 +13,8 @@ _MARGIN_S = 0.3  # the times of words and the ends of turns may be wrong by this
 
 
 def with_missing_text(
-    untranscribed: Sequence[Stretch], segments: Sequence[Segment], turns: Sequence[Turn]
-) -> list[Stretch]:
+    untranscribed: Sequence[Interval], segments: Sequence[Segment], turns: Sequence[Turn]
+) -> list[Interval]:
     """Add to `untranscribed` the gaps of a second or more in the turns; no gap is listed twice.
 
     The voice detector of the transcription may hear silence where diarization hears quiet speech.
@@ -23,14 +23,14 @@ def with_missing_text(
     known = _joined([*_spoken(segments), *listed])
     spoken = _joined((turn.start, turn.end) for turn in turns)
     gaps = [gap for times in spoken for gap in _gaps(times, known)]
-    found = [Stretch(start=start, end=end) for start, end in gaps if end - start >= LEAST_S]
+    found = [Interval(start=start, end=end) for start, end in gaps if end - start >= LEAST_S]
     return joined([*untranscribed, *found])
 
 
-def joined(stretches: Iterable[Stretch]) -> list[Stretch]:
+def joined(intervals: Iterable[Interval]) -> list[Interval]:
     """Join stretches that overlap or touch; return them by time."""
-    found = _joined((each.start, each.end) for each in stretches)
-    return [Stretch(start=round(start, 3), end=round(end, 3)) for start, end in found]
+    found = _joined((each.start, each.end) for each in intervals)
+    return [Interval(start=round(start, 3), end=round(end, 3)) for start, end in found]
 
 
 def _spoken(segments: Iterable[Segment]) -> Iterator[Times]:

@@ -16,7 +16,7 @@ from natscribe.schemas.windows import Window, WindowText
 from app.cancellation import despite_cancellation, discard_all
 from app.engines.messages import StageAdvanced
 from app.engines.window_queue import Rank
-from app.work_sharing.helpers import LATE_S, HelperLostError
+from app.work_sharing.idle_workers import LATE_S, IdleWorkerLostError
 
 SEGMENTS_AT_ONCE = 50  # a text takes up no more once it has so many: far less than a NATS message can hold
 _AHEAD = 2  # windows may be taken from the source up to this many times what the transcribers have room for
@@ -248,7 +248,7 @@ class Run:
             return
         try:
             held.text, held.previous = request.answer.result(), request.previous
-        except HelperLostError:
+        except IdleWorkerLostError:
             return
         self.helped = self.helped or transcriber is not self._own
         for other in held.requests.values():

@@ -7,7 +7,14 @@ from natscribe.schemas.progress import Stage
 from natscribe.schemas.windows import Window
 
 from app.engines.engine import Engine
-from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, StageAdvanced, WindowFound
+from app.engines.messages import (
+    FindWindows,
+    RecordingOpened,
+    StageAdvanced,
+    WindowFound,
+    WindowSearchAdvanced,
+    WindowSearchDone,
+)
 
 
 class RecordingSource:
@@ -17,7 +24,7 @@ class RecordingSource:
     `channel` the one in which the windows lie (null: all channels mixed, or the recording is not opened yet).
     """
 
-    def __init__(self, engine: Engine, listen: Listen) -> None:
+    def __init__(self, engine: Engine, listen: FindWindows) -> None:
         self._engine = engine
         self._listen = listen
         self._reached = listen.start_at  # the second up to which everything was yielded
@@ -44,13 +51,13 @@ class RecordingSource:
                             yield self._advanced(Stage.TRANSCRIBING)
                         begun, windows_in_block, self._reached = True, True, reply.window.end
                         yield reply.window
-                    case Listened():
+                    case WindowSearchAdvanced():
                         self.duration = max(self.duration, reply.seconds)  # the header may give a shorter duration
                         if not windows_in_block and reply.settled > self._reached:
                             begun, self._reached = True, reply.settled
                             yield self._advanced(Stage.TRANSCRIBING)
                         windows_in_block = False
-                    case ListeningDone():
+                    case WindowSearchDone():
                         self.duration = reply.duration_seconds
 
     def _advanced(self, stage: Stage) -> StageAdvanced:

@@ -10,7 +10,7 @@ from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
 
 from app.engines.cores import Cores
-from app.engines.engine import Engine, answer
+from app.engines.engine import Engine, run_job
 from app.engines.messages import Load, Loaded
 from app.engines.window_queue import WindowQueue
 from app.errors import PermanentError
@@ -19,7 +19,7 @@ from app.speech.diarizer import Diarizer, SpeakerSearch
 from app.speech.transcript_cache import TranscriptCache
 from app.speech.transcription import Transcription
 from app.updates import Append, Checkpoint, Update
-from app.work_sharing.helping import WorkSharing
+from app.work_sharing.sharing import WorkSharing
 
 DIARIZING_SHARE = 0.5  # share of diarization in the progress of a transcription task: both take about the same time
 
@@ -56,7 +56,7 @@ class Transcriber:
             return await asyncio.to_thread(transcription.result)
 
     async def _transcription(self, task: TranscriptionTask, recording: Recording) -> Transcription:
-        loaded = await answer(self.engine, Load(options=task.options), Loaded)
+        loaded = await run_job(self.engine, Load(options=task.options), Loaded)
         return Transcription(
             self.engine,
             self.windows,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.live import LiveTask
-from natscribe.schemas.transcription import Segment, Source, Stretch, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.transcription import Interval, Segment, Source, TranscriptionResult, TranscriptionTask
 from natscribe.schemas.windows import WindowText
 from natscribe.schemas.wire import Model
 
@@ -15,7 +15,7 @@ from app.speech.attribution import attribute
 from app.speech.diarizer import SpeakerSearch, label, renamed
 from app.speech.missing_text import joined, with_missing_text
 from app.updates import Checkpoint
-from app.voices.identification import NOT_ASKED, Identified
+from app.voices.identification import NOT_REQUESTED, Identified
 
 
 @dataclass(eq=False, slots=True)
@@ -27,9 +27,9 @@ class TaskTranscript:
 
     task: TranscriptionTask | LiveTask
     segments: list[Segment] = field(default_factory=list)
-    untranscribed: list[Stretch] = field(default_factory=list)
+    untranscribed: list[Interval] = field(default_factory=list)
     channels: int | None = None
-    identified: Identified = NOT_ASKED
+    identified: Identified = NOT_REQUESTED
     audio_error: ErrorDetail | None = None  # why the sound of a live task is not kept
     _speakers: int | None = None
     _diarization_error: ErrorDetail | None = None

@@ -7,7 +7,7 @@ from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.windows import WindowText
 from pydantic import BaseModel, Field
 
-from app.engines.messages import Listen, Loaded
+from app.engines.messages import FindWindows, Loaded
 from app.redis_store.cache import Cache, read
 from app.settings import VERSION
 
@@ -21,7 +21,7 @@ class CachedTranscript(BaseModel):
     chosen: bool = False  # whether the listener chose the channel, and not a task
     texts: list[WindowText] = Field(default_factory=list, exclude=True)  # each is stored as a piece of its own
 
-    def answers(self, listen: Listen) -> bool:
+    def answers(self, listen: FindWindows) -> bool:
         """Whether this is the transcript to which the job `listen` would lead.
 
         A recording with one channel has one transcript, whatever the job says. If the job lets the listener choose, the

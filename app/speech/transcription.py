@@ -16,7 +16,7 @@ from natscribe.schemas.transcription import (
 from natscribe.schemas.windows import WindowText
 
 from app.engines.engine import Engine
-from app.engines.messages import Listen, Loaded, StageAdvanced
+from app.engines.messages import FindWindows, Loaded, StageAdvanced
 from app.errors import PermanentError
 from app.recordings.recording import Recording
 from app.speech.run import Run, WindowTranscriber, add_text
@@ -80,7 +80,7 @@ class Transcription:
                 await self._transcribe_anew(listen, language, append)
             if self.channel is None or self.channel + 1 >= self._channels:
                 return
-            listen, language = Listen(path=self._recording.path, channel=self.channel + 1), None
+            listen, language = FindWindows(path=self._recording.path, channel=self.channel + 1), None
 
     def result(self) -> TranscriptionResult:
         """Build the task's result."""
@@ -92,7 +92,7 @@ class Transcription:
             cached=self.cached,
         )
 
-    def _first(self, checkpoint: Checkpoint) -> Listen:
+    def _first(self, checkpoint: Checkpoint) -> FindWindows:
         """Return the job of the listener with which the transcription goes on after the checkpoint.
 
         The listener does not choose channels if the task expects more speakers than a call has.
@@ -102,9 +102,9 @@ class Transcription:
             channel = 0
         crowded = self._task.diarize and (self._task.min_speakers or 0) > _PEOPLE_OF_A_CALL
         choose = self._task.channels is Channels.AUTO and channel is None and not start_at and not crowded
-        return Listen(path=self._recording.path, start_at=start_at, channel=channel, choose=choose)
+        return FindWindows(path=self._recording.path, start_at=start_at, channel=channel, choose=choose)
 
-    async def _transcribe_anew(self, listen: Listen, language: str | None, append: Append) -> None:
+    async def _transcribe_anew(self, listen: FindWindows, language: str | None, append: Append) -> None:
         """Transcribe the recording, or one of its channels, with a run, and put the transcript into the cache.
 
         A transcript that does not begin at the start, or that a helper has helped with, is not cached.

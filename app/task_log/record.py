@@ -15,7 +15,7 @@ from natscribe.schemas.headers import AUDIO_SHA256
 from natscribe.schemas.kinds import RESULT, Result, Task, read_task
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent
-from natscribe.schemas.wire import Queue, TaskId
+from natscribe.schemas.wire import Lane, TaskId
 from pydantic import BaseModel
 
 CACHED_TASKS: Final = 256  # every record repeats its task, so written and parsed tasks are cached
@@ -57,7 +57,7 @@ class Metadata:
     started_at: datetime | None = None
     traceparent: str | None = None
     span: str | None = None  # span of the delivery that appended the record, as a `traceparent`
-    sound_from: str | None = None  # of segments of a live task: from which frame another worker reads
+    audio_offset: str | None = None  # of segments of a live task: from which frame another worker reads
 
     @property
     def owner(self) -> Owner:
@@ -74,7 +74,7 @@ class Metadata:
             names.STARTED_AT: self.started_at.isoformat() if self.started_at else None,
             names.SPAN: self.span,
             names.TRACEPARENT: self.traceparent,
-            names.SOUND_FROM: self.sound_from,
+            names.AUDIO_OFFSET: self.audio_offset,
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -96,7 +96,7 @@ class Metadata:
             started_at=datetime.fromisoformat(started_at) if started_at else None,
             traceparent=headers.get(names.TRACEPARENT),
             span=headers.get(names.SPAN),
-            sound_from=headers.get(names.SOUND_FROM),
+            audio_offset=headers.get(names.AUDIO_OFFSET),
         )
 
 
@@ -106,7 +106,7 @@ def _written(task: Task) -> str:
 
 
 @lru_cache(CACHED_TASKS)
-def _read(queue: Queue, text: str) -> Task:
+def _read(queue: Lane, text: str) -> Task:
     return read_task(queue, text)
 
 

@@ -87,7 +87,7 @@ def summary(settings: Settings) -> dict[str, str]:
     """Return what the first line of the log says about the service: its version, servers, model and device."""
     return {
         "version": VERSION,
-        "nats": settings.nats_place,
+        "nats": settings.nats_addresses,
         "redis": without_login(settings.redis_url),
         "model": settings.transcription_model or "whisper-base",
         "device": settings.engine_device,

@@ -15,7 +15,7 @@ from faststream.asgi import AsgiResponse, get
 from faststream.asgi.handlers import HttpHandler
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Queue
+from natscribe.schemas.wire import Lane
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -32,7 +32,7 @@ ERASED = ("task", "recording")
 Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 
-def task_name(queue: Queue) -> str:
+def task_name(queue: Lane) -> str:
     """Return the name that metrics and logs have for tasks of a queue."""
     return f"process_{queue}"
 
@@ -160,19 +160,19 @@ class Meter:
         return _begun(gauge, labels)
 
     @contextmanager
-    def in_progress(self, queue: Queue) -> Iterator[None]:
+    def in_progress(self, queue: Lane) -> Iterator[None]:
         """Count a task as in progress while the body runs."""
         with self._in_progress.labels(task_name(queue)).track_inprogress():
             yield
         self.beat(queue, since_progress=0.0, running=0.0)
 
-    def beat(self, queue: Queue, *, since_progress: float, running: float) -> None:
+    def beat(self, queue: Lane, *, since_progress: float, running: float) -> None:
         """Set how many seconds ago the running task began and last made progress; both are 0 if no task runs."""
         self._since.labels(task_name(queue)).set(since_progress)
         self._running.labels(task_name(queue)).set(running)
 
     def completed(
-        self, queue: Queue, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
+        self, queue: Lane, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
     ) -> None:
         """Count a completed task, its audio, what of it has no text, and the seconds from delivery to settlement."""
         name = task_name(queue)
@@ -183,7 +183,7 @@ class Meter:
             self._audio.labels(name).inc(audio_seconds)
             self._factor.labels(name).observe(seconds / audio_seconds)
 
-    def failed(self, queue: Queue, state: State, code: ErrorCode, seconds: float) -> None:
+    def failed(self, queue: Lane, state: State, code: ErrorCode, seconds: float) -> None:
         """Count an attempt that failed: as a retry, or as the failure of its task."""
         if state is State.RETRYING:
             self._retries.labels(task_name(queue), code).inc()
@@ -209,7 +209,7 @@ def _begun(metric: Metric, labels: list[str] | None) -> Metric:
     Prometheus sees an increase only from a value it has read before, so a series must exist before its first event.
     """
     if labels == ["task_name"]:
-        for queue in Queue:
+        for queue in Lane:
             metric.labels(task_name(queue))
     return metric
 

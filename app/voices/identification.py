@@ -44,7 +44,7 @@ class Identified:
     error: ErrorDetail | None = None
 
 
-NOT_ASKED: Final = Identified()
+NOT_REQUESTED: Final = Identified()
 
 
 class Identification:

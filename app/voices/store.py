@@ -83,7 +83,7 @@ class ComparedVoice(TypedDict):
 _COMPARED: Final[TypeAdapter[ComparedVoice]] = TypeAdapter(ComparedVoice)
 
 
-class Kept(NamedTuple):
+class VersionedVoice(NamedTuple):
     """A voice that the bucket holds, and the stream sequence of its message."""
 
     voice: StoredVoice
@@ -97,7 +97,7 @@ class VoiceStore:
         self._nats = nats
         self._js = nats.jetstream()
 
-    async def pages(self, user_id: int | str, *, after: int = 0) -> AsyncIterator[list[Kept]]:
+    async def pages(self, user_id: int | str, *, after: int = 0) -> AsyncIterator[list[VersionedVoice]]:
         """Yield the voices of a user in the order of their last changes, some at a time.
 
         `after`: the stream sequence after which to begin.
@@ -118,7 +118,7 @@ class VoiceStore:
         found = [voice async for page in pages for message in page if (voice := _read_compared(message))]
         return [each for each in found if each["user_id"] == user_id]
 
-    async def find(self, user_id: int | str, voice: str) -> Kept | None:
+    async def find(self, user_id: int | str, voice: str) -> VersionedVoice | None:
         """Return a voice; None if the user has no such voice.
 
         Raises:
@@ -155,7 +155,7 @@ class VoiceStore:
                 raise ChangedMeanwhileError from error
             raise
 
-    async def remove(self, known: Kept) -> None:
+    async def remove(self, known: VersionedVoice) -> None:
         """Remove a voice as it was read, so that the bucket holds nothing of it; a later change of the voice stays.
 
         Raises:
@@ -177,10 +177,10 @@ def _read_compared(message: RawStreamMsg) -> ComparedVoice | None:
     return parsed(_COMPARED, message.data, _STREAM) if message.data else None
 
 
-def _read(message: RawStreamMsg) -> Kept | None:
+def _read(message: RawStreamMsg) -> VersionedVoice | None:
     """Read a voice from its message; None if the message has no content, as one that deletes a key.
 
     Raises:
         UnreadableError: Another version of the service has written the voice.
     """
-    return Kept(parsed(StoredVoice, message.data, _STREAM), message.seq or 0) if message.data else None
+    return VersionedVoice(parsed(StoredVoice, message.data, _STREAM), message.seq or 0) if message.data else None

@@ -77,6 +77,10 @@ export interface Forgotten {
   'user_id': number | string;
   'at': string;
 }
+export interface Interval {
+  'start': number;
+  'end': number;
+}
 export interface LettersDeleted {
   'deleted': number;
   'more_after': number | null;
@@ -179,7 +183,7 @@ export interface QueueRequest {
   
 }
 export interface QueueStatus {
-  'queue': Queue;
+  'queue': Lane;
   'kind': Kind;
   'priority': Priority;
   'waiting': number;
@@ -245,16 +249,12 @@ export interface SegmentsEvent {
   'channel': number | null;
   'processed_seconds': number;
   'segments': Segment[];
-  'untranscribed': Stretch[];
+  'untranscribed': Interval[];
 }
 export interface SpeakerVoice {
   'voice': string | null;
   'name': string | null;
   'score': number | null;
-}
-export interface Stretch {
-  'start': number;
-  'end': number;
 }
 export interface TaskPage {
   'tasks': ListedTask[];
@@ -302,7 +302,7 @@ export interface TranscriptionResult {
   'languages': Record<string, number>;
   'duration': number;
   'segments': Segment[];
-  'untranscribed': Stretch[];
+  'untranscribed': Interval[];
   'channels': number | null;
   'speakers': number | null;
   'diarization_error': ErrorDetail | null;
@@ -371,7 +371,7 @@ export interface WindowRequest {
 }
 export interface WindowText {
   'segments': Segment[];
-  'untranscribed': Stretch[];
+  'untranscribed': Interval[];
   'language': string | null;
   'settled': boolean;
   'end': number;
@@ -407,10 +407,10 @@ export type EnrollRequests = Voice | ErrorReply;
 export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
 export type ForgetRequests = Forgotten | ErrorReply;
 export type Kind = "transcription" | "diarization";
+export type Lane = "transcription" | "diarization" | "live";
 export type LetterDeletionRequests = LettersDeleted | ErrorReply;
 export type ListRequests = TaskPage | ErrorReply;
 export type Priority = "high" | "normal" | "low";
-export type Queue = "transcription" | "diarization" | "live";
 export type QueueRequests = QueueOverview | ErrorReply;
 export type RenameRequests = Voice | ErrorReply;
 export type ReplayRequests = Replayed | ErrorReply;

@@ -10,8 +10,8 @@ import pytest_asyncio
 from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
 
-from app.jetstream import provisioning
 from app.settings import Settings
+from app.stream_guard import provisioning
 from tests.access.servers import CLIENTS, GuardedNats, guarded_in_memory, inbox, password
 from tests.waiting import eventually
 

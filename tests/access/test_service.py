@@ -22,7 +22,7 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import SegmentsEvent, Source, TranscriptionResult
 from natscribe.schemas.voices import Consent
-from natscribe.schemas.wire import Kind, Priority, Queue
+from natscribe.schemas.wire import Kind, Lane, Priority
 
 from app.errors import PermanentError
 from app.jetstream.streams import all_stream_configs
@@ -92,8 +92,8 @@ async def create(client: Client, kind: Kind, priority: Priority) -> str:
     return await client.create_diarization_task(RECORDING, priority=priority)
 
 
-async def in_queue(client: Client, queue: Queue, priority: Priority) -> str:
-    if queue is not Queue.LIVE:
+async def in_queue(client: Client, queue: Lane, priority: Priority) -> str:
+    if queue is not Lane.LIVE:
         return await create(client, queue.kind, priority)
     task = f"live-{priority}"
     with suppress(ClientError):  # the task may fail before its sound has ended
@@ -138,7 +138,7 @@ async def all_are_listed(client: Client) -> bool:
 async def every_queue(publisher: Client, operator: Client, engine: FakeEngine) -> list[str]:
     """A task in each queue that fails, and is replayed."""
     engine.fail_with, engine.deaf = [FAILURE] * 6, [FAILURE] * 3
-    tasks = [await in_queue(publisher, queue, priority) for queue in Queue for priority in Priority]
+    tasks = [await in_queue(publisher, queue, priority) for queue in Lane for priority in Priority]
     assert [await end_of(publisher, task) for task in tasks] == [State.FAILED] * 9
     assert {letter.task_id async for letter in operator.dead_letters()} == set(tasks)
     assert (await operator.queue()).dead_letters == 9

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from natscribe.client import Client as Natscribe
 from natscribe.client.errors import ClientError
 from natscribe.schemas.live import LiveAudio
-from natscribe.schemas.transcription import Stretch, TranscriptionResult
+from natscribe.schemas.transcription import Interval, TranscriptionResult
 
 from app.settings import Settings
 from tests.e2e.conftest import LIBRIVOX
@@ -43,7 +43,7 @@ class Speech:
 
     def wrong(self, result: TranscriptionResult) -> str | None:
         """What is lost or doubled in a result; None: nothing."""
-        lost = [Stretch(start=self.missing[0] * FRAME_S, end=self.missing.stop * FRAME_S)] if self.missing else []
+        lost = [Interval(start=self.missing[0] * FRAME_S, end=self.missing.stop * FRAME_S)] if self.missing else []
         if result.duration != self.seconds:
             return f"{result.duration:g} s of {self.seconds:g}"
         if any(each not in result.untranscribed for each in lost):

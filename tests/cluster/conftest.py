@@ -13,7 +13,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from natscribe.jetstream.answers import until_answered
+from natscribe.jetstream.retries import retry_until_reply
 from natscribe.jetstream.stream_pages import pages
 from natscribe.schemas.progress import ProgressEvent, State
 
@@ -78,7 +78,9 @@ class Publisher:
 
     async def upload(self) -> None:
         store = await self.js.object_store(BUCKET)
-        await until_answered(partial(store.put, RECORDING, CONTENT))  # a new bucket is not known to all servers at once
+        await retry_until_reply(
+            partial(store.put, RECORDING, CONTENT)
+        )  # a new bucket is not known to all servers at once
 
     async def publish(self, task_id: str) -> None:
         body = json.dumps({"task_id": task_id, "audio_file_id": RECORDING, "user_id": 7}).encode()

@@ -7,8 +7,8 @@ from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 from nats.js.errors import APIError
 
-from app.jetstream import provisioning
 from app.settings import Settings
+from app.stream_guard import provisioning
 from tests.cluster.conftest import Publisher, SteadyEngine, workers
 from tests.declarers import CONSUMERS, LOGS, SUBJECTS, faststream_consumer, stripped
 from tests.waiting import eventually

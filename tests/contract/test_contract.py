@@ -28,7 +28,7 @@ from natscribe.schemas.live import (
 )
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import LANGUAGE_PATTERN, TranscriptionTask
-from natscribe.schemas.wire import MOST_KEPT_S, TASK_ID_PATTERN, Kind, Priority, Queue
+from natscribe.schemas.wire import MOST_KEPT_S, TASK_ID_PATTERN, Kind, Lane, Priority
 from pydantic import BaseModel
 
 from app.jetstream import streams
@@ -128,7 +128,7 @@ def days(seconds: float | None) -> str:
 
 
 def test_the_streams() -> None:
-    queues, settings = [f"tasks.{queue}.*" for queue in Queue], Settings(_env_file=None)
+    queues, settings = [f"tasks.{queue}.*" for queue in Lane], Settings(_env_file=None)
     expected = [
         [
             config.name,
@@ -140,7 +140,7 @@ def test_the_streams() -> None:
         if config.name != settings.stream_names.retention  # internal
     ]
     assert [[quoted(name)[0], quoted(heard), keeps, age] for name, heard, keeps, age in table("stream")] == expected
-    assert task_subjects() == [f"tasks.{queue}.{priority}" for priority in Priority for queue in Queue]
+    assert task_subjects() == [f"tasks.{queue}.{priority}" for priority in Priority for queue in Lane]
 
 
 def test_the_buckets() -> None:
@@ -253,7 +253,7 @@ def test_every_subject_that_it_names_is_one() -> None:
     known |= {subjects.ALL_PROGRESS, subjects.ALL_SEGMENTS, subjects.ALL_RESULTS, subjects.ALL_DEAD_LETTERS}
     known |= {subjects.progress("t1"), subjects.segments("t1"), subjects.results("t1")}
     known |= {subjects.ALL_LIVE_AUDIO, subjects.ALL_PARTIALS, subjects.live_audio("t1"), subjects.partials("t1")}
-    known |= {f"tasks.{queue}.*" for queue in Queue}
+    known |= {f"tasks.{queue}.*" for queue in Lane}
     named = set(
         re.findall(
             r"(?<![.{])\b(?:tasks|progress|segments|partials|live|results|dead_letters)(?:\.(?!md\b)(?:[a-z0-9_]++|\*))++(?!\.<)",

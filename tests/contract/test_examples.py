@@ -11,7 +11,7 @@ import pytest
 from natscribe.schemas import subjects
 from natscribe.schemas.requests import ResultRequest
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.cli.microphone_page import WEBSOCKET_PORT
 from app.settings import Settings
@@ -55,7 +55,7 @@ def test_the_commands_of_the_readme_are_of_the_contract(name: str) -> None:
     (block,) = re.findall(r"```sh\n(.*?)```", read(ROOT / name), flags=re.DOTALL)
     upload, publish, follow, ask = (shlex.split(line) for line in block.splitlines())
     task = TranscriptionTask.model_validate_json(publish[-1])
-    assert publish[-2] == subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL)
+    assert publish[-2] == subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
     assert f"Nats-Msg-Id:{task.task_id}" in publish
     assert f"nats://{upload[3]}" == Settings.model_fields["audio_store"].default
     assert upload[4] == task.audio_file_id

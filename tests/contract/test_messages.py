@@ -16,7 +16,7 @@ from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.requests import ReplayRequest, ResultRequest
 from natscribe.schemas.transcription import TranscribeKeywords, TranscribeOptions, TranscriptionTask
 from natscribe.schemas.voices import EnrollRequest
-from natscribe.schemas.wire import Input, Kind, Priority, Queue
+from natscribe.schemas.wire import Input, Kind, Lane, Priority
 from pydantic import ValidationError
 
 LEAST = {"task_id": "t1", "audio_file_id": "a.wav", "user_id": 1}
@@ -236,7 +236,7 @@ def test_the_words_of_the_contract() -> None:
         "format_unavailable",
         "internal",
     }
-    assert subjects.tasks(Queue.DIARIZATION, Priority.LOW) == "tasks.diarization.low"
+    assert subjects.tasks(Lane.DIARIZATION, Priority.LOW) == "tasks.diarization.low"
     assert (subjects.progress("t1"), subjects.segments("t1"), subjects.results("t1")) == (
         "progress.t1",
         "segments.t1",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from natscribe.schemas.transcription import Segment, Stretch, Word
+from natscribe.schemas.transcription import Interval, Segment, Word
 from natscribe.transcript_page import page
 
 from tests.document import ROOT
@@ -40,7 +40,7 @@ HEARD = transcript(
     spoken("SPEAKER_00", (0, 0.5, "one"), (0.5, 1, "two"), (1, 1.5, "three")),
     spoken("SPEAKER_01", (3, 3.5, "four"), (3.5, 4.6, "five")),
     spoken("SPEAKER_00", (3.6, 4, "six")),
-    untranscribed=[Stretch(start=2.2, end=2.8)],
+    untranscribed=[Interval(start=2.2, end=2.8)],
     duration=6.0,
     speakers=2,
 )

@@ -10,7 +10,7 @@ from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.transcription import Segment, Word
 from natscribe.schemas.windows import Window, WindowText
 
-from app.engines.messages import Hear, Heard, Job, Reply
+from app.engines.messages import Job, LiveAudioProcessed, ProcessLiveAudio, Reply
 from tests.fakes.engine import FakeEngine
 
 AUDIO = LiveAudio(sample_rate=8000)
@@ -47,7 +47,7 @@ class EchoEngine(FakeEngine):
             async for reply in replies:
                 yield reply
 
-    def _hear(self, job: Hear) -> Heard:
+    def _hear(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         before = b"" if job.first else self._sound.pop(job.stream)
         self._sound[job.stream] = before + b64decode(job.sound)
         heard = super()._hear(job)

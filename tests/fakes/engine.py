@@ -17,26 +17,26 @@ from app.engines.diarization.identity import embedding_network
 from app.engines.messages import (
     LAST_REPLIES,
     ChunkAnalysed,
+    CloseLiveStream,
     DiarizationDone,
     Diarize,
     Embedded,
-    Forget,
-    Hear,
-    Heard,
+    FindWindows,
     Job,
-    Listen,
-    Listened,
-    ListeningDone,
+    LiveAudioProcessed,
     Load,
     Loaded,
     Prepare,
     Prepared,
+    ProcessLiveAudio,
     RecordingOpened,
     Reply,
     SpeakerEmbedding,
     StageAdvanced,
     Transcribe,
     WindowFound,
+    WindowSearchAdvanced,
+    WindowSearchDone,
     WindowsTranscribed,
 )
 
@@ -89,7 +89,7 @@ class FakeEngine:
         self.people = ["anna", "boris"]  # who speaks in a recording
         self.silent = False  # as a listener that takes long over its first reply
         self.hangs_after: list[int] = []  # windows, one a recording; none: it does not hang
-        self.jobs: list[Listen | Diarize] = []  # one a recording
+        self.jobs: list[FindWindows | Diarize] = []  # one a recording
         self.options: list[TranscribeOptions] = []  # one a batch
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
@@ -128,22 +128,22 @@ class FakeEngine:
                 for number in numbers:
                     await self.transcribes(number)
                 yield WindowsTranscribed(texts=[self._text(window) for window in job.windows], seconds=0.1)
-            case Hear() | Forget():
+            case ProcessLiveAudio() | CloseLiveStream():
                 yield self._live(job)
-            case Listen() | Diarize():
+            case FindWindows() | Diarize():
                 async with aclosing(self._recording(job)) as replies:
                     async for reply in replies:
                         yield reply
 
-    def _live(self, job: Hear | Forget) -> Heard:
-        if isinstance(job, Hear):
+    def _live(self, job: ProcessLiveAudio | CloseLiveStream) -> LiveAudioProcessed:
+        if isinstance(job, ProcessLiveAudio):
             if self.deaf:
                 raise self.deaf.pop(0)
             return self._hear(job)
         self.hears.pop(job.stream, None)
-        return Heard(seconds=0, windows=[], open=[], settled=[])
+        return LiveAudioProcessed(seconds=0, windows=[], open=[], settled=[])
 
-    def _hear(self, job: Hear) -> Heard:
+    def _hear(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         """Somebody speaks all the time (in the first of separate channels), and pauses after each ten seconds."""
         a_second = 2 * job.audio.sample_rate * job.audio.channels
         channels = range(job.audio.channels) if job.separate else [None]
@@ -156,7 +156,7 @@ class FakeEngine:
         spoken = [*pairwise(edges), *([(edges[-1], seconds)] if job.end and seconds > edges[-1] else [])]
         if job.end:
             del self.hears[job.stream]
-        return Heard(
+        return LiveAudioProcessed(
             seconds=seconds,
             windows=[
                 Window(regions=[each], samples=SOUND, channel=channels[0]) for each in spoken if each[0] >= wanted
@@ -173,7 +173,7 @@ class FakeEngine:
         segments = [segment(number_of(window), self.text)]
         return WindowText(segments=segments, language="en", end=window.end, channel=window.channel)
 
-    async def _recording(self, job: Listen | Diarize) -> AsyncGenerator[Reply, None]:
+    async def _recording(self, job: FindWindows | Diarize) -> AsyncGenerator[Reply, None]:
         self.jobs.append(job)
         done = False
         try:
@@ -209,16 +209,20 @@ class FakeEngine:
         ]
         return Embedded(model=embedding_network(), speakers=speakers)
 
-    def _steps(self, job: Listen | Diarize) -> Iterable[Sequence[Reply]]:
+    def _steps(self, job: FindWindows | Diarize) -> Iterable[Sequence[Reply]]:
         duration = self.windows * WINDOW
-        if isinstance(job, Listen):
+        if isinstance(job, FindWindows):
             channel = 0 if job.choose and self.differ else job.channel if self.channels > 1 else None
             yield [RecordingOpened(duration_seconds=duration, channels=self.channels, channel=channel)]
             for number in range(int(job.start_at // WINDOW), self.windows):
                 start, end = number * WINDOW, (number + 1) * WINDOW
                 found = WindowFound(window=Window(regions=[(start, end)], samples=SOUND, channel=channel))
-                yield [found, Listened(seconds=end, settled=end), Listened(seconds=end, settled=end)]
-            yield [ListeningDone(duration_seconds=duration)]
+                yield [
+                    found,
+                    WindowSearchAdvanced(seconds=end, settled=end),
+                    WindowSearchAdvanced(seconds=end, settled=end),
+                ]
+            yield [WindowSearchDone(duration_seconds=duration)]
         else:
             self.diarized += 1
             half_done = StageAdvanced(stage=Stage.DIARIZING, processed_seconds=duration / 2, duration_seconds=duration)

@@ -3,12 +3,12 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from natscribe.schemas.transcription import Stretch
+from natscribe.schemas.transcription import Interval
 
 from app.engines.messages import Job, Reply, WindowsTranscribed
 from tests.fakes.engine import FakeEngine
 
-MISSED = Stretch(start=2, end=4.5)
+MISSED = Interval(start=2, end=4.5)
 
 
 class MissingWordsEngine(FakeEngine):

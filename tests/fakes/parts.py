@@ -12,14 +12,14 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.progress import State, next_event
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.container import Container
-from app.jetstream import provisioning
 from app.jetstream.pull_inbox import PullInbox
 from app.queue.consumer import Consume, QueueKey
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
+from app.stream_guard import provisioning
 from app.task_log.record import Record
 from app.telemetry.tracing import OFF
 from handlers.channels import subscribe
@@ -63,7 +63,7 @@ class Parts(Container):
     async def publish(
         self,
         task_id: str,
-        queue: Queue = Queue.TRANSCRIPTION,
+        queue: Lane = Lane.TRANSCRIPTION,
         priority: Priority = Priority.NORMAL,
         *,
         seconds: float | None = None,
@@ -101,7 +101,7 @@ class Parts(Container):
             return await self.log.end(running, NO_SOUND if state is State.FAILED else None)
         return running if state is State.RUNNING else await self.advance(running, state)
 
-    async def deliver(self, queue: Queue = Queue.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> StoredMessage:
+    async def deliver(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> StoredMessage:
         """Have a worker get the next message of a queue."""
         inbox = PullInbox(self.server.client, NAMES.tasks, NAMES.queue_consumer(queue, priority))
         (message,) = await inbox.ask(1)

@@ -222,7 +222,7 @@ async def service() -> AsyncIterator[NatsBroker]:
     """All channels, started once, which takes longer than a test: those who ask them need the loop of the session."""
     broker, tasks, windows = NatsBroker(decoder=decode), NatsRouter(), channels.request_router()
     declare_queues(tasks, Settings(_env_file=None).stream_names)
-    channels.windows_of_others(windows, ENGINE)
+    channels.shared_windows(windows, ENGINE)
     broker.include_routers(tasks, channels.accepted_router(), channels.request_router(*channels.REQUESTS), windows)
     async with TestNatsBroker(broker) as tested:
         yield tested

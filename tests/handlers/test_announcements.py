@@ -4,7 +4,7 @@ import pytest
 from faststream.nats import NatsBroker
 from natscribe.schemas import subjects
 from natscribe.schemas.headers import REPLAY_OF
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.queue.registration import Announcement
 from tests.handlers.conftest import Parts
@@ -24,11 +24,11 @@ INVALID = {
 invalid = pytest.mark.parametrize("body", INVALID.values(), ids=INVALID)
 
 
-@pytest.mark.parametrize("kind", Queue)
+@pytest.mark.parametrize("kind", Lane)
 @pytest.mark.parametrize("priority", Priority)
 @pytest.mark.parametrize("replay", [{}, {REPLAY_OF: "7"}], ids=["new", "replayed"])
 async def test_a_stored_task_is_registered(
-    broker: NatsBroker, parts: Parts, kind: Queue, priority: Priority, replay: dict[str, str]
+    broker: NatsBroker, parts: Parts, kind: Lane, priority: Priority, replay: dict[str, str]
 ) -> None:
     # When the task stream has stored a task, and publishes a copy with headers of the server
     await broker.publish(TASK, subjects.accepted_in(kind, priority), headers=HEADERS | replay)
@@ -38,9 +38,9 @@ async def test_a_stored_task_is_registered(
 
 
 @invalid
-@pytest.mark.parametrize("kind", Queue)
+@pytest.mark.parametrize("kind", Lane)
 async def test_what_is_no_task_is_left_to_the_worker_that_picks_it_up(
-    broker: NatsBroker, parts: Parts, kind: Queue, body: bytes
+    broker: NatsBroker, parts: Parts, kind: Lane, body: bytes
 ) -> None:
     await broker.publish(
         body, subjects.accepted_in(kind, Priority.HIGH), headers=HEADERS | {"content-type": "application/json"}
@@ -53,5 +53,5 @@ async def test_a_copy_that_no_server_made_is_let_go(broker: NatsBroker, parts: P
     parts.registration.fails_with = ValueError("the headers name no message of a task queue")
     # When a copy comes with them, with another number or without headers, then nothing is raised or registered
     for headers in (HEADERS, HEADERS | {"Nats-Sequence": "twelve"}, {}):
-        await broker.publish(TASK, subjects.accepted_in(Queue.TRANSCRIPTION, Priority.HIGH), headers=headers)
+        await broker.publish(TASK, subjects.accepted_in(Lane.TRANSCRIPTION, Priority.HIGH), headers=headers)
     assert parts.registration.announced == []

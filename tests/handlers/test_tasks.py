@@ -6,7 +6,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.live import LiveTask
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.updates import Checkpoint
 from tests.handlers.conftest import RESULT, UPDATES, Parts
@@ -24,7 +24,7 @@ async def test_a_transcription_goes_on_from_its_checkpoint(
     # Given a task whose first attempt came as far as this
     parts.delivery.checkpoint = Checkpoint(processed_seconds=30.0)
     # When its message is delivered, from any of the queues
-    await broker.publish(TASK, subjects.tasks(Queue.TRANSCRIPTION, priority))
+    await broker.publish(TASK, subjects.tasks(Lane.TRANSCRIPTION, priority))
     # Then the engine goes on there, and all that it yields is appended, in order
     task = TranscriptionTask.model_validate(TASK)
     assert parts.delivery.begun == [task]
@@ -35,7 +35,7 @@ async def test_a_transcription_goes_on_from_its_checkpoint(
 
 @pytest.mark.parametrize("priority", Priority)
 async def test_a_diarization_is_done_by_the_diarizer(broker: NatsBroker, parts: Parts, priority: Priority) -> None:
-    await broker.publish(TASK, subjects.tasks(Queue.DIARIZATION, priority))
+    await broker.publish(TASK, subjects.tasks(Lane.DIARIZATION, priority))
     task = DiarizationTask.model_validate(TASK)
     assert parts.delivery.begun == [task]
     assert parts.diarizer.began == [(task, None)]
@@ -46,15 +46,15 @@ async def test_a_diarization_is_done_by_the_diarizer(broker: NatsBroker, parts: 
 @pytest.mark.parametrize("priority", Priority)
 async def test_a_live_task_goes_on_from_its_checkpoint(broker: NatsBroker, parts: Parts, priority: Priority) -> None:
     parts.delivery.checkpoint = Checkpoint(processed_seconds=30.0)
-    await broker.publish(LIVE_TASK, subjects.tasks(Queue.LIVE, priority))
+    await broker.publish(LIVE_TASK, subjects.tasks(Lane.LIVE, priority))
     task = LiveTask.model_validate(LIVE_TASK)
     assert parts.delivery.begun == [task]
     assert parts.live_transcriber.began == [(task, parts.delivery.checkpoint)]
     assert parts.delivery.appended == [*UPDATES, RESULT]
 
 
-@pytest.mark.parametrize("queue", [Queue.TRANSCRIPTION, Queue.DIARIZATION])
-async def test_the_work_ends_at_once_when_an_append_fails(broker: NatsBroker, parts: Parts, queue: Queue) -> None:
+@pytest.mark.parametrize("queue", [Lane.TRANSCRIPTION, Lane.DIARIZATION])
+async def test_the_work_ends_at_once_when_an_append_fails(broker: NatsBroker, parts: Parts, queue: Lane) -> None:
     # Given a task that another worker has taken over
     parts.delivery.fails_with = RuntimeError("fenced")
     # When the first update is refused
@@ -64,8 +64,8 @@ async def test_the_work_ends_at_once_when_an_append_fails(broker: NatsBroker, pa
     assert parts.delivery.appended == [UPDATES[0]]
 
 
-@pytest.mark.parametrize("queue", [Queue.TRANSCRIPTION, Queue.DIARIZATION])
-async def test_an_invalid_task_begins_no_attempt(broker: NatsBroker, parts: Parts, queue: Queue) -> None:
+@pytest.mark.parametrize("queue", [Lane.TRANSCRIPTION, Lane.DIARIZATION])
+async def test_an_invalid_task_begins_no_attempt(broker: NatsBroker, parts: Parts, queue: Lane) -> None:
     with pytest.raises(ValueError, match="user_id"):
         await broker.publish(TASK | {"user_id": None}, subjects.tasks(queue, Priority.NORMAL))
     assert parts.delivery.begun == []
@@ -74,4 +74,4 @@ async def test_an_invalid_task_begins_no_attempt(broker: NatsBroker, parts: Part
 async def test_a_missing_part_is_named(broker: NatsBroker) -> None:
     broker.context.reset_global("transcriber")
     with pytest.raises(LookupError, match="transcriber"):
-        await broker.publish(TASK, subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL))
+        await broker.publish(TASK, subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL))

@@ -28,11 +28,11 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.workers import WorkerInfo
 from structlog.testing import capture_logs
 
-from app.jetstream import provisioning, streams
+from app.jetstream import streams
 from app.main import Worker
-from app.operations import stream_watch
 from app.operations.health import consumers_exist
 from app.settings import Settings
+from app.stream_guard import provisioning, watch
 from tests.constants import Constants
 from tests.declarers import CONSUMERS, LOGS, SUBJECTS, faststream_consumer, node_program, stripped
 from tests.fakes.engine import FakeEngine
@@ -179,7 +179,7 @@ async def test_a_change_is_noticed_without_an_advisory(
     # When somebody strips a stream
     await stripped(connection.jetstream(), "transcription_results")
     # Then a check at intervals finds it, and its interval keeps the contract
-    assert stream_watch.LOOK_EVERY_S + stream_watch.ADVISED_FIRST_S < PUT_BACK_WITHIN_S
+    assert watch.LOOK_EVERY_S + watch.ADVISED_FIRST_S < PUT_BACK_WITHIN_S
     await eventually(partial(is_sound, js, settings))
     await connection.close()
 

@@ -15,9 +15,9 @@ from app.dead_letters.store import DeadLetterStore
 from app.errors import PermanentError
 from app.execution import settlement
 from app.execution.attempt import TaskAttempt
-from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
+from app.stream_guard.provisioning import provision
 from app.task_log.log import TaskLog
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine, segment

@@ -18,7 +18,7 @@ async def test_many_dead_letters_are_deleted_in_several_answers(
     settings: Settings, worker: Worker, js: JetStreamContext, constants: Constants
 ) -> None:
     # Given several dead letters, the wanted ones last, and time for one in each answer
-    constants(ANSWER_WITHIN_S=-1.0, PAGE_SIZE=1)
+    constants(REPLY_WITHIN_S=-1.0, PAGE_SIZE=1)
     for kind, bodies in (("diarization", (b"{", b"[")), ("transcription", (b"{", b"[", b"1"))):
         for body in bodies:
             await js.publish(f"tasks.{kind}.normal", body)

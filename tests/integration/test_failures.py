@@ -16,7 +16,7 @@ from natscribe.schemas.requests import ReplayRequest
 from redis.asyncio import Redis
 
 from app.dead_letters.replay import Replayer
-from app.engines.messages import Listen
+from app.engines.messages import FindWindows
 from app.errors import PermanentError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.main import Worker
@@ -204,7 +204,7 @@ async def test_a_replayed_task_starts_afresh(
         await publisher.ask("dead_letters.replay", task_id="t1")
         await eventually(lambda: completed(publisher, "t1"))
     # Then nothing of before is kept: it may have been wrong
-    assert [job.start_at for job in engine.jobs if isinstance(job, Listen)] == [0, 0]
+    assert [job.start_at for job in engine.jobs if isinstance(job, FindWindows)] == [0, 0]
     assert await messages(js, "transcription_segments") == 3
 
 

@@ -14,12 +14,12 @@ from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 from natscribe.schemas.wire import Kind, Model
 
 from app.cancellation import despite_cancellation
-from app.engines.messages import Listen
+from app.engines.messages import FindWindows
 from app.errors import FencedError
 from app.execution.attempt import TaskAttempt
-from app.jetstream import provisioning
 from app.main import Worker
 from app.settings import Settings
+from app.stream_guard import provisioning
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Record
 from app.task_log.results import ResultStore
@@ -126,7 +126,7 @@ async def test_an_attempt_continues_where_the_last_one_ran_out_of_time(
     # Then each attempt continues behind the windows that are done
     errors = [event.error.code for event in events if event.state is State.RETRYING and event.error]
     assert errors == ["timeout", "timeout"]
-    assert [job.start_at if isinstance(job, Listen) else None for job in engine.jobs] == [0, 10, 20]
+    assert [job.start_at if isinstance(job, FindWindows) else None for job in engine.jobs] == [0, 10, 20]
     assert (await js.stream_info("transcription_segments")).state.messages == 3
 
 

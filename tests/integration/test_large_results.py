@@ -16,8 +16,8 @@ from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind, Model
 
 from app.errors import FencedError
-from app.jetstream import provisioning
 from app.settings import Settings
+from app.stream_guard import provisioning
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Owner, Record
 from app.task_log.results import ResultStore

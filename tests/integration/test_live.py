@@ -18,11 +18,11 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import SegmentsEvent
-from natscribe.schemas.wire import Kind, Priority, Queue
+from natscribe.schemas.wire import Kind, Lane, Priority
 
-from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
+from app.stream_guard.provisioning import provision
 from app.task_log.log import TaskLog
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine, segment
@@ -45,7 +45,7 @@ class Speaker:
     async def begin(self, priority: Priority = Priority.NORMAL, **options: object) -> None:
         audio = {"codec": "pcm_s16le", "sample_rate": RATE}
         task = {"task_id": self.task_id, "user_id": 7, "audio": audio} | options
-        await self._js.publish(subjects.tasks(Queue.LIVE, priority), json.dumps(task).encode())
+        await self._js.publish(subjects.tasks(Lane.LIVE, priority), json.dumps(task).encode())
 
     async def say(self, seconds: int, *, end: bool = False) -> None:
         for number in range(seconds):

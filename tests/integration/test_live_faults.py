@@ -15,9 +15,9 @@ from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
-from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
+from app.stream_guard.provisioning import provision
 from app.task_log.log import TaskLog
 from tests.constants import Constants
 from tests.fakes.echo import AUDIO, EchoEngine, said, second, seconds

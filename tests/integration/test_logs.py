@@ -95,7 +95,7 @@ async def test_each_line_says_what_it_is_about(
         assert (line["user_id"], line["audio_seconds"], line["worker"]) == (90071992547409911, 30, first["worker"])
     assert ends["t1"]["cached"] is False
     # The first line says what the service uses, without passwords
-    assert first["nats"] == settings.nats_place
+    assert first["nats"] == settings.nats_addresses
     assert (first["model"], first["device"], first["version"]) == ("whisper-base", "auto", VERSION)
     assert first["redis"] == without_login(settings.redis_url)
     assert ends["t2"]["error"] == "audio_unreadable"

@@ -8,8 +8,8 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Priority
 from redis.asyncio import Redis
 
-from app.jetstream.provisioning import provision
 from app.settings import Settings
+from app.stream_guard.provisioning import provision
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty, results

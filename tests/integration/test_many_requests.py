@@ -21,8 +21,8 @@ from natscribe.schemas.requests import REPLY_TIMEOUT_S
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind, Model
 
-from app.answers.result_writer import LARGEST_WRITTEN_BYTES
 from app.embedded import NatsServer, ValkeyServer
+from app.requests.result_writer import LARGEST_WRITTEN_BYTES
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata

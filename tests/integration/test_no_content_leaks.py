@@ -15,7 +15,7 @@ from nats.js import JetStreamContext
 from natscribe.schemas import subjects
 from natscribe.schemas.kinds import TASKS
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Input, Priority, Queue
+from natscribe.schemas.wire import Input, Lane, Priority
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -29,10 +29,10 @@ from tests.waiting import eventually
 MARK = "Xanthippe"
 AUDIO = {"codec": "pcm_s16le", "sample_rate": 8000}
 IDS = {"task_id": "t1", "user_id": 7}
-VALID: dict[Queue, dict[str, Any]] = {
-    Queue.TRANSCRIPTION: IDS | {"audio_file_id": f"{MARK}.flac", "prompt": MARK, "vocabulary": [MARK]},
-    Queue.DIARIZATION: IDS | {"audio_file_id": f"{MARK}.flac"},
-    Queue.LIVE: IDS | {"audio": AUDIO, "idle_seconds": 1, "prompt": MARK, "vocabulary": [MARK]},
+VALID: dict[Lane, dict[str, Any]] = {
+    Lane.TRANSCRIPTION: IDS | {"audio_file_id": f"{MARK}.flac", "prompt": MARK, "vocabulary": [MARK]},
+    Lane.DIARIZATION: IDS | {"audio_file_id": f"{MARK}.flac"},
+    Lane.LIVE: IDS | {"audio": AUDIO, "idle_seconds": 1, "prompt": MARK, "vocabulary": [MARK]},
 }
 WRONG: list[Any] = [MARK, [MARK], {MARK: MARK}, f"\x00{MARK}", MARK * 1000]
 

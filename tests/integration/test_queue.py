@@ -10,11 +10,11 @@ from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 from natscribe.client import Client
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.wire import Kind, Priority, Queue
+from natscribe.schemas.wire import Kind, Lane, Priority
 
-from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
+from app.stream_guard.provisioning import provision
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty, results
@@ -187,7 +187,7 @@ async def test_a_publishers_own_headers_are_not_the_servers(
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
     task = {"task_id": "t2", "audio_file_id": "meeting.flac", "user_id": 7}
-    subject = subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL)
+    subject = subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(task).encode(), headers={header: status})
     # When its turn has come
     engine.may_go_on.set()
@@ -203,7 +203,7 @@ async def test_an_idle_worker_takes_no_publishers_status_for_the_servers(
     # Given a worker with nothing to do
     # When a task is published with a status that a server answers with
     task = {"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}
-    subject = subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL)
+    subject = subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(task).encode(), headers={"Status": status})
     # Then it is done like any other
     await publisher.until("t1", State.COMPLETED)

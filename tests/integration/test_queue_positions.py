@@ -10,7 +10,7 @@ from nats.js import JetStreamContext
 from natscribe.client import Client as TaskClient
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_queues import QueueOverview
-from natscribe.schemas.wire import Kind, Priority, Queue
+from natscribe.schemas.wire import Kind, Lane, Priority
 
 from app.engines.messages import Job, Reply
 from app.main import Worker
@@ -93,7 +93,7 @@ async def test_released_messages_count_as_waiting(
     for message in (held[0], held[1], held[3]):
         await message.nak()
     # Then all tasks count as waiting that no worker has begun
-    queue = (await QueueReader(nc, worker.container.names).read(sample=1)).by_key[Queue.TRANSCRIPTION, Priority.NORMAL]
+    queue = (await QueueReader(nc, worker.container.names).read(sample=1)).by_key[Lane.TRANSCRIPTION, Priority.NORMAL]
     assert (queue.waiting, queue.running) == (6, 1)
     assert queue.oldest is not None
     assert abs(queue.oldest - held[0].metadata.timestamp) < timedelta(milliseconds=1)
@@ -103,9 +103,9 @@ async def test_released_messages_count_as_waiting(
     overview = QueueOverview.model_validate(await publisher.ask("tasks.queue"))
     told = {(each.queue, each.priority): each for each in overview.queues}
     assert [(key, each.waiting, each.running) for key, each in told.items() if each.waiting or each.running] == [
-        ((Queue.TRANSCRIPTION, Priority.NORMAL), 6, 1)
+        ((Lane.TRANSCRIPTION, Priority.NORMAL), 6, 1)
     ]
-    assert told[Queue.TRANSCRIPTION, Priority.NORMAL].oldest == queue.oldest
+    assert told[Lane.TRANSCRIPTION, Priority.NORMAL].oldest == queue.oldest
     assert (len(told), overview.dead_letters) == (9, 0)
     # And stand where they stood
     assert [await position(publisher, f"t{number}") for number in range(1, 7)] == [("queued", at) for at in range(1, 7)]
@@ -169,7 +169,7 @@ async def test_who_waits_behind_a_long_recording_is_told_so(publisher: Publisher
             status = await publisher.ask("tasks.status", task_id=task_id)
             starts[task_id] = status["expected_start"] and datetime.fromisoformat(status["expected_start"])
         # Then the one behind it is told how long it takes
-        takes = worker.container.queues.speed.seconds_for(Queue.TRANSCRIPTION, 1200)
+        takes = worker.container.queues.speed.seconds_for(Lane.TRANSCRIPTION, 1200)
         assert takes is not None
         assert takes > 40 * JOB_TAKES_S
         assert (starts["next"] - starts["long"]).total_seconds() == pytest.approx(takes, abs=2)

@@ -16,7 +16,7 @@ from natscribe.jetstream.stream_pages import page
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.errors import PermanentError
 from app.main import Worker
@@ -44,7 +44,7 @@ async def behind(worker: Worker, publisher: Publisher, js: JetStreamContext) -> 
     for stream, (subject, append_to) in KNOWN.items():
         await mirror(js, stream, subject)
         await js.publish(append_to, b"junk")
-    low = subjects.tasks(Queue.DIARIZATION, Priority.LOW)
+    low = subjects.tasks(Lane.DIARIZATION, Priority.LOW)
     await mirror(js, "transcription_tasks", low)
     await js.publish(low, json.dumps({"task_id": "known", "audio_file_id": "meeting.flac", "user_id": 7}).encode())
     for stream in (*KNOWN, "transcription_tasks"):

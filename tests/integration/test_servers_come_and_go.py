@@ -19,13 +19,13 @@ from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
-from app.jetstream import provisioning
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.main import Worker
 from app.operations.health import consumers_exist
 from app.queue.registration import Registration
 from app.redis_store.keys import MARK
 from app.settings import Settings
+from app.stream_guard import provisioning
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty

@@ -22,8 +22,8 @@ from natscribe.schemas.wire import Kind
 from app.engines.cores import Cores
 from app.engines.messages import Loaded
 from app.settings import Settings
-from app.work_sharing import helpers, helping
-from app.work_sharing.helping import engine_fingerprint, engine_of
+from app.work_sharing import idle_workers, sharing
+from app.work_sharing.sharing import engine_fingerprint, engine_of
 from tests import document
 from tests.fakes.engine import MODEL, SOUND, FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker
@@ -48,8 +48,8 @@ class SlowEngine(FakeEngine):
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(helping, "LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr(helpers, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(sharing, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(idle_workers, "FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr(Cores, "free", lambda _self, _wanted: True)
 
 
@@ -96,7 +96,7 @@ async def test_idle_workers_transcribe_windows_of_one_recording(
     transcribed = [number for engine in engines for number in engine.transcribed]
     assert sorted(set(transcribed)) == list(range(WINDOWS))
     # And few windows were transcribed twice: those that a helper still had when the owner had nothing else to do
-    assert len(transcribed) <= WINDOWS + 2 * helpers.WINDOWS_A_HELPER
+    assert len(transcribed) <= WINDOWS + 2 * idle_workers.WINDOWS_PER_IDLE_WORKER
     assert [each["start"] for each in result["segments"]] == [number * 10 for number in range(WINDOWS)]
     assert result["text"] == TEXT
     # And the first window, from which it is known how long a window takes, was transcribed by its owner

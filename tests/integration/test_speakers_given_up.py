@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from natscribe.schemas.progress import Stage, State
 
-from app.engines.messages import Diarize, Job, Listen, Reply, StageAdvanced
+from app.engines.messages import Diarize, FindWindows, Job, Reply, StageAdvanced
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
@@ -53,6 +53,6 @@ async def test_the_time_is_up_while_speakers_are_looked_for(publisher: Publisher
     # And speakers were looked for once, windows were not transcribed again, and the attempt counts once
     assert [isinstance(job, Diarize) for job in engine.jobs] == [False, True, False]
     last = engine.jobs[-1]
-    assert isinstance(last, Listen)
+    assert isinstance(last, FindWindows)
     assert last.start_at == 30
     assert events[-1].attempt == events[-1].max_attempts == 1

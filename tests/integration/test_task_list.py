@@ -11,9 +11,9 @@ from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Kind, Priority
 from redis.asyncio import Redis
 
-from app.answers.task_list import TaskList
 from app.redis_store.projection import KEEP_S, Happened, RedisProjection
 from app.redis_store.task_lists import remove_expired
+from app.requests.task_list import TaskList
 from app.task_log.record import Metadata, Record
 from tests.waiting import eventually
 

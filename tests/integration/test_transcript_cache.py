@@ -4,7 +4,7 @@ import json
 import zlib
 
 import pytest
-from natscribe.schemas.transcription import Stretch, TranscriptionTask
+from natscribe.schemas.transcription import Interval, TranscriptionTask
 from natscribe.schemas.windows import WindowText
 from redis.asyncio import Redis
 
@@ -29,7 +29,7 @@ def transcripts(binary_redis: Redis) -> TranscriptCache:
 def transcript(segments: int) -> CachedTranscript:
     kept = CachedTranscript(duration=10.0 * segments, channels=1)
     for number in range(segments):
-        missing = [Stretch(start=10.0 * number + 9, end=10.0 * number + 10)]
+        missing = [Interval(start=10.0 * number + 9, end=10.0 * number + 10)]
         add_text(kept.texts, WindowText(segments=[segment(number)], untranscribed=missing, end=10.0 * number + 10))
     return kept
 

@@ -89,7 +89,7 @@ async def test_many_tasks_are_deleted_in_several_answers(
     publisher: Publisher, client: Client, engine: FakeEngine, js: JetStreamContext, constants: Constants
 ) -> None:
     # Given a service that has time for one step, and a user with tasks in all conditions
-    constants(ANSWER_WITHIN_S=0)
+    constants(REPLY_WITHIN_S=0)
     engine.fail_with = [NO_SOUND, NO_SOUND]
     for number in range(4):
         await publish(publisher, f"t{number}", "anna")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Kind, Priority, Queue
+from natscribe.schemas.wire import Kind, Lane, Priority
 
 from app.main import Worker
 from tests import document
@@ -40,7 +40,7 @@ async def test_the_example_of_a_task_is_done(
     subject = address.format(priority=Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(example["payload"]).encode(), headers=example["headers"])
     # And the sound of a live task ends, with headers as the document describes them
-    if subject == subjects.tasks(Queue.LIVE, Priority.NORMAL):
+    if subject == subjects.tasks(Lane.LIVE, Priority.NORMAL):
         headers = {"Nats-Msg-Id": f"{example['payload']['task_id']}-0", "Natscribe-End": "true"}
         document.validator("Frame", "headers", closed=True).validate(headers)
         await publisher.js.publish(subjects.live_audio(example["payload"]["task_id"]), b"", headers=headers)

@@ -14,9 +14,9 @@ import yaml
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import AUDIO_SECONDS
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
-from app.engines.messages import Diarize, Job, Listen, Reply
+from app.engines.messages import Diarize, FindWindows, Job, Reply
 from app.errors import PermanentError, TransientError
 from app.settings import Settings
 from tests.access.servers import GuardedNats, GuardedValkey, inbox, login, password
@@ -49,7 +49,7 @@ class TroubledEngine(FakeEngine):
     """Fails one job in five for good, and gives up another one after its first window, so that it is resumed."""
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        if isinstance(job, Listen | Diarize) and len(self.jobs) % 5 == 1:
+        if isinstance(job, FindWindows | Diarize) and len(self.jobs) % 5 == 1:
             self.fail_with = [BROKEN]
         async for reply in super().run(job):
             yield reply
@@ -61,15 +61,15 @@ class TroubledEngine(FakeEngine):
 
 async def publish_for_ever(publisher: Publisher) -> None:
     """All queues in turn, some ids twice, and never much before the worker."""
-    queues = itertools.cycle(itertools.product(Queue, Priority))
+    queues = itertools.cycle(itertools.product(Lane, Priority))
     for number, (kind, priority) in enumerate(queues):
         task = {"task_id": f"t{number}", "user_id": 7}
-        task |= {"audio": AUDIO, "idle_seconds": 1} if kind is Queue.LIVE else {"audio_file_id": "meeting.flac"}
+        task |= {"audio": AUDIO, "idle_seconds": 1} if kind is Lane.LIVE else {"audio_file_id": "meeting.flac"}
         for _ in range(1 + (number % 4 < 2)):
             await publisher.js.publish(
                 subjects.tasks(kind, priority), json.dumps(task).encode(), headers={AUDIO_SECONDS: "30"}
             )
-        if kind is Queue.LIVE:
+        if kind is Lane.LIVE:
             await publisher.js.publish(
                 subjects.live_audio(f"t{number}"), SOUND, headers={"Nats-Msg-Id": f"t{number}-0"}
             )

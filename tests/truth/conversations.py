@@ -51,8 +51,8 @@ def conversations_in(folder: Path) -> list[Conversation]:
 def _truth(sound: Path) -> list[Said]:
     written, times = sound.with_suffix(".json"), sound.with_suffix(".rttm")
     if written.exists():
-        stretches = json.loads(written.read_text(encoding="utf-8"))
-        return [Said(**each) for each in stretches if isinstance(each, dict)]  # others are times of languages
+        intervals = json.loads(written.read_text(encoding="utf-8"))
+        return [Said(**each) for each in intervals if isinstance(each, dict)]  # others are times of languages
     return _of_rttm(times.read_text(encoding="utf-8")) if times.exists() else []
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.jetstream.advisories import Change, read
+from app.stream_guard.advisories import Change, read
 
 CLIENT = {"name": "reports", "user": "admin", "host": "10.0.0.7", "lang": "python3"}
 DONE = '{"type": "io.nats.jetstream.api.v1.stream_update_response"}'

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
-from natscribe.schemas.transcription import Segment, Stretch, TranscriptionResult
+from natscribe.schemas.transcription import Interval, Segment, TranscriptionResult
 from natscribe.schemas.windows import WindowText
 from natscribe.schemas.wire import Kind, Model
 
@@ -71,7 +71,7 @@ def found(
     segments: tuple[Segment, ...],
     sha256: str,
     channel: int | None = None,
-    untranscribed: tuple[Stretch, ...] = (),
+    untranscribed: tuple[Interval, ...] = (),
 ) -> Update:
     text = WindowText(
         segments=list(segments),
@@ -219,7 +219,7 @@ async def test_channels_and_untranscribed_parts_outlive_a_lost_worker(log: InMem
     lost = await attempt_on(log)
     await lost.start()
     on = [segment(number).model_copy(update={"channel": number, "speaker": f"SPEAKER_0{number}"}) for number in (0, 1)]
-    missing = [Stretch(start=8, end=9.5), Stretch(start=3, end=4.5)]
+    missing = [Interval(start=8, end=9.5), Interval(start=3, end=4.5)]
     for channel, language in enumerate(["en", "ru"]):
         await lost.append(found(language, 10.0, (on[channel],), "sha", channel, (missing[channel],)))
     # When another one starts

@@ -41,7 +41,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import Deleted, ResultFormat, ResultRequest, TaskRequest, TaskStatus
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Kind, Priority, Queue
+from natscribe.schemas.wire import Kind, Lane, Priority
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from pydantic import SecretStr
 
@@ -51,7 +51,7 @@ from tests.constants import Constants
 from tests.tcp import served
 from tests.waiting import eventually
 
-QUEUE = subjects.tasks(Queue.TRANSCRIPTION, Priority.HIGH)
+QUEUE = subjects.tasks(Lane.TRANSCRIPTION, Priority.HIGH)
 STORED = b'{"stream": "transcription_tasks", "seq": 1}'
 DUPLICATE = b'{"stream": "transcription_tasks", "seq": 1, "duplicate": true}'
 UNKNOWN = b'{"error": {"code": "not_found", "message": "No such task."}}'

@@ -8,7 +8,7 @@ import pytest
 from nats.errors import Error
 from structlog.testing import capture_logs
 
-from app.errors import in_words
+from app.errors import describe
 from app.jetstream.connection import StartError, ended_by_refusals
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.settings import Settings
@@ -91,4 +91,4 @@ async def test_another_error_does_not_end_the_start() -> None:
     ("error", "words"), [(ValueError("no such thing"), "no such thing"), (ValueError(), "ValueError")]
 )
 def test_an_error_is_told_in_its_words_or_by_its_kind(error: Exception, words: str) -> None:
-    assert in_words(error) == words
+    assert describe(error) == words

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from nats.aio.client import Client
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.queue.consumer import Consume, TaskConsumer
 from tests.constants import Constants
@@ -96,14 +96,14 @@ def _impatient(constants: Constants) -> None:
 
 
 @pytest.fixture
-def queues() -> dict[tuple[Queue, Priority], FakeSubscriber]:
+def queues() -> dict[tuple[Lane, Priority], FakeSubscriber]:
     return {
-        (kind, priority): FakeSubscriber() for priority in Priority for kind in (Queue.TRANSCRIPTION, Queue.DIARIZATION)
+        (kind, priority): FakeSubscriber() for priority in Priority for kind in (Lane.TRANSCRIPTION, Lane.DIARIZATION)
     }
 
 
 @pytest.fixture
-async def consumer(queues: dict[tuple[Queue, Priority], FakeSubscriber]) -> AsyncIterator[TaskConsumer]:
+async def consumer(queues: dict[tuple[Lane, Priority], FakeSubscriber]) -> AsyncIterator[TaskConsumer]:
     given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
     broken: list[bool] = []
     found = TaskConsumer(given, NAMES, broken=lambda: broken.append(True))
@@ -113,7 +113,7 @@ async def consumer(queues: dict[tuple[Queue, Priority], FakeSubscriber]) -> Asyn
 
 
 async def test_a_late_answer_is_not_taken_for_the_next_one(
-    consumer: TaskConsumer, queues: dict[tuple[Queue, Priority], FakeSubscriber]
+    consumer: TaskConsumer, queues: dict[tuple[Lane, Priority], FakeSubscriber]
 ) -> None:
     # Given a server that answers the first request only when it gets the second one
     late, right = FakeAnswer("ack.late", {}), FakeAnswer("ack.right", {})
@@ -135,7 +135,7 @@ async def test_a_late_answer_is_not_taken_for_the_next_one(
     # Then each answer went to the queue that was asked, and the late one nowhere
     consumed = {key: queue.consumed for key, queue in queues.items() if queue.consumed}
     assert asked
-    assert consumed == {(Queue.DIARIZATION, Priority.HIGH): [right]}
+    assert consumed == {(Lane.DIARIZATION, Priority.HIGH): [right]}
     # And nobody listens any longer where the late one went
     assert [inbox.open for inbox in nats.inboxes[:3]] == [True, False, True]
 
@@ -160,7 +160,7 @@ async def test_only_the_queue_that_a_task_is_announced_for_is_asked(
 
 @pytest.mark.parametrize("lookahead", [1, 4])
 async def test_what_was_announced_and_is_not_there_is_asked_for_again(
-    queues: dict[tuple[Queue, Priority], FakeSubscriber], constants: Constants, lookahead: int
+    queues: dict[tuple[Lane, Priority], FakeSubscriber], constants: Constants, lookahead: int
 ) -> None:
     # Given a consumer that takes one task at once or several
     constants(ASK_AGAIN_AFTER_S=0.1, RECHECK_AFTER_S=0.4, POLL_INTERVAL_S=60)
@@ -198,7 +198,7 @@ def there_after(seconds: float) -> Answer:
 @pytest.mark.parametrize(("recheck", "seconds"), [(60, 0.2), (1, 0.5)], ids=["a moment", "some moments"])
 async def test_a_message_that_comes_after_its_announcement_is_found_soon(
     consumer: TaskConsumer,
-    queues: dict[tuple[Queue, Priority], FakeSubscriber],
+    queues: dict[tuple[Lane, Priority], FakeSubscriber],
     constants: Constants,
     recheck: float,
     seconds: float,
@@ -211,11 +211,11 @@ async def test_a_message_that_comes_after_its_announcement_is_found_soon(
     assert server.announce is not None
     await server.announce(FakeMessage("accepted.tasks.diarization.low"))
     # Then it is found without the poll
-    await eventually(lambda: _served(queues[Queue.DIARIZATION, Priority.LOW]))
+    await eventually(lambda: _served(queues[Lane.DIARIZATION, Priority.LOW]))
 
 
 async def test_an_announcement_while_its_queue_is_asked_is_not_used_up(
-    consumer: TaskConsumer, queues: dict[tuple[Queue, Priority], FakeSubscriber], constants: Constants
+    consumer: TaskConsumer, queues: dict[tuple[Lane, Priority], FakeSubscriber], constants: Constants
 ) -> None:
     # Given a queue that is asked for a first task while a second one is announced
     constants(ASK_AGAIN_AFTER_S=0.3, RECHECK_AFTER_S=60, POLL_INTERVAL_S=60)
@@ -232,11 +232,11 @@ async def test_an_announcement_while_its_queue_is_asked_is_not_used_up(
     server.script, server.otherwise = [announce_another], there_after(0.2)
     await announce(announced)
     # Then it is found without the poll
-    await eventually(lambda: _served(queues[Queue.DIARIZATION, Priority.LOW]))
+    await eventually(lambda: _served(queues[Lane.DIARIZATION, Priority.LOW]))
 
 
 async def test_an_announcement_just_before_all_queues_are_asked_is_followed_up(
-    consumer: TaskConsumer, queues: dict[tuple[Queue, Priority], FakeSubscriber], constants: Constants
+    consumer: TaskConsumer, queues: dict[tuple[Lane, Priority], FakeSubscriber], constants: Constants
 ) -> None:
     # Given a consumer that asks all queues again because of an announcement
     constants(ASK_AGAIN_AFTER_S=0, RECHECK_AFTER_S=0.5, POLL_INTERVAL_S=60)
@@ -248,7 +248,7 @@ async def test_an_announcement_just_before_all_queues_are_asked_is_followed_up(
     server.otherwise = there_after(0.3)
     await server.announce(FakeMessage("accepted.tasks.diarization.low"))
     # Then it is found without the poll
-    await eventually(lambda: _served(queues[Queue.DIARIZATION, Priority.LOW]))
+    await eventually(lambda: _served(queues[Lane.DIARIZATION, Priority.LOW]))
 
 
 async def test_announcements_keep_no_queue_from_being_asked(consumer: TaskConsumer, constants: Constants) -> None:
@@ -267,7 +267,7 @@ async def test_announcements_keep_no_queue_from_being_asked(consumer: TaskConsum
 
 
 async def test_between_two_tasks_no_queue_is_asked_that_was_empty_a_moment_ago(
-    consumer: TaskConsumer, queues: dict[tuple[Queue, Priority], FakeSubscriber], constants: Constants
+    consumer: TaskConsumer, queues: dict[tuple[Lane, Priority], FakeSubscriber], constants: Constants
 ) -> None:
     # Given tasks in a normal queue, behind empty high ones
     constants(POLL_INTERVAL_S=60)
@@ -282,7 +282,7 @@ async def test_between_two_tasks_no_queue_is_asked_that_was_empty_a_moment_ago(
 
 
 async def test_a_priority_that_was_found_empty_has_no_precedence_over_a_higher_one(
-    consumer: TaskConsumer, queues: dict[tuple[Queue, Priority], FakeSubscriber], constants: Constants
+    consumer: TaskConsumer, queues: dict[tuple[Lane, Priority], FakeSubscriber], constants: Constants
 ) -> None:
     # Given tasks of high priority, after three of which the normal queues are asked first, and are empty
     constants(POLL_INTERVAL_S=60)
@@ -318,7 +318,7 @@ async def test_after_an_error_no_queue_is_taken_for_empty(consumer: TaskConsumer
 
 
 async def test_the_worker_is_told_when_nats_answers_again(
-    queues: dict[tuple[Queue, Priority], FakeSubscriber],
+    queues: dict[tuple[Lane, Priority], FakeSubscriber],
 ) -> None:
     # Given a server that answers, and then not for two requests
     told: list[int] = []
@@ -334,7 +334,7 @@ async def test_the_worker_is_told_when_nats_answers_again(
 
 
 async def test_others_wait_for_a_worker_that_is_never_without_work(
-    queues: dict[tuple[Queue, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch, constants: Constants
+    queues: dict[tuple[Lane, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch, constants: Constants
 ) -> None:
     # Given a worker that has one short task after the other
     constants(LONG_WITHOUT_REST_S=0.1)

@@ -10,9 +10,9 @@ from nats.aio.msg import Msg
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import Task
 from natscribe.schemas.progress import Stage, State
-from natscribe.schemas.transcription import Stretch, TranscriptionResult
+from natscribe.schemas.transcription import Interval, TranscriptionResult
 from natscribe.schemas.windows import WindowText
-from natscribe.schemas.wire import Model, Priority, Queue
+from natscribe.schemas.wire import Lane, Model, Priority
 from structlog.testing import capture_logs
 
 from app.errors import PermanentError, TransientError
@@ -29,7 +29,7 @@ from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, SETTINGS, Parts
 from tests.waiting import eventually
 
-KEY = (Queue.TRANSCRIPTION, Priority.NORMAL)
+KEY = (Lane.TRANSCRIPTION, Priority.NORMAL)
 Handle = Callable[[Delivery, Task], Awaitable[None]]
 TEXT = WindowText(segments=[segment(0)], untranscribed=[], language="en", end=10.0)
 
@@ -70,7 +70,7 @@ def result(task_id: str) -> TranscriptionResult:
         language="en",
         duration=20,
         segments=[segment(0)],
-        untranscribed=[Stretch(start=5.0, end=7.0)],
+        untranscribed=[Interval(start=5.0, end=7.0)],
         model=Model(name="fake", revision="0"),
         audio_sha256="0" * 64,
         created_at=datetime.now(UTC),
@@ -122,7 +122,7 @@ async def test_a_completed_task_is_counted_with_its_sound(parts: Parts, nats: In
     assert 60 <= waited < 70
     (worked,) = counted(parts, "task_processing_time_seconds_sum")
     assert 0 < worked < 10
-    assert parts.queues.speed.seconds_for(Queue.TRANSCRIPTION, 20) is not None
+    assert parts.queues.speed.seconds_for(Lane.TRANSCRIPTION, 20) is not None
     assert counted(parts, "natscribe_task_resumes_total", "natscribe_dead_letters_total") == [0, 0]
 
 
@@ -153,7 +153,7 @@ async def test_a_failure_is_counted_as_what_becomes_of_it(
     # And the message waits for the retry, or is gone
     put_off = nats.streams[NAMES.tasks].consumers[NAMES.queue_consumer(*KEY)].put_off_s
     assert [15 <= seconds <= 45 for seconds in put_off] == [True] * (1 - letters)
-    assert parts.queues.speed.seconds_for(Queue.TRANSCRIPTION, 20) is None
+    assert parts.queues.speed.seconds_for(Lane.TRANSCRIPTION, 20) is None
 
 
 async def test_an_attempt_that_resumes_is_counted_and_measures_no_speed(parts: Parts, nats: InMemoryNats) -> None:
@@ -173,7 +173,7 @@ async def test_an_attempt_that_resumes_is_counted_and_measures_no_speed(parts: P
     assert await state(parts) is State.COMPLETED
     assert counted(parts, *ALL) == [1, 0, 1, 1]
     assert counted(parts, "natscribe_task_resumes_total", "natscribe_task_resumed_audio_seconds_total") == [1, 10]
-    assert parts.queues.speed.seconds_for(Queue.TRANSCRIPTION, 20) is None
+    assert parts.queues.speed.seconds_for(Lane.TRANSCRIPTION, 20) is None
     # And the time until its first attempt counts once
     assert counted(parts, "natscribe_task_queue_wait_seconds_count") == [1]
 

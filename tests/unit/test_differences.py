@@ -6,8 +6,8 @@ import pytest
 from nats.js.api import ConsumerConfig, DiscardPolicy, RetentionPolicy, StreamConfig, SubjectTransform
 from natscribe.jetstream.streams import EXPIRES_AFTER_S
 
-from app.jetstream.differences import of_consumer, of_stream
 from app.jetstream.streams import consumer_configs, stream_configs
+from app.stream_guard.differences import of_consumer, of_stream
 from tests.fakes.parts import NAMES, SETTINGS
 
 STREAMS = {str(config.name): config for config in stream_configs(SETTINGS)}

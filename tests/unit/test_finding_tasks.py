@@ -11,11 +11,11 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import ResultFormat, ResultRequest
 
-from app.answers.search import find_task
 from app.errors import RequestError
 from app.operations.expiry import expire_tasks
 from app.queue.index import QueueIndex
 from app.queue.stored_message import StoredMessage
+from app.requests.task_lookup import find_task
 from app.retention.queued_recordings import QueuedRecordings
 from app.task_log.record import Owner, Record
 from tests.constants import Constants

@@ -10,21 +10,21 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
-from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions, Word
+from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions, Word
 from natscribe.schemas.windows import LONGEST_TEXT, Window, WindowReply, WindowRequest, WindowText
 from natscribe.schemas.wire import Model
 from structlog.testing import capture_logs
 
 from app.cancellation import cancel_all
 from app.engines.window_queue import Rank
-from app.work_sharing.helpers import (
+from app.work_sharing.idle_workers import (
     FIRST_PAUSE_S,
     LATE_S,
     LONGEST_PAUSE_S,
-    MOST_HELPERS,
-    WINDOWS_A_HELPER,
-    HelperLostError,
-    Helpers,
+    MOST_IDLE_WORKERS,
+    WINDOWS_PER_IDLE_WORKER,
+    IdleWorkerLostError,
+    IdleWorkers,
 )
 from tests.fakes.engine import SOUND, segment
 
@@ -70,12 +70,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def helpers(nats: FakeNats, clock: Clock) -> Helpers:
-    return Helpers(cast("Client", nats), "windows.transcribe.x", MODEL, FINGERPRINT, clock=clock)
+def helpers(nats: FakeNats, clock: Clock) -> IdleWorkers:
+    return IdleWorkers(cast("Client", nats), "windows.transcribe.x", MODEL, FINGERPRINT, clock=clock)
 
 
 @pytest.fixture
-def ask(helpers: Helpers) -> Callable[[], Awaitable[WindowText]]:
+def ask(helpers: IdleWorkers) -> Callable[[], Awaitable[WindowText]]:
     return lambda: helpers.transcribe(WINDOW, TranscribeOptions(translate=True), "de", Rank.OWN)
 
 
@@ -91,24 +91,24 @@ async def test_a_window_is_sent_with_all_on_which_its_text_depends(
 
 
 async def test_more_windows_go_to_more_helpers(
-    helpers: Helpers, nats: FakeNats, ask: Callable[[], Awaitable[WindowText]]
+    helpers: IdleWorkers, nats: FakeNats, ask: Callable[[], Awaitable[WindowText]]
 ) -> None:
     # Given a run that knows of nobody, then one window finds out whether there is anybody
     assert helpers.room == 1
     # When different workers answer, then each of them may have some, and one more may be found
-    for worker in range(1, MOST_HELPERS + 3):
+    for worker in range(1, MOST_IDLE_WORKERS + 3):
         nats.reply = text_of(worker)
         await ask()
         await ask()
         assert helpers.room > 1
-        assert helpers.room == min(worker + 1, MOST_HELPERS) * WINDOWS_A_HELPER
+        assert helpers.room == min(worker + 1, MOST_IDLE_WORKERS) * WINDOWS_PER_IDLE_WORKER
 
 
 @pytest.mark.parametrize(
     "nothing", [NoRespondersError(), NatsTimeoutError(), WindowReply(worker="0" * 32, text=None)], ids=str
 )
 async def test_after_a_request_without_a_text_nobody_is_asked_for_a_while(
-    helpers: Helpers,
+    helpers: IdleWorkers,
     nats: FakeNats,
     clock: Clock,
     ask: Callable[[], Awaitable[WindowText]],
@@ -120,7 +120,7 @@ async def test_after_a_request_without_a_text_nobody_is_asked_for_a_while(
     nats.reply = nothing
     pauses = []
     for _ in range(8):
-        with pytest.raises(HelperLostError):
+        with pytest.raises(IdleWorkerLostError):
             await ask()
         assert helpers.room == 0
         began = clock.now
@@ -133,20 +133,20 @@ async def test_after_a_request_without_a_text_nobody_is_asked_for_a_while(
     # And when somebody answers, the next pause is short again
     nats.reply = text_of(2)
     await ask()
-    assert helpers.room == 2 * WINDOWS_A_HELPER
+    assert helpers.room == 2 * WINDOWS_PER_IDLE_WORKER
     nats.reply = nothing
-    with pytest.raises(HelperLostError):
+    with pytest.raises(IdleWorkerLostError):
         await ask()
     clock.now += FIRST_PAUSE_S * 1.1
     assert helpers.room == 1
 
 
 async def test_who_may_be_asked_again_is_asked_at_once_and_a_second_failure_doubles_the_pause(
-    helpers: Helpers, nats: FakeNats, clock: Clock, ask: Callable[[], Awaitable[WindowText]]
+    helpers: IdleWorkers, nats: FakeNats, clock: Clock, ask: Callable[[], Awaitable[WindowText]]
 ) -> None:
     nats.reply = NoRespondersError()
     for pause in (FIRST_PAUSE_S, 2 * FIRST_PAUSE_S):
-        with pytest.raises(HelperLostError):
+        with pytest.raises(IdleWorkerLostError):
             await ask()
         assert helpers.room == 0
         clock.now += pause
@@ -155,7 +155,7 @@ async def test_who_may_be_asked_again_is_asked_at_once_and_a_second_failure_doub
 
 @pytest.mark.parametrize(("seconds", "late"), [(LATE_S, False), (LATE_S + 1, True)])
 async def test_a_helper_that_was_outrun_is_asked_again_unless_it_is_late(
-    helpers: Helpers, nats: FakeNats, clock: Clock, seconds: float, late: bool
+    helpers: IdleWorkers, nats: FakeNats, clock: Clock, seconds: float, late: bool
 ) -> None:
     # Given a helper that has a window while the own engine transcribes it, too
     clock.now, asked = 100.0, asyncio.Event()
@@ -188,7 +188,7 @@ def word(text: str = " one", start: float = 10.0, end: float = 20.0) -> list[Wor
     return [Word(start=start, end=end, word=text, probability=1)]
 
 
-async def reply_to_english(helpers: Helpers, nats: FakeNats, text: WindowText) -> WindowText:
+async def reply_to_english(helpers: IdleWorkers, nats: FakeNats, text: WindowText) -> WindowText:
     """Have a helper answer for that window, of a recording in English."""
     nats.reply = WindowReply(worker="0" * 32, text=text)
     window = Window(regions=[(10.0, 20.0)], samples=SOUND)
@@ -202,7 +202,7 @@ async def reply_to_english(helpers: Helpers, nats: FakeNats, text: WindowText) -
         pytest.param(heard(segment(2)), id="behind the window"),
         pytest.param(heard(said(start=15.0, end=12.0)), id="an end before its start"),
         pytest.param(heard(said(words=word(end=21.0))), id="a word behind the window"),
-        pytest.param(heard(said(), untranscribed=[Stretch(start=20, end=25)]), id="a gap behind the window"),
+        pytest.param(heard(said(), untranscribed=[Interval(start=20, end=25)]), id="a gap behind the window"),
         pytest.param(heard(said(), end=30.0), id="another end"),
         pytest.param(heard(said(), channel=1), id="another channel"),
         pytest.param(heard(said(channel=1)), id="a segment of another channel"),
@@ -215,9 +215,9 @@ async def reply_to_english(helpers: Helpers, nats: FakeNats, text: WindowText) -
     ],
 )
 async def test_a_text_that_cannot_be_that_of_the_window_is_none(
-    helpers: Helpers, nats: FakeNats, text: WindowText
+    helpers: IdleWorkers, nats: FakeNats, text: WindowText
 ) -> None:
-    with capture_logs() as lines, pytest.raises(HelperLostError):
+    with capture_logs() as lines, pytest.raises(IdleWorkerLostError):
         await reply_to_english(helpers, nats, text)
     assert helpers.workers == 0
     assert [line["event"] for line in lines] == ["helper_answer_rejected"]
@@ -235,7 +235,7 @@ async def test_a_text_that_cannot_be_that_of_the_window_is_none(
     ],
 )
 async def test_any_text_that_may_be_that_of_the_window_is_taken(
-    helpers: Helpers, nats: FakeNats, text: WindowText
+    helpers: IdleWorkers, nats: FakeNats, text: WindowText
 ) -> None:
     with capture_logs() as lines:
         assert await reply_to_english(helpers, nats, text) == text

@@ -9,10 +9,10 @@ from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTa
 from natscribe.schemas.voices import UNKNOWN, Consent, SpeakerVoice
 from natscribe.schemas.wire import Model
 
-from app.answers.names import Names
 from app.engines.diarization.identity import embedding_network
 from app.engines.messages import Embedded, SpeakerEmbedding
 from app.errors import BucketFullError, RequestError
+from app.requests.voice_names import VoiceNames
 from app.settings import Settings
 from app.updates import Update
 from app.voices.identification import LEAST_SPEECH_S, NO_ROOM, NOT_READ, Identification, Identified
@@ -136,7 +136,7 @@ async def test_a_task_completes_without_names_when_they_cannot_be_found(parts: P
 async def test_a_client_sees_the_names_that_voices_have_now(parts: Parts, nats: InMemoryNats) -> None:
     # Given a result with a person, somebody who was forgotten, and a stranger
     anna = await enrolled(parts, "anna")
-    names = Names(parts.voice_store)
+    names = VoiceNames(parts.voice_store)
     voices = {"SPEAKER_00": anna, "SPEAKER_01": "f" * 32, "SPEAKER_02": None}
     result = TranscriptionResult(
         task_id="t1",

@@ -8,7 +8,7 @@ import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Queue
+from natscribe.schemas.wire import Lane
 
 from app.live.frames import erase as erase_frames
 from app.queue.index import QueueIndex
@@ -69,7 +69,7 @@ async def test_all_sound_is_looked_at(late_frames: LateFrames, nats: InMemoryNat
 async def test_the_sound_of_a_task_that_waits_stays(late_frames: LateFrames, nats: InMemoryNats, parts: Parts) -> None:
     # Given a task that waits in its queue, and no worker has registered it
     say(nats, "waits")
-    await parts.publish("waits", Queue.LIVE, body=body_of("waits"))
+    await parts.publish("waits", Lane.LIVE, body=body_of("waits"))
     nats.ahead = LONG_AFTER
     # When the service looks, then its sound stays
     await late_frames.erase()
@@ -82,7 +82,7 @@ async def test_the_sound_of_a_task_with_a_log_stays(
 ) -> None:
     # Given a task that runs, or one that has failed and may be replayed
     say(nats, "known")
-    await parts.reaching(state, "known", queue=Queue.LIVE, body=body_of("known"))
+    await parts.reaching(state, "known", queue=Lane.LIVE, body=body_of("known"))
     nats.streams[NAMES.tasks].messages.clear()
     nats.ahead = LONG_AFTER
     # When the service looks, then its sound stays
@@ -95,7 +95,7 @@ async def test_a_look_that_fails_costs_no_sound_and_no_time(
 ) -> None:
     # Given old sound of a task that waits, and some without a task
     say(nats, "waits", "gone")
-    await parts.publish("waits", Queue.LIVE, body=body_of("waits"))
+    await parts.publish("waits", Lane.LIVE, body=body_of("waits"))
     nats.ahead = LONG_AFTER
     # When NATS does not answer in the middle of a look
     nats.before(f"$JS.API.STREAM.INFO.{NAMES.tasks}", NatsTimeoutError())
@@ -113,7 +113,7 @@ async def test_sound_under_a_name_that_no_task_has_erases_nothing(
 ) -> None:
     # Given sound under a name that no task has, which NATS may take for all tasks
     say(nats, subject, "waits")
-    await parts.publish("waits", Queue.LIVE, body=body_of("waits"))
+    await parts.publish("waits", Lane.LIVE, body=body_of("waits"))
     nats.ahead = LONG_AFTER
     # When the service looks, then the sound of others stays; that of nobody stays until it is too old for its stream
     await late_frames.erase()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Queue
+from natscribe.schemas.wire import Lane
 
 from app.telemetry import metrics
 from app.telemetry.metrics import Meter
@@ -42,7 +42,7 @@ def test_a_new_worker_has_no_figure_below_zero() -> None:
 def test_the_speed_of_work_is_told_from_a_hundred_times_as_quick_as_speech(seconds: float, quicker_than: str) -> None:
     # When a worker has done a hundred seconds of sound
     meter = Meter()
-    meter.completed(Queue.TRANSCRIPTION, seconds, audio_seconds=100.0)
+    meter.completed(Lane.TRANSCRIPTION, seconds, audio_seconds=100.0)
     # Then its speed is counted in the smallest bucket that fits
     buckets = [
         sample.labels["le"]
@@ -58,7 +58,7 @@ def test_the_speed_of_work_is_told_from_a_hundred_times_as_quick_as_speech(secon
 )
 def test_an_attempt_that_fails_is_retried_or_the_end_of_its_task(state: State, counted: str) -> None:
     meter = Meter()
-    meter.failed(Queue.TRANSCRIPTION, state, ErrorCode.ENGINE_FAILED, 1.0)
+    meter.failed(Lane.TRANSCRIPTION, state, ErrorCode.ENGINE_FAILED, 1.0)
     samples = [sample for family in meter.registry.collect() for sample in family.samples]
     assert [each.name for each in samples if "error_code" in each.labels and each.value == 1] == [counted]
 

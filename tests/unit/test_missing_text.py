@@ -1,5 +1,5 @@
 from natscribe.schemas.diarization import Turn
-from natscribe.schemas.transcription import Segment, Stretch, Word
+from natscribe.schemas.transcription import Interval, Segment, Word
 
 from app.speech.missing_text import with_missing_text
 
@@ -22,22 +22,22 @@ def segment(*words: tuple[float, float], text: str = " word") -> Segment:
     )
 
 
-def found(segments: list[Segment], *times: tuple[float, float], listed: list[Stretch] | None = None) -> list[Stretch]:
+def found(segments: list[Segment], *times: tuple[float, float], listed: list[Interval] | None = None) -> list[Interval]:
     return with_missing_text(listed or [], segments, turns(*times))
 
 
-def stretch(start: float, end: float) -> Stretch:
-    return Stretch(start=start, end=end)
+def interval(start: float, end: float) -> Interval:
+    return Interval(start=start, end=end)
 
 
 def test_speech_of_a_speaker_without_a_word_is_listed() -> None:
     # Given a turn with words, and one without, when missing text is looked for, then the second turn is listed
-    assert found([segment((1, 1.5), (1.6, 2))], (1, 2), (20, 23)) == [stretch(20, 23)]
+    assert found([segment((1, 1.5), (1.6, 2))], (1, 2), (20, 23)) == [interval(20, 23)]
 
 
 def test_words_take_their_share_of_a_turn() -> None:
     # Given a long turn with words at its start and end, when missing text is looked for, then the middle is listed
-    assert found([segment((0, 0.7)), segment((8, 9))], (0, 9)) == [stretch(1.0, 7.7)]
+    assert found([segment((0, 0.7)), segment((8, 9))], (0, 9)) == [interval(1.0, 7.7)]
 
 
 def test_a_moment_is_not_listed() -> None:
@@ -47,7 +47,7 @@ def test_a_moment_is_not_listed() -> None:
 
 def test_a_word_that_lasts_too_long_hides_no_speech() -> None:
     # Given a word of six seconds, when missing text is looked for, then it is only believed in part
-    assert found([segment((0, 6))], (0, 6)) == [stretch(1.8, 6)]
+    assert found([segment((0, 6))], (0, 6)) == [interval(1.8, 6)]
 
     # And a number of ten digits takes that long
     assert found([segment((0, 6), text=" 1234567890")], (0, 6)) == []
@@ -55,11 +55,11 @@ def test_a_word_that_lasts_too_long_hides_no_speech() -> None:
 
 def test_nothing_is_listed_twice_or_overlaps() -> None:
     # Given speech that was listed before, a part of it twice, when missing text is looked for
-    listed = [stretch(21, 24), stretch(5, 7), stretch(6, 8)]
+    listed = [interval(21, 24), interval(5, 7), interval(6, 8)]
     parts = found([], (20, 23), (22, 25), (5.5, 6.5), listed=listed)
 
     # Then each part is listed once, by time, with what is new
-    assert parts == [stretch(5, 8), stretch(20, 25)]
+    assert parts == [interval(5, 8), interval(20, 25)]
 
 
 def test_a_segment_without_words_counts_as_text() -> None:
@@ -68,4 +68,4 @@ def test_a_segment_without_words_counts_as_text() -> None:
 
 
 def test_without_turns_what_was_listed_stays() -> None:
-    assert found([], listed=[stretch(1, 3)]) == [stretch(1, 3)]
+    assert found([], listed=[interval(1, 3)]) == [interval(1, 3)]

@@ -21,12 +21,12 @@ from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Model
 from structlog.testing import capture_logs
 
-from app.answers.names import Names
-from app.answers.result_writer import ResultWriter
 from app.errors import FencedError, PermanentError, RequestError, TransientError
 from app.jetstream import objects
 from app.recordings.recording import Recordings
 from app.recordings.stores import recordings_of
+from app.requests.result_writer import ResultWriter
+from app.requests.voice_names import VoiceNames
 from app.settings import Settings
 from app.task_log.record import Owner, Record
 from app.task_log.results import ResultStore
@@ -229,7 +229,7 @@ async def completed(parts: Parts, result: TranscriptionResult) -> Record:
 
 
 def writer(parts: Parts, *, max_payload: int = 1024**2) -> ResultWriter:
-    return ResultWriter(parts.results, Names(parts.voice_store), parts.meter, max_payload=max_payload)
+    return ResultWriter(parts.results, VoiceNames(parts.voice_store), parts.meter, max_payload=max_payload)
 
 
 def asked(**options: object) -> ResultRequest:

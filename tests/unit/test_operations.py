@@ -14,17 +14,17 @@ from faststream.nats import NatsBroker
 from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 from structlog.testing import capture_logs
 
 from app import container
-from app.answers.worker_report import WorkerReport
 from app.errors import PermanentError, TransientError
 from app.main import Worker
 from app.operations import health, memory
 from app.queue.consumer import TaskConsumer
 from app.recordings.recording import Recording, Recordings
 from app.redis_store.projection import RedisProjection
+from app.requests.worker_report import WorkerReport
 from tests.constants import Constants
 from tests.fakes.engine import MODEL, FakeEngine
 from tests.fakes.nats import InMemoryNats
@@ -42,7 +42,7 @@ async def test_the_figures_of_a_queue_are_those_of_its_messages(parts: Parts, na
     # Given three tasks that wait, one of which does not say how long it is, a dead letter, and a reminder that is due
     for task_id, seconds in (("a", 30), ("b", 90), ("c", None)):
         await parts.publish(task_id, seconds=seconds)
-    failed = await parts.publish("d", Queue.DIARIZATION, Priority.HIGH)
+    failed = await parts.publish("d", Lane.DIARIZATION, Priority.HIGH)
     await parts.dead_letters.put(failed, "d", NO_SOUND, attempts=1)
     await nats.jetstream().publish("retention.due.user.recording.task", b"{}")
     nats.ahead = timedelta(minutes=1)
@@ -62,14 +62,14 @@ async def test_the_figures_of_a_queue_are_those_of_its_messages(parts: Parts, na
 
 async def test_an_overview_says_when_a_new_task_would_begin(parts: Parts) -> None:
     # Given two tasks that wait in one queue, a message that is no task in another, and a known speed
-    parts.queues.speed.note(Queue.TRANSCRIPTION, audio_seconds=2, seconds=1)
+    parts.queues.speed.note(Lane.TRANSCRIPTION, audio_seconds=2, seconds=1)
     for task_id in ("a", "b"):
         await parts.reaching(State.QUEUED, task_id, seconds=30)
-    await parts.publish("", Queue.DIARIZATION, Priority.LOW, body=b"{")
+    await parts.publish("", Lane.DIARIZATION, Priority.LOW, body=b"{")
     # When somebody asks for an overview
     found = {(each.queue, each.priority): each for each in (await parts.overview.read()).queues}
     # Then each queue has what waits there, and the start of the last task
-    full, broken = found[Queue.TRANSCRIPTION, Priority.NORMAL], found[Queue.DIARIZATION, Priority.LOW]
+    full, broken = found[Lane.TRANSCRIPTION, Priority.NORMAL], found[Lane.DIARIZATION, Priority.LOW]
     assert (full.waiting, broken.waiting, sum(each.waiting for each in found.values())) == (2, 1, 3)
     start = (await parts.tasks.status("b")).expected_start
     assert start is not None
@@ -103,17 +103,17 @@ def broker(nats: InMemoryNats) -> NatsBroker:
 
 
 async def test_nats_answers_while_it_answers_anything(nats: InMemoryNats) -> None:
-    assert await health.nats_answers(broker(nats), SETTINGS)
+    assert await health.nats_responds(broker(nats), SETTINGS)
     # When it does not answer, or the connection is lost, then it does not
     nats.before(INFO, NatsTimeoutError())
-    assert not await health.nats_answers(broker(nats), SETTINGS)
+    assert not await health.nats_responds(broker(nats), SETTINGS)
     nats.is_connected = False
-    assert not await health.nats_answers(broker(nats), SETTINGS)
+    assert not await health.nats_responds(broker(nats), SETTINGS)
     # And a refusal is an answer
     del nats.streams[NAMES.tasks]
-    assert not await health.nats_answers(broker(nats), SETTINGS)
+    assert not await health.nats_responds(broker(nats), SETTINGS)
     nats.is_connected = True
-    assert await health.nats_answers(broker(nats), SETTINGS)
+    assert await health.nats_responds(broker(nats), SETTINGS)
 
 
 async def test_a_worker_is_not_ready_without_its_streams(nats: InMemoryNats) -> None:

@@ -3,23 +3,23 @@
 from collections import Counter
 
 import pytest
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.queue.estimates import free_in, served_before
 from app.queue.priorities import PATIENCE, PriorityOrder, QueueKey
 from tests.unit.test_priorities import serve
 
 HIGH, NORMAL, LOW = Priority
-RECORDINGS = TRANSCRIPTION, DIARIZATION = (Queue.TRANSCRIPTION, Queue.DIARIZATION)
+RECORDINGS = TRANSCRIPTION, DIARIZATION = (Lane.TRANSCRIPTION, Lane.DIARIZATION)
 
 
-def waiting(high: int = 0, normal: int = 0, low: int = 0, *, others: int = 0) -> dict[tuple[Queue, Priority], int]:
+def waiting(high: int = 0, normal: int = 0, low: int = 0, *, others: int = 0) -> dict[tuple[Lane, Priority], int]:
     """So many transcriptions of each priority, and so many normal diarizations."""
     found = {(DIARIZATION, priority): 0 for priority in Priority} | {(DIARIZATION, NORMAL): others}
     return found | dict(zip(((TRANSCRIPTION, priority) for priority in Priority), (high, normal, low), strict=True))
 
 
-def position_number(waiting: dict[QueueKey, int], kind: Queue, priority: Priority, turn: int) -> int:
+def position_number(waiting: dict[QueueKey, int], kind: Lane, priority: Priority, turn: int) -> int:
     """The position of a task: behind all that are served before."""
     return 1 + sum(served_before(waiting, kind, priority, turn).values())
 
@@ -39,7 +39,7 @@ def position_number(waiting: dict[QueueKey, int], kind: Queue, priority: Priorit
     ],
 )
 def test_the_position_among_all_tasks(
-    queues: dict[tuple[Queue, Priority], int], priority: Priority, turn: int, expected: int
+    queues: dict[tuple[Lane, Priority], int], priority: Priority, turn: int, expected: int
 ) -> None:
     assert position_number(queues, TRANSCRIPTION, priority, turn) == expected
 
@@ -124,9 +124,9 @@ def test_when_a_worker_is_free(busy: list[float], work: float, expected: float) 
 
 
 def test_live_tasks_wait_for_live_tasks_that_are_more_urgent_or_came_before() -> None:
-    waiting = {(queue, priority): 5 for queue in Queue for priority in Priority}
-    before = served_before(waiting, Queue.LIVE, Priority.NORMAL, 3)
+    waiting = {(queue, priority): 5 for queue in Lane for priority in Priority}
+    before = served_before(waiting, Lane.LIVE, Priority.NORMAL, 3)
     assert {key: count for key, count in before.items() if count} == {
-        (Queue.LIVE, Priority.HIGH): 5,
-        (Queue.LIVE, Priority.NORMAL): 2,
+        (Lane.LIVE, Priority.HIGH): 5,
+        (Lane.LIVE, Priority.NORMAL): 2,
     }

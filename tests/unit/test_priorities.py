@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.queue.priorities import PriorityOrder
 
@@ -56,5 +56,5 @@ def test_the_queues_of_a_priority_take_turns() -> None:
     first = next(queues for priority, queues in order.current() if priority is LOW)
     order.served(LOW, first[0])
     second = next(queues for priority, queues in order.current() if priority is LOW)
-    assert first == tuple(Queue)
+    assert first == tuple(Lane)
     assert second == (*first[1:], first[0])

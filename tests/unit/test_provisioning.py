@@ -3,8 +3,8 @@
 import pytest
 from natscribe.schemas.workers import Problem
 
-from app.jetstream.differences import Difference
-from app.jetstream.provisioning import Findings
+from app.stream_guard.differences import Difference
+from app.stream_guard.provisioning import Findings
 
 NEEDED = Difference(of="tasks", setting="subjects", wanted="a", found="b", needed=True)
 CHOSEN = Difference(of="results", setting="num_replicas", wanted="1", found="3", needed=False)

@@ -11,7 +11,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.errors import RequestError
 from app.queue.positions import Position
@@ -24,7 +24,7 @@ from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, Parts
 
 HIGH, NORMAL, LOW = Priority
-T, D = Queue.TRANSCRIPTION, Queue.DIARIZATION
+T, D = Lane.TRANSCRIPTION, Lane.DIARIZATION
 KEY = (T, NORMAL)
 SUBJECT = subjects.tasks(*KEY)
 NOW = datetime.now(UTC)
@@ -213,9 +213,9 @@ async def test_more_urgent_queues_are_served_before(parts: Parts) -> None:
     assert position.number == 4
 
 
-@pytest.mark.parametrize(("queue", "idle", "known"), [(T, True, True), (T, False, False), (Queue.LIVE, True, False)])
+@pytest.mark.parametrize(("queue", "idle", "known"), [(T, True, True), (T, False, False), (Lane.LIVE, True, False)])
 async def test_an_idle_worker_begins_the_first_at_once(
-    parts: Parts, queue: Queue, idle: bool, known: bool, monkeypatch: pytest.MonkeyPatch
+    parts: Parts, queue: Lane, idle: bool, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker, of whose speed nothing is known, and a task that another one runs
     monkeypatch.setattr(type(parts.consumer), "idle", idle)

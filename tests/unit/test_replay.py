@@ -10,7 +10,7 @@ from nats.js.errors import APIError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import DeleteLettersRequest, ReplayRequest
-from natscribe.schemas.wire import Kind, Priority, Queue
+from natscribe.schemas.wire import Kind, Lane, Priority
 
 from app.errors import RequestError
 from app.queue.stored_message import StoredMessage
@@ -140,7 +140,7 @@ async def test_what_cannot_be_replayed_is_told(
 
 async def test_letters_without_a_log_are_passed_over(parts: Parts, constants: Constants) -> None:
     # Given letters, of which two cannot be replayed, and no time
-    constants(ANSWER_WITHIN_S=-1.0)
+    constants(REPLY_WITHIN_S=-1.0)
     await failed(parts, "old")
     await parts.log.purge_events("old")
     nameless = await parts.publish("", body=b"{")
@@ -177,7 +177,7 @@ async def test_another_refusal_of_the_queue_is_told(parts: Parts, nats: InMemory
 async def test_a_replay_ends_with_its_time(
     parts: Parts, nats: InMemoryNats, constants: Constants, within: float, replayed: int
 ) -> None:
-    constants(ANSWER_WITHIN_S=within, PAGE_SIZE=2)  # several pages are read
+    constants(REPLY_WITHIN_S=within, PAGE_SIZE=2)  # several pages are read
     for task_id in ("a", "b", "c"):
         await failed(parts, task_id)
     assert await parts.replayer.replay(REPLAY_T) == replayed
@@ -267,7 +267,7 @@ async def test_a_dead_letter_is_stored_once(parts: Parts, nats: InMemoryNats) ->
 async def test_the_chosen_letters_are_deleted(
     parts: Parts, nats: InMemoryNats, choice: DeleteLettersRequest, left: list[int]
 ) -> None:
-    for task_id, queue in (("a", Queue.TRANSCRIPTION), ("b", Queue.TRANSCRIPTION), ("c", Queue.DIARIZATION)):
+    for task_id, queue in (("a", Lane.TRANSCRIPTION), ("b", Lane.TRANSCRIPTION), ("c", Lane.DIARIZATION)):
         await failed(parts, task_id, queue=queue)
     invalid = await parts.publish("", body=b"{")
     assert invalid.problem is not None
@@ -281,7 +281,7 @@ async def test_a_deletion_that_takes_long_goes_on_with_the_next_answer(
     parts: Parts, nats: InMemoryNats, constants: Constants
 ) -> None:
     # Given three letters, and no time
-    constants(ANSWER_WITHIN_S=-1.0, PAGE_SIZE=2)
+    constants(REPLY_WITHIN_S=-1.0, PAGE_SIZE=2)
     for task_id in ("a", "b", "c"):
         await failed(parts, task_id)
     # When they are deleted, then each answer says where the next begins

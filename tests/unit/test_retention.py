@@ -379,7 +379,7 @@ async def test_all_tasks_of_a_user_are_erased(
     parts: Parts, nats: InMemoryNats, deleted: list[str], constants: Constants, within: float
 ) -> None:
     # Given tasks of a user in every state, and those of others
-    constants(ANSWER_WITHIN_S=within)
+    constants(REPLY_WITHIN_S=within)
     await ended(parts, "cancelled")
     await ended(parts, "failed", state=State.FAILED)
     await parts.reaching(State.RUNNING, "running")

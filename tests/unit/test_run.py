@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions
+from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions
 from natscribe.schemas.windows import Window, WindowText
 
 from app.cancellation import despite_cancellation
@@ -17,7 +17,7 @@ from app.engines.window_queue import Rank, WindowQueue
 from app.errors import PermanentError, TransientError
 from app.speech import run as run_module
 from app.speech.run import SEGMENTS_AT_ONCE, Run, add_text
-from app.work_sharing.helpers import HelperLostError
+from app.work_sharing.idle_workers import IdleWorkerLostError
 
 WITHIN = 10  # seconds
 MANY_STEPS = 2000  # of the event loop: more than all that can go on does
@@ -95,7 +95,7 @@ class ScriptedTranscriber:
             for _ in range(self.steps()):
                 await asyncio.sleep(0)
             if self.lost():
-                raise HelperLostError
+                raise IdleWorkerLostError
             if self.failure is not None:
                 raise self.failure
         finally:
@@ -103,7 +103,7 @@ class ScriptedTranscriber:
         language = self.spoken[number] or previous
         segment = Segment(start=number * 10, end=number * 10 + 10, text=f"{number}", language=language)
         settled = self.spoken[number] is not None
-        missing = [Stretch(start=number * 10, end=number * 10 + 1)]
+        missing = [Interval(start=number * 10, end=number * 10 + 1)]
         return WindowText(
             segments=[segment], untranscribed=missing, language=language, settled=settled, end=number * 10 + 10
         )

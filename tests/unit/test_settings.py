@@ -66,7 +66,7 @@ def test_several_servers_are_separated_by_commas() -> None:
     # Then each is an address of its own
     assert settings.nats_servers == ["nats://a:4222", "nats://me:sec%2Cret@b:4223", "tls://c"]
     # And messages show them without the password
-    assert settings.nats_place == "nats://a:4222, nats://b:4223, tls://c"
+    assert settings.nats_addresses == "nats://a:4222, nats://b:4223, tls://c"
 
 
 def test_an_address_is_shown_without_what_logs_in() -> None:
@@ -79,7 +79,7 @@ def test_a_password_that_is_not_encoded_is_never_shown(monkeypatch: pytest.Monke
     monkeypatch.setenv("NATS_URL", f"nats://me:{password}@host:4222,nats://me:{password}@other:4222")
     # When the settings are read, refused or not
     try:
-        said = Settings().nats_place
+        said = Settings().nats_addresses
     except ValidationError as refused:
         said = wrong_setting(refused)
     # Then nothing that is said shows the password

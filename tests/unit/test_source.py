@@ -11,15 +11,15 @@ from natscribe.schemas.progress import Stage
 from natscribe.schemas.windows import Window
 
 from app.engines.messages import (
+    FindWindows,
     Job,
-    Listen,
-    Listened,
-    ListeningDone,
     Loaded,
     RecordingOpened,
     Reply,
     StageAdvanced,
     WindowFound,
+    WindowSearchAdvanced,
+    WindowSearchDone,
 )
 from app.errors import TransientError
 from app.speech.source import RecordingSource
@@ -37,8 +37,8 @@ def found(at: float) -> WindowFound:
     return WindowFound(window=window(at))
 
 
-def listened(seconds: float, settled: float | None = None) -> Listened:
-    return Listened(seconds=seconds, settled=seconds if settled is None else settled)
+def listened(seconds: float, settled: float | None = None) -> WindowSearchAdvanced:
+    return WindowSearchAdvanced(seconds=seconds, settled=seconds if settled is None else settled)
 
 
 OPENED = RecordingOpened(duration_seconds=99, channels=2)
@@ -50,7 +50,7 @@ LINES: Sequence[Reply] = [
     listened(96, settled=90),
     found(90),
     listened(100),
-    ListeningDone(duration_seconds=100),
+    WindowSearchDone(duration_seconds=100),
 ]
 
 
@@ -87,7 +87,7 @@ class ScriptedListener:
 
 
 def source_of(*script: Reply | Exception, start_at: float = 0.0) -> RecordingSource:
-    return RecordingSource(ScriptedListener(script), Listen(path=RECORDING, start_at=start_at))
+    return RecordingSource(ScriptedListener(script), FindWindows(path=RECORDING, start_at=start_at))
 
 
 async def all_of(source: RecordingSource) -> list[StageAdvanced | Window]:
@@ -123,7 +123,7 @@ async def test_progress_comes_where_nobody_speaks() -> None:
     # Given speech with silence before and after it
     silences = [listened(96), listened(160)]
     source = source_of(
-        listened(32), found(40), listened(64, settled=50), *silences, ListeningDone(duration_seconds=160)
+        listened(32), found(40), listened(64, settled=50), *silences, WindowSearchDone(duration_seconds=160)
     )
     # When it is listened to, then the silence counts as processed, in its place
     assert await all_of(source) == [transcribing(32, 32), window(40), transcribing(96, 96), transcribing(160, 160)]
@@ -149,7 +149,7 @@ async def test_a_resumed_run_begins_after_what_is_done() -> None:
 async def test_the_job_reaches_the_listener() -> None:
     # Given a job for one channel, when it is listened to
     listener = ScriptedListener([])
-    listen = Listen(path=RECORDING, start_at=12.5, channel=1)
+    listen = FindWindows(path=RECORDING, start_at=12.5, channel=1)
     await all_of(RecordingSource(listener, listen))
     # Then the listener has that job
     assert listener.jobs == [listen]
@@ -159,7 +159,7 @@ async def test_the_job_reaches_the_listener() -> None:
 async def test_the_duration_is_the_best_that_is_known(header: float) -> None:
     # Given a recording of which the header says nothing, or too little, or too much
     opened = RecordingOpened(duration_seconds=header, channels=1)
-    source = source_of(opened, listened(32), listened(64), ListeningDone(duration_seconds=70))
+    source = source_of(opened, listened(32), listened(64), WindowSearchDone(duration_seconds=70))
     # When it is listened to
     known = [source.duration]
     async for each in source.windows():
@@ -186,7 +186,7 @@ async def test_an_error_of_the_listener_comes_after_the_windows_before_it() -> N
     # Given a listener that dies
     listener = ScriptedListener([OPENED, found(0), DIED])
     # When a recording is listened to
-    items = RecordingSource(listener, Listen(path=RECORDING)).windows()
+    items = RecordingSource(listener, FindWindows(path=RECORDING)).windows()
     before = [await anext(items) for _ in range(3)]
     with pytest.raises(TransientError) as caught:
         await anext(items)
@@ -200,7 +200,7 @@ async def test_a_long_recording_is_read_only_as_its_windows_are_taken() -> None:
     # Given a recording of many windows
     listener = ScriptedListener([OPENED, *(found(at * 10) for at in range(1000))])
     # When three of them are taken
-    async with aclosing(RecordingSource(listener, Listen(path=RECORDING)).windows()) as items:
+    async with aclosing(RecordingSource(listener, FindWindows(path=RECORDING)).windows()) as items:
         taken = 0
         async for each in items:
             taken += isinstance(each, Window)

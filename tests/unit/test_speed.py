@@ -4,21 +4,21 @@ from datetime import UTC, datetime
 
 import pytest
 from natscribe.schemas.headers import AUDIO_SECONDS
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.queue.priorities import QUEUE_KEYS, QueueKey, TaskQueue, TaskQueues
 from app.queue.speed import TASKS_MEASURED, Speed
 from app.queue.stored_message import StoredMessage
 
 NOW = datetime.now(UTC)
-HIGH, NORMAL, LOW = ((Queue.TRANSCRIPTION, priority) for priority in Priority)
+HIGH, NORMAL, LOW = ((Lane.TRANSCRIPTION, priority) for priority in Priority)
 MINUTE = 60.0
 
 
 def fast(*, seconds: float = 0.1) -> Speed:
     """A worker that takes `seconds` for a second of sound."""
     speed = Speed()
-    for kind in Queue:
+    for kind in Lane:
         speed.note(kind, audio_seconds=MINUTE, seconds=MINUTE * seconds)
     return speed
 
@@ -28,7 +28,7 @@ def queues(**lengths: list[float | None]) -> TaskQueues:
     found: dict[QueueKey, TaskQueue] = {}
     for subject, key in QUEUE_KEYS.items():
         kind, priority = key
-        here = lengths.get(priority, []) if kind is Queue.TRANSCRIPTION else []
+        here = lengths.get(priority, []) if kind is Lane.TRANSCRIPTION else []
         headers = [{} if each is None else {AUDIO_SECONDS: str(each)} for each in here]
         sample = tuple(StoredMessage(subject, at, NOW, header) for at, header in enumerate(headers, 1))
         found[key] = TaskQueue(kind, priority, len(sample), (), 0, (), sample)
@@ -37,27 +37,27 @@ def queues(**lengths: list[float | None]) -> TaskQueues:
 
 def test_nothing_is_known_until_a_task_has_ended() -> None:
     speed = Speed()
-    assert speed.seconds_for(Queue.TRANSCRIPTION, MINUTE) is None
-    speed.note(Queue.TRANSCRIPTION, audio_seconds=100, seconds=5)
-    assert speed.seconds_for(Queue.TRANSCRIPTION, 1200) == 60
-    assert speed.seconds_for(Queue.TRANSCRIPTION, None) is None
+    assert speed.seconds_for(Lane.TRANSCRIPTION, MINUTE) is None
+    speed.note(Lane.TRANSCRIPTION, audio_seconds=100, seconds=5)
+    assert speed.seconds_for(Lane.TRANSCRIPTION, 1200) == 60
+    assert speed.seconds_for(Lane.TRANSCRIPTION, None) is None
     # And each kind of task has a speed of its own
-    assert speed.seconds_for(Queue.DIARIZATION, MINUTE) is None
+    assert speed.seconds_for(Lane.DIARIZATION, MINUTE) is None
 
 
 def test_what_was_longer_ago_does_not_count() -> None:
     # Given a worker that was slow
     speed = fast(seconds=10)
     for _ in range(TASKS_MEASURED):
-        speed.note(Queue.TRANSCRIPTION, audio_seconds=MINUTE, seconds=1)
+        speed.note(Lane.TRANSCRIPTION, audio_seconds=MINUTE, seconds=1)
     # When it is quick for a while, then this is soon believed
-    assert speed.seconds_for(Queue.TRANSCRIPTION, MINUTE) == pytest.approx(1)
+    assert speed.seconds_for(Lane.TRANSCRIPTION, MINUTE) == pytest.approx(1)
 
 
 def test_a_recording_without_sound_says_nothing_about_the_speed() -> None:
     speed = Speed()
-    speed.note(Queue.TRANSCRIPTION, audio_seconds=0, seconds=5)
-    assert speed.seconds_for(Queue.TRANSCRIPTION, MINUTE) is None
+    speed.note(Lane.TRANSCRIPTION, audio_seconds=0, seconds=5)
+    assert speed.seconds_for(Lane.TRANSCRIPTION, MINUTE) is None
 
 
 def test_the_length_of_what_waits_before_counts() -> None:

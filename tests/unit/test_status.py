@@ -9,9 +9,9 @@ import pytest
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import Kind
 
-from app.answers.task import TaskRequests
 from app.queue.positions import Position, Positions
 from app.queue.stored_message import StoredMessage
+from app.requests.task_requests import TaskRequests
 from app.task_log.record import Metadata, Record
 from app.task_log.status import status_of
 from tests.fakes.task_log import InMemoryTaskLog

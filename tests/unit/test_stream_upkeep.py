@@ -9,16 +9,16 @@ import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnavailableError
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.wire import Kind, Priority, Queue
+from natscribe.schemas.wire import Kind, Lane, Priority
 from structlog.testing import capture_logs
 
 from app.cancellation import cancel_all
-from app.jetstream.connection import StartError, TooFewServersError, retry_until_answered
-from app.jetstream.provisioning import StreamError, examine, project_anew, provision
-from app.jetstream.restoration import is_refusal
-from app.jetstream.strays import append_strays
+from app.jetstream.connection import StartError, TooFewServersError, retry_until_available
 from app.jetstream.streams import stream_configs
 from app.settings import Settings
+from app.stream_guard.provisioning import StreamError, examine, project_again, provision
+from app.stream_guard.restoration import is_refusal
+from app.stream_guard.strays import append_strays
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata
 from tests.constants import Constants
@@ -26,7 +26,7 @@ from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, SETTINGS, Parts
 from tests.waiting import eventually
 
-QUEUE = NAMES.queue_consumer(Queue.TRANSCRIPTION, Priority.HIGH)
+QUEUE = NAMES.queue_consumer(Lane.TRANSCRIPTION, Priority.HIGH)
 STREAMS = {str(config.name): config for config in stream_configs(SETTINGS)}
 UPDATE = f"$JS.API.STREAM.UPDATE.{NAMES.progress}"
 REFUSED = APIError(code=500, err_code=10052, description="deny purge cannot be taken back")
@@ -174,7 +174,7 @@ async def test_a_projection_begins_anew(nats: InMemoryNats) -> None:
     # Given consumers of the projection, of which one is there, and has delivered
     nats.streams[NAMES.progress].consumers[NAMES.progress_projection].delivered = 7
     del nats.streams[NAMES.results].consumers[NAMES.results_projection]
-    await project_anew(nats.jetstream(), SETTINGS)
+    await project_again(nats.jetstream(), SETTINGS)
     # Then both are there, and deliver from the beginning; the others are as they were
     assert nats.streams[NAMES.progress].consumers[NAMES.progress_projection].delivered == 0
     assert (await examine(nats.jetstream(), SETTINGS)).missing == []
@@ -440,8 +440,8 @@ async def test_a_start_gives_up_with_what_is_wrong(constants: Constants, error: 
         return tries
 
     # When there is time, then it is repeated; else its error is told in words
-    assert await retry_until_answered(step) == 3
+    assert await retry_until_available(step) == 3
     tries = 0
     constants(NATS_WITHIN_S=-1.0)
     with pytest.raises(StartError, match=words):
-        await retry_until_answered(step)
+        await retry_until_available(step)

@@ -403,7 +403,7 @@ all_limits = st.builds(
 )
 
 
-def segments_of(said_by: list[tuple[str | None, list[Speech], float]], *, with_words: bool) -> list[Segment]:
+def segments_of(said_by: list[tuple[str | None, list[Speech], float]], *, with_text: bool) -> list[Segment]:
     """Segments by time; two speakers may speak at once, but nobody speaks over himself."""
     ends: dict[str | None, float] = {}
     start = 0.0
@@ -417,7 +417,7 @@ def segments_of(said_by: list[tuple[str | None, list[Speech], float]], *, with_w
             now += each.length
         ends[speaker] = now
         segment = spoken(*words, speaker=speaker)
-        found.append(segment if with_words else segment.model_copy(update={"words": None}))
+        found.append(segment if with_text else segment.model_copy(update={"words": None}))
     return found
 
 
@@ -439,9 +439,9 @@ def without_name(cue: Cue) -> str:
 @unhurried
 @given(turns, all_limits, st.booleans(), st.booleans())
 def test_no_limit_is_ever_broken(
-    said_by: list[tuple[str | None, list[Speech], float]], limits: SubtitleLimits, with_words: bool, with_names: bool
+    said_by: list[tuple[str | None, list[Speech], float]], limits: SubtitleLimits, with_text: bool, with_names: bool
 ) -> None:
-    found = cues(segments_of(said_by, with_words=with_words), limits, with_names=with_names)
+    found = cues(segments_of(said_by, with_text=with_text), limits, with_names=with_names)
     for cue in found:
         assert 1 <= len(cue.lines) <= limits.max_lines
         assert all(line == line.strip() and 0 < width(line) <= limits.max_line_chars for line in cue.lines)
@@ -454,9 +454,9 @@ def test_no_limit_is_ever_broken(
 @unhurried
 @given(turns, all_limits, st.booleans(), st.booleans())
 def test_every_word_is_shown_once_and_in_order(
-    said_by: list[tuple[str | None, list[Speech], float]], limits: SubtitleLimits, with_words: bool, with_names: bool
+    said_by: list[tuple[str | None, list[Speech], float]], limits: SubtitleLimits, with_text: bool, with_names: bool
 ) -> None:
-    segments = segments_of(said_by, with_words=with_words)
+    segments = segments_of(said_by, with_text=with_text)
     found = cues(segments, limits, with_names=with_names)
     shown_by = by_speaker([(cue.speaker, without_name(cue)) for cue in found])
     assert shown_by == by_speaker([(segment.speaker, segment.text) for segment in segments])
@@ -465,7 +465,7 @@ def test_every_word_is_shown_once_and_in_order(
 @unhurried
 @given(st.lists(speech, min_size=1, max_size=40), all_limits)
 def test_no_cue_holds_a_pause(spoken_words: list[Speech], limits: SubtitleLimits) -> None:
-    (segment,) = segments_of([(None, spoken_words, 0.0)], with_words=True)
+    (segment,) = segments_of([(None, spoken_words, 0.0)], with_text=True)
     # Given the places in the text before which there is silence for a second
     words = segment.words or []
     pauses, place = set(), 0

@@ -13,10 +13,10 @@ from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from app.answers.task_list import BESIDE_TASKS_BYTES, TaskList
 from app.errors import RequestError, TransientError
 from app.jetstream.records import UnreadableError
 from app.redis_store.task_lists import EXPIRED_AT_ONCE, remove_expired
+from app.requests.task_list import BESIDE_TASKS_BYTES, TaskList
 from app.task_log.record import Metadata, Record
 from app.task_log.status import status_of
 

@@ -11,7 +11,13 @@ import pytest
 from natscribe.schemas.diarization import DiarizationTask, Turn
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import Channels, Stretch, TranscribeOptions, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.transcription import (
+    Channels,
+    Interval,
+    TranscribeOptions,
+    TranscriptionResult,
+    TranscriptionTask,
+)
 
 from app.cancellation import cancel_all
 from app.engines.cores import Cores
@@ -37,7 +43,7 @@ from app.speech.transcript_cache import TranscriptCache
 from app.updates import Append, Checkpoint, Result, Update, processed
 from app.voices.identification import Identification
 from app.voices.store import ComparedVoice, VoiceStore
-from app.work_sharing.helping import WorkSharing
+from app.work_sharing.sharing import WorkSharing
 from tests.fakes.cache import MemoryCache
 from tests.fakes.engine import MODEL, FakeEngine, segment
 from tests.waiting import eventually
@@ -188,7 +194,7 @@ async def test_speech_that_has_a_speaker_and_no_words_is_listed(cores: list[bool
     engine.later = [Turn(start=100, end=103, speaker="SPEAKER_01")]
 
     # When a recording is transcribed with speakers, then that is listed
-    assert Stretch(start=100, end=103) in result_in(await updates_of(engine)).untranscribed
+    assert Interval(start=100, end=103) in result_in(await updates_of(engine)).untranscribed
 
 
 async def test_a_core_that_is_free_later_is_used_later(cores: list[bool]) -> None:

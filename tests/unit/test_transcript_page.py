@@ -12,7 +12,7 @@ import natscribe.transcript_page
 import pytest
 from natscribe.jetstream.large_results import HEADROOM_BYTES
 from natscribe.schemas.diarization import DiarizationResult, Turn
-from natscribe.schemas.transcription import Segment, Stretch, TranscriptionResult, Word
+from natscribe.schemas.transcription import Interval, Segment, TranscriptionResult, Word
 from natscribe.schemas.wire import Model
 from natscribe.transcript_page import page
 
@@ -134,7 +134,7 @@ def test_a_long_turn_is_divided_at_the_ends_of_sentences() -> None:
 def test_speech_without_text_is_in_its_place() -> None:
     # Given a part with speech but without text between two segments
     result = transcript(
-        said(0, "One."), said(1.7, "Two."), said(5, "Three."), untranscribed=[Stretch(start=3.3, end=4.8)]
+        said(0, "One."), said(1.7, "Two."), said(5, "Three."), untranscribed=[Interval(start=3.3, end=4.8)]
     )
     # When it is a page, then it says so there, and at the top
     found = Page(page(result))

@@ -9,21 +9,21 @@ from typing import cast
 import pytest
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.transcription import Channels, Segment, Source, Stretch, TranscribeOptions, TranscriptionTask
+from natscribe.schemas.transcription import Channels, Interval, Segment, Source, TranscribeOptions, TranscriptionTask
 from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
-from app.engines.engine import answer
+from app.engines.engine import run_job
 from app.engines.messages import (
     DiarizationDone,
     Embedded,
+    FindWindows,
     Job,
-    Listen,
-    ListeningDone,
     Loaded,
     Reply,
     SpeakerEmbedding,
     Transcribe,
+    WindowSearchDone,
     WindowsTranscribed,
 )
 from app.engines.window_queue import Rank
@@ -56,7 +56,7 @@ class CallEngine(FakeEngine):
         self.channels = channels
         self.differ = differ
         self.transcribed: list[tuple[int | None, int, str | None]] = []  # channel, window, the language before
-        self.missing: list[Stretch] = []  # in each window
+        self.missing: list[Interval] = []  # in each window
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         if isinstance(job, Transcribe):
@@ -97,7 +97,7 @@ class OneByOne:
     ) -> WindowText:
         assert rank in {Rank.OWN, Rank.LATE, Rank.SPARE}
         job = Transcribe(windows=[window], previous=[previous], options=options)
-        (text,) = (await answer(self._engine, job, WindowsTranscribed)).texts
+        (text,) = (await run_job(self._engine, job, WindowsTranscribed)).texts
         return text
 
 
@@ -152,7 +152,7 @@ def checkpoint_after(found: Sequence[WindowText]) -> Checkpoint:
         channel=last.channel,
         processed_seconds=last.end,
         segments=tuple(segment for each in found for segment in each.segments),
-        untranscribed=tuple(stretch for each in found for stretch in each.untranscribed),
+        untranscribed=tuple(interval for each in found for interval in each.untranscribed),
         audio_sha256=SHA,
     )
 
@@ -167,7 +167,10 @@ async def test_channels_are_transcribed_one_after_the_other(memory: MemoryCache)
     # When it is transcribed with its channels apart
     updates = await updates_of(transcription)
     # Then each channel is listened to on its own from its beginning
-    assert engine.jobs == [Listen(path=Path("call.flac"), channel=0), Listen(path=Path("call.flac"), channel=1)]
+    assert engine.jobs == [
+        FindWindows(path=Path("call.flac"), channel=0),
+        FindWindows(path=Path("call.flac"), channel=1),
+    ]
     assert texts(transcription.transcript.segments) == ALL
     # And its segments say so, and that it is a speaker of its own
     assert [each.channel for each in transcription.transcript.segments] == [0, 0, 0, 1, 1, 1]
@@ -186,7 +189,7 @@ async def test_channels_that_differ_are_transcribed_as_if_asked_for(memory: Memo
     # When it is transcribed
     updates = await updates_of(transcription)
     # Then the listener chooses once, and all that is found is the same as with separate channels
-    assert engine.jobs == [Listen(path=CALL, choose=True), Listen(path=CALL, channel=1)]
+    assert engine.jobs == [FindWindows(path=CALL, choose=True), FindWindows(path=CALL, channel=1)]
     asked = transcription_of(CallEngine(channels=2), SEPARATE, memory)
     assert updates == await updates_of(asked)
     result = {"created_at"}
@@ -215,7 +218,7 @@ async def test_channels_that_do_not_differ_are_mixed(
     # When it is transcribed
     updates = await updates_of(transcription)
     # Then all is transcribed as one, without a look if the task says that already, and no speaker is named
-    assert engine.jobs == [Listen(path=CALL, choose=choose)]
+    assert engine.jobs == [FindWindows(path=CALL, choose=choose)]
     assert {each.channel for each in found_in(updates)} == {None}
     assert {(each.channel, each.speaker) for each in transcription.transcript.segments} == {(None, None)}
     assert transcription.result().channels is None
@@ -256,7 +259,7 @@ async def test_an_attempt_keeps_the_choice_of_the_attempt_before(memory: MemoryC
     transcription = transcription_of(engine, AUTO, memory)
     await updates_of(transcription, checkpoint_after(earlier))
     # Then it chooses nothing: it goes on in the same channel, or with all channels mixed
-    assert not any(job.choose for job in engine.jobs if isinstance(job, Listen))
+    assert not any(job.choose for job in engine.jobs if isinstance(job, FindWindows))
     assert texts(transcription.transcript.segments) == (ALL if differ else [f"{number} on None" for number in range(3)])
 
 
@@ -314,7 +317,7 @@ def test_the_first_speaker_with_words_is_the_first_in_all_parts_of_a_result() ->
     transcript = TaskTranscript(MIXED.model_copy(update={"diarize": True}))
     said = [segment(0).model_copy(update={"start": start, "end": start + 2, "words": None}) for start in (1, 4)]
     transcript.add(WindowText(segments=said, language="en", end=6))
-    cough, answer, question = turns = [
+    cough, run_job, question = turns = [
         Turn(start=start, end=end, speaker=f"SPEAKER_{number:02}")
         for number, (start, end) in enumerate([(0, 0.3), (4, 6), (1, 3)])
     ]
@@ -327,7 +330,7 @@ def test_the_first_speaker_with_words_is_the_first_in_all_parts_of_a_result() ->
     assert [each.speaker for each in transcript.segments] == ["SPEAKER_00", "SPEAKER_01"]
     assert found is not None
     assert found.embedded is not None
-    labels = {cough.speaker: "SPEAKER_02", answer.speaker: "SPEAKER_01", question.speaker: "SPEAKER_00"}
+    labels = {cough.speaker: "SPEAKER_02", run_job.speaker: "SPEAKER_01", question.speaker: "SPEAKER_00"}
     assert [each.speaker for each in found.turns] == list(labels.values())
     assert {each.values: each.speaker for each in found.embedded.speakers} == labels
 
@@ -365,7 +368,7 @@ async def test_more_than_eight_channels_are_not_transcribed_apart(memory: Memory
 async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: MemoryCache, done: int) -> None:
     # Given what an attempt has found up to any window of any channel, of each of which a stretch gave no text
     first = CallEngine(channels=2)
-    first.missing = [Stretch(start=1, end=2)]
+    first.missing = [Interval(start=1, end=2)]
     earlier = found_in(await updates_of(transcription_of(first, SEPARATE, memory)))[:done]
     # When another worker goes on, which knows nothing else
     engine = CallEngine(channels=2)
@@ -438,7 +441,7 @@ async def test_only_whole_channels_are_kept(memory: MemoryCache) -> None:
     await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, memory), checkpoint_after(earlier))
     # Then another task transcribes the first channel anew, and gets the second one from the cache
     await updates_of(transcription_of(engine := CallEngine(channels=2), SEPARATE, memory))
-    assert [job.channel for job in engine.jobs if isinstance(job, Listen)] == [0]
+    assert [job.channel for job in engine.jobs if isinstance(job, FindWindows)] == [0]
 
 
 @pytest.mark.parametrize("windows", [0, 3])
@@ -449,7 +452,7 @@ async def test_the_recording_is_as_long_as_what_was_decoded(memory: MemoryCache,
         async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
             async with aclosing(super().run(job)) as replies:
                 async for reply in replies:
-                    yield ListeningDone(duration_seconds=seconds) if isinstance(reply, ListeningDone) else reply
+                    yield WindowSearchDone(duration_seconds=seconds) if isinstance(reply, WindowSearchDone) else reply
 
     # When it is transcribed, then the result has its real duration, and so has that of a later task
     for _ in range(2):
@@ -491,7 +494,7 @@ async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_
     transcription = transcription_of(engine, SEPARATE, memory)
     await updates_of(transcription)
     # Then the first channel is taken from the cache and the second one is transcribed, and the result says so
-    assert [job.channel for job in engine.jobs if isinstance(job, Listen)] == [1]
+    assert [job.channel for job in engine.jobs if isinstance(job, FindWindows)] == [1]
     assert texts(transcription.transcript.segments) == ALL
     assert not transcription.cached
 
@@ -509,7 +512,7 @@ async def test_an_attempt_that_finds_the_rest_in_the_cache_says_so(memory: Memor
     assert transcription.cached
 
 
-def spoken_in(texts: Iterable[WindowText]) -> tuple[list[Segment], list[Stretch]]:
+def spoken_in(texts: Iterable[WindowText]) -> tuple[list[Segment], list[Interval]]:
     """All segments of texts, and all stretches without text."""
     texts = list(texts)
     return [each for text in texts for each in text.segments], [each for text in texts for each in text.untranscribed]
@@ -521,7 +524,7 @@ async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywher
     found = [
         WindowText(
             segments=[segment(number)],
-            untranscribed=[] if number % 7 else [Stretch(start=10 * number, end=10 * number + 0.5)],
+            untranscribed=[] if number % 7 else [Interval(start=10 * number, end=10 * number + 0.5)],
             language="en",
             end=10 * number + 10,
         )

@@ -23,13 +23,13 @@ from natscribe.schemas.voices import (
 )
 from natscribe.schemas.wire import Model
 
-from app.answers.voices import TRIES
 from app.engines.diarization.identity import embedding_network
 from app.engines.messages import Embedded, SpeakerEmbedding
 from app.errors import RequestError
 from app.jetstream.records import UnreadableError
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 from app.jetstream.tokens import token
+from app.requests.voice_requests import TRIES
 from app.voices.enrolment import LEAST_AGREEMENT
 from app.voices.store import StoredReference, StoredVoice
 from tests.fakes.engine import voice_of

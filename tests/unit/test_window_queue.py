@@ -175,7 +175,7 @@ async def test_live_windows_come_before_own_ones_and_these_before_those_of_other
     # Given an engine that is busy with a draft, and windows of all ranks that wait for it
     queue = WindowQueue(engine, at_once=2, largest=2)
     asked = await under_way(queue, engine, Rank.DRAFT)
-    names = ("HELP", "DRAFT", "OWN", "SPARE", "LIVE", "LATE", "LIVE", "OWN", "HELP")
+    names = ("SHARED", "DRAFT", "OWN", "SPARE", "LIVE", "LATE", "LIVE", "OWN", "SHARED")
     for number, rank in enumerate(map(Rank.__getitem__, names), start=1):
         asked.append(ask(queue, number, rank=rank, draft=rank is Rank.DRAFT))
     await standstill()
@@ -240,7 +240,7 @@ async def test_live_windows_do_not_tell_how_long_the_window_of_a_recording_takes
 
 async def test_a_window_of_a_higher_rank_brings_its_options(engine: ScriptedEngine, queue: WindowQueue) -> None:
     # Given windows that wait, the first one of a lower rank and with other options
-    help_, own = ask(queue, 0, options=GERMAN, rank=Rank.HELP), ask(queue, 1)
+    help_, own = ask(queue, 0, options=GERMAN, rank=Rank.SHARED), ask(queue, 1)
     # When the engine takes them, then the higher rank comes first all the same
     await texts_of(help_, own)
     assert [(job.options, each) for job, each in zip(engine.jobs, engine.batches, strict=True)] == [
@@ -277,7 +277,7 @@ async def test_a_batch_of_which_somebody_still_wants_a_window_goes_on(
 
 
 @pytest.mark.parametrize(
-    "ranks", [(Rank.OWN, Rank.HELP), (Rank.OWN, Rank.SPARE), (Rank.LATE, Rank.OWN), (Rank.LIVE,), (Rank.DRAFT,)]
+    "ranks", [(Rank.OWN, Rank.SHARED), (Rank.OWN, Rank.SPARE), (Rank.LATE, Rank.OWN), (Rank.LIVE,), (Rank.DRAFT,)]
 )
 async def test_a_batch_that_is_not_of_a_recording_of_this_worker_alone_goes_on(
     engine: ScriptedEngine, queue: WindowQueue, ranks: tuple[Rank, ...], monkeypatch: pytest.MonkeyPatch
@@ -412,7 +412,7 @@ async def test_what_the_log_tells_of_a_batch_belongs_to_the_task_of_its_first_wi
 
 async def test_after_closing_nothing_goes_on(engine: ScriptedEngine, queue: WindowQueue) -> None:
     # Given a batch that is being transcribed, also for another worker, and a window that waits
-    asked = await under_way(queue, engine, Rank.OWN, Rank.HELP)
+    asked = await under_way(queue, engine, Rank.OWN, Rank.SHARED)
     asked.append(ask(queue, 2))
     await standstill()
     # When the queue is closed
@@ -450,7 +450,7 @@ async def test_a_batch_that_hangs_and_that_nobody_wants_is_stopped_in_the_end(
     # Given an engine that hangs over the window of another worker
     monkeypatch.setattr(window_queue, "_UNWANTED_S", 0.05)
     monkeypatch.setattr(window_queue, "_LOOK_EVERY_S", 0.01)
-    asked = await under_way(queue, engine, Rank.HELP)
+    asked = await under_way(queue, engine, Rank.SHARED)
     # When nobody wants it any longer
     await give_up(*asked)
 

@@ -16,7 +16,7 @@ from app.engines.messages import Loaded
 from app.engines.window_queue import WindowQueue
 from app.errors import TransientError
 from app.settings import Settings, Share
-from app.work_sharing.helping import LARGEST_MESSAGE_BYTES, WorkSharing, engine_fingerprint, engine_of
+from app.work_sharing.sharing import LARGEST_MESSAGE_BYTES, WorkSharing, engine_fingerprint, engine_of
 from tests.constants import Constants
 from tests.fakes.engine import MODEL, SOUND, FakeEngine
 from tests.fakes.nats import InMemoryNats

@@ -8,10 +8,10 @@ from typing import cast
 import pytest
 from natscribe.schemas.errors import ErrorCode
 
-from app.answers.worker_report import WorkerReport
 from app.errors import PermanentError, TransientError
 from app.recordings.recording import Recording, Recordings
 from app.redis_store.projection import RedisProjection
+from app.requests.worker_report import WorkerReport
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 

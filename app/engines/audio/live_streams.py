@@ -15,10 +15,10 @@ from app.engines.audio.live_decoding import LiveDecoder, SampleDecoder, unreadab
 from app.engines.audio.live_files import FileDecoder
 from app.engines.audio.mixing import Mixer
 from app.engines.audio.samples import pack
+from app.engines.audio.speech_detector import SECTION, SpeechDetector
 from app.engines.audio.utterances import Utterances, first_frame
-from app.engines.audio.voice import SECTION, Voice
 from app.engines.audio.windows import FRAMES_A_SECOND, WARM_UP, UnpackedWindow, VoiceDetector
-from app.engines.messages import Forget, Hear, Heard
+from app.engines.messages import CloseLiveStream, LiveAudioProcessed, ProcessLiveAudio
 from app.errors import TransientError
 
 MOST_STREAMS = 64
@@ -36,27 +36,28 @@ _HEARD_AGAIN_S = (
 ) / FRAMES_A_SECOND + 1.0  # so much sound before a second decides what is heard there
 _FRAMES_OF_WHOLE_SAMPLES = 5  # so many frames, or a multiple, are whole samples at every usual rate
 
-NOTHING_HEARD = Heard(seconds=0, windows=[], open=[], settled=[])
+NOTHING_HEARD = LiveAudioProcessed(seconds=0, windows=[], open=[], settled=[])
 
 
 class LiveStreams:
     """All live streams of an engine process, by name; if a job fails, only its own stream is forgotten."""
 
-    def __init__(self, limit: Limit, voice: NewVoice = Voice) -> None:
+    def __init__(self, limit: Limit, voice: NewVoice = SpeechDetector) -> None:
         self._limit = limit
         self._voice = voice
         self._streams: dict[str, _Stream] = {}
 
-    def run(self, job: Hear | Forget) -> Heard:
+    def run(self, job: ProcessLiveAudio | CloseLiveStream) -> LiveAudioProcessed:
         """Run a job of one stream.
 
-        A `Hear` job with `first` makes the stream. A job with `end`, an error or a `Forget` job removes it.
+        A `ProcessLiveAudio` job with `first` creates the stream. A job with `end`, an error, or a
+        `CloseLiveStream` job removes it.
 
         Raises:
             PermanentError: audio_unreadable, audio_too_large.
             TransientError: engine_failed: the stream is unknown and has to begin again, or there are too many.
         """
-        if isinstance(job, Forget):
+        if isinstance(job, CloseLiveStream):
             self._forget(job.stream)
             return NOTHING_HEARD
         done = False
@@ -68,7 +69,7 @@ class LiveStreams:
                 self._forget(job.stream)
         return heard
 
-    def _stream(self, job: Hear) -> "_Stream":
+    def _stream(self, job: ProcessLiveAudio) -> "_Stream":
         if job.first:
             self._forget(job.stream)
             if len(self._streams) >= MOST_STREAMS:
@@ -155,7 +156,7 @@ class _Channel:
 class _Stream:
     """One live stream: its decoder, and its channels, which find utterances."""
 
-    def __init__(self, job: Hear, limit: Limit, voice: NewVoice) -> None:
+    def __init__(self, job: ProcessLiveAudio, limit: Limit, voice: NewVoice) -> None:
         self._limit = limit
         begin, self._decoder = _decoder(job)
         separate = job.separate and job.audio.channels > 1
@@ -166,7 +167,7 @@ class _Stream:
             for place, number in enumerate(numbers)
         ]
 
-    def hear(self, job: Hear) -> Heard:
+    def hear(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         """Hear the sound of a job; return the utterances that are complete, open and closing after it."""
         found, before = list[Window](), self._seconds
         for frame in self._frames(job):
@@ -175,7 +176,7 @@ class _Stream:
             self._check(before)
         if job.end:
             found += [window for channel in self._channels for window in channel.end()]
-        return Heard(
+        return LiveAudioProcessed(
             seconds=self._seconds,
             windows=sorted(found, key=lambda window: window.end),
             open=[window for channel in self._channels for window in channel.open()] if job.show else [],
@@ -192,7 +193,7 @@ class _Stream:
     def _seconds(self) -> float:
         return self._channels[0].seconds
 
-    def _frames(self, job: Hear) -> Iterator[av.AudioFrame]:
+    def _frames(self, job: ProcessLiveAudio) -> Iterator[av.AudioFrame]:
         yield from self._decoder.decode(_sound(job))
         if job.end:
             yield from self._decoder.end()
@@ -209,7 +210,7 @@ class _Stream:
             raise unreadable(before, what)
 
 
-def _decoder(job: Hear) -> tuple[int, LiveDecoder]:
+def _decoder(job: ProcessLiveAudio) -> tuple[int, LiveDecoder]:
     """Return the number of the voice detector's frame at which the sound of a job begins, and a new decoder.
 
     If the sound begins in the middle of a stream, the decoder skips the bytes before the next whole frame.
@@ -226,7 +227,7 @@ def _decoder(job: Hear) -> tuple[int, LiveDecoder]:
     return steps * _FRAMES_OF_WHOLE_SAMPLES, SampleDecoder(audio, skip)
 
 
-def _sound(job: Hear) -> bytes:
+def _sound(job: ProcessLiveAudio) -> bytes:
     if len(job.sound) > MOST_BYTES * 4 // 3 + 4:
         message = f"a job has more than {MOST_BYTES} bytes of sound"
         raise ValueError(message)

@@ -16,9 +16,9 @@ from app.engines.diarization.chunk import (
     Activity,
     Chunk,
     Embedding,
+    LocalSpeaker,
     Speaking,
     Values,
-    Voice,
     speaking,
     stored,
 )
@@ -64,7 +64,7 @@ def _activity(networks: Networks, samples: Samples) -> Activity:
     return np.rint(np.exp(logarithms) @ _SETS * 255).clip(0, 255).astype(np.uint8)
 
 
-def _voices(networks: Networks, sound: ChunkSound, number: int, active: Speaking) -> Iterator[Voice]:
+def _voices(networks: Networks, sound: ChunkSound, number: int, active: Speaking) -> Iterator[LocalSpeaker]:
     """Make an embedding of each voice of window `number` that hardly speaks alone, such as a word said beside others.
 
     Such a voice has less than half a second in regions, and so too few embeddings to find out who it is.
@@ -77,7 +77,7 @@ def _voices(networks: Networks, sound: ChunkSound, number: int, active: Speaking
             continue
         spoken = _joined(window(sound, number), clean if clean.sum() >= _CLEAN_FRAMES else speaks)
         if len(spoken) >= _LEAST_SAMPLES:
-            yield Voice(number, voice, _embedded(networks, spoken))
+            yield LocalSpeaker(number, voice, _embedded(networks, spoken))
 
 
 def _in_regions(clean: Speaking) -> int:

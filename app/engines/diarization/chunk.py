@@ -51,7 +51,7 @@ class Embedding:
 
 
 @dataclass(frozen=True)
-class Voice:
+class LocalSpeaker:
     """A voice that hardly ever speaks alone in its window, and its one embedding.
 
     `window`: the number of the window in the chunk. `voice`: the number of the voice in the window, 0 to 2.
@@ -73,7 +73,7 @@ class Chunk:
     index: int
     activity: Activity
     embeddings: Sequence[Embedding]
-    voices: Sequence[Voice]
+    voices: Sequence[LocalSpeaker]
 
     @property
     def speaking(self) -> Speaking:
@@ -121,7 +121,7 @@ def unpack(index: int, record: str) -> Chunk:
         index,
         activity,
         [Embedding(int(row["start"]), int(row["end"]), row["values"]) for row in embeddings],
-        [Voice(int(row["window"]), int(row["voice"]), row["values"]) for row in voices],
+        [LocalSpeaker(int(row["window"]), int(row["voice"]), row["values"]) for row in voices],
     )
 
 

@@ -14,9 +14,9 @@ from app.engines.diarization.chunk import Chunk, pack, unpack
 from app.engines.diarization.identity import embedding_network
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.owners import owners
+from app.engines.diarization.speaker_voices import speaker_embeddings
 from app.engines.diarization.speakers import Bounds, centres, embeddings_of
 from app.engines.diarization.turns import turns
-from app.engines.diarization.voices import speaker_embeddings
 from app.engines.diarization.windows import APART, PER_CHUNK, chunks
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, Embedded, StageAdvanced
 

@@ -14,14 +14,14 @@ from onnx_asr.asr import TimestampedResult
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
-from app.engines.audio.sound import Sound
+from app.engines.audio.window_audio import WindowAudio
 from app.engines.family import Computing
 from app.engines.onnx.device import load_on
 from app.engines.onnx.published import CANARY, Network
 from app.engines.onnx.session import session_options
 from app.engines.onnx.words import mean_logprob, words_of
 from app.engines.parallel import Parallel
-from app.engines.speech_model import Answer, Text
+from app.engines.speech_model import ModelOutput, Text
 from app.errors import PermanentError
 
 _SHORTEST_S = 0.5  # shorter sound is padded with silence: the features need more than one frame
@@ -63,19 +63,19 @@ class OnnxModel:
 
     def transcribe(
         self,
-        sounds: Sequence[Sound],
+        sounds: Sequence[WindowAudio],
         options: TranscribeOptions,
         previous: Sequence[str | None],  # noqa: ARG002 -- this family gets the language from the task, or needs none
         *,
         draft: bool = False,  # noqa: ARG002 -- there is no quicker way
-    ) -> list[Answer]:
+    ) -> list[ModelOutput]:
         """Transcribe sounds: on a GPU as one batch, on a CPU each on its own, so that none changes another's text."""
         asked: RecognizeOptions = {}
         if self._takes_language:
             asked = {"language": options.language, "target_language": "en" if options.translate else options.language}
         spoken = options.language or self._only_language
         results = self._recognized(sounds, asked)
-        return [Answer([_text(*each, spoken)], spoken) for each in zip(sounds, results, strict=True)]
+        return [ModelOutput([_text(*each, spoken)], spoken) for each in zip(sounds, results, strict=True)]
 
     @property
     def _only_language(self) -> str | None:
@@ -86,7 +86,7 @@ class OnnxModel:
         """Whether a task must name the language spoken, and may ask for a translation."""
         return self.architecture == CANARY
 
-    def _recognized(self, sounds: Sequence[Sound], asked: RecognizeOptions) -> list[TimestampedResult]:
+    def _recognized(self, sounds: Sequence[WindowAudio], asked: RecognizeOptions) -> list[TimestampedResult]:
         waves: list[str | Path | Samples] = [_long_enough(sound.samples) for sound in sounds]
         if self.batched:
             return self.network.recognize(waves, **asked)
@@ -97,7 +97,7 @@ def _long_enough(samples: Samples) -> Samples:
     return np.pad(samples, (0, max(round(_SHORTEST_S * SAMPLE_RATE) - len(samples), 0)))
 
 
-def _text(sound: Sound, result: TimestampedResult, language: str | None) -> Text:
+def _text(sound: WindowAudio, result: TimestampedResult, language: str | None) -> Text:
     """Build the text of a window's sound, even if it has no words.
 
     A sound without any text counts as one without speech, and these models cannot tell speech from music.

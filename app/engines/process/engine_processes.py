@@ -7,17 +7,17 @@ from contextlib import aclosing
 from natscribe.schemas.errors import ErrorCode
 
 from app.cancellation import Stop, discard_all
-from app.engines.engine import answer
+from app.engines.engine import run_job
 from app.engines.messages import (
+    CloseLiveStream,
     Diarize,
-    Forget,
-    Hear,
+    FindWindows,
     Job,
-    Listen,
     Load,
     Loaded,
     Prepare,
     Prepared,
+    ProcessLiveAudio,
     Reply,
     Transcribe,
 )
@@ -60,7 +60,7 @@ class EngineProcesses:
         Raises:
             TaskError: One of them cannot be loaded; the other is loaded nevertheless.
         """
-        loads = answer(self, Load(), Loaded), answer(self, Prepare(), Prepared)
+        loads = run_job(self, Load(), Loaded), run_job(self, Prepare(), Prepared)
         for outcome in await asyncio.gather(*loads, return_exceptions=True):  # if one load fails, the other goes on
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -68,15 +68,15 @@ class EngineProcesses:
     def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         """Run a job and yield its replies; closing the generator before the last reply kills the job's process at once.
 
-        Only a `Hear` or `Forget` job goes on, because its process holds the other live streams, too.
+        Only jobs of live streams go on, because their process holds the other live streams, too.
 
         Raises:
             TaskError: The job failed.
         """
         match job:
-            case Hear() | Forget():
+            case ProcessLiveAudio() | CloseLiveStream():
                 return self._hear(job)
-            case Prepare() | Listen():
+            case Prepare() | FindWindows():
                 return self._listener.run(job)
             case Load() | Transcribe():
                 return self._transcriber.run(job)
@@ -89,7 +89,7 @@ class EngineProcesses:
         processes = self._listener, self._live_listener, self._transcriber, self._diarizer
         await asyncio.gather(*(process.close() for process in processes))
 
-    async def _hear(self, job: Hear | Forget) -> AsyncGenerator[Reply, None]:
+    async def _hear(self, job: ProcessLiveAudio | CloseLiveStream) -> AsyncGenerator[Reply, None]:
         hearing = asyncio.create_task(self._heard(job))
         self._hearing.add(hearing)
         try:
@@ -97,7 +97,7 @@ class EngineProcesses:
         finally:
             hearing.add_done_callback(self._drop)
 
-    async def _heard(self, job: Hear | Forget) -> Reply:
+    async def _heard(self, job: ProcessLiveAudio | CloseLiveStream) -> Reply:
         message = "The engine process that hears live sound hangs, and starts again."
         async with (
             self._hears,

@@ -11,16 +11,16 @@ from natscribe.schemas.errors import ErrorCode
 from app.engines.cores import windows_at_once
 from app.engines.family import Computing, Family
 from app.engines.messages import (
+    CloseLiveStream,
     DiarizationDone,
     Diarize,
-    Forget,
-    Hear,
+    FindWindows,
     Job,
-    Listen,
     Load,
     Loaded,
     Prepare,
     Prepared,
+    ProcessLiveAudio,
     Reply,
     Setup,
     Transcribe,
@@ -57,16 +57,16 @@ class JobRunner:
         """
         match job:
             case Prepare():
-                from app.engines.audio.listening import prepare
+                from app.engines.audio.window_search import prepare
 
                 prepare()
                 emit(Prepared())
-            case Listen():
-                from app.engines.audio.listening import find_windows
+            case FindWindows():
+                from app.engines.audio.window_search import find_windows
 
                 for reply in find_windows(job, self._limit(self._setup.audio_max_seconds, "AUDIO_MAX_SECONDS")):
                     emit(reply)
-            case Hear() | Forget():
+            case ProcessLiveAudio() | CloseLiveStream():
                 emit(self._live().run(job))
             case Load():
                 model = self._model(job.options.model)

@@ -15,11 +15,11 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
-from app.engines.audio.sound import Sound, cut_in_two, part_of
 from app.engines.audio.timeline import Times
+from app.engines.audio.window_audio import WindowAudio, cut_in_two, part_of
 from app.engines.family import Computing, check_precision
 from app.engines.parallel import Parallel, in_groups
-from app.engines.speech_model import Answer, Text
+from app.engines.speech_model import ModelOutput, Text
 from app.engines.text import vocabulary
 from app.engines.text.coverage import LEAST_S, digits, gaps, spoken, word_times
 from app.engines.text.languages import Evidence, languages_of
@@ -45,7 +45,7 @@ class _Detected:
     `encoded`: the encoder's output for the whole sound, and for each region that was encoded on its own.
     """
 
-    sound: Sound
+    sound: WindowAudio
     regions: Sequence[Times]
     evidence: Sequence[Evidence]
     encoded: Mapping[Times, Encoded]
@@ -58,7 +58,7 @@ class _Part:
     `encoded`: the encoder's output for these regions, null if they were not encoded on their own yet.
     """
 
-    sound: Sound
+    sound: WindowAudio
     start: float
     language: str
     encoded: Encoded | None
@@ -100,12 +100,12 @@ class Whisper:
 
     def transcribe(
         self,
-        sounds: Sequence[Sound],
+        sounds: Sequence[WindowAudio],
         options: TranscribeOptions,
         previous: Sequence[str | None],
         *,
         draft: bool = False,
-    ) -> list[Answer]:
+    ) -> list[ModelOutput]:
         """Transcribe sounds; `previous` is the language spoken before each sound, null if unknown.
 
         A draft is decoded once, without several candidates and without the vocabulary; if it loops, it has no words.
@@ -119,16 +119,16 @@ class Whisper:
         detected = chain.from_iterable(self.parallel.map(partial(self._detect, options), batches))
         groups = _sliced(map(_in_languages, detected, previous), sizes)
         done = chain.from_iterable(self.parallel.map(partial(self._decoded, options.vocabulary, decoding), groups))
-        return [Answer(texts, sound.parts[-1].language, sound.settled) for sound, texts in done]
+        return [ModelOutput(texts, sound.parts[-1].language, sound.settled) for sound, texts in done]
 
-    def _detect(self, options: TranscribeOptions, sounds: Sequence[Sound]) -> list[_Detected]:
+    def _detect(self, options: TranscribeOptions, sounds: Sequence[WindowAudio]) -> list[_Detected]:
         encoded = zip(sounds, self._network.encode(sounds), strict=True)
         known = options.language or ("en" if self._network.english_only else None)
         if known is None:
             return [self._languages(sound, whole) for sound, whole in encoded]
         return [_Detected(sound, [_whole(sound)], [{known: 1.0}], {_whole(sound): whole}) for sound, whole in encoded]
 
-    def _languages(self, sound: Sound, whole: Encoded) -> _Detected:
+    def _languages(self, sound: WindowAudio, whole: Encoded) -> _Detected:
         """Detect how probable each language is in each region of a sound.
 
         A region is first judged by its part of the encoded sound, which takes little time. A region with an uncertain
@@ -274,7 +274,7 @@ def _parts(detected: _Detected, languages: Sequence[str]) -> Iterator[_Part]:
         yield _Part(part_of(sound, start, end), start, language, detected.encoded.get(times))
 
 
-def _whole(sound: Sound) -> Times:
+def _whole(sound: WindowAudio) -> Times:
     return 0.0, sound.seconds
 
 

@@ -22,8 +22,8 @@ from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 from natscribe.schemas.transcription import Word
 from natscribe.schemas.windows import LONGEST_WINDOW_S
 
-from app.engines.audio.sound import Sound
 from app.engines.audio.timeline import Times
+from app.engines.audio.window_audio import WindowAudio
 from app.engines.family import Computing
 from app.engines.text.languages import Evidence
 
@@ -48,7 +48,7 @@ _APPENDED = "\"'.。,，!！?？:：”)]}、»"  # noqa: RUF001 -- other script
 class EncodedPart:
     """A part of a window in one language, from second `start` of the window on, and the encoder's output for it."""
 
-    sound: Sound
+    sound: WindowAudio
     start: float
     language: str
     encoded: Encoded
@@ -113,7 +113,7 @@ class Network:
             return language == "en"
         return self._model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
 
-    def encode(self, sounds: Sequence[Sound]) -> list[Encoded]:
+    def encode(self, sounds: Sequence[WindowAudio]) -> list[Encoded]:
         """Encode sounds; return for each the array (frames, width) that the decoder reads."""
         features = [self._features(sound) for sound in sounds]
         if self.padded:
@@ -161,7 +161,7 @@ class Network:
             if each["word"]
         ]
 
-    def _features(self, sound: Sound) -> Encoded:
+    def _features(self, sound: WindowAudio) -> Encoded:
         seconds = _LONGEST_S if self.padded else min(max(sound.seconds + _SILENCE_S, _SHORTEST_S), _LONGEST_S)
         frames = 2 * ceil(seconds * FRAMES_A_SECOND)
         features = self._model.feature_extractor(sound.samples)[:, :frames]

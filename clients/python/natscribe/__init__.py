@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from natscribe.schemas.task_queues import QueueOverview, QueueStatus
     from natscribe.schemas.transcription import Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask
     from natscribe.schemas.voices import Consent, SpeakerVoice, Voice
-    from natscribe.schemas.wire import Kind, Priority, Queue
+    from natscribe.schemas.wire import Kind, Lane, Priority
     from natscribe.schemas.workers import WorkerInfo
     from natscribe.settings import Settings
 
@@ -54,6 +54,7 @@ __all__ = [
     "ErrorDetail",
     "InboxRefusedError",
     "Kind",
+    "Lane",
     "ListedTask",
     "Live",
     "LiveAudio",
@@ -67,7 +68,6 @@ __all__ = [
     "Partial",
     "Priority",
     "ProgressEvent",
-    "Queue",
     "QueueFullError",
     "QueueOverview",
     "QueueStatus",

@@ -127,7 +127,7 @@ class Settings(BaseModel):
         return self.nats_url.split(",")
 
     @property
-    def nats_place(self) -> str:
+    def nats_addresses(self) -> str:
         """The addresses in NATS_URL without users and passwords, for messages."""
         return ", ".join(map(without_login, self.nats_servers))
 

@@ -14,7 +14,7 @@ import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import TranscriptionResult
-from natscribe.schemas.wire import Kind, Priority, Queue
+from natscribe.schemas.wire import Kind, Lane, Priority
 from natscribe.transcript_page import page
 from redis.asyncio import Redis
 
@@ -402,7 +402,7 @@ async def test_programs_read_the_queue(terminal: Terminal, engine: FakeEngine, p
     found = json.loads(out)
     assert found["dead_letters"] == 0
     queues = {(queue["queue"], queue["priority"]): queue for queue in found["queues"]}
-    assert list(queues) == [(queue, priority) for priority in Priority for queue in Queue]
+    assert list(queues) == [(queue, priority) for priority in Priority for queue in Lane]
     at_work, waits = queues["transcription", "high"], queues["diarization", "normal"]
     assert (at_work["waiting"], at_work["running"], at_work["oldest"], at_work["newest_start"]) == (0, 1, None, None)
     assert (waits["waiting"], waits["running"], waits["newest_start"]) == (1, 0, None)

@@ -15,9 +15,9 @@ from natscribe.schemas.requests import TaskStatus
 
 from app.cancellation import cancel_all
 from app.embedded import NatsServer, free_port
-from app.jetstream import provisioning
 from app.main import Worker
 from app.settings import Settings
+from app.stream_guard import provisioning
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher

@@ -16,12 +16,12 @@ from natscribe.schemas.transcription import TranscribeOptions
 from app.engines.messages import (
     DiarizationDone,
     Diarize,
-    Listen,
-    Listened,
-    ListeningDone,
+    FindWindows,
     Load,
     Transcribe,
     WindowFound,
+    WindowSearchAdvanced,
+    WindowSearchDone,
     WindowsTranscribed,
 )
 from app.engines.process.child_process import EngineProcess
@@ -57,13 +57,13 @@ async def test_one_process_serves_many_jobs(engine: EngineProcess) -> None:
     child = the_child()
 
     # When it does one job of each kind
-    found = await replies(engine, Listen(path=CLIPS[1]))
+    found = await replies(engine, FindWindows(path=CLIPS[1]))
     windows = [reply.window for reply in found if isinstance(reply, WindowFound)]
     answers = await replies(engine, Transcribe(windows=windows, previous=[None] * len(windows)))
     diarized = await replies(engine, Diarize(path=CLIPS[1]))
 
     # Then all come to an end, in the same process
-    assert isinstance(found[-1], ListeningDone)
+    assert isinstance(found[-1], WindowSearchDone)
     assert isinstance(answers[-1], WindowsTranscribed)
     assert all(each.segments for each in answers[-1].texts)
     assert isinstance(diarized[-1], DiarizationDone)
@@ -84,7 +84,7 @@ async def test_closing_a_run_kills_the_child_at_once(
     # Given an engine in the middle of a job, or one that has said more than anybody has read, and waits
     await replies(engine, Load())
     child = the_child()
-    run = engine.run(Listen(path=long_reading))
+    run = engine.run(FindWindows(path=long_reading))
     await anext(run)
     if blocked:
         await eventually(lambda: waits(child))
@@ -96,7 +96,7 @@ async def test_closing_a_run_kills_the_child_at_once(
     # Then the child is gone, and the next job is done by a new one
     assert not child.is_running()
     assert not engine.ready
-    assert isinstance((await replies(engine, Listen(path=quiet)))[-1], ListeningDone)
+    assert isinstance((await replies(engine, FindWindows(path=quiet)))[-1], WindowSearchDone)
 
 
 async def test_cancelling_a_task_kills_the_child_at_once(engine: EngineProcess, long_reading: Path) -> None:
@@ -134,9 +134,9 @@ async def test_a_failed_job_leaves_the_process_usable(engine: EngineProcess, tmp
     # When jobs fail, each for another reason
     unknown = await failure(engine, Load(options=TranscribeOptions(model="no-such-model")))
     broken = await failure(engine, Load(options=TranscribeOptions(model="broken")))
-    damaged = await failure(engine, Listen(path=tmp_path / "text.flac"))
+    damaged = await failure(engine, FindWindows(path=tmp_path / "text.flac"))
     foreign = await failure(engine, Load(options=TranscribeOptions(language="xx")))
-    vanished = await failure(engine, Listen(path=tmp_path / "vanished.flac"))
+    vanished = await failure(engine, FindWindows(path=tmp_path / "vanished.flac"))
 
     # Then each error says what is wrong, and the same process goes on
     assert (type(unknown), unknown.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
@@ -159,7 +159,7 @@ async def test_signals_to_the_whole_group_leave_the_child_alone(engine: EnginePr
         child.send_signal(number)
 
     # Then it goes on: its worker decides when it stops
-    assert isinstance((await replies(engine, Listen(path=quiet)))[-1], ListeningDone)
+    assert isinstance((await replies(engine, FindWindows(path=quiet)))[-1], WindowSearchDone)
     assert the_child() == child
 
 
@@ -167,20 +167,20 @@ async def test_a_long_recording_is_no_burden(engine: EngineProcess, tmp_path: Pa
     # Given twenty minutes of silence
     path = write(tmp_path / "silence.flac", silence(1200), "flac")
     await replies(engine, Load())
-    await replies(engine, Listen(path=quiet))  # what the first job loads is no matter of length
+    await replies(engine, FindWindows(path=quiet))  # what the first job loads is no matter of length
     before = the_child().memory_info().rss
 
     # When it is listened to
-    found = await replies(engine, Listen(path=path))
+    found = await replies(engine, FindWindows(path=path))
 
     # Then progress was emitted on the way, and memory did not grow with the length
-    assert sum(isinstance(reply, Listened) for reply in found) > 8
+    assert sum(isinstance(reply, WindowSearchAdvanced) for reply in found) > 8
     assert the_child().memory_info().rss - before < 50 * 1024**2  # as samples it has 77 MB
 
 
 async def test_the_child_waits_for_who_reads_it(engine: EngineProcess, long_reading: Path) -> None:
     # Given a long recording of which nobody reads more than the first reply
-    run = engine.run(Listen(path=long_reading))
+    run = engine.run(FindWindows(path=long_reading))
     await anext(run)
     child = the_child()
 
@@ -193,7 +193,7 @@ async def test_the_child_waits_for_who_reads_it(engine: EngineProcess, long_read
     with suppress(TransientError):
         async for reply in run:
             windows += isinstance(reply, WindowFound)
-            assert not isinstance(reply, ListeningDone)
+            assert not isinstance(reply, WindowSearchDone)
     assert 1 <= windows < 10
 
 
@@ -240,7 +240,7 @@ async def test_decoding_may_take_so_long_and_no_longer(engine_settings: Settings
     # Given next to no time for decoding
     engine = EngineProcess(engine_settings.model_copy(update={"audio_max_decode_seconds": 1e-6}))
     # When a recording is decoded, for either kind
-    for job in (Listen(path=quiet), Diarize(path=quiet)):
+    for job in (FindWindows(path=quiet), Diarize(path=quiet)):
         error = await failure(engine, job)
         # Then the error names the limit, and trying again would not help
         assert isinstance(error, PermanentError)

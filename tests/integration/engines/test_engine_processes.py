@@ -14,17 +14,17 @@ from natscribe.schemas.windows import Window
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.messages import (
+    CloseLiveStream,
     Diarize,
-    Forget,
-    Hear,
-    Heard,
+    FindWindows,
     Job,
-    Listen,
-    ListeningDone,
+    LiveAudioProcessed,
     Load,
+    ProcessLiveAudio,
     Reply,
     Transcribe,
     WindowFound,
+    WindowSearchDone,
     WindowsTranscribed,
 )
 from app.engines.process import engine_processes
@@ -67,7 +67,7 @@ async def test_loading_that_hangs_can_be_given_up(engine: EngineProcesses) -> No
 
 async def test_windows_are_transcribed_while_more_are_found(engine: EngineProcesses, reading: Path) -> None:
     # Given an engine that listens to a recording
-    async with aclosing(engine.run(Listen(path=reading))) as listening:
+    async with aclosing(engine.run(FindWindows(path=reading))) as listening:
         async for found in listening:
             if isinstance(found, WindowFound):
                 break
@@ -82,7 +82,7 @@ async def test_windows_are_transcribed_while_more_are_found(engine: EngineProces
     assert isinstance(transcribed[-1], WindowsTranscribed)
     assert transcribed[-1].texts[0].segments[0].text
     assert diarized
-    assert isinstance(rest[-1], ListeningDone)
+    assert isinstance(rest[-1], WindowSearchDone)
     assert len(children()) == 3
 
 
@@ -97,7 +97,7 @@ async def test_what_the_first_task_needs_is_loaded_ahead_and_only_what_is_not_wa
     assert engine.ready
     assert len(children()) == 2
     # And given that it listens to a recording
-    run = engine.run(Listen(path=reading))
+    run = engine.run(FindWindows(path=reading))
     await anext(run)
     # When nobody wants that any more
     await run.aclose()
@@ -105,7 +105,7 @@ async def test_what_the_first_task_needs_is_loaded_ahead_and_only_what_is_not_wa
     assert len(children()) == 1
     assert engine.ready
     # And the next recording is listened to by a new one
-    assert isinstance((await replies(engine, Listen(path=CLIPS[1])))[-1], ListeningDone)
+    assert isinstance((await replies(engine, FindWindows(path=CLIPS[1])))[-1], WindowSearchDone)
 
 
 async def test_a_listener_is_ready_though_the_model_cannot_be_loaded(engine_settings: Settings) -> None:
@@ -116,20 +116,20 @@ async def test_a_listener_is_ready_though_the_model_cannot_be_loaded(engine_sett
     with pytest.raises(Exception, match="no-such-model"):
         await engine.load()
     assert not engine.ready
-    assert await replies(engine, Listen(path=CLIPS[1]))
+    assert await replies(engine, FindWindows(path=CLIPS[1]))
     with pytest.raises(Exception, match="no-such-model"):
         await replies(engine, Load())
     await engine.close()
 
 
-def live(samples: Samples, stream: str, *, first: bool = False, end: bool = False) -> Hear:
+def live(samples: Samples, stream: str, *, first: bool = False, end: bool = False) -> ProcessLiveAudio:
     sound = b64encode((samples * 32767).astype("<i2").tobytes()).decode()
-    return Hear(stream=stream, audio=LiveAudio(), first=first, sound=sound, end=end)
+    return ProcessLiveAudio(stream=stream, audio=LiveAudio(), first=first, sound=sound, end=end)
 
 
-async def heard(engine: EngineProcesses, job: Hear | Forget) -> Heard:
+async def heard(engine: EngineProcesses, job: ProcessLiveAudio | CloseLiveStream) -> LiveAudioProcessed:
     (reply,) = await replies(engine, job)
-    assert isinstance(reply, Heard)
+    assert isinstance(reply, LiveAudioProcessed)
     return reply
 
 
@@ -168,7 +168,7 @@ async def test_a_live_stream_survives_a_job_that_is_given_up(engine: EngineProce
     # Then the other one goes on, and so could this one, until it is forgotten
     assert (await heard(engine, live(silence(1), "other"))).seconds == 2
     assert (await heard(engine, live(silence(1), "given up"))).seconds == 32
-    assert (await heard(engine, Forget(stream="given up"))).settled == []
+    assert (await heard(engine, CloseLiveStream(stream="given up"))).settled == []
 
 
 async def test_a_live_stream_begins_again_after_its_process_has_died(engine: EngineProcesses) -> None:
@@ -206,7 +206,7 @@ class SlowProcess(EngineProcess):
     async def run(self, _: Job) -> AsyncGenerator[Reply, None]:
         async with self.turn:
             await asyncio.sleep(0.2)
-        yield Heard(seconds=1, windows=[], open=[], settled=[])
+        yield LiveAudioProcessed(seconds=1, windows=[], open=[], settled=[])
 
     turn = asyncio.Lock()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from natscribe.schemas.errors import ErrorCode
 
-from app.engines.messages import Hear, Heard, Listen, ListeningDone
+from app.engines.messages import FindWindows, LiveAudioProcessed, ProcessLiveAudio, WindowSearchDone
 from app.engines.process.child_process import EngineProcess
 from app.errors import PermanentError, TaskError
 from app.settings import Settings
@@ -33,13 +33,13 @@ async def outcome(engine: EngineProcess, path: Path) -> str:
     began = time.monotonic()
     try:
         async with asyncio.timeout(2 * MOST_S):
-            last = (await replies(engine, Listen(path=path, choose=True)))[-1]
+            last = (await replies(engine, FindWindows(path=path, choose=True)))[-1]
     except PermanentError as error:
         return error.detail.code
     except (TaskError, TimeoutError) as error:
         return repr(error)
     late = f"text after {time.monotonic() - began:.0f} s"
-    return late if time.monotonic() - began > MOST_S or not isinstance(last, ListeningDone) else "text"
+    return late if time.monotonic() - began > MOST_S or not isinstance(last, WindowSearchDone) else "text"
 
 
 @pytest.mark.timeout(3600)
@@ -71,11 +71,11 @@ async def test_damaged_live_files_never_end_the_process(engine_settings: Setting
         # When they come bit by bit
         try:
             for index, piece in enumerate(pieces):
-                job = Hear(
+                job = ProcessLiveAudio(
                     stream=f"s{number}", audio=audio, first=index == 0, sound=piece, end=index == len(pieces) - 1
                 )
                 (heard,) = await replies(engine, job)
-                assert isinstance(heard, Heard)
+                assert isinstance(heard, LiveAudioProcessed)
             outcomes[f"{SEED}-{number}"] = "text"
         except TaskError as error:
             outcomes[f"{SEED}-{number}"] = error.detail.code if isinstance(error, PermanentError) else repr(error)

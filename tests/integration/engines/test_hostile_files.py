@@ -13,7 +13,7 @@ from natscribe.schemas.errors import ErrorCode
 
 from app.engines.audio.decoding import measure
 from app.engines.audio.limits import Budget, Limit
-from app.engines.messages import DiarizationDone, Diarize, Listen, ListeningDone
+from app.engines.messages import DiarizationDone, Diarize, FindWindows, WindowSearchDone
 from app.engines.process.child_process import EngineProcess
 from app.errors import PermanentError
 from app.settings import Settings
@@ -40,7 +40,7 @@ async def test_a_file_that_promises_a_huge_index_fails_for_good(engine: EnginePr
     assert (tmp_path / "index.mov").stat().st_size < 1024
 
     # When it is read, for either kind
-    for job in (Listen(path=tmp_path / "index.mov"), Diarize(path=tmp_path / "index.mov")):
+    for job in (FindWindows(path=tmp_path / "index.mov"), Diarize(path=tmp_path / "index.mov")):
         error = await failure(engine, job)
         # Then trying again would not help
         assert (type(error), error.detail.code) == (PermanentError, ErrorCode.AUDIO_UNREADABLE)
@@ -48,7 +48,7 @@ async def test_a_file_that_promises_a_huge_index_fails_for_good(engine: EnginePr
     # And memory stayed within bounds, and the same process does the next jobs
     child = the_child()
     assert peak_mb(child) < MOST_MB
-    assert isinstance((await replies(engine, Listen(path=CLIPS[1])))[-1], ListeningDone)
+    assert isinstance((await replies(engine, FindWindows(path=CLIPS[1])))[-1], WindowSearchDone)
     assert isinstance((await replies(engine, Diarize(path=CLIPS[1])))[-1], DiarizationDone)
     assert the_child() == child
 
@@ -59,7 +59,7 @@ async def test_a_huge_picture_is_not_read(engine_settings: Settings, tmp_path: P
     engine = EngineProcess(engine_settings.model_copy(update={"audio_max_seconds": 3600.0}))
     large_picture(tmp_path / "picture.mp3")
     # When it is listened to, then it fails for good, and memory did not grow by the picture
-    error = await failure(engine, Listen(path=tmp_path / "picture.mp3"))
+    error = await failure(engine, FindWindows(path=tmp_path / "picture.mp3"))
     assert (type(error), error.detail.code) == (PermanentError, ErrorCode.AUDIO_UNREADABLE)
     assert peak_mb(the_child()) < 250
     await engine.close()
@@ -91,12 +91,12 @@ async def test_opening_a_file_ends_in_time_whatever_the_library_does(engine_sett
     many_tags(tmp_path / "tags.mka")
     engine = EngineProcess(engine_settings.model_copy(update={"audio_max_decode_seconds": 2.0}))
     # When it is listened to, or searched for speakers
-    for job in (Listen(path=tmp_path / "tags.mka"), Diarize(path=tmp_path / "tags.mka")):
+    for job in (FindWindows(path=tmp_path / "tags.mka"), Diarize(path=tmp_path / "tags.mka")):
         async with asyncio.timeout(120):
             error = await failure(engine, job)
         # Then it fails for good, and the error names the setting
         assert (type(error), error.detail.code) == (PermanentError, ErrorCode.AUDIO_TOO_LARGE)
         assert "AUDIO_MAX_DECODE_SECONDS" in error.detail.message
     # And the next recording has a process again
-    assert isinstance((await replies(engine, Listen(path=CLIPS[1])))[-1], ListeningDone)
+    assert isinstance((await replies(engine, FindWindows(path=CLIPS[1])))[-1], WindowSearchDone)
     await engine.close()

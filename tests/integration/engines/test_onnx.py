@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from natscribe.schemas.transcription import TranscribeOptions
 
-from app.engines.audio.listening import find_windows
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
-from app.engines.audio.sound import Sound
+from app.engines.audio.window_audio import WindowAudio
+from app.engines.audio.window_search import find_windows
 from app.engines.family import Computing
-from app.engines.messages import Listen, Transcribe, WindowFound
+from app.engines.messages import FindWindows, Transcribe, WindowFound
 from app.engines.models import Models
 from app.engines.onnx.model import OnnxModel
 from app.engines.speech_model import Text
@@ -46,7 +46,7 @@ def said(path: Path) -> str:
 
 
 def transcribed(model: OnnxModel, sound: Samples) -> list[Text]:
-    (answer,) = model.transcribe([Sound(sound, ())], TranscribeOptions(), [None])
+    (answer,) = model.transcribe([WindowAudio(sound, ())], TranscribeOptions(), [None])
     return answer.texts
 
 
@@ -109,7 +109,7 @@ def test_clips_do_not_change_each_other(reader: OnnxModel, at_once: int) -> None
     sounds = [load(path) for path in RECORDINGS]
     model = loaded(Models(None, NETWORKS), "reader", at_once=at_once)
     assert model.parallel.count == at_once
-    clips = [Sound(sound, ()) for sound in sounds]
+    clips = [WindowAudio(sound, ()) for sound in sounds]
     together = model.transcribe(clips, TranscribeOptions(), [None] * len(clips))
 
     # When they are transcribed, then each has the same text, to the last figure
@@ -167,10 +167,10 @@ def test_a_network_of_one_language_tells_it(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def tones() -> Sound:
+def tones() -> WindowAudio:
     """Three tones after 1, 2.5 and 4.5 s."""
     pieces = [silence(1), tone(0.5), silence(1), tone(0.5), silence(1.5), tone(0.5), silence(1)]
-    return Sound(np.concatenate(pieces), [(1.0, 1.5), (2.5, 3.0), (4.5, 5.0)])
+    return WindowAudio(np.concatenate(pieces), [(1.0, 1.5), (2.5, 3.0), (4.5, 5.0)])
 
 
 def of_tones(name: str) -> OnnxModel:
@@ -178,7 +178,7 @@ def of_tones(name: str) -> OnnxModel:
 
 
 @pytest.mark.parametrize(("name", "word"), [("gigaam-tones", "\u043e"), ("parakeet-tones", "tone")])
-def test_other_layouts_tell_words_and_times(tones: Sound, name: str, word: str) -> None:
+def test_other_layouts_tell_words_and_times(tones: WindowAudio, name: str, word: str) -> None:
     # Given a network in the layout of GigaAM or of Parakeet's transducer, when it transcribes three tones
     (answer,) = of_tones(name).transcribe([tones], TranscribeOptions(), [None])
     (text,) = answer.texts
@@ -195,7 +195,7 @@ def test_other_layouts_tell_words_and_times(tones: Sound, name: str, word: str) 
     [("en", False, "tone"), ("ru", False, "\u0442\u043e\u043d"), ("ru", True, "tone")],
 )
 def test_canary_writes_the_language_that_it_is_given(
-    tones: Sound, language: str, word: str, *, translate: bool
+    tones: WindowAudio, language: str, word: str, *, translate: bool
 ) -> None:
     # Given a network in the layout of Canary, when it is given the spoken language, and whether to translate
     options = TranscribeOptions(language=language, translate=translate)
@@ -212,10 +212,10 @@ def test_canary_writes_the_language_that_it_is_given(
     assert all(0.9 < word.probability <= 1 for word in text.words)
 
 
-def test_clips_of_different_lengths_can_be_transcribed_together(tones: Sound) -> None:
+def test_clips_of_different_lengths_can_be_transcribed_together(tones: WindowAudio) -> None:
     # Given the way of a GPU, which has all clips at once
     model = replace(of_tones("parakeet-tones"), batched=True)
-    short = Sound(tones.samples[: 2 * SAMPLE_RATE], tones.speech[:1])
+    short = WindowAudio(tones.samples[: 2 * SAMPLE_RATE], tones.speech[:1])
 
     # When a short clip is transcribed beside a long one, then each has its own words
     answers = model.transcribe([tones, short], TranscribeOptions(), [None, None])
@@ -228,7 +228,7 @@ def test_a_recording_is_read_window_by_window(reader: OnnxModel, tmp_path: Path)
     recording = write(tmp_path / "clips.flac", np.concatenate(pieces), "flac")
 
     # When its windows are found and transcribed, as an engine process does
-    listened = find_windows(Listen(path=recording), NO_LIMIT)
+    listened = find_windows(FindWindows(path=recording), NO_LIMIT)
     windows = [reply.window for reply in listened if isinstance(reply, WindowFound)]
     jobs = [Transcribe(windows=[window], previous=[None]) for window in windows]
     texts = [text for job in jobs for text in transcribe(reader, job).texts]

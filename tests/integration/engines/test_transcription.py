@@ -16,10 +16,10 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import Segment, TranscribeOptions
 from natscribe.schemas.windows import WindowText
 
-from app.engines.audio.listening import find_windows
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.engines.audio.sound import Sound
-from app.engines.messages import Job, Listen, Loaded, Reply, StageAdvanced, Transcribe
+from app.engines.audio.window_audio import WindowAudio
+from app.engines.audio.window_search import find_windows
+from app.engines.messages import FindWindows, Job, Loaded, Reply, StageAdvanced, Transcribe
 from app.engines.transcription import transcribe
 from app.engines.whisper.model import Whisper
 from app.engines.whisper.network import Encoded, Network
@@ -50,7 +50,7 @@ class InThisProcess:
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         match job:
-            case Listen():
+            case FindWindows():
                 for reply in find_windows(job, NO_LIMIT):
                     yield reply
             case Transcribe():
@@ -70,14 +70,14 @@ class Transcript:
         return [segment for text in self.texts for segment in text.segments]
 
 
-def run_over(whisper: Whisper, listen: Listen, previous: str | None = None) -> tuple[RecordingSource, Run]:
+def run_over(whisper: Whisper, listen: FindWindows, previous: str | None = None) -> tuple[RecordingSource, Run]:
     engine = InThisProcess(whisper)
     source, queue = RecordingSource(engine, listen), WindowQueue(engine, at_once=1, largest=4)
     return source, Run(source.windows(), queue, None, TranscribeOptions(), previous)
 
 
 async def transcript(whisper: Whisper, path: Path, *, start_at: float = 0.0, previous: str | None = None) -> Transcript:
-    source, run = run_over(whisper, Listen(path=path, start_at=start_at), previous)
+    source, run = run_over(whisper, FindWindows(path=path, start_at=start_at), previous)
     texts = [each async for each in run.texts() if isinstance(each, WindowText)]
     return Transcript(texts, run.language, source.duration)
 
@@ -152,13 +152,13 @@ def test_a_window_whose_language_is_looked_for_is_encoded_once(
 ) -> None:
     # Given a window of one piece that was transcribed in its language
     sound = load(CLIPS[0])[: 20 * SAMPLE_RATE]
-    window = Sound(sound, [(0.0, len(sound) / SAMPLE_RATE)])
+    window = WindowAudio(sound, [(0.0, len(sound) / SAMPLE_RATE)])
     (known,) = whisper.transcribe([window], TranscribeOptions(language="en"), [None])
     # When its language has to be found first
-    encoded: list[Sound] = []
+    encoded: list[WindowAudio] = []
     encode = Network.encode
 
-    def counted(self: Network, clips: Sequence[Sound]) -> list[Encoded]:
+    def counted(self: Network, clips: Sequence[WindowAudio]) -> list[Encoded]:
         encoded.extend(clips)
         return encode(self, clips)
 
@@ -181,7 +181,7 @@ def test_only_languages_of_the_model_are_known(whisper: Whisper) -> None:
 
 async def test_nothing_counts_as_done_before_its_text_is_there(whisper: Whisper) -> None:
     # Given a short recording that is all speech
-    _, run = run_over(whisper, Listen(path=CLIPS[1]))
+    _, run = run_over(whisper, FindWindows(path=CLIPS[1]))
     # When its progress comes before the first text
     processed = []
     async with aclosing(run.texts()) as texts:

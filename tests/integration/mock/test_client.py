@@ -13,7 +13,7 @@ from natscribe.client import Client, OptionError, RequestFailedError, TaskIdTake
 from natscribe.mock import Mock
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 
 from app.settings import Settings
 from tests.integration.seen_by_clients import ended, is_in_state, recordings_in
@@ -157,8 +157,8 @@ async def test_the_queue_shows_what_waits(settings: Settings, mock: Mock, record
         found = (await client.queue()).queues
         queues = {(queue.queue, queue.priority): (queue.waiting, queue.running) for queue in found}
         # Then they are in their queues
-        assert queues[Queue.TRANSCRIPTION, Priority.HIGH] == (0, 1)
-        assert queues[Queue.DIARIZATION, Priority.LOW] == (2, 0)
+        assert queues[Lane.TRANSCRIPTION, Priority.HIGH] == (0, 1)
+        assert queues[Lane.DIARIZATION, Priority.LOW] == (2, 0)
 
 
 async def test_a_user_lists_its_tasks_page_by_page(settings: Settings, mock: Mock, recording: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from natscribe.mock import Mock
 from natscribe.schemas import examples
 from natscribe.schemas.requests import ResultFormat
-from natscribe.schemas.transcription import Stretch
+from natscribe.schemas.transcription import Interval
 
 from tests.integration.conftest import Publisher
 from tests.integration.mock.test_voices_command import run
@@ -31,7 +31,7 @@ async def test_each_format_is_the_same_by_request_and_by_command(
     formats: tuple[ResultFormat, ...],
 ) -> None:
     # Given recordings with channels and speech without text, in which one of two speakers is known by name
-    details = {"channels": 2, "untranscribed": [Stretch(start=5, end=7.5)]}
+    details = {"channels": 2, "untranscribed": [Interval(start=5, end=7.5)]}
     monkeypatch.setattr(examples, "RESULT", examples.RESULT.model_copy(update=details))
     recording = tmp_path / "call.flac"
     recording.write_bytes(b"not decoded")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from natscribe.cli.notices import PLACES_SHOWN, Wanted, notices
 from natscribe.schemas.diarization import DiarizationResult
-from natscribe.schemas.transcription import Stretch, TranscriptionResult
+from natscribe.schemas.transcription import Interval, TranscriptionResult
 from natscribe.schemas.wire import Model
 
 RESULT = TranscriptionResult(
@@ -23,22 +23,22 @@ RESULT = TranscriptionResult(
 
 
 @pytest.mark.parametrize(
-    ("stretches", "places"),
+    ("intervals", "places"),
     [
         ([(63.2, 84)], "1:03-1:24"),
         ([(63.2, 63.9)], "1:03-1:04"),
         ([(1, 2), (310, 312.5), (3700, 3720)], "0:01-0:02, 5:10-5:13, 1:01:40-1:02:00"),
     ],
 )
-def test_speech_without_text_is_said_with_its_places(stretches: list[tuple[float, float]], places: str) -> None:
-    found = [Stretch(start=start, end=end) for start, end in stretches]
+def test_speech_without_text_is_said_with_its_places(intervals: list[tuple[float, float]], places: str) -> None:
+    found = [Interval(start=start, end=end) for start, end in intervals]
     said = notices("meeting.m4a", RESULT.model_copy(update={"untranscribed": found}))
     assert said == [f"meeting.m4a: speech without text at {places}: listen there."]
 
 
 def test_of_many_places_without_text_the_first_are_listed_and_where_all_are() -> None:
     # Given a recording with two places more than are listed
-    found = [Stretch(start=60 * minute, end=60 * minute + 5) for minute in range(PLACES_SHOWN + 2)]
+    found = [Interval(start=60 * minute, end=60 * minute + 5) for minute in range(PLACES_SHOWN + 2)]
     # When that is said, then also where the others are
     (said,) = notices("meeting.m4a", RESULT.model_copy(update={"untranscribed": found}))
     assert said.count(":05") == PLACES_SHOWN

@@ -12,7 +12,7 @@ from natscribe.client import Client
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
-from natscribe.schemas.wire import Kind, Priority, Queue
+from natscribe.schemas.wire import Kind, Lane, Priority
 from rich.text import Text
 from typer.testing import CliRunner
 
@@ -63,7 +63,7 @@ def queue(no_server: None, monkeypatch: pytest.MonkeyPatch) -> QueueOverview:
             newest_start=start,
         )
         for priority in Priority
-        for queue in Queue
+        for queue in Lane
     ]
     overview = QueueOverview(queues=queues, dead_letters=3)
     monkeypatch.setattr(Client, "queue", AsyncMock(return_value=overview))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from natscribe.cli.sound import OtherFormatError, SoundFile, file_of, in_background, samples
+from natscribe.cli.audio_input import OtherFormatError, SoundFile, file_of, in_background, samples
 from natscribe.client import ClientError
 from natscribe.schemas.live import Codec, LiveAudio
 

@@ -13,7 +13,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
-from natscribe.schemas.wire import Kind, Priority, Queue
+from natscribe.schemas.wire import Kind, Lane, Priority
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -72,7 +72,7 @@ def busy() -> Board:
         queues=[
             QueueStatus(queue=queue, kind=queue.kind, priority=priority, waiting=99_999, running=999, **long)
             for priority in Priority
-            for queue in Queue
+            for queue in Lane
         ],
         dead_letters=9999,
     )
@@ -113,7 +113,7 @@ def test_the_list_adds_what_was_not_heard_of_and_removes_what_ended_unheard() ->
     board.apply(event("runs"), 0)
     board.apply(event("new"), 29)
     # When the list comes, which is a moment old
-    board.reconcile(TaskPage(tasks=[listed("runs"), listed("unheard")]), asked_at=30, now=30.1)
+    board.reconcile(TaskPage(tasks=[listed("runs"), listed("unheard")]), requested_at=30, now=30.1)
     # Then the board is true
     assert list(board.running) == ["runs", "new", "unheard"]
     assert board.running["runs"].recording == "meeting.flac"
@@ -126,7 +126,7 @@ def test_a_part_of_the_list_removes_only_what_is_silent_for_long() -> None:
     board.apply(event("silent"), 0)
     board.apply(event("runs"), 50)
     some = TaskPage(tasks=[listed("another")], more_before="1795595445000000000112-another")
-    board.reconcile(some, asked_at=70, now=70)
+    board.reconcile(some, requested_at=70, now=70)
     assert list(board.running) == ["runs", "another"]
 
 

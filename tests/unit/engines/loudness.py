@@ -18,19 +18,19 @@ def loudness(samples: Samples) -> npt.NDArray[np.float32]:
     return np.asarray(samples.reshape(-1, FRAME).any(axis=1) * 0.5, np.float32)
 
 
-def sound(*stretches: tuple[float, float]) -> Samples:
+def sound(*intervals: tuple[float, float]) -> Samples:
     """Loudness and seconds of each stretch, in whole frames; each sample is another one."""
-    levels = [np.full(round(length * RATE) * FRAME, level, np.float32) for level, length in stretches]
+    levels = [np.full(round(length * RATE) * FRAME, level, np.float32) for level, length in intervals]
     joined = np.concatenate(levels)
     return joined * np.resize(_DIFFERENT, len(joined))
 
 
-def conversation(seed: int, stretches: int, speech: float = 6.0, silence: float = 1.5) -> Samples:
+def conversation(seed: int, intervals: int, speech: float = 6.0, silence: float = 1.5) -> Samples:
     """Silence and speech in turn, of random lengths with these means, in seconds; clicks in some of the silences."""
     random = np.random.default_rng(seed)
 
     def parts() -> Iterator[tuple[float, float]]:
-        for at in range(stretches):
+        for at in range(intervals):
             yield float(at % 2), float(random.exponential(speech if at % 2 else silence)) + 0.2
             if random.random() < 0.1:
                 yield from ((0.0, 0.7), (1.0, 2 / RATE), (0.0, 0.7))

@@ -15,17 +15,17 @@ from structlog.contextvars import bound_contextvars
 from structlog.testing import capture_logs
 
 from app.engines.messages import (
+    CloseLiveStream,
     Diarize,
     Failed,
-    Forget,
+    FindWindows,
     Job,
-    Listen,
-    Listened,
-    ListeningDone,
     Load,
     Loaded,
     Prepare,
     Reply,
+    WindowSearchAdvanced,
+    WindowSearchDone,
 )
 from app.engines.process.child_process import EngineProcess
 from app.errors import PermanentError, TransientError
@@ -44,7 +44,7 @@ for line in sys.stdin:
     print(*answers[job], sep="\\n", flush=True)
 """
 LOADED = Loaded(model=Model(name="own", revision="1"), fingerprint="cpu")
-FOUND: list[Reply] = [Listened(seconds=1, settled=1), ListeningDone(duration_seconds=1)]
+FOUND: list[Reply] = [WindowSearchAdvanced(seconds=1, settled=1), WindowSearchDone(duration_seconds=1)]
 ERROR = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message="It is damaged.")
 ANSWERS: dict[str, list[Reply]] = {
     "load": [LOADED],
@@ -52,7 +52,7 @@ ANSWERS: dict[str, list[Reply]] = {
     "prepare": [Failed(error=ERROR, transient=True)],
     "forget": [Failed(error=ERROR, transient=False)],
 }
-LISTEN, DIES = Listen(path=Path("a.flac")), Diarize(path=Path("a.flac"))
+LISTEN, DIES = FindWindows(path=Path("a.flac")), Diarize(path=Path("a.flac"))
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ async def test_one_process_does_all_jobs_and_keeps_its_model(engine: EngineProce
     (child,) = children()
     found, loaded = await asyncio.gather(replies(engine, LISTEN), replies(engine, Load()))
     assert (found, loaded) == (FOUND, [LOADED])
-    for job, kind in ((Prepare(), TransientError), (Forget(stream="a"), PermanentError)):
+    for job, kind in ((Prepare(), TransientError), (CloseLiveStream(stream="a"), PermanentError)):
         with pytest.raises(kind, match=r"It is damaged\.") as caught:
             await replies(engine, job)
         assert type(caught.value) is kind

@@ -10,7 +10,16 @@ from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.wire import Model
 
 from app.engines.family import Computing, Family
-from app.engines.messages import DiarizationDone, Diarize, Hear, Heard, Load, Loaded, Reply, Setup
+from app.engines.messages import (
+    DiarizationDone,
+    Diarize,
+    LiveAudioProcessed,
+    Load,
+    Loaded,
+    ProcessLiveAudio,
+    Reply,
+    Setup,
+)
 from app.engines.models import Models
 from app.engines.process.job_runner import JobRunner
 from app.errors import PermanentError, TaskError, TransientError
@@ -120,8 +129,8 @@ def test_a_process_keeps_live_streams_and_the_networks_of_diarization(tmp_path: 
     recording = write(tmp_path / "silence.wav", silence(2), "pcm_s16le")
     # When it does so once more
     for first in (True, False):
-        jobs.run(Hear(stream="a", audio=LiveAudio(), first=first, sound=sound), replies.append)
+        jobs.run(ProcessLiveAudio(stream="a", audio=LiveAudio(), first=first, sound=sound), replies.append)
         jobs.run(Diarize(path=recording), replies.append)
     # Then the stream goes on, and both jobs of each kind are done
-    assert [reply.seconds for reply in replies if isinstance(reply, Heard)] == [1, 2]
+    assert [reply.seconds for reply in replies if isinstance(reply, LiveAudioProcessed)] == [1, 2]
     assert [reply.duration_seconds for reply in replies if isinstance(reply, DiarizationDone)] == [2, 2]

@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 from natscribe.schemas.errors import ErrorCode
 
-from app.engines.audio import listening
+from app.engines.audio import window_search
 from app.engines.audio.limits import Budget, Limit
-from app.engines.audio.listening import find_windows
 from app.engines.audio.samples import unpack
+from app.engines.audio.window_search import find_windows
 from app.engines.audio.windows import UnpackedWindow, WindowsFound
-from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, Reply, WindowFound
+from app.engines.messages import (
+    FindWindows,
+    RecordingOpened,
+    Reply,
+    WindowFound,
+    WindowSearchAdvanced,
+    WindowSearchDone,
+)
 from app.errors import PermanentError
 
 LIMIT = Limit(3600, "AUDIO_MAX_SECONDS")
@@ -36,10 +43,10 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
             WindowsFound([], 100.0, 100.0),
         ]
 
-    monkeypatch.setattr(listening, "measure", lambda _path, _budget: (99.0, 2))
-    monkeypatch.setattr(listening, "prepare", lambda: None)
-    monkeypatch.setattr(listening, "decode", decode)
-    monkeypatch.setattr(listening, "listen", listen)
+    monkeypatch.setattr(window_search, "measure", lambda _path, _budget: (99.0, 2))
+    monkeypatch.setattr(window_search, "prepare", lambda: None)
+    monkeypatch.setattr(window_search, "decode", decode)
+    monkeypatch.setattr(window_search, "listen", listen)
     return channels
 
 
@@ -49,29 +56,29 @@ def channels_of(replies: Sequence[Reply]) -> list[int | None]:
 
 def test_windows_are_emitted_as_they_are_found() -> None:
     # Given a recording, when it is listened to
-    replies = list(find_windows(Listen(path=Path("meeting.flac")), LIMIT))
+    replies = list(find_windows(FindWindows(path=Path("meeting.flac")), LIMIT))
     # Then its length and channels come first, then its windows with their sound, and how far all is settled
     assert [type(reply) for reply in replies] == [
         RecordingOpened,
-        Listened,
+        WindowSearchAdvanced,
         WindowFound,
         WindowFound,
-        Listened,
-        Listened,
-        ListeningDone,
+        WindowSearchAdvanced,
+        WindowSearchAdvanced,
+        WindowSearchDone,
     ]
     assert replies[0] == RecordingOpened(duration_seconds=99, channels=2, channel=None)
     windows = [reply.window for reply in replies if isinstance(reply, WindowFound)]
     assert [window.regions for window in windows] == [[(40, 41)], [(50, 51)]]
     assert unpack(windows[1].samples) == pytest.approx(0.5, abs=1e-4)
-    assert [reply.settled for reply in replies if isinstance(reply, Listened)] == [32, 90, 100]
+    assert [reply.settled for reply in replies if isinstance(reply, WindowSearchAdvanced)] == [32, 90, 100]
     # And its end says how long it really is
-    assert replies[-1] == ListeningDone(duration_seconds=100)
+    assert replies[-1] == WindowSearchDone(duration_seconds=100)
 
 
 def test_a_resumed_run_begins_after_what_is_done() -> None:
     # Given a run that did the first window, when another one goes on
-    replies = list(find_windows(Listen(path=Path("meeting.flac"), start_at=41.0), LIMIT))
+    replies = list(find_windows(FindWindows(path=Path("meeting.flac"), start_at=41.0), LIMIT))
     # Then only the rest is found
     assert [reply.window.regions for reply in replies if isinstance(reply, WindowFound)] == [[(50, 51)]]
 
@@ -79,7 +86,7 @@ def test_a_resumed_run_begins_after_what_is_done() -> None:
 @pytest.mark.parametrize("channel", [None, 0, 1])
 def test_one_channel_is_listened_to_where_that_is_asked_for(decoded: list[int | None], channel: int | None) -> None:
     # Given a recording with two channels, when one is listened to, or both as one
-    replies = list(find_windows(Listen(path=Path("meeting.flac"), channel=channel), LIMIT))
+    replies = list(find_windows(FindWindows(path=Path("meeting.flac"), channel=channel), LIMIT))
     # Then nothing else is decoded, and each window says where it lies
     assert decoded == [channel]
     assert channels_of(replies) == [channel] * 2
@@ -90,10 +97,10 @@ def test_the_listener_chooses_by_the_sound(
     monkeypatch: pytest.MonkeyPatch, decoded: list[int | None], differ: bool, channel: int | None
 ) -> None:
     # Given a recording with as many channels as can be compared, which differ or do not
-    monkeypatch.setattr(listening, "measure", lambda _path, _budget: (99.0, 8))
-    monkeypatch.setattr(listening, "channels_differ", lambda *_: differ)
+    monkeypatch.setattr(window_search, "measure", lambda _path, _budget: (99.0, 8))
+    monkeypatch.setattr(window_search, "channels_differ", lambda *_: differ)
     # When the choice is left to the listener
-    opened, *others = find_windows(Listen(path=Path("meeting.flac"), choose=True), LIMIT)
+    opened, *others = find_windows(FindWindows(path=Path("meeting.flac"), choose=True), LIMIT)
     # Then it takes the first channel or all of them, and says which, also with each window
     assert opened == RecordingOpened(duration_seconds=99, channels=8, channel=channel)
     assert channels_of(others) == [channel] * 2
@@ -105,26 +112,26 @@ def test_where_there_is_no_choice_nothing_is_compared(
     monkeypatch: pytest.MonkeyPatch, decoded: list[int | None], channels: int
 ) -> None:
     # Given a recording with one channel, or with more than can be transcribed each on its own
-    monkeypatch.setattr(listening, "measure", lambda _path, _budget: (99.0, channels))
-    monkeypatch.delattr(listening, "channels_differ")
+    monkeypatch.setattr(window_search, "measure", lambda _path, _budget: (99.0, channels))
+    monkeypatch.delattr(window_search, "channels_differ")
     # When the choice is left to the listener, then all channels are mixed, and none was compared
-    list(find_windows(Listen(path=Path("meeting.flac"), choose=True), LIMIT))
+    list(find_windows(FindWindows(path=Path("meeting.flac"), choose=True), LIMIT))
     assert decoded == [None]
 
 
 def test_the_only_channel_is_no_channel_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a recording with one channel, when the first one is asked for, then the listener says that it is all
-    monkeypatch.setattr(listening, "measure", lambda _path, _budget: (99.0, 1))
-    opened, *others = find_windows(Listen(path=Path("meeting.flac"), channel=0), LIMIT)
+    monkeypatch.setattr(window_search, "measure", lambda _path, _budget: (99.0, 1))
+    opened, *others = find_windows(FindWindows(path=Path("meeting.flac"), channel=0), LIMIT)
     assert opened == RecordingOpened(duration_seconds=99, channels=1)
     assert channels_of(others) == [None] * 2
 
 
 def test_a_recording_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a recording longer than the limit
-    monkeypatch.setattr(listening, "measure", lambda _path, _budget: (3601.0, 2))
+    monkeypatch.setattr(window_search, "measure", lambda _path, _budget: (3601.0, 2))
 
     # When it is listened to, then the setting is named
     with pytest.raises(PermanentError, match="AUDIO_MAX_SECONDS") as caught:
-        list(find_windows(Listen(path=Path("meeting.flac")), LIMIT))
+        list(find_windows(FindWindows(path=Path("meeting.flac")), LIMIT))
     assert caught.value.detail.code is ErrorCode.AUDIO_TOO_LARGE

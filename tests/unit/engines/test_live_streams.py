@@ -12,9 +12,9 @@ from natscribe.schemas.windows import Window
 from app.engines.audio.limits import Limit
 from app.engines.audio.live_streams import MOST_BYTES, MOST_STREAMS, LiveStreams
 from app.engines.audio.samples import unpack
-from app.engines.audio.voice import SECTION
+from app.engines.audio.speech_detector import SECTION
 from app.engines.audio.windows import FRAME, FRAMES_A_SECOND, WARM_UP, VoiceDetector
-from app.engines.messages import Forget, Hear, Heard
+from app.engines.messages import CloseLiveStream, LiveAudioProcessed, ProcessLiveAudio
 from app.errors import PermanentError, TaskError, TransientError
 from tests.constants import Constants
 
@@ -34,15 +34,17 @@ def streams() -> LiveStreams:
     return LiveStreams(LIMIT, loudness)
 
 
-def sound(*stretches: tuple[float, float], rate: int = RATE) -> Samples:
+def sound(*intervals: tuple[float, float], rate: int = RATE) -> Samples:
     """A hum for each loudness and seconds."""
-    levels = np.concatenate([np.full(round(seconds * rate), level) for level, seconds in stretches])
+    levels = np.concatenate([np.full(round(seconds * rate), level) for level, seconds in intervals])
     return np.asarray(levels * np.sin(np.arange(len(levels)) * 2000 / rate) * 16_000, np.int16)
 
 
-def hear(streams: LiveStreams, samples: Samples, audio: LiveAudio | None = None, **job: object) -> Heard:
+def hear(streams: LiveStreams, samples: Samples, audio: LiveAudio | None = None, **job: object) -> LiveAudioProcessed:
     sound = b64encode(samples.astype("<i2").tobytes()).decode()
-    return streams.run(Hear.model_validate({"stream": "a", "audio": audio or LiveAudio(), "sound": sound} | job))
+    return streams.run(
+        ProcessLiveAudio.model_validate({"stream": "a", "audio": audio or LiveAudio(), "sound": sound} | job)
+    )
 
 
 def all_of(streams: LiveStreams, samples: Samples, audio: LiveAudio, **job: object) -> list[Window]:
@@ -180,7 +182,7 @@ def test_a_job_that_fails_forgets_its_own_stream_alone(streams: LiveStreams) -> 
         hear(streams, sound((1, 1)), first=True, stream=name)
     # When a job of one fails
     with pytest.raises(ValueError, match="bytes"):
-        streams.run(Hear(stream="a", audio=LiveAudio(), sound="A" * (MOST_BYTES * 2)))
+        streams.run(ProcessLiveAudio(stream="a", audio=LiveAudio(), sound="A" * (MOST_BYTES * 2)))
     # Then that one has to begin again, which is no fault of its task, and the other goes on
     assert fails(streams, sound((1, 1)), stream="a").detail.code is ErrorCode.ENGINE_FAILED
     assert hear(streams, sound((1, 1)), stream="b").seconds == 2
@@ -202,8 +204,8 @@ def test_opus_has_the_times_of_the_recording_and_ends_with_it(streams: LiveStrea
     # When it comes in two jobs
     half, audio = len(file) // 2, LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
     first, second = (b64encode(part).decode() for part in (file[:half], file[half:]))
-    windows = streams.run(Hear(stream="a", audio=audio, first=True, sound=first)).windows
-    heard = streams.run(Hear(stream="a", audio=audio, sound=second, end=True))
+    windows = streams.run(ProcessLiveAudio(stream="a", audio=audio, first=True, sound=first)).windows
+    heard = streams.run(ProcessLiveAudio(stream="a", audio=audio, sound=second, end=True))
     # Then there is one utterance, at its time
     (window,) = [*windows, *heard.windows]
     assert window.regions == [pytest.approx((0.7, 3.13), abs=0.07)]
@@ -215,7 +217,7 @@ def test_far_too_much_sound_at_once_is_refused(streams: LiveStreams, constants: 
     # Given more silence than is allowed, which has few bytes, when it comes in one job, then the error says how to send
     constants(MOST_SECONDS=20)
     file = recorded("ogg", np.zeros((7 * 48_000, 1), np.int16), bit_rate=6000) * 3
-    job = Hear(
+    job = ProcessLiveAudio(
         stream="a", audio=LiveAudio(codec=Codec.OPUS, sample_rate=48_000), first=True, sound=b64encode(file).decode()
     )
     with pytest.raises(PermanentError, match="more than 20 s in one go: send frames of at most a second"):
@@ -225,7 +227,7 @@ def test_far_too_much_sound_at_once_is_refused(streams: LiveStreams, constants: 
 def test_a_stream_goes_on_as_long_as_its_jobs_are_small(streams: LiveStreams) -> None:
     # Given a telephone that is silent, when it comes in jobs of as many bytes as one may have, then all is heard
     audio, silence = LiveAudio(codec=Codec.MULAW, sample_rate=8000), b64encode(b"\xff" * MOST_BYTES).decode()
-    job = Hear(stream="a", audio=audio, first=True, sound=silence)
+    job = ProcessLiveAudio(stream="a", audio=audio, first=True, sound=silence)
     for number in range(1, 4):
         assert streams.run(job).seconds == pytest.approx(number * MOST_BYTES / 8000, abs=0.01)
         job = job.model_copy(update={"first": False})
@@ -244,7 +246,7 @@ def test_who_goes_on_in_a_file_hears_again_what_the_detector_needs() -> None:
     file = recorded("ogg", sound((1, 42), rate=48_000)[:, np.newaxis])
     audio, whole = LiveAudio(codec=Codec.OPUS, sample_rate=48_000), b64encode(file).decode()
     LiveStreams(LIMIT, lambda _first, _begin: detector).run(
-        Hear(stream="a", audio=audio, first=True, start_at=[40], sound=whole, end=True)
+        ProcessLiveAudio(stream="a", audio=audio, first=True, start_at=[40], sound=whole, end=True)
     )
     # Then it hears the section before and what warms the detector up, but not what comes long before
     needed = round(40 * FRAMES_A_SECOND) - SECTION - WARM_UP
@@ -260,7 +262,9 @@ def test_a_stream_that_is_forgotten_makes_room(streams: LiveStreams) -> None:
     assert isinstance(fails(streams, sound((0, 0.1)), first=True), TransientError)
     # Until one is forgotten; to forget it twice is no error
     for _ in range(2):
-        assert streams.run(Forget(stream="7")) == Heard(seconds=0, windows=[], open=[], settled=[])
+        assert streams.run(CloseLiveStream(stream="7")) == LiveAudioProcessed(
+            seconds=0, windows=[], open=[], settled=[]
+        )
     assert hear(streams, sound((0, 0.1)), first=True).seconds == pytest.approx(0.1)
 
 

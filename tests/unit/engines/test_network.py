@@ -9,7 +9,7 @@ import pytest
 from natscribe.schemas.windows import LONGEST_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.engines.audio.sound import Sound
+from app.engines.audio.window_audio import WindowAudio
 from app.engines.family import Computing
 from app.engines.whisper import network
 from app.engines.whisper.network import Decoded, DecodeOptions, EncodedPart, Network, encoded_part
@@ -106,8 +106,8 @@ def loaded(*, padded: bool = False) -> Network:
     return Network("folder", Computing(), padded=padded)
 
 
-def clip(seconds: float) -> Sound:
-    return Sound(np.zeros(round(seconds * SAMPLE_RATE), np.float32), [(0.0, seconds)])
+def clip(seconds: float) -> WindowAudio:
+    return WindowAudio(np.zeros(round(seconds * SAMPLE_RATE), np.float32), [(0.0, seconds)])
 
 
 def part(frames: int, seconds: float = 2.0, start: float = 0.0, language: str = "en") -> EncodedPart:

@@ -15,14 +15,14 @@ from onnx_asr.asr import TimestampedResult
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
-from app.engines.audio.sound import Sound
+from app.engines.audio.window_audio import WindowAudio
 from app.engines.family import Computing
 from app.engines.onnx import model as onnx_model
 from app.engines.onnx.device import NoGpuError, load_on
 from app.engines.onnx.model import OnnxModel, load
 from app.engines.onnx.published import Network
 from app.engines.parallel import Parallel
-from app.engines.speech_model import Answer
+from app.engines.speech_model import ModelOutput
 from app.errors import PermanentError
 
 EUROPEAN = ("en", "ru")
@@ -56,11 +56,11 @@ def model(
     )
 
 
-def clip(seconds: float) -> Sound:
-    return Sound(np.zeros(round(seconds * SAMPLE_RATE), np.float32), [(0.0, seconds)])
+def clip(seconds: float) -> WindowAudio:
+    return WindowAudio(np.zeros(round(seconds * SAMPLE_RATE), np.float32), [(0.0, seconds)])
 
 
-def written(answers: Sequence[Answer]) -> list[str]:
+def written(answers: Sequence[ModelOutput]) -> list[str]:
     return [word.word for answer in answers for text in answer.texts for word in text.words]
 
 

@@ -3,11 +3,11 @@ import pytest
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import pack, unpack
-from app.engines.audio.sound import Sound, cut_in_two, part_of
+from app.engines.audio.window_audio import WindowAudio, cut_in_two, part_of
 
 
-def clip(seconds: float, *speech: tuple[float, float]) -> Sound:
-    return Sound(np.arange(seconds * SAMPLE_RATE, dtype=np.float32), speech)
+def clip(seconds: float, *speech: tuple[float, float]) -> WindowAudio:
+    return WindowAudio(np.arange(seconds * SAMPLE_RATE, dtype=np.float32), speech)
 
 
 def test_a_clip_is_cut_in_its_widest_silence() -> None:

@@ -14,11 +14,11 @@ from natscribe.schemas.wire import Model
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import pack, unpack
-from app.engines.audio.sound import Sound
 from app.engines.audio.timeline import Times
+from app.engines.audio.window_audio import WindowAudio
 from app.engines.messages import Transcribe, WindowsTranscribed
 from app.engines.parallel import Parallel
-from app.engines.speech_model import Answer, Text
+from app.engines.speech_model import ModelOutput, Text
 from app.engines.transcription import transcribe
 from app.errors import PermanentError
 
@@ -51,15 +51,15 @@ class ScriptedModel:
 
     def transcribe(
         self,
-        sounds: Sequence[Sound],
+        sounds: Sequence[WindowAudio],
         options: TranscribeOptions,
         previous: Sequence[str | None],
         *,
         draft: bool = False,
-    ) -> list[Answer]:
+    ) -> list[ModelOutput]:
         self.drafts.append(draft)
         self.asked.append(([round(sound.seconds, 3) for sound in sounds], options.language, list(previous)))
-        return [Answer(self.script.pop(0) if self.script else [], self.language, self.settled) for _ in sounds]
+        return [ModelOutput(self.script.pop(0) if self.script else [], self.language, self.settled) for _ in sounds]
 
 
 def window(*pieces: Times) -> Window:
@@ -254,7 +254,7 @@ def test_what_is_found_in_a_hole_may_leave_another_one() -> None:
     assert [lengths for lengths, _, _ in model.asked] == [[12], [11], [9], [4]]
     assert texts(answer)[0][-1].startswith("three")
     # And what is silent in the end is named
-    assert [stretch.start for stretch in answer.texts[0].untranscribed] == [8]
+    assert [interval.start for interval in answer.texts[0].untranscribed] == [8]
 
 
 def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
@@ -264,15 +264,15 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
     class Model(ScriptedModel):
         def transcribe(
             self,
-            sounds: Sequence[Sound],
+            sounds: Sequence[WindowAudio],
             options: TranscribeOptions,
             previous: Sequence[str | None],
             *,
             draft: bool = False,
-        ) -> list[Answer]:
+        ) -> list[ModelOutput]:
             if len(sounds) == 1:
                 both.wait(10)
-                return [Answer([said(0, 1, 2, text="found")])]
+                return [ModelOutput([said(0, 1, 2, text="found")])]
             return super().transcribe(sounds, options, previous, draft=draft)
 
     # When both are transcribed on two threads
@@ -310,7 +310,7 @@ def test_silence_is_no_speech_without_text() -> None:
     model = ScriptedModel([[Text([], "en", -0.2, 0.1)], [], []])
     found = text_of(model, window((0.0, 2.0), (40.0, 41.5), (80.0, 82.0)))
     # Then the silence between them is not in what has no text
-    assert sum(stretch.end - stretch.start for stretch in found.untranscribed) == pytest.approx(5.5)
+    assert sum(interval.end - interval.start for interval in found.untranscribed) == pytest.approx(5.5)
 
 
 def test_options_that_the_model_cannot_follow_are_refused() -> None:
@@ -343,4 +343,4 @@ def test_words_of_what_was_said_before_are_left_out() -> None:
     (text,) = ask(model, heard).texts
     # Then its text is that of the utterance alone
     assert [word.start for segment in text.segments for word in segment.words or ()] == [20.0, 23.0]
-    assert all(stretch.start >= 20 for stretch in text.untranscribed)
+    assert all(interval.start >= 20 for interval in text.untranscribed)

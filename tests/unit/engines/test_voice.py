@@ -9,7 +9,7 @@ from faster_whisper.vad import get_vad_model
 
 from app.engines.audio.decoding import decode
 from app.engines.audio.limits import Budget, Limit
-from app.engines.audio.voice import SECTION, Voice
+from app.engines.audio.speech_detector import SECTION, SpeechDetector
 from app.engines.audio.windows import FRAME, WARM_UP
 
 pytestmark = pytest.mark.xdist_group("voice")  # what is heard of all at once is found once
@@ -32,10 +32,10 @@ def speech() -> Floats:
 @pytest.fixture(scope="module")
 def undisturbed(speech: Floats) -> Floats:
     """What is heard of all at once."""
-    return Voice()(speech)
+    return SpeechDetector()(speech)
 
 
-def heard(voice: Voice, samples: Floats, frames: int) -> Floats:
+def heard(voice: SpeechDetector, samples: Floats, frames: int) -> Floats:
     size = frames * FRAME
     return np.concatenate([voice(samples[at : at + size]) for at in range(0, len(samples), size)])
 
@@ -45,7 +45,7 @@ def test_what_is_heard_does_not_depend_on_the_size_of_the_bits(
     speech: Floats, undisturbed: Floats, frames: int
 ) -> None:
     # Given a recording, when it comes in bits, then what is heard is what is heard of all at once
-    assert np.allclose(heard(Voice(), speech, frames), undisturbed, rtol=0, atol=1e-4)
+    assert np.allclose(heard(SpeechDetector(), speech, frames), undisturbed, rtol=0, atol=1e-4)
 
 
 def test_it_hears_what_a_detector_hears_that_is_given_all_at_once(speech: Floats) -> None:
@@ -53,7 +53,7 @@ def test_it_hears_what_a_detector_hears_that_is_given_all_at_once(speech: Floats
     section = speech[: SECTION * FRAME]
     whole = get_vad_model()(section.copy()).ravel()
     # When it comes in bits, then the judgement is the same (the detector does not hear the end of its last frame)
-    assert np.allclose(heard(Voice(), section, 8)[:-1], whole[:-1], rtol=0, atol=1e-4)
+    assert np.allclose(heard(SpeechDetector(), section, 8)[:-1], whole[:-1], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_who_goes_on_in_the_middle_hears_the_same(speech: Floats, undisturbed: F
     # Given what is heard of a recording
     # When another one goes on at a frame in the middle, with all sound before it or with what it needs of that
     begin = max(begin, 0)
-    again = heard(Voice(start, begin), speech[begin * FRAME :], 10)
+    again = heard(SpeechDetector(start, begin), speech[begin * FRAME :], 10)
     # Then it hears the same from there on
     assert np.allclose(again[start - begin :], undisturbed[start:], rtol=0, atol=1e-4)
     # And did not listen to the sections before

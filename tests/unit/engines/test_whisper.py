@@ -11,10 +11,10 @@ from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.engines.audio.sound import Sound
+from app.engines.audio.window_audio import WindowAudio
 from app.engines.family import Computing
 from app.engines.parallel import Parallel
-from app.engines.speech_model import Answer, Text
+from app.engines.speech_model import ModelOutput, Text
 from app.engines.text.languages import Evidence
 from app.engines.text.sentences import text_of
 from app.engines.whisper import model
@@ -27,11 +27,11 @@ PRECISIONS = {"cpu": {"int8", "float32"}, "cuda": {"float16"}}  # as a library k
 STEP = SAMPLE_RATE // 50
 
 
-def clip(*pieces: tuple[float, float]) -> Sound:
+def clip(*pieces: tuple[float, float]) -> WindowAudio:
     """Pieces of speech: seconds, and what is spoken."""
     ends = np.cumsum([seconds for seconds, _ in pieces])
     samples = np.concatenate([np.full(round(seconds * SAMPLE_RATE), what, np.float32) for seconds, what in pieces])
-    return Sound(samples, [(end - seconds, end) for end, (seconds, _) in zip(ends, pieces, strict=True)])
+    return WindowAudio(samples, [(end - seconds, end) for end, (seconds, _) in zip(ends, pieces, strict=True)])
 
 
 class FakeNetwork:
@@ -52,7 +52,7 @@ class FakeNetwork:
     def knows(self, language: str) -> bool:
         return language in {"en", "ru"}
 
-    def encode(self, clips: Sequence[Sound]) -> list[Encoded]:
+    def encode(self, clips: Sequence[WindowAudio]) -> list[Encoded]:
         self.encoded += [each.seconds for each in clips]
         return [each.samples[::STEP, np.newaxis] for each in clips]
 
@@ -93,18 +93,18 @@ def whisper(network: FakeNetwork, at_once: int = 1) -> Whisper:
 
 
 def transcribed(
-    network: FakeNetwork, *clips: Sound, previous: Sequence[str | None] = (), **options: object
-) -> list[Answer]:
+    network: FakeNetwork, *clips: WindowAudio, previous: Sequence[str | None] = (), **options: object
+) -> list[ModelOutput]:
     asked = TranscribeOptions.model_validate(options)
     return whisper(network).transcribe(clips, asked, previous or [None] * len(clips))
 
 
-def texts_of(network: FakeNetwork, clip: Sound, vocabulary: Sequence[str] = ()) -> Sequence[Text]:
+def texts_of(network: FakeNetwork, clip: WindowAudio, vocabulary: Sequence[str] = ()) -> Sequence[Text]:
     (answer,) = transcribed(network, clip, vocabulary=vocabulary)
     return answer.texts
 
 
-def languages(answers: Sequence[Answer]) -> list[list[str | None]]:
+def languages(answers: Sequence[ModelOutput]) -> list[list[str | None]]:
     return [[text.language for text in answer.texts] for answer in answers]
 
 
@@ -171,7 +171,7 @@ def test_a_group_is_decoded_while_later_windows_are_encoded() -> None:
     first_is_decoded = Event()
 
     class Network(FakeNetwork):
-        def encode(self, clips: Sequence[Sound]) -> list[Encoded]:
+        def encode(self, clips: Sequence[WindowAudio]) -> list[Encoded]:
             if clips[0].seconds == 6:
                 assert first_is_decoded.wait(10)
             return super().encode(clips)
@@ -198,7 +198,7 @@ def test_on_a_gpu_windows_are_encoded_together() -> None:
     class Network(FakeNetwork):
         padded = True
 
-        def encode(self, clips: Sequence[Sound]) -> list[Encoded]:
+        def encode(self, clips: Sequence[WindowAudio]) -> list[Encoded]:
             asked.append(len(clips))
             return super().encode(clips)
 

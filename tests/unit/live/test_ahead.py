@@ -10,7 +10,7 @@ from natscribe.schemas.windows import Window, WindowText
 
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TransientError
-from app.live.ahead import Ahead
+from app.live.early_transcription import Ahead
 
 OPTIONS = TranscribeOptions()
 

@@ -12,8 +12,8 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import LiveAudio, LiveTask
 
 from app.errors import PermanentError
+from app.live.frame_offsets import FrameOffset
 from app.live.frames import FRAMES_AT_ONCE, Frames, JoinedFrames
-from app.live.places import Place
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, provisioned
@@ -66,7 +66,7 @@ async def test_an_outage_is_no_silence_of_the_client(
     nats.before(READ, lambda: None, lambda: None, goes_away, comes_back, lambda: store(nats, 1, end=True))
     store(nats, 0)
     # When the client sends on a moment after NATS is back, then all of its sound is read
-    assert await sound_of(frames(nats, idle_seconds=30).read(Place())) == 2 * SECOND
+    assert await sound_of(frames(nats, idle_seconds=30).read(FrameOffset())) == 2 * SECOND
 
 
 @pytest.mark.parametrize(("others", "count"), [(0, 3), (0, 7), (4, 7)])
@@ -75,7 +75,7 @@ async def test_a_place_in_a_stream_that_was_made_anew_hides_no_sound(others: int
     nats = await provisioned()
     for number in range(5):
         store(nats, number)
-    start = Place(5, 5, 5 * len(SECOND))
+    start = FrameOffset(5, 5, 5 * len(SECOND))
     # When the stream is made anew, and the client sends on, with less or more frames than the place counts
     nats = await provisioned()
     for _ in range(others):
@@ -91,7 +91,7 @@ async def test_sound_goes_on_in_a_stream_that_is_made_anew_meanwhile(nats: InMem
     constants(POLL_S=0.02)
     for number in range(5):
         store(nats, number)
-    read = frames(nats, idle_seconds=0.1).read(Place())
+    read = frames(nats, idle_seconds=0.1).read(FrameOffset())
     first = await anext(read)
     assert first.frames == 5
     # When the stream is made anew, and the client sends on
@@ -113,7 +113,7 @@ async def test_a_client_that_is_silent_ends_its_sound_though_its_last_message_is
     constants(POLL_S=0.01)
     reader = frames(nats, idle_seconds=0.1)
     # When the client is silent, then the sound ends, and a silence as short as that is not told
-    assert [(sound.data, sound.last) async for sound in reader.read(Place())] == [(SECOND, False), (b"", True)]
+    assert [(sound.data, sound.last) async for sound in reader.read(FrameOffset())] == [(SECOND, False), (b"", True)]
     assert reader.refused == 1
 
 
@@ -126,7 +126,7 @@ async def test_the_time_that_another_worker_has_waited_for_a_client_counts(
     nats.ahead = timedelta(seconds=100)
     # When another worker begins to read, then it soon ends the sound
     async with asyncio.timeout(30):
-        assert await sound_of(frames(nats, idle_seconds=60).read(Place())) == SECOND
+        assert await sound_of(frames(nats, idle_seconds=60).read(FrameOffset())) == SECOND
 
 
 async def test_a_client_gets_some_time_anew_when_another_worker_reads(nats: InMemoryNats, constants: Constants) -> None:
@@ -135,7 +135,7 @@ async def test_a_client_gets_some_time_anew_when_another_worker_reads(nats: InMe
     store(nats, 0)
     nats.ahead = timedelta(seconds=100)
     # When another worker begins to read, then it waits
-    async with aclosing(frames(nats, idle_seconds=60).read(Place())) as read:
+    async with aclosing(frames(nats, idle_seconds=60).read(FrameOffset())) as read:
         assert (await anext(read)).data == SECOND
         assert not (await anext(read)).last
         # When the client comes back, then its sound is heard
@@ -146,7 +146,7 @@ async def test_a_client_gets_some_time_anew_when_another_worker_reads(nats: InMe
 async def test_it_is_known_how_many_frames_wait(nats: InMemoryNats) -> None:
     for number in range(FRAMES_AT_ONCE + 10):
         store(nats, number, end=number == FRAMES_AT_ONCE + 9)
-    read = frames(nats).read(Place())
+    read = frames(nats).read(FrameOffset())
     assert [(sound.frames, sound.waiting) async for sound in read] == [(FRAMES_AT_ONCE, 10), (10, 0)]
 
 
@@ -156,11 +156,11 @@ async def test_a_place_is_where_reading_begins(nats: InMemoryNats) -> None:
         store(nats, number, end=number == 4)
     reader = frames(nats)
     # When the sound is read from there, then it has two frames
-    assert await sound_of(reader.read(Place(3, 3, 3 * len(SECOND)))) == 2 * SECOND
-    assert reader.place == Place(5, 5, 5 * len(SECOND))
+    assert await sound_of(reader.read(FrameOffset(3, 3, 3 * len(SECOND)))) == 2 * SECOND
+    assert reader.place == FrameOffset(5, 5, 5 * len(SECOND))
     # And when it is read from its begin to there, then it has three, at once
     async with asyncio.timeout(5):
-        assert await sound_of(reader.read(Place(), until=3)) == 3 * SECOND
+        assert await sound_of(reader.read(FrameOffset(), until=3)) == 3 * SECOND
 
 
 async def test_a_frame_with_a_high_number_is_a_minute_of_silence_at_most(nats: InMemoryNats) -> None:
@@ -168,14 +168,14 @@ async def test_a_frame_with_a_high_number_is_a_minute_of_silence_at_most(nats: I
     store(nats, 0)
     store(nats, 10**9 - 1, end=True)
     # When its sound is read, then a minute of silence is between the two
-    assert await sound_of(frames(nats).read(Place())) == SECOND + bytes(60 * len(SECOND)) + SECOND
+    assert await sound_of(frames(nats).read(FrameOffset())) == SECOND + bytes(60 * len(SECOND)) + SECOND
 
 
 async def test_a_frame_that_cuts_a_sample_ends_the_task_and_no_audio_before_it_is_lost(nats: InMemoryNats) -> None:
     # Given two frames, and one with an odd number of bytes, behind which all samples would be noise
     for number, sound in enumerate((SECOND, SECOND, SECOND[:-1], SECOND)):
         store(nats, number, sound, end=number == 3)
-    read = frames(nats).read(Place())
+    read = frames(nats).read(FrameOffset())
     # When they are read, then the audio before it comes first
     assert (await anext(read)).data == 2 * SECOND
     # And the error names the frame
@@ -188,4 +188,4 @@ async def test_the_last_frame_may_end_within_a_sample(nats: InMemoryNats) -> Non
     # Given a recorder that was stopped in the middle of a sample, when its audio is read, then it is all there
     store(nats, 0)
     store(nats, 1, SECOND[:-1], end=True)
-    assert await sound_of(frames(nats).read(Place())) == SECOND + SECOND[:-1]
+    assert await sound_of(frames(nats).read(FrameOffset())) == SECOND + SECOND[:-1]

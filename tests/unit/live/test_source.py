@@ -18,10 +18,10 @@ from app.engines.audio.limits import Limit
 from app.engines.audio.live_streams import LiveStreams
 from app.engines.audio.windows import FRAME
 from app.engines.engine import Engine
-from app.engines.messages import Forget, Hear, Heard, StageAdvanced
+from app.engines.messages import CloseLiveStream, LiveAudioProcessed, ProcessLiveAudio, StageAdvanced
 from app.errors import TransientError
+from app.live.frame_offsets import FrameOffset
 from app.live.frames import Frames, JoinedFrames
-from app.live.places import Place
 from app.live.source import LiveSource
 from app.updates import Checkpoint
 from tests.unit.engines.opus_files import RATE, hum, recorded
@@ -36,9 +36,9 @@ class Stored(Frames):
     def __init__(self, *sounds: JoinedFrames) -> None:
         self._sounds = sounds
         self._after = self.count = self.size = 0
-        self.read_from: list[Place] = []
+        self.read_from: list[FrameOffset] = []
 
-    async def read(self, start: Place, until: int | None = None) -> AsyncGenerator[JoinedFrames, None]:
+    async def read(self, start: FrameOffset, until: int | None = None) -> AsyncGenerator[JoinedFrames, None]:
         assert until is None
         self.read_from.append(start)
         self._after, self.count, self.size = start.sequence, start.frame, start.size
@@ -64,8 +64,8 @@ class Ears:
         self.bytes: list[int] = []
         self.dies_at: list[int] = []  # the numbers of jobs
 
-    async def run(self, job: Hear | Forget) -> AsyncGenerator[Heard, None]:
-        if isinstance(job, Hear):
+    async def run(self, job: ProcessLiveAudio | CloseLiveStream) -> AsyncGenerator[LiveAudioProcessed, None]:
+        if isinstance(job, ProcessLiveAudio):
             self.bytes.append(len(b64decode(job.sound)))
             if len(self.bytes) - 1 in self.dies_at:
                 raise TransientError(ErrorCode.ENGINE_FAILED, "The process that hears has died.")
@@ -131,12 +131,17 @@ async def test_a_long_gap_is_heard_in_jobs_and_told_whole(ears: Ears) -> None:
 async def test_what_a_file_skips_is_missing() -> None:
     # Given a file of which some seconds are lost in its second and third ten seconds
     heard = [
-        Heard(seconds=10.0 * at, lost=lost, windows=[], open=[], settled=[]) for at, lost in ((1, 0), (2, 3), (3, 5))
+        LiveAudioProcessed(seconds=10.0 * at, lost=lost, windows=[], open=[], settled=[])
+        for at, lost in ((1, 0), (2, 3), (3, 5))
     ]
 
     class Told(Ears):
-        async def run(self, job: Hear | Forget) -> AsyncGenerator[Heard, None]:
-            yield heard.pop(0) if isinstance(job, Hear) else Heard(seconds=0, windows=[], open=[], settled=[])
+        async def run(self, job: ProcessLiveAudio | CloseLiveStream) -> AsyncGenerator[LiveAudioProcessed, None]:
+            yield (
+                heard.pop(0)
+                if isinstance(job, ProcessLiveAudio)
+                else LiveAudioProcessed(seconds=0, windows=[], open=[], settled=[])
+            )
 
     followed = source(Told(), OPUS, *[JoinedFrames(b"sound", frames=1, last=at == 2) for at in range(3)])
     # When it is heard, then they are missing where each begins
@@ -148,7 +153,7 @@ async def test_what_a_file_skips_is_missing() -> None:
 async def test_progress_does_not_go_back_when_another_worker_hears_the_last_sound_again(ears: Ears) -> None:
     # Given a stream whose text has reached its second 70, and whose sound is read from its second 30 on
     sounds = [JoinedFrames(bytes(320_000), frames=10) for _ in range(8)] + [JoinedFrames(b"", last=True)]
-    checkpoint = Checkpoint(reached={None: 70.0}, sound_from=str(Place(3, 30, 960_000)))
+    checkpoint = Checkpoint(reached={None: 70.0}, audio_offset=str(FrameOffset(3, 30, 960_000)))
     heard = source(ears, LiveAudio(), *sounds, checkpoint=checkpoint)
     # When it is heard again
     progress = [each.processed_seconds async for each in heard.windows() if isinstance(each, StageAdvanced)]
@@ -192,9 +197,9 @@ async def test_sound_is_heard_again_from_its_place_when_its_process_dies(ears: E
     ears.dies_at = [12]
     async for _ in heard.windows():
         if len(ears.bytes) == 10:
-            heard.sound_from(dict.fromkeys(heard.channels, 90.0))
+            heard.audio_offset(dict.fromkeys(heard.channels, 90.0))
     # Then another one hears the sound from a place on that is early enough, and knows what is before it
-    assert frames.read_from == [Place(), Place(5, 50, 5 * len(ten_s))]
+    assert frames.read_from == [FrameOffset(), FrameOffset(5, 50, 5 * len(ten_s))]
     assert heard.seconds == pytest.approx(180, abs=0.1)
     # And the missing sound is told once
     assert [(each.start, each.end) for each in heard.missing] == [pytest.approx((50, 60), abs=0.01)]

@@ -9,9 +9,9 @@ from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 from natscribe.schemas.transcription import TranscriptionResult
 from structlog.testing import capture_logs
 
-from app.engines.messages import Hear, Heard
+from app.engines.messages import LiveAudioProcessed, ProcessLiveAudio
 from app.errors import PermanentError
-from app.live.sound import KEEP_TRIES, check_store
+from app.live.audio_recording import KEEP_TRIES, check_store
 from app.live.transcriber import SILENCE_TOLD_S
 from app.settings import Settings
 from app.updates import Checkpoint, Result, Update
@@ -157,11 +157,11 @@ def test_sound_is_kept_only_where_recordings_can_be_stored() -> None:
 class Silence(FakeEngine):
     """Hears nobody."""
 
-    def _hear(self, job: Hear) -> Heard:
+    def _hear(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         before = 0.0 if job.first else self.hears[job.stream][0]
         heard = before + len(b64decode(job.sound)) / (2 * job.audio.sample_rate)
         self.hears[job.stream] = heard, 0.0
-        return Heard(seconds=heard, windows=[], open=[], settled=[heard])
+        return LiveAudioProcessed(seconds=heard, windows=[], open=[], settled=[heard])
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def open_client(on_upload: UploadCallback | None = None) -> Client:
     """
     settings = find_servers()
     if DATA.is_dir() and not ENDPOINTS.exists() and "nats_url" not in settings.model_fields_set:
-        where = f"`{command()} up` does not run in this folder: asking NATS at {settings.nats_place}."
+        where = f"`{command()} up` does not run in this folder: asking NATS at {settings.nats_addresses}."
         err.print(where, style=WARNING)
     return Client(settings, on_outage=_print_outage, on_upload=on_upload)
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from natscribe.cli.audio_input import ACCEPTED, CHUNK_S, how_to_convert, in_background, paced
 from natscribe.cli.console import WARNING, print_above
-from natscribe.cli.sound import ACCEPTED, CHUNK_S, how_to_convert, in_background, paced
 from natscribe.client import ClientError
 from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.tasks import FORMATS

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from natscribe.cli import users
+from natscribe.cli.audio_input import STANDARD_INPUT
 from natscribe.cli.console import out, run_and_exit
 from natscribe.cli.folders import URL
 from natscribe.cli.live_run import LiveRun, NamedSound
 from natscribe.cli.notices import Wanted
 from natscribe.cli.results import Format, OutputDir, output_of
-from natscribe.cli.sound import STANDARD_INPUT
 from natscribe.cli.submit import (
     Fewest,
     Formats,

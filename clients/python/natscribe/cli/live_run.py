@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from natscribe.cli import decoding, url_sound
+from natscribe.cli import decoding, url_audio
+from natscribe.cli.audio_input import STANDARD_INPUT, OtherFormatError, SoundFile, check_input, file_of, from_input
 from natscribe.cli.console import WARNING, err, find_servers, open_client, out
 from natscribe.cli.display import Display
 from natscribe.cli.folders import URL
@@ -14,7 +15,6 @@ from natscribe.cli.follow import follow
 from natscribe.cli.live_text import choose
 from natscribe.cli.notices import Wanted, notices
 from natscribe.cli.results import Output
-from natscribe.cli.sound import STANDARD_INPUT, OtherFormatError, SoundFile, check_input, file_of, from_input
 from natscribe.cli.wording import has_speakers
 from natscribe.client import Client, ClientError, command
 from natscribe.client.live import Live
@@ -49,7 +49,7 @@ class NamedSound:
             audio = make(LiveAudio, given)
             return cls("standard input", audio, await from_input(audio.codec))
         if URL.match(source):
-            return cls(without_login(source), decoding.AUDIO, await url_sound.from_url(source, speed))
+            return cls(without_login(source), decoding.AUDIO, await url_audio.from_url(source, speed))
         path = file_of(source, find_servers().audio_max_bytes)
         try:
             file = SoundFile(path)

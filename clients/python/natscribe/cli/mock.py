@@ -23,7 +23,7 @@ def mock(*, seconds: Seconds = 6.0) -> None:
     async def work() -> int:
         settings = find_servers()
         async with Mock(settings, seconds=seconds, report=out.print) as playing:
-            err.print(f"The mock plays the service at {settings.nats_place}, until Ctrl-C.")
+            err.print(f"The mock plays the service at {settings.nats_addresses}, until Ctrl-C.")
             await playing.serve()
         return 0
 

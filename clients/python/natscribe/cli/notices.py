@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from natscribe.cli.wording import clock
 from natscribe.schemas.kinds import Result
-from natscribe.schemas.transcription import Stretch, TranscriptionResult
+from natscribe.schemas.transcription import Interval, TranscriptionResult
 
 PLACES_SHOWN = 12  # at most this number of places in the recording is listed: two lines of a terminal
 
@@ -46,7 +46,7 @@ def _about_speakers(label: str, result: Result, wanted: Wanted) -> Iterator[str]
         yield f"{label}: {count} speakers found, at most {wanted.most} wanted: each channel is one; try --channels mix."
 
 
-def _places(stretches: list[Stretch]) -> str:
-    places = [f"{clock(each.start)}-{clock(math.ceil(each.end))}" for each in stretches[:PLACES_SHOWN]]
-    more = len(stretches) - PLACES_SHOWN
+def _places(intervals: list[Interval]) -> str:
+    places = [f"{clock(each.start)}-{clock(math.ceil(each.end))}" for each in intervals[:PLACES_SHOWN]]
+    more = len(intervals) - PLACES_SHOWN
     return ", ".join(places) + (f" and {more} more, all in `untranscribed` of --format json" if more > 0 else "")

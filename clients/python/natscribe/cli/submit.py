@@ -129,8 +129,8 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     options = TranscribeKeywords(model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels)
     task = partial(Client.create_transcription_task, user_id=users.user_id(user_id), task_id=task_id, priority=priority)
     speakers = partial(task, diarize=diarize, identify=identify, min_speakers=min_speakers, max_speakers=max_speakers)
-    with_words = word_timestamps or Format.HTML in (result_format or ())  # the page lights the word that is spoken
-    create = partial(speakers, keep_seconds=keep_seconds, word_timestamps=with_words)
+    with_text = word_timestamps or Format.HTML in (result_format or ())  # the page lights the word that is spoken
+    create = partial(speakers, keep_seconds=keep_seconds, word_timestamps=with_text)
     creates = [partial(create, **each) for each in _with_languages(options, files, language or [])]
     limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
     output = output_of(result_format, output_dir, limits, as_json=as_json, wait=wait)

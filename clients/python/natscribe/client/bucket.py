@@ -22,10 +22,10 @@ from natscribe.client.errors import (
     UnreachableError,
 )
 from natscribe.client.stores import Source, UploadCallback, sha256_of
-from natscribe.jetstream.answers import ANSWERED_WITHIN_S, REQUEST_TIMEOUT_S, until_answered
 from natscribe.jetstream.error_codes import STORAGE_FULL, STORE_FAILED
+from natscribe.jetstream.retries import REQUEST_TIMEOUT_S, RETRY_FOR_S, retry_until_reply
 
-INSISTS_FOR_S = ANSWERED_WITHIN_S  # how long an upload repeats a message that is not acknowledged
+INSISTS_FOR_S = RETRY_FOR_S  # how long an upload repeats a message that is not acknowledged
 CHUNK = 512 * 1024  # bytes of an object in one message of the upload
 
 
@@ -48,7 +48,7 @@ class PatientJetStream(JetStreamContext):
         """
         once = (headers or {}) | {"Nats-Msg-Id": uuid4().hex}
         publish = partial(super().publish, subject, payload, timeout, stream, once, msg_ttl)
-        return await until_answered(publish, within_s=INSISTS_FOR_S, final=STORAGE_FULL)
+        return await retry_until_reply(publish, within_s=INSISTS_FOR_S, final=STORAGE_FULL)
 
 
 class Bucket:
@@ -63,7 +63,7 @@ class Bucket:
         """Upload a recording; see `Store.upload`."""
         bucket = await self._open()
         try:
-            before = await until_answered(partial(_object_in, bucket, name))
+            before = await retry_until_reply(partial(_object_in, bucket, name))
             digest = await asyncio.to_thread(_digest, recording)
             if before is not None and before.digest == digest and await self._stays(bucket, before):
                 return False

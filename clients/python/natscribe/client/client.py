@@ -54,7 +54,7 @@ from natscribe.schemas.voices import (
     VoicePage,
     VoicesRequest,
 )
-from natscribe.schemas.wire import Kind, Priority, Queue
+from natscribe.schemas.wire import Kind, Lane, Priority
 from natscribe.schemas.workers import WorkerInfo
 from natscribe.settings import Settings
 
@@ -413,5 +413,5 @@ class Client:
         seconds = await length(recording)
         store = store_of(self._settings, self._connection, self._on_upload)
         submission = Submission(self._connection, store, recording, task, seconds)
-        await submission.submit(subjects.tasks(Queue(kind), priority or choose_priority(seconds)), is_new=is_new)
+        await submission.submit(subjects.tasks(Lane(kind), priority or choose_priority(seconds)), is_new=is_new)
         return task.task_id

@@ -102,7 +102,7 @@ async def _connect_first(connection: Connection, settings: Settings, report: Cal
         connecting.cancel()
     await asyncio.wait([connecting], timeout=PATIENCE_S)  # or it might still connect after the end
     await close(connection)
-    raise _explained(settings.nats_place, first.failures) from next(iter(first.failures), None)
+    raise _explained(settings.nats_addresses, first.failures) from next(iter(first.failures), None)
 
 
 async def _connect(

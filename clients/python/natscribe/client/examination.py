@@ -20,7 +20,7 @@ from natscribe.client.rights import NO_SUCH_NAME, Right, rights
 from natscribe.client.workers import workers
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.schemas import subjects
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 from natscribe.schemas.workers import Problem, WorkerInfo
 from natscribe.settings import Settings
 
@@ -62,7 +62,7 @@ class Examination(BaseModel):
 async def examine(settings: Settings) -> Examination:
     """Examine everything that a client depends on; this ends within about 20 seconds."""
     found = Examination(
-        nats_url=settings.nats_place,
+        nats_url=settings.nats_addresses,
         user=settings.nats_user or (str(settings.nats_creds_file) if settings.nats_creds_file else None),
         inbox_prefix=settings.nats_inbox_prefix,
         audio_store=settings.audio_store,
@@ -70,7 +70,7 @@ async def examine(settings: Settings) -> Examination:
     )
     connection: Connection | None = None
     try:
-        connection = await _in_time(connect(settings), CONNECTED_WITHIN_S, f"NATS at {settings.nats_place}")
+        connection = await _in_time(connect(settings), CONNECTED_WITHIN_S, f"NATS at {settings.nats_addresses}")
         await _Examiner(settings, connection, found).run()
     except ClientError as error:
         _add(found, error)
@@ -126,7 +126,7 @@ class _Examiner:
         return any(right.allowed for right in self.found.rights if right.command == command)
 
     async def _examine_jetstream(self) -> None:
-        js, subject = self.connection.jetstream(), subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL)
+        js, subject = self.connection.jetstream(), subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
         try:
             name = await _in_time(js.find_stream_name_by_subject(subject), CHECKED_WITHIN_S, "JetStream")
         except (NotAllowedError, NotFoundError):
@@ -217,11 +217,11 @@ async def _server(connection: Connection, settings: Settings) -> Server:
     try:
         seconds = await connection.rtt(ROUND_TRIP_WITHIN_S)
     except nats.errors.Error as error:
-        message = f"NATS at {settings.nats_place} accepts connections but does not answer: look at the log of NATS."
+        message = f"NATS at {settings.nats_addresses} accepts connections but does not answer: look at the log of NATS."
         raise UnreachableError(message) from error
     url, known = connection.connected_url, connection.connected_server_version
     return Server(
-        address=f"{url.hostname}:{url.port}" if url else settings.nats_place,
+        address=f"{url.hostname}:{url.port}" if url else settings.nats_addresses,
         version=f"{known.major}.{known.minor}.{known.patch}",
         further_servers=sorted(f"{each.hostname}:{each.port}" for each in connection.discovered_servers),
         round_trip_ms=round(seconds * 1000, 1),

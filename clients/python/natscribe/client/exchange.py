@@ -29,7 +29,7 @@ from natscribe.schemas.requests import REPLY_TIMEOUT_S, ResultFormat, ResultRequ
 from natscribe.schemas.wire import Input
 
 OTHER_CONTRACT = "The service's reply does not fit this version of the contract: update the older side."
-NO_ANSWER, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
+NO_REPLY_MESSAGE, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
 TRIES = 5  # how often a task without an acknowledgement is published
 SENT_AGAIN_AFTER_S = 2.0  # a worker that is frozen may have got the request: the next one may reach another worker
 REPEATABLE = {  # a copy does no harm, even if it is read late: a reply to any copy is the answer
@@ -81,7 +81,7 @@ async def request(connection: Nats, subject: str, asked: Input) -> Msg:
     try:
         return await _first_answer(connection, subject, asked)
     except nats.errors.NoRespondersError as error:
-        raise no_worker(NO_ANSWER) from error
+        raise no_worker(NO_REPLY_MESSAGE) from error
     except nats.errors.Error as error:
         message = f"The service did not reply within {REPLY_TIMEOUT_S:.0f} s: ask again in a moment."
         raise UnreachableError(message) from error
@@ -90,12 +90,12 @@ async def request(connection: Nats, subject: str, asked: Input) -> Msg:
 async def _first_answer(connection: Nats, subject: str, asked: Input) -> Msg:
     """Return the first final answer to copies of a request; a failure stops new copies, and is raised if all fail."""
     loop, body = asyncio.get_running_loop(), asked.model_dump_json().encode()
-    give_up_at = loop.time() + REPLY_TIMEOUT_S
+    deadline = loop.time() + REPLY_TIMEOUT_S
     copies = _most_copies(subject, asked)
     failed: BaseException | None = None
     out: set[asyncio.Task[Msg]] = set()
     try:
-        while (left := give_up_at - loop.time()) > 0 and (out or not failed):
+        while (left := deadline - loop.time()) > 0 and (out or not failed):
             if copies:
                 copies -= 1
                 out.add(asyncio.ensure_future(_answer(connection, subject, body, left)))

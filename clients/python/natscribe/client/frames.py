@@ -11,9 +11,9 @@ from nats.js.errors import APIError
 from natscribe.client.command import to_resume
 from natscribe.client.errors import ClientError, OtherSenderError, StorageFullError, UnreachableError
 from natscribe.client.permissions import Connection
-from natscribe.jetstream.answers import ANSWERED_WITHIN_S, is_repeatable
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
 from natscribe.jetstream.leader_reads import last
+from natscribe.jetstream.retries import RETRY_FOR_S, is_repeatable
 from natscribe.schemas import subjects
 from natscribe.schemas.headers import END
 from natscribe.schemas.live import LARGEST_FRAME_BYTES, LiveAudio
@@ -66,7 +66,7 @@ class FramePublisher:
         *,
         most_bytes: int,
         pause_s: float = 0.5,
-        patience_s: float = ANSWERED_WITHIN_S,
+        patience_s: float = RETRY_FOR_S,
     ) -> None:
         """Begin to publish; `first` is the number of the next frame, `most_bytes` the size of the largest frame.
 
@@ -135,19 +135,19 @@ class FramePublisher:
 
     async def _publish(self, frame: _Frame) -> None:
         """Publish a frame until it is stored."""
-        loop, give_up_at, is_sent = asyncio.get_running_loop(), None, False
+        loop, deadline, is_sent = asyncio.get_running_loop(), None, False
         headers = {"Nats-Msg-Id": f"{self._task_id}-{self._next}"} | ({END: "true"} if frame.is_last else {})
         js, subject = self._connection.jetstream(), subjects.live_audio(self._task_id)
         while True:
             if await self._was_away():
-                give_up_at = None
+                deadline = None
             try:
                 stored = await js.publish(subject, frame.sound, _ACKNOWLEDGED_WITHIN_S, headers=headers)
             except (ClientError, nats.errors.Error) as error:
-                give_up_at = give_up_at or loop.time() + self._patience_s
+                deadline = deadline or loop.time() + self._patience_s
                 if _is_full(error) or not is_repeatable(error):
                     raise _refused(self._task_id, error) from error
-                if loop.time() > give_up_at:
+                if loop.time() > deadline:
                     raise _not_acknowledged(self._task_id) from error
             else:
                 if stored.duplicate and not is_sent:

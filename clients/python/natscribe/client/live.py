@@ -23,7 +23,7 @@ from natscribe.schemas.live import LiveAudio, LiveTask, Partial
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import TaskRequest, TaskStatus
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 from natscribe.settings import Settings
 
 ENDED_WITHIN_S = 5.0  # how long a block that an exception leaves may take to end the sound
@@ -156,7 +156,7 @@ class Live:
                 message = f"{task.task_id} has sound already: choose another id{go_on}."
                 raise TaskIdTakenError(message)
         submission = Submission(self._connection, None, task.audio_file_id, task)
-        await submission.submit(subjects.tasks(Queue.LIVE, self._priority), is_new=self._is_new)
+        await submission.submit(subjects.tasks(Lane.LIVE, self._priority), is_new=self._is_new)
         return task.audio, 0
 
     async def _resume(self) -> tuple[LiveAudio, int]:

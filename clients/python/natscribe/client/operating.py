@@ -14,7 +14,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 from natscribe.settings import Settings
 
 NO_DEAD_LETTERS = "NATS has no dead letters to show, because"
@@ -38,7 +38,7 @@ async def overview(connection: Nats, settings: Settings) -> QueueOverview:
 
 async def _without_a_worker(connection: Nats, names: StreamNames) -> QueueOverview:
     try:
-        queues = [await _waiting(connection, names, queue, priority) for priority in Priority for queue in Queue]
+        queues = [await _waiting(connection, names, queue, priority) for priority in Priority for queue in Lane]
     except ServiceUnavailableError as error:
         raise NoJetStreamError from error
     except nats.errors.Error as error:
@@ -46,7 +46,7 @@ async def _without_a_worker(connection: Nats, names: StreamNames) -> QueueOvervi
     return QueueOverview(queues=queues, dead_letters=await failed(connection, names))
 
 
-async def _waiting(connection: Nats, names: StreamNames, queue: Queue, priority: Priority) -> QueueStatus:
+async def _waiting(connection: Nats, names: StreamNames, queue: Lane, priority: Priority) -> QueueStatus:
     """Count the tasks of a queue: messages that were never delivered, and delivered ones that are not settled."""
     info = await connection.jetstream().consumer_info(names.tasks, names.queue_consumer(queue, priority))
     waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)

@@ -10,9 +10,9 @@ from pydantic import BaseModel
 
 from natscribe.client.errors import NotAllowedError
 from natscribe.client.permissions import Connection, who_may
-from natscribe.jetstream.answers import REQUEST_TIMEOUT_S
+from natscribe.jetstream.retries import REQUEST_TIMEOUT_S
 from natscribe.schemas import subjects
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 from natscribe.settings import Settings
 
 NO_SUCH_NAME = "natscribe-doctor"  # no task, recording or stream has this name
@@ -61,8 +61,8 @@ def _right(command: str, subject: str, allowed: bool) -> Right:  # noqa: FBT001 
 def _tries(settings: Settings) -> list[_Try]:
     names, store = settings.stream_names, urlsplit(settings.audio_store)
     publish = [
-        _Try("transcribe", subjects.tasks(Queue.TRANSCRIPTION, Priority.NORMAL), is_stored=True),
-        _Try("diarize", subjects.tasks(Queue.DIARIZATION, Priority.NORMAL), is_stored=True),
+        _Try("transcribe", subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL), is_stored=True),
+        _Try("diarize", subjects.tasks(Lane.DIARIZATION, Priority.NORMAL), is_stored=True),
         _Try("live", subjects.live_audio(NO_SUCH_NAME), is_stored=True),
     ]
     upload = [_Try("upload", f"$O.{store.netloc}.M.{NO_SUCH_NAME}", is_stored=True)] if store.scheme == "nats" else []

@@ -8,8 +8,8 @@ from nats.errors import NoRespondersError
 from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
-from natscribe.jetstream.answers import REQUEST_TIMEOUT_S
 from natscribe.jetstream.error_codes import NO_MESSAGE
+from natscribe.jetstream.retries import REQUEST_TIMEOUT_S
 
 
 async def one(nats: Client, stream: str, subject: str | None, sequence: int) -> RawStreamMsg | None:

@@ -70,7 +70,7 @@ def bytes_at_once(nats: Client) -> int:
     return max(LARGEST_ANSWER_BYTES, nats.max_payload + ENVELOPE_BYTES)
 
 
-async def last_of_each(nats: Client, stream: str, subjects: Iterable[str]) -> Pages:
+async def last_per_subject(nats: Client, stream: str, subjects: Iterable[str]) -> Pages:
     """Return the last message of each subject that has one.
 
     Raises:

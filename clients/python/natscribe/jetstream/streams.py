@@ -23,7 +23,7 @@ from nats.js.api import (
 from natscribe.schemas import subjects
 from natscribe.schemas.live import LARGEST_FRAME_BYTES
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import MOST_KEPT_S, Kind, Priority, Queue
+from natscribe.schemas.wire import MOST_KEPT_S, Kind, Lane, Priority
 
 DAY_S = 24 * 3600.0
 EXPIRES_AFTER_S = 7 * DAY_S  # how long a task may wait before it fails
@@ -48,7 +48,7 @@ LIVE_ACK_WAIT_S = 4.0  # people wait for the text: a worker of a live task count
 
 def task_subjects() -> list[str]:
     """Return the subjects of the nine task queues."""
-    return [subjects.tasks(queue, priority) for priority in Priority for queue in Queue]
+    return [subjects.tasks(queue, priority) for priority in Priority for queue in Lane]
 
 
 def public_streams(
@@ -133,8 +133,8 @@ def stored_subjects(config: StreamConfig) -> list[str]:
 def queue_consumers(called: StreamNames, *, ack_wait_s: float = ACK_WAIT_S) -> Iterator[ConsumerConfig]:
     """Yield the configurations of the durable consumers of the nine task queues, the highest priority first."""
     for priority in Priority:
-        for queue in Queue:
-            wait = min(LIVE_ACK_WAIT_S, ack_wait_s) if queue is Queue.LIVE else ack_wait_s
+        for queue in Lane:
+            wait = min(LIVE_ACK_WAIT_S, ack_wait_s) if queue is Lane.LIVE else ack_wait_s
             yield durable(called.queue_consumer(queue, priority), subjects.tasks(queue, priority), ack_wait_s=wait)
 
 

@@ -17,7 +17,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import REPLAY_OF, TRACE_PATTERN, TRACEPARENT
 from natscribe.schemas.kinds import TASKS, Task, read_task
 from natscribe.schemas.problems import problems_of
-from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Priority, Queue
+from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Lane, Priority
 
 SEQUENCE_DIGITS = 19  # the largest stream sequence has this number of digits
 
@@ -53,7 +53,7 @@ class TaskMessage:
         return cls(message.subject, metadata.sequence.stream, time, message.headers or {}, message.data)
 
     @property
-    def queue(self) -> Queue:
+    def queue(self) -> Lane:
         """The queue of the task, whatever its priority, read from the subject."""
         queue, _ = subjects.queue_of(self.subject)
         return queue

@@ -41,7 +41,7 @@ class Content:
     def batch(self, sent: TranscriptionTask, number: int) -> list[Segment]:
         """Return the segments of one of the BATCHES segments events; `number` counts them from 0."""
         numbers = range(self.count * number // BATCHES, self.count * (number + 1) // BATCHES)
-        return [self._segment(sent, each, with_words=sent.word_timestamps or sent.diarize) for each in numbers]
+        return [self._segment(sent, each, with_text=sent.word_timestamps or sent.diarize) for each in numbers]
 
     def result(self, sha256: str | None) -> Result:
         """Return the result of the task; `sha256` is that of its recording, None if the mock cannot read it."""
@@ -55,7 +55,7 @@ class Content:
             "created_at": datetime.now(timezone.utc),
         }
         if isinstance(sent, TranscriptionTask):
-            found = [self._segment(sent, number, with_words=sent.word_timestamps) for number in range(self.count)]
+            found = [self._segment(sent, number, with_text=sent.word_timestamps) for number in range(self.count)]
             return examples.RESULT.model_copy(update=fields | transcript(sent, found))
         return examples.TURNS.model_copy(update=fields | self._turns(sent))
 
@@ -67,12 +67,12 @@ class Content:
         ]
         return {"segments": found, "speakers": _speakers(found)}
 
-    def _segment(self, sent: TranscriptionTask, number: int, *, with_words: bool) -> Segment:
+    def _segment(self, sent: TranscriptionTask, number: int, *, with_text: bool) -> Segment:
         example, by = examples.SEGMENT, number * _SECONDS_BETWEEN
         repeats = self.larger_than // (2 * len(example.text) * self.count) + 1  # a result has its text twice
         fields = {
             "text": " ".join([example.text] * repeats),
-            "words": [moved(word, by) for word in example.words or []] if with_words else None,
+            "words": [moved(word, by) for word in example.words or []] if with_text else None,
             "language": sent.language or example.language,
         }
         return moved(example, by).model_copy(update=fields)

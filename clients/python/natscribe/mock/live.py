@@ -134,8 +134,8 @@ def _words_in(seconds: float, number: int) -> list[Word]:
 def _segment(order: LiveTask, number: int, words: list[Word]) -> Segment:
     language = order.language or examples.SEGMENT.language
     fields = {"end": words[-1].end, "text": _text(words), "language": language}
-    with_words = order.word_timestamps or order.diarize
-    return moved(examples.SEGMENT, _begin(number)).model_copy(update=fields | {"words": words if with_words else None})
+    with_text = order.word_timestamps or order.diarize
+    return moved(examples.SEGMENT, _begin(number)).model_copy(update=fields | {"words": words if with_text else None})
 
 
 def _partial(order: LiveTask, words: list[Word], heard_seconds: float) -> Partial:

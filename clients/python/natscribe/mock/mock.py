@@ -16,11 +16,11 @@ from natscribe.client.errors import ClientError, NoJetStreamError
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.jetstream.streams import bucket_configs, bucket_stream, public_streams, queue_consumers
 from natscribe.jetstream.task_messages import TaskMessage
-from natscribe.mock.answers import Answers
 from natscribe.mock.letters import Letters
 from natscribe.mock.live import Report
 from natscribe.mock.log import Log
 from natscribe.mock.player import Player
+from natscribe.mock.requests import Answers
 from natscribe.mock.task import PlayedTask
 from natscribe.mock.voices import Voices
 from natscribe.schemas import subjects
@@ -118,7 +118,7 @@ class Mock:
             raise NoJetStreamError from error
         except (NotFoundError, nats.errors.NoRespondersError, nats.errors.TimeoutError):
             return  # a service makes its streams before it answers
-        place = self._settings.nats_place
+        place = self._settings.nats_addresses
         message = (
             f"A service or another mock runs at {place} already: stop it, or set NATS_URL to an empty NATS server."
         )
@@ -135,7 +135,7 @@ class Mock:
             for bucket in bucket_configs(self._settings.audio_store):
                 await js.add_stream(bucket_stream(bucket))
         except (APIError, nats.errors.Error) as error:
-            place = self._settings.nats_place
+            place = self._settings.nats_addresses
             message = f"NATS at {place} refuses a stream ({error}): start an empty nats-server with -js for the mock."
             raise ClientError(message) from error
 

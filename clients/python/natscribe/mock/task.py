@@ -14,7 +14,7 @@ from natscribe.schemas.headers import TRACEPARENT
 from natscribe.schemas.kinds import Result, Task
 from natscribe.schemas.progress import ProgressEvent, State, next_event
 from natscribe.schemas.requests import TaskStatus, status_of
-from natscribe.schemas.task_list import place_of
+from natscribe.schemas.task_list import cursor_of
 from natscribe.schemas.wire import Priority
 
 MOCK_WORKER = "mock"  # the name of the worker in events: people should see that no service runs
@@ -65,7 +65,7 @@ class PlayedTask:
     @property
     def place(self) -> str:
         """The place of the task in the list of tasks; a newer task has a larger place."""
-        return place_of(self.task_id, self.created_at, self.message.sequence)
+        return cursor_of(self.task_id, self.created_at, self.message.sequence)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

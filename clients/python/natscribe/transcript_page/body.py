@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from natscribe.schemas.kinds import Result
-from natscribe.schemas.transcription import Stretch, TranscriptionResult
+from natscribe.schemas.transcription import Interval, TranscriptionResult
 from natscribe.transcript_page.markup import Clock, escaped, share
 from natscribe.transcript_page.speakers import Speakers
 from natscribe.transcript_page.turns import Paragraph, Turn, Unit, parts
@@ -23,7 +23,7 @@ class _Writer:
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     gaps: Iterator[int] = field(default_factory=lambda: count(1))
 
-    def part(self, part: list[Turn | Stretch]) -> str:
+    def part(self, part: list[Turn | Interval]) -> str:
         return _part(self.turn(each) if isinstance(each, Turn) else self.gap(each) for each in part)
 
     def turn(self, turn: Turn) -> str:
@@ -46,9 +46,9 @@ class _Writer:
         spoken = f' lang="{escaped(paragraph.language)}"' if paragraph.language else ""
         return self.line(text, f'dir="auto"{spoken}', paragraph.units, language)
 
-    def gap(self, stretch: Stretch) -> str:
-        text = f"Speech without text until {self.clock.time(stretch.end + 0.5)}"
-        written = self.alone(Unit(text, stretch.start, stretch.end, None))
+    def gap(self, interval: Interval) -> str:
+        text = f"Speech without text until {self.clock.time(interval.end + 0.5)}"
+        written = self.alone(Unit(text, interval.start, interval.end, None))
         return f'<div class="turn gap" id="gap{next(self.gaps)}">\n{written}\n</div>'
 
     def alone(self, unit: Unit) -> str:

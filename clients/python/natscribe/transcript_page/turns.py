@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import exp
 
-from natscribe.schemas.transcription import Segment, Stretch, TranscriptionResult
+from natscribe.schemas.transcription import Interval, Segment, TranscriptionResult
 from natscribe.subtitles.marks import SENTENCE_ENDS
 
 _PAUSE_S = 2.0  # a pause of this length begins a paragraph
@@ -62,12 +62,12 @@ class Turn:
         self.paragraphs[-1].add(segment)
 
 
-def turns(transcript: TranscriptionResult) -> list[Turn | Stretch]:
+def turns(transcript: TranscriptionResult) -> list[Turn | Interval]:
     """Divide a transcript into turns, and put its gaps between them."""
-    found: list[Turn | Stretch] = []
-    spoken: list[Segment | Stretch] = [*transcript.segments, *transcript.untranscribed]
+    found: list[Turn | Interval] = []
+    spoken: list[Segment | Interval] = [*transcript.segments, *transcript.untranscribed]
     for each in sorted(spoken, key=lambda each: each.start):
-        if isinstance(each, Stretch):
+        if isinstance(each, Interval):
             found.append(each)
         elif each.text.strip():
             last = found[-1] if found else None
@@ -77,12 +77,12 @@ def turns(transcript: TranscriptionResult) -> list[Turn | Stretch]:
     return found
 
 
-def parts(transcript: TranscriptionResult) -> Iterator[list[Turn | Stretch]]:
+def parts(transcript: TranscriptionResult) -> Iterator[list[Turn | Interval]]:
     """Divide the page of a transcript into parts of about the same length, also within long turns.
 
     A browser draws only the parts that are in sight.
     """
-    part: list[Turn | Stretch] = []
+    part: list[Turn | Interval] = []
     chars = 0
     for each in _cut(turns(transcript)):
         part.append(each)
@@ -94,10 +94,10 @@ def parts(transcript: TranscriptionResult) -> Iterator[list[Turn | Stretch]]:
         yield part
 
 
-def _cut(found: Iterable[Turn | Stretch]) -> Iterator[Turn | Stretch]:
+def _cut(found: Iterable[Turn | Interval]) -> Iterator[Turn | Interval]:
     """Cut each turn that is longer than a part of the page; `goes_on` marks all its parts but the first."""
     for turn in found:
-        if isinstance(turn, Stretch):
+        if isinstance(turn, Interval):
             yield turn
             continue
         short = Turn(turn.speaker)

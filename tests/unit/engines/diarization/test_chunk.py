@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Embedding, Voice, pack, stored, unpack
+from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Embedding, LocalSpeaker, pack, stored, unpack
 from app.engines.diarization.regions import SHORTEST_FRAMES
 from app.engines.diarization.windows import FRAMES, FRAMES_APART, PER_CHUNK
 
@@ -19,7 +19,7 @@ def a_chunk(windows: int) -> Chunk:
     last = (windows - 1) * FRAMES_APART + FRAMES
     ends = range(last, SHORTEST_FRAMES - 1, -SHORTEST_FRAMES)
     embeddings = [Embedding(end - SHORTEST_FRAMES, end, values) for end in reversed(ends)]
-    voices = [Voice(window, voice, -values) for window in range(windows) for voice in range(VOICES)]
+    voices = [LocalSpeaker(window, voice, -values) for window in range(windows) for voice in range(VOICES)]
     return Chunk(5, activity, embeddings, voices)
 
 
@@ -56,8 +56,8 @@ EMPTY = np.zeros((1, FRAMES, VOICES), np.uint8)
 @pytest.mark.parametrize(
     "impossible",
     [
-        Chunk(0, EMPTY, [], [Voice(1, 0, NOWHERE)]),
-        Chunk(0, EMPTY, [], [Voice(0, VOICES, NOWHERE)]),
+        Chunk(0, EMPTY, [], [LocalSpeaker(1, 0, NOWHERE)]),
+        Chunk(0, EMPTY, [], [LocalSpeaker(0, VOICES, NOWHERE)]),
         Chunk(0, EMPTY, [Embedding(9, 9, NOWHERE)], []),
         Chunk(0, EMPTY, [Embedding(9, 150, NOWHERE)], []),
         Chunk(0, EMPTY, [Embedding(3_900, 3_920, NOWHERE)], []),

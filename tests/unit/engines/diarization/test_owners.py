@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Embedding, Voice, stored
+from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Embedding, LocalSpeaker, stored
 from app.engines.diarization.owners import NOBODY, owners
 from app.engines.diarization.regions import to_embed
 from app.engines.diarization.speakers import embeddings_of
@@ -25,7 +25,7 @@ def heard(voices: Said, people: Said, alone: dict[int, np.ndarray] | None = None
         Embedding(start, end, stored(sum(PEOPLE[who] * max(0, min(b, end) - max(a, start)) for who, a, b in people)))
         for start, end in to_embed(activity > 0, FRAMES)
     ]
-    own = [Voice(0, voice, stored(values)) for voice, values in (alone or {}).items()]
+    own = [LocalSpeaker(0, voice, stored(values)) for voice, values in (alone or {}).items()]
     chunk = Chunk(0, activity, cut, own)
     found: np.ndarray = owners([chunk], embeddings_of([chunk]), PEOPLE)[0]
     return found

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.engines.diarization import speakers
-from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Embedding, Voice, stored
+from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Embedding, LocalSpeaker, stored
 from app.engines.diarization.regions import EMBEDDED_FRAMES
 from app.engines.diarization.speakers import Bounds, centres, embeddings_of
 from app.engines.diarization.windows import FRAMES, FRAMES_APART, PER_CHUNK
@@ -155,7 +155,7 @@ def test_more_embeddings_than_are_clustered_come_from_all_over_the_recording(mon
 
 def test_who_never_speaks_alone_is_still_somebody() -> None:
     # Given a voice that is heard only together with others
-    voices = [Voice(0, 0, stored(sounds_like(0)))]
+    voices = [LocalSpeaker(0, 0, stored(sounds_like(0)))]
     chunk = Chunk(0, np.zeros((1, FRAMES, VOICES), np.uint8), [], voices)
 
     # When speakers are found, then it is one

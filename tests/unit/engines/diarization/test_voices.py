@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from natscribe.schemas.diarization import Turn
 
-from app.engines.diarization import voices
+from app.engines.diarization import speaker_voices
 from app.engines.diarization.chunk import SIZE
 from app.engines.diarization.networks import Networks
+from app.engines.diarization.speaker_voices import speaker_embeddings
 from app.engines.diarization.speakers import Embeddings
-from app.engines.diarization.voices import speaker_embeddings
 from app.engines.diarization.windows import FIRST_EDGE, FRAME
 from app.engines.messages import SpeakerEmbedding
 
@@ -39,8 +39,8 @@ class FakeNetworks:
 @pytest.fixture(autouse=True)
 def _as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network gets the sound itself."""
-    monkeypatch.setattr(voices, "features", lambda samples: samples)
-    monkeypatch.setattr(voices, "telephoned", lambda samples: samples)
+    monkeypatch.setattr(speaker_voices, "features", lambda samples: samples)
+    monkeypatch.setattr(speaker_voices, "telephoned", lambda samples: samples)
 
 
 def sound(samples: int) -> Iterator[np.ndarray]:

@@ -40,7 +40,7 @@ async def _run() -> int:
 
     client = Client(settings, on_outage=note_outage)
     if out.is_terminal and not out.is_dumb_terminal:
-        await _watch(client, board, settings.nats_place)
+        await _watch(client, board, settings.nats_addresses)
         return 0
     async with client:
         await gather(client, board)
@@ -140,9 +140,9 @@ async def _ask_queue(client: Client, board: Board) -> None:
 
 
 async def _ask_list(client: Client, board: Board) -> None:
-    asked_at = time.monotonic()
+    requested_at = time.monotonic()
     running = await client.tasks(state=State.RUNNING, limit=MOST_LISTED)
-    board.reconcile(running, asked_at, time.monotonic())
+    board.reconcile(running, requested_at, time.monotonic())
     if not board.failures:
         board.note_failed(await client.tasks(state=State.FAILED, limit=MOST_FAILURES))
 

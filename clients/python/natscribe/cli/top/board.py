@@ -27,7 +27,7 @@ class Running:
     stage: Stage | None
     progress: int
     attempt: int
-    heard_at: float  # monotonic seconds
+    received_at: float  # monotonic seconds
     recording: str = ""
     worker: str = ""
     duration_s: float | None = None
@@ -71,7 +71,7 @@ class Board:
             final = event.state is State.FAILED
             self.failures.appendleft(Failure(event.task_id, event.time, reason, final=final))
 
-    def reconcile(self, page: TaskPage, asked_at: float, now: float) -> None:
+    def reconcile(self, page: TaskPage, requested_at: float, now: float) -> None:
         """Compare with the service's list of running tasks: add tasks without an event so far, remove ended tasks.
 
         An event may be lost, so a task has ended if the list lacks it and its last event is old.
@@ -87,7 +87,7 @@ class Board:
                 self.running[task_id] = _running(task, now, recording)
         complete = page.more_before is None
         for task_id, known in list(self.running.items()):
-            silent = asked_at - known.heard_at
+            silent = requested_at - known.received_at
             if task_id not in listed and (silent > LOST_AFTER_S or (complete and silent > UNHEARD_AFTER_S)):
                 del self.running[task_id]
 
@@ -121,7 +121,7 @@ def _running(told: ProgressEvent | ListedTask, now: float, recording: str) -> Ru
         stage=told.stage,
         progress=told.progress,
         attempt=told.attempt,
-        heard_at=now,
+        received_at=now,
         recording=recording,
         worker=plain(told.worker or ""),
         duration_s=told.duration_seconds,

@@ -135,7 +135,7 @@ def _shares(left: list[str], right: list[str], room: int) -> tuple[int, int]:
 
 
 def _left(task: Running, now: float) -> str | Text:
-    age = now - task.heard_at
+    age = now - task.received_at
     if age > UNHEARD_AFTER_S and task.worker:
         return Text("silent", style=WARNING)
     if task.lag_s is not None:

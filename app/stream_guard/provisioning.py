@@ -17,10 +17,10 @@ from natscribe.schemas.workers import Problem
 
 from app.jetstream import streams
 from app.jetstream.connection import StartError, TooFewServersError
-from app.jetstream.differences import Difference, of_consumer, of_stream
-from app.jetstream.restoration import is_refusal, restore
-from app.jetstream.strays import append_strays
 from app.settings import Settings
+from app.stream_guard.differences import Difference, of_consumer, of_stream
+from app.stream_guard.restoration import is_refusal, restore
+from app.stream_guard.strays import append_strays
 
 OUTDATED: Final = "A version before 0.2.0 has made these streams: {streams}"
 MEND_OUTDATED: Final = "Let that version finish its tasks, delete the streams (nats stream rm NAME), and start again"
@@ -129,7 +129,7 @@ async def events_made_at(js: JetStreamContext, settings: Settings) -> str:
     return str((await js.stream_info(settings.stream_names.progress)).created)
 
 
-async def project_anew(js: JetStreamContext, settings: Settings) -> None:
+async def project_again(js: JetStreamContext, settings: Settings) -> None:
     """Restart the projection: create its consumers anew, so that they deliver the last message of each subject."""
     called = settings.stream_names
     for stream, durable in (

@@ -14,8 +14,8 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 
 from app.errors import PermanentError
+from app.live.frame_offsets import FrameOffset
 from app.live.frames import Frames
-from app.live.places import Place
 from app.recordings.recording import Recording, save
 from app.settings import Settings
 from app.temporary import room_for, temporary_file
@@ -49,7 +49,7 @@ async def recording_of(frames: Frames, audio: LiveAudio) -> AsyncIterator[Record
     async def chunks() -> AsyncIterator[bytes]:
         if audio.codec in _FORMATS:  # frames of opus are a file already
             yield _header(audio)
-        async with aclosing(frames.read(Place(), until=count)) as read:
+        async with aclosing(frames.read(FrameOffset(), until=count)) as read:
             async for sound in read:
                 yield sound.data
 

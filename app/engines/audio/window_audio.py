@@ -10,7 +10,7 @@ from app.engines.audio.timeline import Times
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class WindowAudio:
     """The sound of a window, or of a part of one.
 
     `speech`: when its regions start and end, in seconds from the start of this sound.
@@ -25,7 +25,7 @@ class Sound:
         return len(self.samples) / SAMPLE_RATE
 
 
-def cut_in_two(sound: Sound) -> list[tuple[float, Sound]]:
+def cut_in_two(sound: WindowAudio) -> list[tuple[float, WindowAudio]]:
     """Cut a sound in its widest pause, or in the middle if it is one region; return both parts with their starts.
 
     A start is in seconds from the start of the sound. The regions of a window touch, so it is cut between two regions,
@@ -35,7 +35,7 @@ def cut_in_two(sound: Sound) -> list[tuple[float, Sound]]:
     return [(0.0, part_of(sound, 0.0, place)), (place, part_of(sound, place, sound.seconds))]
 
 
-def _widest_pause(sound: Sound) -> float:
+def _widest_pause(sound: WindowAudio) -> float:
     """Return the middle of the widest pause, in seconds; of pauses that are as wide, that nearest to the middle."""
     pauses = [(start - end, (start + end) / 2) for (_, end), (start, _) in pairwise(sound.speech)]
     middle = sound.seconds / 2
@@ -43,8 +43,8 @@ def _widest_pause(sound: Sound) -> float:
     return place
 
 
-def part_of(sound: Sound, start: float, end: float) -> Sound:
+def part_of(sound: WindowAudio, start: float, end: float) -> WindowAudio:
     """Return the part of a sound from `start` to `end`, which are in seconds from its start."""
     samples = sound.samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
     within = [(max(a, start) - start, min(b, end) - start) for a, b in sound.speech if a < end and b > start]
-    return Sound(samples, within)
+    return WindowAudio(samples, within)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from natscribe.jetstream.stream_pages import last_of_each
+from natscribe.jetstream.stream_pages import last_per_subject
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import READ_WITHIN_S, TaskStatus
 from natscribe.schemas.stream_names import StreamNames
@@ -57,7 +57,7 @@ class Overview:
 
     async def _newest(self, queue: TaskQueue) -> TaskStatus | None:
         """Return the status of the newest task of a queue; None if there is none, or its message is invalid."""
-        found = await last_of_each(self.nats, self.names.tasks, [queue.subject])
+        found = await last_per_subject(self.nats, self.names.tasks, [queue.subject])
         task_id = StoredMessage.fetched(found[0]).task_id if found else None
         try:
             return None if task_id is None else await self.status(task_id)

@@ -11,7 +11,7 @@ from app.engines.audio.decoding import decode, measure
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.samples import pack
 from app.engines.audio.windows import listen
-from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, WindowFound
+from app.engines.messages import FindWindows, RecordingOpened, WindowFound, WindowSearchAdvanced, WindowSearchDone
 
 
 def prepare() -> None:
@@ -19,7 +19,9 @@ def prepare() -> None:
     get_vad_model()
 
 
-def find_windows(job: Listen, limit: Limit) -> Iterator[RecordingOpened | WindowFound | Listened | ListeningDone]:
+def find_windows(
+    job: FindWindows, limit: Limit
+) -> Iterator[RecordingOpened | WindowFound | WindowSearchAdvanced | WindowSearchDone]:
     """Yield the windows of a recording, or of one of its channels, from `job.start_at` seconds on.
 
     The first reply, `RecordingOpened`, says in which channel the windows lie.
@@ -39,5 +41,5 @@ def find_windows(job: Listen, limit: Limit) -> Iterator[RecordingOpened | Window
         for window in found.windows:
             samples = pack(window.samples)
             yield WindowFound(window=Window(regions=list(window.regions), samples=samples, channel=channel))
-        yield Listened(seconds=found.seconds, settled=found.settled)
-    yield ListeningDone(duration_seconds=found.seconds)
+        yield WindowSearchAdvanced(seconds=found.seconds, settled=found.settled)
+    yield WindowSearchDone(duration_seconds=found.seconds)

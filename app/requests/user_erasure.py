@@ -9,7 +9,7 @@ from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import Deleted, UserRequest
 
-from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore
+from app.dead_letters.store import REPLY_WITHIN_S, DeadLetterStore
 from app.errors import AlreadyKnownError, NotHeldError, RequestError, TransientError
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
@@ -57,7 +57,7 @@ class UserErasure:
         Raises:
             RequestError: Some data could not be deleted.
         """
-        give_up_at, count = time.monotonic() + ANSWER_WITHIN_S, 0
+        deadline, count = time.monotonic() + REPLY_WITHIN_S, 0
         phases = {"queue": self._in_queues, "ended": self._ended, "dead_letters": self._letters}
         first, _, at = (request.after or "queue-0").partition("-")
         after = int(at)
@@ -65,7 +65,7 @@ class UserErasure:
             async with aclosing(phases[phase](request.user_id, after)) as steps:
                 async for after, deleted in steps:
                     count += deleted
-                    if time.monotonic() > give_up_at:
+                    if time.monotonic() > deadline:
                         return Deleted(tasks=count, more_after=f"{phase}-{after}")
             after = 0
         return Deleted(tasks=count)

@@ -13,12 +13,12 @@ from natscribe.schemas.requests import (
     without_result,
 )
 
-from app.answers.names import Names
-from app.answers.result_writer import ResultWriter
-from app.answers.search import record_of
 from app.errors import FencedError, RequestError, TransientError, refusal
 from app.queue.positions import Positions
 from app.queue.task_messages import TaskMessages
+from app.requests.result_writer import ResultWriter
+from app.requests.task_lookup import record_of
+from app.requests.voice_names import VoiceNames
 from app.retention.erasure import Erasure
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
@@ -37,7 +37,7 @@ class TaskRequests:
     positions: Positions
     messages: TaskMessages
     erasure: Erasure
-    names: Names
+    names: VoiceNames
     find: Callable[[str], Awaitable[Record | None]]  # also finds a task that is stored and not registered yet
 
     async def status(self, task_id: str) -> TaskStatus:

@@ -51,7 +51,7 @@ from natscribe.schemas.voices import (
     VoicePage,
     VoicesRequest,
 )
-from natscribe.schemas.wire import Priority, Queue
+from natscribe.schemas.wire import Lane, Priority
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
 _PAUSES_S: Final = (0, 0.01, 0.04, 0.1, 0.15)  # before each check: a task is known shortly after its publish
@@ -168,7 +168,7 @@ class Answers:
 
     async def _queue(self, _: QueueRequest) -> QueueOverview:
         return QueueOverview(
-            queues=[self._queue_of(queue, priority) for priority in Priority for queue in Queue],
+            queues=[self._queue_of(queue, priority) for priority in Priority for queue in Lane],
             dead_letters=len(await self._letters.chosen(None)),
         )
 
@@ -246,7 +246,7 @@ class Answers:
         place = {} if position is None else {"queue_position": position, "expected_start": start}
         return status.model_copy(update=place)
 
-    def _queue_of(self, queue: Queue, priority: Priority) -> QueueStatus:
+    def _queue_of(self, queue: Lane, priority: Priority) -> QueueStatus:
         tasks = self._tasks.values()
         mine = [task for task in tasks if (task.message.queue, task.message.priority) == (queue, priority)]
         waiting = [task for task in self._player.waiting() if task in mine]

@@ -13,7 +13,7 @@ ENUMS: Final[Mapping[str, type[DescribedEnum]]] = {"priority": Priority, "kind":
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class GeneratedChannel:
     """What the code does on the subjects of one address: subscribe to all of them, or publish on all of them."""
 
     addresses: frozenset[str]
@@ -22,7 +22,7 @@ class Finding:
     models: frozenset[str]  # the names of the payloads' classes
 
 
-def find(found: Node, address: str) -> Finding:
+def find(found: Node, address: str) -> GeneratedChannel:
     """Return what the code does on the subjects of an address, from the AsyncAPI document that FastStream generates.
 
     Raises:
@@ -44,7 +44,7 @@ def find(found: Node, address: str) -> Finding:
     }
     (queue,) = {node["bindings"]["nats"].get("queue") for node in channels.values()}
     models = frozenset(name for node in channels.values() for name in _references(found, node["messages"]))
-    return Finding(frozenset(node["address"] for node in channels.values()), action, queue, models)
+    return GeneratedChannel(frozenset(node["address"] for node in channels.values()), action, queue, models)
 
 
 def pattern(address: str) -> re.Pattern[str]:

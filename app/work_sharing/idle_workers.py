@@ -23,18 +23,18 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # pause after a request that nobody 
 LONGEST_WAIT_S = 120.0  # the most time that a helper gets for a window
 LATE_S = 10.0  # a helper that takes longer is late: all later texts may wait for its window
 WINDOWS_AT_ONCE = 2  # windows that a helper transcribes at once: a task of its own waits for no more than these
-WINDOWS_A_HELPER = 2 * WINDOWS_AT_ONCE  # windows that each helper may have
-MOST_HELPERS = 8  # limits memory: the run holds each window until it is transcribed
+WINDOWS_PER_IDLE_WORKER = 2 * WINDOWS_AT_ONCE  # windows that each helper may have
+MOST_IDLE_WORKERS = 8  # limits memory: the run holds each window until it is transcribed
 _ROUNDING_S = 0.002  # rounded times may lie outside of their window by this much
 
 log = structlog.get_logger()
 
 
-class HelperLostError(Exception):
+class IdleWorkerLostError(Exception):
     """No helper has transcribed the window, so another transcriber must transcribe it."""
 
 
-class Helpers:
+class IdleWorkers:
     """The idle workers that help one run; any of them may get a window."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Helpers:
         """
         if self._clock() < self._asks_again_at:
             return 0
-        return min(len(self._workers) + 1, MOST_HELPERS) * WINDOWS_A_HELPER if self._workers else 1
+        return min(len(self._workers) + 1, MOST_IDLE_WORKERS) * WINDOWS_PER_IDLE_WORKER if self._workers else 1
 
     @property
     def workers(self) -> int:
@@ -81,22 +81,22 @@ class Helpers:
         request = WindowRequest(
             window=window, options=options, previous=previous, model=self._model, fingerprint=self._fingerprint
         )
-        asked_at = self._clock()
+        requested_at = self._clock()
         try:
             message = await self._nats.request(
                 self._subject, request.model_dump_json().encode(), timeout=LONGEST_WAIT_S
             )
             reply = WindowReply.model_validate_json(message.data)
         except asyncio.CancelledError:  # the own engine was faster
-            if self._clock() - asked_at > LATE_S:
+            if self._clock() - requested_at > LATE_S:
                 self._pause()
             raise
         except (NatsError, ValueError) as error:
             self._pause()
-            raise HelperLostError from error
+            raise IdleWorkerLostError from error
         if reply.text is None or not _may_be_text(reply.text, request):
             self._pause()
-            raise HelperLostError
+            raise IdleWorkerLostError
         self._workers.add(reply.worker)
         self._pause_s = FIRST_PAUSE_S
         return reply.text
@@ -114,7 +114,7 @@ def _may_be_text(text: WindowText, request: WindowRequest) -> bool:
     first, last = window.regions[0][0] - _ROUNDING_S, window.end + _ROUNDING_S
     times = [(segment.start, segment.end) for segment in text.segments]
     times += [(word.start, word.end) for segment in text.segments for word in segment.words or ()]
-    times += [(stretch.start, stretch.end) for stretch in text.untranscribed]
+    times += [(interval.start, interval.end) for interval in text.untranscribed]
     possible = (
         abs(text.end - window.end) <= _ROUNDING_S
         and text.channel == window.channel

@@ -13,7 +13,7 @@ _BETWEEN_S = 1.0  # between two places that are remembered
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FrameOffset:
     """A place between two frames, as `Frames.read` needs it; without arguments: the start of the sound."""
 
     sequence: int = 0  # of the last message before it, in the stream
@@ -24,34 +24,34 @@ class Place:
         return f"{self.sequence} {self.frame} {self.size}"
 
     @classmethod
-    def read(cls, text: str | None) -> "Place":
+    def read(cls, text: str | None) -> "FrameOffset":
         """Read a place from the text that `str` has written; any other text, or None, is the start of the sound."""
         if text is None or not re.fullmatch(r"\d+ \d+ \d+", text, re.ASCII):
             return cls()
         return cls(*map(int, text.split(" ")))
 
 
-class Places:
+class FrameOffsets:
     """The places that the reader of a task's frames has passed; the first is where another worker has to begin.
 
     A file with Opus has only the place at its start: bytes of Opus do not show how many seconds they are, and a file is
     not read from its middle.
     """
 
-    def __init__(self, audio: LiveAudio, first: Place) -> None:
+    def __init__(self, audio: LiveAudio, first: FrameOffset) -> None:
         self._bytes_a_second = audio.sample_bytes * audio.sample_rate
         self._passed = deque([first])
 
     @property
-    def first(self) -> Place:
+    def first(self) -> FrameOffset:
         """The place at which another worker has to begin to read frames."""
         return self._passed[0]
 
-    def seconds(self, place: Place) -> float:
+    def seconds(self, place: FrameOffset) -> float:
         """Return where a place is, in seconds from the start of the sound; 0 if the sound is Opus."""
         return place.size / self._bytes_a_second if self._bytes_a_second else 0.0
 
-    def note(self, place: Place) -> None:
+    def note(self, place: FrameOffset) -> None:
         """Note a place that the reader has passed, if it is a second or more after the last one."""
         if self.seconds(place) >= self.seconds(self._passed[-1]) + _BETWEEN_S:
             self._passed.append(place)

@@ -12,8 +12,8 @@ from natscribe.jetstream.large_results import HEADROOM_BYTES
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import ResultRequest
 
-from app.answers.names import Names
 from app.errors import RequestError
+from app.requests.voice_names import VoiceNames
 from app.task_log.record import Record
 from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
@@ -35,7 +35,7 @@ class ResultWriter:
     and the next result waits until that thread is free.
     """
 
-    def __init__(self, results: ResultStore, names: Names, meter: Meter, *, max_payload: int) -> None:
+    def __init__(self, results: ResultStore, names: VoiceNames, meter: Meter, *, max_payload: int) -> None:
         self._results = results
         self._names = names
         self._meter = meter

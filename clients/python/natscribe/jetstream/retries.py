@@ -8,14 +8,14 @@ from nats.errors import ConnectionReconnectingError, NoRespondersError, Outbound
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, NoStreamResponseError, ServerError, ServiceUnavailableError
 
-ANSWERED_WITHIN_S: Final = 30.0  # the servers of a cluster need up to ten seconds to elect a new leader
+RETRY_FOR_S: Final = 30.0  # the servers of a cluster need up to ten seconds to elect a new leader
 REPEAT_EVERY_S: Final = 0.1
 REQUEST_TIMEOUT_S: Final = 2.0  # of one request to JetStream: a leader that died may have taken the request with it
 UNFINISHED: Final = {  # err_codes of a cluster's leader, after which a request can be repeated
     10158,  # a message with this id is not stored on enough servers yet
     10164,  # another append to this subject is not finished yet
 }
-UNANSWERED = (  # errors of an outage, after which a request can be repeated
+NO_REPLY = (  # errors of an outage, after which a request can be repeated
     NatsTimeoutError,
     NoStreamResponseError,
     NoRespondersError,
@@ -30,11 +30,11 @@ T = TypeVar("T")
 
 def is_repeatable(error: Exception) -> bool:
     """Whether the request that ended with this error can be repeated."""
-    return isinstance(error, UNANSWERED) or (isinstance(error, APIError) and error.err_code in UNFINISHED)
+    return isinstance(error, NO_REPLY) or (isinstance(error, APIError) and error.err_code in UNFINISHED)
 
 
-async def until_answered(
-    ask: Callable[[], Awaitable[T]], *, within_s: float = ANSWERED_WITHIN_S, final: Collection[int] = ()
+async def retry_until_reply(
+    ask: Callable[[], Awaitable[T]], *, within_s: float = RETRY_FOR_S, final: Collection[int] = ()
 ) -> T:
     """Repeat a request until NATS answers; errors with an `err_code` in `final` are raised at once.
 
@@ -42,12 +42,12 @@ async def until_answered(
         NatsError: NATS has not answered within `within_s` seconds, or answers with an error.
     """
     loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + within_s
+    deadline = loop.time() + within_s
     while True:
         try:
             return await ask()
-        except (APIError, *UNANSWERED) as error:
+        except (APIError, *NO_REPLY) as error:
             is_final = isinstance(error, APIError) and error.err_code in final
-            if is_final or not is_repeatable(error) or loop.time() > give_up_at:
+            if is_final or not is_repeatable(error) or loop.time() > deadline:
                 raise
         await asyncio.sleep(REPEAT_EVERY_S)

@@ -25,7 +25,7 @@ from app.engines.messages import Loaded
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TaskError
 from app.settings import VERSION, Settings, Share
-from app.work_sharing.helpers import LONGEST_WAIT_S, WINDOWS_AT_ONCE, Helpers
+from app.work_sharing.idle_workers import LONGEST_WAIT_S, WINDOWS_AT_ONCE, IdleWorkers
 
 LARGEST_MESSAGE_BYTES = 960_000  # a request with the longest window
 LOOK_EVERY_S = 5 * SHORTEST_S  # pause between two looks whether this worker may help
@@ -73,9 +73,9 @@ class WorkSharing:
             if not self._own_tasks:
                 self._busy.clear()
 
-    def helpers(self, loaded: Loaded) -> Helpers | None:
+    def helpers(self, loaded: Loaded) -> IdleWorkers | None:
         """Return the helpers of one run with this model; None if work sharing is off."""
-        return Helpers(self._nats, self._subject, loaded.model, engine_fingerprint(loaded)) if self._on else None
+        return IdleWorkers(self._nats, self._subject, loaded.model, engine_fingerprint(loaded)) if self._on else None
 
     async def look(self) -> None:
         """Wait a second, check whether this worker may help, and start or stop the subscriber to match.
@@ -144,7 +144,7 @@ class WorkSharing:
 
     async def _text(self, request: WindowRequest) -> WindowText:
         async with self._at_once:
-            return await self._windows.transcribe(request.window, request.options, request.previous, Rank.HELP)
+            return await self._windows.transcribe(request.window, request.options, request.previous, Rank.SHARED)
 
 
 def engine_fingerprint(loaded: Loaded) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import READ_WITHIN_S, TaskStatus
-from natscribe.schemas.task_list import PLACE_DIGITS, ListedTask, ListRequest, TaskPage, listed
+from natscribe.schemas.task_list import CURSOR_DIGITS, ListedTask, ListRequest, TaskPage, listed
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -27,7 +27,7 @@ end
 table.sort(places, function(one, other) return one > other end)
 for number = ARGV[2] + 1, #places do places[number] = nil end
 for number, place in ipairs(places) do
-  local task_id = string.sub(place, {PLACE_DIGITS + 2})
+  local task_id = string.sub(place, {CURSOR_DIGITS + 2})
   infos[number] = redis.call('GET', string.format('{keys.info("%s")}', task_id))
 end
 return {{places, infos}}

@@ -17,12 +17,13 @@ from nats.errors import Error as NatsError
 from natscribe.schemas import subjects
 from natscribe.schemas.workers import Problem
 
-from app.errors import in_words
-from app.jetstream import advisories, provisioning, streams
-from app.jetstream.provisioning import Findings
-from app.jetstream.restoration import UNKNOWN
+from app.errors import describe
+from app.jetstream import streams
 from app.redis_store.projection import RedisProjection
 from app.settings import Settings
+from app.stream_guard import advisories, provisioning
+from app.stream_guard.provisioning import Findings
+from app.stream_guard.restoration import UNKNOWN
 from app.supervision import run_forever
 from app.telemetry.metrics import Meter
 
@@ -41,7 +42,7 @@ SEE_RIGHTS: Final = (
 log = structlog.get_logger()
 
 
-class StreamWatch:
+class StreamGuard:
     """Checks whether all streams, consumers and buckets exist and are as the service needs them, and mends them."""
 
     def __init__(self, nats: Client, settings: Settings, meter: Meter, projection: RedisProjection) -> None:
@@ -122,7 +123,7 @@ class StreamWatch:
             log.error("streams_not_made", reason=str(error))  # noqa: TRY400 -- the reason needs no traceback
             return {error.of: error.problem}, False
         except NatsError as error:
-            log.warning("work_interrupted", work="stream_watch", error=in_words(error))
+            log.warning("work_interrupted", work="stream_watch", error=describe(error))
             return {}, True
 
     async def _look_and_wait(self) -> None:

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import typer
 
+from natscribe.cli.audio_input import how_to_convert, paced
 from natscribe.cli.decoding import Reader, begun, has_pyav
-from natscribe.cli.sound import how_to_convert, paced
 from natscribe.settings import without_login
 
 AUTHORITIES = (  # of Debian, Fedora and macOS, for a Python that knows of none

@@ -10,7 +10,7 @@ from app.updates import Result
 from app.voices.store import VoiceStore
 
 
-class Names:
+class VoiceNames:
     """Puts the names that voices have now into results."""
 
     def __init__(self, store: VoiceStore) -> None:

@@ -20,7 +20,7 @@ _STATE = (1, 1, 128)
 _State = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
-class Voice:
+class SpeechDetector:
     """The voice detector: it finds the probability of speech in each frame of a recording.
 
     A recording is cut into sections of 33 s, at which the detector starts afresh. Sections that end before the frame

@@ -7,8 +7,8 @@ import structlog
 from nats.js.errors import APIError
 from natscribe.schemas.workers import Problem
 
-from app.jetstream.advisories import ALREADY_THERE
-from app.jetstream.differences import Difference
+from app.stream_guard.advisories import ALREADY_THERE
+from app.stream_guard.differences import Difference
 
 UNKNOWN: Final = "unknown"  # who has changed a stream, if no advisory has named the client
 CHANGE_REPLICAS: Final = "nats stream edit {stream} --replicas {replicas}"

@@ -25,17 +25,17 @@ from natscribe.schemas.voices import (
 )
 from natscribe.schemas.wire import Model
 
-from app.answers.search import record_of
 from app.engines.messages import Embedded, SpeakerEmbedding
 from app.errors import BucketFullError, RequestError, TransientError, refusal
 from app.jetstream.records import parsed
 from app.redis_store.cache import Cache
+from app.requests.task_lookup import record_of
 from app.task_log.embeddings import EmbeddingStore
 from app.task_log.record import Record
 from app.task_log.status import status_of
 from app.voices.enrolment import chosen_speaker, new_voice, reference_of, with_reference
 from app.voices.identification import Identification
-from app.voices.store import ChangedMeanwhileError, Kept, StoredVoice, VoiceStore
+from app.voices.store import ChangedMeanwhileError, StoredVoice, VersionedVoice, VoiceStore
 
 TRIES: Final = 5  # requests about one voice at the same time: each try that fails lets another one succeed
 
@@ -136,7 +136,7 @@ class VoiceRequests:
                 await self._forget(kept)
             yield
 
-    async def _forget(self, known: Kept) -> Forgotten:
+    async def _forget(self, known: VersionedVoice) -> Forgotten:
         """Remove embeddings and findings of a voice's tasks, then the voice: an interrupted removal can be repeated.
 
         Another request may add a reference meanwhile: then that version of the voice is removed in the same way.
@@ -213,7 +213,7 @@ class VoiceRequests:
         message = "The voice is being changed by several requests at once: ask again in a moment."
         raise RequestError(ErrorCode.INTERNAL, message)
 
-    async def _known(self, user_id: int | str, voice: str) -> Kept:
+    async def _known(self, user_id: int | str, voice: str) -> VersionedVoice:
         known = await self._store.find(user_id, voice)
         if known is None:
             message = f"The user has no voice {voice}: voices.list shows the voices of a user."

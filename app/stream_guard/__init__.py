@@ -1,0 +1,1 @@
+"""The streams and consumers of the service: created, compared with their configuration, and restored."""
