@@ -4,8 +4,8 @@ VENV ?= .venv
 TESTS ?= tests/unit tests/integration
 QUICK_E2E := tests/e2e/test_service.py tests/e2e/test_speech.py
 LONG := tests/acceptance tests/versions tests/integration/engines tests/kubernetes tests/monitoring \
-	tests/access/test_cluster.py tests/integration/test_many_requests.py tests/integration/test_recordings_in_s3.py \
-	tests/integration/test_package.py tests/integration/test_attacks.py tests/integration/test_full_disk.py \
+	tests/access/test_cluster.py tests/integration/requests/test_many_requests.py tests/integration/recordings/test_recordings_in_s3.py \
+	tests/integration/project/test_package.py tests/integration/execution/test_attacks.py tests/integration/operations/test_full_disk.py \
 	tests/integration/cli/test_up.py \
 	$(filter-out $(QUICK_E2E),$(wildcard tests/e2e/test_*.py))
 HEARING := tests/integration/engines/test_speech.py tests/integration/engines/test_transcription.py \
@@ -87,7 +87,7 @@ soak: $(READY) ## three thousand tasks through one worker, and a live task of an
 
 chaos: $(READY) ## half an hour of killed workers and servers, and of attacks; CHAOS_SEED=n repeats a run
 	@CHAOS_SECONDS=600 CHAOS_OUTAGES=1,30,300 ATTACKS=5 ALL_BLOWS=1 $(BIN)/pytest -q -s tests/chaos \
-		tests/integration/test_attacks.py tests/e2e/test_live_recovery.py
+		tests/integration/execution/test_attacks.py tests/e2e/test_live_recovery.py
 
 chaos-cluster: $(READY) ## ten minutes of killed and frozen workers and nodes of a NATS cluster
 	@CHAOS_SECONDS=$${CHAOS_SECONDS:-600} CHAOS_CLUSTER=1 $(BIN)/pytest -q -s tests/chaos/test_chaos.py

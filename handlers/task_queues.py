@@ -4,7 +4,7 @@ Each pull subscriber of FastStream fetches on its own: nine of them would hold n
 of priorities. So they are declared for the AsyncAPI document, the middlewares and the dependency injection, and pull
 nothing: `app/queue/consumer.py` asks the queues in the order of their priorities, and hands each message to the public
 method `consume` of the queue's subscriber. FastStream 0.7.8 begins to pull only if `subscription` is unset, so a
-placeholder is set there. `tests/integration/test_pull_loops.py` fails if another version behaves differently.
+placeholder is set there. `tests/integration/queue/test_pull_loops.py` fails if another version behaves differently.
 """
 
 from faststream import AckPolicy

@@ -9,7 +9,7 @@ from app.main import Worker
 from app.settings import Settings
 from tests.access.servers import RECORDING, GuardedNats, inbox, login, password
 from tests.constants import Constants
-from tests.integration.test_metrics import sample
+from tests.integration.telemetry.test_metrics import sample
 from tests.servers import Servers
 
 

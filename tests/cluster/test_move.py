@@ -19,7 +19,7 @@ from natscribe.schemas.wire import Priority
 
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
-from tests.integration.test_backup import BROKEN, RECORDING, end_of
+from tests.integration.operations.test_backup import BROKEN, RECORDING, end_of
 from tests.nats_cluster import NatsCluster
 from tests.servers import nats_server_in, valkey_in
 from tests.waiting import eventually

@@ -41,7 +41,7 @@ from tests.e2e.microphone import (
 from tests.servers import valkey_in
 from tests.truth.recordings import CLIPS, RATE, read, words_of, write
 from tests.truth.words import word_error_rate
-from tests.unit.test_transcript_page import HOSTILE
+from tests.unit.formats.test_transcript_page import HOSTILE
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; Debian has it as `chromium`")

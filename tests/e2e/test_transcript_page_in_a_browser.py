@@ -19,7 +19,7 @@ from natscribe.schemas.transcription import Interval, Segment, Word
 from natscribe.transcript_page import page
 
 from tests.document import ROOT
-from tests.unit.test_transcript_page import HOSTILE, said, talk, transcript
+from tests.unit.formats.test_transcript_page import HOSTILE, said, talk, transcript
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 LONG_S = 3 * 3600

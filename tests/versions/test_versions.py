@@ -12,7 +12,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.wire import Kind
 
 from tests.integration.conftest import Publisher
-from tests.integration.test_live import Speaker
+from tests.integration.live.test_live import Speaker
 from tests.versions.conftest import Versions
 from tests.waiting import eventually
 

@@ -19,7 +19,7 @@ from .tree_copy import PASSED, SOME_FAILED, TIERS, Tier, TreeCopy
 ROOT = Path(__file__).parents[2]
 ROOMS = ("app", "clients", "handlers", "schemas", "tests")
 RECORDS = ROOT / ".coverage.mutants"
-READS_ALL = "tests/unit/test_positive_constants.py"  # every module, and runs nothing of it
+READS_ALL = "tests/unit/measurements/test_positive_constants.py"  # every module, and runs nothing of it
 LINES, CACHE = "lines", "cache"  # in a record: what coverage and pytest write
 FAILED = f"{CACHE}/v/cache/lastfailed"
 _SETUP = "|setup"  # how the name of a test ends in a record, for what its fixtures run

@@ -26,7 +26,7 @@ from app.stream_guard import provisioning
 from tests import document
 from tests.constants import Constants
 from tests.integration.conftest import Publisher
-from tests.integration.test_wire import SAID, say_all
+from tests.integration.messages.test_wire import SAID, say_all
 from tests.integration.wire import Wire
 from tests.servers import Servers
 from tests.waiting import eventually

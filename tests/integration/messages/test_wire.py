@@ -1,0 +1,99 @@
+"""The document is true: a running service takes its examples, and says everything that it describes."""
+
+import json
+from typing import Any
+
+import pytest
+from natscribe.schemas import subjects
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Kind, Lane, Priority
+
+from app.main import Worker
+from tests import document
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher
+from tests.integration.live.test_live import Speaker
+from tests.integration.wire import Wire
+from tests.waiting import eventually
+
+TASKS = [
+    pytest.param(document.channel_of(operation)["address"], example, id=f"{name}-{example['name']}")
+    for name, operation in document.operations("receive").items()
+    if name.startswith("submit")
+    for example in document.examples(operation)
+]
+SAID = {  # to clients; `test_sharing` has what workers say to each other
+    name
+    for operation in document.DOCUMENT["operations"].values()
+    if operation["tags"] != [{"name": "inside"}]
+    for name in document.names(
+        operation["messages"] if operation["action"] == "send" else operation.get("reply", {}).get("messages", [])
+    )
+}
+
+
+@pytest.mark.parametrize(("address", "example"), TASKS)
+async def test_the_example_of_a_task_is_done(
+    worker: Worker, publisher: Publisher, address: str, example: dict[str, Any]
+) -> None:
+    # Given the example, published as the document says
+    subject = address.format(priority=Priority.NORMAL)
+    await publisher.js.publish(subject, json.dumps(example["payload"]).encode(), headers=example["headers"])
+    # And the sound of a live task ends, with headers as the document describes them
+    if subject == subjects.tasks(Lane.LIVE, Priority.NORMAL):
+        headers = {"Nats-Msg-Id": f"{example['payload']['task_id']}-0", "Natscribe-End": "true"}
+        document.validator("Frame", "headers", closed=True).validate(headers)
+        await publisher.js.publish(subjects.live_audio(example["payload"]["task_id"]), b"", headers=headers)
+    # Then it comes to its end
+    await publisher.until(example["payload"]["task_id"], State.COMPLETED)
+
+
+async def say_all(publisher: Publisher, wire: Wire) -> None:
+    """Speak until that was shown, and send each request that there is, about tasks that have ended."""
+    speaker = Speaker(publisher)
+    await speaker.begin()
+    await speaker.say(3)
+    await eventually(lambda: "Partial" in wire.seen())
+    await speaker.say(1, end=True)
+    await publisher.until("live-1", State.COMPLETED)
+    for subject in (subjects.STATUS, subjects.CANCEL, subjects.RESULT):
+        for task_id in ("text", "turns", "wrong", "unknown"):
+            await publisher.ask(subject, task_id=task_id)
+    for subject in (subjects.LIST, subjects.QUEUE, subjects.WORKERS):
+        await publisher.ask(subject)
+    for request in (b'{"task_id": "text", "format": "srt"}', b'{"task_id": "text", "format": "html"}', b"no JSON"):
+        await publisher.nc.request(subjects.RESULT, request, timeout=10)
+    await publisher.ask(subjects.REPLAY, kind="transcription")
+    await publisher.ask(subjects.DELETE_LETTERS, kind="transcription")
+    consent = {"by": "Anna", "at": "2026-11-24T09:30:00Z"}
+    known = {"user_id": 7, "task_id": "turns", "speaker": "SPEAKER_00", "consent": consent}
+    voice = (await publisher.ask(subjects.ENROLL, name="Anna", **known))["voice"]
+    await publisher.ask(subjects.VOICES, user_id=7)
+    await publisher.ask(subjects.RENAME, user_id=7, voice=voice, name="Anna Berg")
+    await publisher.ask(subjects.FORGET, user_id=7, voice=voice)
+    await publisher.ask(subjects.DELETE, task_id="text")
+
+
+async def test_all_that_is_described_is_said(
+    worker: Worker, publisher: Publisher, wire: Wire, engine: FakeEngine
+) -> None:
+    # Given a task of each kind, one that fails, and one that is none
+    await publisher.publish("text", diarize=True, word_timestamps=True)
+    await publisher.publish("turns", kind=Kind.DIARIZATION, identify=True)
+    await publisher.publish("lost", audio_file_id="nowhere.flac")
+    await publisher.publish("wrong", unknown=True)
+    for task_id in ("text", "turns"):
+        await publisher.until(task_id, State.COMPLETED)
+    for task_id in ("lost", "wrong"):
+        await publisher.until(task_id, State.FAILED)
+    # When everything is said that can be
+    await say_all(publisher, wire)
+    # And a result is too large for a message
+    engine.text = "word " * 100_000
+    await publisher.publish("long", word_timestamps=True)
+    await publisher.until("long", State.COMPLETED)
+    # Then each message of the document was seen; the fixture finds those that are not in it
+    await eventually(  # the wire has a connection of its own, which may be a moment behind
+        lambda: wire.seen() >= SAID and any(b'"object":{"bucket":"results"' in m.data for m, _ in wire.candidates())
+    )
+    assert wire.seen() == SAID

@@ -1,0 +1,166 @@
+"""Embedded servers: they keep their data, share the machine, and never outlive what started them."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import nats
+import psutil
+import pytest
+from nats.js.errors import NotFoundError
+from redis.asyncio import Redis
+
+from app.embedded import NatsServer, Server, ValkeyServer, free_port, running
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.xdist_group("usual ports")  # where a killed server starts again nobody else may be
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from app.embedded import NatsServer, ValkeyServer, running
+
+async def main():
+    folder, nats_port, redis_port = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    nats = NatsServer(folder / "nats", nats_port)
+    async with running(nats, ValkeyServer(folder / "valkey", redis_port)):
+        print(nats.url, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_both_answer_and_are_gone_afterwards(tmp_path: Path) -> None:
+    # Given both servers
+    nats_server, valkey = NatsServer(tmp_path / "nats", free_port()), ValkeyServer(tmp_path / "valkey", free_port())
+    async with running(nats_server, valkey):
+        # When they are used
+        client = await nats.connect(nats_server.url)
+        assert client.max_payload == 1024 * 1024
+        await client.close()
+        redis = Redis.from_url(valkey.url)
+        assert await redis.set("key", "value")
+        await redis.aclose()
+    # Then nothing of them is left
+    assert not _using(tmp_path)
+
+
+@pytest.mark.parametrize("end", [Server.stop, Server.kill])
+async def test_nats_keeps_its_streams(nats_server: NatsServer, end: Callable[[Server], Awaitable[None]]) -> None:
+    # Given a stored message
+    client = await nats.connect(nats_server.url)
+    await client.jetstream().add_stream(name="kept", subjects=["kept"])
+    await client.jetstream().publish("kept", b"message")
+    await client.close()
+    url = nats_server.url
+    # When the server is started again, however it ended
+    await end(nats_server)
+    await nats_server.start()
+    # Then it is at the same place, and so is the message
+    assert nats_server.url == url
+    client = await nats.connect(url)
+    assert (await client.jetstream().get_msg("kept", 1)).data == b"message"
+    await client.close()
+
+
+async def test_valkey_keeps_its_keys_when_it_is_killed(valkey: ValkeyServer) -> None:
+    # Given a key
+    redis = Redis.from_url(valkey.url, decode_responses=True)
+    await redis.set("key", "value")
+    await redis.aclose()
+    # When the server dies and is started again
+    await valkey.kill()
+    await valkey.start()
+    # Then the key is there
+    assert await redis.get("key") == "value"
+    await redis.aclose()
+
+
+async def test_a_paused_server_answers_again(nats_server: NatsServer) -> None:
+    # Given a server that hangs
+    nats_server.pause()
+    await eventually(lambda: psutil.Process(nats_server.pid).status() == psutil.STATUS_STOPPED)
+    # When it is let go on
+    nats_server.resume()
+    # Then it answers
+    client = await nats.connect(nats_server.url)
+    with pytest.raises(NotFoundError):
+        await client.jetstream().stream_info("missing")
+    await client.close()
+
+
+async def test_a_paused_server_can_be_stopped(nats_server: NatsServer, tmp_path: Path) -> None:
+    # Given a server that hangs
+    nats_server.pause()
+    # When it is stopped
+    await nats_server.stop()
+    # Then it is gone
+    assert not _using(tmp_path)
+
+
+async def test_a_port_that_is_taken_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given that somebody listens on the usual ports
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setattr(NatsServer, "usual_port", one.getsockname()[1])
+        monkeypatch.setattr(ValkeyServer, "usual_port", other.getsockname()[1])
+        # When servers are started
+        nats_server, valkey = NatsServer(tmp_path / "nats"), ValkeyServer(tmp_path / "valkey")
+        async with running(nats_server, valkey):
+            # Then they answer elsewhere
+            assert str(one.getsockname()[1]) not in nats_server.url
+            assert str(other.getsockname()[1]) not in valkey.url
+
+
+async def test_nothing_survives_a_killed_parent(tmp_path: Path) -> None:
+    # Given a program with both servers
+    ports = free_port(), free_port()
+    parent = await _parent(tmp_path, *ports)
+    assert sorted(_using(tmp_path)) == ["nats-server", "valkey-server"]
+    # When it is killed
+    parent.send_signal(signal.SIGKILL)
+    await parent.wait()
+    # Then the servers end by themselves
+    await eventually(lambda: not _using(tmp_path))
+
+
+async def test_a_new_run_follows_a_killed_one_at_once(tmp_path: Path) -> None:
+    # Given a program that was killed a moment ago
+    ports = free_port(), free_port()
+    parent = await _parent(tmp_path, *ports)
+    parent.send_signal(signal.SIGKILL)
+    await parent.wait()
+    # When another one starts on the same folder and ports
+    # Then it waits until the first one's servers have left
+    nats_server = NatsServer(tmp_path / "nats", ports[0])
+    async with running(nats_server, ValkeyServer(tmp_path / "valkey", ports[1])):
+        assert nats_server.url.endswith(str(ports[0]))
+
+
+async def _parent(folder: Path, *ports: int) -> asyncio.subprocess.Process:
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PARENT,
+        str(folder),
+        *map(str, ports),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    assert parent.stdout is not None
+    assert (await parent.stdout.readline()).startswith(b"nats://")
+    return parent
+
+
+def _using(folder: Path) -> list[str]:
+    """The servers whose data lie under the folder."""
+    found = []
+    for process in psutil.process_iter(["name", "cmdline", "cwd"]):
+        place = " ".join(process.info["cmdline"] or ()) + str(process.info["cwd"])
+        if process.info["name"] in {"nats-server", "valkey-server"} and str(folder) in place:
+            found.append(process.info["name"])
+    return found

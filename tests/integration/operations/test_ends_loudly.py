@@ -1,0 +1,79 @@
+"""A worker that cannot work any more ends with an error: its connection is closed, or its consumer is broken."""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from app.embedded.process import free_port
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+PATIENCE_S = 90.0  # a worker imports a lot, and other tests run beside it
+
+CLOSED = """
+import asyncio, sys
+from app.main import Worker
+from app.settings import Settings
+from tests.fakes.engine import FakeEngine
+from tests.waiting import eventually
+
+def started(service):
+    async def look():
+        return service.container.consumer.running
+    return look
+
+async def live():
+    service = Worker(Settings.model_validate_json(sys.argv[1]), FakeEngine())
+    async with service.app.start_lifespan_context():
+        await eventually(started(service))
+        connection = await service.broker.connect()
+        if sys.argv[2] == "close":
+            await connection.close()
+            await asyncio.sleep(60)
+
+asyncio.run(live())
+"""
+
+
+BROKEN = """
+import os
+from app.main import Worker
+from app.queue.priorities import PriorityOrder
+from app.settings import Settings
+from tests.fakes.engine import FakeEngine
+
+del PriorityOrder.current
+app = Worker(Settings.model_validate_json(os.environ["SETTINGS"]), FakeEngine()).app
+"""
+
+
+async def run(*arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> tuple[int | None, str]:
+    command, variables = [sys.executable, *arguments], os.environ | environment
+    worker = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=variables)
+    async with asyncio.timeout(PATIENCE_S):
+        output, errors = await worker.communicate()
+    return worker.returncode, (output + errors).decode()
+
+
+async def test_a_worker_ends_when_its_connection_is_closed_under_it(settings: Settings, nc: object) -> None:
+    code, output = await run("-c", CLOSED, settings.model_dump_json(), "close")
+    assert code == 1
+    assert "nats_closed" in output
+
+
+async def test_a_worker_ends_when_its_consumer_is_broken(settings: Settings, nc: object, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    command = ["-m", "faststream", "run", "broken:app", "--app-dir", str(tmp_path), "--port", str(free_port())]
+    code, output = await run(*command, environment={"SETTINGS": settings.model_dump_json(), "PYTHONPATH": str(ROOT)})
+    assert code == 1, output
+    assert "consumer_broken" in output
+
+
+async def test_a_worker_that_is_stopped_ends_well(settings: Settings, nc: object) -> None:
+    code, output = await run("-c", CLOSED, settings.model_dump_json(), "stop")
+    assert code == 0, output
+    assert "nats_closed" not in output

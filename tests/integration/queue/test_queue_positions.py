@@ -1,0 +1,180 @@
+"""The position of a waiting task, and when it is expected to start."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from natscribe.client import Client as TaskClient
+from natscribe.schemas.progress import State
+from natscribe.schemas.task_queues import QueueOverview
+from natscribe.schemas.wire import Kind, Lane, Priority
+
+from app.engines.messages import Job, Reply
+from app.main import Worker
+from app.queue.priorities import QueueReader
+from app.settings import Settings
+from tests.constants import Constants
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker
+from tests.integration.telemetry.test_metrics import sample
+
+SOON = timedelta(seconds=2)
+JOB_TAKES_S = 0.12
+
+
+class SteadyEngine(FakeEngine):
+    """Takes the same time for each job."""
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        await asyncio.sleep(JOB_TAKES_S)
+        async for reply in super().run(job):
+            yield reply
+
+
+@pytest.fixture(autouse=True)
+def _forgetful(constants: Constants) -> None:
+    constants(READING_KEPT_S=0)
+
+
+async def position(publisher: Publisher, task_id: str) -> tuple[object, object]:
+    status = await publisher.ask("tasks.status", task_id=task_id)
+    return status["state"], status["queue_position"]
+
+
+async def test_a_task_that_a_free_worker_takes_begins_at_once(publisher: Publisher, worker: Worker) -> None:
+    # Given a worker that has nothing to do, when a task is published
+    await publisher.publish("t1")
+    queued = (await publisher.until("t1", State.COMPLETED))[0]
+    # Then it is the next, and begins now
+    assert queued.queue_position == 1
+    assert queued.expected_start is not None
+    assert abs(queued.expected_start - queued.time) < SOON
+
+
+async def test_the_status_of_a_waiting_task_has_its_position_now(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine
+) -> None:
+    # Given a busy worker behind which tasks wait
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("busy", priority=Priority.HIGH)
+        await publisher.until("busy", State.RUNNING)
+        for number in range(1, 6):
+            await publisher.publish(f"t{number}")
+            queued = (await publisher.until(f"t{number}", State.QUEUED))[0]
+            # Then each has its position, and nobody knows yet how long a task takes
+            assert (queued.queue_position, queued.expected_start) == (number, None)
+        # When one in their middle goes, one more comes, and an urgent one
+        await publisher.ask("tasks.cancel", task_id="t3")
+        await publisher.publish("t6")
+        await publisher.publish("urgent", kind=Kind.DIARIZATION, priority=Priority.HIGH)
+        await publisher.until("urgent", State.QUEUED)
+        # Then those behind them have got on, and all stand behind the urgent one
+        found = [await position(publisher, f"t{number}") for number in (1, 2, 4, 5, 6)]
+        assert found == [("queued", number) for number in (2, 3, 4, 5, 6)]
+        engine.may_go_on.set()
+        await publisher.until("t6", State.COMPLETED)
+
+
+async def test_released_messages_count_as_waiting(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, nc: Client, js: JetStreamContext
+) -> None:
+    # Given a busy worker behind which six tasks wait
+    engine.may_go_on.clear()
+    for task_id in ("busy", "t1", "t2", "t3", "t4", "t5", "t6"):
+        await publisher.publish(task_id)
+        await publisher.until(task_id, State.RUNNING if task_id == "busy" else State.QUEUED)
+    # When another consumer takes four of them, and releases three
+    other = await js.pull_subscribe_bind("transcription_worker_transcription_normal", "transcription_tasks")
+    held = await other.fetch(4, timeout=5)
+    for message in (held[0], held[1], held[3]):
+        await message.nak()
+    # Then all tasks count as waiting that no worker has begun
+    queue = (await QueueReader(nc, worker.container.names).read(sample=1)).by_key[Lane.TRANSCRIPTION, Priority.NORMAL]
+    assert (queue.waiting, queue.running) == (6, 1)
+    assert queue.oldest is not None
+    assert abs(queue.oldest - held[0].metadata.timestamp) < timedelta(milliseconds=1)
+    await worker.container.maintenance.measure_queues()
+    assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.normal")) == 6
+    # And a client that asks for the queues is told the same
+    overview = QueueOverview.model_validate(await publisher.ask("tasks.queue"))
+    told = {(each.queue, each.priority): each for each in overview.queues}
+    assert [(key, each.waiting, each.running) for key, each in told.items() if each.waiting or each.running] == [
+        ((Lane.TRANSCRIPTION, Priority.NORMAL), 6, 1)
+    ]
+    assert told[Lane.TRANSCRIPTION, Priority.NORMAL].oldest == queue.oldest
+    assert (len(told), overview.dead_letters) == (9, 0)
+    # And stand where they stood
+    assert [await position(publisher, f"t{number}") for number in range(1, 7)] == [("queued", at) for at in range(1, 7)]
+    await held[2].nak()
+    engine.may_go_on.set()
+    for number in range(1, 7):
+        await publisher.until(f"t{number}", State.COMPLETED)
+
+
+async def test_the_expected_start_is_about_true(
+    publisher: Publisher, start_worker: StartWorker, settings: Settings
+) -> None:
+    # Given a worker, and eight tasks that take it equally long and say so
+    async with start_worker(SteadyEngine()):
+        for number in range(8):
+            await publisher.publish(f"t{number}", seconds=30)
+        # When some of them have ended
+        await publisher.until("t2", State.COMPLETED)
+        # And somebody asks when each task starts, and at the same time when the queue will be empty
+        async with TaskClient(settings) as client:
+            asked = datetime.now(UTC)
+            statuses, queue, reply = await asyncio.gather(
+                asyncio.gather(*(publisher.ask("tasks.status", task_id=task_id) for task_id in ("t4", "t5", "t7"))),
+                client.queue(),
+                publisher.ask("tasks.queue"),
+            )
+        expected = {
+            str(status["task_id"]): (asked, datetime.fromisoformat(str(status["expected_start"])))
+            for status in statuses
+        }
+        newest = next(each for each in queue.queues if each.waiting).newest_start
+        overview = QueueOverview.model_validate(reply)
+        (told,) = [each.newest_start for each in overview.queues if each.waiting]
+        for start in (newest, told):
+            assert start is not None
+            assert abs(start - expected["t7"][1]) < timedelta(seconds=0.5)
+        # Then each starts about when it was expected
+        for task_id, (asked, start) in expected.items():
+            running = next(
+                event for event in await publisher.until(task_id, State.RUNNING) if event.state is State.RUNNING
+            )
+            assert (running.time - asked) / 2 < start - asked < (running.time - asked) * 2
+        await publisher.until("t7", State.COMPLETED)
+
+
+async def test_who_waits_behind_a_long_recording_is_told_so(publisher: Publisher, start_worker: StartWorker) -> None:
+    # Given a worker that has done recordings of half a minute, of which each took it some tenths of a second
+    engine = SteadyEngine()
+    async with start_worker(engine) as worker:
+        for number in range(3):
+            await publisher.publish(f"done{number}", seconds=30)
+            await publisher.until(f"done{number}", State.COMPLETED)
+        # When it works on another one, behind which one of twenty minutes waits, and then others
+        engine.may_go_on.clear()
+        await publisher.publish("busy", seconds=30)
+        await publisher.until("busy", State.RUNNING)
+        starts = {}
+        for task_id, seconds in (("long", 1200), ("next", 30), ("unknown", None), ("last", 30)):
+            await publisher.publish(task_id, seconds=seconds)
+            await publisher.until(task_id, State.QUEUED)
+            status = await publisher.ask("tasks.status", task_id=task_id)
+            starts[task_id] = status["expected_start"] and datetime.fromisoformat(status["expected_start"])
+        # Then the one behind it is told how long it takes
+        takes = worker.container.queues.speed.seconds_for(Lane.TRANSCRIPTION, 1200)
+        assert takes is not None
+        assert takes > 40 * JOB_TAKES_S
+        assert (starts["next"] - starts["long"]).total_seconds() == pytest.approx(takes, abs=2)
+        # And whoever waits behind a recording of unknown length is told no time
+        assert starts["unknown"] > starts["next"]
+        assert starts["last"] is None
+        engine.may_go_on.set()
+        await publisher.until("last", State.COMPLETED)

@@ -1,0 +1,192 @@
+"""Many requests for large results at once: each is answered in time, and the running task goes on."""
+
+import asyncio
+import json
+import re
+import sys
+import time
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from natscribe.schemas import subjects
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.requests import REPLY_TIMEOUT_S
+from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.wire import Kind, Model
+
+from app.embedded import NatsServer, ValkeyServer
+from app.requests.result_writer import LARGEST_WRITTEN_BYTES
+from app.settings import Settings
+from app.task_log.log import TaskLog
+from app.task_log.record import Metadata
+from app.task_log.results import ResultStore
+from tests.fakes.worker import STARTED
+from tests.programs import line_with, started
+from tests.waiting import eventually
+
+ROOT = Path(__file__).parents[3]
+AT_ONCE = 40
+FLOOD = 5000
+ANSWERED_WITHIN = 15.0  # seconds: three times what clients wait, because tests share their machine
+LONGEST_SILENCE = 10.0  # seconds
+NOW = datetime.now(UTC)
+MB = 1024**2
+A_FEW_RESULTS = 250 * MB  # in memory, where a result takes many times its size
+
+
+@pytest.fixture
+async def worker(nats_server: NatsServer, valkey: ValkeyServer, recordings_folder: Path) -> AsyncIterator[Process]:
+    """A worker in its own process, whose memory is nobody else's."""
+    settings = [f"REDIS_URL={valkey.url}", f"AUDIO_STORE={recordings_folder.as_uri()}", "CACHE_TTL=0"]
+    command = ["env", *settings, sys.executable, "-m", "tests.fakes.worker"]
+    async with started(nats_server.url, *command, cwd=ROOT) as process:
+        await line_with(process, STARTED)
+        yield process
+
+
+@pytest.fixture
+async def client(nats_server: NatsServer, worker: Process) -> AsyncIterator[Client]:
+    connection = await nats.connect(nats_server.url)
+    yield connection
+    await connection.close()
+
+
+def without_segments(task_id: str) -> TranscriptionResult:
+    return TranscriptionResult(
+        task_id=task_id,
+        audio_file_id="meeting.flac",
+        user_id=7,
+        text="",
+        language="en",
+        duration=1,
+        segments=[],
+        model=Model(name="fake", revision="0"),
+        audio_sha256="0" * 64,
+        created_at=NOW,
+    )
+
+
+def segments(size: int) -> str:
+    """Segments of ten words, as JSON of about this many bytes."""
+    found, length, at = [], 0, 0.0
+    while length < size:
+        words = [
+            {
+                "start": round(at + 0.3 * n, 3),
+                "end": round(at + 0.3 * n + 0.25, 3),
+                "word": " words",
+                "probability": 0.9,
+            }
+            for n in range(10)
+        ]
+        segment = {"start": at, "end": at + 2.95, "text": "words " * 10, "language": "en", "words": words}
+        found.append(json.dumps(segment | {"confidence": 0.9, "avg_logprob": -0.1, "no_speech_prob": 0.0}))
+        length, at = length + len(found[-1]) + 1, at + 3
+    return ",".join(found)
+
+
+async def complete(client: Client, task_id: str, size: int) -> None:
+    """Store a completed task with a result of this size, as a worker does."""
+    log = TaskLog(client, Settings(_env_file=None).stream_names, "w")
+    results = ResultStore(client, log)
+    queued = ProgressEvent(
+        task_id=task_id, kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW
+    )
+    last = await log.append(queued, Metadata(None, 1, "tasks.transcription.high", NOW), after=0)
+    result = without_segments(task_id)
+    body = result.model_dump_json().replace('"segments":[]', f'"segments":[{segments(size)}]').encode()
+    if size > MB:
+        body = (await results.claim_check(result, body, of=last.metadata.owner)).model_dump_json().encode()
+    await log.append_result(body, last)
+    assert (await log.end(last)).event.state is State.COMPLETED
+
+
+def peak(process: Process) -> int:
+    """The largest resident memory of a process so far, in bytes."""
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    (found,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    return int(found) * 1024
+
+
+async def follow(client: Client, task_id: str) -> list[datetime]:
+    """The times of the events of a task, as they come."""
+    times: list[datetime] = []
+
+    async def note(message: Msg) -> None:
+        times.append(ProgressEvent.model_validate_json(message.data).time)
+
+    await client.subscribe(subjects.progress(task_id), cb=note)
+    return times
+
+
+def kind_of(reply: Msg) -> str:
+    """What a client learns: the text, the object that holds the result, or that it has to ask again."""
+    if (reply.headers or {})["content-type"] == "text/plain":
+        return "text"
+    answer = json.loads(reply.data)
+    return str(answer["error"]["code"]) if "error" in answer else "object" if answer["object"] else "json"
+
+
+LARGE = {  # the size of each result, and what its readers may learn
+    "whole_day": (27 * MB, {"object", "internal"}),
+    "meeting": (LARGEST_WRITTEN_BYTES - MB, {"text", "object", "internal"}),
+    "call": (500_000, {"text", "internal"}),
+}
+
+
+async def test_many_requests_for_large_results_stop_nothing(
+    client: Client, worker: Process, nats_server: NatsServer
+) -> None:
+    # Given a worker with large results, which runs a task
+    for task_id, (size, _) in LARGE.items():
+        await complete(client, task_id, size)
+    times = await follow(client, "busy")
+    task = {"task_id": "busy", "audio_file_id": "meeting.flac", "user_id": 7}
+    await client.jetstream().publish("tasks.transcription.high", json.dumps(task).encode())
+    await eventually(lambda: len(times) > 3)
+    before = peak(worker)
+    # When forty clients ask for each of them as text at once
+    for task_id, (_, expected) in LARGE.items():
+        request = json.dumps({"task_id": task_id, "format": "srt"}).encode()
+        asked = [client.request("tasks.result", request, timeout=ANSWERED_WITHIN) for _ in range(AT_ONCE)]
+        # Then each has an answer in time
+        assert {kind_of(reply) for reply in await asyncio.gather(*asked)} <= expected
+    # And the task goes on as ever
+    after = len(times)
+    await eventually(lambda: len(times) > after + 2)
+    assert max((later - earlier).total_seconds() for earlier, later in pairwise(times)) < LONGEST_SILENCE
+    # And the worker took no more memory than for a few results, and was never disconnected
+    assert peak(worker) - before < A_FEW_RESULTS
+    assert "Slow Consumer" not in (nats_server.folder / "server.log").read_text(encoding="utf-8")
+
+
+async def test_a_flood_of_requests_is_answered_and_delays_no_later_one(client: Client, worker: Process) -> None:
+    # Given a worker that is asked for a status far more often than it can answer
+    replies: list[str] = []
+
+    async def count(message: Msg) -> None:
+        replies.append(kind_of(message))
+
+    await client.subscribe("_INBOX.flood", cb=count)
+    for _ in range(FLOOD):
+        await client.publish(subjects.STATUS, b'{"task_id": "unknown"}', reply="_INBOX.flood")
+    # When others ask meanwhile, then requests of another kind are answered as ever
+    await client.request(subjects.QUEUE, b"{}", timeout=ANSWERED_WITHIN)
+
+    async def all_answered() -> bool:
+        return len(replies) == FLOOD
+
+    # And each request of the flood has a reply: a few an answer, the others a refusal at once
+    await eventually(all_answered, within=60)
+    assert set(replies) == {"not_found", "internal"}
+    # And who asks then is answered in time
+    began = time.monotonic()
+    reply = await client.request(subjects.STATUS, b'{"task_id": "unknown"}', timeout=ANSWERED_WITHIN)
+    assert (kind_of(reply), time.monotonic() - began < REPLY_TIMEOUT_S) == ("not_found", True)

@@ -1,0 +1,316 @@
+"""A delivery settles its message, and releases only a task that is certainly its own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import Kind
+
+from app.errors import PermanentError, TransientError
+from app.execution.processing import process
+from app.jetstream.connection_monitor import ConnectionMonitor
+from app.task_log.record import Record
+from tests.constants import Constants
+from tests.fakes.delivery import SETTINGS, FakeLetters, FakeMessage, delivery
+from tests.fakes.nats import InMemoryNats
+from tests.fakes.task_log import InMemoryTaskLog
+from tests.unit.execution.test_attempt import METADATA, FakeResults
+from tests.waiting import eventually
+
+TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
+QUEUED = ProgressEvent(
+    task_id="t1",
+    kind=Kind.TRANSCRIPTION,
+    state=State.QUEUED,
+    max_attempts=4,
+    sequence=1,
+    time=METADATA.created_at - timedelta(minutes=1),
+)
+
+
+@dataclass
+class FakeRegistration:
+    """Finds each task registered."""
+
+    log: InMemoryTaskLog
+
+    async def register(self, *_: object, **__: object) -> Record:
+        last = await self.log.last("t1")
+        assert last is not None
+        return last
+
+
+class Given:
+    """A delivery that is processed, with all that it needs."""
+
+    def __init__(
+        self,
+        log: InMemoryTaskLog,
+        *,
+        heartbeat: float = 60,
+        timeout: float = 60,
+        ack_wait: float = 15,
+        connection: ConnectionMonitor | None = None,
+    ) -> None:
+        self.log, self.message = log, FakeMessage(data=TASK.model_dump_json().encode())
+        settings = {
+            "task_heartbeat": heartbeat,
+            "task_ack_wait": ack_wait,
+            "task_timeout": timeout,
+            "task_retry_delay": 0,
+        }
+        self.delivery = delivery(
+            self.message,
+            log=log,
+            registration=FakeRegistration(log),
+            results=FakeResults(log),
+            dead_letters=FakeLetters(self.message.done),
+            connection=connection or ConnectionMonitor(),
+            settings=SETTINGS.model_copy(update=settings),
+        )
+
+    def work(self, handle: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
+        return asyncio.create_task(process(self.delivery, handle))
+
+    def begin(self) -> asyncio.Task[None]:
+        return self.work(lambda: self.delivery.begin(TASK))
+
+    def fails_with(self, error: Exception) -> asyncio.Task[None]:
+        async def fail() -> None:
+            await self.delivery.begin(TASK)
+            raise error
+
+        return self.work(fail)
+
+    @property
+    def states(self) -> list[State]:
+        return [event.state for event in self.log.events("t1")]
+
+
+@pytest.fixture
+async def log() -> InMemoryTaskLog:
+    log = InMemoryTaskLog()
+    await log.push(QUEUED, METADATA)
+    return log
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "begins", "settled"),
+    [
+        pytest.param(60, False, ["nak"], id="it was just delivered"),
+        pytest.param(0.01, False, [], id="it has not begun within a heartbeat: another worker may have the message"),
+        pytest.param(0.01, True, ["nak"], id="it runs"),
+    ],
+)
+async def test_a_stopping_worker_releases_what_is_certainly_its_own(
+    log: InMemoryTaskLog, heartbeat: float, begins: bool, settled: list[str]
+) -> None:
+    # Given a message that was delivered
+    given, handled = Given(log, heartbeat=heartbeat), asyncio.Event()
+
+    async def handle() -> None:
+        if begins:
+            await given.delivery.begin(TASK)
+        handled.set()
+        await asyncio.Event().wait()
+
+    working = given.work(handle)
+    await handled.wait()
+    if heartbeat < 1:
+        await given.message.beats_on()
+    # When its worker stops, then the message is released, or left alone
+    working.cancel()
+    await working
+    assert given.message.done == settled
+
+
+async def test_nothing_is_appended_or_settled_behind_an_append_that_may_be_stored_or_not(
+    log: InMemoryTaskLog, constants: Constants
+) -> None:
+    # Given a delivery whose `running` is not acknowledged
+    constants(LAST_APPEND_TIMEOUT_S=0.01)
+    log.progress_stream.stored.clear()
+    log.progress_stream.acknowledges.clear()
+    given = Given(log)
+    working = given.begin()
+    await log.progress_stream.stored.wait()
+    # When its worker stops
+    working.cancel()
+    await working
+    # Then that was the last append, and the message is left alone
+    assert given.states == [State.QUEUED, State.RUNNING]
+    assert given.message.done == []
+
+
+async def test_a_task_that_fails_has_run(log: InMemoryTaskLog) -> None:
+    # Given a task that waits
+    given = Given(log)
+    # When it fails
+    await given.fails_with(PermanentError(ErrorCode.AUDIO_NOT_FOUND, "There is none."))
+    # Then its log has both
+    assert given.states == [State.QUEUED, State.RUNNING, State.FAILED]
+    assert given.message.done == ["letter", "ack"]
+
+
+async def test_a_task_that_fails_before_its_start_has_run(
+    log: InMemoryTaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task that was released, and whose outcome cannot be read at first
+    for sequence, state in [(2, State.RUNNING), (3, State.QUEUED)]:
+        await log.push(QUEUED.model_copy(update={"state": state, "sequence": sequence}), METADATA)
+    outcome = log.outcome
+
+    async def unanswered(*_: object, **__: object) -> None:
+        monkeypatch.setattr(log, "outcome", outcome)
+        raise TransientError(ErrorCode.INTERNAL, "JetStream does not answer.")
+
+    monkeypatch.setattr(log, "outcome", unanswered)
+    given = Given(log)
+    # When it fails for that
+    await given.begin()
+    # Then its log shows `running` before it shows the failure
+    assert given.states == [State.QUEUED, State.RUNNING, State.QUEUED, State.RUNNING, State.RETRYING]
+
+
+async def test_an_attempt_ends_in_time_though_a_cancellation_is_swallowed(log: InMemoryTaskLog) -> None:
+    # Given an attempt that swallows a cancellation, as nats-py does while it flushes
+    given = Given(log, timeout=0.05)
+
+    async def handle() -> None:
+        await given.delivery.begin(TASK)
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    # When its time is up, then it has ended
+    await asyncio.wait_for(given.work(handle), 5)
+    error = log.events("t1")[-1].error
+    assert error is not None
+    assert error.code is ErrorCode.TIMEOUT
+    assert given.states[-1] is State.RETRYING
+
+
+async def test_a_task_that_cannot_begin_in_time_is_delivered_again(log: InMemoryTaskLog) -> None:
+    # Given a task whose attempt does not begin, as when its model is never loaded
+    given = Given(log, timeout=0.05)
+    # When its time is up, then its message goes back
+    done, _ = await asyncio.wait([given.work(asyncio.Event().wait)], timeout=5)
+    assert (len(done), given.message.done) == (1, ["nak"])
+
+
+async def test_another_timeout_is_not_that_of_the_attempt(log: InMemoryTaskLog) -> None:
+    # Given an attempt with time left, when an unforeseen timeout ends it
+    given = Given(log)
+    await given.fails_with(TimeoutError())
+    assert given.states[-1] is State.RETRYING
+    # Then no client is told to raise TASK_TIMEOUT
+    error = log.events("t1")[-1].error
+    assert error is not None
+    assert error.code is ErrorCode.INTERNAL
+
+
+async def test_a_worker_that_stops_before_it_knows_whether_a_task_runs_elsewhere_appends_nothing(
+    log: InMemoryTaskLog,
+) -> None:
+    # Given a task that another worker runs, or did before an outage that is just over
+    await log.push(QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2}), METADATA)
+    given, begun = Given(log), asyncio.Event()
+    given.delivery.execution.connection.restored()
+
+    async def handle() -> None:
+        begun.set()
+        await given.delivery.begin(TASK)
+
+    working = given.work(handle)
+    await begun.wait()
+    # When the worker to which it was delivered stops
+    working.cancel()
+    await working
+    # Then the one that runs it still owns it
+    assert given.states == [State.QUEUED, State.RUNNING]
+    assert given.message.done == ["nak"]
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        pytest.param({}, ErrorCode.WORKER_LOST, id="none is left"),
+        pytest.param({"attempt": 3}, None, id="one is left"),
+        pytest.param({"stage": Stage.DIARIZING}, None, id="only speakers are missing"),
+        pytest.param({"state": State.QUEUED}, None, id="it was released"),
+    ],
+)
+async def test_a_task_fails_whose_worker_was_lost_in_the_last_attempt(
+    log: InMemoryTaskLog, last: dict[str, object], error: ErrorCode | None
+) -> None:
+    # Given a task that has had all its attempts, of which nothing was heard for a minute
+    at = datetime.now(UTC) - timedelta(minutes=1)
+    running = {"state": State.RUNNING, "attempt": 4, "sequence": 2, "time": at}
+    await log.push(QUEUED.model_copy(update=running | last), METADATA)
+    given = Given(log)
+    # When its message is delivered again, then it fails at once unless another attempt may begin
+    await asyncio.wait_for(given.begin(), 5)
+    told = log.events("t1")[-1].error
+    assert (told and told.code) == error
+    assert given.message.done == (["letter", "ack"] if error else ["ack"])
+
+
+def after_an_outage() -> ConnectionMonitor:
+    connection = ConnectionMonitor()
+    connection.restored()
+    return connection
+
+
+def at_the_beginning() -> ConnectionMonitor:
+    connection = ConnectionMonitor()
+    connection.made(InMemoryNats().client)
+    return connection
+
+
+@pytest.mark.parametrize(
+    ("appended_ago", "ack_wait", "connection"),
+    [
+        pytest.param(0, 15, ConnectionMonitor, id="it appended a moment ago"),
+        pytest.param(60, 15, after_an_outage, id="it could not append in an outage"),
+        pytest.param(60, 15, at_the_beginning, id="it could not append before this worker began"),
+        pytest.param(60, 0.01, at_the_beginning, id="workers count as dead sooner than they reconnect"),
+    ],
+)
+async def test_a_task_that_runs_elsewhere_is_left_to_that_worker(
+    log: InMemoryTaskLog,
+    monkeypatch: pytest.MonkeyPatch,
+    constants: Constants,
+    appended_ago: float,
+    ack_wait: float,
+    connection: Callable[[], ConnectionMonitor],
+) -> None:
+    # Given a running task whose message was delivered again, though its worker may be alive
+    constants(LOG_READ_EVERY_S=0.01)
+    then = datetime.now(UTC) - timedelta(seconds=appended_ago)
+    running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2, "time": then})
+    await log.push(running, METADATA)
+    given, looks, last = Given(log, ack_wait=ack_wait, connection=connection()), 0, log.last
+
+    async def look(task_id: str) -> Record | None:
+        nonlocal looks
+        looks += 1
+        return await last(task_id)
+
+    async def looked() -> bool:
+        return looks > 5
+
+    monkeypatch.setattr(log, "last", look)
+    working = given.begin()
+    await eventually(looked)
+    # When that worker appends again
+    await log.push(running.model_copy(update={"sequence": 3}), METADATA)
+    # Then this worker leaves the message alone
+    await working
+    assert given.states == [State.QUEUED, State.RUNNING, State.RUNNING]
+    assert given.message.done == []

@@ -1,0 +1,392 @@
+"""Objects: recordings and large results in buckets, whole or not at all."""
+
+import asyncio
+import errno
+import json
+import os
+import tempfile
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.api import ObjectInfo
+from nats.js.errors import BadRequestError, DigestMismatchError, NotFoundError
+from natscribe.jetstream.streams import RESULTS_BUCKET
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.requests import ResultFormat, ResultRequest
+from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.wire import Model
+from structlog.testing import capture_logs
+
+from app.errors import FencedError, PermanentError, RequestError, TransientError
+from app.jetstream import objects
+from app.recordings.recording import Recordings
+from app.recordings.stores import recordings_of
+from app.requests.result_writer import ResultWriter
+from app.requests.voice_names import VoiceNames
+from app.settings import Settings
+from app.task_log.record import Owner, Record
+from app.task_log.results import ResultStore
+from tests.constants import Constants
+from tests.fakes.engine import segment
+from tests.fakes.nats import InMemoryNats
+from tests.fakes.parts import Parts
+from tests.unit.task_log.test_results import LAST
+
+BUCKET = RESULTS_BUCKET
+STREAM = objects.stream_of(BUCKET)
+SIZES = [1, objects.CHUNK_BYTES, objects.CHUNK_BYTES + 1, 9 * objects.CHUNK_BYTES]
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
+FIRST, LATER = Owner(NOW, 1), Owner(NOW + timedelta(minutes=1), 2)
+
+
+async def keep(nats: InMemoryNats, name: str, body: bytes) -> ObjectInfo:
+    return await objects.keep(nats.jetstream(), BUCKET, name, body, description="")
+
+
+async def read(nats: InMemoryNats, info: ObjectInfo) -> bytes:
+    body = bytearray()
+    assert await objects.pull(nats.client, BUCKET, info, body.extend, stalled_s=0.0) == sha256(body).digest()
+    return bytes(body)
+
+
+@pytest.mark.parametrize("size", [0, *SIZES])
+async def test_what_is_kept_is_read_again(nats: InMemoryNats, size: int) -> None:
+    body = bytes(number % 251 for number in range(size))
+    info = await keep(nats, "a", body)
+    assert (info.size, info.chunks) == (size, -(-size // objects.CHUNK_BYTES))
+    assert await read(nats, info) == body
+    # And a digest without its padding is the same
+    info.digest = str(info.digest).rstrip("=")
+    assert await read(nats, info) == body
+
+
+async def test_the_first_object_of_a_name_stays(nats: InMemoryNats) -> None:
+    first = await keep(nats, "a", b"first")
+    second = await keep(nats, "a", b"second")
+    assert second.nuid == first.nuid
+    assert await read(nats, second) == b"first"
+
+
+async def test_of_two_who_keep_at_once_the_first_wins_and_nothing_is_left_of_the_other(nats: InMemoryNats) -> None:
+    # Given another worker that stores its object while this one stores chunks
+    other = InMemoryNats()
+    other.streams = nats.streams
+    theirs = await keep(other, "b", b"theirs")
+    meta = nats.streams[STREAM].of("$O.results.M.*")[0]
+
+    def store() -> None:
+        subject = objects._meta_subject(BUCKET, "a")  # noqa: SLF001 -- where another worker stores it
+        body = json.dumps(json.loads(meta.body) | {"name": "a"}).encode()
+        nats.streams[STREAM].publish(subject, body, {}, nats.now)
+
+    nats.before("$O.results.M.", store)
+    # When this one is done, then the other's object stays, and only its chunks
+    mine = await keep(nats, "a", b"mine")
+    assert mine.nuid == theirs.nuid
+    assert [each.body for each in nats.streams[STREAM].of("$O.results.C.>")] == [b"theirs"]
+
+
+async def test_another_refusal_is_told(nats: InMemoryNats) -> None:
+    nats.before("$O.results.M.", BadRequestError(code=400, err_code=10060))
+    with pytest.raises(BadRequestError):
+        await keep(nats, "a", b"mine")
+
+
+async def test_a_failure_leaves_no_chunks(nats: InMemoryNats) -> None:
+    nats.before("$O.results.C.", BadRequestError(code=400, err_code=10077))
+    with pytest.raises(BadRequestError):
+        await keep(nats, "a", b"mine")
+    assert nats.streams[STREAM].messages == []
+
+
+async def test_an_erased_object_leaves_nothing_and_can_be_kept_again(nats: InMemoryNats) -> None:
+    await keep(nats, "a", b"first")
+    other = await keep(nats, "b", b"other")
+    await objects.erase(nats.jetstream(), BUCKET, "a")
+    assert len(nats.streams[STREAM].messages) == 2
+    assert await objects.find(nats.jetstream(), BUCKET, "a") is None
+    assert await read(nats, other) == b"other"
+    with pytest.raises(NotFoundError):
+        await objects.erase(nats.jetstream(), BUCKET, "a")
+    assert await read(nats, await keep(nats, "a", b"second")) == b"second"
+
+
+async def test_an_object_that_a_client_has_deleted_is_none(nats: InMemoryNats) -> None:
+    # Given the note that a client leaves of a deleted object
+    await keep(nats, "a", b"first")
+    note = nats.streams[STREAM].of("$O.results.M.*")[0]
+    deleted = json.dumps(json.loads(note.body) | {"deleted": True}).encode()
+    nats.streams[STREAM].publish(note.subject, deleted, {"Nats-Rollup": "sub"}, nats.now)
+    # When one looks for it, then there is none, and it can be kept again
+    assert await objects.find(nats.jetstream(), BUCKET, "a") is None
+    assert await read(nats, await keep(nats, "a", b"second")) == b"second"
+
+
+async def test_a_damaged_object_is_told(nats: InMemoryNats) -> None:
+    info = await keep(nats, "a", b"first")
+    stream = nats.streams[STREAM]
+    stream.messages = [
+        type(each)(each.subject, each.sequence, each.body.replace(b"first", b"fault"), each.headers, each.time)
+        for each in stream.messages
+    ]
+    with pytest.raises(DigestMismatchError):
+        await read(nats, info)
+
+
+@pytest.mark.parametrize("behind", [True, False], ids=["a server that is behind", "a server that does not answer"])
+async def test_a_chunk_is_asked_of_the_leader(nats: InMemoryNats, behind: bool) -> None:
+    # Given an object of two chunks, and a server that does not know the second one, or is silent
+    body = b"x" * (objects.CHUNK_BYTES + 1)
+    info = await keep(nats, "a", body)
+    stream = nats.streams[STREAM]
+    known = list(stream.messages)
+
+    def forget() -> None:
+        stream.messages = []
+
+    def remember() -> None:
+        stream.messages = known
+
+    nats.before("$JS.API.DIRECT.GET", *([forget] if behind else [NatsTimeoutError()] * 4))
+    nats.before("$JS.API.STREAM.MSG.GET", remember)
+    # When the object is read, then it is whole
+    assert await read(nats, info) == body
+
+
+async def test_an_object_without_its_chunks_is_told(nats: InMemoryNats) -> None:
+    info = await keep(nats, "a", b"first")
+    nats.streams[STREAM].purge({"filter": "$O.results.C.>"})
+    with pytest.raises(NotFoundError):
+        await read(nats, info)
+
+
+def transcript(characters: int, task_id: str = "t1") -> TranscriptionResult:
+    return TranscriptionResult(
+        task_id=task_id,
+        audio_file_id="a.flac",
+        user_id=7,
+        text="x" * characters,
+        language="en",
+        duration=1,
+        segments=[segment(0)],
+        model=Model(name="fake", revision="0"),
+        audio_sha256="0" * 64,
+        created_at=NOW,
+    )
+
+
+async def claim(parts: Parts, owner: Owner, characters: int = 5) -> TranscriptionResult:
+    result = transcript(characters)
+    found = await parts.results.claim_check(result, result.model_dump_json().encode(), of=owner)
+    assert isinstance(found, TranscriptionResult)
+    return found
+
+
+async def test_a_large_result_is_whole_behind_its_reference(parts: Parts) -> None:
+    referring = await claim(parts, FIRST)
+    assert (referring.text, referring.segments) == ("", [])
+    assert await parts.results.whole(referring) == transcript(5)
+    assert await parts.results.whole(transcript(3)) == transcript(3)
+    await parts.results.delete_object("t1")
+    with pytest.raises(NotFoundError):
+        await parts.results.whole(referring)
+
+
+async def test_an_object_belongs_to_its_task_message(parts: Parts) -> None:
+    # Given an object of a task
+    first = await claim(parts, FIRST)
+    # When another attempt has another text, then the first one stays
+    assert (await claim(parts, FIRST, 9)).object == first.object
+    # When a later task has the id, then its object replaces that one, and the earlier task is fenced
+    later = await claim(parts, LATER, 9)
+    assert later.object != first.object
+    with pytest.raises(FencedError):
+        await claim(parts, FIRST)
+    # And each deletes only its own
+    await parts.results.delete_object("t1", of=FIRST)
+    assert await parts.results.whole(later) == transcript(9)
+    await parts.results.delete_object("t1", of=LATER)
+    with pytest.raises(NotFoundError):
+        await parts.results.whole(later)
+
+
+@pytest.mark.parametrize(
+    "description", ["", "of nobody", "of the task message with the stream sequence 1, stored at ?"]
+)
+async def test_an_object_of_nobody_is_replaced(parts: Parts, nats: InMemoryNats, description: str) -> None:
+    await objects.keep(nats.jetstream(), BUCKET, "t1", b"{}", description=description)
+    assert await parts.results.whole(await claim(parts, FIRST)) == transcript(5)
+
+
+async def completed(parts: Parts, result: TranscriptionResult) -> Record:
+    """The log of a task whose result is stored."""
+    await parts.results.publish(result, LAST)
+    return LAST
+
+
+def writer(parts: Parts, *, max_payload: int = 1024**2) -> ResultWriter:
+    return ResultWriter(parts.results, VoiceNames(parts.voice_store), parts.meter, max_payload=max_payload)
+
+
+def asked(**options: object) -> ResultRequest:
+    return ResultRequest.model_validate({"task_id": "t1", "format": ResultFormat.TXT} | options)
+
+
+HEADROOM = 16 * 1024
+
+
+@pytest.mark.parametrize(("room", "fits"), [(7, True), (6, False)])
+async def test_a_text_that_is_too_large_is_a_reference(parts: Parts, room: int, fits: bool) -> None:
+    # Given a result whose text has seven bytes
+    last = await completed(parts, transcript(0).model_copy(update={"segments": [segment(0, "sévén")]}))
+    # When it is asked for as text
+    found = await writer(parts, max_payload=HEADROOM + room + 1).write(last, asked())
+    # Then it is a text if a message has room for it, else where to read it
+    if fits:
+        assert found == "sévén\n"
+    else:
+        assert isinstance(found, TranscriptionResult)
+        assert found.object is not None
+
+
+async def as_object(parts: Parts, result: TranscriptionResult) -> int:
+    """Store a result as an object, and return how many bytes that has."""
+    store = ResultStore(parts.server.client, parts.log)
+    store._largest = 1  # noqa: SLF001 -- each result is an object
+    await store.publish(result, LAST)
+    return len(result.model_dump_json())
+
+
+@pytest.mark.parametrize(("more", "written"), [(0, True), (1, False)])
+async def test_an_object_that_takes_too_long_to_write_is_a_reference(
+    parts: Parts, constants: Constants, more: int, written: bool
+) -> None:
+    # Given a result that is an object, and has as many bytes as are written, or more
+    constants(LARGEST_WRITTEN_BYTES=await as_object(parts, transcript(5)) - more)
+    # When it is asked for, then it is written unless that takes too long
+    found = await writer(parts).write(LAST, asked())
+    assert isinstance(found, str) is written
+    # And if the text does not fit, it is the object that there is
+    if written:
+        small = await writer(parts, max_payload=HEADROOM).write(LAST, asked())
+        assert isinstance(small, TranscriptionResult)
+        assert small.object is not None
+
+
+async def test_what_cannot_be_written_is_told(parts: Parts) -> None:
+    last = await completed(parts, transcript(3))
+    with pytest.raises(RequestError) as unavailable:
+        await writer(parts).write(last, asked(format=ResultFormat.RTTM))
+    assert unavailable.value.detail.code is ErrorCode.FORMAT_UNAVAILABLE
+
+
+async def test_too_many_who_ask_at_once_are_told(parts: Parts, constants: Constants) -> None:
+    # Given a service that takes one request at once
+    last, one = await completed(parts, transcript(0)), writer(parts)
+    constants(MOST_ASKED=1)
+    # When two ask, and then a third one
+    first, second = await asyncio.gather(*(one.write(last, asked()) for _ in range(2)), return_exceptions=True)
+    third = await one.write(last, asked())
+    # Then the second one is refused
+    assert isinstance(second, RequestError)
+    assert "too many results" in second.detail.message
+    assert first == third
+
+
+@pytest.mark.parametrize(("is_object", "within"), [(True, 0.1), (True, 0.0), (False, 0.1)])
+async def test_a_result_that_takes_too_long_is_refused_or_referred_to(
+    parts: Parts, constants: Constants, monkeypatch: pytest.MonkeyPatch, is_object: bool, within: float
+) -> None:
+    # Given a result that takes too long to read
+    await (as_object if is_object else completed)(parts, transcript(3))
+    monkeypatch.setattr(parts.results, "whole", lambda _: asyncio.Event().wait())
+    constants(WRITTEN_WITHIN_S=within)
+    # When it is asked for, then a reference to it will do, if there is time to find one
+    refused = pytest.raises(RequestError, match="too many results")
+    with nullcontext() if is_object and within else refused:
+        found = await writer(parts).write(LAST, asked())
+        assert isinstance(found, TranscriptionResult)
+        assert found.object is not None
+
+
+@pytest.fixture
+def bucket(nats: InMemoryNats) -> Recordings:
+    return recordings_of(Settings(_env_file=None, audio_max_bytes=5), nats.client)
+
+
+async def upload(nats: InMemoryNats, name: str, body: bytes) -> None:
+    await objects.keep(nats.jetstream(), "audio", name, body, description="")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"), [(b"12345", None), (b"", ErrorCode.AUDIO_UNREADABLE), (b"123456", ErrorCode.AUDIO_TOO_LARGE)]
+)
+async def test_a_recording_of_a_bucket(
+    nats: InMemoryNats, bucket: Recordings, body: bytes, code: ErrorCode | None
+) -> None:
+    await upload(nats, "a.flac", body)
+    if code is None:
+        async with bucket.fetch("a.flac") as recording:
+            assert recording.path.read_bytes() == body
+            assert recording.sha256 == sha256(body).hexdigest()
+        assert not recording.path.exists()
+    else:
+        with pytest.raises(PermanentError) as refused:
+            await bucket.fetch("a.flac").__aenter__()
+        assert refused.value.detail.code is code
+
+
+async def test_a_recording_that_is_not_there(nats: InMemoryNats, bucket: Recordings) -> None:
+    with pytest.raises(PermanentError, match="'audio'") as missing:
+        await bucket.fetch("a.flac").__aenter__()
+    assert missing.value.detail.code is ErrorCode.AUDIO_NOT_FOUND
+    await bucket.delete("a.flac")
+    await upload(nats, "a.flac", b"1")
+    await bucket.delete("a.flac")
+    with pytest.raises(PermanentError):
+        await bucket.fetch("a.flac").__aenter__()
+    # And a bucket that is not there is the service's trouble
+    del nats.streams["OBJ_audio"]
+    with pytest.raises(TransientError, match="is missing"):
+        await bucket.fetch("a.flac").__aenter__()
+
+
+@pytest.mark.parametrize("size", [100, 1_000_000], ids=["in the last buffer", "in the middle"])
+async def test_a_full_temporary_folder_is_told_as_such(
+    nats: InMemoryNats, scratch: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    # Given a temporary file on a full disk: each write fails there, as it does to /dev/full
+    await upload(nats, "a.flac", b"x" * size)
+
+    def mkstemp(prefix: str) -> tuple[int, str]:
+        (scratch / f"{prefix}x").symlink_to("/dev/full")
+        return os.open("/dev/full", os.O_WRONLY), str(scratch / f"{prefix}x")
+
+    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+    # When a recording is fetched
+    with capture_logs() as lines, pytest.raises(TransientError) as full:
+        await recordings_of(Settings(_env_file=None), nats.client).fetch("a.flac").__aenter__()
+    # Then trying again can help, the message says how much room is needed, and the log says where
+    assert f"no room for the {size} bytes" in full.value.detail.message
+    assert str(scratch) not in full.value.detail.message
+    (line,) = [line for line in lines if line["event"] == "temporary_folder_filled"]
+    assert (line["folder"], line["needed_bytes"]) == (str(scratch), size)
+    assert list(scratch.iterdir()) == []
+
+
+async def test_a_folder_without_room_for_another_file_is_told_as_such(
+    nats: InMemoryNats, bucket: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a temporary folder in which this user may make no more files
+    def mkstemp(prefix: str) -> tuple[int, str]:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), prefix)
+
+    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+    await upload(nats, "a.flac", b"12345")
+    # When a recording is fetched, then the message says so
+    with pytest.raises(TransientError, match="TMPDIR"):
+        await bucket.fetch("a.flac").__aenter__()
