@@ -72,7 +72,7 @@ def measure(path: Path, budget: Budget) -> tuple[float, int]:
             promised = _promised_seconds(link, seconds)
     if seconds <= 0:
         raise unreadable(_SILENT)
-    if promised is not None and _is_missing(seconds, promised):
+    if promised is not None and promised - seconds > max(1.0, 0.02 * promised):
         what = f"ends after {seconds:.0f} of {promised:.0f} s, so a part is missing"
         raise unreadable(what)
     return seconds, channels
@@ -157,7 +157,8 @@ class _Link:
                 self.budget.check_error(error)
                 self.errors += 1
                 is_stuck = self.errors > _MOST_ERRORS or isinstance(error, av.error.PatchWelcomeError)
-        self.next = self._next_link()
+        if self.container.format.name == "ogg":
+            self.next = self._next_link()
         if is_stuck and self.next < 0:
             raise unreadable(_DAMAGED)
 
@@ -181,8 +182,6 @@ class _Link:
             raise unreadable(_DAMAGED)
 
     def _next_link(self) -> int:
-        if self.container.format.name != "ogg":
-            return -1
         with self.path.open("rb") as file:
             file.seek(self.offset + 1)
             place = file.read(_NEXT_LINK_BYTES).find(_FIRST_OGG_PAGE)
@@ -301,11 +300,6 @@ def _silence(missing_s: float) -> Iterator[Samples]:
         yield np.zeros(min(missing - begin, _SILENCE_SAMPLES), np.float32)
 
 
-def _is_missing(seconds: float, promised: float) -> bool:
-    """Whether so much is missing of the promised seconds that the recording is not complete."""
-    return promised - seconds > max(1.0, 0.02 * promised)
-
-
 def _promised_seconds(link: _Link, found: float) -> float | None:
     """Return the duration that the header promises, in seconds; None if there is none, or it is not credible.
 
@@ -314,12 +308,10 @@ def _promised_seconds(link: _Link, found: float) -> float | None:
     kind = link.container.format.name
     if kind == "wav":
         return _by_wav_header(link.path, found)
-    if kind in _NO_PROMISE:
-        return None
     promised = _by_header(link.container, link.stream)
-    if promised is None or promised >= _INCREDIBLE_S or (kind == "mp3" and _is_guess(link, promised)):
+    if promised is None or promised >= _INCREDIBLE_S or kind in _NO_PROMISE:
         return None
-    return promised
+    return None if kind == "mp3" and _is_guess(link, promised) else promised
 
 
 def _is_guess(link: _Link, seconds: float) -> bool:

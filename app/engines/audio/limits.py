@@ -10,7 +10,6 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil, isfinite
 from pathlib import Path
 from time import process_time, thread_time
 
@@ -22,8 +21,9 @@ _LEAST_BYTES = 64 * 1024**2  # memory for reading a short recording
 # Memory for the index of one second, because some formats list each packet: a day of AAC and 25 pictures a second in an
 # mp4 takes 250 MB.
 _BYTES_A_SECOND = 3 * 1024
+_NO_LIMIT_S = 10**9
 _NO_LIMIT_BYTES = 2**62  # so large a limit is none, and the system call may not take a larger one
-_GRACE_S = 2  # the kernel counts whole seconds of all threads: between two packets, `Budget.check` is exact
+_GRACE_S = 3  # the kernel counts whole seconds of all threads: between two packets, `Budget.check` is exact
 _PRIVATE_MEMORY = re.compile(r"^VmData:\s+(\d+) kB$", re.MULTILINE)
 _TOO_HUNGRY = "needs more memory than reading a recording may take"
 
@@ -124,11 +124,9 @@ class Budget:
     def _run(self) -> None:
         self._since = thread_time()
         resource.setrlimit(resource.RLIMIT_DATA, self._strict)
-        left = self.limit.decode_seconds - self._spent
-        if isfinite(left):
-            _, hard = self._usual_time
-            end = ceil(process_time() + max(left, 0)) + _GRACE_S
-            resource.setrlimit(resource.RLIMIT_CPU, (end if hard == resource.RLIM_INFINITY else min(end, hard), hard))
+        end = int(process_time() + min(self.limit.decode_seconds - self._spent, _NO_LIMIT_S)) + _GRACE_S
+        _, hard = self._usual_time
+        resource.setrlimit(resource.RLIMIT_CPU, (end if hard == resource.RLIM_INFINITY else min(end, hard), hard))
 
     def _pause(self) -> None:
         if self._since is not None:
