@@ -1,9 +1,12 @@
 """Files as live sound: what can be sent as it is, and what cannot."""
 
 import asyncio
+import gc
 import os
 import struct
+import threading
 import tracemalloc
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,3 +138,28 @@ async def test_sound_that_cannot_be_read_on_ends_with_an_error(error: Exception,
     assert await anext(sound) == SOUND
     with pytest.raises(ClientError, match=told):
         await asyncio.wait_for(anext(sound), 10)
+
+
+def test_input_that_arrives_after_the_command_has_ended_causes_no_warning() -> None:
+    # Given a command that ends while a thread waits for more audio
+    more = threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield SOUND
+        more.wait(10)
+        yield SOUND
+
+    async def command() -> None:
+        assert await anext(in_background(chunks())) == SOUND
+
+    before = set(threading.enumerate())
+    asyncio.run(command())
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        # When more audio arrives
+        more.set()
+        for thread in set(threading.enumerate()) - before:
+            thread.join(10)
+        gc.collect()
+    # Then the person who ran the command sees nothing of it
+    assert [str(warning.message) for warning in warned] == []

@@ -87,31 +87,34 @@ def samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 async def in_background(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Yield chunks that a thread waits for, as they come; keep up to _KEPT_CHUNKS while nobody takes them.
+    """Yield chunks that a thread reads, as they come; the thread reads up to _KEPT_CHUNKS ahead.
 
     Raises:
         ClientError: Reading the chunks has failed.
     """
     loop = asyncio.get_running_loop()
-    kept: asyncio.Queue[bytes | ClientError | None] = asyncio.Queue(_KEPT_CHUNKS)
+    queue: asyncio.Queue[bytes | ClientError | None] = asyncio.Queue()
+    room = threading.Semaphore(_KEPT_CHUNKS)
 
-    def keep(chunk: bytes | ClientError | None) -> None:
-        asyncio.run_coroutine_threadsafe(kept.put(chunk), loop).result()
+    def put(chunk: bytes | ClientError | None) -> None:
+        room.acquire()  # the consumer releases it
+        loop.call_soon_threadsafe(queue.put_nowait, chunk)
 
     def read() -> None:
         end = None
         try:
             for chunk in chunks:
-                keep(chunk)
+                put(chunk)
         except ClientError as error:
             end = error
         except Exception as error:  # noqa: BLE001 -- whatever it is, the command must not wait for ever
             end = ClientError(f"The sound cannot be read on ({str(error) or type(error).__name__}): it ends here.")
         with suppress(RuntimeError):  # the command has ended
-            keep(end)
+            put(end)
 
     threading.Thread(target=read, daemon=True).start()  # nothing can end a read: it must not keep the command alive
-    while (chunk := await kept.get()) is not None:
+    while (chunk := await queue.get()) is not None:
+        room.release()
         if isinstance(chunk, ClientError):
             raise chunk
         yield chunk
