@@ -24,7 +24,7 @@ _HEX_DIGITS_OF_SHA256 = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Computing:
+class ComputeOptions:
     """How a model computes: device (auto, cpu or cuda), precision, and how many threads each window gets.
 
     `compute_type`: the precision; null: the usual one of the device. `at_once`: how many windows a CPU transcribes at
@@ -39,7 +39,7 @@ class Computing:
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class LocalModel:
     """A model on disk: its folder, its name and revision, and the function that loads it.
 
     `load` raises PermanentError (unknown_model) if the files are damaged, or do not suit the device or the precision.
@@ -47,10 +47,10 @@ class Weights:
 
     folder: Path
     identity: Model
-    load: Callable[[Computing], SpeechModel]
+    load: Callable[[ComputeOptions], SpeechModel]
 
 
-class Family(Protocol):
+class ModelFamily(Protocol):
     """The speech models that one library runs; the modules `whisper/family.py` and `onnx/family.py` implement it."""
 
     EXAMPLE: str  # the name of a published model
@@ -71,7 +71,7 @@ class Family(Protocol):
         """
         ...
 
-    def recognise(self, folder: Path, name: str, compute_type: str | None, /) -> Weights | None:
+    def recognise(self, folder: Path, name: str, compute_type: str | None, /) -> LocalModel | None:
         """Find the weights of the model `name` in a folder; return None if the folder holds no model of this family.
 
         `compute_type`: the precision to choose if the folder has several.
@@ -83,7 +83,7 @@ class Family(Protocol):
         ...
 
 
-class IncompleteError(Exception):
+class IncompleteModelError(Exception):
     """Files are missing in a model's folder."""
 
     def __init__(self, missing: Sequence[str]) -> None:

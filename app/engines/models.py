@@ -6,17 +6,17 @@ from pathlib import Path
 
 from natscribe.schemas.errors import ErrorCode
 
-from app.engines.family import Family, IncompleteError, Weights
+from app.engines.family import IncompleteModelError, LocalModel, ModelFamily
 from app.engines.onnx import family as onnx
 from app.engines.whisper import bundled
 from app.engines.whisper import family as whisper
 from app.errors import PermanentError
 
-FAMILIES: tuple[Family, ...] = (whisper, onnx)
+FAMILIES: tuple[ModelFamily, ...] = (whisper, onnx)
 
 
 @dataclass(frozen=True)
-class Models:
+class ModelCatalog:
     """The speech models that this service may load.
 
     `default`: name or folder of the configured model; null: it is the bundled one. Tasks may name the bundled model,
@@ -28,9 +28,9 @@ class Models:
     folder: Path | None
     compute_type: str | None = None
     offered: Sequence[str] = ()
-    families: Sequence[Family] = FAMILIES
+    families: Sequence[ModelFamily] = FAMILIES
 
-    def find(self, name: str | None) -> Weights:
+    def find(self, name: str | None) -> LocalModel:
         """Find the model `name`; null: the configured model.
 
         Raises:
@@ -58,7 +58,7 @@ class Models:
         )
         raise _unknown(message)
 
-    def _named(self, name: str) -> Weights:
+    def _named(self, name: str) -> LocalModel:
         own = self._own_folder(name)
         if own is not None:
             return self._in_folder(own, name)
@@ -72,7 +72,7 @@ class Models:
         )
         raise _unknown(message)
 
-    def _fetched(self, family: Family, name: str) -> Path:
+    def _fetched(self, family: ModelFamily, name: str) -> Path:
         try:
             return family.fetch(name, self.compute_type)
         except PermanentError:
@@ -84,12 +84,12 @@ class Models:
             )
             raise _unknown(message) from error
 
-    def _in_folder(self, folder: Path, name: str) -> Weights:
+    def _in_folder(self, folder: Path, name: str) -> LocalModel:
         try:
             for family in self.families:
                 if weights := family.recognise(folder, name, self.compute_type):
                     return weights
-        except IncompleteError as error:
+        except IncompleteModelError as error:
             message = f"The model {name!r} is not complete: the operator must add {error} to its folder."
             raise _unknown(message) from error
         needed = ", or ".join(family.NEEDED for family in self.families)

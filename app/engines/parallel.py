@@ -45,7 +45,7 @@ class Parallel:
             wait(begun)
 
 
-def in_groups(seconds: Sequence[float], count: int) -> list[int]:
+def balanced_groups(seconds: Sequence[float], count: int) -> list[int]:
     """Divide consecutive items into at most `count` groups that are about equally long; return the size of each group.
 
     `seconds`: the length of each item. An item belongs to the group in which its middle lies.

@@ -62,7 +62,7 @@ def _merge(distances: Distances, sizes: Weights, kept: int, gone: int) -> Merge:
     return merge
 
 
-def merged_by_centres(embeddings: Embeddings, weights: Weights, labels: Labels) -> list[Merge]:
+def merge_by_centroids(embeddings: Embeddings, weights: Weights, labels: Labels) -> list[Merge]:
     """Merge clusters by the cosine distance of their centres until one is left; return the merges in this order.
 
     `labels`: the cluster of each embedding, as `cut` returns it. `weights`: the frames of each embedding. Only the 256
@@ -114,7 +114,7 @@ class Clusters:
         return np.array([self.root(member) for member in range(len(self._parents))])
 
 
-def counts(weights: Weights, merges: Sequence[Merge], least: float) -> list[int]:
+def cluster_counts(weights: Weights, merges: Sequence[Merge], least: float) -> list[int]:
     """Count the clusters that weigh at least `least`, before the first merge and after each merge."""
     clusters = Clusters(weights)
     found = [int((weights >= least).sum())]
@@ -124,7 +124,7 @@ def counts(weights: Weights, merges: Sequence[Merge], least: float) -> list[int]
     return found
 
 
-def centre_distances(embeddings: Embeddings, weights: Weights, merges: Sequence[Merge]) -> list[float]:
+def centroid_distances(embeddings: Embeddings, weights: Weights, merges: Sequence[Merge]) -> list[float]:
     """Return for each merge how far the centres of its two clusters are apart.
 
     The clusters are those that the earlier merges have made. `weights`: the frames of each embedding. The distance is

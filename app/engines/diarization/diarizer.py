@@ -9,15 +9,15 @@ from natscribe.schemas.progress import Stage
 from app.engines.audio.decoding import decode, measure
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.engines.diarization.analysis import analyse
-from app.engines.diarization.chunk import Chunk, pack, unpack
+from app.engines.diarization.analysis import analyse_chunk
+from app.engines.diarization.assignment import assign_speakers
+from app.engines.diarization.chunk_analysis import ChunkAnalysis, pack, unpack
 from app.engines.diarization.identity import embedding_network
 from app.engines.diarization.networks import Networks
-from app.engines.diarization.owners import owners
-from app.engines.diarization.speaker_voices import speaker_embeddings
-from app.engines.diarization.speakers import Bounds, centres, embeddings_of
+from app.engines.diarization.speaker_embeddings import speaker_embeddings
+from app.engines.diarization.speakers import SpeakerBounds, collect_embeddings, speaker_centroids
 from app.engines.diarization.turns import turns
-from app.engines.diarization.windows import APART, PER_CHUNK, chunks
+from app.engines.diarization.windows import STEP_SAMPLES, WINDOWS_PER_CHUNK, chunks
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, Embedded, StageAdvanced
 
 _PROGRESS_EVERY_S = 1.0
@@ -39,18 +39,18 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     emit(StageAdvanced(stage=Stage.DECODING, processed_seconds=0.0, duration_seconds=measured))
     progress = _progress(measured, emit)
     known = _known(job, networks.identity.revision)
-    analysed: list[Chunk] = []
+    analysed: list[ChunkAnalysis] = []
     duration = 0.0
     for sound in chunks(decode(job.path, budget, job.channel)):
         chunk = known.get(sound.index)
         if chunk is None or len(chunk.activity) != sound.windows:
-            chunk = analyse(networks, sound, progress)
+            chunk = analyse_chunk(networks, sound, progress)
             emit(ChunkAnalysed(index=sound.index, revision=networks.identity.revision, record=pack(chunk)))
         analysed.append(chunk)
-        duration = (sound.index * PER_CHUNK * APART + len(sound.samples)) / SAMPLE_RATE
-    embeddings = embeddings_of(analysed)
-    speakers = centres(embeddings, analysed, Bounds(job.min_speakers, job.max_speakers))
-    found = turns(analysed, owners(analysed, embeddings, speakers), duration)
+        duration = (sound.index * WINDOWS_PER_CHUNK * STEP_SAMPLES + len(sound.samples)) / SAMPLE_RATE
+    embeddings = collect_embeddings(analysed)
+    speakers = speaker_centroids(embeddings, analysed, SpeakerBounds(job.min_speakers, job.max_speakers))
+    found = turns(analysed, assign_speakers(analysed, embeddings, speakers), duration)
     embedded = None
     if job.embed:
         with closing(decode(job.path, Budget(limit), job.channel)) as again:
@@ -59,7 +59,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     return DiarizationDone(turns=found, duration_seconds=duration, model=networks.identity, embedded=embedded)
 
 
-def _known(job: Diarize, revision: str) -> dict[int, Chunk]:
+def _known(job: Diarize, revision: str) -> dict[int, ChunkAnalysis]:
     """Return the known chunks by index: only those that can be read and that networks of this `revision` analysed."""
     known = {}
     for each in job.known:

@@ -19,7 +19,7 @@ NAME = "segmentation-3.0+campplus"
 _FILES = ("segmentation-3.0.onnx", EMBEDDING_FILE)
 _PIPELINE = b"3"  # part of the revision: raise it when code changes the turns, so that older chunks are not reused
 _TINY = 1e-9  # prevents a division by zero
-SETS = 7  # sets of voices that the segmentation network distinguishes
+POWERSET_CLASSES = 7  # sets of voices that the segmentation network distinguishes
 
 
 class Networks:
@@ -37,7 +37,7 @@ class Networks:
 
         `window`: the samples of a window.
         """
-        return self._segmentation(None, {"x": window[np.newaxis, np.newaxis]})[0].reshape(-1, SETS)
+        return self._segmentation(None, {"x": window[np.newaxis, np.newaxis]})[0].reshape(-1, POWERSET_CLASSES)
 
     def embed(self, features: Array) -> Array:
         """Return the embedding (192 values, length 1) of one person's speech from its features (frames, 80).

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from app.engines.diarization.chunk import SIZE, Chunk
+from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE, ChunkAnalysis
 from app.engines.diarization.clustering import (
     Labels,
     Merge,
     Weights,
-    centre_distances,
-    counts,
+    centroid_distances,
+    cluster_counts,
     cut,
     linkage,
-    merged_by_centres,
+    merge_by_centroids,
 )
-from app.engines.diarization.regions import EMBEDDINGS_APART
-from app.engines.diarization.windows import FRAMES_APART, PER_CHUNK
+from app.engines.diarization.regions import EMBEDDING_STEP_FRAMES
+from app.engines.diarization.windows import STEP_FRAMES, WINDOWS_PER_CHUNK
 
 Vectors = npt.NDArray[np.float32]
 
@@ -33,7 +33,7 @@ _FEWEST_FRAMES, _ENOUGH_FRAMES = 41, 592  # 0.7 s, 10 s
 
 
 @dataclass(frozen=True)
-class Bounds:
+class SpeakerBounds:
     """The least and the greatest number of speakers that a task allows; null: no limit."""
 
     least: int | None
@@ -62,33 +62,35 @@ class Embeddings:
         return self.ends - self.starts
 
 
-def embeddings_of(chunks: Sequence[Chunk]) -> Embeddings:
+def collect_embeddings(chunks: Sequence[ChunkAnalysis]) -> Embeddings:
     """Collect the embeddings of all chunks of a recording."""
-    found = [(chunk.index * PER_CHUNK * FRAMES_APART, each) for chunk in chunks for each in chunk.embeddings]
+    found = [(chunk.index * WINDOWS_PER_CHUNK * STEP_FRAMES, each) for chunk in chunks for each in chunk.embeddings]
     return Embeddings(
         np.array([first + each.start for first, each in found], np.intp),
         np.array([first + each.end for first, each in found], np.intp),
-        unit(np.array([each.values for _, each in found], np.float32).reshape(-1, SIZE)),
+        normalized(np.array([each.values for _, each in found], np.float32).reshape(-1, EMBEDDING_SIZE)),
     )
 
 
-def centres(embeddings: Embeddings, chunks: Sequence[Chunk], bounds: Bounds) -> Vectors:
+def speaker_centroids(embeddings: Embeddings, chunks: Sequence[ChunkAnalysis], bounds: SpeakerBounds) -> Vectors:
     """Return the centre of each speaker, of length 1 (speakers, 192); there is none if nobody speaks.
 
     If nobody speaks alone anywhere, the embeddings of voices that speak while others speak are used.
     """
     chosen = _chosen(embeddings.lengths, bounds.least or 0)
     vectors = embeddings.vectors[chosen]
-    weights = np.minimum(embeddings.lengths[chosen], EMBEDDINGS_APART).astype(np.float32)
+    weights = np.minimum(embeddings.lengths[chosen], EMBEDDING_STEP_FRAMES).astype(np.float32)
     if not len(vectors):
-        vectors = unit(np.array([v.values for c in chunks for v in c.voices], np.float32).reshape(-1, SIZE))
+        vectors = normalized(
+            np.array([v.values for c in chunks for v in c.voices], np.float32).reshape(-1, EMBEDDING_SIZE)
+        )
         vectors = vectors[_spread(len(vectors))]
-        weights = np.full(len(vectors), EMBEDDINGS_APART, np.float32)
+        weights = np.full(len(vectors), EMBEDDING_STEP_FRAMES, np.float32)
     if not len(vectors):
         return vectors
     labels = _clustered(vectors, weights, bounds)
     roots = np.unique(labels[labels >= 0])
-    return unit(np.array([weights[labels == root] @ vectors[labels == root] for root in roots]))
+    return normalized(np.array([weights[labels == root] @ vectors[labels == root] for root in roots]))
 
 
 def _chosen(lengths: Labels, least: int) -> Labels:
@@ -110,7 +112,7 @@ def _spread(count: int) -> Labels:
     return np.linspace(0, max(count - 1, 0), min(count, _MOST)).astype(np.intp)
 
 
-def _clustered(vectors: Vectors, weights: Weights, bounds: Bounds) -> Labels:
+def _clustered(vectors: Vectors, weights: Weights, bounds: SpeakerBounds) -> Labels:
     """Return the cluster of each embedding; -1: the cluster is too small to be a speaker.
 
     First, embeddings are merged by average linkage, which tolerates how much the embeddings of one person differ. Then
@@ -118,7 +120,7 @@ def _clustered(vectors: Vectors, weights: Weights, bounds: Bounds) -> Labels:
     may ask for more merges, or for fewer.
     """
     near = [each for each in linkage(_distances(vectors)) if each.distance <= _NEAR]
-    by_centres = merged_by_centres(vectors, weights, cut(weights, near))
+    by_centres = merge_by_centroids(vectors, weights, cut(weights, near))
     far = next((number for number, each in enumerate(by_centres) if each.distance > _SAME), len(by_centres))
     merges = [*near, *by_centres]
     done, speakers = _within(bounds, weights, merges, len(near) + far)
@@ -128,14 +130,14 @@ def _clustered(vectors: Vectors, weights: Weights, bounds: Bounds) -> Labels:
     return np.where(np.isin(labels, heaviest), labels, -1)
 
 
-def _within(bounds: Bounds, weights: Weights, merges: Sequence[Merge], done: int) -> tuple[int, int]:
+def _within(bounds: SpeakerBounds, weights: Weights, merges: Sequence[Merge], done: int) -> tuple[int, int]:
     """Return how many merges to do, and how many speakers there shall be: as many as are found, within `bounds`.
 
     `done`: how many of the `merges` are near enough. If they leave more speakers than `bounds` allow, more are done.
     """
     heaviest = float(np.bincount(cut(weights, merges[:done]), weights).max())
     least = min(max(_SHARE * float(weights.sum()), _FEWEST_FRAMES), _ENOUGH_FRAMES, heaviest)
-    speakers = counts(weights, merges, least)
+    speakers = cluster_counts(weights, merges, least)
     wanted = bounds.nearest(speakers[done])
     enough = next((number for number in range(done, len(speakers)) if speakers[number] <= wanted), len(merges))
     return enough, wanted
@@ -146,7 +148,7 @@ def _split(vectors: Vectors, weights: Weights, merges: Sequence[Merge], missing:
 
     A merge whose centres are near each other stays, because without it one person would become two speakers.
     """
-    distances = centre_distances(vectors, weights, merges) if missing else []
+    distances = centroid_distances(vectors, weights, merges) if missing else []
     farthest = sorted(range(len(distances)), key=lambda number: -distances[number])[:missing]
     left_out = {number for number in farthest if distances[number] > _SPLIT}
     return [merge for number, merge in enumerate(merges) if number not in left_out]
@@ -158,7 +160,7 @@ def _distances(vectors: Vectors) -> Vectors:
     return distances
 
 
-def unit(vectors: Vectors) -> Vectors:
+def normalized(vectors: Vectors) -> Vectors:
     """Return the vectors (n, values) scaled to the length 1."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     found: Vectors = np.divide(vectors, np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)

@@ -13,7 +13,7 @@ _STEPS: Final = np.float32(127.0)  # on each side of zero: eight bits
 _PEAK: Final = np.float32(0.5)
 
 
-def telephoned(samples: Samples) -> Samples:
+def simulate_telephone(samples: Samples) -> Samples:
     """Return samples as a telephone transmits them: only 300 to 3400 Hz, at one loudness, rounded by mu-law."""
     spectrum = np.fft.rfft(samples)
     hertz = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)

@@ -8,14 +8,20 @@ import numpy.typing as npt
 from natscribe.schemas.diarization import Turn
 
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.engines.diarization.chunk import VOICES, Chunk
-from app.engines.diarization.owners import NOBODY, Owners
-from app.engines.diarization.windows import FIRST_EDGE, FRAME, FRAMES, FRAMES_APART, PER_CHUNK
+from app.engines.diarization.assignment import UNASSIGNED, Assignment
+from app.engines.diarization.chunk_analysis import LOCAL_SPEAKERS, ChunkAnalysis
+from app.engines.diarization.windows import (
+    FIRST_FRAME_AT,
+    FRAME_SAMPLES,
+    STEP_FRAMES,
+    WINDOW_FRAMES,
+    WINDOWS_PER_CHUNK,
+)
 
 Weights = npt.NDArray[np.float32]
 Edges = npt.NDArray[np.intp]  # first frame of each turn of one speaker, and the frame after its last (turns, 2)
 
-_SURE = FRAMES_APART  # frames from a window's edge to the first decision with full weight
+_SURE = STEP_FRAMES  # frames from a window's edge to the first decision with full weight
 _AT_EDGE = 0.5  # weight of a decision at a window's edge, where the network hears only one side
 _SHORTEST_PAUSE_FRAMES = 12  # 0.2 s: shorter pauses of a speaker are filled
 _SHORTEST_TURN_FRAMES = 12  # 0.2 s: shorter turns are dropped
@@ -42,9 +48,9 @@ class _Turn(NamedTuple):
     speaker: int
 
 
-def turns(chunks: Sequence[Chunk], owners: Owners, duration: float) -> list[Turn]:
+def turns(chunks: Sequence[ChunkAnalysis], owners: Assignment, duration: float) -> list[Turn]:
     """Return the turns by time, cut at `duration` seconds; speakers are numbered in the order of their first turns."""
-    count = int(owners.max(initial=NOBODY)) + 1
+    count = int(owners.max(initial=UNASSIGNED)) + 1
     edges: list[list[Edges]] = [[] for _ in range(count)]
     for first, speaking in _decided(chunks, owners, count):
         for of_speaker, row in zip(edges, speaking, strict=True):
@@ -67,37 +73,39 @@ def _named(turns: Sequence[_Turn], duration: float) -> Iterator[Turn]:
 
 
 def _seconds(edge: int) -> float:
-    return round((edge * FRAME + FIRST_EDGE) / SAMPLE_RATE, 3)
+    return round((edge * FRAME_SAMPLES + FIRST_FRAME_AT) / SAMPLE_RATE, 3)
 
 
-def _decided(chunks: Sequence[Chunk], owners: Owners, speakers: int) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+def _decided(
+    chunks: Sequence[ChunkAnalysis], owners: Assignment, speakers: int
+) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
     """Yield the first frame of each chunk, and whether each speaker speaks in each of its frames (speakers, frames)."""
     weights = _weights()
     for chunk in chunks:
-        first = chunk.index * PER_CHUNK
-        reach = FRAMES // FRAMES_APART  # windows of the previous chunk that reach into this chunk
+        first = chunk.index * WINDOWS_PER_CHUNK
+        reach = WINDOW_FRAMES // STEP_FRAMES  # windows of the previous chunk that reach into this chunk
         windows = range(max(first - reach, 0), first + len(chunk.activity))
-        frames = (len(chunk.activity) - 1) * FRAMES_APART + FRAMES
+        frames = (len(chunk.activity) - 1) * STEP_FRAMES + WINDOW_FRAMES
         votes, total = np.zeros((speakers, frames), np.float32), np.zeros(frames, np.float32)
         for window in windows:
-            begin = (window - first) * FRAMES_APART
-            there, here = slice(max(-begin, 0), FRAMES), slice(max(begin, 0), begin + FRAMES)
-            activity = chunks[window // PER_CHUNK].activity[window % PER_CHUNK][there]
+            begin = (window - first) * STEP_FRAMES
+            there, here = slice(max(-begin, 0), WINDOW_FRAMES), slice(max(begin, 0), begin + WINDOW_FRAMES)
+            activity = chunks[window // WINDOWS_PER_CHUNK].activity[window % WINDOWS_PER_CHUNK][there]
             votes[:, here] += _by_speaker(_VOTES[activity], owners[window, there], speakers) * weights[there]
             total[here] += weights[there]
-        own = PER_CHUNK * FRAMES_APART if chunk is not chunks[-1] else frames
-        yield first * FRAMES_APART, _speaking((votes / total)[:, :own])
+        own = WINDOWS_PER_CHUNK * STEP_FRAMES if chunk is not chunks[-1] else frames
+        yield first * STEP_FRAMES, _speaking((votes / total)[:, :own])
 
 
 def _weights() -> Weights:
-    frame = np.arange(FRAMES)
+    frame = np.arange(WINDOW_FRAMES)
     return np.clip(np.minimum(frame, frame[::-1]) / _SURE, _AT_EDGE, 1).astype(np.float32)
 
 
-def _by_speaker(activity: Weights, owners: Owners, speakers: int) -> Weights:
+def _by_speaker(activity: Weights, owners: Assignment, speakers: int) -> Weights:
     votes = np.zeros((speakers, len(activity)), np.float32)
-    for voice in range(VOICES):
-        owned = np.flatnonzero(owners[:, voice] != NOBODY)
+    for voice in range(LOCAL_SPEAKERS):
+        owned = np.flatnonzero(owners[:, voice] != UNASSIGNED)
         places = owners[owned, voice], owned
         votes[places] = np.maximum(votes[places], activity[owned, voice])
     return votes
@@ -108,7 +116,7 @@ def _speaking(probability: Weights) -> npt.NDArray[np.bool_]:
     expected = np.floor(probability.sum(axis=0) + 0.5)
     speaking = np.zeros(probability.shape, np.bool_)
     ranked = np.argsort(-probability, axis=0, kind="stable")
-    for rank, speaker in enumerate(ranked[:VOICES]):
+    for rank, speaker in enumerate(ranked[:LOCAL_SPEAKERS]):
         frames = np.flatnonzero(expected > rank)
         speaking[speaker[frames], frames] = True
     return speaking

@@ -12,25 +12,25 @@ import numpy as np
 
 from app.engines.audio.samples import Samples
 
-FRAME = 270
+FRAME_SAMPLES = 270
 """Samples in a frame: the network decides once a frame who speaks."""
-FRAMES = 589
+WINDOW_FRAMES = 589
 """Frames in a window."""
-LENGTH = 160_000
+WINDOW_SAMPLES = 160_000
 """Samples in a window."""
-FRAMES_APART = 222
+STEP_FRAMES = 222
 """Frames between the starts of two windows, 3.75 s: 5 s find changes of speaker less exactly, 2.5 s no better."""
-APART = FRAMES_APART * FRAME
+STEP_SAMPLES = STEP_FRAMES * FRAME_SAMPLES
 """Samples between the starts of two windows."""
-FIRST_EDGE = 360
+FIRST_FRAME_AT = 360
 """Samples before frame 0: the network reads 991 samples for the 270 in their middle."""
-PER_CHUNK = 16
+WINDOWS_PER_CHUNK = 16
 """Windows in a chunk."""
-_WHOLE = (PER_CHUNK - 1) * APART + LENGTH  # samples in a whole chunk
+_WHOLE = (WINDOWS_PER_CHUNK - 1) * STEP_SAMPLES + WINDOW_SAMPLES  # samples in a whole chunk
 
 
 @dataclass(frozen=True)
-class ChunkSound:
+class ChunkAudio:
     """The sound of a chunk, and how many windows begin in it.
 
     `frames`: how many of its frames lie before the next chunk begins; in the last chunk, all.
@@ -42,12 +42,12 @@ class ChunkSound:
     frames: int
 
 
-def window(sound: ChunkSound, number: int) -> Samples:
-    """Return the samples of a window: `LENGTH`, or fewer where the recording ends."""
-    return sound.samples[number * APART :][:LENGTH]
+def window(sound: ChunkAudio, number: int) -> Samples:
+    """Return the samples of a window: `WINDOW_SAMPLES`, or fewer where the recording ends."""
+    return sound.samples[number * STEP_SAMPLES :][:WINDOW_SAMPLES]
 
 
-def chunks(sound: Iterable[Samples]) -> Iterator[ChunkSound]:
+def chunks(sound: Iterable[Samples]) -> Iterator[ChunkAudio]:
     """Cut a recording into chunks; hold no more than about 70 s of sound at a time."""
     index = 0
     waiting: list[Samples] = []
@@ -55,9 +55,9 @@ def chunks(sound: Iterable[Samples]) -> Iterator[ChunkSound]:
         waiting.append(samples)
         while sum(map(len, waiting)) > _WHOLE:  # more sound than one chunk: the next chunk has a window
             joined = np.concatenate(waiting)
-            yield ChunkSound(index, joined[:_WHOLE], PER_CHUNK, PER_CHUNK * FRAMES_APART)
+            yield ChunkAudio(index, joined[:_WHOLE], WINDOWS_PER_CHUNK, WINDOWS_PER_CHUNK * STEP_FRAMES)
             index += 1
-            waiting = [joined[PER_CHUNK * APART :]]
+            waiting = [joined[WINDOWS_PER_CHUNK * STEP_SAMPLES :]]
     rest = np.concatenate([*waiting, np.empty(0, np.float32)])
-    windows = max(1, ceil((len(rest) - LENGTH) / APART) + 1)
-    yield ChunkSound(index, rest, windows, (windows - 1) * FRAMES_APART + FRAMES)
+    windows = max(1, ceil((len(rest) - WINDOW_SAMPLES) / STEP_SAMPLES) + 1)
+    yield ChunkAudio(index, rest, windows, (windows - 1) * STEP_FRAMES + WINDOW_FRAMES)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.wire import Model
 
-from app.engines.family import Computing, Weights, check_precision, identity_of
+from app.engines.family import ComputeOptions, LocalModel, check_precision, identity_of
 from app.engines.onnx import published
 from app.errors import PermanentError
 
@@ -39,7 +39,7 @@ def fetch(name: str, compute_type: str | None) -> Path:
     return published.fetch(name, compute_type)
 
 
-def recognise(folder: Path, name: str, compute_type: str | None) -> Weights | None:
+def recognise(folder: Path, name: str, compute_type: str | None) -> LocalModel | None:
     """Find the weights of a model of onnx-asr in a folder; return None if the folder holds no such model.
 
     `name`: the name of a published model decides which files the folder must have. `compute_type`: the precision to
@@ -54,7 +54,7 @@ def recognise(folder: Path, name: str, compute_type: str | None) -> Weights | No
         return None
     _check(name, compute_type)
     identity = identity_of(name, network.files)
-    return Weights(folder, identity, partial(_load, folder, identity, network))
+    return LocalModel(folder, identity, partial(_load, folder, identity, network))
 
 
 def _check(name: str, compute_type: str | None) -> None:
@@ -67,7 +67,7 @@ def _check(name: str, compute_type: str | None) -> None:
     check_precision(name, compute_type, published.PRECISIONS)
 
 
-def _load(folder: Path, identity: Model, network: published.Network, computing: Computing) -> OnnxModel:
+def _load(folder: Path, identity: Model, network: published.Network, computing: ComputeOptions) -> OnnxModel:
     from app.engines.onnx.model import load  # noqa: PLC0415 -- imports ONNX Runtime and the extra
 
     return load(folder, identity, network, computing)

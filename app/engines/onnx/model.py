@@ -15,7 +15,7 @@ from onnx_asr.asr import TimestampedResult
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.window_audio import WindowAudio
-from app.engines.family import Computing
+from app.engines.family import ComputeOptions
 from app.engines.onnx.device import load_on
 from app.engines.onnx.published import CANARY, Network
 from app.engines.onnx.session import session_options
@@ -105,7 +105,7 @@ def _text(sound: WindowAudio, result: TimestampedResult, language: str | None) -
     return Text(words_of(result, sound.seconds, sound.speech), language, mean_logprob(result))
 
 
-def load(folder: Path, identity: Model, network: Network, computing: Computing) -> OnnxModel:
+def load(folder: Path, identity: Model, network: Network, computing: ComputeOptions) -> OnnxModel:
     """Load a model of onnx-asr from its folder.
 
     On a CPU `at_once` sounds are transcribed at the same time: each has a thread, and all share `threads` - 1 more.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from app.engines.family import IncompleteError
+from app.engines.family import IncompleteModelError
 
 _RUSSIAN = ("ru",)
 _ENGLISH = ("en",)
@@ -124,7 +124,7 @@ def recognise(folder: Path, name: str, compute_type: str | None) -> Network | No
         return None
     marks = [mark for mark in _wanted(compute_type) if not _missing(folder, architecture, mark)]
     if not marks:
-        raise IncompleteError(_missing(folder, architecture, _PLAIN))
+        raise IncompleteModelError(_missing(folder, architecture, _PLAIN))
     mark = marks[0]
     return Network(
         architecture=architecture,

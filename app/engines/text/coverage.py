@@ -6,7 +6,7 @@ from natscribe.schemas.transcription import Word
 
 from app.engines.audio.timeline import INEXACT_S, Times
 
-LEAST_S = 1.0  # the least speech in a gap
+MIN_GAP_S = 1.0  # the least speech in a gap
 _BETWEEN_S = 1.6  # shortest gap between two words: people pause, and the times of words are not exact
 _LONGEST_WORD_S = 1.5  # a longer word is cut to this length: the rest may be speech that was not transcribed
 _DIGIT_S = 0.6  # time that one digit may take: a number is one word, but may be spoken digit by digit
@@ -23,7 +23,7 @@ def gaps(words: Iterable[Times], speech: Sequence[Times], seconds: float) -> lis
     before = 0.0
     for start, end in [*sorted(words), (seconds, seconds)]:
         inner = before > 0 and start < seconds
-        if start - before >= (_BETWEEN_S if inner else LEAST_S) and spoken(speech, before, start) >= LEAST_S:
+        if start - before >= (_BETWEEN_S if inner else MIN_GAP_S) and spoken(speech, before, start) >= MIN_GAP_S:
             found.append((before, start))
         before = max(before, end)
     return found

@@ -18,7 +18,7 @@ _ENOUGH_S = 2.0  # a shorter region weighs less, because its language is often m
 Scores = dict[str, float]
 
 
-def languages_of(regions: Sequence[RegionEvidence], previous: str | None) -> tuple[list[str], bool]:
+def choose_languages(regions: Sequence[RegionEvidence], previous: str | None) -> tuple[list[str], bool]:
     """Return the language of each region, and whether all would be the same after any other `previous` language."""
     scores = _scores(regions)
     best, *others = sorted(scores[0].values(), reverse=True)

@@ -28,7 +28,7 @@ def too_fast(words: Sequence[str], seconds: float) -> bool:
     return sum(map(len, words)) > _FASTEST * seconds
 
 
-def without_echo(words: Sequence[Word]) -> list[Word]:
+def without_repeated_end(words: Sequence[Word]) -> list[Word]:
     """Return the words, but for the last ones if they repeat the words before them faster than anybody speaks.
 
     Then the model wrote a sentence twice that was said once. A repetition has three words or more.

@@ -19,7 +19,7 @@ _LATIN = "a,b,v,g,d,e,e,zh,z,i,i,k,l,m,n,o,p,r,s,t,u,f,kh,ts,ch,sh,shch,,y,,e,yu
 _TO_LATIN = str.maketrans(dict(zip(_CYRILLIC, _LATIN.split(","), strict=True)))
 
 
-def likely(vocabulary: Sequence[str], text: str) -> list[str]:
+def likely_terms(vocabulary: Sequence[str], text: str) -> list[str]:
     """Return up to 20 terms that resemble words of the text but are not in it, the most similar first."""
     words = _words(text)
     scored = [(_likeness(term, words), term) for term in vocabulary if not _stands_in(term, text)]

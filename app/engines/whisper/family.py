@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.wire import Model
 
-from app.engines.family import Computing, IncompleteError, Weights, identity_of
+from app.engines.family import ComputeOptions, IncompleteModelError, LocalModel, identity_of
 from app.engines.whisper import bundled
 from app.errors import PermanentError
 
@@ -55,7 +55,7 @@ def fetch(name: str, _: str | None) -> Path:
     return Path(download_model(name))
 
 
-def recognise(folder: Path, name: str, _: str | None) -> Weights | None:
+def recognise(folder: Path, name: str, _: str | None) -> LocalModel | None:
     """Find the weights of a Whisper model, of any precision, in a folder; return None if the folder has none.
 
     Raises:
@@ -64,9 +64,9 @@ def recognise(folder: Path, name: str, _: str | None) -> Weights | None:
     if not (folder / _WEIGHTS).exists():
         return None
     if missing := _missing(folder):
-        raise IncompleteError(missing)
+        raise IncompleteModelError(missing)
     identity = bundled.IDENTITY if folder == bundled.home() else identity_of(name, [folder / _WEIGHTS])
-    return Weights(folder, identity, partial(_load, folder, identity))
+    return LocalModel(folder, identity, partial(_load, folder, identity))
 
 
 def _bundled() -> Path:
@@ -81,7 +81,7 @@ def _missing(folder: Path) -> list[str]:
     return [pattern for pattern in _FILES if not any(folder.glob(pattern))]
 
 
-def _load(folder: Path, identity: Model, computing: Computing) -> Whisper:
+def _load(folder: Path, identity: Model, computing: ComputeOptions) -> Whisper:
     from app.engines.whisper.model import load  # noqa: PLC0415 -- imports CTranslate2
 
     return load(folder, identity, computing)

@@ -17,13 +17,13 @@ from natscribe.schemas.wire import Model
 
 from app.engines.audio.timeline import Times
 from app.engines.audio.window_audio import WindowAudio, cut_in_two, part_of
-from app.engines.family import Computing, check_precision
-from app.engines.parallel import Parallel, in_groups
+from app.engines.family import ComputeOptions, check_precision
+from app.engines.parallel import Parallel, balanced_groups
 from app.engines.speech_model import ModelOutput, Text
 from app.engines.text import vocabulary
-from app.engines.text.coverage import LEAST_S, digits, gaps, spoken, word_times
-from app.engines.text.languages import Evidence, languages_of
-from app.engines.text.loops import loops, too_fast, without_echo
+from app.engines.text.coverage import MIN_GAP_S, digits, gaps, spoken, word_times
+from app.engines.text.languages import Evidence, choose_languages
+from app.engines.text.loops import loops, too_fast, without_repeated_end
 from app.engines.text.sentences import SENTENCE_ENDS, text_of
 from app.engines.whisper.network import Decoded, DecodeOptions, Encoded, EncodedPart, Network, encoded_part
 from app.errors import PermanentError
@@ -114,7 +114,7 @@ class Whisper:
         batches, too, because all are padded to the same length.
         """
         decoding = DecodeOptions(prompt=options.prompt, translate=options.translate, draft=draft)
-        sizes = in_groups([sound.seconds for sound in sounds], self.parallel.count)
+        sizes = balanced_groups([sound.seconds for sound in sounds], self.parallel.count)
         batches = _sliced(sounds, sizes if self._network.padded else [1] * len(sounds))
         detected = chain.from_iterable(self.parallel.map(partial(self._detect, options), batches))
         groups = _sliced(map(_in_languages, detected, previous), sizes)
@@ -169,7 +169,7 @@ class Whisper:
     def _text(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions, terms: Sequence[str]) -> list[Text]:
         """Return the texts of a part; if terms may occur in it, decode it again with them and keep the better texts."""
         plain = self._best(part, decoded, decoding)
-        decoding = replace(decoding, terms=vocabulary.likely(terms, _joined(plain)))
+        decoding = replace(decoding, terms=vocabulary.likely_terms(terms, _joined(plain)))
         if not decoding.terms:
             return plain
         (again,) = self._network.decode([part], decoding)
@@ -192,7 +192,7 @@ class Whisper:
             again = [replace(text, words=[])]
         possible = not too_fast([word.word for word in text.words], part.sound.seconds)
         lost = _seconds_without_words(again, part) - _seconds_without_words([text], part)
-        return [text] if possible and lost > LEAST_S else again
+        return [text] if possible and lost > MIN_GAP_S else again
 
     def _halves(self, part: EncodedPart) -> list[EncodedPart]:
         """Cut a part in two, in its widest pause, and encode both: models loop less often on shorter sound."""
@@ -220,12 +220,12 @@ class Whisper:
     def _timed(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> Text:
         text, words = self._network.text(part, decoded), list[Word]()
         if _has_letters(text):
-            words = _tightened(without_echo(self._network.words(part, decoded, translate=decoding.translate)))
+            words = _tightened(without_repeated_end(self._network.words(part, decoded, translate=decoding.translate)))
             words = words or [Word(start=part.start, end=part.start + part.sound.seconds, word=text, probability=0.0)]
         return Text(words, part.language, decoded.avg_logprob, decoded.no_speech_prob)
 
 
-def load(folder: Path, identity: Model, computing: Computing) -> Whisper:
+def load(folder: Path, identity: Model, computing: ComputeOptions) -> Whisper:
     """Load a Whisper model from its folder.
 
     Raises:
@@ -261,7 +261,7 @@ def _sliced(items: Iterable[Item], sizes: Iterable[int]) -> Iterator[list[Item]]
 def _in_languages(detected: _Detected, previous: str | None) -> _InParts:
     """Choose the language of each region of a window, given the language before it, and cut where it changes."""
     parts = [(end - start, each) for (start, end), each in zip(detected.regions, detected.evidence, strict=True)]
-    languages, settled = languages_of(parts, previous)
+    languages, settled = choose_languages(parts, previous)
     return _InParts(list(_parts(detected, languages)), settled)
 
 

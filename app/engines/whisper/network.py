@@ -24,7 +24,7 @@ from natscribe.schemas.windows import LONGEST_WINDOW_S
 
 from app.engines.audio.timeline import Times
 from app.engines.audio.window_audio import WindowAudio
-from app.engines.family import Computing
+from app.engines.family import ComputeOptions
 from app.engines.text.languages import Evidence
 
 Encoded = npt.NDArray[np.float32]  # (frames, width)
@@ -84,7 +84,7 @@ class Network:
     The length of a text that loops does: the longest sound of the batch limits how many tokens each text gets.
     """
 
-    def __init__(self, folder: str, computing: Computing, *, padded: bool) -> None:
+    def __init__(self, folder: str, computing: ComputeOptions, *, padded: bool) -> None:
         """Load the network from a folder; `padded`: pad each sound to 30 s, and encode sounds in batches.
 
         Raises:

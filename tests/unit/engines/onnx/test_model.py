@@ -16,7 +16,7 @@ from onnx_asr.asr import TimestampedResult
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.window_audio import WindowAudio
-from app.engines.family import Computing
+from app.engines.family import ComputeOptions
 from app.engines.onnx import model as onnx_model
 from app.engines.onnx.device import NoGpuError, load_on
 from app.engines.onnx.model import OnnxModel, load
@@ -175,7 +175,7 @@ def test_a_model_that_cannot_be_loaded_says_what_to_do(tmp_path: Path, device: s
 
     # When it is loaded
     with pytest.raises(PermanentError, match="damaged or of another kind") as caught:
-        load(tmp_path, Model(name="ours", revision="1"), network, Computing(device))
+        load(tmp_path, Model(name="ours", revision="1"), network, ComputeOptions(device))
 
     # Then it is no model that the service has
     assert caught.value.detail.code is ErrorCode.UNKNOWN_MODEL
@@ -251,5 +251,5 @@ def test_on_a_gpu_one_sound_is_transcribed_at_a_time(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(onnx_model, "load_on", lambda *_: (adapter, on_gpu))
     # When it is loaded for four sounds at once, then only the CPU has four threads: a GPU gets batches
     network = Network("nemo-conformer-tdt", None, EUROPEAN, ())
-    loaded = load(Path("ours"), Model(name="ours", revision="1"), network, Computing(at_once=4))
+    loaded = load(Path("ours"), Model(name="ours", revision="1"), network, ComputeOptions(at_once=4))
     assert (loaded.parallel.count, loaded.batched) == (count, on_gpu)

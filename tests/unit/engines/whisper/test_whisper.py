@@ -12,7 +12,7 @@ from natscribe.schemas.wire import Model
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.window_audio import WindowAudio
-from app.engines.family import Computing
+from app.engines.family import ComputeOptions
 from app.engines.parallel import Parallel
 from app.engines.speech_model import ModelOutput, Text
 from app.engines.text.languages import Evidence
@@ -390,9 +390,9 @@ def test_a_model_computes_on_the_device_that_there_is(
     monkeypatch: pytest.MonkeyPatch, gpus: int, device: str, precision: str | None, fingerprint: str, at_once: int
 ) -> None:
     # Given a machine with a GPU or without
-    opened: list[tuple[Computing, bool]] = []
+    opened: list[tuple[ComputeOptions, bool]] = []
 
-    def network(_: str, computing: Computing, *, padded: bool) -> FakeNetwork:
+    def network(_: str, computing: ComputeOptions, *, padded: bool) -> FakeNetwork:
         opened.append((computing, padded))
         return FakeNetwork(by_language)
 
@@ -400,7 +400,7 @@ def test_a_model_computes_on_the_device_that_there_is(
     monkeypatch.setattr(model, "get_supported_compute_types", PRECISIONS.__getitem__)
     monkeypatch.setattr(model, "Network", network)
     # When a model is loaded
-    computing = Computing(device=device, compute_type=precision, at_once=4)
+    computing = ComputeOptions(device=device, compute_type=precision, at_once=4)
     loaded = model.load(Path(), Model(name="fake", revision="1"), computing)
     # Then it computes there; a GPU transcribes all windows of a batch together
     assert (loaded.fingerprint, loaded.parallel.count) == (fingerprint, at_once)
@@ -414,4 +414,4 @@ def test_a_precision_that_a_device_does_not_know_is_refused(monkeypatch: pytest.
     monkeypatch.setattr(model, "get_cuda_device_count", lambda: gpus)
     monkeypatch.setattr(model, "get_supported_compute_types", PRECISIONS.__getitem__)
     with pytest.raises(PermanentError, match="float16"):
-        model.load(Path(), Model(name="fake", revision="1"), Computing(compute_type="float16"))
+        model.load(Path(), Model(name="fake", revision="1"), ComputeOptions(compute_type="float16"))

@@ -14,13 +14,13 @@ from natscribe.schemas.diarization import Turn
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
-from app.engines.diarization.chunk import stored
+from app.engines.diarization.chunk_analysis import quantized
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
-from app.engines.diarization.regions import EMBEDDINGS_APART
-from app.engines.diarization.speakers import Embeddings, Vectors, unit
-from app.engines.diarization.telephone import telephoned
-from app.engines.diarization.windows import FIRST_EDGE, FRAME
+from app.engines.diarization.regions import EMBEDDING_STEP_FRAMES
+from app.engines.diarization.speakers import Embeddings, Vectors, normalized
+from app.engines.diarization.telephone import simulate_telephone
+from app.engines.diarization.windows import FIRST_FRAME_AT, FRAME_SAMPLES
 from app.engines.messages import SpeakerEmbedding
 
 _SHORTEST_FRAMES: Final = 45  # 0.75 s: shorter speech says little of a voice
@@ -50,7 +50,9 @@ def _alone(turns: Sequence[Turn], labels: Sequence[str], frames: int) -> npt.NDA
     """Return whether each speaker speaks alone in each frame (speakers, frames)."""
     speaking = np.zeros((len(labels), frames), np.bool_)
     for turn in turns:
-        start, end = (max(round((each * SAMPLE_RATE - FIRST_EDGE) / FRAME), 0) for each in (turn.start, turn.end))
+        start, end = (
+            max(round((each * SAMPLE_RATE - FIRST_FRAME_AT) / FRAME_SAMPLES), 0) for each in (turn.start, turn.end)
+        )
         speaking[labels.index(turn.speaker), start:end] = True
     found: npt.NDArray[np.bool_] = speaking & (speaking.sum(axis=0) == 1)
     return found
@@ -69,9 +71,9 @@ def _own(embeddings: Embeddings, speaks: npt.NDArray[np.bool_]) -> Frames:
 def _embedding(embeddings: Embeddings, label: str, own: Frames, heard: Sequence[Vectors]) -> SpeakerEmbedding:
     if not len(own) or not heard:
         return SpeakerEmbedding(speaker=label, seconds=0.0, agreement=0.0, values="", telephone="")
-    weights = np.minimum(embeddings.lengths[own], EMBEDDINGS_APART).astype(np.float32)
+    weights = np.minimum(embeddings.lengths[own], EMBEDDING_STEP_FRAMES).astype(np.float32)
     mean = (weights @ embeddings.vectors[own]) / weights.sum()
-    seconds = _covered(embeddings.starts[own], embeddings.ends[own]) * FRAME / SAMPLE_RATE
+    seconds = _covered(embeddings.starts[own], embeddings.ends[own]) * FRAME_SAMPLES / SAMPLE_RATE
     return SpeakerEmbedding(
         speaker=label,
         seconds=round(seconds, 3),
@@ -88,7 +90,7 @@ def _covered(starts: Frames, ends: Frames) -> int:
 
 
 def _written(vector: Vectors) -> str:
-    return b64encode(stored(unit(vector[np.newaxis])[0]).tobytes()).decode()
+    return b64encode(quantized(normalized(vector[np.newaxis])[0]).tobytes()).decode()
 
 
 def _on_telephones(
@@ -106,8 +108,8 @@ def _on_telephones(
     found: dict[str, list[Vectors]] = {label: [] for label in own}
     pieces = _cut(sound, [(start, end) for start, end, _ in spans])
     for (_, _, label), piece in zip(spans, pieces, strict=False):
-        if len(piece) >= _SHORTEST_FRAMES * FRAME // 2:  # the recording may end a little before the last turn
-            found[label].append(networks.embed(features(telephoned(piece))))
+        if len(piece) >= _SHORTEST_FRAMES * FRAME_SAMPLES // 2:  # the recording may end a little before the last turn
+            found[label].append(networks.embed(features(simulate_telephone(piece))))
     return found
 
 
@@ -126,7 +128,9 @@ def _cut(sound: Iterator[Samples], spans: Sequence[tuple[int, int]]) -> Iterator
     `spans`: the first frame of each, and the frame after its last; in the order of their first frames.
     """
     held, at = np.zeros(0, np.float32), 0
-    for start, end in ((start * FRAME + FIRST_EDGE, end * FRAME + FIRST_EDGE) for start, end in spans):
+    for start, end in (
+        (start * FRAME_SAMPLES + FIRST_FRAME_AT, end * FRAME_SAMPLES + FIRST_FRAME_AT) for start, end in spans
+    ):
         while at + len(held) < end and (more := next(sound, None)) is not None:
             gone = min(max(start - at, 0), len(held))
             held, at = np.concatenate([held[gone:], more]), at + gone

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from onnx_asr.loader import AsrNames, create_asr_resolver
 
-from app.engines.family import IncompleteError
+from app.engines.family import IncompleteModelError
 from app.engines.onnx.published import NEEDED, PUBLISHED, recognise
 
 E2E = ("v3_e2e_ctc.onnx", "v3_e2e_ctc_vocab.txt")
@@ -91,7 +91,7 @@ def test_the_folder_of_a_published_model_has_its_name(tmp_path: Path) -> None:
     found = recognise(tmp_path, "t-one", None)
     assert found is not None
     assert found.languages == ("ru",)
-    with pytest.raises(IncompleteError, match=r"vocab\.txt"):
+    with pytest.raises(IncompleteModelError, match=r"vocab\.txt"):
         recognise(tmp_path, "nemo-parakeet-tdt-0.6b-v2", None)
 
 

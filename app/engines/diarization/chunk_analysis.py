@@ -11,15 +11,15 @@ from zlib import compress, decompressobj, error
 import numpy as np
 import numpy.typing as npt
 
-from app.engines.diarization.regions import EMBEDDED_FRAMES, SHORTEST_FRAMES
-from app.engines.diarization.windows import FRAMES, FRAMES_APART, PER_CHUNK
+from app.engines.diarization.regions import MAX_EMBEDDING_FRAMES, MIN_EMBEDDING_FRAMES
+from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, WINDOWS_PER_CHUNK
 
-VOICES = 3
+LOCAL_SPEAKERS = 3
 """Number of voices that the segmentation network distinguishes in a window."""
-SIZE = 192
+EMBEDDING_SIZE = 192
 """Number of values in an embedding."""
 
-LEAST_FRAMES = 6
+MIN_SPEECH_FRAMES = 6
 """Frames (0.1 s) that a voice speaks at least; a voice that speaks for less is ignored."""
 
 Activity = npt.NDArray[np.uint8]
@@ -28,15 +28,15 @@ Values = npt.NDArray[np.int8]
 
 _PROBABLE = 128  # a voice with this probability (of 255) speaks
 _LARGEST = 127  # the largest of the values that stand for an embedding
-_EMBEDDING = np.dtype([("start", "<u2"), ("end", "<u2"), ("values", "i1", SIZE)])
-_VOICE = np.dtype([("window", "u1"), ("voice", "u1"), ("values", "i1", SIZE)])
+_EMBEDDING = np.dtype([("start", "<u2"), ("end", "<u2"), ("values", "i1", EMBEDDING_SIZE)])
+_VOICE = np.dtype([("window", "u1"), ("voice", "u1"), ("values", "i1", EMBEDDING_SIZE)])
 _HEAD = np.dtype([("windows", "u1"), ("embeddings", "<u2"), ("voices", "u1")])
-_ACTIVITY = FRAMES * VOICES
-_FRAMES = (PER_CHUNK - 1) * FRAMES_APART + FRAMES
+_ACTIVITY = WINDOW_FRAMES * LOCAL_SPEAKERS
+_FRAMES = (WINDOWS_PER_CHUNK - 1) * STEP_FRAMES + WINDOW_FRAMES
 _LARGEST_BYTES = (
     _HEAD.itemsize
-    + PER_CHUNK * (_ACTIVITY + VOICES * _VOICE.itemsize)
-    + _FRAMES // SHORTEST_FRAMES * _EMBEDDING.itemsize
+    + WINDOWS_PER_CHUNK * (_ACTIVITY + LOCAL_SPEAKERS * _VOICE.itemsize)
+    + _FRAMES // MIN_EMBEDDING_FRAMES * _EMBEDDING.itemsize
 )
 _NO_RECORD = "not the analysis of a chunk"
 
@@ -63,7 +63,7 @@ class LocalSpeaker:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class ChunkAnalysis:
     """The analysis of a chunk.
 
     `activity`: the probability (0 to 255) that each voice speaks (windows, frames, voices). `embeddings`: of regions.
@@ -86,14 +86,14 @@ def speaking(activity: Activity) -> Speaking:
     return activity >= _PROBABLE
 
 
-def stored(embedding: npt.NDArray[np.float32]) -> Values:
+def quantized(embedding: npt.NDArray[np.float32]) -> Values:
     """Return an embedding as whole numbers from -127 to 127: its length is lost, its direction changes by 0.01 %."""
     largest = max(float(np.abs(embedding).max()), float(np.finfo(np.float32).tiny))
     values: Values = np.rint(embedding / largest * _LARGEST).astype(np.int8)
     return values
 
 
-def pack(chunk: Chunk) -> str:
+def pack(chunk: ChunkAnalysis) -> str:
     """Write the analysis of a chunk as text: base64 of compressed bytes."""
     head = np.array((len(chunk.activity), len(chunk.embeddings), len(chunk.voices)), _HEAD)
     embeddings = np.array([(each.start, each.end, each.values) for each in chunk.embeddings], _EMBEDDING)
@@ -102,7 +102,7 @@ def pack(chunk: Chunk) -> str:
     return b64encode(compress(b"".join(parts), 1)).decode()
 
 
-def unpack(index: int, record: str) -> Chunk:
+def unpack(index: int, record: str) -> ChunkAnalysis:
     """Read the analysis of the chunk with the number `index` from `record`, a text that `pack` has written.
 
     Raises:
@@ -111,13 +111,13 @@ def unpack(index: int, record: str) -> Chunk:
     content = _inflated(b64decode(record, validate=True))
     head = np.frombuffer(content, _HEAD, 1)[0]
     windows, at = int(head["windows"]), _HEAD.itemsize
-    activity = np.frombuffer(content, np.uint8, windows * _ACTIVITY, at).reshape(windows, FRAMES, VOICES)
+    activity = np.frombuffer(content, np.uint8, windows * _ACTIVITY, at).reshape(windows, WINDOW_FRAMES, LOCAL_SPEAKERS)
     at += activity.nbytes
     embeddings = np.frombuffer(content, _EMBEDDING, int(head["embeddings"]), at)
     voices = np.frombuffer(content, _VOICE, int(head["voices"]), at + embeddings.nbytes)
     if at + embeddings.nbytes + voices.nbytes != len(content) or not _possible(windows, embeddings, voices):
         raise ValueError(_NO_RECORD)
-    return Chunk(
+    return ChunkAnalysis(
         index,
         activity,
         [Embedding(int(row["start"]), int(row["end"]), row["values"]) for row in embeddings],
@@ -127,13 +127,13 @@ def unpack(index: int, record: str) -> Chunk:
 
 def _possible(windows: int, embeddings: npt.NDArray[np.void], voices: npt.NDArray[np.void]) -> bool:
     return bool(
-        1 <= windows <= PER_CHUNK
+        1 <= windows <= WINDOWS_PER_CHUNK
         and (embeddings["start"] < embeddings["end"]).all()
-        and (embeddings["end"] - embeddings["start"] <= EMBEDDED_FRAMES).all()
+        and (embeddings["end"] - embeddings["start"] <= MAX_EMBEDDING_FRAMES).all()
         and (np.diff(embeddings["start"].astype(np.intp)) > 0).all()
         and (embeddings["end"] <= _FRAMES).all()
         and (voices["window"] < windows).all()
-        and (voices["voice"] < VOICES).all()
+        and (voices["voice"] < LOCAL_SPEAKERS).all()
     )
 
 

@@ -10,7 +10,7 @@ from natscribe.schemas.windows import LONGEST_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.window_audio import WindowAudio
-from app.engines.family import Computing
+from app.engines.family import ComputeOptions
 from app.engines.whisper import network
 from app.engines.whisper.network import Decoded, DecodeOptions, EncodedPart, Network, encoded_part
 
@@ -103,7 +103,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
 
 
 def loaded(*, padded: bool = False) -> Network:
-    return Network("folder", Computing(), padded=padded)
+    return Network("folder", ComputeOptions(), padded=padded)
 
 
 def clip(seconds: float) -> WindowAudio:

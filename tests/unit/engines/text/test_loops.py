@@ -1,7 +1,7 @@
 import pytest
 from natscribe.schemas.transcription import Word
 
-from app.engines.text.loops import loops, without_echo
+from app.engines.text.loops import loops, without_repeated_end
 
 READING = (
     "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness, it "
@@ -61,17 +61,17 @@ def spoken(text: str, start: float, seconds: float) -> list[Word]:
 
 def test_a_sentence_that_is_written_twice_and_has_no_time_for_it_was_said_once() -> None:
     once = spoken("Thank you. Say your name after the tone.", 0.5, 8.0)
-    assert without_echo([*once, *spoken("say your name, after the tone", 8.6, 0.1)]) == once
+    assert without_repeated_end([*once, *spoken("say your name, after the tone", 8.6, 0.1)]) == once
 
 
 def test_what_is_said_twice_stays() -> None:
     # Given a sentence that is said twice, the second time with two quick words and a slow one
     again = [*spoken("Please try", 2.0, 0.05), *spoken("again.", 2.05, 0.95)]
     twice = [*spoken("Please try again.", 0.5, 1.0), *again]
-    assert without_echo(twice) == twice
+    assert without_repeated_end(twice) == twice
 
 
 @pytest.mark.parametrize("echo", ["No no", "your name after the tune"])
 def test_quick_words_that_are_no_sentence_again_stay(echo: str) -> None:
     said = [*spoken("No no your name after the tone", 0.5, 2.0), *spoken(echo, 2.6, 0.05)]
-    assert without_echo(said) == said
+    assert without_repeated_end(said) == said
