@@ -30,7 +30,7 @@ def test_the_library_publishes_what_we_name() -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_guide_names_every_model(name: str) -> None:
     # Given a published model, then docs/models.md says what it is for
-    assert f"`{name}`" in (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in (Path(__file__).parents[4] / "docs" / "models.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
