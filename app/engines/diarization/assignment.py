@@ -1,8 +1,8 @@
-"""Find the owner of each voice of a window at each moment: the speaker whose speech the voice is.
+"""Assign the local speakers of each window to the speakers of the recording.
 
-The segmentation network keeps the voices of a window apart, but may join people who take short turns. So a voice is
-followed through its window: it belongs to the speaker whom its embeddings are like, and passes to another speaker where
-its embeddings are clearly more like that other speaker, most easily after a pause.
+The segmentation model separates the local speakers of a window, but may take people with short turns for one. So a
+local speaker is followed through its window: it is assigned to the speaker whom its embeddings resemble, and reassigned
+where its embeddings clearly resemble another speaker more, most easily after a pause.
 """
 
 from collections.abc import Sequence
@@ -12,107 +12,119 @@ import numpy as np
 import numpy.typing as npt
 
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.engines.diarization.chunk_analysis import LOCAL_SPEAKERS, MIN_SPEECH_FRAMES, ChunkAnalysis, Speaking
-from app.engines.diarization.clustering import Labels
+from app.engines.diarization.chunk_analysis import LOCAL_SPEAKERS, MIN_SPEECH_FRAMES, ChunkAnalysis, is_active
+from app.engines.diarization.clustering import Floats
 from app.engines.diarization.regions import MAX_EMBEDDING_FRAMES
-from app.engines.diarization.speakers import Embeddings, Vectors, normalized
-from app.engines.diarization.windows import FRAME_SAMPLES, STEP_FRAMES, WINDOW_FRAMES, WINDOWS_PER_CHUNK
+from app.engines.diarization.speakers import Embeddings, normalized
+from app.engines.diarization.windows import (
+    FRAME_SAMPLES,
+    STEP_FRAMES,
+    WINDOW_FRAMES,
+    WINDOWS_PER_CHUNK,
+    Indices,
+    Mask,
+    runs,
+)
 
 Assignment = npt.NDArray[np.int16]
-Scores = npt.NDArray[np.float32]
 
 UNASSIGNED = -1
-"""The owner of a voice that belongs to no speaker."""
+"""The assignment of a local speaker that belongs to no speaker."""
 
-_SECONDS = np.float32(FRAME_SAMPLES / SAMPLE_RATE)  # in a frame
-_STEP_FRAMES = 15  # 0.25 s: about the length of a step; a voice has one owner in each step
-_PAUSE_FRAMES = 12  # 0.2 s: after a silence of this length another person may go on
-# Costs, in seconds of speech times similarity (1: an embedding equal to a speaker's centre).
-_CHANGE = 0.25  # the owner of a voice changes while the voice speaks
-_CHANGE_AFTER_PAUSE = 0.05
-_TWICE = 0.9  # for a second in which two voices that speak at the same time have one owner
-_EDGE = 0.05  # weight of an embedding at its start and end; in its middle the weight is 1
+_FRAME_S = np.float32(FRAME_SAMPLES / SAMPLE_RATE)
+_STEP_FRAMES = 15  # 0.25 s: about the length of a step; the assignment does not change within a step
+_PAUSE_FRAMES = 12  # 0.2 s: after a pause of this length another person may go on
+# Costs, in seconds of speech times similarity (1: an embedding equal to a speaker's centroid).
+_CHANGE_COST = 0.25  # the assignment changes while the local speaker speaks
+_CHANGE_COST_AFTER_PAUSE = 0.05
+_SAME_SPEAKER_COST = 0.9  # for a second in which two active local speakers are assigned to one speaker
+_EDGE_WEIGHT = 0.05  # weight of an embedding at its start and end; 1 in its middle
 
 
-def assign_speakers(chunks: Sequence[ChunkAnalysis], embeddings: Embeddings, centres: Vectors) -> Assignment:
-    """Return the owner of each voice in each frame: a number from 0, or `UNASSIGNED` (windows, frames, voices).
+def assign_speakers(chunks: Sequence[ChunkAnalysis], embeddings: Embeddings, centroids: Floats) -> Assignment:
+    """Return the speaker of each local speaker in each frame: from 0, or `UNASSIGNED` (windows, frames, 3).
 
-    `centres`: the centre of each speaker (speakers, 192).
+    `centroids`: the centroid of each speaker (speakers, 192).
     """
-    found = np.full((sum(len(chunk.activity) for chunk in chunks), WINDOW_FRAMES, LOCAL_SPEAKERS), UNASSIGNED, np.int16)
-    if not len(centres):
-        return found
+    windows = sum(len(chunk.activity) for chunk in chunks)
+    assignment = np.full((windows, WINDOW_FRAMES, LOCAL_SPEAKERS), UNASSIGNED, np.int16)
+    if not len(centroids):
+        return assignment
     for chunk in chunks:
-        speaking = chunk.speaking
-        own = {(each.window, each.voice): each.values.astype(np.float32) for each in chunk.voices}
-        for number in range(len(chunk.activity)):
+        for number, active in enumerate(is_active(chunk.activity)):
             window = chunk.index * WINDOWS_PER_CHUNK + number
-            heard, known = _likeness(embeddings, centres, window * STEP_FRAMES)
-            alike = {voice: centres @ normalized(own[number, voice][np.newaxis])[0] for n, voice in own if n == number}
-            _follow(speaking[number], heard, known, alike, found[window])
-    return found
+            similarity, has_embedding = _similarity(embeddings, centroids, window * STEP_FRAMES)
+            overlapped = {
+                speaker.number: centroids @ normalized(speaker.values.astype(np.float32)[np.newaxis])[0]
+                for speaker in chunk.overlapped
+                if speaker.window == number
+            }
+            _assign_window(active, similarity, has_embedding, overlapped, assignment[window])
+    return assignment
 
 
-def _likeness(embeddings: Embeddings, centres: Vectors, first: int) -> tuple[Scores, Speaking]:
-    """Return how much each frame of a window is like each speaker (speakers, frames), and which frames have embeddings.
+def _similarity(embeddings: Embeddings, centroids: Floats, first: int) -> tuple[Floats, Mask]:
+    """Return how similar each frame of a window is to each speaker (speakers, frames), and which frames have embeddings.
 
-    `first` is the first frame of the window. A frame is judged by the mean of the embeddings that it is part of; an
-    embedding weighs most in its middle.
+    `first` is the first frame of the window. The similarity of a frame is the mean over the embeddings that contain
+    it; an embedding weighs most in its middle.
     """
-    scores, total = np.zeros((len(centres), WINDOW_FRAMES), np.float32), np.zeros(WINDOW_FRAMES, np.float32)
+    scores, total = np.zeros((len(centroids), WINDOW_FRAMES), np.float32), np.zeros(WINDOW_FRAMES, np.float32)
     low, high = np.searchsorted(embeddings.starts, (first - MAX_EMBEDDING_FRAMES, first + WINDOW_FRAMES))
     for number in range(int(low), int(high)):
         start, end = int(embeddings.starts[number]) - first, int(embeddings.ends[number]) - first
-        place = np.arange(max(start, 0), min(end, WINDOW_FRAMES))
-        weight = np.maximum(1 - np.abs(place + 0.5 - (start + end) / 2) / ((end - start) / 2), _EDGE)
-        scores[:, place] += np.outer(centres @ embeddings.vectors[number], weight)
-        total[place] += weight
-    scores /= np.maximum(total, _EDGE)
+        frames = np.arange(max(start, 0), min(end, WINDOW_FRAMES))
+        weight = np.maximum(1 - np.abs(frames + 0.5 - (start + end) / 2) / ((end - start) / 2), _EDGE_WEIGHT)
+        scores[:, frames] += np.outer(centroids @ embeddings.vectors[number], weight)
+        total[frames] += weight
+    scores /= np.maximum(total, _EDGE_WEIGHT)
     return scores, total > 0
 
 
-def _follow(speaking: Speaking, heard: Scores, known: Speaking, alike: dict[int, Scores], owner: Assignment) -> None:
-    """Write the owners of a window's voices into `owner` (frames, voices), first for the voice that speaks alone most.
+def _assign_window(
+    active: Mask, similarity: Floats, has_embedding: Mask, overlapped: dict[int, Floats], assignment: Assignment
+) -> None:
+    """Fill in the `assignment` of a window (frames, 3), first for the local speaker who speaks alone most.
 
-    `heard` and `known` are what `_likeness` returns. `alike`: how much each voice that hardly ever speaks alone is like
-    each speaker. A voice that never speaks alone and is not in `alike` gets no owner.
+    `similarity` and `has_embedding` are what `_similarity` returns. `overlapped`: the similarity to each speaker for
+    local speakers who hardly ever speak alone. One who never speaks alone and is not in `overlapped` stays unassigned.
     """
-    clean = (speaking & (speaking.sum(axis=1) == 1)[:, np.newaxis] & known[:, np.newaxis]).T
-    for voice in np.argsort(-clean.sum(axis=1), kind="stable"):
-        steps = _steps(speaking[:, voice])
-        if speaking[:, voice].sum() < MIN_SPEECH_FRAMES or not (clean[voice].any() or voice in alike):
+    clean = (active & (active.sum(axis=1) == 1)[:, np.newaxis] & has_embedding[:, np.newaxis]).T
+    for local in np.argsort(-clean.sum(axis=1), kind="stable"):
+        steps = _steps(active[:, local])
+        if active[:, local].sum() < MIN_SPEECH_FRAMES or not (clean[local].any() or local in overlapped):
             continue
-        of_voice = [
-            alike[voice] * (end - start)
-            if voice in alike
-            else heard[:, start:end][:, clean[voice, start:end]].sum(axis=1)
+        scores = [
+            overlapped[local] * (end - start)
+            if local in overlapped
+            else similarity[:, start:end][:, clean[local, start:end]].sum(axis=1)
             for start, end in steps
         ]
-        evidence = np.array(of_voice, np.float32)
+        evidence = np.array(scores, np.float32)
         for row, (start, end) in zip(evidence, steps, strict=True):
-            others = owner[start:end][speaking[start:end] & (owner[start:end] != UNASSIGNED)]
-            np.subtract.at(row, others, _TWICE)
+            others = assignment[start:end][active[start:end] & (assignment[start:end] != UNASSIGNED)]
+            np.subtract.at(row, others, _SAME_SPEAKER_COST)
         pauses = [True, *(start - end >= _PAUSE_FRAMES for (_, end), (start, _) in pairwise(steps))]
-        path = _best_path(evidence * _SECONDS, np.where(pauses, _CHANGE_AFTER_PAUSE, _CHANGE))
+        path = _best_path(evidence * _FRAME_S, np.where(pauses, _CHANGE_COST_AFTER_PAUSE, _CHANGE_COST))
         middles = np.array([(start + end) / 2 for start, end in steps])
-        owner[:, voice] = path[np.abs(np.arange(WINDOW_FRAMES)[:, np.newaxis] - middles).argmin(axis=1)]
+        assignment[:, local] = path[np.abs(np.arange(WINDOW_FRAMES)[:, np.newaxis] - middles).argmin(axis=1)]
 
 
-def _steps(speaks: Speaking) -> list[tuple[int, int]]:
-    """Cut the frames in which a voice speaks into steps of about a quarter of a second."""
-    found: list[tuple[int, int]] = []
-    for start, end in np.flatnonzero(np.diff(speaks, prepend=False, append=False)).reshape(-1, 2):
+def _steps(active: Mask) -> list[tuple[int, int]]:
+    """Cut the frames in which a local speaker speaks into steps of about a quarter of a second."""
+    steps: list[tuple[int, int]] = []
+    for start, end in runs(active):
         count = max(1, round((end - start) / _STEP_FRAMES))
-        found += pairwise(np.linspace(start, end, count + 1).astype(int).tolist())
-    return found
+        steps += pairwise(np.linspace(start, end, count + 1).astype(int).tolist())
+    return steps
 
 
-def _best_path(evidence: Scores, costs: npt.NDArray[np.float64]) -> Labels:
-    """Return a speaker for each step, so that all evidence, less the costs of all changes, is highest (Viterbi 1967).
+def _best_path(evidence: Floats, costs: npt.NDArray[np.float64]) -> Indices:
+    """Return the speaker of each step that maximizes the evidence minus the costs of all changes (Viterbi 1967).
 
-    `evidence`: (steps, speakers). `costs`: what a change of the speaker before each step costs.
+    `evidence`: (steps, speakers). `costs`: the cost of a change of speaker before each step.
     """
-    came_from: list[Labels] = []  # for each step but the first the speaker before it, for each speaker
+    came_from: list[Indices] = []  # for each step but the first, the best previous speaker for each speaker
     best = evidence[0]
     for of_step, cost in zip(evidence[1:], costs[1:], strict=True):
         leader = int(best.argmax())
@@ -120,6 +132,6 @@ def _best_path(evidence: Scores, costs: npt.NDArray[np.float64]) -> Labels:
         came_from.append(np.where(best >= change, np.arange(len(best)), leader))
         best = np.maximum(best, change) + of_step
     path = [int(best.argmax())]
-    for before in reversed(came_from):
-        path.append(int(before[path[-1]]))
+    for origins in reversed(came_from):
+        path.append(int(origins[path[-1]]))
     return np.array(path[::-1])

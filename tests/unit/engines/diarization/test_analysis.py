@@ -38,7 +38,7 @@ def analysed(given: ChunkAudio) -> tuple[ChunkAnalysis, FakeNetworks, list[float
 @pytest.mark.parametrize(("loudness", "segmented"), [(0.0, 0), (2.0**-15, 0), (-(2.0**-15), 0), (2.0**-14, 1)])
 def test_silence_is_not_analysed(loudness: float, segmented: int) -> None:
     chunk, networks, _ = analysed(sound((300, loudness)))
-    assert (networks.segmented, chunk.embeddings, chunk.voices) == (segmented, [], [])
+    assert (networks.segmented, chunk.embeddings, chunk.overlapped) == (segmented, [], [])
     assert not chunk.activity.any()
 
 
@@ -69,7 +69,7 @@ def test_who_speaks_alone_is_cut_into_slices() -> None:
     assert [len(each) for each in networks.embedded] == [
         (each.end - each.start) * FRAME_SAMPLES for each in chunk.embeddings
     ]
-    assert chunk.voices == []
+    assert chunk.overlapped == []
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_a_voice_that_hardly_speaks_alone_is_embedded(
 ) -> None:
     # Given a second voice that speaks for so many frames alone, and then with the first one, which speaks on
     chunk, networks, _ = analysed(sound((50, 0.0), (alone, 2.0), (together, 4.0), (200, 1.0)))
-    seconds = [each for each in chunk.voices if each.voice == 1]
+    seconds = [each for each in chunk.overlapped if each.number == 1]
     assert bool(seconds) is found
-    assert [each.window for each in chunk.voices] == [0] * len(chunk.voices)
+    assert [each.window for each in chunk.overlapped] == [0] * len(chunk.overlapped)
     if embedded is not None:
         assert len(networks.embedded[-1]) == embedded * FRAME_SAMPLES
 
@@ -101,7 +101,7 @@ def test_very_short_speech_has_no_embedding(frames: int, embedded: list[int]) ->
     chunk, networks, _ = analysed(sound((20, 0.0), (3, 3.0), (9, 0.0), (frames - 3, 3.0), (60, 0.0)))
     # Then it has one embedding, if it speaks long enough, with a frame more of each time
     assert [len(each) / FRAME_SAMPLES for each in networks.embedded] == embedded
-    assert [each.voice for each in chunk.voices] == [2] * len(embedded)
+    assert [each.number for each in chunk.overlapped] == [2] * len(embedded)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from app.engines.diarization.chunk_analysis import (
     ChunkAnalysis,
     Embedding,
     LocalSpeaker,
+    is_active,
     pack,
     quantized,
     unpack,
@@ -42,11 +43,13 @@ def test_a_chunk_comes_back_from_its_record(windows: int) -> None:
     assert again.index == 5
     assert (again.activity == chunk.activity).all()
     assert [(each.start, each.end) for each in again.embeddings] == [(e.start, e.end) for e in chunk.embeddings]
-    assert [(each.window, each.voice) for each in again.voices] == [(each.window, each.voice) for each in chunk.voices]
+    assert [(each.window, each.number) for each in again.overlapped] == [
+        (each.window, each.number) for each in chunk.overlapped
+    ]
     assert all((a.values == b.values).all() for a, b in zip(again.embeddings, chunk.embeddings, strict=True))
-    assert all((a.values == b.values).all() for a, b in zip(again.voices, chunk.voices, strict=True))
+    assert all((a.values == b.values).all() for a, b in zip(again.overlapped, chunk.overlapped, strict=True))
     # And a voice speaks where that is more probable than not
-    assert (again.speaking == (chunk.activity > 255 / 2)).all()
+    assert (is_active(again.activity) == (chunk.activity > 255 / 2)).all()
 
 
 @given(st.binary(max_size=50) | st.binary(max_size=50).map(compress))

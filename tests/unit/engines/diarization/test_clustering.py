@@ -5,7 +5,7 @@ from app.engines.diarization.clustering import (
     Merge,
     centroid_distances,
     cluster_counts,
-    cut,
+    cluster_labels,
     linkage,
     merge_by_centroids,
 )
@@ -35,10 +35,10 @@ def test_average_linkage_is_that_of_scipy(size: int, seed: int) -> None:
     # When we find the merges
     merges = linkage(distances.copy())
 
-    # Then they happen at the same distances, and cut anywhere the clusters are the same
+    # Then they happen at the same distances, and cluster_labels anywhere the clusters are the same
     assert [merge.distance for merge in merges] == pytest.approx(expected[:, 2], rel=1e-4)
     for wanted in {1, 2, size // 2, size}:
-        labels = cut(np.ones(size, np.float32), merges[: size - wanted])
+        labels = cluster_labels(np.ones(size, np.float32), merges[: size - wanted])
         assert partition(labels) == partition(fcluster(expected, wanted, "maxclust"))
 
 
@@ -71,7 +71,7 @@ def test_clusters_of_one_person_are_joined_by_their_centres_however_much_their_m
 
     # Then those of the one person are near each other, though their members are not, and the stranger is as
     # far from that person as the centres of both are
-    assert [{merge.one, merge.other} for merge in merges] == [{0, 30}, {0, 60}]
+    assert [{merge.first, merge.second} for merge in merges] == [{0, 30}, {0, 60}]
     assert merges[0].distance < 0.2
     one, two = members.mean(axis=0), strangers.mean(axis=0)
     assert merges[1].distance == pytest.approx(1 - one @ two / np.linalg.norm(one) / np.linalg.norm(two), abs=0.02)
@@ -83,7 +83,7 @@ def test_the_centre_of_a_short_piece_of_speech_is_believed_to_be_inexact() -> No
 
     # When they are joined, then the short one is joined first
     merges = merge_by_centroids(embeddings, np.array([500, 500, 30], np.float32), np.array([0, 1, 2]))
-    assert 2 in {merges[0].one, merges[0].other}
+    assert 2 in {merges[0].first, merges[0].second}
     assert merges[0].distance < 0.5
     assert merges[1].distance > 0.8
 
@@ -106,4 +106,4 @@ def test_of_very_many_clusters_only_the_heaviest_are_joined() -> None:
     weights = np.arange(1, count + 1, dtype=np.float32)
     merges = merge_by_centroids(np.ones((count, 1), np.float32), weights, np.arange(count))
     assert 0 < len(merges) < count - 1
-    assert min(min(merge.one, merge.other) for merge in merges) > 0
+    assert min(min(merge.first, merge.second) for merge in merges) > 0

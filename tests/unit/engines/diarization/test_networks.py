@@ -5,7 +5,7 @@ import pytest
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.features import features
-from app.engines.diarization.identity import TELEPHONE_FILE, weights
+from app.engines.diarization.identity import TELEPHONE_FILE, weights_folder
 from app.engines.diarization.networks import POWERSET_CLASSES, Networks
 from app.engines.diarization.telephone import simulate_telephone
 from app.engines.diarization.windows import WINDOW_FRAMES, WINDOW_SAMPLES
@@ -32,4 +32,4 @@ def test_networks_hear_windows_and_voices() -> None:
     # When a voice is embedded, then it is a direction that has nothing of what telephones add
     voice = networks.embed(features(noise))
     assert np.linalg.norm(voice) == pytest.approx(1, abs=1e-3)
-    assert np.abs(np.load(weights() / TELEPHONE_FILE) @ voice).max() < 1e-3
+    assert np.abs(np.load(weights_folder() / TELEPHONE_FILE) @ voice).max() < 1e-3

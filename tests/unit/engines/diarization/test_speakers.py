@@ -160,7 +160,7 @@ def test_who_speaks_too_little_to_be_a_speaker_is_one_where_a_number_wants_it() 
 
 def test_more_embeddings_than_are_clustered_come_from_all_over_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given two people, the second of whom speaks late, and few embeddings that may be clustered
-    monkeypatch.setattr(speakers, "_MOST", 8)
+    monkeypatch.setattr(speakers, "_MAX_CLUSTERED", 8)
 
     # When speakers are found, then both are
     assert len(found(recording([*speech_of(0, 40, but=0.3), *speech_of(1, 20, but=0.3)]))) == 2

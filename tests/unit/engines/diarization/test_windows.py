@@ -13,7 +13,6 @@ from app.engines.diarization.windows import (
     WINDOWS_PER_CHUNK,
     ChunkAudio,
     chunks,
-    window,
 )
 
 MINUTE = WINDOWS_PER_CHUNK * STEP_SAMPLES
@@ -25,7 +24,7 @@ def ramp(samples: int) -> np.ndarray:
 
 def begins(sounds: list[ChunkAudio]) -> list[float]:
     """The first sample of each window, which in a ramp is its number."""
-    return [float(window(sound, number)[0]) for sound in sounds for number in range(sound.windows)]
+    return [float(sound.window(number)[0]) for sound in sounds for number in range(sound.windows)]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +46,7 @@ def test_every_sample_is_in_a_window_and_none_is_empty(length: int) -> None:
     # Then windows begin at even distances, the last reaches the end, and the one before it does not
     starts = begins(sounds)
     assert starts == [number * STEP_SAMPLES for number in range(len(starts))]
-    assert window(sounds[-1], sounds[-1].windows - 1)[-1] == length - 1
+    assert sounds[-1].window(sounds[-1].windows - 1)[-1] == length - 1
     assert all(start + WINDOW_SAMPLES < length for start in starts[:-1])
     assert [sound.index for sound in sounds] == list(range(len(sounds)))
     # And each chunk says how many frames begin in it, and the last one how many it has
