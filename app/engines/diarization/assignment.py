@@ -16,15 +16,7 @@ from app.engines.diarization.chunk_analysis import LOCAL_SPEAKERS, MIN_SPEECH_FR
 from app.engines.diarization.clustering import Floats
 from app.engines.diarization.regions import MAX_EMBEDDING_FRAMES
 from app.engines.diarization.speakers import Embeddings, normalized
-from app.engines.diarization.windows import (
-    FRAME_SAMPLES,
-    STEP_FRAMES,
-    WINDOW_FRAMES,
-    WINDOWS_PER_CHUNK,
-    Indices,
-    Mask,
-    runs,
-)
+from app.engines.diarization.windows import FRAME_SAMPLES, STEP_FRAMES, WINDOW_FRAMES, Indices, Mask, runs
 
 Assignment = npt.NDArray[np.int16]
 
@@ -52,19 +44,19 @@ def assign_speakers(chunks: Sequence[ChunkAnalysis], embeddings: Embeddings, cen
         return assignment
     for chunk in chunks:
         for number, active in enumerate(is_active(chunk.activity)):
-            window = chunk.index * WINDOWS_PER_CHUNK + number
-            similarity, has_embedding = _similarity(embeddings, centroids, window * STEP_FRAMES)
+            first_frame = chunk.first_frame + number * STEP_FRAMES
+            similarity, has_embedding = _similarity(embeddings, centroids, first_frame)
             overlapped = {
                 speaker.number: centroids @ normalized(speaker.values.astype(np.float32)[np.newaxis])[0]
                 for speaker in chunk.overlapped
                 if speaker.window == number
             }
-            _assign_window(active, similarity, has_embedding, overlapped, assignment[window])
+            _assign_window(active, similarity, has_embedding, overlapped, assignment[first_frame // STEP_FRAMES])
     return assignment
 
 
 def _similarity(embeddings: Embeddings, centroids: Floats, first: int) -> tuple[Floats, Mask]:
-    """Return how similar each frame of a window is to each speaker (speakers, frames), and which frames have embeddings.
+    """Return the similarity of each frame of a window to each speaker (speakers, frames), and which frames have any.
 
     `first` is the first frame of the window. The similarity of a frame is the mean over the embeddings that contain
     it; an embedding weighs most in its middle.

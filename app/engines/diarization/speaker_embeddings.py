@@ -20,7 +20,7 @@ from app.engines.diarization.networks import Networks
 from app.engines.diarization.regions import EMBEDDING_STEP_FRAMES
 from app.engines.diarization.speakers import Embeddings, normalized
 from app.engines.diarization.telephone import simulate_telephone
-from app.engines.diarization.windows import FIRST_FRAME_AT, FRAME_SAMPLES, Indices, Mask
+from app.engines.diarization.windows import FIRST_FRAME_AT, FRAME_SAMPLES, Indices, Mask, sample_at
 from app.engines.messages import SpeakerEmbedding
 
 _MIN_FRAMES: Final = 45  # 0.75 s: shorter speech characterizes a speaker too little
@@ -48,8 +48,7 @@ def _alone(turns: Sequence[Turn], labels: Sequence[str], frames: int) -> Mask:
     speaking = np.zeros((len(labels), frames), np.bool_)
     for turn in turns:
         start, end = (
-            max(round((seconds * SAMPLE_RATE - FIRST_FRAME_AT) / FRAME_SAMPLES), 0)
-            for seconds in (turn.start, turn.end)
+            max(round((at * SAMPLE_RATE - FIRST_FRAME_AT) / FRAME_SAMPLES), 0) for at in (turn.start, turn.end)
         )
         speaking[labels.index(turn.speaker), start:end] = True
     alone: Mask = speaking & (speaking.sum(axis=0) == 1)
@@ -129,7 +128,7 @@ def _excerpts(audio: Iterator[Samples], spans: Sequence[tuple[int, int]]) -> Ite
     """
     buffered, offset = np.zeros(0, np.float32), 0
     for first, last in spans:
-        start, end = first * FRAME_SAMPLES + FIRST_FRAME_AT, last * FRAME_SAMPLES + FIRST_FRAME_AT
+        start, end = sample_at(first), sample_at(last)
         while offset + len(buffered) < end and (more := next(audio, None)) is not None:
             passed = min(max(start - offset, 0), len(buffered))
             buffered, offset = np.concatenate([buffered[passed:], more]), offset + passed

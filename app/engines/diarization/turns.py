@@ -11,14 +11,13 @@ from app.engines.diarization.assignment import UNASSIGNED, Assignment
 from app.engines.diarization.chunk_analysis import LOCAL_SPEAKERS, ChunkAnalysis
 from app.engines.diarization.clustering import Floats
 from app.engines.diarization.windows import (
-    FIRST_FRAME_AT,
-    FRAME_SAMPLES,
     STEP_FRAMES,
     WINDOW_FRAMES,
     WINDOWS_PER_CHUNK,
     Indices,
     Mask,
     runs,
+    sample_at,
 )
 
 _FULL_WEIGHT_FRAMES = STEP_FRAMES  # from a window's edge to the first decision with full weight
@@ -73,7 +72,7 @@ def _labelled(turns: Sequence[_Turn], duration: float) -> Iterator[Turn]:
 
 
 def _seconds(frame: int) -> float:
-    return round((frame * FRAME_SAMPLES + FIRST_FRAME_AT) / SAMPLE_RATE, 3)
+    return round(sample_at(frame) / SAMPLE_RATE, 3)
 
 
 def _decisions(chunks: Sequence[ChunkAnalysis], assignment: Assignment, speakers: int) -> Iterator[tuple[int, Mask]]:
@@ -94,7 +93,7 @@ def _decisions(chunks: Sequence[ChunkAnalysis], assignment: Assignment, speakers
             votes[:, in_chunk] += by_speaker * weights[in_window]
             total[in_chunk] += weights[in_window]
         own = WINDOWS_PER_CHUNK * STEP_FRAMES if chunk is not chunks[-1] else frames
-        yield first * STEP_FRAMES, _speaking((votes / total)[:, :own])
+        yield chunk.first_frame, _speaking((votes / total)[:, :own])
 
 
 def _by_speaker(activity: Floats, assignment: Assignment, speakers: int) -> Floats:

@@ -43,9 +43,7 @@ def test_a_chunk_comes_back_from_its_record(windows: int) -> None:
     assert again.index == 5
     assert (again.activity == chunk.activity).all()
     assert [(each.start, each.end) for each in again.embeddings] == [(e.start, e.end) for e in chunk.embeddings]
-    assert [(each.window, each.number) for each in again.overlapped] == [
-        (each.window, each.number) for each in chunk.overlapped
-    ]
+    assert [(a.window, a.number) for a in again.overlapped] == [(b.window, b.number) for b in chunk.overlapped]
     assert all((a.values == b.values).all() for a, b in zip(again.embeddings, chunk.embeddings, strict=True))
     assert all((a.values == b.values).all() for a, b in zip(again.overlapped, chunk.overlapped, strict=True))
     # And a voice speaks where that is more probable than not
