@@ -1,4 +1,4 @@
-"""Find the speech model that a task names, and the family that loads it; tasks may not name just any model."""
+"""Find the speech model that a task names, among those that tasks may name, and the family that loads it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ FAMILIES: tuple[ModelFamily, ...] = (whisper, onnx)
 class ModelCatalog:
     """The speech models that this service may load.
 
-    `default`: name or folder of the configured model; null: it is the bundled one. Tasks may name the bundled model,
-    the models in `offered`, the folders inside of `folder`, and the configured model if it has a name. `compute_type`:
-    which precision to choose if a model has files of several.
+    `default`: name or folder of the configured model; null: the bundled one. Tasks may name the bundled model, the
+    models in `offered`, the folders inside `folder`, and the configured model if it has a name. `compute_type`: which
+    precision to choose if a model has files of several.
     """
 
     default: str | None
@@ -51,7 +51,7 @@ class ModelCatalog:
         if name in {*offered, *bundled.NAMES} or self._own_folder(name) is not None:
             return
         if self.folder is not None and self.folder.is_dir():
-            offered |= {each.name for each in self.folder.iterdir() if each.is_dir()}
+            offered |= {path.name for path in self.folder.iterdir() if path.is_dir()}
         message = (
             f"The model {name!r} is not offered here: leave `model` out or name one of {', '.join(sorted(offered))};"
             " the service's operator offers more in TRANSCRIPTION_MODELS."
@@ -87,7 +87,7 @@ class ModelCatalog:
     def _in_folder(self, folder: Path, name: str) -> LocalModel:
         try:
             for family in self.families:
-                if weights := family.recognise(folder, name, self.compute_type):
+                if weights := family.detect(folder, name, self.compute_type):
                     return weights
         except IncompleteModelError as error:
             message = f"The model {name!r} is not complete: the operator must add {error} to its folder."

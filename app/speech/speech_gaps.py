@@ -7,7 +7,7 @@ from natscribe.schemas.diarization import Turn
 from natscribe.schemas.transcription import Interval, Segment
 
 from app.engines.audio.timeline import Times
-from app.engines.text.coverage import MIN_GAP_S, longest_spoken
+from app.engines.text.coverage import MIN_GAP_S, max_word_seconds
 
 _MARGIN_S = 0.3  # the times of words and the ends of turns may be wrong by this much
 
@@ -40,7 +40,7 @@ def _spoken(segments: Iterable[Segment]) -> Iterator[Times]:
     """
     for segment in segments:
         for word in segment.words or ():
-            yield word.start - _MARGIN_S, min(word.end, word.start + longest_spoken(word)) + _MARGIN_S
+            yield word.start - _MARGIN_S, min(word.end, word.start + max_word_seconds(word)) + _MARGIN_S
         if not segment.words:
             yield segment.start - _MARGIN_S, segment.end + _MARGIN_S
 

@@ -50,7 +50,7 @@ def _alone(turns: Sequence[Turn], labels: Sequence[str], frames: int) -> Mask:
         start, end = (
             max(round((at * SAMPLE_RATE - FIRST_FRAME_AT) / FRAME_SAMPLES), 0) for at in (turn.start, turn.end)
         )
-        speaking[labels.index(turn.speaker), start:end] = True
+        speaking[labels.index(turn.speaker), max(start, 0) : max(end, 0)] = True
     alone: Mask = speaking & (speaking.sum(axis=0) == 1)
     return alone
 

@@ -40,8 +40,8 @@ class Watched:
         self.family = family
         self.models: list[SpeechModel] = []
 
-    def recognise(self, folder: Path, name: str, compute_type: str | None) -> LocalModel | None:
-        weights = self.family.recognise(folder, name, compute_type)
+    def detect(self, folder: Path, name: str, compute_type: str | None) -> LocalModel | None:
+        weights = self.family.detect(folder, name, compute_type)
 
         def load(computing: ComputeOptions) -> SpeechModel:
             assert weights is not None

@@ -344,7 +344,7 @@ class OneFolder:
     def fetch(self, _name: str, _compute_type: str | None) -> Path:
         return self.folder
 
-    def recognise(self, folder: Path, name: str, _compute_type: str | None) -> LocalModel | None:
+    def detect(self, folder: Path, name: str, _compute_type: str | None) -> LocalModel | None:
         file = folder / "third.weights"
         return LocalModel(folder, identity_of(name, [file]), self.load) if file.exists() else None
 

@@ -1,7 +1,7 @@
 import pytest
 from natscribe.schemas.transcription import Word
 
-from app.engines.text.loops import loops, without_repeated_end
+from app.engines.text.loops import is_loop, without_repeated_end
 
 READING = (
     "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness, it "
@@ -16,7 +16,7 @@ VERSE = ["this", "verse", "is", "said", "again", "as", "in", "a", "song"]
 
 
 def looping(text: str) -> bool:
-    return loops(text.split(), 30.0)
+    return is_loop(text.split(), 30.0)
 
 
 @pytest.mark.parametrize("text", [READING, RUSSIAN, "No, no, no!", "", "yes"])
@@ -37,16 +37,16 @@ def test_marks_and_capitals_hide_no_loop() -> None:
 
 
 def test_a_verse_that_returns_once_is_no_loop_but_sixty_words_are() -> None:
-    assert not loops(VERSE * 2, 30.0)
-    assert loops(VERSE * 3, 30.0)
-    assert loops([f"{number}" for number in range(60)] * 2, 30.0)
+    assert not is_loop(VERSE * 2, 30.0)
+    assert is_loop(VERSE * 3, 30.0)
+    assert is_loop([f"{number}" for number in range(60)] * 2, 30.0)
 
 
 def test_more_text_than_anybody_can_say_is_one() -> None:
     # Given words of thirty characters, when they take a second, then they can be said; in less time nobody says them
     words = ["incomprehensibilities", "questions"]
-    assert not loops(words, 1.0)
-    assert loops(words, 0.99)
+    assert not is_loop(words, 1.0)
+    assert is_loop(words, 0.99)
 
 
 def spoken(text: str, start: float, seconds: float) -> list[Word]:
