@@ -30,9 +30,9 @@ from app.live.partials import Partials
 from app.live.source import LiveSource
 from app.recordings.recording import Recording
 from app.settings import Settings
-from app.speech.diarizer import Diarizer, SpeakerSearch
-from app.speech.run import Run
+from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcript import TaskTranscript
+from app.speech.transcription_run import TranscriptionRun
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Append, Checkpoint, Update, processed
 
@@ -110,7 +110,7 @@ class LiveTranscriber:
     ) -> None:
         """Transcribe until the sound ends; append updates, and publish partials."""
         own = Ahead(self._windows, task.options)
-        run = Run(live.windows(), own, None, task.options, checkpoint.language, rank=Rank.LIVE)
+        run = TranscriptionRun(live.windows(), own, None, task.options, checkpoint.language, rank=Rank.LIVE)
         source.closing = lambda window: own.begin(window, run.language)
         partials = Partials(task, source, self._windows, self._publish, self._metrics)
         source.show = partials.wanted
@@ -136,7 +136,7 @@ class LiveTranscriber:
             if channels is None
             else partial(self._diarizer.turns_of_channels, task, recording, channels)
         )
-        async with aclosing(SpeakerSearch(find)) as search:
+        async with aclosing(BackgroundDiarization(find)) as search:
             async for update in search.progress():
                 await append(update)
             found = await asyncio.to_thread(transcript.add_speakers, search)

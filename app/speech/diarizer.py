@@ -66,7 +66,9 @@ class Diarizer:
             FencedError: Another worker runs the task.
         """
         found = [await self.turns(task, recording, append, channel, channels) for channel in range(channels)]
-        return _together([renamed(each, {label(0): label(channel)}) for channel, each in enumerate(found)])
+        return _together(
+            [relabelled(each, {speaker_label(0): speaker_label(channel)}) for channel, each in enumerate(found)]
+        )
 
     async def turns(
         self, task: Task, recording: Recording, append: Append, channel: int | None = None, channels: int = 1
@@ -114,12 +116,12 @@ def _suffix(channel: int | None) -> str:
     return "" if channel is None else f":{channel}"
 
 
-def label(number: int) -> str:
+def speaker_label(number: int) -> str:
     """Return the label of a speaker, whose number counts from 0."""
     return f"SPEAKER_{number:02}"
 
 
-def renamed(found: DiarizationDone, labels: Mapping[str, str]) -> DiarizationDone:
+def relabelled(found: DiarizationDone, labels: Mapping[str, str]) -> DiarizationDone:
     """Return turns and embeddings with another label for each speaker."""
     turns = [turn.model_copy(update={"speaker": labels[turn.speaker]}) for turn in found.turns]
     embedded = found.embedded
@@ -160,7 +162,7 @@ def _result(
     )
 
 
-class SpeakerSearch:
+class BackgroundDiarization:
     """The search for the speakers of a recording, beside or after its transcription.
 
     It ends with turns in `found`, or with an `error`, after which the task goes on without speakers.

@@ -37,12 +37,12 @@ from app.recordings.recording import Recording, Recordings
 from app.redis_store.cache import Cache
 from app.redis_store.chunks import Chunks
 from app.settings import Settings
-from app.speech.diarizer import Diarizer, SpeakerSearch
+from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
 from app.updates import Append, Checkpoint, Result, Update, processed
 from app.voices.identification import Identification
-from app.voices.store import ComparedVoice, VoiceStore
+from app.voices.store import ComparableVoice, VoiceStore
 from app.work_sharing.sharing import WorkSharing
 from tests.fakes.cache import MemoryCache
 from tests.fakes.engine import MODEL, FakeEngine, segment
@@ -111,7 +111,7 @@ class WatchedEngine(FakeEngine):
 class NoVoices:
     """A user who has named nobody."""
 
-    async def compared(self, _user_id: object) -> list[ComparedVoice]:
+    async def compared(self, _user_id: object) -> list[ComparableVoice]:
         return []
 
 
@@ -330,7 +330,7 @@ async def test_a_search_tells_its_progress_while_it_goes_on() -> None:
     # When it is waited for, then that is told before it ends
     told = []
     async with asyncio.timeout(5):
-        async for update in SpeakerSearch(find).progress():
+        async for update in BackgroundDiarization(find).progress():
             told.append(update)
             may_end.set()
     assert told == [half]

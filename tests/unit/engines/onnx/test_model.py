@@ -16,11 +16,11 @@ from onnx_asr.asr import TimestampedResult
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.window_audio import WindowAudio
-from app.engines.family import Computing
+from app.engines.family import ComputeOptions
 from app.engines.onnx import model as onnx_model
 from app.engines.onnx.device import NoGpuError, load_on
 from app.engines.onnx.model import OnnxModel, load
-from app.engines.onnx.published import Network
+from app.engines.onnx.published import ModelFiles
 from app.engines.parallel import Parallel
 from app.engines.speech_model import ModelOutput
 from app.errors import PermanentError
@@ -144,14 +144,14 @@ def test_on_several_cores_clips_are_transcribed_at_the_same_time() -> None:
     # Given a network that answers only when two clips are with it
     both = Barrier(2)
 
-    class Network(CountingNetwork):
+    class ModelFiles(CountingNetwork):
         def recognize(self, waves: Samples | Sequence[Samples], **options: str) -> Any:
             both.wait(10)
             return super().recognize(waves, **options)
 
     # When four clips are transcribed, two at the same time, then each has its own text
     clips = [clip(seconds) for seconds in (1, 2, 3, 4)]
-    answers = model(Network(), at_once=2).transcribe(clips, TranscribeOptions(), [None] * 4)
+    answers = model(ModelFiles(), at_once=2).transcribe(clips, TranscribeOptions(), [None] * 4)
     assert written(answers) == [" 16000", " 32000", " 48000", " 64000"]
 
 
@@ -171,11 +171,11 @@ def test_a_model_that_cannot_be_loaded_says_what_to_do(tmp_path: Path, device: s
     (tmp_path / "model.onnx").write_bytes(b"damaged")
     (tmp_path / "vocab.txt").write_text("<blk> 0\n")
     (tmp_path / "config.json").write_text('{"model_type": "nemo-conformer-ctc"}')
-    network = Network("nemo-conformer-ctc", None, (), ())
+    network = ModelFiles("nemo-conformer-ctc", None, (), ())
 
     # When it is loaded
     with pytest.raises(PermanentError, match="damaged or of another kind") as caught:
-        load(tmp_path, Model(name="ours", revision="1"), network, Computing(device))
+        load(tmp_path, Model(name="ours", revision="1"), network, ComputeOptions(device))
 
     # Then it is no model that the service has
     assert caught.value.detail.code is ErrorCode.UNKNOWN_MODEL
@@ -250,6 +250,6 @@ def test_on_a_gpu_one_sound_is_transcribed_at_a_time(monkeypatch: pytest.MonkeyP
     adapter = SimpleNamespace(with_timestamps=CountingNetwork)
     monkeypatch.setattr(onnx_model, "load_on", lambda *_: (adapter, on_gpu))
     # When it is loaded for four sounds at once, then only the CPU has four threads: a GPU gets batches
-    network = Network("nemo-conformer-tdt", None, EUROPEAN, ())
-    loaded = load(Path("ours"), Model(name="ours", revision="1"), network, Computing(at_once=4))
+    network = ModelFiles("nemo-conformer-tdt", None, EUROPEAN, ())
+    loaded = load(Path("ours"), Model(name="ours", revision="1"), network, ComputeOptions(at_once=4))
     assert (loaded.parallel.count, loaded.batched) == (count, on_gpu)

@@ -15,8 +15,8 @@ from app.cancellation import despite_cancellation
 from app.engines.messages import Job, Loaded, Reply, StageAdvanced, Transcribe, WindowsTranscribed
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import PermanentError, TransientError
-from app.speech import run as run_module
-from app.speech.run import SEGMENTS_AT_ONCE, Run, add_text
+from app.speech import transcription_run as run_module
+from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, TranscriptionRun, append_or_merge
 from app.work_sharing.idle_workers import IdleWorkerLostError
 
 WITHIN = 10  # seconds
@@ -114,11 +114,11 @@ def run_over(
     own: ScriptedTranscriber,
     helpers: ScriptedTranscriber | None = None,
     language: str | None = None,
-) -> Run:
-    return Run(source.windows(), own, helpers, OPTIONS, language)
+) -> TranscriptionRun:
+    return TranscriptionRun(source.windows(), own, helpers, OPTIONS, language)
 
 
-async def all_of(run: Run) -> list[StageAdvanced | WindowText]:
+async def all_of(run: TranscriptionRun) -> list[StageAdvanced | WindowText]:
     async with asyncio.timeout(WITHIN):
         return [each async for each in run.texts()]
 
@@ -171,7 +171,7 @@ def test_texts_of_two_channels_are_never_one() -> None:
     found: list[StageAdvanced | WindowText] = []
     # When they are joined
     for second, channel in enumerate([0, 0, 1, 0]):
-        add_text(found, WindowText(segments=[], end=second, channel=channel))
+        append_or_merge(found, WindowText(segments=[], end=second, channel=channel))
     # Then each says of one channel alone how far its text reaches
     assert [(each.channel, each.end) for each in found if isinstance(each, WindowText)] == [(0, 1), (1, 2), (0, 3)]
 
@@ -208,7 +208,7 @@ async def test_a_source_is_read_while_a_text_is_not_there_yet() -> None:
         read.set()
 
     # When they are transcribed
-    run = asyncio.create_task(all_of(Run(windows(), own, None, OPTIONS, None)))
+    run = asyncio.create_task(all_of(TranscriptionRun(windows(), own, None, OPTIONS, None)))
     # Then the source is read on, and of the progress only the last is told
     async with asyncio.timeout(WITHIN):
         await read.wait()
@@ -395,7 +395,7 @@ async def test_a_run_that_is_cancelled_again_and_again_ends_what_is_under_way() 
             await despite_cancellation(may_end.wait())
             ended.set()
 
-    run = Run(windows(), ScriptedTranscriber([]), None, OPTIONS, None)
+    run = TranscriptionRun(windows(), ScriptedTranscriber([]), None, OPTIONS, None)
     running = asyncio.create_task(anext(run.texts()))
     await asyncio.sleep(0)
     # When the run is cancelled, and again before that is over, as by whoever waits for its end
@@ -434,7 +434,7 @@ async def test_an_append_is_never_larger_than_a_message_can_hold() -> None:
     texts = [each for each in await run if isinstance(each, WindowText)]
     # Then they are several
     assert len(segments(texts)) == 400
-    assert max(len(text.segments) for text in texts) <= SEGMENTS_AT_ONCE
+    assert max(len(text.segments) for text in texts) <= MAX_SEGMENTS_PER_TEXT
 
 
 @dataclass
@@ -476,7 +476,7 @@ async def test_a_helper_that_is_faster_never_stops_the_own_engine(seed: int) -> 
     helpers = ScriptedTranscriber(["en"] * 40, steps=lambda: chance.randrange(60))
     # When recordings are transcribed
     for _ in range(3):
-        found = await all_of(Run(ScriptedSource(40).windows(), queue, helpers, OPTIONS, None))
+        found = await all_of(TranscriptionRun(ScriptedSource(40).windows(), queue, helpers, OPTIONS, None))
         assert len(segments(found)) == 40
     # Then the engine, which would have to load its model again, was never stopped
     assert engine.stopped == 0

@@ -1,6 +1,6 @@
 import pytest
 
-from app.engines.text.vocabulary import improves, likely
+from app.engines.text.vocabulary import improves, likely_terms
 
 NAMES = ("Natscribe", "JetStream", "Siobhan O'Brien", "Екатеринбург", "ПИН-код")
 
@@ -17,7 +17,7 @@ NAMES = ("Natscribe", "JetStream", "Siobhan O'Brien", "Екатеринбург"
     ],
 )
 def test_a_term_that_something_resembles_is_likely(text: str, term: str) -> None:
-    assert likely(NAMES, text)[:1] == [term]
+    assert likely_terms(NAMES, text)[:1] == [term]
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,12 @@ def test_a_term_that_something_resembles_is_likely(text: str, term: str) -> None
     ],
 )
 def test_a_term_is_likely_where_something_resembles_it_and_is_spelt_otherwise(term: str, text: str, terms: int) -> None:
-    assert likely([term], text) == [term] * terms
+    assert likely_terms([term], text) == [term] * terms
 
 
 def test_of_a_long_list_no_more_are_given_than_a_model_reads() -> None:
     names = [f"Anders{ending}" for ending in "abcdefghijklmnopqrstuvwxyz"]
-    assert len(likely(names, "Ask Anders.")) == 20
+    assert len(likely_terms(names, "Ask Anders.")) == 20
 
 
 @pytest.mark.parametrize(

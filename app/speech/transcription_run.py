@@ -18,7 +18,7 @@ from app.engines.messages import StageAdvanced
 from app.engines.window_queue import Rank
 from app.work_sharing.idle_workers import LATE_S, IdleWorkerLostError
 
-SEGMENTS_AT_ONCE = 50  # a text takes up no more once it has so many: far less than a NATS message can hold
+MAX_SEGMENTS_PER_TEXT = 50  # a text takes up no more once it has so many: far less than a NATS message can hold
 _AHEAD = 2  # windows may be taken from the source up to this many times what the transcribers have room for
 
 Windows = AsyncGenerator[StageAdvanced | Window, None]
@@ -76,7 +76,7 @@ class _HeldWindow:
         return self.text is not None and not self.text.settled and self.previous != language
 
 
-class Run:
+class TranscriptionRun:
     """A run over the windows of one source; `language` is the language spoken last, as far as known.
 
     The text of a window may depend on the language before the window, which may not be known yet when the window is
@@ -115,7 +115,7 @@ class Run:
         self._unwanted: list[asyncio.Task[WindowText]] = []  # cancelled, because another transcriber was faster
 
     async def texts(self) -> AsyncGenerator[StageAdvanced | WindowText, None]:
-        """Yield progress and texts in the source's order; `add_text` joins texts that are ready at the same time.
+        """Yield progress and texts in the order of the source; merge texts that are ready at the same time.
 
         Raises:
             TaskError: The recording cannot be read, or the engine failed.
@@ -148,7 +148,7 @@ class Run:
                 break
             else:
                 self.language = first.text.language or self.language
-                add_text(ready, first.text.model_copy(update={"language": self.language}))
+                append_or_merge(ready, first.text.model_copy(update={"language": self.language}))
             self._items.popleft()
         return ready
 
@@ -262,7 +262,7 @@ class Run:
         return [*asked, *([self._reading] if self._reading is not None else [])]
 
 
-def add_text(found: list[Item | WindowText], text: WindowText) -> None:
+def append_or_merge(found: list[Item | WindowText], text: WindowText) -> None:
     """Add a text to `found`, or join it to the last one if both are of one channel.
 
     A text with SEGMENTS_AT_ONCE segments or more gets no more.
@@ -270,7 +270,7 @@ def add_text(found: list[Item | WindowText], text: WindowText) -> None:
     Each text becomes an append, so fewer texts are better; but a message can hold only so many segments.
     """
     last = found[-1] if found else None
-    if isinstance(last, WindowText) and last.channel == text.channel and len(last.segments) < SEGMENTS_AT_ONCE:
+    if isinstance(last, WindowText) and last.channel == text.channel and len(last.segments) < MAX_SEGMENTS_PER_TEXT:
         segments, untranscribed = [*last.segments, *text.segments], [*last.untranscribed, *text.untranscribed]
         found[-1] = text.model_copy(update={"segments": segments, "untranscribed": untranscribed})
     else:

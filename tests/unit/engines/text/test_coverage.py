@@ -2,7 +2,7 @@ import pytest
 from natscribe.schemas.transcription import Word
 
 from app.engines.audio.timeline import Times
-from app.engines.text.coverage import gaps, spoken, word_times
+from app.engines.text.coverage import find_gaps, speech_seconds, word_times
 
 
 def said(start: float, end: float) -> list[Times]:
@@ -27,7 +27,7 @@ GAPS: dict[str, tuple[list[Times], list[Times], list[Times]]] = {
 
 @pytest.mark.parametrize(("words", "speech", "found"), GAPS.values(), ids=GAPS)
 def test_a_gap_is_speech_without_words(words: list[Times], speech: list[Times], found: list[Times]) -> None:
-    assert gaps(words, speech, 10.0) == [pytest.approx(gap, abs=0.05) for gap in found]
+    assert find_gaps(words, speech, 10.0) == [pytest.approx(gap, abs=0.05) for gap in found]
 
 
 def word(start: float, end: float, text: str) -> Word:
@@ -39,14 +39,14 @@ def test_a_word_hides_no_gap_unless_it_takes_as_long_to_say_it(last: str, gaps_l
     # Given a word that seems to last for three seconds, which only a number of five digits can
     speech = [(0.0, 6.2)]
     times = [*said(0.3, 3.0), *word_times([word(3.0, 6.0, last)], speech)]
-    assert len(gaps(times, speech, 6.2)) == gaps_left
+    assert len(find_gaps(times, speech, 6.2)) == gaps_left
 
 
 def test_a_word_that_reaches_over_a_pause_hides_no_sentence_before_the_pause() -> None:
     # Given a sentence that was not transcribed, and the word behind the pause after it, which seems to begin with it
     speech = [(0.0, 3.2), (3.2, 5.8), (5.8, 8.0)]
     times = [*said(0.3, 3.0), *word_times([word(3.4, 6.4, "number"), word(6.4, 6.8, "was")], speech), *said(6.8, 7.8)]
-    (gap,) = gaps(times, speech, 8.0)
+    (gap,) = find_gaps(times, speech, 8.0)
     assert list(gap) == pytest.approx([3.0, 5.8], abs=0.05)
 
 
@@ -58,4 +58,4 @@ def test_words_are_timed_from_the_start_of_the_sound() -> None:
 
 
 def test_of_a_region_the_padding_is_no_speech() -> None:
-    assert spoken([(0.0, 1.0), (1.0, 3.0)], 0.0, 3.0) == pytest.approx(0.6 + 1.6)
+    assert speech_seconds([(0.0, 1.0), (1.0, 3.0)], 0.0, 3.0) == pytest.approx(0.6 + 1.6)

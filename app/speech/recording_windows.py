@@ -17,7 +17,7 @@ from app.engines.messages import (
 )
 
 
-class RecordingSource:
+class RecordingWindows:
     """The source of the windows of a recording, or of one of its channels, from second `listen.start_at` on.
 
     `duration` is the length of the recording in seconds, as far as known; `channels` is the number of its channels, and

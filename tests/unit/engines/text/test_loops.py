@@ -1,7 +1,7 @@
 import pytest
 from natscribe.schemas.transcription import Word
 
-from app.engines.text.loops import loops, without_echo
+from app.engines.text.loops import is_loop, without_repeated_end
 
 READING = (
     "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness, it "
@@ -16,7 +16,7 @@ VERSE = ["this", "verse", "is", "said", "again", "as", "in", "a", "song"]
 
 
 def looping(text: str) -> bool:
-    return loops(text.split(), 30.0)
+    return is_loop(text.split(), 30.0)
 
 
 @pytest.mark.parametrize("text", [READING, RUSSIAN, "No, no, no!", "", "yes"])
@@ -37,16 +37,16 @@ def test_marks_and_capitals_hide_no_loop() -> None:
 
 
 def test_a_verse_that_returns_once_is_no_loop_but_sixty_words_are() -> None:
-    assert not loops(VERSE * 2, 30.0)
-    assert loops(VERSE * 3, 30.0)
-    assert loops([f"{number}" for number in range(60)] * 2, 30.0)
+    assert not is_loop(VERSE * 2, 30.0)
+    assert is_loop(VERSE * 3, 30.0)
+    assert is_loop([f"{number}" for number in range(60)] * 2, 30.0)
 
 
 def test_more_text_than_anybody_can_say_is_one() -> None:
     # Given words of thirty characters, when they take a second, then they can be said; in less time nobody says them
     words = ["incomprehensibilities", "questions"]
-    assert not loops(words, 1.0)
-    assert loops(words, 0.99)
+    assert not is_loop(words, 1.0)
+    assert is_loop(words, 0.99)
 
 
 def spoken(text: str, start: float, seconds: float) -> list[Word]:
@@ -61,17 +61,17 @@ def spoken(text: str, start: float, seconds: float) -> list[Word]:
 
 def test_a_sentence_that_is_written_twice_and_has_no_time_for_it_was_said_once() -> None:
     once = spoken("Thank you. Say your name after the tone.", 0.5, 8.0)
-    assert without_echo([*once, *spoken("say your name, after the tone", 8.6, 0.1)]) == once
+    assert without_repeated_end([*once, *spoken("say your name, after the tone", 8.6, 0.1)]) == once
 
 
 def test_what_is_said_twice_stays() -> None:
     # Given a sentence that is said twice, the second time with two quick words and a slow one
     again = [*spoken("Please try", 2.0, 0.05), *spoken("again.", 2.05, 0.95)]
     twice = [*spoken("Please try again.", 0.5, 1.0), *again]
-    assert without_echo(twice) == twice
+    assert without_repeated_end(twice) == twice
 
 
 @pytest.mark.parametrize("echo", ["No no", "your name after the tune"])
 def test_quick_words_that_are_no_sentence_again_stay(echo: str) -> None:
     said = [*spoken("No no your name after the tone", 0.5, 2.0), *spoken(echo, 2.6, 0.05)]
-    assert without_echo(said) == said
+    assert without_repeated_end(said) == said

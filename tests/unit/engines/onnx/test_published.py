@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from onnx_asr.loader import AsrNames, create_asr_resolver
 
-from app.engines.family import IncompleteError
-from app.engines.onnx.published import NEEDED, PUBLISHED, recognise
+from app.engines.family import IncompleteModelError
+from app.engines.onnx.published import NEEDED, PUBLISHED, detect
 
 E2E = ("v3_e2e_ctc.onnx", "v3_e2e_ctc_vocab.txt")
 
@@ -30,7 +30,7 @@ def test_the_library_publishes_what_we_name() -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_guide_names_every_model(name: str) -> None:
     # Given a published model, then docs/models.md says what it is for
-    assert f"`{name}`" in (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in (Path(__file__).parents[4] / "docs" / "models.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -75,7 +75,7 @@ def test_a_folder_is_recognised(
     make(tmp_path, *files, config=config)
 
     # When it is looked into
-    found = recognise(tmp_path, "ours", None)
+    found = detect(tmp_path, "ours", None)
 
     # Then its config.json or its files say what it is
     assert found is not None
@@ -88,18 +88,18 @@ def test_the_folder_of_a_published_model_has_its_name(tmp_path: Path) -> None:
     make(tmp_path, "encoder-model.onnx", "decoder_joint-model.onnx", "model.onnx", config={})
 
     # When they are looked into, then by its name it is known what each needs and which languages it has
-    found = recognise(tmp_path, "t-one", None)
+    found = detect(tmp_path, "t-one", None)
     assert found is not None
     assert found.languages == ("ru",)
-    with pytest.raises(IncompleteError, match=r"vocab\.txt"):
-        recognise(tmp_path, "nemo-parakeet-tdt-0.6b-v2", None)
+    with pytest.raises(IncompleteModelError, match=r"vocab\.txt"):
+        detect(tmp_path, "nemo-parakeet-tdt-0.6b-v2", None)
 
 
 @pytest.mark.parametrize("config", [{"model_type": "wav2vec2"}, {"model_type": 7}, {}, None])
 def test_other_folders_are_not_recognised(tmp_path: Path, config: dict[str, object] | None) -> None:
     # Given a folder with a network of some other kind, when it is looked into, then it is none of the library's
     make(tmp_path, "model.onnx", "vocab.txt", config=config)
-    assert recognise(tmp_path, "ours", None) is None
+    assert detect(tmp_path, "ours", None) is None
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", "\udc80"])
@@ -107,7 +107,7 @@ def test_a_damaged_config_tells_nothing(tmp_path: Path, text: str) -> None:
     # Given a config.json that is none, when the folder is looked into, then it is not recognised
     make(tmp_path, "model.onnx", "vocab.txt")
     (tmp_path / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert recognise(tmp_path, "ours", None) is None
+    assert detect(tmp_path, "ours", None) is None
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_of_several_precisions_the_wanted_one_is_taken(
     make(tmp_path, *files, "vocab.txt", config={"model_type": "nemo-conformer-ctc"})
 
     # When it is looked into
-    found = recognise(tmp_path, "ours", asked)
+    found = detect(tmp_path, "ours", asked)
 
     # Then the files are those of the precision asked for, or of one that is there
     assert found is not None
@@ -142,7 +142,7 @@ def test_weights_beside_a_graph_are_part_of_the_model(tmp_path: Path) -> None:
     make(tmp_path, "model.onnx", "model.onnx.data", "vocab.txt", config={"model_type": "nemo-conformer-ctc"})
 
     # When the folder is looked into, then they count
-    found = recognise(tmp_path, "ours", None)
+    found = detect(tmp_path, "ours", None)
     assert found is not None
     assert "model.onnx.data" in {file.name for file in found.files}
 
@@ -160,6 +160,6 @@ def test_an_own_model_tells_its_languages(tmp_path: Path, files: tuple[str, ...]
     (tmp_path / "vocab.txt").write_text("<|en|> 0\n<|ru|> 1\n<|pnc|> 2\n\u2581no 3\n", encoding="utf-8")
 
     # When it is looked into, then they are known
-    found = recognise(tmp_path, "ours", None)
+    found = detect(tmp_path, "ours", None)
     assert found is not None
     assert found.languages == ("en", "ru")

@@ -12,7 +12,7 @@ from natscribe.schemas.wire import Model
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.window_audio import WindowAudio
-from app.engines.family import Computing
+from app.engines.family import ComputeOptions
 from app.engines.parallel import Parallel
 from app.engines.speech_model import ModelOutput, Text
 from app.engines.text.languages import Evidence
@@ -85,7 +85,7 @@ class FakeNetwork:
 
 def by_language(part: EncodedPart, _: DecodeOptions) -> str:
     word = {"en": "yes", "ru": "да"}.get(part.language, "???")
-    return " ".join(f"{word}{number}" for number in range(int(part.sound.seconds * 2)))
+    return " ".join(f"{word}{number}" for number in range(int(part.audio.seconds * 2)))
 
 
 def whisper(network: FakeNetwork, at_once: int = 1) -> Whisper:
@@ -120,7 +120,7 @@ def test_a_window_with_a_change_of_language_is_decoded_in_two_parts() -> None:
     # Given four sentences, the last two in Russian
     network = FakeNetwork(by_language)
     (answer,) = transcribed(network, clip((4, EN), (4, EN), (4, RU), (4, RU)))
-    # Then each language has its own text, at its own time, encoded without the other's sound
+    # Then each language has its own text, at its own time, encoded without audio of the other
     english, russian = answer.texts
     assert [english.language, russian.language, answer.language] == ["en", "ru", "ru"]
     assert [english.words[0].start, russian.words[0].start] == [0.0, 8.0]
@@ -220,14 +220,14 @@ def test_a_language_that_was_asked_for_is_not_looked_for() -> None:
     assert ([text.language for text in answer.texts], network.detected, answer.settled) == (["ru"], 0, True)
 
 
-@pytest.mark.parametrize("draft", [False, True])
+@pytest.mark.parametrize("interim", [False, True])
 @pytest.mark.parametrize(("avg_logprob", "no_speech", "texts"), [(-1.01, 0.61, 0), (-1.0, 0.61, 1), (-1.01, 0.6, 1)])
 def test_nothing_is_said_where_the_network_doubts_both_speech_and_words(
-    avg_logprob: float, no_speech: float, texts: int, draft: bool
+    avg_logprob: float, no_speech: float, texts: int, interim: bool
 ) -> None:
     network = FakeNetwork(by_language)
     network.said = (avg_logprob, no_speech)
-    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], draft=draft)
+    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], interim=interim)
     assert len(answer.texts) == texts
 
 
@@ -249,7 +249,7 @@ def test_marks_without_a_letter_are_no_text_and_speech_without_text_is_told() ->
 def test_terms_are_told_only_where_one_may_be_said() -> None:
     # Given a vocabulary, and one window of two in which something sounds like a term
     def say(part: EncodedPart, decoding: DecodeOptions) -> str:
-        heard = "we run nat scribe today" if part.sound.seconds > 6 else "hm"
+        heard = "we run nat scribe today" if part.audio.seconds > 6 else "hm"
         return heard.replace("nat scribe", "Natscribe") if decoding.terms else heard
 
     network = FakeNetwork(say)
@@ -287,7 +287,7 @@ def test_a_word_before_a_pause_is_as_long_as_it_takes_to_say_it(last: str, secon
 def test_a_loop_is_decoded_again_in_halves() -> None:
     # Given a network that loops over long sound alone
     network = FakeNetwork(
-        lambda part, decoding: "so so " * 6 if part.sound.seconds > 6 else by_language(part, decoding)
+        lambda part, decoding: "so so " * 6 if part.audio.seconds > 6 else by_language(part, decoding)
     )
     texts = texts_of(network, clip((4, EN), (4, EN)))
     assert [text_of(text.words)[:9] for text in texts] == ["yes0 yes1", "yes0 yes1"]
@@ -300,21 +300,21 @@ def test_a_half_that_loops_too_is_decoded_without_repetitions() -> None:
     assert [text.words[0].word for text in texts] == [" yes0", " yes0"]
 
 
-def test_a_draft_is_decoded_once_without_terms_and_without_candidates() -> None:
+def test_an_interim_pass_is_decoded_once_without_terms_and_without_candidates() -> None:
     # Given a text in which a term may be said
     network = FakeNetwork(lambda *_: "the natskribe service")
     options = TranscribeOptions(vocabulary=("Natscribe",), prompt="About logs.")
-    # When it is only a draft
-    (answer,) = whisper(network).transcribe([clip((4, EN))], options, [None], draft=True)
-    # Then the network decodes once, as a draft, with the prompt alone
-    assert [decoding for _, decoding in network.decoded] == [DecodeOptions(prompt="About logs.", draft=True)]
+    # When an interim pass transcribes it
+    (answer,) = whisper(network).transcribe([clip((4, EN))], options, [None], interim=True)
+    # Then the network decodes once, in greedy decoding, with the prompt alone
+    assert [decoding for _, decoding in network.decoded] == [DecodeOptions(prompt="About logs.", interim=True)]
     assert [text_of(text.words) for text in answer.texts] == ["the natskribe service"]
 
 
-def test_a_draft_that_loops_has_no_words() -> None:
-    # Given a network that loops, when it writes a draft, then it is asked once, and nothing is shown
+def test_an_interim_pass_that_loops_has_no_words() -> None:
+    # Given a network that loops, in an interim pass, then it is asked once, and nothing is shown
     network = FakeNetwork(lambda *_: "so so " * 8)
-    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], draft=True)
+    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], interim=True)
     assert ([list(text.words) for text in answer.texts], len(network.decoded)) == ([[]], 1)
 
 
@@ -390,9 +390,9 @@ def test_a_model_computes_on_the_device_that_there_is(
     monkeypatch: pytest.MonkeyPatch, gpus: int, device: str, precision: str | None, fingerprint: str, at_once: int
 ) -> None:
     # Given a machine with a GPU or without
-    opened: list[tuple[Computing, bool]] = []
+    opened: list[tuple[ComputeOptions, bool]] = []
 
-    def network(_: str, computing: Computing, *, padded: bool) -> FakeNetwork:
+    def network(_: str, computing: ComputeOptions, *, padded: bool) -> FakeNetwork:
         opened.append((computing, padded))
         return FakeNetwork(by_language)
 
@@ -400,7 +400,7 @@ def test_a_model_computes_on_the_device_that_there_is(
     monkeypatch.setattr(model, "get_supported_compute_types", PRECISIONS.__getitem__)
     monkeypatch.setattr(model, "Network", network)
     # When a model is loaded
-    computing = Computing(device=device, compute_type=precision, at_once=4)
+    computing = ComputeOptions(device=device, compute_type=precision, at_once=4)
     loaded = model.load(Path(), Model(name="fake", revision="1"), computing)
     # Then it computes there; a GPU transcribes all windows of a batch together
     assert (loaded.fingerprint, loaded.parallel.count) == (fingerprint, at_once)
@@ -414,4 +414,4 @@ def test_a_precision_that_a_device_does_not_know_is_refused(monkeypatch: pytest.
     monkeypatch.setattr(model, "get_cuda_device_count", lambda: gpus)
     monkeypatch.setattr(model, "get_supported_compute_types", PRECISIONS.__getitem__)
     with pytest.raises(PermanentError, match="float16"):
-        model.load(Path(), Model(name="fake", revision="1"), Computing(compute_type="float16"))
+        model.load(Path(), Model(name="fake", revision="1"), ComputeOptions(compute_type="float16"))

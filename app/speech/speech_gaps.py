@@ -7,12 +7,12 @@ from natscribe.schemas.diarization import Turn
 from natscribe.schemas.transcription import Interval, Segment
 
 from app.engines.audio.timeline import Times
-from app.engines.text.coverage import LEAST_S, longest_spoken
+from app.engines.text.coverage import MIN_GAP_S, max_word_seconds
 
 _MARGIN_S = 0.3  # the times of words and the ends of turns may be wrong by this much
 
 
-def with_missing_text(
+def add_speech_gaps(
     untranscribed: Sequence[Interval], segments: Sequence[Segment], turns: Sequence[Turn]
 ) -> list[Interval]:
     """Add to `untranscribed` the gaps of a second or more in the turns; no gap is listed twice.
@@ -23,11 +23,11 @@ def with_missing_text(
     known = _joined([*_spoken(segments), *listed])
     spoken = _joined((turn.start, turn.end) for turn in turns)
     gaps = [gap for times in spoken for gap in _gaps(times, known)]
-    found = [Interval(start=start, end=end) for start, end in gaps if end - start >= LEAST_S]
-    return joined([*untranscribed, *found])
+    found = [Interval(start=start, end=end) for start, end in gaps if end - start >= MIN_GAP_S]
+    return merge_intervals([*untranscribed, *found])
 
 
-def joined(intervals: Iterable[Interval]) -> list[Interval]:
+def merge_intervals(intervals: Iterable[Interval]) -> list[Interval]:
     """Join stretches that overlap or touch; return them by time."""
     found = _joined((each.start, each.end) for each in intervals)
     return [Interval(start=round(start, 3), end=round(end, 3)) for start, end in found]
@@ -40,7 +40,7 @@ def _spoken(segments: Iterable[Segment]) -> Iterator[Times]:
     """
     for segment in segments:
         for word in segment.words or ():
-            yield word.start - _MARGIN_S, min(word.end, word.start + longest_spoken(word)) + _MARGIN_S
+            yield word.start - _MARGIN_S, min(word.end, word.start + max_word_seconds(word)) + _MARGIN_S
         if not segment.words:
             yield segment.start - _MARGIN_S, segment.end + _MARGIN_S
 

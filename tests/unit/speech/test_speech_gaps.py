@@ -1,7 +1,7 @@
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.transcription import Interval, Segment, Word
 
-from app.speech.missing_text import with_missing_text
+from app.speech.speech_gaps import add_speech_gaps
 
 
 def turns(*times: tuple[float, float]) -> list[Turn]:
@@ -23,7 +23,7 @@ def segment(*words: tuple[float, float], text: str = " word") -> Segment:
 
 
 def found(segments: list[Segment], *times: tuple[float, float], listed: list[Interval] | None = None) -> list[Interval]:
-    return with_missing_text(listed or [], segments, turns(*times))
+    return add_speech_gaps(listed or [], segments, turns(*times))
 
 
 def interval(start: float, end: float) -> Interval:

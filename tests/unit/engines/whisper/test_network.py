@@ -10,7 +10,7 @@ from natscribe.schemas.windows import LONGEST_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.window_audio import WindowAudio
-from app.engines.family import Computing
+from app.engines.family import ComputeOptions
 from app.engines.whisper import network
 from app.engines.whisper.network import Decoded, DecodeOptions, EncodedPart, Network, encoded_part
 
@@ -103,7 +103,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
 
 
 def loaded(*, padded: bool = False) -> Network:
-    return Network("folder", Computing(), padded=padded)
+    return Network("folder", ComputeOptions(), padded=padded)
 
 
 def clip(seconds: float) -> WindowAudio:
@@ -200,9 +200,9 @@ def test_a_text_has_a_longest_length(model: FakeModel, padded: bool, seconds: fl
     assert model.asked[0]["max_length"] == longest
 
 
-@pytest.mark.parametrize(("break_loops", "tokens", "draft", "beam"), [(True, 3, False, 5), (False, 0, True, 1)])
-def test_how_it_decodes(model: FakeModel, break_loops: bool, tokens: int, draft: bool, beam: int) -> None:
-    loaded().decode([part(450)], DecodeOptions(break_loops=break_loops, translate=True, draft=draft))
+@pytest.mark.parametrize(("break_loops", "tokens", "interim", "beam"), [(True, 3, False, 5), (False, 0, True, 1)])
+def test_how_it_decodes(model: FakeModel, break_loops: bool, tokens: int, interim: bool, beam: int) -> None:
+    loaded().decode([part(450)], DecodeOptions(break_loops=break_loops, translate=True, interim=interim))
     asked = model.asked[0]
     assert (asked["no_repeat_ngram_size"], asked["suppress_tokens"], asked["beam_size"]) == (tokens, [1, 2], beam)
     assert asked["return_scores"]

@@ -22,7 +22,7 @@ from app.engines.messages import (
     WindowSearchDone,
 )
 from app.errors import TransientError
-from app.speech.source import RecordingSource
+from app.speech.recording_windows import RecordingWindows
 
 DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 RECORDING = Path("meeting.flac")
@@ -86,11 +86,11 @@ class ScriptedListener:
             self.listening = False
 
 
-def source_of(*script: Reply | Exception, start_at: float = 0.0) -> RecordingSource:
-    return RecordingSource(ScriptedListener(script), FindWindows(path=RECORDING, start_at=start_at))
+def source_of(*script: Reply | Exception, start_at: float = 0.0) -> RecordingWindows:
+    return RecordingWindows(ScriptedListener(script), FindWindows(path=RECORDING, start_at=start_at))
 
 
-async def all_of(source: RecordingSource) -> list[StageAdvanced | Window]:
+async def all_of(source: RecordingWindows) -> list[StageAdvanced | Window]:
     return [each async for each in source.windows()]
 
 
@@ -150,7 +150,7 @@ async def test_the_job_reaches_the_listener() -> None:
     # Given a job for one channel, when it is listened to
     listener = ScriptedListener([])
     listen = FindWindows(path=RECORDING, start_at=12.5, channel=1)
-    await all_of(RecordingSource(listener, listen))
+    await all_of(RecordingWindows(listener, listen))
     # Then the listener has that job
     assert listener.jobs == [listen]
 
@@ -186,7 +186,7 @@ async def test_an_error_of_the_listener_comes_after_the_windows_before_it() -> N
     # Given a listener that dies
     listener = ScriptedListener([OPENED, found(0), DIED])
     # When a recording is listened to
-    items = RecordingSource(listener, FindWindows(path=RECORDING)).windows()
+    items = RecordingWindows(listener, FindWindows(path=RECORDING)).windows()
     before = [await anext(items) for _ in range(3)]
     with pytest.raises(TransientError) as caught:
         await anext(items)
@@ -200,7 +200,7 @@ async def test_a_long_recording_is_read_only_as_its_windows_are_taken() -> None:
     # Given a recording of many windows
     listener = ScriptedListener([OPENED, *(found(at * 10) for at in range(1000))])
     # When three of them are taken
-    async with aclosing(RecordingSource(listener, FindWindows(path=RECORDING)).windows()) as items:
+    async with aclosing(RecordingWindows(listener, FindWindows(path=RECORDING)).windows()) as items:
         taken = 0
         async for each in items:
             taken += isinstance(each, Window)

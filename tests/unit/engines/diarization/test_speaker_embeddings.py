@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from natscribe.schemas.diarization import Turn
 
-from app.engines.diarization import speaker_voices
-from app.engines.diarization.chunk import SIZE
+from app.engines.diarization import speaker_embeddings as embeddings_module
+from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE
 from app.engines.diarization.networks import Networks
-from app.engines.diarization.speaker_voices import speaker_embeddings
+from app.engines.diarization.speaker_embeddings import speaker_embeddings
 from app.engines.diarization.speakers import Embeddings
-from app.engines.diarization.windows import FIRST_EDGE, FRAME
+from app.engines.diarization.windows import FIRST_FRAME_AT, FRAME_SAMPLES
 from app.engines.messages import SpeakerEmbedding
 
-PEOPLE = np.eye(SIZE, dtype=np.float32)
+PEOPLE = np.eye(EMBEDDING_SIZE, dtype=np.float32)
 EDGE = 295  # the frame at second 5, where one speaker ends and the other one begins
 TURNS = [Turn(start=0, end=5, speaker="SPEAKER_00"), Turn(start=5, end=10, speaker="SPEAKER_01")]
 BOTH = ("SPEAKER_00", "SPEAKER_01")
@@ -29,9 +29,9 @@ class FakeNetworks:
         self.heard: list[tuple[int, int]] = []
 
     def embed(self, samples: np.ndarray) -> np.ndarray:
-        first = (int(samples[0]) - FIRST_EDGE) // FRAME
+        first = (int(samples[0]) - FIRST_FRAME_AT) // FRAME_SAMPLES
         assert np.array_equal(samples, np.arange(len(samples)) + samples[0])
-        self.heard.append((first, first + len(samples) // FRAME))
+        self.heard.append((first, first + len(samples) // FRAME_SAMPLES))
         made: np.ndarray = PEOPLE[100 + len(self.heard)]
         return made
 
@@ -39,8 +39,8 @@ class FakeNetworks:
 @pytest.fixture(autouse=True)
 def _as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network gets the sound itself."""
-    monkeypatch.setattr(speaker_voices, "features", lambda samples: samples)
-    monkeypatch.setattr(speaker_voices, "telephoned", lambda samples: samples)
+    monkeypatch.setattr(embeddings_module, "features", lambda samples: samples)
+    monkeypatch.setattr(embeddings_module, "simulate_telephone", lambda samples: samples)
 
 
 def sound(samples: int) -> Iterator[np.ndarray]:
@@ -72,8 +72,8 @@ def test_each_speaker_has_the_mean_of_what_is_their_own() -> None:
     # Then each has those of their own turn, with the seconds of all and how far they agree
     assert [directions(made[each].values) for each in BOTH] == [{0}, {1, 2}]
     assert [made[each].agreement for each in BOTH] == [1.0, 0.707]
-    assert made["SPEAKER_00"].seconds == pytest.approx((232 - 10) * FRAME / 16_000, abs=0.001)
-    assert made["SPEAKER_01"].seconds == pytest.approx(2 * 89 * FRAME / 16_000, abs=0.001)
+    assert made["SPEAKER_00"].seconds == pytest.approx((232 - 10) * FRAME_SAMPLES / 16_000, abs=0.001)
+    assert made["SPEAKER_01"].seconds == pytest.approx(2 * 89 * FRAME_SAMPLES / 16_000, abs=0.001)
     # And on a telephone each is the sum of those that do not overlap
     assert heard == [(10, 99), (143, 232), (300, 389), (400, 489)]
     assert [directions(made[each].telephone) for each in BOTH] == [{101, 102}, {103, 104}]
@@ -121,12 +121,14 @@ def test_the_sound_is_read_no_further_than_what_is_embedded() -> None:
     # Given speech that ends with a piece of the sound, when it is embedded, then the next piece is not read
     pieces = sound(200_000)
     found([(143, 232, 0)], pieces=pieces)
-    assert next(pieces)[0] == 232 * FRAME + FIRST_EDGE
+    assert next(pieces)[0] == 232 * FRAME_SAMPLES + FIRST_FRAME_AT
 
 
 @pytest.mark.parametrize(("lacking", "counts"), [(0, True), (1, False)])
 def test_a_recording_may_end_a_little_before_its_last_turn(lacking: int, counts: bool) -> None:
     # Given a recording that has half of the shortest embedding, or a sample less
-    made, heard = found([(300, 345, 1)], samples=300 * FRAME + FIRST_EDGE + 45 * FRAME // 2 - lacking)
+    made, heard = found(
+        [(300, 345, 1)], samples=300 * FRAME_SAMPLES + FIRST_FRAME_AT + 45 * FRAME_SAMPLES // 2 - lacking
+    )
     # Then its speaker has an embedding if there is enough
     assert (len(heard), bool(made["SPEAKER_01"].values)) == (int(counts), counts)
