@@ -79,7 +79,7 @@ def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProv
     )
 
 
-async def reach(nats: NatsBroker, settings: Settings) -> Client:
+async def connect(nats: NatsBroker, settings: Settings) -> Client:
     """Connect to NATS. Ctrl-C and SIGTERM end the wait.
 
     Raises:
@@ -98,7 +98,7 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
 
 
 @asynccontextmanager
-async def ended_by_refusals(monitor: ConnectionMonitor, settings: Settings) -> AsyncIterator[None]:
+async def stop_on_refusal(monitor: ConnectionMonitor, settings: Settings) -> AsyncIterator[None]:
     """End the block as soon as NATS refuses the login or a right, because NATS does not answer a refused request.
 
     Raises:
@@ -106,7 +106,7 @@ async def ended_by_refusals(monitor: ConnectionMonitor, settings: Settings) -> A
     """
     try:
         async with Stop(StartError()) as stop:
-            with monitor.refusals_call(stop.now):
+            with monitor.call_on_refusal(stop.now):
                 yield
     except (StartError, NatsError):
         if monitor.refusal is None:

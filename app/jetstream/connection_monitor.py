@@ -41,7 +41,7 @@ class ConnectionMonitor:
         self._end_start: Callable[[], None] | None = None  # set while the worker starts
 
     @contextmanager
-    def refusals_call(self, end_start: Callable[[], None]) -> Iterator[None]:
+    def call_on_refusal(self, end_start: Callable[[], None]) -> Iterator[None]:
         """Call `end_start` if NATS refuses the login or a right, until the block ends."""
         self._end_start = end_start
         try:
@@ -49,7 +49,7 @@ class ConnectionMonitor:
         finally:
             self._end_start = None
 
-    def made(self, nats: Client) -> None:
+    def connected(self, nats: Client) -> None:
         """Note that the worker is connected for the first time."""
         self._nats, self._made_at = nats, time.monotonic()
 
@@ -68,7 +68,7 @@ class ConnectionMonitor:
         self._restored.clear()
 
     @property
-    def seconds_since_made(self) -> float:
+    def seconds_since_connected(self) -> float:
         """Seconds since the worker first connected; the worker cannot know of an earlier outage."""
         return time.monotonic() - self._made_at
 

@@ -28,7 +28,7 @@ CHUNKS_AT_ONCE: Final = 8  # chunks of one request: 1 MiB at CHUNK_BYTES
 _LEADER_AFTER_S: Final = 2.0  # a server that has not answered a Direct Get within this time may be frozen
 
 
-async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, description: str) -> ObjectInfo:
+async def put_if_absent(js: JetStreamContext, bucket: str, name: str, body: bytes, *, description: str) -> ObjectInfo:
     """Store an object unless the bucket already has an object of that name; return the object that the bucket has.
 
     The `put` of nats-py replaces an object: a worker that was frozen in `put` and goes on would replace the object that
@@ -66,7 +66,7 @@ def digest(sha256_hash: bytes) -> str:
     return f"SHA-256={base64.urlsafe_b64encode(sha256_hash).decode()}"
 
 
-async def pull(
+async def download(
     nats: Client,
     bucket: str,
     info: ObjectInfo,
@@ -144,12 +144,12 @@ async def _next_chunks(nats: Client, bucket: str, nuid: str, start: int) -> stre
     return [next_one]
 
 
-async def find(js: JetStreamContext, bucket: str, name: str) -> ObjectInfo | None:
+async def get_info(js: JetStreamContext, bucket: str, name: str) -> ObjectInfo | None:
     """Return the object of a name; None if the bucket has none."""
     return (await _named(js, bucket, name))[0]
 
 
-async def erase(js: JetStreamContext, bucket: str, name: str) -> None:
+async def delete(js: JetStreamContext, bucket: str, name: str) -> None:
     """Remove an object and its metadata, which the deletion of nats-py leaves in the bucket.
 
     The metadata, which names the chunks, goes last, so that an interrupted deletion can be repeated.

@@ -36,7 +36,7 @@ class PullInbox:
         self._inbox: Subscription | None = None
         self._answers: asyncio.Queue[Msg] = asyncio.Queue()
 
-    async def ask(self, batch: int, *, within: float = 0.0) -> list[Msg]:
+    async def pull(self, batch: int, *, within: float = 0.0) -> list[Msg]:
         """Return at most `batch` messages; if none is waiting, wait up to `within` seconds for messages.
 
         Raises:

@@ -41,7 +41,7 @@ class UnreadableError(RequestError):
         super().__init__(ErrorCode.INTERNAL, message)
 
 
-def parsed(kind: type[T] | TypeAdapter[T], body: bytes, stored_as: str) -> T:
+def parse_stored(kind: type[T] | TypeAdapter[T], body: bytes, stored_as: str) -> T:
     """Parse what only the service stores; fields that only a later version knows are kept.
 
     Raises:
@@ -63,7 +63,7 @@ def is_record(message: RawStreamMsg | Msg) -> bool:
     return is_by_service(headers) and headers.get("ce-subject") == subject.rpartition(".")[2]
 
 
-def read_own(read: Callable[[Stored], T], message: Stored) -> T | None:
+def read_record(read: Callable[[Stored], T], message: Stored) -> T | None:
     """Return the record in a message; None if the service did not write the message.
 
     Raises:

@@ -18,7 +18,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 
 from app.errors import FencedError, TransientError
-from app.jetstream.records import UnreadableError, is_record, read_own
+from app.jetstream.records import UnreadableError, is_record, read_record
 
 GIVE_UP_AFTER_S: Final = 60.0  # how long JetStream may leave requests unanswered while the connection is open
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 2.0  # an unfinished append of three replicas is finished in milliseconds
@@ -70,7 +70,7 @@ class StreamLog(Generic[T]):
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
         async for message in self._messages(subject):
-            record = read_own(self._read, message)
+            record = read_record(self._read, message)
             if record is not None:
                 yield record
 
@@ -152,7 +152,7 @@ class StreamLog(Generic[T]):
 
     async def _own(self, last: RawStreamMsg, subject: str) -> T | None:
         """Return the last record of a subject: its last message, or an earlier one if the last message is no record."""
-        found = read_own(self._read, last)
+        found = read_record(self._read, last)
         if found is None:
             async for record in self.records(subject):
                 found = record

@@ -55,13 +55,15 @@ class StreamError(StartError):
         self.problem = Problem(what=what, next_step=next_step)
 
 
-class Findings(NamedTuple):
+class Inspection(NamedTuple):
     """Which streams and consumers NATS has, and how they differ from what the service needs."""
 
     missing: list[str]  # names of streams and consumers
     differences: list[Difference]
     paused: list[Problem]
-    events_made_at: str | None  # when the stream of progress events was created: its sequences begin at 1 again then
+    progress_stream_created_at: (
+        str | None
+    )  # when the stream of progress events was created: its sequences begin at 1 again then
     filled: list[Problem]  # streams that soon refuse what is new
 
     @property
@@ -83,7 +85,7 @@ class Provisioned(NamedTuple):
     problems: dict[str, Problem]  # what NATS refuses to change, by the name of the stream or consumer
 
 
-async def examine(js: JetStreamContext, settings: Settings) -> Findings:
+async def inspect_streams(js: JetStreamContext, settings: Settings) -> Inspection:
     """Compare all streams and consumers with their wanted configurations, and change nothing.
 
     Raises:
@@ -108,7 +110,7 @@ async def examine(js: JetStreamContext, settings: Settings) -> Findings:
             paused.append(Problem(what=what, next_step=RESUME.format(name=name, stream=of)))
     created = {info.config.name: str(info.created) for info in found if info is not None}
     filled = [_filled(str(info.config.name)) for info in found if info is not None and _is_filled(info)]
-    return Findings(missing, differences, paused, created.get(settings.stream_names.progress), filled)
+    return Inspection(missing, differences, paused, created.get(settings.stream_names.progress), filled)
 
 
 def _is_filled(info: StreamInfo) -> bool:
@@ -121,7 +123,7 @@ def _filled(name: str) -> Problem:
     return Problem(what=FILLED_UP.format(name=name, part=FILLED), next_step=MAKE_ROOM.format(name=name))
 
 
-async def events_made_at(js: JetStreamContext, settings: Settings) -> str:
+async def progress_stream_created_at(js: JetStreamContext, settings: Settings) -> str:
     """Return when the stream of progress events was created, as text.
 
     The sequences of a new stream begin at 1 again, so only sequences of one stream can be compared.
@@ -129,7 +131,7 @@ async def events_made_at(js: JetStreamContext, settings: Settings) -> str:
     return str((await js.stream_info(settings.stream_names.progress)).created)
 
 
-async def project_again(js: JetStreamContext, settings: Settings) -> None:
+async def recreate_projection_consumers(js: JetStreamContext, settings: Settings) -> None:
     """Restart the projection: create its consumers anew, so that they deliver the last message of each subject."""
     called = settings.stream_names
     for stream, durable in (

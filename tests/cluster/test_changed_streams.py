@@ -24,7 +24,7 @@ pytestmark = [
 
 
 async def is_sound(js: JetStreamContext, settings: Settings) -> bool:
-    return (await provisioning.examine(js, settings)).sound
+    return (await provisioning.inspect_streams(js, settings)).sound
 
 
 async def test_tasks_outlive_clients_that_declare_their_streams(settings: Settings, publisher: Publisher) -> None:

@@ -32,7 +32,7 @@ from app.jetstream import streams
 from app.main import Worker
 from app.operations.health import consumers_exist
 from app.settings import Settings
-from app.stream_guard import provisioning, watch
+from app.stream_guard import guard, provisioning
 from tests.constants import Constants
 from tests.declarers import CONSUMERS, LOGS, SUBJECTS, faststream_consumer, node_program, stripped
 from tests.fakes.engine import FakeEngine
@@ -61,7 +61,7 @@ async def configs(js: JetStreamContext) -> dict[str, StreamConfig]:
 
 
 async def is_sound(js: JetStreamContext, settings: Settings) -> bool:
-    return (await provisioning.examine(js, settings)).sound
+    return (await provisioning.inspect_streams(js, settings)).sound
 
 
 async def stored_results(js: JetStreamContext) -> dict[str, int]:
@@ -179,7 +179,7 @@ async def test_a_change_is_noticed_without_an_advisory(
     # When somebody strips a stream
     await stripped(connection.jetstream(), "transcription_results")
     # Then a check at intervals finds it, and its interval keeps the contract
-    assert watch.LOOK_EVERY_S + watch.ADVISED_FIRST_S < PUT_BACK_WITHIN_S
+    assert guard.GUARD_EVERY_S + guard.ADVISORY_HEAD_START_S < PUT_BACK_WITHIN_S
     await eventually(partial(is_sound, js, settings))
     await connection.close()
 
@@ -402,7 +402,7 @@ async def test_a_change_that_harms_nothing_is_charged_to_nobody_else(
     worker: Worker, settings: Settings, js: JetStreamContext, stranger: JetStreamContext, constants: Constants
 ) -> None:
     # Given an operator who has described a stream, and a later change by a client that nobody tells of
-    constants(LOOK_EVERY_S=0.3)
+    constants(GUARD_EVERY_S=0.3)
     description = (await configs(js))["transcription_results"].evolve(description="results of all tasks")
     await stranger.update_stream(description)
     unheard = await nats.connect(settings.nats_url, name="natscribe")
@@ -530,7 +530,7 @@ async def test_a_paused_queue_is_told_until_it_is_resumed(
     constants: Constants,
 ) -> None:
     # Given a task queue that an operator pauses
-    constants(LOOK_EVERY_S=0.3)
+    constants(GUARD_EVERY_S=0.3)
     tries = AsyncMock(wraps=provisioning.provision)
     monkeypatch.setattr(provisioning, "provision", tries)
     stream, name = "transcription_tasks", "transcription_worker_diarization_low"

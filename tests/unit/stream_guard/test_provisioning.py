@@ -4,7 +4,7 @@ import pytest
 from natscribe.schemas.workers import Problem
 
 from app.stream_guard.differences import Difference
-from app.stream_guard.provisioning import Findings
+from app.stream_guard.provisioning import Inspection
 
 NEEDED = Difference(of="tasks", setting="subjects", wanted="a", found="b", needed=True)
 CHOSEN = Difference(of="results", setting="num_replicas", wanted="1", found="3", needed=False)
@@ -25,6 +25,6 @@ PAUSED = Problem(what="The consumer worker is paused", next_step="Resume the con
 def test_what_is_missing_or_lacks_a_needed_setting_is_broken(
     missing: list[str], differences: list[Difference], paused: list[Problem], broken: set[str], sound: bool
 ) -> None:
-    findings = Findings(missing, differences, paused, events_made_at=None, filled=[])
+    findings = Inspection(missing, differences, paused, progress_stream_created_at=None, filled=[])
     assert findings.broken == broken
     assert findings.sound is sound

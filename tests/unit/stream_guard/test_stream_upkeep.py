@@ -16,7 +16,7 @@ from app.cancellation import cancel_all
 from app.jetstream.connection import StartError, TooFewServersError, retry_until_available
 from app.jetstream.streams import stream_configs
 from app.settings import Settings
-from app.stream_guard.provisioning import StreamError, examine, project_again, provision
+from app.stream_guard.provisioning import StreamError, inspect_streams, provision, recreate_projection_consumers
 from app.stream_guard.restoration import is_refusal
 from app.stream_guard.strays import append_strays
 from app.task_log.log import TaskLog
@@ -43,12 +43,12 @@ def event(task_id: str) -> ProgressEvent:
 async def test_what_is_missing_is_made_once() -> None:
     # Given a server that has nothing
     nats = InMemoryNats()
-    assert len((await examine(nats.jetstream(), SETTINGS)).missing) == 24
+    assert len((await inspect_streams(nats.jetstream(), SETTINGS)).missing) == 24
     # When everything is provisioned twice
     first, second = [await provision(nats.jetstream(), SETTINGS) for _ in range(2)]
     # Then the first makes all consumers, and the second none
     assert (len(first.made), second.made) == (13, set())
-    assert (await examine(nats.jetstream(), SETTINGS)).sound
+    assert (await inspect_streams(nats.jetstream(), SETTINGS)).sound
     assert first.problems == second.problems == {}
 
 
@@ -165,7 +165,7 @@ async def test_streams_of_an_early_version_are_told(
 
 async def test_what_is_paused_is_a_problem_that_changes_nothing(nats: InMemoryNats) -> None:
     nats.streams[NAMES.tasks].consumers[QUEUE].config["paused"] = True
-    findings = await examine(nats.jetstream(), SETTINGS)
+    findings = await inspect_streams(nats.jetstream(), SETTINGS)
     assert (findings.broken, findings.sound) == (set(), False)
     assert QUEUE in findings.paused[0].what
 
@@ -174,10 +174,10 @@ async def test_a_projection_begins_anew(nats: InMemoryNats) -> None:
     # Given consumers of the projection, of which one is there, and has delivered
     nats.streams[NAMES.progress].consumers[NAMES.progress_projection].delivered = 7
     del nats.streams[NAMES.results].consumers[NAMES.results_projection]
-    await project_again(nats.jetstream(), SETTINGS)
+    await recreate_projection_consumers(nats.jetstream(), SETTINGS)
     # Then both are there, and deliver from the beginning; the others are as they were
     assert nats.streams[NAMES.progress].consumers[NAMES.progress_projection].delivered == 0
-    assert (await examine(nats.jetstream(), SETTINGS)).missing == []
+    assert (await inspect_streams(nats.jetstream(), SETTINGS)).missing == []
 
 
 async def astray(nats: InMemoryNats, *task_ids: str) -> None:
@@ -268,10 +268,10 @@ def advisory(subject: str, *, refused: bool = False, client: str = "reports") ->
 @pytest.fixture
 async def watched(parts: Parts, nats: InMemoryNats) -> AsyncIterator[None]:
     """A worker that looks for changes, and has looked once."""
-    running = asyncio.create_task(parts.stream_watch.run())
+    running = asyncio.create_task(parts.stream_guard.run())
 
     async def listens() -> bool:
-        return bool(nats.listeners) and parts.projection.made_at != ""
+        return bool(nats.listeners) and parts.projection.stream_created_at != ""
 
     await eventually(listens)
     yield
@@ -287,13 +287,13 @@ async def test_a_change_that_is_told_is_mended_at_once_and_names_its_client(
     nats: InMemoryNats, constants: Constants
 ) -> None:
     # Given a stream that a client deletes, and a worker that leaves what it is not told to others
-    constants(ADVISED_FIRST_S=3600)
+    constants(ADVISORY_HEAD_START_S=3600)
     del nats.streams[NAMES.progress]
     with capture_logs() as lines:
         await tell(nats, advisory(f"STREAM.DELETE.{NAMES.progress}"))
 
         async def mended() -> bool:
-            return (await examine(nats.jetstream(), SETTINGS)).missing == []
+            return (await inspect_streams(nats.jetstream(), SETTINGS)).missing == []
 
         await eventually(mended)
     # Then it is back, and the log says by whom it went
@@ -314,15 +314,15 @@ async def test_a_refused_change_is_logged_now_and_then(nats: InMemoryNats) -> No
 
 async def look(parts: Parts) -> list[str]:
     """Look once; the problems that are found."""
-    await parts.stream_watch.look()
-    return [problem.what for problem in parts.stream_watch.problems]
+    await parts.stream_guard.check()
+    return [problem.what for problem in parts.stream_guard.problems]
 
 
 async def test_what_another_worker_mends_at_once_is_left_to_it(
     parts: Parts, nats: InMemoryNats, constants: Constants
 ) -> None:
     # Given a stream that is missing only a moment, of which another worker is told
-    constants(ADVISED_FIRST_S=0.0)
+    constants(ADVISORY_HEAD_START_S=0.0)
     nats.before(f"$JS.API.STREAM.INFO.{NAMES.progress}", NotFoundError(code=404, err_code=10059))
     with capture_logs() as lines:
         assert await look(parts) == []
@@ -330,7 +330,7 @@ async def test_what_another_worker_mends_at_once_is_left_to_it(
 
 
 async def test_a_problem_is_told_until_it_is_mended(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
-    constants(ADVISED_FIRST_S=0.0)
+    constants(ADVISORY_HEAD_START_S=0.0)
     # Given a stream that NATS refuses to put back
     assert await look(parts) == []
     nats.streams[NAMES.progress].config["allow_direct"] = False
@@ -347,7 +347,7 @@ async def test_a_problem_is_told_until_it_is_mended(parts: Parts, nats: InMemory
 
 
 async def test_a_stream_that_soon_refuses_sound_is_told(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
-    constants(ADVISED_FIRST_S=0.0)
+    constants(ADVISORY_HEAD_START_S=0.0)
     # Given a stream of sound that may hold ten bytes, and has eight
     stream = nats.streams[NAMES.live]
     stream.config["max_bytes"] = 10
@@ -365,7 +365,7 @@ async def test_a_stream_that_soon_refuses_sound_is_told(parts: Parts, nats: InMe
 
 
 async def test_a_refused_change_is_tried_again(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
-    constants(ADVISED_FIRST_S=0.0, RESTORE_EVERY_S=0.0)
+    constants(ADVISORY_HEAD_START_S=0.0, RESTORE_EVERY_S=0.0)
     nats.streams[NAMES.progress].config["allow_direct"] = False
     nats.before(UPDATE, REFUSED)
     assert len(await look(parts)) == 1
@@ -374,7 +374,7 @@ async def test_a_refused_change_is_tried_again(parts: Parts, nats: InMemoryNats,
 
 
 async def test_an_unanswered_change_is_a_problem(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
-    constants(ADVISED_FIRST_S=0.0)
+    constants(ADVISORY_HEAD_START_S=0.0)
     nats.streams[NAMES.progress].config["allow_direct"] = False
     nats.before(UPDATE, NatsTimeoutError())
     (problem,) = await look(parts)
@@ -382,7 +382,7 @@ async def test_an_unanswered_change_is_a_problem(parts: Parts, nats: InMemoryNat
 
 
 async def test_a_stream_in_the_way_is_a_problem(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
-    constants(ADVISED_FIRST_S=0.0)
+    constants(ADVISORY_HEAD_START_S=0.0)
     del nats.streams[NAMES.progress]
     await nats.jetstream().add_stream(name="other", subjects=["append.progress.*"])
     (problem,) = await look(parts)
@@ -391,7 +391,7 @@ async def test_a_stream_in_the_way_is_a_problem(parts: Parts, nats: InMemoryNats
 
 async def test_what_is_mended_meanwhile_is_no_problem(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
     # Given a stream that somebody makes while NATS refuses to make it
-    constants(ADVISED_FIRST_S=0.0)
+    constants(ADVISORY_HEAD_START_S=0.0)
     gone = nats.streams.pop(NAMES.progress)
 
     def make() -> None:
@@ -405,7 +405,7 @@ async def test_what_is_mended_meanwhile_is_no_problem(parts: Parts, nats: InMemo
 async def test_strays_come_home_for_a_while_after_a_change(
     parts: Parts, nats: InMemoryNats, constants: Constants
 ) -> None:
-    constants(ADVISED_FIRST_S=0.0)
+    constants(ADVISORY_HEAD_START_S=0.0)
     # Given a stream that nobody has changed: nobody looks for strays
     await look(parts)
     await astray(nats, "t1")

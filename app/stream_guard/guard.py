@@ -1,7 +1,7 @@
 """The stream watch: notices when somebody changes a stream or consumer of the service, and has it put back.
 
 The worker that receives the advisory about a change checks everything at once. All workers check everything every
-LOOK_EVERY_S, too, because an advisory may be lost, or the worker that receives it may be frozen.
+GUARD_EVERY_S, too, because an advisory may be lost, or the worker that receives it may be frozen.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from app.jetstream import streams
 from app.redis_store.projection import RedisProjection
 from app.settings import Settings
 from app.stream_guard import advisories, provisioning
-from app.stream_guard.provisioning import Findings
+from app.stream_guard.provisioning import Inspection
 from app.stream_guard.restoration import UNKNOWN
 from app.supervision import run_forever
 from app.telemetry.metrics import Meter
 
-LOOK_EVERY_S: Final = 1.5  # so a change is noticed within two seconds
+GUARD_EVERY_S: Final = 1.5  # so a change is noticed within two seconds
 SHORTEST_PAUSE_S: Final = 0.1  # between two checks, however many advisories come
-ADVISED_FIRST_S: Final = 0.2  # for the worker that receives the advisory, and so knows who has changed a stream
+ADVISORY_HEAD_START_S: Final = 0.2  # for the worker that receives the advisory, and so knows who has changed a stream
 SETTLED_AFTER_S: Final = 10.0  # in which appends end that were on their way while a stream was changed
 RESTORE_EVERY_S: Final = 60.0  # how often a change is tried again that NATS has refused
 TELL_EVERY_S: Final = 60.0  # how often the same refused change is logged
@@ -56,7 +56,7 @@ class StreamGuard:
         self._changed_by: dict[str, str] = {}  # the clients that have changed something since the last check
         self._changed = asyncio.Event()
         self._told: dict[tuple[str, str], float] = {}  # when a refused change of this stream by this client was logged
-        self._seen: Findings | None = None  # what the last check has left
+        self._seen: Inspection | None = None  # what the last check has left
         self._retry_at = 0.0
         self._settled_at = 0.0
         self._unmended: list[Problem] = []
@@ -69,9 +69,9 @@ class StreamGuard:
     async def run(self) -> None:
         """Watch the streams, consumers and buckets until cancelled."""
         await self._nats.subscribe(advisories.ADVISORIES, queue=subjects.QUEUE_GROUP, cb=self._note)
-        await run_forever("stream_watch", self._look_and_wait, every_s=SHORTEST_PAUSE_S, retry_after_s=LOOK_EVERY_S)
+        await run_forever("stream_guard", self._check_and_wait, every_s=SHORTEST_PAUSE_S, retry_after_s=GUARD_EVERY_S)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Create what is missing, put back what was changed, and note what cannot be mended.
 
         Nothing else would show that a consumer was deleted: a client that pulls gets no error (faststream#2632).
@@ -80,10 +80,10 @@ class StreamGuard:
             NatsError: NATS does not answer.
         """
         changed_by, self._changed_by = self._changed_by, {}
-        findings, now = await provisioning.examine(self._js, self._settings), asyncio.get_running_loop().time()
+        findings, now = await provisioning.inspect_streams(self._js, self._settings), asyncio.get_running_loop().time()
         if self._is_new(findings) and not changed_by.keys() & findings.broken:
-            await asyncio.sleep(ADVISED_FIRST_S)
-            findings = await provisioning.examine(self._js, self._settings)
+            await asyncio.sleep(ADVISORY_HEAD_START_S)
+            findings = await provisioning.inspect_streams(self._js, self._settings)
             changed_by |= self._changed_by
         if self._is_new(findings) or (findings.broken and now >= self._retry_at):
             self._settled_at = now + SETTLED_AFTER_S
@@ -91,19 +91,19 @@ class StreamGuard:
         elif now < self._settled_at:
             await provisioning.append_all_strays(self._js, self._settings)
         self._seen = findings
-        if findings.events_made_at is not None:
-            self._projection.made_at = findings.events_made_at
+        if findings.progress_stream_created_at is not None:
+            self._projection.stream_created_at = findings.progress_stream_created_at
 
-    def _is_new(self, findings: Findings) -> bool:
+    def _is_new(self, findings: Inspection) -> bool:
         return not findings.sound if self._seen is None else findings != self._seen
 
-    async def _mend(self, before: Findings, changed_by: Mapping[str, str]) -> Findings:
+    async def _mend(self, before: Inspection, changed_by: Mapping[str, str]) -> Inspection:
         """Provision everything, note what could not be mended, and return the findings after that."""
         if before.missing:
             who = sorted({changed_by[name] for name in before.missing if name in changed_by})
             log.error("streams_found_missing", names=before.missing, by=who or UNKNOWN)
         refused, unanswered = await self._provision(changed_by)
-        after = await provisioning.examine(self._js, self._settings)
+        after = await provisioning.inspect_streams(self._js, self._settings)
         problems = [problem for name, problem in refused.items() if name in after.broken]
         if unanswered and after.broken:
             what = CHANGE_UNANSWERED.format(names=", ".join(sorted(after.broken)))
@@ -123,14 +123,14 @@ class StreamGuard:
             log.error("streams_not_made", reason=str(error))  # noqa: TRY400 -- the reason needs no traceback
             return {error.of: error.problem}, False
         except NatsError as error:
-            log.warning("work_interrupted", work="stream_watch", error=describe(error))
+            log.warning("work_interrupted", work="stream_guard", error=describe(error))
             return {}, True
 
-    async def _look_and_wait(self) -> None:
+    async def _check_and_wait(self) -> None:
         self._changed.clear()
-        await self.look()
+        await self.check()
         with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_EVERY_S - SHORTEST_PAUSE_S):
+            async with asyncio.timeout(GUARD_EVERY_S - SHORTEST_PAUSE_S):
                 await self._changed.wait()
 
     async def _note(self, advisory: Msg) -> None:
