@@ -150,12 +150,12 @@ class Worker:
     async def _provision(self, js: JetStreamContext) -> float:
         """Create what is missing in JetStream; return how many seconds the task consumers wait for a heartbeat."""
         projection = self.container.projection
-        made, ack_wait, _ = await provisioning.provision(js, self.settings)
-        if self.container.names.progress_projection in made:
+        provisioned = await provisioning.provision(js, self.settings)
+        if self.container.names.progress_projection in provisioned.created:
             with suppress(TransientError):  # the new consumer projects everything anyway
                 await projection.mark()
-        projection.stream_created_at = await provisioning.progress_stream_created_at(js, self.settings)
-        return ack_wait
+        projection.stream_created_at = str((await js.stream_info(self.container.names.progress)).created)
+        return provisioned.ack_wait
 
     async def _begin(self) -> None:
         nats = await self.broker.connect()
