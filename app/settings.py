@@ -2,7 +2,7 @@
 
 Two variables that belong to other programs are read elsewhere: `XDG_CACHE_HOME` in an engine process, which reads no
 settings (`engines/whisper/bundled.py`), and `PROMETHEUS_MULTIPROC_DIR`, which must be set before prometheus_client is
-imported (`telemetry/siblings.py`).
+imported (`telemetry/multiprocess.py`).
 """
 
 from enum import StrEnum

@@ -44,6 +44,7 @@ UNKNOWN: Final = "unknown"  # the client that has changed a stream, if no adviso
 TOO_FEW_CODES: Final = {10005, 10074}  # err_codes of nats-server: no suitable peers; replicas without a cluster
 NOT_FOUND, UNAVAILABLE = 404, 503  # codes of errors that pass
 
+Info = StreamInfo | ConsumerInfo
 log = structlog.get_logger()
 
 
@@ -97,26 +98,16 @@ async def inspect_streams(js: JetStreamContext, settings: Settings) -> Inspectio
     return Inspection(
         missing=[resource.name for resource, info in resources if info is None],
         differences=[difference for resource, info in existing for difference in resource.differences(info.config)],
-        paused=[
-            _problem(PAUSED, RESUME, resource)
-            for resource, info in existing
-            if isinstance(info, ConsumerInfo) and info.paused
-        ],
+        paused=[_problem(PAUSED, RESUME, resource) for resource, info in existing if _is_paused(info)],
         progress_created_at=next((str(info.created) for stream, info in existing if stream.name == progress), None),
-        filled=[
-            _problem(FILLED_UP, MAKE_ROOM, stream)
-            for stream, info in existing
-            if isinstance(info, StreamInfo) and _is_filled(info)
-        ],
+        filled=[_problem(FILLED_UP, MAKE_ROOM, resource) for resource, info in existing if _is_filled(info)],
     )
 
 
-async def _read_all(
-    js: JetStreamContext, settings: Settings
-) -> list[tuple[Resource, StreamInfo | ConsumerInfo | None]]:
+async def _read_all(js: JetStreamContext, settings: Settings) -> list[tuple[Resource, Info | None]]:
     """Return all streams and consumers with their state in NATS; None if one does not exist."""
 
-    async def read(resource: Resource) -> StreamInfo | ConsumerInfo | None:
+    async def read(resource: Resource) -> Info | None:
         try:
             return await resource.read()
         except NotFoundError:
@@ -132,10 +123,15 @@ def _problem(what: str, next_step: str, resource: Resource, **details: str) -> P
     return Problem(what=what.format(**names, **details), next_step=next_step.format(**names))
 
 
-def _is_filled(info: StreamInfo) -> bool:
+def _is_paused(info: Info) -> bool:
+    return isinstance(info, ConsumerInfo) and bool(info.paused)
+
+
+def _is_filled(info: Info) -> bool:
     """Return whether a stream holds more than FILLED percent of the bytes that it may hold."""
-    limit = info.config.max_bytes or 0
-    return limit > 0 and 100 * info.state.bytes > FILLED * limit
+    if not isinstance(info, StreamInfo) or (info.config.max_bytes or 0) <= 0:
+        return False
+    return 100 * info.state.bytes > FILLED * (info.config.max_bytes or 0)
 
 
 async def recreate_projection_consumers(js: JetStreamContext, settings: Settings) -> None:
