@@ -33,9 +33,9 @@ from app.queue.positions import Positions
 from app.queue.priorities import QueueReader
 from app.queue.registration import Registration
 from app.queue.task_messages import TaskMessages
-from app.recordings.stores import recordings_of
+from app.recordings.stores import make_recording_store
 from app.redis_store import cache
-from app.redis_store.chunks import Chunks
+from app.redis_store.chunks import ChunkStore
 from app.redis_store.projection import RedisProjection
 from app.redis_store.task_lists import remove_expired
 from app.requests.result_writer import ResultWriter
@@ -55,7 +55,7 @@ from app.settings import MOST_LIVE_STREAMS, MOST_WINDOWS, Settings
 from app.speech.diarizer import Diarizer
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
-from app.stream_guard.watch import StreamGuard
+from app.stream_guard.guard import StreamGuard
 from app.task_log.log import TaskLog
 from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
@@ -67,7 +67,7 @@ from handlers.channels import subscribe
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
 
 
-def live_streams_at_once(wanted: int) -> int:
+def live_tasks_at_once(wanted: int) -> int:
     """Return how many live tasks a worker runs at once: `wanted`, or for 0 four a core, up to MOST_LIVE_STREAMS."""
     return wanted or min(max(int(4 * usable_cores()), 1), MOST_LIVE_STREAMS)
 
@@ -103,7 +103,7 @@ class Container:
             {key: consume for key, consume in tasks.items() if Lane.LIVE in key},
             self.names,
             broken=broken,
-            at_once=live_streams_at_once(settings.live_streams),
+            at_once=live_tasks_at_once(settings.live_streams),
         )
 
     def connect(self, nats: Client, *, ack_wait: float) -> None:
@@ -156,7 +156,7 @@ class Container:
         )
 
     def _make_speech(self) -> None:
-        self.recordings = recordings_of(self.settings, self.nats)
+        self.recordings = make_recording_store(self.settings, self.nats)
         self.cache = cache.Cache(self.redis_of_cache, ttl=self.settings.cache_ttl)
         at_once = windows_at_once(self.settings.engine_parallel, self.settings.engine_threads)
         largest = min(self.settings.engine_batch * at_once, MOST_WINDOWS)
@@ -168,7 +168,7 @@ class Container:
             self.recordings,
             self.engine,
             self.cache,
-            Chunks(self.redis_of_cache),
+            ChunkStore(self.redis_of_cache),
             identification=self.identification,
         )
         self.transcriber = Transcriber(
@@ -209,7 +209,7 @@ class Container:
             messages=self.messages,
             reminders=self.reminders,
             erasure=self.erasure,
-            audio_ttl=self.settings.erased_after,
+            audio_ttl=self.settings.audio_erased_after_s,
             meter=self.meter,
         )
 
@@ -239,11 +239,11 @@ class Container:
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)
-        self.stream_watch = StreamGuard(self.nats, self.settings, self.meter, self.projection)
+        self.stream_guard = StreamGuard(self.nats, self.settings, self.meter, self.projection)
         self.worker_report = WorkerReport(
             self.worker_name,
             self.settings.audio_store,
-            problems=lambda: self.stream_watch.problems,
+            problems=lambda: self.stream_guard.problems,
             engine=self.engine,
             recordings=self.recordings,
             projection=self.projection,

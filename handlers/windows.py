@@ -10,4 +10,4 @@ from handlers.dependencies import FromContext
 
 async def transcribe_window(request: WindowRequest, sharing: Annotated[WorkSharing, FromContext()]) -> WindowReply:
     """Transcribe a window of another worker while this worker is idle."""
-    return await sharing.help(request)
+    return await sharing.transcribe_window(request)

@@ -27,12 +27,12 @@ from app.recordings import https, s3
 from app.redis_store import projection
 from app.requests import result_writer, task_lookup, user_erasure, worker_report
 from app.retention import late_frames, reminders, schedule
-from app.stream_guard import watch
+from app.stream_guard import guard
 from app.voices import store as voices
 from app.work_sharing import sharing
 
 USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
-    "ADVISED_FIRST_S": (watch,),
+    "ADVISORY_HEAD_START_S": (guard,),
     "ANSWERS_WITHIN_S": (process,),
     "REPLY_WITHIN_S": (replay, store, user_erasure),
     "ASK_AGAIN_AFTER_S": (consumer,),
@@ -50,7 +50,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "EXPIRES_AFTER_S": (streams,),
     "EXPIRE_EVERY_S": (maintenance,),
     "FIRST_REPLY_S": (usage,),
-    "FORGOTTEN_FOR_S": (projection,),
+    "TOMBSTONE_S": (projection,),
     "GIVE_UP_AFTER_S": (stream_log,),
     "HEALTH_WITHIN_S": (worker_report,),
     "INSISTS_FOR_S": (bucket,),
@@ -65,7 +65,8 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LOG_READ_EVERY_S": (delivery,),
     "LONG_WITHOUT_REST_S": (consumer,),
     "LONG_WITH_ONE_TASK_S": (consumer,),
-    "LOOK_EVERY_S": (sharing, watch),
+    "CHECK_IDLE_EVERY_S": (sharing,),
+    "GUARD_EVERY_S": (guard,),
     "MEASURE_EVERY_S": (maintenance,),
     "MOST_ASKED": (result_writer,),
     "MOST_RETRIES": (client_s3,),
@@ -87,7 +88,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "REPLIES_WITHIN_S": (workers,),
     "REPLY_TIMEOUT_S": (exchange,),
     "REQUEST_TIMEOUT_S": (leader_reads, pull_inbox),
-    "RESTORE_EVERY_S": (watch,),
+    "RESTORE_EVERY_S": (guard,),
     "RETRY_EVERY_S": (connection,),
     "ROUND_TRIP_WITHIN_S": (examination,),
     "SENT_AGAIN_AFTER_S": (exchange,),

@@ -16,7 +16,7 @@ from natscribe.schemas.headers import TRACEPARENT
 from natscribe.schemas.requests import DeadLetterChoice, DeleteLettersRequest, LettersDeleted
 from natscribe.schemas.stream_names import StreamNames
 
-from app.jetstream.records import parsed
+from app.jetstream.records import parse_stored
 from app.queue.stored_message import StoredMessage
 from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter, task_name
@@ -56,7 +56,9 @@ class DeadLetterStore:
 
     def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
         """Yield pages of dead letters with their stream sequences, the oldest first: those after `after`."""
-        return letters(self._nats, self._stream, after=after, parse=partial(parsed, DeadLetter, stored_as=self._stream))
+        return letters(
+            self._nats, self._stream, after=after, parse=partial(parse_stored, DeadLetter, stored_as=self._stream)
+        )
 
     async def delete(self, request: DeleteLettersRequest) -> LettersDeleted:
         """Delete the dead letters that the request chooses, until all are deleted or ANSWER_WITHIN_S is over.

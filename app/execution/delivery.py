@@ -124,7 +124,7 @@ class Delivery:
             raise AlreadyKnownError
         if record.event.sequence > 1:
             await self._check_previous_attempt(attempt)
-        await attempt.start(tracing.current())
+        await attempt.start(tracing.current_traceparent())
         self._report_start(record, attempt)
         return attempt
 
@@ -155,7 +155,7 @@ class Delivery:
         lost_after = min(MOST_BETWEEN_EVENTS_S, self._ack_wait)  # seconds of silence
         outage = max(
             MOST_BETWEEN_EVENTS_S - connection.seconds_since_restored,
-            RECONNECTED_WITHIN_S - connection.seconds_since_made,
+            RECONNECTED_WITHIN_S - connection.seconds_since_connected,
         )
         patience = max(outage, min(lost_after - silent, lost_after), 0.0)
         deadline = time.monotonic() + patience
@@ -169,7 +169,7 @@ class Delivery:
         if before.metadata.started_at is None and started_at is not None:
             waited = (started_at - before.metadata.created_at).total_seconds()
             meter.queue_wait.labels(name).observe(max(waited, 0.0))
-            tracing.waited(self.execution.tracer, before.metadata.created_at)
+            tracing.record_queue_wait(self.execution.tracer, before.metadata.created_at)
         if attempt.checkpoint.processed_seconds:
             meter.resumes.labels(name).inc()
             meter.resumed_seconds.labels(name).inc(attempt.checkpoint.processed_seconds)

@@ -66,7 +66,9 @@ async def _follow(delivery: Delivery) -> None:
                     watch = await _watch(delivery, attempt)
                     await attempt.check()  # for appends from before the subscription
                 if attempt is not None:
-                    meter.beat(delivery.queue, since_progress=attempt.seconds_since_progress, running=delivery.seconds)
+                    meter.report_running(
+                        delivery.queue, since_progress=attempt.seconds_since_progress, running=delivery.seconds
+                    )
                     await attempt.tick()
             except FencedError as fenced:
                 delivery.stop.now(fenced)

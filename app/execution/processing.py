@@ -25,7 +25,7 @@ async def process(delivery: Delivery, handle: Callable[[], Awaitable[object]]) -
     """
     execution, queue = delivery.execution, delivery.queue
     context = {"task_name": task_name(queue), "worker": execution.log.worker}
-    async with execution.sharing.own_work():
+    async with execution.sharing.pause_sharing():
         with (
             execution.meter.in_progress(queue),
             bound_contextvars(**context, task_id=None, user_id=None, attempt=None, trace_id=None),

@@ -115,7 +115,7 @@ async def _fenced(delivery: Delivery, attempt: TaskAttempt) -> Outcome:
     log.info("task_fenced", by=last.event.state if last else "deletion")
     await attempt.clean_up(last)
     if last is None:
-        await execution.projection.withdraw(attempt.record)
+        await execution.projection.delete_result(attempt.record)
     return Outcome()
 
 

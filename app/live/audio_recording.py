@@ -18,7 +18,7 @@ from app.live.frame_offsets import FrameOffset
 from app.live.frames import Frames
 from app.recordings.recording import Recording, save
 from app.settings import Settings
-from app.temporary import room_for, temporary_file
+from app.temporary import report_full_disk, temporary_file
 
 NOT_KEPT = (
     "The sound could not be stored as a recording: let the operator look whether the store of recordings (AUDIO_STORE) "
@@ -54,7 +54,7 @@ async def recording_of(frames: Frames, audio: LiveAudio) -> AsyncIterator[Record
                 yield sound.data
 
     async with temporary_file(frames.size) as path:
-        with room_for(frames.size):
+        with report_full_disk(frames.size):
             file = await asyncio.to_thread(path.open, "wb")
             with file:
                 digest = await save(chunks(), file, _MOST_BYTES)

@@ -214,7 +214,7 @@ class TaskConsumer:
 
     async def _pull(self, key: QueueKey) -> Msg | None:
         """Pull up to `lookahead` messages of a queue, return the first by `_rank` and release the rest."""
-        messages = await self._inboxes[key].ask(self._lookahead)
+        messages = await self._inboxes[key].pull(self._lookahead)
         if self._unreachable:
             self._unreachable = False
             self._reached()

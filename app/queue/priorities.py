@@ -15,7 +15,7 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
-from app.jetstream.records import UnreadableError, read_own
+from app.jetstream.records import UnreadableError, read_record
 from app.queue.speed import Speed
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
@@ -208,5 +208,5 @@ def _waits(last: RawStreamMsg | None) -> bool:
 
 def _record(message: RawStreamMsg | None) -> Record | None:
     with suppress(UnreadableError):
-        return None if message is None else read_own(Record.read, message)
+        return None if message is None else read_record(Record.read, message)
     return None

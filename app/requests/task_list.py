@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.errors import RequestError
-from app.jetstream.records import parsed
+from app.jetstream.records import parse_stored
 from app.redis_store import keys
 
 BESIDE_TASKS_BYTES: Final = 4096  # room in a reply for everything but the tasks
@@ -82,4 +82,4 @@ def _read(info: bytes | None) -> Iterator[ListedTask]:
         UnreadableError: Another version of the service has written the status.
     """
     if info is not None:
-        yield listed(parsed(TaskStatus, info, "task:info"))
+        yield listed(parse_stored(TaskStatus, info, "task:info"))

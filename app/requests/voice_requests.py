@@ -27,7 +27,7 @@ from natscribe.schemas.wire import Model
 
 from app.engines.messages import Embedded, SpeakerEmbedding
 from app.errors import BucketFullError, RequestError, TransientError, refusal
-from app.jetstream.records import parsed
+from app.jetstream.records import parse_stored
 from app.redis_store.cache import Cache
 from app.requests.task_lookup import record_of
 from app.task_log.embeddings import EmbeddingStore
@@ -156,7 +156,7 @@ class VoiceRequests:
         """Remove the embeddings and the cached findings of the tasks from which these references are."""
         for task_id in {reference.task_id for reference in references}:
             await self._embeddings.delete(task_id)
-            await self._cache.forget(task_id)
+            await self._cache.erase(task_id)
 
     async def _add(self, request: EnrollRequest, made: StoredVoice) -> Voice:
         """Store a new voice, and confirm it unless another request has just removed the embeddings of its task.
@@ -185,7 +185,7 @@ class VoiceRequests:
                 "transcription with diarize, with `identify: true`, and enrol from that within seven days."
             )
             raise RequestError(ErrorCode.NOT_FOUND, message)
-        return parsed(Embedded, kept, f"embeddings.{request.task_id}")
+        return parse_stored(Embedded, kept, f"embeddings.{request.task_id}")
 
     async def _refuse_known(self, request: EnrollRequest, model: Model, speaker: SpeakerEmbedding) -> None:
         """Raise an error if the speaker has a voice already: two voices of one person could not be told apart.

@@ -11,7 +11,7 @@ from natscribe.schemas.workers import Problem, WorkerInfo
 from app.cancellation import cancel_all
 from app.engines.engine import Engine
 from app.errors import PermanentError, TransientError
-from app.recordings.recording import Recordings
+from app.recordings.recording import RecordingStore
 from app.redis_store.projection import RedisProjection
 from app.settings import VERSION
 
@@ -55,7 +55,7 @@ class WorkerReport:
         *,
         problems: Callable[[], list[Problem]],
         engine: Engine,
-        recordings: Recordings,
+        recordings: RecordingStore,
         projection: RedisProjection,
         idle: Callable[[], bool],
     ) -> None:

@@ -14,7 +14,7 @@ from app.engines.engine import Engine, run_job
 from app.engines.messages import Load, Loaded
 from app.engines.window_queue import WindowQueue
 from app.errors import PermanentError
-from app.recordings.recording import REPLACED, Recording, Recordings
+from app.recordings.recording import REPLACED, Recording, RecordingStore
 from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcript_cache import TranscriptCache
 from app.speech.transcription import Transcription
@@ -28,7 +28,7 @@ DIARIZING_SHARE = 0.5  # share of diarization in the progress of a transcription
 class Transcriber:
     """Transcribes recordings, and attributes words to speakers if the task asks for them."""
 
-    recordings: Recordings
+    recordings: RecordingStore
     engine: Engine
     transcripts: TranscriptCache
     diarizer: Diarizer
@@ -60,7 +60,7 @@ class Transcriber:
         return Transcription(
             self.engine,
             self.windows,
-            self.sharing.helpers(loaded),
+            self.sharing.idle_workers(loaded),
             transcripts=self.transcripts,
             recording=recording,
             task=task,

@@ -15,7 +15,7 @@ from natscribe.schemas.kinds import RESULT, Result
 
 from app.errors import FencedError
 from app.jetstream import objects
-from app.jetstream.records import parsed
+from app.jetstream.records import parse_stored
 from app.task_log.embeddings import EmbeddingStore
 from app.task_log.log import TaskLog
 from app.task_log.record import NoResult, Owner, Record
@@ -72,7 +72,7 @@ class ResultStore:
         """
         if result.object is None:
             return result
-        info = await objects.find(self._js, RESULTS_BUCKET, result.object.name)
+        info = await objects.get_info(self._js, RESULTS_BUCKET, result.object.name)
         if info is None:
             raise NotFoundError
         return await self._read(info)
@@ -85,7 +85,7 @@ class ResultStore:
     async def delete_object(self, task_id: str, *, of: Owner | None = None) -> None:
         """Delete object and embeddings of a result, not its message; with `of`, only what that task message owns."""
         await self.embeddings.delete(task_id, of=of)
-        kept = await objects.find(self._js, RESULTS_BUCKET, task_id)
+        kept = await objects.get_info(self._js, RESULTS_BUCKET, task_id)
         if kept is not None and (of is None or _owner(kept).is_same_as(of)):
             await self._erase(task_id)
 
@@ -100,7 +100,7 @@ class ResultStore:
         """
         task_id = result.task_id
         description = OWNER.format(of.task_sequence, of.created_at.isoformat())
-        info = await objects.keep(self._js, RESULTS_BUCKET, task_id, body, description=description)
+        info = await objects.put_if_absent(self._js, RESULTS_BUCKET, task_id, body, description=description)
         owner = _owner(info)
         if of.is_older_than(owner):
             raise FencedError(task_id)
@@ -113,12 +113,12 @@ class ResultStore:
 
     async def _erase(self, task_id: str) -> None:
         with suppress(NotFoundError):
-            await objects.erase(self._js, RESULTS_BUCKET, task_id)
+            await objects.delete(self._js, RESULTS_BUCKET, task_id)
 
     async def _read(self, info: ObjectInfo) -> Result:
         body = bytearray()
-        await objects.pull(self._nats, RESULTS_BUCKET, info, body.extend, stalled_s=STALLED_S)
-        return await asyncio.to_thread(parsed, RESULT, bytes(body), RESULTS_BUCKET)
+        await objects.download(self._nats, RESULTS_BUCKET, info, body.extend, stalled_s=STALLED_S)
+        return await asyncio.to_thread(parse_stored, RESULT, bytes(body), RESULTS_BUCKET)
 
 
 def _owner(kept: ObjectInfo) -> Owner:

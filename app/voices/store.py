@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from app.jetstream.buckets import put
 from app.jetstream.key_value import VOICES_BUCKET, key_value_stream, key_value_subject
-from app.jetstream.records import parsed
+from app.jetstream.records import parse_stored
 from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
 from app.jetstream.tokens import token
 
@@ -174,7 +174,7 @@ def _key(user_id: int | str, voice: str) -> str:
 
 
 def _read_compared(message: RawStreamMsg) -> ComparableVoice | None:
-    return parsed(_COMPARED, message.data, _STREAM) if message.data else None
+    return parse_stored(_COMPARED, message.data, _STREAM) if message.data else None
 
 
 def _read(message: RawStreamMsg) -> VersionedVoice | None:
@@ -183,4 +183,4 @@ def _read(message: RawStreamMsg) -> VersionedVoice | None:
     Raises:
         UnreadableError: Another version of the service has written the voice.
     """
-    return VersionedVoice(parsed(StoredVoice, message.data, _STREAM), message.seq or 0) if message.data else None
+    return VersionedVoice(parse_stored(StoredVoice, message.data, _STREAM), message.seq or 0) if message.data else None

@@ -93,7 +93,7 @@ def delivery(
         tracer=OFF.get_tracer("tests"),
         speed=Speed(),
         ack_wait=settings.task_ack_wait,
-        sharing=cast("Any", SimpleNamespace(own_work=nullcontext)),
+        sharing=cast("Any", SimpleNamespace(pause_sharing=nullcontext)),
         messages=parts.pop("messages", SimpleNamespace(held=AsyncMock(return_value=None))),
         **dict.fromkeys(others, cast("Any", SimpleNamespace(withdraw=AsyncMock()))) | parts,
     )

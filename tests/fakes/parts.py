@@ -104,5 +104,5 @@ class Parts(Container):
     async def deliver(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> StoredMessage:
         """Have a worker get the next message of a queue."""
         inbox = PullInbox(self.server.client, NAMES.tasks, NAMES.queue_consumer(queue, priority))
-        (message,) = await inbox.ask(1)
+        (message,) = await inbox.pull(1)
         return StoredMessage.delivered(message)

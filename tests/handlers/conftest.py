@@ -187,7 +187,7 @@ class FakeVoices:
 class FakeSharing:
     asked: list[WindowRequest] = field(default_factory=list)
 
-    async def help(self, request: WindowRequest) -> WindowReply:
+    async def transcribe_window(self, request: WindowRequest) -> WindowReply:
         self.asked.append(request)
         return WindowReply(worker="0" * 32, text=None)
 

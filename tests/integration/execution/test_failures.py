@@ -298,7 +298,7 @@ async def test_tasks_are_replayed_though_a_new_stream_repeats_their_numbers(
         await publisher.until(task_id, State.FAILED)
     await eventually(lambda: queue_is_empty(js))
     await js.delete_stream("transcription_tasks")
-    await worker.container.stream_watch.look()
+    await worker.container.stream_guard.check()
     # When they are replayed, so that messages have a lower number than before, a higher one or the same
     assert await publisher.ask("dead_letters.replay", task_id="t2") == {"replayed": 1}
     assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 4}

@@ -147,7 +147,7 @@ async def test_what_is_deleted_under_a_worker_is_made_anew(
         await publisher.js.delete_stream(called.tasks if what == "stream" else called.progress)
 
     async def mended() -> bool:
-        return not (await provisioning.examine(publisher.js, settings)).missing
+        return not (await provisioning.inspect_streams(publisher.js, settings)).missing
 
     # Then it is there again, and the next task is done and projected
     await eventually(mended)

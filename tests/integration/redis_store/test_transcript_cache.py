@@ -44,7 +44,7 @@ async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
     kept = transcript(segments)
     await transcripts.keep(AUDIO, TASK, LOADED, kept)
     # Then no piece of it, which is read at once, is large
-    (packed,) = await binary_redis.hvals(keys.findings(AUDIO))
+    (packed,) = await binary_redis.hvals(keys.cached_results(AUDIO))
     assert isinstance(packed, bytes)
     pieces = [json.loads(line).get("segments", []) for line in zlib.decompress(packed).splitlines()]
     assert max(map(len, pieces)) <= 200
@@ -57,7 +57,7 @@ async def test_a_transcript_that_was_kept_as_a_whole_is_made_anew(
 ) -> None:
     # Given a transcript in the form of before
     whole = zlib.compress(transcript(3 * MAX_SEGMENTS_PER_TEXT).model_dump_json().encode())
-    await binary_redis.hset(keys.findings(AUDIO), f"transcription {VERSION} fake 0  None words", whole)
+    await binary_redis.hset(keys.cached_results(AUDIO), f"transcription {VERSION} fake 0  None words", whole)
     # Then it is no answer
     assert await transcripts.find(AUDIO, TASK, LOADED, None) is None
 

@@ -243,7 +243,7 @@ async def test_a_stream_that_was_made_anew_keeps_its_messages(
     await publisher.until("old", State.COMPLETED)
     await eventually(lambda: queue_is_empty(js))
     await js.delete_stream("transcription_tasks")
-    await worker.container.stream_watch.look()
+    await worker.container.stream_guard.check()
     engine.may_go_on.clear()
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)

@@ -36,12 +36,12 @@ TEXT = WindowText(segments=[segment(0)], untranscribed=[], language="en", end=10
 
 @pytest.fixture(autouse=True)
 def _no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RedisProjection, "withdraw", AsyncMock())
+    monkeypatch.setattr(RedisProjection, "delete_result", AsyncMock())
 
 
 async def take(parts: Parts) -> Msg:
     """Get the next message as the consumer does."""
-    (message,) = await PullInbox(parts.server.client, NAMES.tasks, NAMES.queue_consumer(*KEY)).ask(1)
+    (message,) = await PullInbox(parts.server.client, NAMES.tasks, NAMES.queue_consumer(*KEY)).pull(1)
     return message
 
 

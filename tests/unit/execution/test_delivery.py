@@ -269,7 +269,7 @@ def after_an_outage() -> ConnectionMonitor:
 
 def at_the_beginning() -> ConnectionMonitor:
     connection = ConnectionMonitor()
-    connection.made(InMemoryNats().client)
+    connection.connected(InMemoryNats().client)
     return connection
 
 

@@ -95,7 +95,7 @@ async def test_a_new_stream_is_read_anew(parts: Parts, nats: InMemoryNats, index
         await parts.publish(task_id)
     assert await sequences(index, "b") == [2]
     await nats.jetstream().delete_stream(NAMES.tasks)
-    await parts.stream_watch.look()
+    await parts.stream_guard.check()
     await parts.publish("b")
     # When one looks, then the sequence is the new one
     assert await sequences(index, "b") == [1]

@@ -448,7 +448,7 @@ async def test_the_log_of_a_dead_letter_goes_with_it(
     assert message is not None
     await parts.messages.delete(message.sequence)
     await run(parts)
-    await parts.reminders.forget_task("t1")
+    await parts.reminders.remove_of_task("t1")
     await parts.dead_letters.put(replace(message, sequence=9), "t1", NO_SOUND, attempts=0)
     if own:
         await parts.dead_letters.put(message, "t1", NO_SOUND, attempts=1)

@@ -33,9 +33,9 @@ from app.engines.messages import (
 )
 from app.engines.window_queue import WindowQueue
 from app.errors import PermanentError, TransientError
-from app.recordings.recording import Recording, Recordings
+from app.recordings.recording import Recording, RecordingStore
 from app.redis_store.cache import Cache
-from app.redis_store.chunks import Chunks
+from app.redis_store.chunks import ChunkStore
 from app.settings import Settings
 from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcriber import Transcriber
@@ -56,10 +56,10 @@ DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 class NothingKnown:
     """A store in which no chunk is known."""
 
-    async def known(self, *_: str) -> list[ChunkAnalysed]:
+    async def load(self, *_: str) -> list[ChunkAnalysed]:
         return []
 
-    async def keep(self, *_: object) -> None:
+    async def save(self, *_: object) -> None:
         """Nobody asks for it."""
 
 
@@ -74,7 +74,7 @@ class OneRecording:
 class Alone:
     """A worker that has nobody to share with."""
 
-    def helpers(self, _: object) -> None:
+    def idle_workers(self, _: object) -> None:
         return None
 
 
@@ -123,12 +123,12 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return answers
 
 
-RECORDINGS = cast("Recordings", OneRecording())
+RECORDINGS = cast("RecordingStore", OneRecording())
 
 
 def diarizer(engine: FakeEngine, memory: MemoryCache) -> Diarizer:
     identification = Identification(cast("VoiceStore", NoVoices()), Settings(_env_file=None))
-    cache, chunks = cast("Cache", memory), cast("Chunks", NothingKnown())
+    cache, chunks = cast("Cache", memory), cast("ChunkStore", NothingKnown())
     return Diarizer(RECORDINGS, engine, cache, chunks, identification=identification)
 
 

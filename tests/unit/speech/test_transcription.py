@@ -28,7 +28,7 @@ from app.engines.messages import (
 )
 from app.engines.window_queue import Rank
 from app.errors import FencedError, PermanentError
-from app.recordings.recording import Recording, stamp_of
+from app.recordings.recording import Recording, read_stamp
 from app.redis_store.cache import Cache
 from app.speech.diarizer import BackgroundDiarization
 from app.speech.transcript import TaskTranscript
@@ -549,7 +549,7 @@ async def test_a_recording_that_was_replaced_meanwhile_is_not_cached(memory: Mem
     # Given a recording that is replaced while it is transcribed
     file = tmp_path / "call.flac"
     file.write_bytes(b"as it was")
-    recording = Recording(file, SHA, stamp_of(file))
+    recording = Recording(file, SHA, read_stamp(file))
     file.write_bytes(b"another one")
     # When that is noticed, then its text is kept for nobody
     with pytest.raises(PermanentError, match="replaced"):
