@@ -3,7 +3,7 @@
 import asyncio
 
 from natscribe.cli import top
-from natscribe.cli.top.board import Board
+from natscribe.cli.top.dashboard import Dashboard
 from natscribe.client import Client
 
 from app.main import Worker
@@ -13,10 +13,10 @@ from tests.fakes.engine import FakeEngine
 from tests.waiting import eventually
 
 
-async def seen(settings: Settings) -> Board:
-    board = Board()
+async def seen(settings: Settings) -> Dashboard:
+    board = Dashboard()
     async with Client(settings) as client:
-        await top.gather(client, board)
+        await top.read_once(client, board)
     return board
 
 

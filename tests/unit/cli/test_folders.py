@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from natscribe.cli.folders import recordings_of
+from natscribe.cli.folders import find_recordings
 
 MOST = 10**9  # bytes of a recording
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_recordings_in_a_folder_are_found_by_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Given a folder with recordings in it and below it, other files and hidden ones
     # When its recordings are looked for
-    found = recordings_of(str(folder), MOST)
+    found = find_recordings(str(folder), MOST)
     # Then they come by name
     assert [str(Path(path).relative_to(folder)) for path in found] == [
         "a 10.opus",
@@ -42,14 +42,14 @@ def test_of_many_other_files_a_few_are_named(tmp_path: Path, capsys: pytest.Capt
     for number in range(8):
         (tmp_path / f"{number}.txt").touch()
     (tmp_path / "a.flac").touch()
-    recordings_of(str(tmp_path), MOST)
+    find_recordings(str(tmp_path), MOST)
     assert capsys.readouterr().err.endswith(": 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 3 more\n")
 
 
 def test_a_folder_without_recordings_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(typer.BadParameter, match=f"no recording in {tmp_path}"):
-        recordings_of(str(tmp_path), MOST)
+        find_recordings(str(tmp_path), MOST)
 
 
 def test_a_name_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,13 +57,13 @@ def test_a_name_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     Path("~call.wav").write_bytes(b"sound")
     # When it is named, then no user's home is looked up
-    assert recordings_of("~call.wav", MOST) == [Path("~call.wav")]
+    assert find_recordings("~call.wav", MOST) == [Path("~call.wav")]
 
 
 @pytest.mark.parametrize("name", ["call.wav", "notes.txt", "call [1].wav", ".hidden.wav"])
 def test_a_file_that_is_named_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"sound")
-    assert recordings_of(str(tmp_path / name), MOST) == [tmp_path / name]
+    assert find_recordings(str(tmp_path / name), MOST) == [tmp_path / name]
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def test_what_cannot_be_a_recording_is_refused(
     Path("long.wav").write_bytes(b"." * 101)
     # When it is named, then the reason is told
     with pytest.raises(typer.BadParameter, match=why):
-        recordings_of(name, 100)
+        find_recordings(name, 100)
 
 
 def test_a_stored_recording_is_named_without_an_address() -> None:
-    assert recordings_of("2026/*.wav", MOST, stored=True) == ["2026/*.wav"]
+    assert find_recordings("2026/*.wav", MOST, stored=True) == ["2026/*.wav"]
     with pytest.raises(typer.BadParameter, match="without the address"):
-        recordings_of("https://example.com/a.mp3", MOST, stored=True)
+        find_recordings("https://example.com/a.mp3", MOST, stored=True)
 
 
 @pytest.mark.parametrize(
@@ -108,17 +108,17 @@ def test_a_pattern_stands_for_the_recordings_that_match(
     folder: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, wanted: list[str]
 ) -> None:
     monkeypatch.chdir(folder)
-    assert [str(path) for path in recordings_of(pattern, MOST)] == wanted
+    assert [str(path) for path in find_recordings(pattern, MOST)] == wanted
 
 
 def test_a_pattern_without_recordings_is_an_error(folder: Path) -> None:
     with pytest.raises(typer.BadParameter, match=r"no recording matches .*\*.txt: check the pattern"):
-        recordings_of(str(folder / "*.txt"), MOST)
+        find_recordings(str(folder / "*.txt"), MOST)
 
 
 def test_a_link_to_the_folder_itself_ends(folder: Path) -> None:
     (folder / "calls/again").symlink_to(folder)
-    assert len(recordings_of(str(folder), MOST)) == 4
+    assert len(find_recordings(str(folder), MOST)) == 4
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,4 +129,4 @@ def test_a_folder_that_cannot_be_read_is_an_error(folder: Path, monkeypatch: pyt
     monkeypatch.setattr("os.scandir", refuse)
     # When the recordings are looked for, then none is left out silently
     with pytest.raises(typer.BadParameter, match="the folder calls cannot be read: Permission denied"):
-        recordings_of(str(folder), MOST)
+        find_recordings(str(folder), MOST)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from natscribe.cli.jobs import Job, how_to_continue
-from natscribe.cli.results import Format, Output
+from natscribe.cli.jobs import Job, interruption_notice
+from natscribe.cli.output import Format, Output
 
 
 async def nobody(*_: object) -> str:
@@ -21,7 +21,7 @@ def test_what_is_done_goes_on_or_was_not_sent_is_told() -> None:
         *(job("d", "t-d"), job("e", "t-e"), job("f", None)),
     ]
     # When the command is interrupted, then each is told, and how to fetch the results that are missing
-    assert list(how_to_continue(jobs, Output((Format.TXT, Format.SRT), Path("my results")))) == [
+    assert list(interruption_notice(jobs, Output((Format.TXT, Format.SRT), Path("my results")))) == [
         "1 of 6 are done, and written to my results.",
         "1 not sent: f",
         "2 go on in the service:",
@@ -34,11 +34,11 @@ def test_what_is_done_goes_on_or_was_not_sent_is_told() -> None:
 
 
 def test_of_one_recording_only_the_next_steps_are_told() -> None:
-    assert list(how_to_continue([job("a", "t-a")], Output())) == [
+    assert list(interruption_notice([job("a", "t-a")], Output())) == [
         "t-a still runs:",
         "  natscribe watch t-a    shows its text as it is found",
         "  natscribe cancel t-a    ends it",
         "Fetch the result later:",
         "  natscribe result t-a",
     ]
-    assert list(how_to_continue([job("a", None)], Output())) == []
+    assert list(interruption_notice([job("a", None)], Output())) == []

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from natscribe.cli.names import file_names, labels_of, names_of_tasks, recording_name, result_names
+from natscribe.cli.names import recording_name, result_file_names, unique_file_names, unique_labels, unique_task_names
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from natscribe.cli.names import file_names, labels_of, names_of_tasks, recording
     ],
 )
 def test_each_task_has_a_name_of_its_own_on_the_screen(recordings: list[str], labels: list[str]) -> None:
-    assert labels_of(list(recordings)) == labels
+    assert unique_labels(list(recordings)) == labels
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_each_task_has_a_name_of_its_own_on_the_screen(recordings: list[str], la
     ],
 )
 def test_each_result_has_a_file_of_its_own_that_is_seen(recordings: list[str], names: list[str]) -> None:
-    assert file_names(labels_of(list(recordings))) == names
+    assert unique_file_names(unique_labels(list(recordings))) == names
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_result_that_is_fetched_later_has_the_name_of_its_recording(recording:
     ],
 )
 def test_each_of_several_tasks_has_a_name_of_its_own(recordings: dict[str, str], names: list[str]) -> None:
-    assert names_of_tasks(recordings) == names
+    assert unique_task_names(recordings) == names
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_each_of_several_tasks_has_a_name_of_its_own(recordings: dict[str, str],
     ],
 )
 def test_a_result_is_named_as_players_expect_unless_two_would_be_one(recordings: list[str], names: list[str]) -> None:
-    assert result_names(recordings, None) == names
+    assert result_file_names(recordings, None) == names
 
 
 def test_a_name_that_an_earlier_run_had_to_make_longer_stays(tmp_path: Path) -> None:
@@ -89,5 +89,5 @@ def test_a_name_that_an_earlier_run_had_to_make_longer_stays(tmp_path: Path) -> 
         (tmp_path / name).touch()
     # When one of the two is transcribed again into it, and the other recording
     # Then each replaces its own result
-    assert result_names(["talk.flac", "call.flac"], tmp_path) == ["talk.flac", "call"]
-    assert result_names(["talk.flac"], tmp_path / "not made yet") == ["talk"]
+    assert result_file_names(["talk.flac", "call.flac"], tmp_path) == ["talk.flac", "call"]
+    assert result_file_names(["talk.flac"], tmp_path / "not made yet") == ["talk"]

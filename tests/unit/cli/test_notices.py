@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from natscribe.cli.notices import PLACES_SHOWN, Wanted, notices
+from natscribe.cli.notices import MAX_LISTED_INTERVALS, RequestedOptions, notices
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.transcription import Interval, TranscriptionResult
 from natscribe.schemas.wire import Model
@@ -38,10 +38,10 @@ def test_speech_without_text_is_said_with_its_places(intervals: list[tuple[float
 
 def test_of_many_places_without_text_the_first_are_listed_and_where_all_are() -> None:
     # Given a recording with two places more than are listed
-    found = [Interval(start=60 * minute, end=60 * minute + 5) for minute in range(PLACES_SHOWN + 2)]
+    found = [Interval(start=60 * minute, end=60 * minute + 5) for minute in range(MAX_LISTED_INTERVALS + 2)]
     # When that is said, then also where the others are
     (said,) = notices("meeting.m4a", RESULT.model_copy(update={"untranscribed": found}))
-    assert said.count(":05") == PLACES_SHOWN
+    assert said.count(":05") == MAX_LISTED_INTERVALS
     assert said.endswith("-11:05 and 2 more, all in `untranscribed` of --format json: listen there.")
 
 
@@ -51,19 +51,22 @@ def test_of_many_places_without_text_the_first_are_listed_and_where_all_are() ->
 )
 def test_channels_that_are_not_there_are_said(separate: bool, channels: int | None, said: list[str]) -> None:
     result = RESULT.model_copy(update={"channels": channels})
-    assert notices("call.wav", result, Wanted(separate=separate)) == said
+    assert notices("call.wav", result, RequestedOptions(separate=separate)) == said
 
 
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        (Wanted(fewest=3), ["a.wav: 2 speakers found, at least 3 wanted: no more can be told apart."]),
-        (Wanted(most=1), ["a.wav: 2 speakers found, at most 1 wanted: each channel is one; try --channels mix."]),
-        (Wanted(fewest=2, most=2), []),
-        (Wanted(), []),
+        (RequestedOptions(fewest=3), ["a.wav: 2 speakers found, at least 3 wanted: no more can be told apart."]),
+        (
+            RequestedOptions(most=1),
+            ["a.wav: 2 speakers found, at most 1 wanted: each channel is one; try --channels mix."],
+        ),
+        (RequestedOptions(fewest=2, most=2), []),
+        (RequestedOptions(), []),
     ],
 )
-def test_a_number_of_speakers_that_was_not_kept_is_said(wanted: Wanted, said: list[str]) -> None:
+def test_a_number_of_speakers_that_was_not_kept_is_said(wanted: RequestedOptions, said: list[str]) -> None:
     assert notices("a.wav", RESULT.model_copy(update={"speakers": 2}), wanted) == said
     # Nothing is said of a result without speakers
     assert notices("a.wav", RESULT, wanted) == []

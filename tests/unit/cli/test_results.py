@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import typer
 from natscribe.cli.console import WARNING, Terminal, out
-from natscribe.cli.results import Format, NotWrittenError, Output, output_of
-from natscribe.cli.turns import COLOURS, turns_table, turns_text
+from natscribe.cli.output import Format, NotWrittenError, Output, make_output
+from natscribe.cli.turns import SPEAKER_COLOURS, turns_table, turns_text
 from natscribe.schemas.requests import SubtitleLimits
 from natscribe.schemas.transcription import Segment, TranscriptionResult
 from natscribe.schemas.wire import Model
@@ -55,7 +55,7 @@ def test_long_turns_are_wrapped_between_words() -> None:
     ]
 
 
-@pytest.mark.parametrize("style", sorted({*COLOURS, WARNING}))
+@pytest.mark.parametrize("style", sorted({*SPEAKER_COLOURS, WARNING}))
 @pytest.mark.parametrize("background", [0.0, 1.0], ids=["black", "white"])
 def test_colours_can_be_read_on_black_and_on_white(style: str, background: float) -> None:
     bright, dark = sorted((_luminance(Color.parse(style)), background), reverse=True)
@@ -114,7 +114,7 @@ def test_a_page_is_not_for_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(out, "_force_terminal", True)
     # When a page is to be printed on it, then a file is asked for
     with pytest.raises(typer.BadParameter, match=r"a page for a browser: add --output-dir FOLDER"):
-        output_of([Format.HTML], None, SubtitleLimits())
+        make_output([Format.HTML], None, SubtitleLimits())
 
 
 def test_a_file_without_words_is_told(tmp_path: Path) -> None:

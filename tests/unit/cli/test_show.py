@@ -6,9 +6,9 @@ from io import StringIO
 
 import pytest
 from natscribe.cli import bars
-from natscribe.cli.bars import Bars
-from natscribe.cli.display import JsonLines, Lines, Live
-from natscribe.cli.show import choose
+from natscribe.cli.bars import ProgressBars
+from natscribe.cli.display import JsonLines, PlainLines, ShownText
+from natscribe.cli.show import choose_display
 from natscribe.cli.wording import shortened
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
@@ -42,7 +42,7 @@ SAID = Segment(start=9, end=10, text="And\x1b more.", avg_logprob=0, no_speech_p
 
 def test_plain_lines_say_what_is_new(capsys: pytest.CaptureFixture[str]) -> None:
     # Given no terminal
-    with choose(as_json=False) as display:
+    with choose_display(as_json=False) as display:
         # When the same tenth of the work is told twice, and then the next
         for progress in (11, 13, 21):
             display.show("a.wav", RUNNING.model_copy(update={"progress": progress}))
@@ -54,7 +54,7 @@ def test_plain_lines_say_what_is_new(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_live_sound_has_no_percent(capsys: pytest.CaptureFixture[str]) -> None:
     # When a live task is watched without a terminal
-    with choose(as_json=False, live=Live.TEXT) as display:
+    with choose_display(as_json=False, live=ShownText.TEXT) as display:
         for seconds in (9.0, 50.0, 61.0):
             live = {"progress": 0, "processed_seconds": seconds, "lag_seconds": 6.0}
             display.show("call", RUNNING.model_copy(update=live))
@@ -65,8 +65,8 @@ def test_live_sound_has_no_percent(capsys: pytest.CaptureFixture[str]) -> None:
     assert told.out.splitlines() == ["[0:00] [bold]Hello."]
 
 
-@pytest.mark.parametrize("display", [Lines(live=Live.TEXT), Bars(live=Live.TEXT)])
-def test_segments_go_to_standard_output(display: Lines | Bars, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("display", [PlainLines(live=ShownText.TEXT), ProgressBars(live=ShownText.TEXT)])
+def test_segments_go_to_standard_output(display: PlainLines | ProgressBars, capsys: pytest.CaptureFixture[str]) -> None:
     # Given a display that shows the text
     with display:
         # When text is found
@@ -76,10 +76,10 @@ def test_segments_go_to_standard_output(display: Lines | Bars, capsys: pytest.Ca
     assert capsys.readouterr().out == "[0:00] [bold]Hello.\n"
 
 
-@pytest.mark.parametrize("display", [Lines(live=Live.MIXED), Bars(live=Live.MIXED)])
+@pytest.mark.parametrize("display", [PlainLines(live=ShownText.MIXED), ProgressBars(live=ShownText.MIXED)])
 @pytest.mark.parametrize(("channel", "shown"), [(None, "[0:00] [bold]Hello.\n"), (0, "")])
 def test_the_text_of_separate_channels_is_left_to_the_result(
-    display: Lines | Bars, capsys: pytest.CaptureFixture[str], channel: int | None, shown: str
+    display: PlainLines | ProgressBars, capsys: pytest.CaptureFixture[str], channel: int | None, shown: str
 ) -> None:
     # Given a display that shows the text of which the result would have no other form
     with display:
@@ -92,7 +92,7 @@ def test_the_text_of_separate_channels_is_left_to_the_result(
 
 def test_json_lines_are_the_messages(capsys: pytest.CaptureFixture[str]) -> None:
     # Given a program that reads along
-    with choose(as_json=True) as display:
+    with choose_display(as_json=True) as display:
         assert isinstance(display, JsonLines)
         # When both kinds of events come
         display.show("a.wav", RUNNING)
@@ -107,7 +107,7 @@ def test_json_lines_are_the_messages(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_place_in_the_queue_is_news(capsys: pytest.CaptureFixture[str]) -> None:
     # Given a task that waits
-    with choose(as_json=False) as display:
+    with choose_display(as_json=False) as display:
         display.show("a.wav", RUNNING.model_copy(update={"state": State.QUEUED, "queue_position": 3, "progress": 0}))
         # When it comes nearer, and when it does not
         for seconds in (90.9, 30):
@@ -143,7 +143,7 @@ def test_failures_are_told_whole_above_the_bars(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(f"natscribe.cli.{module}.err", screen)
     message = "The recording is not there: " + "publish it first; " * 10 + "ask again."
     error = ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message=message)
-    with Bars(live=Live.NOTHING) as display:
+    with ProgressBars(live=ShownText.NOTHING) as display:
         # When a task fails
         display.show("a.wav", RUNNING.model_copy(update={"state": State.FAILED, "error": error}))
     # Then the reason is not cut, and only the reason is red
@@ -170,7 +170,7 @@ def last_rows(written: StringIO) -> list[str]:
 
 def test_an_upload_is_shown_until_its_task_begins(screen: StringIO) -> None:
     # Given a recording of which a half is uploaded
-    with Bars(live=Live.NOTHING) as display:
+    with ProgressBars(live=ShownText.NOTHING) as display:
         display.upload("a.wav", 1_000_000, 2_000_000)
     # Then both sizes are shown
     assert last_rows(screen) == ["a.wav 50% uploading, 1.0 MB of 2.0 MB"]
@@ -178,7 +178,7 @@ def test_an_upload_is_shown_until_its_task_begins(screen: StringIO) -> None:
 
 def test_of_many_tasks_only_those_at_work_are_shown(screen: StringIO) -> None:
     # Given more tasks than a terminal shows: one has ended, one is at work and the others wait
-    with Bars(live=Live.NOTHING, tasks=50) as display:
+    with ProgressBars(live=ShownText.NOTHING, tasks=50) as display:
         waiting = RUNNING.model_copy(update={"state": State.QUEUED, "stage": None, "progress": 0})
         for number in range(50):
             display.show(f"{number}.wav", waiting)
@@ -200,17 +200,17 @@ def test_text_that_the_result_will_have_is_shown_only_while_it_is_found(
     screen: StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Given a display beside which the result will be printed, when text is found
-    with Bars(live=Live.LAST) as display:
+    with ProgressBars(live=ShownText.LAST) as display:
         display.show("a.wav", RUNNING)
         display.show("a.wav", FOUND.model_copy(update={"segments": [*FOUND.segments, SAID]}))
     # Then its last segment stands below the bar
     assert last_rows(screen) == ["a.wav 11% transcribing", "[0:09] And more."]
     # And when the task ends, then it is gone, and was printed nowhere
-    with Bars(live=Live.LAST) as display:
+    with ProgressBars(live=ShownText.LAST) as display:
         display.show("a.wav", RUNNING)
         display.show("a.wav", FOUND)
         display.end("a.wav", failed=False)
     assert last_rows(screen) == ["a.wav 11% transcribing"]
     # And where a line cannot be taken back, nothing is shown
-    Lines(live=Live.LAST).show("a.wav", FOUND)
+    PlainLines(live=ShownText.LAST).show("a.wav", FOUND)
     assert capsys.readouterr() == ("", "")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from natscribe.cli.audio_input import OtherFormatError, SoundFile, file_of, in_background, samples
+from natscribe.cli.audio_input import AudioFile, OtherFormatError, existing_file, read_in_thread, samples
 from natscribe.client import ClientError
 from natscribe.schemas.live import Codec, LiveAudio
 
@@ -68,7 +68,7 @@ async def test_a_file_is_sent_as_it_is(tmp_path: Path, name: str) -> None:
     file = tmp_path / "call.bin"
     file.write_bytes(content)
     # When it is played, a hundred times as fast
-    sound = SoundFile(file)
+    sound = AudioFile(file)
     played = b"".join([chunk async for chunk in sound.chunks(100)])
     # Then the task says what it is, and no byte more or less is sent
     assert sound.audio == audio
@@ -79,7 +79,7 @@ async def test_a_program_that_streams_writes_no_size(tmp_path: Path) -> None:
     for size in (0, 2**32 - 1):
         file = tmp_path / "call.wav"
         file.write_bytes(wav(1, 16, size=size))
-        played = b"".join([chunk async for chunk in SoundFile(file).chunks(100)])
+        played = b"".join([chunk async for chunk in AudioFile(file).chunks(100)])
         assert played.startswith(SOUND)
 
 
@@ -88,7 +88,7 @@ def test_anything_else_is_not(tmp_path: Path, name: str) -> None:
     file = tmp_path / "a call.mp3"
     file.write_bytes(OTHERS[name])
     with pytest.raises(OtherFormatError):
-        SoundFile(file)
+        AudioFile(file)
 
 
 def test_what_is_not_sound_is_not_read_into_memory(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_what_is_not_sound_is_not_read_into_memory(tmp_path: Path) -> None:
         file.write(content[content.index(b"data") :])
     # When it is looked into
     tracemalloc.start()
-    found = SoundFile(tmp_path / "call.wav")
+    found = AudioFile(tmp_path / "call.wav")
     most_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     # Then its sound is found, and the rest was not kept
@@ -112,7 +112,7 @@ def test_what_is_not_sound_is_not_read_into_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "why"), [("nothing.wav", "no file"), ("", "is a folder")])
 def test_what_is_no_file_is_told(tmp_path: Path, name: str, why: str) -> None:
     with pytest.raises(typer.BadParameter, match=why):
-        file_of(str(tmp_path / name), 10**6)
+        existing_file(str(tmp_path / name), 10**6)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ async def test_sound_that_cannot_be_read_on_ends_with_an_error(error: Exception,
         yield SOUND
         raise error
 
-    sound = in_background(chunks())
+    sound = read_in_thread(chunks())
     # When it is read, then what came is there, and people learn why it ends
     assert await anext(sound) == SOUND
     with pytest.raises(ClientError, match=told):

@@ -6,8 +6,8 @@ from io import StringIO
 import pytest
 from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
-from natscribe.cli.top.board import MOST_FAILURES, MOST_RUNNING, Board
-from natscribe.cli.top.picture import draw
+from natscribe.cli.top.dashboard import MOST_FAILURES, MOST_RUNNING, Dashboard
+from natscribe.cli.top.layout import render
 from natscribe.cli.top.snapshot import print_snapshot
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
@@ -41,23 +41,23 @@ def listed(task_id: str, state: State = State.RUNNING, error: ErrorDetail | None
     )
 
 
-def drawn(board: Board, *, width: int, height: int, now: float = 0) -> list[str]:
+def drawn(board: Dashboard, *, width: int, height: int, now: float = 0) -> list[str]:
     console = Console(file=StringIO(), width=width, height=height)
     with console.capture() as captured:
-        console.print(draw(board, "nats://localhost:4222", width=width, height=height, now=now))
+        console.print(render(board, "nats://localhost:4222", width=width, height=height, now=now))
     return captured.get().splitlines()
 
 
-def snapshot(board: Board) -> list[str]:
+def snapshot(board: Dashboard) -> list[str]:
     console = Terminal(stderr=False)
     with console.capture() as captured:
         print_snapshot(console, board)
     return captured.get().splitlines()
 
 
-def busy() -> Board:
+def busy() -> Dashboard:
     """A board with more of everything than a screen has lines."""
-    board = Board()
+    board = Dashboard()
     for number in range(100):
         name = f"weekly-meeting-of-the-team-{number}-ab12cd34"
         board.apply(
@@ -82,7 +82,7 @@ def busy() -> Board:
 
 def test_only_running_tasks_and_the_latest_failures_are_kept() -> None:
     # Given ten thousand tasks
-    board = Board()
+    board = Dashboard()
     for number in range(10_000):
         task_id = f"t{number}"
         board.apply(event(task_id, State.QUEUED, worker=None), 0)
@@ -98,7 +98,7 @@ def test_only_running_tasks_and_the_latest_failures_are_kept() -> None:
 
 
 def test_a_task_that_is_tried_again_is_no_longer_shown_as_running() -> None:
-    board = Board()
+    board = Dashboard()
     board.apply(event("t1"), 0)
     board.apply(event("t1", State.RETRYING, error=GONE, worker=None), 1)
     assert board.running == {}
@@ -108,7 +108,7 @@ def test_a_task_that_is_tried_again_is_no_longer_shown_as_running() -> None:
 
 def test_the_list_adds_what_was_not_heard_of_and_removes_what_ended_unheard() -> None:
     # Given a task whose end was lost in an outage, one that has just begun, and one that runs
-    board = Board()
+    board = Dashboard()
     board.apply(event("ended"), 0)
     board.apply(event("runs"), 0)
     board.apply(event("new"), 29)
@@ -122,7 +122,7 @@ def test_the_list_adds_what_was_not_heard_of_and_removes_what_ended_unheard() ->
 
 
 def test_a_part_of_the_list_removes_only_what_is_silent_for_long() -> None:
-    board = Board()
+    board = Dashboard()
     board.apply(event("silent"), 0)
     board.apply(event("runs"), 50)
     some = TaskPage(tasks=[listed("another")], more_before="1795595445000000000112-another")
@@ -131,7 +131,7 @@ def test_a_part_of_the_list_removes_only_what_is_silent_for_long() -> None:
 
 
 def test_earlier_failures_stand_behind_those_that_were_heard() -> None:
-    board = Board()
+    board = Dashboard()
     board.apply(event("heard", State.FAILED, error=GONE), 0)
     board.note_failed(TaskPage(tasks=[listed(name, State.FAILED, GONE) for name in ("heard", "before")]))
     assert [failure.task_id for failure in board.failures] == ["heard", "before"]
@@ -153,7 +153,7 @@ def test_everything_fits_the_screen(width: int, height: int) -> None:
 
 def test_hostile_names_neither_break_the_screen_nor_command_the_terminal() -> None:
     # Given a worker, a recording and an error that would do so
-    board, hostile = Board(), "[/bold]\x1b[2J\n:smile:\r"
+    board, hostile = Dashboard(), "[/bold]\x1b[2J\n:smile:\r"
     board.apply(event("t1", worker=hostile), 0)
     board.reconcile(TaskPage(tasks=[listed("t1").model_copy(update={"audio_file_id": hostile})]), 1, 1)
     board.apply(event("t2", State.FAILED, error=GONE.model_copy(update={"message": hostile})), 0)
@@ -183,7 +183,7 @@ def test_a_snapshot_has_all_that_is_kept() -> None:
 
 def test_a_snapshot_knows_of_a_task_what_the_list_does() -> None:
     # Given a task of which no event was heard
-    board = Board()
+    board = Dashboard()
     known = {"worker": "gpu-1-4711-9f3c", "duration_seconds": 61.5, "eta_seconds": 9.2}
     board.reconcile(TaskPage(tasks=[listed("t1").model_copy(update=known)]), 1, 1)
     # When it is shown, then its worker, its length and the time that is left are there
@@ -195,7 +195,7 @@ def test_a_snapshot_knows_of_a_task_what_the_list_does() -> None:
 
 def test_the_lag_of_a_live_task_is_shown_before_its_first_event() -> None:
     # Given a live task of which no event was heard
-    board = Board()
+    board = Dashboard()
     board.reconcile(TaskPage(tasks=[listed("t1").model_copy(update={"lag_seconds": 12.5})]), 1, 1)
     # When it is shown, then its lag is there in place of percents
     assert "live, 0:12 behind" in snapshot(board)[0]
@@ -205,7 +205,7 @@ def test_the_lag_of_a_live_task_is_shown_before_its_first_event() -> None:
 @pytest.mark.parametrize("width", [80, 110, 130, 200])
 def test_a_name_is_cut_only_if_there_is_no_room(width: int) -> None:
     # Given names of which one is long, on screens of several widths
-    board, task_id = Board(), "weekly-meeting-of-the-team-ab12cd34"
+    board, task_id = Dashboard(), "weekly-meeting-of-the-team-ab12cd34"
     board.apply(event(task_id, stage=Stage.TRANSCRIBING, duration_seconds=36_000, eta_seconds=35_999), 0)
     board.apply(event(f"{task_id}-gone", State.FAILED, error=GONE), 0)
     text = "\n".join(drawn(board, width=width, height=24))
@@ -217,16 +217,16 @@ def test_a_name_is_cut_only_if_there_is_no_room(width: int) -> None:
 
 
 def test_what_has_ended_is_counted_since_a_time_that_is_told() -> None:
-    board = Board(since=NOW)
+    board = Dashboard(since=NOW)
     board.apply(event("t1", State.COMPLETED), 0)
     board.apply(event("t2", State.FAILED, error=GONE), 0)
     told = f"ended since {NOW.astimezone():%H:%M}: 1 completed, 1 failed"
     assert drawn(board, width=70, height=24)[0].rstrip() == f"nats://localhost:4222  {told}"
-    assert drawn(Board(since=NOW), width=70, height=24)[0].rstrip().endswith(": none")
+    assert drawn(Dashboard(since=NOW), width=70, height=24)[0].rstrip().endswith(": none")
 
 
 def test_the_time_that_is_left_counts_down_and_silence_is_told() -> None:
-    board = Board()
+    board = Dashboard()
     board.apply(event("t1", eta_seconds=65), 0)
     assert "1:00" in "\n".join(drawn(board, width=80, height=24, now=5))
     assert "silent" in "\n".join(drawn(board, width=80, height=24, now=20))
@@ -241,4 +241,4 @@ def test_a_wrong_setting_is_one_sentence(command: str, monkeypatch: pytest.Monke
 
 
 def test_nothing_at_all_is_drawn_too() -> None:
-    assert drawn(Board(), width=80, height=24)[0].startswith("nats://localhost:4222")
+    assert drawn(Dashboard(), width=80, height=24)[0].startswith("nats://localhost:4222")

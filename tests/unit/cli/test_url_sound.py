@@ -103,7 +103,7 @@ async def test_what_cannot_be_read_is_told_with_its_cause() -> None:
 
 
 async def test_a_server_that_says_nothing_is_given_up(constants: Constants) -> None:
-    constants(SOUND_WITHIN_S=0.5)
+    constants(NETWORK_TIMEOUT_S=0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/radio"
         with pytest.raises(ClientError, match="nothing came for"):

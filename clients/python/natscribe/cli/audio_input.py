@@ -57,7 +57,7 @@ async def from_input(codec: Codec) -> AsyncIterator[bytes]:
         ClientError: The sound, unless Opus, begins as a file; the iterator raises this if the sound comes later.
     """
     chunks = iter(lambda: os.read(sys.stdin.fileno(), _READ_BYTES), b"")
-    sound = in_background(chunks if codec is Codec.OPUS else samples(chunks))
+    sound = read_in_thread(chunks if codec is Codec.OPUS else samples(chunks))
     first = asyncio.ensure_future(anext(sound, b""))
     await asyncio.wait([first], timeout=_AT_ONCE_S)
     if first.done():
@@ -86,7 +86,7 @@ def samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-async def in_background(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+async def read_in_thread(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
     """Yield chunks that a thread waits for, as they come; keep up to _KEPT_CHUNKS while nobody takes them.
 
     Raises:
@@ -127,7 +127,7 @@ async def paced(chunks: AsyncIterator[bytes], speed: float) -> AsyncIterator[byt
         await asyncio.sleep(began + sent * CHUNK_S / speed - loop.time())
 
 
-def file_of(argument: str, most_bytes: int) -> Path:
+def existing_file(argument: str, most_bytes: int) -> Path:
     """Return the file that an argument names.
 
     Raises:
@@ -139,7 +139,7 @@ def file_of(argument: str, most_bytes: int) -> Path:
     return path
 
 
-class SoundFile:
+class AudioFile:
     """A file whose sound can be sent as it is: WAV with 16-bit samples, mu-law or A-law, or Opus in Ogg or WebM."""
 
     def __init__(self, path: Path) -> None:
@@ -204,7 +204,7 @@ def _opus(head: bytes) -> LiveAudio:
     return LiveAudio(codec=Codec.OPUS, sample_rate=_OPUS_RATE_HZ, channels=head[found + 9])
 
 
-def how_to_convert(url: str) -> str:
+def conversion_hint(url: str) -> str:
     """Return a sentence: how to send the sound of a url by ffmpeg."""
     converted = f"ffmpeg -loglevel error -re -i {shlex.quote(url)} -f s16le -ac 1 -ar 16000 -"
     return f"`{converted} | {command()} live -` sends anything that ffmpeg reads"

@@ -13,21 +13,21 @@ from rich.text import Text
 from typing_extensions import Self
 
 from natscribe.cli.console import ERROR, err, print_above
-from natscribe.cli.display import ForPeople, Live
-from natscribe.cli.wording import describe, plain, shortened
+from natscribe.cli.display import ShownText, TextDisplay
+from natscribe.cli.wording import describe, printable, shortened
 from natscribe.schemas.progress import ProgressEvent, State
 
 LONGEST_LABEL = 24  # columns on the screen; a longer label is shortened
 MOST_ROWS = 8  # of more tasks only those at work have a row
 
 
-class Bars(ForPeople):
+class ProgressBars(TextDisplay):
     """Shows a bar for each task on standard error, and prints text and errors above the bars.
 
     With several tasks, it removes the bars of ended tasks, and counts these in a last row.
     """
 
-    def __init__(self, *, live: Live, tasks: int = 1) -> None:
+    def __init__(self, *, live: ShownText, tasks: int = 1) -> None:
         super().__init__(live=live)
         self._tasks = tasks
         self._ended: set[str] = set()
@@ -66,7 +66,7 @@ class Bars(ForPeople):
             self._rows.count(len(self._ended), self._failed)
 
     def _show_last(self, line: str) -> None:
-        self._rows.last_segment = plain(line)
+        self._rows.last_segment = printable(line)
 
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
         if event.error is not None and (before is None or before.error != event.error):

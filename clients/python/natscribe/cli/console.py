@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from natscribe.cli.exit_codes import INTERRUPTED, NOBODY_READS, USAGE
+from natscribe.cli.exit_codes import INTERRUPTED, OUTPUT_CLOSED, USAGE
 from natscribe.client import Client, ClientError, OptionError, RequestFailedError, UploadCallback, command
 from natscribe.schemas.problems import problems_of
 from natscribe.settings import Settings, wrong_setting
@@ -25,7 +25,7 @@ ENDPOINTS = DATA / "endpoints.env"
 _CANCEL_AGAIN_AFTER_S = 2.0  # a cancelled command closes its connections within this time
 
 
-class NobodyReadsError(Exception):
+class OutputClosedError(Exception):
     """The process that reads the output has ended, as in `natscribe watch ID | head -1`."""
 
 
@@ -39,11 +39,11 @@ class Terminal(Console):
         """Raise an error, so that the command closes its connections before it ends.
 
         Raises:
-            NobodyReadsError: Always.
+            OutputClosedError: Always.
         """
         with suppress(SystemExit):  # rich would exit at once
             super().on_broken_pipe()
-        raise NobodyReadsError
+        raise OutputClosedError
 
 
 ERROR = "red"
@@ -57,7 +57,7 @@ def print_above(text: str, style: str) -> None:
     err.print(Text(text, style))  # `print(text, style=style)` would style the bars, too
 
 
-def find_servers() -> Settings:
+def read_settings() -> Settings:
     """Read each setting from the environment, else from `.env`, else from the file that `natscribe up` writes."""
     return Settings.read(Path(".env"), ENDPOINTS)
 
@@ -67,7 +67,7 @@ def open_client(on_upload: UploadCallback | None = None) -> Client:
 
     If this folder's service is stopped and no NATS URL is set, print which NATS server is asked instead.
     """
-    settings = find_servers()
+    settings = read_settings()
     if DATA.is_dir() and not ENDPOINTS.exists() and "nats_url" not in settings.model_fields_set:
         where = f"`{command()} up` does not run in this folder: asking NATS at {settings.nats_addresses}."
         err.print(where, style=WARNING)
@@ -87,8 +87,8 @@ def run_and_exit(
             err.print(wrong_setting(error), style=ERROR)
             raise typer.Exit(USAGE) from error
         raise typer.BadParameter(problems_of(error)) from error
-    except NobodyReadsError:
-        code = NOBODY_READS
+    except OutputClosedError:
+        code = OUTPUT_CLOSED
     except expected as error:
         err.print(str(error), style=ERROR)
         print_hint(error)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from natscribe.cli.audio_input import ACCEPTED, CHUNK_S, how_to_convert, in_background, paced
+from natscribe.cli.audio_input import ACCEPTED, CHUNK_S, conversion_hint, paced, read_in_thread
 from natscribe.cli.console import WARNING, print_above
 from natscribe.client import ClientError
 from natscribe.schemas.live import LiveAudio
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 AUDIO = LiveAudio()  # one channel of 16 kHz
-SOUND_WITHIN_S = 10.0
+NETWORK_TIMEOUT_S = 10.0
 _CHUNK_BYTES = 2 * round(AUDIO.sample_rate * CHUNK_S)
 _THE_FILE_ALONE = {"protocol_whitelist": "file", "format_whitelist": FORMATS}  # and nothing that it names
 _PLAYLISTS = ("hls", "dash")  # ffmpeg fetches their parts without the options that verify certificates
@@ -43,22 +43,22 @@ async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
     """
     hint = "check whether a player plays it."
     if has_pyav():
-        chunks = Reader(f"file:{path}", path.name, _THE_FILE_ALONE, hint).chunks()
+        chunks = PyAVReader(f"file:{path}", path.name, _THE_FILE_ALONE, hint).chunks()
     elif which("ffmpeg"):
         chunks = _by_ffmpeg(path, hint)
     else:
         message = f"to play {path.name}, install ffmpeg, or PyAV (pip install av); without them, {ACCEPTED}"
         raise typer.BadParameter(message)
-    return paced(await begun(chunks, path.name, hint), speed)
+    return paced(await after_first_chunk(chunks, path.name, hint), speed)
 
 
-async def begun(chunks: Iterator[bytes], name: str, hint: str) -> AsyncIterator[bytes]:
+async def after_first_chunk(chunks: Iterator[bytes], name: str, hint: str) -> AsyncIterator[bytes]:
     """Wait for the first chunk; return an iterator over all chunks, which a thread reads.
 
     Raises:
         ClientError: The sound cannot be read, or there is none; `hint` says what to do.
     """
-    read = in_background(chunks)
+    read = read_in_thread(chunks)
     first = await anext(read, None)
     if first is None:
         message = f"{name} has no sound: {hint}"
@@ -72,7 +72,7 @@ async def _with_first(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterat
         yield chunk
 
 
-class Reader:
+class PyAVReader:
     """Reads sound with PyAV; from the first chunk on, `is_file` says whether the sound has a known length."""
 
     def __init__(self, address: str, name: str, options: Mapping[str, str], hint: str) -> None:
@@ -109,11 +109,11 @@ class Reader:
         """Yield the samples of each frame; skip damaged frames: a radio may begin with one."""
         import av  # noqa: PLC0415
 
-        with av.open(self._address, timeout=SOUND_WITHIN_S, options=dict(self._options)) as container:
+        with av.open(self._address, timeout=NETWORK_TIMEOUT_S, options=dict(self._options)) as container:
             if "https:" in self._name and container.format.name in _PLAYLISTS:
                 message = (
                     f"{self._name} is a playlist: the certificates of its parts cannot be verified here. "
-                    f"Without that, {how_to_convert(self._name)}"
+                    f"Without that, {conversion_hint(self._name)}"
                 )
                 raise ClientError(message)
             self.is_file = container.duration is not None
@@ -126,7 +126,7 @@ class Reader:
 
     def _tell(self, error: Exception) -> None:
         if type(error).__name__ == "ExitError":  # so the library calls what has lasted too long
-            why = f"nothing came for {SOUND_WITHIN_S:.0f} s"
+            why = f"nothing came for {NETWORK_TIMEOUT_S:.0f} s"
         else:
             why = getattr(error, "strerror", None) or str(error)
         if not self._has_sound:

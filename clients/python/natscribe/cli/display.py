@@ -15,7 +15,7 @@ from natscribe.schemas.transcription import SegmentsEvent
 Event = ProgressEvent | SegmentsEvent | Partial
 
 
-class Live(Enum):
+class ShownText(Enum):
     """How much of a task's text is shown while the task runs."""
 
     NOTHING = "nothing"
@@ -72,10 +72,10 @@ class JsonLines(Display):
         self.text.print(event.model_dump_json())
 
 
-class ForPeople(Display, ABC):
+class TextDisplay(Display, ABC):
     """Shows text when it is found, and describes the last event of each task in words."""
 
-    def __init__(self, *, live: Live) -> None:
+    def __init__(self, *, live: ShownText) -> None:
         super().__init__()
         self._live = live
         self._last: dict[str, ProgressEvent] = {}
@@ -87,11 +87,11 @@ class ForPeople(Display, ABC):
         if isinstance(event, ProgressEvent):
             before, self._last[label] = self._last.get(label), event
             self._show_progress(label, event, before)
-        elif self._live is Live.TEXT or (self._live is Live.MIXED and event.channel is None):
+        elif self._live is ShownText.TEXT or (self._live is ShownText.MIXED and event.channel is None):
             for segment in event.segments:
                 self.found.append(segment.text)
                 self.text.print(segment_line(segment), soft_wrap=not self.text.is_terminal)
-        elif self._live is not Live.NOTHING and event.segments:
+        elif self._live is not ShownText.NOTHING and event.segments:
             self._show_last(segment_line(event.segments[-1]))
 
     def position(self, label: str, status: TaskStatus) -> None:
@@ -108,7 +108,7 @@ class ForPeople(Display, ABC):
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None: ...
 
 
-class Lines(ForPeople):
+class PlainLines(TextDisplay):
     """Prints a line for each change of state, stage, attempt or position, ten percent, or minute of live sound."""
 
     def begin(self, label: str, task_id: str) -> None:

@@ -8,8 +8,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from natscribe.cli.console import find_servers, out, run_and_exit
-from natscribe.cli.wording import clock, plain, until
+from natscribe.cli.console import out, read_settings, run_and_exit
+from natscribe.cli.wording import clock, printable, seconds_until
 from natscribe.client.examination import Examination, examine
 from natscribe.schemas.workers import WorkerInfo
 
@@ -20,7 +20,7 @@ def doctor(*, as_json: Json = False) -> None:
     """Check NATS, workers, your rights and versions. Exit code 1: something is wrong."""
 
     async def work() -> int:
-        found = await examine(find_servers())
+        found = await examine(read_settings())
         out.print(found.model_dump_json()) if as_json else _show(found)
         return 0 if found.ok else 1
 
@@ -32,12 +32,12 @@ def _show(found: Examination) -> None:
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for topic, said in _lines(found):
-        table.add_row(topic, plain(said))
+        table.add_row(topic, printable(said))
     out.print(table, soft_wrap=False)
     for problem in found.problems:
         out.print()
-        out.print(Text.assemble(("Wrong: ", "bold red"), plain(f"{problem.what}.")))
-        out.print(Text.assemble(("Next:  ", "bold"), plain(f"{problem.next_step}.")))
+        out.print(Text.assemble(("Wrong: ", "bold red"), printable(f"{problem.what}.")))
+        out.print(Text.assemble(("Next:  ", "bold"), printable(f"{problem.next_step}.")))
     if found.ok:
         out.print("\nAll is well.", style="green")
 
@@ -71,7 +71,7 @@ def _worker(worker: WorkerInfo) -> str:
     work = "idle" if worker.idle else "busy"
     redis = "Redis answers" if worker.redis_answers else "Redis does not answer"
     store = "" if worker.audio_store_answers else " does not answer"
-    since = clock(-until(worker.started_at))
+    since = clock(-seconds_until(worker.started_at))
     return (
         f"{worker.worker}: version {worker.version}, {model}, {work}, up {since}, {redis}, {worker.audio_store}{store}"
     )

@@ -2,4 +2,4 @@
 
 USAGE = 2  # wrong options or settings
 INTERRUPTED = 130  # what shells use for SIGINT
-NOBODY_READS = 141  # what shells use for SIGPIPE: the process that reads the output has ended
+OUTPUT_CLOSED = 141  # what shells use for SIGPIPE: the process that reads the output has ended

@@ -12,7 +12,7 @@ import typer
 from natscribe.cli.console import err
 from natscribe.client.recordings import trouble
 
-NAMES_SHOWN = 5  # at most this number of files is listed by name
+MAX_LISTED_NAMES = 5  # at most this number of files is listed by name
 RECORDING_SUFFIX = re.compile(  # suffixes of sound or video files that ffmpeg recognises
     r"\.(3g2|3ga|3gp|aac|ac3|aif|aifc|aiff|alac|amr|ape|asf|au|avi|caf|dss|eac3|f4a|f4v|flac|flv|gsm|m2ts|m4a|m4b|m4v"
     r"|mka|mkv|mov|mp1|mp2|mp3|mp4|mpeg|mpg|mts|mxf|oga|ogg|ogv|opus|ra|rf64|rm|rmvb|snd|spx|tta|voc|vob|w64|wav|wave"
@@ -22,7 +22,7 @@ RECORDING_SUFFIX = re.compile(  # suffixes of sound or video files that ffmpeg r
 URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
-def recordings_of(argument: str, most_bytes: int, *, stored: bool = False) -> Sequence[Path | str]:
+def find_recordings(argument: str, most_bytes: int, *, stored: bool = False) -> Sequence[Path | str]:
     """Return the recordings that an argument names, sorted by name.
 
     The argument is a file, a folder with recordings in it or in its subfolders, a pattern of files, or, if `stored` is
@@ -70,8 +70,8 @@ def _recordings_among(files: list[Path], argument: Path) -> list[Path]:
         if not RECORDING_SUFFIX.fullmatch(file.suffix)
     ]
     if others:
-        more = f" and {len(others) - NAMES_SHOWN} more" if len(others) > NAMES_SHOWN else ""
-        shown = ", ".join(others[:NAMES_SHOWN])
+        more = f" and {len(others) - MAX_LISTED_NAMES} more" if len(others) > MAX_LISTED_NAMES else ""
+        shown = ", ".join(others[:MAX_LISTED_NAMES])
         err.print(f"{argument}: left out, because their names are not those of recordings: {shown}{more}")
     if not found:
         message = (

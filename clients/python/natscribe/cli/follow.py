@@ -8,7 +8,7 @@ from natscribe.cli.display import Display, Event
 from natscribe.client import Client, ClientError, NoWorkerError
 from natscribe.schemas.progress import ProgressEvent, State
 
-ASK_EVERY_S = 3.0  # the position of a waiting task is requested at this interval: no event reports its changes
+POSITION_EVERY_S = 3.0  # the position of a waiting task is requested at this interval: no event reports its changes
 _ASKING_AT_ONCE = 8  # if more tasks are followed, the position of each is requested less often
 
 
@@ -26,7 +26,7 @@ async def follow(  # noqa: PLR0913 -- what and where
     `tasks` is how many tasks are followed at once. `events` are those of the task; None: the client reads them.
     """
     last: ProgressEvent | None = None
-    waiting = _WaitingTask(client, display, task_id, label, ASK_EVERY_S * max(1.0, tasks / _ASKING_AT_ONCE))
+    waiting = _WaitingTask(client, display, task_id, label, POSITION_EVERY_S * max(1.0, tasks / _ASKING_AT_ONCE))
     waiting.begin()
     try:
         async with aclosing(events or client.follow(task_id)) as found:

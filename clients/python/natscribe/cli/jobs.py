@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from natscribe.cli.folders import NAMES_SHOWN
-from natscribe.cli.results import Output
+from natscribe.cli.folders import MAX_LISTED_NAMES
+from natscribe.cli.output import Output
 from natscribe.client import Client, command
 from natscribe.schemas.kinds import Result
 
-Create = Callable[[Client, Path | str], Awaitable[str]]
+CreateTask = Callable[[Client, Path | str], Awaitable[str]]
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Job:
     """A recording, its task, and what became of the task."""
 
     recording: Path | str
-    create: Create
+    create: CreateTask
     label: str
     name: str  # of its files, without the suffix
     task_id: str | None = None
@@ -28,7 +28,7 @@ class Job:
     has_failed: bool = False
 
 
-def how_to_continue(jobs: Sequence[Job], output: Output) -> Iterator[str]:
+def interruption_notice(jobs: Sequence[Job], output: Output) -> Iterator[str]:
     """Yield lines: how many recordings are done, which tasks go on, and how to follow them again."""
     here = command()
     if len(jobs) > 1:
@@ -36,8 +36,8 @@ def how_to_continue(jobs: Sequence[Job], output: Output) -> Iterator[str]:
         yield f"{sum(job.is_done for job in jobs)} of {len(jobs)} are done, and {where}."
         unsent = [job.label for job in jobs if job.task_id is None and not job.has_failed]
         if unsent:
-            more = f" and {len(unsent) - NAMES_SHOWN} more" if len(unsent) > NAMES_SHOWN else ""
-            yield f"{len(unsent)} not sent: {', '.join(unsent[:NAMES_SHOWN])}{more}"
+            more = f" and {len(unsent) - MAX_LISTED_NAMES} more" if len(unsent) > MAX_LISTED_NAMES else ""
+            yield f"{len(unsent)} not sent: {', '.join(unsent[:MAX_LISTED_NAMES])}{more}"
     running = [job.task_id for job in jobs if job.task_id and not job.is_done and not job.has_failed]
     if not running:
         return

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from natscribe.cli.results import Format
+from natscribe.cli.output import Format
 from natscribe.schemas.problems import problems_of
 from natscribe.schemas.requests import SubtitleLimits
 

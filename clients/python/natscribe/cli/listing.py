@@ -9,8 +9,8 @@ import typer
 from natscribe.cli.console import err, open_client, out, run_and_exit
 from natscribe.cli.names import recording_name
 from natscribe.cli.tables import Column, Row, print_table
-from natscribe.cli.users import user_id
-from natscribe.cli.wording import clock, done, minute
+from natscribe.cli.users import parse_user_id
+from natscribe.cli.wording import clock, progress_text, to_the_minute
 from natscribe.client import Client
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import MOST_LISTED, ListedTask
@@ -26,7 +26,7 @@ JsonTasks = Annotated[bool, typer.Option("--json", help="One JSON object a line:
 
 def list_tasks(*, user: OfUser = None, state: InState = None, limit: Limit = 20, as_json: JsonTasks = False) -> None:
     """List tasks, newest first."""
-    owner = None if user is None else user_id(user)
+    owner = None if user is None else parse_user_id(user)
 
     async def work() -> int:
         async with open_client() as client, aclosing(_tasks(client, owner, state, limit)) as tasks:
@@ -67,7 +67,7 @@ def _row(task: ListedTask, *, for_people: bool) -> Row:
     """Make the row of a task; `for_people` its error stands below, else only the code, in the state."""
     state, note = str(task.state), ""
     if task.state is State.RUNNING:
-        state += f" {done(task.progress, task.lag_seconds)}"
+        state += f" {progress_text(task.progress, task.lag_seconds)}"
     if task.error is not None and for_people:
         note = f"{task.error.code}: {task.error.message}"
     elif task.error is not None:
@@ -75,4 +75,4 @@ def _row(task: ListedTask, *, for_people: bool) -> Row:
     owner = "" if task.user_id is None else str(task.user_id)
     length = "" if task.duration_seconds is None else clock(task.duration_seconds)
     recording = "" if task.audio_file_id is None else recording_name(task.audio_file_id, task.task_id)
-    return Row([minute(task.created_at), state, task.kind, owner, length, recording, task.task_id], note)
+    return Row([to_the_minute(task.created_at), state, task.kind, owner, length, recording, task.task_id], note)

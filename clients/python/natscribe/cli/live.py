@@ -9,9 +9,9 @@ from natscribe.cli import users
 from natscribe.cli.audio_input import STANDARD_INPUT
 from natscribe.cli.console import out, run_and_exit
 from natscribe.cli.folders import URL
-from natscribe.cli.live_run import LiveRun, NamedSound
-from natscribe.cli.notices import Wanted
-from natscribe.cli.results import Format, OutputDir, output_of
+from natscribe.cli.live_session import AudioSource, LiveSession
+from natscribe.cli.notices import RequestedOptions
+from natscribe.cli.output import Format, OutputDir, make_output
 from natscribe.cli.submit import (
     Fewest,
     Formats,
@@ -133,9 +133,9 @@ def live(  # noqa: PLR0913 -- the task's fields
     """
     _check_resume(resume, source, task_id, codec)
     check_speakers(min_speakers, max_speakers, result_format, Channels.AUTO, diarize=diarize, identify=identify)
-    output = output_of(result_format, output_dir, DEFAULT_LIMITS, as_json=as_json)
+    output = make_output(result_format, output_dir, DEFAULT_LIMITS, as_json=as_json)
     options = LiveKeywords(
-        user_id=users.user_id(user_id),
+        user_id=users.parse_user_id(user_id),
         idle_seconds=idle_seconds,
         keep_seconds=keep_seconds,
         keep_audio=keep_audio,
@@ -154,8 +154,8 @@ def live(  # noqa: PLR0913 -- the task's fields
 
     async def work() -> int:
         given = {"codec": codec, "sample_rate": rate or _USUAL_RATE_HZ.get(codec, 16_000), "channels": channels}
-        sound = await NamedSound.of(source, given, speed)
-        wanted = Wanted(min_speakers, max_speakers)
+        sound = await AudioSource.of(source, given, speed)
+        wanted = RequestedOptions(min_speakers, max_speakers)
         has_result = bool(output.formats) or diarize  # which is printed, and should be all that a program reads
         prints_text = output.folder is not None or out.is_terminal or not has_result
         begin = partial(
@@ -166,7 +166,7 @@ def live(  # noqa: PLR0913 -- the task's fields
             priority=priority,
             **options,
         )
-        return await LiveRun(sound, begin, output, wanted, as_json=as_json, prints_text=prints_text).run()
+        return await LiveSession(sound, begin, output, wanted, as_json=as_json, prints_text=prints_text).run()
 
     run_and_exit(work())
 

@@ -9,7 +9,7 @@ from typing_extensions import Self
 
 from natscribe.cli.console import ERROR, err
 from natscribe.cli.display import Display, Event, JsonLines
-from natscribe.cli.wording import behind, clock, describe, plain, segment_line
+from natscribe.cli.wording import clock, describe, lag_text, printable, segment_line
 from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import TaskStatus
@@ -93,7 +93,7 @@ class LiveScreen(LiveLines):
             return ""
         if event.state is not State.RUNNING:
             return f", {describe(event, reason=False)}"
-        return behind(event.lag_seconds or 0)
+        return lag_text(event.lag_seconds or 0)
 
     def _show_segments(self, event: SegmentsEvent) -> None:
         partial = self._partials.get(event.channel)
@@ -114,13 +114,13 @@ class LiveScreen(LiveLines):
 
 def _line(partial: Partial) -> Text:
     """Write a partial: its stable words in the ink of the terminal, the others in grey."""
-    stable, others = plain(partial.stable), plain(partial.text.removeprefix(partial.stable))
+    stable, others = printable(partial.stable), printable(partial.text.removeprefix(partial.stable))
     text = Text.assemble(f"[{clock(partial.start)}] {stable}", (others, GREY), overflow="fold")
     text.no_wrap = False  # the console cuts lines otherwise, and the last words are the news
     return text
 
 
-def choose(*, as_json: bool, prints_text: bool) -> Display:
+def choose_live_display(*, as_json: bool, prints_text: bool) -> Display:
     """Choose how a live task is shown."""
     if as_json:
         return JsonLines()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from natscribe.cli.console import err, find_servers, out, run_and_exit
+from natscribe.cli.console import err, out, read_settings, run_and_exit
 from natscribe.mock import Mock
 
 Seconds = Annotated[
@@ -21,7 +21,7 @@ def mock(*, seconds: Seconds = 6.0) -> None:
     """
 
     async def work() -> int:
-        settings = find_servers()
+        settings = read_settings()
         async with Mock(settings, seconds=seconds, report=out.print) as playing:
             err.print(f"The mock plays the service at {settings.nats_addresses}, until Ctrl-C.")
             await playing.serve()

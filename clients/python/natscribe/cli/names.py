@@ -13,20 +13,20 @@ _SUFFIX = re.compile(rf"({RECORDING_SUFFIX.pattern})(?=( \(\d+\))?$)", re.IGNORE
 _LONGEST_NAME_BYTES = 200  # an `audio_file_id` may be longer than the name of a file
 
 
-def labels_of(recordings: list[Path | str]) -> list[str]:
+def unique_labels(recordings: list[Path | str]) -> list[str]:
     """Make a label for each recording: its file name if no other recording has the same, else its path."""
     names = Counter(_key(Path(each).name) for each in recordings)
     return _unlike(Path(each).name if names[_key(Path(each).name)] == 1 else str(each) for each in recordings)
 
 
-def file_names(labels: list[str]) -> list[str]:
+def unique_file_names(labels: list[str]) -> list[str]:
     """Make a unique file name for each label, without folders."""
     return _unlike(
         "-".join("up" if part == ".." else part for part in Path(label).parts).lstrip("/-.") for label in labels
     )
 
 
-def result_names(recordings: Sequence[str], folder: Path | None) -> list[str]:
+def result_file_names(recordings: Sequence[str], folder: Path | None) -> list[str]:
     """Make the names of the results' files, without the suffix of their format, from unique names of recordings.
 
     The name is that of the recording without its suffix, as players look for subtitles. It keeps the suffix if two
@@ -45,11 +45,11 @@ def result_names(recordings: Sequence[str], folder: Path | None) -> list[str]:
 def recording_name(audio_file_id: str, task_id: str) -> str:
     """Return the name of a recording that can be the name of a file; the task id if no file can have that name."""
     recording = Path(audio_file_id).name.removeprefix(f"{task_id}-")  # an upload begins with its task
-    (name,) = file_names([recording])
+    (name,) = unique_file_names([recording])
     return name if name and len(name.encode()) <= _LONGEST_NAME_BYTES else task_id
 
 
-def names_of_tasks(recordings: Mapping[str, str]) -> list[str]:
+def unique_task_names(recordings: Mapping[str, str]) -> list[str]:
     """Make a unique name for each task: that of its recording, or the task id if an earlier task has that name."""
     names: list[str] = []
     for task_id, recording in recordings.items():

@@ -8,11 +8,11 @@ from natscribe.cli.wording import clock
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import Interval, TranscriptionResult
 
-PLACES_SHOWN = 12  # at most this number of places in the recording is listed: two lines of a terminal
+MAX_LISTED_INTERVALS = 12  # at most this number of places in the recording is listed: two lines of a terminal
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RequestedOptions:
     """What the user asked for and may not get: a number of speakers, and separate channels."""
 
     fewest: int | None = None
@@ -20,7 +20,7 @@ class Wanted:
     separate: bool = False
 
 
-def notices(label: str, result: Result, wanted: Wanted = Wanted()) -> list[str]:
+def notices(label: str, result: Result, wanted: RequestedOptions = RequestedOptions()) -> list[str]:
     """Return warnings, a sentence each: what of `wanted` the recording lacks, which steps failed, gaps in the text."""
     found = list(_about_speakers(label, result, wanted))
     if result.voices_error is not None:
@@ -38,7 +38,7 @@ def notices(label: str, result: Result, wanted: Wanted = Wanted()) -> list[str]:
     return found
 
 
-def _about_speakers(label: str, result: Result, wanted: Wanted) -> Iterator[str]:
+def _about_speakers(label: str, result: Result, wanted: RequestedOptions) -> Iterator[str]:
     count = result.speakers
     if count is not None and wanted.fewest is not None and count < wanted.fewest:
         yield f"{label}: {count} speakers found, at least {wanted.fewest} wanted: no more can be told apart."
@@ -47,6 +47,6 @@ def _about_speakers(label: str, result: Result, wanted: Wanted) -> Iterator[str]
 
 
 def _places(intervals: list[Interval]) -> str:
-    places = [f"{clock(each.start)}-{clock(math.ceil(each.end))}" for each in intervals[:PLACES_SHOWN]]
-    more = len(intervals) - PLACES_SHOWN
+    places = [f"{clock(each.start)}-{clock(math.ceil(each.end))}" for each in intervals[:MAX_LISTED_INTERVALS]]
+    more = len(intervals) - MAX_LISTED_INTERVALS
     return ", ".join(places) + (f" and {more} more, all in `untranscribed` of --format json" if more > 0 else "")

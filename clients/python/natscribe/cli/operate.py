@@ -7,7 +7,7 @@ import typer
 
 from natscribe.cli.console import err, open_client, out, run_and_exit
 from natscribe.cli.tables import Column, Row, print_table
-from natscribe.cli.wording import clock, countdown, minute, until
+from natscribe.cli.wording import clock, countdown, seconds_until, to_the_minute
 from natscribe.client import command
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorCode
@@ -125,9 +125,9 @@ def _refuse_unless_one(*options: object) -> None:
 
 
 def _age(since: datetime | None) -> str:
-    return "" if since is None else f"{clock(-until(since))} ago"
+    return "" if since is None else f"{clock(-seconds_until(since))} ago"
 
 
 def _letter_row(dead_letter: DeadLetter) -> Row:
     error, task = dead_letter.error, dead_letter.task_id or "(no task id)"
-    return Row([minute(dead_letter.time), dead_letter.kind, task], f"{error.code}: {error.message}")
+    return Row([to_the_minute(dead_letter.time), dead_letter.kind, task], f"{error.code}: {error.message}")

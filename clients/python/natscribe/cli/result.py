@@ -8,11 +8,11 @@ import typer
 
 from natscribe.cli.console import WARNING, err, open_client, out, run_and_exit
 from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
-from natscribe.cli.names import names_of_tasks, recording_name, result_names
+from natscribe.cli.names import recording_name, result_file_names, unique_task_names
 from natscribe.cli.notices import notices
-from natscribe.cli.results import FORMAT_HELP, Format, Output, OutputDir, output_of
+from natscribe.cli.output import FORMAT_HELP, Format, Output, OutputDir, make_output
 from natscribe.cli.status import next_step
-from natscribe.cli.task import SeveralTasks, for_each
+from natscribe.cli.task import SeveralTasks, for_each_task
 from natscribe.client import Client, RequestFailedError, command
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.kinds import Result
@@ -45,7 +45,7 @@ def result(  # noqa: PLR0913 -- the options of the command
     """
     _check_audio(audio, task_ids, result_format)
     limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
-    output = output_of(result_format, output_dir, limits)
+    output = make_output(result_format, output_dir, limits)
     output.check_holds(len(set(task_ids)))
     run_and_exit(_fetch_results(task_ids, output, audio))
 
@@ -78,7 +78,7 @@ async def _fetch_results(task_ids: list[str], output: Output, audio: Path | None
             for notice in notices(task_id, found):
                 err.print(notice, style=WARNING)
 
-        return await for_each(task_ids, fetch)
+        return await for_each_task(task_ids, fetch)
 
 
 async def _result(client: Client, task_id: str) -> Result:
@@ -106,4 +106,4 @@ async def _file_names(client: Client, task_ids: list[str], output: Output) -> di
         with suppress(RequestFailedError):  # fetching the result raises it again, and prints it
             task = (await client.get_task_progress(task_id)).task
             recordings[task_id] = recording_name(task.audio_file_id, task_id) if task is not None else task_id
-    return dict(zip(recordings, result_names(names_of_tasks(recordings), output.folder), strict=True))
+    return dict(zip(recordings, result_file_names(unique_task_names(recordings), output.folder), strict=True))

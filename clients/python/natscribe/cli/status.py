@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from natscribe.cli.wording import begins, clock, done
+from natscribe.cli.wording import clock, progress_text, starts_in
 from natscribe.client import command
 from natscribe.jetstream.streams import RESULTS_KEPT_S
 from natscribe.schemas.errors import ErrorCode
@@ -27,7 +27,7 @@ def summary(found: TaskStatus) -> str:
     stage = f", {found.stage}" if found.stage else ""
     position = f", position {found.queue_position} in the queue" if found.queue_position else ""
     why = f": {found.error.message} ({found.error.code})" if found.error else ""
-    how_far, begin = done(found.progress, found.lag_seconds), begins(found.expected_start)
+    how_far, begin = progress_text(found.progress, found.lag_seconds), starts_in(found.expected_start)
     return f"{found.task_id}: {found.kind} {found.state}{stage}, {how_far}{position}{begin}{why}"
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from pydantic_core import to_json
 
 from natscribe.cli.console import ERROR, WARNING, err, open_client, out, print_above
-from natscribe.cli.display import Display, Live
+from natscribe.cli.display import Display, ShownText
 from natscribe.cli.follow import follow
-from natscribe.cli.jobs import Create, Job, how_to_continue
-from natscribe.cli.names import file_names, labels_of, result_names
-from natscribe.cli.notices import Wanted, notices
-from natscribe.cli.results import NotWrittenError, Output
-from natscribe.cli.show import choose
+from natscribe.cli.jobs import CreateTask, Job, interruption_notice
+from natscribe.cli.names import result_file_names, unique_file_names, unique_labels
+from natscribe.cli.notices import RequestedOptions, notices
+from natscribe.cli.output import NotWrittenError, Output
+from natscribe.cli.show import choose_display
 from natscribe.cli.wording import has_speakers
 from natscribe.client import Client, ClientError, command
 from natscribe.schemas.kinds import Result
@@ -29,26 +29,26 @@ class Submission:
     as_json: bool
     wait: bool
     is_text_final: bool = True  # whether the result would only repeat the text that was shown as it was found
-    wanted: Wanted = field(default_factory=Wanted)  # what the recording may not have
+    wanted: RequestedOptions = field(default_factory=RequestedOptions)  # what the recording may not have
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
 
-    async def run(self, tasks: list[tuple[Path | str, Create]]) -> int:
+    async def run(self, tasks: list[tuple[Path | str, CreateTask]]) -> int:
         """Submit all recordings at the same time, each with the function that creates its task.
 
         Returns:
             The exit code: 1 if a task failed, else 0.
         """
-        labels = labels_of([recording for recording, _ in tasks])
-        names = result_names(file_names(labels), self.output.folder)
+        labels = unique_labels([recording for recording, _ in tasks])
+        names = result_file_names(unique_file_names(labels), self.output.folder)
         jobs = [Job(*task, label, name) for task, label, name in zip(tasks, labels, names, strict=True)]
         if self.wait:
             self.output.check_holds(len(jobs))
-        live = self._live() if len(jobs) == 1 and out.is_terminal else Live.NOTHING
+        live = self._live() if len(jobs) == 1 and out.is_terminal else ShownText.NOTHING
         try:
-            with choose(as_json=self.as_json, live=live, tasks=len(jobs)) as display:
+            with choose_display(as_json=self.as_json, live=live, tasks=len(jobs)) as display:
                 await self._follow(display, jobs)
         except asyncio.CancelledError:
-            for line in how_to_continue(jobs, self.output):
+            for line in interruption_notice(jobs, self.output):
                 err.print(line)
             raise
         if not self.wait:
@@ -58,11 +58,11 @@ class Submission:
             err.print(f"{len(failed)} of {len(jobs)} failed: {', '.join(failed)}", style=ERROR)
         return int(bool(failed))
 
-    def _live(self) -> Live:
+    def _live(self) -> ShownText:
         """Return how much text stays on the terminal while a task runs: none that the printed result will repeat."""
         if self.output.folder:
-            return Live.TEXT
-        return Live.MIXED if self.is_text_final and not self.output.formats else Live.LAST
+            return ShownText.TEXT
+        return ShownText.MIXED if self.is_text_final and not self.output.formats else ShownText.LAST
 
     async def _follow(self, display: Display, jobs: list[Job]) -> None:
         try:

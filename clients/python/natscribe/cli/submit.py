@@ -9,12 +9,12 @@ import typer
 from pydantic import ValidationError
 
 from natscribe.cli import users
-from natscribe.cli.console import err, find_servers, run_and_exit
-from natscribe.cli.folders import recordings_of
-from natscribe.cli.jobs import Create
+from natscribe.cli.console import err, read_settings, run_and_exit
+from natscribe.cli.folders import find_recordings
+from natscribe.cli.jobs import CreateTask
 from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
-from natscribe.cli.notices import Wanted
-from natscribe.cli.results import FOUND_FORMAT_HELP, TURNS_FORMAT_HELP, Format, OutputDir, TurnsFormat, output_of
+from natscribe.cli.notices import RequestedOptions
+from natscribe.cli.output import FOUND_FORMAT_HELP, TURNS_FORMAT_HELP, Format, OutputDir, TurnsFormat, make_output
 from natscribe.cli.submission import Submission
 from natscribe.cli.vocabulary import read_vocabulary
 from natscribe.client import Client, OptionError
@@ -127,16 +127,18 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     check_speakers(min_speakers, max_speakers, result_format, channels, diarize=diarize, identify=identify)
     terms = () if vocabulary is None else read_vocabulary(vocabulary)
     options = TranscribeKeywords(model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels)
-    task = partial(Client.create_transcription_task, user_id=users.user_id(user_id), task_id=task_id, priority=priority)
+    task = partial(
+        Client.create_transcription_task, user_id=users.parse_user_id(user_id), task_id=task_id, priority=priority
+    )
     speakers = partial(task, diarize=diarize, identify=identify, min_speakers=min_speakers, max_speakers=max_speakers)
     with_text = word_timestamps or Format.HTML in (result_format or ())  # the page lights the word that is spoken
     create = partial(speakers, keep_seconds=keep_seconds, word_timestamps=with_text)
     creates = [partial(create, **each) for each in _with_languages(options, files, language or [])]
     limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
-    output = output_of(result_format, output_dir, limits, as_json=as_json, wait=wait)
+    output = make_output(result_format, output_dir, limits, as_json=as_json, wait=wait)
     separate = channels is Channels.SEPARATE
     is_final = not (diarize or separate)  # else the result has speakers
-    wanted = Wanted(min_speakers, max_speakers, separate)
+    wanted = RequestedOptions(min_speakers, max_speakers, separate)
     submission = Submission(output, as_json=as_json, wait=wait, is_text_final=is_final, wanted=wanted)
     _submit(files, creates, task_id, submission, stored=stored)
 
@@ -210,7 +212,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     """Find out who speaks when. The service keeps each recording for AUDIO_TTL (30 days) after the end of its task."""
     create = partial(
         Client.create_diarization_task,
-        user_id=users.user_id(user_id),
+        user_id=users.parse_user_id(user_id),
         task_id=task_id,
         min_speakers=min_speakers,
         max_speakers=max_speakers,
@@ -219,13 +221,13 @@ def diarize(  # noqa: PLR0913 -- the task's fields
         priority=priority,
     )
     formats = [Format(each.value) for each in result_format or ()]
-    output = output_of(formats, output_dir, SubtitleLimits(), as_json=as_json, wait=wait)
-    submission = Submission(output, as_json=as_json, wait=wait, wanted=Wanted(min_speakers, max_speakers))
+    output = make_output(formats, output_dir, SubtitleLimits(), as_json=as_json, wait=wait)
+    submission = Submission(output, as_json=as_json, wait=wait, wanted=RequestedOptions(min_speakers, max_speakers))
     _submit(files, [create] * len(files), task_id, submission, stored=stored)
 
 
 def _submit(
-    files: list[str], creates: Sequence[Create], task_id: str | None, submission: Submission, *, stored: bool
+    files: list[str], creates: Sequence[CreateTask], task_id: str | None, submission: Submission, *, stored: bool
 ) -> NoReturn:
     """Submit the recordings of `files`, and exit; `creates` has for each file the function that makes its tasks."""
 
@@ -236,16 +238,16 @@ def _submit(
 
 
 def _tasks(
-    files: list[str], creates: Sequence[Create], task_id: str | None, *, stored: bool
-) -> list[tuple[Path | str, Create]]:
+    files: list[str], creates: Sequence[CreateTask], task_id: str | None, *, stored: bool
+) -> list[tuple[Path | str, CreateTask]]:
     """Find the recordings, each once, and check them before anything is uploaded."""
-    tasks: dict[Path | str, tuple[Path | str, Create]] = {}
+    tasks: dict[Path | str, tuple[Path | str, CreateTask]] = {}
     refused: list[str] = []
     repeated = 0
-    most_bytes = find_servers().audio_max_bytes
+    most_bytes = read_settings().audio_max_bytes
     for file, create in zip(files, creates, strict=True):
         try:
-            for recording in recordings_of(file, most_bytes, stored=stored):
+            for recording in find_recordings(file, most_bytes, stored=stored):
                 same = recording.resolve() if isinstance(recording, Path) else recording
                 repeated += same in tasks
                 tasks.setdefault(same, (recording, create))

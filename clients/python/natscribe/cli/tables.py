@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from natscribe.cli.wording import plain
+from natscribe.cli.wording import printable
 
 GAP = "  "  # between columns
 
@@ -40,7 +40,7 @@ def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]
             console.print(_line(columns, row))
         return
     titles = [column.title for column in columns]
-    shown = [titles, *([_shortened(plain(cell), column) for cell, column in _pairs(row, columns)] for row in rows)]
+    shown = [titles, *([_shortened(printable(cell), column) for cell, column in _pairs(row, columns)] for row in rows)]
     widest = [max(map(cell_len, cells)) for cells in zip(*shown, strict=True)]
     widths = dict(zip(columns, widest, strict=True))
     for column in [column for column in columns if column.optional]:
@@ -50,21 +50,21 @@ def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]
         aligned = [_aligned(cell, of, widths[of]) for cell, of in zip(cells, columns, strict=True) if of in widths]
         console.print(Text(GAP.join(aligned).rstrip(), "" if number else "bold underline"))
         if number and (note := rows[number - 1].note):
-            console.print(Padding(plain(note), (0, 0, 0, len(GAP))), soft_wrap=False)
+            console.print(Padding(printable(note), (0, 0, 0, len(GAP))), soft_wrap=False)
 
 
-def print_facts(console: Console, facts: Sequence[tuple[str, str]]) -> None:
+def print_topics(console: Console, facts: Sequence[tuple[str, str]]) -> None:
     """Print a line for each fact: what it is about, and the fact."""
     if not console.is_terminal:
         width = max(len(topic) for topic, _ in facts)
         for topic, said in facts:
-            console.print(f"{topic.ljust(width)}{GAP}{plain(said)}")
+            console.print(f"{topic.ljust(width)}{GAP}{printable(said)}")
         return
     table = Table.grid(padding=(0, len(GAP), 0, 0))
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for topic, said in facts:
-        table.add_row(topic, Text(plain(said)))
+        table.add_row(topic, Text(printable(said)))
     console.print(table, soft_wrap=False)
 
 
@@ -78,7 +78,7 @@ def _line(columns: Sequence[Column], row: Row) -> str:
         for cell, column in _pairs(row, columns)
         if cell or not column.named
     ]
-    return plain(GAP.join([*said, row.note]).rstrip())
+    return printable(GAP.join([*said, row.note]).rstrip())
 
 
 def _shortened(cell: str, column: Column) -> str:

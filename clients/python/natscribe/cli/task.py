@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from natscribe.cli.console import ERROR, err, open_client, out, print_hint, run_and_exit
-from natscribe.cli.display import Live
+from natscribe.cli.display import ShownText
 from natscribe.cli.follow import follow
-from natscribe.cli.results import NotWrittenError
-from natscribe.cli.show import choose
+from natscribe.cli.output import NotWrittenError
+from natscribe.cli.show import choose_display
 from natscribe.cli.status import facts, summary
-from natscribe.cli.tables import print_facts
-from natscribe.cli.users import user_id
+from natscribe.cli.tables import print_topics
+from natscribe.cli.users import parse_user_id
 from natscribe.client import Client, ClientError, RequestFailedError, UnreachableError, command
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.progress import State
@@ -41,7 +41,7 @@ def watch(task_id: Task, *, as_json: JsonEvents = False) -> None:
         async with open_client() as client:
             await _check_known(client, task_id)
             try:
-                with choose(as_json=as_json, live=Live.TEXT) as display:
+                with choose_display(as_json=as_json, live=ShownText.TEXT) as display:
                     return 0 if await follow(client, display, task_id, task_id) else 1
             except asyncio.CancelledError:
                 here = command()
@@ -63,7 +63,7 @@ def status(task_id: Task, *, as_json: JsonStatus = False) -> None:
                 out.print(found.model_dump_json())
             else:
                 out.print(summary(found), soft_wrap=not out.is_terminal)
-                print_facts(out, facts(found, await _result(client, found)))
+                print_topics(out, facts(found, await _result(client, found)))
         return 0
 
     run_and_exit(work())
@@ -81,7 +81,7 @@ def cancel(task_ids: SeveralTasks, *, as_json: JsonStatus = False) -> None:
                 if found.state is not State.CANCELLED:
                     err.print(f"{task_id} is {found.state} already: there is nothing left to cancel.")
 
-            return await for_each(task_ids, cancel_one)
+            return await for_each_task(task_ids, cancel_one)
 
     run_and_exit(work())
 
@@ -95,7 +95,7 @@ def delete(task_ids: Tasks = None, *, user: User = None, yes: Yes = False) -> No
         run_and_exit(_delete_tasks(task_ids or []))
     if not yes:
         typer.confirm(f"Delete all tasks of user {user}, with their results and recordings?", abort=True)
-    run_and_exit(_delete_user(user_id(user)))
+    run_and_exit(_delete_user(parse_user_id(user)))
 
 
 async def _delete_user(user: int | str) -> int:
@@ -111,10 +111,10 @@ async def _delete_tasks(task_ids: list[str]) -> int:
             await client.delete(task_id)
             err.print(f"{task_id} is deleted.")
 
-        return await for_each(task_ids, delete_one)
+        return await for_each_task(task_ids, delete_one)
 
 
-async def for_each(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -> int:
+async def for_each_task(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -> int:
     """Do something with each task, even after it failed for another task; return the exit code."""
     failed: list[Exception] = []
     for task_id in dict.fromkeys(task_ids):

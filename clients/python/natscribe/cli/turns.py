@@ -6,7 +6,7 @@ from rich.text import Text
 from natscribe.cli.wording import turns
 from natscribe.schemas.kinds import Result
 
-COLOURS = ("color(27)", "color(162)", "color(28)", "color(130)")  # blue, magenta, green, orange
+SPEAKER_COLOURS = ("color(27)", "color(162)", "color(28)", "color(130)")  # blue, magenta, green, orange
 """Colours of speakers: each can be read on black and on white."""
 
 
@@ -24,6 +24,6 @@ def turns_table(result: Result) -> Table:
     table.add_column(overflow="fold")
     colours: dict[str, str] = {}
     for time, speaker, text in turns(result):
-        colour = colours.setdefault(speaker, COLOURS[len(colours) % len(COLOURS)])
+        colour = colours.setdefault(speaker, SPEAKER_COLOURS[len(colours) % len(SPEAKER_COLOURS)])
         table.add_row(time, Text(speaker, f"bold {colour}"), Text(text))
     return table

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import typer
 
-from natscribe.cli.audio_input import how_to_convert, paced
-from natscribe.cli.decoding import Reader, begun, has_pyav
+from natscribe.cli.audio_input import conversion_hint, paced
+from natscribe.cli.decoding import PyAVReader, after_first_chunk, has_pyav
 from natscribe.settings import without_login
 
 AUTHORITIES = (  # of Debian, Fedora and macOS, for a Python that knows of none
@@ -25,13 +25,13 @@ async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
         ClientError: The url cannot be read, or has no sound.
     """
     if not has_pyav():
-        message = f"to read a url here, install PyAV (pip install av); without it, {how_to_convert(url)}"
+        message = f"to read a url here, install PyAV (pip install av); without it, {conversion_hint(url)}"
         raise typer.BadParameter(message)
     name = without_login(url)
     certificate = ", its certificate (SSL_CERT_FILE may name its authority)" if "https:" in name else ""
     hint = f"check the address{certificate}, and whether a player plays it."
-    reader = Reader(url, name, _options(), hint)
-    found = await begun(reader.chunks(), name, hint)
+    reader = PyAVReader(url, name, _options(), hint)
+    found = await after_first_chunk(reader.chunks(), name, hint)
     return paced(found, speed) if reader.is_file else found
 
 

@@ -8,10 +8,10 @@ import typer
 
 from natscribe.cli.console import err, open_client, out, run_and_exit
 from natscribe.cli.follow import follow
-from natscribe.cli.show import choose
+from natscribe.cli.show import choose_display
 from natscribe.cli.tables import Column, Row, print_table
-from natscribe.cli.users import user_id
-from natscribe.cli.wording import clock, minute
+from natscribe.cli.users import parse_user_id
+from natscribe.cli.wording import clock, to_the_minute
 from natscribe.client import Client, ClientError, RequestFailedError, command
 from natscribe.client.submission import make
 from natscribe.schemas.voices import Consent, Voice
@@ -58,7 +58,7 @@ def enroll(  # noqa: PLR0913 -- the request's fields
         at = consent_at.astimezone() if consent_at else datetime.now(timezone.utc)
         consent = make(Consent, {"by": consent_by, "at": at})
         async with open_client() as client:
-            owner = user_id(user)
+            owner = parse_user_id(user)
             known_voice = voice and await _voice(client, voice, owner)
             source = task_id or await _heard(client, recording or Path(), owner)
             try:
@@ -83,7 +83,7 @@ async def _heard(client: Client, recording: Path, owner: int | str) -> str:
         typer.Exit: The task was not completed; the display has said so.
     """
     task_id = await client.create_diarization_task(recording, user_id=owner, keep_seconds=3600, identify=True)
-    with choose(as_json=False) as display:
+    with choose_display(as_json=False) as display:
         display.begin(recording.name, task_id)
         if not await follow(client, display, task_id, recording.name):
             raise typer.Exit(1)
@@ -121,7 +121,7 @@ def show(*, user: User = "0", as_json: Json = False) -> None:
 
     async def work() -> int:
         async with open_client() as client:
-            found = [voice async for voice in client.voices(user_id(user))]
+            found = [voice async for voice in client.voices(parse_user_id(user))]
         if as_json:
             for voice in found:
                 out.print(voice.model_dump_json())
@@ -145,7 +145,7 @@ def rename(
 
     async def work() -> int:
         async with open_client() as client:
-            owner = user_id(user)
+            owner = parse_user_id(user)
             known = await client.rename_voice(await _voice(client, voice, owner), name, user_id=owner)
         out.print(f"{known.voice} {known.name}")
         return 0
@@ -159,7 +159,7 @@ def forget(voice: VoiceIdArgument, *, user: User = "0") -> None:
 
     async def work() -> int:
         async with open_client() as client:
-            owner = user_id(user)
+            owner = parse_user_id(user)
             found = await _voice(client, voice, owner)
             await client.forget_voice(found, user_id=owner)
         out.print(f"forgotten: {found}")
@@ -179,4 +179,4 @@ _COLUMNS = (
 def _row(voice: Voice) -> Row:
     heard = clock(sum(reference.seconds for reference in voice.references))
     note = "" if voice.comparable else "made by another network: not compared, enrol this person again"
-    return Row([voice.name, heard, minute(voice.consent.at), voice.voice], note)
+    return Row([voice.name, heard, to_the_minute(voice.consent.at), voice.voice], note)

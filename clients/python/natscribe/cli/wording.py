@@ -10,9 +10,9 @@ from natscribe.schemas.kinds import Result
 from natscribe.schemas.progress import MOST_BETWEEN_EVENTS_S, ProgressEvent, State
 from natscribe.schemas.transcription import Segment
 
-UNHEARD_AFTER_S = MOST_BETWEEN_EVENTS_S + 2  # without an event for this time a worker may be lost
+SILENT_AFTER_S = MOST_BETWEEN_EVENTS_S + 2  # without an event for this time a worker may be lost
 
-TOLD_BEHIND_S = 5.0  # an utterance that is not over yet is no lag
+LEAST_SHOWN_LAG_S = 5.0  # an utterance that is not over yet is no lag
 
 
 def clock(seconds: float) -> str:
@@ -27,12 +27,12 @@ def interval(start: float, end: float) -> str:
     return "-".join(f"{clock(tenths / 10)}.{tenths % 10}" for tenths in (round(10 * start), round(10 * end)))
 
 
-def minute(moment: datetime) -> str:
+def to_the_minute(moment: datetime) -> str:
     """Write a moment to the minute, in local time."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M}"
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """Replace characters that would move the cursor or colour the terminal: the text comes from elsewhere."""
     return "".join(character if character.isprintable() else " " for character in text)
 
@@ -43,31 +43,31 @@ def shortened(name: str, longest: int) -> str:
     return name if len(name) <= longest else f"{name[: longest - end - 1]}…{name[-end:]}"
 
 
-def until(moment: datetime | None) -> float:
+def seconds_until(moment: datetime | None) -> float:
     """Return the seconds from now until a moment; 0 if the moment is unknown, negative if it is past."""
     return (moment - datetime.now(timezone.utc)).total_seconds() if moment else 0.0
 
 
 def countdown(start: datetime | None) -> str:
     """Write when a moment comes: `in 2:00`; nothing if it is unknown or past."""
-    seconds = until(start)
+    seconds = seconds_until(start)
     return f"in {clock(seconds)}" if seconds >= 1 else ""
 
 
-def begins(expected_start: datetime | None) -> str:
+def starts_in(expected_start: datetime | None) -> str:
     """Return the end of a sentence: when a task is expected to start; empty if unknown or at once."""
-    seconds = until(expected_start)
+    seconds = seconds_until(expected_start)
     return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
 
 
-def behind(lag_seconds: float) -> str:
+def lag_text(lag_seconds: float) -> str:
     """Return the end of a sentence: the lag of a live task; empty below TOLD_BEHIND_S."""
-    return f", {clock(lag_seconds)} behind" if lag_seconds >= TOLD_BEHIND_S else ""
+    return f", {clock(lag_seconds)} behind" if lag_seconds >= LEAST_SHOWN_LAG_S else ""
 
 
-def done(progress: int, lag_seconds: float | None) -> str:
+def progress_text(progress: int, lag_seconds: float | None) -> str:
     """Say how far a task is: in percent, or that it is live, with its lag."""
-    return f"{progress} %" if lag_seconds is None else f"live{behind(lag_seconds)}"
+    return f"{progress} %" if lag_seconds is None else f"live{lag_text(lag_seconds)}"
 
 
 def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> str:
@@ -77,7 +77,7 @@ def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> 
         return _running(event, age)
     if event.state is State.QUEUED:
         position = f", position {event.queue_position}" if event.queue_position else ""
-        return f"queued{position}{begins(event.expected_start)}"
+        return f"queued{position}{starts_in(event.expected_start)}"
     if event.state is State.RETRYING:
         when = f" at {event.retry_at.astimezone():%H:%M:%S}" if event.retry_at else ""
         return f"attempt {event.attempt} of {event.max_attempts} failed, trying again{when}{why}"
@@ -117,8 +117,10 @@ def _running(event: ProgressEvent, age: float) -> str:
     if event.processed_seconds is not None and event.duration_seconds is not None:
         words.append(f"{clock(event.processed_seconds)} of {clock(event.duration_seconds)}")
     if event.lag_seconds is not None:
-        words.append(f"{clock((event.processed_seconds or 0) + event.lag_seconds)} of sound{behind(event.lag_seconds)}")
-    if age > UNHEARD_AFTER_S:
+        words.append(
+            f"{clock((event.processed_seconds or 0) + event.lag_seconds)} of sound{lag_text(event.lag_seconds)}"
+        )
+    if age > SILENT_AFTER_S:
         words.append(f"no event for {clock(age)}")
     elif event.eta_seconds is not None and event.eta_seconds - age >= 1:
         words.append(f"about {clock(event.eta_seconds - age)} left")

@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack, aclosing
 from rich.console import Console
 from rich.live import Live
 
-from natscribe.cli.console import WARNING, err, find_servers, out, run_and_exit
-from natscribe.cli.top.board import MOST_FAILURES, Board
+from natscribe.cli.console import WARNING, err, out, read_settings, run_and_exit
+from natscribe.cli.top.dashboard import MOST_FAILURES, Dashboard
 from natscribe.cli.top.keys import keys
-from natscribe.cli.top.picture import draw
+from natscribe.cli.top.layout import render
 from natscribe.cli.top.snapshot import print_snapshot
 from natscribe.client import Client, ClientError, NotAllowedError
 from natscribe.schemas.progress import State
@@ -19,10 +19,10 @@ from natscribe.schemas.task_list import MOST_LISTED
 
 REDRAW_EVERY_S = 0.25
 REDRAW_UNCHANGED_EVERY_S = 1.0  # the times on the screen count on
-ASK_QUEUE_EVERY_S = 2.0
+QUEUE_EVERY_S = 2.0
 CANCEL_AGAIN_AFTER_S = 0.05
-ASK_LIST_EVERY_S = 10.0
-HEARD_FOR_S = 1.0  # how long events are gathered for a snapshot
+LIST_EVERY_S = 10.0
+COLLECT_EVENTS_S = 1.0  # how long events are gathered for a snapshot
 
 
 def top() -> None:
@@ -31,7 +31,7 @@ def top() -> None:
 
 
 async def _run() -> int:
-    settings, board = find_servers(), Board()
+    settings, board = read_settings(), Dashboard()
 
     def note_outage(away: bool) -> None:  # noqa: FBT001 -- the only argument of the callback
         board.troubles.pop("nats", None)
@@ -43,14 +43,14 @@ async def _run() -> int:
         await _watch(client, board, settings.nats_addresses)
         return 0
     async with client:
-        await gather(client, board)
+        await read_once(client, board)
     print_snapshot(out, board)
     for trouble in dict.fromkeys(board.troubles.values()):
         err.print(trouble, style=WARNING)
     return 1 if board.troubles else 0
 
 
-async def _watch(client: Client, board: Board, place: str) -> None:
+async def _watch(client: Client, board: Dashboard, place: str) -> None:
     """Connect, and show the board; end at the key q, also before NATS answers, and when the terminal is gone."""
     quit_pressed = asyncio.Event()
 
@@ -67,13 +67,13 @@ async def _watch(client: Client, board: Board, place: str) -> None:
             await _until_first(
                 quit_pressed.wait(),
                 _hear(client, board),
-                _every(ASK_QUEUE_EVERY_S, board, "queue", lambda: _ask_queue(client, board)),
-                _every(ASK_LIST_EVERY_S, board, "list", lambda: _ask_list(client, board)),
+                _every(QUEUE_EVERY_S, board, "queue", lambda: _ask_queue(client, board)),
+                _every(LIST_EVERY_S, board, "list", lambda: _ask_list(client, board)),
                 _redraw(live, board, place),
             )
 
 
-async def gather(client: Client, board: Board) -> None:
+async def read_once(client: Client, board: Dashboard) -> None:
     """Put the service's answers on the board, and the events of HEARD_FOR_S seconds."""
     hearing = asyncio.create_task(_hear(client, board))
     asked = [
@@ -81,7 +81,7 @@ async def gather(client: Client, board: Board) -> None:
         _ask(board, "list", lambda: _ask_list(client, board)),
     ]
     try:
-        await asyncio.gather(*asked, asyncio.sleep(HEARD_FOR_S))
+        await asyncio.gather(*asked, asyncio.sleep(COLLECT_EVENTS_S))
     finally:
         hearing.cancel()
         await asyncio.wait([hearing])
@@ -101,7 +101,7 @@ async def _until_first(*works: Awaitable[object]) -> None:
             await asyncio.wait(pending, timeout=CANCEL_AGAIN_AFTER_S)
 
 
-async def _hear(client: Client, board: Board) -> None:
+async def _hear(client: Client, board: Dashboard) -> None:
     """Put the events of all tasks on the board; if the user may not receive them, say so and wait."""
     try:
         async with aclosing(client.follow_all()) as events:
@@ -112,7 +112,7 @@ async def _hear(client: Client, board: Board) -> None:
         await asyncio.Event().wait()
 
 
-async def _every(seconds: float, board: Board, name: str, ask: Callable[[], Awaitable[None]]) -> None:
+async def _every(seconds: float, board: Dashboard, name: str, ask: Callable[[], Awaitable[None]]) -> None:
     """Ask the service every `seconds`; wait for ever if the user may not ask."""
     while True:
         if not await _ask(board, name, ask):
@@ -120,7 +120,7 @@ async def _every(seconds: float, board: Board, name: str, ask: Callable[[], Awai
         await asyncio.sleep(seconds)
 
 
-async def _ask(board: Board, name: str, ask: Callable[[], Awaitable[None]]) -> bool:
+async def _ask(board: Dashboard, name: str, ask: Callable[[], Awaitable[None]]) -> bool:
     """Ask the service, and put its error on the board or take an earlier error off.
 
     Return False if the user may not ask.
@@ -134,12 +134,12 @@ async def _ask(board: Board, name: str, ask: Callable[[], Awaitable[None]]) -> b
     return True
 
 
-async def _ask_queue(client: Client, board: Board) -> None:
+async def _ask_queue(client: Client, board: Dashboard) -> None:
     board.queue = await client.queue()
     board.changed = True
 
 
-async def _ask_list(client: Client, board: Board) -> None:
+async def _ask_list(client: Client, board: Dashboard) -> None:
     requested_at = time.monotonic()
     running = await client.tasks(state=State.RUNNING, limit=MOST_LISTED)
     board.reconcile(running, requested_at, time.monotonic())
@@ -147,12 +147,12 @@ async def _ask_list(client: Client, board: Board) -> None:
         board.note_failed(await client.tasks(state=State.FAILED, limit=MOST_FAILURES))
 
 
-async def _redraw(live: Live, board: Board, place: str) -> None:
+async def _redraw(live: Live, board: Dashboard, place: str) -> None:
     drawn_at = 0.0
     while True:
         now = time.monotonic()
         if board.changed or now - drawn_at >= REDRAW_UNCHANGED_EVERY_S:
             board.changed, drawn_at = False, now
             size = live.console.size
-            live.update(draw(board, f"{place}, q quits", width=size.width, height=size.height, now=now), refresh=True)
+            live.update(render(board, f"{place}, q quits", width=size.width, height=size.height, now=now), refresh=True)
         await asyncio.sleep(REDRAW_EVERY_S)

@@ -141,7 +141,7 @@ class Output:
         return written(result, ResultFormat(fmt.value), self.limits, link)
 
 
-def output_of(
+def make_output(
     formats: Sequence[Format] | None,
     folder: Path | None,
     limits: SubtitleLimits,

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from natscribe.cli.console import ERROR, WARNING
-from natscribe.cli.top.board import Board, Failure, Running
-from natscribe.cli.wording import UNHEARD_AFTER_S, clock, countdown, plain, shortened, until
+from natscribe.cli.top.dashboard import Dashboard, Failure, Running
+from natscribe.cli.wording import SILENT_AFTER_S, clock, countdown, printable, seconds_until, shortened
 from natscribe.schemas.task_queues import QueueStatus
 
 WIDE = 130  # from this number of columns on, the name of the recording is shown, too
@@ -22,9 +22,9 @@ _REASON_COLUMNS = 44  # characters of a line for the time and some of the reason
 _FEWEST_ROWS = 3  # of the running tasks, and of the failures if there are so many
 
 
-def draw(board: Board, place: str, *, width: int, height: int, now: float) -> RenderableType:
+def render(board: Dashboard, place: str, *, width: int, height: int, now: float) -> RenderableType:
     """Draw the board on `height` lines of `width` columns; `place` is the address of NATS, `now` monotonic seconds."""
-    troubles = [Text(plain(sentence), style=WARNING) for sentence in dict.fromkeys(board.troubles.values())]
+    troubles = [Text(printable(sentence), style=WARNING) for sentence in dict.fromkeys(board.troubles.values())]
     head = [_headline(board, place), *map(_one_line, troubles)]
     queues = used_queues(board)
     left = max(height - len(head) - len(queues) - 3, 2 * _FEWEST_ROWS)  # three lines are titles
@@ -42,7 +42,7 @@ def draw(board: Board, place: str, *, width: int, height: int, now: float) -> Re
     return Group(*parts)
 
 
-def _headline(board: Board, place: str) -> Text:
+def _headline(board: Dashboard, place: str) -> Text:
     counts = [f"{count} {state}" for state, count in board.ended.items()]
     return _one_line(
         Text.assemble((place, "bold"), f"  ended since {board.since.astimezone():%H:%M}: {', '.join(counts) or 'none'}")
@@ -68,7 +68,7 @@ def _table(*columns: str, expand: bool = True) -> Table:
     return table
 
 
-def used_queues(board: Board) -> list[QueueStatus]:
+def used_queues(board: Dashboard) -> list[QueueStatus]:
     """Return the task queues that have tasks; the first one, if none has."""
     overview = board.queue
     if overview is None:
@@ -85,18 +85,18 @@ def _queue_table(queues: list[QueueStatus]) -> Table:
 
 def queue_cells(queue: QueueStatus) -> list[str]:
     """Return priority and content of a queue, how many tasks wait and run, the oldest's age, the last one's start."""
-    oldest = clock(max(-until(queue.oldest), 0)) if queue.oldest else ""
+    oldest = clock(max(-seconds_until(queue.oldest), 0)) if queue.oldest else ""
     last = countdown(queue.newest_start)
     return [queue.priority, queue.queue, str(queue.waiting), str(queue.running), oldest, last]
 
 
-def _running_tasks(board: Board) -> int:
+def _running_tasks(board: Dashboard) -> int:
     """Return how many tasks run: as the board knows or as the queues count, whichever are more."""
     counted = sum(queue.running for queue in board.queue.queues) if board.queue is not None else 0
     return max(len(board.running), counted)
 
 
-def _running_table(board: Board, rows: int, *, width: int, now: float) -> Table:
+def _running_table(board: Dashboard, rows: int, *, width: int, now: float) -> Table:
     wide, shown = width >= WIDE, list(islice(board.running.items(), rows))
     bar_columns = _BAR_COLUMNS if wide else _BAR_COLUMNS // 2
     cells = [(_stage(task, wide=wide), clock(task.duration_s or 0), _left(task, now)) for _, task in shown]
@@ -136,14 +136,14 @@ def _shares(left: list[str], right: list[str], room: int) -> tuple[int, int]:
 
 def _left(task: Running, now: float) -> str | Text:
     age = now - task.received_at
-    if age > UNHEARD_AFTER_S and task.worker:
+    if age > SILENT_AFTER_S and task.worker:
         return Text("silent", style=WARNING)
     if task.lag_s is not None:
         return f"lag {clock(task.lag_s)}"
     return clock(max(task.eta_s - age, 0)) if task.eta_s is not None else ""
 
 
-def _failure_table(board: Board, rows: int, *, width: int) -> Table:
+def _failure_table(board: Dashboard, rows: int, *, width: int) -> Table:
     letters = board.queue.dead_letters if board.queue is not None else 0
     table = _table("failed", "", f"*{letters} dead letter{'s' * (letters > 1)} kept" if letters else "*")
     shown = list(islice(board.failures, rows))

@@ -7,14 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from natscribe.cli import decoding, url_audio
-from natscribe.cli.audio_input import STANDARD_INPUT, OtherFormatError, SoundFile, check_input, file_of, from_input
-from natscribe.cli.console import WARNING, err, find_servers, open_client, out
+from natscribe.cli.audio_input import (
+    STANDARD_INPUT,
+    AudioFile,
+    OtherFormatError,
+    check_input,
+    existing_file,
+    from_input,
+)
+from natscribe.cli.console import WARNING, err, open_client, out, read_settings
 from natscribe.cli.display import Display
 from natscribe.cli.folders import URL
 from natscribe.cli.follow import follow
-from natscribe.cli.live_text import choose
-from natscribe.cli.notices import Wanted, notices
-from natscribe.cli.results import Output
+from natscribe.cli.live_text import choose_live_display
+from natscribe.cli.notices import RequestedOptions, notices
+from natscribe.cli.output import Output
 from natscribe.cli.wording import has_speakers
 from natscribe.client import Client, ClientError, command
 from natscribe.client.live import Live
@@ -28,7 +35,7 @@ _END_AFTER_S = 2.0  # how long the end of a task may take to be seen after it ha
 
 
 @dataclass(frozen=True)
-class NamedSound:
+class AudioSource:
     """The sound of a live task, and its name for people."""
 
     name: str
@@ -37,7 +44,7 @@ class NamedSound:
     path: Path | None = None
 
     @classmethod
-    async def of(cls, source: str, given: dict[str, object], speed: float) -> "NamedSound":
+    async def of(cls, source: str, given: dict[str, object], speed: float) -> "AudioSource":
         """Open the sound that `source` names; `given` has the fields of `LiveAudio` for standard input.
 
         Raises:
@@ -50,22 +57,22 @@ class NamedSound:
             return cls("standard input", audio, await from_input(audio.codec))
         if URL.match(source):
             return cls(without_login(source), decoding.AUDIO, await url_audio.from_url(source, speed))
-        path = file_of(source, find_servers().audio_max_bytes)
+        path = existing_file(source, read_settings().audio_max_bytes)
         try:
-            file = SoundFile(path)
+            file = AudioFile(path)
         except OtherFormatError:
             return cls(path.name, decoding.AUDIO, await decoding.from_file(path, speed), path)
         return cls(path.name, file.audio, file.chunks(speed), path)
 
 
 @dataclass
-class LiveRun:
+class LiveSession:
     """Sends the sound of one live task, shows its text, and writes its result."""
 
-    sound: NamedSound
+    sound: AudioSource
     begin: Callable[[Client], Live]
     output: Output
-    wanted: Wanted
+    wanted: RequestedOptions
     as_json: bool
     prints_text: bool  # as it is found
     sent: int = 0  # bytes of sound
@@ -79,7 +86,7 @@ class LiveRun:
         async with open_client() as client, self.begin(client) as live:
             err.print(f"{self.sound.name} is task {live.task_id}")
             try:
-                with choose(as_json=self.as_json, prints_text=self.prints_text) as shown:
+                with choose_live_display(as_json=self.as_json, prints_text=self.prints_text) as shown:
                     is_completed = await self._listen(client, live, shown)
             except asyncio.CancelledError:
                 await _cancel(client, live.task_id)

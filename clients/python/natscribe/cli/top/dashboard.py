@@ -7,7 +7,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
-from natscribe.cli.wording import UNHEARD_AFTER_S, plain
+from natscribe.cli.wording import SILENT_AFTER_S, printable
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
@@ -46,7 +46,7 @@ class Failure:
 
 
 @dataclass
-class Board:
+class Dashboard:
     """All that `natscribe top` shows; `apply` and `reconcile` update it."""
 
     running: dict[str, Running] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Board:
         if event.state in _ENDED:
             self.ended[event.state] += 1
         if event.error is not None:
-            reason = plain(f"{event.error.code}: {event.error.message}")
+            reason = printable(f"{event.error.code}: {event.error.message}")
             final = event.state is State.FAILED
             self.failures.appendleft(Failure(event.task_id, event.time, reason, final=final))
 
@@ -80,7 +80,7 @@ class Board:
         listed = {task.task_id: task for task in page.tasks if task.state is State.RUNNING}
         for task_id, task in listed.items():
             known = self.running.get(task_id)
-            recording = plain(task.audio_file_id or "")
+            recording = printable(task.audio_file_id or "")
             if known is not None:
                 known.recording = recording
             elif len(self.running) < MOST_RUNNING:
@@ -88,7 +88,7 @@ class Board:
         complete = page.more_before is None
         for task_id, known in list(self.running.items()):
             silent = requested_at - known.received_at
-            if task_id not in listed and (silent > LOST_AFTER_S or (complete and silent > UNHEARD_AFTER_S)):
+            if task_id not in listed and (silent > LOST_AFTER_S or (complete and silent > SILENT_AFTER_S)):
                 del self.running[task_id]
 
     def note_failed(self, page: TaskPage) -> None:
@@ -96,7 +96,7 @@ class Board:
         heard = {failure.task_id for failure in self.failures}
         for task in page.tasks:
             if task.task_id not in heard and task.error is not None and len(self.failures) < MOST_FAILURES:
-                reason = plain(f"{task.error.code}: {task.error.message}")
+                reason = printable(f"{task.error.code}: {task.error.message}")
                 time = task.finished_at or task.created_at
                 self.failures.append(Failure(task.task_id, time, reason, final=True))
         self.changed = True
@@ -123,7 +123,7 @@ def _running(told: ProgressEvent | ListedTask, now: float, recording: str) -> Ru
         attempt=told.attempt,
         received_at=now,
         recording=recording,
-        worker=plain(told.worker or ""),
+        worker=printable(told.worker or ""),
         duration_s=told.duration_seconds,
         eta_s=told.eta_seconds,
         lag_s=told.lag_seconds,
