@@ -43,12 +43,12 @@ async def test_each_client_sees_what_runs_waits_and_has_failed(
     # Then each kind of client sees all of it
     for user in CLIENTS:
         board = boards[user]
-        assert board.troubles == {}, user
+        assert board.problems == {}, user
         assert list(board.running) == ["runs"]
         assert [failure.task_id for failure in board.failures] == ["gone"]
         assert board.queue is not None
         assert sum(queue.waiting for queue in board.queue.queues) == 1
     # And another user is told what it lacks
-    troubles = boards["monitoring"].troubles
+    troubles = boards["monitoring"].problems
     assert set(troubles) == {"queue", "list", "progress"}
     assert all("log in as publisher or follower or operator" in each for each in troubles.values())

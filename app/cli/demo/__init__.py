@@ -78,7 +78,7 @@ async def _transcribe(running: LocalService, recording: Path) -> str | None:
     settings = Settings(nats_url=running.servers["NATS_URL"], redis_url=running.servers["REDIS_URL"])
     async with Client(settings) as client:
         task_id = await client.create_transcription_task(recording, diarize=True)
-        with choose_display(as_json=False, live=ShownText.LAST) as display:
+        with choose_display(as_json=False, shown=ShownText.LAST_SEGMENT) as display:
             if not await follow(client, display, task_id, recording.name):
                 return None
         result = await client.get_task_result(task_id)

@@ -36,12 +36,12 @@ class Told(PlainLines):
     """Remembers the positions it was told."""
 
     def __init__(self) -> None:
-        super().__init__(live=ShownText.NOTHING)
+        super().__init__(shown=ShownText.NONE)
         self.positions: list[int] = []
 
-    def position(self, label: str, status: TaskStatus) -> None:
+    def update_position(self, label: str, status: TaskStatus) -> None:
         self.positions.append(status.queue_position or 0)
-        super().position(label, status)
+        super().update_position(label, status)
 
 
 async def test_the_place_in_the_queue_is_kept_true(

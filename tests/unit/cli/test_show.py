@@ -54,7 +54,7 @@ def test_plain_lines_say_what_is_new(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_live_sound_has_no_percent(capsys: pytest.CaptureFixture[str]) -> None:
     # When a live task is watched without a terminal
-    with choose_display(as_json=False, live=ShownText.TEXT) as display:
+    with choose_display(as_json=False, shown=ShownText.ALL) as display:
         for seconds in (9.0, 50.0, 61.0):
             live = {"progress": 0, "processed_seconds": seconds, "lag_seconds": 6.0}
             display.show("call", RUNNING.model_copy(update=live))
@@ -65,7 +65,7 @@ def test_live_sound_has_no_percent(capsys: pytest.CaptureFixture[str]) -> None:
     assert told.out.splitlines() == ["[0:00] [bold]Hello."]
 
 
-@pytest.mark.parametrize("display", [PlainLines(live=ShownText.TEXT), ProgressBars(live=ShownText.TEXT)])
+@pytest.mark.parametrize("display", [PlainLines(shown=ShownText.ALL), ProgressBars(shown=ShownText.ALL)])
 def test_segments_go_to_standard_output(display: PlainLines | ProgressBars, capsys: pytest.CaptureFixture[str]) -> None:
     # Given a display that shows the text
     with display:
@@ -76,7 +76,9 @@ def test_segments_go_to_standard_output(display: PlainLines | ProgressBars, caps
     assert capsys.readouterr().out == "[0:00] [bold]Hello.\n"
 
 
-@pytest.mark.parametrize("display", [PlainLines(live=ShownText.MIXED), ProgressBars(live=ShownText.MIXED)])
+@pytest.mark.parametrize(
+    "display", [PlainLines(shown=ShownText.MIXED_CHANNELS), ProgressBars(shown=ShownText.MIXED_CHANNELS)]
+)
 @pytest.mark.parametrize(("channel", "shown"), [(None, "[0:00] [bold]Hello.\n"), (0, "")])
 def test_the_text_of_separate_channels_is_left_to_the_result(
     display: PlainLines | ProgressBars, capsys: pytest.CaptureFixture[str], channel: int | None, shown: str
@@ -111,7 +113,7 @@ def test_a_place_in_the_queue_is_news(capsys: pytest.CaptureFixture[str]) -> Non
         display.show("a.wav", RUNNING.model_copy(update={"state": State.QUEUED, "queue_position": 3, "progress": 0}))
         # When it comes nearer, and when it does not
         for seconds in (90.9, 30):
-            display.position("a.wav", waiting(2, seconds))
+            display.update_position("a.wav", waiting(2, seconds))
     # Then the new position is told once, and when the task is expected to begin
     assert capsys.readouterr().err.splitlines() == [
         "a.wav: 0 %, queued, position 3",
@@ -143,7 +145,7 @@ def test_failures_are_told_whole_above_the_bars(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(f"natscribe.cli.{module}.err", screen)
     message = "The recording is not there: " + "publish it first; " * 10 + "ask again."
     error = ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message=message)
-    with ProgressBars(live=ShownText.NOTHING) as display:
+    with ProgressBars(shown=ShownText.NONE) as display:
         # When a task fails
         display.show("a.wav", RUNNING.model_copy(update={"state": State.FAILED, "error": error}))
     # Then the reason is not cut, and only the reason is red
@@ -170,7 +172,7 @@ def last_rows(written: StringIO) -> list[str]:
 
 def test_an_upload_is_shown_until_its_task_begins(screen: StringIO) -> None:
     # Given a recording of which a half is uploaded
-    with ProgressBars(live=ShownText.NOTHING) as display:
+    with ProgressBars(shown=ShownText.NONE) as display:
         display.upload("a.wav", 1_000_000, 2_000_000)
     # Then both sizes are shown
     assert last_rows(screen) == ["a.wav 50% uploading, 1.0 MB of 2.0 MB"]
@@ -178,7 +180,7 @@ def test_an_upload_is_shown_until_its_task_begins(screen: StringIO) -> None:
 
 def test_of_many_tasks_only_those_at_work_are_shown(screen: StringIO) -> None:
     # Given more tasks than a terminal shows: one has ended, one is at work and the others wait
-    with ProgressBars(live=ShownText.NOTHING, tasks=50) as display:
+    with ProgressBars(shown=ShownText.NONE, tasks=50) as display:
         waiting = RUNNING.model_copy(update={"state": State.QUEUED, "stage": None, "progress": 0})
         for number in range(50):
             display.show(f"{number}.wav", waiting)
@@ -200,17 +202,17 @@ def test_text_that_the_result_will_have_is_shown_only_while_it_is_found(
     screen: StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Given a display beside which the result will be printed, when text is found
-    with ProgressBars(live=ShownText.LAST) as display:
+    with ProgressBars(shown=ShownText.LAST_SEGMENT) as display:
         display.show("a.wav", RUNNING)
         display.show("a.wav", FOUND.model_copy(update={"segments": [*FOUND.segments, SAID]}))
     # Then its last segment stands below the bar
     assert last_rows(screen) == ["a.wav 11% transcribing", "[0:09] And more."]
     # And when the task ends, then it is gone, and was printed nowhere
-    with ProgressBars(live=ShownText.LAST) as display:
+    with ProgressBars(shown=ShownText.LAST_SEGMENT) as display:
         display.show("a.wav", RUNNING)
         display.show("a.wav", FOUND)
         display.end("a.wav", failed=False)
     assert last_rows(screen) == ["a.wav 11% transcribing"]
     # And where a line cannot be taken back, nothing is shown
-    PlainLines(live=ShownText.LAST).show("a.wav", FOUND)
+    PlainLines(shown=ShownText.LAST_SEGMENT).show("a.wav", FOUND)
     assert capsys.readouterr() == ("", "")

@@ -76,7 +76,7 @@ def busy() -> Dashboard:
         ],
         dead_letters=9999,
     )
-    board.troubles["list"] = "NATS does not allow the user 'other' to send requests to tasks.list: log in as another."
+    board.problems["list"] = "NATS does not allow the user 'other' to send requests to tasks.list: log in as another."
     return board
 
 
@@ -133,7 +133,7 @@ def test_a_part_of_the_list_removes_only_what_is_silent_for_long() -> None:
 def test_earlier_failures_stand_behind_those_that_were_heard() -> None:
     board = Dashboard()
     board.apply(event("heard", State.FAILED, error=GONE), 0)
-    board.note_failed(TaskPage(tasks=[listed(name, State.FAILED, GONE) for name in ("heard", "before")]))
+    board.add_failed(TaskPage(tasks=[listed(name, State.FAILED, GONE) for name in ("heard", "before")]))
     assert [failure.task_id for failure in board.failures] == ["heard", "before"]
 
 
@@ -157,7 +157,7 @@ def test_hostile_names_neither_break_the_screen_nor_command_the_terminal() -> No
     board.apply(event("t1", worker=hostile), 0)
     board.reconcile(TaskPage(tasks=[listed("t1").model_copy(update={"audio_file_id": hostile})]), 1, 1)
     board.apply(event("t2", State.FAILED, error=GONE.model_copy(update={"message": hostile})), 0)
-    board.troubles["list"] = hostile
+    board.problems["list"] = hostile
     # When they are shown
     lines = drawn(board, width=160, height=24)
     # Then they are as they are, but for what a terminal would obey

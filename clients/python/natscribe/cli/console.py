@@ -1,4 +1,4 @@
-"""The terminal: prints the output of a command, sets its exit code, and finds the addresses of the servers."""
+"""Runs a command: prints its output, sets its exit code, and reads its settings."""
 
 import asyncio
 import errno
@@ -47,7 +47,7 @@ class Terminal(Console):
 
 
 ERROR = "red"
-WARNING = "color(130)"  # a dark orange, which can be read on black and on white: plain yellow cannot be on white
+WARNING = "color(130)"  # a dark orange, readable on black and on white: plain yellow is not on white
 out = Terminal(stderr=False)  # results
 err = Terminal(stderr=True)  # everything else
 
@@ -65,11 +65,11 @@ def read_settings() -> Settings:
 def open_client(on_upload: UploadCallback | None = None) -> Client:
     """Make a client that prints when NATS goes away and when NATS is back.
 
-    If this folder's service is stopped and no NATS URL is set, print which NATS server is asked instead.
+    If this folder's service is stopped and no NATS URL is set, print which NATS server is used instead.
     """
     settings = read_settings()
     if DATA.is_dir() and not ENDPOINTS.exists() and "nats_url" not in settings.model_fields_set:
-        where = f"`{command()} up` does not run in this folder: asking NATS at {settings.nats_addresses}."
+        where = f"`{command()} up` does not run in this folder: using NATS at {settings.nats_addresses}."
         err.print(where, style=WARNING)
     return Client(settings, on_outage=_print_outage, on_upload=on_upload)
 
@@ -105,11 +105,11 @@ def run_and_exit(
 def print_hint(*errors: Exception) -> None:
     """Print how to list the tasks, if one of these errors is about an unknown task."""
     if any(isinstance(error, RequestFailedError) and error.message.startswith("No task ") for error in errors):
-        err.print(f"`{command()} list` shows the tasks that are known.")
+        err.print(f"`{command()} list` shows the tasks that exist.")
 
 
 async def _until_interrupted(work: Coroutine[None, None, int]) -> int:
-    """Return the exit code of the work; after Ctrl-C cancel it until it ends: nats-py swallows some cancellations."""
+    """Return the exit code of the work; after Ctrl-C cancel it repeatedly: nats-py swallows some cancellations."""
     loop, task = asyncio.get_running_loop(), asyncio.create_task(work)
 
     def cancel() -> None:

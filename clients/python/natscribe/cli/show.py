@@ -5,10 +5,10 @@ from natscribe.cli.console import err
 from natscribe.cli.display import Display, JsonLines, PlainLines, ShownText
 
 
-def choose_display(*, as_json: bool, live: ShownText = ShownText.NOTHING, tasks: int = 1) -> Display:
-    """Choose the display for a number of tasks; `live` says how much text it shows while a task runs."""
+def choose_display(*, as_json: bool, shown: ShownText = ShownText.NONE, tasks: int = 1) -> Display:
+    """Choose the display for a number of tasks; `shown` is how much text it shows while a task runs."""
     if as_json:
         return JsonLines()
     if err.is_terminal and not err.is_dumb_terminal:
-        return ProgressBars(live=live, tasks=tasks)
-    return PlainLines(live=live)
+        return ProgressBars(shown=shown, tasks=tasks)
+    return PlainLines(shown=shown)

@@ -1,4 +1,4 @@
-"""Prints the board once, for programs and logs, without shortening names."""
+"""Prints the dashboard once, for programs and logs, without shortening names."""
 
 from rich.console import Console
 
@@ -27,13 +27,15 @@ _RUNNING = (
 _FAILED = Column("failed", named=True), Column("task")
 
 
-def print_snapshot(console: Console, board: Dashboard) -> None:
-    """Print the task queues, the running tasks and the failures of a board."""
-    print_table(console, _QUEUES, [Row(queue_cells(queue)) for queue in used_queues(board)])
-    if board.running:
-        print_table(console, _RUNNING, [Row(_cells(task_id, task)) for task_id, task in board.running.items()])
-    if board.failures:
-        failures = [Row([to_the_minute(each.time), each.task_id], reason(each)) for each in board.failures]
+def print_snapshot(console: Console, dashboard: Dashboard) -> None:
+    """Print the task queues, the running tasks and the failures of a dashboard."""
+    print_table(console, _QUEUES, [Row(queue_cells(queue)) for queue in used_queues(dashboard)])
+    if dashboard.running:
+        print_table(console, _RUNNING, [Row(_cells(task_id, task)) for task_id, task in dashboard.running.items()])
+    if dashboard.failures:
+        failures = [
+            Row([to_the_minute(failure.time), failure.task_id], reason(failure)) for failure in dashboard.failures
+        ]
         print_table(console, _FAILED, failures)
 
 
