@@ -16,7 +16,7 @@ from natscribe.jetstream import leader_reads, stream_pages, streams
 from natscribe.mock import player
 
 from app.dead_letters import replay, store
-from app.embedded import guarded, process
+from app.embedded import guarded_process, process
 from app.engines.audio import live_pipe, live_streams
 from app.execution import attempt, delivery
 from app.jetstream import connection, pull_inbox, stream_log, usage
@@ -33,10 +33,10 @@ from app.work_sharing import sharing
 
 USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "ADVISORY_HEAD_START_S": (guard,),
-    "ANSWERS_WITHIN_S": (process,),
+    "START_TIMEOUT_S": (process,),
     "REPLY_WITHIN_S": (replay, store, user_erasure),
     "ASK_AGAIN_AFTER_S": (consumer,),
-    "ASK_EVERY_S": (follow,),
+    "POSITION_EVERY_S": (follow,),
     "AUTHORITIES": (url_audio,),
     "CHECKED_WITHIN_S": (examination,),
     "CHECK_EVERY_S": (maintenance,),
@@ -60,7 +60,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LAST_APPEND_TIMEOUT_S": (attempt,),
     "LEAST_BETWEEN_EVENTS_S": (attempt, player),
     "LEAST_IDLE_S": (frames,),
-    "LOCK_WITHIN_S": (guarded,),
+    "LOCK_TIMEOUT_S": (guarded_process,),
     "LOGS_AT_ONCE": (late_frames,),
     "LOG_READ_EVERY_S": (delivery,),
     "LONG_WITHOUT_REST_S": (consumer,),
@@ -94,7 +94,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "SENT_AGAIN_AFTER_S": (exchange,),
     "SET_WITHIN_S": (reminders,),
     "SHARED_FOR_S": (worker_report,),
-    "SOUND_WITHIN_S": (decoding,),
+    "NETWORK_TIMEOUT_S": (decoding,),
     "SPARE": (index,),
     "STALLED_S": (https, s3),
     "UNCONFIRMED_S": (voices,),

@@ -40,11 +40,11 @@ def up(  # noqa: PLR0913 -- its options
 
     A server is embedded for each of NATS_URL and REDIS_URL that is not set.
     """
-    from app.cli.microphone_page import WebSocket  # noqa: PLC0415 -- see above
+    from app.cli.microphone_page import WebSocketOptions  # noqa: PLC0415 -- see above
     from app.cli.up import run  # noqa: PLC0415 -- see above
 
     is_wanted = websocket or websocket_port is not None or origin
-    run(workers, host, port, WebSocket(websocket_port, origin or ()) if is_wanted else None)
+    run(workers, host, port, WebSocketOptions(websocket_port, origin or ()) if is_wanted else None)
 
 
 def demo(

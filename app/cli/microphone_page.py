@@ -12,7 +12,7 @@ from pathlib import Path
 
 from natscribe.client import ClientError
 
-from app.cli.ports import chosen_port
+from app.cli.ports import choose_port
 from app.embedded.process import HOST
 
 PAGE_PORT, WEBSOCKET_PORT = 8001, 9222  # if they are free
@@ -37,7 +37,7 @@ class PageNotServedError(ClientError):
 
 
 @dataclass(frozen=True)
-class WebSocket:
+class WebSocketOptions:
     """The WebSocket that the user wants: its port (None: any free one), and the origins that may use it."""
 
     port: int | None = None
@@ -95,7 +95,7 @@ class MicrophonePage:
             raise PageNotServedError(self.port) from error
 
 
-def chosen_page(wanted: WebSocket, *, names_nats: bool, http_port: int) -> MicrophonePage:
+def choose_page(wanted: WebSocketOptions, *, names_nats: bool, http_port: int) -> MicrophonePage:
     """Choose the ports of the page and of its NATS, other than `http_port`; `names_nats`: NATS_URL names a server.
 
     Raises:
@@ -104,8 +104,8 @@ def chosen_page(wanted: WebSocket, *, names_nats: bool, http_port: int) -> Micro
     """
     if names_nats:
         raise NoWebSocketError
-    port = chosen_port(wanted.port, WEBSOCKET_PORT, "--websocket-port", besides=[http_port])
-    return MicrophonePage(chosen_port(None, PAGE_PORT, "", besides=[http_port, port]), port, wanted.origins)
+    port = choose_port(wanted.port, WEBSOCKET_PORT, "--websocket-port", besides=[http_port])
+    return MicrophonePage(choose_port(None, PAGE_PORT, "", besides=[http_port, port]), port, wanted.origins)
 
 
 def _files(policy: str) -> type[SimpleHTTPRequestHandler]:

@@ -9,7 +9,7 @@ from natscribe.client.command import command_in_another_terminal
 from natscribe.settings import without_login
 
 from app.cli.recording import TWO_READERS
-from app.cli.service import Service
+from app.cli.service import LocalService
 from app.settings import Settings
 
 _NEEDED_BY_CLIENTS = ("audio_store", "audio_max_bytes", "nats_stream_name", "nats_consumer_name", "nats_tls_ca_file")
@@ -22,7 +22,7 @@ def settings_for_clients() -> dict[str, str]:
     return {name.upper(): str(value.absolute() if isinstance(value, Path) else value) for name, value in given.items()}
 
 
-def next_steps(running: Service) -> Iterator[str]:
+def next_steps(running: LocalService) -> Iterator[str]:
     """Yield lines with commands that work in another terminal while the servers run."""
     here, anywhere = (command_in_another_terminal(in_this_folder=this) for this in (True, False))
     recording = os.path.relpath(TWO_READERS) if TWO_READERS.is_relative_to(Path.cwd()) else str(TWO_READERS)

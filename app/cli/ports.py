@@ -17,7 +17,7 @@ class PortInUseError(ClientError):
         )
 
 
-def chosen_port(
+def choose_port(
     port: int | None, usual: int, option: str, host: str = HOST, *, besides: Collection[int | None] = ()
 ) -> int:
     """Return the port that an option names, else the usual one if it is free, else any free port.

@@ -12,9 +12,9 @@ from typing import IO
 
 from natscribe.client import Client, ClientError, NoServerError
 
-from app.cli.microphone_page import MicrophonePage, WebSocket, chosen_page
-from app.cli.ports import chosen_port
-from app.embedded import EmbeddedError, Guarded, NatsServer, Server, ValkeyServer, running
+from app.cli.microphone_page import MicrophonePage, WebSocketOptions, choose_page
+from app.cli.ports import choose_port
+from app.embedded import EmbeddedError, GuardedProcess, NatsServer, Server, ValkeyServer, running
 from app.engines.cores import windows_at_once
 from app.settings import MOST_WINDOWS, Settings
 
@@ -23,7 +23,7 @@ _READY_CHECK_EVERY_S = 0.1
 _GRACE_S = 20.0  # after TASK_GRACE, a worker has this time to release its task and to end
 
 
-class OtherRedisError(ClientError):
+class RedisMismatchError(ClientError):
     """Workers run at NATS_URL, and REDIS_URL does not name the Redis that they use."""
 
     def __init__(self, place: str) -> None:
@@ -33,12 +33,12 @@ class OtherRedisError(ClientError):
         )
 
 
-class Service:
+class LocalService:
     """A running worker process, with the addresses of its page and of its servers."""
 
     def __init__(  # noqa: PLR0913 -- what a run has
         self,
-        worker: Callable[[], Guarded],
+        worker: Callable[[], GuardedProcess],
         servers: Mapping[str, str],
         embedded: Sequence[Server],
         *,
@@ -83,7 +83,7 @@ class Service:
 
 
 @contextmanager
-def writable() -> Generator[None]:
+def report_unwritable() -> Generator[None]:
     """Say what to do if a file in the folder for the data of the servers cannot be written.
 
     Raises:
@@ -99,7 +99,7 @@ def writable() -> Generator[None]:
 
 
 @asynccontextmanager
-async def service(  # noqa: PLR0913 -- what the commands `up` and `demo` choose
+async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` choose
     data: Path,
     *,
     workers: int = 1,
@@ -107,8 +107,8 @@ async def service(  # noqa: PLR0913 -- what the commands `up` and `demo` choose
     port: int | None = None,
     output: IO[bytes] | None = None,
     alone: bool = False,
-    websocket: WebSocket | None = None,
-) -> AsyncGenerator[Service]:
+    websocket: WebSocketOptions | None = None,
+) -> AsyncGenerator[LocalService]:
     """Run the service until the block ends, then stop the worker, then its servers.
 
     With `alone` both servers are embedded, whatever NATS_URL and REDIS_URL name. With `websocket` the embedded
@@ -117,16 +117,16 @@ async def service(  # noqa: PLR0913 -- what the commands `up` and `demo` choose
     Raises:
         EmbeddedError: An embedded server does not start.
         NoWebSocketError: A WebSocket is wanted, and NATS_URL names a server.
-        OtherRedisError: Workers run at NATS_URL, and REDIS_URL is not set.
+        RedisMismatchError: Workers run at NATS_URL, and REDIS_URL is not set.
         PageNotServedError: Another process has just taken the port of the page.
         PortInUseError: Another process uses the port.
         UnreachableError: NATS_URL names a server that does not answer.
     """
     await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
-    port = chosen_port(port, HTTP_PORT, "--port", host)
+    port = choose_port(port, HTTP_PORT, "--port", host)
     settings = Settings()
     named = set() if alone else {"nats_url", "redis_url"} & settings.model_fields_set
-    page = chosen_page(websocket, names_nats="nats_url" in named, http_port=port) if websocket else None
+    page = choose_page(websocket, names_nats="nats_url" in named, http_port=port) if websocket else None
     async with _servers(data, settings, named, page.nats_config if page else "") as (found, embedded):
         command = [sys.executable, "-m", "faststream", "run", "app.main:app", "--host", host, "--port", str(port)]
         environment = {**os.environ, **found}
@@ -134,9 +134,11 @@ async def service(  # noqa: PLR0913 -- what the commands `up` and `demo` choose
             command += ["--workers", str(workers)]
             environment["ENGINE_PARALLEL"] = str(share_of_cores(settings, workers))
         grace = settings.task_grace + _GRACE_S
-        worker = partial(Guarded, command, lock=data / "worker.lock", grace=grace, output=output, env=environment)
+        worker = partial(
+            GuardedProcess, command, lock=data / "worker.lock", grace=grace, output=output, env=environment
+        )
         with page.served(data / "page") if page else nullcontext():
-            served = Service(worker, found, embedded, host=host, port=port, page=page)
+            served = LocalService(worker, found, embedded, host=host, port=port, page=page)
             try:
                 yield served
             finally:
@@ -169,13 +171,13 @@ async def _check_nats(settings: Settings, *, has_redis: bool) -> None:
     """Check the connection to NATS now: the worker would report a failure only after half a minute.
 
     Raises:
-        OtherRedisError: Workers run there, and an embedded Redis would be another one than theirs.
+        RedisMismatchError: Workers run there, and an embedded Redis would be another one than theirs.
         UnreachableError: NATS_URL names a server that does not answer.
     """
     try:
         async with Client(settings) as client:
             if not has_redis and await _has_workers(client):
-                raise OtherRedisError(settings.nats_addresses)
+                raise RedisMismatchError(settings.nats_addresses)
     except NoServerError as error:
         what_to_do = "start it, correct NATS_URL, or unset NATS_URL for an embedded server"
         raise NoServerError(error.place, what_to_do) from error

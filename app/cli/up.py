@@ -18,9 +18,9 @@ from natscribe.settings import without_login, wrong_setting
 from pydantic import ValidationError
 
 from app.cancellation import cancel_all
-from app.cli.microphone_page import WebSocket
+from app.cli.microphone_page import WebSocketOptions
 from app.cli.next_steps import next_steps, settings_for_clients
-from app.cli.service import Service, service, stop_signals, writable
+from app.cli.service import LocalService, report_unwritable, run_service, stop_signals
 from app.embedded import EmbeddedError, Server, keep_running
 from app.settings import Settings
 from app.telemetry import logs
@@ -30,7 +30,7 @@ MOST_ENDS, WITHIN_S = 3, 60.0  # if 3 workers end within 60 s, no further worker
 log = structlog.get_logger()
 
 
-def run(workers: int, host: str, port: int | None, websocket: WebSocket | None) -> NoReturn:
+def run(workers: int, host: str, port: int | None, websocket: WebSocketOptions | None) -> NoReturn:
     """Run the service, with an embedded server for each of NATS_URL and REDIS_URL that is not set, until Ctrl-C."""
     if not err.is_terminal:
         logs.configure()
@@ -61,9 +61,9 @@ async def _log_errors(work: Coroutine[None, None, int]) -> int:
         return USAGE
 
 
-async def _run(workers: int, host: str, port: int | None, websocket: WebSocket | None) -> int:
+async def _run(workers: int, host: str, port: int | None, websocket: WebSocketOptions | None) -> int:
     stop = stop_signals()
-    with writable(), _only_run(DATA):
+    with report_unwritable(), _only_run(DATA):
         return await _serve(stop, workers, host, port, websocket)
 
 
@@ -84,10 +84,12 @@ def _only_run(folder: Path) -> Generator[None]:
         yield
 
 
-async def _serve(stop: asyncio.Event, workers: int, host: str, port: int | None, websocket: WebSocket | None) -> int:
+async def _serve(
+    stop: asyncio.Event, workers: int, host: str, port: int | None, websocket: WebSocketOptions | None
+) -> int:
     if err.is_terminal:
         err.print("starting the servers and a worker, which loads its model ...")
-    async with service(DATA, workers=workers, host=host, port=port, websocket=websocket) as running:
+    async with run_service(DATA, workers=workers, host=host, port=port, websocket=websocket) as running:
         if not err.is_terminal:
             log.info("service_configured", workers=workers, **logs.summary(_settings_of(running)))
         found = {**running.servers, **settings_for_clients()}
@@ -100,11 +102,11 @@ async def _serve(stop: asyncio.Event, workers: int, host: str, port: int | None,
             ENDPOINTS.unlink(missing_ok=True)
 
 
-def _settings_of(running: Service) -> Settings:
+def _settings_of(running: LocalService) -> Settings:
     return Settings(nats_url=running.servers["NATS_URL"], redis_url=running.servers["REDIS_URL"])
 
 
-async def _until(stop: asyncio.Event, running: Service) -> int:
+async def _until(stop: asyncio.Event, running: LocalService) -> int:
     """Run until the stop event, or until workers end too often; return the exit code.
 
     Raises:
@@ -124,7 +126,7 @@ async def _until(stop: asyncio.Event, running: Service) -> int:
     return 0
 
 
-async def _stop(stop: asyncio.Event, running: Service) -> None:
+async def _stop(stop: asyncio.Event, running: LocalService) -> None:
     """Stop the worker; kill it at once if a second stop signal arrives."""
     grace = Settings().task_grace
     words = f"stopping: running tasks have {grace:g} s to end, then they are released; Ctrl-C again stops at once"
@@ -153,7 +155,7 @@ async def _keep_serving(servers: Iterable[Server]) -> int:
     return 0
 
 
-async def _hold(stop: asyncio.Event, running: Service) -> None:
+async def _hold(stop: asyncio.Event, running: LocalService) -> None:
     """On a terminal, keep an embedded NATS running until Ctrl-C, so that a person can mend its streams."""
     embedded = any(server.url == running.servers["NATS_URL"] for server in running.embedded)
     if embedded and err.is_terminal:
@@ -162,7 +164,7 @@ async def _hold(stop: asyncio.Event, running: Service) -> None:
         await stop.wait()
 
 
-async def _keep_working(stop: asyncio.Event, running: Service) -> int:
+async def _keep_working(stop: asyncio.Event, running: LocalService) -> int:
     """Replace each worker that ends; return the exit code if the first does not start, or MOST_ENDS end in WITHIN_S."""
     if not await running.becomes_ready():
         code = await running.worker.wait() or 1
@@ -186,7 +188,7 @@ async def _keep_working(stop: asyncio.Event, running: Service) -> int:
         running.restart()
 
 
-def _print_addresses(running: Service) -> None:
+def _print_addresses(running: LocalService) -> None:
     settings = _settings_of(running)
     if not err.is_terminal:
         log.info("service_ready", docs=running.docs, page=running.page and running.page.url)

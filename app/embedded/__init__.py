@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from app.cancellation import cancel_all
-from app.embedded.guarded import Guarded
+from app.embedded.guarded_process import GuardedProcess
 from app.embedded.process import EmbeddedError, Server, free_port, is_free
 from app.embedded.servers import NatsServer, ValkeyServer
 
 __all__ = [
     "EmbeddedError",
-    "Guarded",
+    "GuardedProcess",
     "NatsServer",
     "Server",
     "ValkeyServer",

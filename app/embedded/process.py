@@ -14,10 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from random import shuffle
 
-from app.embedded.guarded import Guarded
+from app.embedded.guarded_process import GuardedProcess
 
 HOST = "127.0.0.1"
-ANSWERS_WITHIN_S = 10.0  # a server that does not answer within this time has not started
+START_TIMEOUT_S = 10.0  # a server that does not answer within this time has not started
 _GRACE_S = 5.0  # a stopped server is killed after this time
 _ALIVE_CHECK_EVERY_S = 0.5  # how often `keep_running` checks whether the server has ended
 _POLL_S = 0.02  # how often a starting server is asked for an answer
@@ -41,7 +41,7 @@ class Server(ABC):
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self.folder = folder.resolve()
         self.port = port
-        self._process: Guarded | None = None
+        self._process: GuardedProcess | None = None
         self._log = self.folder / "server.log"
 
     async def start(self) -> None:
@@ -117,14 +117,14 @@ class Server(ABC):
         for _ in range(_OTHER_PORTS):
             yield free_port()
 
-    def _begin(self, port: int) -> Guarded:
+    def _begin(self, port: int) -> GuardedProcess:
         with self._log.open("ab") as log:
-            process = Guarded(self._command(port), lock=self.folder / "lock", grace=_GRACE_S, output=log)
+            process = GuardedProcess(self._command(port), lock=self.folder / "lock", grace=_GRACE_S, output=log)
         self._process = process
         return process
 
-    async def _answers(self, process: Guarded, port: int) -> bool:
-        deadline = time.monotonic() + ANSWERS_WITHIN_S
+    async def _answers(self, process: GuardedProcess, port: int) -> bool:
+        deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and not process.ended:
             if process.runs and await self._answers_as_itself(port):
                 return True

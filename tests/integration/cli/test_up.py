@@ -17,7 +17,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from app.cli.service import service
+from app.cli.service import run_service
 from app.embedded import free_port
 from tests.integration.cli.test_websocket import handshake
 from tests.servers import Servers
@@ -129,7 +129,7 @@ async def test_a_named_server_is_used_and_only_the_other_one_is_started(
     monkeypatch.delenv("REDIS_URL", raising=False)
     # When the service is started
     with (tmp_path / "log").open("wb") as output:
-        async with service(tmp_path / "data", output=output) as running:
+        async with run_service(tmp_path / "data", output=output) as running:
             # Then it uses the one and starts the other one
             assert running.servers["NATS_URL"] == servers.nats_url
             assert [server.binary for server in running.embedded] == ["valkey-server"]

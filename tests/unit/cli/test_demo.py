@@ -45,7 +45,7 @@ def demo_of(monkeypatch: pytest.MonkeyPatch, stop: asyncio.Event) -> Demo:
             servers = {"NATS_URL": "nats://127.0.0.1:4222", "REDIS_URL": "redis://127.0.0.1/0"}
             return nullcontext(SimpleNamespace(servers=servers, docs="", becomes_ready=AsyncMock(return_value=ready)))
 
-        monkeypatch.setattr(demo, "service", service)
+        monkeypatch.setattr(demo, "run_service", service)
         monkeypatch.setattr(demo, "follow", AsyncMock(return_value=succeeds))
         return asyncio.create_task(demo._interruptible(TWO_READERS, keep=keep))  # noqa: SLF001 -- a run without its end
 

@@ -9,14 +9,14 @@ import pytest
 
 from app.cli.next_steps import next_steps, settings_for_clients
 from app.cli.recording import TWO_READERS
-from app.cli.service import Service
+from app.cli.service import LocalService
 
 Told = Callable[[str], list[str]]
 
 
 @pytest.fixture
 def told() -> Told:
-    return lambda url: list(next_steps(cast("Service", SimpleNamespace(servers={"NATS_URL": url}))))
+    return lambda url: list(next_steps(cast("LocalService", SimpleNamespace(servers={"NATS_URL": url}))))
 
 
 @pytest.mark.parametrize(

@@ -7,30 +7,30 @@ from typing import Any
 import pytest
 
 from app.cli import commands, up
-from app.cli.microphone_page import PAGE_PORT, MicrophonePage, PageNotServedError, WebSocket, chosen_page
-from app.cli.ports import PortInUseError, chosen_port
+from app.cli.microphone_page import PAGE_PORT, MicrophonePage, PageNotServedError, WebSocketOptions, choose_page
+from app.cli.ports import PortInUseError, choose_port
 from app.embedded import free_port
 from app.embedded.process import HOST
 
 
 def test_a_port_is_the_one_that_is_named_or_the_usual_one_if_it_is_free() -> None:
     usual, named = free_port(), free_port()
-    assert chosen_port(None, usual, "--port") == usual
-    assert chosen_port(named, usual, "--port") == named
+    assert choose_port(None, usual, "--port") == usual
+    assert choose_port(named, usual, "--port") == named
     with socket.create_server(("127.0.0.1", usual)):
-        assert chosen_port(None, usual, "--port") not in {usual, None}
+        assert choose_port(None, usual, "--port") not in {usual, None}
         with pytest.raises(PortInUseError, match="--port"):
-            chosen_port(usual, named, "--port")
+            choose_port(usual, named, "--port")
 
 
 def test_the_page_and_its_nats_have_other_ports_than_the_service() -> None:
     # Given a service on the usual port of the page, then the page is elsewhere, beside a NATS on any port
     for wanted, service in ((None, PAGE_PORT), (PAGE_PORT, free_port())):
-        page = chosen_page(WebSocket(wanted), names_nats=False, http_port=service)
+        page = choose_page(WebSocketOptions(wanted), names_nats=False, http_port=service)
         assert len({page.port, page.websocket_port, service}) == 3
     # And NATS cannot have the port of the service
     with pytest.raises(PortInUseError, match="--websocket-port"):
-        chosen_page(WebSocket(8050), names_nats=False, http_port=8050)
+        choose_page(WebSocketOptions(8050), names_nats=False, http_port=8050)
 
 
 def test_a_port_that_was_taken_meanwhile_is_told_in_a_sentence(tmp_path: Path) -> None:
@@ -44,13 +44,13 @@ def test_a_port_that_was_taken_meanwhile_is_told_in_a_sentence(tmp_path: Path) -
     ("options", "websocket"),
     [
         ({}, None),
-        ({"websocket": True}, WebSocket(None, ())),
-        ({"websocket_port": 9000}, WebSocket(9000, ())),
-        ({"origin": ["http://localhost:5173"]}, WebSocket(None, ["http://localhost:5173"])),
+        ({"websocket": True}, WebSocketOptions(None, ())),
+        ({"websocket_port": 9000}, WebSocketOptions(9000, ())),
+        ({"origin": ["http://localhost:5173"]}, WebSocketOptions(None, ["http://localhost:5173"])),
     ],
 )
 def test_each_option_of_a_page_opens_nats(
-    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], websocket: WebSocket | None
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], websocket: WebSocketOptions | None
 ) -> None:
     asked: list[tuple[object, ...]] = []
     monkeypatch.setattr(up, "run", lambda *given: asked.append(given))

@@ -1,4 +1,4 @@
-"""Results as text: in files, and on a screen."""
+"""Results: in files, and on a terminal."""
 
 from datetime import UTC, datetime
 from io import StringIO
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import typer
 from natscribe.cli.console import WARNING, Terminal, out
-from natscribe.cli.results import Format, NotWrittenError, Output, output_of
-from natscribe.cli.turns import COLOURS, turns_table, turns_text
+from natscribe.cli.output import Format, NotWrittenError, Output, make_output
+from natscribe.cli.turns import SPEAKER_COLOURS, turns_table, turns_text
 from natscribe.schemas.requests import SubtitleLimits
 from natscribe.schemas.transcription import Segment, TranscriptionResult
 from natscribe.schemas.wire import Model
@@ -36,7 +36,7 @@ def result_of(*segments: Segment) -> TranscriptionResult:
     )
 
 
-def test_turns_have_their_time_and_speaker() -> None:
+def test_turns_have_their_start_and_speaker() -> None:
     with_speakers = result_of(said(0, "One."), said(61, "Two.", "SPEAKER_00"), said(62, "Three.", "SPEAKER_00"))
     assert turns_text(with_speakers) == "   0:00  (unknown)  One.\n   1:01  SPEAKER_00  Two. Three.\n"
     assert turns_text(result_of(said(0, "One."), said(61, "Two."))) == "   0:00  One.\n   1:01  Two.\n"
@@ -45,9 +45,8 @@ def test_turns_have_their_time_and_speaker() -> None:
 def test_long_turns_are_wrapped_between_words() -> None:
     # Given a narrow terminal
     screen = Console(file=StringIO(), width=40)
-    # When a long turn is shown there
     screen.print(turns_table(result_of(said(0, "[b]first second third fourth", "SPEAKER_00"))))
-    # Then the text keeps its column, whatever it looks like
+    # Then the text of a long turn stays in its column, without markup
     assert isinstance(screen.file, StringIO)
     assert [line.rstrip() for line in screen.file.getvalue().splitlines()] == [
         "   0:00  SPEAKER_00  [b]first second",
@@ -55,11 +54,11 @@ def test_long_turns_are_wrapped_between_words() -> None:
     ]
 
 
-@pytest.mark.parametrize("style", sorted({*COLOURS, WARNING}))
+@pytest.mark.parametrize("style", sorted({*SPEAKER_COLOURS, WARNING}))
 @pytest.mark.parametrize("background", [0.0, 1.0], ids=["black", "white"])
-def test_colours_can_be_read_on_black_and_on_white(style: str, background: float) -> None:
+def test_colours_are_readable_on_black_and_on_white(style: str, background: float) -> None:
     bright, dark = sorted((_luminance(Color.parse(style)), background), reverse=True)
-    assert (bright + 0.05) / (dark + 0.05) > 4  # WCAG wants 3 for large text, 4.5 for small text
+    assert (bright + 0.05) / (dark + 0.05) > 4  # WCAG requires 3 for large text, 4.5 for small text
 
 
 def _luminance(colour: Color) -> float:
@@ -86,13 +85,12 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monke
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "Earlier.\n")]
 
 
-def test_a_page_plays_the_recording_that_lies_beside_it_or_elsewhere(tmp_path: Path) -> None:
+def test_a_page_has_a_relative_link_to_the_recording(tmp_path: Path) -> None:
     # Given a recording in another folder, with a name that an address cannot have as it is
     output = Output((Format.HTML, Format.TXT), tmp_path / "texts")
     (tmp_path / "texts").mkdir()
-    # When its result is a page
     output.write("a", result_of(said(0, "One.")), tmp_path / "calls" / "a #1.flac")
-    # Then the page has a link to it, relative to its own folder
+    # Then the page has an encoded link, relative to its own folder
     written = (tmp_path / "texts" / "a.html").read_text(encoding="utf-8")
     assert '<audio controls preload="metadata" src="../calls/a%20%231.flac">' in written
     # And without a recording it has none
@@ -100,7 +98,7 @@ def test_a_page_plays_the_recording_that_lies_beside_it_or_elsewhere(tmp_path: P
     assert "src=" not in (tmp_path / "texts" / "b.html").read_text(encoding="utf-8").partition("<script>")[0]
 
 
-def test_a_page_on_a_screen_is_as_it_is() -> None:
+def test_a_printed_page_is_unchanged() -> None:
     # Given a screen that is narrower than a page's lines
     screen, result = Terminal(stderr=False), result_of(said(0, "[b]One."))
     screen.file = StringIO()
@@ -109,20 +107,17 @@ def test_a_page_on_a_screen_is_as_it_is() -> None:
     assert screen.file.getvalue() == page(result)
 
 
-def test_a_page_is_not_for_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a terminal
+def test_a_page_is_not_printed_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(out, "_force_terminal", True)
-    # When a page is to be printed on it, then a file is asked for
     with pytest.raises(typer.BadParameter, match=r"a page for a browser: add --output-dir FOLDER"):
-        output_of([Format.HTML], None, SubtitleLimits())
+        make_output([Format.HTML], None, SubtitleLimits())
 
 
-def test_a_file_without_words_is_told(tmp_path: Path) -> None:
+def test_a_result_without_speech_is_reported(tmp_path: Path) -> None:
     # Given a result without speech, and one with some
     silent, spoken = result_of(), result_of(said(0, "One."))
     output = Output((Format.TXT, Format.JSON), tmp_path)
-    # When both are written into a folder, then it is said which has none
     assert output.write("a", silent) == f"{tmp_path / 'a'}.txt and .json: no speech detected"
     assert output.write("b", spoken) == f"{tmp_path / 'b'}.txt and .json"
-    # And which took the place of another file
+    # And so is a replaced file
     assert output.write("b", silent) == f"{tmp_path / 'b'}.txt and .json (replaced): no speech detected"

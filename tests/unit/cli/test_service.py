@@ -14,10 +14,10 @@ from unittest.mock import AsyncMock
 import pytest
 
 from app.cli import service as module
-from app.cli.microphone_page import NoWebSocketError, WebSocket
+from app.cli.microphone_page import NoWebSocketError, WebSocketOptions
 from app.cli.ports import PortInUseError
-from app.cli.service import OtherRedisError, Service, service, share_of_cores
-from app.embedded import Guarded, free_port
+from app.cli.service import LocalService, RedisMismatchError, run_service, share_of_cores
+from app.embedded import GuardedProcess, free_port
 from app.engines import cores
 from app.settings import MOST_WINDOWS, Settings
 
@@ -88,7 +88,7 @@ async def test_a_worker_is_ready_when_both_pages_say_so(answers: tuple[int, ...]
     page, port = Page(*answers), free_port()
     server = await asyncio.start_server(page.answer, "127.0.0.1", port)
     worker = FakeWorker(looks)
-    running = Service(lambda: cast("Guarded", worker), {}, [], host="127.0.0.1", port=port)
+    running = LocalService(lambda: cast("GuardedProcess", worker), {}, [], host="127.0.0.1", port=port)
     # When one waits for it, then it becomes ready, or has ended before
     assert await running.becomes_ready() is ready
     assert page.asked[-1] == ("/health/ready" if ready or 503 not in answers[:1] else "/health/startup")
@@ -97,7 +97,7 @@ async def test_a_worker_is_ready_when_both_pages_say_so(answers: tuple[int, ...]
 
 
 async def test_a_worker_without_a_page_is_not_ready() -> None:
-    running = Service(lambda: cast("Guarded", FakeWorker(1)), {}, [], host="127.0.0.1", port=free_port())
+    running = LocalService(lambda: cast("GuardedProcess", FakeWorker(1)), {}, [], host="127.0.0.1", port=free_port())
     assert await running.becomes_ready() is False
     first = running.worker
     running.restart()
@@ -143,7 +143,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     client.__aenter__.return_value = client
     monkeypatch.setattr(module, "NatsServer", FakeServer)
     monkeypatch.setattr(module, "ValkeyServer", FakeServer)
-    monkeypatch.setattr(module, "Guarded", found)
+    monkeypatch.setattr(module, "GuardedProcess", found)
     monkeypatch.setattr(module, "Client", lambda _: client)
     for name in ("NATS_URL", "REDIS_URL"):
         monkeypatch.delenv(name, raising=False)
@@ -161,7 +161,7 @@ async def test_a_server_is_embedded_unless_it_is_named(
         monkeypatch.setenv(name, url)
     started.others = ["another"] if len(named) > 1 else []
     # When the service runs
-    async with service(tmp_path, alone=alone) as running:
+    async with run_service(tmp_path, alone=alone) as running:
         # Then the others are embedded, and the worker uses all
         addresses = {"NATS_URL": "embedded://nats", "REDIS_URL": "embedded://valkey"} | ({} if alone else given)
         assert running.servers == addresses
@@ -180,8 +180,8 @@ async def test_workers_that_use_a_named_nats_keep_their_redis(
 ) -> None:
     monkeypatch.setenv("NATS_URL", "nats://named")
     started.others = ["another"]
-    with pytest.raises(OtherRedisError, match="set REDIS_URL"):
-        async with service(tmp_path):
+    with pytest.raises(RedisMismatchError, match="set REDIS_URL"):
+        async with run_service(tmp_path):
             pass
 
 
@@ -190,7 +190,7 @@ async def test_several_workers_share_the_cores(
     started: Started, machine: Machine, tmp_path: Path, workers: int, options: list[str]
 ) -> None:
     machine(8)
-    async with service(tmp_path, workers=workers, host="127.0.0.2", port=free_port()) as running:
+    async with run_service(tmp_path, workers=workers, host="127.0.0.2", port=free_port()) as running:
         assert started.command[started.command.index("--host") :] == [
             *("--host", "127.0.0.2", "--port", running.docs.rpartition(":")[2].removesuffix("/docs"), *options)
         ]
@@ -200,7 +200,7 @@ async def test_several_workers_share_the_cores(
 
 
 async def test_a_page_is_served_while_the_service_runs(started: Started, tmp_path: Path) -> None:
-    async with service(tmp_path, websocket=WebSocket(free_port())) as running:
+    async with run_service(tmp_path, websocket=WebSocketOptions(free_port())) as running:
         assert running.page is not None
         with urllib.request.urlopen(running.page.url) as answer:  # noqa: S310
             assert answer.status == HTTPStatus.OK
@@ -212,14 +212,14 @@ async def test_a_page_is_served_while_the_service_runs(started: Started, tmp_pat
 async def test_a_port_that_is_taken_is_told(tmp_path: Path, option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        page = WebSocket(port) if option == "--websocket-port" else None
+        page = WebSocketOptions(port) if option == "--websocket-port" else None
         with pytest.raises(PortInUseError, match=f"Port {port} is in use: choose another with {option}"):
-            async with service(tmp_path, port=None if page else port, websocket=page):
+            async with run_service(tmp_path, port=None if page else port, websocket=page):
                 pass
 
 
 async def test_a_named_nats_is_not_opened_to_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:4222")
     with pytest.raises(NoWebSocketError, match="unset NATS_URL, or open the WebSocket of your server"):
-        async with service(tmp_path, websocket=WebSocket()):
+        async with run_service(tmp_path, websocket=WebSocketOptions()):
             pass

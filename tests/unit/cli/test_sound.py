@@ -1,4 +1,4 @@
-"""Files as live sound: what can be sent as it is, and what cannot."""
+"""Files as live audio: which can be sent without decoding, and which cannot."""
 
 import asyncio
 import gc
@@ -12,20 +12,21 @@ from pathlib import Path
 
 import pytest
 import typer
-from natscribe.cli.audio_input import OtherFormatError, SoundFile, file_of, in_background, samples
+from natscribe.cli.audio_input import AudioFile, OtherFormatError, read_in_thread, samples
+from natscribe.cli.folders import existing_file
 from natscribe.client import ClientError
 from natscribe.schemas.live import Codec, LiveAudio
 
-SOUND = bytes(range(256)) * 40
+AUDIO = bytes(range(256)) * 40
 
 
 def wav(tag: int, bits: int, *, rate: int = 8000, channels: int = 1, size: int | None = None) -> bytes:
-    """A WAV file with a chunk of something else before its sound, and one behind it."""
+    """A WAV file with another chunk before its samples, and one after them."""
     frame = channels * bits // 8
-    described = struct.pack("<HHIIHH", tag, channels, rate, rate * frame, frame, bits)
+    format_chunk = struct.pack("<HHIIHH", tag, channels, rate, rate * frame, frame, bits)
     if tag == 0xFFFE:
-        described += struct.pack("<HHIH", 22, bits, 0, 1) + bytes(14)
-    chunks = [(b"fmt ", described), (b"note", b"odd"), (b"data", SOUND), (b"LIST", b"not sound")]
+        format_chunk += struct.pack("<HHIH", 22, bits, 0, 1) + bytes(14)
+    chunks = [(b"fmt ", format_chunk), (b"note", b"odd"), (b"data", AUDIO), (b"LIST", b"no audio")]
     body = b"".join(
         name + struct.pack("<I", len(of) if name != b"data" or size is None else size) + of + bytes(len(of) % 2)
         for name, of in chunks
@@ -56,70 +57,68 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("head", [wav(1, 16), b"fLaC", b"OggS", b"ID3\x04", b"\x1aE\xdf\xa3", bytes(4) + b"ftypM4A "])
-def test_a_file_is_no_samples(head: bytes) -> None:
-    # When a file comes where samples should, then people are told what to type
+def test_samples_with_a_file_header_are_refused(head: bytes) -> None:
     with pytest.raises(ClientError, match=r"`natscribe live FILE` plays files, `natscribe live - --codec opus`"):
-        list(samples([head, SOUND]))
-    # And samples are anything else, whatever comes later
-    assert list(samples([SOUND, head])) == [SOUND, head]
+        list(samples([head, AUDIO]))
+    # But only at their start
+    assert list(samples([AUDIO, head])) == [AUDIO, head]
 
 
 @pytest.mark.parametrize("name", FILES)
-async def test_a_file_is_sent_as_it_is(tmp_path: Path, name: str) -> None:
-    # Given a file
+async def test_a_supported_file_is_sent_unchanged(tmp_path: Path, name: str) -> None:
     content, audio = FILES[name]
     file = tmp_path / "call.bin"
     file.write_bytes(content)
-    # When it is played, a hundred times as fast
-    sound = SoundFile(file)
-    played = b"".join([chunk async for chunk in sound.chunks(100)])
-    # Then the task says what it is, and no byte more or less is sent
-    assert sound.audio == audio
-    assert played == (content if audio.codec is Codec.OPUS else SOUND)
+    # When it is played, at a hundred times real time
+    audio_file = AudioFile(file)
+    played = b"".join([chunk async for chunk in audio_file.chunks(100)])
+    # Then its format is detected, and exactly its samples are sent
+    assert audio_file.audio == audio
+    assert played == (content if audio.codec is Codec.OPUS else AUDIO)
 
 
-async def test_a_program_that_streams_writes_no_size(tmp_path: Path) -> None:
+async def test_a_wav_file_without_a_size_is_played_to_its_end(tmp_path: Path) -> None:
     for size in (0, 2**32 - 1):
         file = tmp_path / "call.wav"
         file.write_bytes(wav(1, 16, size=size))
-        played = b"".join([chunk async for chunk in SoundFile(file).chunks(100)])
-        assert played.startswith(SOUND)
+        played = b"".join([chunk async for chunk in AudioFile(file).chunks(100)])
+        assert played.startswith(AUDIO)
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_anything_else_is_not(tmp_path: Path, name: str) -> None:
+def test_other_files_need_decoding(tmp_path: Path, name: str) -> None:
     file = tmp_path / "a call.mp3"
     file.write_bytes(OTHERS[name])
     with pytest.raises(OtherFormatError):
-        SoundFile(file)
+        AudioFile(file)
 
 
-def test_what_is_not_sound_is_not_read_into_memory(tmp_path: Path) -> None:
-    # Given a file with a gigabyte of something else before its sound, which takes no room on the disk
+def test_other_chunks_are_not_read_into_memory(tmp_path: Path) -> None:
+    # Given a file with a sparse chunk of a gigabyte before its samples
     other, content = 2**30, wav(1, 16)
-    sound = content.index(b"note")
+    start = content.index(b"note")
     with (tmp_path / "call.wav").open("wb") as file:
-        file.write(content[:sound] + b"note" + struct.pack("<I", other))
+        file.write(content[:start] + b"note" + struct.pack("<I", other))
         file.seek(other, os.SEEK_CUR)
         file.write(content[content.index(b"data") :])
-    # When it is looked into
+    # When its headers are read
     tracemalloc.start()
-    found = SoundFile(tmp_path / "call.wav")
+    audio_file = AudioFile(tmp_path / "call.wav")
     most_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # Then its sound is found, and the rest was not kept
-    assert found.audio == LiveAudio(sample_rate=8000)
+    # Then the chunk is skipped
+    assert audio_file.audio == LiveAudio(sample_rate=8000)
     assert most_bytes < 2**20
 
 
 @pytest.mark.parametrize(("name", "why"), [("nothing.wav", "no file"), ("", "is a folder")])
-def test_what_is_no_file_is_told(tmp_path: Path, name: str, why: str) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path, name: str, why: str) -> None:
     with pytest.raises(typer.BadParameter, match=why):
-        file_of(str(tmp_path / name), 10**6)
+        existing_file(str(tmp_path / name), 10**6)
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (OSError("the microphone is gone"), "the microphone is gone"),
         (RuntimeError("no decoder"), "no decoder"),
@@ -127,17 +126,16 @@ def test_what_is_no_file_is_told(tmp_path: Path, name: str, why: str) -> None:
         (ClientError("radio cannot be read"), "^radio cannot be read$"),
     ],
 )
-async def test_sound_that_cannot_be_read_on_ends_with_an_error(error: Exception, told: str) -> None:
-    # Given sound that breaks off with an error
+async def test_audio_that_breaks_off_ends_with_an_error(error: Exception, message: str) -> None:
     def chunks() -> Iterator[bytes]:
-        yield SOUND
+        yield AUDIO
         raise error
 
-    sound = in_background(chunks())
-    # When it is read, then what came is there, and people learn why it ends
-    assert await anext(sound) == SOUND
-    with pytest.raises(ClientError, match=told):
-        await asyncio.wait_for(anext(sound), 10)
+    audio = read_in_thread(chunks())
+    # When it is read, then the error follows the audio before it
+    assert await anext(audio) == AUDIO
+    with pytest.raises(ClientError, match=message):
+        await asyncio.wait_for(anext(audio), 10)
 
 
 def test_input_that_arrives_after_the_command_has_ended_causes_no_warning() -> None:
@@ -145,12 +143,12 @@ def test_input_that_arrives_after_the_command_has_ended_causes_no_warning() -> N
     more = threading.Event()
 
     def chunks() -> Iterator[bytes]:
-        yield SOUND
+        yield AUDIO
         more.wait(10)
-        yield SOUND
+        yield AUDIO
 
     async def command() -> None:
-        assert await anext(in_background(chunks())) == SOUND
+        assert await anext(read_in_thread(chunks())) == AUDIO
 
     before = set(threading.enumerate())
     asyncio.run(command())

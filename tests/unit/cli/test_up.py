@@ -16,7 +16,7 @@ from rich.console import Console
 from structlog.testing import capture_logs
 
 from app.cli import up
-from app.cli.service import Service
+from app.cli.service import LocalService
 from app.embedded import EmbeddedError, free_port
 from app.settings import Settings
 from tests.waiting import eventually
@@ -80,7 +80,7 @@ class FakeService:
 
 
 async def serve(running: FakeService, *, until: asyncio.Event | None = None) -> int:
-    return await up._until(until or asyncio.Event(), cast("Service", running))  # noqa: SLF001 -- a run without its start
+    return await up._until(until or asyncio.Event(), cast("LocalService", running))  # noqa: SLF001 -- a run without its start
 
 
 @pytest.mark.parametrize("refusal", ["", "another run uses its lock"])
@@ -126,7 +126,7 @@ async def test_a_run_says_what_it_uses_and_leaves_its_addresses_while_it_lasts(
     # Given a run that is stopped as soon as its worker takes tasks
     screen, stop, running = StringIO(), asyncio.Event(), FakeService()
     monkeypatch.setattr(up, "err", Console(file=screen, force_terminal=watched))
-    monkeypatch.setattr(up, "service", lambda *_, **__: nullcontext(running))
+    monkeypatch.setattr(up, "run_service", lambda *_, **__: nullcontext(running))
     DATA.mkdir()
     with capture_logs() as lines:
         serving = asyncio.create_task(up._serve(stop, 2, "127.0.0.1", None, None))  # noqa: SLF001 -- as above

@@ -1,4 +1,4 @@
-"""Sound of a url: what a web server sends becomes samples, and what cannot be read is told."""
+"""Audio of a URL: how it is decoded, and what is reported if it cannot be read."""
 
 import io
 import socket
@@ -32,14 +32,14 @@ def recording(seconds: int = SECONDS) -> bytes:
 
 @contextmanager
 def serving(send: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """A web server that answers each request so; its address, with a login."""
+    """Run a web server that replies with `send`; yields its address, with a login."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             send(self)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -62,55 +62,55 @@ def slowly(body: bytes, *, promised: int | None = None) -> Callable[[BaseHTTPReq
     return send
 
 
-async def test_a_recording_on_a_web_server_is_played_as_fast_as_is_wanted() -> None:
+async def test_a_recording_on_a_web_server_is_paced() -> None:
     # Given a web server that sends a recording slowly
     with serving(slowly(recording())) as url:
         # When it is played ten times as fast
-        began = time.monotonic()
-        sound = b"".join([chunk async for chunk in await from_url(url, 10)])
-        took = time.monotonic() - began
-    # Then it is there as one channel of 16 kHz, no byte more or less, and took a tenth of its length
-    assert len(sound) == SECONDS * 2 * RATE_HZ
-    assert set(sound[RATE_HZ : RATE_HZ + 20]) == {0, 16}
+        started = time.monotonic()
+        audio = b"".join([chunk async for chunk in await from_url(url, 10)])
+        took = time.monotonic() - started
+    # Then it has one channel of 16 kHz and its exact length, and took a tenth of its duration
+    assert len(audio) == SECONDS * 2 * RATE_HZ
+    assert set(audio[RATE_HZ : RATE_HZ + 20]) == {0, 16}
     assert took >= SECONDS / 10 - 0.1
 
 
-async def test_what_breaks_off_ends_there_and_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    # Given a web server that ends in the middle of what it has promised
+async def test_audio_that_breaks_off_ends_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    # Given a web server that sends less than its Content-Length
     body = recording()
     with serving(slowly(body[: len(body) // 3], promised=len(body))) as url:
-        sound = b"".join([chunk async for chunk in await from_url(url, 100)])
-    # Then what came is there
-    assert 0.9 * RATE_HZ * 2 < len(sound) <= RATE_HZ * 2
-    # And people learn that it broke off, and never see the login
-    told = capsys.readouterr().err
-    assert "has broken off" in told
-    assert "secret" not in told
+        audio = b"".join([chunk async for chunk in await from_url(url, 100)])
+    # Then its audio is decoded
+    assert 0.9 * RATE_HZ * 2 < len(audio) <= RATE_HZ * 2
+    # And a warning says so, without the login
+    warning = capsys.readouterr().err
+    assert "broke off" in warning
+    assert "secret" not in warning
 
 
 def missing(request: BaseHTTPRequestHandler) -> None:
     request.send_error(404)
 
 
-async def test_what_cannot_be_read_is_told_with_its_cause() -> None:
-    # Given an address without anything, one with a page, and a host where nobody answers
+async def test_the_cause_of_a_failure_is_reported() -> None:
+    # Given a missing file, a page, and a host without a server
     with serving(missing) as url, pytest.raises(ClientError, match=r"/radio cannot be read \(.*404 Not Found\): check"):
         await from_url(url, 1)
-    with serving(slowly(b"<html>no sound</html>" * 100)) as url, pytest.raises(ClientError, match="Invalid data"):
+    with serving(slowly(b"<html>no audio</html>" * 100)) as url, pytest.raises(ClientError, match="Invalid data"):
         await from_url(url, 1)
     with pytest.raises(ClientError, match="cannot be read"):
         await from_url("http://127.0.0.1:9/radio", 1)
 
 
-async def test_a_server_that_says_nothing_is_given_up(constants: Constants) -> None:
-    constants(SOUND_WITHIN_S=0.5)
+async def test_a_silent_server_times_out(constants: Constants) -> None:
+    constants(NETWORK_TIMEOUT_S=0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/radio"
-        with pytest.raises(ClientError, match="nothing came for"):
+        with pytest.raises(ClientError, match="nothing arrived for"):
             await from_url(url, 1)
 
 
-async def test_without_the_decoder_the_way_round_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_decoder_is_reported_with_a_workaround(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(typer.BadParameter, match=r"pip install av.*-i https://radio.example/live -f s16le"):
         await from_url("https://radio.example/live", 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.cancellation import cancel_all
-from app.embedded import EmbeddedError, Guarded, Server, free_port, is_free, keep_running
+from app.embedded import EmbeddedError, GuardedProcess, Server, free_port, is_free, keep_running
 from app.embedded.process import PORTS
 from tests.constants import Constants
 from tests.waiting import eventually
@@ -120,7 +120,7 @@ async def test_a_server_that_does_not_start_says_its_last_lines(
     # Given a log of an earlier run, and no patience with a server that only runs
     (tmp_path / "server.log").write_text("of an earlier run, in use\n")
     if name == "deaf":
-        constants(ANSWERS_WITHIN_S=0.1)
+        constants(START_TIMEOUT_S=0.1)
     server = Greeter(tmp_path, usual=free_port(), name=name)
     # When it fails for another reason than its port, then no other port is tried
     with pytest.raises(EmbeddedError, match=words):
@@ -130,7 +130,7 @@ async def test_a_server_that_does_not_start_says_its_last_lines(
 
 async def test_a_folder_has_one_server(tmp_path: Path, constants: Constants) -> None:
     # Given a folder with a server
-    constants(LOCK_WITHIN_S=0.2)
+    constants(LOCK_TIMEOUT_S=0.2)
     first, log = Greeter(tmp_path, free_port()), tmp_path / "other.log"
     await first.start()
     # When another one is started there, then it is told who is there, and no port is named: the first may have another
@@ -138,7 +138,7 @@ async def test_a_folder_has_one_server(tmp_path: Path, constants: Constants) -> 
         await Greeter(tmp_path, free_port()).start()
     # And so is the parent of any other process, which can say it in its own way: the guard writes no line of the log
     with log.open("wb") as output:
-        second = Guarded(["sleep", "60"], lock=tmp_path / "lock", grace=1, output=output)
+        second = GuardedProcess(["sleep", "60"], lock=tmp_path / "lock", grace=1, output=output)
     assert not second.runs
     assert await second.wait() == 1
     assert f"{first.pid}" in second.refusal
@@ -168,7 +168,7 @@ async def test_a_server_that_ends_is_started_again(tmp_path: Path) -> None:
     ("script", "code"), [("", 0), ("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)]
 )
 async def test_a_process_that_ends_has_a_code(tmp_path: Path, script: str, code: int) -> None:
-    process = Guarded([sys.executable, "-ISc", script], lock=tmp_path / "lock", grace=1)
+    process = GuardedProcess([sys.executable, "-ISc", script], lock=tmp_path / "lock", grace=1)
     assert await process.wait() == code
     assert (process.ended, process.runs, process.refusal) == (True, False, "")
     assert process.pid > 0
@@ -178,7 +178,7 @@ async def test_a_process_that_ends_has_a_code(tmp_path: Path, script: str, code:
 async def test_a_process_that_does_not_listen_is_killed_after_its_grace(tmp_path: Path) -> None:
     stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
     with (tmp_path / "output").open("wb") as output:
-        process = Guarded([sys.executable, "-ISc", stubborn], lock=tmp_path / "lock", grace=0.1, output=output)
+        process = GuardedProcess([sys.executable, "-ISc", stubborn], lock=tmp_path / "lock", grace=0.1, output=output)
 
     async def listens_no_more() -> bool:
         return process.runs and (tmp_path / "output").stat().st_size > 0
@@ -190,7 +190,7 @@ async def test_a_process_that_does_not_listen_is_killed_after_its_grace(tmp_path
 
 @pytest.mark.parametrize("kill", [True, False])
 async def test_a_process_ends_when_it_is_told(tmp_path: Path, kill: bool) -> None:
-    process = Guarded(["sleep", "60"], lock=tmp_path / "lock", grace=5)
+    process = GuardedProcess(["sleep", "60"], lock=tmp_path / "lock", grace=5)
 
     async def runs() -> bool:
         return process.runs

@@ -127,9 +127,7 @@ async def test_a_stream_with_the_same_subjects_stops_the_start() -> None:
     nats = InMemoryNats()
     await nats.jetstream().add_stream(name="other", subjects=["tasks.>"])
     # When everything is provisioned, then the error names the next step
-    with pytest.raises(
-        StreamError, match=r"refuses to create the stream .*_tasks .*overlap.*nats stream rm"
-    ):
+    with pytest.raises(StreamError, match=r"refuses to create the stream .*_tasks .*overlap.*nats stream rm"):
         await provision(nats.jetstream(), SETTINGS)
 
 

@@ -12,10 +12,10 @@ from typing import IO
 from app.embedded import guard
 
 _LONGEST_LINE_BYTES = 4096  # the guard writes a line of this length at once
-LOCK_WITHIN_S = 8.0  # the processes of a killed earlier run stop and free the lock within this time
+LOCK_TIMEOUT_S = 8.0  # the processes of a killed earlier run stop and free the lock within this time
 
 
-class Guarded:
+class GuardedProcess:
     """A running process and its guard; the file `lock` is locked until the process has ended."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Guarded:
         self.pid = 0
         self.refusal = ""  # why the process was not started: another run holds the lock
         self._guard = subprocess.Popen(  # noqa: S603 -- our own command
-            [sys.executable, "-IS", guard.__file__, str(lock), str(LOCK_WITHIN_S), str(grace), *command],
+            [sys.executable, "-IS", guard.__file__, str(lock), str(LOCK_TIMEOUT_S), str(grace), *command],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

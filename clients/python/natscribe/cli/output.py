@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import quote
 
 import typer
@@ -35,7 +34,7 @@ class Format(str, Enum):
 
 
 class TurnsFormat(str, Enum):
-    """Formats of the result of a diarization, which has turns and no text."""
+    """Formats of diarization results, which have turns and no text."""
 
     RTTM = Format.RTTM.value
     TURNS = Format.TURNS.value
@@ -43,29 +42,8 @@ class TurnsFormat(str, Enum):
     JSON = Format.JSON.value
 
 
-_SEVERAL_FILES = (
-    "html is a page to look at, which plays the recording. With --output-dir it may be given several times."
-)
-FORMAT_HELP = (
-    "Format of the result: by default txt, the text without times, but `turns` (who says what when) on a terminal if "
-    f"there are speakers, and rttm for a diarization; {_SEVERAL_FILES}"
-)
-FOUND_FORMAT_HELP = (
-    "Format of the result. By default text as it is found, each segment with its time; with speakers the result alone: "
-    f"`turns` (who says what when) on a terminal, else txt, as in a folder; {_SEVERAL_FILES}"
-)
-TURNS_FORMAT_HELP = (
-    "Format of the result: by default `turns` (who speaks when, a line each) on a terminal, and rttm elsewhere, the "
-    f"same as programs read it; {_SEVERAL_FILES}"
-)
-OutputDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Write each result into this folder when it is there, not to standard output.", show_default=False
-    ),
-]
-_NAMES_TASKS = {Format.RTTM, Format.JSON, Format.HTML}  # they name the task or the recording, and a program reads them
-_SEVERAL = {Format.RTTM, Format.JSON, Format.TXT, Format.TURNS}  # of these formats, several results can be one text
+_SELF_DESCRIBING = {Format.RTTM, Format.JSON, Format.HTML}  # they name the task or recording; programs read them
+_CONCATENABLE = {Format.RTTM, Format.JSON, Format.TXT, Format.TURNS}
 
 
 class NotWrittenError(Exception):
@@ -74,36 +52,36 @@ class NotWrittenError(Exception):
 
 @dataclass(frozen=True)
 class Output:
-    """Where results go, and their formats; (): speakers' turns on a terminal, else text, or rttm of a diarization."""
+    """Where results go, and their formats; (): speakers' turns on a terminal, else text, or rttm for a diarization."""
 
     formats: tuple[Format, ...] = ()
     folder: Path | None = None
     limits: SubtitleLimits = DEFAULT_LIMITS
 
     def write(self, name: str, result: Result, recording: Path | None = None) -> str:
-        """Write a result into the folder, a file for each format, and return which files these are, in words.
+        """Write a result into the folder, a file for each format, and return a description of these files.
 
-        A file is there with all its content, or not at all. A page plays `recording` if it is given.
+        Each file is written atomically. A page plays `recording` if it is given.
 
         Raises:
             NotWrittenError: The folder cannot be written to.
             RequestFailedError: This kind of result cannot be written in this format.
         """
         file = (self.folder or Path()) / name
-        written_as: list[str] = []
+        suffixes: list[str] = []
         is_empty, is_replaced = False, False
         for fmt in self.formats or (_default(result, for_people=False),):
-            written_as.append(".turns.txt" if fmt is Format.TURNS else f".{fmt.value}")
+            suffixes.append(".turns.txt" if fmt is Format.TURNS else f".{fmt.value}")
             text = self._text(result, fmt, recording)
             is_empty = is_empty or not text.strip()
-            is_replaced |= _write_whole(file.with_name(f"{name}{written_as[-1]}"), text)
-        files = f"{file}{' and '.join(written_as)}{' (replaced)' if is_replaced else ''}"
+            is_replaced |= _write_atomically(file.with_name(f"{name}{suffixes[-1]}"), text)
+        files = f"{file}{' and '.join(suffixes)}{' (replaced)' if is_replaced else ''}"
         return f"{files}: no speech detected" if is_empty else files
 
     def show(
         self, console: Console, result: Result, *, label: str, heading: bool, recording: Path | None = None
     ) -> None:
-        """Print a result in one format, below its label if `heading` is set. A page plays `recording`, if given.
+        """Print a result in one format, below its label if `heading` is set. A page plays `recording` if it is given.
 
         Raises:
             RequestFailedError: This kind of result cannot be written in this format.
@@ -111,7 +89,7 @@ class Output:
         fmt = self.formats[0] if self.formats else _default(result, for_people=console.is_terminal)
         text = self._text(result, fmt, recording)
         if heading:
-            (err if fmt in _NAMES_TASKS else console).print(f"== {label}")
+            (err if fmt in _SELF_DESCRIBING else console).print(f"== {label}")
         if not text.strip():
             err.print(f"{label}: no speech detected.")
         elif fmt is Format.TURNS and console.is_terminal:
@@ -120,13 +98,13 @@ class Output:
             console.print(text.rstrip("\n"))
 
     def check_holds(self, results: int) -> None:
-        """Check that this number of results can follow each other on standard output.
+        """Check that this number of results can be concatenated on standard output.
 
         Raises:
             typer.BadParameter: This format allows one result only.
         """
-        if self.folder is None and results > 1 and self.formats and self.formats[0] not in _SEVERAL:
-            message = f"several results cannot be one {self.formats[0].value}: add --output-dir FOLDER, for a file each"
+        if self.folder is None and results > 1 and self.formats and self.formats[0] not in _CONCATENABLE:
+            message = f"several results cannot be one {self.formats[0].value}: add --output-dir FOLDER for a file each"
             raise typer.BadParameter(message)
 
     def options(self) -> list[str]:
@@ -141,7 +119,7 @@ class Output:
         return written(result, ResultFormat(fmt.value), self.limits, link)
 
 
-def output_of(
+def make_output(
     formats: Sequence[Format] | None,
     folder: Path | None,
     limits: SubtitleLimits,
@@ -158,18 +136,23 @@ def output_of(
     if not wait and (chosen or folder is not None):
         message = "--no-wait writes no result: leave --format and --output-dir out, and add them to `result TASK_ID`"
         raise typer.BadParameter(message)
-    if folder is None and len(chosen) > 1:
+    if folder is None:
+        _check_standard_output(chosen, as_json=as_json)
+    else:
+        _create(folder)
+    return Output(chosen or ((Format.JSON,) if as_json else ()), folder, limits)
+
+
+def _check_standard_output(formats: tuple[Format, ...], *, as_json: bool) -> None:
+    if len(formats) > 1:
         message = "several --format go into files: add --output-dir FOLDER"
         raise typer.BadParameter(message)
-    if as_json and folder is None and chosen not in {(), (Format.JSON,)}:
-        message = f"--json prints results as JSON: leave --format {chosen[0].value} out, or add --output-dir FOLDER"
+    if as_json and formats not in {(), (Format.JSON,)}:
+        message = f"--json prints results as JSON: leave --format {formats[0].value} out, or add --output-dir FOLDER"
         raise typer.BadParameter(message)
-    if folder is None and Format.HTML in chosen and out.is_terminal:
+    if Format.HTML in formats and out.is_terminal:
         message = "--format html is a page for a browser: add --output-dir FOLDER, or > FILE.html"
         raise typer.BadParameter(message)
-    if folder is not None:
-        _make(folder)
-    return Output(chosen or ((Format.JSON,) if as_json else ()), folder, limits)
 
 
 def _default(result: Result, *, for_people: bool) -> Format:
@@ -178,7 +161,7 @@ def _default(result: Result, *, for_people: bool) -> Format:
     return Format.RTTM if isinstance(result, DiarizationResult) else Format.TXT
 
 
-def _make(folder: Path) -> None:
+def _create(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -194,7 +177,7 @@ def _link(recording: Path, folder: Path) -> str:
     return quote(os.fsencode(os.path.relpath(recording, folder)))
 
 
-def _write_whole(file: Path, text: str) -> bool:
+def _write_atomically(file: Path, text: str) -> bool:
     """Write a file, and return whether it replaces an older file."""
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
