@@ -227,8 +227,13 @@ class Lane(DescribedEnum):
     LIVE = "live", "Sound to transcribe while people speak: the task has the kind `transcription`."
 
     @property
+    def task(self) -> str:
+        """What the tasks of this lane are called, before the word "task"."""
+        return "live transcription" if self is Lane.LIVE else self.value
+
+    @property
     def kind(self) -> Kind:
-        """The kind of the tasks in this queue."""
+        """The kind of the tasks in this lane."""
         return Kind.DIARIZATION if self is Lane.DIARIZATION else Kind.TRANSCRIPTION
 
 
