@@ -177,7 +177,7 @@ async def test_what_is_not_json_is_answered(broker: NatsBroker, subject: str, bo
     error = (await ask(broker, subject, body, AS_JSON))["error"]
     assert error == {
         "code": "invalid_request",
-        "message": "The request is invalid (it is no JSON object): correct it and ask again.",
+        "message": "The request is invalid (it is no JSON object): correct it and send it again.",
     }
 
 
