@@ -18,7 +18,9 @@ from app.errors import RequestError
 REQUESTS_AT_ONCE = 64  # of one subject: a slow reply delays no other reply
 REQUESTS_WAITING = 256  # further requests of one subject that wait; more are refused at once
 INTERNAL_ERROR = ErrorReply(
-    error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
+    error=ErrorDetail(
+        code=ErrorCode.INTERNAL, message="The service could not handle the request: try again in a moment."
+    )
 )
 
 log = structlog.get_logger()

@@ -11,7 +11,7 @@ from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
 from app.requests.task_list import TaskList
-from app.requests.task_queues import Overview
+from app.requests.task_queues import TaskQueues
 from app.requests.task_requests import TaskRequests
 from app.requests.user_erasure import UserErasure
 from app.requests.worker_report import WorkerReport
@@ -47,14 +47,14 @@ async def list_tasks(request: ListRequest, task_list: Annotated[TaskList, FromCo
     return await task_list.page(request)
 
 
-async def queue(request: QueueRequest, overview: Annotated[Overview, FromContext()]) -> QueueOverview:
+async def queue(request: QueueRequest, task_queues: Annotated[TaskQueues, FromContext()]) -> QueueOverview:
     """Reply with the number of tasks that wait and run in each task queue.
 
     The request is an object without fields, `{}`. The reply has the nine task queues, from high to low priority, and
     the number of dead letters.
     """
     del request  # it has no fields
-    return await overview.read()
+    return await task_queues.read()
 
 
 async def worker(request: WorkersRequest, worker_report: Annotated[WorkerReport, FromContext()]) -> WorkerInfo:
@@ -96,7 +96,7 @@ ROUTES = (
     request_route(subjects.STATUS, status, "Task status"),
     request_route(subjects.RESULT, result, "Result in a format"),
     request_route(subjects.LIST, list_tasks, "List tasks"),
-    request_route(subjects.QUEUE, queue, "Task queues"),
+    request_route(subjects.TASK_QUEUES, queue, "Task queues"),
     request_route(subjects.WORKERS, worker, "Workers", queue=""),  # each worker replies
     request_route(subjects.CANCEL, cancel, "Cancel a task"),
     request_route(subjects.DELETE, delete, "Delete a task or a user"),

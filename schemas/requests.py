@@ -239,7 +239,7 @@ def unknown_task(task_id: str) -> ErrorDetail:
     return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
 
 
-def no_letter(task_id: str) -> ErrorDetail:
+def no_dead_letter(task_id: str) -> ErrorDetail:
     """Return the error of a request for the replay of a task that has no dead letter."""
     message = f"No dead letter of task {task_id} is stored: list the dead letters to see which are."
     return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
@@ -257,7 +257,7 @@ def without_result(status: TaskStatus) -> ErrorDetail:
     return ErrorDetail(code=ErrorCode.NOT_FINISHED, message=message)
 
 
-def sounds_like(speaker: str, voice: str) -> ErrorDetail:
+def similar_voice(speaker: str, voice: str) -> ErrorDetail:
     """Return the error of an enrolment of a speaker who is similar to another voice of the user."""
     message = (
         f"{speaker} is similar to the voice {voice} of the same user: enrol with this `voice` to add a reference to "

@@ -5,7 +5,7 @@ from .wire import Kind, Lane, Priority
 STATUS = "tasks.status"
 RESULT = "tasks.result"
 LIST = "tasks.list"
-QUEUE = "tasks.queue"
+TASK_QUEUES = "tasks.queue"
 WORKERS = "workers.info"
 CANCEL = "tasks.cancel"
 DELETE = "tasks.delete"

@@ -67,7 +67,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LONG_WITH_ONE_TASK_S": (consumer,),
     "LOOK_EVERY_S": (sharing, watch),
     "MEASURE_EVERY_S": (maintenance,),
-    "MOST_ASKED": (result_writer,),
+    "MOST_WAITING": (result_writer,),
     "MOST_RETRIES": (client_s3,),
     "MOST_SECONDS": (live_streams,),
     "MOST_WAITS": (live_pipe,),

@@ -48,7 +48,7 @@ CHANNELS: Final = (
     Channel("statusRequests", subjects.STATUS, "askStatus", ASK),
     Channel("resultRequests", subjects.RESULT, "askResult", ASK),
     Channel("listRequests", subjects.LIST, "listTasks", ASK),
-    Channel("queueRequests", subjects.QUEUE, "askQueue", ASK),
+    Channel("queueRequests", subjects.TASK_QUEUES, "askQueue", ASK),
     Channel("workerRequests", subjects.WORKERS, "askWorkers", ASK),
     Channel("cancelRequests", subjects.CANCEL, "cancelTask", ASK),
     Channel("deleteRequests", subjects.DELETE, "deleteTask", ASK),

@@ -248,7 +248,7 @@ async def test_a_change_is_tried_again_while_others_change_the_voice(
 
 
 @pytest.mark.parametrize(
-    ("error", "words"), [(QUEUE_FULL, "no room in the bucket voices"), (10_060, "ask again in a moment")]
+    ("error", "words"), [(QUEUE_FULL, "no room in the bucket voices"), (10_060, "try again in a moment")]
 )
 async def test_trouble_with_nats_is_told(parts: Parts, nats: InMemoryNats, error: int, words: str) -> None:
     await heard(parts, "call")
