@@ -32,7 +32,7 @@ def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, Co
     subscriber = shared_windows(windows, engine_of(settings))
     broker.include_routers(tasks, accepted_router(), request_router(*REQUESTS), windows)
     for channel in PUBLISHED:
-        broker.publisher(channel.subject, schema=channel.payload, title=channel.title, description=channel.description)
+        broker.publisher(channel.subject, schema=channel.payload, title=channel.title, description=channel.text)
     return handlers, subscriber
 
 

@@ -1,7 +1,7 @@
 """Channels without handlers, for the AsyncAPI document: what the service publishes, and frames of live audio."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
@@ -15,15 +15,26 @@ from natscribe.schemas.wire import Kind
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """A channel without a handler, declared for the AsyncAPI document only.
+    """A channel without a handler.
 
-    The first paragraph of `description` is the summary of the operation.
+    The first paragraph of `description` is the summary of the operation; the docstring of the payload replaces an empty
+    description.
     """
 
     subject: str
-    payload: Any  # a type; mypy has no annotation for a union
+    payload: Any  # a type or a union of types
     title: str
-    description: str
+    description: str = ""
+
+    @property
+    def payloads(self) -> tuple[type, ...]:
+        """The types of the payload."""
+        return get_args(self.payload) or (self.payload,)
+
+    @property
+    def text(self) -> str:
+        """The description or, without one, the docstring of the payload."""
+        return self.description or self.payload.__doc__ or ""
 
 
 FRAMES = Documented(  # pulled page by page from a stream, without a subscriber of FastStream
@@ -38,26 +49,8 @@ FRAMES = Documented(  # pulled page by page from a stream, without a subscriber 
     "ends with the last frame, or after `idle_seconds` without a frame.",
 )
 PUBLISHED = (  # what the service publishes and no handler returns
-    Documented(
-        subjects.PROGRESS_CHANNEL,
-        ProgressEvent,
-        "Task progress",
-        "The events of a task until it ends.\n\n"
-        "All events of one task, in order: `sequence` counts from 1 without gaps. Subscribe before or after you "
-        "publish the task: an ordered consumer of the stream (deliver policy `all`) starts with the first event. "
-        "`completed`, `failed` and `cancelled` are final. A running task has an event at least every 10 s and at most "
-        "1 event per second.",
-    ),
-    Documented(
-        subjects.SEGMENTS_CHANNEL,
-        SegmentsEvent,
-        "Live segments",
-        "The text of a task while it runs.\n\n"
-        "Each event has the text since the previous event. Its segments have no speakers, unless each channel counts "
-        "as one speaker (`channel` is not null). The channels of a recording are transcribed one after the other, each "
-        "from its start; those of a live task at the same time. After the loss of a worker, the next worker continues "
-        "where the last event ends: no text is repeated. Only transcriptions have segments.",
-    ),
+    Documented(subjects.PROGRESS_CHANNEL, ProgressEvent, "Task progress"),
+    Documented(subjects.SEGMENTS_CHANNEL, SegmentsEvent, "Live segments"),
     Documented(
         subjects.RESULTS_CHANNEL,
         Result,
@@ -66,31 +59,7 @@ PUBLISHED = (  # what the service publishes and no handler returns
         "One message for each task, stored just before `completed`. If `object` is not null, the whole result is in "
         "the bucket for results under the task id: download it there.",
     ),
-    Documented(
-        subjects.PARTIALS_CHANNEL,
-        Partial,
-        "Partial results",
-        "The text so far of an utterance in progress.\n\n"
-        "Core NATS, not stored: about 1 partial result per second, fewer on a busy worker. Each replaces the previous "
-        "one with the same `channel` and `start`. Later partial results of the utterance never change the words in "
-        "`stable`. The segments of the utterance, on `segments.{task_id}`, replace its partial results, and may still "
-        "differ from them.",
-    ),
-    Documented(
-        subjects.FORGOTTEN_CHANNEL,
-        Forgotten,
-        "Forgotten voices",
-        "The events that voices were forgotten.\n\n"
-        "Core NATS, not stored. A client that has stored the name of the voice has to delete it, too.",
-    ),
-    *(
-        Documented(
-            subjects.dead_letters(kind),
-            DeadLetter,
-            f"Dead letters ({kind})",
-            "Task messages that failed for good.\n\n"
-            "They failed in all attempts or were never valid. Each is stored as it was sent, with the reason.",
-        )
-        for kind in Kind
-    ),
+    Documented(subjects.PARTIALS_CHANNEL, Partial, "Partial results"),
+    Documented(subjects.FORGOTTEN_CHANNEL, Forgotten, "Forgotten voices"),
+    *(Documented(subjects.dead_letters(kind), DeadLetter, f"Dead letters ({kind})") for kind in Kind),
 )

@@ -16,7 +16,10 @@ class BodyEncoding(DescribedEnum):
 
 
 class DeadLetter(Message):
-    """A task message that failed for good, with the reason."""
+    """A task message that failed for good, with the reason.
+
+    It failed in all attempts or was never valid, and is stored as it was sent.
+    """
 
     task_id: TaskId | None = Field(description="Id of the task; null if the message has no valid task id.")
     kind: Kind = Field(description="Kind of the task.")

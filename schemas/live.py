@@ -121,9 +121,11 @@ class LiveKeywords(TranscribeKeywords, total=False):
 
 
 class Partial(Message):
-    """A partial result: the text so far of an utterance in progress. Each replaces the previous one.
+    """A partial result: the text so far of an utterance in progress.
 
-    Partial results are not stored. The segments of the utterance, on `segments.{task_id}`, replace them.
+    Core NATS, not stored: about 1 partial result per second, fewer on a busy worker. Each replaces the previous one
+    with the same `channel` and `start`. Later partial results of the utterance never change the words in `stable`. The
+    segments of the utterance, on `segments.{task_id}`, replace its partial results, and may still differ from them.
     """
 
     task_id: TaskId

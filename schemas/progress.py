@@ -71,7 +71,12 @@ StageOfTask = Annotated[
 
 
 class ProgressEvent(Message):
-    """An event of a task: its state and its progress."""
+    """An event of a task: its state and its progress.
+
+    All events of one task come in order: `sequence` counts from 1 without gaps. Subscribe before or after you publish
+    the task: an ordered consumer of the stream (deliver policy `all`) starts with the first event. `completed`,
+    `failed` and `cancelled` are final. A running task has an event at least every 10 s and at most 1 event per second.
+    """
 
     task_id: TaskId
     kind: Kind = Field(description="Kind of the task.")

@@ -205,31 +205,24 @@ class LettersDeleted(Message):
     )
 
 
+_REPEATED = TaskStatus.model_fields.keys() & ProgressEvent.model_fields.keys() - {"priority", "expected_start"}
+
+
 def status_of(
     last: ProgressEvent, task: Task | None, priority: Priority, *, created_at: datetime, started_at: datetime | None
 ) -> TaskStatus:
     """Return the status of the task whose log ends with the event `last`."""
-    is_retained = datetime.now(timezone.utc) - last.time < timedelta(seconds=MOST_KEPT_S)
+    repeated = {name: getattr(last, name) for name in _REPEATED}
+    is_stored = datetime.now(timezone.utc) - last.time < timedelta(seconds=MOST_KEPT_S)
     return TaskStatus(
-        task_id=last.task_id,
-        kind=last.kind,
+        **repeated,
         task=task,
         priority=priority,
-        state=last.state,
-        stage=last.stage,
-        progress=last.progress,
-        attempt=last.attempt,
-        duration_seconds=last.duration_seconds,
-        lag_seconds=last.lag_seconds,
-        eta_seconds=last.eta_seconds,
-        worker=last.worker,
-        queue_position=last.queue_position,
         expected_start=last.expected_start or last.retry_at,
-        error=last.error,
         created_at=created_at,
         started_at=started_at,
         finished_at=last.time if last.state.ended else None,
-        result_available=last.state is State.COMPLETED and is_retained,
+        result_available=last.state is State.COMPLETED and is_stored,
     )
 
 

@@ -188,7 +188,13 @@ class Interval(Message):
 
 
 class SegmentsEvent(Message):
-    """The segments since the previous segments event; all segments events of a task are its checkpoint."""
+    """The text of a task while it runs: the segments since the previous segments event.
+
+    All segments events of a task are its checkpoint: after the loss of a worker, the next worker continues where the
+    last event ends, and repeats no text. The segments have no speakers, unless each channel counts as one speaker
+    (`channel` is not null). The channels of a recording are transcribed one after the other, each from its start; those
+    of a live task at the same time. Only transcriptions have segments.
+    """
 
     task_id: TaskId
     attempt: Attempt

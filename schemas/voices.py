@@ -136,7 +136,11 @@ class VoicePage(Message):
 
 
 class Forgotten(Message):
-    """The reply to `voices.forget`, and the event `voices.forgotten.{voice}`: all data of the voice is erased."""
+    """A voice was forgotten: all its data is erased.
+
+    The reply to `voices.forget`, and the event `voices.forgotten.{voice}` (core NATS, not stored). A client that has
+    stored the name of the voice has to delete it, too.
+    """
 
     voice: VoiceId
     user_id: UserId

@@ -69,7 +69,7 @@ def _generated(document: Node, address: str) -> GeneratedChannel:
     if address != FRAMES.subject:
         return find(document, address)
     payloads = frozenset({FRAMES.payload.__name__})
-    return GeneratedChannel(frozenset(), "receive", None, payloads, FRAMES.title, *paragraphs(FRAMES.description))
+    return GeneratedChannel(frozenset(), "receive", None, payloads, FRAMES.title, *paragraphs(FRAMES.text))
 
 
 def _check_completeness(document: Node, generated: Mapping[str, GeneratedChannel]) -> None:

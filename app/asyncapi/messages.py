@@ -3,41 +3,16 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args, get_type_hints
 
 from natscribe.schemas.dead_letters import DeadLetter
-from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.errors import ErrorReply
 from natscribe.schemas.examples import EXAMPLES, Example
 from natscribe.schemas.headers import FrameHeaders, Headers, RequestHeaders, TaskHeaders
 from natscribe.schemas.kinds import TASKS
 from natscribe.schemas.live import LARGEST_FRAME_BYTES, Partial
-from natscribe.schemas.progress import ProgressEvent
-from natscribe.schemas.requests import (
-    Deleted,
-    DeleteLettersRequest,
-    LettersDeleted,
-    Replayed,
-    ReplayRequest,
-    ResultRequest,
-    TaskRequest,
-    TaskStatus,
-    UserRequest,
-)
-from natscribe.schemas.task_list import ListRequest, TaskPage
-from natscribe.schemas.task_queues import QueueOverview, QueueRequest
-from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
-from natscribe.schemas.voices import (
-    EnrollRequest,
-    ForgetRequest,
-    Forgotten,
-    RenameRequest,
-    Voice,
-    VoicePage,
-    VoicesRequest,
-)
+from natscribe.schemas.voices import Forgotten
 from natscribe.schemas.windows import WindowReply, WindowRequest
-from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -54,6 +29,8 @@ from app.asyncapi.headers import (
     TextReplyHeaders,
 )
 from app.asyncapi.node import Node
+from handlers.channels import REQUESTS
+from handlers.published import PUBLISHED
 
 CORRELATIONS: Final = {
     "taskId": {"location": "$message.payload#/task_id", "description": "All messages about a task have its id."},
@@ -129,51 +106,34 @@ class MessageDescription:
         return "requestId" if issubclass(self.headers, RequestHeaders) or self.is_reply else "taskId"
 
 
-_REQUESTS: Final = (
-    TaskRequest,
-    UserRequest,
-    ResultRequest,
-    ListRequest,
-    QueueRequest,
-    WorkersRequest,
-    ReplayRequest,
-    DeleteLettersRequest,
-    EnrollRequest,
-    VoicesRequest,
-    RenameRequest,
-    ForgetRequest,
-)
-_REPLIES: Final = (
-    TaskStatus,
-    TaskPage,
-    QueueOverview,
-    WorkerInfo,
-    Deleted,
-    Replayed,
-    LettersDeleted,
-    Voice,
-    VoicePage,
-    WindowReply,
-)
-_EVENTS: Final = (ProgressEvent, SegmentsEvent, TranscriptionResult, DiarizationResult)
+def _handled(part: str) -> list[type[BaseModel]]:
+    """Return the models of requests or of replies that the handlers of requests have as `part`, without duplicates."""
+    hints = [get_type_hints(route.call)[part] for route in REQUESTS]
+    payloads = dict.fromkeys(payload for hint in hints for payload in get_args(hint) or (hint,))
+    return [payload for payload in payloads if issubclass(payload, BaseModel)]
+
+
+_EVENTS: Final = dict.fromkeys(payload for channel in PUBLISHED for payload in channel.payloads)
+_EVENT_HEADERS: Final[dict[type, type[Headers]]] = {
+    Partial: PartialHeaders,
+    Forgotten: ForgottenHeaders,
+    DeadLetter: CloudEventHeaders,
+}
 MESSAGES: Final = (
     *(MessageDescription(task, TaskHeaders) for task in TASKS.values()),
     MessageDescription(bytes, FrameHeaders, "Frame", "20 ms to 1 s of the audio of a live task."),
-    MessageDescription(Partial, PartialHeaders),
-    *(MessageDescription(event, TaskEventHeaders) for event in _EVENTS),
-    MessageDescription(DeadLetter, CloudEventHeaders),
-    MessageDescription(Forgotten, ForgottenHeaders),
-    *(MessageDescription(request, RequestHeaders) for request in _REQUESTS),
-    *(MessageDescription(reply, ReplyHeaders) for reply in _REPLIES),
+    *(MessageDescription(event, _EVENT_HEADERS.get(event, TaskEventHeaders)) for event in _EVENTS),
+    *(MessageDescription(request, RequestHeaders) for request in _handled("request")),
     *(
-        MessageDescription(event, ReplyHeaders, f"{event.__name__}Reply")
-        for event in (TranscriptionResult, DiarizationResult, Forgotten)
+        MessageDescription(reply, ReplyHeaders, f"{reply.__name__}Reply" if reply in _EVENTS else "")
+        for reply in _handled("return")
     ),
     MessageDescription(str, TextReplyHeaders, "ResultText", "Text, subtitles or RTTM: the body is the file."),
     MessageDescription(str, PageReplyHeaders, "ResultPage", "The reply to a request for `html`: the body is the page."),
     MessageDescription(ErrorReply, ReplyHeaders),
     *(MessageDescription(task, AcceptedHeaders, f"Accepted{task.__name__}") for task in TASKS.values()),
     MessageDescription(WindowRequest, InsideHeaders),
+    MessageDescription(WindowReply, ReplyHeaders),
 )
 _BODIES: Final[dict[type, Node]] = {  # of messages that are no JSON
     str: {"type": "string", "description": "The whole body, in UTF-8: it is not JSON."},

@@ -422,5 +422,5 @@ export type Stage = "fetching" | "decoding" | "transcribing" | "diarizing" | "me
 export type State = "queued" | "running" | "retrying" | "completed" | "failed" | "cancelled";
 export type StatusRequests = TaskStatus | ErrorReply;
 export type VoicesRequests = VoicePage | ErrorReply;
-export type WindowRequests = WindowReply | ErrorReply;
+export type WindowRequests = ErrorReply | WindowReply;
 export type WorkerRequests = WorkerInfo | ErrorReply;

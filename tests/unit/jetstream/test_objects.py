@@ -292,7 +292,7 @@ async def test_too_many_who_ask_at_once_are_told(parts: Parts, constants: Consta
     third = await one.write(last, asked())
     # Then the second one is refused
     assert isinstance(second, RequestError)
-    assert "too many results" in second.detail.message
+    assert "Too many requests for results" in second.detail.message
     assert first == third
 
 
