@@ -41,10 +41,9 @@ from app.redis_store.task_lists import remove_expired
 from app.requests.result_writer import ResultWriter
 from app.requests.task_list import TaskList
 from app.requests.task_lookup import find_task
-from app.requests.task_queues import Overview
+from app.requests.task_queues import TaskQueues
 from app.requests.task_requests import TaskRequests
 from app.requests.user_erasure import UserErasure
-from app.requests.voice_names import VoiceNames
 from app.requests.voice_requests import VoiceRequests
 from app.requests.worker_report import WorkerReport
 from app.retention.erasure import Erasure
@@ -214,8 +213,7 @@ class Container:
         )
 
     def _make_operations(self) -> None:
-        names = VoiceNames(self.voice_store)
-        self.result_writer = ResultWriter(self.results, names, self.meter, max_payload=self.nats.max_payload)
+        self.result_writer = ResultWriter(self.results, self.voice_store, self.meter, max_payload=self.nats.max_payload)
         by_id = QueueIndex(self.nats, self.names, self.messages, key=lambda message: message.task_id)
         find = partial(find_task, self.log, by_id, self.registration)
         self.tasks = TaskRequests(
@@ -225,20 +223,20 @@ class Container:
             self.positions,
             messages=self.messages,
             erasure=self.erasure,
-            names=names,
+            voices=self.voice_store,
             find=find,
         )
         self.voices = VoiceRequests(
-            self.nats,
-            self.voice_store,
-            self.results.embeddings,
-            self.cache,
+            nats=self.nats,
+            store=self.voice_store,
+            embeddings=self.results.embeddings,
+            cache=self.cache,
             identification=self.identification,
             network=embedding_network,
             find=find,
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
-        self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)
+        self.task_queues = TaskQueues(self.nats, self.names, self.queues, self.tasks.status)
         self.stream_guard = StreamGuard(self.nats, self.settings, self.meter, self.projection)
         self.worker_report = WorkerReport(
             self.worker_name,
@@ -250,14 +248,14 @@ class Container:
             idle=lambda: self.consumer.idle,
         )
         self.users = UserErasure(
-            self.log,
+            task_log=self.log,
             registration=self.registration,
             messages=self.messages,
             reminders=self.reminders,
             dead_letters=self.dead_letters,
             erasure=self.erasure,
             forget_voices=self.voices.forget_all,
-            delete=self.tasks.delete,
+            delete_task=self.tasks.delete,
         )
         after = timedelta(seconds=streams.EXPIRES_AFTER_S)
         late_frames = LateFrames(

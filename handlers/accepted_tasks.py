@@ -20,8 +20,20 @@ async def accept(
     registration: Annotated[Registration, FromContext()],
     replay_of: Annotated[str | None, Header(REPLAY_OF, default=None)],
 ) -> None:
-    """Have `queued` appended to the log of a stored task soon, unless a worker begins the task at once."""
+    """Wake the workers for a stored task, and append `queued` to its log soon, unless a worker begins it at once.
+
+    The task stream republishes each stored task for the workers (core NATS, not stored).
+    """
     await registration.announce(Announcement(task.task_id, subject, sequence), replayed=replay_of is not None)
 
 
-ROUTES = tuple(NatsRoute(accept, subjects.accepted(queue), queue=subjects.QUEUE_GROUP, no_reply=True) for queue in Lane)
+ROUTES = tuple(
+    NatsRoute(
+        accept,
+        subjects.accepted(lane),
+        queue=subjects.QUEUE_GROUP,
+        no_reply=True,
+        title=f"Accepted {lane.task} tasks",
+    )
+    for lane in Lane
+)

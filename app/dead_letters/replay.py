@@ -19,7 +19,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.kinds import read_task
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import ReplayRequest, no_letter
+from natscribe.schemas.requests import ReplayRequest, no_dead_letter
 from natscribe.schemas.stream_names import StreamNames
 
 from app.dead_letters.store import REPLY_WITHIN_S, DeadLetterStore
@@ -83,7 +83,7 @@ class Replayer:
             if replay.is_over or (letters and letters[-1][0] > newest):
                 break
         if request.task_id and not found:
-            raise refusal(no_letter(request.task_id))
+            raise refusal(no_dead_letter(request.task_id))
         if request.task_id and replay.without_log:
             message = f"The events of task {request.task_id} are kept no longer: publish it again under a new id."
             raise RequestError(ErrorCode.NOT_FOUND, message)

@@ -298,7 +298,7 @@ async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None
         consent = Consent(by="Anna", at=datetime.now(UTC))
         voice = await client.enroll_voice(alone, name="Anna", consent=consent)
         # Who is not enrolled again unnoticed
-        with pytest.raises(RequestFailedError, match=f"sounds like the voice {voice.voice}"):
+        with pytest.raises(RequestFailedError, match=f"is similar to the voice {voice.voice}"):
             await client.enroll_voice(alone, name="Anna", consent=consent)
         # When she speaks in another one, beside a stranger
         call = await client.create_transcription_task("meeting.flac", diarize=True, identify=True)

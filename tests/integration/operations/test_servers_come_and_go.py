@@ -292,7 +292,7 @@ async def test_a_request_is_answered_while_jetstream_is_not(
     answer = await publisher.ask("tasks.status", task_id="t1")
     # Then there is an answer, in time
     assert answer["error"]["code"] == "internal"
-    assert "ask again in a moment" in answer["error"]["message"]
+    assert "try again in a moment" in answer["error"]["message"]
 
 
 async def heard_behind(publisher: Publisher, sequence: int) -> bool:

@@ -26,7 +26,6 @@ from app.jetstream import objects
 from app.recordings.recording import RecordingStore
 from app.recordings.stores import make_recording_store
 from app.requests.result_writer import ResultWriter
-from app.requests.voice_names import VoiceNames
 from app.settings import Settings
 from app.task_log.record import Owner, Record
 from app.task_log.results import ResultStore
@@ -229,7 +228,7 @@ async def completed(parts: Parts, result: TranscriptionResult) -> Record:
 
 
 def writer(parts: Parts, *, max_payload: int = 1024**2) -> ResultWriter:
-    return ResultWriter(parts.results, VoiceNames(parts.voice_store), parts.meter, max_payload=max_payload)
+    return ResultWriter(parts.results, parts.voice_store, parts.meter, max_payload=max_payload)
 
 
 def asked(**options: object) -> ResultRequest:
@@ -287,13 +286,13 @@ async def test_what_cannot_be_written_is_told(parts: Parts) -> None:
 async def test_too_many_who_ask_at_once_are_told(parts: Parts, constants: Constants) -> None:
     # Given a service that takes one request at once
     last, one = await completed(parts, transcript(0)), writer(parts)
-    constants(MOST_ASKED=1)
+    constants(MOST_WAITING=1)
     # When two ask, and then a third one
     first, second = await asyncio.gather(*(one.write(last, asked()) for _ in range(2)), return_exceptions=True)
     third = await one.write(last, asked())
     # Then the second one is refused
     assert isinstance(second, RequestError)
-    assert "too many results" in second.detail.message
+    assert "Too many requests for results" in second.detail.message
     assert first == third
 
 
@@ -306,7 +305,7 @@ async def test_a_result_that_takes_too_long_is_refused_or_referred_to(
     monkeypatch.setattr(parts.results, "whole", lambda _: asyncio.Event().wait())
     constants(WRITTEN_WITHIN_S=within)
     # When it is asked for, then a reference to it will do, if there is time to find one
-    refused = pytest.raises(RequestError, match="too many results")
+    refused = pytest.raises(RequestError, match="Too many requests for results")
     with nullcontext() if is_object and within else refused:
         found = await writer(parts).write(LAST, asked())
         assert isinstance(found, TranscriptionResult)

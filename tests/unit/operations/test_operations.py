@@ -67,7 +67,7 @@ async def test_an_overview_says_when_a_new_task_would_begin(parts: Parts) -> Non
         await parts.reaching(State.QUEUED, task_id, seconds=30)
     await parts.publish("", Lane.DIARIZATION, Priority.LOW, body=b"{")
     # When somebody asks for an overview
-    found = {(each.queue, each.priority): each for each in (await parts.overview.read()).queues}
+    found = {(each.queue, each.priority): each for each in (await parts.task_queues.read()).queues}
     # Then each queue has what waits there, and the start of the last task
     full, broken = found[Lane.TRANSCRIPTION, Priority.NORMAL], found[Lane.DIARIZATION, Priority.LOW]
     assert (full.waiting, broken.waiting, sum(each.waiting for each in found.values())) == (2, 1, 3)

@@ -372,7 +372,7 @@ async def test_the_overview_has_each_queue(parts: Parts) -> None:
     last = await parts.reaching(State.QUEUED, "waiting")
     await parts.publish("", D, HIGH, body=b"{")
     # When an operator asks
-    overview = await parts.overview.read()
+    overview = await parts.task_queues.read()
     # Then each queue says what waits and runs, and when the last one begins
     by_key = {(each.queue, each.priority): each for each in overview.queues}
     assert len(by_key) == 9
@@ -387,5 +387,5 @@ async def test_the_overview_has_each_queue(parts: Parts) -> None:
 async def test_without_jetstream_there_is_no_overview(parts: Parts, nats: InMemoryNats) -> None:
     nats.before("$JS.API.STREAM.INFO", NoRespondersError())
     with pytest.raises(RequestError) as refused:
-        await parts.overview.read()
+        await parts.task_queues.read()
     assert refused.value.detail.code is ErrorCode.INTERNAL

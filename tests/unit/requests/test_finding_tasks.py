@@ -298,7 +298,7 @@ async def test_a_task_without_its_result_says_so(parts: Parts, format: ResultFor
     # When their results are asked for, then each refusal says why
     with pytest.raises(RequestError) as waits:
         await parts.tasks.result(ResultRequest(task_id="waits", format=format))
-    with pytest.raises(RequestError, match="kept no longer") as old:
+    with pytest.raises(RequestError, match="has expired") as old:
         await parts.tasks.result(ResultRequest(task_id="old", format=format))
     assert waits.value.detail.code is not ErrorCode.NOT_FOUND
     assert old.value.detail.code is ErrorCode.NOT_FOUND

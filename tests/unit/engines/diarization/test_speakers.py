@@ -22,7 +22,7 @@ SECOND = 59  # frames
 Said = Sequence[tuple[np.ndarray, int]]  # an embedding, and how many frames it was made of
 
 
-def sounds_like(person: int, *, but: float = 0.0, seed: int = 0) -> np.ndarray:
+def similar_voice(person: int, *, but: float = 0.0, seed: int = 0) -> np.ndarray:
     """An embedding of this person, with so much of something else in it."""
     other = np.random.default_rng(seed).normal(size=EMBEDDING_SIZE)
     values: np.ndarray = (np.eye(EMBEDDING_SIZE)[person] + but * other / np.linalg.norm(other)).astype(np.float32)
@@ -31,7 +31,7 @@ def sounds_like(person: int, *, but: float = 0.0, seed: int = 0) -> np.ndarray:
 
 def speech_of(person: int, embeddings: int, *, but: float = 0.8) -> list[tuple[np.ndarray, int]]:
     """Embeddings of 1.5 s of one person, who never sounds quite the same."""
-    return [(sounds_like(person, but=but, seed=1000 * person + n), MAX_EMBEDDING_FRAMES) for n in range(embeddings)]
+    return [(similar_voice(person, but=but, seed=1000 * person + n), MAX_EMBEDDING_FRAMES) for n in range(embeddings)]
 
 
 def recording(said: Said, index: int = 0) -> ChunkAnalysis:
@@ -66,7 +66,7 @@ def test_embeddings_that_sound_alike_are_of_one_speaker(but: float) -> None:
 def test_a_person_whose_way_of_speaking_changes_is_one_speaker() -> None:
     # Given somebody who speaks in two ways, as in two languages: embeddings of both are far from each other
     one = [(values, frames) for values, frames in speech_of(0, 20)]
-    other = [(values + 0.6 * sounds_like(9), frames) for values, frames in speech_of(0, 20)]
+    other = [(values + 0.6 * similar_voice(9), frames) for values, frames in speech_of(0, 20)]
     distance = 1 - float(
         speakers.normalized(np.array([one[0][0]]))[0] @ speakers.normalized(np.array([other[7][0]]))[0]
     )
@@ -85,12 +85,12 @@ def test_a_speaker_is_known_again_in_another_chunk() -> None:
 
 def test_a_voice_of_a_moment_makes_no_speaker_of_its_own() -> None:
     # Given a speaker who speaks for a long time, and a cough unlike them, when speakers are found, then there is one
-    assert len(found(recording([*speech_of(0, 20), (sounds_like(1), SECOND // 2)]))) == 1
+    assert len(found(recording([*speech_of(0, 20), (similar_voice(1), SECOND // 2)]))) == 1
 
 
 def test_who_speaks_for_a_fiftieth_is_none_but_in_a_short_recording_is_a_speaker() -> None:
     # Given somebody who says one sentence of 1.5 s
-    sentence = [(sounds_like(1), MAX_EMBEDDING_FRAMES)]
+    sentence = [(similar_voice(1), MAX_EMBEDDING_FRAMES)]
 
     # When there is much other speech, then they are given to the others; when there is little, they are a speaker
     assert len(found(recording([*speech_of(0, 100), *sentence]))) == 1
@@ -121,24 +121,24 @@ def test_bounds_are_kept_as_far_as_people_can_be_told_apart(
 
 def test_of_a_number_a_cough_is_not_one() -> None:
     # Given two people who sound much alike, so that they are taken for one, and a short sound that is like neither
-    other = sounds_like(0) + 1.3 * sounds_like(1)
+    other = similar_voice(0) + 1.3 * similar_voice(1)
     alike = [
         *speech_of(0, 8, but=0.2),
         *((other, MAX_EMBEDDING_FRAMES) for _ in range(8)),
-        (sounds_like(2), SECOND // 2),
+        (similar_voice(2), SECOND // 2),
     ]
     assert len(found(recording(alike))) == 1
 
     # When two speakers are asked for, then they are the two people
     two = found(recording(alike), bounds=SpeakerBounds(2, 2))
     assert len(two) == 2
-    assert np.abs(two @ sounds_like(2)).max() < 0.2
+    assert np.abs(two @ similar_voice(2)).max() < 0.2
 
 
 def test_of_a_number_those_are_two_who_are_least_alike() -> None:
     # Given two times two people who sound alike, of whom the latter do more
-    one, other = sounds_like(0), sounds_like(2)
-    people = [one, one + 1.35 * sounds_like(1), other, other + 1.25 * sounds_like(3)]
+    one, other = similar_voice(0), similar_voice(2)
+    people = [one, one + 1.35 * similar_voice(1), other, other + 1.25 * similar_voice(3)]
     alike = recording([(values, MAX_EMBEDDING_FRAMES) for values in people for _ in range(8)])
     assert len(found(alike)) == 2
 
@@ -150,7 +150,7 @@ def test_of_a_number_those_are_two_who_are_least_alike() -> None:
 
 def test_who_speaks_too_little_to_be_a_speaker_is_one_where_a_number_wants_it() -> None:
     # Given somebody who speaks for a long time, and another person's single sentence
-    said = [*speech_of(0, 100), (sounds_like(1), MAX_EMBEDDING_FRAMES)]
+    said = [*speech_of(0, 100), (similar_voice(1), MAX_EMBEDDING_FRAMES)]
     assert len(found(recording(said))) == 1
 
     # When two speakers are asked for, then both are found; when three, nobody is taken apart
@@ -168,7 +168,7 @@ def test_more_embeddings_than_are_clustered_come_from_all_over_the_recording(mon
 
 def test_who_never_speaks_alone_is_still_somebody() -> None:
     # Given a voice that is heard only together with others
-    voices = [LocalSpeaker(0, 0, quantized(sounds_like(0)))]
+    voices = [LocalSpeaker(0, 0, quantized(similar_voice(0)))]
     chunk = ChunkAnalysis(0, np.zeros((1, WINDOW_FRAMES, LOCAL_SPEAKERS), np.uint8), [], voices)
 
     # When speakers are found, then it is one
@@ -186,7 +186,7 @@ def test_people_who_only_speak_for_moments_are_told_apart() -> None:
 @pytest.mark.parametrize(("moments", "people"), [(5, 1), (6, 2)])
 def test_moments_count_only_if_they_are_most_of_the_speech(moments: int, people: int) -> None:
     # Given three seconds of one person, and moments of another one: half of all speech, or more
-    said = [*[(sounds_like(0), 45)] * 4, *[(sounds_like(1), 36)] * moments]
+    said = [*[(similar_voice(0), 45)] * 4, *[(similar_voice(1), 36)] * moments]
     assert len(found(recording(said))) == people
     # And if there are fewer embeddings than speakers are wanted, a moment counts, too
     assert len(found(recording(said), bounds=SpeakerBounds(5, 5))) == 2
