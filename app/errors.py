@@ -38,7 +38,7 @@ class FencedError(Exception):
     """Another writer has appended to the task's log: this worker stops and settles nothing."""
 
 
-class AlreadyKnownError(Exception):
+class ObsoleteMessageError(Exception):
     """The task of a message has ended, or its id belongs to another message: remove the message, and change no task."""
 
 

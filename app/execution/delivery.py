@@ -18,7 +18,7 @@ from structlog.contextvars import bind_contextvars
 
 from app.cancellation import Stop
 from app.dead_letters.store import DeadLetterStore
-from app.errors import AlreadyKnownError, PermanentError, TransientError
+from app.errors import ObsoleteMessageError, PermanentError, TransientError
 from app.execution.attempt import TaskAttempt, speakers_are_given_up
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position
@@ -121,7 +121,7 @@ class Delivery:
         if record.metadata.started_at is not None:
             execution.meter.redeliveries.labels(task_name(self.queue)).inc()
         if record.event.state.ended:
-            raise AlreadyKnownError
+            raise ObsoleteMessageError
         if record.event.sequence > 1:
             await self._check_previous_attempt(attempt)
         await attempt.start(tracing.current())
@@ -138,7 +138,7 @@ class Delivery:
         if last.state is State.RUNNING:
             await self._wait_for_previous_worker(attempt)
         if await attempt.end_as_decided():
-            raise AlreadyKnownError
+            raise ObsoleteMessageError
         lost_for_good = last.state is State.RUNNING and last.attempt >= last.max_attempts
         if lost_for_good and not speakers_are_given_up(last):
             message = f"The worker was lost in attempt {last.attempt}, the last: look at the recording and the logs."

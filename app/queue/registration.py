@@ -17,7 +17,7 @@ from typing import Final
 from nats.errors import Error as NatsError
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.errors import AlreadyKnownError, FencedError, NotHeldError, RequestError, TransientError
+from app.errors import FencedError, NotHeldError, ObsoleteMessageError, RequestError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, Positions
 from app.queue.priorities import QUEUE_KEYS
@@ -149,7 +149,7 @@ class Registration:
         if last is not None and message.owns(last):
             return last
         if not await self._may_own(message, task, last):
-            raise AlreadyKnownError(task.task_id)
+            raise ObsoleteMessageError(task.task_id)
         event = ProgressEvent(
             task_id=task.task_id,
             kind=message.kind,
@@ -209,7 +209,7 @@ class Registration:
         """Register the task of a waiting message; skip invalid and known tasks, which a worker handles later."""
         task = message.task
         if task is not None and message.problem is None:
-            with suppress(AlreadyKnownError, NotHeldError, FencedError, RequestError):
+            with suppress(ObsoleteMessageError, NotHeldError, FencedError, RequestError):
                 await self._register(task, message, last.get(task.task_id), position)
 
     async def _register_announced(self) -> None:

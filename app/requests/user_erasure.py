@@ -10,7 +10,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import Deleted, UserRequest
 
 from app.dead_letters.store import REPLY_WITHIN_S, DeadLetterStore
-from app.errors import AlreadyKnownError, NotHeldError, RequestError, TransientError
+from app.errors import NotHeldError, ObsoleteMessageError, RequestError, TransientError
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
@@ -86,7 +86,10 @@ class UserErasure:
         """Register the task of a message, because only a registered task can be cancelled, and delete the task."""
         try:
             await self._registration.register(task, message)
-        except (AlreadyKnownError, NotHeldError):  # the id belongs to another message, or the task was deleted just now
+        except (
+            ObsoleteMessageError,
+            NotHeldError,
+        ):  # the id belongs to another message, or the task was deleted just now
             await self._messages.delete(message.sequence)
         else:
             await self._delete_if_known(task.task_id)

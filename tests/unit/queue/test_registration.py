@@ -14,7 +14,7 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionTask
 
 from app.cancellation import cancel_all
-from app.errors import AlreadyKnownError, NotHeldError, TransientError
+from app.errors import NotHeldError, ObsoleteMessageError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, Positions
 from app.queue.registration import Announcement, Registration
@@ -222,7 +222,7 @@ async def test_an_id_belongs_to_the_message_that_was_registered_first(
     waiting.message = second = StoredMessage(QUEUE, 2, datetime.now(UTC) - timedelta(seconds=1), {}, first.body)
     waiting.earlier = [first]
     await registration.register_waiting([Announcement("t1", QUEUE, 2)])
-    with pytest.raises(AlreadyKnownError):
+    with pytest.raises(ObsoleteMessageError):
         await registration.register(TASK, second)
     # And the first one owns the id still
     assert (await registration.register(TASK, first)).stream_sequence == record.stream_sequence
@@ -249,7 +249,7 @@ async def test_a_task_whose_message_is_lost_belongs_to_the_next_message_of_the_s
         assert (found.metadata.task_sequence, found.event.sequence) == (2, record.event.sequence + 1)
     else:
         # When another task has its id, or it has ended, then that one is refused
-        with pytest.raises(AlreadyKnownError):
+        with pytest.raises(ObsoleteMessageError):
             await registration.register(body, second)
     assert len(log.events("t1")) == (1 if not same else 2)
 
@@ -261,7 +261,7 @@ async def test_a_replay_of_a_deleted_task_registers_nothing(
     waiting.message = replay = message(replay_of="7")
     # When it waits, or is taken, then nothing is appended
     await registration.register_waiting([ANNOUNCED])
-    with pytest.raises(AlreadyKnownError):
+    with pytest.raises(ObsoleteMessageError):
         await registration.register(TASK, replay)
     assert await log.last("t1") is None
 
@@ -277,7 +277,7 @@ async def test_a_replay_is_registered_whose_number_in_a_new_task_stream_is_that_
     # And replays of another failure, and of another task
     other = TASK.model_copy(update={"user_id": 99})
     for task, number in ((TASK, failed.stream_sequence - 1), (other, failed.stream_sequence)):
-        with pytest.raises(AlreadyKnownError):
+        with pytest.raises(ObsoleteMessageError):
             await registration.register(task, replace(message(task, str(number)), time=replay.time))
     # When its replay waits there
     await registration.register_waiting([ANNOUNCED])
