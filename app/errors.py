@@ -42,7 +42,7 @@ class ObsoleteMessageError(Exception):
     """The task of a message has ended, or its id belongs to another message: remove the message, and change no task."""
 
 
-class NotHeldError(Exception):
+class MessageGoneError(Exception):
     """The task stream does not hold a message, because its task was deleted: return the message to JetStream.
 
     JetStream delivers the message again only if the stream holds it after all. A server that was the stream's leader a

@@ -14,7 +14,7 @@ from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.errors import FencedError, NotHeldError, ObsoleteMessageError, TaskError, TransientError, describe
+from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, TaskError, TransientError, describe
 from app.execution.attempt import TaskAttempt
 from app.execution.checkpoint import StaleSegmentsError
 from app.execution.delivery import Delivery
@@ -79,7 +79,7 @@ async def _by_type(delivery: Delivery, error: Exception) -> Outcome:
             return await _fenced(delivery, attempt) if attempt else Outcome()
         case UnreadableError():
             raise error
-        case StaleSegmentsError() | NotHeldError():
+        case StaleSegmentsError() | MessageGoneError():
             log.info("delivery_found_stale", error=type(error).__name__)
             await _release(delivery)
             return Outcome(State.QUEUED)

@@ -9,7 +9,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
 
 from app.dead_letters.store import DeadLetterStore
-from app.errors import FencedError, NotHeldError, ObsoleteMessageError, RequestError
+from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, RequestError
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
@@ -67,5 +67,5 @@ async def _end(message: StoredMessage, registration: Registration, task_log: Tas
         record = await registration.register(task, message)
         waits = record.event.state in {State.QUEUED, State.RETRYING}
         return await task_log.end(record, EXPIRED) if waits else None
-    except (ObsoleteMessageError, NotHeldError, FencedError, RequestError):
+    except (ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
         return None

@@ -17,7 +17,7 @@ from typing import Final
 from nats.errors import Error as NatsError
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.errors import FencedError, NotHeldError, ObsoleteMessageError, RequestError, TransientError
+from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, RequestError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, Positions
 from app.queue.priorities import QUEUE_KEYS
@@ -90,7 +90,7 @@ class Registration:
         while True:
             last = None if is_new else await self._log.last(task.task_id)
             if last is None and not is_new and not await self._is_held(message):
-                raise NotHeldError(task.task_id)  # a deleted task must not get a log again
+                raise MessageGoneError(task.task_id)  # a deleted task must not get a log again
             try:
                 return await self._register(task, message, last, position)
             except FencedError:
@@ -198,7 +198,7 @@ class Registration:
         if last is not None and last.stream_sequence == queued.stream_sequence:
             await self._log.undo(queued)
             await self._delete_keys(queued)
-            raise NotHeldError(task_id)
+            raise MessageGoneError(task_id)
 
     async def _is_held(self, message: StoredMessage) -> bool:
         return await self._messages.held(message.subject, message.sequence) is not None
@@ -209,7 +209,7 @@ class Registration:
         """Register the task of a waiting message; skip invalid and known tasks, which a worker handles later."""
         task = message.task
         if task is not None and message.problem is None:
-            with suppress(ObsoleteMessageError, NotHeldError, FencedError, RequestError):
+            with suppress(ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
                 await self._register(task, message, last.get(task.task_id), position)
 
     async def _register_announced(self) -> None:

@@ -10,7 +10,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import Deleted, UserRequest
 
 from app.dead_letters.store import REPLY_WITHIN_S, DeadLetterStore
-from app.errors import NotHeldError, ObsoleteMessageError, RequestError, TransientError
+from app.errors import MessageGoneError, ObsoleteMessageError, RequestError, TransientError
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
@@ -88,7 +88,7 @@ class UserErasure:
             await self._registration.register(task, message)
         except (
             ObsoleteMessageError,
-            NotHeldError,
+            MessageGoneError,
         ):  # the id belongs to another message, or the task was deleted just now
             await self._messages.delete(message.sequence)
         else:

@@ -12,7 +12,7 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Kind
 
-from app.errors import FencedError, NotHeldError, PermanentError, TransientError
+from app.errors import FencedError, MessageGoneError, PermanentError, TransientError
 from app.execution import settlement
 from app.execution.attempt import TaskAttempt
 from app.execution.delivery import Delivery
@@ -166,7 +166,7 @@ async def test_a_message_without_an_attempt_is_released_without_an_append(begun:
     # read was out of date
     released, message = of(None)
     # When it is settled, then JetStream may deliver it again
-    await (settlement.failed(released, NotHeldError()) if begun else settlement.stopped(released))
+    await (settlement.failed(released, MessageGoneError()) if begun else settlement.stopped(released))
     assert message.done == ["nak"]
 
 

@@ -14,7 +14,7 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionTask
 
 from app.cancellation import cancel_all
-from app.errors import NotHeldError, ObsoleteMessageError, TransientError
+from app.errors import MessageGoneError, ObsoleteMessageError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, Positions
 from app.queue.registration import Announcement, Registration
@@ -144,7 +144,7 @@ async def test_a_task_that_was_deleted_is_not_registered(
 ) -> None:
     # Given a message that a worker has taken, and whose task was deleted in that moment
     waiting.message = None
-    with pytest.raises(NotHeldError):
+    with pytest.raises(MessageGoneError):
         await registration.register(TASK, message())
     # And another worker that hears of it only now registers nothing either
     await registration.register_waiting([ANNOUNCED])
@@ -171,7 +171,7 @@ async def test_a_task_that_is_deleted_just_before_its_registration_does_not_come
     monkeypatch.setattr(log, "append", append_late)
     # When it is registered
     if taken:
-        with pytest.raises(NotHeldError):
+        with pytest.raises(MessageGoneError):
             await registration.register(TASK, replace(message(), time=datetime.now(UTC) + timedelta(minutes=1)))
     else:
         await registration.register_waiting([ANNOUNCED])
