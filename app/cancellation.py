@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 AGAIN_AFTER_S: Final = 0.05  # how long a cancelled task may run before it is cancelled again
-SHORTEST_LOOK_S: Final = 0.01  # a `Stop` waits at least this long before it checks whether its body stands still
-STOP_AGAIN_AFTER_S: Final = 0.5  # the same for the body of a `Stop`, which may have to clean up
+SHORTEST_LOOK_S: Final = 0.01  # a `StopScope` waits at least this long before it checks whether its body stands still
+STOP_AGAIN_AFTER_S: Final = 0.5  # the same for the body of a `StopScope`, which may have to clean up
 
 T = TypeVar("T")
 
@@ -34,13 +34,13 @@ async def discard_all(tasks: Collection[asyncio.Task[Any]]) -> None:
             task.exception()  # or asyncio would log that nobody has looked at it
 
 
-class Stop:
+class StopScope:
     """Stops the body of an `async with` after some seconds, or when `now` is called.
 
     The seconds count from the beginning of the body, or from a later moment that the function `since` knows, such as
     the last progress of the body.
 
-    `asyncio.timeout` cancels its body once. A `Stop` repeats the cancellation until the body has ended, because a
+    `asyncio.timeout` cancels its body once. A `StopScope` repeats the cancellation until the body has ended, because a
     single cancellation can be lost: see `cancel_all`.
 
     Raises:

@@ -16,7 +16,7 @@ from natscribe.schemas.wire import Lane
 from opentelemetry.trace import Tracer
 from structlog.contextvars import bind_contextvars
 
-from app.cancellation import Stop
+from app.cancellation import StopScope
 from app.dead_letters.store import DeadLetterStore
 from app.errors import ObsoleteMessageError, PermanentError, TransientError
 from app.execution.attempt import TaskAttempt, speakers_are_given_up
@@ -84,7 +84,7 @@ class Delivery:
             f"The attempt made no progress for TASK_TIMEOUT ({settings.task_timeout:g} s): "
             "the operator can look into the worker's log, or raise it."
         )
-        self.stop = Stop(
+        self.stop = StopScope(
             TransientError(ErrorCode.TIMEOUT, message_of_timeout),
             after=settings.task_timeout,
             since=self._seconds_still,

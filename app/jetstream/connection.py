@@ -21,7 +21,7 @@ from natscribe.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_un
 from natscribe.jetstream.retries import NO_REPLY
 from opentelemetry.trace import TracerProvider
 
-from app.cancellation import Stop
+from app.cancellation import StopScope
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.jetstream.decoding import decode
 from app.settings import Settings
@@ -105,7 +105,7 @@ async def ended_by_refusals(monitor: ConnectionMonitor, settings: Settings) -> A
         StartError: NATS has refused something.
     """
     try:
-        async with Stop(StartError()) as stop:
+        async with StopScope(StartError()) as stop:
             with monitor.refusals_call(stop.now):
                 yield
     except (StartError, NatsError):
