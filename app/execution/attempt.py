@@ -24,7 +24,7 @@ from natscribe.schemas.wire import Kind
 from app.cancellation import despite_cancellation
 from app.errors import FencedError, TransientError
 from app.execution.checkpoint import StaleSegmentsError, read_segments
-from app.execution.pace import Pace
+from app.execution.progress_tracker import ProgressTracker
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, NoResult, Outcome, Record, end_of
 from app.task_log.results import ResultStore
@@ -51,7 +51,7 @@ class TaskAttempt:
         self.record = record  # the last record that this worker has read or appended
         last = record.event
         self.number = min(last.attempt + _was_in_trouble(last), last.max_attempts)
-        self._pace = Pace(least=last.progress if self.number == last.attempt else 0)
+        self._pace = ProgressTracker(least=last.progress if self.number == last.attempt else 0)
         self.checkpoint = Checkpoint()
         self._batches = 0  # of segments, of this task
         self._segments_after = 0  # stream sequence of the last segments that this worker has read or appended

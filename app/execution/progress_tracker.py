@@ -10,7 +10,7 @@ from app.updates import Update
 ROUNDING = 1e-9  # added before rounding down, because 100 * 0.57 is 56.99999999999999
 
 
-class Pace:
+class ProgressTracker:
     """Computes percent and remaining seconds from the updates of an attempt; `percent` never decreases."""
 
     def __init__(self, *, least: int) -> None:
