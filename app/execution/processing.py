@@ -12,7 +12,7 @@ from app.cancellation import despite_cancellation
 from app.execution import settlement
 from app.execution.delivery import Delivery
 from app.execution.heartbeat import heartbeat
-from app.execution.settlement import Outcome
+from app.execution.settlement import DeliveryOutcome
 from app.telemetry.metrics import task_name
 
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ async def process(delivery: Delivery, handle: Callable[[], Awaitable[object]]) -
             _report(delivery, outcome)
 
 
-def _report(delivery: Delivery, outcome: Outcome) -> None:
+def _report(delivery: Delivery, outcome: DeliveryOutcome) -> None:
     """Count the outcome in the metrics, and log it."""
     meter, queue, attempt, seconds = delivery.execution.meter, delivery.queue, delivery.attempt, delivery.seconds
     result = attempt.result if attempt else None

@@ -28,23 +28,23 @@ RELEASE_TIMEOUT_S: Final = 5.0  # how long a stopping worker tries to release it
 log = structlog.get_logger()
 
 
-class Outcome(NamedTuple):
+class DeliveryOutcome(NamedTuple):
     """How a delivery has ended: the new state of the task, and the error of the attempt."""
 
     state: State | None = None  # in which this worker leaves the task; None: it has not changed the task
     error: ErrorDetail | None = None  # with which the attempt has failed; None: it has not failed
 
 
-async def completed(delivery: Delivery) -> Outcome:
+async def completed(delivery: Delivery) -> DeliveryOutcome:
     """Acknowledge the message of a task whose result is stored."""
     try:
         await delivery.message.ack()
     except NatsError as broken:  # the next worker that gets the message finds the result
         log.warning("task_acknowledgement_failed", error=describe(broken))
-    return Outcome(State.COMPLETED)
+    return DeliveryOutcome(State.COMPLETED)
 
 
-async def stopped(delivery: Delivery) -> Outcome:
+async def stopped(delivery: Delivery) -> DeliveryOutcome:
     """Release the message when the worker stops, unless it may be with another worker already.
 
     An unreleased message is delivered again after TASK_ACK_WAIT.
@@ -53,10 +53,10 @@ async def stopped(delivery: Delivery) -> Outcome:
         with suppress(FencedError, TransientError, NatsError, TimeoutError):
             async with asyncio.timeout(RELEASE_TIMEOUT_S):
                 await _release(delivery)
-    return Outcome(State.QUEUED)
+    return DeliveryOutcome(State.QUEUED)
 
 
-async def failed(delivery: Delivery, error: Exception) -> Outcome:
+async def failed(delivery: Delivery, error: Exception) -> DeliveryOutcome:
     """Settle a message by the type of the error that ended the work on it."""
     try:
         return await _by_type(delivery, error)
@@ -66,23 +66,23 @@ async def failed(delivery: Delivery, error: Exception) -> Outcome:
         if delivery.attempt is None or not delivery.attempt.runs:
             with suppress(NatsError):
                 await delivery.message.nak(delay=_delay(delivery, 1))
-        return Outcome()
+        return DeliveryOutcome()
     except (TransientError, NatsError) as broken:  # JetStream delivers the message again after TASK_ACK_WAIT
         log.warning("task_settlement_failed", error=describe(broken))
-        return Outcome()
+        return DeliveryOutcome()
 
 
-async def _by_type(delivery: Delivery, error: Exception) -> Outcome:
+async def _by_type(delivery: Delivery, error: Exception) -> DeliveryOutcome:
     attempt = delivery.attempt
     match error:
         case FencedError():
-            return await _fenced(delivery, attempt) if attempt else Outcome()
+            return await _fenced(delivery, attempt) if attempt else DeliveryOutcome()
         case UnreadableError():
             raise error
         case StaleSegmentsError() | MessageGoneError():
             log.info("delivery_found_stale", error=type(error).__name__)
             await _release(delivery)
-            return Outcome(State.QUEUED)
+            return DeliveryOutcome(State.QUEUED)
         case ObsoleteMessageError():
             return await _already_known(delivery)
     if attempt is not None:
@@ -94,7 +94,7 @@ async def _by_type(delivery: Delivery, error: Exception) -> Outcome:
     else:
         log.error("task_registration_failed", error=str(error))
     await delivery.message.nak(delay=_delay(delivery, 1))
-    return Outcome()
+    return DeliveryOutcome()
 
 
 async def _release(delivery: Delivery) -> None:
@@ -104,39 +104,39 @@ async def _release(delivery: Delivery) -> None:
     await delivery.message.nak()
 
 
-async def _fenced(delivery: Delivery, attempt: TaskAttempt) -> Outcome:
+async def _fenced(delivery: Delivery, attempt: TaskAttempt) -> DeliveryOutcome:
     execution, stored = delivery.execution, delivery.stored
     last = await execution.log.last(attempt.record.event.task_id)
     if last is None and await execution.messages.held(stored.subject, stored.sequence) is not None:
         # A deletion removes the message before the log: here the stream of logs was changed, and is put back soon.
         log.warning("task_log_found_empty")
         await delivery.message.nak(delay=EMPTY_LOG_DELAY_S)
-        return Outcome()
+        return DeliveryOutcome()
     log.info("task_fenced", by=last.event.state if last else "deletion")
     await attempt.clean_up(last)
     if last is None:
         await execution.projection.withdraw(attempt.record)
-    return Outcome()
+    return DeliveryOutcome()
 
 
-async def _already_known(delivery: Delivery) -> Outcome:
+async def _already_known(delivery: Delivery) -> DeliveryOutcome:
     """Acknowledge the message of a task that has ended, or whose id belongs to another message.
 
     The dead letter of a failed task is stored first, in case it is missing.
     """
-    attempt, outcome = delivery.attempt, Outcome()
+    attempt, outcome = delivery.attempt, DeliveryOutcome()
     if attempt is None:
         log.info("task_duplicated")
         delivery.execution.meter.duplicates.labels(task_name(delivery.queue)).inc()
     else:
         last = attempt.record.event
         await _keep_dead_letter(delivery, last)
-        outcome = Outcome(last.state, last.error) if attempt.has_appended else outcome
+        outcome = DeliveryOutcome(last.state, last.error) if attempt.has_appended else outcome
     await delivery.message.ack()
     return outcome
 
 
-async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Exception) -> Outcome:
+async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Exception) -> DeliveryOutcome:
     """Retry the task if that can help and attempts are left, else let it fail.
 
     If an outcome is stored already, the task ends with this outcome instead.
@@ -154,14 +154,14 @@ async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Excep
             await attempt.fail(failure.detail)
         await _keep_dead_letter(delivery, attempt.record.event)
     await delivery.message.ack()
-    return Outcome(attempt.record.event.state, failure.detail)
+    return DeliveryOutcome(attempt.record.event.state, failure.detail)
 
 
-async def _retry(delivery: Delivery, attempt: TaskAttempt, error: ErrorDetail) -> Outcome:
+async def _retry(delivery: Delivery, attempt: TaskAttempt, error: ErrorDetail) -> DeliveryOutcome:
     delay = _delay(delivery, attempt.number)
     await attempt.retry(error, datetime.now(UTC) + timedelta(seconds=delay))
     await delivery.message.nak(delay=delay)
-    return Outcome(State.RETRYING, error)
+    return DeliveryOutcome(State.RETRYING, error)
 
 
 async def _keep_dead_letter(delivery: Delivery, last: ProgressEvent) -> None:
@@ -174,7 +174,7 @@ async def _keep_dead_letter(delivery: Delivery, last: ProgressEvent) -> None:
         await dead_letters.delete_all(last.task_id)
 
 
-async def _invalid(delivery: Delivery, problem: ErrorDetail) -> Outcome:
+async def _invalid(delivery: Delivery, problem: ErrorDetail) -> DeliveryOutcome:
     """Store an invalid message as a dead letter and acknowledge it; append `failed` if its task id has no log."""
     stored, task_log, task_id = delivery.stored, delivery.execution.log, delivery.stored.task_id
     if task_id is not None and await _is_registered(delivery, task_id):
@@ -196,7 +196,7 @@ async def _invalid(delivery: Delivery, problem: ErrorDetail) -> Outcome:
             await task_log.append(event, stored.metadata(None), after=0)
     await delivery.execution.dead_letters.put(stored, task_id, problem, attempts=0)
     await delivery.message.ack()
-    return Outcome(State.FAILED, problem)
+    return DeliveryOutcome(State.FAILED, problem)
 
 
 async def _is_registered(delivery: Delivery, task_id: str) -> bool:

@@ -16,7 +16,7 @@ from app.errors import PermanentError, TransientError
 from app.execution import settlement
 from app.execution.attempt import TaskAttempt
 from app.execution.delivery import Delivery
-from app.execution.settlement import Outcome
+from app.execution.settlement import DeliveryOutcome
 from app.main import Worker
 from app.queue.positions import Position, Positions
 from app.queue.stored_message import StoredMessage
@@ -355,7 +355,7 @@ async def test_the_message_of_a_deleted_task_is_gone_though_nobody_has_acknowled
     may_go = asyncio.Event()
     completed = settlement.completed
 
-    async def held(delivery: Delivery) -> Outcome:
+    async def held(delivery: Delivery) -> DeliveryOutcome:
         await may_go.wait()
         return await completed(delivery)
 
