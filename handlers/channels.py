@@ -17,7 +17,7 @@ from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.voices import Forgotten
 from natscribe.schemas.wire import Kind
 
-from app.queue.consumer import Consume, QueueKey
+from app.queue.consumer import HandleMessage, QueueKey
 from app.settings import Settings
 from app.work_sharing.sharing import engine_of
 from handlers import accepted_tasks, dead_letters, replies, requests, voices
@@ -38,7 +38,7 @@ PUBLISHED = {  # what the service publishes and no handler returns
 }
 
 
-def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, Consume], LogicSubscriber[Msg]]:
+def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, HandleMessage], LogicSubscriber[Msg]]:
     """Declare all channels of a worker on a broker that is not connected yet.
 
     Return the functions that handle the messages of the task queues, and the subscriber to windows of other workers.

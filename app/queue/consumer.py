@@ -34,7 +34,7 @@ CANCEL_AGAIN_AFTER_S = 0.5
 RELEASE: Final = b"-NAK"  # JetStream's acknowledgement for "deliver this message again"
 
 QueueKey = tuple[Lane, Priority]
-Consume = Callable[[Msg], Awaitable[object]]  # handles a message, and settles it
+HandleMessage = Callable[[Msg], Awaitable[object]]  # handles a message, and settles it
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ class TaskConsumer:
 
     def __init__(  # noqa: PLR0913 -- the queues, whom to tell, and two settings
         self,
-        queues: Mapping[QueueKey, Consume],
+        queues: Mapping[QueueKey, HandleMessage],
         names: StreamNames,
         broken: Callable[[], None],
         *,

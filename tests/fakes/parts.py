@@ -16,7 +16,7 @@ from natscribe.schemas.wire import Lane, Priority
 
 from app.container import Container
 from app.jetstream.pull_inbox import PullInbox
-from app.queue.consumer import Consume, QueueKey
+from app.queue.consumer import HandleMessage, QueueKey
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.stream_guard import provisioning
@@ -46,7 +46,7 @@ async def provisioned(settings: Settings = SETTINGS) -> InMemoryNats:
 
 
 @cache
-def channels() -> tuple[dict[QueueKey, Consume], LogicSubscriber[Msg]]:
+def channels() -> tuple[dict[QueueKey, HandleMessage], LogicSubscriber[Msg]]:
     """Declare all channels, once: that takes longer than the other parts, and nothing is delivered by a broker here."""
     return subscribe(NatsBroker(), SETTINGS)
 
