@@ -63,7 +63,7 @@ class TaskAttempt:
         self.unsure = False  # whether it is unknown if the last append was stored
 
     @property
-    def may_go_without_speakers(self) -> bool:
+    def may_complete_without_speakers(self) -> bool:
         """Whether the text of a transcription is complete, and only its speakers are missing.
 
         Then one attempt more than `max_attempts` may store the text without speakers.
@@ -111,7 +111,7 @@ class TaskAttempt:
             self._batches, self._segments_after = stored.batches, stored.stream_sequence
             self.checkpoint = replace(
                 stored.checkpoint,
-                diarization_error=(last.error or SPEAKERS_LOST) if speakers_are_given_up(last) else None,
+                diarization_error=(last.error or SPEAKERS_LOST) if diarization_is_given_up(last) else None,
                 after_trouble=_was_in_trouble(last),
             )
         self._spans.begin()
@@ -300,7 +300,7 @@ class TaskAttempt:
                 self.unsure = False
 
 
-def speakers_are_given_up(last: ProgressEvent) -> bool:
+def diarization_is_given_up(last: ProgressEvent) -> bool:
     """Return whether the last allowed attempt failed or was lost while it looked for speakers of a complete text.
 
     One more attempt then stores the text without speakers.

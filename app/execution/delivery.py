@@ -19,7 +19,7 @@ from structlog.contextvars import bind_contextvars
 from app.cancellation import StopScope
 from app.dead_letters.store import DeadLetterStore
 from app.errors import ObsoleteMessageError, PermanentError, TransientError
-from app.execution.attempt import TaskAttempt, speakers_are_given_up
+from app.execution.attempt import TaskAttempt, diarization_is_given_up
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position
 from app.queue.registration import Registration
@@ -140,7 +140,7 @@ class Delivery:
         if await attempt.end_as_decided():
             raise ObsoleteMessageError
         lost_for_good = last.state is State.RUNNING and last.attempt >= last.max_attempts
-        if lost_for_good and not speakers_are_given_up(last):
+        if lost_for_good and not diarization_is_given_up(last):
             message = f"The worker was lost in attempt {last.attempt}, the last: look at the recording and the logs."
             raise PermanentError(ErrorCode.WORKER_LOST, message)
 

@@ -8,7 +8,7 @@ LONGEST_DELAY_S = 3600.0  # limit of a delay, so that no message expires while i
 
 def may_retry(attempt: TaskAttempt, failure: TaskError) -> bool:
     """Return whether another attempt can help: the error may pass, and the task has attempts left."""
-    has_left = attempt.number < attempt.record.event.max_attempts or attempt.may_go_without_speakers
+    has_left = attempt.number < attempt.record.event.max_attempts or attempt.may_complete_without_speakers
     return isinstance(failure, TransientError) and has_left
 
 

@@ -356,7 +356,7 @@ async def test_speakers_are_given_up_after_the_last_attempt_only(
     clock[0] += 1
     await before.append(Update(stage, 0.5))
     # Then it may be followed by one that does without speakers if they are all that is missing
-    assert before.may_go_without_speakers is (kind is Kind.TRANSCRIPTION and stage is Stage.DIARIZING)
+    assert before.may_complete_without_speakers is (kind is Kind.TRANSCRIPTION and stage is Stage.DIARIZING)
     # When it ends, then the next one looks for speakers unless it was the last allowed
     if ending == "failed":
         await before.retry(ENGINE_FAILED, datetime.now(UTC))

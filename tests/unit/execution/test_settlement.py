@@ -30,7 +30,7 @@ class FakeAttempt:
     number: int = 1
     state: State = State.RUNNING
     fenced: bool = False
-    may_go_without_speakers: bool = False
+    may_complete_without_speakers: bool = False
     runs: bool = True
     unsure: bool = False
     cleaned_up: bool = False
@@ -171,4 +171,4 @@ async def test_a_message_without_an_attempt_is_released_without_an_append(begun:
 
 
 async def test_the_last_attempt_is_followed_by_another_where_only_the_speakers_are_missing() -> None:
-    assert await fail(FakeAttempt(4, may_go_without_speakers=True), TRANSIENT) is State.RETRYING
+    assert await fail(FakeAttempt(4, may_complete_without_speakers=True), TRANSIENT) is State.RETRYING
