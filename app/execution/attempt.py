@@ -183,7 +183,7 @@ class TaskAttempt:
             if sequence is None or sequence > self.record.event.sequence:
                 await self._check()
 
-    async def end_as_decided(self) -> bool:
+    async def end_with_stored_outcome(self) -> bool:
         """If an outcome of the task is stored, end the log with it; return whether an outcome is stored.
 
         Raises:

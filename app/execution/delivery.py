@@ -137,7 +137,7 @@ class Delivery:
         last = attempt.record.event
         if last.state is State.RUNNING:
             await self._wait_for_previous_worker(attempt)
-        if await attempt.end_as_decided():
+        if await attempt.end_with_stored_outcome():
             raise ObsoleteMessageError
         lost_for_good = last.state is State.RUNNING and last.attempt >= last.max_attempts
         if lost_for_good and not diarization_is_given_up(last):

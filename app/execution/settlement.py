@@ -146,7 +146,7 @@ async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Excep
     reason = failure.detail.message if failure.detail.code is ErrorCode.INTERNAL else None
     log.warning("task_attempt_failed", error=failure.detail.code, reason=reason)
     if not attempt.record.event.state.ended:
-        if not await attempt.end_as_decided():  # if the outcome is stored, only the last event is missing
+        if not await attempt.end_with_stored_outcome():  # if the outcome is stored, only the last event is missing
             if attempt.record.event.state is State.QUEUED:
                 await attempt.start()  # the log shows `running` before it shows a failure
             if may_retry(attempt, failure):

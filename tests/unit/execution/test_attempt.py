@@ -474,7 +474,7 @@ async def test_the_next_attempt_ends_a_task_whose_outcome_is_stored(
         await attempt.publish(RESULT)
     # And the next attempt ends the log as the outcome tells
     following = await attempt_on(log)
-    assert await following.end_as_decided()
+    assert await following.end_with_stored_outcome()
     last = log.events("t1")[-1]
     assert (last.state, last.error, last.duration_seconds) == (state, error, 60)
 
@@ -515,7 +515,7 @@ async def test_a_failure_that_comes_after_the_next_worker_decides_nothing(
     with pytest.raises(FencedError):
         await attempt.fail(ENGINE_FAILED)
     # Then that worker ends nothing, and its result is stored
-    assert not await following.end_as_decided()
+    assert not await following.end_with_stored_outcome()
     await following.publish(RESULT)
     assert log.outcomes("t1") == [RESULT]
     assert log.events("t1")[-1].state is State.COMPLETED

@@ -58,7 +58,7 @@ class FakeAttempt:
     async def release(self) -> None:
         self._append(State.QUEUED)
 
-    async def end_as_decided(self) -> bool:
+    async def end_with_stored_outcome(self) -> bool:
         return False
 
     async def clean_up(self, _: object) -> None:
