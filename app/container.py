@@ -133,7 +133,7 @@ class Container:
             self.positions,
             self.connection,
             max_attempts=self.settings.max_attempts,
-            must_wait=lambda: consumer.keeps_waiting,
+            delays_tasks=lambda: consumer.delays_tasks,
             delete_keys=self.projection.delete,
         )
 

@@ -116,7 +116,7 @@ class TaskConsumer:
         return self.running and len(self._tasks) < self._at_once
 
     @property
-    def keeps_waiting(self) -> bool:
+    def delays_tasks(self) -> bool:
         """Whether this worker delays waiting tasks: it ran a task for LONG_WITH_ONE_TASK_S, or LONG_WITHOUT_REST_S."""
         now = asyncio.get_running_loop().time()
         with_task, busy = (now - (since or now) for since in (self._task_since, self._busy_since))

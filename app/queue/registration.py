@@ -60,16 +60,16 @@ class Registration:
         connection: ConnectionMonitor,
         *,
         max_attempts: int,
-        must_wait: Callable[[], bool],
+        delays_tasks: Callable[[], bool],
         delete_keys: Callable[[Record], Awaitable[None]],
     ) -> None:
-        """`must_wait` returns whether this worker delays waiting tasks; `delete_keys` removes a task from Redis."""
+        """`delays_tasks` returns whether this worker delays waiting tasks; `delete_keys` removes a task from Redis."""
         self._log = task_log
         self._messages = messages
         self._positions = positions
         self._connection = connection
         self._max_attempts = max_attempts
-        self._must_wait = must_wait
+        self._must_wait = delays_tasks
         self._delete_keys = delete_keys
         self._announced: asyncio.Queue[Announcement] = asyncio.Queue(ANNOUNCED_AT_ONCE)
         self._postponed: list[Announcement] = []  # announcements whose registration failed and is tried again

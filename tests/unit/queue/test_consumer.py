@@ -344,7 +344,7 @@ async def test_others_wait_for_a_worker_that_is_never_without_work(
 
     for queue in queues.values():
         monkeypatch.setattr(queue, "consumed", Endless(server))
-    assert not consumer.keeps_waiting
+    assert not consumer.delays_tasks
     await consumer.start(cast("Client", server))
     # Then others have to wait for it after a while
     await eventually(lambda: _keeps_waiting(consumer, wanted=True))
@@ -379,7 +379,7 @@ async def _found_all_empty(consumer: TaskConsumer) -> FakeServer:
 
 
 async def _keeps_waiting(consumer: TaskConsumer, *, wanted: bool) -> bool:
-    return consumer.keeps_waiting is wanted
+    return consumer.delays_tasks is wanted
 
 
 async def _asked(server: FakeServer, times: int) -> bool:

@@ -71,13 +71,13 @@ class Given:
     """What a registration is given, besides its log and its queue."""
 
     connection: ConnectionMonitor = field(default_factory=ConnectionMonitor)
-    must_wait: bool = False
+    delays_tasks: bool = False
     asked: int = 0  # how often somebody wanted to know that
     deleted: list[str] = field(default_factory=list)  # tasks that were removed from Redis
 
     def has_to_wait(self) -> bool:
         self.asked += 1
-        return self.must_wait
+        return self.delays_tasks
 
     async def delete_keys(self, last: Record) -> None:
         self.deleted.append(last.event.task_id)
@@ -96,7 +96,7 @@ def registration(log: InMemoryTaskLog, waiting: FakeWaiting, given: Given) -> Re
         cast("Positions", waiting),
         given.connection,
         max_attempts=4,
-        must_wait=given.has_to_wait,
+        delays_tasks=given.has_to_wait,
         delete_keys=given.delete_keys,
     )
 
@@ -289,7 +289,7 @@ async def test_after_an_outage_the_queues_are_searched_from_their_beginning(
     registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, given: Given
 ) -> None:
     # Given a busy worker that has searched its queues for tasks whose announcement was missed
-    given.must_wait = True
+    given.delays_tasks = True
     running = asyncio.create_task(registration.run())
     await eventually(lambda: log.last("t1"), within=5)
     # When NATS is back after an outage, and its new stream has another task at the same sequence
@@ -310,7 +310,7 @@ async def test_what_was_missed_is_registered_only_where_it_has_to_wait(
     # Then whoever takes it registers it
     assert await log.last("t1") is None
     # And when the worker is busy for longer, it is registered ahead
-    given.must_wait = True
+    given.delays_tasks = True
     await eventually(lambda: log.last("t1"), within=5)
     await cancel_all([running])
 
