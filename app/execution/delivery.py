@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
+class ExecutionContext:
     """The parts and settings that all deliveries of a worker share."""
 
     nats: Client
@@ -66,7 +66,7 @@ class Execution:
 class Delivery:
     """One delivery of a task: its message, and the attempt at the task once that has begun."""
 
-    def __init__(self, execution: Execution, message: Msg) -> None:
+    def __init__(self, execution: ExecutionContext, message: Msg) -> None:
         self.execution = execution
         self.message = message
         self.stored = StoredMessage.delivered(message)
