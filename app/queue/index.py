@@ -89,7 +89,7 @@ class QueueIndex:
         stream = await self._js.stream_info(self._stream)
         if stream.created != self._created or len(self._hashes) > 2 * stream.state.messages + SPARE:
             self._created, self._read_to, self._hashes, self._sequences = stream.created, 0, array("q"), array("Q")
-        async for messages in self._messages.all_after(self._read_to):
+        async for messages in self._messages.pages_after(self._read_to):
             for message in messages:
                 self._read_to = message.sequence
                 key = self._key(message)

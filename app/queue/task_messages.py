@@ -48,7 +48,7 @@ class TaskMessages:
         found = await page(self._nats, self._names.tasks, subject, start=sequence + 1, count=count)
         return [StoredMessage.fetched(message) for message in found]
 
-    async def all_after(self, sequence: int) -> AsyncIterator[list[StoredMessage]]:
+    async def pages_after(self, sequence: int) -> AsyncIterator[list[StoredMessage]]:
         """Yield all messages of all queues after a stream sequence, page by page; no message is missing.
 
         Raises:

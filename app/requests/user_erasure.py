@@ -74,7 +74,7 @@ class UserErasure:
         """Forget the voices of a user, then delete the user's tasks that wait or run."""
         async for step in self._voices(user_id, after):
             yield step
-        async for messages in self._messages.all_after(after):
+        async for messages in self._messages.pages_after(after):
             for message in messages:
                 task, after = message.task, message.sequence
                 if task is not None and task.user_id == user_id:

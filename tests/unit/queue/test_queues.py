@@ -361,7 +361,7 @@ async def test_messages_are_read_on_from_where_a_reader_was(parts: Parts) -> Non
     messages = [await parts.publish(task_id) for task_id in ("a", "b", "c")]
     first, second, third = (each.sequence for each in messages)
     assert [each.sequence for each in await parts.messages.after(SUBJECT, first, count=1)] == [second]
-    pages = [page async for page in parts.messages.all_after(first)]
+    pages = [page async for page in parts.messages.pages_after(first)]
     assert [[each.sequence for each in page] for page in pages] == [[second, third]]
 
 

@@ -118,13 +118,13 @@ async def test_when_most_are_settled_all_is_read_anew(
     for message in messages[:2]:
         await nats.jetstream().delete_msg(NAMES.tasks, message.sequence)
     read: list[int] = []
-    all_after = parts.messages.all_after
+    pages_after = parts.messages.pages_after
 
     def noted(sequence: int) -> AsyncIterator[list[StoredMessage]]:
         read.append(sequence)
-        return all_after(sequence)
+        return pages_after(sequence)
 
-    monkeypatch.setattr(parts.messages, "all_after", noted)
+    monkeypatch.setattr(parts.messages, "pages_after", noted)
     # When one reads on, then from the beginning if there is much that is settled
     await index.read_on()
     assert read == [0 if anew else 3]
