@@ -100,7 +100,7 @@ class ResultWriter:
         if result.object:
             return named
         # The object has no names: it is stored for longer than they may be known.
-        reference = await self._results.claim_check(result, result.model_dump_json().encode(), of=last.metadata.owner)
+        reference = await self._results.store_object(result, result.model_dump_json().encode(), of=last.metadata.owner)
         return reference.model_copy(update={"voices": named.voices})
 
     def _refusal(self) -> RequestError:

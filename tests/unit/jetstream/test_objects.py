@@ -181,7 +181,7 @@ def transcript(characters: int, task_id: str = "t1") -> TranscriptionResult:
 
 async def claim(parts: Parts, owner: Owner, characters: int = 5) -> TranscriptionResult:
     result = transcript(characters)
-    found = await parts.results.claim_check(result, result.model_dump_json().encode(), of=owner)
+    found = await parts.results.store_object(result, result.model_dump_json().encode(), of=owner)
     assert isinstance(found, TranscriptionResult)
     return found
 
