@@ -16,7 +16,7 @@ from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane
 
-from app.queue.estimates import free_in, served_before
+from app.queue.estimates import seconds_until_free, served_before
 from app.queue.priorities import QUEUE_KEYS, QueueKey, QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
@@ -123,7 +123,7 @@ class Positions:
         work, ends, now = queues.work_on(before, self._reader.speed), queues.ends, datetime.now(UTC)
         if work is None or ends is None:
             return None
-        return now + timedelta(seconds=free_in([(end - now).total_seconds() for end in ends], work))
+        return now + timedelta(seconds=seconds_until_free([(end - now).total_seconds() for end in ends], work))
 
     async def _recent_queues(self) -> TaskQueues:
         async with self._reading:
