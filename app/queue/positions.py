@@ -61,7 +61,7 @@ class Positions:
         self._read_at = 0.0
         self._reading = asyncio.Lock()
 
-    async def of(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
+    async def locate(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
         """Read the messages with these stream sequences that a queue still holds, each with its current position.
 
         The position is None if the state of the queues cannot be read, or does not show the message yet.

@@ -124,7 +124,7 @@ class Registration:
             # A failure may be replayed by a message with the same number, if the task stream was created anew.
             if known is None or known.metadata.task_sequence != each.sequence or known.event.state is State.FAILED:
                 sequences.setdefault(each.subject, set()).add(each.sequence)
-        found = [pair for subject in sequences for pair in await self._positions.of(subject, sequences[subject])]
+        found = [pair for subject in sequences for pair in await self._positions.locate(subject, sequences[subject])]
         await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in found))
 
     async def run(self) -> None:
