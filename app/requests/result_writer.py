@@ -89,7 +89,7 @@ class ResultWriter:
         named = await self._names.joined(result)
         if result.object and result.object.size > LARGEST_WRITTEN_BYTES:
             return named
-        whole = (await self._results.whole(result)).model_copy(update={"voices": named.voices})
+        whole = (await self._results.load_segments(result)).model_copy(update={"voices": named.voices})
         try:
             write = partial(formats.write, whole, request.format, request)
             text = await asyncio.get_running_loop().run_in_executor(self._thread, write)

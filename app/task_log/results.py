@@ -62,7 +62,7 @@ class ResultStore:
             outcome = await self._log.outcome(last)
         return None if isinstance(outcome, NoResult) else outcome
 
-    async def whole(self, result: Result) -> Result:
+    async def load_segments(self, result: Result) -> Result:
         """Return a result with all its segments, read from its object if it refers to one.
 
         Raises:

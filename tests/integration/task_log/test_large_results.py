@@ -162,4 +162,4 @@ async def test_an_object_of_an_earlier_task_stream_is_replaced(
     await store.delete("t1", of=earlier)
     found = await store.find(replace(LAST, stream_sequence=2))
     assert found is not None
-    assert (await store.whole(found)).text[0] == "b"  # type: ignore[union-attr]
+    assert (await store.load_segments(found)).text[0] == "b"  # type: ignore[union-attr]
