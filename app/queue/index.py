@@ -37,8 +37,8 @@ class QueueIndex:
         self._hashes = array("q")
         self._sequences = array("Q")  # for each hash, the sequence of its message, in ascending order
 
-    async def known(self, key: str) -> AsyncIterator[StoredMessage]:
-        """Yield the messages with this key that were read by `read_on` and are still in their queue.
+    async def indexed(self, key: str) -> AsyncIterator[StoredMessage]:
+        """Yield the messages with this key that were read by `update` and are still in their queue.
 
         Raises:
             NatsError: NATS does not answer.
@@ -52,20 +52,20 @@ class QueueIndex:
                 yield message
 
     async def find(self, key: str) -> list[StoredMessage]:
-        """Return what `known` yields for this key; if that is nothing, read the newest messages, and ask again.
+        """Return what `indexed` yields for this key; if that is nothing, read the newest messages, and ask again.
 
         If this is cancelled, the next call goes on where this one was cancelled.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        known = [message async for message in self.known(key)]
+        known = [message async for message in self.indexed(key)]
         if known:
             return known
-        await self.read_on()
-        return [message async for message in self.known(key)]
+        await self.update()
+        return [message async for message in self.indexed(key)]
 
-    async def read_on(self) -> None:
+    async def update(self) -> None:
         """Read the messages that were stored since the last call.
 
         If the stream was made anew, or most of the messages that were read are settled, forget them and read all again.

@@ -58,7 +58,7 @@ async def test_what_is_settled_is_found_no_more(parts: Parts, nats: InMemoryNats
     assert await sequences(index, "a") == []
     # And not even asked for again
     nats.asked.clear()
-    assert [message async for message in index.known("a")] == []
+    assert [message async for message in index.indexed("a")] == []
     assert nats.asked == []
 
 
@@ -74,7 +74,7 @@ async def test_a_message_is_read_once(parts: Parts, nats: InMemoryNats, index: Q
 async def test_those_who_look_at_once_share_a_reading(parts: Parts, nats: InMemoryNats, index: QueueIndex) -> None:
     await parts.publish("a")
     nats.asked.clear()
-    await asyncio.gather(*(index.read_on() for _ in range(5)))
+    await asyncio.gather(*(index.update() for _ in range(5)))
     assert nats.asked.count(f"$JS.API.STREAM.INFO.{NAMES.tasks}") == 2  # the one that ran, and the one that began later
 
 
@@ -114,7 +114,7 @@ async def test_when_most_are_settled_all_is_read_anew(
     # Given three known messages of which one is left
     constants(SPARE=spare)
     messages = [await parts.publish(task_id) for task_id in ("a", "b", "c")]
-    await index.read_on()
+    await index.update()
     for message in messages[:2]:
         await nats.jetstream().delete_msg(NAMES.tasks, message.sequence)
     read: list[int] = []
@@ -126,7 +126,7 @@ async def test_when_most_are_settled_all_is_read_anew(
 
     monkeypatch.setattr(parts.messages, "pages_after", noted)
     # When one reads on, then from the beginning if there is much that is settled
-    await index.read_on()
+    await index.update()
     assert read == [0 if anew else 3]
 
 
