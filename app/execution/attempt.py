@@ -134,7 +134,7 @@ class TaskAttempt:
             if update.embeddings is not None:
                 await self._check()
                 self._has_object = True
-                await self._results.embeddings.keep(update.embeddings, self.record)
+                await self._results.embeddings.put(update.embeddings, self.record)
             self._pace.advance(update)
             self._pending = True
             if time.monotonic() - self._appended_at >= LEAST_BETWEEN_EVENTS_S:
