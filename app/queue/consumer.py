@@ -203,13 +203,13 @@ class TaskConsumer:
                     continue
                 message = await self._pull((queue, priority))
                 if message is not None:
-                    self._order.served(priority, queue)
+                    self._order.note_served(priority, queue)
                     self._task_since = asyncio.get_running_loop().time()
                     self._busy_since = self._busy_since or self._task_since
                     self._tasks.add(asyncio.ensure_future(self._queues[queue, priority](message)))
                     return True
                 to_ask.remove((queue, priority))
-            self._order.found_empty(priority)
+            self._order.note_empty(priority)
         return False
 
     async def _pull(self, key: QueueKey) -> Msg | None:

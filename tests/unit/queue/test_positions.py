@@ -101,9 +101,9 @@ def serve_next(order: PriorityOrder, full: set[QueueKey]) -> QueueKey:
     for priority, kinds in order.current():
         for kind in kinds:
             if (kind, priority) in full:
-                order.served(priority, kind)
+                order.note_served(priority, kind)
                 return kind, priority
-        order.found_empty(priority)
+        order.note_empty(priority)
     raise AssertionError
 
 
