@@ -107,7 +107,7 @@ async def _release(delivery: Delivery) -> None:
 async def _fenced(delivery: Delivery, attempt: TaskAttempt) -> DeliveryOutcome:
     execution, stored = delivery.execution, delivery.stored
     last = await execution.log.last(attempt.record.event.task_id)
-    if last is None and await execution.messages.held(stored.subject, stored.sequence) is not None:
+    if last is None and await execution.messages.find(stored.subject, stored.sequence) is not None:
         # A deletion removes the message before the log: here the stream of logs was changed, and is put back soon.
         log.warning("task_log_found_empty")
         await delivery.message.nak(delay=EMPTY_LOG_DELAY_S)

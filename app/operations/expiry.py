@@ -40,7 +40,7 @@ async def expire_tasks(
         TransientError: JetStream does not answer.
     """
     now, searched_up_to = await messages.now(), 0
-    while found := await messages.after(subjects.ALL_TASKS, searched_up_to, count=WAITING_AT_ONCE):
+    while found := await messages.page_after(subjects.ALL_TASKS, searched_up_to, count=WAITING_AT_ONCE):
         for message in found:
             if now - message.time < after:
                 return

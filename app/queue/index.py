@@ -45,7 +45,7 @@ class QueueIndex:
         """
         hashes, sequences = self._hashes, self._sequences
         for sequence in list(_places(hashes, sequences, hash(key))):
-            message = await self._messages.held(None, sequence)
+            message = await self._messages.find(None, sequence)
             if message is None:  # a worker has settled it
                 _forget(hashes, sequences, sequence)
             elif self._key(message) == key:

@@ -82,7 +82,7 @@ class Positions:
             found += zip(messages, await self._positions(messages, consumer), strict=True)
             wanted = [sequence for sequence in wanted if sequence > (stored[-1].seq or 0)]
         for sequence in set(sequences) - {message.sequence for message, _ in found}:
-            message = await self._messages.held(subject, sequence)  # the server that answered may be behind the leader
+            message = await self._messages.find(subject, sequence)  # the server that answered may be behind the leader
             found += [(message, None)] if message is not None else []
         return found
 

@@ -180,7 +180,7 @@ class Registration:
             return False
         # A worker appends the end of a task before it settles the message. So if the message is gone and `last` is out
         # of date, the append of `queued` is refused.
-        owner = await self._messages.held(last.metadata.subject, last.metadata.task_sequence)
+        owner = await self._messages.find(last.metadata.subject, last.metadata.task_sequence)
         return owner is None or not owner.owns(last)
 
     async def _undo_if_deleted(self, queued: Record) -> None:
@@ -201,7 +201,7 @@ class Registration:
             raise MessageGoneError(task_id)
 
     async def _is_held(self, message: StoredMessage) -> bool:
-        return await self._messages.held(message.subject, message.sequence) is not None
+        return await self._messages.find(message.subject, message.sequence) is not None
 
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
@@ -250,7 +250,9 @@ class Registration:
             while not self._must_wait():  # noqa: ASYNC110 -- no event tells when tasks have to wait
                 await asyncio.sleep(WAITING_CHECK_EVERY_S)
             began = loop.time()
-            messages = await self._messages.after(subject, self._searched_up_to.get(subject, 0), count=MISSED_AT_ONCE)
+            messages = await self._messages.page_after(
+                subject, self._searched_up_to.get(subject, 0), count=MISSED_AT_ONCE
+            )
             if not messages:
                 return
             ids = [(message.task_id, message.sequence) for message in messages]

@@ -76,7 +76,7 @@ class Parts(Container):
         length = {} if seconds is None else {AUDIO_SECONDS: str(seconds)}
         subject, written = subjects.tasks(queue, priority), json.dumps(task).encode() if body is None else body
         stored = await self.server.jetstream().publish(subject, written, headers=length | (headers or {}))
-        found = await self.messages.held(subject, stored.seq)
+        found = await self.messages.find(subject, stored.seq)
         assert found is not None
         return found
 

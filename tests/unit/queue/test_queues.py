@@ -183,7 +183,7 @@ async def test_each_waiting_task_has_its_number(parts: Parts) -> None:
     # Given a task that waits again, a running one, and three that nobody has had
     messages = [await parts.publish("again")]
     await parts.reaching(State.RUNNING, "running")
-    first = await parts.messages.held(SUBJECT, 2)
+    first = await parts.messages.find(SUBJECT, 2)
     messages += [await parts.publish(task_id) for task_id in ("a", "b", "c")]
     await parts.deliver()
     await parts.deliver()
@@ -324,9 +324,9 @@ async def test_a_message_is_removed_only_if_it_owns_the_log(parts: Parts) -> Non
     wrong = replace(record, metadata=replace(record.metadata, task_sequence=message.sequence))
     # When the message of a log is removed, then only its own
     await parts.messages.remove(wrong)
-    assert await parts.messages.held(None, message.sequence) is not None
+    assert await parts.messages.find(None, message.sequence) is not None
     await parts.messages.remove(record)
-    assert await parts.messages.held(None, record.metadata.task_sequence) is None
+    assert await parts.messages.find(None, record.metadata.task_sequence) is None
     # And doing so again is no error
     await parts.messages.remove(record)
     await parts.messages.delete(record.metadata.task_sequence)
@@ -360,7 +360,7 @@ async def test_a_message_that_nobody_may_delete_is_told(parts: Parts, nats: InMe
 async def test_messages_are_read_on_from_where_a_reader_was(parts: Parts) -> None:
     messages = [await parts.publish(task_id) for task_id in ("a", "b", "c")]
     first, second, third = (each.sequence for each in messages)
-    assert [each.sequence for each in await parts.messages.after(SUBJECT, first, count=1)] == [second]
+    assert [each.sequence for each in await parts.messages.page_after(SUBJECT, first, count=1)] == [second]
     pages = [page async for page in parts.messages.pages_after(first)]
     assert [[each.sequence for each in page] for page in pages] == [[second, third]]
 

@@ -210,7 +210,7 @@ async def test_what_waits_too_long_fails(
     assert last.event.state is ends_as
     expired = ends_as is State.FAILED
     assert len(nats.streams[NAMES.dead_letters].messages) == expired
-    assert (await parts.messages.held(None, 2) is None) is expired
+    assert (await parts.messages.find(None, 2) is None) is expired
     assert last.event.error is None or last.event.error.code is ErrorCode.EXPIRED
 
 
@@ -265,7 +265,7 @@ async def test_only_a_waiting_task_has_a_position(parts: Parts, state: State) ->
 async def test_a_cancel_ends_what_has_not_ended(parts: Parts, state: State, ends_as: State, held: bool) -> None:
     record = await parts.reaching(state, "t1")
     assert (await parts.tasks.cancel("t1")).state is ends_as
-    message = await parts.messages.held(None, record.metadata.task_sequence)
+    message = await parts.messages.find(None, record.metadata.task_sequence)
     assert (message is not None) is held  # the worker that has it settles it
 
 
@@ -276,7 +276,7 @@ async def test_a_cancel_of_a_failure_that_was_decided_leaves_its_message(parts: 
     # When the task is cancelled, then it has failed, and its message stays for its dead letter
     status = await parts.tasks.cancel("t1")
     assert (status.state, status.error) == (State.FAILED, NO_SOUND)
-    assert await parts.messages.held(None, record.metadata.task_sequence) is not None
+    assert await parts.messages.find(None, record.metadata.task_sequence) is not None
 
 
 async def test_a_cancel_of_a_task_whose_result_is_stored_completes_it(parts: Parts, nats: InMemoryNats) -> None:
