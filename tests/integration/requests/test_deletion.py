@@ -198,19 +198,19 @@ async def test_a_registration_that_is_late_does_not_bring_a_deleted_task_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     holds, may_go = asyncio.Event(), asyncio.Event()
-    of = Positions.of
+    locate = Positions.locate
 
     async def held(
         self: Positions, subject: str, sequences: Collection[int]
     ) -> list[tuple[StoredMessage, Position | None]]:
-        found = await of(self, subject, sequences)
+        found = await locate(self, subject, sequences)
         if any(message.task_id == "t1" for message, _ in found):
             holds.set()
             await may_go.wait()
         return found
 
     # Given a busy worker that has read the message of a waiting task, and has not registered the task yet
-    monkeypatch.setattr(Positions, "of", held)
+    monkeypatch.setattr(Positions, "locate", held)
     engine.may_go_on.clear()
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)
