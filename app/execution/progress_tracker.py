@@ -1,4 +1,4 @@
-"""The pace of an attempt: which part of the task is done, and how many seconds the rest takes."""
+"""The progress of an attempt: how much of the task is done, and the estimated time to its end."""
 
 import time
 from dataclasses import replace
@@ -11,21 +11,22 @@ ROUNDING = 1e-9  # added before rounding down, because 100 * 0.57 is 56.99999999
 
 
 class ProgressTracker:
-    """Computes percent and remaining seconds from the updates of an attempt; `percent` never decreases."""
+    """Computes the percentage and the estimated time to the end from the updates of an attempt."""
 
-    def __init__(self, *, least: int) -> None:
+    def __init__(self, *, minimum: int) -> None:
+        """`minimum` is the percentage that an earlier delivery of the same attempt has reached."""
         self.latest = Update(Stage.FETCHING, 0.0)
-        self._last = self.latest  # as it came, without what earlier updates said
-        self._least = least  # percent that an earlier delivery of the same attempt has reached
-        self.moved_at = time.monotonic()  # when the last update differed from the one before
+        self._last = self.latest  # the last update itself; `latest` also has values of earlier updates
+        self._minimum = minimum
+        self.changed_at = time.monotonic()  # when an update last reported progress
         # Monotonic time and fraction when the first processed audio was reported.
         self._measured_from: tuple[float, float] | None = None
 
     def advance(self, update: Update) -> None:
-        """Update the pace with the next update of the attempt."""
-        if update.waits or update != self._last:
-            self.moved_at, self._last = time.monotonic(), update
-        duration = update.duration_seconds or self.latest.duration_seconds  # keep the duration once it is known
+        """Take the next update of the attempt into account."""
+        if update.waits_for_audio or update != self._last:
+            self.changed_at, self._last = time.monotonic(), update
+        duration = update.duration_seconds or self.latest.duration_seconds  # a known duration stays known
         fraction = max(update.fraction, self.latest.fraction)
         self.latest = replace(update, fraction=fraction, duration_seconds=duration, text=None)
         if self._measured_from is None and update.processed_seconds is not None:
@@ -33,28 +34,28 @@ class ProgressTracker:
 
     @property
     def percent(self) -> int:
-        """How much of the whole task is done, 0 to 99; only the event `completed` has 100."""
+        """How much of the task is done, 0 to 99; never decreases. Only the event `completed` has 100."""
         percent = int(100 * self.latest.fraction + ROUNDING)
-        return min(max(percent, self._least), 99)
+        return min(max(percent, self._minimum), 99)
 
     def fields(self) -> dict[str, object]:
-        """Return the fields of a `running` event that the pace knows."""
+        """Return the progress fields of a `running` event."""
         latest = self.latest
         return {
             "stage": latest.stage,
             "processed_seconds": latest.processed_seconds,
             "duration_seconds": latest.duration_seconds,
             "lag_seconds": latest.lag_seconds,
-            "eta_seconds": self.rest,
+            "eta_seconds": self.eta_seconds,
         }
 
     @property
-    def rest(self) -> float | None:
-        """Estimated seconds until the end, None if unknown; the estimate decreases to 0 while no progress is made."""
+    def eta_seconds(self) -> float | None:
+        """Estimated seconds to the end of the task, None if unknown; decreases to 0 while there is no progress."""
         if self._measured_from is None:
             return None
-        since, fraction_then = self._measured_from
-        done, elapsed = self.latest.fraction - fraction_then, self.moved_at - since
+        since, first_fraction = self._measured_from
+        done, elapsed = self.latest.fraction - first_fraction, self.changed_at - since
         if done <= 0:
             return None
-        return max(elapsed * (1 - self.latest.fraction) / done - (time.monotonic() - self.moved_at), 0.0)
+        return max(elapsed * (1 - self.latest.fraction) / done - (time.monotonic() - self.changed_at), 0.0)

@@ -196,7 +196,7 @@ class _Live:
                     end = found.processed_seconds
                     yield self._with(WindowText(segments=[], language=self._language, end=end, channel=channel))
             update = processed(found.stage, found.processed_seconds, None)
-            yield replace(update, lag_seconds=self._lag, waits=self._source.waits)
+            yield replace(update, lag_seconds=self._lag, waits_for_audio=self._source.waits)
         self._behind(self._lag)
 
     def _with(self, text: WindowText) -> Update:

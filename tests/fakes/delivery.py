@@ -94,7 +94,7 @@ def delivery(
         speed=Speed(),
         ack_wait=settings.task_ack_wait,
         sharing=cast("Any", SimpleNamespace(own_work=nullcontext)),
-        messages=parts.pop("messages", SimpleNamespace(held=AsyncMock(return_value=None))),
+        messages=parts.pop("messages", SimpleNamespace(find=AsyncMock(return_value=None))),
         **dict.fromkeys(others, cast("Any", SimpleNamespace(withdraw=AsyncMock()))) | parts,
     )
     return Delivery(execution, cast("Msg", message))

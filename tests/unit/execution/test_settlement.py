@@ -31,8 +31,8 @@ class FakeAttempt:
     state: State = State.RUNNING
     fenced: bool = False
     may_complete_without_speakers: bool = False
-    runs: bool = True
-    unsure: bool = False
+    is_running: bool = True
+    is_unsure: bool = False
     cleaned_up: bool = False
     done: list[str] = field(default_factory=list)
 
@@ -79,7 +79,7 @@ def of(attempt: FakeAttempt | None, *, deleted: bool = False, held: bool = False
         message,
         log=SimpleNamespace(last=AsyncMock(return_value=last)),
         dead_letters=FakeLetters(message.done),
-        messages=SimpleNamespace(held=AsyncMock(return_value=message if held else None)),
+        messages=SimpleNamespace(find=AsyncMock(return_value=message if held else None)),
     )
     found.task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
     found.attempt = cast("TaskAttempt | None", attempt)
