@@ -20,7 +20,7 @@ from app.engines.cores import usable_cores, windows_at_once
 from app.engines.diarization.identity import embedding_network
 from app.engines.engine import Engine
 from app.engines.window_queue import WindowQueue
-from app.execution.delivery import Execution
+from app.execution.delivery import ExecutionContext
 from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.live.frames import erase as erase_frames
@@ -132,12 +132,12 @@ class Container:
             self.positions,
             self.connection,
             max_attempts=self.settings.max_attempts,
-            must_wait=lambda: consumer.keeps_waiting,
+            delays_tasks=lambda: consumer.delays_tasks,
             delete_keys=self.projection.delete,
         )
 
     def _make_execution(self, ack_wait: float) -> None:
-        self.execution = Execution(
+        self.execution = ExecutionContext(
             self.nats,
             self.settings,
             self.log,

@@ -10,7 +10,7 @@ from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
 from natscribe.schemas import subjects
 
-from app.queue.consumer import Consume, QueueKey
+from app.queue.consumer import HandleMessage, QueueKey
 from app.settings import Settings
 from app.work_sharing.sharing import engine_of
 from handlers import accepted_tasks, dead_letters, replies, requests, voices
@@ -22,7 +22,7 @@ from handlers.windows import transcribe_window
 REQUESTS = (*requests.ROUTES, *dead_letters.ROUTES, *voices.ROUTES)
 
 
-def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, Consume], LogicSubscriber[Msg]]:
+def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, HandleMessage], LogicSubscriber[Msg]]:
     """Declare all channels of a worker on a broker that is not connected yet.
 
     Return the functions that handle the messages of the task queues, and the subscriber to windows of other workers.

@@ -14,7 +14,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
-from app.queue.consumer import Consume, QueueKey
+from app.queue.consumer import HandleMessage, QueueKey
 from handlers.tasks import HANDLERS
 
 PUBLISHING = (
@@ -32,7 +32,7 @@ class _PullsNothing:
         """Do nothing: there is no subscription to end."""
 
 
-def declare_queues(router: NatsRouter, names: StreamNames) -> dict[QueueKey, Consume]:
+def declare_queues(router: NatsRouter, names: StreamNames) -> dict[QueueKey, HandleMessage]:
     """Declare the task queues, from high to low priority; return for each the function that handles its messages."""
     return {
         (lane, priority): _subscriber(router, names, lane, priority).consume

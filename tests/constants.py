@@ -62,7 +62,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LEAST_IDLE_S": (frames,),
     "LOCK_TIMEOUT_S": (guarded_process,),
     "LOGS_AT_ONCE": (late_frames,),
-    "LOG_READ_EVERY_S": (delivery,),
+    "LOG_POLL_INTERVAL_S": (delivery,),
     "LONG_WITHOUT_REST_S": (consumer,),
     "LONG_WITH_ONE_TASK_S": (consumer,),
     "CHECK_IDLE_EVERY_S": (sharing,),

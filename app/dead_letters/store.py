@@ -45,7 +45,7 @@ class DeadLetterStore:
             headers=self._headers(message, task_id),
         )
         if not stored.duplicate:
-            self._meter.dead_letters.labels(task_name(message.queue), error.code).inc()
+            self._meter.dead_letters.labels(task_name(message.lane), error.code).inc()
 
     def _headers(self, message: StoredMessage, task_id: str | None) -> dict[str, str]:
         # The time distinguishes messages with the same sequence: a new task stream begins at 1 again.

@@ -21,7 +21,7 @@ from natscribe.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_un
 from natscribe.jetstream.retries import NO_REPLY
 from opentelemetry.trace import TracerProvider
 
-from app.cancellation import Stop
+from app.cancellation import StopScope
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.jetstream.decoding import decode
 from app.settings import Settings
@@ -103,7 +103,7 @@ async def stop_on_refusal(monitor: ConnectionMonitor, settings: Settings) -> Asy
         StartError: NATS has refused something.
     """
     try:
-        async with Stop(StartError()) as stop:
+        async with StopScope(StartError()) as stop:
             with monitor.call_on_refusal(stop.now):
                 yield
     except (StartError, NatsError):

@@ -18,7 +18,7 @@ from natscribe.schemas.transcription import Source, TranscriptionResult
 from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
-from app.cancellation import Stop, cancel_all
+from app.cancellation import StopScope, cancel_all
 from app.engines.engine import Engine, run_job
 from app.engines.messages import Load, Loaded, StageAdvanced
 from app.engines.window_queue import Rank, WindowQueue
@@ -97,7 +97,7 @@ class LiveTranscriber:
 
     async def _loaded(self, task: LiveTask) -> Loaded:
         hangs = TransientError(ErrorCode.ENGINE_FAILED, "The model is not loaded within TASK_TIMEOUT: it loads again.")
-        async with Stop(hangs, after=self._settings.task_timeout):
+        async with StopScope(hangs, after=self._settings.task_timeout):
             return await run_job(self._engine, Load(options=task.options), Loaded)
 
     def _drop(self, loading: asyncio.Task[Loaded]) -> None:
@@ -196,7 +196,7 @@ class _Live:
                     end = found.processed_seconds
                     yield self._with(WindowText(segments=[], language=self._language, end=end, channel=channel))
             update = processed(found.stage, found.processed_seconds, None)
-            yield replace(update, lag_seconds=self._lag, waits=self._source.waits)
+            yield replace(update, lag_seconds=self._lag, waits_for_audio=self._source.waits)
         self._behind(self._lag)
 
     def _with(self, text: WindowText) -> Update:

@@ -34,7 +34,7 @@ CANCEL_AGAIN_AFTER_S = 0.5
 RELEASE: Final = b"-NAK"  # JetStream's acknowledgement for "deliver this message again"
 
 QueueKey = tuple[Lane, Priority]
-Consume = Callable[[Msg], Awaitable[object]]  # handles a message, and settles it
+HandleMessage = Callable[[Msg], Awaitable[object]]  # handles a message, and settles it
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ class TaskConsumer:
 
     def __init__(  # noqa: PLR0913 -- the queues, whom to tell, and two settings
         self,
-        queues: Mapping[QueueKey, Consume],
+        queues: Mapping[QueueKey, HandleMessage],
         names: StreamNames,
         broken: Callable[[], None],
         *,
@@ -116,7 +116,7 @@ class TaskConsumer:
         return self.running and len(self._tasks) < self._at_once
 
     @property
-    def keeps_waiting(self) -> bool:
+    def delays_tasks(self) -> bool:
         """Whether this worker delays waiting tasks: it ran a task for LONG_WITH_ONE_TASK_S, or LONG_WITHOUT_REST_S."""
         now = asyncio.get_running_loop().time()
         with_task, busy = (now - (since or now) for since in (self._task_since, self._busy_since))
@@ -203,13 +203,13 @@ class TaskConsumer:
                     continue
                 message = await self._pull((queue, priority))
                 if message is not None:
-                    self._order.served(priority, queue)
+                    self._order.note_served(priority, queue)
                     self._task_since = asyncio.get_running_loop().time()
                     self._busy_since = self._busy_since or self._task_since
                     self._tasks.add(asyncio.ensure_future(self._queues[queue, priority](message)))
                     return True
                 to_ask.remove((queue, priority))
-            self._order.found_empty(priority)
+            self._order.note_empty(priority)
         return False
 
     async def _pull(self, key: QueueKey) -> Msg | None:

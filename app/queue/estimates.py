@@ -35,7 +35,7 @@ def served_before(waiting: Mapping[QueueKey, int], queue: Lane, priority: Priori
     return found
 
 
-def free_in(busy: Iterable[float], work: float) -> float:
+def seconds_until_free(busy: Iterable[float], work: float) -> float:
     """Estimate in how many seconds a worker is free, if `work` seconds of work are done before.
 
     `busy` has for each worker the seconds until its running task ends. From then on the worker takes part in the work,

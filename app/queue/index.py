@@ -37,35 +37,35 @@ class QueueIndex:
         self._hashes = array("q")
         self._sequences = array("Q")  # for each hash, the sequence of its message, in ascending order
 
-    async def known(self, key: str) -> AsyncIterator[StoredMessage]:
-        """Yield the messages with this key that were read by `read_on` and are still in their queue.
+    async def indexed(self, key: str) -> AsyncIterator[StoredMessage]:
+        """Yield the messages with this key that were read by `update` and are still in their queue.
 
         Raises:
             NatsError: NATS does not answer.
         """
         hashes, sequences = self._hashes, self._sequences
         for sequence in list(_places(hashes, sequences, hash(key))):
-            message = await self._messages.held(None, sequence)
+            message = await self._messages.find(None, sequence)
             if message is None:  # a worker has settled it
                 _forget(hashes, sequences, sequence)
             elif self._key(message) == key:
                 yield message
 
     async def find(self, key: str) -> list[StoredMessage]:
-        """Return what `known` yields for this key; if that is nothing, read the newest messages, and ask again.
+        """Return what `indexed` yields for this key; if that is nothing, read the newest messages, and ask again.
 
         If this is cancelled, the next call goes on where this one was cancelled.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        known = [message async for message in self.known(key)]
+        known = [message async for message in self.indexed(key)]
         if known:
             return known
-        await self.read_on()
-        return [message async for message in self.known(key)]
+        await self.update()
+        return [message async for message in self.indexed(key)]
 
-    async def read_on(self) -> None:
+    async def update(self) -> None:
         """Read the messages that were stored since the last call.
 
         If the stream was made anew, or most of the messages that were read are settled, forget them and read all again.
@@ -89,7 +89,7 @@ class QueueIndex:
         stream = await self._js.stream_info(self._stream)
         if stream.created != self._created or len(self._hashes) > 2 * stream.state.messages + SPARE:
             self._created, self._read_to, self._hashes, self._sequences = stream.created, 0, array("q"), array("Q")
-        async for messages in self._messages.all_after(self._read_to):
+        async for messages in self._messages.pages_after(self._read_to):
             for message in messages:
                 self._read_to = message.sequence
                 key = self._key(message)

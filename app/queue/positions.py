@@ -16,7 +16,7 @@ from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane
 
-from app.queue.estimates import free_in, served_before
+from app.queue.estimates import seconds_until_free, served_before
 from app.queue.priorities import QUEUE_KEYS, QueueKey, QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
@@ -61,7 +61,7 @@ class Positions:
         self._read_at = 0.0
         self._reading = asyncio.Lock()
 
-    async def of(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
+    async def locate(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
         """Read the messages with these stream sequences that a queue still holds, each with its current position.
 
         The position is None if the state of the queues cannot be read, or does not show the message yet.
@@ -82,7 +82,7 @@ class Positions:
             found += zip(messages, await self._positions(messages, consumer), strict=True)
             wanted = [sequence for sequence in wanted if sequence > (stored[-1].seq or 0)]
         for sequence in set(sequences) - {message.sequence for message, _ in found}:
-            message = await self._messages.held(subject, sequence)  # the server that answered may be behind the leader
+            message = await self._messages.find(subject, sequence)  # the server that answered may be behind the leader
             found += [(message, None)] if message is not None else []
         return found
 
@@ -123,7 +123,7 @@ class Positions:
         work, ends, now = queues.work_on(before, self._reader.speed), queues.ends, datetime.now(UTC)
         if work is None or ends is None:
             return None
-        return now + timedelta(seconds=free_in([(end - now).total_seconds() for end in ends], work))
+        return now + timedelta(seconds=seconds_until_free([(end - now).total_seconds() for end in ends], work))
 
     async def _recent_queues(self) -> TaskQueues:
         async with self._reading:

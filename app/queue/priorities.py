@@ -45,15 +45,15 @@ class PriorityOrder:
         for priority in first + [each for each in Priority if each not in first]:
             yield priority, tuple(self._queues[priority])
 
-    def served(self, priority: Priority, queue: Lane) -> None:
+    def note_served(self, priority: Priority, queue: Lane) -> None:
         """Note that a task of this queue begins: all other priorities count as passed over once more."""
         for other in PATIENCE:
             self._passed_over[other] += 1
-        self.found_empty(priority)
+        self.note_empty(priority)
         queues = self._queues[priority]
         queues.append(queues.pop(queues.index(queue)))  # the others go first next time
 
-    def found_empty(self, priority: Priority) -> None:
+    def note_empty(self, priority: Priority) -> None:
         """Note that no task of this priority waits: it counts as never passed over."""
         self._passed_over[priority] = 0
 

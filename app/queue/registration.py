@@ -17,7 +17,7 @@ from typing import Final
 from nats.errors import Error as NatsError
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.errors import AlreadyKnownError, FencedError, NotHeldError, RequestError, TransientError
+from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, RequestError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, Positions
 from app.queue.priorities import QUEUE_KEYS
@@ -60,16 +60,16 @@ class Registration:
         connection: ConnectionMonitor,
         *,
         max_attempts: int,
-        must_wait: Callable[[], bool],
+        delays_tasks: Callable[[], bool],
         delete_keys: Callable[[Record], Awaitable[None]],
     ) -> None:
-        """`must_wait` returns whether this worker delays waiting tasks; `delete_keys` removes a task from Redis."""
+        """`delays_tasks` returns whether this worker delays waiting tasks; `delete_keys` removes a task from Redis."""
         self._log = task_log
         self._messages = messages
         self._positions = positions
         self._connection = connection
         self._max_attempts = max_attempts
-        self._must_wait = must_wait
+        self._must_wait = delays_tasks
         self._delete_keys = delete_keys
         self._announced: asyncio.Queue[Announcement] = asyncio.Queue(ANNOUNCED_AT_ONCE)
         self._postponed: list[Announcement] = []  # announcements whose registration failed and is tried again
@@ -90,7 +90,7 @@ class Registration:
         while True:
             last = None if is_new else await self._log.last(task.task_id)
             if last is None and not is_new and not await self._is_held(message):
-                raise NotHeldError(task.task_id)  # a deleted task must not get a log again
+                raise MessageGoneError(task.task_id)  # a deleted task must not get a log again
             try:
                 return await self._register(task, message, last, position)
             except FencedError:
@@ -124,7 +124,7 @@ class Registration:
             # A failure may be replayed by a message with the same number, if the task stream was created anew.
             if known is None or known.metadata.task_sequence != each.sequence or known.event.state is State.FAILED:
                 sequences.setdefault(each.subject, set()).add(each.sequence)
-        found = [pair for subject in sequences for pair in await self._positions.of(subject, sequences[subject])]
+        found = [pair for subject in sequences for pair in await self._positions.locate(subject, sequences[subject])]
         await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in found))
 
     async def run(self) -> None:
@@ -149,7 +149,7 @@ class Registration:
         if last is not None and message.owns(last):
             return last
         if not await self._may_own(message, task, last):
-            raise AlreadyKnownError(task.task_id)
+            raise ObsoleteMessageError(task.task_id)
         event = ProgressEvent(
             task_id=task.task_id,
             kind=message.kind,
@@ -180,7 +180,7 @@ class Registration:
             return False
         # A worker appends the end of a task before it settles the message. So if the message is gone and `last` is out
         # of date, the append of `queued` is refused.
-        owner = await self._messages.held(last.metadata.subject, last.metadata.task_sequence)
+        owner = await self._messages.find(last.metadata.subject, last.metadata.task_sequence)
         return owner is None or not owner.owns(last)
 
     async def _undo_if_deleted(self, queued: Record) -> None:
@@ -198,10 +198,10 @@ class Registration:
         if last is not None and last.stream_sequence == queued.stream_sequence:
             await self._log.undo(queued)
             await self._delete_keys(queued)
-            raise NotHeldError(task_id)
+            raise MessageGoneError(task_id)
 
     async def _is_held(self, message: StoredMessage) -> bool:
-        return await self._messages.held(message.subject, message.sequence) is not None
+        return await self._messages.find(message.subject, message.sequence) is not None
 
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
@@ -209,7 +209,7 @@ class Registration:
         """Register the task of a waiting message; skip invalid and known tasks, which a worker handles later."""
         task = message.task
         if task is not None and message.problem is None:
-            with suppress(AlreadyKnownError, NotHeldError, FencedError, RequestError):
+            with suppress(ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
                 await self._register(task, message, last.get(task.task_id), position)
 
     async def _register_announced(self) -> None:
@@ -250,7 +250,9 @@ class Registration:
             while not self._must_wait():  # noqa: ASYNC110 -- no event tells when tasks have to wait
                 await asyncio.sleep(WAITING_CHECK_EVERY_S)
             began = loop.time()
-            messages = await self._messages.after(subject, self._searched_up_to.get(subject, 0), count=MISSED_AT_ONCE)
+            messages = await self._messages.page_after(
+                subject, self._searched_up_to.get(subject, 0), count=MISSED_AT_ONCE
+            )
             if not messages:
                 return
             ids = [(message.task_id, message.sequence) for message in messages]

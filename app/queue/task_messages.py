@@ -18,7 +18,7 @@ from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
 
 DELETED_WITHIN_S = 2.0
-HELD_WITHIN_S = 8.0  # a cluster takes some seconds to elect the next leader of the task stream
+FOUND_WITHIN_S = 8.0  # a cluster takes some seconds to elect the next leader of the task stream
 
 
 class TaskMessages:
@@ -29,17 +29,17 @@ class TaskMessages:
         self._js = nats.jetstream()
         self._names = names
 
-    async def held(self, subject: str | None, sequence: int) -> StoredMessage | None:
+    async def find(self, subject: str | None, sequence: int) -> StoredMessage | None:
         """Return the message with this stream sequence; None if it is settled, or not on `subject` (if given).
 
         Raises:
             NatsError: NATS does not answer.
         """
         read = partial(leader_reads.one, self._nats, self._names.tasks, subject, sequence)
-        found = await retry_until_reply(read, within_s=HELD_WITHIN_S)
+        found = await retry_until_reply(read, within_s=FOUND_WITHIN_S)
         return None if found is None else StoredMessage.fetched(found)
 
-    async def after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
+    async def page_after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
         """Read the next messages of a queue after a stream sequence, whether delivered or waiting.
 
         Raises:
@@ -48,7 +48,7 @@ class TaskMessages:
         found = await page(self._nats, self._names.tasks, subject, start=sequence + 1, count=count)
         return [StoredMessage.fetched(message) for message in found]
 
-    async def all_after(self, sequence: int) -> AsyncIterator[list[StoredMessage]]:
+    async def pages_after(self, sequence: int) -> AsyncIterator[list[StoredMessage]]:
         """Yield all messages of all queues after a stream sequence, page by page; no message is missing.
 
         Raises:
@@ -71,7 +71,7 @@ class TaskMessages:
         Raises:
             NatsError: NATS does not answer.
         """
-        message = await self.held(record.metadata.subject, record.metadata.task_sequence)
+        message = await self.find(record.metadata.subject, record.metadata.task_sequence)
         if message is not None and message.owns(record):  # a recreated stream may have another message at this number
             await self.delete(message.sequence)
 
@@ -85,5 +85,5 @@ class TaskMessages:
             delete = partial(self._js.delete_msg, self._names.tasks, sequence)
             await retry_until_reply(delete, within_s=DELETED_WITHIN_S, final=DELETE_FAILED)
         except APIError as error:
-            if error.err_code not in DELETE_FAILED or await self.held(None, sequence) is not None:
+            if error.err_code not in DELETE_FAILED or await self.find(None, sequence) is not None:
                 raise

@@ -86,7 +86,7 @@ class ResultWriter:
         named = await with_voice_names(result, self._voices)
         if result.object and result.object.size > LARGEST_WRITTEN_BYTES:
             return named
-        whole = (await self._results.whole(result)).model_copy(update={"voices": named.voices})
+        whole = (await self._results.load_segments(result)).model_copy(update={"voices": named.voices})
         try:
             write = partial(formats.write, whole, request.format, request)
             text = await asyncio.get_running_loop().run_in_executor(self._thread, write)
@@ -97,7 +97,7 @@ class ResultWriter:
         if result.object:
             return named
         # The object has no names: it is stored for longer than names may be known.
-        reference = await self._results.claim_check(result, result.model_dump_json().encode(), of=last.metadata.owner)
+        reference = await self._results.store_object(result, result.model_dump_json().encode(), of=last.metadata.owner)
         return reference.model_copy(update={"voices": named.voices})
 
     def _refusal(self) -> RequestError:

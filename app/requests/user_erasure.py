@@ -11,7 +11,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import Deleted, UserRequest
 
 from app.dead_letters.store import REPLY_WITHIN_S, DeadLetterStore
-from app.errors import AlreadyKnownError, NotHeldError, RequestError, TransientError
+from app.errors import MessageGoneError, ObsoleteMessageError, RequestError, TransientError
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
@@ -62,7 +62,7 @@ class UserErasure:
         """Forget the voices of a user, then delete the user's tasks that wait or run."""
         async for step in self._voices(user_id, after):
             yield step
-        async for messages in self.messages.all_after(after):
+        async for messages in self.messages.pages_after(after):
             for message in messages:
                 task, after = message.task, message.sequence
                 if task is not None and task.user_id == user_id:
@@ -75,9 +75,9 @@ class UserErasure:
         try:
             await self.registration.register(task, message)
         except (
-            AlreadyKnownError,
-            NotHeldError,
-        ):  # the id belongs to another message, or the task has just been deleted
+            ObsoleteMessageError,
+            MessageGoneError,
+        ):  # the id belongs to another message, or the task was deleted just now
             await self.messages.delete(message.sequence)
         else:
             await self._delete_if_known(task.task_id)

@@ -81,7 +81,7 @@ class Transcriber:
         was lost or has failed, the search runs last in any case, because it may have been the cause. With separate
         channels each channel is a speaker, and only `identify` needs a search.
         """
-        beside = not (checkpoint.processed_seconds and checkpoint.after_trouble)
+        beside = not (checkpoint.processed_seconds and checkpoint.after_failure)
         cores = Cores()
 
         async def append_text(update: Update) -> None:

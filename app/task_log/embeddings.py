@@ -20,7 +20,7 @@ class EmbeddingStore:
         self._nats = nats
         self._js = nats.jetstream()
 
-    async def keep(self, embeddings: bytes, last: Record) -> None:
+    async def put(self, embeddings: bytes, last: Record) -> None:
         """Keep the embeddings of a task in place of earlier ones; `last` is the last record of the task's log.
 
         Raises:

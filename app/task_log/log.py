@@ -14,7 +14,7 @@ from natscribe.schemas.transcription import SegmentsEvent
 
 from app.errors import FencedError
 from app.jetstream.stream_log import StreamLog
-from app.task_log.record import Batch, Metadata, NoResult, Outcome, Owner, Record, StoredOutcome, end_of
+from app.task_log.record import Metadata, NoResult, Outcome, Owner, Record, SegmentsMessage, StoredOutcome, end_of
 
 
 class TaskLog:
@@ -23,7 +23,7 @@ class TaskLog:
     def __init__(self, nats: Client, names: StreamNames, worker: str) -> None:
         self.worker = worker
         self._progress = StreamLog(nats, names.progress, Record.read)
-        self._segments = StreamLog(nats, names.segments, Batch.read)
+        self._segments = StreamLog(nats, names.segments, SegmentsMessage.read)
         self._outcomes = StreamLog(nats, names.results, StoredOutcome.read)
 
     @property
@@ -135,7 +135,7 @@ class TaskLog:
             await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
             await self._outcomes.append(subject, body, headers, after=0, among=all_of)
 
-    def segments(self, task_id: str) -> AsyncIterator[Batch]:
+    def segments(self, task_id: str) -> AsyncIterator[SegmentsMessage]:
         """Yield all messages with segments of a task, in order, also those of an earlier task with the same id."""
         return self._segments.records(subjects.segments(task_id))
 

@@ -145,7 +145,7 @@ Outcome = Result | NoResult
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class SegmentsMessage:
     """One message of `segments.<task_id>`: some segments of a task, with the metadata of the task."""
 
     event: SegmentsEvent
@@ -154,7 +154,7 @@ class Batch:
     metadata: Metadata  # metadata of the task: a later task may have the same id
 
     @classmethod
-    def read(cls, message: RawStreamMsg) -> "Batch":
+    def read(cls, message: RawStreamMsg) -> "SegmentsMessage":
         """Read segments from their message.
 
         Raises:

@@ -50,7 +50,7 @@ class ResultStore:
         """
         body = await _written(result)
         if len(body) > self._largest:
-            body = (await self.claim_check(result, body, of=last.metadata.owner)).model_dump_json().encode()
+            body = (await self.store_object(result, body, of=last.metadata.owner)).model_dump_json().encode()
         await self._log.append_result(body, last)
 
     async def find(self, last: Record) -> Result | None:
@@ -62,7 +62,7 @@ class ResultStore:
             outcome = await self._log.outcome(last)
         return None if isinstance(outcome, NoResult) else outcome
 
-    async def whole(self, result: Result) -> Result:
+    async def load_segments(self, result: Result) -> Result:
         """Return a result with all its segments, read from its object if it refers to one.
 
         Raises:
@@ -89,7 +89,7 @@ class ResultStore:
         if kept is not None and (of is None or _owner(kept).is_same_as(of)):
             await self._erase(task_id)
 
-    async def claim_check(self, result: Result, body: bytes, *, of: Owner) -> Result:
+    async def store_object(self, result: Result, body: bytes, *, of: Owner) -> Result:
         """Store a result as an object, and return a result without segments that refers to the object.
 
         `of` is the task message that owns the result. If an earlier attempt of the task has stored an object, the
@@ -106,7 +106,7 @@ class ResultStore:
             raise FencedError(task_id)
         if owner.is_older_than(of):
             await self._erase(task_id)
-            return await self.claim_check(result, body, of=of)
+            return await self.store_object(result, body, of=of)
         if info.digest != objects.digest(sha256(body).digest()):
             result = await self._read(info)
         return referring(result, info)

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 from natscribe.schemas.errors import ErrorCode
 
-from app.cancellation import Stop, discard_all
+from app.cancellation import StopScope, discard_all
 from app.engines.engine import run_job
 from app.engines.messages import (
     CloseLiveStream,
@@ -101,7 +101,7 @@ class EngineProcesses:
         message = "The engine process that hears live sound hangs, and starts again."
         async with (
             self._hears,
-            Stop(TransientError(ErrorCode.ENGINE_FAILED, message), after=_LONGEST_HEARING_S),
+            StopScope(TransientError(ErrorCode.ENGINE_FAILED, message), after=_LONGEST_HEARING_S),
             aclosing(self._live_listener.run(job)) as replies,
         ):
             return await anext(replies)

@@ -103,7 +103,7 @@ async def complete(client: Client, task_id: str, size: int) -> None:
     result = without_segments(task_id)
     body = result.model_dump_json().replace('"segments":[]', f'"segments":[{segments(size)}]').encode()
     if size > MB:
-        body = (await results.claim_check(result, body, of=last.metadata.owner)).model_dump_json().encode()
+        body = (await results.store_object(result, body, of=last.metadata.owner)).model_dump_json().encode()
     await log.append_result(body, last)
     assert (await log.end(last)).event.state is State.COMPLETED
 

@@ -371,11 +371,11 @@ async def test_a_worker_that_keeps_nobody_waiting(nats: InMemoryNats, parts: Par
     await consumer.stop(grace=1)
     consumer = TaskConsumer({KEY: handle}, NAMES, broken=lambda: None)
     await consumer.start(nats.client)
-    assert (consumer.running, consumer.idle, consumer.keeps_waiting) == (True, True, False)
+    assert (consumer.running, consumer.idle, consumer.delays_tasks) == (True, True, False)
     await parts.publish("t1")
 
     async def waits() -> bool:
-        return consumer.keeps_waiting and not consumer.idle
+        return consumer.delays_tasks and not consumer.idle
 
     await eventually(waits)
     may_end.set()

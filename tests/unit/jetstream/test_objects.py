@@ -180,7 +180,7 @@ def transcript(characters: int, task_id: str = "t1") -> TranscriptionResult:
 
 async def claim(parts: Parts, owner: Owner, characters: int = 5) -> TranscriptionResult:
     result = transcript(characters)
-    found = await parts.results.claim_check(result, result.model_dump_json().encode(), of=owner)
+    found = await parts.results.store_object(result, result.model_dump_json().encode(), of=owner)
     assert isinstance(found, TranscriptionResult)
     return found
 
@@ -188,11 +188,11 @@ async def claim(parts: Parts, owner: Owner, characters: int = 5) -> Transcriptio
 async def test_a_large_result_is_whole_behind_its_reference(parts: Parts) -> None:
     referring = await claim(parts, FIRST)
     assert (referring.text, referring.segments) == ("", [])
-    assert await parts.results.whole(referring) == transcript(5)
-    assert await parts.results.whole(transcript(3)) == transcript(3)
+    assert await parts.results.load_segments(referring) == transcript(5)
+    assert await parts.results.load_segments(transcript(3)) == transcript(3)
     await parts.results.delete_object("t1")
     with pytest.raises(NotFoundError):
-        await parts.results.whole(referring)
+        await parts.results.load_segments(referring)
 
 
 async def test_an_object_belongs_to_its_task_message(parts: Parts) -> None:
@@ -207,10 +207,10 @@ async def test_an_object_belongs_to_its_task_message(parts: Parts) -> None:
         await claim(parts, FIRST)
     # And each deletes only its own
     await parts.results.delete_object("t1", of=FIRST)
-    assert await parts.results.whole(later) == transcript(9)
+    assert await parts.results.load_segments(later) == transcript(9)
     await parts.results.delete_object("t1", of=LATER)
     with pytest.raises(NotFoundError):
-        await parts.results.whole(later)
+        await parts.results.load_segments(later)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ async def test_an_object_belongs_to_its_task_message(parts: Parts) -> None:
 )
 async def test_an_object_of_nobody_is_replaced(parts: Parts, nats: InMemoryNats, description: str) -> None:
     await objects.put_if_absent(nats.jetstream(), BUCKET, "t1", b"{}", description=description)
-    assert await parts.results.whole(await claim(parts, FIRST)) == transcript(5)
+    assert await parts.results.load_segments(await claim(parts, FIRST)) == transcript(5)
 
 
 async def completed(parts: Parts, result: TranscriptionResult) -> Record:

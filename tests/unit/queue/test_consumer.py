@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
-from app.queue.consumer import Consume, TaskConsumer
+from app.queue.consumer import HandleMessage, TaskConsumer
 from tests.constants import Constants
 from tests.waiting import eventually
 
@@ -104,7 +104,7 @@ def queues() -> dict[tuple[Lane, Priority], FakeSubscriber]:
 
 @pytest.fixture
 async def consumer(queues: dict[tuple[Lane, Priority], FakeSubscriber]) -> AsyncIterator[TaskConsumer]:
-    given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
+    given = {key: cast("HandleMessage", queue.consume) for key, queue in queues.items()}
     broken: list[bool] = []
     found = TaskConsumer(given, NAMES, broken=lambda: broken.append(True))
     yield found
@@ -165,7 +165,7 @@ async def test_what_was_announced_and_is_not_there_is_asked_for_again(
     # Given a consumer that takes one task at once or several
     constants(ASK_AGAIN_AFTER_S=0.1, RECHECK_AFTER_S=0.4, POLL_INTERVAL_S=60)
     server = FakeServer([])
-    given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
+    given = {key: cast("HandleMessage", queue.consume) for key, queue in queues.items()}
     consumer = TaskConsumer(given, NAMES, broken=lambda: None, lookahead=lookahead)
     await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
@@ -323,7 +323,7 @@ async def test_the_worker_is_told_when_nats_answers_again(
     # Given a server that answers, and then not for two requests
     told: list[int] = []
     server = FakeServer([nothing] * 3 + [silence] * 2)
-    given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
+    given = {key: cast("HandleMessage", queue.consume) for key, queue in queues.items()}
     consumer = TaskConsumer(given, NAMES, broken=lambda: None, reached=lambda: told.append(len(server.asked)))
     # When it answers again
     await consumer.start(cast("Client", server))
@@ -338,13 +338,13 @@ async def test_others_wait_for_a_worker_that_is_never_without_work(
 ) -> None:
     # Given a worker that has one short task after the other
     constants(LONG_WITHOUT_REST_S=0.1)
-    given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
+    given = {key: cast("HandleMessage", queue.consume) for key, queue in queues.items()}
     consumer = TaskConsumer(given, NAMES, broken=lambda: None)
     server = FakeServer([a_task])
 
     for queue in queues.values():
         monkeypatch.setattr(queue, "consumed", Endless(server))
-    assert not consumer.keeps_waiting
+    assert not consumer.delays_tasks
     await consumer.start(cast("Client", server))
     # Then others have to wait for it after a while
     await eventually(lambda: _keeps_waiting(consumer, wanted=True))
@@ -379,7 +379,7 @@ async def _found_all_empty(consumer: TaskConsumer) -> FakeServer:
 
 
 async def _keeps_waiting(consumer: TaskConsumer, *, wanted: bool) -> bool:
-    return consumer.keeps_waiting is wanted
+    return consumer.delays_tasks is wanted
 
 
 async def _asked(server: FakeServer, times: int) -> bool:

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from natscribe.schemas.wire import Lane, Priority
 
-from app.queue.estimates import free_in, served_before
+from app.queue.estimates import seconds_until_free, served_before
 from app.queue.priorities import PATIENCE, PriorityOrder, QueueKey
 from tests.unit.queue.test_priorities import serve
 
@@ -101,9 +101,9 @@ def serve_next(order: PriorityOrder, full: set[QueueKey]) -> QueueKey:
     for priority, kinds in order.current():
         for kind in kinds:
             if (kind, priority) in full:
-                order.served(priority, kind)
+                order.note_served(priority, kind)
                 return kind, priority
-        order.found_empty(priority)
+        order.note_empty(priority)
     raise AssertionError
 
 
@@ -120,7 +120,7 @@ def serve_next(order: PriorityOrder, full: set[QueueKey]) -> QueueKey:
     ],
 )
 def test_when_a_worker_is_free(busy: list[float], work: float, expected: float) -> None:
-    assert free_in(busy, work) == pytest.approx(expected)
+    assert seconds_until_free(busy, work) == pytest.approx(expected)
 
 
 def test_live_tasks_wait_for_live_tasks_that_are_more_urgent_or_came_before() -> None:

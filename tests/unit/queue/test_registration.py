@@ -14,7 +14,7 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionTask
 
 from app.cancellation import cancel_all
-from app.errors import AlreadyKnownError, NotHeldError, TransientError
+from app.errors import MessageGoneError, ObsoleteMessageError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, Positions
 from app.queue.registration import Announcement, Registration
@@ -71,13 +71,13 @@ class Given:
     """What a registration is given, besides its log and its queue."""
 
     connection: ConnectionMonitor = field(default_factory=ConnectionMonitor)
-    must_wait: bool = False
+    delays_tasks: bool = False
     asked: int = 0  # how often somebody wanted to know that
     deleted: list[str] = field(default_factory=list)  # tasks that were removed from Redis
 
     def has_to_wait(self) -> bool:
         self.asked += 1
-        return self.must_wait
+        return self.delays_tasks
 
     async def delete_keys(self, last: Record) -> None:
         self.deleted.append(last.event.task_id)
@@ -96,7 +96,7 @@ def registration(log: InMemoryTaskLog, waiting: FakeWaiting, given: Given) -> Re
         cast("Positions", waiting),
         given.connection,
         max_attempts=4,
-        must_wait=given.has_to_wait,
+        delays_tasks=given.has_to_wait,
         delete_keys=given.delete_keys,
     )
 
@@ -144,7 +144,7 @@ async def test_a_task_that_was_deleted_is_not_registered(
 ) -> None:
     # Given a message that a worker has taken, and whose task was deleted in that moment
     waiting.message = None
-    with pytest.raises(NotHeldError):
+    with pytest.raises(MessageGoneError):
         await registration.register(TASK, message())
     # And another worker that hears of it only now registers nothing either
     await registration.register_waiting([ANNOUNCED])
@@ -171,7 +171,7 @@ async def test_a_task_that_is_deleted_just_before_its_registration_does_not_come
     monkeypatch.setattr(log, "append", append_late)
     # When it is registered
     if taken:
-        with pytest.raises(NotHeldError):
+        with pytest.raises(MessageGoneError):
             await registration.register(TASK, replace(message(), time=datetime.now(UTC) + timedelta(minutes=1)))
     else:
         await registration.register_waiting([ANNOUNCED])
@@ -222,7 +222,7 @@ async def test_an_id_belongs_to_the_message_that_was_registered_first(
     waiting.message = second = StoredMessage(QUEUE, 2, datetime.now(UTC) - timedelta(seconds=1), {}, first.body)
     waiting.earlier = [first]
     await registration.register_waiting([Announcement("t1", QUEUE, 2)])
-    with pytest.raises(AlreadyKnownError):
+    with pytest.raises(ObsoleteMessageError):
         await registration.register(TASK, second)
     # And the first one owns the id still
     assert (await registration.register(TASK, first)).stream_sequence == record.stream_sequence
@@ -249,7 +249,7 @@ async def test_a_task_whose_message_is_lost_belongs_to_the_next_message_of_the_s
         assert (found.metadata.task_sequence, found.event.sequence) == (2, record.event.sequence + 1)
     else:
         # When another task has its id, or it has ended, then that one is refused
-        with pytest.raises(AlreadyKnownError):
+        with pytest.raises(ObsoleteMessageError):
             await registration.register(body, second)
     assert len(log.events("t1")) == (1 if not same else 2)
 
@@ -261,7 +261,7 @@ async def test_a_replay_of_a_deleted_task_registers_nothing(
     waiting.message = replay = message(replay_of="7")
     # When it waits, or is taken, then nothing is appended
     await registration.register_waiting([ANNOUNCED])
-    with pytest.raises(AlreadyKnownError):
+    with pytest.raises(ObsoleteMessageError):
         await registration.register(TASK, replay)
     assert await log.last("t1") is None
 
@@ -277,7 +277,7 @@ async def test_a_replay_is_registered_whose_number_in_a_new_task_stream_is_that_
     # And replays of another failure, and of another task
     other = TASK.model_copy(update={"user_id": 99})
     for task, number in ((TASK, failed.stream_sequence - 1), (other, failed.stream_sequence)):
-        with pytest.raises(AlreadyKnownError):
+        with pytest.raises(ObsoleteMessageError):
             await registration.register(task, replace(message(task, str(number)), time=replay.time))
     # When its replay waits there
     await registration.register_waiting([ANNOUNCED])
@@ -289,7 +289,7 @@ async def test_after_an_outage_the_queues_are_searched_from_their_beginning(
     registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, given: Given
 ) -> None:
     # Given a busy worker that has searched its queues for tasks whose announcement was missed
-    given.must_wait = True
+    given.delays_tasks = True
     running = asyncio.create_task(registration.run())
     await eventually(lambda: log.last("t1"), within=5)
     # When NATS is back after an outage, and its new stream has another task at the same sequence
@@ -310,7 +310,7 @@ async def test_what_was_missed_is_registered_only_where_it_has_to_wait(
     # Then whoever takes it registers it
     assert await log.last("t1") is None
     # And when the worker is busy for longer, it is registered ahead
-    given.must_wait = True
+    given.delays_tasks = True
     await eventually(lambda: log.last("t1"), within=5)
     await cancel_all([running])
 

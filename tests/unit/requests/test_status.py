@@ -26,7 +26,7 @@ class FakePositions:
 
     stored_at: datetime
 
-    async def of(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position]]:
+    async def locate(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position]]:
         return [(StoredMessage(subject, sequence, self.stored_at, {}), Position(3, None)) for sequence in sequences]
 
 

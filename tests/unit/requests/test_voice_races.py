@@ -80,7 +80,7 @@ async def completed(parts: Parts, task_id: str) -> None:
     heard = {"values": voice_of("anna"), "telephone": voice_of("anna on the telephone")}
     speaker = SpeakerEmbedding(speaker="SPEAKER_00", seconds=30, agreement=0.9, **heard)
     found = Embedded(model=embedding_network(), speakers=[speaker])
-    await parts.results.embeddings.keep(found.model_dump_json().encode(), record)
+    await parts.results.embeddings.put(found.model_dump_json().encode(), record)
 
 
 def requests(parts: Parts, voice: str) -> dict[str, Request]:

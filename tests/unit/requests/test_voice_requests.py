@@ -51,7 +51,7 @@ async def heard(parts: Parts, task_id: str, *speakers: SpeakerEmbedding, state: 
     """A task of user 7 whose speakers are kept."""
     record = await parts.reaching(state, task_id)
     found = Embedded(model=embedding_network(), speakers=list(speakers) or [speaker()])
-    await parts.results.embeddings.keep(found.model_dump_json().encode(), record)
+    await parts.results.embeddings.put(found.model_dump_json().encode(), record)
 
 
 def asked(**changes: object) -> EnrollRequest:

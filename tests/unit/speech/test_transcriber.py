@@ -217,7 +217,7 @@ async def test_else_speakers_come_last(cores: list[bool], free: bool, done: floa
         processed_seconds=done,
         segments=earlier,
         audio_sha256=SHA if done else None,
-        after_trouble=bool(done),
+        after_failure=bool(done),
     )
     # When a recording is transcribed with speakers
     updates = await updates_of(engine, checkpoint)

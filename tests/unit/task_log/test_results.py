@@ -97,7 +97,7 @@ async def test_embeddings_are_those_of_one_task_message(parts: Parts) -> None:
     owner, store = record.metadata.owner, parts.results.embeddings
     later = replace(owner, task_sequence=owner.task_sequence + 1)
     for removed_by in (owner, None):
-        await store.keep(b"{}", record)
+        await store.put(b"{}", record)
         # When those of the later one are looked for, or removed, then there are none
         assert await store.find("t1", of=later) is None
         await store.delete("t1", of=later)

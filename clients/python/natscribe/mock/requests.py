@@ -248,7 +248,7 @@ class Answers:
 
     def _queue_of(self, queue: Lane, priority: Priority) -> QueueStatus:
         tasks = self._tasks.values()
-        mine = [task for task in tasks if (task.message.queue, task.message.priority) == (queue, priority)]
+        mine = [task for task in tasks if (task.message.lane, task.message.priority) == (queue, priority)]
         waiting = [task for task in self._player.waiting() if task in mine]
         newest = max(mine, key=lambda task: task.message.sequence, default=None)
         return QueueStatus(
