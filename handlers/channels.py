@@ -17,7 +17,8 @@ from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.voices import Forgotten
 from natscribe.schemas.wire import Kind
 
-from app.queue.consumer import HandleMessage, QueueKey
+from app.queue.consumer import HandleMessage
+from app.queue.priorities import QueueKey
 from app.settings import Settings
 from app.work_sharing.sharing import engine_of
 from handlers import accepted_tasks, dead_letters, replies, requests, voices

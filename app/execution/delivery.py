@@ -76,9 +76,7 @@ class Delivery:
         self.spans = tracing.StageSpans(execution.tracer)
         self._received_at = time.monotonic()
         settings, self._ack_wait = execution.settings, execution.ack_wait
-        self.heartbeat = (
-            settings.task_heartbeat * self._ack_wait / settings.task_ack_wait
-        )  # interval in s
+        self.heartbeat = settings.task_heartbeat * self._ack_wait / settings.task_ack_wait  # interval in s
         if self.lane is Lane.LIVE:
             self._ack_wait = min(self._ack_wait, LIVE_ACK_WAIT_S)
             self.heartbeat = self._ack_wait / LIVE_HEARTBEATS
