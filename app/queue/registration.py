@@ -9,9 +9,8 @@ concurrently, the first append to its log wins. If the task was deleted just bef
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from nats.errors import Error as NatsError
 from natscribe.schemas.progress import ProgressEvent, State
@@ -39,8 +38,7 @@ DELAY_CHECK_INTERVAL_S: Final = 0.5  # between two checks whether this worker de
 SEQUENCES: Final = 2**63  # stream sequences are below this number
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
+class Announcement(NamedTuple):
     """Names a stored task message. It may be forged, so only messages that the task stream holds are registered."""
 
     task_id: str
@@ -116,15 +114,15 @@ class Registration:
             NatsError: NATS does not answer.
             TransientError: JetStream does not answer.
         """
-        last = await self._log.last_of({each.task_id for each in announced})
-        sequences: dict[str, set[int]] = {}  # the stream sequences of each queue's messages
-        for each in announced:
-            known = last.get(each.task_id)
-            # A failure may be replayed by a message with the same number, if the task stream was created anew.
-            if known is None or known.metadata.task_sequence != each.sequence or known.event.state is State.FAILED:
-                sequences.setdefault(each.subject, set()).add(each.sequence)
-        found = [pair for subject in sequences for pair in await self._positions.locate(subject, sequences[subject])]
-        await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in found))
+        last = await self._log.last_of({announcement.task_id for announcement in announced})
+        sequences: dict[str, set[int]] = {}  # stream sequences of each queue's messages
+        for task_id, subject, sequence in announced:
+            record = last.get(task_id)
+            # A failure may be replayed by a message with the same sequence, if the task stream was recreated.
+            if record is None or record.metadata.task_sequence != sequence or record.event.state is State.FAILED:
+                sequences.setdefault(subject, set()).add(sequence)
+        located = [pair for subject in sequences for pair in await self._positions.locate(subject, sequences[subject])]
+        await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in located))
 
     async def run(self) -> None:
         """Register announced tasks, and tasks whose announcement was missed, until cancelled."""

@@ -329,7 +329,7 @@ async def test_an_announced_task_is_registered_soon_and_a_replay_at_once(
     failed = await log.push(queued.event.model_copy(update={"state": State.FAILED, "sequence": 2}), queued.metadata)
     replay = message(replay_of=str(failed.stream_sequence))
     waiting.message = replace(replay, sequence=2, time=STORED_AT + timedelta(seconds=30))
-    await registration.announce(replace(ANNOUNCED, sequence=2), replayed=True)
+    await registration.announce(ANNOUNCED._replace(sequence=2), replayed=True)
     assert log.events("t1")[-1].state is State.QUEUED
 
 
@@ -341,8 +341,8 @@ async def test_an_announcement_of_no_message_of_a_queue_is_refused(
     registration: Registration, changes: dict[str, Any]
 ) -> None:
     with pytest.raises(ValueError, match="no message of a task queue"):
-        await registration.announce(replace(ANNOUNCED, **changes), replayed=False)
-    await registration.announce(replace(ANNOUNCED, sequence=2**63 - 1), replayed=False)
+        await registration.announce(ANNOUNCED._replace(**changes), replayed=False)
+    await registration.announce(ANNOUNCED._replace(sequence=2**63 - 1), replayed=False)
 
 
 @pytest.mark.parametrize("error", [NatsTimeoutError(), TransientError(ErrorCode.INTERNAL, "The disk is full.")])
