@@ -82,9 +82,12 @@ class Positions:
             located += zip(messages, await self._positions(messages, consumer), strict=True)
             remaining = [sequence for sequence in remaining if sequence > (stored[-1].seq or 0)]
         missing = set(sequences) - {message.sequence for message, _ in located}
-        # The server that has answered may be behind the leader.
-        from_leader = [await self._messages.find(subject, sequence) for sequence in missing]
-        return located + [(message, None) for message in from_leader if message is not None]
+        return located + [(message, None) for message in await self._read_from_leader(subject, missing)]
+
+    async def _read_from_leader(self, subject: str, sequences: Collection[int]) -> list[StoredMessage]:
+        """Read messages that another server, which may be behind the leader of the stream, has not returned."""
+        messages = [await self._messages.find(subject, sequence) for sequence in sequences]
+        return [message for message in messages if message is not None]
 
     async def _consumer(self, subject: str) -> ConsumerInfo | None:
         with suppress(NatsError):
