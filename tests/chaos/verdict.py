@@ -65,7 +65,7 @@ class Verdict:
         ]
 
     def further_attempts(self) -> Iterator[tuple[str, str]]:
-        """Yield the task of each attempt above 1, and its explanation: a fault of its worker, of a server, or nothing."""
+        """Yield the task of each attempt above 1 with its cause: a fault of its worker, of a server, or nothing."""
         for task_id, events in self.logs.items():
             for before, after in pairwise(events):
                 if after.attempt > before.attempt:
