@@ -10,7 +10,8 @@ from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
 from natscribe.schemas import subjects
 
-from app.queue.consumer import HandleMessage, QueueKey
+from app.queue.consumer import HandleMessage
+from app.queue.priorities import QueueKey
 from app.settings import Settings
 from app.work_sharing.sharing import engine_of
 from handlers import accepted_tasks, dead_letters, replies, requests, voices

@@ -14,7 +14,8 @@ from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
-from app.queue.consumer import HandleMessage, QueueKey
+from app.queue.consumer import HandleMessage
+from app.queue.priorities import QueueKey
 from handlers.tasks import HANDLERS
 
 PUBLISHING = (

@@ -46,8 +46,8 @@ class TaskQueues:
     async def _described(self, queue: TaskQueue) -> QueueStatus:
         newest = await self._newest(queue) if queue.waiting else None
         return QueueStatus(
-            queue=queue.queue,
-            kind=queue.queue.kind,
+            queue=queue.lane,
+            kind=queue.lane.kind,
             priority=queue.priority,
             waiting=queue.waiting,
             running=queue.running,

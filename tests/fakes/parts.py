@@ -16,7 +16,8 @@ from natscribe.schemas.wire import Lane, Priority
 
 from app.container import Container
 from app.jetstream.pull_inbox import PullInbox
-from app.queue.consumer import HandleMessage, QueueKey
+from app.queue.consumer import HandleMessage
+from app.queue.priorities import QueueKey
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.stream_guard import provisioning

@@ -359,7 +359,7 @@ async def test_who_was_passed_over_often_comes_next(nats: InMemoryNats, parts: P
 
 
 async def test_a_worker_that_keeps_nobody_waiting(nats: InMemoryNats, parts: Parts, constants: Constants) -> None:
-    constants(LONG_WITH_ONE_TASK_S=0.05)
+    constants(LONG_TASK_S=0.05)
     may_end = asyncio.Event()
 
     async def handle(message: Msg) -> None:

@@ -302,7 +302,7 @@ async def test_a_result_that_takes_too_long_is_refused_or_referred_to(
 ) -> None:
     # Given a result that takes too long to read
     await (as_object if is_object else completed)(parts, transcript(3))
-    monkeypatch.setattr(parts.results, "whole", lambda _: asyncio.Event().wait())
+    monkeypatch.setattr(parts.results, "load_segments", lambda _: asyncio.Event().wait())
     constants(WRITTEN_WITHIN_S=within)
     # When it is asked for, then a reference to it will do, if there is time to find one
     refused = pytest.raises(RequestError, match="Too many requests for results")

@@ -259,7 +259,7 @@ async def test_the_start_is_expected_after_the_work_before(parts: Parts) -> None
 async def test_a_reading_of_the_queues_serves_for_a_while(
     parts: Parts, nats: InMemoryNats, constants: Constants, kept: float, readings: int
 ) -> None:
-    constants(READING_KEPT_S=kept)
+    constants(STATE_MAX_AGE_S=kept)
     message = await parts.publish("a")
     nats.asked.clear()
     for _ in range(3):

@@ -43,14 +43,14 @@ class FakeWaiting:
         self.message: StoredMessage | None = message()
         self.earlier: list[StoredMessage] = []
 
-    async def held(self, _: str, sequence: int) -> StoredMessage | None:
+    async def find(self, _: str, sequence: int) -> StoredMessage | None:
         held = [self.message, *self.earlier]
         return next((each for each in held if each is not None and each.sequence == sequence), None)
 
-    async def of(self, _: str, __: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
+    async def locate(self, _: str, __: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
         return [(self.message, Position(3, STORED_AT))] if self.message else []
 
-    async def after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
+    async def page_after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
         del count
         found = self.message
         return [found] if found and found.subject == subject and found.sequence > sequence else []
@@ -304,7 +304,7 @@ async def test_what_was_missed_is_registered_only_where_it_has_to_wait(
     registration: Registration, log: InMemoryTaskLog, given: Given, constants: Constants
 ) -> None:
     # Given a worker that is never busy for long, and a task whose announcement it missed
-    constants(WAITING_CHECK_EVERY_S=0.01)
+    constants(DELAY_CHECK_INTERVAL_S=0.01)
     running = asyncio.create_task(registration.run())
     await eventually(lambda: given.asked > 5, within=5)
     # Then whoever takes it registers it
@@ -329,7 +329,7 @@ async def test_an_announced_task_is_registered_soon_and_a_replay_at_once(
     failed = await log.push(queued.event.model_copy(update={"state": State.FAILED, "sequence": 2}), queued.metadata)
     replay = message(replay_of=str(failed.stream_sequence))
     waiting.message = replace(replay, sequence=2, time=STORED_AT + timedelta(seconds=30))
-    await registration.announce(replace(ANNOUNCED, sequence=2), replayed=True)
+    await registration.announce(ANNOUNCED._replace(sequence=2), replayed=True)
     assert log.events("t1")[-1].state is State.QUEUED
 
 
@@ -341,8 +341,8 @@ async def test_an_announcement_of_no_message_of_a_queue_is_refused(
     registration: Registration, changes: dict[str, Any]
 ) -> None:
     with pytest.raises(ValueError, match="no message of a task queue"):
-        await registration.announce(replace(ANNOUNCED, **changes), replayed=False)
-    await registration.announce(replace(ANNOUNCED, sequence=2**63 - 1), replayed=False)
+        await registration.announce(ANNOUNCED._replace(**changes), replayed=False)
+    await registration.announce(ANNOUNCED._replace(sequence=2**63 - 1), replayed=False)
 
 
 @pytest.mark.parametrize("error", [NatsTimeoutError(), TransientError(ErrorCode.INTERNAL, "The disk is full.")])
