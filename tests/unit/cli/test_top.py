@@ -120,7 +120,7 @@ def test_the_list_corrects_for_lost_events() -> None:
     assert list(dashboard.running) == ["runs", "new", "unheard"]
     assert dashboard.running["runs"].recording == "meeting.flac"
     assert dashboard.running["runs"].worker == "gpu-1-4711-9f3c"
-    assert dashboard.running["unheard"].progress == 40
+    assert dashboard.running["unheard"].latest.progress == 40
 
 
 def test_an_incomplete_list_removes_only_tasks_that_are_silent_for_long() -> None:
