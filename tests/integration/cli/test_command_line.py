@@ -90,7 +90,7 @@ async def test_untranscribed_speech_is_reported_beside_the_result(terminal: Term
     assert json.loads(read.splitlines()[-1])["untranscribed"] == [{"start": 2, "end": 4.5}]
 
 
-async def test_who_wants_channels_that_are_not_there_is_told(terminal: Terminal, engine: FakeEngine) -> None:
+async def test_missing_channels_are_reported(terminal: Terminal, engine: FakeEngine) -> None:
     # Given recordings with one channel, when each channel is wanted
     code, out, err = await terminal.run("transcribe", "meeting.flac", "--channels", "separate")
     # Then the text is there all the same, and that is said
@@ -358,7 +358,7 @@ async def test_operators_see_queues_and_dead_letters(terminal: Terminal) -> None
     assert (await terminal.run("dead-letters", "replay", "--task-id", "t1"))[1] == "queued again: 1\n"
 
 
-async def test_the_status_says_what_is_known_of_a_task(terminal: Terminal, worker: Worker) -> None:
+async def test_the_status_has_the_details_of_a_task(terminal: Terminal, worker: Worker) -> None:
     # Given a task that is done
     options = ("--diarize", "--vocabulary", "names.txt", "--user-id", "anna")
     (terminal.folder / "names.txt").write_text("Anna Kim\nNatscribe\n", encoding="utf-8")

@@ -147,7 +147,7 @@ async def test_a_named_server_is_used_and_only_the_other_one_is_started(
     ],
     ids=["model", "precision"],
 )
-async def test_nobody_is_told_to_begin_before_the_model_is_loaded(
+async def test_the_next_steps_are_printed_after_the_model_is_loaded(
     tmp_path: Path, setting: dict[str, str], error: str
 ) -> None:
     # Given a typing error in the name of the model, or in its precision
@@ -216,7 +216,7 @@ async def test_a_server_that_dies_is_started_again(lasting: Up, server: str) -> 
     assert _server(lasting.folder, server) != before
 
 
-async def test_what_cannot_work_is_said_at_once(tmp_path: Path) -> None:
+async def test_an_impossible_start_is_reported_at_once(tmp_path: Path) -> None:
     # Given a port on which somebody listens, and NATS_URL with nobody there
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -13,7 +13,7 @@ from natscribe.client import ClientError
 
 from app.cli import demo
 from app.cli.recording import TWO_READERS
-from tests.unit.cli.test_results import result_of, said
+from tests.unit.cli.test_output import result_of, said
 from tests.waiting import eventually
 
 Demo = Callable[..., asyncio.Task[int]]

@@ -183,7 +183,7 @@ def test_a_snapshot_has_all_that_is_kept() -> None:
     assert lines[-1].endswith(f"  gone-80  {GONE.code}: {GONE.message}")
 
 
-def test_a_snapshot_knows_of_a_task_what_the_list_does() -> None:
+def test_a_snapshot_has_the_details_of_the_list() -> None:
     # Given a task without an event so far
     dashboard = Dashboard()
     known = {"worker": "gpu-1-4711-9f3c", "duration_seconds": 61.5, "eta_seconds": 9.2}
