@@ -11,7 +11,7 @@ from typing import IO
 
 from app.embedded import guard
 
-_LONGEST_LINE_BYTES = 4096  # the guard writes a line of this length at once
+_LONGEST_LINE_BYTES = 4096  # the guard writes a line of up to this length atomically
 LOCK_TIMEOUT_S = 8.0  # the processes of a killed earlier run stop and free the lock within this time
 
 
@@ -43,7 +43,7 @@ class GuardedProcess:
     @property
     def runs(self) -> bool:
         """Whether the process has started and has not ended."""
-        self._listen()
+        self._read_report()
         return self.pid > 0 and not self.ended
 
     @property
@@ -54,7 +54,7 @@ class GuardedProcess:
     async def wait(self) -> int:
         """Wait until the process ends; return its exit code, 128 plus the number if a signal ended the process."""
         code = await asyncio.to_thread(self._guard.wait)
-        self._listen()
+        self._read_report()
         for pipe in filter(None, (self._guard.stdin, self._guard.stdout)):
             pipe.close()
         return code
@@ -70,17 +70,15 @@ class GuardedProcess:
         if not self.ended:
             os.killpg(self._guard.pid, signal.SIGKILL)  # the group has the guard, the process and its children
 
-    def _listen(self) -> None:
-        """Read the line of the guard, if it has come: the id of the process, or why it was not started."""
-        words = (
-            ""
-            if self._output.closed
-            else (self._output.read(_LONGEST_LINE_BYTES) or b"").decode(errors="replace").strip()
-        )
-        if words.isdecimal():
-            self.pid = int(words)
-        elif words:
-            self.refusal = words
+    def _read_report(self) -> None:
+        """Read the line of the guard, if it has arrived: the id of the process, or why it was not started."""
+        if self._output.closed:
+            return
+        line = (self._output.read(_LONGEST_LINE_BYTES) or b"").decode(errors="replace").strip()
+        if line.isdecimal():
+            self.pid = int(line)
+        elif line:
+            self.refusal = line
 
     @property
     def _output(self) -> IO[bytes]:

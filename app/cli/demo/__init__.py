@@ -20,16 +20,17 @@ from app.cli.service import LocalService, run_service, stop_signals
 from app.embedded import EmbeddedError
 from app.settings import Settings
 
-_READY_WITHIN_S = 120.0  # the servers start and the model is loaded within this time
+_READY_WITHIN_S = 120.0  # the servers start and the worker loads its model within this time
 LAST_LINES = 5  # lines of the worker's log that are shown if the worker does not start
 
 
 def run(recording: Path, *, keep: bool) -> NoReturn:
-    """Transcribe a recording, with speakers, on servers that run as long as the demo, or with `keep` until Ctrl-C."""
-    run_and_exit(_interruptible(recording, keep=keep), expected=(ClientError, EmbeddedError))
+    """Transcribe a recording with speakers; with `keep`, the servers run until Ctrl-C."""
+    run_and_exit(run_until_interrupted(recording, keep=keep), expected=(ClientError, EmbeddedError))
 
 
-async def _interruptible(recording: Path, *, keep: bool) -> int:
+async def run_until_interrupted(recording: Path, *, keep: bool) -> int:
+    """Run the demo until it ends or a stop signal arrives; return the exit code."""
     stop, work = stop_signals(), asyncio.create_task(_run(recording, keep=keep))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({stopped, work}, return_when=asyncio.FIRST_COMPLETED)
@@ -47,7 +48,7 @@ async def _run(recording: Path, *, keep: bool) -> int:
         log = Path(folder) / "worker.log"
         err.print("starting NATS, Valkey and a worker ...")
         with log.open("wb") as output:
-            async with run_service(Path(folder), output=output, alone=True) as running:
+            async with run_service(Path(folder), output=output, embed_all=True) as running:
                 await _until_ready(running, log)
                 task_id = await _transcribe(running, recording)
                 if task_id is None:
@@ -61,14 +62,14 @@ async def _run(recording: Path, *, keep: bool) -> int:
 async def _until_ready(running: LocalService, log: Path) -> None:
     try:
         async with asyncio.timeout(_READY_WITHIN_S):
-            ready = await running.becomes_ready()
+            ready = await running.wait_until_ready()
     except TimeoutError:
         ready = False
     if not ready:
-        raise ClientError(_why(log))
+        raise ClientError(_last_lines(log))
 
 
-def _why(log: Path) -> str:
+def _last_lines(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
     return "\n".join(["The worker did not start; its last lines say why:", *lines])
 

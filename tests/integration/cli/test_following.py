@@ -65,7 +65,7 @@ async def test_the_place_in_the_queue_is_kept_true(
         assert await watching
 
 
-async def test_a_task_that_nobody_works_on_is_told(
+async def test_a_task_without_a_worker_is_reported(
     settings: Settings, js: JetStreamContext, constants: Constants, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Given a queue, but no worker
@@ -90,7 +90,7 @@ async def test_a_task_that_nobody_works_on_is_told(
     assert said.count("waits") == 1
 
 
-async def test_outages_are_told_once(nats_server: NatsServer, settings: Settings) -> None:
+async def test_outages_are_reported_once(nats_server: NatsServer, settings: Settings) -> None:
     # Given a client
     told: list[bool] = []
     there = settings.model_copy(update={"nats_url": nats_server.url})

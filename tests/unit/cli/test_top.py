@@ -120,7 +120,7 @@ def test_the_list_corrects_for_lost_events() -> None:
     assert list(dashboard.running) == ["runs", "new", "unheard"]
     assert dashboard.running["runs"].recording == "meeting.flac"
     assert dashboard.running["runs"].worker == "gpu-1-4711-9f3c"
-    assert dashboard.running["unheard"].progress == 40
+    assert dashboard.running["unheard"].latest.progress == 40
 
 
 def test_an_incomplete_list_removes_only_tasks_that_are_silent_for_long() -> None:
@@ -183,7 +183,7 @@ def test_a_snapshot_has_all_that_is_kept() -> None:
     assert lines[-1].endswith(f"  gone-80  {GONE.code}: {GONE.message}")
 
 
-def test_a_snapshot_knows_of_a_task_what_the_list_does() -> None:
+def test_a_snapshot_has_the_details_of_the_list() -> None:
     # Given a task without an event so far
     dashboard = Dashboard()
     known = {"worker": "gpu-1-4711-9f3c", "duration_seconds": 61.5, "eta_seconds": 9.2}

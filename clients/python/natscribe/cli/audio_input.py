@@ -62,10 +62,11 @@ async def from_input(codec: Codec) -> AsyncIterator[bytes]:
     await asyncio.wait([first], timeout=_CHECK_WITHIN_S)
     if first.done():
         first.result()
-    return _with_first(first, audio)
+    return with_first(first, audio)
 
 
-async def _with_first(first: "asyncio.Future[bytes]", audio: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def with_first(first: "asyncio.Future[bytes]", audio: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the first chunk when it arrives, and then the rest of the audio; an empty first chunk is its end."""
     if chunk := await first:
         yield chunk
     async for chunk in audio:

@@ -1,5 +1,6 @@
 """Decodes audio for live tasks, with PyAV if it is installed; without it, ffmpeg decodes files."""
 
+import asyncio
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from natscribe.cli.audio_input import ACCEPTED, CHUNK_S, conversion_hint, paced, read_in_thread
+from natscribe.cli.audio_input import ACCEPTED, CHUNK_S, conversion_hint, paced, read_in_thread, with_first
 from natscribe.cli.console import WARNING, print_above
 from natscribe.client import ClientError
 from natscribe.schemas.live import LiveAudio
@@ -59,17 +60,11 @@ async def after_first_chunk(chunks: Iterator[bytes], name: str, hint: str) -> As
         ClientError: The audio cannot be read, or there is none; `hint` says what to do.
     """
     audio = read_in_thread(chunks)
-    first = await anext(audio, None)
-    if first is None:
+    first = asyncio.ensure_future(anext(audio, b""))
+    if not await first:
         message = f"{name} has no audio: {hint}"
         raise ClientError(message)
-    return _with_first(first, audio)
-
-
-async def _with_first(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for chunk in chunks:
-        yield chunk
+    return with_first(first, audio)
 
 
 class PyAVReader:

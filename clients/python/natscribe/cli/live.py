@@ -5,28 +5,12 @@ from typing import Annotated
 
 import typer
 
+from natscribe.cli import options
 from natscribe.cli.audio_input import STANDARD_INPUT
 from natscribe.cli.console import out, run_and_exit
 from natscribe.cli.folders import URL
 from natscribe.cli.live_session import AudioSource, LiveSession
 from natscribe.cli.notices import RequestedOptions
-from natscribe.cli.options import (
-    Diarize,
-    Formats,
-    Identify,
-    Keep,
-    MaxSpeakers,
-    MinSpeakers,
-    Model,
-    OutputDir,
-    Prompt,
-    Translate,
-    User,
-    Vocabulary,
-    WordTimestamps,
-    check_speakers,
-    parse_user_id,
-)
 from natscribe.cli.output import Format, make_output
 from natscribe.cli.vocabulary import read_vocabulary
 from natscribe.client import Client
@@ -94,26 +78,26 @@ def live(  # noqa: PLR0913 -- the task's fields
     rate: Rate = None,
     channels: Count = 1,
     speed: Speed = 1.0,
-    model: Model = None,
+    model: options.Model = None,
     language: Language = None,
-    vocabulary: Vocabulary = None,
-    prompt: Prompt = None,
-    translate: Translate = False,
+    vocabulary: options.Vocabulary = None,
+    prompt: options.Prompt = None,
+    translate: options.Translate = False,
     mix: Mix = False,
-    diarize: Diarize = False,
-    min_speakers: MinSpeakers = None,
-    max_speakers: MaxSpeakers = None,
-    identify: Identify = False,
-    word_timestamps: WordTimestamps = False,
-    user_id: User = "0",
-    keep_seconds: Keep = None,
+    diarize: options.Diarize = False,
+    min_speakers: options.MinSpeakers = None,
+    max_speakers: options.MaxSpeakers = None,
+    identify: options.Identify = False,
+    word_timestamps: options.WordTimestamps = False,
+    user_id: options.User = "0",
+    keep_seconds: options.Keep = None,
     keep_audio: KeepAudio = False,
     idle_seconds: Idle = IDLE_S,
     task_id: TaskIdOption = None,
     resume: Resume = None,
     priority: PriorityOption = Priority.NORMAL,
-    result_format: Formats = None,
-    output_dir: OutputDir = None,
+    result_format: options.Formats = None,
+    output_dir: options.OutputDir = None,
     as_json: Json = False,
 ) -> None:
     """Transcribe live audio.
@@ -128,14 +112,14 @@ def live(  # noqa: PLR0913 -- the task's fields
     Ctrl-C ends the audio, and the rest of the text follows; a second Ctrl-C cancels the task.
     """
     _check_resume(resume, source, task_id, codec)
-    check_speakers(min_speakers, max_speakers, result_format, Channels.AUTO, diarize=diarize, identify=identify)
+    options.check_speakers(min_speakers, max_speakers, result_format, Channels.AUTO, diarize=diarize, identify=identify)
     output = make_output(result_format, output_dir, DEFAULT_LIMITS, as_json=as_json)
     start = partial(
         Client.live,
         task_id=resume or task_id,
         resume=resume is not None,
         priority=priority,
-        user_id=parse_user_id(user_id),
+        user_id=options.parse_user_id(user_id),
         idle_seconds=idle_seconds,
         keep_seconds=keep_seconds,
         keep_audio=keep_audio,

@@ -6,17 +6,10 @@ from typing import Annotated
 
 import typer
 
+from natscribe.cli import options
 from natscribe.cli.console import WARNING, err, open_client, out, run_and_exit
 from natscribe.cli.names import recording_name, result_file_names, unique_task_names
 from natscribe.cli.notices import notices
-from natscribe.cli.options import (
-    SEVERAL_FORMATS_HELP,
-    MaxCueSeconds,
-    MaxLineChars,
-    MaxLines,
-    OutputDir,
-    subtitle_limits,
-)
 from natscribe.cli.output import Format, Output, make_output
 from natscribe.cli.status import next_step
 from natscribe.cli.task import SeveralTasks, for_each_task
@@ -29,7 +22,7 @@ Formats = Annotated[
     typer.Option(
         "--format",
         help="Format of the result: by default txt, the text without times, but `turns` (who says what when) on a "
-        f"terminal if there are speakers, and rttm for a diarization; {SEVERAL_FORMATS_HELP}",
+        f"terminal if there are speakers, and rttm for a diarization; {options.SEVERAL_FORMATS_HELP}",
         show_default=False,
     ),
 ]
@@ -47,10 +40,10 @@ def result(  # noqa: PLR0913 -- the options of the command
     task_ids: SeveralTasks,
     *,
     result_format: Formats = None,
-    max_line_chars: MaxLineChars = None,
-    max_lines: MaxLines = None,
-    max_cue_seconds: MaxCueSeconds = None,
-    output_dir: OutputDir = None,
+    max_line_chars: options.MaxLineChars = None,
+    max_lines: options.MaxLines = None,
+    max_cue_seconds: options.MaxCueSeconds = None,
+    output_dir: options.OutputDir = None,
     audio: Audio = None,
 ) -> None:
     """Print results, or write each to a file.
@@ -58,7 +51,7 @@ def result(  # noqa: PLR0913 -- the options of the command
     The file has the name of the recording; of two tasks with the same recording, the later one has its task id.
     """
     _check_audio(audio, task_ids, result_format)
-    limits = subtitle_limits(result_format, max_line_chars, max_lines, max_cue_seconds)
+    limits = options.subtitle_limits(result_format, max_line_chars, max_lines, max_cue_seconds)
     output = make_output(result_format, output_dir, limits)
     output.check_holds(len(set(task_ids)))
     run_and_exit(_fetch_results(task_ids, output, audio))

@@ -8,32 +8,11 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from natscribe.cli import options
 from natscribe.cli.console import err, read_settings, run_and_exit
 from natscribe.cli.folders import find_recordings
 from natscribe.cli.jobs import CreateTask
 from natscribe.cli.notices import RequestedOptions
-from natscribe.cli.options import (
-    SEVERAL_FORMATS_HELP,
-    Diarize,
-    Formats,
-    Identify,
-    Keep,
-    MaxCueSeconds,
-    MaxLineChars,
-    MaxLines,
-    MaxSpeakers,
-    MinSpeakers,
-    Model,
-    OutputDir,
-    Prompt,
-    Translate,
-    User,
-    Vocabulary,
-    WordTimestamps,
-    check_speakers,
-    parse_user_id,
-    subtitle_limits,
-)
 from natscribe.cli.output import Format, TurnsFormat, make_output
 from natscribe.cli.submission import Submission
 from natscribe.cli.vocabulary import read_vocabulary
@@ -86,7 +65,7 @@ TurnsFormats = Annotated[
     typer.Option(
         "--format",
         help="Format of the result: by default `turns` (who speaks when, one line each) on a terminal, and elsewhere "
-        f"rttm, its machine-readable form; {SEVERAL_FORMATS_HELP}",
+        f"rttm, its machine-readable form; {options.SEVERAL_FORMATS_HELP}",
         show_default=False,
     ),
 ]
@@ -95,41 +74,41 @@ TurnsFormats = Annotated[
 def transcribe(  # noqa: PLR0913 -- the task's fields
     files: Files,
     *,
-    model: Model = None,
+    model: options.Model = None,
     language: Languages = None,
-    vocabulary: Vocabulary = None,
-    prompt: Prompt = None,
-    translate: Translate = False,
+    vocabulary: options.Vocabulary = None,
+    prompt: options.Prompt = None,
+    translate: options.Translate = False,
     channels: ChannelsOption = Channels.AUTO,
-    diarize: Diarize = False,
-    min_speakers: MinSpeakers = None,
-    max_speakers: MaxSpeakers = None,
-    identify: Identify = False,
-    word_timestamps: WordTimestamps = False,
-    user_id: User = "0",
-    keep_seconds: Keep = None,
+    diarize: options.Diarize = False,
+    min_speakers: options.MinSpeakers = None,
+    max_speakers: options.MaxSpeakers = None,
+    identify: options.Identify = False,
+    word_timestamps: options.WordTimestamps = False,
+    user_id: options.User = "0",
+    keep_seconds: options.Keep = None,
     task_id: TaskIdOption = None,
     priority: PriorityOption = None,
     stored: Stored = False,
-    result_format: Formats = None,
-    max_line_chars: MaxLineChars = None,
-    max_lines: MaxLines = None,
-    max_cue_seconds: MaxCueSeconds = None,
-    output_dir: OutputDir = None,
+    result_format: options.Formats = None,
+    max_line_chars: options.MaxLineChars = None,
+    max_lines: options.MaxLines = None,
+    max_cue_seconds: options.MaxCueSeconds = None,
+    output_dir: options.OutputDir = None,
     as_json: Json = False,
     wait: Wait = True,
 ) -> None:
     """Transcribe recordings. The service stores each recording for AUDIO_TTL (30 days) after the end of its task."""
-    check_speakers(min_speakers, max_speakers, result_format, channels, diarize=diarize, identify=identify)
+    options.check_speakers(min_speakers, max_speakers, result_format, channels, diarize=diarize, identify=identify)
     terms = read_vocabulary(vocabulary)
-    options = TranscribeKeywords(model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels)
-    owner = parse_user_id(user_id)
+    keywords = TranscribeKeywords(model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels)
+    owner = options.parse_user_id(user_id)
     task = partial(Client.create_transcription_task, user_id=owner, task_id=task_id, priority=priority)
     speakers = partial(task, diarize=diarize, identify=identify, min_speakers=min_speakers, max_speakers=max_speakers)
     with_words = word_timestamps or Format.HTML in (result_format or ())  # the page highlights the word being spoken
     create = partial(speakers, keep_seconds=keep_seconds, word_timestamps=with_words)
-    creates = [partial(create, **keywords) for keywords in _with_languages(options, files, language or [])]
-    limits = subtitle_limits(result_format, max_line_chars, max_lines, max_cue_seconds)
+    creates = [partial(create, **task_options) for task_options in _with_languages(keywords, files, language or [])]
+    limits = options.subtitle_limits(result_format, max_line_chars, max_lines, max_cue_seconds)
     output = make_output(result_format, output_dir, limits, as_json=as_json, wait=wait)
     is_separate = channels is Channels.SEPARATE
     requested = RequestedOptions(min_speakers, max_speakers, separate_channels=is_separate)
@@ -141,21 +120,21 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
 def diarize(  # noqa: PLR0913 -- the task's fields
     files: Files,
     *,
-    min_speakers: MinSpeakers = None,
-    max_speakers: MaxSpeakers = None,
-    identify: Identify = False,
-    user_id: User = "0",
-    keep_seconds: Keep = None,
+    min_speakers: options.MinSpeakers = None,
+    max_speakers: options.MaxSpeakers = None,
+    identify: options.Identify = False,
+    user_id: options.User = "0",
+    keep_seconds: options.Keep = None,
     task_id: TaskIdOption = None,
     priority: PriorityOption = None,
     stored: Stored = False,
     result_format: TurnsFormats = None,
-    output_dir: OutputDir = None,
+    output_dir: options.OutputDir = None,
     as_json: Json = False,
     wait: Wait = True,
 ) -> None:
     """Detect who speaks when. The service stores each recording for AUDIO_TTL (30 days) after the end of its task."""
-    owner = parse_user_id(user_id)
+    owner = options.parse_user_id(user_id)
     task = partial(Client.create_diarization_task, user_id=owner, task_id=task_id, priority=priority)
     speakers = partial(task, identify=identify, min_speakers=min_speakers, max_speakers=max_speakers)
     creates = [partial(speakers, keep_seconds=keep_seconds)] * len(files)
@@ -166,18 +145,18 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     run_and_exit(submission.run(_tasks(files, creates, task_id, stored=stored)))
 
 
-def _with_languages(options: TranscribeKeywords, files: list[str], languages: list[str]) -> list[TranscribeKeywords]:
+def _with_languages(keywords: TranscribeKeywords, files: list[str], languages: list[str]) -> list[TranscribeKeywords]:
     """Return the options of each FILE, validated before anything is uploaded."""
     try:
         codes = [language and language_code(language) for language in _language_of_each(files, languages)]
-        keywords: list[TranscribeKeywords] = [{**options, "language": code} for code in codes]
-        for options_of_file in keywords:
-            TranscribeOptions.model_validate(options_of_file)
+        task_options: list[TranscribeKeywords] = [{**keywords, "language": code} for code in codes]
+        for fields in task_options:
+            TranscribeOptions.model_validate(fields)
     except ValidationError as error:
         raise typer.BadParameter(problems_of(error)) from error
     except OptionError as error:
         raise typer.BadParameter(str(error)) from error
-    return keywords
+    return task_options
 
 
 def _language_of_each(files: list[str], languages: list[str]) -> Sequence[str | None]:

@@ -53,7 +53,10 @@ def enroll(  # noqa: PLR0913 -- the request's fields
     ] = False,
     user: User = "0",
 ) -> None:
-    """Enrol a voice: of the only person in FILE, or of a speaker in a task, with at least 15 s of their speech."""
+    """Enrol a voice.
+
+    It is that of the only person in FILE, or of a speaker in a task, with at least 15 s of speech.
+    """
     if (recording is None) == (task_id is None):
         message = "give either FILE or --task-id"
         raise typer.BadParameter(message)

@@ -4,12 +4,12 @@ It stores only what can be shown, however many tasks wait or have ended.
 """
 
 from collections import Counter, deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from natscribe.cli.wording import SILENT_AFTER_S, printable
 from natscribe.schemas.errors import ErrorDetail
-from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
 
@@ -23,17 +23,23 @@ _ENDED = (State.COMPLETED, State.FAILED, State.CANCELLED)
 
 @dataclass
 class Running:
-    """A running task."""
+    """A running task: its last event, or its entry in the list of tasks if no event has arrived."""
 
-    stage: Stage | None
-    progress: int
-    attempt: int
+    latest: ProgressEvent | ListedTask
     received_at: float  # monotonic seconds
     recording: str = ""
-    worker: str = ""
-    duration_s: float | None = None
-    eta_s: float | None = None
-    lag_s: float | None = None  # of a live task, whose duration is that of its audio up to now
+
+    @property
+    def worker(self) -> str:
+        """The name of its worker."""
+        return printable(self.latest.worker or "")
+
+    @property
+    def duration_s(self) -> float | None:
+        """The duration of its recording, or of its live audio up to now."""
+        if isinstance(self.latest, ProgressEvent) and self.latest.lag_seconds is not None:
+            return (self.latest.processed_seconds or 0) + self.latest.lag_seconds
+        return self.latest.duration_seconds
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class Dashboard:
             if task_id in self.running:
                 self.running[task_id].recording = printable(task.audio_file_id or "")
             elif len(self.running) < MOST_RUNNING:
-                self.running[task_id] = _running(task, now, printable(task.audio_file_id or ""))
+                self.running[task_id] = Running(task, now, printable(task.audio_file_id or ""))
         lost_after_s = LOST_AFTER_S if page.more_before is not None else SILENT_AFTER_S
         for task_id in self.running.keys() - listed.keys():
             if requested_at - self.running[task_id].received_at > lost_after_s:
@@ -99,32 +105,9 @@ class Dashboard:
 
     def _set_running(self, event: ProgressEvent, now: float) -> None:
         earlier = self.running.get(event.task_id)
-        if earlier is None and len(self.running) >= MOST_RUNNING:
-            return
-        self.running[event.task_id] = replace(
-            _running(event, now, earlier.recording if earlier is not None else ""),
-            duration_s=event.duration_seconds if event.lag_seconds is None else _live_duration_s(event),
-        )
-
-
-def _live_duration_s(event: ProgressEvent) -> float:
-    """Return the duration of a live task's audio up to now."""
-    return (event.processed_seconds or 0) + (event.lag_seconds or 0)
+        if earlier is not None or len(self.running) < MOST_RUNNING:
+            self.running[event.task_id] = Running(event, now, earlier.recording if earlier is not None else "")
 
 
 def _reason(error: ErrorDetail) -> str:
     return printable(f"{error.code}: {error.message}")
-
-
-def _running(task: ProgressEvent | ListedTask, now: float, recording: str) -> Running:
-    return Running(
-        stage=task.stage,
-        progress=task.progress,
-        attempt=task.attempt,
-        received_at=now,
-        recording=recording,
-        worker=printable(task.worker or ""),
-        duration_s=task.duration_seconds,
-        eta_s=task.eta_seconds,
-        lag_s=task.lag_seconds,
-    )

@@ -98,7 +98,7 @@ def _running_table(dashboard: Dashboard, rows: int, *, width: int, now: float) -
     wide = width >= WIDE
     ids, tasks = list(islice(dashboard.running, rows)), list(islice(dashboard.running.values(), rows))
     bar_columns = _BAR_COLUMNS if wide else _BAR_COLUMNS // 2
-    cells = [(_stage(task, wide=wide), clock(task.duration_s or 0), _left(task, now)) for task in tasks]
+    cells = [(stage_text(task, wide=wide), clock(task.duration_s or 0), _left(task, now)) for task in tasks]
     used = sum(max(map(len, column)) for column in zip(("stage", "length", "left"), *cells, strict=True))
     used += bar_columns + _FIXED_COLUMNS + (_LEAST_RECORDING_COLUMNS if wide else 0)
     id_columns, worker_columns = _shares(ids, [task.worker for task in tasks], max(width - used, 2 * _SHORTEST_NAME))
@@ -110,16 +110,20 @@ def _running_table(dashboard: Dashboard, rows: int, *, width: int, now: float) -
             *((Text(task.recording),) if wide else ()),
             stage,
             length if task.duration_s else "",
-            ProgressBar(total=100, completed=task.progress, width=bar_columns, style="dim", complete_style="green"),
-            f"{task.progress} %" if task.lag_s is None else "live",
+            ProgressBar(
+                total=100, completed=task.latest.progress, width=bar_columns, style="dim", complete_style="green"
+            ),
+            f"{task.latest.progress} %" if task.latest.lag_seconds is None else "live",
             left,
             Text(shortened(task.worker, worker_columns)),
         )
     return table
 
 
-def _stage(task: Running, *, wide: bool) -> str:
-    return str(task.stage or "running") + (f", attempt {task.attempt}" if wide and task.attempt > 1 else "")
+def stage_text(task: Running, *, wide: bool) -> str:
+    """Describe the stage of a task and, if there is room, its attempt."""
+    attempt = f", attempt {task.latest.attempt}" if wide and task.latest.attempt > 1 else ""
+    return f"{task.latest.stage or 'running'}{attempt}"
 
 
 def _shares(left: list[str], right: list[str], room: int) -> tuple[int, int]:
@@ -136,9 +140,9 @@ def _left(task: Running, now: float) -> str | Text:
     age = now - task.received_at
     if age > SILENT_AFTER_S and task.worker:
         return Text("silent", style=WARNING)
-    if task.lag_s is not None:
-        return f"lag {clock(task.lag_s)}"
-    return clock(max(task.eta_s - age, 0)) if task.eta_s is not None else ""
+    if task.latest.lag_seconds is not None:
+        return f"lag {clock(task.latest.lag_seconds)}"
+    return clock(max(task.latest.eta_seconds - age, 0)) if task.latest.eta_seconds is not None else ""
 
 
 def _failure_table(dashboard: Dashboard, rows: int, *, width: int) -> Table:

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from natscribe.cli.tables import Column, Row, print_table
 from natscribe.cli.top.dashboard import Dashboard, Running
-from natscribe.cli.top.layout import queue_cells, reason, used_queues
+from natscribe.cli.top.layout import queue_cells, reason, stage_text, used_queues
 from natscribe.cli.wording import clock, progress_text, to_the_minute
 
 _QUEUES = (
@@ -39,7 +39,8 @@ def print_snapshot(console: Console, dashboard: Dashboard) -> None:
         print_table(console, _FAILED, failures)
 
 
-def _cells(task_id: str, task: Running) -> list[str]:
-    stage = str(task.stage or "running") + (f", attempt {task.attempt}" if task.attempt > 1 else "")
-    length, left = (clock(seconds) if seconds is not None else "" for seconds in (task.duration_s, task.eta_s))
-    return [task_id, task.recording, stage, progress_text(task.progress, task.lag_s), length, left, task.worker]
+def _cells(task_id: str, running: Running) -> list[str]:
+    task, duration = running.latest, running.duration_s
+    length, left = (clock(seconds) if seconds is not None else "" for seconds in (duration, task.eta_seconds))
+    progress = progress_text(task.progress, task.lag_seconds)
+    return [task_id, running.recording, stage_text(running, wide=True), progress, length, left, running.worker]
