@@ -116,10 +116,10 @@ def transcription_of(
     recording: Recording = Recording(CALL, SHA),  # noqa: B008 -- frozen
 ) -> Transcription:
     return Transcription(
-        engine,
-        OneByOne(engine, room=0 if helped else 1),
-        OneByOne(engine) if helped else None,
-        transcripts=TranscriptCache(cast("Cache", memory)),
+        engine=engine,
+        own=OneByOne(engine, room=0 if helped else 1),
+        idle_workers=OneByOne(engine) if helped else None,
+        cache=TranscriptCache(cast("Cache", memory)),
         recording=recording,
         task=task,
         loaded=Loaded(model=model),
@@ -323,7 +323,7 @@ def test_the_first_speaker_with_words_is_the_first_in_all_parts_of_a_result() ->
     ]
     embedded = Embedded(model=MODEL, speakers=[_embedding(turn.speaker) for turn in turns])
     search = BackgroundDiarization(_never)
-    search.found = DiarizationDone(turns=turns, duration_seconds=6, model=MODEL, embedded=embedded)
+    search.result = DiarizationDone(turns=turns, duration_seconds=6, model=MODEL, embedded=embedded)
     # When its words get speakers
     found = transcript.add_speakers(search)
     # Then speakers are numbered by their first words, and embeddings have the same labels

@@ -243,7 +243,7 @@ async def test_helpers_get_what_the_own_engine_has_no_room_for() -> None:
     # Then a helper is asked for the longer one alone, and it is known that it has helped
     assert not short.asked
     assert long.asked
-    assert run.helped
+    assert run.used_idle_workers
     assert len(segments(found)) == 40
 
 
@@ -268,7 +268,7 @@ async def test_a_helper_that_never_answers_costs_no_text() -> None:
     # Then the own engine has transcribed all of it
     assert [segment.text for segment in segments(found)] == [str(number) for number in range(40)]
     assert sorted({number for number, _ in own.asked}) == list(range(40))
-    assert not run.helped
+    assert not run.used_idle_workers
     # And the silent helper had no more than it has room for, and is asked for nothing any more
     assert (helper.most, helper.busy) == (helper.room, 0)
 
@@ -281,7 +281,7 @@ async def test_a_lost_window_goes_to_another_transcriber() -> None:
     run = run_over(ScriptedSource(40), own, helper)
     assert len(segments(await all_of(run))) == 40
     assert helper.asked
-    assert not run.helped
+    assert not run.used_idle_workers
 
 
 async def test_a_window_that_was_taken_to_follow_another_language_is_transcribed_again() -> None:
