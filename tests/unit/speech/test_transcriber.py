@@ -111,7 +111,7 @@ class WatchedEngine(FakeEngine):
 class NoVoices:
     """A user who has named nobody."""
 
-    async def compared(self, _user_id: object) -> list[ComparableVoice]:
+    async def comparable(self, _user_id: object) -> list[ComparableVoice]:
         return []
 
 

@@ -15,7 +15,7 @@ from app.errors import BucketFullError, RequestError
 from app.requests.voice_names import with_voice_names
 from app.settings import Settings
 from app.updates import Update
-from app.voices.identification import LEAST_SPEECH_S, NO_ROOM, NOT_READ, Identification, Identified
+from app.voices.identification import MIN_SPEECH_S, NO_ROOM, NOT_READ, Identification, Identified
 from app.voices.store import StoredReference, StoredVoice
 from tests.fakes.engine import voice_of
 from tests.fakes.nats import InMemoryNats
@@ -46,7 +46,7 @@ async def enrolled(parts: Parts, name: str, user_id: int | str = 7, model: Model
     return voice
 
 
-def embedded(*people: str, seconds: float = LEAST_SPEECH_S) -> Embedded:
+def embedded(*people: str, seconds: float = MIN_SPEECH_S) -> Embedded:
     """Speakers who are these people, heard on another day."""
     speakers = [
         SpeakerEmbedding(
@@ -99,7 +99,7 @@ async def test_a_speaker_who_was_enrolled_is_found_and_nobody_else(parts: Parts)
 
 async def test_who_says_little_is_nobodys_voice(parts: Parts) -> None:
     await enrolled(parts, "anna")
-    found = await identified(parts, embedded("anna", seconds=LEAST_SPEECH_S - 0.1))
+    found = await identified(parts, embedded("anna", seconds=MIN_SPEECH_S - 0.1))
     assert found.voices is not None
     assert found.voices["SPEAKER_00"].voice is None
 
