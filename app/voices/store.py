@@ -115,7 +115,7 @@ class VoiceStore:
             NatsError: NATS does not answer.
         """
         pages = stream_pages.pages(self._nats, _STREAM, _subject(user_id, "*"))
-        voices = [parse_stored(_COMPARABLE, message.data, _STREAM) async for page in pages for message in page if message.data]
+        voices = [parse_stored(_COMPARABLE, item.data, _STREAM) async for page in pages for item in page if item.data]
         return [voice for voice in voices if voice["user_id"] == user_id]
 
     async def find(self, user_id: int | str, voice: str) -> VersionedVoice | None:
