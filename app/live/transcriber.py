@@ -169,7 +169,7 @@ class _Live:
         self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in source.channels}
         self._told = 0.0  # up to here missing sound is told
         self.transcript = TaskTranscript(task)
-        self.transcript.go_on_from(checkpoint)
+        self.transcript.resume(checkpoint)
         self.transcript.channels = len(source.channels) if source.channels != [None] else None
         self._waiting: deque[_Utterance] = deque()  # utterances without text
 
