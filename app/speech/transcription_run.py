@@ -44,7 +44,7 @@ class WindowTranscriber(Protocol):
         """Return the text of a window; `previous` is the language spoken before the window, as far as known.
 
         Raises:
-            HelperLostError: Another transcriber must transcribe the window.
+            IdleWorkerLostError: Another transcriber must transcribe the window.
             TaskError: The engine failed, or it cannot follow the options.
         """
         ...
