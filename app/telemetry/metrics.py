@@ -50,128 +50,79 @@ class Meter:
         self._worker()
 
     def _tasks(self) -> None:
-        name, code = ["task_name"], ["task_name", "error_code"]
-        self._seconds = self._histogram(
-            "task_processing_time_seconds", "Seconds from the delivery of a task to its settlement.", SECONDS
+        counter, histogram, name, code = self._counter, self._histogram, ["task_name"], ["task_name", "error_code"]
+        self._seconds = histogram("task_processing_time_seconds", "Seconds from delivery to settlement.", SECONDS)
+        self._factor = histogram("natscribe_task_real_time_factor", "Seconds of work per second of audio.", FACTORS)
+        self.queue_wait = histogram(
+            "natscribe_task_queue_wait_seconds", "Seconds from publication to the first attempt.", SECONDS
         )
-        self._factor = self._histogram(
-            "natscribe_task_real_time_factor",
-            "Real-time factor of completed tasks: seconds of processing per second of audio.",
-            FACTORS,
+        self._success = counter("task_success", "Completed tasks.", name)
+        self._failure = counter("task_failure", "Tasks that have finally failed.", code)
+        self._retries = counter("natscribe_task_retries", "Failed attempts that are followed by a retry.", code)
+        self.redeliveries = counter(
+            "natscribe_task_redeliveries", "Deliveries of tasks that were started before.", name
         )
-        self.queue_wait = self._histogram(
-            "natscribe_task_queue_wait_seconds", "Seconds from the publication of a task to its first attempt.", SECONDS
+        self.duplicates = counter("natscribe_task_duplicates", "Removed messages with the id of another task.", name)
+        self.resumes = counter("natscribe_task_resumes", "Attempts that have continued from a checkpoint.", name)
+        self.resumed_seconds = counter(
+            "natscribe_task_resumed_audio_seconds", "Seconds of audio skipped because of a checkpoint.", name
         )
-        self._success = self._counter("task_success", "Completed tasks.", name)
-        self._failure = self._counter("task_failure", "Tasks that have finally failed.", code)
-        self._retries = self._counter("natscribe_task_retries", "Failed attempts that are followed by a retry.", code)
-        self.redeliveries = self._counter(
-            "natscribe_task_redeliveries", "Deliveries of tasks that another delivery has already started.", name
+        self._audio = counter("natscribe_task_audio_seconds", "Seconds of audio of completed tasks.", name)
+        self._untranscribed = counter("natscribe_task_untranscribed_seconds", "Seconds of speech without text.", name)
+        self.dead_letters = counter("natscribe_dead_letters", "Stored dead letters.", code)
+        self.refused_results = counter(
+            "natscribe_result_requests_refused", "Requests for a text format that a busy worker has refused.", []
         )
-        self.duplicates = self._counter(
-            "natscribe_task_duplicates", "Removed messages with the task id of another message.", name
-        )
-        self.resumes = self._counter("natscribe_task_resumes", "Attempts that have continued from a checkpoint.", name)
-        self.resumed_seconds = self._counter(
-            "natscribe_task_resumed_audio_seconds",
-            "Seconds of audio that attempts have skipped because of a checkpoint.",
-            name,
-        )
-        self._audio = self._counter("natscribe_task_audio_seconds", "Seconds of audio of completed tasks.", name)
-        self._untranscribed = self._counter(
-            "natscribe_task_untranscribed_seconds", "Seconds of speech without text in completed tasks.", name
-        )
-        self.dead_letters = self._counter("natscribe_dead_letters", "Stored dead letters.", code)
-        self.refused_results = self._counter(
-            "natscribe_result_requests_refused",
-            "Requests for a result in a text format that a busy worker has refused.",
-            [],
-        )
-        self._running_task(name)
-
-    def _running_task(self, name: list[str]) -> None:
         self._in_progress = self._gauge("task_in_progress", "Tasks in progress.", name, "livesum")
         self._since = self._gauge(
-            "natscribe_task_seconds_since_progress",
-            "Seconds since the last progress of the running task.",
-            name,
-            "livemax",
+            "natscribe_task_seconds_since_progress", "Seconds since the running task made progress.", name, "livemax"
         )
         self._running = self._gauge(
-            "natscribe_task_running_seconds", "Seconds since the start of the running task.", name, "livemax"
+            "natscribe_task_running_seconds", "Seconds since the running task started.", name, "livemax"
         )
 
     def _queue(self) -> None:
-        name = ["queue_name"]
-        self.waiting = self._gauge("task_queue_size", "Messages in a queue that wait for a worker.", name)
-        self.oldest_waiting = self._gauge(
-            "natscribe_task_oldest_waiting_seconds",
-            "Seconds since the oldest waiting message of a queue was stored.",
-            name,
-        )
-        self.backlog = self._gauge(
-            "natscribe_task_backlog_audio_seconds",
-            "Estimated seconds of audio of the waiting messages of a queue.",
-            name,
-        )
-        self.messages = self._gauge(
-            "natscribe_stream_messages", "Messages in a queue, of waiting and running tasks.", name
-        )
-        self.message_limit = self._gauge(
-            "natscribe_stream_messages_limit", "The most messages that a queue may hold.", name
-        )
-        self.stored_dead_letters = self._gauge("natscribe_dead_letters_kept", "Dead letters in their stream.")
+        gauge, name = self._gauge, ["queue_name"]
+        self.waiting = gauge("task_queue_size", "Messages that wait for a worker.", name)
+        self.oldest_waiting = gauge("natscribe_task_oldest_waiting_seconds", "Age of the oldest waiting message.", name)
+        self.backlog = gauge("natscribe_task_backlog_audio_seconds", "Estimated seconds of waiting audio.", name)
+        self.messages = gauge("natscribe_stream_messages", "Messages of waiting and running tasks in a queue.", name)
+        self.message_limit = gauge("natscribe_stream_messages_limit", "Largest number of messages in a queue.", name)
+        self.stored_dead_letters = gauge("natscribe_dead_letters_kept", "Dead letters in their stream.")
         self.erasures = self._counter(
-            "natscribe_erasures",
-            "Tasks and recordings that were erased because their retention time was over.",
-            ["what"],
+            "natscribe_erasures", "Erased tasks and recordings whose time was over.", ["what"]
         )
-        for what in ERASED:
-            self.erasures.labels(what)
-        self.failed_erasures = self._counter(
-            "natscribe_erasures_failed", "Failed erasures of due data, which are repeated.", []
-        )
-        self.reminders = self._gauge("natscribe_reminders", "Reminders of ended tasks, scheduled or due.")
-        self.overdue = self._gauge(
+        for erased in ERASED:
+            self.erasures.labels(erased)
+        self.failed_erasures = self._counter("natscribe_erasures_failed", "Failed erasures, which are repeated.", [])
+        self.reminders = gauge("natscribe_reminders", "Reminders of ended tasks, scheduled or due.")
+        self.overdue = gauge(
             "natscribe_erasure_overdue_seconds",
-            "Seconds since the oldest unsettled reminder became due; 0: no reminder is due.",
+            "Seconds since the oldest unsettled reminder became due; 0: none is due.",
         )
 
     def _worker(self) -> None:
-        self.attempt_limit = self._gauge(
+        gauge = self._gauge
+        self.attempt_limit = gauge(
             "natscribe_task_attempt_limit_seconds", "Seconds that an attempt may run without progress (TASK_TIMEOUT)."
         )
-        self.model_loaded = self._gauge(
-            "natscribe_model_loaded", "Whether a transcription model is loaded.", mode="livemin"
-        )
-        self.nats_up = self._gauge("natscribe_nats_up", "Whether the worker is connected to NATS.", mode="livemin")
-        self.redis_up = self._gauge(
-            "natscribe_redis_up", "Whether Redis replies and lets the service write.", mode="livemin"
-        )
-        self.broken_streams = self._gauge(
-            "natscribe_streams_broken",
-            "Paused consumers, and streams and consumers that the service cannot restore.",
-            mode="livemax",
+        self.model_loaded = gauge("natscribe_model_loaded", "Whether a speech model is loaded.", mode="livemin")
+        self.nats_up = gauge("natscribe_nats_up", "Whether the worker is connected to NATS.", mode="livemin")
+        self.redis_up = gauge("natscribe_redis_up", "Whether Redis replies and accepts writes.", mode="livemin")
+        self.broken_streams = gauge(
+            "natscribe_streams_broken", "Streams and consumers that the service cannot restore.", mode="livemax"
         )
         self.restored_streams = self._counter(
             "natscribe_streams_restored", "Streams and consumers that a worker has created or restored.", []
         )
-        self.redis_used = self._gauge("natscribe_redis_used_bytes", "Bytes of memory that Redis occupies.")
-        self.redis_limit = self._gauge(
-            "natscribe_redis_limit_bytes", "Bytes of memory that Redis may occupy; 0: no limit."
-        )
-        self.memory = self._gauge(
-            "natscribe_worker_memory_bytes",
-            "Resident memory of the worker and its engine in bytes.",
-            ["part"],
-            "livesum",
-        )
-        self.memory_limit = self._gauge(
+        self.redis_used = gauge("natscribe_redis_used_bytes", "Memory that Redis occupies.")
+        self.redis_limit = gauge("natscribe_redis_limit_bytes", "Memory that Redis may occupy; 0: no limit.")
+        self.memory = gauge("natscribe_worker_memory_bytes", "Resident memory of a process.", ["part"], "livesum")
+        self.memory_limit = gauge(
             "natscribe_worker_memory_limit_bytes", "Memory limit of the control group in bytes; 0: no limit."
         )
-        build = self._gauge(
-            "natscribe_build_info", "Versions of the service, Python and the engine.", ["version", "python", "engine"]
-        )
+        labels = ["version", "python", "engine"]
+        build = gauge("natscribe_build_info", "Versions of the service, Python and the engine.", labels)
         build.labels(VERSION, platform.python_version(), version("faster-whisper")).set(1)
 
     def _counter(self, name: str, help_text: str, labels: list[str]) -> Counter:
