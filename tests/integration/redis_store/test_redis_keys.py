@@ -1,4 +1,4 @@
-"""Each key that the service writes to Redis has a time to live: Redis is empty again if the service never runs again."""
+"""Each key that the service writes to Redis expires: Redis is empty again if the service never runs again."""
 
 import re
 from collections.abc import Callable
