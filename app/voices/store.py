@@ -13,8 +13,7 @@ from natscribe.schemas.wire import Model, UserId
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from app.jetstream.buckets import put
-from app.jetstream.key_value import VOICES_BUCKET, key_value_stream, key_value_subject
+from app.jetstream.key_value import VOICES_BUCKET, key_value_stream, key_value_subject, put
 from app.jetstream.records import parse_stored
 from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
 from app.jetstream.tokens import token
