@@ -173,7 +173,9 @@ def test_a_client_sees_the_fields_of_its_messages_without_a_click(page: Page) ->
 def test_a_client_reads_its_own_part_and_nothing_of_what_workers_do(page: Page) -> None:
     seen = page.seen
     for name, operation in DOCUMENT["operations"].items():
-        role = "You receive" if operation["action"] == "send" else "You ask" if "reply" in operation else "You publish"
+        role = (
+            "You receive" if operation["action"] == "send" else "You request" if "reply" in operation else "You publish"
+        )
         assert (f"{role} {channel_of(operation)['address']}" in seen) == (name not in INSIDE), name
 
 

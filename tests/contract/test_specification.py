@@ -215,7 +215,7 @@ def test_the_addresses_of_a_deployment_are_not_shown() -> None:
 
 @pytest.mark.parametrize(
     ("store", "words"),
-    [("s3://calls/2026", "into S3, below `s3://calls/2026`"), ("https://files.example.com/", "on a web server")],
+    [("s3://calls/2026", "to S3, below `s3://calls/2026`"), ("https://files.example.com/", "on a web server")],
 )
 def test_recordings_elsewhere_are_not_called_a_bucket_of_nats(store: str, words: str) -> None:
     document = complete(_found(), Settings(_env_file=None, audio_store=store))
