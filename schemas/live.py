@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from .tasks import IDENTIFIES_SPEAKERS, Identify, SpeakerBounds
+from .tasks import IDENTIFY_NEEDS_DIARIZE, Identify, SpeakerBounds
 from .transcription import Channel, Language, TranscribeKeywords, TranscribeOptions
 from .wire import DescribedEnum, End, Input, KeepSeconds, Message, Start, TaskId, UserId
 
@@ -97,7 +97,7 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base ha
     @model_validator(mode="after")
     def _check_identify(self) -> Self:
         if self.identify and not self.diarize:
-            raise ValueError(IDENTIFIES_SPEAKERS)
+            raise ValueError(IDENTIFY_NEEDS_DIARIZE)
         return self
 
     @property

@@ -76,17 +76,21 @@ def read(document: Node) -> Contract:
     groups = [_group(document, tag, shown) for tag in document["info"]["tags"]]
     public = [group for group in groups if group.name != _INSIDE]
     uses = Counter(name for schema in schemas.values() for name in references(schema))
-    explained = {name: schema for name, schema in schemas.items() if name not in shown and uses[name] == 1}
-    types = {name: schema for name, schema in schemas.items() if name not in shown and name not in explained}
-    public_types = _reachable(schemas, public)
+    explained = {name for name in schemas.keys() - shown if uses[name] == 1}
+    types = schemas.keys() - shown - explained
+    public_types = types & _reachable(schemas, public)
     return Contract(
         groups=public,
         inside=[group for group in groups if group.name == _INSIDE],
-        types={name: schema for name, schema in types.items() if name in public_types},
-        inside_types={name: schema for name, schema in types.items() if name not in public_types},
-        explained=explained,
+        types=_in_order(schemas, public_types),
+        inside_types=_in_order(schemas, types - public_types),
+        explained=_in_order(schemas, explained),
         headers={name_of(message["headers"]) for message in document["components"]["messages"].values()},
     )
+
+
+def _in_order(schemas: dict[str, Node], names: set[str]) -> dict[str, Node]:
+    return {name: schema for name, schema in schemas.items() if name in names}
 
 
 def resolve(document: Node, node: Node) -> Node:

@@ -281,7 +281,7 @@ async def test_a_forgotten_voice_leaves_nothing_and_everybody_is_told(parts: Par
     async def hear(message: Msg) -> None:
         told.append(message)
 
-    await nats.subscribe(subjects.ALL_FORGOTTEN, cb=hear)
+    await nats.subscribe(subjects.forgotten("*"), cb=hear)
     await heard(parts, "call")
     voice = (await parts.voices.enroll(asked())).voice
     # When it is forgotten
