@@ -28,7 +28,7 @@ from natscribe.schemas.live import (
 )
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import LANGUAGE_PATTERN, TranscriptionTask
-from natscribe.schemas.wire import MOST_KEPT_S, TASK_ID_PATTERN, Kind, Lane, Priority
+from natscribe.schemas.wire import MAX_KEEP_S, TASK_ID_PATTERN, Kind, Lane, Priority
 from pydantic import BaseModel
 
 from app.jetstream import streams
@@ -154,7 +154,7 @@ def test_the_buckets() -> None:
 
 
 def test_keep_seconds_is_limited_to_the_retention_of_results() -> None:
-    assert MOST_KEPT_S == RESULTS_KEPT_S
+    assert MAX_KEEP_S == RESULTS_KEPT_S
 
 
 def test_the_keys() -> None:
