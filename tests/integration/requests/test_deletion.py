@@ -161,7 +161,7 @@ async def test_an_interrupted_end_of_a_task_is_completed(
     constants: Constants,
     error: ErrorDetail | None,
 ) -> None:
-    constants(LEAST_BETWEEN_EVENTS_S=DEADLINE)  # nothing is appended in between
+    constants(MIN_EVENT_INTERVAL_S=DEADLINE)  # nothing is appended in between
     # Given a task that runs, and somebody who ends it, but is lost before the end is appended
     engine = FakeEngine()
     engine.may_go_on.clear()
