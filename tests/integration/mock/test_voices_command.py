@@ -87,7 +87,7 @@ async def test_what_is_missing_is_said(servers: Servers, mock: Mock, recording: 
     assert (code, said) == (1, f"No voice is called {'0' * 32}: `natscribe voices list` shows the ids.\n")
     anna = ("--name", "Anna", "--consent-by", "Anna")
     code, _, said = await run(servers, "voices", "enroll", "--task-id", "t1", "--speaker", "Anna", *anna)
-    assert (code, "label that the result has, like SPEAKER_00" in " ".join(said.split())) == (2, True)
+    assert (code, "label of the result, like SPEAKER_00" in " ".join(said.split())) == (2, True)
     code, _, said = await run(servers, "voices", "enroll", "--task-id", "voices", *anna)
     assert (code, "No task voices is known" in said, "list` shows the tasks" in said) == (1, True, True)
     for command in ("transcribe", "live"):
