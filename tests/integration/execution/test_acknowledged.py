@@ -134,7 +134,7 @@ async def test_no_message_is_read_again_for_the_next_unknown_id(
 
 
 @pytest.mark.parametrize("request_subject", [subjects.CANCEL, subjects.DELETE, subjects.STATUS, subjects.RESULT])
-async def test_a_task_that_nobody_registers_is_known(
+async def test_the_status_of_an_unregistered_task_is_available(
     unregistered: None, publisher: Publisher, busy: Worker, request_subject: str
 ) -> None:
     # Given an acknowledged task whose announcement nobody has handled

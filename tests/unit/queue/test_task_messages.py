@@ -27,7 +27,7 @@ def test_an_id_is_read_as_it_is(written: str, read: float) -> None:
 
 @pytest.mark.parametrize("sign", ["", "-"])
 @pytest.mark.parametrize("digits", [20, 21, 22, 40, 5000])
-def test_an_integer_that_is_too_long_is_nobodys_id(sign: str, digits: int) -> None:
+def test_an_integer_that_is_too_long_is_no_task_id(sign: str, digits: int) -> None:
     found = content_of(f"{sign}{'9' * digits}".encode())
     assert not -(2**63) <= found < 2**63
 

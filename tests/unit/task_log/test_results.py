@@ -108,7 +108,7 @@ async def test_embeddings_are_those_of_one_task_message(parts: Parts) -> None:
 
 
 @pytest.mark.parametrize("segments", [0, 1, SEGMENTS_PER_STEP, 5 * SEGMENTS_PER_STEP + 1])
-async def test_a_result_with_many_segments_is_written_as_any_other(segments: int) -> None:
+async def test_a_result_with_many_segments_is_serialized_in_steps(segments: int) -> None:
     # Given a result whose text looks like what it is written as
     bucket = FakeBucket()
     store = ResultStore(cast("Client", bucket), InMemoryTaskLog())
