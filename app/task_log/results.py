@@ -83,7 +83,7 @@ class ResultStore:
         await self.delete_object(task_id, of=of)
 
     async def delete_object(self, task_id: str, *, of: Owner | None = None) -> None:
-        """Delete the object and embeddings of a result; with `of`, only what that task message owns."""
+        """Delete the object and embeddings of a result, not its message; with `of`, only those that it owns."""
         await self.embeddings.delete(task_id, of=of)
         info = await objects.get_info(self._js, RESULTS_BUCKET, task_id)
         if info is not None and (of is None or _owner(info).is_same_as(of)):

@@ -123,14 +123,16 @@ async def attempt(log: InMemoryTaskLog, results: FakeResults, clock: list[float]
     return started
 
 
-async def test_the_heartbeat_appends_at_most_once_per_second(attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]) -> None:
+async def test_progress_is_appended_at_most_once_per_second(
+    attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
+) -> None:
     for tenth in range(1, 31):
         clock[0] += 0.1
         await attempt.append(Update(Stage.TRANSCRIBING, tenth / 30, tenth, 30))
     assert len([event for event in log.events("t1") if event.state is State.RUNNING]) in {3, 4}
 
 
-async def test_updates_are_appended_at_most_once_per_second(
+async def test_a_delayed_update_is_appended_by_the_next_tick(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     clock[0] += 0.5

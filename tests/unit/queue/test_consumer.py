@@ -140,9 +140,7 @@ async def test_a_late_reply_is_not_taken_for_the_next_one(
     assert [inbox.open for inbox in nats.inboxes[:3]] == [True, False, True]
 
 
-async def test_only_the_announced_queue_is_polled(
-    consumer: TaskConsumer, constants: Constants
-) -> None:
+async def test_only_the_announced_queue_is_polled(consumer: TaskConsumer, constants: Constants) -> None:
     # Given a consumer that has found all queues empty
     constants(
         POLL_ALL_AFTER_S=60, POLL_INTERVAL_S=60, SECOND_POLL_AFTER_S=0.3

@@ -200,9 +200,7 @@ async def test_a_task_that_completes_just_after_its_registration_stays(
     assert given.deleted == []
 
 
-async def test_only_stored_messages_are_registered(
-    registration: Registration, log: InMemoryTaskLog
-) -> None:
+async def test_only_stored_messages_are_registered(registration: Registration, log: InMemoryTaskLog) -> None:
     # When somebody announces a message under another task's id, and others announce it twice
     await registration.register_waiting([Announcement("forged", QUEUE, 1), ANNOUNCED, ANNOUNCED])
     # Then the task of the stored message is registered, and no other
