@@ -88,15 +88,15 @@ class CloseLiveStream(_Line):
 class Transcribe(_Line):
     """Job: transcribe a batch of windows of any recordings.
 
-    `previous`: the language spoken before each window, null if unknown. `draft`: write drafts, which are quick and less
-    exact, because the utterances go on.
+    `previous`: the language spoken before each window, null if unknown. `interim`: the utterances are in progress, so
+    transcribe them faster and less accurately.
     """
 
     type: Literal["transcribe"] = "transcribe"
     windows: list[Window]
     previous: list[str | None]
     options: TranscribeOptions = TranscribeOptions()
-    draft: bool = False
+    interim: bool = False
 
 
 class ChunkAnalysed(_Line):

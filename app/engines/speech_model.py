@@ -74,11 +74,11 @@ class SpeechModel(Protocol):
         options: TranscribeOptions,
         previous: Sequence[str | None],
         *,
-        draft: bool = False,
+        interim: bool = False,
     ) -> list[ModelOutput]:
         """Transcribe sounds, and return an answer for each, in their order.
 
-        `previous`: the language spoken before each sound, null if unknown. `draft`: as quickly as the model can,
+        `previous`: the language spoken before each sound, null if unknown. `interim`: as quickly as the model can,
         because a better text follows.
         """
         ...

@@ -22,7 +22,7 @@ _BELIEVED = -1.0  # lowest mean log probability of a text that fills a gap
 
 
 def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
-    """Transcribe a batch of windows, and, unless they are drafts, transcribe the gaps in their texts again.
+    """Transcribe a batch of windows, and, unless the pass is interim, transcribe the gaps in their texts again.
 
     Raises:
         PermanentError: invalid_message: the model cannot follow the options.
@@ -30,9 +30,9 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
     model.check(job.options)
     started = monotonic()
     sounds = [WindowAudio(unpack(window.samples), Timeline(window.regions).speech) for window in job.windows]
-    answers = model.transcribe(sounds, job.options, job.previous, draft=job.draft)
+    answers = model.transcribe(sounds, job.options, job.previous, interim=job.interim)
     sounds, answers = _without_context(job.windows, sounds, answers)
-    if job.draft:
+    if job.interim:
         filled: Iterator[Sequence[Text]] = (answer.texts for answer in answers)
     else:
         filled = model.parallel.map(

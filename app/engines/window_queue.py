@@ -27,7 +27,7 @@ class Rank(IntEnum):
     """Which windows are transcribed first: those of the lowest number."""
 
     LIVE = 0  # somebody waits for the text while people speak
-    DRAFT = 1  # the same, and the utterance is not over yet: in turns with recordings
+    INTERIM = 1  # the same, and the utterance is not over yet: in turns with recordings
     LATE = 2  # of a task of this worker, whose later texts all wait for this one
     OWN = 3  # of a task of this worker
     SPARE = 4  # the same, while a helper has the window, too
@@ -37,7 +37,7 @@ class Rank(IntEnum):
 # If nobody wants a batch of such windows, the engine is stopped. Live windows are short, and loading the model again
 # would delay the other live streams.
 _STOPS = {Rank.OWN}
-_LIVE = {Rank.LIVE, Rank.DRAFT}
+_LIVE = {Rank.LIVE, Rank.INTERIM}
 
 
 @dataclass(eq=False, slots=True)
@@ -48,13 +48,13 @@ class _WaitingWindow:
     options: TranscribeOptions
     previous: str | None
     rank: Rank
-    draft: bool
+    interim: bool
     text: asyncio.Future[WindowText]
     context: Context = field(default_factory=copy_context)  # for log lines, which name the task
 
     def goes_with(self, other: "_WaitingWindow") -> bool:
         """Whether both may be in one batch: they have the same options, and both are finals, drafts or recordings'."""
-        same = (self.options, self.draft) == (other.options, other.draft)
+        same = (self.options, self.interim) == (other.options, other.interim)
         return same and (self.rank in _LIVE) == (other.rank in _LIVE)
 
 
@@ -76,7 +76,7 @@ class WindowQueue:
         self._work: asyncio.Task[None] | None = None
         self._closed = False
         self._live_until = 0.0  # on the clock of the loop
-        self._drafted = False  # whether the last batch that was not LIVE had drafts
+        self._interim_last = False  # whether the last batch that was not LIVE had drafts
 
     @property
     def room(self) -> int:
@@ -95,11 +95,11 @@ class WindowQueue:
         previous: str | None,
         rank: Rank = Rank.OWN,
         *,
-        draft: bool = False,
+        interim: bool = False,
     ) -> WindowText:
         """Return the text of a window; `previous` is the language spoken before the window, as far as known.
 
-        `draft`: quickly, because a better text follows.
+        `interim`: quickly, because a better text follows.
 
         A batch is stopped when all callers that wait for its windows are cancelled. The engine must then load its model
         again, so this happens at once only if all windows have the rank `OWN`, else when the batch takes two minutes.
@@ -109,7 +109,7 @@ class WindowQueue:
             CancelledError: The queue is closed.
         """
         loop = asyncio.get_running_loop()
-        waiting = _WaitingWindow(window, options, previous, rank, draft, loop.create_future())
+        waiting = _WaitingWindow(window, options, previous, rank, interim, loop.create_future())
         if rank in _LIVE:
             self._live_until = loop.time() + _LIVE_S
         if self._closed:
@@ -156,7 +156,7 @@ class WindowQueue:
         in_order = sorted(self._waiting, key=lambda each: (self._must_wait(each), each.rank))
         first = in_order[0]
         if first.rank is not Rank.LIVE:
-            self._drafted = first.rank is Rank.DRAFT
+            self._interim_last = first.rank is Rank.INTERIM
         if first.options.model != self._model:
             self._model, self._largest = first.options.model, None
         short = first.rank not in _LIVE and asyncio.get_running_loop().time() < self._live_until
@@ -165,14 +165,14 @@ class WindowQueue:
 
     def _must_wait(self, each: _WaitingWindow) -> bool:
         """Whether a window lets others go first: a draft after a batch of drafts, a recording's after a recording's."""
-        return each.rank is not Rank.LIVE and (each.rank is Rank.DRAFT) == self._drafted
+        return each.rank is not Rank.LIVE and (each.rank is Rank.INTERIM) == self._interim_last
 
     async def _transcribe(self, batch: list[_WaitingWindow]) -> None:
         job = Transcribe(
             windows=[each.window for each in batch],
             previous=[each.previous for each in batch],
             options=batch[0].options,
-            draft=batch[0].draft,
+            interim=batch[0].interim,
         )
         work = run_job(self._engine, job, WindowsTranscribed)
         self._job = asyncio.create_task(work, context=batch[0].context)

@@ -67,7 +67,7 @@ class OnnxModel:
         options: TranscribeOptions,
         previous: Sequence[str | None],  # noqa: ARG002 -- this family gets the language from the task, or needs none
         *,
-        draft: bool = False,  # noqa: ARG002 -- there is no quicker way
+        interim: bool = False,  # noqa: ARG002 -- there is no quicker way
     ) -> list[ModelOutput]:
         """Transcribe sounds: on a GPU as one batch, on a CPU each on its own, so that none changes another's text."""
         asked: RecognizeOptions = {}

@@ -104,16 +104,16 @@ class Whisper:
         options: TranscribeOptions,
         previous: Sequence[str | None],
         *,
-        draft: bool = False,
+        interim: bool = False,
     ) -> list[ModelOutput]:
         """Transcribe sounds; `previous` is the language spoken before each sound, null if unknown.
 
-        A draft is decoded once, without several candidates and without the vocabulary; if it loops, it has no words.
+        An interim pass decodes once, without several candidates and without the vocabulary; a loop gives no words.
 
         With several threads, decoding begins while the last sounds are still encoded. On a GPU sounds are encoded in
         batches, too, because all are padded to the same length.
         """
-        decoding = DecodeOptions(prompt=options.prompt, translate=options.translate, draft=draft)
+        decoding = DecodeOptions(prompt=options.prompt, translate=options.translate, interim=interim)
         sizes = in_groups([sound.seconds for sound in sounds], self.parallel.count)
         batches = _sliced(sounds, sizes if self._network.padded else [1] * len(sounds))
         detected = chain.from_iterable(self.parallel.map(partial(self._detect, options), batches))
@@ -151,7 +151,7 @@ class Whisper:
         """Decode the texts of a group of sounds in one batch."""
         parts = [self._encoded(part) for sound in sounds for part in sound.parts]
         texts = (
-            self._draft(part, each, decoding) if decoding.draft else self._text(part, each, decoding, terms)
+            self._interim(part, each, decoding) if decoding.interim else self._text(part, each, decoding, terms)
             for part, each in zip(parts, self._network.decode(parts, decoding), strict=True)
         )
         return [(sound, list(chain.from_iterable(islice(texts, len(sound.parts))))) for sound in sounds]
@@ -160,7 +160,7 @@ class Whisper:
         encoded = self._network.encode([part.sound])[0] if part.encoded is None else part.encoded
         return EncodedPart(part.sound, part.start, part.language, encoded)
 
-    def _draft(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> list[Text]:
+    def _interim(self, part: EncodedPart, decoded: Decoded, decoding: DecodeOptions) -> list[Text]:
         if self._silent(part, decoded):
             return []
         text = self._timed(part, decoded, decoding)

@@ -67,15 +67,15 @@ class Decoded:
 class DecodeOptions:
     """What the decoder gets beside the sound: the prompt, terms that may occur in the text, and how to decode.
 
-    `translate`: write English. `break_loops`: let no sequence of three tokens occur twice. `draft`: take the likeliest
-    token each time, and compare no candidate texts.
+    `translate`: write English. `break_loops`: let no sequence of three tokens occur twice. `interim`: decode
+    greedily, without candidate texts.
     """
 
     prompt: str | None = None
     terms: Sequence[str] = ()
     translate: bool = False
     break_loops: bool = False
-    draft: bool = False
+    interim: bool = False
 
 
 class Network:
@@ -178,7 +178,7 @@ class Network:
         results = self._model.model.generate(
             _view(encoded),
             prompts,
-            beam_size=1 if decoding.draft else self._beam,
+            beam_size=1 if decoding.interim else self._beam,
             max_length=min(tokens, self._model.max_length),  # CTranslate2 generates at most half as many
             suppress_tokens=self._suppressed,
             no_repeat_ngram_size=_NO_REPEAT_TOKENS if decoding.break_loops else 0,

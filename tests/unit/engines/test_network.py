@@ -200,9 +200,9 @@ def test_a_text_has_a_longest_length(model: FakeModel, padded: bool, seconds: fl
     assert model.asked[0]["max_length"] == longest
 
 
-@pytest.mark.parametrize(("break_loops", "tokens", "draft", "beam"), [(True, 3, False, 5), (False, 0, True, 1)])
-def test_how_it_decodes(model: FakeModel, break_loops: bool, tokens: int, draft: bool, beam: int) -> None:
-    loaded().decode([part(450)], DecodeOptions(break_loops=break_loops, translate=True, draft=draft))
+@pytest.mark.parametrize(("break_loops", "tokens", "interim", "beam"), [(True, 3, False, 5), (False, 0, True, 1)])
+def test_how_it_decodes(model: FakeModel, break_loops: bool, tokens: int, interim: bool, beam: int) -> None:
+    loaded().decode([part(450)], DecodeOptions(break_loops=break_loops, translate=True, interim=interim))
     asked = model.asked[0]
     assert (asked["no_repeat_ngram_size"], asked["suppress_tokens"], asked["beam_size"]) == (tokens, [1, 2], beam)
     assert asked["return_scores"]

@@ -220,14 +220,14 @@ def test_a_language_that_was_asked_for_is_not_looked_for() -> None:
     assert ([text.language for text in answer.texts], network.detected, answer.settled) == (["ru"], 0, True)
 
 
-@pytest.mark.parametrize("draft", [False, True])
+@pytest.mark.parametrize("interim", [False, True])
 @pytest.mark.parametrize(("avg_logprob", "no_speech", "texts"), [(-1.01, 0.61, 0), (-1.0, 0.61, 1), (-1.01, 0.6, 1)])
 def test_nothing_is_said_where_the_network_doubts_both_speech_and_words(
-    avg_logprob: float, no_speech: float, texts: int, draft: bool
+    avg_logprob: float, no_speech: float, texts: int, interim: bool
 ) -> None:
     network = FakeNetwork(by_language)
     network.said = (avg_logprob, no_speech)
-    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], draft=draft)
+    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], interim=interim)
     assert len(answer.texts) == texts
 
 
@@ -300,21 +300,21 @@ def test_a_half_that_loops_too_is_decoded_without_repetitions() -> None:
     assert [text.words[0].word for text in texts] == [" yes0", " yes0"]
 
 
-def test_a_draft_is_decoded_once_without_terms_and_without_candidates() -> None:
+def test_an_interim_pass_is_decoded_once_without_terms_and_without_candidates() -> None:
     # Given a text in which a term may be said
     network = FakeNetwork(lambda *_: "the natskribe service")
     options = TranscribeOptions(vocabulary=("Natscribe",), prompt="About logs.")
     # When it is only a draft
-    (answer,) = whisper(network).transcribe([clip((4, EN))], options, [None], draft=True)
+    (answer,) = whisper(network).transcribe([clip((4, EN))], options, [None], interim=True)
     # Then the network decodes once, as a draft, with the prompt alone
-    assert [decoding for _, decoding in network.decoded] == [DecodeOptions(prompt="About logs.", draft=True)]
+    assert [decoding for _, decoding in network.decoded] == [DecodeOptions(prompt="About logs.", interim=True)]
     assert [text_of(text.words) for text in answer.texts] == ["the natskribe service"]
 
 
-def test_a_draft_that_loops_has_no_words() -> None:
+def test_an_interim_pass_that_loops_has_no_words() -> None:
     # Given a network that loops, when it writes a draft, then it is asked once, and nothing is shown
     network = FakeNetwork(lambda *_: "so so " * 8)
-    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], draft=True)
+    (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], interim=True)
     assert ([list(text.words) for text in answer.texts], len(network.decoded)) == ([[]], 1)
 
 

@@ -101,9 +101,9 @@ def ask(
     options: TranscribeOptions = ENGLISH,
     previous: str | None = None,
     rank: Rank = Rank.OWN,
-    draft: bool = False,
+    interim: bool = False,
 ) -> Asked:
-    return asyncio.create_task(queue.transcribe(window(number), options, previous, rank, draft=draft))
+    return asyncio.create_task(queue.transcribe(window(number), options, previous, rank, interim=interim))
 
 
 async def standstill() -> None:
@@ -174,24 +174,24 @@ async def test_live_windows_come_before_own_ones_and_these_before_those_of_other
 ) -> None:
     # Given an engine that is busy with a draft, and windows of all ranks that wait for it
     queue = WindowQueue(engine, at_once=2, largest=2)
-    asked = await under_way(queue, engine, Rank.DRAFT)
-    names = ("SHARED", "DRAFT", "OWN", "SPARE", "LIVE", "LATE", "LIVE", "OWN", "SHARED")
+    asked = await under_way(queue, engine, Rank.INTERIM)
+    names = ("SHARED", "INTERIM", "OWN", "SPARE", "LIVE", "LATE", "LIVE", "OWN", "SHARED")
     for number, rank in enumerate(map(Rank.__getitem__, names), start=1):
-        asked.append(ask(queue, number, rank=rank, draft=rank is Rank.DRAFT))
+        asked.append(ask(queue, number, rank=rank, interim=rank is Rank.INTERIM))
     await standstill()
     # When it is free
     engine.may_answer.set()
     await texts_of(*asked)
     # Then the ranks come one after the other, a draft in its turn, and within a rank the window that came first
     assert engine.batches == [[0], [5, 7], [6, 3], [2], [8, 4], [1, 9]]
-    assert [job.draft for job in engine.jobs] == [False, False, False, True, False, False]
+    assert [job.interim for job in engine.jobs] == [False, False, False, True, False, False]
 
 
-async def test_drafts_and_recordings_take_turns_and_finals_come_before_both(engine: ScriptedEngine) -> None:
+async def test_interim_passes_and_recordings_take_turns_and_finals_come_before_both(engine: ScriptedEngine) -> None:
     # Given an engine that is busy, a recording, and drafts of streams whose people speak on and on
     queue = WindowQueue(engine, at_once=1, largest=1)
     asked = await under_way(queue, engine, Rank.OWN)
-    asked += [ask(queue, 10 + number, rank=Rank.DRAFT, draft=True) for number in range(4)]
+    asked += [ask(queue, 10 + number, rank=Rank.INTERIM, interim=True) for number in range(4)]
     asked += [ask(queue, 20 + number) for number in range(4)]
     asked.append(ask(queue, 30, rank=Rank.LIVE))
     await standstill()
@@ -212,7 +212,7 @@ async def test_a_live_window_does_not_wait_for_the_text_of_a_recording(
     assert engine.batches == [[2, 3], [1]]
 
 
-@pytest.mark.parametrize("rank", [Rank.LIVE, Rank.DRAFT])
+@pytest.mark.parametrize("rank", [Rank.LIVE, Rank.INTERIM])
 async def test_batches_of_recordings_are_short_while_people_speak(
     engine: ScriptedEngine, queue: WindowQueue, rank: Rank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,7 +277,7 @@ async def test_a_batch_of_which_somebody_still_wants_a_window_goes_on(
 
 
 @pytest.mark.parametrize(
-    "ranks", [(Rank.OWN, Rank.SHARED), (Rank.OWN, Rank.SPARE), (Rank.LATE, Rank.OWN), (Rank.LIVE,), (Rank.DRAFT,)]
+    "ranks", [(Rank.OWN, Rank.SHARED), (Rank.OWN, Rank.SPARE), (Rank.LATE, Rank.OWN), (Rank.LIVE,), (Rank.INTERIM,)]
 )
 async def test_a_batch_that_is_not_of_a_recording_of_this_worker_alone_goes_on(
     engine: ScriptedEngine, queue: WindowQueue, ranks: tuple[Rank, ...], monkeypatch: pytest.MonkeyPatch
