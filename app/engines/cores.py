@@ -11,7 +11,7 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _USAGE = Path("/sys/fs/cgroup/cpu.stat")
 _IDLE_COLUMNS = slice(4, 6)  # columns of a CPU's line in _STAT with idle time: idle, and waiting for a disk
 _IDLE_SHARE = 0.7  # a core that was idle for this share of the time counts as free: no core is ever fully idle
-SHORTEST_S = 0.2  # shortest time between two measurements: in a shorter one, a single clock tick changes the result
+MIN_INTERVAL_S = 0.2  # shortest time between two measurements: in a shorter one, a single clock tick changes the result
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Cores:
         if before is None or now is None:
             self._before = now
             return False
-        if now.at - before.at < SHORTEST_S:
+        if now.at - before.at < MIN_INTERVAL_S:
             return False
         self._before = now
         seconds = now.at - before.at

@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
-from app.engines.messages import Job, LiveAudioProcessed, Loaded, Prepared, Reply, WindowsTranscribed
+from app.engines.messages import Job, LiveAudioProcessed, Loaded, Reply, VadLoaded, WindowsTranscribed
 
-FinalReply = TypeVar("FinalReply", LiveAudioProcessed, Loaded, Prepared, WindowsTranscribed)
+FinalReply = TypeVar("FinalReply", LiveAudioProcessed, Loaded, VadLoaded, WindowsTranscribed)
 
 
 class Engine(Protocol):

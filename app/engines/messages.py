@@ -47,7 +47,7 @@ class FindWindows(_Line):
     recording has up to eight channels and they carry different speech, else in all channels mixed.
     """
 
-    type: Literal["listen"] = "listen"
+    type: Literal["find_windows"] = "find_windows"
     path: Path
     start_at: float = 0.0
     channel: int | None = None
@@ -61,7 +61,7 @@ class ProcessLiveAudio(_Line):
     fails with a transient error, and the stream has to begin again, with `first`.
     """
 
-    type: Literal["hear"] = "hear"
+    type: Literal["process_live_audio"] = "process_live_audio"
     stream: str = Field(description="Names the stream: a task id and a random token.")
     audio: LiveAudio
     separate: bool = Field(False, description="Hear each of several channels on its own; else all are mixed.")
@@ -70,18 +70,18 @@ class ProcessLiveAudio(_Line):
         description="For each channel (or the mix) the second up to which it is transcribed; read with `first` alone.",
     )
     first: bool = Field(False, description="Begins the stream; an older one of this name is forgotten.")
-    before: int = Field(
+    skipped_bytes: int = Field(
         0, description="Bytes of the stream before its first job, which nobody needs again; read with `first` alone."
     )
-    sound: str = Field("", repr=False, description="Bytes of frames in order, in base64; at most 1 MiB.")
-    show: bool = Field(True, description="Whether the reply has the utterances that are open.")
+    data: str = Field("", repr=False, description="Bytes of frames in order, in base64; at most 1 MiB.")
+    include_open: bool = Field(True, description="Whether the reply has the utterances that are open.")
     end: bool = Field(False, description="No more sound follows: what is open is closed, and the stream is forgotten.")
 
 
 class CloseLiveStream(_Line):
     """Job: forget a live stream; do nothing if the engine process does not know the stream."""
 
-    type: Literal["forget"] = "forget"
+    type: Literal["close_live_stream"] = "close_live_stream"
     stream: str
 
 
@@ -135,10 +135,10 @@ class Load(_Line):
     options: TranscribeOptions = TranscribeOptions()
 
 
-class Prepare(_Line):
+class LoadVad(_Line):
     """Job: load the voice detector before the first recording needs it."""
 
-    type: Literal["prepare"] = "prepare"
+    type: Literal["load_vad"] = "load_vad"
 
 
 class StageAdvanced(_Line):
@@ -170,24 +170,24 @@ class WindowFound(_Line):
 
 
 class WindowSearchAdvanced(_Line):
-    """Reply: how many seconds are decoded so far; all windows before the second `settled` are found."""
+    """Reply: how many seconds are decoded so far; all windows before the second `complete_until` are found."""
 
-    type: Literal["listened"] = "listened"
+    type: Literal["window_search_advanced"] = "window_search_advanced"
     seconds: float
-    settled: float
+    complete_until: float
 
 
 class WindowSearchDone(_Line):
     """Reply: all windows of the recording are found."""
 
-    type: Literal["listening_done"] = "listening_done"
+    type: Literal["window_search_done"] = "window_search_done"
     duration_seconds: float
 
 
 class LiveAudioProcessed(_Line):
     """Reply to `ProcessLiveAudio`: which utterances are complete, open or closing; to `CloseLiveStream`: empty."""
 
-    type: Literal["heard"] = "heard"
+    type: Literal["live_audio_processed"] = "live_audio_processed"
     seconds: float = Field(description="Seconds of sound since the stream began.")
     windows: list[Window] = Field(description="The utterances that are complete now, in the order of their ends.")
     open: list[Window] = Field(description="The utterance so far of each channel in which somebody speaks now.")
@@ -195,7 +195,7 @@ class LiveAudioProcessed(_Line):
         default_factory=list,
         description="Utterances in whose pause nobody has spoken yet, each once: if nobody does, they are complete.",
     )
-    settled: list[float] = Field(
+    complete_until: list[float] = Field(
         description="For each channel (or the mix) the second before which all utterances are found."
     )
     lost: float = Field(0.0, description="Seconds of sound that the time stamps of a file have skipped so far.")
@@ -252,10 +252,10 @@ class Loaded(_Line):
     fingerprint: str = ""
 
 
-class Prepared(_Line):
+class VadLoaded(_Line):
     """Reply: the voice detector is loaded."""
 
-    type: Literal["prepared"] = "prepared"
+    type: Literal["vad_loaded"] = "vad_loaded"
 
 
 class Failed(_Line):
@@ -267,7 +267,7 @@ class Failed(_Line):
 
 
 Job = Annotated[
-    Prepare | Load | FindWindows | ProcessLiveAudio | CloseLiveStream | Transcribe | Diarize,
+    LoadVad | Load | FindWindows | ProcessLiveAudio | CloseLiveStream | Transcribe | Diarize,
     Field(discriminator="type"),
 ]
 Reply = Annotated[
@@ -281,10 +281,10 @@ Reply = Annotated[
     | ChunkAnalysed
     | DiarizationDone
     | Loaded
-    | Prepared
+    | VadLoaded
     | Failed,
     Field(discriminator="type"),
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
 REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)
-LAST_REPLIES = (WindowSearchDone, LiveAudioProcessed, WindowsTranscribed, DiarizationDone, Loaded, Prepared, Failed)
+LAST_REPLIES = (WindowSearchDone, LiveAudioProcessed, WindowsTranscribed, DiarizationDone, Loaded, VadLoaded, Failed)

@@ -28,9 +28,9 @@ class Rank(IntEnum):
 
     LIVE = 0  # somebody waits for the text while people speak
     INTERIM = 1  # the same, and the utterance is not over yet: in turns with recordings
-    LATE = 2  # of a task of this worker, whose later texts all wait for this one
+    BLOCKING = 2  # of a task of this worker, whose later texts all wait for this one
     OWN = 3  # of a task of this worker
-    SPARE = 4  # the same, while a helper has the window, too
+    DUPLICATE = 4  # the same, while a helper has the window, too
     SHARED = 5  # of another worker
 
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 
-class Agreement:
+class LocalAgreement:
     """The stable words of one utterance: all later looks keep them, whatever they find."""
 
     def __init__(self) -> None:
         self.stable: list[str] = []
         self._before: list[str] = []
 
-    def look(self, words: Sequence[str]) -> list[str]:
+    def update(self, words: Sequence[str]) -> list[str]:
         """Compare the words of a look with those of the look before; return the words to show, stable ones first."""
         rest = list(words[len(self.stable) :])
         rest_before = self._before[len(self.stable) :]

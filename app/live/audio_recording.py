@@ -15,12 +15,12 @@ from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 
 from app.errors import PermanentError
 from app.live.frame_offsets import FrameOffset
-from app.live.frames import Frames
+from app.live.frames import FrameReader
 from app.recordings.recording import Recording, save
 from app.settings import Settings
 from app.temporary import room_for, temporary_file
 
-NOT_KEPT = (
+NOT_STORED = (
     "The sound could not be stored as a recording: let the operator look whether the store of recordings (AUDIO_STORE) "
     "is full. Its frames stay for LIVE_TTL."
 )
@@ -28,8 +28,8 @@ NO_STORE = (
     "keep_audio: this service only reads recordings (AUDIO_STORE), so it cannot store one: leave `keep_audio` out, or"
     " ask the operator for a bucket."
 )
-KEEP_TRIES = 2  # each of which insists for half a minute
-KEPT_AGAIN_AFTER_S = 5.0
+STORE_ATTEMPTS = 2  # each of which insists for half a minute
+STORE_RETRY_S = 5.0
 _MOST_BYTES = 2**40  # the stream of frames has limits of its own
 _FORMATS = {Codec.PCM_S16LE: (1, 16), Codec.MULAW: (7, 8), Codec.ALAW: (6, 8)}  # WAV's format tag, bits of a sample
 _UNKNOWN_SIZE = 0xFFFF_FFFF  # as programs write that do not know the size yet
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def recording_of(frames: Frames, audio: LiveAudio) -> AsyncIterator[Recording]:
+async def recording_of(frames: FrameReader, audio: LiveAudio) -> AsyncIterator[Recording]:
     """Write the frames that were read so far into a temporary file, which is deleted when the block ends.
 
     Raises:
@@ -80,7 +80,7 @@ def check_store(task: LiveTask, settings: Settings) -> None:
         raise PermanentError(ErrorCode.INVALID_MESSAGE, NO_STORE)
 
 
-async def keep(recording: Recording, task_id: str, settings: Settings, nats: Client) -> ErrorDetail | None:
+async def store_audio(recording: Recording, task_id: str, settings: Settings, nats: Client) -> ErrorDetail | None:
     """Store the sound as a recording whose name is the task id; return None, or an error if all tries have failed.
 
     The text is complete by then, so nothing is raised: the task does not fail because of its sound.
@@ -88,12 +88,12 @@ async def keep(recording: Recording, task_id: str, settings: Settings, nats: Cli
     store = store_of(settings, nats)
     if store is None:
         return None
-    for left in reversed(range(KEEP_TRIES)):
+    for left in reversed(range(STORE_ATTEMPTS)):
         try:
             await store.upload(recording.path, task_id)
         except (ClientError, NatsError) as error:
-            log.warning("sound_not_kept", error=type(error).__name__, tries_left=left)
+            log.warning("audio_not_stored", error=type(error).__name__, tries_left=left)
         else:
             return None
-        await asyncio.sleep(KEPT_AGAIN_AFTER_S if left else 0)
-    return ErrorDetail(code=ErrorCode.INTERNAL, message=NOT_KEPT)
+        await asyncio.sleep(STORE_RETRY_S if left else 0)
+    return ErrorDetail(code=ErrorCode.INTERNAL, message=NOT_STORED)

@@ -22,7 +22,7 @@ class _Begun:
     text: asyncio.Task[WindowText]
 
 
-class Ahead:
+class EarlyTranscription:
     """The transcriber of one live task: the own engine, which begins with an utterance that is closing.
 
     When the run sends the complete utterance, its text is under way or ready. If somebody speaks on instead, the

@@ -8,7 +8,7 @@ from natscribe.schemas.live import LiveAudio
 
 # The voice detector starts afresh every 33 s, and hears 2 s before that (app/engines/audio/voice.py): so much sound
 # before a second decides what is heard from there on.
-HEARD_AGAIN_S = 36.0
+REPROCESSED_S = 36.0
 _BETWEEN_S = 1.0  # between two places that are remembered
 
 
@@ -24,7 +24,7 @@ class FrameOffset:
         return f"{self.sequence} {self.frame} {self.size}"
 
     @classmethod
-    def read(cls, text: str | None) -> "FrameOffset":
+    def parse(cls, text: str | None) -> "FrameOffset":
         """Read a place from the text that `str` has written; any other text, or None, is the start of the sound."""
         if text is None or not re.fullmatch(r"\d+ \d+ \d+", text, re.ASCII):
             return cls()
@@ -51,12 +51,12 @@ class FrameOffsets:
         """Return where a place is, in seconds from the start of the sound; 0 if the sound is Opus."""
         return place.size / self._bytes_a_second if self._bytes_a_second else 0.0
 
-    def note(self, place: FrameOffset) -> None:
+    def add(self, place: FrameOffset) -> None:
         """Note a place that the reader has passed, if it is a second or more after the last one."""
         if self.seconds(place) >= self.seconds(self._passed[-1]) + _BETWEEN_S:
             self._passed.append(place)
 
-    def move_to(self, second: float) -> None:
+    def drop_before(self, second: float) -> None:
         """Forget the places that a worker does not need if it goes on with the text at `second`."""
-        while len(self._passed) > 1 and self.seconds(self._passed[1]) <= second - HEARD_AGAIN_S:
+        while len(self._passed) > 1 and self.seconds(self._passed[1]) <= second - REPROCESSED_S:
             self._passed.popleft()

@@ -31,8 +31,8 @@ from app.live.frame_offsets import FrameOffset
 FRAMES_AT_ONCE = 50  # frames in a page: five seconds of sound in the usual frames
 GATHER_S = 0.05  # after a page that was not full, so that a page holds more than one frame
 POLL_S = 1.0  # the longest pause between two reads: the subscription may miss a frame
-WAITING_TOLD_S = 5.0  # so often a reader learns that the client is silent
-LEAST_IDLE_S = 30.0  # up to this time anew for the client when a worker begins to read: an outage may have ended both
+SILENCE_REPORT_EVERY_S = 5.0  # so often a reader learns that the client is silent
+MIN_IDLE_S = 30.0  # up to this time anew for the client when a worker begins to read: an outage may have ended both
 _MOST_FRAMES = 10**9  # every number of a frame is below this
 
 _LONGEST_SILENCE_S = 60  # for one gap, as docs/contract.md says
@@ -56,7 +56,7 @@ class JoinedFrames:
     waiting: int = 0  # frames that are stored and not read yet
 
 
-class Frames:
+class FrameReader:
     """The reader of one task's frames, until the client ends the sound or is silent for too long."""
 
     def __init__(self, nats: Client, stream: str, task: LiveTask) -> None:
@@ -71,7 +71,7 @@ class Frames:
         self.refused = 0  # messages so far that are no frames of the task
 
     @property
-    def place(self) -> FrameOffset:
+    def offset(self) -> FrameOffset:
         """The place after all frames that `read` has read so far."""
         return FrameOffset(self._after, self.count, self.size)
 
@@ -111,7 +111,7 @@ class Frames:
                     yield JoinedFrames(b"", last=True)
                     return
                 else:
-                    if loop.time() - reported_at >= WAITING_TOLD_S:
+                    if loop.time() - reported_at >= SILENCE_REPORT_EVERY_S:
                         reported_at = loop.time()
                         yield JoinedFrames(b"")
                     await _wait(published)
@@ -142,7 +142,7 @@ class Frames:
             silent = (await server_time(self._nats, self._stream) - self._stored_at).total_seconds()
         except NatsError:
             return 0.0
-        return min(max(silent, 0.0), max(self._task.idle_seconds - LEAST_IDLE_S, 0.0))
+        return min(max(silent, 0.0), max(self._task.idle_seconds - MIN_IDLE_S, 0.0))
 
     async def _page(self, start: int, count: int) -> list[RawStreamMsg]:
         """Return up to `count` messages from a stream sequence on; wait while NATS is away.

@@ -11,14 +11,14 @@ from natscribe.schemas.windows import Window, WindowText
 
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TaskError
-from app.live.agreement import Agreement
+from app.live.agreement import LocalAgreement
 from app.live.source import LiveSource
 from app.telemetry.live_metrics import LiveMetrics
 
-FIRST_S = 0.6  # a shorter utterance has no look: a model finds no reliable words in it
-LEAST_PAUSE_S = 1.0  # between two looks at an utterance
-REST = 3.0  # seconds between the begins of two looks for each second that the first one takes: rarer when busy
-LOOK_EVERY_S = 0.1  # how often it is checked whether somebody speaks
+MIN_UTTERANCE_S = 0.6  # a shorter utterance has no look: a model finds no reliable words in it
+MIN_INTERVAL_S = 1.0  # between two looks at an utterance
+REST_FACTOR = 3.0  # seconds between the begins of two looks for each second that the first one takes: rarer when busy
+POLL_EVERY_S = 0.1  # how often it is checked whether somebody speaks
 
 log = structlog.get_logger()
 
@@ -28,12 +28,12 @@ class _Spoken:
     """An open utterance: how much of it had a look, and when its next look is due."""
 
     start: float
-    words: Agreement = field(default_factory=Agreement)
+    words: LocalAgreement = field(default_factory=LocalAgreement)
     seconds: float = 0.0  # how much of it was looked at
     next_at: float = 0.0  # in the event loop's time
 
 
-class Partials:
+class PartialPublisher:
     """Publishes partials: transcribes the open utterances of a source again and again, a look each time."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Partials:
         while True:
             for window in list(self._due()):
                 await self._look(window)
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_EVERY_S)
 
     def _due(self) -> Iterator[Window]:
         """Yield the open utterances of 0.6 s or more that have new sound and whose next look is due."""
@@ -67,7 +67,7 @@ class Partials:
             spoken = self._spoken.get(window.channel)
             if spoken is None or spoken.start != start:
                 spoken = self._spoken[window.channel] = _Spoken(start)
-            if seconds >= FIRST_S and seconds > spoken.seconds and now >= spoken.next_at:
+            if seconds >= MIN_UTTERANCE_S and seconds > spoken.seconds and now >= spoken.next_at:
                 yield window
 
     def wanted(self) -> bool:
@@ -89,13 +89,13 @@ class Partials:
             if not self._source.is_over(window.channel, spoken.start):  # else the final text comes
                 await self._publish(self._partial(window, spoken, text))
                 if not spoken.seconds:
-                    self._metrics.first_partial(max(time.monotonic() - self._source.said_at(spoken.start), 0.0))
+                    self._metrics.first_partial(max(time.monotonic() - self._source.spoken_at(spoken.start), 0.0))
         took = loop.time() - began
         spoken.seconds = window.end - spoken.start
-        spoken.next_at = began + max(LEAST_PAUSE_S, REST * took)
+        spoken.next_at = began + max(MIN_INTERVAL_S, REST_FACTOR * took)
 
     def _partial(self, window: Window, spoken: _Spoken, text: WindowText) -> Partial:
-        words = spoken.words.look(_words(text))
+        words = spoken.words.update(_words(text))
         return Partial(
             task_id=self._task.task_id,
             channel=window.channel,

@@ -18,13 +18,13 @@ from app.engines.engine import Engine, run_job
 from app.engines.messages import CloseLiveStream, LiveAudioProcessed, ProcessLiveAudio, StageAdvanced
 from app.errors import TaskError, TransientError
 from app.live.frame_offsets import FrameOffset, FrameOffsets
-from app.live.frames import Frames, JoinedFrames
+from app.live.frames import FrameReader, JoinedFrames
 from app.updates import Checkpoint
 
-MOST_BYTES = 1024 * 1024  # of sound in one job
-MOST_OPUS_BYTES = 32 * 1024  # of a file: eleven seconds of good speech, and minutes of what is coded most densely
+MAX_JOB_BYTES = 1024 * 1024  # of sound in one job
+MAX_OPUS_JOB_BYTES = 32 * 1024  # of a file: eleven seconds of good speech, and minutes of what is coded most densely
 RESTART_PAUSE_S = 0.1
-MOST_RESTARTS = 3  # of the listening process, without an utterance in between
+MAX_RESTARTS = 3  # of the listening process, without an utterance in between
 
 
 class LiveSource:
@@ -34,20 +34,22 @@ class LiveSource:
     `waiting_seconds`: how much sound is stored and was not heard yet, as far as known.
     """
 
-    def __init__(self, engine: Engine, frames: Frames, task: LiveTask, checkpoint: Checkpoint) -> None:
+    def __init__(self, engine: Engine, frames: FrameReader, task: LiveTask, checkpoint: Checkpoint) -> None:
         """`checkpoint` has the second up to which each channel (null: all mixed) is transcribed already."""
         self._engine = engine
         self._frames = frames
         self._task = task
         self.channels = channels_of(task)
         self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in self.channels}
-        self._places = FrameOffsets(task.audio, FrameOffset.read(checkpoint.audio_offset))
+        self._offsets = FrameOffsets(task.audio, FrameOffset.parse(checkpoint.audio_offset))
         self.seconds = self.waiting_seconds = self._heard_at = self._lost = 0.0
         self.waits = False  # whether the client is silent
         self.open: Sequence[Window] = ()
         self.missing: list[Interval] = []  # sound that was never stored
-        self.closing: Callable[[Window], None] = lambda _: None  # is called with each utterance that is closing
-        self.show: Callable[[], bool] = lambda: True  # whether `open` is wanted, which costs a copy of the sound
+        self.on_closing: Callable[[Window], None] = lambda _: None  # is called with each utterance that is closing
+        self.include_open: Callable[[], bool] = lambda: (
+            True
+        )  # whether `open` is wanted, which costs a copy of the sound
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         """Yield each utterance, and progress over sound without speech.
@@ -68,7 +70,7 @@ class LiveSource:
             except TransientError as error:
                 got_on = self._reached != before or self.seconds > heard_before
                 restarts = 1 if got_on else restarts + 1
-                if error.detail.code is not ErrorCode.ENGINE_FAILED or restarts > MOST_RESTARTS:
+                if error.detail.code is not ErrorCode.ENGINE_FAILED or restarts > MAX_RESTARTS:
                     raise
                 await asyncio.sleep(restarts * RESTART_PAUSE_S)
             else:
@@ -78,7 +80,7 @@ class LiveSource:
         """Whether the utterance that begins at `start` seconds in a channel is complete."""
         return start < self._reached[channel]
 
-    def said_at(self, second: float) -> float:
+    def spoken_at(self, second: float) -> float:
         """Return when the sound of a second was heard, on the monotonic clock, as if all sound came in real time."""
         return self._heard_at - (self.seconds - second)
 
@@ -89,14 +91,14 @@ class LiveSource:
         """
         for channel, second in reached.items():
             self._reached[channel] = max(self._reached[channel], second)
-        self._places.move_to(min(reached.values()))
-        return str(self._places.first)
+        self._offsets.drop_before(min(reached.values()))
+        return str(self._offsets.first)
 
     async def _heard(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         stream, first = f"{self._task.task_id} {uuid4().hex}", True
-        most = MOST_OPUS_BYTES if self._task.audio.codec is Codec.OPUS else MOST_BYTES
-        start = self._places.first
-        self.seconds, self._lost, self.open, self.missing = self._places.seconds(start), 0.0, (), []
+        most = MAX_OPUS_JOB_BYTES if self._task.audio.codec is Codec.OPUS else MAX_JOB_BYTES
+        start = self._offsets.first
+        self.seconds, self._lost, self.open, self.missing = self._offsets.seconds(start), 0.0, (), []
         advanced = _advanced(min(self._reached.values()))
         try:
             async with aclosing(self._frames.read(start)) as read:
@@ -110,14 +112,14 @@ class LiveSource:
                     )
                     first = False
                     self._note(sound, heard)
-                    self._places.note(self._frames.place)
+                    self._offsets.add(self._frames.offset)
                     for window in heard.closing:
-                        self.closing(window)
+                        self.on_closing(window)
                     for window in heard.windows:
                         self._reached[window.channel] = window.end
                         yield window
-                    settled = min(heard.settled, default=heard.seconds)
-                    advanced = _advanced(max(settled, min(self._reached.values())))  # sound may be heard again
+                    complete_until = min(heard.complete_until, default=heard.seconds)
+                    advanced = _advanced(max(complete_until, min(self._reached.values())))  # sound may be heard again
                     yield advanced
         finally:
             with suppress(TaskError):
@@ -131,9 +133,9 @@ class LiveSource:
             separate=self.channels != [None],
             start_at=list(self._reached.values()) if start else [],
             first=start is not None,
-            before=start.size if start else 0,
-            sound=b64encode(sound.data).decode(),
-            show=self.show(),
+            skipped_bytes=start.size if start else 0,
+            data=b64encode(sound.data).decode(),
+            include_open=self.include_open(),
             end=sound.last,
         )
 

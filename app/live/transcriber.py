@@ -23,10 +23,10 @@ from app.engines.engine import Engine, run_job
 from app.engines.messages import Load, Loaded, StageAdvanced
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TransientError
-from app.live.audio_recording import check_store, keep, recording_of
-from app.live.early_transcription import Ahead
-from app.live.frames import Frames
-from app.live.partials import Partials
+from app.live.audio_recording import check_store, recording_of, store_audio
+from app.live.early_transcription import EarlyTranscription
+from app.live.frames import FrameReader
+from app.live.partials import PartialPublisher
 from app.live.source import LiveSource
 from app.recordings.recording import Recording
 from app.settings import Settings
@@ -36,7 +36,7 @@ from app.speech.transcript import TaskTranscript
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Append, Checkpoint, Update, processed
 
-SILENCE_TOLD_S = 60.0  # silence of a channel after which the log says so, and another worker need not hear it again
+SILENT_S = 60.0  # silence of a channel after which the log says so, and another worker need not hear it again
 
 
 class LiveTranscriber:
@@ -69,7 +69,7 @@ class LiveTranscriber:
         """
         check_store(task, self._settings)
         loaded = await self._load(task)
-        frames = Frames(self._nats, self._settings.stream_names.live, task)
+        frames = FrameReader(self._nats, self._settings.stream_names.live, task)
         source = LiveSource(self._engine, frames, task, checkpoint)
         with self._metrics.following() as behind:
             live = _Live(task, source, checkpoint, self._metrics.final, behind)
@@ -79,7 +79,7 @@ class LiveTranscriber:
         if frames.size and (task.keep_audio or has_speakers):
             async with recording_of(frames, task.audio) as recording:
                 if task.keep_audio:
-                    live.transcript.audio_error = await keep(recording, task.task_id, self._settings, self._nats)
+                    live.transcript.audio_error = await store_audio(recording, task.task_id, self._settings, self._nats)
                 if has_speakers and checkpoint.diarization_error is None:
                     await self._find_speakers(live.transcript, task, recording, append)
         return await asyncio.to_thread(live.result, loaded.model)
@@ -109,11 +109,11 @@ class LiveTranscriber:
         self, live: "_Live", source: LiveSource, task: LiveTask, checkpoint: Checkpoint, append: Append
     ) -> None:
         """Transcribe until the sound ends; append updates, and publish partials."""
-        own = Ahead(self._windows, task.options)
+        own = EarlyTranscription(self._windows, task.options)
         run = Run(live.windows(), own, None, task.options, checkpoint.language, rank=Rank.LIVE)
-        source.closing = lambda window: own.begin(window, run.language)
-        partials = Partials(task, source, self._windows, self._publish, self._metrics)
-        source.show = partials.wanted
+        source.on_closing = lambda window: own.begin(window, run.language)
+        partials = PartialPublisher(task, source, self._windows, self._publish, self._metrics)
+        source.include_open = partials.wanted
         looking = asyncio.create_task(partials.run())
         try:
             async with aclosing(run.texts()) as texts:
@@ -178,7 +178,7 @@ class _Live:
         async with aclosing(self._source.windows()) as windows:
             async for each in windows:
                 if isinstance(each, Window):
-                    self._waiting.append(_Utterance(each.channel, each.end, self._source.said_at(each.end)))
+                    self._waiting.append(_Utterance(each.channel, each.end, self._source.spoken_at(each.end)))
                 self._behind(self._lag)
                 yield each
 
@@ -192,7 +192,7 @@ class _Live:
             yield self._with(found)
         else:
             for channel, reached in self._reached.items():
-                if found.processed_seconds - reached >= SILENCE_TOLD_S:
+                if found.processed_seconds - reached >= SILENT_S:
                     end = found.processed_seconds
                     yield self._with(WindowText(segments=[], language=self._language, end=end, channel=channel))
             update = processed(found.stage, found.processed_seconds, None)
@@ -217,7 +217,7 @@ class _Live:
         """Note that the utterances up to the end of `text` have their finals: `text` may join those of several."""
         while self._waiting:
             utterance = self._waiting.popleft()
-            self._final(max(time.monotonic() - utterance.said_at, 0.0))
+            self._final(max(time.monotonic() - utterance.spoken_at, 0.0))
             if (utterance.channel, utterance.end) == (text.channel, text.end):
                 return
 
@@ -234,4 +234,4 @@ class _Utterance:
 
     channel: int | None
     end: float  # in seconds of the stream
-    said_at: float  # when it ended, on the monotonic clock
+    spoken_at: float  # when it ended, on the monotonic clock

@@ -160,7 +160,7 @@ class Run:
         )
         for held in wrong:
             held.text = None
-            self._ask(held, self._own, min(Rank.LATE, self._rank))
+            self._ask(held, self._own, min(Rank.BLOCKING, self._rank))
 
     def _read(self) -> None:
         room = self._own.room + (self._helpers.room if self._helpers else 0)
@@ -189,9 +189,9 @@ class Run:
         if not waiting or self._own in waiting[0].requests:
             return
         if any(time.monotonic() - request.at > LATE_S for request in waiting[0].requests.values()):
-            self._ask(waiting[0], self._own, Rank.LATE)
+            self._ask(waiting[0], self._own, Rank.BLOCKING)
         elif not any(self._own in held.requests for held in waiting):
-            self._ask(waiting[-1], self._own, Rank.SPARE)
+            self._ask(waiting[-1], self._own, Rank.DUPLICATE)
 
     def _own_share(self) -> int:
         """Return how many windows the own engine may have: its equal share, so that all workers end together."""

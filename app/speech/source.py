@@ -53,8 +53,8 @@ class RecordingSource:
                         yield reply.window
                     case WindowSearchAdvanced():
                         self.duration = max(self.duration, reply.seconds)  # the header may give a shorter duration
-                        if not windows_in_block and reply.settled > self._reached:
-                            begun, self._reached = True, reply.settled
+                        if not windows_in_block and reply.complete_until > self._reached:
+                            begun, self._reached = True, reply.complete_until
                             yield self._advanced(Stage.TRANSCRIBING)
                         windows_in_block = False
                     case WindowSearchDone():

@@ -49,7 +49,7 @@ class EchoEngine(FakeEngine):
 
     def _hear(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         before = b"" if job.first else self._sound.pop(job.stream)
-        self._sound[job.stream] = before + b64decode(job.sound)
+        self._sound[job.stream] = before + b64decode(job.data)
         heard = super()._hear(job)
         return heard.model_copy(
             update={

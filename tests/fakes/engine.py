@@ -26,14 +26,14 @@ from app.engines.messages import (
     LiveAudioProcessed,
     Load,
     Loaded,
-    Prepare,
-    Prepared,
+    LoadVad,
     ProcessLiveAudio,
     RecordingOpened,
     Reply,
     SpeakerEmbedding,
     StageAdvanced,
     Transcribe,
+    VadLoaded,
     WindowFound,
     WindowSearchAdvanced,
     WindowSearchDone,
@@ -115,8 +115,8 @@ class FakeEngine:
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         match job:
-            case Prepare():
-                yield Prepared()
+            case LoadVad():
+                yield VadLoaded()
             case Load():
                 self.loads += 1
                 await self.may_load.wait()
@@ -141,16 +141,16 @@ class FakeEngine:
                 raise self.deaf.pop(0)
             return self._hear(job)
         self.hears.pop(job.stream, None)
-        return LiveAudioProcessed(seconds=0, windows=[], open=[], settled=[])
+        return LiveAudioProcessed(seconds=0, windows=[], open=[], complete_until=[])
 
     def _hear(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         """Somebody speaks all the time (in the first of separate channels), and pauses after each ten seconds."""
         a_second = 2 * job.audio.sample_rate * job.audio.channels
         channels = range(job.audio.channels) if job.separate else [None]
-        before, wanted = (job.before / a_second, job.start_at[0]) if job.first else self.hears[job.stream]
+        before, wanted = (job.skipped_bytes / a_second, job.start_at[0]) if job.first else self.hears[job.stream]
         if job.first:
             self.heard_from.append(before)
-        seconds = before + len(b64decode(job.sound)) / a_second
+        seconds = before + len(b64decode(job.data)) / a_second
         self.hears[job.stream] = seconds, wanted
         edges = [number * WINDOW for number in range(int(before // WINDOW), int(seconds // WINDOW) + 1)]
         spoken = [*pairwise(edges), *([(edges[-1], seconds)] if job.end and seconds > edges[-1] else [])]
@@ -166,7 +166,7 @@ class FakeEngine:
                 for each in [(edges[-1], seconds)]
                 if seconds > edges[-1] and not job.end
             ],
-            settled=[seconds if job.end else edges[-1] for _ in channels],
+            complete_until=[seconds if job.end else edges[-1] for _ in channels],
         )
 
     def _text(self, window: Window) -> WindowText:
@@ -219,8 +219,8 @@ class FakeEngine:
                 found = WindowFound(window=Window(regions=[(start, end)], samples=SOUND, channel=channel))
                 yield [
                     found,
-                    WindowSearchAdvanced(seconds=end, settled=end),
-                    WindowSearchAdvanced(seconds=end, settled=end),
+                    WindowSearchAdvanced(seconds=end, complete_until=end),
+                    WindowSearchAdvanced(seconds=end, complete_until=end),
                 ]
             yield [WindowSearchDone(duration_seconds=duration)]
         else:

@@ -14,17 +14,17 @@ import numpy as np
 import numpy.typing as npt
 from faster_whisper.vad import get_vad_model
 
-from app.engines.audio.decoding import COMPARED_S, chunks
+from app.engines.audio.decoding import COMPARED_S, chunks_at
 from app.engines.audio.limits import Budget
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.windows import FRAME, VoiceDetector
 
-MOST_CHUNKS = 24
+MAX_CHUNKS = 24
 ENOUGH_SPEECH_S = 60.0  # no more chunks are listened to after this much speech
-LEAST_SPEECH_S = 1.0  # a channel with less speech is silent, except for noise
-LEAST_OWN = 0.6  # share of a channel's speech that has to be its own
-SAME = 0.5  # two channels with a spectrogram correlation above this carry the same voice
+MIN_SPEECH_S = 1.0  # a channel with less speech is silent, except for noise
+MIN_OWN_SHARE = 0.6  # share of a channel's speech that has to be its own
+SAME_VOICE_CORRELATION = 0.5  # two channels with a spectrogram correlation above this carry the same voice
 
 _GOLDEN = 0.6180339887  # multiples of the golden ratio, without their integer parts, are spread evenly
 _SPEECH = 0.5  # probability from which a channel has speech
@@ -52,10 +52,10 @@ class ChannelSpeech:
     @property
     def differs(self) -> bool:
         """Whether at least two channels have speech, and most of the speech of each of them is in no other channel."""
-        heard = self._voiced >= LEAST_SPEECH_S
-        return bool(heard.sum() > 1 and (self._own >= LEAST_OWN * self._voiced)[heard].all())
+        heard = self._voiced >= MIN_SPEECH_S
+        return bool(heard.sum() > 1 and (self._own >= MIN_OWN_SHARE * self._voiced)[heard].all())
 
-    def hear(self, sound: Sequence[Samples]) -> None:
+    def add(self, sound: Sequence[Samples]) -> None:
         """Add a chunk: the sound of each channel, of the same length."""
         whole = len(sound[0]) // FRAME * FRAME
         if not whole:
@@ -83,8 +83,8 @@ def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -
         PermanentError: audio_unreadable, audio_too_large.
     """
     speech = ChannelSpeech(channels)
-    for sound in chunks(path, budget, channels, _starts(seconds)):
-        speech.hear(sound)
+    for sound in chunks_at(path, budget, channels, _starts(seconds)):
+        speech.add(sound)
         if speech.seconds >= ENOUGH_SPEECH_S:
             break
     return speech.differs
@@ -92,7 +92,7 @@ def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -
 
 def _starts(seconds: float) -> list[float]:
     """Return where to hear chunks, in seconds, in such an order that the first few are from all over the recording."""
-    number = min(ceil(seconds / COMPARED_S), MOST_CHUNKS)
+    number = min(ceil(seconds / COMPARED_S), MAX_CHUNKS)
     step = max(seconds / number, COMPARED_S)
     return [place * step for place in sorted(range(number), key=lambda place: place * _GOLDEN % 1)]
 
@@ -107,7 +107,7 @@ def _same(asked: Frames, one: Samples, other: Samples) -> Frames:
     for first in range(0, len(asked), _COMPARED):
         frames = slice(first, first + _COMPARED)
         if asked[frames].any():
-            same[frames] = _likeness(*spectrograms, 2 * first) > SAME
+            same[frames] = _likeness(*spectrograms, 2 * first) > SAME_VOICE_CORRELATION
     return same
 
 

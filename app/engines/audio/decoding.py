@@ -21,7 +21,7 @@ from av.packet import Packet
 from natscribe.schemas.tasks import FORMATS
 
 from app.engines.audio.limits import Budget, unreadable
-from app.engines.audio.mixing import SAMPLE_RATE, Mixer, joined
+from app.engines.audio.mixing import SAMPLE_RATE, Mixer, merge_frames
 from app.engines.audio.samples import Samples
 
 _OPTIONS = {
@@ -55,7 +55,7 @@ LIBRARY_ERRORS = (av.FFmpegError, ValueError, ArithmeticError, AttributeError, L
 av.logging.set_level(av.logging.PANIC)  # our own errors say what is wrong with a file
 
 
-def measure(path: Path, budget: Budget) -> tuple[float, int]:
+def probe(path: Path, budget: Budget) -> tuple[float, int]:
     """Return how many seconds of sound the file really holds, and how many channels, without decoding it.
 
     If the number of channels changes within the file, the number at its beginning counts.
@@ -101,7 +101,7 @@ def decode(path: Path, budget: Budget, channel: int | None = None) -> Generator[
         raise unreadable(_UNDECODABLE)
 
 
-def chunks(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -> Iterator[list[Samples]]:
+def chunks_at(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -> Iterator[list[Samples]]:
     """Yield the chunk that begins at each second in `starts`: up to 10 s of each channel, at 16 kHz.
 
     A chunk may begin a little later than its second. In a format that can only be read from its start, it begins where
@@ -233,7 +233,7 @@ def _chunk(link: _Link, channels: int) -> list[Samples]:
     mixers = [Mixer(channel, channels) for channel in range(channels)]
     sound = [np.zeros(0, np.float32) for _ in mixers]
     wanted = round(COMPARED_S * SAMPLE_RATE)
-    for frame in joined(link.frames(_MOST_DAMAGED), _JOINED_S):
+    for frame in merge_frames(link.frames(_MOST_DAMAGED), _JOINED_S):
         sound = [np.concatenate([before, *mixer.mix(frame)]) for before, mixer in zip(sound, mixers, strict=True)]
         if len(sound[0]) >= wanted:
             break

@@ -16,7 +16,7 @@ from app.engines.audio.decoding import LIBRARY_ERRORS
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.live_decoding import unreadable
 from app.engines.audio.live_pipe import Pipe
-from app.engines.audio.mixing import joined
+from app.engines.audio.mixing import merge_frames
 from app.errors import PermanentError
 
 _FORMATS = {b"OggS": "ogg", b"\x1aE\xdf\xa3": "matroska"}
@@ -105,7 +105,7 @@ class FileDecoder:
         """Yield frames until the thread wants more bytes, or has come to the end of the file."""
         budget = Budget(_MEMORY)
         while frames := self._next(budget):
-            for frame in joined(frames, _JOINED_S):
+            for frame in merge_frames(frames, _JOINED_S):
                 self._samples += frame.samples
                 yield frame
 

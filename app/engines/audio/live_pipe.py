@@ -9,7 +9,7 @@ from natscribe.schemas.errors import ErrorCode
 from app.errors import TransientError
 
 _MOST_FRAMES = 250  # frames that are decoded ahead: up to 120 ms each
-MOST_WAITS = 30  # seconds that decoding may stand still
+MAX_STALL_S = 30  # seconds that decoding may stand still
 
 STALLED = "Decoding of the live sound stands still: the service hears the sound again."
 
@@ -38,11 +38,11 @@ class Pipe:
         """Wait in the job until the thread wants more bytes, has ended or has many frames; return its frames, if any.
 
         Raises:
-            TransientError: engine_failed: nothing was decoded for MOST_WAITS seconds.
+            TransientError: engine_failed: nothing was decoded for MAX_STALL_S seconds.
             Exception: The error that has ended the thread; ValueError if it ended before the file without an error.
         """
         with self._changed:
-            for _ in range(MOST_WAITS):  # not one long wait, which would be over when a frozen process goes on
+            for _ in range(MAX_STALL_S):  # not one long wait, which would be over when a frozen process goes on
                 if self._changed.wait_for(self._has_news, timeout=1):
                     break
             else:

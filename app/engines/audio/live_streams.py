@@ -16,33 +16,33 @@ from app.engines.audio.live_files import FileDecoder
 from app.engines.audio.mixing import Mixer
 from app.engines.audio.samples import pack
 from app.engines.audio.speech_detector import SECTION, SpeechDetector
-from app.engines.audio.utterances import Utterances, first_frame
-from app.engines.audio.windows import FRAMES_A_SECOND, WARM_UP, UnpackedWindow, VoiceDetector
+from app.engines.audio.utterances import UtteranceDetector, first_frame
+from app.engines.audio.windows import FRAMES_PER_SECOND, WARM_UP, UnpackedWindow, VoiceDetector
 from app.engines.messages import CloseLiveStream, LiveAudioProcessed, ProcessLiveAudio
 from app.errors import TransientError
 
-MOST_STREAMS = 64
-MOST_BYTES = 1024**2  # of sound in a job
+MAX_STREAMS = 64
+MAX_JOB_BYTES = 1024**2  # of sound in a job
 # A model writes a short utterance better if it hears what was said before (docs/decisions/0030). Whisper encodes at
 # least ten seconds, so only the decoder takes longer for it; more than this saves no more errors.
 _HEARD_S = 7.0  # an utterance that was cut without a pause has 7.5 at least, so it is never context
 _LONG_AGO_S = 5.0
 _MOST_BEFORE = 16  # utterances
-MOST_SECONDS = 600.0  # of sound in a job
+MAX_JOB_SECONDS = 600.0  # of sound in a job
 
-NewVoice = Callable[[int, int], VoiceDetector]  # gets the first frame that is needed, and the first one it is given
+DetectorFactory = Callable[[int, int], VoiceDetector]  # arguments: those of `SpeechDetector`
 _HEARD_AGAIN_S = (
     SECTION + WARM_UP
-) / FRAMES_A_SECOND + 1.0  # so much sound before a second decides what is heard there
+) / FRAMES_PER_SECOND + 1.0  # so much sound before a second decides what is heard there
 _FRAMES_OF_WHOLE_SAMPLES = 5  # so many frames, or a multiple, are whole samples at every usual rate
 
-NOTHING_HEARD = LiveAudioProcessed(seconds=0, windows=[], open=[], settled=[])
+EMPTY_REPLY = LiveAudioProcessed(seconds=0, windows=[], open=[], complete_until=[])
 
 
 class LiveStreams:
     """All live streams of an engine process, by name; if a job fails, only its own stream is forgotten."""
 
-    def __init__(self, limit: Limit, voice: NewVoice = SpeechDetector) -> None:
+    def __init__(self, limit: Limit, voice: DetectorFactory = SpeechDetector) -> None:
         self._limit = limit
         self._voice = voice
         self._streams: dict[str, _Stream] = {}
@@ -59,10 +59,10 @@ class LiveStreams:
         """
         if isinstance(job, CloseLiveStream):
             self._forget(job.stream)
-            return NOTHING_HEARD
+            return EMPTY_REPLY
         done = False
         try:
-            heard = self._stream(job).hear(job)
+            heard = self._stream(job).process(job)
             done = not job.end
         finally:
             if not done:
@@ -72,8 +72,8 @@ class LiveStreams:
     def _stream(self, job: ProcessLiveAudio) -> "_Stream":
         if job.first:
             self._forget(job.stream)
-            if len(self._streams) >= MOST_STREAMS:
-                message = f"This worker listens to {MOST_STREAMS} live streams already: start more workers."
+            if len(self._streams) >= MAX_STREAMS:
+                message = f"This worker listens to {MAX_STREAMS} live streams already: start more workers."
                 raise TransientError(ErrorCode.ENGINE_FAILED, message)
             self._streams[job.stream] = _Stream(job, self._limit, self._voice)
         elif job.stream not in self._streams:
@@ -90,10 +90,10 @@ class LiveStreams:
 class _Channel:
     """One channel of a live stream, or all channels mixed (`number` is null): its samples become utterances."""
 
-    def __init__(self, number: int | None, mixer: Mixer, start_at: float, voice: NewVoice, begin: int) -> None:
+    def __init__(self, number: int | None, mixer: Mixer, start_at: float, voice: DetectorFactory, begin: int) -> None:
         self._number = number
         self._mixer = mixer
-        self._utterances = Utterances(start_at, voice(first_frame(start_at), begin), begin)
+        self._utterances = UtteranceDetector(start_at, voice(first_frame(start_at), begin), begin)
         self._before: list[UnpackedWindow] = []  # the last utterances, as far as they are context of the next one
 
     @property
@@ -101,16 +101,16 @@ class _Channel:
         return self._utterances.seconds
 
     @property
-    def settled(self) -> float:
-        return self._utterances.settled
+    def complete_until(self) -> float:
+        return self._utterances.complete_until
 
-    def hear(self, frame: av.AudioFrame) -> Iterator[Window]:
+    def process(self, frame: av.AudioFrame) -> Iterator[Window]:
         for samples in self._mixer.mix(frame):
-            yield from self._complete(self._utterances.hear(samples))
+            yield from self._complete(self._utterances.process(samples))
 
     def end(self) -> Iterator[Window]:
         for samples in self._mixer.flush():
-            yield from self._complete(self._utterances.hear(samples))
+            yield from self._complete(self._utterances.process(samples))
         yield from self._complete(self._utterances.end())
 
     def open(self) -> list[Window]:
@@ -156,7 +156,7 @@ class _Channel:
 class _Stream:
     """One live stream: its decoder, and its channels, which find utterances."""
 
-    def __init__(self, job: ProcessLiveAudio, limit: Limit, voice: NewVoice) -> None:
+    def __init__(self, job: ProcessLiveAudio, limit: Limit, voice: DetectorFactory) -> None:
         self._limit = limit
         begin, self._decoder = _decoder(job)
         separate = job.separate and job.audio.channels > 1
@@ -167,21 +167,21 @@ class _Stream:
             for place, number in enumerate(numbers)
         ]
 
-    def hear(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
+    def process(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         """Hear the sound of a job; return the utterances that are complete, open and closing after it."""
         found, before = list[Window](), self._seconds
         for frame in self._frames(job):
             for channel in self._channels:
-                found += channel.hear(frame)
+                found += channel.process(frame)
             self._check(before)
         if job.end:
             found += [window for channel in self._channels for window in channel.end()]
         return LiveAudioProcessed(
             seconds=self._seconds,
             windows=sorted(found, key=lambda window: window.end),
-            open=[window for channel in self._channels for window in channel.open()] if job.show else [],
+            open=[window for channel in self._channels for window in channel.open()] if job.include_open else [],
             closing=[window for channel in self._channels for window in channel.closing()],
-            settled=[channel.settled for channel in self._channels],
+            complete_until=[channel.complete_until for channel in self._channels],
             lost=self._decoder.lost,
         )
 
@@ -205,8 +205,8 @@ class _Stream:
             PermanentError: audio_too_large: the stream is too long; audio_unreadable: the job has too much sound.
         """
         self._limit.check(self._seconds)
-        if self._seconds - before > MOST_SECONDS:
-            what = f"has more than {MOST_SECONDS:g} s in one go: send frames of at most a second"
+        if self._seconds - before > MAX_JOB_SECONDS:
+            what = f"has more than {MAX_JOB_SECONDS:g} s in one go: send frames of at most a second"
             raise unreadable(before, what)
 
 
@@ -218,17 +218,17 @@ def _decoder(job: ProcessLiveAudio) -> tuple[int, LiveDecoder]:
     audio = job.audio
     if audio.codec is Codec.OPUS:
         return 0, FileDecoder(audio, min(job.start_at, default=0.0) - _HEARD_AGAIN_S)
-    if not job.before:
+    if not job.skipped_bytes:
         return 0, SampleDecoder(audio)
     whole = audio.sample_bytes
-    seconds = _FRAMES_OF_WHOLE_SAMPLES / FRAMES_A_SECOND
-    steps = ceil(job.before / whole / audio.sample_rate / seconds)
-    skip = round(steps * seconds * audio.sample_rate) * whole - job.before
+    seconds = _FRAMES_OF_WHOLE_SAMPLES / FRAMES_PER_SECOND
+    steps = ceil(job.skipped_bytes / whole / audio.sample_rate / seconds)
+    skip = round(steps * seconds * audio.sample_rate) * whole - job.skipped_bytes
     return steps * _FRAMES_OF_WHOLE_SAMPLES, SampleDecoder(audio, skip)
 
 
 def _sound(job: ProcessLiveAudio) -> bytes:
-    if len(job.sound) > MOST_BYTES * 4 // 3 + 4:
-        message = f"a job has more than {MOST_BYTES} bytes of sound"
+    if len(job.data) > MAX_JOB_BYTES * 4 // 3 + 4:
+        message = f"a job has more than {MAX_JOB_BYTES} bytes of sound"
         raise ValueError(message)
-    return b64decode(job.sound, validate=True)
+    return b64decode(job.data, validate=True)

@@ -14,7 +14,7 @@ SAMPLE_RATE = 16_000
 _WIDEST_LAYOUT = 8  # the most channels that the resampler can mix
 
 
-def joined(frames: Iterable[av.AudioFrame], seconds: float) -> Iterator[av.AudioFrame]:
+def merge_frames(frames: Iterable[av.AudioFrame], seconds: float) -> Iterator[av.AudioFrame]:
     """Join short frames to frames of `seconds`; a frame is shorter at the end and where the format changes."""
     # A queue for each format: AudioFifo does not check the layout, and reads planes that a frame does not have.
     for _, alike in groupby(frames, _shape):

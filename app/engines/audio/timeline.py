@@ -8,7 +8,7 @@ from natscribe.schemas.transcription import Word
 
 Times = tuple[float, float]  # start and end, in seconds
 
-INEXACT_S = 0.15  # the times of words may be wrong by this much
+WORD_TOLERANCE_S = 0.15  # the times of words may be wrong by this much
 
 
 class Timeline:
@@ -28,7 +28,7 @@ class Timeline:
 
         Models often include the silence before a word in its times, and seldom the silence after the word.
         """
-        region = self._region_at(max(word.end - INEXACT_S, word.start))
+        region = self._region_at(max(word.end - WORD_TOLERANCE_S, word.start))
         start, end = self._within(region, word.start, word.end)
         return word.model_copy(update={"start": round(start, 3), "end": round(end, 3)})
 

@@ -2,7 +2,7 @@
 
 An utterance ends in a pause of half a second; one that grows too long is cut where it is quiet. The next utterance
 depends on the speech after the end of the last one alone. So a job that begins at such an end, or at a second that was
-`settled`, finds the same utterances as a job that began at the start of the recording.
+`complete_until`, finds the same utterances as a job that began at the start of the recording.
 """
 
 from collections.abc import Iterator
@@ -16,21 +16,21 @@ from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.windows import (
     FRAME,
-    FRAMES_A_SECOND,
-    LEAST_SPEECH,
+    FRAMES_PER_SECOND,
+    MIN_SPEECH,
     SPEECH,
     Probabilities,
     UnpackedWindow,
     VoiceDetector,
-    quiet_place,
+    quietest_frame,
 )
 
 # Lengths in frames.
-_LONGEST = int(LONGEST_UTTERANCE_S * FRAMES_A_SECOND)
-_PAUSE = round(0.5 * FRAMES_A_SECOND)  # silence that ends an utterance
-_PAUSED = round(0.1 * FRAMES_A_SECOND)  # silence after which nobody seems to speak on
-_PADDING = int(0.3 * FRAMES_A_SECOND)  # silence kept before the speech
-_PADDING_AFTER = int(0.13 * FRAMES_A_SECOND)  # and after it: shorter, because a text is begun when it is complete
+_LONGEST = int(LONGEST_UTTERANCE_S * FRAMES_PER_SECOND)
+_PAUSE = round(0.5 * FRAMES_PER_SECOND)  # silence that ends an utterance
+_PAUSED = round(0.1 * FRAMES_PER_SECOND)  # silence after which nobody seems to speak on
+_PADDING = int(0.3 * FRAMES_PER_SECOND)  # silence kept before the speech
+_PADDING_AFTER = int(0.13 * FRAMES_PER_SECOND)  # and after it: shorter, because a text is begun when it is complete
 
 
 class Utterance(NamedTuple):
@@ -57,11 +57,11 @@ def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
     end, limit = min(after + _PADDING_AFTER, len(speech)), start + _LONGEST
     paused = after + _PAUSE <= min(limit, len(speech))
     if not paused and len(speech) >= limit:
-        return Utterance(start, start + quiet_place(speech[start:limit]))
-    return Utterance(start, end, open=not paused and not whole, click=count < LEAST_SPEECH)
+        return Utterance(start, start + quietest_frame(speech[start:limit]))
+    return Utterance(start, end, open=not paused and not whole, click=count < MIN_SPEECH)
 
 
-class Utterances:
+class UtteranceDetector:
     """Finds the utterances of one channel after `start_at` seconds, while its sound comes."""
 
     def __init__(self, start_at: float, voice: VoiceDetector, begin: int = 0) -> None:
@@ -81,11 +81,11 @@ class Utterances:
         return self._taken / SAMPLE_RATE
 
     @property
-    def settled(self) -> float:
+    def complete_until(self) -> float:
         """The second before which all utterances are found."""
         return min(self._start * FRAME, self._taken) / SAMPLE_RATE
 
-    def hear(self, samples: Samples) -> list[UnpackedWindow]:
+    def process(self, samples: Samples) -> list[UnpackedWindow]:
         """Hear the next sound; return the utterances that are complete now."""
         self._taken += len(samples)
         sound = np.concatenate([self._rest, samples])
@@ -153,4 +153,4 @@ def first_frame(start_at: float) -> int:
 
     A frame that begins up to a third of a millisecond earlier counts, because `start_at` may be rounded up.
     """
-    return ceil(start_at * FRAMES_A_SECOND - 1e-2)
+    return ceil(start_at * FRAMES_PER_SECOND - 1e-2)

@@ -7,14 +7,14 @@ from natscribe.schemas.transcription import MOST_CHANNELS
 from natscribe.schemas.windows import Window
 
 from app.engines.audio.channels import channels_differ
-from app.engines.audio.decoding import decode, measure
+from app.engines.audio.decoding import decode, probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.samples import pack
-from app.engines.audio.windows import listen
+from app.engines.audio.windows import detect_windows
 from app.engines.messages import FindWindows, RecordingOpened, WindowFound, WindowSearchAdvanced, WindowSearchDone
 
 
-def prepare() -> None:
+def load_vad() -> None:
     """Load the voice detector and keep it in memory."""
     get_vad_model()
 
@@ -29,17 +29,17 @@ def find_windows(
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
     """
-    prepare()  # the memory of the voice detector is none of the recording's
+    load_vad()  # the memory of the voice detector is none of the recording's
     budget = Budget(limit)
-    duration, channels = measure(job.path, budget)
+    duration, channels = probe(job.path, budget)
     limit.check(duration)
     channel = job.channel if channels > 1 else None
     if job.choose and 1 < channels <= MOST_CHANNELS and channels_differ(job.path, budget, duration, channels):
         channel = 0
     yield RecordingOpened(duration_seconds=duration, channels=channels, channel=channel)
-    for found in listen(decode(job.path, budget, channel), job.start_at):
+    for found in detect_windows(decode(job.path, budget, channel), job.start_at):
         for window in found.windows:
             samples = pack(window.samples)
             yield WindowFound(window=Window(regions=list(window.regions), samples=samples, channel=channel))
-        yield WindowSearchAdvanced(seconds=found.seconds, settled=found.settled)
+        yield WindowSearchAdvanced(seconds=found.seconds, complete_until=found.complete_until)
     yield WindowSearchDone(duration_seconds=found.seconds)

@@ -30,16 +30,16 @@ FRAME = 512  # samples
 FIRST_CHUNK_S = 35.2
 LATER_CHUNK_S = 64
 
-FRAMES_A_SECOND = SAMPLE_RATE / FRAME
+FRAMES_PER_SECOND = SAMPLE_RATE / FRAME
 # Lengths in frames.
-_LONGEST = int(LONGEST_WINDOW_S * FRAMES_A_SECOND)
-_ENOUGH = round(10 * FRAMES_A_SECOND)  # a window with this much speech may end before a region that does not fit
-_REACH = round(90 * FRAMES_A_SECOND)  # longest time from a window's start to its end: limits the sound held in memory
-_PADDING = round(0.4 * FRAMES_A_SECOND)  # silence kept before and after the speech of a region
-_PAUSE = round(0.3 * FRAMES_A_SECOND)  # a longer silence ends a region
-_WIDE = round(0.8 * FRAMES_A_SECOND)  # all pauses this wide or wider are equally good ends of a window
+_LONGEST = int(LONGEST_WINDOW_S * FRAMES_PER_SECOND)
+_ENOUGH = round(10 * FRAMES_PER_SECOND)  # a window with this much speech may end before a region that does not fit
+_REACH = round(90 * FRAMES_PER_SECOND)  # longest time from a window's start to its end: limits the sound held in memory
+_PADDING = round(0.4 * FRAMES_PER_SECOND)  # silence kept before and after the speech of a region
+_PAUSE = round(0.3 * FRAMES_PER_SECOND)  # a longer silence ends a region
+_WIDE = round(0.8 * FRAMES_PER_SECOND)  # all pauses this wide or wider are equally good ends of a window
 WARM_UP = 64  # end of the previous chunk, which the voice detector reads again to warm up its state
-LEAST_SPEECH = 4  # a region with less speech is only a click
+MIN_SPEECH = 4  # a region with less speech is only a click
 
 SPEECH = 0.5  # a frame with at least this probability of speech counts as speech
 
@@ -56,15 +56,15 @@ class UnpackedWindow:
 
 
 @dataclass(frozen=True)
-class WindowsFound:
+class DetectedWindows:
     """The windows that a chunk completes, and the seconds decoded so far.
 
-    All windows before `settled` seconds are found.
+    All windows before `complete_until` seconds are found.
     """
 
     windows: list[UnpackedWindow]
     seconds: float
-    settled: float
+    complete_until: float
 
 
 class Region(NamedTuple):
@@ -97,14 +97,14 @@ def chunks(sound: Iterable[Samples]) -> Iterator[Samples]:
         yield chunk[:filled]
 
 
-def listen(
+def detect_windows(
     sound: Iterable[Samples], start_at: float = 0.0, detector: VoiceDetector | None = None
-) -> Iterator[WindowsFound]:
+) -> Iterator[DetectedWindows]:
     """Find the windows after `start_at` seconds, which is 0 or the end of a window."""
-    listener = _Listener(ceil(start_at * FRAMES_A_SECOND - 1e-6), detector or get_vad_model())
+    listener = _WindowDetector(ceil(start_at * FRAMES_PER_SECOND - 1e-6), detector or get_vad_model())
     for chunk in chunks(sound):
-        yield WindowsFound(listener.windows(chunk), listener.seconds, listener.settled)
-    yield WindowsFound(listener.rest(), listener.seconds, listener.seconds)
+        yield DetectedWindows(listener.windows(chunk), listener.seconds, listener.complete_until)
+    yield DetectedWindows(listener.rest(), listener.seconds, listener.seconds)
 
 
 def next_window(speech: Probabilities, *, whole: bool) -> list[Region]:
@@ -155,16 +155,16 @@ def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
             pause=0 if last else int(firsts[number + 1] - after),
             open=last and not whole and len(speech) - int(after) <= 2 * _PADDING,
         )
-        if region.open or (speech[first:after] >= SPEECH).sum() >= LEAST_SPEECH:
+        if region.open or (speech[first:after] >= SPEECH).sum() >= MIN_SPEECH:
             yield region
 
 
 def _cut(region: Region, speech: Probabilities, room: int) -> Region:
     """Cut a region within its first `room` frames, at the quiet place in the second half of these frames."""
-    return Region(region.start, region.start + quiet_place(speech[region.start : region.start + room]))
+    return Region(region.start, region.start + quietest_frame(speech[region.start : region.start + room]))
 
 
-def quiet_place(speech: Probabilities) -> int:
+def quietest_frame(speech: Probabilities) -> int:
     """Return the middle of the longest silence in the second half of these frames.
 
     Without silence there, return the frame of the second half that is least like speech.
@@ -181,10 +181,10 @@ def quiet_place(speech: Probabilities) -> int:
 
 
 def _samples_of(seconds: float) -> int:
-    return round(seconds * FRAMES_A_SECOND) * FRAME
+    return round(seconds * FRAMES_PER_SECOND) * FRAME
 
 
-class _Listener:
+class _WindowDetector:
     """Finds windows; it holds the sound after the last window, and the probability of speech in each of its frames."""
 
     def __init__(self, start: int, detector: VoiceDetector) -> None:
@@ -200,7 +200,7 @@ class _Listener:
         return self._taken / SAMPLE_RATE
 
     @property
-    def settled(self) -> float:
+    def complete_until(self) -> float:
         """The time in seconds up to which all windows are found; earlier sound is no longer kept in memory."""
         return min(self._start * FRAME, self._taken) / SAMPLE_RATE
 

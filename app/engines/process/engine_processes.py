@@ -15,11 +15,11 @@ from app.engines.messages import (
     Job,
     Load,
     Loaded,
-    Prepare,
-    Prepared,
+    LoadVad,
     ProcessLiveAudio,
     Reply,
     Transcribe,
+    VadLoaded,
 )
 from app.engines.process.child_process import EngineProcess
 from app.errors import TransientError
@@ -60,7 +60,7 @@ class EngineProcesses:
         Raises:
             TaskError: One of them cannot be loaded; the other is loaded nevertheless.
         """
-        loads = run_job(self, Load(), Loaded), run_job(self, Prepare(), Prepared)
+        loads = run_job(self, Load(), Loaded), run_job(self, LoadVad(), VadLoaded)
         for outcome in await asyncio.gather(*loads, return_exceptions=True):  # if one load fails, the other goes on
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -76,7 +76,7 @@ class EngineProcesses:
         match job:
             case ProcessLiveAudio() | CloseLiveStream():
                 return self._hear(job)
-            case Prepare() | FindWindows():
+            case LoadVad() | FindWindows():
                 return self._listener.run(job)
             case Load() | Transcribe():
                 return self._transcriber.run(job)

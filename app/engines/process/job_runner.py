@@ -18,12 +18,12 @@ from app.engines.messages import (
     Job,
     Load,
     Loaded,
-    Prepare,
-    Prepared,
+    LoadVad,
     ProcessLiveAudio,
     Reply,
     Setup,
     Transcribe,
+    VadLoaded,
 )
 from app.engines.models import FAMILIES, Models
 from app.errors import PermanentError, TransientError
@@ -56,11 +56,11 @@ class JobRunner:
                 live stream is unknown and has to begin again, or there are too many live streams.
         """
         match job:
-            case Prepare():
-                from app.engines.audio.window_search import prepare
+            case LoadVad():
+                from app.engines.audio.window_search import load_vad
 
-                prepare()
-                emit(Prepared())
+                load_vad()
+                emit(VadLoaded())
             case FindWindows():
                 from app.engines.audio.window_search import find_windows
 

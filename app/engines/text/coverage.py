@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from natscribe.schemas.transcription import Word
 
-from app.engines.audio.timeline import INEXACT_S, Times
+from app.engines.audio.timeline import WORD_TOLERANCE_S, Times
 
 LEAST_S = 1.0  # the least speech in a gap
 _BETWEEN_S = 1.6  # shortest gap between two words: people pause, and the times of words are not exact
@@ -39,7 +39,7 @@ def word_times(words: Iterable[Word], speech: Sequence[Times], since: float = 0.
 
 
 def _spoken_at(word: Word, start: float, end: float, speech: Sequence[Times]) -> Times:
-    begins = max((first for first, _ in speech if first < end - INEXACT_S), default=start)
+    begins = max((first for first, _ in speech if first < end - WORD_TOLERANCE_S), default=start)
     start = max(start, begins)
     return start, min(end, start + longest_spoken(word))
 

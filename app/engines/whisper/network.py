@@ -29,12 +29,12 @@ from app.engines.text.languages import Evidence
 
 Encoded = npt.NDArray[np.float32]  # (frames, width)
 
-FRAMES_A_SECOND = 50  # frames of the encoder's output for a second of sound; the encoder's input has twice as many
+FRAMES_PER_SECOND = 50  # frames of the encoder's output for a second of sound; the encoder's input has twice as many
 _LONGEST_S = 30.0  # longest input of the encoder
 _SHORTEST_S = 10.0  # shortest input (sound and silence): with less, the network mistakes languages and short words
 _SILENCE_S = 1.0  # silence after the sound: without silence the network often misses the last word
 # The two lengths of encoded sound in a batch, in frames.
-_PADDED_TO = [ceil(seconds * FRAMES_A_SECOND) for seconds in (_SHORTEST_S, LONGEST_WINDOW_S + _SILENCE_S)]
+_PADDED_TO = [ceil(seconds * FRAMES_PER_SECOND) for seconds in (_SHORTEST_S, LONGEST_WINDOW_S + _SILENCE_S)]
 _REPEATED = 40  # frames (0.8 s) of silence that padding repeats; a single repeated frame is mistaken for speech
 # The longest text: 40 tokens, and 25 for each second. Nobody speaks faster, but a loop would fill the model's context.
 _TOKENS_A_SECOND, _TOKENS_AT_LEAST = 25, 40
@@ -146,7 +146,7 @@ class Network:
         `translate`: the text is a translation. Finding the times adds a twelfth to the time of decoding.
         """
         tokenizer = self._tokenizer(part.language, translate=translate)
-        frames = 2 * min(ceil(part.sound.seconds * FRAMES_A_SECOND), len(part.encoded))
+        frames = 2 * min(ceil(part.sound.seconds * FRAMES_PER_SECOND), len(part.encoded))
         encoded = _view(part.encoded[np.newaxis])
         (found,) = self._model.find_alignment(tokenizer, [list(decoded.tokens)], encoded, frames)
         merge_punctuations(found, _PREPENDED, _APPENDED)
@@ -163,7 +163,7 @@ class Network:
 
     def _features(self, sound: WindowAudio) -> Encoded:
         seconds = _LONGEST_S if self.padded else min(max(sound.seconds + _SILENCE_S, _SHORTEST_S), _LONGEST_S)
-        frames = 2 * ceil(seconds * FRAMES_A_SECOND)
+        frames = 2 * ceil(seconds * FRAMES_PER_SECOND)
         features = self._model.feature_extractor(sound.samples)[:, :frames]
         # Zeros, as faster-whisper pads: features of a faint noise. Features of digital silence are no better.
         return np.pad(features, ((0, 0), (0, frames - features.shape[1])))
@@ -233,7 +233,7 @@ def _padded(encoded: Encoded) -> Encoded:
 
 def encoded_part(encoded: Encoded, region: Times) -> Encoded:
     """Return the part of the encoder's output that belongs to a region of the sound."""
-    return encoded[int(region[0] * FRAMES_A_SECOND) : ceil(region[1] * FRAMES_A_SECOND)]
+    return encoded[int(region[0] * FRAMES_PER_SECOND) : ceil(region[1] * FRAMES_PER_SECOND)]
 
 
 def _result(tokens: Sequence[int], score: float, no_speech_prob: float, eot: int) -> Decoded:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.engines.audio.channels import channels_differ
-from app.engines.audio.decoding import COMPARED_S, chunks, measure
+from app.engines.audio.decoding import COMPARED_S, chunks_at, probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
 from tests.sounds import CLIPS, NO_LIMIT, Samples, load, silence, tone, write, write_channels
@@ -30,7 +30,7 @@ by_kind_of_codec = pytest.mark.parametrize(  # without loss, with loss, and with
 
 def differ(path: Path) -> bool:
     budget = Budget(NO_LIMIT)
-    return channels_differ(path, budget, *measure(path, budget))
+    return channels_differ(path, budget, *probe(path, budget))
 
 
 def pitch(samples: Samples) -> float:
@@ -84,7 +84,7 @@ def test_an_probe_is_of_its_place(tmp_path: Path, name: str, codec: str, rate: i
     path = write_channels(tmp_path / name, tones, codec, rate=rate)
     # When chunks are taken in any order
     places = [95.0, 5.0, 65.0, 35.0]
-    found = list(chunks(path, Budget(NO_LIMIT), 2, places))
+    found = list(chunks_at(path, Budget(NO_LIMIT), 2, places))
     # Then each has the sound of its place and channel, and the wanted length
     for place, channels in zip(places, found, strict=True):
         half = place // 30
@@ -101,7 +101,7 @@ def test_an_probe_is_of_its_place(tmp_path: Path, name: str, codec: str, rate: i
 def test_damage_spoils_no_probe_but_its_own(tmp_path: Path, name: str, codec: str) -> None:
     # Given a call whose second half is overwritten
     path = write_channels(tmp_path / name, [np.tile(side, 3) for side in in_turns()], codec, rate=48_000)
-    seconds, channels = measure(path, Budget(NO_LIMIT))
+    seconds, channels = probe(path, Budget(NO_LIMIT))
     content = bytearray(path.read_bytes())
     half = len(content) // 2
     content[half : half + len(content) // 3] = np.random.default_rng(3).bytes(len(content) // 3)

@@ -124,7 +124,7 @@ async def test_a_listener_is_ready_though_the_model_cannot_be_loaded(engine_sett
 
 def live(samples: Samples, stream: str, *, first: bool = False, end: bool = False) -> ProcessLiveAudio:
     sound = b64encode((samples * 32767).astype("<i2").tobytes()).decode()
-    return ProcessLiveAudio(stream=stream, audio=LiveAudio(), first=first, sound=sound, end=end)
+    return ProcessLiveAudio(stream=stream, audio=LiveAudio(), first=first, data=sound, end=end)
 
 
 async def heard(engine: EngineProcesses, job: ProcessLiveAudio | CloseLiveStream) -> LiveAudioProcessed:
@@ -168,7 +168,7 @@ async def test_a_live_stream_survives_a_job_that_is_given_up(engine: EngineProce
     # Then the other one goes on, and so could this one, until it is forgotten
     assert (await heard(engine, live(silence(1), "other"))).seconds == 2
     assert (await heard(engine, live(silence(1), "given up"))).seconds == 32
-    assert (await heard(engine, CloseLiveStream(stream="given up"))).settled == []
+    assert (await heard(engine, CloseLiveStream(stream="given up"))).complete_until == []
 
 
 async def test_a_live_stream_begins_again_after_its_process_has_died(engine: EngineProcesses) -> None:
@@ -206,7 +206,7 @@ class SlowProcess(EngineProcess):
     async def run(self, _: Job) -> AsyncGenerator[Reply, None]:
         async with self.turn:
             await asyncio.sleep(0.2)
-        yield LiveAudioProcessed(seconds=1, windows=[], open=[], settled=[])
+        yield LiveAudioProcessed(seconds=1, windows=[], open=[], complete_until=[])
 
     turn = asyncio.Lock()
 

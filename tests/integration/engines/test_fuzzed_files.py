@@ -76,7 +76,7 @@ async def test_damaged_live_files_never_end_the_process(engine_settings: Setting
         try:
             for index, piece in enumerate(pieces):
                 job = ProcessLiveAudio(
-                    stream=f"s{number}", audio=audio, first=index == 0, sound=piece, end=index == len(pieces) - 1
+                    stream=f"s{number}", audio=audio, first=index == 0, data=piece, end=index == len(pieces) - 1
                 )
                 (heard,) = await replies(engine, job)
                 assert isinstance(heard, LiveAudioProcessed)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from natscribe.schemas.errors import ErrorCode
 
-from app.engines.audio.decoding import measure
+from app.engines.audio.decoding import probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.messages import DiarizationDone, Diarize, FindWindows, WindowSearchDone
 from app.engines.process.child_process import EngineProcess
@@ -80,7 +80,7 @@ def test_reading_ends_in_time_also_before_anything_is_decoded(
     began = thread_time()
     # When it is measured
     with pytest.raises(PermanentError) as caught:
-        measure(tmp_path / "long.mov", Budget(Limit(float("inf"), "AUDIO_MAX_SECONDS", decode_seconds=0.5)))
+        probe(tmp_path / "long.mov", Budget(Limit(float("inf"), "AUDIO_MAX_SECONDS", decode_seconds=0.5)))
     # Then it is refused in about that time; where the library itself was stopped, the file also looks damaged
     assert caught.value.detail.code in refused_as
     assert thread_time() - began < 2

@@ -253,7 +253,7 @@ async def test_a_full_bucket_costs_no_text(
     constants: Constants,
 ) -> None:
     # Given a bucket that is full, and a live task whose sound is to be kept
-    constants(KEPT_AGAIN_AFTER_S=0.05, INSISTS_FOR_S=0.2)
+    constants(STORE_RETRY_S=0.05, INSISTS_FOR_S=0.2)
     await bucket.put("other", b"of somebody else")
     stream = await js.stream_info("OBJ_audio")
     await js.update_stream(stream.config.evolve(max_bytes=stream.state.bytes))
@@ -340,7 +340,7 @@ async def test_a_silent_client_may_be_silent_for_longer_than_a_task_may_stand_st
     publisher: Publisher, speaker: Speaker, settings: Settings, start_worker: StartWorker, constants: Constants
 ) -> None:
     # Given a service whose tasks may stand still for less than its clients may be silent
-    constants(WAITING_TOLD_S=0.2)
+    constants(SILENCE_REPORT_EVERY_S=0.2)
     settings.task_timeout = 1.2
     async with start_worker(FakeEngine()):
         # When a client is silent for longer than that

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.engines.audio.channels import LEAST_SPEECH_S, ChannelSpeech
+from app.engines.audio.channels import MIN_SPEECH_S, ChannelSpeech
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.windows import FRAME, Probabilities
@@ -56,7 +56,7 @@ TURNS = [only(ANNA, (0, 3), (6, 9)), only(BORIS, (3, 6), (9, 12))]
 
 def differ(*channels: Samples) -> bool:
     speech = ChannelSpeech(len(channels), loud)
-    speech.hear(channels)
+    speech.add(channels)
     return speech.differs
 
 
@@ -90,7 +90,7 @@ THE_SAME = {
     "an echo of one side": [TURNS[0] + 0.3 * later(TURNS[1], 0.2), TURNS[1]],
     "silence": [ANNA, SILENCE],
     "silence in both": [SILENCE, SILENCE],
-    "a click": [ANNA, only(BORIS, (4, 4 + 0.8 * LEAST_SPEECH_S))],
+    "a click": [ANNA, only(BORIS, (4, 4 + 0.8 * MIN_SPEECH_S))],
     "a copy in a third channel": [ANNA, BORIS, 0.5 * ANNA],
 }
 
@@ -103,9 +103,9 @@ def test_the_same_voice_is_no_different_speech(channels: list[Samples]) -> None:
 def test_a_piece_shorter_than_a_frame_is_nothing() -> None:
     # Given channels of a few samples, when they are heard
     speech = ChannelSpeech(2, loud)
-    speech.hear([ANNA[:10], BORIS[:10]])
+    speech.add([ANNA[:10], BORIS[:10]])
     # Then there is no speech
     assert (speech.seconds, speech.differs) == (0, False)
     # Until there is some: speech in any channel counts
-    speech.hear(TURNS)
+    speech.add(TURNS)
     assert speech.seconds == pytest.approx(SECONDS, abs=0.1)

@@ -22,7 +22,7 @@ from app.engines.messages import (
     Job,
     Load,
     Loaded,
-    Prepare,
+    LoadVad,
     Reply,
     WindowSearchAdvanced,
     WindowSearchDone,
@@ -44,13 +44,13 @@ for line in sys.stdin:
     print(*answers[job], sep="\\n", flush=True)
 """
 LOADED = Loaded(model=Model(name="own", revision="1"), fingerprint="cpu")
-FOUND: list[Reply] = [WindowSearchAdvanced(seconds=1, settled=1), WindowSearchDone(duration_seconds=1)]
+FOUND: list[Reply] = [WindowSearchAdvanced(seconds=1, complete_until=1), WindowSearchDone(duration_seconds=1)]
 ERROR = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message="It is damaged.")
 ANSWERS: dict[str, list[Reply]] = {
     "load": [LOADED],
-    "listen": FOUND,
-    "prepare": [Failed(error=ERROR, transient=True)],
-    "forget": [Failed(error=ERROR, transient=False)],
+    "find_windows": FOUND,
+    "load_vad": [Failed(error=ERROR, transient=True)],
+    "close_live_stream": [Failed(error=ERROR, transient=False)],
 }
 LISTEN, DIES = FindWindows(path=Path("a.flac")), Diarize(path=Path("a.flac"))
 
@@ -80,7 +80,7 @@ async def test_one_process_does_all_jobs_and_keeps_its_model(engine: EngineProce
     (child,) = children()
     found, loaded = await asyncio.gather(replies(engine, LISTEN), replies(engine, Load()))
     assert (found, loaded) == (FOUND, [LOADED])
-    for job, kind in ((Prepare(), TransientError), (CloseLiveStream(stream="a"), PermanentError)):
+    for job, kind in ((LoadVad(), TransientError), (CloseLiveStream(stream="a"), PermanentError)):
         with pytest.raises(kind, match=r"It is damaged\.") as caught:
             await replies(engine, job)
         assert type(caught.value) is kind
@@ -130,4 +130,4 @@ async def test_the_log_names_the_task_of_each_line_that_the_process_writes(engin
 
             await eventually(told)
     # Then each line names its own, and empty lines are left out
-    assert [(line["text"], line["task_id"]) for line in lines] == [("load", "first"), ("listen", "second")]
+    assert [(line["text"], line["task_id"]) for line in lines] == [("load", "first"), ("find_windows", "second")]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from natscribe.schemas.errors import ErrorCode
 
-from app.engines.audio.decoding import COMPARED_S, chunks, decode, measure
+from app.engines.audio.decoding import COMPARED_S, chunks_at, decode, probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.errors import PermanentError
@@ -42,14 +42,14 @@ def refused(path: Path, limit: Limit = NO_LIMIT) -> PermanentError:
     """The error for a recording that cannot be used; no message shows where it lies."""
     budget = Budget(limit)
     with pytest.raises(PermanentError) as caught:
-        _ = [measure(path, budget), *decode(path, budget)]
+        _ = [probe(path, budget), *decode(path, budget)]
     assert str(path.parent) not in str(caught.value)
     return caught.value
 
 
 def measured(path: Path) -> list[float]:
     """The seconds and the channels that are found without decoding."""
-    return list(measure(path, Budget(NO_LIMIT)))
+    return list(probe(path, Budget(NO_LIMIT)))
 
 
 def unreadable(path: Path) -> str:
@@ -232,7 +232,7 @@ def test_a_header_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
     (tmp_path / "zero.wav").write_bytes(content)
 
     # When it is measured or decoded, then it is refused with advice
-    for read in (measure, lambda path, budget: list(decode(path, budget))):
+    for read in (probe, lambda path, budget: list(decode(path, budget))):
         with pytest.raises(PermanentError, match="upload it again"):
             read(tmp_path / "zero.wav", Budget(NO_LIMIT))
 
@@ -330,7 +330,7 @@ def test_a_chunk_is_of_its_place(tmp_path: Path) -> None:
 
     # When chunks are taken in any order
     places = [25.0, 1.0, 13.0]
-    found = list(chunks(path, Budget(NO_LIMIT), 2, places))
+    found = list(chunks_at(path, Budget(NO_LIMIT), 2, places))
 
     # Then each has the sound of its place and channel, and the wanted length
     pitches = [[round(loudest_frequency(channel), -1) for channel in channels] for channels in found]
@@ -342,11 +342,11 @@ def test_a_chunk_is_of_its_place(tmp_path: Path) -> None:
 def test_a_chunk_ends_where_its_recording_is_damaged(tmp_path: Path, damaged: int, seconds: float) -> None:
     # Given a recording with damage after five seconds, when a chunk is taken, then ten damaged packets end it
     path = with_damage(write(tmp_path / "call.m4a", tone(12), "aac"), range(79, 79 + damaged))
-    ((sound,),) = chunks(path, Budget(NO_LIMIT), 1, [0.0])
+    ((sound,),) = chunks_at(path, Budget(NO_LIMIT), 1, [0.0])
     assert len(sound) / SAMPLE_RATE == pytest.approx(seconds, abs=0.2)
 
 
 def test_a_recording_shorter_than_a_chunk_is_read_whole(tmp_path: Path) -> None:
     path = write_channels(tmp_path / "short.flac", [tone(2), tone(2)], "flac")
-    ((left, right),) = chunks(path, Budget(NO_LIMIT), 2, [0.0])
+    ((left, right),) = chunks_at(path, Budget(NO_LIMIT), 2, [0.0])
     assert (len(left), len(right)) == (2 * SAMPLE_RATE, 2 * SAMPLE_RATE)

@@ -129,7 +129,7 @@ def test_a_process_keeps_live_streams_and_the_networks_of_diarization(tmp_path: 
     recording = write(tmp_path / "silence.wav", silence(2), "pcm_s16le")
     # When it does so once more
     for first in (True, False):
-        jobs.run(ProcessLiveAudio(stream="a", audio=LiveAudio(), first=first, sound=sound), replies.append)
+        jobs.run(ProcessLiveAudio(stream="a", audio=LiveAudio(), first=first, data=sound), replies.append)
         jobs.run(Diarize(path=recording), replies.append)
     # Then the stream goes on, and both jobs of each kind are done
     assert [reply.seconds for reply in replies if isinstance(reply, LiveAudioProcessed)] == [1, 2]

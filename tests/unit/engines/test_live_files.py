@@ -195,7 +195,7 @@ def test_a_stream_without_a_byte_has_no_sound() -> None:
 
 def test_decoding_that_stands_still_is_tried_again(constants: Constants) -> None:
     # Given decoding that has no time left to get on
-    constants(MOST_WAITS=0)
+    constants(MAX_STALL_S=0)
     decoder = FileDecoder(opus())
     # When a good file comes, then the sound is heard again: nothing is wrong with the file
     with pytest.raises(TransientError) as caught:

@@ -10,10 +10,10 @@ from natscribe.schemas.live import Codec, LiveAudio
 from natscribe.schemas.windows import Window
 
 from app.engines.audio.limits import Limit
-from app.engines.audio.live_streams import MOST_BYTES, MOST_STREAMS, LiveStreams
+from app.engines.audio.live_streams import MAX_JOB_BYTES, MAX_STREAMS, LiveStreams
 from app.engines.audio.samples import unpack
 from app.engines.audio.speech_detector import SECTION
-from app.engines.audio.windows import FRAME, FRAMES_A_SECOND, WARM_UP, VoiceDetector
+from app.engines.audio.windows import FRAME, FRAMES_PER_SECOND, WARM_UP, VoiceDetector
 from app.engines.messages import CloseLiveStream, LiveAudioProcessed, ProcessLiveAudio
 from app.errors import PermanentError, TaskError, TransientError
 from tests.constants import Constants
@@ -74,18 +74,18 @@ def test_an_utterance_is_told_once_and_shown_while_it_goes_on(streams: LiveStrea
     ((start, end),) = speaking.open[0].regions
     assert (start, end) == pytest.approx((0.7, 3.0), abs=0.05)
     assert (speaking.seconds, speaking.windows, speaking.closing) == (3, [], [])
-    assert speaking.settled == [pytest.approx(start)]
+    assert speaking.complete_until == [pytest.approx(start)]
     (window,) = paused.windows
     assert window.regions == [pytest.approx((0.7, 3.13), abs=0.05)]
     assert window.channel is None
     assert len(unpack(window.samples)) == round((window.end - start) * RATE)
     assert (silent.windows, silent.open, silent.seconds) == ([], [], 5)
-    assert silent.settled == [pytest.approx(5 - 0.3, abs=0.05)]
+    assert silent.complete_until == [pytest.approx(5 - 0.3, abs=0.05)]
 
 
 def test_what_is_open_is_shown_to_those_alone_who_ask_for_it(streams: LiveStreams) -> None:
     # Given somebody who speaks, when nobody wants to see it, then it is not packed
-    assert hear(streams, sound((1, 2)), first=True, show=False).open == []
+    assert hear(streams, sound((1, 2)), first=True, include_open=False).open == []
     assert hear(streams, sound((1, 1))).open
 
 
@@ -94,7 +94,7 @@ def test_the_end_closes_what_is_open_and_forgets_the_stream(streams: LiveStreams
     heard = hear(streams, sound((1, 2)), first=True, end=True)
     # Then the utterance is told, all is settled, and the stream is over
     assert [window.regions for window in heard.windows] == [[(0, 2)]]
-    assert (heard.open, heard.settled) == ([], [2])
+    assert (heard.open, heard.complete_until) == ([], [2])
     assert isinstance(fails(streams, sound((1, 1))), TransientError)
 
 
@@ -118,7 +118,7 @@ def test_who_goes_on_in_the_middle_hears_the_same(streams: LiveStreams, rate: in
     whole = all_of(streams, samples, audio)
     # When another one goes on at second 40, with the sound of the twenty seconds before
     at = round(20.03 * rate) * channels
-    again = all_of(streams, samples[at:], audio, start_at=[40], before=2 * at)
+    again = all_of(streams, samples[at:], audio, start_at=[40], skipped_bytes=2 * at)
     # Then it hears the same from there on
     later = [window for window in whole if window.start >= 40]
     assert later
@@ -182,7 +182,7 @@ def test_a_job_that_fails_forgets_its_own_stream_alone(streams: LiveStreams) -> 
         hear(streams, sound((1, 1)), first=True, stream=name)
     # When a job of one fails
     with pytest.raises(ValueError, match="bytes"):
-        streams.run(ProcessLiveAudio(stream="a", audio=LiveAudio(), sound="A" * (MOST_BYTES * 2)))
+        streams.run(ProcessLiveAudio(stream="a", audio=LiveAudio(), data="A" * (MAX_JOB_BYTES * 2)))
     # Then that one has to begin again, which is no fault of its task, and the other goes on
     assert fails(streams, sound((1, 1)), stream="a").detail.code is ErrorCode.ENGINE_FAILED
     assert hear(streams, sound((1, 1)), stream="b").seconds == 2
@@ -204,8 +204,8 @@ def test_opus_has_the_times_of_the_recording_and_ends_with_it(streams: LiveStrea
     # When it comes in two jobs
     half, audio = len(file) // 2, LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
     first, second = (b64encode(part).decode() for part in (file[:half], file[half:]))
-    windows = streams.run(ProcessLiveAudio(stream="a", audio=audio, first=True, sound=first)).windows
-    heard = streams.run(ProcessLiveAudio(stream="a", audio=audio, sound=second, end=True))
+    windows = streams.run(ProcessLiveAudio(stream="a", audio=audio, first=True, data=first)).windows
+    heard = streams.run(ProcessLiveAudio(stream="a", audio=audio, data=second, end=True))
     # Then there is one utterance, at its time
     (window,) = [*windows, *heard.windows]
     assert window.regions == [pytest.approx((0.7, 3.13), abs=0.07)]
@@ -215,10 +215,10 @@ def test_opus_has_the_times_of_the_recording_and_ends_with_it(streams: LiveStrea
 
 def test_far_too_much_sound_at_once_is_refused(streams: LiveStreams, constants: Constants) -> None:
     # Given more silence than is allowed, which has few bytes, when it comes in one job, then the error says how to send
-    constants(MOST_SECONDS=20)
+    constants(MAX_JOB_SECONDS=20)
     file = recorded("ogg", np.zeros((7 * 48_000, 1), np.int16), bit_rate=6000) * 3
     job = ProcessLiveAudio(
-        stream="a", audio=LiveAudio(codec=Codec.OPUS, sample_rate=48_000), first=True, sound=b64encode(file).decode()
+        stream="a", audio=LiveAudio(codec=Codec.OPUS, sample_rate=48_000), first=True, data=b64encode(file).decode()
     )
     with pytest.raises(PermanentError, match="more than 20 s in one go: send frames of at most a second"):
         streams.run(job)
@@ -226,10 +226,10 @@ def test_far_too_much_sound_at_once_is_refused(streams: LiveStreams, constants: 
 
 def test_a_stream_goes_on_as_long_as_its_jobs_are_small(streams: LiveStreams) -> None:
     # Given a telephone that is silent, when it comes in jobs of as many bytes as one may have, then all is heard
-    audio, silence = LiveAudio(codec=Codec.MULAW, sample_rate=8000), b64encode(b"\xff" * MOST_BYTES).decode()
-    job = ProcessLiveAudio(stream="a", audio=audio, first=True, sound=silence)
+    audio, silence = LiveAudio(codec=Codec.MULAW, sample_rate=8000), b64encode(b"\xff" * MAX_JOB_BYTES).decode()
+    job = ProcessLiveAudio(stream="a", audio=audio, first=True, data=silence)
     for number in range(1, 4):
-        assert streams.run(job).seconds == pytest.approx(number * MOST_BYTES / 8000, abs=0.01)
+        assert streams.run(job).seconds == pytest.approx(number * MAX_JOB_BYTES / 8000, abs=0.01)
         job = job.model_copy(update={"first": False})
 
 
@@ -246,24 +246,24 @@ def test_who_goes_on_in_a_file_hears_again_what_the_detector_needs() -> None:
     file = recorded("ogg", sound((1, 42), rate=48_000)[:, np.newaxis])
     audio, whole = LiveAudio(codec=Codec.OPUS, sample_rate=48_000), b64encode(file).decode()
     LiveStreams(LIMIT, lambda _first, _begin: detector).run(
-        ProcessLiveAudio(stream="a", audio=audio, first=True, start_at=[40], sound=whole, end=True)
+        ProcessLiveAudio(stream="a", audio=audio, first=True, start_at=[40], data=whole, end=True)
     )
     # Then it hears the section before and what warms the detector up, but not what comes long before
-    needed = round(40 * FRAMES_A_SECOND) - SECTION - WARM_UP
+    needed = round(40 * FRAMES_PER_SECOND) - SECTION - WARM_UP
     assert all(heard[needed : 40 * 31])
     assert not any(heard[5 : needed - 40])
 
 
 def test_a_stream_that_is_forgotten_makes_room(streams: LiveStreams) -> None:
     # Given as many streams as there may be
-    for number in range(MOST_STREAMS):
+    for number in range(MAX_STREAMS):
         hear(streams, sound((0, 0.1)), first=True, stream=f"{number}")
     # When one more comes, then it has to wait
     assert isinstance(fails(streams, sound((0, 0.1)), first=True), TransientError)
     # Until one is forgotten; to forget it twice is no error
     for _ in range(2):
         assert streams.run(CloseLiveStream(stream="7")) == LiveAudioProcessed(
-            seconds=0, windows=[], open=[], settled=[]
+            seconds=0, windows=[], open=[], complete_until=[]
         )
     assert hear(streams, sound((0, 0.1)), first=True).seconds == pytest.approx(0.1)
 

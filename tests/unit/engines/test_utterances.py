@@ -8,7 +8,7 @@ from natscribe.schemas.live import LONGEST_UTTERANCE_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.timeline import Times
-from app.engines.audio.utterances import Utterances
+from app.engines.audio.utterances import UtteranceDetector
 from app.engines.audio.windows import FRAME, UnpackedWindow
 
 from .loudness import RATE, Samples, conversation, loudness, sound
@@ -17,8 +17,8 @@ KINDS = [(6.0, 1.5), (0.7, 0.4), (1.0, 20.0), (25.0, 0.1), (0.1, 0.6)]
 
 
 def find(samples: Samples, start_at: float = 0.0, bit: int = 16_000) -> list[UnpackedWindow]:
-    utterances = Utterances(start_at, loudness)
-    found = [each for at in range(0, len(samples), bit) for each in utterances.hear(samples[at : at + bit])]
+    utterances = UtteranceDetector(start_at, loudness)
+    found = [each for at in range(0, len(samples), bit) for each in utterances.process(samples[at : at + bit])]
     return [*found, *utterances.end()]
 
 
@@ -38,10 +38,10 @@ def test_a_pause_of_half_a_second_ends_an_utterance() -> None:
 
 def test_an_utterance_is_complete_half_a_second_after_its_last_word() -> None:
     # Given somebody who speaks
-    utterances = Utterances(0, loudness)
-    assert utterances.hear(sound((0, 1.6), (1, 3.2), (0, 0.48))) == []
+    utterances = UtteranceDetector(0, loudness)
+    assert utterances.process(sound((0, 1.6), (1, 3.2), (0, 0.48))) == []
     # When the pause is half a second long, then the utterance is there
-    (window,) = utterances.hear(sound((0, 0.032)))
+    (window,) = utterances.process(sound((0, 0.032)))
     assert regions([window]) == [pytest.approx((1.6 - 0.288, 4.8 + 0.128))]
     # And nobody speaks any longer
     assert utterances.open() is None
@@ -50,8 +50,8 @@ def test_an_utterance_is_complete_half_a_second_after_its_last_word() -> None:
 def test_the_utterance_so_far_has_its_sound_up_to_now() -> None:
     # Given somebody who speaks, when half of it is heard
     samples = sound((0, 1.6), (1, 3.2))
-    utterances = Utterances(0, loudness)
-    utterances.hear(samples[: 3 * SAMPLE_RATE])
+    utterances = UtteranceDetector(0, loudness)
+    utterances.process(samples[: 3 * SAMPLE_RATE])
     # Then the utterance so far reaches up to now
     speaking = utterances.open()
     assert speaking is not None
@@ -62,15 +62,15 @@ def test_the_utterance_so_far_has_its_sound_up_to_now() -> None:
 
 def test_in_a_pause_nobody_speaks_until_the_next_word() -> None:
     # Given somebody who speaks, and draws breath
-    utterances = Utterances(0, loudness)
-    utterances.hear(sound((0, 1.6), (1, 3.2)))
+    utterances = UtteranceDetector(0, loudness)
+    utterances.process(sound((0, 1.6), (1, 3.2)))
     # When the breath has lasted .06 s, then the utterance goes on; when it has lasted .1 s, it may be over
-    utterances.hear(sound((0, 0.064)))
+    utterances.process(sound((0, 0.064)))
     assert utterances.open() is not None
-    utterances.hear(sound((0, 0.032)))
+    utterances.process(sound((0, 0.032)))
     assert utterances.open() is None
     # And with the next word it goes on from its begin
-    utterances.hear(sound((1, 0.32)))
+    utterances.process(sound((1, 0.32)))
     speaking = utterances.open()
     assert speaking is not None
     assert regions([speaking]) == [pytest.approx((1.6 - 0.288, 5.216), abs=0.033)]
@@ -79,13 +79,13 @@ def test_in_a_pause_nobody_speaks_until_the_next_word() -> None:
 @pytest.mark.parametrize(("frames", "found"), [(3, 0), (4, 1)])
 def test_a_click_is_no_utterance_and_is_not_shown_as_one(frames: int, found: int) -> None:
     # Given a sound of a few frames in silence
-    utterances = Utterances(0, loudness)
+    utterances = UtteranceDetector(0, loudness)
     # When it is heard
-    utterances.hear(sound((0, 1.6), (1, frames / RATE)))
+    utterances.process(sound((0, 1.6), (1, frames / RATE)))
     shown = utterances.open()
-    utterances.hear(sound((0, 0.3)))
+    utterances.process(sound((0, 0.3)))
     closing = utterances.closing()
-    complete = utterances.hear(sound((0, 3.2)))
+    complete = utterances.process(sound((0, 3.2)))
     # Then it is an utterance only if it has four frames
     assert (len(complete), shown is not None, closing is not None) == (found, bool(found), bool(found))
 
@@ -102,9 +102,9 @@ def test_an_utterance_that_grows_too_long_is_cut_where_it_is_quiet() -> None:
 
 def test_a_long_utterance_is_cut_while_it_goes_on() -> None:
     # Given somebody who never pauses, when 15 s are heard, then there is a text to be made
-    utterances = Utterances(0, loudness)
-    assert utterances.hear(sound((1, 14.944))) == []
-    assert len(utterances.hear(sound((1, 0.032)))) == 1
+    utterances = UtteranceDetector(0, loudness)
+    assert utterances.process(sound((1, 14.944))) == []
+    assert len(utterances.process(sound((1, 0.032)))) == 1
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -159,23 +159,23 @@ def test_who_goes_on_after_any_utterance_finds_the_same_later_ones(seed: int, sp
 def test_who_goes_on_at_any_settled_second_finds_the_same_later_utterances(speech: float, silence: float) -> None:
     # Given a run that says from time to time before which second all is found
     samples = conversation(5, 10, speech, silence)
-    utterances, windows = Utterances(0, loudness), find(samples)
+    utterances, windows = UtteranceDetector(0, loudness), find(samples)
     bit = len(samples) // 17
     for at in range(0, len(samples), bit):
-        utterances.hear(samples[at : at + bit])
+        utterances.process(samples[at : at + bit])
         # When another one goes on there, then it finds those that end later
-        left = [window for window in windows if window.regions[0][1] > utterances.settled]
-        assert regions(find(samples, start_at=utterances.settled)) == regions(left)
+        left = [window for window in windows if window.regions[0][1] > utterances.complete_until]
+        assert regions(find(samples, start_at=utterances.complete_until)) == regions(left)
 
 
 @pytest.mark.parametrize(("level", "held"), [(0.0, 0.3), (1.0, 15.0)], ids=["silence", "a monologue"])
 def test_little_sound_is_held_whatever_comes(level: float, held: float) -> None:
     # Given an hour of silence, or of somebody who never pauses
-    utterances, bit = Utterances(0, loudness), sound((level, 14.4))
+    utterances, bit = UtteranceDetector(0, loudness), sound((level, 14.4))
     for _ in range(250):
-        utterances.hear(bit)
+        utterances.process(bit)
         # Then what is not settled is never longer than an utterance
-        assert utterances.seconds - utterances.settled <= held
+        assert utterances.seconds - utterances.complete_until <= held
     assert utterances.seconds == pytest.approx(3600)
 
 

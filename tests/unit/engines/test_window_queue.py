@@ -175,7 +175,7 @@ async def test_live_windows_come_before_own_ones_and_these_before_those_of_other
     # Given an engine that is busy with a draft, and windows of all ranks that wait for it
     queue = WindowQueue(engine, at_once=2, largest=2)
     asked = await under_way(queue, engine, Rank.INTERIM)
-    names = ("SHARED", "INTERIM", "OWN", "SPARE", "LIVE", "LATE", "LIVE", "OWN", "SHARED")
+    names = ("SHARED", "INTERIM", "OWN", "DUPLICATE", "LIVE", "BLOCKING", "LIVE", "OWN", "SHARED")
     for number, rank in enumerate(map(Rank.__getitem__, names), start=1):
         asked.append(ask(queue, number, rank=rank, interim=rank is Rank.INTERIM))
     await standstill()
@@ -277,7 +277,8 @@ async def test_a_batch_of_which_somebody_still_wants_a_window_goes_on(
 
 
 @pytest.mark.parametrize(
-    "ranks", [(Rank.OWN, Rank.SHARED), (Rank.OWN, Rank.SPARE), (Rank.LATE, Rank.OWN), (Rank.LIVE,), (Rank.INTERIM,)]
+    "ranks",
+    [(Rank.OWN, Rank.SHARED), (Rank.OWN, Rank.DUPLICATE), (Rank.BLOCKING, Rank.OWN), (Rank.LIVE,), (Rank.INTERIM,)],
 )
 async def test_a_batch_that_is_not_of_a_recording_of_this_worker_alone_goes_on(
     engine: ScriptedEngine, queue: WindowQueue, ranks: tuple[Rank, ...], monkeypatch: pytest.MonkeyPatch

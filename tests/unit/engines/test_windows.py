@@ -7,7 +7,15 @@ from natscribe.schemas.windows import LONGEST_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.timeline import Times
-from app.engines.audio.windows import FIRST_CHUNK_S, FRAME, LATER_CHUNK_S, UnpackedWindow, chunks, listen, next_window
+from app.engines.audio.windows import (
+    FIRST_CHUNK_S,
+    FRAME,
+    LATER_CHUNK_S,
+    UnpackedWindow,
+    chunks,
+    detect_windows,
+    next_window,
+)
 
 from .loudness import RATE, Samples, conversation, loudness, sound
 
@@ -16,7 +24,7 @@ HELD_S = 90 + LATER_CHUNK_S + 1  # sound is held until a window ends, and then c
 
 def find(samples: Samples, start_at: float = 0.0, piece: int = 4096) -> list[UnpackedWindow]:
     pieces = (samples[at : at + piece] for at in range(0, len(samples), piece))
-    return [window for found in listen(pieces, start_at, loudness) for window in found.windows]
+    return [window for found in detect_windows(pieces, start_at, loudness) for window in found.windows]
 
 
 def found_in(samples: Samples) -> list[list[Times]]:
@@ -47,7 +55,7 @@ def test_silence_has_no_windows_but_is_listened_to() -> None:
     samples = sound((0.0, 100))
 
     # When it is listened to
-    found = list(listen([samples], detector=loudness))
+    found = list(detect_windows([samples], detector=loudness))
 
     # Then nothing is found, and all of it was decoded
     assert not any(each.windows for each in found)
@@ -167,7 +175,7 @@ def test_the_voice_detector_hears_the_end_of_the_chunk_before() -> None:
 
     samples = conversation(3, 40)
     # When a recording is listened to
-    list(listen([samples], 0.0, detector))
+    list(detect_windows([samples], 0.0, detector))
     # Then each chunk but the first was given with the 64 frames before it
     borders = np.cumsum([len(chunk) for chunk in chunks([samples])])[:-1]
     assert len(borders) >= 2
@@ -197,7 +205,7 @@ def test_the_first_window_needs_no_more_than_the_first_chunk() -> None:
     samples = sound((0, 3), (1, 90))
 
     # When the first chunk is there
-    first = next(listen([samples[at : at + 4096] for at in range(0, len(samples), 4096)], 0.0, loudness))
+    first = next(detect_windows([samples[at : at + 4096] for at in range(0, len(samples), 4096)], 0.0, loudness))
 
     # Then there is something to be transcribed
     assert first.windows
@@ -256,7 +264,7 @@ def test_resuming_after_any_window_finds_the_same_windows(seed: int, speech: flo
 )
 def test_little_sound_is_held_whatever_it_is(recording: Samples) -> None:
     # Given a long recording, when it is listened to
-    found = list(listen([recording], 0.0, loudness))
+    found = list(detect_windows([recording], 0.0, loudness))
 
     # Then at no time is more held than a window may reach over and a chunk, and so is what is known of the recording
-    assert all(each.seconds - each.settled <= HELD_S for each in found)
+    assert all(each.seconds - each.complete_until <= HELD_S for each in found)

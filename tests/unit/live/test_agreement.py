@@ -4,14 +4,14 @@ import random
 
 import pytest
 
-from app.live.agreement import Agreement
+from app.live.agreement import LocalAgreement
 
 
 def looks(*texts: str) -> list[tuple[str, str]]:
     """The stable words and all words after each look."""
-    agreement, found = Agreement(), list[tuple[str, str]]()
+    agreement, found = LocalAgreement(), list[tuple[str, str]]()
     for text in texts:
-        shown = agreement.look(text.split())
+        shown = agreement.update(text.split())
         found.append((" ".join(agreement.stable), " ".join(shown)))
     return found
 
@@ -47,10 +47,10 @@ def test_stable_words_only_grow() -> None:
     # Given any looks at an utterance
     chance = random.Random(8)  # noqa: S311 -- no secret
     for _ in range(200):
-        agreement, before = Agreement(), list[str]()
+        agreement, before = LocalAgreement(), list[str]()
         for _ in range(12):
             words = [chance.choice(["a", "b", "A,"]) for _ in range(chance.randrange(6))]
-            shown = agreement.look(words)
+            shown = agreement.update(words)
             # Then stable words stay, and everything shown begins with them
             assert agreement.stable[: len(before)] == before
             assert shown[: len(agreement.stable)] == agreement.stable

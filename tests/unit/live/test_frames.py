@@ -13,7 +13,7 @@ from natscribe.schemas.live import LiveAudio, LiveTask
 
 from app.errors import PermanentError
 from app.live.frame_offsets import FrameOffset
-from app.live.frames import FRAMES_AT_ONCE, Frames, JoinedFrames
+from app.live.frames import FRAMES_AT_ONCE, FrameReader, JoinedFrames
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, provisioned
@@ -29,8 +29,8 @@ def store(nats: InMemoryNats, number: int, sound: bytes = SECOND, *, end: bool =
     nats.streams[NAMES.live].publish(subjects.live_audio("live-1"), sound, headers, nats.now)
 
 
-def frames(nats: InMemoryNats, *, idle_seconds: float = 30) -> Frames:
-    return Frames(nats.client, NAMES.live, TASK.model_copy(update={"idle_seconds": idle_seconds}))
+def frames(nats: InMemoryNats, *, idle_seconds: float = 30) -> FrameReader:
+    return FrameReader(nats.client, NAMES.live, TASK.model_copy(update={"idle_seconds": idle_seconds}))
 
 
 async def sound_of(read: AsyncGenerator[JoinedFrames, None]) -> bytes:
@@ -121,7 +121,7 @@ async def test_the_time_that_another_worker_has_waited_for_a_client_counts(
     nats: InMemoryNats, constants: Constants
 ) -> None:
     # Given a client that may be silent for a minute, and has sent nothing for longer
-    constants(LEAST_IDLE_S=0.05, POLL_S=0.01)
+    constants(MIN_IDLE_S=0.05, POLL_S=0.01)
     store(nats, 0)
     nats.ahead = timedelta(seconds=100)
     # When another worker begins to read, then it soon ends the sound
@@ -131,7 +131,7 @@ async def test_the_time_that_another_worker_has_waited_for_a_client_counts(
 
 async def test_a_client_gets_some_time_anew_when_another_worker_reads(nats: InMemoryNats, constants: Constants) -> None:
     # Given a client that has sent nothing for longer than it may, perhaps because NATS was away with the worker
-    constants(POLL_S=0.01, WAITING_TOLD_S=0.02)
+    constants(POLL_S=0.01, SILENCE_REPORT_EVERY_S=0.02)
     store(nats, 0)
     nats.ahead = timedelta(seconds=100)
     # When another worker begins to read, then it waits
@@ -157,7 +157,7 @@ async def test_a_place_is_where_reading_begins(nats: InMemoryNats) -> None:
     reader = frames(nats)
     # When the sound is read from there, then it has two frames
     assert await sound_of(reader.read(FrameOffset(3, 3, 3 * len(SECOND)))) == 2 * SECOND
-    assert reader.place == FrameOffset(5, 5, 5 * len(SECOND))
+    assert reader.offset == FrameOffset(5, 5, 5 * len(SECOND))
     # And when it is read from its begin to there, then it has three, at once
     async with asyncio.timeout(5):
         assert await sound_of(reader.read(FrameOffset(), until=3)) == 3 * SECOND

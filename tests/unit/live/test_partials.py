@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from app.cancellation import cancel_all
 from app.engines.window_queue import WindowQueue
-from app.live.partials import Partials
+from app.live.partials import PartialPublisher
 from app.live.source import LiveSource
 from app.telemetry.live_metrics import LiveMetrics
 
@@ -35,7 +35,7 @@ class Speech:
     def is_over(self, channel: int | None, _: float) -> bool:
         return channel in self.over
 
-    def said_at(self, _: float) -> float:
+    def spoken_at(self, _: float) -> float:
         return time.monotonic() - 2
 
     async def transcribe(self, window: Window, *_: object, **__: object) -> WindowText:
@@ -61,10 +61,10 @@ def speech() -> Speech:
 
 
 @asynccontextmanager
-async def partials_of(speech: Speech) -> AsyncIterator[Partials]:
+async def partials_of(speech: Speech) -> AsyncIterator[PartialPublisher]:
     """Partials that run; they look at once at what is open already."""
     source, windows = cast("LiveSource", speech), cast("WindowQueue", speech)
-    partials = Partials(TASK, source, windows, speech.publish, LiveMetrics(speech.registry))
+    partials = PartialPublisher(TASK, source, windows, speech.publish, LiveMetrics(speech.registry))
     running = asyncio.create_task(partials.run())
     yield partials
     await cancel_all([running])

@@ -21,7 +21,7 @@ from app.engines.engine import Engine
 from app.engines.messages import CloseLiveStream, LiveAudioProcessed, ProcessLiveAudio, StageAdvanced
 from app.errors import TransientError
 from app.live.frame_offsets import FrameOffset
-from app.live.frames import Frames, JoinedFrames
+from app.live.frames import FrameReader, JoinedFrames
 from app.live.source import LiveSource
 from app.updates import Checkpoint
 from tests.unit.engines.opus_files import RATE, hum, recorded
@@ -30,7 +30,7 @@ OPUS = LiveAudio(codec=Codec.OPUS, sample_rate=RATE)
 NOTHING = Checkpoint()
 
 
-class Stored(Frames):
+class Stored(FrameReader):
     """A client that has stored this sound already, and where its readers have begun; a sound is a message."""
 
     def __init__(self, *sounds: JoinedFrames) -> None:
@@ -66,7 +66,7 @@ class Ears:
 
     async def run(self, job: ProcessLiveAudio | CloseLiveStream) -> AsyncGenerator[LiveAudioProcessed, None]:
         if isinstance(job, ProcessLiveAudio):
-            self.bytes.append(len(b64decode(job.sound)))
+            self.bytes.append(len(b64decode(job.data)))
             if len(self.bytes) - 1 in self.dies_at:
                 raise TransientError(ErrorCode.ENGINE_FAILED, "The process that hears has died.")
         yield self._streams.run(job)
@@ -107,7 +107,7 @@ async def test_a_silent_client_is_told_as_progress_that_waits(ears: Ears) -> Non
     assert waited == [False, True, False]
     assert ears.bytes == [32_000, 0]
     # And when each second was heard, as if it had come in real time
-    now, before = heard.said_at(heard.seconds), heard.said_at(heard.seconds - 5)
+    now, before = heard.spoken_at(heard.seconds), heard.spoken_at(heard.seconds - 5)
     assert now - before == pytest.approx(5)
     assert 0 <= time.monotonic() - now < 60
 
@@ -131,7 +131,7 @@ async def test_a_long_gap_is_heard_in_jobs_and_told_whole(ears: Ears) -> None:
 async def test_what_a_file_skips_is_missing() -> None:
     # Given a file of which some seconds are lost in its second and third ten seconds
     heard = [
-        LiveAudioProcessed(seconds=10.0 * at, lost=lost, windows=[], open=[], settled=[])
+        LiveAudioProcessed(seconds=10.0 * at, lost=lost, windows=[], open=[], complete_until=[])
         for at, lost in ((1, 0), (2, 3), (3, 5))
     ]
 
@@ -140,7 +140,7 @@ async def test_what_a_file_skips_is_missing() -> None:
             yield (
                 heard.pop(0)
                 if isinstance(job, ProcessLiveAudio)
-                else LiveAudioProcessed(seconds=0, windows=[], open=[], settled=[])
+                else LiveAudioProcessed(seconds=0, windows=[], open=[], complete_until=[])
             )
 
     followed = source(Told(), OPUS, *[JoinedFrames(b"sound", frames=1, last=at == 2) for at in range(3)])

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from app.engines.messages import LiveAudioProcessed, ProcessLiveAudio
 from app.errors import PermanentError
-from app.live.audio_recording import KEEP_TRIES, check_store
-from app.live.transcriber import SILENCE_TOLD_S
+from app.live.audio_recording import STORE_ATTEMPTS, check_store
+from app.live.transcriber import SILENT_S
 from app.settings import Settings
 from app.updates import Checkpoint, Result, Update
 from tests.constants import Constants
@@ -133,13 +133,14 @@ async def test_sound_that_nobody_wants_to_keep_is_no_recording(parts: Parts, nat
 
 async def test_sound_that_cannot_be_kept_costs_no_text(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
     # Given a store of recordings that is not there
-    constants(KEPT_AGAIN_AFTER_S=0, INSISTS_FOR_S=0)
+    constants(STORE_RETRY_S=0, INSISTS_FOR_S=0)
     del nats.streams["OBJ_audio"]
     # When the sound of a task is to be kept
     with capture_logs() as lines:
         found = result_in(await updates_of(parts, keep_audio=True))
     # Then that is tried several times, and the result says that it is not kept
-    assert [line["tries_left"] for line in lines if line["event"] == "sound_not_kept"] == [*reversed(range(KEEP_TRIES))]
+    tries_left = [line["tries_left"] for line in lines if line["event"] == "audio_not_stored"]
+    assert tries_left == [*reversed(range(STORE_ATTEMPTS))]
     assert found.text == "one two one two one two"
     assert found.audio_error is not None
     assert "AUDIO_STORE" in found.audio_error.message
@@ -159,14 +160,18 @@ class Silence(FakeEngine):
 
     def _hear(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         before = 0.0 if job.first else self.hears[job.stream][0]
-        heard = before + len(b64decode(job.sound)) / (2 * job.audio.sample_rate)
+        heard = before + len(b64decode(job.data)) / (2 * job.audio.sample_rate)
         self.hears[job.stream] = heard, 0.0
-        return LiveAudioProcessed(seconds=heard, windows=[], open=[], settled=[heard])
+        return LiveAudioProcessed(seconds=heard, windows=[], open=[], complete_until=[heard])
 
 
 @pytest.mark.parametrize(
     ("silent", "reached", "told"),
-    [(SILENCE_TOLD_S - 1, 0.0, []), (SILENCE_TOLD_S, 0.0, [SILENCE_TOLD_S]), (SILENCE_TOLD_S + 9, 10.0, [])],
+    [
+        (SILENT_S - 1, 0.0, []),
+        (SILENT_S, 0.0, [SILENT_S]),
+        (SILENT_S + 9, 10.0, []),
+    ],
 )
 async def test_long_silence_is_told_so_that_nobody_hears_it_again(
     nats: InMemoryNats, silent: float, reached: float, told: list[float]

@@ -37,8 +37,8 @@ def found(at: float) -> WindowFound:
     return WindowFound(window=window(at))
 
 
-def listened(seconds: float, settled: float | None = None) -> WindowSearchAdvanced:
-    return WindowSearchAdvanced(seconds=seconds, settled=seconds if settled is None else settled)
+def listened(seconds: float, complete_until: float | None = None) -> WindowSearchAdvanced:
+    return WindowSearchAdvanced(seconds=seconds, complete_until=seconds if complete_until is None else complete_until)
 
 
 OPENED = RecordingOpened(duration_seconds=99, channels=2)
@@ -47,7 +47,7 @@ LINES: Sequence[Reply] = [
     OPENED,
     listened(32),
     *(found(at) for at in range(40, 90, 10)),
-    listened(96, settled=90),
+    listened(96, complete_until=90),
     found(90),
     listened(100),
     WindowSearchDone(duration_seconds=100),
@@ -114,7 +114,7 @@ async def test_windows_and_the_silence_before_them_come_in_the_order_of_the_reco
 
 async def test_the_stage_comes_before_the_first_window() -> None:
     # Given a recording with speech at its beginning, when it is listened to
-    items = await all_of(source_of(OPENED, found(0), found(10), listened(32, settled=20)))
+    items = await all_of(source_of(OPENED, found(0), found(10), listened(32, complete_until=20)))
     # Then the stage is not decoding any more while the first window is transcribed, and that is told once
     assert items == [decoding(0, 99), transcribing(0, 99), window(0), window(10)]
 
@@ -123,7 +123,7 @@ async def test_progress_comes_where_nobody_speaks() -> None:
     # Given speech with silence before and after it
     silences = [listened(96), listened(160)]
     source = source_of(
-        listened(32), found(40), listened(64, settled=50), *silences, WindowSearchDone(duration_seconds=160)
+        listened(32), found(40), listened(64, complete_until=50), *silences, WindowSearchDone(duration_seconds=160)
     )
     # When it is listened to, then the silence counts as processed, in its place
     assert await all_of(source) == [transcribing(32, 32), window(40), transcribing(96, 96), transcribing(160, 160)]
@@ -132,8 +132,8 @@ async def test_progress_comes_where_nobody_speaks() -> None:
 async def test_a_block_that_settles_nothing_new_is_no_progress() -> None:
     # Given long speech before and after a window, of which no block holds the end
     before, after = (
-        [listened(32, settled=30), listened(64, settled=30)],
-        [listened(96, settled=50), listened(128, settled=50)],
+        [listened(32, complete_until=30), listened(64, complete_until=30)],
+        [listened(96, complete_until=50), listened(128, complete_until=50)],
     )
     # When it is listened to, then each second counts once
     assert await all_of(source_of(*before, found(40), *after)) == [transcribing(30, 32), window(40)]
@@ -141,7 +141,7 @@ async def test_a_block_that_settles_nothing_new_is_no_progress() -> None:
 
 async def test_a_resumed_run_begins_after_what_is_done() -> None:
     # Given a run that has done 70 s
-    source = source_of(OPENED, listened(32), listened(64), found(70), listened(96, settled=90), start_at=70)
+    source = source_of(OPENED, listened(32), listened(64), found(70), listened(96, complete_until=90), start_at=70)
     # When another one goes on, then no progress falls behind
     assert await all_of(source) == [decoding(70, 99), transcribing(70, 99), window(70)]
 

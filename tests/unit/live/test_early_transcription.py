@@ -10,7 +10,7 @@ from natscribe.schemas.windows import Window, WindowText
 
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TransientError
-from app.live.early_transcription import Ahead
+from app.live.early_transcription import EarlyTranscription
 
 OPTIONS = TranscribeOptions()
 
@@ -51,11 +51,11 @@ def windows() -> Windows:
 
 
 @pytest.fixture
-def ahead(windows: Windows) -> Ahead:
-    return Ahead(cast("WindowQueue", windows), OPTIONS)
+def ahead(windows: Windows) -> EarlyTranscription:
+    return EarlyTranscription(cast("WindowQueue", windows), OPTIONS)
 
 
-async def test_an_utterance_that_is_under_way_is_transcribed_once(windows: Windows, ahead: Ahead) -> None:
+async def test_an_utterance_that_is_under_way_is_transcribed_once(windows: Windows, ahead: EarlyTranscription) -> None:
     ahead.begin(utterance(3), "en")
     windows.may_answer.set()
     text = await ahead.transcribe(utterance(3), OPTIONS, "en", Rank.LIVE)
@@ -65,7 +65,7 @@ async def test_an_utterance_that_is_under_way_is_transcribed_once(windows: Windo
 
 @pytest.mark.parametrize(("end", "previous"), [(4, "en"), (3, "ru")])
 async def test_another_utterance_or_language_is_transcribed_anew(
-    windows: Windows, ahead: Ahead, end: float, previous: str
+    windows: Windows, ahead: EarlyTranscription, end: float, previous: str
 ) -> None:
     ahead.begin(utterance(3), "en")
     windows.may_answer.set()
@@ -75,7 +75,7 @@ async def test_another_utterance_or_language_is_transcribed_anew(
 
 
 async def test_what_was_begun_is_given_up_when_somebody_speaks_on(
-    windows: Windows, ahead: Ahead, caplog: pytest.LogCaptureFixture
+    windows: Windows, ahead: EarlyTranscription, caplog: pytest.LogCaptureFixture
 ) -> None:
     ahead.begin(utterance(3), "en")
     await asyncio.sleep(0)
@@ -89,7 +89,7 @@ async def test_what_was_begun_is_given_up_when_somebody_speaks_on(
 
 
 async def test_an_utterance_that_somebody_waits_for_is_not_given_up_for_the_next_one(
-    windows: Windows, ahead: Ahead
+    windows: Windows, ahead: EarlyTranscription
 ) -> None:
     # Given an engine that is behind, and somebody who waits for an utterance that was begun
     ahead.begin(utterance(3), "en")
@@ -104,7 +104,7 @@ async def test_an_utterance_that_somebody_waits_for_is_not_given_up_for_the_next
     await ahead.close()
 
 
-async def test_an_engine_that_has_died_is_asked_once_more(windows: Windows, ahead: Ahead) -> None:
+async def test_an_engine_that_has_died_is_asked_once_more(windows: Windows, ahead: EarlyTranscription) -> None:
     windows.failures = [TransientError(ErrorCode.ENGINE_FAILED, "dead")]
     windows.may_answer.set()
     ahead.begin(utterance(3), "en")

@@ -10,49 +10,49 @@ OPUS = LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
 
 
 def passed(audio: LiveAudio, seconds: int, a_second: int) -> FrameOffsets:
-    """The places of a stream with a frame a second."""
-    places = FrameOffsets(audio, FrameOffset())
+    """The offsets of a stream with a frame a second."""
+    offsets = FrameOffsets(audio, FrameOffset())
     for second in range(1, seconds + 1):
-        places.note(FrameOffset(10 * second, second, second * a_second))
-    return places
+        offsets.add(FrameOffset(10 * second, second, second * a_second))
+    return offsets
 
 
 @pytest.mark.parametrize(("audio", "a_second"), [(PCM, 16_000), (MULAW, 8000)])
 def test_the_place_is_the_last_one_that_is_early_enough(audio: LiveAudio, a_second: int) -> None:
     # Given a stream of an hour, when its text has reached its last second
-    places = passed(audio, 3600, a_second)
-    places.move_to(3599.5)
+    offsets = passed(audio, 3600, a_second)
+    offsets.drop_before(3599.5)
     # Then its sound is read from half a minute before on
-    assert places.first == FrameOffset(35_630, 3563, 3563 * a_second)
-    assert places.seconds(places.first) == 3563
+    assert offsets.first == FrameOffset(35_630, 3563, 3563 * a_second)
+    assert offsets.seconds(offsets.first) == 3563
 
 
 def test_opus_is_heard_from_its_begin() -> None:
-    places = passed(OPUS, 3600, 4000)
-    places.move_to(3599)
-    assert places.first == FrameOffset()
+    offsets = passed(OPUS, 3600, 4000)
+    offsets.drop_before(3599)
+    assert offsets.first == FrameOffset()
 
 
 def test_places_that_are_passed_again_are_the_same() -> None:
     # Given a reader that is far, and whose text has reached the second 100
-    places = passed(PCM, 200, 16_000)
-    places.move_to(100)
-    assert places.first == FrameOffset(640, 64, 64 * 16_000)
-    # When another one goes on from there, and passes the same places and some more
+    offsets = passed(PCM, 200, 16_000)
+    offsets.drop_before(100)
+    assert offsets.first == FrameOffset(640, 64, 64 * 16_000)
+    # When another one goes on from there, and passes the same offsets and some more
     for second in range(65, 301):
-        places.note(FrameOffset(10 * second, second, second * 16_000))
+        offsets.add(FrameOffset(10 * second, second, second * 16_000))
     # Then each is found when the text gets there
     for second in (110, 230, 299):
-        places.move_to(second)
+        offsets.drop_before(second)
         at = second - 36
-        assert places.first == FrameOffset(10 * at, at, at * 16_000)
+        assert offsets.first == FrameOffset(10 * at, at, at * 16_000)
 
 
 def test_a_place_survives_its_way_through_the_log() -> None:
     place = FrameOffset(5, 3, 20_000)
-    assert FrameOffset.read(str(place)) == place
+    assert FrameOffset.parse(str(place)) == place
 
 
 @pytest.mark.parametrize("text", [None, "", "1 2", "1 2 3 4", "-1 2 3", "a b c", "² 1 1"])
 def test_what_nobody_has_written_is_the_begin(text: str | None) -> None:
-    assert FrameOffset.read(text) == FrameOffset()
+    assert FrameOffset.parse(text) == FrameOffset()
