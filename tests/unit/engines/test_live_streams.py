@@ -41,9 +41,9 @@ def sound(*intervals: tuple[float, float], rate: int = RATE) -> Samples:
 
 
 def hear(streams: LiveStreams, samples: Samples, audio: LiveAudio | None = None, **job: object) -> LiveAudioProcessed:
-    sound = b64encode(samples.astype("<i2").tobytes()).decode()
+    data = b64encode(samples.astype("<i2").tobytes()).decode()
     return streams.run(
-        ProcessLiveAudio.model_validate({"stream": "a", "audio": audio or LiveAudio(), "sound": sound} | job)
+        ProcessLiveAudio.model_validate({"stream": "a", "audio": audio or LiveAudio(), "data": data} | job)
     )
 
 

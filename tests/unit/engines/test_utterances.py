@@ -19,7 +19,7 @@ KINDS = [(6.0, 1.5), (0.7, 0.4), (1.0, 20.0), (25.0, 0.1), (0.1, 0.6)]
 def find(samples: Samples, start_at: float = 0.0, bit: int = 16_000) -> list[UnpackedWindow]:
     utterances = UtteranceDetector(start_at, loudness)
     found = [each for at in range(0, len(samples), bit) for each in utterances.process(samples[at : at + bit])]
-    return [*found, *utterances.end()]
+    return [*found, *utterances.flush()]
 
 
 def regions(windows: list[UnpackedWindow]) -> list[Times]:
