@@ -83,18 +83,18 @@ class SampleDecoder:
         Raises:
             PermanentError: audio_unreadable: the stream begins as a file, such as a WAV.
         """
-        held = self._rest + data[self._skip :]
+        pending = self._rest + data[self._skip :]
         self._skip = max(self._skip - len(data), 0)
-        if not self._begun and len(held) >= _HEAD:
-            _refuse_files(held)
+        if not self._begun and len(pending) >= _HEAD:
+            _refuse_files(pending)
             self._begun = True
-        whole = len(held) // self._block * self._block if self._begun else 0
-        self._rest = held[whole:]
+        whole = len(pending) // self._block * self._block if self._begun else 0
+        self._rest = pending[whole:]
         if whole:
-            yield from self._codec.decode(av.Packet(held[:whole]))
+            yield from self._codec.decode(av.Packet(pending[:whole]))
 
     def end(self) -> Iterator[av.AudioFrame]:
-        """Yield the samples of a stream of fewer than eight bytes, which were held back; of a longer stream, nothing."""
+        """Yield the samples of a stream of fewer than eight bytes, which were held back; of a longer stream, none."""
         self._begun = True
         return self.decode(b"")
 

@@ -85,10 +85,10 @@ class UtteranceDetector:
     def process(self, samples: Samples) -> list[UnpackedWindow]:
         """Process the next samples; return the utterances that are complete now."""
         self._buffer.received += len(samples)
-        held = np.concatenate([self._rest, samples])
-        whole = len(held) // FRAME * FRAME
-        self._rest = held[whole:]
-        self._append(held[:whole])
+        pending = np.concatenate([self._rest, samples])
+        whole = len(pending) // FRAME * FRAME
+        self._rest = pending[whole:]
+        self._append(pending[:whole])
         return list(self._complete(whole=False))
 
     def flush(self) -> list[UnpackedWindow]:

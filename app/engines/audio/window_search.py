@@ -1,4 +1,4 @@
-"""Listening: finding the windows of a recording while it is decoded."""
+"""Run `FindWindows` jobs: detect the windows of a recording while it is decoded."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ from app.engines.messages import FindWindows, RecordingOpened, WindowFound, Wind
 
 
 def load_vad() -> None:
-    """Load the voice detector and keep it in memory."""
+    """Load the voice activity detector; it stays in memory."""
     get_vad_model()
 
 
@@ -24,12 +24,12 @@ def find_windows(
 ) -> Iterator[RecordingOpened | WindowFound | WindowSearchAdvanced | WindowSearchDone]:
     """Yield the windows of a recording, or of one of its channels, from `job.start_at` seconds on.
 
-    The first reply, `RecordingOpened`, says in which channel the windows lie.
+    The first reply, `RecordingOpened`, names the channel of the windows.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
     """
-    load_vad()  # the memory of the voice detector is none of the recording's
+    load_vad()  # before the budget, which counts the memory that the recording takes
     budget = Budget(limit)
     duration, channels = probe(job.path, budget)
     limit.check(duration)
@@ -37,9 +37,9 @@ def find_windows(
     if job.choose and 1 < channels <= MOST_CHANNELS and channels_differ(job.path, budget, duration, channels):
         channel = 0
     yield RecordingOpened(duration_seconds=duration, channels=channels, channel=channel)
-    for found in detect_windows(decode(job.path, budget, channel), job.start_at):
-        for window in found.windows:
+    for detected in detect_windows(decode(job.path, budget, channel), job.start_at):
+        for window in detected.windows:
             samples = pack(window.samples)
             yield WindowFound(window=Window(regions=list(window.regions), samples=samples, channel=channel))
-        yield WindowSearchAdvanced(seconds=found.seconds, complete_until=found.complete_until)
-    yield WindowSearchDone(duration_seconds=found.seconds)
+        yield WindowSearchAdvanced(seconds=detected.seconds, complete_until=detected.complete_until)
+    yield WindowSearchDone(duration_seconds=detected.seconds)

@@ -220,7 +220,7 @@ def test_an_mp3_without_a_duration_is_no_broken_promise(tmp_path: Path) -> None:
     ids=["empty", "text", "head", "zeros"],
 )
 def test_what_is_no_recording_is_refused(tmp_path: Path, content: bytes) -> None:
-    # Given a file that holds no sound, when it is read, then it is refused with advice
+    # Given a file without audio, when it is read, then it is refused with advice
     (tmp_path / "meeting.wav").write_bytes(content)
     assert "upload it again" in unreadable(tmp_path / "meeting.wav")
 
@@ -243,7 +243,7 @@ def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
 
     # When they are read, then the message says so
     for path in (write_film(tmp_path / "silent.mp4", None), tmp_path / "silent.wav"):
-        assert "holds no sound:" in unreadable(path)
+        assert "holds no audio:" in unreadable(path)
 
 
 PLAYLISTS = {
