@@ -53,7 +53,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_one_process_serves_many_jobs(engine: EngineProcess) -> None:
     # Given an engine that has loaded its model
     await replies(engine, Load())
-    assert engine.ready
+    assert engine.loaded is not None
     child = the_child()
 
     # When it does one job of each kind
@@ -95,7 +95,7 @@ async def test_closing_a_run_kills_the_child_at_once(
 
     # Then the child is gone, and the next job is done by a new one
     assert not child.is_running()
-    assert not engine.ready
+    assert engine.loaded is None
     assert isinstance((await replies(engine, FindWindows(path=quiet)))[-1], WindowSearchDone)
 
 

@@ -189,7 +189,7 @@ async def test_a_live_process_that_hangs_is_replaced(engine: EngineProcesses, mo
     await heard(engine, live(silence(1), "a", first=True))
     (child,) = children()
     child.suspend()
-    monkeypatch.setattr(engine_processes, "_LONGEST_HEARING_S", 0.2)
+    monkeypatch.setattr(engine_processes, "MAX_LIVE_JOB_S", 0.2)
     # When a job gets no answer, then it fails for now, and nothing is left of the process
     with pytest.raises(TransientError) as caught:
         await heard(engine, live(silence(1), "a"))
@@ -216,7 +216,7 @@ async def test_jobs_that_wait_for_others_do_not_hang(
 ) -> None:
     # Given a process that hears, and a limit of five times what a job takes
     monkeypatch.setattr(engine_processes, "EngineProcess", SlowProcess)
-    monkeypatch.setattr(engine_processes, "_LONGEST_HEARING_S", 1.0)
+    monkeypatch.setattr(engine_processes, "MAX_LIVE_JOB_S", 1.0)
     engine = EngineProcesses(engine_settings)
     # When ten streams have sound at once, so that the last job waits for longer than that
     found = await asyncio.gather(*(heard(engine, live(silence(0), f"stream {number}")) for number in range(10)))

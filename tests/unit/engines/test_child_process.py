@@ -75,7 +75,7 @@ async def replies(engine: EngineProcess, job: Job) -> list[Reply]:
 
 async def test_one_process_does_all_jobs_and_keeps_its_model(engine: EngineProcess) -> None:
     # Given an engine that has not started, when it loads a model, has two jobs at once, and some that fail
-    assert (engine.running, engine.ready, engine.loaded) == (False, False, None)
+    assert (engine.running, engine.loaded) == (False, None)
     assert await replies(engine, Load()) == [LOADED]
     (child,) = children()
     found, loaded = await asyncio.gather(replies(engine, LISTEN), replies(engine, Load()))
@@ -87,7 +87,7 @@ async def test_one_process_does_all_jobs_and_keeps_its_model(engine: EngineProce
         assert caught.value.detail == ERROR
     # Then one process has done them all, and the model is there
     assert children() == [child]
-    assert (engine.running, engine.ready, engine.loaded) == (True, True, LOADED)
+    assert (engine.running, engine.loaded) == (True, LOADED)
 
 
 async def test_a_process_that_dies_is_replaced(engine: EngineProcess) -> None:
@@ -95,7 +95,7 @@ async def test_a_process_that_dies_is_replaced(engine: EngineProcess) -> None:
     # When a process dies in a job, then another attempt may succeed, and does
     with pytest.raises(TransientError, match="give the service more memory"):
         await replies(engine, DIES)
-    assert not engine.ready
+    assert engine.loaded is None
     assert await replies(engine, LISTEN) == FOUND
     # When it dies between jobs, then the next job has another one, which has no model
     (child,) = children()
@@ -106,7 +106,7 @@ async def test_a_process_that_dies_is_replaced(engine: EngineProcess) -> None:
 
     await eventually(gone)
     assert await replies(engine, LISTEN) == FOUND
-    assert not engine.ready
+    assert engine.loaded is None
 
 
 async def test_a_job_that_is_given_up_ends_its_process(engine: EngineProcess) -> None:
@@ -115,7 +115,7 @@ async def test_a_job_that_is_given_up_ends_its_process(engine: EngineProcess) ->
     async with aclosing(engine.run(LISTEN)) as run:
         assert await anext(run) == FOUND[0]
     assert not children()
-    assert (engine.running, engine.ready) == (False, False)
+    assert (engine.running, engine.loaded) == (False, None)
 
 
 async def test_the_log_names_the_task_of_each_line_that_the_process_writes(engine: EngineProcess) -> None:

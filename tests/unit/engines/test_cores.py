@@ -22,7 +22,7 @@ class Machine:
         self.used = 0.0
         for name, file in (("_STAT", "stat"), ("_QUOTA", "cpu.max"), ("_USAGE", "cpu.stat")):
             monkeypatch.setattr(cores, name, folder / file)
-        monkeypatch.setattr(cores, "_TICKS_A_SECOND", TICKS)
+        monkeypatch.setattr(cores, "_TICKS_PER_SECOND", TICKS)
         monkeypatch.setattr(time, "monotonic", lambda: self.seconds)
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
         self.quota("max 100000")
