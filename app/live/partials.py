@@ -82,7 +82,7 @@ class PartialPublisher:
         spoken, loop = self._spoken[window.channel], asyncio.get_running_loop()
         began = loop.time()
         try:
-            text = await self._windows.transcribe(window, self._task.options, self.language, Rank.INTERIM, interim=True)
+            text = await self._windows.transcribe(window, self._task.options, self.language, Rank.INTERIM)
         except TaskError as error:  # the final text has its own attempts
             log.warning("partial_failed", error=error.detail.code)
         else:

@@ -101,9 +101,8 @@ def ask(
     options: TranscribeOptions = ENGLISH,
     previous: str | None = None,
     rank: Rank = Rank.OWN,
-    interim: bool = False,
 ) -> Asked:
-    return asyncio.create_task(queue.transcribe(window(number), options, previous, rank, interim=interim))
+    return asyncio.create_task(queue.transcribe(window(number), options, previous, rank))
 
 
 async def standstill() -> None:
@@ -172,33 +171,33 @@ async def test_windows_of_different_options_are_never_in_one_batch(engine: Scrip
 async def test_live_windows_come_before_own_ones_and_these_before_those_of_other_workers(
     engine: ScriptedEngine,
 ) -> None:
-    # Given an engine that is busy with a draft, and windows of all ranks that wait for it
+    # Given an engine that is busy with an interim pass, and windows of all ranks that wait for it
     queue = WindowQueue(engine, at_once=2, largest=2)
     asked = await under_way(queue, engine, Rank.INTERIM)
     names = ("SHARED", "INTERIM", "OWN", "DUPLICATE", "LIVE", "BLOCKING", "LIVE", "OWN", "SHARED")
     for number, rank in enumerate(map(Rank.__getitem__, names), start=1):
-        asked.append(ask(queue, number, rank=rank, interim=rank is Rank.INTERIM))
+        asked.append(ask(queue, number, rank=rank))
     await standstill()
     # When it is free
     engine.may_answer.set()
     await texts_of(*asked)
-    # Then the ranks come one after the other, a draft in its turn, and within a rank the window that came first
+    # Then the ranks come one after the other, an interim pass in its turn, and within a rank the window that came first
     assert engine.batches == [[0], [5, 7], [6, 3], [2], [8, 4], [1, 9]]
-    assert [job.interim for job in engine.jobs] == [False, False, False, True, False, False]
+    assert [job.interim for job in engine.jobs] == [True, False, False, True, False, False]
 
 
 async def test_interim_passes_and_recordings_take_turns_and_finals_come_before_both(engine: ScriptedEngine) -> None:
-    # Given an engine that is busy, a recording, and drafts of streams whose people speak on and on
+    # Given an engine that is busy, a recording, and interim passes of streams without pauses
     queue = WindowQueue(engine, at_once=1, largest=1)
     asked = await under_way(queue, engine, Rank.OWN)
-    asked += [ask(queue, 10 + number, rank=Rank.INTERIM, interim=True) for number in range(4)]
+    asked += [ask(queue, 10 + number, rank=Rank.INTERIM) for number in range(4)]
     asked += [ask(queue, 20 + number) for number in range(4)]
     asked.append(ask(queue, 30, rank=Rank.LIVE))
     await standstill()
     # When it is free
     engine.may_answer.set()
     await texts_of(*asked)
-    # Then the final text comes first, then drafts and windows of the recording in turns
+    # Then the final text comes first, then interim passes and windows of the recording in turns
     assert engine.batches == [[0], [30], [10], [20], [11], [21], [12], [22], [13], [23]]
 
 
@@ -222,7 +221,7 @@ async def test_batches_of_recordings_are_short_while_people_speak(
     await texts_of(*(ask(queue, number) for number in range(1, 4)))
     assert engine.batches == [[0], [1], [2], [3]]
     # And some seconds after the last live window batches are as large as before
-    monkeypatch.setattr(window_queue, "_LIVE_S", 0.0)
+    monkeypatch.setattr(window_queue, "LIVE_S", 0.0)
     await texts_of(ask(queue, 4, rank=rank))
     await texts_of(*(ask(queue, number) for number in range(5, 9)))
     assert engine.batches[4:] == [[4], [5, 6, 7, 8]]
@@ -284,7 +283,7 @@ async def test_a_batch_that_is_not_of_a_recording_of_this_worker_alone_goes_on(
     engine: ScriptedEngine, queue: WindowQueue, ranks: tuple[Rank, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a batch with a window of another worker, that a helper has, too, or that is live, and a window behind it
-    monkeypatch.setattr(window_queue, "_LOOK_EVERY_S", 0.0)  # whether it takes too long
+    monkeypatch.setattr(window_queue, "POLL_EVERY_S", 0.0)  # whether it takes too long
     asked = await under_way(queue, engine, *ranks)
     behind = ask(queue, 5)
     # When nobody wants the batch any longer
@@ -449,8 +448,8 @@ async def test_a_batch_that_hangs_and_that_nobody_wants_is_stopped_in_the_end(
     engine: ScriptedEngine, queue: WindowQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given an engine that hangs over the window of another worker
-    monkeypatch.setattr(window_queue, "_UNWANTED_S", 0.05)
-    monkeypatch.setattr(window_queue, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(window_queue, "ABANDONED_S", 0.05)
+    monkeypatch.setattr(window_queue, "POLL_EVERY_S", 0.01)
     asked = await under_way(queue, engine, Rank.SHARED)
     # When nobody wants it any longer
     await give_up(*asked)
