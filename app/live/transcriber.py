@@ -111,9 +111,9 @@ class LiveTranscriber:
         """Transcribe until the sound ends; append updates, and publish partials."""
         own = EarlyTranscription(self._windows, task.options)
         run = Run(live.windows(), own, None, task.options, checkpoint.language, rank=Rank.LIVE)
-        source.on_closing = lambda window: own.begin(window, run.language)
+        source.on_closing = lambda window: own.start(window, run.language)
         partials = PartialPublisher(task, source, self._windows, self._publish, self._metrics)
-        source.include_open = partials.wanted
+        source.needs_open = partials.needs_open
         looking = asyncio.create_task(partials.run())
         try:
             async with aclosing(run.texts()) as texts:

@@ -56,7 +56,7 @@ def ahead(windows: Windows) -> EarlyTranscription:
 
 
 async def test_an_utterance_that_is_under_way_is_transcribed_once(windows: Windows, ahead: EarlyTranscription) -> None:
-    ahead.begin(utterance(3), "en")
+    ahead.start(utterance(3), "en")
     windows.may_answer.set()
     text = await ahead.transcribe(utterance(3), OPTIONS, "en", Rank.LIVE)
     assert text.end == 3
@@ -67,7 +67,7 @@ async def test_an_utterance_that_is_under_way_is_transcribed_once(windows: Windo
 async def test_another_utterance_or_language_is_transcribed_anew(
     windows: Windows, ahead: EarlyTranscription, end: float, previous: str
 ) -> None:
-    ahead.begin(utterance(3), "en")
+    ahead.start(utterance(3), "en")
     windows.may_answer.set()
     await ahead.transcribe(utterance(end), OPTIONS, previous, Rank.LIVE)
     assert windows.asked[-1] == (end, previous)
@@ -77,9 +77,9 @@ async def test_another_utterance_or_language_is_transcribed_anew(
 async def test_what_was_begun_is_given_up_when_somebody_speaks_on(
     windows: Windows, ahead: EarlyTranscription, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ahead.begin(utterance(3), "en")
+    ahead.start(utterance(3), "en")
     await asyncio.sleep(0)
-    ahead.begin(utterance(5), "en")
+    ahead.start(utterance(5), "en")
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert windows.given_up == 1
@@ -92,11 +92,11 @@ async def test_an_utterance_that_somebody_waits_for_is_not_given_up_for_the_next
     windows: Windows, ahead: EarlyTranscription
 ) -> None:
     # Given an engine that is behind, and somebody who waits for an utterance that was begun
-    ahead.begin(utterance(3), "en")
+    ahead.start(utterance(3), "en")
     waiting = asyncio.create_task(ahead.transcribe(utterance(3), OPTIONS, "en", Rank.LIVE))
     await asyncio.sleep(0)
     # When the next one is closing already
-    ahead.begin(utterance(9), "en")
+    ahead.start(utterance(9), "en")
     windows.may_answer.set()
     # Then the first one has its text
     assert (await waiting).end == 3
@@ -107,7 +107,7 @@ async def test_an_utterance_that_somebody_waits_for_is_not_given_up_for_the_next
 async def test_an_engine_that_has_died_is_asked_once_more(windows: Windows, ahead: EarlyTranscription) -> None:
     windows.failures = [TransientError(ErrorCode.ENGINE_FAILED, "dead")]
     windows.may_answer.set()
-    ahead.begin(utterance(3), "en")
+    ahead.start(utterance(3), "en")
     assert (await ahead.transcribe(utterance(3), OPTIONS, "en", Rank.LIVE)).end == 3
     windows.failures = [TransientError(ErrorCode.ENGINE_FAILED, "dead") for _ in range(2)]
     with pytest.raises(TransientError):

@@ -93,9 +93,9 @@ async def test_looks_become_rarer_on_a_busy_machine(
         await speech.shown.get()
         # Then the next one begins when three times as long has passed, a second at least
         later(rest_s - look_s - 0.01)
-        assert not partials.wanted()
+        assert not partials.needs_open()
         later(0.02)
-        assert partials.wanted()
+        assert partials.needs_open()
 
 
 async def test_a_long_look_at_an_utterance_does_not_hide_the_next_one(
@@ -106,10 +106,10 @@ async def test_a_long_look_at_an_utterance_does_not_hide_the_next_one(
     speech.open = [utterance(0)]
     async with partials_of(speech) as partials:
         await speech.shown.get()
-        assert not partials.wanted()
+        assert not partials.needs_open()
         # When the utterance is over, then whoever speaks next is looked at
         speech.over.add(0)
-        assert partials.wanted()
+        assert partials.needs_open()
 
 
 async def test_a_look_is_shown_in_a_breath(speech: Speech) -> None:
