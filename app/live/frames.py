@@ -141,9 +141,9 @@ class FrameReader:
                 await subscription.unsubscribe()
 
     async def _silent_for(self) -> float:
-        """Return for how many seconds the client has been silent already, counted from its last stored frame.
+        """Return for how many seconds the client has been silent, counted from its last stored frame.
 
-        Return less where needed, so that the client has at least LEAST_IDLE_S (or `idle_seconds`, if less) to go on.
+        Return less if the client would have less than MIN_IDLE_S (or `idle_seconds`, if shorter) to resume.
         """
         if self._stored_at is None:
             return 0.0

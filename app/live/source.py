@@ -104,7 +104,8 @@ class LiveSource:
                     self.waits = not (part.frames or part.data or part.last)
                     if not self.waits:
                         job = self._job(stream, part, start if first else None)
-                        first, reply = False, await run_job(self._engine, job, LiveAudioProcessed)
+                        reply = await run_job(self._engine, job, LiveAudioProcessed)
+                        first = False
                         self._update(part, reply)
                         for window in reply.windows:
                             self._reached[window.channel] = window.end
