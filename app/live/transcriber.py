@@ -36,7 +36,7 @@ from app.speech.transcript import TaskTranscript
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Append, Checkpoint, Update, processed
 
-SILENT_S = 60.0  # silence of a channel after which the log says so, and another worker need not hear it again
+SILENT_S = 60.0  # silence of a channel after which the checkpoint moves on without a text
 
 
 class LiveTranscriber:

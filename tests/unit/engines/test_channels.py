@@ -1,4 +1,4 @@
-"""Whether channels carry different speech; the detector of these tests takes all loud sound for speech."""
+"""Whether channels carry different speech; the detector of these tests takes all loud audio for speech."""
 
 import numpy as np
 import pytest
@@ -14,13 +14,13 @@ SECONDS = 12
 
 
 def loud(samples: Samples) -> Probabilities:
-    """Loud sound is just speech, and less loud sound may be just speech."""
+    """Loud audio is just speech, and less loud audio may be just speech."""
     level = np.sqrt((samples.reshape(-1, FRAME) ** 2).mean(axis=1))
     return np.select([level > AUDIBLE, level > AUDIBLE / 2], [0.5, 0.15], 0.0).astype(np.float32)
 
 
 def voice(seed: int) -> Samples:
-    """A sound that changes like speech: another spectrum ten times a second."""
+    """Audio that changes like speech: another spectrum ten times a second."""
     random = np.random.default_rng(seed)
     syllables = []
     for _ in range(SECONDS * SAMPLE_RATE // SYLLABLE):
@@ -28,25 +28,25 @@ def voice(seed: int) -> Samples:
         places = np.geomspace(1, len(spectrum), 20)
         loudness = np.interp(np.arange(len(spectrum)), places, random.uniform(-3, 0, 20))
         syllables.append(np.fft.irfft(spectrum * 10**loudness))
-    sound = np.concatenate(syllables)
-    return np.asarray(0.1 * sound / sound.std(), np.float32)
+    voice = np.concatenate(syllables)
+    return np.asarray(0.1 * voice / voice.std(), np.float32)
 
 
-def only(sound: Samples, *times: tuple[float, float]) -> Samples:
-    """The sound at these times, in seconds, and silence at all others."""
-    kept = np.zeros_like(sound)
+def only(voice: Samples, *times: tuple[float, float]) -> Samples:
+    """The audio at these times, in seconds, and silence at all others."""
+    result = np.zeros_like(voice)
     for start, end in times:
         at = slice(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE))
-        kept[at] = sound[at]
-    return kept
+        result[at] = voice[at]
+    return result
 
 
 def noise(level: float, seed: int = 9) -> Samples:
     return np.random.default_rng(seed).normal(0, level, SECONDS * SAMPLE_RATE).astype(np.float32)
 
 
-def later(sound: Samples, seconds: float) -> Samples:
-    return np.roll(sound, round(seconds * SAMPLE_RATE))
+def later(voice: Samples, seconds: float) -> Samples:
+    return np.roll(voice, round(seconds * SAMPLE_RATE))
 
 
 ANNA, BORIS, SILENCE = voice(1), voice(2), np.zeros(SECONDS * SAMPLE_RATE, np.float32)
@@ -101,7 +101,7 @@ def test_the_same_voice_is_no_different_speech(channels: list[Samples]) -> None:
 
 
 def test_a_piece_shorter_than_a_frame_is_nothing() -> None:
-    # Given channels of a few samples, when they are heard
+    # Given channels of a few samples, when they are processed
     speech = ChannelSpeech(2, loud)
     speech.add([ANNA[:10], BORIS[:10]])
     # Then there is no speech

@@ -1,4 +1,4 @@
-"""The worker's side of an engine process, with a program that answers each kind of job as it is told."""
+"""The worker's side of an engine process, with a program that sends scripted replies to each kind of job."""
 
 import asyncio
 import json
@@ -57,8 +57,8 @@ LISTEN, DIES = FindWindows(path=Path("a.flac")), Diarize(path=Path("a.flac"))
 
 @pytest.fixture
 async def engine() -> AsyncIterator[EngineProcess]:
-    told = {job: [reply.model_dump_json() for reply in replies] for job, replies in ANSWERS.items()}
-    process = EngineProcess(Settings(_env_file=None), program=(sys.executable, "-c", PROGRAM, json.dumps(told)))
+    logged = {job: [reply.model_dump_json() for reply in replies] for job, replies in ANSWERS.items()}
+    process = EngineProcess(Settings(_env_file=None), program=(sys.executable, "-c", PROGRAM, json.dumps(logged)))
     yield process
     await process.close()
     assert not children()
@@ -73,13 +73,13 @@ async def replies(engine: EngineProcess, job: Job) -> list[Reply]:
         return [reply async for reply in run]
 
 
-async def test_one_process_does_all_jobs_and_keeps_its_model(engine: EngineProcess) -> None:
+async def test_one_process_does_all_jobs_and_retains_its_model(engine: EngineProcess) -> None:
     # Given an engine that has not started, when it loads a model, has two jobs at once, and some that fail
     assert (engine.running, engine.loaded) == (False, None)
     assert await replies(engine, Load()) == [LOADED]
     (child,) = children()
-    found, loaded = await asyncio.gather(replies(engine, LISTEN), replies(engine, Load()))
-    assert (found, loaded) == (FOUND, [LOADED])
+    detected, loaded = await asyncio.gather(replies(engine, LISTEN), replies(engine, Load()))
+    assert (detected, loaded) == (FOUND, [LOADED])
     for job, kind in ((LoadVad(), TransientError), (CloseLiveStream(stream="a"), PermanentError)):
         with pytest.raises(kind, match=r"It is damaged\.") as caught:
             await replies(engine, job)
@@ -125,9 +125,9 @@ async def test_the_log_names_the_task_of_each_line_that_the_process_writes(engin
             with bound_contextvars(task_id=task_id):
                 await replies(engine, job)
 
-            async def told() -> bool:
+            async def logged() -> bool:
                 return any(line["task_id"] == task_id for line in lines)  # noqa: B023 -- awaited at once
 
-            await eventually(told)
+            await eventually(logged)
     # Then each line names its own, and empty lines are left out
     assert [(line["text"], line["task_id"]) for line in lines] == [("load", "first"), ("find_windows", "second")]

@@ -1,4 +1,4 @@
-"""From which frame a live task is heard again."""
+"""From which frame a live task is read again."""
 
 import pytest
 from natscribe.schemas.live import Codec, LiveAudio
@@ -22,23 +22,23 @@ def test_the_place_is_the_last_one_that_is_early_enough(audio: LiveAudio, a_seco
     # Given a stream of an hour, when its text has reached its last second
     offsets = passed(audio, 3600, a_second)
     offsets.drop_before(3599.5)
-    # Then its sound is read from half a minute before on
+    # Then its audio is read from half a minute before on
     assert offsets.first == FrameOffset(35_630, 3563, 3563 * a_second)
     assert offsets.seconds(offsets.first) == 3563
 
 
-def test_opus_is_heard_from_its_begin() -> None:
+def test_opus_is_processed_from_its_start() -> None:
     offsets = passed(OPUS, 3600, 4000)
     offsets.drop_before(3599)
     assert offsets.first == FrameOffset()
 
 
-def test_places_that_are_passed_again_are_the_same() -> None:
+def test_offsets_that_are_passed_again_are_the_same() -> None:
     # Given a reader that is far, and whose text has reached the second 100
     offsets = passed(PCM, 200, 16_000)
     offsets.drop_before(100)
     assert offsets.first == FrameOffset(640, 64, 64 * 16_000)
-    # When another one goes on from there, and passes the same offsets and some more
+    # When another worker continues from there, and passes the same offsets and some more
     for second in range(65, 301):
         offsets.add(FrameOffset(10 * second, second, second * 16_000))
     # Then each is found when the text gets there
