@@ -1,4 +1,4 @@
-"""Whether the channels of real recordings carry different speech, and the chunks that are listened to for it."""
+"""Whether the channels of real recordings carry different speech, and the chunks that are processed for it."""
 
 from pathlib import Path
 
@@ -53,14 +53,14 @@ def test_the_sides_of_a_call_differ_in_every_format(tmp_path: Path, name: str, c
 
 
 @by_kind_of_codec
-def test_the_same_sound_in_both_channels_does_not_differ(tmp_path: Path, name: str, codec: str, rate: int) -> None:
+def test_the_same_audio_in_both_channels_does_not_differ(tmp_path: Path, name: str, codec: str, rate: int) -> None:
     one = load(CLIPS[0])
     assert not differ(write_channels(tmp_path / name, [one, 0.5 * one], codec, rate=rate))
 
 
 @by_kind_of_codec
 def test_a_room_with_two_microphones_does_not_differ(tmp_path: Path, name: str, codec: str, rate: int) -> None:
-    # Given two people of whom each microphone hears one 10 dB louder than the other one, and later
+    # Given two people of whom each microphone records one 10 dB louder than the other one, and later
     one, other = in_turns()
     late = round(0.006 * SAMPLE_RATE)
     channels = [one + 0.3 * np.roll(other, late), other + 0.3 * np.roll(one, late)]
@@ -85,7 +85,7 @@ def test_an_probe_is_of_its_place(tmp_path: Path, name: str, codec: str, rate: i
     # When chunks are taken in any order
     places = [95.0, 5.0, 65.0, 35.0]
     found = list(chunks_at(path, Budget(NO_LIMIT), 2, places))
-    # Then each has the sound of its place and channel, and the wanted length
+    # Then each has the audio of its offset and channel, and the wanted length
     for place, channels in zip(places, found, strict=True):
         half = place // 30
         assert [pitch(channel) for channel in channels] == [

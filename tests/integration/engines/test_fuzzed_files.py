@@ -72,7 +72,7 @@ async def test_damaged_live_files_never_end_the_process(engine_settings: Setting
     outcomes = dict[str, str]()
     for number in range(FILES // 4):
         audio, pieces = fuzzed_live(SEED, number)
-        # When they come bit by bit
+        # When they come in pieces
         try:
             for index, piece in enumerate(pieces):
                 job = ProcessLiveAudio(

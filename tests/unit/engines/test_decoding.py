@@ -196,7 +196,7 @@ def test_a_recording_may_end_a_little_before_its_header_says(
     ],
 )
 def test_a_file_cut_short_is_refused(tmp_path: Path, name: str, codec: str, message: str) -> None:
-    # Given the first half of a recording, when it is probed, then it is refused, with a message that says how much is missing
+    # Given the first half of a recording, when it is probed, then the error says how much is missing
     assert message in unreadable(halved(write(tmp_path / name, tone(20), codec, rate=48_000)))
 
 

@@ -55,9 +55,7 @@ def early(windows: Windows) -> EarlyTranscription:
     return EarlyTranscription(cast("WindowQueue", windows), OPTIONS)
 
 
-async def test_an_utterance_that_is_in_progress_is_transcribed_once(
-    windows: Windows, early: EarlyTranscription
-) -> None:
+async def test_a_started_utterance_is_transcribed_once(windows: Windows, early: EarlyTranscription) -> None:
     early.start(utterance(3), "en")
     windows.may_reply.set()
     text = await early.transcribe(utterance(3), OPTIONS, "en", Rank.LIVE)

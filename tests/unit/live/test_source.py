@@ -68,7 +68,7 @@ class LiveEngine:
         if isinstance(job, ProcessLiveAudio):
             self.bytes.append(len(b64decode(job.data)))
             if len(self.bytes) - 1 in self.dies_at:
-                raise TransientError(ErrorCode.ENGINE_FAILED, "The process that hears has died.")
+                raise TransientError(ErrorCode.ENGINE_FAILED, "The process has died.")
         yield self._streams.run(job)
 
 

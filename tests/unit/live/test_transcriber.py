@@ -164,10 +164,10 @@ def test_audio_is_stored_only_where_recordings_can_be_stored() -> None:
 class Silence(FakeEngine):
     """Detects no speech."""
 
-    def _hear(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
-        before = 0.0 if job.first else self.hears[job.stream][0]
+    def process_live(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
+        before = 0.0 if job.first else self.live_streams[job.stream][0]
         until = before + len(b64decode(job.data)) / (2 * job.audio.sample_rate)
-        self.hears[job.stream] = until, 0.0
+        self.live_streams[job.stream] = until, 0.0
         return LiveAudioProcessed(seconds=until, windows=[], open=[], complete_until=[until])
 
 
