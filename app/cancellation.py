@@ -1,4 +1,4 @@
-"""Cancellation of asyncio tasks: end tasks reliably, or finish some work despite a cancellation."""
+"""Cancellation of asyncio tasks: ends tasks reliably, or finishes some work despite a cancellation."""
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
@@ -6,18 +6,18 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-AGAIN_AFTER_S: Final = 0.05  # how long a cancelled task may run before it is cancelled again
-SHORTEST_LOOK_S: Final = 0.01  # a `Stop` waits at least this long before it checks whether its body stands still
-STOP_AGAIN_AFTER_S: Final = 0.5  # the same for the body of a `Stop`, which may have to clean up
+AGAIN_AFTER_S: Final = 0.05  # a cancelled task that still runs after this time is cancelled again
+SHORTEST_CHECK_S: Final = 0.01  # shortest time between two checks of a `StopScope` for progress of its body
+STOP_AGAIN_AFTER_S: Final = 0.5  # as AGAIN_AFTER_S, for the body of a `StopScope`, which may have to clean up
 
 T = TypeVar("T")
 
 
 async def cancel_all(tasks: Collection[asyncio.Task[Any]], *, again_after: float = AGAIN_AFTER_S) -> None:
-    """Cancel tasks, and repeat this every `again_after` seconds until all tasks have ended.
+    """Cancel tasks every `again_after` seconds until all of them have ended.
 
-    A single cancellation can be lost: nats-py swallows a cancellation while it flushes, and `asyncio.wait_for` of
-    Python 3.11 swallows one that arrives together with the result.
+    A single cancellation can be lost: nats-py swallows one while it flushes, and `asyncio.wait_for` of Python 3.11
+    swallows one that arrives together with the result.
     """
     pending = {task for task in tasks if not task.done()}
     while pending:
@@ -27,24 +27,21 @@ async def cancel_all(tasks: Collection[asyncio.Task[Any]], *, again_after: float
 
 
 async def discard_all(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel tasks whose results nobody needs any more, and drop their errors."""
+    """Cancel tasks whose results are no longer needed, and drop their errors."""
     await cancel_all(tasks)
     for task in tasks:
         if not task.cancelled():
-            task.exception()  # or asyncio would log that nobody has looked at it
+            task.exception()  # otherwise asyncio logs that the error was never retrieved
 
 
-class Stop:
-    """Stops the body of an `async with` after some seconds, or when `now` is called.
+class StopScope:
+    """Stops the body of an `async with` after a timeout, or when `now` is called.
 
-    The seconds count from the beginning of the body, or from a later moment that the function `since` knows, such as
-    the last progress of the body.
-
-    `asyncio.timeout` cancels its body once. A `Stop` repeats the cancellation until the body has ended, because a
-    single cancellation can be lost: see `cancel_all`.
+    Unlike `asyncio.timeout`, a `StopScope` repeats the cancellation until the body has ended, because a single
+    cancellation can be lost: see `cancel_all`.
 
     Raises:
-        Exception: The given error, if the body was stopped.
+        Exception: The error of the `StopScope`, if it has stopped the body.
     """
 
     def __init__(
@@ -55,9 +52,10 @@ class Stop:
         since: Callable[[], float] | None = None,
         again_after: float = STOP_AGAIN_AFTER_S,
     ) -> None:
-        """Raise `error` in place of the cancellation, after `after` seconds; None: only `now` stops the body.
+        """Stop the body with `error` after `after` seconds; None: only `now` stops the body.
 
-        `since` returns how many of these seconds are over; None: they count from the beginning of the body.
+        `since` returns how many of these seconds have passed, for example since the last progress of the body; None:
+        they count from the start of the body.
         """
         self._error = error
         self._after = after
@@ -72,7 +70,7 @@ class Stop:
         self._body = asyncio.current_task()
         self._cancelled_by_others = self._body.cancelling() if self._body else 0
         if self._after is not None:
-            self._look_after(self._after)
+            self._check_after(self._after)
         return self
 
     async def __aexit__(
@@ -88,18 +86,18 @@ class Stop:
         if isinstance(error, asyncio.CancelledError) and body.cancelling() <= self._cancelled_by_others:
             raise self._error from error
 
-    def _look_after(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(max(seconds, SHORTEST_LOOK_S), self._look)
+    def _check_after(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(max(seconds, SHORTEST_CHECK_S), self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         left = self._after - self._since() if self._after and self._since else 0.0
         if left > 0:
-            self._look_after(left)
+            self._check_after(left)
         else:
             self.now()
 
     def now(self, error: Exception | None = None) -> None:
-        """Cancel the body repeatedly until it has ended, and raise `error` instead; outside of the body, do nothing."""
+        """Cancel the body until it has ended, and raise `error` in place of the cancellation; idle outside the body."""
         if self._body is None:
             return
         self._error = error or self._error
@@ -111,12 +109,9 @@ class Stop:
 
 
 async def despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
-    """Finish some work and return its result, even if the caller is cancelled while the work runs.
-
-    Such a cancellation is dropped: the caller goes on.
-    """
-    doing = asyncio.create_task(work)
-    while not doing.done():
+    """Finish some work and return its result; drop cancellations of the caller while the work runs."""
+    task = asyncio.create_task(work)
+    while not task.done():
         with suppress(asyncio.CancelledError):
-            await asyncio.wait([doing])
-    return doing.result()
+            await asyncio.wait([task])
+    return task.result()

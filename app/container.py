@@ -20,7 +20,7 @@ from app.engines.cores import usable_cores, windows_at_once
 from app.engines.diarization.identity import embedding_network
 from app.engines.engine import Engine
 from app.engines.window_queue import WindowQueue
-from app.execution.delivery import Execution
+from app.execution.delivery import ExecutionContext
 from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.live.frames import erase as erase_frames
@@ -33,18 +33,17 @@ from app.queue.positions import Positions
 from app.queue.priorities import QueueReader
 from app.queue.registration import Registration
 from app.queue.task_messages import TaskMessages
-from app.recordings.stores import recordings_of
+from app.recordings.stores import make_recording_store
 from app.redis_store import cache
-from app.redis_store.chunks import Chunks
+from app.redis_store.chunks import ChunkStore
 from app.redis_store.projection import RedisProjection
 from app.redis_store.task_lists import remove_expired
 from app.requests.result_writer import ResultWriter
 from app.requests.task_list import TaskList
 from app.requests.task_lookup import find_task
-from app.requests.task_queues import Overview
+from app.requests.task_queues import TaskQueues
 from app.requests.task_requests import TaskRequests
 from app.requests.user_erasure import UserErasure
-from app.requests.voice_names import VoiceNames
 from app.requests.voice_requests import VoiceRequests
 from app.requests.worker_report import WorkerReport
 from app.retention.erasure import Erasure
@@ -55,7 +54,7 @@ from app.settings import MOST_LIVE_STREAMS, MOST_WINDOWS, Settings
 from app.speech.diarizer import Diarizer
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
-from app.stream_guard.watch import StreamGuard
+from app.stream_guard.guard import StreamGuard
 from app.task_log.log import TaskLog
 from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
@@ -67,7 +66,7 @@ from handlers.channels import subscribe
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
 
 
-def live_streams_at_once(wanted: int) -> int:
+def live_tasks_at_once(wanted: int) -> int:
     """Return how many live tasks a worker runs at once: `wanted`, or for 0 four a core, up to MOST_LIVE_STREAMS."""
     return wanted or min(max(int(4 * usable_cores()), 1), MOST_LIVE_STREAMS)
 
@@ -103,7 +102,7 @@ class Container:
             {key: consume for key, consume in tasks.items() if Lane.LIVE in key},
             self.names,
             broken=broken,
-            at_once=live_streams_at_once(settings.live_streams),
+            at_once=live_tasks_at_once(settings.live_streams),
         )
 
     def connect(self, nats: Client, *, ack_wait: float) -> None:
@@ -133,12 +132,12 @@ class Container:
             self.positions,
             self.connection,
             max_attempts=self.settings.max_attempts,
-            must_wait=lambda: consumer.keeps_waiting,
+            delays_tasks=lambda: consumer.delays_tasks,
             delete_keys=self.projection.delete,
         )
 
     def _make_execution(self, ack_wait: float) -> None:
-        self.execution = Execution(
+        self.execution = ExecutionContext(
             self.nats,
             self.settings,
             self.log,
@@ -156,7 +155,7 @@ class Container:
         )
 
     def _make_speech(self) -> None:
-        self.recordings = recordings_of(self.settings, self.nats)
+        self.recordings = make_recording_store(self.settings, self.nats)
         self.cache = cache.Cache(self.redis_of_cache, ttl=self.settings.cache_ttl)
         at_once = windows_at_once(self.settings.engine_parallel, self.settings.engine_threads)
         largest = min(self.settings.engine_batch * at_once, MOST_WINDOWS)
@@ -168,7 +167,7 @@ class Container:
             self.recordings,
             self.engine,
             self.cache,
-            Chunks(self.redis_of_cache),
+            ChunkStore(self.redis_of_cache),
             identification=self.identification,
         )
         self.transcriber = Transcriber(
@@ -209,13 +208,12 @@ class Container:
             messages=self.messages,
             reminders=self.reminders,
             erasure=self.erasure,
-            audio_ttl=self.settings.erased_after,
+            audio_ttl=self.settings.audio_erased_after_s,
             meter=self.meter,
         )
 
     def _make_operations(self) -> None:
-        names = VoiceNames(self.voice_store)
-        self.result_writer = ResultWriter(self.results, names, self.meter, max_payload=self.nats.max_payload)
+        self.result_writer = ResultWriter(self.results, self.voice_store, self.meter, max_payload=self.nats.max_payload)
         by_id = QueueIndex(self.nats, self.names, self.messages, key=lambda message: message.task_id)
         find = partial(find_task, self.log, by_id, self.registration)
         self.tasks = TaskRequests(
@@ -225,39 +223,39 @@ class Container:
             self.positions,
             messages=self.messages,
             erasure=self.erasure,
-            names=names,
+            voices=self.voice_store,
             find=find,
         )
         self.voices = VoiceRequests(
-            self.nats,
-            self.voice_store,
-            self.results.embeddings,
-            self.cache,
+            nats=self.nats,
+            store=self.voice_store,
+            embeddings=self.results.embeddings,
+            cache=self.cache,
             identification=self.identification,
             network=embedding_network,
             find=find,
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
-        self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)
-        self.stream_watch = StreamGuard(self.nats, self.settings, self.meter, self.projection)
+        self.task_queues = TaskQueues(self.nats, self.names, self.queues, self.tasks.status)
+        self.stream_guard = StreamGuard(self.nats, self.settings, self.meter, self.projection)
         self.worker_report = WorkerReport(
             self.worker_name,
             self.settings.audio_store,
-            problems=lambda: self.stream_watch.problems,
+            problems=lambda: self.stream_guard.problems,
             engine=self.engine,
             recordings=self.recordings,
             projection=self.projection,
             idle=lambda: self.consumer.idle,
         )
         self.users = UserErasure(
-            self.log,
+            task_log=self.log,
             registration=self.registration,
             messages=self.messages,
             reminders=self.reminders,
             dead_letters=self.dead_letters,
             erasure=self.erasure,
             forget_voices=self.voices.forget_all,
-            delete=self.tasks.delete,
+            delete_task=self.tasks.delete,
         )
         after = timedelta(seconds=streams.EXPIRES_AFTER_S)
         late_frames = LateFrames(

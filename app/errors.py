@@ -1,4 +1,4 @@
-"""The errors of the service; the name of an error tells how the service reacts."""
+"""The errors of the service, named for how the service handles them."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
 NOT_NOW: Final = "JetStream does not answer this request at the moment"
-WORDS: Final[dict[type[Exception], str]] = {  # of nats-py's errors, whose own texts are like `nats: timeout`
+NATS_ERROR_TEXTS: Final[dict[type[Exception], str]] = {  # nats-py's own texts are like `nats: timeout`
     NatsTimeoutError: "NATS did not answer in time",
     NoRespondersError: NOT_NOW,
     NoStreamResponseError: NOT_NOW,
@@ -19,7 +19,7 @@ WORDS: Final[dict[type[Exception], str]] = {  # of nats-py's errors, whose own t
 
 
 class TaskError(Exception):
-    """A task cannot go on; the subclass tells whether a retry can help."""
+    """An attempt at a task has failed; the subclass says whether a retry can help."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
@@ -35,23 +35,23 @@ class PermanentError(TaskError):
 
 
 class FencedError(Exception):
-    """Another writer has appended to the task's log: this worker stops and settles nothing."""
+    """Another writer has appended to the task's log: this worker stops, and does not settle the message."""
 
 
-class AlreadyKnownError(Exception):
-    """The task of a message has ended, or its id belongs to another message: remove the message, and change no task."""
+class ObsoleteMessageError(Exception):
+    """The task of a message has ended, or its id belongs to another message: the message is acknowledged."""
 
 
-class NotHeldError(Exception):
-    """The task stream does not hold a message, because its task was deleted: return the message to JetStream.
+class MessageGoneError(Exception):
+    """The task stream does not hold a message, because its task was deleted: the message is returned to JetStream.
 
-    JetStream delivers the message again only if the stream holds it after all. A server that was the stream's leader a
-    moment ago may not know the message yet.
+    JetStream redelivers the message only if the stream holds it after all: a former leader of the stream may have
+    answered, which does not know the message yet.
     """
 
 
 class BucketFullError(Exception):
-    """A Key-Value bucket has no room: a task goes on and stores nothing there, a request gets an error."""
+    """A Key-Value bucket is full: a task continues without storing there, a request gets an error reply."""
 
     def __init__(self, bucket: str) -> None:
         super().__init__(bucket)
@@ -59,7 +59,7 @@ class BucketFullError(Exception):
 
 
 class RequestError(Exception):
-    """A request cannot be answered: the client gets this error as the reply."""
+    """A request fails: the client gets this error as the reply."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
@@ -67,11 +67,11 @@ class RequestError(Exception):
 
 
 def refusal(detail: ErrorDetail) -> RequestError:
-    """Make the error of a request that cannot be answered; `detail` is what the client gets."""
+    """Return the RequestError with which a request fails; `detail` is sent to the client."""
     return RequestError(detail.code, detail.message)
 
 
 def describe(error: Exception) -> str:
-    """Write an error of NATS or Redis in words, for the log."""
-    words = next((words for kind, words in WORDS.items() if isinstance(error, kind)), None)
-    return words or str(error) or type(error).__name__
+    """Describe an error of NATS or Redis for the log."""
+    text = next((text for kind, text in NATS_ERROR_TEXTS.items() if isinstance(error, kind)), None)
+    return text or str(error) or type(error).__name__

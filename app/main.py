@@ -35,7 +35,7 @@ from app.stream_guard import provisioning
 from app.supervision import run_forever
 from app.telemetry import logs, tracing
 from app.telemetry.metrics import metrics_route
-from app.temporary import sweep
+from app.temporary import remove_stale_files
 
 HEALTH_PATHS = ("/health/live", "/health/ready", "/health/startup")
 LOAD_MODEL_EVERY_S = 30.0  # how often the worker checks whether a model is loaded
@@ -108,19 +108,19 @@ class Worker:
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[None]:
         gc.set_threshold(*GC_THRESHOLDS)
-        await asyncio.to_thread(sweep)
+        await asyncio.to_thread(remove_stale_files)
         container = self.container
         async with AsyncExitStack() as closing:
             closing.push_async_callback(asyncio.to_thread, tracing.flush, self._traces)
             closing.push_async_callback(container.projection.close)
             closing.push_async_callback(container.redis_of_cache.aclose)
             closing.push_async_callback(container.engine.close)
-            async with connection.ended_by_refusals(container.connection, self.settings):
-                nats = await connection.reach(self.broker, self.settings)
+            async with connection.stop_on_refusal(container.connection, self.settings):
+                nats = await connection.connect(self.broker, self.settings)
                 closing.push_async_callback(close, nats)
                 closing.callback(container.connection.expect_close)
                 ack_wait = await connection.retry_until_available(partial(self._provision, nats.jetstream()))
-            container.connection.made(nats)
+            container.connection.connected(nats)
             container.connect(nats, ack_wait=ack_wait)
             closing.callback(container.result_writer.close)
             closing.push_async_callback(container.worker_report.close)
@@ -130,11 +130,13 @@ class Worker:
             beside = (
                 run_forever("model_loading", self._load_model, every_s=LOAD_MODEL_EVERY_S),
                 container.maintenance.run(),
-                container.stream_watch.run(),
+                container.stream_guard.run(),
                 projection_feed.run(nats, container.names, container.projection),
                 container.registration.run(),
                 container.retention.run(),
-                run_forever("work_sharing", container.sharing.look, every_s=0, retry_after_s=LOAD_MODEL_EVERY_S),
+                run_forever(
+                    "work_sharing", container.sharing.update_subscription, every_s=0, retry_after_s=LOAD_MODEL_EVERY_S
+                ),
             )
             for work in beside:
                 closing.push_async_callback(cancel_all, [asyncio.create_task(work)])
@@ -148,12 +150,12 @@ class Worker:
     async def _provision(self, js: JetStreamContext) -> float:
         """Create what is missing in JetStream; return how many seconds the task consumers wait for a heartbeat."""
         projection = self.container.projection
-        made, ack_wait, _ = await provisioning.provision(js, self.settings)
-        if self.container.names.progress_projection in made:
+        provisioned = await provisioning.provision(js, self.settings)
+        if self.container.names.progress_projection in provisioned.created:
             with suppress(TransientError):  # the new consumer projects everything anyway
                 await projection.mark()
-        projection.made_at = await provisioning.events_made_at(js, self.settings)
-        return ack_wait
+        projection.stream_created_at = str((await js.stream_info(self.container.names.progress)).created)
+        return provisioned.ack_wait
 
     async def _begin(self) -> None:
         nats = await self.broker.connect()
@@ -165,7 +167,7 @@ class Worker:
 
     async def _stop(self) -> None:
         self.container.connection.expect_close()
-        self.container.sharing.stop_helping()
+        self.container.sharing.stop_sharing()
         await asyncio.gather(
             self.container.consumer.stop(grace=self.settings.task_grace),
             self.container.live_consumer.stop(grace=0),  # another worker goes on at once

@@ -2,7 +2,7 @@
 
 Two variables that belong to other programs are read elsewhere: `XDG_CACHE_HOME` in an engine process, which reads no
 settings (`engines/whisper/bundled.py`), and `PROMETHEUS_MULTIPROC_DIR`, which must be set before prometheus_client is
-imported (`telemetry/siblings.py`).
+imported (`telemetry/multiprocess.py`).
 """
 
 from enum import StrEnum
@@ -195,6 +195,6 @@ class Settings(Client, BaseSettings):
         return self.audio_store.startswith(("nats:", "s3:"))
 
     @property
-    def erased_after(self) -> float | None:
+    def audio_erased_after_s(self) -> float | None:
         """Seconds from the end of a task until its recording is erased, 0: never; None: the service only reads it."""
         return self.audio_ttl if self.recordings_are_erasable else None

@@ -1,4 +1,4 @@
-"""Supervision: repeat background work, whatever errors it raises, until the worker ends."""
+"""Supervision: repeats background work until the worker stops, whatever errors the work raises."""
 
 import asyncio
 import math
@@ -9,8 +9,8 @@ from nats.errors import Error as NatsError
 
 from app.errors import RequestError, TransientError, describe
 
-OUTAGE_PAUSE_S = 2.0  # of work that NATS or Redis has interrupted
-LOG_EVERY_S = 60.0  # during an outage, work that is interrupted again and again logs this at most once in this time
+OUTAGE_PAUSE_S = 2.0  # pause of work that an outage of NATS or Redis has interrupted
+LOG_INTERVAL_S = 60.0  # repeated interruptions of the same work are logged at most once per interval
 
 log = structlog.get_logger()
 
@@ -18,24 +18,24 @@ log = structlog.get_logger()
 async def run_forever(
     name: str, work: Callable[[], Awaitable[object]], *, every_s: float, retry_after_s: float | None = None
 ) -> None:
-    """Repeat some work until cancelled, with a pause of `every_s` seconds after each round.
+    """Repeat some work until cancelled, with a pause of `every_s` seconds between two runs.
 
-    If a round raises an error, log the error with the name of the work, and pause for `retry_after_s` seconds; without
-    `retry_after_s`, pause for `every_s` seconds. An outage is logged once in LOG_EVERY_S, and its end, too.
+    After a run that fails, log the error under the name of the work, and pause for `retry_after_s` seconds (None:
+    `every_s`). Outages of NATS or Redis are logged once per LOG_INTERVAL_S, and so is the end of an outage.
     """
-    loop, logged_at, is_told = asyncio.get_running_loop(), -math.inf, False
+    loop, logged_at, is_logged = asyncio.get_running_loop(), -math.inf, False
     while True:
         pause = every_s
         try:
             await work()
-            if is_told:
+            if is_logged:
                 log.info("work_resumed", work=name)
-                is_told = False
+                is_logged = False
         except Exception as error:
             pause = every_s if retry_after_s is None else retry_after_s
             if not isinstance(error, (NatsError, TransientError, RequestError)):
                 log.exception("work_failed", work=name)
-            elif loop.time() - logged_at >= LOG_EVERY_S:
+            elif loop.time() - logged_at >= LOG_INTERVAL_S:
                 log.warning("work_interrupted", work=name, error=describe(error))
-                logged_at, is_told = loop.time(), True
+                logged_at, is_logged = loop.time(), True
         await asyncio.sleep(pause)

@@ -28,7 +28,7 @@ async def temporary_file(size: int) -> AsyncIterator[Path]:
     Raises:
         TransientError: internal: the temporary folder is full.
     """
-    with room_for(size):
+    with report_full_disk(size):
         descriptor, name = tempfile.mkstemp(prefix=f"{PREFIX}{os.getpid()}-")
     os.close(descriptor)
     path = Path(name)
@@ -42,7 +42,7 @@ async def temporary_file(size: int) -> AsyncIterator[Path]:
 
 
 @contextmanager
-def room_for(size: int) -> Iterator[None]:
+def report_full_disk(size: int) -> Iterator[None]:
     """Log a warning and raise an error if the temporary folder is full while the block writes a file of `size` bytes.
 
     Raises:
@@ -51,7 +51,7 @@ def room_for(size: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not is_full(error):
+        if not is_disk_full(error):
             raise
         folder = tempfile.gettempdir()
         log.warning(
@@ -64,12 +64,12 @@ def room_for(size: int) -> Iterator[None]:
         raise TransientError(ErrorCode.INTERNAL, message) from error
 
 
-def is_full(error: Exception) -> bool:
+def is_disk_full(error: Exception) -> bool:
     """Whether an error says that a disk is full, or the part of it that this user may fill."""
     return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
-def sweep() -> None:
+def remove_stale_files() -> None:
     """Remove the files of processes that have ended from the temporary folder."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         owner = path.name.removeprefix(PREFIX).partition("-")[0]

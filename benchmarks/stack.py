@@ -15,7 +15,7 @@ from nats import connect
 from nats.aio.client import Client as Nats
 from redis.asyncio import Redis
 
-from app.embedded import Guarded, NatsServer, ValkeyServer, free_port
+from app.embedded import GuardedProcess, NatsServer, ValkeyServer, free_port
 
 ROOT = Path(__file__).parents[1]
 GRACE = 5.0  # seconds
@@ -55,7 +55,7 @@ class Stack:
         """Run a program until the body ends."""
         log = self.folder / f"{time.monotonic_ns()}.log"
         with log.open("wb") as output:
-            process = Guarded(
+            process = GuardedProcess(
                 command, lock=log.with_suffix(".lock"), grace=GRACE, output=output, env=self.environment(extra)
             )
         try:
@@ -68,7 +68,7 @@ class Stack:
 class Child:
     """A running program and its log."""
 
-    process: Guarded
+    process: GuardedProcess
     log: Path
 
     def check(self) -> None:

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from faststream import Header
+from faststream import StreamMessage
 from faststream.nats import NatsRoute
+from nats.aio.msg import Msg
 from natscribe.schemas import subjects
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.kinds import Task
@@ -15,13 +16,24 @@ from handlers.dependencies import FromContext
 
 async def accept(
     task: Task,
-    subject: Annotated[str, Header("Nats-Subject")],
-    sequence: Annotated[int, Header("Nats-Sequence")],
+    message: Annotated[StreamMessage[Msg], FromContext()],  # `Header()` would read each header in a thread
     registration: Annotated[Registration, FromContext()],
-    replay_of: Annotated[str | None, Header(REPLAY_OF, default=None)],
 ) -> None:
-    """Have `queued` appended to the log of a stored task soon, unless a worker begins the task at once."""
-    await registration.announce(Announcement(task.task_id, subject, sequence), replayed=replay_of is not None)
+    """Wake the workers for a stored task, and append `queued` to its log soon, unless a worker begins it at once.
+
+    The task stream republishes each stored task for the workers (core NATS, not stored).
+    """
+    subject, sequence = message.headers.get("Nats-Subject", ""), int(message.headers.get("Nats-Sequence", ""))
+    await registration.announce(Announcement(task.task_id, subject, sequence), replayed=REPLAY_OF in message.headers)
 
 
-ROUTES = tuple(NatsRoute(accept, subjects.accepted(queue), queue=subjects.QUEUE_GROUP, no_reply=True) for queue in Lane)
+ROUTES = tuple(
+    NatsRoute(
+        accept,
+        subjects.accepted(lane),
+        queue=subjects.QUEUE_GROUP,
+        no_reply=True,
+        title=f"Accepted {lane.task} tasks",
+    )
+    for lane in Lane
+)

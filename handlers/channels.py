@@ -9,36 +9,21 @@ from faststream.nats import NatsBroker, NatsRoute, NatsRouter
 from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
 from natscribe.schemas import subjects
-from natscribe.schemas.dead_letters import DeadLetter
-from natscribe.schemas.kinds import Result
-from natscribe.schemas.live import Partial
-from natscribe.schemas.progress import ProgressEvent
-from natscribe.schemas.transcription import SegmentsEvent
-from natscribe.schemas.voices import Forgotten
-from natscribe.schemas.wire import Kind
 
-from app.queue.consumer import Consume, QueueKey
+from app.queue.consumer import HandleMessage
+from app.queue.priorities import QueueKey
 from app.settings import Settings
 from app.work_sharing.sharing import engine_of
 from handlers import accepted_tasks, dead_letters, replies, requests, voices
+from handlers.published import PUBLISHED
 from handlers.task_queues import declare_queues
 from handlers.tasks import DeliveryMiddleware
 from handlers.windows import transcribe_window
 
 REQUESTS = (*requests.ROUTES, *dead_letters.ROUTES, *voices.ROUTES)
-READ = {subjects.LIVE_AUDIO_CHANNEL: bytes}  # read page by page from a stream: there is no subscriber
-PUBLISHED = {  # what the service publishes and no handler returns
-    subjects.PROGRESS_CHANNEL: ProgressEvent,
-    subjects.SEGMENTS_CHANNEL: SegmentsEvent,
-    subjects.RESULTS_CHANNEL: Result,
-    subjects.PARTIALS_CHANNEL: Partial,
-    subjects.FORGOTTEN_CHANNEL: Forgotten,
-    subjects.dead_letters(Kind.TRANSCRIPTION): DeadLetter,
-    subjects.dead_letters(Kind.DIARIZATION): DeadLetter,
-}
 
 
-def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, Consume], LogicSubscriber[Msg]]:
+def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, HandleMessage], LogicSubscriber[Msg]]:
     """Declare all channels of a worker on a broker that is not connected yet.
 
     Return the functions that handle the messages of the task queues, and the subscriber to windows of other workers.
@@ -47,8 +32,8 @@ def subscribe(broker: NatsBroker, settings: Settings) -> tuple[dict[QueueKey, Co
     handlers = declare_queues(tasks, settings.stream_names)
     subscriber = shared_windows(windows, engine_of(settings))
     broker.include_routers(tasks, accepted_router(), request_router(*REQUESTS), windows)
-    for channel, schema in PUBLISHED.items():  # for the document only
-        broker.publisher(channel, schema=schema, title=channel)
+    for channel in PUBLISHED:
+        broker.publisher(channel.subject, schema=channel.payload, title=channel.title, description=channel.text)
     return handlers, subscriber
 
 
@@ -65,7 +50,10 @@ def request_router(*routes: NatsRoute) -> NatsRouter:
 def shared_windows(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
     """Make the subscriber to windows of other workers; `engine` is a hash of the settings that both workers share."""
     subscriber = router.subscriber(
-        subjects.windows(engine), queue=subjects.QUEUE_GROUP, max_workers=replies.REQUESTS_AT_ONCE
+        subjects.windows(engine),
+        queue=subjects.QUEUE_GROUP,
+        max_workers=replies.REQUESTS_AT_ONCE,
+        title="Shared windows",
     )
     subscriber(transcribe_window)
     return subscriber

@@ -12,18 +12,26 @@ from handlers.replies import request_route
 
 
 async def replay(request: ReplayRequest, replayer: Annotated[Replayer, FromContext()]) -> Replayed:
-    """Queue the tasks of dead letters again, chosen by task, kind or error code."""
+    """Queue the tasks of dead letters again, chosen by task, kind or error code.
+
+    Tasks that ended as `failed` are queued again from their start, under their own id; dead letters of invalid or
+    truncated tasks stay.
+    """
     return Replayed(replayed=await replayer.replay(request))
 
 
 async def delete(
     request: DeleteLettersRequest, dead_letters: Annotated[DeadLetterStore, FromContext()]
 ) -> LettersDeleted:
-    """Delete dead letters, chosen by task, kind or error code."""
+    """Delete dead letters, chosen by task, kind or error code.
+
+    The service deletes dead letters, with or without a task id, and nothing else of their tasks. If there are many dead
+    letters, the reply says where to continue.
+    """
     return await dead_letters.delete(request)
 
 
 ROUTES = (
-    request_route(subjects.REPLAY, replay),
-    request_route(subjects.DELETE_LETTERS, delete),
+    request_route(subjects.REPLAY, replay, "Replay dead letters"),
+    request_route(subjects.DELETE_LETTERS, delete, "Delete dead letters"),
 )

@@ -17,16 +17,28 @@ from app.errors import RequestError
 
 REQUESTS_AT_ONCE = 64  # of one subject: a slow reply delays no other reply
 REQUESTS_WAITING = 256  # further requests of one subject that wait; more are refused at once
-COULD_NOT_ANSWER = ErrorReply(
-    error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
+INTERNAL_ERROR = ErrorReply(
+    error=ErrorDetail(
+        code=ErrorCode.INTERNAL, message="The service could not handle the request: try again in a moment."
+    )
 )
 
 log = structlog.get_logger()
 
 
-def request_route(subject: str, handler: Callable[..., Any], *, queue: str = QUEUE_GROUP) -> NatsRoute:
-    """Make the route of the requests on a subject: one worker of the queue group gets each request."""
-    return NatsRoute(handler, subject, queue=queue, max_workers=REQUESTS_AT_ONCE, pending_msgs_limit=REQUESTS_WAITING)
+def request_route(subject: str, handler: Callable[..., Any], title: str, *, queue: str = QUEUE_GROUP) -> NatsRoute:
+    """Make the route of the requests on a subject: one worker of the queue group gets each request.
+
+    `title` and the docstring of `handler` describe the requests in the AsyncAPI document.
+    """
+    return NatsRoute(
+        handler,
+        subject,
+        queue=queue,
+        max_workers=REQUESTS_AT_ONCE,
+        pending_msgs_limit=REQUESTS_WAITING,
+        title=title,
+    )
 
 
 class InboxesOnly(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters
@@ -63,7 +75,7 @@ def reply_invalid(error: ValidationError) -> ErrorReply:
 def reply_internal(error: Exception) -> ErrorReply:
     """Log an unexpected error, and reply that the service could not answer."""
     log.error("request_failed", exc_info=error)
-    return COULD_NOT_ANSWER
+    return INTERNAL_ERROR
 
 
 @ignore_invalid.add_handler(RequestError, publish=True)

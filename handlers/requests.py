@@ -1,4 +1,4 @@
-"""Requests of clients about a task, a user's tasks, the task queues or the workers."""
+"""Requests of clients about a task, the tasks of a user, the task queues or the workers."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
 from app.requests.task_list import TaskList
-from app.requests.task_queues import Overview
+from app.requests.task_queues import TaskQueues
 from app.requests.task_requests import TaskRequests
 from app.requests.user_erasure import UserErasure
 from app.requests.worker_report import WorkerReport
@@ -25,32 +25,53 @@ async def status(request: TaskRequest, tasks: Annotated[TaskRequests, FromContex
 
 
 async def result(request: ResultRequest, tasks: Annotated[TaskRequests, FromContext()]) -> Result | str | NatsResponse:
-    """Reply with the result of a task, in the requested format."""
-    found = await tasks.result(request)
-    if isinstance(found, str):
-        return NatsResponse(found, headers={"content-type": request.format.content_type})
-    return found
+    """Reply with the result of a task, in the requested format.
+
+    The header `content-type` of the reply says what the reply is: `text/plain` is the requested text, `text/html` the
+    requested page, `application/json` is the result, or `{error: ...}`, or, if text or page is too large for a message,
+    the result with `object`. The reply for a failed task is the error of the task.
+    """
+    result = await tasks.result(request)
+    if isinstance(result, str):
+        return NatsResponse(result, headers={"content-type": request.format.content_type})
+    return result
 
 
 async def list_tasks(request: ListRequest, task_list: Annotated[TaskList, FromContext()]) -> TaskPage:
-    """Reply with a page of tasks, the newest first."""
+    """Reply with a page of tasks, the newest first.
+
+    The tasks are those in Redis: up to 1 s late, after the loss of a worker up to `TASK_ACK_WAIT`. `more_before` says
+    where to continue; tasks that are added in the meantime neither repeat nor hide others. Every client that may send
+    this request sees the tasks of all users: `user_id` is a filter and gives no right.
+    """
     return await task_list.page(request)
 
 
-async def queue(request: QueueRequest, overview: Annotated[Overview, FromContext()]) -> QueueOverview:
-    """Reply with the state of the task queues."""
+async def queue(request: QueueRequest, task_queues: Annotated[TaskQueues, FromContext()]) -> QueueOverview:
+    """Reply with the number of tasks that wait and run in each task queue.
+
+    The request is an object without fields, `{}`. The reply has the nine task queues, from high to low priority, and
+    the number of dead letters.
+    """
     del request  # it has no fields
-    return await overview.read()
+    return await task_queues.read()
 
 
 async def worker(request: WorkersRequest, worker_report: Annotated[WorkerReport, FromContext()]) -> WorkerInfo:
-    """Reply with the version, the model and the health of this worker."""
+    """Reply with the version, the model and the health of this worker.
+
+    The request is an object without fields, `{}`. Each worker replies: subscribe to an inbox, publish the request with
+    that inbox as its reply subject, and collect replies for 2 s.
+    """
     del request  # it has no fields
     return await worker_report.read()
 
 
 async def cancel(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:
-    """Cancel a task that is queued or running."""
+    """Cancel a task that is queued or running.
+
+    The reply is the new status; a task that has ended stays unchanged.
+    """
     return await tasks.cancel(request.task_id)
 
 
@@ -59,7 +80,12 @@ async def delete(
     tasks: Annotated[TaskRequests, FromContext()],
     users: Annotated[UserErasure, FromContext()],
 ) -> Deleted:
-    """Delete all data of a task, or of all tasks of a user."""
+    """Delete all data of a task, or of all tasks of a user.
+
+    The service deletes events, result, dead letters and the recording in its bucket; it first cancels a task that has
+    not ended. If a user has many tasks, the reply says where to continue. JetStream remembers `Nats-Msg-Id` a little
+    longer: see the deduplication window of the task stream.
+    """
     if isinstance(request, UserRequest):
         return await users.delete(request)
     await tasks.delete(request.task_id)
@@ -67,11 +93,11 @@ async def delete(
 
 
 ROUTES = (
-    request_route(subjects.STATUS, status),
-    request_route(subjects.RESULT, result),
-    request_route(subjects.LIST, list_tasks),
-    request_route(subjects.QUEUE, queue),
-    request_route(subjects.WORKERS, worker, queue=""),  # each worker replies
-    request_route(subjects.CANCEL, cancel),
-    request_route(subjects.DELETE, delete),
+    request_route(subjects.STATUS, status, "Task status"),
+    request_route(subjects.RESULT, result, "Result in a format"),
+    request_route(subjects.LIST, list_tasks, "List tasks"),
+    request_route(subjects.TASK_QUEUES, queue, "Task queues"),
+    request_route(subjects.WORKERS, worker, "Workers", queue=""),  # each worker replies
+    request_route(subjects.CANCEL, cancel, "Cancel a task"),
+    request_route(subjects.DELETE, delete, "Delete a task or a user"),
 )

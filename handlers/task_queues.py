@@ -2,8 +2,8 @@
 
 Each pull subscriber of FastStream fetches on its own: nine of them would hold nine messages for one worker, in no order
 of priorities. So they are declared for the AsyncAPI document, the middlewares and the dependency injection, and pull
-nothing: `app/queue/consumer.py` asks the queues in the order of their priorities, and hands each message to the public
-method `consume` of the queue's subscriber. FastStream 0.7.8 begins to pull only if `subscription` is unset, so a
+nothing: `app/queue/consumer.py` pulls from the queues in the order of their priorities, and passes each message to the
+public method `consume` of the queue's subscriber. FastStream 0.7.8 begins to pull only if `subscription` is unset, so a
 placeholder is set there. `tests/integration/queue/test_pull_loops.py` fails if another version behaves differently.
 """
 
@@ -14,8 +14,16 @@ from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
-from app.queue.consumer import Consume, QueueKey
+from app.queue.consumer import HandleMessage
+from app.queue.priorities import QueueKey
 from handlers.tasks import HANDLERS
+
+PUBLISHING = (
+    "There is a task queue for each priority. Publish with JetStream and wait for its acknowledgement: only an "
+    "acknowledged task is stored. A full queue refuses the task with an error (err_code 10077); a misspelt priority is "
+    "an error, too (no responders). A message that is no valid task becomes a dead letter; if it has a new task id, "
+    "the task of this id is `failed`."
+)
 
 
 class _PullsNothing:
@@ -25,25 +33,27 @@ class _PullsNothing:
         """Do nothing: there is no subscription to end."""
 
 
-def declare_queues(router: NatsRouter, names: StreamNames) -> dict[QueueKey, Consume]:
+def declare_queues(router: NatsRouter, names: StreamNames) -> dict[QueueKey, HandleMessage]:
     """Declare the task queues, from high to low priority; return for each the function that handles its messages."""
     return {
-        (queue, priority): _subscriber(router, names, queue, priority).consume
+        (lane, priority): _subscriber(router, names, lane, priority).consume
         for priority in Priority
-        for queue in HANDLERS
+        for lane in HANDLERS
     }
 
 
-def _subscriber(router: NatsRouter, names: StreamNames, queue: Lane, priority: Priority) -> PullStreamSubscriber:
+def _subscriber(router: NatsRouter, names: StreamNames, lane: Lane, priority: Priority) -> PullStreamSubscriber:
     subscriber = router.subscriber(
-        subjects.tasks(queue, priority),
+        subjects.tasks(lane, priority),
         stream=JStream(names.tasks, declare=False),
-        durable=names.queue_consumer(queue, priority),
+        durable=names.queue_consumer(lane, priority),
         pull_sub=PullSub(batch_size=1),
         ack_policy=AckPolicy.MANUAL,
         no_reply=True,
+        title=f"Submit a {lane.task} task ({priority})",
+        description=f"{HANDLERS[lane].__doc__}\n\n{PUBLISHING}",
     )
-    subscriber(HANDLERS[queue])
+    subscriber(HANDLERS[lane])
     return without_pulling(subscriber)
 
 

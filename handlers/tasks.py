@@ -1,4 +1,4 @@
-"""tasks.*: the handlers of tasks, one for each kind of queue, and the middleware around them."""
+"""tasks.*: the handlers of tasks, one for each lane, and the middleware around them."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -36,7 +36,7 @@ async def transcribe(
     delivery: Annotated[Delivery, FromContext()],
     transcriber: Annotated[Transcriber, FromContext()],
 ) -> None:
-    """Transcribe a recording from the checkpoint on; append each update to the task's log, then publish the result."""
+    """Transcribe a recording, from the checkpoint on: report progress, publish segments, then the result."""
     attempt = await delivery.begin(task)
     await attempt.publish(await transcriber.transcribe(task, attempt.checkpoint, attempt.append))
 
@@ -46,7 +46,7 @@ async def diarize(
     delivery: Annotated[Delivery, FromContext()],
     diarizer: Annotated[Diarizer, FromContext()],
 ) -> None:
-    """Find the turns of a recording; append each update to the task's log, then publish the result."""
+    """Find who speaks when in a recording: report progress, then publish the result."""
     attempt = await delivery.begin(task)
     await attempt.publish(await diarizer.diarize(task, attempt.append))
 
@@ -56,7 +56,7 @@ async def transcribe_live(
     delivery: Annotated[Delivery, FromContext()],
     live_transcriber: Annotated[LiveTranscriber, FromContext()],
 ) -> None:
-    """Transcribe live audio from the checkpoint to its end; append each update to the log, then publish the result."""
+    """Transcribe audio while it is published, from the checkpoint on: publish segments, and the result at the end."""
     attempt = await delivery.begin(task)
     await attempt.publish(await live_transcriber.transcribe(task, attempt.checkpoint, attempt.append))
 

@@ -1,4 +1,4 @@
-"""Requests of clients about voices: who is enrolled."""
+"""Requests of clients about voices: enrol, list, rename and forget them."""
 
 from typing import Annotated
 
@@ -19,28 +19,43 @@ from handlers.replies import request_route
 
 
 async def enroll(request: EnrollRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Voice:
-    """Make a voice of a speaker of a completed task, or add a reference to a voice."""
+    """Create a voice from a speaker of a completed task, or add a reference to a voice.
+
+    The task needs `identify: true`, and the speaker has to speak for 15 s alone. Speaker embeddings are stored as long
+    as the result. A voice is no proof of identity.
+    """
     return await voices.enroll(request)
 
 
 async def list_voices(request: VoicesRequest, voices: Annotated[VoiceRequests, FromContext()]) -> VoicePage:
-    """Reply with the voices of a user."""
+    """Reply with the voices of a user, without their embeddings.
+
+    `user_id` gives no right.
+    """
     return await voices.page(request)
 
 
 async def rename(request: RenameRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Voice:
-    """Give a voice another name."""
+    """Give a voice another name.
+
+    Results that name the voice show the new name at once: names are looked up when a result is read.
+    """
     return await voices.rename(request)
 
 
 async def forget(request: ForgetRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Forgotten:
-    """Forget a voice."""
+    """Forget a voice.
+
+    The service erases name, consent and references, the embeddings of the tasks in which the voice was enrolled, and
+    the cached data of their recordings. Results keep the id, without a name: the speaker is `unknown`. To forget all
+    voices of a user, delete the user.
+    """
     return await voices.forget(request)
 
 
 ROUTES = (
-    request_route(subjects.ENROLL, enroll),
-    request_route(subjects.VOICES, list_voices),
-    request_route(subjects.RENAME, rename),
-    request_route(subjects.FORGET, forget),
+    request_route(subjects.ENROLL, enroll, "Enrol a voice"),
+    request_route(subjects.VOICES, list_voices, "List voices"),
+    request_route(subjects.RENAME, rename, "Rename a voice"),
+    request_route(subjects.FORGET, forget, "Forget a voice"),
 )

@@ -9,5 +9,9 @@ from handlers.dependencies import FromContext
 
 
 async def transcribe_window(request: WindowRequest, sharing: Annotated[WorkSharing, FromContext()]) -> WindowReply:
-    """Transcribe a window of another worker while this worker is idle."""
-    return await sharing.help(request)
+    """Transcribe a window of another worker's long recording while this worker is idle.
+
+    The owner of a task requests the text of one window; one idle worker with the same engine replies. Workers that are
+    not idle do not subscribe. If no worker replies, the owner transcribes the window.
+    """
+    return await sharing.transcribe_window(request)

@@ -1,1 +1,1 @@
-"""The contract: subjects, headers and messages. The names of the fields are the names on the wire."""
+"""The contract: subjects, headers and messages. Fields have the same names in Python and in JSON."""

@@ -1,4 +1,4 @@
-"""Dead letters: task messages that failed for good, kept for the operator."""
+"""Dead letters: task messages that failed for good, stored for the operator."""
 
 from base64 import b64decode
 
@@ -11,34 +11,39 @@ from .wire import DescribedEnum, Kind, Message, TaskId, Time
 class BodyEncoding(DescribedEnum):
     """Encoding of the body of a dead letter."""
 
-    UTF_8 = "utf-8", "The text as it was sent."
+    UTF_8 = "utf-8", "The text of the message."
     BASE64 = "base64", "Base64, for a body that is not text, or that is too long as text in JSON."
 
 
 class DeadLetter(Message):
-    """A task message that failed for good, with the reason."""
+    """A task message that failed for good, with the reason.
+
+    It failed in all attempts or was never valid, and is stored as it was sent.
+    """
 
     task_id: TaskId | None = Field(description="Id of the task; null if the message has no valid task id.")
     kind: Kind = Field(description="Kind of the task.")
     subject: str = Field(
         description="The subject on which the message was published.", examples=["tasks.transcription.normal"]
     )
-    body: str = Field(description="The message as it was sent.", examples=['{"task_id": "meeting-2026-11-24"}'])
-    body_encoding: BodyEncoding = Field(description="How `body` is written.")
+    body: str = Field(
+        description="The body of the message, as it was sent.", examples=['{"task_id": "meeting-2026-11-24"}']
+    )
+    body_encoding: BodyEncoding = Field(description="Encoding of `body`.")
     body_truncated: bool = Field(
-        description="Whether the body was cut to a quarter of the server's `max_payload`: such a task cannot be "
+        description="Whether `body` was truncated to a quarter of the server's `max_payload`: such a task cannot be "
         "replayed."
     )
     headers: dict[str, str] = Field(
-        description="The headers of the message, without headers that are too long.",
+        description="The headers of the message, except very long ones.",
         examples=[{"Nats-Msg-Id": "meeting-2026-11-24"}],
     )
     error: ErrorDetail = Field(description="Why the task failed.")
-    attempts: int = Field(ge=0, description="Number of attempts; 0: the message was not valid.", examples=[4])
-    stream_sequence: int = Field(ge=0, description="Number of the task message in the task stream.", examples=[112])
+    attempts: int = Field(ge=0, description="Number of attempts; 0: the message was not a valid task.", examples=[4])
+    stream_sequence: int = Field(ge=0, description="Sequence of the task message in the task stream.", examples=[112])
     time: Time = Field(description="When the task failed.")
 
     @property
     def sent(self) -> bytes:
-        """The body of the message as it was sent, or its beginning if it was cut."""
+        """The body of the message, or its first bytes if it was truncated."""
         return b64decode(self.body) if self.body_encoding is BodyEncoding.BASE64 else self.body.encode()

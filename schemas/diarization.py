@@ -11,11 +11,11 @@ from .wire import AudioFileId, Duration, End, Kind, Message, Model, Object, Sha2
 
 
 class DiarizationTask(AnyTask):
-    """Asks who speaks when in a recording."""
+    """A request to find who speaks when in a recording."""
 
 
 class Turn(Message):
-    """One turn of one speaker, in seconds from the start of the recording."""
+    """An interval in which one speaker speaks."""
 
     start: Start
     end: End
@@ -23,29 +23,29 @@ class Turn(Message):
 
 
 class DiarizationResult(Message):
-    """The result of a diarization: who speaks when."""
+    """The result of a diarization: the turns of all speakers."""
 
     kind: Literal[Kind.DIARIZATION] = Field(Kind.DIARIZATION, description="Distinguishes the two kinds of results.")
     task_id: TaskId
     audio_file_id: AudioFileId
     user_id: UserId
     speakers: int = Field(ge=0, description="Number of speakers.", examples=[2])
-    segments: list[Turn] = Field(description="The turns in order of time; turns of different speakers may overlap.")
+    segments: list[Turn] = Field(description="The turns, sorted by time; turns of different speakers may overlap.")
     duration: Duration
     voices: dict[str, SpeakerVoice] | None = Field(
         None,
-        description="For each speaker whose voice it is; nobody is named twice. Null if the task did not ask, or if "
-        "the speakers could not be compared.",
+        description="The voice of each speaker; no voice is assigned twice. Null without `identify`, or if the "
+        "speakers could not be compared.",
     )
     voices_error: ErrorDetail | None = Field(
-        None, description="Why names are missing although the task asked for them; the rest of the result is complete."
+        None, description="Why names are missing despite `identify`; the rest of the result is complete."
     )
-    model: Model = Field(description="The model that made the result.")
+    model: Model = Field(description="The model that computed the result.")
     audio_sha256: Sha256
     cached: bool = Field(default=False, description="Whether the result comes from the cache.")
     object: Object | None = Field(
         None,
-        description="Where the whole result is stored if it is too large for a message; `segments` is empty then. "
+        description="The object with the whole result if it is too large for a message; `segments` is empty then. "
         "Null: this message is the whole result.",
     )
-    created_at: Time = Field(description="When the result was made.")
+    created_at: Time = Field(description="When the result was computed.")

@@ -1,4 +1,4 @@
-"""Errors, as clients see them."""
+"""The errors that the service reports to clients."""
 
 from typing import Annotated
 
@@ -8,15 +8,15 @@ from .wire import DescribedEnum, Message, of_any_version
 
 
 class ErrorCode(DescribedEnum):
-    """The codes of errors: programs decide by the code, people read the message."""
+    """The code of an error: programs branch on the code, people read the message."""
 
     INVALID_MESSAGE = (
         "invalid_message",
-        "The task is not valid, or the model cannot do what it asks: correct it and publish it under a new task id.",
+        "The task is not valid, or the model does not support its options: correct it and publish it under a new id.",
     )
     INVALID_REQUEST = (
         "invalid_request",
-        "The request is not valid JSON with the described fields: correct the request and ask again.",
+        "The request is not valid JSON with the described fields: correct the request and send it again.",
     )
     UNKNOWN_MODEL = (
         "unknown_model",
@@ -28,28 +28,31 @@ class ErrorCode(DescribedEnum):
     )
     AUDIO_UNREADABLE = (
         "audio_unreadable",
-        "The recording is empty, damaged, without sound, or was replaced while the task ran.",
+        "The recording is empty, damaged, without audio, or was replaced while the task ran.",
     )
     AUDIO_TOO_LARGE = (
         "audio_too_large",
-        "The recording has more bytes or lasts longer than the service allows: cut the recording into parts.",
+        "The recording is larger or longer than the service allows: split the recording.",
     )
     TIMEOUT = (
         "timeout",
-        "The attempt made no progress for longer than the service allows; the service tries the task again first.",
+        "The attempt made no progress for longer than the service allows; the service retries the task first.",
     )
     EXPIRED = "expired", "The task waited too long for a worker."
-    WORKER_LOST = ("worker_lost", "The worker died while it ran the task; the service tries the task again first.")
+    WORKER_LOST = ("worker_lost", "The worker died while it ran the task; the service retries the task first.")
     ENGINE_FAILED = (
         "engine_failed",
-        "The model failed on this recording, or the service has no model; the service tries the task again first.",
+        "The model failed on this recording, or the service has no model; the service retries the task first.",
     )
-    NOT_FOUND = "not_found", "The service never knew this task, has deleted it, or has no result of the task."
-    NOT_FINISHED = "not_finished", "The task has no result yet: wait for `completed` and ask again."
-    FORMAT_UNAVAILABLE = "format_unavailable", "This kind of result has no such format: ask for another format."
+    NOT_FOUND = "not_found", "The service does not know this task, has deleted it, or has no result of it."
+    NOT_FINISHED = "not_finished", "The task has no result yet: wait for `completed`, then send the request again."
+    FORMAT_UNAVAILABLE = (
+        "format_unavailable",
+        "This kind of result is not available in this format: request another format.",
+    )
     INTERNAL = (
         "internal",
-        "The service or one of its servers has a problem. The service tries a task again first; send a request again.",
+        "The service or one of its servers has a problem. The service retries tasks; send requests again.",
     )
 
 
@@ -57,11 +60,11 @@ OpenCode = Annotated[ErrorCode, of_any_version(ErrorCode)]
 
 
 class ErrorDetail(Message):
-    """An error: what is wrong, and what to do."""
+    """An error: its cause, and what to do."""
 
-    code: OpenCode = Field(description="The error as a code, for programs.", examples=["audio_not_found"])
+    code: OpenCode = Field(description="Code of the error, for programs.", examples=["audio_not_found"])
     message: str = Field(
-        description="The error and what to do, in one sentence for people.",
+        description="The cause and what to do, in one sentence for people.",
         examples=["No recording is named 'meeting.flac': upload it to the bucket 'audio', then publish a new task."],
     )
 

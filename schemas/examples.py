@@ -12,7 +12,7 @@ from .workers import WorkerInfo
 
 
 class Example(BaseModel):
-    """An example of a message, by name and with a summary: its payload as JSON or text, or the headers of a frame."""
+    """An example of a message: its payload as JSON or text, or the headers of a frame."""
 
     name: str
     summary: str

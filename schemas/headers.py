@@ -15,14 +15,14 @@ CREATED_AT = "Natscribe-Created-At"
 STARTED_AT = "Natscribe-Started-At"
 SPAN = "Natscribe-Span"
 AUDIO_SHA256 = "Natscribe-Audio-Sha256"
-AUDIO_OFFSET = "Natscribe-Sound-From"  # of segments of a live task: from which frame another worker reads
+AUDIO_OFFSET = "Natscribe-Sound-From"  # of segments of a live task: the frame from which another worker continues
 REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event of a replayed task; its new events follow
 END = "Natscribe-End"  # `true`: the last frame of a live task
 TRACEPARENT = "traceparent"
 FRAME_ID_PATTERN = TASK_ID_PATTERN.removesuffix("$") + r"-[0-9]{1,9}$"
 TRACE_PATTERN = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"  # W3C Trace Context
-INTERNAL = "Internal, for the workers: clients must not set or read this header."
-WRITTEN = "Format of the message."
+INTERNAL = "Internal to the workers: clients must not set or read this header."
+WRITTEN = "Media type of the message."
 
 Trace = Annotated[
     str | None,
@@ -35,24 +35,24 @@ Trace = Annotated[
 Correlation = Annotated[
     str | None,
     Field(
-        description="An id of the request, which the reply repeats; if the request has no id, the reply has a new one.",
+        description="Id of the request, repeated in the reply; without it the reply has a new id.",
         examples=["3e24c077-feb6-4ad8-a2db-5ca8e216e537"],
     ),
 ]
 
 
 def _never_null(schema: JsonDict) -> None:
-    """Remove null from the schema: a header is present or absent."""
+    """Remove null from the schema: a header without a value is absent."""
     fields = schema["properties"]
     for field in fields.values() if isinstance(fields, dict) else ():
         if isinstance(field, dict) and isinstance(choice := field.pop("anyOf", None), list):
             field.pop("default")
-            present = next(one for one in choice if isinstance(one, dict) and one != {"type": "null"})
+            present = next(schema for schema in choice if isinstance(schema, dict) and schema != {"type": "null"})
             field.update(present | field)
 
 
 class Headers(BaseModel):
-    """Headers of a NATS message: all values are text, and a message may have other headers, too."""
+    """Headers of a NATS message: all values are strings, and a message may have more headers."""
 
     model_config = ConfigDict(frozen=True, json_schema_extra=_never_null, defer_build=True)
 
@@ -63,8 +63,8 @@ class TaskHeaders(Headers):
     message_id: TaskId | None = Field(
         None,
         alias="Nats-Msg-Id",
-        description="The task id. With this header, a task that is published again because its acknowledgement was "
-        "lost is stored only once.",
+        description="The task id. With this header, a task that is published again after a lost acknowledgement is "
+        "stored only once.",
     )
     traceparent: Trace = None
     content_type: Literal["application/json"] | None = Field(None, alias="content-type", description=WRITTEN)
@@ -72,7 +72,7 @@ class TaskHeaders(Headers):
         None,
         alias=AUDIO_SECONDS,
         pattern=r"^\d+(\.\d+)?$",
-        description="Length of the recording, if the publisher knows it: operators see how much audio waits, and short "
+        description="Duration of the recording in seconds: with it operators see how much audio waits, and short "
         "recordings start first if the operator has set PRIORITY_LOOKAHEAD.",
         examples=["1834.5"],
     )
@@ -85,12 +85,12 @@ class FrameHeaders(Headers):
     message_id: str = Field(
         alias="Nats-Msg-Id",
         pattern=FRAME_ID_PATTERN,
-        description="`<task id>-<number>`: frames are numbered from 0, without gaps. The number says where the frame "
-        "belongs, so that a frame may be published again: the service reads each number once.",
+        description="`<task id>-<number>`: frames are numbered from 0, without gaps. The number gives the order, "
+        "so a frame may be published again: the service reads each number once.",
         examples=["interview-17-0"],
     )
     end: Literal["true"] | None = Field(
-        None, alias=END, description="`true`: this is the last frame, which may be empty. The recording ends with it."
+        None, alias=END, description="`true`: the audio ends with this frame, which may be empty."
     )
 
 

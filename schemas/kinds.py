@@ -1,4 +1,4 @@
-"""Tasks and results of either kind."""
+"""The types of tasks and results."""
 
 from pydantic import ConfigDict, TypeAdapter
 
@@ -18,10 +18,10 @@ TASKS: dict[Lane, type[TranscriptionTask] | type[DiarizationTask] | type[LiveTas
 RESULT: TypeAdapter[Result] = TypeAdapter(Result, config=ConfigDict(defer_build=True))
 
 
-def read_task(queue: Lane, body: bytes | str) -> Task:
-    """Read a task that a service of any version has accepted; fields that only a later version knows are kept.
+def read_task(lane: Lane, body: bytes | str) -> Task:
+    """Read a task that any version of the service has accepted; fields of later versions are preserved.
 
     Raises:
-        ValueError: The task has a value that this version does not know.
+        ValueError: The task has a value that this version does not support.
     """
-    return TASKS[queue].model_validate_json(body, extra="allow")
+    return TASKS[lane].model_validate_json(body, extra="allow")

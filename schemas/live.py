@@ -1,4 +1,4 @@
-"""Live audio: the task, what its frames are, and the text while people still speak."""
+"""Live audio: the task, the format of its frames, and partial results."""
 
 from typing import Annotated
 
@@ -13,21 +13,21 @@ LONGEST_FRAME_S, SHORTEST_FRAME_S = 1.0, 0.02
 LARGEST_FRAME_BYTES = 256 * 1024  # more than a second of two channels of 48 kHz
 LEAST_RATE_HZ, MOST_RATE_HZ = 8000, 48_000
 MOST_LIVE_CHANNELS = 2
-LONGEST_UTTERANCE_S = 15.0  # an utterance that lasts longer is cut
+LONGEST_UTTERANCE_S = 15.0  # a longer utterance is split
 IDLE_S = 30
 
 
 class Codec(DescribedEnum):
-    """How the sound of a frame is coded."""
+    """The encoding of the audio in frames."""
 
-    PCM_S16LE = "pcm_s16le", "Signed 16-bit samples, little-endian, 8 to 48 kHz; the channels of a sample in turn."
+    PCM_S16LE = "pcm_s16le", "Signed 16-bit samples, little-endian, 8 to 48 kHz, with interleaved channels."
     MULAW = "mulaw", "G.711 mu-law, 8 kHz."
     ALAW = "alaw", "G.711 A-law, 8 kHz."
     OPUS = (
         "opus",
         (
-            "Opus in Ogg or in WebM, as browsers record it: the frames are the file, cut anywhere. The file says its "
-            "sample rate and its channels; `sample_rate` and `channels` have to agree with it."
+            "Opus in Ogg or WebM, as browsers record it: the frames together are the file, split anywhere. "
+            "`sample_rate` and `channels` have to match the header of the file."
         ),
     )
 
@@ -36,18 +36,18 @@ _BYTES_A_SAMPLE = {Codec.PCM_S16LE: 2, Codec.MULAW: 1, Codec.ALAW: 1}
 
 
 class LiveAudio(Input):
-    """What the frames of a live task hold."""
+    """The format of the frames of a live task."""
 
-    codec: Codec = Field(Codec.PCM_S16LE, strict=False, description="How the sound is coded.")
+    codec: Codec = Field(Codec.PCM_S16LE, strict=False, description="Encoding of the audio.")
     sample_rate: Annotated[int, Field(ge=LEAST_RATE_HZ, le=MOST_RATE_HZ)] = Field(
-        16_000, description="Samples a second of each channel, in Hz.", examples=[16_000]
+        16_000, description="Sample rate in Hz.", examples=[16_000]
     )
     channels: Annotated[int, Field(ge=1, le=MOST_LIVE_CHANNELS)] = Field(
         1, description="Number of channels.", examples=[1]
     )
 
     @model_validator(mode="after")
-    def _telephone(self) -> Self:
+    def _check_telephone_rate(self) -> Self:
         if self.codec in {Codec.MULAW, Codec.ALAW} and self.sample_rate != LEAST_RATE_HZ:
             message = f"{self.codec} has a sample_rate of {LEAST_RATE_HZ}"
             raise ValueError(message)
@@ -66,36 +66,36 @@ class LiveAudio(Input):
 
 
 class LiveNames(Input):
-    """The fields that name a live task and its user, and say what its frames hold."""
+    """The fields that name a live task and its user, and describe its frames."""
 
     task_id: TaskId
     user_id: UserId
-    audio: LiveAudio = Field(LiveAudio(), description="What the frames hold.")
+    audio: LiveAudio = Field(LiveAudio(), description="Format of the frames.")
     idle_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
-        IDLE_S, description="Seconds without a frame after which the recording ends with what was said.", examples=[30]
+        IDLE_S, description="Seconds without a frame after which the audio ends.", examples=[30]
     )
 
 
 class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base has the first fields
-    """Asks for the text of sound that is published while people speak.
+    """A request to transcribe audio while it is published.
 
-    With `channels: auto` two channels are transcribed each on its own: send one channel if there is one microphone.
+    With `channels: auto` two channels are transcribed separately: publish one channel if there is one microphone.
     """
 
     keep_seconds: KeepSeconds = None
     keep_audio: bool = Field(
-        default=False, description="Store the sound at its end as a recording whose name is the task id."
+        default=False, description="Store the audio at its end as a recording whose name is the task id."
     )
     identify: Identify = False
     diarize: bool = Field(
         default=False,
-        description="Find the speaker of each segment at the end. "
-        "If each channel is a speaker, only `identify` uses it.",
+        description="Find the speaker of each segment at the end. If each channel is a speaker, only `identify` needs "
+        "it.",
     )
-    word_timestamps: bool = Field(default=False, description="Give each word its time and probability.")
+    word_timestamps: bool = Field(default=False, description="Return the time and probability of each word.")
 
     @model_validator(mode="after")
-    def _identifies_speakers(self) -> Self:
+    def _check_identify(self) -> Self:
         if self.identify and not self.diarize:
             raise ValueError(IDENTIFIES_SPEAKERS)
         return self
@@ -107,7 +107,7 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base ha
 
 
 class LiveKeywords(TranscribeKeywords, total=False):
-    """The fields of LiveTask but id and audio, as keywords of a typed call; a test compares the names of both."""
+    """The fields of LiveTask except id and audio, as keywords of a typed call; a test compares both."""
 
     user_id: int | str
     idle_seconds: int
@@ -121,18 +121,21 @@ class LiveKeywords(TranscribeKeywords, total=False):
 
 
 class Partial(Message):
-    """The text of an utterance that is not over yet: each partial replaces the one before it.
+    """A partial result: the text so far of an utterance in progress.
 
-    Partials are not stored. The utterance's segments, on `segments.{task_id}`, replace its partials.
+    Core NATS, not stored: about 1 partial result per second, fewer on a busy worker. Each replaces the previous one
+    with the same `channel` and `start`. Later partial results of the utterance never change the words in `stable`. The
+    segments of the utterance, on `segments.{task_id}`, replace its partial results, and may still differ from them.
     """
 
     task_id: TaskId
     channel: Channel | None = Field(None, description="The channel, from 0; null: the channels are mixed.")
-    start: Start = Field(description="Where the utterance begins, in seconds from the start of the recording.")
-    end: End = Field(description="Up to where the sound is heard, in seconds from the start of the recording.")
+    start: Start = Field(description="Start of the utterance, in seconds from the start of the audio.")
+    end: End = Field(description="End of the transcribed audio, in seconds from the start of the audio.")
     stable: str = Field(
-        description="The words on which two looks agreed: later partials of this utterance begin with them.",
+        description="The words on which two interim passes agreed: later partial results of the utterance start with "
+        "them.",
         examples=["Good morning,"],
     )
-    text: str = Field(description="All words so far; begins with `stable`.", examples=["Good morning, shall we"])
-    language: Language | None = Field(None, description="Spoken language, ISO 639-1; null if not known.")
+    text: str = Field(description="All words so far; starts with `stable`.", examples=["Good morning, shall we"])
+    language: Language | None = Field(None, description="Spoken language, ISO 639-1; null if unknown.")

@@ -36,58 +36,63 @@ class State(DescribedEnum):
 
     QUEUED = "queued", "The task is stored and waits for a worker."
     RUNNING = "running", f"A worker runs the task and appends an event at least every {MOST_BETWEEN_EVENTS_S:g} s."
-    RETRYING = "retrying", "An attempt failed for a reason that may pass; the next attempt starts at `retry_at`."
-    COMPLETED = "completed", "Final: the result is there."
+    RETRYING = "retrying", "An attempt failed for a temporary reason; the next attempt starts at `retry_at`."
+    COMPLETED = "completed", "Final: the result is stored."
     FAILED = (
         "failed",
-        "Final: `error` says why. Only the replay of its dead letter starts the task again, with `queued`.",
+        "Final: `error` says why. Only a replay of its dead letter queues the task again.",
     )
     CANCELLED = "cancelled", "Final: a client cancelled the task; there is no result."
 
     @property
     def ended(self) -> bool:
-        """Whether a task in this state has ended; only the replay of its dead letter starts a failed task again."""
+        """Whether the state is final; only a replay of its dead letter queues a failed task again."""
         return self in {State.COMPLETED, State.FAILED, State.CANCELLED}
 
 
 class Stage(DescribedEnum):
-    """What the worker of a running task does now."""
+    """The current stage of a running task."""
 
-    FETCHING = "fetching", "Reads the recording."
-    DECODING = "decoding", "Finds the format and the length of the recording."
-    TRANSCRIBING = "transcribing", "Writes the text."
+    FETCHING = "fetching", "Fetches the recording."
+    DECODING = "decoding", "Determines the format and the duration of the recording."
+    TRANSCRIBING = "transcribing", "Transcribes the audio."
     DIARIZING = "diarizing", "Finds who speaks when."
-    MERGING = "merging", "Assigns speakers to the words."
+    MERGING = "merging", "Assigns speakers to words."
 
 
 StateOfTask = Annotated[State, of_any_version(State)]
 StageOfTask = Annotated[
     Annotated[Stage, of_any_version(Stage)] | None,
     Field(
-        description="What the worker does now or, for a `retrying` task, did when the attempt failed; null in other "
+        description="Current stage of a running task, or stage at the failure of a `retrying` task; null in other "
         "states."
     ),
 ]
 
 
 class ProgressEvent(Message):
-    """One event of a task's log."""
+    """An event of a task: its state and its progress.
+
+    All events of one task come in order: `sequence` counts from 1 without gaps. Subscribe before or after you publish
+    the task: an ordered consumer of the stream (deliver policy `all`) starts with the first event. `completed`,
+    `failed` and `cancelled` are final. A running task has an event at least every 10 s and at most 1 event per second.
+    """
 
     task_id: TaskId
     kind: Kind = Field(description="Kind of the task.")
     user_id: UserId | None = Field(
-        None, description="Owner of the task; null if the message is no valid task.", examples=[42]
+        None, description="Owner of the task; null if the message is not a valid task.", examples=[42]
     )
     audio_file_id: AudioFileId | None = Field(
-        None, description="The recording; null if the message is no valid task.", examples=["meeting.flac"]
+        None, description="The recording; null if the message is not a valid task.", examples=["meeting.flac"]
     )
-    priority: Priority | None = Field(None, description="Priority of the task, as its subject says.")
+    priority: Priority | None = Field(None, description="Priority of the task, from its subject.")
     state: StateOfTask = Field(description="State of the task.")
     stage: StageOfTask = None
     progress: Percent = 0
     processed_seconds: Seconds | None = Field(
         None,
-        description="Seconds of audio that the current stage has processed: each stage counts from 0.",
+        description="Seconds of audio that the current stage has processed; each stage starts at 0.",
         examples=[28.4],
     )
     duration_seconds: AudioSeconds = None
@@ -95,9 +100,7 @@ class ProgressEvent(Message):
     eta_seconds: Remaining = None
     attempt: Attempt = 1
     max_attempts: int = Field(ge=1, description="The task fails after this number of attempts.", examples=[4])
-    sequence: int = Field(
-        ge=1, description="Number of the event in the task's log, from 1, without gaps, across attempts.", examples=[5]
-    )
+    sequence: int = Field(ge=1, description="Number of the event, from 1, without gaps, across attempts.", examples=[5])
     retry_at: Time | None = Field(
         None, description="When the next attempt of a `retrying` task starts; null in other states."
     )
@@ -116,7 +119,7 @@ _REPEATED = ("task_id", "kind", "user_id", "audio_file_id", "priority", "attempt
 
 
 def next_event(last: ProgressEvent, state: State, **fields: object) -> ProgressEvent:
-    """Make the event that follows `last` in a task's log; `fields` are its values besides state, sequence and time."""
+    """Make the event that follows `last` in a task's log; `fields` are its other values."""
     repeated = {name: getattr(last, name) for name in _REPEATED}
     added = {"state": state, "sequence": last.sequence + 1, "time": datetime.now(timezone.utc)}
     return ProgressEvent.model_validate(repeated | fields | added)

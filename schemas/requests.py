@@ -1,4 +1,4 @@
-"""Requests and their replies."""
+"""Requests about tasks and dead letters, with their replies."""
 
 from datetime import datetime, timedelta, timezone
 from typing import Literal
@@ -38,24 +38,24 @@ from .wire import (
 )
 
 REPLY_TIMEOUT_S = 5.0  # how long clients wait for a reply
-READ_WITHIN_S = REPLY_TIMEOUT_S - 1  # how long the service reads for a reply, so that clients hear of a failure
+READ_WITHIN_S = REPLY_TIMEOUT_S - 1  # how long the service may read for a reply, so that a failure reaches the client
 CURSOR_PATTERN = r"^(queue|ended|dead_letters)-[0-9]{1,18}$"
 
 
 class TaskRequest(Input):
-    """Names a task."""
+    """A request about one task."""
 
     task_id: TaskId
 
 
 class UserRequest(Input):
-    """Names all tasks of a user."""
+    """A request about all tasks of a user."""
 
     user_id: UserId
     after: str | None = Field(
         None,
         pattern=CURSOR_PATTERN,
-        description="Where to continue: `more_after` of the last reply; null: at the beginning.",
+        description="Where to continue: `more_after` of the last reply; null: from the start.",
     )
 
 
@@ -76,23 +76,25 @@ class ResultFormat(DescribedEnum):
 
 
 class SubtitleLimits(Input):
-    """Limits of subtitles, which formats other than `srt` and `vtt` ignore."""
+    """Limits of subtitles; formats other than `srt` and `vtt` ignore them."""
 
     max_line_chars: int = Field(
         42,
         ge=16,
         le=100,
-        description="Characters in a line of `srt` or `vtt`, at most; a Chinese, Japanese or Korean character counts "
-        "twice.",
+        description="Maximum number of characters in a line of `srt` or `vtt`; a Chinese, Japanese or Korean "
+        "character counts twice.",
     )
-    max_lines: int = Field(2, ge=1, le=4, description="Lines that `srt` or `vtt` shows at once, at most.")
-    max_cue_seconds: float = Field(7.0, ge=2, le=60, description="Seconds that `srt` or `vtt` shows a text, at most.")
+    max_lines: int = Field(2, ge=1, le=4, description="Maximum number of lines of an `srt` or `vtt` cue.")
+    max_cue_seconds: float = Field(
+        7.0, ge=2, le=60, description="Maximum duration of an `srt` or `vtt` cue, in seconds."
+    )
 
 
 class ResultRequest(SubtitleLimits, TaskRequest):
-    """Asks for a result in a format."""
+    """A request for the result of a task in a format."""
 
-    format: ResultFormat = Field(ResultFormat.JSON, strict=False, description="How the result is written.")
+    format: ResultFormat = Field(ResultFormat.JSON, strict=False, description="Format of the result.")
 
 
 class TaskStatus(Message):
@@ -101,7 +103,7 @@ class TaskStatus(Message):
     task_id: TaskId
     kind: Kind = Field(description="Kind of the task.")
     task: DiarizationTask | TranscriptionTask | LiveTask | None = Field(
-        description="The task as it was sent, without fields that were left out; null if the message is no valid task.",
+        description="The task as it was sent, without unset fields; null if the message is not a valid task.",
     )
     priority: Priority = Field(description="Priority of the task.")
     state: StateOfTask = Field(description="State of the task.")
@@ -116,48 +118,48 @@ class TaskStatus(Message):
     expected_start: Time | None = Field(None, description=EXPECTED_START)
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
     created_at: Time = Field(description="When the task was stored.")
-    started_at: Time | None = Field(None, description="When the first attempt started; null before.")
-    finished_at: Time | None = Field(None, description="When the task ended; null before.")
+    started_at: Time | None = Field(None, description="When the first attempt started; null until then.")
+    finished_at: Time | None = Field(None, description="When the task ended; null until then.")
     result_available: bool = Field(default=False, description="Whether `tasks.result` replies with a result.")
 
     @field_validator("task", mode="before")
     @classmethod
     def _of_any_version(cls, task: object, info: ValidationInfo) -> object:
-        """Read the task of a JSON status, in which a later version may have added fields."""
+        """Read the task of a JSON status, to which a later version may have added fields."""
         if not isinstance(task, dict):
             return task
-        queue = Lane(info.data.get("kind", Kind.TRANSCRIPTION)) if "audio_file_id" in task else Lane.LIVE
-        return read_task(queue, to_json(task))
+        lane = Lane(info.data.get("kind", Kind.TRANSCRIPTION)) if "audio_file_id" in task else Lane.LIVE
+        return read_task(lane, to_json(task))
 
 
 class Deleted(Message):
-    """The tasks and their recordings in the service's bucket are deleted, even if other tasks name these recordings."""
+    """The reply to a deletion: tasks are deleted, with their recordings in the bucket, even if others name these."""
 
     deleted: Literal[True] = Field(default=True, description="Always true: a failed deletion replies with an error.")
-    tasks: int = Field(1, ge=0, description="How many tasks were deleted.", examples=[1])
+    tasks: int = Field(1, ge=0, description="Number of deleted tasks.", examples=[1])
     more_after: str | None = Field(
         None,
-        description="Not null if the time for the request was over before all tasks of the user were deleted: ask "
+        description="Not null if the request reached its time limit before all tasks of the user were deleted: send it "
         "again with this value as `after`.",
     )
 
 
 class DeadLetterChoice(Input):
-    """Chooses dead letters by exactly one of three fields."""
+    """The selection of dead letters, by exactly one of three fields."""
 
     task_id: TaskId | None = Field(None, description="The dead letter of this task.")
     kind: Kind | None = Field(None, strict=False, description="All dead letters of this kind.")
     code: ErrorCode | None = Field(None, strict=False, description="All dead letters with this error.")
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _check_one_choice(self) -> Self:
         if [self.task_id, self.kind, self.code].count(None) != 2:  # noqa: PLR2004 -- two of the three
             message = "give exactly one of task_id, kind and code"
             raise ValueError(message)
         return self
 
     def chooses(self, letter: DeadLetter) -> bool:
-        """Return whether a dead letter matches the field that is given."""
+        """Return whether the selection includes a dead letter."""
         return (
             self.task_id in (None, letter.task_id)
             and self.kind in (None, letter.kind)
@@ -166,68 +168,61 @@ class DeadLetterChoice(Input):
 
 
 class ReplayRequest(DeadLetterChoice):
-    """Asks the service to queue the tasks of dead letters again, chosen by exactly one of three fields."""
+    """A request to queue the tasks of dead letters again, selected by exactly one of three fields."""
 
 
 class DeleteLettersRequest(DeadLetterChoice):
-    """Asks the service to remove dead letters, chosen by exactly one of three fields; the rest of their tasks stays."""
+    """A request to delete dead letters, selected by exactly one of three fields; other data of their tasks stays."""
 
     after: int = Field(
         0,
         ge=0,
         lt=2**63,
-        description="Where to continue: `more_after` of the last reply; 0: start with the first dead letter.",
+        description="Where to continue: `more_after` of the last reply; 0: from the first dead letter.",
     )
 
 
 class Replayed(Message):
-    """The reply to a replay: how many tasks were queued again."""
+    """The reply to a replay: the number of tasks that were queued again."""
 
     replayed: int = Field(
         ge=0,
-        description="How many tasks were queued again: not all of them if a task queue is full or if the request takes "
-        "too long.",
+        description="Number of tasks that were queued again: not all if a task queue is full or the request takes too "
+        "long.",
         examples=[1],
     )
 
 
 class LettersDeleted(Message):
-    """The reply to a deletion of dead letters: how many were removed."""
+    """The reply to a deletion of dead letters: the number of deleted ones."""
 
-    deleted: int = Field(ge=0, description="How many dead letters were removed.", examples=[2])
+    deleted: int = Field(ge=0, description="Number of deleted dead letters.", examples=[2])
     more_after: int | None = Field(
         None,
         ge=0,
-        description="Not null if the time for the request was over before all dead letters were removed: ask again "
-        "with this value as `after`.",
+        description="Not null if the request reached its time limit before all dead letters were deleted: send it "
+        "again with this value as `after`.",
     )
+
+
+_REPEATED = TaskStatus.model_fields.keys() & ProgressEvent.model_fields.keys() - {"priority", "expected_start"}
 
 
 def status_of(
     last: ProgressEvent, task: Task | None, priority: Priority, *, created_at: datetime, started_at: datetime | None
 ) -> TaskStatus:
     """Return the status of the task whose log ends with the event `last`."""
-    is_kept = datetime.now(timezone.utc) - last.time < timedelta(seconds=MOST_KEPT_S)
+    repeated = {name: getattr(last, name) for name in _REPEATED}
+    is_stored = datetime.now(timezone.utc) - last.time < timedelta(seconds=MOST_KEPT_S)
     return TaskStatus(
-        task_id=last.task_id,
-        kind=last.kind,
+        **repeated,
         task=task,
         priority=priority,
-        state=last.state,
-        stage=last.stage,
-        progress=last.progress,
-        attempt=last.attempt,
-        duration_seconds=last.duration_seconds,
-        lag_seconds=last.lag_seconds,
-        eta_seconds=last.eta_seconds,
-        worker=last.worker,
-        queue_position=last.queue_position,
         expected_start=last.expected_start or last.retry_at,
-        error=last.error,
         created_at=created_at,
         started_at=started_at,
         finished_at=last.time if last.state.ended else None,
-        result_available=last.state is State.COMPLETED and is_kept,
+        result_available=last.state is State.COMPLETED and is_stored,
     )
 
 
@@ -237,9 +232,9 @@ def unknown_task(task_id: str) -> ErrorDetail:
     return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
 
 
-def no_letter(task_id: str) -> ErrorDetail:
+def no_dead_letter(task_id: str) -> ErrorDetail:
     """Return the error of a request for the replay of a task that has no dead letter."""
-    message = f"No dead letter is kept of task {task_id}: list the dead letters to see which are kept."
+    message = f"No dead letter of task {task_id} is stored: list the dead letters to see which are."
     return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
 
 
@@ -255,10 +250,10 @@ def without_result(status: TaskStatus) -> ErrorDetail:
     return ErrorDetail(code=ErrorCode.NOT_FINISHED, message=message)
 
 
-def sounds_like(speaker: str, voice: str) -> ErrorDetail:
-    """Return the error of an enrolment of a speaker who sounds like another voice of the user."""
+def similar_voice(speaker: str, voice: str) -> ErrorDetail:
+    """Return the error of an enrolment of a speaker who is similar to another voice of the user."""
     message = (
-        f"{speaker} sounds like the voice {voice} of the same user: enrol with this `voice` to give it one more "
-        "reference, or with `another: true` if this is somebody else."
+        f"{speaker} is similar to the voice {voice} of the same user: enrol with this `voice` to add a reference to "
+        "it, or with `another: true` if this is another person."
     )
     return ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message)

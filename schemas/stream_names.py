@@ -1,4 +1,4 @@
-"""Names of the streams and of their durable consumers."""
+"""Names of the streams and durable consumers."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from .wire import Lane, Priority
 
 @dataclass(frozen=True, slots=True)
 class StreamNames:
-    """Names of the streams and of the durable consumers."""
+    """Names of the streams, and the stem of the names of their durable consumers."""
 
     tasks: str
     progress: str
@@ -18,26 +18,26 @@ class StreamNames:
     retention: str
     consumer_stem: str
 
-    def queue_consumer(self, queue: Lane, priority: Priority) -> str:
-        """The name of the consumer of one of the nine task queues."""
-        return f"{self.consumer_stem}_{queue}_{priority}"
+    def queue_consumer(self, lane: Lane, priority: Priority) -> str:
+        """The consumer of one of the nine task queues."""
+        return f"{self.consumer_stem}_{lane}_{priority}"
 
     @property
     def progress_projection(self) -> str:
-        """The name of the consumer that feeds the projection with progress events."""
+        """The consumer of progress events for the Redis projection."""
         return f"{self.consumer_stem}_projection_progress"
 
     @property
     def results_projection(self) -> str:
-        """The name of the consumer that feeds the projection with results."""
+        """The consumer of results for the Redis projection."""
         return f"{self.consumer_stem}_projection_results"
 
     @property
     def ended_tasks(self) -> str:
-        """The name of the consumer of outcomes, which lets the service note when a task has ended."""
+        """The consumer of outcomes, from which the service learns that a task has ended."""
         return f"{self.consumer_stem}_retention_of_ended_tasks"
 
     @property
     def due_reminders(self) -> str:
-        """The name of the consumer of reminders whose time has come."""
+        """The consumer of due retention reminders."""
         return f"{self.consumer_stem}_retention_of_due_reminders"

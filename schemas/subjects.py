@@ -1,11 +1,11 @@
-"""The subjects of the contract: apart from examples, only this module spells them out."""
+"""The subjects of the contract: apart from examples, only this module has them as strings."""
 
 from .wire import Kind, Lane, Priority
 
 STATUS = "tasks.status"
 RESULT = "tasks.result"
 LIST = "tasks.list"
-QUEUE = "tasks.queue"
+TASK_QUEUES = "tasks.queue"
 WORKERS = "workers.info"
 CANCEL = "tasks.cancel"
 DELETE = "tasks.delete"
@@ -22,7 +22,7 @@ ALL_TASKS = "tasks.>"
 ALL_PROGRESS = "progress.*"
 ALL_SEGMENTS = "segments.*"
 ALL_RESULTS = "results.*"
-ALL_NO_RESULTS = "no_results.*"  # internal: marks of tasks that end without a result
+ALL_NO_RESULTS = "no_results.*"  # internal: markers of tasks that end without a result
 ALL_OUTCOMES = "*.*"  # results and no_results, in the stream of results
 ALL_LIVE_AUDIO = "live.audio.*"
 ALL_PARTIALS = "partials.*"
@@ -30,9 +30,9 @@ ALL_FORGOTTEN = "voices.forgotten.*"
 ALL_DEAD_LETTERS = "dead_letters.*"
 ALL_ACCEPTED = "accepted.tasks.>"  # the task stream republishes stored tasks on these subjects
 ALL_REMINDERS = "retention.reminders.*.*.*"  # internal: of a user, a recording and a task
-ALL_DUE = "retention.due.*.*.*"  # internal: reminders whose time has come
+ALL_DUE = "retention.due.*.*.*"  # internal: due reminders
 
-# Every inbox begins with one of these, whatever inbox prefix a client has chosen. The server uses the second prefix for
+# Every inbox starts with one of these, whatever inbox prefix a client has. The server uses the second prefix for
 # requests from other accounts; no client may use it.
 _INBOXES = ("_INBOX", "_R_.")
 
@@ -46,39 +46,39 @@ PARTIALS_CHANNEL = "partials.{task_id}"
 FORGOTTEN_CHANNEL = "voices.forgotten.{voice}"
 
 
-def tasks(queue: Lane, priority: Priority) -> str:
-    """The subject on which a task for this queue is published."""
-    return f"tasks.{queue}.{priority}"
+def tasks(lane: Lane, priority: Priority) -> str:
+    """The subject of a task queue."""
+    return f"tasks.{lane}.{priority}"
 
 
 def queue_of(subject: str) -> tuple[Lane, Priority]:
-    """The queue of the tasks on a subject.
+    """The lane and the priority of the task queue with this subject.
 
     Raises:
-        ValueError: The subject is no subject of tasks.
+        ValueError: No task queue has this subject.
     """
-    _, queue, priority = subject.split(".")
-    return Lane(queue), Priority(priority)
+    _, lane, priority = subject.split(".")
+    return Lane(lane), Priority(priority)
 
 
-def tasks_channel(queue: Lane) -> str:
-    """The address of the AsyncAPI channel for the tasks of one queue."""
-    return f"tasks.{queue}.{{priority}}"
+def tasks_channel(lane: Lane) -> str:
+    """The address of the AsyncAPI channel for the tasks of one lane."""
+    return f"tasks.{lane}.{{priority}}"
 
 
-def accepted(queue: Lane) -> str:
-    """The subjects on which the task stream republishes the tasks of one queue, of any priority."""
-    return f"accepted.tasks.{queue}.*"
+def accepted(lane: Lane) -> str:
+    """The subjects on which the task stream republishes the tasks of one lane, of any priority."""
+    return f"accepted.tasks.{lane}.*"
 
 
-def accepted_channel(queue: Lane) -> str:
-    """The address of the AsyncAPI channel on which the task stream republishes each accepted task of one queue."""
-    return f"accepted.tasks.{queue}.{{priority}}"
+def accepted_channel(lane: Lane) -> str:
+    """The address of the AsyncAPI channel on which the task stream republishes the tasks of one lane."""
+    return f"accepted.tasks.{lane}.{{priority}}"
 
 
-def accepted_in(queue: Lane, priority: Priority) -> str:
-    """The subject on which the task stream republishes the tasks of one queue and priority."""
-    return f"accepted.{tasks(queue, priority)}"
+def accepted_in(lane: Lane, priority: Priority) -> str:
+    """The subject on which the task stream republishes the tasks of one task queue."""
+    return f"accepted.{tasks(lane, priority)}"
 
 
 def append_to(subject: str) -> str:
@@ -102,12 +102,12 @@ def results(task_id: str) -> str:
 
 
 def no_results(task_id: str) -> str:
-    """The subject of the mark that one task ends without a result."""
+    """The subject of the marker that one task ends without a result."""
     return f"no_results.{task_id}"
 
 
 def outcomes(task_id: str) -> str:
-    """The wildcard for both subjects of the outcome of a task, `results` and `no_results`; only one has a message."""
+    """The wildcard for the outcome of a task: a message on `results` or on `no_results`, never on both."""
     return f"*.{task_id}"
 
 
@@ -122,7 +122,7 @@ def live_audio(task_id: str) -> str:
 
 
 def partials(task_id: str) -> str:
-    """The subject of the partials of one live task."""
+    """The subject of the partial results of one live task."""
     return f"partials.{task_id}"
 
 
@@ -132,7 +132,7 @@ def forgotten(voice: str) -> str:
 
 
 def windows(engine: str) -> str:
-    """The subject of requests to transcribe a window; `engine` is a hash of the settings that a helper must have."""
+    """The subject of requests to transcribe a window; `engine` is a hash of the engine settings."""
     return f"windows.transcribe.{engine}"
 
 
@@ -142,7 +142,7 @@ def reminder(user: str, recording: str, task_id: str) -> str:
 
 
 def due(user: str, recording: str, task_id: str) -> str:
-    """The subject of a reminder whose time has come."""
+    """The subject of a due reminder."""
     return f"retention.due.{user}.{recording}.{task_id}"
 
 

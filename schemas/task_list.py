@@ -33,27 +33,27 @@ _SEQUENCES = 10**6  # no two tasks of one microsecond have the same last digits 
 
 
 class ListRequest(Input):
-    """Asks for tasks, the newest first: all tasks, or those of a user, in a state, or both."""
+    """A request to list tasks, the newest first: all tasks, or those of a user, in a state, or both."""
 
-    user_id: UserId | None = Field(None, description="The tasks of this user; null: of all users.", examples=[42])
-    state: State | None = Field(None, strict=False, description="The tasks in this state; null: in any state.")
-    limit: int = Field(50, ge=1, le=MOST_LISTED, description="How many tasks the reply has at most.")
+    user_id: UserId | None = Field(None, description="Only tasks of this user; null: of all users.", examples=[42])
+    state: State | None = Field(None, strict=False, description="Only tasks in this state; null: in any state.")
+    limit: int = Field(50, ge=1, le=MOST_LISTED, description="Maximum number of tasks in the reply.")
     before: str | None = Field(
         None,
         pattern=LISTED_CURSOR_PATTERN,
-        description="Where to continue: `more_before` of the last reply; null: with the newest task.",
+        description="Where to continue: `more_before` of the last reply; null: from the newest task.",
     )
 
 
 class ListedTask(Message):
-    """A task in the list: the short form of its status."""
+    """A task in a list: the short form of its status."""
 
     task_id: TaskId
     kind: Kind = Field(description="Kind of the task.")
     priority: Priority = Field(description="Priority of the task.")
-    user_id: UserId | None = Field(description="Owner of the task; null if the message is no valid task.")
+    user_id: UserId | None = Field(description="Owner of the task; null if the message is not a valid task.")
     audio_file_id: AudioFileId | None = Field(
-        description="Name of the recording; null if the message is no valid task."
+        description="Name of the recording; null if the message is not a valid task."
     )
     state: StateOfTask = Field(description="State of the task.")
     stage: StageOfTask = None
@@ -64,25 +64,25 @@ class ListedTask(Message):
     eta_seconds: Remaining = None
     worker: WorkerOfTask = None
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
-    created_at: Time = Field(description="When the task was stored: the list is in this order.")
-    started_at: Time | None = Field(None, description="When the first attempt started; null before.")
-    finished_at: Time | None = Field(None, description="When the task ended; null before.")
+    created_at: Time = Field(description="When the task was stored: lists are sorted by this time.")
+    started_at: Time | None = Field(None, description="When the first attempt started; null until then.")
+    finished_at: Time | None = Field(None, description="When the task ended; null until then.")
     result_available: bool = Field(default=False, description="Whether `tasks.result` replies with a result.")
 
 
 class TaskPage(Message):
-    """The tasks that a request asked for, the newest first."""
+    """The reply to a list request: tasks, the newest first."""
 
     tasks: list[ListedTask] = Field(description="The tasks, the newest first.")
     more_before: str | None = Field(
         None,
-        description="Not null if there may be older tasks: ask again with this value as `before`.",
+        description="Not null if there may be older tasks: send the request again with this value as `before`.",
         examples=["1795595445000000000112-meeting-2026-11-24"],
     )
 
 
 def cursor_of(task_id: str, created_at: datetime, sequence: int) -> str:
-    """Return the place in lists of a task that was stored as message `sequence`; later tasks have larger places."""
+    """Return the cursor of a task that was stored as message `sequence`; later tasks have greater cursors."""
     stored_us = (created_at - _EPOCH) // _MICROSECOND
     return f"{stored_us:016d}{sequence % _SEQUENCES:06d}-{task_id}"
 

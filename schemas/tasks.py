@@ -1,4 +1,4 @@
-"""The fields that tasks of both kinds have."""
+"""Fields that several kinds of tasks share."""
 
 from typing import Annotated
 
@@ -10,9 +10,9 @@ from .wire import AtLeast, AtMost, AudioFileId, Input, KeepSeconds, TaskId, User
 Identify = Annotated[
     bool,
     Field(
-        description="Find out which of the user's voices the speakers have, `voices` of the result says so; and keep "
-        "the speakers' embeddings beside the result, to enrol voices from. A transcription and a live task need "
-        "`diarize` for it."
+        description="Identify the speakers among the voices of the user: `voices` of the result has the names. Also "
+        "store the speaker embeddings beside the result, so that voices can be enrolled from it. A transcription and "
+        "a live task need `diarize` for it."
     ),
 ]
 FORMATS = (  # of recordings, by FFmpeg's names: none of them names other files or addresses, as playlists do
@@ -31,13 +31,13 @@ class TaskNames(Input):
 
 
 class SpeakerBounds(Input):
-    """The fields that bound the number of speakers."""
+    """Bounds on the number of speakers."""
 
     min_speakers: AtLeast = None
     max_speakers: AtMost = None
 
     @model_validator(mode="after")
-    def _bounds(self) -> Self:
+    def _check_bounds(self) -> Self:
         if self.min_speakers is not None and self.max_speakers is not None and self.min_speakers > self.max_speakers:
             message = "min_speakers must not be above max_speakers"
             raise ValueError(message)
@@ -45,7 +45,7 @@ class SpeakerBounds(Input):
 
 
 class AnyTask(SpeakerBounds, TaskNames):
-    """A task of any kind."""
+    """The common fields of tasks about recordings."""
 
     keep_seconds: KeepSeconds = None
     identify: Identify = False

@@ -38,21 +38,21 @@ Channel = Annotated[int, Field(ge=0, examples=[0])]
 
 
 class Channels(DescribedEnum):
-    """How a recording's channels are transcribed."""
+    """How the channels of a recording are transcribed."""
 
     AUTO = (
         "auto",
         (
-            "Like `separate` if the channels carry different speech, as the two sides of a telephone call do; "
-            "like `mix` otherwise. A recording with more than 8 channels is mixed. `channels` of the result says which."
+            "Like `separate` if the channels carry different speech, as in a telephone call with a channel for each "
+            "side; otherwise like `mix`. More than 8 channels are mixed. `channels` of the result says which."
         ),
     )
     MIX = "mix", "The channels are mixed into one."
     SEPARATE = (
         "separate",
         (
-            "Each channel is transcribed on its own and counts as one speaker: for calls with a channel for each side. "
-            "A recording with one channel is transcribed as one; `channels` of the result is null then."
+            "Each channel is transcribed separately and counts as one speaker: for calls with a channel for each side. "
+            "If the recording has one channel, `channels` of the result is null."
         ),
     )
 
@@ -63,53 +63,53 @@ _Term = Annotated[str, Field(min_length=1, max_length=60, pattern=TERM_PATTERN)]
 
 
 class TranscribeOptions(Input):
-    """The options that decide the text of a transcription, and no others.
+    """The options on which the text of a transcription depends, and no others.
 
-    Tasks, engines, helpers and the key of the cache use this one class. A new option is added here, in the engine and
-    in the command.
+    Tasks, engines, idle workers and the cache key use this class. A new option is added here, in the engine and in the
+    command.
     """
 
     model: str | None = Field(
         None,
         min_length=1,
         max_length=128,
-        description="A model that the service offers: a published one (a size of Whisper, or a name that onnx-asr "
-        "knows) or a folder; null: the service's default.",
+        description="A model that the service offers: a published one (a Whisper size or a name of onnx-asr) or a "
+        "folder; null: the default of the service.",
         examples=["large-v3"],
     )
     language: Language | None = Field(
         None,
-        description="Spoken language: ISO 639-1, `haw` or `yue`. Null: the language of each part of the speech is "
-        "detected, so a recording may have several languages. The task fails if the model does not know the language.",
+        description="Spoken language: ISO 639-1, `haw` or `yue`. Null: detected throughout the recording, which may "
+        "have several languages. The task fails if the model does not support the language.",
         examples=["en"],
     )
     vocabulary: tuple[_Term, ...] = Field(
         (),
         strict=False,  # JSON has no tuples
         max_length=100,
-        description="Names and terms that may be said, in the wanted spelling.",
+        description="Names and terms that may occur, in their correct spelling.",
         examples=[["Natscribe", "JetStream"]],
     )
     prompt: str | None = Field(
         None,
         max_length=800,
-        description="What was said before, or a text in the wanted spelling.",
+        description="Preceding text, or a text in the desired style and spelling.",
         examples=["A call about invoices."],
     )
     translate: bool = Field(
-        default=False, description="Write the text in English. The task fails if the model cannot translate."
+        default=False, description="Translate the text into English. The task fails if the model cannot translate."
     )
     channels: Channels = Field(
         Channels.AUTO,
         strict=False,
-        description="Whether the channels are mixed into one or transcribed each on its own.",
+        description="Whether the channels are mixed or transcribed separately.",
     )
 
     @property
     def options(self) -> "TranscribeOptions":
-        """Only the options that were set, without the other fields of a task."""
-        given = TranscribeOptions.model_fields.keys() & self.model_fields_set
-        return TranscribeOptions(**{name: getattr(self, name) for name in given})
+        """Only the options that were set, without other fields of a task."""
+        names = TranscribeOptions.model_fields.keys() & self.model_fields_set
+        return TranscribeOptions(**{name: getattr(self, name) for name in names})
 
     def digest(self) -> str:
         """Return a hash of all options; equal options have equal hashes."""
@@ -117,7 +117,7 @@ class TranscribeOptions(Input):
 
 
 class TranscribeKeywords(TypedDict, total=False):
-    """The fields of TranscribeOptions as keywords of a typed call; a test compares the names of both."""
+    """The fields of TranscribeOptions as keywords of a typed call; a test compares both."""
 
     model: str | None
     language: str | None
@@ -128,73 +128,79 @@ class TranscribeKeywords(TypedDict, total=False):
 
 
 class TranscriptionTask(AnyTask, TranscribeOptions, TaskNames):  # the last base has the first fields
-    """Asks for the text of a recording."""
+    """A request to transcribe a recording."""
 
     diarize: bool = Field(
         default=False,
-        description="Find the speaker of each segment. If each channel is a speaker, only `identify` uses it. "
+        description="Find the speaker of each segment. If each channel is a speaker, only `identify` needs it. "
         "Without it the bounds on speakers have no effect.",
     )
-    word_timestamps: bool = Field(default=False, description="Give each word its time and probability.")
+    word_timestamps: bool = Field(default=False, description="Return the time and probability of each word.")
 
     @model_validator(mode="after")
-    def _identifies_speakers(self) -> Self:
+    def _check_identify(self) -> Self:
         if self.identify and not self.diarize:
             raise ValueError(IDENTIFIES_SPEAKERS)
         return self
 
 
 class Word(Message):
-    """A word with its time in seconds from the start of the recording."""
+    """A word of a segment, with its interval in the recording."""
 
     start: Start
     end: End
-    word: str = Field(description="The word, with the space before it, if there is one.", examples=[" Good"])
-    probability: Probability = Field(description="How sure the model is.", examples=[0.97])
+    word: str = Field(description="The word, with its leading space if it has one.", examples=[" Good"])
+    probability: Probability = Field(description="Probability of the word, according to the model.", examples=[0.97])
 
 
 class Segment(Message):
-    """A part of the text, with its time in seconds from the start of the recording."""
+    """A part of the text, with its interval in the recording."""
 
     start: Start
     end: End
-    text: str = Field(description="What is said.", examples=["Good morning, shall we begin?"])
-    speaker: Speaker | None = Field(None, description="Who says it; null if not asked for or not found.")
+    text: str = Field(description="Text of the segment.", examples=["Good morning, shall we begin?"])
+    speaker: Speaker | None = Field(None, description="Speaker of the segment; null if not requested or not found.")
     language: Language | None = Field(
         None, description="Spoken language, ISO 639-1; null if the model does not report it.", examples=["en"]
     )
     channel: Channel | None = Field(None, description="The channel, from 0; null: the channels were mixed.")
-    words: list[Word] | None = Field(None, description="The words of the segment; null if not asked for.")
+    words: list[Word] | None = Field(None, description="Words of the segment; null if not requested.")
     confidence: Probability | None = Field(
-        None, description="How sure the model is: the mean probability of the segment's words.", examples=[0.93]
+        None, description="Mean probability of the words of the segment.", examples=[0.93]
     )
     avg_logprob: float | None = Field(
         None,
-        description="Mean log probability of the tokens: below -1 the text is doubtful; null if the model has none.",
+        description="Mean log probability of the tokens: below -1 the text is doubtful; null if not reported.",
         examples=[-0.21],
     )
     no_speech_prob: Probability | None = Field(
         None,
-        description="Probability that nothing is said: above .6 the text is doubtful; null if the model has none.",
+        description="Probability of no speech: above 0.6 the text is doubtful; null if not reported.",
         examples=[0.02],
     )
 
 
 class Interval(Message):
-    """A part of a recording, in seconds from its start."""
+    """An interval of a recording."""
 
     start: Start
     end: End
 
 
 class SegmentsEvent(Message):
-    """The text since the previous segments event; all segments events of a task together are its checkpoint."""
+    """The text of a task while it runs: the segments since the previous segments event.
+
+    All segments events of a task are its checkpoint: after the loss of a worker, the next worker continues where the
+    last event ends, and repeats no text. The segments have no speakers, unless each channel counts as one speaker
+    (`channel` is not null). The channels of a recording are transcribed one after the other, each from its start; those
+    of a live task at the same time. Only transcriptions have segments.
+    """
 
     task_id: TaskId
     attempt: Attempt
     sequence: int = Field(
         ge=1,
-        description="Number of the event among the task's segments events, from 1, without gaps, across attempts.",
+        description="Number of the segments event, from 1, without gaps, across attempts.",
         examples=[1],
     )
     language: Language | None = Field(
@@ -202,27 +208,28 @@ class SegmentsEvent(Message):
     )
     channel: Channel | None = Field(
         None,
-        description="The channel, from 0: channels are transcribed one after the other; null: the channels were mixed.",
+        description="The channel, from 0: channels are transcribed one after the other; null: they were mixed.",
     )
     processed_seconds: Seconds = Field(
-        description="The recording, or this channel, is transcribed up to here; the next event continues from here.",
+        description="Offset up to which the recording, or this channel, is transcribed; the next event continues "
+        "there.",
         examples=[28.4],
     )
     segments: list[Segment] = Field(
-        description="The new segments. They have speakers only if each channel is one; the speakers that "
-        "diarization finds are in the result. They have words if the task asks for words or for speakers."
+        description="The new segments. They have speakers only if each channel is one; diarization assigns the others "
+        "in the result. They have words if the task has `word_timestamps` or `diarize`."
     )
     untranscribed: list[Interval] = Field(
         default_factory=list,
-        description="Speech that the voice detector heard and for which no words were found: normally empty.",
+        description="Speech that voice activity detection found and the model did not transcribe: normally empty.",
     )
 
 
 class Source(DescribedEnum):
-    """Where the sound came from."""
+    """The source of the audio."""
 
-    RECORDING = "recording", "A recording, which was complete when the task began."
-    LIVE = "live", "Sound that was published while the task ran."
+    RECORDING = "recording", "A recording, complete when the task started."
+    LIVE = "live", "Audio that was published while the task ran."
 
 
 class TranscriptionResult(Message):
@@ -232,54 +239,53 @@ class TranscriptionResult(Message):
     task_id: TaskId
     audio_file_id: AudioFileId
     user_id: UserId
-    text: str = Field(description="The whole text, segment by segment.", examples=["Good morning, shall we begin?"])
+    text: str = Field(description="The whole text: all segments, joined.", examples=["Good morning, shall we begin?"])
     language: Language | None = Field(
-        description="Language of most of the speech, ISO 639-1; null if nothing is said or the model reports none."
+        description="Language of most of the speech, ISO 639-1; null without speech or if the model reports none."
     )
     languages: dict[str, Seconds] = Field(
         default_factory=dict,
-        description="Seconds of segments in each language, the largest first.",
+        description="Seconds of segments per language, the largest first.",
         examples=[{"en": 40.5, "ru": 12.3}],
     )
     duration: Duration
-    segments: list[Segment] = Field(description="In order of time; empty if nothing is said.")
+    segments: list[Segment] = Field(description="Segments, sorted by time; empty without speech.")
     untranscribed: list[Interval] = Field(
         default_factory=list,
-        description="Speech that the voice detector heard and for which no words were found, and with `diarize` speech "
-        "that has a speaker and no words: normally empty. Listen to it. Sound that both take for silence, such as a "
-        "distant voice, is not listed. No part is listed twice.",
+        description="Not transcribed: speech that voice activity detection found and the model did not transcribe, and "
+        "with `diarize` speech that has a speaker and no words. Normally empty; review it. Audio that both classify as "
+        "silence, such as a distant voice, is not listed. No interval is listed twice.",
     )
     channels: int | None = Field(
         None,
-        description="How many channels were transcribed each on its own; null: they were mixed, or the recording has "
-        "only one.",
+        description="Number of channels that were transcribed separately; null: they were mixed, or there is only one.",
         examples=[2],
     )
-    speakers: int | None = Field(None, description="Number of speakers; null if not asked for or not found.")
+    speakers: int | None = Field(None, description="Number of speakers; null if not requested or not found.")
     diarization_error: ErrorDetail | None = Field(
-        None, description="Why the segments have no speakers although the task asked for them; the transcript is kept."
+        None, description="Why the segments have no speakers despite `diarize`; the transcript is complete."
     )
     voices: dict[str, SpeakerVoice] | None = Field(
         None,
-        description="For each speaker whose voice it is; nobody is named twice. Null if the task did not ask, or if "
-        "the speakers could not be compared.",
+        description="The voice of each speaker; no voice is assigned twice. Null without `identify`, or if the "
+        "speakers could not be compared.",
     )
     voices_error: ErrorDetail | None = Field(
-        None, description="Why names are missing although the task asked for them; the rest of the result is complete."
+        None, description="Why names are missing despite `identify`; the rest of the result is complete."
     )
     audio_error: ErrorDetail | None = Field(
         None,
-        description="Why the sound of a live task is not kept although it has `keep_audio`; the transcript is kept.",
+        description="Why the audio of a live task is not stored despite `keep_audio`; the transcript is complete.",
     )
-    model: Model = Field(description="The model that made the result.")
-    source: Source = Field(Source.RECORDING, description="Where the sound came from.")
+    model: Model = Field(description="The model that computed the result.")
+    source: Source = Field(Source.RECORDING, description="Source of the audio.")
     audio_sha256: Sha256 | None = Field(
         description="SHA-256 of the recording, in hex; null for a live task.", examples=[EXAMPLE_SHA256]
     )
     cached: bool = Field(default=False, description="Whether the result comes from the cache.")
     object: Object | None = Field(
         None,
-        description="Where the whole result is stored if it is too large for a message; `text` and `segments` are "
+        description="The object with the whole result if it is too large for a message; `text` and `segments` are "
         "empty then. Null: this message is the whole result.",
     )
-    created_at: Time = Field(description="When the result was made.")
+    created_at: Time = Field(description="When the result was computed.")

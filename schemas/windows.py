@@ -1,4 +1,4 @@
-"""Windows of recordings and their texts, as workers that share one long recording send them: not for clients."""
+"""Windows of recordings and their texts, exchanged by workers that share a long recording: not for clients."""
 
 from typing import Annotated
 
@@ -8,12 +8,12 @@ from typing_extensions import Self
 from .transcription import Channel, Interval, Language, Segment, TranscribeOptions
 from .wire import Input, Message, Model, Seconds
 
-LONGEST_WINDOW_S = 20.0  # sound in the longest window
-MOST_REGIONS = 100  # most regions of speech in a window
-LONGEST_TEXT = 5000  # most characters in the text of a window
+LONGEST_WINDOW_S = 20.0  # seconds of audio in the longest window
+MOST_REGIONS = 100  # regions of speech in a window
+LONGEST_TEXT = 5000  # characters in the text of a window
 
-_BASE64_A_SECOND = 32_000 * 4 / 3  # characters for a second of sound: 16 bits at 16 kHz
-_ROUNDING = 8  # characters by which the length of base64 may differ: its padding, and a sample more or less
+_BASE64_A_SECOND = 32_000 * 4 / 3  # characters for one second of audio: 16 bits at 16 kHz
+_ROUNDING = 8  # characters by which the length of base64 may differ: padding, and one sample
 
 Times = Annotated[tuple[float, float], Field(strict=False)]  # JSON has lists, and no tuples
 Token = Annotated[
@@ -27,7 +27,7 @@ Token = Annotated[
 
 
 class Window(Input):
-    """A window of a recording: its regions of speech, and their joined sound."""
+    """A window of a recording: its regions of speech, and their joined samples."""
 
     regions: list[Times] = Field(
         min_length=1,
@@ -36,71 +36,71 @@ class Window(Input):
         examples=[[[0.0, 4.2], [5.0, 9.9]]],
     )
     samples: str = Field(
-        repr=False, description="The sound of the regions in base64: signed 16-bit samples, 16 kHz, little-endian."
+        repr=False, description="Samples of the regions in base64: signed 16-bit, 16 kHz, little-endian."
     )
     channel: Channel | None = Field(None, description="The channel, from 0; null: the channels are mixed.")
     context: int = Field(
         0,
         ge=0,
         lt=MOST_REGIONS,
-        description="How many regions, from the first on, are transcribed already: the model hears them, because it "
-        "writes short speech better after what was said before.",
+        description="Number of leading regions that are transcribed already: they are context, with which the model "
+        "transcribes short speech better.",
     )
 
     @property
     def start(self) -> float:
-        """Where the first region without a text begins, in seconds from the start of the recording."""
+        """Start of the first region without a text, in seconds from the start of the recording."""
         return self.regions[self.context][0]
 
     @property
     def end(self) -> float:
-        """Where the next window may begin, in seconds from the start of the recording."""
+        """Earliest start of the next window, in seconds from the start of the recording."""
         return self.regions[-1][1]
 
 
 class WindowRequest(Input):
-    """A window of a long recording, for any idle worker with the same model and fingerprint."""
+    """A request to transcribe a window, for any idle worker with the same model and fingerprint."""
 
-    window: Window = Field(description="The window, with its sound.")
+    window: Window = Field(description="The window, with its samples.")
     options: TranscribeOptions = Field(TranscribeOptions(), description="The options of the task.")
-    previous: Language | None = Field(None, description="The language spoken before the window, as far as known.")
-    model: Model = Field(description="The model that has to transcribe the window.")
+    previous: Language | None = Field(None, description="Language of the speech before the window, if known.")
+    model: Model = Field(description="The model with which to transcribe the window.")
     fingerprint: str = Field(
         "",
         max_length=100,
-        description="Version and settings of the engine that has to transcribe the window.",
+        description="Version and settings of the engine with which to transcribe the window.",
         examples=["0.3.0 cpu int8 beam 5"],
     )
 
     @model_validator(mode="after")
-    def _sound_fits(self) -> Self:
+    def _check_length(self) -> Self:
         seconds = sum(end - start for start, end in self.window.regions)
         if not 0 < seconds <= LONGEST_WINDOW_S + 1e-3:
-            message = f"a window has more than 0 and at most {LONGEST_WINDOW_S:g} s of sound"
+            message = f"a window has more than 0 and at most {LONGEST_WINDOW_S:g} s of audio"
             raise ValueError(message)
         if abs(len(self.window.samples) - seconds * _BASE64_A_SECOND) > _ROUNDING:
-            message = "the sound is not as long as the regions"
+            message = "the samples are not as long as the regions"
             raise ValueError(message)
         return self
 
 
 class WindowText(Message):
-    """The text of a window, and the gaps that are left in it."""
+    """The text of a window, and its gaps."""
 
-    segments: list[Segment] = Field(description="The text, with times in the recording.")
+    segments: list[Segment] = Field(description="Segments of the window, with times in the recording.")
     untranscribed: list[Interval] = Field(
-        default_factory=list, description="Speech of the window for which no words were found."
+        default_factory=list, description="Speech of the window that was not transcribed."
     )
     language: Language | None = Field(
-        None, description="The language spoken at the end of the window; null if the model does not know."
+        None, description="Language at the end of the window; null if the model does not report it."
     )
-    settled: bool = Field(True, description="Whether the text is the same after any other language.")
-    end: Seconds = Field(description="Where the next window may begin.", examples=[9.9])
+    settled: bool = Field(True, description="Whether the text does not depend on the language before the window.")
+    end: Seconds = Field(description="Earliest start of the next window, in seconds.", examples=[9.9])
     channel: Channel | None = Field(None, description="The channel of the window.")
 
 
 class WindowReply(Message):
-    """The text of a window; null: this worker has a task of its own now, or another model or fingerprint."""
+    """The text of a window; null if the worker is no longer idle, or has another model or fingerprint."""
 
     worker: Token
     text: WindowText | None = Field(description="The text; null: the owner has to transcribe the window.")

@@ -1,4 +1,4 @@
-"""The types that the messages share."""
+"""Types that several messages share."""
 
 import unicodedata
 from datetime import datetime, timezone
@@ -21,16 +21,16 @@ from pydantic_core import CoreSchema
 from pydantic_core.core_schema import SerializerFunctionWrapHandler
 from typing_extensions import Self
 
-_WORDS = {"title", "description", "default", "examples"}  # in the schema of a field, all that is no constraint
-INVISIBLE = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that are drawn as blanks
-NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]+$"  # no control characters: a terminal takes some for commands
+_ANNOTATIONS = {"title", "description", "default", "examples"}  # in the schema of a field, all but constraints
+INVISIBLE = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that are rendered as blanks
+NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]+$"  # no control characters: terminals interpret some as commands
 TASK_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
 TaskId = Annotated[
     str,
     Field(
         pattern=TASK_ID_PATTERN,
-        description="Id of the task, chosen by its publisher: one NATS token, unique among all kept tasks.",
+        description="Id of the task, chosen by its publisher: one NATS token, unique among all stored tasks.",
         examples=["meeting-2026-11-24"],
     ),
 ]
@@ -40,7 +40,7 @@ AudioFileId = Annotated[
         min_length=1,
         max_length=1024,
         pattern=NAME_PATTERN,
-        description="Name of the recording: of the object in the bucket for recordings, or of the file in the folder.",
+        description="Name of the recording: of an object in the bucket for recordings, or of a file in the folder.",
         examples=["meeting.flac"],
     ),
 ]
@@ -48,19 +48,17 @@ UserId = Annotated[
     Annotated[int, Field(ge=-(2**63), lt=2**63)]
     | Annotated[str, Field(min_length=1, max_length=64, pattern=NAME_PATTERN)],
     Field(
-        description="Owner of the task, an integer or up to 64 characters: for the publisher's own use, and repeated "
-        "in the result.",
+        description="Owner of the task, an integer or up to 64 characters; repeated in the result.",
         examples=[42],
     ),
 ]
-LEAST_KEPT_S, MOST_KEPT_S = 60, 7 * 24 * 3600  # a result is kept for seven days
+LEAST_KEPT_S, MOST_KEPT_S = 60, 7 * 24 * 3600  # a result is stored for seven days
 KeepSeconds = Annotated[
     Annotated[int, Field(ge=LEAST_KEPT_S, le=MOST_KEPT_S)] | None,
     Field(
-        description="Seconds after the end of the task until the service erases everything of it: recording, events, "
-        "segments, result, keys, dead letters, and what the cache has of the recording. The recording stays as long as "
-        "another task needs it, and if it lies in a folder or on a web server. Null: each part is kept for its own "
-        "time.",
+        description="Seconds from the end of the task until the service erases all its data: recording, events, "
+        "segments, result, Redis keys, dead letters, and cached data of the recording. A recording stays while another "
+        "task needs it, and if it is in a folder or on a web server. Null: each part has its own retention.",
         examples=[86400],
     ),
 ]
@@ -68,12 +66,12 @@ Seconds = Annotated[float, Field(ge=0), AfterValidator(lambda value: round(value
 WorkerOfTask = Annotated[
     str | None,
     Field(
-        description="The worker that runs the task, or that ended it; null if none does or did.",
+        description="The worker that runs the task or has ended it; null if there is none.",
         examples=["gpu-1-4711-9f3c"],
     ),
 ]
 AudioSeconds = Annotated[
-    Seconds | None, Field(description="Seconds of audio in the recording; null until known.", examples=[61.5])
+    Seconds | None, Field(description="Duration of the audio in seconds; null until known.", examples=[61.5])
 ]
 Remaining = Annotated[
     Seconds | None, Field(description="Estimated seconds until the end of the task; null if unknown.", examples=[9.2])
@@ -81,19 +79,19 @@ Remaining = Annotated[
 Lag = Annotated[
     Seconds | None,
     Field(
-        description="Seconds of sound of a live task that are published and not transcribed yet; null for recordings.",
+        description="Seconds of audio of a live task that are stored and not transcribed yet; null for recordings.",
         examples=[1.2],
     ),
 ]
-Start = Annotated[Seconds, Field(description="Seconds from the start of the recording.", examples=[0.0])]
-End = Annotated[Seconds, Field(description="Seconds from the start of the recording.", examples=[2.4])]
-Duration = Annotated[Seconds, Field(description="Seconds that the recording lasts.", examples=[61.5])]
+Start = Annotated[Seconds, Field(description="Start, in seconds from the start of the recording.", examples=[0.0])]
+End = Annotated[Seconds, Field(description="End, in seconds from the start of the recording.", examples=[2.4])]
+Duration = Annotated[Seconds, Field(description="Duration of the recording in seconds.", examples=[61.5])]
 SPEAKER_PATTERN = r"^SPEAKER_\d{2,}$"
 Speaker = Annotated[
     str,
     Field(
         pattern=SPEAKER_PATTERN,
-        description="Speakers are numbered by first appearance, from SPEAKER_00.",
+        description="Label of the speaker: numbered by first appearance, from SPEAKER_00.",
         examples=["SPEAKER_00"],
     ),
 ]
@@ -101,16 +99,14 @@ Speakers = Annotated[int, Field(ge=1, le=64)]
 AtLeast = Annotated[
     Speakers | None,
     Field(
-        description="The smallest possible number of speakers; null: unknown. If so many cannot be told apart, there "
-        "are fewer: `speakers` of the result says how many.",
+        description="Minimum number of speakers; null: unknown. If fewer can be distinguished, `speakers` of the "
+        "result is lower.",
         examples=[2],
     ),
 ]
 AtMost = Annotated[
     Speakers | None,
-    Field(
-        description="The largest possible number of speakers, not below `min_speakers`; null: unknown.", examples=[4]
-    ),
+    Field(description="Maximum number of speakers, not below `min_speakers`; null: unknown.", examples=[4]),
 ]
 EXAMPLE_SHA256 = "d681eeef56ee8e6757bcabf3634a4922c195009c4fb85abdd7c713684886e0d1"
 Sha256 = Annotated[
@@ -121,7 +117,7 @@ Attempt = Annotated[
     int,
     Field(
         ge=1,
-        description="Number of the attempt, from 1: after a failure or a lost worker the next attempt starts.",
+        description="Number of the attempt, from 1: the next one starts after a failure or the loss of a worker.",
         examples=[1],
     ),
 ]
@@ -130,8 +126,8 @@ Percent = Annotated[
     Field(
         ge=0,
         le=100,
-        description="Percent of the whole task, all stages together. It never falls within one attempt; a new attempt "
-        "may begin lower. Only `completed` has 100.",
+        description="Percent of the whole task, over all stages. It never falls within an attempt; a new attempt may "
+        "start lower. Only `completed` has 100.",
         examples=[47],
     ),
 ]
@@ -139,19 +135,19 @@ Position = Annotated[int, Field(ge=1, examples=[3])]
 
 
 def visible(text: str) -> str:
-    """Return the text if people can see something of it.
+    """Return the text if it has a visible character.
 
     Raises:
-        ValueError: It has only blanks, marks, and characters that are not drawn.
+        ValueError: It has only blanks, marks and invisible characters.
     """
     if not any(unicodedata.category(character)[0] in "LNPS" and character not in INVISIBLE for character in text):
-        message = "write at least one letter, digit or sign that can be seen"
+        message = "write at least one visible letter, digit or sign"
         raise ValueError(message)
     return text
 
 
 def to_utc(value: datetime) -> datetime:
-    """Return the same moment in UTC."""
+    """Return the same time in UTC."""
     return value.astimezone(timezone.utc)
 
 
@@ -161,46 +157,46 @@ Time = Annotated[
     Field(description="RFC 3339, in UTC.", examples=["2026-11-24T18:40:44.648286Z"]),
 ]
 QUEUE_POSITION = (
-    "Approximate position of a `queued` task among all waiting tasks; 1: the task is next. A task that is published "
-    "later with a higher priority may still start earlier. Null in other states."
+    "Approximate position of a `queued` task among all waiting tasks; 1: the task is next. A later task with a higher "
+    "priority may still start earlier. Null in other states."
 )
 EXPECTED_START = (
-    "When a `queued` task is expected to start: now if a worker is free, else an estimate from the lengths of the "
-    "recordings that are served before (`Natscribe-Audio-Seconds`) and the time that recent ones took, at the earliest "
-    "when a running task ends. The status of a `retrying` task has an expected start, too: `retry_at` or later. Null "
-    "in other states, and if the length of a recording before is unknown."
+    "When a `queued` task is expected to start: now if a worker is free, else an estimate from the durations of the "
+    "recordings ahead (`Natscribe-Audio-Seconds`) and the speed of recent tasks, at the earliest when a running task "
+    "ends. The status of a `retrying` task has an expected start, too: `retry_at` or later. Null in other states, "
+    "and if the duration of a recording ahead is unknown."
 )
 
 
 class DescribedEnum(str, Enum):
-    """An enumeration whose values have meanings; the AsyncAPI document lists the values with their meanings."""
+    """An enumeration whose members have meanings, which the AsyncAPI document lists."""
 
     __str__ = str.__str__  # as enum.StrEnum, which Python 3.10 lacks
     meaning: str
 
-    def __new__(cls, word: str, meaning: str = "") -> Self:
-        """Make a member with the value `word`; `meaning` is its description in the published schema."""
-        member = str.__new__(cls, word)
-        member._value_ = word
+    def __new__(cls, value: str, meaning: str = "") -> Self:
+        """Make a member; `meaning` is its description in the AsyncAPI document."""
+        member = str.__new__(cls, value)
+        member._value_ = value
         member.meaning = meaning
         return member
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Add the meanings to the schema: to its description for people, under `x-enum-*` for code generators."""
+        """Add the meanings to the schema: in its description for people, under `x-enum-*` for code generators."""
         reference = handler(core_schema)
         schema = handler.resolve_ref_schema(reference)
         members = list(cls)
         schema["description"] = "\n".join(
-            [f"{(cls.__doc__ or '').strip()}\n", *(f"* `{each.value}`: {each.meaning}" for each in members)]
+            [f"{(cls.__doc__ or '').strip()}\n", *(f"* `{member.value}`: {member.meaning}" for member in members)]
         )
-        schema["x-enum-varnames"] = [each.name for each in members]
-        schema["x-enum-descriptions"] = [each.meaning for each in members]
+        schema["x-enum-varnames"] = [member.name for member in members]
+        schema["x-enum-descriptions"] = [member.meaning for member in members]
         return reference
 
 
 def of_any_version(kind: type[DescribedEnum]) -> BeforeValidator:
-    """Accept a value of an enumeration that only a later version knows, as a member that `kind` does not list."""
+    """Accept a value that only a later version knows, as a member that `kind` does not list."""
 
     def read(value: object) -> object:
         if not isinstance(value, str) or value in list(kind):
@@ -213,22 +209,27 @@ def of_any_version(kind: type[DescribedEnum]) -> BeforeValidator:
 
 
 class Kind(DescribedEnum):
-    """What a task asks of the service."""
+    """The kind of a task."""
 
-    TRANSCRIPTION = "transcription", "What is said and, if asked for, who says it."
-    DIARIZATION = "diarization", "Who speaks when."
+    TRANSCRIPTION = "transcription", "Speech-to-text, on request with speakers."
+    DIARIZATION = "diarization", "Speaker diarization: who speaks when."
 
 
 class Lane(DescribedEnum):
-    """What a task queue holds; for each of these there is a task queue of each priority."""
+    """The lane of a task; each lane has a task queue for each priority."""
 
     TRANSCRIPTION = "transcription", "Recordings to transcribe."
-    DIARIZATION = "diarization", "Recordings in which to find who speaks when."
-    LIVE = "live", "Sound to transcribe while people speak: the task has the kind `transcription`."
+    DIARIZATION = "diarization", "Recordings to diarize."
+    LIVE = "live", "Live audio to transcribe: the tasks have the kind `transcription`."
+
+    @property
+    def task(self) -> str:
+        """What the tasks of this lane are called, before the word "task"."""
+        return "live transcription" if self is Lane.LIVE else self.value
 
     @property
     def kind(self) -> Kind:
-        """The kind of the tasks in this queue."""
+        """The kind of the tasks in this lane."""
         return Kind.DIARIZATION if self is Lane.DIARIZATION else Kind.TRANSCRIPTION
 
 
@@ -236,17 +237,17 @@ class Priority(DescribedEnum):
     """The priorities of tasks, in the order in which workers serve them; no priority waits forever."""
 
     HIGH = "high", "Served first."
-    NORMAL = "normal", "Served when no `high` task waits, and at least as every fourth task of a worker."
-    LOW = "low", "Served when nothing else waits, and at least as every sixteenth task of a worker."
+    NORMAL = "normal", "Served if no `high` task waits, and at least as every fourth task of a worker."
+    LOW = "low", "Served if no other task waits, and at least as every sixteenth task of a worker."
 
     def precedes(self, other: "Priority") -> bool:
-        """Whether this priority is served before the other priority."""
+        """Whether tasks of this priority are served before those of the other."""
         order = list(Priority)
         return order.index(self) < order.index(other)
 
 
 class Message(BaseModel):
-    """A message that the service sends: all described fields are present, and readers ignore unknown fields."""
+    """A message that the service sends: all fields are present, and readers ignore unknown fields."""
 
     model_config = ConfigDict(
         extra="ignore", frozen=True, json_schema_serialization_defaults_required=True, defer_build=True
@@ -256,42 +257,42 @@ class Message(BaseModel):
 class Input(BaseModel):
     """A message that the service receives: an unknown field is an error, because it may be a misspelt option.
 
-    Null means the default, where there is one: many programs send null for a field that is not set.
+    Null means the default of a field that has one: many programs send null for an unset field.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     @model_serializer(mode="wrap")
-    def _as_sent(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # else the schema changes
-        """Write only the fields that were set, so that a version that lacks the other fields can read the message.
+    def _only_set_fields(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # else the schema changes
+        """Write only the fields that were set, so that a version without the other fields can read the message.
 
-        Fields that only a later version knows are repeated.
+        Fields of later versions are repeated.
         """
         written = {name: value for name, value in write(self).items() if name in self.model_fields_set}
         return written | (self.model_extra or {})
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, sent: object) -> object:
-        if not isinstance(sent, dict):
-            return sent
+    def _without_nulls(cls, message: object) -> object:
+        if not isinstance(message, dict):
+            return message
         optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
-        return {name: value for name, value in sent.items() if value is not None or name not in optional}
+        return {name: value for name, value in message.items() if value is not None or name not in optional}
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Say in the schema where null is accepted."""
+        """Add null to the schema of each field that accepts it."""
         reference = handler(core_schema)
         schema = handler.resolve_ref_schema(reference)
         for name, field in schema["properties"].items():
             if not cls.model_fields[name].is_required() and {"type": "null"} not in field.get("anyOf", ()):
-                words = {key: field.pop(key) for key in _WORDS & field.keys()}
-                schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **words}
+                annotations = {key: field.pop(key) for key in _ANNOTATIONS & field.keys()}
+                schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **annotations}
         return reference
 
 
 class Object(Message):
-    """The object in which the service stores a result that is larger than the server's `max_payload`."""
+    """The object with a result that is larger than the server's `max_payload`."""
 
     bucket: str = Field(description="Object Store bucket.", examples=["results"])
     name: str = Field(description="Name of the object: the task id.", examples=["meeting-2026-11-24"])
@@ -299,11 +300,11 @@ class Object(Message):
         description="`SHA-256=` and the digest in URL-safe base64.",
         examples=["SHA-256=1oHu71buhmdXvKvzY0pJIsGVAJxPuFq918cTaEiG4NE="],
     )
-    size: int = Field(ge=0, description="Bytes.", examples=[2_400_000])
+    size: int = Field(ge=0, description="Size in bytes.", examples=[2_400_000])
 
 
 class Model(Message):
-    """Which model made a result."""
+    """A model, as results name it."""
 
     name: str = Field(description="Name of the model.", examples=["whisper-base"])
     revision: str = Field(description="Hash of the model's weights.", examples=["d01c3014881c"])

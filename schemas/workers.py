@@ -1,4 +1,4 @@
-"""The workers: the request that each of them answers, and its reply."""
+"""The request to which each worker replies, and its reply."""
 
 from pydantic import Field
 
@@ -6,14 +6,14 @@ from .wire import Input, Message, Model, Time
 
 
 class WorkersRequest(Input):
-    """Asks each worker what it is and whether it is well: it has no fields."""
+    """A request for the version and health of each worker, without fields."""
 
 
 class Problem(Message):
-    """What is wrong, and what a person can do about it."""
+    """A problem of the service, and what the operator can do."""
 
     what: str = Field(
-        description="What is wrong.", examples=["The consumer transcription_worker_transcription_high is paused"]
+        description="The problem.", examples=["The consumer transcription_worker_transcription_high is paused"]
     )
     next_step: str = Field(
         description="What to do.",
@@ -24,7 +24,7 @@ class Problem(Message):
 
 
 class WorkerInfo(Message):
-    """What one worker tells of itself."""
+    """The reply of one worker: its version, model and health."""
 
     worker: str = Field(
         description="Name of the worker, as `worker` in the events of the tasks that it runs.",
@@ -32,16 +32,16 @@ class WorkerInfo(Message):
     )
     version: str = Field(description="Version of the service.", examples=["0.3.0"])
     started_at: Time = Field(description="When the worker started.")
-    idle: bool = Field(description="Whether the worker would begin a task at once.")
-    model: Model | None = Field(description="The transcription model that is loaded; null: none is loaded now.")
+    idle: bool = Field(description="Whether the worker would start a task at once.")
+    model: Model | None = Field(description="The loaded transcription model; null if none is loaded.")
     engine: str = Field(
-        description="Device, precision and search of the loaded model; empty: none is loaded now.",
+        description="Device, precision and search of the loaded model; empty if none is loaded.",
         examples=["cpu int8 beam 5"],
     )
-    audio_store: str = Field(description="Where the worker looks for recordings.", examples=["nats://audio"])
+    audio_store: str = Field(description="Address of the store of recordings.", examples=["nats://audio"])
     audio_store_answers: bool = Field(description="Whether the store of recordings answers the worker.")
     redis_answers: bool = Field(description="Whether Redis answers the worker.")
     problems: list[Problem] = Field(
         default_factory=list,
-        description="What the worker finds wrong with the streams and consumers of the service and cannot mend.",
+        description="Problems of the streams and consumers of the service that the worker cannot repair.",
     )

@@ -16,7 +16,7 @@ from natscribe.jetstream import leader_reads, stream_pages, streams
 from natscribe.mock import player
 
 from app.dead_letters import replay, store
-from app.embedded import guarded, process
+from app.embedded import guarded_process, process
 from app.engines.audio import live_pipe, live_streams
 from app.execution import attempt, delivery
 from app.jetstream import connection, pull_inbox, stream_log, usage
@@ -27,16 +27,16 @@ from app.recordings import https, s3
 from app.redis_store import projection
 from app.requests import result_writer, task_lookup, user_erasure, worker_report
 from app.retention import late_frames, reminders, schedule
-from app.stream_guard import watch
+from app.stream_guard import guard
 from app.voices import store as voices
 from app.work_sharing import sharing
 
 USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
-    "ADVISED_FIRST_S": (watch,),
-    "ANSWERS_WITHIN_S": (process,),
+    "ADVISORY_HEAD_START_S": (guard,),
+    "START_TIMEOUT_S": (process,),
     "REPLY_WITHIN_S": (replay, store, user_erasure),
-    "ASK_AGAIN_AFTER_S": (consumer,),
-    "ASK_EVERY_S": (follow,),
+    "SECOND_POLL_AFTER_S": (consumer,),
+    "POSITION_EVERY_S": (follow,),
     "AUTHORITIES": (url_audio,),
     "CHECKED_WITHIN_S": (examination,),
     "CHECK_EVERY_S": (maintenance,),
@@ -50,7 +50,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "EXPIRES_AFTER_S": (streams,),
     "EXPIRE_EVERY_S": (maintenance,),
     "FIRST_REPLY_S": (usage,),
-    "FORGOTTEN_FOR_S": (projection,),
+    "TOMBSTONE_S": (projection,),
     "GIVE_UP_AFTER_S": (stream_log,),
     "HEALTH_WITHIN_S": (worker_report,),
     "INSISTS_FOR_S": (bucket,),
@@ -60,14 +60,15 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LAST_APPEND_TIMEOUT_S": (attempt,),
     "LEAST_BETWEEN_EVENTS_S": (attempt, player),
     "MIN_IDLE_S": (frames,),
-    "LOCK_WITHIN_S": (guarded,),
+    "LOCK_TIMEOUT_S": (guarded_process,),
     "LOGS_AT_ONCE": (late_frames,),
-    "LOG_READ_EVERY_S": (delivery,),
-    "LONG_WITHOUT_REST_S": (consumer,),
-    "LONG_WITH_ONE_TASK_S": (consumer,),
-    "LOOK_EVERY_S": (sharing, watch),
+    "LOG_POLL_INTERVAL_S": (delivery,),
+    "LONG_WITHOUT_IDLING_S": (consumer,),
+    "LONG_TASK_S": (consumer,),
+    "CHECK_IDLE_EVERY_S": (sharing,),
+    "GUARD_EVERY_S": (guard,),
     "MEASURE_EVERY_S": (maintenance,),
-    "MOST_ASKED": (result_writer,),
+    "MOST_WAITING": (result_writer,),
     "MOST_RETRIES": (client_s3,),
     "MAX_JOB_SECONDS": (live_streams,),
     "MAX_STALL_S": (live_pipe,),
@@ -78,26 +79,26 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "PIECE_BYTES": (s3,),
     "POLL_INTERVAL_S": (consumer,),
     "POLL_S": (frames,),
-    "READING_KEPT_S": (positions,),
+    "STATE_MAX_AGE_S": (positions,),
     "READ_WITHIN_S": (task_lookup,),
-    "RECHECK_AFTER_S": (consumer,),
+    "POLL_ALL_AFTER_S": (consumer,),
     "RECONNECTED_WITHIN_S": (delivery,),
     "REGISTERED_WITHIN_S": (replay,),
     "REPEATED_AFTER_S": (attempt,),
     "REPLIES_WITHIN_S": (workers,),
     "REPLY_TIMEOUT_S": (exchange,),
     "REQUEST_TIMEOUT_S": (leader_reads, pull_inbox),
-    "RESTORE_EVERY_S": (watch,),
+    "RESTORE_EVERY_S": (guard,),
     "RETRY_EVERY_S": (connection,),
     "ROUND_TRIP_WITHIN_S": (examination,),
     "SENT_AGAIN_AFTER_S": (exchange,),
     "SET_WITHIN_S": (reminders,),
     "SHARED_FOR_S": (worker_report,),
-    "SOUND_WITHIN_S": (decoding,),
+    "NETWORK_TIMEOUT_S": (decoding,),
     "SPARE": (index,),
     "STALLED_S": (https, s3),
     "UNCONFIRMED_S": (voices,),
-    "WAITING_CHECK_EVERY_S": (registration,),
+    "DELAY_CHECK_INTERVAL_S": (registration,),
     "SILENCE_REPORT_EVERY_S": (frames,),
     "WITHOUT_TASK_S": (late_frames,),
     "WRITTEN_WITHIN_S": (result_writer,),

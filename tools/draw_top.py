@@ -17,9 +17,9 @@ from contextlib import asynccontextmanager
 from io import StringIO
 from pathlib import Path
 
-from natscribe.cli.top import gather
-from natscribe.cli.top.board import Board
-from natscribe.cli.top.picture import draw
+from natscribe.cli.top import read_once
+from natscribe.cli.top.dashboard import Dashboard
+from natscribe.cli.top.layout import render
 from natscribe.client import Client
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Priority
@@ -64,7 +64,7 @@ async def service(folder: Path) -> AsyncIterator[Settings]:
         await process.wait()
 
 
-async def board_of(folder: Path, client: Client) -> Board:
+async def board_of(folder: Path, client: Client) -> Dashboard:
     """Publish tasks, and return the board when some have ended and all others have made progress."""
     await client.create_transcription_task("interview-ben.m4a", task_id="interview-ben")  # fails: it is not uploaded
     for task_id, (minutes, priority) in TASKS.items():
@@ -72,9 +72,9 @@ async def board_of(folder: Path, client: Client) -> Board:
         await client.create_transcription_task(
             recording.path, task_id=task_id, priority=priority, diarize=task_id == "board-meeting"
         )
-    board, deadline = Board(), time.monotonic() + LONGEST_S
+    board, deadline = Dashboard(), time.monotonic() + LONGEST_S
     while time.monotonic() < deadline:
-        await gather(client, board)
+        await read_once(client, board)
         if board.ended and min((task.progress for task in board.running.values()), default=0) > SHOWN_PROGRESS:
             break
     return board
@@ -85,7 +85,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         async with service(Path(name)) as settings, Client(settings) as client:
             board = await board_of(Path(name), client)
-            picture = draw(board, "nats://nats:4222, q quits", width=WIDTH, height=HEIGHT, now=time.monotonic())
+            picture = render(board, "nats://nats:4222, q quits", width=WIDTH, height=HEIGHT, now=time.monotonic())
     console = Console(record=True, width=WIDTH, height=HEIGHT, file=StringIO(), force_terminal=True)
     console.print(picture)
     console.print()  # browsers cut the last line of the picture off at the bottom

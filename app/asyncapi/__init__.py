@@ -1,4 +1,4 @@
-"""The AsyncAPI document: that of FastStream, completed with titles, descriptions, streams and examples."""
+"""The AsyncAPI document: that of FastStream, completed with ids, streams, replies and examples."""
 
 import json
 
@@ -13,14 +13,14 @@ from app.settings import Settings
 
 def document(version: str, settings: Settings) -> AsyncAPI:
     """Make the AsyncAPI document of this version of the service, with the names and limits of this deployment."""
-    found = _Document(
+    specification = _Document(
         title="Natscribe",
         version=version,
         license={"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         schema_version="3.0.0",
     )
-    found.settings = settings
-    return found
+    specification.settings = settings
+    return specification
 
 
 class _Document(AsyncAPI):

@@ -1,4 +1,4 @@
-"""Completes the AsyncAPI document: adds titles and descriptions to the channels that FastStream finds."""
+"""Completes the AsyncAPI document that FastStream generates: adds ids, parameters, streams, replies and examples."""
 
 import re
 from collections.abc import Mapping
@@ -11,13 +11,14 @@ from natscribe.schemas.voices import VOICE_ID_PATTERN
 from natscribe.schemas.wire import TASK_ID_PATTERN
 
 from app.asyncapi import info, jetstream
-from app.asyncapi.generated_channels import ENUMS, GeneratedChannel, find, pattern
-from app.asyncapi.messages import CORRELATIONS, MESSAGES, MessageWords, schemas
+from app.asyncapi.channels import CHANNELS, INSIDE, TAGS, Channel
+from app.asyncapi.generated_channels import ENUMS, GeneratedChannel, find, paragraphs, pattern
+from app.asyncapi.messages import CORRELATIONS, MESSAGES, MessageDescription, schemas
 from app.asyncapi.node import Node
 from app.asyncapi.servers import SECURITY_SCHEMES, SERVERS
-from app.asyncapi.wording import CHANNELS, INSIDE, TAGS, Channel
 from app.settings import Settings
-from handlers.channels import READ, REQUESTS
+from handlers.channels import REQUESTS
+from handlers.published import FRAMES
 from handlers.windows import transcribe_window
 
 REPLIES: Final = {route.kwargs["subject"]: route.call for route in REQUESTS} | {WINDOWS_CHANNEL: transcribe_window}
@@ -25,24 +26,24 @@ BINDING: Final = "0.1.0"  # the version of AsyncAPI's NATS binding
 _REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The inbox that the NATS request names."}
 
 
-def complete(found: Node, settings: Settings) -> Node:
+def complete(document: Node, settings: Settings) -> Node:
     """Make the whole AsyncAPI document from the one that FastStream generates.
 
     Raises:
-        LookupError: A channel or message of the code has no description, or a described one is not in the code.
+        LookupError: A channel of the code has no ids, a channel with ids is not in the code, or a message is unknown.
     """
-    findings = {channel.address: _finding(found, channel.address) for channel in CHANNELS}
-    _check_all_are_described(found, findings)
-    asked = [channel for channel in CHANNELS if channel.address in REPLIES]
+    generated = {channel.address: _generated(document, channel.address) for channel in CHANNELS}
+    _check_completeness(document, generated)
+    requests = [channel for channel in CHANNELS if channel.address in REPLIES]
     return {
-        "asyncapi": found["asyncapi"],
+        "asyncapi": document["asyncapi"],
         "id": "urn:natscribe:contract:v1",
-        "info": _info(found, settings),
+        "info": _info(document, settings),
         "defaultContentType": "application/json",
         "servers": SERVERS,
-        "channels": {channel.name: _channel(channel, findings[channel.address], settings) for channel in CHANNELS}
-        | {_reply_name(channel): _reply_channel(channel) for channel in asked},
-        "operations": {channel.operation: _operation(channel, findings[channel.address]) for channel in CHANNELS},
+        "channels": {channel.name: _channel(channel, generated[channel.address], settings) for channel in CHANNELS}
+        | {_reply_name(channel): _reply_channel(channel, generated[channel.address]) for channel in requests},
+        "operations": {channel.operation: _operation(channel, generated[channel.address]) for channel in CHANNELS},
         "components": {
             "messages": {message.name: message.node for message in MESSAGES},
             "schemas": schemas(),
@@ -54,36 +55,38 @@ def complete(found: Node, settings: Settings) -> Node:
     }
 
 
-def _info(found: Node, settings: Settings) -> Node:
-    tags = [{"name": name, "description": said} for name, said in TAGS.items()]
-    return {**found["info"], "description": info.description(settings), "tags": tags}
+def _info(document: Node, settings: Settings) -> Node:
+    tags = [{"name": name, "description": text} for name, text in TAGS.items()]
+    return {**document["info"], "description": info.description(settings), "tags": tags}
 
 
-def _finding(found: Node, address: str) -> GeneratedChannel:
+def _generated(document: Node, address: str) -> GeneratedChannel:
     """Return what the code does on the subjects of an address.
 
     Raises:
         LookupError: The code neither subscribes nor publishes to this address.
     """
-    if address in READ:
-        return GeneratedChannel(frozenset(), "receive", None, frozenset({READ[address].__name__}))
-    return find(found, address)
+    if address != FRAMES.subject:
+        return find(document, address)
+    payloads = frozenset({FRAMES.payload.__name__})
+    return GeneratedChannel(frozenset(), "receive", None, payloads, FRAMES.title, *paragraphs(FRAMES.text))
 
 
-def _check_all_are_described(found: Node, findings: Mapping[str, GeneratedChannel]) -> None:
-    described = frozenset[str]().union(*(finding.addresses for finding in findings.values()))
-    undescribed = {node["address"] for node in found["channels"].values()} - described
+def _check_completeness(document: Node, generated: Mapping[str, GeneratedChannel]) -> None:
+    described = frozenset[str]().union(*(channel.addresses for channel in generated.values()))
+    undescribed = {node["address"] for node in document["channels"].values()} - described
     if undescribed:
-        message = f"No description of {', '.join(sorted(undescribed))}: add one to wording.py."
+        message = f"No ids for {', '.join(sorted(undescribed))}: add them to app/asyncapi/channels.py."
         raise LookupError(message)
 
 
-def _channel(channel: Channel, finding: GeneratedChannel, settings: Settings) -> Node:
+def _channel(channel: Channel, generated: GeneratedChannel, settings: Settings) -> Node:
+    is_request = channel.address in REPLIES
     node = {
         "address": channel.address,
-        "title": channel.title,
-        "description": channel.description,
-        "messages": _messages(_messages_on(channel, finding)),
+        "title": generated.title,
+        "description": f"{'Core NATS request and reply. ' if is_request else ''}{generated.description}".strip(),
+        "messages": _messages(_messages_on(channel, generated)),
         "tags": [{"name": channel.tag}],
     }
     parameters = re.findall(r"\{(\w+)\}", channel.address)
@@ -96,24 +99,24 @@ def _channel(channel: Channel, finding: GeneratedChannel, settings: Settings) ->
 def _parameter(name: str, address: str) -> Node:
     """Return a reference to a parameter of an address.
 
-    If the payload there is not JSON, return the parameter itself, without the place in a payload that has its value.
+    If the payload there is not JSON, return the parameter itself, without the field of the payload that has its value.
     """
-    if READ.get(address) is bytes:
+    if address == FRAMES.subject:
         return {key: value for key, value in _parameters()[name].items() if key != "location"}
     return {"$ref": f"#/components/parameters/{name}"}
 
 
-def _operation(channel: Channel, finding: GeneratedChannel) -> Node:
+def _operation(channel: Channel, generated: GeneratedChannel) -> Node:
     node = {
-        "action": finding.action,
+        "action": generated.action,
         "channel": {"$ref": f"#/channels/{channel.name}"},
-        "title": channel.title,
-        "summary": channel.summary,
+        "title": generated.title,
+        "summary": generated.summary,
         "tags": [{"name": channel.tag}],
-        "messages": _of_channel(channel.name, _messages_on(channel, finding)),
+        "messages": _of_channel(channel.name, _messages_on(channel, generated)),
     }
-    if finding.queue:
-        node["bindings"] = {"nats": {"queue": finding.queue, "bindingVersion": BINDING}}
+    if generated.queue:
+        node["bindings"] = {"nats": {"queue": generated.queue, "bindingVersion": BINDING}}
     if channel.address in REPLIES:
         node["reply"] = {
             "address": _REPLY_TO,
@@ -127,44 +130,48 @@ def _reply_name(channel: Channel) -> str:
     return channel.name.replace("Requests", "Replies")
 
 
-def _reply_channel(channel: Channel) -> Node:
+def _reply_channel(channel: Channel, generated: GeneratedChannel) -> Node:
     return {
         "address": None,
-        "title": f"{channel.title}: the reply",
-        "description": f"The inbox of whoever asks on `{channel.address}`.",
+        "title": f"{generated.title}: reply",
+        "description": f"The inbox of the client that sends a request on `{channel.address}`.",
         "messages": _messages(_replies(channel.address)),
         "tags": [{"name": channel.tag}],
     }
 
 
-def _messages_on(channel: Channel, finding: GeneratedChannel) -> list[MessageWords]:
-    """Return the described messages that the code publishes or receives on a channel.
+def _messages_on(channel: Channel, generated: GeneratedChannel) -> list[MessageDescription]:
+    """Return the messages that the code publishes or receives on a channel.
 
     Raises:
-        LookupError: No payload of the channel is described.
+        LookupError: None of the payloads is known.
     """
-    inside = channel.tag == INSIDE
-    found = [message for message in MESSAGES if not message.is_reply and message.is_inside == inside]
-    found = [message for message in found if channel.only in {None, message.payload}]
-    said = [message for message in found if message.payload.__name__ in finding.models]
-    if not said:
-        message = f"No description of the messages on {channel.address}: add one to messages.py."
+    messages = [
+        message
+        for message in MESSAGES
+        if not message.is_reply
+        and message.is_inside == (channel.tag == INSIDE)
+        and channel.only in {None, message.payload}
+        and message.payload.__name__ in generated.payloads
+    ]
+    if not messages:
+        message = f"No description of the messages on {channel.address}: add one to app/asyncapi/messages.py."
         raise LookupError(message)
-    return said
+    return messages
 
 
-def _replies(address: str) -> list[MessageWords]:
+def _replies(address: str) -> list[MessageDescription]:
     """Return the messages that the handler of a request returns, with the error reply."""
     returned = get_type_hints(REPLIES[address])["return"]
     payloads = {*(get_args(returned) or (returned,)), ErrorReply}
     return [message for message in MESSAGES if message.is_reply and message.payload in payloads]
 
 
-def _messages(messages: list[MessageWords]) -> Node:
+def _messages(messages: list[MessageDescription]) -> Node:
     return {message.name: {"$ref": f"#/components/messages/{message.name}"} for message in messages}
 
 
-def _of_channel(channel: str, messages: list[MessageWords]) -> list[Node]:
+def _of_channel(channel: str, messages: list[MessageDescription]) -> list[Node]:
     return [{"$ref": f"#/channels/{channel}/messages/{message.name}"} for message in messages]
 
 
@@ -182,7 +189,7 @@ def _parameters() -> Node:
             "examples": ["3f9a0c17d2e4b586"],
         },
         "task_id": {
-            "description": f"The task id, as its publisher chose it; it matches `{TASK_ID_PATTERN}`.",
+            "description": f"The task id, chosen by its publisher; it matches `{TASK_ID_PATTERN}`.",
             "location": "$message.payload#/task_id",
             "examples": ["meeting-2026-11-24"],
             "x-pattern": TASK_ID_PATTERN,

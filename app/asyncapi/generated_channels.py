@@ -1,9 +1,10 @@
-"""Finds the subjects, operations and payloads of a channel in the AsyncAPI document that FastStream generates."""
+"""Reads titles, descriptions, operations and payloads from the AsyncAPI document that FastStream generates."""
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 
 from natscribe.schemas.wire import DescribedEnum, Kind, Priority
 
@@ -14,15 +15,21 @@ ENUMS: Final[Mapping[str, type[DescribedEnum]]] = {"priority": Priority, "kind":
 
 @dataclass(frozen=True, slots=True)
 class GeneratedChannel:
-    """What the code does on the subjects of one address: subscribe to all of them, or publish on all of them."""
+    """What the code does on all subjects of one address: `action` is `receive` or `send`.
+
+    `payloads` are the names of the payloads' classes; `description` is one line of Markdown and may be empty.
+    """
 
     addresses: frozenset[str]
     action: str
     queue: str | None
-    models: frozenset[str]  # the names of the payloads' classes
+    payloads: frozenset[str]
+    title: str
+    summary: str
+    description: str
 
 
-def find(found: Node, address: str) -> GeneratedChannel:
+def find(document: Node, address: str) -> GeneratedChannel:
     """Return what the code does on the subjects of an address, from the AsyncAPI document that FastStream generates.
 
     Raises:
@@ -31,20 +38,34 @@ def find(found: Node, address: str) -> GeneratedChannel:
     subjects = pattern(address)
     channels = {
         name: node
-        for name, node in found["channels"].items()
+        for name, node in document["channels"].items()
         if node["address"] == address or subjects.fullmatch(node["address"])
     }
     if not channels:
-        message = f"The code neither subscribes to {address} nor publishes there: correct wording.py."
+        message = f"The code neither subscribes to {address} nor publishes there: correct app/asyncapi/channels.py."
         raise LookupError(message)
     (action,) = {
         operation["action"]
-        for operation in found["operations"].values()
-        if _plain(operation["channel"]["$ref"]).removeprefix("#/channels/") in channels
+        for operation in document["operations"].values()
+        if unquote(operation["channel"]["$ref"]).removeprefix("#/channels/") in channels
     }
     (queue,) = {node["bindings"]["nats"].get("queue") for node in channels.values()}
-    models = frozenset(name for node in channels.values() for name in _references(found, node["messages"]))
-    return GeneratedChannel(frozenset(node["address"] for node in channels.values()), action, queue, models)
+    (title,) = {name.partition(" (")[0] for name in channels}  # in parentheses: which of the address's subjects
+    (text,) = {node["description"] for node in channels.values()}
+    return GeneratedChannel(
+        frozenset(node["address"] for node in channels.values()),
+        action,
+        queue,
+        frozenset(name for node in channels.values() for name in _references(document, node["messages"])),
+        title,
+        *paragraphs(text),
+    )
+
+
+def paragraphs(text: str) -> tuple[str, str]:
+    """Return the first paragraph of a docstring and the other ones, each as one line."""
+    first, _, rest = text.strip().partition("\n\n")
+    return " ".join(first.split()), " ".join(rest.split())
 
 
 def pattern(address: str) -> re.Pattern[str]:
@@ -56,22 +77,18 @@ def pattern(address: str) -> re.Pattern[str]:
     )
 
 
-def _references(found: Node, node: object) -> Iterator[str]:
+def _references(document: Node, node: object) -> Iterator[str]:
     """Yield the name of each schema to which a part of the AsyncAPI document refers, also through others."""
     if isinstance(node, list):
         node = dict(enumerate(node))
     if not isinstance(node, dict):
         return
-    place, _, name = _plain(str(node.get("$ref", ""))).removeprefix("#/components/").partition("/")
-    if place == "messages":
-        yield from _references(found, found["components"]["messages"][name])
-    elif place == "schemas":
+    section, _, name = unquote(str(node.get("$ref", ""))).removeprefix("#/components/").partition("/")
+    if section == "messages":
+        yield from _references(document, document["components"]["messages"][name])
+    elif section == "schemas":
         yield name
-        yield from _references(found, found["components"]["schemas"][name].get("anyOf"))
+        yield from _references(document, document["components"]["schemas"][name].get("anyOf"))
     else:
         for inner in node.values():
-            yield from _references(found, inner)
-
-
-def _plain(reference: str) -> str:
-    return reference.replace("%7B", "{").replace("%7D", "}").replace("%2A", "*")
+            yield from _references(document, inner)

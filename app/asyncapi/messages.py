@@ -1,44 +1,22 @@
-"""The messages of the AsyncAPI document: payload, headers, examples and descriptions."""
+"""The messages of the AsyncAPI document: payload, headers and examples; docstrings are their summaries."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args, get_type_hints
 
 from natscribe.schemas.dead_letters import DeadLetter
-from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
 from natscribe.schemas.errors import ErrorReply
 from natscribe.schemas.examples import EXAMPLES, Example
 from natscribe.schemas.headers import FrameHeaders, Headers, RequestHeaders, TaskHeaders
-from natscribe.schemas.live import LARGEST_FRAME_BYTES, LiveTask, Partial
-from natscribe.schemas.progress import ProgressEvent
-from natscribe.schemas.requests import (
-    Deleted,
-    DeleteLettersRequest,
-    LettersDeleted,
-    Replayed,
-    ReplayRequest,
-    ResultRequest,
-    TaskRequest,
-    TaskStatus,
-    UserRequest,
-)
-from natscribe.schemas.task_list import ListRequest, TaskPage
-from natscribe.schemas.task_queues import QueueOverview, QueueRequest
-from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
-from natscribe.schemas.voices import (
-    EnrollRequest,
-    ForgetRequest,
-    Forgotten,
-    RenameRequest,
-    Voice,
-    VoicePage,
-    VoicesRequest,
-)
+from natscribe.schemas.kinds import TASKS
+from natscribe.schemas.live import LARGEST_FRAME_BYTES, Partial
+from natscribe.schemas.voices import Forgotten
 from natscribe.schemas.windows import WindowReply, WindowRequest
-from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.asyncapi.generated_channels import paragraphs
 from app.asyncapi.headers import (
     AcceptedHeaders,
     CloudEventHeaders,
@@ -51,6 +29,8 @@ from app.asyncapi.headers import (
     TextReplyHeaders,
 )
 from app.asyncapi.node import Node
+from handlers.channels import REQUESTS
+from handlers.published import PUBLISHED
 
 CORRELATIONS: Final = {
     "taskId": {"location": "$message.payload#/task_id", "description": "All messages about a task have its id."},
@@ -70,18 +50,20 @@ CORRELATIONS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class MessageWords:
-    """One message: its payload, its headers and its description."""
+class MessageDescription:
+    """A message: its payload and its headers; the class of the payload has its name and, as docstring, its summary.
+
+    `alias` and `body_summary` replace the name and the summary.
+    """
 
     payload: type[BaseModel] | type[str] | type[bytes]
     headers: type[Headers]
-    title: str
-    summary: str
-    alias: str | None = None
+    alias: str = ""
+    body_summary: str = ""
 
     @property
     def name(self) -> str:
-        """The name of the message: its alias if it has one, else the name of its payload."""
+        """The name of the message, from which clients generate code."""
         return self.alias or self.payload.__name__
 
     @property
@@ -99,8 +81,8 @@ class MessageWords:
         """The message as a part of the AsyncAPI document."""
         return {
             "name": self.name,
-            "title": self.title,
-            "summary": self.summary,
+            "title": re.sub(r"\B[A-Z]", lambda letter: f" {letter[0].lower()}", self.name),
+            "summary": self.body_summary or paragraphs(self.payload.__doc__ or "")[0],
             "contentType": self._content_type,
             "correlationId": {"$ref": f"#/components/correlationIds/{self._correlation}"},
             "headers": _reference(self.headers),
@@ -124,93 +106,41 @@ class MessageWords:
         return "requestId" if issubclass(self.headers, RequestHeaders) or self.is_reply else "taskId"
 
 
+def _handled(part: str) -> list[type[BaseModel]]:
+    """Return the models of requests or of replies that the handlers of requests have as `part`, without duplicates."""
+    hints = [get_type_hints(route.call)[part] for route in REQUESTS]
+    payloads = dict.fromkeys(payload for hint in hints for payload in get_args(hint) or (hint,))
+    return [payload for payload in payloads if issubclass(payload, BaseModel)]
+
+
+_EVENTS: Final = dict.fromkeys(payload for channel in PUBLISHED for payload in channel.payloads)
+_EVENT_HEADERS: Final[dict[type, type[Headers]]] = {
+    Partial: PartialHeaders,
+    Forgotten: ForgottenHeaders,
+    DeadLetter: CloudEventHeaders,
+}
 MESSAGES: Final = (
-    MessageWords(TranscriptionTask, TaskHeaders, "Transcription task", "Asks for the text of a recording."),
-    MessageWords(DiarizationTask, TaskHeaders, "Diarization task", "Asks who speaks when."),
-    MessageWords(LiveTask, TaskHeaders, "Live task", "Asks for the text of sound that is published meanwhile."),
-    MessageWords(bytes, FrameHeaders, "Frame", "A little of the sound of a live task: 20 ms to 1 s.", alias="Frame"),
-    MessageWords(Partial, PartialHeaders, "Partial", "The text so far of what is being said at this moment."),
-    MessageWords(ProgressEvent, TaskEventHeaders, "Progress event", "One event of a task."),
-    MessageWords(SegmentsEvent, TaskEventHeaders, "Segments event", "The text since the previous segments event."),
-    MessageWords(TranscriptionResult, TaskEventHeaders, "Transcript", "The text of a recording."),
-    MessageWords(DiarizationResult, TaskEventHeaders, "Turns", "Who speaks when in a recording."),
-    MessageWords(DeadLetter, CloudEventHeaders, "Dead letter", "A task message that failed for good, and why."),
-    MessageWords(TaskRequest, RequestHeaders, "Task request", "Names a task."),
-    MessageWords(UserRequest, RequestHeaders, "User request", "Names all tasks of a user."),
-    MessageWords(ResultRequest, RequestHeaders, "Result request", "Names a task and the format of its result."),
-    MessageWords(ListRequest, RequestHeaders, "List request", "Asks for the newest tasks."),
-    MessageWords(QueueRequest, RequestHeaders, "Queue request", "Asks for the state of the task queues."),
-    MessageWords(WorkersRequest, RequestHeaders, "Workers request", "Asks each worker what it is."),
-    MessageWords(ReplayRequest, RequestHeaders, "Replay request", "Chooses dead letters by exactly one field."),
-    MessageWords(
-        DeleteLettersRequest, RequestHeaders, "Deletion of dead letters", "Chooses dead letters by exactly one field."
+    *(MessageDescription(task, TaskHeaders) for task in TASKS.values()),
+    MessageDescription(bytes, FrameHeaders, "Frame", "20 ms to 1 s of the audio of a live task."),
+    *(MessageDescription(event, _EVENT_HEADERS.get(event, TaskEventHeaders)) for event in _EVENTS),
+    *(MessageDescription(request, RequestHeaders) for request in _handled("request")),
+    *(
+        MessageDescription(reply, ReplyHeaders, f"{reply.__name__}Reply" if reply in _EVENTS else "")
+        for reply in _handled("return")
     ),
-    MessageWords(TaskStatus, ReplyHeaders, "Task status", "The current status of a task."),
-    MessageWords(
-        TranscriptionResult,
-        ReplyHeaders,
-        "Transcript",
-        "The transcript, as it was published.",
-        alias="TranscriptionResultReply",
-    ),
-    MessageWords(
-        DiarizationResult, ReplyHeaders, "Turns", "The turns, as they were published.", alias="DiarizationResultReply"
-    ),
-    MessageWords(
-        str, TextReplyHeaders, "Result as text", "Text, subtitles or RTTM: the body is the file.", alias="ResultText"
-    ),
-    MessageWords(
-        str,
-        PageReplyHeaders,
-        "Result as a page",
-        "Only for who asks for `html`: the body is the page.",
-        alias="ResultPage",
-    ),
-    MessageWords(TaskPage, ReplyHeaders, "Page of tasks", "Tasks, the newest first."),
-    MessageWords(QueueOverview, ReplyHeaders, "Task queues", "How many tasks wait and run in each queue."),
-    MessageWords(WorkerInfo, ReplyHeaders, "Worker", "What one worker is, and whether it is well."),
-    MessageWords(Deleted, ReplyHeaders, "Deleted", "The task, or each task of the user, is deleted."),
-    MessageWords(Replayed, ReplyHeaders, "Replayed", "How many tasks were queued again."),
-    MessageWords(LettersDeleted, ReplyHeaders, "Dead letters deleted", "How many dead letters were removed."),
-    MessageWords(EnrollRequest, RequestHeaders, "Enrolment", "Says who a speaker of a completed task is."),
-    MessageWords(VoicesRequest, RequestHeaders, "Voices request", "Asks for the voices of a user."),
-    MessageWords(RenameRequest, RequestHeaders, "New name", "Gives a voice another name."),
-    MessageWords(ForgetRequest, RequestHeaders, "Forget request", "Names the voice to forget."),
-    MessageWords(Voice, ReplyHeaders, "Voice", "A person whom a user has named."),
-    MessageWords(VoicePage, ReplyHeaders, "Page of voices", "Voices of a user."),
-    MessageWords(Forgotten, ReplyHeaders, "Forgotten", "Nothing of the voice is left.", alias="ForgottenReply"),
-    MessageWords(Forgotten, ForgottenHeaders, "Forgotten", "A voice that was forgotten."),
-    MessageWords(ErrorReply, ReplyHeaders, "Error", "Why a request failed, and what to do."),
-    MessageWords(
-        TranscriptionTask,
-        AcceptedHeaders,
-        "Accepted transcription task",
-        "A transcription task, as the stream stored it.",
-        alias="AcceptedTranscriptionTask",
-    ),
-    MessageWords(
-        DiarizationTask,
-        AcceptedHeaders,
-        "Accepted diarization task",
-        "A diarization task, as the stream stored it.",
-        alias="AcceptedDiarizationTask",
-    ),
-    MessageWords(
-        LiveTask,
-        AcceptedHeaders,
-        "Accepted live task",
-        "A live task, as the stream stored it.",
-        alias="AcceptedLiveTask",
-    ),
-    MessageWords(WindowRequest, InsideHeaders, "Window", "One window of a long recording, with its sound."),
-    MessageWords(WindowReply, ReplyHeaders, "Text of a window", "What an idle worker has found in a window."),
+    MessageDescription(str, TextReplyHeaders, "ResultText", "Text, subtitles or RTTM: the body is the file."),
+    MessageDescription(str, PageReplyHeaders, "ResultPage", "The reply to a request for `html`: the body is the page."),
+    MessageDescription(ErrorReply, ReplyHeaders),
+    *(MessageDescription(task, AcceptedHeaders, f"Accepted{task.__name__}") for task in TASKS.values()),
+    MessageDescription(WindowRequest, InsideHeaders),
+    MessageDescription(WindowReply, ReplyHeaders),
 )
 _BODIES: Final[dict[type, Node]] = {  # of messages that are no JSON
     str: {"type": "string", "description": "The whole body, in UTF-8: it is not JSON."},
     bytes: {
         "type": "string",
         "format": "binary",
-        "description": f"The sound, coded as `audio` of the task says, at most {LARGEST_FRAME_BYTES // 1024} KiB. "
+        "description": f"The audio, encoded as `audio` of the task says, at most {LARGEST_FRAME_BYTES // 1024} KiB. "
         "A frame of `pcm_s16le` holds whole samples of all channels. A frame of `opus` is any piece of the file.",
     },
 }
@@ -218,24 +148,24 @@ _BODIES: Final[dict[type, Node]] = {  # of messages that are no JSON
 
 def schemas() -> Node:
     """Return the schemas of all payloads and headers, by name."""
-    wanted: set[type[BaseModel]] = {message.headers for message in MESSAGES}
-    wanted |= {message.payload for message in MESSAGES if issubclass(message.payload, BaseModel)}
-    _, found = models_json_schema(
-        [(model, "serialization") for model in sorted(wanted, key=lambda model: model.__name__)],
+    models: set[type[BaseModel]] = {message.headers for message in MESSAGES}
+    models |= {message.payload for message in MESSAGES if issubclass(message.payload, BaseModel)}
+    _, generated = models_json_schema(
+        [(model, "serialization") for model in sorted(models, key=lambda model: model.__name__)],
         ref_template="#/components/schemas/{model}",
     )
-    return {name: _without_titles(schema) for name, schema in sorted(found["$defs"].items())}
+    return {name: _without_titles(schema) for name, schema in sorted(generated["$defs"].items())}
 
 
 def _reference(model: type[BaseModel]) -> Node:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
-def _examples(message: MessageWords) -> Iterable[Example]:
+def _examples(message: MessageDescription) -> Iterable[Example]:
     return EXAMPLES[message.payload.__name__ if issubclass(message.payload, BaseModel) else message.name]
 
 
-def _example(message: MessageWords, example: Example) -> Node:
+def _example(message: MessageDescription, example: Example) -> Node:
     node: Node = example.model_dump(exclude_none=True)
     return node | ({"headers": {"Nats-Msg-Id": node["payload"]["task_id"]}} if message.headers is TaskHeaders else {})
 

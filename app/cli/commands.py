@@ -24,27 +24,33 @@ def up(  # noqa: PLR0913 -- its options
     websocket: Annotated[
         bool,
         typer.Option(
-            "--websocket", help="Open NATS to pages of this machine, and serve one that records a microphone."
+            "--websocket",
+            help="Open NATS to web pages of this machine, and serve a page for a microphone.",
         ),
     ] = False,
     websocket_port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help="Port of NATS for pages; opens it.", show_default="9222 if free"),
+        typer.Option(
+            min=1,
+            max=65535,
+            help="WebSocket port of NATS; implies --websocket.",
+            show_default="9222 if free",
+        ),
     ] = None,
     origin: Annotated[
         list[str] | None,
-        typer.Option(help="Origin of a page of your own, such as http://localhost:5173; opens NATS to it."),
+        typer.Option(help="Origin of your own web page, such as http://localhost:5173; opens NATS to it."),
     ] = None,
 ) -> None:
     """Run the service and its servers until Ctrl-C.
 
     A server is embedded for each of NATS_URL and REDIS_URL that is not set.
     """
-    from app.cli.microphone_page import WebSocket  # noqa: PLC0415 -- see above
+    from app.cli.microphone_page import WebSocketOptions  # noqa: PLC0415 -- see above
     from app.cli.up import run  # noqa: PLC0415 -- see above
 
-    is_wanted = websocket or websocket_port is not None or origin
-    run(workers, host, port, WebSocket(websocket_port, origin or ()) if is_wanted else None)
+    has_websocket = websocket or websocket_port is not None or origin
+    run(workers, host, port, WebSocketOptions(websocket_port, origin or ()) if has_websocket else None)
 
 
 def demo(
@@ -55,9 +61,9 @@ def demo(
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the servers and the result until Ctrl-C.")] = False,
 ) -> None:
-    """Transcribe a recording of two readers.
+    """Transcribe a sample recording of two readers.
 
-    The result has speakers. The servers run as long as the demo.
+    The result has speakers. The servers run only for the duration of the demo.
     """
     from app.cli.demo import run  # noqa: PLC0415 -- see above
 

@@ -1,4 +1,4 @@
-"""The page that records a microphone and shows its text, as `natscribe up --websocket` serves it."""
+"""The page that transcribes a microphone, which `natscribe up --websocket` serves."""
 
 import json
 import shutil
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from natscribe.client import ClientError
 
-from app.cli.ports import chosen_port
+from app.cli.ports import choose_port
 from app.embedded.process import HOST
 
 PAGE_PORT, WEBSOCKET_PORT = 8001, 9222  # if they are free
-_PAGE = Path(__file__).parent / "browser"  # a link to examples/browser, which makes the page a part of this package
+_PAGE = Path(__file__).parent / "browser"  # a link to examples/browser, so that this package has the page
 
 
 class NoWebSocketError(ClientError):
@@ -33,12 +33,12 @@ class PageNotServedError(ClientError):
     """Another process has taken the port of the page."""
 
     def __init__(self, port: int) -> None:
-        super().__init__(f"Another program has just taken port {port}, where the page would be: start again.")
+        super().__init__(f"Another program has just taken port {port} of the page: start again.")
 
 
 @dataclass(frozen=True)
-class WebSocket:
-    """The WebSocket that the user wants: its port (None: any free one), and the origins that may use it."""
+class WebSocketOptions:
+    """Options of the WebSocket: its port (None: any free one), and the origins that may use it."""
 
     port: int | None = None
     origins: Sequence[str] = ()
@@ -46,7 +46,7 @@ class WebSocket:
 
 @dataclass(frozen=True)
 class MicrophonePage:
-    """Where the page is, and where it finds NATS; pages of `origins` may speak to this NATS, too."""
+    """The ports of the page and of the WebSocket of NATS, which pages of `origins` may use, too."""
 
     port: int
     websocket_port: int
@@ -66,7 +66,7 @@ class MicrophonePage:
     def nats_config(self) -> str:
         """The section `websocket` of the configuration of NATS.
 
-        It has the allowed origins: without them, every page on the web could speak to this NATS.
+        It lists the allowed origins: without them, every page on the web could connect to this NATS.
         """
         ours = [f"http://{host}:{self.port}" for host in (HOST, "localhost")]
         origins = json.dumps([*ours, *self.origins])
@@ -74,12 +74,12 @@ class MicrophonePage:
 
     @contextmanager
     def served(self, folder: Path) -> Generator[None]:
-        """Serve the page until the block ends, from a copy in the folder, which has the address of NATS."""
+        """Serve the page until the block ends, from a copy in the folder that has the address of NATS."""
         shutil.copytree(_PAGE, folder, dirs_exist_ok=True)
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         (folder / "settings.json").write_text(json.dumps(settings | {"server": self.websocket}), encoding="utf-8")
         policy = f"connect-src 'self' {self.websocket}; frame-ancestors 'none'"
-        with self._listening(partial(_files(policy), directory=str(folder))) as server:
+        with self._server(partial(_handler(policy), directory=str(folder))) as server:
             thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
             try:
@@ -88,37 +88,37 @@ class MicrophonePage:
                 server.shutdown()
                 thread.join()
 
-    def _listening(self, files: partial[SimpleHTTPRequestHandler]) -> ThreadingHTTPServer:
+    def _server(self, handler: partial[SimpleHTTPRequestHandler]) -> ThreadingHTTPServer:
         try:
-            return ThreadingHTTPServer((HOST, self.port), files)
+            return ThreadingHTTPServer((HOST, self.port), handler)
         except OSError as error:  # it was free when it was chosen
             raise PageNotServedError(self.port) from error
 
 
-def chosen_page(wanted: WebSocket, *, names_nats: bool, http_port: int) -> MicrophonePage:
-    """Choose the ports of the page and of its NATS, other than `http_port`; `names_nats`: NATS_URL names a server.
+def choose_page(options: WebSocketOptions, *, names_nats: bool, http_port: int) -> MicrophonePage:
+    """Choose the ports of the page and of its NATS, other than `http_port`; `names_nats`: NATS_URL is set.
 
     Raises:
         NoWebSocketError: There is no embedded NATS.
-        PortInUseError: Another process uses the port that is wanted.
+        PortInUseError: Another process uses the port of the option.
     """
     if names_nats:
         raise NoWebSocketError
-    port = chosen_port(wanted.port, WEBSOCKET_PORT, "--websocket-port", besides=[http_port])
-    return MicrophonePage(chosen_port(None, PAGE_PORT, "", besides=[http_port, port]), port, wanted.origins)
+    port = choose_port(options.port, WEBSOCKET_PORT, "--websocket-port", besides=[http_port])
+    return MicrophonePage(choose_port(None, PAGE_PORT, "", besides=[http_port, port]), port, options.origins)
 
 
-def _files(policy: str) -> type[SimpleHTTPRequestHandler]:
-    """Make a handler that serves files with this Content-Security-Policy, of which a page could state only a part."""
+def _handler(policy: str) -> type[SimpleHTTPRequestHandler]:
+    """Make a handler that serves files with this Content-Security-Policy; a page itself can set only part of it."""
 
-    class Files(SimpleHTTPRequestHandler):
+    class Handler(SimpleHTTPRequestHandler):
         def end_headers(self) -> None:
             self.send_header("Content-Security-Policy", policy)
             self.send_header("X-Content-Type-Options", "nosniff")
-            self.send_header("Cache-Control", "no-cache")  # a browser asks each time whether a file is new
+            self.send_header("Cache-Control", "no-cache")  # a browser checks each time whether a file has changed
             super().end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name is the library's
             """Log nothing."""
 
-    return Files
+    return Handler

@@ -1,4 +1,4 @@
-"""What `natscribe up` prints after its start: settings for other commands in its folder, and commands to type."""
+"""Settings for other commands in the folder of `natscribe up`, and the next commands that it prints."""
 
 import os
 import shlex
@@ -9,29 +9,29 @@ from natscribe.client.command import command_in_another_terminal
 from natscribe.settings import without_login
 
 from app.cli.recording import TWO_READERS
-from app.cli.service import Service
+from app.cli.service import LocalService
 from app.settings import Settings
 
 _NEEDED_BY_CLIENTS = ("audio_store", "audio_max_bytes", "nats_stream_name", "nats_consumer_name", "nats_tls_ca_file")
 
 
 def settings_for_clients() -> dict[str, str]:
-    """Return the settings that clients need as well, by their names in the environment; none of them is a secret."""
+    """Return the settings that clients need, too, by their names in the environment; none of them is a secret."""
     settings = Settings()
-    given = {name: getattr(settings, name) for name in _NEEDED_BY_CLIENTS if name in settings.model_fields_set}
-    return {name.upper(): str(value.absolute() if isinstance(value, Path) else value) for name, value in given.items()}
+    values = {name: getattr(settings, name) for name in _NEEDED_BY_CLIENTS if name in settings.model_fields_set}
+    return {name.upper(): str(value.absolute() if isinstance(value, Path) else value) for name, value in values.items()}
 
 
-def next_steps(running: Service) -> Iterator[str]:
+def next_steps(service: LocalService) -> Iterator[str]:
     """Yield lines with commands that work in another terminal while the servers run."""
     here, anywhere = (command_in_another_terminal(in_this_folder=this) for this in (True, False))
     recording = os.path.relpath(TWO_READERS) if TWO_READERS.is_relative_to(Path.cwd()) else str(TWO_READERS)
-    takes_uploads = Settings().audio_store.startswith("nats:")  # other stores may need the recording, or a login, first
+    takes_uploads = Settings().audio_store.startswith("nats:")  # other stores may need the recording or a login first
     yield "Try    in another terminal, in this folder (Ctrl-C here stops everything):"
     yield f"         {here} {f'transcribe --diarize {shlex.quote(recording)}' if takes_uploads else 'doctor'}"
-    url = running.servers["NATS_URL"]
+    url = service.servers["NATS_URL"]
     if url == without_login(url):
-        named = {"NATS_URL": url} | settings_for_clients()
-        words = " ".join(f"{name}={shlex.quote(value)}" for name, value in named.items())
+        settings = {"NATS_URL": url} | settings_for_clients()
+        assignments = " ".join(f"{name}={shlex.quote(value)}" for name, value in settings.items())
         yield "       or in any other folder:"
-        yield f"         {words} {anywhere} list"
+        yield f"         {assignments} {anywhere} list"

@@ -17,16 +17,16 @@ class PortInUseError(ClientError):
         )
 
 
-def chosen_port(
-    port: int | None, usual: int, option: str, host: str = HOST, *, besides: Collection[int | None] = ()
+def choose_port(
+    port: int | None, default: int, option: str, host: str = HOST, *, besides: Collection[int | None] = ()
 ) -> int:
-    """Return the port that an option names, else the usual one if it is free, else any free port.
+    """Return the port that an option names, else the default port if it is free, else any free port.
 
-    `besides`: ports that this service itself uses otherwise.
+    `besides`: other ports that this service uses.
 
     Raises:
         PortInUseError: Another process uses the port that the option names, or it is one of `besides`.
     """
     if port is not None and (port in besides or not is_free(port, host)):
         raise PortInUseError(port, option)
-    return port or (usual if usual not in besides and is_free(usual, host) else free_port())
+    return port or (default if default not in besides and is_free(default, host) else free_port())

@@ -1,4 +1,4 @@
-"""The recording that comes with the service, for a first try."""
+"""The sample recording that is part of this package."""
 
 from pathlib import Path
 

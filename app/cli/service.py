@@ -1,4 +1,4 @@
-"""Runs the service on this machine: workers in a process of their own, with embedded servers for unset addresses."""
+"""Runs the service on this machine: workers in a separate process, with embedded servers for unset addresses."""
 
 import asyncio
 import os
@@ -12,33 +12,33 @@ from typing import IO
 
 from natscribe.client import Client, ClientError, NoServerError
 
-from app.cli.microphone_page import MicrophonePage, WebSocket, chosen_page
-from app.cli.ports import chosen_port
-from app.embedded import EmbeddedError, Guarded, NatsServer, Server, ValkeyServer, running
+from app.cli.microphone_page import MicrophonePage, WebSocketOptions, choose_page
+from app.cli.ports import choose_port
+from app.embedded import EmbeddedError, GuardedProcess, NatsServer, Server, ValkeyServer, running
 from app.engines.cores import windows_at_once
 from app.settings import MOST_WINDOWS, Settings
 
 HTTP_PORT = 8000  # the default port of the documentation page
 _READY_CHECK_EVERY_S = 0.1
-_GRACE_S = 20.0  # after TASK_GRACE, a worker has this time to release its task and to end
+_GRACE_S = 20.0  # after TASK_GRACE, a worker releases its task and ends within this time
 
 
-class OtherRedisError(ClientError):
+class RedisMismatchError(ClientError):
     """Workers run at NATS_URL, and REDIS_URL does not name the Redis that they use."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, address: str) -> None:
         super().__init__(
-            f"Workers already use NATS at {place}: set REDIS_URL to the Redis that they use,"
+            f"Workers already use NATS at {address}: set REDIS_URL to the Redis that they use,"
             " or unset NATS_URL for embedded servers."
         )
 
 
-class Service:
+class LocalService:
     """A running worker process, with the addresses of its page and of its servers."""
 
     def __init__(  # noqa: PLR0913 -- what a run has
         self,
-        worker: Callable[[], Guarded],
+        worker: Callable[[], GuardedProcess],
         servers: Mapping[str, str],
         embedded: Sequence[Server],
         *,
@@ -59,10 +59,10 @@ class Service:
         """The address of the documentation page."""
         return f"http://{self._host}:{self._port}/docs"
 
-    async def becomes_ready(self) -> bool:
-        """Wait until the worker is ready for tasks and has loaded its model; return False if the worker ends before."""
+    async def wait_until_ready(self) -> bool:
+        """Wait until the worker has loaded its model and is ready for tasks; return False if the worker ends before."""
         while not self.worker.ended:
-            if await self._says_yes("startup") and await self._says_yes("ready"):
+            if await self._is_healthy("startup") and await self._is_healthy("ready"):
                 return True
             await asyncio.sleep(_READY_CHECK_EVERY_S)
         return False
@@ -71,23 +71,23 @@ class Service:
         """Start a new worker in place of the worker that has ended."""
         self.worker = self._start()
 
-    async def _says_yes(self, to: str) -> bool:
+    async def _is_healthy(self, check: str) -> bool:
         try:
             reader, writer = await asyncio.open_connection(self._host, self._port)
-            writer.write(f"GET /health/{to} HTTP/1.0\r\nHost: {self._host}\r\n\r\n".encode())
-            answer = await reader.readline()
+            writer.write(f"GET /health/{check} HTTP/1.0\r\nHost: {self._host}\r\n\r\n".encode())
+            status_line = await reader.readline()
             writer.close()
         except OSError:
             return False
-        return b" 200 " in answer
+        return b" 200 " in status_line
 
 
 @contextmanager
-def writable() -> Generator[None]:
-    """Say what to do if a file in the folder for the data of the servers cannot be written.
+def report_unwritable() -> Generator[None]:
+    """Convert an OSError about a file into an error that says what to do.
 
     Raises:
-        EmbeddedError: A file or folder there cannot be made or opened.
+        EmbeddedError: A file or folder cannot be created or opened.
     """
     try:
         yield
@@ -99,52 +99,52 @@ def writable() -> Generator[None]:
 
 
 @asynccontextmanager
-async def service(  # noqa: PLR0913 -- what the commands `up` and `demo` choose
+async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` choose
     data: Path,
     *,
     workers: int = 1,
     host: str = "127.0.0.1",
     port: int | None = None,
     output: IO[bytes] | None = None,
-    alone: bool = False,
-    websocket: WebSocket | None = None,
-) -> AsyncGenerator[Service]:
+    embed_all: bool = False,
+    websocket: WebSocketOptions | None = None,
+) -> AsyncGenerator[LocalService]:
     """Run the service until the block ends, then stop the worker, then its servers.
 
-    With `alone` both servers are embedded, whatever NATS_URL and REDIS_URL name. With `websocket` the embedded
-    NATS has one, and the page that records a microphone is served.
+    With `embed_all` both servers are embedded, whatever NATS_URL and REDIS_URL name. With `websocket` the embedded
+    NATS has one, and the page that transcribes a microphone is served.
 
     Raises:
         EmbeddedError: An embedded server does not start.
-        NoWebSocketError: A WebSocket is wanted, and NATS_URL names a server.
-        OtherRedisError: Workers run at NATS_URL, and REDIS_URL is not set.
+        NoWebSocketError: `websocket` is given, and NATS_URL names a server.
+        RedisMismatchError: Workers run at NATS_URL, and REDIS_URL is not set.
         PageNotServedError: Another process has just taken the port of the page.
         PortInUseError: Another process uses the port.
-        UnreachableError: NATS_URL names a server that does not answer.
+        UnreachableError: NATS_URL names a server that does not reply.
     """
     await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
-    port = chosen_port(port, HTTP_PORT, "--port", host)
+    port = choose_port(port, HTTP_PORT, "--port", host)
     settings = Settings()
-    named = set() if alone else {"nats_url", "redis_url"} & settings.model_fields_set
-    page = chosen_page(websocket, names_nats="nats_url" in named, http_port=port) if websocket else None
-    async with _servers(data, settings, named, page.nats_config if page else "") as (found, embedded):
+    named = set() if embed_all else {"nats_url", "redis_url"} & settings.model_fields_set
+    page = choose_page(websocket, names_nats="nats_url" in named, http_port=port) if websocket else None
+    async with _servers(data, settings, named, page.nats_config if page else "") as (addresses, embedded):
         command = [sys.executable, "-m", "faststream", "run", "app.main:app", "--host", host, "--port", str(port)]
-        environment = {**os.environ, **found}
+        env = {**os.environ, **addresses}
         if workers > 1:
             command += ["--workers", str(workers)]
-            environment["ENGINE_PARALLEL"] = str(share_of_cores(settings, workers))
+            env["ENGINE_PARALLEL"] = str(share_of_cores(settings, workers))
         grace = settings.task_grace + _GRACE_S
-        worker = partial(Guarded, command, lock=data / "worker.lock", grace=grace, output=output, env=environment)
+        worker = partial(GuardedProcess, command, lock=data / "worker.lock", grace=grace, output=output, env=env)
         with page.served(data / "page") if page else nullcontext():
-            served = Service(worker, found, embedded, host=host, port=port, page=page)
+            service = LocalService(worker, addresses, embedded, host=host, port=port, page=page)
             try:
-                yield served
+                yield service
             finally:
-                await served.worker.stop()
+                await service.worker.stop()
 
 
 def share_of_cores(settings: Settings, workers: int) -> int:
-    """Return how many windows each worker transcribes at once: the setting, or what an equal share of cores allows."""
+    """Return the number of concurrent windows of each worker: the setting, or what an equal share of cores allows."""
     return min(windows_at_once(settings.engine_parallel, settings.engine_threads * workers), MOST_WINDOWS)
 
 
@@ -152,7 +152,7 @@ def share_of_cores(settings: Settings, workers: int) -> int:
 async def _servers(
     data: Path, settings: Settings, named: set[str], more_config: str
 ) -> AsyncGenerator[tuple[dict[str, str], Sequence[Server]]]:
-    """Yield the addresses of the servers, and the embedded servers, which run where the settings name no address."""
+    """Yield the addresses of all servers, and the embedded servers, which run where the settings name no address."""
     if "nats_url" in named:
         await _check_nats(settings, has_redis="redis_url" in named)
     embedded: dict[str, Server] = {}
@@ -169,16 +169,16 @@ async def _check_nats(settings: Settings, *, has_redis: bool) -> None:
     """Check the connection to NATS now: the worker would report a failure only after half a minute.
 
     Raises:
-        OtherRedisError: Workers run there, and an embedded Redis would be another one than theirs.
-        UnreachableError: NATS_URL names a server that does not answer.
+        RedisMismatchError: Workers run there, and an embedded Redis would not be theirs.
+        UnreachableError: NATS_URL names a server that does not reply.
     """
     try:
         async with Client(settings) as client:
             if not has_redis and await _has_workers(client):
-                raise OtherRedisError(settings.nats_addresses)
+                raise RedisMismatchError(settings.nats_addresses)
     except NoServerError as error:
-        what_to_do = "start it, correct NATS_URL, or unset NATS_URL for an embedded server"
-        raise NoServerError(error.place, what_to_do) from error
+        next_step = "start it, correct NATS_URL, or unset NATS_URL for an embedded server"
+        raise NoServerError(error.place, next_step) from error
 
 
 async def _has_workers(client: Client) -> bool:

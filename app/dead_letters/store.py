@@ -1,4 +1,4 @@
-"""The store of dead letters: each message of a task that failed for good is stored once in a stream."""
+"""The store of dead letters: the stream that holds the message of each finally failed task once."""
 
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -16,12 +16,12 @@ from natscribe.schemas.headers import TRACEPARENT
 from natscribe.schemas.requests import DeadLetterChoice, DeleteLettersRequest, LettersDeleted
 from natscribe.schemas.stream_names import StreamNames
 
-from app.jetstream.records import parsed
+from app.jetstream.records import parse_stored
 from app.queue.stored_message import StoredMessage
 from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter, task_name
 
-REPLY_WITHIN_S = 3.5  # less than the five seconds that clients wait for a reply
+REPLY_WITHIN_S = 3.5  # less than the 5 s that clients wait for a reply
 
 
 class DeadLetterStore:
@@ -36,7 +36,7 @@ class DeadLetterStore:
         self._max_payload = max_payload
 
     async def put(self, message: StoredMessage, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
-        """Store the dead letter of a failed message, unless the stream has stored it already."""
+        """Store the dead letter of a message, unless it is already stored."""
         letter = letter_of(message, task_id, error, attempts=attempts, max_payload=self._max_payload)
         stored = await self._js.publish(
             subjects.append_to(subjects.dead_letters(message.kind)),
@@ -45,24 +45,23 @@ class DeadLetterStore:
             headers=self._headers(message, task_id),
         )
         if not stored.duplicate:
-            self._meter.dead_letters.labels(task_name(message.queue), error.code).inc()
+            self._meter.dead_letters.labels(task_name(message.lane), error.code).inc()
 
     def _headers(self, message: StoredMessage, task_id: str | None) -> dict[str, str]:
-        # The time distinguishes messages with the same sequence: a new task stream begins at 1 again.
+        # The time distinguishes messages with the same sequence: a recreated task stream counts from 1 again.
         stored_at = int(message.time.timestamp())
         letter_id = f"{self._tasks}-{message.sequence}-{stored_at}-{task_id or ''}"
         trace = {TRACEPARENT: message.traceparent} if message.traceparent is not None else {}
         return cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id) | trace
 
     def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
-        """Yield pages of dead letters with their stream sequences, the oldest first: those after `after`."""
-        return letters(self._nats, self._stream, after=after, parse=partial(parsed, DeadLetter, stored_as=self._stream))
+        """Yield pages of dead letters after the stream sequence `after`, each with its sequence, the oldest first."""
+        return letters(
+            self._nats, self._stream, after=after, parse=partial(parse_stored, DeadLetter, stored_as=self._stream)
+        )
 
     async def delete(self, request: DeleteLettersRequest) -> LettersDeleted:
-        """Delete the dead letters that the request chooses, until all are deleted or ANSWER_WITHIN_S is over.
-
-        If the time is over, `more_after` of the answer says where the next request continues.
-        """
+        """Delete the chosen dead letters for up to REPLY_WITHIN_S; the next request continues at `more_after`."""
         deadline = time.monotonic() + REPLY_WITHIN_S
         count = 0
         async for page in self.pages(after=request.after):
@@ -77,7 +76,7 @@ class DeadLetterStore:
         return sum([await self._delete_chosen(choice, page) async for page in self.pages()]) > 0
 
     async def delete_one(self, sequence: int) -> bool:
-        """Delete a dead letter by its stream sequence; return False if it was deleted already.
+        """Delete a dead letter by its stream sequence; return False if it is already deleted.
 
         Raises:
             APIError: JetStream refuses to delete the dead letter.

@@ -35,6 +35,7 @@ class Operation:
 
     name: str
     role: str
+    title: str
     summary: str
     channel: Node
     parameters: dict[str, Node]
@@ -131,6 +132,7 @@ def _operation(document: Node, name: str, node: Node, shown: set[str]) -> Operat
     return Operation(
         name=name,
         role=_role(node),
+        title=node["title"],
         summary=node["summary"],
         channel=channel,
         parameters={key: follow(document, each) for key, each in channel.get("parameters", {}).items()},

@@ -1,17 +1,17 @@
-"""Embedded servers: runs NATS with JetStream, and Valkey, from Python packages on 127.0.0.1, with data in a folder."""
+"""Embedded servers: runs NATS with JetStream and Valkey from Python packages on 127.0.0.1, with data in a folder."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from app.cancellation import cancel_all
-from app.embedded.guarded import Guarded
+from app.embedded.guarded_process import GuardedProcess
 from app.embedded.process import EmbeddedError, Server, free_port, is_free
 from app.embedded.servers import NatsServer, ValkeyServer
 
 __all__ = [
     "EmbeddedError",
-    "Guarded",
+    "GuardedProcess",
     "NatsServer",
     "Server",
     "ValkeyServer",
@@ -46,8 +46,8 @@ async def keep_running(servers: Iterable[Server], on_restart: Callable[[str], No
     Raises:
         EmbeddedError: A server does not start.
     """
-    keeping = [asyncio.create_task(server.keep_running(on_restart)) for server in servers]
+    supervisors = [asyncio.create_task(server.keep_running(on_restart)) for server in servers]
     try:
-        await asyncio.gather(*keeping)
+        await asyncio.gather(*supervisors)
     finally:
-        await cancel_all(keeping)
+        await cancel_all(supervisors)

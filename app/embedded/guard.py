@@ -1,6 +1,6 @@
-"""Runs a command that must not outlive the guard's parent: `python -IS guard.py LOCK PATIENCE GRACE COMMAND...`.
+"""Runs a command that must not outlive the guard's parent: `python -IS guard.py LOCK TIMEOUT GRACE COMMAND...`.
 
-While another process holds LOCK, the guard waits up to PATIENCE seconds. The parent holds the other end of the guard's
+While another process holds LOCK, the guard waits up to TIMEOUT seconds. The parent holds the other end of the guard's
 standard input. When the parent ends in any way, this pipe closes; then the guard sends SIGTERM to the command's
 process, and SIGKILL after GRACE seconds. The guard imports only the standard library, so it takes little time and
 memory.
@@ -22,11 +22,11 @@ PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
 def main() -> int:
     """Run the command and return its exit code; write its process id, or why it cannot start, to standard output."""
-    path, patience, grace, *command = sys.argv[1:]
+    path, timeout, grace, *command = sys.argv[1:]
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    if not _locked(lock, float(patience)):
+    if not _locked(lock, float(timeout)):
         pids = " ".join(map(str, _holders(lock)))
-        _tell_parent(
+        _report(
             f"another run uses {path}: use that run, or stop it in its terminal;"
             f" if that run has crashed, end its remaining processes with `kill {pids}`"
         )
@@ -36,20 +36,20 @@ def main() -> int:
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
         pass_fds=[lock],  # the process inherits the lock, which is held until the process has ended
-        preexec_fn=_end_with_guard,  # noqa: PLW1509 -- there are no threads yet
+        preexec_fn=_terminate_with_guard,  # noqa: PLW1509 -- there are no threads yet
     )
     threading.Thread(target=_stop_with_parent, args=(process, float(grace)), daemon=True).start()
-    _tell_parent(str(process.pid))
+    _report(str(process.pid))
     code = process.wait()
     return code if code >= 0 else 128 - code
 
 
-def _tell_parent(words: str) -> None:
-    os.write(sys.stdout.fileno(), os.fsencode(f"{words}\n"))
+def _report(line: str) -> None:
+    os.write(sys.stdout.fileno(), os.fsencode(f"{line}\n"))
 
 
-def _locked(lock: int, patience: float) -> bool:
-    deadline = time.monotonic() + patience
+def _locked(lock: int, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -62,15 +62,15 @@ def _locked(lock: int, patience: float) -> bool:
 
 def _holders(lock: int) -> list[int]:
     """Return the ids of the other processes that have the lock file open."""
-    wanted, found = os.fstat(lock), []
+    lock_stat, pids = os.fstat(lock), set()
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
-            if os.path.samestat(link.stat(), wanted):
-                found.append(int(link.parts[2]))
-    return sorted(set(found) - {os.getpid()})
+            if os.path.samestat(link.stat(), lock_stat):
+                pids.add(int(link.parts[2]))
+    return sorted(pids - {os.getpid()})
 
 
-def _end_with_guard() -> None:
+def _terminate_with_guard() -> None:
     """Have the kernel send SIGTERM to this process when the guard is killed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

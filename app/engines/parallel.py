@@ -1,4 +1,4 @@
-"""Work on several windows at the same time, each on a thread of its own."""
+"""Process several windows at the same time, each on a thread of its own."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,47 +8,46 @@ from math import ceil
 from threading import local
 from typing import TypeVar
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Parallel:
-    """A pool of `count` threads that really compute at the same time: networks run without Python's global lock."""
+    """A pool of `count` threads that compute in parallel: networks run without the global interpreter lock."""
 
     def __init__(self, count: int = 1) -> None:
         self.count = count
         self._thread = local()
-        # Bound methods would keep this object, and so its threads, for ever.
+        # Bound methods would reference this object, so that its threads were never freed.
         self._pool = ThreadPoolExecutor(count, "windows", initializer=setattr, initargs=(self._thread, "in_pool", True))
 
-    def map(self, work: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
-        """Do the work for each item, and yield the results in the order of the items.
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Apply `work` to each item, and yield the results in the order of the items.
 
-        With several threads, all items are queued when the caller asks for the first result. With one thread, the work
-        for an item begins when the caller asks for its result. If work fails, or the caller stops reading, no more work
-        begins. If work calls this method itself, its items are done one after the other, because threads that wait for
-        each other never end.
+        With several threads, all items are queued when the first result is requested. With one thread, an item is
+        processed when its result is requested. If work fails, or the caller stops reading, no more items are started. A
+        nested call, from within `work`, processes its items one after the other, to avoid a deadlock.
         """
         if self.count == 1 or hasattr(self._thread, "in_pool"):
-            yield from map(work, given)
+            yield from map(work, items)
             return
-        begun = deque[Future[Made]]()
+        pending = deque[Future[Result]]()
         try:
-            for each in given:
-                begun.append(self._pool.submit(work, each))
-            while begun:
-                wait([begun[0]])
-                yield begun.popleft().result()  # an error's traceback would keep a future that stays in `begun`
+            for item in items:
+                pending.append(self._pool.submit(work, item))
+            while pending:
+                wait([pending[0]])
+                yield pending.popleft().result()  # an error's traceback would keep a future in `pending` alive
         finally:
-            for future in begun:
+            for future in pending:
                 future.cancel()
-            wait(begun)
+            wait(pending)
 
 
-def in_groups(seconds: Sequence[float], count: int) -> list[int]:
-    """Divide consecutive items into at most `count` groups that are about equally long; return the size of each group.
+def balanced_groups(seconds: Sequence[float], count: int) -> list[int]:
+    """Divide consecutive items into at most `count` groups of similar total length; return the size of each group.
 
-    `seconds`: the length of each item. An item belongs to the group in which its middle lies.
+    `seconds`: the length of each item. An item belongs to the group that contains its middle.
     """
     whole = sum(seconds) or 1.0
     middles = [end - length / 2 for end, length in zip(accumulate(seconds), seconds, strict=True)]

@@ -1,4 +1,4 @@
-"""The interface of a speech model of any family: what it gets, and what it returns."""
+"""The interface of a speech model of any family: its input and its output."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,8 +15,8 @@ from app.engines.parallel import Parallel
 class Text:
     """A text in one language: that of a whole `WindowAudio`, or of a part of it.
 
-    Times of words are seconds from the start of the whole sound; a word begins with its own space. A text without words
-    means that the model has heard speech and found no words for it. A value is null if the model does not give it.
+    Word timestamps are seconds from the start of the whole audio; a word starts with its own space. A text without
+    words means that the model detected speech and recognized no words. Values that the model does not provide are null.
     """
 
     words: Sequence[Word]
@@ -27,10 +27,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """What a model finds in one `WindowAudio`: its texts in order; no text at all if it has no speech.
+    """What a model recognizes in one `WindowAudio`: its texts in order; no text at all if it has no speech.
 
-    `language`: the language spoken at the end of the sound, null if the model does not know. `settled`: the answer
-    would be the same after any other language.
+    `language`: the language spoken at the end of the audio, null if the model does not know. `settled`: the output
+    would be the same after any other previous language.
     """
 
     texts: list[Text] = field(default_factory=list)
@@ -39,10 +39,10 @@ class ModelOutput:
 
 
 class SpeechModel(Protocol):
-    """A loaded model.
+    """A loaded speech-to-text model.
 
-    Its answer for a sound depends on the sound, the options, the language before the sound, and whether a draft is
-    wanted, and not on the other sounds that are transcribed with it.
+    Its output for a window depends on the window, the options, the language before the window, and whether the pass is
+    interim; it does not depend on the other windows of the batch.
     """
 
     @property
@@ -52,12 +52,12 @@ class SpeechModel(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """The device, precision and search: models that share these and the weights count as writing the same texts."""
+        """The device, precision and search: models with equal fingerprints and weights count as writing equal texts."""
         ...
 
     @property
     def parallel(self) -> Parallel:
-        """The threads of the model: one for each sound that it transcribes at the same time; on a GPU only one."""
+        """The threads of the model: one per window that it transcribes at the same time; on a GPU only one."""
         ...
 
     def check(self, options: TranscribeOptions) -> None:
@@ -70,15 +70,15 @@ class SpeechModel(Protocol):
 
     def transcribe(
         self,
-        sounds: Sequence[WindowAudio],
+        batch: Sequence[WindowAudio],
         options: TranscribeOptions,
         previous: Sequence[str | None],
         *,
         interim: bool = False,
     ) -> list[ModelOutput]:
-        """Transcribe sounds, and return an answer for each, in their order.
+        """Transcribe a batch, and return the output for each window, in order.
 
-        `previous`: the language spoken before each sound, null if unknown. `interim`: as quickly as the model can,
+        `previous`: the language spoken before each window, null if unknown. `interim`: as quickly as the model can,
         because a better text follows.
         """
         ...

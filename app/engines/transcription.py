@@ -1,6 +1,6 @@
-"""Transcribe windows to segments with a model of any family; transcribe gaps again, and report the gaps that stay."""
+"""Transcribe windows to segments with a model of any family; retry gaps, and report the gaps that remain."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean
 from time import monotonic
@@ -13,12 +13,12 @@ from app.engines.audio.timeline import Timeline, Times
 from app.engines.audio.window_audio import WindowAudio, cut_in_two, part_of
 from app.engines.messages import Transcribe, WindowsTranscribed
 from app.engines.speech_model import ModelOutput, SpeechModel, Text
-from app.engines.text.coverage import gaps, word_times
+from app.engines.text.coverage import find_gaps, word_times
 from app.engines.text.sentences import sentences, text_of
 
-_MOST_GAPS = 6  # most gaps of a sound that are transcribed again
-_TELLING_S = 2.0  # the language of a shorter gap cannot be detected reliably
-_BELIEVED = -1.0  # lowest mean log probability of a text that fills a gap
+_MAX_RETRIED_GAPS = 6  # most gaps of a window that are transcribed again
+_MIN_LANGUAGE_S = 2.0  # the language of a shorter gap cannot be identified reliably
+_MIN_LOGPROB = -1.0  # lowest mean log probability of a text that fills a gap
 
 
 def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
@@ -29,135 +29,117 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
     """
     model.check(job.options)
     started = monotonic()
-    sounds = [WindowAudio(unpack(window.samples), Timeline(window.regions).speech) for window in job.windows]
-    answers = model.transcribe(sounds, job.options, job.previous, interim=job.interim)
-    sounds, answers = _without_context(job.windows, sounds, answers)
+    batch = [WindowAudio(unpack(window.samples), Timeline(window.regions).speech) for window in job.windows]
+    outputs = model.transcribe(batch, job.options, job.previous, interim=job.interim)
+    pairs = [_without_context(*item) for item in zip(job.windows, batch, outputs, strict=True)]
     if job.interim:
-        filled: Iterator[Sequence[Text]] = (answer.texts for answer in answers)
+        texts: Iterator[Sequence[Text]] = (output.texts for _, output in pairs)
     else:
-        filled = model.parallel.map(
-            lambda each: _filled(model, each[0], each[1].texts, job.options), zip(sounds, answers, strict=True)
-        )
-    texts = [_window_text(*each) for each in zip(job.windows, sounds, answers, filled, strict=True)]
-    return WindowsTranscribed(texts=texts, seconds=monotonic() - started)
+        texts = model.parallel.map(lambda pair: _fill_gaps(model, pair[0], pair[1].texts, job.options), pairs)
+    window_texts = [
+        _window_text(window, *pair, filled) for window, pair, filled in zip(job.windows, pairs, texts, strict=True)
+    ]
+    return WindowsTranscribed(texts=window_texts, seconds=monotonic() - started)
 
 
-def _without_context(
-    windows: Sequence[Window], sounds: Sequence[WindowAudio], answers: Sequence[ModelOutput]
-) -> tuple[list[WindowAudio], list[ModelOutput]]:
-    """Return the sounds without the regions of their windows' context, and the answers without the words in them."""
-    found = [_own(*each) if each[0].context else each[1:] for each in zip(windows, sounds, answers, strict=True)]
-    return [sound for sound, _ in found], [answer for _, answer in found]
-
-
-def _own(window: Window, sound: WindowAudio, answer: ModelOutput) -> tuple[WindowAudio, ModelOutput]:
+def _without_context(window: Window, audio: WindowAudio, output: ModelOutput) -> tuple[WindowAudio, ModelOutput]:
+    """Return the audio without the regions of the window's context, and the output without the words in them."""
+    if not window.context:
+        return audio, output
     timeline = Timeline(window.regions)
     texts = [
         replace(text, words=[word for word in text.words if timeline.word(word).start >= window.start])
-        for text in answer.texts
+        for text in output.texts
     ]
-    return replace(sound, speech=sound.speech[window.context :]), replace(answer, texts=texts)
+    return replace(audio, speech=audio.speech[window.context :]), replace(output, texts=texts)
 
 
-def _window_text(window: Window, sound: WindowAudio, answer: ModelOutput, texts: Sequence[Text]) -> WindowText:
-    """Make the text of a window: place the texts of its sound in the recording, and list the gaps that are left.
+def _window_text(window: Window, audio: WindowAudio, output: ModelOutput, texts: Sequence[Text]) -> WindowText:
+    """Map the texts of a window and the remaining gaps to the timeline of the recording.
 
-    `answer`: the model's answer for the whole sound, before its gaps were transcribed again.
+    `output`: the model's output for the whole window, before its gaps were transcribed again.
     """
     timeline = Timeline(window.regions)
     segments = [segment for text in texts for segment in _segments(text, timeline)]
     return WindowText(
         segments=sorted(segments, key=lambda segment: segment.start),
         untranscribed=[
-            Interval(start=start, end=end) for gap in _gaps(texts, sound) for start, end in timeline.in_recording(*gap)
+            Interval(start=start, end=end) for gap in _gaps(texts, audio) for start, end in timeline.in_recording(*gap)
         ],
-        language=answer.language,
-        settled=answer.settled,
+        language=output.language,
+        settled=output.settled,
         end=window.end,
         channel=window.channel,
     )
 
 
-def _filled(model: SpeechModel, sound: WindowAudio, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
-    """Transcribe the gaps in a window's texts again, up to six, each as a sound of its own; return all texts.
+def _fill_gaps(model: SpeechModel, audio: WindowAudio, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
+    """Transcribe up to six gaps in a window's texts again, each on its own; return all texts.
 
     If the whole window is one gap, it is cut in two first. Where the new text leaves a part of its gap without words,
-    this part is a new gap. Gaps beyond the sixth, and those whose new text is improbable, stay.
+    this part is a new gap. Gaps beyond the sixth, and those whose new text is improbable, remain.
     """
-    found, tried = list(texts), set[Times]()
-    while new := [gap for gap in _gaps(found, sound) if gap not in tried][: _MOST_GAPS - len(tried)]:
+    filled, tried = list(texts), set[Times]()
+    while new := [gap for gap in _gaps(filled, audio) if gap not in tried][: _MAX_RETRIED_GAPS - len(tried)]:
         tried.update(new)
         for start, end in new:
-            whole = end - start >= sound.seconds
-            parts = cut_in_two(sound) if whole else [(start, part_of(sound, start, end))]
-            again = _again(model, parts, options, _language_before(found, start))
-            found = [*_cut(found, start), *again] if again else found
-    return found
+            is_whole = end - start >= audio.seconds
+            parts = cut_in_two(audio) if is_whole else [(start, part_of(audio, start, end))]
+            in_gap = _transcribe_gap(model, parts, options, _language_before(filled, start))
+            filled = [*_cut(filled, start), *in_gap] if in_gap else filled
+    return filled
 
 
-def _gaps(texts: Sequence[Text], sound: WindowAudio) -> list[Times]:
+def _gaps(texts: Sequence[Text], audio: WindowAudio) -> list[Times]:
     """Find the gaps in a window's texts; a window without any text has no speech, and so no gaps."""
     words = [word for text in texts for word in text.words]
-    return gaps(word_times(words, sound.speech), sound.speech, sound.seconds) if texts else []
+    return find_gaps(word_times(words, audio.speech), audio.speech, audio.seconds) if texts else []
 
 
 def _cut(texts: Sequence[Text], second: float) -> Iterator[Text]:
-    """Yield the texts, cut where a gap begins, at `second`; a word that seems to last into the gap ends there."""
+    """Yield the texts, cut where a gap starts, at `second`; a word that seems to last into the gap ends there."""
     for text in texts:
-        before = [_ended(word, second) for word in text.words if word.start < second]
+        before = [word.model_copy(update={"end": min(word.end, second)}) for word in text.words if word.start < second]
         after = [word for word in text.words if word.start >= second]
         for words in (before, after):
             if words:
                 yield replace(text, words=words)
 
 
-def _ended(word: Word, second: float) -> Word:
-    return word.model_copy(update={"end": min(word.end, second)})
-
-
-def _again(
+def _transcribe_gap(
     model: SpeechModel, parts: Sequence[tuple[float, WindowAudio]], options: TranscribeOptions, language: str | None
 ) -> list[Text]:
-    """Transcribe a gap again; `parts`: its sounds, each with the second at which it begins in the window.
+    """Transcribe a gap; `parts`: its audio in parts, each with the second of the window at which it starts.
 
     `language`: the language spoken before the gap. If the task names no language, a gap of two seconds or more is first
-    transcribed in the language that is detected in it, because somebody else may speak there. If this other language
-    gives no probable text, and for any other gap, `language` is used. No prompt is given: a prompt may cause gaps.
+    transcribed in the language that is identified in it, because another person may speak there. If another language
+    yields no probable text, and for any other gap, `language` is used. The prompt is omitted: it may cause gaps.
     """
     plain = options.model_copy(update={"prompt": None})
-    if options.language is None and sum(part.seconds for _, part in parts) >= _TELLING_S:
-        answers = [(begin, _answer(model, part, plain, language)) for begin, part in parts]
-        texts = list(_believed(answers))
-        if texts or all(answer.language == language for _, answer in answers):
+    if options.language is None and sum(audio.seconds for _, audio in parts) >= _MIN_LANGUAGE_S:
+        outputs = [model.transcribe([audio], plain, [language])[0] for _, audio in parts]
+        texts = list(_probable(parts, outputs))
+        if texts or all(output.language == language for output in outputs):
             return texts
-    guided = plain.model_copy(update={"language": language or options.language})
-    return list(_believed([(begin, _answer(model, part, guided, None)) for begin, part in parts]))
+    in_language = plain.model_copy(update={"language": language or options.language})
+    return list(_probable(parts, [model.transcribe([audio], in_language, [None])[0] for _, audio in parts]))
 
 
-def _answer(model: SpeechModel, part: WindowAudio, options: TranscribeOptions, previous: str | None) -> ModelOutput:
-    (answer,) = model.transcribe([part], options, [previous])
-    return answer
-
-
-def _believed(answers: Iterable[tuple[float, ModelOutput]]) -> Iterator[Text]:
-    """Yield the texts that are probable enough, with times in the window.
-
-    Each answer comes with the second of the window at which its sound begins.
-    """
-    for begin, answer in answers:
-        for text in answer.texts:
-            if text.words and (text.avg_logprob is None or text.avg_logprob >= _BELIEVED):
-                words = [_moved(word, begin) for word in text.words]
-                yield Text(words, text.language, text.avg_logprob, text.no_speech_prob)
+def _probable(parts: Sequence[tuple[float, WindowAudio]], outputs: Sequence[ModelOutput]) -> Iterator[Text]:
+    """Yield the texts of a gap that are probable enough, with times in the window."""
+    for (start, _), output in zip(parts, outputs, strict=True):
+        for text in output.texts:
+            if text.words and (text.avg_logprob is None or text.avg_logprob >= _MIN_LOGPROB):
+                yield replace(text, words=[_shifted(word, start) for word in text.words])
 
 
 def _language_before(texts: Sequence[Text], second: float) -> str | None:
-    """Return the language of the last text that begins up to `second`; if there is none, that of the first text."""
+    """Return the language of the last text that starts up to `second`; if there is none, that of the first text."""
     before = [text for text in texts if text.words and text.words[0].start <= second]
     return max(before, key=lambda text: text.words[0].start).language if before else texts[0].language
 
 
-def _moved(word: Word, seconds: float) -> Word:
+def _shifted(word: Word, seconds: float) -> Word:
     return word.model_copy(update={"start": word.start + seconds, "end": word.end + seconds})
 
 

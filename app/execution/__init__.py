@@ -1,1 +1,1 @@
-"""Execution: what a worker does with one delivery of a task, from its heartbeat to its settlement."""
+"""Execution: how a worker processes one delivery of a task, from its heartbeat to its settlement."""

@@ -1,4 +1,4 @@
-"""An attempt at a task: decides what is appended to the task's log, and when."""
+"""An attempt at a task: appends the task's events and segments to its log, and publishes its result."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ from natscribe.schemas.wire import Kind
 from app.cancellation import despite_cancellation
 from app.errors import FencedError, TransientError
 from app.execution.checkpoint import StaleSegmentsError, read_segments
-from app.execution.pace import Pace
+from app.execution.progress_tracker import ProgressTracker
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, NoResult, Outcome, Record, end_of
 from app.task_log.results import ResultStore
@@ -50,50 +50,50 @@ class TaskAttempt:
         self._before = record
         self.record = record  # the last record that this worker has read or appended
         last = record.event
-        self.number = min(last.attempt + _was_in_trouble(last), last.max_attempts)
-        self._pace = Pace(least=last.progress if self.number == last.attempt else 0)
+        self.number = min(last.attempt + _failed_or_lost(last), last.max_attempts)
+        self._progress = ProgressTracker(minimum=last.progress if self.number == last.attempt else 0)
         self.checkpoint = Checkpoint()
-        self._batches = 0  # of segments, of this task
+        self._segment_messages = 0  # how many messages with segments this task has
         self._segments_after = 0  # stream sequence of the last segments that this worker has read or appended
         self._lock = asyncio.Lock()
         self._pending = False  # whether the last update is not appended yet
         self._appended_at = 0.0
         self.result: Result | None = None
-        self._has_object = False  # whether it may have stored an object or embeddings
-        self.unsure = False  # whether it is unknown if the last append was stored
+        self._may_have_object = False  # whether this attempt may have stored an object or embeddings
+        self.is_unsure = False  # whether it is unknown if the last append was stored
 
     @property
-    def may_go_without_speakers(self) -> bool:
-        """Whether the text of a transcription is complete, and only its speakers are missing.
+    def may_complete_without_speakers(self) -> bool:
+        """Whether the text of a transcription is complete and only its speakers are missing.
 
-        Then one attempt more than `max_attempts` may store the text without speakers.
+        If so, one attempt more than `max_attempts` may store the text without speakers.
         """
-        return self.record.event.kind is Kind.TRANSCRIPTION and self._pace.latest.stage in SPEAKERS_MISSING
+        return self.record.event.kind is Kind.TRANSCRIPTION and self._progress.latest.stage in SPEAKERS_MISSING
 
     @property
     def audio_seconds(self) -> float | None:
-        """The length of the recording in seconds; None if unknown."""
-        return self.result.duration if self.result else self._pace.latest.duration_seconds
+        """The duration of the recording in seconds; None if unknown."""
+        return self.result.duration if self.result else self._progress.latest.duration_seconds
 
     @property
     def seconds_since_progress(self) -> float:
-        """Seconds since the last update that differed from the one before, or that waited for the sound of a client."""
-        return time.monotonic() - self._pace.moved_at
+        """Seconds since the last update that reported progress, or that waited for the client's audio."""
+        return time.monotonic() - self._progress.changed_at
 
     @property
     def has_appended(self) -> bool:
-        """Whether the last record is one of this attempt."""
+        """Whether this attempt has appended the last record."""
         return self.record is not self._before
 
     @property
-    def runs(self) -> bool:
-        """Whether the last record is a `running` that this attempt has appended, not one of a previous worker."""
+    def is_running(self) -> bool:
+        """Whether the last record is a `running` event of this attempt, not of a previous worker."""
         return self.has_appended and self.record.event.state is State.RUNNING
 
     async def start(self, span: str | None = None) -> None:
-        """Append `running` and read the checkpoint of earlier attempts.
+        """Append `running`, and read the checkpoint of earlier attempts.
 
-        `span` is the span of the delivery, as a `traceparent`.
+        `span` is the `traceparent` of the delivery's span.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -106,20 +106,20 @@ class TaskAttempt:
         async with self._lock:
             started_at = metadata.started_at or datetime.now(UTC)
             await self._append(State.RUNNING, replace(metadata, started_at=started_at, span=span))
-        if last.sequence > 1:  # another attempt may have found segments
+        if last.sequence > 1:  # an earlier attempt may have stored segments
             stored = await read_segments(self._log, last.task_id, metadata.owner)
-            self._batches, self._segments_after = stored.batches, stored.stream_sequence
+            self._segment_messages, self._segments_after = stored.messages, stored.stream_sequence
             self.checkpoint = replace(
                 stored.checkpoint,
-                diarization_error=(last.error or SPEAKERS_LOST) if speakers_are_given_up(last) else None,
-                after_trouble=_was_in_trouble(last),
+                diarization_error=(last.error or SPEAKERS_LOST) if diarization_is_given_up(last) else None,
+                after_failure=_failed_or_lost(last),
             )
         self._spans.begin()
 
     async def append(self, update: Update) -> None:
         """Append the text of an update as segments, store its embeddings, and append its progress as an event.
 
-        Within a second after the last event the progress waits for the next call, or for `tick`.
+        At most one progress event per second is appended: others wait for the next call, or for `tick`.
 
         Raises:
             BucketFullError: The bucket for embeddings has no room.
@@ -133,15 +133,15 @@ class TaskAttempt:
                 await self._append_segments(update.text, update)
             if update.embeddings is not None:
                 await self._check()
-                self._has_object = True
-                await self._results.embeddings.keep(update.embeddings, self.record)
-            self._pace.advance(update)
+                self._may_have_object = True
+                await self._results.embeddings.put(update.embeddings, self.record)
+            self._progress.advance(update)
             self._pending = True
             if time.monotonic() - self._appended_at >= LEAST_BETWEEN_EVENTS_S:
                 await self._append(State.RUNNING)
 
     async def publish(self, result: Result) -> None:
-        """Store the result, and end the task's log with `completed`.
+        """Store the result, and append `completed`.
 
         Raises:
             FencedError: Another writer has appended to the log, or another outcome of the task is stored.
@@ -150,21 +150,21 @@ class TaskAttempt:
         self._spans.store()
         async with self._lock:
             await self._check()
-            self.result, self._has_object = result, True
+            self.result, self._may_have_object = result, True
             await self._results.publish(result, self.record)
             await self._append(State.COMPLETED, progress=100)
 
     async def tick(self) -> None:
         """Append the pending update; after REPEATED_AFTER_S without an append, append the last update again.
 
-        Do nothing before the attempt runs, after its end, and while it appends.
+        Does nothing unless the attempt runs, nor while another append is in progress.
 
         Raises:
             FencedError: Another writer has appended to the log.
             TransientError: JetStream does not answer.
         """
         silence = time.monotonic() - self._appended_at
-        if not self.runs or self._lock.locked():
+        if not self.is_running or self._lock.locked():
             return
         async with self._lock:
             if silence >= REPEATED_AFTER_S or (self._pending and silence >= LEAST_BETWEEN_EVENTS_S):
@@ -173,7 +173,7 @@ class TaskAttempt:
     async def check(self, sequence: int | None = None) -> None:
         """Check that this attempt still owns the log.
 
-        `sequence` is that of an event that somebody has appended: if this attempt knows the event, the log is not read.
+        `sequence` is the number of an event on the log: the log is read only if this attempt does not know the event.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -183,8 +183,8 @@ class TaskAttempt:
             if sequence is None or sequence > self.record.event.sequence:
                 await self._check()
 
-    async def end_as_decided(self) -> bool:
-        """If an outcome of the task is stored, end the log with it; return whether an outcome is stored.
+    async def end_with_stored_outcome(self) -> bool:
+        """End the log with the stored outcome of the task, if there is one; return whether there is one.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -197,7 +197,7 @@ class TaskAttempt:
         return outcome is not None
 
     async def fail(self, error: ErrorDetail) -> None:
-        """End the log with `failed`, or with the outcome that is stored already.
+        """End the log with `failed`, or with the outcome that is already stored.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -207,14 +207,14 @@ class TaskAttempt:
         await self._end(await self._log.forbid_result(self.record, error))
 
     async def retry(self, error: ErrorDetail, retry_at: datetime) -> None:
-        """Append `retrying`, with the error and the time of the next attempt.
+        """Append `retrying` with the error and the time of the next attempt.
 
         Raises:
             FencedError: Another writer has appended to the log.
             TransientError: JetStream does not answer.
         """
         async with self._lock:
-            stage = self._pace.latest.stage  # the stage in which the attempt failed
+            stage = self._progress.latest.stage  # the stage in which the attempt failed
             await self._append(State.RETRYING, stage=stage, error=error, retry_at=retry_at)
 
     async def release(self) -> None:
@@ -228,17 +228,16 @@ class TaskAttempt:
             await self._append(State.QUEUED)
 
     async def clean_up(self, last: Record | None) -> None:
-        """Remove what this attempt has stored, if the task was deleted or has ended without a result.
+        """Delete what this attempt has stored, if the task was deleted or has ended without a result.
 
-        `last` is the last record of the log. If the task was deleted, it is None or belongs to a later task with the
-        same id.
+        `last` is the last record of the log: None, or of a later task with the same id, if the task was deleted.
         """
         task_id, owner = self.record.event.task_id, self.record.metadata.owner
         if last is None or not last.metadata.owner.is_same_as(owner):  # the task was deleted
             if self._segments_after:
                 await self._log.purge_segments(task_id, up_to=self._segments_after)
             await self._results.delete(task_id, of=owner)
-        elif self._has_object and isinstance(await self._log.outcome(self.record), NoResult):
+        elif self._may_have_object and isinstance(await self._log.outcome(self.record), NoResult):
             await self._results.delete_object(task_id, of=owner)
 
     async def _append_segments(self, text: WindowText, update: Update) -> None:
@@ -246,41 +245,43 @@ class TaskAttempt:
         event = SegmentsEvent(
             task_id=self.record.event.task_id,
             attempt=self.number,
-            sequence=self._batches + 1,
+            sequence=self._segment_messages + 1,
             language=text.language,
             channel=text.channel,
             processed_seconds=text.end,
             segments=text.segments,
             untranscribed=text.untranscribed,
         )
-        metadata, after = replace(self.record.metadata, audio_offset=update.audio_offset), self._segments_after
+        metadata = replace(self.record.metadata, audio_offset=update.audio_offset)
         try:
-            self._segments_after = await self._log.append_segments(event, metadata, update.audio_sha256, after=after)
+            self._segments_after = await self._log.append_segments(
+                event, metadata, update.audio_sha256, after=self._segments_after
+            )
         except FencedError as error:
             await self._check()  # raises FencedError if this attempt no longer owns the log
             raise StaleSegmentsError from error
-        self._batches += 1
+        self._segment_messages += 1
 
     async def _end(self, outcome: Outcome) -> None:
         state, error = end_of(outcome)
         async with self._lock:
-            await self._append(state, error=error, progress=100 if state is State.COMPLETED else self._pace.percent)
-        if self._has_object and state is not State.COMPLETED:
-            with suppress(NatsError):  # the buckets drop them in time
+            await self._append(state, error=error, progress=100 if state is State.COMPLETED else self._progress.percent)
+        if self._may_have_object and state is not State.COMPLETED:
+            with suppress(NatsError):  # the buckets expire what remains
                 await self._results.delete_object(self.record.event.task_id, of=self.record.metadata.owner)
 
     async def _check(self) -> None:
-        """Check that this attempt still owns the log; JetStream does not check this for segments and results."""
+        """Check that this attempt still owns the log, which JetStream checks only for appends to the log itself."""
         last = await self._log.last(self.record.event.task_id)
         if last is None or last.stream_sequence > self.record.stream_sequence:
             raise FencedError
 
     async def _append(self, state: State, metadata: Metadata | None = None, **fields: object) -> None:
         if state is State.RUNNING:
-            fields |= self._pace.fields()
+            fields |= self._progress.fields()
         elif state.ended:
             fields["duration_seconds"] = self.audio_seconds or self.record.event.duration_seconds
-        fields = {"progress": self._pace.percent, "attempt": self.number, "worker": self._log.worker} | fields
+        fields = {"progress": self._progress.percent, "attempt": self.number, "worker": self._log.worker} | fields
         event = next_event(self.record.event, state, **fields)
         metadata = metadata or self.record.metadata
         append = asyncio.create_task(self._log.append(event, metadata, after=self.record.stream_sequence))
@@ -292,23 +293,23 @@ class TaskAttempt:
         self._appended_at, self._pending = time.monotonic(), False
 
     async def _finish(self, append: asyncio.Task[Record]) -> None:
-        """Wait up to LAST_APPEND_TIMEOUT_S to find out whether an append was stored; if not, `unsure` stays set."""
-        self.unsure = True
+        """Wait up to LAST_APPEND_TIMEOUT_S for the acknowledgement of an append; without it, set `is_unsure`."""
+        self.is_unsure = True
         with suppress(TransientError, TimeoutError):
             async with asyncio.timeout(LAST_APPEND_TIMEOUT_S):
                 self.record = await append
-                self.unsure = False
+                self.is_unsure = False
 
 
-def speakers_are_given_up(last: ProgressEvent) -> bool:
-    """Return whether the last allowed attempt failed or was lost while it looked for speakers of a complete text.
+def diarization_is_given_up(last: ProgressEvent) -> bool:
+    """Return whether the last allowed attempt failed or was lost during the diarization of a complete text.
 
-    One more attempt then stores the text without speakers.
+    If so, one more attempt stores the text without speakers.
     """
-    ended = _was_in_trouble(last) and last.attempt >= last.max_attempts
+    ended = _failed_or_lost(last) and last.attempt >= last.max_attempts
     return ended and last.kind is Kind.TRANSCRIPTION and last.stage in SPEAKERS_MISSING
 
 
-def _was_in_trouble(last: ProgressEvent) -> bool:
-    """Return whether the last attempt was lost or has failed."""
+def _failed_or_lost(last: ProgressEvent) -> bool:
+    """Return whether the last attempt has failed, or its worker was lost."""
     return last.state in {State.RUNNING, State.RETRYING}

@@ -1,4 +1,4 @@
-"""The checkpoint of a task: what earlier attempts have found."""
+"""The checkpoint of a task, read from the segments that earlier attempts have stored."""
 
 from typing import NamedTuple
 
@@ -8,34 +8,31 @@ from app.updates import Checkpoint
 
 
 class StaleSegmentsError(Exception):
-    """A worker that does not own the task has appended segments: the next delivery reads the segments and continues."""
+    """A worker that does not own the task has appended segments: the next delivery reads them and continues."""
 
 
 class StoredSegments(NamedTuple):
-    """The checkpoint of a task, in how many messages its segments are stored, and the stream sequence of the last one.
-
-    The last message may belong to an earlier task with the same id.
-    """
+    """The stored segments of a task, as a checkpoint."""
 
     checkpoint: Checkpoint
-    batches: int
-    stream_sequence: int
+    messages: int  # number of messages with segments of this task
+    stream_sequence: int  # of the last message, which may belong to an earlier task with the same id
 
 
 async def read_segments(log: TaskLog, task_id: str, owner: Owner) -> StoredSegments:
-    """Read what earlier attempts of a task have found, without the segments of an earlier task with the same id.
+    """Read the segments that earlier attempts have stored, except those of an earlier task with the same id.
 
     `owner` is the task message that owns the task's log.
 
     Raises:
         TransientError: JetStream does not answer.
     """
-    batches = [batch async for batch in log.segments(task_id)]
-    own = [batch for batch in batches if batch.metadata.owner.is_same_as(owner)]
-    stream_sequence = batches[-1].stream_sequence if batches else 0
+    stored = [message async for message in log.segments(task_id)]
+    own = [message for message in stored if message.metadata.owner.is_same_as(owner)]
+    stream_sequence = stored[-1].stream_sequence if stored else 0
     if not own:
         return StoredSegments(Checkpoint(), 0, stream_sequence)
-    last, events = own[-1], [batch.event for batch in own]
+    last, events = own[-1], [message.event for message in own]
     checkpoint = Checkpoint(
         last.event.language,
         last.event.channel,

@@ -1,4 +1,4 @@
-"""A delivery: one message of a task queue, as JetStream has given it to this worker, and the attempt at its task."""
+"""A delivery: one message that JetStream has delivered to this worker, and the attempt at its task."""
 
 import asyncio
 import math
@@ -16,10 +16,10 @@ from natscribe.schemas.wire import Lane
 from opentelemetry.trace import Tracer
 from structlog.contextvars import bind_contextvars
 
-from app.cancellation import Stop
+from app.cancellation import StopScope
 from app.dead_letters.store import DeadLetterStore
-from app.errors import AlreadyKnownError, PermanentError, TransientError
-from app.execution.attempt import TaskAttempt, speakers_are_given_up
+from app.errors import ObsoleteMessageError, PermanentError, TransientError
+from app.execution.attempt import TaskAttempt, diarization_is_given_up
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position
 from app.queue.registration import Registration
@@ -36,16 +36,16 @@ from app.telemetry.metrics import Meter, task_name
 from app.updates import Task
 from app.work_sharing.sharing import WorkSharing
 
-HEARTBEATS_OF_LIVE = 4  # heartbeats in the time after which a worker of a live task counts as dead
-RECONNECTED_WITHIN_S = 5.0  # how long other workers may take to reconnect after an outage before this worker's start
-LOG_READ_EVERY_S = 0.25  # pause between two reads of the log while a delivery waits for the previous worker
+LIVE_HEARTBEATS = 4  # heartbeats of a live task within its acknowledgement timeout
+RECONNECTED_WITHIN_S = 5.0  # how long other workers may take to reconnect after this worker has connected
+LOG_POLL_INTERVAL_S = 0.25  # between two reads of the log while a delivery waits for the previous worker
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
-    """The parts and settings that all deliveries of a worker share."""
+class ExecutionContext:
+    """The components and settings that all deliveries of a worker share."""
 
     nats: Client
     settings: Settings
@@ -64,52 +64,52 @@ class Execution:
 
 
 class Delivery:
-    """One delivery of a task: its message, and the attempt at the task once that has begun."""
+    """One delivery of a task: its message and, once started, the attempt at the task."""
 
-    def __init__(self, execution: Execution, message: Msg) -> None:
+    def __init__(self, execution: ExecutionContext, message: Msg) -> None:
         self.execution = execution
         self.message = message
         self.stored = StoredMessage.delivered(message)
-        self.queue = self.stored.queue
-        self.task: Task | None = None  # None: the handler has received no valid task
+        self.lane = self.stored.lane
+        self.task: Task | None = None  # None: the handler has not received a valid task
         self.attempt: TaskAttempt | None = None
         self.spans = tracing.StageSpans(execution.tracer)
         self._received_at = time.monotonic()
         settings, self._ack_wait = execution.settings, execution.ack_wait
-        self.heartbeat = settings.task_heartbeat * self._ack_wait / settings.task_ack_wait  # seconds between two
-        if self.queue is Lane.LIVE:
+        self.heartbeat = settings.task_heartbeat * self._ack_wait / settings.task_ack_wait  # interval in s
+        if self.lane is Lane.LIVE:
             self._ack_wait = min(self._ack_wait, LIVE_ACK_WAIT_S)
-            self.heartbeat = self._ack_wait / HEARTBEATS_OF_LIVE
+            self.heartbeat = self._ack_wait / LIVE_HEARTBEATS
         message_of_timeout = (
             f"The attempt made no progress for TASK_TIMEOUT ({settings.task_timeout:g} s): "
             "the operator can look into the worker's log, or raise it."
         )
-        self.stop = Stop(
+        self.stop = StopScope(
             TransientError(ErrorCode.TIMEOUT, message_of_timeout),
             after=settings.task_timeout,
-            since=self._seconds_still,
+            since=self._seconds_without_progress,
         )
 
     @property
     def seconds(self) -> float:
-        """Seconds since the worker has received the message."""
+        """Seconds since this worker received the message."""
         return time.monotonic() - self._received_at
 
     @property
-    def may_be_elsewhere(self) -> bool:
-        """Whether another worker may have received the message already, or the end of the task's log is unknown."""
-        if self.attempt is not None and (self.attempt.runs or self.attempt.unsure):
-            return self.attempt.unsure
+    def may_be_redelivered(self) -> bool:
+        """Whether another worker may already have the message, or whether the end of the task's log is unknown."""
+        if self.attempt is not None and (self.attempt.is_running or self.attempt.is_unsure):
+            return self.attempt.is_unsure
         return self.seconds > self.heartbeat
 
     async def begin(self, task: Task) -> TaskAttempt:
-        """Start the next attempt of the task, or continue the current one, and return the attempt.
+        """Start the next attempt at the task, or continue the current one; return the attempt.
 
         Raises:
             AlreadyKnownError: The task has ended, or its id belongs to another message.
             NotHeldError: The task was deleted.
             FencedError: Another worker runs the task.
-            PermanentError: The worker was lost in the last allowed attempt.
+            PermanentError: The worker of the last allowed attempt was lost.
             TransientError: JetStream does not answer.
         """
         self.task, execution = task, self.execution
@@ -119,57 +119,57 @@ class Delivery:
         self.attempt = attempt = TaskAttempt(execution.log, execution.results, record, self.spans)
         bind_contextvars(attempt=attempt.number)
         if record.metadata.started_at is not None:
-            execution.meter.redeliveries.labels(task_name(self.queue)).inc()
+            execution.meter.redeliveries.labels(task_name(self.lane)).inc()
         if record.event.state.ended:
-            raise AlreadyKnownError
+            raise ObsoleteMessageError
         if record.event.sequence > 1:
             await self._check_previous_attempt(attempt)
-        await attempt.start(tracing.current())
+        await attempt.start(tracing.current_traceparent())
         self._report_start(record, attempt)
         return attempt
 
-    def _seconds_still(self) -> float:
-        """Return the seconds since the last progress; infinite while no attempt has begun."""
+    def _seconds_without_progress(self) -> float:
+        """Return the seconds since the last progress; infinite before the attempt has started."""
         return self.attempt.seconds_since_progress if self.attempt else math.inf
 
     async def _check_previous_attempt(self, attempt: TaskAttempt) -> None:
-        """Raise an error if the previous attempt goes on, has ended the task, or was lost and was the last allowed."""
+        """Raise an error if the previous attempt still runs, has stored an outcome, or was lost and was the last."""
         last = attempt.record.event
         if last.state is State.RUNNING:
             await self._wait_for_previous_worker(attempt)
-        if await attempt.end_as_decided():
-            raise AlreadyKnownError
+        if await attempt.end_with_stored_outcome():
+            raise ObsoleteMessageError
         lost_for_good = last.state is State.RUNNING and last.attempt >= last.max_attempts
-        if lost_for_good and not speakers_are_given_up(last):
+        if lost_for_good and not diarization_is_given_up(last):
             message = f"The worker was lost in attempt {last.attempt}, the last: look at the recording and the logs."
             raise PermanentError(ErrorCode.WORKER_LOST, message)
 
     async def _wait_for_previous_worker(self, attempt: TaskAttempt) -> None:
-        """Wait a while for an append of the previous worker, which may have been silent only because of an outage.
+        """Wait for an append of the previous worker, in case it was silent only because of an outage.
 
-        JetStream delivers a message again if its delivery expired in an outage, even if its worker has recovered since.
+        JetStream redelivers a message whose delivery expired during an outage, even if its worker has recovered since.
         If the previous worker appends, FencedError leaves the task to that worker.
         """
         connection = self.execution.connection
-        silent = (datetime.now(UTC) - attempt.record.event.time).total_seconds()
+        silence = (datetime.now(UTC) - attempt.record.event.time).total_seconds()
         lost_after = min(MOST_BETWEEN_EVENTS_S, self._ack_wait)  # seconds of silence
         outage = max(
             MOST_BETWEEN_EVENTS_S - connection.seconds_since_restored,
-            RECONNECTED_WITHIN_S - connection.seconds_since_made,
+            RECONNECTED_WITHIN_S - connection.seconds_since_connected,
         )
-        patience = max(outage, min(lost_after - silent, lost_after), 0.0)
+        patience = max(outage, min(lost_after - silence, lost_after), 0.0)
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
-            await asyncio.sleep(LOG_READ_EVERY_S)
+            await asyncio.sleep(LOG_POLL_INTERVAL_S)
             await attempt.check()
 
     def _report_start(self, before: Record, attempt: TaskAttempt) -> None:
         log.info("task_started", audio_seconds=self.stored.audio_seconds)
-        meter, name, started_at = self.execution.meter, task_name(self.queue), attempt.record.metadata.started_at
+        meter, name, started_at = self.execution.meter, task_name(self.lane), attempt.record.metadata.started_at
         if before.metadata.started_at is None and started_at is not None:
             waited = (started_at - before.metadata.created_at).total_seconds()
             meter.queue_wait.labels(name).observe(max(waited, 0.0))
-            tracing.waited(self.execution.tracer, before.metadata.created_at)
+            tracing.record_queue_wait(self.execution.tracer, before.metadata.created_at)
         if attempt.checkpoint.processed_seconds:
             meter.resumes.labels(name).inc()
             meter.resumed_seconds.labels(name).inc(attempt.checkpoint.processed_seconds)

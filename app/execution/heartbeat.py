@@ -1,4 +1,4 @@
-"""The heartbeat: extends the delivery of a running task, appends events, and notices when the worker is fenced."""
+"""The heartbeat of a delivery: extends its acknowledgement timeout, appends progress, and detects fencing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def heartbeat(delivery: Delivery) -> AsyncIterator[None]:
-    """Extend the delivery while the body runs; stop the body when it makes no progress or the attempt is fenced.
+    """Extend the delivery while the body runs; stop the body if it makes no progress, or the attempt is fenced.
 
     Raises:
         FencedError: Another writer has appended to the task's log.
@@ -33,20 +33,20 @@ async def heartbeat(delivery: Delivery) -> AsyncIterator[None]:
     """
     beats: list[asyncio.Task[None]] = []
 
-    def begin() -> None:
+    def start() -> None:
         beats.extend(asyncio.create_task(beat(delivery)) for beat in (_extend, _follow))
 
-    beginning = asyncio.get_running_loop().call_later(min(FIRST_AFTER_S, delivery.heartbeat), begin)
+    timer = asyncio.get_running_loop().call_later(min(FIRST_AFTER_S, delivery.heartbeat), start)
     try:
         async with delivery.stop:
             yield
     finally:
-        beginning.cancel()
+        timer.cancel()
         await cancel_all(beats)
 
 
 async def _extend(delivery: Delivery) -> None:
-    """Extend the delivery, separately from the appends, which may have to wait for NATS."""
+    """Extend the delivery periodically, independent of appends, which may have to wait for NATS."""
     while True:
         # If too many extensions fail, another worker gets the task and fences this worker.
         with suppress(NatsError):
@@ -55,7 +55,7 @@ async def _extend(delivery: Delivery) -> None:
 
 
 async def _follow(delivery: Delivery) -> None:
-    """About once a second, let the attempt append its pending update; watch its log for appends of other writers."""
+    """Once per second have the attempt append its pending update; watch its log for appends of other writers."""
     watch: Subscription | None = None
     meter = delivery.execution.meter
     try:
@@ -64,9 +64,11 @@ async def _follow(delivery: Delivery) -> None:
             try:
                 if attempt is not None and watch is None:
                     watch = await _watch(delivery, attempt)
-                    await attempt.check()  # for appends from before the subscription
+                    await attempt.check()  # other writers may have appended before the subscription
                 if attempt is not None:
-                    meter.beat(delivery.queue, since_progress=attempt.seconds_since_progress, running=delivery.seconds)
+                    meter.report_running(
+                        delivery.lane, since_progress=attempt.seconds_since_progress, running=delivery.seconds
+                    )
                     await attempt.tick()
             except FencedError as fenced:
                 delivery.stop.now(fenced)
@@ -82,7 +84,9 @@ async def _follow(delivery: Delivery) -> None:
 
 
 async def _watch(delivery: Delivery, attempt: TaskAttempt) -> Subscription:
-    async def received(message: Msg) -> None:
+    """Subscribe to the task's events, and stop the delivery when another writer has appended one."""
+
+    async def check(message: Msg) -> None:
         # ValueError: the service did not write this message. TransientError: JetStream does not answer.
         with suppress(ValueError, TransientError, RequestError):
             try:
@@ -90,4 +94,4 @@ async def _watch(delivery: Delivery, attempt: TaskAttempt) -> Subscription:
             except FencedError as fenced:
                 delivery.stop.now(fenced)
 
-    return await delivery.execution.nats.subscribe(subjects.progress(attempt.record.event.task_id), cb=received)
+    return await delivery.execution.nats.subscribe(subjects.progress(attempt.record.event.task_id), cb=check)

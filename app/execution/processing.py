@@ -1,4 +1,4 @@
-"""Processing a delivery: everything from its heartbeat to its settlement, and what is reported of it."""
+"""Processes a delivery from its heartbeat to its settlement, and reports its outcome in metrics and log."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,32 +10,33 @@ from structlog.contextvars import bound_contextvars
 
 from app.cancellation import despite_cancellation
 from app.execution import settlement
+from app.execution.attempt import TaskAttempt
 from app.execution.delivery import Delivery
 from app.execution.heartbeat import heartbeat
-from app.execution.settlement import Outcome
+from app.execution.settlement import DeliveryOutcome
 from app.telemetry.metrics import task_name
 
 log = structlog.get_logger()
 
 
 async def process(delivery: Delivery, handle: Callable[[], Awaitable[object]]) -> None:
-    """Call the handler while the heartbeat beats, settle the message, and report the outcome.
+    """Call the handler under a heartbeat, settle the message, and report the outcome.
 
-    Meanwhile this worker helps no other worker.
+    While a delivery is processed, this worker transcribes no windows of other workers.
     """
-    execution, queue = delivery.execution, delivery.queue
-    context = {"task_name": task_name(queue), "worker": execution.log.worker}
-    async with execution.sharing.own_work():
+    execution, lane = delivery.execution, delivery.lane
+    context = {"task_name": task_name(lane), "worker": execution.log.worker}
+    async with execution.sharing.pause_sharing():
         with (
-            execution.meter.in_progress(queue),
+            execution.meter.in_progress(lane),
             bound_contextvars(**context, task_id=None, user_id=None, attempt=None, trace_id=None),
         ):
             try:
                 async with heartbeat(delivery):
                     await handle()
-            except asyncio.CancelledError:  # only the consumer cancels, when its worker stops
+            except asyncio.CancelledError:  # by the consumer, when the worker stops
                 outcome = await despite_cancellation(settlement.stopped(delivery))
-            except Exception as error:  # noqa: BLE001 -- whatever went wrong, the message must be settled
+            except Exception as error:  # noqa: BLE001 -- whatever the error, the message must be settled
                 outcome = await settlement.failed(delivery, error)
             else:
                 outcome = await settlement.completed(delivery)
@@ -43,25 +44,30 @@ async def process(delivery: Delivery, handle: Callable[[], Awaitable[object]]) -
             _report(delivery, outcome)
 
 
-def _report(delivery: Delivery, outcome: Outcome) -> None:
+def _report(delivery: Delivery, outcome: DeliveryOutcome) -> None:
     """Count the outcome in the metrics, and log it."""
-    meter, queue, attempt, seconds = delivery.execution.meter, delivery.queue, delivery.attempt, delivery.seconds
+    attempt = delivery.attempt
     result = attempt.result if attempt else None
-    audio_seconds = attempt.audio_seconds if attempt else None
-    if outcome.state is State.COMPLETED:
-        missing = result.untranscribed if isinstance(result, TranscriptionResult) else []
-        meter.completed(queue, seconds, audio_seconds, sum(gap.end - gap.start for gap in missing))
-        resumed = attempt is not None and attempt.checkpoint.processed_seconds > 0
-        if audio_seconds and not resumed and not (result and result.cached):  # this worker has done all of the work
-            delivery.execution.speed.note(queue, audio_seconds=audio_seconds, seconds=seconds)
     code = outcome.error.code if outcome.error else None  # the message may name a file: only the task's log has it
+    if attempt is not None and outcome.state is State.COMPLETED:
+        _report_completed(delivery, attempt)
     if code is not None and outcome.state in {State.FAILED, State.RETRYING}:
-        meter.failed(queue, outcome.state, code, seconds)
+        delivery.execution.meter.failed(delivery.lane, outcome.state, code, delivery.seconds)
     log.info(
         "task_delivery_ended",
         state=outcome.state,
-        execution_time=round(seconds, 3),
-        audio_seconds=audio_seconds,
+        execution_time=round(delivery.seconds, 3),
+        audio_seconds=attempt.audio_seconds if attempt else None,
         cached=result.cached if result else None,
         error=code,
     )
+
+
+def _report_completed(delivery: Delivery, attempt: TaskAttempt) -> None:
+    """Count a completed task, and its speed if this attempt has done all of the work."""
+    result, audio_seconds, seconds = attempt.result, attempt.audio_seconds, delivery.seconds
+    gaps = result.untranscribed if isinstance(result, TranscriptionResult) else []
+    delivery.execution.meter.completed(delivery.lane, seconds, audio_seconds, sum(gap.end - gap.start for gap in gaps))
+    is_cached = result is not None and result.cached
+    if audio_seconds and not attempt.checkpoint.processed_seconds and not is_cached:
+        delivery.execution.speed.note(delivery.lane, audio_seconds=audio_seconds, seconds=seconds)

@@ -1,6 +1,6 @@
-"""Settlement: ends, retries or releases a task and settles its message, by how the work on the delivery ended.
+"""Settlement: ends, retries or releases a task and settles its message, depending on how its processing ended.
 
-The order is fixed: append to the log, store the dead letter, settle the message.
+The order is always: append to the log, store the dead letter, settle the message.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.errors import AlreadyKnownError, FencedError, NotHeldError, TaskError, TransientError, describe
+from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, TaskError, TransientError, describe
 from app.execution.attempt import TaskAttempt
 from app.execution.checkpoint import StaleSegmentsError
 from app.execution.delivery import Delivery
@@ -22,150 +22,148 @@ from app.execution.retries import delay_after, may_retry
 from app.jetstream.records import UnreadableError
 from app.telemetry.metrics import task_name
 
-EMPTY_LOG_DELAY_S: Final = 2.0  # in which a changed stream is put back
-RELEASE_TIMEOUT_S: Final = 5.0  # how long a stopping worker tries to release its message, which fails without NATS
+EMPTY_LOG_DELAY_S: Final = 2.0  # until the stream guard has restored a changed stream
+RELEASE_TIMEOUT_S: Final = 5.0  # how long a stopping worker waits for NATS to release its message
 
 log = structlog.get_logger()
 
 
-class Outcome(NamedTuple):
+class DeliveryOutcome(NamedTuple):
     """How a delivery has ended: the new state of the task, and the error of the attempt."""
 
-    state: State | None = None  # in which this worker leaves the task; None: it has not changed the task
-    error: ErrorDetail | None = None  # with which the attempt has failed; None: it has not failed
+    state: State | None = None  # None: this worker has not changed the task
+    error: ErrorDetail | None = None  # None: the attempt has not failed
 
 
-async def completed(delivery: Delivery) -> Outcome:
+async def completed(delivery: Delivery) -> DeliveryOutcome:
     """Acknowledge the message of a task whose result is stored."""
     try:
         await delivery.message.ack()
-    except NatsError as broken:  # the next worker that gets the message finds the result
+    except NatsError as broken:  # the worker that gets the message next finds the stored result
         log.warning("task_acknowledgement_failed", error=describe(broken))
-    return Outcome(State.COMPLETED)
+    return DeliveryOutcome(State.COMPLETED)
 
 
-async def stopped(delivery: Delivery) -> Outcome:
-    """Release the message when the worker stops, unless it may be with another worker already.
+async def stopped(delivery: Delivery) -> DeliveryOutcome:
+    """Release the message because the worker stops, unless another worker may already have the message.
 
-    An unreleased message is delivered again after TASK_ACK_WAIT.
+    JetStream redelivers an unreleased message after TASK_ACK_WAIT.
     """
-    if not delivery.may_be_elsewhere:
+    if not delivery.may_be_redelivered:
         with suppress(FencedError, TransientError, NatsError, TimeoutError):
             async with asyncio.timeout(RELEASE_TIMEOUT_S):
                 await _release(delivery)
-    return Outcome(State.QUEUED)
+    return DeliveryOutcome(State.QUEUED)
 
 
-async def failed(delivery: Delivery, error: Exception) -> Outcome:
-    """Settle a message by the type of the error that ended the work on it."""
+async def failed(delivery: Delivery, error: Exception) -> DeliveryOutcome:
+    """Settle a message according to the type of the error that ended its processing."""
     try:
         return await _by_type(delivery, error)
     except FencedError as fenced:
         return await failed(delivery, fenced)
-    except UnreadableError:  # of a running attempt: another worker has appended, and has the message
-        if delivery.attempt is None or not delivery.attempt.runs:
+    except UnreadableError:  # if the attempt runs, another worker has appended, and has the message
+        if delivery.attempt is None or not delivery.attempt.is_running:
             with suppress(NatsError):
                 await delivery.message.nak(delay=_delay(delivery, 1))
-        return Outcome()
-    except (TransientError, NatsError) as broken:  # JetStream delivers the message again after TASK_ACK_WAIT
+        return DeliveryOutcome()
+    except (TransientError, NatsError) as broken:  # JetStream redelivers the message after TASK_ACK_WAIT
         log.warning("task_settlement_failed", error=describe(broken))
-        return Outcome()
+        return DeliveryOutcome()
 
 
-async def _by_type(delivery: Delivery, error: Exception) -> Outcome:
+async def _by_type(delivery: Delivery, error: Exception) -> DeliveryOutcome:
     attempt = delivery.attempt
     match error:
         case FencedError():
-            return await _fenced(delivery, attempt) if attempt else Outcome()
+            return await _fenced(delivery, attempt) if attempt else DeliveryOutcome()
         case UnreadableError():
             raise error
-        case StaleSegmentsError() | NotHeldError():
-            log.info("delivery_found_stale", error=type(error).__name__)
+        case StaleSegmentsError() | MessageGoneError():
+            log.info("stale_delivery_released", error=type(error).__name__)
             await _release(delivery)
-            return Outcome(State.QUEUED)
-        case AlreadyKnownError():
-            return await _already_known(delivery)
+            return DeliveryOutcome(State.QUEUED)
+        case ObsoleteMessageError():
+            return await _obsolete(delivery)
     if attempt is not None:
         return await _attempt_failed(delivery, attempt, error)
-    if delivery.task is None and (problem := delivery.stored.problem) is not None:
-        return await _invalid(delivery, problem)
-    if delivery.task is None:  # the message is a valid task, so the fault is in the worker
-        log.error("task_begin_failed")
-    else:
+    if delivery.task is not None:
         log.error("task_registration_failed", error=str(error))
+    elif (problem := delivery.stored.problem) is not None:
+        return await _invalid(delivery, problem)
+    else:  # the message is a valid task, so the fault is in the worker
+        log.error("task_start_failed")
     await delivery.message.nak(delay=_delay(delivery, 1))
-    return Outcome()
+    return DeliveryOutcome()
 
 
 async def _release(delivery: Delivery) -> None:
-    """Return the message to its queue at once, so that another worker can take the task."""
-    if delivery.attempt is not None and delivery.attempt.runs:
+    """Return the message to its queue immediately, so that another worker can take the task."""
+    if delivery.attempt is not None and delivery.attempt.is_running:
         await delivery.attempt.release()
     await delivery.message.nak()
 
 
-async def _fenced(delivery: Delivery, attempt: TaskAttempt) -> Outcome:
+async def _fenced(delivery: Delivery, attempt: TaskAttempt) -> DeliveryOutcome:
     execution, stored = delivery.execution, delivery.stored
     last = await execution.log.last(attempt.record.event.task_id)
-    if last is None and await execution.messages.held(stored.subject, stored.sequence) is not None:
-        # A deletion removes the message before the log: here the stream of logs was changed, and is put back soon.
+    if last is None and await execution.messages.find(stored.subject, stored.sequence) is not None:
+        # A deletion removes the message before the log. So the stream of logs was changed here, and will be restored.
         log.warning("task_log_found_empty")
         await delivery.message.nak(delay=EMPTY_LOG_DELAY_S)
-        return Outcome()
+        return DeliveryOutcome()
     log.info("task_fenced", by=last.event.state if last else "deletion")
     await attempt.clean_up(last)
     if last is None:
-        await execution.projection.withdraw(attempt.record)
-    return Outcome()
+        await execution.projection.delete_result(attempt.record)
+    return DeliveryOutcome()
 
 
-async def _already_known(delivery: Delivery) -> Outcome:
+async def _obsolete(delivery: Delivery) -> DeliveryOutcome:
     """Acknowledge the message of a task that has ended, or whose id belongs to another message.
 
-    The dead letter of a failed task is stored first, in case it is missing.
+    If the task has failed, its dead letter is stored first, in case it is missing.
     """
-    attempt, outcome = delivery.attempt, Outcome()
+    attempt, outcome = delivery.attempt, DeliveryOutcome()
     if attempt is None:
-        log.info("task_duplicated")
-        delivery.execution.meter.duplicates.labels(task_name(delivery.queue)).inc()
+        log.info("duplicate_task_skipped")
+        delivery.execution.meter.duplicates.labels(task_name(delivery.lane)).inc()
     else:
         last = attempt.record.event
-        await _keep_dead_letter(delivery, last)
-        outcome = Outcome(last.state, last.error) if attempt.has_appended else outcome
+        await _store_dead_letter(delivery, last)
+        if attempt.has_appended:
+            outcome = DeliveryOutcome(last.state, last.error)
     await delivery.message.ack()
     return outcome
 
 
-async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Exception) -> Outcome:
-    """Retry the task if that can help and attempts are left, else let it fail.
-
-    If an outcome is stored already, the task ends with this outcome instead.
-    """
+async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Exception) -> DeliveryOutcome:
+    """Retry the task if the retry policy allows it, otherwise end it as `failed`, or with its stored outcome."""
     failure = _as_task_error(error)
-    # Messages of other errors may name a file, which the log of the service must not contain.
+    # Other messages may name a file, which the log of the service must not contain.
     reason = failure.detail.message if failure.detail.code is ErrorCode.INTERNAL else None
     log.warning("task_attempt_failed", error=failure.detail.code, reason=reason)
     if not attempt.record.event.state.ended:
-        if not await attempt.end_as_decided():  # if the outcome is stored, only the last event is missing
+        if not await attempt.end_with_stored_outcome():  # if the outcome is stored, only the last event is missing
             if attempt.record.event.state is State.QUEUED:
                 await attempt.start()  # the log shows `running` before it shows a failure
             if may_retry(attempt, failure):
                 return await _retry(delivery, attempt, failure.detail)
             await attempt.fail(failure.detail)
-        await _keep_dead_letter(delivery, attempt.record.event)
+        await _store_dead_letter(delivery, attempt.record.event)
     await delivery.message.ack()
-    return Outcome(attempt.record.event.state, failure.detail)
+    return DeliveryOutcome(attempt.record.event.state, failure.detail)
 
 
-async def _retry(delivery: Delivery, attempt: TaskAttempt, error: ErrorDetail) -> Outcome:
+async def _retry(delivery: Delivery, attempt: TaskAttempt, error: ErrorDetail) -> DeliveryOutcome:
     delay = _delay(delivery, attempt.number)
     await attempt.retry(error, datetime.now(UTC) + timedelta(seconds=delay))
     await delivery.message.nak(delay=delay)
-    return Outcome(State.RETRYING, error)
+    return DeliveryOutcome(State.RETRYING, error)
 
 
-async def _keep_dead_letter(delivery: Delivery, last: ProgressEvent) -> None:
-    """Keep the dead letter of an ended task that has failed, unless the task is deleted at the same time."""
+async def _store_dead_letter(delivery: Delivery, last: ProgressEvent) -> None:
+    """Store the dead letter of a failed task, unless the task is deleted at the same time."""
     if last.error is None:
         return
     dead_letters = delivery.execution.dead_letters
@@ -174,7 +172,7 @@ async def _keep_dead_letter(delivery: Delivery, last: ProgressEvent) -> None:
         await dead_letters.delete_all(last.task_id)
 
 
-async def _invalid(delivery: Delivery, problem: ErrorDetail) -> Outcome:
+async def _invalid(delivery: Delivery, problem: ErrorDetail) -> DeliveryOutcome:
     """Store an invalid message as a dead letter and acknowledge it; append `failed` if its task id has no log."""
     stored, task_log, task_id = delivery.stored, delivery.execution.log, delivery.stored.task_id
     if task_id is not None and await _is_registered(delivery, task_id):
@@ -192,15 +190,15 @@ async def _invalid(delivery: Delivery, problem: ErrorDetail) -> Outcome:
             worker=task_log.worker,
             time=datetime.now(UTC),
         )
-        with suppress(FencedError):  # the id belongs to another task, whose log stays unchanged
+        with suppress(FencedError):  # the id belongs to another task, whose log does not change
             await task_log.append(event, stored.metadata(None), after=0)
     await delivery.execution.dead_letters.put(stored, task_id, problem, attempts=0)
     await delivery.message.ack()
-    return Outcome(State.FAILED, problem)
+    return DeliveryOutcome(State.FAILED, problem)
 
 
 async def _is_registered(delivery: Delivery, task_id: str) -> bool:
-    """Return whether a worker of a later version, which knows more fields of tasks, has registered this message."""
+    """Return whether a worker of a later version, which knows more fields of a task, has registered this message."""
     stored, last = delivery.stored, await delivery.execution.log.last(task_id)
     task = stored.task
     if task is None or last is None or last.metadata.task != task:
@@ -213,7 +211,7 @@ def _delay(delivery: Delivery, attempt: int) -> float:
 
 
 def _as_task_error(error: Exception) -> TaskError:
-    """Return the error as a TaskError; log any other error, and replace it with a general TransientError."""
+    """Return a TaskError unchanged; log any other error, and return a TransientError that reveals nothing of it."""
     if isinstance(error, TaskError):
         return error
     log.error("task_broken", exc_info=error)

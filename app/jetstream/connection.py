@@ -1,4 +1,4 @@
-"""The connection to NATS: log in, connect, and retry the steps of the start until NATS answers."""
+"""The connection to NATS: connects, explains refusals, and repeats the steps of the start until NATS answers."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ from natscribe.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_un
 from natscribe.jetstream.retries import NO_REPLY
 from opentelemetry.trace import TracerProvider
 
-from app.cancellation import Stop
+from app.cancellation import StopScope
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.jetstream.decoding import decode
 from app.settings import Settings
@@ -31,7 +31,7 @@ NO_JETSTREAM = (
     "NATS answers, but has no JetStream: start nats-server with -js; in a cluster, start more than half of its servers."
 )
 NO_REPLY_MESSAGE = (
-    "JetStream does not answer ({error}): look at the log of NATS; in a cluster, start more than half of its servers."
+    "JetStream does not answer ({error}): check the log of NATS; in a cluster, start more than half of its servers."
 )
 TOO_FEW_SERVERS = (
     "NATS cannot keep {replicas} copies of each stream (NATS_REPLICAS): start at least {replicas} servers of the "
@@ -40,9 +40,7 @@ TOO_FEW_SERVERS = (
 
 NATS_WITHIN_S = 30.0  # how long a starting worker waits for NATS
 RETRY_EVERY_S = 0.5
-PING_INTERVAL_S = (
-    3  # a silent server is given up after three pings, sooner than TASK_ACK_WAIT; nats-py waits six minutes
-)
+PING_INTERVAL_S = 3  # three unanswered pings end a connection within TASK_ACK_WAIT; nats-py would wait six minutes
 
 T = TypeVar("T")
 
@@ -59,7 +57,7 @@ class TooFewServersError(NatsError):
 
 
 def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProvider) -> NatsBroker:
-    """Make a broker that is not connected yet; it reconnects without a limit, and reports outages to `monitor`."""
+    """Create a broker, not yet connected, that reconnects without a limit and reports outages to `monitor`."""
     return NatsBroker(
         settings.nats_servers,
         security=security(settings),
@@ -79,16 +77,16 @@ def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProv
     )
 
 
-async def reach(nats: NatsBroker, settings: Settings) -> Client:
-    """Connect to NATS. Ctrl-C and SIGTERM end the wait.
+async def connect(nats: NatsBroker, settings: Settings) -> Client:
+    """Connect to NATS; Ctrl-C and SIGTERM end the attempt.
 
     Raises:
         StartError: No server has answered within NATS_WITHIN_S; the message is for the operator.
     """
     tolerate_lost_writes()
     try:
-        async with asyncio.timeout(NATS_WITHIN_S) as patience:
-            with _ended_by_signals(patience):
+        async with asyncio.timeout(NATS_WITHIN_S) as timeout:
+            with _ended_by_signals(timeout):
                 connection = await nats.connect()
     except TimeoutError:
         message = f"No NATS server answers at {settings.nats_addresses}: start it first, or correct NATS_URL."
@@ -98,53 +96,50 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
 
 
 @asynccontextmanager
-async def ended_by_refusals(monitor: ConnectionMonitor, settings: Settings) -> AsyncIterator[None]:
+async def stop_on_refusal(monitor: ConnectionMonitor, settings: Settings) -> AsyncIterator[None]:
     """End the block as soon as NATS refuses the login or a right, because NATS does not answer a refused request.
 
     Raises:
         StartError: NATS has refused something.
     """
     try:
-        async with Stop(StartError()) as stop:
-            with monitor.refusals_call(stop.now):
+        async with StopScope(StartError()) as stop:
+            with monitor.call_on_refusal(stop.now):
                 yield
     except (StartError, NatsError):
         if monitor.refusal is None:
             raise
-        raise StartError(_explained(monitor.refusal, settings)) from None
+        raise StartError(_explain(monitor.refusal, settings)) from None
 
 
-def _explained(refusal: Exception, settings: Settings) -> str:
-    """Write which user NATS has refused, what the user lacks, and what to do."""
+def _explain(refusal: Exception, settings: Settings) -> str:
+    """Explain which user NATS has refused, which right the user lacks, and what to do."""
     user = f"the user {settings.nats_user}" if settings.nats_user else "a client without NATS_USER"
     if settings.nats_creds_file is not None:
         user = f"the user of {settings.nats_creds_file}"
-    words = str(refusal).removeprefix("nats: ").strip("'")
-    if PERMISSIONS_ERR in words.lower():
+    reason = str(refusal).removeprefix("nats: ").strip("'")
+    if PERMISSIONS_ERR in reason.lower():
         return (
-            f"NATS refuses {user} what a worker needs: {words}. Set NATS_USER to the user of the service, or give this "
-            "user the service's rights: docs/access.md lists them."
+            f"NATS refuses {user} what a worker needs: {reason}. Set NATS_USER to the user of the service, or give "
+            "this user the service's rights: docs/access.md lists them."
         )
     if isinstance(refusal, ssl.SSLError):
-        return f"NATS at {settings.nats_addresses} is not trusted ({words}): correct NATS_TLS_CA_FILE."
+        return f"NATS at {settings.nats_addresses} is not trusted ({reason}): correct NATS_TLS_CA_FILE."
     return (
-        f"NATS at {settings.nats_addresses} refuses the login of {user} ({words}): correct NATS_USER and "
+        f"NATS at {settings.nats_addresses} refuses the login of {user} ({reason}): correct NATS_USER and "
         "NATS_PASSWORD, or NATS_CREDS_FILE."
     )
 
 
 @contextmanager
-def _ended_by_signals(patience: asyncio.Timeout) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the wait for NATS.
-
-    The HTTP server handles these signals only after the start, and the start waits for NATS.
-    """
+def _ended_by_signals(timeout: asyncio.Timeout) -> Iterator[None]:
+    """Expire the timeout on Ctrl-C and SIGTERM, which the HTTP server handles only after the start."""
     loop = asyncio.get_running_loop()
     # Only the main thread may handle signals.
     numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
     handlers = {number: signal.getsignal(number) for number in numbers}
     for number in handlers:
-        loop.add_signal_handler(number, lambda: patience.reschedule(loop.time()))
+        loop.add_signal_handler(number, lambda: timeout.reschedule(loop.time()))
     try:
         yield
     finally:
@@ -153,7 +148,7 @@ def _ended_by_signals(patience: asyncio.Timeout) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-async def retry_until_available(work: Callable[[], Awaitable[T]]) -> T:
+async def retry_until_available(step: Callable[[], Awaitable[T]]) -> T:
     """Repeat a step of the start until NATS answers, and return what the step returns.
 
     Raises:
@@ -163,14 +158,10 @@ async def retry_until_available(work: Callable[[], Awaitable[T]]) -> T:
     deadline = loop.time() + NATS_WITHIN_S
     while True:
         try:
-            return await work()
+            return await step()
         except (TooFewServersError, *NO_REPLY) as error:
             if loop.time() > deadline:
-                raise StartError(_unanswered(error)) from None
+                message = NO_JETSTREAM if isinstance(error, ServiceUnavailableError) else NO_REPLY_MESSAGE
+                is_explained = isinstance(error, TooFewServersError)
+                raise StartError(str(error) if is_explained else message.format(error=error)) from None
         await asyncio.sleep(RETRY_EVERY_S)
-
-
-def _unanswered(error: Exception) -> str:
-    if isinstance(error, TooFewServersError):
-        return str(error)
-    return NO_JETSTREAM if isinstance(error, ServiceUnavailableError) else NO_REPLY_MESSAGE.format(error=error)

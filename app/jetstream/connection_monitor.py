@@ -1,4 +1,4 @@
-"""The connection monitor: notes what happens to the connection to NATS, and what NATS refuses."""
+"""The connection monitor: records and logs outages of the connection to NATS, and what NATS refuses."""
 
 import asyncio
 import math
@@ -28,12 +28,12 @@ log = structlog.get_logger()
 
 
 class ConnectionMonitor:
-    """Notes changes of the connection, and ends the process if the connection is closed while the worker runs."""
+    """Records outages of the connection, and ends the process if the connection is closed while the worker runs."""
 
     def __init__(self) -> None:
         self.ending = False  # whether the worker is shutting down
         self._nats: Client | None = None
-        self._made_at = self._dropped_at = -math.inf
+        self._connected_at = self._drop_logged_at = -math.inf
         self._restored_at = -math.inf
         self._restored = asyncio.Event()
         self.refusal: Exception | None = None  # why NATS has refused the start of this worker
@@ -41,7 +41,7 @@ class ConnectionMonitor:
         self._end_start: Callable[[], None] | None = None  # set while the worker starts
 
     @contextmanager
-    def refusals_call(self, end_start: Callable[[], None]) -> Iterator[None]:
+    def call_on_refusal(self, end_start: Callable[[], None]) -> Iterator[None]:
         """Call `end_start` if NATS refuses the login or a right, until the block ends."""
         self._end_start = end_start
         try:
@@ -49,16 +49,16 @@ class ConnectionMonitor:
         finally:
             self._end_start = None
 
-    def made(self, nats: Client) -> None:
-        """Note that the worker is connected for the first time."""
-        self._nats, self._made_at = nats, time.monotonic()
+    def connected(self, nats: Client) -> None:
+        """Record that the worker is connected for the first time."""
+        self._nats, self._connected_at = nats, time.monotonic()
 
     def expect_close(self) -> None:
         """Treat the end of the connection as normal from now on, because the worker is shutting down."""
         self.ending = True
 
     def restored(self) -> None:
-        """Note that NATS answers again after a lost connection or a silent server."""
+        """Record that NATS answers again after a lost connection or a silent server."""
         self._restored_at = time.monotonic()
         self._restored.set()
 
@@ -68,9 +68,9 @@ class ConnectionMonitor:
         self._restored.clear()
 
     @property
-    def seconds_since_made(self) -> float:
+    def seconds_since_connected(self) -> float:
         """Seconds since the worker first connected; the worker cannot know of an earlier outage."""
-        return time.monotonic() - self._made_at
+        return time.monotonic() - self._connected_at
 
     @property
     def seconds_since_restored(self) -> float:
@@ -83,15 +83,15 @@ class ConnectionMonitor:
             log.warning("nats_disconnected", error=self._loss)
 
     async def on_reconnected(self) -> None:
-        """Note and log that the connection is restored."""
+        """Record and log that the connection is restored."""
         self.restored()
         self._loss = None
         log.info("nats_reconnected")
 
     async def on_error(self, error: Exception) -> None:
-        """Log an error that NATS reports, unless another log line has it.
+        """Log an error that NATS reports, unless another log line reports it.
 
-        The error that ends the start names a refusal, and `nats_disconnected` names why a connection was lost.
+        The error that ends the start explains a refusal, and `nats_disconnected` has the reason of a lost connection.
         """
         if isinstance(error, SlowConsumerError):
             await self._refuse(error)
@@ -100,18 +100,20 @@ class ConnectionMonitor:
             asyncio.get_running_loop().call_soon(self._end_start)  # later: nats-py calls this method inside the start
         elif PERMISSIONS_ERR in str(error):
             log.error("nats_permission_refused", error=str(error))
-        elif self._end_start is None and isinstance(error, LOSSES):  # also for each server that is away meanwhile
+        elif self._end_start is None and isinstance(
+            error, LOSSES
+        ):  # also for each unavailable server during the outage
             self._loss = describe(error)
         else:
             log.warning("nats_error_received", error=describe(error))
 
     async def _refuse(self, dropped: SlowConsumerError) -> None:
-        """Reply with an error to a request that nats-py has dropped because too many wait."""
+        """Reply with an error to a request that nats-py has dropped because too many requests wait."""
         if self._nats is not None and is_inbox(dropped.reply):
             body = ErrorReply(error=BUSY).model_dump_json().encode()
             await self._nats.publish(dropped.reply, body, headers={"content-type": JSON})
-        if time.monotonic() - self._dropped_at > DROPS_LOGGED_EVERY_S:
-            self._dropped_at = time.monotonic()
+        if time.monotonic() - self._drop_logged_at > DROPS_LOGGED_EVERY_S:
+            self._drop_logged_at = time.monotonic()
             log.warning("messages_dropped", subject=dropped.subject)
 
     async def on_closed(self) -> None:

@@ -1,11 +1,11 @@
-"""The Key-Value buckets, which no client reads: their streams, and the subjects of their keys."""
+"""The Key-Value buckets, which only the service reads: their streams, and the subjects of their keys."""
 
 from typing import Final
 
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from natscribe.jetstream.streams import DUPLICATE_WINDOW_S
 
-VOICES_BUCKET: Final = "voices"  # who is enrolled
+VOICES_BUCKET: Final = "voices"  # enrolled voices
 EMBEDDINGS_BUCKET: Final = "embeddings"  # of the speakers of each task with a result
 
 
@@ -20,9 +20,9 @@ def key_value_subject(bucket: str, key: str) -> str:
 
 
 def key_value_bucket(bucket: str, *, ttl_s: float = 0.0) -> StreamConfig:
-    """Make the configuration of a Key-Value bucket without a history, whose values stay `ttl_s` seconds (0: for ever).
+    """Return the configuration of a Key-Value bucket without history, whose values stay `ttl_s` seconds (0: for ever).
 
-    A full bucket refuses new values: it would lose the oldest otherwise.
+    A full bucket refuses new values; otherwise it would drop the oldest.
     """
     return StreamConfig(
         name=key_value_stream(bucket),

@@ -1,4 +1,4 @@
-"""Objects in the Object Store of NATS: the first object of a name stays, and a deleted object leaves no metadata."""
+"""Objects in the Object Store of NATS: stored at most once per name, and deleted together with their metadata."""
 
 import asyncio
 import base64
@@ -28,19 +28,19 @@ CHUNKS_AT_ONCE: Final = 8  # chunks of one request: 1 MiB at CHUNK_BYTES
 _LEADER_AFTER_S: Final = 2.0  # a server that has not answered a Direct Get within this time may be frozen
 
 
-async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, description: str) -> ObjectInfo:
-    """Store an object unless the bucket already has an object of that name; return the object that the bucket has.
+async def put_if_absent(js: JetStreamContext, bucket: str, name: str, body: bytes, *, description: str) -> ObjectInfo:
+    """Store an object unless the bucket already has an object of that name; return the object in the bucket.
 
     The `put` of nats-py replaces an object: a worker that was frozen in `put` and goes on would replace the object that
     another worker has stored since. The bucket's TTL removes chunks that no metadata refers to.
     """
     mine: ObjectInfo | None = None
     while True:
-        found, after = await retry_until_reply(partial(_named, js, bucket, name))
-        if found is not None:
-            if mine is not None and found.nuid != mine.nuid:
+        existing, after = await retry_until_reply(partial(_read_meta, js, bucket, name))
+        if existing is not None:
+            if mine is not None and existing.nuid != mine.nuid:
                 await js.purge_stream(stream_of(bucket), subject=chunks_of(bucket, mine.nuid))
-            return found
+            return existing
         mine = mine or replace(await _store_chunks(js, bucket, name, body), description=description)
         expected = {"Nats-Rollup": "sub", "Nats-Expected-Last-Subject-Sequence": str(after)}
         try:
@@ -66,7 +66,7 @@ def digest(sha256_hash: bytes) -> str:
     return f"SHA-256={base64.urlsafe_b64encode(sha256_hash).decode()}"
 
 
-async def pull(
+async def download(
     nats: Client,
     bucket: str,
     info: ObjectInfo,
@@ -77,30 +77,30 @@ async def pull(
     """Pass each chunk of an object to `write`, and return the SHA-256 of the object.
 
     With the `get` of nats-py the server pushes the whole object at once, and disconnects a worker that reads several
-    large objects in this way. A pull asks for CHUNKS_AT_ONCE chunks at a time, and needs no consumer, which would be
-    lost with its server. A thread hashes and writes chunks while the next ones are on their way: memory holds few
-    chunks, and the event loop is not blocked.
+    large objects in this way. This function requests CHUNKS_AT_ONCE chunks at a time, and needs no consumer, which
+    would be lost with its server. A thread hashes and writes chunks during the next request: memory holds few chunks,
+    and the event loop is not blocked.
 
     Raises:
         NatsError: The object is damaged, or NATS has not answered for `stalled_s` seconds.
     """
-    found = sha256()
+    digest_so_far = sha256()
 
-    def take(chunks: list[bytes]) -> None:
+    def process(chunks: list[bytes]) -> None:
         for chunk in chunks:
-            found.update(chunk)
+            digest_so_far.update(chunk)
             write(chunk)
 
-    async with aclosing(_chunks(nats, bucket, info, stalled_s)) as several:
-        async for chunks in several:
-            await asyncio.to_thread(take, chunks)
-    if digest(found.digest()).rstrip("=") != (info.digest or "").rstrip("="):  # some clients write no padding
+    async with aclosing(_chunks(nats, bucket, info, stalled_s)) as chunk_lists:
+        async for chunks in chunk_lists:
+            await asyncio.to_thread(process, chunks)
+    if digest(digest_so_far.digest()).rstrip("=") != (info.digest or "").rstrip("="):  # some clients write no padding
         raise DigestMismatchError
-    return found.digest()
+    return digest_so_far.digest()
 
 
 async def _chunks(nats: Client, bucket: str, info: ObjectInfo, stalled_s: float) -> AsyncGenerator[list[bytes]]:
-    """Yield the chunks of an object, some at a time, while the next ones are on their way.
+    """Yield lists of chunks of an object, while the next list is requested.
 
     Raises:
         NatsError: NATS has not answered for `stalled_s` seconds, or a chunk is missing.
@@ -124,10 +124,10 @@ async def _chunks(nats: Client, bucket: str, info: ObjectInfo, stalled_s: float)
 
 
 async def _next_chunks(nats: Client, bucket: str, nuid: str, start: int) -> stream_pages.Pages:
-    """Read the next chunks of an object from stream sequence `start` on.
+    """Read the next chunks of an object from stream sequence `start`.
 
-    Direct Get saves the leader work, but the server that answers may be frozen or behind: then ask the leader,
-    for one chunk.
+    Direct Get saves the leader work, but the server that replies may be frozen or behind: in that case, the leader
+    returns one chunk.
 
     Raises:
         NotFoundError: A chunk is missing.
@@ -135,24 +135,24 @@ async def _next_chunks(nats: Client, bucket: str, nuid: str, start: int) -> stre
     stream, subject = stream_of(bucket), chunks_of(bucket, nuid)
     with suppress(NatsError, TimeoutError):
         async with asyncio.timeout(_LEADER_AFTER_S):
-            found = await stream_pages.page(nats, stream, subject, start=start, count=CHUNKS_AT_ONCE)
-        if found:
-            return found
-    next_one = await leader_reads.next_from(nats, stream, subject, start)
-    if next_one is None:
+            chunks = await stream_pages.page(nats, stream, subject, start=start, count=CHUNKS_AT_ONCE)
+        if chunks:
+            return chunks
+    chunk = await leader_reads.next_from(nats, stream, subject, start)
+    if chunk is None:
         raise NotFoundError
-    return [next_one]
+    return [chunk]
 
 
-async def find(js: JetStreamContext, bucket: str, name: str) -> ObjectInfo | None:
-    """Return the object of a name; None if the bucket has none."""
-    return (await _named(js, bucket, name))[0]
+async def get_info(js: JetStreamContext, bucket: str, name: str) -> ObjectInfo | None:
+    """Return the metadata of an object; None if the bucket has no object of this name."""
+    return (await _read_meta(js, bucket, name))[0]
 
 
-async def erase(js: JetStreamContext, bucket: str, name: str) -> None:
-    """Remove an object and its metadata, which the deletion of nats-py leaves in the bucket.
+async def delete(js: JetStreamContext, bucket: str, name: str) -> None:
+    """Delete an object and its metadata, which the deletion of nats-py leaves in the bucket.
 
-    The metadata, which names the chunks, goes last, so that an interrupted deletion can be repeated.
+    The metadata, which names the chunks, is deleted last, so that an interrupted deletion can be repeated.
 
     Raises:
         NotFoundError: The bucket has no such object.
@@ -163,10 +163,10 @@ async def erase(js: JetStreamContext, bucket: str, name: str) -> None:
     await js.purge_stream(stream_of(bucket), subject=_meta_subject(bucket, name), seq=(meta.seq or 0) + 1)
 
 
-async def _named(js: JetStreamContext, bucket: str, name: str) -> tuple[ObjectInfo | None, int]:
-    """Return the object of a name and the stream sequence of its metadata; None and 0 if the bucket has none.
+async def _read_meta(js: JetStreamContext, bucket: str, name: str) -> tuple[ObjectInfo | None, int]:
+    """Return the metadata of an object and its stream sequence; None and 0 if the bucket has none.
 
-    For a deleted object, return None and the stream sequence of its metadata.
+    For an object that nats-py has deleted, return None and the stream sequence of its metadata.
     """
     try:
         meta = await js.get_last_msg(stream_of(bucket), _meta_subject(bucket, name))
@@ -177,12 +177,12 @@ async def _named(js: JetStreamContext, bucket: str, name: str) -> tuple[ObjectIn
 
 
 async def _store_chunks(js: JetStreamContext, bucket: str, name: str, body: bytes) -> ObjectInfo:
-    """Store the chunks of an object; no reader finds the chunks before the metadata is stored."""
+    """Store the chunks of an object, which no reader finds before the metadata is stored."""
     nuid = uuid4().hex
     chunks = [body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)]
     try:
         for number, chunk in enumerate(chunks):
-            once = {"Nats-Msg-Id": f"{nuid}-{number}"}  # a repeated publish stores no second chunk
+            once = {"Nats-Msg-Id": f"{nuid}-{number}"}  # JetStream drops a repeated publish
             await retry_until_reply(partial(js.publish, chunks_of(bucket, nuid), chunk, headers=once))
     except BaseException:  # cancellation too: without metadata, no later deletion would find the chunks
         with suppress(NatsError):

@@ -1,4 +1,4 @@
-"""Reads what a worker of any version has stored; what this version cannot read is never taken for missing."""
+"""Reads records that a worker of any version has stored; an unreadable record never counts as missing."""
 
 from collections.abc import Callable
 from functools import cache
@@ -27,7 +27,7 @@ def _log_unreadable(stored_as: str) -> None:
 class UnreadableError(RequestError):
     """Another version of the service has written a record that this worker cannot read: stop, and change nothing.
 
-    Neither "no record" nor "not found" would be true. A worker that can read the record continues: background work is
+    A worker that can read the record continues: background work is
     repeated later, a message of a queue is returned, and a request gets this error as the reply. The log tells the
     operator once what to do.
     """
@@ -41,8 +41,8 @@ class UnreadableError(RequestError):
         super().__init__(ErrorCode.INTERNAL, message)
 
 
-def parsed(kind: type[T] | TypeAdapter[T], body: bytes, stored_as: str) -> T:
-    """Parse what only the service stores; fields that only a later version knows are kept.
+def parse_stored(kind: type[T] | TypeAdapter[T], body: bytes, stored_as: str) -> T:
+    """Parse a value that only the service stores, with fields that only a later version knows.
 
     Raises:
         UnreadableError: Another version of the service has written it.
@@ -56,14 +56,14 @@ def parsed(kind: type[T] | TypeAdapter[T], body: bytes, stored_as: str) -> T:
 def is_record(message: RawStreamMsg | Msg) -> bool:
     """Return whether a version of the service has appended a message to the log in which it is stored.
 
-    The headers decide, which all versions write alike. A client that may read one log can make the server copy a record
+    All versions write the same headers. A client that may read one log can make the server copy a record
     to another log: the client names that log as the reply subject of its request. A copy names the task of its own log.
     """
     headers, subject = message.headers or {}, message.subject or ""
     return is_by_service(headers) and headers.get("ce-subject") == subject.rpartition(".")[2]
 
 
-def read_own(read: Callable[[Stored], T], message: Stored) -> T | None:
+def read_record(read: Callable[[Stored], T], message: Stored) -> T | None:
     """Return the record in a message; None if the service did not write the message.
 
     Raises:

@@ -18,9 +18,9 @@ async def server_time(nats: Client, stream: str) -> datetime:
     Raises:
         NatsError: NATS does not answer, or the stream does not exist.
     """
-    answer = await nats.request(f"$JS.API.STREAM.INFO.{stream}", timeout=REQUEST_TIMEOUT_S)
+    reply = await nats.request(f"$JS.API.STREAM.INFO.{stream}", timeout=REQUEST_TIMEOUT_S)
     try:
-        return _StreamInfo.model_validate_json(answer.data).ts
+        return _StreamInfo.model_validate_json(reply.data).ts
     except ValidationError as error:
-        message = f"the server does not tell the time of the stream {stream}"
+        message = f"the server does not report the time of the stream {stream}"
         raise NatsError(message) from error

@@ -1,6 +1,6 @@
-"""A log on a subject: append by compare-and-set, and skip messages that the service did not write.
+"""Logs on the subjects of a stream: appends by compare-and-set, and reads only records of the service.
 
-A record of the service that this version cannot read is not skipped: it raises UnreadableError.
+A record that this version of the service cannot read raises UnreadableError.
 """
 
 import asyncio
@@ -18,23 +18,23 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 
 from app.errors import FencedError, TransientError
-from app.jetstream.records import UnreadableError, is_record, read_own
+from app.jetstream.records import UnreadableError, is_record, read_record
 
-GIVE_UP_AFTER_S: Final = 60.0  # how long JetStream may leave requests unanswered while the connection is open
+GIVE_UP_AFTER_S: Final = 60.0  # how long JetStream may leave requests without a reply while the connection is open
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 2.0  # an unfinished append of three replicas is finished in milliseconds
-DEPOSED_PAUSE_S: Final = 0.1  # in which a server learns that it is no longer the leader
+DEPOSED_PAUSE_S: Final = 0.1  # enough for a server to learn that it is no longer the leader
 EXPECTED_SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 WRONG_LAST_SEQUENCE: Final = 10071  # err_code of nats-server: the expected last sequence is not the last one
 T = TypeVar("T")
-Answer = TypeVar("Answer")
+Reply = TypeVar("Reply")
 
 
 class StreamLog(Generic[T]):
     """The logs of one stream: one log on each subject."""
 
     def __init__(self, nats: Client, stream: str, read: Callable[[RawStreamMsg], T]) -> None:
-        """`read` makes a record of a message, and raises ValueError if the service did not write the message."""
+        """`read` returns the record in a message, and raises ValueError if the message is no record."""
         self._nats = nats
         self._js = nats.jetstream(timeout=REQUEST_TIMEOUT_S)
         self._stream = stream
@@ -47,20 +47,20 @@ class StreamLog(Generic[T]):
             UnreadableError: Another version of the service has written the record.
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
-        message = await self._insist(subject, partial(leader_reads.last, self._nats, self._stream, subject))
-        return None if message is None else await self._own(message, subject)
+        message = await self._request(subject, partial(leader_reads.last, self._nats, self._stream, subject))
+        return None if message is None else await self._last_record(message, subject)
 
     async def last_of(self, subjects: Iterable[str]) -> list[T]:
-        """Return the last records of many logs, except of empty and unreadable ones, and of those that did not fit.
+        """Return the last records of many logs, without empty and unreadable logs, and as far as replies have room.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        found: list[T] = []
+        records: list[T] = []
         for message in await stream_pages.last_per_subject(self._nats, self._stream, subjects):
             with suppress(UnreadableError):
-                found += [record] if (record := await self._own(message, message.subject or "")) else []
-        return found
+                records += [record] if (record := await self._last_record(message, message.subject or "")) else []
+        return records
 
     async def records(self, subject: str) -> AsyncIterator[T]:
         """Yield all records of a log, in order.
@@ -70,7 +70,7 @@ class StreamLog(Generic[T]):
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
         async for message in self._messages(subject):
-            record = read_own(self._read, message)
+            record = read_record(self._read, message)
             if record is not None:
                 yield record
 
@@ -80,94 +80,110 @@ class StreamLog(Generic[T]):
         """Append a record, and return its stream sequence.
 
         `after` is the stream sequence of the log's last record, 0 for an empty log.
-        `among` is a wildcard that includes the subject. With `among`, no subject that the wildcard includes may have a
-        record after the sequence `after`.
+        With `among`, a wildcard that includes the subject, no subject of the wildcard may have a record after the
+        sequence `after`.
 
         Raises:
             FencedError: Another writer has appended a record after the sequence `after`.
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
-        where, of_subject = subjects.append_to(subject), {EXPECTED_SUBJECT: among} if among else {}
+        scope, event_id = among or subject, headers["ce-id"]
+        condition = {EXPECTED_SUBJECT: among} if among else {}
         while True:
-            expected = headers | of_subject | {EXPECTED_SEQUENCE: str(after)}
-            publish = partial(self._js.publish, where, payload, stream=self._stream, headers=expected)
+            expected = headers | condition | {EXPECTED_SEQUENCE: str(after)}
+            publish = partial(
+                self._js.publish, subjects.append_to(subject), payload, stream=self._stream, headers=expected
+            )
             try:
-                stored = await self._insist(subject, publish)  # a repetition is recognised by its `ce-id`, below
-                return stored.seq if after else await self._in_place(subject, stored.seq, headers["ce-id"], among)
+                sequence = (await self._request(subject, publish)).seq
             except BadRequestError as error:
                 if error.err_code != WRONG_LAST_SEQUENCE:
                     raise
-            behind = after
-            async for message in self._messages(among or subject, after=after):
-                behind = message.seq or behind
-                if (message.headers or {}).get("ce-id") == headers["ce-id"]:
-                    return behind  # this append was stored, and its acknowledgement was lost
-                if is_record(message):
-                    raise FencedError(subject)
-            if behind == after:
-                await self._check_removed(among or subject, after)
-            after = behind  # messages that are no records do not fence a writer
+            else:
+                return sequence if after else await self._confirm_first(subject, scope, sequence, event_id)
+            is_stored, last = await self._search(subject, scope, event_id, after=after)
+            if is_stored:
+                return last  # an earlier request has stored the record, and its acknowledgement was lost
+            if last == after:
+                await self._check_removed(scope, after)
+            after = last  # messages that are no records do not fence a writer
 
-    async def _in_place(self, subject: str, sequence: int, event_id: str, among: str | None) -> int:
+    async def _confirm_first(self, subject: str, scope: str, sequence: int, event_id: str) -> int:
         """Return the sequence of the first record of a log once the record is stored under the subject of the log.
 
         A stream that has lost its subject transform acknowledges a first append and stores it elsewhere, as a stray:
         see `strays.py`. It refuses all other appends.
 
         Raises:
-            FencedError: Another writer has begun the log, or the record was removed.
+            FencedError: Another writer has started the log, or the record was removed.
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
         read = partial(leader_reads.one, self._nats, self._stream)
-        while await self._insist(subject, partial(read, subject, sequence)) is None:
-            stray = await self._insist(subject, partial(read, subjects.append_to(subject), sequence))
-            async for message in self._messages(among or subject):
-                if (message.headers or {}).get("ce-id") == event_id:
-                    return message.seq or sequence
-                if is_record(message):
-                    raise FencedError(subject)
+        while await self._request(subject, partial(read, subject, sequence)) is None:
+            stray = await self._request(subject, partial(read, subjects.append_to(subject), sequence))
+            is_stored, stored_at = await self._search(subject, scope, event_id)
+            if is_stored:
+                return stored_at
             if stray is None:
                 raise FencedError(subject)
             await asyncio.sleep(DEPOSED_PAUSE_S)
         return sequence
 
-    async def _check_removed(self, subject: str, after: int) -> None:
-        """Check that the record with the sequence `after` is still the last one, when no later one was found.
+    async def _search(self, subject: str, scope: str, event_id: str, *, after: int = 0) -> tuple[bool, int]:
+        """Search the messages of `scope` after a stream sequence for the record of an event.
 
-        The leader has refused an append after this record. But a server that was the leader a moment ago may answer the
-        read, and may not have the later record, which caused the refusal.
+        Return whether the record is there, and its sequence or else that of the last message.
+
+        Raises:
+            FencedError: Another writer has appended a record.
+            TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
+        """
+        last = after
+        async for message in self._messages(scope, after=after):
+            last = message.seq or last
+            if (message.headers or {}).get("ce-id") == event_id:
+                return True, last
+            if is_record(message):
+                raise FencedError(subject)
+        return False, last
+
+    async def _check_removed(self, subject: str, after: int) -> None:
+        """Check that the record with the sequence `after` is still the last one of the subject.
+
+        The leader has refused an append after this record, but no later record was read: a former leader may have
+        replied to the read, without the later record that caused the refusal.
 
         Raises:
             FencedError: The record was removed.
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
-        last = await self._insist(subject, partial(leader_reads.last, self._nats, self._stream, subject))
+        last = await self._request(subject, partial(leader_reads.last, self._nats, self._stream, subject))
         if last is None or last.seq != after:
             raise FencedError(subject)
         await asyncio.sleep(DEPOSED_PAUSE_S)
 
     async def purge(self, subject: str, *, up_to: int | None = None) -> None:
-        """Remove the messages of a subject: all, or those up to a stream sequence."""
+        """Purge the messages of a subject: all, or those up to a stream sequence."""
         await self._js.purge_stream(self._stream, subject=subject, seq=None if up_to is None else up_to + 1)
 
-    async def _own(self, last: RawStreamMsg, subject: str) -> T | None:
+    async def _last_record(self, last: RawStreamMsg, subject: str) -> T | None:
         """Return the last record of a subject: its last message, or an earlier one if the last message is no record."""
-        found = read_own(self._read, last)
-        if found is None:
-            async for record in self.records(subject):
-                found = record
-        return found
+        record = read_record(self._read, last)
+        if record is None:
+            async for earlier in self.records(subject):
+                record = earlier
+        return record
 
     async def _messages(self, subject: str, *, after: int = 0) -> AsyncIterator[RawStreamMsg]:
         read = partial(leader_reads.next_from, self._nats, self._stream, subject)
-        while (message := await self._insist(subject, partial(read, after + 1))) is not None:
+        while (message := await self._request(subject, partial(read, after + 1))) is not None:
             yield message
             after = message.seq or after + 1
 
-    async def _insist(self, subject: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Repeat a request until JetStream answers; while the connection is lost, wait without a limit.
+    async def _request(self, subject: str, request: Callable[[], Awaitable[Reply]]) -> Reply:
+        """Repeat a request until JetStream replies; while the connection is lost, wait without a limit.
 
-        An outage of NATS then costs a task none of its attempts.
+        So an outage of NATS costs a task none of its attempts.
 
         Raises:
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S although the connection is open.
@@ -177,7 +193,7 @@ class StreamLog(Generic[T]):
         pause = FIRST_PAUSE_S
         while True:
             try:
-                return await ask()
+                return await request()
             except (APIError, *NO_REPLY) as error:
                 if not is_repeatable(error):
                     raise

@@ -20,9 +20,9 @@ from app.settings import Settings
 
 def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
     """Yield the configurations that the streams should have."""
-    called = settings.stream_names
+    names = settings.stream_names
     reminders = StreamConfig(
-        name=called.retention,
+        name=names.retention,
         subjects=[subjects.ALL_REMINDERS, subjects.ALL_DUE],
         retention=RetentionPolicy.WORK_QUEUE,
         storage=StorageType.FILE,
@@ -34,7 +34,7 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
     )
     for stream in (
         *public_streams(
-            called,
+            names,
             queue_length=settings.nats_max_msgs_per_subject,
             live_ttl_s=settings.live_ttl,
             live_max_bytes=settings.live_max_bytes,
@@ -48,20 +48,20 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
 def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]:
     """Yield the configurations that the durable consumers should have, each with the name of its stream.
 
-    A consumer without a number of replicas has as many as its stream, also after the stream is edited.
+    Without `num_replicas`, a consumer has as many replicas as its stream, also after the stream is edited.
     """
-    called, wait = settings.stream_names, settings.task_ack_wait
-    for queue in queue_consumers(called, ack_wait_s=wait):
-        yield called.tasks, queue
+    names, wait = settings.stream_names, settings.task_ack_wait
+    for queue in queue_consumers(names, ack_wait_s=wait):
+        yield names.tasks, queue
     for stream, name, subject in (
-        (called.progress, called.progress_projection, subjects.ALL_PROGRESS),
-        (called.results, called.results_projection, subjects.ALL_RESULTS),
+        (names.progress, names.progress_projection, subjects.ALL_PROGRESS),
+        (names.results, names.results_projection, subjects.ALL_RESULTS),
     ):
         yield stream, durable(name, subject, ack_wait_s=wait, begin_with=DeliverPolicy.LAST_PER_SUBJECT)
-    ended = durable(called.ended_tasks, subjects.ALL_OUTCOMES, ack_wait_s=wait)
+    ended = durable(names.ended_tasks, subjects.ALL_OUTCOMES, ack_wait_s=wait)
     ended.headers_only = True  # the headers name the task; a result may have the largest allowed size of a message
-    yield called.results, ended
-    yield called.retention, durable(called.due_reminders, subjects.ALL_DUE, ack_wait_s=wait)
+    yield names.results, ended
+    yield names.retention, durable(names.due_reminders, subjects.ALL_DUE, ack_wait_s=wait)
 
 
 def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:

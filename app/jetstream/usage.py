@@ -1,4 +1,4 @@
-"""Usage: how much disk and memory JetStream uses on each server, how much it may use, and the size of each stream."""
+"""Reads how much disk and memory JetStream uses and may use on each server, and the size of each stream."""
 
 from contextlib import suppress
 from typing import Final
@@ -7,7 +7,7 @@ from nats.aio.client import Client
 from pydantic import BaseModel, Field
 
 JETSTREAM_USAGE: Final = "$SYS.REQ.SERVER.PING.JSZ"  # each server of a cluster replies
-QUESTION: Final = b'{"accounts": true, "streams": true}'
+REQUEST: Final = b'{"accounts": true, "streams": true}'
 LATER_REPLIES_S: Final = 0.5  # how long to wait for the reply of a further server
 FIRST_REPLY_S: Final = 2.0
 
@@ -50,23 +50,25 @@ class Usage(BaseModel):
     @property
     def streams(self) -> dict[str, int]:
         """The bytes of each stream that this server stores; buckets are streams, too."""
-        return {each.name: each.state.bytes for account in self.data.account_details for each in account.stream_detail}
+        return {
+            stream.name: stream.state.bytes for account in self.data.account_details for stream in account.stream_detail
+        }
 
 
 async def read_usage(nats: Client) -> list[Usage]:
-    """Ask all servers what they store; return [] if this user may not ask, or if NATS has no accounts.
+    """Request the usage of all servers; return [] if this user lacks the right, or if NATS has no accounts.
 
     Raises:
-        NatsError: NATS is away.
+        NatsError: NATS is unavailable.
     """
     inbox = await nats.subscribe(nats.new_inbox())
-    found: list[Usage] = []
+    servers: list[Usage] = []
     try:
-        await nats.publish(JETSTREAM_USAGE, QUESTION, reply=inbox.subject)
-        with suppress(TimeoutError, ValueError):  # ValueError: nobody replies, or with something else
+        await nats.publish(JETSTREAM_USAGE, REQUEST, reply=inbox.subject)
+        with suppress(TimeoutError, ValueError):  # ValueError: nobody replies, or a reply is no usage
             while True:
-                reply = await inbox.next_msg(timeout=LATER_REPLIES_S if found else FIRST_REPLY_S)
-                found.append(Usage.model_validate_json(reply.data))
+                reply = await inbox.next_msg(timeout=LATER_REPLIES_S if servers else FIRST_REPLY_S)
+                servers.append(Usage.model_validate_json(reply.data))
     finally:
         await inbox.unsubscribe()
-    return found
+    return servers

@@ -18,7 +18,7 @@ from app.live.frame_offsets import FrameOffset
 from app.live.frames import FrameReader
 from app.recordings.recording import Recording, save
 from app.settings import Settings
-from app.temporary import room_for, temporary_file
+from app.temporary import report_full_disk, temporary_file
 
 NOT_STORED = (
     "The audio could not be stored as a recording: ask the operator whether the store of recordings (AUDIO_STORE) is "
@@ -50,7 +50,7 @@ async def recording_of(frames: FrameReader, audio: LiveAudio) -> AsyncIterator[R
                 yield joined.data
 
     async with temporary_file(frames.size) as path:
-        with room_for(frames.size), await asyncio.to_thread(path.open, "wb") as file:
+        with report_full_disk(frames.size), await asyncio.to_thread(path.open, "wb") as file:
             digest = await save(chunks(), file, _MAX_BYTES)
         yield Recording(path, digest)
 

@@ -18,7 +18,7 @@ from natscribe.schemas.transcription import Source, TranscriptionResult
 from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
-from app.cancellation import Stop, cancel_all
+from app.cancellation import StopScope, cancel_all
 from app.engines.engine import Engine, run_job
 from app.engines.messages import Load, Loaded, StageAdvanced
 from app.engines.window_queue import Rank, WindowQueue
@@ -30,9 +30,9 @@ from app.live.partials import PartialPublisher
 from app.live.source import LiveSource
 from app.recordings.recording import Recording
 from app.settings import Settings
-from app.speech.diarizer import Diarizer, SpeakerSearch
-from app.speech.run import Run
+from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcript import TaskTranscript
+from app.speech.transcription_run import TranscriptionRun
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Append, Checkpoint, Update, processed
 
@@ -97,7 +97,7 @@ class LiveTranscriber:
 
     async def _run_load(self, task: LiveTask) -> Loaded:
         hangs = TransientError(ErrorCode.ENGINE_FAILED, "The model is not loaded within TASK_TIMEOUT: it loads again.")
-        async with Stop(hangs, after=self._settings.task_timeout):
+        async with StopScope(hangs, after=self._settings.task_timeout):
             return await run_job(self._engine, Load(options=task.options), Loaded)
 
     def _drop(self, load: asyncio.Task[Loaded]) -> None:
@@ -110,7 +110,7 @@ class LiveTranscriber:
     ) -> None:
         """Transcribe until the audio ends; append updates, and publish partial results."""
         early = EarlyTranscription(self._windows, task.options)
-        run = Run(live.windows(), early, None, task.options, checkpoint.language, rank=Rank.LIVE)
+        run = TranscriptionRun(live.windows(), early, None, task.options, checkpoint.language, rank=Rank.LIVE)
         source.on_closing = lambda window: early.start(window, run.language)
         partials = PartialPublisher(task, source, self._windows, self._publish, self._metrics)
         source.needs_open = partials.needs_open
@@ -136,7 +136,7 @@ class LiveTranscriber:
             if channels is None
             else partial(self._diarizer.turns_of_channels, task, recording, channels)
         )
-        async with aclosing(SpeakerSearch(find)) as search:
+        async with aclosing(BackgroundDiarization(find)) as search:
             async for update in search.progress():
                 await append(update)
             diarization = await asyncio.to_thread(transcript.add_speakers, search)
@@ -196,7 +196,7 @@ class _LiveTranscript:
                 if end - reached >= SILENT_S:
                     yield self._with(WindowText(segments=[], language=self._language, end=end, channel=channel))
             update = processed(item.stage, end, None)
-            yield replace(update, lag_seconds=self._lag, waits=self._source.waits)
+            yield replace(update, lag_seconds=self._lag, waits_for_audio=self._source.waits)
         self._report_lag(self._lag)
 
     def _with(self, text: WindowText) -> Update:

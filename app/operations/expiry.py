@@ -9,7 +9,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
 
 from app.dead_letters.store import DeadLetterStore
-from app.errors import AlreadyKnownError, FencedError, NotHeldError, RequestError
+from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, RequestError
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
@@ -40,7 +40,7 @@ async def expire_tasks(
         TransientError: JetStream does not answer.
     """
     now, searched_up_to = await messages.now(), 0
-    while found := await messages.after(subjects.ALL_TASKS, searched_up_to, count=WAITING_AT_ONCE):
+    while found := await messages.page_after(subjects.ALL_TASKS, searched_up_to, count=WAITING_AT_ONCE):
         for message in found:
             if now - message.time < after:
                 return
@@ -67,5 +67,5 @@ async def _end(message: StoredMessage, registration: Registration, task_log: Tas
         record = await registration.register(task, message)
         waits = record.event.state in {State.QUEUED, State.RETRYING}
         return await task_log.end(record, EXPIRED) if waits else None
-    except (AlreadyKnownError, NotHeldError, FencedError, RequestError):
+    except (ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
         return None

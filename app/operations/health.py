@@ -40,7 +40,7 @@ async def consumers_exist(broker: NatsBroker, settings: Settings) -> bool:
     """
     js = (await broker.connect()).jetstream(timeout=REQUEST_TIMEOUT_S)
     try:
-        return not (await provisioning.examine(js, settings)).broken
+        return not (await provisioning.inspect_streams(js, settings)).broken
     except NatsError:
         return False
 

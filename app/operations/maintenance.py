@@ -63,7 +63,7 @@ class Maintenance:
         """Project everything again if Redis is new or has lost its data."""
         if await self.projection.is_empty():
             log.warning("projection_restarted")
-            await provisioning.project_again(self.nats.jetstream(), self.settings)
+            await provisioning.recreate_projection_consumers(self.nats.jetstream(), self.settings)
             await self.projection.mark()
 
     async def measure_queues(self) -> None:

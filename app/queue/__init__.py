@@ -1,1 +1,1 @@
-"""The task queues: which tasks wait, which task is next, and the consumer that pulls its message."""
+"""The task queues: registration and positions of waiting tasks, and the consumer that pulls task messages."""

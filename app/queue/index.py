@@ -1,9 +1,10 @@
-"""An index of the queues: finds the task messages that have a given key, the task id for instance."""
+"""An index of the task queues: finds the task messages with a key, for example with a task id."""
 
 import asyncio
 from array import array
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -13,13 +14,13 @@ from natscribe.schemas.stream_names import StreamNames
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
 
-SPARE: Final = 10_000  # settled messages that may be remembered before all is read anew
+SPARE: Final = 10_000  # how many settled messages the index may hold before it is rebuilt
 
 
 class QueueIndex:
-    """Remembers a key of each task message, so that a message is read once and not at each search.
+    """Indexes the task messages by a key, so that each message is read once, not at each search.
 
-    A key is remembered as its hash: each message needs 16 bytes of memory.
+    The index holds hashes of the keys: each message takes 16 bytes of memory.
     """
 
     def __init__(
@@ -30,66 +31,65 @@ class QueueIndex:
         self._stream = names.tasks
         self._messages = messages
         self._key = key
-        self._reading = asyncio.Lock()
-        self._begun = 0  # readings that have begun
-        self._created: datetime | None = None  # when the stream was made: a new one counts its messages from 1 again
+        self._updating = asyncio.Lock()
+        self._started = 0  # number of updates that have started
+        self._created: datetime | None = None  # when the stream was created: a new one counts its messages from 1 again
         self._read_to = 0
         self._hashes = array("q")
         self._sequences = array("Q")  # for each hash, the sequence of its message, in ascending order
 
-    async def known(self, key: str) -> AsyncIterator[StoredMessage]:
-        """Yield the messages with this key that were read by `read_on` and are still in their queue.
+    async def indexed(self, key: str) -> AsyncIterator[StoredMessage]:
+        """Yield the indexed messages with this key that are still in their queue.
 
         Raises:
             NatsError: NATS does not answer.
         """
         hashes, sequences = self._hashes, self._sequences
-        for sequence in list(_places(hashes, sequences, hash(key))):
-            message = await self._messages.held(None, sequence)
-            if message is None:  # a worker has settled it
-                _forget(hashes, sequences, sequence)
+        for sequence in list(_sequences_of(hash(key), hashes, sequences)):
+            message = await self._messages.find(None, sequence)
+            if message is None:  # a worker has settled the message
+                _remove(sequence, hashes, sequences)
             elif self._key(message) == key:
                 yield message
 
     async def find(self, key: str) -> list[StoredMessage]:
-        """Return what `known` yields for this key; if that is nothing, read the newest messages, and ask again.
+        """Return the messages with this key that are still in their queue; update the index if there are none.
 
-        If this is cancelled, the next call goes on where this one was cancelled.
-
-        Raises:
-            NatsError: NATS does not answer.
-        """
-        known = [message async for message in self.known(key)]
-        if known:
-            return known
-        await self.read_on()
-        return [message async for message in self.known(key)]
-
-    async def read_on(self) -> None:
-        """Read the messages that were stored since the last call.
-
-        If the stream was made anew, or most of the messages that were read are settled, forget them and read all again.
-
-        Several callers share one reading, if it begins after their calls.
+        After a cancellation the next call resumes the update.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        mine = self._begun + 1
-        async with self._reading:
-            if self._begun < mine:
-                self._begun = mine
+        messages = [message async for message in self.indexed(key)]
+        if not messages:
+            await self.update()
+            messages = [message async for message in self.indexed(key)]
+        return messages
+
+    async def update(self) -> None:
+        """Index the messages that were stored since the last update.
+
+        If the stream was recreated, or most of the indexed messages are settled, the index is rebuilt. Concurrent
+        callers share an update that starts after their calls.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        mine = self._started + 1
+        async with self._updating:
+            if self._started < mine:
+                self._started = mine
                 try:
                     await self._read()
                 except BaseException:
-                    self._begun = mine - 1  # those who wait read themselves
+                    self._started = mine - 1  # waiting callers update themselves
                     raise
 
     async def _read(self) -> None:
         stream = await self._js.stream_info(self._stream)
         if stream.created != self._created or len(self._hashes) > 2 * stream.state.messages + SPARE:
             self._created, self._read_to, self._hashes, self._sequences = stream.created, 0, array("q"), array("Q")
-        async for messages in self._messages.all_after(self._read_to):
+        async for messages in self._messages.pages_after(self._read_to):
             for message in messages:
                 self._read_to = message.sequence
                 key = self._key(message)
@@ -98,19 +98,16 @@ class QueueIndex:
                     self._sequences.append(message.sequence)
 
 
-def _places(hashes: "array[int]", sequences: "array[int]", wanted: int) -> Iterator[int]:
-    """Yield the sequences of the messages whose key has the hash `wanted`."""
-    at = 0
-    while True:
-        try:
-            at = hashes.index(wanted, at)
-        except ValueError:
-            return
-        yield sequences[at]
-        at += 1
+def _sequences_of(key_hash: int, hashes: "array[int]", sequences: "array[int]") -> Iterator[int]:
+    """Yield the sequences of the messages whose key has this hash."""
+    at = -1
+    with suppress(ValueError):  # there are no more
+        while True:
+            at = hashes.index(key_hash, at + 1)
+            yield sequences[at]
 
 
-def _forget(hashes: "array[int]", sequences: "array[int]", sequence: int) -> None:
+def _remove(sequence: int, hashes: "array[int]", sequences: "array[int]") -> None:
     at = bisect_left(sequences, sequence)
     if sequences[at : at + 1] == array("Q", [sequence]):
         del hashes[at], sequences[at]

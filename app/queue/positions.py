@@ -1,4 +1,4 @@
-"""Positions: the number of each waiting task in the order of service, and the time of its expected start."""
+"""Positions of waiting tasks: the number of each task in the order of service, and its expected start."""
 
 import asyncio
 import time
@@ -16,29 +16,29 @@ from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane
 
-from app.queue.estimates import free_in, served_before
+from app.queue.estimates import seconds_until_free, served_before
 from app.queue.priorities import QUEUE_KEYS, QueueKey, QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
 
-SAMPLE = 64  # waiting tasks at the head of a queue whose lengths are read; the others count as these on average
-READING_KEPT_S = 1.0  # positions are computed from a state of the queues that is at most this old
+SAMPLE = 64  # waiting tasks per queue whose durations are read; the others count as the average of these
+STATE_MAX_AGE_S = 1.0  # of the state of the queues from which positions are computed
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The position of a waiting task: number 1 is served next. `expected_start` is None if it is unknown."""
+    """The position of a waiting task in the order of service."""
 
-    number: int
-    expected_start: datetime | None
+    number: int  # 1: the task is served next
+    expected_start: datetime | None  # None: unknown
 
     @classmethod
     def immediate(cls) -> "Position":
-        """The position of a task that a worker begins at once."""
+        """The position of a task that a worker starts immediately."""
         return cls(1, datetime.now(UTC))
 
     def added_to(self, status: TaskStatus) -> TaskStatus:
-        """Add this position to a status; a task that waits for its retry gets an expected start, but no number."""
+        """Return the status with this position; a task that waits for its retry gets no number."""
         if status.state is State.RETRYING:
             times = [time for time in (status.expected_start, self.expected_start) if time is not None]
             return status.model_copy(update={"expected_start": max(times, default=None)})
@@ -51,7 +51,7 @@ class Positions:
     def __init__(
         self, nats: Client, names: StreamNames, messages: TaskMessages, queues: QueueReader, *, idle: Callable[[], bool]
     ) -> None:
-        """`idle` returns whether this worker would begin a task at once."""
+        """`idle` returns whether this worker would start a task immediately."""
         self._nats = nats
         self._names = names
         self._messages = messages
@@ -61,30 +61,33 @@ class Positions:
         self._read_at = 0.0
         self._reading = asyncio.Lock()
 
-    async def of(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
-        """Read the messages with these stream sequences that a queue still holds, each with its current position.
+    async def locate(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
+        """Read the messages with these stream sequences that the queue still holds, and their current positions.
 
-        The position is None if the state of the queues cannot be read, or does not show the message yet.
+        A position is None if the state of the queues cannot be read, or does not include the message yet.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        found: list[tuple[StoredMessage, Position | None]] = []
-        wanted = sorted(sequences) if subject in QUEUE_KEYS else []
-        while wanted:  # the counts in the page and in the consumer's state must be of the same moment
-            stored, consumer = await asyncio.gather(
-                page(self._nats, self._names.tasks, subject, start=wanted[0], count=len(wanted)),
+        located: list[tuple[StoredMessage, Position | None]] = []
+        remaining = sorted(sequences) if subject in QUEUE_KEYS else []
+        while remaining:
+            stored, consumer = await asyncio.gather(  # concurrently, so that their counts are of the same moment
+                page(self._nats, self._names.tasks, subject, start=remaining[0], count=len(remaining)),
                 self._consumer(subject),
             )
             if not stored:
                 break
             messages = [StoredMessage.fetched(message) for message in stored if message.seq in sequences]
-            found += zip(messages, await self._positions(messages, consumer), strict=True)
-            wanted = [sequence for sequence in wanted if sequence > (stored[-1].seq or 0)]
-        for sequence in set(sequences) - {message.sequence for message, _ in found}:
-            message = await self._messages.held(subject, sequence)  # the server that answered may be behind the leader
-            found += [(message, None)] if message is not None else []
-        return found
+            located += zip(messages, await self._positions(messages, consumer), strict=True)
+            remaining = [sequence for sequence in remaining if sequence > (stored[-1].seq or 0)]
+        missing = set(sequences) - {message.sequence for message, _ in located}
+        return located + [(message, None) for message in await self._read_from_leader(subject, missing)]
+
+    async def _read_from_leader(self, subject: str, sequences: Collection[int]) -> list[StoredMessage]:
+        """Read messages that another server, which may be behind the leader of the stream, has not returned."""
+        messages = [await self._messages.find(subject, sequence) for sequence in sequences]
+        return [message for message in messages if message is not None]
 
     async def _consumer(self, subject: str) -> ConsumerInfo | None:
         with suppress(NatsError):
@@ -109,34 +112,32 @@ class Positions:
         turn = _turn(message, consumer, queues.by_key[key].redelivered)
         if turn is None:
             return Position.immediate()
-        before = served_before(waiting, *key, turn)
+        before = served_before(waiting, key, turn)
         number = 1 + sum(before.values())
         if number == 1 and self._idle() and key[0] is not Lane.LIVE:
             return Position.immediate()
         return Position(number, self._expected_start(before, queues))
 
     def _expected_start(self, before: Mapping[QueueKey, int], queues: TaskQueues) -> datetime | None:
-        """Estimate the start from the recordings that are served before.
+        """Estimate the start of a task from the work on the tasks `before` it, and from the ends of running tasks.
 
-        None if the length of one of them, or the end of a running task, is unknown.
+        None if the duration of one of the recordings, or the end of a running task, is unknown.
         """
         work, ends, now = queues.work_on(before, self._reader.speed), queues.ends, datetime.now(UTC)
         if work is None or ends is None:
             return None
-        return now + timedelta(seconds=free_in([(end - now).total_seconds() for end in ends], work))
+        return now + timedelta(seconds=seconds_until_free([(end - now).total_seconds() for end in ends], work))
 
     async def _recent_queues(self) -> TaskQueues:
         async with self._reading:
-            if self._queues is None or time.monotonic() - self._read_at > READING_KEPT_S:
+            if self._queues is None or time.monotonic() - self._read_at > STATE_MAX_AGE_S:
                 self._queues, self._read_at = await self._reader.read(sample=SAMPLE), time.monotonic()
             return self._queues
 
 
 def _turn(message: StoredMessage, consumer: ConsumerInfo, redelivered: Collection[StoredMessage]) -> int | None:
     """Return the number of a message in its own queue, from 1; None if a worker has the message."""
-    sequence = message.sequence
-    if sequence > (consumer.delivered.stream_seq if consumer.delivered else 0):
+    if message.sequence > (consumer.delivered.stream_seq if consumer.delivered else 0):
         return max((consumer.num_pending or 0) - (message.behind or 0), 1) + len(redelivered)
-    if not any(other.sequence == sequence for other in redelivered):
-        return None
-    return 1 + sum(other.sequence < sequence for other in redelivered)
+    waiting = sorted(other.sequence for other in redelivered)
+    return waiting.index(message.sequence) + 1 if message.sequence in waiting else None

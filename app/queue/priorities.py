@@ -1,11 +1,11 @@
-"""Priorities: the order in which the nine task queues are asked, and how many tasks wait and run in each queue."""
+"""The order in which a worker polls the nine task queues, and the state of these queues."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from nats.aio.client import Client
 from nats.js.api import ConsumerInfo, RawStreamMsg
@@ -15,46 +15,48 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
-from app.jetstream.records import UnreadableError, read_own
+from app.jetstream.records import UnreadableError, read_record
 from app.queue.speed import Speed
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
 
+T = TypeVar("T")
 QueueKey = tuple[Lane, Priority]
-QUEUE_KEYS: Final = {subjects.tasks(queue, priority): (queue, priority) for priority in Priority for queue in Lane}
+QUEUE_KEYS: Final = {subjects.tasks(lane, priority): (lane, priority) for priority in Priority for lane in Lane}
 
-PATIENCE: Final = {Priority.NORMAL: 3, Priority.LOW: 15}  # other tasks that may begin before this priority is next
-UNSETTLED_READ: Final = 256  # only this number of a queue's delivered messages is read; the rest count as running
+PATIENCE: Final = {Priority.NORMAL: 3, Priority.LOW: 15}  # how many other tasks may start before this priority is next
+UNSETTLED_READ: Final = 256  # this number of a queue's delivered messages is read; the others count as running
 
 
 class PriorityOrder:
-    """The order in which one worker asks the task queues: high, normal, low, but no priority waits forever.
+    """The order in which one worker polls the task queues: high, normal, low, without starvation.
 
     A priority that was passed over PATIENCE times goes first: while all queues are full, eleven of sixteen tasks are
-    high, four are normal and one is low. The queues of a priority alternate. Each worker has an order of its own,
-    so the shares are the same for any number of workers.
+    high, four are normal and one is low. The lanes of a priority alternate. Each worker has an order of its own, so the
+    shares are the same for any number of workers.
     """
 
     def __init__(self) -> None:
         self._passed_over = dict.fromkeys(Priority, 0)
-        self._queues = {priority: list(Lane) for priority in Priority}
+        self._lanes = {priority: list(Lane) for priority in Priority}
 
     def current(self) -> Iterator[tuple[Priority, tuple[Lane, ...]]]:
-        """Yield the priorities, each with its queues, in the order in which to ask now."""
-        first = [each for each in reversed(PATIENCE) if self._passed_over[each] >= PATIENCE[each]]
-        for priority in first + [each for each in Priority if each not in first]:
-            yield priority, tuple(self._queues[priority])
+        """Yield the priorities, each with its lanes, in the order in which to poll now."""
+        overdue = [priority for priority in reversed(PATIENCE) if self._passed_over[priority] >= PATIENCE[priority]]
+        for priority in dict.fromkeys([*overdue, *Priority]):
+            yield priority, tuple(self._lanes[priority])
 
-    def served(self, priority: Priority, queue: Lane) -> None:
-        """Note that a task of this queue begins: all other priorities count as passed over once more."""
-        for other in PATIENCE:
-            self._passed_over[other] += 1
-        self.found_empty(priority)
-        queues = self._queues[priority]
-        queues.append(queues.pop(queues.index(queue)))  # the others go first next time
+    def note_served(self, key: QueueKey) -> None:
+        """Note that a task of this queue starts: all other priorities are passed over once more."""
+        lane, served = key
+        for priority in PATIENCE:
+            self._passed_over[priority] += 1
+        self.note_empty(served)
+        self._lanes[served].remove(lane)
+        self._lanes[served].append(lane)  # the other lanes go first next time
 
-    def found_empty(self, priority: Priority) -> None:
-        """Note that no task of this priority waits: it counts as never passed over."""
+    def note_empty(self, priority: Priority) -> None:
+        """Note that no task of this priority waits, and so it is not passed over."""
         self._passed_over[priority] = 0
 
 
@@ -62,18 +64,18 @@ class PriorityOrder:
 class TaskQueue:
     """The state of one of the nine task queues."""
 
-    queue: Lane
+    lane: Lane
     priority: Priority
-    undelivered: int  # messages that no worker has had yet
-    redelivered: tuple[StoredMessage, ...]  # messages that a worker had and that wait again: released, or due to retry
-    running: int  # tasks that a worker has, or that wait for the time of their retry
+    undelivered: int  # messages that were never delivered
+    redelivered: tuple[StoredMessage, ...]  # delivered messages that wait again: released, or due for a retry
+    running: int  # tasks that run, or that wait for the time of their retry
     ends: tuple[datetime | None, ...]  # when the running tasks are expected to end; None: unknown
     sample: tuple[StoredMessage, ...]  # the first of the undelivered messages
 
     @property
     def subject(self) -> str:
         """The subject on which tasks of this queue are published."""
-        return subjects.tasks(self.queue, self.priority)
+        return subjects.tasks(self.lane, self.priority)
 
     @property
     def waiting(self) -> int:
@@ -81,20 +83,19 @@ class TaskQueue:
         return self.undelivered + len(self.redelivered)
 
     def work_on(self, count: int, speed: Speed) -> float | None:
-        """Estimate the work on the first `count` waiting tasks, in seconds.
+        """Estimate the seconds of work on the first `count` waiting tasks; None if it is unknown.
 
-        Only `redelivered` and `sample` were read: each other task counts as the average of these.
+        Tasks that are neither in `redelivered` nor in `sample` count as the average of these.
         """
         first = (*self.redelivered, *self.sample)[:count]
-        known = [speed.seconds_for(self.queue, each.audio_seconds) for each in first]
-        seconds = [each for each in known if each is not None]
-        if len(seconds) < len(first) or (count and not first):
+        seconds = _if_all_known(speed.seconds_for(self.lane, message.audio_seconds) for message in first)
+        if seconds is None or (count and not first):
             return None
         return sum(seconds) * count / len(first) if first else 0.0
 
     @property
     def oldest(self) -> datetime | None:
-        """When the oldest waiting task was stored; None if no waiting task was read."""
+        """When the oldest waiting task was stored; None if no task waits."""
         return min((message.time for message in (*self.redelivered, *self.sample)), default=None)
 
 
@@ -103,28 +104,25 @@ class TaskQueues:
     """The state of all nine task queues, in the order of priorities."""
 
     by_key: Mapping[QueueKey, TaskQueue]
-    messages: Mapping[str, int]  # for each subject, the number of stored messages, waiting or running
-    limit: int  # the number of messages that one queue can hold
+    messages: Mapping[str, int]  # number of stored messages per subject, waiting or running
+    limit: int  # how many messages one queue can hold
 
     @property
     def ends(self) -> list[datetime] | None:
-        """When the running tasks with recordings are expected to end; None if any of the times is unknown."""
-        ends = [end for queue in self.by_key.values() if queue.queue is not Lane.LIVE for end in queue.ends]
-        known = [end for end in ends if end is not None]
-        return known if len(known) == len(ends) else None
+        """When the running tasks with recordings are expected to end; None if the end of any is unknown."""
+        return _if_all_known(end for queue in self.by_key.values() if queue.lane is not Lane.LIVE for end in queue.ends)
 
     def work_on(self, counts: Mapping[QueueKey, int], speed: Speed) -> float | None:
-        """Estimate the work on the first tasks of each queue, in seconds; `counts` says how many tasks of each.
+        """Estimate the seconds of work on the first tasks of each queue; None if it is unknown for one of the queues.
 
-        None if the work on the tasks of one queue is unknown: see `TaskQueue.work_on`.
+        `counts` has the number of tasks for each queue.
         """
-        found = [self.by_key[key].work_on(count, speed) for key, count in counts.items()]
-        known = [seconds for seconds in found if seconds is not None]
-        return sum(known) if len(known) == len(found) else None
+        seconds = _if_all_known(self.by_key[key].work_on(count, speed) for key, count in counts.items())
+        return None if seconds is None else sum(seconds)
 
 
 class QueueReader:
-    """Reads the state of the task queues from stream and consumers, equally fast for any number of tasks."""
+    """Reads the state of the task queues from stream and consumers; the time does not depend on the number of tasks."""
 
     def __init__(self, nats: Client, names: StreamNames) -> None:
         self._nats = nats
@@ -160,8 +158,8 @@ class QueueReader:
         settled_up_to = info.ack_floor.stream_seq if info.ack_floor else 0
         undelivered, unsettled = info.num_pending or 0, info.num_ack_pending or 0
         first = await self._page(subject, start=delivered_up_to + 1, count=min(sample, undelivered))
-        found = await self._page(subject, start=settled_up_to + 1, count=min(UNSETTLED_READ, unsettled))
-        delivered = [message for message in found if message.sequence <= delivered_up_to]
+        oldest = await self._page(subject, start=settled_up_to + 1, count=min(UNSETTLED_READ, unsettled))
+        delivered = [message for message in oldest if message.sequence <= delivered_up_to]
         last = await self._last_records(delivered)
         redelivered = tuple(message for message, record in zip(delivered, last, strict=True) if _waits(record))
         running = unsettled - len(redelivered)
@@ -170,34 +168,32 @@ class QueueReader:
     def _ends(
         self, key: QueueKey, messages: Iterable[StoredMessage], last: Iterable[RawStreamMsg | None]
     ) -> Iterator[datetime | None]:
-        """Yield when each running task is expected to end, None if this is unknown."""
+        """Yield when each running task is expected to end, None if unknown."""
         for message, record in zip(messages, map(_record, last), strict=True):
             if record is None or record.event.state is not State.RUNNING:
                 continue
             since, seconds = record.event.time, record.event.eta_seconds
-            if seconds is None:  # the task has just begun
+            if seconds is None:  # the task has just started
                 since = record.metadata.started_at or since
                 seconds = self.speed.seconds_for(key[0], message.audio_seconds)
             yield None if seconds is None else since + timedelta(seconds=seconds)
 
     async def _page(self, subject: str, *, start: int, count: int) -> list[StoredMessage]:
-        found = await page(self._nats, self._names.tasks, subject, start=start, count=count) if count else []
-        return [StoredMessage.fetched(message) for message in found]
+        messages = await page(self._nats, self._names.tasks, subject, start=start, count=count) if count else []
+        return [StoredMessage.fetched(message) for message in messages]
 
     async def _last_records(self, messages: list[StoredMessage]) -> list[RawStreamMsg | None]:
         """Read the last record in the log of each message's task; None if the log is empty."""
-        ids = [message.task_id for message in messages]
-        found = await last_per_subject(
-            self._nats, self._names.progress, [subjects.progress(each) for each in ids if each]
-        )
-        by_id = {(record.subject or "").rpartition(".")[2]: record for record in found}
-        return [by_id.get(task_id or "") for task_id in ids]
+        logs = [subjects.progress(message.task_id) if message.task_id else "" for message in messages]
+        last = await last_per_subject(self._nats, self._names.progress, list(filter(None, logs)))
+        by_log = {record.subject: record for record in last}
+        return [by_log.get(log) for log in logs]
 
 
 def _waits(last: RawStreamMsg | None) -> bool:
-    """Whether a task waits again though its message was delivered; `last` is the last record of its log."""
+    """Return whether the task of a delivered message waits again; `last` is the last record of its log."""
     if last is None:
-        return True  # a worker returned the message before the task had a log, so the task still waits
+        return True  # a worker has returned the message before the task had a log
     record = _record(last)
     if record is None:
         return False
@@ -206,7 +202,14 @@ def _waits(last: RawStreamMsg | None) -> bool:
     return event.state is State.QUEUED or (event.state is State.RETRYING and due)
 
 
+def _if_all_known(values: Iterable[T | None]) -> list[T] | None:
+    """Return the values; None if one of them is None."""
+    values = list(values)
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else None
+
+
 def _record(message: RawStreamMsg | None) -> Record | None:
     with suppress(UnreadableError):
-        return None if message is None else read_own(Record.read, message)
+        return None if message is None else read_record(Record.read, message)
     return None

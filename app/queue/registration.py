@@ -1,23 +1,21 @@
-"""Registration: a task is registered when its log begins with `queued`, for the one message that owns the task id.
+"""Registration of tasks: appends `queued` to the log of each task, for the one message that owns the task id.
 
-A worker that receives a message registers its task, unless the task is registered already. Tasks that have to wait are
-registered earlier: when the task stream announces their message or, if no worker received the announcement, by a search
-of the queues. All three ways end in `_register`, which decides whether the message owns the id. If several workers
-register the same task at once, the first append to its log wins. If the task was deleted just before that append, the
-append is undone.
+A worker that receives a message registers its task, unless the task is registered already. Waiting tasks are registered
+earlier: when the task stream announces their message or, if the announcement was missed, by a search of the queues. In
+all three cases `_register` decides whether the message owns the id. If several workers register the same task
+concurrently, the first append to its log wins. If the task was deleted just before this append, the append is undone.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from nats.errors import Error as NatsError
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.errors import AlreadyKnownError, FencedError, NotHeldError, RequestError, TransientError
+from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, RequestError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, Positions
 from app.queue.priorities import QUEUE_KEYS
@@ -28,31 +26,30 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.updates import Task
 
-# The task of a message that is younger than this is assumed to be new, so nothing is read before the first append. A
-# worker whose clock is slow assumes so too often: the append is refused or undone then.
+# The task of a message younger than this is assumed to be new: nothing is read before the first append. If the
+# assumption is wrong, because the clock of the worker is slow, the append is refused or undone.
 SURELY_NEW: Final = timedelta(milliseconds=50)
-HEAD_START_S: Final = 0.05  # the delay after an announcement, in which an idle worker takes and registers the task
-ANNOUNCED_AT_ONCE: Final = 200  # announcements kept in memory; further announcements stay in the NATS subscription
-MISSED_AT_ONCE: Final = 50  # messages that one step of the search for missed tasks reads
-MISSED_IN_A_ROUND: Final = 10_000  # limit of messages that one search reads of a queue; a full queue by default
-MISSED_EVERY_S: Final = 60.0  # the pause between two searches
-WAITING_CHECK_EVERY_S: Final = 0.5  # how often the search checks whether tasks have to wait
-SEQUENCES: Final = 2**63  # every stream sequence is below this number
+HEAD_START_S: Final = 0.05  # delay after an announcement, in which an idle worker may take and register the task
+ANNOUNCED_AT_ONCE: Final = 200  # announcements held in memory; others remain in the NATS subscription
+MISSED_PAGE_SIZE: Final = 50  # messages that the search for missed tasks reads at once
+MISSED_LIMIT: Final = 10_000  # messages that one search reads of a queue: a full queue by default
+MISSED_INTERVAL_S: Final = 60.0  # pause between two searches
+DELAY_CHECK_INTERVAL_S: Final = 0.5  # between two checks whether this worker delays tasks
+SEQUENCES: Final = 2**63  # stream sequences are below this number
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
-    """Names a stored task message. An announcement may be forged: only what the task stream holds is registered."""
+class Announcement(NamedTuple):
+    """Names a stored task message. It may be forged, so only messages that the task stream holds are registered."""
 
     task_id: str
     subject: str
-    sequence: int  # the number of the message in the task stream
+    sequence: int  # stream sequence of the message
 
 
 class Registration:
     """Registers tasks, each for the one message that owns the task id."""
 
-    def __init__(  # noqa: PLR0913 -- where tasks are read, where they are written, and two settings
+    def __init__(  # noqa: PLR0913 -- four components, two callbacks and a setting
         self,
         task_log: TaskLog,
         messages: TaskMessages,
@@ -60,25 +57,25 @@ class Registration:
         connection: ConnectionMonitor,
         *,
         max_attempts: int,
-        must_wait: Callable[[], bool],
+        delays_tasks: Callable[[], bool],
         delete_keys: Callable[[Record], Awaitable[None]],
     ) -> None:
-        """`must_wait` returns whether this worker delays waiting tasks; `delete_keys` removes a task from Redis."""
+        """`delays_tasks` returns whether this worker delays waiting tasks; `delete_keys` deletes a task from Redis."""
         self._log = task_log
         self._messages = messages
         self._positions = positions
         self._connection = connection
         self._max_attempts = max_attempts
-        self._must_wait = must_wait
+        self._must_wait = delays_tasks
         self._delete_keys = delete_keys
         self._announced: asyncio.Queue[Announcement] = asyncio.Queue(ANNOUNCED_AT_ONCE)
-        self._postponed: list[Announcement] = []  # announcements whose registration failed and is tried again
-        self._searched_up_to: dict[str, int] = {}  # for each queue, the last sequence searched since the last outage
+        self._postponed: list[Announcement] = []  # announcements whose registration has failed and is retried
+        self._searched_up_to: dict[str, int] = {}  # last sequence of each queue that was searched since the last outage
 
     async def register(self, task: Task, message: StoredMessage, *, position: Position | None = None) -> Record:
-        """Register the task of a message, unless it is registered; return the last record of the task.
+        """Register the task of a message, unless it is registered already; return the last record of its log.
 
-        `position` is written into the event `queued`; None: the position is unknown.
+        `position` is written into the event `queued`; None: unknown.
 
         Raises:
             AlreadyKnownError: The id belongs to another message.
@@ -90,25 +87,25 @@ class Registration:
         while True:
             last = None if is_new else await self._log.last(task.task_id)
             if last is None and not is_new and not await self._is_held(message):
-                raise NotHeldError(task.task_id)  # a deleted task must not get a log again
+                raise MessageGoneError(task.task_id)  # a deleted task must not get a new log
             try:
                 return await self._register(task, message, last, position)
             except FencedError:
-                is_new = False  # another worker has appended first: read its record
+                is_new = False  # another worker was first: read its record
 
-    async def announce(self, announced: Announcement, *, replayed: bool) -> None:
-        """Have a stored task registered soon, or, if the message replays the task, at once.
+    async def announce(self, announcement: Announcement, *, replayed: bool) -> None:
+        """Have a stored task registered after HEAD_START_S; register a replayed task immediately.
 
         Raises:
             ValueError: The announcement names no message of a task queue.
         """
-        if announced.subject not in QUEUE_KEYS or not 0 < announced.sequence < SEQUENCES:
+        if announcement.subject not in QUEUE_KEYS or not 0 < announcement.sequence < SEQUENCES:
             message = "the headers name no message of a task queue"
             raise ValueError(message)
-        if replayed:  # a client that asks right after its replay must not see the old failure
-            await self.register_waiting([announced])
+        if replayed:  # a request right after the replay must not return the old failure
+            await self.register_waiting([announcement])
         else:
-            await self._announced.put(announced)
+            await self._announced.put(announcement)
 
     async def register_waiting(self, announced: Sequence[Announcement]) -> None:
         """Register the announced tasks that the task stream holds and that are not registered yet.
@@ -117,18 +114,18 @@ class Registration:
             NatsError: NATS does not answer.
             TransientError: JetStream does not answer.
         """
-        last = await self._log.last_of({each.task_id for each in announced})
-        sequences: dict[str, set[int]] = {}  # the stream sequences of each queue's messages
-        for each in announced:
-            known = last.get(each.task_id)
-            # A failure may be replayed by a message with the same number, if the task stream was created anew.
-            if known is None or known.metadata.task_sequence != each.sequence or known.event.state is State.FAILED:
-                sequences.setdefault(each.subject, set()).add(each.sequence)
-        found = [pair for subject in sequences for pair in await self._positions.of(subject, sequences[subject])]
-        await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in found))
+        last = await self._log.last_of({announcement.task_id for announcement in announced})
+        sequences: dict[str, set[int]] = {}  # stream sequences of each queue's messages
+        for task_id, subject, sequence in announced:
+            record = last.get(task_id)
+            # A failure may be replayed by a message with the same sequence, if the task stream was recreated.
+            if record is None or record.metadata.task_sequence != sequence or record.event.state is State.FAILED:
+                sequences.setdefault(subject, set()).add(sequence)
+        located = [pair for subject in sequences for pair in await self._positions.locate(subject, sequences[subject])]
+        await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in located))
 
     async def run(self) -> None:
-        """Register waiting tasks until cancelled: announced tasks, and tasks whose announcement was missed."""
+        """Register announced tasks, and tasks whose announcement was missed, until cancelled."""
         await asyncio.gather(
             run_forever("registration", self._register_announced, every_s=0, retry_after_s=OUTAGE_PAUSE_S),
             run_forever("search_for_missed_tasks", self._register_missed, every_s=0, retry_after_s=OUTAGE_PAUSE_S),
@@ -149,7 +146,7 @@ class Registration:
         if last is not None and message.owns(last):
             return last
         if not await self._may_own(message, task, last):
-            raise AlreadyKnownError(task.task_id)
+            raise ObsoleteMessageError(task.task_id)
         event = ProgressEvent(
             task_id=task.task_id,
             kind=message.kind,
@@ -169,25 +166,25 @@ class Registration:
         return queued
 
     async def _may_own(self, message: StoredMessage, task: Task, last: Record | None) -> bool:
-        """Return whether a message may own a task id whose last record is `last`.
+        """Return whether a message may become the owner of a task id whose last record is `last`.
 
-        A new id belongs to its first message, a failed task to a replay. A task whose message was lost with the task
-        stream belongs to the message with which its publisher publishes the same task again.
+        A new id belongs to its first message, and a failed task to a replay. If a message was lost with the task
+        stream, its task belongs to the next message with the same task.
         """
         if last is None or message.replay_of is not None:
             return message.replay_of is None if last is None else message.replays(last, task)
         if last.event.state.ended or last.metadata.task != task:
             return False
-        # A worker appends the end of a task before it settles the message. So if the message is gone and `last` is out
-        # of date, the append of `queued` is refused.
-        owner = await self._messages.held(last.metadata.subject, last.metadata.task_sequence)
+        # A worker appends the end of a task before it settles the message. So if the message is missing because the
+        # task has just ended, `last` is outdated, and the append of `queued` is refused.
+        owner = await self._messages.find(last.metadata.subject, last.metadata.task_sequence)
         return owner is None or not owner.owns(last)
 
     async def _undo_if_deleted(self, queued: Record) -> None:
-        """Remove `queued`, the first record of a log, because its task message is gone; do nothing if a record follows.
+        """Delete `queued`, the first record of a log, because its message is missing; do nothing if a record follows.
 
-        A worker appends to the log before it settles the message. So if no record follows, the message was removed by
-        a deletion of the task, which found the log and removed it before this record was appended.
+        A worker appends to the log before it settles the message. So if no record follows, a deletion of the task has
+        deleted the message, and deleted the log before `queued` was appended.
 
         Raises:
             NotHeldError: The task was deleted.
@@ -198,22 +195,22 @@ class Registration:
         if last is not None and last.stream_sequence == queued.stream_sequence:
             await self._log.undo(queued)
             await self._delete_keys(queued)
-            raise NotHeldError(task_id)
+            raise MessageGoneError(task_id)
 
     async def _is_held(self, message: StoredMessage) -> bool:
-        return await self._messages.held(message.subject, message.sequence) is not None
+        return await self._messages.find(message.subject, message.sequence) is not None
 
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
     ) -> None:
-        """Register the task of a waiting message; skip invalid and known tasks, which a worker handles later."""
+        """Register the task of a waiting message; skip messages that only the worker that receives them can settle."""
         task = message.task
         if task is not None and message.problem is None:
-            with suppress(AlreadyKnownError, NotHeldError, FencedError, RequestError):
+            with suppress(ObsoleteMessageError, MessageGoneError, FencedError, RequestError):
                 await self._register(task, message, last.get(task.task_id), position)
 
     async def _register_announced(self) -> None:
-        """Register the next announced tasks, or the tasks whose registration failed before."""
+        """Register the next announced tasks, or the tasks whose registration has failed before."""
         announced, self._postponed = self._postponed or await self._next_announced(), []
         try:
             await self.register_waiting(announced)
@@ -229,32 +226,34 @@ class Registration:
         return announced
 
     async def _register_missed(self) -> None:
-        """Search the queues for unregistered tasks, then rest for MISSED_EVERY_S or until an outage has ended.
+        """Search the queues for unregistered tasks, then pause for MISSED_INTERVAL_S or until an outage has ended.
 
-        An announcement is missed during an outage, or if the worker that received it has died.
+        An announcement is missed during an outage, or if the worker that has received it dies.
         """
         for subject in QUEUE_KEYS:
             await self._register_missed_in(subject)
         with suppress(TimeoutError):
-            async with asyncio.timeout(MISSED_EVERY_S):
+            async with asyncio.timeout(MISSED_INTERVAL_S):
                 await self._connection.wait_until_restored()
                 self._searched_up_to.clear()
 
     async def _register_missed_in(self, subject: str) -> None:
-        """Register the unregistered tasks of one queue in steps, whenever this worker keeps tasks waiting.
+        """Register the unregistered tasks of one queue page by page, while this worker delays tasks.
 
-        The pause after a step is three times as long as the step.
+        After each page the search pauses for three times as long as the page took.
         """
         loop, searched = asyncio.get_running_loop(), 0
-        while searched < MISSED_IN_A_ROUND:
-            while not self._must_wait():  # noqa: ASYNC110 -- no event tells when tasks have to wait
-                await asyncio.sleep(WAITING_CHECK_EVERY_S)
-            began = loop.time()
-            messages = await self._messages.after(subject, self._searched_up_to.get(subject, 0), count=MISSED_AT_ONCE)
+        while searched < MISSED_LIMIT:
+            while not self._must_wait():  # noqa: ASYNC110 -- no event reports that tasks are delayed
+                await asyncio.sleep(DELAY_CHECK_INTERVAL_S)
+            started_at = loop.time()
+            messages = await self._messages.page_after(
+                subject, self._searched_up_to.get(subject, 0), count=MISSED_PAGE_SIZE
+            )
             if not messages:
                 return
             ids = [(message.task_id, message.sequence) for message in messages]
-            await self.register_waiting([Announcement(each, subject, sequence) for each, sequence in ids if each])
+            await self.register_waiting([Announcement(task_id, subject, seq) for task_id, seq in ids if task_id])
             self._searched_up_to[subject] = messages[-1].sequence
             searched += len(messages)
-            await asyncio.sleep(3 * (loop.time() - began))
+            await asyncio.sleep(3 * (loop.time() - started_at))

@@ -1,31 +1,30 @@
-"""The speed of work: how long a second of sound takes, measured from the latest tasks of this worker."""
+"""The processing speed of a worker: seconds of work per second of audio, measured from its latest tasks."""
 
 from collections import deque
 from typing import Final
 
 from natscribe.schemas.wire import Lane
 
-TASKS_MEASURED: Final = 30  # the speed is measured over this number of the latest tasks of a kind
+TASKS_MEASURED: Final = 30  # the speed is averaged over this number of the latest tasks of a lane
 
 
 class Speed:
-    """Measures how long a worker takes for a second of sound, for each queue of tasks; unknown until a task has ended.
+    """Measures the processing speed of a worker for each lane; unknown until a task of the lane has ended.
 
-    A task counts in the same way if other workers helped with it, because the measurement does not know of helpers.
-    After such tasks the worker seems faster than it is alone.
+    Windows that other workers have transcribed count as well, so that the worker may appear faster than it is alone.
     """
 
     def __init__(self) -> None:
-        self._done = {queue: deque[tuple[float, float]](maxlen=TASKS_MEASURED) for queue in Lane}
+        self._done = {lane: deque[tuple[float, float]](maxlen=TASKS_MEASURED) for lane in Lane}
 
-    def note(self, queue: Lane, *, audio_seconds: float, seconds: float) -> None:
-        """Note a task: its seconds of sound, and the seconds of work that they took."""
+    def note(self, lane: Lane, *, audio_seconds: float, seconds: float) -> None:
+        """Note the seconds of audio of a task, and the seconds of work on them."""
         if audio_seconds > 0:
-            self._done[queue].append((audio_seconds, seconds))
+            self._done[lane].append((audio_seconds, seconds))
 
-    def seconds_for(self, queue: Lane, audio_seconds: float | None) -> float | None:
-        """Estimate the seconds of work on so much audio; None if the speed or the length is unknown."""
-        done = self._done[queue]
+    def seconds_for(self, lane: Lane, audio_seconds: float | None) -> float | None:
+        """Estimate the seconds of work on `audio_seconds` of audio; None if the speed or the duration is unknown."""
+        done = self._done[lane]
         if not done or audio_seconds is None:
             return None
         audio, seconds = map(sum, zip(*done, strict=True))

@@ -1,4 +1,4 @@
-"""Decides which task log belongs to a task message, and reads the headers that only the service needs."""
+"""Task messages in the service: relates a message to task logs, and reads the headers that only the service needs."""
 
 from datetime import UTC, datetime
 
@@ -21,28 +21,28 @@ class StoredMessage(TaskMessage):
 
     @classmethod
     def fetched(cls, message: RawStreamMsg) -> "StoredMessage":
-        """Make the task message of a message that was read from the task stream."""
+        """Return a message that was read from the task stream as a task message."""
         time = (message.time or datetime.now(UTC)).astimezone(UTC)
         return cls(message.subject or "", message.seq or 0, time, message.headers or {}, message.data or b"")
 
     @property
     def audio_seconds(self) -> float | None:
-        """The recording's length in seconds, from the publisher's header, at most a day; None if not above 0."""
+        """The duration of the recording in seconds, from the publisher's header, at most a day; None if not above 0."""
         try:
-            found = float(self.headers.get(AUDIO_SECONDS, ""))
+            seconds = float(self.headers.get(AUDIO_SECONDS, ""))
         except ValueError:
             return None
-        return min(found, LONGEST_RECORDING_S) if found > 0 else None  # `nan` is not above 0, either
+        return min(seconds, LONGEST_RECORDING_S) if seconds > 0 else None  # `nan` is not above 0, either
 
     @property
     def behind(self) -> int | None:
-        """How many messages follow this message in its queue; known only of messages that were read in a page."""
-        found = self.headers.get(PENDING)
-        return int(found) if found else None
+        """How many messages follow this message in its queue; None unless the message was read in a page."""
+        pending = self.headers.get(PENDING)
+        return int(pending) if pending else None
 
     @property
     def trace_id(self) -> str | None:
-        """The id of the publisher's trace, for logs."""
+        """The id of the publisher's trace."""
         return self.traceparent.split("-")[1] if self.traceparent else None
 
     def metadata(self, task: Task | None) -> Metadata:
@@ -50,10 +50,10 @@ class StoredMessage(TaskMessage):
         return Metadata(task, self.sequence, self.subject, self.time, traceparent=self.traceparent)
 
     def owns(self, record: Record) -> bool:
-        """Whether the record's log belongs to this message."""
+        """Return whether this message owns the log of the record."""
         return record.metadata.owner.is_same_as(Owner(self.time, self.sequence))
 
     def replays(self, record: Record, task: Task) -> bool:
-        """Whether the message replays, with the same task, the failure that is the last record of its log."""
+        """Return whether the message replays the task that has failed with this record, the last of its log."""
         failed = record.event.state is State.FAILED and record.stream_sequence == self.replay_of
         return failed and record.metadata.task == task

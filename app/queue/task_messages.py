@@ -1,4 +1,4 @@
-"""The messages of the task queues, of waiting and of running tasks: reads them, and removes them."""
+"""Reads and deletes the messages of the task queues, of waiting and of running tasks."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -17,48 +17,48 @@ from app.jetstream.server_time import server_time
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
 
-DELETED_WITHIN_S = 2.0
-HELD_WITHIN_S = 8.0  # a cluster takes some seconds to elect the next leader of the task stream
+DELETE_TIMEOUT_S = 2.0
+FIND_TIMEOUT_S = 8.0  # a cluster takes some seconds to elect the next leader of the task stream
 
 
 class TaskMessages:
-    """Reads the messages that the task stream holds, and removes them."""
+    """Reads and deletes the messages of the task stream."""
 
     def __init__(self, nats: Client, names: StreamNames) -> None:
         self._nats = nats
         self._js = nats.jetstream()
         self._names = names
 
-    async def held(self, subject: str | None, sequence: int) -> StoredMessage | None:
+    async def find(self, subject: str | None, sequence: int) -> StoredMessage | None:
         """Return the message with this stream sequence; None if it is settled, or not on `subject` (if given).
 
         Raises:
             NatsError: NATS does not answer.
         """
         read = partial(leader_reads.one, self._nats, self._names.tasks, subject, sequence)
-        found = await retry_until_reply(read, within_s=HELD_WITHIN_S)
-        return None if found is None else StoredMessage.fetched(found)
+        message = await retry_until_reply(read, within_s=FIND_TIMEOUT_S)
+        return None if message is None else StoredMessage.fetched(message)
 
-    async def after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
+    async def page_after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
         """Read the next messages of a queue after a stream sequence, whether delivered or waiting.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        found = await page(self._nats, self._names.tasks, subject, start=sequence + 1, count=count)
-        return [StoredMessage.fetched(message) for message in found]
+        messages = await page(self._nats, self._names.tasks, subject, start=sequence + 1, count=count)
+        return [StoredMessage.fetched(message) for message in messages]
 
-    async def all_after(self, sequence: int) -> AsyncIterator[list[StoredMessage]]:
-        """Yield all messages of all queues after a stream sequence, page by page; no message is missing.
+    async def pages_after(self, sequence: int) -> AsyncIterator[list[StoredMessage]]:
+        """Yield all messages of all queues after a stream sequence, page by page.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        async for found in pages(self._nats, self._names.tasks, subjects.ALL_TASKS, after=sequence):
-            yield [StoredMessage.fetched(message) for message in found]
+        async for messages in pages(self._nats, self._names.tasks, subjects.ALL_TASKS, after=sequence):
+            yield [StoredMessage.fetched(message) for message in messages]
 
     async def now(self) -> datetime:
-        """Return the time by the clock that has stamped the messages: the server's.
+        """Return the time of nats-server, whose clock stamps the messages.
 
         Raises:
             NatsError: NATS does not answer.
@@ -66,13 +66,13 @@ class TaskMessages:
         return await server_time(self._nats, self._names.tasks)
 
     async def remove(self, record: Record) -> None:
-        """Remove the message that owns a record's log, if the task stream still holds the message.
+        """Delete the message that owns a record's log, if the task stream still holds the message.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        message = await self.held(record.metadata.subject, record.metadata.task_sequence)
-        if message is not None and message.owns(record):  # a recreated stream may have another message at this number
+        message = await self.find(record.metadata.subject, record.metadata.task_sequence)
+        if message is not None and message.owns(record):  # a recreated stream reuses sequences
             await self.delete(message.sequence)
 
     async def delete(self, sequence: int) -> None:
@@ -83,7 +83,7 @@ class TaskMessages:
         """
         try:
             delete = partial(self._js.delete_msg, self._names.tasks, sequence)
-            await retry_until_reply(delete, within_s=DELETED_WITHIN_S, final=DELETE_FAILED)
+            await retry_until_reply(delete, within_s=DELETE_TIMEOUT_S, final=DELETE_FAILED)
         except APIError as error:
-            if error.err_code not in DELETE_FAILED or await self.held(None, sequence) is not None:
+            if error.err_code not in DELETE_FAILED or await self.find(None, sequence) is not None:
                 raise

@@ -16,7 +16,7 @@ from natscribe.schemas.errors import ErrorCode
 from app.errors import TransientError
 from app.jetstream import objects
 from app.recordings.recording import Recording, check_size, not_found
-from app.temporary import is_full, room_for, temporary_file
+from app.temporary import is_disk_full, report_full_disk, temporary_file
 
 
 class Bucket:
@@ -30,19 +30,19 @@ class Bucket:
 
     @asynccontextmanager
     async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
-        """Copy a recording from the bucket; see `Recordings.fetch`."""
+        """Copy a recording from the bucket; see `RecordingStore.fetch`."""
         info = await self._info(audio_file_id)
         size = info.size or 0
         check_size(size, self._max_bytes)
         async with temporary_file(size) as path:
-            with room_for(size), path.open("wb") as file:  # closing the file writes, too
+            with report_full_disk(size), path.open("wb") as file:  # closing the file writes, too
                 digest = await self._download(info, file)
             yield Recording(path, digest)
 
     async def delete(self, audio_file_id: str, /) -> None:
-        """Delete a recording from the bucket; see `Recordings.delete`."""
+        """Delete a recording from the bucket; see `RecordingStore.delete`."""
         try:
-            await objects.erase(self._jetstream, self._bucket, audio_file_id)
+            await objects.delete(self._jetstream, self._bucket, audio_file_id)
         except NotFoundError:
             return
         except (nats.errors.Error, OSError) as error:
@@ -66,10 +66,10 @@ class Bucket:
     async def _download(self, info: ObjectInfo, file: BinaryIO) -> str:
         """Write the object into the file, and return its SHA-256 in hex."""
         try:
-            digest = await objects.pull(self._nats, self._bucket, info, file.write)
+            digest = await objects.download(self._nats, self._bucket, info, file.write)
             await asyncio.to_thread(file.flush)
         except (nats.errors.Error, OSError) as error:
-            if is_full(error):
+            if is_disk_full(error):
                 raise
             raise _trouble() from error
         return digest.hex()

@@ -9,7 +9,7 @@ from pathlib import Path
 from natscribe.schemas.errors import ErrorCode
 
 from app.errors import TransientError
-from app.recordings.recording import Recording, check_size, not_found, sha256_of, stamp_of
+from app.recordings.recording import Recording, check_size, not_found, read_stamp, sha256_of
 
 
 class Folder:
@@ -21,7 +21,7 @@ class Folder:
 
     @asynccontextmanager
     async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
-        """Find a recording in the folder; see `Recordings.fetch`."""
+        """Find a recording in the folder; see `RecordingStore.fetch`."""
         yield await asyncio.to_thread(self._look_up, audio_file_id)
 
     async def delete(self, audio_file_id: str, /) -> None:
@@ -45,7 +45,7 @@ class Folder:
 
     def _checked(self, path: Path) -> Recording:
         try:
-            stamp = stamp_of(path)
+            stamp = read_stamp(path)
             check_size(stamp.size, self._max_bytes)
             return Recording(path, sha256_of(path), stamp)
         except OSError as error:

@@ -12,8 +12,8 @@ import structlog
 from natscribe.schemas.errors import ErrorCode
 
 from app.errors import TransientError
-from app.recordings.recording import Recording, check_size, is_below, not_found, save
-from app.temporary import room_for, temporary_file
+from app.recordings.recording import Recording, check_size, is_valid_name, not_found, save
+from app.temporary import report_full_disk, temporary_file
 
 log = structlog.get_logger()
 
@@ -34,8 +34,8 @@ class Https:
 
     @asynccontextmanager
     async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
-        """Copy a recording from the web server; see `Recordings.fetch`."""
-        if not is_below(audio_file_id):
+        """Copy a recording from the web server; see `RecordingStore.fetch`."""
+        if not is_valid_name(audio_file_id):
             not_found(audio_file_id, _ADVICE)
         async with temporary_file(0) as path:
             yield Recording(path, await self._download(audio_file_id, path))
@@ -53,7 +53,7 @@ class Https:
                 client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response,
             ):
                 size = self._size(audio_file_id, response)
-                with room_for(size), path.open("wb") as file:
+                with report_full_disk(size), path.open("wb") as file:
                     return await save(response.aiter_raw(_CHUNK_BYTES), file, self._max_bytes)
         except httpx2.HTTPError as error:
             raise _error(_TROUBLE, cause=str(error) or type(error).__name__) from error

@@ -39,14 +39,14 @@ class Recording:
 
     def _check(self) -> None:
         try:
-            same = stamp_of(self.path) == self.stamp or sha256_of(self.path) == self.sha256
+            same = read_stamp(self.path) == self.stamp or sha256_of(self.path) == self.sha256
         except OSError as error:
             raise TransientError(ErrorCode.INTERNAL, GONE) from error
         if not same:
             raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED)
 
 
-class Recordings(Protocol):
+class RecordingStore(Protocol):
     """A store of recordings."""
 
     def fetch(self, audio_file_id: str, /) -> AbstractAsyncContextManager[Recording]:
@@ -75,7 +75,7 @@ class Stamp(NamedTuple):
     changed_ns: int
 
 
-def stamp_of(path: Path) -> Stamp:
+def read_stamp(path: Path) -> Stamp:
     """Return the stamp of a file."""
     found = path.stat()
     return Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
@@ -117,7 +117,7 @@ async def save(chunks: AsyncIterable[bytes | memoryview], file: BinaryIO, most: 
     return digest.hexdigest()
 
 
-def is_below(audio_file_id: str) -> bool:
+def is_valid_name(audio_file_id: str) -> bool:
     """Whether a name is short enough, has no forbidden characters, and cannot leave the prefix of a store."""
     if _NAME.fullmatch(audio_file_id) is None or len(audio_file_id.encode()) > _LONGEST_NAME_BYTES:
         return False

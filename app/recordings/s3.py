@@ -15,9 +15,9 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 
 from app.cancellation import discard_all
 from app.errors import PermanentError, TransientError
-from app.recordings.recording import REPLACED, Recording, check_size, is_below, not_found, save
+from app.recordings.recording import REPLACED, Recording, check_size, is_valid_name, not_found, save
 from app.settings import Settings
-from app.temporary import room_for, temporary_file
+from app.temporary import report_full_disk, temporary_file
 
 if TYPE_CHECKING:  # the library has this type for type checkers alone
     from obstore import GetOptions, GetResult
@@ -45,18 +45,18 @@ class S3:
 
     @asynccontextmanager
     async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
-        """Copy a recording from S3; see `Recordings.fetch`."""
+        """Copy a recording from S3; see `RecordingStore.fetch`."""
         found = await self._find(audio_file_id)
         size = found.meta["size"]
         check_size(size, self._max_bytes)
         async with temporary_file(size) as path:
-            with room_for(size), path.open("wb") as file:
+            with report_full_disk(size), path.open("wb") as file:
                 digest = await self._download(audio_file_id, found, file)
             yield Recording(path, digest)
 
     async def delete(self, audio_file_id: str, /) -> None:
-        """Delete a recording from S3; see `Recordings.delete`."""
-        if not is_below(audio_file_id):
+        """Delete a recording from S3; see `RecordingStore.delete`."""
+        if not is_valid_name(audio_file_id):
             return
         try:
             async with asyncio.timeout(_DELETED_WITHIN_S):
@@ -68,7 +68,7 @@ class S3:
 
     async def _find(self, audio_file_id: str) -> "GetResult":
         """Request the first piece of a recording; its content is transferred only when it is read."""
-        if not is_below(audio_file_id):
+        if not is_valid_name(audio_file_id):
             not_found(audio_file_id, _ADVICE)
         try:
             return await self._store.get_async(audio_file_id, options={"range": (0, PIECE_BYTES)})

@@ -8,11 +8,11 @@ from nats.aio.client import Client
 from app.recordings.bucket import Bucket
 from app.recordings.folder import Folder
 from app.recordings.https import Https
-from app.recordings.recording import Recordings
+from app.recordings.recording import RecordingStore
 from app.settings import Settings
 
 
-def recordings_of(settings: Settings, nats: Client) -> Recordings:
+def make_recording_store(settings: Settings, nats: Client) -> RecordingStore:
     """Return the store that the setting AUDIO_STORE names."""
     where, most = urlsplit(settings.audio_store), settings.audio_max_bytes
     match where.scheme:

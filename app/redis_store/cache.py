@@ -74,24 +74,24 @@ class Cache:
         self._keep = redis.register_script(KEEP)
         self._find = redis.register_script(FIND)
 
-    async def find(self, task_id: str, audio_sha256: str, question: str, kind: type[Found]) -> Found | None:
+    async def get(self, task_id: str, audio_sha256: str, question: str, kind: type[Found]) -> Found | None:
         """Return what `keep` stored for this recording and question; None if nothing, or if it has several pieces."""
-        pieces = await self.find_pieces(task_id, audio_sha256, question)
+        pieces = await self.get_pieces(task_id, audio_sha256, question)
         return await asyncio.to_thread(read, pieces[0], kind) if len(pieces) == 1 else None
 
-    async def keep(self, task_id: str, audio_sha256: str, question: str, found: BaseModel) -> None:
+    async def put(self, task_id: str, audio_sha256: str, question: str, found: BaseModel) -> None:
         """Keep a finding of a task, unless the task was cancelled or deleted a moment ago."""
-        await self.keep_pieces(task_id, audio_sha256, question, [found])
+        await self.put_pieces(task_id, audio_sha256, question, [found])
 
-    async def find_pieces(self, task_id: str, audio_sha256: str, question: str) -> list[bytes]:
+    async def get_pieces(self, task_id: str, audio_sha256: str, question: str) -> list[bytes]:
         """Return the pieces of a finding, each as JSON; an empty list if nothing was kept."""
         if not self._seconds:
             return []
         names = _names(task_id, audio_sha256)
-        packed = await in_time(self._find(keys=names, args=[audio_sha256, self._seconds, question]))
+        packed = await reply_or_none(self._find(keys=names, args=[audio_sha256, self._seconds, question]))
         return await asyncio.to_thread(_unpacked, packed) if isinstance(packed, bytes) else []
 
-    async def keep_pieces(self, task_id: str, audio_sha256: str, question: str, pieces: Iterable[BaseModel]) -> None:
+    async def put_pieces(self, task_id: str, audio_sha256: str, question: str, pieces: Iterable[BaseModel]) -> None:
         """Keep a large finding in pieces, which are serialised one by one; Redis gets all pieces or none.
 
         Nothing is kept if the task was cancelled or deleted a moment ago, or if all together exceed LARGEST_BYTES.
@@ -102,25 +102,25 @@ class Cache:
         packed = await asyncio.to_thread(_packed, lines)
         if len(packed) <= LARGEST_BYTES:
             names = _names(task_id, audio_sha256)
-            await in_time(self._keep(keys=names, args=[audio_sha256, self._seconds, question, packed]))
+            await reply_or_none(self._keep(keys=names, args=[audio_sha256, self._seconds, question, packed]))
 
-    async def forget(self, task_id: str) -> None:
+    async def erase(self, task_id: str) -> None:
         """Delete all findings of the recordings of a task, also what other tasks have found in them.
 
         Raises:
             TransientError: Redis is away.
         """
-        noted = keys.recordings(task_id)
+        noted = keys.cached_recordings(task_id)
         try:
             found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(noted))
-            await self._redis.delete(*(keys.findings(each.decode()) for each in found), noted)
+            await self._redis.delete(*(keys.cached_results(each.decode()) for each in found), noted)
         except (RedisError, OSError) as error:
             raise TransientError(
                 ErrorCode.INTERNAL, "Redis is away: the findings of the recording are not deleted yet."
             ) from error
 
 
-async def in_time(answer: "Awaitable[object] | object") -> object:
+async def reply_or_none(answer: "Awaitable[object] | object") -> object:
     """Return the answer of Redis; None if Redis fails or takes longer than CACHE_TIMEOUT_S."""
     try:
         async with asyncio.timeout(CACHE_TIMEOUT_S):
@@ -140,7 +140,7 @@ def read(piece: bytes, kind: type[Found]) -> Found | None:
 
 def _names(task_id: str, audio_sha256: str) -> list[str]:
     """Return the keys in Redis that the scripts KEEP and FIND use."""
-    return [keys.findings(audio_sha256), keys.recordings(task_id), keys.withdrawn(task_id)]
+    return [keys.cached_results(audio_sha256), keys.cached_recordings(task_id), keys.tombstone(task_id)]
 
 
 def _packed(lines: Sequence[bytes]) -> bytes:

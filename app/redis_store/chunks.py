@@ -10,11 +10,11 @@ from redis.asyncio import Redis
 
 from app.engines.messages import ChunkAnalysed
 from app.redis_store import keys
-from app.redis_store.cache import in_time
+from app.redis_store.cache import reply_or_none
 
 CHUNKS_KEPT_S: Final = int(DAY_S)  # from the last chunk of a task; an attempt after that analyses the recording again
 
-KEEP_UNLESS_WITHDRAWN: Final = """
+STORE_UNLESS_TOMBSTONE: Final = """
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
@@ -22,27 +22,27 @@ return 1
 """
 
 
-class Chunks:
+class ChunkStore:
     """Keeps the analysed chunks of a task until the task ends. While Redis is away, chunks are not kept."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._keep = redis.register_script(KEEP_UNLESS_WITHDRAWN)
+        self._keep = redis.register_script(STORE_UNLESS_TOMBSTONE)
 
-    async def known(self, task_id: str, sound: str) -> list[ChunkAnalysed]:
+    async def load(self, task_id: str, sound: str) -> list[ChunkAnalysed]:
         """Return the analysed chunks that earlier attempts kept under the key `sound`; [] while Redis is away.
 
         `sound`: the SHA-256 of the recording, with the channel if one channel is analysed alone.
         """
-        kept = await in_time(self._redis.hgetall(keys.chunks(task_id)))
+        kept = await reply_or_none(self._redis.hgetall(keys.chunks(task_id)))
         lines = kept.items() if isinstance(kept, dict) else ()
         return [chunk for at, line in lines if at.startswith(f"{sound} ".encode()) for chunk in _read(line)]
 
-    async def keep(self, task_id: str, sound: str, chunk: ChunkAnalysed) -> None:
+    async def save(self, task_id: str, sound: str, chunk: ChunkAnalysed) -> None:
         """Keep a chunk for the next attempt, unless the task was cancelled or deleted a moment ago."""
-        names = [keys.chunks(task_id), keys.withdrawn(task_id)]
+        names = [keys.chunks(task_id), keys.tombstone(task_id)]
         place = f"{sound} {chunk.index}"
-        await in_time(self._keep(keys=names, args=[place, chunk.model_dump_json(), CHUNKS_KEPT_S]))
+        await reply_or_none(self._keep(keys=names, args=[place, chunk.model_dump_json(), CHUNKS_KEPT_S]))
 
 
 def _read(line: bytes) -> Iterator[ChunkAnalysed]:

@@ -48,7 +48,7 @@ def user(user_id: int | str) -> str:
     return sha256(json.dumps(user_id).encode()).hexdigest()[:USER_DIGITS]
 
 
-def withdrawn(task_id: str) -> str:
+def tombstone(task_id: str) -> str:
     """Return the key that marks a cancelled or deleted task: its value is the sequence of the task message.
 
     While the key exists, the result of this task message is not written, and the cache stores no findings of the task.
@@ -61,11 +61,11 @@ def chunks(task_id: str) -> str:
     return f"natscribe:task:{task_id}:chunks"
 
 
-def recordings(task_id: str) -> str:
+def cached_recordings(task_id: str) -> str:
     """Return the key of a hash: the SHA-256 of each recording of the task for which the cache has findings."""
     return f"natscribe:task:{task_id}:recordings"
 
 
-def findings(audio_sha256: str) -> str:
+def cached_results(audio_sha256: str) -> str:
     """Return the key of a hash: the findings of engines in a recording, by engine and options."""
     return f"natscribe:heard:{audio_sha256}"

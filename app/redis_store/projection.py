@@ -20,7 +20,7 @@ from app.task_log.status import status_of
 
 PROJECTION_TIMEOUT_S: Final = 2.0
 KEEP_S: Final = int(RESULTS_KEPT_S)
-FORGOTTEN_FOR_S: Final = 600  # after this time, no slow worker still writes what it read before the deletion
+TOMBSTONE_S: Final = 600  # after this time, no slow worker still writes what it read before the deletion
 KEEP_PROGRESS_S: Final = int(DAY_S)  # counted from each change of the progress
 KEEP_MARK_S: Final = int(30 * DAY_S)  # when the mark expires, everything is projected again
 
@@ -65,21 +65,21 @@ redis.call('SET', KEYS[3], ARGV[1] .. ' - - - ' .. ARGV[2], 'EX', ARGV[3])
 """
 )
 
-WRITE_UNLESS_WITHDRAWN: Final = """
+WRITE_UNLESS_TOMBSTONE: Final = """
 if tonumber(ARGV[3]) <= tonumber(redis.call('GET', KEYS[2]) or '0') then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return 1
 """
 
 
-class Happened(NamedTuple):
+class ProjectedEvent(NamedTuple):
     """An event, to be written to Redis; `age_s` is how many seconds ago JetStream has stored it."""
 
     record: Record
     age_s: float
 
 
-class Ended(NamedTuple):
+class ProjectedResult(NamedTuple):
     """The result of an ended task, to be written to Redis; `age_s` is how many seconds ago JetStream has stored it."""
 
     task_sequence: int  # sequence of the task message; a later task may have the same id
@@ -125,9 +125,9 @@ class RedisProjection:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._delete = redis.register_script(DELETE_KEYS)
-        self.made_at = ""  # when the stream of progress events was created; empty: not known yet
+        self.stream_created_at = ""  # when the stream of progress events was created; empty: not known yet
 
-    async def progressed(self, events: Sequence[Happened]) -> None:
+    async def write_events(self, events: Sequence[ProjectedEvent]) -> None:
         """Write the status and progress of tasks, and put the tasks into the lists of their states.
 
         An event is not written if Redis has a newer one of its task. The end of a task also removes its chunks, and a
@@ -140,19 +140,19 @@ class RedisProjection:
         for record, age_s in events:
             task_id, event = record.event.task_id, record.event
             names = [keys.info(task_id), keys.progress(task_id), keys.projected(task_id)]
-            names += [keys.withdrawn(task_id), keys.result(task_id), keys.chunks(task_id)]
+            names += [keys.tombstone(task_id), keys.result(task_id), keys.chunks(task_id)]
             status = status_of(record).model_dump_json()
             state, ended = str(event.state), int(event.state.ended)
             keep, keep_progress = _left(KEEP_S, age_s), _left(KEEP_PROGRESS_S, age_s)
             sequence, created_at = record.metadata.task_sequence, record.metadata.created_at
-            kept = (keep, keep_progress, state, FORGOTTEN_FOR_S, ended, sequence, self.made_at)
+            kept = (keep, keep_progress, state, TOMBSTONE_S, ended, sequence, self.stream_created_at)
             place = cursor_of(event.task_id, created_at, sequence)
             listed = (place, user_of(record), int(created_at.timestamp()) + KEEP_S)
             values = (record.stream_sequence, status, event.progress, *kept, *listed)
             writing.eval(WRITE_IF_NEWER, len(names), *names, *values)
         await _execute(writing)
 
-    async def ended(self, results: Mapping[str, Ended]) -> None:
+    async def write_results(self, results: Mapping[str, ProjectedResult]) -> None:
         """Write results by task id, except for tasks that were cancelled or deleted.
 
         Raises:
@@ -160,9 +160,9 @@ class RedisProjection:
         """
         writing = self._redis.pipeline(transaction=False)
         for task_id, ended in results.items():
-            names = [keys.result(task_id), keys.withdrawn(task_id)]
+            names = [keys.result(task_id), keys.tombstone(task_id)]
             values = (ended.result, _left(KEEP_S, ended.age_s), ended.task_sequence)
-            writing.eval(WRITE_UNLESS_WITHDRAWN, len(names), *names, *values)
+            writing.eval(WRITE_UNLESS_TOMBSTONE, len(names), *names, *values)
         await _execute(writing)
 
     async def is_empty(self) -> bool:
@@ -190,14 +190,14 @@ class RedisProjection:
             TransientError: Redis is away.
         """
         task_id = last.event.task_id
-        await self.withdraw(last)
+        await self.delete_result(last)
         with _reached():
             await self._delete(
                 keys=[keys.info(task_id), keys.progress(task_id), keys.projected(task_id)],
-                args=[last.stream_sequence, self.made_at, FORGOTTEN_FOR_S],
+                args=[last.stream_sequence, self.stream_created_at, TOMBSTONE_S],
             )
 
-    async def withdraw(self, last: Record) -> None:
+    async def delete_result(self, last: Record) -> None:
         """Delete result and chunks of a task from Redis, and let no worker write them there for FORGOTTEN_FOR_S.
 
         Raises:
@@ -205,7 +205,7 @@ class RedisProjection:
         """
         task_id, task_sequence = last.event.task_id, last.metadata.task_sequence
         with _reached():
-            await self._redis.set(keys.withdrawn(task_id), str(task_sequence), ex=FORGOTTEN_FOR_S)
+            await self._redis.set(keys.tombstone(task_id), str(task_sequence), ex=TOMBSTONE_S)
             await self._redis.delete(keys.result(task_id), keys.chunks(task_id))
 
     async def reachable(self) -> bool:

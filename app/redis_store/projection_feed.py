@@ -14,9 +14,9 @@ from natscribe.schemas.stream_names import StreamNames
 
 from app.errors import TransientError
 from app.jetstream.pull_inbox import GATHER_S, LINGER_S, PullInbox
-from app.jetstream.records import UnreadableError, read_own
+from app.jetstream.records import UnreadableError, read_record
 from app.jetstream.server_time import server_time
-from app.redis_store.projection import Ended, Happened, RedisProjection
+from app.redis_store.projection import ProjectedEvent, ProjectedResult, RedisProjection
 from app.supervision import OUTAGE_PAUSE_S, run_forever
 from app.task_log.record import Record, StoredOutcome
 
@@ -49,7 +49,7 @@ async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> 
 async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: Now) -> None:
     """Project up to `at_once` messages, then pause. JetStream delivers a message again that is not acknowledged."""
     loop = asyncio.get_running_loop()
-    messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER_S)
+    messages = await inbox.pull(at_once) or await inbox.pull(1, within=LINGER_S)
     began = loop.time()
     if messages:
         await _settle(messages, project, now)
@@ -83,24 +83,24 @@ async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
 
 async def _project_events(projection: RedisProjection, messages: Sequence[RawStreamMsg], now: datetime) -> None:
     """Write the last event of each task, which is the only one that Redis holds."""
-    latest: dict[str | None, Happened] = {}
+    latest: dict[str | None, ProjectedEvent] = {}
     async for message in _in_turns(sorted(messages, key=lambda of: of.seq or 0, reverse=True)):
         if message.subject not in latest:
-            record = read_own(Record.read, message)
+            record = read_record(Record.read, message)
             if record is not None:
-                latest[message.subject] = Happened(record, _age_s(message, now))
-    await projection.progressed(list(latest.values()))
+                latest[message.subject] = ProjectedEvent(record, _age_s(message, now))
+    await projection.write_events(list(latest.values()))
 
 
 async def _project_results(projection: RedisProjection, messages: Sequence[RawStreamMsg], now: datetime) -> None:
-    results: dict[str, Ended] = {}
+    results: dict[str, ProjectedResult] = {}
     for message in messages:
-        stored = read_own(StoredOutcome.read, message)
+        stored = read_record(StoredOutcome.read, message)
         if stored is not None:
-            ended = Ended(stored.metadata.task_sequence, message.data or b"", _age_s(message, now))
+            ended = ProjectedResult(stored.metadata.task_sequence, message.data or b"", _age_s(message, now))
             results[stored.outcome.task_id] = ended
         await asyncio.sleep(0)  # run other work between two results: parsing a large result takes long
-    await projection.ended(results)
+    await projection.write_results(results)
 
 
 async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:

@@ -1,1 +1,1 @@
-"""What the service answers to requests of clients: a file for each thing that they ask about."""
+"""The operations behind the requests of clients, one module for each subject matter."""

@@ -1,4 +1,4 @@
-"""Answers `tasks.list`, from the task lists in Redis."""
+"""Handles `tasks.list`, from the task lists in Redis."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -12,74 +12,74 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.errors import RequestError
-from app.jetstream.records import parsed
+from app.jetstream.records import parse_stored
 from app.redis_store import keys
 
 BESIDE_TASKS_BYTES: Final = 4096  # room in a reply for everything but the tasks
 
 READ_PAGE: Final = f"""
-local places, infos = {{}}, {{}}
+local cursors, statuses = {{}}, {{}}
 for _, list in ipairs(KEYS) do
-  for _, place in ipairs(redis.call('ZRANGE', list, ARGV[1], '-', 'BYLEX', 'REV', 'LIMIT', 0, ARGV[2])) do
-    places[#places + 1] = place
+  for _, cursor in ipairs(redis.call('ZRANGE', list, ARGV[1], '-', 'BYLEX', 'REV', 'LIMIT', 0, ARGV[2])) do
+    cursors[#cursors + 1] = cursor
   end
 end
-table.sort(places, function(one, other) return one > other end)
-for number = ARGV[2] + 1, #places do places[number] = nil end
-for number, place in ipairs(places) do
-  local task_id = string.sub(place, {CURSOR_DIGITS + 2})
-  infos[number] = redis.call('GET', string.format('{keys.info("%s")}', task_id))
+table.sort(cursors, function(a, b) return a > b end)
+for number = ARGV[2] + 1, #cursors do cursors[number] = nil end
+for number, cursor in ipairs(cursors) do
+  local task_id = string.sub(cursor, {CURSOR_DIGITS + 2})
+  statuses[number] = redis.call('GET', string.format('{keys.info("%s")}', task_id))
 end
-return {{places, infos}}
+return {{cursors, statuses}}
 """
 
 
 class TaskList:
-    """Reads the task lists in Redis, one page for each request."""
+    """Reads pages of the task lists in Redis."""
 
     def __init__(self, redis: Redis, *, max_payload: int) -> None:
-        """`max_payload` is how many bytes a reply may have."""
+        """`max_payload` is the maximum size of a reply in bytes."""
         self._max_bytes = max_payload - BESIDE_TASKS_BYTES
         self._read_page = redis.register_script(READ_PAGE)
 
     async def page(self, request: ListRequest) -> TaskPage:
-        """Return the newest `limit` tasks of the requested user and state; with `before`, of those before that task.
+        """Return the newest `limit` tasks of the requested user and state; `before` is a cursor.
 
-        The page has fewer tasks if a reply has no room for more.
+        The page has fewer tasks if more do not fit into a reply.
 
         Raises:
-            RequestError: Redis is away.
+            RequestError: Redis is unavailable.
         """
         user = keys.ANYBODY if request.user_id is None else keys.user(request.user_id)
         lists = [keys.task_list(user, state) for state in ([request.state] if request.state else State)]
         start = "+" if request.before is None else f"({request.before}"
         try:
             async with asyncio.timeout(READ_WITHIN_S):
-                places, infos = await self._read_page(keys=lists, args=[start, request.limit + 1])
+                cursors, statuses = await self._read_page(keys=lists, args=[start, request.limit + 1])
         except (RedisError, OSError, TimeoutError) as error:
-            text = "Redis is away, and only Redis has the list of tasks: ask again in a moment."
+            text = "Redis is unavailable, and only Redis has the list of tasks: try again in a moment."
             raise RequestError(ErrorCode.INTERNAL, text) from error
-        return self._fitting([place.decode() for place in places], infos, request.limit)
+        return self._fitting([cursor.decode() for cursor in cursors], statuses, request.limit)
 
-    def _fitting(self, places: Sequence[str], infos: Sequence[bytes | None], limit: int) -> TaskPage:
-        """Make the page of the first `limit` tasks, or of as many of them as fit into a reply."""
+    def _fitting(self, cursors: Sequence[str], statuses: Sequence[bytes | None], limit: int) -> TaskPage:
+        """Make the page of the first `limit` tasks, or of as many as fit into a reply."""
         tasks: list[ListedTask] = []
         last, room = None, self._max_bytes
-        for place, info in zip(places[:limit], infos, strict=False):
-            for task in _read(info):
-                room -= len(info or b"")  # the status has all fields of the listed task
+        for cursor, status in zip(cursors[:limit], statuses, strict=False):
+            for task in _read(status):
+                room -= len(status or b"")  # the status has all fields of the listed task
                 if room < 0 and tasks:
                     return TaskPage(tasks=tasks, more_before=last)
                 tasks.append(task)
-            last = place
-        return TaskPage(tasks=tasks, more_before=last if len(places) > limit else None)
+            last = cursor
+        return TaskPage(tasks=tasks, more_before=last if len(cursors) > limit else None)
 
 
-def _read(info: bytes | None) -> Iterator[ListedTask]:
+def _read(status: bytes | None) -> Iterator[ListedTask]:
     """Yield the task of a stored status; yield nothing if the status has expired.
 
     Raises:
         UnreadableError: Another version of the service has written the status.
     """
-    if info is not None:
-        yield listed(parsed(TaskStatus, info, "task:info"))
+    if status is not None:
+        yield listed(parse_stored(TaskStatus, status, "task:info"))

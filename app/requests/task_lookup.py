@@ -1,4 +1,4 @@
-"""Finds a task by its id, even if no worker has registered its message yet, as after a burst of tasks."""
+"""Finds a task by its id, even if no worker has registered it yet, as after a burst of tasks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,22 +22,24 @@ async def find_task(log: TaskLog, index: QueueIndex, registration: Registration,
 
     Raises:
         NatsError: NATS does not answer.
-        RequestError: A message with this id waits, and is invalid or cannot be registered now.
+        RequestError: A message with this id is stored, and is invalid or cannot be registered now.
         TransientError: JetStream does not answer.
     """
     last = await log.last(task_id)
     if last is not None:
         return last
     stored = await index.find(task_id)
-    await registration.register_waiting([Announcement(task_id, each.subject, each.sequence) for each in stored])
-    last = await log.last(task_id)  # even if no message is stored: a worker may have settled it in the meantime
+    await registration.register_waiting(
+        [Announcement(task_id, message.subject, message.sequence) for message in stored]
+    )
+    last = await log.last(task_id)  # even without a stored message: a worker may have settled it in the meantime
     unregistered = await index.find(task_id) if last is None else []
     if unregistered:
         raise _refusal(unregistered[0])
     return last
 
 
-async def record_of(find: Callable[[str], Awaitable[Record | None]], task_id: str) -> Record:
+async def last_record(find: Callable[[str], Awaitable[Record | None]], task_id: str) -> Record:
     """Return the last record of the task with this id, which `find` has to return within READ_WITHIN_S.
 
     Raises:
@@ -47,7 +49,7 @@ async def record_of(find: Callable[[str], Awaitable[Record | None]], task_id: st
         async with asyncio.timeout(READ_WITHIN_S):
             record = await find(task_id)
     except (TimeoutError, NatsError, TransientError) as error:
-        text = f"The service could not look for task {task_id} in time: ask again in a moment."
+        text = f"The service could not find task {task_id} in time: try again in a moment."
         raise RequestError(ErrorCode.INTERNAL, text) from error
     if record is None:
         raise refusal(unknown_task(task_id))
@@ -55,9 +57,9 @@ async def record_of(find: Callable[[str], Awaitable[Record | None]], task_id: st
 
 
 def _refusal(message: StoredMessage) -> RequestError:
-    """Return the error of a request about a message that is stored and has no log."""
+    """Return the error of a request about a stored message without a log."""
     problem = message.problem
     if problem is not None:
         return RequestError(problem.code, problem.message)
-    text = f"Task {message.task_id} waits, and the service could not register it now: ask again in a moment."
+    text = f"Task {message.task_id} waits, and the service could not register it now: try again in a moment."
     return RequestError(ErrorCode.INTERNAL, text)

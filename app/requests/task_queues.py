@@ -1,4 +1,4 @@
-"""Answers `tasks.queue`, with an overview of the task queues."""
+"""Handles `tasks.queue`: reports the state of the task queues."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,8 +18,8 @@ from app.queue.stored_message import StoredMessage
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
-    """Reads how many tasks wait and run in each task queue, and how many dead letters are stored."""
+class TaskQueues:
+    """Counts the waiting and running tasks of each task queue, and the dead letters."""
 
     nats: Client
     names: StreamNames
@@ -34,20 +34,20 @@ class Overview:
         """
         try:
             async with asyncio.timeout(READ_WITHIN_S):
-                queues, letters = await asyncio.gather(
+                queues, dead_letters = await asyncio.gather(
                     self.queues.read(sample=1), self.nats.jetstream().stream_info(self.names.dead_letters)
                 )
-                found = await asyncio.gather(*(self._described(queue) for queue in queues.by_key.values()))
+                statuses = await asyncio.gather(*(self._described(queue) for queue in queues.by_key.values()))
         except (NatsError, TimeoutError) as error:
-            text = "JetStream does not answer: ask again in a moment."
+            text = "JetStream does not answer: try again in a moment."
             raise RequestError(ErrorCode.INTERNAL, text) from error
-        return QueueOverview(queues=found, dead_letters=letters.state.messages)
+        return QueueOverview(queues=statuses, dead_letters=dead_letters.state.messages)
 
     async def _described(self, queue: TaskQueue) -> QueueStatus:
         newest = await self._newest(queue) if queue.waiting else None
         return QueueStatus(
-            queue=queue.queue,
-            kind=queue.queue.kind,
+            queue=queue.lane,
+            kind=queue.lane.kind,
             priority=queue.priority,
             waiting=queue.waiting,
             running=queue.running,
@@ -57,9 +57,9 @@ class Overview:
 
     async def _newest(self, queue: TaskQueue) -> TaskStatus | None:
         """Return the status of the newest task of a queue; None if there is none, or its message is invalid."""
-        found = await last_per_subject(self.nats, self.names.tasks, [queue.subject])
-        task_id = StoredMessage.fetched(found[0]).task_id if found else None
+        newest = await last_per_subject(self.nats, self.names.tasks, [queue.subject])
+        task_id = StoredMessage.fetched(newest[0]).task_id if newest else None
         try:
             return None if task_id is None else await self.status(task_id)
-        except RequestError:  # the task was deleted a moment ago
+        except RequestError:  # the task has just been deleted
             return None

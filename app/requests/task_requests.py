@@ -1,4 +1,4 @@
-"""Answers `tasks.status`, `tasks.result`, `tasks.cancel` and `tasks.delete`, from the log of the task."""
+"""Handles `tasks.status`, `tasks.result`, `tasks.cancel` and `tasks.delete`, from the log of the task."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,19 +17,20 @@ from app.errors import FencedError, RequestError, TransientError, refusal
 from app.queue.positions import Positions
 from app.queue.task_messages import TaskMessages
 from app.requests.result_writer import ResultWriter
-from app.requests.task_lookup import record_of
-from app.requests.voice_names import VoiceNames
+from app.requests.task_lookup import last_record
+from app.requests.voice_names import with_voice_names
 from app.retention.erasure import Erasure
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.task_log.results import ResultStore
 from app.task_log.status import status_of
 from app.updates import Result
+from app.voices.store import VoiceStore
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRequests:
-    """Answers requests of clients: status, result, cancel, delete."""
+    """Handles requests of clients about one task: status, result, cancel, delete."""
 
     log: TaskLog
     results: ResultStore
@@ -37,8 +38,8 @@ class TaskRequests:
     positions: Positions
     messages: TaskMessages
     erasure: Erasure
-    names: VoiceNames
-    find: Callable[[str], Awaitable[Record | None]]  # also finds a task that is stored and not registered yet
+    voices: VoiceStore
+    find: Callable[[str], Awaitable[Record | None]]  # returns the last record of a task, registered or only stored
 
     async def status(self, task_id: str) -> TaskStatus:
         """Return the status of a task, with its position in the queue while it waits.
@@ -50,7 +51,7 @@ class TaskRequests:
         status = status_of(record)
         if status.state not in {State.QUEUED, State.RETRYING}:
             return status
-        for message, position in await self.positions.of(record.metadata.subject, [record.metadata.task_sequence]):
+        for message, position in await self.positions.locate(record.metadata.subject, [record.metadata.task_sequence]):
             if message.owns(record) and position is not None:
                 return position.added_to(status)
         return status
@@ -60,7 +61,7 @@ class TaskRequests:
 
         Raises:
             RequestError: The task is unknown or has no result, the result cannot be written in the requested format, or
-                too many results are asked for at once.
+                too many requests for results wait.
         """
         record = await self._record(request.task_id)
         if record.event.state is not State.COMPLETED:
@@ -68,15 +69,15 @@ class TaskRequests:
         if request.format is ResultFormat.JSON:
             result = await self.results.find(record)
             if result is None:
-                raise _kept_no_longer(request.task_id)
-            return await self.names.joined(result)
+                raise _expired(request.task_id)
+            return await with_voice_names(result, self.voices)
         try:
             return await self.writer.write(record, request)
         except NotFoundError as error:  # the object of a large result expires a moment before its message
-            raise _kept_no_longer(request.task_id) from error
+            raise _expired(request.task_id) from error
 
     async def cancel(self, task_id: str) -> TaskStatus:
-        """Cancel a task unless it has ended, and return its status; a running worker sees the end in the task's log.
+        """Cancel a task unless it has ended, and return its status; a running worker reads the end from the task's log.
 
         Raises:
             RequestError: The task is unknown, or JetStream does not answer.
@@ -99,7 +100,7 @@ class TaskRequests:
             return ended
 
     async def delete(self, task_id: str) -> None:
-        """Delete all that is kept of a task: events, result, Redis keys, dead letters, recording; cancel it first.
+        """Cancel a task, and delete all its data: events, result, Redis keys, dead letters, recording.
 
         Raises:
             RequestError: The task is unknown, or some of its data could not be deleted.
@@ -108,20 +109,20 @@ class TaskRequests:
             last = await self._cancel_unless_ended(task_id)
         except RequestError as unknown:
             if unknown.detail.code is ErrorCode.NOT_FOUND and await self.erasure.erase_without_log(task_id):
-                return  # recordings and dead letters are kept longer than logs
+                return  # recordings and dead letters are stored for longer than logs
             raise
         try:
             await self.erasure.erase(last)
         except TransientError as error:
             message = (
-                f"Task {task_id} could not be deleted completely, Redis or the bucket is away: ask again in a moment."
+                f"Task {task_id} is not deleted completely, Redis or the bucket is unavailable: try again in a moment."
             )
             raise RequestError(ErrorCode.INTERNAL, message) from error
 
     async def _record(self, task_id: str) -> Record:
-        return await record_of(self.find, task_id)
+        return await last_record(self.find, task_id)
 
 
-def _kept_no_longer(task_id: str) -> RequestError:
-    message = f"The result of task {task_id} is kept no longer: publish the task again under a new id."
+def _expired(task_id: str) -> RequestError:
+    message = f"The result of task {task_id} has expired: publish the task again under a new id."
     return RequestError(ErrorCode.NOT_FOUND, message)

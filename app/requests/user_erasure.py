@@ -1,8 +1,9 @@
-"""Answers `tasks.delete` for a user: deletes all tasks of the user, with several requests if that takes long."""
+"""Handles `tasks.delete` for a user: deletes all tasks of the user, over several requests if that takes long."""
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from natscribe.jetstream.task_messages import content_of
 from natscribe.schemas.dead_letters import DeadLetter
@@ -10,7 +11,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import Deleted, UserRequest
 
 from app.dead_letters.store import REPLY_WITHIN_S, DeadLetterStore
-from app.errors import AlreadyKnownError, NotHeldError, RequestError, TransientError
+from app.errors import MessageGoneError, ObsoleteMessageError, RequestError, TransientError
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
@@ -19,48 +20,35 @@ from app.retention.reminders import Reminder, Reminders
 from app.task_log.log import TaskLog
 from app.updates import Task
 
-Steps = AsyncGenerator[
-    tuple[int, int], None
-]  # for each step: where the next step begins, and how many tasks were deleted
+# For each step: the cursor of the next step, and the number of deleted tasks.
+Steps = AsyncGenerator[tuple[int, int]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UserErasure:
-    """Deletes everything of a user: voices, tasks in the queues, tasks that have ended, and dead letters."""
+    """Deletes all data of a user: voices, tasks in the queues, ended tasks, and dead letters."""
 
-    def __init__(  # noqa: PLR0913 -- everything that knows whose task it has
-        self,
-        task_log: TaskLog,
-        *,
-        registration: Registration,
-        messages: TaskMessages,
-        reminders: Reminders,
-        dead_letters: DeadLetterStore,
-        erasure: Erasure,
-        forget_voices: Callable[[int | str], AsyncGenerator[None]],
-        delete: Callable[[str], Awaitable[None]],
-    ) -> None:
-        """`delete` deletes the task with an id; `forget_voices` forgets all voices of a user."""
-        self._log = task_log
-        self._registration = registration
-        self._messages = messages
-        self._reminders = reminders
-        self._dead_letters = dead_letters
-        self._erasure = erasure
-        self._forget_voices = forget_voices
-        self._delete = delete
+    task_log: TaskLog
+    registration: Registration
+    messages: TaskMessages
+    reminders: Reminders
+    dead_letters: DeadLetterStore
+    erasure: Erasure
+    forget_voices: Callable[[int | str], AsyncGenerator[None]]  # forgets all voices of a user, and yields after each
+    delete_task: Callable[[str], Awaitable[None]]
 
     async def delete(self, request: UserRequest) -> Deleted:
-        """Delete the voices and the tasks of a user until all are deleted or ANSWER_WITHIN_S is over.
+        """Delete the voices and the tasks of a user until all are deleted or REPLY_WITHIN_S is over.
 
-        If some are left, `more_after` of the answer says where the next request continues.
+        If some are left, `more_after` of the reply is the cursor of the next request.
 
         Raises:
             RequestError: Some data could not be deleted.
         """
         deadline, count = time.monotonic() + REPLY_WITHIN_S, 0
-        phases = {"queue": self._in_queues, "ended": self._ended, "dead_letters": self._letters}
-        first, _, at = (request.after or "queue-0").partition("-")
-        after = int(at)
+        phases = {"queue": self._in_queues, "ended": self._ended, "dead_letters": self._dead_letters_of}
+        first, _, cursor = (request.after or "queue-0").partition("-")
+        after = int(cursor)
         for phase in list(phases)[list(phases).index(first) :]:
             async with aclosing(phases[phase](request.user_id, after)) as steps:
                 async for after, deleted in steps:
@@ -74,7 +62,7 @@ class UserErasure:
         """Forget the voices of a user, then delete the user's tasks that wait or run."""
         async for step in self._voices(user_id, after):
             yield step
-        async for messages in self._messages.all_after(after):
+        async for messages in self.messages.pages_after(after):
             for message in messages:
                 task, after = message.task, message.sequence
                 if task is not None and task.user_id == user_id:
@@ -83,70 +71,73 @@ class UserErasure:
             yield after, 0
 
     async def _delete_unended(self, task: Task, message: StoredMessage) -> None:
-        """Register the task of a message, because only a registered task can be cancelled, and delete the task."""
+        """Register the task of a message, because only registered tasks can be cancelled, and delete it."""
         try:
-            await self._registration.register(task, message)
-        except (AlreadyKnownError, NotHeldError):  # the id belongs to another message, or the task was deleted just now
-            await self._messages.delete(message.sequence)
+            await self.registration.register(task, message)
+        except (
+            ObsoleteMessageError,
+            MessageGoneError,
+        ):  # the id belongs to another message, or the task was deleted just now
+            await self.messages.delete(message.sequence)
         else:
             await self._delete_if_known(task.task_id)
 
     async def _delete_if_known(self, task_id: str) -> None:
         """Delete a task, unless another request has just deleted it."""
         try:
-            await self._delete(task_id)
+            await self.delete_task(task_id)
         except RequestError as error:
             if error.detail.code is not ErrorCode.NOT_FOUND:
                 raise
 
     async def _ended(self, user_id: int | str, _: int) -> Steps:
-        """Delete the tasks of a user that have ended: each has a reminder, which names the user."""
+        """Delete the ended tasks of a user: each has a reminder, which names the user."""
         try:
-            await self._reminders.wait_until_set()
+            await self.reminders.wait_until_set()
         except TransientError as error:
             raise RequestError(error.detail.code, error.detail.message) from error
-        async for reminder in self._reminders.of_user(user_id):
+        async for reminder in self.reminders.of_user(user_id):
             await self._delete_ended(reminder)
             yield 0, 1
 
     async def _delete_ended(self, reminder: Reminder) -> None:
-        last = await self._log.last(reminder.task_id)
+        last = await self.task_log.last(reminder.task_id)
         if last is not None and last.metadata.owner.is_same_as(reminder.owner):
             await self._delete_if_known(reminder.task_id)
         else:  # the log has expired, and a later task may have its id
-            await self._erasure.erase_remains(reminder)
+            await self.erasure.erase_remains(reminder)
 
-    async def _letters(self, user_id: int | str, after: int) -> Steps:
+    async def _dead_letters_of(self, user_id: int | str, after: int) -> Steps:
         """Delete the dead letters that name the user, and their tasks; a dead letter may outlive its task's log.
 
-        Last, forget the voices that were enrolled from the user's tasks while those were deleted.
+        Finally, forget the voices that were enrolled from the user's tasks during their deletion.
         """
-        async for letters in self._dead_letters.pages(after=after):
-            for sequence, letter in letters:
-                deleted = _names(letter, user_id) and await self._delete_letter(sequence, letter)
+        async for page in self.dead_letters.pages(after=after):
+            for sequence, dead_letter in page:
+                deleted = _names(dead_letter, user_id) and await self._delete_dead_letter(sequence, dead_letter)
                 yield sequence, int(deleted)
         async for step in self._voices(user_id, after):
             yield step
 
     async def _voices(self, user_id: int | str, after: int) -> Steps:
-        async with aclosing(self._forget_voices(user_id)) as forgotten:
+        async with aclosing(self.forget_voices(user_id)) as forgotten:
             async for _ in forgotten:
                 yield after, 0
 
-    async def _delete_letter(self, sequence: int, letter: DeadLetter) -> bool:
-        """Delete a dead letter, and its task if the log of that task is still there; return whether it was."""
-        last = await self._log.last(letter.task_id) if letter.task_id else None
-        if last is not None and last.metadata.task_sequence == letter.stream_sequence:
+    async def _delete_dead_letter(self, sequence: int, dead_letter: DeadLetter) -> bool:
+        """Delete a dead letter, and its task if the log of that task still exists; return whether it did."""
+        last = await self.task_log.last(dead_letter.task_id) if dead_letter.task_id else None
+        if last is not None and last.metadata.task_sequence == dead_letter.stream_sequence:
             await self._delete_if_known(last.event.task_id)
             return True
-        await self._dead_letters.delete_one(sequence)
+        await self.dead_letters.delete_one(sequence)
         return False
 
 
-def _names(letter: DeadLetter, user_id: int | str) -> bool:
+def _names(dead_letter: DeadLetter, user_id: int | str) -> bool:
     """Return whether the message in a dead letter names this user; `1` and `"1"` are different users."""
     try:
-        found = content_of(letter.sent)["user_id"]
+        owner = content_of(dead_letter.sent)["user_id"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return False
-    return type(found) is type(user_id) and found == user_id
+    return type(owner) is type(user_id) and owner == user_id

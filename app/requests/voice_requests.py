@@ -1,8 +1,9 @@
-"""Answers `voices.enroll`, `voices.list`, `voices.rename` and `voices.forget`."""
+"""Handles `voices.enroll`, `voices.list`, `voices.rename` and `voices.forget`."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -12,7 +13,7 @@ from natscribe.jetstream.large_results import HEADROOM_BYTES
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import READ_WITHIN_S, sounds_like, unknown_task, without_result
+from natscribe.schemas.requests import READ_WITHIN_S, similar_voice, unknown_task, without_result
 from natscribe.schemas.voices import (
     EnrollRequest,
     ForgetRequest,
@@ -27,9 +28,9 @@ from natscribe.schemas.wire import Model
 
 from app.engines.messages import Embedded, SpeakerEmbedding
 from app.errors import BucketFullError, RequestError, TransientError, refusal
-from app.jetstream.records import parsed
+from app.jetstream.records import parse_stored
 from app.redis_store.cache import Cache
-from app.requests.task_lookup import record_of
+from app.requests.task_lookup import last_record
 from app.task_log.embeddings import EmbeddingStore
 from app.task_log.record import Record
 from app.task_log.status import status_of
@@ -37,40 +38,29 @@ from app.voices.enrolment import chosen_speaker, new_voice, reference_of, with_r
 from app.voices.identification import Identification
 from app.voices.store import ChangedMeanwhileError, StoredVoice, VersionedVoice, VoiceStore
 
-TRIES: Final = 5  # requests about one voice at the same time: each try that fails lets another one succeed
+TRIES: Final = 5  # concurrent requests about one voice: each try that fails lets another one succeed
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VoiceRequests:
     """Enrols, lists, renames and forgets the voices of users."""
 
-    def __init__(  # noqa: PLR0913 -- what there is of a voice, in several stores
-        self,
-        nats: Client,
-        store: VoiceStore,
-        embeddings: EmbeddingStore,
-        cache: Cache,
-        *,
-        identification: Identification,
-        network: Callable[[], Model],
-        find: Callable[[str], Awaitable[Record | None]],
-    ) -> None:
-        """`network` returns the network that makes embeddings now; `find` returns the last record of a task."""
-        self._nats = nats
-        self._store = store
-        self._embeddings = embeddings
-        self._cache = cache
-        self._identification = identification
-        self._network = network
-        self._find = find
+    nats: Client
+    store: VoiceStore
+    embeddings: EmbeddingStore
+    cache: Cache
+    identification: Identification
+    network: Callable[[], Model]  # returns the network that computes embeddings now
+    find: Callable[[str], Awaitable[Record | None]]  # returns the last record of a task
 
     async def enroll(self, request: EnrollRequest) -> Voice:
-        """Make a voice of a speaker of a completed task, or add the speaker to a voice as a reference.
+        """Create a voice from a speaker of a completed task, or add the speaker to a voice as a reference.
 
         Raises:
-            RequestError: The task has no such speaker, the speaker says too little alone, sounds like two people or has
-                another voice already, there is no such voice, or NATS does not answer or has no room.
+            RequestError: The task has no such speaker, or the speaker has too little speech alone or is similar to
+                two people or to another voice; there is no such voice; NATS does not answer or has no room.
         """
-        async with _answered():
+        async with _replying():
             embedded = await self._embedded(request)
             speaker = chosen_speaker(embedded, request)
             if not request.another:
@@ -79,26 +69,26 @@ class VoiceRequests:
             if request.voice is None:
                 return await self._add(request, new_voice(request, reference, embedded.model))
             return await self._change(
-                request.user_id, request.voice, lambda known: with_reference(known, request, reference, embedded.model)
+                request.user_id, request.voice, lambda voice: with_reference(voice, request, reference, embedded.model)
             )
 
     async def page(self, request: VoicesRequest) -> VoicePage:
-        """Return the voices of a user, or those that follow the place `after`: as many as fit into a reply.
+        """Return the voices of a user after the cursor `after`, as many as fit into a reply.
 
         Raises:
             RequestError: NATS does not answer.
         """
         voices: list[Voice] = []
-        last, room = request.after, self._nats.max_payload - HEADROOM_BYTES
-        async with _answered():
-            async for page in self._store.pages(request.user_id, after=request.after):
-                for kept in page:
-                    shown = await self._shown(kept.voice)
+        last, room = request.after, self.nats.max_payload - HEADROOM_BYTES
+        async with _replying():
+            async for page in self.store.pages(request.user_id, after=request.after):
+                for versioned in page:
+                    shown = await self._shown(versioned.voice)
                     room -= len(shown.model_dump_json()) + 1
                     if room < 0:
                         return VoicePage(voices=voices, more_after=last)
                     voices.append(shown)
-                    last = kept.sequence
+                    last = versioned.sequence
         return VoicePage(voices=voices)
 
     async def rename(self, request: RenameRequest) -> Voice:
@@ -107,132 +97,132 @@ class VoiceRequests:
         Raises:
             RequestError: The user has no such voice, or NATS does not answer.
         """
-        async with _answered():
+        async with _replying():
             return await self._change(
-                request.user_id, request.voice, lambda known: known.model_copy(update={"name": request.name})
+                request.user_id, request.voice, lambda voice: voice.model_copy(update={"name": request.name})
             )
 
     async def forget(self, request: ForgetRequest) -> Forgotten:
-        """Remove a voice, and publish that it was forgotten.
+        """Erase a voice, and publish that it was forgotten.
 
-        The embeddings and the cached findings of the tasks from which the person was enrolled are removed first.
+        The embeddings and cached results of the tasks from which the person was enrolled are erased first.
 
         Raises:
-            RequestError: The user has no such voice, or not everything could be removed.
+            RequestError: The user has no such voice, or some of its data could not be erased.
         """
-        async with _answered():
+        async with _replying():
             return await self._forget(await self._known(request.user_id, request.voice))
 
     async def forget_all(self, user_id: int | str) -> AsyncGenerator[None]:
         """Forget all voices of a user, and yield after each.
 
         Raises:
-            RequestError: Not everything could be removed.
+            RequestError: Some of their data could not be erased.
         """
-        async with _answered():
-            found = [kept async for page in self._store.pages(user_id) for kept in page]
-        for kept in found:
-            async with _answered():
-                await self._forget(kept)
+        async with _replying():
+            voices = [versioned async for page in self.store.pages(user_id) for versioned in page]
+        for versioned in voices:
+            async with _replying():
+                await self._forget(versioned)
             yield
 
-    async def _forget(self, known: VersionedVoice) -> Forgotten:
-        """Remove embeddings and findings of a voice's tasks, then the voice: an interrupted removal can be repeated.
+    async def _forget(self, versioned: VersionedVoice) -> Forgotten:
+        """Erase the analyses of a voice's tasks, then the voice: after an interruption this can be repeated.
 
-        Another request may add a reference meanwhile: then that version of the voice is removed in the same way.
+        If another request adds a reference in the meantime, that version of the voice is erased in the same way.
         """
-        voice = known.voice
-        await self._erase_findings(voice.references)
-        await self._store.remove(known)
-        later = await self._store.find(voice.user_id, voice.voice)
+        voice = versioned.voice
+        await self._erase_analyses(voice.references)
+        await self.store.remove(versioned)
+        later = await self.store.find(voice.user_id, voice.voice)
         if later is not None:
             return await self._forget(later)
-        done = Forgotten(voice=voice.voice, user_id=voice.user_id, at=datetime.now(UTC))
-        body, headers = done.model_dump_json().encode(), {"content-type": "application/json"}
-        await self._nats.publish(subjects.forgotten(voice.voice), body, headers=headers)
-        return done
+        event = Forgotten(voice=voice.voice, user_id=voice.user_id, at=datetime.now(UTC))
+        body, headers = event.model_dump_json().encode(), {"content-type": "application/json"}
+        await self.nats.publish(subjects.forgotten(voice.voice), body, headers=headers)
+        return event
 
-    async def _erase_findings(self, references: Iterable[Reference]) -> None:
-        """Remove the embeddings and the cached findings of the tasks from which these references are."""
+    async def _erase_analyses(self, references: Iterable[Reference]) -> None:
+        """Erase the embeddings and cached results of the tasks of these references."""
         for task_id in {reference.task_id for reference in references}:
-            await self._embeddings.delete(task_id)
-            await self._cache.forget(task_id)
+            await self.embeddings.delete(task_id)
+            await self.cache.erase(task_id)
 
-    async def _add(self, request: EnrollRequest, made: StoredVoice) -> Voice:
-        """Store a new voice, and confirm it unless another request has just removed the embeddings of its task.
+    async def _add(self, request: EnrollRequest, voice: StoredVoice) -> Voice:
+        """Store a new voice, and confirm it unless another request has just erased the embeddings of its task.
 
-        Whoever erases a person or a user removes embeddings first and voices last: if the embeddings are still there
+        A request that erases a person or a user erases embeddings first and voices last: if the embeddings still exist
         once the voice is stored, a later erasure finds the voice. A voice that is not confirmed expires.
 
         Raises:
-            RequestError: The embeddings are gone.
+            RequestError: The embeddings are erased.
         """
-        await self._store.add(made)
+        await self.store.add(voice)
         await self._embedded(request)
-        return await self._change(made.user_id, made.voice, lambda known: known)
+        return await self._change(voice.user_id, voice.voice, lambda stored: stored)
 
     async def _embedded(self, request: EnrollRequest) -> Embedded:
-        record = await record_of(self._find, request.task_id)
+        record = await last_record(self.find, request.task_id)
         task = record.metadata.task
         if task is None or task.user_id != request.user_id:
             raise refusal(unknown_task(request.task_id))
         if record.event.state is not State.COMPLETED:
             raise refusal(without_result(status_of(record)))
-        kept = await self._embeddings.find(request.task_id, of=record.metadata.owner)
-        if kept is None:
+        stored = await self.embeddings.find(request.task_id, of=record.metadata.owner)
+        if stored is None:
             message = (
-                f"No voices of task {request.task_id} are kept: publish a diarization of the recording, or a "
+                f"No embeddings of task {request.task_id} are stored: publish a diarization of the recording, or a "
                 "transcription with diarize, with `identify: true`, and enrol from that within seven days."
             )
             raise RequestError(ErrorCode.NOT_FOUND, message)
-        return parsed(Embedded, kept, f"embeddings.{request.task_id}")
+        return parse_stored(Embedded, stored, f"embeddings.{request.task_id}")
 
     async def _refuse_known(self, request: EnrollRequest, model: Model, speaker: SpeakerEmbedding) -> None:
-        """Raise an error if the speaker has a voice already: two voices of one person could not be told apart.
+        """Raise an error if the speaker has a voice already: two voices of one person could not be distinguished.
 
         Raises:
             RequestError: The speaker has another voice than the one to which the request adds a reference.
         """
         label, alone = speaker.speaker, Embedded(model=model, speakers=[speaker])
-        found = (await self._identification.compare(request.user_id, alone, [label])).voices or {}
-        known = found[label].voice
-        if known is not None and known != request.voice:
-            raise refusal(sounds_like(label, known))
+        voices = (await self.identification.compare(request.user_id, alone, [label])).voices or {}
+        voice = voices[label].voice
+        if voice is not None and voice != request.voice:
+            raise refusal(similar_voice(label, voice))
 
     async def _change(self, user_id: int | str, voice: str, change: Callable[[StoredVoice], StoredVoice]) -> Voice:
         for _ in range(TRIES):
-            known = await self._known(user_id, voice)
-            changed = change(known.voice)
-            kept = {reference.task_id for reference in changed.references}
-            await self._erase_findings(old for old in known.voice.references if old.task_id not in kept)
+            versioned = await self._known(user_id, voice)
+            changed = change(versioned.voice)
+            remaining = {reference.task_id for reference in changed.references}
+            await self._erase_analyses(old for old in versioned.voice.references if old.task_id not in remaining)
             try:
-                await self._store.put(changed, after=known.sequence)
+                await self.store.put(changed, after=versioned.sequence)
             except ChangedMeanwhileError:
                 continue
             return await self._shown(changed)
-        message = "The voice is being changed by several requests at once: ask again in a moment."
+        message = "The voice is being changed by several requests at once: try again in a moment."
         raise RequestError(ErrorCode.INTERNAL, message)
 
     async def _known(self, user_id: int | str, voice: str) -> VersionedVoice:
-        known = await self._store.find(user_id, voice)
-        if known is None:
+        versioned = await self.store.find(user_id, voice)
+        if versioned is None:
             message = f"The user has no voice {voice}: voices.list shows the voices of a user."
             raise RequestError(ErrorCode.NOT_FOUND, message)
-        return known
+        return versioned
 
     async def _shown(self, voice: StoredVoice) -> Voice:
-        return voice.shown(await asyncio.to_thread(self._network))
+        return voice.shown(await asyncio.to_thread(self.network))
 
 
 @asynccontextmanager
-async def _answered() -> AsyncIterator[None]:
-    """Give the block READ_WITHIN_S, and turn errors of NATS and Redis into errors that clients understand."""
+async def _replying() -> AsyncIterator[None]:
+    """Limit the block to READ_WITHIN_S, and convert errors of NATS and Redis into errors for clients."""
     try:
         async with asyncio.timeout(READ_WITHIN_S):
             yield
     except BucketFullError as error:
-        message = f"NATS has no room in the bucket {error.bucket}: the operator has to make room (runbook)."
+        message = f"NATS has no room in the bucket {error.bucket}: the operator has to free some (runbook)."
         raise RequestError(ErrorCode.INTERNAL, message) from error
     except (NatsError, TransientError, TimeoutError) as error:
-        message = "NATS or Redis does not answer: ask again in a moment."
+        message = "NATS or Redis does not answer: try again in a moment."
         raise RequestError(ErrorCode.INTERNAL, message) from error

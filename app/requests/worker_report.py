@@ -1,4 +1,4 @@
-"""Answers `workers.info`: the version and the model of a worker, and which servers answer it."""
+"""Handles `workers.info`: reports the version, the model and the health of a worker."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -11,38 +11,38 @@ from natscribe.schemas.workers import Problem, WorkerInfo
 from app.cancellation import cancel_all
 from app.engines.engine import Engine
 from app.errors import PermanentError, TransientError
-from app.recordings.recording import Recordings
+from app.recordings.recording import RecordingStore
 from app.redis_store.projection import RedisProjection
 from app.settings import VERSION
 
-HEALTH_WITHIN_S: Final = 1.0  # a client waits two seconds for the replies of all workers
-SHARED_FOR_S: Final = 5.0  # how long the answer of a server is given to all who ask
+HEALTH_WITHIN_S: Final = 1.0  # a client collects replies for 2 s
+SHARED_FOR_S: Final = 5.0  # how long all requests share the outcome of a check
 
 
 class _Check:
-    """Checks whether a server answers, once at a time; all requests within SHARED_FOR_S share the answer.
+    """Checks whether a server answers, one check at a time; requests within SHARED_FOR_S share the outcome.
 
-    A thread that waits for a folder cannot be cancelled: a check for each request would leave no thread for tasks.
+    A thread that waits for a folder cannot be cancelled: one check per request could block all threads.
     """
 
-    def __init__(self, ask: Callable[[], Coroutine[None, None, bool]]) -> None:
-        self._ask = ask
-        self._asked: asyncio.Task[bool] | None = None
-        self._asked_at = 0.0
+    def __init__(self, check: Callable[[], Coroutine[None, None, bool]]) -> None:
+        self._check = check
+        self._running: asyncio.Task[bool] | None = None
+        self._started_at = 0.0
 
     async def answers(self) -> bool:
         """Return whether the server answers; False if it takes longer than HEALTH_WITHIN_S."""
         now = asyncio.get_running_loop().time()
-        if self._asked is None or (self._asked.done() and now - self._asked_at >= SHARED_FOR_S):
-            self._asked, self._asked_at = asyncio.create_task(self._ask()), now
-        asked = self._asked
-        done, _ = await asyncio.wait([asked], timeout=HEALTH_WITHIN_S)
-        return bool(done) and asked.result()
+        if self._running is None or (self._running.done() and now - self._started_at >= SHARED_FOR_S):
+            self._running, self._started_at = asyncio.create_task(self._check()), now
+        running = self._running
+        done, _ = await asyncio.wait([running], timeout=HEALTH_WITHIN_S)
+        return bool(done) and running.result()
 
     async def close(self) -> None:
-        """Stop waiting for the server."""
-        if self._asked is not None:
-            await cancel_all([self._asked])
+        """Cancel the running check."""
+        if self._running is not None:
+            await cancel_all([self._running])
 
 
 class WorkerReport:
@@ -55,13 +55,13 @@ class WorkerReport:
         *,
         problems: Callable[[], list[Problem]],
         engine: Engine,
-        recordings: Recordings,
+        recordings: RecordingStore,
         projection: RedisProjection,
         idle: Callable[[], bool],
     ) -> None:
-        """`audio_store` is the address of `recordings`; `idle` returns whether a task would begin at once.
+        """`audio_store` is the address of `recordings`; `idle` returns whether a task would start at once.
 
-        `problems` returns what is wrong with the streams of the service.
+        `problems` returns the problems of the streams of the service.
         """
         self._name = name
         self._audio_store = audio_store
@@ -91,11 +91,11 @@ class WorkerReport:
         )
 
     async def close(self) -> None:
-        """Stop waiting for the servers."""
+        """Cancel the running checks."""
         await asyncio.gather(self._redis.close(), self._store.close())
 
     async def _store_answers(self) -> bool:
-        """Ask the store for a recording that does not exist: a store that works answers that it has none."""
+        """Request a recording that does not exist: a store that works reports that it is missing."""
         try:
             async with self._recordings.fetch(uuid4().hex):
                 return True

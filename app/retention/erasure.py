@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from app.dead_letters.store import DeadLetterStore
 from app.queue.task_messages import TaskMessages
-from app.recordings.recording import Recordings
+from app.recordings.recording import RecordingStore
 from app.redis_store.cache import Cache
 from app.redis_store.projection import RedisProjection
 from app.retention.reminders import Reminder, Reminders, has_recording
@@ -23,7 +23,7 @@ class Erasure:
     reminders: Reminders
     messages: TaskMessages
     dead_letters: DeadLetterStore
-    recordings: Recordings
+    recordings: RecordingStore
     projection: RedisProjection
     cache: Cache
     erase_frames: Callable[[str], Awaitable[None]]  # removes the audio of a live task
@@ -42,7 +42,7 @@ class Erasure:
         """
         task_id = last.event.task_id
         await self.projection.delete(last)
-        await self.cache.forget(task_id)
+        await self.cache.erase(task_id)
         await self.messages.remove(last)  # the message may still be in its queue
         if with_recording and last.metadata.task is not None and has_recording(last.metadata.task):
             await self.recordings.delete(last.metadata.task.audio_file_id)
@@ -50,7 +50,7 @@ class Erasure:
         await self.results.delete(task_id)
         await self.dead_letters.delete_all(task_id)
         await self.log.purge_events(task_id)
-        await self.reminders.forget_task(task_id)
+        await self.reminders.remove_of_task(task_id)
 
     async def erase_without_log(self, task_id: str) -> bool:
         """Erase dead letters and reminders of a task whose log is gone, and what these name; return if there were any.
@@ -72,11 +72,11 @@ class Erasure:
             NatsError: NATS does not answer.
             TransientError: The recordings or Redis cannot be reached.
         """
-        await self.cache.forget(reminder.task_id)
+        await self.cache.erase(reminder.task_id)
         await self.erase_frames(reminder.task_id)
         if reminder.has_recording:
             await self.recordings.delete(reminder.audio_file_id)
-        await self.reminders.forget(reminder)
+        await self.reminders.remove(reminder)
 
     async def erase_recording(self, due: Reminder, *, in_use: Collection[str], kept_for_ever: bool) -> bool:
         """Erase the recording that a reminder names, unless another task needs it; return whether it was erased.

@@ -23,11 +23,11 @@ class QueuedRecordings:
         Raises:
             NatsError: NATS does not answer.
         """
-        await self._index.read_on()
+        await self._index.update()
         return {audio_file_id for audio_file_id in wanted if await self._is_named(audio_file_id, besides)}
 
     async def _is_named(self, audio_file_id: str, besides: Collection[Owner]) -> bool:
-        async for message in self._index.known(audio_file_id):
+        async for message in self._index.indexed(audio_file_id):
             if not _is_any_of(message, besides):
                 return True
         return False

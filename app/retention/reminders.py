@@ -22,7 +22,7 @@ from natscribe.schemas.wire import AudioFileId, TaskId, UserId
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from app.errors import TransientError
-from app.jetstream.records import parsed
+from app.jetstream.records import parse_stored
 from app.jetstream.tokens import token
 from app.task_log.record import Metadata, Owner
 from app.updates import Task
@@ -72,7 +72,7 @@ def has_recording(task: Task) -> bool:
     return not isinstance(task, LiveTask) or task.keep_audio
 
 
-def reminder_of(task: Task, metadata: Metadata, *, ended_at: datetime, audio_ttl: float | None) -> Reminder:
+def make_reminder(task: Task, metadata: Metadata, *, ended_at: datetime, audio_ttl: float | None) -> Reminder:
     """Make the reminder of a task that has just ended.
 
     `audio_ttl` is how many seconds its recording is kept. With 0 the recording stays unless the task has
@@ -118,12 +118,12 @@ class Reminders:
         body = reminder.model_dump_json().encode()
         await self._js.publish(subjects.reminder(*names), body, stream=self._stream, headers=headers)
 
-    async def forget(self, reminder: Reminder) -> None:
+    async def remove(self, reminder: Reminder) -> None:
         """Remove the reminder of a task, whether it is due or not."""
         names = token(reminder.user_id), token(reminder.audio_file_id), reminder.task_id
         await self._js.purge_stream(self._stream, subject=subjects.all_reminders(*names))
 
-    async def forget_task(self, task_id: str) -> None:
+    async def remove_of_task(self, task_id: str) -> None:
         """Remove all reminders with this task id, whether they are due or not."""
         await self._js.purge_stream(self._stream, subject=subjects.all_reminders(task_id=task_id))
 
@@ -182,4 +182,4 @@ class Reminders:
     async def _all(self, subject: str) -> AsyncIterator[Reminder]:
         async for page in stream_pages.pages(self._nats, self._stream, subject):
             for message in page:
-                yield parsed(Reminder, message.data or b"", message.subject or "")
+                yield parse_stored(Reminder, message.data or b"", message.subject or "")

@@ -11,11 +11,11 @@ from nats.aio.msg import Msg
 from natscribe.schemas.stream_names import StreamNames
 
 from app.jetstream.pull_inbox import GATHER_S, LINGER_S, PullInbox
-from app.jetstream.records import UnreadableError, parsed, read_own
+from app.jetstream.records import UnreadableError, parse_stored, read_record
 from app.queue.task_messages import TaskMessages
 from app.retention.erasure import Erasure
 from app.retention.queued_recordings import QueuedRecordings
-from app.retention.reminders import Reminder, Reminders, reminder_of
+from app.retention.reminders import Reminder, Reminders, make_reminder
 from app.supervision import OUTAGE_PAUSE_S, run_forever
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata
@@ -67,7 +67,7 @@ class Schedule:
 
     async def _remind_of_next(self) -> None:
         """Set the reminders of tasks whose outcome was stored."""
-        messages = await self._ended.ask(ENDED_AT_ONCE) or await self._ended.ask(1, within=LINGER_S)
+        messages = await self._ended.pull(ENDED_AT_ONCE) or await self._ended.pull(1, within=LINGER_S)
         ended = {message.subject.rpartition(".")[2]: message for message in messages}  # the last outcome of each task
         await asyncio.gather(*(self._remind_of(task_id, message) for task_id, message in ended.items()))
         for message in messages:
@@ -79,20 +79,20 @@ class Schedule:
         if known is None or known[0].task_id != task_id:
             return  # the service did not write this outcome
         task, metadata = known
-        reminder = reminder_of(task, metadata, ended_at=message.metadata.timestamp, audio_ttl=self._audio_ttl)
+        reminder = make_reminder(task, metadata, ended_at=message.metadata.timestamp, audio_ttl=self._audio_ttl)
         await self._reminders.put(reminder)
         last = await self._log.last(task_id)
         if last is None or not last.metadata.owner.is_same_as(reminder.owner):
-            await self._reminders.forget(reminder)
+            await self._reminders.remove(reminder)
 
     async def _erase_next(self) -> None:
-        messages = await self._due.ask(DUE_AT_ONCE) or await self._due.ask(1, within=LINGER_S)
+        messages = await self._due.pull(DUE_AT_ONCE) or await self._due.pull(1, within=LINGER_S)
         if not messages:
             return
         due: list[tuple[Msg, Reminder]] = []
         for message in messages:
             try:
-                due.append((message, parsed(Reminder, message.data, message.subject)))
+                due.append((message, parse_stored(Reminder, message.data, message.subject)))
             except UnreadableError as error:
                 await self._try_again_later(message, error)
         in_use = await self._in_use([reminder for _, reminder in due])
@@ -151,5 +151,5 @@ def _task_of(outcome: Msg) -> tuple[Task, Metadata] | None:
     Raises:
         UnreadableError: Another version of the service has written the headers.
     """
-    metadata = read_own(lambda message: Metadata.read(message.headers or {}), outcome)
+    metadata = read_record(lambda message: Metadata.read(message.headers or {}), outcome)
     return None if metadata is None or metadata.task is None else (metadata.task, metadata)

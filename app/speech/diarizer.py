@@ -16,9 +16,9 @@ from app.cancellation import cancel_all
 from app.engines.engine import Engine
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.errors import TaskError
-from app.recordings.recording import Recording, Recordings
+from app.recordings.recording import Recording, RecordingStore
 from app.redis_store.cache import Cache
-from app.redis_store.chunks import Chunks
+from app.redis_store.chunks import ChunkStore
 from app.settings import VERSION
 from app.updates import Append, Task, Update, processed
 from app.voices.identification import NOT_REQUESTED, Identification, Identified
@@ -28,10 +28,10 @@ from app.voices.identification import NOT_REQUESTED, Identification, Identified
 class Diarizer:
     """Diarizes recordings: takes turns from the cache if an earlier task has found them, else from the engine."""
 
-    recordings: Recordings
+    recordings: RecordingStore
     engine: Engine
     cache: Cache
-    chunks: Chunks
+    chunks: ChunkStore
     identification: Identification
 
     async def diarize(self, task: DiarizationTask, append: Append) -> DiarizationResult:
@@ -66,7 +66,9 @@ class Diarizer:
             FencedError: Another worker runs the task.
         """
         found = [await self.turns(task, recording, append, channel, channels) for channel in range(channels)]
-        return _together([renamed(each, {label(0): label(channel)}) for channel, each in enumerate(found)])
+        return _together(
+            [relabelled(each, {speaker_label(0): speaker_label(channel)}) for channel, each in enumerate(found)]
+        )
 
     async def turns(
         self, task: Task, recording: Recording, append: Append, channel: int | None = None, channels: int = 1
@@ -83,23 +85,23 @@ class Diarizer:
         least, most = (task.min_speakers, task.max_speakers) if channel is None else (None, 1)
         # VERSION, because another version of the code may find other turns
         question = f"turns of slices {VERSION} {least}-{most} embed={task.identify}" + _suffix(channel)
-        known = await self.cache.find(task.task_id, recording.sha256, question, DiarizationDone)
+        known = await self.cache.get(task.task_id, recording.sha256, question, DiarizationDone)
         if known is not None:
             return known.model_copy(update={"cached": True})
         job = Diarize(path=recording.path, channel=channel, min_speakers=least, max_speakers=most, embed=task.identify)
         found = await self._search(task, recording.sha256 + _suffix(channel), job, append, channels)
         await recording.check()
-        await self.cache.keep(task.task_id, recording.sha256, question, found)
+        await self.cache.put(task.task_id, recording.sha256, question, found)
         return found
 
     async def _search(self, task: Task, sound: str, job: Diarize, append: Append, channels: int) -> DiarizationDone:
         """Have the engine do a job, without the chunks that are kept under the key `sound`; append updates."""
-        job = job.model_copy(update={"known": await self.chunks.known(task.task_id, sound)})
+        job = job.model_copy(update={"known": await self.chunks.load(task.task_id, sound)})
         async with aclosing(self.engine.run(job)) as replies:
             async for reply in replies:
                 match reply:
                     case ChunkAnalysed():
-                        await self.chunks.keep(task.task_id, sound, reply)
+                        await self.chunks.save(task.task_id, sound, reply)
                     case StageAdvanced():
                         seconds, duration = reply.processed_seconds, reply.duration_seconds
                         await append(processed(reply.stage, seconds, duration, channel=job.channel, channels=channels))
@@ -114,12 +116,12 @@ def _suffix(channel: int | None) -> str:
     return "" if channel is None else f":{channel}"
 
 
-def label(number: int) -> str:
+def speaker_label(number: int) -> str:
     """Return the label of a speaker, whose number counts from 0."""
     return f"SPEAKER_{number:02}"
 
 
-def renamed(found: DiarizationDone, labels: Mapping[str, str]) -> DiarizationDone:
+def relabelled(found: DiarizationDone, labels: Mapping[str, str]) -> DiarizationDone:
     """Return turns and embeddings with another label for each speaker."""
     turns = [turn.model_copy(update={"speaker": labels[turn.speaker]}) for turn in found.turns]
     embedded = found.embedded
@@ -160,7 +162,7 @@ def _result(
     )
 
 
-class SpeakerSearch:
+class BackgroundDiarization:
     """The search for the speakers of a recording, beside or after its transcription.
 
     It ends with turns in `found`, or with an `error`, after which the task goes on without speakers.

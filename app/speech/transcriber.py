@@ -14,8 +14,8 @@ from app.engines.engine import Engine, run_job
 from app.engines.messages import Load, Loaded
 from app.engines.window_queue import WindowQueue
 from app.errors import PermanentError
-from app.recordings.recording import REPLACED, Recording, Recordings
-from app.speech.diarizer import Diarizer, SpeakerSearch
+from app.recordings.recording import REPLACED, Recording, RecordingStore
+from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcript_cache import TranscriptCache
 from app.speech.transcription import Transcription
 from app.updates import Append, Checkpoint, Update
@@ -28,7 +28,7 @@ DIARIZING_SHARE = 0.5  # share of diarization in the progress of a transcription
 class Transcriber:
     """Transcribes recordings, and attributes words to speakers if the task asks for them."""
 
-    recordings: Recordings
+    recordings: RecordingStore
     engine: Engine
     transcripts: TranscriptCache
     diarizer: Diarizer
@@ -60,7 +60,7 @@ class Transcriber:
         return Transcription(
             self.engine,
             self.windows,
-            self.sharing.helpers(loaded),
+            self.sharing.idle_workers(loaded),
             transcripts=self.transcripts,
             recording=recording,
             task=task,
@@ -81,7 +81,7 @@ class Transcriber:
         was lost or has failed, the search runs last in any case, because it may have been the cause. With separate
         channels each channel is a speaker, and only `identify` needs a search.
         """
-        beside = not (checkpoint.processed_seconds and checkpoint.after_trouble)
+        beside = not (checkpoint.processed_seconds and checkpoint.after_failure)
         cores = Cores()
 
         async def append_text(update: Update) -> None:
@@ -93,7 +93,7 @@ class Transcriber:
             if beside and not transcription.separate and update.text is not None and cores.free(self.threads):
                 search.begin()
 
-        async with aclosing(SpeakerSearch(partial(self.diarizer.turns, task, recording))) as search:
+        async with aclosing(BackgroundDiarization(partial(self.diarizer.turns, task, recording))) as search:
             await transcription.transcribe(checkpoint, append_text)
             channels = transcription.transcript.channels
             if channels is None:
@@ -101,11 +101,11 @@ class Transcriber:
                 return
         if task.identify:
             find = partial(self.diarizer.turns_of_channels, task, recording, channels)
-            async with aclosing(SpeakerSearch(find)) as search:
+            async with aclosing(BackgroundDiarization(find)) as search:
                 await self._add_speakers(transcription, task, search, append)
 
     async def _add_speakers(
-        self, transcription: Transcription, task: TranscriptionTask, search: SpeakerSearch, append: Append
+        self, transcription: Transcription, task: TranscriptionTask, search: BackgroundDiarization, append: Append
     ) -> None:
         """Wait for the end of a search, and add the speakers that it has found, and whose voices they have."""
         await append(_searching(search, 0.0, transcription.duration))
@@ -119,6 +119,6 @@ class Transcriber:
         transcription.cached = transcription.cached and found is not None and found.cached
 
 
-def _searching(search: SpeakerSearch, seconds: float | None, duration: float | None) -> Update:
+def _searching(search: BackgroundDiarization, seconds: float | None, duration: float | None) -> Update:
     fraction = 1 - DIARIZING_SHARE + DIARIZING_SHARE * search.fraction
     return Update(Stage.DIARIZING, fraction, seconds, duration)

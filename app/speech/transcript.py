@@ -12,8 +12,8 @@ from natscribe.schemas.wire import Model
 
 from app.engines.messages import DiarizationDone
 from app.speech.attribution import attribute
-from app.speech.diarizer import SpeakerSearch, label, renamed
-from app.speech.missing_text import joined, with_missing_text
+from app.speech.diarizer import BackgroundDiarization, relabelled, speaker_label
+from app.speech.speech_gaps import add_speech_gaps, merge_intervals
 from app.updates import Checkpoint
 from app.voices.identification import NOT_REQUESTED, Identified
 
@@ -51,7 +51,7 @@ class TaskTranscript:
         speaking = self.segments if self.channels is not None else found.turns
         return sorted({each.speaker for each in speaking if each.speaker is not None})
 
-    def add_speakers(self, search: SpeakerSearch) -> DiarizationDone | None:
+    def add_speakers(self, search: BackgroundDiarization) -> DiarizationDone | None:
         """Attribute the words to the speakers that a search has found, or note the error of a failed search.
 
         Return what was found, with the speakers numbered in the order of their first words; speakers without words come
@@ -66,11 +66,11 @@ class TaskTranscript:
         turns = search.found.turns
         segments = attribute(self.segments, turns)
         order = [*(segment.speaker or "" for segment in segments), *(turn.speaker for turn in turns)]
-        labels = {speaker: label(number) for number, speaker in enumerate(dict.fromkeys(filter(None, order)))}
+        labels = {speaker: speaker_label(number) for number, speaker in enumerate(dict.fromkeys(filter(None, order)))}
         self.segments = [each.model_copy(update={"speaker": labels.get(each.speaker or "")}) for each in segments]
-        self.untranscribed = with_missing_text(self.untranscribed, segments, turns)
+        self.untranscribed = add_speech_gaps(self.untranscribed, segments, turns)
         self._speakers = len(labels)
-        return renamed(search.found, labels)
+        return relabelled(search.found, labels)
 
     def result(
         self, *, duration: float, model: Model, source: Source, audio_sha256: str | None, cached: bool = False
@@ -96,7 +96,9 @@ class TaskTranscript:
             languages=languages,
             duration=duration,
             segments=segments,
-            untranscribed=joined(self.untranscribed),  # two channels may have speech without text at the same time
+            untranscribed=merge_intervals(
+                self.untranscribed
+            ),  # two channels may have speech without text at the same time
             channels=self.channels,
             speakers=speakers,
             diarization_error=diarization_error,
@@ -118,7 +120,7 @@ class TaskTranscript:
         if not (self.task.word_timestamps or self.task.diarize):
             changed["words"] = None
         if channel is not None:
-            changed |= {"channel": channel, "speaker": label(channel)}
+            changed |= {"channel": channel, "speaker": speaker_label(channel)}
         return segment.model_copy(update=changed)
 
 

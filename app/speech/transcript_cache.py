@@ -53,7 +53,7 @@ class TranscriptCache:
         null or 0 may be that of all channels or that of channel 0: its own `channel` says which.
         """
         question = self._question(loaded, task, channel)
-        first, *pieces = await self._cache.find_pieces(task.task_id, audio_sha256, question) or [b""]
+        first, *pieces = await self._cache.get_pieces(task.task_id, audio_sha256, question) or [b""]
         found = read(first, CachedTranscript)
         for piece in pieces:
             # Reading a day of texts at once would block the event loop for over a second.
@@ -68,7 +68,7 @@ class TranscriptCache:
     ) -> None:
         """Store a transcript that is complete from the start of the recording to its end."""
         question = self._question(loaded, task, transcript.channel)
-        await self._cache.keep_pieces(task.task_id, audio_sha256, question, [transcript, *transcript.texts])
+        await self._cache.put_pieces(task.task_id, audio_sha256, question, [transcript, *transcript.texts])
 
     def _question(self, loaded: Loaded, task: TranscriptionTask, channel: int | None) -> str:
         words = "words" if task.word_timestamps or task.diarize else "text"

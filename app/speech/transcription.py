@@ -19,10 +19,10 @@ from app.engines.engine import Engine
 from app.engines.messages import FindWindows, Loaded, StageAdvanced
 from app.errors import PermanentError
 from app.recordings.recording import Recording
-from app.speech.run import Run, WindowTranscriber, add_text
-from app.speech.source import RecordingSource
+from app.speech.recording_windows import RecordingWindows
 from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
+from app.speech.transcription_run import TranscriptionRun, WindowTranscriber, append_or_merge
 from app.updates import Append, Checkpoint, processed
 
 _PEOPLE_OF_A_CALL = 2  # with more people, a channel may have several, whom only diarization tells apart
@@ -109,8 +109,8 @@ class Transcription:
 
         A transcript that does not begin at the start, or that a helper has helped with, is not cached.
         """
-        source = RecordingSource(self._engine, listen)
-        run = Run(source.windows(), self._own, self._helpers, self._task.options, language)
+        source = RecordingWindows(self._engine, listen)
+        run = TranscriptionRun(source.windows(), self._own, self._helpers, self._task.options, language)
         self.cached = False
         texts = await self._append_all(source, run.texts(), append)
         if listen.start_at or run.helped:  # nobody can prove who has answered as a helper
@@ -123,7 +123,7 @@ class Transcription:
 
     async def _append_all(
         self,
-        source: RecordingSource | CachedTranscript,
+        source: RecordingWindows | CachedTranscript,
         found: AsyncGenerator[StageAdvanced | WindowText, None] | AsyncGenerator[WindowText, None],
         append: Append,
     ) -> list[WindowText]:
@@ -140,13 +140,13 @@ class Transcription:
                 update = processed(stage, seconds, self.duration, channel=self.channel, channels=self._channels)
                 if isinstance(each, WindowText):
                     text = self.transcript.add(each)
-                    add_text(texts, text)
+                    append_or_merge(texts, text)
                     update = replace(update, text=text, audio_sha256=self._recording.sha256)
                 await append(update)
         self._note(source)
         return texts
 
-    def _note(self, source: RecordingSource | CachedTranscript) -> None:
+    def _note(self, source: RecordingWindows | CachedTranscript) -> None:
         """Copy the duration and the channels from the source to this object, and check the number of channels.
 
         Raises:

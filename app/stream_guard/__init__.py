@@ -1,1 +1,1 @@
-"""The streams and consumers of the service: created, compared with their configuration, and restored."""
+"""Creates the streams and consumers of the service, and restores what clients change."""

@@ -1,16 +1,16 @@
-"""Advisories: JetStream's reports of the requests that change a stream or consumer, with the client that has asked."""
+"""Advisories: JetStream's reports of requests that change a stream or consumer, with the client that has sent each."""
 
 import re
 from typing import Final, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
-ADVISORIES: Final = "$JS.EVENT.ADVISORY.API"  # one message for each request to JetStream, but for successful reads
+ADVISORIES: Final = "$JS.EVENT.ADVISORY.API"  # one message for each request to JetStream, except for successful reads
 WORKERS_NAME: Final = "natscribe"  # the name of the workers' connections
 LONGEST_REASON: Final = 200  # characters
-LONGEST_CLIENT_NAME: Final = 64  # characters of a client's name that are repeated
-ALREADY_THERE: Final = 10058  # err_code: a stream of this name exists; the request would have changed nothing
-# Most advisories are about reads: this pattern finds the others before anything is parsed.
+LONGEST_CLIENT_NAME: Final = 64  # characters of a client's name, user and host that are logged
+ALREADY_THERE: Final = 10058  # err_code: a stream of this name exists, so the request would have changed nothing
+# Most advisories are about reads: this pattern finds the others before any JSON is parsed.
 _CHANGE: Final = re.compile(
     rb'"subject":"\$JS\.API\.(?:STREAM\.(?:CREATE|UPDATE|DELETE)\.([^".]+)'
     rb'|CONSUMER\.(?:CREATE|DURABLE\.CREATE|DELETE|PAUSE)\.[^".]+\.([^".]+))'
@@ -20,9 +20,9 @@ _CHANGE: Final = re.compile(
 class Change(NamedTuple):
     """A request to create, change, pause or delete a stream or consumer."""
 
-    of: str  # name of the consumer, else of the stream
-    by: str  # the client that has asked
-    refusal: str | None  # why NATS has refused; None: NATS has done it
+    resource: str  # name of the consumer or, without a consumer, of the stream
+    client: str  # the client that has sent the request
+    refusal: str | None  # why NATS has refused the request; None: NATS has made the change
 
 
 class _Client(BaseModel):
@@ -47,25 +47,26 @@ class _Advisory(BaseModel):
 
 def read(advisory: bytes) -> Change | None:
     """Read an advisory; return None for a request that changes nothing, and for a change by a worker."""
-    found = _CHANGE.search(advisory)
-    if found is None:
+    match = _CHANGE.search(advisory)
+    if match is None:
         return None
     try:
-        told = _Advisory.model_validate_json(advisory)
-        error = _Response.model_validate_json(told.response).error
+        report = _Advisory.model_validate_json(advisory)
+        error = _Response.model_validate_json(report.response).error
     except ValidationError:
         return None
-    if told.client.name == WORKERS_NAME or (error is not None and error.err_code == ALREADY_THERE):
+    if report.client.name == WORKERS_NAME or (error is not None and error.err_code == ALREADY_THERE):
         return None
-    refusal = None if error is None else _written(error.description, LONGEST_REASON)
-    return Change((found[1] or found[2]).decode(), _named(told.client), refusal)
+    refusal = None if error is None else _escaped(error.description, LONGEST_REASON)
+    return Change((match[1] or match[2]).decode(), _describe(report.client), refusal)
 
 
-def _named(client: _Client) -> str:
-    """Name a client by what it says of itself, its user and its host."""
-    name, user, host = (_written(each, LONGEST_CLIENT_NAME) for each in (client.name, client.user, client.host))
+def _describe(client: _Client) -> str:
+    """Describe a client by its name, user and host."""
+    name, user, host = (_escaped(text, LONGEST_CLIENT_NAME) for text in (client.name, client.user, client.host))
     return " ".join(filter(None, [name or "a client without a name", user and f"as {user}", host and f"from {host}"]))
 
 
-def _written(text: str, longest: int) -> str:
+def _escaped(text: str, longest: int) -> str:
+    """Return the start of a text of a client in printable ASCII characters."""
     return text.encode("unicode_escape").decode()[:longest]

@@ -1,254 +1,231 @@
-"""Provisioning: create the streams and consumers that are missing, and put back the settings that the service needs.
-
-A bucket is a stream, too. Settings that an operator may choose stay as they are: `differences.py` says which these are.
-"""
+"""Provisioning: create missing streams and consumers, and restore the settings that the service needs."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
+import structlog
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
-from natscribe.schemas import subjects
+from natscribe.schemas.wire import Lane, Priority
 from natscribe.schemas.workers import Problem
 
 from app.jetstream import streams
 from app.jetstream.connection import StartError, TooFewServersError
 from app.settings import Settings
-from app.stream_guard.differences import Difference, of_consumer, of_stream
-from app.stream_guard.restoration import is_refusal, restore
+from app.stream_guard.advisories import ALREADY_THERE
+from app.stream_guard.resources import Difference, Resource, all_resources
 from app.stream_guard.strays import append_strays
 
-OUTDATED: Final = "A version before 0.2.0 has made these streams: {streams}"
-MEND_OUTDATED: Final = "Let that version finish its tasks, delete the streams (nats stream rm NAME), and start again"
-NOT_MADE: Final = "NATS refuses to make the stream {stream} ({reason})"
-MEND_NOT_MADE: Final = (
-    "Look which stream has its subjects (nats stream ls --subjects), and delete that one (nats stream rm NAME)"
+CREATION_REFUSED: Final = "NATS refuses to create the {kind} {name} ({reason})"
+FREE_SUBJECTS: Final = "Delete the stream that has its subjects (nats stream ls --subjects, nats stream rm NAME)"
+CHANGE_REFUSED = (
+    "The {kind} {name} is not as the service needs it ({settings}), and NATS refuses to change it: {reason}"
 )
-MEND_STREAM: Final = (
-    "Stop the program that made the stream so, keep what you need (nats stream backup {name} FOLDER), and delete the "
-    "stream (nats stream rm {name}): the service makes it anew within seconds"
+DELETE_STREAM: Final = (
+    "Stop the program that created the stream in this form, back up what you need (nats stream backup {name} FOLDER), "
+    "and delete the stream (nats stream rm {name}): the service creates it again within seconds"
 )
-MEND_CONSUMER: Final = (
-    "Delete the consumer (nats consumer rm {stream} {name}): the service makes it anew within seconds, and no task is "
-    "lost"
+DELETE_CONSUMER: Final = (
+    "Delete the consumer (nats consumer rm {stream} {name}): the service creates it again within seconds, and no task "
+    "is lost"
 )
 PAUSED: Final = "The consumer {name} of the stream {stream} is paused and delivers nothing"
 RESUME: Final = "Resume the consumer (nats consumer resume {stream} {name})"
-FILLED: Final = 80  # percent of what a stream may hold
-FILLED_UP: Final = "The stream {name} is more than {part} % full, and refuses what comes when it is full"
+FILLED: Final = 80  # percent of the bytes that a stream may hold
+FILLED_UP: Final = f"The stream {{name}} is more than {FILLED} % full, and refuses new messages when it is full"
 MAKE_ROOM: Final = "Allow it more bytes (nats stream edit {name} --max-bytes BYTES), or delete tasks that nobody needs"
+CHANGE_REPLICAS: Final = "nats stream edit {stream} --replicas {replicas}"
+UNKNOWN: Final = "unknown"  # the client that has changed a stream, if no advisory has named it
 TOO_FEW_CODES: Final = {10005, 10074}  # err_codes of nats-server: no suitable peers; replicas without a cluster
+NOT_FOUND, UNAVAILABLE = 404, 503  # codes of errors that pass
 
-Info = TypeVar("Info", StreamInfo, ConsumerInfo)
+Info = StreamInfo | ConsumerInfo
+log = structlog.get_logger()
 
 
 class StreamError(StartError):
-    """The service cannot make one of its streams, or cannot use the one that is there."""
+    """NATS refuses to create a stream or consumer of the service."""
 
-    def __init__(self, of: str, what: str, next_step: str) -> None:
-        super().__init__(f"{what}. {next_step}.")
-        self.of = of
-        self.problem = Problem(what=what, next_step=next_step)
+    def __init__(self, resource: str, problem: Problem) -> None:
+        super().__init__(f"{problem.what}. {problem.next_step}.")
+        self.resource = resource
+        self.problem = problem
 
 
-class Findings(NamedTuple):
-    """Which streams and consumers NATS has, and how they differ from what the service needs."""
+class Inspection(NamedTuple):
+    """Which streams and consumers are missing in NATS, and how the others differ from what the service needs."""
 
     missing: list[str]  # names of streams and consumers
     differences: list[Difference]
     paused: list[Problem]
-    events_made_at: str | None  # when the stream of progress events was created: its sequences begin at 1 again then
-    filled: list[Problem]  # streams that soon refuse what is new
+    progress_created_at: str | None  # a new stream of progress events starts its sequences at 1 again
+    filled: list[Problem]  # streams that will soon refuse new messages
 
     @property
     def broken(self) -> set[str]:
-        """The names of what is missing, or lacks a setting that the service needs."""
-        return {*self.missing, *(each.of for each in self.differences if each.needed)}
+        """The names of the streams and consumers that are missing, or lack a setting that the service needs."""
+        return {*self.missing, *(difference.resource for difference in self.differences if difference.is_needed)}
 
     @property
-    def sound(self) -> bool:
-        """Whether everything is there, has the settings that the service needs, and is not paused."""
+    def is_healthy(self) -> bool:
+        """Whether no stream or consumer is broken or paused."""
         return not self.broken and not self.paused
 
 
-class Provisioned(NamedTuple):
+@dataclass
+class Provisioned:
     """What `provision` has created, and what NATS has refused to change."""
 
-    made: set[str]  # names of the consumers that were created
     ack_wait: float  # seconds; existing consumers may still have the value of an earlier setting
-    problems: dict[str, Problem]  # what NATS refuses to change, by the name of the stream or consumer
+    created: set[str] = field(default_factory=set)  # names of streams and consumers
+    problems: dict[str, Problem] = field(default_factory=dict)  # refused changes, by name of the stream or consumer
 
 
-async def examine(js: JetStreamContext, settings: Settings) -> Findings:
-    """Compare all streams and consumers with their wanted configurations, and change nothing.
+async def inspect_streams(js: JetStreamContext, settings: Settings) -> Inspection:
+    """Compare all streams and consumers with their configurations, and change nothing.
 
     Raises:
         NatsError: NATS does not answer.
     """
-    wanted = list(streams.all_stream_configs(settings))
-    durables = list(streams.consumer_configs(settings))
-    found, consumers = await asyncio.gather(
-        asyncio.gather(*(_if_found(js.stream_info(str(each.name))) for each in wanted)),
-        asyncio.gather(*(_if_found(js.consumer_info(of, str(each.durable_name))) for of, each in durables)),
+    resources = await _read_all(js, settings)
+    existing = [(resource, info) for resource, info in resources if info is not None]
+    progress = settings.stream_names.progress
+    return Inspection(
+        missing=[resource.name for resource, info in resources if info is None],
+        differences=[difference for resource, info in existing for difference in resource.differences(info.config)],
+        paused=[_problem(PAUSED, RESUME, resource) for resource, info in existing if _is_paused(info)],
+        progress_created_at=next((str(info.created) for stream, info in existing if stream.name == progress), None),
+        filled=[_problem(FILLED_UP, MAKE_ROOM, resource) for resource, info in existing if _is_filled(info)],
     )
-    missing, differences, paused = list[str](), list[Difference](), list[Problem]()
-    for each, info in zip(wanted, found, strict=True):
-        missing += [str(each.name)] if info is None else []
-        differences += of_stream(each, info.config) if info else []
-    for (of, durable), info in zip(durables, consumers, strict=True):
-        name = str(durable.durable_name)
-        missing += [name] if info is None else []
-        differences += of_consumer(durable, info.config) if info else []
-        if info is not None and info.paused:
-            what = PAUSED.format(name=name, stream=of)
-            paused.append(Problem(what=what, next_step=RESUME.format(name=name, stream=of)))
-    created = {info.config.name: str(info.created) for info in found if info is not None}
-    filled = [_filled(str(info.config.name)) for info in found if info is not None and _is_filled(info)]
-    return Findings(missing, differences, paused, created.get(settings.stream_names.progress), filled)
 
 
-def _is_filled(info: StreamInfo) -> bool:
+async def _read_all(js: JetStreamContext, settings: Settings) -> list[tuple[Resource, Info | None]]:
+    """Return all streams and consumers with their state in NATS; None if one does not exist."""
+
+    async def read(resource: Resource) -> Info | None:
+        try:
+            return await resource.read()
+        except NotFoundError:
+            return None
+
+    resources = list(all_resources(js, settings))
+    infos = await asyncio.gather(*map(read, resources))
+    return list(zip(resources, infos, strict=True))
+
+
+def _problem(what: str, next_step: str, resource: Resource, **details: str) -> Problem:
+    names = {"kind": resource.kind, "name": resource.name, "stream": resource.stream}
+    return Problem(what=what.format(**names, **details), next_step=next_step.format(**names))
+
+
+def _is_paused(info: Info) -> bool:
+    return isinstance(info, ConsumerInfo) and bool(info.paused)
+
+
+def _is_filled(info: Info) -> bool:
     """Return whether a stream holds more than FILLED percent of the bytes that it may hold."""
-    limit = info.config.max_bytes or 0
-    return limit > 0 and 100 * info.state.bytes > FILLED * limit
+    if not isinstance(info, StreamInfo) or (info.config.max_bytes or 0) <= 0:
+        return False
+    return 100 * info.state.bytes > FILLED * (info.config.max_bytes or 0)
 
 
-def _filled(name: str) -> Problem:
-    return Problem(what=FILLED_UP.format(name=name, part=FILLED), next_step=MAKE_ROOM.format(name=name))
-
-
-async def events_made_at(js: JetStreamContext, settings: Settings) -> str:
-    """Return when the stream of progress events was created, as text.
-
-    The sequences of a new stream begin at 1 again, so only sequences of one stream can be compared.
-    """
-    return str((await js.stream_info(settings.stream_names.progress)).created)
-
-
-async def project_again(js: JetStreamContext, settings: Settings) -> None:
-    """Restart the projection: create its consumers anew, so that they deliver the last message of each subject."""
-    called = settings.stream_names
-    for stream, durable in (
-        (called.progress, called.progress_projection),
-        (called.results, called.results_projection),
-    ):
-        with suppress(NotFoundError):
-            await js.delete_consumer(stream, durable)
-    for stream_name, consumer in streams.consumer_configs(settings):
-        await _ensure_consumer(js, stream_name, consumer)
+async def recreate_projection_consumers(js: JetStreamContext, settings: Settings) -> None:
+    """Restart the projection: its new consumers deliver the last message of each subject again."""
+    projections = {settings.stream_names.progress_projection, settings.stream_names.results_projection}
+    for stream, consumer in streams.consumer_configs(settings):
+        if consumer.durable_name in projections:
+            with suppress(NotFoundError):
+                await js.delete_consumer(stream, str(consumer.durable_name))
+            await js.add_consumer(stream, consumer)
 
 
 async def provision(
     js: JetStreamContext, settings: Settings, changed_by: Mapping[str, str] = MappingProxyType({})
 ) -> Provisioned:
-    """Create what is missing, put back the settings that the service needs, and log the other differences.
+    """Create what is missing, restore the settings that the service needs, and log the other differences.
 
-    `changed_by` names the client that has last changed a stream or consumer, as far as it is known.
+    `changed_by` names the client that has last changed a stream or consumer, if an advisory has named it.
 
     Raises:
         NatsError: NATS does not answer.
-        StreamError: NATS refuses to create a stream, or a version before 0.2.0 has created one.
+        StreamError: NATS refuses to create a stream or consumer.
     """
-    wanted = [(each, await _ensure_stream(js, each)) for each in streams.all_stream_configs(settings)]
-    outdated = [str(found.name) for each, found in wanted if _is_outdated(each, found)]
-    if outdated:
-        raise StreamError(outdated[0], OUTDATED.format(streams=", ".join(outdated)), MEND_OUTDATED)
-    problems = {str(each.name): await _restore_stream(js, each, found, changed_by) for each, found in wanted}
-    await append_all_strays(js, settings)
-    made, ack_wait = set[str](), settings.task_ack_wait
-    for of, consumer in streams.consumer_configs(settings):
-        existing = await _ensure_consumer(js, of, consumer)
-        if existing is None:
-            made.add(str(consumer.durable_name))
+    result, names = Provisioned(settings.task_ack_wait), settings.stream_names
+    queues = {names.queue_consumer(lane, priority) for lane in Lane if lane is not Lane.LIVE for priority in Priority}
+    for resource, info in await _read_all(js, settings):
+        if info is None:
+            await _create(resource, settings.nats_replicas)
+            result.created.add(resource.name)
             continue
-        problems[str(consumer.durable_name)] = await _restore_consumer(js, of, consumer, existing, changed_by)
-        if of == settings.nats_stream_name and consumer.ack_wait == settings.task_ack_wait:  # of recordings
-            ack_wait = min(ack_wait, existing.ack_wait or ack_wait)
-    return Provisioned(made, ack_wait, {name: problem for name, problem in problems.items() if problem is not None})
+        problem = await _restore(resource, info.config, by=changed_by.get(resource.name, UNKNOWN))
+        if problem is not None:
+            result.problems[resource.name] = problem
+        elif isinstance(resource.config, StreamConfig):
+            await append_strays(js, resource.config)
+        if resource.name in queues and isinstance(info, ConsumerInfo):
+            result.ack_wait = min(result.ack_wait, info.config.ack_wait or result.ack_wait)
+    return result
 
 
-async def append_all_strays(js: JetStreamContext, settings: Settings) -> None:
-    """Append the strays of all streams again, except of streams that have no subject transform now.
-
-    Raises:
-        NatsError: NATS does not answer.
-    """
-    for wanted in streams.stream_configs(settings):
-        if wanted.subject_transform is not None:
-            info = await _if_found(js.stream_info(str(wanted.name)))
-            if info is not None and info.config.subject_transform == wanted.subject_transform:
-                await append_strays(js, wanted)
-
-
-async def _if_found(asked: Awaitable[Info]) -> Info | None:
-    try:
-        return await asked
-    except NotFoundError:
-        return None
-
-
-async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> StreamConfig:
-    """Create the stream if it is missing, and return its configuration.
-
-    A new stream differs from the wanted one if nats-server is too old for some setting.
+async def _create(resource: Resource, replicas: int) -> None:
+    """Create a stream or consumer.
 
     Raises:
-        StreamError: NATS refuses to create the stream.
+        StreamError: NATS refuses to create it.
         TooFewServersError: The cluster has too few servers for this number of replicas.
     """
-    info = await _if_found(js.stream_info(str(wanted.name)))
-    if info is not None:
-        return info.config
     try:
-        return (await js.add_stream(wanted)).config
+        await resource.create(resource.config)
     except APIError as error:
-        if wanted.num_replicas != 1 and error.err_code in TOO_FEW_CODES:
-            raise TooFewServersError(wanted.num_replicas or 1) from error
+        if replicas > 1 and error.err_code in TOO_FEW_CODES:
+            raise TooFewServersError(replicas) from error
         if not is_refusal(error):
             raise
-        what = NOT_MADE.format(stream=wanted.name, reason=error.description)
-        raise StreamError(str(wanted.name), what, MEND_NOT_MADE) from error
+        problem = _problem(CREATION_REFUSED, FREE_SUBJECTS, resource, reason=str(error.description))
+        raise StreamError(resource.name, problem) from error
 
 
-def _is_outdated(wanted: StreamConfig, found: StreamConfig) -> bool:
-    """Return whether the stream is a log that a version before 0.2.0 has made, without append subjects."""
-    appends = any(subject.startswith(subjects.append_to("")) for subject in found.subjects or [])
-    return wanted.subject_transform is not None and bool(found.allow_atomic) and not appends
+async def _restore(resource: Resource, actual: StreamConfig | ConsumerConfig, *, by: str) -> Problem | None:
+    """Restore the settings that the service needs; return None, or the problem if NATS refuses the change.
+
+    `actual` is the configuration in NATS, which the client `by` has changed. All differences that remain are logged.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
+    differences, problem = list(resource.differences(actual)), None
+    needed = {difference.setting: difference.expected for difference in differences if difference.is_needed}
+    if needed:
+        try:
+            await resource.update(actual.evolve(**needed))
+            log.warning("settings_restored", of=resource.name, settings=sorted(needed), by=by)
+        except APIError as error:
+            if not is_refusal(error):
+                raise
+            reason = str(error.description)
+            log.error("settings_not_restored", of=resource.name, settings=sorted(needed), by=by, reason=reason)  # noqa: TRY400 -- the reason needs no traceback
+            next_step = DELETE_STREAM if resource.kind == "stream" else DELETE_CONSUMER
+            problem = _problem(CHANGE_REFUSED, next_step, resource, settings=", ".join(needed), reason=reason)
+    for difference in differences:
+        if problem is not None or not difference.is_needed:
+            _log(difference)
+    return problem
 
 
-async def _ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> ConsumerConfig | None:
-    """Create the consumer if it is missing; return the configuration of an existing consumer, or None."""
-    info = await _if_found(js.consumer_info(stream, str(wanted.durable_name)))
-    if info is None:
-        await js.add_consumer(stream, wanted)
-        return None
-    found: ConsumerConfig = info.config
-    return found
+def _log(difference: Difference) -> None:
+    name, setting, expected, actual, _ = difference
+    hint = {"change": CHANGE_REPLICAS.format(stream=name, replicas=expected)} if setting == "num_replicas" else {}
+    log.warning("configuration_difference_found", of=name, setting=setting, wanted=expected, found=actual, **hint)
 
 
-async def _restore_stream(
-    js: JetStreamContext, wanted: StreamConfig, found: StreamConfig, changed_by: Mapping[str, str]
-) -> Problem | None:
-    name, differences = str(wanted.name), of_stream(wanted, found)
+def is_refusal(error: APIError) -> bool:
+    """Return whether NATS has refused a request for good; if False, the request can be repeated.
 
-    async def change(settings: Mapping[str, object]) -> None:
-        await js.update_stream(found.evolve(**settings))
-
-    mend = MEND_STREAM.format(name=name)
-    return await restore(f"The stream {name}", differences, change, mend=mend, by=changed_by.get(name))
-
-
-async def _restore_consumer(
-    js: JetStreamContext, of: str, wanted: ConsumerConfig, found: ConsumerConfig, changed_by: Mapping[str, str]
-) -> Problem | None:
-    name, differences = str(wanted.durable_name), of_consumer(wanted, found)
-
-    async def change(settings: Mapping[str, object]) -> None:
-        await js.add_consumer(of, found.evolve(**settings))
-
-    mend = MEND_CONSUMER.format(stream=of, name=name)
-    return await restore(f"The consumer {name}", differences, change, mend=mend, by=changed_by.get(name))
+    It is also False if a worker or an operator has created or deleted the stream at the same moment.
+    """
+    return bool(error.err_code) and error.code not in {NOT_FOUND, UNAVAILABLE} and error.err_code != ALREADY_THERE

@@ -1,9 +1,9 @@
-"""Strays: messages that a stream has stored on their append subjects, because it had lost its subject transform.
+"""Strays: messages that a stream has stored on their append subjects while it had lost its subject transform.
 
 JetStream has acknowledged strays, but readers of the logs do not find them. So the service appends strays again once
 the stream has its transform back. Every stray is the first record of its log, because the stream refuses all other
-appends without the transform. So a stray is appended on condition that its log is empty: if somebody else has begun the
-log in the meantime, the stream refuses the stray.
+appends without the transform. So a stray is appended on condition that its log is empty: if another writer has started
+the log in the meantime, the stream refuses the stray.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Sequence
@@ -25,14 +25,15 @@ log = structlog.get_logger()
 
 
 async def append_strays(js: JetStreamContext, stream: StreamConfig) -> None:
-    """Append all strays of a stream again, in their order, and remove them.
+    """Append all strays of a stream again in their order, and remove them; do nothing for a stream that is not a log.
 
-    Several workers may do this at once. If the stream loses its transform again meanwhile, the remaining strays stay
-    where they are.
+    Several workers may do this at the same time. If the stream loses its transform again, the remaining strays stay.
 
     Raises:
-        NatsError: NATS does not answer; call this again.
+        NatsError: NATS does not answer; call this function again.
     """
+    if stream.subject_transform is None:
+        return
     name, count = str(stream.name), 0
     while strays := [stray async for stray in _strays(js, name)]:
         for stray in strays:
@@ -45,22 +46,22 @@ async def append_strays(js: JetStreamContext, stream: StreamConfig) -> None:
 
 
 async def _append(js: JetStreamContext, stream: str, stray: RawStreamMsg) -> bool:
-    """Append a stray again; return whether its log now has this record or another one in its place."""
+    """Append a stray again; return whether its log now has this record, or another first record."""
     subject, headers = stray.subject or "", dict(stray.headers or {})
-    headers["Nats-Msg-Id"] = f"stray-{stray.seq}-{headers.get('ce-id')}"  # several workers store it once
+    headers["Nats-Msg-Id"] = f"stray-{stray.seq}-{headers.get('ce-id')}"  # JetStream drops the appends of other workers
     try:
         sequence = (await js.publish(subject, stray.data or b"", stream=stream, headers=headers)).seq
     except BadRequestError as error:
         if error.err_code != WRONG_LAST_SEQUENCE:
             raise
-        all_of = headers.get(EXPECTED_SUBJECT, subject.removeprefix(subjects.append_to("")))
-        return await _found(js.get_last_msg(stream, all_of)) is not None
-    stored = await _found(js.get_msg(stream, sequence))
-    return stored is None or stored.subject != subject  # None: removed since
+        log_subject = headers.get(EXPECTED_SUBJECT, subject.removeprefix(subjects.append_to("")))
+        return await _read(js.get_last_msg(stream, log_subject)) is not None
+    stored = await _read(js.get_msg(stream, sequence))
+    return stored is None or stored.subject != subject  # None: already removed
 
 
 async def _remove(js: JetStreamContext, stream: StreamConfig, sequences: Sequence[int]) -> None:
-    """Remove these strays, and none that has come since."""
+    """Remove these strays, but not those that the stream has stored since."""
     name = str(stream.name)
     if not stream.deny_purge:
         await js.purge_stream(name, subject=ALL_STRAYS, seq=sequences[-1] + 1)
@@ -69,24 +70,25 @@ async def _remove(js: JetStreamContext, stream: StreamConfig, sequences: Sequenc
         try:
             await js.delete_msg(name, sequence)
         except APIError as error:
-            if error.err_code not in DELETE_FAILED or await _found(js.get_msg(name, sequence)) is not None:
-                raise  # else another worker has removed the stray
+            if error.err_code not in DELETE_FAILED or await _read(js.get_msg(name, sequence)) is not None:
+                raise  # otherwise another worker has removed the stray
 
 
 async def _strays(js: JetStreamContext, stream: str) -> AsyncIterator[RawStreamMsg]:
     """Yield up to STRAYS_AT_ONCE strays of a stream."""
-    after = 0
+    start = 1
     for _ in range(STRAYS_AT_ONCE):
-        stray = await _found(js.get_msg(stream, after + 1, ALL_STRAYS, next=True))
+        stray = await _read(js.get_msg(stream, start, ALL_STRAYS, next=True))
         if stray is None:
             return
         yield stray
-        after = stray.seq or after + 1
+        start = (stray.seq or start) + 1
 
 
-async def _found(asked: Awaitable[RawStreamMsg]) -> RawStreamMsg | None:
+async def _read(request: Awaitable[RawStreamMsg]) -> RawStreamMsg | None:
+    """Return the requested message; None if the stream does not have it."""
     try:
-        return await asked
+        return await request
     except NotFoundError as error:
         if error.err_code != NO_MESSAGE:
             raise

@@ -1,1 +1,1 @@
-"""The log of a task: its records, appending and reading them, and the results."""
+"""The log of a task: reads and appends its records, and stores its results."""

@@ -1,5 +1,6 @@
-"""Embeddings of a task's speakers: kept in a bucket of their own, as everybody who follows tasks may read results."""
+"""Speaker embeddings of tasks, stored apart from the results, which every client that follows tasks may read."""
 
+from contextlib import suppress
 from typing import Final
 
 from nats.aio.client import Client
@@ -14,43 +15,41 @@ _STREAM: Final = key_value_stream(EMBEDDINGS_BUCKET)
 
 
 class EmbeddingStore:
-    """Keeps the embeddings of each task in one message, which names its owner: the message of the task."""
+    """Stores the speaker embeddings of each task in one message, which names the task message that owns them."""
 
     def __init__(self, nats: Client) -> None:
         self._nats = nats
         self._js = nats.jetstream()
 
-    async def keep(self, embeddings: bytes, last: Record) -> None:
-        """Keep the embeddings of a task in place of earlier ones; `last` is the last record of the task's log.
+    async def put(self, embeddings: bytes, last: Record) -> None:
+        """Store the embeddings of a task, replacing earlier ones; `last` is the last record of the task's log.
 
         Raises:
-            BucketFullError: The bucket has no room.
+            BucketFullError: The bucket is full.
             NatsError: NATS does not answer.
         """
         await put(self._js, EMBEDDINGS_BUCKET, last.event.task_id, embeddings, last.metadata.headers())
 
     async def find(self, task_id: str, *, of: Owner) -> bytes | None:
-        """Return the embeddings of a task that the task message `of` owns, as JSON; None if there are none.
+        """Return the embeddings of a task as JSON; None unless the task message `of` owns stored embeddings.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        kept = await leader_reads.last(self._nats, _STREAM, _subject(task_id))
-        if kept is None or not Metadata.read(kept.headers or {}).owner.is_same_as(of):
+        message = await leader_reads.last(self._nats, _STREAM, _subject(task_id))
+        if message is None or not Metadata.read(message.headers or {}).owner.is_same_as(of):
             return None
-        return kept.data
+        return message.data
 
     async def delete(self, task_id: str, *, of: Owner | None = None) -> None:
-        """Remove the embeddings of a task; with `of`, only if that task message owns them.
+        """Delete the embeddings of a task; with `of`, only if that task message owns them.
 
         Raises:
             NatsError: NATS does not answer.
         """
         if of is None or await self.find(task_id, of=of) is not None:
-            try:
+            with suppress(NotFoundError):  # the bucket is missing, and will be recreated
                 await self._js.purge_stream(_STREAM, subject=_subject(task_id))
-            except NotFoundError:  # the bucket is missing, and made anew soon
-                return
 
 
 def _subject(task_id: str) -> str:

@@ -14,16 +14,16 @@ from natscribe.schemas.transcription import SegmentsEvent
 
 from app.errors import FencedError
 from app.jetstream.stream_log import StreamLog
-from app.task_log.record import Batch, Metadata, NoResult, Outcome, Owner, Record, StoredOutcome, end_of
+from app.task_log.record import Metadata, NoResult, Outcome, Owner, Record, SegmentsMessage, StoredOutcome, end_of
 
 
 class TaskLog:
-    """Appends events, segments and outcomes of tasks in the name of one worker, and reads those of all workers."""
+    """Appends events, segments and outcomes of tasks for one worker, and reads those of all workers."""
 
     def __init__(self, nats: Client, names: StreamNames, worker: str) -> None:
         self.worker = worker
         self._progress = StreamLog(nats, names.progress, Record.read)
-        self._segments = StreamLog(nats, names.segments, Batch.read)
+        self._segments = StreamLog(nats, names.segments, SegmentsMessage.read)
         self._outcomes = StreamLog(nats, names.results, StoredOutcome.read)
 
     @property
@@ -40,13 +40,13 @@ class TaskLog:
         return await self._progress.last(subjects.progress(task_id))
 
     async def last_of(self, task_ids: Iterable[str]) -> dict[str, Record]:
-        """Return the last records of many logs by task id; a log without records is left out.
+        """Return the last records of many logs by task id, without empty logs.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        found = await self._progress.last_of(subjects.progress(task_id) for task_id in task_ids)
-        return {record.event.task_id: record for record in found}
+        records = await self._progress.last_of(subjects.progress(task_id) for task_id in task_ids)
+        return {record.event.task_id: record for record in records}
 
     async def append(self, event: ProgressEvent, metadata: Metadata, *, after: int) -> Record:
         """Append an event to a task's log; `after` is the stream sequence of the log's last record, 0 for an empty log.
@@ -61,10 +61,10 @@ class TaskLog:
         return Record(event, metadata, sequence)
 
     async def end(self, last: Record, error: ErrorDetail | None = None) -> Record:
-        """End a task from outside, even if a worker runs the task; return the last record of its log.
+        """End a task on request, even while a worker runs the task; return the last record of its log.
 
-        With an error the task ends as `failed`, without an error as `cancelled`. If an outcome is stored already, the
-        task ends with this outcome instead: a task whose result is stored ends as `completed`.
+        The task ends as `failed` with an error, as `cancelled` without one. If an outcome is already stored, the task
+        ends with that outcome instead, with a stored result as `completed`.
 
         Raises:
             FencedError: Another writer has appended to the log.
@@ -77,7 +77,7 @@ class TaskLog:
         return await self.append(event, last.metadata, after=last.stream_sequence)
 
     async def append_segments(self, event: SegmentsEvent, metadata: Metadata, audio_sha256: str, *, after: int) -> int:
-        """Append segments as one message of `segments.<task_id>`, and return its stream sequence.
+        """Append segments as one message of `segments.<task_id>`; return its stream sequence.
 
         `after` is the stream sequence of the last message with this subject, 0 if there is none.
 
@@ -90,22 +90,22 @@ class TaskLog:
         return await self._segments.append(subjects.segments(event.task_id), body, headers, after=after)
 
     async def append_result(self, body: bytes, last: Record) -> None:
-        """Store the result of a task, given as JSON; `last` is the last record of the task's log.
+        """Store the result of a task as JSON; `last` is the last record of the task's log.
 
         Raises:
-            FencedError: Another outcome of the task is stored already.
+            FencedError: Another outcome of the task is already stored.
             TransientError: JetStream does not answer.
         """
         await self._append_outcome(subjects.results(last.event.task_id), body, last)
 
     async def forbid_result(self, last: Record, error: ErrorDetail | None) -> Outcome:
-        """Store that a task ends without a result, directly after the record `last`; return the stored outcome.
+        """Store the outcome that a task ends without a result, after the record `last`; return the stored outcome.
 
-        If an outcome is stored already, a result for instance, this outcome stays and is returned. `error` is the error
-        of a failed task; None: the task was cancelled.
+        An outcome that is already stored, such as a result, stays and is returned. `error` is the error of a failed
+        task; None: the task was cancelled.
 
-        The caller appends the task's end next. Until then the new outcome forbids a result only while `last` is the
-        last record of the log: if another writer appends after it, the outcome has no effect.
+        The caller appends the end of the task next. Until then the outcome forbids a result only while `last` is the
+        last record of the log: if another writer appends first, the outcome lapses.
 
         Raises:
             FencedError: A later task has this id, or a deletion has just removed the outcome.
@@ -123,7 +123,7 @@ class TaskLog:
         return forbidden
 
     async def _append_outcome(self, subject: str, body: bytes, last: Record) -> None:
-        """Store the outcome of a task; replace an outcome that has lapsed."""
+        """Store the outcome of a task; replace a lapsed outcome."""
         task_id = last.event.task_id
         headers, all_of = self._cloud_event("results", task_id) | last.metadata.headers(), subjects.outcomes(task_id)
         try:
@@ -135,22 +135,19 @@ class TaskLog:
             await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
             await self._outcomes.append(subject, body, headers, after=0, among=all_of)
 
-    def segments(self, task_id: str) -> AsyncIterator[Batch]:
-        """Yield all messages with segments of a task, in order, also those of an earlier task with the same id."""
+    def segments(self, task_id: str) -> AsyncIterator[SegmentsMessage]:
+        """Yield all messages with segments of a task in order, including those of an earlier task with the same id."""
         return self._segments.records(subjects.segments(task_id))
 
     async def outcome(self, last: Record) -> Outcome | None:
-        """Return the outcome that decides how a task ends; None if no such outcome is stored.
-
-        `last` is the last record of the task's log.
-        """
+        """Return the stored outcome of a task, unless it has lapsed; `last` is the last record of the task's log."""
         stored = await self._outcomes.last(subjects.outcomes(last.event.task_id))
         if stored is None or stored.has_lapsed(last) or not stored.metadata.owner.is_same_as(last.metadata.owner):
             return None
         return stored.outcome
 
     async def purge_outcome(self, task_id: str, *, of: Owner | None = None) -> None:
-        """Remove the outcome of a task; with `of`, only if that task message owns the outcome."""
+        """Delete the outcome of a task; with `of`, only if that task message owns the outcome."""
         all_of = subjects.outcomes(task_id)
         if of is None:
             await self._outcomes.purge(all_of)
@@ -160,19 +157,19 @@ class TaskLog:
             await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
 
     async def purge_segments(self, task_id: str, *, up_to: int | None = None) -> None:
-        """Remove the segments of a task: all, or those up to a stream sequence."""
+        """Delete the segments of a task: all, or those up to a stream sequence."""
         await self._segments.purge(subjects.segments(task_id), up_to=up_to)
 
     async def purge_events(self, task_id: str) -> None:
-        """Remove the segments of a task, then its events.
+        """Delete the segments of a task, then its events.
 
-        The events go last: after a failure halfway the client can repeat the deletion only while the task has events.
+        In this order a client can repeat a deletion that has failed halfway, as the task still has events.
         """
         await self.purge_segments(task_id)
         await self._progress.purge(subjects.progress(task_id))
 
     async def undo(self, record: Record) -> None:
-        """Remove a record that was appended to an empty log; later records stay."""
+        """Delete a record that was appended to an empty log; later records stay."""
         await self._progress.purge(subjects.progress(record.event.task_id), up_to=record.stream_sequence)
 
     def _cloud_event(self, what: str, task_id: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The three kinds of messages that streams store about a task: records, segments, the outcome."""
+"""The three kinds of messages that the streams store about a task: log records, segments and outcomes."""
 
 import json
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.wire import Lane, TaskId
 from pydantic import BaseModel
 
-CACHED_TASKS: Final = 256  # every record repeats its task, so written and parsed tasks are cached
-TIMES_DIFFER_BY: Final = timedelta(milliseconds=1)  # a message's times in a delivery and in a read differ by less
+CACHED_TASKS: Final = 256  # every record contains its task, so serialized and parsed tasks are cached
+TIMES_DIFFER_BY: Final = timedelta(milliseconds=1)  # of one message in a delivery and in a read
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The task message that owns a log, an outcome or an object: a later message may have the same task id.
+    """Identifies the task message that owns a log, an outcome or an object: a later message may have the same task id.
 
-    A new task stream counts its messages from 1 again, so an owner is known by the time and the sequence together.
+    A recreated task stream counts its messages from 1 again, so time and sequence together identify a message.
     """
 
     created_at: datetime  # when the task stream stored the message
@@ -45,19 +45,19 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The service's headers in every message about a task, so that the last record alone gives the task's status.
+    """The service's headers in every message about a task: so the last record alone contains the task's status.
 
-    A later version may add fields to the task, and no headers: a worker that does not know a header does not repeat it.
+    A later version may add fields to the task, but no headers: an older worker would not copy an unknown header.
     """
 
     task: Task | None  # None: the task message was invalid
     task_sequence: int  # stream sequence of the task message that owns the log
-    subject: str  # subject of the task message, which names its queue
+    subject: str  # subject of the task message: its task queue
     created_at: datetime
     started_at: datetime | None = None
     traceparent: str | None = None
     span: str | None = None  # span of the delivery that appended the record, as a `traceparent`
-    audio_offset: str | None = None  # of segments of a live task: from which frame another worker reads
+    audio_offset: str | None = None  # of segments of a live task: the frame from which another worker resumes
 
     @property
     def owner(self) -> Owner:
@@ -65,9 +65,9 @@ class Metadata:
         return Owner(self.created_at, self.task_sequence)
 
     def headers(self) -> dict[str, str]:
-        """Write the metadata as message headers, in ASCII."""
-        found = {
-            names.TASK: _written(self.task) if self.task else None,
+        """Return the metadata as message headers, in ASCII."""
+        values = {
+            names.TASK: _serialized(self.task) if self.task else None,
             names.TASK_SEQUENCE: str(self.task_sequence),
             names.TASK_SUBJECT: self.subject,
             names.CREATED_AT: self.created_at.isoformat(),
@@ -76,7 +76,7 @@ class Metadata:
             names.TRACEPARENT: self.traceparent,
             names.AUDIO_OFFSET: self.audio_offset,
         }
-        return {name: value for name, value in found.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
     def read(cls, headers: Mapping[str, str]) -> "Metadata":
@@ -87,9 +87,9 @@ class Metadata:
         """
         task, started_at = headers.get(names.TASK), headers.get(names.STARTED_AT)
         subject = headers[names.TASK_SUBJECT]
-        queue, _ = subjects.queue_of(subject)
+        lane, _ = subjects.queue_of(subject)
         return cls(
-            task=_read(queue, task) if task else None,
+            task=_parsed(lane, task) if task else None,
             task_sequence=int(headers[names.TASK_SEQUENCE]),
             subject=subject,
             created_at=datetime.fromisoformat(headers[names.CREATED_AT]),
@@ -101,13 +101,13 @@ class Metadata:
 
 
 @lru_cache(CACHED_TASKS)
-def _written(task: Task) -> str:
+def _serialized(task: Task) -> str:
     return json.dumps(task.model_dump(mode="json"))
 
 
 @lru_cache(CACHED_TASKS)
-def _read(queue: Lane, text: str) -> Task:
-    return read_task(queue, text)
+def _parsed(lane: Lane, text: str) -> Task:
+    return read_task(lane, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +126,18 @@ class Record:
             LookupError, ValueError: Another version of the service has written this message.
         """
         event = ProgressEvent.model_validate_json(message.data or b"")
-        State(event.state.value)  # nobody may continue a log without knowing whether its task has ended
+        State(event.state.value)  # no worker may continue a log whose last state it does not know
         return cls(event, Metadata.read(message.headers or {}), message.seq or 0)
 
 
 class NoResult(BaseModel):
     """The outcome of a task that ends without a result.
 
-    It forbids a result, until another writer appends to the log after the record with the sequence `after`.
+    This outcome forbids a result, unless another writer has appended to the log after the record `after`.
     """
 
     task_id: TaskId
-    after: int  # stream sequence of the record after which the writer of this outcome appends the task's end
+    after: int  # stream sequence of the log's last record when this outcome was stored
     error: ErrorDetail | None  # None: the task was cancelled
 
 
@@ -145,7 +145,7 @@ Outcome = Result | NoResult
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class SegmentsMessage:
     """One message of `segments.<task_id>`: some segments of a task, with the metadata of the task."""
 
     event: SegmentsEvent
@@ -154,7 +154,7 @@ class Batch:
     metadata: Metadata  # metadata of the task: a later task may have the same id
 
     @classmethod
-    def read(cls, message: RawStreamMsg) -> "Batch":
+    def read(cls, message: RawStreamMsg) -> "SegmentsMessage":
         """Read segments from their message.
 
         Raises:
@@ -188,8 +188,8 @@ class StoredOutcome:
     def has_lapsed(self, last: Record) -> bool:
         """Return whether another outcome may replace this one; `last` is the last record of the task's log.
 
-        The outcome of an earlier task with the same id has lapsed. A `NoResult` has also lapsed if the log has a later
-        record than the `NoResult` names: whoever stored the `NoResult` was too late to end the task.
+        An outcome of an earlier task with the same id has lapsed. So has a `NoResult` if another writer has appended to
+        the log before the writer of the `NoResult` could end the task.
         """
         if not self.metadata.owner.is_same_as(last.metadata.owner):
             return self.metadata.owner.is_older_than(last.metadata.owner)

@@ -1,4 +1,4 @@
-"""Results: publish a result as a message, or as an object if it is too large for a message."""
+"""Stores the results of tasks as messages; a result too large for a message is stored as an object."""
 
 import asyncio
 import re
@@ -15,17 +15,17 @@ from natscribe.schemas.kinds import RESULT, Result
 
 from app.errors import FencedError
 from app.jetstream import objects
-from app.jetstream.records import parsed
+from app.jetstream.records import parse_stored
 from app.task_log.embeddings import EmbeddingStore
 from app.task_log.log import TaskLog
 from app.task_log.record import NoResult, Owner, Record
 
-STALLED_S = 2.0  # reading an object fails after this time without a chunk: clients wait five seconds for a reply
-SEGMENTS_A_TURN = 100  # serialised without a pause; a whole day of speech would block the event loop for 0.15 s
+STALLED_S = 2.0  # without a chunk, after which reading an object fails: clients wait 5 s for a reply
+SEGMENTS_PER_STEP = 100  # serialized at once; serializing a day of speech would block the event loop for 0.15 s
 OWNER = "of the task message with the stream sequence {}, stored at {}"  # the description of an object
 OWNER_PATTERN = re.compile(OWNER.format(r"(\d+)", r"(\S+\+00:00)"), re.ASCII)
-NO_OWNER = Owner(datetime.min.replace(tzinfo=UTC), 0)  # is older than every task message
-NO_SEGMENTS = b'"segments":[]'  # cannot occur in a text, where JSON escapes quotes
+NO_OWNER = Owner(datetime.min.replace(tzinfo=UTC), 0)  # older than every task message
+NO_SEGMENTS = b'"segments":[]'  # does not occur in a text, where JSON escapes quotes
 
 
 class ResultStore:
@@ -37,7 +37,7 @@ class ResultStore:
         self._log = log
         self.embeddings = EmbeddingStore(nats)
         self._largest = nats.max_payload - HEADROOM_BYTES
-        self._finding = asyncio.Lock()  # reading many results in a row would block the event loop for half a second
+        self._finding = asyncio.Lock()  # many results parsed in a row would block the event loop for half a second
 
     async def publish(self, result: Result, last: Record) -> None:
         """Publish a result; a large result is stored as an object, and its message refers to the object.
@@ -45,25 +45,25 @@ class ResultStore:
         `last` is the last record of the task's log.
 
         Raises:
-            FencedError: Another outcome of the task is stored already.
+            FencedError: Another outcome of the task is already stored.
             TransientError: JetStream does not answer.
         """
-        body = await _written(result)
+        body = await _serialized(result)
         if len(body) > self._largest:
-            body = (await self.claim_check(result, body, of=last.metadata.owner)).model_dump_json().encode()
+            body = (await self.store_object(result, body, of=last.metadata.owner)).model_dump_json().encode()
         await self._log.append_result(body, last)
 
     async def find(self, last: Record) -> Result | None:
-        """Return the result of a task, given the last record of the task's log; None if there is none.
+        """Return the result of a task, whose log ends with the record `last`; None if there is no result.
 
-        A large result has only a reference to its object in place of its segments.
+        A large result refers to its object instead of containing segments.
         """
         async with self._finding:
             outcome = await self._log.outcome(last)
         return None if isinstance(outcome, NoResult) else outcome
 
-    async def whole(self, result: Result) -> Result:
-        """Return a result with all its segments, read from its object if it refers to one.
+    async def load_segments(self, result: Result) -> Result:
+        """Return a result with its segments, read from its object if it refers to one.
 
         Raises:
             NatsError: The object is damaged, or NATS does not answer.
@@ -72,70 +72,70 @@ class ResultStore:
         """
         if result.object is None:
             return result
-        info = await objects.find(self._js, RESULTS_BUCKET, result.object.name)
+        info = await objects.get_info(self._js, RESULTS_BUCKET, result.object.name)
         if info is None:
             raise NotFoundError
         return await self._read(info)
 
     async def delete(self, task_id: str, *, of: Owner | None = None) -> None:
-        """Delete message, object and embeddings of a result; with `of`, only what that task message owns."""
+        """Delete the message, object and embeddings of a result; with `of`, only what that task message owns."""
         await self._log.purge_outcome(task_id, of=of)
         await self.delete_object(task_id, of=of)
 
     async def delete_object(self, task_id: str, *, of: Owner | None = None) -> None:
-        """Delete object and embeddings of a result, not its message; with `of`, only what that task message owns."""
+        """Delete the object and embeddings of a result; with `of`, only what that task message owns."""
         await self.embeddings.delete(task_id, of=of)
-        kept = await objects.find(self._js, RESULTS_BUCKET, task_id)
-        if kept is not None and (of is None or _owner(kept).is_same_as(of)):
+        info = await objects.get_info(self._js, RESULTS_BUCKET, task_id)
+        if info is not None and (of is None or _owner(info).is_same_as(of)):
             await self._erase(task_id)
 
-    async def claim_check(self, result: Result, body: bytes, *, of: Owner) -> Result:
-        """Store a result as an object, and return a result without segments that refers to the object.
+    async def store_object(self, result: Result, body: bytes, *, of: Owner) -> Result:
+        """Store a result as an object; return a result that refers to the object instead of containing segments.
 
-        `of` is the task message that owns the result. If an earlier attempt of the task has stored an object, the
-        returned result refers to that object. The object of an earlier task with the same id is replaced.
+        `of` is the task message that owns the result. If an earlier attempt has stored an object, the returned result
+        refers to that object. The object of an earlier task with the same id is replaced.
 
         Raises:
             FencedError: A later task has this id.
         """
         task_id = result.task_id
         description = OWNER.format(of.task_sequence, of.created_at.isoformat())
-        info = await objects.keep(self._js, RESULTS_BUCKET, task_id, body, description=description)
+        info = await objects.put_if_absent(self._js, RESULTS_BUCKET, task_id, body, description=description)
         owner = _owner(info)
         if of.is_older_than(owner):
             raise FencedError(task_id)
         if owner.is_older_than(of):
             await self._erase(task_id)
-            return await self.claim_check(result, body, of=of)
+            return await self.store_object(result, body, of=of)
         if info.digest != objects.digest(sha256(body).digest()):
             result = await self._read(info)
         return referring(result, info)
 
     async def _erase(self, task_id: str) -> None:
         with suppress(NotFoundError):
-            await objects.erase(self._js, RESULTS_BUCKET, task_id)
+            await objects.delete(self._js, RESULTS_BUCKET, task_id)
 
     async def _read(self, info: ObjectInfo) -> Result:
         body = bytearray()
-        await objects.pull(self._nats, RESULTS_BUCKET, info, body.extend, stalled_s=STALLED_S)
-        return await asyncio.to_thread(parsed, RESULT, bytes(body), RESULTS_BUCKET)
+        await objects.download(self._nats, RESULTS_BUCKET, info, body.extend, stalled_s=STALLED_S)
+        return await asyncio.to_thread(parse_stored, RESULT, bytes(body), RESULTS_BUCKET)
 
 
-def _owner(kept: ObjectInfo) -> Owner:
-    """Return the owner of the object, which is the task message whose result it holds; NO_OWNER if it names none."""
-    named = OWNER_PATTERN.fullmatch(kept.description or "")
+def _owner(info: ObjectInfo) -> Owner:
+    """Return the task message that owns an object, as its description names it; NO_OWNER if it names none."""
+    match = OWNER_PATTERN.fullmatch(info.description or "")
     with suppress(ValueError):
-        return Owner(datetime.fromisoformat(named[2]), int(named[1])) if named else NO_OWNER
+        return Owner(datetime.fromisoformat(match[2]), int(match[1])) if match else NO_OWNER
     return NO_OWNER
 
 
-async def _written(result: Result) -> bytes:
-    """Write a result as JSON, in parts between which the event loop runs other work."""
+async def _serialized(result: Result) -> bytes:
+    """Serialize a result as JSON, SEGMENTS_PER_STEP segments at a time, so that the event loop is not blocked."""
     empty = result.model_copy(update={"segments": []}).model_dump_json().encode()
     before, after = empty.split(NO_SEGMENTS)
     parts: list[bytes] = []
-    for at in range(0, len(result.segments), SEGMENTS_A_TURN):
-        part = result.segments[at : at + SEGMENTS_A_TURN]
+    for start in range(0, len(result.segments), SEGMENTS_PER_STEP):
+        part = result.segments[start : start + SEGMENTS_PER_STEP]
         parts.append(b",".join(segment.model_dump_json().encode() for segment in part))
         await asyncio.sleep(0)
     return b"".join((before, b'"segments":[', b",".join(parts), b"]", after))

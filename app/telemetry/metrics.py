@@ -1,6 +1,6 @@
 """Metrics: what a worker counts and measures, for Prometheus. No label contains a task id or a user id."""
 
-from app.telemetry.siblings import shared_folder
+from app.telemetry.multiprocess import shared_folder
 
 # isort: split
 # `siblings` sets the name of the shared folder, which prometheus_client reads when it is imported.
@@ -164,9 +164,9 @@ class Meter:
         """Count a task as in progress while the body runs."""
         with self._in_progress.labels(task_name(queue)).track_inprogress():
             yield
-        self.beat(queue, since_progress=0.0, running=0.0)
+        self.report_running(queue, since_progress=0.0, running=0.0)
 
-    def beat(self, queue: Lane, *, since_progress: float, running: float) -> None:
+    def report_running(self, queue: Lane, *, since_progress: float, running: float) -> None:
         """Set how many seconds ago the running task began and last made progress; both are 0 if no task runs."""
         self._since.labels(task_name(queue)).set(since_progress)
         self._running.labels(task_name(queue)).set(running)

@@ -4,7 +4,7 @@ A gauge would keep the last figures of a server that has left the cluster, and p
 that several processes set. So this collector makes its metrics anew for each scrape, from what its process has read.
 """
 
-import app.telemetry.siblings  # noqa: F401 -- must be imported before prometheus_client
+import app.telemetry.multiprocess  # noqa: F401 -- must be imported before prometheus_client
 
 # isort: split
 import time

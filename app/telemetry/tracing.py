@@ -41,7 +41,7 @@ def flush(traces: trace.TracerProvider) -> None:
         traces.force_flush()
 
 
-def current() -> str | None:
+def current_traceparent() -> str | None:
     """Return the current span as a `traceparent`; None if tracing is off."""
     if not trace.get_current_span().is_recording():
         return None
@@ -57,7 +57,7 @@ def link_to(earlier: str | None) -> None:
         trace.get_current_span().add_link(found)
 
 
-def waited(tracer: Tracer, since: datetime) -> None:
+def record_queue_wait(tracer: Tracer, since: datetime) -> None:
     """Make a span of the time from `since` until now, in which a task has waited in its queue."""
     tracer.start_span("queue wait", start_time=int(since.timestamp() * 1e9)).end()
 

@@ -16,7 +16,7 @@ from app.errors import BucketFullError
 from app.jetstream.records import UnreadableError
 from app.settings import Settings
 from app.updates import Append, Task, Update
-from app.voices.store import ComparedVoice, VoiceStore
+from app.voices.store import ComparableVoice, VoiceStore
 
 LEAST_SPEECH_S: Final = 3.0  # a speaker who says less alone is nobody's voice
 NO_ROOM: Final = ErrorDetail(
@@ -88,10 +88,10 @@ class Identification:
         voices = {label: found.get(label, NOBODY) for label in labels}
         return Identified(voices, _left_out(len(known) - len(comparable)))
 
-    def _matches(self, found: Sequence[SpeakerEmbedding], voices: Sequence[ComparedVoice]) -> dict[str, SpeakerVoice]:
-        from app.voices.matching import Limits, match  # noqa: PLC0415 -- numpy, which a worker needs for nothing else
+    def _matches(self, found: Sequence[SpeakerEmbedding], voices: Sequence[ComparableVoice]) -> dict[str, SpeakerVoice]:
+        from app.voices.matching import MatchLimits, match  # noqa: PLC0415 -- numpy, which a worker needs for nothing else
 
-        limits = Limits(self._settings.voice_threshold, self._settings.voice_margin)
+        limits = MatchLimits(self._settings.voice_threshold, self._settings.voice_margin)
         speakers = {each.speaker: (each.values, each.telephone) for each in found if each.seconds >= LEAST_SPEECH_S}
         references = {
             voice["voice"]: [(each["values"], each["telephone"]) for each in voice["references"]] for voice in voices

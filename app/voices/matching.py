@@ -28,7 +28,7 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MatchLimits:
     """How alike a speaker and a voice have to be, and by how much less each other voice has to be like the speaker."""
 
     threshold: float
@@ -52,7 +52,7 @@ class _Speech:
         return alike
 
 
-def match(speakers: Mapping[str, Pair], voices: Mapping[str, Sequence[Pair]], limits: Limits) -> dict[str, Match]:
+def match(speakers: Mapping[str, Pair], voices: Mapping[str, Sequence[Pair]], limits: MatchLimits) -> dict[str, Match]:
     """Return whose voice each speaker has, by the most similar reference; an empty answer if there are no voices.
 
     `voices`: the references of each voice, at least one. If two speakers are most like the same voice, only the more

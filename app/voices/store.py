@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from app.jetstream.buckets import put
 from app.jetstream.key_value import VOICES_BUCKET, key_value_stream, key_value_subject
-from app.jetstream.records import parsed
+from app.jetstream.records import parse_stored
 from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
 from app.jetstream.tokens import token
 
@@ -68,7 +68,7 @@ class _Heard(TypedDict):
     telephone: str
 
 
-class ComparedVoice(TypedDict):
+class ComparableVoice(TypedDict):
     """The fields of a voice that a comparison with speakers needs.
 
     A task may need a thousand voices, so their other fields are not read.
@@ -80,7 +80,7 @@ class ComparedVoice(TypedDict):
     references: list[_Heard]
 
 
-_COMPARED: Final[TypeAdapter[ComparedVoice]] = TypeAdapter(ComparedVoice)
+_COMPARED: Final[TypeAdapter[ComparableVoice]] = TypeAdapter(ComparableVoice)
 
 
 class VersionedVoice(NamedTuple):
@@ -108,7 +108,7 @@ class VoiceStore:
         async for page in stream_pages.pages(self._nats, _STREAM, _subject(user_id, "*"), after=after):
             yield [kept for message in page if (kept := _read(message)) and kept.voice.user_id == user_id]
 
-    async def compared(self, user_id: int | str) -> list[ComparedVoice]:
+    async def compared(self, user_id: int | str) -> list[ComparableVoice]:
         """Return all voices of a user, each with those fields alone that a comparison with speakers needs.
 
         Raises:
@@ -173,8 +173,8 @@ def _key(user_id: int | str, voice: str) -> str:
     return f"{token(user_id)}.{voice}"
 
 
-def _read_compared(message: RawStreamMsg) -> ComparedVoice | None:
-    return parsed(_COMPARED, message.data, _STREAM) if message.data else None
+def _read_compared(message: RawStreamMsg) -> ComparableVoice | None:
+    return parse_stored(_COMPARED, message.data, _STREAM) if message.data else None
 
 
 def _read(message: RawStreamMsg) -> VersionedVoice | None:
@@ -183,4 +183,4 @@ def _read(message: RawStreamMsg) -> VersionedVoice | None:
     Raises:
         UnreadableError: Another version of the service has written the voice.
     """
-    return VersionedVoice(parsed(StoredVoice, message.data, _STREAM), message.seq or 0) if message.data else None
+    return VersionedVoice(parse_stored(StoredVoice, message.data, _STREAM), message.seq or 0) if message.data else None

@@ -28,7 +28,7 @@ from app.settings import VERSION, Settings, Share
 from app.work_sharing.idle_workers import LONGEST_WAIT_S, WINDOWS_AT_ONCE, IdleWorkers
 
 LARGEST_MESSAGE_BYTES = 960_000  # a request with the longest window
-LOOK_EVERY_S = 5 * MIN_INTERVAL_S  # pause between two looks whether this worker may help
+CHECK_IDLE_EVERY_S = 5 * MIN_INTERVAL_S  # pause between two looks whether this worker may help
 
 log = structlog.get_logger()
 
@@ -62,7 +62,7 @@ class WorkSharing:
         self._on = settings.share_windows is not Share.NEVER and nats.max_payload >= LARGEST_MESSAGE_BYTES
 
     @asynccontextmanager
-    async def own_work(self) -> AsyncIterator[None]:
+    async def pause_sharing(self) -> AsyncIterator[None]:
         """Do not help other workers until the block ends: in it a task of this worker runs."""
         self._own_tasks += 1
         self._busy.set()
@@ -73,11 +73,11 @@ class WorkSharing:
             if not self._own_tasks:
                 self._busy.clear()
 
-    def helpers(self, loaded: Loaded) -> IdleWorkers | None:
+    def idle_workers(self, loaded: Loaded) -> IdleWorkers | None:
         """Return the helpers of one run with this model; None if work sharing is off."""
         return IdleWorkers(self._nats, self._subject, loaded.model, engine_fingerprint(loaded)) if self._on else None
 
-    async def look(self) -> None:
+    async def update_subscription(self) -> None:
         """Wait a second, check whether this worker may help, and start or stop the subscriber to match.
 
         The subscriber stays while it has a window of another worker. FastStream starts the subscriber when the broker
@@ -93,8 +93,8 @@ class WorkSharing:
             await self._subscriber.stop()
 
     async def _pause(self) -> None:
-        """Wait about a second, or until this worker gets a task of its own: then `look` stops helping at once."""
-        seconds = LOOK_EVERY_S * self._random.uniform(0.75, 1.25)
+        """Wait about a second, or until this worker gets a task of its own."""
+        seconds = CHECK_IDLE_EVERY_S * self._random.uniform(0.75, 1.25)
         if self._busy.is_set():
             await asyncio.sleep(seconds)
             return
@@ -102,12 +102,12 @@ class WorkSharing:
             async with asyncio.timeout(seconds):
                 await self._busy.wait()
 
-    def stop_helping(self) -> None:
+    def stop_sharing(self) -> None:
         """Stop helping for good, and return windows without text; call this before the NATS connection closes."""
         self._own_tasks += 1
         self._busy.set()
 
-    async def help(self, request: WindowRequest) -> WindowReply:
+    async def transcribe_window(self, request: WindowRequest) -> WindowReply:
         """Transcribe a window of another worker, and return the reply.
 
         The reply has no text if this worker has a task of its own, another model or fingerprint, or a failed engine.

@@ -43,10 +43,10 @@ async def test_the_service_has_its_keys_and_no_other(service: Redis) -> None:
 
 async def test_the_service_keeps_and_forgets_what_engines_found(service: Redis) -> None:
     cache, found = Cache(service, ttl=10), Model(name="whisper-base", revision="1")
-    await cache.keep("t1", "0" * 64, "question", found)
-    assert await cache.find("t1", "0" * 64, "question", Model) == found
-    await cache.forget("t1")
-    assert await cache.find("t1", "0" * 64, "question", Model) is None
+    await cache.put("t1", "0" * 64, "question", found)
+    assert await cache.get("t1", "0" * 64, "question", Model) == found
+    await cache.erase("t1")
+    assert await cache.get("t1", "0" * 64, "question", Model) is None
 
 
 async def test_a_reader_reads_what_is_documented_and_writes_nothing(service: Redis, reader: Redis) -> None:

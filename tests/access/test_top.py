@@ -3,7 +3,7 @@
 import asyncio
 
 from natscribe.cli import top
-from natscribe.cli.top.board import Board
+from natscribe.cli.top.dashboard import Dashboard
 from natscribe.client import Client
 
 from app.main import Worker
@@ -13,10 +13,10 @@ from tests.fakes.engine import FakeEngine
 from tests.waiting import eventually
 
 
-async def seen(settings: Settings) -> Board:
-    board = Board()
+async def seen(settings: Settings) -> Dashboard:
+    board = Dashboard()
     async with Client(settings) as client:
-        await top.gather(client, board)
+        await top.read_once(client, board)
     return board
 
 
@@ -43,12 +43,12 @@ async def test_each_client_sees_what_runs_waits_and_has_failed(
     # Then each kind of client sees all of it
     for user in CLIENTS:
         board = boards[user]
-        assert board.troubles == {}, user
+        assert board.problems == {}, user
         assert list(board.running) == ["runs"]
         assert [failure.task_id for failure in board.failures] == ["gone"]
         assert board.queue is not None
         assert sum(queue.waiting for queue in board.queue.queues) == 1
     # And another user is told what it lacks
-    troubles = boards["monitoring"].troubles
+    troubles = boards["monitoring"].problems
     assert set(troubles) == {"queue", "list", "progress"}
     assert all("log in as publisher or follower or operator" in each for each in troubles.values())

@@ -1,6 +1,6 @@
-"""Chaos: workers are killed and frozen, and servers killed, while tasks run and people speak; each task ends once.
+"""Chaos: workers are killed and frozen, and servers killed, while recordings and live tasks run; each task ends once.
 
-CHAOS_CLUSTER=1 takes three NATS servers with three replicas. One of them at a time is killed or frozen.
+CHAOS_CLUSTER=1 runs three NATS servers with three replicas, of which one at a time is killed or frozen.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ import nats
 import pytest
 
 from app.settings import Settings
-from tests.chaos.blows import Blow, Hurt, Way, freeze, kill, strike
-from tests.chaos.crowd import Crowd
+from tests.chaos.faults import Fault, FaultInjector, ServerFault, freeze, inject_faults, kill
 from tests.chaos.speakers import speak, wrongly_heard
 from tests.chaos.tasks import connected, publish
 from tests.chaos.verdict import Verdict, logs_of, unreadable_results
+from tests.chaos.worker_group import WorkerGroup
 from tests.nats_cluster import NatsCluster, nats_cluster_in
 from tests.servers import nats_server_in, valkey_in
 from tests.waiting import eventually
@@ -31,9 +31,9 @@ SECONDS = float(os.environ.get("CHAOS_SECONDS", "20"))
 SEED = int(os.environ.get("CHAOS_SEED", str(random.randrange(2**32))))  # noqa: S311 -- printed, to be repeated
 CLUSTER = os.environ.get("CHAOS_CLUSTER") == "1"
 TASKS = int(os.environ.get("CHAOS_TASKS", str(max(60, int(SECONDS * 0.6)))))  # fewer for a busy machine
-SPEAKERS = TASKS // 4  # live tasks, beside them
+SPEAKERS = TASKS // 4  # additional live tasks
 PUBLISHERS = ("ann", "bob", "eve") if CLUSTER else ("task",)  # one that waits for a new leader publishes little
-LAST_WITHIN = 300.0  # seconds after the last blow
+LAST_WITHIN = 300.0  # seconds after the last fault
 
 pytestmark = [
     pytest.mark.timeout(SECONDS + LAST_WITHIN + 180),
@@ -44,37 +44,40 @@ pytestmark = [
 
 
 class Servers(NamedTuple):
-    """Where the servers answer, and what is done at the same time to them and to the workers, each with its weight."""
+    """The URLs of the servers, and the weighted faults to inject concurrently into them and the workers."""
 
     nats_url: str
     redis_url: str
     replicas: int
-    blows: Callable[[Crowd], Sequence[Mapping[Way, float]]]
+    faults: Callable[[WorkerGroup], Sequence[Mapping[FaultInjector, float]]]
 
 
 @asynccontextmanager
 async def one_of_each(folder: Path) -> AsyncIterator[Servers]:
-    """One NATS and one Valkey: a worker is killed or frozen, or a server is killed, one after the other."""
+    """One NATS and one Valkey: one worker at a time is killed or frozen, or one server killed."""
     async with nats_server_in(folder / "nats") as nats_server, valkey_in(folder / "valkey") as valkey:
         killing = partial(kill, [nats_server, valkey])
         yield Servers(
-            nats_server.url, valkey.url, 1, lambda crowd: [{crowd.kill: 0.6, crowd.freeze: 0.2, killing: 0.2}]
+            nats_server.url, valkey.url, 1, lambda workers: [{workers.kill: 0.6, workers.freeze: 0.2, killing: 0.2}]
         )
 
 
 @asynccontextmanager
 async def three_nodes(folder: Path) -> AsyncIterator[Servers]:
-    """A cluster: a worker and a node are killed or frozen, at the same time."""
+    """A cluster: workers and nodes are killed or frozen concurrently."""
     async with nats_cluster_in(folder / "nats") as cluster, valkey_in(folder / "valkey") as valkey:
-        nodes: dict[Way, float] = {partial(hurt_node, cluster, kill): 1, partial(hurt_node, cluster, freeze): 1}
-        yield Servers(cluster.url, valkey.url, 3, lambda crowd: [{crowd.kill: 1, crowd.freeze: 2}, nodes])
+        nodes: dict[FaultInjector, float] = {
+            partial(fail_node, cluster, kill): 1,
+            partial(fail_node, cluster, freeze): 1,
+        }
+        yield Servers(cluster.url, valkey.url, 3, lambda workers: [{workers.kill: 1, workers.freeze: 2}, nodes])
 
 
-async def hurt_node(cluster: NatsCluster, way: Hurt, chance: Random) -> Blow:
-    """Hurt one node; the others live, and the next one is hurt only when the cluster is whole again."""
-    blow = await way(cluster.nodes, chance)
+async def fail_node(cluster: NatsCluster, inject: ServerFault, chance: Random) -> Fault:
+    """Inject a fault into one node, and wait until the cluster is complete again."""
+    fault = await inject(cluster.nodes, chance)
     await cluster.becomes_whole()
-    return blow
+    return fault
 
 
 async def test_nothing_is_lost_and_nothing_is_done_twice(tmp_path: Path) -> None:
@@ -91,9 +94,9 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(tmp_path: Path) -> None
             task_retry_delay=1,
             cache_ttl=0,
         )
-        crowd = await closing.enter_async_context(Crowd(settings, tmp_path).alive())
+        workers = await closing.enter_async_context(WorkerGroup(settings, tmp_path).alive())
         client = await closing.enter_async_context(await connected(settings))
-        # When tasks are published, and people speak, while workers and servers are hurt
+        # When tasks and live audio are published during faults of workers and servers
         async with asyncio.TaskGroup() as group:
             publishing = [
                 group.create_task(
@@ -102,20 +105,20 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(tmp_path: Path) -> None
                 for name in PUBLISHERS
             ]
             speaking = group.create_task(speak(settings, chance("speakers"), SPEAKERS, SECONDS))
-            striking = [
-                group.create_task(strike(ways, chance(f"blows {place}"), SECONDS))
-                for place, ways in enumerate(servers.blows(crowd))
+            injecting = [
+                group.create_task(inject_faults(injectors, chance(f"blows {number}"), SECONDS))
+                for number, injectors in enumerate(servers.faults(workers))
             ]
         published = {task_id: audio for tasks in publishing for task_id, audio in tasks.result().items()}
         said = speaking.result()
         published |= {task_id: speech.seconds for task_id, speech in said.items()}
-        blows = [blow for strikes in striking for blow in strikes.result()]
+        faults = [fault for task in injecting for fault in task.result()]
         logs = await logs_of(client, published, within=LAST_WITHIN)
-        await eventually(crowd.is_whole)
+        await eventually(workers.is_complete)
         unreadable = await unreadable_results(client, published)
         misheard = await wrongly_heard(client, said)
-        verdict = Verdict(published, blows, logs, await count_results(settings), unreadable, len(said), misheard)
-    # Then each has ended once, with one result that can be read, and what was said is text once
+        verdict = Verdict(published, faults, logs, await count_results(settings), unreadable, len(said), misheard)
+    # Then each task has ended once with one readable result, and each spoken word is transcribed once
     verdict.write(tmp_path / "verdict.jsonl")
     print(verdict.report())
     assert verdict.wrong_ends() == {}
@@ -126,7 +129,7 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(tmp_path: Path) -> None
 
 
 def chance(of: str) -> Random:
-    """Chance that depends on the seed alone, not on who draws first."""
+    """Return a random generator that depends only on the seed, not on the order of calls."""
     return Random(f"{SEED} {of}")  # noqa: S311
 
 

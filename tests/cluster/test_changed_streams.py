@@ -23,8 +23,8 @@ pytestmark = [
 ]
 
 
-async def is_sound(js: JetStreamContext, settings: Settings) -> bool:
-    return (await provisioning.examine(js, settings)).sound
+async def is_healthy(js: JetStreamContext, settings: Settings) -> bool:
+    return (await provisioning.inspect_streams(js, settings)).is_healthy
 
 
 async def test_tasks_outlive_clients_that_declare_their_streams(settings: Settings, publisher: Publisher) -> None:
@@ -44,7 +44,7 @@ async def test_tasks_outlive_clients_that_declare_their_streams(settings: Settin
                 with pytest.raises(APIError):
                     await declare(StreamConfig(name=stream, subjects=[subject]))
         # Then nothing is changed
-        assert await is_sound(publisher.js, settings)
+        assert await is_healthy(publisher.js, settings)
         ended = await publisher.ended()
     # And each task is done, at its first attempt
     ended.check(publisher.acknowledged)
@@ -63,7 +63,7 @@ async def test_tasks_outlive_streams_that_are_stripped(settings: Settings, publi
             for stream in SUBJECTS:
                 await stripped(publisher.js, stream)
             # Then they are put back in time
-            await eventually(lambda: is_sound(publisher.js, settings), within=NOTICED_WITHIN_S)
+            await eventually(lambda: is_healthy(publisher.js, settings), within=NOTICED_WITHIN_S)
         # And each task is done, and has one result
         ended = await publisher.ended()
     assert set(ended.results) == set(publisher.acknowledged)

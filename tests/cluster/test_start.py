@@ -14,7 +14,7 @@ from nats.js.errors import BadRequestError
 from app.jetstream import streams
 from app.jetstream.connection import RETRY_EVERY_S
 from app.main import Worker
-from app.recordings.stores import recordings_of
+from app.recordings.stores import make_recording_store
 from app.settings import Settings
 from tests.cluster.conftest import CONTENT, RECORDING, Publisher, SteadyEngine, workers
 from tests.constants import Constants
@@ -64,7 +64,7 @@ async def test_recordings_are_read_through_any_server(
     # Given a connection to a server that does not lead the bucket
     follower, *_ = await cluster.followers_of("OBJ_audio")
     connection = await nats.connect(follower.url)
-    recordings = recordings_of(settings, connection)
+    recordings = make_recording_store(settings, connection)
 
     async def read() -> bytes:
         async with recordings.fetch(RECORDING) as found:

@@ -43,7 +43,7 @@ ANSWERS: dict[str, Callable[..., object]] = {
     subjects.STATUS: requests.status,
     subjects.RESULT: requests.result,
     subjects.LIST: requests.list_tasks,
-    subjects.QUEUE: requests.queue,
+    subjects.TASK_QUEUES: requests.queue,
     subjects.WORKERS: requests.worker,
     subjects.CANCEL: requests.cancel,
     subjects.DELETE: requests.delete,

@@ -220,7 +220,7 @@ def test_a_text_of_the_document_is_no_markup_of_the_page() -> None:
 def _texts() -> Iterator[str]:
     for operation in DOCUMENT["operations"].values():
         channel = channel_of(operation)
-        yield from (channel["address"], channel["description"], operation["summary"])
+        yield from (channel["address"], channel["description"], operation["title"], operation["summary"])
         yield from (parameter["description"] for parameter in COMPONENTS["parameters"].values())
     for message in MESSAGES.values():
         yield message["title"]

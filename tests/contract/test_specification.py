@@ -19,7 +19,7 @@ from natscribe.schemas.wire import TASK_ID_PATTERN, Input, Kind, Priority
 from pydantic import TypeAdapter
 
 from app.asyncapi.completion import complete
-from app.asyncapi.messages import MESSAGES, MessageWords
+from app.asyncapi.messages import MESSAGES, MessageDescription
 from app.jetstream import streams
 from app.main import Worker
 from app.settings import Settings
@@ -121,7 +121,7 @@ def test_parameters_are_those_of_the_subjects() -> None:
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.name)
-def test_a_payload_is_described_as_the_code_reads_and_writes_it(message: MessageWords) -> None:
+def test_a_payload_is_described_as_the_code_reads_and_writes_it(message: MessageDescription) -> None:
     # Given the schema that the code itself has of the payload
     described = COMPONENTS["messages"][message.name]["payload"]
     if message.payload in {str, bytes}:

@@ -12,14 +12,14 @@ class MemoryCache:
         self.found: dict[str, object] = {}
         self.pieces: dict[str, list[bytes]] = {}
 
-    async def find(self, _task_id: str, _audio_sha256: str, question: str, _kind: object) -> object:
+    async def get(self, _task_id: str, _audio_sha256: str, question: str, _kind: object) -> object:
         return self.found.get(question)
 
-    async def keep(self, _task_id: str, _audio_sha256: str, question: str, found: object) -> None:
+    async def put(self, _task_id: str, _audio_sha256: str, question: str, found: object) -> None:
         self.found[question] = found
 
-    async def find_pieces(self, _task_id: str, _audio_sha256: str, question: str) -> list[bytes]:
+    async def get_pieces(self, _task_id: str, _audio_sha256: str, question: str) -> list[bytes]:
         return self.pieces.get(question, [])
 
-    async def keep_pieces(self, _task_id: str, _audio_sha256: str, question: str, pieces: Iterable[BaseModel]) -> None:
+    async def put_pieces(self, _task_id: str, _audio_sha256: str, question: str, pieces: Iterable[BaseModel]) -> None:
         self.pieces[question] = [piece.model_dump_json().encode() for piece in pieces]

@@ -10,7 +10,7 @@ from unittest.mock import AsyncMock
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from app.execution.delivery import Delivery, Execution
+from app.execution.delivery import Delivery, ExecutionContext
 from app.queue.speed import Speed
 from app.settings import Settings
 from app.telemetry.metrics import Meter
@@ -84,17 +84,17 @@ class FakeNats:
 def delivery(
     message: FakeMessage, *, nats: FakeNats | None = None, settings: Settings = SETTINGS, **parts: Any
 ) -> Delivery:
-    """The delivery of a message; `parts` by their names in `Execution`."""
+    """The delivery of a message; `parts` by their names in `ExecutionContext`."""
     others = ("log", "registration", "results", "dead_letters", "projection", "connection")
-    execution = Execution(
+    execution = ExecutionContext(
         nats=cast("Any", nats or FakeNats()),
         settings=settings,
         meter=Meter(),
         tracer=OFF.get_tracer("tests"),
         speed=Speed(),
         ack_wait=settings.task_ack_wait,
-        sharing=cast("Any", SimpleNamespace(own_work=nullcontext)),
-        messages=parts.pop("messages", SimpleNamespace(held=AsyncMock(return_value=None))),
+        sharing=cast("Any", SimpleNamespace(pause_sharing=nullcontext)),
+        messages=parts.pop("messages", SimpleNamespace(find=AsyncMock(return_value=None))),
         **dict.fromkeys(others, cast("Any", SimpleNamespace(withdraw=AsyncMock()))) | parts,
     )
     return Delivery(execution, cast("Msg", message))

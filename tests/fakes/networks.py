@@ -3,9 +3,9 @@
 import numpy as np
 from natscribe.schemas.wire import Model
 
-from app.engines.diarization.chunk import SIZE
-from app.engines.diarization.networks import SETS, Networks
-from app.engines.diarization.windows import FRAME, FRAMES, LENGTH
+from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE
+from app.engines.diarization.networks import POWERSET_CLASSES, Networks
+from app.engines.diarization.windows import FRAME_SAMPLES, WINDOW_FRAMES, WINDOW_SAMPLES
 from tests.sounds import Samples
 
 
@@ -19,15 +19,17 @@ class FakeNetworks:
         self.embedded: list[Samples] = []
 
     def segment(self, excerpt: Samples) -> Samples:
-        assert len(excerpt) == LENGTH
+        assert len(excerpt) == WINDOW_SAMPLES
         self.segmented += 1
-        middle = excerpt[np.minimum(np.arange(FRAMES) * FRAME + FRAME // 2, LENGTH - 1)].astype(int)
-        return np.where(middle[:, np.newaxis] == np.arange(SETS), 0, -50).astype(np.float32)
+        middle = excerpt[
+            np.minimum(np.arange(WINDOW_FRAMES) * FRAME_SAMPLES + FRAME_SAMPLES // 2, WINDOW_SAMPLES - 1)
+        ].astype(int)
+        return np.where(middle[:, np.newaxis] == np.arange(POWERSET_CLASSES), 0, -50).astype(np.float32)
 
     def embed(self, samples: Samples) -> Samples:
         """A direction for each loudness, that of most samples."""
         self.embedded.append(samples)
-        direction: Samples = np.eye(SIZE, dtype=np.float32)[int(np.median(samples))]
+        direction: Samples = np.eye(EMBEDDING_SIZE, dtype=np.float32)[int(np.median(samples))]
         return direction
 
 

@@ -16,7 +16,8 @@ from natscribe.schemas.wire import Lane, Priority
 
 from app.container import Container
 from app.jetstream.pull_inbox import PullInbox
-from app.queue.consumer import Consume, QueueKey
+from app.queue.consumer import HandleMessage
+from app.queue.priorities import QueueKey
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.stream_guard import provisioning
@@ -46,7 +47,7 @@ async def provisioned(settings: Settings = SETTINGS) -> InMemoryNats:
 
 
 @cache
-def channels() -> tuple[dict[QueueKey, Consume], LogicSubscriber[Msg]]:
+def channels() -> tuple[dict[QueueKey, HandleMessage], LogicSubscriber[Msg]]:
     """Declare all channels, once: that takes longer than the other parts, and nothing is delivered by a broker here."""
     return subscribe(NatsBroker(), SETTINGS)
 
@@ -76,7 +77,7 @@ class Parts(Container):
         length = {} if seconds is None else {AUDIO_SECONDS: str(seconds)}
         subject, written = subjects.tasks(queue, priority), json.dumps(task).encode() if body is None else body
         stored = await self.server.jetstream().publish(subject, written, headers=length | (headers or {}))
-        found = await self.messages.held(subject, stored.seq)
+        found = await self.messages.find(subject, stored.seq)
         assert found is not None
         return found
 
@@ -104,5 +105,5 @@ class Parts(Container):
     async def deliver(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> StoredMessage:
         """Have a worker get the next message of a queue."""
         inbox = PullInbox(self.server.client, NAMES.tasks, NAMES.queue_consumer(queue, priority))
-        (message,) = await inbox.ask(1)
+        (message,) = await inbox.pull(1)
         return StoredMessage.delivered(message)

@@ -13,7 +13,7 @@ from natscribe.schemas.transcription import SegmentsEvent
 from app.errors import FencedError
 from app.jetstream.stream_log import StreamLog
 from app.task_log.log import TaskLog
-from app.task_log.record import Batch, Metadata, Outcome, Record, StoredOutcome
+from app.task_log.record import Metadata, Outcome, Record, SegmentsMessage, StoredOutcome
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ class InMemoryTaskLog(TaskLog):
     def __init__(self, worker: str = "w") -> None:
         self.worker = worker
         self._progress = self.progress_stream = InMemoryStreamLog(Record.read)
-        self._segments = self.segments_stream = InMemoryStreamLog(Batch.read)
+        self._segments = self.segments_stream = InMemoryStreamLog(SegmentsMessage.read)
         self._outcomes = self.outcomes_stream = InMemoryStreamLog(StoredOutcome.read)
 
     def of(self, worker: str) -> "InMemoryTaskLog":

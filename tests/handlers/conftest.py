@@ -127,7 +127,7 @@ class FakeTaskList:
 
 
 @dataclass
-class FakeOverview:
+class FakeTaskQueues:
     overview: QueueOverview = field(default_factory=lambda: QueueOverview(queues=[], dead_letters=3))
 
     async def read(self) -> QueueOverview:
@@ -187,7 +187,7 @@ class FakeVoices:
 class FakeSharing:
     asked: list[WindowRequest] = field(default_factory=list)
 
-    async def help(self, request: WindowRequest) -> WindowReply:
+    async def transcribe_window(self, request: WindowRequest) -> WindowReply:
         self.asked.append(request)
         return WindowReply(worker="0" * 32, text=None)
 
@@ -203,7 +203,7 @@ class Parts:
     registration: FakeRegistration = field(default_factory=FakeRegistration)
     tasks: FakeRequests = field(default_factory=FakeRequests)
     task_list: FakeTaskList = field(default_factory=FakeTaskList)
-    overview: FakeOverview = field(default_factory=FakeOverview)
+    task_queues: FakeTaskQueues = field(default_factory=FakeTaskQueues)
     worker_report: FakeWorkerReport = field(default_factory=FakeWorkerReport)
     users: FakeUsers = field(default_factory=FakeUsers)
     dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)

@@ -15,7 +15,7 @@ from handlers.dependencies import FromContext
 from handlers.tasks import HANDLERS
 from tests.fakes.engine import FakeEngine
 
-OF_A_MESSAGE = {"delivery"}  # which the middleware of tasks puts into the context
+OF_A_MESSAGE = {"delivery", "message"}  # which the task middleware or FastStream puts into the context
 ROUTES = (*REQUESTS, *accepted_tasks.ROUTES)
 ALL = [*HANDLERS.values(), windows.transcribe_window, *dict.fromkeys(route.call for route in ROUTES)]
 

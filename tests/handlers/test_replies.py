@@ -108,7 +108,7 @@ async def test_a_wrong_condition_of_a_list_is_named(
 
 
 async def test_the_state_of_the_queues_is_the_reply(broker: NatsBroker) -> None:
-    assert await ask(broker, subjects.QUEUE, {}) == {"queues": [], "dead_letters": 3}
+    assert await ask(broker, subjects.TASK_QUEUES, {}) == {"queues": [], "dead_letters": 3}
 
 
 async def test_what_a_worker_is_is_the_reply(broker: NatsBroker) -> None:
@@ -177,7 +177,7 @@ async def test_what_is_not_json_is_answered(broker: NatsBroker, subject: str, bo
     error = (await ask(broker, subject, body, AS_JSON))["error"]
     assert error == {
         "code": "invalid_request",
-        "message": "The request is invalid (it is no JSON object): correct it and ask again.",
+        "message": "The request is invalid (it is no JSON object): correct it and send it again.",
     }
 
 
@@ -192,7 +192,7 @@ async def test_what_is_no_object_is_answered(broker: NatsBroker, subject: str, b
 OF_VOICE = {"user_id": 7, "voice": "0" * 32}
 KNOWN: dict[str, dict[str, object]] = {  # what is right in a request; of others, a task id
     subjects.LIST: {},
-    subjects.QUEUE: {},
+    subjects.TASK_QUEUES: {},
     subjects.WORKERS: {},
     subjects.ENROLL: OF_VOICE | {"task_id": "t1", "consent": {"by": "Anna", "at": "2026-11-24T09:30:00Z"}},
     subjects.VOICES: {"user_id": 7},
@@ -228,7 +228,7 @@ async def test_a_fault_of_the_service_is_answered_without_its_secrets(broker: Na
     parts.tasks.fails_with = RuntimeError("password")
     with capture_logs() as lines:
         error = (await ask(broker, subjects.STATUS, {"task_id": "t1"}))["error"]
-    assert error == {"code": "internal", "message": "The service could not answer: ask again in a moment."}
+    assert error == {"code": "internal", "message": "The service could not handle the request: try again in a moment."}
     assert [line["log_level"] for line in lines] == ["error"]
 
 

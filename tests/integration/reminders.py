@@ -10,7 +10,7 @@ from app.retention.reminders import Reminder
 from tests.waiting import eventually
 
 
-async def reminder_of(js: JetStreamContext, task_id: str) -> tuple[Reminder, datetime] | None:
+async def find_reminder(js: JetStreamContext, task_id: str) -> tuple[Reminder, datetime] | None:
     """The reminder of a task, and when it is due."""
     try:
         message = await js.get_last_msg("transcription_retention", subjects.reminder("*", "*", task_id))
@@ -22,7 +22,7 @@ async def reminder_of(js: JetStreamContext, task_id: str) -> tuple[Reminder, dat
 
 async def let_time_pass(js: JetStreamContext, task_id: str) -> None:
     """Make the reminder of a task due, as if its time was over."""
-    await eventually(lambda: reminder_of(js, task_id))
+    await eventually(lambda: find_reminder(js, task_id))
     message = await js.get_last_msg("transcription_retention", subjects.reminder("*", "*", task_id))
     headers = (message.headers or {}) | {"Nats-Schedule": f"@at {datetime.now(UTC).isoformat()}"}
     await js.publish(message.subject or "", message.data or b"", headers=headers)

@@ -20,5 +20,5 @@ async def nats() -> InMemoryNats:
 def parts(nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch) -> Parts:
     """The parts of a worker whose Redis has nothing."""
     monkeypatch.setattr(RedisProjection, "delete", AsyncMock())
-    monkeypatch.setattr(Cache, "forget", AsyncMock())
+    monkeypatch.setattr(Cache, "erase", AsyncMock())
     return Parts(nats)

@@ -5,7 +5,7 @@ from contextlib import nullcontext, suppress
 
 import pytest
 
-from app.cancellation import Stop, cancel_all, despite_cancellation
+from app.cancellation import StopScope, cancel_all, despite_cancellation
 
 
 async def test_a_cancellation_that_was_swallowed_is_repeated() -> None:
@@ -69,7 +69,7 @@ async def deaf(times: int) -> None:
 @pytest.mark.parametrize("after", [0.01, None])
 async def test_work_that_swallows_cancellations_is_stopped(after: float | None, swallowed_before: int) -> None:
     # Given work with a limit or without one, which swallows three cancellations, and perhaps one before it began
-    stop = Stop(ZeroDivisionError(), after=after, again_after=0.01)
+    stop = StopScope(ZeroDivisionError(), after=after, again_after=0.01)
 
     async def stoppable() -> None:
         for _ in range(swallowed_before):
@@ -91,13 +91,13 @@ async def test_work_that_waited_for_something_cancelled_was_not_stopped() -> Non
     part = asyncio.create_task(asyncio.Event().wait())
     part.cancel()
     with pytest.raises(asyncio.CancelledError):
-        async with Stop(ZeroDivisionError(), after=60):
+        async with StopScope(ZeroDivisionError(), after=60):
             await part
 
 
 async def test_work_that_ends_in_time_is_not_stopped() -> None:
     # Given work that has ended before its limit, and is asked to stop afterwards
-    async with Stop(ZeroDivisionError(), after=0.02) as stop:
+    async with StopScope(ZeroDivisionError(), after=0.02) as stop:
         pass
     stop.now()
     # When the time is up, then nobody is cancelled
@@ -112,7 +112,7 @@ async def test_work_that_its_caller_cancels_is_cancelled() -> None:
     stopping = asyncio.Event()
 
     async def limited() -> None:
-        async with Stop(ZeroDivisionError(), after=0, again_after=60):
+        async with StopScope(ZeroDivisionError(), after=0, again_after=60):
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
             stopping.set()
@@ -138,6 +138,6 @@ async def test_time_that_counts_from_the_last_progress_is_not_over_while_there_i
 
     # When that moment is over, then the body is stopped only if it stands still
     with pytest.raises(TimeoutError) if stopped else nullcontext():
-        async with Stop(TimeoutError(), after=0.001, since=since):
+        async with StopScope(TimeoutError(), after=0.001, since=since):
             await looked.wait()
             await (asyncio.Event().wait() if stopped else asyncio.sleep(0))

@@ -221,7 +221,7 @@ def test_a_choice_is_one_of_a_few(name: str, right: tuple[object, ...], wrong: t
     [("nats://audio", 60), ("s3://calls", 60), ("file:///calls", None), ("https://files.example.com/", None)],
 )
 def test_which_recordings_the_service_may_erase(store: str, after: float | None) -> None:
-    assert Settings(_env_file=None, audio_store=store, audio_ttl=60).erased_after == after
+    assert Settings(_env_file=None, audio_store=store, audio_ttl=60).audio_erased_after_s == after
 
 
 def test_what_follows_from_a_setting(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ async def test_a_worker_of_another_version_continues_all_tasks(
         assert (await status(publisher, "running"))["task"]["word_timestamps"] is True
         listed = await publisher.ask(subjects.LIST, limit=50)
         assert len(listed["tasks"]) == 6, listed
-        assert sum(queue["waiting"] for queue in (await publisher.ask(subjects.QUEUE))["queues"]) == 4
+        assert sum(queue["waiting"] for queue in (await publisher.ask(subjects.TASK_QUEUES))["queues"]) == 4
         assert (await publisher.ask(subjects.RESULT, task_id="waiting"))["error"]["code"] == "not_finished"
         # And tasks can be cancelled, deleted and erased
         assert (await publisher.ask(subjects.CANCEL, task_id="cancelled"))["state"] == "cancelled"

@@ -6,30 +6,31 @@ from pathlib import Path
 from typing import NoReturn
 
 from natscribe.cli.console import err, out, run_and_exit
-from natscribe.cli.display import Live
+from natscribe.cli.display import ShownText
 from natscribe.cli.exit_codes import INTERRUPTED
 from natscribe.cli.follow import follow
-from natscribe.cli.show import choose
+from natscribe.cli.show import choose_display
 from natscribe.cli.turns import turns_table
 from natscribe.client import Client, ClientError, command
 from natscribe.client.command import command_in_another_terminal
 from natscribe.schemas import subjects
 from natscribe.schemas.transcription import TranscriptionResult
 
-from app.cli.service import Service, service, stop_signals
+from app.cli.service import LocalService, run_service, stop_signals
 from app.embedded import EmbeddedError
 from app.settings import Settings
 
-_READY_WITHIN_S = 120.0  # the servers start and the model is loaded within this time
+_READY_WITHIN_S = 120.0  # the servers start and the worker loads its model within this time
 LAST_LINES = 5  # lines of the worker's log that are shown if the worker does not start
 
 
 def run(recording: Path, *, keep: bool) -> NoReturn:
-    """Transcribe a recording, with speakers, on servers that run as long as the demo, or with `keep` until Ctrl-C."""
-    run_and_exit(_interruptible(recording, keep=keep), expected=(ClientError, EmbeddedError))
+    """Transcribe a recording with speakers; with `keep`, the servers run until Ctrl-C."""
+    run_and_exit(run_until_interrupted(recording, keep=keep), expected=(ClientError, EmbeddedError))
 
 
-async def _interruptible(recording: Path, *, keep: bool) -> int:
+async def run_until_interrupted(recording: Path, *, keep: bool) -> int:
+    """Run the demo until it ends or a stop signal arrives; return the exit code."""
     stop, work = stop_signals(), asyncio.create_task(_run(recording, keep=keep))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({stopped, work}, return_when=asyncio.FIRST_COMPLETED)
@@ -47,7 +48,7 @@ async def _run(recording: Path, *, keep: bool) -> int:
         log = Path(folder) / "worker.log"
         err.print("starting NATS, Valkey and a worker ...")
         with log.open("wb") as output:
-            async with service(Path(folder), output=output, alone=True) as running:
+            async with run_service(Path(folder), output=output, embed_all=True) as running:
                 await _until_ready(running, log)
                 task_id = await _transcribe(running, recording)
                 if task_id is None:
@@ -58,27 +59,27 @@ async def _run(recording: Path, *, keep: bool) -> int:
                 return 0
 
 
-async def _until_ready(running: Service, log: Path) -> None:
+async def _until_ready(running: LocalService, log: Path) -> None:
     try:
         async with asyncio.timeout(_READY_WITHIN_S):
-            ready = await running.becomes_ready()
+            ready = await running.wait_until_ready()
     except TimeoutError:
         ready = False
     if not ready:
-        raise ClientError(_why(log))
+        raise ClientError(_last_lines(log))
 
 
-def _why(log: Path) -> str:
+def _last_lines(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
     return "\n".join(["The worker did not start; its last lines say why:", *lines])
 
 
-async def _transcribe(running: Service, recording: Path) -> str | None:
+async def _transcribe(running: LocalService, recording: Path) -> str | None:
     """Show the task until it ends and print the result; return the task id, or None if the task failed."""
     settings = Settings(nats_url=running.servers["NATS_URL"], redis_url=running.servers["REDIS_URL"])
     async with Client(settings) as client:
         task_id = await client.create_transcription_task(recording, diarize=True)
-        with choose(as_json=False, live=Live.LAST) as display:
+        with choose_display(as_json=False, shown=ShownText.LAST_SEGMENT) as display:
             if not await follow(client, display, task_id, recording.name):
                 return None
         result = await client.get_task_result(task_id)
@@ -87,7 +88,7 @@ async def _transcribe(running: Service, recording: Path) -> str | None:
     return task_id
 
 
-def _print_next_steps(running: Service, task_id: str, *, keep: bool) -> None:
+def _print_next_steps(running: LocalService, task_id: str, *, keep: bool) -> None:
     here, there = command(), command_in_another_terminal(in_this_folder=True)
     if not keep:
         out.print(f"""

@@ -1,1 +1,1 @@
-"""Diarization: find voices in windows, embed their speech, cluster the embeddings to speakers, build turns."""
+"""Speaker diarization: segment windows, embed speech, cluster the embeddings to speakers, build turns."""

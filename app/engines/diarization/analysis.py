@@ -1,7 +1,7 @@
-"""Analyse a chunk: find when each voice speaks, and make embeddings of what it says.
+"""Analyse a chunk: find when each local speaker speaks, and compute speaker embeddings.
 
-A voice is a person in one window; a window has at most three voices. `speakers.py` finds later which embeddings are of
-the same person.
+A local speaker is a person within one window, which has at most three. `speakers.py` later clusters the embeddings, and
+`assignment.py` maps local speakers to the speakers of the recording.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,97 +10,104 @@ import numpy as np
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
-from app.engines.diarization.chunk import (
-    LEAST_FRAMES,
-    VOICES,
+from app.engines.diarization.chunk_analysis import (
+    LOCAL_SPEAKERS,
+    MIN_SPEECH_FRAMES,
     Activity,
-    Chunk,
+    ChunkAnalysis,
     Embedding,
     LocalSpeaker,
-    Speaking,
-    Values,
-    speaking,
-    stored,
+    Quantized,
+    is_active,
+    quantized,
 )
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
-from app.engines.diarization.regions import SHORTEST_FRAMES, to_embed
-from app.engines.diarization.windows import APART, FIRST_EDGE, FRAME, FRAMES, LENGTH, PER_CHUNK, ChunkSound, window
+from app.engines.diarization.regions import MIN_EMBEDDING_FRAMES, embedding_spans
+from app.engines.diarization.windows import (
+    FRAME_SAMPLES,
+    STEP_SAMPLES,
+    WINDOW_FRAMES,
+    WINDOW_SAMPLES,
+    ChunkAudio,
+    Mask,
+    runs,
+    sample_at,
+)
 
-_SETS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
-"""The sets of voices that the segmentation network distinguishes, one set a row."""
-_SEGMENTING = 0.2  # share of the segmentation network in the time of a chunk; embeddings take the rest
+_POWERSET = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
+"""The powerset classes of the segmentation model: which local speakers are active in each class."""
+_SEGMENTATION_SHARE = 0.2  # of the time that a chunk takes; embeddings take the rest
 _SILENCE = 2.0**-15  # one step of 16 bits: a window that is never louder is silent
-_CLEAN_FRAMES = 18  # 0.3 s: if a voice speaks alone for less, its embedding also uses frames with several voices
-_ENOUGH_FRAMES = 30  # 0.5 s: a voice whose embeddings have less of its speech gets one more, of its own
-_LEAST_SAMPLES = 1_600  # 0.1 s: shorter speech gets no embedding
-_MOST_SAMPLES = 64_000  # 4 s: more samples make an embedding slower, but no better
+_CLEAN_FRAMES = 18  # 0.3 s: with less speech alone, the embedding of a local speaker includes overlapping speech
+_ENOUGH_FRAMES = 30  # 0.5 s: a local speaker with less speech in regions gets an embedding of its own
+_MIN_SAMPLES = 1_600  # 0.1 s: shorter speech gets no embedding
+_MAX_SAMPLES = 64_000  # 4 s: more samples make an embedding slower, but no better
 
 
-def analyse(networks: Networks, sound: ChunkSound, progress: Callable[[float], None]) -> Chunk:
-    """Analyse a chunk; call `progress` with the seconds of the recording that are done so far."""
-    begin = sound.index * PER_CHUNK * APART
-    activity = []
-    for number in range(sound.windows):
-        activity.append(_activity(networks, window(sound, number)))
-        progress((begin + number * APART * _SEGMENTING) / SAMPLE_RATE)
-    active = speaking(np.array(activity))
-    found = []
-    for start, end in to_embed(active, sound.frames):
-        spoken = _samples(sound.samples, start, end)
-        if len(spoken) >= _LEAST_SAMPLES:  # the network may hear somebody after the recording's end
-            found.append(Embedding(start, end, _embedded(networks, spoken)))
-        done = _SEGMENTING * sound.frames + (1 - _SEGMENTING) * end
-        progress((begin + done * FRAME) / SAMPLE_RATE)
-    voices = [each for number in range(sound.windows) for each in _voices(networks, sound, number, active[number])]
-    return Chunk(sound.index, np.array(activity), found, voices)
+def analyse_chunk(networks: Networks, audio: ChunkAudio, progress: Callable[[float], None]) -> ChunkAnalysis:
+    """Analyse a chunk; call `progress` with the seconds of the recording processed so far."""
+    activities = []
+    for number in range(audio.windows):
+        activities.append(_activity(networks, audio.window(number)))
+        progress((audio.first_sample + number * STEP_SAMPLES * _SEGMENTATION_SHARE) / SAMPLE_RATE)
+    activity = np.array(activities)
+    active = is_active(activity)
+    embeddings = []
+    for start, end in embedding_spans(active, audio.frames):
+        speech = audio.samples[sample_at(start) : sample_at(end)]
+        if len(speech) >= _MIN_SAMPLES:  # the segmentation model may find speech beyond the end of the recording
+            embeddings.append(Embedding(start, end, _embed(networks, speech)))
+        done = _SEGMENTATION_SHARE * audio.frames + (1 - _SEGMENTATION_SHARE) * end
+        progress((audio.first_sample + done * FRAME_SAMPLES) / SAMPLE_RATE)
+    overlapped = [
+        speaker
+        for number in range(audio.windows)
+        for speaker in _overlapped_speakers(networks, number, audio.window(number), active[number])
+    ]
+    return ChunkAnalysis(audio.index, activity, embeddings, overlapped)
 
 
 def _activity(networks: Networks, samples: Samples) -> Activity:
-    """Return the probability (0 to 255) that each voice speaks in each frame of a window (frames, voices)."""
+    """Return the probability (0 to 255) that each local speaker speaks, for each frame of a window (frames, 3)."""
     if np.abs(samples).max(initial=0) <= _SILENCE:
-        return np.zeros((FRAMES, VOICES), np.uint8)
-    logarithms = networks.segment(np.pad(samples, (0, LENGTH - len(samples))))
-    return np.rint(np.exp(logarithms) @ _SETS * 255).clip(0, 255).astype(np.uint8)
+        return np.zeros((WINDOW_FRAMES, LOCAL_SPEAKERS), np.uint8)
+    logprobs = networks.segment(np.pad(samples, (0, WINDOW_SAMPLES - len(samples))))
+    return np.rint(np.exp(logprobs) @ _POWERSET * 255).clip(0, 255).astype(np.uint8)
 
 
-def _voices(networks: Networks, sound: ChunkSound, number: int, active: Speaking) -> Iterator[LocalSpeaker]:
-    """Make an embedding of each voice of window `number` that hardly speaks alone, such as a word said beside others.
+def _overlapped_speakers(networks: Networks, window: int, samples: Samples, active: Mask) -> Iterator[LocalSpeaker]:
+    """Embed each local speaker of a window who hardly ever speaks alone, such as a word said during other speech.
 
-    Such a voice has less than half a second in regions, and so too few embeddings to find out who it is.
+    Less than half a second of such a local speaker lies in regions: too little to tell who it is.
     """
     alone = active.sum(axis=1) == 1
-    for voice in range(VOICES):
-        speaks = active[:, voice]
+    for number in range(LOCAL_SPEAKERS):
+        speaks = active[:, number]
         clean = speaks & alone
-        if speaks.sum() < LEAST_FRAMES or _in_regions(clean) >= _ENOUGH_FRAMES:
+        if speaks.sum() < MIN_SPEECH_FRAMES or _frames_in_regions(clean) >= _ENOUGH_FRAMES:
             continue
-        spoken = _joined(window(sound, number), clean if clean.sum() >= _CLEAN_FRAMES else speaks)
-        if len(spoken) >= _LEAST_SAMPLES:
-            yield LocalSpeaker(number, voice, _embedded(networks, spoken))
+        speech = _joined(samples, clean if clean.sum() >= _CLEAN_FRAMES else speaks)
+        if len(speech) >= _MIN_SAMPLES:
+            yield LocalSpeaker(window, number, _embed(networks, speech))
 
 
-def _in_regions(clean: Speaking) -> int:
-    """Count the frames of a voice's regions that are long enough for an embedding."""
-    starts, ends = np.flatnonzero(np.diff(clean, prepend=False, append=False)).reshape(-1, 2).T
+def _frames_in_regions(clean: Mask) -> int:
+    """Count the frames of the runs of clean speech that are long enough for an embedding."""
+    starts, ends = runs(clean).T
     lengths = ends - starts
-    return int(lengths[lengths >= SHORTEST_FRAMES].sum())
+    return int(lengths[lengths >= MIN_EMBEDDING_FRAMES].sum())
 
 
-def _embedded(networks: Networks, samples: Samples) -> Values:
-    return stored(networks.embed(features(samples)))
+def _embed(networks: Networks, samples: Samples) -> Quantized:
+    return quantized(networks.embed(features(samples)))
 
 
-def _samples(samples: Samples, start: int, end: int) -> Samples:
-    return samples[start * FRAME + FIRST_EDGE : end * FRAME + FIRST_EDGE]
+def _joined(samples: Samples, frames: Mask) -> Samples:
+    """Concatenate the samples of the selected frames; return the middle four seconds if there are more.
 
-
-def _joined(samples: Samples, frames: Speaking) -> Samples:
-    """Join the samples of the frames for which `frames` is True; if they exceed four seconds, keep the middle four.
-
-    Each region gets one frame more, because the segmentation network looks a little ahead.
+    Each run is one frame longer than selected, because the segmentation model looks a little ahead.
     """
-    edges = np.flatnonzero(np.diff(frames, prepend=False, append=False)).reshape(-1, 2)
-    joined = np.concatenate([samples[start * FRAME : (end + 1) * FRAME] for start, end in edges])
-    spare = max(len(joined) - _MOST_SAMPLES, 0)
-    return joined[spare // 2 :][:_MOST_SAMPLES]
+    joined = np.concatenate([samples[start * FRAME_SAMPLES : (end + 1) * FRAME_SAMPLES] for start, end in runs(frames)])
+    excess = max(len(joined) - _MAX_SAMPLES, 0)
+    return joined[excess // 2 :][:_MAX_SAMPLES]

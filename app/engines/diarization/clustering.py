@@ -1,4 +1,4 @@
-"""Cluster embeddings: first by average linkage of their distances, then by the distances of the clusters' centres.
+"""Cluster embeddings: first by average linkage of their distances, then by the distances of the clusters' centroids.
 
 Average linkage in forty lines replaces scipy, a dependency of 35 MB, and needs half its memory: one matrix of 32-bit
 floats.
@@ -10,30 +10,29 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Distances = npt.NDArray[np.float32]
-Weights = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.intp]
-Embeddings = npt.NDArray[np.float32]
+from app.engines.diarization.windows import Indices
 
-_MOST_CENTRES = 256  # most clusters that are merged by their centres: the heaviest ones
-_DOUBT_FRAMES = 15.0  # 0.25 s: a centre made of n frames is believed to be too far from others by this number / n
-_SPLIT_DOUBT_FRAMES = 36.0  # 0.6 s: the same, of the shorter of two clusters, before they are taken apart
+Floats = npt.NDArray[np.float32]
+
+_MAX_CENTROIDS = 256  # how many clusters are merged by their centroids: the heaviest ones
+_UNCERTAIN_FRAMES = 15.0  # 0.25 s: the distance of a centroid of n frames is overestimated by this number / n
+_SPLIT_UNCERTAIN_FRAMES = 36.0  # 0.6 s: the same, for the shorter of two clusters that may be split
 
 
 @dataclass(frozen=True)
 class Merge:
-    """A merge of two clusters; each cluster is given by the number of one of its members."""
+    """A merge of two clusters, each named by the index of one of its members."""
 
-    one: int
-    other: int
+    first: int
+    second: int
     distance: float
 
 
-def linkage(distances: Distances) -> list[Merge]:
-    """Merge n members until one cluster is left, by average linkage; return all merges, nearest first.
+def linkage(distances: Floats) -> list[Merge]:
+    """Merge n members into one cluster by average linkage; return all merges, nearest first.
 
-    `distances`: the distance between each two members (n, n); the matrix is overwritten. The algorithm follows chains
-    of nearest neighbours (Murtagh 1983), and takes n squared steps.
+    `distances`: the pairwise distances (n, n), which are overwritten. The nearest-neighbour chain algorithm (Murtagh
+    1983) takes n squared steps.
     """
     np.fill_diagonal(distances, np.inf)
     sizes = np.ones(len(distances), np.float32)
@@ -51,99 +50,95 @@ def linkage(distances: Distances) -> list[Merge]:
     return sorted(merges, key=lambda merge: merge.distance)
 
 
-def _merge(distances: Distances, sizes: Weights, kept: int, gone: int) -> Merge:
-    merge = Merge(kept, gone, float(distances[kept, gone]))
-    size = sizes[kept] + sizes[gone]
-    mean = (sizes[kept] * distances[kept] + sizes[gone] * distances[gone]) / size
-    mean[[kept, gone]] = np.inf
-    distances[kept], distances[:, kept] = mean, mean
-    distances[gone], distances[:, gone] = np.inf, np.inf
-    sizes[kept], sizes[gone] = size, 0
+def _merge(distances: Floats, sizes: Floats, target: int, absorbed: int) -> Merge:
+    merge = Merge(target, absorbed, float(distances[target, absorbed]))
+    size = sizes[target] + sizes[absorbed]
+    mean = (sizes[target] * distances[target] + sizes[absorbed] * distances[absorbed]) / size
+    mean[[target, absorbed]] = np.inf
+    distances[target], distances[:, target] = mean, mean
+    distances[absorbed], distances[:, absorbed] = np.inf, np.inf
+    sizes[target], sizes[absorbed] = size, 0
     return merge
 
 
-def merged_by_centres(embeddings: Embeddings, weights: Weights, labels: Labels) -> list[Merge]:
-    """Merge clusters by the cosine distance of their centres until one is left; return the merges in this order.
+def merge_by_centroids(embeddings: Floats, weights: Floats, labels: Indices) -> list[Merge]:
+    """Merge clusters by the cosine distance of their centroids into one cluster; return the merges in order.
 
-    `labels`: the cluster of each embedding, as `cut` returns it. `weights`: the frames of each embedding. Only the 256
-    heaviest clusters are merged. The distance of a merge is smaller than that of the centres, most for clusters of few
-    frames, because their centres are inexact.
+    `labels`: the cluster of each embedding, as `cluster_labels` returns it. `weights`: the frames of each embedding.
+    Only the 256 heaviest clusters are merged. Each distance is reduced to account for inexact centroids, most for
+    clusters of few frames.
     """
     roots = np.unique(labels)
     frames = np.array([weights[labels == root].sum() for root in roots])
-    heaviest = np.argsort(-frames, kind="stable")[:_MOST_CENTRES]
+    heaviest = np.argsort(-frames, kind="stable")[:_MAX_CENTROIDS]
     roots, frames = roots[heaviest], frames[heaviest]
     sums = np.array([weights[labels == root] @ embeddings[labels == root] for root in roots])
     merges: list[Merge] = []
     while len(roots) > 1:
-        centres = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        distances = 1 - centres @ centres.T - _DOUBT_FRAMES * (1 / frames[:, np.newaxis] + 1 / frames)
+        centroids = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        distances = 1 - centroids @ centroids.T - _UNCERTAIN_FRAMES * (1 / frames[:, np.newaxis] + 1 / frames)
         np.fill_diagonal(distances, np.inf)
-        kept, gone = sorted(divmod(int(distances.argmin()), len(roots)))
-        merges.append(Merge(int(roots[kept]), int(roots[gone]), float(distances[kept, gone])))
-        sums[kept] += sums[gone]
-        frames[kept] += frames[gone]
-        roots, frames, sums = (np.delete(each, gone, axis=0) for each in (roots, frames, sums))
+        target, absorbed = sorted(divmod(int(distances.argmin()), len(roots)))
+        merges.append(Merge(int(roots[target]), int(roots[absorbed]), float(distances[target, absorbed])))
+        sums[target] += sums[absorbed]
+        frames[target] += frames[absorbed]
+        roots, frames, sums = (np.delete(array, absorbed, axis=0) for array in (roots, frames, sums))
     return merges
 
 
 class Clusters:
-    """Clusters that merge one step at a time; a cluster weighs as much as its members together."""
+    """Clusters that merge one step at a time; the weight of a cluster is the sum of its members' weights."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Floats) -> None:
         self._parents = list(range(len(weights)))
-        self.weights = weights.copy()  # at the root of a cluster: the weight of the whole cluster
+        self._weights = weights.copy()  # at the root of a cluster: the weight of the whole cluster
 
     def apply(self, merge: Merge) -> tuple[float, float]:
         """Merge two clusters, and return their weights before the merge."""
-        one, other = self.root(merge.one), self.root(merge.other)
-        before = float(self.weights[one]), float(self.weights[other])
-        self._parents[other] = one
-        self.weights[one] += self.weights[other]
+        first, second = self.root(merge.first), self.root(merge.second)
+        before = float(self._weights[first]), float(self._weights[second])
+        self._parents[second] = first
+        self._weights[first] += self._weights[second]
         return before
 
     def root(self, member: int) -> int:
-        """Return the root of a member's cluster: the member whose number is the cluster's label."""
+        """Return the root of a member's cluster: the member whose index is the label of the cluster."""
         while self._parents[member] != member:
             self._parents[member] = self._parents[self._parents[member]]
             member = self._parents[member]
         return member
 
-    def labels(self) -> Labels:
-        """Return the root of each member's cluster."""
-        return np.array([self.root(member) for member in range(len(self._parents))])
 
-
-def counts(weights: Weights, merges: Sequence[Merge], least: float) -> list[int]:
-    """Count the clusters that weigh at least `least`, before the first merge and after each merge."""
+def cluster_counts(weights: Floats, merges: Sequence[Merge], min_weight: float) -> list[int]:
+    """Count the clusters that weigh at least `min_weight`, before the first merge and after each merge."""
     clusters = Clusters(weights)
-    found = [int((weights >= least).sum())]
+    counts = [int((weights >= min_weight).sum())]
     for merge in merges:
-        one, other = clusters.apply(merge)
-        found.append(found[-1] + (one + other >= least) - (one >= least) - (other >= least))
-    return found
+        first, second = clusters.apply(merge)
+        counts.append(counts[-1] + (first + second >= min_weight) - (first >= min_weight) - (second >= min_weight))
+    return counts
 
 
-def centre_distances(embeddings: Embeddings, weights: Weights, merges: Sequence[Merge]) -> list[float]:
-    """Return for each merge how far the centres of its two clusters are apart.
+def centroid_distances(embeddings: Floats, weights: Floats, merges: Sequence[Merge]) -> list[float]:
+    """Return for each merge the cosine distance between the centroids of its two clusters.
 
-    The clusters are those that the earlier merges have made. `weights`: the frames of each embedding. The distance is
-    reduced, most for clusters of few frames, because their centres are inexact.
+    The clusters are those that the earlier merges have formed. `weights`: the frames of each embedding. Each distance
+    is reduced to account for inexact centroids, most for clusters of few frames.
     """
     clusters, sums = Clusters(weights), weights[:, np.newaxis] * embeddings
-    found = []
+    distances = []
     for merge in merges:
-        one, other = clusters.root(merge.one), clusters.root(merge.other)
-        lengths = max(float(np.linalg.norm(sums[one]) * np.linalg.norm(sums[other])), float(np.finfo(np.float32).tiny))
-        distance = 1 - float(sums[one] @ sums[other]) / lengths
-        found.append(distance - _SPLIT_DOUBT_FRAMES / min(clusters.apply(merge)))
-        sums[one] += sums[other]
-    return found
+        first, second = clusters.root(merge.first), clusters.root(merge.second)
+        norms = max(float(np.linalg.norm(sums[first]) * np.linalg.norm(sums[second])), float(np.finfo(np.float32).tiny))
+        distance = 1 - float(sums[first] @ sums[second]) / norms
+        distances.append(distance - _SPLIT_UNCERTAIN_FRAMES / min(clusters.apply(merge)))
+        sums[first] += sums[second]
+    return distances
 
 
-def cut(weights: Weights, merges: Sequence[Merge]) -> Labels:
-    """Return the label of each member's cluster after all `merges`."""
+def cluster_labels(weights: Floats, merges: Sequence[Merge]) -> Indices:
+    """Return the label of each member's cluster after all `merges`: the index of one of its members."""
     clusters = Clusters(weights)
     for merge in merges:
         clusters.apply(merge)
-    return clusters.labels()
+    return np.array([clusters.root(member) for member in range(len(weights))])

@@ -1,4 +1,4 @@
-"""Find who speaks when in a recording: analyse one chunk after the other while the recording is decoded."""
+"""Diarize a recording in the engine process: analyse its chunks while it is decoded, then find speakers and turns."""
 
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -9,15 +9,15 @@ from natscribe.schemas.progress import Stage
 from app.engines.audio.decoding import decode, probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.engines.diarization.analysis import analyse
-from app.engines.diarization.chunk import Chunk, pack, unpack
+from app.engines.diarization.analysis import analyse_chunk
+from app.engines.diarization.assignment import assign_speakers
+from app.engines.diarization.chunk_analysis import ChunkAnalysis, pack, unpack
 from app.engines.diarization.identity import embedding_network
 from app.engines.diarization.networks import Networks
-from app.engines.diarization.owners import owners
-from app.engines.diarization.speaker_voices import speaker_embeddings
-from app.engines.diarization.speakers import Bounds, centres, embeddings_of
+from app.engines.diarization.speaker_embeddings import speaker_embeddings
+from app.engines.diarization.speakers import SpeakerBounds, collect_embeddings, speaker_centroids
 from app.engines.diarization.turns import turns
-from app.engines.diarization.windows import APART, PER_CHUNK, chunks
+from app.engines.diarization.windows import chunks
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, Embedded, StageAdvanced
 
 _PROGRESS_EVERY_S = 1.0
@@ -26,9 +26,9 @@ Emit = Callable[[StageAdvanced | ChunkAnalysed], None]
 
 
 def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> DiarizationDone:
-    """Find the turns of a recording; emit each chunk that is analysed now, and progress at most once a second.
+    """Find the turns of a recording; emit each newly analysed chunk, and progress at most once per second.
 
-    In memory are at most 70 s of sound, 13 MB for each hour of the recording, and up to 70 MB to compare embeddings.
+    Memory holds at most 70 s of audio, 13 MB per hour of the recording, and up to 70 MB to compare embeddings.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
@@ -38,39 +38,40 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     limit.check(measured)
     emit(StageAdvanced(stage=Stage.DECODING, processed_seconds=0.0, duration_seconds=measured))
     progress = _progress(measured, emit)
-    known = _known(job, networks.identity.revision)
-    analysed: list[Chunk] = []
+    revision = networks.identity.revision
+    known = _known_chunks(job, revision)
+    analyses: list[ChunkAnalysis] = []
     duration = 0.0
-    for sound in chunks(decode(job.path, budget, job.channel)):
-        chunk = known.get(sound.index)
-        if chunk is None or len(chunk.activity) != sound.windows:
-            chunk = analyse(networks, sound, progress)
-            emit(ChunkAnalysed(index=sound.index, revision=networks.identity.revision, record=pack(chunk)))
-        analysed.append(chunk)
-        duration = (sound.index * PER_CHUNK * APART + len(sound.samples)) / SAMPLE_RATE
-    embeddings = embeddings_of(analysed)
-    speakers = centres(embeddings, analysed, Bounds(job.min_speakers, job.max_speakers))
-    found = turns(analysed, owners(analysed, embeddings, speakers), duration)
+    for audio in chunks(decode(job.path, budget, job.channel)):
+        analysis = known.get(audio.index)
+        if analysis is None or len(analysis.activity) != audio.windows:
+            analysis = analyse_chunk(networks, audio, progress)
+            emit(ChunkAnalysed(index=audio.index, revision=revision, record=pack(analysis)))
+        analyses.append(analysis)
+        duration = (audio.first_sample + len(audio.samples)) / SAMPLE_RATE
+    embeddings = collect_embeddings(analyses)
+    centroids = speaker_centroids(embeddings, analyses, SpeakerBounds(job.min_speakers, job.max_speakers))
+    found_turns = turns(analyses, assign_speakers(analyses, embeddings, centroids), duration)
     embedded = None
     if job.embed:
-        with closing(decode(job.path, Budget(limit), job.channel)) as again:
-            of_speakers = speaker_embeddings(networks, embeddings, found, again)
+        with closing(decode(job.path, Budget(limit), job.channel)) as recording:
+            of_speakers = speaker_embeddings(networks, embeddings, found_turns, recording)
         embedded = Embedded(model=embedding_network(), speakers=of_speakers)
-    return DiarizationDone(turns=found, duration_seconds=duration, model=networks.identity, embedded=embedded)
+    return DiarizationDone(turns=found_turns, duration_seconds=duration, model=networks.identity, embedded=embedded)
 
 
-def _known(job: Diarize, revision: str) -> dict[int, Chunk]:
-    """Return the known chunks by index: only those that can be read and that networks of this `revision` analysed."""
+def _known_chunks(job: Diarize, revision: str) -> dict[int, ChunkAnalysis]:
+    """Return by index the chunks in `job.known` that are readable and were analysed by networks of this `revision`."""
     known = {}
-    for each in job.known:
+    for record in job.known:
         with suppress(ValueError):
-            if each.revision == revision:
-                known[each.index] = unpack(each.index, each.record)
+            if record.revision == revision:
+                known[record.index] = unpack(record.index, record.record)
     return known
 
 
 def _progress(duration: float, emit: Emit) -> Callable[[float], None]:
-    """Build a function that is called with the seconds analysed so far, and emits them at most once a second."""
+    """Return a function that takes the seconds processed so far, and emits them at most once per second."""
     reported_at = monotonic()
 
     def report(seconds: float) -> None:

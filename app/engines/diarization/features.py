@@ -1,4 +1,4 @@
-"""Compute the input of the embedding network: Kaldi's 80 log mel filter bank energies every 10 ms."""
+"""Compute the input of the embedding model: Kaldi's 80 log mel filter bank energies every 10 ms."""
 
 from functools import cache
 
@@ -15,40 +15,35 @@ _STEP = 160  # samples, 10 ms
 _POINTS = 512  # points of the Fourier transform
 _BINS = 80  # filters
 _LOWEST_HZ = 20.0
-_EMPHASIS = np.float32(0.97)
+_PREEMPHASIS = np.float32(0.97)
 _FLOOR = np.finfo(np.float32).eps
 
 
 def features(samples: Samples) -> Features:
-    """Return the logarithms of 80 filter bank energies for each full frame of 25 ms (frames, 80), less their mean."""
+    """Return 80 log mel filter bank energies for each full frame of 25 ms (frames, 80), minus their mean over time."""
     frames = np.lib.stride_tricks.sliding_window_view(samples, _FRAME)[::_STEP]
     centred = frames - frames.mean(axis=1, keepdims=True)
-    before = np.concatenate([centred[:, :1], centred[:, :-1]], axis=1)
-    spectrum = np.fft.rfft((centred - _EMPHASIS * before) * _shape(), _POINTS)[:, :-1]
+    previous = np.concatenate([centred[:, :1], centred[:, :-1]], axis=1)
+    spectrum = np.fft.rfft((centred - _PREEMPHASIS * previous) * _window(), _POINTS)[:, :-1]
     energies = np.asarray((spectrum.real**2 + spectrum.imag**2) @ _filters(), np.float64)
     logarithm = np.log(np.maximum(energies, _FLOOR))
     return np.ascontiguousarray(logarithm - logarithm.mean(axis=0), np.float32)
 
 
 @cache
-def _shape() -> Samples:
-    """Return the weight of each sample of a frame: Povey's window function, a flatter Hann function."""
+def _window() -> Samples:
+    """Return the weight of each sample of a frame: the Povey window, a flatter Hann window."""
     return (np.hanning(_FRAME) ** 0.85).astype(np.float32)
 
 
 @cache
 def _filters() -> Features:
-    """Return triangular filters that overlap by half, evenly spaced in mel."""
-    corners = _corners()
+    """Return triangular filters that overlap by half, evenly spaced in mel: from corner n, peak n + 1, to n + 2."""
+    corners = np.linspace(_mel(np.float64(_LOWEST_HZ)), _mel(np.float64(SAMPLE_RATE / 2)), _BINS + 2)
     mel = _mel(np.arange(_POINTS // 2) * SAMPLE_RATE / _POINTS)[:, np.newaxis]
     left, middle, right = corners[:-2], corners[1:-1], corners[2:]
     rising, falling = (mel - left) / (middle - left), (right - mel) / (right - middle)
     return np.maximum(np.minimum(rising, falling), 0).astype(np.float32)
-
-
-def _corners() -> npt.NDArray[np.float64]:
-    """Return the corners of the filters, in mel: filter n begins at corner n, peaks at n + 1 and ends at n + 2."""
-    return np.linspace(_mel(np.float64(_LOWEST_HZ)), _mel(np.float64(SAMPLE_RATE / 2)), _BINS + 2)
 
 
 def _mel(hertz: npt.NDArray[np.float64] | np.float64) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The two networks of diarization: segmentation finds which voice speaks when in a window, the other embeds speech."""
+"""The two networks of diarization: the segmentation model and the speaker embedding model."""
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -9,56 +9,56 @@ import numpy.typing as npt
 import onnxruntime
 from natscribe.schemas.wire import Model
 
-from app.engines.diarization.identity import EMBEDDING_FILE, TELEPHONE_FILE, weights
+from app.engines.diarization.identity import EMBEDDING_FILE, TELEPHONE_FILE, weights_folder
 from app.engines.onnx.session import session_options
 
 Array = npt.NDArray[np.float32]
-Compute = Callable[[None, dict[str, Array]], Sequence[Array]]  # computes all outputs of a network from its inputs
+Compute = Callable[[None, dict[str, Array]], Sequence[Array]]  # maps the inputs of a network to its outputs
 
 NAME = "segmentation-3.0+campplus"
 _FILES = ("segmentation-3.0.onnx", EMBEDDING_FILE)
-_PIPELINE = b"3"  # part of the revision: raise it when code changes the turns, so that older chunks are not reused
+_PIPELINE = b"3"  # part of the revision: increment it when code changes the turns, so that older chunks are not reused
 _TINY = 1e-9  # prevents a division by zero
-SETS = 7  # sets of voices that the segmentation network distinguishes
+POWERSET_CLASSES = 7  # sets of local speakers that the segmentation model distinguishes
 
 
 class Networks:
-    """Both networks of diarization, loaded; `identity`: the name and revision that stand in results."""
+    """Both networks of diarization, loaded; `identity`: the name and revision that results report."""
 
     def __init__(self, threads: int) -> None:
-        folder = weights()
+        folder = weights_folder()
         contents = [(folder / name).read_bytes() for name in (*_FILES, TELEPHONE_FILE)]
         self.identity = Model(name=NAME, revision=sha256(b"".join([_PIPELINE, *contents])).hexdigest()[:12])
-        self._segmentation, self._embeddings = (_opened(content, threads) for content in contents[: len(_FILES)])
+        self._segmentation, self._embedding = (_load(content, threads) for content in contents[: len(_FILES)])
         self._telephone: Array = np.load(folder / TELEPHONE_FILE)
 
     def segment(self, window: Array) -> Array:
-        """Return log probabilities (frames, 7) that nobody, each of three voices, or each two of them speak.
+        """Return the log probability of each powerset class: nobody, one or two of three local speakers (frames, 7).
 
         `window`: the samples of a window.
         """
-        return self._segmentation(None, {"x": window[np.newaxis, np.newaxis]})[0].reshape(-1, SETS)
+        return self._segmentation(None, {"x": window[np.newaxis, np.newaxis]})[0].reshape(-1, POWERSET_CLASSES)
 
     def embed(self, features: Array) -> Array:
-        """Return the embedding (192 values, length 1) of one person's speech from its features (frames, 80).
+        """Return the speaker embedding (192 values, norm 1) of features (frames, 80).
 
-        The embedding lacks the four directions in which telephones change everybody's speech (nuisance attribute
-        projection, Solomonoff 2005): with these directions, all people on telephones would be alike.
+        Nuisance attribute projection (Solomonoff 2005) removes the four directions in which telephones change every
+        embedding: with these directions, all people on telephones would be similar.
         """
         embedding = self.embed_unprojected(features)
-        share = (embedding @ self._telephone.T) @ self._telephone
-        return _unit(np.asarray(embedding - share, np.float32))
+        nuisance = (embedding @ self._telephone.T) @ self._telephone
+        return _normalized(np.asarray(embedding - nuisance, np.float32))
 
     def embed_unprojected(self, features: Array) -> Array:
-        """Return the embedding (192 values, length 1) as the network computes it, without removing directions."""
-        return _unit(self._embeddings(None, {"x": features[np.newaxis]})[0].reshape(-1))
+        """Return the embedding (192 values, norm 1) as the network computes it, without the projection."""
+        return _normalized(self._embedding(None, {"x": features[np.newaxis]})[0].reshape(-1))
 
 
-def _unit(values: Array) -> Array:
-    unit: Array = values / max(float(np.linalg.norm(values)), _TINY)
-    return unit
+def _normalized(values: Array) -> Array:
+    normalized: Array = values / max(float(np.linalg.norm(values)), _TINY)
+    return normalized
 
 
-def _opened(content: bytes, threads: int) -> Compute:
+def _load(content: bytes, threads: int) -> Compute:
     session = onnxruntime.InferenceSession(content, session_options(threads), providers=["CPUExecutionProvider"])
     return cast("Compute", session.run)

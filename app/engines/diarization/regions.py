@@ -1,53 +1,49 @@
-"""Find the regions of a chunk, in which one voice speaks alone, and cut them into parts that get an embedding each.
+"""Find the regions of a chunk in which one local speaker speaks alone, and cut them into spans for embeddings.
 
-The segmentation network often hears two people who take short turns as one voice, and an embedding of the whole voice
-would mix both. So an embedding is made of at most 1.5 s, which are mostly of one person (docs/decisions/0029).
+The segmentation model often takes two people with short turns for one local speaker, and one embedding of all their
+speech would mix both. So an embedding covers at most 1.5 s, mostly of one person (docs/decisions/0029).
 """
 
 from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
-from app.engines.diarization.windows import FRAMES, FRAMES_APART
+from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, Mask
 
-Speaking = npt.NDArray[np.bool_]
-
-EMBEDDED_FRAMES = 89
+MAX_EMBEDDING_FRAMES = 89
 """Most frames of speech in an embedding, 1.5 s."""
-EMBEDDINGS_APART = 44
+EMBEDDING_STEP_FRAMES = 44
 """Most frames between the starts of two embeddings of one region, 0.75 s."""
-SHORTEST_FRAMES = 15
+MIN_EMBEDDING_FRAMES = 15
 """Fewest frames of speech in an embedding, 0.25 s."""
 
 
-def to_embed(speaking: Speaking, frames: int) -> Iterator[tuple[int, int]]:
+def embedding_spans(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
     """Yield where the speech of each embedding starts and ends, in frames from the start of a chunk.
 
-    `speaking`: whether each voice speaks (windows, frames, voices). `frames`: only the first `frames` frames of the
-    chunk are used. The embeddings of one region have the same length, and overlap.
+    `active`: whether each local speaker speaks (windows, frames, 3). `frames`: how many frames of the chunk to use. The
+    spans of one region have equal length, and overlap.
     """
-    for start, end in _regions(speaking, frames):
-        spare = max(end - start - EMBEDDED_FRAMES, 0)
-        count = -(-spare // EMBEDDINGS_APART) + 1
-        for begin in np.rint(np.linspace(start, start + spare, count)).astype(int):
-            yield int(begin), int(min(begin + EMBEDDED_FRAMES, end))
+    for region_start, region_end in _regions(active, frames):
+        excess = max(region_end - region_start - MAX_EMBEDDING_FRAMES, 0)
+        count = -(-excess // EMBEDDING_STEP_FRAMES) + 1
+        for start in np.rint(np.linspace(region_start, region_start + excess, count)).astype(int):
+            yield int(start), int(min(start + MAX_EMBEDDING_FRAMES, region_end))
 
 
-def _regions(speaking: Speaking, frames: int) -> Iterator[tuple[int, int]]:
-    """Yield the regions in which one voice speaks alone; at each frame, the window with the nearest middle says who.
+def _regions(active: Mask, frames: int) -> Iterator[tuple[int, int]]:
+    """Yield the regions in which one local speaker speaks alone, decided in each frame by the most central window.
 
-    A region goes on where the next window takes over, even if the voice has another number in that window. Regions of
-    less than SHORTEST_FRAMES are not yielded.
+    A region continues across the border between two windows, even if the local speaker has another number in the next
+    window. Regions of less than MIN_EMBEDDING_FRAMES are skipped.
     """
-    place = np.arange(frames)
-    judge = np.clip(np.rint((place - FRAMES / 2) / FRAMES_APART).astype(int), 0, len(speaking) - 1)
-    voices = speaking[judge, place - judge * FRAMES_APART]
-    alone = voices.sum(axis=1) == 1
-    voice = voices.argmax(axis=1)
-    changed = (np.diff(alone) | ((np.diff(voice) != 0) & (np.diff(judge) == 0))).nonzero()[0] + 1
-    edges = [0, *changed.tolist(), frames]
-    for start, end in pairwise(edges):
-        if alone[start] and end - start >= SHORTEST_FRAMES:
+    frame = np.arange(frames)
+    window = np.clip(np.rint((frame - WINDOW_FRAMES / 2) / STEP_FRAMES).astype(int), 0, len(active) - 1)
+    speakers = active[window, frame - window * STEP_FRAMES]
+    alone = speakers.sum(axis=1) == 1
+    speaker = speakers.argmax(axis=1)
+    changes = (np.diff(alone) | ((np.diff(speaker) != 0) & (np.diff(window) == 0))).nonzero()[0] + 1
+    for start, end in pairwise([0, *changes.tolist(), frames]):
+        if alone[start] and end - start >= MIN_EMBEDDING_FRAMES:
             yield start, end

@@ -1,4 +1,4 @@
-"""Make speech sound as a telephone transmits it, so that it can be compared with speech from a telephone."""
+"""Simulate telephone audio, so that speech can be compared with speech from a telephone."""
 
 from typing import Final
 
@@ -13,13 +13,13 @@ _STEPS: Final = np.float32(127.0)  # on each side of zero: eight bits
 _PEAK: Final = np.float32(0.5)
 
 
-def telephoned(samples: Samples) -> Samples:
-    """Return samples as a telephone transmits them: only 300 to 3400 Hz, at one loudness, rounded by mu-law."""
+def simulate_telephone(samples: Samples) -> Samples:
+    """Return samples as a telephone transmits them: 300 to 3400 Hz, normalized to one peak, quantized by mu-law."""
     spectrum = np.fft.rfft(samples)
     hertz = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
     spectrum[(hertz < _BAND_HZ[0]) | (hertz > _BAND_HZ[1])] = 0
-    heard = np.fft.irfft(spectrum, len(samples)).astype(np.float32)
-    heard *= _PEAK / max(float(np.abs(heard).max(initial=0)), float(np.finfo(np.float32).tiny))
-    pressed = np.rint(np.log1p(_MU * np.abs(heard)) / np.log1p(_MU) * _STEPS) / _STEPS
-    found: Samples = (np.sign(heard) * np.expm1(pressed * np.log1p(_MU)) / _MU).astype(np.float32)
-    return found
+    filtered = np.fft.irfft(spectrum, len(samples)).astype(np.float32)
+    filtered *= _PEAK / max(float(np.abs(filtered).max(initial=0)), float(np.finfo(np.float32).tiny))
+    compressed = np.rint(np.log1p(_MU * np.abs(filtered)) / np.log1p(_MU) * _STEPS) / _STEPS
+    expanded: Samples = (np.sign(filtered) * np.expm1(compressed * np.log1p(_MU)) / _MU).astype(np.float32)
+    return expanded

@@ -1,36 +1,41 @@
-"""Build turns: overlapping windows vote on who speaks in each frame; frames of one speaker in a row become a turn."""
+"""Build turns: overlapping windows vote on who speaks in each frame; consecutive frames of a speaker become a turn."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from natscribe.schemas.diarization import Turn
 
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.engines.diarization.chunk import VOICES, Chunk
-from app.engines.diarization.owners import NOBODY, Owners
-from app.engines.diarization.windows import FIRST_EDGE, FRAME, FRAMES, FRAMES_APART, PER_CHUNK
+from app.engines.diarization.assignment import UNASSIGNED, Assignment
+from app.engines.diarization.chunk_analysis import LOCAL_SPEAKERS, ChunkAnalysis
+from app.engines.diarization.clustering import Floats
+from app.engines.diarization.windows import (
+    STEP_FRAMES,
+    WINDOW_FRAMES,
+    WINDOWS_PER_CHUNK,
+    Indices,
+    Mask,
+    runs,
+    sample_at,
+)
 
-Weights = npt.NDArray[np.float32]
-Edges = npt.NDArray[np.intp]  # first frame of each turn of one speaker, and the frame after its last (turns, 2)
-
-_SURE = FRAMES_APART  # frames from a window's edge to the first decision with full weight
-_AT_EDGE = 0.5  # weight of a decision at a window's edge, where the network hears only one side
-_SHORTEST_PAUSE_FRAMES = 12  # 0.2 s: shorter pauses of a speaker are filled
-_SHORTEST_TURN_FRAMES = 12  # 0.2 s: shorter turns are dropped
-_LATE_FRAMES = 30  # 0.5 s: a shorter turn is the next speaker's, found late, if their turn follows it
-_NEAR_FRAMES = 6  # 0.1 s: longest pause between such a turn and the turn that follows it
+_FULL_WEIGHT_FRAMES = STEP_FRAMES  # from a window's edge to the first decision with full weight
+_EDGE_WEIGHT = 0.5  # of a decision at a window's edge, where the segmentation model sees one side only
+_MIN_PAUSE_FRAMES = 12  # 0.2 s: shorter pauses of a speaker are filled
+_MIN_TURN_FRAMES = 12  # 0.2 s: shorter turns are dropped
+_LATE_FRAMES = 30  # 0.5 s: a shorter turn belongs to the next speaker, detected late, if a turn follows at once
+_NEAR_FRAMES = 6  # 0.1 s: longest pause between such a turn and the turn that follows
 
 
-def _votes() -> Weights:
+def _votes() -> Floats:
     """Return the vote (0 to 1) of a window for each probability (0 to 255): cubed odds, so most are near 0 or 1.
 
-    So two windows in which a speaker probably speaks outweigh one window in which the speaker certainly does not.
+    So two windows in which a speaker probably speaks outvote one window in which the speaker certainly does not.
     """
-    probable = np.arange(256, dtype=np.float32) / np.float32(255)
-    odds = probable**3 / (probable**3 + (1 - probable) ** 3)
-    return odds.astype(np.float32)
+    probability = np.arange(256, dtype=np.float32) / np.float32(255)
+    votes = probability**3 / (probability**3 + (1 - probability) ** 3)
+    return votes.astype(np.float32)
 
 
 _VOTES = _votes()
@@ -42,127 +47,123 @@ class _Turn(NamedTuple):
     speaker: int
 
 
-def turns(chunks: Sequence[Chunk], owners: Owners, duration: float) -> list[Turn]:
+def turns(chunks: Sequence[ChunkAnalysis], assignment: Assignment, duration: float) -> list[Turn]:
     """Return the turns by time, cut at `duration` seconds; speakers are numbered in the order of their first turns."""
-    count = int(owners.max(initial=NOBODY)) + 1
-    edges: list[list[Edges]] = [[] for _ in range(count)]
-    for first, speaking in _decided(chunks, owners, count):
-        for of_speaker, row in zip(edges, speaking, strict=True):
-            of_speaker.append(first + _edges(row))
-    found = [
+    count = int(assignment.max(initial=UNASSIGNED)) + 1
+    edges: list[list[Indices]] = [[] for _ in range(count)]
+    for first, speaking in _decisions(chunks, assignment, count):
+        for of_speaker, mask in zip(edges, speaking, strict=True):
+            of_speaker.append(first + runs(mask))
+    unordered = [
         _Turn(int(start), int(end), speaker)
         for speaker, of_speaker in enumerate(edges)
-        for start, end in _whole(np.concatenate(of_speaker))
+        for start, end in _without_short(np.concatenate(of_speaker))
     ]
-    return list(_named(_disjoint(_given_to_the_next(sorted(found))), duration))
+    return list(_labelled(_merged(_with_late_starts(sorted(unordered))), duration))
 
 
-def _named(turns: Sequence[_Turn], duration: float) -> Iterator[Turn]:
-    names: dict[int, str] = {}
+def _labelled(turns: Sequence[_Turn], duration: float) -> Iterator[Turn]:
+    labels: dict[int, str] = {}
     for turn in turns:
         start, end = _seconds(turn.start), min(_seconds(turn.end), duration)
         if start < end:
-            speaker = names.setdefault(turn.speaker, f"SPEAKER_{len(names):02}")
-            yield Turn(start=start, end=end, speaker=speaker)
+            label = labels.setdefault(turn.speaker, f"SPEAKER_{len(labels):02}")
+            yield Turn(start=start, end=end, speaker=label)
 
 
-def _seconds(edge: int) -> float:
-    return round((edge * FRAME + FIRST_EDGE) / SAMPLE_RATE, 3)
+def _seconds(frame: int) -> float:
+    return round(sample_at(frame) / SAMPLE_RATE, 3)
 
 
-def _decided(chunks: Sequence[Chunk], owners: Owners, speakers: int) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+def _decisions(chunks: Sequence[ChunkAnalysis], assignment: Assignment, speakers: int) -> Iterator[tuple[int, Mask]]:
     """Yield the first frame of each chunk, and whether each speaker speaks in each of its frames (speakers, frames)."""
-    weights = _weights()
+    frame = np.arange(WINDOW_FRAMES)
+    weights = np.minimum(frame, frame[::-1]) / _FULL_WEIGHT_FRAMES
+    weights = np.clip(weights, _EDGE_WEIGHT, 1).astype(np.float32)
+    reach = WINDOW_FRAMES // STEP_FRAMES  # windows of the previous chunk that reach into this chunk
     for chunk in chunks:
-        first = chunk.index * PER_CHUNK
-        reach = FRAMES // FRAMES_APART  # windows of the previous chunk that reach into this chunk
-        windows = range(max(first - reach, 0), first + len(chunk.activity))
-        frames = (len(chunk.activity) - 1) * FRAMES_APART + FRAMES
+        first = chunk.index * WINDOWS_PER_CHUNK
+        frames = (len(chunk.activity) - 1) * STEP_FRAMES + WINDOW_FRAMES
         votes, total = np.zeros((speakers, frames), np.float32), np.zeros(frames, np.float32)
-        for window in windows:
-            begin = (window - first) * FRAMES_APART
-            there, here = slice(max(-begin, 0), FRAMES), slice(max(begin, 0), begin + FRAMES)
-            activity = chunks[window // PER_CHUNK].activity[window % PER_CHUNK][there]
-            votes[:, here] += _by_speaker(_VOTES[activity], owners[window, there], speakers) * weights[there]
-            total[here] += weights[there]
-        own = PER_CHUNK * FRAMES_APART if chunk is not chunks[-1] else frames
-        yield first * FRAMES_APART, _speaking((votes / total)[:, :own])
+        for window in range(max(first - reach, 0), first + len(chunk.activity)):
+            start = (window - first) * STEP_FRAMES
+            in_window, in_chunk = slice(max(-start, 0), WINDOW_FRAMES), slice(max(start, 0), start + WINDOW_FRAMES)
+            activity = chunks[window // WINDOWS_PER_CHUNK].activity[window % WINDOWS_PER_CHUNK][in_window]
+            by_speaker = _by_speaker(_VOTES[activity], assignment[window, in_window], speakers)
+            votes[:, in_chunk] += by_speaker * weights[in_window]
+            total[in_chunk] += weights[in_window]
+        own = WINDOWS_PER_CHUNK * STEP_FRAMES if chunk is not chunks[-1] else frames
+        yield chunk.first_frame, _speaking((votes / total)[:, :own])
 
 
-def _weights() -> Weights:
-    frame = np.arange(FRAMES)
-    return np.clip(np.minimum(frame, frame[::-1]) / _SURE, _AT_EDGE, 1).astype(np.float32)
-
-
-def _by_speaker(activity: Weights, owners: Owners, speakers: int) -> Weights:
+def _by_speaker(activity: Floats, assignment: Assignment, speakers: int) -> Floats:
     votes = np.zeros((speakers, len(activity)), np.float32)
-    for voice in range(VOICES):
-        owned = np.flatnonzero(owners[:, voice] != NOBODY)
-        places = owners[owned, voice], owned
-        votes[places] = np.maximum(votes[places], activity[owned, voice])
+    for local in range(LOCAL_SPEAKERS):
+        frames = np.flatnonzero(assignment[:, local] != UNASSIGNED)
+        cells = assignment[frames, local], frames
+        votes[cells] = np.maximum(votes[cells], activity[frames, local])
     return votes
 
 
-def _speaking(probability: Weights) -> npt.NDArray[np.bool_]:
+def _speaking(probability: Floats) -> Mask:
     """Choose the n most probable speakers in each frame: n is the rounded sum of all probabilities, at most 3."""
     expected = np.floor(probability.sum(axis=0) + 0.5)
     speaking = np.zeros(probability.shape, np.bool_)
     ranked = np.argsort(-probability, axis=0, kind="stable")
-    for rank, speaker in enumerate(ranked[:VOICES]):
+    for rank, speaker in enumerate(ranked[:LOCAL_SPEAKERS]):
         frames = np.flatnonzero(expected > rank)
         speaking[speaker[frames], frames] = True
     return speaking
 
 
-def _edges(speaking: npt.NDArray[np.bool_]) -> Edges:
-    edges = np.diff(speaking, prepend=False, append=False).nonzero()[0]
-    return np.stack([edges[::2], edges[1::2]], axis=1)
+def _without_short(edges: Indices) -> Indices:
+    """Fill the pauses of less than 0.2 s between the turns of a speaker, then drop turns of less than 0.2 s.
 
-
-def _whole(edges: Edges) -> Edges:
-    """Join the turns of a speaker across pauses of less than 0.2 s, then drop turns of less than 0.2 s."""
+    `edges`: the start and end frame of each turn (turns, 2).
+    """
     if not len(edges):
         return edges
     starts, ends = edges.T
-    pauses = np.flatnonzero(starts[1:] - ends[:-1] >= _SHORTEST_PAUSE_FRAMES)
+    pauses = np.flatnonzero(starts[1:] - ends[:-1] >= _MIN_PAUSE_FRAMES)
     starts, ends = starts[np.r_[0, pauses + 1]], ends[np.r_[pauses, len(edges) - 1]]
-    long = ends - starts >= _SHORTEST_TURN_FRAMES
+    long = ends - starts >= _MIN_TURN_FRAMES
     return np.stack([starts[long], ends[long]], axis=1)
 
 
-def _given_to_the_next(turns: Sequence[_Turn]) -> list[_Turn]:
-    """Give each turn of less than 0.5 s to the speaker of the turn that follows it at once, if there is one.
+def _with_late_starts(turns: Sequence[_Turn]) -> list[_Turn]:
+    """Merge each turn of less than 0.5 s into the turn of another speaker that follows at once, if there is one.
 
-    The segmentation network often finds a new speaker a moment late.
+    The segmentation model often detects a new speaker a moment late.
     """
-    kept: list[_Turn] = []  # the earliest turn is last
+    later: list[_Turn] = []  # the earliest turn is last
     for turn in reversed(turns):
-        heir = next((place for place in _following(turn, kept) if turn.end - turn.start < _LATE_FRAMES), None)
-        if heir is None:
-            kept.append(turn)
+        is_short = turn.end - turn.start < _LATE_FRAMES
+        following = next(_following(turn, later), None) if is_short else None
+        if following is None:
+            later.append(turn)
         else:
-            kept[heir] = kept[heir]._replace(start=turn.start)
-    return sorted(kept)
+            later[following] = later[following]._replace(start=turn.start)
+    return sorted(later)
 
 
-def _disjoint(turns: Sequence[_Turn]) -> list[_Turn]:
-    """Join the turns of one speaker that overlap, because a turn was lengthened by a short one before it."""
-    joined: list[_Turn] = []
+def _merged(turns: Sequence[_Turn]) -> list[_Turn]:
+    """Merge overlapping turns of one speaker: a short turn before one of them may have extended it."""
+    merged: list[_Turn] = []
     latest: dict[int, int] = {}
     for turn in turns:
-        place = latest.get(turn.speaker)
-        if place is not None and turn.start <= joined[place].end:
-            joined[place] = joined[place]._replace(end=max(turn.end, joined[place].end))
+        index = latest.get(turn.speaker)
+        if index is not None and turn.start <= merged[index].end:
+            merged[index] = merged[index]._replace(end=max(turn.end, merged[index].end))
         else:
-            latest[turn.speaker] = len(joined)
-            joined.append(turn)
-    return joined
+            latest[turn.speaker] = len(merged)
+            merged.append(turn)
+    return merged
 
 
 def _following(turn: _Turn, later: Sequence[_Turn]) -> Iterator[int]:
-    """Yield the indexes of other speakers' turns that begin before or soon after `turn` ends, and end after `turn`."""
-    for place in range(len(later) - 1, -1, -1):
-        if later[place].start > turn.end + _NEAR_FRAMES:
+    """Yield the indices of other speakers' turns that start before or soon after `turn` ends, and end after `turn`."""
+    for index in range(len(later) - 1, -1, -1):
+        if later[index].start > turn.end + _NEAR_FRAMES:
             return
-        if later[place].speaker != turn.speaker and later[place].end > turn.end:
-            yield place
+        if later[index].speaker != turn.speaker and later[index].end > turn.end:
+            yield index

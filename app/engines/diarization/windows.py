@@ -1,7 +1,7 @@
-"""Cut a recording into windows while it is decoded: ten seconds each, overlapping, for the segmentation network.
+"""Cut a recording into windows while it is decoded: ten seconds each, overlapping, for the segmentation model.
 
-Sixteen windows in a row, about a minute, are a chunk, whose analysis is stored as one. Chunks and windows begin at
-fixed times, so that every attempt of a task has the same chunks.
+Sixteen consecutive windows, about a minute, form a chunk, whose analysis is stored as a whole. Chunks and windows start
+at fixed offsets, so every attempt of a task has the same chunks.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,31 +9,36 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
+import numpy.typing as npt
 
 from app.engines.audio.samples import Samples
 
-FRAME = 270
-"""Samples in a frame: the network decides once a frame who speaks."""
-FRAMES = 589
-"""Frames in a window."""
-LENGTH = 160_000
-"""Samples in a window."""
-FRAMES_APART = 222
-"""Frames between the starts of two windows, 3.75 s: 5 s find changes of speaker less exactly, 2.5 s no better."""
-APART = FRAMES_APART * FRAME
-"""Samples between the starts of two windows."""
-FIRST_EDGE = 360
-"""Samples before frame 0: the network reads 991 samples for the 270 in their middle."""
-PER_CHUNK = 16
-"""Windows in a chunk."""
-_WHOLE = (PER_CHUNK - 1) * APART + LENGTH  # samples in a whole chunk
+Mask = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.intp]
+
+FRAME_SAMPLES = 270
+"""Samples per frame: the segmentation model decides who speaks once per frame."""
+WINDOW_FRAMES = 589
+"""Frames per window."""
+WINDOW_SAMPLES = 160_000
+"""Samples per window."""
+STEP_FRAMES = 222
+"""Frames between the starts of consecutive windows (3.75 s). 5 s locates speaker changes less exactly, 2.5 s no better.
+"""
+STEP_SAMPLES = STEP_FRAMES * FRAME_SAMPLES
+"""Samples between the starts of consecutive windows."""
+FIRST_FRAME_AT = 360
+"""Samples before frame 0: the receptive field of a frame is 991 samples, of which the frame is the middle 270."""
+WINDOWS_PER_CHUNK = 16
+"""Windows per chunk."""
+_CHUNK_SAMPLES = (WINDOWS_PER_CHUNK - 1) * STEP_SAMPLES + WINDOW_SAMPLES
 
 
 @dataclass(frozen=True)
-class ChunkSound:
-    """The sound of a chunk, and how many windows begin in it.
+class ChunkAudio:
+    """The audio of a chunk, and how many windows start in it.
 
-    `frames`: how many of its frames lie before the next chunk begins; in the last chunk, all.
+    `frames`: how many of its frames precede the next chunk; all of them in the last chunk.
     """
 
     index: int
@@ -41,23 +46,37 @@ class ChunkSound:
     windows: int
     frames: int
 
+    @property
+    def first_sample(self) -> int:
+        """Where the chunk starts, in samples from the start of the recording."""
+        return self.index * WINDOWS_PER_CHUNK * STEP_SAMPLES
 
-def window(sound: ChunkSound, number: int) -> Samples:
-    """Return the samples of a window: `LENGTH`, or fewer where the recording ends."""
-    return sound.samples[number * APART :][:LENGTH]
+    def window(self, number: int) -> Samples:
+        """Return the samples of a window: `WINDOW_SAMPLES`, or fewer at the end of the recording."""
+        return self.samples[number * STEP_SAMPLES :][:WINDOW_SAMPLES]
 
 
-def chunks(sound: Iterable[Samples]) -> Iterator[ChunkSound]:
-    """Cut a recording into chunks; hold no more than about 70 s of sound at a time."""
+def chunks(audio: Iterable[Samples]) -> Iterator[ChunkAudio]:
+    """Cut a recording into chunks; buffer at most about 70 s of audio at a time."""
     index = 0
-    waiting: list[Samples] = []
-    for samples in sound:
-        waiting.append(samples)
-        while sum(map(len, waiting)) > _WHOLE:  # more sound than one chunk: the next chunk has a window
-            joined = np.concatenate(waiting)
-            yield ChunkSound(index, joined[:_WHOLE], PER_CHUNK, PER_CHUNK * FRAMES_APART)
+    buffered: list[Samples] = []
+    for samples in audio:
+        buffered.append(samples)
+        while sum(map(len, buffered)) > _CHUNK_SAMPLES:  # the audio beyond this chunk fills a window of the next one
+            joined = np.concatenate(buffered)
+            yield ChunkAudio(index, joined[:_CHUNK_SAMPLES], WINDOWS_PER_CHUNK, WINDOWS_PER_CHUNK * STEP_FRAMES)
             index += 1
-            waiting = [joined[PER_CHUNK * APART :]]
-    rest = np.concatenate([*waiting, np.empty(0, np.float32)])
-    windows = max(1, ceil((len(rest) - LENGTH) / APART) + 1)
-    yield ChunkSound(index, rest, windows, (windows - 1) * FRAMES_APART + FRAMES)
+            buffered = [joined[WINDOWS_PER_CHUNK * STEP_SAMPLES :]]
+    rest = np.concatenate([*buffered, np.empty(0, np.float32)])
+    windows = max(1, ceil((len(rest) - WINDOW_SAMPLES) / STEP_SAMPLES) + 1)
+    yield ChunkAudio(index, rest, windows, (windows - 1) * STEP_FRAMES + WINDOW_FRAMES)
+
+
+def sample_at(frame: int) -> int:
+    """Return the first sample of a frame."""
+    return frame * FRAME_SAMPLES + FIRST_FRAME_AT
+
+
+def runs(mask: Mask) -> Indices:
+    """Return the start and end of each run of consecutive True values (runs, 2)."""
+    return np.flatnonzero(np.diff(mask, prepend=False, append=False)).reshape(-1, 2)

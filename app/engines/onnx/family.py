@@ -1,4 +1,4 @@
-"""The family of models that onnx-asr runs; this library is an optional extra."""
+"""The family of models that onnx-asr runs; the library is an optional extra."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.wire import Model
 
-from app.engines.family import Computing, Weights, check_precision, identity_of
+from app.engines.family import ComputeOptions, LocalModel, check_precision, identity_of
 from app.engines.onnx import published
 from app.errors import PermanentError
 
@@ -22,39 +22,39 @@ NEEDED = "config.json with a model_type of onnx-asr and the files of that type"
 
 
 def publishes(name: str) -> bool:
-    """Whether onnx-asr knows the name."""
+    """Whether onnx-asr knows a published model of this name."""
     return name in published.PUBLISHED
 
 
 def fetch(name: str, compute_type: str | None) -> Path:
-    """Return the folder of a published model; download the model first, unless the cache has it in any precision.
+    """Return the folder of a published model; download the model unless it is cached in any precision.
 
-    `compute_type`: the precision to prefer; a model that is not published in this precision comes in another one.
+    `compute_type`: the precision to prefer; a model that is not published in this precision is fetched in another one.
 
     Raises:
-        PermanentError: unknown_model: the extra is not installed, or the precision is not known.
+        PermanentError: unknown_model: the extra is not installed, or the precision is unknown.
         Exception: The hub cannot be reached; its client raises many types of error.
     """
     _check(name, compute_type)
     return published.fetch(name, compute_type)
 
 
-def recognise(folder: Path, name: str, compute_type: str | None) -> Weights | None:
-    """Find the weights of a model of onnx-asr in a folder; return None if the folder holds no such model.
+def detect(folder: Path, name: str, compute_type: str | None) -> LocalModel | None:
+    """Detect a model of onnx-asr in a folder; return None if the folder contains no such model.
 
     `name`: the name of a published model decides which files the folder must have. `compute_type`: the precision to
     prefer if the folder has several.
 
     Raises:
         IncompleteError: Some files of the model are missing.
-        PermanentError: unknown_model: the extra is not installed, or the precision is not known.
+        PermanentError: unknown_model: the extra is not installed, or the precision is unknown.
     """
-    network = published.recognise(folder, name, compute_type)
-    if network is None:
+    files = published.detect(folder, name, compute_type)
+    if files is None:
         return None
     _check(name, compute_type)
-    identity = identity_of(name, network.files)
-    return Weights(folder, identity, partial(_load, folder, identity, network))
+    identity = identity_of(name, files.files)
+    return LocalModel(folder, identity, partial(_load, folder, identity, files))
 
 
 def _check(name: str, compute_type: str | None) -> None:
@@ -67,7 +67,7 @@ def _check(name: str, compute_type: str | None) -> None:
     check_precision(name, compute_type, published.PRECISIONS)
 
 
-def _load(folder: Path, identity: Model, network: published.Network, computing: Computing) -> OnnxModel:
+def _load(folder: Path, identity: Model, files: published.ModelFiles, options: ComputeOptions) -> OnnxModel:
     from app.engines.onnx.model import load  # noqa: PLC0415 -- imports ONNX Runtime and the extra
 
-    return load(folder, identity, network, computing)
+    return load(folder, identity, files, options)

@@ -1,4 +1,4 @@
-"""Models that the library onnx-asr runs: NVIDIA Parakeet and Canary, GigaAM, T-one, Vosk."""
+"""Speech models that onnx-asr runs: NVIDIA Parakeet and Canary, GigaAM, T-one, Vosk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,31 +15,31 @@ from onnx_asr.asr import TimestampedResult
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.window_audio import WindowAudio
-from app.engines.family import Computing
+from app.engines.family import ComputeOptions
 from app.engines.onnx.device import load_on
-from app.engines.onnx.published import CANARY, Network
+from app.engines.onnx.published import CANARY, ModelFiles
 from app.engines.onnx.session import session_options
 from app.engines.onnx.words import mean_logprob, words_of
 from app.engines.parallel import Parallel
 from app.engines.speech_model import ModelOutput, Text
 from app.errors import PermanentError
 
-_SHORTEST_S = 0.5  # shorter sound is padded with silence: the features need more than one frame
+_MIN_S = 0.5  # shorter audio is padded with silence: the features need more than one frame
 
 
 @dataclass(frozen=True)
 class OnnxModel:
     """A loaded model of onnx-asr.
 
-    `fingerprint`: its device, precision and search. `languages`: which languages it knows; empty: nobody can say.
-    `batched`: whether it transcribes all sounds of a call as one batch.
+    `fingerprint`: its device, precision and search. `languages`: the languages it knows; empty: unknown. `batched`:
+    whether it runs on all windows of a call as one batch.
     """
 
     identity: Model
     fingerprint: str
     architecture: str
     languages: tuple[str, ...]
-    network: TimestampedResultsAsrAdapter
+    adapter: TimestampedResultsAsrAdapter
     parallel: Parallel
     batched: bool
 
@@ -47,7 +47,7 @@ class OnnxModel:
         """Check that the model can follow the options.
 
         Raises:
-            PermanentError: invalid_message: it cannot; the message names the option, and what the model can do.
+            PermanentError: invalid_message: it cannot; the message names the option and what the model supports.
         """
         cannot = None
         if options.language is not None and self.languages and options.language not in self.languages:
@@ -63,76 +63,73 @@ class OnnxModel:
 
     def transcribe(
         self,
-        sounds: Sequence[WindowAudio],
+        batch: Sequence[WindowAudio],
         options: TranscribeOptions,
-        previous: Sequence[str | None],  # noqa: ARG002 -- this family gets the language from the task, or needs none
+        previous: Sequence[str | None],  # noqa: ARG002 -- this family takes the language from the task, or needs none
         *,
-        interim: bool = False,  # noqa: ARG002 -- there is no quicker way
+        interim: bool = False,  # noqa: ARG002 -- greedy decoding has no quicker mode
     ) -> list[ModelOutput]:
-        """Transcribe sounds: on a GPU as one batch, on a CPU each on its own, so that none changes another's text."""
-        asked: RecognizeOptions = {}
+        """Transcribe windows: on a GPU as one batch, on a CPU one by one, so that none changes the text of another."""
+        recognize_options: RecognizeOptions = {}
         if self._takes_language:
-            asked = {"language": options.language, "target_language": "en" if options.translate else options.language}
-        spoken = options.language or self._only_language
-        results = self._recognized(sounds, asked)
-        return [ModelOutput([_text(*each, spoken)], spoken) for each in zip(sounds, results, strict=True)]
-
-    @property
-    def _only_language(self) -> str | None:
-        return self.languages[0] if len(self.languages) == 1 else None
+            target = "en" if options.translate else options.language
+            recognize_options = {"language": options.language, "target_language": target}
+        language = options.language or (self.languages[0] if len(self.languages) == 1 else None)
+        results = self._recognize(batch, recognize_options)
+        return [ModelOutput([_text(*pair, language)], language) for pair in zip(batch, results, strict=True)]
 
     @property
     def _takes_language(self) -> bool:
-        """Whether a task must name the language spoken, and may ask for a translation."""
+        """Whether a task must name the language spoken, and may request a translation."""
         return self.architecture == CANARY
 
-    def _recognized(self, sounds: Sequence[WindowAudio], asked: RecognizeOptions) -> list[TimestampedResult]:
-        waves: list[str | Path | Samples] = [_long_enough(sound.samples) for sound in sounds]
+    def _recognize(self, batch: Sequence[WindowAudio], options: RecognizeOptions) -> list[TimestampedResult]:
+        waves: list[str | Path | Samples] = [_padded(audio.samples) for audio in batch]
         if self.batched:
-            return self.network.recognize(waves, **asked)
-        return list(self.parallel.map(lambda wave: self.network.recognize(wave, **asked), waves))
+            return self.adapter.recognize(waves, **options)
+        return list(self.parallel.map(lambda wave: self.adapter.recognize(wave, **options), waves))
 
 
-def _long_enough(samples: Samples) -> Samples:
-    return np.pad(samples, (0, max(round(_SHORTEST_S * SAMPLE_RATE) - len(samples), 0)))
+def _padded(samples: Samples) -> Samples:
+    return np.pad(samples, (0, max(round(_MIN_S * SAMPLE_RATE) - len(samples), 0)))
 
 
-def _text(sound: WindowAudio, result: TimestampedResult, language: str | None) -> Text:
-    """Build the text of a window's sound, even if it has no words.
+def _text(audio: WindowAudio, result: TimestampedResult, language: str | None) -> Text:
+    """Build the text of a window, even if it has no words.
 
-    A sound without any text counts as one without speech, and these models cannot tell speech from music.
+    A window without any text counts as one without speech, and these models cannot tell speech from music.
     """
-    return Text(words_of(result, sound.seconds, sound.speech), language, mean_logprob(result))
+    return Text(words_of(result, audio.seconds, audio.speech), language, mean_logprob(result))
 
 
-def load(folder: Path, identity: Model, network: Network, computing: Computing) -> OnnxModel:
+def load(folder: Path, identity: Model, files: ModelFiles, options: ComputeOptions) -> OnnxModel:
     """Load a model of onnx-asr from its folder.
 
-    On a CPU `at_once` sounds are transcribed at the same time: each has a thread, and all share `threads` - 1 more.
+    On a CPU, `at_once` windows are transcribed at the same time: each has a thread, and all share `threads` - 1 more.
 
     Raises:
         PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used.
     """
 
     def read(providers: Sequence[str]) -> TextResultsAsrAdapter:
-        options = session_options(computing.threads)
+        session = session_options(options.threads)
         return load_model(
-            network.architecture, folder, quantization=network.precision, sess_options=options, providers=providers
+            files.architecture, folder, quantization=files.precision, sess_options=session, providers=providers
         )
 
     try:
-        model, on_gpu = load_on(computing.device, read)
+        model, on_gpu = load_on(options.device, read)
     except MemoryError:
         raise
     except Exception as error:
         raise _not_loaded(identity.name) from error
     return OnnxModel(
         identity=identity,
-        fingerprint=f"{'cuda' if on_gpu else 'cpu'} {network.precision or 'float32'} greedy",
-        architecture=network.architecture,
-        languages=network.languages,
-        network=model.with_timestamps(),
-        parallel=Parallel(1 if on_gpu else computing.at_once),
+        fingerprint=f"{'cuda' if on_gpu else 'cpu'} {files.precision or 'float32'} greedy",
+        architecture=files.architecture,
+        languages=files.languages,
+        adapter=model.with_timestamps(),
+        parallel=Parallel(1 if on_gpu else options.at_once),
         batched=on_gpu,
     )
 

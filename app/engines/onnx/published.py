@@ -1,6 +1,6 @@
-"""Models of the library onnx-asr: their published names, the files that each needs, and how a folder is recognised.
+"""Models of onnx-asr: their published names, the files that each needs, and how the model in a folder is detected.
 
-A folder is recognised without importing the library, which is an optional extra.
+A model is detected without importing the library, which is an optional extra.
 """
 
 import json
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from app.engines.family import IncompleteError
+from app.engines.family import IncompleteModelError
 
 _RUSSIAN = ("ru",)
 _ENGLISH = ("en",)
@@ -30,9 +30,9 @@ PRECISIONS: Mapping[str, str] = {
     "float32": _PLAIN,
     **dict.fromkeys(("int8_float16", "int8_bfloat16", "int8_float32", "int16", "bfloat16"), _PLAIN),
 }
-"""For each precision that an operator may ask for, the mark of its files.
+"""The file name suffix of each precision that an operator may configure.
 
-No model has files for the precisions in the last line, which an operator asks for because of Whisper models.
+No model has files for the precisions in the last line, which exist for Whisper models.
 """
 
 
@@ -54,9 +54,9 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "gigaam-multilingual-ctc": ("multilingual*_ctc{}.onnx", "multilingual_vocab.txt", _CONFIG),
     "vosk": ("*/encoder{}.onnx", "*/decoder{}.onnx", "*/joiner{}.onnx", "*/tokens.txt"),
 }
-"""The library's own patterns of the files that each architecture needs; `{}` stands for the precision."""
+"""The patterns of the library for the files that each architecture needs; `{}` stands for the precision."""
 
-_KNOWN_BY_FILES = (
+_DETECTED_BY_FILES = (
     "gigaam-v2-ctc",
     "gigaam-v2-rnnt",
     "gigaam-v3-e2e-ctc",
@@ -68,7 +68,7 @@ _KNOWN_BY_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A model that the library knows by name: its architecture, and its languages (empty: any, or not known)."""
+    """A model that the library knows by name: its architecture, and its languages (empty: any or unknown)."""
 
     architecture: str
     languages: tuple[str, ...]
@@ -100,20 +100,20 @@ _BY_FOLDER_NAME = {alias: name for name in PUBLISHED for alias in (name, name.rp
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """A model in a folder: its files, and how the library reads them."""
+class ModelFiles:
+    """The files of a model in a folder, and how the library loads them."""
 
     architecture: str
-    precision: str | None  # the library's name for it; null: full precision
+    precision: str | None  # as the library names it; null: full precision
     languages: tuple[str, ...]
     files: tuple[Path, ...]
 
 
-def recognise(folder: Path, name: str, compute_type: str | None) -> Network | None:
-    """Recognise the model in a folder; return None if the folder holds no model that the library can read.
+def detect(folder: Path, name: str, compute_type: str | None) -> ModelFiles | None:
+    """Detect the model in a folder; return None if the folder contains no model that the library can load.
 
     The architecture follows from `name` if a published model has that name, else from `model_type` in config.json, else
-    from the files. Of several precisions, take the one that `compute_type` names, else the full one, int8 or float16.
+    from the files. Of several precisions, prefer the one that `compute_type` names, then full, int8 and float16.
 
     Raises:
         IncompleteError: The architecture is known, but some of its files are missing.
@@ -122,45 +122,43 @@ def recognise(folder: Path, name: str, compute_type: str | None) -> Network | No
     architecture = _architecture(folder, name, config)
     if architecture is None:
         return None
-    marks = [mark for mark in _wanted(compute_type) if not _missing(folder, architecture, mark)]
-    if not marks:
-        raise IncompleteError(_missing(folder, architecture, _PLAIN))
-    mark = marks[0]
-    return Network(
+    suffixes = [suffix for suffix in _preferred(compute_type) if not _missing(folder, architecture, suffix)]
+    if not suffixes:
+        raise IncompleteModelError(_missing(folder, architecture, _PLAIN))
+    return ModelFiles(
         architecture=architecture,
-        precision=mark.removeprefix("?") or None,
+        precision=suffixes[0].removeprefix("?") or None,
         languages=_languages(folder, name, config),
-        files=tuple(_files(folder, architecture, mark)),
+        files=tuple(_files(folder, architecture, suffixes[0])),
     )
 
 
 def fetch(name: str, compute_type: str | None) -> Path:
-    """Return the folder of a published model in the cache of the model hub; if it is not cached, download it first.
+    """Return the folder of a published model in the cache of the model hub; download the model unless it is cached.
 
-    A cached model of another precision than `compute_type` is used, too. Only a download prefers this precision.
+    A cached model of another precision than `compute_type` is used, too: only a download prefers this precision.
 
     Raises:
         Exception: The hub cannot be reached; its client raises many types of error.
     """
-    marks = _wanted(compute_type)
-    for mark in marks:
+    suffixes = _preferred(compute_type)
+    for suffix in suffixes:
         with suppress(Exception):  # any error of the hub's client means that these files are not in the cache
-            return _resolved(name, mark, offline=True)
-    first, second, *_ = marks
+            return _resolve(name, suffix, offline=True)
     with suppress(Exception):  # not every model is published in every precision
-        return _resolved(name, first, offline=False)
-    return _resolved(name, second, offline=False)
+        return _resolve(name, suffixes[0], offline=False)
+    return _resolve(name, suffixes[1], offline=False)
 
 
-def _resolved(name: str, mark: str, *, offline: bool) -> Path:
+def _resolve(name: str, suffix: str, *, offline: bool) -> Path:
     from onnx_asr.loader import create_asr_resolver  # noqa: PLC0415 -- an optional extra
 
-    files = create_asr_resolver(name, offline=offline).resolve_model(quantization=mark.removeprefix("?") or None)
+    files = create_asr_resolver(name, offline=offline).resolve_model(quantization=suffix.removeprefix("?") or None)
     depth = NEEDED[PUBLISHED[name].architecture][0].count("/")
     return next(iter(files.values())).parents[depth]
 
 
-def _wanted(compute_type: str | None) -> list[str]:
+def _preferred(compute_type: str | None) -> list[str]:
     first = PRECISIONS.get(compute_type or "", _PLAIN)
     return list(dict.fromkeys([first, _PLAIN, _INT8, _FLOAT16]))
 
@@ -168,29 +166,29 @@ def _wanted(compute_type: str | None) -> list[str]:
 def _architecture(folder: Path, name: str, config: Mapping[str, object]) -> str | None:
     if name in _BY_FOLDER_NAME:
         return PUBLISHED[_BY_FOLDER_NAME[name]].architecture
-    named = str(config.get("model_type"))
-    named = PUBLISHED[named].architecture if named in PUBLISHED else named
+    configured = str(config.get("model_type"))
+    configured = PUBLISHED[configured].architecture if configured in PUBLISHED else configured
     candidates = [
-        *([named] if named in NEEDED and _is_complete(folder, named) else []),
+        *([configured] if configured in NEEDED and _is_complete(folder, configured) else []),
         *(["t-one-ctc"] if "decoder_params" in config else []),
-        *(kind for kind in _KNOWN_BY_FILES if _is_complete(folder, kind)),
-        *([named] if named in NEEDED else []),
+        *(kind for kind in _DETECTED_BY_FILES if _is_complete(folder, kind)),
+        *([configured] if configured in NEEDED else []),
     ]
     return candidates[0] if candidates else None
 
 
 def _is_complete(folder: Path, architecture: str) -> bool:
-    return any(not _missing(folder, architecture, mark) for mark in (_PLAIN, _INT8, _FLOAT16))
+    return any(not _missing(folder, architecture, suffix) for suffix in (_PLAIN, _INT8, _FLOAT16))
 
 
-def _missing(folder: Path, architecture: str, mark: str) -> list[str]:
-    patterns = [pattern.format(mark) for pattern in NEEDED[architecture]]
+def _missing(folder: Path, architecture: str, suffix: str) -> list[str]:
+    patterns = [pattern.format(suffix) for pattern in NEEDED[architecture]]
     return [pattern for pattern in patterns if not any(folder.glob(pattern))]
 
 
-def _files(folder: Path, architecture: str, mark: str) -> Iterator[Path]:
-    """Yield the files that the architecture needs, and the files beside them with weights too large for a graph."""
-    patterns = [pattern.format(mark) for pattern in NEEDED[architecture]]
+def _files(folder: Path, architecture: str, suffix: str) -> Iterator[Path]:
+    """Yield the files that the architecture needs, and the external data files of weights too large for a graph."""
+    patterns = [pattern.format(suffix) for pattern in NEEDED[architecture]]
     beside = [f"{pattern}?data" for pattern in patterns if pattern.endswith(".onnx")]
     return chain.from_iterable(sorted(folder.glob(pattern)) for pattern in (*patterns, *beside))
 

@@ -1,4 +1,4 @@
-"""Join the tokens of a network to words with times and probabilities."""
+"""Join the tokens of a model to words with timestamps and probabilities."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +10,12 @@ from onnx_asr.asr import TimestampedResult
 
 from app.engines.audio.timeline import Times
 
-_LETTER_S = 0.07  # time to speak a letter: networks give only the start of a token, also of a word's last token
+_LETTER_S = 0.07  # time to speak a letter: models return only the start of a token, also of a word's last token
 
 
 @dataclass(slots=True)
-class _Growing:
-    """A word that grows token by token."""
+class _WordBuilder:
+    """Builds a word token by token."""
 
     text: str = ""
     start: float = 0.0
@@ -34,7 +34,7 @@ class _Growing:
     def has_letters(self) -> bool:
         return any(character.isalnum() for character in self.text)
 
-    def at(self, start: float, end: float) -> Word:
+    def build(self, start: float, end: float) -> Word:
         return Word(start=start, end=end, word=f" {self.text}", probability=fmean(self.probabilities))
 
 
@@ -46,10 +46,10 @@ class _Token:
 
 
 def words_of(result: TimestampedResult, seconds: float, speech: Sequence[Times]) -> list[Word]:
-    """Join the tokens of a sound of `seconds` seconds to words.
+    """Join the tokens of an audio of `seconds` seconds to words.
 
-    A word ends when its last token is spoken, at 0.07 s a letter, or earlier where the next word begins. If the network
-    gives no times (Canary), the words are spread over the regions of `speech` in proportion to their letters.
+    A word ends when its last token is spoken, at 0.07 s per letter, or earlier at the start of the next word. If the
+    model returns no timestamps (Canary), words are spread over the regions of `speech` in proportion to their letters.
     """
     words = list(_joined(_tokens(result)))
     if result.timestamps is None:
@@ -59,7 +59,7 @@ def words_of(result: TimestampedResult, seconds: float, speech: Sequence[Times])
 
 
 def mean_logprob(result: TimestampedResult) -> float | None:
-    """Return the mean log probability of the tokens; None if the network gives no probabilities."""
+    """Return the mean log probability of the tokens; None if the model returns none."""
     return fmean(result.logprobs) if result.logprobs else None
 
 
@@ -67,16 +67,16 @@ def _tokens(result: TimestampedResult) -> Iterator[_Token]:
     tokens = result.tokens or []
     starts = result.timestamps or [0.0] * len(tokens)
     logprobs = result.logprobs or []
-    if len(logprobs) != len(tokens):  # Canary also gives probabilities of tokens that its text leaves out
+    if len(logprobs) != len(tokens):  # Canary also returns probabilities of tokens that its text omits
         logprobs = [fmean(logprobs) if logprobs else 0.0] * len(tokens)
     for letters, start, logprob in zip(tokens, starts, logprobs, strict=True):
         if not (letters.startswith("<") and letters.endswith(">")):  # such as <unk>
             yield _Token(letters, start, min(exp(logprob), 1.0))
 
 
-def _joined(tokens: Iterator[_Token]) -> Iterator[_Growing]:
-    """Join tokens to words, cut at blanks; add a word without letters, such as a mark, to the word before."""
-    finished: _Growing | None = None
+def _joined(tokens: Iterator[_Token]) -> Iterator[_WordBuilder]:
+    """Join tokens to words, split at spaces; append a word without letters, such as a mark, to the word before."""
+    finished: _WordBuilder | None = None
     for word in _split(tokens):
         if word.has_letters or finished is None:
             if finished is not None:
@@ -88,39 +88,39 @@ def _joined(tokens: Iterator[_Token]) -> Iterator[_Growing]:
         yield finished
 
 
-def _split(tokens: Iterator[_Token]) -> Iterator[_Growing]:
-    word = _Growing()
+def _split(tokens: Iterator[_Token]) -> Iterator[_WordBuilder]:
+    word = _WordBuilder()
     for token in tokens:
-        for place, letters in enumerate(token.letters.split(" ")):
-            if place and word.text:
+        for index, letters in enumerate(token.letters.split(" ")):
+            if index and word.text:
                 yield word
-                word = _Growing()
+                word = _WordBuilder()
             if letters:
                 word.add(letters, token.start, token.probability)
     if word.text:
         yield word
 
 
-def _timed(word: _Growing, latest: float) -> Word:
+def _timed(word: _WordBuilder, latest: float) -> Word:
     end = min(word.last_start + word.last_letters * _LETTER_S, latest)
     start = min(word.start, latest)
-    return word.at(start, max(end, start))
+    return word.build(start, max(end, start))
 
 
-def _spread(words: Sequence[_Growing], speech: Sequence[Times]) -> list[Word]:
-    letter = sum(end - start for start, end in speech) / max(1, sum(len(word.text) for word in words))
+def _spread(words: Sequence[_WordBuilder], speech: Sequence[Times]) -> list[Word]:
+    letter_s = sum(end - start for start, end in speech) / max(1, sum(len(word.text) for word in words))
     spread, spoken = [], 0.0
     for word in words:
-        start, end = _place(speech, spoken, spoken + len(word.text) * letter)
-        spread.append(word.at(start, end))
-        spoken += len(word.text) * letter
+        start, end = _in_audio(speech, spoken, spoken + len(word.text) * letter_s)
+        spread.append(word.build(start, end))
+        spoken += len(word.text) * letter_s
     return spread
 
 
-def _place(speech: Sequence[Times], since: float, until: float) -> Times:
-    """Map the time from `since` to `until` in the joined regions of `speech` to the whole sound (seconds).
+def _in_audio(speech: Sequence[Times], since: float, until: float) -> Times:
+    """Map the interval from `since` to `until` in the joined regions of `speech` to the whole audio (seconds).
 
-    If this time reaches over a pause of the sound, return only its part on the longer side.
+    If the interval extends over a pause, return only its longer part.
     """
     sides, before = [], 0.0
     for start, end in speech:

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 from natscribe.schemas.errors import ErrorCode
 
-from app.cancellation import Stop, discard_all
+from app.cancellation import StopScope, discard_all
 from app.engines.engine import run_job
 from app.engines.messages import (
     CloseLiveStream,
@@ -102,7 +102,7 @@ class EngineProcesses:
         hangs = TransientError(ErrorCode.ENGINE_FAILED, message)
         async with (
             self._live_lock,
-            Stop(hangs, after=MAX_LIVE_JOB_S),
+            StopScope(hangs, after=MAX_LIVE_JOB_S),
             aclosing(self._live_detector.run(job)) as replies,
         ):
             return await anext(replies)

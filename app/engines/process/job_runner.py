@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from natscribe.schemas.errors import ErrorCode
 
 from app.engines.cores import windows_at_once
-from app.engines.family import Computing, Family
+from app.engines.family import ComputeOptions, ModelFamily
 from app.engines.messages import (
     CloseLiveStream,
     DiarizationDone,
@@ -25,7 +25,7 @@ from app.engines.messages import (
     Transcribe,
     VadLoaded,
 )
-from app.engines.models import FAMILIES, Models
+from app.engines.models import FAMILIES, ModelCatalog
 from app.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ Emit = Callable[[Reply], None]
 class JobRunner:
     """Runs jobs; one transcription model, the diarization networks and the live streams stay in memory."""
 
-    def __init__(self, setup: Setup, families: Sequence[Family] = FAMILIES) -> None:
+    def __init__(self, setup: Setup, families: Sequence[ModelFamily] = FAMILIES) -> None:
         self._setup = setup
         self._families = families
         self._models: dict[str | None, SpeechModel] = {}  # one at most
@@ -89,7 +89,7 @@ class JobRunner:
 
     def _loaded(self, name: str | None) -> SpeechModel:
         setup = self._setup
-        models = Models(
+        models = ModelCatalog(
             setup.transcription_model,
             setup.transcription_models_dir,
             setup.engine_compute_type,
@@ -100,7 +100,7 @@ class JobRunner:
         self._models.clear()  # first free the old model: two large models may not fit into memory
         threads, at_once = setup.engine_threads, windows_at_once(setup.engine_parallel, setup.engine_threads)
         return weights.load(
-            Computing(setup.engine_device, setup.engine_compute_type, threads, at_once, setup.engine_beam)
+            ComputeOptions(setup.engine_device, setup.engine_compute_type, threads, at_once, setup.engine_beam)
         )
 
     def _live(self) -> LiveStreams:

@@ -1,1 +1,1 @@
-"""Text: find loops, gaps, sentences, languages and terms in what a model wrote."""
+"""Postprocessing of recognized text: hallucination loops, gaps, sentences, languages and vocabulary."""

@@ -1,4 +1,4 @@
-"""Find gaps in a window's sound: speech for which a model wrote no words."""
+"""Find gaps in a window: speech for which a model recognized no words."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,47 +6,48 @@ from natscribe.schemas.transcription import Word
 
 from app.engines.audio.timeline import WORD_TOLERANCE_S, Times
 
-LEAST_S = 1.0  # the least speech in a gap
-_BETWEEN_S = 1.6  # shortest gap between two words: people pause, and the times of words are not exact
-_LONGEST_WORD_S = 1.5  # a longer word is cut to this length: the rest may be speech that was not transcribed
+MIN_GAP_S = 1.0  # the least speech in a gap
+_MIN_INNER_GAP_S = 1.6  # shortest gap between two words: people pause, and word timestamps are inexact
+_MAX_WORD_S = 1.5  # a longer word is cut to this length: the rest may be untranscribed speech
 _DIGIT_S = 0.6  # time that one digit may take: a number is one word, but may be spoken digit by digit
 _EDGE_S = 0.2  # silence at both ends of a region, which does not count as speech
 
 
-def gaps(words: Iterable[Times], speech: Sequence[Times], seconds: float) -> list[Times]:
-    """Find the gaps in a sound of `seconds` seconds: times without words that have at least a second of speech.
+def find_gaps(words: Iterable[Times], speech: Sequence[Times], seconds: float) -> list[Times]:
+    """Find the gaps in an audio of `seconds` seconds: intervals without words that have at least a second of speech.
 
-    `words`: when words are spoken; `speech`: when regions start and end. Between two words people pause, so a gap there
-    is at least 1.6 s long. All times are seconds from the start of the sound.
+    `words`: the interval of each word; `speech`: that of each region. People pause between words, so a gap between two
+    words is at least 1.6 s long. All times are seconds from the start of the audio.
     """
-    found = []
+    gaps = []
     before = 0.0
     for start, end in [*sorted(words), (seconds, seconds)]:
-        inner = before > 0 and start < seconds
-        if start - before >= (_BETWEEN_S if inner else LEAST_S) and spoken(speech, before, start) >= LEAST_S:
-            found.append((before, start))
+        is_inner = before > 0 and start < seconds
+        long_enough = start - before >= (_MIN_INNER_GAP_S if is_inner else MIN_GAP_S)
+        if long_enough and speech_seconds(speech, before, start) >= MIN_GAP_S:
+            gaps.append((before, start))
         before = max(before, end)
-    return found
+    return gaps
 
 
 def word_times(words: Iterable[Word], speech: Sequence[Times], since: float = 0.0) -> list[Times]:
-    """Return when each word is spoken, in seconds after `since`, as the times of `speech` are.
+    """Return the interval of each word, in seconds after `since`, as the times of `speech` are.
 
-    A word that reaches over a pause counts as spoken after the pause, as `Timeline.word` places it. A word that lasts
-    longer than anybody speaks is cut: the rest may be speech that was not transcribed.
+    A word that extends over a pause counts as spoken after the pause, as in `Timeline.word`. A word that lasts longer
+    than a person takes for it is cut: the rest may be untranscribed speech.
     """
-    return [_spoken_at(word, word.start - since, word.end - since, speech) for word in words]
+    return [_word_times(word, word.start - since, word.end - since, speech) for word in words]
 
 
-def _spoken_at(word: Word, start: float, end: float, speech: Sequence[Times]) -> Times:
-    begins = max((first for first, _ in speech if first < end - WORD_TOLERANCE_S), default=start)
-    start = max(start, begins)
-    return start, min(end, start + longest_spoken(word))
+def _word_times(word: Word, start: float, end: float, speech: Sequence[Times]) -> Times:
+    region_start = max((first for first, _ in speech if first < end - WORD_TOLERANCE_S), default=start)
+    start = max(start, region_start)
+    return start, min(end, start + max_word_seconds(word))
 
 
-def longest_spoken(word: Word) -> float:
+def max_word_seconds(word: Word) -> float:
     """Return how many seconds a word can last at most; a number may be spoken digit by digit."""
-    return max(_LONGEST_WORD_S, digits(word) * _DIGIT_S)
+    return max(_MAX_WORD_S, digits(word) * _DIGIT_S)
 
 
 def digits(word: Word) -> int:
@@ -54,6 +55,6 @@ def digits(word: Word) -> int:
     return sum(character.isdigit() for character in word.word)
 
 
-def spoken(speech: Iterable[Times], since: float, until: float) -> float:
+def speech_seconds(speech: Iterable[Times], since: float, until: float) -> float:
     """Count the seconds of speech between `since` and `until`, without the 0.2 s of silence at each end of a region."""
     return sum(max(0.0, min(end - _EDGE_S, until) - max(start + _EDGE_S, since)) for start, end in speech)

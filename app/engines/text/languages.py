@@ -1,8 +1,8 @@
 """Choose the language of each region of a window from the probabilities of the languages in each region.
 
-The Viterbi algorithm finds the most probable sequence of languages. A change of language costs as much as a factor of
-e^2 (about 7) in probability, and a region of less than two seconds weighs less. So an uncertain or short region gets
-the language of its neighbours; a certain region keeps its own. The language before the window counts as a neighbour.
+The Viterbi algorithm finds the most probable sequence of languages. A change of language costs a factor of e^2 (about
+7) in probability, and a region of less than two seconds weighs less. So an uncertain or short region gets the language
+of its neighbours; a certain region keeps its own. The language before the window counts as a neighbour.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,42 +11,45 @@ from math import log
 Evidence = Mapping[str, float]  # the probability of each language
 RegionEvidence = tuple[float, Evidence]  # the seconds of a region, and the probabilities of its languages
 
-_CHANGE = 2.0  # cost of a change of language: minus the natural logarithm of its probability
-_LEAST = 1e-3  # a lower probability counts as this one, so that no language is impossible
-_ENOUGH_S = 2.0  # a shorter region weighs less, because its language is often mistaken
+_CHANGE_COST = 2.0  # minus the natural logarithm of the probability of a change of language
+_MIN_PROBABILITY = 1e-3  # a lower probability is raised to this one, so that no language is impossible
+_ENOUGH_S = 2.0  # a shorter region weighs less, because its language is often misidentified
 
 Scores = dict[str, float]
 
 
-def languages_of(regions: Sequence[RegionEvidence], previous: str | None) -> tuple[list[str], bool]:
+def choose_languages(regions: Sequence[RegionEvidence], previous: str | None) -> tuple[list[str], bool]:
     """Return the language of each region, and whether all would be the same after any other `previous` language."""
     scores = _scores(regions)
     best, *others = sorted(scores[0].values(), reverse=True)
-    settled = not others or best - others[0] > _CHANGE
-    found: list[str] = []
+    settled = not others or best - others[0] > _CHANGE_COST
+    languages: list[str] = []
     for of_region in scores:
-        found.append(_best(of_region, found[-1] if found else previous))
-    return found, settled
+        languages.append(_best(of_region, languages[-1] if languages else previous))
+    return languages, settled
 
 
 def _scores(regions: Sequence[RegionEvidence]) -> list[Scores]:
-    """Score each language in each region: the log probability of the best sequence that begins with it there."""
-    likely = {language for _, evidence in regions for language, probable in evidence.items() if probable >= _LEAST}
+    """Score each language in each region: the log probability of the best sequence that starts with it there."""
+    likely = {language for _, evidence in regions for language, p in evidence.items() if p >= _MIN_PROBABILITY}
     possible = sorted(likely | {max(evidence, key=lambda language: evidence[language]) for _, evidence in regions})
     rest = dict.fromkeys(possible, 0.0)
     scores: list[Scores] = []
     for seconds, evidence in reversed(regions):
         weight = min(seconds / _ENOUGH_S, 1.0)
-        of_region = {each: weight * log(max(evidence.get(each, 0.0), _LEAST)) + rest[each] for each in possible}
+        of_region = {
+            language: weight * log(max(evidence.get(language, 0.0), _MIN_PROBABILITY)) + rest[language]
+            for language in possible
+        }
         scores.append(of_region)
         best = max(of_region.values())
-        rest = {each: max(of_region[each], best - _CHANGE) for each in possible}
+        rest = {language: max(score, best - _CHANGE_COST) for language, score in of_region.items()}
     return scores[::-1]
 
 
 def _best(scores: Scores, before: str | None) -> str:
-    """Return the language `before`, unless another one scores higher by more than a change costs."""
-    best = max(scores, key=lambda each: (scores[each], each))
-    if before in scores and scores[best] - scores[before] <= _CHANGE:
+    """Return the language `before`, unless another one scores higher by more than the cost of a change."""
+    best = max(scores, key=lambda language: (scores[language], language))
+    if before in scores and scores[best] - scores[before] <= _CHANGE_COST:
         return before
     return best

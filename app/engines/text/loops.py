@@ -1,54 +1,54 @@
-"""Detect loops: a model writes the same words again and again, though they were spoken once."""
+"""Detect hallucination loops: a model writes the same words repeatedly though they were spoken once."""
 
 from collections.abc import Sequence
 
 from natscribe.schemas.transcription import Word
 
-_LONGEST_PHRASE = 60  # words in the longest phrase that is checked for repetition
-_TIMES = 4  # a phrase this many times in a row is a loop: a speaker may say a short phrase three times
-_MANY = 16  # this many repeated words in a row are a loop: no speaker repeats so many
-_FASTEST = 30  # characters a second: no speaker is faster
-_SHORTEST_ECHO = 3  # words: people say one or two again in a moment
+_MAX_PHRASE_WORDS = 60  # the longest phrase that is checked for repetition
+_MIN_OCCURRENCES = 4  # a phrase this many times in a row is a loop: a speaker may say a short phrase three times
+_MIN_REPEATED_WORDS = 16  # this many repeated words in a row are a loop: no speaker repeats so many
+_MAX_CHARACTERS_PER_S = 30  # no speaker is faster
+_MIN_REPEATED_END_WORDS = 3  # people quickly repeat one word or two
 
 
-def loops(words: Sequence[str], seconds: float) -> bool:
-    """Whether the words that a model wrote for `seconds` of sound look like a loop.
+def is_loop(words: Sequence[str], seconds: float) -> bool:
+    """Whether the words that a model wrote for `seconds` of audio look like a hallucination loop.
 
-    They do if a phrase is said four times in a row, if it is repeated for 16 words or more (a longer phrase: once in
-    full), or if nobody speaks so fast. A compression ratio, as Whisper uses, cannot tell a loop from ordinary Russian.
+    They do if a phrase occurs four times in a row, if it is repeated for 16 words or more (a longer phrase: once in
+    full), or if nobody speaks that fast. A compression ratio, as in Whisper, cannot tell a loop from ordinary Russian.
     """
     if too_fast(words, seconds):
         return True
     plain = [_plain(word) for word in words]
-    return any(_repeats(plain, length) for length in range(1, _LONGEST_PHRASE + 1))
+    return any(_repeats(plain, length) for length in range(1, _MAX_PHRASE_WORDS + 1))
 
 
 def too_fast(words: Sequence[str], seconds: float) -> bool:
-    """Whether the words have more characters than anybody can speak in `seconds`."""
-    return sum(map(len, words)) > _FASTEST * seconds
+    """Whether the words have more characters than a person can speak in `seconds`."""
+    return sum(map(len, words)) > _MAX_CHARACTERS_PER_S * seconds
 
 
-def without_echo(words: Sequence[Word]) -> list[Word]:
-    """Return the words, but for the last ones if they repeat the words before them faster than anybody speaks.
+def without_repeated_end(words: Sequence[Word]) -> list[Word]:
+    """Return the words without the last ones if they repeat the words before them faster than a person speaks.
 
-    Then the model wrote a sentence twice that was said once. A repetition has three words or more.
+    In that case the model wrote a sentence twice that was spoken once. A repetition has three words or more.
     """
     plain = [_plain(word.word) for word in words]
-    for length in range(_SHORTEST_ECHO, len(words) // 2 + 1):
-        echo = words[-length:]
-        seconds = echo[-1].end - echo[0].start
-        if plain[-length:] == plain[-2 * length : -length] and too_fast([word.word for word in echo], seconds):
+    for length in range(_MIN_REPEATED_END_WORDS, len(words) // 2 + 1):
+        end = words[-length:]
+        seconds = end[-1].end - end[0].start
+        if plain[-length:] == plain[-2 * length : -length] and too_fast([word.word for word in end], seconds):
             return list(words[:-length])
     return list(words)
 
 
 def _repeats(plain: Sequence[str], length: int) -> bool:
     """Whether a phrase of `length` words occurs so often in a row that it is a loop."""
-    enough = min(length * (_TIMES - 1), max(length, _MANY))
-    row = 0
+    enough = min(length * (_MIN_OCCURRENCES - 1), max(length, _MIN_REPEATED_WORDS))
+    repeated = 0
     for before, word in zip(plain, plain[length:], strict=False):
-        row = row + 1 if before == word else 0
-        if row >= enough:
+        repeated = repeated + 1 if before == word else 0
+        if repeated >= enough:
             return True
     return False
 

@@ -1,1 +1,1 @@
-"""The family of Whisper models, which faster-whisper and CTranslate2 run; the bundled model is one of them."""
+"""The family of Whisper models, run by faster-whisper and CTranslate2, including the bundled model."""

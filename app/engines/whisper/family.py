@@ -1,4 +1,4 @@
-"""The family of Whisper models: their published names, the files that each needs, and how they are found and loaded."""
+"""The family of Whisper models: their published names, and how they are fetched, detected and loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.wire import Model
 
-from app.engines.family import Computing, IncompleteError, Weights, identity_of
+from app.engines.family import ComputeOptions, IncompleteModelError, LocalModel, identity_of
 from app.engines.whisper import bundled
 from app.errors import PermanentError
 
@@ -36,9 +36,9 @@ def publishes(name: str) -> bool:
 
 
 def fetch(name: str, _: str | None) -> Path:
-    """Return the folder of a published model; download first what is missing of the model.
+    """Return the folder of a published model; download its missing files first.
 
-    There are weights of one precision only: CTranslate2 converts them as it loads them.
+    There are weights of one precision only: CTranslate2 converts them on loading.
 
     Raises:
         PermanentError: unknown_model: the bundled model cannot be unpacked.
@@ -55,8 +55,8 @@ def fetch(name: str, _: str | None) -> Path:
     return Path(download_model(name))
 
 
-def recognise(folder: Path, name: str, _: str | None) -> Weights | None:
-    """Find the weights of a Whisper model, of any precision, in a folder; return None if the folder has none.
+def detect(folder: Path, name: str, _: str | None) -> LocalModel | None:
+    """Detect a Whisper model, of any precision, in a folder; return None if the folder contains none.
 
     Raises:
         IncompleteError: The weights are there, but other files of the model are missing.
@@ -64,9 +64,9 @@ def recognise(folder: Path, name: str, _: str | None) -> Weights | None:
     if not (folder / _WEIGHTS).exists():
         return None
     if missing := _missing(folder):
-        raise IncompleteError(missing)
+        raise IncompleteModelError(missing)
     identity = bundled.IDENTITY if folder == bundled.home() else identity_of(name, [folder / _WEIGHTS])
-    return Weights(folder, identity, partial(_load, folder, identity))
+    return LocalModel(folder, identity, partial(_load, folder, identity))
 
 
 def _bundled() -> Path:
@@ -81,7 +81,7 @@ def _missing(folder: Path) -> list[str]:
     return [pattern for pattern in _FILES if not any(folder.glob(pattern))]
 
 
-def _load(folder: Path, identity: Model, computing: Computing) -> Whisper:
+def _load(folder: Path, identity: Model, options: ComputeOptions) -> Whisper:
     from app.engines.whisper.model import load  # noqa: PLC0415 -- imports CTranslate2
 
-    return load(folder, identity, computing)
+    return load(folder, identity, options)

@@ -1,11 +1,11 @@
-"""Whisper's network: this module alone handles the untyped objects of faster-whisper and CTranslate2.
+"""Whisper's network: the only module that handles the untyped objects of faster-whisper and CTranslate2.
 
-On a CPU each sound is encoded alone, followed by one second of silence. Whisper was trained on 30 s, but encoding takes
-disproportionately longer for longer sound, and a batch of sounds is encoded no faster than the same sounds one by one.
-Decoding does gain from batches. A batch needs sounds of one length, so the encoded silence at a sound's end is repeated
-up to one of two fixed lengths: so the other sounds of a batch do not change the text of a sound.
+On a CPU each window is encoded alone, followed by one second of silence. Whisper was trained on 30 s, but the time to
+encode grows faster than the length, and encoding a batch is no faster than encoding its members one by one. Decoding
+does gain from batches. A batch needs one length, so the encoded silence at the end is repeated up to one of two fixed
+lengths, whatever the other members are: thus they do not change the text.
 
-On a GPU each sound is padded to 30 s, and both encoding and decoding work on batches.
+On a GPU each window is padded to 30 s, and both encoding and decoding work on batches.
 """
 
 from collections.abc import Sequence
@@ -24,20 +24,20 @@ from natscribe.schemas.windows import LONGEST_WINDOW_S
 
 from app.engines.audio.timeline import Times
 from app.engines.audio.window_audio import WindowAudio
-from app.engines.family import Computing
+from app.engines.family import ComputeOptions
 from app.engines.text.languages import Evidence
 
 Encoded = npt.NDArray[np.float32]  # (frames, width)
 
-FRAMES_PER_SECOND = 50  # frames of the encoder's output for a second of sound; the encoder's input has twice as many
-_LONGEST_S = 30.0  # longest input of the encoder
-_SHORTEST_S = 10.0  # shortest input (sound and silence): with less, the network mistakes languages and short words
-_SILENCE_S = 1.0  # silence after the sound: without silence the network often misses the last word
-# The two lengths of encoded sound in a batch, in frames.
-_PADDED_TO = [ceil(seconds * FRAMES_PER_SECOND) for seconds in (_SHORTEST_S, LONGEST_WINDOW_S + _SILENCE_S)]
-_REPEATED = 40  # frames (0.8 s) of silence that padding repeats; a single repeated frame is mistaken for speech
-# The longest text: 40 tokens, and 25 for each second. Nobody speaks faster, but a loop would fill the model's context.
-_TOKENS_A_SECOND, _TOKENS_AT_LEAST = 25, 40
+FRAMES_PER_SECOND = 50  # frames of the encoder's output per second of audio; the encoder's input has twice as many
+_MAX_S = 30.0  # longest input of the encoder
+_MIN_S = 10.0  # shortest input (audio and silence): with less, languages and short words are misrecognized
+_SILENCE_S = 1.0  # silence after the audio: without silence the last word is often missed
+# The two lengths of encoded audio in a batch, in frames.
+_PADDED_TO = [ceil(seconds * FRAMES_PER_SECOND) for seconds in (_MIN_S, LONGEST_WINDOW_S + _SILENCE_S)]
+_REPEATED_FRAMES = 40  # frames (0.8 s) of silence that padding repeats; a single repeated frame is decoded as speech
+# The longest text: 40 tokens plus 25 per second. Nobody speaks faster, but a loop would fill the model's context.
+_TOKENS_PER_SECOND, _MIN_TOKENS = 25, 40
 _PROMPT_TOKENS, _TERM_TOKENS = 220, 110  # limits of the prompt with its terms, and of the terms; a context has 448
 _NO_REPEAT_TOKENS = 3  # with `break_loops`, no sequence of this many tokens occurs twice
 _PREPENDED = "\"'“¿([{-«"  # marks that belong to the word after them; _APPENDED: to the word before them
@@ -46,9 +46,9 @@ _APPENDED = "\"'.。,，!！?？:：”)]}、»"  # noqa: RUF001 -- other script
 
 @dataclass(frozen=True, slots=True)
 class EncodedPart:
-    """A part of a window in one language, from second `start` of the window on, and the encoder's output for it."""
+    """A part of a window in one language, which starts at second `start` of the window, and its encoder output."""
 
-    sound: WindowAudio
+    audio: WindowAudio
     start: float
     language: str
     encoded: Encoded
@@ -56,7 +56,7 @@ class EncodedPart:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A text as the decoder returned it: its tokens, and how sure the decoder is."""
+    """The tokens of a text as decoded, and their probabilities."""
 
     tokens: Sequence[int]
     avg_logprob: float
@@ -65,10 +65,10 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """What the decoder gets beside the sound: the prompt, terms that may occur in the text, and how to decode.
+    """The decoder's input beside the audio: the prompt, terms that may occur in the text, and how to decode.
 
-    `translate`: write English. `break_loops`: let no sequence of three tokens occur twice. `interim`: decode
-    greedily, without candidate texts.
+    `translate`: into English. `break_loops`: no sequence of three tokens occurs twice. `interim`: greedy decoding
+    instead of beam search.
     """
 
     prompt: str | None = None
@@ -79,26 +79,26 @@ class DecodeOptions:
 
 
 class Network:
-    """A loaded network. Its output for a sound does not depend on the other sounds of a batch, but for one case.
+    """A loaded network. Its output for a window does not depend on the rest of the batch, with one exception.
 
-    The length of a text that loops does: the longest sound of the batch limits how many tokens each text gets.
+    The length of a text that loops does: the longest window of the batch limits how many tokens each text gets.
     """
 
-    def __init__(self, folder: str, computing: Computing, *, padded: bool) -> None:
-        """Load the network from a folder; `padded`: pad each sound to 30 s, and encode sounds in batches.
+    def __init__(self, folder: str, options: ComputeOptions, *, padded: bool) -> None:
+        """Load the network from a folder; `padded`: pad each window to 30 s, and encode batches.
 
         Raises:
             RuntimeError, ValueError, OSError: The files are damaged, or the device cannot be used.
         """
         self._model = WhisperModel(
             folder,
-            device=computing.device,
-            compute_type=computing.compute_type,
-            cpu_threads=computing.threads,
-            num_workers=computing.at_once,
+            device=options.device,
+            compute_type=options.compute_type,
+            cpu_threads=options.threads,
+            num_workers=options.at_once,
             local_files_only=True,
         )
-        self._beam = computing.beam
+        self._beam = options.beam
         self.padded = padded
         self._tokenizers: dict[tuple[str, bool], Tokenizer] = {}
 
@@ -113,24 +113,24 @@ class Network:
             return language == "en"
         return self._model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
 
-    def encode(self, sounds: Sequence[WindowAudio]) -> list[Encoded]:
-        """Encode sounds; return for each the array (frames, width) that the decoder reads."""
-        features = [self._features(sound) for sound in sounds]
+    def encode(self, batch: Sequence[WindowAudio]) -> list[Encoded]:
+        """Encode a batch; return for each window the array (frames, width) that the decoder reads."""
+        features = [self._features(audio) for audio in batch]
         if self.padded:
             return list(self._encoded(np.stack(features)))
-        return [self._encoded(each[np.newaxis])[0] for each in features]
+        return [self._encoded(feature[np.newaxis])[0] for feature in features]
 
     def detect(self, encoded: Encoded) -> Evidence:
         """Return the probability (0 to 1) of each language, by the language's code."""
-        (found,) = self._model.model.detect_language(_view(encoded[np.newaxis]))
-        return {token[2:-2]: probability for token, probability in found}
+        (probabilities,) = self._model.model.detect_language(_view(encoded[np.newaxis]))
+        return {token[2:-2]: probability for token, probability in probabilities}
 
     def decode(self, parts: Sequence[EncodedPart], decoding: DecodeOptions) -> list[Decoded]:
-        """Decode the text of each part; parts padded to one length form a batch, which saves a third of the time."""
+        """Decode the text of each part; parts of one padded length form a batch, which saves a third of the time."""
         padded = [_padded(part.encoded) for part in parts]
         decoded: dict[int, Decoded] = {}
-        for length in sorted({len(sound) for sound in padded}):
-            batch = [number for number, sound in enumerate(padded) if len(sound) == length]
+        for length in sorted({len(array) for array in padded}):
+            batch = [number for number, array in enumerate(padded) if len(array) == length]
             encoded = np.stack([padded[number] for number in batch])
             texts = self._decode_batch([parts[number] for number in batch], encoded, decoding)
             decoded |= zip(batch, texts, strict=True)
@@ -141,31 +141,31 @@ class Network:
         return str(self._tokenizer(part.language, translate=False).decode(decoded.tokens))
 
     def words(self, part: EncodedPart, decoded: Decoded, *, translate: bool) -> list[Word]:
-        """Return the words with their times (seconds) in the window, which the decoder's attention shows.
+        """Return the words with timestamps (seconds in the window), aligned by the decoder's attention.
 
-        `translate`: the text is a translation. Finding the times adds a twelfth to the time of decoding.
+        `translate`: the text is a translation. The alignment adds a twelfth to the time of decoding.
         """
         tokenizer = self._tokenizer(part.language, translate=translate)
-        frames = 2 * min(ceil(part.sound.seconds * FRAMES_PER_SECOND), len(part.encoded))
+        frames = 2 * min(ceil(part.audio.seconds * FRAMES_PER_SECOND), len(part.encoded))
         encoded = _view(part.encoded[np.newaxis])
-        (found,) = self._model.find_alignment(tokenizer, [list(decoded.tokens)], encoded, frames)
-        merge_punctuations(found, _PREPENDED, _APPENDED)
+        (aligned,) = self._model.find_alignment(tokenizer, [list(decoded.tokens)], encoded, frames)
+        merge_punctuations(aligned, _PREPENDED, _APPENDED)
         return [
             Word(
-                start=part.start + float(each["start"]),
-                end=part.start + max(float(each["end"]), float(each["start"])),
-                word=each["word"],
-                probability=min(max(float(each["probability"]), 0.0), 1.0),
+                start=part.start + float(word["start"]),
+                end=part.start + max(float(word["end"]), float(word["start"])),
+                word=word["word"],
+                probability=min(max(float(word["probability"]), 0.0), 1.0),
             )
-            for each in found
-            if each["word"]
+            for word in aligned
+            if word["word"]
         ]
 
-    def _features(self, sound: WindowAudio) -> Encoded:
-        seconds = _LONGEST_S if self.padded else min(max(sound.seconds + _SILENCE_S, _SHORTEST_S), _LONGEST_S)
+    def _features(self, audio: WindowAudio) -> Encoded:
+        seconds = _MAX_S if self.padded else min(max(audio.seconds + _SILENCE_S, _MIN_S), _MAX_S)
         frames = 2 * ceil(seconds * FRAMES_PER_SECOND)
-        features = self._model.feature_extractor(sound.samples)[:, :frames]
-        # Zeros, as faster-whisper pads: features of a faint noise. Features of digital silence are no better.
+        features = self._model.feature_extractor(audio.samples)[:, :frames]
+        # Zeros, as in faster-whisper, are the features of a faint noise; those of digital silence are no better.
         return np.pad(features, ((0, 0), (0, frames - features.shape[1])))
 
     def _encoded(self, features: Encoded) -> Encoded:
@@ -173,8 +173,8 @@ class Network:
 
     def _decode_batch(self, parts: Sequence[EncodedPart], encoded: Encoded, decoding: DecodeOptions) -> list[Decoded]:
         prompts = [self._prompt(part, decoding) for part in parts]
-        longest = _LONGEST_S if self.padded else max(part.sound.seconds for part in parts)
-        tokens = max(map(len, prompts)) + 2 * (_TOKENS_AT_LEAST + ceil(longest * _TOKENS_A_SECOND))
+        longest = _MAX_S if self.padded else max(part.audio.seconds for part in parts)
+        tokens = max(map(len, prompts)) + 2 * (_MIN_TOKENS + ceil(longest * _TOKENS_PER_SECOND))
         results = self._model.model.generate(
             _view(encoded),
             prompts,
@@ -186,13 +186,13 @@ class Network:
             return_no_speech_prob=True,
         )
         eot = self._tokenizer("en", translate=False).eot
-        return [_result(each.sequences_ids[0], each.scores[0], each.no_speech_prob, eot) for each in results]
+        return [_decoded(result.sequences_ids[0], result.scores[0], result.no_speech_prob, eot) for result in results]
 
     def _prompt(self, part: EncodedPart, decoding: DecodeOptions) -> list[int]:
-        """Return the tokens that stand before the text: the end of the prompt, the first terms, and the language.
+        """Return the tokens that precede the text: the end of the prompt, the first terms, and the language.
 
-        Terms beyond _TERM_TOKENS tokens are dropped. Prompt and terms get _PROMPT_TOKENS tokens together: if the prompt
-        is longer, its start is dropped.
+        Terms beyond _TERM_TOKENS tokens are dropped. Prompt and terms share _PROMPT_TOKENS tokens: the start of a
+        longer prompt is dropped.
         """
         tokenizer = self._tokenizer(part.language, translate=decoding.translate)
         terms, length = list[str](), 0
@@ -219,24 +219,24 @@ class Network:
 
 
 def _plain(text: str) -> str:
-    """Break up what the tokenizer would read as a control token, such as <|translate|>."""
+    """Break up control tokens such as <|translate|>."""
     return text.replace("<|", "<").replace("|>", ">")
 
 
 def _padded(encoded: Encoded) -> Encoded:
-    """Pad encoded sound to the next of the two fixed lengths: repeat the silence at its end."""
+    """Pad encoded audio to the next of the two fixed lengths: repeat the silence at its end."""
     length = next((length for length in _PADDED_TO if length >= len(encoded)), len(encoded))
-    silence = encoded[-_REPEATED:]
+    silence = encoded[-_REPEATED_FRAMES:]
     repeated = np.tile(silence, (ceil((length - len(encoded)) / len(silence)), 1))
     return np.concatenate([encoded, repeated])[:length]
 
 
 def encoded_part(encoded: Encoded, region: Times) -> Encoded:
-    """Return the part of the encoder's output that belongs to a region of the sound."""
+    """Return the part of the encoder's output that belongs to a region of the audio."""
     return encoded[int(region[0] * FRAMES_PER_SECOND) : ceil(region[1] * FRAMES_PER_SECOND)]
 
 
-def _result(tokens: Sequence[int], score: float, no_speech_prob: float, eot: int) -> Decoded:
+def _decoded(tokens: Sequence[int], score: float, no_speech_prob: float, eot: int) -> Decoded:
     text = [token for token in tokens if token < eot]
     return Decoded(text, score * len(tokens) / (len(tokens) + 1), min(max(no_speech_prob, 0.0), 1.0))
 

@@ -61,7 +61,7 @@ def terminal(recordings_folder: Path, settings: Settings, worker: Worker) -> Ter
     return Terminal(recordings_folder, settings)
 
 
-async def test_a_folder_stands_for_the_recordings_in_it(terminal: Terminal, recordings_folder: Path) -> None:
+async def test_a_folder_names_the_recordings_in_it(terminal: Terminal, recordings_folder: Path) -> None:
     # Given a folder with two recordings and something else in it
     (recordings_folder / "notes.txt").touch()
     # When it is transcribed
@@ -70,27 +70,27 @@ async def test_a_folder_stands_for_the_recordings_in_it(terminal: Terminal, reco
     assert code == 0
     assert out.split("== ") == ["", *(f"{name}.flac\n" + "one two\n" * 3 for name in ("meeting", "second"))]
     assert "meeting.flac: 100 %, completed" in err
-    assert err.splitlines()[0] == ".: left out, because their names are not those of recordings: notes.txt"
+    assert err.splitlines()[0] == ".: skipped files without the suffix of a recording: notes.txt"
 
 
 @pytest.mark.parametrize("engine", [MissingWordsEngine()], ids=["misses words"])
-async def test_speech_without_text_is_told_beside_the_result(terminal: Terminal, engine: FakeEngine) -> None:
+async def test_untranscribed_speech_is_reported_beside_the_result(terminal: Terminal, engine: FakeEngine) -> None:
     # Given an engine that three times finds no text in the same speech
     # When a recording is transcribed, for people and for programs
     code, out, err = await terminal.run("transcribe", "meeting.flac", "--task-id", "t1")
-    read_code, read, told = await terminal.run("transcribe", "second.flac", "--json")
-    _, again, told_again = await terminal.run("result", "t1")
-    # Then the place is told once, in one line, and the results stay as they are
-    places = "speech without text at 0:02-0:05: listen there."
+    read_code, read, read_err = await terminal.run("transcribe", "second.flac", "--json")
+    _, again, again_err = await terminal.run("result", "t1")
+    # Then one line reports the gap, and the results are unchanged
+    notice = "speech that was not transcribed at 0:02-0:05: check the recording there."
     assert (code, out.splitlines()) == (0, ["one two"] * 3)
-    assert err.splitlines()[-1] == f"meeting.flac: {places}"
-    assert (again, told_again) == (out, f"t1: {places}\n")
-    assert told == f"second.flac: {places}\n"
+    assert err.splitlines()[-1] == f"meeting.flac: {notice}"
+    assert (again, again_err) == (out, f"t1: {notice}\n")
+    assert read_err == f"second.flac: {notice}\n"
     assert read_code == 0
     assert json.loads(read.splitlines()[-1])["untranscribed"] == [{"start": 2, "end": 4.5}]
 
 
-async def test_who_wants_channels_that_are_not_there_is_told(terminal: Terminal, engine: FakeEngine) -> None:
+async def test_missing_channels_are_reported(terminal: Terminal, engine: FakeEngine) -> None:
     # Given recordings with one channel, when each channel is wanted
     code, out, err = await terminal.run("transcribe", "meeting.flac", "--channels", "separate")
     # Then the text is there all the same, and that is said
@@ -187,12 +187,12 @@ async def test_files_of_one_name_have_results_of_their_own(terminal: Terminal, r
 
 
 @pytest.mark.parametrize("command", [("transcribe", "meeting.flac", "second.flac"), ("result", "t1", "t2")])
-async def test_several_subtitles_are_not_one(terminal: Terminal, command: tuple[str, ...]) -> None:
-    # When several results are wanted as one document of a format that has no such documents
+async def test_several_subtitles_are_not_concatenated(terminal: Terminal, command: tuple[str, ...]) -> None:
+    # When several results are requested in a format that allows one result
     code, out, err = await terminal.run(*command, "--format", "vtt")
-    # Then nothing is begun, and the next step is told
+    # Then no task is created, and the error has the next step
     assert (code, out) == (2, "")
-    assert "several results cannot be one vtt: add --output-dir FOLDER, for a file each" in " ".join(err.split())
+    assert "several results cannot be one vtt: add --output-dir FOLDER for a file each" in " ".join(err.split())
     assert (await terminal.run("list"))[2] == "There are no tasks.\n"
 
 
@@ -264,29 +264,29 @@ async def test_results_are_written_before_an_interruption(
     assert written in (["meeting.txt"], ["second.txt"])
     done, runs, watch, cancel, _, fetch = err.decode().splitlines()[-6:]
     assert done == "1 of 2 are done, and written to found."
-    task_id = runs.removesuffix(" still runs:")
+    task_id = runs.removesuffix(" is still running:")
     assert task_id.startswith("second" if written == ["meeting.txt"] else "meeting")
-    assert watch == f"  natscribe watch {task_id}    shows its text as it is found"
+    assert watch == f"  natscribe watch {task_id}    shows its text as it is transcribed"
     assert fetch == f"  natscribe result --output-dir found {task_id}"
-    assert cancel == f"  natscribe cancel {task_id}    ends it"
+    assert cancel == f"  natscribe cancel {task_id}    cancels it"
 
 
-async def test_an_output_without_space_is_told_in_a_sentence(terminal: Terminal) -> None:
+async def test_a_full_disk_is_reported_in_a_sentence(terminal: Terminal) -> None:
     # Given a disk that is full
     with Path("/dev/full").open("wb") as full:
         # When a command writes there
         process = await terminal.start("queue", "--json", stdout=full.fileno())
         _, err = await process.communicate()
-    # Then it says so, and fails
+    # Then the command reports it and fails
     assert process.returncode == 1
     assert "no space left" in err.decode()
     assert "Traceback" not in err.decode()
 
 
-async def test_a_reader_may_leave(terminal: Terminal) -> None:
+async def test_a_closed_output_ends_the_command_quietly(terminal: Terminal) -> None:
     # Given a task that has ended
     await terminal.run("transcribe", "meeting.flac", "--task-id", "t1")
-    # When somebody reads no more than its first event: `natscribe watch t1 --json | head -1`
+    # When its output is closed: `natscribe watch t1 --json | head -1`
     reading, writing = os.pipe()
     os.close(reading)
     process = await terminal.start("watch", "t1", "--json", stdout=writing)
@@ -296,29 +296,28 @@ async def test_a_reader_may_leave(terminal: Terminal) -> None:
     assert (process.returncode, err) == (141, b"")
 
 
-async def test_what_has_ended_cannot_be_cancelled(terminal: Terminal) -> None:
+async def test_an_ended_task_cannot_be_cancelled(terminal: Terminal) -> None:
     # Given a task that is done
     await terminal.run("transcribe", "meeting.flac", "--task-id", "t1")
     # When it is cancelled
     code, _, err = await terminal.run("cancel", "unknown", "t1")
-    # Then the command says that it is too late, also after a task that it cannot cancel
+    # Then the command reports it, also after an unknown task
     assert code == 1
     refused, too_late, hint = err.splitlines()
     assert refused.startswith("unknown: ")
-    assert too_late == "t1 is completed already: there is nothing left to cancel."
-    assert hint == "`natscribe list` shows the tasks that are known."
+    assert too_late == "t1 is already completed: there is nothing to cancel."
+    assert hint == "`natscribe list` shows the tasks that exist."
 
 
 async def test_status_result_cancel_and_delete(terminal: Terminal, publisher: Publisher, engine: FakeEngine) -> None:
-    # Given a task at work
+    # Given a running task
     engine.may_go_on.clear()
     assert (await terminal.run("transcribe", "meeting.flac", "--task-id", "t1", "--no-wait"))[1] == "t1\n"
     await eventually(lambda: _is_running(publisher))
-    # When it is looked at, asked for and cancelled
-    # Then each command says where it stands
+    # When its status and result are requested and it is cancelled, then each command reports its state
     assert "t1: transcription running" in (await terminal.run("status", "t1"))[1]
     code, _, err = await terminal.run("result", "t1")
-    assert (code, err) == (1, "t1 has not ended: `natscribe watch t1` waits for it, then type this command again.\n")
+    assert (code, err) == (1, "t1 has not ended: `natscribe watch t1` waits for it, then repeat this command.\n")
     assert "t1: transcription cancelled" in (await terminal.run("cancel", "t1"))[1]
     code, _, err = await terminal.run("result", "t1")
     assert (code, err) == (1, "t1 is cancelled and has no result. Next: natscribe transcribe FILE.\n")
@@ -341,7 +340,7 @@ async def test_many_tasks_are_deleted_at_once(terminal: Terminal) -> None:
     first, refused, second, hint = err.splitlines()
     assert (first, second) == ("t1 is deleted.", "t2 is deleted.")
     assert refused.startswith("unknown: ")
-    assert hint == "`natscribe list` shows the tasks that are known."
+    assert hint == "`natscribe list` shows the tasks that exist."
     assert (await terminal.run("dead-letters", "list")) == (0, "", "There are no dead letters.\n")
 
 
@@ -359,7 +358,7 @@ async def test_operators_see_queues_and_dead_letters(terminal: Terminal) -> None
     assert (await terminal.run("dead-letters", "replay", "--task-id", "t1"))[1] == "queued again: 1\n"
 
 
-async def test_the_status_says_what_is_known_of_a_task(terminal: Terminal, worker: Worker) -> None:
+async def test_the_status_has_the_details_of_a_task(terminal: Terminal, worker: Worker) -> None:
     # Given a task that is done
     options = ("--diarize", "--vocabulary", "names.txt", "--user-id", "anna")
     (terminal.folder / "names.txt").write_text("Anna Kim\nNatscribe\n", encoding="utf-8")

@@ -155,7 +155,7 @@ async def is_replaced(js: JetStreamContext, bucket: str) -> bool:
     return False
 
 
-async def test_what_is_wrong_with_workers(
+async def test_problems_of_workers_are_reported(
     settings: Settings, js: JetStreamContext, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker without Redis and with another store of recordings, which is gone, and a client of another release

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from nats.js import JetStreamContext
-from natscribe.cli.display import JsonLines, Lines, Live
+from natscribe.cli.display import JsonLines, PlainLines, ShownText
 from natscribe.cli.follow import follow
 from natscribe.client import Client, TaskDeletedError
 from natscribe.schemas.requests import TaskStatus
@@ -32,23 +32,23 @@ async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
     await server.stop()
 
 
-class Told(Lines):
+class Told(PlainLines):
     """Remembers the positions it was told."""
 
     def __init__(self) -> None:
-        super().__init__(live=Live.NOTHING)
+        super().__init__(shown=ShownText.NONE)
         self.positions: list[int] = []
 
-    def position(self, label: str, status: TaskStatus) -> None:
+    def update_position(self, label: str, status: TaskStatus) -> None:
         self.positions.append(status.queue_position or 0)
-        super().position(label, status)
+        super().update_position(label, status)
 
 
 async def test_the_place_in_the_queue_is_kept_true(
     settings: Settings, worker: Worker, engine: FakeEngine, publisher: Publisher, constants: Constants
 ) -> None:
     # Given a task at work, and two that wait
-    constants(ASK_EVERY_S=0.05)
+    constants(POSITION_EVERY_S=0.05)
     engine.may_go_on.clear()
     display = Told()
     async with Client(settings) as client:
@@ -65,11 +65,11 @@ async def test_the_place_in_the_queue_is_kept_true(
         assert await watching
 
 
-async def test_a_task_that_nobody_works_on_is_told(
+async def test_a_task_without_a_worker_is_reported(
     settings: Settings, js: JetStreamContext, constants: Constants, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Given a queue, but no worker
-    constants(ASK_EVERY_S=0.05)
+    constants(POSITION_EVERY_S=0.05)
     await provisioning.provision(js, settings)
     async with Client(settings) as client:
         task_id = await client.create_transcription_task("meeting.flac")
@@ -90,7 +90,7 @@ async def test_a_task_that_nobody_works_on_is_told(
     assert said.count("waits") == 1
 
 
-async def test_outages_are_told_once(nats_server: NatsServer, settings: Settings) -> None:
+async def test_outages_are_reported_once(nats_server: NatsServer, settings: Settings) -> None:
     # Given a client
     told: list[bool] = []
     there = settings.model_copy(update={"nats_url": nats_server.url})

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from app.cli.service import service
+from app.cli.service import run_service
 from app.embedded import free_port
 from tests.integration.cli.test_websocket import handshake
 from tests.servers import Servers
@@ -129,7 +129,7 @@ async def test_a_named_server_is_used_and_only_the_other_one_is_started(
     monkeypatch.delenv("REDIS_URL", raising=False)
     # When the service is started
     with (tmp_path / "log").open("wb") as output:
-        async with service(tmp_path / "data", output=output) as running:
+        async with run_service(tmp_path / "data", output=output) as running:
             # Then it uses the one and starts the other one
             assert running.servers["NATS_URL"] == servers.nats_url
             assert [server.binary for server in running.embedded] == ["valkey-server"]
@@ -147,7 +147,7 @@ async def test_a_named_server_is_used_and_only_the_other_one_is_started(
     ],
     ids=["model", "precision"],
 )
-async def test_nobody_is_told_to_begin_before_the_model_is_loaded(
+async def test_the_next_steps_are_printed_after_the_model_is_loaded(
     tmp_path: Path, setting: dict[str, str], error: str
 ) -> None:
     # Given a typing error in the name of the model, or in its precision
@@ -216,7 +216,7 @@ async def test_a_server_that_dies_is_started_again(lasting: Up, server: str) -> 
     assert _server(lasting.folder, server) != before
 
 
-async def test_what_cannot_work_is_said_at_once(tmp_path: Path) -> None:
+async def test_an_impossible_start_is_reported_at_once(tmp_path: Path) -> None:
     # Given a port on which somebody listens, and NATS_URL with nobody there
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -272,15 +272,15 @@ async def test_the_commands_that_it_names_work_as_they_are(tmp_path: Path, store
         assert (code, "completed" in out or "no tasks" in err) == (0, True), err
 
 
-async def test_nats_stays_for_a_person_who_has_to_mend_it(tmp_path: Path) -> None:
+async def test_nats_keeps_running_for_a_person_who_has_to_repair_it(tmp_path: Path) -> None:
     # Given settings with which no worker starts on the embedded NATS
     command_in(tmp_path)
     async with on_a_terminal(tmp_path, NATS_REPLICAS="3") as (lines, process):
-        # When it is started on a terminal, then it says why it does not work
-        await lines.until("The worker ended before it took tasks")
-        # And its NATS can be asked until Ctrl-C
-        told = await lines.until("Ctrl-C stops it")
-        url = told[-1].partition("NATS_URL=")[2].partition(")")[0]
+        # When it is started on a terminal, then it says why it does not start
+        await lines.until("The worker ended before it was ready")
+        # And its NATS is available until Ctrl-C
+        printed = await lines.until("Ctrl-C stops it")
+        url = printed[-1].partition("NATS_URL=")[2].partition(")")[0]
         _, out, _ = await in_a_shell(f"NATS_URL={url} bin/natscribe doctor", tmp_path)
         assert f"{url.removeprefix('nats://')}, version" in out
         assert process.returncode is None

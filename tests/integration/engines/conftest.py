@@ -8,7 +8,7 @@ import pytest
 
 from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.networks import Networks
-from app.engines.family import Computing
+from app.engines.family import ComputeOptions
 from app.engines.messages import DiarizationDone, Diarize
 from app.engines.process.child_process import EngineProcess
 from app.engines.whisper import bundled
@@ -19,7 +19,7 @@ from tests.sounds import NO_LIMIT
 
 @pytest.fixture(scope="session")
 def whisper() -> Whisper:
-    return load(bundled.folder(), bundled.IDENTITY, Computing())
+    return load(bundled.folder(), bundled.IDENTITY, ComputeOptions())
 
 
 @pytest.fixture(scope="session")

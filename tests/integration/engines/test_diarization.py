@@ -8,12 +8,12 @@ import pytest
 from natscribe.schemas.diarization import Turn
 
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.engines.diarization.chunk import unpack
+from app.engines.diarization.assignment import assign_speakers
+from app.engines.diarization.chunk_analysis import unpack
 from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Array, Networks
-from app.engines.diarization.owners import owners
-from app.engines.diarization.speakers import Bounds, centres, embeddings_of
+from app.engines.diarization.speakers import SpeakerBounds, collect_embeddings, speaker_centroids
 from app.engines.diarization.turns import turns
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from tests.sounds import CLIPS, NO_LIMIT, Samples, load, silence, write
@@ -94,8 +94,12 @@ def test_a_telephone_call_has_the_turns_that_it_has() -> None:
     analysed = [unpack(0, (CALL / "chunk.txt").read_text(encoding="ascii").strip())]
 
     # When its turns are made, then at most 5.5 % of its speech is wrong (9.7 % when windows had no votes)
-    embeddings = embeddings_of(analysed)
-    found = turns(analysed, owners(analysed, embeddings, centres(embeddings, analysed, Bounds(None, None))), 30.0)
+    embeddings = collect_embeddings(analysed)
+    found = turns(
+        analysed,
+        assign_speakers(analysed, embeddings, speaker_centroids(embeddings, analysed, SpeakerBounds(None, None))),
+        30.0,
+    )
     assert error_rate(found, CALL / "truth.rttm", 30.0) <= 0.055
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ctranslate2 import get_cuda_device_count, get_supported_compute_types
 
-from app.engines.family import Computing, Family, Weights
+from app.engines.family import ComputeOptions, LocalModel, ModelFamily
 from app.engines.messages import Load, Loaded, Reply, Setup
 from app.engines.models import FAMILIES
 from app.engines.onnx.published import PRECISIONS
@@ -34,16 +34,16 @@ print(*sys.modules)
 class Watched:
     """A family that records its loaded models."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: ModelFamily) -> None:
         self.EXAMPLE, self.NEEDED = family.EXAMPLE, family.NEEDED
         self.publishes, self.fetch = family.publishes, family.fetch
         self.family = family
         self.models: list[SpeechModel] = []
 
-    def recognise(self, folder: Path, name: str, compute_type: str | None) -> Weights | None:
-        weights = self.family.recognise(folder, name, compute_type)
+    def detect(self, folder: Path, name: str, compute_type: str | None) -> LocalModel | None:
+        weights = self.family.detect(folder, name, compute_type)
 
-        def load(computing: Computing) -> SpeechModel:
+        def load(computing: ComputeOptions) -> SpeechModel:
             assert weights is not None
             self.models.append(weights.load(computing))
             return self.models[-1]

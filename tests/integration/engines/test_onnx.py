@@ -12,9 +12,9 @@ from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.window_audio import WindowAudio
 from app.engines.audio.window_search import find_windows
-from app.engines.family import Computing
+from app.engines.family import ComputeOptions
 from app.engines.messages import FindWindows, Transcribe, WindowFound
-from app.engines.models import Models
+from app.engines.models import ModelCatalog
 from app.engines.onnx.model import OnnxModel
 from app.engines.speech_model import Text
 from app.engines.transcription import transcribe
@@ -30,15 +30,15 @@ HIMSELF = {"might": 0.38, "even": 0.58, "have": 0.84, "been": 1.1, "made": 1.26,
 OPERATOR = {"оператора.": 0.76, "номер": 2.3, "и": 3.34, "нажмите": 3.56, "решетку.": 3.98}
 
 
-def loaded(models: Models, name: str | None = None, *, at_once: int = 1) -> OnnxModel:
-    model = models.find(name).load(Computing(at_once=at_once))
+def loaded(models: ModelCatalog, name: str | None = None, *, at_once: int = 1) -> OnnxModel:
+    model = models.find(name).load(ComputeOptions(at_once=at_once))
     assert isinstance(model, OnnxModel)
     return model
 
 
 @pytest.fixture(scope="module")
 def reader() -> OnnxModel:
-    return loaded(Models(None, NETWORKS), "reader")
+    return loaded(ModelCatalog(None, NETWORKS), "reader")
 
 
 def said(path: Path) -> str:
@@ -56,7 +56,7 @@ def written(texts: list[Text]) -> str:
 
 def test_a_folder_says_what_it_holds() -> None:
     # Given the network's folder among the service's models
-    found = loaded(Models(None, NETWORKS), "reader")
+    found = loaded(ModelCatalog(None, NETWORKS), "reader")
 
     # When it is looked for by name, then it is known how to read it, and what it knows
     assert (found.architecture, found.languages) == ("nemo-conformer-ctc", ("en", "ru"))
@@ -107,7 +107,7 @@ def test_words_have_their_times(reader: OnnxModel, path: Path, times: dict[str, 
 def test_clips_do_not_change_each_other(reader: OnnxModel, at_once: int) -> None:
     # Given clips, alone and together, one after the other and at the same time
     sounds = [load(path) for path in RECORDINGS]
-    model = loaded(Models(None, NETWORKS), "reader", at_once=at_once)
+    model = loaded(ModelCatalog(None, NETWORKS), "reader", at_once=at_once)
     assert model.parallel.count == at_once
     clips = [WindowAudio(sound, ()) for sound in sounds]
     together = model.transcribe(clips, TranscribeOptions(), [None] * len(clips))
@@ -146,12 +146,12 @@ def test_the_network_needs_its_vocabulary(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("".join(lines), encoding="utf-8")
 
     # When it is loaded
-    changed = loaded(Models(str(tmp_path), None))
+    changed = loaded(ModelCatalog(str(tmp_path), None))
     found = transcribed(changed, load(CLIPS[1]))
 
     # Then it writes something else, under another revision
     assert written(found) != f" {said(CLIPS[1])}"
-    assert changed.identity.revision != Models(None, NETWORKS).find("reader").identity.revision
+    assert changed.identity.revision != ModelCatalog(None, NETWORKS).find("reader").identity.revision
 
 
 def test_a_network_of_one_language_tells_it(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_network_of_one_language_tells_it(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config | {"languages": ["ru"]}))
 
     # When it transcribes, then the text has that language
-    (text,) = transcribed(loaded(Models(str(tmp_path), None)), load(RUSSIAN))
+    (text,) = transcribed(loaded(ModelCatalog(str(tmp_path), None)), load(RUSSIAN))
     assert text.language == "ru"
 
 
@@ -174,7 +174,7 @@ def tones() -> WindowAudio:
 
 
 def of_tones(name: str) -> OnnxModel:
-    return loaded(Models(None, NETWORKS), name)
+    return loaded(ModelCatalog(None, NETWORKS), name)
 
 
 @pytest.mark.parametrize(("name", "word"), [("gigaam-tones", "\u043e"), ("parakeet-tones", "tone")])

@@ -17,7 +17,7 @@ from natscribe.schemas.windows import Window, WindowText
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples, pack
 from app.engines.audio.windows import detect_windows
-from app.engines.family import Computing
+from app.engines.family import ComputeOptions
 from app.engines.messages import Transcribe
 from app.engines.parallel import Parallel
 from app.engines.transcription import transcribe
@@ -125,7 +125,7 @@ def test_three_languages_in_one_recording_are_each_written_as_spoken(heard: Tran
 
 def test_the_text_depends_neither_on_batches_nor_on_how_many_windows_are_done_at_once(whisper: Whisper) -> None:
     # Given a model that transcribes two windows at the same time
-    two = load(bundled.folder(), bundled.IDENTITY, Computing(at_once=2))
+    two = load(bundled.folder(), bundled.IDENTITY, ComputeOptions(at_once=2))
     assert two.parallel.count == 2
     samples = recording("languages")
     # Then it finds what one finds that transcribes them one by one
@@ -134,7 +134,7 @@ def test_the_text_depends_neither_on_batches_nor_on_how_many_windows_are_done_at
 
 def test_windows_that_are_filled_as_on_a_gpu_have_the_same_text_alone_and_in_batches(whisper: Whisper) -> None:
     # Given a network that fills windows up to 30 s and does a batch at once, here on a CPU
-    network = Network(str(bundled.folder()), Computing(compute_type="int8"), padded=True)
+    network = Network(str(bundled.folder()), ComputeOptions(compute_type="int8"), padded=True)
     padded = Whisper(whisper.identity, "", network, Parallel())
     samples = recording("prompts-en")[: 20 * SAMPLE_RATE]
     together, alone = (transcribed(padded, samples, size=size) for size in (4, 1))

@@ -25,8 +25,8 @@ from app.engines.whisper.model import Whisper
 from app.engines.whisper.network import Encoded, Network
 from app.engines.window_queue import WindowQueue
 from app.errors import PermanentError
-from app.speech.run import Run
-from app.speech.source import RecordingSource
+from app.speech.recording_windows import RecordingWindows
+from app.speech.transcription_run import TranscriptionRun
 from tests.sounds import CLIPS, NO_LIMIT, load, silence, write
 
 pytestmark = pytest.mark.xdist_group("transcription")  # one model and one uninterrupted run
@@ -70,10 +70,12 @@ class Transcript:
         return [segment for text in self.texts for segment in text.segments]
 
 
-def run_over(whisper: Whisper, listen: FindWindows, previous: str | None = None) -> tuple[RecordingSource, Run]:
+def run_over(
+    whisper: Whisper, listen: FindWindows, previous: str | None = None
+) -> tuple[RecordingWindows, TranscriptionRun]:
     engine = InThisProcess(whisper)
-    source, queue = RecordingSource(engine, listen), WindowQueue(engine, at_once=1, largest=4)
-    return source, Run(source.windows(), queue, None, TranscribeOptions(), previous)
+    source, queue = RecordingWindows(engine, listen), WindowQueue(engine, at_once=1, largest=4)
+    return source, TranscriptionRun(source.windows(), queue, None, TranscribeOptions(), previous)
 
 
 async def transcript(whisper: Whisper, path: Path, *, start_at: float = 0.0, previous: str | None = None) -> Transcript:

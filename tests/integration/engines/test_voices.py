@@ -12,11 +12,11 @@ from natscribe.schemas.voices import LEAST_REFERENCE_S
 from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
-from app.engines.diarization.telephone import telephoned
+from app.engines.diarization.telephone import simulate_telephone
 from app.engines.messages import DiarizationDone, Diarize, Embedded
 from app.settings import Settings
 from app.voices.enrolment import LEAST_AGREEMENT
-from app.voices.matching import Limits, match
+from app.voices.matching import MatchLimits, match
 from tests.sounds import NO_LIMIT, Samples, load
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
@@ -63,7 +63,7 @@ def enrolled(heard: Hears) -> dict[str, list[tuple[str, str]]]:
 def names(found: Embedded, enrolled: dict[str, list[tuple[str, str]]]) -> set[str | None]:
     """Whose voices the speakers of a recording have, with the service's own limits."""
     settings = Settings(_env_file=None)
-    limits = Limits(settings.voice_threshold, settings.voice_margin)
+    limits = MatchLimits(settings.voice_threshold, settings.voice_margin)
     speakers = {each.speaker: (each.values, each.telephone) for each in found.speakers}
     return {each.voice for each in match(speakers, enrolled, limits).values()}
 
@@ -80,17 +80,17 @@ def test_features_are_what_the_network_was_trained_on(clip: Samples) -> None:
 def test_embeddings_are_what_enrolled_people_were_compared_with(networks: Networks, clip: Samples) -> None:
     # Given the embeddings that this clip had when people were enrolled
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    for name, sound in (("values", clip), ("telephone", telephoned(clip))):
+    for name, sound in (("values", clip), ("telephone", simulate_telephone(clip))):
         known = np.frombuffer(b64decode(golden[name]), np.int8).astype(np.float32)
         # Then they have the same direction, whatever processor computes them
         assert float(networks.embed(features(sound)) @ known / np.linalg.norm(known)) > 0.998
 
 
 def test_a_telephone_leaves_what_a_telephone_has_sent(clip: Samples) -> None:
-    once = telephoned(clip)
-    twice = telephoned(once)
+    once = simulate_telephone(clip)
+    twice = simulate_telephone(once)
     assert float(np.linalg.norm(twice - once) / np.linalg.norm(once)) < 0.02
-    assert float(np.abs(telephoned(np.zeros(24_000, np.float32))).max()) == 0
+    assert float(np.abs(simulate_telephone(np.zeros(24_000, np.float32))).max()) == 0
 
 
 def test_people_are_named_in_a_conversation(heard: Hears, enrolled: dict[str, list[tuple[str, str]]]) -> None:
@@ -125,5 +125,5 @@ def test_a_stranger_is_not_named(enrolled: dict[str, list[tuple[str, str]]]) -> 
         others = {name: voice for name, voice in enrolled.items() if name != person}
         speakers = {"SPEAKER_00": enrolled[person][0]}
         settings = Settings(_env_file=None)
-        limits = Limits(settings.voice_threshold, settings.voice_margin)
+        limits = MatchLimits(settings.voice_threshold, settings.voice_margin)
         assert match(speakers, others, limits)["SPEAKER_00"].voice is None

@@ -54,7 +54,7 @@ async def engines(start_worker: StartWorker) -> AsyncIterator[list[FakeEngine]]:
 @pytest.fixture
 def settings(settings: Settings, constants: Constants) -> Settings:
     """The marks that keep late workers from bringing keys back live for five seconds, not ten minutes."""
-    constants(FORGOTTEN_FOR_S=5)
+    constants(TOMBSTONE_S=5)
     return settings
 
 

@@ -15,13 +15,12 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.requests import ReplayRequest
 from redis.asyncio import Redis
 
-from app.dead_letters.replay import Replayer
 from app.engines.messages import FindWindows
 from app.errors import PermanentError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.main import Worker
 from app.settings import Settings
-from app.task_log.record import Record
+from app.task_log.log import TaskLog
 from app.updates import Result
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
@@ -233,31 +232,31 @@ async def test_two_operators_queue_a_task_once(
     assert (await js.stream_info("transcription_tasks")).state.last_seq == 2
 
 
-async def test_a_replay_that_comes_late_removes_nothing_of_a_running_task(
+async def test_a_late_replay_deletes_no_segments_of_the_next_run(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a task that has failed, and an operator who has read so
+    # Given a failed task, and a replay that has read its log
     engine.fail_with = [PERMANENT]
     await publisher.publish("t1")
     await publisher.until("t1", State.FAILED)
     await eventually(lambda: queue_is_empty(js))
     has_read, may_go = asyncio.Event(), asyncio.Event()
-    replay = Replayer._replay  # noqa: SLF001 -- the one letter, for which there is no public way
+    purge = TaskLog.purge_segments
 
-    async def late(replayer: Replayer, sequence: int, letter: DeadLetter, last: Record, stale: int) -> bool:
-        monkeypatch.setattr(Replayer, "_replay", replay)
+    async def purge_late(log: TaskLog, task_id: str, *, up_to: int | None = None) -> None:
+        monkeypatch.setattr(TaskLog, "purge_segments", purge)
         has_read.set()
         await may_go.wait()
-        return await replay(replayer, sequence, letter, last, stale)
+        await purge(log, task_id, up_to=up_to)
 
-    monkeypatch.setattr(Replayer, "_replay", late)
+    monkeypatch.setattr(TaskLog, "purge_segments", purge_late)
     first = asyncio.create_task(publisher.ask("dead_letters.replay", task_id="t1"))
     await has_read.wait()
-    # When another one has replayed it meanwhile, and it is done
+    # When a second replay queues the task, and a worker completes it
     assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
     await eventually(lambda: completed(publisher, "t1"))
     may_go.set()
-    # Then the first one replays nothing, and its segments stay
+    # Then the first replay queues nothing and deletes no segments
     assert await first == {"replayed": 0}
     assert await messages(js, "transcription_segments") == 3
 
@@ -298,7 +297,7 @@ async def test_tasks_are_replayed_though_a_new_stream_repeats_their_numbers(
         await publisher.until(task_id, State.FAILED)
     await eventually(lambda: queue_is_empty(js))
     await js.delete_stream("transcription_tasks")
-    await worker.container.stream_watch.look()
+    await worker.container.stream_guard.check()
     # When they are replayed, so that messages have a lower number than before, a higher one or the same
     assert await publisher.ask("dead_letters.replay", task_id="t2") == {"replayed": 1}
     assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 4}

@@ -294,7 +294,7 @@ async def test_a_late_result_of_an_earlier_task_with_the_same_id_does_not_count(
     # Then its own result is the answer
     answer = await publisher.ask("tasks.result", task_id="t1")
     assert (answer["user_id"], answer["audio_file_id"]) == (7, "meeting.flac")
-    found = await ResultStore(nc, log).whole(TranscriptionResult.model_validate(answer))
+    found = await ResultStore(nc, log).load_segments(TranscriptionResult.model_validate(answer))
     assert isinstance(found, TranscriptionResult)
     assert "secret" not in found.text
     assert found.text
@@ -319,7 +319,7 @@ async def test_a_late_worker_removes_nothing_of_a_later_task_with_the_same_id(
     # Then the other one is there
     found = await results.find(last)
     assert found is not None
-    assert (await results.whole(found)) == mine
+    assert (await results.load_segments(found)) == mine
 
 
 @pytest.mark.foreign

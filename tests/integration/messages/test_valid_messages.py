@@ -18,7 +18,7 @@ async def test_a_valid_task_outlives_a_worker_that_cannot_take_it(
     # When a valid task is delivered to it
     with capture_logs() as lines:
         await publisher.publish("t1")
-        await eventually(lambda: "task_begin_failed" in {line["event"] for line in lines})
+        await eventually(lambda: "task_start_failed" in {line["event"] for line in lines})
     # Then it is no dead letter, and is done when the part is there
     worker.app.context.set_global("transcriber", transcriber)
     await publisher.until("t1", State.COMPLETED)

@@ -59,7 +59,7 @@ async def say_all(publisher: Publisher, wire: Wire) -> None:
     for subject in (subjects.STATUS, subjects.CANCEL, subjects.RESULT):
         for task_id in ("text", "turns", "wrong", "unknown"):
             await publisher.ask(subject, task_id=task_id)
-    for subject in (subjects.LIST, subjects.QUEUE, subjects.WORKERS):
+    for subject in (subjects.LIST, subjects.TASK_QUEUES, subjects.WORKERS):
         await publisher.ask(subject)
     for request in (b'{"task_id": "text", "format": "srt"}', b'{"task_id": "text", "format": "html"}', b"no JSON"):
         await publisher.nc.request(subjects.RESULT, request, timeout=10)

@@ -129,7 +129,7 @@ async def test_a_file_in_a_pipe_is_refused_before_there_is_a_task(shell: Shell) 
     code, out, err = await shell.run("-", sound=recorded("mp3", hum(1), codec="libmp3lame"))
     # Then people learn how to play it, and no task is left behind
     assert (code, out) == (1, "")
-    assert err.startswith("Standard input begins as a file: `natscribe live FILE` plays files")
+    assert err.startswith("Standard input is a file: `natscribe live FILE` plays files")
     async with Client(shell.settings) as client:
         assert (await client.tasks()).tasks == []
 
@@ -139,13 +139,13 @@ async def test_sound_that_is_over_before_it_begins_is_an_error(shell: Shell) -> 
     code, out, err = await shell.run("-", sound=b"")
     # Then people learn so, and where to look
     assert (code, out) == (1, "")
-    assert "standard input has no sound, only 0 bytes: check whether the program before `|` says why" in err
+    assert "standard input has no audio, only 0 bytes: check whether the program before `|` says why" in err
     # When a file has a header and no sound, then they do, too, and no result is written
     with wave.open(str(shell.folder / "call.wav"), "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
     code, _, err = await shell.run("call.wav", "--output-dir", "texts")
     assert code == 1
-    assert "call.wav has no sound, only 0 bytes: check whether a player plays it." in err
+    assert "call.wav has no audio, only 0 bytes: check whether a player plays it." in err
     assert list((shell.folder / "texts").iterdir()) == []
 
 
@@ -191,7 +191,7 @@ async def test_ctrl_c_ends_the_sound_and_then_the_task(shell: Shell, js: JetStre
         assert (process.returncode, out.decode().splitlines()) == (0, TEXT)
         # Given a task that ends only after more sound than there is
         process = await shell.start("-", "--task-id", "slow-1")
-        await _told(process, "listening")
+        await _told(process, "transcribing, Ctrl-C")
         # When Ctrl-C is pressed twice
         process.send_signal(signal.SIGINT)
         await _told(process, "waiting for the rest")
@@ -208,7 +208,7 @@ async def test_how_to_cancel_later_is_told_while_nats_is_away(tmp_path: Path, se
     async with served(partial(_pass_on, int(settings.nats_url.rpartition(":")[2]))) as port:
         own = settings.model_copy(update={"nats_url": f"nats://127.0.0.1:{port}"})
         process = await Shell(tmp_path, own, mock).start("-", "--task-id", "slow-1")
-        await _told(process, "listening")
+        await _told(process, "transcribing, Ctrl-C")
         process.send_signal(signal.SIGINT)
         await _told(process, "waiting for the rest")
     # When NATS is away, and Ctrl-C is pressed again

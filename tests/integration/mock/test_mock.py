@@ -283,7 +283,7 @@ async def test_its_streams_and_buckets_are_those_of_the_service(settings: Settin
     named = settings.stream_names
     inside = {named.retention, named.progress_projection, named.results_projection, named.ended_tasks}
     inside |= {"KV_voices", "KV_embeddings"}
-    assert set((await provisioning.examine(nc.jetstream(), settings)).missing) == inside | {named.due_reminders}
+    assert set((await provisioning.inspect_streams(nc.jetstream(), settings)).missing) == inside | {named.due_reminders}
     # And the rest is as the service would make it
     with capture_logs() as said:
         await provisioning.provision(nc.jetstream(), Settings(_env_file=None))
@@ -298,7 +298,7 @@ async def test_voices_are_named_until_they_are_forgotten(client: Client) -> None
         consent = Consent(by="Anna", at=datetime.now(UTC))
         voice = await client.enroll_voice(alone, name="Anna", consent=consent)
         # Who is not enrolled again unnoticed
-        with pytest.raises(RequestFailedError, match=f"sounds like the voice {voice.voice}"):
+        with pytest.raises(RequestFailedError, match=f"is similar to the voice {voice.voice}"):
             await client.enroll_voice(alone, name="Anna", consent=consent)
         # When she speaks in another one, beside a stranger
         call = await client.create_transcription_task("meeting.flac", diarize=True, identify=True)

@@ -117,16 +117,20 @@ async def test_text_that_was_shown_is_not_shown_again(terminal: Terminal, task_i
     ]
 
 
-async def test_many_recordings_leave_a_line_of_all(terminal: Terminal, tmp_path: Path) -> None:
+async def test_many_recordings_leave_a_line_of_all(terminal: Terminal, worker: Worker, tmp_path: Path) -> None:
     # Given more recordings than a terminal shows, one of which is not there
-    names = ["meeting.flac"] * 9 + ["gone.flac"]
+    names = [f"meeting-{number}.flac" for number in range(10)]
+    for name in names[1:]:
+        (Path(worker.settings.audio_store.removeprefix("file://")) / name).write_bytes(
+            b"the scripted engine does not read it"
+        )
     # When they are transcribed into a folder
     code, written = await terminal.run("transcribe", "--stored", *names, "--output-dir", "found")
     # Then each result is told when it is written, and the last lines count them
     lines = lines_of(written)
     assert code == 1
     assert len(list((tmp_path / "found").iterdir())) == 9
-    assert len([line for line in lines if line.startswith("wrote found/meeting")]) == 9
+    assert len([line for line in lines if line.startswith("wrote found/meeting-")]) == 9
     assert lines[-3].startswith("all 10 files")
     assert lines[-3].endswith("100% 9 done, 1 failed")
-    assert lines[-2] == "1 of 10 failed: gone.flac"
+    assert lines[-2] == "1 of 10 failed: meeting-0.flac"

@@ -106,8 +106,8 @@ async def test_a_paused_server_can_be_stopped(nats_server: NatsServer, tmp_path:
 async def test_a_port_that_is_taken_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given that somebody listens on the usual ports
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        monkeypatch.setattr(NatsServer, "usual_port", one.getsockname()[1])
-        monkeypatch.setattr(ValkeyServer, "usual_port", other.getsockname()[1])
+        monkeypatch.setattr(NatsServer, "default_port", one.getsockname()[1])
+        monkeypatch.setattr(ValkeyServer, "default_port", other.getsockname()[1])
         # When servers are started
         nats_server, valkey = NatsServer(tmp_path / "nats"), ValkeyServer(tmp_path / "valkey")
         async with running(nats_server, valkey):

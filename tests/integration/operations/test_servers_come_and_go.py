@@ -147,7 +147,7 @@ async def test_what_is_deleted_under_a_worker_is_made_anew(
         await publisher.js.delete_stream(called.tasks if what == "stream" else called.progress)
 
     async def mended() -> bool:
-        return not (await provisioning.examine(publisher.js, settings)).missing
+        return not (await provisioning.inspect_streams(publisher.js, settings)).missing
 
     # Then it is there again, and the next task is done and projected
     await eventually(mended)
@@ -292,7 +292,7 @@ async def test_a_request_is_answered_while_jetstream_is_not(
     answer = await publisher.ask("tasks.status", task_id="t1")
     # Then there is an answer, in time
     assert answer["error"]["code"] == "internal"
-    assert "ask again in a moment" in answer["error"]["message"]
+    assert "try again in a moment" in answer["error"]["message"]
 
 
 async def heard_behind(publisher: Publisher, sequence: int) -> bool:

@@ -54,6 +54,6 @@ async def test_faststream_pulls_only_where_no_subscription_is_set(
         consumer = await js.consumer_info("letters", "without_loop")
         assert (consumer.num_waiting, consumer.num_pending) == (0, 1)
         # And handles the message that it is handed
-        (message,) = await PullInbox(nc, "letters", "without_loop").ask(1)
+        (message,) = await PullInbox(nc, "letters", "without_loop").pull(1)
         await replaced.consume(message)
         assert handled == ["with_loop", "without_loop"]

@@ -108,7 +108,7 @@ async def test_the_kinds_of_one_priority_take_turns(
     constants: Constants,
 ) -> None:
     # Given a busy worker behind which many transcriptions wait, and then one diarization
-    constants(READING_KEPT_S=0)
+    constants(STATE_MAX_AGE_S=0)
     engine.may_go_on.clear()
     async with start_worker(engine):
         await publisher.publish("busy")

@@ -36,7 +36,7 @@ class SteadyEngine(FakeEngine):
 
 @pytest.fixture(autouse=True)
 def _forgetful(constants: Constants) -> None:
-    constants(READING_KEPT_S=0)
+    constants(STATE_MAX_AGE_S=0)
 
 
 async def position(publisher: Publisher, task_id: str) -> tuple[object, object]:

@@ -9,8 +9,8 @@ from nats.js.object_store import ObjectStore
 
 from app.embedded import NatsServer, free_port
 from app.errors import TaskError, TransientError
-from app.recordings.recording import Recordings
-from app.recordings.stores import recordings_of
+from app.recordings.recording import RecordingStore
+from app.recordings.stores import make_recording_store
 from app.settings import Settings
 
 CONTENT = bytes(range(256)) * 4000  # about 1 MB, several chunks
@@ -22,11 +22,11 @@ async def bucket(js: JetStreamContext) -> ObjectStore:
 
 
 @pytest.fixture
-def in_bucket(settings: Settings, nc: Client, scratch: Path) -> Recordings:
-    return recordings_of(settings.model_copy(update={"audio_store": "nats://audio"}), nc)
+def in_bucket(settings: Settings, nc: Client, scratch: Path) -> RecordingStore:
+    return make_recording_store(settings.model_copy(update={"audio_store": "nats://audio"}), nc)
 
 
-async def refusal(recordings: Recordings, audio_file_id: str) -> TaskError:
+async def refusal(recordings: RecordingStore, audio_file_id: str) -> TaskError:
     with pytest.raises(TaskError) as caught:
         async with recordings.fetch(audio_file_id):
             pass
@@ -34,7 +34,7 @@ async def refusal(recordings: Recordings, audio_file_id: str) -> TaskError:
 
 
 async def test_a_recording_is_fetched_from_the_bucket_and_the_copy_removed(
-    in_bucket: Recordings, bucket: ObjectStore, scratch: Path
+    in_bucket: RecordingStore, bucket: ObjectStore, scratch: Path
 ) -> None:
     # Given a recording in the bucket, under a name that is no file name
     await bucket.put("../2026/Größe & Co.flac", CONTENT)
@@ -50,7 +50,7 @@ async def test_a_recording_is_fetched_from_the_bucket_and_the_copy_removed(
 
 
 async def test_the_copy_is_removed_when_the_work_fails(
-    in_bucket: Recordings, bucket: ObjectStore, scratch: Path
+    in_bucket: RecordingStore, bucket: ObjectStore, scratch: Path
 ) -> None:
     # Given a recording in the bucket
     await bucket.put("meeting.flac", CONTENT)
@@ -65,7 +65,7 @@ async def test_the_copy_is_removed_when_the_work_fails(
 
 
 async def test_a_recording_that_was_changed_in_the_bucket_is_not_used(
-    in_bucket: Recordings, bucket: ObjectStore, js: JetStreamContext, scratch: Path
+    in_bucket: RecordingStore, bucket: ObjectStore, js: JetStreamContext, scratch: Path
 ) -> None:
     # Given a recording of which one byte is not what it was when it was put there
     info = await bucket.put("meeting.flac", CONTENT[:1000])
@@ -82,7 +82,7 @@ async def test_nats_away_is_a_passing_error(settings: Settings, tmp_path: Path, 
     server = NatsServer(tmp_path / "nats", free_port())
     await server.start()
     client = await nats.connect(server.url, allow_reconnect=False)
-    recordings = recordings_of(settings.model_copy(update={"audio_store": "nats://audio"}), client)
+    recordings = make_recording_store(settings.model_copy(update={"audio_store": "nats://audio"}), client)
     await server.stop()
 
     # When a recording is fetched or deleted, then trying again can help
@@ -95,7 +95,7 @@ async def test_nats_away_is_a_passing_error(settings: Settings, tmp_path: Path, 
 
 
 async def test_a_fetch_leaves_no_consumer_behind(
-    in_bucket: Recordings, bucket: ObjectStore, js: JetStreamContext
+    in_bucket: RecordingStore, bucket: ObjectStore, js: JetStreamContext
 ) -> None:
     # Given a recording that was fetched
     await bucket.put("meeting.flac", CONTENT)

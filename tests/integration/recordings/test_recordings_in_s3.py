@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from app.embedded import free_port
 from app.errors import PermanentError, TaskError, TransientError
-from app.recordings.recording import REPLACED, Recordings
+from app.recordings.recording import REPLACED, RecordingStore
 from app.recordings.s3 import S3
 from app.settings import Settings
 from tests.constants import Constants
@@ -61,18 +61,18 @@ def impatient(constants: Constants) -> None:
 
 
 @pytest.fixture
-def recordings(hasty: None, proxy: Proxy, scratch: Path) -> Recordings:
+def recordings(hasty: None, proxy: Proxy, scratch: Path) -> RecordingStore:
     return S3(in_s3(Settings(_env_file=None), proxy.url))
 
 
-async def fetched(recordings: Recordings, name: str = NAME) -> bytes:
+async def fetched(recordings: RecordingStore, name: str = NAME) -> bytes:
     async with recordings.fetch(name) as recording:
         found = recording.path.read_bytes()
         assert recording.sha256 == sha256(found).hexdigest()
         return found
 
 
-async def refusal(recordings: Recordings, name: str = NAME) -> TaskError:
+async def refusal(recordings: RecordingStore, name: str = NAME) -> TaskError:
     with pytest.raises(TaskError) as caught:
         await fetched(recordings, name)
     return caught.value
@@ -80,7 +80,7 @@ async def refusal(recordings: Recordings, name: str = NAME) -> TaskError:
 
 @pytest.mark.parametrize("name", [NAME, "Größe & Co.flac", "%2e%2e/call.flac", "a+b c?d#e=f.flac", "...", "~.flac"])
 async def test_a_recording_is_fetched_and_the_copy_removed(
-    recordings: Recordings, bucket: S3Store, scratch: Path, name: str
+    recordings: RecordingStore, bucket: S3Store, scratch: Path, name: str
 ) -> None:
     # Given a recording in S3
     await bucket.put_async(f"calls/{name}", CONTENT)
@@ -91,7 +91,9 @@ async def test_a_recording_is_fetched_and_the_copy_removed(
 
 
 @pytest.mark.parametrize("name", ["%2e%2e/outside.flac", "..%2foutside.flac", "%00", "?versions"])
-async def test_an_encoded_name_is_only_a_name(recordings: Recordings, bucket: S3Store, proxy: Proxy, name: str) -> None:
+async def test_an_encoded_name_is_only_a_name(
+    recordings: RecordingStore, bucket: S3Store, proxy: Proxy, name: str
+) -> None:
     # Given a recording outside of the prefix
     await bucket.put_async("outside.flac", b"secret")
     # When a task names it, encoded once more
@@ -114,12 +116,12 @@ async def test_a_recording_above_the_limit_is_not_fetched(proxy: Proxy, scratch:
     assert list(scratch.iterdir()) == []
 
 
-async def test_an_empty_recording_is_unreadable(recordings: Recordings, bucket: S3Store) -> None:
+async def test_an_empty_recording_is_unreadable(recordings: RecordingStore, bucket: S3Store) -> None:
     await bucket.put_async("calls/empty.flac", b"")
     assert (await refusal(recordings, "empty.flac")).detail.code is ErrorCode.AUDIO_UNREADABLE
 
 
-async def test_deleting_removes_a_recording_once(recordings: Recordings, bucket: S3Store) -> None:
+async def test_deleting_removes_a_recording_once(recordings: RecordingStore, bucket: S3Store) -> None:
     # Given a recording, and one with the same name outside of the prefix
     await bucket.put_async(NAME, CONTENT)
     # When it is deleted, twice
@@ -159,7 +161,7 @@ NOTHING = Fault(answer=b"")
         pytest.param([status(429)], id="429"),
     ],
 )
-async def test_a_passing_fault_is_retried(recordings: Recordings, proxy: Proxy, faults: list[Fault]) -> None:
+async def test_a_passing_fault_is_retried(recordings: RecordingStore, proxy: Proxy, faults: list[Fault]) -> None:
     # Given S3 with a fault that passes
     proxy.faults = list(faults)
     # When a recording is fetched
@@ -186,7 +188,7 @@ async def test_a_passing_fault_is_retried(recordings: Recordings, proxy: Proxy, 
     ],
 )
 async def test_a_fault_that_stays_is_named(
-    recordings: Recordings,
+    recordings: RecordingStore,
     proxy: Proxy,
     scratch: Path,
     fault: Fault,
@@ -210,7 +212,7 @@ async def test_a_fault_that_stays_is_named(
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("after", [0, HALF])
-async def test_a_stall_that_passes_is_retried(recordings: Recordings, proxy: Proxy, after: int) -> None:
+async def test_a_stall_that_passes_is_retried(recordings: RecordingStore, proxy: Proxy, after: int) -> None:
     # Given S3 that sends nothing more, once
     proxy.faults = [Fault(after=after, ends="stalled")]
     # When a recording is fetched, then it is whole
@@ -219,7 +221,7 @@ async def test_a_stall_that_passes_is_retried(recordings: Recordings, proxy: Pro
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_stall_that_stays_is_named(recordings: Recordings, proxy: Proxy, scratch: Path) -> None:
+async def test_a_stall_that_stays_is_named(recordings: RecordingStore, proxy: Proxy, scratch: Path) -> None:
     # Given S3 that never sends more than the head of its answer
     proxy.always = Fault(ends="stalled")
     # When a recording is fetched, then it is tried again later
@@ -263,7 +265,7 @@ async def test_a_missing_bucket_is_named(hasty: None, s3_server: S3Server) -> No
 
 
 async def test_a_recording_that_is_replaced_while_it_is_read_is_noticed(
-    recordings: Recordings, bucket: S3Store, proxy: Proxy
+    recordings: RecordingStore, bucket: S3Store, proxy: Proxy
 ) -> None:
     # Given a connection that is lost in the middle, after which the recording is another one of the same size
     async def replace() -> None:
@@ -278,7 +280,7 @@ async def test_a_recording_that_is_replaced_while_it_is_read_is_noticed(
 
 
 async def test_each_piece_of_a_recording_survives_faults(
-    recordings: Recordings, proxy: Proxy, constants: Constants
+    recordings: RecordingStore, proxy: Proxy, constants: Constants
 ) -> None:
     # Given a recording of many pieces, the last one short, and faults in some of them
     constants(PIECE_BYTES=100_000)
@@ -293,7 +295,7 @@ async def test_each_piece_of_a_recording_survives_faults(
 
 @pytest.mark.parametrize("then", ["replaced", "deleted"])
 async def test_a_recording_is_not_mixed_from_pieces_of_two(
-    recordings: Recordings,
+    recordings: RecordingStore,
     bucket: S3Store,
     proxy: Proxy,
     scratch: Path,
@@ -323,7 +325,7 @@ async def test_a_recording_is_not_mixed_from_pieces_of_two(
 
 
 async def test_a_recording_that_is_deleted_while_it_is_read_is_looked_for_again(
-    recordings: Recordings, bucket: S3Store, proxy: Proxy
+    recordings: RecordingStore, bucket: S3Store, proxy: Proxy
 ) -> None:
     # Given a connection that is lost in the middle, after which the recording is gone
     async def delete() -> None:
@@ -404,7 +406,7 @@ async def test_a_certificate_of_ones_own_is_trusted_by_its_authority(
 
 @pytest.mark.parametrize("size", [100, len(CONTENT)], ids=["in the last buffer", "in the middle"])
 async def test_a_full_disk_is_named(
-    recordings: Recordings, bucket: S3Store, scratch: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, size: int
+    recordings: RecordingStore, bucket: S3Store, scratch: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     # Given a temporary file on a full disk
     await bucket.put_async("calls/call.flac", CONTENT[:size])

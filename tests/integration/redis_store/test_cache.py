@@ -20,96 +20,100 @@ def cache(binary_redis: Redis) -> Cache:
 
 async def test_what_was_found_is_found_again_until_its_time_is_over(cache: Cache, redis: Redis) -> None:
     # Given an answer that was kept
-    await cache.keep("t1", AUDIO, "transcription base", FOUND)
+    await cache.put("t1", AUDIO, "transcription base", FOUND)
     # Then the same question has it, another question or recording has not
-    assert await cache.find("t1", AUDIO, "transcription base", Model) == FOUND
-    assert await cache.find("t1", AUDIO, "transcription large-v3", Model) is None
-    assert await cache.find("t1", "b" * 64, "transcription base", Model) is None
+    assert await cache.get("t1", AUDIO, "transcription base", Model) == FOUND
+    assert await cache.get("t1", AUDIO, "transcription large-v3", Model) is None
+    assert await cache.get("t1", "b" * 64, "transcription base", Model) is None
     # And it goes by itself
-    assert 0 < await redis.ttl(keys.findings(AUDIO)) <= DAY
+    assert 0 < await redis.ttl(keys.cached_results(AUDIO)) <= DAY
 
 
 async def test_a_later_answer_does_not_keep_an_earlier_one_alive(cache: Cache, redis: Redis) -> None:
     # Given an answer whose time is nearly over
-    await cache.keep("t1", AUDIO, "transcription base", FOUND)
-    await redis.expire(keys.findings(AUDIO), 100)
+    await cache.put("t1", AUDIO, "transcription base", FOUND)
+    await redis.expire(keys.cached_results(AUDIO), 100)
     # When another is kept beside it
-    await cache.keep("t1", AUDIO, "diarization", FOUND)
+    await cache.put("t1", AUDIO, "diarization", FOUND)
     # Then both go when the first does
-    assert await redis.ttl(keys.findings(AUDIO)) <= 100
+    assert await redis.ttl(keys.cached_results(AUDIO)) <= 100
 
 
 async def test_a_worker_that_is_too_late_keeps_nothing_of_a_deleted_task(cache: Cache, redis: Redis) -> None:
-    await cache.keep("t1", AUDIO, "transcription base", FOUND)
+    await cache.put("t1", AUDIO, "transcription base", FOUND)
     # When its task is deleted, and a worker that was a moment too late keeps its answer
-    await redis.set(keys.withdrawn("t1"), "1")
-    await cache.forget("t1")
-    await cache.keep("t1", AUDIO, "transcription base", FOUND)
+    await redis.set(keys.tombstone("t1"), "1")
+    await cache.erase("t1")
+    await cache.put("t1", AUDIO, "transcription base", FOUND)
     # Then nothing is there, and nothing names the task
-    assert await cache.find("t2", AUDIO, "transcription base", Model) is None
-    assert await redis.keys("natscribe:[th]*") == [keys.withdrawn("t1")]
+    assert await cache.get("t2", AUDIO, "transcription base", Model) is None
+    assert await redis.keys("natscribe:[th]*") == [keys.tombstone("t1")]
 
 
 async def test_an_answer_goes_with_each_task_that_has_it(cache: Cache, redis: Redis) -> None:
     # Given an answer whose time is nearly over, and another task that gets it
-    await cache.keep("t1", AUDIO, "transcription base", FOUND)
-    await redis.expire(keys.findings(AUDIO), 100)
-    assert await cache.find("t2", AUDIO, "transcription base", Model) == FOUND
+    await cache.put("t1", AUDIO, "transcription base", FOUND)
+    await redis.expire(keys.cached_results(AUDIO), 100)
+    assert await cache.get("t2", AUDIO, "transcription base", Model) == FOUND
     # Then the service knows for long enough which recording the other task had
-    assert await redis.ttl(keys.recordings("t2")) >= 100
+    assert await redis.ttl(keys.cached_recordings("t2")) >= 100
     # When the other task is deleted, then the answer is gone
-    await cache.forget("t2")
-    assert await redis.keys("natscribe:[th]*") == [keys.recordings("t1")]
+    await cache.erase("t2")
+    assert await redis.keys("natscribe:[th]*") == [keys.cached_recordings("t1")]
 
 
-@pytest.mark.parametrize("again", [Cache.find, Cache.keep])
+@pytest.mark.parametrize("again", [Cache.get, Cache.put])
 async def test_findings_go_with_their_task_after_the_time_was_shortened(
     binary_redis: Redis, redis: Redis, cache: Cache, again: object
 ) -> None:
     # Given a finding that is kept for a day, and an operator who then chooses a minute
-    await cache.keep("t1", AUDIO, "transcription base", FOUND)
+    await cache.put("t1", AUDIO, "transcription base", FOUND)
     short = Cache(binary_redis, ttl=60)
     # When the same task, and another one, find it again or add another finding
     for task_id in ("t1", "t2"):
-        if again is Cache.find:
-            await short.find(task_id, AUDIO, "transcription base", Model)
+        if again is Cache.get:
+            await short.get(task_id, AUDIO, "transcription base", Model)
         else:
-            await short.keep(task_id, AUDIO, "diarization", FOUND)
+            await short.put(task_id, AUDIO, "diarization", FOUND)
     # Then the service knows the recording of both as long as there are findings
     for task_id in ("t1", "t2"):
-        assert await redis.ttl(keys.recordings(task_id)) >= await redis.ttl(keys.findings(AUDIO)) - 1 > DAY / 2
+        assert (
+            await redis.ttl(keys.cached_recordings(task_id))
+            >= await redis.ttl(keys.cached_results(AUDIO)) - 1
+            > DAY / 2
+        )
 
 
 async def test_what_was_kept_in_pieces_is_found_in_pieces(cache: Cache, redis: Redis) -> None:
     # Given an answer of several pieces, whatever is in them
     pieces = [FOUND, Model(name="two\nlines", revision="1")]
-    await cache.keep_pieces("t1", AUDIO, "transcript", pieces)
+    await cache.put_pieces("t1", AUDIO, "transcript", pieces)
     # Then the same question has them all, and they are no answer that is one thing
-    assert [read(piece, Model) for piece in await cache.find_pieces("t1", AUDIO, "transcript")] == pieces
-    assert await cache.find("t1", AUDIO, "transcript", Model) is None
+    assert [read(piece, Model) for piece in await cache.get_pieces("t1", AUDIO, "transcript")] == pieces
+    assert await cache.get("t1", AUDIO, "transcript", Model) is None
     # And they go by themselves, and with their task
-    assert 0 < await redis.ttl(keys.findings(AUDIO)) <= DAY
-    await cache.forget("t1")
-    assert await cache.find_pieces("t1", AUDIO, "transcript") == []
+    assert 0 < await redis.ttl(keys.cached_results(AUDIO)) <= DAY
+    await cache.erase("t1")
+    assert await cache.get_pieces("t1", AUDIO, "transcript") == []
 
 
 @pytest.mark.parametrize("kept", [b"not compressed", b"x\x9c\xab\xae\x05\x00\x01u\x00\xf9"])
 async def test_what_another_version_has_kept_is_no_answer(cache: Cache, redis: Redis, kept: bytes) -> None:
-    await redis.hset(keys.findings(AUDIO), "transcription base", kept)
-    assert await cache.find("t1", AUDIO, "transcription base", Model) is None
+    await redis.hset(keys.cached_results(AUDIO), "transcription base", kept)
+    assert await cache.get("t1", AUDIO, "transcription base", Model) is None
 
 
 async def test_switched_off_it_keeps_nothing(binary_redis: Redis, redis: Redis) -> None:
     off = Cache(binary_redis, ttl=0)
-    await off.keep("t1", AUDIO, "transcription base", FOUND)
-    assert await off.find("t1", AUDIO, "transcription base", Model) is None
-    assert not await redis.exists(keys.findings(AUDIO))
+    await off.put("t1", AUDIO, "transcription base", FOUND)
+    assert await off.get("t1", AUDIO, "transcription base", Model) is None
+    assert not await redis.exists(keys.cached_results(AUDIO))
 
 
 async def test_without_redis_there_is_nothing_and_nothing_breaks() -> None:
     async with connected("redis://localhost:1") as nowhere:
         cache = Cache(nowhere, ttl=DAY)
         with capture_logs() as logs:
-            await cache.keep("t1", AUDIO, "transcription base", FOUND)
-            assert await cache.find("t1", AUDIO, "transcription base", Model) is None
+            await cache.put("t1", AUDIO, "transcription base", FOUND)
+            assert await cache.get("t1", AUDIO, "transcription base", Model) is None
     assert {line["event"] for line in logs} == {"cache_access_failed"}

@@ -17,7 +17,7 @@ from app.engines.messages import ChunkAnalysed, Diarize, Job, Reply
 from app.errors import PermanentError
 from app.main import Worker
 from app.redis_store import keys
-from app.redis_store.chunks import Chunks
+from app.redis_store.chunks import ChunkStore
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher, StartWorker
@@ -126,7 +126,7 @@ async def test_what_was_found_goes_with_the_task(worker: Worker, publisher: Publ
     # Given a task that was done
     await publisher.publish("t1", diarize=True)
     result = await result_of(publisher, "t1")
-    key = keys.findings(str(result["audio_sha256"]))
+    key = keys.cached_results(str(result["audio_sha256"]))
     assert await redis.exists(key)
     # When it is deleted
     await publisher.ask("tasks.delete", task_id="t1")
@@ -203,10 +203,10 @@ async def test_voices_go_with_their_task(
 
 
 async def test_voices_of_another_recording_are_not_taken_for_those_of_this_one(binary_redis: Redis) -> None:
-    chunks = Chunks(binary_redis)
-    await chunks.keep("t1", "a" * 64, ChunkAnalysed(index=0, revision="0", record=""))
-    assert await chunks.known("t1", "b" * 64) == []
-    assert len(await chunks.known("t1", "a" * 64)) == 1
+    chunks = ChunkStore(binary_redis)
+    await chunks.save("t1", "a" * 64, ChunkAnalysed(index=0, revision="0", record=""))
+    assert await chunks.load("t1", "b" * 64) == []
+    assert len(await chunks.load("t1", "a" * 64)) == 1
 
 
 async def test_voices_of_another_channel_are_not_taken_for_those_of_this_one(

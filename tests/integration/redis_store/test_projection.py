@@ -15,7 +15,7 @@ from app.embedded import ValkeyServer
 from app.errors import TransientError
 from app.main import Worker
 from app.redis_store.keys import MARK
-from app.redis_store.projection import Ended, Happened, RedisProjection
+from app.redis_store.projection import ProjectedEvent, ProjectedResult, RedisProjection
 from app.task_log.record import Metadata, Record
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
@@ -31,7 +31,7 @@ def projection(redis: Redis) -> RedisProjection:
     return RedisProjection(redis)
 
 
-def happened(sequence: int, state: State, progress: int, stream_sequence: int, *, age_s: float = 0) -> Happened:
+def happened(sequence: int, state: State, progress: int, stream_sequence: int, *, age_s: float = 0) -> ProjectedEvent:
     event = ProgressEvent(
         task_id="t1",
         kind=Kind.TRANSCRIPTION,
@@ -41,7 +41,7 @@ def happened(sequence: int, state: State, progress: int, stream_sequence: int, *
         sequence=sequence,
         time=datetime.now(UTC) - timedelta(seconds=age_s),
     )
-    return Happened(Record(event, METADATA, stream_sequence), age_s)
+    return ProjectedEvent(Record(event, METADATA, stream_sequence), age_s)
 
 
 async def projected(redis: Redis) -> tuple[str, str]:
@@ -54,9 +54,9 @@ async def test_an_older_event_does_not_overwrite_a_newer_one(
     projection: RedisProjection, redis: Redis, stream_sequence: int
 ) -> None:
     # Given that the end is projected
-    await projection.progressed([happened(5, State.COMPLETED, 100, 11)])
+    await projection.write_events([happened(5, State.COMPLETED, 100, 11)])
     # When another worker comes with an event from before, or with the same one again
-    await projection.progressed([happened(4, State.RUNNING, 80, stream_sequence)])
+    await projection.write_events([happened(4, State.RUNNING, 80, stream_sequence)])
     # Then the end stays
     assert await projected(redis) == ("completed", "100")
 
@@ -65,13 +65,13 @@ async def test_an_event_of_a_new_stream_is_shown_and_an_older_one_of_it_is_not(
     projection: RedisProjection, redis: Redis
 ) -> None:
     # Given an event that is projected
-    projection.made_at = "monday"
-    await projection.progressed([happened(5, State.COMPLETED, 100, 100)])
+    projection.stream_created_at = "monday"
+    await projection.write_events([happened(5, State.COMPLETED, 100, 100)])
     # When the stream is made anew, and an event of that one comes
-    projection.made_at = "tuesday"
-    await projection.progressed([happened(1, State.QUEUED, 0, 2)])
+    projection.stream_created_at = "tuesday"
+    await projection.write_events([happened(1, State.QUEUED, 0, 2)])
     # Then it is projected, and nothing before it
-    await projection.progressed([happened(1, State.RUNNING, 50, 1)])
+    await projection.write_events([happened(1, State.RUNNING, 50, 1)])
     assert await projected(redis) == ("queued", "0")
 
 
@@ -81,7 +81,7 @@ async def test_a_redis_with_the_rights_of_an_older_version_is_told_as_such(redis
     async with Redis.from_url(servers.redis_url.replace("://", "://older:any@")) as older:
         # When an event is projected, then the error says what Redis refuses, and not that Redis is away
         with pytest.raises(TransientError, match=r"^Redis refuses the service \(.*zadd.*users\.sh") as refused:
-            await RedisProjection(older).progressed([happened(4, State.RUNNING, 80, 9)])
+            await RedisProjection(older).write_events([happened(4, State.RUNNING, 80, 9)])
     # And it does not repeat the script
     assert "EVAL" not in str(refused.value)
     await redis.acl_deluser("older")
@@ -95,7 +95,7 @@ async def test_a_full_redis_counts_as_away_until_it_has_room(valkey: ValkeyServe
         await redis.config_set("maxmemory", "1mb")
         # When an event is projected, then the error says what to do, and the metrics and probes say that Redis is away
         with pytest.raises(TransientError, match=r"^Redis is full: give it more memory"):
-            await projection.progressed([happened(4, State.RUNNING, 80, 9)])
+            await projection.write_events([happened(4, State.RUNNING, 80, 9)])
         assert not await projection.reachable()
         # When it has more room, then all is well, and the question has left nothing
         await redis.config_set("maxmemory", "100mb")
@@ -105,8 +105,8 @@ async def test_a_full_redis_counts_as_away_until_it_has_room(valkey: ValkeyServe
 
 
 async def test_a_newer_event_is_shown(projection: RedisProjection, redis: Redis) -> None:
-    await projection.progressed([happened(4, State.RUNNING, 80, 9)])
-    await projection.progressed([happened(5, State.COMPLETED, 100, 100)])  # as numbers, not as text
+    await projection.write_events([happened(4, State.RUNNING, 80, 9)])
+    await projection.write_events([happened(5, State.COMPLETED, 100, 100)])  # as numbers, not as text
     assert await projected(redis) == ("completed", "100")
 
 
@@ -114,8 +114,8 @@ async def test_what_is_shown_once_more_is_kept_no_longer_for_it(projection: Redi
     # Given what happened six of seven days ago
     day = 24 * 3600
     # When it is projected to a new Redis
-    await projection.progressed([happened(5, State.COMPLETED, 100, 10, age_s=6 * day)])
-    await projection.ended({"t1": Ended(1, b"{}", 6 * day)})
+    await projection.write_events([happened(5, State.COMPLETED, 100, 10, age_s=6 * day)])
+    await projection.write_results({"t1": ProjectedResult(1, b"{}", 6 * day)})
     # Then it goes when it would have gone
     for key in ("task:t1:info", "task:t1:result", "task:t1:progress"):
         assert 0 < await redis.ttl(key) <= day
@@ -123,10 +123,10 @@ async def test_what_is_shown_once_more_is_kept_no_longer_for_it(projection: Redi
 
 async def test_a_deleted_task_does_not_come_back(projection: RedisProjection, redis: Redis) -> None:
     # Given a task that was deleted
-    await projection.progressed([happened(5, State.COMPLETED, 100, 11)])
+    await projection.write_events([happened(5, State.COMPLETED, 100, 11)])
     await projection.delete(happened(5, State.COMPLETED, 100, 11).record)
     # When another worker has still to project an event of it
-    await projection.progressed([happened(5, State.COMPLETED, 100, 11)])
+    await projection.write_events([happened(5, State.COMPLETED, 100, 11)])
     # Then nothing is projected, and nothing of the task is kept for good
     assert not await redis.exists("task:t1:info", "task:t1:progress", "task:t1:result")
     assert [key for key in await redis.keys("*t1*") if await redis.ttl(key) < 0] == []

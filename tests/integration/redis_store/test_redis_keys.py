@@ -20,10 +20,10 @@ NAMES: dict[str, Callable[[], str]] = {
     "result": lambda: keys.result("*"),
     "projected": lambda: keys.projected("*"),
     "task_list": lambda: keys.task_list("*", "*"),
-    "withdrawn": lambda: keys.withdrawn("*"),
+    "withdrawn": lambda: keys.tombstone("*"),
     "chunks": lambda: keys.chunks("*"),
-    "recordings": lambda: keys.recordings("*"),
-    "findings": lambda: keys.findings("*"),
+    "recordings": lambda: keys.cached_recordings("*"),
+    "findings": lambda: keys.cached_results("*"),
     "MARK": lambda: keys.MARK,
     "LISTED": lambda: keys.LISTED,
 }

@@ -12,8 +12,8 @@ from app.engines.messages import Loaded
 from app.redis_store import keys
 from app.redis_store.cache import Cache
 from app.settings import VERSION
-from app.speech.run import SEGMENTS_AT_ONCE, add_text
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
+from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, append_or_merge
 from tests.fakes.engine import MODEL, segment
 
 AUDIO = "a" * 64
@@ -30,11 +30,13 @@ def transcript(segments: int) -> CachedTranscript:
     kept = CachedTranscript(duration=10.0 * segments, channels=1)
     for number in range(segments):
         missing = [Interval(start=10.0 * number + 9, end=10.0 * number + 10)]
-        add_text(kept.texts, WindowText(segments=[segment(number)], untranscribed=missing, end=10.0 * number + 10))
+        append_or_merge(
+            kept.texts, WindowText(segments=[segment(number)], untranscribed=missing, end=10.0 * number + 10)
+        )
     return kept
 
 
-@pytest.mark.parametrize("segments", [0, 1, SEGMENTS_AT_ONCE, 1001])
+@pytest.mark.parametrize("segments", [0, 1, MAX_SEGMENTS_PER_TEXT, 1001])
 async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
     transcripts: TranscriptCache, binary_redis: Redis, segments: int
 ) -> None:
@@ -42,7 +44,7 @@ async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
     kept = transcript(segments)
     await transcripts.keep(AUDIO, TASK, LOADED, kept)
     # Then no piece of it, which is read at once, is large
-    (packed,) = await binary_redis.hvals(keys.findings(AUDIO))
+    (packed,) = await binary_redis.hvals(keys.cached_results(AUDIO))
     assert isinstance(packed, bytes)
     pieces = [json.loads(line).get("segments", []) for line in zlib.decompress(packed).splitlines()]
     assert max(map(len, pieces)) <= 200
@@ -54,8 +56,8 @@ async def test_a_transcript_that_was_kept_as_a_whole_is_made_anew(
     transcripts: TranscriptCache, binary_redis: Redis
 ) -> None:
     # Given a transcript in the form of before
-    whole = zlib.compress(transcript(3 * SEGMENTS_AT_ONCE).model_dump_json().encode())
-    await binary_redis.hset(keys.findings(AUDIO), f"transcription {VERSION} fake 0  None words", whole)
+    whole = zlib.compress(transcript(3 * MAX_SEGMENTS_PER_TEXT).model_dump_json().encode())
+    await binary_redis.hset(keys.cached_results(AUDIO), f"transcription {VERSION} fake 0  None words", whole)
     # Then it is no answer
     assert await transcripts.find(AUDIO, TASK, LOADED, None) is None
 

@@ -16,7 +16,7 @@ from app.errors import PermanentError, TransientError
 from app.execution import settlement
 from app.execution.attempt import TaskAttempt
 from app.execution.delivery import Delivery
-from app.execution.settlement import Outcome
+from app.execution.settlement import DeliveryOutcome
 from app.main import Worker
 from app.queue.positions import Position, Positions
 from app.queue.stored_message import StoredMessage
@@ -198,19 +198,19 @@ async def test_a_registration_that_is_late_does_not_bring_a_deleted_task_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     holds, may_go = asyncio.Event(), asyncio.Event()
-    of = Positions.of
+    locate = Positions.locate
 
     async def held(
         self: Positions, subject: str, sequences: Collection[int]
     ) -> list[tuple[StoredMessage, Position | None]]:
-        found = await of(self, subject, sequences)
+        found = await locate(self, subject, sequences)
         if any(message.task_id == "t1" for message, _ in found):
             holds.set()
             await may_go.wait()
         return found
 
     # Given a busy worker that has read the message of a waiting task, and has not registered the task yet
-    monkeypatch.setattr(Positions, "of", held)
+    monkeypatch.setattr(Positions, "locate", held)
     engine.may_go_on.clear()
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)
@@ -243,7 +243,7 @@ async def test_a_stream_that_was_made_anew_keeps_its_messages(
     await publisher.until("old", State.COMPLETED)
     await eventually(lambda: queue_is_empty(js))
     await js.delete_stream("transcription_tasks")
-    await worker.container.stream_watch.look()
+    await worker.container.stream_guard.check()
     engine.may_go_on.clear()
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)
@@ -355,7 +355,7 @@ async def test_the_message_of_a_deleted_task_is_gone_though_nobody_has_acknowled
     may_go = asyncio.Event()
     completed = settlement.completed
 
-    async def held(delivery: Delivery) -> Outcome:
+    async def held(delivery: Delivery) -> DeliveryOutcome:
         await may_go.wait()
         return await completed(delivery)
 

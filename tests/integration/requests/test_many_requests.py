@@ -103,7 +103,7 @@ async def complete(client: Client, task_id: str, size: int) -> None:
     result = without_segments(task_id)
     body = result.model_dump_json().replace('"segments":[]', f'"segments":[{segments(size)}]').encode()
     if size > MB:
-        body = (await results.claim_check(result, body, of=last.metadata.owner)).model_dump_json().encode()
+        body = (await results.store_object(result, body, of=last.metadata.owner)).model_dump_json().encode()
     await log.append_result(body, last)
     assert (await log.end(last)).event.state is State.COMPLETED
 
@@ -178,7 +178,7 @@ async def test_a_flood_of_requests_is_answered_and_delays_no_later_one(client: C
     for _ in range(FLOOD):
         await client.publish(subjects.STATUS, b'{"task_id": "unknown"}', reply="_INBOX.flood")
     # When others ask meanwhile, then requests of another kind are answered as ever
-    await client.request(subjects.QUEUE, b"{}", timeout=ANSWERED_WITHIN)
+    await client.request(subjects.TASK_QUEUES, b"{}", timeout=ANSWERED_WITHIN)
 
     async def all_answered() -> bool:
         return len(replies) == FLOOD

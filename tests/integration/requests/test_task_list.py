@@ -11,7 +11,7 @@ from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Kind, Priority
 from redis.asyncio import Redis
 
-from app.redis_store.projection import KEEP_S, Happened, RedisProjection
+from app.redis_store.projection import KEEP_S, ProjectedEvent, RedisProjection
 from app.redis_store.task_lists import remove_expired
 from app.requests.task_list import TaskList
 from app.task_log.record import Metadata, Record
@@ -39,7 +39,7 @@ def happened(
     sequence: int = 1,
     after_s: float = 0,
     age_s: float = 0,
-) -> Happened:
+) -> ProjectedEvent:
     """An event of the task with this number; tasks are stored a microsecond after each other, or `after_s` later."""
     task_id = f"t{number}"
     task = None
@@ -56,7 +56,7 @@ def happened(
     )
     stored = NOON + timedelta(microseconds=number, seconds=after_s)
     metadata = Metadata(task, 100 + number, "tasks.transcription.low", stored)
-    return Happened(Record(event, metadata, 1000 + sequence), age_s)
+    return ProjectedEvent(Record(event, metadata, 1000 + sequence), age_s)
 
 
 def numbers(page: TaskPage) -> list[int]:
@@ -90,7 +90,7 @@ async def test_a_list_has_the_tasks_of_its_conditions_the_newest_first(
     projection: RedisProjection, task_list: TaskList, request_: ListRequest, expected: Sequence[int]
 ) -> None:
     # Given tasks of several users, projected in any order, and one that was never valid
-    await projection.progressed(
+    await projection.write_events(
         [
             happened(4, State.RUNNING),
             happened(1, State.FAILED),
@@ -106,7 +106,7 @@ async def test_a_list_has_the_tasks_of_its_conditions_the_newest_first(
 
 
 async def test_a_task_is_listed_with_what_its_status_says(projection: RedisProjection, task_list: TaskList) -> None:
-    await projection.progressed([happened(1, State.FAILED, user_id="anna"), happened(2, State.FAILED, user_id=None)])
+    await projection.write_events([happened(1, State.FAILED, user_id="anna"), happened(2, State.FAILED, user_id=None)])
     invalid, valid = (await task_list.page(ListRequest())).tasks
     assert (valid.user_id, valid.audio_file_id, valid.priority) == ("anna", "1.flac", Priority.LOW)
     assert (valid.state, valid.created_at) == (State.FAILED, NOON + timedelta(microseconds=1))
@@ -119,11 +119,11 @@ async def test_pages_repeat_and_leave_out_nothing_while_tasks_are_added(
     projection: RedisProjection, task_list: TaskList, request_: ListRequest
 ) -> None:
     # Given twenty tasks, and a client that has read the first page
-    await projection.progressed([happened(number) for number in range(1, 21)])
+    await projection.write_events([happened(number) for number in range(1, 21)])
     first = await task_list.page(request_)
     # When tasks are added, and others go on
-    await projection.progressed([happened(number) for number in range(21, 31)])
-    await projection.progressed([happened(number, State.QUEUED, sequence=2) for number in (3, 8, 16)])
+    await projection.write_events([happened(number) for number in range(21, 31)])
+    await projection.write_events([happened(number, State.QUEUED, sequence=2) for number in (3, 8, 16)])
     # Then the next pages have all that was before
     rest = await pages(task_list, request_.model_copy(update={"before": first.more_before}))
     assert [number for page in [first, *rest] for number in numbers(page)] == list(range(20, 0, -1))
@@ -132,39 +132,39 @@ async def test_pages_repeat_and_leave_out_nothing_while_tasks_are_added(
 async def test_a_task_is_in_one_state_at_a_time(projection: RedisProjection, task_list: TaskList) -> None:
     for sequence, state in enumerate([State.QUEUED, State.RUNNING, State.RETRYING, State.RUNNING, State.FAILED], 1):
         # When a task goes on
-        await projection.progressed([happened(1, state, sequence=sequence)])
+        await projection.write_events([happened(1, state, sequence=sequence)])
         # Then it is found in this state and in no other, and once among all
         for user_id in (None, 7):
             found = {each: numbers(await task_list.page(ListRequest(state=each, user_id=user_id))) for each in State}
             assert found == {each: [1] if each is state else [] for each in State}
             assert numbers(await task_list.page(ListRequest(user_id=user_id))) == [1]
     # And an older event that comes late changes nothing
-    await projection.progressed([happened(1, State.RUNNING, sequence=4)])
+    await projection.write_events([happened(1, State.RUNNING, sequence=4)])
     assert numbers(await task_list.page(ListRequest(state=State.FAILED))) == [1]
 
 
 async def test_a_replayed_task_is_listed_once_and_as_new(projection: RedisProjection, task_list: TaskList) -> None:
-    await projection.progressed([happened(1, State.FAILED), happened(2)])
-    await projection.progressed([happened(1, State.QUEUED, sequence=2, after_s=60)])
+    await projection.write_events([happened(1, State.FAILED), happened(2)])
+    await projection.write_events([happened(1, State.QUEUED, sequence=2, after_s=60)])
     assert numbers(await task_list.page(ListRequest())) == [1, 2]
 
 
 async def test_a_later_task_with_the_id_of_an_erased_one_is_listed_for_its_own_user(
     projection: RedisProjection, task_list: TaskList
 ) -> None:
-    await projection.progressed([happened(1, State.COMPLETED, user_id="anna")])
+    await projection.write_events([happened(1, State.COMPLETED, user_id="anna")])
     await projection.delete(happened(1, State.COMPLETED, user_id="anna").record)
-    await projection.progressed([happened(1, user_id="bert", sequence=2, after_s=60)])
+    await projection.write_events([happened(1, user_id="bert", sequence=2, after_s=60)])
     assert numbers(await task_list.page(ListRequest(user_id="anna"))) == []
     assert numbers(await task_list.page(ListRequest(user_id="bert"))) == [1]
 
 
 async def test_a_deleted_task_is_in_no_list(projection: RedisProjection, binary_redis: Redis) -> None:
     # Given a task that was deleted
-    await projection.progressed([happened(1, State.COMPLETED)])
+    await projection.write_events([happened(1, State.COMPLETED)])
     await projection.delete(happened(1, State.COMPLETED).record)
     # When another worker still has to project an event of the task
-    await projection.progressed([happened(1, State.COMPLETED)])
+    await projection.write_events([happened(1, State.COMPLETED)])
     # Then no list is left
     assert await lists(binary_redis) == set()
 
@@ -175,7 +175,7 @@ async def test_an_expired_task_leaves_the_lists(
     # Given many tasks whose last events are a week old, and one whose last event is of today
     old = -KEEP_S - 60
     many = [happened(number, State.COMPLETED, after_s=old, age_s=KEEP_S) for number in range(1, 701)]
-    await projection.progressed([*many, happened(999, State.COMPLETED, after_s=old, user_id=8)])
+    await projection.write_events([*many, happened(999, State.COMPLETED, after_s=old, user_id=8)])
     # When the keys of the many have expired
     await eventually(lambda: has_expired(binary_redis, "t700"))
     await remove_expired(binary_redis)
@@ -200,12 +200,12 @@ async def has_expired(redis: Redis, task_id: str) -> bool:
 
 async def test_a_list_lives_as_long_as_a_task_in_it_has_events(projection: RedisProjection, redis: Redis) -> None:
     # Given lists whose time is nearly over, and a task that still runs
-    await projection.progressed([happened(1, State.RUNNING)])
+    await projection.write_events([happened(1, State.RUNNING)])
     lists = [key async for key in redis.scan_iter("natscribe:tasks:*")] + ["natscribe:listed"]
     for each in lists:
         await redis.expire(each, 10)
     # When the task has its next event, in the same state
-    await projection.progressed([happened(1, State.RUNNING, sequence=2)])
+    await projection.write_events([happened(1, State.RUNNING, sequence=2)])
     # Then its lists live on for longer than its keys
     assert len(lists) == 3
     assert all([await redis.ttl(each) > KEEP_S for each in lists])

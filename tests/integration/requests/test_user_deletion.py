@@ -29,7 +29,7 @@ HERS = ("done", "old", "failed", "invalid", "runs", "waits")
 def _in_a_bucket(settings: Settings, constants: Constants) -> None:
     settings.audio_store = "nats://audio"
     # The marks that keep late workers from bringing keys back live for ten minutes.
-    constants(FORGOTTEN_FOR_S=1)
+    constants(TOMBSTONE_S=1)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from app.embedded import NatsServer
 from app.errors import PermanentError, TransientError
 from app.main import Worker
-from app.recordings.recording import Recordings
+from app.recordings.recording import RecordingStore
 from app.settings import Settings
 from app.task_log.record import Record
 from app.task_log.results import ResultStore
@@ -25,7 +25,7 @@ from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.places import places_with, read_behind_the_leader
-from tests.integration.reminders import let_time_pass, reminder_of
+from tests.integration.reminders import find_reminder, let_time_pass
 from tests.waiting import eventually
 
 NO_SOUND = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
@@ -37,7 +37,7 @@ def _in_a_bucket(settings: Settings, constants: Constants) -> None:
     settings.audio_store = "nats://audio"
     settings.cache_ttl = 3600
     # The marks that keep late workers from bringing keys back live for ten minutes.
-    constants(FORGOTTEN_FOR_S=1)
+    constants(TOMBSTONE_S=1)
 
 
 async def upload(js: JetStreamContext) -> None:
@@ -120,7 +120,7 @@ async def test_nothing_is_found_anywhere_after_the_time_that_a_task_asks_for(
             # Given a task that has ended and asks for a minute, of which something is in many places
             ended = await end_a_task(publisher, engine, worker, monkeypatch, how=end)
             await eventually(lambda: redis.exists("task:t-gone:info"))
-            found = await eventually(lambda: reminder_of(js, "t-gone"))
+            found = await eventually(lambda: find_reminder(js, "t-gone"))
             assert abs(found[1] - ended - timedelta(minutes=1)) < timedelta(seconds=2)
             places = {place.split()[0] for place in await places_with(js, redis, *of_hers)}
             assert places > {"transcription_progress", "transcription_results", "transcription_retention", "OBJ_audio"}
@@ -165,7 +165,7 @@ async def test_a_recording_goes_some_time_after_the_end_and_the_rest_stays(
         assert datetime.now(UTC) - ended >= timedelta(seconds=1)
         # And the rest stays, also the note whose task it was
         assert (await publisher.ask("tasks.status", task_id="t1"))["result_available"] is True
-        reminder, due = await eventually(lambda: reminder_of(js, "t1"))
+        reminder, due = await eventually(lambda: find_reminder(js, "t1"))
         assert reminder.recording_until is None
         assert due - ended > timedelta(days=29)
 
@@ -215,7 +215,7 @@ async def test_what_is_due_while_nobody_runs_is_erased_afterwards(
         # Given a task that has ended
         await publisher.publish("t1", audio_file_id=RECORDING)
         ended = (await publisher.until("t1", State.COMPLETED))[-1].time
-        await eventually(lambda: reminder_of(publisher.js, "t1"))
+        await eventually(lambda: find_reminder(publisher.js, "t1"))
     # When its time passes while neither NATS nor a worker runs
     await nats_server.kill()
     await asyncio.sleep(max(2 - (datetime.now(UTC) - ended).total_seconds(), 0))
@@ -246,7 +246,7 @@ async def test_an_erasure_that_fails_is_repeated_and_seen(
     constants(ERASE_AGAIN_AFTER_S=0.2)
     async with start_worker(engine) as worker:
         # Given a bucket that cannot be reached
-        recordings: Recordings = worker.container.recordings
+        recordings: RecordingStore = worker.container.recordings
         delete, may_succeed = recordings.delete, asyncio.Event()
         tries = 0
 
@@ -303,7 +303,7 @@ async def test_a_recording_stays_whose_next_task_only_the_leader_knows(
         await upload(js)
         await publisher.publish("t1", audio_file_id=RECORDING)
         await publisher.until("t1", State.COMPLETED)
-        reminder, _ = await eventually(lambda: reminder_of(js, "t1"))
+        reminder, _ = await eventually(lambda: find_reminder(js, "t1"))
         engine.may_go_on.clear()
         await publisher.publish("t2", audio_file_id=RECORDING)
         await publisher.until("t2", State.RUNNING)
@@ -313,7 +313,7 @@ async def test_a_recording_stays_whose_next_task_only_the_leader_knows(
         await worker.container.reminders.put(due)
 
         async def is_settled() -> bool:
-            found = await reminder_of(js, "t1")
+            found = await find_reminder(js, "t1")
             return found is not None and found[0].recording_until is None
 
         await eventually(is_settled)

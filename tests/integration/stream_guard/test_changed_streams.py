@@ -32,7 +32,7 @@ from app.jetstream import streams
 from app.main import Worker
 from app.operations.health import consumers_exist
 from app.settings import Settings
-from app.stream_guard import provisioning, watch
+from app.stream_guard import guard, provisioning
 from tests.constants import Constants
 from tests.declarers import CONSUMERS, LOGS, SUBJECTS, faststream_consumer, node_program, stripped
 from tests.fakes.engine import FakeEngine
@@ -60,8 +60,8 @@ async def configs(js: JetStreamContext) -> dict[str, StreamConfig]:
     return {name: (await js.stream_info(name)).config for name in SUBJECTS}
 
 
-async def is_sound(js: JetStreamContext, settings: Settings) -> bool:
-    return (await provisioning.examine(js, settings)).sound
+async def is_healthy(js: JetStreamContext, settings: Settings) -> bool:
+    return (await provisioning.inspect_streams(js, settings)).is_healthy
 
 
 async def stored_results(js: JetStreamContext) -> dict[str, int]:
@@ -126,7 +126,7 @@ async def test_what_a_node_program_declares_is_put_back(
     said = (await node_program(settings.nats_url, json.dumps(SUBJECTS))).splitlines()
     assert len(said) == 2 * len(SUBJECTS)
     # Then what NATS has not refused is put back in time
-    await eventually(partial(is_sound, js, settings))
+    await eventually(partial(is_healthy, js, settings))
     assert await configs(js) == before
 
 
@@ -164,7 +164,7 @@ async def test_a_stream_that_somebody_strips_is_put_back_in_time(
         # When somebody takes the settings from a stream that can be taken
         await stripped(stranger, stream)
         # Then the service puts them back, in time
-        await eventually(partial(is_sound, js, settings))
+        await eventually(partial(is_healthy, js, settings))
         await eventually(lambda: asyncio.sleep(0, told(logs, "settings_restored")))
     # And one line says who it was
     (line,) = told(logs, "settings_restored")
@@ -179,8 +179,8 @@ async def test_a_change_is_noticed_without_an_advisory(
     # When somebody strips a stream
     await stripped(connection.jetstream(), "transcription_results")
     # Then a check at intervals finds it, and its interval keeps the contract
-    assert watch.LOOK_EVERY_S + watch.ADVISED_FIRST_S < PUT_BACK_WITHIN_S
-    await eventually(partial(is_sound, js, settings))
+    assert guard.GUARD_EVERY_S + guard.ADVISORY_HEAD_START_S < PUT_BACK_WITHIN_S
+    await eventually(partial(is_healthy, js, settings))
     await connection.close()
 
 
@@ -210,7 +210,7 @@ async def test_tasks_outlive_streams_that_are_stripped_in_the_middle(
             assert {event.attempt for event in await publisher.until(task_id, State.COMPLETED)} <= {0, 1}
         await eventually(partial(_has_one_result_of_each, js, ids))
         # And the streams are whole
-        await eventually(partial(is_sound, js, settings))
+        await eventually(partial(is_healthy, js, settings))
 
 
 async def _has_one_result_of_each(js: JetStreamContext, ids: list[str]) -> bool:
@@ -226,7 +226,7 @@ async def test_streams_that_a_consumer_has_declared_before_the_first_start_are_p
             assert refused is None
     # When the service starts, then it works
     async with start_worker(FakeEngine()):
-        assert await is_sound(js, settings)
+        assert await is_healthy(js, settings)
         await (await js.object_store("audio")).put("meeting.flac", b"sound")
         await publisher.publish("t1")
         await publisher.until("t1", State.COMPLETED)
@@ -394,7 +394,7 @@ async def test_a_limit_that_breaks_a_promise_is_put_back(
     # When somebody limits what a stream keeps or takes, or lets another stream flow into it
     await stranger.update_stream(before[stream].evolve(**change))
     # Then that is put back in time
-    await eventually(partial(is_sound, js, settings))
+    await eventually(partial(is_healthy, js, settings))
     assert await configs(js) == before
 
 
@@ -402,7 +402,7 @@ async def test_a_change_that_harms_nothing_is_charged_to_nobody_else(
     worker: Worker, settings: Settings, js: JetStreamContext, stranger: JetStreamContext, constants: Constants
 ) -> None:
     # Given an operator who has described a stream, and a later change by a client that nobody tells of
-    constants(LOOK_EVERY_S=0.3)
+    constants(GUARD_EVERY_S=0.3)
     description = (await configs(js))["transcription_results"].evolve(description="results of all tasks")
     await stranger.update_stream(description)
     unheard = await nats.connect(settings.nats_url, name="natscribe")
@@ -450,7 +450,7 @@ async def test_a_setting_of_earlier_versions_is_no_such_stream(
         await stripped(stranger, stream)
     # When the service starts, then it does not speak of an earlier version, and puts back what it needs
     assert (await provisioning.provision(js, settings)).problems == {}
-    assert await is_sound(js, settings)
+    assert await is_healthy(js, settings)
 
 
 async def told_by(nc: Client) -> list[Any]:
@@ -477,7 +477,7 @@ async def test_a_task_stream_of_another_kind_is_told_with_the_way_out(
             # When somebody takes that way
             await js.delete_stream("transcription_tasks")
             # Then the service makes it anew, and is ready
-            await eventually(partial(is_sound, js, settings))
+            await eventually(partial(is_healthy, js, settings))
             await eventually(lambda: _has_no_problem(nc))
             assert b"natscribe_streams_broken 0.0" in worker.container.meter.exposition()
 
@@ -502,7 +502,7 @@ async def test_a_consumer_of_another_kind_is_told_with_the_way_out(
         # And when somebody does it, all is well
         await js.delete_consumer(stream, name)
         await eventually(lambda: _has_no_problem(nc))
-        assert await is_sound(js, settings)
+        assert await is_healthy(js, settings)
 
 
 async def test_a_consumer_that_somebody_edits_is_put_back(
@@ -514,7 +514,7 @@ async def test_a_consumer_that_somebody_edits_is_put_back(
     with capture_logs() as logs:
         await stranger.add_consumer(stream, config.evolve(max_deliver=1, ack_wait=99))
         # Then the limit goes again, and what an operator may choose stays
-        await eventually(partial(is_sound, js, settings))
+        await eventually(partial(is_healthy, js, settings))
         await eventually(lambda: asyncio.sleep(0, told(logs, "settings_restored")))
     (line,) = told(logs, "settings_restored")
     assert (line["of"], line["by"].split()[0], line["settings"]) == (name, "stranger", ["max_deliver"])
@@ -530,7 +530,7 @@ async def test_a_paused_queue_is_told_until_it_is_resumed(
     constants: Constants,
 ) -> None:
     # Given a task queue that an operator pauses
-    constants(LOOK_EVERY_S=0.3)
+    constants(GUARD_EVERY_S=0.3)
     tries = AsyncMock(wraps=provisioning.provision)
     monkeypatch.setattr(provisioning, "provision", tries)
     stream, name = "transcription_tasks", "transcription_worker_diarization_low"

@@ -155,11 +155,11 @@ async def test_an_object_of_an_earlier_task_stream_is_replaced(
     store = ResultStore(nc, log)
     result = transcript("a" * nc.max_payload)
     earlier = Owner(NOW - timedelta(days=1), left_by)
-    await store.claim_check(result, result.model_dump_json().encode(), of=earlier)
+    await store.store_object(result, result.model_dump_json().encode(), of=earlier)
     # When the first message of the new stream, with the same id, has a result
     await store.publish(transcript("b" * nc.max_payload), LAST)
     # Then that is the one which is found, and the removal of the earlier one leaves it
     await store.delete("t1", of=earlier)
     found = await store.find(replace(LAST, stream_sequence=2))
     assert found is not None
-    assert (await store.whole(found)).text[0] == "b"  # type: ignore[union-attr]
+    assert (await store.load_segments(found)).text[0] == "b"  # type: ignore[union-attr]

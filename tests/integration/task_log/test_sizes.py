@@ -94,7 +94,7 @@ async def test_a_message_of_the_largest_size_is_pulled_like_any_other(
     found: list[Msg] = []
 
     async def given() -> bool:
-        found.extend(await waits.ask(2))
+        found.extend(await waits.pull(2))
         return bool(found)
 
     await eventually(given)

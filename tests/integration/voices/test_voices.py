@@ -34,7 +34,7 @@ CONSENT = {"by": "Anna Berg", "at": "2026-11-24T09:30:00Z"}
 @pytest.fixture(autouse=True)
 def _in_a_bucket(settings: Settings, constants: Constants) -> None:
     settings.audio_store = "nats://audio"
-    constants(FORGOTTEN_FOR_S=1)
+    constants(TOMBSTONE_S=1)
 
 
 async def done(publisher: Publisher, task_id: str, **options: Any) -> None:

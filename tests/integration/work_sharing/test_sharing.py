@@ -48,7 +48,7 @@ class SlowEngine(FakeEngine):
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharing, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(sharing, "CHECK_IDLE_EVERY_S", 0.02)
     monkeypatch.setattr(idle_workers, "FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr(Cores, "free", lambda _self, _wanted: True)
 

@@ -1,4 +1,4 @@
-"""The commands' own manners: usage, and errors that say the next step."""
+"""The command line: usage, and errors that say the next step."""
 
 import socket
 import subprocess
@@ -14,12 +14,12 @@ from natscribe.schemas.transcription import Channels, TranscribeOptions
 from typer.testing import CliRunner, Result
 
 Run = Callable[..., Result]
-Asked = list[dict[str, object]]
+Requests = list[dict[str, object]]
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command in an empty folder, where nothing says where servers are."""
+    """Run a command in an empty folder, without addresses of servers."""
     monkeypatch.chdir(tmp_path)
     for name in ("NATS_URL", "REDIS_URL", "AUDIO_STORE"):
         monkeypatch.delenv(name, raising=False)
@@ -27,69 +27,63 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.fixture
-def nobody() -> str:
-    """The URL of a port on which nobody listens."""
+def closed_port() -> str:
+    """The URL of a port without a server."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"nats://127.0.0.1:{probe.getsockname()[1]}"
 
 
 @pytest.fixture
-def asked(no_server: None, monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """What a client is asked for that takes tasks and does nothing."""
-    asked: Asked = []
+def requests(no_server: None, monkeypatch: pytest.MonkeyPatch) -> Requests:
+    """The requests to a client that creates no tasks."""
+    requests: Requests = []
 
     async def create(_: object, recording: Path | str, **fields: object) -> str:
-        asked.append({"recording": recording, **fields})
+        requests.append({"recording": recording, **fields})
         return "t1"
 
     for kind in ("transcription", "diarization"):
         monkeypatch.setattr(Client, f"create_{kind}_task", create)
-    return asked
+    return requests
 
 
 @pytest.mark.parametrize(
     "command",
     [["status", "t1"], ["watch", "t1"], ["result", "t1"], ["queue"], ["dead-letters", "list"], ["transcribe", "a.wav"]],
 )
-def test_a_missing_server_is_one_sentence(
-    run: Run, nobody: str, monkeypatch: pytest.MonkeyPatch, command: list[str]
+def test_a_missing_server_is_reported_in_one_sentence(
+    run: Run, closed_port: str, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
-    # Given that no server answers
-    Path("a.wav").write_bytes(b"sound")
-    monkeypatch.setenv("NATS_URL", nobody)
-    # When a command needs one
+    Path("a.wav").write_bytes(b"audio")
+    monkeypatch.setenv("NATS_URL", closed_port)
     result = run(*command)
-    # Then it says so, and how to start one
+    # Then the error says so, and how to start one
     assert result.exit_code == 1
     assert result.stderr == (
-        f"No NATS server answers at {nobody}: set NATS_URL to the address of a server, "
+        f"No NATS server answers at {closed_port}: set NATS_URL to the address of a server, "
         "or start the service with `natscribe up`.\n"
     )
 
 
-def test_up_tells_the_others_where_its_servers_are(run: Run, nobody: str) -> None:
-    # Given what `natscribe up` has written
+def test_other_commands_use_the_servers_of_up(run: Run, closed_port: str) -> None:
+    # Given the file that `natscribe up` writes
     Path(".data").mkdir()
-    Path(".data/endpoints.env").write_text(f"NATS_URL={nobody}\n", encoding="utf-8")
-    # When another command looks for the server
-    # Then it goes there
-    assert nobody in run("status", "t1").stderr
-    # And what `.env` says goes first
+    Path(".data/endpoints.env").write_text(f"NATS_URL={closed_port}\n", encoding="utf-8")
+    # Then another command connects there
+    assert closed_port in run("status", "t1").stderr
+    # And `.env` takes precedence
     Path(".env").write_text("NATS_URL=nats://127.0.0.1:1\n", encoding="utf-8")
     assert "nats://127.0.0.1:1:" in run("status", "t1").stderr
 
 
-def test_passwords_are_not_shown(run: Run, nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a URL with a password in it
-    monkeypatch.setenv("NATS_URL", nobody.replace("//", "//me:secret@"))
-    # When the server is missing
-    # Then the message does not repeat it
+def test_passwords_are_not_shown(run: Run, closed_port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NATS_URL", closed_port.replace("//", "//me:secret@"))
     assert "secret" not in run("status", "t1").output
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["transcribe"], "Missing argument"),
         (["transcribe", "a.wav", "b.wav", "--task-id", "t1"], "--task-id names one task"),
@@ -136,10 +130,10 @@ def test_passwords_are_not_shown(run: Run, nobody: str, monkeypatch: pytest.Monk
         (["result", "t1", "t2", "--audio", "a.wav", "--format", "html"], "--audio is the recording of one task"),
     ],
 )
-def test_misuse_ends_with_two(run: Run, arguments: list[str], words: str) -> None:
+def test_wrong_usage_has_exit_code_two(run: Run, arguments: list[str], message: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
-    assert words in " ".join(result.stderr.split())
+    assert message in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(
@@ -154,55 +148,52 @@ def test_misuse_ends_with_two(run: Run, arguments: list[str], words: str) -> Non
         ("٣", "٣"),
     ],
 )
-def test_a_user_is_an_integer_or_a_name(run: Run, asked: Asked, written: str, user: int | str) -> None:
-    # Given a client that only looks at what it is asked for
-    # When a task is made for somebody
+def test_a_user_is_an_integer_or_a_name(run: Run, requests: Requests, written: str, user: int | str) -> None:
     assert run("transcribe", "--stored", "--no-wait", "a.wav", "--user-id", written).exit_code == 0
-    # Then an integer is one, and everything else is a name
-    assert [each["user_id"] for each in asked] == [user]
+    # Then an integer stays one, and everything else is a name
+    assert [request["user_id"] for request in requests] == [user]
 
 
 @pytest.mark.parametrize(
-    ("given", "languages"),
+    ("options", "languages"),
     [([], [None, None]), (["ru"], ["ru", "ru"]), (["ru", "en"], ["ru", "en"]), (["русский", "EN"], ["ru", "en"])],
 )
 def test_a_language_is_of_all_files_or_of_each(
-    run: Run, asked: Asked, given: list[str], languages: list[str | None]
+    run: Run, requests: Requests, options: list[str], languages: list[str | None]
 ) -> None:
-    options = [word for language in given for word in ("--language", language)]
-    assert run("transcribe", "--stored", "--no-wait", "a.wav", "b.wav", *options).exit_code == 0
-    assert [each["language"] for each in asked] == languages
+    arguments = [word for language in options for word in ("--language", language)]
+    assert run("transcribe", "--stored", "--no-wait", "a.wav", "b.wav", *arguments).exit_code == 0
+    assert [request["language"] for request in requests] == languages
 
 
-def test_a_recording_that_is_named_twice_is_processed_once(run: Run, asked: Asked) -> None:
-    # Given a folder in a folder, a recording there, and a link to it
+def test_a_recording_that_is_named_twice_is_processed_once(run: Run, requests: Requests) -> None:
+    # Given a recording in a subfolder, and a link to it
     Path("calls/sub").mkdir(parents=True)
-    Path("calls/sub/a.mp3").write_bytes(b"sound")
+    Path("calls/sub/a.mp3").write_bytes(b"audio")
     Path("link.mp3").symlink_to("calls/sub/a.mp3")
     # When it is named in three ways
     result = run("transcribe", "--no-wait", "calls", "calls/sub", "link.mp3")
-    # Then there is one task, and the command says so
-    assert [each["recording"] for each in asked] == [Path("calls/sub/a.mp3")]
+    # Then there is one task, and the command reports it
+    assert [request["recording"] for request in requests] == [Path("calls/sub/a.mp3")]
     assert result.stderr == "Named more than once: 2 of the recordings. Each is processed once.\n"
 
 
-def test_the_language_of_a_folder_is_that_of_its_recordings(run: Run, asked: Asked) -> None:
+def test_the_language_of_a_folder_applies_to_its_recordings(run: Run, requests: Requests) -> None:
     # Given a folder of two recordings, and another file
     Path("calls").mkdir()
     for name in ("calls/b.mp3", "calls/a.mp3", "c.mp3"):
-        Path(name).write_bytes(b"sound")
-    # When both are given, with a language each
+        Path(name).write_bytes(b"audio")
+    # When each has a language
     result = run("transcribe", "--no-wait", "--language", "ru", "--language", "en", "calls", "c.mp3")
-    # Then that of the folder is that of each recording in it
     assert result.exit_code == 0
-    assert [(each["recording"], each["language"]) for each in asked] == [
+    assert [(request["recording"], request["language"]) for request in requests] == [
         (Path("calls/a.mp3"), "ru"),
         (Path("calls/b.mp3"), "ru"),
         (Path("c.mp3"), "en"),
     ]
 
 
-def test_each_option_of_a_transcription_can_be_given(run: Run, asked: Asked) -> None:
+def test_each_option_of_a_transcription_can_be_given(run: Run, requests: Requests) -> None:
     # Given all options of the contract
     Path("names.txt").write_text("Natscribe\n", encoding="utf-8")
     options = {
@@ -214,8 +205,7 @@ def test_each_option_of_a_transcription_can_be_given(run: Run, asked: Asked) -> 
         "channels": Channels.SEPARATE,
     }
     assert set(options) == set(TranscribeOptions.model_fields)
-    # When each is given
-    words = [
+    arguments = [
         "--model",
         "base",
         "--language",
@@ -226,17 +216,14 @@ def test_each_option_of_a_transcription_can_be_given(run: Run, asked: Asked) -> 
         "--channels",
         "separate",
     ]
-    assert run("transcribe", "--stored", "--no-wait", "a.wav", *words, "--prompt", "A call.").exit_code == 0
-    # Then the client hears of each
-    assert options.items() <= asked[0].items()
+    assert run("transcribe", "--stored", "--no-wait", "a.wav", *arguments, "--prompt", "A call.").exit_code == 0
+    # Then the client receives each
+    assert options.items() <= requests[0].items()
 
 
-def test_a_wrong_setting_is_misuse_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a setting that cannot be
+def test_a_wrong_setting_has_exit_code_two(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIO_STORE", "ftp://recordings")
-    # When any command reads the settings
     result = run("queue")
-    # Then it says which and why
     assert result.exit_code == 2
     assert "The setting AUDIO_STORE is wrong: write nats://BUCKET" in result.stderr
 
@@ -252,10 +239,8 @@ def test_a_wrong_setting_is_misuse_too(run: Run, monkeypatch: pytest.MonkeyPatch
     ],
 )
 @pytest.mark.usefixtures("no_server")
-def test_what_cannot_be_is_said_in_words(run: Run, arguments: list[str], words: str) -> None:
-    # When something is asked for that cannot be
+def test_invalid_values_are_reported_without_patterns(run: Run, arguments: list[str], words: str) -> None:
     result = run(*arguments)
-    # Then no pattern is shown
     assert result.exit_code == 2
     assert words in " ".join(result.stderr.split())
 
@@ -265,27 +250,24 @@ def test_what_cannot_be_is_said_in_words(run: Run, arguments: list[str], words: 
     [("bin/natscribe", "bin/natscribe"), ("pytest", "natscribe"), ("{here}/bin/natscribe", "bin/natscribe")],
 )
 def test_messages_name_the_command_as_it_was_called(
-    run: Run, nobody: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, called: str, named: str
+    run: Run, closed_port: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, called: str, named: str
 ) -> None:
-    # Given a command that is not in the PATH, or that is called by a program
+    # Given a command that is not in the PATH, or that another program calls
     monkeypatch.setattr("sys.argv", [called.format(here=tmp_path)])
-    monkeypatch.setenv("NATS_URL", nobody)
-    # When a message says what to type
-    # Then it can be typed
+    monkeypatch.setenv("NATS_URL", closed_port)
+    # Then a message has a command that can be typed
     assert f"`{named} up`" in run("status", "t1").stderr
 
 
 @pytest.mark.parametrize("action", ["replay", "delete"])
 @pytest.mark.parametrize("options", [[], ["--task-id", "t1", "--code", "expired"]], ids=["none", "two"])
 def test_dead_letters_are_chosen_by_one_option(run: Run, action: str, options: list[str]) -> None:
-    # When dead letters are chosen by no option, or by two
     result = run("dead-letters", action, *options)
-    # Then the options are named as they are typed
     assert result.exit_code == 2
     assert "give exactly one of --task-id, --kind and --code" in " ".join(result.stderr.split())
 
 
-def test_the_version_is_told(run: Run) -> None:
+def test_the_version_is_printed(run: Run) -> None:
     assert run("--version").stdout == f"natscribe {version('natscribe')}\n"
 
 
@@ -295,57 +277,54 @@ COMMANDS += ["doctor", "top", "list", "dead-letters", "dead-letters list", "dead
 
 @pytest.mark.parametrize("width", [70, 80, 120])
 def test_no_line_of_the_help_is_cut(run: Run, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    # Given a terminal of some width
     monkeypatch.setenv("COLUMNS", str(width))
-    # When the commands are listed, and those of a command
     for arguments in ([], ["dead-letters"]):
         lines = run(*arguments, "-h").stdout.splitlines()
-        # Then each is told in one sentence, which ends
-        found = [line for line in lines[lines.index("Commands:") + 1 :] if line]
-        assert len(found) > 2
-        assert [line for line in found if not line.endswith(".") or line.endswith("...") or len(line) > width] == []
+        # Then each command has one complete sentence
+        commands = [line for line in lines[lines.index("Commands:") + 1 :] if line]
+        assert len(commands) > 2
+        assert [line for line in commands if not line.endswith(".") or line.endswith("...") or len(line) > width] == []
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_each_command_explains_itself_also_by_a_short_option(run: Run, command: str) -> None:
+def test_each_command_has_help_also_by_a_short_option(run: Run, command: str) -> None:
     short, long = run(*command.split(), "-h"), run(*command.split(), "--help")
     assert (short.exit_code, short.stdout) == (0, long.stdout)
     assert "-h, --help" in short.stdout
 
 
 @pytest.mark.parametrize("command", ["transcribe", "live"])
-def test_the_text_that_comes_as_it_is_found_has_times(run: Run, command: str) -> None:
-    assert "By default text as it is found, each segment with its time" in " ".join(run(command, "-h").stdout.split())
+def test_the_help_describes_the_default_format(run: Run, command: str) -> None:
+    assert "By default the text as it is transcribed, each segment with its start" in " ".join(
+        run(command, "-h").stdout.split()
+    )
 
 
-def test_a_misspelt_command_is_answered_with_its_name(run: Run) -> None:
-    # When nothing has the name, then the commands are searched for a similar one
+def test_a_misspelt_command_is_corrected(run: Run) -> None:
     result = run("transcrib")
     assert result.exit_code == 2
     assert "Did you mean 'transcribe'?" in result.stderr
 
 
 def test_a_command_imports_only_what_it_needs() -> None:
-    # Given a program that makes the command for its arguments
-    telling = """
+    # Given a program that lists its modules
+    program = """
 import sys
 from natscribe.cli.commands import command_line
 command_line(["list", "--limit", "1"])
 print(*(name for name in sys.modules if name.startswith(("natscribe.cli.", "natscribe.", "rich."))))
 """
-    # When it is to list tasks
     imported = subprocess.run(
-        [sys.executable, "-c", telling], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout.split()
-    # Then it imports neither other commands nor what only those use
+    # Then it imports neither other commands nor their dependencies
     assert "natscribe.cli.listing" in imported
     others = {"natscribe.cli.submit", "natscribe.cli.top", "natscribe.mock", "natscribe.subtitles", "rich.progress"}
     assert others.isdisjoint(imported)
 
 
-def test_a_command_that_is_interrupted_before_it_has_begun_ends_quietly() -> None:
-    # Given a Ctrl-C while the command's modules are loaded
-    interrupting = """
+def test_an_interrupt_while_modules_are_imported_has_no_traceback() -> None:
+    program = """
 import sys
 class CtrlC:
     def find_spec(name, *_):
@@ -355,38 +334,33 @@ sys.meta_path.insert(0, CtrlC)
 from natscribe.cli import main
 main()
 """
-    # When it is run
-    ended = subprocess.run([sys.executable, "-c", interrupting], capture_output=True, text=True, check=False)
-    # Then it ends as an interrupted command does, without a traceback
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (130, "")
 
 
 @pytest.mark.parametrize(
-    ("answer", "arguments", "deleted"),
+    ("reply", "arguments", "deleted"),
     [("y\n", (), [7]), ("n\n", (), []), ("\n", (), []), ("", (), []), ("", ("--yes",), [7])],
-    ids=["yes", "no", "enter", "nobody answers", "--yes"],
+    ids=["yes", "no", "enter", "no reply", "--yes"],
 )
 @pytest.mark.usefixtures("no_server")
-def test_a_user_is_deleted_only_if_somebody_confirms_it(
-    monkeypatch: pytest.MonkeyPatch, answer: str, arguments: tuple[str, ...], deleted: list[int | str]
+def test_deleting_a_user_requires_confirmation(
+    monkeypatch: pytest.MonkeyPatch, reply: str, arguments: tuple[str, ...], deleted: list[int | str]
 ) -> None:
-    # Given a client that only notes whom it is to delete
-    asked: list[int | str] = []
+    requests: list[int | str] = []
 
     async def delete_user(_: object, user_id: int | str) -> int:
-        asked.append(user_id)
+        requests.append(user_id)
         return 3
 
     monkeypatch.setattr(Client, "delete_user", delete_user)
-    # When a user is to be deleted
-    result = CliRunner().invoke(command_line(["delete"]), ["delete", "--user", "7", *arguments], input=answer)
-    # Then that is done after a confirmation, and told
-    assert asked == deleted
+    result = CliRunner().invoke(command_line(["delete"]), ["delete", "--user", "7", *arguments], input=reply)
+    assert requests == deleted
     assert ("deleted: 3" in result.stdout) is bool(deleted)
     assert (result.exit_code == 0) is bool(deleted)
 
 
 @pytest.mark.parametrize("command", ["transcribe", "diarize"])
-def test_a_task_may_ask_to_be_kept_for_less(run: Run, asked: Asked, command: str) -> None:
+def test_a_task_may_have_a_shorter_retention(run: Run, requests: Requests, command: str) -> None:
     assert run(command, "--stored", "--no-wait", "a.wav", "--keep-seconds", "60").exit_code == 0
-    assert [each["keep_seconds"] for each in asked] == [60]
+    assert [request["keep_seconds"] for request in requests] == [60]

@@ -1,4 +1,4 @@
-"""How `natscribe demo` ends, and what it prints."""
+"""The command `demo`: its exit codes and its output."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from natscribe.client import ClientError
 
 from app.cli import demo
 from app.cli.recording import TWO_READERS
-from tests.unit.cli.test_results import result_of, said
+from tests.unit.cli.test_output import result_of, said
 from tests.waiting import eventually
 
 Demo = Callable[..., asyncio.Task[int]]
@@ -28,26 +28,28 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 
 @pytest.fixture
 def demo_of(monkeypatch: pytest.MonkeyPatch, stop: asyncio.Event) -> Demo:
-    """A demo with a worker that gets ready or not, and a task that succeeds or not."""
+    """Start a demo whose worker gets ready or not, and whose task succeeds or not."""
     del stop
-    found = result_of(said(0, "Good morning.", "SPEAKER_00"))
+    result = result_of(said(0, "Good morning.", "SPEAKER_00"))
     client = AsyncMock(
-        create_transcription_task=AsyncMock(return_value="t1"), get_task_result=AsyncMock(return_value=found)
+        create_transcription_task=AsyncMock(return_value="t1"), get_task_result=AsyncMock(return_value=result)
     )
     client.__aenter__.return_value = client
     monkeypatch.setattr(demo, "Client", lambda _: client)
 
     def start(*, ready: bool = True, succeeds: bool = True, keep: bool = False) -> asyncio.Task[int]:
-        def service(_: object, *, output: IO[bytes], alone: bool) -> nullcontext[SimpleNamespace]:
-            assert alone
+        def run_service(_: object, *, output: IO[bytes], embed_all: bool) -> nullcontext[SimpleNamespace]:
+            assert embed_all
             output.writelines(b"line %d\n" % number for number in range(1, 8))
             output.flush()
             servers = {"NATS_URL": "nats://127.0.0.1:4222", "REDIS_URL": "redis://127.0.0.1/0"}
-            return nullcontext(SimpleNamespace(servers=servers, docs="", becomes_ready=AsyncMock(return_value=ready)))
+            return nullcontext(
+                SimpleNamespace(servers=servers, docs="", wait_until_ready=AsyncMock(return_value=ready))
+            )
 
-        monkeypatch.setattr(demo, "service", service)
+        monkeypatch.setattr(demo, "run_service", run_service)
         monkeypatch.setattr(demo, "follow", AsyncMock(return_value=succeeds))
-        return asyncio.create_task(demo._interruptible(TWO_READERS, keep=keep))  # noqa: SLF001 -- a run without its end
+        return asyncio.create_task(demo.run_until_interrupted(TWO_READERS, keep=keep))
 
     return start
 
@@ -57,26 +59,26 @@ async def test_a_demo_ends_as_its_task_does(
     demo_of: Demo, capsys: pytest.CaptureFixture[str], succeeds: bool, code: int
 ) -> None:
     assert await demo_of(succeeds=succeeds) == code
-    said = capsys.readouterr().out
-    assert [words in said for words in ("Good morning.", "Your own recordings:")] == [succeeds] * 2
-    assert "Ctrl-C" not in said
+    output = capsys.readouterr().out
+    assert [text in output for text in ("Good morning.", "Your own recordings:")] == [succeeds] * 2
+    assert "Ctrl-C" not in output
 
 
-async def test_a_worker_that_does_not_start_says_its_last_lines(demo_of: Demo) -> None:
+async def test_the_last_lines_of_a_worker_that_does_not_start_are_reported(demo_of: Demo) -> None:
     with pytest.raises(ClientError, match=r"its last lines say why:\nline 3\nline 4\nline 5\nline 6\nline 7$"):
         await demo_of(ready=False)
 
 
-async def test_a_demo_that_keeps_its_servers_is_interrupted(
+async def test_a_demo_that_keeps_its_servers_ends_when_interrupted(
     demo_of: Demo, stop: asyncio.Event, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Given a demo that keeps its servers
-    running, said = demo_of(keep=True), ""
+    running, output = demo_of(keep=True), ""
 
     async def waits() -> bool:
-        nonlocal said
-        said += capsys.readouterr().out
-        return "Ctrl-C stops the servers." in said
+        nonlocal output
+        output += capsys.readouterr().out
+        return "Ctrl-C stops the servers." in output
 
     await eventually(waits)
     # When it is interrupted, then it ends

@@ -25,7 +25,7 @@ WORKER = WorkerInfo(
     audio_store_answers=True,
     redis_answers=False,
 )
-FOUND = Examination(
+EXAMINATION = Examination(
     ok=False,
     nats_url="nats://nats-1:4222, nats://nats-2:4222",
     user="follower",
@@ -45,16 +45,16 @@ FOUND = Examination(
 )
 
 
-def shown(found: Examination, monkeypatch: pytest.MonkeyPatch, *options: str) -> tuple[int, str]:
+def shown(examination: Examination, monkeypatch: pytest.MonkeyPatch, *options: str) -> tuple[int, str]:
     monkeypatch.setenv("COLUMNS", str(WIDTH))
     monkeypatch.setattr(doctor, "out", Terminal(stderr=False))
-    monkeypatch.setattr(doctor, "examine", AsyncMock(return_value=found))
+    monkeypatch.setattr(doctor, "examine", AsyncMock(return_value=examination))
     result = CliRunner().invoke(command_line(["doctor"]), ["doctor", *options])
     return result.exit_code, result.stdout
 
 
-def test_everything_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, text = shown(FOUND, monkeypatch)
+def test_the_output_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, text = shown(EXAMINATION, monkeypatch)
     assert code == 1
     assert max(len(line) for line in text.splitlines()) <= WIDTH
     words = " ".join(text.split())
@@ -68,11 +68,11 @@ def test_everything_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_json_is_the_whole_examination(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, text = shown(FOUND, monkeypatch, "--json")
-    assert (code, Examination.model_validate_json(text)) == (1, FOUND)
+    code, text = shown(EXAMINATION, monkeypatch, "--json")
+    assert (code, Examination.model_validate_json(text)) == (1, EXAMINATION)
 
 
-def test_nothing_wrong_ends_with_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, text = shown(FOUND.model_copy(update={"ok": True, "problems": []}), monkeypatch)
+def test_the_exit_code_is_zero_without_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, text = shown(EXAMINATION.model_copy(update={"ok": True, "problems": []}), monkeypatch)
     assert code == 0
     assert text.splitlines()[-1] == "All is well."

@@ -1,17 +1,17 @@
-"""Folders as arguments."""
+"""Recordings that arguments name: files, folders and patterns."""
 
 from pathlib import Path
 
 import pytest
 import typer
-from natscribe.cli.folders import recordings_of
+from natscribe.cli.folders import find_recordings
 
 MOST = 10**9  # bytes of a recording
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of files as people have them."""
+    """A folder with recordings, other files and hidden files."""
     for name in (
         *("b.m4a", "a.WAV", "a 10.opus", "calls/monday.mp3", "calls/.draft.mp3", ".trash/old.mp3", ".hidden.wav"),
         *("notes.txt", "calls/cover.jpg", "README"),
@@ -21,49 +21,45 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_recordings_in_a_folder_are_found_by_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # Given a folder with recordings in it and below it, other files and hidden ones
-    # When its recordings are looked for
-    found = recordings_of(str(folder), MOST)
-    # Then they come by name
-    assert [str(Path(path).relative_to(folder)) for path in found] == [
+def test_the_recordings_in_a_folder_are_sorted_by_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recordings = find_recordings(str(folder), MOST)
+    assert [str(Path(path).relative_to(folder)) for path in recordings] == [
         "a 10.opus",
         "a.WAV",
         "b.m4a",
         "calls/monday.mp3",
     ]
-    # And what is left out is said in one line, without the hidden
+    # And the skipped files are listed in one line, without the hidden ones
     assert capsys.readouterr().err == (
-        f"{folder}: left out, because their names are not those of recordings: README, calls/cover.jpg, notes.txt\n"
+        f"{folder}: skipped files without the suffix of a recording: README, calls/cover.jpg, notes.txt\n"
     )
 
 
-def test_of_many_other_files_a_few_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_few_of_many_skipped_files_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(8):
         (tmp_path / f"{number}.txt").touch()
     (tmp_path / "a.flac").touch()
-    recordings_of(str(tmp_path), MOST)
+    find_recordings(str(tmp_path), MOST)
     assert capsys.readouterr().err.endswith(": 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 3 more\n")
 
 
 def test_a_folder_without_recordings_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(typer.BadParameter, match=f"no recording in {tmp_path}"):
-        recordings_of(str(tmp_path), MOST)
+        find_recordings(str(tmp_path), MOST)
 
 
-def test_a_name_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a file as some programs name their copies
+def test_a_name_may_start_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("~call.wav").write_bytes(b"sound")
-    # When it is named, then no user's home is looked up
-    assert recordings_of("~call.wav", MOST) == [Path("~call.wav")]
+    Path("~call.wav").write_bytes(b"audio")
+    # When it is named, then no home folder of a user `call.wav` is searched for
+    assert find_recordings("~call.wav", MOST) == [Path("~call.wav")]
 
 
 @pytest.mark.parametrize("name", ["call.wav", "notes.txt", "call [1].wav", ".hidden.wav"])
-def test_a_file_that_is_named_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"sound")
-    assert recordings_of(str(tmp_path / name), MOST) == [tmp_path / name]
+def test_a_named_file_needs_no_suffix_and_may_be_hidden(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"audio")
+    assert find_recordings(str(tmp_path / name), MOST) == [tmp_path / name]
 
 
 @pytest.mark.parametrize(
@@ -77,26 +73,25 @@ def test_a_file_that_is_named_is_taken_as_it_is(tmp_path: Path, name: str) -> No
         ("file:///tmp/a.mp3", "name the file by its path"),
     ],
 )
-def test_what_cannot_be_a_recording_is_refused(
+def test_an_argument_that_cannot_be_a_recording_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, why: str
 ) -> None:
     # Given an empty file, and one that is larger than the service allows
     monkeypatch.chdir(tmp_path)
     Path("empty.wav").touch()
     Path("long.wav").write_bytes(b"." * 101)
-    # When it is named, then the reason is told
     with pytest.raises(typer.BadParameter, match=why):
-        recordings_of(name, 100)
+        find_recordings(name, 100)
 
 
 def test_a_stored_recording_is_named_without_an_address() -> None:
-    assert recordings_of("2026/*.wav", MOST, stored=True) == ["2026/*.wav"]
+    assert find_recordings("2026/*.wav", MOST, stored=True) == ["2026/*.wav"]
     with pytest.raises(typer.BadParameter, match="without the address"):
-        recordings_of("https://example.com/a.mp3", MOST, stored=True)
+        find_recordings("https://example.com/a.mp3", MOST, stored=True)
 
 
 @pytest.mark.parametrize(
-    ("pattern", "wanted"),
+    ("pattern", "expected"),
     [
         ("*.m4a", ["b.m4a"]),
         ("c*/*", ["calls/monday.mp3"]),
@@ -104,29 +99,28 @@ def test_a_stored_recording_is_named_without_an_address() -> None:
         ("[ab]*", ["a 10.opus", "a.WAV", "b.m4a"]),
     ],
 )
-def test_a_pattern_stands_for_the_recordings_that_match(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, wanted: list[str]
+def test_a_pattern_names_the_recordings_that_match(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, expected: list[str]
 ) -> None:
     monkeypatch.chdir(folder)
-    assert [str(path) for path in recordings_of(pattern, MOST)] == wanted
+    assert [str(path) for path in find_recordings(pattern, MOST)] == expected
 
 
 def test_a_pattern_without_recordings_is_an_error(folder: Path) -> None:
     with pytest.raises(typer.BadParameter, match=r"no recording matches .*\*.txt: check the pattern"):
-        recordings_of(str(folder / "*.txt"), MOST)
+        find_recordings(str(folder / "*.txt"), MOST)
 
 
-def test_a_link_to_the_folder_itself_ends(folder: Path) -> None:
+def test_a_link_to_its_own_folder_is_not_followed(folder: Path) -> None:
     (folder / "calls/again").symlink_to(folder)
-    assert len(recordings_of(str(folder), MOST)) == 4
+    assert len(find_recordings(str(folder), MOST)) == 4
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a subfolder that is somebody else's
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "calls")
 
     monkeypatch.setattr("os.scandir", refuse)
-    # When the recordings are looked for, then none is left out silently
+    # Then no recording is skipped silently
     with pytest.raises(typer.BadParameter, match="the folder calls cannot be read: Permission denied"):
-        recordings_of(str(folder), MOST)
+        find_recordings(str(folder), MOST)

@@ -1,44 +1,44 @@
-"""What a person reads after Ctrl-C."""
+"""The notice after Ctrl-C."""
 
 from pathlib import Path
 
-from natscribe.cli.jobs import Job, how_to_continue
-from natscribe.cli.results import Format, Output
+from natscribe.cli.jobs import Job, interruption_notice
+from natscribe.cli.output import Format, Output
 
 
-async def nobody(*_: object) -> str:
+async def no_task(*_: object) -> str:
     return ""
 
 
 def job(label: str, task_id: str | None, *, done: bool = False, failed: bool = False) -> Job:
-    return Job(Path(label), nobody, label, label, task_id, is_done=done, has_failed=failed)
+    return Job(Path(label), no_task, label, label, task_id, is_done=done, has_failed=failed)
 
 
-def test_what_is_done_goes_on_or_was_not_sent_is_told() -> None:
+def test_the_notice_counts_all_jobs_and_says_how_to_fetch_missing_results() -> None:
     # Given six recordings in all states
     jobs = [
         *(job("a", "t-a", done=True), job("b", "t-b", failed=True), job("c", None, failed=True)),
         *(job("d", "t-d"), job("e", "t-e"), job("f", None)),
     ]
-    # When the command is interrupted, then each is told, and how to fetch the results that are missing
-    assert list(how_to_continue(jobs, Output((Format.TXT, Format.SRT), Path("my results")))) == [
+    # When the command is interrupted
+    assert list(interruption_notice(jobs, Output((Format.TXT, Format.SRT), Path("my results")))) == [
         "1 of 6 are done, and written to my results.",
-        "1 not sent: f",
-        "2 go on in the service:",
+        "1 not submitted: f",
+        "2 are still running in the service:",
         "  natscribe list --limit 6    shows the state of each",
-        "  natscribe watch TASK_ID    shows the text of one as it is found",
-        "  natscribe cancel TASK_ID...    ends them",
-        "Fetch their results later:",
+        "  natscribe watch TASK_ID    shows the text of one as it is transcribed",
+        "  natscribe cancel TASK_ID...    cancels them",
+        "Fetch the results later:",
         "  natscribe result --output-dir 'my results' --format txt --format srt t-d t-e",
     ]
 
 
-def test_of_one_recording_only_the_next_steps_are_told() -> None:
-    assert list(how_to_continue([job("a", "t-a")], Output())) == [
-        "t-a still runs:",
-        "  natscribe watch t-a    shows its text as it is found",
-        "  natscribe cancel t-a    ends it",
+def test_the_notice_for_one_recording_has_only_next_steps() -> None:
+    assert list(interruption_notice([job("a", "t-a")], Output())) == [
+        "t-a is still running:",
+        "  natscribe watch t-a    shows its text as it is transcribed",
+        "  natscribe cancel t-a    cancels it",
         "Fetch the result later:",
         "  natscribe result t-a",
     ]
-    assert list(how_to_continue([job("a", None)], Output())) == []
+    assert list(interruption_notice([job("a", None)], Output())) == []

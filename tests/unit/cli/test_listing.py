@@ -1,4 +1,4 @@
-"""The list of tasks."""
+"""The command `list`."""
 
 import json
 from datetime import UTC, datetime
@@ -41,11 +41,11 @@ FAILED = RUNNING.model_copy(
 
 @pytest.fixture
 def tasks(no_server: None, monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
-    """The client's answer: two pages, with one task each."""
+    """The replies to the client: two pages, with one task each."""
     pages = [TaskPage(tasks=[RUNNING], more_before="1-meeting"), TaskPage(tasks=[FAILED])]
-    asked = AsyncMock(side_effect=pages)
-    monkeypatch.setattr(Client, "tasks", asked)
-    return asked
+    requests = AsyncMock(side_effect=pages)
+    monkeypatch.setattr(Client, "tasks", requests)
+    return requests
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def shown(*options: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("terminal")
-def test_people_see_columns_with_whole_ids(tasks: AsyncMock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_columns_with_whole_ids(tasks: AsyncMock, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a wide terminal, and a task with the longest id
     monkeypatch.setenv("COLUMNS", "170")
     monkeypatch.setattr(listing, "out", Terminal(stderr=False))
@@ -78,21 +78,20 @@ def test_people_see_columns_with_whole_ids(tasks: AsyncMock, monkeypatch: pytest
     assert f" {'u' * 11}…  " in failed
     # And the reason of a failure stands below
     assert why.rstrip() == "  format_unavailable: No."
-    # And all pages were asked for
+    # And all pages were requested
     assert [call.kwargs["before"] for call in tasks.await_args_list] == [None, "1-meeting"]
     assert {(call.kwargs["user_id"], call.kwargs["state"]) for call in tasks.await_args_list} == {(7, State.RUNNING)}
 
 
 @pytest.mark.usefixtures("terminal")
-def test_a_usual_task_fits_a_narrow_terminal(tasks: AsyncMock) -> None:
-    # When a task with a usual id is listed, then the column that matters least is left out
+def test_a_narrow_terminal_omits_the_optional_column(tasks: AsyncMock) -> None:
     tasks.side_effect = [TaskPage(tasks=[RUNNING])]
     header, running = shown()
     assert header.split() == ["created", "state", "user", "length", "recording", "task"]
     assert len(running) <= WIDTH
 
 
-def test_a_program_reads_one_task_a_line(tasks: AsyncMock) -> None:
+def test_plain_output_has_one_task_per_line(tasks: AsyncMock) -> None:
     assert tasks.side_effect is not None
     lines = CliRunner().invoke(command_line(["list"]), ["list"]).stdout.splitlines()
     assert [line.split("  ")[1:] for line in lines] == [
@@ -101,17 +100,17 @@ def test_a_program_reads_one_task_a_line(tasks: AsyncMock) -> None:
     ]
 
 
-def test_a_live_task_has_a_lag_in_place_of_percents(tasks: AsyncMock) -> None:
+def test_a_live_task_has_a_lag_in_place_of_a_percentage(tasks: AsyncMock) -> None:
     tasks.side_effect = [TaskPage(tasks=[RUNNING.model_copy(update={"lag_seconds": 12.5})])]
     assert "  running live, 0:12 behind  " in CliRunner().invoke(command_line(["list"]), ["list"]).stdout
 
 
-def test_a_limit_is_kept_over_pages(tasks: AsyncMock) -> None:
-    found = CliRunner().invoke(command_line(["list"]), ["list", "--limit", "1", "--json"]).stdout.splitlines()
-    assert [ListedTask.model_validate(json.loads(line)) for line in found] == [RUNNING]
+def test_the_limit_holds_across_pages(tasks: AsyncMock) -> None:
+    lines = CliRunner().invoke(command_line(["list"]), ["list", "--limit", "1", "--json"]).stdout.splitlines()
+    assert [ListedTask.model_validate(json.loads(line)) for line in lines] == [RUNNING]
     assert tasks.await_count == 1
 
 
-def test_no_tasks_are_told(tasks: AsyncMock) -> None:
+def test_an_empty_list_is_reported(tasks: AsyncMock) -> None:
     tasks.side_effect = [TaskPage(tasks=[])]
     assert CliRunner().invoke(command_line(["list"]), ["list", "--user", "anna"]).stderr == "There are no such tasks.\n"

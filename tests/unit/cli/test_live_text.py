@@ -10,23 +10,23 @@ from natscribe.schemas.live import Partial
 from rich.text import Text
 
 WIDTH = 40
-WORDS = "and what was said last is what people want to read while others speak"
+WORDS = "and the last words are what people want to read while others speak"
 CHARACTERS = "今天我们来谈谈语音识别的实时处理以及为什么这件事情并不简单"  # two columns each
 
 
-@pytest.mark.parametrize("said", [WORDS, CHARACTERS])
-def test_the_last_words_of_a_partial_are_never_cut(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("spoken", [WORDS, CHARACTERS])
+def test_the_last_words_of_a_partial_result_are_never_cut(spoken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a narrow terminal
     monkeypatch.setenv("COLUMNS", str(WIDTH))
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     console = Terminal(stderr=True)
     console.file = io.StringIO()
     monkeypatch.setattr(live_text, "err", console)
-    # When somebody says more than a line holds
+    # When a partial result is longer than a line
     with LiveScreen(prints_text=True) as screen:
-        screen.show("t1", Partial(task_id="t1", start=0, end=9, stable=said[:9], text=said))
+        screen.show("t1", Partial(task_id="t1", start=0, end=9, stable=spoken[:9], text=spoken))
         drawn = Text.from_ansi(console.file.getvalue()).plain
-    # Then all of it is there, in lines that fit
+    # Then its whole text is shown, in lines that fit
     lines = [line for line in drawn.splitlines() if line.strip()]
-    assert "".join(said.split()) in "".join("".join(lines).split())
+    assert "".join(spoken.split()) in "".join("".join(lines).split())
     assert all(Text(line).cell_len <= WIDTH for line in lines)

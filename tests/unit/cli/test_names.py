@@ -1,9 +1,9 @@
-"""How recordings and the files of their results are called."""
+"""Names of recordings on the screen, and of the files of their results."""
 
 from pathlib import Path
 
 import pytest
-from natscribe.cli.names import file_names, labels_of, names_of_tasks, recording_name, result_names
+from natscribe.cli.names import recording_name, result_file_names, unique_file_names, unique_labels, unique_task_names
 
 
 @pytest.mark.parametrize(
@@ -16,8 +16,8 @@ from natscribe.cli.names import file_names, labels_of, names_of_tasks, recording
         (["x/a.wav", "y/A.WAV"], ["x/a.wav", "y/A.WAV"]),
     ],
 )
-def test_each_task_has_a_name_of_its_own_on_the_screen(recordings: list[str], labels: list[str]) -> None:
-    assert labels_of(list(recordings)) == labels
+def test_labels_are_unique(recordings: list[str], labels: list[str]) -> None:
+    assert unique_labels(list(recordings)) == labels
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ def test_each_task_has_a_name_of_its_own_on_the_screen(recordings: list[str], la
         (["-a.wav", "a.wav"], ["a.wav", "a.wav (2)"]),
     ],
 )
-def test_each_result_has_a_file_of_its_own_that_is_seen(recordings: list[str], names: list[str]) -> None:
-    assert file_names(labels_of(list(recordings))) == names
+def test_file_names_are_unique_and_not_hidden(recordings: list[str], names: list[str]) -> None:
+    assert unique_file_names(unique_labels(list(recordings))) == names
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_each_result_has_a_file_of_its_own_that_is_seen(recordings: list[str], n
         ("a" * 300, "t1"),
     ],
 )
-def test_a_result_that_is_fetched_later_has_the_name_of_its_recording(recording: str, name: str) -> None:
+def test_a_stored_recording_has_its_file_name_or_the_task_id(recording: str, name: str) -> None:
     assert recording_name(recording, "t1") == name
 
 
@@ -60,8 +60,8 @@ def test_a_result_that_is_fetched_later_has_the_name_of_its_recording(recording:
         ({"t1": "t3", "t2": "a", "t3": "a"}, ["t3", "a", "t3 (2)"]),
     ],
 )
-def test_each_of_several_tasks_has_a_name_of_its_own(recordings: dict[str, str], names: list[str]) -> None:
-    assert names_of_tasks(recordings) == names
+def test_names_of_tasks_are_unique(recordings: dict[str, str], names: list[str]) -> None:
+    assert unique_task_names(recordings) == names
 
 
 @pytest.mark.parametrize(
@@ -79,15 +79,16 @@ def test_each_of_several_tasks_has_a_name_of_its_own(recordings: dict[str, str],
         (["wav", ".wav"], ["wav", ".wav"]),
     ],
 )
-def test_a_result_is_named_as_players_expect_unless_two_would_be_one(recordings: list[str], names: list[str]) -> None:
-    assert result_names(recordings, None) == names
+def test_a_result_has_the_name_of_its_recording_without_the_suffix_unless_ambiguous(
+    recordings: list[str], names: list[str]
+) -> None:
+    assert result_file_names(recordings, None) == names
 
 
-def test_a_name_that_an_earlier_run_had_to_make_longer_stays(tmp_path: Path) -> None:
+def test_a_result_replaces_an_earlier_one_whose_name_has_the_suffix(tmp_path: Path) -> None:
     # Given a folder with the results of two recordings of one name, and of another recording
     for name in ("talk.mp3.srt", "talk.flac.srt", "call.srt", "call.flac"):
         (tmp_path / name).touch()
-    # When one of the two is transcribed again into it, and the other recording
-    # Then each replaces its own result
-    assert result_names(["talk.flac", "call.flac"], tmp_path) == ["talk.flac", "call"]
-    assert result_names(["talk.flac"], tmp_path / "not made yet") == ["talk"]
+    # When one of the two and the other recording are transcribed again, then each replaces its own result
+    assert result_file_names(["talk.flac", "call.flac"], tmp_path) == ["talk.flac", "call"]
+    assert result_file_names(["talk.flac"], tmp_path / "not made yet") == ["talk"]

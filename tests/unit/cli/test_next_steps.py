@@ -1,4 +1,4 @@
-"""What `natscribe up` tells of its run."""
+"""The next steps that `natscribe up` prints."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,46 +9,49 @@ import pytest
 
 from app.cli.next_steps import next_steps, settings_for_clients
 from app.cli.recording import TWO_READERS
-from app.cli.service import Service
+from app.cli.service import LocalService
 
-Told = Callable[[str], list[str]]
+NextSteps = Callable[[str], list[str]]
 
 
 @pytest.fixture
-def told() -> Told:
-    return lambda url: list(next_steps(cast("Service", SimpleNamespace(servers={"NATS_URL": url}))))
+def steps_at() -> NextSteps:
+    return lambda url: list(next_steps(cast("LocalService", SimpleNamespace(servers={"NATS_URL": url}))))
 
 
 @pytest.mark.parametrize(
-    ("store", "words"), [(None, "transcribe --diarize"), ("s3://calls/today", "doctor"), ("nats://audio", "transcribe")]
+    ("store", "command"),
+    [(None, "transcribe --diarize"), ("s3://calls/today", "doctor"), ("nats://audio", "transcribe")],
 )
-def test_only_a_bucket_takes_the_demo_recording(
-    told: Told, monkeypatch: pytest.MonkeyPatch, store: str | None, words: str
+def test_only_a_nats_bucket_gets_the_sample_recording(
+    steps_at: NextSteps, monkeypatch: pytest.MonkeyPatch, store: str | None, command: str
 ) -> None:
     if store is not None:
         monkeypatch.setenv("AUDIO_STORE", store)
-    assert words in told("nats://127.0.0.1:4222")[1]
+    assert command in steps_at("nats://127.0.0.1:4222")[1]
 
 
 @pytest.mark.parametrize(("url", "elsewhere"), [("nats://127.0.0.1:4222", True), ("nats://me:secret@host:4222", False)])
-def test_a_password_is_told_to_nobody(told: Told, monkeypatch: pytest.MonkeyPatch, url: str, elsewhere: bool) -> None:
+def test_a_password_is_never_printed(
+    steps_at: NextSteps, monkeypatch: pytest.MonkeyPatch, url: str, elsewhere: bool
+) -> None:
     # Given another setting that clients need, and one that they do not
     monkeypatch.setenv("NATS_STREAM_NAME", "calls")
     monkeypatch.setenv("TASK_TIMEOUT", "60")
-    lines = told(url)
-    # Then a command for other folders names both addresses, unless there is a password in it
+    lines = steps_at(url)
+    # Then a command for other folders has both settings, unless one has a password
     assert any(line.strip().startswith(f"NATS_URL={url} NATS_STREAM_NAME=calls ") for line in lines) is elsewhere
     assert "secret" not in "".join(lines)
     assert "TASK_TIMEOUT" not in "".join(lines)
 
 
-def test_a_recording_in_this_folder_has_a_short_name(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert str(TWO_READERS) in told("nats://127.0.0.1:4222")[1]
+def test_a_recording_in_this_folder_has_a_short_name(steps_at: NextSteps, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(TWO_READERS) in steps_at("nats://127.0.0.1:4222")[1]
     monkeypatch.chdir(TWO_READERS.parent)
-    assert told("nats://127.0.0.1:4222")[1].endswith(f" {TWO_READERS.name}")
+    assert steps_at("nats://127.0.0.1:4222")[1].endswith(f" {TWO_READERS.name}")
 
 
-def test_files_are_named_as_others_find_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_paths_in_settings_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert settings_for_clients() == {}
     (tmp_path / "ca.pem").write_text("")
     monkeypatch.setenv("NATS_TLS_CA_FILE", "ca.pem")

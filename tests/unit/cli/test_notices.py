@@ -1,9 +1,9 @@
-"""What is said of a result beside its text."""
+"""Warnings about a result."""
 
 from datetime import UTC, datetime
 
 import pytest
-from natscribe.cli.notices import PLACES_SHOWN, Wanted, notices
+from natscribe.cli.notices import MAX_LISTED_INTERVALS, RequestedOptions, notices
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.transcription import Interval, TranscriptionResult
 from natscribe.schemas.wire import Model
@@ -23,53 +23,61 @@ RESULT = TranscriptionResult(
 
 
 @pytest.mark.parametrize(
-    ("intervals", "places"),
+    ("intervals", "listed"),
     [
         ([(63.2, 84)], "1:03-1:24"),
         ([(63.2, 63.9)], "1:03-1:04"),
         ([(1, 2), (310, 312.5), (3700, 3720)], "0:01-0:02, 5:10-5:13, 1:01:40-1:02:00"),
     ],
 )
-def test_speech_without_text_is_said_with_its_places(intervals: list[tuple[float, float]], places: str) -> None:
-    found = [Interval(start=start, end=end) for start, end in intervals]
-    said = notices("meeting.m4a", RESULT.model_copy(update={"untranscribed": found}))
-    assert said == [f"meeting.m4a: speech without text at {places}: listen there."]
+def test_untranscribed_speech_is_listed(intervals: list[tuple[float, float]], listed: str) -> None:
+    result = RESULT.model_copy(update={"untranscribed": [Interval(start=start, end=end) for start, end in intervals]})
+    (notice,) = notices("meeting.m4a", result)
+    assert notice == f"meeting.m4a: speech that was not transcribed at {listed}: check the recording there."
 
 
-def test_of_many_places_without_text_the_first_are_listed_and_where_all_are() -> None:
-    # Given a recording with two places more than are listed
-    found = [Interval(start=60 * minute, end=60 * minute + 5) for minute in range(PLACES_SHOWN + 2)]
-    # When that is said, then also where the others are
-    (said,) = notices("meeting.m4a", RESULT.model_copy(update={"untranscribed": found}))
-    assert said.count(":05") == PLACES_SHOWN
-    assert said.endswith("-11:05 and 2 more, all in `untranscribed` of --format json: listen there.")
+def test_the_first_of_many_gaps_are_listed() -> None:
+    # Given a recording with two gaps more than are listed
+    gaps = [Interval(start=60 * minute, end=60 * minute + 5) for minute in range(MAX_LISTED_INTERVALS + 2)]
+    # Then the notice says where the others are
+    (notice,) = notices("meeting.m4a", RESULT.model_copy(update={"untranscribed": gaps}))
+    assert notice.count(":05") == MAX_LISTED_INTERVALS
+    assert "-11:05 and 2 more, all in `untranscribed` of --format json: check" in notice
 
 
 @pytest.mark.parametrize(
-    ("separate", "channels", "said"),
+    ("separate", "channels", "expected"),
     [(True, None, ["call.wav has one channel: transcribed as one."]), (True, 2, []), (False, None, [])],
 )
-def test_channels_that_are_not_there_are_said(separate: bool, channels: int | None, said: list[str]) -> None:
+def test_missing_channels_are_reported(separate: bool, channels: int | None, expected: list[str]) -> None:
     result = RESULT.model_copy(update={"channels": channels})
-    assert notices("call.wav", result, Wanted(separate=separate)) == said
+    assert list(notices("call.wav", result, RequestedOptions(separate_channels=separate))) == expected
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("requested", "expected"),
     [
-        (Wanted(fewest=3), ["a.wav: 2 speakers found, at least 3 wanted: no more can be told apart."]),
-        (Wanted(most=1), ["a.wav: 2 speakers found, at most 1 wanted: each channel is one; try --channels mix."]),
-        (Wanted(fewest=2, most=2), []),
-        (Wanted(), []),
+        (
+            RequestedOptions(min_speakers=3),
+            ["a.wav: 2 speakers detected, 3 or more requested: no more can be distinguished."],
+        ),
+        (
+            RequestedOptions(max_speakers=1),
+            ["a.wav: 2 speakers detected, at most 1 requested: each channel is one; try --channels mix."],
+        ),
+        (RequestedOptions(min_speakers=2, max_speakers=2), []),
+        (RequestedOptions(), []),
     ],
 )
-def test_a_number_of_speakers_that_was_not_kept_is_said(wanted: Wanted, said: list[str]) -> None:
-    assert notices("a.wav", RESULT.model_copy(update={"speakers": 2}), wanted) == said
-    # Nothing is said of a result without speakers
-    assert notices("a.wav", RESULT, wanted) == []
+def test_another_number_of_speakers_than_requested_is_reported(
+    requested: RequestedOptions, expected: list[str]
+) -> None:
+    assert list(notices("a.wav", RESULT.model_copy(update={"speakers": 2}), requested)) == expected
+    # And a result without speakers has no notice
+    assert list(notices("a.wav", RESULT, requested)) == []
 
 
-def test_of_a_diarization_nothing_is_said() -> None:
+def test_a_diarization_has_no_notice() -> None:
     result = DiarizationResult(
         task_id="t1",
         audio_file_id="a.wav",
@@ -81,4 +89,4 @@ def test_of_a_diarization_nothing_is_said() -> None:
         audio_sha256="0" * 64,
         created_at=datetime(2026, 11, 24, tzinfo=UTC),
     )
-    assert notices("a.wav", result) == []
+    assert list(notices("a.wav", result)) == []

@@ -1,4 +1,4 @@
-"""The tables of the task queues and of the dead letters."""
+"""The commands `queue` and `dead-letters`."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 WIDTH = 70
-LETTER = DeadLetter(
+DEAD_LETTER = DeadLetter(
     task_id="meeting-4619fe73",
     kind=Kind.TRANSCRIPTION,
     subject="tasks.transcription.normal",
@@ -30,8 +30,8 @@ LETTER = DeadLetter(
     stream_sequence=7,
     time=datetime(2026, 11, 24, 12, tzinfo=UTC),
 )
-LONG = LETTER.model_copy(update={"task_id": "x" * 64})
-NOWHERE = LETTER.model_copy(update={"task_id": None})
+LONG = DEAD_LETTER.model_copy(update={"task_id": "x" * 64})
+WITHOUT_ID = DEAD_LETTER.model_copy(update={"task_id": None})
 
 
 @pytest.fixture
@@ -71,20 +71,20 @@ def queue(no_server: None, monkeypatch: pytest.MonkeyPatch) -> QueueOverview:
 
 
 @pytest.fixture
-def letters(no_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dead letters: a usual one, one with a long id and one without."""
+def dead_letters(no_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dead letters: with a short id, with a long id and without an id."""
 
-    async def dead_letters(_: object) -> AsyncIterator[DeadLetter]:
-        for letter in (LETTER, LONG, NOWHERE):
-            yield letter
+    async def listed(_: object) -> AsyncIterator[DeadLetter]:
+        for dead_letter in (DEAD_LETTER, LONG, WITHOUT_ID):
+            yield dead_letter
 
-    monkeypatch.setattr(Client, "dead_letters", dead_letters)
+    monkeypatch.setattr(Client, "dead_letters", listed)
 
 
 @pytest.mark.usefixtures("terminal")
 def test_each_queue_is_one_row_of_a_narrow_terminal(queue: QueueOverview) -> None:
     # When long queues are shown on a narrow terminal
-    header, *rows, failed, why, remove = shown("queue")
+    header, *rows, failed, why, delete = shown("queue")
     # Then each is one row below its headers, and an expected start does not read like an age
     assert header.split() == ["priority", "kind", "waiting", "running", "oldest", "last", "starts"]
     assert len(rows) == len(queue.queues)
@@ -93,13 +93,13 @@ def test_each_queue_is_one_row_of_a_narrow_terminal(queue: QueueOverview) -> Non
         assert "99:00:0" in row
         assert "in 12:00:5" in row
         assert row.index("9999999") + 7 == header.index("waiting") + 7
-    # And the next steps are told
+    # And the next steps follow
     assert failed == "failed: 3"
     assert why == "  natscribe dead-letters list    shows why"
-    assert remove.startswith("  natscribe dead-letters delete --code CODE ")
+    assert delete.startswith("  natscribe dead-letters delete --code CODE ")
 
 
-def test_empty_queues_are_left_out(queue: QueueOverview, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_queues_are_omitted(queue: QueueOverview, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given one busy queue of nine, and nothing that has failed
     first, *others = queue.queues
     empty = [other.model_copy(update={"waiting": 0, "running": 0, "oldest": None}) for other in others]
@@ -108,19 +108,19 @@ def test_empty_queues_are_left_out(queue: QueueOverview, monkeypatch: pytest.Mon
     # Then it alone is shown
     (line,) = shown("queue")
     assert line.startswith("high  transcription  waiting 9999999")
-    # And if it is empty, too, then there is one sentence
+    # And if it is empty as well, then there is one sentence
     monkeypatch.setattr(Client, "queue", AsyncMock(return_value=QueueOverview(queues=empty, dead_letters=0)))
-    assert CliRunner().invoke(command_line(["queue"]), ["queue"]).stderr == "No task waits, runs or has failed.\n"
+    assert CliRunner().invoke(command_line(["queue"]), ["queue"]).stderr == "No tasks are waiting, running or failed.\n"
 
 
-def test_a_queue_is_one_line_for_programs_and_in_a_log(queue: QueueOverview) -> None:
+def test_plain_output_has_one_queue_per_line(queue: QueueOverview) -> None:
     first, *_, failed, _, _ = shown("queue")
     assert first.startswith("high  transcription  waiting 9999999  running 9999999  oldest 99:00:0")
     assert "  last starts in 12:00:5" in first
     assert failed == "failed: 3"
 
 
-@pytest.mark.usefixtures("terminal", "letters")
+@pytest.mark.usefixtures("terminal", "dead_letters")
 def test_dead_letters_are_a_table_with_whole_ids_and_reasons() -> None:
     lines = shown("dead-letters", "list")
     assert lines[0].split() == ["failed", "kind", "task"]
@@ -130,15 +130,15 @@ def test_dead_letters_are_a_table_with_whole_ids_and_reasons() -> None:
         assert lines[number].rstrip() == "  audio_not_found: No recording is there:  upload it, then publish."
 
 
-@pytest.mark.usefixtures("letters")
-def test_a_dead_letter_is_one_line_for_programs() -> None:
+@pytest.mark.usefixtures("dead_letters")
+def test_plain_output_has_one_dead_letter_per_line() -> None:
     assert [line.split("  ", 1)[1] for line in shown("dead-letters", "list")] == [
         f"transcription  {task}  audio_not_found: No recording is there:  upload it, then publish."
         for task in ("meeting-4619fe73", "x" * 64, "(no task id)")
     ]
 
 
-@pytest.mark.usefixtures("letters")
-def test_dead_letters_are_messages_for_programs_that_ask_for_json() -> None:
+@pytest.mark.usefixtures("dead_letters")
+def test_json_output_has_the_messages() -> None:
     lines = shown("dead-letters", "list", "--json")
-    assert [DeadLetter.model_validate_json(line) for line in lines] == [LETTER, LONG, NOWHERE]
+    assert [DeadLetter.model_validate_json(line) for line in lines] == [DEAD_LETTER, LONG, WITHOUT_ID]

@@ -1,4 +1,4 @@
-"""Which ports `natscribe up` listens on, and to whom it opens NATS."""
+"""The ports of `natscribe up`, and the origins that may use NATS."""
 
 import socket
 from pathlib import Path
@@ -7,33 +7,33 @@ from typing import Any
 import pytest
 
 from app.cli import commands, up
-from app.cli.microphone_page import PAGE_PORT, MicrophonePage, PageNotServedError, WebSocket, chosen_page
-from app.cli.ports import PortInUseError, chosen_port
+from app.cli.microphone_page import PAGE_PORT, MicrophonePage, PageNotServedError, WebSocketOptions, choose_page
+from app.cli.ports import PortInUseError, choose_port
 from app.embedded import free_port
 from app.embedded.process import HOST
 
 
-def test_a_port_is_the_one_that_is_named_or_the_usual_one_if_it_is_free() -> None:
-    usual, named = free_port(), free_port()
-    assert chosen_port(None, usual, "--port") == usual
-    assert chosen_port(named, usual, "--port") == named
-    with socket.create_server(("127.0.0.1", usual)):
-        assert chosen_port(None, usual, "--port") not in {usual, None}
+def test_a_port_is_that_of_the_option_or_the_default_if_it_is_free() -> None:
+    default, named = free_port(), free_port()
+    assert choose_port(None, default, "--port") == default
+    assert choose_port(named, default, "--port") == named
+    with socket.create_server(("127.0.0.1", default)):
+        assert choose_port(None, default, "--port") not in {default, None}
         with pytest.raises(PortInUseError, match="--port"):
-            chosen_port(usual, named, "--port")
+            choose_port(default, named, "--port")
 
 
 def test_the_page_and_its_nats_have_other_ports_than_the_service() -> None:
-    # Given a service on the usual port of the page, then the page is elsewhere, beside a NATS on any port
-    for wanted, service in ((None, PAGE_PORT), (PAGE_PORT, free_port())):
-        page = chosen_page(WebSocket(wanted), names_nats=False, http_port=service)
+    # Given a service on the default port of the page, then the page and NATS have other ports
+    for port, service in ((None, PAGE_PORT), (PAGE_PORT, free_port())):
+        page = choose_page(WebSocketOptions(port), names_nats=False, http_port=service)
         assert len({page.port, page.websocket_port, service}) == 3
     # And NATS cannot have the port of the service
     with pytest.raises(PortInUseError, match="--websocket-port"):
-        chosen_page(WebSocket(8050), names_nats=False, http_port=8050)
+        choose_page(WebSocketOptions(8050), names_nats=False, http_port=8050)
 
 
-def test_a_port_that_was_taken_meanwhile_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_port_that_was_taken_after_the_choice_is_reported(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as taken:
         page = MicrophonePage(taken.getsockname()[1], free_port())
         with pytest.raises(PageNotServedError, match="start again"), page.served(tmp_path):
@@ -44,15 +44,15 @@ def test_a_port_that_was_taken_meanwhile_is_told_in_a_sentence(tmp_path: Path) -
     ("options", "websocket"),
     [
         ({}, None),
-        ({"websocket": True}, WebSocket(None, ())),
-        ({"websocket_port": 9000}, WebSocket(9000, ())),
-        ({"origin": ["http://localhost:5173"]}, WebSocket(None, ["http://localhost:5173"])),
+        ({"websocket": True}, WebSocketOptions(None, ())),
+        ({"websocket_port": 9000}, WebSocketOptions(9000, ())),
+        ({"origin": ["http://localhost:5173"]}, WebSocketOptions(None, ["http://localhost:5173"])),
     ],
 )
 def test_each_option_of_a_page_opens_nats(
-    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], websocket: WebSocket | None
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], websocket: WebSocketOptions | None
 ) -> None:
-    asked: list[tuple[object, ...]] = []
-    monkeypatch.setattr(up, "run", lambda *given: asked.append(given))
+    runs: list[tuple[object, ...]] = []
+    monkeypatch.setattr(up, "run", lambda *options: runs.append(options))
     commands.up(**options)
-    assert asked == [(1, "127.0.0.1", None, websocket)]
+    assert runs == [(1, "127.0.0.1", None, websocket)]

@@ -1,4 +1,4 @@
-"""What `natscribe top` keeps of the events of all tasks, and how it is drawn."""
+"""The dashboard of `natscribe top`, and how it is rendered."""
 
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -6,8 +6,8 @@ from io import StringIO
 import pytest
 from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
-from natscribe.cli.top.board import MOST_FAILURES, MOST_RUNNING, Board
-from natscribe.cli.top.picture import draw
+from natscribe.cli.top.dashboard import MOST_FAILURES, MOST_RUNNING, Dashboard
+from natscribe.cli.top.layout import render
 from natscribe.cli.top.snapshot import print_snapshot
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
@@ -41,34 +41,34 @@ def listed(task_id: str, state: State = State.RUNNING, error: ErrorDetail | None
     )
 
 
-def drawn(board: Board, *, width: int, height: int, now: float = 0) -> list[str]:
+def drawn(dashboard: Dashboard, *, width: int, height: int, now: float = 0) -> list[str]:
     console = Console(file=StringIO(), width=width, height=height)
     with console.capture() as captured:
-        console.print(draw(board, "nats://localhost:4222", width=width, height=height, now=now))
+        console.print(render(dashboard, "nats://localhost:4222", width=width, height=height, now=now))
     return captured.get().splitlines()
 
 
-def snapshot(board: Board) -> list[str]:
+def snapshot(dashboard: Dashboard) -> list[str]:
     console = Terminal(stderr=False)
     with console.capture() as captured:
-        print_snapshot(console, board)
+        print_snapshot(console, dashboard)
     return captured.get().splitlines()
 
 
-def busy() -> Board:
-    """A board with more of everything than a screen has lines."""
-    board = Board()
+def busy() -> Dashboard:
+    """A dashboard with more of everything than a screen has lines."""
+    dashboard = Dashboard()
     for number in range(100):
         name = f"weekly-meeting-of-the-team-{number}-ab12cd34"
-        board.apply(
+        dashboard.apply(
             event(
                 name, stage=Stage.TRANSCRIBING, progress=number, attempt=2, duration_seconds=36_000, eta_seconds=35_999
             ),
             0,
         )
-        board.apply(event(f"gone-{number}", State.FAILED, error=GONE), 0)
+        dashboard.apply(event(f"gone-{number}", State.FAILED, error=GONE), 0)
     long = {"oldest": NOW - timedelta(hours=99), "newest_start": datetime.now(UTC) + timedelta(hours=12)}
-    board.queue = QueueOverview(
+    dashboard.queue = QueueOverview(
         queues=[
             QueueStatus(queue=queue, kind=queue.kind, priority=priority, waiting=99_999, running=999, **long)
             for priority in Priority
@@ -76,65 +76,67 @@ def busy() -> Board:
         ],
         dead_letters=9999,
     )
-    board.troubles["list"] = "NATS does not allow the user 'other' to send requests to tasks.list: log in as another."
-    return board
+    dashboard.problems["list"] = (
+        "NATS does not allow the user 'other' to send requests to tasks.list: log in as another."
+    )
+    return dashboard
 
 
-def test_only_running_tasks_and_the_latest_failures_are_kept() -> None:
+def test_only_running_tasks_and_the_latest_failures_are_stored() -> None:
     # Given ten thousand tasks
-    board = Board()
+    dashboard = Dashboard()
     for number in range(10_000):
         task_id = f"t{number}"
-        board.apply(event(task_id, State.QUEUED, worker=None), 0)
-        board.apply(event(task_id), 1)
+        dashboard.apply(event(task_id, State.QUEUED, worker=None), 0)
+        dashboard.apply(event(task_id), 1)
         # When most of them end, in different ways
         if number % 4:
             end = [State.COMPLETED, State.FAILED, State.CANCELLED][number % 4 - 1]
-            board.apply(event(task_id, end, error=GONE if end is State.FAILED else None), 2)
-    # Then no more is kept than can be shown, and the rest is counted
-    assert len(board.running) == MOST_RUNNING
-    assert [failure.task_id for failure in board.failures] == [f"t{9998 - 4 * n}" for n in range(MOST_FAILURES)]
-    assert board.ended == {State.COMPLETED: 2500, State.FAILED: 2500, State.CANCELLED: 2500}
+            dashboard.apply(event(task_id, end, error=GONE if end is State.FAILED else None), 2)
+    # Then no more is stored than can be shown, and the rest is counted
+    assert len(dashboard.running) == MOST_RUNNING
+    assert [failure.task_id for failure in dashboard.failures] == [f"t{9998 - 4 * n}" for n in range(MOST_FAILURES)]
+    assert dashboard.ended == {State.COMPLETED: 2500, State.FAILED: 2500, State.CANCELLED: 2500}
 
 
-def test_a_task_that_is_tried_again_is_no_longer_shown_as_running() -> None:
-    board = Board()
-    board.apply(event("t1"), 0)
-    board.apply(event("t1", State.RETRYING, error=GONE, worker=None), 1)
-    assert board.running == {}
-    assert [(failure.task_id, failure.final) for failure in board.failures] == [("t1", False)]
-    assert board.ended == {}
+def test_a_retried_task_is_not_shown_as_running() -> None:
+    dashboard = Dashboard()
+    dashboard.apply(event("t1"), 0)
+    dashboard.apply(event("t1", State.RETRYING, error=GONE, worker=None), 1)
+    assert dashboard.running == {}
+    assert [(failure.task_id, failure.final) for failure in dashboard.failures] == [("t1", False)]
+    assert dashboard.ended == {}
 
 
-def test_the_list_adds_what_was_not_heard_of_and_removes_what_ended_unheard() -> None:
-    # Given a task whose end was lost in an outage, one that has just begun, and one that runs
-    board = Board()
-    board.apply(event("ended"), 0)
-    board.apply(event("runs"), 0)
-    board.apply(event("new"), 29)
-    # When the list comes, which is a moment old
-    board.reconcile(TaskPage(tasks=[listed("runs"), listed("unheard")]), requested_at=30, now=30.1)
-    # Then the board is true
-    assert list(board.running) == ["runs", "new", "unheard"]
-    assert board.running["runs"].recording == "meeting.flac"
-    assert board.running["runs"].worker == "gpu-1-4711-9f3c"
-    assert board.running["unheard"].progress == 40
+def test_the_list_corrects_for_lost_events() -> None:
+    # Given a task whose end was lost in an outage, one that has just started, and one that runs
+    dashboard = Dashboard()
+    dashboard.apply(event("ended"), 0)
+    dashboard.apply(event("runs"), 0)
+    dashboard.apply(event("new"), 29)
+    # When the list arrives, which is a moment old
+    dashboard.reconcile(TaskPage(tasks=[listed("runs"), listed("unheard")]), requested_at=30, now=30.1)
+    # Then the dashboard agrees with the list
+    assert list(dashboard.running) == ["runs", "new", "unheard"]
+    assert dashboard.running["runs"].recording == "meeting.flac"
+    assert dashboard.running["runs"].worker == "gpu-1-4711-9f3c"
+    assert dashboard.running["unheard"].latest.progress == 40
 
 
-def test_a_part_of_the_list_removes_only_what_is_silent_for_long() -> None:
-    board = Board()
-    board.apply(event("silent"), 0)
-    board.apply(event("runs"), 50)
+def test_an_incomplete_list_removes_only_tasks_that_are_silent_for_long() -> None:
+    dashboard = Dashboard()
+    dashboard.apply(event("silent"), 0)
+    dashboard.apply(event("runs"), 50)
     some = TaskPage(tasks=[listed("another")], more_before="1795595445000000000112-another")
-    board.reconcile(some, requested_at=70, now=70)
-    assert list(board.running) == ["runs", "another"]
+    dashboard.reconcile(some, requested_at=70, now=70)
+    assert list(dashboard.running) == ["runs", "another"]
 
 
 def test_earlier_failures_stand_behind_those_that_were_heard() -> None:
-    board = Board()
-    board.apply(event("heard", State.FAILED, error=GONE), 0)
-    board.note_failed(TaskPage(tasks=[listed(name, State.FAILED, GONE) for name in ("heard", "before")]))
-    assert [failure.task_id for failure in board.failures] == ["heard", "before"]
+    dashboard = Dashboard()
+    dashboard.apply(event("heard", State.FAILED, error=GONE), 0)
+    dashboard.add_failed(TaskPage(tasks=[listed(name, State.FAILED, GONE) for name in ("heard", "before")]))
+    assert [failure.task_id for failure in dashboard.failures] == ["heard", "before"]
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60), (66, 20)])
@@ -145,21 +147,21 @@ def test_everything_fits_the_screen(width: int, height: int) -> None:
     # And no room is wasted, the parts are told apart, and so are tasks whose names start alike
     assert len(lines) >= height - 1
     text = "\n".join(lines)
-    for title in ("waiting", "running", "failed", "9999 dead letters kept"):
+    for title in ("waiting", "running", "failed", "9999 dead letters stored"):
         assert title in text
     assert "transcribing" in text
-    assert f"and {999 * 9 - sum('transcribing' in line for line in lines)} more that run" in text
+    assert f"and {999 * 9 - sum('transcribing' in line for line in lines)} more running" in text
 
 
 def test_hostile_names_neither_break_the_screen_nor_command_the_terminal() -> None:
     # Given a worker, a recording and an error that would do so
-    board, hostile = Board(), "[/bold]\x1b[2J\n:smile:\r"
-    board.apply(event("t1", worker=hostile), 0)
-    board.reconcile(TaskPage(tasks=[listed("t1").model_copy(update={"audio_file_id": hostile})]), 1, 1)
-    board.apply(event("t2", State.FAILED, error=GONE.model_copy(update={"message": hostile})), 0)
-    board.troubles["list"] = hostile
+    dashboard, hostile = Dashboard(), "[/bold]\x1b[2J\n:smile:\r"
+    dashboard.apply(event("t1", worker=hostile), 0)
+    dashboard.reconcile(TaskPage(tasks=[listed("t1").model_copy(update={"audio_file_id": hostile})]), 1, 1)
+    dashboard.apply(event("t2", State.FAILED, error=GONE.model_copy(update={"message": hostile})), 0)
+    dashboard.problems["list"] = hostile
     # When they are shown
-    lines = drawn(board, width=160, height=24)
+    lines = drawn(dashboard, width=160, height=24)
     # Then they are as they are, but for what a terminal would obey
     assert len(lines) == 6
     assert sum("[/bold] [2J :smile:" in line for line in lines) == 3
@@ -167,7 +169,7 @@ def test_hostile_names_neither_break_the_screen_nor_command_the_terminal() -> No
 
 
 def test_a_snapshot_has_all_that_is_kept() -> None:
-    # Given a board with much on it, when it is printed for a program
+    # Given a dashboard with much on it, when it is printed for a program
     lines = snapshot(busy())
     # Then all of it is there, a line each
     assert sum("transcribing" in line for line in lines) == 100
@@ -181,34 +183,34 @@ def test_a_snapshot_has_all_that_is_kept() -> None:
     assert lines[-1].endswith(f"  gone-80  {GONE.code}: {GONE.message}")
 
 
-def test_a_snapshot_knows_of_a_task_what_the_list_does() -> None:
-    # Given a task of which no event was heard
-    board = Board()
+def test_a_snapshot_has_the_details_of_the_list() -> None:
+    # Given a task without an event so far
+    dashboard = Dashboard()
     known = {"worker": "gpu-1-4711-9f3c", "duration_seconds": 61.5, "eta_seconds": 9.2}
-    board.reconcile(TaskPage(tasks=[listed("t1").model_copy(update=known)]), 1, 1)
-    # When it is shown, then its worker, its length and the time that is left are there
-    assert snapshot(board) == [
+    dashboard.reconcile(TaskPage(tasks=[listed("t1").model_copy(update=known)]), 1, 1)
+    # Then its worker, its duration and its remaining time are shown
+    assert snapshot(dashboard) == [
         "running t1  meeting.flac  running  40 %  length 1:01  left 0:09  worker gpu-1-4711-9f3c"
     ]
-    assert drawn(board, width=80, height=24, now=1)[-1].split()[-2:] == ["0:09", "gpu-1-4711-9f3c"]
+    assert drawn(dashboard, width=80, height=24, now=1)[-1].split()[-2:] == ["0:09", "gpu-1-4711-9f3c"]
 
 
 def test_the_lag_of_a_live_task_is_shown_before_its_first_event() -> None:
-    # Given a live task of which no event was heard
-    board = Board()
-    board.reconcile(TaskPage(tasks=[listed("t1").model_copy(update={"lag_seconds": 12.5})]), 1, 1)
-    # When it is shown, then its lag is there in place of percents
-    assert "live, 0:12 behind" in snapshot(board)[0]
-    assert drawn(board, width=80, height=24, now=1)[-1].split()[-3:] == ["live", "lag", "0:12"]
+    # Given a live task without an event so far
+    dashboard = Dashboard()
+    dashboard.reconcile(TaskPage(tasks=[listed("t1").model_copy(update={"lag_seconds": 12.5})]), 1, 1)
+    # Then its lag is shown in place of a percentage
+    assert "live, 0:12 behind" in snapshot(dashboard)[0]
+    assert drawn(dashboard, width=80, height=24, now=1)[-1].split()[-3:] == ["live", "lag", "0:12"]
 
 
 @pytest.mark.parametrize("width", [80, 110, 130, 200])
-def test_a_name_is_cut_only_if_there_is_no_room(width: int) -> None:
+def test_a_name_is_shortened_only_if_there_is_no_room(width: int) -> None:
     # Given names of which one is long, on screens of several widths
-    board, task_id = Board(), "weekly-meeting-of-the-team-ab12cd34"
-    board.apply(event(task_id, stage=Stage.TRANSCRIBING, duration_seconds=36_000, eta_seconds=35_999), 0)
-    board.apply(event(f"{task_id}-gone", State.FAILED, error=GONE), 0)
-    text = "\n".join(drawn(board, width=width, height=24))
+    dashboard, task_id = Dashboard(), "weekly-meeting-of-the-team-ab12cd34"
+    dashboard.apply(event(task_id, stage=Stage.TRANSCRIBING, duration_seconds=36_000, eta_seconds=35_999), 0)
+    dashboard.apply(event(f"{task_id}-gone", State.FAILED, error=GONE), 0)
+    text = "\n".join(drawn(dashboard, width=width, height=24))
     # Then the name is whole where the other columns leave room for it, and so is that of a failure
     assert (f"{task_id} " in text) is (width > 80)
     assert (f"{task_id}-gone " in text) is (width > 80)
@@ -216,20 +218,20 @@ def test_a_name_is_cut_only_if_there_is_no_room(width: int) -> None:
     assert "gpu-1-4711-9f3c" in text
 
 
-def test_what_has_ended_is_counted_since_a_time_that_is_told() -> None:
-    board = Board(since=NOW)
-    board.apply(event("t1", State.COMPLETED), 0)
-    board.apply(event("t2", State.FAILED, error=GONE), 0)
-    told = f"ended since {NOW.astimezone():%H:%M}: 1 completed, 1 failed"
-    assert drawn(board, width=70, height=24)[0].rstrip() == f"nats://localhost:4222  {told}"
-    assert drawn(Board(since=NOW), width=70, height=24)[0].rstrip().endswith(": none")
+def test_ended_tasks_are_counted_since_the_start() -> None:
+    dashboard = Dashboard(since=NOW)
+    dashboard.apply(event("t1", State.COMPLETED), 0)
+    dashboard.apply(event("t2", State.FAILED, error=GONE), 0)
+    counts = f"ended since {NOW.astimezone():%H:%M}: 1 completed, 1 failed"
+    assert drawn(dashboard, width=70, height=24)[0].rstrip() == f"nats://localhost:4222  {counts}"
+    assert drawn(Dashboard(since=NOW), width=70, height=24)[0].rstrip().endswith(": none")
 
 
-def test_the_time_that_is_left_counts_down_and_silence_is_told() -> None:
-    board = Board()
-    board.apply(event("t1", eta_seconds=65), 0)
-    assert "1:00" in "\n".join(drawn(board, width=80, height=24, now=5))
-    assert "silent" in "\n".join(drawn(board, width=80, height=24, now=20))
+def test_the_remaining_time_decreases_and_a_silent_worker_is_marked() -> None:
+    dashboard = Dashboard()
+    dashboard.apply(event("t1", eta_seconds=65), 0)
+    assert "1:00" in "\n".join(drawn(dashboard, width=80, height=24, now=5))
+    assert "silent" in "\n".join(drawn(dashboard, width=80, height=24, now=20))
 
 
 @pytest.mark.parametrize("command", ["top", "doctor"])
@@ -240,5 +242,5 @@ def test_a_wrong_setting_is_one_sentence(command: str, monkeypatch: pytest.Monke
     assert result.stderr.startswith("The setting NATS_URL is wrong: ")
 
 
-def test_nothing_at_all_is_drawn_too() -> None:
-    assert drawn(Board(), width=80, height=24)[0].startswith("nats://localhost:4222")
+def test_an_empty_dashboard_is_rendered() -> None:
+    assert drawn(Dashboard(), width=80, height=24)[0].startswith("nats://localhost:4222")

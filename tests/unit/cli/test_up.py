@@ -1,4 +1,4 @@
-"""What `natscribe up` does with workers that end, between its start and its end."""
+"""The command `up`: how it supervises its workers and ends."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from natscribe.cli.console import DATA, ENDPOINTS
+from natscribe.cli.console import ENDPOINTS
 from natscribe.cli.exit_codes import USAGE
 from pydantic import ValidationError
 from rich.console import Console
 from structlog.testing import capture_logs
 
 from app.cli import up
-from app.cli.service import Service
+from app.cli.service import LocalService
 from app.embedded import EmbeddedError, free_port
 from app.settings import Settings
 from tests.waiting import eventually
@@ -57,7 +57,7 @@ class FakeServer:
 
 
 class FakeService:
-    """A service whose workers end with these codes, one after the other; the last one runs on."""
+    """A service whose workers end with these codes, one after the other; the last one keeps running."""
 
     docs = "http://127.0.0.1:8000/docs"
     embedded: tuple[FakeServer, ...] = ()
@@ -71,7 +71,7 @@ class FakeService:
         self.worker = FakeWorker(next(self._workers), refusal)
         self.restarts = 0
 
-    async def becomes_ready(self) -> bool:
+    async def wait_until_ready(self) -> bool:
         return self._ready
 
     def restart(self) -> None:
@@ -80,18 +80,20 @@ class FakeService:
 
 
 async def serve(running: FakeService, *, until: asyncio.Event | None = None) -> int:
-    return await up._until(until or asyncio.Event(), cast("Service", running))  # noqa: SLF001 -- a run without its start
+    return await up.run_until_stopped(until or asyncio.Event(), cast("LocalService", running))
 
 
 @pytest.mark.parametrize("refusal", ["", "another run uses its lock"])
 @pytest.mark.parametrize(("code", "ends_with"), [(3, 3), (0, 1)])
 @pytest.mark.parametrize(("starts", "event"), [(False, "worker_not_started"), (True, "workers_given_up")])
-async def test_workers_that_end_end_the_run(starts: bool, event: str, code: int, ends_with: int, refusal: str) -> None:
-    # Given a worker that never takes tasks, or workers that end again and again
+async def test_workers_that_end_often_end_the_run(
+    starts: bool, event: str, code: int, ends_with: int, refusal: str
+) -> None:
+    # Given a worker that is never ready, or workers that end repeatedly
     running = FakeService(code, code, code, ready=starts, refusal=refusal)
     with capture_logs() as lines:
         assert await serve(running) == ends_with
-    # Then the run says so, and why if that is known
+    # Then the log says so, and why if that is known
     before = ["service_ready", *["worker_restarted"] * 2] if starts else []
     assert [line["event"] for line in lines] == [*before, event]
     assert (lines[-1]["log_level"], lines[-1]["error"]) == ("error", refusal or None)
@@ -102,7 +104,7 @@ async def test_workers_that_end_end_the_run(starts: bool, event: str, code: int,
 @pytest.mark.parametrize(
     ("task_timeout", "code", "why"), [("60", 1, "no port is free"), ("never", USAGE, "TASK_TIMEOUT is wrong")]
 )
-async def test_a_run_that_cannot_start_says_why_once(
+async def test_the_cause_of_a_failed_start_is_reported_once(
     monkeypatch: pytest.MonkeyPatch, task_timeout: str, code: int, why: str, watched: bool
 ) -> None:
     # Given a run whose settings or servers are wrong, at a terminal or without one
@@ -111,39 +113,38 @@ async def test_a_run_that_cannot_start_says_why_once(
 
     async def start() -> int:
         Settings()
-        raise EmbeddedError("no port is free")  # noqa: EM101, TRY003 -- as a server says it
+        raise EmbeddedError("no port is free")  # noqa: EM101, TRY003 -- as a server raises it
 
     # Then the log has one line; at a terminal, the command prints the error
     with capture_logs() as lines, pytest.raises((EmbeddedError, ValidationError)) if watched else nullcontext():
-        assert await up._log_errors(start()) == code  # noqa: SLF001 -- as above
+        assert await up.log_errors(start()) == code
     assert [why in line["error"] for line in lines] == ([] if watched else [True])
 
 
 @pytest.mark.parametrize("watched", [True, False])
-async def test_a_run_says_what_it_uses_and_leaves_its_addresses_while_it_lasts(
+async def test_a_run_logs_its_settings_and_stores_its_addresses_while_it_lasts(
     monkeypatch: pytest.MonkeyPatch, watched: bool
 ) -> None:
-    # Given a run that is stopped as soon as its worker takes tasks
+    # Given a run that is stopped as soon as its addresses are stored
     screen, stop, running = StringIO(), asyncio.Event(), FakeService()
     monkeypatch.setattr(up, "err", Console(file=screen, force_terminal=watched))
-    monkeypatch.setattr(up, "service", lambda *_, **__: nullcontext(running))
-    DATA.mkdir()
+    monkeypatch.setattr(up, "run_service", lambda *_, **__: nullcontext(running))
     with capture_logs() as lines:
-        serving = asyncio.create_task(up._serve(stop, 2, "127.0.0.1", None, None))  # noqa: SLF001 -- as above
+        serving = asyncio.create_task(up.serve(2, "127.0.0.1", None, None, stop))
         await eventually(lambda: asyncio.sleep(0, ENDPOINTS.exists() and ENDPOINTS.stat().st_size > 0))
-        found = ENDPOINTS.read_text(encoding="utf-8")
+        endpoints = ENDPOINTS.read_text(encoding="utf-8")
         stop.set()
         assert await serving == 0
-    # Then commands found its servers meanwhile
-    assert "NATS_URL=nats://127.0.0.1:4222\n" in found
+    # Then the file had the addresses only during the run
+    assert "NATS_URL=nats://127.0.0.1:4222\n" in endpoints
     assert not ENDPOINTS.exists()
-    # And the log says first what the run uses; a terminal says what it waits for
+    # And the log starts with the settings; a terminal shows what the run waits for
     assert [line["event"] for line in lines][:1] == ([] if watched else ["service_configured"])
     assert ("starting the servers" in screen.getvalue()) is watched
 
 
 @pytest.mark.parametrize("watched", [True, False])
-async def test_an_embedded_nats_whose_streams_must_be_mended_runs_on_while_somebody_watches(
+async def test_an_embedded_nats_whose_streams_must_be_repaired_keeps_running_at_a_terminal(
     monkeypatch: pytest.MonkeyPatch, watched: bool
 ) -> None:
     # Given a worker that does not start, and an embedded NATS, at a terminal or without one
@@ -154,7 +155,7 @@ async def test_an_embedded_nats_whose_streams_must_be_mended_runs_on_while_someb
     serving = asyncio.create_task(serve(running, until=stop))
     # Then the run ends with the worker's code: at a terminal, which says why in red, only when it is stopped
     if watched:
-        await eventually(lambda: asyncio.sleep(0, "NATS still runs" in screen.getvalue()))
+        await eventually(lambda: asyncio.sleep(0, "NATS is still running" in screen.getvalue()))
         assert "\x1b[31mThe worker ended" in screen.getvalue()
         assert not serving.done()
         stop.set()
@@ -162,8 +163,8 @@ async def test_an_embedded_nats_whose_streams_must_be_mended_runs_on_while_someb
         assert await serving == 3
 
 
-async def test_workers_that_end_seldom_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given workers of which each lives for half a minute, and one that lives on
+async def test_workers_that_end_rarely_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given workers that each run for half a minute, and one that keeps running
     clock = iter(range(0, 600, 30))
     monkeypatch.setattr(up, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     running, stop = FakeService(1, 1, 1, 1), asyncio.Event()
@@ -173,7 +174,7 @@ async def test_workers_that_end_seldom_are_replaced(monkeypatch: pytest.MonkeyPa
         return running.restarts == 4
 
     await eventually(replaced)
-    # When the run is stopped, then it ends well
+    # When the run is stopped, then it succeeds
     stop.set()
     assert await serving == 0
 
@@ -192,27 +193,27 @@ async def test_a_second_signal_kills_the_worker(stops: bool) -> None:
 
         await eventually(stops_slowly)
         stop.set()
-    # Then it is killed only if somebody asks again
+    # Then it is killed only by the second signal
     assert await serving == 0
     assert running.worker.killed is not stops
 
 
 @pytest.mark.parametrize("file", ["data", "data/nats"])
-async def test_data_that_cannot_be_written_are_an_error_in_a_sentence(
+async def test_an_unwritable_data_folder_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
-    # Given a file where the servers have their folder
+    # Given a file in place of the servers' folder
     monkeypatch.setattr(up, "DATA", tmp_path / "data")
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).touch()
-    # When the service is started, then the error names both, and what to do
+    # When the service is started, then the error names the file and the next step
     with pytest.raises(EmbeddedError, match=rf"/{file} cannot be written \(File exists\): start in another folder"):
-        await up._run(1, "127.0.0.1", free_port(), None)  # noqa: SLF001 -- as above
+        await up.serve(1, "127.0.0.1", free_port(), None)
 
 
-def test_a_folder_has_one_run(tmp_path: Path) -> None:
+def test_a_folder_is_locked_during_a_run(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    with up._only_run(folder), pytest.raises(EmbeddedError, match="another run uses"), up._only_run(folder):  # noqa: SLF001 -- as above
+    with up.locked_folder(folder), pytest.raises(EmbeddedError, match="another run uses"), up.locked_folder(folder):
         pass
-    with up._only_run(folder):  # noqa: SLF001 -- as above
+    with up.locked_folder(folder):
         pass

@@ -1,4 +1,4 @@
-"""The file of `--vocabulary`."""
+"""The file of the option `--vocabulary`."""
 
 from pathlib import Path
 
@@ -12,15 +12,14 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "names.txt"
 
 
-def test_there_is_a_term_a_line(file: Path) -> None:
+def test_comments_and_blank_lines_are_skipped(file: Path) -> None:
     # Given terms among comments and blank lines, as a Windows editor writes them
     file.write_bytes("\ufeff# names\r\nNatscribe\r\n\r\n  Анна Ким \r\n #not this\r\nC#\r\n".encode())
-    # When they are read, then only the terms are left
     assert read_vocabulary(file) == ("Natscribe", "Анна Ким", "C#")
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         ("# names\n\nshort\n" + "x" * 61, "line 4: a term has at most 60 characters"),
         ("\n".join(["# names", *map(str, range(102))]), "line 102: a vocabulary has at most 100 terms, and this is"),
@@ -29,9 +28,9 @@ def test_there_is_a_term_a_line(file: Path) -> None:
     ],
     ids=["a long term", "many terms", "a control character", "a large file"],
 )
-def test_a_wrong_line_is_named_with_what_is_allowed(file: Path, content: str, words: str) -> None:
+def test_the_error_names_the_invalid_line_and_the_rule(file: Path, content: str, message: str) -> None:
     file.write_text(content, encoding="utf-8")
-    with pytest.raises(typer.BadParameter, match=words):
+    with pytest.raises(typer.BadParameter, match=message):
         read_vocabulary(file)
 
 
@@ -41,20 +40,18 @@ def test_100_terms_of_60_characters_are_allowed(file: Path) -> None:
     assert read_vocabulary(file) == tuple(terms)
 
 
-def test_what_is_no_text_is_refused(file: Path) -> None:
-    # Given a file in another encoding
+def test_a_file_in_another_encoding_is_refused(file: Path) -> None:
     file.write_bytes("имя\n".encode() + "имя\n".encode("cp1251"))
-    # When it is read, then the line is named
     with pytest.raises(typer.BadParameter, match=r"line 2: this is not UTF-8"):
         read_vocabulary(file)
 
 
-@pytest.mark.parametrize(("name", "words"), [("none.txt", "No such file"), ("", "Is a directory")])
-def test_what_cannot_be_read_is_refused(tmp_path: Path, name: str, words: str) -> None:
-    with pytest.raises(typer.BadParameter, match=f"cannot be read: {words}"):
+@pytest.mark.parametrize(("name", "why"), [("none.txt", "No such file"), ("", "Is a directory")])
+def test_an_unreadable_file_is_refused(tmp_path: Path, name: str, why: str) -> None:
+    with pytest.raises(typer.BadParameter, match=f"cannot be read: {why}"):
         read_vocabulary(tmp_path / name)
 
 
-def test_a_device_without_end_is_refused() -> None:
+def test_an_endless_device_is_refused() -> None:
     with pytest.raises(typer.BadParameter, match="characters"):
         read_vocabulary(Path("/dev/zero"))

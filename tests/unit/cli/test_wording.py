@@ -1,4 +1,4 @@
-"""Events and results in words."""
+"""Descriptions of events and results."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,12 +14,12 @@ QUEUED = ProgressEvent(task_id="t1", kind=Kind.TRANSCRIPTION, state=State.QUEUED
 ERROR = ErrorDetail(code=ErrorCode.TIMEOUT, message="It took too long.")
 
 
-def said(start: float, text: str, speaker: str | None) -> Segment:
+def segment(start: float, text: str, speaker: str | None) -> Segment:
     return Segment(start=start, end=start + 1, text=text, speaker=speaker, avg_logprob=-0.1, no_speech_prob=0)
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0, "0:00"), (61.9, "1:01"), (3723, "1:02:03")])
-def test_times_are_written_as_people_do(seconds: float, words: str) -> None:
+def test_seconds_are_formatted_as_a_clock(seconds: float, words: str) -> None:
     assert clock(seconds) == words
 
 
@@ -41,7 +41,7 @@ def test_times_are_written_as_people_do(seconds: float, words: str) -> None:
         ({"state": State.CANCELLED}, "cancelled"),
     ],
 )
-def test_an_event_in_words(changes: dict[str, object], words: str) -> None:
+def test_an_event_is_described(changes: dict[str, object], words: str) -> None:
     assert describe(QUEUED.model_copy(update=changes)) == words
 
 
@@ -54,7 +54,7 @@ def test_an_event_in_words(changes: dict[str, object], words: str) -> None:
         (13, "running, no event for 0:13"),
     ],
 )
-def test_the_time_that_is_left_runs_down(age: float, words: str) -> None:
+def test_the_remaining_time_decreases(age: float, words: str) -> None:
     event = QUEUED.model_copy(update={"state": State.RUNNING, "eta_seconds": 9})
     assert describe(event, age=age) == words
 
@@ -63,17 +63,17 @@ def test_the_time_that_is_left_runs_down(age: float, words: str) -> None:
     ("seconds", "words"),
     [(150.5, "queued, position 3, starts in about 2:30"), (0.5, "queued, position 3"), (-60, "queued, position 3")],
 )
-def test_when_a_task_begins_is_told_as_long_as_it_waits(seconds: float, words: str) -> None:
+def test_the_expected_start_is_shown_while_it_is_ahead(seconds: float, words: str) -> None:
     start = datetime.now(UTC) + timedelta(seconds=seconds)
     assert describe(QUEUED.model_copy(update={"queue_position": 3, "expected_start": start})) == words
 
 
-def test_a_segment_with_and_without_speaker() -> None:
-    assert segment_line(said(61, " Hello.", None)) == "[1:01] Hello."
-    assert segment_line(said(61, " Hello.", "SPEAKER_01")) == "[1:01] SPEAKER_01: Hello."
+def test_a_segment_line_has_its_speaker_if_known() -> None:
+    assert segment_line(segment(61, " Hello.", None)) == "[1:01] Hello."
+    assert segment_line(segment(61, " Hello.", "SPEAKER_01")) == "[1:01] SPEAKER_01: Hello."
 
 
-def test_what_one_speaker_says_at_a_stretch_is_one_turn() -> None:
+def test_consecutive_segments_of_a_speaker_are_one_turn() -> None:
     # Given three segments of two speakers
     result = TranscriptionResult(
         task_id="t1",
@@ -82,12 +82,15 @@ def test_what_one_speaker_says_at_a_stretch_is_one_turn() -> None:
         text="One. Two. Three.",
         language="en",
         duration=3,
-        segments=[said(0, "One.", "SPEAKER_00"), said(1, "Two.", "SPEAKER_00"), said(2, "Three.", "SPEAKER_01")],
+        segments=[
+            segment(0, "One.", "SPEAKER_00"),
+            segment(1, "Two.", "SPEAKER_00"),
+            segment(2, "Three.", "SPEAKER_01"),
+        ],
         model=Model(name="m", revision="1"),
         audio_sha256="0" * 64,
         created_at=NOW,
     )
-    # When they are told
     # Then there are two turns
     assert list(turns(result)) == [("0:00", "SPEAKER_00", "One. Two."), ("0:02", "SPEAKER_01", "Three.")]
 
@@ -96,5 +99,5 @@ def test_what_one_speaker_says_at_a_stretch_is_one_turn() -> None:
     ("start", "end", "words"),
     [(6.24, 7.98, "0:06.2-0:08.0"), (59.96, 3723, "1:00.0-1:02:03.0"), (2.3, 2.35, "0:02.3-0:02.4")],
 )
-def test_a_part_of_a_recording_is_a_range(start: float, end: float, words: str) -> None:
+def test_an_interval_has_tenths_of_seconds(start: float, end: float, words: str) -> None:
     assert interval(start, end) == words

@@ -34,7 +34,7 @@ def test_another_terminal_has_no_activated_environment(installed: Path, monkeypa
     # Given a terminal in which the environment is activated
     monkeypatch.setattr("sys.argv", [str(installed)])
     monkeypatch.setenv("PATH", f"{installed.parent}:/usr/bin")
-    monkeypatch.setenv("VIRTUAL_ENV", str(installed.parents[2]))
+    monkeypatch.setenv("VIRTUAL_ENV", str(installed.parents[1]))
     # Then the name is enough there, and elsewhere it is not
     assert command() == "natscribe"
     assert names() == (".venv/bin/natscribe", f"'{installed}'")

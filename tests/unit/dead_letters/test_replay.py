@@ -32,7 +32,7 @@ def _nobody_registers(constants: Constants) -> None:
 async def failed(parts: Parts, task_id: str, **options: object) -> Record:
     """A task that has failed, with its dead letter; its message is settled."""
     last = await parts.reaching(State.FAILED, task_id, **options)
-    message = await parts.messages.held(None, last.metadata.task_sequence)
+    message = await parts.messages.find(None, last.metadata.task_sequence)
     assert message is not None
     await parts.dead_letters.put(message, task_id, NO_SOUND, attempts=1)
     await parts.messages.delete(message.sequence)
@@ -87,7 +87,7 @@ def _with_body(letter: bytes, body: bytes) -> bytes:
 async def test_only_failures_are_replayed(parts: Parts, nats: InMemoryNats, state: State) -> None:
     # Given a dead letter of a task that has not failed, or not any longer
     record = await parts.reaching(state, "t1")
-    message = await parts.messages.held(None, record.metadata.task_sequence)
+    message = await parts.messages.find(None, record.metadata.task_sequence)
     assert message is not None
     await parts.dead_letters.put(message, "t1", NO_SOUND, attempts=1)
     # When it is replayed, then nothing happens to it
@@ -192,7 +192,7 @@ async def test_what_fails_again_meanwhile_waits_for_the_next_replay(
     # Given a letter, and another one that comes when the replay has begun
     await failed(parts, "a")
     last = await parts.reaching(State.FAILED, "b")
-    message = await parts.messages.held(None, last.metadata.task_sequence)
+    message = await parts.messages.find(None, last.metadata.task_sequence)
     assert message is not None
 
     def fails() -> None:
@@ -218,7 +218,7 @@ async def test_a_replay_waits_until_its_tasks_are_registered(
     reads = 0
 
     async def register() -> None:
-        message = await parts.messages.held(None, nats.streams[NAMES.tasks].last_sequence)
+        message = await parts.messages.find(None, nats.streams[NAMES.tasks].last_sequence)
         assert message is not None
         await parts.register(message)
 

@@ -1,4 +1,4 @@
-"""Servers that end with their parent: which port they get, and what is told of a failure."""
+"""Servers that end with their parent: their ports, their restarts and the errors of a failed start."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.cancellation import cancel_all
-from app.embedded import EmbeddedError, Guarded, Server, free_port, is_free, keep_running
+from app.embedded import EmbeddedError, GuardedProcess, Server, free_port, is_free, keep_running
 from app.embedded.process import PORTS
 from tests.constants import Constants
 from tests.waiting import eventually
@@ -41,13 +41,13 @@ while True:
 
 
 class Greeter(Server):
-    """A server that says its name."""
+    """A server that sends its name."""
 
     binary = "greeter"
 
-    def __init__(self, folder: Path, port: int | None = None, *, usual: int = 0, name: str = "me") -> None:
+    def __init__(self, folder: Path, port: int | None = None, *, default: int = 0, name: str = "me") -> None:
         super().__init__(folder, port)
-        self.usual_port = usual
+        self.default_port = default
         self.name = name
         self.tried: list[int] = []
 
@@ -65,40 +65,40 @@ class Greeter(Server):
 
 @pytest.fixture
 async def taken() -> AsyncIterator[int]:
-    """A port on which somebody else listens, and says another name."""
+    """A port on which another server listens, and sends another name."""
 
     async def greet(_: StreamReader, writer: StreamWriter) -> None:
-        writer.write(b"somebody else\n")
+        writer.write(b"another\n")
         writer.close()
 
     async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
         yield server.sockets[0].getsockname()[1]
 
 
-async def test_a_server_has_its_usual_port_if_that_is_free(tmp_path: Path) -> None:
-    usual = free_port()
-    server = Greeter(tmp_path / "data", usual=usual)
+async def test_a_server_has_its_default_port_if_that_is_free(tmp_path: Path) -> None:
+    default = free_port()
+    server = Greeter(tmp_path / "data", default=default)
     assert server.pid == 0
     await server.start()
-    assert (server.port, server.pid > 0) == (usual, True)
-    # And keeps it when it starts again
-    for _ in range(2):  # who is killed twice is dead
+    assert (server.port, server.pid > 0) == (default, True)
+    # And has the same port after a restart
+    for _ in range(2):  # a second kill has no effect
         await server.kill()
     assert server.pid == 0
     await server.start()
-    assert server.tried == [usual, usual]
+    assert server.tried == [default, default]
     await server.stop()
 
 
-async def test_a_server_whose_port_is_taken_has_another(tmp_path: Path, taken: int) -> None:
-    server = Greeter(tmp_path, usual=taken)
+async def test_a_server_gets_another_port_if_its_default_is_in_use(tmp_path: Path, taken: int) -> None:
+    server = Greeter(tmp_path, default=taken)
     await server.start()
     assert server.tried == [taken, server.port]
     assert server.port in PORTS
     await server.stop()
 
 
-async def test_a_wanted_port_that_is_taken_is_told(tmp_path: Path, taken: int) -> None:
+async def test_a_given_port_that_is_in_use_is_reported(tmp_path: Path, taken: int) -> None:
     server = Greeter(tmp_path, taken)
     with pytest.raises(EmbeddedError, match=f"greeter did not start on 127.0.0.1:{taken}: the address is in use"):
         await server.start()
@@ -107,38 +107,38 @@ async def test_a_wanted_port_that_is_taken_is_told(tmp_path: Path, taken: int) -
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "message"),
     [
         ("broken", "line 2 / line 3 / line 4 / line 5 / line 6$"),
         ("silent", "it logged nothing$"),
         ("deaf", "it logged nothing$"),
     ],
 )
-async def test_a_server_that_does_not_start_says_its_last_lines(
-    tmp_path: Path, constants: Constants, name: str, words: str
+async def test_the_last_lines_of_a_server_that_does_not_start_are_reported(
+    tmp_path: Path, constants: Constants, name: str, message: str
 ) -> None:
-    # Given a log of an earlier run, and no patience with a server that only runs
+    # Given a log of an earlier run, and a short timeout for a server that does not reply
     (tmp_path / "server.log").write_text("of an earlier run, in use\n")
     if name == "deaf":
-        constants(ANSWERS_WITHIN_S=0.1)
-    server = Greeter(tmp_path, usual=free_port(), name=name)
+        constants(START_TIMEOUT_S=0.1)
+    server = Greeter(tmp_path, default=free_port(), name=name)
     # When it fails for another reason than its port, then no other port is tried
-    with pytest.raises(EmbeddedError, match=words):
+    with pytest.raises(EmbeddedError, match=message):
         await server.start()
     assert len(server.tried) == 1
 
 
 async def test_a_folder_has_one_server(tmp_path: Path, constants: Constants) -> None:
     # Given a folder with a server
-    constants(LOCK_WITHIN_S=0.2)
+    constants(LOCK_TIMEOUT_S=0.2)
     first, log = Greeter(tmp_path, free_port()), tmp_path / "other.log"
     await first.start()
-    # When another one is started there, then it is told who is there, and no port is named: the first may have another
+    # When another one is started there, then the error names the lock, and no port: that of the first may differ
     with pytest.raises(EmbeddedError, match=r"greeter did not start: another run uses .*/lock: use that run"):
         await Greeter(tmp_path, free_port()).start()
-    # And so is the parent of any other process, which can say it in its own way: the guard writes no line of the log
+    # And the guard of any other process reports it to its parent alone, not in the log
     with log.open("wb") as output:
-        second = Guarded(["sleep", "60"], lock=tmp_path / "lock", grace=1, output=output)
+        second = GuardedProcess(["sleep", "60"], lock=tmp_path / "lock", grace=1, output=output)
     assert not second.runs
     assert await second.wait() == 1
     assert f"{first.pid}" in second.refusal
@@ -146,51 +146,51 @@ async def test_a_folder_has_one_server(tmp_path: Path, constants: Constants) -> 
     await first.stop()
 
 
-async def test_a_server_that_ends_is_started_again(tmp_path: Path) -> None:
-    # Given a server that is kept running
+async def test_a_server_that_ends_is_restarted(tmp_path: Path) -> None:
+    # Given a supervised server
     server, restarted = Greeter(tmp_path, free_port()), list[str]()
     await server.start()
-    keeping = asyncio.create_task(keep_running([server], restarted.append))
+    supervising = asyncio.create_task(keep_running([server], restarted.append))
     for _ in range(5):
         await asyncio.sleep(0)
     assert restarted == []
-    # When it dies
+    # When it is killed
     first = server.pid
     os.kill(first, signal.SIGKILL)
-    # Then it is started again
+    # Then it is restarted
     await eventually(lambda: asyncio.sleep(0, server.pid not in {0, first}))
     assert restarted == ["greeter"]
-    await cancel_all([keeping])
+    await cancel_all([supervising])
     await server.stop()
 
 
 @pytest.mark.parametrize(
     ("script", "code"), [("", 0), ("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)]
 )
-async def test_a_process_that_ends_has_a_code(tmp_path: Path, script: str, code: int) -> None:
-    process = Guarded([sys.executable, "-ISc", script], lock=tmp_path / "lock", grace=1)
+async def test_a_process_has_an_exit_code(tmp_path: Path, script: str, code: int) -> None:
+    process = GuardedProcess([sys.executable, "-ISc", script], lock=tmp_path / "lock", grace=1)
     assert await process.wait() == code
     assert (process.ended, process.runs, process.refusal) == (True, False, "")
     assert process.pid > 0
-    process.kill()  # is nothing any longer
+    process.kill()  # has no effect
 
 
-async def test_a_process_that_does_not_listen_is_killed_after_its_grace(tmp_path: Path) -> None:
+async def test_a_process_that_ignores_sigterm_is_killed_after_its_grace_period(tmp_path: Path) -> None:
     stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
     with (tmp_path / "output").open("wb") as output:
-        process = Guarded([sys.executable, "-ISc", stubborn], lock=tmp_path / "lock", grace=0.1, output=output)
+        process = GuardedProcess([sys.executable, "-ISc", stubborn], lock=tmp_path / "lock", grace=0.1, output=output)
 
-    async def listens_no_more() -> bool:
+    async def ignores_sigterm() -> bool:
         return process.runs and (tmp_path / "output").stat().st_size > 0
 
-    await eventually(listens_no_more)
+    await eventually(ignores_sigterm)
     assert await process.stop() != 0
     assert process.ended
 
 
 @pytest.mark.parametrize("kill", [True, False])
-async def test_a_process_ends_when_it_is_told(tmp_path: Path, kill: bool) -> None:
-    process = Guarded(["sleep", "60"], lock=tmp_path / "lock", grace=5)
+async def test_a_process_can_be_stopped_and_killed(tmp_path: Path, kill: bool) -> None:
+    process = GuardedProcess(["sleep", "60"], lock=tmp_path / "lock", grace=5)
 
     async def runs() -> bool:
         return process.runs
@@ -203,8 +203,8 @@ async def test_a_process_ends_when_it_is_told(tmp_path: Path, kill: bool) -> Non
 
 
 def test_free_ports_differ_and_are_free() -> None:
-    found = [free_port() for _ in range(5)]
-    assert len(set(found)) == 5
-    assert all(port in PORTS and is_free(port) for port in found)
-    with socket.create_server(("127.0.0.1", found[0])):
-        assert not is_free(found[0])
+    ports = [free_port() for _ in range(5)]
+    assert len(set(ports)) == 5
+    assert all(port in PORTS and is_free(port) for port in ports)
+    with socket.create_server(("127.0.0.1", ports[0])):
+        assert not is_free(ports[0])

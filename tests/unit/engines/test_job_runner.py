@@ -9,7 +9,7 @@ from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.wire import Model
 
-from app.engines.family import Computing, Family
+from app.engines.family import ComputeOptions, ModelFamily
 from app.engines.messages import (
     DiarizationDone,
     Diarize,
@@ -20,7 +20,7 @@ from app.engines.messages import (
     Reply,
     Setup,
 )
-from app.engines.models import Models
+from app.engines.models import ModelCatalog
 from app.engines.process.job_runner import JobRunner
 from app.errors import PermanentError, TaskError, TransientError
 from tests.sounds import silence, write
@@ -31,7 +31,7 @@ class FakeModel:
 
     fingerprint = "as told"
 
-    def __init__(self, name: str | None, computing: Computing) -> None:
+    def __init__(self, name: str | None, computing: ComputeOptions) -> None:
         self.identity = Model(name=name or "own", revision="1")
         self.computing = computing
 
@@ -47,7 +47,7 @@ class FakeWeights:
         self.name = name
         self.loaded = loaded
 
-    def load(self, computing: Computing) -> FakeModel:
+    def load(self, computing: ComputeOptions) -> FakeModel:
         self.loaded.append(FakeModel(self.name, computing))
         return self.loaded[-1]
 
@@ -57,15 +57,15 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[FakeModel]:
     """The models that were loaded, in their order."""
     models: list[FakeModel] = []
 
-    def find(_: Models, name: str | None) -> FakeWeights:
+    def find(_: ModelCatalog, name: str | None) -> FakeWeights:
         return FakeWeights(name, models)
 
-    monkeypatch.setattr(Models, "find", find)
+    monkeypatch.setattr(ModelCatalog, "find", find)
     return models
 
 
 def runner(tmp_path: Path) -> JobRunner:
-    families: list[Family] = []
+    families: list[ModelFamily] = []
     setup = Setup(
         parent=0,
         transcription_models_dir=tmp_path,
@@ -109,10 +109,10 @@ def test_one_model_stays_in_memory(tmp_path: Path, loaded: list[FakeModel]) -> N
 def test_a_model_that_is_not_there_is_the_tasks_fault_unless_it_is_the_services_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str | None, kind: type[TaskError], message: str
 ) -> None:
-    def find(_: Models, __: str | None) -> FakeWeights:
+    def find(_: ModelCatalog, __: str | None) -> FakeWeights:
         raise PermanentError(ErrorCode.UNKNOWN_MODEL, "There is no such model.")
 
-    monkeypatch.setattr(Models, "find", find)
+    monkeypatch.setattr(ModelCatalog, "find", find)
     with pytest.raises(kind, match=message):
         run(runner(tmp_path), model)
 

@@ -10,8 +10,8 @@ from faster_whisper.utils import available_models
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.wire import Model
 
-from app.engines.family import Computing, Weights, identity_of
-from app.engines.models import FAMILIES, Models
+from app.engines.family import ComputeOptions, LocalModel, identity_of
+from app.engines.models import FAMILIES, ModelCatalog
 from app.engines.onnx import published as onnx
 from app.engines.speech_model import SpeechModel
 from app.engines.whisper import bundled
@@ -41,11 +41,11 @@ def make_onnx_model(folder: Path) -> None:
         (folder / name).write_text('{"model_type": "nemo-conformer-ctc"}')
 
 
-def offering(name: str) -> Models:
-    return Models(None, None, offered=[name])
+def offering(name: str) -> ModelCatalog:
+    return ModelCatalog(None, None, offered=[name])
 
 
-def refusal(known: Models, name: str | None) -> PermanentError:
+def refusal(known: ModelCatalog, name: str | None) -> PermanentError:
     with pytest.raises(PermanentError) as caught:
         known.find(name)
     assert caught.value.detail.code is ErrorCode.UNKNOWN_MODEL
@@ -54,7 +54,7 @@ def refusal(known: Models, name: str | None) -> PermanentError:
 
 def test_a_folder_of_the_services_models_is_found_by_name(models_dir: Path) -> None:
     # Given a folder with a model, when a task names it
-    found = Models(None, models_dir).find("meetings")
+    found = ModelCatalog(None, models_dir).find("meetings")
 
     # Then it is found, and known by the hash of its weights
     assert found.folder == models_dir / "meetings"
@@ -64,7 +64,7 @@ def test_a_folder_of_the_services_models_is_found_by_name(models_dir: Path) -> N
 def test_the_operators_default_may_be_any_folder(tmp_path: Path) -> None:
     # Given a model outside of the service's models, named by the operator
     make_model(tmp_path / "elsewhere")
-    known = Models(str(tmp_path / "elsewhere"), None)
+    known = ModelCatalog(str(tmp_path / "elsewhere"), None)
 
     # When a task names no model, then that one is meant
     assert known.find(None).identity.name == "elsewhere"
@@ -79,7 +79,7 @@ def test_a_task_cannot_name_a_folder_outside(models_dir: Path, tmp_path: Path, n
     (models_dir / "link").symlink_to(tmp_path / "elsewhere")
 
     # When a task names a path, then it is refused
-    refusal(Models(None, models_dir), name)
+    refusal(ModelCatalog(None, models_dir), name)
 
 
 @pytest.mark.parametrize(("name", "missing"), [("meetings", "tokenizer.json"), ("calls", "vocab.txt")])
@@ -89,7 +89,7 @@ def test_an_incomplete_model_says_what_is_missing(models_dir: Path, name: str, m
     (models_dir / name / missing).unlink()
 
     # When a task names it, then the message says so, and shows no path
-    message = str(refusal(Models(None, models_dir), name))
+    message = str(refusal(ModelCatalog(None, models_dir), name))
     assert missing in message
     assert str(models_dir) not in message
 
@@ -116,7 +116,7 @@ def test_a_model_that_is_not_offered_is_not_downloaded(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", asked)
 
     # When a task names another one
-    message = str(refusal(Models("small", models_dir, None, ["t-tech/t-one"]), name))
+    message = str(refusal(ModelCatalog("small", models_dir, None, ["t-tech/t-one"]), name))
 
     # Then the message tells the publisher what there is, and the operator which setting it is
     assert "name one of meetings, small, t-tech/t-one, whisper-base;" in message
@@ -135,7 +135,7 @@ def test_a_task_may_name_what_the_service_has_or_offers(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
 
     # When a task names any of them, then it is found
-    found = Models("small", models_dir, None, ["tiny"]).find(name)
+    found = ModelCatalog("small", models_dir, None, ["tiny"]).find(name)
     assert found.identity.name == {"base": "whisper-base"}.get(name, name)
 
 
@@ -182,7 +182,7 @@ def test_a_folder_of_onnx_asr_is_found_by_name(models_dir: Path) -> None:
     make_onnx_model(models_dir / "calls")
 
     # When a task names it
-    found = Models(None, models_dir).find("calls")
+    found = ModelCatalog(None, models_dir).find("calls")
 
     # Then a hash of all files that onnx-asr reads is its revision
     hashes = [sha256((models_dir / "calls" / name).read_bytes()).hexdigest() for name in ONNX_FILES]
@@ -196,12 +196,12 @@ def test_a_folder_of_onnx_asr_is_found_by_name(models_dir: Path) -> None:
 def test_another_file_is_another_revision(models_dir: Path, changed: str) -> None:
     # Given a model of onnx-asr
     make_onnx_model(models_dir / "calls")
-    before = Models(None, models_dir).find("calls").identity
+    before = ModelCatalog(None, models_dir).find("calls").identity
 
     # When one of its files changes, then so does its revision, and nothing kept from before is used
     with (models_dir / "calls" / changed).open("a") as file:
         file.write("\n")
-    assert Models(None, models_dir).find("calls").identity != before
+    assert ModelCatalog(None, models_dir).find("calls").identity != before
 
 
 def test_a_folder_of_unknown_kind_says_what_it_needs(models_dir: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_folder_of_unknown_kind_says_what_it_needs(models_dir: Path) -> None:
     (models_dir / "empty").mkdir()
 
     # When a task names it, then the message says what either needs
-    message = str(refusal(Models(None, models_dir), "empty"))
+    message = str(refusal(ModelCatalog(None, models_dir), "empty"))
     assert "model.bin, config.json, tokenizer.json, vocabulary.*" in message
     assert "model_type" in message
 
@@ -223,7 +223,7 @@ def test_without_the_extra_the_message_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "onnx_asr", None)
 
     # When a task names a model of onnx-asr, published or a folder, then the error says what the operator has to do
-    assert "pip install ./clients/python '.[onnx]'" in str(refusal(Models(None, models_dir, None, [name]), name))
+    assert "pip install ./clients/python '.[onnx]'" in str(refusal(ModelCatalog(None, models_dir, None, [name]), name))
 
 
 def test_a_published_onnx_model_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +241,7 @@ def test_a_published_onnx_model_that_cannot_be_had_says_what_to_do(monkeypatch: 
     monkeypatch.setattr(onnx_asr.loader, "create_asr_resolver", Resolver)
 
     # When a task names a published model
-    message = str(refusal(Models(None, None, "int8", ["gigaam-v3-ctc"]), "gigaam-v3-ctc"))
+    message = str(refusal(ModelCatalog(None, None, "int8", ["gigaam-v3-ctc"]), "gigaam-v3-ctc"))
 
     # Then the error says how to get on, and the hub was asked only for what no cache has
     assert "TRANSCRIPTION_MODELS_DIR" in message
@@ -260,7 +260,7 @@ def test_an_unknown_precision_is_refused_before_anything_is_downloaded(
     make_onnx_model(models_dir / "calls")
 
     # When a task names a model of onnx-asr, then the message has the setting and what it may be
-    message = str(refusal(Models(None, models_dir, "int7", [name]), name))
+    message = str(refusal(ModelCatalog(None, models_dir, "int7", [name]), name))
     assert "ENGINE_COMPUTE_TYPE=int7" in message
     assert {"int8", "float16", "float32"} <= set(message.rstrip(".").partition("takes ")[2].split(", "))
 
@@ -269,7 +269,7 @@ def test_an_unknown_precision_is_refused_before_anything_is_downloaded(
 def test_each_precision_of_whisper_leaves_models_of_onnx_asr_usable(models_dir: Path, precision: str) -> None:
     # Given a service with a precision for its Whisper models, when a task names a folder of onnx-asr, then it is found
     make_onnx_model(models_dir / "calls")
-    assert Models(None, models_dir, precision).find("calls").identity.name == "calls"
+    assert ModelCatalog(None, models_dir, precision).find("calls").identity.name == "calls"
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_cached_published_onnx_model_needs_no_hub(
 @pytest.mark.parametrize("name", ["no-such-model", None])
 def test_a_name_that_nobody_publishes_is_not_known(name: str | None) -> None:
     # Given a model that the operator has named, or offered, with a typing error
-    message = str(refusal(Models("no-such-model", None), name))
+    message = str(refusal(ModelCatalog("no-such-model", None), name))
 
     # Then the message has a name of each family that would be known
     assert "such as 'large-v3' or 'nemo-parakeet-tdt-0.6b-v3', or a folder" in message
@@ -318,7 +318,7 @@ def test_the_bundled_model_is_found_without_reading_its_weights(
     os.truncate(bundled.home() / "model.bin", bundled.SIZE_BYTES)
 
     # When it is asked for by any of its names
-    found = {Models(None, None).find(name).identity for name in (None, *bundled.NAMES)}
+    found = {ModelCatalog(None, None).find(name).identity for name in (None, *bundled.NAMES)}
 
     # Then it is known by the one name, and by the hash of the weights that it was made of
     assert found == {Model(name="whisper-base", revision=bundled.SHA256[:12])}
@@ -344,11 +344,11 @@ class OneFolder:
     def fetch(self, _name: str, _compute_type: str | None) -> Path:
         return self.folder
 
-    def recognise(self, folder: Path, name: str, _compute_type: str | None) -> Weights | None:
+    def detect(self, folder: Path, name: str, _compute_type: str | None) -> LocalModel | None:
         file = folder / "third.weights"
-        return Weights(folder, identity_of(name, [file]), self.load) if file.exists() else None
+        return LocalModel(folder, identity_of(name, [file]), self.load) if file.exists() else None
 
-    def load(self, computing: Computing) -> SpeechModel:
+    def load(self, computing: ComputeOptions) -> SpeechModel:
         raise NotImplementedError
 
 
@@ -357,7 +357,7 @@ def test_another_family_needs_nothing_but_its_place_among_the_others(models_dir:
     (models_dir / "own").mkdir()
     (models_dir / "own" / "third.weights").write_bytes(b"weights")
     (models_dir / "empty").mkdir()
-    known = Models(None, models_dir, None, ["third"], [*FAMILIES, OneFolder(models_dir / "own")])
+    known = ModelCatalog(None, models_dir, None, ["third"], [*FAMILIES, OneFolder(models_dir / "own")])
 
     # When tasks name its folder, or its published model, then they are found
     assert [known.find(name).identity.name for name in ("own", "third")] == ["own", "third"]

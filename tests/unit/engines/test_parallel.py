@@ -8,7 +8,7 @@ from threading import enumerate as all_threads
 
 import pytest
 
-from app.engines.parallel import Parallel, in_groups
+from app.engines.parallel import Parallel, balanced_groups
 
 DEADLINE_S = 10
 
@@ -106,4 +106,4 @@ def test_threads_end_with_the_model_that_they_work_for() -> None:
     ],
 )
 def test_groups_have_about_as_much_sound_each(seconds: list[float], count: int, sizes: list[int]) -> None:
-    assert in_groups(seconds, count) == sizes
+    assert balanced_groups(seconds, count) == sizes

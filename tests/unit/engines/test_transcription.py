@@ -43,7 +43,7 @@ class ScriptedModel:
     settled: bool = True
     parallel: Parallel = field(default_factory=Parallel)
     asked: list[tuple[list[float], str | None, list[str | None]]] = field(default_factory=list)
-    interim_passes: list[bool] = field(default_factory=list)
+    interim: list[bool] = field(default_factory=list)
 
     def check(self, options: TranscribeOptions) -> None:
         if options.language == "xx":
@@ -51,15 +51,15 @@ class ScriptedModel:
 
     def transcribe(
         self,
-        sounds: Sequence[WindowAudio],
+        batch: Sequence[WindowAudio],
         options: TranscribeOptions,
         previous: Sequence[str | None],
         *,
         interim: bool = False,
     ) -> list[ModelOutput]:
-        self.interim_passes.append(interim)
-        self.asked.append(([round(sound.seconds, 3) for sound in sounds], options.language, list(previous)))
-        return [ModelOutput(self.script.pop(0) if self.script else [], self.language, self.settled) for _ in sounds]
+        self.interim.append(interim)
+        self.asked.append(([round(audio.seconds, 3) for audio in batch], options.language, list(previous)))
+        return [ModelOutput(self.script.pop(0) if self.script else [], self.language, self.settled) for _ in batch]
 
 
 def window(*pieces: Times) -> Window:
@@ -264,16 +264,16 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
     class Model(ScriptedModel):
         def transcribe(
             self,
-            sounds: Sequence[WindowAudio],
+            batch: Sequence[WindowAudio],
             options: TranscribeOptions,
             previous: Sequence[str | None],
             *,
             interim: bool = False,
         ) -> list[ModelOutput]:
-            if len(sounds) == 1:
+            if len(batch) == 1:
                 both.wait(10)
                 return [ModelOutput([said(0, 1, 2, text="found")])]
-            return super().transcribe(sounds, options, previous, interim=interim)
+            return super().transcribe(batch, options, previous, interim=interim)
 
     # When both are transcribed on two threads
     model = Model([[said(0, 1, 2, text="one")], [said(0, 1, 2, text="two")]], parallel=Parallel(2))
@@ -286,16 +286,16 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
     ]
 
 
-def test_an_interim_pass_is_written_in_one_go_whatever_it_leaves_out() -> None:
+def test_a_draft_is_written_in_one_go_whatever_it_leaves_out() -> None:
     # Given a window whose last seconds have no words
     model = ScriptedModel([[said(0, 1, 2)], [said(0)]])
-    # When it is only a draft, then the model is told so, and asked once
+    # When the pass is interim, then the model is told so, and asked once
     (found,) = transcribe(model, Transcribe(windows=[window((5, 15))], previous=["en"], interim=True)).texts
-    assert (model.interim_passes, len(model.asked)) == ([True], 1)
+    assert (model.interim, len(model.asked)) == ([True], 1)
     assert [segment.start for segment in found.segments] == [5]
     # And a text is not
     text_of(model, window((0, 10)))
-    assert not any(model.interim_passes[1:])
+    assert not any(model.interim[1:])
 
 
 def test_speech_without_any_text_is_tried_in_halves() -> None:

@@ -38,7 +38,7 @@ class FakeResults:
     async def publish(self, result: Result, last: Record) -> None:
         await self._log.append_result(result.model_dump_json().encode(), last)
 
-    async def keep(self, embeddings: bytes, last: Record) -> None:
+    async def put(self, embeddings: bytes, last: Record) -> None:
         assert last.metadata.owner == METADATA.owner
         self.kept.append(embeddings)
 
@@ -234,7 +234,7 @@ async def test_channels_and_untranscribed_parts_outlive_a_lost_worker(log: InMem
         segments=tuple(on),
         untranscribed=tuple(missing),
         audio_sha256="sha",
-        after_trouble=True,
+        after_failure=True,
     )
     # And a subscriber of the segments gets each part once
     assert [(event.channel, event.untranscribed) for event in log.batches("t1")] == [(0, missing[:1]), (1, missing[1:])]
@@ -356,7 +356,7 @@ async def test_speakers_are_given_up_after_the_last_attempt_only(
     clock[0] += 1
     await before.append(Update(stage, 0.5))
     # Then it may be followed by one that does without speakers if they are all that is missing
-    assert before.may_go_without_speakers is (kind is Kind.TRANSCRIPTION and stage is Stage.DIARIZING)
+    assert before.may_complete_without_speakers is (kind is Kind.TRANSCRIPTION and stage is Stage.DIARIZING)
     # When it ends, then the next one looks for speakers unless it was the last allowed
     if ending == "failed":
         await before.retry(ENGINE_FAILED, datetime.now(UTC))
@@ -474,7 +474,7 @@ async def test_the_next_attempt_ends_a_task_whose_outcome_is_stored(
         await attempt.publish(RESULT)
     # And the next attempt ends the log as the outcome tells
     following = await attempt_on(log)
-    assert await following.end_as_decided()
+    assert await following.end_with_stored_outcome()
     last = log.events("t1")[-1]
     assert (last.state, last.error, last.duration_seconds) == (state, error, 60)
 
@@ -515,7 +515,7 @@ async def test_a_failure_that_comes_after_the_next_worker_decides_nothing(
     with pytest.raises(FencedError):
         await attempt.fail(ENGINE_FAILED)
     # Then that worker ends nothing, and its result is stored
-    assert not await following.end_as_decided()
+    assert not await following.end_with_stored_outcome()
     await following.publish(RESULT)
     assert log.outcomes("t1") == [RESULT]
     assert log.events("t1")[-1].state is State.COMPLETED
@@ -621,7 +621,7 @@ async def test_the_next_attempt_knows_whether_the_one_before_was_lost(
     following = await attempt_on(log)
     await following.start()
     # Then it knows, and counts only the lost one as an attempt
-    assert following.checkpoint.after_trouble == lost
+    assert following.checkpoint.after_failure == lost
     assert following.number == (2 if lost else 1)
 
 
@@ -629,7 +629,7 @@ async def test_who_waits_for_sound_does_not_stand_still(attempt: TaskAttempt, cl
     # Given a live task whose client is silent, when it says again that it waits
     for _ in range(2):
         clock[0] += 100
-        await attempt.append(Update(Stage.TRANSCRIBING, 0.0, processed_seconds=1.0, waits=True))
+        await attempt.append(Update(Stage.TRANSCRIBING, 0.0, processed_seconds=1.0, waits_for_audio=True))
     # Then that counts as progress
     assert attempt.seconds_since_progress == 0
 

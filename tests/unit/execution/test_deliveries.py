@@ -36,12 +36,12 @@ TEXT = WindowText(segments=[segment(0)], untranscribed=[], language="en", end=10
 
 @pytest.fixture(autouse=True)
 def _no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RedisProjection, "withdraw", AsyncMock())
+    monkeypatch.setattr(RedisProjection, "delete_result", AsyncMock())
 
 
 async def take(parts: Parts) -> Msg:
     """Get the next message as the consumer does."""
-    (message,) = await PullInbox(parts.server.client, NAMES.tasks, NAMES.queue_consumer(*KEY)).ask(1)
+    (message,) = await PullInbox(parts.server.client, NAMES.tasks, NAMES.queue_consumer(*KEY)).pull(1)
     return message
 
 
@@ -359,7 +359,7 @@ async def test_who_was_passed_over_often_comes_next(nats: InMemoryNats, parts: P
 
 
 async def test_a_worker_that_keeps_nobody_waiting(nats: InMemoryNats, parts: Parts, constants: Constants) -> None:
-    constants(LONG_WITH_ONE_TASK_S=0.05)
+    constants(LONG_TASK_S=0.05)
     may_end = asyncio.Event()
 
     async def handle(message: Msg) -> None:
@@ -371,11 +371,11 @@ async def test_a_worker_that_keeps_nobody_waiting(nats: InMemoryNats, parts: Par
     await consumer.stop(grace=1)
     consumer = TaskConsumer({KEY: handle}, NAMES, broken=lambda: None)
     await consumer.start(nats.client)
-    assert (consumer.running, consumer.idle, consumer.keeps_waiting) == (True, True, False)
+    assert (consumer.running, consumer.idle, consumer.delays_tasks) == (True, True, False)
     await parts.publish("t1")
 
     async def waits() -> bool:
-        return consumer.keeps_waiting and not consumer.idle
+        return consumer.delays_tasks and not consumer.idle
 
     await eventually(waits)
     may_end.set()

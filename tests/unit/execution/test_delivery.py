@@ -269,7 +269,7 @@ def after_an_outage() -> ConnectionMonitor:
 
 def at_the_beginning() -> ConnectionMonitor:
     connection = ConnectionMonitor()
-    connection.made(InMemoryNats().client)
+    connection.connected(InMemoryNats().client)
     return connection
 
 
@@ -291,7 +291,7 @@ async def test_a_task_that_runs_elsewhere_is_left_to_that_worker(
     connection: Callable[[], ConnectionMonitor],
 ) -> None:
     # Given a running task whose message was delivered again, though its worker may be alive
-    constants(LOG_READ_EVERY_S=0.01)
+    constants(LOG_POLL_INTERVAL_S=0.01)
     then = datetime.now(UTC) - timedelta(seconds=appended_ago)
     running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2, "time": then})
     await log.push(running, METADATA)

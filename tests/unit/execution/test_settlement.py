@@ -12,7 +12,7 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Kind
 
-from app.errors import FencedError, NotHeldError, PermanentError, TransientError
+from app.errors import FencedError, MessageGoneError, PermanentError, TransientError
 from app.execution import settlement
 from app.execution.attempt import TaskAttempt
 from app.execution.delivery import Delivery
@@ -30,9 +30,9 @@ class FakeAttempt:
     number: int = 1
     state: State = State.RUNNING
     fenced: bool = False
-    may_go_without_speakers: bool = False
-    runs: bool = True
-    unsure: bool = False
+    may_complete_without_speakers: bool = False
+    is_running: bool = True
+    is_unsure: bool = False
     cleaned_up: bool = False
     done: list[str] = field(default_factory=list)
 
@@ -58,7 +58,7 @@ class FakeAttempt:
     async def release(self) -> None:
         self._append(State.QUEUED)
 
-    async def end_as_decided(self) -> bool:
+    async def end_with_stored_outcome(self) -> bool:
         return False
 
     async def clean_up(self, _: object) -> None:
@@ -79,7 +79,7 @@ def of(attempt: FakeAttempt | None, *, deleted: bool = False, held: bool = False
         message,
         log=SimpleNamespace(last=AsyncMock(return_value=last)),
         dead_letters=FakeLetters(message.done),
-        messages=SimpleNamespace(held=AsyncMock(return_value=message if held else None)),
+        messages=SimpleNamespace(find=AsyncMock(return_value=message if held else None)),
     )
     found.task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
     found.attempt = cast("TaskAttempt | None", attempt)
@@ -166,9 +166,9 @@ async def test_a_message_without_an_attempt_is_released_without_an_append(begun:
     # read was out of date
     released, message = of(None)
     # When it is settled, then JetStream may deliver it again
-    await (settlement.failed(released, NotHeldError()) if begun else settlement.stopped(released))
+    await (settlement.failed(released, MessageGoneError()) if begun else settlement.stopped(released))
     assert message.done == ["nak"]
 
 
 async def test_the_last_attempt_is_followed_by_another_where_only_the_speakers_are_missing() -> None:
-    assert await fail(FakeAttempt(4, may_go_without_speakers=True), TRANSIENT) is State.RETRYING
+    assert await fail(FakeAttempt(4, may_complete_without_speakers=True), TRANSIENT) is State.RETRYING

@@ -9,7 +9,7 @@ from nats.errors import Error
 from structlog.testing import capture_logs
 
 from app.errors import describe
-from app.jetstream.connection import StartError, ended_by_refusals
+from app.jetstream.connection import StartError, stop_on_refusal
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.settings import Settings
 
@@ -65,7 +65,7 @@ async def test_a_refusal_ends_the_start_at_once(error: Exception, settings: Sett
     monitor = ConnectionMonitor()
 
     async def start() -> None:
-        async with asyncio.timeout(1), ended_by_refusals(monitor, settings):
+        async with asyncio.timeout(1), stop_on_refusal(monitor, settings):
             # When NATS refuses something
             await monitor.on_error(error)
             await asyncio.sleep(60)
@@ -78,7 +78,7 @@ async def test_a_refusal_ends_the_start_at_once(error: Exception, settings: Sett
 
 async def test_another_error_does_not_end_the_start() -> None:
     monitor = ConnectionMonitor()
-    async with ended_by_refusals(monitor, SERVICE):
+    async with stop_on_refusal(monitor, SERVICE):
         await monitor.on_error(Error("nats: slow consumer"))
         await asyncio.sleep(0)
     # And a later refusal is logged

@@ -18,9 +18,9 @@ from tests.fakes.nats import InMemoryNats
 
 async def test_a_new_monitor_knows_of_no_connection_and_no_outage() -> None:
     monitor = ConnectionMonitor()
-    assert (monitor.seconds_since_made, monitor.seconds_since_restored) == (math.inf, math.inf)
-    monitor.made(InMemoryNats().client)
-    assert monitor.seconds_since_made < 5
+    assert (monitor.seconds_since_connected, monitor.seconds_since_restored) == (math.inf, math.inf)
+    monitor.connected(InMemoryNats().client)
+    assert monitor.seconds_since_connected < 5
     assert monitor.seconds_since_restored == math.inf
 
 
@@ -81,7 +81,7 @@ async def test_a_lost_connection_is_one_line_that_says_why() -> None:
 async def test_a_request_that_is_dropped_is_refused_unless_its_reply_goes_elsewhere() -> None:
     # Given a worker that is connected, and somebody who listens to everything
     nats, monitor = InMemoryNats(), ConnectionMonitor()
-    monitor.made(nats.client)
+    monitor.connected(nats.client)
     replies: list[Msg] = []
 
     async def receive(message: Msg) -> None:

@@ -23,10 +23,9 @@ from structlog.testing import capture_logs
 
 from app.errors import FencedError, PermanentError, RequestError, TransientError
 from app.jetstream import objects
-from app.recordings.recording import Recordings
-from app.recordings.stores import recordings_of
+from app.recordings.recording import RecordingStore
+from app.recordings.stores import make_recording_store
 from app.requests.result_writer import ResultWriter
-from app.requests.voice_names import VoiceNames
 from app.settings import Settings
 from app.task_log.record import Owner, Record
 from app.task_log.results import ResultStore
@@ -44,12 +43,12 @@ FIRST, LATER = Owner(NOW, 1), Owner(NOW + timedelta(minutes=1), 2)
 
 
 async def keep(nats: InMemoryNats, name: str, body: bytes) -> ObjectInfo:
-    return await objects.keep(nats.jetstream(), BUCKET, name, body, description="")
+    return await objects.put_if_absent(nats.jetstream(), BUCKET, name, body, description="")
 
 
 async def read(nats: InMemoryNats, info: ObjectInfo) -> bytes:
     body = bytearray()
-    assert await objects.pull(nats.client, BUCKET, info, body.extend, stalled_s=0.0) == sha256(body).digest()
+    assert await objects.download(nats.client, BUCKET, info, body.extend, stalled_s=0.0) == sha256(body).digest()
     return bytes(body)
 
 
@@ -106,12 +105,12 @@ async def test_a_failure_leaves_no_chunks(nats: InMemoryNats) -> None:
 async def test_an_erased_object_leaves_nothing_and_can_be_kept_again(nats: InMemoryNats) -> None:
     await keep(nats, "a", b"first")
     other = await keep(nats, "b", b"other")
-    await objects.erase(nats.jetstream(), BUCKET, "a")
+    await objects.delete(nats.jetstream(), BUCKET, "a")
     assert len(nats.streams[STREAM].messages) == 2
-    assert await objects.find(nats.jetstream(), BUCKET, "a") is None
+    assert await objects.get_info(nats.jetstream(), BUCKET, "a") is None
     assert await read(nats, other) == b"other"
     with pytest.raises(NotFoundError):
-        await objects.erase(nats.jetstream(), BUCKET, "a")
+        await objects.delete(nats.jetstream(), BUCKET, "a")
     assert await read(nats, await keep(nats, "a", b"second")) == b"second"
 
 
@@ -122,7 +121,7 @@ async def test_an_object_that_a_client_has_deleted_is_none(nats: InMemoryNats) -
     deleted = json.dumps(json.loads(note.body) | {"deleted": True}).encode()
     nats.streams[STREAM].publish(note.subject, deleted, {"Nats-Rollup": "sub"}, nats.now)
     # When one looks for it, then there is none, and it can be kept again
-    assert await objects.find(nats.jetstream(), BUCKET, "a") is None
+    assert await objects.get_info(nats.jetstream(), BUCKET, "a") is None
     assert await read(nats, await keep(nats, "a", b"second")) == b"second"
 
 
@@ -181,7 +180,7 @@ def transcript(characters: int, task_id: str = "t1") -> TranscriptionResult:
 
 async def claim(parts: Parts, owner: Owner, characters: int = 5) -> TranscriptionResult:
     result = transcript(characters)
-    found = await parts.results.claim_check(result, result.model_dump_json().encode(), of=owner)
+    found = await parts.results.store_object(result, result.model_dump_json().encode(), of=owner)
     assert isinstance(found, TranscriptionResult)
     return found
 
@@ -189,11 +188,11 @@ async def claim(parts: Parts, owner: Owner, characters: int = 5) -> Transcriptio
 async def test_a_large_result_is_whole_behind_its_reference(parts: Parts) -> None:
     referring = await claim(parts, FIRST)
     assert (referring.text, referring.segments) == ("", [])
-    assert await parts.results.whole(referring) == transcript(5)
-    assert await parts.results.whole(transcript(3)) == transcript(3)
+    assert await parts.results.load_segments(referring) == transcript(5)
+    assert await parts.results.load_segments(transcript(3)) == transcript(3)
     await parts.results.delete_object("t1")
     with pytest.raises(NotFoundError):
-        await parts.results.whole(referring)
+        await parts.results.load_segments(referring)
 
 
 async def test_an_object_belongs_to_its_task_message(parts: Parts) -> None:
@@ -208,18 +207,18 @@ async def test_an_object_belongs_to_its_task_message(parts: Parts) -> None:
         await claim(parts, FIRST)
     # And each deletes only its own
     await parts.results.delete_object("t1", of=FIRST)
-    assert await parts.results.whole(later) == transcript(9)
+    assert await parts.results.load_segments(later) == transcript(9)
     await parts.results.delete_object("t1", of=LATER)
     with pytest.raises(NotFoundError):
-        await parts.results.whole(later)
+        await parts.results.load_segments(later)
 
 
 @pytest.mark.parametrize(
     "description", ["", "of nobody", "of the task message with the stream sequence 1, stored at ?"]
 )
 async def test_an_object_of_nobody_is_replaced(parts: Parts, nats: InMemoryNats, description: str) -> None:
-    await objects.keep(nats.jetstream(), BUCKET, "t1", b"{}", description=description)
-    assert await parts.results.whole(await claim(parts, FIRST)) == transcript(5)
+    await objects.put_if_absent(nats.jetstream(), BUCKET, "t1", b"{}", description=description)
+    assert await parts.results.load_segments(await claim(parts, FIRST)) == transcript(5)
 
 
 async def completed(parts: Parts, result: TranscriptionResult) -> Record:
@@ -229,7 +228,7 @@ async def completed(parts: Parts, result: TranscriptionResult) -> Record:
 
 
 def writer(parts: Parts, *, max_payload: int = 1024**2) -> ResultWriter:
-    return ResultWriter(parts.results, VoiceNames(parts.voice_store), parts.meter, max_payload=max_payload)
+    return ResultWriter(parts.results, parts.voice_store, parts.meter, max_payload=max_payload)
 
 
 def asked(**options: object) -> ResultRequest:
@@ -287,13 +286,13 @@ async def test_what_cannot_be_written_is_told(parts: Parts) -> None:
 async def test_too_many_who_ask_at_once_are_told(parts: Parts, constants: Constants) -> None:
     # Given a service that takes one request at once
     last, one = await completed(parts, transcript(0)), writer(parts)
-    constants(MOST_ASKED=1)
+    constants(MOST_WAITING=1)
     # When two ask, and then a third one
     first, second = await asyncio.gather(*(one.write(last, asked()) for _ in range(2)), return_exceptions=True)
     third = await one.write(last, asked())
     # Then the second one is refused
     assert isinstance(second, RequestError)
-    assert "too many results" in second.detail.message
+    assert "Too many requests for results" in second.detail.message
     assert first == third
 
 
@@ -303,10 +302,10 @@ async def test_a_result_that_takes_too_long_is_refused_or_referred_to(
 ) -> None:
     # Given a result that takes too long to read
     await (as_object if is_object else completed)(parts, transcript(3))
-    monkeypatch.setattr(parts.results, "whole", lambda _: asyncio.Event().wait())
+    monkeypatch.setattr(parts.results, "load_segments", lambda _: asyncio.Event().wait())
     constants(WRITTEN_WITHIN_S=within)
     # When it is asked for, then a reference to it will do, if there is time to find one
-    refused = pytest.raises(RequestError, match="too many results")
+    refused = pytest.raises(RequestError, match="Too many requests for results")
     with nullcontext() if is_object and within else refused:
         found = await writer(parts).write(LAST, asked())
         assert isinstance(found, TranscriptionResult)
@@ -314,19 +313,19 @@ async def test_a_result_that_takes_too_long_is_refused_or_referred_to(
 
 
 @pytest.fixture
-def bucket(nats: InMemoryNats) -> Recordings:
-    return recordings_of(Settings(_env_file=None, audio_max_bytes=5), nats.client)
+def bucket(nats: InMemoryNats) -> RecordingStore:
+    return make_recording_store(Settings(_env_file=None, audio_max_bytes=5), nats.client)
 
 
 async def upload(nats: InMemoryNats, name: str, body: bytes) -> None:
-    await objects.keep(nats.jetstream(), "audio", name, body, description="")
+    await objects.put_if_absent(nats.jetstream(), "audio", name, body, description="")
 
 
 @pytest.mark.parametrize(
     ("body", "code"), [(b"12345", None), (b"", ErrorCode.AUDIO_UNREADABLE), (b"123456", ErrorCode.AUDIO_TOO_LARGE)]
 )
 async def test_a_recording_of_a_bucket(
-    nats: InMemoryNats, bucket: Recordings, body: bytes, code: ErrorCode | None
+    nats: InMemoryNats, bucket: RecordingStore, body: bytes, code: ErrorCode | None
 ) -> None:
     await upload(nats, "a.flac", body)
     if code is None:
@@ -340,7 +339,7 @@ async def test_a_recording_of_a_bucket(
         assert refused.value.detail.code is code
 
 
-async def test_a_recording_that_is_not_there(nats: InMemoryNats, bucket: Recordings) -> None:
+async def test_a_recording_that_is_not_there(nats: InMemoryNats, bucket: RecordingStore) -> None:
     with pytest.raises(PermanentError, match="'audio'") as missing:
         await bucket.fetch("a.flac").__aenter__()
     assert missing.value.detail.code is ErrorCode.AUDIO_NOT_FOUND
@@ -369,7 +368,7 @@ async def test_a_full_temporary_folder_is_told_as_such(
     monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
     # When a recording is fetched
     with capture_logs() as lines, pytest.raises(TransientError) as full:
-        await recordings_of(Settings(_env_file=None), nats.client).fetch("a.flac").__aenter__()
+        await make_recording_store(Settings(_env_file=None), nats.client).fetch("a.flac").__aenter__()
     # Then trying again can help, the message says how much room is needed, and the log says where
     assert f"no room for the {size} bytes" in full.value.detail.message
     assert str(scratch) not in full.value.detail.message
@@ -379,7 +378,7 @@ async def test_a_full_temporary_folder_is_told_as_such(
 
 
 async def test_a_folder_without_room_for_another_file_is_told_as_such(
-    nats: InMemoryNats, bucket: Recordings, monkeypatch: pytest.MonkeyPatch
+    nats: InMemoryNats, bucket: RecordingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a temporary folder in which this user may make no more files
     def mkstemp(prefix: str) -> tuple[int, str]:

@@ -73,9 +73,9 @@ async def test_a_pull_ends_with_its_batch_or_when_nothing_more_comes(answers: li
     # Given a server with these answers, and then with one message more
     inbox = inbox_of(FakeNats([answers, [FIRST]]))
     # When two messages are asked for, then those that came are returned
-    assert await inbox.ask(2) == found
+    assert await inbox.pull(2) == found
     # And the next request gets its own answer
-    assert await inbox.ask(1) == [FIRST]
+    assert await inbox.pull(1) == [FIRST]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ async def test_a_pull_ends_with_its_batch_or_when_nothing_more_comes(answers: li
 )
 async def test_what_stops_the_consumer_is_an_error(answers: list[Msg], error: type[Exception]) -> None:
     with pytest.raises(error):
-        await inbox_of(FakeNats([answers])).ask(2)
+        await inbox_of(FakeNats([answers])).pull(2)
 
 
 async def test_only_a_request_for_several_messages_limits_their_size() -> None:
@@ -97,8 +97,8 @@ async def test_only_a_request_for_several_messages_limits_their_size() -> None:
     nats = FakeNats([[FIRST], [FIRST, SECOND]])
     inbox = inbox_of(nats)
     # When one is asked for, and then two within three seconds
-    await inbox.ask(1)
-    await inbox.ask(2, within=3)
+    await inbox.pull(1)
+    await inbox.pull(2, within=3)
     # Then the first request is answered at once, and the second says how much may come at once
     assert nats.asked[0] == {"batch": 1, "no_wait": True}
     assert nats.asked[1] == {"batch": 2, "expires": 3_000_000_000, "max_bytes": nats.asked[1]["max_bytes"]}

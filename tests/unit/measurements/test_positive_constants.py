@@ -10,7 +10,7 @@ import pytest
 
 import app
 
-BELOW_ZERO = {"NOBODY", "PIPE", "RECONNECT_WITHOUT_LIMIT", "_BELIEVED", "_DOUBTFUL"}  # no number, or a logarithm
+BELOW_ZERO = {"UNASSIGNED", "PIPE", "RECONNECT_WITHOUT_LIMIT", "_MIN_LOGPROB", "_DOUBTFUL"}  # no number, or a logarithm
 MODULES = [each.name for each in pkgutil.walk_packages(app.__path__, "app.")]
 
 

@@ -22,7 +22,7 @@ from app.errors import PermanentError, TransientError
 from app.main import Worker
 from app.operations import health, memory
 from app.queue.consumer import TaskConsumer
-from app.recordings.recording import Recording, Recordings
+from app.recordings.recording import Recording, RecordingStore
 from app.redis_store.projection import RedisProjection
 from app.requests.worker_report import WorkerReport
 from tests.constants import Constants
@@ -67,7 +67,7 @@ async def test_an_overview_says_when_a_new_task_would_begin(parts: Parts) -> Non
         await parts.reaching(State.QUEUED, task_id, seconds=30)
     await parts.publish("", Lane.DIARIZATION, Priority.LOW, body=b"{")
     # When somebody asks for an overview
-    found = {(each.queue, each.priority): each for each in (await parts.overview.read()).queues}
+    found = {(each.queue, each.priority): each for each in (await parts.task_queues.read()).queues}
     # Then each queue has what waits there, and the start of the last task
     full, broken = found[Lane.TRANSCRIPTION, Priority.NORMAL], found[Lane.DIARIZATION, Priority.LOW]
     assert (full.waiting, broken.waiting, sum(each.waiting for each in found.values())) == (2, 1, 3)
@@ -176,7 +176,7 @@ async def report(store: Store, engine: FakeEngine) -> AsyncIterator[WorkerReport
         "nats://audio",
         problems=list,
         engine=engine,
-        recordings=cast("Recordings", store),
+        recordings=cast("RecordingStore", store),
         projection=cast("RedisProjection", AsyncMock(reachable=AsyncMock(return_value=False))),
         idle=lambda: True,
     )
@@ -262,4 +262,4 @@ async def test_a_worker_is_ready_while_it_takes_tasks_of_both_kinds(engine: Fake
 @pytest.mark.parametrize(("cores", "wanted", "streams"), [(2, 0, 8), (0.1, 0, 1), (64, 0, 48), (2, 3, 3)])
 def test_a_core_has_four_live_streams(monkeypatch: pytest.MonkeyPatch, cores: float, wanted: int, streams: int) -> None:
     monkeypatch.setattr(container, "usable_cores", lambda: cores)
-    assert container.live_streams_at_once(wanted) == streams
+    assert container.live_tasks_at_once(wanted) == streams

@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
-from app.queue.consumer import Consume, TaskConsumer
+from app.queue.consumer import HandleMessage, TaskConsumer
 from tests.constants import Constants
 from tests.waiting import eventually
 
@@ -104,7 +104,7 @@ def queues() -> dict[tuple[Lane, Priority], FakeSubscriber]:
 
 @pytest.fixture
 async def consumer(queues: dict[tuple[Lane, Priority], FakeSubscriber]) -> AsyncIterator[TaskConsumer]:
-    given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
+    given = {key: cast("HandleMessage", queue.consume) for key, queue in queues.items()}
     broken: list[bool] = []
     found = TaskConsumer(given, NAMES, broken=lambda: broken.append(True))
     yield found
@@ -145,7 +145,7 @@ async def test_only_the_queue_that_a_task_is_announced_for_is_asked(
 ) -> None:
     # Given a consumer that has found all queues empty
     constants(
-        RECHECK_AFTER_S=60, POLL_INTERVAL_S=60, ASK_AGAIN_AFTER_S=0.3
+        POLL_ALL_AFTER_S=60, POLL_INTERVAL_S=60, SECOND_POLL_AFTER_S=0.3
     )  # a busy machine may hold the first look up
     server = await _found_all_empty(consumer)
     # When a task is announced
@@ -163,9 +163,9 @@ async def test_what_was_announced_and_is_not_there_is_asked_for_again(
     queues: dict[tuple[Lane, Priority], FakeSubscriber], constants: Constants, lookahead: int
 ) -> None:
     # Given a consumer that takes one task at once or several
-    constants(ASK_AGAIN_AFTER_S=0.1, RECHECK_AFTER_S=0.4, POLL_INTERVAL_S=60)
+    constants(SECOND_POLL_AFTER_S=0.1, POLL_ALL_AFTER_S=0.4, POLL_INTERVAL_S=60)
     server = FakeServer([])
-    given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
+    given = {key: cast("HandleMessage", queue.consume) for key, queue in queues.items()}
     consumer = TaskConsumer(given, NAMES, broken=lambda: None, lookahead=lookahead)
     await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
@@ -204,7 +204,7 @@ async def test_a_message_that_comes_after_its_announcement_is_found_soon(
     seconds: float,
 ) -> None:
     # Given a consumer that has found all queues empty
-    constants(ASK_AGAIN_AFTER_S=0.3, RECHECK_AFTER_S=recheck, POLL_INTERVAL_S=60)
+    constants(SECOND_POLL_AFTER_S=0.3, POLL_ALL_AFTER_S=recheck, POLL_INTERVAL_S=60)
     server = await _found_all_empty(consumer)
     # When a task is announced a moment before it is available
     server.otherwise = there_after(seconds)
@@ -218,7 +218,7 @@ async def test_an_announcement_while_its_queue_is_asked_is_not_used_up(
     consumer: TaskConsumer, queues: dict[tuple[Lane, Priority], FakeSubscriber], constants: Constants
 ) -> None:
     # Given a queue that is asked for a first task while a second one is announced
-    constants(ASK_AGAIN_AFTER_S=0.3, RECHECK_AFTER_S=60, POLL_INTERVAL_S=60)
+    constants(SECOND_POLL_AFTER_S=0.3, POLL_ALL_AFTER_S=60, POLL_INTERVAL_S=60)
     server = await _found_all_empty(consumer)
     announced = FakeMessage("accepted.tasks.diarization.low")
     assert server.announce is not None
@@ -239,7 +239,7 @@ async def test_an_announcement_just_before_all_queues_are_asked_is_followed_up(
     consumer: TaskConsumer, queues: dict[tuple[Lane, Priority], FakeSubscriber], constants: Constants
 ) -> None:
     # Given a consumer that asks all queues again because of an announcement
-    constants(ASK_AGAIN_AFTER_S=0, RECHECK_AFTER_S=0.5, POLL_INTERVAL_S=60)
+    constants(SECOND_POLL_AFTER_S=0, POLL_ALL_AFTER_S=0.5, POLL_INTERVAL_S=60)
     server = await _found_all_empty(consumer)
     assert server.announce is not None
     await server.announce(FakeMessage("accepted.tasks.transcription.low"))
@@ -323,7 +323,7 @@ async def test_the_worker_is_told_when_nats_answers_again(
     # Given a server that answers, and then not for two requests
     told: list[int] = []
     server = FakeServer([nothing] * 3 + [silence] * 2)
-    given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
+    given = {key: cast("HandleMessage", queue.consume) for key, queue in queues.items()}
     consumer = TaskConsumer(given, NAMES, broken=lambda: None, reached=lambda: told.append(len(server.asked)))
     # When it answers again
     await consumer.start(cast("Client", server))
@@ -337,14 +337,14 @@ async def test_others_wait_for_a_worker_that_is_never_without_work(
     queues: dict[tuple[Lane, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch, constants: Constants
 ) -> None:
     # Given a worker that has one short task after the other
-    constants(LONG_WITHOUT_REST_S=0.1)
-    given = {key: cast("Consume", queue.consume) for key, queue in queues.items()}
+    constants(LONG_WITHOUT_IDLING_S=0.1)
+    given = {key: cast("HandleMessage", queue.consume) for key, queue in queues.items()}
     consumer = TaskConsumer(given, NAMES, broken=lambda: None)
     server = FakeServer([a_task])
 
     for queue in queues.values():
         monkeypatch.setattr(queue, "consumed", Endless(server))
-    assert not consumer.keeps_waiting
+    assert not consumer.delays_tasks
     await consumer.start(cast("Client", server))
     # Then others have to wait for it after a while
     await eventually(lambda: _keeps_waiting(consumer, wanted=True))
@@ -379,7 +379,7 @@ async def _found_all_empty(consumer: TaskConsumer) -> FakeServer:
 
 
 async def _keeps_waiting(consumer: TaskConsumer, *, wanted: bool) -> bool:
-    return consumer.keeps_waiting is wanted
+    return consumer.delays_tasks is wanted
 
 
 async def _asked(server: FakeServer, times: int) -> bool:

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from natscribe.schemas.wire import Lane, Priority
 
-from app.queue.estimates import free_in, served_before
+from app.queue.estimates import seconds_until_free, served_before
 from app.queue.priorities import PATIENCE, PriorityOrder, QueueKey
 from tests.unit.queue.test_priorities import serve
 
@@ -21,7 +21,7 @@ def waiting(high: int = 0, normal: int = 0, low: int = 0, *, others: int = 0) ->
 
 def position_number(waiting: dict[QueueKey, int], kind: Lane, priority: Priority, turn: int) -> int:
     """The position of a task: behind all that are served before."""
-    return 1 + sum(served_before(waiting, kind, priority, turn).values())
+    return 1 + sum(served_before(waiting, (kind, priority), turn).values())
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_the_tasks_of_each_queue_before_are_about_true(priority: Priority, high:
             served[key] += 1
         served[TRANSCRIPTION, priority] -= 1
         # Then about as many of each queue were served as expected
-        expected = served_before(queues | {(TRANSCRIPTION, priority): turn}, TRANSCRIPTION, priority, turn)
+        expected = served_before(queues | {(TRANSCRIPTION, priority): turn}, (TRANSCRIPTION, priority), turn)
         assert expected.keys() == queues.keys()
         for key in queues:
             assert abs(served[key] - expected[key]) <= max(PATIENCE.values()), key
@@ -101,9 +101,9 @@ def serve_next(order: PriorityOrder, full: set[QueueKey]) -> QueueKey:
     for priority, kinds in order.current():
         for kind in kinds:
             if (kind, priority) in full:
-                order.served(priority, kind)
+                order.note_served((kind, priority))
                 return kind, priority
-        order.found_empty(priority)
+        order.note_empty(priority)
     raise AssertionError
 
 
@@ -120,12 +120,12 @@ def serve_next(order: PriorityOrder, full: set[QueueKey]) -> QueueKey:
     ],
 )
 def test_when_a_worker_is_free(busy: list[float], work: float, expected: float) -> None:
-    assert free_in(busy, work) == pytest.approx(expected)
+    assert seconds_until_free(busy, work) == pytest.approx(expected)
 
 
 def test_live_tasks_wait_for_live_tasks_that_are_more_urgent_or_came_before() -> None:
     waiting = {(queue, priority): 5 for queue in Lane for priority in Priority}
-    before = served_before(waiting, Lane.LIVE, Priority.NORMAL, 3)
+    before = served_before(waiting, (Lane.LIVE, Priority.NORMAL), 3)
     assert {key: count for key, count in before.items() if count} == {
         (Lane.LIVE, Priority.HIGH): 5,
         (Lane.LIVE, Priority.NORMAL): 2,

@@ -13,9 +13,9 @@ def serve(order: PriorityOrder, full: set[Priority]) -> Priority:
     """Serve one task, where the queues of these priorities are never empty."""
     for priority, kinds in order.current():
         if priority in full:
-            order.served(priority, kinds[0])
+            order.note_served((kinds[0], priority))
             return priority
-        order.found_empty(priority)
+        order.note_empty(priority)
     raise AssertionError
 
 
@@ -54,7 +54,7 @@ def test_only_tasks_that_were_passed_over_go_before_high_ones() -> None:
 def test_the_queues_of_a_priority_take_turns() -> None:
     order = PriorityOrder()
     first = next(queues for priority, queues in order.current() if priority is LOW)
-    order.served(LOW, first[0])
+    order.note_served((first[0], LOW))
     second = next(queues for priority, queues in order.current() if priority is LOW)
     assert first == tuple(Lane)
     assert second == (*first[1:], first[0])

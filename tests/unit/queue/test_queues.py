@@ -172,7 +172,7 @@ def test_the_trace_of_a_message() -> None:
 
 async def numbers(parts: Parts, *messages: StoredMessage) -> list[int | None]:
     """The position of each message, as it is found."""
-    found = await parts.positions.of(SUBJECT, [each.sequence for each in messages])
+    found = await parts.positions.locate(SUBJECT, [each.sequence for each in messages])
     by_sequence = {message.sequence: position for message, position in found}
     return [
         position.number if position else None for position in map(by_sequence.get, [each.sequence for each in messages])
@@ -183,7 +183,7 @@ async def test_each_waiting_task_has_its_number(parts: Parts) -> None:
     # Given a task that waits again, a running one, and three that nobody has had
     messages = [await parts.publish("again")]
     await parts.reaching(State.RUNNING, "running")
-    first = await parts.messages.held(SUBJECT, 2)
+    first = await parts.messages.find(SUBJECT, 2)
     messages += [await parts.publish(task_id) for task_id in ("a", "b", "c")]
     await parts.deliver()
     await parts.deliver()
@@ -193,8 +193,8 @@ async def test_each_waiting_task_has_its_number(parts: Parts) -> None:
     # And the one that runs begins at once
     assert await numbers(parts, first) == [1]
     # And what is not there is not found
-    assert await parts.positions.of(SUBJECT, [99]) == []
-    assert await parts.positions.of("tasks.transcription.urgent", [1]) == []
+    assert await parts.positions.locate(SUBJECT, [99]) == []
+    assert await parts.positions.locate("tasks.transcription.urgent", [1]) == []
 
 
 async def test_what_waits_again_has_its_place_among_its_like(parts: Parts) -> None:
@@ -208,7 +208,7 @@ async def test_more_urgent_queues_are_served_before(parts: Parts) -> None:
     message = await parts.publish("low", priority=LOW)
     for number in range(3):
         await parts.publish(f"high{number}", priority=HIGH)
-    ((_, position),) = await parts.positions.of(subjects.tasks(T, LOW), [message.sequence])
+    ((_, position),) = await parts.positions.locate(subjects.tasks(T, LOW), [message.sequence])
     assert position is not None
     assert position.number == 4
 
@@ -223,7 +223,7 @@ async def test_an_idle_worker_begins_the_first_at_once(
     await parts.deliver()
     sequences = [(await parts.publish("", queue, body=body)).sequence for body in (b"a", b"b")]
     # When two tasks wait, then the first begins now if this worker has nothing to do, which takes only recordings
-    found = [at for _, at in await parts.positions.of(subjects.tasks(queue, NORMAL), sequences) if at is not None]
+    found = [at for _, at in await parts.positions.locate(subjects.tasks(queue, NORMAL), sequences) if at is not None]
     assert [at.number for at in found] == [1, 2]
     assert (found[0].expected_start is not None) is known
     # And of the second, nobody knows
@@ -237,7 +237,7 @@ async def test_a_task_is_expected_when_the_running_one_has_ended(parts: Parts) -
     await parts.deliver()
     message = await parts.publish("a")
     # When another one waits behind it, then it starts then
-    ((_, position),) = await parts.positions.of(SUBJECT, [message.sequence])
+    ((_, position),) = await parts.positions.locate(SUBJECT, [message.sequence])
     assert position is not None
     assert position.expected_start is not None
     assert 50 < (position.expected_start - datetime.now(UTC)).total_seconds() <= 60
@@ -248,7 +248,7 @@ async def test_the_start_is_expected_after_the_work_before(parts: Parts) -> None
     parts.queues.speed.note(T, audio_seconds=2, seconds=1)
     messages = [await parts.publish(task_id, seconds=60) for task_id in ("a", "b", "c")]
     # When the third is looked for
-    ((_, position),) = await parts.positions.of(SUBJECT, [messages[-1].sequence])
+    ((_, position),) = await parts.positions.locate(SUBJECT, [messages[-1].sequence])
     # Then it starts after the other two
     assert position is not None
     assert position.expected_start is not None
@@ -259,7 +259,7 @@ async def test_the_start_is_expected_after_the_work_before(parts: Parts) -> None
 async def test_a_reading_of_the_queues_serves_for_a_while(
     parts: Parts, nats: InMemoryNats, constants: Constants, kept: float, readings: int
 ) -> None:
-    constants(READING_KEPT_S=kept)
+    constants(STATE_MAX_AGE_S=kept)
     message = await parts.publish("a")
     nats.asked.clear()
     for _ in range(3):
@@ -295,7 +295,7 @@ async def test_what_a_server_behind_the_leader_does_not_know_is_found(parts: Par
     nats.before(f"{DIRECT}.{NAMES.tasks}", forget)
     nats.before(ONE, remember)
     # When it is looked for, then the leader is asked
-    ((found, position),) = await parts.positions.of(SUBJECT, [message.sequence])
+    ((found, position),) = await parts.positions.locate(SUBJECT, [message.sequence])
     assert (found.task_id, position) == ("a", None)
 
 
@@ -324,9 +324,9 @@ async def test_a_message_is_removed_only_if_it_owns_the_log(parts: Parts) -> Non
     wrong = replace(record, metadata=replace(record.metadata, task_sequence=message.sequence))
     # When the message of a log is removed, then only its own
     await parts.messages.remove(wrong)
-    assert await parts.messages.held(None, message.sequence) is not None
+    assert await parts.messages.find(None, message.sequence) is not None
     await parts.messages.remove(record)
-    assert await parts.messages.held(None, record.metadata.task_sequence) is None
+    assert await parts.messages.find(None, record.metadata.task_sequence) is None
     # And doing so again is no error
     await parts.messages.remove(record)
     await parts.messages.delete(record.metadata.task_sequence)
@@ -360,8 +360,8 @@ async def test_a_message_that_nobody_may_delete_is_told(parts: Parts, nats: InMe
 async def test_messages_are_read_on_from_where_a_reader_was(parts: Parts) -> None:
     messages = [await parts.publish(task_id) for task_id in ("a", "b", "c")]
     first, second, third = (each.sequence for each in messages)
-    assert [each.sequence for each in await parts.messages.after(SUBJECT, first, count=1)] == [second]
-    pages = [page async for page in parts.messages.all_after(first)]
+    assert [each.sequence for each in await parts.messages.page_after(SUBJECT, first, count=1)] == [second]
+    pages = [page async for page in parts.messages.pages_after(first)]
     assert [[each.sequence for each in page] for page in pages] == [[second, third]]
 
 
@@ -372,7 +372,7 @@ async def test_the_overview_has_each_queue(parts: Parts) -> None:
     last = await parts.reaching(State.QUEUED, "waiting")
     await parts.publish("", D, HIGH, body=b"{")
     # When an operator asks
-    overview = await parts.overview.read()
+    overview = await parts.task_queues.read()
     # Then each queue says what waits and runs, and when the last one begins
     by_key = {(each.queue, each.priority): each for each in overview.queues}
     assert len(by_key) == 9
@@ -387,5 +387,5 @@ async def test_the_overview_has_each_queue(parts: Parts) -> None:
 async def test_without_jetstream_there_is_no_overview(parts: Parts, nats: InMemoryNats) -> None:
     nats.before("$JS.API.STREAM.INFO", NoRespondersError())
     with pytest.raises(RequestError) as refused:
-        await parts.overview.read()
+        await parts.task_queues.read()
     assert refused.value.detail.code is ErrorCode.INTERNAL

@@ -14,7 +14,7 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionTask
 
 from app.cancellation import cancel_all
-from app.errors import AlreadyKnownError, NotHeldError, TransientError
+from app.errors import MessageGoneError, ObsoleteMessageError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, Positions
 from app.queue.registration import Announcement, Registration
@@ -43,14 +43,14 @@ class FakeWaiting:
         self.message: StoredMessage | None = message()
         self.earlier: list[StoredMessage] = []
 
-    async def held(self, _: str, sequence: int) -> StoredMessage | None:
+    async def find(self, _: str, sequence: int) -> StoredMessage | None:
         held = [self.message, *self.earlier]
         return next((each for each in held if each is not None and each.sequence == sequence), None)
 
-    async def of(self, _: str, __: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
+    async def locate(self, _: str, __: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
         return [(self.message, Position(3, STORED_AT))] if self.message else []
 
-    async def after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
+    async def page_after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
         del count
         found = self.message
         return [found] if found and found.subject == subject and found.sequence > sequence else []
@@ -71,13 +71,13 @@ class Given:
     """What a registration is given, besides its log and its queue."""
 
     connection: ConnectionMonitor = field(default_factory=ConnectionMonitor)
-    must_wait: bool = False
+    delays_tasks: bool = False
     asked: int = 0  # how often somebody wanted to know that
     deleted: list[str] = field(default_factory=list)  # tasks that were removed from Redis
 
     def has_to_wait(self) -> bool:
         self.asked += 1
-        return self.must_wait
+        return self.delays_tasks
 
     async def delete_keys(self, last: Record) -> None:
         self.deleted.append(last.event.task_id)
@@ -96,7 +96,7 @@ def registration(log: InMemoryTaskLog, waiting: FakeWaiting, given: Given) -> Re
         cast("Positions", waiting),
         given.connection,
         max_attempts=4,
-        must_wait=given.has_to_wait,
+        delays_tasks=given.has_to_wait,
         delete_keys=given.delete_keys,
     )
 
@@ -144,7 +144,7 @@ async def test_a_task_that_was_deleted_is_not_registered(
 ) -> None:
     # Given a message that a worker has taken, and whose task was deleted in that moment
     waiting.message = None
-    with pytest.raises(NotHeldError):
+    with pytest.raises(MessageGoneError):
         await registration.register(TASK, message())
     # And another worker that hears of it only now registers nothing either
     await registration.register_waiting([ANNOUNCED])
@@ -171,7 +171,7 @@ async def test_a_task_that_is_deleted_just_before_its_registration_does_not_come
     monkeypatch.setattr(log, "append", append_late)
     # When it is registered
     if taken:
-        with pytest.raises(NotHeldError):
+        with pytest.raises(MessageGoneError):
             await registration.register(TASK, replace(message(), time=datetime.now(UTC) + timedelta(minutes=1)))
     else:
         await registration.register_waiting([ANNOUNCED])
@@ -222,7 +222,7 @@ async def test_an_id_belongs_to_the_message_that_was_registered_first(
     waiting.message = second = StoredMessage(QUEUE, 2, datetime.now(UTC) - timedelta(seconds=1), {}, first.body)
     waiting.earlier = [first]
     await registration.register_waiting([Announcement("t1", QUEUE, 2)])
-    with pytest.raises(AlreadyKnownError):
+    with pytest.raises(ObsoleteMessageError):
         await registration.register(TASK, second)
     # And the first one owns the id still
     assert (await registration.register(TASK, first)).stream_sequence == record.stream_sequence
@@ -249,7 +249,7 @@ async def test_a_task_whose_message_is_lost_belongs_to_the_next_message_of_the_s
         assert (found.metadata.task_sequence, found.event.sequence) == (2, record.event.sequence + 1)
     else:
         # When another task has its id, or it has ended, then that one is refused
-        with pytest.raises(AlreadyKnownError):
+        with pytest.raises(ObsoleteMessageError):
             await registration.register(body, second)
     assert len(log.events("t1")) == (1 if not same else 2)
 
@@ -261,7 +261,7 @@ async def test_a_replay_of_a_deleted_task_registers_nothing(
     waiting.message = replay = message(replay_of="7")
     # When it waits, or is taken, then nothing is appended
     await registration.register_waiting([ANNOUNCED])
-    with pytest.raises(AlreadyKnownError):
+    with pytest.raises(ObsoleteMessageError):
         await registration.register(TASK, replay)
     assert await log.last("t1") is None
 
@@ -277,7 +277,7 @@ async def test_a_replay_is_registered_whose_number_in_a_new_task_stream_is_that_
     # And replays of another failure, and of another task
     other = TASK.model_copy(update={"user_id": 99})
     for task, number in ((TASK, failed.stream_sequence - 1), (other, failed.stream_sequence)):
-        with pytest.raises(AlreadyKnownError):
+        with pytest.raises(ObsoleteMessageError):
             await registration.register(task, replace(message(task, str(number)), time=replay.time))
     # When its replay waits there
     await registration.register_waiting([ANNOUNCED])
@@ -289,7 +289,7 @@ async def test_after_an_outage_the_queues_are_searched_from_their_beginning(
     registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, given: Given
 ) -> None:
     # Given a busy worker that has searched its queues for tasks whose announcement was missed
-    given.must_wait = True
+    given.delays_tasks = True
     running = asyncio.create_task(registration.run())
     await eventually(lambda: log.last("t1"), within=5)
     # When NATS is back after an outage, and its new stream has another task at the same sequence
@@ -304,13 +304,13 @@ async def test_what_was_missed_is_registered_only_where_it_has_to_wait(
     registration: Registration, log: InMemoryTaskLog, given: Given, constants: Constants
 ) -> None:
     # Given a worker that is never busy for long, and a task whose announcement it missed
-    constants(WAITING_CHECK_EVERY_S=0.01)
+    constants(DELAY_CHECK_INTERVAL_S=0.01)
     running = asyncio.create_task(registration.run())
     await eventually(lambda: given.asked > 5, within=5)
     # Then whoever takes it registers it
     assert await log.last("t1") is None
     # And when the worker is busy for longer, it is registered ahead
-    given.must_wait = True
+    given.delays_tasks = True
     await eventually(lambda: log.last("t1"), within=5)
     await cancel_all([running])
 
@@ -329,7 +329,7 @@ async def test_an_announced_task_is_registered_soon_and_a_replay_at_once(
     failed = await log.push(queued.event.model_copy(update={"state": State.FAILED, "sequence": 2}), queued.metadata)
     replay = message(replay_of=str(failed.stream_sequence))
     waiting.message = replace(replay, sequence=2, time=STORED_AT + timedelta(seconds=30))
-    await registration.announce(replace(ANNOUNCED, sequence=2), replayed=True)
+    await registration.announce(ANNOUNCED._replace(sequence=2), replayed=True)
     assert log.events("t1")[-1].state is State.QUEUED
 
 
@@ -341,8 +341,8 @@ async def test_an_announcement_of_no_message_of_a_queue_is_refused(
     registration: Registration, changes: dict[str, Any]
 ) -> None:
     with pytest.raises(ValueError, match="no message of a task queue"):
-        await registration.announce(replace(ANNOUNCED, **changes), replayed=False)
-    await registration.announce(replace(ANNOUNCED, sequence=2**63 - 1), replayed=False)
+        await registration.announce(ANNOUNCED._replace(**changes), replayed=False)
+    await registration.announce(ANNOUNCED._replace(sequence=2**63 - 1), replayed=False)
 
 
 @pytest.mark.parametrize("error", [NatsTimeoutError(), TransientError(ErrorCode.INTERNAL, "The disk is full.")])

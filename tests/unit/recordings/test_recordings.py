@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from app.errors import PermanentError, TransientError
 from app.recordings.folder import Folder
-from app.recordings.recording import check_size, is_below, not_found, save
-from app.temporary import is_full, room_for, sweep, temporary_file
+from app.recordings.recording import check_size, is_valid_name, not_found, save
+from app.temporary import is_disk_full, remove_stale_files, report_full_disk, temporary_file
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ async def test_a_recording_that_changes_meanwhile_is_noticed(folder: Folder, tmp
     ],
 )
 def test_a_name_stays_below_its_prefix(name: str, below: bool) -> None:
-    assert is_below(name) is below
+    assert is_valid_name(name) is below
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ def test_a_long_name_is_cut_in_the_error() -> None:
     ],
 )
 def test_a_full_disk_is_told_from_other_errors(error: Exception, full: bool) -> None:
-    assert is_full(error) is full
-    with pytest.raises(TransientError if full else type(error)), room_for(7):
+    assert is_disk_full(error) is full
+    with pytest.raises(TransientError if full else type(error)), report_full_disk(7):
         raise error
 
 
@@ -196,7 +196,7 @@ def test_only_what_dead_processes_have_left_is_swept(scratch: Path) -> None:
     folder.mkdir()
     (folder / "gauge.db").write_bytes(b"")
     # When the folder is swept, then only those of the dead go
-    sweep()
+    remove_stale_files()
     assert sorted(scratch.iterdir()) == sorted([mine, *others])
 
 
@@ -216,6 +216,6 @@ def test_what_another_user_has_left_stops_no_start(scratch: Path, monkeypatch: p
 
     monkeypatch.setattr(Path, "unlink", in_a_sticky_folder)
     # When the next worker starts
-    sweep()
+    remove_stale_files()
     # Then it does, and the rest is gone
     assert list(scratch.iterdir()) == [anothers]

@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.engines.messages import ChunkAnalysed
-from app.redis_store.chunks import Chunks
+from app.redis_store.chunks import ChunkStore
 from app.redis_store.keys import chunks
 
 
@@ -34,5 +34,5 @@ async def test_the_chunks_of_the_same_sound_are_found(is_there: bool) -> None:
     lines = {b"abc 0": chunk(0), b"abcd 1": chunk(1), b"abc:1 2": chunk(2)}
     kept = {name: each.model_dump_json().encode() for name, each in lines.items()} | {b"abc 3": b"{}"}
     # When those of one recording are read, then they are found if Redis answers
-    found = await Chunks(cast("Redis", FakeRedis(kept if is_there else None))).known("t1", "abc")
+    found = await ChunkStore(cast("Redis", FakeRedis(kept if is_there else None))).load("t1", "abc")
     assert found == ([chunk(0)] if is_there else [])

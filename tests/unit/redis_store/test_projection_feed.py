@@ -22,7 +22,7 @@ from app.cancellation import cancel_all
 from app.errors import TransientError
 from app.jetstream.pull_inbox import PullInbox
 from app.redis_store import projection_feed
-from app.redis_store.projection import Ended, Happened, RedisProjection
+from app.redis_store.projection import ProjectedEvent, ProjectedResult, RedisProjection
 from app.redis_store.projection_feed import EVENTS_AT_ONCE, RESULTS_AT_ONCE
 from app.settings import Settings
 from app.task_log.record import Metadata
@@ -38,17 +38,17 @@ class FakeProjection:
     """Keeps what is projected."""
 
     takes: float = 0.0  # seconds
-    projected: list[Happened] = field(default_factory=list)
+    projected: list[ProjectedEvent] = field(default_factory=list)
     projected_at: float = 0.0
-    results: dict[str, Ended] = field(default_factory=dict)
+    results: dict[str, ProjectedResult] = field(default_factory=dict)
 
-    async def progressed(self, events: Sequence[Happened]) -> None:
+    async def write_events(self, events: Sequence[ProjectedEvent]) -> None:
         if self.takes:
             await asyncio.sleep(self.takes)
         self.projected += events
         self.projected_at = asyncio.get_running_loop().time()
 
-    async def ended(self, results: Mapping[str, Ended]) -> None:
+    async def write_results(self, results: Mapping[str, ProjectedResult]) -> None:
         self.results.update(results)
 
 
@@ -113,7 +113,7 @@ def asked(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
         RESULTS_AT_ONCE: [result(client, number) for number in range(1, RESULTS_AT_ONCE + 1)],
     }
 
-    async def ask(_: PullInbox, batch: int, *, within: float = 0.0) -> list[Msg]:
+    async def pull(_: PullInbox, batch: int, *, within: float = 0.0) -> list[Msg]:
         del within
         if batch in waiting:
             return waiting.pop(batch)
@@ -122,7 +122,7 @@ def asked(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
         await asyncio.Event().wait()
         return []
 
-    monkeypatch.setattr(PullInbox, "ask", ask)
+    monkeypatch.setattr(PullInbox, "pull", pull)
     return again
 
 
@@ -171,7 +171,7 @@ async def test_what_is_shown_takes_no_more_than_half_of_the_time(client: FakeCli
 class RefusingProjection(FakeProjection):
     """Writes nothing, as Redis refuses it."""
 
-    async def progressed(self, events: Sequence[Happened]) -> None:
+    async def write_events(self, events: Sequence[ProjectedEvent]) -> None:
         del events
         raise TransientError(ErrorCode.INTERNAL, "Redis refuses the service.")
 

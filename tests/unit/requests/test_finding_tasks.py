@@ -58,7 +58,7 @@ async def test_what_is_settled_is_found_no_more(parts: Parts, nats: InMemoryNats
     assert await sequences(index, "a") == []
     # And not even asked for again
     nats.asked.clear()
-    assert [message async for message in index.known("a")] == []
+    assert [message async for message in index.indexed("a")] == []
     assert nats.asked == []
 
 
@@ -74,7 +74,7 @@ async def test_a_message_is_read_once(parts: Parts, nats: InMemoryNats, index: Q
 async def test_those_who_look_at_once_share_a_reading(parts: Parts, nats: InMemoryNats, index: QueueIndex) -> None:
     await parts.publish("a")
     nats.asked.clear()
-    await asyncio.gather(*(index.read_on() for _ in range(5)))
+    await asyncio.gather(*(index.update() for _ in range(5)))
     assert nats.asked.count(f"$JS.API.STREAM.INFO.{NAMES.tasks}") == 2  # the one that ran, and the one that began later
 
 
@@ -95,7 +95,7 @@ async def test_a_new_stream_is_read_anew(parts: Parts, nats: InMemoryNats, index
         await parts.publish(task_id)
     assert await sequences(index, "b") == [2]
     await nats.jetstream().delete_stream(NAMES.tasks)
-    await parts.stream_watch.look()
+    await parts.stream_guard.check()
     await parts.publish("b")
     # When one looks, then the sequence is the new one
     assert await sequences(index, "b") == [1]
@@ -114,19 +114,19 @@ async def test_when_most_are_settled_all_is_read_anew(
     # Given three known messages of which one is left
     constants(SPARE=spare)
     messages = [await parts.publish(task_id) for task_id in ("a", "b", "c")]
-    await index.read_on()
+    await index.update()
     for message in messages[:2]:
         await nats.jetstream().delete_msg(NAMES.tasks, message.sequence)
     read: list[int] = []
-    all_after = parts.messages.all_after
+    pages_after = parts.messages.pages_after
 
     def noted(sequence: int) -> AsyncIterator[list[StoredMessage]]:
         read.append(sequence)
-        return all_after(sequence)
+        return pages_after(sequence)
 
-    monkeypatch.setattr(parts.messages, "all_after", noted)
+    monkeypatch.setattr(parts.messages, "pages_after", noted)
     # When one reads on, then from the beginning if there is much that is settled
-    await index.read_on()
+    await index.update()
     assert read == [0 if anew else 3]
 
 
@@ -210,7 +210,7 @@ async def test_what_waits_too_long_fails(
     assert last.event.state is ends_as
     expired = ends_as is State.FAILED
     assert len(nats.streams[NAMES.dead_letters].messages) == expired
-    assert (await parts.messages.held(None, 2) is None) is expired
+    assert (await parts.messages.find(None, 2) is None) is expired
     assert last.event.error is None or last.event.error.code is ErrorCode.EXPIRED
 
 
@@ -265,7 +265,7 @@ async def test_only_a_waiting_task_has_a_position(parts: Parts, state: State) ->
 async def test_a_cancel_ends_what_has_not_ended(parts: Parts, state: State, ends_as: State, held: bool) -> None:
     record = await parts.reaching(state, "t1")
     assert (await parts.tasks.cancel("t1")).state is ends_as
-    message = await parts.messages.held(None, record.metadata.task_sequence)
+    message = await parts.messages.find(None, record.metadata.task_sequence)
     assert (message is not None) is held  # the worker that has it settles it
 
 
@@ -276,7 +276,7 @@ async def test_a_cancel_of_a_failure_that_was_decided_leaves_its_message(parts: 
     # When the task is cancelled, then it has failed, and its message stays for its dead letter
     status = await parts.tasks.cancel("t1")
     assert (status.state, status.error) == (State.FAILED, NO_SOUND)
-    assert await parts.messages.held(None, record.metadata.task_sequence) is not None
+    assert await parts.messages.find(None, record.metadata.task_sequence) is not None
 
 
 async def test_a_cancel_of_a_task_whose_result_is_stored_completes_it(parts: Parts, nats: InMemoryNats) -> None:
@@ -298,7 +298,7 @@ async def test_a_task_without_its_result_says_so(parts: Parts, format: ResultFor
     # When their results are asked for, then each refusal says why
     with pytest.raises(RequestError) as waits:
         await parts.tasks.result(ResultRequest(task_id="waits", format=format))
-    with pytest.raises(RequestError, match="kept no longer") as old:
+    with pytest.raises(RequestError, match="has expired") as old:
         await parts.tasks.result(ResultRequest(task_id="old", format=format))
     assert waits.value.detail.code is not ErrorCode.NOT_FOUND
     assert old.value.detail.code is ErrorCode.NOT_FOUND

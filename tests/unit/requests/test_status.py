@@ -26,7 +26,7 @@ class FakePositions:
 
     stored_at: datetime
 
-    async def of(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position]]:
+    async def locate(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position]]:
         return [(StoredMessage(subject, sequence, self.stored_at, {}), Position(3, None)) for sequence in sequences]
 
 
@@ -34,7 +34,7 @@ class FakePositions:
     ("state", "days_ago", "available"),
     [(State.COMPLETED, 0, True), (State.COMPLETED, 7.1, False), (State.RUNNING, 0, False), (State.FAILED, 0, False)],
 )
-def test_a_result_is_available_as_long_as_it_is_kept(state: State, days_ago: float, available: bool) -> None:
+def test_a_result_is_available_as_long_as_it_is_stored(state: State, days_ago: float, available: bool) -> None:
     then = datetime.now(UTC) - timedelta(days=days_ago)
     event = ProgressEvent(task_id="t", kind=Kind.TRANSCRIPTION, state=state, max_attempts=4, sequence=3, time=then)
     status = status_of(Record(event, Metadata(None, 1, "tasks.transcription.high", then), 3))
@@ -44,14 +44,16 @@ def test_a_result_is_available_as_long_as_it_is_kept(state: State, days_ago: flo
 
 @pytest.mark.parametrize(("days_later", "position"), [(0, 3), (1, None)])
 async def test_a_task_has_no_position_by_another_tasks_message(days_later: int, position: int | None) -> None:
-    # Given a task that waits, and a stream that was or was not made anew since
+    # Given a waiting task, and a stream that was or was not recreated since
     log = InMemoryTaskLog()
     queued = ProgressEvent(
         task_id="t1", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW
     )
     await log.append(queued, Metadata(None, 1, QUEUE, NOW), after=0)
     positions = cast("Positions", FakePositions(NOW + timedelta(days=days_later)))
-    rest: Any = None  # to tell a status takes no more
-    requests = TaskRequests(log, rest, rest, positions, messages=rest, erasure=rest, names=rest, find=log.last)
-    # When somebody asks for it, then it has a position only if its own message is in the queue
+    unused: Any = None  # a status needs no other part
+    requests = TaskRequests(
+        log, unused, unused, positions, messages=unused, erasure=unused, voices=unused, find=log.last
+    )
+    # When its status is requested, then it has a position only if its own message is in the queue
     assert (await requests.status("t1")).queue_position == position

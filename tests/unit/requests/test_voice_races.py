@@ -17,7 +17,7 @@ from natscribe.schemas.voices import Consent, EnrollRequest, ForgetRequest, Rena
 from app.engines.diarization.identity import embedding_network
 from app.engines.messages import Embedded, SpeakerEmbedding
 from app.errors import RequestError
-from app.retention.reminders import reminder_of
+from app.retention.reminders import make_reminder
 from tests.fakes.engine import voice_of
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts, provisioned
@@ -75,12 +75,12 @@ async def completed(parts: Parts, task_id: str) -> None:
     record = await parts.reaching(State.COMPLETED, task_id)
     assert record.metadata.task is not None
     await parts.messages.remove(record)
-    ended = reminder_of(record.metadata.task, record.metadata, ended_at=record.event.time, audio_ttl=None)
+    ended = make_reminder(record.metadata.task, record.metadata, ended_at=record.event.time, audio_ttl=None)
     await parts.reminders.put(ended)
     heard = {"values": voice_of("anna"), "telephone": voice_of("anna on the telephone")}
     speaker = SpeakerEmbedding(speaker="SPEAKER_00", seconds=30, agreement=0.9, **heard)
     found = Embedded(model=embedding_network(), speakers=[speaker])
-    await parts.results.embeddings.keep(found.model_dump_json().encode(), record)
+    await parts.results.embeddings.put(found.model_dump_json().encode(), record)
 
 
 def requests(parts: Parts, voice: str) -> dict[str, Request]:

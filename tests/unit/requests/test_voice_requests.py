@@ -51,7 +51,7 @@ async def heard(parts: Parts, task_id: str, *speakers: SpeakerEmbedding, state: 
     """A task of user 7 whose speakers are kept."""
     record = await parts.reaching(state, task_id)
     found = Embedded(model=embedding_network(), speakers=list(speakers) or [speaker()])
-    await parts.results.embeddings.keep(found.model_dump_json().encode(), record)
+    await parts.results.embeddings.put(found.model_dump_json().encode(), record)
 
 
 def asked(**changes: object) -> EnrollRequest:
@@ -176,7 +176,10 @@ async def test_who_has_a_voice_gets_another_one_only_on_demand(parts: Parts) -> 
     # When somebody who is enrolled is enrolled again, then the answer names the voice that sounds the same
     for wrong in ({}, {"name": None, "voice": boris.voice}):
         code, message = await refused(parts, asked(speaker="SPEAKER_00", **wrong))
-        assert (code, f"SPEAKER_00 sounds like the voice {anna.voice}" in message) == (ErrorCode.INVALID_REQUEST, True)
+        assert (code, f"SPEAKER_00 is similar to the voice {anna.voice}" in message) == (
+            ErrorCode.INVALID_REQUEST,
+            True,
+        )
     # And one more reference of that voice is welcome
     more = await parts.voices.enroll(asked(task_id="next", speaker="SPEAKER_00", name=None, voice=anna.voice))
     assert [each.task_id for each in more.references] == ["call", "next"]
@@ -245,7 +248,7 @@ async def test_a_change_is_tried_again_while_others_change_the_voice(
 
 
 @pytest.mark.parametrize(
-    ("error", "words"), [(QUEUE_FULL, "no room in the bucket voices"), (10_060, "ask again in a moment")]
+    ("error", "words"), [(QUEUE_FULL, "no room in the bucket voices"), (10_060, "try again in a moment")]
 )
 async def test_trouble_with_nats_is_told(parts: Parts, nats: InMemoryNats, error: int, words: str) -> None:
     await heard(parts, "call")

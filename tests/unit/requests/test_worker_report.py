@@ -9,7 +9,7 @@ import pytest
 from natscribe.schemas.errors import ErrorCode
 
 from app.errors import PermanentError, TransientError
-from app.recordings.recording import Recording, Recordings
+from app.recordings.recording import Recording, RecordingStore
 from app.redis_store.projection import RedisProjection
 from app.requests.worker_report import WorkerReport
 from tests.constants import Constants
@@ -54,7 +54,7 @@ def recordings() -> FakeRecordings:
 
 
 @pytest.fixture
-async def report(recordings: Recordings, constants: Constants) -> AsyncIterator[WorkerReport]:
+async def report(recordings: RecordingStore, constants: Constants) -> AsyncIterator[WorkerReport]:
     constants(HEALTH_WITHIN_S=0.05)
     projection = cast("RedisProjection", FakeProjection())
     report = WorkerReport(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from natscribe.schemas.diarization import DiarizationTask
 
-from app.retention.reminders import reminder_of
+from app.retention.reminders import make_reminder
 from app.task_log.record import Metadata
 
 ENDED = datetime(2026, 11, 26, tzinfo=UTC)
@@ -33,7 +33,7 @@ def test_each_part_of_a_task_has_its_time(
     ended = DiarizationTask(task_id="t1", audio_file_id="a.flac", user_id=1, keep_seconds=keep)
     metadata = Metadata(ended, 1, "tasks.diarization.high", ENDED)
     # When its reminder is made
-    reminder = reminder_of(ended, metadata, ended_at=ENDED, audio_ttl=audio_ttl)
+    reminder = make_reminder(ended, metadata, ended_at=ENDED, audio_ttl=audio_ttl)
     # Then it says until when the recording and the task are kept
     assert reminder.recording_until == (None if recording is None else ENDED + timedelta(seconds=recording))
     assert reminder.task_until == ENDED + timedelta(seconds=task)
@@ -48,7 +48,7 @@ def test_a_postponed_reminder_keeps_what_it_is_about(audio_ttl: float | None) ->
     # Given a reminder that becomes due in a day or later
     ended = DiarizationTask(task_id="t1", audio_file_id="a.flac", user_id=1)
     metadata = Metadata(ended, 1, "tasks.diarization.high", ENDED)
-    reminder = reminder_of(ended, metadata, ended_at=ENDED, audio_ttl=audio_ttl)
+    reminder = make_reminder(ended, metadata, ended_at=ENDED, audio_ttl=audio_ttl)
     # When it has to wait for sixty days
     later = ENDED + timedelta(days=60)
     postponed = reminder.not_before(later)

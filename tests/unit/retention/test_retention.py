@@ -444,11 +444,11 @@ async def test_the_log_of_a_dead_letter_goes_with_it(
 ) -> None:
     # Given a failed task without a reminder, a letter of another message with the same id, and perhaps its own
     last = await parts.reaching(State.FAILED, "t1")
-    message = await parts.messages.held(None, last.metadata.task_sequence)
+    message = await parts.messages.find(None, last.metadata.task_sequence)
     assert message is not None
     await parts.messages.delete(message.sequence)
     await run(parts)
-    await parts.reminders.forget_task("t1")
+    await parts.reminders.remove_of_task("t1")
     await parts.dead_letters.put(replace(message, sequence=9), "t1", NO_SOUND, attempts=0)
     if own:
         await parts.dead_letters.put(message, "t1", NO_SOUND, attempts=1)

@@ -33,16 +33,16 @@ from app.engines.messages import (
 )
 from app.engines.window_queue import WindowQueue
 from app.errors import PermanentError, TransientError
-from app.recordings.recording import Recording, Recordings
+from app.recordings.recording import Recording, RecordingStore
 from app.redis_store.cache import Cache
-from app.redis_store.chunks import Chunks
+from app.redis_store.chunks import ChunkStore
 from app.settings import Settings
-from app.speech.diarizer import Diarizer, SpeakerSearch
+from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
 from app.updates import Append, Checkpoint, Result, Update, processed
 from app.voices.identification import Identification
-from app.voices.store import ComparedVoice, VoiceStore
+from app.voices.store import ComparableVoice, VoiceStore
 from app.work_sharing.sharing import WorkSharing
 from tests.fakes.cache import MemoryCache
 from tests.fakes.engine import MODEL, FakeEngine, segment
@@ -56,10 +56,10 @@ DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 class NothingKnown:
     """A store in which no chunk is known."""
 
-    async def known(self, *_: str) -> list[ChunkAnalysed]:
+    async def load(self, *_: str) -> list[ChunkAnalysed]:
         return []
 
-    async def keep(self, *_: object) -> None:
+    async def save(self, *_: object) -> None:
         """Nobody asks for it."""
 
 
@@ -74,7 +74,7 @@ class OneRecording:
 class Alone:
     """A worker that has nobody to share with."""
 
-    def helpers(self, _: object) -> None:
+    def idle_workers(self, _: object) -> None:
         return None
 
 
@@ -111,7 +111,7 @@ class WatchedEngine(FakeEngine):
 class NoVoices:
     """A user who has named nobody."""
 
-    async def compared(self, _user_id: object) -> list[ComparedVoice]:
+    async def compared(self, _user_id: object) -> list[ComparableVoice]:
         return []
 
 
@@ -123,12 +123,12 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return answers
 
 
-RECORDINGS = cast("Recordings", OneRecording())
+RECORDINGS = cast("RecordingStore", OneRecording())
 
 
 def diarizer(engine: FakeEngine, memory: MemoryCache) -> Diarizer:
     identification = Identification(cast("VoiceStore", NoVoices()), Settings(_env_file=None))
-    cache, chunks = cast("Cache", memory), cast("Chunks", NothingKnown())
+    cache, chunks = cast("Cache", memory), cast("ChunkStore", NothingKnown())
     return Diarizer(RECORDINGS, engine, cache, chunks, identification=identification)
 
 
@@ -217,7 +217,7 @@ async def test_else_speakers_come_last(cores: list[bool], free: bool, done: floa
         processed_seconds=done,
         segments=earlier,
         audio_sha256=SHA if done else None,
-        after_trouble=bool(done),
+        after_failure=bool(done),
     )
     # When a recording is transcribed with speakers
     updates = await updates_of(engine, checkpoint)
@@ -330,7 +330,7 @@ async def test_a_search_tells_its_progress_while_it_goes_on() -> None:
     # When it is waited for, then that is told before it ends
     told = []
     async with asyncio.timeout(5):
-        async for update in SpeakerSearch(find).progress():
+        async for update in BackgroundDiarization(find).progress():
             told.append(update)
             may_end.set()
     assert told == [half]

@@ -28,13 +28,13 @@ from app.engines.messages import (
 )
 from app.engines.window_queue import Rank
 from app.errors import FencedError, PermanentError
-from app.recordings.recording import Recording, stamp_of
+from app.recordings.recording import Recording, read_stamp
 from app.redis_store.cache import Cache
-from app.speech.diarizer import SpeakerSearch
-from app.speech.run import SEGMENTS_AT_ONCE, add_text
+from app.speech.diarizer import BackgroundDiarization
 from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription import Transcription
+from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, append_or_merge
 from app.updates import Append, Checkpoint, Update
 from tests.fakes.cache import MemoryCache
 from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
@@ -322,7 +322,7 @@ def test_the_first_speaker_with_words_is_the_first_in_all_parts_of_a_result() ->
         for number, (start, end) in enumerate([(0, 0.3), (4, 6), (1, 3)])
     ]
     embedded = Embedded(model=MODEL, speakers=[_embedding(turn.speaker) for turn in turns])
-    search = SpeakerSearch(_never)
+    search = BackgroundDiarization(_never)
     search.found = DiarizationDone(turns=turns, duration_seconds=6, model=MODEL, embedded=embedded)
     # When its words get speakers
     found = transcript.add_speakers(search)
@@ -518,7 +518,7 @@ def spoken_in(texts: Iterable[WindowText]) -> tuple[list[Segment], list[Interval
     return [each for text in texts for each in text.segments], [each for text in texts for each in text.untranscribed]
 
 
-@pytest.mark.parametrize("windows", [0, 1, SEGMENTS_AT_ONCE, 2 * SEGMENTS_AT_ONCE + 1])
+@pytest.mark.parametrize("windows", [0, 1, MAX_SEGMENTS_PER_TEXT, 2 * MAX_SEGMENTS_PER_TEXT + 1])
 async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywhere(windows: int) -> None:
     # Given the transcript of many windows, at the begins of some of which nothing was found
     found = [
@@ -532,12 +532,12 @@ async def test_a_cached_transcript_comes_in_order_and_an_attempt_goes_on_anywher
     ]
     transcript = CachedTranscript(duration=10 * windows, channels=1)
     for text in found:
-        add_text(transcript.texts, text)
+        append_or_merge(transcript.texts, text)
     # When it is read
     whole = [each async for each in transcript.texts_from(0.0)]
     # Then in few texts, of which none is too large for an append, and all of it
     assert spoken_in(whole) == spoken_in(found)
-    assert len(whole) == -(-windows // SEGMENTS_AT_ONCE)
+    assert len(whole) == -(-windows // MAX_SEGMENTS_PER_TEXT)
     # And an attempt that goes on behind any window gets exactly the rest
     for done, text in enumerate(found, start=1):
         rest = [each async for each in transcript.texts_from(text.end)]
@@ -549,7 +549,7 @@ async def test_a_recording_that_was_replaced_meanwhile_is_not_cached(memory: Mem
     # Given a recording that is replaced while it is transcribed
     file = tmp_path / "call.flac"
     file.write_bytes(b"as it was")
-    recording = Recording(file, SHA, stamp_of(file))
+    recording = Recording(file, SHA, read_stamp(file))
     file.write_bytes(b"another one")
     # When that is noticed, then its text is kept for nobody
     with pytest.raises(PermanentError, match="replaced"):

@@ -1,49 +1,52 @@
 """Which settings of a stream the service needs, and which an operator may choose."""
 
-from dataclasses import replace
-
 import pytest
-from nats.js.api import ConsumerConfig, DiscardPolicy, RetentionPolicy, StreamConfig, SubjectTransform
-from natscribe.jetstream.streams import EXPIRES_AFTER_S
+from nats.js.api import DiscardPolicy, RetentionPolicy, SubjectTransform
+from natscribe.jetstream.streams import EXPIRES_AFTER_S, task_subjects
+from natscribe.schemas.wire import Lane, Priority
 
-from app.jetstream.streams import consumer_configs, stream_configs
-from app.stream_guard.differences import of_consumer, of_stream
+from app.stream_guard.resources import Difference, all_resources
+from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, SETTINGS
 
-STREAMS = {str(config.name): config for config in stream_configs(SETTINGS)}
-QUEUE, LOG, LETTERS, REMINDERS = (
-    STREAMS[name] for name in (NAMES.tasks, NAMES.progress, NAMES.dead_letters, NAMES.retention)
-)
-CONSUMER = next(config for _, config in consumer_configs(SETTINGS))
+RESOURCES = {resource.name: resource for resource in all_resources(InMemoryNats().jetstream(), SETTINGS)}
+QUEUE, LOG, LETTERS, REMINDERS = NAMES.tasks, NAMES.progress, NAMES.dead_letters, NAMES.retention
+CONSUMER = NAMES.queue_consumer(Lane.TRANSCRIPTION, Priority.HIGH)
 
 
-def needed(wanted: StreamConfig, **found: object) -> list[tuple[str, bool]]:
-    """Which settings differ, and whether the service needs them."""
-    return [(each.setting, each.needed) for each in of_stream(wanted, wanted.evolve(**found))]
+def differences(name: str, **changes: object) -> list[Difference]:
+    """How a stream or consumer differs after these changes."""
+    resource = RESOURCES[name]
+    return list(resource.differences(resource.config.evolve(**changes)))
 
 
-@pytest.mark.parametrize("wanted", STREAMS.values(), ids=list(STREAMS))
-def test_what_is_as_it_should_be_has_no_difference(wanted: StreamConfig) -> None:
-    assert of_stream(wanted, replace(wanted)) == []
+def needed(name: str, **changes: object) -> list[tuple[str, bool]]:
+    """Which settings differ after these changes, and whether the service needs them."""
+    return [(difference.setting, difference.is_needed) for difference in differences(name, **changes)]
+
+
+@pytest.mark.parametrize("name", RESOURCES)
+def test_the_configuration_of_the_service_has_no_difference(name: str) -> None:
+    assert differences(name) == []
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "value"),
     [
         ("max_msgs", -1),
         ("max_bytes", 0),
-        ("subjects", list(reversed(QUEUE.subjects or []))),
+        ("subjects", list(reversed(task_subjects()))),
         ("sealed", False),
         ("mirror", None),
         ("max_msg_size", -1),
     ],
 )
-def test_no_limit_is_said_in_several_ways(setting: str, said: object) -> None:
-    assert needed(QUEUE, **{setting: said}) == []
+def test_equal_meanings_are_no_difference(setting: str, value: object) -> None:
+    assert needed(QUEUE, **{setting: value}) == []
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("stream", "changes"),
     [
         (QUEUE, {"subjects": ["tasks.>"]}),
         (QUEUE, {"retention": RetentionPolicy.LIMITS}),
@@ -53,21 +56,21 @@ def test_no_limit_is_said_in_several_ways(setting: str, said: object) -> None:
         (LOG, {"deny_delete": False}),
         (QUEUE, {"max_msgs": 5}),
         (QUEUE, {"discard": DiscardPolicy.OLD}),  # a full queue would lose its oldest task
-        (LOG, {"max_msgs_per_subject": 1}),  # a log keeps all its records
+        (LOG, {"max_msgs_per_subject": 1}),  # a log retains all its records
         (QUEUE, {"max_msgs_per_subject": -1}),  # a queue has a length
         (QUEUE, {"max_msgs_per_subject": 0}),
         (LOG, {"max_bytes": 1}),  # later records would push out those of tasks that wait
         (QUEUE, {"max_age": EXPIRES_AFTER_S - 1}),
         (LOG, {"max_age": EXPIRES_AFTER_S - 1}),
-        (LOG, {"max_age": 0}),  # a log is not kept for ever
+        (LOG, {"max_age": 0}),  # a log does not stay for ever
     ],
 )
-def test_what_would_break_a_promise_is_put_back(wanted: StreamConfig, found: dict[str, object]) -> None:
-    assert needed(wanted, **found) == [(setting, True) for setting in found]
+def test_a_change_that_breaks_a_promise_is_restored(stream: str, changes: dict[str, object]) -> None:
+    assert needed(stream, **changes) == [(setting, True) for setting in changes]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("stream", "changes"),
     [
         (QUEUE, {"num_replicas": 3}),
         (LETTERS, {"discard": DiscardPolicy.NEW}),
@@ -79,15 +82,14 @@ def test_what_would_break_a_promise_is_put_back(wanted: StreamConfig, found: dic
         (REMINDERS, {"max_age": 60}),
     ],
 )
-def test_the_rest_is_for_operators_to_choose(wanted: StreamConfig, found: dict[str, object]) -> None:
-    assert needed(wanted, **found) == [(setting, False) for setting in found]
+def test_operators_may_choose_the_other_settings(stream: str, changes: dict[str, object]) -> None:
+    assert needed(stream, **changes) == [(setting, False) for setting in changes]
 
 
 @pytest.mark.parametrize(
-    ("found", "is_needed"), [({"max_deliver": 3}, True), ({"headers_only": True}, True), ({"ack_wait": 60.0}, False)]
+    ("changes", "is_needed"), [({"max_deliver": 3}, True), ({"headers_only": True}, True), ({"ack_wait": 60.0}, False)]
 )
-def test_a_consumer_is_compared_too(found: dict[str, object], is_needed: bool) -> None:
-    (difference,) = of_consumer(CONSUMER, CONSUMER.evolve(**found))
-    assert (difference.of, difference.needed) == (CONSUMER.durable_name, is_needed)
-    assert difference.found in found.values()
-    assert of_consumer(CONSUMER, ConsumerConfig(**vars(CONSUMER))) == []
+def test_a_changed_consumer_is_restored_except_for_its_ack_wait(changes: dict[str, object], is_needed: bool) -> None:
+    (difference,) = differences(CONSUMER, **changes)
+    assert (difference.resource, difference.is_needed) == (CONSUMER, is_needed)
+    assert difference.actual in changes.values()

@@ -1,18 +1,18 @@
-"""When the streams and consumers that NATS has are sound."""
+"""When the streams and consumers of the service are healthy."""
 
 import pytest
 from natscribe.schemas.workers import Problem
 
-from app.stream_guard.differences import Difference
-from app.stream_guard.provisioning import Findings
+from app.stream_guard.provisioning import Inspection
+from app.stream_guard.resources import Difference
 
-NEEDED = Difference(of="tasks", setting="subjects", wanted="a", found="b", needed=True)
-CHOSEN = Difference(of="results", setting="num_replicas", wanted="1", found="3", needed=False)
+NEEDED = Difference(resource="tasks", setting="subjects", expected="a", actual="b", is_needed=True)
+CHOSEN = Difference(resource="results", setting="num_replicas", expected="1", actual="3", is_needed=False)
 PAUSED = Problem(what="The consumer worker is paused", next_step="Resume the consumer")
 
 
 @pytest.mark.parametrize(
-    ("missing", "differences", "paused", "broken", "sound"),
+    ("missing", "differences", "paused", "broken", "is_healthy"),
     [
         ([], [], [], set(), True),
         ([], [CHOSEN], [], set(), True),
@@ -22,9 +22,9 @@ PAUSED = Problem(what="The consumer worker is paused", next_step="Resume the con
         ([], [], [PAUSED], set(), False),
     ],
 )
-def test_what_is_missing_or_lacks_a_needed_setting_is_broken(
-    missing: list[str], differences: list[Difference], paused: list[Problem], broken: set[str], sound: bool
+def test_a_missing_stream_or_needed_setting_is_broken(
+    missing: list[str], differences: list[Difference], paused: list[Problem], broken: set[str], is_healthy: bool
 ) -> None:
-    findings = Findings(missing, differences, paused, events_made_at=None, filled=[])
-    assert findings.broken == broken
-    assert findings.sound is sound
+    state = Inspection(missing, differences, paused, progress_created_at=None, filled=[])
+    assert state.broken == broken
+    assert state.is_healthy is is_healthy

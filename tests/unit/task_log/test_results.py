@@ -14,7 +14,7 @@ from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind, Model
 
 from app.task_log.record import Metadata, Record
-from app.task_log.results import SEGMENTS_A_TURN, ResultStore
+from app.task_log.results import SEGMENTS_PER_STEP, ResultStore
 from tests.fakes.engine import segment
 from tests.fakes.parts import Parts
 from tests.fakes.task_log import InMemoryTaskLog
@@ -97,7 +97,7 @@ async def test_embeddings_are_those_of_one_task_message(parts: Parts) -> None:
     owner, store = record.metadata.owner, parts.results.embeddings
     later = replace(owner, task_sequence=owner.task_sequence + 1)
     for removed_by in (owner, None):
-        await store.keep(b"{}", record)
+        await store.put(b"{}", record)
         # When those of the later one are looked for, or removed, then there are none
         assert await store.find("t1", of=later) is None
         await store.delete("t1", of=later)
@@ -107,7 +107,7 @@ async def test_embeddings_are_those_of_one_task_message(parts: Parts) -> None:
         assert await store.find("t1", of=owner) is None
 
 
-@pytest.mark.parametrize("segments", [0, 1, SEGMENTS_A_TURN, 5 * SEGMENTS_A_TURN + 1])
+@pytest.mark.parametrize("segments", [0, 1, SEGMENTS_PER_STEP, 5 * SEGMENTS_PER_STEP + 1])
 async def test_a_result_with_many_segments_is_written_as_any_other(segments: int) -> None:
     # Given a result whose text looks like what it is written as
     bucket = FakeBucket()
@@ -124,7 +124,7 @@ async def test_while_a_long_result_is_written_others_get_their_turn() -> None:
     # Given a result with many segments, and something else that goes on
     bucket, turns = FakeBucket(), 0
     store = ResultStore(cast("Client", bucket), InMemoryTaskLog())
-    result = transcript(0).model_copy(update={"segments": [segment(0)] * (10 * SEGMENTS_A_TURN)})
+    result = transcript(0).model_copy(update={"segments": [segment(0)] * (10 * SEGMENTS_PER_STEP)})
     publishing = asyncio.create_task(store.publish(result, LAST))
     # When it is published
     while not publishing.done():

@@ -62,14 +62,14 @@ def test_each_stage_is_one_span(tracer: Tracer, spans: InMemorySpanExporter) -> 
 
 
 def test_the_wait_in_a_queue_is_a_span_that_has_begun_before(tracer: Tracer, spans: InMemorySpanExporter) -> None:
-    tracing.waited(tracer, datetime(2026, 11, 26, tzinfo=UTC))
+    tracing.record_queue_wait(tracer, datetime(2026, 11, 26, tzinfo=UTC))
     (span,) = named(spans, "queue wait")
     assert span.start_time == int(datetime(2026, 11, 26, tzinfo=UTC).timestamp()) * 10**9
 
 
 def test_a_later_delivery_is_linked_to_the_earlier_one(tracer: Tracer, spans: InMemorySpanExporter) -> None:
     with tracer.start_as_current_span("first"):
-        earlier = tracing.current()
+        earlier = tracing.current_traceparent()
     with tracer.start_as_current_span("second"):
         tracing.link_to(earlier)
         tracing.link_to(None)
@@ -82,5 +82,5 @@ def test_a_later_delivery_is_linked_to_the_earlier_one(tracer: Tracer, spans: In
 def test_without_tracing_there_is_no_span() -> None:
     assert tracing.provider(None) is OFF
     with trace.use_span(trace.INVALID_SPAN):
-        assert tracing.current() is None
+        assert tracing.current_traceparent() is None
     tracing.flush(OFF)

@@ -12,7 +12,7 @@ from natscribe.schemas.wire import Model
 from app.engines.diarization.identity import embedding_network
 from app.engines.messages import Embedded, SpeakerEmbedding
 from app.errors import BucketFullError, RequestError
-from app.requests.voice_names import VoiceNames
+from app.requests.voice_names import with_voice_names
 from app.settings import Settings
 from app.updates import Update
 from app.voices.identification import LEAST_SPEECH_S, NO_ROOM, NOT_READ, Identification, Identified
@@ -136,7 +136,6 @@ async def test_a_task_completes_without_names_when_they_cannot_be_found(parts: P
 async def test_a_client_sees_the_names_that_voices_have_now(parts: Parts, nats: InMemoryNats) -> None:
     # Given a result with a person, somebody who was forgotten, and a stranger
     anna = await enrolled(parts, "anna")
-    names = VoiceNames(parts.voice_store)
     voices = {"SPEAKER_00": anna, "SPEAKER_01": "f" * 32, "SPEAKER_02": None}
     result = TranscriptionResult(
         task_id="t1",
@@ -152,13 +151,13 @@ async def test_a_client_sees_the_names_that_voices_have_now(parts: Parts, nats: 
         voices={label: SpeakerVoice(voice=voice, name=None, score=0.9) for label, voice in voices.items()},
     )
     # When a client reads it, then it has the name of the one who is known
-    shown = (await names.joined(result)).voices
+    shown = (await with_voice_names(result, parts.voice_store)).voices
     assert shown is not None
     assert [(each.voice, each.name) for each in shown.values()] == [(anna, "anna"), (None, UNKNOWN), (None, UNKNOWN)]
     # And what nobody asked for stays away
-    assert (await names.joined(result.model_copy(update={"voices": None}))).voices is None
+    assert (await with_voice_names(result.model_copy(update={"voices": None}), parts.voice_store)).voices is None
     # And trouble is told
     nats.before("$JS.API.STREAM.MSG.GET.KV_voices", BadRequestError(code=400, err_code=10_060))
     with pytest.raises(RequestError) as error:
-        await names.joined(result)
+        await with_voice_names(result, parts.voice_store)
     assert error.value.detail.code is ErrorCode.INTERNAL

@@ -5,9 +5,9 @@ from base64 import b64encode
 import numpy as np
 import pytest
 
-from app.voices.matching import Limits, Match, Pair, match
+from app.voices.matching import Match, MatchLimits, Pair, match
 
-LIMITS = Limits(threshold=0.6, margin=0.1)
+LIMITS = MatchLimits(threshold=0.6, margin=0.1)
 
 
 def direction(*values: float) -> str:
@@ -40,7 +40,7 @@ def test_the_most_similar_voice_is_the_speakers() -> None:
 def test_who_is_just_similar_enough_is_named() -> None:
     speakers, voices = {"S": speech(1, 0.4)}, {"anna": [speech(1, 0)], "boris": [speech(0, 1)]}
     first, second = (np.float32(match(speakers, {name: voices[name]}, LIMITS)["S"].score) for name in voices)
-    limits = Limits(threshold=float(first), margin=float(first - second))
+    limits = MatchLimits(threshold=float(first), margin=float(first - second))
     assert names(match(speakers, voices, limits)) == {"S": "anna"}
 
 

@@ -59,7 +59,7 @@ class Subscriber:
 @pytest.fixture(autouse=True)
 def cores(monkeypatch: pytest.MonkeyPatch, constants: Constants) -> list[bool]:
     """Whether a core is free; and no pause between two looks."""
-    constants(LOOK_EVERY_S=0)
+    constants(CHECK_IDLE_EVERY_S=0)
     free = [True]
     monkeypatch.setattr(Cores, "free", lambda _self, _wanted: free[0])
     return free
@@ -101,24 +101,24 @@ def request(number: int = 0, loaded: Loaded = LOADED) -> WindowRequest:
 
 async def is_asked(sharing: WorkSharing, subscriber: Subscriber) -> bool:
     """Whether the worker can be asked after its next look."""
-    await sharing.look()
+    await sharing.update_subscription()
     return subscriber.running
 
 
 async def test_a_worker_can_be_asked_while_it_is_idle(sharing: WorkSharing, subscriber: Subscriber) -> None:
     assert await is_asked(sharing, subscriber)
     # When two tasks of its own run, then it cannot, until both have ended
-    async with sharing.own_work():
-        async with sharing.own_work():
+    async with sharing.pause_sharing():
+        async with sharing.pause_sharing():
             assert not await is_asked(sharing, subscriber)
         assert not await is_asked(sharing, subscriber)
     assert await is_asked(sharing, subscriber)
     # When the worker ends, then never again, also when its last task has ended
-    async with sharing.own_work():
-        sharing.stop_helping()
+    async with sharing.pause_sharing():
+        sharing.stop_sharing()
     assert not await is_asked(sharing, subscriber)
-    assert (await sharing.help(request())).text is None
-    async with sharing.own_work():
+    assert (await sharing.transcribe_window(request())).text is None
+    async with sharing.pause_sharing():
         assert not await is_asked(sharing, subscriber)
 
 
@@ -148,8 +148,8 @@ async def test_nobody_helps_who_may_not_or_whose_server_takes_no_window(
 ) -> None:
     sharing = sharing_of(engine, subscriber, share, max_payload)
     assert not await is_asked(sharing, subscriber)
-    assert (await sharing.help(request())).text is None
-    assert sharing.helpers(LOADED) is None
+    assert (await sharing.transcribe_window(request())).text is None
+    assert sharing.idle_workers(LOADED) is None
 
 
 async def test_the_subscription_is_faststreams_to_start_at_first(sharing: WorkSharing, subscriber: Subscriber) -> None:
@@ -160,18 +160,18 @@ async def test_the_subscription_is_faststreams_to_start_at_first(sharing: WorkSh
 async def test_a_task_that_begins_ends_the_pause_before_a_look(
     sharing: WorkSharing, subscriber: Subscriber, constants: Constants
 ) -> None:
-    constants(LOOK_EVERY_S=600)
-    looking = asyncio.create_task(sharing.look())
+    constants(CHECK_IDLE_EVERY_S=600)
+    looking = asyncio.create_task(sharing.update_subscription())
     await asyncio.sleep(0)  # it has begun
-    async with sharing.own_work(), asyncio.timeout(5):
+    async with sharing.pause_sharing(), asyncio.timeout(5):
         await looking
     assert not subscriber.running
 
 
 async def test_a_window_is_transcribed_for_its_owner(sharing: WorkSharing) -> None:
-    assert sharing.helpers(LOADED) is not None
+    assert sharing.idle_workers(LOADED) is not None
     with capture_logs() as lines:
-        reply = await sharing.help(request(1))
+        reply = await sharing.transcribe_window(request(1))
     assert [line["event"] for line in lines] == ["help_started"]
     assert reply.text is not None
     assert [each.start for each in reply.text.segments] == [10]
@@ -186,7 +186,7 @@ async def test_who_would_find_other_text_does_not_help(
     sharing: WorkSharing, engine: SlowEngine, loaded: Loaded | None
 ) -> None:
     engine.loaded = loaded
-    assert (await sharing.help(request())).text is None
+    assert (await sharing.transcribe_window(request())).text is None
     assert not engine.begins.is_set()
 
 
@@ -195,20 +195,20 @@ async def test_a_window_goes_back_to_its_owner_when_an_own_task_begins(
 ) -> None:
     # Given a worker that transcribes a window for another one
     engine.may_transcribe.clear()
-    helping = asyncio.create_task(sharing.help(request()))
+    helping = asyncio.create_task(sharing.transcribe_window(request()))
     await engine.begins.wait()
-    async with sharing.own_work(), asyncio.timeout(5):
+    async with sharing.pause_sharing(), asyncio.timeout(5):
         # When it gets a task of its own, then it can be asked no more once the window went back
         assert await is_asked(sharing, subscriber)
         assert (await helping).text is None
         assert not await is_asked(sharing, subscriber)
         # And takes no other one
-        assert (await sharing.help(request())).text is None
+        assert (await sharing.transcribe_window(request())).text is None
 
 
 async def test_a_window_that_fails_goes_back_to_its_owner(sharing: WorkSharing, engine: SlowEngine) -> None:
     engine.trouble = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
-    assert (await sharing.help(request())).text is None
+    assert (await sharing.transcribe_window(request())).text is None
 
 
 def test_engines_that_compute_differently_have_different_names() -> None:

@@ -13,22 +13,22 @@ from rich.text import Text
 from typing_extensions import Self
 
 from natscribe.cli.console import ERROR, err, print_above
-from natscribe.cli.display import ForPeople, Live
-from natscribe.cli.wording import describe, plain, shortened
+from natscribe.cli.display import ShownText, TextDisplay
+from natscribe.cli.wording import describe, printable, shortened
 from natscribe.schemas.progress import ProgressEvent, State
 
 LONGEST_LABEL = 24  # columns on the screen; a longer label is shortened
-MOST_ROWS = 8  # of more tasks only those at work have a row
+MOST_ROWS = 8  # of more tasks only the active ones have a row
 
 
-class Bars(ForPeople):
+class ProgressBars(TextDisplay):
     """Shows a bar for each task on standard error, and prints text and errors above the bars.
 
     With several tasks, it removes the bars of ended tasks, and counts these in a last row.
     """
 
-    def __init__(self, *, live: Live, tasks: int = 1) -> None:
-        super().__init__(live=live)
+    def __init__(self, *, shown: ShownText, tasks: int = 1) -> None:
+        super().__init__(shown=shown)
         self._tasks = tasks
         self._ended: set[str] = set()
         self._failed = 0
@@ -44,7 +44,7 @@ class Bars(ForPeople):
     def __exit__(self, *_: object) -> None:
         self._rows.stop()
 
-    def begin(self, label: str, task_id: str) -> None:
+    def task_created(self, label: str, task_id: str) -> None:
         """Print the id of the task if it is the only one; the ids of many would hide everything else."""
         if self._tasks == 1:
             err.print(f"{label} is task {task_id}")
@@ -52,11 +52,11 @@ class Bars(ForPeople):
     def upload(self, label: str, sent: int, size: int) -> None:
         """Show how many bytes of a recording are uploaded."""
         if label not in self._ended:
-            words = f"uploading, {decimal(sent)} of {decimal(size)}"
-            self._update(label, 100 * sent / max(size, 1), lambda: words, at_work=True)
+            description = f"uploading, {decimal(sent)} of {decimal(size)}"
+            self._update(label, 100 * sent / max(size, 1), lambda: description, is_active=True)
 
     def end(self, label: str, *, failed: bool) -> None:
-        """Count a recording as ended; remove its bar, unless it is the only recording."""
+        """Count a recording as processed; remove its bar, unless it is the only recording."""
         self._ended.add(label)
         self._rows.last_segment = ""
         self._failed += failed
@@ -65,70 +65,67 @@ class Bars(ForPeople):
                 self._rows.remove_task(self._bars.pop(label))
             self._rows.count(len(self._ended), self._failed)
 
-    def _show_last(self, line: str) -> None:
-        self._rows.last_segment = plain(line)
+    def _show_last_segment(self, line: str) -> None:
+        self._rows.last_segment = printable(line)
 
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
         if event.error is not None and (before is None or before.error != event.error):
             print_above(f"{label}: {describe(event)}", ERROR)
-        words = partial(_describe_later, event, time.monotonic())
-        self._update(label, event.progress, words, at_work=event.state is not State.QUEUED)
+        description = partial(_describe_with_age, event, time.monotonic())
+        self._update(label, event.progress, description, is_active=event.state is not State.QUEUED)
 
-    def _update(self, label: str, percent: float, words: Callable[[], str], *, at_work: bool) -> None:
+    def _update(self, label: str, percent: float, description: Callable[[], str], *, is_active: bool) -> None:
         if label not in self._bars:
             self._bars[label] = self._rows.add_task(
-                shortened(label, LONGEST_LABEL), words=words, at_work=at_work, visible=False
+                shortened(label, LONGEST_LABEL), text=description, is_active=is_active, visible=False
             )
-        self._rows.update(self._bars[label], completed=percent, words=words, at_work=at_work, visible=True)
+        self._rows.update(self._bars[label], completed=percent, text=description, is_active=is_active, visible=True)
 
 
 class _Rows(Progress):
     """A row for each task that is shown and, if there are several tasks, a last row for all."""
 
     def __init__(self, tasks: int) -> None:
-        self._tasks_in_all = tasks
+        self._total_tasks = tasks
         self.last_segment = ""  # shown in a line below
         self._all: TaskID | None = None
         super().__init__(
             TextColumn("{task.description}", markup=False, table_column=_one_line(max_width=LONGEST_LABEL)),
             BarColumn(bar_width=20),
             TaskProgressColumn(),
-            _Words(),
+            _DescriptionColumn(table_column=_one_line()),
             console=err,
             redirect_stdout=False,
         )
         if tasks > 1:
-            self._all = self.add_task(f"all {tasks} files", total=tasks, words=lambda: "0 done", at_work=True)
+            self._all = self.add_task(f"all {tasks} files", total=tasks, text=lambda: "0 done", is_active=True)
 
     def count(self, ended: int, failed: int) -> None:
         """Show how many tasks have ended, and how many of these have failed."""
         if self._all is not None:
-            words = f"{ended - failed} done" + (f", {failed} failed" if failed else "")
-            self.update(self._all, completed=ended, words=lambda: words)
+            description = f"{ended - failed} done" + (f", {failed} failed" if failed else "")
+            self.update(self._all, completed=ended, text=lambda: description)
 
     def get_renderables(self) -> Iterator[RenderableType]:
         """Yield the table of all rows that are shown now."""
         rows = [task for task in self.tasks if task.id != self._all]
-        if self._tasks_in_all > MOST_ROWS:
-            rows = [task for task in rows if task.fields["at_work"]][:MOST_ROWS]
-        fits = max(0, err.height - 2)
-        yield self.make_tasks_table(rows[:fits] + [task for task in self.tasks if task.id == self._all])
+        if self._total_tasks > MOST_ROWS:
+            rows = [task for task in rows if task.fields["is_active"]][:MOST_ROWS]
+        room = max(0, err.height - 2)
+        yield self.make_tasks_table(rows[:room] + [task for task in self.tasks if task.id == self._all])
         if self.last_segment:
             yield Text(self.last_segment, no_wrap=True, overflow="ellipsis")
 
 
-class _Words(ProgressColumn):
-    """The column that says in a few words what happens to a task, anew at each drawing."""
-
-    def __init__(self) -> None:
-        super().__init__(table_column=_one_line())
+class _DescriptionColumn(ProgressColumn):
+    """Describes the state of a task; its age in the description is current at each drawing."""
 
     def render(self, task: Task) -> Text:
-        words: Callable[[], str] = task.fields["words"]
-        return Text(words())
+        description: Callable[[], str] = task.fields["text"]
+        return Text(description())
 
 
-def _describe_later(event: ProgressEvent, received_at: float) -> str:
+def _describe_with_age(event: ProgressEvent, received_at: float) -> str:
     return describe(event, age=time.monotonic() - received_at, reason=False)
 
 

@@ -38,7 +38,7 @@ def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
-        help="Turns recordings into text that says who spoke, over NATS.",
+        help="Speech-to-text and speaker diarization over NATS.",
     )
     cli.callback()(_options)
     for name in _chosen(arguments):
@@ -75,8 +75,8 @@ def _options(
 
 def _of_service(name: str) -> Callable[..., None]:
     """Return a command of the service's package, or else one that says how to install that package."""
-    for found in entry_points(group="natscribe.commands", name=name):
-        command: Callable[..., None] = found.load()
+    for entry_point in entry_points(group="natscribe.commands", name=name):
+        command: Callable[..., None] = entry_point.load()
         return command
 
     def missing() -> None:

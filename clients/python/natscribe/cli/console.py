@@ -1,4 +1,4 @@
-"""The terminal: prints the output of a command, sets its exit code, and finds the addresses of the servers."""
+"""Runs a command: prints its output, sets its exit code, and reads its settings."""
 
 import asyncio
 import errno
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from natscribe.cli.exit_codes import INTERRUPTED, NOBODY_READS, USAGE
+from natscribe.cli.exit_codes import INTERRUPTED, OUTPUT_CLOSED, USAGE
 from natscribe.client import Client, ClientError, OptionError, RequestFailedError, UploadCallback, command
 from natscribe.schemas.problems import problems_of
 from natscribe.settings import Settings, wrong_setting
@@ -25,7 +25,7 @@ ENDPOINTS = DATA / "endpoints.env"
 _CANCEL_AGAIN_AFTER_S = 2.0  # a cancelled command closes its connections within this time
 
 
-class NobodyReadsError(Exception):
+class OutputClosedError(Exception):
     """The process that reads the output has ended, as in `natscribe watch ID | head -1`."""
 
 
@@ -39,15 +39,15 @@ class Terminal(Console):
         """Raise an error, so that the command closes its connections before it ends.
 
         Raises:
-            NobodyReadsError: Always.
+            OutputClosedError: Always.
         """
         with suppress(SystemExit):  # rich would exit at once
             super().on_broken_pipe()
-        raise NobodyReadsError
+        raise OutputClosedError
 
 
 ERROR = "red"
-WARNING = "color(130)"  # a dark orange, which can be read on black and on white: plain yellow cannot be on white
+WARNING = "color(130)"  # a dark orange, readable on black and on white: plain yellow is not on white
 out = Terminal(stderr=False)  # results
 err = Terminal(stderr=True)  # everything else
 
@@ -57,7 +57,7 @@ def print_above(text: str, style: str) -> None:
     err.print(Text(text, style))  # `print(text, style=style)` would style the bars, too
 
 
-def find_servers() -> Settings:
+def read_settings() -> Settings:
     """Read each setting from the environment, else from `.env`, else from the file that `natscribe up` writes."""
     return Settings.read(Path(".env"), ENDPOINTS)
 
@@ -65,11 +65,11 @@ def find_servers() -> Settings:
 def open_client(on_upload: UploadCallback | None = None) -> Client:
     """Make a client that prints when NATS goes away and when NATS is back.
 
-    If this folder's service is stopped and no NATS URL is set, print which NATS server is asked instead.
+    If this folder's service is stopped and no NATS URL is set, print which NATS server is used instead.
     """
-    settings = find_servers()
+    settings = read_settings()
     if DATA.is_dir() and not ENDPOINTS.exists() and "nats_url" not in settings.model_fields_set:
-        where = f"`{command()} up` does not run in this folder: asking NATS at {settings.nats_addresses}."
+        where = f"`{command()} up` does not run in this folder: using NATS at {settings.nats_addresses}."
         err.print(where, style=WARNING)
     return Client(settings, on_outage=_print_outage, on_upload=on_upload)
 
@@ -87,8 +87,8 @@ def run_and_exit(
             err.print(wrong_setting(error), style=ERROR)
             raise typer.Exit(USAGE) from error
         raise typer.BadParameter(problems_of(error)) from error
-    except NobodyReadsError:
-        code = NOBODY_READS
+    except OutputClosedError:
+        code = OUTPUT_CLOSED
     except expected as error:
         err.print(str(error), style=ERROR)
         print_hint(error)
@@ -105,11 +105,11 @@ def run_and_exit(
 def print_hint(*errors: Exception) -> None:
     """Print how to list the tasks, if one of these errors is about an unknown task."""
     if any(isinstance(error, RequestFailedError) and error.message.startswith("No task ") for error in errors):
-        err.print(f"`{command()} list` shows the tasks that are known.")
+        err.print(f"`{command()} list` shows the tasks that exist.")
 
 
 async def _until_interrupted(work: Coroutine[None, None, int]) -> int:
-    """Return the exit code of the work; after Ctrl-C cancel it until it ends: nats-py swallows some cancellations."""
+    """Return the exit code of the work; after Ctrl-C cancel it repeatedly: nats-py swallows some cancellations."""
     loop, task = asyncio.get_running_loop(), asyncio.create_task(work)
 
     def cancel() -> None:

@@ -1,5 +1,6 @@
-"""Decodes sound for live tasks, with PyAV if it is installed; without it, ffmpeg decodes files."""
+"""Decodes audio for live tasks, with PyAV if it is installed; without it, ffmpeg decodes files."""
 
+import asyncio
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from natscribe.cli.audio_input import ACCEPTED, CHUNK_S, how_to_convert, in_background, paced
+from natscribe.cli.audio_input import ACCEPTED, CHUNK_S, conversion_hint, paced, read_in_thread, with_first
 from natscribe.cli.console import WARNING, print_above
 from natscribe.client import ClientError
 from natscribe.schemas.live import LiveAudio
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 AUDIO = LiveAudio()  # one channel of 16 kHz
-SOUND_WITHIN_S = 10.0
+NETWORK_TIMEOUT_S = 10.0
 _CHUNK_BYTES = 2 * round(AUDIO.sample_rate * CHUNK_S)
-_THE_FILE_ALONE = {"protocol_whitelist": "file", "format_whitelist": FORMATS}  # and nothing that it names
+_ONE_FILE = {"protocol_whitelist": "file", "format_whitelist": FORMATS}  # and nothing that it refers to
 _PLAYLISTS = ("hls", "dash")  # ffmpeg fetches their parts without the options that verify certificates
 
 
@@ -35,45 +36,39 @@ def has_pyav() -> bool:
 
 
 async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
-    """Wait until a file yields sound; return an iterator over its chunks, paced at `speed` times real time.
+    """Return an iterator over the audio of a file, at `speed` times real time, once its first chunk is decoded.
 
     Raises:
         typer.BadParameter: Neither PyAV nor ffmpeg is installed.
-        ClientError: The file cannot be read, or has no sound.
+        ClientError: The file cannot be read, or has no audio.
     """
     hint = "check whether a player plays it."
     if has_pyav():
-        chunks = Reader(f"file:{path}", path.name, _THE_FILE_ALONE, hint).chunks()
+        chunks = PyAVReader(f"file:{path}", path.name, _ONE_FILE, hint).chunks()
     elif which("ffmpeg"):
         chunks = _by_ffmpeg(path, hint)
     else:
         message = f"to play {path.name}, install ffmpeg, or PyAV (pip install av); without them, {ACCEPTED}"
         raise typer.BadParameter(message)
-    return paced(await begun(chunks, path.name, hint), speed)
+    return paced(await after_first_chunk(chunks, path.name, hint), speed)
 
 
-async def begun(chunks: Iterator[bytes], name: str, hint: str) -> AsyncIterator[bytes]:
+async def after_first_chunk(chunks: Iterator[bytes], name: str, hint: str) -> AsyncIterator[bytes]:
     """Wait for the first chunk; return an iterator over all chunks, which a thread reads.
 
     Raises:
-        ClientError: The sound cannot be read, or there is none; `hint` says what to do.
+        ClientError: The audio cannot be read, or there is none; `hint` says what to do.
     """
-    read = in_background(chunks)
-    first = await anext(read, None)
-    if first is None:
-        message = f"{name} has no sound: {hint}"
+    audio = read_in_thread(chunks)
+    first = asyncio.ensure_future(anext(audio, b""))
+    if not await first:
+        message = f"{name} has no audio: {hint}"
         raise ClientError(message)
-    return _with_first(first, read)
+    return with_first(first, audio)
 
 
-async def _with_first(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for chunk in chunks:
-        yield chunk
-
-
-class Reader:
-    """Reads sound with PyAV; from the first chunk on, `is_file` says whether the sound has a known length."""
+class PyAVReader:
+    """Decodes a file or URL with PyAV; from the first chunk on, `is_file` is whether the audio has a known length."""
 
     def __init__(self, address: str, name: str, options: Mapping[str, str], hint: str) -> None:
         """`address` and `options` are for ffmpeg's libraries, `name` and `hint` for people."""
@@ -82,13 +77,13 @@ class Reader:
         self._name = name
         self._options = options
         self._hint = hint
-        self._has_sound = False
+        self._has_audio = False
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield chunks of CHUNK_S; this waits for the network. If the sound breaks off, print that, and end.
+        """Yield chunks of CHUNK_S; this waits for the network. If the audio breaks off, print a warning and end.
 
         Raises:
-            ClientError: The sound cannot be read.
+            ClientError: The audio cannot be read.
         """
         import av  # noqa: PLC0415 -- is not installed everywhere, and takes long
 
@@ -97,11 +92,11 @@ class Reader:
             for samples in self._decoded():
                 left += samples
                 while len(left) >= _CHUNK_BYTES:
-                    self._has_sound = True
+                    self._has_audio = True
                     yield bytes(left[:_CHUNK_BYTES])
                     del left[:_CHUNK_BYTES]
-        except (av.FFmpegError, ValueError) as error:  # ValueError: the sound has another format all of a sudden
-            self._tell(error)
+        except (av.FFmpegError, ValueError) as error:  # ValueError: the format of the audio has changed
+            self._handle(error)
         if left:
             yield bytes(left)
 
@@ -109,11 +104,11 @@ class Reader:
         """Yield the samples of each frame; skip damaged frames: a radio may begin with one."""
         import av  # noqa: PLC0415
 
-        with av.open(self._address, timeout=SOUND_WITHIN_S, options=dict(self._options)) as container:
+        with av.open(self._address, timeout=NETWORK_TIMEOUT_S, options=dict(self._options)) as container:
             if "https:" in self._name and container.format.name in _PLAYLISTS:
                 message = (
                     f"{self._name} is a playlist: the certificates of its parts cannot be verified here. "
-                    f"Without that, {how_to_convert(self._name)}"
+                    f"Without verification, {conversion_hint(self._name)}"
                 )
                 raise ClientError(message)
             self.is_file = container.duration is not None
@@ -124,14 +119,14 @@ class Reader:
                 for frame in chain(frames, [None]):
                     yield from map(_samples, resampler.resample(frame))
 
-    def _tell(self, error: Exception) -> None:
-        if type(error).__name__ == "ExitError":  # so the library calls what has lasted too long
-            why = f"nothing came for {SOUND_WITHIN_S:.0f} s"
+    def _handle(self, error: Exception) -> None:
+        if type(error).__name__ == "ExitError":  # the library's name for a timeout
+            why = f"nothing arrived for {NETWORK_TIMEOUT_S:.0f} s"
         else:
             why = getattr(error, "strerror", None) or str(error)
-        if not self._has_sound:
+        if not self._has_audio:
             raise _unreadable(self._name, why, self._hint) from error
-        _tell_end(self._name, why)
+        _warn_of_end(self._name, why)
 
 
 def _frames(container: "InputContainer") -> Iterator["AudioFrame"]:
@@ -147,38 +142,38 @@ def _format(frame: "AudioFrame") -> tuple[str, str, int]:
 
 
 def _samples(frame: "AudioFrame") -> bytes:
-    return bytes(frame.planes[0])[: 2 * frame.samples]  # behind them a plane has padding
+    return bytes(frame.planes[0])[: 2 * frame.samples]  # after them a plane has padding
 
 
 def _by_ffmpeg(path: Path, hint: str) -> Iterator[bytes]:
-    """Yield chunks of CHUNK_S. If the sound breaks off, print that, and end."""
+    """Yield chunks of CHUNK_S. If the audio breaks off, print a warning and end."""
     samples = ["-map", "0:a:0", "-f", "s16le", "-ac", "1", "-ar", str(AUDIO.sample_rate)]
-    opening = [word for option, value in _THE_FILE_ALONE.items() for word in (f"-{option}", value)]
-    command = ["ffmpeg", "-nostdin", "-loglevel", "error", *opening, "-i", f"file:{path}", *samples, "-"]
-    has_sound = False
-    with tempfile.TemporaryFile("w+", errors="replace") as told:
+    restrictions = [word for option, value in _ONE_FILE.items() for word in (f"-{option}", value)]
+    command = ["ffmpeg", "-nostdin", "-loglevel", "error", *restrictions, "-i", f"file:{path}", *samples, "-"]
+    has_audio = False
+    with tempfile.TemporaryFile("w+", errors="replace") as log:
         with subprocess.Popen(  # noqa: S603 -- no shell
-            command, stdout=subprocess.PIPE, stderr=told, start_new_session=True
-        ) as ffmpeg:  # in a session of its own, Ctrl-C ends the sound and not ffmpeg
+            command, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+        ) as ffmpeg:  # in a session of its own, Ctrl-C ends the audio and not ffmpeg
             if ffmpeg.stdout is not None:
                 while chunk := ffmpeg.stdout.read(_CHUNK_BYTES):
-                    has_sound = True
+                    has_audio = True
                     yield chunk
         if not ffmpeg.returncode:
             return
-        told.seek(0)
-        # The first line is the cause; its words stand behind parts of ffmpeg, as in "[mp3 @ 0x55d0] Header missing".
-        why = told.readline().strip().rpartition("] ")[2] or f"ffmpeg ended with {ffmpeg.returncode}"
+        log.seek(0)
+        # The first line is the cause, after a prefix of ffmpeg, as in "[mp3 @ 0x55d0] Header missing".
+        why = log.readline().strip().rpartition("] ")[2] or f"ffmpeg ended with {ffmpeg.returncode}"
     if "matches no streams" in why:
         return
-    if not has_sound:
+    if not has_audio:
         raise _unreadable(path.name, why, hint)
-    _tell_end(path.name, why)
+    _warn_of_end(path.name, why)
 
 
 def _unreadable(name: str, why: str, hint: str) -> ClientError:
     return ClientError(f"{name} cannot be read ({why}): {hint}")
 
 
-def _tell_end(name: str, why: str) -> None:
-    print_above(f"{name} has broken off ({why}): the sound ends here.", WARNING)
+def _warn_of_end(name: str, why: str) -> None:
+    print_above(f"{name} broke off ({why}): the audio ends here.", WARNING)

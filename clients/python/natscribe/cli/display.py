@@ -1,4 +1,4 @@
-"""Shows the progress of tasks: the base of all displays, JSON messages, and plain lines where there is no terminal."""
+"""Displays of the progress of tasks: their base class, JSON messages, and plain lines where there is no terminal."""
 
 from abc import ABC, abstractmethod
 from enum import Enum
@@ -15,21 +15,21 @@ from natscribe.schemas.transcription import SegmentsEvent
 Event = ProgressEvent | SegmentsEvent | Partial
 
 
-class Live(Enum):
+class ShownText(Enum):
     """How much of a task's text is shown while the task runs."""
 
-    NOTHING = "nothing"
-    LAST = "the last segment, beside the progress, because the result will have the text"
-    MIXED = "all text, except that of separate channels: of those the result has the text in order of time"
-    TEXT = "all text"
+    NONE = "none"
+    LAST_SEGMENT = "the last segment, beside the progress, because the result will have the text"
+    MIXED_CHANNELS = "all text, except that of separate channels, which the result has in order of time"
+    ALL = "all text"
 
 
 class Display:
-    """Shows what happens to tasks, each under its label; this base of all displays shows only warnings."""
+    """Shows the events of tasks, each under its label; this base class shows only messages and warnings."""
 
     def __init__(self) -> None:
         self.text = out  # prints text and results: on a terminal they must not cut through the bars
-        self.found: list[str] = []  # the text that was printed as it was found
+        self.shown_segments: list[str] = []  # the text that was printed while its task ran
         self._warnings: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -41,18 +41,18 @@ class Display:
     def upload(self, label: str, sent: int, size: int) -> None:
         """Show how many bytes of a recording are uploaded; may be called in any thread."""
 
-    def begin(self, label: str, task_id: str) -> None:
-        """Show the id of a task."""
+    def task_created(self, label: str, task_id: str) -> None:
+        """Show the id of a new task."""
 
     def show(self, label: str, event: Event) -> None:
         """Show an event."""
 
-    def tell(self, words: str) -> None:
+    def message(self, text: str) -> None:
         """Show what the command does now."""
-        err.print(words)
+        err.print(text)
 
-    def position(self, label: str, status: TaskStatus) -> None:
-        """Show the current position of a waiting task."""
+    def update_position(self, label: str, status: TaskStatus) -> None:
+        """Show the current queue position of a waiting task."""
 
     def warn(self, label: str, warning: str) -> None:
         """Print a warning, unless it was printed for another task before."""
@@ -61,23 +61,23 @@ class Display:
             print_above(f"{label} {warning}", WARNING)
 
     def end(self, label: str, *, failed: bool) -> None:
-        """Count a recording as ended: it is done or has failed."""
+        """Count a recording as processed; `failed`: without success."""
 
 
 class JsonLines(Display):
-    """Prints the events as JSON on standard output, one a line."""
+    """Prints the events as JSON on standard output, one per line."""
 
     def show(self, label: str, event: Event) -> None:  # noqa: ARG002 -- the message names its task
         """Print the event."""
         self.text.print(event.model_dump_json())
 
 
-class ForPeople(Display, ABC):
-    """Shows text when it is found, and describes the last event of each task in words."""
+class TextDisplay(Display, ABC):
+    """Prints text when it is transcribed, and describes the last progress event of each task in words."""
 
-    def __init__(self, *, live: Live) -> None:
+    def __init__(self, *, shown: ShownText) -> None:
         super().__init__()
-        self._live = live
+        self._shown = shown
         self._last: dict[str, ProgressEvent] = {}
 
     def show(self, label: str, event: Event) -> None:
@@ -87,40 +87,44 @@ class ForPeople(Display, ABC):
         if isinstance(event, ProgressEvent):
             before, self._last[label] = self._last.get(label), event
             self._show_progress(label, event, before)
-        elif self._live is Live.TEXT or (self._live is Live.MIXED and event.channel is None):
+        elif self._shown is ShownText.ALL or (self._shown is ShownText.MIXED_CHANNELS and event.channel is None):
             for segment in event.segments:
-                self.found.append(segment.text)
+                self.shown_segments.append(segment.text)
                 self.text.print(segment_line(segment), soft_wrap=not self.text.is_terminal)
-        elif self._live is not Live.NOTHING and event.segments:
-            self._show_last(segment_line(event.segments[-1]))
+        elif self._shown is not ShownText.NONE and event.segments:
+            self._show_last_segment(segment_line(event.segments[-1]))
 
-    def position(self, label: str, status: TaskStatus) -> None:
+    def update_position(self, label: str, status: TaskStatus) -> None:
         """Show the last event of the task with its new position."""
-        last = self._last.get(label)
-        if last is not None:
-            now = {"queue_position": status.queue_position, "expected_start": status.expected_start}
-            self.show(label, last.model_copy(update=now))
+        if (last := self._last.get(label)) is not None:
+            self.show(label, with_position(last, status))
 
-    def _show_last(self, line: str) -> None:
-        """Show the newest segment in place of the one before; do nothing where printed lines cannot be replaced."""
+    def _show_last_segment(self, line: str) -> None:
+        """Replace the previous segment by this one; do nothing where printed lines cannot be replaced."""
 
     @abstractmethod
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None: ...
 
 
-class Lines(ForPeople):
-    """Prints a line for each change of state, stage, attempt or position, ten percent, or minute of live sound."""
+class PlainLines(TextDisplay):
+    """Prints a line for each change of state, stage, attempt or position, ten percent, or minute of live audio."""
 
-    def begin(self, label: str, task_id: str) -> None:
+    def task_created(self, label: str, task_id: str) -> None:
         """Print the id of a task."""
         err.print(f"{label} is task {task_id}")
 
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
-        if before is None or _shown(event) != _shown(before):
-            percent = "" if event.lag_seconds is not None else f"{event.progress} %, "  # of live sound nobody knows it
+        if before is None or _milestone(event) != _milestone(before):
+            percent = "" if event.lag_seconds is not None else f"{event.progress} %, "  # unknown for live audio
             err.print(f"{label}: {percent}{describe(event)}")
 
 
-def _shown(event: ProgressEvent) -> tuple[object, ...]:
-    minutes = 0 if event.lag_seconds is None else (event.processed_seconds or 0) // 60  # live: nobody knows percents
+def with_position(event: ProgressEvent, status: TaskStatus) -> ProgressEvent:
+    """Return the event with the queue position and the expected start of a newer status."""
+    position = {"queue_position": status.queue_position, "expected_start": status.expected_start}
+    return event.model_copy(update=position)
+
+
+def _milestone(event: ProgressEvent) -> tuple[object, ...]:
+    minutes = 0 if event.lag_seconds is None else (event.processed_seconds or 0) // 60  # live audio has no percentage
     return event.state, event.stage, event.attempt, event.queue_position, event.progress // 10, minutes

@@ -1,5 +1,5 @@
-"""The exit codes of the command beside 0 and 1."""
+"""The exit codes of the command besides 0 and 1."""
 
 USAGE = 2  # wrong options or settings
 INTERRUPTED = 130  # what shells use for SIGINT
-NOBODY_READS = 141  # what shells use for SIGPIPE: the process that reads the output has ended
+OUTPUT_CLOSED = 141  # what shells use for SIGPIPE: the process that reads the output has ended

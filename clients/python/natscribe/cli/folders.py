@@ -1,4 +1,4 @@
-"""Finds the recordings that are given as arguments: as files, folders or patterns."""
+"""Finds the recordings that arguments name: files, folders or patterns."""
 
 import glob
 import os
@@ -12,8 +12,8 @@ import typer
 from natscribe.cli.console import err
 from natscribe.client.recordings import trouble
 
-NAMES_SHOWN = 5  # at most this number of files is listed by name
-RECORDING_SUFFIX = re.compile(  # suffixes of sound or video files that ffmpeg recognises
+_MAX_LISTED_NAMES = 5
+RECORDING_SUFFIX = re.compile(  # suffixes of audio or video files that ffmpeg recognises
     r"\.(3g2|3ga|3gp|aac|ac3|aif|aifc|aiff|alac|amr|ape|asf|au|avi|caf|dss|eac3|f4a|f4v|flac|flv|gsm|m2ts|m4a|m4b|m4v"
     r"|mka|mkv|mov|mp1|mp2|mp3|mp4|mpeg|mpg|mts|mxf|oga|ogg|ogv|opus|ra|rf64|rm|rmvb|snd|spx|tta|voc|vob|w64|wav|wave"
     r"|weba|webm|wma|wmv|wv)",
@@ -22,7 +22,7 @@ RECORDING_SUFFIX = re.compile(  # suffixes of sound or video files that ffmpeg r
 URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
-def recordings_of(argument: str, most_bytes: int, *, stored: bool = False) -> Sequence[Path | str]:
+def find_recordings(argument: str, most_bytes: int, *, stored: bool = False) -> Sequence[Path | str]:
     """Return the recordings that an argument names, sorted by name.
 
     The argument is a file, a folder with recordings in it or in its subfolders, a pattern of files, or, if `stored` is
@@ -33,23 +33,42 @@ def recordings_of(argument: str, most_bytes: int, *, stored: bool = False) -> Se
         typer.BadParameter: The argument is a URL, names no recording, or names a file that cannot be one.
     """
     if (url := URL.match(argument)) is not None:
-        raise typer.BadParameter(_instead_of_url(argument, url[1].lower(), stored=stored))
+        raise typer.BadParameter(_url_advice(argument, url[1].lower(), stored=stored))
     if stored:
         return [argument]
-    # The shell leaves a quoted ~ as it is; `~call.wav` is the name of a file.
-    path = Path(argument).expanduser() if argument.startswith("~/") else Path(argument)
+    path = local_path(argument)
     if path.is_dir():
         return _recordings_among(_files(path), path)
     if glob.has_magic(str(path)) and not path.exists():
-        found = glob.glob(str(path), recursive=True)  # noqa: PTH207 -- unlike Path.glob, it leaves hidden files out
-        matched = [Path(each) for each in sorted(found)]
-        return _recordings_among([each for each in matched if each.is_file()], path)
+        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 -- unlike Path.glob, it skips hidden files
+        return _recordings_among([file for file in map(Path, sorted(matches)) if file.is_file()], path)
+    return [existing_file(argument, most_bytes)]
+
+
+def local_path(argument: str) -> Path:
+    """Return the path that an argument names; the shell leaves a quoted `~/` as it is, and `~call.wav` is a name."""
+    return Path(argument).expanduser() if argument.startswith("~/") else Path(argument)
+
+
+def existing_file(argument: str, most_bytes: int) -> Path:
+    """Return the file that an argument names.
+
+    Raises:
+        typer.BadParameter: There is no such file, it is empty or too large.
+    """
+    path = local_path(argument)
     if (why := trouble(path, most_bytes)) is not None:
         raise typer.BadParameter(why)
-    return [path]
+    return path
 
 
-def _instead_of_url(argument: str, scheme: str, *, stored: bool) -> str:
+def listed_names(names: Sequence[str]) -> str:
+    """Join the first names by commas, and say how many more there are."""
+    more = len(names) - _MAX_LISTED_NAMES
+    return ", ".join(names[:_MAX_LISTED_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _url_advice(argument: str, scheme: str, *, stored: bool) -> str:
     if stored:
         return (
             f"{argument} is a URL: with --stored, FILE is the name of the recording in AUDIO_STORE, without the address"
@@ -63,32 +82,30 @@ def _instead_of_url(argument: str, scheme: str, *, stored: bool) -> str:
 
 
 def _recordings_among(files: list[Path], argument: Path) -> list[Path]:
-    found = [file for file in files if RECORDING_SUFFIX.fullmatch(file.suffix)]
-    others = [
+    recordings = [file for file in files if RECORDING_SUFFIX.fullmatch(file.suffix)]
+    skipped = [
         str(file.relative_to(argument) if file.is_relative_to(argument) else file)
         for file in files
         if not RECORDING_SUFFIX.fullmatch(file.suffix)
     ]
-    if others:
-        more = f" and {len(others) - NAMES_SHOWN} more" if len(others) > NAMES_SHOWN else ""
-        shown = ", ".join(others[:NAMES_SHOWN])
-        err.print(f"{argument}: left out, because their names are not those of recordings: {shown}{more}")
-    if not found:
+    if skipped:
+        err.print(f"{argument}: skipped files without the suffix of a recording: {listed_names(skipped)}")
+    if not recordings:
         message = (
             f"there is no recording in {argument}: name a folder that has some, or the files"
             if argument.is_dir()
             else f"no recording matches {argument}: check the pattern, or name the files"
         )
         raise typer.BadParameter(message)
-    return found
+    return recordings
 
 
 def _files(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    for place, folders, names in os.walk(folder, onerror=_refuse):
+    files: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place, name) for name in names if not name.startswith(".")]
-    return sorted(found)
+        files += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(files)
 
 
 def _refuse(error: OSError) -> NoReturn:

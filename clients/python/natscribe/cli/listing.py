@@ -8,34 +8,36 @@ import typer
 
 from natscribe.cli.console import err, open_client, out, run_and_exit
 from natscribe.cli.names import recording_name
+from natscribe.cli.options import parse_user_id
 from natscribe.cli.tables import Column, Row, print_table
-from natscribe.cli.users import user_id
-from natscribe.cli.wording import clock, done, minute
+from natscribe.cli.wording import clock, progress_text, to_the_minute
 from natscribe.client import Client
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import MOST_LISTED, ListedTask
 
-OfUser = Annotated[
+UserFilter = Annotated[
     str | None,
     typer.Option("--user", "--user-id", metavar="ID", help="Only the tasks of this user.", show_default=False),
 ]
-InState = Annotated[State | None, typer.Option("--state", help="Only the tasks in this state.", show_default=False)]
-Limit = Annotated[int, typer.Option(min=1, help="How many tasks are listed at most.")]
-JsonTasks = Annotated[bool, typer.Option("--json", help="One JSON object a line: the ListedTask messages.")]
+StateFilter = Annotated[State | None, typer.Option("--state", help="Only the tasks in this state.", show_default=False)]
+Limit = Annotated[int, typer.Option(min=1, help="Maximum number of tasks.")]
+JsonTasks = Annotated[bool, typer.Option("--json", help="One JSON object per line: the ListedTask messages.")]
 
 
-def list_tasks(*, user: OfUser = None, state: InState = None, limit: Limit = 20, as_json: JsonTasks = False) -> None:
+def list_tasks(
+    *, user: UserFilter = None, state: StateFilter = None, limit: Limit = 20, as_json: JsonTasks = False
+) -> None:
     """List tasks, newest first."""
-    owner = None if user is None else user_id(user)
+    owner = None if user is None else parse_user_id(user)
 
     async def work() -> int:
-        async with open_client() as client, aclosing(_tasks(client, owner, state, limit)) as tasks:
-            found = [task async for task in tasks]
+        async with open_client() as client, aclosing(_newest(client, owner, state, limit)) as newest:
+            tasks = [task async for task in newest]
         if as_json:
-            for task in found:
+            for task in tasks:
                 out.print(task.model_dump_json())
-        elif found:
-            print_table(out, _COLUMNS, [_row(task, for_people=out.is_terminal) for task in found])
+        elif tasks:
+            print_table(out, _COLUMNS, [_row(task, for_people=out.is_terminal) for task in tasks])
         else:
             err.print("There are no such tasks." if user or state else "There are no tasks.")
         return 0
@@ -43,7 +45,7 @@ def list_tasks(*, user: OfUser = None, state: InState = None, limit: Limit = 20,
     run_and_exit(work())
 
 
-async def _tasks(
+async def _newest(
     client: Client, owner: int | str | None, state: State | None, limit: int
 ) -> AsyncGenerator[ListedTask, None]:
     """Yield at most `limit` tasks, the newest first."""
@@ -58,16 +60,22 @@ async def _tasks(
             return
 
 
-_OPTIONAL = Column("kind", optional=True), Column("user", most=12, optional=True)
-_RECORDING = Column("length", right=True), Column("recording", most=24)
-_COLUMNS = (Column("created"), Column("state"), *_OPTIONAL, *_RECORDING, Column("task"))
+_COLUMNS = (
+    Column("created"),
+    Column("state"),
+    Column("kind", optional=True),
+    Column("user", most=12, optional=True),
+    Column("length", right=True),
+    Column("recording", most=24),
+    Column("task"),
+)
 
 
 def _row(task: ListedTask, *, for_people: bool) -> Row:
-    """Make the row of a task; `for_people` its error stands below, else only the code, in the state."""
+    """Make the row of a task; with `for_people` its error stands below, else only the code, in the state."""
     state, note = str(task.state), ""
     if task.state is State.RUNNING:
-        state += f" {done(task.progress, task.lag_seconds)}"
+        state += f" {progress_text(task.progress, task.lag_seconds)}"
     if task.error is not None and for_people:
         note = f"{task.error.code}: {task.error.message}"
     elif task.error is not None:
@@ -75,4 +83,4 @@ def _row(task: ListedTask, *, for_people: bool) -> Row:
     owner = "" if task.user_id is None else str(task.user_id)
     length = "" if task.duration_seconds is None else clock(task.duration_seconds)
     recording = "" if task.audio_file_id is None else recording_name(task.audio_file_id, task.task_id)
-    return Row([minute(task.created_at), state, task.kind, owner, length, recording, task.task_id], note)
+    return Row([to_the_minute(task.created_at), state, task.kind, owner, length, recording, task.task_id], note)

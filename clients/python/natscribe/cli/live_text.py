@@ -1,4 +1,4 @@
-"""Shows the text of a live task: what was said with its time, and what is still being said in grey."""
+"""Shows the text of a live task: final segments with their start, and partial results in grey."""
 
 import sys
 
@@ -8,18 +8,18 @@ from rich.text import Text
 from typing_extensions import Self
 
 from natscribe.cli.console import ERROR, err
-from natscribe.cli.display import Display, Event, JsonLines
-from natscribe.cli.wording import behind, clock, describe, plain, segment_line
+from natscribe.cli.display import Display, Event, JsonLines, with_position
+from natscribe.cli.wording import clock, describe, lag_text, printable, segment_line
 from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import SegmentsEvent
 
-GREY = "color(245)"  # can be read on black and on white
+GREY = "color(245)"  # readable on black and on white
 
 
 class LiveLines(Display):
-    """Prints the segments of a live task, a line each, and says when the state of the task changes."""
+    """Prints the segments of a live task, one per line, and the changes of the task's state."""
 
     def __init__(self, *, prints_text: bool) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class LiveLines(Display):
 
     def _show_segments(self, event: SegmentsEvent) -> None:
         for segment in event.segments if self._prints_text else ():
-            self.found.append(segment.text)
+            self.shown_segments.append(segment.text)
             self._print(self.text, segment_line(segment))
 
     def _show_progress(self, event: ProgressEvent, before: ProgressEvent | None) -> None:
@@ -46,21 +46,21 @@ class LiveLines(Display):
             self._print(err, describe(event), ERROR if event.error else "")
 
     def _show_partial(self, partial: Partial) -> None:
-        """Do nothing: printed lines cannot be replaced, as a partial replaces the one before."""
+        """Do nothing: a partial result replaces the previous one, and printed lines cannot be replaced."""
 
     def _print(self, console: Console, line: str, style: str = "") -> None:
         console.print(Text(line, style), soft_wrap=not console.is_terminal)
 
 
 class LiveScreen(LiveLines):
-    """Prints segments above a region that is drawn again and again: partials, and what the task does."""
+    """Prints segments above a region that is redrawn: partial results, and what the task does."""
 
     def __init__(self, *, prints_text: bool) -> None:
         super().__init__(prints_text=prints_text)
         if sys.stdout.isatty():
             self.text = err
         self._partials: dict[int | None, Partial] = {}
-        self._words = ""
+        self._message = ""
         self._region = Region(console=err, get_renderable=self._draw, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:
@@ -70,30 +70,29 @@ class LiveScreen(LiveLines):
     def __exit__(self, *_: object) -> None:
         self._region.stop()
 
-    def tell(self, words: str) -> None:
-        """Say what the command does now, in the last line."""
-        self._words = words
+    def message(self, text: str) -> None:
+        """Show what the command does now, in the last line."""
+        self._message = text
         self._region.refresh()
 
-    def position(self, label: str, status: TaskStatus) -> None:
+    def update_position(self, label: str, status: TaskStatus) -> None:
         """Show the current position of the task while it waits."""
         if self._last is not None:
-            now = {"queue_position": status.queue_position, "expected_start": status.expected_start}
-            self.show(label, self._last.model_copy(update=now))
+            self.show(label, with_position(self._last, status))
 
     def _draw(self) -> RenderableType:
         partials = sorted(self._partials.values(), key=lambda partial: partial.start)
-        last = Text(self._words + self._state(), GREY, no_wrap=True, overflow="ellipsis")
+        last = Text(self._message + self._state(), GREY, no_wrap=True, overflow="ellipsis")
         return Group(*map(_line, partials), last)
 
     def _state(self) -> str:
-        """Return a sentence's end: the state or lag of the task; empty before the first event and after the last."""
+        """Return the end of a sentence: the state or lag of the task; empty without an event and after its end."""
         event = self._last
         if event is None or event.state.ended:
             return ""
         if event.state is not State.RUNNING:
             return f", {describe(event, reason=False)}"
-        return behind(event.lag_seconds or 0)
+        return lag_text(event.lag_seconds or 0)
 
     def _show_segments(self, event: SegmentsEvent) -> None:
         partial = self._partials.get(event.channel)
@@ -113,14 +112,14 @@ class LiveScreen(LiveLines):
 
 
 def _line(partial: Partial) -> Text:
-    """Write a partial: its stable words in the ink of the terminal, the others in grey."""
-    stable, others = plain(partial.stable), plain(partial.text.removeprefix(partial.stable))
+    """Write a partial result: its stable words in the colour of the terminal, the others in grey."""
+    stable, others = printable(partial.stable), printable(partial.text.removeprefix(partial.stable))
     text = Text.assemble(f"[{clock(partial.start)}] {stable}", (others, GREY), overflow="fold")
-    text.no_wrap = False  # the console cuts lines otherwise, and the last words are the news
+    text.no_wrap = False  # the console cuts lines otherwise, and the last words are the newest
     return text
 
 
-def choose(*, as_json: bool, prints_text: bool) -> Display:
+def choose_live_display(*, as_json: bool, prints_text: bool) -> Display:
     """Choose how a live task is shown."""
     if as_json:
         return JsonLines()

@@ -4,27 +4,27 @@ from typing import Annotated
 
 import typer
 
-from natscribe.cli.console import err, find_servers, out, run_and_exit
+from natscribe.cli.console import err, out, read_settings, run_and_exit
 from natscribe.mock import Mock
 
 Seconds = Annotated[
-    float, typer.Option("--seconds", min=0, max=3600, help="How long an attempt of a task takes; 0: no time.")
+    float, typer.Option("--seconds", min=0, max=3600, help="Duration of each attempt of a task; 0: none.")
 ]
 
 
 def mock(*, seconds: Seconds = 6.0) -> None:
-    """Play the service, for tests of clients.
+    """Run a mock of the service, for client tests.
 
     It needs an empty NATS server and no model, and runs until Ctrl-C.
 
-    Tasks whose ids begin with error-CODE, reply-CODE, retry-, lost- or large- end as the id says: docs/mock.md.
+    Tasks whose ids start with error-CODE, reply-CODE, retry-, lost- or large- end as the id says: docs/mock.md.
     """
 
     async def work() -> int:
-        settings = find_servers()
-        async with Mock(settings, seconds=seconds, report=out.print) as playing:
-            err.print(f"The mock plays the service at {settings.nats_addresses}, until Ctrl-C.")
-            await playing.serve()
+        settings = read_settings()
+        async with Mock(settings, seconds=seconds, report=out.print) as service:
+            err.print(f"The mock of the service runs at {settings.nats_addresses}, until Ctrl-C.")
+            await service.serve()
         return 0
 
     run_and_exit(work())

@@ -13,65 +13,68 @@ _SUFFIX = re.compile(rf"({RECORDING_SUFFIX.pattern})(?=( \(\d+\))?$)", re.IGNORE
 _LONGEST_NAME_BYTES = 200  # an `audio_file_id` may be longer than the name of a file
 
 
-def labels_of(recordings: list[Path | str]) -> list[str]:
+def unique_labels(recordings: list[Path | str]) -> list[str]:
     """Make a label for each recording: its file name if no other recording has the same, else its path."""
-    names = Counter(_key(Path(each).name) for each in recordings)
-    return _unlike(Path(each).name if names[_key(Path(each).name)] == 1 else str(each) for each in recordings)
+    names = [Path(recording).name for recording in recordings]
+    uses = Counter(map(_key, names))
+    return _numbered(
+        name if uses[_key(name)] == 1 else str(recording) for name, recording in zip(names, recordings, strict=True)
+    )
 
 
-def file_names(labels: list[str]) -> list[str]:
+def unique_file_names(labels: list[str]) -> list[str]:
     """Make a unique file name for each label, without folders."""
-    return _unlike(
+    return _numbered(
         "-".join("up" if part == ".." else part for part in Path(label).parts).lstrip("/-.") for label in labels
     )
 
 
-def result_names(recordings: Sequence[str], folder: Path | None) -> list[str]:
-    """Make the names of the results' files, without the suffix of their format, from unique names of recordings.
+def result_file_names(recordings: Sequence[str], folder: Path | None) -> list[str]:
+    """Make the names of the result files, without the suffix of their format, from unique names of recordings.
 
-    The name is that of the recording without its suffix, as players look for subtitles. It keeps the suffix if two
-    recordings would have the same file, or if a file in the folder keeps it.
+    The name is that of the recording without its suffix, where players look for subtitles. The suffix stays if two
+    recordings would have the same file, or if a file in the folder has it.
     """
-    kept = set(recordings) & _prefixes(folder)
+    with_suffix = set(recordings) & _prefixes(folder)
     while True:
-        names = [each if each in kept else _SUFFIX.sub("", each, count=1) or each for each in recordings]
-        taken = Counter(map(_key, names))
-        alike = {each for each, name in zip(recordings, names, strict=True) if taken[_key(name)] > 1}
-        if alike <= kept:
+        names = [name if name in with_suffix else _SUFFIX.sub("", name, count=1) or name for name in recordings]
+        uses = Counter(map(_key, names))
+        ambiguous = {recording for recording, name in zip(recordings, names, strict=True) if uses[_key(name)] > 1}
+        if ambiguous <= with_suffix:
             return names
-        kept |= alike
+        with_suffix |= ambiguous
 
 
 def recording_name(audio_file_id: str, task_id: str) -> str:
-    """Return the name of a recording that can be the name of a file; the task id if no file can have that name."""
-    recording = Path(audio_file_id).name.removeprefix(f"{task_id}-")  # an upload begins with its task
-    (name,) = file_names([recording])
+    """Return the name of a recording if it can be the name of a file, else the task id."""
+    recording = Path(audio_file_id).name.removeprefix(f"{task_id}-")  # the id of an upload starts with its task's
+    (name,) = unique_file_names([recording])
     return name if name and len(name.encode()) <= _LONGEST_NAME_BYTES else task_id
 
 
-def names_of_tasks(recordings: Mapping[str, str]) -> list[str]:
+def unique_task_names(recordings: Mapping[str, str]) -> list[str]:
     """Make a unique name for each task: that of its recording, or the task id if an earlier task has that name."""
     names: list[str] = []
     for task_id, recording in recordings.items():
         is_taken = _key(recording) in map(_key, names)
         names.append(task_id if is_taken else recording)
-    return _unlike(names)
+    return _numbered(names)
 
 
 def _prefixes(folder: Path | None) -> set[str]:
-    """Return what stands before each dot in the names of a folder's files: `a` and `a.b` for `a.b.txt`."""
+    """Return the prefixes before each dot in the names of a folder's files: `a` and `a.b` for `a.b.txt`."""
     names = [file.name for file in folder.iterdir()] if folder is not None and folder.is_dir() else []
     return {name[: dot.start()] for name in names for dot in re.finditer(r"\.", name)}
 
 
-def _unlike(names: Iterable[str]) -> list[str]:
+def _numbered(names: Iterable[str]) -> list[str]:
     """Add a number to each repeated name: the same file may be submitted twice."""
-    found: dict[str, str] = {}
+    unique: dict[str, str] = {}
     for name in names:
-        tries = chain([name], (f"{name} ({number})" for number in count(2)))
-        free = next(each for each in tries if _key(each) not in found)
-        found[_key(free)] = free
-    return list(found.values())
+        candidates = chain([name], (f"{name} ({number})" for number in count(2)))
+        free = next(candidate for candidate in candidates if _key(candidate) not in unique)
+        unique[_key(free)] = free
+    return list(unique.values())
 
 
 def _key(name: str) -> str:

@@ -8,45 +8,45 @@ from natscribe.cli.wording import clock
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.transcription import Interval, TranscriptionResult
 
-PLACES_SHOWN = 12  # at most this number of places in the recording is listed: two lines of a terminal
+MAX_LISTED_INTERVALS = 12  # two lines of a terminal
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the user asked for and may not get: a number of speakers, and separate channels."""
+class RequestedOptions:
+    """Options that a recording may not satisfy: a number of speakers, and separate channels."""
 
-    fewest: int | None = None
-    most: int | None = None
-    separate: bool = False
+    min_speakers: int | None = None
+    max_speakers: int | None = None
+    separate_channels: bool = False
 
 
-def notices(label: str, result: Result, wanted: Wanted = Wanted()) -> list[str]:
-    """Return warnings, a sentence each: what of `wanted` the recording lacks, which steps failed, gaps in the text."""
-    found = list(_about_speakers(label, result, wanted))
+def notices(label: str, result: Result, requested: RequestedOptions = RequestedOptions()) -> Iterator[str]:
+    """Yield a sentence for each warning: options that could not be satisfied, steps that failed, gaps in the text."""
+    count, least, most = result.speakers, requested.min_speakers, requested.max_speakers
+    if count is not None and least is not None and count < least:
+        yield f"{label}: {count} speakers detected, {least} or more requested: no more can be distinguished."
+    if count is not None and most is not None and count > most:
+        yield (
+            f"{label}: {count} speakers detected, at most {most} requested: each channel is one; try --channels mix."
+        )
     if result.voices_error is not None:
-        found.append(f"{label} lacks names: {result.voices_error.message}")
-    if not isinstance(result, TranscriptionResult):
-        return found
+        yield f"{label} lacks names: {result.voices_error.message}"
+    if isinstance(result, TranscriptionResult):
+        yield from _of_transcription(label, result, requested)
+
+
+def _of_transcription(label: str, result: TranscriptionResult, requested: RequestedOptions) -> Iterator[str]:
     if result.diarization_error is not None:
-        found.append(f"{label} has no speakers: {result.diarization_error.message}")
+        yield f"{label} has no speakers: {result.diarization_error.message}"
     if result.audio_error is not None:
-        found.append(f"The sound of {label} is not kept: {result.audio_error.message}")
+        yield f"The audio of {label} is not stored: {result.audio_error.message}"
     if result.untranscribed:
-        found.append(f"{label}: speech without text at {_places(result.untranscribed)}: listen there.")
-    if wanted.separate and result.channels is None:
-        found.append(f"{label} has one channel: transcribed as one.")
-    return found
+        yield f"{label}: speech that was not transcribed at {_listed(result.untranscribed)}: check the recording there."
+    if requested.separate_channels and result.channels is None:
+        yield f"{label} has one channel: transcribed as one."
 
 
-def _about_speakers(label: str, result: Result, wanted: Wanted) -> Iterator[str]:
-    count = result.speakers
-    if count is not None and wanted.fewest is not None and count < wanted.fewest:
-        yield f"{label}: {count} speakers found, at least {wanted.fewest} wanted: no more can be told apart."
-    if count is not None and wanted.most is not None and count > wanted.most:
-        yield f"{label}: {count} speakers found, at most {wanted.most} wanted: each channel is one; try --channels mix."
-
-
-def _places(intervals: list[Interval]) -> str:
-    places = [f"{clock(each.start)}-{clock(math.ceil(each.end))}" for each in intervals[:PLACES_SHOWN]]
-    more = len(intervals) - PLACES_SHOWN
-    return ", ".join(places) + (f" and {more} more, all in `untranscribed` of --format json" if more > 0 else "")
+def _listed(intervals: list[Interval]) -> str:
+    shown = [f"{clock(gap.start)}-{clock(math.ceil(gap.end))}" for gap in intervals[:MAX_LISTED_INTERVALS]]
+    more = len(intervals) - MAX_LISTED_INTERVALS
+    return ", ".join(shown) + (f" and {more} more, all in `untranscribed` of --format json" if more > 0 else "")

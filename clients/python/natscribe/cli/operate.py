@@ -7,7 +7,7 @@ import typer
 
 from natscribe.cli.console import err, open_client, out, run_and_exit
 from natscribe.cli.tables import Column, Row, print_table
-from natscribe.cli.wording import clock, countdown, minute, until
+from natscribe.cli.wording import clock, countdown, seconds_until, to_the_minute
 from natscribe.client import command
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorCode
@@ -15,7 +15,7 @@ from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 from natscribe.schemas.wire import Kind
 
 JsonQueue = Annotated[bool, typer.Option("--json", help="The QueueOverview message as one line of JSON.")]
-JsonDeadLetters = Annotated[bool, typer.Option("--json", help="One JSON object a line: the DeadLetter messages.")]
+JsonDeadLetters = Annotated[bool, typer.Option("--json", help="One JSON object per line: the DeadLetter messages.")]
 
 OfTask = Annotated[str | None, typer.Option("--task-id", help="The dead letter of this task.")]
 OfKind = Annotated[Kind | None, typer.Option("--kind", help="All dead letters of this kind.")]
@@ -25,12 +25,12 @@ dead_letters = typer.Typer(no_args_is_help=True, help="List, replay or delete ta
 
 
 def queue(*, as_json: JsonQueue = False) -> None:
-    """Show how many tasks wait, run and have failed. Also when the oldest came and when the newest should start."""
+    """Count waiting, running and failed tasks. Also show the age of the oldest and the newest's expected start."""
 
     async def work() -> int:
         async with open_client() as client:
-            found = await client.queue()
-        out.print(found.model_dump_json()) if as_json else _show_queues(found)
+            overview = await client.queue()
+        out.print(overview.model_dump_json()) if as_json else _show_queues(overview)
         return 0
 
     run_and_exit(work())
@@ -44,20 +44,20 @@ _QUEUE_COLUMNS = (
     Column("oldest", named=True),
     Column("last starts", named=True),
 )
-_LETTER_COLUMNS = Column("failed"), Column("kind"), Column("task")
+_DEAD_LETTER_COLUMNS = Column("failed"), Column("kind"), Column("task")
 
 
-def _show_queues(found: QueueOverview) -> None:
-    rows = [_queue_row(each) for each in found.queues if each.waiting or each.running]
+def _show_queues(overview: QueueOverview) -> None:
+    rows = [_queue_row(status) for status in overview.queues if status.waiting or status.running]
     if rows:
         print_table(out, _QUEUE_COLUMNS, rows)
-    if not rows and not found.dead_letters:
-        err.print("No task waits, runs or has failed.")
-    if found.dead_letters:
+    if not rows and not overview.dead_letters:
+        err.print("No tasks are waiting, running or failed.")
+    if overview.dead_letters:
         here = command()
-        out.print(f"failed: {found.dead_letters}")
+        out.print(f"failed: {overview.dead_letters}")
         out.print(f"  {here} dead-letters list    shows why")
-        out.print(f"  {here} dead-letters delete --code CODE    removes them")
+        out.print(f"  {here} dead-letters delete --code CODE    deletes them")
 
 
 def _queue_row(queue: QueueStatus) -> Row:
@@ -78,9 +78,9 @@ def show(*, as_json: JsonDeadLetters = False) -> None:
                 if as_json:
                     out.print(dead_letter.model_dump_json())
                 else:
-                    rows.append(_letter_row(dead_letter))
+                    rows.append(_dead_letter_row(dead_letter))
         if rows:
-            print_table(out, _LETTER_COLUMNS, rows)
+            print_table(out, _DEAD_LETTER_COLUMNS, rows)
         if not count:
             err.print("There are no dead letters.")
         return 0
@@ -91,14 +91,14 @@ def show(*, as_json: JsonDeadLetters = False) -> None:
 @dead_letters.command()
 def replay(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
     """Queue tasks again, chosen by exactly one option."""
-    _refuse_unless_one(task_id, kind, code)
+    _check_one(task_id, kind, code)
 
     async def work() -> int:
         async with open_client() as client:
             count = await client.replay(task_id=task_id, kind=kind, code=code)
         out.print(f"queued again: {count}")
         if not count:
-            err.print("Nothing to queue again: no matching dead letter is of a valid task that failed within 8 days.")
+            err.print("Nothing to queue again: no dead letter matches a valid task that failed within 8 days.")
         return 0
 
     run_and_exit(work())
@@ -106,8 +106,8 @@ def replay(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) 
 
 @dead_letters.command()
 def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
-    """Remove dead letters, chosen by exactly one option. The rest of their tasks stays."""
-    _refuse_unless_one(task_id, kind, code)
+    """Delete dead letters, chosen by exactly one option. The rest of their tasks stays."""
+    _check_one(task_id, kind, code)
 
     async def work() -> int:
         async with open_client() as client:
@@ -117,7 +117,7 @@ def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) 
     run_and_exit(work())
 
 
-def _refuse_unless_one(*options: object) -> None:
+def _check_one(*options: object) -> None:
     """Check that exactly one option chooses dead letters."""
     if sum(option is not None for option in options) != 1:
         message = "give exactly one of --task-id, --kind and --code"
@@ -125,9 +125,9 @@ def _refuse_unless_one(*options: object) -> None:
 
 
 def _age(since: datetime | None) -> str:
-    return "" if since is None else f"{clock(-until(since))} ago"
+    return "" if since is None else f"{clock(-seconds_until(since))} ago"
 
 
-def _letter_row(dead_letter: DeadLetter) -> Row:
+def _dead_letter_row(dead_letter: DeadLetter) -> Row:
     error, task = dead_letter.error, dead_letter.task_id or "(no task id)"
-    return Row([minute(dead_letter.time), dead_letter.kind, task], f"{error.code}: {error.message}")
+    return Row([to_the_minute(dead_letter.time), dead_letter.kind, task], f"{error.code}: {error.message}")

@@ -6,22 +6,31 @@ from typing import Annotated
 
 import typer
 
+from natscribe.cli import options
 from natscribe.cli.console import WARNING, err, open_client, out, run_and_exit
-from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
-from natscribe.cli.names import names_of_tasks, recording_name, result_names
+from natscribe.cli.names import recording_name, result_file_names, unique_task_names
 from natscribe.cli.notices import notices
-from natscribe.cli.results import FORMAT_HELP, Format, Output, OutputDir, output_of
+from natscribe.cli.output import Format, Output, make_output
 from natscribe.cli.status import next_step
-from natscribe.cli.task import SeveralTasks, for_each
+from natscribe.cli.task import SeveralTasks, for_each_task
 from natscribe.client import Client, RequestFailedError, command
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.kinds import Result
 
+Formats = Annotated[
+    list[Format] | None,
+    typer.Option(
+        "--format",
+        help="Format of the result: by default txt, the text without times, but `turns` (who says what when) on a "
+        f"terminal if there are speakers, and rttm for a diarization; {options.SEVERAL_FORMATS_HELP}",
+        show_default=False,
+    ),
+]
 Audio = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="The recording, which the page of --format html plays: the page has a link to it.",
+        help="The recording that the page of --format html plays: the page has a link to it.",
         show_default=False,
     ),
 ]
@@ -30,22 +39,20 @@ Audio = Annotated[
 def result(  # noqa: PLR0913 -- the options of the command
     task_ids: SeveralTasks,
     *,
-    result_format: Annotated[
-        list[Format] | None, typer.Option("--format", help=FORMAT_HELP, show_default=False)
-    ] = None,
-    max_line_chars: MaxLineChars = None,
-    max_lines: MaxLines = None,
-    max_cue_seconds: MaxCueSeconds = None,
-    output_dir: OutputDir = None,
+    result_format: Formats = None,
+    max_line_chars: options.MaxLineChars = None,
+    max_lines: options.MaxLines = None,
+    max_cue_seconds: options.MaxCueSeconds = None,
+    output_dir: options.OutputDir = None,
     audio: Audio = None,
 ) -> None:
-    """Print results, or write each into a file.
+    """Print results, or write each to a file.
 
     The file has the name of the recording; of two tasks with the same recording, the later one has its task id.
     """
     _check_audio(audio, task_ids, result_format)
-    limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
-    output = output_of(result_format, output_dir, limits)
+    limits = options.subtitle_limits(result_format, max_line_chars, max_lines, max_cue_seconds)
+    output = make_output(result_format, output_dir, limits)
     output.check_holds(len(set(task_ids)))
     run_and_exit(_fetch_results(task_ids, output, audio))
 
@@ -70,29 +77,27 @@ async def _fetch_results(task_ids: list[str], output: Output, audio: Path | None
         names = {} if output.folder is None else await _file_names(client, task_ids, output)
 
         async def fetch(task_id: str) -> None:
-            found = await _result(client, task_id)
+            task_result = await _result(client, task_id)
             if output.folder is None:
-                output.show(out, found, label=task_id, heading=len(task_ids) > 1, recording=audio)
+                output.show(out, task_result, label=task_id, heading=len(task_ids) > 1, recording=audio)
             else:
-                err.print(f"wrote {output.write(names[task_id], found, audio)}")
-            for notice in notices(task_id, found):
+                err.print(f"wrote {output.write(names[task_id], task_result, audio)}")
+            for notice in notices(task_id, task_result):
                 err.print(notice, style=WARNING)
 
-        return await for_each(task_ids, fetch)
+        return await for_each_task(task_ids, fetch)
 
 
 async def _result(client: Client, task_id: str) -> Result:
-    """Return the result of a task; the error of a task without a result says what to type next."""
+    """Return the result of a task; the error for a task without a result says what to type next."""
     try:
         return await client.get_task_result(task_id)
     except RequestFailedError as error:
         if error.code is ErrorCode.NOT_FINISHED:
-            message = (
-                f"{task_id} has not ended: `{command()} watch {task_id}` waits for it, then type this command again."
-            )
+            message = f"{task_id} has not ended: `{command()} watch {task_id}` waits for it, then repeat this command."
         elif error.code is ErrorCode.NOT_FOUND:
-            found = await client.get_task_progress(task_id)  # says so, if the task is unknown
-            message = f"{task_id} is {found.state} and has no result. Next: {next_step(found)}."
+            status = await client.get_task_progress(task_id)  # raises an error if the task is unknown
+            message = f"{task_id} is {status.state} and has no result. Next: {next_step(status)}."
         else:
             raise
         raise RequestFailedError(ErrorDetail(code=error.code, message=message)) from error
@@ -100,10 +105,10 @@ async def _result(client: Client, task_id: str) -> Result:
 
 async def _file_names(client: Client, task_ids: list[str], output: Output) -> dict[str, str]:
     """Return the name of the file of each task, without its suffix."""
-    recordings: dict[str, str] = {}
-    for task_id in task_ids:
-        recordings[task_id] = task_id
+    recordings = {task_id: task_id for task_id in task_ids}
+    for task_id in recordings:
         with suppress(RequestFailedError):  # fetching the result raises it again, and prints it
             task = (await client.get_task_progress(task_id)).task
-            recordings[task_id] = recording_name(task.audio_file_id, task_id) if task is not None else task_id
-    return dict(zip(recordings, result_names(names_of_tasks(recordings), output.folder), strict=True))
+            if task is not None:
+                recordings[task_id] = recording_name(task.audio_file_id, task_id)
+    return dict(zip(recordings, result_file_names(unique_task_names(recordings), output.folder), strict=True))

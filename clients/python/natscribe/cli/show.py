@@ -1,14 +1,14 @@
 """Chooses how progress is shown: as bars on a terminal, as plain lines elsewhere, or as JSON messages."""
 
-from natscribe.cli.bars import Bars
+from natscribe.cli.bars import ProgressBars
 from natscribe.cli.console import err
-from natscribe.cli.display import Display, JsonLines, Lines, Live
+from natscribe.cli.display import Display, JsonLines, PlainLines, ShownText
 
 
-def choose(*, as_json: bool, live: Live = Live.NOTHING, tasks: int = 1) -> Display:
-    """Choose the display for a number of tasks; `live` says how much text it shows while a task runs."""
+def choose_display(*, as_json: bool, shown: ShownText = ShownText.NONE, tasks: int = 1) -> Display:
+    """Choose the display for a number of tasks; `shown` is how much text it shows while a task runs."""
     if as_json:
         return JsonLines()
     if err.is_terminal and not err.is_dumb_terminal:
-        return Bars(live=live, tasks=tasks)
-    return Lines(live=live)
+        return ProgressBars(shown=shown, tasks=tasks)
+    return PlainLines(shown=shown)

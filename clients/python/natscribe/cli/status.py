@@ -1,9 +1,9 @@
-"""Describes the status of a task: its state, its recording, when what happened, its options, and the next step."""
+"""Describes the status of a task: state, recording, times, options, and the next step."""
 
 from collections.abc import Iterator
 from datetime import datetime
 
-from natscribe.cli.wording import begins, clock, done
+from natscribe.cli.wording import clock, progress_text, starts_in
 from natscribe.client import command
 from natscribe.jetstream.streams import RESULTS_KEPT_S
 from natscribe.schemas.errors import ErrorCode
@@ -15,48 +15,55 @@ from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind
 
 _LEAST_SPOKEN_S, _LEAST_SHARE = 10.0, 0.1  # a language with less of both may be a wrong guess: it is not listed
-
-_NAMES = {"task_id", "audio_file_id", "user_id", "audio"}  # fields of a task that are no options
-
+_NO_OPTIONS = {"task_id", "audio_file_id", "user_id", "audio"}  # fields of a task that are no options
 _COMMANDS = {Kind.TRANSCRIPTION: "transcribe", Kind.DIARIZATION: "diarize"}
-_FAULTS_OF_THE_TASK = {ErrorCode.INVALID_MESSAGE, ErrorCode.AUDIO_UNREADABLE}  # a replay would end the same
+_TASK_ERRORS = {ErrorCode.INVALID_MESSAGE, ErrorCode.AUDIO_UNREADABLE}  # a replay would fail again
 
 
-def summary(found: TaskStatus) -> str:
+def summary(status: TaskStatus) -> str:
     """Describe a status in one line."""
-    stage = f", {found.stage}" if found.stage else ""
-    position = f", position {found.queue_position} in the queue" if found.queue_position else ""
-    why = f": {found.error.message} ({found.error.code})" if found.error else ""
-    how_far, begin = done(found.progress, found.lag_seconds), begins(found.expected_start)
-    return f"{found.task_id}: {found.kind} {found.state}{stage}, {how_far}{position}{begin}{why}"
+    stage = f", {status.stage}" if status.stage else ""
+    position = f", position {status.queue_position} in the queue" if status.queue_position else ""
+    why = f": {status.error.message} ({status.error.code})" if status.error else ""
+    progress, start = progress_text(status.progress, status.lag_seconds), starts_in(status.expected_start)
+    return f"{status.task_id}: {status.kind} {status.state}{stage}, {progress}{position}{start}{why}"
 
 
-def facts(found: TaskStatus, result: Result | None) -> list[tuple[str, str]]:
-    """List facts of a task as topic and text; `result` is None if none can be read."""
-    return [(topic, said) for topic, said in _facts(found, result) if said]
+def details(status: TaskStatus, result: Result | None) -> list[tuple[str, str]]:
+    """Describe a task as topics and texts; `result` is None if none can be read."""
+    topics = (*_input(status, result), *_times(status), *_execution(status))
+    return [(topic, text) for topic, text in topics if text]
 
 
-def _facts(found: TaskStatus, result: Result | None) -> Iterator[tuple[str, str]]:
-    task, seconds = found.task, found.duration_seconds if result is None else result.duration
-    yield "sound", _sound(task.audio) if isinstance(task, LiveTask) else ""
-    yield "recording", task.audio_file_id if task is not None and not isinstance(task, LiveTask) else ""
-    yield "length", clock(seconds) if seconds is not None else ""
+def _input(status: TaskStatus, result: Result | None) -> Iterator[tuple[str, str]]:
+    task, seconds = status.task, status.duration_seconds if result is None else result.duration
+    if isinstance(task, LiveTask):
+        yield "audio", _live_audio(task.audio)
+    elif task is not None:
+        yield "recording", task.audio_file_id
+    yield "length", "" if seconds is None else clock(seconds)
     yield "language", _languages(result) if isinstance(result, TranscriptionResult) else ""
-    yield "speakers", str(result.speakers or "") if result is not None else ""
-    yield "user", str(task.user_id) if task is not None else ""
-    yield "created", _moment(found.created_at)
-    yield "started", _moment(found.started_at, since=found.created_at)
-    yield "finished", _moment(found.finished_at, since=found.started_at)
-    left = found.eta_seconds if found.state is State.RUNNING else None
-    yield "left", f"about {clock(left)}" if left is not None and left >= 1 else ""
-    yield "worker", found.worker or ""
-    yield "attempt", str(found.attempt) if found.attempt > 1 else ""
-    yield "options", ", ".join(_options(task)) if task is not None else ""
-    yield "priority", str(found.priority)
-    yield "next", next_step(found)
+    yield "speakers", "" if result is None else str(result.speakers or "")
+    yield "user", "" if task is None else str(task.user_id)
 
 
-def _sound(audio: LiveAudio) -> str:
+def _times(status: TaskStatus) -> Iterator[tuple[str, str]]:
+    yield "created", _moment(status.created_at)
+    yield "started", _moment(status.started_at, since=status.created_at)
+    yield "finished", _moment(status.finished_at, since=status.started_at)
+    if status.state is State.RUNNING and status.eta_seconds is not None and status.eta_seconds >= 1:
+        yield "left", f"about {clock(status.eta_seconds)}"
+
+
+def _execution(status: TaskStatus) -> Iterator[tuple[str, str]]:
+    yield "worker", status.worker or ""
+    yield "attempt", str(status.attempt) if status.attempt > 1 else ""
+    yield "options", "" if status.task is None else ", ".join(_options(status.task))
+    yield "priority", str(status.priority)
+    yield "next", next_step(status)
+
+
+def _live_audio(audio: LiveAudio) -> str:
     return f"live, {audio.codec}, {audio.sample_rate} Hz, {audio.channels} channel{'s' * (audio.channels > 1)}"
 
 
@@ -70,7 +77,7 @@ def _moment(moment: datetime | None, *, since: datetime | None = None) -> str:
 def _languages(result: TranscriptionResult) -> str:
     least = min(_LEAST_SPOKEN_S, _LEAST_SHARE * sum(result.languages.values()))
     spoken = {code: seconds for code, seconds in result.languages.items() if seconds >= least}
-    if len(spoken) < 2:  # noqa: PLR2004 -- of several, each has its time
+    if len(spoken) < 2:  # noqa: PLR2004 -- each of several has its time
         return result.language or ""
     return ", ".join(f"{code} {clock(seconds)}" for code, seconds in spoken.items())
 
@@ -79,23 +86,23 @@ def _options(task: Task) -> Iterator[str]:
     """Yield the options that differ from their defaults."""
     for name, field in type(task).model_fields.items():
         value = getattr(task, name)
-        if name not in _NAMES and value != field.default:
+        if name not in _NO_OPTIONS and value != field.default:
             yield name if value is True else f"{name} {', '.join(value) if isinstance(value, tuple) else value}"
 
 
-def next_step(found: TaskStatus) -> str:
-    """Say what to type to go on with a task."""
-    here, task_id, task = command(), found.task_id, found.task
-    if not found.state.ended:
-        goes_on = isinstance(task, LiveTask) and task.audio.codec is not Codec.OPUS
-        resume = f" {here} live - --resume {task_id} if no sound comes," if goes_on else ""
+def next_step(status: TaskStatus) -> str:
+    """Return the commands that follow from the state of a task."""
+    here, task_id, task = command(), status.task_id, status.task
+    if not status.state.ended:
+        can_resume = isinstance(task, LiveTask) and task.audio.codec is not Codec.OPUS
+        resume = f" {here} live - --resume {task_id} if no audio arrives," if can_resume else ""
         return f"{here} watch {task_id},{resume} or {here} cancel {task_id}"
-    if found.result_available:
+    if status.result_available:
         return f"{here} result {task_id}"
-    again = f"{here} {'live' if isinstance(task, LiveTask) else _COMMANDS[found.kind]} FILE"
-    if found.error is not None and found.error.code in _FAULTS_OF_THE_TASK:
+    again = f"{here} {'live' if isinstance(task, LiveTask) else _COMMANDS[status.kind]} FILE"
+    if status.error is not None and status.error.code in _TASK_ERRORS:
         return f"{again}, once the task or its recording is corrected"
-    if found.state is State.FAILED:
+    if status.state is State.FAILED:
         return f"{here} dead-letters replay --task-id {task_id}, once the cause is removed"
-    expired = f", because results are kept for {RESULTS_KEPT_S // 86400:.0f} days"
-    return f"{again}{expired if found.state is State.COMPLETED else ''}"
+    expired = f", because results are stored for {RESULTS_KEPT_S // 86400:.0f} days"
+    return f"{again}{expired if status.state is State.COMPLETED else ''}"

@@ -7,13 +7,13 @@ from pathlib import Path
 from pydantic_core import to_json
 
 from natscribe.cli.console import ERROR, WARNING, err, open_client, out, print_above
-from natscribe.cli.display import Display, Live
+from natscribe.cli.display import Display, ShownText
 from natscribe.cli.follow import follow
-from natscribe.cli.jobs import Create, Job, how_to_continue
-from natscribe.cli.names import file_names, labels_of, result_names
-from natscribe.cli.notices import Wanted, notices
-from natscribe.cli.results import NotWrittenError, Output
-from natscribe.cli.show import choose
+from natscribe.cli.jobs import CreateTask, Job, interruption_notice
+from natscribe.cli.names import result_file_names, unique_file_names, unique_labels
+from natscribe.cli.notices import RequestedOptions, notices
+from natscribe.cli.output import NotWrittenError, Output
+from natscribe.cli.show import choose_display
 from natscribe.cli.wording import has_speakers
 from natscribe.client import Client, ClientError, command
 from natscribe.schemas.kinds import Result
@@ -28,27 +28,26 @@ class Submission:
     output: Output
     as_json: bool
     wait: bool
-    is_text_final: bool = True  # whether the result would only repeat the text that was shown as it was found
-    wanted: Wanted = field(default_factory=Wanted)  # what the recording may not have
+    is_text_final: bool = True  # whether the result would only repeat the text that was shown while the task ran
+    requested: RequestedOptions = field(default_factory=RequestedOptions)
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
 
-    async def run(self, tasks: list[tuple[Path | str, Create]]) -> int:
-        """Submit all recordings at the same time, each with the function that creates its task.
+    async def run(self, tasks: list[tuple[Path | str, CreateTask]]) -> int:
+        """Submit all recordings concurrently, each with the function that creates its task.
 
         Returns:
             The exit code: 1 if a task failed, else 0.
         """
-        labels = labels_of([recording for recording, _ in tasks])
-        names = result_names(file_names(labels), self.output.folder)
+        labels = unique_labels([recording for recording, _ in tasks])
+        names = result_file_names(unique_file_names(labels), self.output.folder)
         jobs = [Job(*task, label, name) for task, label, name in zip(tasks, labels, names, strict=True)]
         if self.wait:
             self.output.check_holds(len(jobs))
-        live = self._live() if len(jobs) == 1 and out.is_terminal else Live.NOTHING
         try:
-            with choose(as_json=self.as_json, live=live, tasks=len(jobs)) as display:
-                await self._follow(display, jobs)
+            with choose_display(as_json=self.as_json, shown=self._shown_text(jobs), tasks=len(jobs)) as display:
+                await self._run(display, jobs)
         except asyncio.CancelledError:
-            for line in how_to_continue(jobs, self.output):
+            for line in interruption_notice(jobs, self.output):
                 err.print(line)
             raise
         if not self.wait:
@@ -58,17 +57,13 @@ class Submission:
             err.print(f"{len(failed)} of {len(jobs)} failed: {', '.join(failed)}", style=ERROR)
         return int(bool(failed))
 
-    def _live(self) -> Live:
+    def _shown_text(self, jobs: list[Job]) -> ShownText:
         """Return how much text stays on the terminal while a task runs: none that the printed result will repeat."""
+        if len(jobs) > 1 or not out.is_terminal:
+            return ShownText.NONE
         if self.output.folder:
-            return Live.TEXT
-        return Live.MIXED if self.is_text_final and not self.output.formats else Live.LAST
-
-    async def _follow(self, display: Display, jobs: list[Job]) -> None:
-        try:
-            await self._run(display, jobs)
-        finally:
-            self._show_held(display, jobs, waits=False)
+            return ShownText.ALL
+        return ShownText.MIXED_CHANNELS if self.is_text_final and not self.output.formats else ShownText.LAST_SEGMENT
 
     async def _run(self, display: Display, jobs: list[Job]) -> None:
         labels = {job.recording: job.label for job in jobs}
@@ -76,40 +71,44 @@ class Submission:
         def on_upload(recording: Path, sent: int) -> None:
             display.upload(labels[recording], sent, recording.stat().st_size)
 
-        async with open_client(on_upload) as client:
-            await asyncio.gather(*(self._one(client, display, job, jobs) for job in jobs))
+        try:
+            async with open_client(on_upload) as client:
+                await asyncio.gather(*(self._process(client, display, job, jobs) for job in jobs))
+        finally:
+            self._print_in_order(display, jobs, skip_missing=True)
 
-    async def _one(self, client: Client, display: Display, job: Job, jobs: list[Job]) -> None:
+    async def _process(self, client: Client, display: Display, job: Job, jobs: list[Job]) -> None:
         try:
             async with self.gate:
                 job.task_id = await job.create(client, job.recording)
             if self.wait:
-                display.begin(job.label, job.task_id)
+                display.task_created(job.label, job.task_id)
                 job.is_completed = await follow(client, display, job.task_id, job.label, tasks=len(jobs))
                 job.has_failed = not job.is_completed
             if job.is_completed:
-                job.held = await client.get_task_result(job.task_id)
+                job.unwritten = await client.get_task_result(job.task_id)
         except ClientError as error:
-            _tell_failure(job, error)
+            _report_failure(job, error)
         if self.as_json or self.output.folder is not None:
             self._write(display, job, heading=False)
         else:
-            self._show_held(display, jobs)
+            self._print_in_order(display, jobs)
         display.end(job.label, failed=job.has_failed)
 
-    def _show_held(self, display: Display, jobs: list[Job], *, waits: bool = True) -> None:
+    def _print_in_order(self, display: Display, jobs: list[Job], *, skip_missing: bool = False) -> None:
         """Print the results that have arrived, in the order of their recordings.
 
-        `waits`: print no result before those of all earlier recordings are printed or have failed.
+        Unless `skip_missing` is set, no result is printed before those of all earlier recordings are printed or have
+        failed.
         """
         for job in jobs:
             self._write(display, job, heading=len(jobs) > 1)
-            if waits and not (job.is_done or job.has_failed):
+            if not (skip_missing or job.is_done or job.has_failed):
                 return
 
     def _write(self, display: Display, job: Job, *, heading: bool) -> None:
-        """Print or write the result of a job, if the result is there and not written yet."""
-        result, job.held = job.held, None
+        """Print or write the result of a job, if the result has arrived and is not written yet."""
+        result, job.unwritten = job.unwritten, None
         if result is None:
             return
         recording = job.recording if isinstance(job.recording, Path) else None
@@ -117,14 +116,14 @@ class Submission:
             if self.output.folder is not None:
                 err.print(f"wrote {self.output.write(job.name, result, recording)}")
             elif self.output.formats or has_speakers(result) or not _is_shown(display, result):
-                if display.found:
+                if display.shown_segments:
                     display.text.print()
                 self.output.show(display.text, result, label=job.label, heading=heading, recording=recording)
         except (ClientError, NotWrittenError) as error:
-            _tell_failure(job, error)
+            _report_failure(job, error)
             return
         job.is_done = True
-        for notice in notices(job.label, result, self.wanted):
+        for notice in notices(job.label, result, self.requested):
             print_above(notice, WARNING)
 
     def _print_ids(self, jobs: list[Job]) -> None:
@@ -134,10 +133,11 @@ class Submission:
 
 
 def _is_shown(display: Display, result: Result) -> bool:
-    return bool(display.found) and display.found == [getattr(segment, "text", None) for segment in result.segments]
+    shown = display.shown_segments
+    return bool(shown) and shown == [getattr(segment, "text", None) for segment in result.segments]
 
 
-def _tell_failure(job: Job, error: Exception) -> None:
+def _report_failure(job: Job, error: Exception) -> None:
     job.has_failed = True
     fetch = f" `{command()} result {job.task_id}` prints the result." if job.is_completed else ""
     print_above(f"{job.label}: {error}{fetch}", ERROR)

@@ -1,6 +1,6 @@
-"""Prints tables: aligned columns with headers on a terminal, and one plain line a row for other programs."""
+"""Prints tables: aligned columns with titles on a terminal, and one plain line per row for other programs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from natscribe.cli.wording import plain
+from natscribe.cli.wording import printable
 
 GAP = "  "  # between columns
 
@@ -20,9 +20,9 @@ class Column:
 
     title: str
     right: bool = False  # aligned to the right, as numbers are
-    most: int = 0  # characters on a terminal, at most; 0: as many as there are
-    named: bool = False  # whether plain lines, which have no header, say the title before the cell
-    optional: bool = False  # whether it is left out on a terminal that is too narrow for all columns
+    most: int = 0  # maximum number of characters on a terminal; 0: unlimited
+    named: bool = False  # whether plain lines, which have no titles, repeat the title before the cell
+    optional: bool = False  # whether it is omitted on a terminal that is too narrow for all columns
 
 
 @dataclass(frozen=True)
@@ -39,33 +39,43 @@ def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Row]
         for row in rows:
             console.print(_line(columns, row))
         return
-    titles = [column.title for column in columns]
-    shown = [titles, *([_shortened(plain(cell), column) for cell, column in _pairs(row, columns)] for row in rows)]
-    widest = [max(map(cell_len, cells)) for cells in zip(*shown, strict=True)]
-    widths = dict(zip(columns, widest, strict=True))
-    for column in [column for column in columns if column.optional]:
-        if sum(widths.values()) + len(GAP) * (len(widths) - 1) > console.width:
-            del widths[column]
-    for number, cells in enumerate(shown):
-        aligned = [_aligned(cell, of, widths[of]) for cell, of in zip(cells, columns, strict=True) if of in widths]
+    cells = [[_shortened(printable(cell), column) for cell, column in _pairs(row, columns)] for row in rows]
+    lines = [[column.title for column in columns], *cells]
+    widths = _widths(columns, lines, console.width)
+    for number, line in enumerate(lines):
+        aligned = [_aligned(line[index], columns[index], width) for index, width in widths.items()]
         console.print(Text(GAP.join(aligned).rstrip(), "" if number else "bold underline"))
         if number and (note := rows[number - 1].note):
-            console.print(Padding(plain(note), (0, 0, 0, len(GAP))), soft_wrap=False)
+            console.print(Padding(printable(note), (0, 0, 0, len(GAP))), soft_wrap=False)
 
 
-def print_facts(console: Console, facts: Sequence[tuple[str, str]]) -> None:
-    """Print a line for each fact: what it is about, and the fact."""
+def print_topics(console: Console, topics: Sequence[tuple[str, str]]) -> None:
+    """Print a line for each topic and its text."""
     if not console.is_terminal:
-        width = max(len(topic) for topic, _ in facts)
-        for topic, said in facts:
-            console.print(f"{topic.ljust(width)}{GAP}{plain(said)}")
+        width = max(len(topic) for topic, _ in topics)
+        for topic, text in topics:
+            console.print(f"{topic.ljust(width)}{GAP}{printable(text)}")
         return
+    console.print(topic_table(topics), soft_wrap=False)
+
+
+def topic_table(topics: Iterable[tuple[str, str]]) -> Table:
+    """Make a table of topics in bold and their texts."""
     table = Table.grid(padding=(0, len(GAP), 0, 0))
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
-    for topic, said in facts:
-        table.add_row(topic, Text(plain(said)))
-    console.print(table, soft_wrap=False)
+    for topic, text in topics:
+        table.add_row(topic, Text(printable(text)))
+    return table
+
+
+def _widths(columns: Sequence[Column], lines: Sequence[Sequence[str]], room: int) -> dict[int, int]:
+    """Return the width of each column that is shown, by index: without optional columns that do not fit."""
+    widths = dict(enumerate(max(map(cell_len, cells)) for cells in zip(*lines, strict=True)))
+    for index, column in enumerate(columns):
+        if column.optional and sum(widths.values()) + len(GAP) * (len(widths) - 1) > room:
+            del widths[index]
+    return widths
 
 
 def _pairs(row: Row, columns: Sequence[Column]) -> list[tuple[str, Column]]:
@@ -73,12 +83,12 @@ def _pairs(row: Row, columns: Sequence[Column]) -> list[tuple[str, Column]]:
 
 
 def _line(columns: Sequence[Column], row: Row) -> str:
-    said = [
+    cells = [
         f"{column.title} {cell}" if column.named else cell
         for cell, column in _pairs(row, columns)
         if cell or not column.named
     ]
-    return plain(GAP.join([*said, row.note]).rstrip())
+    return printable(GAP.join([*cells, row.note]).rstrip())
 
 
 def _shortened(cell: str, column: Column) -> str:

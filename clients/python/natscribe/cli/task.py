@@ -1,4 +1,4 @@
-"""The commands for an existing task: `watch`, `status`, `cancel`, `delete`."""
+"""The commands for existing tasks: `watch`, `status`, `cancel`, `delete`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from natscribe.cli.console import ERROR, err, open_client, out, print_hint, run_and_exit
-from natscribe.cli.display import Live
+from natscribe.cli.display import ShownText
 from natscribe.cli.follow import follow
-from natscribe.cli.results import NotWrittenError
-from natscribe.cli.show import choose
-from natscribe.cli.status import facts, summary
-from natscribe.cli.tables import print_facts
-from natscribe.cli.users import user_id
+from natscribe.cli.options import parse_user_id
+from natscribe.cli.output import NotWrittenError
+from natscribe.cli.show import choose_display
+from natscribe.cli.status import details, summary
+from natscribe.cli.tables import print_topics
 from natscribe.client import Client, ClientError, RequestFailedError, UnreachableError, command
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.progress import State
@@ -27,67 +27,66 @@ User = Annotated[
     str | None,
     typer.Option("--user", "--user-id", metavar="ID", help="Delete all tasks of this user.", show_default=False),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Delete the tasks of a user without a question.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Delete the tasks of a user without confirmation.")]
 JsonEvents = Annotated[
-    bool, typer.Option("--json", help="One JSON object a line: the task's ProgressEvent and SegmentsEvent messages.")
+    bool, typer.Option("--json", help="One JSON object per line: the task's ProgressEvent and SegmentsEvent messages.")
 ]
 JsonStatus = Annotated[bool, typer.Option("--json", help="The TaskStatus message as one line of JSON.")]
 
 
 def watch(task_id: Task, *, as_json: JsonEvents = False) -> None:
-    """Show a task until it ends, and its text as found."""
+    """Show a task's progress and text until it ends."""
 
     async def work() -> int:
         async with open_client() as client:
-            await _check_known(client, task_id)
+            await _check_exists(client, task_id)
             try:
-                with choose(as_json=as_json, live=Live.TEXT) as display:
+                with choose_display(as_json=as_json, shown=ShownText.ALL) as display:
                     return 0 if await follow(client, display, task_id, task_id) else 1
             except asyncio.CancelledError:
                 here = command()
-                err.print(
-                    f"{task_id} still runs: `{here} watch {task_id}` shows it, `{here} cancel {task_id}` ends it."
-                )
+                commands = f"`{here} watch {task_id}` shows it, `{here} cancel {task_id}` cancels it."
+                err.print(f"{task_id} is still running: {commands}")
                 raise
 
     run_and_exit(work())
 
 
 def status(task_id: Task, *, as_json: JsonStatus = False) -> None:
-    """Show the state of a task, and what to do next."""
+    """Show the state of a task and the next step."""
 
     async def work() -> int:
         async with open_client() as client:
-            found = await client.get_task_progress(task_id)
+            task_status = await client.get_task_progress(task_id)
             if as_json:
-                out.print(found.model_dump_json())
+                out.print(task_status.model_dump_json())
             else:
-                out.print(summary(found), soft_wrap=not out.is_terminal)
-                print_facts(out, facts(found, await _result(client, found)))
+                out.print(summary(task_status), soft_wrap=not out.is_terminal)
+                print_topics(out, details(task_status, await _result(client, task_status)))
         return 0
 
     run_and_exit(work())
 
 
 def cancel(task_ids: SeveralTasks, *, as_json: JsonStatus = False) -> None:
-    """Cancel tasks that wait or run."""
+    """Cancel waiting or running tasks."""
 
     async def work() -> int:
         async with open_client() as client:
 
             async def cancel_one(task_id: str) -> None:
-                found = await client.cancel(task_id)
-                out.print(found.model_dump_json() if as_json else summary(found))
-                if found.state is not State.CANCELLED:
-                    err.print(f"{task_id} is {found.state} already: there is nothing left to cancel.")
+                task_status = await client.cancel(task_id)
+                out.print(task_status.model_dump_json() if as_json else summary(task_status))
+                if task_status.state is not State.CANCELLED:
+                    err.print(f"{task_id} is already {task_status.state}: there is nothing to cancel.")
 
-            return await for_each(task_ids, cancel_one)
+            return await for_each_task(task_ids, cancel_one)
 
     run_and_exit(work())
 
 
 def delete(task_ids: Tasks = None, *, user: User = None, yes: Yes = False) -> None:
-    """Delete tasks, their results and recordings. Other tasks lose the same recording, too."""
+    """Delete tasks, their results and recordings. Other tasks with the same recording lose it, too."""
     if (user is None) is (not task_ids):
         message = "give either TASK_IDs or --user"
         raise typer.BadParameter(message)
@@ -95,7 +94,7 @@ def delete(task_ids: Tasks = None, *, user: User = None, yes: Yes = False) -> No
         run_and_exit(_delete_tasks(task_ids or []))
     if not yes:
         typer.confirm(f"Delete all tasks of user {user}, with their results and recordings?", abort=True)
-    run_and_exit(_delete_user(user_id(user)))
+    run_and_exit(_delete_user(parse_user_id(user)))
 
 
 async def _delete_user(user: int | str) -> int:
@@ -111,11 +110,11 @@ async def _delete_tasks(task_ids: list[str]) -> int:
             await client.delete(task_id)
             err.print(f"{task_id} is deleted.")
 
-        return await for_each(task_ids, delete_one)
+        return await for_each_task(task_ids, delete_one)
 
 
-async def for_each(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -> int:
-    """Do something with each task, even after it failed for another task; return the exit code."""
+async def for_each_task(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -> int:
+    """Call `act` for each task, even after it failed for another task; return the exit code."""
     failed: list[Exception] = []
     for task_id in dict.fromkeys(task_ids):
         try:
@@ -127,7 +126,7 @@ async def for_each(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -
     return 1 if failed else 0
 
 
-async def _check_known(client: Client, task_id: str) -> None:
+async def _check_exists(client: Client, task_id: str) -> None:
     """Check that a task exists: `follow` would wait for an unknown task. Without a worker, check for its events."""
     try:
         await client.get_task_progress(task_id)
@@ -136,9 +135,9 @@ async def _check_known(client: Client, task_id: str) -> None:
             raise
 
 
-async def _result(client: Client, found: TaskStatus) -> Result | None:
+async def _result(client: Client, status: TaskStatus) -> Result | None:
     """Return the result of a task; None if the task has none, or if it cannot be read now."""
-    if found.result_available:
+    if status.result_available:
         with suppress(ClientError):
-            return await client.get_task_result(found.task_id)
+            return await client.get_task_result(status.task_id)
     return None

@@ -1,4 +1,4 @@
-"""Writes results for people: who speaks when, and what."""
+"""Formats results for people: who says what when."""
 
 from rich.table import Table
 from rich.text import Text
@@ -6,12 +6,12 @@ from rich.text import Text
 from natscribe.cli.wording import turns
 from natscribe.schemas.kinds import Result
 
-COLOURS = ("color(27)", "color(162)", "color(28)", "color(130)")  # blue, magenta, green, orange
-"""Colours of speakers: each can be read on black and on white."""
+# Blue, magenta, green, orange: each is readable on black and on white.
+SPEAKER_COLOURS = ("color(27)", "color(162)", "color(28)", "color(130)")
 
 
 def turns_text(result: Result) -> str:
-    """Write a line for each turn, or for each segment if there are no speakers."""
+    """Format a line for each turn, or for each segment if there are no speakers."""
     lines = ["  ".join(filter(None, (f"{time:>7}", speaker, text))) for time, speaker, text in turns(result)]
     return "".join(f"{line}\n" for line in lines)
 
@@ -24,6 +24,6 @@ def turns_table(result: Result) -> Table:
     table.add_column(overflow="fold")
     colours: dict[str, str] = {}
     for time, speaker, text in turns(result):
-        colour = colours.setdefault(speaker, COLOURS[len(colours) % len(COLOURS)])
+        colour = colours.setdefault(speaker, SPEAKER_COLOURS[len(colours) % len(SPEAKER_COLOURS)])
         table.add_row(time, Text(speaker, f"bold {colour}"), Text(text))
     return table

@@ -1,4 +1,4 @@
-"""Sound of a url for live tasks: a radio, a camera, a file on a web server. PyAV decodes it, if it is installed."""
+"""Audio of a URL for live tasks: a radio, a camera, a file on a web server. PyAV decodes it, if it is installed."""
 
 import os
 import ssl
@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import typer
 
-from natscribe.cli.audio_input import how_to_convert, paced
-from natscribe.cli.decoding import Reader, begun, has_pyav
+from natscribe.cli.audio_input import conversion_hint, paced
+from natscribe.cli.decoding import PyAVReader, after_first_chunk, has_pyav
 from natscribe.settings import without_login
 
-AUTHORITIES = (  # of Debian, Fedora and macOS, for a Python that knows of none
+AUTHORITIES = (  # of Debian, Fedora and macOS, for a Python without default authorities
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/cert.pem",
@@ -18,29 +18,28 @@ AUTHORITIES = (  # of Debian, Fedora and macOS, for a Python that knows of none
 
 
 async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
-    """Wait until a url yields sound; return an iterator over it: files at `speed` times real time, else as it comes.
+    """Return an iterator over the audio of a URL, once its first chunk has arrived; it paces files at `speed`.
 
     Raises:
-        typer.BadParameter: PyAV is not installed; the message says how to send the sound without it.
-        ClientError: The url cannot be read, or has no sound.
+        typer.BadParameter: PyAV is not installed; the message says how to send the audio without it.
+        ClientError: The URL cannot be read, or has no audio.
     """
     if not has_pyav():
-        message = f"to read a url here, install PyAV (pip install av); without it, {how_to_convert(url)}"
+        message = f"to read a URL here, install PyAV (pip install av); without it, {conversion_hint(url)}"
         raise typer.BadParameter(message)
     name = without_login(url)
     certificate = ", its certificate (SSL_CERT_FILE may name its authority)" if "https:" in name else ""
     hint = f"check the address{certificate}, and whether a player plays it."
-    reader = Reader(url, name, _options(), hint)
-    found = await begun(reader.chunks(), name, hint)
-    return paced(found, speed) if reader.is_file else found
+    reader = PyAVReader(url, name, _options(), hint)
+    audio = await after_first_chunk(reader.chunks(), name, hint)
+    return paced(audio, speed) if reader.is_file else audio
 
 
 def _options() -> dict[str, str]:
-    """Return ffmpeg's options: verify certificates by the system's authorities, as it does not by default."""
-    known = ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE, where that is set
-    authorities = known or next(filter(os.path.isfile, AUTHORITIES), None)
+    """Return ffmpeg's options: verify certificates by the system's authorities, which it does not by default."""
+    authorities = ssl.get_default_verify_paths().cafile or next(filter(os.path.isfile, AUTHORITIES), None)
     return {
-        "rtsp_transport": "tcp",  # by UDP a lost packet is lost sound
+        "rtsp_transport": "tcp",  # with UDP a lost packet is lost audio
         "tls_verify": "1",
         **({"ca_file": authorities} if authorities else {}),
     }

@@ -1,4 +1,4 @@
-"""Reads the file of the option `--vocabulary`, which has one term a line."""
+"""Reads the file of the option `--vocabulary`, which has one term per line."""
 
 from pathlib import Path
 
@@ -9,28 +9,29 @@ from pydantic_core import ErrorDetails
 from natscribe.schemas.problems import problems_of
 from natscribe.schemas.transcription import TranscribeOptions
 
-COMMENT = "#"
 _MOST_CHARACTERS = 1_000_000  # a longer file is refused: it is no list of terms, or endless, like /dev/zero
 
 
-def read_vocabulary(file: Path) -> tuple[str, ...]:
-    """Read the terms of a file; skip blank lines and lines that start with #.
+def read_vocabulary(file: Path | None) -> tuple[str, ...]:
+    """Read the terms of a file, () without a file; skip blank lines and lines that start with #.
 
     Raises:
         typer.BadParameter: The file cannot be read, or a line is no valid term of `TranscribeOptions`.
     """
+    if file is None:
+        return ()
     lines = [(number, line.strip()) for number, line in enumerate(_text(file).split("\n"), start=1)]
-    terms = [(number, line) for number, line in lines if line and not line.startswith(COMMENT)]
+    terms = [(number, line) for number, line in lines if line and not line.startswith("#")]
     try:
         return TranscribeOptions(vocabulary=tuple(term for _, term in terms)).vocabulary
     except ValidationError as error:
         problem = error.errors()[0]
         index = problem["loc"][1] if len(problem["loc"]) > 1 else problem["ctx"]["max_length"]
-        message = f"--vocabulary {file}, line {terms[int(index)][0]}: {_allowed(problem, error)}"
+        message = f"--vocabulary {file}, line {terms[int(index)][0]}: {_rule(problem, error)}"
         raise typer.BadParameter(message) from error
 
 
-def _allowed(problem: ErrorDetails, error: ValidationError) -> str:
+def _rule(problem: ErrorDetails, error: ValidationError) -> str:
     if problem["type"] == "string_too_long":
         return f"a term has at most {problem['ctx']['max_length']} characters"
     if problem["type"] == "too_long":
@@ -50,6 +51,6 @@ def _text(file: Path) -> str:
         message = f"--vocabulary {file}, line {line}: this is not UTF-8, save the file as UTF-8 text"
         raise typer.BadParameter(message) from error
     if len(text) > _MOST_CHARACTERS:
-        message = f"--vocabulary {file} has more than {_MOST_CHARACTERS} characters: name a list of terms, one a line"
+        message = f"--vocabulary {file} has more than {_MOST_CHARACTERS} characters: name a list of terms, one per line"
         raise typer.BadParameter(message)
     return text

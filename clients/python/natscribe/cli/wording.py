@@ -1,4 +1,4 @@
-"""Describes events and results in words."""
+"""Describes events and results in text."""
 
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -10,74 +10,74 @@ from natscribe.schemas.kinds import Result
 from natscribe.schemas.progress import MOST_BETWEEN_EVENTS_S, ProgressEvent, State
 from natscribe.schemas.transcription import Segment
 
-UNHEARD_AFTER_S = MOST_BETWEEN_EVENTS_S + 2  # without an event for this time a worker may be lost
+SILENT_AFTER_S = MOST_BETWEEN_EVENTS_S + 2  # without an event for this time a worker may be lost
 
-TOLD_BEHIND_S = 5.0  # an utterance that is not over yet is no lag
+LEAST_SHOWN_LAG_S = 5.0  # less may be an utterance in progress
 
 
 def clock(seconds: float) -> str:
-    """Write seconds as people write a time: `1:02:03`."""
+    """Format seconds as a time of day is written: `1:02:03`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def interval(start: float, end: float) -> str:
-    """Write the start and the end of a short part of a recording, to a tenth of a second: `0:06.2-0:07.9`."""
+    """Format an interval of a recording to a tenth of a second: `0:06.2-0:07.9`."""
     return "-".join(f"{clock(tenths / 10)}.{tenths % 10}" for tenths in (round(10 * start), round(10 * end)))
 
 
-def minute(moment: datetime) -> str:
-    """Write a moment to the minute, in local time."""
+def to_the_minute(moment: datetime) -> str:
+    """Format a moment to the minute, in local time."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M}"
 
 
-def plain(text: str) -> str:
-    """Replace characters that would move the cursor or colour the terminal: the text comes from elsewhere."""
+def printable(text: str) -> str:
+    """Replace control characters, which would move the cursor or colour the terminal: the text is not trusted."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def shortened(name: str, longest: int) -> str:
-    """Cut the middle out of a name that is too long: names often start alike."""
+    """Elide the middle of a name that is too long: names often start alike."""
     end = longest // 2
     return name if len(name) <= longest else f"{name[: longest - end - 1]}…{name[-end:]}"
 
 
-def until(moment: datetime | None) -> float:
+def seconds_until(moment: datetime | None) -> float:
     """Return the seconds from now until a moment; 0 if the moment is unknown, negative if it is past."""
     return (moment - datetime.now(timezone.utc)).total_seconds() if moment else 0.0
 
 
 def countdown(start: datetime | None) -> str:
-    """Write when a moment comes: `in 2:00`; nothing if it is unknown or past."""
-    seconds = until(start)
+    """Format the time until a moment: `in 2:00`; empty if it is unknown or past."""
+    seconds = seconds_until(start)
     return f"in {clock(seconds)}" if seconds >= 1 else ""
 
 
-def begins(expected_start: datetime | None) -> str:
+def starts_in(expected_start: datetime | None) -> str:
     """Return the end of a sentence: when a task is expected to start; empty if unknown or at once."""
-    seconds = until(expected_start)
+    seconds = seconds_until(expected_start)
     return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
 
 
-def behind(lag_seconds: float) -> str:
+def lag_text(lag_seconds: float) -> str:
     """Return the end of a sentence: the lag of a live task; empty below TOLD_BEHIND_S."""
-    return f", {clock(lag_seconds)} behind" if lag_seconds >= TOLD_BEHIND_S else ""
+    return f", {clock(lag_seconds)} behind" if lag_seconds >= LEAST_SHOWN_LAG_S else ""
 
 
-def done(progress: int, lag_seconds: float | None) -> str:
-    """Say how far a task is: in percent, or that it is live, with its lag."""
-    return f"{progress} %" if lag_seconds is None else f"live{behind(lag_seconds)}"
+def progress_text(progress: int, lag_seconds: float | None) -> str:
+    """Format the progress of a task: in percent, or as live with its lag."""
+    return f"{progress} %" if lag_seconds is None else f"live{lag_text(lag_seconds)}"
 
 
 def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> str:
-    """Describe an event that is `age` seconds old in a few words; without `reason`, leave its error out."""
+    """Describe an event that is `age` seconds old in a few words; without `reason`, omit its error."""
     why = f": {event.error.message} ({event.error.code})" if event.error and reason else ""
     if event.state is State.RUNNING:
         return _running(event, age)
     if event.state is State.QUEUED:
         position = f", position {event.queue_position}" if event.queue_position else ""
-        return f"queued{position}{begins(event.expected_start)}"
+        return f"queued{position}{starts_in(event.expected_start)}"
     if event.state is State.RETRYING:
         when = f" at {event.retry_at.astimezone():%H:%M:%S}" if event.retry_at else ""
         return f"attempt {event.attempt} of {event.max_attempts} failed, trying again{when}{why}"
@@ -85,20 +85,20 @@ def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> 
 
 
 def segment_line(segment: Segment) -> str:
-    """Write a segment as one line, with its time and speaker."""
+    """Format a segment as one line, with its start and speaker."""
     speaker = f"{segment.speaker}: " if segment.speaker else ""
     return f"[{clock(segment.start)}] {speaker}{segment.text.strip()}"
 
 
 def has_speakers(result: Result) -> bool:
-    """Whether a result says who speaks."""
+    """Whether a result has speakers."""
     return any(segment.speaker for segment in result.segments)
 
 
 def turns(result: Result) -> Iterator[tuple[str, str, str]]:
-    """Yield the time, the speaker and the text of each turn; of each segment if there are no speakers.
+    """Yield the time, the speaker and the text of each turn, or of each segment if there are no speakers.
 
-    The time is the start, and of a turn without text its interval.
+    The time is the start, or the interval of a turn without text.
     """
     result = with_names(result)
     if isinstance(result, DiarizationResult):
@@ -108,20 +108,22 @@ def turns(result: Result) -> Iterator[tuple[str, str, str]]:
         yield from ((clock(segment.start), "", segment.text.strip()) for segment in result.segments)
         return
     for speaker, segments in groupby(result.segments, key=lambda segment: segment.speaker or "(unknown)"):
-        said = list(segments)
-        yield clock(said[0].start), speaker, " ".join(segment.text.strip() for segment in said)
+        turn = list(segments)
+        yield clock(turn[0].start), speaker, " ".join(segment.text.strip() for segment in turn)
 
 
 def _running(event: ProgressEvent, age: float) -> str:
-    words = [str(event.stage or event.state)]
+    parts = [str(event.stage or event.state)]
     if event.processed_seconds is not None and event.duration_seconds is not None:
-        words.append(f"{clock(event.processed_seconds)} of {clock(event.duration_seconds)}")
+        parts.append(f"{clock(event.processed_seconds)} of {clock(event.duration_seconds)}")
     if event.lag_seconds is not None:
-        words.append(f"{clock((event.processed_seconds or 0) + event.lag_seconds)} of sound{behind(event.lag_seconds)}")
-    if age > UNHEARD_AFTER_S:
-        words.append(f"no event for {clock(age)}")
+        parts.append(
+            f"{clock((event.processed_seconds or 0) + event.lag_seconds)} of audio{lag_text(event.lag_seconds)}"
+        )
+    if age > SILENT_AFTER_S:
+        parts.append(f"no event for {clock(age)}")
     elif event.eta_seconds is not None and event.eta_seconds - age >= 1:
-        words.append(f"about {clock(event.eta_seconds - age)} left")
+        parts.append(f"about {clock(event.eta_seconds - age)} left")
     if event.attempt > 1:
-        words.append(f"attempt {event.attempt}")
-    return ", ".join(words)
+        parts.append(f"attempt {event.attempt}")
+    return ", ".join(parts)

@@ -33,7 +33,7 @@ NO_REPLY_MESSAGE, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, 
 TRIES = 5  # how often a task without an acknowledgement is published
 SENT_AGAIN_AFTER_S = 2.0  # a worker that is frozen may have got the request: the next one may reach another worker
 REPEATABLE = {  # a copy does no harm, even if it is read late: a reply to any copy is the answer
-    *(subjects.STATUS, subjects.RESULT, subjects.LIST, subjects.QUEUE, subjects.CANCEL, subjects.VOICES),
+    *(subjects.STATUS, subjects.RESULT, subjects.LIST, subjects.TASK_QUEUES, subjects.CANCEL, subjects.VOICES),
 }
 MOST_COPIES = 3
 MOST_COPIES_OF_TEXT = 2  # a worker writes results as text one by one, also for requests that were given up

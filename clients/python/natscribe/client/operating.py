@@ -28,7 +28,7 @@ async def overview(connection: Nats, settings: Settings) -> QueueOverview:
         NoWorkerError: The task stream does not exist: no worker has ever run here.
     """
     try:
-        return await ask(connection, subjects.QUEUE, QueueRequest(), QueueOverview)
+        return await ask(connection, subjects.TASK_QUEUES, QueueRequest(), QueueOverview)
     except NoWorkerError as error:
         try:
             return await _without_a_worker(connection, settings.stream_names)

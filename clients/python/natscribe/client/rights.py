@@ -77,7 +77,7 @@ def _tries(settings: Settings) -> list[_Try]:
         _Try("cancel", subjects.CANCEL),
         _Try("delete", subjects.DELETE),
         _Try("voices", subjects.VOICES),
-        _Try("queue", subjects.QUEUE),
+        _Try("queue", subjects.TASK_QUEUES),
         _Try("dead-letters list", f"$JS.API.STREAM.INFO.{names.dead_letters}", b""),
         _Try("dead-letters replay", subjects.REPLAY),
         _Try("dead-letters delete", subjects.DELETE_LETTERS),

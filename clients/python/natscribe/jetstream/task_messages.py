@@ -53,15 +53,15 @@ class TaskMessage:
         return cls(message.subject, metadata.sequence.stream, time, message.headers or {}, message.data)
 
     @property
-    def queue(self) -> Lane:
-        """The queue of the task, whatever its priority, read from the subject."""
-        queue, _ = subjects.queue_of(self.subject)
-        return queue
+    def lane(self) -> Lane:
+        """The lane of the task, read from the subject."""
+        lane, _ = subjects.queue_of(self.subject)
+        return lane
 
     @property
     def kind(self) -> Kind:
         """The kind of the task."""
-        return self.queue.kind
+        return self.lane.kind
 
     @property
     def priority(self) -> Priority:
@@ -73,7 +73,7 @@ class TaskMessage:
     def task(self) -> Task | None:
         """The task in the body, also with fields that only a later version knows; None if the body is no task."""
         try:
-            return read_task(self.queue, self.body)
+            return read_task(self.lane, self.body)
         except ValueError:
             return None
 
@@ -90,7 +90,7 @@ class TaskMessage:
     def problem(self) -> ErrorDetail | None:
         """What is wrong with the message, without quoting its content; None if the message is valid."""
         try:
-            TASKS[self.queue].model_validate_json(self.body)
+            TASKS[self.lane].model_validate_json(self.body)
         except ValidationError as error:
             problem = problems_of(error)
         else:

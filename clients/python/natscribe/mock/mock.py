@@ -113,7 +113,7 @@ class Mock:
         """Raise an error if a service or another mock answers here already."""
         try:
             await self._nats.jetstream().stream_info(self._settings.stream_names.tasks)
-            await self._nats.request(subjects.QUEUE, b"{}", timeout=_SOMEBODY_REPLIES_WITHIN_S)
+            await self._nats.request(subjects.TASK_QUEUES, b"{}", timeout=_SOMEBODY_REPLIES_WITHIN_S)
         except ServiceUnavailableError as error:
             raise NoJetStreamError from error
         except (NotFoundError, nats.errors.NoRespondersError, nats.errors.TimeoutError):

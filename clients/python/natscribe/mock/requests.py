@@ -36,7 +36,7 @@ from natscribe.schemas.requests import (
     TaskRequest,
     TaskStatus,
     UserRequest,
-    no_letter,
+    no_dead_letter,
     unknown_task,
     without_result,
 )
@@ -93,7 +93,7 @@ class Answers:
             subjects.STATUS: (TypeAdapter(TaskRequest), self._status),
             subjects.RESULT: (TypeAdapter(ResultRequest), self._result),
             subjects.LIST: (TypeAdapter(ListRequest), self._list),
-            subjects.QUEUE: (TypeAdapter(QueueRequest), self._queue),
+            subjects.TASK_QUEUES: (TypeAdapter(QueueRequest), self._queue),
             subjects.WORKERS: (TypeAdapter(WorkersRequest), self._worker),
             subjects.CANCEL: (TypeAdapter(TaskRequest), self._cancel),
             subjects.DELETE: (TypeAdapter(TaskRequest | UserRequest), self._delete),
@@ -222,7 +222,7 @@ class Answers:
                 await _queued_again(task)
                 count += 1
         if request.task_id and not letters:
-            raise RequestFailedError(no_letter(request.task_id))
+            raise RequestFailedError(no_dead_letter(request.task_id))
         return Replayed(replayed=count)
 
     async def _delete_letters(self, request: DeleteLettersRequest) -> LettersDeleted:
@@ -248,7 +248,7 @@ class Answers:
 
     def _queue_of(self, queue: Lane, priority: Priority) -> QueueStatus:
         tasks = self._tasks.values()
-        mine = [task for task in tasks if (task.message.queue, task.message.priority) == (queue, priority)]
+        mine = [task for task in tasks if (task.message.lane, task.message.priority) == (queue, priority)]
         waiting = [task for task in self._player.waiting() if task in mine]
         newest = max(mine, key=lambda task: task.message.sequence, default=None)
         return QueueStatus(

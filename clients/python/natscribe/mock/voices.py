@@ -9,7 +9,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.examples import VOICE
 from natscribe.schemas.kinds import Result, Task
 from natscribe.schemas.problems import invalid_request
-from natscribe.schemas.requests import sounds_like
+from natscribe.schemas.requests import similar_voice
 from natscribe.schemas.voices import (
     MOST_REFERENCES,
     EnrollRequest,
@@ -100,7 +100,7 @@ class Voices:
         for known in self.of_user(request.user_id):
             has_speaker = any((each.task_id, each.speaker) == (request.task_id, speaker) for each in known.references)
             if has_speaker and known.voice != request.voice and not request.another:
-                raise RequestFailedError(sounds_like(speaker, known.voice))
+                raise RequestFailedError(similar_voice(speaker, known.voice))
 
     def _of(self, user_id: int | str, voice: str) -> Voice:
         owner, known = self._known.get(voice, (None, VOICE))

@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 
 from app.engines.diarization import analysis
-from app.engines.diarization.analysis import analyse
-from app.engines.diarization.chunk import Chunk
-from app.engines.diarization.windows import APART, FRAME, FRAMES, FRAMES_APART, PER_CHUNK, ChunkSound
+from app.engines.diarization.analysis import analyse_chunk
+from app.engines.diarization.chunk_analysis import ChunkAnalysis
+from app.engines.diarization.windows import (
+    FRAME_SAMPLES,
+    STEP_FRAMES,
+    STEP_SAMPLES,
+    WINDOW_FRAMES,
+    WINDOWS_PER_CHUNK,
+    ChunkAudio,
+)
 from tests.fakes.networks import FakeNetworks, as_networks
 
 
@@ -15,23 +22,23 @@ def _no_features(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(analysis, "features", lambda samples: samples)
 
 
-def sound(*pieces: tuple[int, float], index: int = 0, excerpts: int = 1) -> ChunkSound:
+def sound(*pieces: tuple[int, float], index: int = 0, excerpts: int = 1) -> ChunkAudio:
     """Pieces of frames, each with a loudness."""
-    samples = np.concatenate([np.full(frames * FRAME, loudness, np.float32) for frames, loudness in pieces])
-    frames = (excerpts - 1) * FRAMES_APART + FRAMES
-    return ChunkSound(index, samples, excerpts, frames)
+    samples = np.concatenate([np.full(frames * FRAME_SAMPLES, loudness, np.float32) for frames, loudness in pieces])
+    frames = (excerpts - 1) * STEP_FRAMES + WINDOW_FRAMES
+    return ChunkAudio(index, samples, excerpts, frames)
 
 
-def analysed(given: ChunkSound) -> tuple[Chunk, FakeNetworks, list[float]]:
+def analysed(given: ChunkAudio) -> tuple[ChunkAnalysis, FakeNetworks, list[float]]:
     networks, told = FakeNetworks(), list[float]()
-    chunk = analyse(as_networks(networks), given, told.append)
+    chunk = analyse_chunk(as_networks(networks), given, told.append)
     return chunk, networks, told
 
 
 @pytest.mark.parametrize(("loudness", "segmented"), [(0.0, 0), (2.0**-15, 0), (-(2.0**-15), 0), (2.0**-14, 1)])
 def test_silence_is_not_analysed(loudness: float, segmented: int) -> None:
     chunk, networks, _ = analysed(sound((300, loudness)))
-    assert (networks.segmented, chunk.embeddings, chunk.voices) == (segmented, [], [])
+    assert (networks.segmented, chunk.embeddings, chunk.overlapped) == (segmented, [], [])
     assert not chunk.activity.any()
 
 
@@ -59,8 +66,10 @@ def test_who_speaks_alone_is_cut_into_slices() -> None:
         (358, 373),
         (383, 398),
     ]
-    assert [len(each) for each in networks.embedded] == [(each.end - each.start) * FRAME for each in chunk.embeddings]
-    assert chunk.voices == []
+    assert [len(each) for each in networks.embedded] == [
+        (each.end - each.start) * FRAME_SAMPLES for each in chunk.embeddings
+    ]
+    assert chunk.overlapped == []
 
 
 @pytest.mark.parametrize(
@@ -79,11 +88,11 @@ def test_a_voice_that_hardly_speaks_alone_is_embedded(
 ) -> None:
     # Given a second voice that speaks for so many frames alone, and then with the first one, which speaks on
     chunk, networks, _ = analysed(sound((50, 0.0), (alone, 2.0), (together, 4.0), (200, 1.0)))
-    seconds = [each for each in chunk.voices if each.voice == 1]
+    seconds = [each for each in chunk.overlapped if each.number == 1]
     assert bool(seconds) is found
-    assert [each.window for each in chunk.voices] == [0] * len(chunk.voices)
+    assert [each.window for each in chunk.overlapped] == [0] * len(chunk.overlapped)
     if embedded is not None:
-        assert len(networks.embedded[-1]) == embedded * FRAME
+        assert len(networks.embedded[-1]) == embedded * FRAME_SAMPLES
 
 
 @pytest.mark.parametrize(("frames", "embedded"), [(5, []), (6, [6 + 2])])
@@ -91,8 +100,8 @@ def test_very_short_speech_has_no_embedding(frames: int, embedded: list[int]) ->
     # Given a voice that speaks twice
     chunk, networks, _ = analysed(sound((20, 0.0), (3, 3.0), (9, 0.0), (frames - 3, 3.0), (60, 0.0)))
     # Then it has one embedding, if it speaks long enough, with a frame more of each time
-    assert [len(each) / FRAME for each in networks.embedded] == embedded
-    assert [each.voice for each in chunk.voices] == [2] * len(embedded)
+    assert [len(each) / FRAME_SAMPLES for each in networks.embedded] == embedded
+    assert [each.number for each in chunk.overlapped] == [2] * len(embedded)
 
 
 @pytest.mark.parametrize(
@@ -104,18 +113,18 @@ def test_what_is_heard_after_the_end_is_left_out(loudness: float, samples: int, 
     networks = FakeNetworks()
     hear = networks.segment
     networks.segment = lambda excerpt: hear(np.full_like(excerpt, loudness))  # type: ignore[method-assign]
-    given = ChunkSound(0, np.full(samples, loudness, np.float32), 1, FRAMES)
-    analyse(as_networks(networks), given, lambda _: None)
+    given = ChunkAudio(0, np.full(samples, loudness, np.float32), 1, WINDOW_FRAMES)
+    analyse_chunk(as_networks(networks), given, lambda _: None)
     # Then no embedding begins behind it, and none has less than a tenth of a second
     assert [len(each) for each in networks.embedded] == embedded
 
 
 def test_a_long_voice_is_embedded_from_its_middle() -> None:
     # Given two people who speak at once for eight seconds, of which the four in the middle are a little louder
-    samples = np.repeat(np.float32(4.0), 480 * FRAME)
+    samples = np.repeat(np.float32(4.0), 480 * FRAME_SAMPLES)
     samples[32_800:96_800] += 0.5
     networks = FakeNetworks()
-    analyse(as_networks(networks), ChunkSound(0, samples, 1, FRAMES), lambda _: None)
+    analyse_chunk(as_networks(networks), ChunkAudio(0, samples, 1, WINDOW_FRAMES), lambda _: None)
     # Then these are enough for each
     assert [set(each) for each in networks.embedded] == [{4.5}, {4.5}]
     assert [len(each) for each in networks.embedded] == [64_000, 64_000]
@@ -124,9 +133,9 @@ def test_a_long_voice_is_embedded_from_its_middle() -> None:
 def test_progress_grows_to_the_end_of_the_chunk() -> None:
     # Given the second chunk of a recording, of two excerpts
     chunk, _, told = analysed(sound((222, 1.0), (400, 2.0), index=1, excerpts=2))
-    begin = PER_CHUNK * APART / 16_000
+    begin = WINDOWS_PER_CHUNK * STEP_SAMPLES / 16_000
     assert told == sorted(told)
     assert told[0] == begin
-    assert told[1] == pytest.approx(begin + APART * 0.2 / 16_000)
-    assert told[-1] == pytest.approx(begin + (0.2 * 811 + 0.8 * chunk.embeddings[-1].end) * FRAME / 16_000)
-    assert told[-1] <= begin + 811 * FRAME / 16_000
+    assert told[1] == pytest.approx(begin + STEP_SAMPLES * 0.2 / 16_000)
+    assert told[-1] == pytest.approx(begin + (0.2 * 811 + 0.8 * chunk.embeddings[-1].end) * FRAME_SAMPLES / 16_000)
+    assert told[-1] <= begin + 811 * FRAME_SAMPLES / 16_000

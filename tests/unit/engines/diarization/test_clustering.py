@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from app.engines.diarization.clustering import Merge, centre_distances, counts, cut, linkage, merged_by_centres
+from app.engines.diarization.clustering import (
+    Merge,
+    centroid_distances,
+    cluster_counts,
+    cluster_labels,
+    linkage,
+    merge_by_centroids,
+)
 
 
 def random_distances(size: int, seed: int) -> np.ndarray:
@@ -28,10 +35,10 @@ def test_average_linkage_is_that_of_scipy(size: int, seed: int) -> None:
     # When we find the merges
     merges = linkage(distances.copy())
 
-    # Then they happen at the same distances, and cut anywhere the clusters are the same
+    # Then they happen at the same distances, and cluster_labels anywhere the clusters are the same
     assert [merge.distance for merge in merges] == pytest.approx(expected[:, 2], rel=1e-4)
     for wanted in {1, 2, size // 2, size}:
-        labels = cut(np.ones(size, np.float32), merges[: size - wanted])
+        labels = cluster_labels(np.ones(size, np.float32), merges[: size - wanted])
         assert partition(labels) == partition(fcluster(expected, wanted, "maxclust"))
 
 
@@ -46,7 +53,7 @@ def test_clusters_that_weigh_enough_are_counted() -> None:
     weights = np.array([4, 1, 5, 1], np.float32)
 
     # When they merge step by step, then heavy clusters are counted before each step and after the last
-    assert counts(weights, linkage(distances), 5) == [1, 2, 1, 1]
+    assert cluster_counts(weights, linkage(distances), 5) == [1, 2, 1, 1]
 
 
 def test_clusters_of_one_person_are_joined_by_their_centres_however_much_their_members_differ() -> None:
@@ -60,11 +67,11 @@ def test_clusters_of_one_person_are_joined_by_their_centres_however_much_their_m
 
     # When all clusters are joined by their centres
     embeddings = np.concatenate([members, strangers])
-    merges = merged_by_centres(embeddings, np.full(120, 44, np.float32), labels)
+    merges = merge_by_centroids(embeddings, np.full(120, 44, np.float32), labels)
 
     # Then those of the one person are near each other, though their members are not, and the stranger is as
     # far from that person as the centres of both are
-    assert [{merge.one, merge.other} for merge in merges] == [{0, 30}, {0, 60}]
+    assert [{merge.first, merge.second} for merge in merges] == [{0, 30}, {0, 60}]
     assert merges[0].distance < 0.2
     one, two = members.mean(axis=0), strangers.mean(axis=0)
     assert merges[1].distance == pytest.approx(1 - one @ two / np.linalg.norm(one) / np.linalg.norm(two), abs=0.02)
@@ -75,8 +82,8 @@ def test_the_centre_of_a_short_piece_of_speech_is_believed_to_be_inexact() -> No
     embeddings = np.eye(3, dtype=np.float32)
 
     # When they are joined, then the short one is joined first
-    merges = merged_by_centres(embeddings, np.array([500, 500, 30], np.float32), np.array([0, 1, 2]))
-    assert 2 in {merges[0].one, merges[0].other}
+    merges = merge_by_centroids(embeddings, np.array([500, 500, 30], np.float32), np.array([0, 1, 2]))
+    assert 2 in {merges[0].first, merges[0].second}
     assert merges[0].distance < 0.5
     assert merges[1].distance > 0.8
 
@@ -87,7 +94,7 @@ def test_clusters_are_as_far_apart_as_at_their_merge_and_nearer_if_one_is_short(
     weights = np.array([720, 720, 720, 720, 72], np.float32)
 
     # When the slices of each person are merged, then the people, then the short one
-    found = centre_distances(embeddings, weights, [Merge(0, 1, 0), Merge(2, 3, 0), Merge(1, 3, 0), Merge(0, 4, 0)])
+    found = centroid_distances(embeddings, weights, [Merge(0, 1, 0), Merge(2, 3, 0), Merge(1, 3, 0), Merge(0, 4, 0)])
 
     # Then people are far apart, and half of that may be chance where one has spoken for a moment
     assert found == pytest.approx([-0.05, -0.05, 0.975, 0.5], abs=1e-6)
@@ -97,6 +104,6 @@ def test_of_very_many_clusters_only_the_heaviest_are_joined() -> None:
     # Given more clusters than are compared, when they are joined, then some are left alone
     count = 300
     weights = np.arange(1, count + 1, dtype=np.float32)
-    merges = merged_by_centres(np.ones((count, 1), np.float32), weights, np.arange(count))
+    merges = merge_by_centroids(np.ones((count, 1), np.float32), weights, np.arange(count))
     assert 0 < len(merges) < count - 1
-    assert min(min(merge.one, merge.other) for merge in merges) > 0
+    assert min(min(merge.first, merge.second) for merge in merges) > 0

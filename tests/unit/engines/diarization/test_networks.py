@@ -5,10 +5,10 @@ import pytest
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.features import features
-from app.engines.diarization.identity import TELEPHONE_FILE, weights
-from app.engines.diarization.networks import SETS, Networks
-from app.engines.diarization.telephone import telephoned
-from app.engines.diarization.windows import FRAMES, LENGTH
+from app.engines.diarization.identity import TELEPHONE_FILE, weights_folder
+from app.engines.diarization.networks import POWERSET_CLASSES, Networks
+from app.engines.diarization.telephone import simulate_telephone
+from app.engines.diarization.windows import WINDOW_FRAMES, WINDOW_SAMPLES
 
 SECOND = np.arange(SAMPLE_RATE) / SAMPLE_RATE
 
@@ -18,18 +18,18 @@ def test_a_telephone_transmits_its_band_alone(hertz: int, passes: bool) -> None:
     # Given a tone beside a louder one of another pitch
     tone, other = (np.sin(2 * np.pi * each * SECOND).astype(np.float32) for each in (hertz, 2000))
     # When it is heard on a telephone, then it is there only if the telephone transmits it
-    loudness = np.abs(np.fft.rfft(telephoned(0.2 * tone + 0.5 * other)))
+    loudness = np.abs(np.fft.rfft(simulate_telephone(0.2 * tone + 0.5 * other)))
     assert (loudness[hertz] > 0.1 * loudness[2000]) == passes
 
 
 def test_networks_hear_windows_and_voices() -> None:
     networks = Networks(threads=1)
-    noise = np.random.default_rng(7).normal(0, 0.1, LENGTH).astype(np.float32)
+    noise = np.random.default_rng(7).normal(0, 0.1, WINDOW_SAMPLES).astype(np.float32)
     # When a window is heard, then each frame has the logarithms of shares of one
     heard = networks.segment(noise)
-    assert heard.shape == (FRAMES, SETS)
+    assert heard.shape == (WINDOW_FRAMES, POWERSET_CLASSES)
     assert np.exp(heard).sum(axis=1) == pytest.approx(1, abs=1e-3)
     # When a voice is embedded, then it is a direction that has nothing of what telephones add
     voice = networks.embed(features(noise))
     assert np.linalg.norm(voice) == pytest.approx(1, abs=1e-3)
-    assert np.abs(np.load(weights() / TELEPHONE_FILE) @ voice).max() < 1e-3
+    assert np.abs(np.load(weights_folder() / TELEPHONE_FILE) @ voice).max() < 1e-3

@@ -3,23 +3,28 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from app.engines.diarization.regions import EMBEDDED_FRAMES, EMBEDDINGS_APART, SHORTEST_FRAMES, to_embed
-from app.engines.diarization.windows import FRAMES, FRAMES_APART
+from app.engines.diarization.regions import (
+    EMBEDDING_STEP_FRAMES,
+    MAX_EMBEDDING_FRAMES,
+    MIN_EMBEDDING_FRAMES,
+    embedding_spans,
+)
+from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES
 
 Said = list[tuple[int, int, int]]  # voice, from, to, in frames
 
 
 def speaking(said: Said, windows: int = 1) -> np.ndarray:
     """Windows in each of which voice n is the same person."""
-    frames = (windows - 1) * FRAMES_APART + FRAMES
+    frames = (windows - 1) * STEP_FRAMES + WINDOW_FRAMES
     everything = np.zeros((frames, 3), bool)
     for voice, start, end in said:
         everything[start:end, voice] = True
-    return np.stack([everything[number * FRAMES_APART :][:FRAMES] for number in range(windows)])
+    return np.stack([everything[number * STEP_FRAMES :][:WINDOW_FRAMES] for number in range(windows)])
 
 
-def found(said: Said, windows: int = 1, frames: int = FRAMES) -> list[tuple[int, int]]:
-    return list(to_embed(speaking(said, windows), frames))
+def found(said: Said, windows: int = 1, frames: int = WINDOW_FRAMES) -> list[tuple[int, int]]:
+    return list(embedding_spans(speaking(said, windows), frames))
 
 
 def test_a_region_is_cut_evenly_into_embeddings_that_overlap() -> None:
@@ -27,14 +32,14 @@ def test_a_region_is_cut_evenly_into_embeddings_that_overlap() -> None:
     cut = found([(0, 100, 400)])
 
     # Then the embeddings are of one length, begin at most 0.75 s after each other, and cover all of it
-    assert {end - start for start, end in cut} == {EMBEDDED_FRAMES}
-    assert all(0 < after - before <= EMBEDDINGS_APART for (before, _), (after, _) in pairwise(cut))
+    assert {end - start for start, end in cut} == {MAX_EMBEDDING_FRAMES}
+    assert all(0 < after - before <= EMBEDDING_STEP_FRAMES for (before, _), (after, _) in pairwise(cut))
     assert (cut[0][0], cut[-1][1]) == (100, 400)
 
 
-@pytest.mark.parametrize("length", [SHORTEST_FRAMES, 50, EMBEDDED_FRAMES])
+@pytest.mark.parametrize("length", [MIN_EMBEDDING_FRAMES, 50, MAX_EMBEDDING_FRAMES])
 def test_short_speech_is_one_embedding_and_a_moment_is_none(length: int) -> None:
-    assert found([(1, 100, 100 + length), (1, 300, 300 + SHORTEST_FRAMES - 1)]) == [(100, 100 + length)]
+    assert found([(1, 100, 100 + length), (1, 300, 300 + MIN_EMBEDDING_FRAMES - 1)]) == [(100, 100 + length)]
 
 
 def test_an_embedding_ends_where_another_voice_begins() -> None:
@@ -50,13 +55,13 @@ def test_where_two_speak_there_is_no_embedding() -> None:
 
 def test_voices_may_be_numbered_anew_in_the_next_window() -> None:
     # Given two windows that give one person, who speaks all the time, different numbers
-    both = speaking([(0, 0, FRAMES + FRAMES_APART)], windows=2)
+    both = speaking([(0, 0, WINDOW_FRAMES + STEP_FRAMES)], windows=2)
     both[1] = both[1][:, [1, 0, 2]]
 
     # When the speech is cut, then it is one region
-    cut = list(to_embed(both, FRAMES + FRAMES_APART))
-    assert {end - start for start, end in cut} == {EMBEDDED_FRAMES}
-    assert max(after - before for (before, _), (after, _) in pairwise(cut)) <= EMBEDDINGS_APART
+    cut = list(embedding_spans(both, WINDOW_FRAMES + STEP_FRAMES))
+    assert {end - start for start, end in cut} == {MAX_EMBEDDING_FRAMES}
+    assert max(after - before for (before, _), (after, _) in pairwise(cut)) <= EMBEDDING_STEP_FRAMES
 
 
 def test_nothing_is_cut_behind_the_end() -> None:
@@ -68,5 +73,5 @@ def test_each_frame_is_judged_by_the_window_around_it() -> None:
     # Given speech that one window hears in its middle, and the others do not, when it is cut, then it is there
     heard = speaking([], windows=3)
     heard[1, 260:320, 0] = True
-    assert list(to_embed(heard, 2 * FRAMES_APART + FRAMES)) == [(FRAMES_APART + 260, FRAMES_APART + 320)]
+    assert list(embedding_spans(heard, 2 * STEP_FRAMES + WINDOW_FRAMES)) == [(STEP_FRAMES + 260, STEP_FRAMES + 320)]
     assert found([]) == []

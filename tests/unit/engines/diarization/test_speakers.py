@@ -4,46 +4,53 @@ import numpy as np
 import pytest
 
 from app.engines.diarization import speakers
-from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Embedding, LocalSpeaker, stored
-from app.engines.diarization.regions import EMBEDDED_FRAMES
-from app.engines.diarization.speakers import Bounds, centres, embeddings_of
-from app.engines.diarization.windows import FRAMES, FRAMES_APART, PER_CHUNK
+from app.engines.diarization.chunk_analysis import (
+    EMBEDDING_SIZE,
+    LOCAL_SPEAKERS,
+    ChunkAnalysis,
+    Embedding,
+    LocalSpeaker,
+    quantized,
+)
+from app.engines.diarization.regions import MAX_EMBEDDING_FRAMES
+from app.engines.diarization.speakers import SpeakerBounds, collect_embeddings, speaker_centroids
+from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, WINDOWS_PER_CHUNK
 
-ANY = Bounds(None, None)
+ANY = SpeakerBounds(None, None)
 SECOND = 59  # frames
 
 Said = Sequence[tuple[np.ndarray, int]]  # an embedding, and how many frames it was made of
 
 
-def sounds_like(person: int, *, but: float = 0.0, seed: int = 0) -> np.ndarray:
+def similar_voice(person: int, *, but: float = 0.0, seed: int = 0) -> np.ndarray:
     """An embedding of this person, with so much of something else in it."""
-    other = np.random.default_rng(seed).normal(size=SIZE)
-    values: np.ndarray = (np.eye(SIZE)[person] + but * other / np.linalg.norm(other)).astype(np.float32)
+    other = np.random.default_rng(seed).normal(size=EMBEDDING_SIZE)
+    values: np.ndarray = (np.eye(EMBEDDING_SIZE)[person] + but * other / np.linalg.norm(other)).astype(np.float32)
     return values
 
 
 def speech_of(person: int, embeddings: int, *, but: float = 0.8) -> list[tuple[np.ndarray, int]]:
     """Embeddings of 1.5 s of one person, who never sounds quite the same."""
-    return [(sounds_like(person, but=but, seed=1000 * person + n), EMBEDDED_FRAMES) for n in range(embeddings)]
+    return [(similar_voice(person, but=but, seed=1000 * person + n), MAX_EMBEDDING_FRAMES) for n in range(embeddings)]
 
 
-def recording(said: Said, index: int = 0) -> Chunk:
+def recording(said: Said, index: int = 0) -> ChunkAnalysis:
     """A chunk with these embeddings, one after the other."""
     ends = np.cumsum([frames for _, frames in said]).tolist()
     embeddings = [
-        Embedding(end - frames, end, stored(values)) for end, (values, frames) in zip(ends, said, strict=True)
+        Embedding(end - frames, end, quantized(values)) for end, (values, frames) in zip(ends, said, strict=True)
     ]
-    return Chunk(index, np.zeros((1, FRAMES, VOICES), np.uint8), embeddings, [])
+    return ChunkAnalysis(index, np.zeros((1, WINDOW_FRAMES, LOCAL_SPEAKERS), np.uint8), embeddings, [])
 
 
-def found(*chunks: Chunk, bounds: Bounds = ANY) -> np.ndarray:
-    return centres(embeddings_of(chunks), chunks, bounds)
+def found(*chunks: ChunkAnalysis, bounds: SpeakerBounds = ANY) -> np.ndarray:
+    return speaker_centroids(collect_embeddings(chunks), chunks, bounds)
 
 
 def likest(speakers: np.ndarray, person: int) -> int:
     """The speaker who is most like a person, and surely is that person."""
-    assert (speakers @ np.eye(SIZE)[person]).max() > 0.8
-    return int((speakers @ np.eye(SIZE)[person]).argmax())
+    assert (speakers @ np.eye(EMBEDDING_SIZE)[person]).max() > 0.8
+    return int((speakers @ np.eye(EMBEDDING_SIZE)[person]).argmax())
 
 
 @pytest.mark.parametrize("but", [0.8, 1.4])
@@ -59,8 +66,10 @@ def test_embeddings_that_sound_alike_are_of_one_speaker(but: float) -> None:
 def test_a_person_whose_way_of_speaking_changes_is_one_speaker() -> None:
     # Given somebody who speaks in two ways, as in two languages: embeddings of both are far from each other
     one = [(values, frames) for values, frames in speech_of(0, 20)]
-    other = [(values + 0.6 * sounds_like(9), frames) for values, frames in speech_of(0, 20)]
-    distance = 1 - float(speakers.unit(np.array([one[0][0]]))[0] @ speakers.unit(np.array([other[7][0]]))[0])
+    other = [(values + 0.6 * similar_voice(9), frames) for values, frames in speech_of(0, 20)]
+    distance = 1 - float(
+        speakers.normalized(np.array([one[0][0]]))[0] @ speakers.normalized(np.array([other[7][0]]))[0]
+    )
     assert distance > 0.4
 
     # When speakers are found, then there is one
@@ -71,17 +80,17 @@ def test_a_speaker_is_known_again_in_another_chunk() -> None:
     # Given two chunks in which the same two people speak, when speakers are found, then they are two
     first, second = recording([*speech_of(0, 4), *speech_of(1, 4)]), recording([*speech_of(1, 4), *speech_of(0, 4)], 1)
     assert len(found(first, second)) == 2
-    assert embeddings_of([first, second]).starts[8] == PER_CHUNK * FRAMES_APART
+    assert collect_embeddings([first, second]).starts[8] == WINDOWS_PER_CHUNK * STEP_FRAMES
 
 
 def test_a_voice_of_a_moment_makes_no_speaker_of_its_own() -> None:
     # Given a speaker who speaks for a long time, and a cough unlike them, when speakers are found, then there is one
-    assert len(found(recording([*speech_of(0, 20), (sounds_like(1), SECOND // 2)]))) == 1
+    assert len(found(recording([*speech_of(0, 20), (similar_voice(1), SECOND // 2)]))) == 1
 
 
 def test_who_speaks_for_a_fiftieth_is_none_but_in_a_short_recording_is_a_speaker() -> None:
     # Given somebody who says one sentence of 1.5 s
-    sentence = [(sounds_like(1), EMBEDDED_FRAMES)]
+    sentence = [(similar_voice(1), MAX_EMBEDDING_FRAMES)]
 
     # When there is much other speech, then they are given to the others; when there is little, they are a speaker
     assert len(found(recording([*speech_of(0, 100), *sentence]))) == 1
@@ -107,47 +116,51 @@ def test_bounds_are_kept_as_far_as_people_can_be_told_apart(
     chunk = recording([*speech_of(0, 20, but=0.3), *speech_of(1, 20)])
 
     # When so many speakers are asked for, then so many are found, and nobody is taken apart
-    assert len(found(chunk, bounds=Bounds(*bounds))) == expected
+    assert len(found(chunk, bounds=SpeakerBounds(*bounds))) == expected
 
 
 def test_of_a_number_a_cough_is_not_one() -> None:
     # Given two people who sound much alike, so that they are taken for one, and a short sound that is like neither
-    other = sounds_like(0) + 1.3 * sounds_like(1)
-    alike = [*speech_of(0, 8, but=0.2), *((other, EMBEDDED_FRAMES) for _ in range(8)), (sounds_like(2), SECOND // 2)]
+    other = similar_voice(0) + 1.3 * similar_voice(1)
+    alike = [
+        *speech_of(0, 8, but=0.2),
+        *((other, MAX_EMBEDDING_FRAMES) for _ in range(8)),
+        (similar_voice(2), SECOND // 2),
+    ]
     assert len(found(recording(alike))) == 1
 
     # When two speakers are asked for, then they are the two people
-    two = found(recording(alike), bounds=Bounds(2, 2))
+    two = found(recording(alike), bounds=SpeakerBounds(2, 2))
     assert len(two) == 2
-    assert np.abs(two @ sounds_like(2)).max() < 0.2
+    assert np.abs(two @ similar_voice(2)).max() < 0.2
 
 
 def test_of_a_number_those_are_two_who_are_least_alike() -> None:
     # Given two times two people who sound alike, of whom the latter do more
-    one, other = sounds_like(0), sounds_like(2)
-    people = [one, one + 1.35 * sounds_like(1), other, other + 1.25 * sounds_like(3)]
-    alike = recording([(values, EMBEDDED_FRAMES) for values in people for _ in range(8)])
+    one, other = similar_voice(0), similar_voice(2)
+    people = [one, one + 1.35 * similar_voice(1), other, other + 1.25 * similar_voice(3)]
+    alike = recording([(values, MAX_EMBEDDING_FRAMES) for values in people for _ in range(8)])
     assert len(found(alike)) == 2
 
     # When three speakers are asked for, then the latter are still one
-    three = found(alike, bounds=Bounds(3, 3))
+    three = found(alike, bounds=SpeakerBounds(3, 3))
     assert len(three) == 3
-    assert (three @ speakers.unit(np.array([1.6 * other + people[3]]))[0]).max() > 0.95
+    assert (three @ speakers.normalized(np.array([1.6 * other + people[3]]))[0]).max() > 0.95
 
 
 def test_who_speaks_too_little_to_be_a_speaker_is_one_where_a_number_wants_it() -> None:
     # Given somebody who speaks for a long time, and another person's single sentence
-    said = [*speech_of(0, 100), (sounds_like(1), EMBEDDED_FRAMES)]
+    said = [*speech_of(0, 100), (similar_voice(1), MAX_EMBEDDING_FRAMES)]
     assert len(found(recording(said))) == 1
 
     # When two speakers are asked for, then both are found; when three, nobody is taken apart
-    assert likest(found(recording(said), bounds=Bounds(2, 2)), 1) == 1
-    assert len(found(recording(said), bounds=Bounds(3, 3))) == 2
+    assert likest(found(recording(said), bounds=SpeakerBounds(2, 2)), 1) == 1
+    assert len(found(recording(said), bounds=SpeakerBounds(3, 3))) == 2
 
 
 def test_more_embeddings_than_are_clustered_come_from_all_over_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given two people, the second of whom speaks late, and few embeddings that may be clustered
-    monkeypatch.setattr(speakers, "_MOST", 8)
+    monkeypatch.setattr(speakers, "_MAX_CLUSTERED", 8)
 
     # When speakers are found, then both are
     assert len(found(recording([*speech_of(0, 40, but=0.3), *speech_of(1, 20, but=0.3)]))) == 2
@@ -155,8 +168,8 @@ def test_more_embeddings_than_are_clustered_come_from_all_over_the_recording(mon
 
 def test_who_never_speaks_alone_is_still_somebody() -> None:
     # Given a voice that is heard only together with others
-    voices = [LocalSpeaker(0, 0, stored(sounds_like(0)))]
-    chunk = Chunk(0, np.zeros((1, FRAMES, VOICES), np.uint8), [], voices)
+    voices = [LocalSpeaker(0, 0, quantized(similar_voice(0)))]
+    chunk = ChunkAnalysis(0, np.zeros((1, WINDOW_FRAMES, LOCAL_SPEAKERS), np.uint8), [], voices)
 
     # When speakers are found, then it is one
     assert likest(found(chunk), 0) == 0
@@ -173,10 +186,10 @@ def test_people_who_only_speak_for_moments_are_told_apart() -> None:
 @pytest.mark.parametrize(("moments", "people"), [(5, 1), (6, 2)])
 def test_moments_count_only_if_they_are_most_of_the_speech(moments: int, people: int) -> None:
     # Given three seconds of one person, and moments of another one: half of all speech, or more
-    said = [*[(sounds_like(0), 45)] * 4, *[(sounds_like(1), 36)] * moments]
+    said = [*[(similar_voice(0), 45)] * 4, *[(similar_voice(1), 36)] * moments]
     assert len(found(recording(said))) == people
     # And if there are fewer embeddings than speakers are wanted, a moment counts, too
-    assert len(found(recording(said), bounds=Bounds(5, 5))) == 2
+    assert len(found(recording(said), bounds=SpeakerBounds(5, 5))) == 2
 
 
 def test_where_nobody_speaks_there_are_no_speakers() -> None:

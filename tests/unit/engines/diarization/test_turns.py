@@ -1,33 +1,37 @@
 import numpy as np
 import pytest
 
-from app.engines.diarization.chunk import VOICES, Chunk
-from app.engines.diarization.owners import NOBODY
+from app.engines.diarization.assignment import UNASSIGNED
+from app.engines.diarization.chunk_analysis import LOCAL_SPEAKERS, ChunkAnalysis
 from app.engines.diarization.turns import turns
-from app.engines.diarization.windows import FRAMES, FRAMES_APART, PER_CHUNK
+from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, WINDOWS_PER_CHUNK
 
 FRAME = 270 / 16_000  # seconds
 
 Said = list[tuple[int, float, float]]  # speaker, from, to
 
 
-def recording(seconds: float, said: Said, speakers: int = 2) -> tuple[list[Chunk], np.ndarray]:
+def recording(seconds: float, said: Said, speakers: int = 2) -> tuple[list[ChunkAnalysis], np.ndarray]:
     """What a perfect network finds: voice n of each window is speaker n."""
-    windows = max(1, int(np.ceil((seconds - 10) / (FRAMES_APART * FRAME))) + 1)
-    everything = np.zeros(((windows - 1) * FRAMES_APART + FRAMES, VOICES), np.uint8)
+    windows = max(1, int(np.ceil((seconds - 10) / (STEP_FRAMES * FRAME))) + 1)
+    everything = np.zeros(((windows - 1) * STEP_FRAMES + WINDOW_FRAMES, LOCAL_SPEAKERS), np.uint8)
     for speaker, start, end in said:
         everything[round(start / FRAME) : round(end / FRAME), speaker] = 255
-    activity = np.stack([everything[n * FRAMES_APART :][:FRAMES] for n in range(windows)])
-    cuts = range(0, windows, PER_CHUNK)
-    owners = np.array([[[n if n < speakers else NOBODY for n in range(VOICES)]] * FRAMES] * windows, np.int16)
-    return [Chunk(n, activity[first : first + PER_CHUNK], [], []) for n, first in enumerate(cuts)], owners
+    activity = np.stack([everything[n * STEP_FRAMES :][:WINDOW_FRAMES] for n in range(windows)])
+    cuts = range(0, windows, WINDOWS_PER_CHUNK)
+    owners = np.array(
+        [[[n if n < speakers else UNASSIGNED for n in range(LOCAL_SPEAKERS)]] * WINDOW_FRAMES] * windows, np.int16
+    )
+    return [
+        ChunkAnalysis(n, activity[first : first + WINDOWS_PER_CHUNK], [], []) for n, first in enumerate(cuts)
+    ], owners
 
 
 def found(seconds: float, said: Said, speakers: int = 2) -> list[tuple[str, float, float]]:
     return turns_of(*recording(seconds, said, speakers), seconds)
 
 
-def turns_of(chunks: list[Chunk], owners: np.ndarray, seconds: float) -> list[tuple[str, float, float]]:
+def turns_of(chunks: list[ChunkAnalysis], owners: np.ndarray, seconds: float) -> list[tuple[str, float, float]]:
     return [(t.speaker, t.start, t.end) for t in turns(chunks, owners, seconds)]
 
 
@@ -99,7 +103,7 @@ def test_two_windows_that_lean_one_way_outvote_one_that_is_sure() -> None:
 
     # When turns are made, then the first speaker has them, and the second has none
     assert [turn.speaker for turn in turns(chunks, owners, 20.0)] == ["SPEAKER_00"]
-    assert (owners[0, 0] == [0, 1, NOBODY]).all()
+    assert (owners[0, 0] == [0, 1, UNASSIGNED]).all()
 
 
 def test_two_windows_in_doubt_do_not_outvote_one_that_is_sure() -> None:
@@ -146,7 +150,7 @@ def test_a_turn_begins_behind_what_the_network_reads_before_a_frame() -> None:
 
 def test_windows_are_outvoted_across_chunks_too() -> None:
     # Given speech where the second chunk begins, which the first window there missed and those before did not
-    begin = PER_CHUNK * FRAMES_APART * FRAME
+    begin = WINDOWS_PER_CHUNK * STEP_FRAMES * FRAME
     chunks, owners = recording(70, [(0, begin + 0.5, begin + 2.5)])
     chunks[1].activity[0] = 0
 
@@ -195,7 +199,7 @@ def test_a_voice_may_be_of_two_speakers_one_after_the_other() -> None:
     # Given one voice that passes from the first speaker to the second in the middle
     chunks, owners = recording(12, [(0, 1.0, 9.0)], speakers=2)
     for number in range(len(owners)):
-        owners[number, round(5 / FRAME) - number * FRAMES_APART :, 0] = 1
+        owners[number, round(5 / FRAME) - number * STEP_FRAMES :, 0] = 1
 
     # When turns are made, then each speaker has a half
     assert turns_of(chunks, owners, 12.0) == about(("SPEAKER_00", 1.0, 5.0), ("SPEAKER_01", 5.0, 9.0))

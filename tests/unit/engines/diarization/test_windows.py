@@ -5,22 +5,39 @@ import numpy as np
 import pytest
 
 from app.engines.audio.samples import Samples
-from app.engines.diarization.windows import APART, FRAMES, FRAMES_APART, LENGTH, PER_CHUNK, ChunkSound, chunks, window
+from app.engines.diarization.windows import (
+    STEP_FRAMES,
+    STEP_SAMPLES,
+    WINDOW_FRAMES,
+    WINDOW_SAMPLES,
+    WINDOWS_PER_CHUNK,
+    ChunkAudio,
+    chunks,
+)
 
-MINUTE = PER_CHUNK * APART
+MINUTE = WINDOWS_PER_CHUNK * STEP_SAMPLES
 
 
 def ramp(samples: int) -> np.ndarray:
     return np.arange(samples, dtype=np.float32)
 
 
-def begins(sounds: list[ChunkSound]) -> list[float]:
+def begins(sounds: list[ChunkAudio]) -> list[float]:
     """The first sample of each window, which in a ramp is its number."""
-    return [float(window(sound, number)[0]) for sound in sounds for number in range(sound.windows)]
+    return [float(sound.window(number)[0]) for sound in sounds for number in range(sound.windows)]
 
 
 @pytest.mark.parametrize(
-    "length", [1, LENGTH, LENGTH + 1, MINUTE, MINUTE + LENGTH - APART, MINUTE + LENGTH, 3 * MINUTE]
+    "length",
+    [
+        1,
+        WINDOW_SAMPLES,
+        WINDOW_SAMPLES + 1,
+        MINUTE,
+        MINUTE + WINDOW_SAMPLES - STEP_SAMPLES,
+        MINUTE + WINDOW_SAMPLES,
+        3 * MINUTE,
+    ],
 )
 def test_every_sample_is_in_a_window_and_none_is_empty(length: int) -> None:
     # Given a recording of any length, when it is cut
@@ -28,14 +45,14 @@ def test_every_sample_is_in_a_window_and_none_is_empty(length: int) -> None:
 
     # Then windows begin at even distances, the last reaches the end, and the one before it does not
     starts = begins(sounds)
-    assert starts == [number * APART for number in range(len(starts))]
-    assert window(sounds[-1], sounds[-1].windows - 1)[-1] == length - 1
-    assert all(start + LENGTH < length for start in starts[:-1])
+    assert starts == [number * STEP_SAMPLES for number in range(len(starts))]
+    assert sounds[-1].window(sounds[-1].windows - 1)[-1] == length - 1
+    assert all(start + WINDOW_SAMPLES < length for start in starts[:-1])
     assert [sound.index for sound in sounds] == list(range(len(sounds)))
     # And each chunk says how many frames begin in it, and the last one how many it has
     *whole, last = [sound.frames for sound in sounds]
-    assert whole == [PER_CHUNK * FRAMES_APART] * len(whole)
-    assert last == (sounds[-1].windows - 1) * FRAMES_APART + FRAMES
+    assert whole == [WINDOWS_PER_CHUNK * STEP_FRAMES] * len(whole)
+    assert last == (sounds[-1].windows - 1) * STEP_FRAMES + WINDOW_FRAMES
 
 
 def test_how_a_recording_is_decoded_changes_nothing() -> None:
@@ -62,8 +79,8 @@ def test_a_chunk_comes_as_soon_as_it_can_and_no_more_is_held() -> None:
 
     # When it is cut, then each chunk comes before another one would fit into what was given
     for sound in chunks(pieces()):
-        assert len(sound.samples) <= MINUTE - APART + LENGTH
-        assert given - sound.index * MINUTE <= MINUTE - APART + LENGTH + 16_000
+        assert len(sound.samples) <= MINUTE - STEP_SAMPLES + WINDOW_SAMPLES
+        assert given - sound.index * MINUTE <= MINUTE - STEP_SAMPLES + WINDOW_SAMPLES + 16_000
 
 
 def test_of_nothing_there_is_one_empty_window() -> None:
@@ -72,4 +89,4 @@ def test_of_nothing_there_is_one_empty_window() -> None:
 
 def test_neighbours_overlap() -> None:
     starts = begins(list(chunks([ramp(MINUTE)])))
-    assert all(after - before < LENGTH for before, after in pairwise(starts))
+    assert all(after - before < WINDOW_SAMPLES for before, after in pairwise(starts))

@@ -1,4 +1,4 @@
-"""The command `top`: shows the queue, the running tasks and the failures, as they change."""
+"""The command `top`: shows the queues, the running tasks and the failures, as they change."""
 
 import asyncio
 import time
@@ -8,50 +8,50 @@ from contextlib import AsyncExitStack, aclosing
 from rich.console import Console
 from rich.live import Live
 
-from natscribe.cli.console import WARNING, err, find_servers, out, run_and_exit
-from natscribe.cli.top.board import MOST_FAILURES, Board
+from natscribe.cli.console import WARNING, err, out, read_settings, run_and_exit
+from natscribe.cli.top.dashboard import MOST_FAILURES, Dashboard
 from natscribe.cli.top.keys import keys
-from natscribe.cli.top.picture import draw
+from natscribe.cli.top.layout import render
 from natscribe.cli.top.snapshot import print_snapshot
 from natscribe.client import Client, ClientError, NotAllowedError
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import MOST_LISTED
 
 REDRAW_EVERY_S = 0.25
-REDRAW_UNCHANGED_EVERY_S = 1.0  # the times on the screen count on
-ASK_QUEUE_EVERY_S = 2.0
+REDRAW_UNCHANGED_EVERY_S = 1.0  # the times on the screen advance
+QUEUE_EVERY_S = 2.0
 CANCEL_AGAIN_AFTER_S = 0.05
-ASK_LIST_EVERY_S = 10.0
-HEARD_FOR_S = 1.0  # how long events are gathered for a snapshot
+LIST_EVERY_S = 10.0
+COLLECT_EVENTS_S = 1.0  # how long events are collected for a snapshot
 
 
 def top() -> None:
-    """Show what waits, runs and has failed, live. The key q ends it. Without a terminal: one snapshot."""
+    """Show waiting, running and failed tasks, live. The key q quits. Without a terminal: print one snapshot."""
     run_and_exit(_run())
 
 
 async def _run() -> int:
-    settings, board = find_servers(), Board()
+    settings, dashboard = read_settings(), Dashboard()
 
     def note_outage(away: bool) -> None:  # noqa: FBT001 -- the only argument of the callback
-        board.troubles.pop("nats", None)
+        dashboard.problems.pop("nats", None)
         if away:
-            board.troubles["nats"] = "NATS is away, waiting ..."
+            dashboard.problems["nats"] = "NATS is away, waiting ..."
 
     client = Client(settings, on_outage=note_outage)
     if out.is_terminal and not out.is_dumb_terminal:
-        await _watch(client, board, settings.nats_addresses)
+        await _watch(client, dashboard, settings.nats_addresses)
         return 0
     async with client:
-        await gather(client, board)
-    print_snapshot(out, board)
-    for trouble in dict.fromkeys(board.troubles.values()):
-        err.print(trouble, style=WARNING)
-    return 1 if board.troubles else 0
+        await read_once(client, dashboard)
+    print_snapshot(out, dashboard)
+    for problem in dict.fromkeys(dashboard.problems.values()):
+        err.print(problem, style=WARNING)
+    return 1 if dashboard.problems else 0
 
 
-async def _watch(client: Client, board: Board, place: str) -> None:
-    """Connect, and show the board; end at the key q, also before NATS answers, and when the terminal is gone."""
+async def _watch(client: Client, dashboard: Dashboard, address: str) -> None:
+    """Connect, and show the dashboard; end at the key q, also while connecting, and when the terminal is gone."""
     quit_pressed = asyncio.Event()
 
     def pressed(text: str) -> None:
@@ -66,29 +66,29 @@ async def _watch(client: Client, board: Board, place: str) -> None:
             live = closing.enter_context(Live(console=Console(), screen=True, auto_refresh=False))
             await _until_first(
                 quit_pressed.wait(),
-                _hear(client, board),
-                _every(ASK_QUEUE_EVERY_S, board, "queue", lambda: _ask_queue(client, board)),
-                _every(ASK_LIST_EVERY_S, board, "list", lambda: _ask_list(client, board)),
-                _redraw(live, board, place),
+                _follow_events(client, dashboard),
+                _every(QUEUE_EVERY_S, dashboard, "queue", lambda: _update_queue(client, dashboard)),
+                _every(LIST_EVERY_S, dashboard, "list", lambda: _update_list(client, dashboard)),
+                _redraw(live, dashboard, address),
             )
 
 
-async def gather(client: Client, board: Board) -> None:
-    """Put the service's answers on the board, and the events of HEARD_FOR_S seconds."""
-    hearing = asyncio.create_task(_hear(client, board))
-    asked = [
-        _ask(board, "queue", lambda: _ask_queue(client, board)),
-        _ask(board, "list", lambda: _ask_list(client, board)),
-    ]
+async def read_once(client: Client, dashboard: Dashboard) -> None:
+    """Fill the dashboard with the service's replies, and with the events of COLLECT_EVENTS_S seconds."""
+    following = asyncio.create_task(_follow_events(client, dashboard))
     try:
-        await asyncio.gather(*asked, asyncio.sleep(HEARD_FOR_S))
+        await asyncio.gather(
+            _update(dashboard, "queue", lambda: _update_queue(client, dashboard)),
+            _update(dashboard, "list", lambda: _update_list(client, dashboard)),
+            asyncio.sleep(COLLECT_EVENTS_S),
+        )
     finally:
-        hearing.cancel()
-        await asyncio.wait([hearing])
+        following.cancel()
+        await asyncio.wait([following])
 
 
 async def _until_first(*works: Awaitable[object]) -> None:
-    """Run all works at the same time; cancel the others when the first work ends or fails."""
+    """Run all works concurrently; cancel the others when the first work ends or fails."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -97,62 +97,63 @@ async def _until_first(*works: Awaitable[object]) -> None:
     finally:
         while pending := [task for task in tasks if not task.done()]:
             for task in pending:
-                task.cancel()  # again and again: nats-py swallows a cancellation while it flushes
+                task.cancel()  # repeatedly: nats-py swallows a cancellation while it flushes
             await asyncio.wait(pending, timeout=CANCEL_AGAIN_AFTER_S)
 
 
-async def _hear(client: Client, board: Board) -> None:
-    """Put the events of all tasks on the board; if the user may not receive them, say so and wait."""
+async def _follow_events(client: Client, dashboard: Dashboard) -> None:
+    """Apply the events of all tasks; if the user may not receive them, note the problem and wait."""
     try:
         async with aclosing(client.follow_all()) as events:
             async for event in events:
-                board.apply(event, time.monotonic())
+                dashboard.apply(event, time.monotonic())
     except NotAllowedError as error:
-        board.troubles["progress"] = str(error)
+        dashboard.problems["progress"] = str(error)
         await asyncio.Event().wait()
 
 
-async def _every(seconds: float, board: Board, name: str, ask: Callable[[], Awaitable[None]]) -> None:
-    """Ask the service every `seconds`; wait for ever if the user may not ask."""
+async def _every(seconds: float, dashboard: Dashboard, name: str, request: Callable[[], Awaitable[None]]) -> None:
+    """Send a request every `seconds`; wait for ever if the user may not send it."""
     while True:
-        if not await _ask(board, name, ask):
+        if not await _update(dashboard, name, request):
             await asyncio.Event().wait()
         await asyncio.sleep(seconds)
 
 
-async def _ask(board: Board, name: str, ask: Callable[[], Awaitable[None]]) -> bool:
-    """Ask the service, and put its error on the board or take an earlier error off.
+async def _update(dashboard: Dashboard, name: str, request: Callable[[], Awaitable[None]]) -> bool:
+    """Send a request, and note its error as a problem or remove an earlier one.
 
-    Return False if the user may not ask.
+    Return False if the user may not send it.
     """
     try:
-        await ask()
+        await request()
     except ClientError as error:
-        board.troubles[name] = str(error)
+        dashboard.problems[name] = str(error)
         return not isinstance(error, NotAllowedError)
-    board.troubles.pop(name, None)
+    dashboard.problems.pop(name, None)
     return True
 
 
-async def _ask_queue(client: Client, board: Board) -> None:
-    board.queue = await client.queue()
-    board.changed = True
+async def _update_queue(client: Client, dashboard: Dashboard) -> None:
+    dashboard.queue = await client.queue()
+    dashboard.changed = True
 
 
-async def _ask_list(client: Client, board: Board) -> None:
+async def _update_list(client: Client, dashboard: Dashboard) -> None:
     requested_at = time.monotonic()
     running = await client.tasks(state=State.RUNNING, limit=MOST_LISTED)
-    board.reconcile(running, requested_at, time.monotonic())
-    if not board.failures:
-        board.note_failed(await client.tasks(state=State.FAILED, limit=MOST_FAILURES))
+    dashboard.reconcile(running, requested_at, time.monotonic())
+    if not dashboard.failures:
+        dashboard.add_failed(await client.tasks(state=State.FAILED, limit=MOST_FAILURES))
 
 
-async def _redraw(live: Live, board: Board, place: str) -> None:
+async def _redraw(live: Live, dashboard: Dashboard, address: str) -> None:
     drawn_at = 0.0
     while True:
         now = time.monotonic()
-        if board.changed or now - drawn_at >= REDRAW_UNCHANGED_EVERY_S:
-            board.changed, drawn_at = False, now
+        if dashboard.changed or now - drawn_at >= REDRAW_UNCHANGED_EVERY_S:
+            dashboard.changed, drawn_at = False, now
             size = live.console.size
-            live.update(draw(board, f"{place}, q quits", width=size.width, height=size.height, now=now), refresh=True)
+            picture = render(dashboard, f"{address}, q quits", width=size.width, height=size.height, now=now)
+            live.update(picture, refresh=True)
         await asyncio.sleep(REDRAW_EVERY_S)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 def keys(pressed: Callable[[str], None]) -> Iterator[None]:
     """Call `pressed` with each key until the block ends; do nothing if standard input is no terminal.
 
-    Keys pressed before the block count, too. If the terminal is gone, `pressed` is called once, with `""`.
+    Keys pressed before the block are read, too. If the terminal is gone, `pressed` is called once, with `""`.
     """
     if not sys.stdin.isatty():
         yield
@@ -25,7 +25,7 @@ def keys(pressed: Callable[[str], None]) -> Iterator[None]:
 
     def read() -> None:
         text = b""
-        with suppress(OSError):  # as at the end of a file: nobody is there any more
+        with suppress(OSError):  # as at the end of a file: the terminal is gone
             text = os.read(file, 64)
         if not text:
             loop.remove_reader(file)

@@ -1,0 +1,65 @@
+"""The channels of the AsyncAPI document, with the ids from which clients generate code."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from natscribe.schemas import subjects
+from natscribe.schemas.kinds import TASKS
+from natscribe.schemas.wire import Input, Lane
+
+SUBMIT, FOLLOW, ASK, NAME, OPERATE, INSIDE = "submit", "follow", "ask", "name", "operate", "inside"
+
+TAGS: Final = {
+    SUBMIT: "Submit tasks.",
+    FOLLOW: "Follow tasks and read results.",
+    ASK: "Query, cancel and delete tasks.",
+    NAME: "Voices.",
+    OPERATE: "For operators.",
+    INSIDE: "Between workers: not for clients.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """The ids of a channel of the AsyncAPI document and of its one operation.
+
+    `only` is the payload on this channel if its handler accepts several payloads.
+    """
+
+    name: str
+    address: str
+    operation: str
+    tag: str
+    only: type[Input] | None = None
+
+
+def _accepted(lane: Lane) -> Channel:
+    name = lane.capitalize()
+    return Channel(f"accepted{name}Tasks", subjects.accepted_channel(lane), f"accept{name}", INSIDE, TASKS[lane])
+
+
+CHANNELS: Final = (
+    *(Channel(f"{lane}Tasks", subjects.tasks_channel(lane), f"submit{lane.capitalize()}", SUBMIT) for lane in Lane),
+    Channel("liveAudio", subjects.LIVE_AUDIO_CHANNEL, "publishFrame", SUBMIT),
+    Channel("progress", subjects.PROGRESS_CHANNEL, "followProgress", FOLLOW),
+    Channel("segments", subjects.SEGMENTS_CHANNEL, "followSegments", FOLLOW),
+    Channel("partials", subjects.PARTIALS_CHANNEL, "followPartials", FOLLOW),
+    Channel("results", subjects.RESULTS_CHANNEL, "receiveResult", FOLLOW),
+    Channel("statusRequests", subjects.STATUS, "askStatus", ASK),
+    Channel("resultRequests", subjects.RESULT, "askResult", ASK),
+    Channel("listRequests", subjects.LIST, "listTasks", ASK),
+    Channel("queueRequests", subjects.TASK_QUEUES, "askQueue", ASK),
+    Channel("workerRequests", subjects.WORKERS, "askWorkers", ASK),
+    Channel("cancelRequests", subjects.CANCEL, "cancelTask", ASK),
+    Channel("deleteRequests", subjects.DELETE, "deleteTask", ASK),
+    Channel("enrollRequests", subjects.ENROLL, "enrollVoice", NAME),
+    Channel("voicesRequests", subjects.VOICES, "listVoices", NAME),
+    Channel("renameRequests", subjects.RENAME, "renameVoice", NAME),
+    Channel("forgetRequests", subjects.FORGET, "forgetVoice", NAME),
+    Channel("forgottenVoices", subjects.FORGOTTEN_CHANNEL, "followForgotten", NAME),
+    Channel("deadLetters", subjects.DEAD_LETTERS_CHANNEL, "watchDeadLetters", OPERATE),
+    Channel("replayRequests", subjects.REPLAY, "replayDeadLetters", OPERATE),
+    Channel("letterDeletionRequests", subjects.DELETE_LETTERS, "deleteDeadLetters", OPERATE),
+    *map(_accepted, Lane),
+    Channel("windowRequests", subjects.WINDOWS_CHANNEL, "transcribeWindow", INSIDE),
+)

@@ -1,0 +1,129 @@
+"""Assign the local speakers of each window to the speakers of the recording.
+
+The segmentation model separates the local speakers of a window, but may take people with short turns for one. So a
+local speaker is followed through its window: it is assigned to the speaker whom its embeddings resemble, and reassigned
+where its embeddings clearly resemble another speaker more, most easily after a pause.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.diarization.chunk_analysis import LOCAL_SPEAKERS, MIN_SPEECH_FRAMES, ChunkAnalysis, is_active
+from app.engines.diarization.clustering import Floats
+from app.engines.diarization.regions import MAX_EMBEDDING_FRAMES
+from app.engines.diarization.speakers import Embeddings, normalized
+from app.engines.diarization.windows import FRAME_SAMPLES, STEP_FRAMES, WINDOW_FRAMES, Indices, Mask, runs
+
+Assignment = npt.NDArray[np.int16]
+
+UNASSIGNED = -1
+"""The assignment of a local speaker that belongs to no speaker."""
+
+_FRAME_S = np.float32(FRAME_SAMPLES / SAMPLE_RATE)
+_STEP_FRAMES = 15  # 0.25 s: about the length of a step; the assignment does not change within a step
+_PAUSE_FRAMES = 12  # 0.2 s: after a pause of this length another person may go on
+# Costs, in seconds of speech times similarity (1: an embedding equal to a speaker's centroid).
+_CHANGE_COST = 0.25  # the assignment changes while the local speaker speaks
+_CHANGE_COST_AFTER_PAUSE = 0.05
+_SAME_SPEAKER_COST = 0.9  # for a second in which two active local speakers are assigned to one speaker
+_EDGE_WEIGHT = 0.05  # weight of an embedding at its start and end; 1 in its middle
+
+
+def assign_speakers(chunks: Sequence[ChunkAnalysis], embeddings: Embeddings, centroids: Floats) -> Assignment:
+    """Return the speaker of each local speaker in each frame: from 0, or `UNASSIGNED` (windows, frames, 3).
+
+    `centroids`: the centroid of each speaker (speakers, 192).
+    """
+    windows = sum(len(chunk.activity) for chunk in chunks)
+    assignment = np.full((windows, WINDOW_FRAMES, LOCAL_SPEAKERS), UNASSIGNED, np.int16)
+    if not len(centroids):
+        return assignment
+    for chunk in chunks:
+        for number, active in enumerate(is_active(chunk.activity)):
+            first_frame = chunk.first_frame + number * STEP_FRAMES
+            similarity, has_embedding = _similarity(embeddings, centroids, first_frame)
+            overlapped = {
+                speaker.number: centroids @ normalized(speaker.values.astype(np.float32)[np.newaxis])[0]
+                for speaker in chunk.overlapped
+                if speaker.window == number
+            }
+            _assign_window(active, similarity, has_embedding, overlapped, assignment[first_frame // STEP_FRAMES])
+    return assignment
+
+
+def _similarity(embeddings: Embeddings, centroids: Floats, first: int) -> tuple[Floats, Mask]:
+    """Return the similarity of each frame of a window to each speaker (speakers, frames), and which frames have any.
+
+    `first` is the first frame of the window. The similarity of a frame is the mean over the embeddings that contain
+    it; an embedding weighs most in its middle.
+    """
+    scores, total = np.zeros((len(centroids), WINDOW_FRAMES), np.float32), np.zeros(WINDOW_FRAMES, np.float32)
+    low, high = np.searchsorted(embeddings.starts, (first - MAX_EMBEDDING_FRAMES, first + WINDOW_FRAMES))
+    for number in range(int(low), int(high)):
+        start, end = int(embeddings.starts[number]) - first, int(embeddings.ends[number]) - first
+        frames = np.arange(max(start, 0), min(end, WINDOW_FRAMES))
+        weight = np.maximum(1 - np.abs(frames + 0.5 - (start + end) / 2) / ((end - start) / 2), _EDGE_WEIGHT)
+        scores[:, frames] += np.outer(centroids @ embeddings.vectors[number], weight)
+        total[frames] += weight
+    scores /= np.maximum(total, _EDGE_WEIGHT)
+    return scores, total > 0
+
+
+def _assign_window(
+    active: Mask, similarity: Floats, has_embedding: Mask, overlapped: dict[int, Floats], assignment: Assignment
+) -> None:
+    """Fill in the `assignment` of a window (frames, 3), first for the local speaker who speaks alone most.
+
+    `similarity` and `has_embedding` are what `_similarity` returns. `overlapped`: the similarity to each speaker for
+    local speakers who hardly ever speak alone. One who never speaks alone and is not in `overlapped` stays unassigned.
+    """
+    clean = (active & (active.sum(axis=1) == 1)[:, np.newaxis] & has_embedding[:, np.newaxis]).T
+    for local in np.argsort(-clean.sum(axis=1), kind="stable"):
+        steps = _steps(active[:, local])
+        if active[:, local].sum() < MIN_SPEECH_FRAMES or not (clean[local].any() or local in overlapped):
+            continue
+        scores = [
+            overlapped[local] * (end - start)
+            if local in overlapped
+            else similarity[:, start:end][:, clean[local, start:end]].sum(axis=1)
+            for start, end in steps
+        ]
+        evidence = np.array(scores, np.float32)
+        for row, (start, end) in zip(evidence, steps, strict=True):
+            others = assignment[start:end][active[start:end] & (assignment[start:end] != UNASSIGNED)]
+            np.subtract.at(row, others, _SAME_SPEAKER_COST)
+        pauses = [True, *(start - end >= _PAUSE_FRAMES for (_, end), (start, _) in pairwise(steps))]
+        path = _best_path(evidence * _FRAME_S, np.where(pauses, _CHANGE_COST_AFTER_PAUSE, _CHANGE_COST))
+        middles = np.array([(start + end) / 2 for start, end in steps])
+        assignment[:, local] = path[np.abs(np.arange(WINDOW_FRAMES)[:, np.newaxis] - middles).argmin(axis=1)]
+
+
+def _steps(active: Mask) -> list[tuple[int, int]]:
+    """Cut the frames in which a local speaker speaks into steps of about a quarter of a second."""
+    steps: list[tuple[int, int]] = []
+    for start, end in runs(active):
+        count = max(1, round((end - start) / _STEP_FRAMES))
+        steps += pairwise(np.linspace(start, end, count + 1).astype(int).tolist())
+    return steps
+
+
+def _best_path(evidence: Floats, costs: npt.NDArray[np.float64]) -> Indices:
+    """Return the speaker of each step that maximizes the evidence minus the costs of all changes (Viterbi 1967).
+
+    `evidence`: (steps, speakers). `costs`: the cost of a change of speaker before each step.
+    """
+    came_from: list[Indices] = []  # for each step but the first, the best previous speaker for each speaker
+    best = evidence[0]
+    for of_step, cost in zip(evidence[1:], costs[1:], strict=True):
+        leader = int(best.argmax())
+        change = best[leader] - cost
+        came_from.append(np.where(best >= change, np.arange(len(best)), leader))
+        best = np.maximum(best, change) + of_step
+    path = [int(best.argmax())]
+    for origins in reversed(came_from):
+        path.append(int(origins[path[-1]]))
+    return np.array(path[::-1])

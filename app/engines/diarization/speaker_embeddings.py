@@ -1,0 +1,135 @@
+"""Compute two embeddings of each speaker from speech without overlap: of the audio as it is, and as telephone audio.
+
+A telephone changes an embedding more than the embeddings of two people differ. An embedding of simulated telephone
+audio changes little on a telephone, so it identifies speakers where the other embedding does not.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from natscribe.schemas.diarization import Turn
+
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
+from app.engines.diarization.chunk_analysis import quantized
+from app.engines.diarization.clustering import Floats
+from app.engines.diarization.features import features
+from app.engines.diarization.networks import Networks
+from app.engines.diarization.regions import EMBEDDING_STEP_FRAMES
+from app.engines.diarization.speakers import Embeddings, normalized
+from app.engines.diarization.telephone import simulate_telephone
+from app.engines.diarization.windows import FIRST_FRAME_AT, FRAME_SAMPLES, Indices, Mask, sample_at
+from app.engines.messages import SpeakerEmbedding
+
+_MIN_FRAMES: Final = 45  # 0.75 s: shorter speech characterizes a speaker too little
+_MIN_OWN_SHARE: Final = 0.9  # least share of an embedding's frames in which its speaker, and nobody else, has a turn
+_MAX_TELEPHONE: Final = 12  # telephone embeddings per speaker: of the first 18 s of speech
+
+
+def speaker_embeddings(
+    networks: Networks, embeddings: Embeddings, turns: Sequence[Turn], audio: Iterator[Samples]
+) -> list[SpeakerEmbedding]:
+    """Return the two embeddings of each speaker, empty for a speaker who never speaks alone.
+
+    The first is the mean of the speaker's `embeddings`. The second is computed from the first 18 s of the speaker, so
+    `audio`, the recording from its start, is read until all speakers have that much.
+    """
+    labels = sorted({turn.speaker for turn in turns})
+    alone = _alone(turns, labels, int(embeddings.ends.max(initial=0)))
+    own = {label: _own_embeddings(embeddings, frames) for label, frames in zip(labels, alone, strict=True)}
+    telephone = _telephone_embeddings(networks, embeddings, own, audio)
+    return [_speaker_embedding(embeddings, label, chosen, telephone[label]) for label, chosen in own.items()]
+
+
+def _alone(turns: Sequence[Turn], labels: Sequence[str], frames: int) -> Mask:
+    """Return whether each speaker speaks alone in each frame (speakers, frames)."""
+    speaking = np.zeros((len(labels), frames), np.bool_)
+    for turn in turns:
+        start, end = (
+            max(round((at * SAMPLE_RATE - FIRST_FRAME_AT) / FRAME_SAMPLES), 0) for at in (turn.start, turn.end)
+        )
+        speaking[labels.index(turn.speaker), max(start, 0) : max(end, 0)] = True
+    alone: Mask = speaking & (speaking.sum(axis=0) == 1)
+    return alone
+
+
+def _own_embeddings(embeddings: Embeddings, alone: Mask) -> Indices:
+    """Return the indices of the embeddings of 0.75 s or more that contain hardly anybody but one speaker.
+
+    `alone`: whether this speaker speaks alone in each frame.
+    """
+    sums = np.concatenate([[0], np.cumsum(alone)])
+    share = (sums[embeddings.ends] - sums[embeddings.starts]) / embeddings.lengths
+    return np.flatnonzero((share >= _MIN_OWN_SHARE) & (embeddings.lengths >= _MIN_FRAMES))
+
+
+def _speaker_embedding(
+    embeddings: Embeddings, label: str, own: Indices, telephone: Sequence[Floats]
+) -> SpeakerEmbedding:
+    if not len(own) or not telephone:
+        return SpeakerEmbedding(speaker=label, seconds=0.0, agreement=0.0, values="", telephone="")
+    weights = np.minimum(embeddings.lengths[own], EMBEDDING_STEP_FRAMES).astype(np.float32)
+    mean = (weights @ embeddings.vectors[own]) / weights.sum()
+    seconds = _covered(embeddings.starts[own], embeddings.ends[own]) * FRAME_SAMPLES / SAMPLE_RATE
+    return SpeakerEmbedding(
+        speaker=label,
+        seconds=round(seconds, 3),
+        agreement=round(float(np.linalg.norm(mean)), 3),
+        values=_encoded(mean),
+        telephone=_encoded(np.sum(telephone, axis=0)),
+    )
+
+
+def _covered(starts: Indices, ends: Indices) -> int:
+    """Count the frames that are in any embedding; `starts` and `ends` are in the order of the starts."""
+    reached = np.maximum.accumulate(np.concatenate([[0], ends[:-1]]))
+    return int(np.maximum(ends - np.maximum(starts, reached), 0).sum())
+
+
+def _encoded(vector: Floats) -> str:
+    return b64encode(quantized(normalized(vector[np.newaxis])[0]).tobytes()).decode()
+
+
+def _telephone_embeddings(
+    networks: Networks, embeddings: Embeddings, own: dict[str, Indices], audio: Iterator[Samples]
+) -> dict[str, list[Floats]]:
+    """Embed the first speech of each speaker as telephone audio, in parts of up to 1.5 s.
+
+    `own`: for each speaker, the indices of the embeddings that contain hardly anybody else.
+    """
+    spans = sorted(
+        (int(embeddings.starts[number]), int(embeddings.ends[number]), label)
+        for label, chosen in own.items()
+        for number in _first_disjoint(embeddings, chosen)
+    )
+    vectors: dict[str, list[Floats]] = {label: [] for label in own}
+    excerpts = _excerpts(audio, [(start, end) for start, end, _ in spans])
+    for (_, _, label), samples in zip(spans, excerpts, strict=False):
+        if len(samples) >= _MIN_FRAMES * FRAME_SAMPLES // 2:  # the recording may end a little before the last turn
+            vectors[label].append(networks.embed(features(simulate_telephone(samples))))
+    return vectors
+
+
+def _first_disjoint(embeddings: Embeddings, chosen: Indices) -> Iterator[int]:
+    """Yield the indices of the first 12 of the chosen embeddings that do not overlap."""
+    reached = count = 0
+    for number in chosen:
+        if embeddings.starts[number] >= reached and count < _MAX_TELEPHONE:
+            reached, count = int(embeddings.ends[number]), count + 1
+            yield int(number)
+
+
+def _excerpts(audio: Iterator[Samples], spans: Sequence[tuple[int, int]]) -> Iterator[Samples]:
+    """Yield the samples of each span, fewer or none where the audio ends earlier.
+
+    `spans`: the start and end frame of each, ordered by start.
+    """
+    buffered, offset = np.zeros(0, np.float32), 0
+    for first, last in spans:
+        start, end = sample_at(first), sample_at(last)
+        while offset + len(buffered) < end and (more := next(audio, None)) is not None:
+            passed = min(max(start - offset, 0), len(buffered))
+            buffered, offset = np.concatenate([buffered[passed:], more]), offset + passed
+        yield buffered[max(start - offset, 0) : max(end - offset, 0)]

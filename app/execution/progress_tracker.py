@@ -1,0 +1,61 @@
+"""The progress of an attempt: how much of the task is done, and the estimated time to its end."""
+
+import time
+from dataclasses import replace
+
+from natscribe.schemas.progress import Stage
+
+from app.updates import Update
+
+ROUNDING = 1e-9  # added before rounding down, because 100 * 0.57 is 56.99999999999999
+
+
+class ProgressTracker:
+    """Computes the percentage and the estimated time to the end from the updates of an attempt."""
+
+    def __init__(self, *, minimum: int) -> None:
+        """`minimum` is the percentage that an earlier delivery of the same attempt has reached."""
+        self.latest = Update(Stage.FETCHING, 0.0)
+        self._last = self.latest  # the last update itself; `latest` also has values of earlier updates
+        self._minimum = minimum
+        self.changed_at = time.monotonic()  # when an update last reported progress
+        # Monotonic time and fraction when the first processed audio was reported.
+        self._measured_from: tuple[float, float] | None = None
+
+    def advance(self, update: Update) -> None:
+        """Take the next update of the attempt into account."""
+        if update.waits_for_audio or update != self._last:
+            self.changed_at, self._last = time.monotonic(), update
+        duration = update.duration_seconds or self.latest.duration_seconds  # a known duration stays known
+        fraction = max(update.fraction, self.latest.fraction)
+        self.latest = replace(update, fraction=fraction, duration_seconds=duration, text=None)
+        if self._measured_from is None and update.processed_seconds is not None:
+            self._measured_from = time.monotonic(), self.latest.fraction
+
+    @property
+    def percent(self) -> int:
+        """How much of the task is done, 0 to 99; never decreases. Only the event `completed` has 100."""
+        percent = int(100 * self.latest.fraction + ROUNDING)
+        return min(max(percent, self._minimum), 99)
+
+    def fields(self) -> dict[str, object]:
+        """Return the progress fields of a `running` event."""
+        latest = self.latest
+        return {
+            "stage": latest.stage,
+            "processed_seconds": latest.processed_seconds,
+            "duration_seconds": latest.duration_seconds,
+            "lag_seconds": latest.lag_seconds,
+            "eta_seconds": self.eta_seconds,
+        }
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Estimated seconds to the end of the task, None if unknown; decreases to 0 while there is no progress."""
+        if self._measured_from is None:
+            return None
+        since, first_fraction = self._measured_from
+        done, elapsed = self.latest.fraction - first_fraction, self.changed_at - since
+        if done <= 0:
+            return None
+        return max(elapsed * (1 - self.latest.fraction) / done - (time.monotonic() - self.changed_at), 0.0)

@@ -1,0 +1,132 @@
+"""The streams and durable consumers of the service, and how each differs from the configuration that it should have.
+
+A bucket is a stream, too. Operators may choose all settings that are not listed as needed: replicas, limits of size and
+age, the length of a task queue, compression.
+"""
+
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, NamedTuple
+
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig, ConsumerInfo, DiscardPolicy, StreamConfig, StreamInfo
+from natscribe.jetstream.streams import EXPIRES_AFTER_S
+
+from app.jetstream import streams
+from app.settings import Settings
+
+STREAM_NEEDS: Final[tuple[str, ...]] = (
+    "subjects",
+    "retention",
+    "storage",
+    "discard_new_per_subject",
+    "max_msgs",
+    "duplicate_window",
+    "subject_transform",
+    "republish",
+    "allow_direct",
+    "allow_rollup_hdrs",
+    "allow_msg_schedules",
+    "allow_msg_ttl",
+    "deny_delete",
+    "deny_purge",
+    "no_ack",
+    "sealed",
+    "max_msg_size",
+    "mirror",
+    "sources",
+)
+CONSUMER_NEEDS: Final[tuple[str, ...]] = (
+    "filter_subject",
+    "filter_subjects",
+    "deliver_policy",
+    "deliver_subject",
+    "ack_policy",
+    "max_deliver",
+    "max_ack_pending",
+    "headers_only",
+    "backoff",
+    "rate_limit_bps",
+    "inactive_threshold",
+)
+STREAM_LIMITS: Final[tuple[str, ...]] = (
+    "num_replicas",
+    "max_age",
+    "discard",
+    "max_msgs_per_subject",
+    "max_bytes",
+)  # some streams need them
+CONSUMER_CHOICES: Final[tuple[str, ...]] = ("ack_wait",)
+
+Config = StreamConfig | ConsumerConfig
+
+
+class Difference(NamedTuple):
+    """A setting of a stream or consumer that differs from the configuration of the service."""
+
+    resource: str  # name of the stream or consumer
+    setting: str
+    expected: object
+    actual: object
+    is_needed: bool  # whether the service needs the expected value; otherwise an operator may have chosen another one
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A stream, or a durable consumer of a stream: the configuration that it should have, and requests about it."""
+
+    kind: str  # "stream" or "consumer"
+    name: str
+    stream: str
+    config: Config
+    read: Callable[[], Awaitable[StreamInfo | ConsumerInfo]]
+    create: Callable[..., Awaitable[object]]  # of a configuration
+    update: Callable[..., Awaitable[object]]
+
+    def differences(self, actual: Config) -> Iterator[Difference]:
+        """Yield the settings in which `actual` differs from the configuration that the resource should have."""
+        needs = STREAM_NEEDS if isinstance(self.config, StreamConfig) else CONSUMER_NEEDS
+        choices = STREAM_LIMITS if isinstance(self.config, StreamConfig) else CONSUMER_CHOICES
+        for setting in (*needs, *choices):
+            expected, value = getattr(self.config, setting), getattr(actual, setting)
+            if _normalized(expected) != _normalized(value):
+                is_needed = setting in needs or _limit_is_needed(self.config, actual, setting)
+                yield Difference(self.name, setting, expected, value, is_needed)
+
+
+def all_resources(js: JetStreamContext, settings: Settings) -> Iterator[Resource]:
+    """Yield all streams of the service, those of the buckets last, and then all durable consumers."""
+    for config in streams.all_stream_configs(settings):
+        name = str(config.name)
+        yield Resource("stream", name, name, config, partial(js.stream_info, name), js.add_stream, js.update_stream)
+    for stream, consumer in streams.consumer_configs(settings):
+        name, add = str(consumer.durable_name), partial(js.add_consumer, stream)
+        yield Resource("consumer", name, stream, consumer, partial(js.consumer_info, stream, name), add, add)
+
+
+def _limit_is_needed(expected: Config, actual: Config, setting: str) -> bool:
+    """Return whether a stream breaks a promise of the contract by its limit `setting`.
+
+    Each task queue has a limit, and a task stays in its queue until the task expires, however many tasks follow. The
+    messages of a log (a stream with a subject transform) stay at least as long as a task may wait, but not for ever.
+    """
+    if not isinstance(expected, StreamConfig) or not isinstance(actual, StreamConfig):
+        return False
+    is_log, is_queue = expected.subject_transform is not None, bool(expected.discard_new_per_subject)
+    shortest_age = actual.max_age or (0 if is_log else math.inf)  # 0: no limit, which a log must have
+    needed = {
+        "discard": expected.discard is DiscardPolicy.NEW,
+        "max_msgs_per_subject": is_log or (actual.max_msgs_per_subject or 0) <= 0,
+        "max_bytes": actual.discard == DiscardPolicy.OLD,
+        "max_age": (is_log or is_queue) and shortest_age < EXPIRES_AFTER_S,
+    }
+    return needed.get(setting, False)
+
+
+def _normalized(value: object) -> object:
+    """Return a value in a form in which equal meanings are equal: NATS writes `none` and `no limit` in several ways."""
+    if isinstance(value, list):
+        return tuple(sorted(map(str, value))) or None
+    return None if value in (0, -1, False, "") else value

@@ -1,0 +1,168 @@
+"""Runs the command `live`: sends audio and shows its text; the first Ctrl-C ends the audio."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from natscribe.cli import decoding, url_audio
+from natscribe.cli.audio_input import STANDARD_INPUT, AudioFile, OtherFormatError, check_input, from_input
+from natscribe.cli.console import WARNING, err, open_client, out, read_settings
+from natscribe.cli.display import Display
+from natscribe.cli.folders import URL, existing_file
+from natscribe.cli.follow import follow
+from natscribe.cli.live_text import choose_live_display
+from natscribe.cli.notices import RequestedOptions, notices
+from natscribe.cli.output import Output
+from natscribe.cli.wording import has_speakers
+from natscribe.client import Client, ClientError, command
+from natscribe.client.live import Live
+from natscribe.client.submission import make
+from natscribe.schemas.live import LiveAudio
+from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.settings import without_login
+
+_CANCEL_TIMEOUT_S = 3.0
+_END_TIMEOUT_S = 2.0  # an ended task refuses audio; its last event arrives within this time
+
+
+@dataclass(frozen=True)
+class AudioSource:
+    """The audio of a live task, and its name for people."""
+
+    name: str
+    format: LiveAudio
+    chunks: AsyncIterator[bytes]
+    path: Path | None = None
+
+    @classmethod
+    async def open(cls, source: str, stdin_format: dict[str, object], speed: float) -> "AudioSource":
+        """Open the file, URL or standard input that `source` names; `stdin_format` has the fields of `LiveAudio`.
+
+        Raises:
+            typer.BadParameter: There is no such file, or no library here decodes it.
+            ClientError: The source cannot be read, or has no audio.
+        """
+        if source == STANDARD_INPUT:
+            check_input()
+            audio = make(LiveAudio, stdin_format)
+            return cls("standard input", audio, await from_input(audio.codec))
+        if URL.match(source):
+            return cls(without_login(source), decoding.AUDIO, await url_audio.from_url(source, speed))
+        path = existing_file(source, read_settings().audio_max_bytes)
+        try:
+            file = AudioFile(path)
+        except OtherFormatError:
+            return cls(path.name, decoding.AUDIO, await decoding.from_file(path, speed), path)
+        return cls(path.name, file.audio, file.chunks(speed), path)
+
+
+@dataclass
+class LiveSession:
+    """Sends the audio of one live task, shows its text, and writes its result."""
+
+    source: AudioSource
+    start: Callable[[Client], Live]
+    output: Output
+    requested: RequestedOptions
+    as_json: bool
+    prints_text: bool  # as it is transcribed
+    sent_bytes: int = 0
+
+    async def run(self) -> int:
+        """Send the audio, show its text, and write the result; return the exit code.
+
+        Raises:
+            ClientError: There was no audio, it could not be sent, or the task cannot continue.
+        """
+        async with open_client() as client, self.start(client) as live:
+            err.print(f"{self.source.name} is task {live.task_id}")
+            try:
+                with choose_live_display(as_json=self.as_json, prints_text=self.prints_text) as display:
+                    is_completed = await self._follow(client, live, display)
+            except asyncio.CancelledError:
+                await _cancel(client, live.task_id)
+                raise
+            if is_completed:
+                result = await live.result()
+                if not result.duration:
+                    raise self._no_audio()
+                self._write(result, live.task_id, display)
+        return 0 if is_completed else 1
+
+    async def _follow(self, client: Client, live: Live, display: Display) -> bool:
+        """Send the audio and show events until the task has ended; return whether it was completed."""
+        sending = asyncio.create_task(self._send(live))
+        following = asyncio.create_task(follow(client, display, live.task_id, self.source.name, events=live.events()))
+        _end_audio_first(sending)
+        display.message("transcribing, Ctrl-C ends the audio")
+        try:
+            await asyncio.wait([sending, following], return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                display.message("waiting for the rest of the text, Ctrl-C cancels the task")
+                await self._end(live, sending, following)
+            return await following
+        finally:
+            sending.cancel()
+            following.cancel()
+            await asyncio.wait([sending, following])
+
+    async def _send(self, live: Live) -> None:
+        async for chunk in self.source.chunks:
+            await live.send(chunk)
+            self.sent_bytes += len(chunk)
+
+    def _no_audio(self) -> ClientError:
+        """Make the error for a live task that has ended without audio."""
+        is_file = self.source.path is not None
+        hint = "whether a player plays it" if is_file else "whether the program before `|` says why it has stopped"
+        return ClientError(f"{self.source.name} has no audio, only {self.sent_bytes} bytes: check {hint}.")
+
+    async def _end(self, live: Live, sending: "asyncio.Task[None]", following: "asyncio.Task[bool]") -> None:
+        error = None if sending.cancelled() else sending.exception()
+        if error is None:
+            await live.end()
+            return
+        await asyncio.wait([following], timeout=_END_TIMEOUT_S)  # an ended task refuses audio, and its event says why
+        if not following.done():
+            raise error
+
+    def _write(self, result: TranscriptionResult, task_id: str, display: Display) -> None:
+        """Write the result, unless it would only repeat the text that was shown."""
+        path, name = self.source.path, self.source.path.stem if self.source.path else task_id
+        if self.output.folder is not None:
+            err.print(f"wrote {self.output.write(name, result, path)}")
+        elif self.output.formats or has_speakers(result) or not display.shown_segments:
+            if display.shown_segments:
+                display.text.print()
+            self.output.show(out, result, label=self.source.name, heading=False, recording=path)
+        for notice in notices(self.source.name, result, self.requested):
+            err.print(notice, style=WARNING)
+
+
+async def _cancel(client: Client, task_id: str) -> None:
+    """Cancel the task, or say how to do it later if NATS does not reply soon."""
+    cancelling = asyncio.ensure_future(client.cancel(task_id))
+    try:
+        await asyncio.wait([cancelling], timeout=_CANCEL_TIMEOUT_S)
+        if cancelling.done() and cancelling.exception() is None:
+            err.print(f"{task_id} is cancelled.")
+            return
+    finally:
+        cancelling.cancel()
+    later = f"{task_id} is not cancelled, because NATS does not reply: `{command()} cancel {task_id}` does it later."
+    err.print(later, style=WARNING)
+
+
+def _end_audio_first(sending: "asyncio.Task[None]") -> None:
+    """Let the first Ctrl-C end the audio, and the next one cancel the command."""
+    loop, work = asyncio.get_running_loop(), asyncio.current_task()
+
+    def interrupted() -> None:
+        if not sending.done():
+            sending.cancel()
+        elif work is not None:
+            work.cancel()
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)

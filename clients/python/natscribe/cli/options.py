@@ -1,0 +1,125 @@
+"""Options that several commands share, and the checks of their values."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from natscribe.cli.output import Format
+from natscribe.schemas.problems import problems_of
+from natscribe.schemas.requests import SubtitleLimits
+from natscribe.schemas.transcription import Channels
+from natscribe.schemas.wire import LEAST_KEPT_S, MOST_KEPT_S
+
+SEVERAL_FORMATS_HELP = (
+    "html is a page for a browser, which plays the recording. With --output-dir the option can be repeated."
+)
+User = Annotated[str, typer.Option(help="Owner of the task: an integer or any name.", metavar="ID")]
+Keep = Annotated[
+    int | None,
+    typer.Option(
+        min=LEAST_KEPT_S,
+        max=MOST_KEPT_S,
+        metavar="SECONDS",
+        help="Delete all data of the task, including its recording, this long after its end.",
+        show_default=False,
+    ),
+]
+Diarize = Annotated[bool, typer.Option("--diarize", help="Detect the speakers; a live task does so at its end.")]
+MinSpeakers = Annotated[int | None, typer.Option(help="Minimum number of speakers.")]
+MaxSpeakers = Annotated[int | None, typer.Option(help="Maximum number of speakers.")]
+Identify = Annotated[
+    bool, typer.Option("--identify", help="Name the speakers whose voices are enrolled: see `voices`.")
+]
+WordTimestamps = Annotated[bool, typer.Option("--word-timestamps", help="Add the start and end of each word.")]
+Model = Annotated[str | None, typer.Option(help="One of the models that the service offers.")]
+Vocabulary = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Names and terms that may occur, one per line; lines that start with # are comments. The bundled model "
+        "misses some of them: a larger model is better at names.",
+    ),
+]
+Prompt = Annotated[str | None, typer.Option(help="Preceding text, or text with the preferred spelling.")]
+Translate = Annotated[
+    bool,
+    typer.Option("--translate", help="Translate into English. The bundled model does it badly: choose a larger one."),
+]
+Formats = Annotated[
+    list[Format] | None,
+    typer.Option(
+        "--format",
+        help="Format of the result. By default the text as it is transcribed, each segment with its start; with "
+        "speakers the result alone: `turns` (who says what when) on a terminal, else txt, as in a folder; "
+        + SEVERAL_FORMATS_HELP,
+        show_default=False,
+    ),
+]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write each result into this folder when it is complete, not to standard output.", show_default=False
+    ),
+]
+MaxLineChars = Annotated[
+    int | None, typer.Option(help="Maximum characters in a line of subtitles; 42 by default.", show_default=False)
+]
+MaxLines = Annotated[
+    int | None, typer.Option(help="Maximum lines of subtitles shown at once; 2 by default.", show_default=False)
+]
+MaxCueSeconds = Annotated[
+    float | None, typer.Option(help="Maximum seconds that a subtitle is shown; 7 by default.", show_default=False)
+]
+
+
+def parse_user_id(value: str) -> int | str:
+    """Parse a user id: an integer of 64 bits, or else a name; `007` is a name."""
+    is_integer = re.fullmatch(r"0|-?[1-9][0-9]{0,18}", value) and -(2**63) <= int(value) < 2**63
+    return int(value) if is_integer else value
+
+
+def check_speakers(  # noqa: PLR0913 -- the options of several commands
+    min_speakers: int | None,
+    max_speakers: int | None,
+    formats: Sequence[Format] | None,
+    channels: Channels,
+    *,
+    diarize: bool,
+    identify: bool,
+) -> None:
+    """Raise typer.BadParameter if --diarize is missing and another option needs it."""
+    if diarize:
+        return
+    if identify:
+        message = "--identify names speakers: add --diarize"
+        raise typer.BadParameter(message)
+    if (min_speakers, max_speakers) != (None, None):
+        message = "--min-speakers and --max-speakers have no effect alone: add --diarize"
+        raise typer.BadParameter(message)
+    if Format.RTTM in (formats or ()) and channels is not Channels.SEPARATE:
+        message = "rttm needs speakers: add --diarize, or choose another --format"
+        raise typer.BadParameter(message)
+
+
+def subtitle_limits(
+    formats: Sequence[Format] | None, chars: int | None, lines: int | None, seconds: float | None
+) -> SubtitleLimits:
+    """Make the limits of subtitles from their options.
+
+    Raises:
+        typer.BadParameter: A limit is out of range, or no format is one of subtitles.
+    """
+    options = {"max_line_chars": chars, "max_lines": lines, "max_cue_seconds": seconds}
+    limits = {name: value for name, value in options.items() if value is not None}
+    if limits and not {Format.SRT, Format.VTT} & set(formats or ()):
+        name = next(iter(limits)).replace("_", "-")
+        message = f"--{name} is for subtitles: add --format srt or --format vtt"
+        raise typer.BadParameter(message)
+    try:
+        return SubtitleLimits.model_validate(limits)
+    except ValidationError as error:
+        raise typer.BadParameter(problems_of(error)) from error

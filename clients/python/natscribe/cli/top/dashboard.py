@@ -1,0 +1,113 @@
+"""The state that `natscribe top` shows: the task queues, the running tasks, and the latest failures.
+
+It stores only what can be shown, however many tasks wait or have ended.
+"""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from natscribe.cli.wording import SILENT_AFTER_S, printable
+from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.task_list import ListedTask, TaskPage
+from natscribe.schemas.task_queues import QueueOverview
+
+MOST_RUNNING = 2000  # further running tasks are counted, but not stored
+MOST_FAILURES = 20
+# A running task has an event every 10 s: after this silence it has ended, and its last event was lost.
+LOST_AFTER_S = 60.0
+
+_ENDED = (State.COMPLETED, State.FAILED, State.CANCELLED)
+
+
+@dataclass
+class Running:
+    """A running task: its last event, or its entry in the list of tasks if no event has arrived."""
+
+    latest: ProgressEvent | ListedTask
+    received_at: float  # monotonic seconds
+    recording: str = ""
+
+    @property
+    def worker(self) -> str:
+        """The name of its worker."""
+        return printable(self.latest.worker or "")
+
+    @property
+    def duration_s(self) -> float | None:
+        """The duration of its recording, or of its live audio up to now."""
+        if isinstance(self.latest, ProgressEvent) and self.latest.lag_seconds is not None:
+            return (self.latest.processed_seconds or 0) + self.latest.lag_seconds
+        return self.latest.duration_seconds
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task whose attempt has failed; `final` if it was the last attempt."""
+
+    task_id: str
+    time: datetime
+    reason: str
+    final: bool
+
+
+@dataclass
+class Dashboard:
+    """What `natscribe top` shows; `apply` and `reconcile` update it."""
+
+    running: dict[str, Running] = field(default_factory=dict)
+    failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=MOST_FAILURES))
+    ended: Counter[State] = field(default_factory=Counter)
+    since: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # `ended` counts from then on
+    queue: QueueOverview | None = None
+    problems: dict[str, str] = field(default_factory=dict)  # a sentence each, by what cannot be read
+    changed: bool = True
+
+    def apply(self, event: ProgressEvent, now: float) -> None:
+        """Update the dashboard with an event of one of the tasks; `now` is the monotonic time in seconds."""
+        self.changed = True
+        if event.state is State.RUNNING:
+            self._set_running(event, now)
+            return
+        self.running.pop(event.task_id, None)
+        if event.state in _ENDED:
+            self.ended[event.state] += 1
+        if event.error is not None:
+            final = event.state is State.FAILED
+            self.failures.appendleft(Failure(event.task_id, event.time, _reason(event.error), final=final))
+
+    def reconcile(self, page: TaskPage, requested_at: float, now: float) -> None:
+        """Compare with the service's list of running tasks: add tasks without an event so far, remove ended tasks.
+
+        An event may be lost, so a task has ended if the list lacks it and its last event is old.
+        """
+        self.changed = True
+        listed = {task.task_id: task for task in page.tasks if task.state is State.RUNNING}
+        for task_id, task in listed.items():
+            if task_id in self.running:
+                self.running[task_id].recording = printable(task.audio_file_id or "")
+            elif len(self.running) < MOST_RUNNING:
+                self.running[task_id] = Running(task, now, printable(task.audio_file_id or ""))
+        lost_after_s = LOST_AFTER_S if page.more_before is not None else SILENT_AFTER_S
+        for task_id in self.running.keys() - listed.keys():
+            if requested_at - self.running[task_id].received_at > lost_after_s:
+                del self.running[task_id]
+
+    def add_failed(self, page: TaskPage) -> None:
+        """Add tasks that had failed before the dashboard received its first event."""
+        known = {failure.task_id for failure in self.failures}
+        for task in page.tasks:
+            if task.task_id not in known and task.error is not None and len(self.failures) < MOST_FAILURES:
+                time = task.finished_at or task.created_at
+                self.failures.append(Failure(task.task_id, time, _reason(task.error), final=True))
+        self.changed = True
+
+    def _set_running(self, event: ProgressEvent, now: float) -> None:
+        earlier = self.running.get(event.task_id)
+        if earlier is not None or len(self.running) < MOST_RUNNING:
+            self.running[event.task_id] = Running(event, now, earlier.recording if earlier is not None else "")
+
+
+def _reason(error: ErrorDetail) -> str:
+    return printable(f"{error.code}: {error.message}")

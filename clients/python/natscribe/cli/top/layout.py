@@ -1,0 +1,168 @@
+"""Lays out the dashboard for a terminal of any height and at least 60 columns."""
+
+from datetime import datetime, timezone
+from itertools import islice
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from natscribe.cli.console import ERROR, WARNING
+from natscribe.cli.top.dashboard import Dashboard, Failure, Running
+from natscribe.cli.wording import SILENT_AFTER_S, clock, countdown, printable, seconds_until, shortened
+from natscribe.schemas.task_queues import QueueStatus
+
+WIDE = 130  # columns from which on the name of the recording is shown, too
+_BAR_COLUMNS = 12  # on a wide screen
+_SHORTEST_NAME = 9  # columns
+_FIXED_COLUMNS = 12  # characters of a line for the percentage and the space between columns
+_LEAST_RECORDING_COLUMNS = 14  # on a wide screen
+_REASON_COLUMNS = 44  # characters of a line for the time and part of the reason of a failure
+_FEWEST_ROWS = 3  # of the running tasks, and of the failures if there are as many
+
+
+def render(dashboard: Dashboard, address: str, *, width: int, height: int, now: float) -> RenderableType:
+    """Render the dashboard in `height` lines; `address` is that of NATS, `now` is in monotonic seconds."""
+    problems = [Text(printable(sentence), style=WARNING) for sentence in dict.fromkeys(dashboard.problems.values())]
+    head = [_headline(dashboard, address), *map(_one_line, problems)]
+    queues = used_queues(dashboard)
+    left = max(height - len(head) - len(queues) - 3, 2 * _FEWEST_ROWS)  # three lines are titles
+    failed = min(len(dashboard.failures), max(_FEWEST_ROWS, left // 4, left - len(dashboard.running) - 1))
+    shown = min(len(dashboard.running), left - failed - 1)
+    parts: list[RenderableType] = [*head]
+    if queues:
+        parts.append(_queue_table(queues))
+    parts.append(_running_table(dashboard, shown, width=width, now=now))
+    more = _running_tasks(dashboard) - shown
+    if more > 0:
+        parts.append(Text(f"and {more} more running" if shown else f"{more} running", style="dim"))
+    if failed or (dashboard.queue is not None and dashboard.queue.dead_letters):
+        parts.append(_failure_table(dashboard, failed, width=width))
+    return Group(*parts)
+
+
+def _headline(dashboard: Dashboard, address: str) -> Text:
+    counts = ", ".join(f"{count} {state}" for state, count in dashboard.ended.items()) or "none"
+    return _one_line(Text.assemble((address, "bold"), f"  ended since {dashboard.since.astimezone():%H:%M}: {counts}"))
+
+
+def _one_line(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
+def _table(*columns: str, expand: bool = True) -> Table:
+    """Make a table with a column for each title: `>` aligns to the right, `*` lets the column grow."""
+    table = Table(box=None, expand=expand, padding=(0, 1, 0, 0), header_style="bold underline")
+    for title in columns:
+        table.add_column(
+            title.lstrip(">*"),
+            no_wrap=True,
+            overflow="ellipsis",
+            justify="right" if title.startswith(">") else "left",
+            ratio=1 if title.startswith("*") else None,
+        )
+    return table
+
+
+def used_queues(dashboard: Dashboard) -> list[QueueStatus]:
+    """Return the task queues that have tasks, or else the first one."""
+    overview = dashboard.queue
+    if overview is None:
+        return []
+    return [queue for queue in overview.queues if queue.waiting or queue.running] or overview.queues[:1]
+
+
+def _queue_table(queues: list[QueueStatus]) -> Table:
+    table = _table("queue", "", ">waiting", ">running", ">oldest", ">last starts", expand=False)
+    for queue in queues:
+        table.add_row(*queue_cells(queue))
+    return table
+
+
+def queue_cells(queue: QueueStatus) -> list[str]:
+    """Return the priority and lane of a queue, its counts of tasks, the age of the oldest, the start of the last."""
+    oldest = clock(max(-seconds_until(queue.oldest), 0)) if queue.oldest else ""
+    last = countdown(queue.newest_start)
+    return [queue.priority, queue.queue, str(queue.waiting), str(queue.running), oldest, last]
+
+
+def _running_tasks(dashboard: Dashboard) -> int:
+    """Return the number of running tasks: by the dashboard or by the queues, whichever is more."""
+    counted = sum(queue.running for queue in dashboard.queue.queues) if dashboard.queue is not None else 0
+    return max(len(dashboard.running), counted)
+
+
+def _running_table(dashboard: Dashboard, rows: int, *, width: int, now: float) -> Table:
+    wide = width >= WIDE
+    ids, tasks = list(islice(dashboard.running, rows)), list(islice(dashboard.running.values(), rows))
+    bar_columns = _BAR_COLUMNS if wide else _BAR_COLUMNS // 2
+    cells = [(stage_text(task, wide=wide), clock(task.duration_s or 0), _left(task, now)) for task in tasks]
+    used = sum(max(map(len, column)) for column in zip(("stage", "length", "left"), *cells, strict=True))
+    used += bar_columns + _FIXED_COLUMNS + (_LEAST_RECORDING_COLUMNS if wide else 0)
+    id_columns, worker_columns = _shares(ids, [task.worker for task in tasks], max(width - used, 2 * _SHORTEST_NAME))
+    table = _table("running", *(("*recording",) if wide else ()), "stage", ">length", "", ">", ">left", "worker")
+    table.columns[0].min_width, table.columns[-1].min_width = id_columns, worker_columns
+    for task_id, task, (stage, length, left) in zip(ids, tasks, cells, strict=True):
+        table.add_row(
+            Text(shortened(task_id, id_columns)),
+            *((Text(task.recording),) if wide else ()),
+            stage,
+            length if task.duration_s else "",
+            ProgressBar(
+                total=100, completed=task.latest.progress, width=bar_columns, style="dim", complete_style="green"
+            ),
+            f"{task.latest.progress} %" if task.latest.lag_seconds is None else "live",
+            left,
+            Text(shortened(task.worker, worker_columns)),
+        )
+    return table
+
+
+def stage_text(task: Running, *, wide: bool) -> str:
+    """Describe the stage of a task and, if there is room, its attempt."""
+    attempt = f", attempt {task.latest.attempt}" if wide and task.latest.attempt > 1 else ""
+    return f"{task.latest.stage or 'running'}{attempt}"
+
+
+def _shares(left: list[str], right: list[str], room: int) -> tuple[int, int]:
+    """Divide the room between two columns of names: none has more than it needs while the other lacks some."""
+    needs_left, needs_right = (max(map(len, names), default=0) for names in (left, right))
+    needs_left, needs_right = max(needs_left, _SHORTEST_NAME), max(needs_right, _SHORTEST_NAME)
+    if needs_left + needs_right <= room:
+        return needs_left, needs_right
+    share = min(max(room // 2, room - needs_right), needs_left)
+    return share, room - share
+
+
+def _left(task: Running, now: float) -> str | Text:
+    age = now - task.received_at
+    if age > SILENT_AFTER_S and task.worker:
+        return Text("silent", style=WARNING)
+    if task.latest.lag_seconds is not None:
+        return f"lag {clock(task.latest.lag_seconds)}"
+    return clock(max(task.latest.eta_seconds - age, 0)) if task.latest.eta_seconds is not None else ""
+
+
+def _failure_table(dashboard: Dashboard, rows: int, *, width: int) -> Table:
+    count = dashboard.queue.dead_letters if dashboard.queue is not None else 0
+    table = _table("failed", "", f"*{count} dead letter{'s' * (count > 1)} stored" if count else "*")
+    shown = list(islice(dashboard.failures, rows))
+    longest = max(width - _REASON_COLUMNS, _SHORTEST_NAME)
+    for failure in shown:
+        local = failure.time.astimezone()
+        time = f"{local:%H:%M:%S}" if _is_today(failure.time) else f"{local:%d %b}"
+        style = ERROR if failure.final else WARNING
+        table.add_row(Text(time, style=style), Text(shortened(failure.task_id, longest)), Text(reason(failure)))
+    table.columns[1].min_width = min(max((len(failure.task_id) for failure in shown), default=0), longest)
+    return table
+
+
+def reason(failure: Failure) -> str:
+    """Describe why an attempt has failed, and whether it will be retried."""
+    return failure.reason if failure.final else f"will be retried: {failure.reason}"
+
+
+def _is_today(time: datetime) -> bool:
+    return time.astimezone().date() == datetime.now(timezone.utc).astimezone().date()

@@ -1,0 +1,65 @@
+"""Channels without handlers, for the AsyncAPI document: what the service publishes, and frames of live audio."""
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from natscribe.schemas import subjects
+from natscribe.schemas.dead_letters import DeadLetter
+from natscribe.schemas.kinds import Result
+from natscribe.schemas.live import Partial
+from natscribe.schemas.progress import ProgressEvent
+from natscribe.schemas.transcription import SegmentsEvent
+from natscribe.schemas.voices import Forgotten
+from natscribe.schemas.wire import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """A channel without a handler.
+
+    The first paragraph of `description` is the summary of the operation; the docstring of the payload replaces an empty
+    description.
+    """
+
+    subject: str
+    payload: Any  # a type or a union of types
+    title: str
+    description: str = ""
+
+    @property
+    def payloads(self) -> tuple[type, ...]:
+        """The types of the payload."""
+        return get_args(self.payload) or (self.payload,)
+
+    @property
+    def text(self) -> str:
+        """The description or, without one, the docstring of the payload."""
+        return self.description or self.payload.__doc__ or ""
+
+
+FRAMES = Documented(  # pulled page by page from a stream, without a subscriber of FastStream
+    subjects.LIVE_AUDIO_CHANNEL,
+    bytes,
+    "Publish live audio",
+    "Receive the audio of a live task, frame by frame.\n\n"
+    "One message for each frame, 20 ms to 1 s of audio, before or after the task itself. Publish with JetStream, with "
+    "at most 8 frames unacknowledged, and publish an unacknowledged frame again under the same number. A missing "
+    "number is a gap: with `opus` the task fails; with the other codecs the gap is silence and listed in "
+    "`untranscribed`. A full stream refuses frames with an error (err_code 10077): publish them again later. The audio "
+    "ends with the last frame, or after `idle_seconds` without a frame.",
+)
+PUBLISHED = (  # what the service publishes and no handler returns
+    Documented(subjects.PROGRESS_CHANNEL, ProgressEvent, "Task progress"),
+    Documented(subjects.SEGMENTS_CHANNEL, SegmentsEvent, "Live segments"),
+    Documented(
+        subjects.RESULTS_CHANNEL,
+        Result,
+        "Results",
+        "The result of a task.\n\n"
+        "One message for each task, stored just before `completed`. If `object` is not null, the whole result is in "
+        "the bucket for results under the task id: download it there.",
+    ),
+    Documented(subjects.PARTIALS_CHANNEL, Partial, "Partial results"),
+    Documented(subjects.FORGOTTEN_CHANNEL, Forgotten, "Forgotten voices"),
+    *(Documented(subjects.dead_letters(kind), DeadLetter, f"Dead letters ({kind})") for kind in Kind),
+)

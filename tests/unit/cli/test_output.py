@@ -1,0 +1,123 @@
+"""Results: in files, and on a terminal."""
+
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import typer
+from natscribe.cli.console import WARNING, Terminal, out
+from natscribe.cli.output import Format, NotWrittenError, Output, make_output
+from natscribe.cli.turns import SPEAKER_COLOURS, turns_table, turns_text
+from natscribe.schemas.requests import SubtitleLimits
+from natscribe.schemas.transcription import Segment, TranscriptionResult
+from natscribe.schemas.wire import Model
+from natscribe.transcript_page import page
+from rich.color import Color
+from rich.console import Console
+
+
+def said(start: float, text: str, speaker: str | None = None) -> Segment:
+    return Segment(start=start, end=start + 1, text=text, speaker=speaker, avg_logprob=-0.1, no_speech_prob=0)
+
+
+def result_of(*segments: Segment) -> TranscriptionResult:
+    return TranscriptionResult(
+        task_id="t1",
+        audio_file_id="a",
+        user_id=0,
+        text=" ".join(segment.text for segment in segments),
+        language="en",
+        duration=100,
+        segments=list(segments),
+        model=Model(name="m", revision="1"),
+        audio_sha256="0" * 64,
+        created_at=datetime(2026, 11, 24, tzinfo=UTC),
+    )
+
+
+def test_turns_have_their_start_and_speaker() -> None:
+    with_speakers = result_of(said(0, "One."), said(61, "Two.", "SPEAKER_00"), said(62, "Three.", "SPEAKER_00"))
+    assert turns_text(with_speakers) == "   0:00  (unknown)  One.\n   1:01  SPEAKER_00  Two. Three.\n"
+    assert turns_text(result_of(said(0, "One."), said(61, "Two."))) == "   0:00  One.\n   1:01  Two.\n"
+
+
+def test_long_turns_are_wrapped_between_words() -> None:
+    # Given a narrow terminal
+    screen = Console(file=StringIO(), width=40)
+    screen.print(turns_table(result_of(said(0, "[b]first second third fourth", "SPEAKER_00"))))
+    # Then the text of a long turn stays in its column, without markup
+    assert isinstance(screen.file, StringIO)
+    assert [line.rstrip() for line in screen.file.getvalue().splitlines()] == [
+        "   0:00  SPEAKER_00  [b]first second",
+        "                     third fourth",
+    ]
+
+
+@pytest.mark.parametrize("style", sorted({*SPEAKER_COLOURS, WARNING}))
+@pytest.mark.parametrize("background", [0.0, 1.0], ids=["black", "white"])
+def test_colours_are_readable_on_black_and_on_white(style: str, background: float) -> None:
+    bright, dark = sorted((_luminance(Color.parse(style)), background), reverse=True)
+    assert (bright + 0.05) / (dark + 0.05) > 4  # WCAG requires 3 for large text, 4.5 for small text
+
+
+def _luminance(colour: Color) -> float:
+    """The relative luminance that WCAG 2 defines."""
+    parts = [part / 255 for part in colour.get_truecolor()]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a folder with an earlier result, and a disk that is full
+    output = Output((Format.TXT,), tmp_path)
+    assert output.write("a", result_of(said(0, "Earlier."))) == str(tmp_path / "a.txt")
+
+    def half(file: Path, text: str, encoding: str) -> None:
+        file.write_bytes(text.encode(encoding)[:3])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    # When another result is written
+    with pytest.raises(NotWrittenError, match=r"a.txt could not be written: No space left on device"):
+        output.write("a", result_of(said(0, "Later.")))
+    # Then the earlier one stays, and nothing else is left
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "Earlier.\n")]
+
+
+def test_a_page_has_a_relative_link_to_the_recording(tmp_path: Path) -> None:
+    # Given a recording in another folder, with a name that an address cannot have as it is
+    output = Output((Format.HTML, Format.TXT), tmp_path / "texts")
+    (tmp_path / "texts").mkdir()
+    output.write("a", result_of(said(0, "One.")), tmp_path / "calls" / "a #1.flac")
+    # Then the page has an encoded link, relative to its own folder
+    written = (tmp_path / "texts" / "a.html").read_text(encoding="utf-8")
+    assert '<audio controls preload="metadata" src="../calls/a%20%231.flac">' in written
+    # And without a recording it has none
+    output.write("b", result_of(said(0, "One.")))
+    assert "src=" not in (tmp_path / "texts" / "b.html").read_text(encoding="utf-8").partition("<script>")[0]
+
+
+def test_a_printed_page_is_unchanged() -> None:
+    # Given a screen that is narrower than a page's lines
+    screen, result = Terminal(stderr=False), result_of(said(0, "[b]One."))
+    screen.file = StringIO()
+    # When a page is printed there, then nothing of it is changed
+    Output((Format.HTML,)).show(screen, result, label="a", heading=False)
+    assert screen.file.getvalue() == page(result)
+
+
+def test_a_page_is_not_printed_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(out, "_force_terminal", True)
+    with pytest.raises(typer.BadParameter, match=r"a page for a browser: add --output-dir FOLDER"):
+        make_output([Format.HTML], None, SubtitleLimits())
+
+
+def test_a_result_without_speech_is_reported(tmp_path: Path) -> None:
+    # Given a result without speech, and one with some
+    silent, spoken = result_of(), result_of(said(0, "One."))
+    output = Output((Format.TXT, Format.JSON), tmp_path)
+    assert output.write("a", silent) == f"{tmp_path / 'a'}.txt and .json: no speech detected"
+    assert output.write("b", spoken) == f"{tmp_path / 'b'}.txt and .json"
+    # And so is a replaced file
+    assert output.write("b", silent) == f"{tmp_path / 'b'}.txt and .json (replaced): no speech detected"

@@ -1,0 +1,134 @@
+"""The embeddings of speakers: of what each says alone, as it sounds and on a telephone."""
+
+from base64 import b64decode
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from natscribe.schemas.diarization import Turn
+
+from app.engines.diarization import speaker_embeddings as embeddings_module
+from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE
+from app.engines.diarization.networks import Networks
+from app.engines.diarization.speaker_embeddings import speaker_embeddings
+from app.engines.diarization.speakers import Embeddings
+from app.engines.diarization.windows import FIRST_FRAME_AT, FRAME_SAMPLES
+from app.engines.messages import SpeakerEmbedding
+
+PEOPLE = np.eye(EMBEDDING_SIZE, dtype=np.float32)
+EDGE = 295  # the frame at second 5, where one speaker ends and the other one begins
+TURNS = [Turn(start=0, end=5, speaker="SPEAKER_00"), Turn(start=5, end=10, speaker="SPEAKER_01")]
+BOTH = ("SPEAKER_00", "SPEAKER_01")
+Spans = list[tuple[int, int, int]]  # from a frame to a frame, and whom the embedding is like
+
+
+class FakeNetworks:
+    """Remembers the sound that it embeds, by its first and last frame."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[int, int]] = []
+
+    def embed(self, samples: np.ndarray) -> np.ndarray:
+        first = (int(samples[0]) - FIRST_FRAME_AT) // FRAME_SAMPLES
+        assert np.array_equal(samples, np.arange(len(samples)) + samples[0])
+        self.heard.append((first, first + len(samples) // FRAME_SAMPLES))
+        made: np.ndarray = PEOPLE[100 + len(self.heard)]
+        return made
+
+
+@pytest.fixture(autouse=True)
+def _as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network gets the sound itself."""
+    monkeypatch.setattr(embeddings_module, "features", lambda samples: samples)
+    monkeypatch.setattr(embeddings_module, "simulate_telephone", lambda samples: samples)
+
+
+def sound(samples: int) -> Iterator[np.ndarray]:
+    """A recording in which each sample is its number, in pieces."""
+    whole = np.arange(samples, dtype=np.float32)
+    yield from (whole[at : at + 7000] for at in range(0, samples, 7000))
+
+
+def found(
+    spans: Spans, turns: list[Turn] = TURNS, samples: int = 200_000, pieces: Iterator[np.ndarray] | None = None
+) -> tuple[dict[str, SpeakerEmbedding], list[tuple[int, int]]]:
+    """The speakers' embeddings, and what was made as a telephone transmits it."""
+    networks = FakeNetworks()
+    starts, ends, people = (np.array(each, np.intp) for each in zip(*spans, strict=True))
+    embeddings = Embeddings(starts, ends, PEOPLE[people])
+    given: Networks = networks  # type: ignore[assignment]  # all that is asked of them
+    made = speaker_embeddings(given, embeddings, turns, pieces or sound(samples))
+    return {each.speaker: each for each in made}, networks.heard
+
+
+def directions(values: str) -> set[int]:
+    """Whom an embedding is like."""
+    return set(np.frombuffer(b64decode(values), np.int8).nonzero()[0].tolist())
+
+
+def test_each_speaker_has_the_mean_of_what_is_their_own() -> None:
+    # Given embeddings of two speakers, of whom the second one sounds like two people
+    made, heard = found([(10, 99, 0), (54, 143, 0), (143, 232, 0), (300, 389, 1), (400, 489, 2)])
+    # Then each has those of their own turn, with the seconds of all and how far they agree
+    assert [directions(made[each].values) for each in BOTH] == [{0}, {1, 2}]
+    assert [made[each].agreement for each in BOTH] == [1.0, 0.707]
+    assert made["SPEAKER_00"].seconds == pytest.approx((232 - 10) * FRAME_SAMPLES / 16_000, abs=0.001)
+    assert made["SPEAKER_01"].seconds == pytest.approx(2 * 89 * FRAME_SAMPLES / 16_000, abs=0.001)
+    # And on a telephone each is the sum of those that do not overlap
+    assert heard == [(10, 99), (143, 232), (300, 389), (400, 489)]
+    assert [directions(made[each].telephone) for each in BOTH] == [{101, 102}, {103, 104}]
+
+
+def test_nine_tenths_of_an_embedding_are_its_speakers() -> None:
+    # Given embeddings of which a tenth, or a little more, lies across the change of speaker
+    made, heard = found(
+        [(EDGE - 45, EDGE + 5, 0), (EDGE - 44, EDGE + 6, 3), (EDGE - 6, EDGE + 44, 3), (EDGE - 5, EDGE + 45, 1)]
+    )
+    # Then the first ones count, and the others are nobody's
+    assert [directions(made[each].values) for each in BOTH] == [{0}, {1}]
+    assert heard == [(EDGE - 45, EDGE + 5), (EDGE - 5, EDGE + 45)]
+
+
+def test_speech_of_two_at_once_is_nobodys() -> None:
+    # Given somebody who speaks only while another one does, and that one alone before
+    together = [Turn(start=0, end=5, speaker="SPEAKER_00"), Turn(start=2.5, end=5, speaker="SPEAKER_01")]
+    made, _ = found([(0, 60, 0), (200, 260, 1)], together)
+    # Then only the other one has an embedding
+    assert directions(made["SPEAKER_00"].values) == {0}
+    assert made["SPEAKER_01"] == SpeakerEmbedding(speaker="SPEAKER_01", seconds=0, agreement=0, values="", telephone="")
+
+
+@pytest.mark.parametrize(("frames", "people"), [(45, {0}), (44, set())])
+def test_short_speech_says_little_of_a_voice(frames: int, people: set[int]) -> None:
+    made, _ = found([(0, frames, 0)])
+    assert directions(made["SPEAKER_00"].values) == people
+
+
+def test_short_and_long_embeddings_weigh_by_what_is_new_in_them() -> None:
+    # Given an embedding whose neighbours repeat its half, and a short one
+    made, _ = found([(0, 45, 0), (45, 134, 1)])
+    # Then both weigh the same
+    assert made["SPEAKER_00"].agreement == 0.707
+
+
+def test_eighteen_seconds_of_a_speaker_are_made_again() -> None:
+    long = [Turn(start=0, end=60, speaker="SPEAKER_00")]
+    _, heard = found([(89 * number, 89 * number + 89, 0) for number in range(14)], long, samples=400_000)
+    assert heard == [(89 * number, 89 * number + 89) for number in range(12)]
+
+
+def test_the_sound_is_read_no_further_than_what_is_embedded() -> None:
+    # Given speech that ends with a piece of the sound, when it is embedded, then the next piece is not read
+    pieces = sound(200_000)
+    found([(143, 232, 0)], pieces=pieces)
+    assert next(pieces)[0] == 232 * FRAME_SAMPLES + FIRST_FRAME_AT
+
+
+@pytest.mark.parametrize(("lacking", "counts"), [(0, True), (1, False)])
+def test_a_recording_may_end_a_little_before_its_last_turn(lacking: int, counts: bool) -> None:
+    # Given a recording that has half of the shortest embedding, or a sample less
+    made, heard = found(
+        [(300, 345, 1)], samples=300 * FRAME_SAMPLES + FIRST_FRAME_AT + 45 * FRAME_SAMPLES // 2 - lacking
+    )
+    # Then its speaker has an embedding if there is enough
+    assert (len(heard), bool(made["SPEAKER_01"].values)) == (int(counts), counts)

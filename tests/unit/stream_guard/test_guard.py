@@ -1,0 +1,436 @@
+"""How the service creates its streams, restores what clients change, and appends strays again."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnavailableError
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.wire import Kind, Lane, Priority
+from structlog.testing import capture_logs
+
+from app.cancellation import cancel_all
+from app.jetstream.connection import StartError, TooFewServersError, retry_until_available
+from app.jetstream.streams import stream_configs
+from app.settings import Settings
+from app.stream_guard.provisioning import (
+    StreamError,
+    inspect_streams,
+    is_refusal,
+    provision,
+    recreate_projection_consumers,
+)
+from app.stream_guard.strays import append_strays
+from app.task_log.log import TaskLog
+from app.task_log.record import Metadata
+from tests.constants import Constants
+from tests.fakes.nats import InMemoryNats
+from tests.fakes.parts import NAMES, SETTINGS, Parts
+from tests.waiting import eventually
+
+QUEUE = NAMES.queue_consumer(Lane.TRANSCRIPTION, Priority.HIGH)
+STREAMS = {str(config.name): config for config in stream_configs(SETTINGS)}
+UPDATE = f"$JS.API.STREAM.UPDATE.{NAMES.progress}"
+REFUSED = APIError(code=500, err_code=10052, description="deny purge cannot be taken back")
+METADATA = Metadata(None, 3, "tasks.transcription.high", datetime.now(UTC))
+
+
+def event(task_id: str) -> ProgressEvent:
+    now = datetime.now(UTC)
+    return ProgressEvent(
+        task_id=task_id, kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=now
+    )
+
+
+async def test_missing_streams_and_consumers_are_created_once() -> None:
+    # Given an empty server
+    nats = InMemoryNats()
+    assert len((await inspect_streams(nats.jetstream(), SETTINGS)).missing) == 24
+    # When everything is provisioned twice
+    first, second = [await provision(nats.jetstream(), SETTINGS) for _ in range(2)]
+    # Then the first provisioning creates everything, and the second nothing
+    assert (len(first.created), second.created) == (24, set())
+    assert (await inspect_streams(nats.jetstream(), SETTINGS)).is_healthy
+    assert first.problems == second.problems == {}
+
+
+@pytest.mark.parametrize(("existing", "used"), [(5.0, 5.0), (60.0, SETTINGS.task_ack_wait)])
+async def test_the_shortest_ack_wait_of_a_queue_counts(nats: InMemoryNats, existing: float, used: float) -> None:
+    # Given consumers of an earlier setting: one of a queue, and one of the projection
+    nats.streams[NAMES.tasks].consumers[QUEUE].config["ack_wait"] = int(existing * 1e9)
+    nats.streams[NAMES.progress].consumers[NAMES.progress_projection].config["ack_wait"] = int(1e9)
+    assert (await provision(nats.jetstream(), SETTINGS)).ack_wait == used
+
+
+async def test_a_needed_setting_is_restored_and_a_choice_stays(nats: InMemoryNats) -> None:
+    # Given a stream and a consumer that a client has changed
+    nats.streams[NAMES.progress].config |= {"allow_direct": False, "max_age": int(9 * 24 * 3600 * 1e9)}
+    nats.streams[NAMES.tasks].consumers[QUEUE].config |= {"max_deliver": 3, "ack_wait": int(60e9)}
+    # When everything is provisioned
+    with capture_logs() as lines:
+        await provision(nats.jetstream(), SETTINGS, {NAMES.progress: "reports"})
+    # Then the needed settings are restored, and the chosen settings stay
+    log, queue = nats.streams[NAMES.progress].config, nats.streams[NAMES.tasks].consumers[QUEUE].config
+    assert (log["allow_direct"], log["max_age"]) == (True, 9 * 24 * 3600 * 10**9)
+    assert (queue["max_deliver"], queue["ack_wait"]) == (-1, 60 * 10**9)
+    # And the log names the client if an advisory did, and the settings that still differ
+    restored = {line["of"]: (line["by"], line["settings"]) for line in lines if line["event"] == "settings_restored"}
+    assert restored == {NAMES.progress: ("reports", ["allow_direct"]), QUEUE: ("unknown", ["max_deliver"])}
+    differing = [(line["of"], line["setting"]) for line in lines if line["event"] == "configuration_difference_found"]
+    assert differing == [(NAMES.progress, "max_age"), (QUEUE, "ack_wait")]
+
+
+async def test_other_replicas_are_logged_with_the_command_that_changes_them(nats: InMemoryNats) -> None:
+    nats.streams[NAMES.progress].config["num_replicas"] = 3
+    with capture_logs() as lines:
+        await provision(nats.jetstream(), SETTINGS)
+    (line,) = [line for line in lines if line["event"] == "configuration_difference_found"]
+    assert line["change"] == f"nats stream edit {NAMES.progress} --replicas 1"
+    # And for every stream and bucket where the setting is another, and nothing is changed
+    with capture_logs() as lines:
+        await provision(nats.jetstream(), SETTINGS.model_copy(update={"nats_replicas": 5}))
+    assert [line["change"] for line in lines] == [f"nats stream edit {name} --replicas 5" for name in nats.streams]
+    assert nats.streams[NAMES.progress].config["num_replicas"] == 3
+
+
+async def test_a_refused_restoration_is_a_problem(nats: InMemoryNats) -> None:
+    nats.streams[NAMES.progress].config["allow_direct"] = False
+    nats.before(UPDATE, REFUSED)
+    problems = (await provision(nats.jetstream(), SETTINGS)).problems
+    assert list(problems) == [NAMES.progress]
+    assert "(allow_direct), and NATS refuses to change it: deny purge" in problems[NAMES.progress].what
+
+
+@pytest.mark.parametrize(
+    ("code", "err_code", "refusal"),
+    [(500, 10052, True), (400, 10052, True), (404, 10059, False), (503, 10008, False), (400, 10058, False)],
+)
+async def test_only_refusals_are_final(nats: InMemoryNats, code: int, err_code: int, refusal: bool) -> None:
+    error = APIError(code=code, err_code=err_code, description="reason")
+    assert is_refusal(error) is refusal
+    assert is_refusal(APIError(code=code, err_code=0)) is False
+    # Any other error is raised, so that the request is repeated
+    nats.streams[NAMES.progress].config["allow_direct"] = False
+    nats.before(UPDATE, error)
+    if refusal:
+        assert (await provision(nats.jetstream(), SETTINGS)).problems
+    else:
+        with pytest.raises(APIError):
+            await provision(nats.jetstream(), SETTINGS)
+
+
+async def test_a_stream_with_the_same_subjects_stops_the_start() -> None:
+    # Given a stream of another service with the subjects of the tasks
+    nats = InMemoryNats()
+    await nats.jetstream().add_stream(name="other", subjects=["tasks.>"])
+    # When everything is provisioned, then the error names the next step
+    with pytest.raises(StreamError, match=r"refuses to create the stream .*_tasks .*overlap.*nats stream rm"):
+        await provision(nats.jetstream(), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("err_code", "replicas", "error"),
+    [(10005, 3, TooFewServersError), (10074, 3, TooFewServersError), (10074, 1, StreamError), (10052, 3, StreamError)],
+)
+async def test_a_cluster_may_have_too_few_servers(err_code: int, replicas: int, error: type[Exception]) -> None:
+    nats = InMemoryNats()
+    nats.before("$JS.API.STREAM.CREATE", APIError(code=400, err_code=err_code, description="no"))
+    with pytest.raises(error):
+        await provision(nats.jetstream(), Settings(_env_file=None, nats_replicas=replicas))
+
+
+async def test_an_unavailable_server_is_no_refusal() -> None:
+    nats = InMemoryNats()
+    nats.before("$JS.API.STREAM.CREATE", ServiceUnavailableError(code=503, err_code=10008))
+    with pytest.raises(ServiceUnavailableError):
+        await provision(nats.jetstream(), SETTINGS)
+
+
+async def test_a_paused_consumer_is_a_problem_and_not_broken(nats: InMemoryNats) -> None:
+    nats.streams[NAMES.tasks].consumers[QUEUE].config["paused"] = True
+    findings = await inspect_streams(nats.jetstream(), SETTINGS)
+    assert (findings.broken, findings.is_healthy) == (set(), False)
+    assert QUEUE in findings.paused[0].what
+
+
+async def test_a_restarted_projection_delivers_from_the_start(nats: InMemoryNats) -> None:
+    # Given one consumer of the projection that has delivered, and one that is missing
+    nats.streams[NAMES.progress].consumers[NAMES.progress_projection].delivered = 7
+    del nats.streams[NAMES.results].consumers[NAMES.results_projection]
+    await recreate_projection_consumers(nats.jetstream(), SETTINGS)
+    # Then both exist and deliver from the start; the others are unchanged
+    assert nats.streams[NAMES.progress].consumers[NAMES.progress_projection].delivered == 0
+    assert (await inspect_streams(nats.jetstream(), SETTINGS)).missing == []
+
+
+async def store_strays(nats: InMemoryNats, *task_ids: str) -> None:
+    """Store first records of logs while their stream has no transform."""
+    stream = nats.streams[NAMES.progress]
+    transform = stream.config.pop("subject_transform")
+    for task_id in task_ids:
+        headers = {"ce-id": f"of-{task_id}", "Nats-Expected-Last-Subject-Sequence": "0"} | METADATA.headers()
+        body = event(task_id).model_dump_json().encode()
+        stream.publish(f"append.progress.{task_id}", body, headers, nats.now)
+    stream.config["subject_transform"] = transform
+
+
+def subjects_of(nats: InMemoryNats) -> list[str]:
+    return [message.subject for message in nats.streams[NAMES.progress].messages]
+
+
+@pytest.mark.parametrize("deny_purge", [False, True])
+async def test_strays_are_appended_again_in_their_order(nats: InMemoryNats, deny_purge: bool) -> None:
+    # Given more strays than one step takes, in a stream that can be purged or not
+    ids = [f"t{number}" for number in range(101)]
+    await store_strays(nats, *ids)
+    wanted = STREAMS[NAMES.progress].evolve(deny_purge=deny_purge)
+    if deny_purge:
+        nats.streams[NAMES.progress].config["deny_delete"] = False
+    # When they are appended again, then each is in its log once
+    await append_strays(nats.jetstream(), wanted)
+    assert subjects_of(nats) == [f"progress.{task_id}" for task_id in ids]
+
+
+async def test_a_stray_whose_log_another_writer_has_started_is_removed(nats: InMemoryNats) -> None:
+    await store_strays(nats, "t1", "t2")
+    await TaskLog(nats.client, NAMES, "other").append(event("t1"), METADATA, after=0)
+    await append_strays(nats.jetstream(), STREAMS[NAMES.progress])
+    assert subjects_of(nats) == ["progress.t1", "progress.t2"]
+
+
+async def test_strays_stay_while_the_transform_is_missing(nats: InMemoryNats) -> None:
+    # Given strays in a stream that loses its transform again
+    await store_strays(nats, "t1", "t2")
+    del nats.streams[NAMES.progress].config["subject_transform"]
+    await append_strays(nats.jetstream(), STREAMS[NAMES.progress])
+    # Then none is lost
+    assert subjects_of(nats)[:2] == ["append.progress.t1", "append.progress.t2"]
+
+
+async def test_a_refused_append_without_a_log_retains_the_stray(nats: InMemoryNats) -> None:
+    await store_strays(nats, "t1")
+    nats.before("append.progress.t1", BadRequestError(code=400, err_code=10071))
+    await append_strays(nats.jetstream(), STREAMS[NAMES.progress])
+    assert subjects_of(nats) == ["append.progress.t1"]
+
+
+@pytest.mark.parametrize(("gone", "code"), [(True, 10057), (True, 10043), (False, 10057)])
+async def test_a_stray_that_another_worker_removes_is_no_error(nats: InMemoryNats, gone: bool, code: int) -> None:
+    # Given a stray whose removal is refused, because it is gone or for another reason
+    await store_strays(nats, "t1")
+    stream = nats.streams[NAMES.progress]
+
+    def refuse() -> None:
+        if gone:
+            stream.remove(stream.of("append.>"))
+        raise APIError(code=400, err_code=code)
+
+    nats.before("$JS.API.STREAM.MSG.DELETE", refuse)
+    wanted = STREAMS[NAMES.progress].evolve(deny_purge=True)
+    # When it is appended again, then only a stray that remains is an error
+    if gone:
+        await append_strays(nats.jetstream(), wanted)
+        assert subjects_of(nats) == ["progress.t1"]
+    else:
+        with pytest.raises(APIError):
+            await append_strays(nats.jetstream(), wanted)
+
+
+async def test_strays_of_a_missing_stream_are_an_error(nats: InMemoryNats) -> None:
+    del nats.streams[NAMES.progress]
+    with pytest.raises(NotFoundError):
+        await append_strays(nats.jetstream(), STREAMS[NAMES.progress])
+
+
+def advisory(subject: str, *, refused: bool = False, client: str = "reports") -> bytes:
+    response = {"error": {"code": 500, "err_code": 10052, "description": "no"}} if refused else {}
+    report = {"client": {"name": client}, "subject": f"$JS.API.{subject}", "response": json.dumps(response)}
+    return json.dumps(report, separators=(",", ":")).encode()
+
+
+@pytest.fixture
+async def guarded(parts: Parts, nats: InMemoryNats) -> AsyncIterator[None]:
+    """A worker whose stream guard has checked everything once."""
+    running = asyncio.create_task(parts.stream_guard.run())
+
+    async def is_started() -> bool:
+        return bool(nats.listeners) and parts.projection.stream_created_at != ""
+
+    await eventually(is_started)
+    yield
+    await cancel_all([running])
+
+
+async def publish_advisory(nats: InMemoryNats, body: bytes) -> None:
+    await nats.publish("$JS.EVENT.ADVISORY.API", body)
+
+
+@pytest.mark.usefixtures("guarded")
+async def test_a_change_with_an_advisory_is_restored_at_once_with_its_client_in_the_log(
+    nats: InMemoryNats, constants: Constants
+) -> None:
+    # Given a stream that a client deletes, and a worker that leaves changes without an advisory to others
+    constants(ADVISORY_HEAD_START_S=3600)
+    del nats.streams[NAMES.progress]
+    with capture_logs() as lines:
+        await publish_advisory(nats, advisory(f"STREAM.DELETE.{NAMES.progress}"))
+
+        async def is_restored() -> bool:
+            return (await inspect_streams(nats.jetstream(), SETTINGS)).missing == []
+
+        await eventually(is_restored)
+    # Then the stream exists again, and the log names the client
+    (line,) = [line for line in lines if line["event"] == "streams_found_missing"]
+    assert line["names"][0] == NAMES.progress
+    assert line["by"] == ["reports"]
+
+
+@pytest.mark.usefixtures("guarded")
+async def test_a_refused_change_is_logged_with_its_client(nats: InMemoryNats) -> None:
+    with capture_logs() as lines:
+        await publish_advisory(nats, advisory(f"STREAM.UPDATE.{NAMES.progress}", refused=True))
+        await publish_advisory(nats, advisory("STREAM.UPDATE.somebody_elses", refused=True))
+    refused = [(line["of"], line["by"]) for line in lines if line["event"] == "stream_change_refused"]
+    assert refused == [(NAMES.progress, "reports")]
+
+
+async def check(parts: Parts) -> list[str]:
+    """Check everything once, and return the problems."""
+    await parts.stream_guard.check()
+    return [problem.what for problem in parts.stream_guard.problems]
+
+
+async def test_a_change_that_another_worker_restores_is_left_to_it(
+    parts: Parts, nats: InMemoryNats, constants: Constants
+) -> None:
+    # Given a stream that is missing for a moment only, because another worker has received the advisory
+    constants(ADVISORY_HEAD_START_S=0.0)
+    nats.before(f"$JS.API.STREAM.INFO.{NAMES.progress}", NotFoundError(code=404, err_code=10059))
+    with capture_logs() as lines:
+        assert await check(parts) == []
+    assert lines == []
+
+
+async def test_a_problem_is_reported_until_it_is_solved(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
+    constants(ADVISORY_HEAD_START_S=0.0)
+    # Given a stream that NATS refuses to restore
+    assert await check(parts) == []
+    nats.streams[NAMES.progress].config["allow_direct"] = False
+    nats.before(UPDATE, REFUSED)
+    (problem,) = await check(parts)
+    assert problem.startswith(f"The stream {NAMES.progress} is not as the service needs it")
+    # When the worker checks again soon, then it does not repeat the request
+    nats.asked.clear()
+    assert await check(parts) == [problem]
+    assert UPDATE not in nats.asked
+    # And when an operator has restored the setting, then the problem is gone
+    nats.streams[NAMES.progress].config["allow_direct"] = True
+    assert await check(parts) == []
+
+
+async def test_a_stream_that_will_soon_refuse_audio_is_reported(
+    parts: Parts, nats: InMemoryNats, constants: Constants
+) -> None:
+    constants(ADVISORY_HEAD_START_S=0.0)
+    # Given a stream of audio that may hold ten bytes, and has eight
+    stream = nats.streams[NAMES.live]
+    stream.config["max_bytes"] = 10
+    await nats.jetstream().publish("live.audio.t1", b"12345678")
+    assert await check(parts) == []
+    # When there is one byte more, then the stream is reported
+    await nats.jetstream().publish("live.audio.t1", b"9")
+    full = f"The stream {NAMES.live} is more than 80 % full, and refuses new messages when it is full"
+    assert await check(parts) == [full]
+    # And the stream does not count as broken, which would raise an alert
+    assert b"natscribe_streams_broken 0.0" in parts.meter.exposition()
+    # And when the stream has more room, then the problem is gone
+    stream.config["max_bytes"] = 20
+    assert await check(parts) == []
+
+
+async def test_a_refused_restoration_is_repeated(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
+    constants(ADVISORY_HEAD_START_S=0.0, RESTORE_EVERY_S=0.0)
+    nats.streams[NAMES.progress].config["allow_direct"] = False
+    nats.before(UPDATE, REFUSED)
+    assert len(await check(parts)) == 1
+    assert await check(parts) == []
+    assert nats.streams[NAMES.progress].config["allow_direct"] is True
+
+
+async def test_an_unanswered_change_is_a_problem(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
+    constants(ADVISORY_HEAD_START_S=0.0)
+    nats.streams[NAMES.progress].config["allow_direct"] = False
+    nats.before(UPDATE, NatsTimeoutError())
+    (problem,) = await check(parts)
+    assert problem == f"{NAMES.progress} are not as the service needs them, and NATS does not answer the change"
+
+
+async def test_a_stream_in_the_way_is_a_problem(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
+    constants(ADVISORY_HEAD_START_S=0.0)
+    del nats.streams[NAMES.progress]
+    await nats.jetstream().add_stream(name="other", subjects=["append.progress.*"])
+    (problem,) = await check(parts)
+    assert "refuses to create the stream" in problem
+
+
+async def test_a_stream_that_another_worker_creates_is_no_problem(
+    parts: Parts, nats: InMemoryNats, constants: Constants
+) -> None:
+    # Given a stream that another worker creates while NATS refuses this creation
+    constants(ADVISORY_HEAD_START_S=0.0)
+    stream = nats.streams.pop(NAMES.progress)
+
+    def create() -> None:
+        nats.streams[NAMES.progress] = stream
+        raise REFUSED
+
+    nats.before(f"$JS.API.STREAM.CREATE.{NAMES.progress}", create)
+    assert await check(parts) == []
+
+
+async def test_strays_are_appended_again_for_a_while_after_a_change(
+    parts: Parts, nats: InMemoryNats, constants: Constants
+) -> None:
+    constants(ADVISORY_HEAD_START_S=0.0)
+    # Given a stream that no client has changed: the guard searches no strays
+    await check(parts)
+    await store_strays(nats, "t1")
+    await check(parts)
+    assert subjects_of(nats) == ["append.progress.t1"]
+    # When the stream was restored, then later strays are appended, too
+    nats.streams[NAMES.progress].config["allow_direct"] = False
+    await check(parts)
+    await store_strays(nats, "t2")
+    await check(parts)
+    assert subjects_of(nats) == ["progress.t1", "progress.t2"]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (NatsTimeoutError(), "timeout"),
+        (TooFewServersError(3), "at least 3 servers"),
+        (ServiceUnavailableError(code=503, err_code=10076), "JetStream"),
+    ],
+)
+async def test_a_start_ends_with_the_reason(constants: Constants, error: Exception, message: str) -> None:
+    # Given a step that fails at first
+    constants(RETRY_EVERY_S=0.0)
+    tries = 0
+
+    async def step() -> int:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise error
+        return tries
+
+    # When there is time, then the step is repeated; otherwise the error explains why
+    assert await retry_until_available(step) == 3
+    tries = 0
+    constants(NATS_WITHIN_S=-1.0)
+    with pytest.raises(StartError, match=message):
+        await retry_until_available(step)
