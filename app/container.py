@@ -1,4 +1,4 @@
-"""The container: the only place that makes the parts of a worker and connects them."""
+"""The container: the only place that creates the parts of a worker and connects them."""
 
 import os
 import socket
@@ -66,13 +66,13 @@ from handlers.channels import subscribe
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
 
 
-def live_tasks_at_once(wanted: int) -> int:
-    """Return how many live tasks a worker runs at once: `wanted`, or for 0 four a core, up to MOST_LIVE_STREAMS."""
-    return wanted or min(max(int(4 * usable_cores()), 1), MOST_LIVE_STREAMS)
+def live_tasks_at_once(setting: int) -> int:
+    """Return how many live tasks a worker runs at once; setting 0: four per core, up to MOST_LIVE_STREAMS."""
+    return setting or min(max(int(4 * usable_cores()), 1), MOST_LIVE_STREAMS)
 
 
 class Container:
-    """The parts of one worker: `__init__` makes the parts that work without NATS, `connect` makes the rest."""
+    """The parts of one worker: `__init__` creates the parts that work without NATS, `connect` the rest."""
 
     def __init__(
         self, settings: Settings, engine: Engine, *, traces: TracerProvider, broken: Callable[[], None]
@@ -106,7 +106,7 @@ class Container:
         )
 
     def connect(self, nats: Client, *, ack_wait: float) -> None:
-        """Make the parts that use NATS.
+        """Create the parts that use NATS.
 
         JetStream delivers a task again `ack_wait` seconds after the last heartbeat of its worker.
         """
@@ -119,6 +119,7 @@ class Container:
         self._make_speech()
         self._make_execution(ack_wait)
         self._make_retention()
+        self._make_requests()
         self._make_operations()
 
     def _make_queue(self) -> None:
@@ -135,6 +136,8 @@ class Container:
             delays_tasks=lambda: consumer.delays_tasks,
             delete_keys=self.projection.delete,
         )
+        self.task_index = QueueIndex(self.nats, self.names, self.messages, key=lambda message: message.task_id)
+        self.find_task = partial(find_task, self.log, self.task_index, self.registration)
 
     def _make_execution(self, ack_wait: float) -> None:
         self.execution = ExecutionContext(
@@ -190,6 +193,7 @@ class Container:
 
     def _make_retention(self) -> None:
         self.reminders = Reminders(self.nats, self.names)
+        self.erase_frames = partial(erase_frames, self.nats, self.names.live)
         self.erasure = Erasure(
             self.log,
             self.results,
@@ -199,7 +203,7 @@ class Container:
             recordings=self.recordings,
             projection=self.projection,
             cache=self.cache,
-            erase_frames=partial(erase_frames, self.nats, self.names.live),
+            erase_frames=self.erase_frames,
         )
         self.retention = Schedule(
             self.nats,
@@ -212,10 +216,8 @@ class Container:
             meter=self.meter,
         )
 
-    def _make_operations(self) -> None:
+    def _make_requests(self) -> None:
         self.result_writer = ResultWriter(self.results, self.voice_store, self.meter, max_payload=self.nats.max_payload)
-        by_id = QueueIndex(self.nats, self.names, self.messages, key=lambda message: message.task_id)
-        find = partial(find_task, self.log, by_id, self.registration)
         self.tasks = TaskRequests(
             self.log,
             self.results,
@@ -224,7 +226,7 @@ class Container:
             messages=self.messages,
             erasure=self.erasure,
             voices=self.voice_store,
-            find=find,
+            find=self.find_task,
         )
         self.voices = VoiceRequests(
             nats=self.nats,
@@ -233,20 +235,10 @@ class Container:
             cache=self.cache,
             identification=self.identification,
             network=embedding_network,
-            find=find,
+            find=self.find_task,
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.task_queues = TaskQueues(self.nats, self.names, self.queues, self.tasks.status)
-        self.stream_guard = StreamGuard(self.nats, self.settings, self.meter, self.projection)
-        self.worker_report = WorkerReport(
-            self.worker_name,
-            self.settings.audio_store,
-            problems=lambda: self.stream_guard.problems,
-            engine=self.engine,
-            recordings=self.recordings,
-            projection=self.projection,
-            idle=lambda: self.consumer.idle,
-        )
         self.users = UserErasure(
             task_log=self.log,
             registration=self.registration,
@@ -257,13 +249,21 @@ class Container:
             forget_voices=self.voices.forget_all,
             delete_task=self.tasks.delete,
         )
+
+    def _make_operations(self) -> None:
+        self.stream_guard = StreamGuard(self.nats, self.settings, self.meter, self.projection)
+        self.worker_report = WorkerReport(
+            self.worker_name,
+            self.settings.audio_store,
+            problems=lambda: self.stream_guard.problems,
+            engine=self.engine,
+            recordings=self.recordings,
+            projection=self.projection,
+            idle=lambda: self.consumer.idle,
+        )
         after = timedelta(seconds=streams.EXPIRES_AFTER_S)
         late_frames = LateFrames(
-            self.nats,
-            self.names,
-            self.log,
-            find=by_id.find,
-            erase_frames=partial(erase_frames, self.nats, self.names.live),
+            self.nats, self.names, self.log, find=self.task_index.find, erase_frames=self.erase_frames
         )
         self.maintenance = Maintenance(
             self.nats,

@@ -1,4 +1,4 @@
-"""Start and stop a worker: `faststream run app.main:app`. Importing this module opens no connection."""
+"""Starts and stops a worker: `faststream run app.main:app`. Importing this module opens no connection."""
 
 import asyncio
 import atexit
@@ -56,14 +56,14 @@ def end_process() -> None:
 
 
 class Worker:
-    """One worker: its start, its end and its HTTP routes."""
+    """One worker: its start, its shutdown and its HTTP routes."""
 
     def __init__(self, settings: Settings, engine: Engine, traces: TracerProvider = tracing.OFF) -> None:
         self.settings = settings
         self._traces = traces
         self.container = Container(settings, engine, traces=traces, broken=end_process)
         self.broker = self.container.broker
-        self._model_loads = False  # whether the last try to load the model succeeded
+        self._model_loads = False  # whether the last attempt to load the model succeeded
         self.app: AsgiFastStream = self._application()
 
     def _application(self) -> AsgiFastStream:
@@ -71,7 +71,7 @@ class Worker:
         return AsgiFastStream(
             self.broker,
             lifespan=self._lifespan,
-            after_startup=[self._begin],
+            after_startup=[self._start_consumers],
             on_shutdown=[self._stop],
             specification=specification,
             asgi_routes=[
@@ -127,7 +127,7 @@ class Worker:
             for name, part in vars(container).items():  # for handlers and middlewares
                 self.app.context.set_global(name, part)
             closing.push_async_callback(container.windows.close)
-            beside = (
+            background = (
                 run_forever("model_loading", self._load_model, every_s=LOAD_MODEL_EVERY_S),
                 container.maintenance.run(),
                 container.stream_guard.run(),
@@ -138,14 +138,14 @@ class Worker:
                     "work_sharing", container.sharing.update_subscription, every_s=0, retry_after_s=LOAD_MODEL_EVERY_S
                 ),
             )
-            for work in beside:
+            for work in background:
                 closing.push_async_callback(cancel_all, [asyncio.create_task(work)])
             try:
                 yield
             except NatsError as error:
                 if not container.connection.ending:
                     raise
-                log.warning("nats_drain_failed", error=str(error))  # NATS went away before the worker
+                log.warning("nats_drain_failed", error=str(error))  # NATS stopped before the worker
 
     async def _provision(self, js: JetStreamContext) -> float:
         """Create what is missing in JetStream; return how many seconds the task consumers wait for a heartbeat."""
@@ -157,11 +157,10 @@ class Worker:
         projection.stream_created_at = str((await js.stream_info(self.container.names.progress)).created)
         return provisioned.ack_wait
 
-    async def _begin(self) -> None:
+    async def _start_consumers(self) -> None:
         nats = await self.broker.connect()
-        answered = partial(nats.jetstream().stream_info, self.container.names.tasks)
-        # The answer shows that the server has received all subscriptions.
-        await connection.retry_until_available(answered)
+        # A reply shows that the server has received all subscriptions.
+        await connection.retry_until_available(partial(nats.jetstream().stream_info, self.container.names.tasks))
         await self.container.consumer.start(nats)
         await self.container.live_consumer.start(nats)
 
@@ -170,7 +169,7 @@ class Worker:
         self.container.sharing.stop_sharing()
         await asyncio.gather(
             self.container.consumer.stop(grace=self.settings.task_grace),
-            self.container.live_consumer.stop(grace=0),  # another worker goes on at once
+            self.container.live_consumer.stop(grace=0),  # another worker continues at once
         )
 
     async def _load_model(self) -> None:
@@ -188,12 +187,12 @@ class Worker:
             log.error("model_load_failed", error=error.detail.message)  # noqa: TRY400 -- the message is for operators, and needs no traceback
 
     def _model_available(self) -> bool:
-        """Return whether a model is loaded, or was loaded and will be again, as after a cancelled task."""
+        """Return whether a model is loaded, or will be loaded again, as after a cancelled task."""
         return self.container.engine.ready or self._model_loads
 
 
 def _read_settings() -> Settings:
-    """Read the settings and set up the log; a wrong setting ends the process with one line."""
+    """Read the settings and configure logging; an invalid setting ends the process with one line."""
     try:
         settings = Settings()
     except ValidationError as error:
@@ -201,7 +200,7 @@ def _read_settings() -> Settings:
         logs.end_with_start_error(wrong_setting(error))
         sys.exit(STARTUP_FAILURE)  # after any other code, the parent of `--workers N` would start a new process
     logs.configure(settings.log_level)
-    # The HTTP server would configure its loggers anew with this dictionary, in the parent of `--workers N` as well.
+    # The HTTP server would configure its loggers again with this dictionary, also in the parent of `--workers N`.
     LOGGING_CONFIG.clear()
     LOGGING_CONFIG.update(version=1, incremental=True)
     return settings

@@ -1,6 +1,6 @@
-"""Settings: the only module that reads the settings of operators, from the environment and `.env`.
+"""Settings: the only module that reads the operators' settings, from the environment and `.env`.
 
-Two variables that belong to other programs are read elsewhere: `XDG_CACHE_HOME` in an engine process, which reads no
+Two variables of other programs are read elsewhere: `XDG_CACHE_HOME` in an engine process, which reads no
 settings (`engines/whisper/bundled.py`), and `PROMETHEUS_MULTIPROC_DIR`, which must be set before prometheus_client is
 imported (`telemetry/multiprocess.py`).
 """
@@ -17,9 +17,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 VERSION = version("natscribe-service")  # of the service: the client is a package of its own
 MOST_WINDOWS = 16  # limit of windows that a model transcribes at once
-MOST_LIVE_STREAMS = 48  # the process that hears them takes 64, those of tasks that have just ended included
-REPLICAS = (1, 3, 5)  # an even number survives as few lost servers as the odd number below, and NATS allows up to 5
-LEAST_LIVE_TTL_S = 120  # NATS refuses a stream that keeps messages for less time than their ids
+MOST_LIVE_STREAMS = 48  # the decoding process accepts 64, which include those of tasks that have just ended
+REPLICAS = (1, 3, 5)  # an even number tolerates no more lost servers than the odd number below; NATS allows up to 5
+LEAST_LIVE_TTL_S = 120  # NATS refuses a stream with a shorter maximum age than its duplicate window
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -52,7 +52,7 @@ class Settings(Client, BaseSettings):
     )
 
     nats_max_msgs_per_subject: int = Field(10_000, ge=1)
-    nats_replicas: int = Field(1, description="Number of NATS servers that keep a copy of each stream: 1, 3 or 5.")
+    nats_replicas: int = Field(1, description="Number of NATS servers that store a copy of each stream: 1, 3 or 5.")
     priority_lookahead: int = Field(
         1,
         ge=1,
@@ -61,7 +61,7 @@ class Settings(Client, BaseSettings):
     )
     redis_url: str = "redis://localhost:6379/0"
 
-    task_timeout: float = Field(3600, gt=0, description="Seconds that an attempt may stand still, without progress.")
+    task_timeout: float = Field(3600, gt=0, description="Seconds that an attempt may run without progress.")
     task_max_retries: int = Field(3, ge=0, description="Attempts after the first one.")
     task_retry_delay: float = Field(
         30, gt=0, description="Seconds before the first retry; doubled for each further retry."
@@ -77,10 +77,10 @@ class Settings(Client, BaseSettings):
     live_ttl: float = Field(
         24 * 3600,
         ge=LEAST_LIVE_TTL_S,
-        description="Seconds that the sound of live tasks is kept; longer than a live task waits and lasts.",
+        description="Seconds that the audio of live tasks is stored; longer than a live task waits and lasts.",
     )
     live_max_bytes: int = Field(
-        0, ge=0, description="Bytes that the sound of all live tasks may take; 0: as much as NATS allows."
+        0, ge=0, description="Bytes that the audio of all live tasks may occupy; 0: as many as NATS allows."
     )
 
     audio_ttl: float = Field(
@@ -91,18 +91,20 @@ class Settings(Client, BaseSettings):
         "are only read.",
     )
     audio_max_seconds: float = Field(24 * 3600, gt=0)
-    audio_max_decode_seconds: float = Field(600, gt=0, description="Seconds of CPU time that reading may take.")
+    audio_max_decode_seconds: float = Field(600, gt=0, description="Seconds of CPU time for decoding a recording.")
     diarization_max_seconds: float = Field(4 * 3600, gt=0)
 
     voice_threshold: float = Field(
-        0.6, ge=-1, le=1, description="How alike a speaker and a voice have to be before the speaker gets its name."
+        0.6, ge=-1, le=1, description="Similarity of a speaker and a voice from which the speaker gets its name."
     )
     voice_margin: float = Field(
-        0.1, ge=0, le=2, description="By how much a voice has to be more like the speaker than any other voice is."
+        0.1, ge=0, le=2, description="How much more similar to the speaker the voice has to be than any other voice."
     )
 
     cache_ttl: float = Field(
-        7 * 24 * 3600, ge=0, description="Seconds that the cache keeps what engines found in a recording; 0: no cache."
+        7 * 24 * 3600,
+        ge=0,
+        description="Seconds that the cache stores results of engines; 0: no cache.",
     )
 
     transcription_model: str | None = Field(
@@ -110,28 +112,28 @@ class Settings(Client, BaseSettings):
     )
     transcription_models: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Published models that tasks may name, separated by commas, besides the configured model and those "
-        "in TRANSCRIPTION_MODELS_DIR.",
+        description="Published models that tasks may name, separated by commas, besides the configured model and the "
+        "models in TRANSCRIPTION_MODELS_DIR.",
     )
     transcription_models_dir: Path | None = Field(
-        None, description="Folder with a folder for each model that tasks may name besides."
+        None, description="Folder with a folder for each further model that tasks may name."
     )
     share_windows: Share = Field(
-        Share.AUTO, description="Whether idle workers help another worker with a long recording."
+        Share.AUTO, description="Whether idle workers transcribe parts of another worker's long recording."
     )
     engine_device: Device = Field(Device.AUTO, description="Device on which models run; auto: a GPU if there is one.")
     engine_compute_type: str | None = Field(
         None,
         description="Precision of a transcription model; null: int8 on a CPU, float16 on a GPU. Families differ.",
     )
-    engine_threads: int = Field(1, ge=1, description="CPU threads that transcribe one window.")
+    engine_threads: int = Field(1, ge=1, description="CPU threads for the transcription of one window.")
     engine_parallel: int = Field(
         0,
         ge=0,
         le=MOST_WINDOWS,
         description="Windows transcribed at the same time on CPUs; 0: as many as the cores allow.",
     )
-    engine_beam: int = Field(5, ge=1, le=20, description="Candidate texts that are compared for a window.")
+    engine_beam: int = Field(5, ge=1, le=20, description="Beam size: candidate texts that are compared for a window.")
     engine_batch: int = Field(
         4, ge=1, le=MOST_WINDOWS, description="Largest number of windows in one batch of a model."
     )
@@ -141,7 +143,7 @@ class Settings(Client, BaseSettings):
     log_level: str = "INFO"
 
     @model_validator(mode="after")
-    def _heartbeat_in_time(self) -> "Settings":
+    def _check_heartbeat(self) -> "Settings":
         if self.task_heartbeat >= self.task_ack_wait:
             message = "TASK_HEARTBEAT must be below TASK_ACK_WAIT, or every running task counts as lost"
             raise ValueError(message)
@@ -149,7 +151,7 @@ class Settings(Client, BaseSettings):
 
     @field_validator("transcription_models_dir")
     @classmethod
-    def _is_folder(cls, folder: Path | None) -> Path | None:
+    def _check_folder(cls, folder: Path | None) -> Path | None:
         if folder is not None and not folder.is_dir():
             message = f"there is no folder {folder}"
             raise ValueError(message)
@@ -157,12 +159,12 @@ class Settings(Client, BaseSettings):
 
     @field_validator("transcription_models", mode="before")
     @classmethod
-    def _is_a_list(cls, names: object) -> object:
+    def _split_list(cls, names: object) -> object:
         return tuple(filter(None, map(str.strip, names.split(",")))) if isinstance(names, str) else names
 
     @field_validator("nats_replicas")
     @classmethod
-    def _is_odd(cls, replicas: int) -> int:
+    def _check_replicas(cls, replicas: int) -> int:
         if replicas not in REPLICAS:
             message = "write 1, 3 or 5"
             raise ValueError(message)
@@ -170,7 +172,7 @@ class Settings(Client, BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _is_of_redis(cls, url: str) -> str:
+    def _check_redis_url(cls, url: str) -> str:
         if split_address(url).scheme not in {"redis", "rediss", "unix"}:
             message = "write redis://HOST:PORT/DATABASE, rediss:// with TLS, or unix://PATH"
             raise ValueError(message)
@@ -178,7 +180,7 @@ class Settings(Client, BaseSettings):
 
     @field_validator("log_level")
     @classmethod
-    def _is_a_level(cls, level: str) -> str:
+    def _check_level(cls, level: str) -> str:
         if level.lower() not in LEVELS:
             message = f"write one of {', '.join(LEVELS)}"
             raise ValueError(message)
@@ -186,15 +188,15 @@ class Settings(Client, BaseSettings):
 
     @property
     def max_attempts(self) -> int:
-        """How many attempts a task has: the first one and the retries."""
+        """The number of attempts of a task: the first one and the retries."""
         return 1 + self.task_max_retries
 
     @property
     def recordings_are_erasable(self) -> bool:
-        """Whether the service may remove recordings: it only reads folders and web servers."""
+        """Whether the service may delete recordings: it only reads folders and web servers."""
         return self.audio_store.startswith(("nats:", "s3:"))
 
     @property
     def audio_erased_after_s(self) -> float | None:
-        """Seconds from the end of a task until its recording is erased, 0: never; None: the service only reads it."""
+        """Seconds from the end of a task until its recording is erased; 0: never; None: the service only reads it."""
         return self.audio_ttl if self.recordings_are_erasable else None

@@ -21,9 +21,9 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def temporary_file(size: int) -> AsyncIterator[Path]:
-    """Create an empty file for `size` bytes that only this user may read, and remove the file after the block.
+    """Create an empty file for `size` bytes that only this user may read, and remove it after the block.
 
-    If the file cannot be removed, a warning is logged.
+    If the file cannot be removed, log a warning.
 
     Raises:
         TransientError: internal: the temporary folder is full.
@@ -37,7 +37,7 @@ async def temporary_file(size: int) -> AsyncIterator[Path]:
     finally:
         try:
             await asyncio.to_thread(path.unlink, missing_ok=True)
-        except OSError as error:  # what the file was for is done, and a later start sweeps it away
+        except OSError as error:  # the file is no longer needed, and a later start removes it
             log.warning("temporary_file_left", file=path.name, error=type(error).__name__)
 
 
@@ -65,15 +65,15 @@ def report_full_disk(size: int) -> Iterator[None]:
 
 
 def is_disk_full(error: Exception) -> bool:
-    """Whether an error says that a disk is full, or the part of it that this user may fill."""
+    """Return whether an error reports a full disk, or a full quota of this user."""
     return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 def remove_stale_files() -> None:
-    """Remove the files of processes that have ended from the temporary folder."""
+    """Remove the temporary files of processes that have ended."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         owner = path.name.removeprefix(PREFIX).partition("-")[0]
-        if owner.isdecimal() and not _lives(int(owner)):
+        if owner.isdecimal() and not _is_running(int(owner)):
             with suppress(OSError):  # the file belongs to another user
                 _remove(path)
 
@@ -85,11 +85,11 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _lives(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):  # no process has this number
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # it runs as another user
+        pass
     return True

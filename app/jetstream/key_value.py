@@ -1,12 +1,21 @@
-"""The Key-Value buckets, which only the service reads: their streams, and the subjects of their keys."""
+"""The Key-Value buckets, which only the service reads: their streams, their subjects, and writes to them."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
+from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import APIError
+from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
+from natscribe.jetstream.retries import retry_until_reply
 from natscribe.jetstream.streams import DUPLICATE_WINDOW_S
+
+from app.errors import BucketFullError
 
 VOICES_BUCKET: Final = "voices"  # enrolled voices
 EMBEDDINGS_BUCKET: Final = "embeddings"  # of the speakers of each task with a result
+_FULL: Final = {QUEUE_FULL, *STORAGE_FULL}
 
 
 def key_value_stream(bucket: str) -> str:
@@ -38,3 +47,19 @@ def key_value_bucket(bucket: str, *, ttl_s: float = 0.0) -> StreamConfig:
         allow_msg_ttl=True,
         deny_delete=True,
     )
+
+
+async def put(js: JetStreamContext, bucket: str, key: str, value: bytes, headers: Mapping[str, str]) -> None:
+    """Store a value, with headers that `nats.js.kv` cannot send.
+
+    Raises:
+        BucketFullError: The bucket has no room.
+        NatsError: NATS does not answer, or refuses the value for another reason.
+    """
+    publish = partial(js.publish, key_value_subject(bucket, key), value, headers=dict(headers))
+    try:
+        await retry_until_reply(publish, final=_FULL)
+    except APIError as error:
+        if error.err_code in _FULL:
+            raise BucketFullError(bucket) from error
+        raise

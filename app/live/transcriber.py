@@ -169,7 +169,7 @@ class _LiveTranscript:
         self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in source.channels}
         self._missing_until = 0.0  # missing audio before this second is in an update already
         self.transcript = TaskTranscript(task)
-        self.transcript.go_on_from(checkpoint)
+        self.transcript.resume(checkpoint)
         self.transcript.channels = len(source.channels) if source.channels != [None] else None
         self._waiting: deque[_Utterance] = deque()  # utterances without text
 

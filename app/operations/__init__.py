@@ -1,1 +1,1 @@
-"""What a worker does beside its task: health checks, metrics, missing streams, expired tasks."""
+"""The work of a worker beside its tasks: health checks, metrics, a restarted projection, expired tasks."""

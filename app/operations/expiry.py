@@ -1,4 +1,4 @@
-"""Expiry: a task that has waited too long fails, before JetStream silently removes its message."""
+"""Expiry: fails a task that has waited too long, before JetStream silently removes its message."""
 
 from datetime import timedelta
 from typing import Final
@@ -33,15 +33,15 @@ async def expire_tasks(
     *,
     after: timedelta,
 ) -> None:
-    """Let waiting tasks fail whose messages were stored more than `after` ago; running tasks go on.
+    """Fail waiting tasks whose messages were stored more than `after` ago; running tasks continue.
 
     Raises:
         NatsError: NATS does not answer.
         TransientError: JetStream does not answer.
     """
     now, searched_up_to = await messages.now(), 0
-    while found := await messages.page_after(subjects.ALL_TASKS, searched_up_to, count=WAITING_AT_ONCE):
-        for message in found:
+    while page := await messages.page_after(subjects.ALL_TASKS, searched_up_to, count=WAITING_AT_ONCE):
+        for message in page:
             if now - message.time < after:
                 return
             searched_up_to = message.sequence
@@ -56,9 +56,9 @@ async def expire_tasks(
 
 
 async def _end(message: StoredMessage, registration: Registration, task_log: TaskLog) -> Record | None:
-    """Let the task of a message fail, and return the last record of its log.
+    """Fail the task of a message, and return the last record of its log.
 
-    Return None if the task is not waiting, or if the message is invalid: a worker that receives the message settles it.
+    Return None if the task is not waiting, or if the message is invalid, which the worker that receives it settles.
     """
     task = message.task
     if task is None or message.problem is not None:

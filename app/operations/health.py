@@ -1,4 +1,4 @@
-"""Health checks: HTTP routes that tell whether a worker is alive, is ready for tasks, and has started."""
+"""Health checks: HTTP routes that report whether a worker is alive, is ready for tasks, and has started."""
 
 import asyncio
 import inspect
@@ -21,7 +21,7 @@ Check = Callable[[], bool | Awaitable[bool]]
 async def nats_responds(broker: NatsBroker, settings: Settings) -> bool:
     """Return whether NATS answers a request; an open connection alone does not show that.
 
-    A ping is no alternative: if its answer arrives too late, the reader of nats-py ends.
+    A ping is no alternative: if its reply arrives too late, the reader of nats-py ends.
     """
     connection = await broker.connect()
     try:
@@ -36,7 +36,7 @@ async def nats_responds(broker: NatsBroker, settings: Settings) -> bool:
 async def consumers_exist(broker: NatsBroker, settings: Settings) -> bool:
     """Return whether all streams, consumers and buckets exist, and are as the service needs them.
 
-    A paused consumer changes nothing: new workers have to become ready also while an operator pauses a task queue.
+    Paused consumers do not count: new workers have to become ready also while an operator pauses a task queue.
     """
     js = (await broker.connect()).jetstream(timeout=REQUEST_TIMEOUT_S)
     try:
@@ -46,21 +46,22 @@ async def consumers_exist(broker: NatsBroker, settings: Settings) -> bool:
 
 
 def route(paths: Sequence[str] = (), /, **checks: Check) -> HttpHandler:
-    """Make a GET route that answers 200 if every check holds, else 503.
+    """Create a GET route that responds with status 200 if every check succeeds, else 503.
 
-    The body has the outcome of each check, and the `paths` of other routes if there are any.
+    The body has the outcome of each check, and the `paths` of other routes if any.
     """
     further = {"see": paths} if paths else {}
 
     @get(include_in_schema=False)
     async def health(_: object) -> AsgiResponse:
-        found = dict(zip(checks, await asyncio.gather(*map(_holds, checks.values())), strict=True))
-        body = json.dumps({"ok": all(found.values()), **found, **further}).encode()
-        return AsgiResponse(body, 200 if all(found.values()) else 503, {"content-type": "application/json"})
+        outcomes = dict(zip(checks, await asyncio.gather(*map(_run, checks.values())), strict=True))
+        is_ok = all(outcomes.values())
+        body = json.dumps({"ok": is_ok, **outcomes, **further}).encode()
+        return AsgiResponse(body, 200 if is_ok else 503, {"content-type": "application/json"})
 
     return health
 
 
-async def _holds(check: Check) -> bool:
-    found = check()
-    return await found if inspect.isawaitable(found) else found
+async def _run(check: Check) -> bool:
+    outcome = check()
+    return await outcome if inspect.isawaitable(outcome) else outcome

@@ -1,4 +1,4 @@
-"""Maintenance beside the running task: restore missing Redis keys, end expired tasks, set metrics."""
+"""Maintenance: the periodic work of a worker, such as setting metrics, ending expired tasks and refilling Redis."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ MEASURE_EVERY_S = 15.0
 EXPIRE_EVERY_S = 3600.0
 ERASE_LATE_FRAMES_EVERY_S = 60.0
 CLEAN_LISTS_EVERY_S = 60.0
-MEASURED_MESSAGES: Final = 50  # of a queue; all waiting messages count with the mean audio of these
+MEASURED_MESSAGES: Final = 50  # of a queue; every waiting message counts with the mean duration of these
 
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ class Maintenance:
     engine: Engine
     meter: Meter
     clean_lists: Callable[[], Awaitable[None]]  # removes expired tasks from the task lists
-    expire: Callable[[], Awaitable[None]]  # lets tasks fail that have waited too long
+    expire: Callable[[], Awaitable[None]]  # fails tasks that have waited too long
     erase_late_frames: Callable[[], Awaitable[None]]  # erases live audio whose task is gone
     oldest_due: Callable[[], Awaitable[datetime | None]]  # returns when the oldest unsettled reminder became due
 
@@ -60,7 +60,7 @@ class Maintenance:
         )
 
     async def restart_projection(self) -> None:
-        """Project everything again if Redis is new or has lost its data."""
+        """Restart the projection if Redis is new or has lost its data."""
         if await self.projection.is_empty():
             log.warning("projection_restarted")
             await provisioning.recreate_projection_consumers(self.nats.jetstream(), self.settings)
@@ -78,13 +78,13 @@ class Maintenance:
             self.meter.messages.labels(queue.subject).set(queues.messages.get(queue.subject, 0))
             self.meter.message_limit.labels(queue.subject).set(queues.limit)
         dead_letters = await self.nats.jetstream().stream_info(names.dead_letters)
-        self.meter.kept_dead_letters.set(dead_letters.state.messages)
+        self.meter.stored_dead_letters.set(dead_letters.state.messages)
         due = await self.oldest_due()
         self.meter.reminders.set((await self.nats.jetstream().stream_info(names.retention)).state.messages)
         self.meter.overdue.set((now - due).total_seconds() if due else 0.0)
 
     async def measure_storage(self) -> None:
-        """Set the metrics of JetStream's disk and memory, and of the sizes of streams and buckets."""
+        """Set the metrics of JetStream's disk and memory, and the sizes of streams and buckets."""
         for server in await read_usage(self.nats):
             used, limit = server.data, server.data.config
             stored = Stored(
@@ -92,7 +92,7 @@ class Maintenance:
                 limits={"disk": limit.max_storage, "memory": limit.max_memory},
                 streams=server.streams,
             )
-            self.meter.storage.note(server.server.name, stored)
+            self.meter.storage.update(server.server.name, stored)
 
     async def measure_redis(self) -> None:
         """Set the metrics of Redis' memory."""
@@ -111,5 +111,6 @@ class Maintenance:
 
 
 def _audio_seconds(queue: TaskQueue) -> float:
-    known = [message.audio_seconds or 0.0 for message in (*queue.redelivered, *queue.sample)]
-    return sum(known) * queue.waiting / max(len(known), 1)
+    """Estimate the seconds of audio of the waiting messages of a queue."""
+    durations = [message.audio_seconds or 0.0 for message in (*queue.redelivered, *queue.sample)]
+    return sum(durations) * queue.waiting / max(len(durations), 1)

@@ -1,4 +1,4 @@
-"""Memory: how many bytes this process and its children occupy, read from /proc of Linux."""
+"""Memory use of this process and its children in bytes, read from /proc of Linux."""
 
 import os
 from pathlib import Path
@@ -18,10 +18,10 @@ def resident(process: int | str = "self") -> int:
 def resident_children() -> int:
     """Return the resident bytes of the child processes, which are the engine."""
     try:
-        found = [tasks.read_text(encoding="ascii") for tasks in Path("/proc/self/task").glob("*/children")]
+        children = [tasks.read_text(encoding="ascii") for tasks in Path("/proc/self/task").glob("*/children")]
     except OSError:
         return 0
-    return sum(resident(process) for process in " ".join(found).split())
+    return sum(resident(process) for process in " ".join(children).split())
 
 
 def limit() -> int:

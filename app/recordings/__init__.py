@@ -1,1 +1,1 @@
-"""The store of recordings, where `audio_file_id` names a recording."""
+"""The stores of recordings, where `audio_file_id` names a recording."""

@@ -46,7 +46,7 @@ class Bucket:
         except NotFoundError:
             return
         except (nats.errors.Error, OSError) as error:
-            raise _trouble() from error
+            raise _unreachable() from error
 
     async def _info(self, audio_file_id: str) -> ObjectInfo:
         try:
@@ -58,7 +58,7 @@ class Bucket:
         except NotFoundError:
             not_found(audio_file_id, f"upload it to the bucket {self._bucket!r}, then publish a new task")
         except (nats.errors.Error, OSError) as error:
-            raise _trouble() from error
+            raise _unreachable() from error
         if info.is_link():
             not_found(audio_file_id, "upload the recording itself, not a link")
         return info
@@ -71,9 +71,9 @@ class Bucket:
         except (nats.errors.Error, OSError) as error:
             if is_disk_full(error):
                 raise
-            raise _trouble() from error
+            raise _unreachable() from error
         return digest.hex()
 
 
-def _trouble() -> TransientError:
+def _unreachable() -> TransientError:
     return TransientError(ErrorCode.INTERNAL, "The recording could not be reached in NATS: the service tries again.")

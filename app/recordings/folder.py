@@ -22,28 +22,28 @@ class Folder:
     @asynccontextmanager
     async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
         """Find a recording in the folder; see `RecordingStore.fetch`."""
-        yield await asyncio.to_thread(self._look_up, audio_file_id)
+        yield await asyncio.to_thread(self._find, audio_file_id)
 
     async def delete(self, audio_file_id: str, /) -> None:
         """Do nothing: the service only reads the folder."""
 
-    def _look_up(self, audio_file_id: str) -> Recording:
+    def _find(self, audio_file_id: str) -> Recording:
         try:
             path = (self._root / audio_file_id).resolve(strict=True)
             inside = not Path(audio_file_id).is_absolute() and path.is_relative_to(self._root.resolve())
-            found = inside and stat.S_ISREG(path.stat().st_mode)
+            exists = inside and stat.S_ISREG(path.stat().st_mode)
         except (OSError, ValueError, RuntimeError):
-            found = False
-        if not found and not self._root.is_dir():
+            exists = False
+        if not exists and not self._root.is_dir():
             message = (
                 "The service's folder of recordings is missing: let the operator mount it, or correct AUDIO_STORE."
             )
             raise TransientError(ErrorCode.INTERNAL, message)
-        if not found:
+        if not exists:
             not_found(audio_file_id, "put it into the service's folder first")
-        return self._checked(path)
+        return self._read(path)
 
-    def _checked(self, path: Path) -> Recording:
+    def _read(self, path: Path) -> Recording:
         try:
             stamp = read_stamp(path)
             check_size(stamp.size, self._max_bytes)

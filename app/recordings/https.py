@@ -20,13 +20,13 @@ log = structlog.get_logger()
 _CHUNK_BYTES = 1024 * 1024  # hashed and written at once
 STALLED_S = 10.0  # a download fails after this time without a byte
 _ADVICE = "let the operator put it on the server of recordings, then publish a new task"
-_TROUBLE = "The recording could not be reached by https: the service tries again."
+_UNREACHABLE = "The recording could not be reached by https: the service tries again."
 _REFUSED = "The server of recordings refuses the service: let the operator check its access rules."
 _REDIRECTED = "The server of recordings redirects to another address: let the operator correct AUDIO_STORE."
 
 
 class Https:
-    """Recordings on a web server, below one address; the service only reads there, and follows no redirects."""
+    """Recordings on a web server below one address, which the service only reads, without following redirects."""
 
     def __init__(self, base: str, max_bytes: int) -> None:
         self._base = base
@@ -56,10 +56,10 @@ class Https:
                 with report_full_disk(size), path.open("wb") as file:
                     return await save(response.aiter_raw(_CHUNK_BYTES), file, self._max_bytes)
         except httpx2.HTTPError as error:
-            raise _error(_TROUBLE, cause=str(error) or type(error).__name__) from error
+            raise _error(_UNREACHABLE, cause=str(error) or type(error).__name__) from error
 
     def _size(self, audio_file_id: str, response: httpx2.Response) -> int:
-        """Return how many bytes a recording has; 1 if the server does not say."""
+        """Return the size of a recording in bytes; 1 if the server does not report it."""
         status = response.status_code
         if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             not_found(audio_file_id, _ADVICE)
@@ -71,7 +71,7 @@ class Https:
 
 
 def _refusal(response: httpx2.Response) -> TransientError:
-    message = _TROUBLE
+    message = _UNREACHABLE
     if response.is_redirect:
         message = _REDIRECTED
     elif response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:

@@ -1,4 +1,4 @@
-"""A recording on this machine, the interface of its store, and the reasons for which a recording cannot be used."""
+"""A recording on this machine, the interface of its store, and the errors of unusable recordings."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,7 @@ from app.errors import PermanentError, TransientError
 
 _LONGEST_NAME_BYTES: Final = 900  # S3 allows 1024 for prefix and name
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f\\\ud800-\udfff]+")  # some servers take a backslash for a slash
-GONE = "The recording disappeared while the task ran: let the operator look at the service's folder."
+GONE = "The recording disappeared while the task ran: let the operator check the service's folder."
 REPLACED = "The recording was replaced while the task ran: publish it again under a new task id."
 
 
@@ -25,7 +25,7 @@ class Recording:
 
     path: Path
     sha256: str
-    stamp: "Stamp | None" = None  # null: the file is this service's own copy, which nobody changes
+    stamp: "Stamp | None" = None  # None: the file is a copy of this service, which nobody changes
 
     async def check(self) -> None:
         """Check that the recording has not changed since its SHA-256 was computed.
@@ -50,7 +50,7 @@ class RecordingStore(Protocol):
     """A store of recordings."""
 
     def fetch(self, audio_file_id: str, /) -> AbstractAsyncContextManager[Recording]:
-        """Provide a recording as a file on this machine until the block ends; a downloaded copy is deleted then.
+        """Provide a recording as a file on this machine until the block ends, which deletes a downloaded copy.
 
         Raises:
             PermanentError: audio_not_found, audio_too_large, audio_unreadable.
@@ -59,7 +59,7 @@ class RecordingStore(Protocol):
         ...
 
     async def delete(self, audio_file_id: str, /) -> None:
-        """Delete a recording, if it is there and the service may do more than read.
+        """Delete a recording if it exists and the service may write to the store.
 
         Raises:
             TransientError: internal: the store cannot be reached.
@@ -77,8 +77,8 @@ class Stamp(NamedTuple):
 
 def read_stamp(path: Path) -> Stamp:
     """Return the stamp of a file."""
-    found = path.stat()
-    return Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
+    status = path.stat()
+    return Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def sha256_of(path: Path) -> str:
@@ -90,7 +90,7 @@ def sha256_of(path: Path) -> str:
 async def save(chunks: AsyncIterable[bytes | memoryview], file: BinaryIO, most: int) -> str:
     """Write a recording of up to `most` bytes into the file, and return its SHA-256 in hex.
 
-    A thread hashes and writes a chunk while the next one is on its way: memory holds two chunks, and the event loop is
+    A thread hashes and writes a chunk while the next one is received: memory holds two chunks, and the event loop is
     not blocked.
 
     Raises:
@@ -98,34 +98,34 @@ async def save(chunks: AsyncIterable[bytes | memoryview], file: BinaryIO, most: 
     """
     digest, size = hashlib.sha256(), 0
 
-    def take(chunk: bytes | memoryview) -> None:
+    def process(chunk: bytes | memoryview) -> None:
         digest.update(chunk)
         file.write(chunk)
 
-    taking = asyncio.ensure_future(asyncio.to_thread(take, b""))
+    processing = asyncio.ensure_future(asyncio.to_thread(process, b""))
     try:
         async for chunk in chunks:
             size += len(chunk)
             check_size(size, most)
-            await taking
-            taking = asyncio.ensure_future(asyncio.to_thread(take, chunk))
-        await taking
+            await processing
+            processing = asyncio.ensure_future(asyncio.to_thread(process, chunk))
+        await processing
     finally:
-        await asyncio.wait([taking])  # the file is closed after this
+        await asyncio.wait([processing])  # the file is closed after this
     check_size(size, most)
     await asyncio.to_thread(file.flush)
     return digest.hexdigest()
 
 
 def is_valid_name(audio_file_id: str) -> bool:
-    """Whether a name is short enough, has no forbidden characters, and cannot leave the prefix of a store."""
+    """Return whether a name is short enough, has no forbidden characters, and cannot leave the prefix of a store."""
     if _NAME.fullmatch(audio_file_id) is None or len(audio_file_id.encode()) > _LONGEST_NAME_BYTES:
         return False
     return not {"", ".", ".."} & set(audio_file_id.split("/"))
 
 
 def check_size(size: int, most: int) -> None:
-    """Raise an error if a recording of `size` bytes is empty or has more than `most` bytes.
+    """Raise an error if a recording of `size` bytes is empty or larger than `most` bytes.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.

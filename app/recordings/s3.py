@@ -1,4 +1,4 @@
-"""Recordings in a bucket of S3, or of another server that speaks the protocol of S3."""
+"""Recordings in a bucket of S3, or of another server with the S3 protocol."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # the library has this type for type checkers alone
 log = structlog.get_logger()
 
 PIECE_BYTES: Final = 8 * 1024 * 1024  # of a recording, in one request
-_PIECES_AHEAD: Final = 2  # pieces that are on their way while another one is hashed and written
+_PIECES_AHEAD: Final = 2  # pieces that are requested while another one is hashed and written
 _EMPTY: Final = "416"  # status: the object has no byte of the requested range
 STALLED_S = 10.0  # a request fails after this time without a byte
 _REASONS = re.compile(
@@ -46,12 +46,12 @@ class S3:
     @asynccontextmanager
     async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
         """Copy a recording from S3; see `RecordingStore.fetch`."""
-        found = await self._find(audio_file_id)
-        size = found.meta["size"]
+        first = await self._find(audio_file_id)
+        size = first.meta["size"]
         check_size(size, self._max_bytes)
         async with temporary_file(size) as path:
             with report_full_disk(size), path.open("wb") as file:
-                digest = await self._download(audio_file_id, found, file)
+                digest = await self._download(audio_file_id, first, file)
             yield Recording(path, digest)
 
     async def delete(self, audio_file_id: str, /) -> None:
@@ -64,7 +64,7 @@ class S3:
         except FileNotFoundError as error:
             _check_bucket(error)
         except (BaseError, OSError) as error:
-            raise _explained(error) from error
+            raise _explain(error) from error
 
     async def _find(self, audio_file_id: str) -> "GetResult":
         """Request the first piece of a recording; its content is transferred only when it is read."""
@@ -78,29 +78,29 @@ class S3:
         except (BaseError, OSError) as error:
             if _EMPTY in _reason(error):
                 check_size(0, self._max_bytes)
-            raise _explained(error) from error
+            raise _explain(error) from error
 
-    async def _download(self, audio_file_id: str, found: "GetResult", file: BinaryIO) -> str:
+    async def _download(self, audio_file_id: str, first: "GetResult", file: BinaryIO) -> str:
         """Write a recording into the file, and return its SHA-256 in hex."""
         try:
-            async with aclosing(self._pieces(audio_file_id, found)) as pieces:
+            async with aclosing(self._pieces(audio_file_id, first)) as pieces:
                 return await save(pieces, file, self._max_bytes)
         except (BaseError, FileNotFoundError) as error:
-            if await self._was_replaced(audio_file_id, found):
+            if await self._was_replaced(audio_file_id, first):
                 raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED) from error
-            raise _explained(error) from error
+            raise _explain(error) from error
 
-    async def _pieces(self, audio_file_id: str, found: "GetResult") -> AsyncGenerator[memoryview]:
-        """Yield the pieces of a recording in order, each while the next _PIECES_AHEAD are on their way.
+    async def _pieces(self, audio_file_id: str, first: "GetResult") -> AsyncGenerator[memoryview]:
+        """Yield the pieces of a recording in order, while the next _PIECES_AHEAD are requested.
 
-        After a lost connection the library goes on after the last byte, unless the recording was replaced.
+        After a lost connection the library continues after the last byte, unless the recording was replaced.
         """
-        size, e_tag = found.meta["size"], found.meta["e_tag"]
+        size, e_tag = first.meta["size"], first.meta["e_tag"]
 
         async def read(start: int) -> memoryview:
             options: GetOptions = {"range": (start, min(start + PIECE_BYTES, size)), "if_match": e_tag}
-            answer = found if start == 0 else await self._store.get_async(audio_file_id, options=options)
-            return memoryview(await answer.bytes_async())
+            piece = first if start == 0 else await self._store.get_async(audio_file_id, options=options)
+            return memoryview(await piece.bytes_async())
 
         reading: deque[asyncio.Task[memoryview]] = deque()
         try:
@@ -113,12 +113,12 @@ class S3:
         finally:
             await discard_all(reading)
 
-    async def _was_replaced(self, audio_file_id: str, found: "GetResult") -> bool:
+    async def _was_replaced(self, audio_file_id: str, first: "GetResult") -> bool:
         try:
-            now = await self._store.head_async(audio_file_id)
+            current = await self._store.head_async(audio_file_id)
         except (BaseError, OSError):
             return False
-        return now["e_tag"] != found.meta["e_tag"]
+        return current["e_tag"] != first.meta["e_tag"]
 
 
 _ADVICE = "upload it to the service's bucket in S3, then publish a new task"
@@ -132,11 +132,11 @@ def _check_bucket(error: FileNotFoundError) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return what the library says of an error, without the address, which has the name of the recording."""
+    """Return the reason in an error of the library, without the address, which has the name of the recording."""
     return ", ".join(dict.fromkeys(_REASONS.findall(str(error)))) or type(error).__name__
 
 
-def _explained(error: Exception) -> TransientError:
+def _explain(error: Exception) -> TransientError:
     log.warning("recordings_access_failed", error=_reason(error))
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
         message = (

@@ -1,4 +1,4 @@
-"""The stores of recordings that the setting AUDIO_STORE may name."""
+"""Creates the store of recordings that the setting AUDIO_STORE names."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,14 +14,14 @@ from app.settings import Settings
 
 def make_recording_store(settings: Settings, nats: Client) -> RecordingStore:
     """Return the store that the setting AUDIO_STORE names."""
-    where, most = urlsplit(settings.audio_store), settings.audio_max_bytes
-    match where.scheme:
+    address, most = urlsplit(settings.audio_store), settings.audio_max_bytes
+    match address.scheme:
         case "file":
-            return Folder(Path(unquote(where.path)), most)
+            return Folder(Path(unquote(address.path)), most)
         case "https":
             return Https(settings.audio_store, most)
         case "s3":
             from app.recordings.s3 import S3  # noqa: PLC0415 -- its library is an optional extra
 
             return S3(settings)
-    return Bucket(where.netloc, most, nats)
+    return Bucket(address.netloc, most, nats)

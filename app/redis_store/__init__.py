@@ -1,1 +1,1 @@
-"""Redis: task states, the cache of transcripts and turns, and finished chunks of running diarizations."""
+"""Redis: the projection of task states, the cache of engines' results, and analysed chunks of running diarizations."""

@@ -1,4 +1,4 @@
-"""The cache of findings: what engines found in a recording, for later tasks with the same recording and options."""
+"""The cache: stores results of engines for later tasks with the same recording and options."""
 
 import asyncio
 import zlib
@@ -16,11 +16,11 @@ from redis.exceptions import RedisError
 from app.errors import TransientError
 from app.redis_store import keys
 
-CACHE_TIMEOUT_S: Final = 1.0  # short, because a task can compute a finding itself
-LARGEST_BYTES: Final = 32 * 1024 * 1024  # limit of a compressed finding; a day of speech takes about 5 MB
+CACHE_TIMEOUT_S: Final = 1.0  # short, because a task can compute a result itself
+LARGEST_BYTES: Final = 32 * 1024 * 1024  # limit of a compressed result; a day of speech takes about 5 MB
 
-# Both scripts note the recording under the task's id, for as long as its findings can stay: findings that were kept
-# before CACHE_TTL was shortened stay longer than ARGV[2]. A cancelled or deleted task keeps nothing and notes nothing.
+# Both scripts note the recording under the task's id, for as long as its results can stay: results that were stored
+# before CACHE_TTL was shortened stay longer than ARGV[2]. A cancelled or deleted task stores and notes nothing.
 NOTE: Final = """
 local function note()
   redis.call('HSET', KEYS[2], ARGV[1], '')
@@ -28,7 +28,7 @@ local function note()
   redis.call('EXPIRE', KEYS[2], math.max(left, tonumber(ARGV[2])))
 end
 """
-KEEP: Final = (
+PUT: Final = (
     NOTE
     + """
 if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
@@ -38,7 +38,7 @@ note()
 return 1
 """
 )
-FIND: Final = (
+GET: Final = (
     NOTE
     + """
 local found = redis.call('HGET', KEYS[1], ARGV[3])
@@ -47,54 +47,54 @@ return found
 """
 )
 
-Found = TypeVar("Found", bound=BaseModel)
+Result = TypeVar("Result", bound=BaseModel)
 
 log = structlog.get_logger()
 
 
 def connected(url: str) -> Redis:
-    """Make a Redis client that fails soon: a task can compute a finding itself, and a client can ask again."""
+    """Create a Redis client that fails soon: a task can compute a result itself, and a client can repeat a request."""
     return Redis.from_url(
         url, socket_timeout=CACHE_TIMEOUT_S, socket_connect_timeout=CACHE_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
     )
 
 
 class Cache:
-    """Keeps findings by the SHA-256 of the recording and by a question: the engine and its options as text.
+    """Stores results by the SHA-256 of the recording and by a key: the engine and its options as text.
 
-    Redis also notes which recordings a task has asked about, because erasing the task removes their findings.
+    Redis also notes the recordings of each task, because the erasure of a task removes their results.
 
-    While Redis is away, the cache finds nothing and keeps nothing: tasks compute everything.
+    While Redis is unavailable, the cache returns and stores nothing, and tasks compute everything.
     """
 
     def __init__(self, redis: Redis, *, ttl: float) -> None:
-        """`ttl` is how many seconds a finding is kept; with 0 the cache keeps nothing."""
+        """`ttl` is how many seconds a result stays; with 0 the cache stores nothing."""
         self._redis = redis
         self._seconds = int(ttl)
-        self._keep = redis.register_script(KEEP)
-        self._find = redis.register_script(FIND)
+        self._put = redis.register_script(PUT)
+        self._get = redis.register_script(GET)
 
-    async def get(self, task_id: str, audio_sha256: str, question: str, kind: type[Found]) -> Found | None:
-        """Return what `keep` stored for this recording and question; None if nothing, or if it has several pieces."""
-        pieces = await self.get_pieces(task_id, audio_sha256, question)
+    async def get(self, task_id: str, audio_sha256: str, key: str, kind: type[Result]) -> Result | None:
+        """Return what `put` has stored for this recording and key; None if nothing, or if it has several pieces."""
+        pieces = await self.get_pieces(task_id, audio_sha256, key)
         return await asyncio.to_thread(read, pieces[0], kind) if len(pieces) == 1 else None
 
-    async def put(self, task_id: str, audio_sha256: str, question: str, found: BaseModel) -> None:
-        """Keep a finding of a task, unless the task was cancelled or deleted a moment ago."""
-        await self.put_pieces(task_id, audio_sha256, question, [found])
+    async def put(self, task_id: str, audio_sha256: str, key: str, result: BaseModel) -> None:
+        """Store a result of a task, unless the task was cancelled or deleted a moment ago."""
+        await self.put_pieces(task_id, audio_sha256, key, [result])
 
-    async def get_pieces(self, task_id: str, audio_sha256: str, question: str) -> list[bytes]:
-        """Return the pieces of a finding, each as JSON; an empty list if nothing was kept."""
+    async def get_pieces(self, task_id: str, audio_sha256: str, key: str) -> list[bytes]:
+        """Return the pieces of a result, each as JSON; an empty list if nothing is stored."""
         if not self._seconds:
             return []
         names = _names(task_id, audio_sha256)
-        packed = await reply_or_none(self._find(keys=names, args=[audio_sha256, self._seconds, question]))
+        packed = await reply_or_none(self._get(keys=names, args=[audio_sha256, self._seconds, key]))
         return await asyncio.to_thread(_unpacked, packed) if isinstance(packed, bytes) else []
 
-    async def put_pieces(self, task_id: str, audio_sha256: str, question: str, pieces: Iterable[BaseModel]) -> None:
-        """Keep a large finding in pieces, which are serialised one by one; Redis gets all pieces or none.
+    async def put_pieces(self, task_id: str, audio_sha256: str, key: str, pieces: Iterable[BaseModel]) -> None:
+        """Store a large result in pieces, which are serialised one by one; Redis gets all pieces or none.
 
-        Nothing is kept if the task was cancelled or deleted a moment ago, or if all together exceed LARGEST_BYTES.
+        Nothing is stored if the task was cancelled or deleted a moment ago, or if all together exceed LARGEST_BYTES.
         """
         if not self._seconds:
             return
@@ -102,36 +102,36 @@ class Cache:
         packed = await asyncio.to_thread(_packed, lines)
         if len(packed) <= LARGEST_BYTES:
             names = _names(task_id, audio_sha256)
-            await reply_or_none(self._keep(keys=names, args=[audio_sha256, self._seconds, question, packed]))
+            await reply_or_none(self._put(keys=names, args=[audio_sha256, self._seconds, key, packed]))
 
     async def erase(self, task_id: str) -> None:
-        """Delete all findings of the recordings of a task, also what other tasks have found in them.
+        """Delete all results for the recordings of a task, also those of other tasks.
 
         Raises:
-            TransientError: Redis is away.
+            TransientError: Redis is unavailable.
         """
         noted = keys.cached_recordings(task_id)
         try:
-            found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(noted))
-            await self._redis.delete(*(keys.cached_results(each.decode()) for each in found), noted)
+            recordings = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(noted))
+            await self._redis.delete(*(keys.cached_results(sha256.decode()) for sha256 in recordings), noted)
         except (RedisError, OSError) as error:
             raise TransientError(
-                ErrorCode.INTERNAL, "Redis is away: the findings of the recording are not deleted yet."
+                ErrorCode.INTERNAL, "Redis is unavailable: the cached results of the recording are not deleted yet."
             ) from error
 
 
-async def reply_or_none(answer: "Awaitable[object] | object") -> object:
-    """Return the answer of Redis; None if Redis fails or takes longer than CACHE_TIMEOUT_S."""
+async def reply_or_none(reply: "Awaitable[object] | object") -> object:
+    """Return the reply of Redis; None if Redis fails or takes longer than CACHE_TIMEOUT_S."""
     try:
         async with asyncio.timeout(CACHE_TIMEOUT_S):
-            return await cast("Awaitable[object]", answer)  # redis-py's commands are typed for both of its clients
+            return await cast("Awaitable[object]", reply)  # redis-py's commands are typed for both of its clients
     except (RedisError, OSError, TimeoutError) as error:
         log.warning("cache_access_failed", error=type(error).__name__)
         return None
 
 
-def read(piece: bytes, kind: type[Found]) -> Found | None:
-    """Parse a piece of a finding; return None if another version of the service has written it in another form."""
+def read(piece: bytes, kind: type[Result]) -> Result | None:
+    """Parse a piece of a result; return None if another version of the service has written it in another form."""
     try:
         return kind.model_validate_json(piece)
     except ValidationError:
@@ -139,7 +139,7 @@ def read(piece: bytes, kind: type[Found]) -> Found | None:
 
 
 def _names(task_id: str, audio_sha256: str) -> list[str]:
-    """Return the keys in Redis that the scripts KEEP and FIND use."""
+    """Return the keys in Redis that the scripts PUT and GET use."""
     return [keys.cached_results(audio_sha256), keys.cached_recordings(task_id), keys.tombstone(task_id)]
 
 

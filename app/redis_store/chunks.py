@@ -1,4 +1,4 @@
-"""The analysed chunks of a diarization, kept so that a lost worker costs the work on one chunk at most."""
+"""The analysed chunks of a diarization, stored so that a lost worker costs the work on one chunk at most."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,26 +23,26 @@ return 1
 
 
 class ChunkStore:
-    """Keeps the analysed chunks of a task until the task ends. While Redis is away, chunks are not kept."""
+    """Stores the analysed chunks of a task until the task ends, but none while Redis is unavailable."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._keep = redis.register_script(STORE_UNLESS_TOMBSTONE)
+        self._store = redis.register_script(STORE_UNLESS_TOMBSTONE)
 
-    async def load(self, task_id: str, sound: str) -> list[ChunkAnalysed]:
-        """Return the analysed chunks that earlier attempts kept under the key `sound`; [] while Redis is away.
+    async def load(self, task_id: str, audio: str) -> list[ChunkAnalysed]:
+        """Return the chunks that earlier attempts stored under the key `audio`; [] while Redis is unavailable.
 
-        `sound`: the SHA-256 of the recording, with the channel if one channel is analysed alone.
+        `audio`: the SHA-256 of the recording, with the channel if one channel is analysed alone.
         """
-        kept = await reply_or_none(self._redis.hgetall(keys.chunks(task_id)))
-        lines = kept.items() if isinstance(kept, dict) else ()
-        return [chunk for at, line in lines if at.startswith(f"{sound} ".encode()) for chunk in _read(line)]
+        fields = await reply_or_none(self._redis.hgetall(keys.chunks(task_id)))
+        lines = fields.items() if isinstance(fields, dict) else ()
+        return [chunk for name, line in lines if name.startswith(f"{audio} ".encode()) for chunk in _read(line)]
 
-    async def save(self, task_id: str, sound: str, chunk: ChunkAnalysed) -> None:
-        """Keep a chunk for the next attempt, unless the task was cancelled or deleted a moment ago."""
+    async def save(self, task_id: str, audio: str, chunk: ChunkAnalysed) -> None:
+        """Store a chunk for the next attempt, unless the task was cancelled or deleted a moment ago."""
         names = [keys.chunks(task_id), keys.tombstone(task_id)]
-        place = f"{sound} {chunk.index}"
-        await reply_or_none(self._keep(keys=names, args=[place, chunk.model_dump_json(), CHUNKS_KEPT_S]))
+        name = f"{audio} {chunk.index}"
+        await reply_or_none(self._store(keys=names, args=[name, chunk.model_dump_json(), CHUNKS_KEPT_S]))
 
 
 def _read(line: bytes) -> Iterator[ChunkAnalysed]:

@@ -4,12 +4,12 @@ import json
 from hashlib import sha256
 from typing import Final
 
-# The mark exists once the projection has begun; it is missing in a new or emptied Redis. The number counts the forms of
-# the projection: after a change of the form, everything is projected again.
+# The mark exists once the projection has started; it is missing in a new or emptied Redis. The number is the version of
+# the projection's format: after a change of the format, everything is projected again.
 MARK: Final = "natscribe:projection:2"
-ANYBODY: Final = "*"  # in the name of a task list: the tasks of all users
+ANYBODY: Final = "*"  # in the name of a task list: all users
 NO_USER: Final = "-"  # in place of a user, for a task message without a valid user
-USER_DIGITS: Final = 32  # hexadecimal digits of a user's hash: with so many, no two users have the same
+USER_DIGITS: Final = 32  # hexadecimal digits of a user's hash, enough for no two users to have the same
 NEVER_WRITTEN: Final = "natscribe:never_written"  # a write that needs this key to exist changes nothing
 LISTED: Final = "natscribe:listed"  # a sorted set of all listed tasks, by the time at which their keys may expire
 
@@ -32,26 +32,26 @@ def result(task_id: str) -> str:
 def projected(task_id: str) -> str:
     """Return the key about the last projected event of a task.
 
-    Its value is the stream sequence of the event, the task's place, state and user in the task lists (`-` if the task
+    Its value is the stream sequence of the event, the task's cursor, state and user in the task lists (`-` if the task
     was deleted), and when the stream of the event was created.
     """
     return f"natscribe:task:{task_id}:projected"
 
 
 def task_list(user: str, state: str) -> str:
-    """Return the key of a task list: the places of the tasks in a state, of one user or of ANYBODY."""
+    """Return the key of a task list: the cursors of the tasks in a state, of one user or of ANYBODY."""
     return f"natscribe:tasks:{user}:{state}"
 
 
 def user(user_id: int | str) -> str:
-    """Return the hash that stands for a user in the name of a task list: a user may have any name, `1` is not `"1"`."""
+    """Return the hash that stands for a user in the name of a task list; `1` and `"1"` are two users."""
     return sha256(json.dumps(user_id).encode()).hexdigest()[:USER_DIGITS]
 
 
 def tombstone(task_id: str) -> str:
-    """Return the key that marks a cancelled or deleted task: its value is the sequence of the task message.
+    """Return the key that marks a cancelled or deleted task; its value is the sequence of the task message.
 
-    While the key exists, the result of this task message is not written, and the cache stores no findings of the task.
+    While the key exists, the result of this task message is not written, and the cache stores no results of the task.
     """
     return f"natscribe:task:{task_id}:withdrawn"
 
@@ -62,10 +62,10 @@ def chunks(task_id: str) -> str:
 
 
 def cached_recordings(task_id: str) -> str:
-    """Return the key of a hash: the SHA-256 of each recording of the task for which the cache has findings."""
+    """Return the key of a hash: the SHA-256 of each recording of the task for which the cache has results."""
     return f"natscribe:task:{task_id}:recordings"
 
 
 def cached_results(audio_sha256: str) -> str:
-    """Return the key of a hash: the findings of engines in a recording, by engine and options."""
+    """Return the key of a hash: the results of engines for a recording, by engine and options."""
     return f"natscribe:heard:{audio_sha256}"

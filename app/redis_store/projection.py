@@ -20,15 +20,15 @@ from app.task_log.status import status_of
 
 PROJECTION_TIMEOUT_S: Final = 2.0
 KEEP_S: Final = int(RESULTS_KEPT_S)
-TOMBSTONE_S: Final = 600  # after this time, no slow worker still writes what it read before the deletion
+TOMBSTONE_S: Final = 600  # after this time, no slow worker still writes what it has read before the deletion
 KEEP_PROGRESS_S: Final = int(DAY_S)  # counted from each change of the progress
 KEEP_MARK_S: Final = int(30 * DAY_S)  # when the mark expires, everything is projected again
 
 # Several workers project one log, so an event is written only if it is newer than the last projected event. The
-# sequences of a new stream begin at 1 again, so the key of the last event also holds when the stream was created.
+# sequences of a new stream start at 1 again, so the key of the last event also has the stream's time of creation.
 # The progress key lives seven days from the first event, and at least one day from each change.
-# `cancelled` removes the result of the task, and keeps the result from being written afterwards.
-# The end of a task removes its analysed chunks.
+# `cancelled` deletes the result of the task, and prevents a later write of the result.
+# The end of a task deletes its analysed chunks.
 WRITE_IF_NEWER: Final = (
     FUNCTIONS
     + """
@@ -37,16 +37,16 @@ if ARGV[6] == 'cancelled' then
   redis.call('DEL', KEYS[5])
 end
 if ARGV[8] == '1' then redis.call('DEL', KEYS[6]) end
-local place, user, state, expires_at = ARGV[11], ARGV[12], ARGV[6], ARGV[13]
-local number, old_place, old_user, old_state, made =
+local cursor, user, state, expires_at = ARGV[11], ARGV[12], ARGV[6], ARGV[13]
+local number, old_cursor, old_user, old_state, made =
   string.match(redis.call('GET', KEYS[3]) or '', '^(%d+) (%S+) (%S+) (%S+) (.*)$')
 if made == ARGV[10] and tonumber(ARGV[1]) <= tonumber(number) then return 0 end
-if old_place ~= place or old_user ~= user or old_state ~= state then
-  if old_place then unlist(old_place, old_user, old_state) end
-  enlist(place, user, state, expires_at)
+if old_cursor ~= cursor or old_user ~= user or old_state ~= state then
+  if old_cursor then unlist(old_cursor, old_user, old_state) end
+  enlist(cursor, user, state, expires_at)
 end
 keep_lists(user, state)
-redis.call('SET', KEYS[3], table.concat({ARGV[1], place, user, state, ARGV[10]}, ' '), 'EX', ARGV[4])
+redis.call('SET', KEYS[3], table.concat({ARGV[1], cursor, user, state, ARGV[10]}, ' '), 'EX', ARGV[4])
 local left = redis.call('TTL', KEYS[2])
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[4])
 if left < 0 then left = tonumber(ARGV[4]) end
@@ -58,8 +58,8 @@ return 1
 DELETE_KEYS: Final = (
     FUNCTIONS
     + """
-local place, user, state = string.match(redis.call('GET', KEYS[3]) or '', '^%d+ (%S+) (%S+) (%S+)')
-if place then unlist(place, user, state) end
+local cursor, user, state = string.match(redis.call('GET', KEYS[3]) or '', '^%d+ (%S+) (%S+) (%S+)')
+if cursor then unlist(cursor, user, state) end
 redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('SET', KEYS[3], ARGV[1] .. ' - - - ' .. ARGV[2], 'EX', ARGV[3])
 """
@@ -73,30 +73,30 @@ return 1
 
 
 class ProjectedEvent(NamedTuple):
-    """An event, to be written to Redis; `age_s` is how many seconds ago JetStream has stored it."""
+    """An event to be written to Redis, which JetStream stored `age_s` seconds ago."""
 
     record: Record
     age_s: float
 
 
 class ProjectedResult(NamedTuple):
-    """The result of an ended task, to be written to Redis; `age_s` is how many seconds ago JetStream has stored it."""
+    """The result of an ended task to be written to Redis, which JetStream stored `age_s` seconds ago."""
 
     task_sequence: int  # sequence of the task message; a later task may have the same id
     result: bytes  # JSON
     age_s: float
 
 
-def _left(keep: int, age_s: float) -> int:
-    """Return how many of `keep` seconds are left for something of this age, at least 1.
+def _remaining(keep: int, age_s: float) -> int:
+    """Return how many of `keep` seconds remain at this age, at least 1.
 
-    A key that is written again thus keeps its time of expiry.
+    So a key that is written again expires at the same time.
     """
     return max(keep - int(age_s), 1)
 
 
 @contextmanager
-def _reached() -> Iterator[None]:
+def _explained_errors() -> Iterator[None]:
     try:
         yield
     except OutOfMemoryError as error:
@@ -107,34 +107,34 @@ def _reached() -> Iterator[None]:
         raise TransientError(ErrorCode.INTERNAL, text) from error
     except (RedisError, OSError) as error:
         raise TransientError(
-            ErrorCode.INTERNAL, "Redis is away: the service writes its keys when Redis is back."
+            ErrorCode.INTERNAL, "Redis is unavailable: the service writes its keys when Redis is available again."
         ) from error
 
 
 async def _execute(writing: Pipeline) -> None:
-    """Send all commands; raise the first error without the text of the command, which redis-py would add."""
-    with _reached():
-        for answer in await writing.execute(raise_on_error=False):
-            if isinstance(answer, RedisError):
-                raise answer
+    """Send all commands, and raise the first error without the text of the command, which redis-py would add."""
+    with _explained_errors():
+        for reply in await writing.execute(raise_on_error=False):
+            if isinstance(reply, RedisError):
+                raise reply
 
 
 class RedisProjection:
-    """Writes and deletes the three documented keys of each task, and keeps the task lists."""
+    """Writes and deletes the three documented keys of each task, and maintains the task lists."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._delete = redis.register_script(DELETE_KEYS)
-        self.stream_created_at = ""  # when the stream of progress events was created; empty: not known yet
+        self.stream_created_at = ""  # when the stream of progress events was created; empty: not read yet
 
     async def write_events(self, events: Sequence[ProjectedEvent]) -> None:
         """Write the status and progress of tasks, and put the tasks into the lists of their states.
 
-        An event is not written if Redis has a newer one of its task. The end of a task also removes its chunks, and a
+        An event is not written if Redis has a newer event of its task. The end of a task also deletes its chunks, and a
         cancellation its result.
 
         Raises:
-            TransientError: Redis is away; some of the events may have been written.
+            TransientError: Redis is unavailable; some of the events may have been written.
         """
         writing = self._redis.pipeline(transaction=False)
         for record, age_s in events:
@@ -143,12 +143,12 @@ class RedisProjection:
             names += [keys.tombstone(task_id), keys.result(task_id), keys.chunks(task_id)]
             status = status_of(record).model_dump_json()
             state, ended = str(event.state), int(event.state.ended)
-            keep, keep_progress = _left(KEEP_S, age_s), _left(KEEP_PROGRESS_S, age_s)
+            keep, keep_progress = _remaining(KEEP_S, age_s), _remaining(KEEP_PROGRESS_S, age_s)
             sequence, created_at = record.metadata.task_sequence, record.metadata.created_at
-            kept = (keep, keep_progress, state, TOMBSTONE_S, ended, sequence, self.stream_created_at)
-            place = cursor_of(event.task_id, created_at, sequence)
-            listed = (place, user_of(record), int(created_at.timestamp()) + KEEP_S)
-            values = (record.stream_sequence, status, event.progress, *kept, *listed)
+            retention = (keep, keep_progress, state, TOMBSTONE_S, ended, sequence, self.stream_created_at)
+            cursor = cursor_of(event.task_id, created_at, sequence)
+            listed = (cursor, user_of(record), int(created_at.timestamp()) + KEEP_S)
+            values = (record.stream_sequence, status, event.progress, *retention, *listed)
             writing.eval(WRITE_IF_NEWER, len(names), *names, *values)
         await _execute(writing)
 
@@ -156,12 +156,12 @@ class RedisProjection:
         """Write results by task id, except for tasks that were cancelled or deleted.
 
         Raises:
-            TransientError: Redis is away.
+            TransientError: Redis is unavailable.
         """
         writing = self._redis.pipeline(transaction=False)
         for task_id, ended in results.items():
             names = [keys.result(task_id), keys.tombstone(task_id)]
-            values = (ended.result, _left(KEEP_S, ended.age_s), ended.task_sequence)
+            values = (ended.result, _remaining(KEEP_S, ended.age_s), ended.task_sequence)
             writing.eval(WRITE_UNLESS_TOMBSTONE, len(names), *names, *values)
         await _execute(writing)
 
@@ -169,29 +169,29 @@ class RedisProjection:
         """Return whether Redis lacks the mark of the projection: it is new, has lost its data, or the mark has expired.
 
         Raises:
-            TransientError: Redis is away.
+            TransientError: Redis is unavailable.
         """
-        with _reached():
+        with _explained_errors():
             return not await self._redis.exists(keys.MARK)
 
     async def mark(self) -> None:
-        """Mark in Redis that the projection has begun; if Redis loses its data, it also loses this mark.
+        """Mark in Redis that the projection has started; if Redis loses its data, it also loses this mark.
 
         Raises:
-            TransientError: Redis is away.
+            TransientError: Redis is unavailable.
         """
-        with _reached():
+        with _explained_errors():
             await self._redis.set(keys.MARK, "1", ex=KEEP_MARK_S)
 
     async def delete(self, last: Record) -> None:
-        """Delete the keys of a task; records of its log up to `last` that arrive later do not bring the keys back.
+        """Delete the keys of a task; a later projection of records up to `last` does not restore them.
 
         Raises:
-            TransientError: Redis is away.
+            TransientError: Redis is unavailable.
         """
         task_id = last.event.task_id
         await self.delete_result(last)
-        with _reached():
+        with _explained_errors():
             await self._delete(
                 keys=[keys.info(task_id), keys.progress(task_id), keys.projected(task_id)],
                 args=[last.stream_sequence, self.stream_created_at, TOMBSTONE_S],
@@ -201,15 +201,15 @@ class RedisProjection:
         """Delete result and chunks of a task from Redis, and let no worker write them there for FORGOTTEN_FOR_S.
 
         Raises:
-            TransientError: Redis is away.
+            TransientError: Redis is unavailable.
         """
         task_id, task_sequence = last.event.task_id, last.metadata.task_sequence
-        with _reached():
+        with _explained_errors():
             await self._redis.set(keys.tombstone(task_id), str(task_sequence), ex=TOMBSTONE_S)
             await self._redis.delete(keys.result(task_id), keys.chunks(task_id))
 
     async def reachable(self) -> bool:
-        """Return whether Redis lets the service write, and answers within PROJECTION_TIMEOUT_S."""
+        """Return whether Redis lets the service write, and replies within PROJECTION_TIMEOUT_S."""
         try:
             async with asyncio.timeout(PROJECTION_TIMEOUT_S):
                 await self._redis.set(keys.NEVER_WRITTEN, "", xx=True)  # refused by a full Redis, as other writes are
@@ -218,12 +218,12 @@ class RedisProjection:
             return False
 
     async def memory(self) -> tuple[int, int]:
-        """Return how many bytes Redis occupies, and how many it may occupy; 0: without a limit.
+        """Return how many bytes Redis occupies, and how many it may occupy; 0: no limit.
 
         Raises:
-            TransientError: Redis is away, or does not let the service ask.
+            TransientError: Redis is unavailable, or refuses the request.
         """
-        with _reached():
+        with _explained_errors():
             memory = await self._redis.info("memory")
         return int(memory["used_memory"]), int(memory.get("maxmemory", 0))
 

@@ -1,4 +1,4 @@
-"""The feed of the projection: reads progress events and results from their streams, many at once, and projects them."""
+"""The feed of the projection: pulls batches of progress events and results from their streams, and projects them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -22,7 +22,7 @@ from app.task_log.record import Record, StoredOutcome
 
 EVENTS_AT_ONCE: Final = 300  # the most events that are projected at once
 RESULTS_AT_ONCE: Final = 20  # the most results: each may have the largest allowed size of a message
-LONGEST_REST_S: Final = 0.5  # limit of the pause after so many, which may have taken long
+LONGEST_REST_S: Final = 0.5  # limit of the pause after a full batch
 MESSAGES_A_TURN: Final = 30  # messages that are handled, within milliseconds, before the event loop runs other work
 
 T = TypeVar("T")
@@ -50,26 +50,26 @@ async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: N
     """Project up to `at_once` messages, then pause. JetStream delivers a message again that is not acknowledged."""
     loop = asyncio.get_running_loop()
     messages = await inbox.pull(at_once) or await inbox.pull(1, within=LINGER_S)
-    began = loop.time()
+    started_at = loop.time()
     if messages:
         await _settle(messages, project, now)
     more_wait = len(messages) == at_once
-    # After so many messages, pause as long as they took, so that other work gets half of the time.
-    await asyncio.sleep(min(loop.time() - began, LONGEST_REST_S) if more_wait else GATHER_S)
+    # After a full batch, pause as long as it took, so that other work gets half of the time.
+    await asyncio.sleep(min(loop.time() - started_at, LONGEST_REST_S) if more_wait else GATHER_S)
 
 
 async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
-    """Project messages and acknowledge them; return them to JetStream if NATS or Redis refuses or does not answer.
+    """Project and acknowledge messages; return them to JetStream if NATS or Redis refuses or does not answer.
 
-    A message that another version of the service has to read is returned to JetStream, too.
+    A message that only another version of the service can read is also returned to JetStream.
 
     Raises:
-        TransientError: Redis is away, or refuses the service.
+        TransientError: Redis is unavailable, or refuses the service.
         NatsError: NATS does not answer.
     """
     try:
         await project([_stored(message) async for message in _in_turns(messages)], await now())
-    except UnreadableError:  # another version has to read one of them
+    except UnreadableError:  # only another version can read one of them
         for message in messages:
             await (_settle([message], project, now) if len(messages) > 1 else message.nak(delay=OUTAGE_PAUSE_S))
         return
@@ -82,9 +82,9 @@ async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
 
 
 async def _project_events(projection: RedisProjection, messages: Sequence[RawStreamMsg], now: datetime) -> None:
-    """Write the last event of each task, which is the only one that Redis holds."""
+    """Write the last event of each task, because Redis holds only that one."""
     latest: dict[str | None, ProjectedEvent] = {}
-    async for message in _in_turns(sorted(messages, key=lambda of: of.seq or 0, reverse=True)):
+    async for message in _in_turns(sorted(messages, key=lambda message: message.seq or 0, reverse=True)):
         if message.subject not in latest:
             record = read_record(Record.read, message)
             if record is not None:
@@ -112,7 +112,7 @@ async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:
 
 
 def _stored(message: Msg) -> RawStreamMsg:
-    """Return a delivered message as a read from the stream would return it."""
+    """Convert a delivered message to the form of a message read from the stream."""
     metadata = message.metadata
     return RawStreamMsg(
         subject=message.subject,

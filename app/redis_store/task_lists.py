@@ -1,8 +1,8 @@
-"""The task lists: sorted sets in Redis, which the projection keeps, so that clients can ask for the newest tasks.
+"""The task lists: sorted sets in Redis that the projection maintains, so that clients can request the newest tasks.
 
-For each state there is a list of all tasks and a list of the tasks of each user. A list holds a task's place: when the
-task was stored, and its id. Places do not expire as the task's keys do, so `keys.LISTED` has all listed tasks by the
-time at which their keys may expire, and the service removes those that have expired. The lists themselves outlive the
+For each state there is a list of all tasks and a list of the tasks of each user. A list holds a task's cursor: when the
+task was stored, and its id. Cursors do not expire as the task's keys do, so `keys.LISTED` has all listed tasks by the
+time at which their keys may expire, and the service removes the expired ones. The lists themselves outlive the
 keys of their last task by a week, so that none is left if the service never runs again.
 """
 
@@ -19,21 +19,21 @@ from app.redis_store import keys
 from app.task_log.record import Record
 
 LISTS_KEPT_S: Final = 14 * 24 * 3600  # since the last event of any task in the list, whose keys live seven days
-EXPIRED_AT_ONCE: Final = 500  # places that one script removes: Redis does nothing else in the meantime
+EXPIRED_AT_ONCE: Final = 500  # cursors that one script removes: Redis executes nothing else in the meantime
 
 # Lua functions for the scripts that change the lists. They compute the names of lists, because only Redis knows which
 # lists have a task.
 FUNCTIONS: Final = f"""
 local function list_of(user, state) return string.format('{keys.task_list("%s", "%s")}', user, state) end
-local function unlist(place, user, state)
-  redis.call('ZREM', list_of('{keys.ANYBODY}', state), place)
-  redis.call('ZREM', list_of(user, state), place)
-  redis.call('ZREM', '{keys.LISTED}', place .. ' ' .. user)
+local function unlist(cursor, user, state)
+  redis.call('ZREM', list_of('{keys.ANYBODY}', state), cursor)
+  redis.call('ZREM', list_of(user, state), cursor)
+  redis.call('ZREM', '{keys.LISTED}', cursor .. ' ' .. user)
 end
-local function enlist(place, user, state, expires_at)
-  redis.call('ZADD', list_of('{keys.ANYBODY}', state), 0, place)
-  redis.call('ZADD', list_of(user, state), 0, place)
-  redis.call('ZADD', '{keys.LISTED}', expires_at, place .. ' ' .. user)
+local function enlist(cursor, user, state, expires_at)
+  redis.call('ZADD', list_of('{keys.ANYBODY}', state), 0, cursor)
+  redis.call('ZADD', list_of(user, state), 0, cursor)
+  redis.call('ZADD', '{keys.LISTED}', expires_at, cursor .. ' ' .. user)
 end
 local function keep_lists(user, state)
   for _, list in ipairs({{list_of('{keys.ANYBODY}', state), list_of(user, state), '{keys.LISTED}'}}) do
@@ -45,23 +45,23 @@ REMOVE_EXPIRED: Final = (
     FUNCTIONS
     + f"""
 local now = redis.call('TIME')[1]
-local found = redis.call('ZRANGE', '{keys.LISTED}', '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
-for _, entry in ipairs(found) do
-  local place, user = string.match(entry, '^(%S+) (%S+)$')
-  local projected = string.format('{keys.projected("%s")}', string.sub(place, {CURSOR_DIGITS + 2}))
-  if string.find(redis.call('GET', projected) or '', place, 1, true) then
+local entries = redis.call('ZRANGE', '{keys.LISTED}', '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
+for _, entry in ipairs(entries) do
+  local cursor, user = string.match(entry, '^(%S+) (%S+)$')
+  local projected = string.format('{keys.projected("%s")}', string.sub(cursor, {CURSOR_DIGITS + 2}))
+  if string.find(redis.call('GET', projected) or '', cursor, 1, true) then
     redis.call('ZADD', '{keys.LISTED}', now + math.max(redis.call('TTL', projected), 1), entry)
   else
-    for number = 2, #ARGV do unlist(place, user, ARGV[number]) end
+    for number = 2, #ARGV do unlist(cursor, user, ARGV[number]) end
   end
 end
-return #found
+return #entries
 """
 )
 
 
 def user_of(record: Record) -> str:
-    """Return what stands for the user of a task in the name of a task list."""
+    """Return the hash of a task's user in the name of a task list."""
     task = record.metadata.task
     return keys.NO_USER if task is None else keys.user(task.user_id)
 
@@ -70,12 +70,12 @@ async def remove_expired(redis: Redis) -> None:
     """Remove the tasks whose keys have expired from the task lists.
 
     Raises:
-        TransientError: Redis is away.
+        TransientError: Redis is unavailable.
     """
     remove = redis.register_script(REMOVE_EXPIRED)
     try:
         while await remove(args=[EXPIRED_AT_ONCE, *State]) == EXPIRED_AT_ONCE:
-            pass  # there may be more
+            pass  # more may have expired
     except (RedisError, OSError) as error:
-        text = "Redis is away: expired tasks are removed from its lists when Redis is back."
+        text = "Redis is unavailable: expired tasks are removed from its lists when Redis is available again."
         raise TransientError(ErrorCode.INTERNAL, text) from error

@@ -133,7 +133,7 @@ class VoiceRequests:
         """
         voice = versioned.voice
         await self._erase_analyses(voice.references)
-        await self.store.remove(versioned)
+        await self.store.erase(versioned)
         later = await self.store.find(voice.user_id, voice.voice)
         if later is not None:
             return await self._forget(later)

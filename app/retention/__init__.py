@@ -1,1 +1,1 @@
-"""Retention: erase what is kept of a task when it has been kept long enough, or when somebody asks for it."""
+"""Retention: erases the data of a task when its time is over, or on request."""

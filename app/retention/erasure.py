@@ -1,4 +1,4 @@
-"""Erasure: remove everything that the service keeps of a task."""
+"""Erasure: deletes everything that the service stores of a task."""
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from app.task_log.results import ResultStore
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """Erases tasks from all places where the service keeps something; a failed erasure can be repeated."""
+    """Erases tasks from all stores of the service; a failed erasure can be repeated."""
 
     log: TaskLog
     results: ResultStore
@@ -26,14 +26,14 @@ class Erasure:
     recordings: RecordingStore
     projection: RedisProjection
     cache: Cache
-    erase_frames: Callable[[str], Awaitable[None]]  # removes the audio of a live task
+    erase_frames: Callable[[str], Awaitable[None]]  # erases the audio of a live task
 
     async def erase(self, last: Record, *, with_recording: bool = True) -> None:
         """Erase a task that has ended; `last` is the last record of its log.
 
-        `with_recording`: whether the task's recording is erased, too.
+        With `with_recording`, the task's recording is erased, too.
 
-        The log is removed after all data that it helps to find, and the reminder after the log, so that each step can
+        The log is erased after all data that it helps to find, and the reminder after the log, so that each step can
         be repeated.
 
         Raises:
@@ -53,20 +53,20 @@ class Erasure:
         await self.reminders.remove_of_task(task_id)
 
     async def erase_without_log(self, task_id: str) -> bool:
-        """Erase dead letters and reminders of a task whose log is gone, and what these name; return if there were any.
+        """Erase dead letters and reminders of a task without a log, and what these name; return whether any existed.
 
         Raises:
             NatsError: NATS does not answer.
             TransientError: The recordings or Redis cannot be reached.
         """
-        found = await self.dead_letters.delete_all(task_id)
+        has_data = await self.dead_letters.delete_all(task_id)
         async for reminder in self.reminders.of_task(task_id):
             await self.erase_remains(reminder)
-            found = True
-        return found
+            has_data = True
+        return has_data
 
     async def erase_remains(self, reminder: Reminder) -> None:
-        """Erase what a reminder names of a task whose log is gone: recording, frames, findings, and the reminder.
+        """Erase what a reminder names of a task without a log: recording, frames, cached results, and the reminder.
 
         Raises:
             NatsError: NATS does not answer.
@@ -81,7 +81,7 @@ class Erasure:
     async def erase_recording(self, due: Reminder, *, in_use: Collection[str], kept_for_ever: bool) -> bool:
         """Erase the recording that a reminder names, unless another task needs it; return whether it was erased.
 
-        `in_use`: the recordings of the tasks that have not ended. `kept_for_ever`: whether the recording of an ended
+        `in_use` has the recordings of the tasks that have not ended; with `kept_for_ever`, the recording of an ended
         task without `keep_seconds` stays for ever.
 
         Raises:

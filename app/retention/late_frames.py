@@ -1,4 +1,4 @@
-"""Erases live sound that has no task: a client whose task was erased may go on sending."""
+"""Erases live audio without a task: a client whose task was erased may continue to publish frames."""
 
 import re
 from collections.abc import Awaitable, Callable, Collection
@@ -15,7 +15,7 @@ from natscribe.schemas.wire import TASK_ID_PATTERN
 from app.jetstream.server_time import server_time
 from app.task_log.log import TaskLog
 
-WITHOUT_TASK_S = 300.0  # how long after its sound a task may come
+WITHOUT_TASK_S = 300.0  # how long after its first frame a task may be published
 LOGS_AT_ONCE = 200
 
 log = structlog.get_logger()
@@ -23,16 +23,16 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class LateFrames:
-    """Finds live sound that has no task, and erases it WITHOUT_TASK_S after its first frame."""
+    """Erases live audio that has had no task for WITHOUT_TASK_S since its first frame."""
 
     nats: Client
     names: StreamNames
     task_log: TaskLog
-    find: Callable[[str], Awaitable[Collection[object]]]  # returns the messages with a task id that wait in the queues
-    erase_frames: Callable[[str], Awaitable[None]]  # removes the audio of a live task
+    find: Callable[[str], Awaitable[Collection[object]]]  # returns the messages in the queues with a task id
+    erase_frames: Callable[[str], Awaitable[None]]  # erases the audio of a live task
 
     async def erase(self) -> None:
-        """Erase the sound whose task does not exist and whose first frame is at least WITHOUT_TASK_S old.
+        """Erase the audio whose task does not exist and whose first frame is at least WITHOUT_TASK_S old.
 
         Raises:
             NatsError: NATS does not answer.
@@ -40,13 +40,13 @@ class LateFrames:
         """
         stream = await self.nats.jetstream().stream_info(self.names.live, subjects_filter=subjects.ALL_LIVE_AUDIO)
         names = [subject.rpartition(".")[2] for subject in stream.state.subjects or ()]
-        # Other names are no task ids. Their sound stays for LIVE_TTL: NATS would take `*` for the sound of all tasks.
+        # Other names are no task ids, and their audio stays for LIVE_TTL: `*` would mean the audio of all tasks.
         task_ids = [name for name in names if re.fullmatch(TASK_ID_PATTERN, name)]
         now = await server_time(self.nats, self.names.live)
         for start in range(0, len(task_ids), LOGS_AT_ONCE):
-            some = task_ids[start : start + LOGS_AT_ONCE]
-            known = await self.task_log.last_of(some)
-            for task_id in set(some) - known.keys():
+            batch = task_ids[start : start + LOGS_AT_ONCE]
+            logged = await self.task_log.last_of(batch)
+            for task_id in set(batch) - logged.keys():
                 if await self._is_late(task_id, now) and not await self._has_task(task_id):
                     await self.erase_frames(task_id)
                     log.info("late_frames_erased", task_id=task_id)

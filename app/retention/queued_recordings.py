@@ -1,4 +1,4 @@
-"""Finds the recordings that waiting tasks need."""
+"""Finds the recordings that tasks in the queues need."""
 
 from collections.abc import Collection
 
@@ -12,23 +12,24 @@ from app.task_log.record import Owner
 
 
 class QueuedRecordings:
-    """Finds out which recordings the tasks in the queues name."""
+    """An index of the tasks in the queues by recording."""
 
     def __init__(self, nats: Client, names: StreamNames, messages: TaskMessages) -> None:
         self._index = QueueIndex(nats, names, messages, _recording)
 
-    async def among(self, wanted: Collection[str], *, besides: Collection[Owner]) -> set[str]:
-        """Return which of the `wanted` recordings are named by a task in the queues, apart from the tasks `besides`.
+    async def filter_used(self, recordings: Collection[str], *, except_by: Collection[Owner]) -> set[str]:
+        """Return which of the recordings a task in the queues names, except the tasks `except_by`.
 
         Raises:
             NatsError: NATS does not answer.
         """
         await self._index.update()
-        return {audio_file_id for audio_file_id in wanted if await self._is_named(audio_file_id, besides)}
+        return {audio_file_id for audio_file_id in recordings if await self._is_used(audio_file_id, except_by)}
 
-    async def _is_named(self, audio_file_id: str, besides: Collection[Owner]) -> bool:
+    async def _is_used(self, audio_file_id: str, except_by: Collection[Owner]) -> bool:
         async for message in self._index.indexed(audio_file_id):
-            if not _is_any_of(message, besides):
+            owner = Owner(message.time, message.sequence)
+            if not any(owner.is_same_as(exception) for exception in except_by):
                 return True
         return False
 
@@ -36,8 +37,3 @@ class QueuedRecordings:
 def _recording(message: StoredMessage) -> str | None:
     task = message.task
     return None if task is None else task.audio_file_id
-
-
-def _is_any_of(message: StoredMessage, owners: Collection[Owner]) -> bool:
-    owner = Owner(message.time, message.sequence)
-    return any(owner.is_same_as(each) for each in owners)

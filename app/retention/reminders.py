@@ -1,7 +1,7 @@
-"""Reminders: one message for each ended task, which JetStream delivers when something of the task has to be erased.
+"""Reminders: one message for each ended task, which JetStream delivers when data of the task has to be erased.
 
-A reminder is a scheduled message (`Nats-Schedule`): JetStream keeps it under `retention.reminders.*`, and stores a copy
-under `retention.due.*` when its time comes. Its subject names the user, the recording and the task, so that a wildcard
+A reminder is a scheduled message (`Nats-Schedule`): JetStream stores it under `retention.reminders.*`, and a copy under
+`retention.due.*` when its time comes. Its subject names the user, the recording and the task, so that a wildcard
 finds all reminders of one of them.
 """
 
@@ -32,19 +32,19 @@ REMINDERS_READ_EVERY_S: Final = 0.05
 
 
 class Reminder(BaseModel):
-    """What has to be erased of an ended task, and when."""
+    """Which data of an ended task has to be erased, and when."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")  # a reminder that is set again keeps what it does not know
+    model_config = ConfigDict(frozen=True, extra="allow")  # retains fields of later versions
 
     task_id: TaskId
     user_id: UserId
     audio_file_id: AudioFileId
     task_sequence: int  # with `created_at`, the task message that owns the log: a later task may have the same id
     created_at: AwareDatetime
-    task_until: AwareDatetime  # until when something of the task may be kept
-    has_recording: bool = True  # whether the task has one: a live task whose sound is not kept has none
-    everything: bool  # whether the task asks that nothing is kept after `task_until`
-    recording_until: AwareDatetime | None  # until when the recording is kept; None: it stays, or is erased already
+    task_until: AwareDatetime  # until when data of the task may stay
+    has_recording: bool = True  # a live task without `keep_audio` has none
+    everything: bool  # whether the task has `keep_seconds`, so that nothing stays after `task_until`
+    recording_until: AwareDatetime | None  # None: the recording stays, or is already erased
 
     @property
     def owner(self) -> Owner:
@@ -58,7 +58,7 @@ class Reminder(BaseModel):
 
     @property
     def is_of_recording_only(self) -> bool:
-        """Whether the recording is erased before the rest of the task: then the reminder is set again for the rest."""
+        """Whether the recording is due before the other data, for which the reminder is then set again."""
         return self.recording_until is not None and self.recording_until < self.task_until
 
     def not_before(self, time: datetime) -> "Reminder":
@@ -67,19 +67,25 @@ class Reminder(BaseModel):
         return self.model_copy(update={"task_until": max(self.task_until, time), "recording_until": recording_until})
 
 
+def _subject_tokens(reminder: Reminder) -> tuple[str, str, str]:
+    return token(reminder.user_id), token(reminder.audio_file_id), reminder.task_id
+
+
 def has_recording(task: Task) -> bool:
-    """Whether a task has a recording: a live task whose sound is not kept has none, only its name."""
+    """Return whether a task has a recording: a live task without `keep_audio` has only the name of one."""
     return not isinstance(task, LiveTask) or task.keep_audio
 
 
 def make_reminder(task: Task, metadata: Metadata, *, ended_at: datetime, audio_ttl: float | None) -> Reminder:
-    """Make the reminder of a task that has just ended.
+    """Create the reminder of a task that has just ended.
 
-    `audio_ttl` is how many seconds its recording is kept. With 0 the recording stays unless the task has
-    `keep_seconds`; with None the service cannot erase recordings.
+    `audio_ttl`: how many seconds its recording stays; 0: for ever unless the task has `keep_seconds`; None: the service
+    cannot erase recordings.
     """
     keep = task.keep_seconds
-    limits = [] if audio_ttl is None or not has_recording(task) else [each for each in (audio_ttl, keep) if each]
+    limits = (
+        [] if audio_ttl is None or not has_recording(task) else [seconds for seconds in (audio_ttl, keep) if seconds]
+    )
     recording_s = min(limits, default=None)
     task_s = keep or max(LETTERS_KEPT_S, audio_ttl or 0)
     return Reminder(
@@ -96,7 +102,7 @@ def make_reminder(task: Task, metadata: Metadata, *, ended_at: datetime, audio_t
 
 
 class Reminders:
-    """Stores, finds and removes reminders, in their stream."""
+    """Stores, finds and removes reminders in their stream."""
 
     def __init__(self, nats: Client, names: StreamNames) -> None:
         self._nats = nats
@@ -105,12 +111,12 @@ class Reminders:
         self._results, self._ended_tasks = names.results, names.ended_tasks
 
     async def put(self, reminder: Reminder) -> None:
-        """Store a reminder in place of an earlier one of the task.
+        """Store a reminder, which replaces an earlier reminder of the task.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        names = token(reminder.user_id), token(reminder.audio_file_id), reminder.task_id
+        names = _subject_tokens(reminder)
         headers = {
             "Nats-Schedule": f"@at {reminder.due_at.astimezone(UTC).isoformat().replace('+00:00', 'Z')}",
             "Nats-Schedule-Target": subjects.due(*names),
@@ -120,8 +126,7 @@ class Reminders:
 
     async def remove(self, reminder: Reminder) -> None:
         """Remove the reminder of a task, whether it is due or not."""
-        names = token(reminder.user_id), token(reminder.audio_file_id), reminder.task_id
-        await self._js.purge_stream(self._stream, subject=subjects.all_reminders(*names))
+        await self._js.purge_stream(self._stream, subject=subjects.all_reminders(*_subject_tokens(reminder)))
 
     async def remove_of_task(self, task_id: str) -> None:
         """Remove all reminders with this task id, whether they are due or not."""
@@ -138,10 +143,10 @@ class Reminders:
                 yield reminder
 
     async def is_recording_needed(self, due: Reminder, *, kept_for_ever: bool) -> bool:
-        """Return whether another ended task keeps the recording: its reminder names the recording and is not due yet.
+        """Return whether the reminder of another ended task names the recording and is not due yet.
 
-        `kept_for_ever`: whether the recording of a task without `keep_seconds` stays for ever. The task's own reminder
-        does not count; a worker that was lost may have left a second copy of it.
+        With `kept_for_ever`, the recording of a task without `keep_seconds` stays for ever. The task's own reminder
+        does not count, of which a lost worker may have left a second copy.
         """
         async for other in self._all(subjects.reminder("*", token(due.audio_file_id), "*")):
             is_other = other.audio_file_id == due.audio_file_id and not other.owner.is_same_as(due.owner)
@@ -150,7 +155,7 @@ class Reminders:
         return False
 
     async def wait_until_set(self) -> None:
-        """Wait up to SET_WITHIN_S until each task that has ended so far has its reminder.
+        """Wait up to SET_WITHIN_S until every ended task has its reminder.
 
         Raises:
             NatsError: NATS does not answer.

@@ -1,7 +1,7 @@
-"""The schedule of retention: sets a reminder when a task ends, and erases what is due."""
+"""The schedule of retention: sets a reminder when a task ends, and erases its data when the reminder is due."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -20,18 +20,17 @@ from app.supervision import OUTAGE_PAUSE_S, run_forever
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata
 from app.telemetry.metrics import Meter
-from app.updates import Task
 
 ENDED_AT_ONCE: Final = 50  # ended tasks that get their reminders in one step
 DUE_AT_ONCE: Final = 10  # due reminders of one step: all must be settled within TASK_ACK_WAIT
 ERASE_AGAIN_AFTER_S: Final = 30.0  # an erasure that failed is repeated after this time
-GOES_ON: Final = timedelta(hours=1)  # when a reminder comes again whose task has not ended
+POSTPONED_FOR: Final = timedelta(hours=1)  # the next delivery of a reminder whose task has not ended
 
 log = structlog.get_logger()
 
 
 class Schedule:
-    """Sets the reminders of ended tasks, and erases what is due, through durable consumers that all workers share."""
+    """Sets the reminders of ended tasks and erases data that is due, with durable consumers that all workers share."""
 
     def __init__(  # noqa: PLR0913 -- what it reads, what it writes, and two settings
         self,
@@ -45,9 +44,9 @@ class Schedule:
         audio_ttl: float | None,
         meter: Meter,
     ) -> None:
-        """`audio_ttl` is how many seconds a recording is kept after the end of its task.
+        """`audio_ttl` is how many seconds a recording stays after the end of its task.
 
-        0: without a limit. None: the service only reads the store of recordings.
+        0: for ever. None: the service only reads the store of recordings.
         """
         self._ended = PullInbox(nats, names.results, names.ended_tasks)
         self._due = PullInbox(nats, names.retention, names.due_reminders)
@@ -59,27 +58,28 @@ class Schedule:
         self._meter = meter
 
     async def run(self) -> None:
-        """Set reminders and erase what is due, until cancelled."""
+        """Set reminders and erase data that is due, until cancelled."""
         await asyncio.gather(
-            run_forever("reminders", self._remind_of_next, every_s=GATHER_S, retry_after_s=OUTAGE_PAUSE_S),
+            run_forever("reminders", self._set_next_reminders, every_s=GATHER_S, retry_after_s=OUTAGE_PAUSE_S),
             run_forever("erasure", self._erase_next, every_s=GATHER_S, retry_after_s=OUTAGE_PAUSE_S),
         )
 
-    async def _remind_of_next(self) -> None:
-        """Set the reminders of tasks whose outcome was stored."""
+    async def _set_next_reminders(self) -> None:
+        """Set the reminders of tasks whose outcomes JetStream has just stored."""
         messages = await self._ended.pull(ENDED_AT_ONCE) or await self._ended.pull(1, within=LINGER_S)
         ended = {message.subject.rpartition(".")[2]: message for message in messages}  # the last outcome of each task
-        await asyncio.gather(*(self._remind_of(task_id, message) for task_id, message in ended.items()))
+        await asyncio.gather(*(self._set_reminder(task_id, message) for task_id, message in ended.items()))
         for message in messages:
             await message.ack()
 
-    async def _remind_of(self, task_id: str, message: Msg) -> None:
+    async def _set_reminder(self, task_id: str, message: Msg) -> None:
         """Set the reminder of an ended task; undo that if the task was deleted in the meantime."""
-        known = _task_of(message)
-        if known is None or known[0].task_id != task_id:
-            return  # the service did not write this outcome
-        task, metadata = known
-        reminder = make_reminder(task, metadata, ended_at=message.metadata.timestamp, audio_ttl=self._audio_ttl)
+        metadata = read_record(lambda outcome: Metadata.read(outcome.headers or {}), message)
+        if metadata is None or metadata.task is None or metadata.task.task_id != task_id:
+            return  # the service did not write this outcome, or its message was invalid
+        reminder = make_reminder(
+            metadata.task, metadata, ended_at=message.metadata.timestamp, audio_ttl=self._audio_ttl
+        )
         await self._reminders.put(reminder)
         last = await self._log.last(task_id)
         if last is None or not last.metadata.owner.is_same_as(reminder.owner):
@@ -95,7 +95,8 @@ class Schedule:
                 due.append((message, parse_stored(Reminder, message.data, message.subject)))
             except UnreadableError as error:
                 await self._try_again_later(message, error)
-        in_use = await self._in_use([reminder for _, reminder in due])
+        recordings = {reminder.audio_file_id for _, reminder in due}
+        in_use = await self._queued.filter_used(recordings, except_by=[reminder.owner for _, reminder in due])
         await self._reminders.wait_until_set()  # a task that is in no queue now may have ended just before
         for message, reminder in due:
             try:
@@ -108,21 +109,20 @@ class Schedule:
     async def _erase(self, reminder: Reminder, in_use: Collection[str], *, since: datetime) -> None:
         """Erase what a reminder names; `since` is when the reminder became due.
 
-        If the task has not ended, nothing is erased and the reminder is put off. This happens when a cancellation has
-        stored an outcome, which set the reminder, but could not end the log. When the task really ends, the reminder is
-        usually set anew.
+        If the task has not ended, the reminder is postponed: a cancellation has stored an outcome, which set the
+        reminder, but could not end the log. The end of the task usually sets a new reminder.
         """
         last = await self._log.last(reminder.task_id)
-        # Not the same: the task was replayed, or a later task has its id. That task gets a reminder of its own.
-        known = last is not None and last.metadata.owner.is_same_as(reminder.owner)
-        if last is not None and known and not last.event.state.ended:
-            await self._reminders.put(reminder.not_before(since + GOES_ON))
+        if last is not None and not last.metadata.owner.is_same_as(reminder.owner):
+            last = None  # the task was replayed, or a later task has its id: that task gets its own reminder
+        if last is not None and not last.event.state.ended:
+            await self._reminders.put(reminder.not_before(since + POSTPONED_FOR))
             return
         if reminder.recording_until is not None and (self._audio_ttl or reminder.everything):
             await self._erase_recording(reminder, in_use)
         if reminder.is_of_recording_only:
             await self._reminders.put(reminder.model_copy(update={"recording_until": None}))
-        elif last is not None and known and reminder.everything:
+        elif last is not None and reminder.everything:
             await self._erasure.erase(last, with_recording=False)
             self._meter.erasures.labels("task").inc()
             log.info("task_erased", task_id=reminder.task_id)
@@ -132,24 +132,7 @@ class Schedule:
             self._meter.erasures.labels("recording").inc()
             log.info("recording_erased", task_id=reminder.task_id)
 
-    async def _in_use(self, due: Sequence[Reminder]) -> set[str]:
-        """Return which recordings of these reminders are needed by other tasks, which wait or run."""
-        wanted, ended = {reminder.audio_file_id for reminder in due}, [reminder.owner for reminder in due]
-        return await self._queued.among(wanted, besides=ended) if wanted else set()
-
     async def _try_again_later(self, message: Msg, error: Exception) -> None:
         self._meter.failed_erasures.inc()
         log.warning("task_erasure_failed", task_id=message.subject.rpartition(".")[2], error=type(error).__name__)
         await message.nak(delay=ERASE_AGAIN_AFTER_S)
-
-
-def _task_of(outcome: Msg) -> tuple[Task, Metadata] | None:
-    """Return task and metadata from an outcome's headers; None if the service did not write them, or without a task.
-
-    The outcome of an invalid message has no task.
-
-    Raises:
-        UnreadableError: Another version of the service has written the headers.
-    """
-    metadata = read_record(lambda message: Metadata.read(message.headers or {}), outcome)
-    return None if metadata is None or metadata.task is None else (metadata.task, metadata)

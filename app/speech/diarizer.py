@@ -1,4 +1,4 @@
-"""The diarizer: finds who speaks when in a recording, for a diarization task or beside a transcription."""
+"""The diarizer: runs speaker diarization for diarization tasks and transcription tasks."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ from app.voices.identification import NOT_REQUESTED, Identification, Identified
 
 @dataclass(frozen=True, slots=True)
 class Diarizer:
-    """Diarizes recordings: takes turns from the cache if an earlier task has found them, else from the engine."""
+    """Diarizes recordings: returns turns from the cache if an earlier task has computed them, else from the engine."""
 
     recordings: RecordingStore
     engine: Engine
@@ -42,19 +42,35 @@ class Diarizer:
             FencedError: Another worker runs the task.
         """
         async with self.recordings.fetch(task.audio_file_id) as recording:
-            found = await self.turns(task, recording, append)
-            labels = sorted({turn.speaker for turn in found.turns})
-            return _result(task, recording, found, await self.identify(task, found, labels, append))
+            diarization = await self.turns(task, recording, append)
+            labels = sorted({turn.speaker for turn in diarization.turns})
+            identified = await self.identify(task, diarization, labels, append)
+            return DiarizationResult(
+                task_id=task.task_id,
+                audio_file_id=task.audio_file_id,
+                user_id=task.user_id,
+                speakers=len(labels),
+                segments=diarization.turns,
+                duration=diarization.duration_seconds,
+                voices=identified.voices,
+                voices_error=identified.error,
+                model=diarization.model,
+                audio_sha256=recording.sha256,
+                cached=diarization.cached,
+                created_at=datetime.now(UTC),
+            )
 
-    async def identify(self, task: Task, found: DiarizationDone, labels: Sequence[str], append: Append) -> Identified:
-        """Find whose voice each speaker has, if the task asks for it; `labels` are the names of all speakers.
+    async def identify(
+        self, task: Task, diarization: DiarizationDone, labels: Sequence[str], append: Append
+    ) -> Identified:
+        """Identify the voice of each speaker if the task requests it; `labels` are those of all speakers.
 
         Raises:
             FencedError: Another worker runs the task.
         """
-        if found.embedded is None:
+        if diarization.embedded is None:
             return NOT_REQUESTED
-        return await self.identification.run(task, found.embedded, labels, append)
+        return await self.identification.run(task, diarization.embedded, labels, append)
 
     async def turns_of_channels(
         self, task: TranscriptionTask | LiveTask, recording: Recording, channels: int, append: Append
@@ -65,9 +81,12 @@ class Diarizer:
             TaskError: The recording or the engine failed.
             FencedError: Another worker runs the task.
         """
-        found = [await self.turns(task, recording, append, channel, channels) for channel in range(channels)]
-        return _together(
-            [relabelled(each, {speaker_label(0): speaker_label(channel)}) for channel, each in enumerate(found)]
+        diarizations = [await self.turns(task, recording, append, channel, channels) for channel in range(channels)]
+        return _combined(
+            [
+                relabelled(diarization, {speaker_label(0): speaker_label(channel)})
+                for channel, diarization in enumerate(diarizations)
+            ]
         )
 
     async def turns(
@@ -83,25 +102,25 @@ class Diarizer:
             FencedError: Another worker runs the task.
         """
         least, most = (task.min_speakers, task.max_speakers) if channel is None else (None, 1)
-        # VERSION, because another version of the code may find other turns
-        question = f"turns of slices {VERSION} {least}-{most} embed={task.identify}" + _suffix(channel)
-        known = await self.cache.get(task.task_id, recording.sha256, question, DiarizationDone)
-        if known is not None:
-            return known.model_copy(update={"cached": True})
+        # VERSION, because another version of the code may compute other turns
+        key = f"turns of slices {VERSION} {least}-{most} embed={task.identify}" + _suffix(channel)
+        cached = await self.cache.get(task.task_id, recording.sha256, key, DiarizationDone)
+        if cached is not None:
+            return cached.model_copy(update={"cached": True})
         job = Diarize(path=recording.path, channel=channel, min_speakers=least, max_speakers=most, embed=task.identify)
-        found = await self._search(task, recording.sha256 + _suffix(channel), job, append, channels)
+        diarization = await self._run(task, recording.sha256 + _suffix(channel), job, append, channels)
         await recording.check()
-        await self.cache.put(task.task_id, recording.sha256, question, found)
-        return found
+        await self.cache.put(task.task_id, recording.sha256, key, diarization)
+        return diarization
 
-    async def _search(self, task: Task, sound: str, job: Diarize, append: Append, channels: int) -> DiarizationDone:
-        """Have the engine do a job, without the chunks that are kept under the key `sound`; append updates."""
-        job = job.model_copy(update={"known": await self.chunks.load(task.task_id, sound)})
+    async def _run(self, task: Task, audio: str, job: Diarize, append: Append, channels: int) -> DiarizationDone:
+        """Run a job in the engine, except for the chunks that are stored under the key `audio`; append updates."""
+        job = job.model_copy(update={"known": await self.chunks.load(task.task_id, audio)})
         async with aclosing(self.engine.run(job)) as replies:
             async for reply in replies:
                 match reply:
                     case ChunkAnalysed():
-                        await self.chunks.save(task.task_id, sound, reply)
+                        await self.chunks.save(task.task_id, audio, reply)
                     case StageAdvanced():
                         seconds, duration = reply.processed_seconds, reply.duration_seconds
                         await append(processed(reply.stage, seconds, duration, channel=job.channel, channels=channels))
@@ -112,104 +131,85 @@ class Diarizer:
 
 
 def _suffix(channel: int | None) -> str:
-    """Return the end of a key in the cache: it names the channel, and is empty if all channels are mixed."""
+    """Return the suffix of a cache key that names the channel; empty if all channels are mixed."""
     return "" if channel is None else f":{channel}"
 
 
 def speaker_label(number: int) -> str:
-    """Return the label of a speaker, whose number counts from 0."""
+    """Return the label of the speaker with this number, from 0."""
     return f"SPEAKER_{number:02}"
 
 
-def relabelled(found: DiarizationDone, labels: Mapping[str, str]) -> DiarizationDone:
+def relabelled(diarization: DiarizationDone, labels: Mapping[str, str]) -> DiarizationDone:
     """Return turns and embeddings with another label for each speaker."""
-    turns = [turn.model_copy(update={"speaker": labels[turn.speaker]}) for turn in found.turns]
-    embedded = found.embedded
+    turns = [turn.model_copy(update={"speaker": labels[turn.speaker]}) for turn in diarization.turns]
+    embedded = diarization.embedded
     if embedded is not None:
-        speakers = [each.model_copy(update={"speaker": labels[each.speaker]}) for each in embedded.speakers]
+        speakers = [item.model_copy(update={"speaker": labels[item.speaker]}) for item in embedded.speakers]
         embedded = embedded.model_copy(update={"speakers": speakers})
-    return found.model_copy(update={"turns": turns, "embedded": embedded})
+    return diarization.model_copy(update={"turns": turns, "embedded": embedded})
 
 
-def _together(found: Sequence[DiarizationDone]) -> DiarizationDone:
-    """Join the turns and embeddings that were found in each channel."""
-    embedded = [each.embedded for each in found if each.embedded is not None]
-    speakers = [speaker for each in embedded for speaker in each.speakers]
-    changed = {
-        "turns": [turn for each in found for turn in each.turns],
+def _combined(channels: Sequence[DiarizationDone]) -> DiarizationDone:
+    """Combine the turns and embeddings of all channels."""
+    embedded = [channel.embedded for channel in channels if channel.embedded is not None]
+    speakers = [speaker for item in embedded for speaker in item.speakers]
+    combined = {
+        "turns": [turn for channel in channels for turn in channel.turns],
         "embedded": embedded[0].model_copy(update={"speakers": speakers}) if embedded else None,
-        "cached": all(each.cached for each in found),
+        "cached": all(channel.cached for channel in channels),
     }
-    return found[0].model_copy(update=changed)
-
-
-def _result(
-    task: DiarizationTask, recording: Recording, found: DiarizationDone, identified: Identified
-) -> DiarizationResult:
-    return DiarizationResult(
-        task_id=task.task_id,
-        audio_file_id=task.audio_file_id,
-        user_id=task.user_id,
-        speakers=len({turn.speaker for turn in found.turns}),
-        segments=found.turns,
-        duration=found.duration_seconds,
-        voices=identified.voices,
-        voices_error=identified.error,
-        model=found.model,
-        audio_sha256=recording.sha256,
-        cached=found.cached,
-        created_at=datetime.now(UTC),
-    )
+    return channels[0].model_copy(update=combined)
 
 
 class BackgroundDiarization:
-    """The search for the speakers of a recording, beside or after its transcription.
+    """Diarization of a recording in an asyncio task, beside or after its transcription.
 
-    It ends with turns in `found`, or with an `error`, after which the task goes on without speakers.
+    It ends with a `result`, or with an `error`, after which the transcription task continues without speakers.
     """
 
-    def __init__(self, find: Callable[[Append], Awaitable[DiarizationDone]]) -> None:
-        """`find` searches, and returns the turns; it calls the function that it gets with each update."""
-        self.found: DiarizationDone | None = None
+    def __init__(self, diarize: Callable[[Append], Awaitable[DiarizationDone]]) -> None:
+        """`diarize` returns the turns; it calls its argument with each update."""
+        self.result: DiarizationDone | None = None
         self.error: ErrorDetail | None = None
-        self._find = find
+        self._diarize = diarize
         self._task: asyncio.Task[None] | None = None
         self._latest = processed(Stage.DIARIZING, 0.0, None)
-        self._moved = asyncio.Event()  # since the latest progress was told
+        self._changed = asyncio.Event()  # set when there is progress to report, and at the end
 
     @property
     def fraction(self) -> float:
-        """How much of the search is done, from 0 to 1."""
+        """The completed fraction, from 0 to 1."""
         return 1.0 if self._task is not None and self._task.done() else self._latest.fraction
 
-    def begin(self) -> asyncio.Task[None]:
-        """Start the search in an asyncio task of its own, unless it has begun; return this task."""
+    def start(self) -> asyncio.Task[None]:
+        """Start diarization unless it has started; return its asyncio task."""
         if self._task is None:
-            self._task = asyncio.create_task(self._search())
-            self._task.add_done_callback(lambda _: self._moved.set())
+            self._task = asyncio.create_task(self._run())
+            self._task.add_done_callback(lambda _: self._changed.set())
         return self._task
 
     async def progress(self) -> AsyncGenerator[Update, None]:
-        """Start the search if necessary, and yield its progress until it ends."""
-        task = self.begin()
+        """Start diarization if necessary, and yield its progress until it ends."""
+        task = self.start()
         while not task.done():
-            await self._moved.wait()
-            self._moved.clear()
+            await self._changed.wait()
+            self._changed.clear()
             if not task.done():
                 yield self._latest
         await task
 
     async def aclose(self) -> None:
-        """Cancel the search."""
+        """Cancel diarization."""
         if self._task is not None:
             await cancel_all([self._task])
 
-    async def _search(self) -> None:
+    async def _run(self) -> None:
         try:
-            self.found = await self._find(self._note)
+            self.result = await self._diarize(self._set_progress)
         except TaskError as error:
             self.error = error.detail
 
-    async def _note(self, update: Update) -> None:
+    async def _set_progress(self, update: Update) -> None:
         self._latest = update
-        self._moved.set()
+        self._changed.set()

@@ -1,4 +1,4 @@
-"""The source of a run over a recording: it yields the windows, one after the other."""
+"""The windows of a recording, found by the engine one after the other: the source of a transcription run."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -18,16 +18,16 @@ from app.engines.messages import (
 
 
 class RecordingWindows:
-    """The source of the windows of a recording, or of one of its channels, from second `listen.start_at` on.
+    """Has the engine find the windows of a recording, or of one of its channels, from second `job.start_at` on.
 
-    `duration` is the length of the recording in seconds, as far as known; `channels` is the number of its channels, and
-    `channel` the one in which the windows lie (null: all channels mixed, or the recording is not opened yet).
+    `duration` is the duration of the recording in seconds, as far as known; `channels` the number of its channels;
+    `channel` the one that contains the windows (null: all channels mixed, or the recording is not opened yet).
     """
 
-    def __init__(self, engine: Engine, listen: FindWindows) -> None:
+    def __init__(self, engine: Engine, job: FindWindows) -> None:
         self._engine = engine
-        self._listen = listen
-        self._reached = listen.start_at  # the second up to which everything was yielded
+        self._job = job
+        self._yielded_until = job.start_at  # seconds
         self.duration = 0.0
         self.channels = 1
         self.channel: int | None = None
@@ -38,27 +38,27 @@ class RecordingWindows:
         Raises:
             TaskError: The recording cannot be read, or the engine failed.
         """
-        begun, windows_in_block = False, False
-        async with aclosing(self._engine.run(self._listen)) as replies:
+        started, windows_in_block = False, False
+        async with aclosing(self._engine.run(self._job)) as replies:
             async for reply in replies:
                 match reply:
                     case RecordingOpened():
                         self.duration, self.channels = reply.duration_seconds, reply.channels
                         self.channel = reply.channel
-                        yield self._advanced(Stage.DECODING)
+                        yield self._progress(Stage.DECODING)
                     case WindowFound():
-                        if not begun:
-                            yield self._advanced(Stage.TRANSCRIBING)
-                        begun, windows_in_block, self._reached = True, True, reply.window.end
+                        if not started:
+                            yield self._progress(Stage.TRANSCRIBING)
+                        started, windows_in_block, self._yielded_until = True, True, reply.window.end
                         yield reply.window
                     case WindowSearchAdvanced():
                         self.duration = max(self.duration, reply.seconds)  # the header may give a shorter duration
-                        if not windows_in_block and reply.complete_until > self._reached:
-                            begun, self._reached = True, reply.complete_until
-                            yield self._advanced(Stage.TRANSCRIBING)
+                        if not windows_in_block and reply.complete_until > self._yielded_until:
+                            started, self._yielded_until = True, reply.complete_until
+                            yield self._progress(Stage.TRANSCRIBING)
                         windows_in_block = False
                     case WindowSearchDone():
                         self.duration = reply.duration_seconds
 
-    def _advanced(self, stage: Stage) -> StageAdvanced:
-        return StageAdvanced(stage=stage, processed_seconds=self._reached, duration_seconds=self.duration)
+    def _progress(self, stage: Stage) -> StageAdvanced:
+        return StageAdvanced(stage=stage, processed_seconds=self._yielded_until, duration_seconds=self.duration)

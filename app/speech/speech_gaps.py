@@ -1,4 +1,4 @@
-"""Find the gaps that diarization shows: speech that has a speaker and no words."""
+"""Find the gaps that diarization reveals: speech of a speaker for which there are no words."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,24 +17,28 @@ def add_speech_gaps(
 ) -> list[Interval]:
     """Add to `untranscribed` the gaps of a second or more in the turns; no gap is listed twice.
 
-    The voice detector of the transcription may hear silence where diarization hears quiet speech.
+    Voice activity detection during transcription may find silence where diarization finds quiet speech.
     """
-    listed = [(each.start, each.end) for each in untranscribed]
-    known = _joined([*_spoken(segments), *listed])
-    spoken = _joined((turn.start, turn.end) for turn in turns)
-    gaps = [gap for times in spoken for gap in _gaps(times, known)]
-    found = [Interval(start=start, end=end) for start, end in gaps if end - start >= MIN_GAP_S]
-    return merge_intervals([*untranscribed, *found])
+    listed = [(interval.start, interval.end) for interval in untranscribed]
+    covered = _merge([*_word_times(segments), *listed])
+    speech = _merge((turn.start, turn.end) for turn in turns)
+    gaps = [
+        Interval(start=start, end=end)
+        for times in speech
+        for start, end in _gaps(times, covered)
+        if end - start >= MIN_GAP_S
+    ]
+    return merge_intervals([*untranscribed, *gaps])
 
 
 def merge_intervals(intervals: Iterable[Interval]) -> list[Interval]:
-    """Join stretches that overlap or touch; return them by time."""
-    found = _joined((each.start, each.end) for each in intervals)
-    return [Interval(start=round(start, 3), end=round(end, 3)) for start, end in found]
+    """Merge intervals that overlap or touch; return them by time."""
+    merged = _merge((interval.start, interval.end) for interval in intervals)
+    return [Interval(start=round(start, 3), end=round(end, 3)) for start, end in merged]
 
 
-def _spoken(segments: Iterable[Segment]) -> Iterator[Times]:
-    """Yield when words are spoken, 0.3 s longer on both sides, because the times of words may be wrong by so much.
+def _word_times(segments: Iterable[Segment]) -> Iterator[Times]:
+    """Yield the interval of each word, extended by 0.3 s on both sides, because word timestamps are inexact.
 
     A segment without words counts as one word.
     """
@@ -45,24 +49,24 @@ def _spoken(segments: Iterable[Segment]) -> Iterator[Times]:
             yield segment.start - _MARGIN_S, segment.end + _MARGIN_S
 
 
-def _joined(times: Iterable[Times]) -> list[Times]:
-    """Join times that overlap or touch; return the joined times in order."""
-    found: list[Times] = []
+def _merge(times: Iterable[Times]) -> list[Times]:
+    """Merge times that overlap or touch; return them in order."""
+    merged: list[Times] = []
     for start, end in sorted(times):
-        if found and start <= found[-1][1]:
-            found[-1] = found[-1][0], max(found[-1][1], end)
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end)
         else:
-            found.append((start, end))
-    return found
+            merged.append((start, end))
+    return merged
 
 
-def _gaps(turn: Times, known: Sequence[Times]) -> Iterator[Times]:
-    """Yield the parts of a turn outside of the `known` times, which are in order and do not overlap.
+def _gaps(turn: Times, covered: Sequence[Times]) -> Iterator[Times]:
+    """Yield the parts of a turn outside of the `covered` times, which are in order and do not overlap.
 
-    Some of these gaps have no length.
+    Some of these gaps are empty.
     """
     start, end = turn
-    for first, last in known[max(bisect_left(known, (start, start)) - 1, 0) :]:
+    for first, last in covered[max(bisect_left(covered, (start, start)) - 1, 0) :]:
         if first >= end:
             break
         yield start, first

@@ -1,4 +1,4 @@
-"""The transcriber: transcribes a recording, and finds its speakers if the task asks for them."""
+"""The transcriber: runs transcription tasks, with speaker diarization if the task requests it."""
 
 import asyncio
 from contextlib import aclosing
@@ -21,12 +21,12 @@ from app.speech.transcription import Transcription
 from app.updates import Append, Checkpoint, Update
 from app.work_sharing.sharing import WorkSharing
 
-DIARIZING_SHARE = 0.5  # share of diarization in the progress of a transcription task: both take about the same time
+_DIARIZATION_SHARE = 0.5  # of the progress of a task with diarization: both parts take about the same time
 
 
 @dataclass(frozen=True, slots=True)
 class Transcriber:
-    """Transcribes recordings, and attributes words to speakers if the task asks for them."""
+    """Transcribes recordings, and attributes words to speakers if the task requests diarization."""
 
     recordings: RecordingStore
     engine: Engine
@@ -34,13 +34,13 @@ class Transcriber:
     diarizer: Diarizer
     windows: WindowQueue
     sharing: WorkSharing
-    threads: int  # free cores that the search for speakers needs to run beside the transcription
+    threads: int  # free cores that diarization needs to run beside the transcription
 
     async def transcribe(self, task: TranscriptionTask, checkpoint: Checkpoint, append: Append) -> TranscriptionResult:
         """Transcribe the recording of a task from the checkpoint on; append updates, and return the result.
 
         Raises:
-            TaskError: The recording or the engine failed, or the task asks for what cannot be done.
+            TaskError: The recording or the engine failed, or the task requests what is impossible.
             FencedError: Another worker runs the task.
         """
         async with self.recordings.fetch(task.audio_file_id) as recording:
@@ -48,7 +48,7 @@ class Transcriber:
                 raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED)
             transcription = await self._transcription(task, recording)
             if task.diarize and checkpoint.diarization_error is None:
-                await self._with_speakers(transcription, task, recording, checkpoint, append)
+                await self._transcribe_and_diarize(transcription, task, recording, checkpoint, append)
             else:
                 await transcription.transcribe(checkpoint, append)
             await recording.check()
@@ -58,16 +58,16 @@ class Transcriber:
     async def _transcription(self, task: TranscriptionTask, recording: Recording) -> Transcription:
         loaded = await run_job(self.engine, Load(options=task.options), Loaded)
         return Transcription(
-            self.engine,
-            self.windows,
-            self.sharing.idle_workers(loaded),
-            transcripts=self.transcripts,
+            engine=self.engine,
+            own=self.windows,
+            idle_workers=self.sharing.idle_workers(loaded),
+            cache=self.transcripts,
             recording=recording,
             task=task,
             loaded=loaded,
         )
 
-    async def _with_speakers(
+    async def _transcribe_and_diarize(
         self,
         transcription: Transcription,
         task: TranscriptionTask,
@@ -75,11 +75,11 @@ class Transcriber:
         checkpoint: Checkpoint,
         append: Append,
     ) -> None:
-        """Transcribe, and find the speakers of the segments; if the search for speakers fails, keep the transcript.
+        """Transcribe, and diarize the recording; if diarization fails, the result has no speakers.
 
-        The search runs beside the transcription if cores are free, else after it. If an earlier attempt with some text
-        was lost or has failed, the search runs last in any case, because it may have been the cause. With separate
-        channels each channel is a speaker, and only `identify` needs a search.
+        Diarization runs beside the transcription if cores are free, else after it. If an earlier attempt with some text
+        was lost or has failed, diarization runs last in any case, because it may have been the cause. With separate
+        channels each channel is a speaker, and only `identify` requires diarization.
         """
         beside = not (checkpoint.processed_seconds and checkpoint.after_failure)
         cores = Cores()
@@ -88,37 +88,37 @@ class Transcriber:
             if transcription.separate and not task.identify:
                 await append(update)
                 return
-            both = (1 - DIARIZING_SHARE) * update.fraction + DIARIZING_SHARE * search.fraction
-            await append(replace(update, fraction=both))
+            fraction = (1 - _DIARIZATION_SHARE) * update.fraction + _DIARIZATION_SHARE * diarization.fraction
+            await append(replace(update, fraction=fraction))
             if beside and not transcription.separate and update.text is not None and cores.free(self.threads):
-                search.begin()
+                diarization.start()
 
-        async with aclosing(BackgroundDiarization(partial(self.diarizer.turns, task, recording))) as search:
+        async with aclosing(BackgroundDiarization(partial(self.diarizer.turns, task, recording))) as diarization:
             await transcription.transcribe(checkpoint, append_text)
             channels = transcription.transcript.channels
             if channels is None:
-                await self._add_speakers(transcription, task, search, append)
+                await self._add_speakers(transcription, task, diarization, append)
                 return
         if task.identify:
-            find = partial(self.diarizer.turns_of_channels, task, recording, channels)
-            async with aclosing(BackgroundDiarization(find)) as search:
-                await self._add_speakers(transcription, task, search, append)
+            diarize = partial(self.diarizer.turns_of_channels, task, recording, channels)
+            async with aclosing(BackgroundDiarization(diarize)) as diarization:
+                await self._add_speakers(transcription, task, diarization, append)
 
     async def _add_speakers(
-        self, transcription: Transcription, task: TranscriptionTask, search: BackgroundDiarization, append: Append
+        self, transcription: Transcription, task: TranscriptionTask, diarization: BackgroundDiarization, append: Append
     ) -> None:
-        """Wait for the end of a search, and add the speakers that it has found, and whose voices they have."""
-        await append(_searching(search, 0.0, transcription.duration))
-        async for update in search.progress():
-            await append(_searching(search, update.processed_seconds, update.duration_seconds))
+        """Wait for the end of diarization, and add its speakers and their voices to the transcript."""
+        await append(_diarizing(diarization, 0.0, transcription.duration))
+        async for update in diarization.progress():
+            await append(_diarizing(diarization, update.processed_seconds, update.duration_seconds))
         transcript = transcription.transcript
-        found = await asyncio.to_thread(transcript.add_speakers, search)
-        if found is not None:
+        result = await asyncio.to_thread(transcript.add_speakers, diarization)
+        if result is not None:
             await append(Update(Stage.MERGING, 1.0))
-            transcript.identified = await self.diarizer.identify(task, found, transcript.labels(found), append)
-        transcription.cached = transcription.cached and found is not None and found.cached
+            transcript.identified = await self.diarizer.identify(task, result, transcript.labels(result), append)
+        transcription.cached = transcription.cached and result is not None and result.cached
 
 
-def _searching(search: BackgroundDiarization, seconds: float | None, duration: float | None) -> Update:
-    fraction = 1 - DIARIZING_SHARE + DIARIZING_SHARE * search.fraction
+def _diarizing(diarization: BackgroundDiarization, seconds: float | None, duration: float | None) -> Update:
+    fraction = 1 - _DIARIZATION_SHARE + _DIARIZATION_SHARE * diarization.fraction
     return Update(Stage.DIARIZING, fraction, seconds, duration)

@@ -1,8 +1,9 @@
-"""The transcript of a task: the segments so far, with those of the checkpoint, and the result made of them."""
+"""The transcript of a task: the segments so far, including those of the checkpoint, and the result built from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import itemgetter
 
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.live import LiveTask
@@ -20,9 +21,9 @@ from app.voices.identification import NOT_REQUESTED, Identified
 
 @dataclass(eq=False, slots=True)
 class TaskTranscript:
-    """The segments and gaps of a task so far, with what else its result needs.
+    """The segments and gaps of a task so far, and whatever else its result contains.
 
-    `channels` is how many channels are transcribed each on its own, null if they are mixed.
+    `channels`: the number of channels if each is transcribed on its own, null if they are mixed.
     """
 
     task: TranscriptionTask | LiveTask
@@ -30,47 +31,52 @@ class TaskTranscript:
     untranscribed: list[Interval] = field(default_factory=list)
     channels: int | None = None
     identified: Identified = NOT_REQUESTED
-    audio_error: ErrorDetail | None = None  # why the sound of a live task is not kept
+    audio_error: ErrorDetail | None = None  # why the audio of a live task is not stored
     _speakers: int | None = None
     _diarization_error: ErrorDetail | None = None
 
-    def go_on_from(self, checkpoint: Checkpoint) -> None:
-        """Begin with the segments and gaps of the checkpoint, which earlier attempts have found."""
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Start with the segments and gaps that the checkpoint has from earlier attempts."""
         self.segments, self.untranscribed = list(checkpoint.segments), list(checkpoint.untranscribed)
         self._diarization_error = checkpoint.diarization_error if self.task.diarize else None
 
     def add(self, text: WindowText) -> WindowText:
-        """Add a text; return it as it is to be appended: without words if the task needs none, and with the channel."""
-        text = text.model_copy(update={"segments": [self._wanted(segment, text.channel) for segment in text.segments]})
+        """Add a text; return it for the task's log: without words if the task needs none, and with the channel."""
+        text = text.model_copy(
+            update={"segments": [self._for_task(segment, text.channel) for segment in text.segments]}
+        )
         self.segments += text.segments
         self.untranscribed += text.untranscribed
         return text
 
-    def labels(self, found: DiarizationDone) -> list[str]:
-        """Return the names of the speakers: of those in `found.turns`, or of the separate channels that have text."""
-        speaking = self.segments if self.channels is not None else found.turns
-        return sorted({each.speaker for each in speaking if each.speaker is not None})
+    def labels(self, diarization: DiarizationDone) -> list[str]:
+        """Return the labels of the speakers: those in `diarization.turns`, or of separate channels that have text."""
+        speech = self.segments if self.channels is not None else diarization.turns
+        return sorted({part.speaker for part in speech if part.speaker is not None})
 
-    def add_speakers(self, search: BackgroundDiarization) -> DiarizationDone | None:
-        """Attribute the words to the speakers that a search has found, or note the error of a failed search.
+    def add_speakers(self, diarization: BackgroundDiarization) -> DiarizationDone | None:
+        """Attribute the words to the speakers of a completed diarization, or note its error.
 
-        Return what was found, with the speakers numbered in the order of their first words; speakers without words come
-        last. With separate channels, each channel is a speaker already: then the search was for voices alone.
+        Return its result, with the speakers numbered in the order of their first words; speakers without words come
+        last. With separate channels, each channel is a speaker already, and only embeddings were computed.
         """
         if self.channels is not None:
-            self.identified = Identified(error=search.error) if search.error is not None else self.identified
-            return search.found
-        self._diarization_error = search.error
-        if search.found is None:
+            if diarization.error is not None:
+                self.identified = Identified(error=diarization.error)
+            return diarization.result
+        self._diarization_error = diarization.error
+        if diarization.result is None:
             return None
-        turns = search.found.turns
+        turns = diarization.result.turns
         segments = attribute(self.segments, turns)
         order = [*(segment.speaker or "" for segment in segments), *(turn.speaker for turn in turns)]
         labels = {speaker: speaker_label(number) for number, speaker in enumerate(dict.fromkeys(filter(None, order)))}
-        self.segments = [each.model_copy(update={"speaker": labels.get(each.speaker or "")}) for each in segments]
+        self.segments = [
+            segment.model_copy(update={"speaker": labels.get(segment.speaker or "")}) for segment in segments
+        ]
         self.untranscribed = add_speech_gaps(self.untranscribed, segments, turns)
         self._speakers = len(labels)
-        return relabelled(search.found, labels)
+        return relabelled(diarization.result, labels)
 
     def result(
         self, *, duration: float, model: Model, source: Source, audio_sha256: str | None, cached: bool = False
@@ -83,7 +89,7 @@ class TaskTranscript:
         if self.channels is not None:
             segments = sorted(segments, key=lambda segment: segment.start)
             speakers = len({segment.channel for segment in segments})
-            if diarization_error is not None:  # the speakers are known: what was given up is the search for voices
+            if diarization_error is not None:  # the speakers are known: only identification failed
                 identified, diarization_error = Identified(error=diarization_error), None
         languages = _languages(segments)
         return TranscriptionResult(
@@ -96,9 +102,7 @@ class TaskTranscript:
             languages=languages,
             duration=duration,
             segments=segments,
-            untranscribed=merge_intervals(
-                self.untranscribed
-            ),  # two channels may have speech without text at the same time
+            untranscribed=merge_intervals(self.untranscribed),  # gaps of two channels may overlap
             channels=self.channels,
             speakers=speakers,
             diarization_error=diarization_error,
@@ -111,23 +115,23 @@ class TaskTranscript:
             created_at=datetime.now(UTC),
         )
 
-    def _wanted(self, segment: Segment, channel: int | None) -> Segment:
-        """Return the segment as the task needs it: without words if the task asks for none and for no speakers.
+    def _for_task(self, segment: Segment, channel: int | None) -> Segment:
+        """Return the segment as the task needs it: without words if the task requests neither them nor speakers.
 
         `channel`: a channel that is transcribed on its own, which the segment gets as its channel and speaker.
         """
-        changed: dict[str, object] = {}
+        changes: dict[str, object] = {}
         if not (self.task.word_timestamps or self.task.diarize):
-            changed["words"] = None
+            changes["words"] = None
         if channel is not None:
-            changed |= {"channel": channel, "speaker": speaker_label(channel)}
-        return segment.model_copy(update=changed)
+            changes |= {"channel": channel, "speaker": speaker_label(channel)}
+        return segment.model_copy(update=changes)
 
 
 def _languages(segments: Sequence[Segment]) -> dict[str, float]:
-    """Return the seconds of each language in the segments, the most spoken one first."""
+    """Return the seconds of each language in the segments, the most spoken language first."""
     seconds: dict[str, float] = {}
     for segment in segments:
         if segment.language is not None:
             seconds[segment.language] = seconds.get(segment.language, 0.0) + segment.end - segment.start
-    return {each: seconds[each] for each in sorted(seconds, key=seconds.__getitem__, reverse=True)}
+    return dict(sorted(seconds.items(), key=itemgetter(1), reverse=True))

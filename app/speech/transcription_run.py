@@ -1,10 +1,10 @@
-"""The run over the windows of a source: it has some transcribed ahead, and yields their texts in the source's order."""
+"""Transcribe the windows of a source ahead of time, and yield their texts in the order of the source."""
 
 import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -18,24 +18,24 @@ from app.engines.messages import StageAdvanced
 from app.engines.window_queue import Rank
 from app.work_sharing.idle_workers import LATE_S, IdleWorkerLostError
 
-MAX_SEGMENTS_PER_TEXT = 50  # a text takes up no more once it has so many: far less than a NATS message can hold
-_AHEAD = 2  # windows may be taken from the source up to this many times what the transcribers have room for
+MAX_SEGMENTS_PER_TEXT = 50  # no text is merged into one of this size: a NATS message can hold far more
+_READ_AHEAD = 2  # windows read from the source, as a multiple of what the transcribers have room for
 
 Windows = AsyncGenerator[StageAdvanced | Window, None]
 Item = TypeVar("Item", bound=StageAdvanced | WindowText)
 
 
 class WindowTranscriber(Protocol):
-    """What transcribes single windows: this worker's engine, or its helpers."""
+    """Transcribes single windows: this worker's engine, or idle workers."""
 
     @property
     def room(self) -> int:
-        """How many windows of a run the transcriber may have at the same time."""
+        """How many windows of a run the transcriber accepts at the same time."""
         ...
 
     @property
     def workers(self) -> int:
-        """How many workers share the windows that this transcriber gets, as far as known."""
+        """How many workers share the windows of this transcriber, as far as known."""
         ...
 
     async def transcribe(
@@ -44,7 +44,7 @@ class WindowTranscriber(Protocol):
         """Return the text of a window; `previous` is the language spoken before the window, as far as known.
 
         Raises:
-            HelperLostError: Another transcriber must transcribe the window.
+            IdleWorkerLostError: Another transcriber must transcribe the window.
             TaskError: The engine failed, or it cannot follow the options.
         """
         ...
@@ -55,13 +55,13 @@ class _Request:
     """A request to a transcriber for one window; `previous` is the language that was assumed before the window."""
 
     previous: str | None
-    answer: asyncio.Task[WindowText]
-    at: float = field(default_factory=time.monotonic)
+    reply: asyncio.Task[WindowText]
+    sent_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(eq=False, slots=True)
-class _HeldWindow:
-    """A window that the run has, from the source until its text is yielded.
+class _PendingWindow:
+    """A window from the time it is read from the source until its text is yielded.
 
     `previous` is the language before the window that its `text` assumes.
     """
@@ -69,50 +69,40 @@ class _HeldWindow:
     window: Window
     text: WindowText | None = None
     previous: str | None = None
-    requests: dict[WindowTranscriber, _Request] = field(default_factory=dict)  # those that are not answered yet
+    requests: dict[WindowTranscriber, _Request] = field(default_factory=dict)  # those without a reply
 
     def assumes_other_than(self, language: str | None) -> bool:
         """Whether the text assumes another language before the window than `language`, and depends on it."""
         return self.text is not None and not self.text.settled and self.previous != language
 
 
+@dataclass(eq=False, slots=True)
 class TranscriptionRun:
-    """A run over the windows of one source; `language` is the language spoken last, as far as known.
+    """Transcribes the windows of one source with this worker's engine and idle workers.
 
-    The text of a window may depend on the language before the window, which may not be known yet when the window is
-    sent: then the latest known language is assumed. If the language before the window proves to be another one, and the
+    The text of a window may depend on the language before the window, which may be unknown when the window is sent:
+    then the latest known language is assumed. If the language before the window turns out to be another one, and the
     text of the window depends on it, the window is sent again.
 
-    A window goes to the own engine, or to a helper if the own engine has no room. The own engine also gets the first
-    window if a helper is late with it, and, while the own engine has no window, the last one that a helper has; the
-    first text counts. So a text waits for a lost or slow helper only for seconds.
+    A window goes to the own engine, or to an idle worker if the own engine has no room. The own engine also gets the
+    first window if an idle worker is late with it, and, while the own engine has no window, the last one that an idle
+    worker has; the first text counts. So a text waits for a lost or slow worker only for seconds.
+
+    `own`: this worker's engine. `idle_workers`: null if work sharing is off. `language`: the language spoken before the
+    first window, and then that of the last text. `rank`: that of the windows in the own engine's queue.
     """
 
-    def __init__(  # noqa: PLR0913 -- what is transcribed, by whom, and how
-        self,
-        windows: Windows,
-        own: WindowTranscriber,
-        helpers: WindowTranscriber | None,
-        options: TranscribeOptions,
-        language: str | None,
-        *,
-        rank: Rank = Rank.OWN,
-    ) -> None:
-        """`own` is this worker's engine; `helpers` is null if work sharing is off.
-
-        `language`: the language spoken before the first window. `rank`: that of the windows in the own engine's queue.
-        """
-        self._rank = rank
-        self._windows = windows
-        self._own = own
-        self._helpers = helpers
-        self._options = options
-        self.language = language
-        self.helped = False  # whether a helper has given any text so far
-        self._items: deque[_HeldWindow | StageAdvanced] = deque()  # what is to be yielded, in the source's order
-        self._reading: asyncio.Task[StageAdvanced | Window | None] | None = None
-        self._complete = False  # whether the source has ended
-        self._unwanted: list[asyncio.Task[WindowText]] = []  # cancelled, because another transcriber was faster
+    windows: Windows
+    own: WindowTranscriber
+    idle_workers: WindowTranscriber | None
+    options: TranscribeOptions
+    language: str | None
+    rank: Rank = field(default=Rank.OWN, kw_only=True)
+    used_idle_workers: bool = field(default=False, init=False)  # whether any text so far comes from an idle worker
+    _items: deque[_PendingWindow | StageAdvanced] = field(default_factory=deque, init=False)  # in the source's order
+    _reading: asyncio.Task[StageAdvanced | Window | None] | None = field(default=None, init=False)
+    _exhausted: bool = field(default=False, init=False)  # whether the source has ended
+    _cancelled: list[asyncio.Task[WindowText]] = field(default_factory=list, init=False)  # another one was faster
 
     async def texts(self) -> AsyncGenerator[StageAdvanced | WindowText, None]:
         """Yield progress and texts in the order of the source; merge texts that are ready at the same time.
@@ -120,22 +110,22 @@ class TranscriptionRun:
         Raises:
             TaskError: The recording cannot be read, or the engine failed.
         """
-        async with aclosing(self._windows):
+        async with aclosing(self.windows):
             try:
-                while self._items or not self._complete:
-                    ready = self._ready()
-                    self._read()
+                while self._items or not self._exhausted:
+                    ready = self._take_ready()
+                    self._read_ahead()
                     self._send()
-                    for each in ready:
-                        yield each
-                    if self._items or not self._complete:
+                    for item in ready:
+                        yield item
+                    if self._items or not self._exhausted:
                         await self._wait()
             finally:
-                # Whoever cancels a run repeats it; but a source that still runs cannot be closed.
-                await despite_cancellation(discard_all([*self._tasks(), *self._unwanted]))
+                # A caller that cancels may cancel again; but a source that is still running cannot be closed.
+                await despite_cancellation(discard_all([*self._tasks(), *self._cancelled]))
 
-    def _ready(self) -> list[StageAdvanced | WindowText]:
-        """Remove and return the items up to the first window that has no text yet, or must be sent again."""
+    def _take_ready(self) -> list[StageAdvanced | WindowText]:
+        """Remove and return the items before the first window that has no text yet, or must be sent again."""
         ready: list[StageAdvanced | WindowText] = []
         while self._items:
             first = self._items[0]
@@ -144,7 +134,7 @@ class TranscriptionRun:
             elif first.text is None:
                 break
             elif first.assumes_other_than(self.language):
-                self._send_again()
+                self._resend()
                 break
             else:
                 self.language = first.text.language or self.language
@@ -152,66 +142,68 @@ class TranscriptionRun:
             self._items.popleft()
         return ready
 
-    def _send_again(self) -> None:
-        """Send the first windows again, as many in a row as have a text that assumes a wrong language."""
-        wrong = takewhile(
-            lambda held: held.assumes_other_than(self.language),
-            (each for each in list(self._items) if isinstance(each, _HeldWindow)),
-        )
-        for held in wrong:
-            held.text = None
-            self._ask(held, self._own, min(Rank.BLOCKING, self._rank))
+    def _resend(self) -> None:
+        """Send the first windows again: all those in a row whose text assumes a wrong language."""
+        wrong = takewhile(lambda pending: pending.assumes_other_than(self.language), list(self._pending()))
+        for pending in wrong:
+            pending.text = None
+            self._request(pending, self.own, min(Rank.BLOCKING, self.rank))
 
-    def _read(self) -> None:
-        room = self._own.room + (self._helpers.room if self._helpers else 0)
-        windows = sum(isinstance(each, _HeldWindow) for each in self._items)
-        if self._reading is None and not self._complete and windows < _AHEAD * room:
-            self._reading = asyncio.ensure_future(anext(self._windows, None))
+    def _read_ahead(self) -> None:
+        room = self.own.room + (self.idle_workers.room if self.idle_workers else 0)
+        windows = sum(1 for _ in self._pending())
+        if self._reading is None and not self._exhausted and windows < _READ_AHEAD * room:
+            self._reading = asyncio.ensure_future(anext(self.windows, None))
 
     def _send(self) -> None:
-        """Send windows to transcribers that have room, in the source's order: first to the own engine."""
-        for held in self._open():
-            if held.requests:
+        """Send windows in order to transcribers that have room: first to the own engine."""
+        for pending in self._open():
+            if pending.requests:
                 continue
-            if self._count(self._own) < self._own_share():
-                self._ask(held, self._own)
-            elif self._helpers is not None and self._count(self._helpers) < self._helpers.room:
-                self._ask(held, self._helpers)
+            if self._in_flight(self.own) < self._own_share():
+                self._request(pending, self.own)
+            elif self.idle_workers is not None and self._in_flight(self.idle_workers) < self.idle_workers.room:
+                self._request(pending, self.idle_workers)
             else:
                 return
-        self._send_twice(list(self._open()))
+        self._send_duplicate()
 
-    def _send_twice(self, waiting: Sequence[_HeldWindow]) -> None:
-        """Send a window that a helper has to the own engine, too.
+    def _send_duplicate(self) -> None:
+        """Send a window that an idle worker has to the own engine, too.
 
-        That is the first window if the helper is late with it, or the last one if the own engine has no window.
+        That is the first window if the idle worker is late with it, or the last one if the own engine has no window.
         """
-        if not waiting or self._own in waiting[0].requests:
+        waiting = list(self._open())
+        if not waiting or self.own in waiting[0].requests:
             return
-        if any(time.monotonic() - request.at > LATE_S for request in waiting[0].requests.values()):
-            self._ask(waiting[0], self._own, Rank.BLOCKING)
-        elif not any(self._own in held.requests for held in waiting):
-            self._ask(waiting[-1], self._own, Rank.DUPLICATE)
+        if any(time.monotonic() - request.sent_at > LATE_S for request in waiting[0].requests.values()):
+            self._request(waiting[0], self.own, Rank.BLOCKING)
+        elif not any(self.own in pending.requests for pending in waiting):
+            self._request(waiting[-1], self.own, Rank.DUPLICATE)
 
     def _own_share(self) -> int:
-        """Return how many windows the own engine may have: its equal share, so that all workers end together."""
-        if self._helpers is None:
-            return self._own.room
-        workers = self._own.workers + self._helpers.workers
-        return min(self._own.room, math.ceil(sum(1 for _ in self._open()) / workers))
+        """Return how many windows the own engine may have: an equal share, so that all workers finish together."""
+        if self.idle_workers is None:
+            return self.own.room
+        workers = self.own.workers + self.idle_workers.workers
+        return min(self.own.room, math.ceil(sum(1 for _ in self._open()) / workers))
 
-    def _count(self, transcriber: WindowTranscriber) -> int:
-        return sum(transcriber in held.requests for held in self._open())
+    def _in_flight(self, transcriber: WindowTranscriber) -> int:
+        return sum(transcriber in pending.requests for pending in self._open())
 
-    def _open(self) -> Iterator[_HeldWindow]:
-        return (each for each in self._items if isinstance(each, _HeldWindow) and each.text is None)
+    def _pending(self) -> Iterator[_PendingWindow]:
+        return (item for item in self._items if isinstance(item, _PendingWindow))
 
-    def _ask(self, held: _HeldWindow, transcriber: WindowTranscriber, rank: Rank | None = None) -> None:
-        work = transcriber.transcribe(held.window, self._options, self.language, self._rank if rank is None else rank)
-        held.requests[transcriber] = _Request(self.language, asyncio.create_task(work))
+    def _open(self) -> Iterator[_PendingWindow]:
+        return (pending for pending in self._pending() if pending.text is None)
+
+    def _request(self, pending: _PendingWindow, transcriber: WindowTranscriber, rank: Rank | None = None) -> None:
+        rank = self.rank if rank is None else rank
+        reply = asyncio.create_task(transcriber.transcribe(pending.window, self.options, self.language, rank))
+        pending.requests[transcriber] = _Request(self.language, reply)
 
     async def _wait(self) -> None:
-        """Wait, ten seconds at most, for an item of the source or a text of a transcriber; take all that have come.
+        """Wait up to ten seconds for an item of the source or a reply; take all that have arrived.
 
         Raises:
             TaskError: The recording cannot be read, or the engine failed.
@@ -219,59 +211,60 @@ class TranscriptionRun:
         await asyncio.wait(self._tasks(), return_when=asyncio.FIRST_COMPLETED, timeout=LATE_S)
         if self._reading is not None and self._reading.done():
             reading, self._reading = self._reading, None
-            item = reading.result()
-            if item is None:
-                self._complete = True
-            else:
-                self._add(_HeldWindow(item) if isinstance(item, Window) else item)
-        for held in list(self._open()):
-            for transcriber, request in list(held.requests.items()):
-                if request.answer.done():
-                    self._take(held, transcriber, request)
+            self._add(reading.result())
+        for pending in list(self._open()):
+            for transcriber, request in list(pending.requests.items()):
+                if request.reply.done():
+                    self._take_reply(pending, transcriber, request)
 
-    def _add(self, item: _HeldWindow | StageAdvanced) -> None:
-        """Add an item of the source; progress replaces progress just before it that was not yielded yet."""
-        if self._items and isinstance(item, StageAdvanced) and isinstance(self._items[-1], StageAdvanced):
-            self._items.pop()
-        self._items.append(item)
+    def _add(self, item: StageAdvanced | Window | None) -> None:
+        """Add an item of the source, None at its end; progress replaces unreported progress just before it."""
+        if isinstance(item, StageAdvanced):
+            if self._items and isinstance(self._items[-1], StageAdvanced):
+                self._items.pop()
+            self._items.append(item)
+        elif item is not None:
+            self._items.append(_PendingWindow(item))
+        else:
+            self._exhausted = True
 
-    def _take(self, held: _HeldWindow, transcriber: WindowTranscriber, request: _Request) -> None:
-        """Take the text of a window from a request that is done, and cancel the window's other requests.
+    def _take_reply(self, pending: _PendingWindow, transcriber: WindowTranscriber, request: _Request) -> None:
+        """Take the text of a window from a completed request, and cancel the window's other requests.
 
-        If the helper is lost, the window waits for another transcriber.
+        If an idle worker is lost, the window waits for another transcriber.
 
         Raises:
             TaskError: The engine failed.
         """
-        held.requests.pop(transcriber, None)
-        if held.text is not None:
+        pending.requests.pop(transcriber, None)
+        if pending.text is not None:
             return
         try:
-            held.text, held.previous = request.answer.result(), request.previous
+            pending.text, pending.previous = request.reply.result(), request.previous
         except IdleWorkerLostError:
             return
-        self.helped = self.helped or transcriber is not self._own
-        for other in held.requests.values():
-            other.answer.cancel()
-            self._unwanted.append(other.answer)
-        held.requests.clear()
+        self.used_idle_workers = self.used_idle_workers or transcriber is not self.own
+        for other in pending.requests.values():
+            other.reply.cancel()
+            self._cancelled.append(other.reply)
+        pending.requests.clear()
 
     def _tasks(self) -> list[asyncio.Task[WindowText] | asyncio.Task[StageAdvanced | Window | None]]:
-        """Return the asyncio tasks that are under way: requests, and the reading of the source."""
-        asked = [request.answer for held in self._open() for request in held.requests.values()]
-        return [*asked, *([self._reading] if self._reading is not None else [])]
+        """Return the running asyncio tasks: requests, and the reading of the source."""
+        replies = [request.reply for pending in self._open() for request in pending.requests.values()]
+        return [*replies, *([self._reading] if self._reading is not None else [])]
 
 
-def append_or_merge(found: list[Item | WindowText], text: WindowText) -> None:
-    """Add a text to `found`, or join it to the last one if both are of one channel.
+def append_or_merge(items: list[Item | WindowText], text: WindowText) -> None:
+    """Append a text to `items`, or merge it into the last one if both are of one channel.
 
-    A text with SEGMENTS_AT_ONCE segments or more gets no more.
+    A text with MAX_SEGMENTS_PER_TEXT segments or more is not extended.
 
-    Each text becomes an append, so fewer texts are better; but a message can hold only so many segments.
+    Each text becomes an append, so fewer texts are better; but the size of a message is limited.
     """
-    last = found[-1] if found else None
+    last = items[-1] if items else None
     if isinstance(last, WindowText) and last.channel == text.channel and len(last.segments) < MAX_SEGMENTS_PER_TEXT:
         segments, untranscribed = [*last.segments, *text.segments], [*last.untranscribed, *text.untranscribed]
-        found[-1] = text.model_copy(update={"segments": segments, "untranscribed": untranscribed})
+        items[-1] = text.model_copy(update={"segments": segments, "untranscribed": untranscribed})
     else:
-        found.append(text)
+        items.append(text)

@@ -92,11 +92,10 @@ async def inspect_streams(js: JetStreamContext, settings: Settings) -> Inspectio
     Raises:
         NatsError: NATS does not answer.
     """
-    resources = await _read_all(js, settings)
-    existing = [(resource, info) for resource, info in resources if info is not None]
+    existing, missing = await _read_all(js, settings)
     progress = settings.stream_names.progress
     return Inspection(
-        missing=[resource.name for resource, info in resources if info is None],
+        missing=[resource.name for resource in missing],
         differences=[difference for resource, info in existing for difference in resource.differences(info.config)],
         paused=[_problem(PAUSED, RESUME, resource) for resource, info in existing if _is_paused(info)],
         progress_created_at=next((str(info.created) for stream, info in existing if stream.name == progress), None),
@@ -104,8 +103,8 @@ async def inspect_streams(js: JetStreamContext, settings: Settings) -> Inspectio
     )
 
 
-async def _read_all(js: JetStreamContext, settings: Settings) -> list[tuple[Resource, Info | None]]:
-    """Return all streams and consumers with their state in NATS; None if one does not exist."""
+async def _read_all(js: JetStreamContext, settings: Settings) -> tuple[list[tuple[Resource, Info]], list[Resource]]:
+    """Return the existing streams and consumers with their state in NATS, and the missing ones."""
 
     async def read(resource: Resource) -> Info | None:
         try:
@@ -114,8 +113,9 @@ async def _read_all(js: JetStreamContext, settings: Settings) -> list[tuple[Reso
             return None
 
     resources = list(all_resources(js, settings))
-    infos = await asyncio.gather(*map(read, resources))
-    return list(zip(resources, infos, strict=True))
+    infos = list(zip(resources, await asyncio.gather(*map(read, resources)), strict=True))
+    existing = [(resource, info) for resource, info in infos if info is not None]
+    return existing, [resource for resource, info in infos if info is None]
 
 
 def _problem(what: str, next_step: str, resource: Resource, **details: str) -> Problem:
@@ -157,11 +157,11 @@ async def provision(
     """
     result, names = Provisioned(settings.task_ack_wait), settings.stream_names
     queues = {names.queue_consumer(lane, priority) for lane in Lane if lane is not Lane.LIVE for priority in Priority}
-    for resource, info in await _read_all(js, settings):
-        if info is None:
-            await _create(resource, settings.nats_replicas)
-            result.created.add(resource.name)
-            continue
+    existing, missing = await _read_all(js, settings)
+    for resource in missing:
+        await _create(resource, settings.nats_replicas)
+        result.created.add(resource.name)
+    for resource, info in existing:
         problem = await _restore(resource, info.config, by=changed_by.get(resource.name, UNKNOWN))
         if problem is not None:
             result.problems[resource.name] = problem

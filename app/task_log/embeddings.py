@@ -7,8 +7,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from natscribe.jetstream import leader_reads
 
-from app.jetstream.buckets import put
-from app.jetstream.key_value import EMBEDDINGS_BUCKET, key_value_stream, key_value_subject
+from app.jetstream.key_value import EMBEDDINGS_BUCKET, key_value_stream, key_value_subject, put
 from app.task_log.record import Metadata, Owner, Record
 
 _STREAM: Final = key_value_stream(EMBEDDINGS_BUCKET)

@@ -1,4 +1,4 @@
-"""The metrics of live tasks: their lag, and the delays of their finals and partials."""
+"""The metrics of live tasks: their lag, and the delays of final segments and partial results."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,51 +16,53 @@ class LiveMetrics:
         self._lags: dict[object, float] = {}  # by delivery
         self._lag = Gauge(
             "natscribe_live_lag_seconds",
-            "Published sound that is behind the text, of the live task that is behind most.",
+            "Seconds of published audio without text, of the live task with the largest lag.",
             registry=registry,
             multiprocess_mode="livemax",
         )
         self._final = Histogram(
             "natscribe_live_final_delay_seconds",
-            "Seconds from the end of an utterance to its text.",
+            "Seconds from the end of an utterance to its final text.",
             buckets=DELAYS,
             registry=registry,
         )
         self._partial = Histogram(
             "natscribe_live_partial_delay_seconds",
-            "Seconds from the begin of an utterance to its first partial.",
+            "Seconds from the start of an utterance to its first partial result.",
             buckets=DELAYS,
             registry=registry,
         )
         self._refused = Counter(
-            "natscribe_live_frames_refused", "Messages among the frames that are no frames.", registry=registry
+            "natscribe_live_frames_refused",
+            "Messages on the subjects of frames that are no valid frames.",
+            registry=registry,
         )
 
     @contextmanager
     def following(self) -> Iterator[Callable[[float], None]]:
-        """Measure the lag of one delivery until the block ends: the block calls the yielded function with each lag."""
-        delivery = object()  # not the task: this worker may get its next delivery before the last one has ended
+        """Measure the lag of one delivery until the block ends, which calls the yielded function with each lag."""
+        delivery = object()  # not the task, whose next delivery may start before this one has ended
         self._lags[delivery] = 0.0
 
-        def behind(seconds: float) -> None:
+        def set_lag(seconds: float) -> None:
             if delivery in self._lags:
                 self._lags[delivery] = seconds
                 self._lag.set(max(self._lags.values()))
 
         try:
-            yield behind
+            yield set_lag
         finally:
             del self._lags[delivery]
             self._lag.set(max(self._lags.values(), default=0.0))
 
     def final(self, delay_seconds: float) -> None:
-        """Note the seconds from the end of an utterance to its final."""
+        """Record the seconds from the end of an utterance to its final text."""
         self._final.observe(delay_seconds)
 
     def first_partial(self, delay_seconds: float) -> None:
-        """Note the seconds from the beginning of an utterance to its first partial."""
+        """Record the seconds from the start of an utterance to its first partial result."""
         self._partial.observe(delay_seconds)
 
     def refused(self, frames: int) -> None:
-        """Count messages that were published as frames of a task and are none."""
+        """Count messages that were published as frames of a task and are invalid."""
         self._refused.inc(frames)

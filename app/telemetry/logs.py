@@ -15,24 +15,24 @@ from natscribe.settings import without_login
 from app.settings import VERSION, Settings
 
 DEFAULT_LEVEL: Final = "INFO"
-SERVER: Final = "uvicorn.error"  # the logger of the HTTP server, for all of its lines but those of requests
-UNSAID: Final = ("Started server process", "Waiting for application startup")  # `worker_configured` is the first line
+SERVER: Final = "uvicorn.error"  # the logger of the HTTP server, for all lines except those of requests
+HIDDEN: Final = ("Started server process", "Waiting for application startup")  # `worker_configured` is the first line
 BROKER = "natscribe.broker"  # the logger of FastStream's broker
-REPEAT_AFTER_S = 30.0  # how long an equal warning is dropped
-WARNINGS_REMEMBERED = 64  # number of the latest different warnings that are remembered, to leave out repetitions
+REPEAT_AFTER_S = 30.0  # how long equal warnings are dropped after the first one
+WARNINGS_REMEMBERED = 64  # the latest different warnings, whose repetitions are dropped
 
 
 log = structlog.get_logger()
 
 
 def configure(level: str = DEFAULT_LEVEL) -> None:
-    """Send all log lines, also those of libraries, through structlog to standard error."""
+    """Send all log lines, including those of libraries, through structlog to standard error."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _flatten_extra,
-        _leave_out_none,
+        _drop_none,
     ]
     structlog.configure(
         processors=[
@@ -62,7 +62,7 @@ def configure(level: str = DEFAULT_LEVEL) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for adapt in (_is_said, _name_port):
+    for adapt in (_is_shown, _name_port):
         logging.getLogger(SERVER).addFilter(adapt)
     adopt_libraries()
 
@@ -84,7 +84,7 @@ def adopt_libraries() -> None:
 
 
 def summary(settings: Settings) -> dict[str, str]:
-    """Return what the first line of the log says about the service: its version, servers, model and device."""
+    """Return the fields of the first log line: version, servers, model and device."""
     return {
         "version": VERSION,
         "nats": settings.nats_addresses,
@@ -101,7 +101,7 @@ def end_with_start_error(error: str) -> None:
 
 
 class RepeatFilter:
-    """Drops a warning that was already logged in the last REPEAT_AFTER_S: in an outage, a call fails each second."""
+    """Drops a warning that was already logged in the last REPEAT_AFTER_S, as each second of an outage."""
 
     def __init__(self, every: float = REPEAT_AFTER_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._every = every
@@ -109,7 +109,7 @@ class RepeatFilter:
         self._logged_at: dict[str, float] = {}
 
     def __call__(self, _: object, level: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        """Drop a warning if an equal one of the same task was logged a moment ago; return every other event.
+        """Drop a warning if an equal one of the same task was logged recently; return every other event.
 
         Raises:
             structlog.DropEvent: The warning is dropped.
@@ -127,12 +127,12 @@ class RepeatFilter:
         return event
 
 
-def _is_said(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(UNSAID)
+def _is_shown(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(HIDDEN)
 
 
 def _name_port(record: logging.LogRecord) -> bool:
-    """Write a sentence in place of the HTTP server's error about a port in use, which names no option."""
+    """Replace the HTTP server's error about a port in use by a message that names the option."""
     if isinstance(record.msg, OSError) and record.msg.errno == errno.EADDRINUSE:
         port = next(iter(re.findall(r"--port[ =](\d+)", " ".join(sys.argv))), "8000")
         record.msg = f"Port {port} is in use: choose another with --port, or stop the process that listens there."
@@ -140,7 +140,7 @@ def _name_port(record: logging.LogRecord) -> bool:
 
 
 def _drop_broken_connection(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Drop the line, with a traceback, in which FastStream repeats what the connection monitor has logged."""
+    """Drop a line of FastStream, with a traceback, about an outage that the connection monitor has logged."""
     if str(event["event"]).startswith("Connection broken"):
         raise structlog.DropEvent
     return event
@@ -154,5 +154,5 @@ def _flatten_extra(_: object, __: str, event: structlog.typing.EventDict) -> str
     return event
 
 
-def _leave_out_none(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _drop_none(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return {key: value for key, value in event.items() if value is not None}

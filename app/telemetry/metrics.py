@@ -1,9 +1,9 @@
-"""Metrics: what a worker counts and measures, for Prometheus. No label contains a task id or a user id."""
+"""The metrics of a worker for Prometheus. No label contains a task id or a user id."""
 
 from app.telemetry.multiprocess import shared_folder
 
 # isort: split
-# `siblings` sets the name of the shared folder, which prometheus_client reads when it is imported.
+# `multiprocess` sets the name of the shared folder, which prometheus_client reads when it is imported.
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from app.settings import VERSION
 from app.telemetry.live_metrics import LiveMetrics
 from app.telemetry.storage_metrics import StorageMetrics
 
-# Upper limits of the histograms' buckets: in seconds, and in seconds of work per second of audio.
+# Upper limits of the histograms' buckets: in seconds, and as real-time factors.
 SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 14400)
 FACTORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
@@ -33,12 +33,12 @@ Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 
 def task_name(queue: Lane) -> str:
-    """Return the name that metrics and logs have for tasks of a queue."""
+    """Return the name of a lane's tasks in metrics and logs."""
     return f"process_{queue}"
 
 
 class Meter:
-    """The metrics of one worker; `task_name` gives the label of a queue."""
+    """The metrics of one worker; `task_name` returns the label of a lane."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -50,131 +50,109 @@ class Meter:
         self._worker()
 
     def _tasks(self) -> None:
-        name, code = ["task_name"], ["task_name", "error_code"]
-        self._seconds = self._histogram("task_processing_time_seconds", "Seconds from delivery to settlement.", SECONDS)
-        self._factor = self._histogram(
-            "natscribe_task_real_time_factor", "Seconds of work per second of audio.", FACTORS
+        counter, histogram, name, code = self._counter, self._histogram, ["task_name"], ["task_name", "error_code"]
+        self._seconds = histogram("task_processing_time_seconds", "Seconds from delivery to settlement.", SECONDS)
+        self._factor = histogram("natscribe_task_real_time_factor", "Seconds of work per second of audio.", FACTORS)
+        self.queue_wait = histogram(
+            "natscribe_task_queue_wait_seconds", "Seconds from publication to the first attempt.", SECONDS
         )
-        self.queue_wait = self._histogram(
-            "natscribe_task_queue_wait_seconds", "Seconds from publish to the first `running`.", SECONDS
+        self._success = counter("task_success", "Completed tasks.", name)
+        self._failure = counter("task_failure", "Tasks that have finally failed.", code)
+        self._retries = counter("natscribe_task_retries", "Failed attempts that are followed by a retry.", code)
+        self.redeliveries = counter(
+            "natscribe_task_redeliveries", "Deliveries of tasks that were started before.", name
         )
-        self._success = self._counter("task_success", "Tasks completed.", name)
-        self._failure = self._counter("task_failure", "Tasks failed for good.", code)
-        self._retries = self._counter("natscribe_task_retries", "Attempts that are retried.", code)
-        self.redeliveries = self._counter(
-            "natscribe_task_redeliveries", "Deliveries of tasks that were begun before.", name
+        self.duplicates = counter("natscribe_task_duplicates", "Removed messages with the id of another task.", name)
+        self.resumes = counter("natscribe_task_resumes", "Attempts that have continued from a checkpoint.", name)
+        self.resumed_seconds = counter(
+            "natscribe_task_resumed_audio_seconds", "Seconds of audio skipped because of a checkpoint.", name
         )
-        self.duplicates = self._counter(
-            "natscribe_task_duplicates", "Messages removed because another message has the same task id.", name
+        self._audio = counter("natscribe_task_audio_seconds", "Seconds of audio of completed tasks.", name)
+        self._untranscribed = counter("natscribe_task_untranscribed_seconds", "Seconds of speech without text.", name)
+        self.dead_letters = counter("natscribe_dead_letters", "Stored dead letters.", code)
+        self.refused_results = counter(
+            "natscribe_result_requests_refused", "Requests for a text format that a busy worker has refused.", []
         )
-        self.resumes = self._counter("natscribe_task_resumes", "Attempts that continued from a checkpoint.", name)
-        self.resumed_seconds = self._counter(
-            "natscribe_task_resumed_audio_seconds",
-            "Seconds of audio that attempts skipped because of a checkpoint.",
-            name,
-        )
-        self._audio = self._counter("natscribe_task_audio_seconds", "Seconds of audio of completed tasks.", name)
-        self._untranscribed = self._counter(
-            "natscribe_task_untranscribed_seconds", "Seconds of speech in which no text was found.", name
-        )
-        self.dead_letters = self._counter("natscribe_dead_letters", "Dead letters stored.", code)
-        self.refused_results = self._counter(
-            "natscribe_result_requests_refused", "Requests for a result as text that a busy worker has refused.", []
-        )
-        self._running_task(name)
-
-    def _running_task(self, name: list[str]) -> None:
         self._in_progress = self._gauge("task_in_progress", "Tasks in progress.", name, "livesum")
         self._since = self._gauge(
-            "natscribe_task_seconds_since_progress",
-            "Seconds since the last progress of the running task.",
-            name,
-            "livemax",
+            "natscribe_task_seconds_since_progress", "Seconds since the running task made progress.", name, "livemax"
         )
         self._running = self._gauge(
-            "natscribe_task_running_seconds", "Seconds since the running task began.", name, "livemax"
+            "natscribe_task_running_seconds", "Seconds since the running task started.", name, "livemax"
         )
 
     def _queue(self) -> None:
-        name = ["queue_name"]
-        self.waiting = self._gauge("task_queue_size", "Messages that wait for a worker.", name)
-        self.oldest_waiting = self._gauge(
-            "natscribe_task_oldest_waiting_seconds", "Seconds since the oldest waiting message was stored.", name
+        gauge, name = self._gauge, ["queue_name"]
+        self.waiting = gauge("task_queue_size", "Messages that wait for a worker.", name)
+        self.oldest_waiting = gauge("natscribe_task_oldest_waiting_seconds", "Age of the oldest waiting message.", name)
+        self.backlog = gauge("natscribe_task_backlog_audio_seconds", "Estimated seconds of waiting audio.", name)
+        self.messages = gauge("natscribe_stream_messages", "Messages of waiting and running tasks in a queue.", name)
+        self.message_limit = gauge("natscribe_stream_messages_limit", "Largest number of messages in a queue.", name)
+        self.stored_dead_letters = gauge("natscribe_dead_letters_kept", "Dead letters in their stream.")
+        self.erasures = self._counter(
+            "natscribe_erasures", "Erased tasks and recordings whose time was over.", ["what"]
         )
-        self.backlog = self._gauge(
-            "natscribe_task_backlog_audio_seconds", "Estimated seconds of audio of the waiting messages.", name
-        )
-        self.messages = self._gauge(
-            "natscribe_stream_messages", "Messages in a queue, of waiting and of running tasks.", name
-        )
-        self.message_limit = self._gauge("natscribe_stream_messages_limit", "Messages that a queue may hold.", name)
-        self.kept_dead_letters = self._gauge("natscribe_dead_letters_kept", "Dead letters in their stream.")
-        self.erasures = self._counter("natscribe_erasures", "What was erased because its time was over.", ["what"])
-        for what in ERASED:
-            self.erasures.labels(what)
-        self.failed_erasures = self._counter(
-            "natscribe_erasures_failed", "Reminders that were due and could not be carried out; they are repeated.", []
-        )
-        self.reminders = self._gauge("natscribe_reminders", "Reminders of ended tasks, waiting or due.")
-        self.overdue = self._gauge(
+        for erased in ERASED:
+            self.erasures.labels(erased)
+        self.failed_erasures = self._counter("natscribe_erasures_failed", "Failed erasures, which are repeated.", [])
+        self.reminders = gauge("natscribe_reminders", "Reminders of ended tasks, scheduled or due.")
+        self.overdue = gauge(
             "natscribe_erasure_overdue_seconds",
-            "Seconds since the oldest reminder became due that is not settled; 0: none is.",
+            "Seconds since the oldest unsettled reminder became due; 0: none is due.",
         )
 
     def _worker(self) -> None:
-        self.attempt_limit = self._gauge(
-            "natscribe_task_attempt_limit_seconds", "Seconds that an attempt may stand still (TASK_TIMEOUT)."
+        gauge = self._gauge
+        self.attempt_limit = gauge(
+            "natscribe_task_attempt_limit_seconds", "Seconds that an attempt may run without progress (TASK_TIMEOUT)."
         )
-        self.model_loaded = self._gauge(
-            "natscribe_model_loaded", "Whether a transcription model is loaded.", mode="livemin"
-        )
-        self.nats_up = self._gauge("natscribe_nats_up", "Whether NATS is connected.", mode="livemin")
-        self.redis_up = self._gauge(
-            "natscribe_redis_up", "Whether Redis answers and lets the service write.", mode="livemin"
-        )
-        self.broken_streams = self._gauge(
-            "natscribe_streams_broken", "Streams and consumers that the service cannot mend.", mode="livemax"
+        self.model_loaded = gauge("natscribe_model_loaded", "Whether a speech model is loaded.", mode="livemin")
+        self.nats_up = gauge("natscribe_nats_up", "Whether the worker is connected to NATS.", mode="livemin")
+        self.redis_up = gauge("natscribe_redis_up", "Whether Redis replies and accepts writes.", mode="livemin")
+        self.broken_streams = gauge(
+            "natscribe_streams_broken", "Streams and consumers that the service cannot restore.", mode="livemax"
         )
         self.restored_streams = self._counter(
-            "natscribe_streams_restored", "Streams and consumers that a worker has created or put back.", []
+            "natscribe_streams_restored", "Streams and consumers that a worker has created or restored.", []
         )
-        self.redis_used = self._gauge("natscribe_redis_used_bytes", "Memory that Redis occupies.")
-        self.redis_limit = self._gauge("natscribe_redis_limit_bytes", "Memory that Redis may occupy; 0: no limit.")
-        self.memory = self._gauge("natscribe_worker_memory_bytes", "Resident memory in bytes.", ["part"], "livesum")
-        self.memory_limit = self._gauge(
+        self.redis_used = gauge("natscribe_redis_used_bytes", "Memory that Redis occupies.")
+        self.redis_limit = gauge("natscribe_redis_limit_bytes", "Memory that Redis may occupy; 0: no limit.")
+        self.memory = gauge("natscribe_worker_memory_bytes", "Resident memory of a process.", ["part"], "livesum")
+        self.memory_limit = gauge(
             "natscribe_worker_memory_limit_bytes", "Memory limit of the control group in bytes; 0: no limit."
         )
-        build = self._gauge(
-            "natscribe_build_info", "Versions of service, Python and engine.", ["version", "python", "engine"]
-        )
+        labels = ["version", "python", "engine"]
+        build = gauge("natscribe_build_info", "Versions of the service, Python and the engine.", labels)
         build.labels(VERSION, platform.python_version(), version("faster-whisper")).set(1)
 
-    def _counter(self, name: str, what: str, labels: list[str]) -> Counter:
-        return _begun(Counter(name, what, labels, registry=self.registry), labels)
+    def _counter(self, name: str, help_text: str, labels: list[str]) -> Counter:
+        return _with_series(Counter(name, help_text, labels, registry=self.registry), labels)
 
-    def _histogram(self, name: str, what: str, buckets: tuple[float, ...]) -> Histogram:
-        return _begun(Histogram(name, what, ["task_name"], buckets=buckets, registry=self.registry), ["task_name"])
+    def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...]) -> Histogram:
+        return _with_series(
+            Histogram(name, help_text, ["task_name"], buckets=buckets, registry=self.registry), ["task_name"]
+        )
 
-    def _gauge(self, name: str, what: str, labels: list[str] | None = None, mode: str = "livemostrecent") -> Gauge:
-        gauge = Gauge(name, what, labels or [], registry=self.registry, multiprocess_mode=mode)  # type: ignore[arg-type]  # a literal there
-        return _begun(gauge, labels)
+    def _gauge(self, name: str, help_text: str, labels: list[str] | None = None, mode: str = "livemostrecent") -> Gauge:
+        gauge = Gauge(name, help_text, labels or [], registry=self.registry, multiprocess_mode=mode)  # type: ignore[arg-type]  # a literal there
+        return _with_series(gauge, labels)
 
     @contextmanager
     def in_progress(self, queue: Lane) -> Iterator[None]:
-        """Count a task as in progress while the body runs."""
+        """Count a task as in progress until the block ends."""
         with self._in_progress.labels(task_name(queue)).track_inprogress():
             yield
         self.report_running(queue, since_progress=0.0, running=0.0)
 
     def report_running(self, queue: Lane, *, since_progress: float, running: float) -> None:
-        """Set how many seconds ago the running task began and last made progress; both are 0 if no task runs."""
+        """Set the seconds since the start and the last progress of the running task; both are 0 if no task runs."""
         self._since.labels(task_name(queue)).set(since_progress)
         self._running.labels(task_name(queue)).set(running)
 
     def completed(
         self, queue: Lane, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
     ) -> None:
-        """Count a completed task, its audio, what of it has no text, and the seconds from delivery to settlement."""
+        """Count a completed task: its audio, its speech without text, and the seconds from delivery to settlement."""
         name = task_name(queue)
         self._success.labels(name).inc()
         self._seconds.labels(name).observe(seconds)
@@ -184,7 +162,7 @@ class Meter:
             self._factor.labels(name).observe(seconds / audio_seconds)
 
     def failed(self, queue: Lane, state: State, code: ErrorCode, seconds: float) -> None:
-        """Count an attempt that failed: as a retry, or as the failure of its task."""
+        """Count a failed attempt as a retry, or as the failure of its task."""
         if state is State.RETRYING:
             self._retries.labels(task_name(queue), code).inc()
             return
@@ -192,21 +170,21 @@ class Meter:
         self._seconds.labels(task_name(queue)).observe(seconds)
 
     def exposition(self) -> bytes:
-        """Write all metrics in the text format of Prometheus; with `--workers N`, those of all N processes."""
+        """Return all metrics in the text format of Prometheus; with `--workers N`, those of all N processes."""
         folder = shared_folder()
         if folder is None:
             return generate_latest(self.registry)
-        _forget_dead(folder)
-        siblings = CollectorRegistry()
-        siblings.register(self.storage)
-        MultiProcessCollector(siblings, str(folder))  # type: ignore[no-untyped-call]  # the class has no types
-        return generate_latest(siblings)
+        remove_dead_processes(folder)
+        registry = CollectorRegistry()
+        registry.register(self.storage)
+        MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]  # the class has no types
+        return generate_latest(registry)
 
 
-def _begun(metric: Metric, labels: list[str] | None) -> Metric:
-    """Return the metric with a series at 0 for each queue.
+def _with_series(metric: Metric, labels: list[str] | None) -> Metric:
+    """Return the metric with a series at 0 for each lane.
 
-    Prometheus sees an increase only from a value it has read before, so a series must exist before its first event.
+    Prometheus detects an increase only between two values, so a series must exist before its first event.
     """
     if labels == ["task_name"]:
         for queue in Lane:
@@ -214,7 +192,7 @@ def _begun(metric: Metric, labels: list[str] | None) -> Metric:
     return metric
 
 
-def _forget_dead(folder: Path) -> None:
+def remove_dead_processes(folder: Path) -> None:
     """Remove the gauge files of killed worker processes; a killed process cannot remove its own."""
     for process in {path.stem.rpartition("_")[2] for path in folder.glob("gauge_live*.db")}:
         if not Path(f"/proc/{process}").exists():
@@ -222,7 +200,7 @@ def _forget_dead(folder: Path) -> None:
 
 
 def metrics_route(meter: Meter) -> HttpHandler:
-    """Make the route that Prometheus scrapes."""
+    """Create the HTTP route that Prometheus scrapes."""
 
     @get(include_in_schema=False)
     async def metrics(_: object) -> AsgiResponse:

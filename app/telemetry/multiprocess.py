@@ -1,4 +1,4 @@
-"""Siblings: the processes of one `--workers N`. They share a folder, so that each process can expose all metrics.
+"""The folder that the processes of one `--workers N` share, so that each process can expose all metrics.
 
 Import this module before `prometheus_client`, which reads the folder's name when it is imported.
 """
@@ -16,11 +16,11 @@ _parent = parent_process()
 if _parent is not None and FOLDER not in os.environ:
     _folder = Path(tempfile.gettempdir()) / f"{PREFIX}{_parent.pid}-metrics"
     _folder.mkdir(mode=0o700, exist_ok=True)
-    if _folder.stat().st_uid == os.getuid():  # otherwise another user has made the folder
+    if _folder.stat().st_uid == os.getuid():  # otherwise another user has created the folder
         os.environ[FOLDER] = str(_folder)
 
 
 def shared_folder() -> Path | None:
-    """Return the folder that siblings share; None if this process has no siblings."""
-    found = os.environ.get(FOLDER)
-    return Path(found) if found else None
+    """Return the folder that the processes of `--workers N` share; None for a single process."""
+    name = os.environ.get(FOLDER)
+    return Path(name) if name else None

@@ -27,16 +27,16 @@ _STAGES = {
 
 
 def provider(endpoint: str | None) -> trace.TracerProvider:
-    """Make a provider that sends spans to the collector at this OTLP/HTTP endpoint; None: drop all spans."""
+    """Create a provider that sends spans to this OTLP/HTTP endpoint; None: drop all spans."""
     if endpoint is None:
         return OFF
-    found = TracerProvider(resource=Resource.create({SERVICE_NAME: "natscribe"}))
-    found.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
-    return found
+    traces = TracerProvider(resource=Resource.create({SERVICE_NAME: "natscribe"}))
+    traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
+    return traces
 
 
 def flush(traces: trace.TracerProvider) -> None:
-    """Send the spans that are not sent yet; this call blocks."""
+    """Send all pending spans; this call blocks."""
     if isinstance(traces, TracerProvider):
         traces.force_flush()
 
@@ -53,17 +53,17 @@ def current_traceparent() -> str | None:
 def link_to(earlier: str | None) -> None:
     """Link the current span to `earlier`, the `traceparent` of an earlier delivery of the task; None: do nothing."""
     if earlier is not None:
-        found = trace.get_current_span(_PROPAGATOR.extract({"traceparent": earlier})).get_span_context()
-        trace.get_current_span().add_link(found)
+        context = trace.get_current_span(_PROPAGATOR.extract({"traceparent": earlier})).get_span_context()
+        trace.get_current_span().add_link(context)
 
 
 def record_queue_wait(tracer: Tracer, since: datetime) -> None:
-    """Make a span of the time from `since` until now, in which a task has waited in its queue."""
+    """Record a span of the time since a datetime, in which a task has waited in its queue."""
     tracer.start_span("queue wait", start_time=int(since.timestamp() * 1e9)).end()
 
 
 class StageSpans:
-    """Makes a span of each stage of an attempt, one after the other, below the current span."""
+    """Records a span of each stage of an attempt, one after the other, below the current span."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
@@ -71,17 +71,17 @@ class StageSpans:
         self._since = time.time_ns()
 
     def begin(self) -> None:
-        """Begin the span of the first stage."""
+        """Start the span of the first stage."""
         self._enter(_STAGES[Stage.FETCHING])
 
     def enter(self, update: Update) -> None:
-        """Begin the span of an update's stage, unless it is the current one; a text adds a span of its windows."""
+        """Start the span of an update's stage, unless it is the current one; a text adds a span of its windows."""
         self._enter(_STAGES[update.stage])
         if update.text is not None:
             self._windows(update.text)
 
     def store(self) -> None:
-        """Begin the span of storing the result."""
+        """Start the span of storing the result."""
         self._enter("store")
 
     def end(self) -> None:
@@ -98,7 +98,7 @@ class StageSpans:
         self._since = time.time_ns()
 
     def _windows(self, text: WindowText) -> None:
-        """Make a span of the windows of this text, from the end of the previous windows until now."""
+        """Record a span of the windows of this text, since the end of the previous windows."""
         inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
         figures = {"audio.processed_seconds": text.end, "segments": len(text.segments)}
         self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()

@@ -1,4 +1,4 @@
-"""Enrolment: find the speaker whom a request means, and make or change the voice of this person."""
+"""Enrolment: select the speaker of a request, and create or update the voice of this person."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -13,18 +13,18 @@ from app.engines.messages import Embedded, SpeakerEmbedding
 from app.errors import RequestError, refusal
 from app.voices.store import StoredReference, StoredVoice
 
-# One person has .66 and more, in noise, too; two who share the time have less (docs/decisions/0031).
-LEAST_AGREEMENT: Final = 0.65
+# One person has 0.66 and more, also in noise; a mixture of two has less (docs/decisions/0031).
+MIN_AGREEMENT: Final = 0.65
 
 
 def chosen_speaker(embedded: Embedded, request: EnrollRequest) -> SpeakerEmbedding:
-    """Return the embedding of the speaker whom a request names, or of the only speaker.
+    """Return the embedding of the speaker named by a request, or of the only speaker.
 
     Raises:
-        RequestError: There is no such speaker, the request names none of several, or the speaker says too little alone
-            or sounds like two people.
+        RequestError: There is no such speaker, the request names none of several, or the speaker has too little speech
+            without overlap, or sounds like two people.
     """
-    speakers = [each.speaker for each in embedded.speakers]
+    speakers = [item.speaker for item in embedded.speakers]
     if request.speaker is None and len(speakers) != 1:
         problem = f"the recording has {len(speakers)} speakers: name one of them, or record one person"
         raise refusal(invalid_request(problem))
@@ -39,14 +39,14 @@ def chosen_speaker(embedded: Embedded, request: EnrollRequest) -> SpeakerEmbeddi
             "another voice: enrol from a longer recording"
         )
         raise refusal(invalid_request(problem))
-    if chosen.agreement < LEAST_AGREEMENT:
+    if chosen.agreement < MIN_AGREEMENT:
         problem = f"{label} sounds like two people, or changes too much: enrol from a recording of one person"
         raise refusal(invalid_request(problem))
     return chosen
 
 
 def reference_of(task_id: str, speaker: SpeakerEmbedding) -> StoredReference:
-    """Make a reference of the embeddings of a speaker of a task."""
+    """Create a reference from the embeddings of a speaker of a task."""
     return StoredReference(
         task_id=task_id,
         speaker=speaker.speaker,
@@ -58,7 +58,7 @@ def reference_of(task_id: str, speaker: SpeakerEmbedding) -> StoredReference:
 
 
 def new_voice(request: EnrollRequest, reference: StoredReference, model: Model) -> StoredVoice:
-    """Make a voice with one reference, and a random id; `model` is the network that made the reference."""
+    """Create a voice with one reference and a random id; `model` is the embedding model of the reference."""
     return StoredVoice(
         voice=uuid4().hex,
         user_id=request.user_id,
@@ -69,14 +69,14 @@ def new_voice(request: EnrollRequest, reference: StoredReference, model: Model) 
     )
 
 
-def with_reference(known: StoredVoice, request: EnrollRequest, reference: StoredReference, model: Model) -> StoredVoice:
-    """Return a voice with one more reference, and with the consent of the request.
+def with_reference(voice: StoredVoice, request: EnrollRequest, reference: StoredReference, model: Model) -> StoredVoice:
+    """Return a voice with an additional reference, and with the consent of the request.
 
-    Its older references stay, except those of other networks than `model`, one of the same speaker of the same task,
+    Its older references remain, except those of other models than `model`, one of the same speaker of the same task,
     and the oldest if there would be too many.
     """
     source = reference.task_id, reference.speaker
-    others = known.references if known.model.revision == model.revision else []
-    kept = [each for each in others if (each.task_id, each.speaker) != source][-(MOST_REFERENCES - 1) :]
-    changed = {"consent": request.consent, "model": model, "references": [*kept, reference]}
-    return known.model_copy(update=changed)
+    older = voice.references if voice.model.revision == model.revision else []
+    older = [item for item in older if (item.task_id, item.speaker) != source][-(MOST_REFERENCES - 1) :]
+    changes = {"consent": request.consent, "model": model, "references": [*older, reference]}
+    return voice.model_copy(update=changes)

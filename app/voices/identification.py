@@ -1,4 +1,4 @@
-"""Identification: store the embeddings of a task's speakers, and find whose voice each speaker has."""
+"""Speaker identification: store the embeddings of a task's speakers, and match them with the user's voices."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.updates import Append, Task, Update
 from app.voices.store import ComparableVoice, VoiceStore
 
-LEAST_SPEECH_S: Final = 3.0  # a speaker who says less alone is nobody's voice
+MIN_SPEECH_S: Final = 3.0  # a speaker with less speech without overlap is not identified
 NO_ROOM: Final = ErrorDetail(
     code=ErrorCode.INTERNAL,
     message="NATS has no room for the embeddings of the speakers: make room in the bucket embeddings, and publish the "
@@ -35,9 +35,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """`voices`: whose voice each speaker has; null: the task does not ask for it, or it cannot be found out.
+    """The outcome of an identification: `voices` has the voice of each speaker.
 
-    `error`: why no voice was compared, or why some of the user's voices were not; None: all were.
+    `voices` is null if the task does not request identification, or it failed. `error`: why no voice was compared, or
+    why some of the user's voices were not; None: all were.
     """
 
     voices: dict[str, SpeakerVoice] | None = None
@@ -48,17 +49,17 @@ NOT_REQUESTED: Final = Identified()
 
 
 class Identification:
-    """Stores embeddings of speakers, and compares them with the voices of a user."""
+    """Stores the embeddings of speakers, and compares them with the voices of a user."""
 
     def __init__(self, store: VoiceStore, settings: Settings) -> None:
         self._store = store
         self._settings = settings
 
     async def run(self, task: Task, embedded: Embedded, labels: Sequence[str], append: Append) -> Identified:
-        """Store the embeddings of a task, as long as its result is kept, and find whose voice each speaker has.
+        """Store the embeddings of a task for as long as its result, and identify each speaker.
 
-        `labels` are the names of all speakers, also of those who say too little for an embedding. If NATS has no room
-        for the embeddings, or the voices cannot be read, nobody is identified, and the answer has an `error`.
+        `labels`: all speakers, including those with too little speech for an embedding. If NATS has no room for the
+        embeddings, or the voices cannot be read, nobody is identified, and the outcome has an `error`.
 
         Raises:
             FencedError: Another worker runs the task.
@@ -66,7 +67,7 @@ class Identification:
         try:
             await append(Update(Stage.MERGING, 1.0, embeddings=embedded.model_dump_json().encode()))
         except BucketFullError as error:
-            log.warning("embeddings_not_kept", bucket=error.bucket)
+            log.warning("embeddings_not_stored", bucket=error.bucket)
             return Identified(error=NO_ROOM)
         try:
             return await self.compare(task.user_id, embedded, labels)
@@ -74,36 +75,38 @@ class Identification:
             return Identified(error=NOT_READ)
 
     async def compare(self, user_id: int | str, embedded: Embedded, labels: Sequence[str]) -> Identified:
-        """Find which voice of the user each speaker in `labels` has; a speaker's `voice` is null if it is nobody's.
+        """Match each speaker in `labels` with the voices of the user; a speaker's `voice` is null if none matches.
 
-        Voices whose references another network has made are not compared; an `error` says how many.
+        Voices with references of another embedding model are not compared; an `error` reports how many.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        known = await self._store.compared(user_id)
-        comparable = [each for each in known if each["model"].revision == embedded.model.revision]
-        speaking = [each for each in embedded.speakers if each.speaker in labels]  # a channel without text says nothing
-        found = await asyncio.to_thread(self._matches, speaking, comparable)
-        voices = {label: found.get(label, NOBODY) for label in labels}
-        return Identified(voices, _left_out(len(known) - len(comparable)))
+        voices = await self._store.comparable(user_id)
+        comparable = [voice for voice in voices if voice["model"].revision == embedded.model.revision]
+        speakers = [speaker for speaker in embedded.speakers if speaker.speaker in labels]  # not channels without text
+        matches = await asyncio.to_thread(self._matches, speakers, comparable)
+        return Identified(
+            {label: matches.get(label, NOBODY) for label in labels}, _not_compared(len(voices) - len(comparable))
+        )
 
-    def _matches(self, found: Sequence[SpeakerEmbedding], voices: Sequence[ComparableVoice]) -> dict[str, SpeakerVoice]:
+    def _matches(
+        self, embeddings: Sequence[SpeakerEmbedding], voices: Sequence[ComparableVoice]
+    ) -> dict[str, SpeakerVoice]:
         from app.voices.matching import MatchLimits, match  # noqa: PLC0415 -- numpy, which a worker needs for nothing else
 
         limits = MatchLimits(self._settings.voice_threshold, self._settings.voice_margin)
-        speakers = {each.speaker: (each.values, each.telephone) for each in found if each.seconds >= LEAST_SPEECH_S}
+        speakers = {item.speaker: (item.values, item.telephone) for item in embeddings if item.seconds >= MIN_SPEECH_S}
         references = {
-            voice["voice"]: [(each["values"], each["telephone"]) for each in voice["references"]] for voice in voices
+            voice["voice"]: [(item["values"], item["telephone"]) for item in voice["references"]] for voice in voices
         }
-        matches = match(speakers, references, limits)
         return {
-            label: SpeakerVoice(voice=each.voice, name=None, score=min(max(each.score, -1.0), 1.0))
-            for label, each in matches.items()
+            label: SpeakerVoice(voice=best.voice, name=None, score=min(max(best.score, -1.0), 1.0))
+            for label, best in match(speakers, references, limits).items()
         }
 
 
-def _left_out(count: int) -> ErrorDetail | None:
+def _not_compared(count: int) -> ErrorDetail | None:
     if not count:
         return None
     message = (

@@ -1,4 +1,4 @@
-"""Compare the speakers of a recording with the voices of a user."""
+"""Match the speakers of a recording with the voices of a user."""
 
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
@@ -9,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 Vectors = npt.NDArray[np.float32]
-Pair = tuple[str, str]  # two embeddings: of speech as it sounds, and as a telephone transmits it: in base64
+Pair = tuple[str, str]  # two embeddings in base64: of the original audio, and of simulated telephone audio
 
-# On a telephone strangers are more alike by this (docs/decisions/0031): what is alike there counts for so much less.
-_TELEPHONES_ALIKE: Final = 0.17
-_IS_TELEPHONE: Final = 0.8  # speech whose two embeddings are so alike came through a telephone already
+# Telephones make strangers more similar by this (docs/decisions/0031), so it is subtracted from such similarities.
+_TELEPHONE_BIAS: Final = 0.17
+_IS_TELEPHONE: Final = 0.8  # if the two embeddings are this similar, the original audio is from a telephone
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
     """The voice of a speaker, null if it is none of the user's voices.
 
-    `score`: how alike the speaker and the most similar voice of the user are, at most 1.
+    `score`: the similarity of the speaker and the most similar voice of the user, at most 1.
     """
 
     voice: str | None
@@ -29,80 +29,82 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class MatchLimits:
-    """How alike a speaker and a voice have to be, and by how much less each other voice has to be like the speaker."""
+    """The least similarity of a speaker and a voice, and its least margin over the similarity of any other voice."""
 
     threshold: float
     margin: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Speech:
-    """The two embeddings of several speakers or references: a row for each, of length 1."""
+class _Embeddings:
+    """The two embeddings of several speakers or references: one row each, of norm 1."""
 
     full: Vectors
     telephone: Vectors
 
     @classmethod
-    def read(cls, embedded: Sequence[Pair]) -> "_Speech":
-        return cls(_unit([full for full, _ in embedded]), _unit([telephone for _, telephone in embedded]))
+    def decode(cls, pairs: Sequence[Pair]) -> "_Embeddings":
+        return cls(_normalized([full for full, _ in pairs]), _normalized([telephone for _, telephone in pairs]))
 
     @property
     def is_telephone(self) -> npt.NDArray[np.bool_]:
-        alike: npt.NDArray[np.bool_] = _products(self.full, self.telephone) >= _IS_TELEPHONE
-        return alike
+        result: npt.NDArray[np.bool_] = _row_products(self.full, self.telephone) >= _IS_TELEPHONE
+        return result
 
 
 def match(speakers: Mapping[str, Pair], voices: Mapping[str, Sequence[Pair]], limits: MatchLimits) -> dict[str, Match]:
-    """Return whose voice each speaker has, by the most similar reference; an empty answer if there are no voices.
+    """Match each speaker with a voice by the most similar reference; return nothing if there are no voices.
 
-    `voices`: the references of each voice, at least one. If two speakers are most like the same voice, only the more
-    similar speaker has this voice.
+    `voices`: the references of each voice, at least one. If one voice is the most similar for two speakers, only the
+    more similar speaker is matched with it.
     """
     if not speakers or not voices:
         return {}
     names, labels = list(voices), list(speakers)
     firsts = np.cumsum([0, *(len(voices[name]) for name in names[:-1])])
-    references = _Speech.read([each for name in names for each in voices[name]])
-    alike = np.maximum.reduceat(_alike(_Speech.read(list(speakers.values())), references), firsts, axis=1)
-    best = alike.argmax(axis=1)
-    scores = alike.max(axis=1)
-    second = np.partition(alike, -2, axis=1)[:, -2] if len(names) > 1 else np.full(len(labels), -np.inf)
+    references = _Embeddings.decode([reference for name in names for reference in voices[name]])
+    similarities = np.maximum.reduceat(
+        _similarities(_Embeddings.decode(list(speakers.values())), references), firsts, axis=1
+    )
+    best = similarities.argmax(axis=1)
+    scores = similarities.max(axis=1)
+    second = np.partition(similarities, -2, axis=1)[:, -2] if len(names) > 1 else np.full(len(labels), -np.inf)
     sure = (scores >= limits.threshold) & (scores - second >= limits.margin)
-    found, taken = dict[str, Match](), set[int]()
+    matches, taken = dict[str, Match](), set[int]()
     for number in np.argsort(-scores, kind="stable"):
-        is_named = bool(sure[number]) and int(best[number]) not in taken
-        taken |= {int(best[number])} if is_named else set()
-        found[labels[number]] = Match(names[best[number]] if is_named else None, float(scores[number]))
-    return found
+        is_match = bool(sure[number]) and int(best[number]) not in taken
+        taken |= {int(best[number])} if is_match else set()
+        matches[labels[number]] = Match(names[best[number]] if is_match else None, float(scores[number]))
+    return matches
 
 
-def _alike(speakers: _Speech, references: _Speech) -> Vectors:
-    """Return how alike each speaker and each reference are, by the more similar of their two pairs of embeddings.
+def _similarities(speakers: _Embeddings, references: _Embeddings) -> Vectors:
+    """Return the similarity of each speaker and each reference (speakers, references).
 
-    Shape: (speakers, references).
+    It is that of the more similar of their two pairs of embeddings.
     """
     both = speakers.is_telephone[:, np.newaxis] & references.is_telephone
-    full = _of_each_two(speakers.full, references.full) - _TELEPHONES_ALIKE * both
-    telephone = _of_each_two(speakers.telephone, references.telephone) - _TELEPHONES_ALIKE
-    found: Vectors = np.maximum(full, telephone).astype(np.float32)
-    return found
+    full = _all_products(speakers.full, references.full) - _TELEPHONE_BIAS * both
+    telephone = _all_products(speakers.telephone, references.telephone) - _TELEPHONE_BIAS
+    result: Vectors = np.maximum(full, telephone).astype(np.float32)
+    return result
 
 
-def _of_each_two(one: Vectors, other: Vectors) -> Vectors:
-    """Return the scalar product of each row of `one` with each row of `other`; the threads of `@` would take longer."""
-    found: Vectors = np.einsum("sj,rj->sr", one, other)
-    return found
+def _all_products(first: Vectors, second: Vectors) -> Vectors:
+    """Return the dot product of each row of `first` with each row of `second`; the threads of `@` would take longer."""
+    result: Vectors = np.einsum("sj,rj->sr", first, second)
+    return result
 
 
-def _unit(embeddings: Sequence[str]) -> Vectors:
-    """Read embeddings as vectors of length 1, all at once: a user may have ten thousand."""
+def _normalized(embeddings: Sequence[str]) -> Vectors:
+    """Decode embeddings as vectors of norm 1, all at once: a user may have ten thousand."""
     values = np.frombuffer(b64decode("".join(embeddings)), np.int8)  # none of them ends with padding
     vectors = values.reshape(len(embeddings), -1).astype(np.float32)
-    vectors /= np.sqrt(np.maximum(_products(vectors, vectors), 1.0))[:, np.newaxis]
+    vectors /= np.sqrt(np.maximum(_row_products(vectors, vectors), 1.0))[:, np.newaxis]
     return vectors
 
 
-def _products(one: Vectors, other: Vectors) -> Vectors:
-    """Return the scalar product of each row of `one` with the row of `other` that has the same number."""
-    found: Vectors = np.einsum("ij,ij->i", one, other)
-    return found
+def _row_products(first: Vectors, second: Vectors) -> Vectors:
+    """Return the dot product of each row of `first` with the corresponding row of `second`."""
+    result: Vectors = np.einsum("ij,ij->i", first, second)
+    return result

@@ -1,4 +1,4 @@
-"""The bucket `voices`: it has a message for each voice, and keeps no older versions."""
+"""The bucket `voices`: one message per voice, without older versions."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -13,22 +13,21 @@ from natscribe.schemas.wire import Model, UserId
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from app.jetstream.buckets import put
-from app.jetstream.key_value import VOICES_BUCKET, key_value_stream, key_value_subject
+from app.jetstream.key_value import VOICES_BUCKET, key_value_stream, key_value_subject, put
 from app.jetstream.records import parse_stored
 from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
 from app.jetstream.tokens import token
 
-UNCONFIRMED_S: Final = 5  # how long a new voice stays unless its request, which takes READ_WITHIN_S, confirms it
+UNCONFIRMED_S: Final = 5  # lifetime of a new voice unless its request, which takes READ_WITHIN_S, confirms it
 _STREAM: Final = key_value_stream(VOICES_BUCKET)
 
 
 class ChangedMeanwhileError(Exception):
-    """Another request has changed or forgotten the voice meanwhile: read the voice again."""
+    """Another request has changed or erased the voice in the meantime: read the voice again."""
 
 
 class StoredReference(Reference):
-    """A reference with its two embeddings: 192 whole numbers of a byte each, in base64."""
+    """A reference with its two embeddings: 192 signed bytes each, in base64."""
 
     model_config = ConfigDict(extra="allow")
     values: str = Field(repr=False)
@@ -38,7 +37,7 @@ class StoredReference(Reference):
 class StoredVoice(BaseModel):
     """A voice as the bucket stores it: an enrolled person, and the references of this person."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")  # a voice that is changed keeps what this version lacks
+    model_config = ConfigDict(frozen=True, extra="allow")  # fields of other versions survive a change
     voice: str
     user_id: UserId
     name: str = Field(repr=False)
@@ -47,12 +46,12 @@ class StoredVoice(BaseModel):
     references: list[StoredReference] = Field(repr=False)
 
     def shown(self, model: Model | None) -> Voice:
-        """Return the voice as clients see it, without embeddings.
+        """Return the voice for clients, without embeddings.
 
-        `model`: the network that makes embeddings now: a voice of another network is marked as not comparable. None:
-        every voice is marked as comparable.
+        `model`: the current embedding model: a voice of another model is marked as not comparable. None: every voice is
+        marked as comparable.
         """
-        references = [Reference(**each.model_dump(include=set(Reference.model_fields))) for each in self.references]
+        references = [Reference(**item.model_dump(include=set(Reference.model_fields))) for item in self.references]
         return Voice(
             voice=self.voice,
             name=self.name,
@@ -63,60 +62,60 @@ class StoredVoice(BaseModel):
         )
 
 
-class _Heard(TypedDict):
+class _Embeddings(TypedDict):
     values: str
     telephone: str
 
 
 class ComparableVoice(TypedDict):
-    """The fields of a voice that a comparison with speakers needs.
+    """The fields of a voice that identification needs.
 
-    A task may need a thousand voices, so their other fields are not read.
+    A task may need a thousand voices, so their other fields are not parsed.
     """
 
     voice: str
     user_id: int | str
     model: Model
-    references: list[_Heard]
+    references: list[_Embeddings]
 
 
-_COMPARED: Final[TypeAdapter[ComparableVoice]] = TypeAdapter(ComparableVoice)
+_COMPARABLE: Final[TypeAdapter[ComparableVoice]] = TypeAdapter(ComparableVoice)
 
 
 class VersionedVoice(NamedTuple):
-    """A voice that the bucket holds, and the stream sequence of its message."""
+    """A voice in the bucket, and the stream sequence of its message."""
 
     voice: StoredVoice
     sequence: int
 
 
 class VoiceStore:
-    """Stores voices in the bucket, by user and id, and finds them."""
+    """Stores and reads the voices in the bucket, by user and id."""
 
     def __init__(self, nats: Client) -> None:
         self._nats = nats
         self._js = nats.jetstream()
 
     async def pages(self, user_id: int | str, *, after: int = 0) -> AsyncIterator[list[VersionedVoice]]:
-        """Yield the voices of a user in the order of their last changes, some at a time.
+        """Yield pages of the voices of a user, in the order of their last changes.
 
-        `after`: the stream sequence after which to begin.
+        `after`: the stream sequence after which to start.
 
         Raises:
             NatsError: NATS does not answer.
         """
         async for page in stream_pages.pages(self._nats, _STREAM, _subject(user_id, "*"), after=after):
-            yield [kept for message in page if (kept := _read(message)) and kept.voice.user_id == user_id]
+            yield [version for message in page if (version := _read(message)) and version.voice.user_id == user_id]
 
-    async def compared(self, user_id: int | str) -> list[ComparableVoice]:
-        """Return all voices of a user, each with those fields alone that a comparison with speakers needs.
+    async def comparable(self, user_id: int | str) -> list[ComparableVoice]:
+        """Return all voices of a user, each with only those fields that identification needs.
 
         Raises:
             NatsError: NATS does not answer.
         """
         pages = stream_pages.pages(self._nats, _STREAM, _subject(user_id, "*"))
-        found = [voice async for page in pages for message in page if (voice := _read_compared(message))]
-        return [each for each in found if each["user_id"] == user_id]
+        voices = [parse_stored(_COMPARABLE, item.data, _STREAM) async for page in pages for item in page if item.data]
+        return [voice for voice in voices if voice["user_id"] == user_id]
 
     async def find(self, user_id: int | str, voice: str) -> VersionedVoice | None:
         """Return a voice; None if the user has no such voice.
@@ -124,26 +123,26 @@ class VoiceStore:
         Raises:
             NatsError: NATS does not answer.
         """
-        found = await leader_reads.last(self._nats, _STREAM, _subject(user_id, voice))
-        kept = _read(found) if found is not None else None
-        return kept if kept is not None and kept.voice.user_id == user_id else None
+        message = await leader_reads.last(self._nats, _STREAM, _subject(user_id, voice))
+        version = _read(message) if message is not None else None
+        return version if version is not None and version.voice.user_id == user_id else None
 
     async def add(self, voice: StoredVoice) -> None:
-        """Store a new voice for UNCONFIRMED_S seconds: `put` in place of this message confirms it.
+        """Store a new voice for UNCONFIRMED_S seconds: replacing this message with `put` confirms it.
 
         Raises:
             BucketFullError: The bucket has no room.
             NatsError: NATS does not answer.
         """
-        with suppress(ChangedMeanwhileError):  # the id is new, so an earlier try has stored it, whose answer was lost
+        with suppress(ChangedMeanwhileError):  # the id is new, so an earlier try whose reply was lost has stored it
             await self.put(voice, after=0)
 
     async def put(self, voice: StoredVoice, *, after: int) -> None:
-        """Store a voice in place of its message with the stream sequence `after`; 0: it has no message yet.
+        """Replace the message of a voice that has the stream sequence `after`; 0: the voice has no message yet.
 
         Raises:
             BucketFullError: The bucket has no room.
-            ChangedMeanwhileError: The voice has another message by now, or none.
+            ChangedMeanwhileError: The voice has another message in the meantime, or none.
             NatsError: NATS does not answer.
         """
         key, body = _key(voice.user_id, voice.voice), voice.model_dump_json().encode()
@@ -155,14 +154,14 @@ class VoiceStore:
                 raise ChangedMeanwhileError from error
             raise
 
-    async def remove(self, known: VersionedVoice) -> None:
-        """Remove a voice as it was read, so that the bucket holds nothing of it; a later change of the voice stays.
+    async def erase(self, version: VersionedVoice) -> None:
+        """Purge the messages of a voice up to the version that was read; a later change of the voice remains.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        subject = _subject(known.voice.user_id, known.voice.voice)
-        await self._js.purge_stream(_STREAM, subject=subject, seq=known.sequence + 1)
+        subject = _subject(version.voice.user_id, version.voice.voice)
+        await self._js.purge_stream(_STREAM, subject=subject, seq=version.sequence + 1)
 
 
 def _subject(user_id: int | str, voice: str) -> str:
@@ -173,12 +172,8 @@ def _key(user_id: int | str, voice: str) -> str:
     return f"{token(user_id)}.{voice}"
 
 
-def _read_compared(message: RawStreamMsg) -> ComparableVoice | None:
-    return parse_stored(_COMPARED, message.data, _STREAM) if message.data else None
-
-
 def _read(message: RawStreamMsg) -> VersionedVoice | None:
-    """Read a voice from its message; None if the message has no content, as one that deletes a key.
+    """Parse a voice; None if the message has no content because it deletes the key.
 
     Raises:
         UnreadableError: Another version of the service has written the voice.

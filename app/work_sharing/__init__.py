@@ -1,5 +1,5 @@
 """Work sharing: idle workers help to transcribe one long recording.
 
-Nothing here is stored: if a helper is lost, the worker that runs the task transcribes the helper's windows itself, and
-only that worker appends to the task's log.
+Nothing here is stored: if an idle worker is lost, the worker that runs the task transcribes the lost windows itself.
+Only that worker appends to the task's log.
 """

@@ -1,6 +1,6 @@
-"""Helping: while this worker is idle and cores are free, it transcribes windows of other workers.
+"""Work sharing: while this worker is idle and cores are free, it transcribes windows of other workers.
 
-A worker that is not idle has no subscription. So NATS sends a window to another worker, or answers at once that no
+A worker that is not idle has no subscription. So NATS sends a window to another worker, or reports at once that no
 worker is idle.
 """
 
@@ -28,13 +28,13 @@ from app.settings import VERSION, Settings, Share
 from app.work_sharing.idle_workers import LONGEST_WAIT_S, WINDOWS_AT_ONCE, IdleWorkers
 
 LARGEST_MESSAGE_BYTES = 960_000  # a request with the longest window
-CHECK_IDLE_EVERY_S = 5 * MIN_INTERVAL_S  # pause between two looks whether this worker may help
+CHECK_IDLE_EVERY_S = 5 * MIN_INTERVAL_S  # how often this worker checks whether it may help
 
 log = structlog.get_logger()
 
 
 class WorkSharing:
-    """This worker's part in work sharing: it helps other workers, and makes the helpers of its own runs."""
+    """This worker's part in work sharing: transcribes windows of other workers, and sends windows to idle workers."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class WorkSharing:
         self._subscriber = subscriber
         self._subject = subjects.windows(engine_of(settings))
         self._worker = uuid4().hex
-        self._own_tasks = 0  # how many tasks this worker itself runs
-        self._busy = asyncio.Event()  # set while it runs any
-        self._helping = 0  # how many windows of other workers it has
+        self._own_tasks = 0  # how many tasks this worker runs
+        self._busy = asyncio.Event()  # set while this worker runs a task
+        self._shared_windows = 0  # how many windows of other workers this worker transcribes
         self._at_once = asyncio.Semaphore(WINDOWS_AT_ONCE)
         self._cores = None if settings.share_windows is Share.ALWAYS else settings.engine_threads
         self._measured = Cores()
@@ -63,7 +63,7 @@ class WorkSharing:
 
     @asynccontextmanager
     async def pause_sharing(self) -> AsyncIterator[None]:
-        """Do not help other workers until the block ends: in it a task of this worker runs."""
+        """Transcribe no windows of other workers until the block ends, which runs a task of this worker."""
         self._own_tasks += 1
         self._busy.set()
         try:
@@ -74,23 +74,26 @@ class WorkSharing:
                 self._busy.clear()
 
     def idle_workers(self, loaded: Loaded) -> IdleWorkers | None:
-        """Return the helpers of one run with this model; None if work sharing is off."""
+        """Return the idle workers for one run with this model; None if work sharing is off."""
         return IdleWorkers(self._nats, self._subject, loaded.model, engine_fingerprint(loaded)) if self._on else None
 
     async def update_subscription(self) -> None:
-        """Wait a second, check whether this worker may help, and start or stop the subscriber to match.
+        """Wait a second, check whether this worker may help, and start or stop the subscriber accordingly.
 
         The subscriber stays while it has a window of another worker. FastStream starts the subscriber when the broker
         starts; before that, it must not be started here, because one that is started twice loses messages.
         """
         await self._pause()
-        free = self._cores is None or self._measured.free(self._cores)
-        may_help = self._on and free and not self._own_tasks and self._engine.ready
-        self._was_started = self._was_started or self._subscriber.running
-        if may_help and self._was_started and not self._subscriber.running:
+        may_help, is_running = self._may_help(), self._subscriber.running
+        self._was_started = self._was_started or is_running
+        if may_help and self._was_started and not is_running:
             await self._subscriber.start()
-        elif self._subscriber.running and not may_help and not self._helping:
+        elif is_running and not may_help and not self._shared_windows:
             await self._subscriber.stop()
+
+    def _may_help(self) -> bool:
+        is_core_free = self._cores is None or self._measured.free(self._cores)
+        return self._on and is_core_free and not self._own_tasks and self._engine.ready
 
     async def _pause(self) -> None:
         """Wait about a second, or until this worker gets a task of its own."""
@@ -103,7 +106,7 @@ class WorkSharing:
                 await self._busy.wait()
 
     def stop_sharing(self) -> None:
-        """Stop helping for good, and return windows without text; call this before the NATS connection closes."""
+        """Stop work sharing for good, and return pending windows without text, before the NATS connection closes."""
         self._own_tasks += 1
         self._busy.set()
 
@@ -112,20 +115,20 @@ class WorkSharing:
 
         The reply has no text if this worker has a task of its own, another model or fingerprint, or a failed engine.
         """
-        if not self._on or self._busy.is_set() or not self._has_the_engine_for(request):
+        if not self._on or self._busy.is_set() or not self._has_engine_for(request):
             return WindowReply(worker=self._worker, text=None)
-        if not self._helping:
-            log.info("help_started")
-        self._helping += 1
+        if not self._shared_windows:
+            log.info("shared_window_started")
+        self._shared_windows += 1
         try:
             return WindowReply(worker=self._worker, text=await self._text_unless_busy(request))
         except TaskError as error:
-            log.warning("help_failed", error=error.detail.code)
+            log.warning("shared_window_failed", error=error.detail.code)
             return WindowReply(worker=self._worker, text=None)
         finally:
-            self._helping -= 1
+            self._shared_windows -= 1
 
-    def _has_the_engine_for(self, request: WindowRequest) -> bool:
+    def _has_engine_for(self, request: WindowRequest) -> bool:
         loaded = self._engine.loaded
         return loaded is not None and (loaded.model, engine_fingerprint(loaded)) == (request.model, request.fingerprint)
 
@@ -148,17 +151,17 @@ class WorkSharing:
 
 
 def engine_fingerprint(loaded: Loaded) -> str:
-    """Return the engine fingerprint: engines with the same model and fingerprint find the same text in a window.
+    """Return the engine fingerprint: engines with the same model and fingerprint return the same text for a window.
 
-    The version is a part of it, because another version of the service may find other text.
+    It includes the version of the service, because another version may return another text.
     """
     return f"{VERSION} {loaded.fingerprint}"
 
 
 def engine_of(settings: Settings) -> str:
     """Return the name of the engine that these settings describe: workers with the same name may help each other."""
-    described = (
+    parts = (
         *(VERSION, settings.transcription_model or "", settings.engine_device.value),
         *(settings.engine_compute_type or "", str(settings.engine_beam)),
     )
-    return sha256("\n".join(described).encode()).hexdigest()[:16]
+    return sha256("\n".join(parts).encode()).hexdigest()[:16]

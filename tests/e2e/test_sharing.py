@@ -56,7 +56,7 @@ class Pair:
 
     def helps(self) -> list[int]:
         """How many batches each worker has begun for the other."""
-        return [log.read_text(encoding="utf-8").count("help_started") for log in self._logs]
+        return [log.read_text(encoding="utf-8").count("shared_window_started") for log in self._logs]
 
     async def begin(self, recording: Path) -> tuple[str, Running, Running]:
         """Publish a task, and wait until somebody helps with it: its id, its owner and the helper."""

@@ -35,8 +35,8 @@ from app.engines.diarization.windows import (
     sample_at,
 )
 
+# The powerset classes of the segmentation model: which local speakers are active in each class.
 _POWERSET = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
-"""The powerset classes of the segmentation model: which local speakers are active in each class."""
 _SEGMENTATION_SHARE = 0.2  # of the time that a chunk takes; embeddings take the rest
 _SILENCE = 2.0**-15  # one step of 16 bits: a window that is never louder is silent
 _CLEAN_FRAMES = 18  # 0.3 s: with less speech alone, the embedding of a local speaker includes overlapping speech

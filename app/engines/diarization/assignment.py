@@ -20,8 +20,7 @@ from app.engines.diarization.windows import FRAME_SAMPLES, STEP_FRAMES, WINDOW_F
 
 Assignment = npt.NDArray[np.int16]
 
-UNASSIGNED = -1
-"""The assignment of a local speaker that belongs to no speaker."""
+UNASSIGNED = -1  # the assignment of a local speaker that belongs to no speaker
 
 _FRAME_S = np.float32(FRAME_SAMPLES / SAMPLE_RATE)
 _STEP_FRAMES = 15  # 0.25 s: about the length of a step; the assignment does not change within a step

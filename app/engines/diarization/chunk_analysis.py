@@ -14,13 +14,10 @@ import numpy.typing as npt
 from app.engines.diarization.regions import MAX_EMBEDDING_FRAMES, MIN_EMBEDDING_FRAMES
 from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, WINDOWS_PER_CHUNK, Mask
 
-LOCAL_SPEAKERS = 3
-"""Number of local speakers that the segmentation model distinguishes in a window."""
-EMBEDDING_SIZE = 192
-"""Number of values in an embedding."""
+LOCAL_SPEAKERS = 3  # number of local speakers that the segmentation model distinguishes in a window
+EMBEDDING_SIZE = 192  # number of values in an embedding
 
-MIN_SPEECH_FRAMES = 6
-"""Fewest frames (0.1 s) in which a local speaker speaks; a local speaker with fewer is ignored."""
+MIN_SPEECH_FRAMES = 6  # fewest frames (0.1 s) in which a local speaker speaks; a local speaker with fewer is ignored
 
 Activity = npt.NDArray[np.uint8]
 Quantized = npt.NDArray[np.int8]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing, suppress
+from math import inf
 from time import monotonic
 
 from natscribe.schemas.progress import Stage
@@ -71,18 +72,15 @@ def _known_chunks(job: Diarize, revision: str) -> dict[int, ChunkAnalysis]:
 
 
 def _progress(duration: float, emit: Emit) -> Callable[[float], None]:
-    """Return a function that takes the seconds processed so far, and emits them at most once per second."""
-    reported_at = monotonic()
+    """Report the start; return a function that reports the seconds processed so far, at most once per second."""
+    reported_at = -inf
 
     def report(seconds: float) -> None:
-        processed = min(seconds, duration)
-        emit(StageAdvanced(stage=Stage.DIARIZING, processed_seconds=processed, duration_seconds=duration))
-
-    def advance(seconds: float) -> None:
         nonlocal reported_at
         if monotonic() - reported_at >= _PROGRESS_EVERY_S:
             reported_at = monotonic()
-            report(seconds)
+            processed = min(seconds, duration)
+            emit(StageAdvanced(stage=Stage.DIARIZING, processed_seconds=processed, duration_seconds=duration))
 
     report(0.0)
-    return advance
+    return report

@@ -17,6 +17,7 @@ _BINS = 80  # filters
 _LOWEST_HZ = 20.0
 _PREEMPHASIS = np.float32(0.97)
 _FLOOR = np.finfo(np.float32).eps
+_WINDOW = (np.hanning(_FRAME) ** 0.85).astype(np.float32)  # the Povey window, a flatter Hann window
 
 
 def features(samples: Samples) -> Features:
@@ -24,16 +25,10 @@ def features(samples: Samples) -> Features:
     frames = np.lib.stride_tricks.sliding_window_view(samples, _FRAME)[::_STEP]
     centred = frames - frames.mean(axis=1, keepdims=True)
     previous = np.concatenate([centred[:, :1], centred[:, :-1]], axis=1)
-    spectrum = np.fft.rfft((centred - _PREEMPHASIS * previous) * _window(), _POINTS)[:, :-1]
+    spectrum = np.fft.rfft((centred - _PREEMPHASIS * previous) * _WINDOW, _POINTS)[:, :-1]
     energies = np.asarray((spectrum.real**2 + spectrum.imag**2) @ _filters(), np.float64)
     logarithm = np.log(np.maximum(energies, _FLOOR))
     return np.ascontiguousarray(logarithm - logarithm.mean(axis=0), np.float32)
-
-
-@cache
-def _window() -> Samples:
-    """Return the weight of each sample of a frame: the Povey window, a flatter Hann window."""
-    return (np.hanning(_FRAME) ** 0.85).astype(np.float32)
 
 
 @cache

@@ -11,12 +11,9 @@ import numpy as np
 
 from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, Mask
 
-MAX_EMBEDDING_FRAMES = 89
-"""Most frames of speech in an embedding, 1.5 s."""
-EMBEDDING_STEP_FRAMES = 44
-"""Most frames between the starts of two embeddings of one region, 0.75 s."""
-MIN_EMBEDDING_FRAMES = 15
-"""Fewest frames of speech in an embedding, 0.25 s."""
+MAX_EMBEDDING_FRAMES = 89  # most frames of speech in an embedding, 1.5 s
+EMBEDDING_STEP_FRAMES = 44  # most frames between the starts of two embeddings of one region, 0.75 s
+MIN_EMBEDDING_FRAMES = 15  # fewest frames of speech in an embedding, 0.25 s
 
 
 def embedding_spans(active: Mask, frames: int) -> Iterator[tuple[int, int]]:

@@ -28,17 +28,10 @@ _LATE_FRAMES = 30  # 0.5 s: a shorter turn belongs to the next speaker, detected
 _NEAR_FRAMES = 6  # 0.1 s: longest pause between such a turn and the turn that follows
 
 
-def _votes() -> Floats:
-    """Return the vote (0 to 1) of a window for each probability (0 to 255): cubed odds, so most are near 0 or 1.
-
-    So two windows in which a speaker probably speaks outvote one window in which the speaker certainly does not.
-    """
-    probability = np.arange(256, dtype=np.float32) / np.float32(255)
-    votes = probability**3 / (probability**3 + (1 - probability) ** 3)
-    return votes.astype(np.float32)
-
-
-_VOTES = _votes()
+_PROBABILITY = np.arange(256, dtype=np.float32) / np.float32(255)
+# The vote (0 to 1) of a window for each probability (0 to 255): cubed odds, so most are near 0 or 1. So two windows in
+# which a speaker probably speaks outvote one window in which the speaker certainly does not.
+_VOTES = (_PROBABILITY**3 / (_PROBABILITY**3 + (1 - _PROBABILITY) ** 3)).astype(np.float32)
 
 
 class _Turn(NamedTuple):

@@ -16,21 +16,15 @@ from app.engines.audio.samples import Samples
 Mask = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
 
-FRAME_SAMPLES = 270
-"""Samples per frame: the segmentation model decides who speaks once per frame."""
+FRAME_SAMPLES = 270  # samples per frame: the segmentation model decides who speaks once per frame
 WINDOW_FRAMES = 589
-"""Frames per window."""
 WINDOW_SAMPLES = 160_000
-"""Samples per window."""
+# Frames between the starts of consecutive windows (3.75 s). 5 s locates speaker changes less exactly, 2.5 s no better.
 STEP_FRAMES = 222
-"""Frames between the starts of consecutive windows (3.75 s). 5 s locates speaker changes less exactly, 2.5 s no better.
-"""
-STEP_SAMPLES = STEP_FRAMES * FRAME_SAMPLES
-"""Samples between the starts of consecutive windows."""
+STEP_SAMPLES = STEP_FRAMES * FRAME_SAMPLES  # samples between the starts of consecutive windows
+# Samples before frame 0: the receptive field of a frame is 991 samples, of which the frame is the middle 270.
 FIRST_FRAME_AT = 360
-"""Samples before frame 0: the receptive field of a frame is 991 samples, of which the frame is the middle 270."""
 WINDOWS_PER_CHUNK = 16
-"""Windows per chunk."""
 _CHUNK_SAMPLES = (WINDOWS_PER_CHUNK - 1) * STEP_SAMPLES + WINDOW_SAMPLES
 
 

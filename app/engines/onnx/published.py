@@ -24,16 +24,14 @@ _CONFIG = "config.json"
 CANARY = "nemo-conformer-aed"
 _LANGUAGE_TOKEN = re.compile(r"^<\|([a-z]{2})\|> ", re.MULTILINE)  # a language token in Canary's vocabulary
 _PLAIN, _INT8, _FLOAT16 = "", "?int8", "?fp16"  # precisions in the library's patterns of file names
+# The file name suffix of each precision that an operator may configure. No model has files for the precisions in the
+# last line, which exist for Whisper models.
 PRECISIONS: Mapping[str, str] = {
     "int8": _INT8,
     "float16": _FLOAT16,
     "float32": _PLAIN,
     **dict.fromkeys(("int8_float16", "int8_bfloat16", "int8_float32", "int16", "bfloat16"), _PLAIN),
 }
-"""The file name suffix of each precision that an operator may configure.
-
-No model has files for the precisions in the last line, which exist for Whisper models.
-"""
 
 
 def _gigaam_transducer(stem: str) -> tuple[str, ...]:
@@ -41,6 +39,7 @@ def _gigaam_transducer(stem: str) -> tuple[str, ...]:
 
 
 _NEMO_TRANSDUCER = ("encoder-model{}.onnx", "decoder_joint-model{}.onnx", "vocab.txt", _CONFIG)
+# The patterns of the library for the files that each architecture needs; `{}` stands for the precision.
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "nemo-conformer-ctc": ("model{}.onnx", "vocab.txt", _CONFIG),
     "nemo-conformer-rnnt": _NEMO_TRANSDUCER,
@@ -54,16 +53,8 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "gigaam-multilingual-ctc": ("multilingual*_ctc{}.onnx", "multilingual_vocab.txt", _CONFIG),
     "vosk": ("*/encoder{}.onnx", "*/decoder{}.onnx", "*/joiner{}.onnx", "*/tokens.txt"),
 }
-"""The patterns of the library for the files that each architecture needs; `{}` stands for the precision."""
 
-_DETECTED_BY_FILES = (
-    "gigaam-v2-ctc",
-    "gigaam-v2-rnnt",
-    "gigaam-v3-e2e-ctc",
-    "gigaam-v3-e2e-rnnt",
-    "gigaam-multilingual-ctc",
-    "vosk",
-)
+_DETECTED_BY_FILES = [architecture for architecture in NEEDED if architecture.startswith(("gigaam", "vosk"))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +65,7 @@ class Published:
     languages: tuple[str, ...]
 
 
+# The model names of onnx-asr 0.12, with the languages in its documentation and on the models' pages.
 PUBLISHED: Mapping[str, Published] = {
     "gigaam-v2-ctc": Published("gigaam-v2-ctc", _RUSSIAN),
     "gigaam-v2-rnnt": Published("gigaam-v2-rnnt", _RUSSIAN),
@@ -94,7 +86,6 @@ PUBLISHED: Mapping[str, Published] = {
     "alphacep/vosk-model-ru": Published("vosk", _RUSSIAN),
     "alphacep/vosk-model-small-ru": Published("vosk", _RUSSIAN),
 }
-"""The model names of onnx-asr 0.12, with the languages in its documentation and on the models' pages."""
 
 _BY_FOLDER_NAME = {alias: name for name in PUBLISHED for alias in (name, name.rpartition("/")[2])}
 

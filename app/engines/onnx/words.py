@@ -10,6 +10,8 @@ from onnx_asr.asr import TimestampedResult
 
 from app.engines.audio.timeline import Times
 
+_Token = tuple[str, float, float]  # letters, start, probability
+
 _LETTER_S = 0.07  # time to speak a letter: models return only the start of a token, also of a word's last token
 
 
@@ -38,13 +40,6 @@ class _WordBuilder:
         return Word(start=start, end=end, word=f" {self.text}", probability=fmean(self.probabilities))
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
-    letters: str
-    start: float
-    probability: float
-
-
 def words_of(result: TimestampedResult, seconds: float, speech: Sequence[Times]) -> list[Word]:
     """Join the tokens of an audio of `seconds` seconds to words.
 
@@ -71,7 +66,7 @@ def _tokens(result: TimestampedResult) -> Iterator[_Token]:
         logprobs = [fmean(logprobs) if logprobs else 0.0] * len(tokens)
     for letters, start, logprob in zip(tokens, starts, logprobs, strict=True):
         if not (letters.startswith("<") and letters.endswith(">")):  # such as <unk>
-            yield _Token(letters, start, min(exp(logprob), 1.0))
+            yield letters, start, min(exp(logprob), 1.0)
 
 
 def _joined(tokens: Iterator[_Token]) -> Iterator[_WordBuilder]:
@@ -90,13 +85,13 @@ def _joined(tokens: Iterator[_Token]) -> Iterator[_WordBuilder]:
 
 def _split(tokens: Iterator[_Token]) -> Iterator[_WordBuilder]:
     word = _WordBuilder()
-    for token in tokens:
-        for index, letters in enumerate(token.letters.split(" ")):
+    for text, start, probability in tokens:
+        for index, letters in enumerate(text.split(" ")):
             if index and word.text:
                 yield word
                 word = _WordBuilder()
             if letters:
-                word.add(letters, token.start, token.probability)
+                word.add(letters, start, probability)
     if word.text:
         yield word
 

@@ -36,13 +36,12 @@ def word_times(words: Iterable[Word], speech: Sequence[Times], since: float = 0.
     A word that extends over a pause counts as spoken after the pause, as in `Timeline.word`. A word that lasts longer
     than a person takes for it is cut: the rest may be untranscribed speech.
     """
-    return [_word_times(word, word.start - since, word.end - since, speech) for word in words]
-
-
-def _word_times(word: Word, start: float, end: float, speech: Sequence[Times]) -> Times:
-    region_start = max((first for first, _ in speech if first < end - WORD_TOLERANCE_S), default=start)
-    start = max(start, region_start)
-    return start, min(end, start + max_word_seconds(word))
+    times = []
+    for word in words:
+        start, end = word.start - since, word.end - since
+        start = max([start, *(region_start for region_start, _ in speech if region_start < end - WORD_TOLERANCE_S)])
+        times.append((start, min(end, start + max_word_seconds(word))))
+    return times
 
 
 def max_word_seconds(word: Word) -> float:

@@ -22,12 +22,12 @@ _FILES = (_WEIGHTS, "config.json", "tokenizer.json", "vocabulary.*")
 EXAMPLE = "large-v3"
 NEEDED = f"{', '.join(_FILES)} (Whisper, for CTranslate2)"
 
+# The model names of faster-whisper 1.2.
 PUBLISHED = {
     *("tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", "medium.en"),
     *("large-v1", "large-v2", "large-v3", "large", "large-v3-turbo", "turbo"),
     *("distil-small.en", "distil-medium.en", "distil-large-v2", "distil-large-v3", "distil-large-v3.5"),
 }
-"""The model names of faster-whisper 1.2."""
 
 
 def publishes(name: str) -> bool:

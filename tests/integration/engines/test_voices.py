@@ -15,7 +15,7 @@ from app.engines.diarization.networks import Networks
 from app.engines.diarization.telephone import simulate_telephone
 from app.engines.messages import DiarizationDone, Diarize, Embedded
 from app.settings import Settings
-from app.voices.enrolment import LEAST_AGREEMENT
+from app.voices.enrolment import MIN_AGREEMENT
 from app.voices.matching import MatchLimits, match
 from tests.sounds import NO_LIMIT, Samples, load
 
@@ -55,7 +55,7 @@ def enrolled(heard: Hears) -> dict[str, list[tuple[str, str]]]:
     for language, person in PEOPLE.items():
         (speaker,) = voices_of(heard(RECORDINGS / f"speech/prompts-{language}.flac")).speakers
         assert speaker.seconds >= LEAST_REFERENCE_S
-        assert speaker.agreement > LEAST_AGREEMENT
+        assert speaker.agreement > MIN_AGREEMENT
         found[person] = [(speaker.values, speaker.telephone)]
     return found
 
@@ -113,7 +113,7 @@ def test_two_people_are_no_reference(networks: Networks) -> None:
     # Given a conversation of two, when it is taken for one person, then what is said does not agree
     two = RECORDINGS / "talk/two-women.ogg"
     (mixed,) = alone(networks, two).speakers
-    assert mixed.agreement < LEAST_AGREEMENT
+    assert mixed.agreement < MIN_AGREEMENT
 
 
 def test_a_person_is_named_in_another_language(heard: Hears, enrolled: dict[str, list[tuple[str, str]]]) -> None:

@@ -1,4 +1,4 @@
-"""Each key that the service writes to Redis has a time to live: nothing is left if the service never runs again."""
+"""Each key that the service writes to Redis expires: Redis is empty again if the service never runs again."""
 
 import re
 from collections.abc import Callable
@@ -20,29 +20,31 @@ NAMES: dict[str, Callable[[], str]] = {
     "result": lambda: keys.result("*"),
     "projected": lambda: keys.projected("*"),
     "task_list": lambda: keys.task_list("*", "*"),
-    "withdrawn": lambda: keys.tombstone("*"),
+    "tombstone": lambda: keys.tombstone("*"),
     "chunks": lambda: keys.chunks("*"),
-    "recordings": lambda: keys.cached_recordings("*"),
-    "findings": lambda: keys.cached_results("*"),
+    "cached_recordings": lambda: keys.cached_recordings("*"),
+    "cached_results": lambda: keys.cached_results("*"),
     "MARK": lambda: keys.MARK,
     "LISTED": lambda: keys.LISTED,
 }
 
 
 def name_of(key: str) -> str:
-    """Which of the service's keys that is."""
-    (found,) = (name for name, form in NAMES.items() if re.fullmatch(re.escape(form()).replace(r"\*", "[^:]+"), key))
-    return found
+    """Return the name of the function or constant of a key."""
+    (name_of_key,) = (
+        name for name, form in NAMES.items() if re.fullmatch(re.escape(form()).replace(r"\*", "[^:]+"), key)
+    )
+    return name_of_key
 
 
 async def until_written(redis: Redis, names: set[str]) -> dict[str, int]:
-    """All keys, once there are those with these names, and the seconds that each of them has left."""
+    """Wait for keys of these names; return the remaining seconds of all keys."""
 
-    async def look() -> dict[str, int] | None:
-        found = {key: await redis.ttl(key) for key in [key async for key in redis.scan_iter()]}
-        return found if names <= {name_of(key) for key in found} else None
+    async def read() -> dict[str, int] | None:
+        ttls = {key: await redis.ttl(key) for key in [key async for key in redis.scan_iter()]}
+        return ttls if names <= {name_of(key) for key in ttls} else None
 
-    return await eventually(look)
+    return await eventually(read)
 
 
 async def test_every_key_expires(
@@ -71,16 +73,16 @@ async def test_every_key_expires(
             await publisher.publish(task_id)
             await publisher.until(task_id, State.QUEUED)
         await publisher.ask("tasks.cancel", task_id="cancelled")
-        # Then each key of the service is there, and each has its time to live
-        found = await until_written(redis, set(NAMES))
+        # Then each key of the service exists, and has a time to live
+        ttls = await until_written(redis, set(NAMES))
         engine.may_go_on.set()
-    assert {key: left for key, left in found.items() if left < 0} == {}
-    # And the lists outlive the keys of the tasks that are in them
-    of_tasks = max(left for key, left in found.items() if name_of(key) in {"info", "projected"})
-    assert min(left for key, left in found.items() if name_of(key) in {"task_list", "LISTED"}) > of_tasks
+    assert {key: left for key, left in ttls.items() if left < 0} == {}
+    # And the lists outlive the keys of their tasks
+    of_tasks = max(left for key, left in ttls.items() if name_of(key) in {"info", "projected"})
+    assert min(left for key, left in ttls.items() if name_of(key) in {"task_list", "LISTED"}) > of_tasks
 
 
-def test_all_keys_of_the_service_are_looked_at() -> None:
+def test_every_key_of_the_service_is_tested() -> None:
     functions = {name for name, value in vars(keys).items() if callable(value) and value.__module__ == keys.__name__}
     constants = {
         name for name, value in vars(keys).items() if isinstance(value, str) and ":" in value and name.isupper()

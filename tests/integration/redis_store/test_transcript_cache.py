@@ -42,7 +42,7 @@ async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
 ) -> None:
     # Given a transcript that was kept
     kept = transcript(segments)
-    await transcripts.keep(AUDIO, TASK, LOADED, kept)
+    await transcripts.store(AUDIO, TASK, LOADED, kept)
     # Then no piece of it, which is read at once, is large
     (packed,) = await binary_redis.hvals(keys.cached_results(AUDIO))
     assert isinstance(packed, bytes)
@@ -63,5 +63,5 @@ async def test_a_transcript_that_was_kept_as_a_whole_is_made_anew(
 
 
 async def test_what_another_engine_has_found_is_no_answer(transcripts: TranscriptCache) -> None:
-    await transcripts.keep(AUDIO, TASK, LOADED, transcript(1))
+    await transcripts.store(AUDIO, TASK, LOADED, transcript(1))
     assert await transcripts.find(AUDIO, TASK, Loaded(model=MODEL, fingerprint="cuda float16"), None) is None

@@ -69,7 +69,7 @@ async def written(publisher: Publisher, task_id: str, result_format: str) -> str
 
 @pytest.fixture
 async def anna(publisher: Publisher, worker: Worker, engine: FakeEngine) -> str:
-    """A voice that was enrolled from the first speaker of a call, and is heard again as the second one of another."""
+    """A voice that was enrolled from the first speaker of a call, and speaks again as the second one of another."""
     await done(publisher, "call", diarize=True, identify=True)
     voice = await enroll(publisher, "call", speaker="SPEAKER_00")
     engine.people = ["cecile", "anna"]
@@ -122,14 +122,14 @@ async def test_voices_of_other_users_are_no_reason_to_refuse(publisher: Publishe
     assert (await enroll(publisher, "theirs", speaker="SPEAKER_01", user_id=8))["name"] == "Anna"
 
 
-async def test_a_new_voice_is_stored_once_though_an_answer_was_lost(
+async def test_a_new_voice_is_stored_once_though_a_reply_was_lost(
     publisher: Publisher, anna: str, worker: Worker
 ) -> None:
     # Given a voice that is stored
     store = worker.container.voice_store
     known = await store.find(7, anna)
     assert known is not None
-    # When it is stored as a new one again, because the answer of NATS was lost
+    # When it is stored as a new one again, because the reply of NATS was lost
     await store.add(known.voice)
     # Then it is there once, as it was
     assert await store.find(7, anna) == known
@@ -157,13 +157,13 @@ async def test_a_new_voice_whose_request_dies_expires(
 async def test_nothing_of_a_forgotten_voice_is_found_anywhere(
     publisher: Publisher, anna: str, js: JetStreamContext, redis: Redis, nc: Nats
 ) -> None:
-    # Given a person who is named in a result, and somebody who listens
+    # Given a person who is named in a result, and a person who listens
     told: asyncio.Queue[Msg] = asyncio.Queue()
     await nc.subscribe(subjects.ALL_FORGOTTEN, cb=told.put)
     # When the voice is forgotten
     answer = await publisher.ask(subjects.FORGET, user_id=7, voice=anna)
     assert answer["voice"] == anna
-    # Then the event tells it, and neither name nor embedding is anywhere within five seconds
+    # Then the event reports it, and neither name nor embedding is anywhere within five seconds
     event = await asyncio.wait_for(told.get(), 5)
     assert event.subject == f"voices.forgotten.{anna}"
     async with asyncio.timeout(5):
@@ -227,7 +227,7 @@ async def test_who_does_not_ask_for_names_leaves_no_voice_behind(
 ) -> None:
     # Given a task with speakers that does not ask for their names
     await done(publisher, "call", diarize=True)
-    # Then nothing of their voices is kept, and who wants to enrol one is told how
+    # Then nothing of their voices is stored, and an enrolment fails with a reason
     assert (await js.stream_info("KV_embeddings")).state.messages == 0
     code, message = await refused(publisher, "call", speaker="SPEAKER_00")
     assert (code, "`identify: true`" in message) == ("not_found", True)
@@ -237,7 +237,7 @@ async def test_a_full_bucket_enrols_nobody_and_is_named(publisher: Publisher, ca
     # Given a bucket in which an administrator leaves no room
     config = (await js.stream_info("KV_voices")).config
     await js.update_stream(config.evolve(max_bytes=1))
-    # When somebody is enrolled, then the answer says which bucket is full, and nobody is
+    # When a person is enrolled, then the reply says which bucket is full, and nobody is
     code, message = await refused(publisher, call, speaker="SPEAKER_00")
     assert (code, "no room in the bucket voices" in message) == ("internal", True)
     assert (await publisher.ask(subjects.VOICES, user_id=7))["voices"] == []
@@ -249,7 +249,7 @@ async def test_a_full_bucket_costs_names_and_no_text(
     # Given a bucket in which an administrator leaves no room
     config = (await js.stream_info("KV_embeddings")).config
     await js.update_stream(config.evolve(max_bytes=1))
-    # When a task asks for names
+    # When a task requests names
     await done(publisher, "call", diarize=True, identify=True)
     # Then it completes without names, and says so
     result = await publisher.ask(subjects.RESULT, task_id="call")
@@ -302,7 +302,7 @@ async def test_channels_whose_voices_cannot_be_compared_keep_their_text(
 
 
 async def live(publisher: Publisher, task_id: str, **options: Any) -> None:
-    """A live task that has completed, with half a minute of sound."""
+    """A live task that has completed, with half a minute of audio."""
     audio = {"codec": "pcm_s16le", "sample_rate": 8000}
     task = {"task_id": task_id, "user_id": 7, "audio": audio, "diarize": True, "identify": True} | options
     await publisher.js.publish(subjects.tasks(Lane.LIVE, Priority.NORMAL), json.dumps(task).encode())
@@ -344,11 +344,11 @@ async def test_no_voice_stands_in_logs_traces_and_metrics(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # Given a worker whose spans are kept
+    # Given a worker whose spans are stored
     spans, traces = InMemorySpanExporter(), TracerProvider()
     traces.add_span_processor(SimpleSpanProcessor(spans))
     async with start_worker(engine, traces) as worker:
-        # When somebody is enrolled, renamed, refused, named in results and forgotten
+        # When a person is enrolled, renamed, refused, named in results and forgotten
         await live_through(publisher)
         told = caplog.text + "".join(capfd.readouterr())
         traced = "".join(span.to_json() for span in spans.get_finished_spans())

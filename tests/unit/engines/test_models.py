@@ -118,7 +118,7 @@ def test_a_model_that_is_not_offered_is_not_downloaded(
     # When a task names another one
     message = str(refusal(ModelCatalog("small", models_dir, None, ["t-tech/t-one"]), name))
 
-    # Then the message tells the publisher what there is, and the operator which setting it is
+    # Then the message names the models for the publisher, and the setting for the operator
     assert "name one of meetings, small, t-tech/t-one, whisper-base;" in message
     assert "TRANSCRIPTION_MODELS" in message
 
@@ -156,7 +156,7 @@ def test_a_cached_published_model_needs_no_hub(monkeypatch: pytest.MonkeyPatch, 
     # When a task names it
     found = offering("large-v3").find("large-v3")
 
-    # Then only the cache was asked, and the hash was read from the name
+    # Then only the cache was called, and the hash was read from the name
     assert asked == [True]
     assert found.identity.revision == "abababababab"
 
@@ -243,7 +243,7 @@ def test_a_published_onnx_model_that_cannot_be_had_says_what_to_do(monkeypatch: 
     # When a task names a published model
     message = str(refusal(ModelCatalog(None, None, "int8", ["gigaam-v3-ctc"]), "gigaam-v3-ctc"))
 
-    # Then the error says how to get on, and the hub was asked only for what no cache has
+    # Then the error says how to get on, and the hub was called only for what no cache has
     assert "TRANSCRIPTION_MODELS_DIR" in message
     assert asked == [("int8", True), (None, True), ("fp16", True), ("int8", False), (None, False)]
 
@@ -252,7 +252,7 @@ def test_a_published_onnx_model_that_cannot_be_had_says_what_to_do(monkeypatch: 
 def test_an_unknown_precision_is_refused_before_anything_is_downloaded(
     models_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    # Given a service whose operator asks for a precision that there is not
+    # Given a service whose operator requests a precision that there is not
     def asked(*_: object, **__: object) -> str:
         pytest.fail("the model was looked for")
 
@@ -296,7 +296,7 @@ def test_a_cached_published_onnx_model_needs_no_hub(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
 
-    # When a task names it, then only the cache is asked
+    # When a task names it, then only the cache is called
     assert offering(name).find(name).folder == tmp_path
 
 
@@ -317,10 +317,10 @@ def test_the_bundled_model_is_found_without_reading_its_weights(
     make_model(bundled.home())
     os.truncate(bundled.home() / "model.bin", bundled.SIZE_BYTES)
 
-    # When it is asked for by any of its names
+    # When it is requested by any of its names
     found = {ModelCatalog(None, None).find(name).identity for name in (None, *bundled.NAMES)}
 
-    # Then it is known by the one name, and by the hash of the weights that it was made of
+    # Then it is known by the one name, and by the hash of its weights
     assert found == {Model(name="whisper-base", revision=bundled.SHA256[:12])}
 
 

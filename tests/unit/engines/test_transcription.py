@@ -1,4 +1,4 @@
-"""Transcription with a model that answers from a script: what is asked of it, and what is made of its answers."""
+"""Transcription with a model that replies from a script: its calls, and the texts built from its outputs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -26,15 +26,15 @@ MODEL = Model(name="scripted", revision="1")
 UNKNOWN = PermanentError(ErrorCode.INVALID_MESSAGE, "The model does not know the language 'xx': name another one.")
 
 
-def said(*starts: float, text: str = "word", language: str | None = "en", avg_logprob: float | None = -0.2) -> Text:
-    """A text with a word of a second at each of these seconds of its sound."""
+def spoken(*starts: float, text: str = "word", language: str | None = "en", avg_logprob: float | None = -0.2) -> Text:
+    """A text with a word of a second at each of these seconds of its audio."""
     words = [Word(start=at, end=at + 1, word=f" {text}", probability=0.5 + at % 2 / 10) for at in starts]
     return Text(words, language, avg_logprob, 0.1)
 
 
 @dataclass
 class ScriptedModel:
-    """Answers with `script`, one entry a sound, then with nothing; remembers the jobs."""
+    """Answers with `script`, one entry per window, then with nothing; remembers the jobs."""
 
     script: list[list[Text]]
     identity: Model = MODEL
@@ -42,7 +42,7 @@ class ScriptedModel:
     language: str | None = "en"
     settled: bool = True
     parallel: Parallel = field(default_factory=Parallel)
-    asked: list[tuple[list[float], str | None, list[str | None]]] = field(default_factory=list)
+    requests: list[tuple[list[float], str | None, list[str | None]]] = field(default_factory=list)
     interim: list[bool] = field(default_factory=list)
 
     def check(self, options: TranscribeOptions) -> None:
@@ -58,7 +58,7 @@ class ScriptedModel:
         interim: bool = False,
     ) -> list[ModelOutput]:
         self.interim.append(interim)
-        self.asked.append(([round(audio.seconds, 3) for audio in batch], options.language, list(previous)))
+        self.requests.append(([round(audio.seconds, 3) for audio in batch], options.language, list(previous)))
         return [ModelOutput(self.script.pop(0) if self.script else [], self.language, self.settled) for _ in batch]
 
 
@@ -67,7 +67,7 @@ def window(*pieces: Times) -> Window:
     return Window(regions=list(pieces), samples=pack(np.zeros(round(seconds * SAMPLE_RATE), np.float32)))
 
 
-def ask(
+def run(
     model: ScriptedModel,
     *windows: Window,
     options: TranscribeOptions = TranscribeOptions(),  # noqa: B008 -- frozen
@@ -78,30 +78,30 @@ def ask(
 
 
 def text_of(model: ScriptedModel, window: Window, previous: str | None = None) -> WindowText:
-    (found,) = ask(model, window, previous=[previous]).texts
-    return found
+    (result,) = run(model, window, previous=[previous]).texts
+    return result
 
 
 def texts(answer: WindowsTranscribed) -> list[list[str]]:
-    return [[each.text for each in found.segments] for found in answer.texts]
+    return [[each.text for each in result.segments] for result in answer.texts]
 
 
 def test_a_mark_that_stands_alone_is_no_segment() -> None:
     # Given a dash, a long pause, and a word
-    dash, word = said(0.5, text="-"), said(4.5, text="word")
-    answer = ask(ScriptedModel([[Text([*dash.words, *word.words], "en")]]), window((0, 2), (4, 6)))
+    dash, word = spoken(0.5, text="-"), spoken(4.5, text="word")
+    answer = run(ScriptedModel([[Text([*dash.words, *word.words], "en")]]), window((0, 2), (4, 6)))
     # Then the word alone is shown
     assert texts(answer) == [["word"]]
 
 
-def test_a_batch_is_asked_for_at_once_and_answered_window_by_window() -> None:
+def test_a_batch_is_one_call_with_an_output_for_each_window() -> None:
     # Given a batch of three windows, when it is transcribed
-    model = ScriptedModel([[said(0.5, text="first")], [], [said(0.5, text="third")]])
+    model = ScriptedModel([[spoken(0.5, text="first")], [], [spoken(0.5, text="third")]])
     windows = window((0, 2)), window((10, 12)), window((20, 22)).model_copy(update={"channel": 1})
-    answer = ask(model, *windows, previous=["de", None, "en"])
+    answer = run(model, *windows, previous=["de", None, "en"])
 
-    # Then the model was asked once, with the language before each, and each window has its own text and times
-    assert model.asked == [([2, 2, 2], None, ["de", None, "en"])]
+    # Then the model was called once, with the language before each, and each window has its own text and times
+    assert model.requests == [([2, 2, 2], None, ["de", None, "en"])]
     assert texts(answer) == [["first"], [], ["third"]]
     (segment,) = answer.texts[2].segments
     assert (segment.start, segment.end) == (20.5, 21.5)
@@ -112,28 +112,28 @@ def test_a_batch_is_asked_for_at_once_and_answered_window_by_window() -> None:
 
 def test_words_are_placed_in_the_piece_of_the_recording_in_which_they_are_said() -> None:
     # Given a window of two pieces with half a minute between them, and a word in each
-    model = ScriptedModel([[said(0.5, 2.5)]])
+    model = ScriptedModel([[spoken(0.5, 2.5)]])
 
     # When it is transcribed
-    found = text_of(model, window((10, 12), (42, 44)))
+    result = text_of(model, window((10, 12), (42, 44)))
 
     # Then each is a segment at its own time, since so long a silence ends one, with its language and its words
-    assert [(each.start, each.end) for each in found.segments] == [(10.5, 11.5), (42.5, 43.5)]
-    assert [(word.start, word.end) for each in found.segments for word in each.words or ()] == [
+    assert [(each.start, each.end) for each in result.segments] == [(10.5, 11.5), (42.5, 43.5)]
+    assert [(word.start, word.end) for each in result.segments for word in each.words or ()] == [
         (10.5, 11.5),
         (42.5, 43.5),
     ]
-    assert {each.language for each in found.segments} == {"en"}
+    assert {each.language for each in result.segments} == {"en"}
     # And the next window may begin behind the last piece
-    assert found.end == 44
+    assert result.end == 44
 
 
 def test_a_segment_is_as_sure_as_its_words() -> None:
     # Given two words of which one is surer than the other, when they are transcribed
-    found = text_of(ScriptedModel([[said(0, 1)]]), window((0, 2)))
+    result = text_of(ScriptedModel([[spoken(0, 1)]]), window((0, 2)))
 
     # Then the segment says their mean, and what the model gives for the whole
-    (segment,) = found.segments
+    (segment,) = result.segments
     assert segment.confidence == pytest.approx(0.55)
     assert (segment.avg_logprob, segment.no_speech_prob) == (-0.2, 0.1)
 
@@ -143,16 +143,16 @@ def test_what_a_model_does_not_tell_is_null() -> None:
     model = ScriptedModel([[Text([Word(start=0, end=1, word="word", probability=1)])]], language=None)
 
     # When it transcribes
-    found = text_of(model, window((0, 2)))
+    result = text_of(model, window((0, 2)))
 
     # Then the segment says so
-    (segment,) = found.segments
-    assert (segment.language, segment.avg_logprob, segment.no_speech_prob, found.language) == (None,) * 4
+    (segment,) = result.segments
+    assert (segment.language, segment.avg_logprob, segment.no_speech_prob, result.language) == (None,) * 4
 
 
-def test_the_answer_says_whether_the_language_before_matters() -> None:
-    # Given a model that would have answered otherwise after another language, then its answer says so
-    assert not text_of(ScriptedModel([[said(0)]], settled=False), window((0, 2))).settled
+def test_the_reply_says_whether_the_language_before_matters() -> None:
+    # Given a model that would have answered otherwise after another language, then its reply says so
+    assert not text_of(ScriptedModel([[spoken(0)]], settled=False), window((0, 2))).settled
 
 
 FIRST_HALF, SECOND_HALF = range(10), range(1, 10)  # of a window of 20 s; the second one from its own start
@@ -160,67 +160,67 @@ FIRST_HALF, SECOND_HALF = range(10), range(1, 10)  # of a window of 20 s; the se
 
 def test_speech_without_words_is_transcribed_again_on_its_own() -> None:
     # Given a model that ends a window after its first half, with a word of no length, and finds the rest alone
-    rest, last = said(*SECOND_HALF, text="rest", language="es"), Word(start=10, end=10, word=" last", probability=0)
-    first = said(*FIRST_HALF, language="es")
+    rest, last = spoken(*SECOND_HALF, text="rest", language="es"), Word(start=10, end=10, word=" last", probability=0)
+    first = spoken(*FIRST_HALF, language="es")
     model = ScriptedModel([[replace(first, words=[*first.words, last])], [rest]])
 
     # When the window is transcribed
-    found = text_of(model, window((100, 120)), previous="en")
+    result = text_of(model, window((100, 120)), previous="en")
 
-    # Then it was asked for what was missing, and told the language spoken before that
-    assert model.asked == [([20], None, ["en"]), ([10], None, ["es"])]
+    # Then the model got the gap, with the language spoken before it
+    assert model.requests == [([20], None, ["en"]), ([10], None, ["es"])]
     # And the text is whole, in its place, and nothing is untranscribed
-    assert " ".join(each.text for each in found.segments) == " ".join(["word"] * 10 + ["last"] + ["rest"] * 9)
-    assert [found.segments[0].start, found.segments[-1].end] == [100, 120]
-    assert found.untranscribed == []
+    assert " ".join(each.text for each in result.segments) == " ".join(["word"] * 10 + ["last"] + ["rest"] * 9)
+    assert [result.segments[0].start, result.segments[-1].end] == [100, 120]
+    assert result.untranscribed == []
 
 
 def test_what_another_language_hides_is_found_in_its_own_language_or_else_in_the_one_around_it() -> None:
-    # Given a model that hears another language in what it left out, and finds nothing that can be believed there
-    doubtful, sure = (said(*SECOND_HALF, text=f"{each}", avg_logprob=each) for each in (-1.01, -1.0))
-    model = ScriptedModel([[said(*FIRST_HALF, language="es")], [doubtful], [sure]])
+    # Given a model that detects another language in what it left out, and finds nothing that can be believed there
+    doubtful, sure = (spoken(*SECOND_HALF, text=f"{each}", avg_logprob=each) for each in (-1.01, -1.0))
+    model = ScriptedModel([[spoken(*FIRST_HALF, language="es")], [doubtful], [sure]])
 
     # When the window is transcribed, then the language around it is tried, too
-    found = text_of(model, window((100, 120)))
-    assert [language for _, language, _ in model.asked] == [None, None, "es"]
-    assert "-1.0" in found.segments[-1].text
+    result = text_of(model, window((100, 120)))
+    assert [language for _, language, _ in model.requests] == [None, None, "es"]
+    assert "-1.0" in result.segments[-1].text
 
 
 @pytest.mark.parametrize("told", ["es", None])
-def test_a_language_that_the_task_names_is_kept_for_what_is_missing(told: str | None) -> None:
-    # Given a task that names its language, when something is missing, then it is not asked for in another one
-    model = ScriptedModel([[said(*FIRST_HALF, language=told)], [said(*SECOND_HALF, language=told)]])
-    ask(model, window((100, 120)), options=TranscribeOptions(language="es"))
-    assert model.asked == [([20], "es", [None]), ([10], "es", [None])]
+def test_a_language_that_the_task_names_is_used_for_gaps(told: str | None) -> None:
+    # Given a task that names its language, when something is missing, then it is not requested in another one
+    model = ScriptedModel([[spoken(*FIRST_HALF, language=told)], [spoken(*SECOND_HALF, language=told)]])
+    run(model, window((100, 120)), options=TranscribeOptions(language="es"))
+    assert model.requests == [([20], "es", [None]), ([10], "es", [None])]
 
 
 @pytest.mark.parametrize(("seconds", "language"), [(10, None), (9.9, "en")])
 def test_a_hole_of_a_moment_has_the_language_around_it(seconds: float, language: str | None) -> None:
     # Given a window whose last two seconds, or a little less, have no words, when they are transcribed again
-    model = ScriptedModel([[said(*range(8))], [said(0, 1)]])
+    model = ScriptedModel([[spoken(*range(8))], [spoken(0, 1)]])
     text_of(model, window((0, seconds)))
-    # Then only two seconds tell their language
-    assert model.asked[1][1] == language
+    # Then only two seconds have their language identified
+    assert model.requests[1][1] == language
 
 
 def test_no_more_than_six_holes_of_a_window_are_transcribed_again() -> None:
     # Given a model that writes every fourth word of a window, and no more
-    model = ScriptedModel([[said(*range(0, 28, 4))]])
-    found = text_of(model, window((0, 28)))
-    assert (len(model.asked), len(found.untranscribed)) == (1 + 6, 7)
+    model = ScriptedModel([[spoken(*range(0, 28, 4))]])
+    result = text_of(model, window((0, 28)))
+    assert (len(model.requests), len(result.untranscribed)) == (1 + 6, 7)
 
 
-@pytest.mark.parametrize("again", [[], [said(*SECOND_HALF, avg_logprob=-1.5)]], ids=["nothing", "something doubtful"])
+@pytest.mark.parametrize("again", [[], [spoken(*SECOND_HALF, avg_logprob=-1.5)]], ids=["nothing", "something doubtful"])
 def test_speech_in_which_nothing_is_found_is_named(again: list[Text]) -> None:
     # Given a model that ends a window after its first half, and finds nothing that can be believed in the rest
-    model = ScriptedModel([[said(*FIRST_HALF)], again])
+    model = ScriptedModel([[spoken(*FIRST_HALF)], again])
 
     # When the window is transcribed
-    found = text_of(model, window((100, 120)))
+    result = text_of(model, window((100, 120)))
 
     # Then the rest is named as untranscribed, and nothing is invented
-    assert " ".join(each.text for each in found.segments) == " ".join(["word"] * 10)
-    assert [(each.start, each.end) for each in found.untranscribed] == [(110, 120)]
+    assert " ".join(each.text for each in result.segments) == " ".join(["word"] * 10)
+    assert [(each.start, each.end) for each in result.untranscribed] == [(110, 120)]
 
 
 def test_a_window_without_any_words_is_no_speech() -> None:
@@ -228,37 +228,37 @@ def test_a_window_without_any_words_is_no_speech() -> None:
     model = ScriptedModel([[]])
 
     # When it is transcribed
-    found = text_of(model, window((0, 12)))
+    result = text_of(model, window((0, 12)))
 
-    # Then it is not asked again, and nothing is missing
-    assert (found.segments, found.untranscribed) == ([], [])
-    assert len(model.asked) == 1
+    # Then it is not called again, and nothing is missing
+    assert (result.segments, result.untranscribed) == ([], [])
+    assert len(model.requests) == 1
 
 
 def test_what_is_found_in_a_hole_stands_where_it_is_said() -> None:
-    # Given a word that seems to last over a sentence, and that sentence when its sound is transcribed alone
-    stretched = Text([Word(start=0.2, end=8.0, word=" So", probability=1.0), *said(8.0, 9.0).words], "en", -0.2, 0.1)
-    model = ScriptedModel([[stretched], [said(0.5, 1.5, 2.5, 3.5, text="closed")]])
+    # Given a word that seems to last over a sentence, and that sentence when its audio is transcribed alone
+    stretched = Text([Word(start=0.2, end=8.0, word=" So", probability=1.0), *spoken(8.0, 9.0).words], "en", -0.2, 0.1)
+    model = ScriptedModel([[stretched], [spoken(0.5, 1.5, 2.5, 3.5, text="closed")]])
     # When the window is transcribed
-    found = text_of(model, window((0.0, 10.0)))
+    result = text_of(model, window((0.0, 10.0)))
     # Then the text is in order, and no segment goes on over another
-    assert [segment.text for segment in found.segments] == ["So", "closed closed closed closed", "word word"]
-    assert all(one.end <= other.start for one, other in pairwise(found.segments))
+    assert [segment.text for segment in result.segments] == ["So", "closed closed closed closed", "word word"]
+    assert all(one.end <= other.start for one, other in pairwise(result.segments))
 
 
 def test_what_is_found_in_a_hole_may_leave_another_one() -> None:
     # Given a model that breaks off early, and does so again in what it left out
-    model = ScriptedModel([[said(0, text="one")], [said(0, 1, text="two")], [said(*range(5), text="three")]])
-    answer = ask(model, window((0, 12)))
+    model = ScriptedModel([[spoken(0, text="one")], [spoken(0, 1, text="two")], [spoken(*range(5), text="three")]])
+    answer = run(model, window((0, 12)))
     # Then what is left is transcribed until nothing more is found
-    assert [lengths for lengths, _, _ in model.asked] == [[12], [11], [9], [4]]
+    assert [lengths for lengths, _, _ in model.requests] == [[12], [11], [9], [4]]
     assert texts(answer)[0][-1].startswith("three")
     # And what is silent in the end is named
     assert [interval.start for interval in answer.texts[0].untranscribed] == [8]
 
 
 def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
-    # Given two windows whose last seconds have no words, and a model that answers for these only if it has both
+    # Given two windows whose last seconds have no words, and a model that replies for these only if it has both
     both = Barrier(2)
 
     class Model(ScriptedModel):
@@ -272,12 +272,12 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
         ) -> list[ModelOutput]:
             if len(batch) == 1:
                 both.wait(10)
-                return [ModelOutput([said(0, 1, 2, text="found")])]
+                return [ModelOutput([spoken(0, 1, 2, text="found")])]
             return super().transcribe(batch, options, previous, interim=interim)
 
     # When both are transcribed on two threads
-    model = Model([[said(0, 1, 2, text="one")], [said(0, 1, 2, text="two")]], parallel=Parallel(2))
-    answer = ask(model, window((0, 6)), window((10, 16)))
+    model = Model([[spoken(0, 1, 2, text="one")], [spoken(0, 1, 2, text="two")]], parallel=Parallel(2))
+    answer = run(model, window((0, 6)), window((10, 16)))
 
     # Then each has its own text, completed
     assert [" ".join(each) for each in texts(answer)] == [
@@ -286,45 +286,45 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
     ]
 
 
-def test_a_draft_is_written_in_one_go_whatever_it_leaves_out() -> None:
+def test_an_interim_pass_is_written_in_one_go_whatever_it_leaves_out() -> None:
     # Given a window whose last seconds have no words
-    model = ScriptedModel([[said(0, 1, 2)], [said(0)]])
-    # When the pass is interim, then the model is told so, and asked once
-    (found,) = transcribe(model, Transcribe(windows=[window((5, 15))], previous=["en"], interim=True)).texts
-    assert (model.interim, len(model.asked)) == ([True], 1)
-    assert [segment.start for segment in found.segments] == [5]
+    model = ScriptedModel([[spoken(0, 1, 2)], [spoken(0)]])
+    # When the pass is interim, then the model is called once, for an interim pass
+    (result,) = transcribe(model, Transcribe(windows=[window((5, 15))], previous=["en"], interim=True)).texts
+    assert (model.interim, len(model.requests)) == ([True], 1)
+    assert [segment.start for segment in result.segments] == [5]
     # And a text is not
     text_of(model, window((0, 10)))
     assert not any(model.interim[1:])
 
 
 def test_speech_without_any_text_is_tried_in_halves() -> None:
-    model = ScriptedModel([[Text([], "en", -0.2, 0.1)], [said(*range(9))], [said(*range(9))]])
-    found = text_of(model, window((0.0, 10.0), (20.0, 30.0)))
-    assert [seconds for (seconds, _, _) in model.asked] == [[20.0], [10.0], [10.0]]
-    assert (len(found.segments) > 0, found.untranscribed) == (True, [])
+    model = ScriptedModel([[Text([], "en", -0.2, 0.1)], [spoken(*range(9))], [spoken(*range(9))]])
+    result = text_of(model, window((0.0, 10.0), (20.0, 30.0)))
+    assert [seconds for (seconds, _, _) in model.requests] == [[20.0], [10.0], [10.0]]
+    assert (len(result.segments) > 0, result.untranscribed) == (True, [])
 
 
 def test_silence_is_no_speech_without_text() -> None:
     # Given three sentences far apart in which nothing is found
     model = ScriptedModel([[Text([], "en", -0.2, 0.1)], [], []])
-    found = text_of(model, window((0.0, 2.0), (40.0, 41.5), (80.0, 82.0)))
+    result = text_of(model, window((0.0, 2.0), (40.0, 41.5), (80.0, 82.0)))
     # Then the silence between them is not in what has no text
-    assert sum(interval.end - interval.start for interval in found.untranscribed) == pytest.approx(5.5)
+    assert sum(interval.end - interval.start for interval in result.untranscribed) == pytest.approx(5.5)
 
 
 def test_options_that_the_model_cannot_follow_are_refused() -> None:
     # Given a model that does not know a language, when a task names it
     model = ScriptedModel([])
     with pytest.raises(PermanentError) as caught:
-        ask(model, window((0, 2)), options=TranscribeOptions(language="xx"))
+        run(model, window((0, 2)), options=TranscribeOptions(language="xx"))
 
     # Then the message is at fault, and nothing was transcribed
     assert caught.value is UNKNOWN
-    assert model.asked == []
+    assert model.requests == []
 
 
-def test_the_sound_of_a_window_arrives_as_it_was() -> None:
+def test_the_audio_of_a_window_arrives_as_it_was() -> None:
     # Given samples of every loudness, of which some are too loud
     samples = np.linspace(-1.5, 1.5, 100, dtype=np.float32)
     # When they are packed for the way and unpacked
@@ -337,10 +337,10 @@ def test_the_sound_of_a_window_arrives_as_it_was() -> None:
 
 def test_words_of_what_was_said_before_are_left_out() -> None:
     # Given an utterance from 20 to 24 s with four seconds before it as context, of which the model writes both
-    model = ScriptedModel([[said(1, 4), said(7)]])
+    model = ScriptedModel([[spoken(1, 4), spoken(7)]])
     heard = Window(regions=[(10.0, 14.0), (20.0, 24.0)], samples=window((0, 8)).samples, context=1)
     # When it is transcribed
-    (text,) = ask(model, heard).texts
+    (text,) = run(model, heard).texts
     # Then its text is that of the utterance alone
     assert [word.start for segment in text.segments for word in segment.words or ()] == [20.0, 23.0]
     assert all(interval.start >= 20 for interval in text.untranscribed)

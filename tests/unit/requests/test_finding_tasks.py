@@ -139,9 +139,9 @@ async def test_recordings_that_others_need_are_kept(parts: Parts, nats: InMemory
     third = await parts.publish("t3", audio_file_id="c.flac", later="field")  # of a later version
     wanted = {"a.flac", "b.flac", "c.flac"}
     # When somebody asks which are needed, besides by tasks that have ended
-    assert await queued.among(wanted, besides=[]) == wanted
-    assert await queued.among(wanted, besides=[_owner(first)]) == {"b.flac", "c.flac"}
-    assert await queued.among(wanted, besides=[_owner(each) for each in (first, second, third)]) == set()
+    assert await queued.filter_used(wanted, except_by=[]) == wanted
+    assert await queued.filter_used(wanted, except_by=[_owner(first)]) == {"b.flac", "c.flac"}
+    assert await queued.filter_used(wanted, except_by=[_owner(each) for each in (first, second, third)]) == set()
 
 
 def _owner(message: StoredMessage) -> Owner:

@@ -30,7 +30,7 @@ from app.jetstream.records import UnreadableError
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 from app.jetstream.tokens import token
 from app.requests.voice_requests import TRIES
-from app.voices.enrolment import LEAST_AGREEMENT
+from app.voices.enrolment import MIN_AGREEMENT
 from app.voices.store import StoredReference, StoredVoice
 from tests.fakes.engine import voice_of
 from tests.fakes.nats import InMemoryNats
@@ -127,8 +127,8 @@ async def test_an_enrolment_says_what_is_missing(
     [
         (speaker(seconds=LEAST_REFERENCE_S), None),
         (speaker(seconds=LEAST_REFERENCE_S - 0.1), "says only 14.9 s alone, and a reference needs 15 s"),
-        (speaker(agreement=LEAST_AGREEMENT), None),
-        (speaker(agreement=LEAST_AGREEMENT - 0.01), "sounds like two people"),
+        (speaker(agreement=MIN_AGREEMENT), None),
+        (speaker(agreement=MIN_AGREEMENT - 0.01), "sounds like two people"),
     ],
 )
 async def test_a_reference_is_long_enough_and_of_one_person(
@@ -216,7 +216,7 @@ async def test_what_is_no_voice_of_a_user_is_not_read(parts: Parts, nats: InMemo
         with pytest.raises(RequestError, match="no voice"):
             await parts.voices.rename(RenameRequest(user_id=7, voice=voice, name="Boris"))
     # Then neither is a voice of the user, for no request
-    assert (await listed(parts), await parts.voice_store.compared(7)) == ([], [])
+    assert (await listed(parts), await parts.voice_store.comparable(7)) == ([], [])
 
 
 async def test_a_voice_that_cannot_be_read_is_neither_missing_nor_forgotten(parts: Parts, nats: InMemoryNats) -> None:
@@ -226,7 +226,7 @@ async def test_a_voice_that_cannot_be_read_is_neither_missing_nor_forgotten(part
     for request in (
         parts.voices.rename(RenameRequest(user_id=7, voice="b" * 32, name="Boris")),
         listed(parts),
-        parts.voice_store.compared(7),
+        parts.voice_store.comparable(7),
         anext(parts.voices.forget_all(7)),
     ):
         with pytest.raises(UnreadableError, match="another version"):

@@ -1,4 +1,4 @@
-"""The windows of a recording with a listener that answers from a script: what comes of its replies, in which order."""
+"""The windows of a recording with an engine that replies from a script: what comes of its replies, in which order."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -33,28 +33,28 @@ def window(at: float) -> Window:
     return Window(regions=[(at, at + 4), (at + 5, at + 10)], samples="")
 
 
-def found(at: float) -> WindowFound:
+def window_found(at: float) -> WindowFound:
     return WindowFound(window=window(at))
 
 
-def listened(seconds: float, complete_until: float | None = None) -> WindowSearchAdvanced:
+def advanced(seconds: float, complete_until: float | None = None) -> WindowSearchAdvanced:
     return WindowSearchAdvanced(seconds=seconds, complete_until=seconds if complete_until is None else complete_until)
 
 
 OPENED = RecordingOpened(duration_seconds=99, channels=2)
 # Stereo, 100 s, of which the later 60 hold a window every 10 s.
-LINES: Sequence[Reply] = [
+REPLIES: Sequence[Reply] = [
     OPENED,
-    listened(32),
-    *(found(at) for at in range(40, 90, 10)),
-    listened(96, complete_until=90),
-    found(90),
-    listened(100),
+    advanced(32),
+    *(window_found(at) for at in range(40, 90, 10)),
+    advanced(96, complete_until=90),
+    window_found(90),
+    advanced(100),
     WindowSearchDone(duration_seconds=100),
 ]
 
 
-class ScriptedListener:
+class ScriptedEngine:
     """Replies as the script says; remembers its jobs, and how much of the script was read."""
 
     ready: bool = True
@@ -64,7 +64,7 @@ class ScriptedListener:
         self._script = script
         self.jobs: list[Job] = []
         self.read = 0
-        self.listening = False
+        self.running = False
 
     async def load(self) -> None:
         """Nothing to load."""
@@ -74,7 +74,7 @@ class ScriptedListener:
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         self.jobs.append(job)
-        self.listening = True
+        self.running = True
         try:
             for reply in self._script:
                 await asyncio.sleep(0)
@@ -83,11 +83,11 @@ class ScriptedListener:
                 self.read += 1
                 yield reply
         finally:
-            self.listening = False
+            self.running = False
 
 
 def source_of(*script: Reply | Exception, start_at: float = 0.0) -> RecordingWindows:
-    return RecordingWindows(ScriptedListener(script), FindWindows(path=RECORDING, start_at=start_at))
+    return RecordingWindows(ScriptedEngine(script), FindWindows(path=RECORDING, start_at=start_at))
 
 
 async def all_of(source: RecordingWindows) -> list[StageAdvanced | Window]:
@@ -103,64 +103,70 @@ def transcribing(seconds: float, duration: float) -> StageAdvanced:
 
 
 async def test_windows_and_the_silence_before_them_come_in_the_order_of_the_recording() -> None:
-    # Given a recording with a silence and six windows, when it is listened to
-    source = source_of(*LINES)
+    # Given a recording with a silence and six windows, when its windows are read
+    source = source_of(*REPLIES)
     items = await all_of(source)
     # Then the silence counts as processed, and each window comes in its place
     assert items == [decoding(0, 99), transcribing(32, 99), *(window(at) for at in range(40, 100, 10))]
-    # And it is known what was listened to
+    # And it is known which channel was processed
     assert (source.duration, source.channels, source.channel) == (100, 2, None)
 
 
 async def test_the_stage_comes_before_the_first_window() -> None:
-    # Given a recording with speech at its beginning, when it is listened to
-    items = await all_of(source_of(OPENED, found(0), found(10), listened(32, complete_until=20)))
-    # Then the stage is not decoding any more while the first window is transcribed, and that is told once
+    # Given a recording with speech at its beginning, when its windows are read
+    items = await all_of(source_of(OPENED, window_found(0), window_found(10), advanced(32, complete_until=20)))
+    # Then the stage is not decoding any more while the first window is transcribed, and that is reported once
     assert items == [decoding(0, 99), transcribing(0, 99), window(0), window(10)]
 
 
 async def test_progress_comes_where_nobody_speaks() -> None:
     # Given speech with silence before and after it
-    silences = [listened(96), listened(160)]
+    silences = [advanced(96), advanced(160)]
     source = source_of(
-        listened(32), found(40), listened(64, complete_until=50), *silences, WindowSearchDone(duration_seconds=160)
+        advanced(32),
+        window_found(40),
+        advanced(64, complete_until=50),
+        *silences,
+        WindowSearchDone(duration_seconds=160),
     )
-    # When it is listened to, then the silence counts as processed, in its place
+    # When its windows are read, then the silence counts as processed, in its place
     assert await all_of(source) == [transcribing(32, 32), window(40), transcribing(96, 96), transcribing(160, 160)]
 
 
 async def test_a_block_that_settles_nothing_new_is_no_progress() -> None:
     # Given long speech before and after a window, of which no block holds the end
     before, after = (
-        [listened(32, complete_until=30), listened(64, complete_until=30)],
-        [listened(96, complete_until=50), listened(128, complete_until=50)],
+        [advanced(32, complete_until=30), advanced(64, complete_until=30)],
+        [advanced(96, complete_until=50), advanced(128, complete_until=50)],
     )
-    # When it is listened to, then each second counts once
-    assert await all_of(source_of(*before, found(40), *after)) == [transcribing(30, 32), window(40)]
+    # When its windows are read, then each second counts once
+    assert await all_of(source_of(*before, window_found(40), *after)) == [transcribing(30, 32), window(40)]
 
 
 async def test_a_resumed_run_begins_after_what_is_done() -> None:
     # Given a run that has done 70 s
-    source = source_of(OPENED, listened(32), listened(64), found(70), listened(96, complete_until=90), start_at=70)
+    source = source_of(
+        OPENED, advanced(32), advanced(64), window_found(70), advanced(96, complete_until=90), start_at=70
+    )
     # When another one goes on, then no progress falls behind
     assert await all_of(source) == [decoding(70, 99), transcribing(70, 99), window(70)]
 
 
-async def test_the_job_reaches_the_listener() -> None:
-    # Given a job for one channel, when it is listened to
-    listener = ScriptedListener([])
-    listen = FindWindows(path=RECORDING, start_at=12.5, channel=1)
-    await all_of(RecordingWindows(listener, listen))
-    # Then the listener has that job
-    assert listener.jobs == [listen]
+async def test_the_job_reaches_the_engine() -> None:
+    # Given a job for one channel, when its windows are read
+    engine = ScriptedEngine([])
+    job = FindWindows(path=RECORDING, start_at=12.5, channel=1)
+    await all_of(RecordingWindows(engine, job))
+    # Then the engine has that job
+    assert engine.jobs == [job]
 
 
 @pytest.mark.parametrize("header", [0.0, 40.0, 99.0])
 async def test_the_duration_is_the_best_that_is_known(header: float) -> None:
     # Given a recording of which the header says nothing, or too little, or too much
     opened = RecordingOpened(duration_seconds=header, channels=1)
-    source = source_of(opened, listened(32), listened(64), WindowSearchDone(duration_seconds=70))
-    # When it is listened to
+    source = source_of(opened, advanced(32), advanced(64), WindowSearchDone(duration_seconds=70))
+    # When its windows are read
     known = [source.duration]
     async for each in source.windows():
         assert isinstance(each, StageAdvanced)
@@ -173,8 +179,8 @@ async def test_the_duration_is_the_best_that_is_known(header: float) -> None:
 
 @pytest.mark.parametrize("channel", [None, 1])
 async def test_the_channels_are_known_before_the_first_progress(channel: int | None) -> None:
-    # Given a recording of which one channel is listened to, or all mixed
-    source = source_of(RecordingOpened(duration_seconds=99, channels=2, channel=channel), *LINES[1:])
+    # Given a recording of which one channel is processed, or all mixed
+    source = source_of(RecordingOpened(duration_seconds=99, channels=2, channel=channel), *REPLIES[1:])
     # When the first progress comes
     async with aclosing(source.windows()) as items:
         await anext(items)
@@ -182,32 +188,32 @@ async def test_the_channels_are_known_before_the_first_progress(channel: int | N
     assert (source.channels, source.channel) == (2, channel)
 
 
-async def test_an_error_of_the_listener_comes_after_the_windows_before_it() -> None:
-    # Given a listener that dies
-    listener = ScriptedListener([OPENED, found(0), DIED])
-    # When a recording is listened to
-    items = RecordingWindows(listener, FindWindows(path=RECORDING)).windows()
+async def test_an_error_of_the_engine_comes_after_the_windows_before_it() -> None:
+    # Given an engine that dies
+    engine = ScriptedEngine([OPENED, window_found(0), DIED])
+    # When its windows are read
+    items = RecordingWindows(engine, FindWindows(path=RECORDING)).windows()
     before = [await anext(items) for _ in range(3)]
     with pytest.raises(TransientError) as caught:
         await anext(items)
     # Then its windows are there, and then its error
     assert before[-1] == window(0)
     assert caught.value is DIED
-    assert not listener.listening
+    assert not engine.running
 
 
 async def test_a_long_recording_is_read_only_as_its_windows_are_taken() -> None:
     # Given a recording of many windows
-    listener = ScriptedListener([OPENED, *(found(at * 10) for at in range(1000))])
+    engine = ScriptedEngine([OPENED, *(window_found(at * 10) for at in range(1000))])
     # When three of them are taken
-    async with aclosing(RecordingWindows(listener, FindWindows(path=RECORDING)).windows()) as items:
+    async with aclosing(RecordingWindows(engine, FindWindows(path=RECORDING)).windows()) as items:
         taken = 0
         async for each in items:
             taken += isinstance(each, Window)
             if taken == 3:
                 break
-        # Then the listener has found no more
-        assert listener.read == 4
-        assert listener.listening
+        # Then the engine has found no more
+        assert engine.read == 4
+        assert engine.running
     # And when nobody wants the others, then it stops
-    assert not listener.listening
+    assert not engine.running

@@ -1,4 +1,4 @@
-"""Transcripts, with speakers: what is asked of the engine, what runs beside what, and which updates come of it."""
+"""Transcripts, with speakers: the engine's jobs, what runs beside what, and which updates come of it."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -60,7 +60,7 @@ class NothingKnown:
         return []
 
     async def save(self, *_: object) -> None:
-        """Nobody asks for it."""
+        """Nobody requests it."""
 
 
 class OneRecording:
@@ -79,7 +79,7 @@ class Alone:
 
 
 class WatchedEngine(FakeEngine):
-    """Transcribes the window `at` only after the search for speakers began, where it `waits`."""
+    """Transcribes the window `at` only after diarization started, where it `waits`."""
 
     def __init__(self, *, waits: bool = False, at: int = 2) -> None:
         super().__init__(windows=4)
@@ -111,13 +111,13 @@ class WatchedEngine(FakeEngine):
 class NoVoices:
     """A user who has named nobody."""
 
-    async def compared(self, _user_id: object) -> list[ComparableVoice]:
+    async def comparable(self, _user_id: object) -> list[ComparableVoice]:
         return []
 
 
 @pytest.fixture
 def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether cores are free at each look, the last one for ever."""
+    """Whether cores are free at each measurement, the last one for ever."""
     answers = [True]
     monkeypatch.setattr(Cores, "free", lambda _self, _wanted: answers.pop(0) if len(answers) > 1 else answers[0])
     return answers
@@ -178,7 +178,7 @@ def result_in(updates: list[Update | Result]) -> TranscriptionResult:
     return updates[-1]
 
 
-async def test_speakers_are_looked_for_beside_the_transcription_where_a_core_is_free(cores: list[bool]) -> None:
+async def test_diarization_runs_beside_the_transcription_if_a_core_is_free(cores: list[bool]) -> None:
     # Given an engine that would wait for ever if one came after the other
     engine = WatchedEngine(waits=True)
     # When a recording is transcribed with speakers
@@ -189,7 +189,7 @@ async def test_speakers_are_looked_for_beside_the_transcription_where_a_core_is_
 
 
 async def test_speech_that_has_a_speaker_and_no_words_is_listed(cores: list[bool]) -> None:
-    # Given an engine that hears somebody for long after the last word
+    # Given an engine that detects a person for long after the last word
     engine = WatchedEngine()
     engine.later = [Turn(start=100, end=103, speaker="SPEAKER_01")]
 
@@ -198,16 +198,16 @@ async def test_speech_that_has_a_speaker_and_no_words_is_listed(cores: list[bool
 
 
 async def test_a_core_that_is_free_later_is_used_later(cores: list[bool]) -> None:
-    # Given a machine on which no core is free until the second look
+    # Given a machine on which no core is free until the second measurement
     cores[:] = [False, True]
     engine = WatchedEngine(waits=True, at=3)
-    # When a recording is transcribed with speakers, then they are looked for between the second window and the last
+    # When a recording is transcribed with speakers, then diarization starts between the second window and the last
     await updates_of(engine)
     assert engine.order.index("window 1") < engine.order.index("search") < engine.order.index("window 3")
 
 
 @pytest.mark.parametrize(("free", "done"), [(False, 0.0), (True, 10.0)], ids=["no core is free", "resumed"])
-async def test_else_speakers_come_last(cores: list[bool], free: bool, done: float) -> None:
+async def test_otherwise_diarization_runs_last(cores: list[bool], free: bool, done: float) -> None:
     # Given no free core, or an attempt that goes on after a lost one
     cores[:] = [free]
     engine = WatchedEngine()
@@ -226,13 +226,13 @@ async def test_else_speakers_come_last(cores: list[bool], free: bool, done: floa
     assert result_in(updates).speakers == 2
 
 
-async def test_after_a_worker_that_was_stopped_speakers_are_looked_for_beside_the_rest(cores: list[bool]) -> None:
+async def test_after_a_worker_that_was_stopped_diarization_runs_beside_the_rest(cores: list[bool]) -> None:
     # Given an attempt that goes on where a worker was stopped
     engine = WatchedEngine()
     # When the rest is transcribed
     checkpoint = Checkpoint(language="en", processed_seconds=10.0, segments=(segment(0),), audio_sha256=SHA)
     updates = await updates_of(engine, checkpoint)
-    # Then the search goes on beside it
+    # Then diarization runs beside it
     assert engine.order[-1] != "search"
     assert result_in(updates).speakers == 2
 
@@ -254,7 +254,7 @@ async def test_progress_counts_both_and_never_falls(cores: list[bool], free: boo
 
 
 @pytest.mark.parametrize("free", [True, False])
-async def test_the_transcript_is_kept_when_the_search_fails(cores: list[bool], free: bool) -> None:
+async def test_a_failed_diarization_costs_no_text(cores: list[bool], free: bool) -> None:
     # Given a diarizer that dies, beside the transcription or after it
     cores[:] = [free]
     engine = WatchedEngine(waits=free)
@@ -267,8 +267,8 @@ async def test_the_transcript_is_kept_when_the_search_fails(cores: list[bool], f
     assert result.diarization_error == DIED.detail
 
 
-async def test_ending_a_transcription_ends_the_search(cores: list[bool]) -> None:
-    # Given a search that goes on beside the transcription, and neither ever ends
+async def test_ending_a_transcription_ends_the_diarization(cores: list[bool]) -> None:
+    # Given a diarization that goes on beside the transcription, and neither ever ends
     under_way: list[type] = []
 
     class Endless(WatchedEngine):
@@ -301,8 +301,8 @@ async def test_ending_a_transcription_ends_the_search(cores: list[bool]) -> None
     await eventually(nothing_goes_on)
 
 
-async def test_what_the_search_says_while_text_is_found_counts_at_once(cores: list[bool]) -> None:
-    # Given a search that is half done before the second window is transcribed
+async def test_progress_of_diarization_counts_while_text_is_transcribed(cores: list[bool]) -> None:
+    # Given a diarization that is half done before the second window is transcribed
     class HalfDone(WatchedEngine):
         async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
             if isinstance(job, Diarize):
@@ -318,8 +318,8 @@ async def test_what_the_search_says_while_text_is_found_counts_at_once(cores: li
         assert update.fraction == pytest.approx(0.75)
 
 
-async def test_a_search_tells_its_progress_while_it_goes_on() -> None:
-    # Given a search that is half done
+async def test_diarization_reports_its_progress_while_it_runs() -> None:
+    # Given a diarization that is half done
     half, may_end = Update(Stage.DIARIZING, 0.5), asyncio.Event()
 
     async def find(append: Append) -> DiarizationDone:
@@ -327,17 +327,17 @@ async def test_a_search_tells_its_progress_while_it_goes_on() -> None:
         await may_end.wait()
         return DiarizationDone(turns=[], duration_seconds=30, model=MODEL)
 
-    # When it is waited for, then that is told before it ends
-    told = []
+    # When it is waited for, then that is reported before it ends
+    reported = []
     async with asyncio.timeout(5):
         async for update in BackgroundDiarization(find).progress():
-            told.append(update)
+            reported.append(update)
             may_end.set()
-    assert told == [half]
+    assert reported == [half]
 
 
-async def test_each_channel_has_one_speaker_who_is_looked_for_alone() -> None:
-    # Given a call of half a minute with a person on each channel, when their voices are looked for
+async def test_each_channel_has_one_speaker_and_is_diarized_alone() -> None:
+    # Given a call of half a minute with a person on each channel, when both are diarized
     engine, task = FakeEngine(), TASK.model_copy(update={"identify": True})
     progress = list[Update]()
 
@@ -358,16 +358,16 @@ async def test_each_channel_has_one_speaker_who_is_looked_for_alone() -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("identify", [False, True])
-async def test_channels_are_speakers_whose_voices_are_looked_for_last(identify: bool, fails: bool) -> None:
+async def test_channels_are_speakers_which_are_diarized_last_for_their_voices(identify: bool, fails: bool) -> None:
     # Given a call with a person on each channel
     engine = WatchedEngine()
     engine.channels, engine.search_fails = 2, fails
     task = TASK.model_copy(update={"channels": Channels.SEPARATE, "identify": identify})
-    # When it is transcribed, then the text is half of the work for who asks for voices, and all of it for others
+    # When it is transcribed, then the text is half of the work for who requests voices, and all of it for others
     updates = await updates_of(engine, task=task)
     assert [each.fraction for each in updates if isinstance(each, Update) and each.text][-1] == (0.5 if identify else 1)
     assert engine.order.count("search") == (0 if not identify else 1 if fails else 2)
-    # And both people have their text, and voices unless the search for these has failed
+    # And both people have their text, and voices unless diarization has failed
     result = result_in(updates)
     assert [each.speaker for each in result.segments] == ["SPEAKER_00", "SPEAKER_01"] * 4
     assert list(result.voices or ()) == (["SPEAKER_00", "SPEAKER_01"] if identify and not fails else [])
@@ -392,7 +392,7 @@ async def test_a_result_is_cached_if_all_of_it_is(cores: list[bool]) -> None:
     assert not await is_cached()
 
 
-async def test_turns_that_are_known_are_not_looked_for_again() -> None:
+async def test_cached_turns_are_not_computed_again() -> None:
     # Given a diarization without voices that is done twice, and then with them
     search, updates = diarizer(FakeEngine(), MemoryCache()), list[Update]()
 
@@ -404,10 +404,10 @@ async def test_turns_that_are_known_are_not_looked_for_again() -> None:
         for identify in (False, False, True)
     ]
     found = [await search.diarize(task, append) for task in tasks]
-    # Then its turns are found once for each, and only who asks for voices gets them
+    # Then its turns are found once for each, and only who requests voices gets them
     assert [(each.cached, each.voices is not None) for each in found] == [(False, False), (True, False), (False, True)]
     assert found[0].segments == found[1].segments
-    # And their progress is told
+    # And their progress is reported
     assert updates[0] == processed(Stage.DIARIZING, 15, 30)
 
 
@@ -435,7 +435,7 @@ async def test_all_options_reach_the_engine() -> None:
     assert isinstance(engine.asked[0], Load)
     asked = [job.options for job in engine.asked if isinstance(job, Load | Transcribe)]
     assert asked == [options] * 4
-    # And nobody looks for speakers
+    # And nothing is diarized
     assert not any(isinstance(job, Diarize) for job in engine.asked)
 
 

@@ -1,4 +1,4 @@
-"""The transcription of one recording: its channels, where it goes on, and what is kept of it."""
+"""The transcription of one recording: its channels, where it resumes, and what is cached of it."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
@@ -112,14 +112,14 @@ def transcription_of(
     memory: MemoryCache,
     model: Model = MODEL,
     *,
-    helped: bool = False,
+    shared: bool = False,
     recording: Recording = Recording(CALL, SHA),  # noqa: B008 -- frozen
 ) -> Transcription:
     return Transcription(
-        engine,
-        OneByOne(engine, room=0 if helped else 1),
-        OneByOne(engine) if helped else None,
-        transcripts=TranscriptCache(cast("Cache", memory)),
+        engine=engine,
+        own=OneByOne(engine, room=0 if shared else 1),
+        idle_workers=OneByOne(engine) if shared else None,
+        cache=TranscriptCache(cast("Cache", memory)),
         recording=recording,
         task=task,
         loaded=Loaded(model=model),
@@ -166,7 +166,7 @@ async def test_channels_are_transcribed_one_after_the_other(memory: MemoryCache)
     transcription = transcription_of(engine, SEPARATE, memory)
     # When it is transcribed with its channels apart
     updates = await updates_of(transcription)
-    # Then each channel is listened to on its own from its beginning
+    # Then each channel is processed on its own from its beginning
     assert engine.jobs == [
         FindWindows(path=Path("call.flac"), channel=0),
         FindWindows(path=Path("call.flac"), channel=1),
@@ -183,17 +183,17 @@ async def test_channels_are_transcribed_one_after_the_other(memory: MemoryCache)
     ]  # fmt: skip
 
 
-async def test_channels_that_differ_are_transcribed_as_if_asked_for(memory: MemoryCache) -> None:
+async def test_channels_that_differ_are_transcribed_as_if_requested(memory: MemoryCache) -> None:
     # Given a call with a side on each channel, and a task that says nothing of channels
     transcription = transcription_of(engine := CallEngine(channels=2, differ=True), AUTO, memory)
     # When it is transcribed
     updates = await updates_of(transcription)
-    # Then the listener chooses once, and all that is found is the same as with separate channels
+    # Then the engine chooses once, and all that is found is the same as with separate channels
     assert engine.jobs == [FindWindows(path=CALL, choose=True), FindWindows(path=CALL, channel=1)]
-    asked = transcription_of(CallEngine(channels=2), SEPARATE, memory)
-    assert updates == await updates_of(asked)
+    requested = transcription_of(CallEngine(channels=2), SEPARATE, memory)
+    assert updates == await updates_of(requested)
     result = {"created_at"}
-    assert transcription.result().model_dump(exclude=result) == asked.result().model_dump(exclude=result)
+    assert transcription.result().model_dump(exclude=result) == requested.result().model_dump(exclude=result)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ async def test_channels_that_do_not_differ_are_mixed(
     transcription = transcription_of(engine := CallEngine(channels=channels), task, memory)
     # When it is transcribed
     updates = await updates_of(transcription)
-    # Then all is transcribed as one, without a look if the task says that already, and no speaker is named
+    # Then all is transcribed as one, without a check if the task says that already, and no speaker is named
     assert engine.jobs == [FindWindows(path=CALL, choose=choose)]
     assert {each.channel for each in found_in(updates)} == {None}
     assert {(each.channel, each.speaker) for each in transcription.transcript.segments} == {(None, None)}
@@ -230,15 +230,15 @@ async def test_channels_that_do_not_differ_are_mixed(
 async def test_what_an_earlier_task_chose_decides_nothing(
     memory: MemoryCache, earlier: TranscriptionTask, differ: bool
 ) -> None:
-    # Given a recording that an earlier task has had transcribed in the other way than the listener would choose
+    # Given a recording that an earlier task has had transcribed in the other way than the engine would choose
     await updates_of(transcription_of(CallEngine(channels=2, differ=differ), earlier, memory))
 
-    # When a task leaves the choice to the listener
+    # When a task leaves the choice to the engine
     choosing = AUTO.model_copy(update={"diarize": True})
     transcription = transcription_of(CallEngine(channels=2, differ=differ), choosing, memory)
     await updates_of(transcription)
 
-    # Then the sound decides, and the next such task has it from the cache
+    # Then the audio decides, and the next such task has it from the cache
     assert transcription.separate is differ
     again = transcription_of(engine := CallEngine(channels=2, differ=differ), choosing, memory)
     await updates_of(again)
@@ -279,7 +279,7 @@ async def test_a_recording_with_one_channel_is_transcribed_as_one(memory: Memory
 
 
 @pytest.mark.parametrize("piece", [0, 1])
-async def test_a_damaged_transcript_is_no_answer(memory: MemoryCache, piece: int) -> None:
+async def test_a_damaged_cached_transcript_is_ignored(memory: MemoryCache, piece: int) -> None:
     await updates_of(transcription_of(CallEngine(channels=1), MIXED, memory))
     (pieces,) = memory.pieces.values()
     pieces[piece] = b"{"
@@ -290,8 +290,10 @@ async def test_a_damaged_transcript_is_no_answer(memory: MemoryCache, piece: int
 @pytest.mark.parametrize(
     ("wanted", "kept"), [({}, False), ({"word_timestamps": True}, True), ({"diarize": True}, True)], ids=str
 )
-async def test_words_are_kept_where_they_are_of_use(memory: MemoryCache, wanted: dict[str, bool], kept: bool) -> None:
-    # Given a recording whose words were not kept, and a task that asks for their times, for speakers, or for neither
+async def test_words_are_returned_if_the_task_needs_them(
+    memory: MemoryCache, wanted: dict[str, bool], kept: bool
+) -> None:
+    # Given a recording whose words were not stored, and a task that requests their times, for speakers, or for neither
     await updates_of(transcription_of(CallEngine(channels=1), MIXED, memory))
     transcription = transcription_of(CallEngine(channels=1), MIXED.model_copy(update=wanted), memory)
     # When it is transcribed, then the words are there where they are of use, and else left out
@@ -323,7 +325,7 @@ def test_the_first_speaker_with_words_is_the_first_in_all_parts_of_a_result() ->
     ]
     embedded = Embedded(model=MODEL, speakers=[_embedding(turn.speaker) for turn in turns])
     search = BackgroundDiarization(_never)
-    search.found = DiarizationDone(turns=turns, duration_seconds=6, model=MODEL, embedded=embedded)
+    search.result = DiarizationDone(turns=turns, duration_seconds=6, model=MODEL, embedded=embedded)
     # When its words get speakers
     found = transcript.add_speakers(search)
     # Then speakers are numbered by their first words, and embeddings have the same labels
@@ -366,7 +368,7 @@ async def test_more_than_eight_channels_are_not_transcribed_apart(memory: Memory
 
 @pytest.mark.parametrize("done", range(1, 7))
 async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: MemoryCache, done: int) -> None:
-    # Given what an attempt has found up to any window of any channel, of each of which a stretch gave no text
+    # Given what an attempt has found up to any window of any channel, of each of which an interval gave no text
     first = CallEngine(channels=2)
     first.missing = [Interval(start=1, end=2)]
     earlier = found_in(await updates_of(transcription_of(first, SEPARATE, memory)))[:done]
@@ -406,12 +408,12 @@ async def test_progress_never_falls(memory: MemoryCache, task: TranscriptionTask
     [(SEPARATE, False), (AUTO, True), (AUTO, False), (MIXED, False)],
     ids=["separate", "auto-differ", "auto-same", "mix"],
 )
-async def test_each_channel_is_kept_and_found_again(memory: MemoryCache, task: TranscriptionTask, differ: bool) -> None:
+async def test_each_channel_is_cached_and_reused(memory: MemoryCache, task: TranscriptionTask, differ: bool) -> None:
     # Given a call that was transcribed
     first = transcription_of(CallEngine(channels=2, differ=differ), task, memory)
     await updates_of(first)
     assert not first.cached
-    # When the same is asked again
+    # When the same is requested again
     engine = CallEngine(channels=2, differ=differ)
     again = transcription_of(engine, task, memory)
     await updates_of(again)
@@ -427,19 +429,19 @@ async def test_each_channel_is_kept_and_found_again(memory: MemoryCache, task: T
     assert again.cached
 
 
-async def test_what_a_helper_may_have_found_is_not_kept(memory: MemoryCache) -> None:
-    # Given a call that other workers have helped to transcribe, when it is done
-    await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, memory, helped=True))
+async def test_text_of_idle_workers_is_not_cached(memory: MemoryCache) -> None:
+    # Given a call that other workers have transcribed in part, when it is done
+    await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, memory, shared=True))
     # Then no later task gets their text
     assert memory.pieces == {}
 
 
-async def test_only_whole_channels_are_kept(memory: MemoryCache) -> None:
+async def test_only_complete_channels_are_cached(memory: MemoryCache) -> None:
     # Given an attempt that was lost in the first channel
     earlier = found_in(await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, MemoryCache())))[:2]
     # When the next attempt does the rest
     await updates_of(transcription_of(CallEngine(channels=2), SEPARATE, memory), checkpoint_after(earlier))
-    # Then another task transcribes the first channel anew, and gets the second one from the cache
+    # Then another task transcribes the first channel again, and gets the second one from the cache
     await updates_of(transcription_of(engine := CallEngine(channels=2), SEPARATE, memory))
     assert [job.channel for job in engine.jobs if isinstance(job, FindWindows)] == [0]
 
@@ -467,7 +469,7 @@ async def test_the_recording_is_as_long_as_what_was_decoded(memory: MemoryCache,
 @pytest.mark.parametrize(
     ("model", "options"), [(Model(name="fake", revision="1"), {}), (MODEL, {"language": "de"})], ids=str
 )
-async def test_what_was_found_otherwise_is_no_answer(
+async def test_a_transcript_of_another_model_or_language_is_not_reused(
     memory: MemoryCache, model: Model, options: dict[str, str]
 ) -> None:
     # Given a call that was transcribed by other weights of the model, or in another language
@@ -551,7 +553,7 @@ async def test_a_recording_that_was_replaced_meanwhile_is_not_cached(memory: Mem
     file.write_bytes(b"as it was")
     recording = Recording(file, SHA, read_stamp(file))
     file.write_bytes(b"another one")
-    # When that is noticed, then its text is kept for nobody
+    # When that is noticed, then its text is not cached
     with pytest.raises(PermanentError, match="replaced"):
         await updates_of(transcription_of(CallEngine(1), MIXED, memory, recording=recording))
     assert memory.pieces == {}

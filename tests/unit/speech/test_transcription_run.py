@@ -1,4 +1,4 @@
-"""A run over the windows of a source, with transcribers that answer from a script."""
+"""A run over the windows of a source, with transcribers that reply from a script."""
 
 import asyncio
 import random
@@ -71,27 +71,27 @@ class ScriptedTranscriber:
     steps: Callable[[], int] = lambda: 1
     lost: Callable[[], bool] = lambda: False
     failure: Exception | None = None
-    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
-    asked: list[tuple[int, str | None]] = field(default_factory=list)
+    may_reply: asyncio.Event = field(default_factory=asyncio.Event)
+    requested: list[tuple[int, str | None]] = field(default_factory=list)
     ranks: list[Rank] = field(default_factory=list)
     options: set[TranscribeOptions] = field(default_factory=set)
     busy: int = 0
     most: int = 0  # windows that it has had at the same time
 
     def __post_init__(self) -> None:
-        self.may_answer.set()
+        self.may_reply.set()
 
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
     ) -> WindowText:
         number = number_of(window)
-        self.asked.append((number, previous))
+        self.requested.append((number, previous))
         self.ranks.append(rank)
         self.options.add(options)
         self.busy += 1
         self.most = max(self.most, self.busy)
         try:
-            await self.may_answer.wait()
+            await self.may_reply.wait()
             for _ in range(self.steps()):
                 await asyncio.sleep(0)
             if self.lost():
@@ -112,10 +112,10 @@ class ScriptedTranscriber:
 def run_over(
     source: ScriptedSource,
     own: ScriptedTranscriber,
-    helpers: ScriptedTranscriber | None = None,
+    idle_workers: ScriptedTranscriber | None = None,
     language: str | None = None,
 ) -> TranscriptionRun:
-    return TranscriptionRun(source.windows(), own, helpers, OPTIONS, language)
+    return TranscriptionRun(source.windows(), own, idle_workers, OPTIONS, language)
 
 
 async def all_of(run: TranscriptionRun) -> list[StageAdvanced | WindowText]:
@@ -153,13 +153,13 @@ async def test_texts_come_in_the_order_of_the_source() -> None:
 
 
 async def test_texts_that_are_ready_together_are_one() -> None:
-    # Given an engine that answers four windows at the same moment
+    # Given an engine that replies to four windows at the same moment
     own = ScriptedTranscriber(["en"] * 4)
-    own.may_answer.clear()
+    own.may_reply.clear()
     run = asyncio.create_task(all_of(run_over(ScriptedSource(4), own)))
     await many_steps()
     # When it does
-    own.may_answer.set()
+    own.may_reply.set()
     found = await run
     # Then they are one text, which ends where the last of them does
     texts = [each for each in found if isinstance(each, WindowText)]
@@ -185,20 +185,20 @@ async def test_the_engine_has_no_more_windows_than_it_has_room_for() -> None:
 async def test_a_long_recording_is_not_read_far_ahead_of_the_engine() -> None:
     # Given a recording of a thousand windows, and an engine at its first
     source, own = ScriptedSource(1000), ScriptedTranscriber(["en"] * 1000)
-    own.may_answer.clear()
+    own.may_reply.clear()
     run = asyncio.create_task(all_of(run_over(source, own)))
     # When everything else has time
     await many_steps()
     # Then few windows are held
     assert source.read <= 2 * own.room
-    own.may_answer.set()
+    own.may_reply.set()
     assert len(segments(await run)) == 1000
 
 
 async def test_a_source_is_read_while_a_text_is_not_there_yet() -> None:
     # Given an engine that takes its time over the first window, and much progress behind that
     own, read = ScriptedTranscriber(["en"] * 2), asyncio.Event()
-    own.may_answer.clear()
+    own.may_reply.clear()
 
     async def windows() -> AsyncGenerator[StageAdvanced | Window, None]:
         yield window(0)
@@ -209,20 +209,20 @@ async def test_a_source_is_read_while_a_text_is_not_there_yet() -> None:
 
     # When they are transcribed
     run = asyncio.create_task(all_of(TranscriptionRun(windows(), own, None, OPTIONS, None)))
-    # Then the source is read on, and of the progress only the last is told
+    # Then the source is read on, and of the progress only the last is reported
     async with asyncio.timeout(WITHIN):
         await read.wait()
-    own.may_answer.set()
+    own.may_reply.set()
     found = await run
     assert len(segments(found)) == 2
     assert [each.processed_seconds for each in found if isinstance(each, StageAdvanced)] == [109]
 
 
-async def test_nobody_runs_far_ahead_of_a_slow_helper() -> None:
-    # Given a helper that takes its time
-    source, own, helper = ScriptedSource(1000), ScriptedTranscriber(["en"] * 1000), ScriptedTranscriber(["en"] * 1000)
-    helper.may_answer.clear()
-    texts = run_over(source, own, helper).texts()
+async def test_nobody_runs_far_ahead_of_a_slow_idle_worker() -> None:
+    # Given an idle worker that takes its time
+    source, own, idle = ScriptedSource(1000), ScriptedTranscriber(["en"] * 1000), ScriptedTranscriber(["en"] * 1000)
+    idle.may_reply.clear()
+    texts = run_over(source, own, idle).texts()
     # When the first text is there
     async for each in texts:
         if isinstance(each, WindowText):
@@ -230,58 +230,58 @@ async def test_nobody_runs_far_ahead_of_a_slow_helper() -> None:
     await many_steps()
     await texts.aclose()
     # Then the windows that are held have a limit
-    assert source.read <= 3 * (own.room + helper.room)
+    assert source.read <= 3 * (own.room + idle.room)
 
 
-async def test_helpers_get_what_the_own_engine_has_no_room_for() -> None:
+async def test_idle_workers_get_what_the_own_engine_has_no_room_for() -> None:
     # Given a recording that fits into the own engine, and a longer one
     short, long = (ScriptedTranscriber(["en"] * 40, workers=0) for _ in range(2))
     # When both are transcribed
     await all_of(run_over(ScriptedSource(4), ScriptedTranscriber(["en"] * 4), short))
     run = run_over(ScriptedSource(40), ScriptedTranscriber(["en"] * 40, steps=lambda: 20), long)
     found = await all_of(run)
-    # Then a helper is asked for the longer one alone, and it is known that it has helped
-    assert not short.asked
-    assert long.asked
-    assert run.helped
+    # Then an idle worker gets windows of the longer one only, and the run reports it
+    assert not short.requested
+    assert long.requested
+    assert run.used_idle_workers
     assert len(segments(found)) == 40
 
 
 async def test_windows_that_fit_into_the_own_engine_are_divided_among_the_workers_known() -> None:
     # Given three workers of the same speed, the own one among them, and each has room for everything
     own = ScriptedTranscriber(["en"] * 30, room=30, steps=lambda: 50)
-    helpers = ScriptedTranscriber(["en"] * 30, room=30, workers=2, steps=lambda: 50)
+    idle_workers = ScriptedTranscriber(["en"] * 30, room=30, workers=2, steps=lambda: 50)
     # When a recording is transcribed whose windows are all found before the first text
-    await all_of(run_over(ScriptedSource(30), own, helpers))
+    await all_of(run_over(ScriptedSource(30), own, idle_workers))
     # Then the own engine has had a third at a time, and nothing twice but the last window
     assert own.most <= 10
-    assert len(own.asked) + len(helpers.asked) <= 31
+    assert len(own.requested) + len(idle_workers.requested) <= 31
 
 
-async def test_a_helper_that_never_answers_costs_no_text() -> None:
-    # Given a helper that takes windows and is silent
-    own, helper = ScriptedTranscriber(["en"] * 40, steps=lambda: 50), ScriptedTranscriber(["en"] * 40)
-    helper.may_answer.clear()
+async def test_an_idle_worker_that_never_replies_costs_no_text() -> None:
+    # Given an idle worker that takes windows and is silent
+    own, idle = ScriptedTranscriber(["en"] * 40, steps=lambda: 50), ScriptedTranscriber(["en"] * 40)
+    idle.may_reply.clear()
     # When a recording is transcribed
-    run = run_over(ScriptedSource(40), own, helper)
+    run = run_over(ScriptedSource(40), own, idle)
     found = await all_of(run)
     # Then the own engine has transcribed all of it
     assert [segment.text for segment in segments(found)] == [str(number) for number in range(40)]
-    assert sorted({number for number, _ in own.asked}) == list(range(40))
-    assert not run.helped
-    # And the silent helper had no more than it has room for, and is asked for nothing any more
-    assert (helper.most, helper.busy) == (helper.room, 0)
+    assert sorted({number for number, _ in own.requested}) == list(range(40))
+    assert not run.used_idle_workers
+    # And the silent idle worker had no more than it has room for, and gets no further request
+    assert (idle.most, idle.busy) == (idle.room, 0)
 
 
 async def test_a_lost_window_goes_to_another_transcriber() -> None:
-    # Given a helper that gives every window back
+    # Given an idle worker that gives every window back
     own = ScriptedTranscriber(["en"] * 40, steps=lambda: 50)
-    helper = ScriptedTranscriber(["en"] * 40, lost=lambda: True)
-    # When a recording is transcribed, then nothing is missing, and no helper has helped
-    run = run_over(ScriptedSource(40), own, helper)
+    idle = ScriptedTranscriber(["en"] * 40, lost=lambda: True)
+    # When a recording is transcribed, then nothing is missing, and no idle worker was used
+    run = run_over(ScriptedSource(40), own, idle)
     assert len(segments(await all_of(run))) == 40
-    assert helper.asked
-    assert not run.helped
+    assert idle.requested
+    assert not run.used_idle_workers
 
 
 async def test_a_window_that_was_taken_to_follow_another_language_is_transcribed_again() -> None:
@@ -292,7 +292,7 @@ async def test_a_window_that_was_taken_to_follow_another_language_is_transcribed
     # Then each window has the language of what was really spoken before it
     assert languages(found) == ["en", "en", "de", "de", "de"]
     # And what was taken to follow another one was transcribed again to follow German, at once and both together
-    assert own.asked[-2:] == [(3, "de"), (4, "de")]
+    assert own.requested[-2:] == [(3, "de"), (4, "de")]
     assert own.ranks[-2:] == [Rank.BLOCKING, Rank.BLOCKING]
 
 
@@ -302,7 +302,7 @@ async def test_a_window_that_would_be_the_same_anyway_is_not_transcribed_again()
     # When it is transcribed
     found = await all_of(run_over(ScriptedSource(20), own))
     # Then no window is transcribed twice
-    assert sorted(number for number, _ in own.asked) == list(range(20))
+    assert sorted(number for number, _ in own.requested) == list(range(20))
     assert languages(found) == ["en", "de"] * 10
 
 
@@ -313,15 +313,15 @@ async def test_the_text_does_not_depend_on_who_transcribes_or_on_what_comes_back
     spoken = [chance.choice(["en", "de", "ru", None, None, None]) for _ in range(60)]
     alone = ScriptedTranscriber(spoken, room=1)
     expected = await all_of(run_over(ScriptedSource(60), alone, language="fr"))
-    # When helpers, of whom some are lost, transcribe it beside the own engine, in any order
+    # When idle workers, of whom some are lost, transcribe it beside the own engine, in any order
     own = ScriptedTranscriber(spoken, room=chance.randrange(1, 6), steps=lambda: chance.randrange(30))
-    helpers = ScriptedTranscriber(
+    idle_workers = ScriptedTranscriber(
         spoken,
         room=chance.randrange(1, 9),
         steps=lambda: chance.randrange(40),
         lost=lambda: chance.random() < 0.1,
     )
-    found = await all_of(run_over(ScriptedSource(60), own, helpers, language="fr"))
+    found = await all_of(run_over(ScriptedSource(60), own, idle_workers, language="fr"))
     # Then the text is the same
     assert languages(found) == languages(expected)
     assert [segment.text for segment in segments(found)] == [str(number) for number in range(60)]
@@ -349,7 +349,7 @@ async def test_the_language_is_that_of_the_last_window_that_has_one() -> None:
             text = await super().transcribe(window, options, previous, rank)
             return text.model_copy(update={"language": None, "settled": True}) if number_of(window) else text
 
-    # When both are transcribed, then English is kept with each text, for whoever goes on behind it
+    # When both are transcribed, then each text names English, for an attempt that resumes after it
     run = run_over(ScriptedSource(2), Silent(["en", "en"]))
     found = await all_of(run)
     assert [text.language for text in found if isinstance(text, WindowText)][-1] == "en"
@@ -410,26 +410,28 @@ async def test_a_run_that_is_cancelled_again_and_again_ends_what_is_under_way() 
     assert ended.is_set()
 
 
-async def test_a_helper_that_is_late_with_the_next_window_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a helper that keeps a window for longer than it may, while the own engine has others
+async def test_an_idle_worker_that_is_late_with_the_next_window_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given an idle worker that keeps a window for longer than it may, while the own engine has others
     monkeypatch.setattr(run_module, "LATE_S", 0.001)
     own = ScriptedTranscriber(["en"] * 100, steps=lambda: 50)
-    helper = ScriptedTranscriber(["en"] * 100, room=1)
-    helper.may_answer.clear()
+    idle = ScriptedTranscriber(["en"] * 100, room=1)
+    idle.may_reply.clear()
     # When a long recording is transcribed
-    found = await all_of(run_over(ScriptedSource(100), own, helper))
+    found = await all_of(run_over(ScriptedSource(100), own, idle))
     # Then the own engine gets that window before all others that wait
     assert len(segments(found)) == 100
     assert Rank.BLOCKING in own.ranks
 
 
 async def test_an_append_is_never_larger_than_a_message_can_hold() -> None:
-    # Given a helper that answers when the own engine has long been ahead
-    own, helper = ScriptedTranscriber(["en"] * 400, room=100), ScriptedTranscriber(["en"] * 400, room=100)
-    own.may_answer.clear()
-    run = asyncio.create_task(all_of(run_over(ScriptedSource(400), own, helper)))
+    # Given an idle worker that replies when the own engine has long been ahead
+    own, idle = ScriptedTranscriber(["en"] * 400, room=100), ScriptedTranscriber(["en"] * 400, room=100)
+    own.may_reply.clear()
+    run = asyncio.create_task(all_of(run_over(ScriptedSource(400), own, idle)))
     await many_steps()
-    own.may_answer.set()
+    own.may_reply.set()
     # When more than a hundred texts are ready together
     texts = [each for each in await run if isinstance(each, WindowText)]
     # Then they are several
@@ -468,15 +470,15 @@ class CountingEngine:
 
 
 @pytest.mark.parametrize("seed", range(10))
-async def test_a_helper_that_is_faster_never_stops_the_own_engine(seed: int) -> None:
-    # Given an engine behind its queue, and helpers that are sometimes faster
+async def test_an_idle_worker_that_is_faster_never_stops_the_own_engine(seed: int) -> None:
+    # Given an engine behind its queue, and idle workers that are sometimes faster
     chance = random.Random(seed)  # noqa: S311 -- no secret
     engine = CountingEngine()
     queue = WindowQueue(engine, at_once=1, largest=2)
-    helpers = ScriptedTranscriber(["en"] * 40, steps=lambda: chance.randrange(60))
+    idle_workers = ScriptedTranscriber(["en"] * 40, steps=lambda: chance.randrange(60))
     # When recordings are transcribed
     for _ in range(3):
-        found = await all_of(TranscriptionRun(ScriptedSource(40).windows(), queue, helpers, OPTIONS, None))
+        found = await all_of(TranscriptionRun(ScriptedSource(40).windows(), queue, idle_workers, OPTIONS, None))
         assert len(segments(found)) == 40
     # Then the engine, which would have to load its model again, was never stopped
     assert engine.stopped == 0

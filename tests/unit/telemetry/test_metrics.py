@@ -67,7 +67,7 @@ def test_figures_of_killed_workers_go(tmp_path: Path) -> None:
     lives, killed = (tmp_path / f"gauge_livesum_{process}.db" for process in (os.getpid(), 2**22 + 1))
     for file in (lives, killed):
         file.touch()
-    metrics._forget_dead(tmp_path)  # noqa: SLF001 -- the exposition of several workers needs their processes
+    metrics.remove_dead_processes(tmp_path)
     assert list(tmp_path.iterdir()) == [lives]
 
 
@@ -80,12 +80,12 @@ def test_a_server_that_has_left_has_no_figures() -> None:
     now = 0.0
     storage = StorageMetrics(clock=lambda: now)
     stored = Stored(used={"disk": 1}, limits={"disk": 2}, streams={"OBJ_audio": 1})
-    storage.note("stays", stored)
-    storage.note("leaves", stored)
+    storage.update("stays", stored)
+    storage.update("leaves", stored)
     assert servers(storage) == {"stays", "leaves"}
     # When one of them misses an answer, then its figures stay
     now = KEPT_S - 1
-    storage.note("stays", stored)
+    storage.update("stays", stored)
     assert servers(storage) == {"stays", "leaves"}
     # And when it has left, they go
     now = KEPT_S

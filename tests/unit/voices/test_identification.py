@@ -15,7 +15,7 @@ from app.errors import BucketFullError, RequestError
 from app.requests.voice_names import with_voice_names
 from app.settings import Settings
 from app.updates import Update
-from app.voices.identification import LEAST_SPEECH_S, NO_ROOM, NOT_READ, Identification, Identified
+from app.voices.identification import MIN_SPEECH_S, NO_ROOM, NOT_READ, Identification, Identified
 from app.voices.store import StoredReference, StoredVoice
 from tests.fakes.engine import voice_of
 from tests.fakes.nats import InMemoryNats
@@ -29,8 +29,8 @@ READ = "$JS.API.DIRECT.GET.KV_voices"
 
 async def enrolled(parts: Parts, name: str, user_id: int | str = 7, model: Model | None = None) -> str:
     """The id of a person's voice."""
-    heard = {"values": voice_of(name), "telephone": voice_of(f"{name} on the telephone")}
-    reference = StoredReference(task_id="t0", speaker="SPEAKER_00", seconds=20, at=NOW, **heard)
+    embeddings = {"values": voice_of(name), "telephone": voice_of(f"{name} on the telephone")}
+    reference = StoredReference(task_id="t0", speaker="SPEAKER_00", seconds=20, at=NOW, **embeddings)
     voice = f"{len(name):032x}"
     await parts.voice_store.put(
         StoredVoice(
@@ -46,8 +46,8 @@ async def enrolled(parts: Parts, name: str, user_id: int | str = 7, model: Model
     return voice
 
 
-def embedded(*people: str, seconds: float = LEAST_SPEECH_S) -> Embedded:
-    """Speakers who are these people, heard on another day."""
+def embedded(*people: str, seconds: float = MIN_SPEECH_S) -> Embedded:
+    """Speakers who are these people, on another day."""
     speakers = [
         SpeakerEmbedding(
             speaker=f"SPEAKER_{number:02}",
@@ -61,7 +61,7 @@ def embedded(*people: str, seconds: float = LEAST_SPEECH_S) -> Embedded:
     return Embedded(model=embedding_network(), speakers=speakers)
 
 
-async def identified(parts: Parts, found: Embedded, error: Exception | None = None) -> Identified:
+async def identified(parts: Parts, speakers: Embedded, error: Exception | None = None) -> Identified:
     """What is found for a task; its embeddings are appended, or that fails."""
     appended: list[Update] = []
 
@@ -71,47 +71,50 @@ async def identified(parts: Parts, found: Embedded, error: Exception | None = No
         appended.append(update)
 
     labels = [f"SPEAKER_{number:02}" for number in range(3)]
-    done = await Identification(parts.voice_store, Settings(_env_file=None)).run(TASK, found, labels, append)
+    outcome = await Identification(parts.voice_store, Settings(_env_file=None)).run(TASK, speakers, labels, append)
     if error is None:
         (update,) = appended
         assert isinstance(update, Update)
-        assert (update.fraction, update.embeddings) == (1.0, found.model_dump_json().encode())
-    return done
+        assert (update.fraction, update.embeddings) == (1.0, speakers.model_dump_json().encode())
+    return outcome
 
 
 async def test_a_speaker_who_was_enrolled_is_found_and_nobody_else(parts: Parts) -> None:
     # Given a person of this user, and one of another user whose id reads the same
     anna = await enrolled(parts, "anna")
     await enrolled(parts, "cecile", user_id="7")
-    # When both speak, and somebody who says too little for an embedding
-    found = await identified(parts, embedded("anna", "cecile"))
+    # When both speak, and a person who says too little for an embedding
+    outcome = await identified(parts, embedded("anna", "cecile"))
     # Then the first one is found alone
-    assert found.voices is not None
-    assert {label: each.voice for label, each in found.voices.items()} == {
+    assert outcome.voices is not None
+    assert {label: each.voice for label, each in outcome.voices.items()} == {
         "SPEAKER_00": anna,
         "SPEAKER_01": None,
         "SPEAKER_02": None,
     }
-    assert (found.error, found.voices["SPEAKER_02"].score) == (None, None)
-    score, of_stranger = (found.voices[label].score or 0 for label in ("SPEAKER_00", "SPEAKER_01"))
+    assert (outcome.error, outcome.voices["SPEAKER_02"].score) == (None, None)
+    score, of_stranger = (outcome.voices[label].score or 0 for label in ("SPEAKER_00", "SPEAKER_01"))
     assert of_stranger < 0.9 < score <= 1
 
 
 async def test_who_says_little_is_nobodys_voice(parts: Parts) -> None:
     await enrolled(parts, "anna")
-    found = await identified(parts, embedded("anna", seconds=LEAST_SPEECH_S - 0.1))
-    assert found.voices is not None
-    assert found.voices["SPEAKER_00"].voice is None
+    outcome = await identified(parts, embedded("anna", seconds=MIN_SPEECH_S - 0.1))
+    assert outcome.voices is not None
+    assert outcome.voices["SPEAKER_00"].voice is None
 
 
 async def test_a_channel_without_text_takes_nobodys_name(parts: Parts) -> None:
     # Given a person in a channel, and the echo of this person in a channel without text, which is a better match
     anna = await enrolled(parts, "anna")
-    found = embedded("anna")
-    said, echo = found.speakers[0], {"values": voice_of("anna"), "telephone": voice_of("anna on the telephone")}
-    found.speakers.append(said.model_copy(update={"speaker": "SPEAKER_03", **echo}))
+    speakers = embedded("anna")
+    anna_speaks, echo = (
+        speakers.speakers[0],
+        {"values": voice_of("anna"), "telephone": voice_of("anna on the telephone")},
+    )
+    speakers.speakers.append(anna_speaks.model_copy(update={"speaker": "SPEAKER_03", **echo}))
     # Then the person is named where the text is
-    voices = (await identified(parts, found)).voices
+    voices = (await identified(parts, speakers)).voices
     assert voices is not None
     assert voices["SPEAKER_00"].voice == anna
 
@@ -120,11 +123,11 @@ async def test_voices_of_another_network_are_counted_and_not_compared(parts: Par
     await enrolled(parts, "anna", model=OTHER)
     await enrolled(parts, "cecile", model=OTHER)
     boris = await enrolled(parts, "boris")
-    found = await identified(parts, embedded("anna", "boris"))
-    assert found.voices is not None
-    assert [each.voice for each in found.voices.values()] == [None, boris, None]
-    assert found.error is not None
-    assert found.error.message.startswith("2 of the user's voices")
+    outcome = await identified(parts, embedded("anna", "boris"))
+    assert outcome.voices is not None
+    assert [each.voice for each in outcome.voices.values()] == [None, boris, None]
+    assert outcome.error is not None
+    assert outcome.error.message.startswith("2 of the user's voices")
 
 
 async def test_a_task_completes_without_names_when_they_cannot_be_found(parts: Parts, nats: InMemoryNats) -> None:
@@ -134,7 +137,7 @@ async def test_a_task_completes_without_names_when_they_cannot_be_found(parts: P
 
 
 async def test_a_client_sees_the_names_that_voices_have_now(parts: Parts, nats: InMemoryNats) -> None:
-    # Given a result with a person, somebody who was forgotten, and a stranger
+    # Given a result with a person, one who was forgotten, and a stranger
     anna = await enrolled(parts, "anna")
     voices = {"SPEAKER_00": anna, "SPEAKER_01": "f" * 32, "SPEAKER_02": None}
     result = TranscriptionResult(
@@ -154,9 +157,9 @@ async def test_a_client_sees_the_names_that_voices_have_now(parts: Parts, nats: 
     shown = (await with_voice_names(result, parts.voice_store)).voices
     assert shown is not None
     assert [(each.voice, each.name) for each in shown.values()] == [(anna, "anna"), (None, UNKNOWN), (None, UNKNOWN)]
-    # And what nobody asked for stays away
+    # And without a request there are no voices
     assert (await with_voice_names(result.model_copy(update={"voices": None}), parts.voice_store)).voices is None
-    # And trouble is told
+    # And an error is reported
     nats.before("$JS.API.STREAM.MSG.GET.KV_voices", BadRequestError(code=400, err_code=10_060))
     with pytest.raises(RequestError) as error:
         await with_voice_names(result, parts.voice_store)

@@ -27,14 +27,14 @@ def called(*values: float) -> Pair:
     return direction(*values), direction(*values)
 
 
-def names(found: dict[str, Match]) -> dict[str, str | None]:
-    return {label: each.voice for label, each in found.items()}
+def names(matches: dict[str, Match]) -> dict[str, str | None]:
+    return {label: each.voice for label, each in matches.items()}
 
 
 def test_the_most_similar_voice_is_the_speakers() -> None:
-    found = match({"S": speech(1, 0.1)}, {"anna": [speech(1, 0)], "boris": [speech(0, 1)]}, LIMITS)
-    assert names(found) == {"S": "anna"}
-    assert found["S"].score == pytest.approx(0.995, abs=0.01)
+    matches = match({"S": speech(1, 0.1)}, {"anna": [speech(1, 0)], "boris": [speech(0, 1)]}, LIMITS)
+    assert names(matches) == {"S": "anna"}
+    assert matches["S"].score == pytest.approx(0.995, abs=0.01)
 
 
 def test_who_is_just_similar_enough_is_named() -> None:
@@ -45,20 +45,20 @@ def test_who_is_just_similar_enough_is_named() -> None:
 
 
 def test_whoever_is_like_nobody_has_the_score_of_the_nearest() -> None:
-    found = match({"S": speech(0.5, 0.5, 1)}, {"anna": [speech(1, 0)]}, LIMITS)
-    assert names(found) == {"S": None}
-    assert found["S"].score == pytest.approx(0.41, abs=0.01)
+    matches = match({"S": speech(0.5, 0.5, 1)}, {"anna": [speech(1, 0)]}, LIMITS)
+    assert names(matches) == {"S": None}
+    assert matches["S"].score == pytest.approx(0.41, abs=0.01)
 
 
 def test_whoever_is_like_two_voices_is_neither() -> None:
-    found = match({"S": speech(1, 0.9)}, {"anna": [speech(1, 0)], "boris": [speech(0, 1)]}, LIMITS)
-    assert names(found) == {"S": None}
-    assert found["S"].score > LIMITS.threshold
+    matches = match({"S": speech(1, 0.9)}, {"anna": [speech(1, 0)], "boris": [speech(0, 1)]}, LIMITS)
+    assert names(matches) == {"S": None}
+    assert matches["S"].score > LIMITS.threshold
 
 
 def test_the_more_similar_of_two_speakers_gets_the_name() -> None:
-    found = match({"S0": speech(1, 0.4), "S1": speech(1, 0.1)}, {"anna": [speech(1, 0)]}, LIMITS)
-    assert names(found) == {"S0": None, "S1": "anna"}
+    matches = match({"S0": speech(1, 0.4), "S1": speech(1, 0.1)}, {"anna": [speech(1, 0)]}, LIMITS)
+    assert names(matches) == {"S0": None, "S1": "anna"}
 
 
 def test_the_most_similar_of_several_references_decides() -> None:
@@ -66,14 +66,14 @@ def test_the_most_similar_of_several_references_decides() -> None:
     assert names(match({"S": speech(1, 0.05)}, voices, LIMITS)) == {"S": "anna"}
 
 
-def test_telephones_make_strangers_alike_and_count_for_less() -> None:
-    # Given a speaker and a voice that are .7 alike, full sound or both on a telephone
+def test_telephones_make_strangers_similar_and_count_for_less() -> None:
+    # Given a speaker and a voice that are 0.7 similar, full-band audio or both on a telephone
     voice, speaker = (1.0, 0.0), (0.7, 0.714)
     assert names(match({"S": speech(*speaker)}, {"anna": [speech(*voice)]}, LIMITS)) == {"S": "anna"}
     assert names(match({"S": called(*speaker)}, {"anna": [called(*voice)]}, LIMITS)) == {"S": None}
 
 
-def test_a_person_enrolled_in_full_sound_is_known_on_a_telephone() -> None:
+def test_a_person_enrolled_in_full_band_audio_is_known_on_a_telephone() -> None:
     enrolled = direction(1, 0), direction(0, 0, 1)
     assert names(match({"S": called(0, 0, 1, 0.3)}, {"anna": [enrolled]}, LIMITS)) == {"S": "anna"}
 

@@ -1,4 +1,4 @@
-"""Whether an idle worker helps others, and what it answers them."""
+"""When an idle worker transcribes windows of other workers, and what it replies."""
 
 import asyncio
 from typing import cast
@@ -31,19 +31,19 @@ class SlowEngine(FakeEngine):
         super().__init__()
         self.may_transcribe = asyncio.Event()
         self.may_transcribe.set()
-        self.begins = asyncio.Event()
-        self.trouble: TransientError | None = None
+        self.has_started = asyncio.Event()
+        self.error: TransientError | None = None
 
     async def transcribes(self, number: int) -> None:
         del number
-        self.begins.set()
+        self.has_started.set()
         await self.may_transcribe.wait()
-        if self.trouble is not None:
-            raise self.trouble
+        if self.error is not None:
+            raise self.error
 
 
 class Subscriber:
-    """The subscription for the windows of others; FastStream has started it."""
+    """The subscription for the windows of other workers, which FastStream has started."""
 
     def __init__(self) -> None:
         self.running = True
@@ -58,7 +58,7 @@ class Subscriber:
 
 @pytest.fixture(autouse=True)
 def cores(monkeypatch: pytest.MonkeyPatch, constants: Constants) -> list[bool]:
-    """Whether a core is free; and no pause between two looks."""
+    """Whether a core is free; without a pause between two checks."""
     constants(CHECK_IDLE_EVERY_S=0)
     free = [True]
     monkeypatch.setattr(Cores, "free", lambda _self, _wanted: free[0])
@@ -99,115 +99,115 @@ def request(number: int = 0, loaded: Loaded = LOADED) -> WindowRequest:
     return WindowRequest(window=window, model=loaded.model, fingerprint=engine_fingerprint(loaded))
 
 
-async def is_asked(sharing: WorkSharing, subscriber: Subscriber) -> bool:
-    """Whether the worker can be asked after its next look."""
+async def is_subscribed(sharing: WorkSharing, subscriber: Subscriber) -> bool:
+    """Whether the worker is subscribed to windows of other workers after its next check."""
     await sharing.update_subscription()
     return subscriber.running
 
 
-async def test_a_worker_can_be_asked_while_it_is_idle(sharing: WorkSharing, subscriber: Subscriber) -> None:
-    assert await is_asked(sharing, subscriber)
-    # When two tasks of its own run, then it cannot, until both have ended
+async def test_a_worker_is_subscribed_while_it_is_idle(sharing: WorkSharing, subscriber: Subscriber) -> None:
+    assert await is_subscribed(sharing, subscriber)
+    # When two tasks of the worker run, then it is not subscribed until both have ended
     async with sharing.pause_sharing():
         async with sharing.pause_sharing():
-            assert not await is_asked(sharing, subscriber)
-        assert not await is_asked(sharing, subscriber)
-    assert await is_asked(sharing, subscriber)
-    # When the worker ends, then never again, also when its last task has ended
+            assert not await is_subscribed(sharing, subscriber)
+        assert not await is_subscribed(sharing, subscriber)
+    assert await is_subscribed(sharing, subscriber)
+    # When the worker stops, then it is never subscribed again
     async with sharing.pause_sharing():
         sharing.stop_sharing()
-    assert not await is_asked(sharing, subscriber)
+    assert not await is_subscribed(sharing, subscriber)
     assert (await sharing.transcribe_window(request())).text is None
     async with sharing.pause_sharing():
-        assert not await is_asked(sharing, subscriber)
+        assert not await is_subscribed(sharing, subscriber)
 
 
-async def test_a_worker_can_be_asked_while_its_model_is_loaded_and_a_core_is_free(
+async def test_a_worker_is_subscribed_while_its_model_is_loaded_and_a_core_is_free(
     sharing: WorkSharing, subscriber: Subscriber, engine: SlowEngine, cores: list[bool]
 ) -> None:
     engine.ready = False
-    assert not await is_asked(sharing, subscriber)
+    assert not await is_subscribed(sharing, subscriber)
     engine.ready, cores[0] = True, False
-    assert not await is_asked(sharing, subscriber)
+    assert not await is_subscribed(sharing, subscriber)
     cores[0] = True
-    assert await is_asked(sharing, subscriber)
+    assert await is_subscribed(sharing, subscriber)
 
 
-async def test_who_always_helps_does_not_ask_for_a_core(
+async def test_share_windows_always_needs_no_free_core(
     engine: SlowEngine, subscriber: Subscriber, cores: list[bool]
 ) -> None:
     cores[0] = False
-    assert await is_asked(sharing_of(engine, subscriber, Share.ALWAYS), subscriber)
+    assert await is_subscribed(sharing_of(engine, subscriber, Share.ALWAYS), subscriber)
 
 
 @pytest.mark.parametrize(
     ("share", "max_payload"), [(Share.NEVER, LARGEST_MESSAGE_BYTES), (Share.ALWAYS, LARGEST_MESSAGE_BYTES - 1)]
 )
-async def test_nobody_helps_who_may_not_or_whose_server_takes_no_window(
+async def test_work_sharing_is_off_by_setting_or_with_a_small_max_payload(
     engine: SlowEngine, subscriber: Subscriber, share: Share, max_payload: int
 ) -> None:
     sharing = sharing_of(engine, subscriber, share, max_payload)
-    assert not await is_asked(sharing, subscriber)
+    assert not await is_subscribed(sharing, subscriber)
     assert (await sharing.transcribe_window(request())).text is None
     assert sharing.idle_workers(LOADED) is None
 
 
-async def test_the_subscription_is_faststreams_to_start_at_first(sharing: WorkSharing, subscriber: Subscriber) -> None:
+async def test_faststream_starts_the_subscription_first(sharing: WorkSharing, subscriber: Subscriber) -> None:
     subscriber.running = False
-    assert not await is_asked(sharing, subscriber)
+    assert not await is_subscribed(sharing, subscriber)
 
 
-async def test_a_task_that_begins_ends_the_pause_before_a_look(
+async def test_a_task_of_the_worker_ends_the_pause_before_a_check(
     sharing: WorkSharing, subscriber: Subscriber, constants: Constants
 ) -> None:
     constants(CHECK_IDLE_EVERY_S=600)
-    looking = asyncio.create_task(sharing.update_subscription())
-    await asyncio.sleep(0)  # it has begun
+    checking = asyncio.create_task(sharing.update_subscription())
+    await asyncio.sleep(0)  # the check has started
     async with sharing.pause_sharing(), asyncio.timeout(5):
-        await looking
+        await checking
     assert not subscriber.running
 
 
-async def test_a_window_is_transcribed_for_its_owner(sharing: WorkSharing) -> None:
+async def test_a_window_of_another_worker_is_transcribed(sharing: WorkSharing) -> None:
     assert sharing.idle_workers(LOADED) is not None
     with capture_logs() as lines:
         reply = await sharing.transcribe_window(request(1))
-    assert [line["event"] for line in lines] == ["help_started"]
+    assert [line["event"] for line in lines] == ["shared_window_started"]
     assert reply.text is not None
-    assert [each.start for each in reply.text.segments] == [10]
+    assert [segment.start for segment in reply.text.segments] == [10]
 
 
 @pytest.mark.parametrize(
     "loaded",
     [None, Loaded(model=Model(name="fake", revision="1")), Loaded(model=MODEL, fingerprint="cpu int8 beam 1")],
-    ids=["no model", "another model", "another way to compute"],
+    ids=["no model", "another model", "another fingerprint"],
 )
-async def test_who_would_find_other_text_does_not_help(
+async def test_a_worker_with_another_engine_returns_no_text(
     sharing: WorkSharing, engine: SlowEngine, loaded: Loaded | None
 ) -> None:
     engine.loaded = loaded
     assert (await sharing.transcribe_window(request())).text is None
-    assert not engine.begins.is_set()
+    assert not engine.has_started.is_set()
 
 
-async def test_a_window_goes_back_to_its_owner_when_an_own_task_begins(
+async def test_a_window_is_returned_when_a_task_of_the_worker_starts(
     sharing: WorkSharing, engine: SlowEngine, subscriber: Subscriber
 ) -> None:
     # Given a worker that transcribes a window for another one
     engine.may_transcribe.clear()
-    helping = asyncio.create_task(sharing.transcribe_window(request()))
-    await engine.begins.wait()
+    sharing_window = asyncio.create_task(sharing.transcribe_window(request()))
+    await engine.has_started.wait()
     async with sharing.pause_sharing(), asyncio.timeout(5):
-        # When it gets a task of its own, then it can be asked no more once the window went back
-        assert await is_asked(sharing, subscriber)
-        assert (await helping).text is None
-        assert not await is_asked(sharing, subscriber)
-        # And takes no other one
+        # When it gets a task, then it unsubscribes once the window is returned
+        assert await is_subscribed(sharing, subscriber)
+        assert (await sharing_window).text is None
+        assert not await is_subscribed(sharing, subscriber)
+        # And accepts no other window
         assert (await sharing.transcribe_window(request())).text is None
 
 
-async def test_a_window_that_fails_goes_back_to_its_owner(sharing: WorkSharing, engine: SlowEngine) -> None:
-    engine.trouble = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
+async def test_a_failed_window_is_returned_without_text(sharing: WorkSharing, engine: SlowEngine) -> None:
+    engine.error = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
     assert (await sharing.transcribe_window(request())).text is None
 
 
@@ -222,5 +222,5 @@ def test_engines_that_compute_differently_have_different_names() -> None:
             {"engine_beam": 7},
         )
     ]
-    assert len({engine_of(each) for each in settings}) == len(settings)
+    assert len({engine_of(variant) for variant in settings}) == len(settings)
     assert engine_of(settings[0]) == engine_of(Settings(_env_file=None, share_windows=Share.NEVER))

@@ -46,7 +46,7 @@ def test_a_chunk_comes_back_from_its_record(windows: int) -> None:
     assert [(a.window, a.number) for a in again.overlapped] == [(b.window, b.number) for b in chunk.overlapped]
     assert all((a.values == b.values).all() for a, b in zip(again.embeddings, chunk.embeddings, strict=True))
     assert all((a.values == b.values).all() for a, b in zip(again.overlapped, chunk.overlapped, strict=True))
-    # And a voice speaks where that is more probable than not
+    # And a local speaker speaks where that is more probable than not
     assert (is_active(again.activity) == (chunk.activity > 255 / 2)).all()
 
 
@@ -77,13 +77,13 @@ EMPTY = np.zeros((1, WINDOW_FRAMES, LOCAL_SPEAKERS), np.uint8)
     ],
 )
 def test_an_embedding_of_nothing_that_is_there_is_no_record(impossible: ChunkAnalysis) -> None:
-    # Given a voice of a window that does not exist, or an embedding of nothing, when unpacked, then it is a ValueError
+    # Given a local speaker of a window that does not exist, or an embedding of nothing, when unpacked, then it fails
     with pytest.raises(ValueError, match="chunk"):
         unpack(0, pack(impossible))
 
 
 def test_an_embedding_is_stored_without_a_loss_that_matters() -> None:
-    # Given two embeddings, when they are stored as whole numbers, then they are as alike as before
+    # Given two embeddings, when they are stored as whole numbers, then they are as similar as before
     one, other = np.random.default_rng(3).normal(size=(2, EMBEDDING_SIZE)).astype(np.float32)
 
     def cosine(one: np.ndarray, other: np.ndarray) -> float:

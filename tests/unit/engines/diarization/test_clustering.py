@@ -37,9 +37,9 @@ def test_average_linkage_is_that_of_scipy(size: int, seed: int) -> None:
 
     # Then they happen at the same distances, and cluster_labels anywhere the clusters are the same
     assert [merge.distance for merge in merges] == pytest.approx(expected[:, 2], rel=1e-4)
-    for wanted in {1, 2, size // 2, size}:
-        labels = cluster_labels(np.ones(size, np.float32), merges[: size - wanted])
-        assert partition(labels) == partition(fcluster(expected, wanted, "maxclust"))
+    for count in {1, 2, size // 2, size}:
+        labels = cluster_labels(np.ones(size, np.float32), merges[: size - count])
+        assert partition(labels) == partition(fcluster(expected, count, "maxclust"))
 
 
 @pytest.mark.parametrize("size", [0, 1])
@@ -56,8 +56,8 @@ def test_clusters_that_weigh_enough_are_counted() -> None:
     assert cluster_counts(weights, linkage(distances), 5) == [1, 2, 1, 1]
 
 
-def test_clusters_of_one_person_are_joined_by_their_centres_however_much_their_members_differ() -> None:
-    # Given two clusters whose members differ much, each in a way of its own, around one and the same centre
+def test_clusters_of_one_person_are_joined_by_their_centroids_however_much_their_members_differ() -> None:
+    # Given two clusters whose members differ much, each in a way of its own, around one and the same centroid
     random = np.random.default_rng(5)
     person, other = np.eye(64, dtype=np.float32)[:2]
     noise = random.normal(size=(60, 64)).astype(np.float32)
@@ -65,19 +65,19 @@ def test_clusters_of_one_person_are_joined_by_their_centres_however_much_their_m
     strangers = members - 0.4 * person + 0.8 * other
     labels = np.array([0] * 30 + [30] * 30 + [60] * 60)
 
-    # When all clusters are joined by their centres
+    # When all clusters are joined by their centroids
     embeddings = np.concatenate([members, strangers])
     merges = merge_by_centroids(embeddings, np.full(120, 44, np.float32), labels)
 
     # Then those of the one person are near each other, though their members are not, and the stranger is as
-    # far from that person as the centres of both are
+    # far from that person as the centroids of both are
     assert [{merge.first, merge.second} for merge in merges] == [{0, 30}, {0, 60}]
     assert merges[0].distance < 0.2
     one, two = members.mean(axis=0), strangers.mean(axis=0)
     assert merges[1].distance == pytest.approx(1 - one @ two / np.linalg.norm(one) / np.linalg.norm(two), abs=0.02)
 
 
-def test_the_centre_of_a_short_piece_of_speech_is_believed_to_be_inexact() -> None:
+def test_the_centroid_of_a_short_piece_of_speech_is_believed_to_be_inexact() -> None:
     # Given three clusters as far from each other, one of them short
     embeddings = np.eye(3, dtype=np.float32)
 

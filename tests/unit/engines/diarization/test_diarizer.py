@@ -1,4 +1,4 @@
-"""A job over networks that hear a loudness: what it emits and returns, and what it does not do again."""
+"""A job with networks for which loudness is the speaker: what it emits and returns, and what it does not do again."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -71,26 +71,26 @@ def test_records_that_cannot_be_used_are_replaced(talk: Path) -> None:
     assert ([each.index for each in chunks(later)], again) == ([0, 1, 2], done)
 
 
-def test_progress_is_told_once_a_second(talk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_once_a_second(talk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given networks that take half a second for an embedding
-    networks, told = FakeNetworks(), list[tuple[float, float]]()
+    networks, reported = FakeNetworks(), list[tuple[float, float]]()
     monkeypatch.setattr(diarizer, "monotonic", lambda: len(networks.embedded) / 2)
 
     def emit(reply: StageAdvanced | ChunkAnalysed) -> None:
         if isinstance(reply, StageAdvanced):
             assert reply.duration_seconds == 130
-            told.append((len(networks.embedded) / 2, reply.processed_seconds))
+            reported.append((len(networks.embedded) / 2, reply.processed_seconds))
 
     # When a recording is diarized
     diarize(as_networks(networks), Diarize(path=talk), NO_LIMIT, emit)
-    # Then its duration and the beginning are told at once, and then once a second how far it is, up to the end
-    assert told[:2] == [(0, 0), (0, 0)]
-    assert [at for at, _ in told[1:]] == list(range(len(networks.embedded) // 2 + 1))
-    assert all(before < after for (_, before), (_, after) in pairwise(told[1:]))
-    assert 128 < told[-1][1] <= 130
+    # Then its duration and the beginning are reported at once, and then once a second how far it is, up to the end
+    assert reported[:2] == [(0, 0), (0, 0)]
+    assert [at for at, _ in reported[1:]] == list(range(len(networks.embedded) // 2 + 1))
+    assert all(before < after for (_, before), (_, after) in pairwise(reported[1:]))
+    assert 128 < reported[-1][1] <= 130
 
 
-def test_speakers_are_embedded_if_that_is_asked_for(talk: Path) -> None:
+def test_speakers_are_embedded_if_requested(talk: Path) -> None:
     assert run(talk)[0].embedded is None
     embedded = run(talk, embed=True)[0].embedded
     assert embedded is not None

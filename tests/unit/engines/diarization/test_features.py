@@ -12,20 +12,20 @@ def kaldi(samples: np.ndarray) -> np.ndarray:
     bank = kaldi_native_fbank.OnlineFbank(options)
     bank.accept_waveform(16_000, samples.tolist())
     bank.input_finished()
-    found = np.array([bank.get_frame(number) for number in range(bank.num_frames_ready)])
-    centred: np.ndarray = found - found.mean(axis=0)
+    energies = np.array([bank.get_frame(number) for number in range(bank.num_frames_ready)])
+    centred: np.ndarray = energies - energies.mean(axis=0)
     return centred
 
 
 @pytest.mark.parametrize("samples", [400, 1_600, 64_000])
 def test_features_are_those_of_kaldi(samples: int) -> None:
-    # Given sound of any length: a hum that fades into noise
+    # Given audio of any length: a hum that fades into noise
     random = np.random.default_rng(7)
     time = np.arange(samples) / 16_000
-    sound = (np.sin(2 * np.pi * 180 * time) * np.exp(-time) + random.normal(0, 0.01, samples)).astype(np.float32)
+    audio = (np.sin(2 * np.pi * 180 * time) * np.exp(-time) + random.normal(0, 0.01, samples)).astype(np.float32)
 
     # When its features are found, then they are Kaldi's, to four digits
-    assert np.allclose(features(sound), kaldi(sound), rtol=0, atol=1e-3)
+    assert np.allclose(features(audio), kaldi(audio), rtol=0, atol=1e-3)
 
 
 def test_digital_silence_has_features() -> None:

@@ -17,15 +17,15 @@ SECOND = np.arange(SAMPLE_RATE) / SAMPLE_RATE
 def test_a_telephone_transmits_its_band_alone(hertz: int, passes: bool) -> None:
     # Given a tone beside a louder one of another pitch
     tone, other = (np.sin(2 * np.pi * each * SECOND).astype(np.float32) for each in (hertz, 2000))
-    # When it is heard on a telephone, then it is there only if the telephone transmits it
+    # When a telephone transmits it, then it is there only if the telephone transmits it
     loudness = np.abs(np.fft.rfft(simulate_telephone(0.2 * tone + 0.5 * other)))
     assert (loudness[hertz] > 0.1 * loudness[2000]) == passes
 
 
-def test_networks_hear_windows_and_voices() -> None:
+def test_networks_segment_windows_and_embed_speech() -> None:
     networks = Networks(threads=1)
     noise = np.random.default_rng(7).normal(0, 0.1, WINDOW_SAMPLES).astype(np.float32)
-    # When a window is heard, then each frame has the logarithms of shares of one
+    # When a window is segmented, then each frame has the logarithms of shares of one
     heard = networks.segment(noise)
     assert heard.shape == (WINDOW_FRAMES, POWERSET_CLASSES)
     assert np.exp(heard).sum(axis=1) == pytest.approx(1, abs=1e-3)

@@ -19,7 +19,7 @@ from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, WINDOWS_
 ANY = SpeakerBounds(None, None)
 SECOND = 59  # frames
 
-Said = Sequence[tuple[np.ndarray, int]]  # an embedding, and how many frames it was made of
+Speech = Sequence[tuple[np.ndarray, int]]  # an embedding, and how many frames it was computed from
 
 
 def similar_voice(person: int, *, but: float = 0.0, seed: int = 0) -> np.ndarray:
@@ -34,7 +34,7 @@ def speech_of(person: int, embeddings: int, *, but: float = 0.8) -> list[tuple[n
     return [(similar_voice(person, but=but, seed=1000 * person + n), MAX_EMBEDDING_FRAMES) for n in range(embeddings)]
 
 
-def recording(said: Said, index: int = 0) -> ChunkAnalysis:
+def recording(said: Speech, index: int = 0) -> ChunkAnalysis:
     """A chunk with these embeddings, one after the other."""
     ends = np.cumsum([frames for _, frames in said]).tolist()
     embeddings = [
@@ -43,28 +43,28 @@ def recording(said: Said, index: int = 0) -> ChunkAnalysis:
     return ChunkAnalysis(index, np.zeros((1, WINDOW_FRAMES, LOCAL_SPEAKERS), np.uint8), embeddings, [])
 
 
-def found(*chunks: ChunkAnalysis, bounds: SpeakerBounds = ANY) -> np.ndarray:
+def centroids_of(*chunks: ChunkAnalysis, bounds: SpeakerBounds = ANY) -> np.ndarray:
     return speaker_centroids(collect_embeddings(chunks), chunks, bounds)
 
 
-def likest(speakers: np.ndarray, person: int) -> int:
+def most_similar(speakers: np.ndarray, person: int) -> int:
     """The speaker who is most like a person, and surely is that person."""
     assert (speakers @ np.eye(EMBEDDING_SIZE)[person]).max() > 0.8
     return int((speakers @ np.eye(EMBEDDING_SIZE)[person]).argmax())
 
 
 @pytest.mark.parametrize("but", [0.8, 1.4])
-def test_embeddings_that_sound_alike_are_of_one_speaker(but: float) -> None:
+def test_embeddings_that_sound_similar_are_of_one_speaker(but: float) -> None:
     # Given two people who take turns, and never sound quite the same, when speakers are found
-    speakers = found(recording([each for person in (0, 1, 0, 1) for each in speech_of(person, 4, but=but)]))
+    speakers = centroids_of(recording([each for person in (0, 1, 0, 1) for each in speech_of(person, 4, but=but)]))
 
     # Then they are two, each like one of the people
     assert len(speakers) == 2
-    assert likest(speakers, 0) != likest(speakers, 1)
+    assert most_similar(speakers, 0) != most_similar(speakers, 1)
 
 
 def test_a_person_whose_way_of_speaking_changes_is_one_speaker() -> None:
-    # Given somebody who speaks in two ways, as in two languages: embeddings of both are far from each other
+    # Given a person who speaks in two ways, as in two languages: embeddings of both are far from each other
     one = [(values, frames) for values, frames in speech_of(0, 20)]
     other = [(values + 0.6 * similar_voice(9), frames) for values, frames in speech_of(0, 20)]
     distance = 1 - float(
@@ -73,28 +73,28 @@ def test_a_person_whose_way_of_speaking_changes_is_one_speaker() -> None:
     assert distance > 0.4
 
     # When speakers are found, then there is one
-    assert len(found(recording([*one, *other]))) == 1
+    assert len(centroids_of(recording([*one, *other]))) == 1
 
 
 def test_a_speaker_is_known_again_in_another_chunk() -> None:
     # Given two chunks in which the same two people speak, when speakers are found, then they are two
     first, second = recording([*speech_of(0, 4), *speech_of(1, 4)]), recording([*speech_of(1, 4), *speech_of(0, 4)], 1)
-    assert len(found(first, second)) == 2
+    assert len(centroids_of(first, second)) == 2
     assert collect_embeddings([first, second]).starts[8] == WINDOWS_PER_CHUNK * STEP_FRAMES
 
 
 def test_a_voice_of_a_moment_makes_no_speaker_of_its_own() -> None:
     # Given a speaker who speaks for a long time, and a cough unlike them, when speakers are found, then there is one
-    assert len(found(recording([*speech_of(0, 20), (similar_voice(1), SECOND // 2)]))) == 1
+    assert len(centroids_of(recording([*speech_of(0, 20), (similar_voice(1), SECOND // 2)]))) == 1
 
 
 def test_who_speaks_for_a_fiftieth_is_none_but_in_a_short_recording_is_a_speaker() -> None:
-    # Given somebody who says one sentence of 1.5 s
+    # Given a person who says one sentence of 1.5 s
     sentence = [(similar_voice(1), MAX_EMBEDDING_FRAMES)]
 
     # When there is much other speech, then they are given to the others; when there is little, they are a speaker
-    assert len(found(recording([*speech_of(0, 100), *sentence]))) == 1
-    assert len(found(recording([*speech_of(0, 10), *sentence]))) == 2
+    assert len(centroids_of(recording([*speech_of(0, 100), *sentence]))) == 1
+    assert len(centroids_of(recording([*speech_of(0, 10), *sentence]))) == 2
 
 
 @pytest.mark.parametrize(
@@ -109,53 +109,53 @@ def test_who_speaks_for_a_fiftieth_is_none_but_in_a_short_recording_is_a_speaker
         ((2, 5), 2),
     ],
 )
-def test_bounds_are_kept_as_far_as_people_can_be_told_apart(
+def test_bounds_are_respected_as_far_as_people_can_be_distinguished(
     bounds: tuple[int | None, int | None], expected: int
 ) -> None:
     # Given two people, one of whom varies more
     chunk = recording([*speech_of(0, 20, but=0.3), *speech_of(1, 20)])
 
-    # When so many speakers are asked for, then so many are found, and nobody is taken apart
-    assert len(found(chunk, bounds=SpeakerBounds(*bounds))) == expected
+    # When so many speakers are requested, then so many are found, and nobody is taken apart
+    assert len(centroids_of(chunk, bounds=SpeakerBounds(*bounds))) == expected
 
 
 def test_of_a_number_a_cough_is_not_one() -> None:
-    # Given two people who sound much alike, so that they are taken for one, and a short sound that is like neither
+    # Given two people who sound very similar, so that they are taken for one, and short audio that is like neither
     other = similar_voice(0) + 1.3 * similar_voice(1)
     alike = [
         *speech_of(0, 8, but=0.2),
         *((other, MAX_EMBEDDING_FRAMES) for _ in range(8)),
         (similar_voice(2), SECOND // 2),
     ]
-    assert len(found(recording(alike))) == 1
+    assert len(centroids_of(recording(alike))) == 1
 
-    # When two speakers are asked for, then they are the two people
-    two = found(recording(alike), bounds=SpeakerBounds(2, 2))
+    # When two speakers are requested, then they are the two people
+    two = centroids_of(recording(alike), bounds=SpeakerBounds(2, 2))
     assert len(two) == 2
     assert np.abs(two @ similar_voice(2)).max() < 0.2
 
 
-def test_of_a_number_those_are_two_who_are_least_alike() -> None:
-    # Given two times two people who sound alike, of whom the latter do more
+def test_of_a_number_those_are_two_who_are_least_similar() -> None:
+    # Given two times two people who sound similar, of whom the latter do more
     one, other = similar_voice(0), similar_voice(2)
     people = [one, one + 1.35 * similar_voice(1), other, other + 1.25 * similar_voice(3)]
     alike = recording([(values, MAX_EMBEDDING_FRAMES) for values in people for _ in range(8)])
-    assert len(found(alike)) == 2
+    assert len(centroids_of(alike)) == 2
 
-    # When three speakers are asked for, then the latter are still one
-    three = found(alike, bounds=SpeakerBounds(3, 3))
+    # When three speakers are requested, then the latter are still one
+    three = centroids_of(alike, bounds=SpeakerBounds(3, 3))
     assert len(three) == 3
     assert (three @ speakers.normalized(np.array([1.6 * other + people[3]]))[0]).max() > 0.95
 
 
 def test_who_speaks_too_little_to_be_a_speaker_is_one_where_a_number_wants_it() -> None:
-    # Given somebody who speaks for a long time, and another person's single sentence
+    # Given a person who speaks for a long time, and another person's single sentence
     said = [*speech_of(0, 100), (similar_voice(1), MAX_EMBEDDING_FRAMES)]
-    assert len(found(recording(said))) == 1
+    assert len(centroids_of(recording(said))) == 1
 
-    # When two speakers are asked for, then both are found; when three, nobody is taken apart
-    assert likest(found(recording(said), bounds=SpeakerBounds(2, 2)), 1) == 1
-    assert len(found(recording(said), bounds=SpeakerBounds(3, 3))) == 2
+    # When two speakers are requested, then both are found; when three, nobody is taken apart
+    assert most_similar(centroids_of(recording(said), bounds=SpeakerBounds(2, 2)), 1) == 1
+    assert len(centroids_of(recording(said), bounds=SpeakerBounds(3, 3))) == 2
 
 
 def test_more_embeddings_than_are_clustered_come_from_all_over_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,34 +163,34 @@ def test_more_embeddings_than_are_clustered_come_from_all_over_the_recording(mon
     monkeypatch.setattr(speakers, "_MAX_CLUSTERED", 8)
 
     # When speakers are found, then both are
-    assert len(found(recording([*speech_of(0, 40, but=0.3), *speech_of(1, 20, but=0.3)]))) == 2
+    assert len(centroids_of(recording([*speech_of(0, 40, but=0.3), *speech_of(1, 20, but=0.3)]))) == 2
 
 
-def test_who_never_speaks_alone_is_still_somebody() -> None:
-    # Given a voice that is heard only together with others
+def test_who_never_speaks_alone_is_still_a_speaker() -> None:
+    # Given a voice that is detected only together with others
     voices = [LocalSpeaker(0, 0, quantized(similar_voice(0)))]
     chunk = ChunkAnalysis(0, np.zeros((1, WINDOW_FRAMES, LOCAL_SPEAKERS), np.uint8), [], voices)
 
     # When speakers are found, then it is one
-    assert likest(found(chunk), 0) == 0
+    assert most_similar(centroids_of(chunk), 0) == 0
 
 
-def test_people_who_only_speak_for_moments_are_told_apart() -> None:
+def test_people_who_only_speak_for_moments_are_distinguished() -> None:
     # Given two people, all of whose embeddings are short
     short = [(values, 43) for values, _ in [*speech_of(0, 6, but=0.3), *speech_of(1, 6, but=0.3)]]
 
     # When speakers are found, then they are two
-    assert len(found(recording(short))) == 2
+    assert len(centroids_of(recording(short))) == 2
 
 
 @pytest.mark.parametrize(("moments", "people"), [(5, 1), (6, 2)])
 def test_moments_count_only_if_they_are_most_of_the_speech(moments: int, people: int) -> None:
     # Given three seconds of one person, and moments of another one: half of all speech, or more
     said = [*[(similar_voice(0), 45)] * 4, *[(similar_voice(1), 36)] * moments]
-    assert len(found(recording(said))) == people
+    assert len(centroids_of(recording(said))) == people
     # And if there are fewer embeddings than speakers are wanted, a moment counts, too
-    assert len(found(recording(said), bounds=SpeakerBounds(5, 5))) == 2
+    assert len(centroids_of(recording(said), bounds=SpeakerBounds(5, 5))) == 2
 
 
 def test_where_nobody_speaks_there_are_no_speakers() -> None:
-    assert len(found(recording([]))) == 0
+    assert len(centroids_of(recording([]))) == 0

@@ -22,9 +22,9 @@ def ramp(samples: int) -> np.ndarray:
     return np.arange(samples, dtype=np.float32)
 
 
-def begins(sounds: list[ChunkAudio]) -> list[float]:
+def starts_of(cut: list[ChunkAudio]) -> list[float]:
     """The first sample of each window, which in a ramp is its number."""
-    return [float(sound.window(number)[0]) for sound in sounds for number in range(sound.windows)]
+    return [float(chunk.window(number)[0]) for chunk in cut for number in range(chunk.windows)]
 
 
 @pytest.mark.parametrize(
@@ -41,18 +41,18 @@ def begins(sounds: list[ChunkAudio]) -> list[float]:
 )
 def test_every_sample_is_in_a_window_and_none_is_empty(length: int) -> None:
     # Given a recording of any length, when it is cut
-    sounds = list(chunks([ramp(length)]))
+    cut = list(chunks([ramp(length)]))
 
     # Then windows begin at even distances, the last reaches the end, and the one before it does not
-    starts = begins(sounds)
+    starts = starts_of(cut)
     assert starts == [number * STEP_SAMPLES for number in range(len(starts))]
-    assert sounds[-1].window(sounds[-1].windows - 1)[-1] == length - 1
+    assert cut[-1].window(cut[-1].windows - 1)[-1] == length - 1
     assert all(start + WINDOW_SAMPLES < length for start in starts[:-1])
-    assert [sound.index for sound in sounds] == list(range(len(sounds)))
+    assert [chunk.index for chunk in cut] == list(range(len(cut)))
     # And each chunk says how many frames begin in it, and the last one how many it has
-    *whole, last = [sound.frames for sound in sounds]
+    *whole, last = [chunk.frames for chunk in cut]
     assert whole == [WINDOWS_PER_CHUNK * STEP_FRAMES] * len(whole)
-    assert last == (sounds[-1].windows - 1) * STEP_FRAMES + WINDOW_FRAMES
+    assert last == (cut[-1].windows - 1) * STEP_FRAMES + WINDOW_FRAMES
 
 
 def test_how_a_recording_is_decoded_changes_nothing() -> None:
@@ -63,7 +63,7 @@ def test_how_a_recording_is_decoded_changes_nothing() -> None:
 
     # When it is cut, then the windows are the same
     once, often = list(chunks([whole])), list(chunks(np.split(whole, cuts)))
-    assert [sound.windows for sound in once] == [sound.windows for sound in often]
+    assert [chunk.windows for chunk in once] == [chunk.windows for chunk in often]
     assert all((one.samples == other.samples).all() for one, other in zip(once, often, strict=True))
 
 
@@ -78,15 +78,15 @@ def test_a_chunk_comes_as_soon_as_it_can_and_no_more_is_held() -> None:
             yield np.zeros(16_000, np.float32)
 
     # When it is cut, then each chunk comes before another one would fit into what was given
-    for sound in chunks(pieces()):
-        assert len(sound.samples) <= MINUTE - STEP_SAMPLES + WINDOW_SAMPLES
-        assert given - sound.index * MINUTE <= MINUTE - STEP_SAMPLES + WINDOW_SAMPLES + 16_000
+    for chunk in chunks(pieces()):
+        assert len(chunk.samples) <= MINUTE - STEP_SAMPLES + WINDOW_SAMPLES
+        assert given - chunk.index * MINUTE <= MINUTE - STEP_SAMPLES + WINDOW_SAMPLES + 16_000
 
 
 def test_of_nothing_there_is_one_empty_window() -> None:
-    assert [(sound.windows, len(sound.samples)) for sound in chunks([])] == [(1, 0)]
+    assert [(chunk.windows, len(chunk.samples)) for chunk in chunks([])] == [(1, 0)]
 
 
 def test_neighbours_overlap() -> None:
-    starts = begins(list(chunks([ramp(MINUTE)])))
+    starts = starts_of(list(chunks([ramp(MINUTE)])))
     assert all(after - before < WINDOW_SAMPLES for before, after in pairwise(starts))

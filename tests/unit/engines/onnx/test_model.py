@@ -77,7 +77,7 @@ def written(answers: Sequence[ModelOutput]) -> list[str]:
 def test_what_a_model_cannot_do_is_refused(
     architecture: str, languages: tuple[str, ...], asked: dict[str, Any], answer: str
 ) -> None:
-    # Given a model, when it is asked for what it cannot do
+    # Given a model, when a task requests what it cannot do
     with pytest.raises(PermanentError, match=answer) as caught:
         model(CountingNetwork(), architecture, languages).check(TranscribeOptions(**asked))
 
@@ -97,14 +97,14 @@ def test_what_a_model_cannot_do_is_refused(
 def test_what_a_model_can_do_is_not_refused(
     architecture: str, languages: tuple[str, ...], language: str | None, *, translate: bool
 ) -> None:
-    # Given a model, when it is asked for what it can do, then nothing is said against it
+    # Given a model, when a task requests what it can do, then that is accepted
     model(CountingNetwork(), architecture, languages).check(TranscribeOptions(language=language, translate=translate))
 
 
 @pytest.mark.parametrize(
     ("languages", "asked", "expected"), [(EUROPEAN, "ru", "ru"), (EUROPEAN, None, None), (("ru",), None, "ru")]
 )
-def test_the_answer_has_the_language_where_it_is_known(
+def test_the_reply_has_the_language_where_it_is_known(
     languages: tuple[str, ...], asked: str | None, expected: str | None
 ) -> None:
     # Given a model of some languages, when it transcribes
@@ -112,7 +112,7 @@ def test_the_answer_has_the_language_where_it_is_known(
         [clip(1)], TranscribeOptions(language=asked), [None]
     )
 
-    # Then the text's language is the one asked for, or the only one that it knows
+    # Then the text's language is the one requested, or the only one that it knows
     assert [text.language for text in answer.texts] == [expected]
     assert (answer.language, answer.settled) == (expected, True)
 
@@ -141,7 +141,7 @@ def test_on_a_cpu_no_clip_changes_the_text_of_another(asked: list[list[float]], 
 
 
 def test_on_several_cores_clips_are_transcribed_at_the_same_time() -> None:
-    # Given a network that answers only when two clips are with it
+    # Given a network that replies only when two clips are with it
     both = Barrier(2)
 
     class ModelFiles(CountingNetwork):
@@ -160,7 +160,7 @@ def test_a_very_short_clip_gets_silence_behind_it() -> None:
     network = CountingNetwork()
     (answer,) = model(network).transcribe([clip(0.01)], TranscribeOptions(), [None])
 
-    # Then there is enough sound for features, and no word outlasts the clip
+    # Then there is enough audio for features, and no word outlasts the clip
     assert network.asked[0][0] == [0.5]
     assert answer.texts[0].words[0].end <= 0.01
 
@@ -182,7 +182,7 @@ def test_a_model_that_cannot_be_loaded_says_what_to_do(tmp_path: Path, device: s
 
 
 class Session:
-    """A network of a model: whether ONNX Runtime could give it to the GPU, if asked for that."""
+    """A network of a model: whether ONNX Runtime could give it to the GPU, if requested."""
 
     def __init__(self, fits: str, providers: Sequence[str]) -> None:
         self.providers = [name for name in providers if name == CPU or fits == "gpu"]
@@ -249,7 +249,7 @@ def test_on_a_gpu_one_sound_is_transcribed_at_a_time(monkeypatch: pytest.MonkeyP
     # Given a model that a GPU has, or the CPU
     adapter = SimpleNamespace(with_timestamps=CountingNetwork)
     monkeypatch.setattr(onnx_model, "load_on", lambda *_: (adapter, on_gpu))
-    # When it is loaded for four sounds at once, then only the CPU has four threads: a GPU gets batches
+    # When it is loaded for four windows at once, then only the CPU has four threads: a GPU gets batches
     network = ModelFiles("nemo-conformer-tdt", None, EUROPEAN, ())
     loaded = load(Path("ours"), Model(name="ours", revision="1"), network, ComputeOptions(at_once=4))
     assert (loaded.parallel.count, loaded.batched) == (count, on_gpu)

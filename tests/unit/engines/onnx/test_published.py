@@ -103,7 +103,7 @@ def test_other_folders_are_not_recognised(tmp_path: Path, config: dict[str, obje
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", "\udc80"])
-def test_a_damaged_config_tells_nothing(tmp_path: Path, text: str) -> None:
+def test_a_damaged_config_reports_nothing(tmp_path: Path, text: str) -> None:
     # Given a config.json that is none, when the folder is looked into, then it is not recognised
     make(tmp_path, "model.onnx", "vocab.txt")
     (tmp_path / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -131,7 +131,7 @@ def test_of_several_precisions_the_wanted_one_is_taken(
     # When it is looked into
     found = detect(tmp_path, "ours", asked)
 
-    # Then the files are those of the precision asked for, or of one that is there
+    # Then the files are those of the precision requested, or of one that is there
     assert found is not None
     assert found.precision == precision
     assert len([file for file in found.files if file.suffix == ".onnx"]) == 1
@@ -154,7 +154,7 @@ def test_weights_beside_a_graph_are_part_of_the_model(tmp_path: Path) -> None:
         (("encoder-model.onnx", "decoder-model.onnx"), {"model_type": "nemo-conformer-aed"}),  # a Canary
     ],
 )
-def test_an_own_model_tells_its_languages(tmp_path: Path, files: tuple[str, ...], config: dict[str, object]) -> None:
+def test_an_own_model_reports_its_languages(tmp_path: Path, files: tuple[str, ...], config: dict[str, object]) -> None:
     # Given a model of a name that nobody published, whose config.json or vocabulary lists its languages
     make(tmp_path, *files, config=config)
     (tmp_path / "vocab.txt").write_text("<|en|> 0\n<|ru|> 1\n<|pnc|> 2\n\u2581no 3\n", encoding="utf-8")

@@ -90,7 +90,7 @@ def test_words_without_times_are_spread_over_all_where_speech_is_not_known() -> 
     # Given words without times, of which two thirds of the letters are the second's, when nothing is known of speech
     words = words_of(result_of(" one", " twelve"), 3.0, [])
 
-    # Then they fill the sound
+    # Then they fill the audio
     assert [(word.start, word.end) for word in words] == [(0.0, 1.0), (1.0, 3.0)]
 
 

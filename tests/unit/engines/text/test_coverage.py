@@ -50,8 +50,8 @@ def test_a_word_that_reaches_over_a_pause_hides_no_sentence_before_the_pause() -
     assert list(gap) == pytest.approx([3.0, 5.8], abs=0.05)
 
 
-def test_words_are_timed_from_the_start_of_the_sound() -> None:
-    # Given a sound that begins at second 100 of a recording, and a word that ends inexactly, just behind a pause
+def test_words_are_timed_from_the_start_of_the_audio() -> None:
+    # Given audio that begins at second 100 of a recording, and a word that ends inexactly, just behind a pause
     assert word_times([word(101.0, 103.1, "29,340")], [(0.0, 3.0), (3.0, 5.0)], since=100.0) == [
         pytest.approx((1.0, 3.1))
     ]

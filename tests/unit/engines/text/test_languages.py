@@ -16,7 +16,7 @@ def test_each_part_has_its_own_language_where_it_is_sure() -> None:
 
 
 def test_an_unsure_part_takes_its_neighbours_language() -> None:
-    # Given a stretch that is a little more like Polish, before, between and behind some that are surely English
+    # Given an interval that is a little more like Polish, before, between and behind some that are surely English
     unsure = (3.0, {"pl": 0.3, "en": 0.1, "fi": 0.2})
     spoken, _ = choose_languages([unsure, SURE_EN, unsure, SURE_EN, unsure], None)
     # Then it is no Polish

@@ -32,13 +32,13 @@ def test_several_processes_may_join_the_model_at_once(cache: Path) -> None:
         assert file_digest(weights, "sha256").hexdigest() == bundled.SHA256
 
 
-def test_half_a_model_is_made_anew(cache: Path) -> None:
+def test_an_incomplete_model_is_joined_again(cache: Path) -> None:
     # Given what an interrupted copy left
     half = cache / "whisper-base-d01c3014881c"
     half.mkdir(parents=True)
     (half / "model.bin").write_bytes(b"half")
 
-    # When the model is asked for, then it is whole
+    # When the model is requested, then it is whole
     assert (bundled.folder() / "model.bin").stat().st_size == bundled.SIZE_BYTES
 
 
@@ -46,7 +46,7 @@ def test_damaged_weights_are_never_used(cache: Path, monkeypatch: pytest.MonkeyP
     # Given packages whose weights have another hash than expected
     monkeypatch.setattr(bundled, "SHA256", "0" * 64)
 
-    # When the model is asked for, then it is refused, and nothing is left behind
+    # When the model is requested, then it is refused, and nothing is left behind
     with pytest.raises(ValueError, match="damaged"):
         bundled.folder()
     assert list(cache.iterdir()) == []

@@ -1,4 +1,4 @@
-"""What Whisper's network gets to encode and decode, and what is made of its answers, over a fake of faster-whisper."""
+"""What Whisper's network encodes and decodes, and how its output is read, with a fake of faster-whisper."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -183,7 +183,7 @@ def test_padding_repeats_the_silence_at_the_end(model: FakeModel, monkeypatch: p
     assert np.array_equal(given[0][0, 490:500], sound.encoded[-40:-30])
 
 
-def test_an_answer_is_its_text_and_how_sure_it_is(model: FakeModel) -> None:
+def test_a_reply_is_its_text_and_how_sure_it_is(model: FakeModel) -> None:
     (decoded,) = loaded().decode([part(450)], DecodeOptions())
     assert decoded.tokens == [1, 2]
     assert decoded.avg_logprob == pytest.approx(-0.5 * 3 / 4)
@@ -253,7 +253,7 @@ def test_words_have_their_times_in_the_window(model: FakeModel) -> None:
         {"word": " two", "start": 1.5, "end": 1.2, "probability": -0.1, "tokens": [2]},
         {"word": "", "start": 2.0, "end": 2.0, "probability": 0.5, "tokens": [3]},
     ]
-    # When they are asked for
+    # When they are requested
     words = loaded().words(part(450, 2.0, start=10.0), Decoded([1, 2], 0.0, 0.0), translate=False)
     # Then they are in the window's time, in their order
     assert [(word.word, word.start, word.end, word.probability) for word in words] == [
@@ -264,7 +264,7 @@ def test_words_have_their_times_in_the_window(model: FakeModel) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "encoded", "frames"), [(2.01, 450, 202), (20.0, 450, 900)])
-def test_words_are_looked_for_in_the_sound_alone(model: FakeModel, seconds: float, encoded: int, frames: int) -> None:
+def test_words_are_aligned_within_the_audio(model: FakeModel, seconds: float, encoded: int, frames: int) -> None:
     loaded().words(part(encoded, seconds), Decoded([1], 0.0, 0.0), translate=True)
     assert model.frames == frames
 

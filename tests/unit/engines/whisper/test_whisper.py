@@ -1,4 +1,4 @@
-"""Which languages and texts are kept, over a network whose speech is numbers: 1 is English, 2 Russian, 1.5 neither."""
+"""Which languages and texts are chosen, for a network whose speech is numbers: 1 is English, 2 Russian, 1.5 unclear."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -35,7 +35,7 @@ def clip(*pieces: tuple[float, float]) -> WindowAudio:
 
 
 class FakeNetwork:
-    """Writes what `say` says of a part; remembers what it was asked."""
+    """Writes what `say` says of a part; remembers its calls."""
 
     english_only = False
     padded = False
@@ -148,13 +148,13 @@ def test_an_unsure_window_takes_the_language_before_it_and_says_that_it_might_be
 @pytest.mark.parametrize(
     ("seconds", "what", "again"), [(4.0, UNSURE, 1), (1.0, UNSURE, 1), (0.9, UNSURE, 0), (4.0, EN, 0)]
 )
-def test_an_unsure_sentence_beside_another_language_is_heard_again_on_its_own(
+def test_an_unsure_sentence_beside_another_language_is_detected_again_on_its_own(
     seconds: float, what: float, again: int
 ) -> None:
     # Given a Russian sentence, and one behind it that may be English
     network = FakeNetwork(by_language)
     transcribed(network, clip((4, RU), (seconds, what)))
-    # Then its language is looked for in its own sound, too, unless it is sure or too short
+    # Then its language is detected in its own audio, too, unless it is sure or too short
     assert network.detected == 2 + again
 
 
@@ -192,7 +192,7 @@ def test_a_group_is_decoded_while_later_windows_are_encoded() -> None:
 
 
 def test_on_a_gpu_windows_are_encoded_together() -> None:
-    # Given a network that pads windows to one length, when two windows are transcribed, then it is asked once
+    # Given a network that pads windows to one length, when two windows are transcribed, then it is called once
     asked: list[int] = []
 
     class Network(FakeNetwork):
@@ -214,7 +214,7 @@ def test_a_sure_window_is_settled() -> None:
     assert [answer.settled for answer in answers] == [True, False]
 
 
-def test_a_language_that_was_asked_for_is_not_looked_for() -> None:
+def test_a_language_that_was_requested_is_not_detected() -> None:
     network = FakeNetwork(by_language)
     (answer,) = transcribed(network, clip((8, EN)), language="ru")
     assert ([text.language for text in answer.texts], network.detected, answer.settled) == (["ru"], 0, True)
@@ -239,14 +239,14 @@ def test_a_text_whose_words_have_no_times_is_one_word() -> None:
     assert [(word.word, word.start, word.end) for text in texts for word in text.words] == [("en", 0, 8), ("ru", 8, 12)]
 
 
-def test_marks_without_a_letter_are_no_text_and_speech_without_text_is_told() -> None:
+def test_marks_without_a_letter_are_no_text_and_speech_without_text_is_reported() -> None:
     network = FakeNetwork(lambda *_: "... !")
     assert [text.words for text in texts_of(network, clip((8, EN)))] == [[]]
     network.said = (-0.1, 0.9)
     assert texts_of(network, clip((8, EN))) == []
 
 
-def test_terms_are_told_only_where_one_may_be_said() -> None:
+def test_terms_are_given_only_where_one_may_be_said() -> None:
     # Given a vocabulary, and one window of two in which something sounds like a term
     def say(part: EncodedPart, decoding: DecodeOptions) -> str:
         heard = "we run nat scribe today" if part.audio.seconds > 6 else "hm"
@@ -285,7 +285,7 @@ def test_a_word_before_a_pause_is_as_long_as_it_takes_to_say_it(last: str, secon
 
 
 def test_a_loop_is_decoded_again_in_halves() -> None:
-    # Given a network that loops over long sound alone
+    # Given a network that loops over long audio alone
     network = FakeNetwork(
         lambda part, decoding: "so so " * 6 if part.audio.seconds > 6 else by_language(part, decoding)
     )
@@ -312,14 +312,14 @@ def test_an_interim_pass_is_decoded_once_without_terms_and_without_candidates() 
 
 
 def test_an_interim_pass_that_loops_has_no_words() -> None:
-    # Given a network that loops, in an interim pass, then it is asked once, and nothing is shown
+    # Given a network that loops, in an interim pass, then it is called once, and nothing is shown
     network = FakeNetwork(lambda *_: "so so " * 8)
     (answer,) = whisper(network).transcribe([clip((8, EN))], TranscribeOptions(), [None], interim=True)
     assert ([list(text.words) for text in answer.texts], len(network.decoded)) == ([[]], 1)
 
 
-def test_what_people_say_again_and_again_is_kept() -> None:
-    # Given somebody who says the same for 8 s, of which nothing but silence is left without repetitions
+def test_what_people_really_repeat_stays() -> None:
+    # Given a person who says the same for 8 s, of which nothing but silence is left without repetitions
     network = FakeNetwork(lambda _, decoding: "no" if decoding.break_loops else "no " * 16)
     texts = texts_of(network, clip((4, EN), (4, EN)))
     assert [text_of(text.words) for text in texts] == ["no " * 15 + "no"]
@@ -329,7 +329,7 @@ def test_what_nobody_can_have_said_is_no_text_though_nothing_better_is_found() -
     # Given a network that loops faster than anybody speaks, in halves too, with repetitions forbidden too
     network = FakeNetwork(lambda *_: "tu " * 200)
     texts = texts_of(network, clip((4, EN), (4, EN)))
-    # Then there is a text without words, which says that somebody speaks
+    # Then there is a text without words, which says that a person speaks
     assert texts
     assert [word for text in texts for word in text.words] == []
 
