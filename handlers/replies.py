@@ -73,7 +73,7 @@ def reply_invalid(error: ValidationError) -> ErrorReply:
 
 @reply_with_errors.add_handler(Exception, publish=True)
 def reply_internal(error: Exception) -> ErrorReply:
-    """Log an unexpected error, and reply that the service could not answer."""
+    """Log an unexpected error, and reply with the error `internal`."""
     log.error("request_failed", exc_info=error)
     return INTERNAL_ERROR
 

@@ -5,14 +5,14 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from .tasks import IDENTIFIES_SPEAKERS, Identify, SpeakerBounds
+from .tasks import IDENTIFY_NEEDS_DIARIZE, Identify, SpeakerBounds
 from .transcription import Channel, Language, TranscribeKeywords, TranscribeOptions
 from .wire import DescribedEnum, End, Input, KeepSeconds, Message, Start, TaskId, UserId
 
 LONGEST_FRAME_S, SHORTEST_FRAME_S = 1.0, 0.02
 LARGEST_FRAME_BYTES = 256 * 1024  # more than a second of two channels of 48 kHz
-LEAST_RATE_HZ, MOST_RATE_HZ = 8000, 48_000
-MOST_LIVE_CHANNELS = 2
+MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 8000, 48_000
+MAX_LIVE_CHANNELS = 2
 LONGEST_UTTERANCE_S = 15.0  # a longer utterance is split
 IDLE_S = 30
 
@@ -39,17 +39,17 @@ class LiveAudio(Input):
     """The format of the frames of a live task."""
 
     codec: Codec = Field(Codec.PCM_S16LE, strict=False, description="Encoding of the audio.")
-    sample_rate: Annotated[int, Field(ge=LEAST_RATE_HZ, le=MOST_RATE_HZ)] = Field(
+    sample_rate: Annotated[int, Field(ge=MIN_SAMPLE_RATE_HZ, le=MAX_SAMPLE_RATE_HZ)] = Field(
         16_000, description="Sample rate in Hz.", examples=[16_000]
     )
-    channels: Annotated[int, Field(ge=1, le=MOST_LIVE_CHANNELS)] = Field(
+    channels: Annotated[int, Field(ge=1, le=MAX_LIVE_CHANNELS)] = Field(
         1, description="Number of channels.", examples=[1]
     )
 
     @model_validator(mode="after")
     def _check_telephone_rate(self) -> Self:
-        if self.codec in {Codec.MULAW, Codec.ALAW} and self.sample_rate != LEAST_RATE_HZ:
-            message = f"{self.codec} has a sample_rate of {LEAST_RATE_HZ}"
+        if self.codec in {Codec.MULAW, Codec.ALAW} and self.sample_rate != MIN_SAMPLE_RATE_HZ:
+            message = f"{self.codec} has a sample_rate of {MIN_SAMPLE_RATE_HZ}"
             raise ValueError(message)
         return self
 
@@ -97,7 +97,7 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveNames):  # the last base ha
     @model_validator(mode="after")
     def _check_identify(self) -> Self:
         if self.identify and not self.diarize:
-            raise ValueError(IDENTIFIES_SPEAKERS)
+            raise ValueError(IDENTIFY_NEEDS_DIARIZE)
         return self
 
     @property

@@ -13,9 +13,9 @@ from .transcription import LANGUAGE_PATTERN, TERM_PATTERN
 from .voices import VOICE_ID_PATTERN, VOICE_NAME_PATTERN
 from .wire import NAME_PATTERN, SPEAKER_PATTERN, TASK_ID_PATTERN, Input
 
-MOST_PROBLEMS = 5  # that the line describes
-LONGEST_NAME = 100  # characters of a field's name that the line repeats
-IN_WORDS = {  # for each pattern, the advice for a value that does not match the pattern
+MAX_PROBLEMS = 5  # that the line describes
+MAX_NAME_CHARS = 100  # characters of a field's name that the line repeats
+ADVICE_BY_PATTERN = {  # for each pattern, the advice for a value that does not match the pattern
     NAME_PATTERN: "use no control characters, such as tabs",
     TASK_ID_PATTERN: "use letters, digits, - and _, at most 64",
     LANGUAGE_PATTERN: "use a code of ISO 639-1, like en",
@@ -26,10 +26,10 @@ IN_WORDS = {  # for each pattern, the advice for a value that does not match the
     VOICE_NAME_PATTERN: "write letters, without control characters such as tabs",
     TERM_PATTERN: "write letters, without control characters such as tabs",
 }
-OF_SEVERAL_TYPES = {  # fields for which pydantic reports a problem for each type; the advice replaces these reports
+ADVICE_BY_FIELD = {  # fields for which pydantic reports a problem for each type; the advice replaces these reports
     "user_id": "use an integer of 64 bits, or 1 to 64 characters, no control characters"
 }
-EITHER = {TaskRequest.__name__, UserRequest.__name__}  # a request may be of one of these classes
+ALTERNATIVES = {TaskRequest.__name__, UserRequest.__name__}  # a request may be of one of these classes
 NO_JSON_OBJECT = "it is no JSON object"
 
 
@@ -43,18 +43,18 @@ def problems_of(error: ValidationError) -> str:
     """Describe up to MOST_PROBLEMS problems of a message, without quoting its values."""
     problems = _of_best_fit(error.errors(include_url=False, include_input=False))
     described = list(dict.fromkeys(_described(problem, error.title) for problem in problems))
-    more = len(described) - MOST_PROBLEMS
-    return "; ".join(described[:MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+    more = len(described) - MAX_PROBLEMS
+    return "; ".join(described[:MAX_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _described(problem: ErrorDetails, title: str) -> str:
-    location = [str(part) for part in problem["loc"] if part not in EITHER]
-    of_several_types = next((part for part in location[:-1] if part in OF_SEVERAL_TYPES), None)
+    location = [str(part) for part in problem["loc"] if part not in ALTERNATIVES]
+    of_several_types = next((part for part in location[:-1] if part in ADVICE_BY_FIELD), None)
     if of_several_types:
-        return f"{of_several_types}: {OF_SEVERAL_TYPES[of_several_types]}"
+        return f"{of_several_types}: {ADVICE_BY_FIELD[of_several_types]}"
     field = ".".join(location)
     advice = _advice(problem, field, {title, *map(str, problem["loc"])})
-    line = f"{field[:LONGEST_NAME]}: {advice}" if field else advice
+    line = f"{field[:MAX_NAME_CHARS]}: {advice}" if field else advice
     return line.encode("ascii", "backslashreplace").decode()  # the name of an unknown field may have any characters
 
 
@@ -69,14 +69,14 @@ def _advice(problem: ErrorDetails, field: str, classes: set[str]) -> str:
         case "model_type" | "model_attributes_type":
             in_python = f", in Python no {context.get('class_name', 'object')}"
             return NO_JSON_OBJECT + (in_python if field else "")
-    return IN_WORDS.get(str(context.get("pattern")), problem["msg"].removeprefix("Value error, "))
+    return ADVICE_BY_PATTERN.get(str(context.get("pattern")), problem["msg"].removeprefix("Value error, "))
 
 
 def _of_best_fit(problems: list[ErrorDetails]) -> list[ErrorDetails]:
     """Return the problems of the class that lacks the fewest fields, if the message may be of several classes."""
     of_classes: dict[object, list[ErrorDetails]] = {}
     for problem in problems:
-        class_name = next((part for part in problem["loc"] if part in EITHER), None)
+        class_name = next((part for part in problem["loc"] if part in ALTERNATIVES), None)
         of_classes.setdefault(class_name, []).append(problem)
     return min(of_classes.values(), key=lambda problems: sum(problem["type"] == "missing" for problem in problems))
 
@@ -84,7 +84,7 @@ def _of_best_fit(problems: list[ErrorDetails]) -> list[ErrorDetails]:
 def _no_such_field(name: str, classes: set[str]) -> str:
     """Return advice about an unknown field: the most similar field of the classes that the error names."""
     fields = {field for model in _inputs() if model.__name__ in classes for field in model.model_fields}
-    similar = get_close_matches(name[:LONGEST_NAME], fields, n=1)
+    similar = get_close_matches(name[:MAX_NAME_CHARS], fields, n=1)
     return f"there is no such field, did you mean {similar[0]}?" if similar else "there is no such field, leave it out"
 
 

@@ -27,15 +27,15 @@ from .wire import (
     of_any_version,
 )
 
-MOST_BETWEEN_EVENTS_S = 10.0  # a running task has an event at least this often
-LEAST_BETWEEN_EVENTS_S = 1.0  # and at most one event in this time
+MAX_EVENT_INTERVAL_S = 10.0  # a running task has an event at least this often
+MIN_EVENT_INTERVAL_S = 1.0  # and at most one event in this time
 
 
 class State(DescribedEnum):
     """The state of a task."""
 
     QUEUED = "queued", "The task is stored and waits for a worker."
-    RUNNING = "running", f"A worker runs the task and appends an event at least every {MOST_BETWEEN_EVENTS_S:g} s."
+    RUNNING = "running", f"A worker runs the task and appends an event at least every {MAX_EVENT_INTERVAL_S:g} s."
     RETRYING = "retrying", "An attempt failed for a temporary reason; the next attempt starts at `retry_at`."
     COMPLETED = "completed", "Final: the result is stored."
     FAILED = (

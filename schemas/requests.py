@@ -17,7 +17,7 @@ from .progress import ProgressEvent, StageOfTask, State, StateOfTask
 from .transcription import TranscriptionTask
 from .wire import (
     EXPECTED_START,
-    MOST_KEPT_S,
+    MAX_KEEP_S,
     QUEUE_POSITION,
     Attempt,
     AudioSeconds,
@@ -213,7 +213,7 @@ def status_of(
 ) -> TaskStatus:
     """Return the status of the task whose log ends with the event `last`."""
     repeated = {name: getattr(last, name) for name in _REPEATED}
-    is_stored = datetime.now(timezone.utc) - last.time < timedelta(seconds=MOST_KEPT_S)
+    is_stored = datetime.now(timezone.utc) - last.time < timedelta(seconds=MAX_KEEP_S)
     return TaskStatus(
         **repeated,
         task=task,

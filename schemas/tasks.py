@@ -19,7 +19,7 @@ FORMATS = (  # of recordings, by FFmpeg's names: none of them names other files 
     "3gp,aac,ac3,aiff,amr,amrnb,amrwb,asf,au,avi,caf,eac3,flac,flv,m4a,matroska,mov,mp3,mp4,mpeg,mpegts,ogg,oga,opus,"
     "rm,voc,w64,wav,webm"
 )
-IDENTIFIES_SPEAKERS = "identify: only speakers can be named, add diarize"
+IDENTIFY_NEEDS_DIARIZE = "identify: only speakers can be named, add diarize"
 
 
 class TaskNames(Input):

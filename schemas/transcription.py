@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self, TypedDict
 
 from .errors import ErrorDetail
-from .tasks import IDENTIFIES_SPEAKERS, AnyTask, TaskNames
+from .tasks import IDENTIFY_NEEDS_DIARIZE, AnyTask, TaskNames
 from .voices import SpeakerVoice
 from .wire import (
     EXAMPLE_SHA256,
@@ -140,7 +140,7 @@ class TranscriptionTask(AnyTask, TranscribeOptions, TaskNames):  # the last base
     @model_validator(mode="after")
     def _check_identify(self) -> Self:
         if self.identify and not self.diarize:
-            raise ValueError(IDENTIFIES_SPEAKERS)
+            raise ValueError(IDENTIFY_NEEDS_DIARIZE)
         return self
 
 

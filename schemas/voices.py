@@ -159,7 +159,7 @@ class SpeakerVoice(Message):
         examples=["Anna"],
     )
     score: Score | None = Field(
-        description="Cosine similarity of the speaker and the most similar voice; null without a voice to compare "
+        description="Similarity of the speaker and the most similar voice, at most 1; null without a voice to compare "
         "with.",
         examples=[0.71],
     )

@@ -52,9 +52,9 @@ UserId = Annotated[
         examples=[42],
     ),
 ]
-LEAST_KEPT_S, MOST_KEPT_S = 60, 7 * 24 * 3600  # a result is stored for seven days
+MIN_KEEP_S, MAX_KEEP_S = 60, 7 * 24 * 3600  # a result is stored for seven days
 KeepSeconds = Annotated[
-    Annotated[int, Field(ge=LEAST_KEPT_S, le=MOST_KEPT_S)] | None,
+    Annotated[int, Field(ge=MIN_KEEP_S, le=MAX_KEEP_S)] | None,
     Field(
         description="Seconds from the end of the task until the service erases all its data: recording, events, "
         "segments, result, Redis keys, dead letters, and cached data of the recording. A recording stays while another "

@@ -58,7 +58,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "LARGEST_ANSWER_BYTES": (stream_pages,),
     "LARGEST_WRITTEN_BYTES": (result_writer,),
     "LAST_APPEND_TIMEOUT_S": (attempt,),
-    "LEAST_BETWEEN_EVENTS_S": (attempt, player),
+    "MIN_EVENT_INTERVAL_S": (attempt, player),
     "MIN_IDLE_S": (frames,),
     "LOCK_TIMEOUT_S": (guarded_process,),
     "LOGS_AT_ONCE": (late_frames,),

@@ -35,22 +35,14 @@ def find(document: Node, address: str) -> GeneratedChannel:
     Raises:
         LookupError: The code neither subscribes nor publishes to this address.
     """
-    subjects = pattern(address)
-    channels = {
-        name: node
-        for name, node in document["channels"].items()
-        if node["address"] == address or subjects.fullmatch(node["address"])
-    }
-    if not channels:
-        message = f"The code neither subscribes to {address} nor publishes there: correct app/asyncapi/channels.py."
-        raise LookupError(message)
+    channels = _channels(document, address)
     (action,) = {
         operation["action"]
         for operation in document["operations"].values()
         if unquote(operation["channel"]["$ref"]).removeprefix("#/channels/") in channels
     }
-    (queue,) = {node["bindings"]["nats"].get("queue") for node in channels.values()}
     (title,) = {name.partition(" (")[0] for name in channels}  # in parentheses: which of the address's subjects
+    (queue,) = {node["bindings"]["nats"].get("queue") for node in channels.values()}
     (text,) = {node["description"] for node in channels.values()}
     return GeneratedChannel(
         frozenset(node["address"] for node in channels.values()),
@@ -60,6 +52,19 @@ def find(document: Node, address: str) -> GeneratedChannel:
         title,
         *paragraphs(text),
     )
+
+
+def _channels(document: Node, address: str) -> Node:
+    subjects = pattern(address)
+    channels = {
+        name: node
+        for name, node in document["channels"].items()
+        if node["address"] == address or subjects.fullmatch(node["address"])
+    }
+    if not channels:
+        message = f"The code neither subscribes to {address} nor publishes there: correct app/asyncapi/channels.py."
+        raise LookupError(message)
+    return channels
 
 
 def paragraphs(text: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from natscribe.schemas.headers import (
 from natscribe.schemas.wire import TaskId, Time
 from pydantic import Field
 
-_LIVE: Final = "Live, over core NATS:"
+_LIVE: Final = "Over core NATS only:"
 
 
 class CloudEventHeaders(Headers):
@@ -32,7 +32,7 @@ class CloudEventHeaders(Headers):
     id: str = Field(alias="ce-id", description="Id of the event.", examples=["f705dd8a3d3d4df7b11041e5c6f5e2b7"])
     message_id: str = Field(
         alias="Nats-Msg-Id",
-        description="The same as `ce-id`: an event that is appended twice is stored only once.",
+        description="The same as `ce-id`: JetStream stores an event once, even if it is appended twice.",
         examples=["f705dd8a3d3d4df7b11041e5c6f5e2b7"],
     )
     source: str = Field(
@@ -45,9 +45,9 @@ class CloudEventHeaders(Headers):
         examples=["natscribe.progress.v1"],
     )
     subject: TaskId | None = Field(None, alias="ce-subject", description="The task id, if there is one.")
-    time: Time = Field(alias="ce-time", description="When the event was made.")
+    time: Time = Field(alias="ce-time", description="When the event was created.")
     data_content_type: Literal["application/json"] = Field(
-        "application/json", alias="ce-datacontenttype", description="Format of the event, as CloudEvents names it."
+        "application/json", alias="ce-datacontenttype", description="Media type of the event."
     )
     content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=WRITTEN)
     traceparent: Trace = None
@@ -57,13 +57,13 @@ class CloudEventHeaders(Headers):
         None, alias="Nats-Subject", description=f"{_LIVE} the subject under which the message is stored."
     )
     sequence: str | None = Field(
-        None, alias="Nats-Sequence", description=f"{_LIVE} the number of the message in the stream."
+        None, alias="Nats-Sequence", description=f"{_LIVE} the sequence of the message in the stream."
     )
     last_sequence: str | None = Field(
         None,
         alias="Nats-Last-Sequence",
-        description=f"{_LIVE} the number of the previous message on this subject, or 0; a client that has not received "
-        "this number has missed a message.",
+        description=f"{_LIVE} the sequence of the previous message on this subject, or 0; a client that has not "
+        "received it has missed a message.",
     )
     stored_at: Time | None = Field(None, alias="Nats-Time-Stamp", description=f"{_LIVE} when the message was stored.")
 
@@ -94,13 +94,13 @@ class AcceptedHeaders(TaskHeaders):
         examples=["tasks.transcription.normal"],
     )
     sequence: str = Field(
-        alias="Nats-Sequence", description="The number of the message in the task stream.", examples=["112"]
+        alias="Nats-Sequence", description="The sequence of the message in the task stream.", examples=["112"]
     )
     time: Time = Field(alias="Nats-Time-Stamp", description="When the message was stored.")
 
 
 class PartialHeaders(Headers):
-    """Headers of a partial."""
+    """Headers of a partial result."""
 
     content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=WRITTEN)
 

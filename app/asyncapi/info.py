@@ -19,18 +19,18 @@ def description(settings: Settings) -> str:
 
 
 def _facts(settings: Settings) -> dict[str, str]:
-    called = settings.stream_names
-    kept = {config.name: f"{(config.max_age or 0) / _DAY:g}" for config in streams.stream_configs(settings)}
-    put, kept_for = _recordings(settings)
+    names = settings.stream_names
+    retention = {config.name: f"{(config.max_age or 0) / _DAY:g}" for config in streams.stream_configs(settings)}
+    upload, recordings = _recordings(settings)
     return {
-        "put": put,
-        "recordings": kept_for,
-        "progress": called.progress,
-        "segments": called.segments,
-        "results": called.results,
-        "events": kept[called.progress],
-        "kept": kept[called.results],
-        "letters": kept[called.dead_letters],
+        "put": upload,
+        "recordings": recordings,
+        "progress": names.progress,
+        "segments": names.segments,
+        "results": names.results,
+        "events": retention[names.progress],
+        "kept": retention[names.results],
+        "letters": retention[names.dead_letters],
         "large": RESULTS_BUCKET,
         "window": f"{DUPLICATE_WINDOW_S:g}",
         "expires": f"{EXPIRES_AFTER_S / _DAY:g}",
@@ -44,15 +44,15 @@ def _facts(settings: Settings) -> dict[str, str]:
 
 
 def _recordings(settings: Settings) -> tuple[str, str]:
-    """Return in words where publishers put recordings, and how long recordings are kept there."""
+    """Describe where publishers upload recordings, and the retention of recordings."""
     kind, _, name = settings.audio_store.partition("://")
     match kind:
         case "nats":
-            put = f"Put the recording into the Object Store bucket `{name}`, under a name of your choice."
-            return put, _recordings_ttl(settings)
+            upload = f"Upload the recording to the Object Store bucket `{name}`, under a name of your choice."
+            return upload, _recordings_ttl(settings)
         case "s3":
-            put = f"Put the recording into S3, below `{settings.audio_store}`, under a name of your choice."
-            return put, _recordings_ttl(settings)
+            upload = f"Upload the recording to S3, below `{settings.audio_store}`, under a name of your choice."
+            return upload, _recordings_ttl(settings)
         case "https":
             return "The operator puts recordings on a web server.", "decided by the owner of the web server"
     return "The operator puts recordings into the folder of the service.", "decided by the owner of the folder"

@@ -26,7 +26,7 @@ def _where(config: StreamConfig, stored: list[str]) -> Node:
     if config.subject_transform is None:
         return {"republishedTo": config.republish.dest} if config.republish else {}
     return {
-        "live": "core NATS, on this subject: every stored message and nothing else, each with the header Nats-Sequence",
+        "live": "core NATS, on this subject: each stored message, with the header Nats-Sequence",
         "past": f"the stream {config.name}, which a client must name and never declare: no stream is found by this "
         f'subject; in FastStream, `stream=JStream("{config.name}", declare=False)`',
         "appendedOn": [subjects.append_to(subject) for subject in stored],
@@ -49,12 +49,12 @@ def _stream(config: StreamConfig, stored: list[str]) -> Node:
 
 
 def _durables(settings: Settings, stream: str, stored: list[str]) -> Node:
-    found = [
+    consumers = [
         _consumer(consumer)
         for name, consumer in streams.consumer_configs(settings)
         if name == stream and consumer.filter_subject in stored
     ]
-    return {"consumersOfTheService": found} if found else {}
+    return {"consumersOfTheService": consumers} if consumers else {}
 
 
 def _consumer(config: ConsumerConfig) -> Node:

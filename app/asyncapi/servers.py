@@ -29,10 +29,10 @@ SERVERS: Final = {
     "secured": {
         "host": "{host}:{port}",
         "protocol": "nats",
-        "title": "Elsewhere",
+        "title": "Remote",
         "description": "With TLS (`tls://`), and with the login that the operator has set up.",
         "variables": {
-            "host": {"default": "localhost", "description": "Host of NATS: ask its operator."},
+            "host": {"default": "localhost", "description": "Host of NATS, from its operator."},
             "port": {"default": "4222", "description": "Port for clients."},
         },
         "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in SECURITY_SCHEMES],

@@ -1,4 +1,4 @@
-"""Serves the page that shows the AsyncAPI document; the page is read-only and loads nothing from other hosts."""
+"""Serves the AsyncAPI document as a web page, which is read-only and loads nothing from other hosts."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Puts the parts of the AsyncAPI document into the order in which a client reads them."""
+"""Arranges the parts of the AsyncAPI document in the order in which a client reads them."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ Node = dict[str, Any]
 """A part of the AsyncAPI document: a JSON object as AsyncAPI 3 defines it."""
 
 _INSIDE: Final = "inside"  # the tag of what only workers use
-_SMALL: Final = 2  # a request with so few fields is shown wherever it is used; a larger message is shown once
+_SMALL: Final = 2  # fields: requests up to this size are shown at each use, larger messages only once
 _SCHEMAS: Final = "#/components/schemas/"
 
 
@@ -18,7 +18,7 @@ class Message:
     """A message of an operation.
 
     `schema` is the name of the payload's schema; empty if the payload has none. `is_home`: links to the schema lead to
-    this message. `is_whole`: the page shows the fields and examples at this message.
+    this message. `is_whole`: the page shows fields and examples here.
     """
 
     node: Node
@@ -31,7 +31,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a client can do on one channel: `role` says whether it sends, receives or asks there."""
+    """What a client can do on one channel: `role` says whether it publishes, receives or sends requests there."""
 
     name: str
     role: str
@@ -45,7 +45,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The operations of one purpose: those with one tag."""
+    """The operations with one tag."""
 
     name: str
     title: str
@@ -56,9 +56,9 @@ class Group:
 class Contract:
     """The AsyncAPI document as its page shows it.
 
-    `types` are the schemas that are no message; `headers` has the names of the schemas of headers. A schema that one
-    field alone uses is in `explained`: the page explains it at that field. What only workers use is in `inside` and
-    `inside_types`.
+    `types` are the schemas that are not messages; `headers` has the names of the header schemas. `explained` has the
+    schemas that only one field uses: the page explains them at that field. `inside` and `inside_types` are for workers
+    only.
     """
 
     groups: list[Group]
@@ -76,21 +76,25 @@ def read(document: Node) -> Contract:
     groups = [_group(document, tag, shown) for tag in document["info"]["tags"]]
     public = [group for group in groups if group.name != _INSIDE]
     uses = Counter(name for schema in schemas.values() for name in references(schema))
-    explained = {name: schema for name, schema in schemas.items() if name not in shown and uses[name] == 1}
-    types = {name: schema for name, schema in schemas.items() if name not in shown and name not in explained}
-    known = _reachable(schemas, public)
+    explained = {name for name in schemas.keys() - shown if uses[name] == 1}
+    types = schemas.keys() - shown - explained
+    public_types = types & _reachable(schemas, public)
     return Contract(
         groups=public,
         inside=[group for group in groups if group.name == _INSIDE],
-        types={name: schema for name, schema in types.items() if name in known},
-        inside_types={name: schema for name, schema in types.items() if name not in known},
-        explained=explained,
+        types=_in_order(schemas, public_types),
+        inside_types=_in_order(schemas, types - public_types),
+        explained=_in_order(schemas, explained),
         headers={name_of(message["headers"]) for message in document["components"]["messages"].values()},
     )
 
 
-def follow(document: Node, node: Node) -> Node:
-    """Return what a node refers to, or the node itself if it is no reference."""
+def _in_order(schemas: dict[str, Node], names: set[str]) -> dict[str, Node]:
+    return {name: schema for name, schema in schemas.items() if name in names}
+
+
+def resolve(document: Node, node: Node) -> Node:
+    """Resolve a reference; return a node that is not a reference as it is."""
     while "$ref" in node:
         target: Any = document
         for part in node["$ref"].removeprefix("#/").split("/"):
@@ -127,7 +131,7 @@ def _group(document: Node, tag: Node, shown: set[str]) -> Group:
 
 
 def _operation(document: Node, name: str, node: Node, shown: set[str]) -> Operation:
-    channel = follow(document, node["channel"])
+    channel = resolve(document, node["channel"])
     reply = node.get("reply", {"messages": []})
     return Operation(
         name=name,
@@ -135,9 +139,9 @@ def _operation(document: Node, name: str, node: Node, shown: set[str]) -> Operat
         title=node["title"],
         summary=node["summary"],
         channel=channel,
-        parameters={key: follow(document, each) for key, each in channel.get("parameters", {}).items()},
-        messages=[_message(document, each, shown, is_reply=False) for each in node["messages"]],
-        replies=[_message(document, each, shown, is_reply=True) for each in reply["messages"]],
+        parameters={key: resolve(document, parameter) for key, parameter in channel.get("parameters", {}).items()},
+        messages=[_message(document, message, shown, is_reply=False) for message in node["messages"]],
+        replies=[_message(document, message, shown, is_reply=True) for message in reply["messages"]],
     )
 
 
@@ -146,18 +150,18 @@ def _tags(operation: Node) -> set[str]:
 
 
 def _role(operation: Node) -> str:
-    """Return what a client does on a channel; the AsyncAPI document says what the service does there."""
+    """Return the action of a client on a channel; the AsyncAPI document has the action of the service."""
     if _INSIDE in _tags(operation):
         return "Workers only"
     if operation["action"] == "send":
         return "You receive"
-    return "You ask" if "reply" in operation else "You publish"
+    return "You request" if "reply" in operation else "You publish"
 
 
 def _message(document: Node, reference: Node, shown: set[str], *, is_reply: bool) -> Message:
-    node = follow(document, reference)
+    node = resolve(document, reference)
     schema = name_of(node["payload"])
-    payload = follow(document, node["payload"])
+    payload = resolve(document, node["payload"])
     is_home = bool(schema) and schema not in shown
     shown.add(schema)
     is_small = not is_reply and len(payload.get("properties", {})) <= _SMALL
@@ -173,13 +177,13 @@ def _message(document: Node, reference: Node, shown: set[str], *, is_reply: bool
 
 def _reachable(schemas: dict[str, Node], groups: list[Group]) -> set[str]:
     """Return the names of the schemas that payloads and headers of these groups use, directly or through others."""
-    messages = [each for group in groups for operation in group.operations for each in operation.messages]
-    messages += [each for group in groups for operation in group.operations for each in operation.replies]
+    operations = [operation for group in groups for operation in group.operations]
+    messages = [message for operation in operations for message in (*operation.messages, *operation.replies)]
     waiting = [name for message in messages for name in references([message.node["payload"], message.headers])]
-    found: set[str] = set()
+    reachable: set[str] = set()
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found.add(name)
+        if name not in reachable:
+            reachable.add(name)
             waiting.extend(references(schemas[name]))
-    return found
+    return reachable

@@ -1,4 +1,4 @@
-"""Says in words which values a schema allows."""
+"""Describes the type and the limits of a schema in words."""
 
 import json
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from markupsafe import Markup, escape
 
 from app.docs_page.contract import Node, name_of
 
-_LARGEST: Final = {2**63: "2⁶³", -(2**63): "-2⁶³"}  # numbers that nobody recognizes by their digits
+_NAMED_NUMBERS: Final = {2**63: "2⁶³", -(2**63): "-2⁶³"}  # numbers that are hard to recognize by their digits
 
 
 def type_of(schema: Node) -> Markup:
-    """Name the type of a value in HTML: a type that the page explains is a link."""
+    """Name the type of a value in HTML, with a link if the page explains it."""
     if name := name_of(schema):
         return Markup('<a href="#schema-{0}">{0}</a>').format(name)
     if "anyOf" in schema:
-        return Markup(" or ").join(type_of(each) for each in schema["anyOf"])
+        return Markup(" or ").join(type_of(choice) for choice in schema["anyOf"])
     if "const" in schema:
         return Markup("<code>{}</code>").format(schema["const"])
     if schema["type"] == "array":
@@ -35,8 +35,8 @@ def limits(schema: Node) -> Iterator[Markup]:
     yield from _bounds(schema)
     if "pattern" in schema:
         yield Markup("matches <code>{}</code>").format(schema["pattern"])
-    for each in schema.get("anyOf", []):
-        yield from limits(each)
+    for choice in schema.get("anyOf", []):
+        yield from limits(choice)
     if "items" in schema:
         yield from (Markup("each: ") + limit for limit in limits(schema["items"]))
     if "default" in schema:
@@ -59,4 +59,4 @@ def _range(least: float | None, most: float | None, unit: str) -> Markup:
 
 
 def _number(value: float | None) -> str:
-    return next((word for number, word in _LARGEST.items() if number == value), str(value))
+    return next((name for number, name in _NAMED_NUMBERS.items() if number == value), str(value))

@@ -58,7 +58,6 @@ class ModelFamily(Protocol):
 
     def publishes(self, name: str, /) -> bool:
         """Whether this family has a published model of this name."""
-        ...
 
     def fetch(self, name: str, compute_type: str | None, /) -> Path:
         """Return the folder of a published model; download the model first if necessary.
@@ -69,7 +68,6 @@ class ModelFamily(Protocol):
             PermanentError: The operator has to change something; the message says what.
             Exception: The model cannot be downloaded.
         """
-        ...
 
     def detect(self, folder: Path, name: str, compute_type: str | None, /) -> LocalModel | None:
         """Detect the model `name` in a folder; return None if the folder contains no model of this family.
@@ -80,7 +78,6 @@ class ModelFamily(Protocol):
             IncompleteError: Some files of the model are missing.
             PermanentError: The operator has to change something; the message says what.
         """
-        ...
 
 
 class IncompleteModelError(Exception):

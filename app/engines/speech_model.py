@@ -45,20 +45,9 @@ class SpeechModel(Protocol):
     interim; it does not depend on the other windows of the batch.
     """
 
-    @property
-    def identity(self) -> Model:
-        """The name of the model, and its revision: the start of the hash of its weights."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """The device, precision and search: models with equal fingerprints and weights count as writing equal texts."""
-        ...
-
-    @property
-    def parallel(self) -> Parallel:
-        """The threads of the model: one per window that it transcribes at the same time; on a GPU only one."""
-        ...
+    identity: Model  # the name of the model, and its revision: the start of the hash of its weights
+    fingerprint: str  # the device, precision and search: with equal weights, equal fingerprints count as equal texts
+    parallel: Parallel  # the threads of the model: one per window transcribed at the same time; on a GPU only one
 
     def check(self, options: TranscribeOptions) -> None:
         """Check that the model can follow the options.
@@ -66,7 +55,6 @@ class SpeechModel(Protocol):
         Raises:
             PermanentError: invalid_message: it cannot; the message names the option.
         """
-        ...
 
     def transcribe(
         self,
@@ -81,4 +69,3 @@ class SpeechModel(Protocol):
         `previous`: the language spoken before each window, null if unknown. `interim`: as quickly as the model can,
         because a better text follows.
         """
-        ...

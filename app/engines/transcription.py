@@ -36,10 +36,8 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
         texts: Iterator[Sequence[Text]] = (output.texts for _, output in pairs)
     else:
         texts = model.parallel.map(lambda pair: _fill_gaps(model, pair[0], pair[1].texts, job.options), pairs)
-    window_texts = [
-        _window_text(window, *pair, filled) for window, pair, filled in zip(job.windows, pairs, texts, strict=True)
-    ]
-    return WindowsTranscribed(texts=window_texts, seconds=monotonic() - started)
+    results = [_window_text(window, *pair, text) for window, pair, text in zip(job.windows, pairs, texts, strict=True)]
+    return WindowsTranscribed(texts=results, seconds=monotonic() - started)
 
 
 def _without_context(window: Window, audio: WindowAudio, output: ModelOutput) -> tuple[WindowAudio, ModelOutput]:

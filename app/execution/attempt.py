@@ -10,8 +10,8 @@ from typing import Final
 from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import (
-    LEAST_BETWEEN_EVENTS_S,
-    MOST_BETWEEN_EVENTS_S,
+    MAX_EVENT_INTERVAL_S,
+    MIN_EVENT_INTERVAL_S,
     ProgressEvent,
     Stage,
     State,
@@ -31,7 +31,7 @@ from app.task_log.results import ResultStore
 from app.telemetry.tracing import StageSpans
 from app.updates import Checkpoint, Result, Update
 
-REPEATED_AFTER_S = MOST_BETWEEN_EVENTS_S - 2  # after this time the last update is appended again
+REPEATED_AFTER_S = MAX_EVENT_INTERVAL_S - 2  # after this time the last update is appended again
 LAST_APPEND_TIMEOUT_S = 2.0  # how long a stopping worker waits for the acknowledgement of its last append
 SPEAKERS_MISSING: Final = {Stage.DIARIZING, Stage.MERGING}  # stages in which the text of a transcription is complete
 SPEAKERS_LOST: Final = ErrorDetail(
@@ -137,7 +137,7 @@ class TaskAttempt:
                 await self._results.embeddings.put(update.embeddings, self.record)
             self._progress.advance(update)
             self._pending = True
-            if time.monotonic() - self._appended_at >= LEAST_BETWEEN_EVENTS_S:
+            if time.monotonic() - self._appended_at >= MIN_EVENT_INTERVAL_S:
                 await self._append(State.RUNNING)
 
     async def publish(self, result: Result) -> None:
@@ -167,7 +167,7 @@ class TaskAttempt:
         if not self.is_running or self._lock.locked():
             return
         async with self._lock:
-            if silence >= REPEATED_AFTER_S or (self._pending and silence >= LEAST_BETWEEN_EVENTS_S):
+            if silence >= REPEATED_AFTER_S or (self._pending and silence >= MIN_EVENT_INTERVAL_S):
                 await self._append(State.RUNNING)
 
     async def check(self, sequence: int | None = None) -> None:

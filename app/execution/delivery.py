@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from natscribe.jetstream.streams import LIVE_ACK_WAIT_S
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.progress import MOST_BETWEEN_EVENTS_S, State
+from natscribe.schemas.progress import MAX_EVENT_INTERVAL_S, State
 from natscribe.schemas.wire import Lane
 from opentelemetry.trace import Tracer
 from structlog.contextvars import bind_contextvars
@@ -152,9 +152,9 @@ class Delivery:
         """
         connection = self.execution.connection
         silence = (datetime.now(UTC) - attempt.record.event.time).total_seconds()
-        lost_after = min(MOST_BETWEEN_EVENTS_S, self._ack_wait)  # seconds of silence
+        lost_after = min(MAX_EVENT_INTERVAL_S, self._ack_wait)  # seconds of silence
         outage = max(
-            MOST_BETWEEN_EVENTS_S - connection.seconds_since_restored,
+            MAX_EVENT_INTERVAL_S - connection.seconds_since_restored,
             RECONNECTED_WITHIN_S - connection.seconds_since_connected,
         )
         patience = max(outage, min(lost_after - silence, lost_after), 0.0)

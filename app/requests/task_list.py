@@ -1,7 +1,7 @@
 """Handles `tasks.list`, from the task lists in Redis."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from natscribe.schemas.errors import ErrorCode
@@ -62,24 +62,18 @@ class TaskList:
         return self._fitting([cursor.decode() for cursor in cursors], statuses, request.limit)
 
     def _fitting(self, cursors: Sequence[str], statuses: Sequence[bytes | None], limit: int) -> TaskPage:
-        """Make the page of the first `limit` tasks, or of as many as fit into a reply."""
+        """Make the page of the first `limit` tasks, or of as many as fit into a reply.
+
+        Raises:
+            UnreadableError: A later version of the service has written a status.
+        """
         tasks: list[ListedTask] = []
         last, room = None, self._max_bytes
         for cursor, status in zip(cursors[:limit], statuses, strict=False):
-            for task in _read(status):
-                room -= len(status or b"")  # the status has all fields of the listed task
+            if status is not None:  # it has not expired
+                room -= len(status)  # the status has all fields of the listed task
                 if room < 0 and tasks:
                     return TaskPage(tasks=tasks, more_before=last)
-                tasks.append(task)
+                tasks.append(listed(parse_stored(TaskStatus, status, "task:info")))
             last = cursor
         return TaskPage(tasks=tasks, more_before=last if len(cursors) > limit else None)
-
-
-def _read(status: bytes | None) -> Iterator[ListedTask]:
-    """Yield the task of a stored status; yield nothing if the status has expired.
-
-    Raises:
-        UnreadableError: Another version of the service has written the status.
-    """
-    if status is not None:
-        yield listed(parse_stored(TaskStatus, status, "task:info"))

@@ -60,17 +60,15 @@ class Diarizer:
                 created_at=datetime.now(UTC),
             )
 
-    async def identify(
-        self, task: Task, diarization: DiarizationDone, labels: Sequence[str], append: Append
-    ) -> Identified:
+    async def identify(self, task: Task, result: DiarizationDone, labels: Sequence[str], append: Append) -> Identified:
         """Identify the voice of each speaker if the task requests it; `labels` are those of all speakers.
 
         Raises:
             FencedError: Another worker runs the task.
         """
-        if diarization.embedded is None:
+        if result.embedded is None:
             return NOT_REQUESTED
-        return await self.identification.run(task, diarization.embedded, labels, append)
+        return await self.identification.run(task, result.embedded, labels, append)
 
     async def turns_of_channels(
         self, task: TranscriptionTask | LiveTask, recording: Recording, channels: int, append: Append

@@ -42,9 +42,8 @@ class TaskTranscript:
 
     def add(self, text: WindowText) -> WindowText:
         """Add a text; return it for the task's log: without words if the task needs none, and with the channel."""
-        text = text.model_copy(
-            update={"segments": [self._for_task(segment, text.channel) for segment in text.segments]}
-        )
+        segments = [self._for_task(segment, text.channel) for segment in text.segments]
+        text = text.model_copy(update={"segments": segments})
         self.segments += text.segments
         self.untranscribed += text.untranscribed
         return text
@@ -71,9 +70,7 @@ class TaskTranscript:
         segments = attribute(self.segments, turns)
         order = [*(segment.speaker or "" for segment in segments), *(turn.speaker for turn in turns)]
         labels = {speaker: speaker_label(number) for number, speaker in enumerate(dict.fromkeys(filter(None, order)))}
-        self.segments = [
-            segment.model_copy(update={"speaker": labels.get(segment.speaker or "")}) for segment in segments
-        ]
+        self.segments = [part.model_copy(update={"speaker": labels.get(part.speaker or "")}) for part in segments]
         self.untranscribed = add_speech_gaps(self.untranscribed, segments, turns)
         self._speakers = len(labels)
         return relabelled(diarization.result, labels)

@@ -31,12 +31,10 @@ class WindowTranscriber(Protocol):
     @property
     def room(self) -> int:
         """How many windows of a run the transcriber accepts at the same time."""
-        ...
 
     @property
     def workers(self) -> int:
         """How many workers share the windows of this transcriber, as far as known."""
-        ...
 
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
@@ -47,7 +45,6 @@ class WindowTranscriber(Protocol):
             IdleWorkerLostError: Another transcriber must transcribe the window.
             TaskError: The engine failed, or it cannot follow the options.
         """
-        ...
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -93,16 +93,16 @@ class Identification:
     def _matches(
         self, embeddings: Sequence[SpeakerEmbedding], voices: Sequence[ComparableVoice]
     ) -> dict[str, SpeakerVoice]:
-        from app.voices.matching import MatchLimits, match  # noqa: PLC0415 -- numpy, which a worker needs for nothing else
+        from app.voices.matching import match  # noqa: PLC0415 -- numpy, which a worker needs for nothing else
 
-        limits = MatchLimits(self._settings.voice_threshold, self._settings.voice_margin)
+        limits = {"threshold": self._settings.voice_threshold, "margin": self._settings.voice_margin}
         speakers = {item.speaker: (item.values, item.telephone) for item in embeddings if item.seconds >= MIN_SPEECH_S}
         references = {
             voice["voice"]: [(item["values"], item["telephone"]) for item in voice["references"]] for voice in voices
         }
         return {
             label: SpeakerVoice(voice=best.voice, name=None, score=min(max(best.score, -1.0), 1.0))
-            for label, best in match(speakers, references, limits).items()
+            for label, best in match(speakers, references, **limits).items()
         }
 
 

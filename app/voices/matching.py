@@ -28,14 +28,6 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class MatchLimits:
-    """The least similarity of a speaker and a voice, and its least margin over the similarity of any other voice."""
-
-    threshold: float
-    margin: float
-
-
-@dataclass(frozen=True, slots=True)
 class _Embeddings:
     """The two embeddings of several speakers or references: one row each, of norm 1."""
 
@@ -52,24 +44,26 @@ class _Embeddings:
         return result
 
 
-def match(speakers: Mapping[str, Pair], voices: Mapping[str, Sequence[Pair]], limits: MatchLimits) -> dict[str, Match]:
+def match(
+    speakers: Mapping[str, Pair], voices: Mapping[str, Sequence[Pair]], *, threshold: float, margin: float
+) -> dict[str, Match]:
     """Match each speaker with a voice by the most similar reference; return nothing if there are no voices.
 
-    `voices`: the references of each voice, at least one. If one voice is the most similar for two speakers, only the
-    more similar speaker is matched with it.
+    `voices`: the references of each voice, at least one. `threshold`: the least similarity of a speaker and a voice.
+    `margin`: the least difference to the similarity of any other voice. If one voice is the most similar for two
+    speakers, only the more similar speaker is matched with it.
     """
     if not speakers or not voices:
         return {}
     names, labels = list(voices), list(speakers)
     firsts = np.cumsum([0, *(len(voices[name]) for name in names[:-1])])
     references = _Embeddings.decode([reference for name in names for reference in voices[name]])
-    similarities = np.maximum.reduceat(
-        _similarities(_Embeddings.decode(list(speakers.values())), references), firsts, axis=1
-    )
+    by_reference = _similarities(_Embeddings.decode(list(speakers.values())), references)
+    similarities = np.maximum.reduceat(by_reference, firsts, axis=1)
     best = similarities.argmax(axis=1)
     scores = similarities.max(axis=1)
     second = np.partition(similarities, -2, axis=1)[:, -2] if len(names) > 1 else np.full(len(labels), -np.inf)
-    sure = (scores >= limits.threshold) & (scores - second >= limits.margin)
+    sure = (scores >= threshold) & (scores - second >= margin)
     matches, taken = dict[str, Match](), set[int]()
     for number in np.argsort(-scores, kind="stable"):
         is_match = bool(sure[number]) and int(best[number]) not in taken

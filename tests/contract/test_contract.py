@@ -1,4 +1,4 @@
-"""What docs/contract.md says in tables is what the code does."""
+"""The tables of docs/contract.md agree with the code."""
 
 import inspect
 import json
@@ -28,7 +28,7 @@ from natscribe.schemas.live import (
 )
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import LANGUAGE_PATTERN, TranscriptionTask
-from natscribe.schemas.wire import MOST_KEPT_S, TASK_ID_PATTERN, Kind, Lane, Priority
+from natscribe.schemas.wire import MAX_KEEP_S, TASK_ID_PATTERN, Kind, Lane, Priority
 from pydantic import BaseModel
 
 from app.jetstream import streams
@@ -39,7 +39,7 @@ from handlers import dead_letters, requests, voices
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/contract.md").read_text(encoding="utf-8")
 CODE = re.compile(r"`([^`]+)`")
-ANSWERS: dict[str, Callable[..., object]] = {
+HANDLERS: dict[str, Callable[..., object]] = {
     subjects.STATUS: requests.status,
     subjects.RESULT: requests.result,
     subjects.LIST: requests.list_tasks,
@@ -55,7 +55,7 @@ ANSWERS: dict[str, Callable[..., object]] = {
     subjects.FORGET: voices.forget,
 }
 TASKS = (TranscriptionTask, DiarizationTask)
-FILES = (str, NatsResponse)  # the replies that are no JSON: text, and a page
+FILES = (str, NatsResponse)  # the replies that are not JSON: text, and a page
 IN_WORDS = {  # of patterns
     TASK_ID_PATTERN: "1 to 64 letters, digits, `-` and `_`",
     LANGUAGE_PATTERN: "2 or 3 small letters",
@@ -70,7 +70,7 @@ def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def table(first_heading: str) -> list[list[str]]:
-    """The rows of the table whose first column is headed so."""
+    """The rows of the table whose first column has this heading."""
     _, found, after = TEXT.partition(f"\n| {first_heading} |")
     assert found, first_heading
     rows = after.partition("\n\n")[0].splitlines()[2:]
@@ -82,7 +82,7 @@ def quoted(cell: str) -> list[str]:
 
 
 def limits(schema: dict[str, Any]) -> str:
-    """The type of a field and what limits it, in words; null only if it is the default, as it means the default."""
+    """The type and the limits of a field in words; null only as a default."""
     if "anyOf" in schema:
         choices = [limits(choice) for choice in schema["anyOf"]]
         return ", or ".join(choice for choice in choices if choice != "null" or schema.get("default") is None)
@@ -105,7 +105,7 @@ def limits(schema: dict[str, Any]) -> str:
 
 
 def fields_of(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
-    """The fields of a schema, with the definitions that they name put in their place."""
+    """The fields of a schema, with references resolved."""
     schema = model.model_json_schema()
 
     def resolved(choice: dict[str, Any]) -> dict[str, Any]:
@@ -153,8 +153,8 @@ def test_the_buckets() -> None:
     assert said["audio"].endswith(f"that no task has used: {days(kept['audio'])} from its upload")
 
 
-def test_a_task_may_ask_for_no_more_than_the_time_that_results_are_kept() -> None:
-    assert MOST_KEPT_S == RESULTS_KEPT_S
+def test_keep_seconds_is_limited_to_the_retention_of_results() -> None:
+    assert MAX_KEEP_S == RESULTS_KEPT_S
 
 
 def test_the_keys() -> None:
@@ -176,7 +176,7 @@ def test_the_limits_and_their_defaults() -> None:
 def test_the_error_codes() -> None:
     rows = table("code")
     assert [(quoted(code)[0], meaning) for code, _, meaning in rows] == [(code, code.meaning) for code in ErrorCode]
-    # And those that are tried again are those that are raised so
+    # And the retried ones are those that are raised as TransientError
     sources = [file.read_text(encoding="utf-8") for file in (ROOT / "app").rglob("*.py")]
     retried = {ErrorCode[name].value for source in sources for name in RETRIED.findall(source)}
     assert {quoted(code)[0] for code, again, _ in rows if again == "yes"} == retried
@@ -185,14 +185,14 @@ def test_the_error_codes() -> None:
 def test_the_fields_of_a_task() -> None:
     # Given the schemas of both kinds of tasks
     transcription, diarization = (kind.model_json_schema() for kind in TASKS)
-    # Then the table says of each field what its schema says
+    # Then the table agrees with the schema of each field
     assert [
         [quoted(name)[0], mark, words, default, meaning] for name, mark, words, default, meaning in table("task field")
     ] == [
         [name, "yes" if name in diarization["properties"] else "", *row_of(name, field)[1:]]
         for name, field in fields_of(TranscriptionTask).items()
     ]
-    # And a diarization has no other field, and the same limits
+    # And a diarization has no other fields, and the same limits
     common = diarization["properties"]
     assert {name: (field, name in diarization["required"]) for name, field in common.items()} == {
         name: (transcription["properties"][name], name in transcription["required"]) for name in common
@@ -203,12 +203,14 @@ def test_the_fields_of_a_live_task() -> None:
     # Given the fields of a live task, and of what its frames hold
     task = fields_of(LiveTask)
     audio = {f"audio.{name}": field for name, field in fields_of(LiveAudio).items()}
-    expected = [row_of(*each) for name in task for each in (audio.items() if name == "audio" else [(name, task[name])])]
-    # Then the table says of each what its schema says
+    expected = [
+        row_of(*field) for name in task for field in (audio.items() if name == "audio" else [(name, task[name])])
+    ]
+    # Then the table agrees with their schemas
     assert [[quoted(name)[0], *rest] for name, *rest in table("live field")] == expected
-    # And the codecs are those that are told, each with its meaning
+    # And the table of codecs has each codec with its meaning
     assert [(quoted(codec)[0], meaning) for codec, meaning in table("codec")] == [
-        (each, each.meaning) for each in Codec
+        (item, item.meaning) for item in Codec
     ]
 
 
@@ -222,18 +224,18 @@ def test_the_fields_of_a_partial() -> None:
     assert said == [(name, field["description"]) for name, field in fields_of(Partial).items()]
 
 
-def test_a_frame_has_the_limits_that_are_told() -> None:
+def test_the_limits_of_a_frame() -> None:
     assert f"at most {LARGEST_FRAME_BYTES // 1024} KiB" in TEXT
     assert f"{SHORTEST_FRAME_S * 1000:g} ms to {LONGEST_FRAME_S:g} s of audio" in TEXT
 
 
-def test_the_states_and_which_of_them_end_a_task() -> None:
+def test_the_states() -> None:
     said = [(quoted(state)[0], ends, meaning) for state, ends, meaning in table("state")]
     assert said == [(state, "yes" if state.ended else "no", state.meaning) for state in State]
 
 
 def test_the_requests_and_their_replies() -> None:
-    for (subject, request, reply), (expected, handler) in zip(table("subject"), ANSWERS.items(), strict=True):
+    for (subject, request, reply), (expected, handler) in zip(table("subject"), HANDLERS.items(), strict=True):
         signature = inspect.signature(handler)
         answers = get_args(signature.return_annotation) or (signature.return_annotation,)
         assert quoted(subject) == [expected]
@@ -248,11 +250,11 @@ def test_the_headers_of_events() -> None:
     assert said == sent.keys() | {"traceparent"}
 
 
-def test_every_subject_that_it_names_is_one() -> None:
-    known = {*task_subjects(), *ANSWERS, *(subjects.dead_letters(kind) for kind in Kind)}
+def test_every_named_subject_exists() -> None:
+    known = {*task_subjects(), *HANDLERS, *(subjects.dead_letters(kind) for kind in Kind)}
     known |= {subjects.ALL_PROGRESS, subjects.ALL_SEGMENTS, subjects.ALL_RESULTS, subjects.ALL_DEAD_LETTERS}
     known |= {subjects.progress("t1"), subjects.segments("t1"), subjects.results("t1")}
-    known |= {subjects.ALL_LIVE_AUDIO, subjects.ALL_PARTIALS, subjects.live_audio("t1"), subjects.partials("t1")}
+    known |= {subjects.ALL_LIVE_AUDIO, subjects.partials("*"), subjects.live_audio("t1"), subjects.partials("t1")}
     known |= {f"tasks.{queue}.*" for queue in Lane}
     named = set(
         re.findall(

@@ -1,4 +1,4 @@
-"""The page that shows the document: served from here alone, and for reading alone."""
+"""The docs page: self-contained, read-only and complete."""
 
 import copy
 import json
@@ -19,13 +19,13 @@ from app.settings import Settings
 from tests.document import COMPONENTS, DOCUMENT, MESSAGES, channel_of, from_yaml, names
 from tests.fakes.engine import FakeEngine
 
-pytestmark = pytest.mark.xdist_group("docs page")  # which is made once
+pytestmark = pytest.mark.xdist_group("docs page")  # the page is rendered once
 
 INSIDE = {name for name, found in DOCUMENT["operations"].items() if {"name": "inside"} in found["tags"]}
 
 
 class Site:
-    """The routes of the page, without the rest of the service."""
+    """The HTTP routes of the page, without the rest of the service."""
 
     def __init__(self) -> None:
         specification = document(DOCUMENT["info"]["version"], Settings(_env_file=None))
@@ -47,7 +47,7 @@ class Site:
 
 
 class Page(HTMLParser):
-    """What a person sees of a page, and what is behind a click."""
+    """The visible text of a page, its whole text, its links and anchors."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ def page() -> Page:
     return Page(render(DOCUMENT))
 
 
-async def test_the_page_is_a_page_that_trusts_nobody_else(site: Site) -> None:
+async def test_the_page_loads_nothing_from_other_hosts(site: Site) -> None:
     for path in site.routes:
         status, headers, _ = await site.get(path)
         assert status == (307 if path == "/docs/" else 200)
@@ -109,47 +109,47 @@ async def test_the_page_is_a_page_that_trusts_nobody_else(site: Site) -> None:
         assert headers["referrer-policy"] == "no-referrer"
 
 
-async def test_the_page_is_for_reading_alone(site: Site) -> None:
+async def test_the_page_is_read_only(site: Site) -> None:
     for path in site.routes:
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             assert (await site.get(path, method))[0] == 405
 
 
-async def test_another_address_leads_to_the_page(site: Site) -> None:
+async def test_the_address_with_a_slash_redirects_to_the_page(site: Site) -> None:
     assert urljoin("/docs/", (await site.get("/docs/"))[1]["location"]) == "/docs"
 
 
-async def test_a_worker_says_what_there_is(site: Site) -> None:
+async def test_the_front_page_lists_what_a_worker_serves(site: Site) -> None:
     page = Page((await site.get("/"))[2].decode())
     assert page.seen.startswith(
         f"A worker of Natscribe A worker of Natscribe {DOCUMENT['info']['version']} Tasks go through NATS"
     )
-    # The addresses of the page and the document are those of this module, the others are those of a worker
-    there_is = {urljoin("/", link) for link in page.links}
-    assert there_is - set(site.routes) == {"/metrics", "/health/live", "/health/ready", "/health/startup"}
-    assert {"/docs", "/asyncapi.yaml"} <= there_is
+    # This module serves the page and the document, the worker serves the rest
+    links = {urljoin("/", link) for link in page.links}
+    assert links - set(site.routes) == {"/metrics", "/health/live", "/health/ready", "/health/startup"}
+    assert {"/docs", "/asyncapi.yaml"} <= links
 
 
-async def test_the_document_is_served_as_it_is_written(site: Site) -> None:
+async def test_the_document_is_served_as_json_and_yaml(site: Site) -> None:
     assert json.loads((await site.get("/asyncapi.json"))[2]) == DOCUMENT
     assert from_yaml((await site.get("/asyncapi.yaml"))[2]) == DOCUMENT
 
 
-def test_all_that_the_page_names_is_there(site: Site, page: Page) -> None:
+def test_every_link_of_the_page_has_a_target(site: Site, page: Page) -> None:
     inner = {link for link in page.links if link.startswith("#")}
     assert {f"/{link}" for link in page.links - inner} <= set(site.routes)
     assert {link.removeprefix("#") for link in inner} <= set(page.anchors)
     assert len(set(page.anchors)) == len(page.anchors)
 
 
-def test_a_person_reads_all_that_the_document_says(page: Page) -> None:
-    # Given the page, and what the document says of its operations, messages and fields
-    said, shown = {_plain(text) for text in _texts()}, page.text
-    # Then the page says all of it
-    assert {text for text in said if text not in shown} == set()
+def test_the_page_has_all_texts_of_the_document(page: Page) -> None:
+    # Given the page, and the texts of the document about operations, messages and fields
+    texts, shown = {_plain(text) for text in _texts()}, page.text
+    # Then the page has all of them
+    assert {text for text in texts if text not in shown} == set()
 
 
-def test_a_client_sees_the_fields_of_its_messages_without_a_click(page: Page) -> None:
+def test_the_fields_of_client_messages_are_visible_without_a_click(page: Page) -> None:
     # Given the messages that clients publish and receive
     seen = page.seen
     payloads = [
@@ -163,21 +163,23 @@ def test_a_client_sees_the_fields_of_its_messages_without_a_click(page: Page) ->
         for schema in names(payloads)
         for name, field in COMPONENTS["schemas"][schema]["properties"].items()
     }
-    # Then name and description of each field stand open on the page
+    # Then the name and the description of each field are visible
     missing = {field for field in fields if not all(part in seen for part in field.split(" ", 1))}
     assert missing == set()
-    # And so do the words on what is no JSON
+    # And so is the description of a body that is not JSON
     assert _plain(MESSAGES["Frame"]["payload"]["description"]) in seen
 
 
-def test_a_client_reads_its_own_part_and_nothing_of_what_workers_do(page: Page) -> None:
+def test_operations_between_workers_are_hidden_at_first(page: Page) -> None:
     seen = page.seen
     for name, operation in DOCUMENT["operations"].items():
-        role = "You receive" if operation["action"] == "send" else "You ask" if "reply" in operation else "You publish"
+        role = (
+            "You receive" if operation["action"] == "send" else "You request" if "reply" in operation else "You publish"
+        )
         assert (f"{role} {channel_of(operation)['address']}" in seen) == (name not in INSIDE), name
 
 
-def test_types_that_only_workers_need_stand_apart() -> None:
+def test_types_for_workers_only_are_separate() -> None:
     found = contract.read(DOCUMENT)
     assert {"Segment", "ErrorCode", "RequestHeaders"} <= set(found.types)
     assert set(found.inside_types) == {"AcceptedHeaders", "InsideHeaders"}
@@ -196,14 +198,13 @@ def test_a_message_is_shown_once_and_a_small_request_wherever_it_is_used() -> No
     assert {schema for schema, times in shown.items() if times > 1} == {"TaskRequest"}
 
 
-def test_a_person_reads_the_limits_of_a_number(page: Page) -> None:
-    # Given a number of 64 bits in the document, as a user's may be
-    # Then the page says where it begins and ends, as people write it
+def test_the_page_shows_the_limits_of_a_number(page: Page) -> None:
+    # The limits of an integer of 64 bits, such as a user id, are powers of two
     assert "at least -2⁶³" in page.text
     assert "below 2⁶³" in page.text
 
 
-def test_a_text_of_the_document_is_no_markup_of_the_page() -> None:
+def test_markup_in_the_document_is_escaped() -> None:
     # Given a document whose texts hold markup
     hostile = copy.deepcopy(DOCUMENT)
     hostile["info"]["description"] = "## <script>a</script>\n\n<script>b</script> [c](javascript:c)"

@@ -1,4 +1,4 @@
-"""The messages: what is taken, what is refused, how they look on the wire."""
+"""Messages: which ones are accepted or refused, and their JSON."""
 
 import json
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ LEAST = {"task_id": "t1", "audio_file_id": "a.wav", "user_id": 1}
         {"unknown": 1},
     ],
 )
-def test_what_is_no_task_is_refused(shape: type[TranscriptionTask], change: dict[str, object]) -> None:
+def test_an_invalid_task_is_refused(shape: type[TranscriptionTask], change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         shape.model_validate(LEAST | change)
 
@@ -71,7 +71,7 @@ def test_a_task_has_the_defaults_of_the_contract() -> None:
 
 @pytest.mark.parametrize("user_id", [-(2**63), 2**63 - 1, "1", "Юля", "a" * 64])
 def test_a_user_is_a_number_or_a_name(user_id: int | str) -> None:
-    # Given a task of a user, when it is read, then the user is what was written, and no number becomes a name
+    # Given a task of a user, when it is read, then the user keeps its value and its type
     task = TranscriptionTask.model_validate_json(json.dumps(LEAST | {"user_id": user_id}))
     assert task.user_id == user_id
     assert type(task.user_id) is type(user_id)
@@ -87,12 +87,12 @@ OPTIONS = {
 }
 
 
-def test_the_options_of_a_task_are_read_as_json_and_as_what_json_becomes() -> None:
-    # Given a task with every option, when it is read from its bytes and from what others have read of them
+def test_the_options_of_a_task_are_read_from_json_and_from_python() -> None:
+    # Given a task with every option, when it is read from JSON and from a dictionary
     read = TranscriptionTask.model_validate_json(json.dumps(LEAST | OPTIONS))
     assert TranscriptionTask.model_validate(LEAST | OPTIONS) == read
 
-    # Then its options are those, whole, and can be sent on
+    # Then its options are complete, and can be serialized
     options = read.options
     assert options.model_dump(mode="json") == OPTIONS
     assert TranscribeOptions.model_validate_json(options.model_dump_json()) == options
@@ -121,7 +121,7 @@ def test_the_keywords_of_a_typed_call_are_the_options() -> None:
         ({"user_id": ""}, "user_id: use an integer of 64 bits, or 1 to 64 characters, no control characters"),
     ],
 )
-def test_a_wrong_option_is_told_by_its_field_and_what_is_allowed(change: dict[str, object], words: str) -> None:
+def test_an_invalid_option_is_named_with_the_allowed_values(change: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError) as wrong:
         TranscriptionTask.model_validate(LEAST | change)
     assert problems_of(wrong.value) == words
@@ -144,7 +144,7 @@ def test_up_to_five_problems_are_reported() -> None:
 
 
 def received(of: type[Input] = Input) -> Iterator[type[Input]]:
-    """All classes of messages that the service receives, and their parts."""
+    """All classes of messages that the service receives, and of their parts."""
     for model in of.__subclasses__():
         yield model
         yield from received(model)
@@ -179,7 +179,7 @@ def test_null_means_the_default_of_each_field_that_has_one(model: type[Input]) -
     for name, field in model.model_fields.items():
         # When a field of it is null
         null, without = valid | {name: None}, {key: value for key, value in valid.items() if key != name}
-        # Then it is as if the field were left out, in the service and in the document; a required field is missing
+        # Then the field has its default, in the service and in the document; a required field is missing
         if field.is_required():
             assert isinstance(outcome(null), str)
             assert not schema.is_valid(null)
@@ -197,16 +197,16 @@ def test_names_may_be_in_any_script() -> None:
 @pytest.mark.parametrize("control", ["\0", "\x1b", "\x7f", "\x80", "\x9b", "\x9f"])
 @pytest.mark.parametrize("field", ["audio_file_id", "user_id", "vocabulary"])
 def test_names_have_no_control_characters(field: str, control: str) -> None:
-    # a terminal that shows a name takes these for commands: U+009B is the short form of escape and a bracket
+    # terminals interpret these as commands: U+009B is the short form of ESC [
     name = f"a{control}31mb"
     wrong = LEAST | {field: [name] if field == "vocabulary" else name}
     with pytest.raises(ValidationError):
         TranscriptionTask.model_validate(wrong)
-    # and the document says the same to other programs
+    # and the schema refuses them, too
     assert list(Draft7Validator(TranscriptionTask.model_json_schema()).iter_errors(wrong))
 
 
-def test_times_are_utc_and_readers_ignore_what_they_do_not_know() -> None:
+def test_times_are_utc_and_readers_ignore_unknown_fields() -> None:
     noon = datetime(2026, 1, 1, 15, tzinfo=timezone(timedelta(hours=3)))
     event = ProgressEvent(
         task_id="t1", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=noon
@@ -217,7 +217,7 @@ def test_times_are_utc_and_readers_ignore_what_they_do_not_know() -> None:
     assert event.time.tzinfo is UTC
 
 
-def test_the_words_of_the_contract() -> None:
+def test_the_enum_values_and_subjects_of_the_contract() -> None:
     assert [*State] == ["queued", "running", "retrying", "completed", "failed", "cancelled"]
     assert [*Stage] == ["fetching", "decoding", "transcribing", "diarizing", "merging"]
     assert {*ErrorCode} == {
@@ -246,18 +246,18 @@ def test_the_words_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize("request_", [{}, {"task_id": "t", "kind": "diarization"}, {"kind": "x"}, {"code": "x"}])
-def test_a_replay_names_exactly_one_thing(request_: dict[str, str]) -> None:
+def test_a_replay_has_exactly_one_condition(request_: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         ReplayRequest.model_validate(request_)
 
 
-def test_a_result_is_json_where_nothing_else_is_said() -> None:
+def test_the_default_format_of_a_result_is_json() -> None:
     assert ResultRequest.model_validate({"task_id": "t1"}).format == "json"
     with pytest.raises(ValidationError):
         ResultRequest.model_validate({"task_id": "t1", "format": "pdf"})
 
 
-def test_subtitles_have_the_limits_of_broadcasters_where_nothing_else_is_said() -> None:
+def test_the_default_limits_of_subtitles_are_those_of_broadcasters() -> None:
     request = ResultRequest.model_validate({"task_id": "t1"})
     assert (request.max_line_chars, request.max_lines, request.max_cue_seconds) == (42, 2, 7)
 
@@ -265,7 +265,7 @@ def test_subtitles_have_the_limits_of_broadcasters_where_nothing_else_is_said() 
 @pytest.mark.parametrize(
     ("field", "least", "most"), [("max_line_chars", 16, 100), ("max_lines", 1, 4), ("max_cue_seconds", 2, 60)]
 )
-def test_a_limit_of_subtitles_says_what_it_may_be(field: str, least: int, most: int) -> None:
+def test_a_subtitle_limit_outside_its_range_is_refused_with_the_range(field: str, least: int, most: int) -> None:
     for allowed in (least, most):
         ResultRequest.model_validate({"task_id": "t1", field: allowed})
     for refused, words in (
@@ -284,7 +284,7 @@ VISIBLE = ["A", "\u5b89\u5a1c", "\u0623\u0646\u0627", "\u200fA", "e\u0301", "7",
 
 
 @pytest.mark.parametrize("name", VISIBLE + INVISIBLE)
-def test_a_name_is_one_that_people_can_see(name: str) -> None:
+def test_a_name_has_a_visible_character(name: str) -> None:
     consent = {"by": name, "at": "2026-11-24T09:30:00Z"}
     for by, called in ((name, "Anna"), ("Anna", name)):
         consent = {"by": by, "at": "2026-11-24T09:30:00Z"}

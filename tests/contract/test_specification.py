@@ -1,4 +1,4 @@
-"""The AsyncAPI document is what the code says, and says all of the contract."""
+"""The AsyncAPI document agrees with the code, and is complete."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from app.settings import Settings
 from tests.document import COMPONENTS, DOCUMENT, ROOT, channel_of, names, operation_at, validator
 from tests.fakes.engine import FakeEngine
 
-pytestmark = pytest.mark.xdist_group("specification")  # which FastStream makes once
+pytestmark = pytest.mark.xdist_group("specification")  # FastStream generates the document once
 
 OPERATIONS = {
     "submitTranscription": ("receive", "tasks.transcription.{priority}"),
@@ -80,7 +80,7 @@ EXAMPLES = [
 ]
 
 
-def test_the_document_is_what_the_command_writes(tmp_path: Path) -> None:
+def test_asyncapi_yaml_is_up_to_date(tmp_path: Path) -> None:
     # Given an environment in which no server answers, and the defaults of all else
     defaults = {name.upper(): str(value) for name, value in Settings(_env_file=None).model_dump().items() if value}
     unreachable = {"NATS_URL": "nats://127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1/0"}
@@ -102,10 +102,10 @@ def test_every_channel_of_the_contract_has_its_operation() -> None:
     assert found == OPERATIONS
 
 
-def test_every_request_is_answered_with_what_its_handler_returns_or_an_error() -> None:
+def test_the_replies_are_the_return_types_of_the_handlers_and_an_error() -> None:
     replies = {name: operation["reply"] for name, operation in DOCUMENT["operations"].items() if "reply" in operation}
     assert {name: set(names(reply["messages"])) for name, reply in replies.items()} == REPLIES
-    # And one worker of the group answers, where not each does
+    # And one worker of the group replies, except if each does
     of_group = {"nats": {"queue": "natscribe", "bindingVersion": "0.1.0"}}
     for name in replies:
         assert DOCUMENT["operations"][name].get("bindings") == (None if name == "askWorkers" else of_group)
@@ -121,7 +121,7 @@ def test_parameters_are_those_of_the_subjects() -> None:
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.name)
-def test_a_payload_is_described_as_the_code_reads_and_writes_it(message: MessageDescription) -> None:
+def test_a_payload_has_the_schema_of_its_class(message: MessageDescription) -> None:
     # Given the schema that the code itself has of the payload
     described = COMPONENTS["messages"][message.name]["payload"]
     if message.payload in {str, bytes}:
@@ -131,14 +131,14 @@ def test_a_payload_is_described_as_the_code_reads_and_writes_it(message: Message
         )
         return
     found = TypeAdapter(message.payload).json_schema(mode="serialization")
-    # Then the document's has the same fields, types, limits and required fields
+    # Then the document has the same fields, types, limits and required fields
     assert _bare(COMPONENTS["schemas"][described["$ref"].rpartition("/")[2]]) == _bare(found)
-    # And whether more fields are refused
+    # And unknown fields are refused in inputs only
     assert (found.get("additionalProperties") is False) is issubclass(message.payload, Input)
 
 
 def _bare(node: object) -> object:
-    """A schema without its words."""
+    """A schema without titles, descriptions and examples."""
     if isinstance(node, dict):
         dropped = {"title", "description", "examples", "$defs"}
         return {
@@ -150,7 +150,7 @@ def _bare(node: object) -> object:
 
 
 @pytest.mark.parametrize(("message", "example"), EXAMPLES)
-def test_an_example_is_what_its_schema_asks_for(message: dict[str, Any], example: dict[str, Any]) -> None:
+def test_an_example_matches_its_schema(message: dict[str, Any], example: dict[str, Any]) -> None:
     assert set(example) & {"payload", "headers"}
     if "payload" in example:
         validator(message["name"], "payload", closed=True).validate(example["payload"])
@@ -158,7 +158,7 @@ def test_an_example_is_what_its_schema_asks_for(message: dict[str, Any], example
         validator(message["name"], "headers", closed=True).validate(example["headers"])
 
 
-def test_every_error_code_and_state_is_told_with_its_meaning() -> None:
+def test_every_error_code_and_state_has_its_meaning() -> None:
     for enum in (ErrorCode, State):
         schema = COMPONENTS["schemas"][enum.__name__]
         assert schema["enum"] == [*enum]
@@ -166,48 +166,48 @@ def test_every_error_code_and_state_is_told_with_its_meaning() -> None:
         assert all(f"`{term}`: {term.meaning}" in schema["description"] for term in enum)
 
 
-def test_what_stands_under_x_nats_is_what_the_service_makes() -> None:
-    # Given what is made at the start
+def test_x_nats_describes_the_streams_and_consumers_of_the_service() -> None:
+    # Given the streams that the service creates
     settings = Settings(_env_file=None)
     retention = settings.stream_names.retention  # internal
-    made = {config.name: config for config in streams.stream_configs(settings) if config.name != retention}
-    told = [channel["x-nats"] for channel in DOCUMENT["channels"].values() if "x-nats" in channel]
-    # Then each stream is told of, with its subjects, and for how long it keeps what it gets
-    assert {facts["stream"] for facts in told} == set(made)
-    for name, config in made.items():
-        facts = [fact for fact in told if fact["stream"] == name]
+    created = {config.name: config for config in streams.stream_configs(settings) if config.name != retention}
+    described = [channel["x-nats"] for channel in DOCUMENT["channels"].values() if "x-nats" in channel]
+    # Then each stream is described, with its subjects and its retention
+    assert {facts["stream"] for facts in described} == set(created)
+    for name, config in created.items():
+        facts = [fact for fact in described if fact["stream"] == name]
         stored = set(stored_subjects(config)) - {subjects.ALL_NO_RESULTS}  # which is published nowhere
         assert sorted(subject for fact in facts for subject in fact["subjects"]) == sorted(stored)
         assert {fact["maxAgeSeconds"] for fact in facts} == {config.max_age}
         assert {fact["retention"] for fact in facts} == {config.retention}
         assert {fact["duplicateWindowSeconds"] for fact in facts} == {config.duplicate_window}
-    # And each durable consumer
-    durables = {consumer["durable"] for fact in told for consumer in fact.get("consumersOfTheService", ())}
+    # And so is each durable consumer
+    durables = {consumer["durable"] for fact in described for consumer in fact.get("consumersOfTheService", ())}
     inside = {settings.stream_names.ended_tasks, settings.stream_names.due_reminders}
     assert durables == {config.durable_name for _, config in streams.consumer_configs(settings)} - inside
-    # And both buckets
+    # And so are both buckets
     assert set(DOCUMENT["x-nats"]["objectStoreBuckets"]) == {"audio", "results"}
 
 
-def test_names_of_a_deployment_are_those_of_its_streams() -> None:
+def test_the_document_has_the_stream_names_of_the_deployment() -> None:
     settings = Settings(_env_file=None, nats_stream_name="speech_tasks", audio_store="nats://sounds")
-    document = json.dumps(complete(_found(), settings))
+    document = json.dumps(complete(_generated(), settings))
     assert "speech_results" in document
     assert "transcription_results" not in document
     assert "bucket `sounds`" in document
 
 
 def test_a_folder_for_recordings_is_not_called_a_bucket() -> None:
-    document = complete(_found(), Settings(_env_file=None, audio_store="file:///recordings"))
+    document = complete(_generated(), Settings(_env_file=None, audio_store="file:///recordings"))
     assert set(document["x-nats"]["objectStoreBuckets"]) == {"results"}
     assert "into the folder of the service" in document["info"]["description"]
 
 
-def test_the_addresses_of_a_deployment_are_not_shown() -> None:
+def test_the_document_reveals_no_server_address() -> None:
     # Given a worker with several addresses and a password
     settings = Settings(_env_file=None, nats_url="nats://me:secret@a:4222,nats://b:4222")
     # When its document is made
-    found = _found(settings)
+    found = _generated(settings)
     # Then it has the servers of the contract, and nothing of the password
     assert complete(found, settings)["servers"] == DOCUMENT["servers"]
     assert "secret" not in json.dumps(found)
@@ -215,41 +215,41 @@ def test_the_addresses_of_a_deployment_are_not_shown() -> None:
 
 @pytest.mark.parametrize(
     ("store", "words"),
-    [("s3://calls/2026", "into S3, below `s3://calls/2026`"), ("https://files.example.com/", "on a web server")],
+    [("s3://calls/2026", "to S3, below `s3://calls/2026`"), ("https://files.example.com/", "on a web server")],
 )
-def test_recordings_elsewhere_are_not_called_a_bucket_of_nats(store: str, words: str) -> None:
-    document = complete(_found(), Settings(_env_file=None, audio_store=store))
+def test_a_store_outside_nats_is_described_as_such(store: str, words: str) -> None:
+    document = complete(_generated(), Settings(_env_file=None, audio_store=store))
     assert set(document["x-nats"]["objectStoreBuckets"]) == {"results"}
     assert words in document["info"]["description"]
 
 
-def test_nothing_is_heard_or_said_that_nobody_is_told_of() -> None:
-    # Given code with one subject more
-    found = _found()
+def test_a_channel_without_ids_and_ids_without_a_channel_are_errors() -> None:
+    # Given code with a further subject
+    found = _generated()
     name = next(name for name, channel in found["channels"].items() if channel["address"] == subjects.STATUS)
     found["channels"]["more"] = found["channels"][name] | {"address": "tasks.more"}
-    # Then there is no document until it is described
+    # Then there is no document until it has ids
     with pytest.raises(LookupError, match=r"tasks\.more"):
         complete(found, Settings(_env_file=None))
-    # And none either where the code has less
-    found = _found()
+    # And none if the code lacks a subject
+    found = _generated()
     del found["channels"][name]
     with pytest.raises(LookupError, match=r"tasks\.status"):
         complete(found, Settings(_env_file=None))
 
 
-def _found(settings: Settings | None = None) -> dict[str, Any]:
-    """What FastStream itself finds in the code."""
-    found: dict[str, Any] = json.loads(_found_by_default() if settings is None else _found_with(settings))
+def _generated(settings: Settings | None = None) -> dict[str, Any]:
+    """The document that FastStream generates."""
+    found: dict[str, Any] = json.loads(_generated_by_default() if settings is None else _generated_with(settings))
     return found
 
 
 @cache
-def _found_by_default() -> str:
-    return _found_with(Settings(_env_file=None))
+def _generated_by_default() -> str:
+    return _generated_with(Settings(_env_file=None))
 
 
-def _found_with(settings: Settings) -> str:
+def _generated_with(settings: Settings) -> str:
     return AsyncAPI(Worker(settings, FakeEngine()).broker).to_specification().to_json()
 
 

@@ -1,4 +1,4 @@
-"""All channels of the service on FastStream's in-memory broker, with fakes where the container's parts would be.
+"""All channels of the service on FastStream's in-memory broker, with fakes in place of the container's parts.
 
 The integration tests cover what FastStream's `TestNatsBroker` cannot: acknowledgements and redeliveries (its
 messages ignore them), the middleware that runs deliveries (its messages lack JetStream's metadata), queue groups, and
@@ -37,13 +37,13 @@ from handlers import channels
 from handlers.task_queues import declare_queues
 
 ENGINE = "3f9a0c17d2e4b586"
-UPDATES = cast("tuple[Update, ...]", ("first", "second"))  # handlers pass on whatever it is
+UPDATES = cast("tuple[Update, ...]", ("first", "second"))  # handlers pass them on unchanged
 RESULT = cast("Result", "result")
 
 
 @dataclass
 class FakeEngine:
-    """A transcriber or diarizer whose work is known beforehand."""
+    """A transcriber or diarizer with fixed updates and result."""
 
     began: list[tuple[Task, Checkpoint | None]] = field(default_factory=list)
 
@@ -55,7 +55,7 @@ class FakeEngine:
         return RESULT
 
     async def diarize(self, task: Task, append: Append) -> Result:
-        """Do the same, without a checkpoint."""
+        """Do the same without a checkpoint."""
         return await self.transcribe(task, None, append)
 
 
@@ -94,7 +94,7 @@ class FakeRegistration:
 
 @dataclass
 class FakeRequests:
-    """Answers about tasks, from memory."""
+    """Statuses and results of tasks, in memory."""
 
     known: dict[str, TaskStatus] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
@@ -177,7 +177,7 @@ class FakeDeadLetters:
 
 
 class FakeVoices:
-    """Answers about voices: nobody is enrolled."""
+    """The voices of a user without voices."""
 
     async def page(self, _: VoicesRequest) -> VoicePage:
         return VoicePage(voices=[])
@@ -194,7 +194,7 @@ class FakeSharing:
 
 @dataclass
 class Parts:
-    """The fakes, under the names that handlers ask for."""
+    """The fakes, under the names of the handlers' parameters."""
 
     transcriber: FakeEngine = field(default_factory=FakeEngine)
     live_transcriber: FakeEngine = field(default_factory=FakeEngine)
@@ -219,7 +219,7 @@ def parts() -> Parts:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def service() -> AsyncIterator[NatsBroker]:
-    """All channels, started once, which takes longer than a test: those who ask them need the loop of the session."""
+    """All channels, started once per session because that takes longer than a test; tests run on the session's loop."""
     broker, tasks, windows = NatsBroker(decoder=decode), NatsRouter(), channels.request_router()
     declare_queues(tasks, Settings(_env_file=None).stream_names)
     channels.shared_windows(windows, ENGINE)

@@ -1,4 +1,4 @@
-"""Announcements: what the task stream has stored is passed on, and never answered."""
+"""Accepted tasks: copies of stored tasks are announced to the registration, and never get a reply."""
 
 import pytest
 from faststream.nats import NatsBroker
@@ -32,14 +32,14 @@ async def test_a_stored_task_is_registered(
 ) -> None:
     # When the task stream has stored a task, and publishes a copy with headers of the server
     await broker.publish(TASK, subjects.accepted_in(kind, priority), headers=HEADERS | replay)
-    # Then the registration knows which message that is
+    # Then the message is announced to the registration
     announced = Announcement("t1", HEADERS["Nats-Subject"], 12)
     assert parts.registration.announced == [(announced, bool(replay))]
 
 
 @invalid
 @pytest.mark.parametrize("kind", Lane)
-async def test_what_is_no_task_is_left_to_the_worker_that_picks_it_up(
+async def test_an_invalid_task_is_left_to_the_worker_that_receives_it(
     broker: NatsBroker, parts: Parts, kind: Lane, body: bytes
 ) -> None:
     await broker.publish(
@@ -48,10 +48,10 @@ async def test_what_is_no_task_is_left_to_the_worker_that_picks_it_up(
     assert parts.registration.announced == []
 
 
-async def test_a_copy_that_no_server_made_is_let_go(broker: NatsBroker, parts: Parts) -> None:
+async def test_a_copy_with_invalid_headers_is_ignored(broker: NatsBroker, parts: Parts) -> None:
     # Given headers that name no message of a task queue
     parts.registration.fails_with = ValueError("the headers name no message of a task queue")
-    # When a copy comes with them, with another number or without headers, then nothing is raised or registered
+    # When a copy with invalid or no headers arrives, then nothing is raised or registered
     for headers in (HEADERS, HEADERS | {"Nats-Sequence": "twelve"}, {}):
         await broker.publish(TASK, subjects.accepted_in(Lane.TRANSCRIPTION, Priority.HIGH), headers=headers)
     assert parts.registration.announced == []

@@ -1,4 +1,4 @@
-"""Whatever a handler asks FastStream's context for, the container has, of the type that the handler expects."""
+"""The container has each part that a handler needs, with the type of the handler's parameter."""
 
 from collections.abc import Awaitable, Callable
 from typing import get_type_hints
@@ -15,7 +15,7 @@ from handlers.dependencies import FromContext
 from handlers.tasks import HANDLERS
 from tests.fakes.engine import FakeEngine
 
-OF_A_MESSAGE = {"delivery", "message"}  # which the task middleware or FastStream puts into the context
+OF_A_MESSAGE = {"delivery", "message"}  # the task middleware or FastStream adds these to the context
 ROUTES = (*REQUESTS, *accepted_tasks.ROUTES)
 ALL = [*HANDLERS.values(), windows.transcribe_window, *dict.fromkeys(route.call for route in ROUTES)]
 
@@ -27,18 +27,18 @@ def container() -> Container:
     return container
 
 
-@pytest.mark.parametrize("handler", ALL, ids=lambda each: f"{each.__module__}.{each.__name__}")
-def test_the_container_has_what_a_handler_asks_for(
+@pytest.mark.parametrize("handler", ALL, ids=lambda handler: f"{handler.__module__}.{handler.__name__}")
+def test_the_container_has_the_parts_that_a_handler_needs(
     container: Container, handler: Callable[..., Awaitable[object]]
 ) -> None:
-    # Given a container whose parts are made, when a handler asks for parts by the names and types of its parameters
+    # Given a container, and the parameters of a handler
     hints = get_type_hints(handler, include_extras=True)
-    asked = {
+    dependencies = {
         name: hint.__origin__
         for name, hint in hints.items()
-        if any(isinstance(each, FromContext) for each in getattr(hint, "__metadata__", ()))
+        if any(isinstance(item, FromContext) for item in getattr(hint, "__metadata__", ()))
     }
-    parts = {name: kind for name, kind in asked.items() if name not in OF_A_MESSAGE}
-    # Then each is in the context
+    parts = {name: kind for name, kind in dependencies.items() if name not in OF_A_MESSAGE}
+    # Then the container has each of them
     assert parts
     assert all(isinstance(vars(container)[name], kind) for name, kind in parts.items())

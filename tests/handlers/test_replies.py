@@ -1,4 +1,4 @@
-"""Requests: each gets a reply, or an error that names what to do."""
+"""Requests: each gets a reply, or an error with a next step."""
 
 import json
 from datetime import UTC, datetime
@@ -51,43 +51,47 @@ def parts() -> Parts:
     return parts
 
 
-async def ask(broker: NatsBroker, subject: str, body: object, headers: dict[str, str] | None = None) -> Any:
+async def request(broker: NatsBroker, subject: str, body: object, headers: dict[str, str] | None = None) -> Any:
     """The body of the reply, from JSON."""
     return json.loads((await broker.request(body, subject, headers=headers)).body)
 
 
 @pytest.mark.parametrize("subject", [subjects.STATUS, subjects.CANCEL])
 async def test_a_status_is_the_reply(broker: NatsBroker, subject: str) -> None:
-    assert await ask(broker, subject, {"task_id": "t1"}) == STATUS.model_dump(mode="json")
+    assert await request(broker, subject, {"task_id": "t1"}) == STATUS.model_dump(mode="json")
 
 
-async def test_a_result_as_text_is_the_reply_as_it_is(broker: NatsBroker, parts: Parts) -> None:
+async def test_a_result_as_text_is_the_body_of_the_reply(broker: NatsBroker, parts: Parts) -> None:
     reply = await broker.request({"task_id": "t1", "format": "txt"}, subjects.RESULT)
     assert (reply.body, reply.content_type) == (b"hello", "text/plain")
     assert parts.tasks.asked[0].format is ResultFormat.TXT
 
 
-async def test_a_result_as_a_page_is_told_from_text(broker: NatsBroker) -> None:
+async def test_the_content_type_distinguishes_a_page_from_text(broker: NatsBroker) -> None:
     reply = await broker.request({"task_id": "t1", "format": "html"}, subjects.RESULT)
     assert (reply.body, reply.content_type) == (b"<!doctype html>", "text/html")
 
 
-async def test_a_deleted_task_is_confirmed(broker: NatsBroker, parts: Parts) -> None:
-    assert await ask(broker, subjects.DELETE, {"task_id": "t1"}) == {"deleted": True, "tasks": 1, "more_after": None}
+async def test_the_deletion_of_a_task_is_confirmed(broker: NatsBroker, parts: Parts) -> None:
+    assert await request(broker, subjects.DELETE, {"task_id": "t1"}) == {
+        "deleted": True,
+        "tasks": 1,
+        "more_after": None,
+    }
     assert parts.tasks.deleted == ["t1"]
 
 
 @pytest.mark.parametrize("user_id", [7, "7"], ids=["number", "name"])
 async def test_a_page_of_tasks_is_the_reply(broker: NatsBroker, parts: Parts, user_id: int | str) -> None:
-    place = "1795595445000000000112-t1"
-    wanted = {"user_id": user_id, "state": "failed", "limit": 200, "before": place}
-    assert await ask(broker, subjects.LIST, wanted) == {"tasks": [], "more_before": place}
-    assert parts.task_list.asked == [ListRequest(user_id=user_id, state=State.FAILED, limit=200, before=place)]
+    cursor = "1795595445000000000112-t1"
+    conditions = {"user_id": user_id, "state": "failed", "limit": 200, "before": cursor}
+    assert await request(broker, subjects.LIST, conditions) == {"tasks": [], "more_before": cursor}
+    assert parts.task_list.asked == [ListRequest(user_id=user_id, state=State.FAILED, limit=200, before=cursor)]
     assert type(parts.task_list.asked[0].user_id) is type(user_id)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "problem"),
+    ("conditions", "problem"),
     [
         ({"limit": 0}, "limit: "),
         ({"limit": 201}, "limit: "),
@@ -98,46 +102,46 @@ async def test_a_page_of_tasks_is_the_reply(broker: NatsBroker, parts: Parts, us
     ],
     ids=["none", "too many", "no place", "another mark of Redis", "another list", "no user"],
 )
-async def test_a_wrong_condition_of_a_list_is_named(
-    broker: NatsBroker, parts: Parts, wanted: dict[str, object], problem: str
+async def test_an_invalid_condition_of_a_list_is_named(
+    broker: NatsBroker, parts: Parts, conditions: dict[str, object], problem: str
 ) -> None:
-    error = (await ask(broker, subjects.LIST, wanted))["error"]
+    error = (await request(broker, subjects.LIST, conditions))["error"]
     assert error["code"] == "invalid_request"
     assert problem in error["message"]
     assert parts.task_list.asked == []
 
 
-async def test_the_state_of_the_queues_is_the_reply(broker: NatsBroker) -> None:
-    assert await ask(broker, subjects.TASK_QUEUES, {}) == {"queues": [], "dead_letters": 3}
+async def test_the_reply_has_the_state_of_the_task_queues(broker: NatsBroker) -> None:
+    assert await request(broker, subjects.TASK_QUEUES, {}) == {"queues": [], "dead_letters": 3}
 
 
-async def test_what_a_worker_is_is_the_reply(broker: NatsBroker) -> None:
-    assert await ask(broker, subjects.WORKERS, {}) == WORKER.model_dump(mode="json")
+async def test_a_worker_replies_with_its_report(broker: NatsBroker) -> None:
+    assert await request(broker, subjects.WORKERS, {}) == WORKER.model_dump(mode="json")
 
 
-async def test_another_workers_window_is_passed_on(broker: NatsBroker, parts: Parts) -> None:
+async def test_the_window_of_another_worker_is_transcribed(broker: NatsBroker, parts: Parts) -> None:
     asked = WindowRequest.model_validate(EXAMPLES["WindowRequest"][0].payload)
-    answer = await ask(broker, subjects.windows(ENGINE), asked.model_dump(mode="json"))
+    answer = await request(broker, subjects.windows(ENGINE), asked.model_dump(mode="json"))
     assert answer == {"worker": "0" * 32, "text": None}
     assert parts.sharing.asked == [asked]
 
 
 @pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)
-async def test_what_is_no_window_is_refused(broker: NatsBroker, parts: Parts, body: bytes) -> None:
-    answer = await ask(broker, subjects.windows(ENGINE), body, headers=AS_JSON)
+async def test_an_invalid_window_is_refused(broker: NatsBroker, parts: Parts, body: bytes) -> None:
+    answer = await request(broker, subjects.windows(ENGINE), body, headers=AS_JSON)
     assert answer["error"]["code"] == "invalid_request"
     assert parts.sharing.asked == []
 
 
 async def test_dead_letters_are_replayed(broker: NatsBroker, parts: Parts) -> None:
-    assert await ask(broker, subjects.REPLAY, {"kind": "diarization"}) == {"replayed": 3}
+    assert await request(broker, subjects.REPLAY, {"kind": "diarization"}) == {"replayed": 3}
     assert parts.replayer.chosen == [ReplayRequest(kind=Kind.DIARIZATION)]
     assert parts.dead_letters.chosen == []
 
 
 @pytest.mark.parametrize("user_id", [7, "7"], ids=["number", "name"])
 async def test_the_tasks_of_a_user_are_deleted(broker: NatsBroker, parts: Parts, user_id: int | str) -> None:
-    answer = await ask(broker, subjects.DELETE, {"user_id": user_id, "after": "queue-12"})
+    answer = await request(broker, subjects.DELETE, {"user_id": user_id, "after": "queue-12"})
     assert answer == {"deleted": True, "tasks": 3, "more_after": "ended-0"}
     assert parts.users.asked == [UserRequest(user_id=user_id, after="queue-12")]
     assert parts.tasks.deleted == []
@@ -153,19 +157,19 @@ async def test_the_tasks_of_a_user_are_deleted(broker: NatsBroker, parts: Parts,
         ({"task_id": "a b"}, "task_id: use letters, digits, - and _, at most 64"),
         ({"user_id": 7, "after": "here"}, "after: use `more_after` of the last reply"),
     ],
-    ids=["nobody", "both", "null", "no user", "no task", "no place"],
+    ids=["nobody", "both", "null", "no user", "no task", "no cursor"],
 )
 async def test_a_deletion_names_either_a_task_or_a_user(
     broker: NatsBroker, parts: Parts, names: dict[str, object], problem: str
 ) -> None:
-    answer = await ask(broker, subjects.DELETE, names)
+    answer = await request(broker, subjects.DELETE, names)
     assert answer["error"]["code"] == "invalid_request"
     assert f"{problem})" in answer["error"]["message"]
     assert (parts.tasks.deleted, parts.users.asked) == ([], [])
 
 
-async def test_dead_letters_are_deleted_from_where_the_client_says(broker: NatsBroker, parts: Parts) -> None:
-    answer = await ask(broker, subjects.DELETE_LETTERS, {"task_id": "t1", "after": 5})
+async def test_dead_letters_are_deleted_after_the_cursor_of_the_client(broker: NatsBroker, parts: Parts) -> None:
+    answer = await request(broker, subjects.DELETE_LETTERS, {"task_id": "t1", "after": 5})
     assert answer == {"deleted": 2, "more_after": 15}
     assert parts.dead_letters.chosen == [DeleteLettersRequest(task_id="t1", after=5)]
     assert parts.replayer.chosen == []
@@ -173,8 +177,8 @@ async def test_dead_letters_are_deleted_from_where_the_client_says(broker: NatsB
 
 @every_request
 @pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)
-async def test_what_is_not_json_is_answered(broker: NatsBroker, subject: str, body: bytes) -> None:
-    error = (await ask(broker, subject, body, AS_JSON))["error"]
+async def test_invalid_json_gets_an_error(broker: NatsBroker, subject: str, body: bytes) -> None:
+    error = (await request(broker, subject, body, AS_JSON))["error"]
     assert error == {
         "code": "invalid_request",
         "message": "The request is invalid (it is no JSON object): correct it and send it again.",
@@ -183,14 +187,14 @@ async def test_what_is_not_json_is_answered(broker: NatsBroker, subject: str, bo
 
 @every_request
 @pytest.mark.parametrize("body", [b"[]", b"7", b"hello"])
-async def test_what_is_no_object_is_answered(broker: NatsBroker, subject: str, body: bytes) -> None:
-    error = (await ask(broker, subject, body))["error"]
+async def test_json_that_is_no_object_gets_an_error(broker: NatsBroker, subject: str, body: bytes) -> None:
+    error = (await request(broker, subject, body))["error"]
     assert error["code"] == "invalid_request"
     assert "it is no JSON object" in error["message"]
 
 
 OF_VOICE = {"user_id": 7, "voice": "0" * 32}
-KNOWN: dict[str, dict[str, object]] = {  # what is right in a request; of others, a task id
+KNOWN: dict[str, dict[str, object]] = {  # the valid fields of a request; of all others, a task id
     subjects.LIST: {},
     subjects.TASK_QUEUES: {},
     subjects.WORKERS: {},
@@ -204,7 +208,7 @@ KNOWN: dict[str, dict[str, object]] = {  # what is right in a request; of others
 @every_request
 async def test_an_unknown_field_is_named(broker: NatsBroker, subject: str) -> None:
     known = KNOWN.get(subject, {"task_id": "t1"})
-    error = (await ask(broker, subject, known | {"taskid": "t1"}))["error"]
+    error = (await request(broker, subject, known | {"taskid": "t1"}))["error"]
     assert error["code"] == "invalid_request"
     assert "taskid" in error["message"]
 
@@ -212,28 +216,28 @@ async def test_an_unknown_field_is_named(broker: NatsBroker, subject: str) -> No
 @every_request
 async def test_an_invalid_value_is_named_but_not_repeated(broker: NatsBroker, subject: str) -> None:
     known = KNOWN.get(subject, {})
-    error = (await ask(broker, subject, known | {"task_id": "no such id"}))["error"]
+    error = (await request(broker, subject, known | {"task_id": "no such id"}))["error"]
     assert error["code"] == "invalid_request"
     assert "task_id" in error["message"]
     assert "no such id" not in error["message"]
 
 
-async def test_a_refused_request_is_answered_with_the_reason(broker: NatsBroker, parts: Parts) -> None:
+async def test_a_refused_request_gets_the_reason(broker: NatsBroker, parts: Parts) -> None:
     parts.tasks.fails_with = RequestError(ErrorCode.NOT_FOUND, "No task t1 is known: check the id.")
-    error = (await ask(broker, subjects.STATUS, {"task_id": "t1"}))["error"]
+    error = (await request(broker, subjects.STATUS, {"task_id": "t1"}))["error"]
     assert error == {"code": "not_found", "message": "No task t1 is known: check the id."}
 
 
-async def test_a_fault_of_the_service_is_answered_without_its_secrets(broker: NatsBroker, parts: Parts) -> None:
+async def test_an_internal_error_reveals_no_details(broker: NatsBroker, parts: Parts) -> None:
     parts.tasks.fails_with = RuntimeError("password")
     with capture_logs() as lines:
-        error = (await ask(broker, subjects.STATUS, {"task_id": "t1"}))["error"]
+        error = (await request(broker, subjects.STATUS, {"task_id": "t1"}))["error"]
     assert error == {"code": "internal", "message": "The service could not handle the request: try again in a moment."}
     assert [line["log_level"] for line in lines] == ["error"]
 
 
 @pytest.mark.parametrize("reply_to", ["tasks.transcription.high", "$JS.API.STREAM.DELETE.x", "progress.t1"])
-async def test_a_request_whose_answer_would_go_elsewhere_than_into_an_inbox_is_ignored(
+async def test_a_request_whose_reply_subject_is_no_inbox_is_ignored(
     broker: NatsBroker, parts: Parts, reply_to: str
 ) -> None:
     await broker.publish({"task_id": "t1"}, subjects.DELETE, reply_to=reply_to)
@@ -241,6 +245,6 @@ async def test_a_request_whose_answer_would_go_elsewhere_than_into_an_inbox_is_i
 
 
 @pytest.mark.parametrize("reply_to", ["_INBOX.abc.1", "_INBOX_reader.abc.1", "_R_.abc.1"])
-async def test_a_request_with_any_clients_inbox_is_done(broker: NatsBroker, parts: Parts, reply_to: str) -> None:
+async def test_a_request_with_any_inbox_is_handled(broker: NatsBroker, parts: Parts, reply_to: str) -> None:
     await broker.publish({"task_id": "t1"}, subjects.DELETE, reply_to=reply_to)
     assert parts.tasks.deleted == ["t1"]

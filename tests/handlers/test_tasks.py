@@ -1,4 +1,4 @@
-"""Tasks: each queue's messages reach the handler of their kind, which appends what the engine yields."""
+"""Tasks: the messages of each lane reach their handler, which appends the updates of the engine."""
 
 import pytest
 from faststream.nats import NatsBroker
@@ -18,14 +18,14 @@ LIVE_TASK = {"task_id": "t1", "user_id": 7, "audio": {"codec": "pcm_s16le"}}
 
 
 @pytest.mark.parametrize("priority", Priority)
-async def test_a_transcription_goes_on_from_its_checkpoint(
+async def test_a_transcription_continues_from_its_checkpoint(
     broker: NatsBroker, parts: Parts, priority: Priority
 ) -> None:
-    # Given a task whose first attempt came as far as this
+    # Given a task with a checkpoint
     parts.delivery.checkpoint = Checkpoint(processed_seconds=30.0)
     # When its message is delivered, from any of the queues
     await broker.publish(TASK, subjects.tasks(Lane.TRANSCRIPTION, priority))
-    # Then the engine goes on there, and all that it yields is appended, in order
+    # Then the engine continues from the checkpoint, and its updates are appended in order
     task = TranscriptionTask.model_validate(TASK)
     assert parts.delivery.begun == [task]
     assert parts.transcriber.began == [(task, parts.delivery.checkpoint)]
@@ -34,7 +34,7 @@ async def test_a_transcription_goes_on_from_its_checkpoint(
 
 
 @pytest.mark.parametrize("priority", Priority)
-async def test_a_diarization_is_done_by_the_diarizer(broker: NatsBroker, parts: Parts, priority: Priority) -> None:
+async def test_the_diarizer_runs_a_diarization(broker: NatsBroker, parts: Parts, priority: Priority) -> None:
     await broker.publish(TASK, subjects.tasks(Lane.DIARIZATION, priority))
     task = DiarizationTask.model_validate(TASK)
     assert parts.delivery.begun == [task]
@@ -44,7 +44,7 @@ async def test_a_diarization_is_done_by_the_diarizer(broker: NatsBroker, parts: 
 
 
 @pytest.mark.parametrize("priority", Priority)
-async def test_a_live_task_goes_on_from_its_checkpoint(broker: NatsBroker, parts: Parts, priority: Priority) -> None:
+async def test_a_live_task_continues_from_its_checkpoint(broker: NatsBroker, parts: Parts, priority: Priority) -> None:
     parts.delivery.checkpoint = Checkpoint(processed_seconds=30.0)
     await broker.publish(LIVE_TASK, subjects.tasks(Lane.LIVE, priority))
     task = LiveTask.model_validate(LIVE_TASK)
@@ -54,18 +54,18 @@ async def test_a_live_task_goes_on_from_its_checkpoint(broker: NatsBroker, parts
 
 
 @pytest.mark.parametrize("queue", [Lane.TRANSCRIPTION, Lane.DIARIZATION])
-async def test_the_work_ends_at_once_when_an_append_fails(broker: NatsBroker, parts: Parts, queue: Lane) -> None:
+async def test_a_failed_append_stops_the_handler(broker: NatsBroker, parts: Parts, queue: Lane) -> None:
     # Given a task that another worker has taken over
     parts.delivery.fails_with = RuntimeError("fenced")
     # When the first update is refused
     with pytest.raises(RuntimeError, match="fenced"):
         await broker.publish(TASK, subjects.tasks(queue, Priority.NORMAL))
-    # Then nothing more is appended, and the error reaches whoever settles the message
+    # Then nothing more is appended, and the error is raised to the middleware that settles the message
     assert parts.delivery.appended == [UPDATES[0]]
 
 
 @pytest.mark.parametrize("queue", [Lane.TRANSCRIPTION, Lane.DIARIZATION])
-async def test_an_invalid_task_begins_no_attempt(broker: NatsBroker, parts: Parts, queue: Lane) -> None:
+async def test_an_invalid_task_starts_no_attempt(broker: NatsBroker, parts: Parts, queue: Lane) -> None:
     with pytest.raises(ValueError, match="user_id"):
         await broker.publish(TASK | {"user_id": None}, subjects.tasks(queue, Priority.NORMAL))
     assert parts.delivery.begun == []

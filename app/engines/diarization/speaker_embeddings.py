@@ -40,16 +40,14 @@ def speaker_embeddings(
     alone = _alone(turns, labels, int(embeddings.ends.max(initial=0)))
     own = {label: _own_embeddings(embeddings, frames) for label, frames in zip(labels, alone, strict=True)}
     telephone = _telephone_embeddings(networks, embeddings, own, audio)
-    return [_speaker_embedding(embeddings, label, chosen, telephone[label]) for label, chosen in own.items()]
+    return [_combined(embeddings, label, chosen, telephone[label]) for label, chosen in own.items()]
 
 
 def _alone(turns: Sequence[Turn], labels: Sequence[str], frames: int) -> Mask:
     """Return whether each speaker speaks alone in each frame (speakers, frames)."""
     speaking = np.zeros((len(labels), frames), np.bool_)
     for turn in turns:
-        start, end = (
-            max(round((at * SAMPLE_RATE - FIRST_FRAME_AT) / FRAME_SAMPLES), 0) for at in (turn.start, turn.end)
-        )
+        start, end = (max(round((t * SAMPLE_RATE - FIRST_FRAME_AT) / FRAME_SAMPLES), 0) for t in (turn.start, turn.end))
         speaking[labels.index(turn.speaker), max(start, 0) : max(end, 0)] = True
     alone: Mask = speaking & (speaking.sum(axis=0) == 1)
     return alone
@@ -65,9 +63,7 @@ def _own_embeddings(embeddings: Embeddings, alone: Mask) -> Indices:
     return np.flatnonzero((share >= _MIN_OWN_SHARE) & (embeddings.lengths >= _MIN_FRAMES))
 
 
-def _speaker_embedding(
-    embeddings: Embeddings, label: str, own: Indices, telephone: Sequence[Floats]
-) -> SpeakerEmbedding:
+def _combined(embeddings: Embeddings, label: str, own: Indices, telephone: Sequence[Floats]) -> SpeakerEmbedding:
     if not len(own) or not telephone:
         return SpeakerEmbedding(speaker=label, seconds=0.0, agreement=0.0, values="", telephone="")
     weights = np.minimum(embeddings.lengths[own], EMBEDDING_STEP_FRAMES).astype(np.float32)

@@ -27,7 +27,7 @@ from app.errors import PermanentError
 _MIN_S = 0.5  # shorter audio is padded with silence: the features need more than one frame
 
 
-@dataclass(frozen=True)
+@dataclass
 class OnnxModel:
     """A loaded model of onnx-asr.
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
-_MIN_CANDIDATE_SIMILARITY = 0.2  # (0 to 1) between words of the text and a term that the model gets
+_MIN_SIMILARITY = 0.2  # (0 to 1) between words of the text and a term that the model gets
 _MIN_REPLACED_SIMILARITY = 0.5  # (0 to 1) between a term and the words that it replaces
 _MAX_TERMS = 20  # for one window: the model reads at most 223 tokens before a text
 _MIN_INFLECTED_LETTERS = 4  # of a term that may have inflected endings
@@ -23,9 +23,7 @@ def likely_terms(vocabulary: Sequence[str], text: str) -> list[str]:
     """Return up to 20 terms that resemble words of the text but do not occur in it, the most similar first."""
     words = _words(text)
     scored = [(_similarity(term, words), term) for term in vocabulary if not _occurs(term, text)]
-    return [term for similarity, term in sorted(scored, reverse=True) if similarity >= _MIN_CANDIDATE_SIMILARITY][
-        :_MAX_TERMS
-    ]
+    return [term for similarity, term in sorted(scored, reverse=True) if similarity >= _MIN_SIMILARITY][:_MAX_TERMS]
 
 
 def improves(before: str, after: str, terms: Sequence[str]) -> bool:

@@ -101,9 +101,7 @@ class Whisper:
         language = options.language or ("en" if self._network.english_only else None)
         if language is None:
             return [self._identify_languages(audio, whole) for audio, whole in encoded]
-        return [
-            _Detected(audio, [_whole(audio)], [{language: 1.0}], {_whole(audio): whole}) for audio, whole in encoded
-        ]
+        return [_Detected(audio, [_whole(audio)], [{language: 1.0}], {_whole(audio): full}) for audio, full in encoded]
 
     def _identify_languages(self, audio: WindowAudio, whole: Encoded) -> _Detected:
         """Identify the languages of each region of a window.

@@ -16,7 +16,7 @@ from app.engines.diarization.telephone import simulate_telephone
 from app.engines.messages import DiarizationDone, Diarize, Embedded
 from app.settings import Settings
 from app.voices.enrolment import MIN_AGREEMENT
-from app.voices.matching import MatchLimits, match
+from app.voices.matching import match
 from tests.sounds import NO_LIMIT, Samples, load
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
@@ -63,9 +63,9 @@ def enrolled(heard: Hears) -> dict[str, list[tuple[str, str]]]:
 def names(found: Embedded, enrolled: dict[str, list[tuple[str, str]]]) -> set[str | None]:
     """Whose voices the speakers of a recording have, with the service's own limits."""
     settings = Settings(_env_file=None)
-    limits = MatchLimits(settings.voice_threshold, settings.voice_margin)
+    limits = {"threshold": settings.voice_threshold, "margin": settings.voice_margin}
     speakers = {each.speaker: (each.values, each.telephone) for each in found.speakers}
-    return {each.voice for each in match(speakers, enrolled, limits).values()}
+    return {each.voice for each in match(speakers, enrolled, **limits).values()}
 
 
 def test_features_are_what_the_network_was_trained_on(clip: Samples) -> None:
@@ -125,5 +125,5 @@ def test_a_stranger_is_not_named(enrolled: dict[str, list[tuple[str, str]]]) -> 
         others = {name: voice for name, voice in enrolled.items() if name != person}
         speakers = {"SPEAKER_00": enrolled[person][0]}
         settings = Settings(_env_file=None)
-        limits = MatchLimits(settings.voice_threshold, settings.voice_margin)
-        assert match(speakers, others, limits)["SPEAKER_00"].voice is None
+        limits = {"threshold": settings.voice_threshold, "margin": settings.voice_margin}
+        assert match(speakers, others, **limits)["SPEAKER_00"].voice is None

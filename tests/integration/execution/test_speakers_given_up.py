@@ -23,7 +23,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture(autouse=True)
 def _every_stage_is_said(constants: Constants) -> None:
-    constants(LEAST_BETWEEN_EVENTS_S=0.0)
+    constants(MIN_EVENT_INTERVAL_S=0.0)
 
 
 class EndlessDiarization(FakeEngine):

@@ -177,7 +177,7 @@ async def test_another_worker_continues_behind_the_last_text(
             await speaker.say(20, end=True)
             await publisher.until("live-1", State.COMPLETED)
             await eventually(lambda: queue_is_empty(publisher.js))
-    # Then no audio is lost, and none is text twice
+    # Then no audio is lost, and none is transcribed twice
     assert starts(await spoken(nc, settings, "live-1")) == [segment(number).start for number in range(4)]
 
 

@@ -254,7 +254,7 @@ async def test_audio_that_comes_far_too_fast_is_caught_up_with(
     nc: Client, worker: Worker, engine: EchoEngine, log: Log, constants: Constants
 ) -> None:
     # Given a worker that reports all progress, and is held up while ten minutes of audio come
-    constants(LEAST_BETWEEN_EVENTS_S=0.0)
+    constants(MIN_EVENT_INTERVAL_S=0.0)
     numbers = list(range(1, 601))
     client = speaks(nc, numbers)
     engine.may_hear.clear()

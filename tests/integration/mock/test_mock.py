@@ -262,7 +262,7 @@ async def test_time_passes_with_progress(
     settings: Settings, wire: Wire, publisher: Publisher, constants: Constants
 ) -> None:
     # Given a mock whose tasks take some time
-    constants(LEAST_BETWEEN_EVENTS_S=0.01)
+    constants(MIN_EVENT_INTERVAL_S=0.01)
     no_bucket = settings.model_copy(update={"audio_store": "file:///nowhere"})
     async with Mock(no_bucket, seconds=0.33):
         # When a task is followed

@@ -1,4 +1,4 @@
-"""Cancelled and deleted tasks: nothing follows, and no event, key, dead letter, object or recording is left."""
+"""Cancelled and deleted tasks: no later event, and no data is left after a deletion."""
 
 import asyncio
 from collections.abc import Collection
@@ -31,19 +31,19 @@ from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import DEADLINE, eventually
 from tests.witness import witness
 
-NO_SOUND = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
+NO_AUDIO = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording has no audio: upload an audio file.")
 TASK_STREAMS = [f"transcription_{of}" for of in ("tasks", "progress", "segments", "results", "dead_letters")]
 
 
 @pytest.fixture
-def on_the_way(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+def held_result(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
     """Hold a result just before it is published: the first event is set when it waits, the second one lets it go."""
     waits, may_go = asyncio.Event(), asyncio.Event()
     publish = ResultStore.publish
 
     async def held(self: ResultStore, result: Result, last: Record) -> None:
         waits.set()
-        await despite_cancellation(may_go.wait())  # as if the message was on its way
+        await despite_cancellation(may_go.wait())  # as if the message was in flight
         await publish(self, result, last)
 
     monkeypatch.setattr(ResultStore, "publish", held)
@@ -51,22 +51,22 @@ def on_the_way(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.
 
 
 async def all_is_projected(js: JetStreamContext) -> bool:
-    found = await js.consumers_info("transcription_progress") + await js.consumers_info("transcription_results")
-    return all(info.num_pending == info.num_ack_pending == 0 for info in found)
+    consumers = await js.consumers_info("transcription_progress") + await js.consumers_info("transcription_results")
+    return all(info.num_pending == info.num_ack_pending == 0 for info in consumers)
 
 
 @pytest.mark.parametrize("given_up", [False, True])
-async def test_a_result_that_was_on_its_way_when_its_task_ended_is_never_seen(
+async def test_a_result_in_flight_when_its_task_ends_is_never_published(
     publisher: Publisher,
     worker: Worker,
     nc: Nats,
     js: JetStreamContext,
     redis: Redis,
     settings: Settings,
-    on_the_way: tuple[asyncio.Event, asyncio.Event],
+    held_result: tuple[asyncio.Event, asyncio.Event],
     given_up: bool,
 ) -> None:
-    waits, may_go = on_the_way
+    waits, may_go = held_result
     # Given a worker that freezes when it is about to publish a result
     async with witness(settings.nats_url) as subscriber:
         await publisher.publish("t1")
@@ -76,7 +76,7 @@ async def test_a_result_that_was_on_its_way_when_its_task_ended_is_never_seen(
             log = TaskLog(nc, settings.stream_names, "other")
             last = await log.last("t1")
             assert last is not None
-            await log.end(last, NO_SOUND.detail)
+            await log.end(last, NO_AUDIO.detail)
         else:
             await publisher.ask("tasks.cancel", task_id="t1")
         may_go.set()
@@ -90,14 +90,14 @@ async def test_a_result_that_was_on_its_way_when_its_task_ended_is_never_seen(
     assert not await redis.exists("task:t1:result")
 
 
-async def test_a_result_that_was_on_its_way_when_its_task_was_deleted_is_removed(
+async def test_a_result_in_flight_when_its_task_is_deleted_is_removed(
     publisher: Publisher,
     worker: Worker,
     js: JetStreamContext,
     redis: Redis,
-    on_the_way: tuple[asyncio.Event, asyncio.Event],
+    held_result: tuple[asyncio.Event, asyncio.Event],
 ) -> None:
-    waits, may_go = on_the_way
+    waits, may_go = held_result
     # Given a worker that is about to publish a result
     await publisher.publish("t1")
     await waits.wait()
@@ -108,7 +108,7 @@ async def test_a_result_that_was_on_its_way_when_its_task_was_deleted_is_removed
     # Then nothing is left, neither in the streams nor in Redis
     async def nothing_left() -> bool:
         state = (await js.stream_info("transcription_results")).state
-        return state.last_seq == 2 and state.messages == 0  # what forbade the result, and the result
+        return state.last_seq == 2 and state.messages == 0  # the marker that forbids the result, and the result
 
     await eventually(nothing_left)
     await eventually(lambda: all_is_projected(js))
@@ -120,10 +120,10 @@ async def test_a_late_result_of_a_deleted_task_is_removed_from_redis_too(
     publisher: Publisher,
     worker: Worker,
     redis: Redis,
-    on_the_way: tuple[asyncio.Event, asyncio.Event],
+    held_result: tuple[asyncio.Event, asyncio.Event],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    waits, may_go = on_the_way
+    waits, may_go = held_result
     delete, was_shown = ResultStore.delete, asyncio.Event()
 
     async def shown() -> bool:
@@ -151,8 +151,8 @@ async def test_a_late_result_of_a_deleted_task_is_removed_from_redis_too(
     await eventually(not_shown)
 
 
-@pytest.mark.parametrize("error", [None, NO_SOUND.detail], ids=["cancelled", "failed"])
-async def test_a_task_is_ended_though_the_worker_that_began_to_end_it_is_lost(
+@pytest.mark.parametrize("error", [None, NO_AUDIO.detail], ids=["cancelled", "failed"])
+async def test_an_interrupted_end_of_a_task_is_completed(
     publisher: Publisher,
     start_worker: StartWorker,
     nc: Nats,
@@ -161,7 +161,7 @@ async def test_a_task_is_ended_though_the_worker_that_began_to_end_it_is_lost(
     constants: Constants,
     error: ErrorDetail | None,
 ) -> None:
-    constants(LEAST_BETWEEN_EVENTS_S=DEADLINE)  # nothing is appended in between
+    constants(MIN_EVENT_INTERVAL_S=DEADLINE)  # nothing is appended in between
     # Given a task that runs, and somebody who ends it, but is lost before the end is appended
     engine = FakeEngine()
     engine.may_go_on.clear()
@@ -274,9 +274,9 @@ async def test_nothing_is_left(
     # Given a task with a recording in the bucket, and a result too large for a message, or a dead letter
     settings.audio_store = "nats://audio"
     engine.windows, engine.text = 30, "word " * 10_000
-    engine.fail_with = [NO_SOUND] if fails else []
+    engine.fail_with = [NO_AUDIO] if fails else []
     async with start_worker(engine):
-        await (await js.object_store("audio")).put("t1-meeting.flac", b"not looked at by a fake engine")
+        await (await js.object_store("audio")).put("t1-meeting.flac", b"not read by a fake engine")
         await publisher.publish("t1", audio_file_id="t1-meeting.flac")
         await publisher.until("t1", State.FAILED if fails else State.COMPLETED)
         await eventually(lambda: queue_is_empty(js))
@@ -287,7 +287,7 @@ async def test_nothing_is_left(
         # When it is deleted
         async with Client(settings) as client:
             await client.delete("t1")
-        # Then there is nothing of it anywhere
+        # Then no data of it is left
         left = {stream: (await js.stream_info(stream)).state.messages for stream in TASK_STREAMS}
         assert left == dict.fromkeys(TASK_STREAMS, 0)
         for bucket in ("OBJ_results", "OBJ_audio"):  # neither its chunks nor its name
@@ -312,12 +312,12 @@ async def test_a_deletion_that_failed_can_be_repeated(
     assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "internal"
     # When the deletion is repeated
     assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
-    # Then nothing of it is left
+    # Then no data of it is left
     left = {stream: (await js.stream_info(stream)).state.messages for stream in TASK_STREAMS}
     assert left == dict.fromkeys(TASK_STREAMS, 0)
 
 
-async def test_a_task_that_was_deleted_before_its_worker_began_does_not_run(
+async def test_a_task_that_is_deleted_before_its_start_does_not_run(
     publisher: Publisher,
     worker: Worker,
     engine: FakeEngine,
@@ -340,15 +340,15 @@ async def test_a_task_that_was_deleted_before_its_worker_began_does_not_run(
     # When the task is deleted just then
     assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
     may_go.set()
-    # Then the worker goes on to the next one
+    # Then the worker runs the next task
     await publisher.publish("t2")
     await publisher.until("t2", State.COMPLETED)
     assert len(engine.jobs) == 1
-    # And nothing of the deleted one came back
+    # And the deleted task is still unknown
     assert (await publisher.ask("tasks.status", task_id="t1"))["error"]["code"] == "not_found"
 
 
-async def test_the_message_of_a_deleted_task_is_gone_though_nobody_has_acknowledged_it(
+async def test_the_unacknowledged_message_of_a_deleted_task_is_removed(
     publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task that has completed, and a worker that has yet to acknowledge its message

@@ -1,4 +1,4 @@
-"""Many requests for large results at once: each is answered in time, and the running task goes on."""
+"""Many concurrent requests for large results: each gets a reply in time, and the running task continues."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ from tests.waiting import eventually
 ROOT = Path(__file__).parents[3]
 AT_ONCE = 40
 FLOOD = 5000
-ANSWERED_WITHIN = 15.0  # seconds: three times what clients wait, because tests share their machine
+ANSWERED_WITHIN = 15.0  # seconds: three times the timeout of clients, because tests share their machine
 LONGEST_SILENCE = 10.0  # seconds
 NOW = datetime.now(UTC)
 MB = 1024**2
@@ -43,7 +43,7 @@ A_FEW_RESULTS = 250 * MB  # in memory, where a result takes many times its size
 
 @pytest.fixture
 async def worker(nats_server: NatsServer, valkey: ValkeyServer, recordings_folder: Path) -> AsyncIterator[Process]:
-    """A worker in its own process, whose memory is nobody else's."""
+    """A worker in its own process, so that its memory can be measured."""
     settings = [f"REDIS_URL={valkey.url}", f"AUDIO_STORE={recordings_folder.as_uri()}", "CACHE_TTL=0"]
     command = ["env", *settings, sys.executable, "-m", "tests.fakes.worker"]
     async with started(nats_server.url, *command, cwd=ROOT) as process:
@@ -127,14 +127,14 @@ async def follow(client: Client, task_id: str) -> list[datetime]:
 
 
 def kind_of(reply: Msg) -> str:
-    """What a client learns: the text, the object that holds the result, or that it has to ask again."""
+    """The kind of a reply: text, a reference to an object, or an error code."""
     if (reply.headers or {})["content-type"] == "text/plain":
         return "text"
     answer = json.loads(reply.data)
     return str(answer["error"]["code"]) if "error" in answer else "object" if answer["object"] else "json"
 
 
-LARGE = {  # the size of each result, and what its readers may learn
+LARGE = {  # the size of each result, and the possible kinds of replies
     "whole_day": (27 * MB, {"object", "internal"}),
     "meeting": (LARGEST_WRITTEN_BYTES - MB, {"text", "object", "internal"}),
     "call": (500_000, {"text", "internal"}),
@@ -152,13 +152,13 @@ async def test_many_requests_for_large_results_stop_nothing(
     await client.jetstream().publish("tasks.transcription.high", json.dumps(task).encode())
     await eventually(lambda: len(times) > 3)
     before = peak(worker)
-    # When forty clients ask for each of them as text at once
+    # When forty clients request each of them as text at once
     for task_id, (_, expected) in LARGE.items():
         request = json.dumps({"task_id": task_id, "format": "srt"}).encode()
         asked = [client.request("tasks.result", request, timeout=ANSWERED_WITHIN) for _ in range(AT_ONCE)]
-        # Then each has an answer in time
+        # Then each gets a reply in time
         assert {kind_of(reply) for reply in await asyncio.gather(*asked)} <= expected
-    # And the task goes on as ever
+    # And the task continues
     after = len(times)
     await eventually(lambda: len(times) > after + 2)
     assert max((later - earlier).total_seconds() for earlier, later in pairwise(times)) < LONGEST_SILENCE
@@ -167,8 +167,8 @@ async def test_many_requests_for_large_results_stop_nothing(
     assert "Slow Consumer" not in (nats_server.folder / "server.log").read_text(encoding="utf-8")
 
 
-async def test_a_flood_of_requests_is_answered_and_delays_no_later_one(client: Client, worker: Process) -> None:
-    # Given a worker that is asked for a status far more often than it can answer
+async def test_a_flood_of_requests_delays_no_later_request(client: Client, worker: Process) -> None:
+    # Given a worker that receives far more status requests than it can handle
     replies: list[str] = []
 
     async def count(message: Msg) -> None:
@@ -177,16 +177,16 @@ async def test_a_flood_of_requests_is_answered_and_delays_no_later_one(client: C
     await client.subscribe("_INBOX.flood", cb=count)
     for _ in range(FLOOD):
         await client.publish(subjects.STATUS, b'{"task_id": "unknown"}', reply="_INBOX.flood")
-    # When others ask meanwhile, then requests of another kind are answered as ever
+    # Then requests on another subject get their replies in the meantime
     await client.request(subjects.TASK_QUEUES, b"{}", timeout=ANSWERED_WITHIN)
 
     async def all_answered() -> bool:
         return len(replies) == FLOOD
 
-    # And each request of the flood has a reply: a few an answer, the others a refusal at once
+    # And each request of the flood gets a reply: a result or an immediate error
     await eventually(all_answered, within=60)
     assert set(replies) == {"not_found", "internal"}
-    # And who asks then is answered in time
+    # And a later request gets its reply in time
     began = time.monotonic()
     reply = await client.request(subjects.STATUS, b'{"task_id": "unknown"}', timeout=ANSWERED_WITHIN)
     assert (kind_of(reply), time.monotonic() - began < REPLY_TIMEOUT_S) == ("not_found", True)

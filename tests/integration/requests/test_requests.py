@@ -1,4 +1,4 @@
-"""Requests: answered from the log, with an error rather than silence."""
+"""Requests get replies from the log, or errors."""
 
 import asyncio
 import json
@@ -30,43 +30,43 @@ async def test_the_status_of_a_running_task(publisher: Publisher, worker: Worker
     await publisher.until("t1", State.COMPLETED)
 
 
-async def test_subtitles_keep_to_the_limits_of_the_request(
+async def test_subtitles_respect_the_limits_of_the_request(
     publisher: Publisher, worker: Worker, engine: FakeEngine, nc: Client
 ) -> None:
     # Given a sentence of 38 characters
     engine.text = "Please leave a message after the tone."
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
-    # When it is asked for in short lines, one at a time
+    # When subtitles with one short line are requested
     request = {"task_id": "t1", "format": "srt", "max_line_chars": 20, "max_lines": 1}
     reply = await nc.request("tasks.result", json.dumps(request).encode(), timeout=DEADLINE)
-    # Then it has those
+    # Then the lines are short
     assert b"\nPlease leave\n" in reply.data
-    # And what cannot be is told with what can
+    # And an invalid limit gets an error with the valid range
     answer = await publisher.ask("tasks.result", task_id="t1", format="srt", max_line_chars=5)
     assert answer["error"]["code"] == "invalid_request"
     assert "max_line_chars: Input should be greater than or equal to 16" in answer["error"]["message"]
 
 
 @pytest.mark.parametrize("fmt", ["txt", "srt", "vtt"])
-async def test_the_text_of_a_result_whose_object_has_gone_is_not_found(
+async def test_the_text_of_a_result_without_its_object_is_not_found(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, fmt: str
 ) -> None:
-    # Given a result that is too large for a message, and whose object has gone before the message
+    # Given a result that is too large for a message, and whose object expired before the message
     engine.windows, engine.text = 30, "word " * 10_000
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
     await (await js.object_store("results")).delete("t1")
-    # When its text is asked for
+    # When its text is requested
     answer = await publisher.ask("tasks.result", task_id="t1", format=fmt)
-    # Then whoever asks is told that it is kept no longer
+    # Then the result is not found
     assert answer["error"]["code"] == "not_found"
 
 
-async def test_a_request_that_takes_long_keeps_nobody_waiting(
+async def test_a_slow_request_delays_no_other(
     publisher: Publisher, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a status that takes long to find, and another that does not
+    # Given a status that takes long to read
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
     asked, may_go = asyncio.Event(), asyncio.Event()
@@ -79,10 +79,10 @@ async def test_a_request_that_takes_long_keeps_nobody_waiting(
         return await last(self, task_id)
 
     monkeypatch.setattr(TaskLog, "last", slow)
-    # When one client has asked for the first
+    # When a client requests it
     waiting = asyncio.create_task(publisher.ask("tasks.status", task_id="slow"))
     await asked.wait()
-    # Then another one hears of the second meanwhile
+    # Then another request gets its reply in the meantime
     assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "completed"
     may_go.set()
     assert (await waiting)["error"]["code"] == "not_found"

@@ -1,4 +1,4 @@
-"""The task lists in Redis: who asks gets the newest tasks, each once, and none that is gone."""
+"""The task lists in Redis: a page has the newest tasks, each once, and no deleted task."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -99,13 +99,13 @@ async def test_a_list_has_the_tasks_of_its_conditions_the_newest_first(
             happened(2, user_id="7"),
         ]
     )
-    # When somebody asks, then it is as said
+    # Then the page has the tasks that match
     page = await task_list.page(request_)
     assert numbers(page) == expected
     assert (page.more_before is None) == (len(expected) != request_.limit)
 
 
-async def test_a_task_is_listed_with_what_its_status_says(projection: RedisProjection, task_list: TaskList) -> None:
+async def test_a_listed_task_has_the_fields_of_its_status(projection: RedisProjection, task_list: TaskList) -> None:
     await projection.write_events([happened(1, State.FAILED, user_id="anna"), happened(2, State.FAILED, user_id=None)])
     invalid, valid = (await task_list.page(ListRequest())).tasks
     assert (valid.user_id, valid.audio_file_id, valid.priority) == ("anna", "1.flac", Priority.LOW)
@@ -121,19 +121,19 @@ async def test_pages_repeat_and_leave_out_nothing_while_tasks_are_added(
     # Given twenty tasks, and a client that has read the first page
     await projection.write_events([happened(number) for number in range(1, 21)])
     first = await task_list.page(request_)
-    # When tasks are added, and others go on
+    # When tasks are added, and others progress
     await projection.write_events([happened(number) for number in range(21, 31)])
     await projection.write_events([happened(number, State.QUEUED, sequence=2) for number in (3, 8, 16)])
-    # Then the next pages have all that was before
+    # Then the next pages have the remaining earlier tasks
     rest = await pages(task_list, request_.model_copy(update={"before": first.more_before}))
     assert [number for page in [first, *rest] for number in numbers(page)] == list(range(20, 0, -1))
 
 
 async def test_a_task_is_in_one_state_at_a_time(projection: RedisProjection, task_list: TaskList) -> None:
     for sequence, state in enumerate([State.QUEUED, State.RUNNING, State.RETRYING, State.RUNNING, State.FAILED], 1):
-        # When a task goes on
+        # When a task progresses
         await projection.write_events([happened(1, state, sequence=sequence)])
-        # Then it is found in this state and in no other, and once among all
+        # Then it is listed in this state only, and once among all
         for user_id in (None, 7):
             found = {each: numbers(await task_list.page(ListRequest(state=each, user_id=user_id))) for each in State}
             assert found == {each: [1] if each is state else [] for each in State}
@@ -182,7 +182,7 @@ async def test_an_expired_task_leaves_the_lists(
     # Then the lists have the one, whose keys have not
     assert numbers(await task_list.page(ListRequest())) == [999]
     assert len(await lists(binary_redis)) == 3
-    # And it goes as the others did
+    # And it is removed like the others
     await binary_redis.delete("natscribe:task:t999:projected", "task:t999:info")
     entries = [entry async for entry, _ in binary_redis.zscan_iter("natscribe:listed")]
     await binary_redis.zadd("natscribe:listed", dict.fromkeys(entries, 0))
@@ -198,7 +198,7 @@ async def has_expired(redis: Redis, task_id: str) -> bool:
     return not await redis.exists(f"task:{task_id}:info", f"natscribe:task:{task_id}:projected")
 
 
-async def test_a_list_lives_as_long_as_a_task_in_it_has_events(projection: RedisProjection, redis: Redis) -> None:
+async def test_a_list_lives_as_long_as_its_tasks_have_events(projection: RedisProjection, redis: Redis) -> None:
     # Given lists whose time is nearly over, and a task that still runs
     await projection.write_events([happened(1, State.RUNNING)])
     lists = [key async for key in redis.scan_iter("natscribe:tasks:*")] + ["natscribe:listed"]

@@ -1,8 +1,9 @@
-"""Deleting a user: all tasks of that user go, whatever has become of them, and no task of anybody else."""
+"""Deleting a user: all tasks of that user are deleted, in any state, and no task of another user."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from unittest.mock import AsyncMock
 
 import pytest
 from nats.js import JetStreamContext
@@ -20,15 +21,15 @@ from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.places import places_with, read_behind_the_leader
 from tests.waiting import eventually
 
-NO_SOUND = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
+NO_AUDIO = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording has no audio: upload an audio file.")
 
-HERS = ("done", "old", "failed", "invalid", "runs", "waits")
+ANNAS_TASKS = ("done", "old", "failed", "invalid", "runs", "waits")
 
 
 @pytest.fixture(autouse=True)
 def _in_a_bucket(settings: Settings, constants: Constants) -> None:
     settings.audio_store = "nats://audio"
-    # The marks that keep late workers from bringing keys back live for ten minutes.
+    # The markers that keep late workers from writing keys again live for ten minutes.
     constants(TOMBSTONE_S=1)
 
 
@@ -40,11 +41,11 @@ async def client(settings: Settings, worker: Worker) -> AsyncIterator[Client]:
 
 async def publish(publisher: Publisher, task_id: str, user_id: int | str) -> None:
     """Publish a task with a recording of its own."""
-    await (await publisher.js.object_store("audio")).put(f"{task_id}.flac", b"not looked at by a fake engine")
+    await (await publisher.js.object_store("audio")).put(f"{task_id}.flac", b"not read by a fake engine")
     await publisher.publish(task_id, audio_file_id=f"{task_id}.flac", user_id=user_id)
 
 
-async def test_nothing_of_a_user_is_found_anywhere(
+async def test_no_data_of_a_deleted_user_is_left(
     publisher: Publisher, worker: Worker, client: Client, engine: FakeEngine, js: JetStreamContext, redis: Redis
 ) -> None:
     # Given a user with a task that has completed, one that has failed, one that was never valid, one whose log has
@@ -58,7 +59,7 @@ async def test_nothing_of_a_user_is_found_anywhere(
     await worker.container.projection.delete(last)
     await worker.container.log.purge_events("her-old")
     await worker.container.results.delete("her-old")
-    engine.fail_with = [NO_SOUND]
+    engine.fail_with = [NO_AUDIO]
     await publish(publisher, "her-failed", "anna")
     await publisher.until("her-failed", State.FAILED)
     invalid = {"task_id": "her-invalid", "user_id": "anna", "audio_file_id": "t.flac", "title": "unknown field"}
@@ -76,21 +77,21 @@ async def test_nothing_of_a_user_is_found_anywhere(
 
     # Then nothing is left
     async def nowhere() -> bool:
-        return not await places_with(js, redis, "anna", *(f"her-{each}" for each in HERS))
+        return not await places_with(js, redis, "anna", *(f"her-{name}" for name in ANNAS_TASKS))
 
     await eventually(nowhere)
-    # And nothing of the other user is gone
+    # And the data of the other user is complete
     await publisher.until("bert-waits", State.COMPLETED)
     assert (await publisher.ask("tasks.status", task_id="bert-done"))["result_available"] is True
     assert (await js.stream_info("OBJ_audio")).state.messages == 2 * 2
 
 
-async def test_many_tasks_are_deleted_in_several_answers(
+async def test_many_tasks_are_deleted_over_several_requests(
     publisher: Publisher, client: Client, engine: FakeEngine, js: JetStreamContext, constants: Constants
 ) -> None:
     # Given a service that has time for one step, and a user with tasks in all conditions
     constants(REPLY_WITHIN_S=0)
-    engine.fail_with = [NO_SOUND, NO_SOUND]
+    engine.fail_with = [NO_AUDIO, NO_AUDIO]
     for number in range(4):
         await publish(publisher, f"t{number}", "anna")
         await publisher.until(f"t{number}", State.COMPLETED if number > 1 else State.FAILED)
@@ -99,10 +100,10 @@ async def test_many_tasks_are_deleted_in_several_answers(
     for number in range(4, 7):
         await publish(publisher, f"t{number}", "anna")
     await publisher.until("t4", State.RUNNING)
-    # When the first answer comes, it says where to continue
+    # Then the first reply says where to continue
     first = await publisher.ask("tasks.delete", user_id="anna")
     assert (first["tasks"], first["more_after"][:6]) == (1, "queue-")
-    # Then the rest is deleted by asking again
+    # And further requests delete the rest
     assert await client.delete_user("anna") == 6
     assert (await js.stream_info("transcription_progress")).state.messages == 0
     assert (await js.stream_info("OBJ_audio")).state.messages == 0
@@ -115,21 +116,25 @@ async def test_a_user_may_be_deleted_twice_at_once(publisher: Publisher, client:
         await publish(publisher, f"t{number}", "anna")
     await publisher.until("t4", State.COMPLETED)
     await eventually(lambda: queue_is_empty(js))
-    # When two clients delete the user at once, then both are told that it is done
+    # When two clients delete the user at once, then both succeed
     await asyncio.gather(client.delete_user("anna"), client.delete_user("anna"))
     assert (await js.stream_info("transcription_progress")).state.messages == 0
 
 
 async def test_a_task_that_is_not_registered_yet_never_runs(
-    settings: Settings, publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
+    settings: Settings,
+    publisher: Publisher,
+    start_worker: StartWorker,
+    js: JetStreamContext,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine = FakeEngine()
     engine.may_go_on.clear()
     async with start_worker(engine) as worker, Client(settings) as client:
-        # Given a busy worker, and a task of which no worker has heard, since its announcement was lost
+        # Given a busy worker, and a task whose announcement was lost
         await publish(publisher, "busy", "bert")
         await publisher.until("busy", State.RUNNING)
-        worker.container.registration._announced = asyncio.Queue(0)  # noqa: SLF001 -- nobody takes from this one
+        monkeypatch.setattr(worker.container.registration, "announce", AsyncMock())
         await publish(publisher, "t1", "anna")
         # When its user is deleted
         assert await client.delete_user("anna") == 1
@@ -160,7 +165,7 @@ async def test_a_reminder_that_is_set_after_a_deletion_is_removed(
     await publisher.ask("tasks.delete", task_id="t1")
     may_go.set()
 
-    # Then no reminder says that there was such a task
+    # Then no reminder is left
     async def set_and_removed() -> bool:
         state = (await js.stream_info("transcription_retention")).state
         return state.last_seq > 0 and state.messages == 0
@@ -171,7 +176,7 @@ async def test_a_reminder_that_is_set_after_a_deletion_is_removed(
 async def test_the_recording_of_a_task_whose_log_has_expired_is_deleted_by_its_id(
     publisher: Publisher, worker: Worker, js: JetStreamContext
 ) -> None:
-    # Given a task that has ended, of whose log nothing is left
+    # Given an ended task whose log has expired
     await publish(publisher, "t1", "anna")
     await publisher.until("t1", State.COMPLETED)
 
@@ -182,7 +187,7 @@ async def test_the_recording_of_a_task_whose_log_has_expired_is_deleted_by_its_i
     await worker.container.log.purge_events("t1")
     # When it is deleted
     assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
-    # Then its recording is gone, and so is what the service knew of it
+    # Then its recording and its reminder are deleted
     assert (await js.stream_info("OBJ_audio")).state.messages == 0
     assert (await js.stream_info("transcription_retention")).state.messages == 0
     assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "not_found"
@@ -195,8 +200,8 @@ async def test_a_waiting_task_that_only_the_leader_knows_is_deleted(
     engine.may_go_on.clear()
     await publish(publisher, "t1", "anna")
     await publisher.until("t1", State.RUNNING)
-    # When its user is deleted, and a server answers that is behind the leader
+    # When its user is deleted, and a server behind the leader replies
     read_behind_the_leader(monkeypatch)
-    # Then the task is deleted all the same
+    # Then the task is deleted
     assert await client.delete_user("anna") == 1
     engine.may_go_on.set()

@@ -159,7 +159,7 @@ async def test_nothing_of_a_forgotten_voice_is_found_anywhere(
 ) -> None:
     # Given a person who is named in a result, and a person who listens
     told: asyncio.Queue[Msg] = asyncio.Queue()
-    await nc.subscribe(subjects.ALL_FORGOTTEN, cb=told.put)
+    await nc.subscribe(subjects.forgotten("*"), cb=told.put)
     # When the voice is forgotten
     answer = await publisher.ask(subjects.FORGET, user_id=7, voice=anna)
     assert answer["voice"] == anna
@@ -180,7 +180,7 @@ async def test_the_voices_of_an_erased_user_are_forgotten(
     publisher: Publisher, anna: str, js: JetStreamContext, redis: Redis, nc: Nats
 ) -> None:
     told: asyncio.Queue[Msg] = asyncio.Queue()
-    await nc.subscribe(subjects.ALL_FORGOTTEN, cb=told.put)
+    await nc.subscribe(subjects.forgotten("*"), cb=told.put)
     await publisher.ask(subjects.DELETE, user_id=7)
     assert (await asyncio.wait_for(told.get(), 5)).subject == f"voices.forgotten.{anna}"
 

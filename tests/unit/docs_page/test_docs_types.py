@@ -1,4 +1,4 @@
-"""Which values a field may have, as the docs page says it."""
+"""The types and limits of fields, as the docs page shows them."""
 
 import pytest
 
@@ -44,5 +44,5 @@ def test_a_type_is_named(schema: Node, words: str) -> None:
         ({"default": None}, ["default <code>null</code>"]),
     ],
 )
-def test_limits_are_said(schema: Node, words: list[str]) -> None:
+def test_limits_are_named(schema: Node, words: list[str]) -> None:
     assert list(limits(schema)) == words

@@ -1,4 +1,4 @@
-"""Finding a task by its id or its recording among those that wait, and letting those fail that waited too long."""
+"""Finds waiting tasks by id or by recording, and ends tasks that waited too long."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,27 +36,27 @@ async def sequences(index: QueueIndex, key: str) -> list[int]:
     return [message.sequence for message in await index.find(key)]
 
 
-async def test_each_message_of_a_key_is_found(parts: Parts, index: QueueIndex) -> None:
+async def test_the_index_finds_each_message_of_a_key(parts: Parts, index: QueueIndex) -> None:
     # Given messages, of which two have the same id and one has none
     for task_id in ("a", "b", "a"):
         await parts.publish(task_id)
     await parts.publish("", body=b"[]")
-    # When one looks for an id, then all that wait are found
+    # Then the index finds all messages of an id
     assert await sequences(index, "a") == [1, 3]
     assert await sequences(index, "c") == []
-    # And what has come since
+    # And later ones
     await parts.publish("c")
     assert await sequences(index, "c") == [5]
 
 
-async def test_what_is_settled_is_found_no_more(parts: Parts, nats: InMemoryNats, index: QueueIndex) -> None:
+async def test_the_index_forgets_settled_messages(parts: Parts, nats: InMemoryNats, index: QueueIndex) -> None:
     first, second = [await parts.publish("a") for _ in range(2)]
     assert await sequences(index, "a") == [1, 2]
     await parts.messages.delete(first.sequence)
     assert await sequences(index, "a") == [2]
     await parts.messages.delete(second.sequence)
     assert await sequences(index, "a") == []
-    # And not even asked for again
+    # And they are not read again
     nats.asked.clear()
     assert [message async for message in index.indexed("a")] == []
     assert nats.asked == []
@@ -66,52 +66,54 @@ async def test_a_message_is_read_once(parts: Parts, nats: InMemoryNats, index: Q
     await parts.publish("a")
     await index.find("b")
     nats.asked.clear()
-    # When one looks for what is known, then nothing is read but the message
+    # When a known message is looked up, then only this message is read
     assert await sequences(index, "a") == [1]
     assert READ not in nats.asked
 
 
-async def test_those_who_look_at_once_share_a_reading(parts: Parts, nats: InMemoryNats, index: QueueIndex) -> None:
+async def test_concurrent_lookups_share_a_read(parts: Parts, nats: InMemoryNats, index: QueueIndex) -> None:
     await parts.publish("a")
     nats.asked.clear()
     await asyncio.gather(*(index.update() for _ in range(5)))
-    assert nats.asked.count(f"$JS.API.STREAM.INFO.{NAMES.tasks}") == 2  # the one that ran, and the one that began later
+    assert nats.asked.count(f"$JS.API.STREAM.INFO.{NAMES.tasks}") == 2  # the running read, and one that started later
 
 
-async def test_a_reading_that_fails_is_done_by_the_next(parts: Parts, nats: InMemoryNats, index: QueueIndex) -> None:
-    # Given two who look, of whom the first gets no answer
+async def test_a_failed_read_is_repeated_by_the_next_lookup(
+    parts: Parts, nats: InMemoryNats, index: QueueIndex
+) -> None:
+    # Given two concurrent lookups, of which the first gets no reply
     await parts.publish("a")
     nats.before("$JS.API.STREAM.INFO", NatsTimeoutError())
     found = await asyncio.gather(index.find("a"), index.find("a"), return_exceptions=True)
-    # Then the second reads itself
+    # Then the second reads again
     assert isinstance(found[0], NatsTimeoutError)
     assert not isinstance(found[1], BaseException)
     assert [message.sequence for message in found[1]] == [1]
 
 
-async def test_a_new_stream_is_read_anew(parts: Parts, nats: InMemoryNats, index: QueueIndex) -> None:
-    # Given a stream that was deleted and made again
+async def test_a_recreated_stream_is_read_from_its_start(parts: Parts, nats: InMemoryNats, index: QueueIndex) -> None:
+    # Given a stream that was deleted and recreated
     for task_id in ("a", "b"):
         await parts.publish(task_id)
     assert await sequences(index, "b") == [2]
     await nats.jetstream().delete_stream(NAMES.tasks)
     await parts.stream_guard.check()
     await parts.publish("b")
-    # When one looks, then the sequence is the new one
+    # Then the index has the new sequence
     assert await sequences(index, "b") == [1]
 
 
-@pytest.mark.parametrize(("spare", "anew"), [(0, True), (1, False)])
-async def test_when_most_are_settled_all_is_read_anew(
+@pytest.mark.parametrize(("spare", "again"), [(0, True), (1, False)])
+async def test_when_most_messages_are_settled_the_index_is_rebuilt(
     parts: Parts,
     nats: InMemoryNats,
     index: QueueIndex,
     constants: Constants,
     monkeypatch: pytest.MonkeyPatch,
     spare: int,
-    anew: bool,
+    again: bool,
 ) -> None:
-    # Given three known messages of which one is left
+    # Given three indexed messages of which one is left
     constants(SPARE=spare)
     messages = [await parts.publish(task_id) for task_id in ("a", "b", "c")]
     await index.update()
@@ -120,28 +122,30 @@ async def test_when_most_are_settled_all_is_read_anew(
     read: list[int] = []
     pages_after = parts.messages.pages_after
 
-    def noted(sequence: int) -> AsyncIterator[list[StoredMessage]]:
+    def recorded(sequence: int) -> AsyncIterator[list[StoredMessage]]:
         read.append(sequence)
         return pages_after(sequence)
 
-    monkeypatch.setattr(parts.messages, "pages_after", noted)
-    # When one reads on, then from the beginning if there is much that is settled
+    monkeypatch.setattr(parts.messages, "pages_after", recorded)
+    # Then the next read starts at the beginning if many messages are settled
     await index.update()
-    assert read == [0 if anew else 3]
+    assert read == [0 if again else 3]
 
 
-async def test_recordings_that_others_need_are_kept(parts: Parts, nats: InMemoryNats) -> None:
+async def test_recordings_of_waiting_tasks_are_needed(parts: Parts, nats: InMemoryNats) -> None:
     # Given tasks that wait for two recordings
     queued = QueuedRecordings(nats.client, NAMES, parts.messages)
     first = await parts.publish("t1", audio_file_id="a.flac")
     second = await parts.publish("t2", audio_file_id="b.flac")
     await parts.publish("", body=b"{")
     third = await parts.publish("t3", audio_file_id="c.flac", later="field")  # of a later version
-    wanted = {"a.flac", "b.flac", "c.flac"}
-    # When somebody asks which are needed, besides by tasks that have ended
-    assert await queued.filter_used(wanted, except_by=[]) == wanted
-    assert await queued.filter_used(wanted, except_by=[_owner(first)]) == {"b.flac", "c.flac"}
-    assert await queued.filter_used(wanted, except_by=[_owner(each) for each in (first, second, third)]) == set()
+    recordings = {"a.flac", "b.flac", "c.flac"}
+    # Then those are needed, except by the given tasks
+    assert await queued.filter_used(recordings, except_by=[]) == recordings
+    assert await queued.filter_used(recordings, except_by=[_owner(first)]) == {"b.flac", "c.flac"}
+    assert (
+        await queued.filter_used(recordings, except_by=[_owner(message) for message in (first, second, third)]) == set()
+    )
 
 
 def _owner(message: StoredMessage) -> Owner:
@@ -153,7 +157,7 @@ def find(parts: Parts, index: QueueIndex) -> Find:
     return partial(find_task, parts.log, index, parts.registration)
 
 
-async def test_a_task_is_found_before_anybody_has_registered_it(parts: Parts, find: Find) -> None:
+async def test_a_task_is_found_before_its_registration(parts: Parts, find: Find) -> None:
     await parts.publish("t1")
     found = await find("t1")
     assert found is not None
@@ -162,18 +166,18 @@ async def test_a_task_is_found_before_anybody_has_registered_it(parts: Parts, fi
     assert await find("t2") is None
 
 
-async def test_a_message_that_is_no_task_is_told(parts: Parts, find: Find) -> None:
+async def test_a_message_that_is_no_task_is_an_error(parts: Parts, find: Find) -> None:
     await parts.publish("", body=b'{"task_id": "t1"}')
     with pytest.raises(RequestError, match="no valid transcription task") as refused:
         await find("t1")
     assert refused.value.detail.code is ErrorCode.INVALID_MESSAGE
 
 
-async def test_a_task_that_cannot_be_registered_now_is_told(
+async def test_a_task_that_cannot_be_registered_now_is_an_error(
     parts: Parts, find: Find, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def nothing(*_: object) -> None:
-        """As if another worker were faster, and slow."""
+        """Register nothing."""
 
     monkeypatch.setattr(parts.registration, "register_waiting", nothing)
     await parts.publish("t1")
@@ -194,7 +198,7 @@ DAY = timedelta(days=1)
         (DAY, State.CANCELLED, State.CANCELLED),
     ],
 )
-async def test_what_waits_too_long_fails(
+async def test_a_task_that_waits_too_long_fails(
     parts: Parts, nats: InMemoryNats, age: timedelta, state: State, ends_as: State
 ) -> None:
     # Given a task of some age, behind one that is no task
@@ -202,9 +206,9 @@ async def test_what_waits_too_long_fails(
     await parts.reaching(state, "t1")
     nats.ahead += age
     await parts.publish("young")
-    # When the queues are searched
+    # When the queues are checked
     await expire_tasks(parts.messages, parts.registration, parts.log, parts.dead_letters, after=DAY)
-    # Then it fails if it still waits, and has a dead letter
+    # Then the task fails if it still waits, with a dead letter
     last = await parts.log.last("t1")
     assert last is not None
     assert last.event.state is ends_as
@@ -214,10 +218,10 @@ async def test_what_waits_too_long_fails(
     assert last.event.error is None or last.event.error.code is ErrorCode.EXPIRED
 
 
-async def test_a_task_that_begins_while_it_expires_goes_on(
+async def test_a_task_that_starts_while_it_expires_continues(
     parts: Parts, nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a task that has waited too long, and a worker that begins it when a search has seen that
+    # Given a task that has waited too long, and a worker that starts it at the same time
     await parts.reaching(State.QUEUED, "t1")
     nats.ahead += DAY
     end = parts.log.end
@@ -227,9 +231,9 @@ async def test_a_task_that_begins_while_it_expires_goes_on(
         return await end(last, error)
 
     monkeypatch.setattr(parts.log, "end", late)
-    # When the search goes on
+    # When the check continues
     await expire_tasks(parts.messages, parts.registration, parts.log, parts.dead_letters, after=DAY)
-    # Then the task runs, and keeps its message
+    # Then the task runs, and its message stays
     last = await parts.log.last("t1")
     assert last is not None
     assert last.event.state is State.RUNNING
@@ -262,14 +266,14 @@ async def test_only_a_waiting_task_has_a_position(parts: Parts, state: State) ->
         (State.FAILED, State.FAILED, True),
     ],
 )
-async def test_a_cancel_ends_what_has_not_ended(parts: Parts, state: State, ends_as: State, held: bool) -> None:
+async def test_a_cancel_ends_a_task_that_has_not_ended(parts: Parts, state: State, ends_as: State, held: bool) -> None:
     record = await parts.reaching(state, "t1")
     assert (await parts.tasks.cancel("t1")).state is ends_as
     message = await parts.messages.find(None, record.metadata.task_sequence)
-    assert (message is not None) is held  # the worker that has it settles it
+    assert (message is not None) is held  # its worker settles it
 
 
-async def test_a_cancel_of_a_failure_that_was_decided_leaves_its_message(parts: Parts) -> None:
+async def test_a_cancel_after_a_decided_failure_leaves_the_message(parts: Parts) -> None:
     # Given a worker that has decided that its task fails
     record = await parts.reaching(State.RUNNING, "t1")
     await parts.log.forbid_result(record, NO_SOUND)
@@ -291,11 +295,11 @@ async def test_a_cancel_of_a_task_whose_result_is_stored_completes_it(parts: Par
 
 
 @pytest.mark.parametrize("format", [ResultFormat.JSON, ResultFormat.TXT])
-async def test_a_task_without_its_result_says_so(parts: Parts, format: ResultFormat) -> None:  # noqa: A002
-    # Given a task that is not done, and one whose result has expired
+async def test_a_missing_result_is_an_error_with_its_reason(parts: Parts, format: ResultFormat) -> None:  # noqa: A002
+    # Given a waiting task, and one whose result has expired
     await parts.reaching(State.QUEUED, "waits")
     await parts.reaching(State.COMPLETED, "old")
-    # When their results are asked for, then each refusal says why
+    # When their results are requested, then the errors have the reasons
     with pytest.raises(RequestError) as waits:
         await parts.tasks.result(ResultRequest(task_id="waits", format=format))
     with pytest.raises(RequestError, match="has expired") as old:

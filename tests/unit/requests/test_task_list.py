@@ -24,7 +24,7 @@ Row = tuple[bytes, bytes | None]
 
 
 class FakeScripts:
-    """Redis, as far as it runs two scripts."""
+    """Redis with two scripts."""
 
     def __init__(self, *rows: Row, expired: list[int | Exception] | None = None) -> None:
         self.rows = rows
@@ -42,14 +42,14 @@ class FakeScripts:
         self.pages.append((keys, args))
         if self.fails_with is not None:
             raise self.fails_with
-        return [place for place, _ in self.rows], [info for _, info in self.rows]
+        return [cursor for cursor, _ in self.rows], [status for _, status in self.rows]
 
     async def _expire(self, args: list[object]) -> int:
         self.steps.append(args)
-        answer = self.expired.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        outcome = self.expired.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
 
 def row(number: int) -> Row:
@@ -71,41 +71,43 @@ async def page(redis: FakeScripts, limit: int, *, room: int = 10**6) -> tuple[li
     return [task.task_id for task in found.tasks], found.more_before
 
 
-PLACES = [row(number)[0].decode() for number in range(4)]
+CURSORS = [row(number)[0].decode() for number in range(4)]
 
 
 @pytest.mark.parametrize(
-    ("rows", "limit", "found", "more"),
+    ("rows", "limit", "listed", "more"),
     [
         (0, 3, [], None),
         (2, 3, ["t0", "t1"], None),
         (3, 3, ["t0", "t1", "t2"], None),
-        (4, 3, ["t0", "t1", "t2"], PLACES[2]),
+        (4, 3, ["t0", "t1", "t2"], CURSORS[2]),
     ],
 )
-async def test_a_page_has_as_many_as_were_asked_for(rows: int, limit: int, found: list[str], more: str | None) -> None:
-    assert await page(FakeScripts(*map(row, range(rows))), limit) == (found, more)
+async def test_a_page_has_the_requested_number_of_tasks(
+    rows: int, limit: int, listed: list[str], more: str | None
+) -> None:
+    assert await page(FakeScripts(*map(row, range(rows))), limit) == (listed, more)
 
 
 @pytest.mark.parametrize(("tasks", "spare", "found"), [(2, 0, 2), (2, -1, 1), (1, -1, 1)])
-async def test_a_page_has_no_more_than_a_reply_holds(tasks: int, spare: int, found: int) -> None:
-    # Given a reply with room for so many tasks, or a byte less
+async def test_a_page_fits_into_a_reply(tasks: int, spare: int, found: int) -> None:
+    # Given a reply with room for this many tasks, or one byte less
     rows = [row(number) for number in range(3)]
-    room = sum(len(info or b"") for _, info in rows[:tasks]) + spare
-    # When a page is asked for, then it has those that fit, but one at least
+    room = sum(len(status or b"") for _, status in rows[:tasks]) + spare
+    # Then the page has the tasks that fit, but at least one
     assert await page(FakeScripts(*rows), 3, room=room) == (
         [f"t{number}" for number in range(found)],
-        PLACES[found - 1],
+        CURSORS[found - 1],
     )
 
 
-async def test_what_has_expired_is_left_out() -> None:
+async def test_expired_tasks_are_left_out() -> None:
     rows = [row(0), (row(1)[0], None), (row(2)[0], None), row(3)]
     assert await page(FakeScripts(*rows), 4) == (["t0", "t3"], None)
-    assert await page(FakeScripts(*rows), 3) == (["t0"], PLACES[2])
+    assert await page(FakeScripts(*rows), 3) == (["t0"], CURSORS[2])
 
 
-async def test_a_list_that_cannot_be_read_is_refused_rather_than_cut() -> None:
+async def test_an_unreadable_status_is_an_error() -> None:
     # Given the status of a task that only a later version can read
     rows = [row(0), (row(1)[0], b'{"later": 1}')]
     with pytest.raises(UnreadableError, match="another version"):
@@ -113,10 +115,10 @@ async def test_a_list_that_cannot_be_read_is_refused_rather_than_cut() -> None:
 
 
 async def test_fields_and_states_of_a_later_version_are_listed() -> None:
-    place, info = row(0)
-    later = json.loads(info or b"") | {"state": "scheduled", "later": 1}
+    cursor, status = row(0)
+    later = json.loads(status or b"") | {"state": "scheduled", "later": 1}
     later["task"]["later"] = "kept"
-    (task,) = (await task_list(FakeScripts((place, json.dumps(later).encode()))).page(ListRequest())).tasks
+    (task,) = (await task_list(FakeScripts((cursor, json.dumps(later).encode()))).page(ListRequest())).tasks
     assert json.loads(task.model_dump_json())["state"] == "scheduled"
 
 
@@ -125,16 +127,16 @@ async def test_fields_and_states_of_a_later_version_are_listed() -> None:
     [
         (ListRequest(), len(State), "+"),
         (ListRequest(state=State.RUNNING), 1, "+"),
-        (ListRequest(before=PLACES[1]), len(State), f"({PLACES[1]}"),
+        (ListRequest(before=CURSORS[1]), len(State), f"({CURSORS[1]}"),
     ],
 )
-async def test_which_lists_are_read(request_: ListRequest, lists: int, start: str) -> None:
+async def test_a_request_reads_the_lists_of_its_conditions(request_: ListRequest, lists: int, start: str) -> None:
     redis = FakeScripts()
     await task_list(redis).page(request_)
     assert [(len(keys), args) for keys, args in redis.pages] == [(lists, [start, request_.limit + 1])]
 
 
-async def test_users_have_lists_of_their_own() -> None:
+async def test_each_user_has_own_lists() -> None:
     redis = FakeScripts()
     for user in (None, 7, "7"):
         await task_list(redis).page(ListRequest(user_id=user, state=State.RUNNING))
@@ -142,7 +144,7 @@ async def test_users_have_lists_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("error", [RedisConnectionError(), OSError(), TimeoutError()])
-async def test_without_redis_there_is_no_list(error: Exception) -> None:
+async def test_without_redis_the_request_fails(error: Exception) -> None:
     redis = FakeScripts()
     redis.fails_with = error
     with pytest.raises(RequestError) as refused:

@@ -1,4 +1,4 @@
-"""Requests about voices that meet others halfway, or die there: what is forgotten leaves nothing behind."""
+"""Concurrent and interrupted requests about voices: forgetting a voice is complete."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -77,8 +77,8 @@ async def completed(parts: Parts, task_id: str) -> None:
     await parts.messages.remove(record)
     ended = make_reminder(record.metadata.task, record.metadata, ended_at=record.event.time, audio_ttl=None)
     await parts.reminders.put(ended)
-    heard = {"values": voice_of("anna"), "telephone": voice_of("anna on the telephone")}
-    speaker = SpeakerEmbedding(speaker="SPEAKER_00", seconds=30, agreement=0.9, **heard)
+    embeddings = {"values": voice_of("anna"), "telephone": voice_of("anna on the telephone")}
+    speaker = SpeakerEmbedding(speaker="SPEAKER_00", seconds=30, agreement=0.9, **embeddings)
     found = Embedded(model=embedding_network(), speakers=[speaker])
     await parts.results.embeddings.put(found.model_dump_json().encode(), record)
 
@@ -98,7 +98,7 @@ def requests(parts: Parts, voice: str) -> dict[str, Request]:
 
 
 def stays_in(nats: InMemoryNats, bucket: str) -> list[str]:
-    """The voices or tasks of which a bucket has something that does not expire at once."""
+    """The voices or tasks with data in a bucket that does not expire at once."""
     messages = nats.streams[f"KV_{bucket}"].messages
     return [each.subject.rpartition(".")[2] for each in messages if "Nats-TTL" not in each.headers]
 
@@ -112,7 +112,7 @@ PAIRS = [pair for meeting in MEETINGS for pair in (meeting, meeting[::-1])]
 
 @pytest.mark.parametrize("dies", [False, True], ids=["goes on", "dies"])
 @pytest.mark.parametrize(("slow", "fast"), PAIRS)
-async def test_forgetting_is_complete_wherever_another_request_meets_it(
+async def test_forgetting_is_complete_despite_a_concurrent_request(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, slow: str, fast: str, dies: bool
 ) -> None:
     for after in count():
@@ -123,19 +123,19 @@ async def test_forgetting_is_complete_wherever_another_request_meets_it(
         await completed(own, "next")
         first = EnrollRequest(user_id=7, task_id="call", name="Anna", consent=CONSENT)
         voice = (await own.voices.enroll(first)).voice
-        asked = requests(own, voice)
-        # When one request stands still, or dies, before any of its calls to NATS, while another one is answered
+        by_name = requests(own, voice)
+        # When one request pauses, or dies, before any of its calls to NATS, while another one is handled
         with monkeypatch.context() as patch:
-            outcomes = await Gate(nats, patch).run(asked[slow], asked[fast], after=after, dies=dies)
+            outcomes = await Gate(nats, patch).run(by_name[slow], by_name[fast], after=after, dies=dies)
         if outcomes is None:
             break
         succeeded = {name for name, outcome in zip((fast, slow), outcomes, strict=True) if outcome is None}
-        # And whoever had no answer asks again
+        # And a client without a reply sends its request again
         if dies and slow in ("forget", "erase"):
             with suppress(RequestError):
-                await asked[slow]()
+                await by_name[slow]()
             succeeded.add(slow)
-        # Then nothing of the voice stays, nor of a task from which it was enrolled
+        # Then nothing is left of the voice, nor of a task from which it was enrolled
         where = f"{slow} before its call {after}: {succeeded}"
         if "erase" in succeeded:
             assert (stays_in(nats, "voices"), stays_in(nats, "embeddings")) == ([], []), where

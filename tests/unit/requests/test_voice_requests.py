@@ -1,4 +1,4 @@
-"""Voices: who may be enrolled, what a voice keeps, and what is left when it is forgotten."""
+"""Voices: enrolment, references, and complete erasure."""
 
 from datetime import UTC, datetime
 
@@ -43,18 +43,18 @@ BUSY = BadRequestError(code=400, err_code=WRONG_LAST_SEQUENCE)
 
 def speaker(number: int = 0, *, seconds: float = 30.0, agreement: float = 0.9) -> SpeakerEmbedding:
     name = f"SPEAKER_{number:02}"
-    heard = {"values": voice_of(name), "telephone": voice_of(f"{name} on the telephone")}
-    return SpeakerEmbedding(speaker=name, seconds=seconds, agreement=agreement, **heard)
+    embeddings = {"values": voice_of(name), "telephone": voice_of(f"{name} on the telephone")}
+    return SpeakerEmbedding(speaker=name, seconds=seconds, agreement=agreement, **embeddings)
 
 
-async def heard(parts: Parts, task_id: str, *speakers: SpeakerEmbedding, state: State = State.COMPLETED) -> None:
-    """A task of user 7 whose speakers are kept."""
+async def completed(parts: Parts, task_id: str, *speakers: SpeakerEmbedding, state: State = State.COMPLETED) -> None:
+    """A task of user 7 with stored speaker embeddings."""
     record = await parts.reaching(state, task_id)
     found = Embedded(model=embedding_network(), speakers=list(speakers) or [speaker()])
     await parts.results.embeddings.put(found.model_dump_json().encode(), record)
 
 
-def asked(**changes: object) -> EnrollRequest:
+def enrolment(**changes: object) -> EnrollRequest:
     whole = {"user_id": 7, "task_id": "call", "name": "Anna", "consent": CONSENT} | changes
     return EnrollRequest.model_validate(whole)
 
@@ -91,11 +91,11 @@ def stored(name: str = "Anna", model: Model | None = None, references: int = 1) 
     )
 
 
-async def test_a_voice_is_made_of_the_only_speaker_or_of_the_one_that_is_named(parts: Parts) -> None:
-    await heard(parts, "alone")
-    await heard(parts, "call", speaker(0), speaker(1, seconds=40))
-    anna = await parts.voices.enroll(asked(task_id="alone"))
-    boris = await parts.voices.enroll(asked(task_id="call", name="Boris", speaker="SPEAKER_01"))
+async def test_a_voice_is_enrolled_from_the_only_or_the_named_speaker(parts: Parts) -> None:
+    await completed(parts, "alone")
+    await completed(parts, "call", speaker(0), speaker(1, seconds=40))
+    anna = await parts.voices.enroll(enrolment(task_id="alone"))
+    boris = await parts.voices.enroll(enrolment(task_id="call", name="Boris", speaker="SPEAKER_01"))
     assert (anna.name, [each.task_id for each in anna.references]) == ("Anna", ["alone"])
     assert [(each.speaker, each.seconds) for each in boris.references] == [("SPEAKER_01", 40)]
     assert (anna.consent, anna.comparable) == (CONSENT, True)
@@ -113,12 +113,12 @@ async def test_a_voice_is_made_of_the_only_speaker_or_of_the_one_that_is_named(p
         ({"speaker": "SPEAKER_00", "task_id": "other"}, ErrorCode.NOT_FOUND, "No task other"),
     ],
 )
-async def test_an_enrolment_says_what_is_missing(
+async def test_an_invalid_enrolment_gets_the_reason(
     parts: Parts, changes: dict[str, object], code: ErrorCode, words: str
 ) -> None:
-    await heard(parts, "call", speaker(0), speaker(1))
-    found = await refused(parts, asked(**changes))
-    assert (found[0], words in found[1]) == (code, True), found
+    await completed(parts, "call", speaker(0), speaker(1))
+    error = await refused(parts, enrolment(**changes))
+    assert (error[0], words in error[1]) == (code, True), error
     assert await listed(parts) == []
 
 
@@ -134,71 +134,71 @@ async def test_an_enrolment_says_what_is_missing(
 async def test_a_reference_is_long_enough_and_of_one_person(
     parts: Parts, chosen: SpeakerEmbedding, words: str | None
 ) -> None:
-    await heard(parts, "call", chosen)
+    await completed(parts, "call", chosen)
     if words is None:
-        assert (await parts.voices.enroll(asked())).references
+        assert (await parts.voices.enroll(enrolment())).references
     else:
-        assert words in (await refused(parts, asked()))[1]
+        assert words in (await refused(parts, enrolment()))[1]
 
 
-async def test_a_task_gives_a_voice_only_when_it_has_completed_and_kept_its_speakers(parts: Parts) -> None:
-    await heard(parts, "runs", state=State.RUNNING)
-    assert (await refused(parts, asked(task_id="runs")))[0] is ErrorCode.NOT_FINISHED
-    await heard(parts, "cancelled", state=State.CANCELLED)
-    assert (await refused(parts, asked(task_id="cancelled")))[0] is ErrorCode.NOT_FOUND
+async def test_only_a_completed_task_with_embeddings_can_be_enrolled_from(parts: Parts) -> None:
+    await completed(parts, "runs", state=State.RUNNING)
+    assert (await refused(parts, enrolment(task_id="runs")))[0] is ErrorCode.NOT_FINISHED
+    await completed(parts, "cancelled", state=State.CANCELLED)
+    assert (await refused(parts, enrolment(task_id="cancelled")))[0] is ErrorCode.NOT_FOUND
     await parts.reaching(State.COMPLETED, "plain")
-    code, message = await refused(parts, asked(task_id="plain"))
+    code, message = await refused(parts, enrolment(task_id="plain"))
     assert (code, "`identify: true`" in message) == (ErrorCode.NOT_FOUND, True)
 
 
-async def test_a_voice_gets_references_and_keeps_the_newest(parts: Parts, nats: InMemoryNats) -> None:
-    # Given a voice that has as many references as it may have
+async def test_a_voice_retains_its_newest_references(parts: Parts, nats: InMemoryNats) -> None:
+    # Given a voice with the maximum number of references
     await parts.voice_store.add(stored(references=MOST_REFERENCES))
     for task_id in ("0", "1", "call"):
-        await heard(parts, task_id)
+        await completed(parts, task_id)
     later = Consent(by="Anna herself", at=CONSENT.at)
-    # When it gets one more, twice the same
+    # When the same reference is added twice
     for _ in range(2):
-        voice = await parts.voices.enroll(asked(name=None, voice="a" * 32, consent=later))
-    # Then the oldest one has gone, and no speech counts twice
+        voice = await parts.voices.enroll(enrolment(name=None, voice="a" * 32, consent=later))
+    # Then it replaces the oldest one, and counts once
     assert [each.task_id for each in voice.references] == [*map(str, range(1, MOST_REFERENCES)), "call"]
     assert (voice.consent, await listed(parts)) == (later, [voice])
-    # And so have the embeddings of its task, which nobody would find when the voice is forgotten
-    kept = nats.streams["KV_embeddings"].messages
-    assert [each.subject for each in kept] == ["$KV.embeddings.1", "$KV.embeddings.call"]
+    # And the embeddings of the replaced task are erased, because forgetting the voice would not find them
+    stored_embeddings = nats.streams["KV_embeddings"].messages
+    assert [message.subject for message in stored_embeddings] == ["$KV.embeddings.1", "$KV.embeddings.call"]
 
 
-async def test_who_has_a_voice_gets_another_one_only_on_demand(parts: Parts) -> None:
+async def test_a_second_voice_of_a_person_needs_another(parts: Parts) -> None:
     for task_id in ("call", "next"):
-        await heard(parts, task_id, speaker(0), speaker(1))
-    anna = await parts.voices.enroll(asked(speaker="SPEAKER_00"))
-    boris = await parts.voices.enroll(asked(speaker="SPEAKER_01", name="Boris"))
-    # When somebody who is enrolled is enrolled again, then the answer names the voice that sounds the same
+        await completed(parts, task_id, speaker(0), speaker(1))
+    anna = await parts.voices.enroll(enrolment(speaker="SPEAKER_00"))
+    boris = await parts.voices.enroll(enrolment(speaker="SPEAKER_01", name="Boris"))
+    # When an enrolled person is enrolled again, then the error names the similar voice
     for wrong in ({}, {"name": None, "voice": boris.voice}):
-        code, message = await refused(parts, asked(speaker="SPEAKER_00", **wrong))
+        code, message = await refused(parts, enrolment(speaker="SPEAKER_00", **wrong))
         assert (code, f"SPEAKER_00 is similar to the voice {anna.voice}" in message) == (
             ErrorCode.INVALID_REQUEST,
             True,
         )
-    # And one more reference of that voice is welcome
-    more = await parts.voices.enroll(asked(task_id="next", speaker="SPEAKER_00", name=None, voice=anna.voice))
+    # And a reference can be added to that voice
+    more = await parts.voices.enroll(enrolment(task_id="next", speaker="SPEAKER_00", name=None, voice=anna.voice))
     assert [each.task_id for each in more.references] == ["call", "next"]
-    # And somebody else who sounds the same is enrolled on demand
-    await parts.voices.enroll(asked(speaker="SPEAKER_00", name="Berta", another=True))
+    # And another person with a similar voice is enrolled with `another`
+    await parts.voices.enroll(enrolment(speaker="SPEAKER_00", name="Berta", another=True))
     assert sorted(each.name for each in await listed(parts)) == ["Anna", "Berta", "Boris"]
 
 
-async def test_references_of_another_network_go_with_the_next_one(parts: Parts) -> None:
-    # Given a voice that another network has heard
+async def test_a_new_reference_replaces_those_of_another_network(parts: Parts) -> None:
+    # Given a voice with references of another network
     await parts.voice_store.add(stored(model=Model(name="other", revision="1"), references=3))
     assert [each.comparable for each in await listed(parts)] == [False]
-    # When it gets a reference, then it has this one alone
-    await heard(parts, "call")
-    voice = await parts.voices.enroll(asked(name=None, voice="a" * 32))
+    # When a reference is added, then it is the only one
+    await completed(parts, "call")
+    voice = await parts.voices.enroll(enrolment(name=None, voice="a" * 32))
     assert ([each.task_id for each in voice.references], voice.comparable) == (["call"], True)
 
 
-async def test_a_voice_is_renamed_for_its_user_alone(parts: Parts) -> None:
+async def test_only_its_user_can_rename_a_voice(parts: Parts) -> None:
     await parts.voice_store.add(stored())
     assert (await parts.voices.rename(RenameRequest(user_id=7, voice="a" * 32, name="Anna Berg"))).name == "Anna Berg"
     assert [each.name for each in await listed(parts)] == ["Anna Berg"]
@@ -208,18 +208,18 @@ async def test_a_voice_is_renamed_for_its_user_alone(parts: Parts) -> None:
         assert await listed(parts, stranger) == []
 
 
-async def test_what_is_no_voice_of_a_user_is_not_read(parts: Parts, nats: InMemoryNats) -> None:
+async def test_other_messages_below_the_subjects_of_a_user_are_no_voices(parts: Parts, nats: InMemoryNats) -> None:
     # Given messages under the subjects of a user: a deleted key, and the voice of another user with the same token
     theirs = stored().model_copy(update={"user_id": 8}).model_dump_json().encode()
     for voice, body in ("b" * 32, b""), ("c" * 32, theirs):
         await nats.jetstream().publish(f"{VOICES}{token(7)}.{voice}", body)
         with pytest.raises(RequestError, match="no voice"):
             await parts.voices.rename(RenameRequest(user_id=7, voice=voice, name="Boris"))
-    # Then neither is a voice of the user, for no request
+    # Then no request treats them as voices of the user
     assert (await listed(parts), await parts.voice_store.comparable(7)) == ([], [])
 
 
-async def test_a_voice_that_cannot_be_read_is_neither_missing_nor_forgotten(parts: Parts, nats: InMemoryNats) -> None:
+async def test_an_unreadable_voice_is_neither_missing_nor_forgotten(parts: Parts, nats: InMemoryNats) -> None:
     # Given a voice that only a later version can read
     await nats.jetstream().publish(f"{VOICES}{token(7)}.{'b' * 32}", b'{"later": 1}')
     # Then no request claims that there is none
@@ -234,9 +234,7 @@ async def test_a_voice_that_cannot_be_read_is_neither_missing_nor_forgotten(part
 
 
 @pytest.mark.parametrize("others", [TRIES - 1, TRIES])
-async def test_a_change_is_tried_again_while_others_change_the_voice(
-    parts: Parts, nats: InMemoryNats, others: int
-) -> None:
+async def test_a_concurrent_change_is_retried(parts: Parts, nats: InMemoryNats, others: int) -> None:
     await parts.voice_store.add(stored())
     nats.before(VOICES, *[BUSY] * others)
     renaming = parts.voices.rename(RenameRequest(user_id=7, voice="a" * 32, name="Anna Berg"))
@@ -250,10 +248,10 @@ async def test_a_change_is_tried_again_while_others_change_the_voice(
 @pytest.mark.parametrize(
     ("error", "words"), [(QUEUE_FULL, "no room in the bucket voices"), (10_060, "try again in a moment")]
 )
-async def test_trouble_with_nats_is_told(parts: Parts, nats: InMemoryNats, error: int, words: str) -> None:
-    await heard(parts, "call")
+async def test_an_error_of_nats_is_reported(parts: Parts, nats: InMemoryNats, error: int, words: str) -> None:
+    await completed(parts, "call")
     nats.before(VOICES, BadRequestError(code=400, err_code=error))
-    code, message = await refused(parts, asked())
+    code, message = await refused(parts, enrolment())
     assert (code, words in message) == (ErrorCode.INTERNAL, True), message
 
 
@@ -264,7 +262,7 @@ async def test_a_page_has_as_many_voices_as_fit_into_a_reply(parts: Parts, nats:
         await parts.voice_store.add(stored().model_copy(update={"voice": number * 32}))
     both = await listed(parts)
     nats.max_payload = HEADROOM_BYTES + sum(len(each.model_dump_json()) + 1 for each in both) - lacking
-    # When they are listed, then the page says whether there is more, and the next one goes on there
+    # When they are listed, then the page has a cursor if there is more, and the next page continues there
     page = await parts.voices.page(VoicesRequest(user_id=7))
     assert page.voices == both[: 2 - lacking]
     if lacking:
@@ -274,20 +272,20 @@ async def test_a_page_has_as_many_voices_as_fit_into_a_reply(parts: Parts, nats:
         assert page.more_after is None
 
 
-async def test_a_forgotten_voice_leaves_nothing_and_everybody_is_told(parts: Parts, nats: InMemoryNats) -> None:
-    # Given a voice, the task in which it was heard, and somebody who listens
-    told: list[Msg] = []
+async def test_a_forgotten_voice_is_erased_and_announced(parts: Parts, nats: InMemoryNats) -> None:
+    # Given a voice, its task, and a subscriber
+    events: list[Msg] = []
 
-    async def hear(message: Msg) -> None:
-        told.append(message)
+    async def append(message: Msg) -> None:
+        events.append(message)
 
-    await nats.subscribe(subjects.ALL_FORGOTTEN, cb=hear)
-    await heard(parts, "call")
-    voice = (await parts.voices.enroll(asked())).voice
+    await nats.subscribe(subjects.forgotten("*"), cb=append)
+    await completed(parts, "call")
+    voice = (await parts.voices.enroll(enrolment())).voice
     # When it is forgotten
     assert (await parts.voices.forget(ForgetRequest(user_id=7, voice=voice))).voice == voice
-    # Then neither the voice nor the speakers of the task are kept, and it cannot be forgotten again
-    assert [each.subject for each in told] == [subjects.forgotten(voice)]
+    # Then voice and embeddings are erased, and the voice cannot be forgotten again
+    assert [event.subject for event in events] == [subjects.forgotten(voice)]
     assert [nats.streams[f"KV_{bucket}"].messages for bucket in ("voices", "embeddings")] == [[], []]
     with pytest.raises(RequestError, match="no voice"):
         await parts.voices.forget(ForgetRequest(user_id=7, voice=voice))

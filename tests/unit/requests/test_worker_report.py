@@ -1,4 +1,4 @@
-"""What a worker tells of itself: many who ask at once cost its tasks no more than one."""
+"""The report of a worker: many concurrent requests cost no more than one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,17 +17,17 @@ from tests.fakes.engine import FakeEngine
 
 
 class FakeRecordings:
-    """A store that answers nobody before `answers` is set."""
+    """A store that does not answer before `answers` is set."""
 
     def __init__(self) -> None:
         self.answers = asyncio.Event()
         self.error: Exception | None = PermanentError(ErrorCode.AUDIO_NOT_FOUND, "not found")
-        self.asked = self.cancelled = 0
+        self.checks = self.cancelled = 0
 
     @asynccontextmanager
     async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
         del audio_file_id
-        self.asked += 1
+        self.checks += 1
         try:
             await self.answers.wait()
         except asyncio.CancelledError:
@@ -70,34 +70,36 @@ async def report(recordings: RecordingStore, constants: Constants) -> AsyncItera
     await report.close()
 
 
-async def test_a_store_that_hangs_is_asked_once(report: WorkerReport, recordings: FakeRecordings) -> None:
-    # Given a store that answers nobody, as a folder whose server is away
-    # When many ask at once, and again
+async def test_concurrent_requests_share_one_check_of_the_store(
+    report: WorkerReport, recordings: FakeRecordings
+) -> None:
+    # Given a store that does not answer, as a folder on an unavailable server
+    # When many requests come at once, and again
     infos = [await report.read(), *await asyncio.gather(*(report.read() for _ in range(20)))]
-    # Then all are told, and the store is asked once: a thread that waits for a folder cannot be cancelled
+    # Then all replies say so after one check: a thread that waits for a folder cannot be cancelled
     assert {(info.audio_store_answers, info.redis_answers) for info in infos} == {(False, True)}
-    assert (recordings.asked, recordings.cancelled) == (1, 0)
-    # When the store answers after all, then it is told at once
+    assert (recordings.checks, recordings.cancelled) == (1, 0)
+    # When the store answers after all, then the next reply says so
     recordings.answers.set()
     assert (await report.read()).audio_store_answers
-    # And it is not asked again for a few seconds
+    # And there is no other check for a few seconds
     assert (await report.read()).audio_store_answers
-    assert recordings.asked == 1
+    assert recordings.checks == 1
 
 
-async def test_an_answer_is_not_shared_for_ever(
+async def test_the_outcome_of_a_check_expires(
     report: WorkerReport, recordings: FakeRecordings, constants: Constants
 ) -> None:
-    # Given a store that has answered a while ago
+    # Given a check of some time ago
     constants(SHARED_FOR_S=0.0)
     recordings.answers.set()
     assert (await report.read()).audio_store_answers
-    # When it goes away, then the next one who asks is told
+    # When the store becomes unavailable, then the next reply says so
     recordings.error = TransientError(ErrorCode.INTERNAL, "away")
     assert not (await report.read()).audio_store_answers
 
 
-async def test_a_worker_that_ends_does_not_wait_for_the_store(report: WorkerReport, recordings: FakeRecordings) -> None:
+async def test_a_stopping_worker_cancels_the_check(report: WorkerReport, recordings: FakeRecordings) -> None:
     await report.read()
     await report.close()
-    assert (recordings.asked, recordings.cancelled) == (1, 1)
+    assert (recordings.checks, recordings.cancelled) == (1, 1)

@@ -5,9 +5,9 @@ from base64 import b64encode
 import numpy as np
 import pytest
 
-from app.voices.matching import Match, MatchLimits, Pair, match
+from app.voices.matching import Match, Pair, match
 
-LIMITS = MatchLimits(threshold=0.6, margin=0.1)
+LIMITS = {"threshold": 0.6, "margin": 0.1}
 
 
 def direction(*values: float) -> str:
@@ -32,54 +32,54 @@ def names(matches: dict[str, Match]) -> dict[str, str | None]:
 
 
 def test_the_most_similar_voice_is_the_speakers() -> None:
-    matches = match({"S": speech(1, 0.1)}, {"anna": [speech(1, 0)], "boris": [speech(0, 1)]}, LIMITS)
+    matches = match({"S": speech(1, 0.1)}, {"anna": [speech(1, 0)], "boris": [speech(0, 1)]}, **LIMITS)
     assert names(matches) == {"S": "anna"}
     assert matches["S"].score == pytest.approx(0.995, abs=0.01)
 
 
 def test_who_is_just_similar_enough_is_named() -> None:
     speakers, voices = {"S": speech(1, 0.4)}, {"anna": [speech(1, 0)], "boris": [speech(0, 1)]}
-    first, second = (np.float32(match(speakers, {name: voices[name]}, LIMITS)["S"].score) for name in voices)
-    limits = MatchLimits(threshold=float(first), margin=float(first - second))
-    assert names(match(speakers, voices, limits)) == {"S": "anna"}
+    first, second = (np.float32(match(speakers, {name: voices[name]}, **LIMITS)["S"].score) for name in voices)
+    limits = {"threshold": float(first), "margin": float(first - second)}
+    assert names(match(speakers, voices, **limits)) == {"S": "anna"}
 
 
 def test_whoever_is_like_nobody_has_the_score_of_the_nearest() -> None:
-    matches = match({"S": speech(0.5, 0.5, 1)}, {"anna": [speech(1, 0)]}, LIMITS)
+    matches = match({"S": speech(0.5, 0.5, 1)}, {"anna": [speech(1, 0)]}, **LIMITS)
     assert names(matches) == {"S": None}
     assert matches["S"].score == pytest.approx(0.41, abs=0.01)
 
 
 def test_whoever_is_like_two_voices_is_neither() -> None:
-    matches = match({"S": speech(1, 0.9)}, {"anna": [speech(1, 0)], "boris": [speech(0, 1)]}, LIMITS)
+    matches = match({"S": speech(1, 0.9)}, {"anna": [speech(1, 0)], "boris": [speech(0, 1)]}, **LIMITS)
     assert names(matches) == {"S": None}
-    assert matches["S"].score > LIMITS.threshold
+    assert matches["S"].score > LIMITS["threshold"]
 
 
 def test_the_more_similar_of_two_speakers_gets_the_name() -> None:
-    matches = match({"S0": speech(1, 0.4), "S1": speech(1, 0.1)}, {"anna": [speech(1, 0)]}, LIMITS)
+    matches = match({"S0": speech(1, 0.4), "S1": speech(1, 0.1)}, {"anna": [speech(1, 0)]}, **LIMITS)
     assert names(matches) == {"S0": None, "S1": "anna"}
 
 
 def test_the_most_similar_of_several_references_decides() -> None:
     voices = {"boris": [speech(0, 0, 1)], "anna": [speech(0, 1), speech(1, 0)], "cecile": [speech(0, 0, 0, 1)]}
-    assert names(match({"S": speech(1, 0.05)}, voices, LIMITS)) == {"S": "anna"}
+    assert names(match({"S": speech(1, 0.05)}, voices, **LIMITS)) == {"S": "anna"}
 
 
 def test_telephones_make_strangers_similar_and_count_for_less() -> None:
     # Given a speaker and a voice that are 0.7 similar, full-band audio or both on a telephone
     voice, speaker = (1.0, 0.0), (0.7, 0.714)
-    assert names(match({"S": speech(*speaker)}, {"anna": [speech(*voice)]}, LIMITS)) == {"S": "anna"}
-    assert names(match({"S": called(*speaker)}, {"anna": [called(*voice)]}, LIMITS)) == {"S": None}
+    assert names(match({"S": speech(*speaker)}, {"anna": [speech(*voice)]}, **LIMITS)) == {"S": "anna"}
+    assert names(match({"S": called(*speaker)}, {"anna": [called(*voice)]}, **LIMITS)) == {"S": None}
 
 
 def test_a_person_enrolled_in_full_band_audio_is_known_on_a_telephone() -> None:
     enrolled = direction(1, 0), direction(0, 0, 1)
-    assert names(match({"S": called(0, 0, 1, 0.3)}, {"anna": [enrolled]}, LIMITS)) == {"S": "anna"}
+    assert names(match({"S": called(0, 0, 1, 0.3)}, {"anna": [enrolled]}, **LIMITS)) == {"S": "anna"}
 
 
 @pytest.mark.parametrize(("speakers", "voices"), [({}, {"anna": [speech(1)]}), ({"S": speech(1)}, {})])
 def test_without_speakers_or_voices_there_is_nothing_to_tell(
     speakers: dict[str, Pair], voices: dict[str, list[Pair]]
 ) -> None:
-    assert match(speakers, voices, LIMITS) == {}
+    assert match(speakers, voices, **LIMITS) == {}

@@ -15,7 +15,7 @@ from natscribe.cli.output import Format, make_output
 from natscribe.cli.vocabulary import read_vocabulary
 from natscribe.client import Client
 from natscribe.client.results import DEFAULT_LIMITS
-from natscribe.schemas.live import IDLE_S, LEAST_RATE_HZ, MOST_LIVE_CHANNELS, MOST_RATE_HZ, Codec
+from natscribe.schemas.live import IDLE_S, MAX_LIVE_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, Codec
 from natscribe.schemas.transcription import Channels
 from natscribe.schemas.wire import Priority
 
@@ -33,14 +33,14 @@ Rate = Annotated[
     int | None,
     typer.Option(
         "--rate",
-        min=LEAST_RATE_HZ,
-        max=MOST_RATE_HZ,
+        min=MIN_SAMPLE_RATE_HZ,
+        max=MAX_SAMPLE_RATE_HZ,
         help="Sample rate of standard input in Hz: 16000 by default, 8000 for mulaw and alaw, 48000 for opus.",
         show_default=False,
     ),
 ]
 _DEFAULT_RATE_HZ = {Codec.MULAW: 8000, Codec.ALAW: 8000, Codec.OPUS: 48_000}
-Count = Annotated[int, typer.Option("--channels", min=1, max=MOST_LIVE_CHANNELS, help="Channels of standard input.")]
+Count = Annotated[int, typer.Option("--channels", min=1, max=MAX_LIVE_CHANNELS, help="Channels of standard input.")]
 Mix = Annotated[bool, typer.Option("--mix", help="Mix two channels. By default each is transcribed separately.")]
 Speed = Annotated[float, typer.Option("--speed", min=0.1, max=100, help="Play a recording this many times as fast.")]
 Idle = Annotated[int, typer.Option("--idle-seconds", help="The task ends after this many seconds without audio.")]

@@ -12,7 +12,7 @@ from natscribe.cli.output import Format
 from natscribe.schemas.problems import problems_of
 from natscribe.schemas.requests import SubtitleLimits
 from natscribe.schemas.transcription import Channels
-from natscribe.schemas.wire import LEAST_KEPT_S, MOST_KEPT_S
+from natscribe.schemas.wire import MAX_KEEP_S, MIN_KEEP_S
 
 SEVERAL_FORMATS_HELP = (
     "html is a page for a browser, which plays the recording. With --output-dir the option can be repeated."
@@ -21,8 +21,8 @@ User = Annotated[str, typer.Option(help="Owner of the task: an integer or any na
 Keep = Annotated[
     int | None,
     typer.Option(
-        min=LEAST_KEPT_S,
-        max=MOST_KEPT_S,
+        min=MIN_KEEP_S,
+        max=MAX_KEEP_S,
         metavar="SECONDS",
         help="Delete all data of the task, including its recording, this long after its end.",
         show_default=False,

@@ -7,10 +7,10 @@ from itertools import groupby
 from natscribe.formats import with_names
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.kinds import Result
-from natscribe.schemas.progress import MOST_BETWEEN_EVENTS_S, ProgressEvent, State
+from natscribe.schemas.progress import MAX_EVENT_INTERVAL_S, ProgressEvent, State
 from natscribe.schemas.transcription import Segment
 
-SILENT_AFTER_S = MOST_BETWEEN_EVENTS_S + 2  # without an event for this time a worker may be lost
+SILENT_AFTER_S = MAX_EVENT_INTERVAL_S + 2  # without an event for this time a worker may be lost
 
 LEAST_SHOWN_LAG_S = 5.0  # less may be an utterance in progress
 

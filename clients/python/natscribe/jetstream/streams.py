@@ -23,11 +23,11 @@ from nats.js.api import (
 from natscribe.schemas import subjects
 from natscribe.schemas.live import LARGEST_FRAME_BYTES
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import MOST_KEPT_S, Kind, Lane, Priority
+from natscribe.schemas.wire import MAX_KEEP_S, Kind, Lane, Priority
 
 DAY_S = 24 * 3600.0
 EXPIRES_AFTER_S = 7 * DAY_S  # how long a task may wait before it fails
-RESULTS_KEPT_S = float(MOST_KEPT_S)
+RESULTS_KEPT_S = float(MAX_KEEP_S)
 LETTERS_KEPT_S = 30 * DAY_S
 UPLOADS_KEPT_S = 90 * DAY_S  # added to AUDIO_TTL: how long the bucket keeps a recording that no task has used
 RESULTS_BUCKET = "results"

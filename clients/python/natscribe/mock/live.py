@@ -15,7 +15,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import END
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask, Partial
-from natscribe.schemas.progress import LEAST_BETWEEN_EVENTS_S, Stage, State
+from natscribe.schemas.progress import MIN_EVENT_INTERVAL_S, Stage, State
 from natscribe.schemas.transcription import Segment, Source, Word
 
 UTTERANCE_S = 4.0  # from the beginning of one utterance to the next
@@ -90,7 +90,7 @@ async def hear(
     ready_at = loop.time() + (task.script.seconds or 0)
     while loop.time() < ready_at:
         await _progress(log, task, heard)
-        await task.sleep(LEAST_BETWEEN_EVENTS_S)
+        await task.sleep(MIN_EVENT_INTERVAL_S)
     words = _words_in(heard.seconds, task.batches)
     if words and only is None:
         await _say(log, task, _segment(order, task.batches, words), heard.seconds)
@@ -105,7 +105,7 @@ async def _say(log: Log, task: PlayedTask, segment: Segment, processed_seconds: 
 async def _progress(log: Log, task: PlayedTask, heard: Heard) -> None:
     """Append `running`, unless the last event is less than a second old."""
     last, done = task.last, min(_begin(task.batches), heard.seconds)
-    if last is None or (datetime.now(timezone.utc) - last.time).total_seconds() >= LEAST_BETWEEN_EVENTS_S:
+    if last is None or (datetime.now(timezone.utc) - last.time).total_seconds() >= MIN_EVENT_INTERVAL_S:
         async with task.turn():
             await log.append(
                 task,

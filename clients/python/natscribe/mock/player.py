@@ -16,10 +16,10 @@ from natscribe.mock.voices import Voices
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.kinds import Result, Task
 from natscribe.schemas.live import LiveTask
-from natscribe.schemas.progress import LEAST_BETWEEN_EVENTS_S, MOST_BETWEEN_EVENTS_S, Stage, State
+from natscribe.schemas.progress import MAX_EVENT_INTERVAL_S, MIN_EVENT_INTERVAL_S, Stage, State
 from natscribe.schemas.transcription import TranscriptionTask
 
-_BEAT_S = MOST_BETWEEN_EVENTS_S / 2
+_BEAT_S = MAX_EVENT_INTERVAL_S / 2
 
 
 class Player:
@@ -159,7 +159,7 @@ class Player:
     async def _progress(self, task: PlayedTask, **fields: object) -> None:
         """Append `running`, unless the last event is less than a second old."""
         last = task.last
-        if last is None or (datetime.now(timezone.utc) - last.time).total_seconds() >= LEAST_BETWEEN_EVENTS_S:
+        if last is None or (datetime.now(timezone.utc) - last.time).total_seconds() >= MIN_EVENT_INTERVAL_S:
             await self._append(task, State.RUNNING, **fields)
 
     async def _end(self, task: PlayedTask, ending: Ending, result: Result) -> None:

@@ -35,7 +35,7 @@ def turns_of(chunks: list[ChunkAnalysis], owners: np.ndarray, seconds: float) ->
     return [(t.speaker, t.start, t.end) for t in turns(chunks, owners, seconds)]
 
 
-def approximately(*expected: tuple[str, float, float]) -> object:
+def about(*expected: tuple[str, float, float]) -> object:
     return [(speaker, pytest.approx(start, abs=0.05), pytest.approx(end, abs=0.05)) for speaker, start, end in expected]
 
 
@@ -45,7 +45,7 @@ def test_turns_are_where_speakers_speak_however_long(seconds: int) -> None:
     speech = [(0, 0.5, 3.0), (1, 4.0, seconds - 2.0), (0, seconds - 3.0, seconds - 0.5)]
 
     # When turns are built, then they are those, in one piece each
-    assert turns_in(seconds, speech) == approximately(
+    assert turns_in(seconds, speech) == about(
         ("SPEAKER_00", 0.5, 3.0),
         ("SPEAKER_01", 4.0, seconds - 2.0),
         ("SPEAKER_00", seconds - 3.0, seconds - 0.5),
@@ -75,13 +75,13 @@ def test_a_breath_is_no_pause_and_a_click_no_turn() -> None:
     speech = [(0, 1.0, 2.0), (0, 2.1, 3.0), (0, 3 + 12 * FRAME, 4.5), (0, 4.5 + 11 * FRAME, 5.5), (1, 8.0, 8.05)]
 
     # When turns are built, then the short gaps are filled, and the click is gone
-    assert turns_in(12, speech) == approximately(("SPEAKER_00", 1.0, 3.0), ("SPEAKER_00", 3.2, 5.5))
+    assert turns_in(12, speech) == about(("SPEAKER_00", 1.0, 3.0), ("SPEAKER_00", 3.2, 5.5))
 
 
 def test_a_local_speaker_of_nobody_makes_no_turn() -> None:
     # Given a local speaker that belongs to no speaker, and nobody else; then with another person
     assert turns_in(12, [(1, 1, 5)], speakers=0) == []
-    assert turns_in(12, [(1, 1, 5), (0, 6, 8)], speakers=1) == approximately(("SPEAKER_00", 6, 8))
+    assert turns_in(12, [(1, 1, 5), (0, 6, 8)], speakers=1) == about(("SPEAKER_00", 6, 8))
 
 
 def test_windows_that_disagree_are_outvoted() -> None:
@@ -135,7 +135,7 @@ def test_where_one_speaks_it_is_the_most_probable_one() -> None:
     chunks[0].activity[0, second, 2] = 102
 
     # When turns are built, then each has a turn
-    assert turns_of(chunks, owners, 10.0) == approximately(
+    assert turns_of(chunks, owners, 10.0) == about(
         ("SPEAKER_00", 1.0, 3.0), ("SPEAKER_01", 4.0, 6.0), ("SPEAKER_02", 7.0, 9.0)
     )
 
@@ -179,15 +179,13 @@ def test_a_scrap_that_runs_into_a_turn_is_its_beginning(frames: int, pause: int,
 
     # When turns are built, then less than half a second is the other's, and the second scrap stays
     both = [("SPEAKER_01", 5.0, 8.0)] if given else [("SPEAKER_00", 5.0, end), ("SPEAKER_01", begin, 8.0)]
-    assert turns_in(12, speech) == approximately(("SPEAKER_00", 1.0, 3.0), *both, ("SPEAKER_00", 9.0, 9.35))
+    assert turns_in(12, speech) == about(("SPEAKER_00", 1.0, 3.0), *both, ("SPEAKER_00", 9.0, 9.35))
 
 
 def test_a_short_word_into_what_a_person_says_stays() -> None:
     # Given a third of a second of one speaker in the middle of another's turn, when turns are built, then it is a turn
     speech = [(0, 1.0, 3.0), (1, 4.0, 8.0), (0, 5.0, 5.35)]
-    assert turns_in(12, speech) == approximately(
-        ("SPEAKER_00", 1.0, 3.0), ("SPEAKER_01", 4.0, 8.0), ("SPEAKER_00", 5.0, 5.35)
-    )
+    assert turns_in(12, speech) == about(("SPEAKER_00", 1.0, 3.0), ("SPEAKER_01", 4.0, 8.0), ("SPEAKER_00", 5.0, 5.35))
 
 
 @pytest.mark.parametrize("end", [5.38, 5.45])
@@ -204,7 +202,7 @@ def test_a_local_speaker_may_be_of_two_speakers_one_after_the_other() -> None:
         owners[number, round(5 / FRAME) - number * STEP_FRAMES :, 0] = 1
 
     # When turns are built, then each speaker has a half
-    assert turns_of(chunks, owners, 12.0) == approximately(("SPEAKER_00", 1.0, 5.0), ("SPEAKER_01", 5.0, 9.0))
+    assert turns_of(chunks, owners, 12.0) == about(("SPEAKER_00", 1.0, 5.0), ("SPEAKER_01", 5.0, 9.0))
 
 
 @pytest.mark.parametrize("begin", [4.9, 5.0])
@@ -213,4 +211,4 @@ def test_turns_of_one_speaker_neither_overlap_nor_touch(begin: float) -> None:
     speech = [(0, 1.0, 5.0), (1, begin, 5.2), (0, 5.25, 9.0)]
 
     # When turns are built, then the first speaker has one turn
-    assert turns_in(12, speech) == approximately(("SPEAKER_00", 1.0, 9.0))
+    assert turns_in(12, speech) == about(("SPEAKER_00", 1.0, 9.0))
