@@ -137,7 +137,7 @@ async def all_are_listed(client: Client) -> bool:
 
 async def every_queue(publisher: Client, operator: Client, engine: FakeEngine) -> list[str]:
     """A task in each queue that fails, and is replayed."""
-    engine.fail_with, engine.deaf = [FAILURE] * 6, [FAILURE] * 3
+    engine.fail_with, engine.live_failures = [FAILURE] * 6, [FAILURE] * 3
     tasks = [await in_queue(publisher, queue, priority) for queue in Lane for priority in Priority]
     assert [await end_of(publisher, task) for task in tasks] == [State.FAILED] * 9
     assert {letter.task_id async for letter in operator.dead_letters()} == set(tasks)

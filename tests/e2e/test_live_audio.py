@@ -59,7 +59,7 @@ async def test_noise_ends_well(client: Client) -> None:
         (LiveAudio(codec=Codec.MULAW, sample_rate=8000), recorded("webm", hum(2)), "WebM"),
         (OPUS, NOISE, "not Opus in Ogg or WebM"),
         (OPUS, recorded("webm", hum(2, channels=2)), "2 channels"),
-        (OPUS, recorded("ogg", hum(2))[:2000] + NOISE[: 1024**2], "The live sound"),
+        (OPUS, recorded("ogg", hum(2))[:2000] + NOISE[: 1024**2], "The live audio"),
     ],
     ids=["flac", "ogg", "webm", "noise", "two channels", "cut"],  # the sound is another one in each run
 )

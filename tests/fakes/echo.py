@@ -47,10 +47,10 @@ class EchoEngine(FakeEngine):
             async for reply in replies:
                 yield reply
 
-    def _hear(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
+    def process_live(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         before = b"" if job.first else self._sound.pop(job.stream)
-        self._sound[job.stream] = before + b64decode(job.sound)
-        heard = super()._hear(job)
+        self._sound[job.stream] = before + b64decode(job.data)
+        heard = super().process_live(job)
         return heard.model_copy(
             update={
                 "windows": [self._cut(job.stream, window) for window in heard.windows],
