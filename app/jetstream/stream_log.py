@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, BadRequestError
 from natscribe.jetstream import leader_reads, stream_pages
-from natscribe.jetstream.retries import NO_REPLY, REQUEST_TIMEOUT_S, is_repeatable
+from natscribe.jetstream.retries import OUTAGE_ERRORS, REQUEST_TIMEOUT_S, is_repeatable
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 
@@ -194,7 +194,7 @@ class StreamLog(Generic[T]):
         while True:
             try:
                 return await request()
-            except (APIError, *NO_REPLY) as error:
+            except (APIError, *OUTAGE_ERRORS) as error:
                 if not is_repeatable(error):
                     raise
                 if not self._nats.is_connected:

@@ -9,7 +9,7 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.client.errors import ClientError
-from natscribe.client.recordings import store_of
+from natscribe.client.recordings import upload_store
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 
@@ -85,7 +85,7 @@ async def keep(recording: Recording, task_id: str, settings: Settings, nats: Cli
 
     The text is complete by then, so nothing is raised: the task does not fail because of its sound.
     """
-    store = store_of(settings, nats)
+    store = upload_store(settings, nats)
     if store is None:
         return None
     for left in reversed(range(KEEP_TRIES)):

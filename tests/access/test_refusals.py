@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from natscribe.client import Client, InboxRefusedError, NotAllowedError, RequestFailedError
 from natscribe.client.connection import connect
-from natscribe.client.permissions import who_may
+from natscribe.client.permissions import permitted_users
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.wire import Kind
 
@@ -116,7 +116,7 @@ def test_every_client_may_what_is_said_of_it() -> None:
             asked = subject.replace("$JS.ACK.natscribe.", "$JS.API.")
             # Then nobody is sent to another user for what it may itself
             if not subject.startswith(("$JS.FC.", "$JS.ACK.transcription")):
-                assert user in who_may(asked), (user, asked)
+                assert user in permitted_users(asked), (user, asked)
 
 
 async def test_the_command_says_it_in_one_sentence(settings: Settings, worker: Worker, tmp_path: Path) -> None:
@@ -148,5 +148,5 @@ async def test_a_refused_subscription_is_told_however_the_answers_are_timed(guar
     for number in range(300):
         await connection.subscribe(f"progress.t{number}")
         with pytest.raises(NotAllowedError):
-            await connection.refuse_unheard(f"progress.t{number}")
+            await connection.confirm_subscription(f"progress.t{number}")
     await connection.close()

@@ -13,7 +13,7 @@ from natscribe.settings import Settings
 if TYPE_CHECKING:  # the library has these types for type checkers alone
     from obstore.store import ClientConfig, S3Config
 
-MOST_RETRIES = 6  # of requests for one recording, with growing pauses: about ten seconds in all
+MAX_RETRIES = 6  # of requests for one recording, with growing pauses: about ten seconds in all
 
 # Before Python 3.13, a thread of the library that hands over its last answer while Python ends aborts the process.
 _LAST_ANSWER_S = 0.1
@@ -46,7 +46,7 @@ def connect(settings: Settings, *, within: timedelta, stalled: timedelta | None 
         prefix=where.path.strip("/") or None,
         config=config,
         client_options=options,
-        retry_config={"max_retries": MOST_RETRIES, "retry_timeout": within},
+        retry_config={"max_retries": MAX_RETRIES, "retry_timeout": within},
     )
 
 

@@ -71,7 +71,7 @@ class Settings(BaseModel):
         """Read each setting from the environment, else from these files of `NAME=value` lines, else from /run/secrets.
 
         Raises:
-            ValidationError: A setting is wrong; `wrong_setting` makes a sentence of the error.
+            ValidationError: A setting is wrong; `describe_invalid_setting` makes a sentence of the error.
         """
         sources = [_upper(os.environ), *_lines_of(files)]
         found: dict[str, str] = {}
@@ -172,7 +172,7 @@ def split_address(url: str) -> SplitResult:
     return parts
 
 
-def wrong_setting(error: ValidationError) -> str:
+def describe_invalid_setting(error: ValidationError) -> str:
     """Write a sentence that names the first wrong setting, as the environment names it, and the problem."""
     # The name is empty if the problem is a combination of settings.
     name = "".join(str(part) for part in error.errors(include_input=False)[0]["loc"])

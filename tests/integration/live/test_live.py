@@ -253,7 +253,7 @@ async def test_a_full_bucket_costs_no_text(
     constants: Constants,
 ) -> None:
     # Given a bucket that is full, and a live task whose sound is to be kept
-    constants(KEPT_AGAIN_AFTER_S=0.05, INSISTS_FOR_S=0.2)
+    constants(KEPT_AGAIN_AFTER_S=0.05, RETRY_UPLOAD_FOR_S=0.2)
     await bucket.put("other", b"of somebody else")
     stream = await js.stream_info("OBJ_audio")
     await js.update_stream(stream.config.evolve(max_bytes=stream.state.bytes))

@@ -8,7 +8,7 @@ from natscribe.cli import doctor
 from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
 from natscribe.client.examination import Examination, Server
-from natscribe.client.rights import Right
+from natscribe.client.permission_checks import Right
 from natscribe.schemas.wire import Model
 from natscribe.schemas.workers import Problem, WorkerInfo
 from typer.testing import CliRunner

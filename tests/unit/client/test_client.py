@@ -219,7 +219,7 @@ async def test_silence_and_nonsense_are_explained(
 @pytest.mark.parametrize("subject", [subjects.RESULT, subjects.STATUS, subjects.CANCEL])
 async def test_a_request_that_a_frozen_worker_got_is_sent_again(constants: Constants, subject: str) -> None:
     # Given a worker that is frozen, and one that answers
-    constants(SENT_AGAIN_AFTER_S=0.01)
+    constants(RESEND_AFTER_S=0.01)
     nats = FakeNats(None, UNKNOWN)
     # When a request reaches the first one, then the other one's answer comes
     with pytest.raises(RequestFailedError, match="No such task"):
@@ -231,7 +231,7 @@ async def test_a_reply_that_is_under_way_counts_more_than_the_error_of_a_copy(
     constants: Constants, failure: bytes | Exception
 ) -> None:
     # Given a worker that is slow to answer, and that is asked for too much, or ends, when it is asked again
-    constants(SENT_AGAIN_AFTER_S=0.01)
+    constants(RESEND_AFTER_S=0.01)
     slow = asyncio.get_running_loop().create_future()
     nats = FakeNats(slow, failure)
     asked = asyncio.create_task(request(nats.connection, subjects.STATUS, TaskRequest(task_id="t1")))
@@ -243,7 +243,7 @@ async def test_a_reply_that_is_under_way_counts_more_than_the_error_of_a_copy(
 
 async def test_the_error_of_a_copy_is_told_if_no_answer_comes(constants: Constants) -> None:
     # Given a worker that is frozen, and one that has a problem
-    constants(SENT_AGAIN_AFTER_S=0.01, REPLY_TIMEOUT_S=0.5)
+    constants(RESEND_AFTER_S=0.01, REPLY_TIMEOUT_S=0.5)
     nats = FakeNats(None, CONFUSED, UNKNOWN)
     # When both got a request, then the problem is told, and nobody else is asked
     with pytest.raises(RequestFailedError, match="Ask again"):
@@ -254,7 +254,7 @@ async def test_the_error_of_a_copy_is_told_if_no_answer_comes(constants: Constan
 @pytest.mark.parametrize(("written_as", "copies"), [(ResultFormat.JSON, 3), (ResultFormat.SRT, 2)])
 async def test_a_worker_is_not_asked_for_ever(constants: Constants, written_as: ResultFormat, copies: int) -> None:
     # Given workers that do not answer
-    constants(SENT_AGAIN_AFTER_S=0.01, REPLY_TIMEOUT_S=0.5)
+    constants(RESEND_AFTER_S=0.01, REPLY_TIMEOUT_S=0.5)
     nats = FakeNats(*[None] * 5)
     # When a result is wanted, then few are asked for text, which takes long to write
     with pytest.raises(UnreachableError, match="did not reply"):
@@ -265,7 +265,7 @@ async def test_a_worker_is_not_asked_for_ever(constants: Constants, written_as: 
 @pytest.mark.parametrize("subject", [subjects.DELETE, subjects.REPLAY, subjects.ENROLL, subjects.RENAME])
 async def test_a_request_that_must_not_be_answered_twice_is_sent_once(constants: Constants, subject: str) -> None:
     # Given a worker that is frozen, and one that answers
-    constants(SENT_AGAIN_AFTER_S=0.01, REPLY_TIMEOUT_S=0.1)
+    constants(RESEND_AFTER_S=0.01, REPLY_TIMEOUT_S=0.1)
     nats = FakeNats(None, UNKNOWN)
     # When a request that may do more the second time reaches the first one, then the time is over without an answer
     with pytest.raises(UnreachableError, match="did not reply"):

@@ -10,7 +10,7 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck
 from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 from natscribe.client.errors import NotAllowedError, OtherSenderError, StorageFullError, UnreachableError
-from natscribe.client.frames import FRAME_S, MOST_WAITING, Cutter, FramePublisher
+from natscribe.client.frames import FRAME_S, MAX_PENDING_FRAMES, FramePublisher, FrameSplitter
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.error_codes import QUEUE_FULL
 from natscribe.schemas.live import LARGEST_FRAME_BYTES, Codec, LiveAudio
@@ -81,7 +81,7 @@ async def frames(server: Server) -> AsyncIterator[FramePublisher]:
 def test_sound_is_cut_between_samples_and_none_is_lost(audio: LiveAudio, frame: int) -> None:
     # Given sound that comes in pieces of any size
     sound = bytes(number % 251 for number in range(5 * frame + frame // 2))
-    cutter = Cutter(audio)
+    cutter = FrameSplitter(audio)
     cut: list[bytes] = []
     # When it is cut
     for start in range(0, len(sound), 777):
@@ -93,13 +93,13 @@ def test_sound_is_cut_between_samples_and_none_is_lost(audio: LiveAudio, frame: 
 
 
 def test_half_a_sample_at_the_end_is_no_sound() -> None:
-    cutter = Cutter(STEREO)
+    cutter = FrameSplitter(STEREO)
     assert list(cutter.cut(b"12345")) == []
     assert cutter.rest() == b"1234"
 
 
 def test_opus_goes_out_as_it_comes_unless_a_frame_would_be_too_large() -> None:
-    cutter = Cutter(OPUS)
+    cutter = FrameSplitter(OPUS)
     assert list(cutter.cut(b"page")) == [b"page"]
     assert [len(each) for each in cutter.cut(bytes(LARGEST_FRAME_BYTES + 5))] == [LARGEST_FRAME_BYTES, 5]
     assert cutter.rest() == b""
@@ -108,7 +108,7 @@ def test_opus_goes_out_as_it_comes_unless_a_frame_would_be_too_large() -> None:
 async def test_a_frame_follows_when_the_one_before_is_stored(server: Server, frames: FramePublisher) -> None:
     # Given a server that acknowledges nothing yet, and as many frames as may wait
     server.holds_answers = True
-    for number in range(MOST_WAITING):
+    for number in range(MAX_PENDING_FRAMES):
         await frames.put(bytes([number]) * 4)
         await _turns()
     # When one frame more is sent, then it waits, and so do all but the first
@@ -122,9 +122,9 @@ async def test_a_frame_follows_when_the_one_before_is_stored(server: Server, fra
     await sending
     await frames.stored()
     # Then the others follow in order, joined to frames that are not too large
-    assert server.sound == b"".join(bytes([number]) * 4 for number in range(MOST_WAITING)) + b"last"
+    assert server.sound == b"".join(bytes([number]) * 4 for number in range(MAX_PENDING_FRAMES)) + b"last"
     assert server.stored == [f"t1-{number}" for number in range(len(server.stored))]
-    assert len(server.stored) <= MOST_WAITING // 2
+    assert len(server.stored) <= MAX_PENDING_FRAMES // 2
 
 
 async def _turns() -> None:

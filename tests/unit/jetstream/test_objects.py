@@ -186,13 +186,13 @@ async def claim(parts: Parts, owner: Owner, characters: int = 5) -> Transcriptio
 
 
 async def test_a_large_result_is_whole_behind_its_reference(parts: Parts) -> None:
-    referring = await claim(parts, FIRST)
-    assert (referring.text, referring.segments) == ("", [])
-    assert await parts.results.load_segments(referring) == transcript(5)
+    result_reference = await claim(parts, FIRST)
+    assert (result_reference.text, result_reference.segments) == ("", [])
+    assert await parts.results.load_segments(result_reference) == transcript(5)
     assert await parts.results.load_segments(transcript(3)) == transcript(3)
     await parts.results.delete_object("t1")
     with pytest.raises(NotFoundError):
-        await parts.results.load_segments(referring)
+        await parts.results.load_segments(result_reference)
 
 
 async def test_an_object_belongs_to_its_task_message(parts: Parts) -> None:
@@ -286,7 +286,7 @@ async def test_what_cannot_be_written_is_told(parts: Parts) -> None:
 async def test_too_many_who_ask_at_once_are_told(parts: Parts, constants: Constants) -> None:
     # Given a service that takes one request at once
     last, one = await completed(parts, transcript(0)), writer(parts)
-    constants(MOST_WAITING=1)
+    constants(MAX_PENDING_FRAMES=1)
     # When two ask, and then a third one
     first, second = await asyncio.gather(*(one.write(last, asked()) for _ in range(2)), return_exceptions=True)
     third = await one.write(last, asked())

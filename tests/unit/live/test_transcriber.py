@@ -133,7 +133,7 @@ async def test_sound_that_nobody_wants_to_keep_is_no_recording(parts: Parts, nat
 
 async def test_sound_that_cannot_be_kept_costs_no_text(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
     # Given a store of recordings that is not there
-    constants(KEPT_AGAIN_AFTER_S=0, INSISTS_FOR_S=0)
+    constants(KEPT_AGAIN_AFTER_S=0, RETRY_UPLOAD_FOR_S=0)
     del nats.streams["OBJ_audio"]
     # When the sound of a task is to be kept
     with capture_logs() as lines:

@@ -21,15 +21,15 @@ from natscribe.client.errors import (
     StorageStoppedError,
     UnreachableError,
 )
-from natscribe.client.stores import Source, UploadCallback, sha256_of
+from natscribe.client.stores import RecordingReader, UploadCallback, sha256_of
 from natscribe.jetstream.error_codes import STORAGE_FULL, STORE_FAILED
 from natscribe.jetstream.retries import REQUEST_TIMEOUT_S, RETRY_FOR_S, retry_until_reply
 
-INSISTS_FOR_S = RETRY_FOR_S  # how long an upload repeats a message that is not acknowledged
+RETRY_UPLOAD_FOR_S = RETRY_FOR_S  # how long an upload repeats a message that is not acknowledged
 CHUNK = 512 * 1024  # bytes of an object in one message of the upload
 
 
-class PatientJetStream(JetStreamContext):
+class RetryingJetStream(JetStreamContext):
     """Publishes a message again until JetStream acknowledges it: after a lost server, a bucket may lack a leader."""
 
     async def publish(  # noqa: PLR0913, PLR0917 -- the parameters of nats-py
@@ -48,7 +48,7 @@ class PatientJetStream(JetStreamContext):
         """
         once = (headers or {}) | {"Nats-Msg-Id": uuid4().hex}
         publish = partial(super().publish, subject, payload, timeout, stream, once, msg_ttl)
-        return await retry_until_reply(publish, within_s=INSISTS_FOR_S, final=STORAGE_FULL)
+        return await retry_until_reply(publish, within_s=RETRY_UPLOAD_FOR_S, final=STORAGE_FULL)
 
 
 class Bucket:
@@ -68,7 +68,7 @@ class Bucket:
             if before is not None and before.digest == digest and await self._stays(bucket, before):
                 return False
             meta = ObjectMeta(name=name, options=ObjectMetaOptions(max_chunk_size=CHUNK))
-            source = await asyncio.to_thread(Source, recording, self._on_upload)
+            source = await asyncio.to_thread(RecordingReader, recording, self._on_upload)
             with io.BufferedReader(source) as file:
                 await bucket.put(name, file, meta)
         except (nats.errors.Error, OSError) as error:

@@ -13,12 +13,12 @@ from natscribe.client.exchange import ask, is_text, read, request
 from natscribe.client.following import Follower, follow_all, has_events
 from natscribe.client.languages import language_code
 from natscribe.client.live import Live
-from natscribe.client.operating import dead_letters, overview
+from natscribe.client.operations import dead_letters, overview
 from natscribe.client.permissions import Connection
-from natscribe.client.recordings import audio_file_id, choose_priority, length, new_task_id, store_of
+from natscribe.client.recordings import audio_file_id, choose_priority, length, new_task_id, upload_store
 from natscribe.client.results import DEFAULT_LIMITS, whole, written
 from natscribe.client.stores import UploadCallback
-from natscribe.client.submission import Submission, make
+from natscribe.client.submission import Submission, build_message
 from natscribe.client.workers import workers
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.schemas import subjects
@@ -135,7 +135,7 @@ class Client:
         fields = await self._fields(
             recording, task_id, user_id, min_speakers=min_speakers, max_speakers=max_speakers, keep_seconds=keep_seconds
         )
-        task = make(
+        task = build_message(
             TranscriptionTask,
             fields | options | {"diarize": diarize, "identify": identify, "word_timestamps": word_timestamps},
         )
@@ -157,7 +157,7 @@ class Client:
         fields = await self._fields(
             recording, task_id, user_id, min_speakers=min_speakers, max_speakers=max_speakers, keep_seconds=keep_seconds
         )
-        task = make(DiarizationTask, fields | {"identify": identify})
+        task = build_message(DiarizationTask, fields | {"identify": identify})
         return await self._submit(task, Kind.DIARIZATION, recording, priority, is_new=task_id is None)
 
     def live(
@@ -183,7 +183,7 @@ class Client:
         if (language := options.get("language")) is not None:
             options["language"] = language_code(language)
         fields = {"task_id": task_id or new_task_id("live"), "user_id": 0, "audio": audio or LiveAudio()}
-        task = make(LiveTask, fields | options)
+        task = build_message(LiveTask, fields | options)
         return Live(
             self._connection,
             self._settings,
@@ -201,7 +201,7 @@ class Client:
             RecordingError: The recording cannot be read or uploaded.
         """
         name = await audio_file_id(self._settings, recording, new_task_id(recording))
-        if (store := store_of(self._settings, self._connection, self._on_upload)) is not None:
+        if (store := upload_store(self._settings, self._connection, self._on_upload)) is not None:
             await store.upload(recording, name)
         return name
 
@@ -217,7 +217,9 @@ class Client:
 
     async def get_task_progress(self, task_id: str) -> TaskStatus:
         """Return the status of a task."""
-        return await ask(self._connection, subjects.STATUS, make(TaskRequest, {"task_id": task_id}), TaskStatus)
+        return await ask(
+            self._connection, subjects.STATUS, build_message(TaskRequest, {"task_id": task_id}), TaskStatus
+        )
 
     async def tasks(
         self,
@@ -231,7 +233,7 @@ class Client:
 
         To read on, pass `more_before` of the page as `before`, until it is None.
         """
-        wanted = make(ListRequest, {"user_id": user_id, "state": state, "limit": limit, "before": before})
+        wanted = build_message(ListRequest, {"user_id": user_id, "state": state, "limit": limit, "before": before})
         return await ask(self._connection, subjects.LIST, wanted, TaskPage)
 
     @overload
@@ -246,7 +248,7 @@ class Client:
         self, task_id: str, result_format: ResultFormat = ResultFormat.JSON, *, limits: SubtitleLimits = DEFAULT_LIMITS
     ) -> Result | str:
         """Fetch the result, which may be in the Object Store: return a `Result` for `json`, else text."""
-        wanted = make(ResultRequest, {"task_id": task_id, "format": result_format, **limits.model_dump()})
+        wanted = build_message(ResultRequest, {"task_id": task_id, "format": result_format, **limits.model_dump()})
         reply = await request(self._connection, subjects.RESULT, wanted)
         if is_text(reply):
             return reply.data.decode()
@@ -298,11 +300,13 @@ class Client:
 
     async def cancel(self, task_id: str) -> TaskStatus:
         """Cancel a task and return the status of the task; a task that has ended stays unchanged."""
-        return await ask(self._connection, subjects.CANCEL, make(TaskRequest, {"task_id": task_id}), TaskStatus)
+        return await ask(
+            self._connection, subjects.CANCEL, build_message(TaskRequest, {"task_id": task_id}), TaskStatus
+        )
 
     async def delete(self, task_id: str) -> None:
         """Delete everything of a task, including its recording."""
-        await ask(self._connection, subjects.DELETE, make(TaskRequest, {"task_id": task_id}), Deleted)
+        await ask(self._connection, subjects.DELETE, build_message(TaskRequest, {"task_id": task_id}), Deleted)
 
     async def delete_user(self, user_id: int | str) -> int:
         """Delete all tasks of a user, including their recordings, and return the number of deleted tasks.
@@ -310,7 +314,7 @@ class Client:
         Raises:
             ClientError: A request failed; some tasks may have been deleted before.
         """
-        replies = self._delete_all(subjects.DELETE, make(UserRequest, {"user_id": user_id}), Deleted)
+        replies = self._delete_all(subjects.DELETE, build_message(UserRequest, {"user_id": user_id}), Deleted)
         return sum([reply.tasks async for reply in replies])
 
     async def enroll_voice(  # noqa: PLR0913 -- the request's fields
@@ -330,12 +334,12 @@ class Client:
         speaker who sounds like another voice of the user is an error, unless it is `another` person.
         """
         fields = {"task_id": task_id, "speaker": speaker, "name": name, "voice": voice, "another": another}
-        wanted = make(EnrollRequest, fields | {"consent": consent, "user_id": user_id})
+        wanted = build_message(EnrollRequest, fields | {"consent": consent, "user_id": user_id})
         return await ask(self._connection, subjects.ENROLL, wanted, Voice)
 
     async def voices(self, user_id: int | str = 0) -> AsyncIterator[Voice]:
         """Yield the voices of a user."""
-        wanted = make(VoicesRequest, {"user_id": user_id})
+        wanted = build_message(VoicesRequest, {"user_id": user_id})
         while True:
             page = await ask(self._connection, subjects.VOICES, wanted, VoicePage)
             for voice in page.voices:
@@ -346,19 +350,19 @@ class Client:
 
     async def rename_voice(self, voice: str, name: str, *, user_id: int | str = 0) -> Voice:
         """Give a voice another name."""
-        wanted = make(RenameRequest, {"user_id": user_id, "voice": voice, "name": name})
+        wanted = build_message(RenameRequest, {"user_id": user_id, "voice": voice, "name": name})
         return await ask(self._connection, subjects.RENAME, wanted, Voice)
 
     async def forget_voice(self, voice: str, *, user_id: int | str = 0) -> None:
         """Forget a voice: name, consent and references."""
-        wanted = make(ForgetRequest, {"user_id": user_id, "voice": voice})
+        wanted = build_message(ForgetRequest, {"user_id": user_id, "voice": voice})
         await ask(self._connection, subjects.FORGET, wanted, Forgotten)
 
     async def replay(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
     ) -> int:
         """Queue the tasks of dead letters again, chosen by exactly one argument; return the number of queued tasks."""
-        chosen = make(ReplayRequest, {"task_id": task_id, "kind": kind, "code": code})
+        chosen = build_message(ReplayRequest, {"task_id": task_id, "kind": kind, "code": code})
         return (await ask(self._connection, subjects.REPLAY, chosen, Replayed)).replayed
 
     async def delete_dead_letters(
@@ -369,7 +373,7 @@ class Client:
         Raises:
             ClientError: A request failed; some dead letters may have been removed before.
         """
-        chosen = make(DeleteLettersRequest, {"task_id": task_id, "kind": kind, "code": code})
+        chosen = build_message(DeleteLettersRequest, {"task_id": task_id, "kind": kind, "code": code})
         replies = self._delete_all(subjects.DELETE_LETTERS, chosen, LettersDeleted)
         return sum([reply.deleted async for reply in replies])
 
@@ -411,7 +415,7 @@ class Client:
         self, task: Task, kind: Kind, recording: Path | str, priority: Priority | None, *, is_new: bool
     ) -> str:
         seconds = await length(recording)
-        store = store_of(self._settings, self._connection, self._on_upload)
+        store = upload_store(self._settings, self._connection, self._on_upload)
         submission = Submission(self._connection, store, recording, task, seconds)
         await submission.submit(subjects.tasks(Lane(kind), priority or choose_priority(seconds)), is_new=is_new)
         return task.task_id

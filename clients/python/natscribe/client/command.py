@@ -18,7 +18,7 @@ def command() -> str:
     return str(called.relative_to(here) if called.is_relative_to(here) else called)
 
 
-def to_resume(task_id: str) -> str:
+def resume_hint(task_id: str) -> str:
     """Return the end of a sentence: how to go on with the sound of a live task, in the shell and in Python."""
     return f"go on with `{command()} live - --resume {task_id}`, in Python with `resume=True`"
 

@@ -14,7 +14,7 @@ from natscribe.client.command import command
 from natscribe.client.errors import ClientError, NoServerError, SettingsError, UnreachableError
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.nats_py_compat import close, tolerate_lost_writes, tolerate_unreadable_messages
-from natscribe.settings import Settings, wrong_setting
+from natscribe.settings import Settings, describe_invalid_setting
 
 CONNECT_TIMEOUT_S = 2  # of one address
 PATIENCE_S = 1  # for the first connection, beside a timeout of each address
@@ -31,7 +31,7 @@ def read_settings() -> Settings:
     try:
         return Settings.read()
     except ValidationError as error:
-        raise SettingsError(wrong_setting(error)) from error
+        raise SettingsError(describe_invalid_setting(error)) from error
 
 
 async def connect(settings: Settings, on_outage: OutageCallback | None = None) -> Connection:

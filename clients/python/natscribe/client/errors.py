@@ -1,6 +1,6 @@
 """The errors of the client; each message says what to do next."""
 
-from natscribe.client.command import to_resume
+from natscribe.client.command import resume_hint
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
 
@@ -107,7 +107,7 @@ class OtherSenderError(ClientError):
     def __init__(self, task_id: str) -> None:
         super().__init__(
             f"Another program sends sound of {task_id}, too, and NATS keeps only one frame of each number: stop one of "
-            f"the programs, or begin another live task here. If the other one has stopped, {to_resume(task_id)}."
+            f"the programs, or begin another live task here. If the other one has stopped, {resume_hint(task_id)}."
         )
 
 

@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field
 from natscribe.client.bucket import Bucket
 from natscribe.client.connection import connect
 from natscribe.client.errors import ClientError, NoJetStreamError, NotAllowedError, StorageFullError, UnreachableError
+from natscribe.client.permission_checks import NO_SUCH_NAME, Right, rights
 from natscribe.client.permissions import Connection
-from natscribe.client.recordings import store_of
-from natscribe.client.rights import NO_SUCH_NAME, Right, rights
+from natscribe.client.recordings import upload_store
 from natscribe.client.workers import workers
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.schemas import subjects
@@ -182,7 +182,7 @@ class _Examiner:
         if theirs.rstrip("/") != ours.rstrip("/") and not theirs.startswith("file:"):
             self._wrong(f"The service looks for recordings in {theirs}, not in {ours}", f"set AUDIO_STORE={theirs}")
             return
-        store = store_of(self.settings, self.connection)
+        store = upload_store(self.settings, self.connection)
         if store is not None and all(right.allowed for right in self.found.rights if right.command == "upload"):
             await _in_time(store.differs(Path(), NO_SUCH_NAME), CHECKED_WITHIN_S, f"The store of recordings {ours}")
             if isinstance(store, Bucket):

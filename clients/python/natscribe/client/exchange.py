@@ -31,7 +31,7 @@ from natscribe.schemas.wire import Input
 OTHER_CONTRACT = "The service's reply does not fit this version of the contract: update the older side."
 NO_REPLY_MESSAGE, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
 TRIES = 5  # how often a task without an acknowledgement is published
-SENT_AGAIN_AFTER_S = 2.0  # a worker that is frozen may have got the request: the next one may reach another worker
+RESEND_AFTER_S = 2.0  # a worker that is frozen may have got the request: the next one may reach another worker
 REPEATABLE = {  # a copy does no harm, even if it is read late: a reply to any copy is the answer
     *(subjects.STATUS, subjects.RESULT, subjects.LIST, subjects.TASK_QUEUES, subjects.CANCEL, subjects.VOICES),
 }
@@ -81,7 +81,7 @@ async def request(connection: Nats, subject: str, asked: Input) -> Msg:
     try:
         return await _first_answer(connection, subject, asked)
     except nats.errors.NoRespondersError as error:
-        raise no_worker(NO_REPLY_MESSAGE) from error
+        raise no_worker_error(NO_REPLY_MESSAGE) from error
     except nats.errors.Error as error:
         message = f"The service did not reply within {REPLY_TIMEOUT_S:.0f} s: ask again in a moment."
         raise UnreachableError(message) from error
@@ -99,7 +99,7 @@ async def _first_answer(connection: Nats, subject: str, asked: Input) -> Msg:
             if copies:
                 copies -= 1
                 out.add(asyncio.ensure_future(_answer(connection, subject, body, left)))
-            pause = min(SENT_AGAIN_AFTER_S, left) if copies else left
+            pause = min(RESEND_AFTER_S, left) if copies else left
             done, out = await asyncio.wait(out, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             for each in done:
                 if _is_final(error := each.exception()):
@@ -156,7 +156,7 @@ async def _publish(connection: Nats, subject: str, task: Task, headers: dict[str
             continue
         except NoStreamResponseError as error:
             if not await _has_stream(js, subject):
-                raise no_worker(NO_QUEUE) from error
+                raise no_worker_error(NO_QUEUE) from error
             await asyncio.sleep(ELECTION_S)
         except APIError as error:
             raise _refused(subject, error) from error
@@ -182,7 +182,7 @@ async def _has_stream(js: JetStreamContext, subject: str) -> bool:
     return True
 
 
-def no_worker(what_was_seen: str) -> NoWorkerError:
+def no_worker_error(what_was_seen: str) -> NoWorkerError:
     """Make the error for a missing worker; the error says how to start a worker, or that one may just be starting."""
     how = f"start one with `{command()} up` or `faststream run app.main:app`, or wait if one is just starting"
     return NoWorkerError(f"{what_was_seen} no worker of the service runs there: {how}.")

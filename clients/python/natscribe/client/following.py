@@ -80,7 +80,7 @@ async def follow_all(connection: Connection) -> AsyncGenerator[ProgressEvent]:
     """
     subscription = await connection.subscribe(subjects.ALL_PROGRESS)
     try:
-        await connection.refuse_unheard(subjects.ALL_PROGRESS)
+        await connection.confirm_subscription(subjects.ALL_PROGRESS)
         async for message in subscription.messages:
             with suppress(ValueError):  # skip a message that is no event of the service
                 yield ProgressEvent.model_validate_json(message.data)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import nats.errors
 from nats.js.errors import APIError
 
-from natscribe.client.command import to_resume
+from natscribe.client.command import resume_hint
 from natscribe.client.errors import ClientError, OtherSenderError, StorageFullError, UnreachableError
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
@@ -19,11 +19,11 @@ from natscribe.schemas.headers import END
 from natscribe.schemas.live import LARGEST_FRAME_BYTES, LiveAudio
 
 FRAME_S = 0.1
-MOST_WAITING = 8  # frames that are not stored yet
+MAX_PENDING_FRAMES = 8  # frames that are not stored yet
 _ACKNOWLEDGED_WITHIN_S = 5.0
 
 
-class Cutter:
+class FrameSplitter:
     """Cuts sound into frames of FRAME_S, each of whole samples; Opus is cut only above LARGEST_FRAME_BYTES."""
 
     def __init__(self, audio: LiveAudio) -> None:
@@ -91,7 +91,7 @@ class FramePublisher:
             StorageFullError: NATS has no room for the sound.
             UnreachableError: NATS does not acknowledge the sound.
         """
-        await self._until_fewer_than(MOST_WAITING)
+        await self._until_fewer_than(MAX_PENDING_FRAMES)
         self._waiting.append(_Frame(sound, is_last))
         async with self._changed:
             self._changed.notify_all()
@@ -210,11 +210,11 @@ def _refused(task_id: str, error: Exception) -> ClientError:
 
 
 def _closed(task_id: str) -> UnreachableError:
-    return UnreachableError(f"The connection to NATS was closed: when NATS answers, {to_resume(task_id)}.")
+    return UnreachableError(f"The connection to NATS was closed: when NATS answers, {resume_hint(task_id)}.")
 
 
 def _not_acknowledged(task_id: str) -> UnreachableError:
     return UnreachableError(
-        f"NATS does not acknowledge the sound of {task_id}: when it does, {to_resume(task_id)}. If this goes on, the "
+        f"NATS does not acknowledge the sound of {task_id}: when it does, {resume_hint(task_id)}. If this goes on, the "
         "operator has to see whether its disk is full (runbook: StorageAlmostFull)."
     )

@@ -10,13 +10,13 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from typing_extensions import Self
 
-from natscribe.client.command import to_resume
+from natscribe.client.command import resume_hint
 from natscribe.client.errors import ClientError, RequestFailedError, TaskIdTakenError
 from natscribe.client.exchange import OTHER_CONTRACT, ask
 from natscribe.client.following import Follower, Partials
-from natscribe.client.frames import Cutter, FramePublisher, next_number
+from natscribe.client.frames import FramePublisher, FrameSplitter, next_number
 from natscribe.client.permissions import Connection
-from natscribe.client.submission import Submission, make
+from natscribe.client.submission import Submission, build_message
 from natscribe.schemas import subjects
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.live import LiveAudio, LiveTask, Partial
@@ -74,7 +74,7 @@ class Live:
         except BaseException:
             await self._unsubscribe()
             raise
-        self._cutter = Cutter(audio)
+        self._cutter = FrameSplitter(audio)
         self._frames = FramePublisher(self._connection, self.task_id, first, most_bytes=self._cutter.most_bytes)
         return self
 
@@ -152,7 +152,7 @@ class Live:
         if not self._is_new:
             number, has_ended = await next_number(self._connection, self._settings.stream_names.live, task.task_id)
             if number:
-                go_on = "" if has_ended else f", or {to_resume(task.task_id)}"
+                go_on = "" if has_ended else f", or {resume_hint(task.task_id)}"
                 message = f"{task.task_id} has sound already: choose another id{go_on}."
                 raise TaskIdTakenError(message)
         submission = Submission(self._connection, None, task.audio_file_id, task)
@@ -160,7 +160,7 @@ class Live:
         return task.audio, 0
 
     async def _resume(self) -> tuple[LiveAudio, int]:
-        request = make(TaskRequest, {"task_id": self.task_id})
+        request = build_message(TaskRequest, {"task_id": self.task_id})
         known = await ask(self._connection, subjects.STATUS, request, TaskStatus)
         if not isinstance(known.task, LiveTask):
             message = f"{self.task_id} is no live task: only the sound of a live task goes on."

@@ -71,7 +71,7 @@ class Connection(Nats):
         """
         return await self._unless_refused(subject, self._gather(subject, payload, within))
 
-    async def refuse_unheard(self, subject: str) -> None:
+    async def confirm_subscription(self, subject: str) -> None:
         """Wait until the server has accepted a subscription.
 
         Raises:
@@ -82,7 +82,7 @@ class Connection(Nats):
             for _ in range(2):
                 await self.flush(timeout=_ACCEPTED_WITHIN_S)
         if subject in self.refused_subscriptions:
-            raise NotAllowedError(self._user, subject, who_may(subject), action="subscribe to")
+            raise NotAllowedError(self._user, subject, permitted_users(subject), action="subscribe to")
 
     async def _gather(self, subject: str, payload: bytes, within: float) -> list[Msg]:
         replies: list[Msg] = []
@@ -120,7 +120,7 @@ class Connection(Nats):
             sending.cancel()
         if self._no_inbox:
             raise InboxRefusedError(self._user, self._prefix)
-        raise NotAllowedError(self._user, subject, who_may(subject))
+        raise NotAllowedError(self._user, subject, permitted_users(subject))
 
     def note_error(self, error: Exception) -> None:
         """End the waiting requests that the server refuses with this error."""
@@ -140,7 +140,7 @@ class Connection(Nats):
         self._no_inbox = False
 
 
-def who_may(subject: str) -> tuple[str, ...]:
+def permitted_users(subject: str) -> tuple[str, ...]:
     """Return the users of the production stack who may send a request to a subject."""
     return next(users for pattern, users in _USERS if pattern.match(subject))
 

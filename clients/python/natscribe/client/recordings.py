@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from nats.aio.client import Client
 
-from natscribe.client.bucket import Bucket, PatientJetStream
+from natscribe.client.bucket import Bucket, RetryingJetStream
 from natscribe.client.errors import OptionError, RecordingError
 from natscribe.client.stores import Store, UploadCallback
 from natscribe.schemas.wire import Priority
@@ -23,12 +23,12 @@ _LETTERS |= dict(zip("жхцчшщъьюя", ("zh", "kh", "ts", "ch", "sh", "shc
 _RUSSIAN = str.maketrans(_LETTERS | {letter.upper(): latin.capitalize() for letter, latin in _LETTERS.items()})
 
 
-def store_of(settings: Settings, connection: Client, on_upload: UploadCallback | None = None) -> Store | None:
+def upload_store(settings: Settings, connection: Client, on_upload: UploadCallback | None = None) -> Store | None:
     """Return the store that AUDIO_STORE names; None if the client does not upload there."""
     where = urlsplit(settings.audio_store)
     match where.scheme:
         case "nats":
-            return Bucket(PatientJetStream(connection), where.netloc, on_upload)
+            return Bucket(RetryingJetStream(connection), where.netloc, on_upload)
         case "s3":
             from natscribe.client.s3 import S3  # noqa: PLC0415 -- its library is an optional extra
 
@@ -76,7 +76,7 @@ async def audio_file_id(settings: Settings, recording: Path | str, task_id: str)
             message = f"{recording} is a file here, and a string names a stored recording: pass Path({recording!r})"
             raise OptionError(message)
         return recording
-    if (found := await asyncio.to_thread(trouble, recording, settings.audio_max_bytes)) is not None:
+    if (found := await asyncio.to_thread(file_problem, recording, settings.audio_max_bytes)) is not None:
         raise RecordingError(found)
     url = urlsplit(settings.audio_store)
     if url.scheme == "file":
@@ -114,7 +114,7 @@ def _place_in(root: Path, recording: Path) -> str:
         raise RecordingError(message) from error
 
 
-def trouble(recording: Path, most_bytes: int) -> str | None:
+def file_problem(recording: Path, most_bytes: int) -> str | None:
     """Return what is wrong with a file, in one sentence; None if nothing is."""
     if recording.is_dir():
         return f"{recording} is a folder: name the recordings in it."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from natscribe.client.errors import RecordingError, UnreachableError
-from natscribe.client.stores import Source, UploadCallback, sha256_of
+from natscribe.client.stores import RecordingReader, UploadCallback, sha256_of
 from natscribe.s3 import connect, lacks_credentials
 from natscribe.settings import Settings
 
@@ -88,7 +88,7 @@ class S3:
                 raise
 
 
-class _Source(Source):
+class _Source(RecordingReader):
     """A recording that is read until the upload is cancelled."""
 
     cancelled = False

@@ -37,7 +37,7 @@ class Store(Protocol):
         ...
 
 
-class Source(io.FileIO):
+class RecordingReader(io.FileIO):
     """An open recording that calls `on_upload` after each read, in the thread that reads."""
 
     def __init__(self, recording: Path, on_upload: UploadCallback | None) -> None:

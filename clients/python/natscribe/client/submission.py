@@ -21,7 +21,7 @@ AnyInput = TypeVar("AnyInput", bound=Input)
 _TRIES = 3  # status requests for a task that was stored a moment ago and may not be registered yet
 
 
-def make(kind: type[AnyInput], fields: Mapping[str, object]) -> AnyInput:
+def build_message(kind: type[AnyInput], fields: Mapping[str, object]) -> AnyInput:
     """Make a task or a request from its fields.
 
     Raises:

@@ -5,7 +5,7 @@ from contextlib import suppress
 import nats.errors
 
 from natscribe.client.errors import ClientError, UnreachableError
-from natscribe.client.exchange import NO_REPLY_MESSAGE, OTHER_CONTRACT, no_worker
+from natscribe.client.exchange import NO_REPLY_MESSAGE, OTHER_CONTRACT, no_worker_error
 from natscribe.client.permissions import Connection
 from natscribe.schemas import subjects
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
@@ -26,7 +26,7 @@ async def workers(connection: Connection) -> list[WorkerInfo]:
     try:
         replies = await connection.request_all(subjects.WORKERS, body, within=REPLIES_WITHIN_S)
     except nats.errors.NoRespondersError as error:
-        raise no_worker(NO_REPLY_MESSAGE) from error
+        raise no_worker_error(NO_REPLY_MESSAGE) from error
     except nats.errors.Error as error:
         message = "NATS does not answer: ask again in a moment."
         raise UnreachableError(message) from error

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 JSON = "application/json"
 
 
-def is_by_service(found: Mapping[str, str] | None) -> bool:
+def is_from_service(found: Mapping[str, str] | None) -> bool:
     """Return whether a version of the service has published the message with these headers.
 
     The headers decide, which all versions write alike, and not the content: another version may have written that.

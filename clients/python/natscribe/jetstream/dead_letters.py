@@ -10,7 +10,7 @@ from itertools import islice
 from nats.aio.client import Client
 
 from natscribe.jetstream import stream_pages
-from natscribe.jetstream.cloud_events import is_by_service
+from natscribe.jetstream.cloud_events import is_from_service
 from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
@@ -21,7 +21,7 @@ _LARGEST_GROWTH = 2
 _MOST_HEADERS, _LONGEST_HEADER = 32, 1024  # headers of a dead letter; characters of a header
 
 
-def letter_of(
+def make_dead_letter(
     message: TaskMessage, task_id: str | None, error: ErrorDetail, *, attempts: int, max_payload: int
 ) -> DeadLetter:
     """Return the dead letter of a task message; its body is cut to a quarter of `max_payload`, in bytes."""
@@ -53,7 +53,7 @@ async def letters(
         NatsError: NATS does not answer.
     """
     async for messages in stream_pages.pages(nats, stream, subjects.ALL_DEAD_LETTERS, after=after):
-        yield [(each.seq or 0, parse(each.data or b"")) for each in messages if is_by_service(each.headers)]
+        yield [(each.seq or 0, parse(each.data or b"")) for each in messages if is_from_service(each.headers)]
 
 
 def _readable(body: bytes) -> tuple[str, BodyEncoding]:

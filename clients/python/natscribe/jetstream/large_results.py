@@ -10,7 +10,7 @@ from natscribe.schemas.wire import Object
 HEADROOM_BYTES = 16 * 1024  # part of max_payload that is left free for headers and envelope
 
 
-def referring(result: Result, info: ObjectInfo) -> Result:
+def result_reference(result: Result, info: ObjectInfo) -> Result:
     """Return a result without its segments and text, which refers to the object that holds the whole result."""
     reference = Object(bucket=RESULTS_BUCKET, name=result.task_id, digest=info.digest or "", size=info.size or 0)
     emptied: dict[str, object] = {"object": reference, "segments": []}

@@ -15,7 +15,7 @@ UNFINISHED: Final = {  # err_codes of a cluster's leader, after which a request 
     10158,  # a message with this id is not stored on enough servers yet
     10164,  # another append to this subject is not finished yet
 }
-NO_REPLY = (  # errors of an outage, after which a request can be repeated
+OUTAGE_ERRORS = (  # errors of an outage, after which a request can be repeated
     NatsTimeoutError,
     NoStreamResponseError,
     NoRespondersError,
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 def is_repeatable(error: Exception) -> bool:
     """Whether the request that ended with this error can be repeated."""
-    return isinstance(error, NO_REPLY) or (isinstance(error, APIError) and error.err_code in UNFINISHED)
+    return isinstance(error, OUTAGE_ERRORS) or (isinstance(error, APIError) and error.err_code in UNFINISHED)
 
 
 async def retry_until_reply(
@@ -46,7 +46,7 @@ async def retry_until_reply(
     while True:
         try:
             return await ask()
-        except (APIError, *NO_REPLY) as error:
+        except (APIError, *OUTAGE_ERRORS) as error:
             is_final = isinstance(error, APIError) and error.err_code in final
             if is_final or not is_repeatable(error) or loop.time() > deadline:
                 raise

@@ -21,9 +21,9 @@ from pydantic import AwareDatetime, TypeAdapter
 from natscribe.jetstream import leader_reads
 
 DIRECT_GET_TIMEOUT_S = 1.5  # a server that is frozen may have received the request: the next request may reach another
-REQUESTS_AT_MOST = 4
+MAX_REQUESTS = 4
 PAGE_SIZE = 200  # messages that are read in one batch
-LARGEST_ANSWER_BYTES = 4 * 1024**2  # limit of an answer, a batch of messages; a larger max_payload is the limit instead
+MAX_REPLY_BYTES = 4 * 1024**2  # limit of an answer, a batch of messages; a larger max_payload is the limit instead
 ENVELOPE_BYTES = 8 * 1024  # room for the subject and headers that the server adds to a message
 PENDING = "Nats-Num-Pending"  # header: how many messages of the subject follow this message
 
@@ -40,7 +40,7 @@ async def page(nats: Client, stream: str, subject: str, *, start: int, count: in
     Raises:
         NatsError: NATS does not answer.
     """
-    query = {"seq": start, "next_by_subj": subject, "batch": count, "max_bytes": bytes_at_once(nats)}
+    query = {"seq": start, "next_by_subj": subject, "batch": count, "max_bytes": max_batch_bytes(nats)}
     return await _answer(nats, stream, query)
 
 
@@ -65,9 +65,9 @@ async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> A
         at = found[-1].seq or at + 1
 
 
-def bytes_at_once(nats: Client) -> int:
+def max_batch_bytes(nats: Client) -> int:
     """Return how many bytes one request may get: always enough for a message of the largest allowed size."""
-    return max(LARGEST_ANSWER_BYTES, nats.max_payload + ENVELOPE_BYTES)
+    return max(MAX_REPLY_BYTES, nats.max_payload + ENVELOPE_BYTES)
 
 
 async def last_per_subject(nats: Client, stream: str, subjects: Iterable[str]) -> Pages:
@@ -79,12 +79,12 @@ async def last_per_subject(nats: Client, stream: str, subjects: Iterable[str]) -
     wanted = list(subjects)
     if not wanted:
         return []
-    query = {"multi_last": wanted, "max_bytes": bytes_at_once(nats)}
+    query = {"multi_last": wanted, "max_bytes": max_batch_bytes(nats)}
     return await _answer(nats, stream, query)
 
 
 async def _answer(nats: Client, stream: str, query: dict[str, object]) -> Pages:
-    for _ in range(REQUESTS_AT_MOST - 1):
+    for _ in range(MAX_REQUESTS - 1):
         with suppress(NatsTimeoutError):
             return [message async for message in _answers(nats, stream, query)]
     return [message async for message in _answers(nats, stream, query)]

@@ -26,10 +26,10 @@ from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import MAX_KEEP_S, Kind, Lane, Priority
 
 DAY_S = 24 * 3600.0
-EXPIRES_AFTER_S = 7 * DAY_S  # how long a task may wait before it fails
-RESULTS_KEPT_S = float(MAX_KEEP_S)
-LETTERS_KEPT_S = 30 * DAY_S
-UPLOADS_KEPT_S = 90 * DAY_S  # added to AUDIO_TTL: how long the bucket keeps a recording that no task has used
+TASK_TTL_S = 7 * DAY_S  # how long a task may wait before it fails
+RESULTS_TTL_S = float(MAX_KEEP_S)
+DEAD_LETTERS_TTL_S = 30 * DAY_S
+UNUSED_UPLOADS_TTL_S = 90 * DAY_S  # added to AUDIO_TTL: how long the bucket keeps a recording that no task has used
 RESULTS_BUCKET = "results"
 DUPLICATE_WINDOW_S = 120.0  # the default of nats-server, repeated here because the AsyncAPI document names the value
 BUCKET_SCHEME = "nats://"  # of an AUDIO_STORE that is a bucket
@@ -71,7 +71,7 @@ def public_streams(
         discard=DiscardPolicy.NEW,
         discard_new_per_subject=True,  # without this, a full queue would drop its oldest task silently
         max_msgs_per_subject=queue_length,
-        max_age=EXPIRES_AFTER_S + DAY_S,
+        max_age=TASK_TTL_S + DAY_S,
         duplicate_window=DUPLICATE_WINDOW_S,
         republish=RePublish(src=subjects.ALL_TASKS, dest=subjects.ALL_ACCEPTED),
         allow_direct=True,
@@ -79,14 +79,14 @@ def public_streams(
     )
     yield _log(called.progress, subjects.ALL_PROGRESS, 8 * DAY_S)
     yield _log(called.segments, subjects.ALL_SEGMENTS, 8 * DAY_S)
-    results = _log(called.results, subjects.ALL_RESULTS, RESULTS_KEPT_S)
+    results = _log(called.results, subjects.ALL_RESULTS, RESULTS_TTL_S)
     results.subjects = [subjects.append_to(subjects.ALL_RESULTS), subjects.append_to(subjects.ALL_NO_RESULTS)]
     # This stores results as `results.*`, and outcomes without a result as `no_results.*`.
     results.subject_transform = SubjectTransform(src=subjects.append_to("*.*"), dest="{{wildcard(1)}}.{{wildcard(2)}}")
     yield results
-    letters = _log(called.dead_letters, subjects.ALL_DEAD_LETTERS, LETTERS_KEPT_S)
+    letters = _log(called.dead_letters, subjects.ALL_DEAD_LETTERS, DEAD_LETTERS_TTL_S)
     letters.subjects = [subjects.append_to(subjects.dead_letters(kind)) for kind in Kind]
-    letters.duplicate_window = EXPIRES_AFTER_S + DAY_S  # a message that is delivered again stores no second dead letter
+    letters.duplicate_window = TASK_TTL_S + DAY_S  # a message that is delivered again stores no second dead letter
     letters.deny_delete, letters.deny_purge = False, True
     yield letters
     yield StreamConfig(
@@ -155,9 +155,9 @@ def durable(
 
 def bucket_configs(audio_store: str, *, audio_ttl_s: float = AUDIO_TTL_S) -> Iterator[ObjectStoreConfig]:
     """Yield the configurations of the Object Store buckets; `audio_store` is the setting AUDIO_STORE."""
-    yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=RESULTS_KEPT_S)
+    yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=RESULTS_TTL_S)
     if audio_store.startswith(BUCKET_SCHEME):
-        ttl = audio_ttl_s + UPLOADS_KEPT_S if audio_ttl_s else None
+        ttl = audio_ttl_s + UNUSED_UPLOADS_TTL_S if audio_ttl_s else None
         yield ObjectStoreConfig(bucket=audio_store.removeprefix(BUCKET_SCHEME), ttl=ttl)
 
 

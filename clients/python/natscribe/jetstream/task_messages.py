@@ -22,7 +22,7 @@ from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Lane, Priority
 SEQUENCE_DIGITS = 19  # the largest stream sequence has this number of digits
 
 
-def content_of(body: bytes) -> Any:
+def parse_json_leniently(body: bytes) -> Any:
     """Return the JSON values in the body of a message that may be invalid, to find out whose it is.
 
     Python refuses integers of more than 4,300 digits: here they are cut to 21 characters, too many for an id.
@@ -81,7 +81,7 @@ class TaskMessage:
     def task_id(self) -> str | None:
         """The task id in the body, even if the rest of the body is invalid; None if there is no valid id."""
         try:
-            found = content_of(self.body)["task_id"]
+            found = parse_json_leniently(self.body)["task_id"]
         except (ValueError, LookupError, TypeError, RecursionError):
             return None
         return found if isinstance(found, str) and re.fullmatch(TASK_ID_PATTERN, found) else None

@@ -9,7 +9,7 @@ from nats.js.api import Header
 from pydantic import BaseModel
 
 from natscribe.client.errors import NotAllowedError
-from natscribe.client.permissions import Connection, who_may
+from natscribe.client.permissions import Connection, permitted_users
 from natscribe.jetstream.retries import REQUEST_TIMEOUT_S
 from natscribe.schemas import subjects
 from natscribe.schemas.wire import Lane, Priority
@@ -55,7 +55,7 @@ async def rights(connection: Connection, settings: Settings) -> list[Right]:
 
 
 def _right(command: str, subject: str, allowed: bool) -> Right:  # noqa: FBT001 -- a value, no option
-    return Right(command=command, subject=subject, allowed=allowed, users=who_may(subject))
+    return Right(command=command, subject=subject, allowed=allowed, users=permitted_users(subject))
 
 
 def _tries(settings: Settings) -> list[_Try]:

@@ -7,7 +7,7 @@ from nats.aio.client import Client as Nats
 from nats.js.errors import ServiceUnavailableError
 
 from natscribe.client.errors import NoJetStreamError, NotAllowedError, NoWorkerError
-from natscribe.client.exchange import NO_QUEUE, ask, no_worker
+from natscribe.client.exchange import NO_QUEUE, ask, no_worker_error
 from natscribe.jetstream.dead_letters import letters
 from natscribe.jetstream.leader_reads import next_from
 from natscribe.schemas import subjects
@@ -42,7 +42,7 @@ async def _without_a_worker(connection: Nats, names: StreamNames) -> QueueOvervi
     except ServiceUnavailableError as error:
         raise NoJetStreamError from error
     except nats.errors.Error as error:
-        raise no_worker(NO_QUEUE) from error
+        raise no_worker_error(NO_QUEUE) from error
     return QueueOverview(queues=queues, dead_letters=await failed(connection, names))
 
 
@@ -73,7 +73,7 @@ async def failed(connection: Nats, names: StreamNames) -> int:
     try:
         info = await connection.jetstream().stream_info(names.dead_letters)
     except nats.errors.Error as error:
-        raise no_worker(NO_DEAD_LETTERS) from error
+        raise no_worker_error(NO_DEAD_LETTERS) from error
     return info.state.messages
 
 
@@ -90,4 +90,4 @@ async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[De
             for _, letter in page:
                 yield letter
     except nats.errors.Error as error:
-        raise no_worker(NO_DEAD_LETTERS) from error
+        raise no_worker_error(NO_DEAD_LETTERS) from error
