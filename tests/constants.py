@@ -68,7 +68,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "CHECK_IDLE_EVERY_S": (sharing,),
     "GUARD_EVERY_S": (guard,),
     "MEASURE_EVERY_S": (maintenance,),
-    "MAX_PENDING_FRAMES": (result_writer,),
+    "MOST_WAITING": (result_writer,),
     "MAX_RETRIES": (client_s3,),
     "MOST_SECONDS": (live_streams,),
     "MOST_WAITS": (live_pipe,),

@@ -24,7 +24,7 @@ from app.voices.store import VoiceStore
 # result of five hours of speech with word times is smaller.
 LARGEST_WRITTEN_BYTES: Final = 4 * 1024**2
 WRITTEN_WITHIN_S: Final = 3.0  # with the time to find a task, less than the 5 s that clients wait
-MAX_PENDING_FRAMES: Final = 48  # requests that wait for their turn; any more get an error
+MOST_WAITING: Final = 48  # requests that wait for their turn; any more get an error
 
 log = structlog.get_logger()
 
@@ -58,7 +58,7 @@ class ResultWriter:
             RequestError: The result is not available in this format, too many requests wait, or the time is over.
             TimeoutError: NATS does not answer.
         """
-        if self._waiting >= MAX_PENDING_FRAMES:
+        if self._waiting >= MOST_WAITING:
             raise self._refusal()
         limit = asyncio.timeout(WRITTEN_WITHIN_S)
         result: Result | None = None

@@ -33,7 +33,7 @@ from natscribe.client import (
 from natscribe.client.bucket import Bucket
 from natscribe.client.connection import connect
 from natscribe.client.exchange import ask, publish_task, request
-from natscribe.client.recordings import audio_file_id, choose_priority, length, new_task_id
+from natscribe.client.recordings import audio_file_id, choose_priority, new_task_id, recording_duration
 from natscribe.client.stores import Store
 from natscribe.client.submission import Submission
 from natscribe.schemas import subjects
@@ -143,7 +143,7 @@ async def test_short_recordings_go_ahead(tmp_path: Path, seconds: int, priority:
         file.writeframes(bytes(100 * seconds))
     # When its priority is chosen
     # Then it depends on the length
-    assert choose_priority(await length(recording)) is priority
+    assert choose_priority(await recording_duration(recording)) is priority
 
 
 async def test_unknown_length_is_normal(tmp_path: Path) -> None:
@@ -151,8 +151,8 @@ async def test_unknown_length_is_normal(tmp_path: Path) -> None:
     (tmp_path / "r.wav").write_bytes(b"nothing of the kind")
     # When priorities are chosen
     # Then both are normal
-    assert choose_priority(await length(tmp_path / "r.wav")) is Priority.NORMAL
-    assert choose_priority(await length("r.wav")) is Priority.NORMAL
+    assert choose_priority(await recording_duration(tmp_path / "r.wav")) is Priority.NORMAL
+    assert choose_priority(await recording_duration("r.wav")) is Priority.NORMAL
 
 
 async def test_a_file_in_the_folder_store_is_named_from_its_root(tmp_path: Path) -> None:

@@ -286,7 +286,7 @@ async def test_what_cannot_be_written_is_told(parts: Parts) -> None:
 async def test_too_many_who_ask_at_once_are_told(parts: Parts, constants: Constants) -> None:
     # Given a service that takes one request at once
     last, one = await completed(parts, transcript(0)), writer(parts)
-    constants(MAX_PENDING_FRAMES=1)
+    constants(MOST_WAITING=1)
     # When two ask, and then a third one
     first, second = await asyncio.gather(*(one.write(last, asked()) for _ in range(2)), return_exceptions=True)
     third = await one.write(last, asked())

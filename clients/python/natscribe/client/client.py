@@ -15,8 +15,8 @@ from natscribe.client.languages import language_code
 from natscribe.client.live import Live
 from natscribe.client.operations import dead_letters, overview
 from natscribe.client.permissions import Connection
-from natscribe.client.recordings import audio_file_id, choose_priority, length, new_task_id, upload_store
-from natscribe.client.results import DEFAULT_LIMITS, whole, written
+from natscribe.client.recordings import audio_file_id, choose_priority, new_task_id, recording_duration, upload_store
+from natscribe.client.results import DEFAULT_LIMITS, format_result, whole
 from natscribe.client.stores import UploadCallback
 from natscribe.client.submission import Submission, build_message
 from natscribe.client.workers import workers
@@ -58,7 +58,7 @@ from natscribe.schemas.wire import Kind, Lane, Priority
 from natscribe.schemas.workers import WorkerInfo
 from natscribe.settings import Settings
 
-__all__ = ["Client", "written"]
+__all__ = ["Client", "format_result"]
 
 Deletion = TypeVar("Deletion", Deleted, LettersDeleted)
 
@@ -257,7 +257,7 @@ class Client:
         if message.object is not None:  # the object has no names
             stored = read(RESULT, await whole(self._connection, reply.data))
             result = stored.model_copy(update={"voices": message.voices})
-        return result if result_format is ResultFormat.JSON else written(result, result_format, limits)
+        return result if result_format is ResultFormat.JSON else format_result(result, result_format, limits)
 
     @overload
     async def wait_for_result(self, task_id: str) -> Result: ...
@@ -414,7 +414,7 @@ class Client:
     async def _submit(
         self, task: Task, kind: Kind, recording: Path | str, priority: Priority | None, *, is_new: bool
     ) -> str:
-        seconds = await length(recording)
+        seconds = await recording_duration(recording)
         store = upload_store(self._settings, self._connection, self._on_upload)
         submission = Submission(self._connection, store, recording, task, seconds)
         await submission.submit(subjects.tasks(Lane(kind), priority or choose_priority(seconds)), is_new=is_new)

@@ -14,7 +14,7 @@ from nats.js.api import RawStreamMsg
 
 from natscribe.client.errors import TaskDeletedError, UnreachableError
 from natscribe.client.permissions import Connection
-from natscribe.jetstream.leader_reads import last, next_from
+from natscribe.jetstream.leader_reads import last_message, next_from
 from natscribe.schemas import subjects
 from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent
@@ -58,7 +58,7 @@ class _Log(Generic[Event]):
 
     async def is_gone(self) -> bool:
         """Whether the events that were read have been deleted since."""
-        return bool(self.after) and await last(self.connection, self.stream, self.subject) is None
+        return bool(self.after) and await last_message(self.connection, self.stream, self.subject) is None
 
     def take(self) -> None:
         """Take the event that `peek` returned, so that `peek` reads the next event."""
@@ -68,7 +68,7 @@ class _Log(Generic[Event]):
 async def has_events(connection: Nats, settings: Settings, task_id: str) -> bool:
     """Whether the progress stream holds an event of a task; False if the stream cannot be read."""
     with suppress(nats.errors.Error):
-        return await last(connection, settings.stream_names.progress, subjects.progress(task_id)) is not None
+        return await last_message(connection, settings.stream_names.progress, subjects.progress(task_id)) is not None
     return False
 
 

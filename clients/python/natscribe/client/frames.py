@@ -12,7 +12,7 @@ from natscribe.client.command import resume_hint
 from natscribe.client.errors import ClientError, OtherSenderError, StorageFullError, UnreachableError
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
-from natscribe.jetstream.leader_reads import last
+from natscribe.jetstream.leader_reads import last_message
 from natscribe.jetstream.retries import RETRY_FOR_S, is_repeatable
 from natscribe.schemas import subjects
 from natscribe.schemas.headers import END
@@ -85,7 +85,7 @@ class FramePublisher:
         self._publishing = asyncio.create_task(self._publish_for_ever())
 
     async def put(self, sound: bytes, *, is_last: bool = False) -> None:
-        """Queue a frame; wait while MOST_WAITING frames are not stored.
+        """Queue a frame; wait while MAX_PENDING_FRAMES frames are not stored.
 
         Raises:
             StorageFullError: NATS has no room for the sound.
@@ -174,7 +174,7 @@ async def next_number(connection: Connection, stream: str, task_id: str) -> tupl
         UnreachableError: NATS does not answer.
     """
     try:
-        frame = await last(connection, stream, subjects.live_audio(task_id))
+        frame = await last_message(connection, stream, subjects.live_audio(task_id))
     except nats.errors.Error as error:
         message = f"NATS does not say which sound of {task_id} is stored: try again in a moment."
         raise UnreachableError(message) from error

@@ -8,7 +8,7 @@ from nats.js.errors import ServiceUnavailableError
 
 from natscribe.client.errors import NoJetStreamError, NotAllowedError, NoWorkerError
 from natscribe.client.exchange import NO_QUEUE, ask, no_worker_error
-from natscribe.jetstream.dead_letters import letters
+from natscribe.jetstream.dead_letters import dead_letter_pages
 from natscribe.jetstream.leader_reads import next_from
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
@@ -86,7 +86,7 @@ async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[De
     try:
         if not await failed(connection, settings.stream_names):  # also tells whether this user may read them
             return
-        async for page in letters(connection, settings.stream_names.dead_letters):
+        async for page in dead_letter_pages(connection, settings.stream_names.dead_letters):
             for _, letter in page:
                 yield letter
     except nats.errors.Error as error:

@@ -47,7 +47,7 @@ def new_task_id(recording: Path | str) -> str:
     return f"{readable}-{secrets.token_hex(4)}"
 
 
-async def length(recording: Path | str) -> float | None:
+async def recording_duration(recording: Path | str) -> float | None:
     """Return the length of a recording in seconds; None if it is a stored one, or the client cannot read it."""
     return await asyncio.to_thread(_duration, recording) if isinstance(recording, Path) else None
 

@@ -36,7 +36,7 @@ async def whole(connection: Nats, body: bytes) -> bytes:
         raise ClientError(message) from error
 
 
-def written(
+def format_result(
     result: Result, fmt: ResultFormat, limits: SubtitleLimits = DEFAULT_LIMITS, audio: str | None = None
 ) -> str:
     """Write a result in the given format, as the service does; a page plays `audio`, if that address is given.

@@ -42,7 +42,7 @@ def make_dead_letter(
     )
 
 
-async def letters(
+async def dead_letter_pages(
     nats: Client, stream: str, *, after: int = 0, parse: Callable[[bytes], DeadLetter] = DeadLetter.model_validate_json
 ) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
     """Yield pages of dead letters with their stream sequences, the oldest first.

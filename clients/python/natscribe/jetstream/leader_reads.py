@@ -12,7 +12,7 @@ from natscribe.jetstream.error_codes import NO_MESSAGE
 from natscribe.jetstream.retries import REQUEST_TIMEOUT_S
 
 
-async def one(nats: Client, stream: str, subject: str | None, sequence: int) -> RawStreamMsg | None:
+async def message_at(nats: Client, stream: str, subject: str | None, sequence: int) -> RawStreamMsg | None:
     """Return the message with this stream sequence; None if it is gone, or not on `subject` (if given).
 
     Raises:
@@ -31,7 +31,7 @@ async def next_from(nats: Client, stream: str, subject: str, start: int) -> RawS
     return await _message(nats, stream, start, subject)
 
 
-async def last(nats: Client, stream: str, subject: str) -> RawStreamMsg | None:
+async def last_message(nats: Client, stream: str, subject: str) -> RawStreamMsg | None:
     """Return the last message of a subject; None if the subject has no message.
 
     Raises:
