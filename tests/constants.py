@@ -75,7 +75,7 @@ USED_BY: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "NATS_WITHIN_S": (connection,),
     "OUTAGE_PAUSE_S": (registration,),
     "PAGE_SIZE": (stream_pages,),
-    "PATIENCE_S": (client_connection,),
+    "GRACE_PERIOD_S": (client_connection,),
     "PIECE_BYTES": (s3,),
     "POLL_INTERVAL_S": (consumer,),
     "POLL_S": (frames,),

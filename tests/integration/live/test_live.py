@@ -88,7 +88,7 @@ async def test_a_full_stream_refuses_sound_alone(
     assert refused.value.err_code == QUEUE_FULL
     # And the client says so, while tasks are stored as ever
     async with Natscribe(settings) as client:
-        with pytest.raises(StorageFullError, match=r"NATS has no room for the sound: .*LIVE_MAX_BYTES"):
+        with pytest.raises(StorageFullError, match=r"NATS has no room for the audio: .*LIVE_MAX_BYTES"):
             await said_by(client, "live-2")
     assert (await js.stream_info("transcription_tasks")).state.messages == 2
     # And when some sound is erased, then the refused frame is stored

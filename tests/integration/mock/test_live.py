@@ -180,7 +180,7 @@ async def test_sound_that_has_ended_does_not_go_on(client: Client) -> None:
         async with client.live(task_id="t1", resume=True):
             pass
     # And its id is taken
-    with pytest.raises(TaskIdTakenError, match="has sound already"):
+    with pytest.raises(TaskIdTakenError, match="has audio already"):
         async with client.live(task_id="t1"):
             pass
 

@@ -32,7 +32,7 @@ from natscribe.client import (
 )
 from natscribe.client.bucket import Bucket
 from natscribe.client.connection import connect
-from natscribe.client.exchange import ask, publish_task, request
+from natscribe.client.exchange import publish_task, request, request_message
 from natscribe.client.recordings import audio_file_id, choose_priority, new_task_id, recording_duration
 from natscribe.client.stores import Store
 from natscribe.client.submission import Submission
@@ -182,7 +182,7 @@ async def test_an_error_reply_is_an_exception() -> None:
     # When it is asked
     # Then code and message are there
     with pytest.raises(RequestFailedError, match="No such task") as refused:
-        await ask(nats.connection, subjects.DELETE, TaskRequest(task_id="t1"), Deleted)
+        await request(nats.connection, subjects.DELETE, TaskRequest(task_id="t1"), Deleted)
     assert refused.value.code is ErrorCode.NOT_FOUND
 
 
@@ -201,7 +201,7 @@ async def test_a_publisher_waits_until_the_servers_of_a_cluster_have_elected_a_l
     ("happens", "error", "words"),
     [
         (NoRespondersError(), UnreachableError, "natscribe up.*or wait if one is just starting"),
-        (NatsTimeoutError(), UnreachableError, "ask again"),
+        (NatsTimeoutError(), UnreachableError, "try again"),
         (b"{}x", ClientError, "contract"),
     ],
 )
@@ -213,7 +213,7 @@ async def test_silence_and_nonsense_are_explained(
     # When it is asked
     # Then the error says what to do
     with pytest.raises(error, match=words):
-        await ask(nats.connection, subjects.DELETE, TaskRequest(task_id="t1"), Deleted)
+        await request(nats.connection, subjects.DELETE, TaskRequest(task_id="t1"), Deleted)
 
 
 @pytest.mark.parametrize("subject", [subjects.RESULT, subjects.STATUS, subjects.CANCEL])
@@ -223,7 +223,7 @@ async def test_a_request_that_a_frozen_worker_got_is_sent_again(constants: Const
     nats = FakeNats(None, UNKNOWN)
     # When a request reaches the first one, then the other one's answer comes
     with pytest.raises(RequestFailedError, match="No such task"):
-        await ask(nats.connection, subject, TaskRequest(task_id="t1"), TaskStatus)
+        await request(nats.connection, subject, TaskRequest(task_id="t1"), TaskStatus)
 
 
 @pytest.mark.parametrize("failure", [NoRespondersError(), CONFUSED])
@@ -234,7 +234,7 @@ async def test_a_reply_that_is_under_way_counts_more_than_the_error_of_a_copy(
     constants(RESEND_AFTER_S=0.01)
     slow = asyncio.get_running_loop().create_future()
     nats = FakeNats(slow, failure)
-    asked = asyncio.create_task(request(nats.connection, subjects.STATUS, TaskRequest(task_id="t1")))
+    asked = asyncio.create_task(request_message(nats.connection, subjects.STATUS, TaskRequest(task_id="t1")))
     await eventually(nats.is_over)
     # When its answer comes, then that is the answer
     slow.set_result(b"{}")
@@ -247,7 +247,7 @@ async def test_the_error_of_a_copy_is_told_if_no_answer_comes(constants: Constan
     nats = FakeNats(None, CONFUSED, UNKNOWN)
     # When both got a request, then the problem is told, and nobody else is asked
     with pytest.raises(RequestFailedError, match="Ask again"):
-        await ask(nats.connection, subjects.STATUS, TaskRequest(task_id="t1"), TaskStatus)
+        await request(nats.connection, subjects.STATUS, TaskRequest(task_id="t1"), TaskStatus)
     assert nats.script == [UNKNOWN]
 
 
@@ -258,7 +258,7 @@ async def test_a_worker_is_not_asked_for_ever(constants: Constants, written_as: 
     nats = FakeNats(*[None] * 5)
     # When a result is wanted, then few are asked for text, which takes long to write
     with pytest.raises(UnreachableError, match="did not reply"):
-        await request(nats.connection, subjects.RESULT, ResultRequest(task_id="t1", format=written_as))
+        await request_message(nats.connection, subjects.RESULT, ResultRequest(task_id="t1", format=written_as))
     assert 5 - len(nats.script) == copies
 
 
@@ -269,7 +269,7 @@ async def test_a_request_that_must_not_be_answered_twice_is_sent_once(constants:
     nats = FakeNats(None, UNKNOWN)
     # When a request that may do more the second time reaches the first one, then the time is over without an answer
     with pytest.raises(UnreachableError, match="did not reply"):
-        await ask(nats.connection, subject, TaskRequest(task_id="t1"), Deleted)
+        await request(nats.connection, subject, TaskRequest(task_id="t1"), Deleted)
 
 
 async def test_a_publish_is_repeated_under_the_same_id() -> None:
@@ -364,7 +364,7 @@ async def test_a_cluster_without_a_leader_is_not_taken_for_a_server_without_jets
 
 async def test_a_server_that_stays_silent_is_not_asked_for_ever() -> None:
     # Given a server that never acknowledges
-    nats = FakeNats(*[NatsTimeoutError()] * exchange.TRIES)
+    nats = FakeNats(*[NatsTimeoutError()] * exchange.PUBLISH_ATTEMPTS)
     # When a task is published
     # Then the client gives up and tells the id
     with pytest.raises(UnreachableError, match="t1"):
@@ -409,16 +409,16 @@ async def test_a_task_that_was_stored_a_moment_ago_is_waited_for() -> None:
 
 
 class FakeStore:
-    """A store that has nothing before, and keeps the names of what was uploaded and withdrawn again."""
+    """A store that has nothing before, and keeps the names of what was uploaded and deleted again."""
 
     def __init__(self) -> None:
-        self.withdrawn: list[str] = []
+        self.deleted: list[str] = []
 
     async def upload(self, _: Path, __: str, /) -> bool:
         return True
 
-    async def withdraw(self, name: str, /) -> None:
-        self.withdrawn.append(name)
+    async def delete(self, name: str, /) -> None:
+        self.deleted.append(name)
 
     async def differs(self, _: Path, __: str, /) -> bool:
         return False
@@ -435,7 +435,7 @@ async def test_a_recording_stays_where_its_task_is_stored_whatever_comes_after_i
     # When it is handed over
     # Then that is no failure
     await submission(nats, store).submit(QUEUE, is_new=False)
-    assert store.withdrawn == []
+    assert store.deleted == []
 
 
 async def test_a_recording_stays_where_somebody_else_took_the_id_at_the_same_time(store: FakeStore) -> None:
@@ -445,7 +445,7 @@ async def test_a_recording_stays_where_somebody_else_took_the_id_at_the_same_tim
     with pytest.raises(TaskIdTakenError, match="differs in user_id"):
         await submission(nats, store).submit(QUEUE, is_new=False)
     # Then the other one keeps its recording
-    assert store.withdrawn == []
+    assert store.deleted == []
 
 
 @pytest.mark.parametrize(
@@ -461,7 +461,7 @@ async def test_a_recording_goes_where_its_task_was_refused(
     nats = FakeNats(*script)
     with pytest.raises(error):
         await submission(nats, store).submit(QUEUE, is_new=False)
-    assert store.withdrawn == [TASK.audio_file_id]
+    assert store.deleted == [TASK.audio_file_id]
 
 
 @pytest.mark.parametrize("is_new", [True, False])
@@ -473,7 +473,7 @@ async def test_a_recording_stays_where_only_the_acknowledgement_of_its_task_was_
     # When it is published again
     await submission(nats, store).submit(QUEUE, is_new=is_new)
     # Then it is ours
-    assert store.withdrawn == []
+    assert store.deleted == []
 
 
 async def test_the_same_task_is_not_published_twice() -> None:

@@ -72,7 +72,7 @@ def server() -> Server:
 
 @pytest.fixture
 async def frames(server: Server) -> AsyncIterator[FramePublisher]:
-    publishing = FramePublisher(server, "t1", 0, most_bytes=20, pause_s=0.001)
+    publishing = FramePublisher(server, "t1", 0, max_bytes=20, pause_s=0.001)
     yield publishing
     await publishing.close()
 
@@ -85,24 +85,24 @@ def test_sound_is_cut_between_samples_and_none_is_lost(audio: LiveAudio, frame: 
     cut: list[bytes] = []
     # When it is cut
     for start in range(0, len(sound), 777):
-        cut += cutter.cut(sound[start : start + 777])
+        cut += cutter.split(sound[start : start + 777])
     # Then each frame has a tenth of a second, and the rest is what is left
     assert [len(each) for each in cut] == [frame] * 5
-    assert b"".join(cut) + cutter.rest() == sound
+    assert b"".join(cut) + cutter.remainder() == sound
     assert FRAME_S == 0.1
 
 
 def test_half_a_sample_at_the_end_is_no_sound() -> None:
     cutter = FrameSplitter(STEREO)
-    assert list(cutter.cut(b"12345")) == []
-    assert cutter.rest() == b"1234"
+    assert list(cutter.split(b"12345")) == []
+    assert cutter.remainder() == b"1234"
 
 
 def test_opus_goes_out_as_it_comes_unless_a_frame_would_be_too_large() -> None:
     cutter = FrameSplitter(OPUS)
-    assert list(cutter.cut(b"page")) == [b"page"]
-    assert [len(each) for each in cutter.cut(bytes(LARGEST_FRAME_BYTES + 5))] == [LARGEST_FRAME_BYTES, 5]
-    assert cutter.rest() == b""
+    assert list(cutter.split(b"page")) == [b"page"]
+    assert [len(each) for each in cutter.split(bytes(LARGEST_FRAME_BYTES + 5))] == [LARGEST_FRAME_BYTES, 5]
+    assert cutter.remainder() == b""
 
 
 async def test_a_frame_follows_when_the_one_before_is_stored(server: Server, frames: FramePublisher) -> None:
@@ -120,7 +120,7 @@ async def test_a_frame_follows_when_the_one_before_is_stored(server: Server, fra
     server.holds_answers = False
     server.acknowledge()
     await sending
-    await frames.stored()
+    await frames.wait_until_stored()
     # Then the others follow in order, joined to frames that are not too large
     assert server.sound == b"".join(bytes([number]) * 4 for number in range(MAX_PENDING_FRAMES)) + b"last"
     assert server.stored == [f"t1-{number}" for number in range(len(server.stored))]
@@ -142,7 +142,7 @@ async def test_what_was_not_acknowledged_is_published_again_before_what_is_new(
     # When sound is sent
     for number in range(100):
         await frames.put(bytes([number]) * 4, is_last=number == 99)
-    await frames.stored()
+    await frames.wait_until_stored()
     # Then all of it is stored once, in its order
     assert server.sound == b"".join(bytes([number]) * 4 for number in range(100))
     assert server.stored == [f"t1-{number}" for number in range(len(server.stored))]
@@ -167,7 +167,7 @@ async def test_a_refusal_is_an_error_of_the_next_call(
     await frames.put(b"sound")
     # Then whoever waits for it is told, and so is whoever sends more
     with pytest.raises(error):
-        await frames.stored()
+        await frames.wait_until_stored()
     with pytest.raises(error):
         await frames.put(b"sound")
 
@@ -179,10 +179,10 @@ async def test_a_frame_of_another_program_with_the_same_number_is_an_error(
     server.stored.append("t1-1")
     # When this one sends frames 0 and 1, then its sound is not lost silently
     await frames.put(b"mine")
-    await frames.stored()
+    await frames.wait_until_stored()
     await frames.put(b"mine, too")
-    with pytest.raises(OtherSenderError, match="begin another live task"):
-        await frames.stored()
+    with pytest.raises(OtherSenderError, match="start another live"):
+        await frames.wait_until_stored()
     assert server.sound == b"mine"
 
 
@@ -192,12 +192,12 @@ async def test_the_own_frame_whose_acknowledgement_was_lost_is_no_error(server: 
     server.stored.append("t1-0")
     # When the frame is sent again, then it is stored
     await frames.put(b"sound")
-    await frames.stored()
+    await frames.wait_until_stored()
 
 
 @pytest.fixture
 async def impatient(server: Server) -> AsyncIterator[FramePublisher]:
-    publishing = FramePublisher(server, "t1", 0, most_bytes=20, pause_s=0.001, patience_s=0)
+    publishing = FramePublisher(server, "t1", 0, max_bytes=20, pause_s=0.001, retry_for_s=0)
     yield publishing
     await publishing.close()
 
@@ -206,14 +206,14 @@ async def test_a_server_that_is_there_and_stores_nothing_is_given_up(server: Ser
     server.answers = {"t1-0": [nats.errors.TimeoutError()] * 1000}
     await impatient.put(b"sound")
     with pytest.raises(UnreachableError, match=r"live - --resume .*resume=True"):
-        await impatient.stored()
+        await impatient.wait_until_stored()
 
 
 async def test_a_server_that_is_away_is_not(server: Server, impatient: FramePublisher) -> None:
     # Given an outage that lasts longer than a server that is there may take
     server.is_away = True
     await impatient.put(b"sound")
-    stored = asyncio.create_task(impatient.stored())
+    stored = asyncio.create_task(impatient.wait_until_stored())
     await asyncio.wait([stored], timeout=0.05)
     assert not stored.done()
     # When the server is back

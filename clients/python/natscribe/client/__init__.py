@@ -1,4 +1,4 @@
-"""A small typed client of the service, for the console command and for other Python programs."""
+"""The typed client of the service, for the console command and for other Python programs."""
 
 from natscribe.client.client import Client
 from natscribe.client.command import command
