@@ -30,8 +30,8 @@ def command_in_another_terminal(*, in_this_folder: bool) -> str:
     if called.name != COMMAND or (_is_in_path(called) and not _is_same(called, activated)):
         return COMMAND
     path = os.path.abspath(called)  # noqa: PTH100 -- `resolve` would follow links, which may outlast what they name
-    is_valid_name = in_this_folder and Path(path).is_relative_to(Path.cwd())
-    return shlex.quote(os.path.relpath(path) if is_valid_name else path)
+    is_in_this_folder = in_this_folder and Path(path).is_relative_to(Path.cwd())
+    return shlex.quote(os.path.relpath(path) if is_in_this_folder else path)
 
 
 def _is_in_path(called: Path) -> bool:
