@@ -190,7 +190,7 @@ async def test_only_live_tasks_go_on(client: Client, js: JetStreamContext) -> No
     await (await js.object_store("audio")).put("meeting.flac", b"not looked at")
     await client.create_transcription_task("meeting.flac", task_id="t1")
     # When somebody wants to send sound to it, then that is refused
-    with pytest.raises(ClientError, match="no live task"):
+    with pytest.raises(ClientError, match="no live transcription task"):
         async with client.live(task_id="t1", resume=True):
             pass
     with pytest.raises(RequestFailedError) as refused:
