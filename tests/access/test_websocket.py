@@ -82,7 +82,7 @@ const live = new Live(connection, { user_id: 1, audio: { codec: "pcm_s16le", sam
   segments: ({ segments }) => console.log(...segments.map(({ text }) => text)),
   progress: ({ state }) => state === "completed" && ended.resolve(),
 });
-await live.begin();
+await live.start();
 for (let second = 0; second < 12; second++) live.send(new Uint8Array(32000), 1);
 await live.end();
 await ended.promise;

@@ -255,7 +255,7 @@ async def test_a_killed_command_goes_on_with_its_task(shell: Shell, js: JetStrea
     code, _, err = await shell.run("-", "--resume", "t1")
     assert (code, err) == (1, "The audio of t1 has ended: start another live transcription task.\n")
     code, _, err = await shell.run("-", "--task-id", "t1")
-    assert (code, err) == (1, "t1 has sound already: choose another id.\n")
+    assert (code, err) == (1, "t1 has audio already: choose another id.\n")
 
 
 async def test_a_task_goes_on_with_its_own_kind_of_sound_alone(shell: Shell, js: JetStreamContext) -> None:
