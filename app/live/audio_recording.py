@@ -9,7 +9,7 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.client.errors import ClientError
-from natscribe.client.recordings import store_of
+from natscribe.client.recordings import upload_store
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 
@@ -83,7 +83,7 @@ async def store_audio(recording: Recording, task_id: str, settings: Settings, na
 
     Raises nothing: the text is complete, and a task does not fail because of its audio.
     """
-    store = store_of(settings, nats)
+    store = upload_store(settings, nats)
     if store is None:
         return None
     for left in reversed(range(STORE_ATTEMPTS)):

@@ -9,7 +9,7 @@ from hashlib import sha256
 from nats.aio.client import Client
 from nats.js.api import ObjectInfo
 from nats.js.errors import NotFoundError
-from natscribe.jetstream.large_results import HEADROOM_BYTES, referring
+from natscribe.jetstream.large_results import HEADROOM_BYTES, result_reference
 from natscribe.jetstream.streams import RESULTS_BUCKET
 from natscribe.schemas.kinds import RESULT, Result
 
@@ -109,7 +109,7 @@ class ResultStore:
             return await self.store_object(result, body, of=of)
         if info.digest != objects.digest(sha256(body).digest()):
             result = await self._read(info)
-        return referring(result, info)
+        return result_reference(result, info)
 
     async def _erase(self, task_id: str) -> None:
         with suppress(NotFoundError):

@@ -88,7 +88,7 @@ async def test_a_full_stream_refuses_audio_alone(
     assert refused.value.err_code == QUEUE_FULL
     # And the client says so, while tasks are stored as ever
     async with Natscribe(settings) as client:
-        with pytest.raises(StorageFullError, match=r"NATS has no room for the sound: .*LIVE_MAX_BYTES"):
+        with pytest.raises(StorageFullError, match=r"NATS has no room for the audio: .*LIVE_MAX_BYTES"):
             await said_by(client, "live-2")
     assert (await js.stream_info("transcription_tasks")).state.messages == 2
     # And when some audio is erased, then the refused frame is stored
@@ -253,7 +253,7 @@ async def test_a_full_bucket_costs_no_text(
     constants: Constants,
 ) -> None:
     # Given a bucket that is full, and a live task whose audio is to be stored
-    constants(STORE_RETRY_S=0.05, INSISTS_FOR_S=0.2)
+    constants(STORE_RETRY_S=0.05, RETRY_UPLOAD_FOR_S=0.2)
     await bucket.put("other", b"of somebody else")
     stream = await js.stream_info("OBJ_audio")
     await js.update_stream(stream.config.evolve(max_bytes=stream.state.bytes))

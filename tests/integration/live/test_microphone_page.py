@@ -23,7 +23,7 @@ const live = new Live(connection, { task_id: "t1", audio: { codec: "pcm_s16le", 
   partial: nothing, connected: nothing, segments: nothing, progress: nothing,
   problem: (error) => error && console.log(error.message),
 });
-await live.begin();
+await live.start();
 live.send(new Uint8Array(32000), 1);
 await live.end();
 await connection.close();

@@ -17,7 +17,7 @@ from tests.waiting import eventually
 
 @pytest.fixture(autouse=True)
 def _little_patience(constants: Constants) -> None:
-    constants(EXPIRES_AFTER_S=1.2, EXPIRE_EVERY_S=0.2)
+    constants(TASK_TTL_S=1.2, EXPIRE_EVERY_S=0.2)
 
 
 async def dead_letters(js: JetStreamContext) -> int:

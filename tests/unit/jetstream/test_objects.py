@@ -186,13 +186,13 @@ async def claim(parts: Parts, owner: Owner, characters: int = 5) -> Transcriptio
 
 
 async def test_a_large_result_is_whole_behind_its_reference(parts: Parts) -> None:
-    referring = await claim(parts, FIRST)
-    assert (referring.text, referring.segments) == ("", [])
-    assert await parts.results.load_segments(referring) == transcript(5)
+    result_reference = await claim(parts, FIRST)
+    assert (result_reference.text, result_reference.segments) == ("", [])
+    assert await parts.results.load_segments(result_reference) == transcript(5)
     assert await parts.results.load_segments(transcript(3)) == transcript(3)
     await parts.results.delete_object("t1")
     with pytest.raises(NotFoundError):
-        await parts.results.load_segments(referring)
+        await parts.results.load_segments(result_reference)
 
 
 async def test_an_object_belongs_to_its_task_message(parts: Parts) -> None:

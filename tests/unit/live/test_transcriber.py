@@ -137,7 +137,7 @@ async def test_audio_that_cannot_be_stored_costs_no_text(
     parts: Parts, nats: InMemoryNats, constants: Constants
 ) -> None:
     # Given a store of recordings that is not there
-    constants(STORE_RETRY_S=0, INSISTS_FOR_S=0)
+    constants(STORE_RETRY_S=0, RETRY_UPLOAD_FOR_S=0)
     del nats.streams["OBJ_audio"]
     # When the audio of a task is to be stored
     with capture_logs() as lines:
