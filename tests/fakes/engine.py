@@ -46,7 +46,7 @@ SOUND = b64encode(bytes(320_000)).decode()  # of a window
 
 
 def segment(number: int, text: str = "one two") -> Segment:
-    """The text of one window of ten seconds, with a word in each half: its own two, if it has two."""
+    """Return the text of one window of 10 s, with a word in each half."""
     start = number * WINDOW
     first, second = text.split() if text.count(" ") == 1 else ("one", "two")
     words = [
@@ -66,19 +66,19 @@ def segment(number: int, text: str = "one two") -> Segment:
 
 
 def number_of(window: Window) -> int:
-    """Which window of its recording that is, from 0."""
+    """Return the index of a window in its recording, from 0."""
     return int(window.regions[0][0] // WINDOW)
 
 
 def voice_of(name: str, recording: int = 1) -> str:
-    """The embedding of a person: a little different in each recording, and hardly like that of another person."""
+    """Return the embedding of a person: similar in each recording, and unlike that of another person."""
     values = bytearray(Random(name).randbytes(192))  # noqa: S311 -- nothing secret
     values[:2] = recording.to_bytes(2)
     return b64encode(values).decode()
 
 
 class FakeEngine:
-    """Finds `windows` windows of text, a batch each, and a change of speaker in the middle of each."""
+    """Transcribes `windows` windows, each in a batch of its own, with a change of speaker in the middle."""
 
     def __init__(self, *, windows: int = 3) -> None:
         self.windows = windows
@@ -105,13 +105,13 @@ class FakeEngine:
         self.loaded: Loaded | None = Loaded(model=MODEL)
 
     async def load(self) -> None:
-        """There is nothing to load."""
+        """Do nothing."""
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
     async def transcribes(self, number: int) -> None:
-        """What happens before the text of a window is found; tests overwrite it."""
+        """Called before a window is transcribed; tests override it."""
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         match job:
@@ -144,7 +144,7 @@ class FakeEngine:
         return LiveAudioProcessed(seconds=0, windows=[], open=[], complete_until=[])
 
     def process_live(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
-        """Somebody speaks all the time (in the first of separate channels), and pauses after each ten seconds."""
+        """Detect continuous speech (in the first of separate channels) with a pause every 10 s."""
         a_second = 2 * job.audio.sample_rate * job.audio.channels
         channels = range(job.audio.channels) if job.separate else [None]
         before, wanted = (job.skipped_bytes / a_second, job.start_at[0]) if job.first else self.live_streams[job.stream]
