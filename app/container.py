@@ -261,7 +261,7 @@ class Container:
             projection=self.projection,
             idle=lambda: self.consumer.idle,
         )
-        after = timedelta(seconds=streams.EXPIRES_AFTER_S)
+        after = timedelta(seconds=streams.TASK_TTL_S)
         late_frames = LateFrames(
             self.nats, self.names, self.log, find=self.task_index.find, erase_frames=self.erase_frames
         )

@@ -15,7 +15,7 @@ from faststream.asgi import AsgiFastStream
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from natscribe.jetstream.nats_py_compat import close
-from natscribe.settings import wrong_setting
+from natscribe.settings import describe_invalid_setting
 from opentelemetry.trace import TracerProvider
 from pydantic import ValidationError
 from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
@@ -197,7 +197,7 @@ def _read_settings() -> Settings:
         settings = Settings()
     except ValidationError as error:
         logs.configure()
-        logs.end_with_start_error(wrong_setting(error))
+        logs.end_with_start_error(describe_invalid_setting(error))
         sys.exit(STARTUP_FAILURE)  # after any other code, the parent of `--workers N` would start a new process
     logs.configure(settings.log_level)
     # The HTTP server would configure its loggers again with this dictionary, also in the parent of `--workers N`.

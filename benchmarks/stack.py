@@ -105,11 +105,11 @@ class Child:
         return []
 
 
-Prepare = Callable[[Stack], Awaitable[None]]
+LoadVad = Callable[[Stack], Awaitable[None]]
 
 
 @asynccontextmanager
-async def fresh(prepare: Prepare | None = None) -> AsyncIterator[Stack]:
+async def fresh(prepare: LoadVad | None = None) -> AsyncIterator[Stack]:
     """Servers without any data but what `prepare` puts there, which need not wait for the disk."""
     with tempfile.TemporaryDirectory(prefix="natscribe-bench-") as name:
         folder, port = Path(name), free_port()

@@ -1,7 +1,7 @@
 """A FastStream service that has recordings transcribed: `faststream run faststream_client:app`.
 
-It subscribes to `recordings.uploaded` of your system, and publishes `transcripts.ready` when the text is there. Your
-system may have a NATS of its own: the users of the service's NATS have no right to your subjects.
+It subscribes to `recordings.uploaded` of your system, and publishes `transcripts.ready` with the text. Your system may
+have its own NATS: the users of the service's NATS have no permission for your subjects.
 """
 
 import os
@@ -27,9 +27,9 @@ natscribe = NatsBroker(
 own = NatsBroker(env("OWN_NATS_URL", NATS_URL).split(","), max_reconnect_attempts=-1)
 app = FastStream(own, natscribe)
 
-# With a plain name FastStream would declare the stream, which NATS refuses: docs/faststream.md.
+# FastStream would declare a stream given by its mere name, which NATS refuses: docs/faststream.md.
 RESULTS = JStream("transcription_results", declare=False)
-# Streams of your own: they keep each message until it is handled, also while this service is down.
+# Streams of your own: they store each message until it is handled, also while this service is down.
 UPLOADS, TRANSCRIPTS = JStream("uploads", retention=RetentionPolicy.WORK_QUEUE), JStream("transcripts")
 
 
@@ -65,7 +65,7 @@ class Object(BaseModel):
 
 
 class Result(BaseModel):
-    """The fields of a result that this service needs. It ignores others, so new fields do no harm."""
+    """The fields of a result that this service needs. Others are ignored, so new fields are harmless."""
 
     task_id: str
     segments: list[Segment]
@@ -94,7 +94,7 @@ async def connect() -> None:
     "recordings.uploaded", stream=UPLOADS, durable="transcripts", pull_sub=PullSub(), ack_policy=AckPolicy.MANUAL
 )
 async def submit(recording: Uploaded, message: NatsMessage) -> None:
-    """Publish a task for each recording; with the same id it is safe to do so twice."""
+    """Publish a task for each recording; a second task with the same id is dropped."""
     task = Task(task_id=recording.id, audio_file_id=recording.name, user_id=recording.user_id)
     await natscribe.publish(
         task, "tasks.transcription.normal", stream="transcription_tasks", headers={"Nats-Msg-Id": task.task_id}
@@ -111,10 +111,10 @@ async def submit(recording: Uploaded, message: NatsMessage) -> None:
     ack_policy=AckPolicy.MANUAL,
 )
 async def deliver(result: Result, message: NatsMessage) -> None:
-    """Publish each transcript as lines, also those that came while this service was down."""
+    """Publish each transcript as lines, including those published while this service was down."""
     if result.object:
         bucket = await natscribe.object_storage(result.object.bucket, declare=False)
         result = Result.model_validate_json((await bucket.get(result.object.name)).data or b"")
     transcript = Ready(task_id=result.task_id, lines=[f"{line.speaker}: {line.text}" for line in result.segments])
-    await ready.publish(transcript, headers={"Nats-Msg-Id": result.task_id})  # of two, the stream keeps one
+    await ready.publish(transcript, headers={"Nats-Msg-Id": result.task_id})  # the stream drops a duplicate
     await message.ack()

@@ -14,7 +14,7 @@ settings = Settings.read()  # NATS_URL, and the login if there is one
 natscribe = broker(settings)
 own = NatsBroker(os.environ.get("OWN_NATS_URL", settings.nats_url).split(","), max_reconnect_attempts=-1)
 app = FastStream(own, natscribe)
-# Streams of your own: they keep each message until it is handled, also while this service is down.
+# Streams of your own: they store each message until it is handled, also while this service is down.
 UPLOADS, TRANSCRIPTS = JStream("uploads", retention=RetentionPolicy.WORK_QUEUE), JStream("transcripts")
 
 
@@ -48,7 +48,7 @@ async def connect() -> None:
     "recordings.uploaded", stream=UPLOADS, durable="transcripts", pull_sub=PullSub(), ack_policy=AckPolicy.MANUAL
 )
 async def submit(recording: Uploaded, message: NatsMessage) -> None:
-    """Publish a task for each recording; with the same id it is safe to do so twice."""
+    """Publish a task for each recording; a second task with the same id is dropped."""
     task = TranscriptionTask(
         task_id=recording.id, audio_file_id=recording.name, user_id=recording.user_id, diarize=True
     )
@@ -66,11 +66,11 @@ async def submit(recording: Uploaded, message: NatsMessage) -> None:
     ack_policy=AckPolicy.MANUAL,
 )
 async def deliver(result: Result, message: NatsMessage) -> None:
-    """Publish each transcript as lines, also those that came while this service was down; a diarization has none."""
+    """Publish each transcript as lines, including those of times when this service was down; a diarization has none."""
     if result.object:
         bucket = await natscribe.object_storage(result.object.bucket, declare=False)
         result = type(result).model_validate_json((await bucket.get(result.object.name)).data or b"")
-    said = result.segments if isinstance(result, TranscriptionResult) else []
-    transcript = Ready(task_id=result.task_id, lines=[f"{line.speaker}: {line.text}" for line in said])
-    await ready.publish(transcript, headers={"Nats-Msg-Id": result.task_id})  # of two, the stream keeps one
+    segments = result.segments if isinstance(result, TranscriptionResult) else []
+    transcript = Ready(task_id=result.task_id, lines=[f"{line.speaker}: {line.text}" for line in segments])
+    await ready.publish(transcript, headers={"Nats-Msg-Id": result.task_id})  # the stream drops a duplicate
     await message.ack()

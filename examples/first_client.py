@@ -19,7 +19,7 @@ async def main(recording: str) -> None:
         tls=ssl.create_default_context(cafile=env("NATS_TLS_CA_FILE")),  # used if the server asks for TLS
     )
     js = nc.jetstream()
-    task_id = os.urandom(16).hex()  # used once: a known id changes nothing
+    task_id = os.urandom(16).hex()  # a new id for each task: an existing id has no effect
     with open(recording, "rb") as file:
         await (await js.object_store("audio")).put(task_id, file)
     task = {"task_id": task_id, "audio_file_id": task_id, "user_id": 1, "diarize": True}

@@ -1,4 +1,4 @@
-"""A service that receives every result, also those that came while it was down: `python follower.py`."""
+"""Receive every result, including those published while this service was down: `python follower.py`."""
 
 import asyncio
 import json
@@ -7,13 +7,13 @@ import ssl
 from typing import Any
 
 import nats
-from nats.errors import TimeoutError as NothingNewError
+from nats.errors import TimeoutError as NoMessageError
 from nats.js import JetStreamContext
 from nats.js.errors import ServiceUnavailableError
 
 
-async def whole(js: JetStreamContext, body: bytes) -> Any:
-    """The result, from the bucket if it is too large for a message."""
+async def whole_result(js: JetStreamContext, body: bytes) -> Any:
+    """Return the whole result, from the bucket if it is too large for a message."""
     result = json.loads(body)
     if result["object"]:
         bucket = await js.object_store(result["object"]["bucket"])
@@ -32,18 +32,18 @@ async def main() -> None:
         max_reconnect_attempts=-1,
     )
     js = nc.jetstream()
-    # Durable: the server remembers how far this service came, and does not repeat acknowledged messages.
+    # Durable: the server stores the position of this service, and does not repeat acknowledged messages.
     results = await js.pull_subscribe("results.*", durable="follower", stream="transcription_results")
     while True:
         try:
             messages = await results.fetch(10, timeout=30)
-        except NothingNewError:
+        except NoMessageError:
             continue
         except ServiceUnavailableError:  # in a cluster, while the servers elect a new leader or the consumer is new
             await asyncio.sleep(1)
             continue
         for message in messages:
-            result = await whole(js, message.data)
+            result = await whole_result(js, message.data)
             print(result["task_id"], result["kind"], f"{result['duration']} s,", len(result["segments"]), "segments")
             await message.ack()
 

@@ -8,7 +8,7 @@ from natscribe import Client, ProgressEvent, RequestFailedError, ResultFormat
 
 
 async def main(recording: Path) -> None:
-    """Print the text as it is found, then with speakers. The client reads NATS_URL, NATS_USER and so on itself."""
+    """Print the text as it is transcribed, then with speakers. The client itself reads NATS_URL, NATS_USER etc."""
     async with Client() as client:
         task_id = await client.create_transcription_task(recording, diarize=True)
         async for event in client.follow(task_id):

@@ -1,4 +1,4 @@
-"""Say once who speaks, and be told next time: `python voices_by_name.py ONE_PERSON NAME RECORDING`."""
+"""Enrol a speaker, who is named in later transcripts: `python voices_by_name.py ONE_PERSON NAME RECORDING`."""
 
 import asyncio
 import sys
@@ -9,7 +9,7 @@ from natscribe import Client, Consent, RequestFailedError, ResultFormat
 
 
 async def main(one_person: Path, name: str, recording: Path) -> None:
-    """Enrol the only speaker of a recording, who has agreed to it; print another one with the name."""
+    """Enrol the only speaker of a recording, with consent; print the transcript of another recording with the name."""
     async with Client() as client:
         source = await client.create_diarization_task(one_person, identify=True)
         await client.wait_for_result(source)

@@ -4,7 +4,7 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
-from natscribe.jetstream.streams import DUPLICATE_WINDOW_S, EXPIRES_AFTER_S, RESULTS_BUCKET
+from natscribe.jetstream.streams import DUPLICATE_WINDOW_S, RESULTS_BUCKET, TASK_TTL_S
 
 from app.jetstream import streams
 from app.settings import Settings
@@ -33,7 +33,7 @@ def _facts(settings: Settings) -> dict[str, str]:
         "letters": retention[names.dead_letters],
         "large": RESULTS_BUCKET,
         "window": f"{DUPLICATE_WINDOW_S:g}",
-        "expires": f"{EXPIRES_AFTER_S / _DAY:g}",
+        "expires": f"{TASK_TTL_S / _DAY:g}",
         "queue_limit": str(settings.nats_max_msgs_per_subject),
         "attempts": str(settings.max_attempts),
         "timeout": f"{settings.task_timeout:g}",

@@ -178,7 +178,7 @@ async def _check_nats(settings: Settings, *, has_redis: bool) -> None:
                 raise RedisMismatchError(settings.nats_addresses)
     except NoServerError as error:
         next_step = "start it, correct NATS_URL, or unset NATS_URL for an embedded server"
-        raise NoServerError(error.place, next_step) from error
+        raise NoServerError(error.addresses, next_step) from error
 
 
 async def _has_workers(client: Client) -> bool:

@@ -14,7 +14,7 @@ import structlog
 from natscribe.cli.console import DATA, ENDPOINTS, err, out, run_and_exit
 from natscribe.cli.exit_codes import USAGE
 from natscribe.client import ClientError
-from natscribe.settings import without_login, wrong_setting
+from natscribe.settings import describe_invalid_setting, without_login
 from pydantic import ValidationError
 
 from app.cancellation import cancel_all
@@ -53,7 +53,7 @@ async def log_errors(work: Coroutine[None, None, int]) -> int:
         if err.is_terminal:
             raise
         if isinstance(error, ValidationError):
-            log.critical("service_start_failed", error=wrong_setting(error))
+            log.critical("service_start_failed", error=describe_invalid_setting(error))
             return USAGE
         log.critical("service_start_failed", error=str(error))
         return 1

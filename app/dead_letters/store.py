@@ -7,7 +7,7 @@ from functools import partial
 from nats.aio.client import Client
 from nats.js.errors import APIError
 from natscribe.jetstream import cloud_events
-from natscribe.jetstream.dead_letters import letter_of, letters
+from natscribe.jetstream.dead_letters import dead_letter_pages, make_dead_letter
 from natscribe.jetstream.error_codes import DELETE_FAILED
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
@@ -37,7 +37,7 @@ class DeadLetterStore:
 
     async def put(self, message: StoredMessage, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
         """Store the dead letter of a message, unless it is already stored."""
-        letter = letter_of(message, task_id, error, attempts=attempts, max_payload=self._max_payload)
+        letter = make_dead_letter(message, task_id, error, attempts=attempts, max_payload=self._max_payload)
         stored = await self._js.publish(
             subjects.append_to(subjects.dead_letters(message.kind)),
             letter.model_dump_json().encode(),
@@ -56,7 +56,7 @@ class DeadLetterStore:
 
     def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
         """Yield pages of dead letters after the stream sequence `after`, each with its sequence, the oldest first."""
-        return letters(
+        return dead_letter_pages(
             self._nats, self._stream, after=after, parse=partial(parse_stored, DeadLetter, stored_as=self._stream)
         )
 

@@ -1,17 +1,17 @@
-"""Measure free CPU cores on Linux, and choose how many windows to transcribe at the same time."""
+"""Measures free CPU cores on Linux, and chooses how many windows to transcribe at the same time."""
 
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")  # the unit of the times in _STAT
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")  # the unit of the times in _STAT
 _STAT = Path("/proc/stat")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _USAGE = Path("/sys/fs/cgroup/cpu.stat")
 _IDLE_COLUMNS = slice(4, 6)  # columns of a CPU's line in _STAT with idle time: idle, and waiting for a disk
 _IDLE_SHARE = 0.7  # a core that was idle for this share of the time counts as free: no core is ever fully idle
-SHORTEST_S = 0.2  # shortest time between two measurements: in a shorter one, a single clock tick changes the result
+MIN_INTERVAL_S = 0.2  # shortest time between two measurements: in a shorter one, a single clock tick changes the result
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,45 +27,44 @@ class Cores:
     def __init__(self) -> None:
         self._before = _measure()
 
-    def free(self, wanted: int) -> bool:
-        """Measure, and return whether about `wanted` cores or more were free since the last measurement.
+    def free(self, needed: int) -> bool:
+        """Measure, and return whether about `needed` cores or more were free since the last measurement.
 
         False if nothing can be measured, or if the last measurement is less than 0.2 s old.
         """
         before, now = self._before, _measure()
-        if before is None or now is None:
-            self._before = now
-            return False
-        if now.at - before.at < SHORTEST_S:
+        if before is not None and now is not None and now.at - before.at < MIN_INTERVAL_S:
             return False
         self._before = now
+        if before is None or now is None:
+            return False
         seconds = now.at - before.at
         idle = (now.idle - before.idle) / seconds
         allowed = _quota() - (now.used - before.used) / seconds
-        return min(idle, allowed) >= wanted * _IDLE_SHARE
+        return min(idle, allowed) >= needed * _IDLE_SHARE
 
 
-def windows_at_once(wanted: int, threads: int) -> int:
+def windows_at_once(configured: int, threads: int) -> int:
     """Return how many windows to transcribe at the same time, each on `threads` threads.
 
-    That is `wanted`, or if `wanted` is 0, as many windows as the usable cores allow.
+    That is `configured`, or if it is 0, as many windows as the usable cores allow.
     """
-    return wanted or max(int(usable_cores() / threads), 1)
+    return configured or max(int(usable_cores() / threads), 1)
 
 
 def usable_cores() -> float:
-    """Return how many cores this process may use; 1 if the system does not say."""
+    """Return how many cores this process may use; 1 if the system does not report this."""
     return min(float(len(os.sched_getaffinity(0))), _quota()) if hasattr(os, "sched_getaffinity") else 1.0
 
 
 def _measure() -> _Measurement | None:
     try:
-        mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        usable = {f"cpu{number}" for number in os.sched_getaffinity(0)}
         lines = [line.split() for line in _STAT.read_text(encoding="ascii").splitlines()]
-        idle = sum(int(ticks) for line in lines if line[0] in mine for ticks in line[_IDLE_COLUMNS]) / _TICKS_A_SECOND
+        ticks = sum(int(idle) for line in lines if line[0] in usable for idle in line[_IDLE_COLUMNS])
     except (OSError, AttributeError, ValueError):
         return None
-    return _Measurement(time.monotonic(), idle, _used())
+    return _Measurement(time.monotonic(), ticks / _TICKS_PER_SECOND, _used())
 
 
 def _quota() -> float:

@@ -1,20 +1,20 @@
-"""The interface of an engine: what the rest of the service uses of it."""
+"""The interface of the engine, which runs speech recognition and diarization jobs."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
-from app.engines.messages import Job, LiveAudioProcessed, Loaded, Prepared, Reply, WindowsTranscribed
+from app.engines.messages import Job, LiveAudioProcessed, Loaded, Reply, VadLoaded, WindowsTranscribed
 
-FinalReply = TypeVar("FinalReply", LiveAudioProcessed, Loaded, Prepared, WindowsTranscribed)
+FinalReply = TypeVar("FinalReply", LiveAudioProcessed, Loaded, VadLoaded, WindowsTranscribed)
 
 
 class Engine(Protocol):
-    """What runs jobs: at most one at a time for each of listening, live streams, transcription and diarization."""
+    """Runs jobs: one at a time for each of window detection, live streams, transcription and diarization."""
 
     @property
     def ready(self) -> bool:
-        """Whether a transcription model is loaded, so that a task can begin."""
+        """Whether a transcription model is loaded, so that a task can start."""
         ...
 
     @property
@@ -23,7 +23,7 @@ class Engine(Protocol):
         ...
 
     async def load(self) -> None:
-        """Load the configured model and the voice detector before the first task needs them.
+        """Load the configured model and the voice activity detector before the first task needs them.
 
         Raises:
             TaskError: The model cannot be loaded.
@@ -33,7 +33,7 @@ class Engine(Protocol):
     def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         """Run a job and yield the replies to it; the last reply ends the job.
 
-        If the caller closes the generator earlier, the job stops at once; only jobs of live streams go on.
+        If the caller closes the generator earlier, the job stops at once; only jobs of live streams continue.
 
         Raises:
             TaskError: The job failed.
@@ -56,5 +56,5 @@ async def run_job(engine: Engine, job: Job, kind: type[FinalReply]) -> FinalRepl
         async for reply in replies:
             if isinstance(reply, kind):
                 return reply
-    message = f"the engine did not answer a job: {job.type}"
+    message = f"the engine ended a job without its last reply: {job.type}"
     raise RuntimeError(message)

@@ -1,8 +1,8 @@
 """The messages between a worker and its engine process, one JSON object a line.
 
-The worker sends one `Setup`, then jobs. The engine process answers each `Job` with any number of replies; the last
-reply is one of `LAST_REPLIES`. Samples travel in base64: as bytes behind the line they would take 2 ms less processor
-time per window, of 850 ms that decoding and transcribing a window take.
+The worker sends one `Setup`, then jobs. The engine process sends any number of replies to each `Job`; the last
+reply is one of `LAST_REPLIES`. Samples travel in base64: as bytes after the line they would take 2 ms less CPU time per
+window, of 850 ms that decoding and transcribing a window take.
 """
 
 import os
@@ -41,13 +41,13 @@ class Setup(_Line):
 
 
 class FindWindows(_Line):
-    """Job: find the windows of a recording from `start_at` seconds on.
+    """Job: detect the windows of a recording from `start_at` seconds on.
 
     `channel`: only in this channel, counted from 0; null: in all channels mixed. `choose`: only in channel 0 if the
     recording has up to eight channels and they carry different speech, else in all channels mixed.
     """
 
-    type: Literal["listen"] = "listen"
+    type: Literal["find_windows"] = "find_windows"
     path: Path
     start_at: float = 0.0
     channel: int | None = None
@@ -55,48 +55,46 @@ class FindWindows(_Line):
 
 
 class ProcessLiveAudio(_Line):
-    """Job: find the utterances in the next sound of a live stream.
+    """Job: detect the utterances in the next audio of a live stream.
 
-    The engine process keeps the state of the stream from one job to the next. If it does not know the stream, the job
-    fails with a transient error, and the stream has to begin again, with `first`.
+    The engine process retains the state of the stream between jobs. A job of an unknown stream fails with a transient
+    error, and the stream has to begin again, with `first`.
     """
 
-    type: Literal["hear"] = "hear"
+    type: Literal["process_live_audio"] = "process_live_audio"
     stream: str = Field(description="Names the stream: a task id and a random token.")
     audio: LiveAudio
-    separate: bool = Field(False, description="Hear each of several channels on its own; else all are mixed.")
+    separate: bool = Field(False, description="Process each channel separately; else all are mixed.")
     start_at: list[float] = Field(
         default_factory=list,
-        description="For each channel (or the mix) the second up to which it is transcribed; read with `first` alone.",
+        description="For each channel (or the mix) the second up to which it is transcribed; only used with `first`.",
     )
-    first: bool = Field(False, description="Begins the stream; an older one of this name is forgotten.")
-    before: int = Field(
-        0, description="Bytes of the stream before its first job, which nobody needs again; read with `first` alone."
-    )
-    sound: str = Field("", repr=False, description="Bytes of frames in order, in base64; at most 1 MiB.")
-    show: bool = Field(True, description="Whether the reply has the utterances that are open.")
-    end: bool = Field(False, description="No more sound follows: what is open is closed, and the stream is forgotten.")
+    first: bool = Field(False, description="Creates the stream, and closes an older one of this name.")
+    skipped_bytes: int = Field(0, description="Bytes of the stream before its first job; only used with `first`.")
+    data: str = Field("", repr=False, description="Bytes of frames in order, in base64; at most 1 MiB.")
+    include_open: bool = Field(True, description="Whether the reply includes the open utterances.")
+    end: bool = Field(False, description="No more audio follows: ends the open utterances, and closes the stream.")
 
 
 class CloseLiveStream(_Line):
-    """Job: forget a live stream; do nothing if the engine process does not know the stream."""
+    """Job: close a live stream; do nothing if the engine process does not know the stream."""
 
-    type: Literal["forget"] = "forget"
+    type: Literal["close_live_stream"] = "close_live_stream"
     stream: str
 
 
 class Transcribe(_Line):
     """Job: transcribe a batch of windows of any recordings.
 
-    `previous`: the language spoken before each window, null if unknown. `draft`: write drafts, which are quick and less
-    exact, because the utterances go on.
+    `previous`: the language spoken before each window, null if unknown. `interim`: the utterances are in progress, so
+    transcribe them faster and less accurately.
     """
 
     type: Literal["transcribe"] = "transcribe"
     windows: list[Window]
     previous: list[str | None]
     options: TranscribeOptions = TranscribeOptions()
-    draft: bool = False
+    interim: bool = False
 
 
 class ChunkAnalysed(_Line):
@@ -113,7 +111,7 @@ class ChunkAnalysed(_Line):
 
 
 class Diarize(_Line):
-    """Job: find who speaks when in a recording.
+    """Job: diarize a recording.
 
     `channel`: only in this channel, counted from 0; null: in all channels mixed. Chunks in `known` are not analysed
     again, unless they have another revision.
@@ -124,21 +122,21 @@ class Diarize(_Line):
     channel: int | None = None
     min_speakers: Speakers | None = None
     max_speakers: Speakers | None = None
-    embed: bool = Field(False, description="Whether the reply has the speakers' embeddings: .7 s more for each.")
+    embed: bool = Field(False, description="Whether the reply includes the speakers' embeddings: 0.7 s more for each.")
     known: list[ChunkAnalysed] = Field(default_factory=list, repr=False)
 
 
 class Load(_Line):
-    """Job: load the model that `options` name, and check that it can follow the options."""
+    """Job: load the model that `options` name, and check that it supports the options."""
 
     type: Literal["load"] = "load"
     options: TranscribeOptions = TranscribeOptions()
 
 
-class Prepare(_Line):
-    """Job: load the voice detector before the first recording needs it."""
+class LoadVad(_Line):
+    """Job: load the voice activity detector before the first recording needs it."""
 
-    type: Literal["prepare"] = "prepare"
+    type: Literal["load_vad"] = "load_vad"
 
 
 class StageAdvanced(_Line):
@@ -151,10 +149,7 @@ class StageAdvanced(_Line):
 
 
 class RecordingOpened(_Line):
-    """Reply: the duration of the recording and the number of its channels; `channel`: the one that is listened to.
-
-    `channel` is null if all channels are mixed.
-    """
+    """Reply: the duration of the recording, the number of its channels, and the processed channel; null: all mixed."""
 
     type: Literal["opened"] = "opened"
     duration_seconds: float
@@ -170,35 +165,35 @@ class WindowFound(_Line):
 
 
 class WindowSearchAdvanced(_Line):
-    """Reply: how many seconds are decoded so far; all windows before the second `settled` are found."""
+    """Reply: how many seconds are decoded so far; all windows before the second `complete_until` are detected."""
 
-    type: Literal["listened"] = "listened"
+    type: Literal["window_search_advanced"] = "window_search_advanced"
     seconds: float
-    settled: float
+    complete_until: float
 
 
 class WindowSearchDone(_Line):
-    """Reply: all windows of the recording are found."""
+    """Reply: all windows of the recording are detected."""
 
-    type: Literal["listening_done"] = "listening_done"
+    type: Literal["window_search_done"] = "window_search_done"
     duration_seconds: float
 
 
 class LiveAudioProcessed(_Line):
     """Reply to `ProcessLiveAudio`: which utterances are complete, open or closing; to `CloseLiveStream`: empty."""
 
-    type: Literal["heard"] = "heard"
-    seconds: float = Field(description="Seconds of sound since the stream began.")
+    type: Literal["live_audio_processed"] = "live_audio_processed"
+    seconds: float = Field(description="Seconds of audio since the stream began.")
     windows: list[Window] = Field(description="The utterances that are complete now, in the order of their ends.")
     open: list[Window] = Field(description="The utterance so far of each channel in which somebody speaks now.")
     closing: list[Window] = Field(
         default_factory=list,
-        description="Utterances in whose pause nobody has spoken yet, each once: if nobody does, they are complete.",
+        description="Utterances followed by a pause, each once: complete if nobody speaks before the pause ends.",
     )
-    settled: list[float] = Field(
-        description="For each channel (or the mix) the second before which all utterances are found."
+    complete_until: list[float] = Field(
+        description="For each channel (or the mix) the second before which all utterances are detected."
     )
-    lost: float = Field(0.0, description="Seconds of sound that the time stamps of a file have skipped so far.")
+    lost: float = Field(0.0, description="Seconds of audio that the time stamps of a file have skipped so far.")
 
 
 class WindowsTranscribed(_Line):
@@ -210,16 +205,16 @@ class WindowsTranscribed(_Line):
 
 
 class SpeakerEmbedding(_Line):
-    """The two embeddings of one speaker of a recording: as the speech sounds, and as a telephone transmits it.
+    """The two embeddings of one speaker of a recording: of the original speech, and of its telephone bandwidth.
 
     `seconds`: how much speech of this speaker alone was embedded; 0: the speaker has no embeddings.
     """
 
     speaker: str
     seconds: float
-    agreement: float = Field(description="How alike parts of the speech are, 0 to 1; below .65: as of two people.")
-    values: str = Field(repr=False, description="192 whole numbers of a byte each, in base64; empty: no embedding.")
-    telephone: str = Field(repr=False, description="The same, of the speech as a telephone transmits it.")
+    agreement: float = Field(description="Similarity of parts of the speech, 0 to 1; below 0.65: as of two people.")
+    values: str = Field(repr=False, description="192 integers of one byte each, in base64; empty: no embedding.")
+    telephone: str = Field(repr=False, description="The same, of the telephone bandwidth.")
 
 
 class Embedded(_Line):
@@ -230,7 +225,7 @@ class Embedded(_Line):
 
     def of(self, speaker: str) -> SpeakerEmbedding | None:
         """Return the embeddings of the speaker with this label; None if there is no such speaker."""
-        return next((each for each in self.speakers if each.speaker == speaker), None)
+        return next((embedding for embedding in self.speakers if embedding.speaker == speaker), None)
 
 
 class DiarizationDone(_Line):
@@ -240,7 +235,7 @@ class DiarizationDone(_Line):
     turns: list[Turn]
     duration_seconds: float
     model: Model
-    embedded: Embedded | None = Field(None, description="Null: the job did not ask for embeddings.")
+    embedded: Embedded | None = Field(None, description="Null: the job did not request embeddings.")
     cached: bool = False
 
 
@@ -252,10 +247,10 @@ class Loaded(_Line):
     fingerprint: str = ""
 
 
-class Prepared(_Line):
-    """Reply: the voice detector is loaded."""
+class VadLoaded(_Line):
+    """Reply: the voice activity detector is loaded."""
 
-    type: Literal["prepared"] = "prepared"
+    type: Literal["vad_loaded"] = "vad_loaded"
 
 
 class Failed(_Line):
@@ -267,7 +262,7 @@ class Failed(_Line):
 
 
 Job = Annotated[
-    Prepare | Load | FindWindows | ProcessLiveAudio | CloseLiveStream | Transcribe | Diarize,
+    LoadVad | Load | FindWindows | ProcessLiveAudio | CloseLiveStream | Transcribe | Diarize,
     Field(discriminator="type"),
 ]
 Reply = Annotated[
@@ -281,10 +276,10 @@ Reply = Annotated[
     | ChunkAnalysed
     | DiarizationDone
     | Loaded
-    | Prepared
+    | VadLoaded
     | Failed,
     Field(discriminator="type"),
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
 REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)
-LAST_REPLIES = (WindowSearchDone, LiveAudioProcessed, WindowsTranscribed, DiarizationDone, Loaded, Prepared, Failed)
+LAST_REPLIES = (WindowSearchDone, LiveAudioProcessed, WindowsTranscribed, DiarizationDone, Loaded, VadLoaded, Failed)

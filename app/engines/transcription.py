@@ -30,9 +30,9 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
     model.check(job.options)
     started = monotonic()
     batch = [WindowAudio(unpack(window.samples), Timeline(window.regions).speech) for window in job.windows]
-    outputs = model.transcribe(batch, job.options, job.previous, interim=job.draft)
+    outputs = model.transcribe(batch, job.options, job.previous, interim=job.interim)
     pairs = [_without_context(*item) for item in zip(job.windows, batch, outputs, strict=True)]
-    if job.draft:
+    if job.interim:
         texts: Iterator[Sequence[Text]] = (output.texts for _, output in pairs)
     else:
         texts = model.parallel.map(lambda pair: _fill_gaps(model, pair[0], pair[1].texts, job.options), pairs)

@@ -1,11 +1,11 @@
-"""The queue in front of the transcribing process: it forms a batch of the windows that wait, whoever has sent them.
+"""The queue of windows in front of the transcription process, which forms batches of windows of all senders.
 
 A model transcribes several windows in less time than one by one, and no window's text depends on its batch. So the
-engine takes what waits, up to a limit, and never waits for more.
+queue forms a batch of the windows that wait, up to a limit, and never waits for more.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -17,27 +17,26 @@ from app.cancellation import cancel_all
 from app.engines.engine import Engine, run_job
 from app.engines.messages import Transcribe, WindowsTranscribed
 
-_BATCH_S = 10.0  # how long transcribing a batch should take
-_UNWANTED_S = 120.0  # a batch that nobody wants any longer may take this long before it is stopped in any case
-_LOOK_EVERY_S = 1.0  # pause between two looks whether it has
-_LIVE_S = 10.0  # after a live window, batches of recordings are short for so long: more live windows will come
+BATCH_S = 10.0  # how long transcribing a batch should take
+ABANDONED_S = 120.0  # a batch without callers is stopped at the latest after this time
+POLL_EVERY_S = 1.0  # how often the callers of the running batch are checked
+LIVE_S = 10.0  # after a live window, batches of recordings are short for so long: more live windows will come
 
 
 class Rank(IntEnum):
-    """Which windows are transcribed first: those of the lowest number."""
+    """The order in which windows are transcribed: the lowest number first."""
 
-    LIVE = 0  # somebody waits for the text while people speak
-    DRAFT = 1  # the same, and the utterance is not over yet: in turns with recordings
-    LATE = 2  # of a task of this worker, whose later texts all wait for this one
+    LIVE = 0  # final text of a live task
+    INTERIM = 1  # interim pass of a live task; alternates with recordings
+    BLOCKING = 2  # of a task of this worker, whose later texts all wait for this one
     OWN = 3  # of a task of this worker
-    SPARE = 4  # the same, while a helper has the window, too
-    SHARED = 5  # of another worker
+    DUPLICATE = 4  # of a task of this worker, while an idle worker transcribes the window, too
+    SHARED = 5  # of a task of another worker
 
-
-# If nobody wants a batch of such windows, the engine is stopped. Live windows are short, and loading the model again
-# would delay the other live streams.
-_STOPS = {Rank.OWN}
-_LIVE = {Rank.LIVE, Rank.DRAFT}
+    @property
+    def is_live(self) -> bool:
+        """Whether the window is of a live task."""
+        return self in {Rank.LIVE, Rank.INTERIM}
 
 
 @dataclass(eq=False, slots=True)
@@ -48,14 +47,13 @@ class _WaitingWindow:
     options: TranscribeOptions
     previous: str | None
     rank: Rank
-    draft: bool
     text: asyncio.Future[WindowText]
     context: Context = field(default_factory=copy_context)  # for log lines, which name the task
 
-    def goes_with(self, other: "_WaitingWindow") -> bool:
-        """Whether both may be in one batch: they have the same options, and both are finals, drafts or recordings'."""
-        same = (self.options, self.draft) == (other.options, other.draft)
-        return same and (self.rank in _LIVE) == (other.rank in _LIVE)
+    @property
+    def batch_key(self) -> tuple[TranscribeOptions, bool, bool]:
+        """Windows with equal keys may be in one batch."""
+        return self.options, self.rank.is_live, self.rank is Rank.INTERIM
 
 
 class WindowQueue:
@@ -64,54 +62,43 @@ class WindowQueue:
     `at_once`: how many windows the engine transcribes at the same time. `largest`: the most windows in a batch.
     """
 
+    workers = 1  # how many workers transcribe windows of this queue
+
     def __init__(self, engine: Engine, *, at_once: int, largest: int) -> None:
         self._engine = engine
         self._at_once = at_once
-        self._most = largest
-        self._largest: int | None = None  # null: it is not known how long a window takes
-        self._model: str | None = None  # the model to which that applies
+        self._limit = largest
+        self._batch_size: int | None = None  # null: it is not known how long a window takes
+        self._model: str | None = None  # the model to which the batch size applies
         self._waiting: list[_WaitingWindow] = []
         self._batch: list[_WaitingWindow] = []  # the windows that are being transcribed
         self._job: asyncio.Task[WindowsTranscribed] | None = None
         self._work: asyncio.Task[None] | None = None
         self._closed = False
         self._live_until = 0.0  # on the clock of the loop
-        self._drafted = False  # whether the last batch that was not LIVE had drafts
+        self._interim_last = False  # whether the last batch that was not LIVE was INTERIM
 
     @property
     def room(self) -> int:
         """How many windows a run may have here at the same time: those of two batches."""
-        return 2 * (self._largest or self._at_once)
-
-    @property
-    def workers(self) -> int:
-        """How many workers transcribe windows of this queue: always 1, this worker."""
-        return 1
+        return 2 * (self._batch_size or self._at_once)
 
     async def transcribe(
-        self,
-        window: Window,
-        options: TranscribeOptions,
-        previous: str | None,
-        rank: Rank = Rank.OWN,
-        *,
-        draft: bool = False,
+        self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank = Rank.OWN
     ) -> WindowText:
         """Return the text of a window; `previous` is the language spoken before the window, as far as known.
-
-        `draft`: quickly, because a better text follows.
 
         A batch is stopped when all callers that wait for its windows are cancelled. The engine must then load its model
         again, so this happens at once only if all windows have the rank `OWN`, else when the batch takes two minutes.
 
         Raises:
-            TaskError: The engine failed, or it cannot follow the options.
+            TaskError: The engine failed, or it does not support the options.
             CancelledError: The queue is closed.
         """
         loop = asyncio.get_running_loop()
-        waiting = _WaitingWindow(window, options, previous, rank, draft, loop.create_future())
-        if rank in _LIVE:
-            self._live_until = loop.time() + _LIVE_S
+        waiting = _WaitingWindow(window, options, previous, rank, loop.create_future())
+        if rank.is_live:
+            self._live_until = loop.time() + LIVE_S
         if self._closed:
             waiting.text.cancel()
         self._waiting.append(waiting)
@@ -120,78 +107,81 @@ class WindowQueue:
         try:
             return await waiting.text
         finally:
-            self._give_up(waiting)
+            self._abandon(waiting)
 
     async def close(self) -> None:
         """Stop the running batch, and cancel all callers that wait for a text, and all later callers."""
         self._closed = True
         for waiting in (*self._waiting, *self._batch):
             waiting.text.cancel()
-        await cancel_all([task for task in (self._work,) if task is not None])
+        if self._work is not None:
+            await cancel_all([self._work])
 
-    def _give_up(self, waiting: _WaitingWindow) -> None:
+    def _abandon(self, waiting: _WaitingWindow) -> None:
         waiting.text.cancel()
         if waiting in self._waiting:
             self._waiting.remove(waiting)
-        elif self._job is not None and self._unwanted and all(each.rank in _STOPS for each in self._batch):
+        # A batch with other ranks is not stopped: live windows are short, and loading the model again would delay the
+        # other live streams.
+        elif self._job is not None and self._is_abandoned and all(item.rank is Rank.OWN for item in self._batch):
             self._job.cancel()
 
     @property
-    def _unwanted(self) -> bool:
-        return all(each.text.cancelled() for each in self._batch)
+    def _is_abandoned(self) -> bool:
+        return all(waiting.text.cancelled() for waiting in self._batch)
 
     async def _transcribe_all(self) -> None:
         while self._waiting:
-            self._batch = list(self._next())
+            self._batch = self._next_batch()
             for waiting in self._batch:
                 self._waiting.remove(waiting)
             await self._transcribe(self._batch)
             self._batch = []
 
-    def _next(self) -> Iterator[_WaitingWindow]:
-        """Yield the windows of the next batch: those of the lowest rank first, and within a rank the oldest first.
+    def _next_batch(self) -> list[_WaitingWindow]:
+        """Return the windows of the next batch: the lowest rank first, and within a rank the oldest first.
 
-        Batches of drafts and of recordings alternate: people speak on, and their drafts would leave recordings no time.
+        Interim batches alternate with batches of recordings: otherwise live speech would leave recordings no time.
         """
-        in_order = sorted(self._waiting, key=lambda each: (self._must_wait(each), each.rank))
+        in_order = sorted(self._waiting, key=lambda waiting: (self._must_wait(waiting.rank), waiting.rank))
         first = in_order[0]
         if first.rank is not Rank.LIVE:
-            self._drafted = first.rank is Rank.DRAFT
+            self._interim_last = first.rank is Rank.INTERIM
         if first.options.model != self._model:
-            self._model, self._largest = first.options.model, None
-        short = first.rank not in _LIVE and asyncio.get_running_loop().time() < self._live_until
-        most = self._at_once if short else self._largest or self._at_once
-        yield from [each for each in in_order if each.goes_with(first)][:most]
+            self._model, self._batch_size = first.options.model, None
+        short = not first.rank.is_live and asyncio.get_running_loop().time() < self._live_until
+        size = self._at_once if short else self._batch_size or self._at_once
+        return [waiting for waiting in in_order if waiting.batch_key == first.batch_key][:size]
 
-    def _must_wait(self, each: _WaitingWindow) -> bool:
-        """Whether a window lets others go first: a draft after a batch of drafts, a recording's after a recording's."""
-        return each.rank is not Rank.LIVE and (each.rank is Rank.DRAFT) == self._drafted
+    def _must_wait(self, rank: Rank) -> bool:
+        """Whether a window must wait for its turn: interim after an interim batch, a recording after a recording."""
+        return rank is not Rank.LIVE and (rank is Rank.INTERIM) == self._interim_last
 
     async def _transcribe(self, batch: list[_WaitingWindow]) -> None:
         job = Transcribe(
-            windows=[each.window for each in batch],
-            previous=[each.previous for each in batch],
+            windows=[waiting.window for waiting in batch],
+            previous=[waiting.previous for waiting in batch],
             options=batch[0].options,
-            draft=batch[0].draft,
+            interim=batch[0].rank is Rank.INTERIM,
         )
         work = run_job(self._engine, job, WindowsTranscribed)
         self._job = asyncio.create_task(work, context=batch[0].context)
-        began = asyncio.get_running_loop().time()
+        started = asyncio.get_running_loop().time()
         try:
             while not self._job.done():
-                await asyncio.wait([self._job], timeout=_LOOK_EVERY_S)
-                if self._unwanted and asyncio.get_running_loop().time() - began > _UNWANTED_S:
+                await asyncio.wait([self._job], timeout=POLL_EVERY_S)
+                if self._is_abandoned and asyncio.get_running_loop().time() - started > ABANDONED_S:
                     break
         finally:
             await cancel_all([self._job])
-        ended, self._job = self._job, None
-        if not ended.cancelled():
-            self._deliver(batch, ended)
+        job_task, self._job = self._job, None
+        if not job_task.cancelled():
+            self._deliver(batch, job_task)
 
-    def _deliver(self, batch: Sequence[_WaitingWindow], ended: asyncio.Task[WindowsTranscribed]) -> None:
+    def _deliver(self, batch: Sequence[_WaitingWindow], job: asyncio.Task[WindowsTranscribed]) -> None:
         """Give each window of a batch its text, or the error of the batch."""
-        error = ended.exception()
-        texts = [] if error is not None else ended.result().texts
+        error = job.exception()
+        texts = [] if error is not None else job.result().texts
         if error is None and len(texts) != len(batch):
             error = RuntimeError(f"the engine has written {len(texts)} texts for {len(batch)} windows")
         for number, waiting in enumerate(batch):
@@ -201,12 +191,12 @@ class WindowQueue:
                 waiting.text.set_exception(error)
             else:
                 waiting.text.set_result(texts[number])
-        if error is None and batch[0].rank not in _LIVE:  # live windows are shorter
-            self._measure(ended.result())
+        if error is None and not batch[0].rank.is_live:  # live windows are shorter
+            self._choose_size(job.result())
 
-    def _measure(self, found: WindowsTranscribed) -> None:
-        """Choose the size of the next batches by the seconds that a window took; a batch without text is no measure."""
-        if any(text.segments for text in found.texts):
-            seconds = max(found.seconds / len(found.texts), 1e-3)
-            rounds = max(int(_BATCH_S / seconds / self._at_once), 1)
-            self._largest = min(rounds * self._at_once, self._most)
+    def _choose_size(self, reply: WindowsTranscribed) -> None:
+        """Choose the size of the next batches by the seconds per window of a batch that has text."""
+        if any(text.segments for text in reply.texts):
+            seconds = max(reply.seconds / len(reply.texts), 1e-3)
+            rounds = max(int(BATCH_S / seconds / self._at_once), 1)
+            self._batch_size = min(rounds * self._at_once, self._limit)

@@ -106,8 +106,8 @@ class Delivery:
         """Start the next attempt at the task, or continue the current one; return the attempt.
 
         Raises:
-            AlreadyKnownError: The task has ended, or its id belongs to another message.
-            NotHeldError: The task was deleted.
+            ObsoleteMessageError: The task has ended, or its id belongs to another message.
+            MessageGoneError: The task was deleted.
             FencedError: Another worker runs the task.
             PermanentError: The worker of the last allowed attempt was lost.
             TransientError: JetStream does not answer.

@@ -18,7 +18,7 @@ from nats.js.errors import ServiceUnavailableError
 from nats.protocol.parser import PERMISSIONS_ERR
 from natscribe.faststream import RECONNECT_WITHOUT_LIMIT, security
 from natscribe.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_unreadable_messages
-from natscribe.jetstream.retries import NO_REPLY
+from natscribe.jetstream.retries import OUTAGE_ERRORS
 from opentelemetry.trace import TracerProvider
 
 from app.cancellation import StopScope
@@ -159,7 +159,7 @@ async def retry_until_available(step: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await step()
-        except (TooFewServersError, *NO_REPLY) as error:
+        except (TooFewServersError, *OUTAGE_ERRORS) as error:
             if loop.time() > deadline:
                 message = NO_JETSTREAM if isinstance(error, ServiceUnavailableError) else NO_REPLY_MESSAGE
                 is_explained = isinstance(error, TooFewServersError)

@@ -106,7 +106,7 @@ async def _chunks(nats: Client, bucket: str, info: ObjectInfo, stalled_s: float)
         NatsError: NATS has not answered for `stalled_s` seconds, or a chunk is missing.
     """
 
-    def read_from(start: int) -> asyncio.Task[stream_pages.Pages]:
+    def read_from(start: int) -> asyncio.Task[stream_pages.Messages]:
         read = partial(_next_chunks, nats, bucket, info.nuid or "", start)
         return asyncio.create_task(retry_until_reply(read, within_s=stalled_s))
 
@@ -123,7 +123,7 @@ async def _chunks(nats: Client, bucket: str, info: ObjectInfo, stalled_s: float)
         await discard_all([reading])
 
 
-async def _next_chunks(nats: Client, bucket: str, nuid: str, start: int) -> stream_pages.Pages:
+async def _next_chunks(nats: Client, bucket: str, nuid: str, start: int) -> stream_pages.Messages:
     """Read the next chunks of an object from stream sequence `start`.
 
     Direct Get saves the leader work, but the server that replies may be frozen or behind: in that case, the leader

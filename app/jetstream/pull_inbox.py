@@ -16,7 +16,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.jetstream.retries import REQUEST_TIMEOUT_S
-from natscribe.jetstream.stream_pages import NO_RESPONDERS, bytes_at_once
+from natscribe.jetstream.stream_pages import NO_RESPONDERS, max_batch_bytes
 
 LINGER_S: Final = 5.0  # how long a request waits for a first message
 GATHER_S: Final = 0.1  # pause between two batches, in which messages gather
@@ -46,7 +46,7 @@ class PullInbox:
         if within:
             request = {"batch": batch, "expires": int(within * 1e9)}  # nanoseconds
         if batch > 1:  # the server closes the connection of a client that reads more slowly than the server sends
-            request["max_bytes"] = bytes_at_once(self._nats)
+            request["max_bytes"] = max_batch_bytes(self._nats)
         inbox = self._inbox or await self._open_inbox()
         await self._nats.publish(self._next, json.dumps(request).encode(), reply=inbox.subject)
         messages: list[Msg] = []

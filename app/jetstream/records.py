@@ -7,7 +7,7 @@ from typing import TypeVar
 import structlog
 from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
-from natscribe.jetstream.cloud_events import is_by_service
+from natscribe.jetstream.cloud_events import is_from_service
 from natscribe.schemas.errors import ErrorCode
 from pydantic import TypeAdapter
 
@@ -60,7 +60,7 @@ def is_record(message: RawStreamMsg | Msg) -> bool:
     to another log: the client names that log as the reply subject of its request. A copy names the task of its own log.
     """
     headers, subject = message.headers or {}, message.subject or ""
-    return is_by_service(headers) and headers.get("ce-subject") == subject.rpartition(".")[2]
+    return is_from_service(headers) and headers.get("ce-subject") == subject.rpartition(".")[2]
 
 
 def read_record(read: Callable[[Stored], T], message: Stored) -> T | None:

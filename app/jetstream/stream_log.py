@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, BadRequestError
 from natscribe.jetstream import leader_reads, stream_pages
-from natscribe.jetstream.retries import NO_REPLY, REQUEST_TIMEOUT_S, is_repeatable
+from natscribe.jetstream.retries import OUTAGE_ERRORS, REQUEST_TIMEOUT_S, is_repeatable
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 
@@ -47,7 +47,7 @@ class StreamLog(Generic[T]):
             UnreadableError: Another version of the service has written the record.
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
-        message = await self._request(subject, partial(leader_reads.last, self._nats, self._stream, subject))
+        message = await self._request(subject, partial(leader_reads.last_message, self._nats, self._stream, subject))
         return None if message is None else await self._last_record(message, subject)
 
     async def last_of(self, subjects: Iterable[str]) -> list[T]:
@@ -118,7 +118,7 @@ class StreamLog(Generic[T]):
             FencedError: Another writer has started the log, or the record was removed.
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
-        read = partial(leader_reads.one, self._nats, self._stream)
+        read = partial(leader_reads.message_at, self._nats, self._stream)
         while await self._request(subject, partial(read, subject, sequence)) is None:
             stray = await self._request(subject, partial(read, subjects.append_to(subject), sequence))
             is_stored, stored_at = await self._search(subject, scope, event_id)
@@ -157,7 +157,7 @@ class StreamLog(Generic[T]):
             FencedError: The record was removed.
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
-        last = await self._request(subject, partial(leader_reads.last, self._nats, self._stream, subject))
+        last = await self._request(subject, partial(leader_reads.last_message, self._nats, self._stream, subject))
         if last is None or last.seq != after:
             raise FencedError(subject)
         await asyncio.sleep(DEPOSED_PAUSE_S)
@@ -194,7 +194,7 @@ class StreamLog(Generic[T]):
         while True:
             try:
                 return await request()
-            except (APIError, *NO_REPLY) as error:
+            except (APIError, *OUTAGE_ERRORS) as error:
                 if not is_repeatable(error):
                     raise
                 if not self._nats.is_connected:

@@ -73,7 +73,7 @@ def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
 
 def key_value_configs(settings: Settings) -> Iterator[StreamConfig]:
     """Yield the configurations of the Key-Value buckets: voices, and embeddings, which stay as long as results."""
-    for bucket, ttl_s in ((key_value.VOICES_BUCKET, 0.0), (key_value.EMBEDDINGS_BUCKET, streams.RESULTS_KEPT_S)):
+    for bucket, ttl_s in ((key_value.VOICES_BUCKET, 0.0), (key_value.EMBEDDINGS_BUCKET, streams.RESULTS_TTL_S)):
         config = key_value.key_value_bucket(bucket, ttl_s=ttl_s)
         config.num_replicas = settings.nats_replicas
         yield config

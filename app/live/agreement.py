@@ -1,30 +1,25 @@
-"""Find the stable words of an utterance: two looks in a row agree on them (LocalAgreement, Liu et al. 2020)."""
+"""Determines the stable words of an utterance by local agreement of two successive passes (Liu et al. 2020)."""
 
 from collections.abc import Sequence
 from itertools import takewhile
 
 
-class Agreement:
-    """The stable words of one utterance: all later looks keep them, whatever they find."""
+class LocalAgreement:
+    """The stable words of one utterance: words on which two successive interim passes agree; later passes keep them."""
 
     def __init__(self) -> None:
         self.stable: list[str] = []
         self._before: list[str] = []
 
-    def look(self, words: Sequence[str]) -> list[str]:
-        """Compare the words of a look with those of the look before; return the words to show, stable ones first."""
-        rest = list(words[len(self.stable) :])
-        rest_before = self._before[len(self.stable) :]
-        agreed = takewhile(lambda pair: _same(*pair), zip(rest, rest_before, strict=False))
-        self.stable += [word for word, _ in agreed]
+    def update(self, words: Sequence[str]) -> list[str]:
+        """Compare the words of a pass with those of the pass before; return the words to show, stable ones first."""
+        count = len(self.stable)
+        pairs = zip(words[count:], self._before[count:], strict=False)
+        self.stable += [word for word, _ in takewhile(lambda pair: _bare(pair[0]) == _bare(pair[1]), pairs)]
         self._before = [*self.stable, *words[len(self.stable) :]]
         return self._before
 
 
-def _same(one: str, other: str) -> bool:
-    return _bare(one) == _bare(other)
-
-
 def _bare(word: str) -> str:
-    """Return a word without marks and capitals, which change while the sentence goes on."""
+    """Return a word without marks and capitals, which change while the sentence continues."""
     return "".join(character for character in word.casefold() if character.isalnum())

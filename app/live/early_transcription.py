@@ -1,4 +1,4 @@
-"""Transcribing ahead: an utterance that is closing is transcribed before its pause is long enough to end it."""
+"""Early transcription: transcribes a closing utterance before its pause is long enough to end it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ from app.errors import TransientError
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Begun:
-    """An utterance whose transcription has begun; `previous` is the language that was assumed before it."""
+class _Started:
+    """A started transcription; `previous` is the language that was assumed before the utterance."""
 
     regions: Sequence[tuple[float, float]]
     previous: str | None
     text: asyncio.Task[WindowText]
 
 
-class Ahead:
-    """The transcriber of one live task: the own engine, which begins with an utterance that is closing.
+class EarlyTranscription:
+    """The transcriber of one live task: this worker's engine, which starts early with closing utterances.
 
-    When the run sends the complete utterance, its text is under way or ready. If somebody speaks on instead, the
-    transcription that has begun is cancelled.
+    When the run requests the complete utterance, its text is in progress or ready. If somebody speaks in the pause
+    instead, the next closing utterance of the channel cancels the transcription.
     """
 
     workers = 1
@@ -34,46 +34,42 @@ class Ahead:
     def __init__(self, windows: WindowQueue, options: TranscribeOptions) -> None:
         self._windows = windows
         self._options = options
-        self._begun: dict[int | None, _Begun] = {}  # by channel
+        self._started: dict[int | None, _Started] = {}  # by channel
 
     @property
     def room(self) -> int:
         """How many utterances the engine may have at the same time."""
         return self._windows.room
 
-    def begin(self, window: Window, previous: str | None) -> None:
-        """Begin to transcribe an utterance that is closing, in place of an earlier one of its channel."""
-        self._give_up(window.channel)
+    def start(self, window: Window, previous: str | None) -> None:
+        """Start to transcribe a closing utterance, and cancel an earlier one of its channel."""
+        if started := self._started.pop(window.channel, None):
+            started.text.cancel()
         text = asyncio.create_task(self._windows.transcribe(window, self._options, previous, Rank.LIVE))
-        text.add_done_callback(_look_at)
-        self._begun[window.channel] = _Begun(window.regions, previous, text)
+        text.add_done_callback(_retrieve_error)
+        self._started[window.channel] = _Started(window.regions, previous, text)
 
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
     ) -> WindowText:
-        """Return the text of a complete utterance, which `begin` may have begun; try once more if the engine has died.
+        """Return the text of a complete utterance, which may have been started; retry once if the engine has died.
 
         Raises:
             TaskError: The engine failed.
         """
-        begun = self._begun.get(window.channel)
+        started = self._started.get(window.channel)
         with suppress(TransientError):
-            if begun is not None and (begun.regions, begun.previous) == (window.regions, previous):
-                del self._begun[window.channel]  # from now on only who waits for the text may give it up
-                return await begun.text
+            if started is not None and (started.regions, started.previous) == (window.regions, previous):
+                del self._started[window.channel]  # from now on only the caller may cancel it
+                return await started.text
             return await self._windows.transcribe(window, options, previous, rank)
         return await self._windows.transcribe(window, options, previous, rank)
 
     async def close(self) -> None:
-        """Cancel the transcriptions that `begin` has started, and whose texts nobody has asked `transcribe` for."""
-        await discard_all([begun.text for begun in self._begun.values()])
-
-    def _give_up(self, channel: int | None) -> None:
-        begun = self._begun.pop(channel, None)
-        if begun is not None:
-            begun.text.cancel()
+        """Cancel the started transcriptions that `transcribe` has not returned."""
+        await discard_all([started.text for started in self._started.values()])
 
 
-def _look_at(text: asyncio.Task[WindowText]) -> None:
+def _retrieve_error(text: asyncio.Task[WindowText]) -> None:
     if not text.cancelled():
-        text.exception()  # whoever asks for the utterance gets it, too
+        text.exception()  # otherwise asyncio logs an error that `transcribe` raises, too

@@ -1,4 +1,4 @@
-"""Places in the sound of a live task: a worker that takes over the task hears its sound from one of them on."""
+"""Offsets in the audio of a live task, from which a worker that takes over the task processes its audio."""
 
 import re
 from collections import deque
@@ -6,36 +6,36 @@ from dataclasses import dataclass
 
 from natscribe.schemas.live import LiveAudio
 
-# The voice detector starts afresh every 33 s, and hears 2 s before that (app/engines/audio/voice.py): so much sound
-# before a second decides what is heard from there on.
-HEARD_AGAIN_S = 36.0
-_BETWEEN_S = 1.0  # between two places that are remembered
+# The voice detector resets its state every 33 s, and then processes the 2 s before (engines/audio/speech_detector.py):
+# audio of this length before a second determines what is detected from that second on.
+REPROCESSED_S = 36.0
+_BETWEEN_S = 1.0  # between two retained offsets
 
 
 @dataclass(frozen=True, slots=True)
 class FrameOffset:
-    """A place between two frames, as `Frames.read` needs it; without arguments: the start of the sound."""
+    """An offset between two frames; without arguments: the start of the audio."""
 
-    sequence: int = 0  # of the last message before it, in the stream
-    frame: int = 0  # number of the frame after it
-    size: int = 0  # bytes of sound before it, silence for missing frames included: of samples they tell the second
+    sequence: int = 0  # of the last message before the offset, in the stream
+    frame: int = 0  # number of the frame after the offset
+    size: int = 0  # bytes of audio before the offset, including silence for missing frames
 
     def __str__(self) -> str:
         return f"{self.sequence} {self.frame} {self.size}"
 
     @classmethod
-    def read(cls, text: str | None) -> "FrameOffset":
-        """Read a place from the text that `str` has written; any other text, or None, is the start of the sound."""
+    def parse(cls, text: str | None) -> "FrameOffset":
+        """Parse the text that `str` returns; any other text, or None, is the start of the audio."""
         if text is None or not re.fullmatch(r"\d+ \d+ \d+", text, re.ASCII):
             return cls()
         return cls(*map(int, text.split(" ")))
 
 
 class FrameOffsets:
-    """The places that the reader of a task's frames has passed; the first is where another worker has to begin.
+    """The offsets that the reader of a task's frames has passed; another worker has to begin at the first of them.
 
-    A file with Opus has only the place at its start: bytes of Opus do not show how many seconds they are, and a file is
-    not read from its middle.
+    A file with Opus has only the offset at its start: the number of its bytes does not determine their duration, and a
+    file is not decoded from its middle.
     """
 
     def __init__(self, audio: LiveAudio, first: FrameOffset) -> None:
@@ -44,19 +44,19 @@ class FrameOffsets:
 
     @property
     def first(self) -> FrameOffset:
-        """The place at which another worker has to begin to read frames."""
+        """The offset at which another worker has to begin to read frames."""
         return self._passed[0]
 
-    def seconds(self, place: FrameOffset) -> float:
-        """Return where a place is, in seconds from the start of the sound; 0 if the sound is Opus."""
-        return place.size / self._bytes_a_second if self._bytes_a_second else 0.0
+    def seconds(self, offset: FrameOffset) -> float:
+        """Return an offset in seconds from the start of the audio; 0 if the audio is Opus."""
+        return offset.size / self._bytes_a_second if self._bytes_a_second else 0.0
 
-    def note(self, place: FrameOffset) -> None:
-        """Note a place that the reader has passed, if it is a second or more after the last one."""
-        if self.seconds(place) >= self.seconds(self._passed[-1]) + _BETWEEN_S:
-            self._passed.append(place)
+    def add(self, offset: FrameOffset) -> None:
+        """Add an offset that the reader has passed, if it is a second or more after the last one."""
+        if self.seconds(offset) >= self.seconds(self._passed[-1]) + _BETWEEN_S:
+            self._passed.append(offset)
 
-    def move_to(self, second: float) -> None:
-        """Forget the places that a worker does not need if it goes on with the text at `second`."""
-        while len(self._passed) > 1 and self.seconds(self._passed[1]) <= second - HEARD_AGAIN_S:
+    def drop_before(self, second: float) -> None:
+        """Remove the offsets that a worker does not need if it continues the text at `second`."""
+        while len(self._passed) > 1 and self.seconds(self._passed[1]) <= second - REPROCESSED_S:
             self._passed.popleft()

@@ -1,4 +1,4 @@
-"""Publishes partials: the text so far of an utterance that is not over yet, about once a second."""
+"""Publishes partial results: the text so far of utterances in progress, at most once per second and utterance."""
 
 import asyncio
 import time
@@ -11,30 +11,30 @@ from natscribe.schemas.windows import Window, WindowText
 
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TaskError
-from app.live.agreement import Agreement
+from app.live.agreement import LocalAgreement
 from app.live.source import LiveSource
 from app.telemetry.live_metrics import LiveMetrics
 
-FIRST_S = 0.6  # a shorter utterance has no look: a model finds no reliable words in it
-LEAST_PAUSE_S = 1.0  # between two looks at an utterance
-REST = 3.0  # seconds between the begins of two looks for each second that the first one takes: rarer when busy
-LOOK_EVERY_S = 0.1  # how often it is checked whether somebody speaks
+MIN_UTTERANCE_S = 0.6  # a shorter utterance has no interim pass: a model recognizes no reliable words in it
+MIN_INTERVAL_S = 1.0  # between the starts of two interim passes of an utterance
+REST_FACTOR = 3.0  # at least this many times the duration of a pass, from its start to the next: rarer when busy
+POLL_EVERY_S = 0.1  # how often open utterances are checked
 
 log = structlog.get_logger()
 
 
 @dataclass(eq=False, slots=True)
-class _Spoken:
-    """An open utterance: how much of it had a look, and when its next look is due."""
+class _OpenUtterance:
+    """An open utterance: how much of it was transcribed, and when its next interim pass is due."""
 
     start: float
-    words: Agreement = field(default_factory=Agreement)
-    seconds: float = 0.0  # how much of it was looked at
+    words: LocalAgreement = field(default_factory=LocalAgreement)
+    seconds: float = 0.0  # how much of it was transcribed
     next_at: float = 0.0  # in the event loop's time
 
 
-class Partials:
-    """Publishes partials: transcribes the open utterances of a source again and again, a look each time."""
+class PartialPublisher:
+    """Publishes partial results: transcribes the open utterances of a source repeatedly, in interim passes."""
 
     def __init__(
         self,
@@ -49,59 +49,58 @@ class Partials:
         self._windows = windows
         self._publish = publish
         self._metrics = metrics
-        self._spoken: dict[int | None, _Spoken] = {}
+        self._utterances: dict[int | None, _OpenUtterance] = {}  # by channel
         self.language: str | None = None  # spoken last, as far as known
 
     async def run(self) -> None:
-        """Publish partials until cancelled."""
+        """Publish partial results until cancelled."""
         while True:
             for window in list(self._due()):
-                await self._look(window)
-            await asyncio.sleep(LOOK_EVERY_S)
+                await self._transcribe(window)
+            await asyncio.sleep(POLL_EVERY_S)
 
     def _due(self) -> Iterator[Window]:
-        """Yield the open utterances of 0.6 s or more that have new sound and whose next look is due."""
+        """Yield the open utterances of 0.6 s or more that have new audio and whose next interim pass is due."""
         now = asyncio.get_running_loop().time()
         for window in self._source.open:
             start, seconds = window.start, window.end - window.start
-            spoken = self._spoken.get(window.channel)
-            if spoken is None or spoken.start != start:
-                spoken = self._spoken[window.channel] = _Spoken(start)
-            if seconds >= FIRST_S and seconds > spoken.seconds and now >= spoken.next_at:
+            utterance = self._utterances.get(window.channel)
+            if utterance is None or utterance.start != start:
+                utterance = self._utterances[window.channel] = _OpenUtterance(start)
+            if seconds >= MIN_UTTERANCE_S and seconds > utterance.seconds and now >= utterance.next_at:
                 yield window
 
-    def wanted(self) -> bool:
-        """Whether a look may be due, and so the next reply of the engine should include the open utterances."""
+    def needs_open(self) -> bool:
+        """Whether the next reply of the engine should include the open utterances: an interim pass may be due."""
         now = asyncio.get_running_loop().time()
-        return not self._spoken or any(
-            now >= spoken.next_at or self._source.is_over(channel, spoken.start)
-            for channel, spoken in self._spoken.items()
+        return not self._utterances or any(
+            now >= utterance.next_at or self._source.is_over(channel, utterance.start)
+            for channel, utterance in self._utterances.items()
         )
 
-    async def _look(self, window: Window) -> None:
-        spoken, loop = self._spoken[window.channel], asyncio.get_running_loop()
-        began = loop.time()
+    async def _transcribe(self, window: Window) -> None:
+        utterance, loop = self._utterances[window.channel], asyncio.get_running_loop()
+        started = loop.time()
         try:
-            text = await self._windows.transcribe(window, self._task.options, self.language, Rank.DRAFT, draft=True)
+            text = await self._windows.transcribe(window, self._task.options, self.language, Rank.INTERIM)
         except TaskError as error:  # the final text has its own attempts
             log.warning("partial_failed", error=error.detail.code)
         else:
-            if not self._source.is_over(window.channel, spoken.start):  # else the final text comes
-                await self._publish(self._partial(window, spoken, text))
-                if not spoken.seconds:
-                    self._metrics.first_partial(max(time.monotonic() - self._source.said_at(spoken.start), 0.0))
-        took = loop.time() - began
-        spoken.seconds = window.end - spoken.start
-        spoken.next_at = began + max(LEAST_PAUSE_S, REST * took)
+            if not self._source.is_over(window.channel, utterance.start):  # otherwise the final text follows
+                await self._publish(self._partial(window, utterance, text))
+                if not utterance.seconds:
+                    self._metrics.first_partial(max(time.monotonic() - self._source.spoken_at(utterance.start), 0.0))
+        utterance.seconds = window.end - utterance.start
+        utterance.next_at = started + max(MIN_INTERVAL_S, REST_FACTOR * (loop.time() - started))
 
-    def _partial(self, window: Window, spoken: _Spoken, text: WindowText) -> Partial:
-        words = spoken.words.look(_words(text))
+    def _partial(self, window: Window, utterance: _OpenUtterance, text: WindowText) -> Partial:
+        words = utterance.words.update(_words(text))
         return Partial(
             task_id=self._task.task_id,
             channel=window.channel,
-            start=spoken.start,
+            start=utterance.start,
             end=window.end,
-            stable="".join(spoken.words.stable).strip(),
+            stable="".join(utterance.words.stable).strip(),
             text="".join(words).strip(),
             language=text.language,
         )
@@ -112,11 +111,11 @@ def _words(text: WindowText) -> list[str]:
 
     A part that begins with a mark belongs to the word before: a stable "well" must not become "well-known".
     """
-    found = list[str]()
+    words = list[str]()
     for segment in text.segments:
         for number, word in enumerate(segment.words or ()):
             if number and not word.word[:1].isspace() and not word.word[:1].isalnum():
-                found[-1] += word.word
+                words[-1] += word.word
             else:
-                found.append(word.word if number or word.word.startswith(" ") else f" {word.word}")
-    return found
+                words.append(word.word if number or word.word.startswith(" ") else f" {word.word}")
+    return words

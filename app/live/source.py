@@ -1,4 +1,4 @@
-"""The source of a run over a live task: it yields each utterance as soon as it is complete."""
+"""The source of a live run: yields each utterance of a live task as soon as it is complete."""
 
 import asyncio
 import time
@@ -18,57 +18,57 @@ from app.engines.engine import Engine, run_job
 from app.engines.messages import CloseLiveStream, LiveAudioProcessed, ProcessLiveAudio, StageAdvanced
 from app.errors import TaskError, TransientError
 from app.live.frame_offsets import FrameOffset, FrameOffsets
-from app.live.frames import Frames, JoinedFrames
+from app.live.frames import FrameReader, JoinedFrames
 from app.updates import Checkpoint
 
-MOST_BYTES = 1024 * 1024  # of sound in one job
-MOST_OPUS_BYTES = 32 * 1024  # of a file: eleven seconds of good speech, and minutes of what is coded most densely
+MAX_JOB_BYTES = 1024 * 1024  # of audio in one job
+MAX_OPUS_JOB_BYTES = 32 * 1024  # of a file: eleven seconds of good speech, and minutes at the lowest bit rates
 RESTART_PAUSE_S = 0.1
-MOST_RESTARTS = 3  # of the listening process, without an utterance in between
+MAX_RESTARTS = 3  # of the engine process, without progress in between
 
 
 class LiveSource:
     """The source of the utterances of a live task, after the last one that an earlier attempt has transcribed.
 
-    `seconds`: how much sound was heard so far. `open`: the open utterances, at most one for each channel.
-    `waiting_seconds`: how much sound is stored and was not heard yet, as far as known.
+    `seconds`: how much audio was processed so far. `open`: the open utterances, at most one for each channel.
+    `waiting_seconds`: how much stored audio is not processed yet, as far as known.
     """
 
-    def __init__(self, engine: Engine, frames: Frames, task: LiveTask, checkpoint: Checkpoint) -> None:
+    def __init__(self, engine: Engine, frames: FrameReader, task: LiveTask, checkpoint: Checkpoint) -> None:
         """`checkpoint` has the second up to which each channel (null: all mixed) is transcribed already."""
         self._engine = engine
         self._frames = frames
         self._task = task
         self.channels = channels_of(task)
         self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in self.channels}
-        self._places = FrameOffsets(task.audio, FrameOffset.read(checkpoint.audio_offset))
-        self.seconds = self.waiting_seconds = self._heard_at = self._lost = 0.0
+        self._offsets = FrameOffsets(task.audio, FrameOffset.parse(checkpoint.audio_offset))
+        self.seconds = self.waiting_seconds = self._processed_at = self._lost = 0.0
         self.waits = False  # whether the client is silent
         self.open: Sequence[Window] = ()
-        self.missing: list[Interval] = []  # sound that was never stored
-        self.closing: Callable[[Window], None] = lambda _: None  # is called with each utterance that is closing
-        self.show: Callable[[], bool] = lambda: True  # whether `open` is wanted, which costs a copy of the sound
+        self.missing: list[Interval] = []  # audio that was never stored
+        self.on_closing: Callable[[Window], None] = lambda _: None  # is called with each closing utterance
+        self.needs_open: Callable[[], bool] = lambda: True  # whether to update `open`, which copies its audio
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Yield each utterance, and progress over sound without speech.
+        """Yield each utterance, and the progress.
 
-        If the engine process that hears dies, another one hears the last sound again, and goes on after the last
-        utterance. After MOST_RESTARTS such restarts in a row without new sound, the next error is raised.
+        If the engine process dies, the last audio is processed again in a new one, from the last utterance on. After
+        MAX_RESTARTS such restarts in a row without new audio, the next error is raised.
 
         Raises:
-            TaskError: The sound cannot be read, or the engine failed.
+            TaskError: The audio cannot be read, or the engine failed.
         """
         restarts = 0
         while True:
-            before, heard_before = dict(self._reached), self.seconds
+            before = dict(self._reached), self.seconds
             try:
-                async with aclosing(self._heard()) as found:
-                    async for each in found:
-                        yield each
+                async with aclosing(self._process()) as items:
+                    async for item in items:
+                        yield item
             except TransientError as error:
-                got_on = self._reached != before or self.seconds > heard_before
-                restarts = 1 if got_on else restarts + 1
-                if error.detail.code is not ErrorCode.ENGINE_FAILED or restarts > MOST_RESTARTS:
+                advanced = self._reached != before[0] or self.seconds > before[1]
+                restarts = 1 if advanced else restarts + 1
+                if error.detail.code is not ErrorCode.ENGINE_FAILED or restarts > MAX_RESTARTS:
                     raise
                 await asyncio.sleep(restarts * RESTART_PAUSE_S)
             else:
@@ -78,91 +78,89 @@ class LiveSource:
         """Whether the utterance that begins at `start` seconds in a channel is complete."""
         return start < self._reached[channel]
 
-    def said_at(self, second: float) -> float:
-        """Return when the sound of a second was heard, on the monotonic clock, as if all sound came in real time."""
-        return self._heard_at - (self.seconds - second)
+    def spoken_at(self, second: float) -> float:
+        """Return when a second was spoken, on the monotonic clock, as if all audio arrived in real time."""
+        return self._processed_at - (self.seconds - second)
 
     def audio_offset(self, reached: Mapping[int | None, float]) -> str:
-        """Return, as text, the place from which another worker would have to read; forget earlier places.
+        """Return, as text, the offset from which another worker would have to read; drop earlier offsets.
 
         `reached`: the second up to which each channel has its text.
         """
         for channel, second in reached.items():
             self._reached[channel] = max(self._reached[channel], second)
-        self._places.move_to(min(reached.values()))
-        return str(self._places.first)
+        self._offsets.drop_before(min(reached.values()))
+        return str(self._offsets.first)
 
-    async def _heard(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        stream, first = f"{self._task.task_id} {uuid4().hex}", True
-        most = MOST_OPUS_BYTES if self._task.audio.codec is Codec.OPUS else MOST_BYTES
-        start = self._places.first
-        self.seconds, self._lost, self.open, self.missing = self._places.seconds(start), 0.0, (), []
-        advanced = _advanced(min(self._reached.values()))
+    async def _process(self) -> AsyncGenerator[StageAdvanced | Window, None]:
+        """Create a live stream in the engine, and process the frames from the first offset on."""
+        stream, start = f"{self._task.task_id} {uuid4().hex}", self._offsets.first
+        size = MAX_OPUS_JOB_BYTES if self._task.audio.codec is Codec.OPUS else MAX_JOB_BYTES
+        self.seconds, self._lost, self.open, self.missing = self._offsets.seconds(start), 0.0, (), []
+        advanced, first = _advanced(min(self._reached.values())), True
         try:
-            async with aclosing(self._frames.read(start)) as read:
-                async for sound in _in_jobs(read, most):
-                    self.waits = not (sound.frames or sound.data or sound.last)
-                    if self.waits:
-                        yield advanced
-                        continue
-                    heard = await run_job(
-                        self._engine, self._job(stream, sound, start if first else None), LiveAudioProcessed
-                    )
-                    first = False
-                    self._note(sound, heard)
-                    self._places.note(self._frames.place)
-                    for window in heard.closing:
-                        self.closing(window)
-                    for window in heard.windows:
-                        self._reached[window.channel] = window.end
-                        yield window
-                    settled = min(heard.settled, default=heard.seconds)
-                    advanced = _advanced(max(settled, min(self._reached.values())))  # sound may be heard again
+            async with aclosing(self._frames.read(start)) as frames:
+                async for part in _in_jobs(frames, size):
+                    self.waits = not (part.frames or part.data or part.last)
+                    if not self.waits:
+                        job = self._job(stream, part, start if first else None)
+                        reply = await run_job(self._engine, job, LiveAudioProcessed)
+                        first = False
+                        self._update(part, reply)
+                        for window in reply.windows:
+                            self._reached[window.channel] = window.end
+                            yield window
+                        complete_until = min(reply.complete_until, default=reply.seconds)
+                        # Never back: after a restart, audio is processed again.
+                        advanced = _advanced(max(complete_until, min(self._reached.values())))
                     yield advanced
         finally:
             with suppress(TaskError):
                 await run_job(self._engine, CloseLiveStream(stream=stream), LiveAudioProcessed)
 
-    def _job(self, stream: str, sound: JoinedFrames, start: FrameOffset | None) -> ProcessLiveAudio:
-        """Make a job; `start`: the place at which the stream begins, in its first job alone."""
+    def _job(self, stream: str, part: JoinedFrames, start: FrameOffset | None) -> ProcessLiveAudio:
+        """Return the job for a part; `start`: the offset at which the stream begins, in its first job alone."""
         return ProcessLiveAudio(
             stream=stream,
             audio=self._task.audio,
             separate=self.channels != [None],
             start_at=list(self._reached.values()) if start else [],
             first=start is not None,
-            before=start.size if start else 0,
-            sound=b64encode(sound.data).decode(),
-            show=self.show(),
-            end=sound.last,
+            skipped_bytes=start.size if start else 0,
+            data=b64encode(part.data).decode(),
+            include_open=self.needs_open(),
+            end=part.last,
         )
 
-    def _note(self, sound: JoinedFrames, heard: LiveAudioProcessed) -> None:
-        if sound.frames:
-            self.waiting_seconds = sound.waiting * max(heard.seconds - self.seconds, 0.0) / sound.frames
-        if sound.silence and sound.data:
-            seconds = (heard.seconds - self.seconds) * sound.silence / len(sound.data)
+    def _update(self, part: JoinedFrames, reply: LiveAudioProcessed) -> None:
+        """Update the state from the reply to a job, and report closing utterances."""
+        if part.frames:
+            self.waiting_seconds = part.waiting * max(reply.seconds - self.seconds, 0.0) / part.frames
+        if part.silence and part.data:
+            seconds = (reply.seconds - self.seconds) * part.silence / len(part.data)
             self.missing.append(Interval(start=self.seconds, end=self.seconds + seconds))
-        if heard.lost > self._lost:  # of a file whose time stamps skip sound: it has become silence
-            end = min(self.seconds + heard.lost - self._lost, heard.seconds)
+        if reply.lost > self._lost:  # of a file whose time stamps skip audio: silence replaces it
+            end = min(self.seconds + reply.lost - self._lost, reply.seconds)
             self.missing.append(Interval(start=self.seconds, end=end))
-        self._lost = heard.lost
-        self.seconds, self._heard_at = heard.seconds, time.monotonic()
-        self.open = heard.open
+        self._lost, self.open = reply.lost, reply.open
+        self.seconds, self._processed_at = reply.seconds, time.monotonic()
+        self._offsets.add(self._frames.offset)
+        for window in reply.closing:
+            self.on_closing(window)
 
 
 def _advanced(seconds: float) -> StageAdvanced:
     return StageAdvanced(stage=Stage.TRANSCRIBING, processed_seconds=seconds, duration_seconds=None)
 
 
-async def _in_jobs(read: AsyncIterator[JoinedFrames], most: int) -> AsyncIterator[JoinedFrames]:
-    """Cut sound into parts of at most `most` bytes, as many as one job may have."""
-    async for sound in read:
-        for at in range(0, len(sound.data) or 1, most):
-            data, silence = sound.data[at : at + most], min(max(sound.silence - at, 0), most)
-            is_last = at + most >= len(sound.data)
-            frames, last = (sound.frames, sound.last) if is_last else (0, False)
-            yield replace(sound, data=data, frames=frames, silence=silence, last=last)
+async def _in_jobs(frames: AsyncIterator[JoinedFrames], size: int) -> AsyncIterator[JoinedFrames]:
+    """Cut audio into parts of at most `size` bytes, the limit of one job."""
+    async for joined in frames:
+        for at in range(0, len(joined.data) or 1, size):
+            data, silence = joined.data[at : at + size], min(max(joined.silence - at, 0), size)
+            is_last = at + size >= len(joined.data)
+            count, last = (joined.frames, joined.last) if is_last else (0, False)
+            yield replace(joined, data=data, frames=count, silence=silence, last=last)
 
 
 def channels_of(task: LiveTask) -> list[int | None]:

@@ -1,4 +1,4 @@
-"""The live transcriber: transcribes a live task utterance by utterance, and finds its speakers at the end."""
+"""Transcribes live tasks utterance by utterance, and finds their speakers at the end."""
 
 import asyncio
 import time
@@ -23,10 +23,10 @@ from app.engines.engine import Engine, run_job
 from app.engines.messages import Load, Loaded, StageAdvanced
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TransientError
-from app.live.audio_recording import check_store, keep, recording_of
-from app.live.early_transcription import Ahead
-from app.live.frames import Frames
-from app.live.partials import Partials
+from app.live.audio_recording import check_store, recording_of, store_audio
+from app.live.early_transcription import EarlyTranscription
+from app.live.frames import FrameReader
+from app.live.partials import PartialPublisher
 from app.live.source import LiveSource
 from app.recordings.recording import Recording
 from app.settings import Settings
@@ -36,7 +36,7 @@ from app.speech.transcription_run import TranscriptionRun
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Append, Checkpoint, Update, processed
 
-SILENCE_TOLD_S = 60.0  # silence of a channel after which the log says so, and another worker need not hear it again
+SILENT_S = 60.0  # silence of a channel after which the checkpoint moves on without a text
 
 
 class LiveTranscriber:
@@ -61,75 +61,75 @@ class LiveTranscriber:
         self._loads = set[asyncio.Task[Loaded]]()
 
     async def transcribe(self, task: LiveTask, checkpoint: Checkpoint, append: Append) -> TranscriptionResult:
-        """Transcribe a live task from the checkpoint on until its sound ends; append updates, and return the result.
+        """Transcribe a live task from the checkpoint on until its audio ends; append updates, and return the result.
 
         Raises:
-            TaskError: The sound cannot be read, or the engine failed.
+            TaskError: The audio cannot be read, or the engine failed.
             FencedError: Another worker runs the task.
         """
         check_store(task, self._settings)
         loaded = await self._load(task)
-        frames = Frames(self._nats, self._settings.stream_names.live, task)
+        frames = FrameReader(self._nats, self._settings.stream_names.live, task)
         source = LiveSource(self._engine, frames, task, checkpoint)
         with self._metrics.following() as behind:
-            live = _Live(task, source, checkpoint, self._metrics.final, behind)
-            await self._follow(live, source, task, checkpoint, append)
+            live = _LiveTranscript(task, source, checkpoint, self._metrics.final, behind)
+            await self._transcribe(live, source, task, checkpoint, append)
         self._metrics.refused(frames.refused)
         has_speakers = task.diarize and (live.transcript.channels is None or task.identify)
         if frames.size and (task.keep_audio or has_speakers):
             async with recording_of(frames, task.audio) as recording:
                 if task.keep_audio:
-                    live.transcript.audio_error = await keep(recording, task.task_id, self._settings, self._nats)
+                    live.transcript.audio_error = await store_audio(recording, task.task_id, self._settings, self._nats)
                 if has_speakers and checkpoint.diarization_error is None:
                     await self._find_speakers(live.transcript, task, recording, append)
         return await asyncio.to_thread(live.result, loaded.model)
 
     async def _load(self, task: LiveTask) -> Loaded:
-        """Load the model; if the task is cancelled, the load goes on, because other tasks use the engine process, too.
+        """Load the model; a cancelled task does not stop the load, because other tasks use the engine process, too.
 
         Raises:
-            TaskError: The model cannot be loaded, or it cannot follow the options.
+            TaskError: The model cannot be loaded, or it does not support the options.
         """
-        loading = asyncio.create_task(self._loaded(task))
-        self._loads.add(loading)
-        loading.add_done_callback(self._drop)
-        return await asyncio.shield(loading)
+        load = asyncio.create_task(self._run_load(task))
+        self._loads.add(load)
+        load.add_done_callback(self._drop)
+        return await asyncio.shield(load)
 
-    async def _loaded(self, task: LiveTask) -> Loaded:
+    async def _run_load(self, task: LiveTask) -> Loaded:
         hangs = TransientError(ErrorCode.ENGINE_FAILED, "The model is not loaded within TASK_TIMEOUT: it loads again.")
         async with StopScope(hangs, after=self._settings.task_timeout):
             return await run_job(self._engine, Load(options=task.options), Loaded)
 
-    def _drop(self, loading: asyncio.Task[Loaded]) -> None:
-        self._loads.discard(loading)
-        if not loading.cancelled():
-            loading.exception()  # the task that waits for it gets it, too
+    def _drop(self, load: asyncio.Task[Loaded]) -> None:
+        self._loads.discard(load)
+        if not load.cancelled():
+            load.exception()  # otherwise asyncio logs an error that the task raises, too
 
-    async def _follow(
-        self, live: "_Live", source: LiveSource, task: LiveTask, checkpoint: Checkpoint, append: Append
+    async def _transcribe(
+        self, live: "_LiveTranscript", source: LiveSource, task: LiveTask, checkpoint: Checkpoint, append: Append
     ) -> None:
-        """Transcribe until the sound ends; append updates, and publish partials."""
-        own = Ahead(self._windows, task.options)
-        run = TranscriptionRun(live.windows(), own, None, task.options, checkpoint.language, rank=Rank.LIVE)
-        source.closing = lambda window: own.begin(window, run.language)
-        partials = Partials(task, source, self._windows, self._publish, self._metrics)
-        source.show = partials.wanted
-        looking = asyncio.create_task(partials.run())
+        """Transcribe until the audio ends; append updates, and publish partial results."""
+        early = EarlyTranscription(self._windows, task.options)
+        run = TranscriptionRun(live.windows(), early, None, task.options, checkpoint.language, rank=Rank.LIVE)
+        source.on_closing = lambda window: early.start(window, run.language)
+        partials = PartialPublisher(task, source, self._windows, self._publish, self._metrics)
+        source.needs_open = partials.needs_open
+        publishing = asyncio.create_task(partials.run())
         try:
-            async with aclosing(run.texts()) as texts:
-                async for each in texts:
+            async with aclosing(run.texts()) as items:
+                async for item in items:
                     partials.language = run.language
-                    for update in live.updates(each):
+                    for update in live.updates(item):
                         await append(update)
         finally:
-            await cancel_all([looking])
-            await own.close()
+            await cancel_all([publishing])
+            await early.close()
         live.transcript.untranscribed += source.missing
 
     async def _find_speakers(
         self, transcript: TaskTranscript, task: LiveTask, recording: Recording, append: Append
     ) -> None:
-        """Find the speakers, and whose voices they have; with separate channels each channel is a speaker already."""
+        """Diarize the recording, and identify its speakers; separate channels are only identified."""
         channels = transcript.channels
         find = (
             partial(self._diarizer.turns, task, recording)
@@ -139,91 +139,91 @@ class LiveTranscriber:
         async with aclosing(BackgroundDiarization(find)) as search:
             async for update in search.progress():
                 await append(update)
-            found = await asyncio.to_thread(transcript.add_speakers, search)
-            if found is not None:
-                labels = transcript.labels(found)
-                transcript.identified = await self._diarizer.identify(task, found, labels, append)
+            diarization = await asyncio.to_thread(transcript.add_speakers, search)
+            if diarization is not None:
+                labels = transcript.labels(diarization)
+                transcript.identified = await self._diarizer.identify(task, diarization, labels, append)
 
     async def _publish(self, partial: Partial) -> None:
         subject, body = subjects.partials(partial.task_id), partial.model_dump_json().encode()
-        with suppress(NatsError):  # nobody sees partials during an outage
+        with suppress(NatsError):  # nobody receives partial results during an outage
             await self._nats.publish(subject, body, headers={"content-type": "application/json"})
 
 
-class _Live:
-    """A live task while it is transcribed: its text so far, and how many seconds its text lags."""
+class _LiveTranscript:
+    """The transcript of a live task so far, and how many seconds it lags behind the stored audio."""
 
     def __init__(
         self,
         task: LiveTask,
         source: LiveSource,
         checkpoint: Checkpoint,
-        final: Callable[[float], None],
-        behind: Callable[[float], None],
+        report_final: Callable[[float], None],
+        report_lag: Callable[[float], None],
     ) -> None:
-        """`final` is called with the delay of each final, and `behind` with the lag, both in seconds."""
+        """`report_final` is called with the delay of each final text, and `report_lag` with the lag, in seconds."""
         self._source = source
-        self._final = final
-        self._behind = behind
+        self._report_final = report_final
+        self._report_lag = report_lag
         self._language = checkpoint.language
         self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in source.channels}
-        self._told = 0.0  # up to here missing sound is told
+        self._missing_until = 0.0  # missing audio before this second is in an update already
         self.transcript = TaskTranscript(task)
         self.transcript.resume(checkpoint)
         self.transcript.channels = len(source.channels) if source.channels != [None] else None
         self._waiting: deque[_Utterance] = deque()  # utterances without text
 
     async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Yield the utterances and the progress of the source, and note which utterances wait for their text."""
-        async with aclosing(self._source.windows()) as windows:
-            async for each in windows:
-                if isinstance(each, Window):
-                    self._waiting.append(_Utterance(each.channel, each.end, self._source.said_at(each.end)))
-                self._behind(self._lag)
-                yield each
+        """Yield the utterances and the progress of the source; record which utterances wait for their text."""
+        async with aclosing(self._source.windows()) as items:
+            async for item in items:
+                if isinstance(item, Window):
+                    self._waiting.append(_Utterance(item.channel, item.end, self._source.spoken_at(item.end)))
+                self._report_lag(self._lag)
+                yield item
 
-    def updates(self, found: StageAdvanced | WindowText) -> Iterator[Update]:
+    def updates(self, item: StageAdvanced | WindowText) -> Iterator[Update]:
         """Yield the updates to append for a text or a progress that the run has yielded.
 
         After a long silence, an update without words moves the checkpoint on.
         """
-        if isinstance(found, WindowText):
-            self._count(found)
-            yield self._with(found)
+        if isinstance(item, WindowText):
+            self._complete(item)
+            yield self._with(item)
         else:
+            end = item.processed_seconds
             for channel, reached in self._reached.items():
-                if found.processed_seconds - reached >= SILENCE_TOLD_S:
-                    end = found.processed_seconds
+                if end - reached >= SILENT_S:
                     yield self._with(WindowText(segments=[], language=self._language, end=end, channel=channel))
-            update = processed(found.stage, found.processed_seconds, None)
+            update = processed(item.stage, end, None)
             yield replace(update, lag_seconds=self._lag, waits_for_audio=self._source.waits)
-        self._behind(self._lag)
+        self._report_lag(self._lag)
 
     def _with(self, text: WindowText) -> Update:
-        """Make the update of a text; its gaps include sound before its end that was never stored."""
+        """Return the update of a text; its gaps include audio before its end that was never stored."""
         self._language, self._reached[text.channel] = text.language, text.end
-        missing = [each for each in self._source.missing if self._told <= each.start and each.end <= text.end]
-        self._told = max([self._told, *(each.end for each in missing)])
-        told = self.transcript.add(text.model_copy(update={"untranscribed": [*text.untranscribed, *missing]}))
+        missing = [gap for gap in self._source.missing if self._missing_until <= gap.start and gap.end <= text.end]
+        self._missing_until = max([self._missing_until, *(gap.end for gap in missing)])
+        added = self.transcript.add(text.model_copy(update={"untranscribed": [*text.untranscribed, *missing]}))
         update = processed(Stage.TRANSCRIBING, text.end, None)
-        return replace(update, text=told, lag_seconds=self._lag, audio_offset=self._source.audio_offset(self._reached))
+        return replace(update, text=added, lag_seconds=self._lag, audio_offset=self._source.audio_offset(self._reached))
 
     def result(self, model: Model) -> TranscriptionResult:
         """Build the task's result."""
         seconds = self._source.seconds
         return self.transcript.result(duration=seconds, model=model, source=Source.LIVE, audio_sha256=None)
 
-    def _count(self, text: WindowText) -> None:
-        """Note that the utterances up to the end of `text` have their finals: `text` may join those of several."""
+    def _complete(self, text: WindowText) -> None:
+        """Remove the utterances up to the end of `text`, which may join the texts of several; report their delays."""
         while self._waiting:
             utterance = self._waiting.popleft()
-            self._final(max(time.monotonic() - utterance.said_at, 0.0))
+            self._report_final(max(time.monotonic() - utterance.spoken_at, 0.0))
             if (utterance.channel, utterance.end) == (text.channel, text.end):
                 return
 
     @property
     def _lag(self) -> float:
-        """The lag: seconds of stored sound that have no text yet, without the utterance that goes on."""
+        """Seconds of stored audio that have no text yet, without the open utterance."""
         behind = self._source.seconds - self._waiting[0].end if self._waiting else 0.0
         return self._source.waiting_seconds + max(behind, 0.0)
 
@@ -234,4 +234,4 @@ class _Utterance:
 
     channel: int | None
     end: float  # in seconds of the stream
-    said_at: float  # when it ended, on the monotonic clock
+    spoken_at: float  # when it ended, on the monotonic clock

@@ -66,7 +66,7 @@ class Registration:
         self._positions = positions
         self._connection = connection
         self._max_attempts = max_attempts
-        self._must_wait = delays_tasks
+        self._delays_tasks = delays_tasks
         self._delete_keys = delete_keys
         self._announced: asyncio.Queue[Announcement] = asyncio.Queue(ANNOUNCED_AT_ONCE)
         self._postponed: list[Announcement] = []  # announcements whose registration has failed and is retried
@@ -78,8 +78,8 @@ class Registration:
         `position` is written into the event `queued`; None: unknown.
 
         Raises:
-            AlreadyKnownError: The id belongs to another message.
-            NotHeldError: The task was deleted.
+            ObsoleteMessageError: The id belongs to another message.
+            MessageGoneError: The task was deleted.
             NatsError: NATS does not answer.
             TransientError: JetStream does not answer.
         """
@@ -137,10 +137,10 @@ class Registration:
         """Append `queued` after the last record, unless the message is registered already.
 
         Raises:
-            AlreadyKnownError: The id belongs to another message.
+            ObsoleteMessageError: The id belongs to another message.
             FencedError: Another worker has appended to the log.
             NatsError: NATS does not answer.
-            NotHeldError: The task was deleted.
+            MessageGoneError: The task was deleted.
             TransientError: JetStream or Redis does not answer.
         """
         if last is not None and message.owns(last):
@@ -187,7 +187,7 @@ class Registration:
         deleted the message, and deleted the log before `queued` was appended.
 
         Raises:
-            NotHeldError: The task was deleted.
+            MessageGoneError: The task was deleted.
             TransientError: JetStream or Redis does not answer.
         """
         task_id = queued.event.task_id
@@ -244,7 +244,7 @@ class Registration:
         """
         loop, searched = asyncio.get_running_loop(), 0
         while searched < MISSED_LIMIT:
-            while not self._must_wait():  # noqa: ASYNC110 -- no event reports that tasks are delayed
+            while not self._delays_tasks():  # noqa: ASYNC110 -- no event reports that tasks are delayed
                 await asyncio.sleep(DELAY_CHECK_INTERVAL_S)
             started_at = loop.time()
             messages = await self._messages.page_after(

@@ -35,7 +35,7 @@ class TaskMessages:
         Raises:
             NatsError: NATS does not answer.
         """
-        read = partial(leader_reads.one, self._nats, self._names.tasks, subject, sequence)
+        read = partial(leader_reads.message_at, self._nats, self._names.tasks, subject, sequence)
         message = await retry_until_reply(read, within_s=FIND_TIMEOUT_S)
         return None if message is None else StoredMessage.fetched(message)
 

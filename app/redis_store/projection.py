@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
-from natscribe.jetstream.streams import DAY_S, RESULTS_KEPT_S
+from natscribe.jetstream.streams import DAY_S, RESULTS_TTL_S
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.task_list import cursor_of
 from redis.asyncio import Redis
@@ -19,7 +19,7 @@ from app.task_log.record import Record
 from app.task_log.status import status_of
 
 PROJECTION_TIMEOUT_S: Final = 2.0
-KEEP_S: Final = int(RESULTS_KEPT_S)
+KEEP_S: Final = int(RESULTS_TTL_S)
 TOMBSTONE_S: Final = 600  # after this time, no slow worker still writes what it has read before the deletion
 KEEP_PROGRESS_S: Final = int(DAY_S)  # counted from each change of the progress
 KEEP_MARK_S: Final = int(30 * DAY_S)  # when the mark expires, everything is projected again

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from natscribe.jetstream.task_messages import content_of
+from natscribe.jetstream.task_messages import parse_json_leniently
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import Deleted, UserRequest
@@ -137,7 +137,7 @@ class UserErasure:
 def _names(dead_letter: DeadLetter, user_id: int | str) -> bool:
     """Return whether the message in a dead letter names this user; `1` and `"1"` are different users."""
     try:
-        owner = content_of(dead_letter.sent)["user_id"]
+        owner = parse_json_leniently(dead_letter.sent)["user_id"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return False
     return type(owner) is type(user_id) and owner == user_id

@@ -13,7 +13,7 @@ from typing import Final
 
 from nats.aio.client import Client
 from natscribe.jetstream import leader_reads, stream_pages
-from natscribe.jetstream.streams import LETTERS_KEPT_S
+from natscribe.jetstream.streams import DEAD_LETTERS_TTL_S
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import LiveTask
@@ -87,7 +87,7 @@ def make_reminder(task: Task, metadata: Metadata, *, ended_at: datetime, audio_t
         [] if audio_ttl is None or not has_recording(task) else [seconds for seconds in (audio_ttl, keep) if seconds]
     )
     recording_s = min(limits, default=None)
-    task_s = keep or max(LETTERS_KEPT_S, audio_ttl or 0)
+    task_s = keep or max(DEAD_LETTERS_TTL_S, audio_ttl or 0)
     return Reminder(
         task_id=task.task_id,
         user_id=task.user_id,

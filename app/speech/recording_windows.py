@@ -53,8 +53,8 @@ class RecordingWindows:
                         yield reply.window
                     case WindowSearchAdvanced():
                         self.duration = max(self.duration, reply.seconds)  # the header may give a shorter duration
-                        if not windows_in_block and reply.settled > self._yielded_until:
-                            started, self._yielded_until = True, reply.settled
+                        if not windows_in_block and reply.complete_until > self._yielded_until:
+                            started, self._yielded_until = True, reply.complete_until
                             yield self._progress(Stage.TRANSCRIBING)
                         windows_in_block = False
                     case WindowSearchDone():

@@ -144,7 +144,7 @@ class TranscriptionRun:
         wrong = takewhile(lambda pending: pending.assumes_other_than(self.language), list(self._pending()))
         for pending in wrong:
             pending.text = None
-            self._request(pending, self.own, min(Rank.LATE, self.rank))
+            self._request(pending, self.own, min(Rank.BLOCKING, self.rank))
 
     def _read_ahead(self) -> None:
         room = self.own.room + (self.idle_workers.room if self.idle_workers else 0)
@@ -174,9 +174,9 @@ class TranscriptionRun:
         if not waiting or self.own in waiting[0].requests:
             return
         if any(time.monotonic() - request.sent_at > LATE_S for request in waiting[0].requests.values()):
-            self._request(waiting[0], self.own, Rank.LATE)
+            self._request(waiting[0], self.own, Rank.BLOCKING)
         elif not any(self.own in pending.requests for pending in waiting):
-            self._request(waiting[-1], self.own, Rank.SPARE)
+            self._request(waiting[-1], self.own, Rank.DUPLICATE)
 
     def _own_share(self) -> int:
         """Return how many windows the own engine may have: an equal share, so that all workers finish together."""

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, ConsumerInfo, DiscardPolicy, StreamConfig, StreamInfo
-from natscribe.jetstream.streams import EXPIRES_AFTER_S
+from natscribe.jetstream.streams import TASK_TTL_S
 
 from app.jetstream import streams
 from app.settings import Settings
@@ -120,7 +120,7 @@ def _limit_is_needed(expected: Config, actual: Config, setting: str) -> bool:
         "discard": expected.discard is DiscardPolicy.NEW,
         "max_msgs_per_subject": is_log or (actual.max_msgs_per_subject or 0) <= 0,
         "max_bytes": actual.discard == DiscardPolicy.OLD,
-        "max_age": (is_log or is_queue) and shortest_age < EXPIRES_AFTER_S,
+        "max_age": (is_log or is_queue) and shortest_age < TASK_TTL_S,
     }
     return needed.get(setting, False)
 

@@ -35,7 +35,7 @@ class EmbeddingStore:
         Raises:
             NatsError: NATS does not answer.
         """
-        message = await leader_reads.last(self._nats, _STREAM, _subject(task_id))
+        message = await leader_reads.last_message(self._nats, _STREAM, _subject(task_id))
         if message is None or not Metadata.read(message.headers or {}).owner.is_same_as(of):
             return None
         return message.data

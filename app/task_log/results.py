@@ -9,7 +9,7 @@ from hashlib import sha256
 from nats.aio.client import Client
 from nats.js.api import ObjectInfo
 from nats.js.errors import NotFoundError
-from natscribe.jetstream.large_results import HEADROOM_BYTES, referring
+from natscribe.jetstream.large_results import HEADROOM_BYTES, result_reference
 from natscribe.jetstream.streams import RESULTS_BUCKET
 from natscribe.schemas.kinds import RESULT, Result
 
@@ -83,7 +83,7 @@ class ResultStore:
         await self.delete_object(task_id, of=of)
 
     async def delete_object(self, task_id: str, *, of: Owner | None = None) -> None:
-        """Delete the object and embeddings of a result; with `of`, only what that task message owns."""
+        """Delete the object and embeddings of a result, not its message; with `of`, only those that it owns."""
         await self.embeddings.delete(task_id, of=of)
         info = await objects.get_info(self._js, RESULTS_BUCKET, task_id)
         if info is not None and (of is None or _owner(info).is_same_as(of)):
@@ -109,7 +109,7 @@ class ResultStore:
             return await self.store_object(result, body, of=of)
         if info.digest != objects.digest(sha256(body).digest()):
             result = await self._read(info)
-        return referring(result, info)
+        return result_reference(result, info)
 
     async def _erase(self, task_id: str) -> None:
         with suppress(NotFoundError):

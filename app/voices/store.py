@@ -123,7 +123,7 @@ class VoiceStore:
         Raises:
             NatsError: NATS does not answer.
         """
-        message = await leader_reads.last(self._nats, _STREAM, _subject(user_id, voice))
+        message = await leader_reads.last_message(self._nats, _STREAM, _subject(user_id, voice))
         version = _read(message) if message is not None else None
         return version if version is not None and version.voice.user_id == user_id else None
 

@@ -19,7 +19,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.windows import WindowReply, WindowRequest, WindowText
 
 from app.cancellation import discard_all
-from app.engines.cores import SHORTEST_S, Cores
+from app.engines.cores import MIN_INTERVAL_S, Cores
 from app.engines.engine import Engine
 from app.engines.messages import Loaded
 from app.engines.window_queue import Rank, WindowQueue
@@ -28,7 +28,7 @@ from app.settings import VERSION, Settings, Share
 from app.work_sharing.idle_workers import LONGEST_WAIT_S, WINDOWS_AT_ONCE, IdleWorkers
 
 LARGEST_MESSAGE_BYTES = 960_000  # a request with the longest window
-CHECK_IDLE_EVERY_S = 5 * SHORTEST_S  # how often this worker checks whether it may help
+CHECK_IDLE_EVERY_S = 5 * MIN_INTERVAL_S  # how often this worker checks whether it may help
 
 log = structlog.get_logger()
 

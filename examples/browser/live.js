@@ -1,129 +1,129 @@
-// A live task of Natscribe from a browser: publishes sound, and tells what becomes of it. The rules: docs/contract.md.
+// A live transcription task from a browser: publishes audio and reports the events. The rules: docs/live.md.
 import { headers, jetstream, wsconnect } from "./nats.js";
 
-const LONGEST_FRAME_S = 1;
-const LARGEST_FRAME_BYTES = 256 * 1024;
-const STORED_WITHIN_MS = 5000; // a frame without an acknowledgement is published again after this time
-const ANSWERED_WITHIN_MS = [2000, 4000, 8000]; // a request for the result
+const MAX_FRAME_S = 1;
+const MAX_FRAME_BYTES = 256 * 1024;
+const ACK_TIMEOUT_MS = 5000; // a frame without an acknowledgement is published again after this time
+const REPLY_TIMEOUTS_MS = [2000, 4000, 8000]; // of the requests for the result
 const PAUSE_MS = 500;
-const IDLE_S = 120; // NATS may be away for so long
-const ENDS = ["completed", "failed", "cancelled"];
+const IDLE_S = 120; // limit of an outage of NATS
+const FINAL_STATES = ["completed", "failed", "cancelled"];
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-// Connects now or fails; a connection that is lost later is made again, for as long as it takes.
+// Connects now or fails; a connection that is lost later is restored, without a time limit.
 export function connect({ server, user, password, inboxPrefix }) {
   const login = user ? { user, pass: password } : {};
   return wsconnect({ servers: server, ...login, inboxPrefix, timeout: 5000, reconnectTimeWait: 500, maxReconnectAttempts: -1, pingInterval: 5000 });
 }
 
 export class Live {
-  // `tell` has a function for each kind of news: progress, segments, partial, connected, problem.
-  constructor(connection, { streams = "transcription", ...task }, tell) {
+  // `on` has a callback for each kind of event: progress, segments, partial, connected, problem.
+  constructor(connection, { streams = "transcription", ...task }, on) {
     this.task = { task_id: crypto.randomUUID(), audio: { codec: "opus", sample_rate: 48000, channels: 1 }, idle_seconds: IDLE_S, ...task };
-    this.waitingSeconds = 0; // of sound that is not stored yet
+    this.pendingSeconds = 0; // of audio that is not stored yet
     this.hasEnded = false;
     this.connection = connection;
     this.streams = streams;
-    this.tell = tell;
-    this.js = jetstream(connection, { checkAPI: false }); // a publisher may not ask for $JS.API.INFO
-    this.waiting = []; // sound, in its order
+    this.on = on;
+    this.js = jetstream(connection, { checkAPI: false }); // a publisher has no permission for $JS.API.INFO
+    this.pending = []; // audio in order
     this.changed = () => {};
     this.isConnected = true;
     this.lost = () => {};
     this.next = 0; // number of the next frame
   }
 
-  // Subscribes, and then publishes the task: so nothing is missed.
-  async begin() {
+  // Subscribes before publishing the task, so that no event is missed.
+  async start() {
     const { task_id } = this.task;
     this.watch();
     this.connection.subscribe(`partials.${task_id}`, {
-      callback: (error, message) => (error ? this.tell.problem(error) : this.tell.partial(message.json())),
+      callback: (error, message) => (error ? this.on.problem(error) : this.on.partial(message.json())),
     });
     const [segments, progress] = await Promise.all(["segments", "progress"].map((kind) => this.events(kind)));
-    this.read(segments, (event) => this.tell.segments(event));
+    this.read(segments, (event) => this.on.segments(event));
     this.read(progress, (event) => {
-      this.hasEnded = ENDS.includes(event.state);
-      this.tell.progress(event);
+      this.hasEnded = FINAL_STATES.includes(event.state);
+      this.on.progress(event);
       if (this.hasEnded) for (const messages of [segments, progress]) messages.stop();
       this.changed();
     });
-    await this.js.publish("tasks.live.normal", JSON.stringify(this.task), { msgID: task_id, timeout: STORED_WITHIN_MS });
-    this.publishing = this.publishAll().catch((error) => this.tell.problem(error));
+    await this.js.publish("tasks.live.normal", JSON.stringify(this.task), { msgID: task_id, timeout: ACK_TIMEOUT_MS });
+    this.publishing = this.publishAll().catch((error) => this.on.problem(error));
   }
 
   async watch() {
     for await (const { type } of this.connection.status()) {
       if (type !== "disconnect" && type !== "reconnect") continue;
       this.isConnected = type === "reconnect";
-      if (!this.isConnected) this.lost(); // the acknowledgement that is waited for does not come
-      this.tell.connected(this.isConnected);
+      if (!this.isConnected) this.lost(); // the pending acknowledgement will not arrive
+      this.on.connected(this.isConnected);
     }
   }
 
-  // The events of the task in their order, also those that came while NATS was away.
+  // The events of the task in order, including those of an outage.
   async events(kind) {
     const consumer = await this.js.consumers.get(`${this.streams}_${kind}`, { filter_subjects: `${kind}.${this.task.task_id}` });
     return consumer.consume({ idle_heartbeat: 2000, expires: 10_000 });
   }
 
-  async read(messages, take) {
+  async read(messages, callback) {
     let last = 0;
     try {
       for await (const message of messages) {
         const event = message.json();
-        if (event.sequence > last) take(event);
+        if (event.sequence > last) callback(event);
         last = Math.max(last, event.sequence);
       }
     } catch (error) {
-      this.tell.problem(error);
+      this.on.problem(error);
     }
   }
 
   send(bytes, seconds) {
-    this.waiting.push({ bytes, seconds });
-    this.waitingSeconds += seconds;
+    this.pending.push({ bytes, seconds });
+    this.pendingSeconds += seconds;
     this.changed();
   }
 
-  // Ends the sound, and waits until all of it is stored.
+  // Ends the audio, and waits until all of it is stored.
   async end() {
     this.isLast = true;
     this.changed();
     await this.publishing;
   }
 
-  // Each frame waits until the one before is stored, so that their order in the stream is that of their numbers.
+  // Publishes each frame when the previous one is stored, so that their order in the stream is that of their numbers.
   async publishAll() {
     for (let isLast = false; !isLast && !this.hasEnded; ) {
-      while (!this.waiting.length && !this.isLast && !this.hasEnded) await new Promise((done) => (this.changed = done));
+      while (!this.pending.length && !this.isLast && !this.hasEnded) await new Promise((done) => (this.changed = done));
       const { bytes, seconds } = this.join();
-      isLast = Boolean(this.isLast && !this.waiting.length);
+      isLast = Boolean(this.isLast && !this.pending.length);
       await this.store(bytes, isLast);
-      this.waitingSeconds = isLast ? 0 : this.waitingSeconds - seconds;
+      this.pendingSeconds = isLast ? 0 : this.pendingSeconds - seconds;
     }
   }
 
-  // Takes the sound that waits, as far as one frame may hold it.
+  // Takes pending audio, up to the limits of one frame.
   join() {
     let [count, size, seconds] = [0, 0, 0];
-    for (const part of this.waiting) {
-      if (count && (seconds + part.seconds > LONGEST_FRAME_S + .01 || size + part.bytes.length > LARGEST_FRAME_BYTES)) break;
+    for (const part of this.pending) {
+      if (count && (seconds + part.seconds > MAX_FRAME_S + .01 || size + part.bytes.length > MAX_FRAME_BYTES)) break;
       [count, size, seconds] = [count + 1, size + part.bytes.length, seconds + part.seconds];
     }
     const bytes = new Uint8Array(size);
-    let at = 0;
-    for (const part of this.waiting.splice(0, count)) {
-      bytes.set(part.bytes, at);
-      at += part.bytes.length;
+    let offset = 0;
+    for (const part of this.pending.splice(0, count)) {
+      bytes.set(part.bytes, offset);
+      offset += part.bytes.length;
     }
     return { bytes, seconds };
   }
 
-  // Publishes a frame again and again until it is stored; a second copy with its number does no harm.
+  // Publishes a frame repeatedly until it is stored; NATS drops a second copy with its number.
   async store(bytes, isLast) {
-    const options = { msgID: `${this.task.task_id}-${this.next}`, timeout: STORED_WITHIN_MS, headers: headers() };
+    const options = { msgID: `${this.task.task_id}-${this.next}`, timeout: ACK_TIMEOUT_MS, headers: headers() };
     if (isLast) options.headers.set("Natscribe-End", "true");
     let [isSent, isRefused] = [false, false];
     while (!this.hasEnded) {
@@ -131,30 +131,29 @@ export class Live {
       if (this.isConnected) {
         const lost = new Promise((done) => (this.lost = done));
         const stored = this.js.publish(`live.audio.${this.task.task_id}`, bytes, options);
-        const answer = await Promise.race([stored, lost]).catch((error) => error);
-        if (answer?.stream) {
-          if (answer.duplicate && !isSent) throw new Error("Another program sends sound of this task, too, and this sound is lost");
+        const reply = await Promise.race([stored, lost]).catch((error) => error);
+        if (reply?.stream) {
+          if (reply.duplicate && !isSent) throw new Error("Another program sends sound of this task, too, and this sound is lost");
           this.next += 1;
-          if (isRefused) this.tell.problem(null);
+          if (isRefused) this.on.problem(null);
           return;
         }
         isSent = true;
-        isRefused = Boolean(answer) && answer.name !== "TimeoutError";
-        if (isRefused) this.tell.problem(answer);
+        isRefused = Boolean(reply) && reply.name !== "TimeoutError";
+        if (isRefused) this.on.problem(reply);
       }
       await pause(PAUSE_MS);
     }
   }
 
-  // The whole result as the service answers it; asked again, because the worker that got the request may be frozen,
-  // or have a problem.
+  // Returns the whole result; repeats the request, because the worker that received it may be frozen or fail.
   async result() {
-    const asked = JSON.stringify({ task_id: this.task.task_id });
+    const request = JSON.stringify({ task_id: this.task.task_id });
     let problem = "No worker answers";
-    for (const timeout of ANSWERED_WITHIN_MS) {
+    for (const timeout of REPLY_TIMEOUTS_MS) {
       try {
-        const { error, ...found } = (await this.connection.request("tasks.result", asked, { timeout })).json();
-        if (!error) return found;
+        const { error, ...result } = (await this.connection.request("tasks.result", request, { timeout })).json();
+        if (!error) return result;
         problem = error.message;
         if (error.code !== "internal") break;
         await pause(PAUSE_MS);

@@ -1,12 +1,12 @@
-// The microphone as Opus in one channel, in parts of a tenth of a second, and how loud it is.
+// Records the microphone as Opus in one channel, in parts of 0.1 s, and measures its level.
 const TYPES = ["audio/webm;codecs=opus", "audio/ogg;codecs=opus"];
 const PART_MS = 100;
-const BITS_A_SECOND = 32_000;
+const BITS_PER_SECOND = 32_000;
 
 export class NoOpusError extends Error {}
 
 export class Microphone {
-  // Asks the person for the microphone; errors are those of getUserMedia, and NoOpusError.
+  // Requests access to the microphone; errors are those of getUserMedia, and NoOpusError.
   static async open() {
     const mimeType = TYPES.find((type) => globalThis.MediaRecorder?.isTypeSupported(type));
     if (!mimeType) throw new NoOpusError();
@@ -18,28 +18,28 @@ export class Microphone {
     this.stream = stream;
     this.context = new AudioContext();
     this.analyser = new AnalyserNode(this.context, { fftSize: 2048 });
-    // A microphone may have two channels, whatever was asked for: this output has one.
+    // A microphone may have two channels, whatever was requested: this output has one.
     const output = new MediaStreamAudioDestinationNode(this.context, { channelCount: 1, channelCountMode: "explicit" });
     this.context.createMediaStreamSource(stream).connect(this.analyser).connect(output);
-    this.recorder = new MediaRecorder(output.stream, { mimeType, audioBitsPerSecond: BITS_A_SECOND });
+    this.recorder = new MediaRecorder(output.stream, { mimeType, audioBitsPerSecond: BITS_PER_SECOND });
     this.samples = new Float32Array(this.analyser.fftSize);
   }
 
-  // Records until `stop`; `heard` gets each part and its seconds, `gone` is called if the microphone is taken away.
-  start(heard, gone) {
-    let reading = Promise.resolve(); // parts are read in their order
+  // Records until `stop`; calls `onPart` with each part and its seconds, and `onRemoved` if the microphone is removed.
+  start(onPart, onRemoved) {
+    let reading = Promise.resolve(); // parts are read in order
     let before = this.context.currentTime;
     this.recorder.ondataavailable = ({ data }) => {
       const seconds = this.context.currentTime - before;
       before += seconds;
-      reading = reading.then(async () => data.size && heard(new Uint8Array(await data.arrayBuffer()), seconds));
+      reading = reading.then(async () => data.size && onPart(new Uint8Array(await data.arrayBuffer()), seconds));
     };
     this.stopped = new Promise((done) => (this.recorder.onstop = () => reading.then(done)));
-    this.stream.getAudioTracks()[0].onended = gone;
+    this.stream.getAudioTracks()[0].onended = onRemoved;
     this.recorder.start(PART_MS);
   }
 
-  // Resolves when the last part was heard.
+  // Resolves when the last part was passed on.
   async stop() {
     if (this.recorder.state !== "inactive") this.recorder.stop();
     await this.stopped;

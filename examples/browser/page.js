@@ -1,4 +1,4 @@
-// The page: starts and stops a live task, and says what happens.
+// The page: starts and stops a live transcription task, and shows its state.
 import { connect, Live } from "./live.js";
 import { Microphone } from "./microphone.js";
 import { problem } from "./problems.js";
@@ -6,29 +6,29 @@ import { clock, Transcript } from "./transcript.js";
 
 const LANGUAGES = ["ar", "cs", "de", "el", "en", "es", "fi", "fr", "he", "hi", "hu", "id", "it", "ja", "ko", "nl", "no", "pl", "pt", "ro", "ru", "sv", "tr", "uk", "vi", "zh"];
 const SILENT_AFTER_MS = 5000;
-const BEGUN_WITHIN_MS = 3000; // a worker that is there tells within this time that it runs a task, or that the task waits
-const LOST_AFTER_MS = 10_000; // a worker that runs a task tells of it more often
-const TOLD_EVERY_S = 2; // sound that came after the last event is no lag yet
-const place = (id) => document.getElementById(id);
-const settings = await fetch("settings.json").then((answer) => answer.json()).catch(() => ({}));
+const START_TIMEOUT_MS = 3000; // within this time a worker reports that the task runs or waits
+const LOST_AFTER_MS = 10_000; // a worker reports on a running task more often
+const REPORT_INTERVAL_S = 2; // audio after the last event is no lag yet
+const byId = (id) => document.getElementById(id);
+const settings = await fetch("settings.json").then((reply) => reply.json()).catch(() => ({}));
 let transcript = new Transcript();
-let running = null; // the recording that goes on
+let running = null; // the current recording
 
-place("server").value = settings.server ?? "";
-for (const code of LANGUAGES) place("language").append(new Option(new Intl.DisplayNames([code], { type: "language" }).of(code), code));
+byId("server").value = settings.server ?? "";
+for (const code of LANGUAGES) byId("language").append(new Option(new Intl.DisplayNames([code], { type: "language" }).of(code), code));
 
 class Recording {
   #last = {}; // progress event
   #recorded = 0; // seconds
-  #toldAt = performance.now(); // when the last progress event came
-  #recordedThen = 0; // seconds
+  #reportedAt = performance.now(); // time of the last progress event
+  #recordedAtReport = 0; // seconds
   #isStopping = false;
   #isConnected = true;
   #loudAt = performance.now();
 
-  async begin(microphone) {
+  async start(microphone) {
     this.microphone = microphone;
-    this.connection = await connect({ ...settings, server: place("server").value, user: place("user").value, password: place("password").value });
+    this.connection = await connect({ ...settings, server: byId("server").value, user: byId("user").value, password: byId("password").value });
     const { promise, resolve } = Promise.withResolvers();
     this.ended = promise;
     this.live = new Live(this.connection, this.#options(), {
@@ -36,13 +36,13 @@ class Recording {
       segments: (event) => this.#segments(event),
       progress: (event) => {
         this.#last = event;
-        [this.#toldAt, this.#recordedThen] = [performance.now(), this.#recorded];
+        [this.#reportedAt, this.#recordedAtReport] = [performance.now(), this.#recorded];
         if (this.live.hasEnded) resolve();
       },
       connected: (isConnected) => (this.#isConnected = isConnected),
       problem: show,
     });
-    await this.live.begin();
+    await this.live.start();
     this.connection.closed().then(resolve);
     microphone.start((bytes, seconds) => {
       this.#recorded += seconds;
@@ -51,18 +51,18 @@ class Recording {
       show("The microphone was taken away. What was said until then is kept; connect it, then press Start.");
       this.stop();
     });
-    const awake = await navigator.wakeLock?.request("screen").catch(() => null); // a phone goes on while it listens
+    const awake = await navigator.wakeLock?.request("screen").catch(() => null); // keeps a phone awake while it records
     this.ended.then(() => awake?.release());
   }
 
-  // Sends the rest of the sound; the text ends with the task.
+  // Sends the rest of the audio; the text ends with the task.
   async stop() {
     this.#isStopping = true;
     await this.microphone.stop();
     await this.live.end();
   }
 
-  // Waits until the task ends, whoever ends it, and shows how; returns whether its text is complete.
+  // Waits until the task ends, shows its outcome, and returns whether its text is complete.
   async end() {
     await this.ended;
     await this.microphone.stop();
@@ -84,13 +84,13 @@ class Recording {
   }
 
   #options() {
-    const [language, diarize] = [place("language").value || null, place("speakers").checked];
+    const [language, diarize] = [byId("language").value || null, byId("speakers").checked];
     return { user_id: settings.userId ?? "browser", streams: settings.streams, language, diarize };
   }
 
   #segments(event) {
     transcript.add(event);
-    place("copy").disabled = place("save").disabled = !transcript.lines.length;
+    byId("copy").disabled = byId("save").disabled = !transcript.lines.length;
   }
 
   get level() {
@@ -109,64 +109,64 @@ class Recording {
     return "Listening";
   }
 
-  // Whether no worker tells of the task.
+  // Whether no worker has reported on the task for too long.
   get #isLost() {
-    return performance.now() - this.#toldAt > (this.#last.state ? LOST_AFTER_MS : BEGUN_WITHIN_MS);
+    return performance.now() - this.#reportedAt > (this.#last.state ? LOST_AFTER_MS : START_TIMEOUT_MS);
   }
 
   get lag() {
-    const since = this.#recorded - this.#recordedThen; // seconds of which no event has told
-    const untold = Math.max(since > TOLD_EVERY_S ? since : 0, this.live.waitingSeconds);
-    const behind = this.live.hasEnded ? 0 : Math.floor((this.#last.lag_seconds ?? 0) + untold);
+    const since = this.#recorded - this.#recordedAtReport; // seconds that no event covers
+    const unreported = Math.max(since > REPORT_INTERVAL_S ? since : 0, this.live.pendingSeconds);
+    const behind = this.live.hasEnded ? 0 : Math.floor((this.#last.lag_seconds ?? 0) + unreported);
     return `${clock(this.#recorded)}${behind > 0 ? `, text ${behind} s behind` : ""}`;
   }
 }
 
 // Shows a sentence or an error; null removes it.
 function show(error) {
-  const words = typeof error === "string" ? error : error && problem(error, place("server").value);
-  if (place("problem").textContent !== (words ?? "")) place("problem").textContent = words ?? "";
-  place("problem").hidden = !words;
-  if (["AuthorizationError", "ConnectionError"].includes(error?.name)) place("connection").open = true;
+  const words = typeof error === "string" ? error : error && problem(error, byId("server").value);
+  if (byId("problem").textContent !== (words ?? "")) byId("problem").textContent = words ?? "";
+  byId("problem").hidden = !words;
+  if (["AuthorizationError", "ConnectionError"].includes(error?.name)) byId("connection").open = true;
 }
 
 function say(words) {
-  if (place("state").textContent !== words) place("state").textContent = words; // a screen reader says each change
+  if (byId("state").textContent !== words) byId("state").textContent = words; // a screen reader says each change
 }
 
 function draw() {
   if (!running?.live?.publishing) return;
   say(running.state);
-  place("lag").textContent = running.lag;
-  place("level").style.scale = `${running.level} 1`;
+  byId("lag").textContent = running.lag;
+  byId("level").style.scale = `${running.level} 1`;
   requestAnimationFrame(draw);
 }
 
 function set(button, { isOn, disabled = false }) {
-  place("record").textContent = button;
-  place("record").classList.toggle("stop", isOn);
-  place("record").disabled = disabled;
+  byId("record").textContent = button;
+  byId("record").classList.toggle("stop", isOn);
+  byId("record").disabled = disabled;
   document.querySelector("fieldset").disabled = isOn || disabled;
 }
 
 async function record() {
   let microphone;
   set("Start", { isOn: false, disabled: true });
-  place("hint").hidden = true;
+  byId("hint").hidden = true;
   show(null);
   transcript = new Transcript();
-  place("copy").disabled = place("save").disabled = true;
+  byId("copy").disabled = byId("save").disabled = true;
   running = new Recording();
   let end = "Ready";
   try {
     say("Asking for the microphone …");
     microphone = await Microphone.open();
     say("Connecting …");
-    await running.begin(microphone);
+    await running.start(microphone);
     set("Stop", { isOn: true });
     draw();
     if (await running.end()) end = "Done";
-    place("lag").textContent = running.lag;
+    byId("lag").textContent = running.lag;
   } catch (error) {
     show(error);
     microphone?.close();
@@ -174,28 +174,28 @@ async function record() {
   }
   running = null;
   say(end);
-  place("level").style.scale = "0 1";
+  byId("level").style.scale = "0 1";
   transcript.clearPartial();
   set("Start", { isOn: false });
 }
 
-place("options").addEventListener("submit", (event) => {
+byId("options").addEventListener("submit", (event) => {
   event.preventDefault();
   if (!running) return record();
   set("Stop", { isOn: true, disabled: true });
   return running.stop();
 });
-place("copy").addEventListener("click", async () => {
+byId("copy").addEventListener("click", async () => {
   await navigator.clipboard.writeText(transcript.lines.join("\n"));
   say("Copied");
 });
-place("save").addEventListener("click", () => {
+byId("save").addEventListener("click", () => {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([`${transcript.lines.join("\n")}\n`], { type: "text/plain" }));
   link.download = "text.txt";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser may still read it
 });
-place("hint").textContent = "Press Start and speak. The text comes about a second later.";
-place("record").disabled = false;
+byId("hint").textContent = "Press Start and speak. The text comes about a second later.";
+byId("record").disabled = false;
 addEventListener("beforeunload", (event) => running && event.preventDefault());

@@ -1,4 +1,4 @@
-// What a person can do about an error, in a sentence.
+// Describes in a sentence what the user can do about an error.
 import { NoOpusError } from "./microphone.js";
 
 const STORAGE_FULL = 10077;
@@ -20,8 +20,8 @@ export function problem(error, server) {
   if (error instanceof NoOpusError) return "This browser cannot record Opus. Use a newer one: Chromium, Firefox, or Safari from 18.4 on.";
   if (error.code === STORAGE_FULL) return "NATS has no room for the sound. It is kept here: leave this page open, and tell your operator.";
   const names = [error.name, error.cause?.name];
-  const known = names.find((name) => name in BY_NAME);
-  if (known) return BY_NAME[known];
+  const name = names.find((candidate) => candidate in BY_NAME);
+  if (name) return BY_NAME[name];
   if (names.includes("ConnectionError") || names.includes("TimeoutError")) return `NATS does not answer at ${server}. Start it with “natscribe up --websocket”, or correct the address under Connection.`;
   return `${error.message || error.name}. Press Start to begin anew.`;
 }

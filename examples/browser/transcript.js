@@ -1,5 +1,5 @@
-// The text on the page: what stays, and what is being said. All of it is inserted as text.
-const place = (id) => document.getElementById(id);
+// Shows the final text and the partial results. All of it is inserted as text, never as HTML.
+const byId = (id) => document.getElementById(id);
 
 export const clock = (seconds) => {
   const whole = Math.floor(seconds);
@@ -9,16 +9,16 @@ export const clock = (seconds) => {
 };
 
 function element(name, text) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  return made;
+  const node = document.createElement(name);
+  node.textContent = text;
+  return node;
 }
 
 export class Transcript {
   constructor() {
     this.lines = []; // of the text as it is copied
-    this.processed = 0; // seconds; partials of what is before are over
-    for (const id of ["text", "notes"]) place(id).replaceChildren();
+    this.processed = 0; // seconds; earlier partial results are outdated
+    for (const id of ["text", "notes"]) byId(id).replaceChildren();
     this.clearPartial();
   }
 
@@ -33,30 +33,30 @@ export class Transcript {
     if (language) line.lang = language;
     if (hasNewSpeaker) line.append(element("b", speaker));
     line.append(element("time", clock(start)), " ", text);
-    place("text").append(line);
+    byId("text").append(line);
     this.lines.push(speaker ? `${speaker}: ${text}` : text);
   }
 
-  // Shows the words that stay firm, and the others grey.
+  // Shows a partial result: words that will not change, and the others in grey.
   partial({ start, stable, text }) {
     if (start < this.processed) return;
-    const [firm, open] = place("partial").children;
+    const [firm, open] = byId("partial").children;
     this.scrolling(() => {
       firm.textContent = text.slice(0, stable.length);
       open.textContent = text.slice(stable.length);
-      place("partial").hidden = false;
+      byId("partial").hidden = false;
     });
   }
 
   clearPartial() {
-    place("partial").hidden = true;
+    byId("partial").hidden = true;
   }
 
-  // The result has the speakers, and tells what could not be read.
+  // Shows the result, which has the speakers and the untranscribed intervals.
   finish({ segments = [], speakers, untranscribed = [], diarization_error }) {
     this.clearPartial();
     if (speakers !== null && segments.length) {
-      place("text").replaceChildren();
+      byId("text").replaceChildren();
       this.lines = [];
       let last;
       for (const segment of segments) {
@@ -69,10 +69,10 @@ export class Transcript {
   }
 
   note(words) {
-    place("notes").append(element("li", words));
+    byId("notes").append(element("li", words));
   }
 
-  // Follows the text as it grows, unless its reader has scrolled up.
+  // Scrolls with the growing text, unless the user has scrolled up.
   scrolling(change) {
     const { scrollHeight } = document.documentElement;
     const isAtEnd = scrollY + innerHeight > scrollHeight - 100;

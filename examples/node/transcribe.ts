@@ -14,8 +14,8 @@ const nc = await connect({
   ...(env["NATS_USER"] && { user: env["NATS_USER"], pass: env["NATS_PASSWORD"] ?? "" }),
   ...(env["NATS_TLS_CA_FILE"] && { tls: { caFile: env["NATS_TLS_CA_FILE"] } }),
 });
-const js = jetstream(nc, { checkAPI: false }); // a publisher may not ask for $JS.API.INFO
-const task_id = randomUUID(); // used once: a known id changes nothing
+const js = jetstream(nc, { checkAPI: false }); // a publisher has no permission for $JS.API.INFO
+const task_id = randomUUID(); // a new id for each task: an existing id has no effect
 
 await (await new Objm(js).open("audio")).putBlob({ name: task_id }, recording);
 const task: TranscriptionTask = { task_id, audio_file_id: task_id, user_id: 1, diarize: true };

@@ -1,4 +1,4 @@
-"""Who may do what: as docs/access.md says it, and as the server's configuration says it."""
+"""The permissions of each user, from docs/access.md and from the server's configuration."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ DOCUMENT = DEPLOY.parent / "docs/access.md"
 
 @dataclass
 class Rules:
-    """What one user may publish and subscribe to, and what it may not publish all the same."""
+    """The subjects that a user may publish and subscribe to, and those it may not publish."""
 
     publish: set[str] = field(default_factory=set)
     subscribe: set[str] = field(default_factory=set)
@@ -29,16 +29,16 @@ class Rules:
 
 
 def documented() -> dict[str, Rules]:
-    found = {user: Rules() for user in USERS}
+    rules = {user: Rules() for user in USERS}
     for row in re.findall(r"^\| `(.+?)` \|(.+)\|$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE):
         cells = [cell.strip() for cell in row[1].split("|")]
         if not set(cells) <= {"p", "s", "ps", "x", "-"}:
             continue  # the table of users
         for user, cell in zip(USERS, cells, strict=True):
-            for mark, patterns in zip("psx", vars(found[user]).values(), strict=True):
+            for mark, patterns in zip("psx", vars(rules[user]).values(), strict=True):
                 if mark in cell:
                     patterns.update(spelt_out(row[0]))
-    return found
+    return rules
 
 
 def configured() -> dict[str, Rules]:
@@ -98,10 +98,10 @@ def spelt_out(pattern: str) -> Iterator[str]:
 
 def covers(pattern: str, subject: str) -> bool:
     """Whether the pattern allows the subject; like the server, it takes `a.>` for covered by `a.*`."""
-    wanted, given = pattern.split("."), subject.split(".")
-    for at, part in enumerate(wanted):
+    tokens, subject_tokens = pattern.split("."), subject.split(".")
+    for at, part in enumerate(tokens):
         if part == ">":
-            return len(given) > at
-        if at >= len(given) or part not in ("*", given[at]):
+            return len(subject_tokens) > at
+        if at >= len(subject_tokens) or part not in ("*", subject_tokens[at]):
             return False
-    return len(wanted) == len(given)
+    return len(tokens) == len(subject_tokens)

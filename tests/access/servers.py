@@ -1,4 +1,4 @@
-"""A NATS server and a Valkey server that let in whom deploy/ says, and nobody else."""
+"""A NATS server and a Valkey server with the users and permissions of deploy/."""
 
 import subprocess
 from asyncio import StreamReader, StreamWriter
@@ -23,7 +23,7 @@ def password(user: str) -> str:
 
 
 def inbox(user: str) -> str:
-    """Where a user hears answers: the service's prefix is the usual one."""
+    """The inbox prefix of a user; that of the service is the default."""
     return "_INBOX" if user == "service" else f"_INBOX_{user}"
 
 
@@ -78,7 +78,7 @@ class GuardedNats(NatsServer):
 
     @property
     def log(self) -> list[str]:
-        """What the server has said, each line that a client sent among it."""
+        """The log of the server, including each line that a client sent."""
         return self._log.read_text(encoding="utf-8", errors="replace").splitlines()
 
     def refused(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""An answer goes where its asker wants it: never to where the asker may not publish."""
+"""Replies and copies never reach a subject to which the requesting user may not publish."""
 
 import json
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ WITHIN = 5.0  # seconds
 STREAMS = tuple(f"transcription_{name}" for name in ("tasks", "progress", "segments", "results", "dead_letters"))
 PROJECTION = "transcription_worker_projection_{}"
 DIRECT = "$JS.API.DIRECT.GET.transcription_progress"
-# What each client may ask, and of what kind the answer is.
+# Requests that each client may send, and the kind of the reply.
 NOTHING = (DIRECT, b'{"last_by_subj": "progress.none"}')  # empty: JetStream deletes and empties streams for less
 MESSAGE = (DIRECT, b'{"last_by_subj": "progress.t1"}')  # what the service has written
 INFO = ("$JS.API.STREAM.INFO.transcription_progress", b"")  # JSON
@@ -35,7 +35,7 @@ async def connected(server: GuardedNats, user: str) -> Nats:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def guarded() -> AsyncIterator[GuardedNats]:
-    """One server for all, since nothing changes in it: the service's streams, with something in each that is read."""
+    """One server for all tests, which change nothing: the service's streams with at least one message each."""
     async with guarded_in_memory() as server:
         connection = await connected(server, "service")
         js = connection.jetstream()
@@ -81,27 +81,27 @@ async def there(js: JetStreamContext) -> dict[str, object]:
     return found
 
 
-async def ask(client: Nats, question: tuple[str, bytes], place: str) -> None:
-    """Ask, and want the answer at this place."""
+async def request(client: Nats, question: tuple[str, bytes], reply_to: str) -> None:
+    """Send a request with this reply subject."""
     subject, body = question
-    await client.publish(subject, body, reply=place)
+    await client.publish(subject, body, reply=reply_to)
     await client.flush()
 
 
 async def answered(js: JetStreamContext, question: tuple[str, bytes]) -> None:
-    """What was asked before has had its effect by now: the service asks the same, and its answer is in a bucket."""
+    """Wait until earlier requests have had their effect: the service sends the same, with a reply to a bucket."""
 
     async def stored() -> int:
         return (await js.stream_info("OBJ_results")).state.last_seq
 
     before = await stored()
 
-    async def kept() -> bool:
+    async def is_stored() -> bool:
         return await stored() > before
 
     connection: Nats = js._nc  # noqa: SLF001 -- a context says nothing of its connection
-    await ask(connection, question, "$O.results.M.answer")
-    await eventually(kept)
+    await request(connection, question, "$O.results.M.answer")
+    await eventually(is_stored)
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ async def test_an_answer_changes_nothing(
 ) -> None:
     # Given streams with something in them
     before = await there(service)
-    # When a client wants an answer where it may not publish
-    await ask(client, question, place)
+    # When a client names a reply subject to which it may not publish
+    await request(client, question, place)
     await answered(service, question)
     # Then nothing has changed
     assert await there(service) == before
@@ -135,8 +135,8 @@ async def test_an_answer_gets_into_no_queue(
 ) -> None:
     # Given an empty queue
     before = await there(service)
-    # When somebody who may not publish tasks wants an answer in a queue
-    await ask(client, question, "tasks.transcription.high")
+    # When a user who may not publish tasks names a task queue as reply subject
+    await request(client, question, "tasks.transcription.high")
     await answered(service, question)
     # Then it is still empty
     assert await there(service) == before
@@ -150,7 +150,7 @@ async def test_an_acknowledgement_changes_nothing(publisher: Nats, service: JetS
     await publisher.jetstream().publish(*STORED)
     before = await there(service)
     # When a publisher wants it acknowledged where it may not publish
-    await ask(publisher, STORED, place)
+    await request(publisher, STORED, place)
     await answered(service, STORED)
     # Then nothing has changed but the queue
     assert await there(service) | {"transcription_tasks": None} == before | {"transcription_tasks": None}
@@ -178,11 +178,11 @@ async def test_no_request_overwrites_the_services_consumer(client: Nats, service
     ],
 )
 async def test_a_recording_is_no_order(publisher: Nats, service: JetStreamContext, place: str, order: bytes) -> None:
-    # Given a recording that is no sound but an order, and the name under which JetStream keeps it
+    # Given a recording whose content is a JetStream request, and the name under which JetStream stores it
     before = await there(service)
     await publisher.jetstream().publish("$O.audio.C.order", order or _theft("progress"))
-    # When its publisher wants it as an answer where JetStream takes orders
-    await ask(publisher, ("$JS.API.DIRECT.GET.OBJ_audio.$O.audio.C.order", b""), f"$JS.API.{place}")
+    # When its publisher requests it with a reply subject of the JetStream API
+    await request(publisher, ("$JS.API.DIRECT.GET.OBJ_audio.$O.audio.C.order", b""), f"$JS.API.{place}")
     await answered(service, NOTHING)
     # Then nothing has changed
     assert await there(service) == before
@@ -201,8 +201,8 @@ async def test_nobody_may_name_the_accounts_own_words_for_an_answer(
 ) -> None:
     # Given that to publish there may be a client's right
     before = len(guarded.refused())
-    # When it wants an answer there
-    await ask(client, NOTHING, f"$JS.ACK.natscribe.{place}")
+    # When it names that subject as reply subject
+    await request(client, NOTHING, f"$JS.ACK.natscribe.{place}")
     # Then the server refuses the request itself
     await eventually(lambda: any("Reply" in line for line in guarded.refused()[before:]))
 

@@ -30,7 +30,7 @@ CREDENTIALS = """-----BEGIN NATS USER JWT-----
 
 
 class Key:
-    """Somebody who signs: an operator, an account or a user."""
+    """A signer: an operator, an account or a user."""
 
     def __init__(self, prefix: int) -> None:
         self.seed: bytes = nkeys.encode_seed(os.urandom(32), prefix)
@@ -38,7 +38,7 @@ class Key:
         self.public: str = self._pair.public_key.decode()
 
     def token(self, of: "Key", claims: dict[str, object]) -> str:
-        """What this one says of another: a JWT as NATS reads it."""
+        """A JWT about another entity, signed by this one."""
         body: dict[str, object] = {"iat": int(time.time()), "iss": self.public, "sub": of.public, "nats": claims}
         body["jti"] = sha256(json.dumps(body).encode()).hexdigest()
         signed = f"{_part({'typ': 'JWT', 'alg': 'ed25519-nkey'})}.{_part(body)}"
@@ -54,7 +54,7 @@ def _coded(content: bytes) -> str:
 
 
 class SigningNats(NatsServer):
-    """NATS that knows one account by its operator's word."""
+    """NATS with one account, which its operator has signed."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, free_port())
@@ -94,7 +94,7 @@ async def signing(tmp_path: Path) -> AsyncIterator[SigningNats]:
 
 
 async def test_credentials_let_the_service_and_its_clients_in(signing: SigningNats, valkey: GuardedValkey) -> None:
-    # Given a server that nobody enters without a signed token
+    # Given a server that requires a signed token
     settings = Settings(
         _env_file=None,
         nats_url=signing.url,

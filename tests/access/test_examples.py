@@ -69,7 +69,7 @@ async def test_each_example_works_with_the_login_of_its_user(
 
 
 async def transcribed_by_faststream(name: str, url: str, own_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the FastStream example transcribe a recording, asked from the system's own NATS."""
+    """Have the FastStream example transcribe a recording that a message on the system's own NATS names."""
     monkeypatch.setenv("OWN_NATS_URL", own_url)
     system = await nats.connect(own_url)
     transcripts = await system.subscribe("transcripts.ready")

@@ -1,4 +1,4 @@
-"""Every user, every subject, publishing and subscribing: allowed or refused as docs/access.md says."""
+"""Publishing and subscribing of every user to every subject is allowed or refused as docs/access.md says."""
 
 import asyncio
 import json
@@ -15,19 +15,19 @@ from app.settings import Settings
 from tests.access.rules import Rules, account_of, configured, covers, documented, mapped
 from tests.access.servers import CLIENTS, USERS, GuardedNats, guarded_in_memory, password
 
-# What the tables do not speak of: other subjects, other streams, wider wildcards, and what administrators do.
+# Not in the tables: other subjects, other streams, wider wildcards, and requests of administrators.
 BEYOND = (Path(__file__).parent / "beyond.txt").read_text(encoding="utf-8").split()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def guarded() -> AsyncIterator[GuardedNats]:
-    """One server for all: what is tried leaves nothing behind."""
+    """One server for all tests, which leave nothing in it."""
     async with guarded_in_memory() as server:
         yield server
 
 
 class Probe:
-    """A bare connection: the server says about each line whether it may be."""
+    """A bare connection: the server accepts or refuses each line."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -74,12 +74,12 @@ def universe() -> list[str]:
 
 
 def test_the_document_says_what_the_server_is_told() -> None:
-    said, told = documented(), configured()
-    assert tuple(told) == USERS
+    documents, configurations = documented(), configured()
+    assert tuple(configurations) == USERS
     for user in USERS:
-        assert mapped(user, said[user].publish) == told[user].publish
-        assert mapped(user, said[user].refused) <= told[user].refused
-        assert said[user].subscribe == told[user].subscribe
+        assert mapped(user, documents[user].publish) == configurations[user].publish
+        assert mapped(user, documents[user].refused) <= configurations[user].refused
+        assert documents[user].subscribe == configurations[user].subscribe
 
 
 @pytest.mark.parametrize("user", CLIENTS)
@@ -87,12 +87,12 @@ def test_an_account_imports_what_its_user_may_and_nothing_else(user: str) -> Non
     # Given what leads out of a client's account
     account, rules = account_of(user), configured()[user]
     services = {entry.get("to", entry["service"]["subject"]) for entry in account["imports"] if "service" in entry}
-    heard = {entry["stream"]["subject"] for entry in account["imports"] if "stream" in entry}
+    imported = {entry["stream"]["subject"] for entry in account["imports"] if "stream" in entry}
     # Then it is as narrow as the user's rights: an answer that goes there does what the user may do anyway
     assert {subject for subject in services if not rules.may("publish", example(subject))} == set()
     assert {subject for subject in rules.publish if not any(covers(service, subject) for service in services)} == set()
-    assert heard == rules.subscribe
-    # And nobody else is in it, nor any stream
+    assert imported == rules.subscribe
+    # And it has no other user, and no stream
     assert len(account["users"]) == 1
     assert "jetstream" not in account
 
@@ -123,7 +123,7 @@ def test_no_two_mappings_fit_a_subject(user: str) -> None:
 
 @pytest.mark.parametrize("user", USERS)
 async def test_each_subject_is_allowed_or_refused_as_documented(guarded: GuardedNats, user: str) -> None:
-    # Given what the document says of a user
+    # Given the documented permissions of a user
     rules: Rules = documented()[user]
     subjects = universe()
     # When it tries to publish and to subscribe to everything there is

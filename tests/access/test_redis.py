@@ -1,4 +1,4 @@
-"""Redis: the service writes its own keys, readers read the documented ones, nobody else gets in."""
+"""Redis: the service writes its own keys, readers read the documented ones, others have no access."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""Whoever may not ask is told so at once: by the subject, and by the users who may ask."""
+"""A refused request fails at once, with an error that names the subject and the permitted users."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from natscribe.client import Client, InboxRefusedError, NotAllowedError, RequestFailedError
 from natscribe.client.connection import connect
-from natscribe.client.permissions import who_may
+from natscribe.client.permissions import permitted_users
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.wire import Kind
 
@@ -58,7 +58,7 @@ REFUSED: dict[str, dict[str, Call]] = {
 
 
 async def refusal(client: Client, call: Call) -> str:
-    """What a user is told who may not ask this."""
+    """The error message of a request that the user may not send."""
     with pytest.raises(NotAllowedError) as refused:
         async with asyncio.timeout(AT_ONCE):
             await call(client)
@@ -67,11 +67,11 @@ async def refusal(client: Client, call: Call) -> str:
 
 @pytest.mark.parametrize("user", REFUSED)
 async def test_a_refused_request_names_its_subject_and_who_may(settings: Settings, worker: Worker, user: str) -> None:
-    # Given a worker, and a user who asks all that it has no right to
+    # Given a worker, and a user who sends all requests for which it has no permission
     async with Client(login(settings, user)) as client:
-        told = {command: await refusal(client, call) for command, call in REFUSED[user].items()}
-    for command, sentence in told.items():
-        # Then it is told at once which request was refused, and which users may send it
+        messages = {command: await refusal(client, call) for command, call in REFUSED[user].items()}
+    for command, sentence in messages.items():
+        # Then the error names the refused request and the users who may send it
         said = re.fullmatch(r"NATS does not allow the user '(\w+)' to .* (\S+): log in as ([\w ]+) \(.+\)\.", sentence)
         assert said is not None, (command, sentence)
         assert said[1] == user
@@ -84,18 +84,18 @@ async def test_a_refused_request_names_its_subject_and_who_may(settings: Setting
 async def test_the_same_without_a_worker(settings: Settings) -> None:
     # Given no worker
     async with Client(login(settings, "follower")) as client, asyncio.timeout(AT_ONCE):
-        # When a user without the right asks, then it is not told to start one
+        # When a user without permission sends a request, then the error does not advise starting a worker
         with pytest.raises(NotAllowedError, match="log in as publisher"):
             await client.cancel("t1")
 
 
 async def test_a_refused_request_disturbs_no_other(settings: Settings, worker: Worker) -> None:
-    # Given a user who asks what it may not while it asks what it may
+    # Given a user who sends refused and permitted requests at the same time
     async with Client(login(settings, "operator")) as client:
-        asked = client.cancel("t1"), client.queue(), client.delete("t1"), client.get_task_progress("t1")
-        found = await asyncio.gather(*asked, return_exceptions=True)
-    # Then each has its own answer
-    assert [type(each) for each in found] == [NotAllowedError, QueueOverview, NotAllowedError, RequestFailedError]
+        requests = client.cancel("t1"), client.queue(), client.delete("t1"), client.get_task_progress("t1")
+        results = await asyncio.gather(*requests, return_exceptions=True)
+    # Then each has its own result
+    assert [type(result) for result in results] == [NotAllowedError, QueueOverview, NotAllowedError, RequestFailedError]
 
 
 async def test_a_wrong_inbox_is_named(settings: Settings, worker: Worker) -> None:
@@ -103,7 +103,7 @@ async def test_a_wrong_inbox_is_named(settings: Settings, worker: Worker) -> Non
     wrong = login(settings, "operator").model_copy(update={"nats_inbox_prefix": inbox("service")})
     async with Client(wrong) as client:
         for _ in range(2):
-            # When it asks something, again and again
+            # When it sends requests repeatedly
             with pytest.raises(InboxRefusedError, match=r"set NATS_INBOX_PREFIX .*_INBOX_operator"):
                 async with asyncio.timeout(AT_ONCE):
                     await client.queue()
@@ -114,9 +114,9 @@ def test_every_client_may_what_is_said_of_it() -> None:
     for user in CLIENTS:
         for subject in configured()[user].publish:
             asked = subject.replace("$JS.ACK.natscribe.", "$JS.API.")
-            # Then nobody is sent to another user for what it may itself
+            # Then no error names other users for a request that the user may send
             if not subject.startswith(("$JS.FC.", "$JS.ACK.transcription")):
-                assert user in who_may(asked), (user, asked)
+                assert user in permitted_users(asked), (user, asked)
 
 
 async def test_the_command_says_it_in_one_sentence(settings: Settings, worker: Worker, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ async def test_the_command_says_it_in_one_sentence(settings: Settings, worker: W
     )
     # When it cancels a task
     _, said = await process.communicate()
-    # Then it says who may
+    # Then it names the permitted users
     assert process.returncode == 1
     assert said.decode().strip() == (
         "NATS does not allow the user 'operator' to send requests to tasks.cancel: log in as publisher "
@@ -144,9 +144,9 @@ async def test_the_command_says_it_in_one_sentence(settings: Settings, worker: W
 async def test_a_refused_subscription_is_told_however_the_answers_are_timed(guarded: GuardedNats) -> None:
     # Given a user who may not follow tasks
     connection = await connect(login(Settings(_env_file=None, nats_url=guarded.url), "monitoring"))
-    # When the user subscribes many times, then each refusal is told
+    # When the user subscribes many times, then each refusal is reported
     for number in range(300):
         await connection.subscribe(f"progress.t{number}")
         with pytest.raises(NotAllowedError):
-            await connection.refuse_unheard(f"progress.t{number}")
+            await connection.confirm_subscription(f"progress.t{number}")
     await connection.close()

@@ -1,4 +1,4 @@
-"""Secrets: made where they are missing, one folder for each reader, read from files."""
+"""Secrets are generated if they are missing, in one folder for each reader, and read from files."""
 
 import subprocess
 from pathlib import Path
@@ -15,7 +15,7 @@ def make(folder: Path) -> dict[str, str]:
     return {file.relative_to(folder).as_posix(): file.read_text() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_what_is_missing_is_made_and_what_is_there_stays(tmp_path: Path) -> None:
+def test_only_missing_secrets_are_generated(tmp_path: Path) -> None:
     # Given secrets, of which some are lost
     before = make(tmp_path)
     for lost in ("worker/redis_url", "clients/publisher.env"):
@@ -29,7 +29,7 @@ def test_each_reader_finds_what_it_needs(tmp_path: Path) -> None:
     passwords = {user: found[f"nats/nats_{user}"].strip() for user in USERS}
     assert len(set(passwords.values())) == len(USERS)
     assert all(len(password) == 48 for password in passwords.values())
-    # The worker gets its own and nobody else's
+    # The worker gets only its own secrets
     of_the_worker = {name: text for name, text in found.items() if name.startswith("worker/")}
     assert set(of_the_worker) == {"worker/nats_password", "worker/redis_url", "worker/ca.crt"}
     assert of_the_worker["worker/nats_password"].strip() == passwords["service"]
@@ -70,5 +70,5 @@ def test_the_repository_holds_none() -> None:
     command = ["git", "ls-files"]
     listed = subprocess.run(command, cwd=DEPLOY.parent, capture_output=True, text=True, check=True).stdout
     assert not [name for name in listed.split() if name.endswith((".key", ".pem", ".crt", ".creds", ".env"))]
-    kept = [path for path in DEPLOY.rglob("*") if path.is_file()]
-    assert not [path for path in kept if "PRIVATE KEY" in path.read_text(encoding="utf-8")]
+    files = [path for path in DEPLOY.rglob("*") if path.is_file()]
+    assert not [path for path in files if "PRIVATE KEY" in path.read_text(encoding="utf-8")]

@@ -1,4 +1,4 @@
-"""The service and its clients do all that they promise, each as its own least user."""
+"""The service and its clients keep all promises, each as the user with the least permissions."""
 
 import asyncio
 import json
@@ -36,9 +36,9 @@ from tests.fakes.engine import FakeEngine
 from tests.waiting import eventually
 from tests.workers import working
 
-SECOND = bytes(2 * 16_000)  # of live sound
+SECOND = bytes(2 * 16_000)  # of live audio
 FAILURE = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording cannot be read: upload it again.")
-# What is asked for only where a log was tampered with, or a task expires.
+# Requests that are sent only if a log was tampered with, or a task expires.
 RARE = {"$JS.API.DIRECT.GET.transcription_tasks", "$JS.API.DIRECT.GET.transcription_progress"}
 
 
@@ -96,14 +96,14 @@ async def in_queue(client: Client, queue: Lane, priority: Priority) -> str:
     if queue is not Lane.LIVE:
         return await create(client, queue.kind, priority)
     task = f"live-{priority}"
-    with suppress(ClientError):  # the task may fail before its sound has ended
+    with suppress(ClientError):  # the task may fail before its audio has ended
         async with client.live(task_id=task, idle_seconds=1, priority=priority) as live:
             await live.send(SECOND)
     return task
 
 
 async def a_live_task(publisher: Client, follower: Nats) -> str:
-    """Sound that is kept as a recording, and somebody who reads what is being said."""
+    """Live audio that is stored as a recording, and a reader of its partial results."""
     partials = await follower.subscribe("partials.*")
     async with publisher.live(keep_audio=True) as live:
         await live.send(4 * SECOND)
@@ -114,7 +114,7 @@ async def a_live_task(publisher: Client, follower: Nats) -> str:
 
 
 async def a_voice(publisher: Client, follower: Nats) -> str:
-    """Somebody who is enrolled, recognised, renamed and forgotten."""
+    """A speaker who is enrolled, identified, renamed and erased."""
     forgotten = await follower.subscribe("voices.forgotten.*")
     call = await publisher.create_diarization_task(RECORDING, identify=True)
     assert await end_of(publisher, call) is State.COMPLETED
@@ -122,9 +122,9 @@ async def a_voice(publisher: Client, follower: Nats) -> str:
     voice = await publisher.enroll_voice(call, "SPEAKER_00", name="Anna", consent=consent)
     task = await publisher.create_transcription_task(RECORDING, diarize=True, identify=True)
     result = await publisher.wait_for_result(task)
-    assert {each.name for each in (result.voices or {}).values()} == {"Anna", "unknown"}
+    assert {voice.name for voice in (result.voices or {}).values()} == {"Anna", "unknown"}
     assert (await publisher.rename_voice(voice.voice, "Anna Berg")).name == "Anna Berg"
-    assert [each.name async for each in publisher.voices()] == ["Anna Berg"]
+    assert [voice.name async for voice in publisher.voices()] == ["Anna Berg"]
     await publisher.forget_voice(voice.voice)
     assert (await forgotten.next_msg(timeout=10)).subject == f"voices.forgotten.{voice.voice}"
     await publisher.delete(call)
@@ -137,7 +137,7 @@ async def all_are_listed(client: Client) -> bool:
 
 async def every_queue(publisher: Client, operator: Client, engine: FakeEngine) -> list[str]:
     """A task in each queue that fails, and is replayed."""
-    engine.fail_with, engine.deaf = [FAILURE] * 6, [FAILURE] * 3
+    engine.fail_with, engine.live_failures = [FAILURE] * 6, [FAILURE] * 3
     tasks = [await in_queue(publisher, queue, priority) for queue in Lane for priority in Priority]
     assert [await end_of(publisher, task) for task in tasks] == [State.FAILED] * 9
     assert {letter.task_id async for letter in operator.dead_letters()} == set(tasks)
@@ -150,21 +150,21 @@ async def every_queue(publisher: Client, operator: Client, engine: FakeEngine) -
 
 
 class Slow(FakeEngine):
-    """Takes a moment over each window."""
+    """An engine that processes each window slowly."""
 
     def __init__(self, windows: int) -> None:
         super().__init__(windows=windows)
-        self.heard: list[int] = []
+        self.processed: list[int] = []
 
     async def transcribes(self, number: int) -> None:
-        self.heard.append(number)
+        self.processed.append(number)
         await asyncio.sleep(0.2)
 
 
 async def a_task_with_help(
     settings: Settings, publisher: Client, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> str:
-    """A recording that two workers hear."""
+    """A recording that two workers transcribe."""
     engines = [Slow(windows=20), Slow(windows=20)]
     engine.windows, engine.text = 3, "one two"
     with monkeypatch.context() as slow:
@@ -173,7 +173,7 @@ async def a_task_with_help(
         async with working(settings, engines[1]):
             task = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
             assert await end_of(publisher, task) is State.COMPLETED
-    assert all(engine.heard for engine in engines)
+    assert all(engine.processed for engine in engines)
     return task
 
 
@@ -196,7 +196,7 @@ async def let_time_pass(worker: Worker, publisher: Client) -> None:
 
 
 async def streams_are_stripped(guarded: GuardedNats, settings: Settings) -> None:
-    """Let an administrator make each stream useless, and wait until the service has put all of them back."""
+    """Let an administrator make each stream useless, and wait until the service has restored all of them."""
     admin = await nats.connect(guarded.url, user="admin", password=password("admin"), inbox_prefix=inbox("admin"))
     js = admin.jetstream()
     for config in all_stream_configs(settings):
@@ -233,16 +233,16 @@ async def test_all_that_the_service_promises(
         assert len(text) > 1_000_000
     # And another worker helps with a long recording
     helped = await a_task_with_help(settings, publisher, engine, monkeypatch)
-    # And somebody speaks
+    # And a live transcription task
     spoken = await a_live_task(publisher, follower)
-    # And somebody is enrolled
+    # And an enrolled speaker
     named = await a_voice(publisher, follower)
     # And a task is cancelled
     engine.may_go_on.clear()
     cancelled = await create(publisher, Kind.TRANSCRIPTION, Priority.LOW)
     assert (await publisher.cancel(cancelled)).state is State.CANCELLED
     engine.may_go_on.set()
-    # And somebody asks who may only read
+    # And requests of a user who may only read
     await follower.request("tasks.status", json.dumps({"task_id": cancelled}).encode(), timeout=5)
     # And Redis loses what it had
     await worker.container.projection._redis.delete(MARK)  # noqa: SLF001 -- the service's own user is the one that may
@@ -257,14 +257,14 @@ async def test_all_that_the_service_promises(
     # And all is deleted
     for task in (*tasks, large, helped, spoken, named, cancelled):
         await publisher.delete(task)
-    # Then nobody was refused anything
+    # Then no request was refused
     assert guarded.refused() == []
     # And the service was granted nothing that it did not use
     assert unused(guarded, "service") <= RARE
 
 
 def unused(server: GuardedNats, user: str) -> set[str]:
-    """What a user may do and has not done, by what the server has heard from it."""
+    """The unused permissions of a user, by the log of the server."""
     connections: set[str] = set()
     said: dict[str, set[str]] = {"PUB": set(), "SUB": set()}
     for line in server.log:
@@ -279,8 +279,8 @@ def unused(server: GuardedNats, user: str) -> set[str]:
             connections.add(connection)
     rules = configured()[user]
     used = {pattern for pattern in rules.publish if any(covers(pattern, subject) for subject in said["PUB"])}
-    heard_of = {pattern for pattern in rules.subscribe if any(covers(pattern, subject) for subject in said["SUB"])}
-    return (rules.publish - used) | (rules.subscribe - heard_of)
+    received = {pattern for pattern in rules.subscribe if any(covers(pattern, subject) for subject in said["SUB"])}
+    return (rules.publish - used) | (rules.subscribe - received)
 
 
 async def test_a_follower_reads_as_other_programs_do(
@@ -303,7 +303,7 @@ async def test_a_follower_reads_as_other_programs_do(
     assert found.object is not None
     whole = await (await js.object_store(found.object.bucket)).get(found.object.name)
     assert len(json.loads(whole.data or b"")["text"]) > 1_000_000
-    # And the service is asked
+    # And requests are sent to the service
     reply = await follower.request("tasks.status", json.dumps({"task_id": task}).encode(), timeout=10)
     assert json.loads(reply.data)["state"] == "completed"
     # Then nothing of that was refused
@@ -315,7 +315,7 @@ async def test_a_follower_changes_nothing(guarded: GuardedNats, follower: Nats, 
     js = follower.jetstream(timeout=0.5)
     consumer = "transcription_worker_projection_progress"
     before = await worker_consumer(worker, consumer)
-    # When a follower deletes one, pulls from it, makes it anew under its name, or publishes
+    # When a follower deletes one, pulls from it, recreates it under its name, or publishes
     theft = ConsumerConfig(name=consumer, filter_subject="progress.*", ack_policy=AckPolicy.NONE)
     unnamed = {"stream_name": "transcription_progress", "config": {"name": consumer, "ack_policy": "none"}}
     tried = (
@@ -360,7 +360,7 @@ async def test_a_follower_has_the_service_do_nothing_that_it_may_not_do_itself(
     request = json.dumps({"task_id": task, "format": "txt"}).encode()
     for subject in ("tasks.result", "tasks.status"):
         await follower.publish(subject, request, reply=place)
-    # Then nothing gets there: what is asked later is answered
+    # Then nothing arrives there: later requests get their replies
     answer = await follower.request("tasks.result", request, timeout=5)
     assert answer.data.strip() == b""
     await operator.queue()
@@ -377,7 +377,7 @@ async def test_what_a_consumer_delivers_is_no_request(
     task = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
     events = publisher.follow(task)
     await anext(event async for event in events if isinstance(event, ProgressEvent) and event.state is State.RUNNING)
-    # When a follower has a consumer deliver them where requests are heard, to those who hear them
+    # When a follower has a consumer deliver them to the subjects of requests
     js = follower.jetstream()
     copies = ConsumerConfig(
         filter_subject=f"progress.{task}",
@@ -392,7 +392,7 @@ async def test_what_a_consumer_delivers_is_no_request(
         return found.delivered is not None and found.delivered.consumer_seq > 0
 
     await eventually(delivered)
-    # And the service has answered what was asked after that
+    # And the service has replied to later requests
     other = await create(publisher, Kind.TRANSCRIPTION, Priority.LOW)
     await publisher.cancel(other)
     await publisher.delete(other)

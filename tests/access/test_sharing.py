@@ -15,7 +15,7 @@ SUBJECT = subjects.windows("3f9a0c17d2e4b586")
 
 @pytest.mark.parametrize("user", CLIENTS)
 async def test_a_client_can_neither_send_windows_nor_receive_them(guarded: GuardedNats, user: str) -> None:
-    # Given two workers, of which one is idle, and a client that would like to have windows
+    # Given two workers, one of them idle, and a client that tries to receive windows
     received: list[bytes] = []
 
     async def receive(message: Msg) -> None:
@@ -30,11 +30,11 @@ async def test_a_client_can_neither_send_windows_nor_receive_them(guarded: Guard
     # When the client sends one, too
     await client.publish(SUBJECT, b"of a client")
     await client.flush()
-    # Then the server refuses both, and workers hear only each other
+    # Then the server refuses both, and only workers exchange windows
     await eventually(lambda: len(guarded.refused()) == 2)  # the server's log is read a moment later
     async with asyncio.timeout(DEADLINE):
         for _ in range(10):  # a queue group would give the client some of them
             assert (await owner.request(SUBJECT, b"of a worker", timeout=5)).data == b"text"
     assert received == [b"of a worker"] * 10
-    for each in (client, owner, idle):
-        await each.close()
+    for connection in (client, owner, idle):
+        await connection.close()

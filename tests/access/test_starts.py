@@ -1,4 +1,4 @@
-"""A worker that may not do what workers do ends soon, with one sentence that names its user and what it lacks."""
+"""A worker without its permissions ends soon, with one sentence that names its user and the missing permission."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ SOON_S = 5.0  # a request that NATS refuses would be unanswered for 30 s
 async def test_another_user_is_named_with_what_it_lacks(settings: Settings, user: str) -> None:
     # Given the login of a user who may not do what workers do
     worker = Worker(login(settings, user), FakeEngine())
-    # When a worker starts with it, then it ends soon, and says so
+    # When a worker starts with it, then it ends soon with an error
     with pytest.raises(StartError, match=f"NATS refuses the user {user} what a worker needs: permissions violation"):
         async with asyncio.timeout(SOON_S), worker.app.start_lifespan_context():
             pass

@@ -55,16 +55,16 @@ async def test_a_task_is_done_over_tls(settings: Settings, encrypted: GuardedNat
 
 @pytest.mark.parametrize("trusted", ["nobody", "somebody else"])
 async def test_a_server_that_is_not_trusted_gets_no_password(settings: Settings, tmp_path: Path, trusted: str) -> None:
-    # Given a client that trusts no authority of one's own, or another one
+    # Given a client that trusts no private authority, or another one
     authority = None if trusted == "nobody" else make_certificates(tmp_path / "other") / "ca.crt"
     mistrusting = login(settings, "publisher").model_copy(update={"nats_tls_ca_file": authority})
-    # When it connects, then it says what to check
+    # When it connects, then the error says what to check
     with pytest.raises(UnreachableError, match="NATS_TLS_CA_FILE"):
         async with Client(mistrusting):
             pass
 
 
 def test_the_authority_signs_nothing_else(certificates: Path) -> None:
-    # Its key is not kept, and the server's is for the server's eyes
+    # The key of the authority is not stored, and only the server can read its own
     assert {file.name for file in certificates.iterdir()} == {"ca.crt", "server.crt", "server.key"}
     assert (certificates / "server.key").stat().st_mode & 0o077 == 0

@@ -1,4 +1,4 @@
-"""What JetStream stores and may store: the service alone may ask, and reports it as metrics."""
+"""The storage use and limits of JetStream: only the service may read them, and reports them as metrics."""
 
 import nats
 import pytest

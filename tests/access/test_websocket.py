@@ -1,4 +1,4 @@
-"""A page in a browser speaks NATS by WebSocket, with the rights of its user and no others."""
+"""A page in a browser uses NATS by WebSocket with the permissions of its user only."""
 
 import re
 import shutil
@@ -32,8 +32,8 @@ let number = 0;
 const speak = async (seconds, end) => {
   const given = headers();
   if (end) given.set("Natscribe-End", "true");
-  const sound = new Uint8Array(32000 * seconds);
-  await js.publish("live.audio.live-1", sound, { msgID: `live-1-${number++}`, headers: given });
+  const audio = new Uint8Array(32000 * seconds);
+  await js.publish("live.audio.live-1", audio, { msgID: `live-1-${number++}`, headers: given });
 };
 await js.publish("tasks.live.high", JSON.stringify({ task_id: "live-1", user_id: 1 }), { msgID: "live-1" });
 await speak(3, false);
@@ -59,10 +59,10 @@ async def test_a_page_speaks_with_the_rights_of_its_user(
     async with guarded_nats(tmp_path / "nats", websocket=port) as server:
         settings = Settings(_env_file=None, nats_url=server.url, redis_url=valkey.url_of("service"))
         async with working(login(settings, "service"), FakeEngine()):
-            # When a page of a publisher publishes sound, and in the end what only the service may
+            # When a page of a publisher publishes audio, and at the end messages that only the service may publish
             page = [f"wss://localhost:{port}", password("publisher")]
             said = await output(server.url, BIN / "node", "--input-type=module", "--eval", PAGE, "--", *page, cwd=NODE)
-        # Then it has read what was being said, and only the last two messages were refused
+        # Then it has received the partial results, and only the last two messages were refused
         assert said.splitlines() == ["one two"]
         refused = server.refused()
     assert len(refused) == 2, refused
@@ -82,7 +82,7 @@ const live = new Live(connection, { user_id: 1, audio: { codec: "pcm_s16le", sam
   segments: ({ segments }) => console.log(...segments.map(({ text }) => text)),
   progress: ({ state }) => state === "completed" && ended.resolve(),
 });
-await live.begin();
+await live.start();
 for (let second = 0; second < 12; second++) live.send(new Uint8Array(32000), 1);
 await live.end();
 await ended.promise;

@@ -1,4 +1,4 @@
-"""Every worker answers who asks all of them, in each account."""
+"""Every worker replies to a request to all workers, in each account."""
 
 import asyncio
 
@@ -24,14 +24,14 @@ async def test_each_worker_answers_each_kind_of_client(
     async with working(settings, FakeEngine()) as one, working(settings, FakeEngine()) as other:
         names = {service.container.worker_name for service in (one, other)}
         await valkey.kill()
-        # When each kind of client asks
+        # When each kind of client sends the request
         answers = await asyncio.gather(*(asked_by(login(settings, user)) for user in CLIENTS))
         for user, found in zip(CLIENTS, answers, strict=True):
-            # Then both answer, and say what is well and what is not
+            # Then both reply with their state
             assert {worker.worker for worker in found} == names, user
             assert {worker.redis_answers for worker in found} == {False}
             assert {worker.audio_store_answers for worker in found} == {True}
-        # And nobody else learns of them
+        # And no other user receives the replies
         async with Client(login(settings, "monitoring")) as client:
             with pytest.raises(NotAllowedError):
                 await client.workers()

@@ -31,7 +31,7 @@ MOST_WRONG = 3  # words in a row: a sentence has at least seven
 
 @dataclass(frozen=True)
 class Speech:
-    """What somebody says, in frames, and what is to become of it."""
+    """The frames of a live task, and its expected text."""
 
     words: str
     frames: list[bytes]
@@ -42,7 +42,7 @@ class Speech:
         return len(self.frames) * FRAME_S
 
     def wrong(self, result: TranscriptionResult) -> str | None:
-        """What is lost or doubled in a result; None: nothing."""
+        """Return what is lost or repeated in a result; None: nothing."""
         lost = [Interval(start=self.missing[0] * FRAME_S, end=self.missing.stop * FRAME_S)] if self.missing else []
         if result.duration != self.seconds:
             return f"{result.duration:g} s of {self.seconds:g}"
@@ -100,7 +100,7 @@ class Speaker:
 
 
 async def speak_steadily(speaker: Speaker, *, speed: float = 1.0) -> None:
-    """Send all frames, as quickly as they were spoken."""
+    """Send all frames in real time."""
     connection = await speaker.connect()
     client = speaker.client(connection)
     await client.begin(idle_seconds=IDLE_S)
@@ -109,12 +109,12 @@ async def speak_steadily(speaker: Speaker, *, speed: float = 1.0) -> None:
 
 
 async def speak_quickly(speaker: Speaker) -> None:
-    """Send all frames ten times as quickly."""
+    """Send all frames at ten times real time."""
     await speak_steadily(speaker, speed=10)
 
 
 async def vanish(speaker: Speaker) -> None:
-    """Vanish in the middle, come back with a new connection, and send frames again."""
+    """Disconnect in the middle, reconnect, and send frames again."""
     connection = await speaker.connect()
     client, frames = speaker.client(connection), range(len(speaker.speech.frames))
     await client.begin(idle_seconds=IDLE_S)
@@ -128,7 +128,7 @@ async def vanish(speaker: Speaker) -> None:
 
 
 async def be_two(speaker: Speaker) -> None:
-    """Send everything from two programs at once."""
+    """Send all frames from two publishers concurrently."""
     await asyncio.gather(speak_steadily(speaker, speed=1.5), speak_steadily(speaker, speed=2))
 
 
@@ -164,7 +164,7 @@ async def speak(settings: Settings, chance: Random, count: int, seconds: float) 
 
 
 async def wrongly_heard(client: Natscribe, said: dict[str, Speech]) -> dict[str, str]:
-    """What is lost or doubled of each live task."""
+    """Return what is lost or repeated in each live task."""
     found = dict[str, str]()
     for task_id, each in said.items():
         try:

@@ -46,7 +46,7 @@ async def create(client: Client, clip: Path, task_id: str, sort: str) -> None:
 
 
 async def connected(settings: Settings) -> Client:
-    """A client, once the first worker has made the streams."""
+    """Return a client when the first worker has created the streams."""
     nc = await nats.connect(settings.nats_servers)
     async with asyncio.timeout(60):
         while True:

@@ -12,7 +12,7 @@ from faststream.nats import NatsResponse
 from nats.js.api import RetentionPolicy
 from natscribe.jetstream import cloud_events
 from natscribe.jetstream.error_codes import QUEUE_FULL
-from natscribe.jetstream.streams import DAY_S, EXPIRES_AFTER_S, RESULTS_KEPT_S, stored_subjects, task_subjects
+from natscribe.jetstream.streams import DAY_S, RESULTS_TTL_S, TASK_TTL_S, stored_subjects, task_subjects
 from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
@@ -154,7 +154,7 @@ def test_the_buckets() -> None:
 
 
 def test_keep_seconds_is_limited_to_the_retention_of_results() -> None:
-    assert MAX_KEEP_S == RESULTS_KEPT_S
+    assert MAX_KEEP_S == RESULTS_TTL_S
 
 
 def test_the_keys() -> None:
@@ -170,7 +170,7 @@ def test_the_limits_and_their_defaults() -> None:
     for name, default, _ in table("setting"):
         assert float(default.split()[0]) == getattr(settings, quoted(name)[0].lower()), name
     assert f"`err_code` {QUEUE_FULL}" in TEXT
-    assert f"waited {days(EXPIRES_AFTER_S)} for a worker" in TEXT
+    assert f"waited {days(TASK_TTL_S)} for a worker" in TEXT
 
 
 def test_the_error_codes() -> None:

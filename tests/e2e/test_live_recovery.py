@@ -105,7 +105,7 @@ async def owner_of(client: Client, task_id: str, workers: tuple[Running, ...]) -
         pytest.param(take_nats_away, None, None, marks=RARE),
     ],
 )
-async def test_whoever_is_hurt_each_sentence_is_text_once(
+async def test_each_sentence_is_transcribed_once_despite_faults(
     tmp_path: Path,
     wanted: TranscriptionResult,
     capsys: pytest.CaptureFixture[str],

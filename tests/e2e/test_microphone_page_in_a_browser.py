@@ -110,7 +110,7 @@ async def test_a_person_speaks_to_a_phone_and_reads_the_speakers(pages: Pages, m
     check_colours(*seen["colours"])
 
 
-async def test_a_lost_connection_loses_no_sound(pages: Pages, mock: None, js: JetStreamContext) -> None:
+async def test_a_lost_connection_loses_no_audio(pages: Pages, mock: None, js: JetStreamContext) -> None:
     # Given somebody who speaks, when the WebSocket breaks for four seconds
     seen = await pages.visit("cut", seconds=11, cut={"at": 3, "seconds": 4})
     # Then the page has said so, and all sound is stored once, in its order

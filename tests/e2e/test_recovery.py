@@ -98,7 +98,7 @@ def batches_of(events: list[ProgressEvent | SegmentsEvent]) -> list[SegmentsEven
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
-async def test_another_worker_goes_on_where_the_first_one_was(
+async def test_another_worker_resumes_from_the_checkpoint(
     tmp_path: Path, long_recording: Path, wanted: TranscriptionResult, blow: signal.Signals
 ) -> None:
     async with servers(tmp_path) as defaults:
@@ -154,7 +154,7 @@ async def test_a_running_task_is_cancelled_within_two_seconds(service: Running, 
 
 
 @pytest.mark.timeout(300)  # a slow machine may need several attempts, each with a model to load
-async def test_an_attempt_that_takes_too_long_is_ended_and_gone_on_with(
+async def test_an_attempt_that_times_out_is_resumed(
     tmp_path: Path, long_recording: Path, wanted: TranscriptionResult
 ) -> None:
     async with servers(tmp_path) as defaults:

@@ -40,7 +40,7 @@ async def last_event(client: Client, task_id: str) -> ProgressEvent:
         *("/health", "/health/live", "/health/ready", "/health/startup"),
     ],
 )
-async def test_http_tells_and_takes_nothing(service: Running, path: str) -> None:
+async def test_http_accepts_and_reveals_nothing(service: Running, path: str) -> None:
     status, body = await service.get(path)
     assert (status, bool(body)) == (200, True)
     for method in ("POST", "PUT", "DELETE", "PATCH"):

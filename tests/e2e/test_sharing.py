@@ -82,7 +82,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
         yield Pair(workers, logs, await stack.enter_async_context(workers[0].client()))
 
 
-async def test_two_workers_find_what_one_finds_and_a_task_that_comes_meanwhile_begins_at_once(
+async def test_two_workers_transcribe_what_one_does_and_a_new_task_starts_at_once(
     pair: Pair, long_recording: Path, wanted: TranscriptionResult
 ) -> None:
     # Given a recording of minutes that two workers transcribe
@@ -108,7 +108,7 @@ async def test_two_workers_find_what_one_finds_and_a_task_that_comes_meanwhile_b
     assert progress[-1].attempt == 1
 
 
-async def test_a_lost_helper_costs_its_own_windows_only(
+async def test_a_lost_idle_worker_costs_only_its_own_windows(
     pair: Pair, long_recording: Path, wanted: TranscriptionResult
 ) -> None:
     # Given two workers that transcribe a recording, when the one that helps is killed
@@ -121,7 +121,7 @@ async def test_a_lost_helper_costs_its_own_windows_only(
     assert [event.state for event in progress].count(State.RETRYING) == 0
 
 
-async def test_a_lost_owner_is_followed_by_the_helper(
+async def test_an_idle_worker_continues_the_task_of_a_lost_one(
     pair: Pair, long_recording: Path, wanted: TranscriptionResult
 ) -> None:
     # Given two workers that transcribe a recording, when the one that has the task is killed

@@ -47,7 +47,7 @@ async def transcribe(
     return result
 
 
-async def test_the_librivox_clips_are_transcribed_right(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_librivox_clips_are_transcribed_correctly(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
     # Given five clips with known words
     clips = sorted(LIBRIVOX.glob("*.flac"))
     said = [clip.with_suffix(".txt").read_text(encoding="utf-8").strip() for clip in clips]

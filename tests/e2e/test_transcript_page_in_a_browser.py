@@ -97,7 +97,7 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-def test_a_person_reads_and_hears_a_transcript(folder: Path, site: str) -> None:
+def test_a_user_reads_and_plays_a_transcript(folder: Path, site: str) -> None:
     # Given pages with and without their recording, opened as files and from a web server, in a real browser
     seen = _listen(folder, site, *VISITS)
     # Then nothing is complained about, and nothing is asked of another host
@@ -144,7 +144,7 @@ def _check_desktop(seen: dict[str, Any]) -> None:
     assert (seen["width"], seen["printed"]) == (1280, "none")
 
 
-def test_a_page_whose_recording_is_gone_asks_for_it(folder: Path, site: str) -> None:
+def test_a_page_whose_recording_is_missing_requests_it(folder: Path, site: str) -> None:
     # Given a page whose recording has been moved away
     seen = _listen(folder, site, "gone")["gone"]
     # When its reader chooses the recording, then the page plays it

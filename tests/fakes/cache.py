@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class MemoryCache:
-    """Keeps what tasks with the same question have found of one recording; pieces are of transcripts."""
+    """Caches the results of tasks with the same options for one recording, in pieces for transcripts."""
 
     def __init__(self) -> None:
         self.found: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""A delivery in a worker of which only those parts are there that a test gives."""
+"""A delivery in a worker that has only the components that a test passes."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ SETTINGS = Settings(_env_file=None)
 
 @dataclass
 class FakeMessage:
-    """A message that notes how it was settled, and counts its heartbeats; `away`: NATS does not take them."""
+    """A message that records how it is settled, and counts its heartbeats, which fail while `away`."""
 
     done: list[str] = field(default_factory=list)
     delays: list[float] = field(default_factory=list)
@@ -56,7 +56,7 @@ class FakeMessage:
 
 @dataclass
 class FakeLetters:
-    """Notes what is done with the dead letters of a task."""
+    """Records the operations on the dead letters of a task."""
 
     done: list[str]
 
@@ -78,7 +78,7 @@ class FakeNats:
         return self
 
     async def unsubscribe(self) -> None:
-        """There is nothing to end."""
+        """Do nothing."""
 
 
 def delivery(

@@ -18,22 +18,22 @@ _SECOND = 2 * AUDIO.sample_rate  # bytes
 
 
 def second(number: int) -> bytes:
-    """A second of sound that says its number; silence says 0."""
+    """Return a second of audio that encodes a number; silence encodes 0."""
     return struct.pack("<h", number) * AUDIO.sample_rate
 
 
 def seconds(numbers: Iterable[int]) -> list[bytes]:
-    """Sound that says these numbers, a second each."""
+    """Return audio that encodes these numbers, one per second."""
     return [second(number) for number in numbers]
 
 
 def said(text: object) -> list[int]:
-    """The numbers that a text of this engine has."""
+    """Return the numbers in a text of this engine."""
     return [int(word) for word in str(text).split()]
 
 
 class EchoEngine(FakeEngine):
-    """Finds an utterance in each ten seconds, and writes the number that each second of it says."""
+    """Detects an utterance every 10 s, and transcribes each second as the number that it encodes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,10 +47,10 @@ class EchoEngine(FakeEngine):
             async for reply in replies:
                 yield reply
 
-    def _hear(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
+    def process_live(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
         before = b"" if job.first else self._sound.pop(job.stream)
-        self._sound[job.stream] = before + b64decode(job.sound)
-        heard = super()._hear(job)
+        self._sound[job.stream] = before + b64decode(job.data)
+        heard = super().process_live(job)
         return heard.model_copy(
             update={
                 "windows": [self._cut(job.stream, window) for window in heard.windows],

@@ -26,14 +26,14 @@ from app.engines.messages import (
     LiveAudioProcessed,
     Load,
     Loaded,
-    Prepare,
-    Prepared,
+    LoadVad,
     ProcessLiveAudio,
     RecordingOpened,
     Reply,
     SpeakerEmbedding,
     StageAdvanced,
     Transcribe,
+    VadLoaded,
     WindowFound,
     WindowSearchAdvanced,
     WindowSearchDone,
@@ -46,7 +46,7 @@ SOUND = b64encode(bytes(320_000)).decode()  # of a window
 
 
 def segment(number: int, text: str = "one two") -> Segment:
-    """The text of one window of ten seconds, with a word in each half: its own two, if it has two."""
+    """Return the text of one window of 10 s, with a word in each half."""
     start = number * WINDOW
     first, second = text.split() if text.count(" ") == 1 else ("one", "two")
     words = [
@@ -66,19 +66,19 @@ def segment(number: int, text: str = "one two") -> Segment:
 
 
 def number_of(window: Window) -> int:
-    """Which window of its recording that is, from 0."""
+    """Return the index of a window in its recording, from 0."""
     return int(window.regions[0][0] // WINDOW)
 
 
 def voice_of(name: str, recording: int = 1) -> str:
-    """The embedding of a person: a little different in each recording, and hardly like that of another person."""
+    """Return the embedding of a person: similar in each recording, and unlike that of another person."""
     values = bytearray(Random(name).randbytes(192))  # noqa: S311 -- nothing secret
     values[:2] = recording.to_bytes(2)
     return b64encode(values).decode()
 
 
 class FakeEngine:
-    """Finds `windows` windows of text, a batch each, and a change of speaker in the middle of each."""
+    """Transcribes `windows` windows, each in a batch of its own, with a change of speaker in the middle."""
 
     def __init__(self, *, windows: int = 3) -> None:
         self.windows = windows
@@ -87,7 +87,7 @@ class FakeEngine:
         self.text = "one two"  # of each window
         self.diarized = 0  # recordings
         self.people = ["anna", "boris"]  # who speaks in a recording
-        self.silent = False  # as a listener that takes long over its first reply
+        self.silent = False  # as a window detector that takes long over its first reply
         self.hangs_after: list[int] = []  # windows, one a recording; none: it does not hang
         self.jobs: list[FindWindows | Diarize] = []  # one a recording
         self.options: list[TranscribeOptions] = []  # one a batch
@@ -98,25 +98,25 @@ class FakeEngine:
         self.may_load.set()
         self.stopped = 0  # recordings
         self.fail_with: list[Exception | None] = []  # one a recording; None: it goes well
-        self.hears = dict[str, tuple[float, float]]()  # live streams: seconds so far, and where texts are wanted from
-        self.deaf: list[Exception] = []  # one a live job
-        self.heard_from: list[float] = []  # where a live stream begins in its recording, in seconds; one a stream
+        self.live_streams = dict[str, tuple[float, float]]()  # seconds so far, and the start of the texts
+        self.live_failures: list[Exception] = []  # one a live job
+        self.live_starts: list[float] = []  # where a live stream begins in its recording, in seconds; one a stream
         self.ready = True
         self.loaded: Loaded | None = Loaded(model=MODEL)
 
     async def load(self) -> None:
-        """There is nothing to load."""
+        """Do nothing."""
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
     async def transcribes(self, number: int) -> None:
-        """What happens before the text of a window is found; tests overwrite it."""
+        """Called before a window is transcribed; tests override it."""
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         match job:
-            case Prepare():
-                yield Prepared()
+            case LoadVad():
+                yield VadLoaded()
             case Load():
                 self.loads += 1
                 await self.may_load.wait()
@@ -137,25 +137,25 @@ class FakeEngine:
 
     def _live(self, job: ProcessLiveAudio | CloseLiveStream) -> LiveAudioProcessed:
         if isinstance(job, ProcessLiveAudio):
-            if self.deaf:
-                raise self.deaf.pop(0)
-            return self._hear(job)
-        self.hears.pop(job.stream, None)
-        return LiveAudioProcessed(seconds=0, windows=[], open=[], settled=[])
+            if self.live_failures:
+                raise self.live_failures.pop(0)
+            return self.process_live(job)
+        self.live_streams.pop(job.stream, None)
+        return LiveAudioProcessed(seconds=0, windows=[], open=[], complete_until=[])
 
-    def _hear(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
-        """Somebody speaks all the time (in the first of separate channels), and pauses after each ten seconds."""
+    def process_live(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
+        """Detect continuous speech (in the first of separate channels) with a pause every 10 s."""
         a_second = 2 * job.audio.sample_rate * job.audio.channels
         channels = range(job.audio.channels) if job.separate else [None]
-        before, wanted = (job.before / a_second, job.start_at[0]) if job.first else self.hears[job.stream]
+        before, wanted = (job.skipped_bytes / a_second, job.start_at[0]) if job.first else self.live_streams[job.stream]
         if job.first:
-            self.heard_from.append(before)
-        seconds = before + len(b64decode(job.sound)) / a_second
-        self.hears[job.stream] = seconds, wanted
+            self.live_starts.append(before)
+        seconds = before + len(b64decode(job.data)) / a_second
+        self.live_streams[job.stream] = seconds, wanted
         edges = [number * WINDOW for number in range(int(before // WINDOW), int(seconds // WINDOW) + 1)]
         spoken = [*pairwise(edges), *([(edges[-1], seconds)] if job.end and seconds > edges[-1] else [])]
         if job.end:
-            del self.hears[job.stream]
+            del self.live_streams[job.stream]
         return LiveAudioProcessed(
             seconds=seconds,
             windows=[
@@ -166,7 +166,7 @@ class FakeEngine:
                 for each in [(edges[-1], seconds)]
                 if seconds > edges[-1] and not job.end
             ],
-            settled=[seconds if job.end else edges[-1] for _ in channels],
+            complete_until=[seconds if job.end else edges[-1] for _ in channels],
         )
 
     def _text(self, window: Window) -> WindowText:
@@ -219,8 +219,8 @@ class FakeEngine:
                 found = WindowFound(window=Window(regions=[(start, end)], samples=SOUND, channel=channel))
                 yield [
                     found,
-                    WindowSearchAdvanced(seconds=end, settled=end),
-                    WindowSearchAdvanced(seconds=end, settled=end),
+                    WindowSearchAdvanced(seconds=end, complete_until=end),
+                    WindowSearchAdvanced(seconds=end, complete_until=end),
                 ]
             yield [WindowSearchDone(duration_seconds=duration)]
         else:

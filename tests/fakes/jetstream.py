@@ -18,7 +18,7 @@ NOT_DELETED = (400, 10057, "message not deleted")
 
 
 class RefusedError(Exception):
-    """What a server answers to a request that it refuses."""
+    """The error reply of a server to a request."""
 
     def __init__(self, code: int, err_code: int, description: str) -> None:
         super().__init__(description)
@@ -65,7 +65,7 @@ class Consumer:
         return min(self.pending, default=self.delivered + 1) - 1
 
     def settle(self, sequence: int) -> None:
-        """Deliver a message no more."""
+        """Settle a message."""
         self.pending.pop(sequence, None)
         self.again = [each for each in self.again if each != sequence]
 
@@ -82,7 +82,7 @@ class Stream:
         self.ids: dict[str, int] = {}  # for each Nats-Msg-Id: the sequence of its message
 
     def takes(self, subject: str) -> bool:
-        """Whether what is published on a subject belongs to the stream."""
+        """Return whether the stream stores messages of a subject."""
         return any(matches(subject, each) for each in self.config["subjects"])
 
     def of(self, subject: str) -> list[Stored]:
@@ -120,7 +120,7 @@ class Stream:
         return re.sub(r"{{wildcard\((\d)\)}}", lambda found: given[int(found[1]) - 1], transform["dest"])
 
     def remove(self, messages: Iterable[Stored]) -> int:
-        """Remove messages; return how many."""
+        """Delete messages; return their number."""
         gone = {each.sequence for each in messages}
         self.messages = [each for each in self.messages if each.sequence not in gone]
         for consumer in self.consumers.values():
@@ -143,7 +143,7 @@ class Stream:
         return [each for each in self.messages if each.sequence == sequence]
 
     def one(self, query: Answer) -> Answer:
-        """Return the message that a query asks for."""
+        """Return the message that a query selects."""
         if "last_by_subj" in query:
             found = self.of(query["last_by_subj"])[-1:]
         elif "next_by_subj" in query:
@@ -155,7 +155,7 @@ class Stream:
         return found[0].answer()
 
     def several(self, query: Answer) -> Iterator[tuple[Stored, int]]:
-        """Yield the messages that a Direct Get asks for, each with how many of its subject follow it."""
+        """Yield the messages that a Direct Get selects, each with the number of later messages of its subject."""
         if "multi_last" in query:
             last = [each for subject in query["multi_last"] for each in self.of(subject)[-1:]]
             yield from ((each, 0) for each in sorted(last, key=lambda each: each.sequence))
@@ -207,7 +207,7 @@ class Stream:
 
 
 def matches(subject: str, pattern: str) -> bool:
-    """Whether a subject is one of those that a pattern of NATS names."""
+    """Return whether a subject matches a NATS wildcard."""
     return _expression(pattern).fullmatch(subject) is not None
 
 

@@ -27,14 +27,14 @@ Hook = Callable[[], object] | Exception  # something that happens meanwhile, or 
 
 @dataclass
 class Subscription:
-    """Somebody who listens."""
+    """A subscription."""
 
     subject: str
     receive: Callable[[Msg], Awaitable[None]]
     of: "InMemoryNats"
 
     async def unsubscribe(self) -> None:
-        """Listen no more."""
+        """End the subscription."""
         self.of.listeners.remove(self)
 
 
@@ -56,7 +56,7 @@ class InMemoryNats:
 
     @property
     def client(self) -> Client:
-        """This as what it stands for."""
+        """Return this fake, typed as the client that it replaces."""
         return cast("Client", self)
 
     @property
@@ -65,11 +65,11 @@ class InMemoryNats:
         return datetime.now(UTC) + self.ahead
 
     def before(self, request: str, *hooks: Hook) -> None:
-        """Have each of these happen before one of the next requests on a subject that begins so."""
+        """Run each of these before one of the next requests on subjects with this prefix."""
         self._before.setdefault(request, []).extend(hooks)
 
     def behind(self, request: str, *hooks: Hook) -> None:
-        """Have each of these happen when such a request is done, and not answered yet."""
+        """Run each of these after such a request is processed, and before its reply."""
         self._behind.setdefault(request, []).extend(hooks)
 
     def jetstream(self, timeout: float = 5) -> JetStreamContext:
@@ -77,12 +77,12 @@ class InMemoryNats:
         return JetStreamContext(self.client, timeout=timeout)
 
     def new_inbox(self) -> str:
-        """Return a subject that nobody else has."""
+        """Return a unique inbox subject."""
         self._inboxes += 1
         return f"_INBOX.{self._inboxes}"
 
     async def subscribe(self, subject: str, queue: str = "", cb: object = None) -> Subscription:  # noqa: ARG002
-        """Listen."""
+        """Subscribe to a subject."""
         self.listeners.append(Subscription(subject, cast("Callable[[Msg], Awaitable[None]]", cb), self))
         return self.listeners[-1]
 
@@ -92,7 +92,7 @@ class InMemoryNats:
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
-        """Publish; what JetStream answers goes to `reply`."""
+        """Publish a message; JetStream replies on `reply`."""
         if subject.startswith("$JS.ACK."):
             self._settle(subject, payload)
         elif subject.startswith(f"{API}DIRECT.GET."):
@@ -113,7 +113,7 @@ class InMemoryNats:
         timeout: float = 0.5,  # noqa: ARG002, ASYNC109 -- as nats-py has it
         headers: dict[str, str] | None = None,
     ) -> Msg:
-        """Ask the server."""
+        """Send a request."""
         await asyncio.sleep(0)  # others get their turn, as with a true server
         self.asked.append(subject)
         _happen(self._before, subject)
@@ -182,7 +182,7 @@ class InMemoryNats:
         return self.streams[name]
 
     async def _read(self, name: str, query: Answer, reply: str) -> None:
-        """Answer a Direct Get."""
+        """Reply to a Direct Get."""
         self.asked.append(f"{API}DIRECT.GET.{name}")
         _happen(self._before, self.asked[-1])
         if name not in self.streams:
@@ -199,7 +199,7 @@ class InMemoryNats:
         await self._tell(reply, b"", {"Status": "204"})
 
     async def _deliver(self, of: str, name: str, most: int, reply: str) -> None:
-        """Deliver messages to a consumer that pulls; nobody waits for later ones."""
+        """Deliver messages to a pull consumer; do not wait for later ones."""
         found = list(self.streams[of].pull(name, most))
         for number, (stored, times) in enumerate(found, 1):
             stamp, left = int(stored.time.timestamp() * 1e9), len(found) - number
@@ -234,7 +234,7 @@ class InMemoryNats:
         return Msg(_client=self.client, subject=subject, reply=reply, data=body, headers=dict(headers))
 
     def come_due(self, stream: str) -> None:
-        """Have all scheduled messages of a stream delivered now."""
+        """Deliver all scheduled messages of a stream now."""
         scheduled: list[Stored] = [each for each in self.streams[stream].messages if "Nats-Schedule" in each.headers]
         self.streams[stream].remove(scheduled)
         for each in scheduled:

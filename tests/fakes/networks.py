@@ -10,7 +10,7 @@ from tests.sounds import Samples
 
 
 class FakeNetworks:
-    """Hears the loudness in the middle of each frame; remembers what it has embedded."""
+    """Measures the loudness in the middle of each frame, and records what it has embedded."""
 
     identity = Model(name="loudness", revision="1")
 
@@ -27,7 +27,7 @@ class FakeNetworks:
         return np.where(middle[:, np.newaxis] == np.arange(POWERSET_CLASSES), 0, -50).astype(np.float32)
 
     def embed(self, samples: Samples) -> Samples:
-        """A direction for each loudness, that of most samples."""
+        """Return an embedding for the most frequent loudness."""
         self.embedded.append(samples)
         direction: Samples = np.eye(EMBEDDING_SIZE, dtype=np.float32)[int(np.median(samples))]
         return direction

@@ -53,7 +53,7 @@ def channels() -> tuple[dict[QueueKey, HandleMessage], LogicSubscriber[Msg]]:
 
 
 class Parts(Container):
-    """All parts of a worker that needs no server."""
+    """All components of a worker without servers."""
 
     def __init__(self, nats: InMemoryNats, settings: Settings = SETTINGS, engine: FakeEngine | None = None) -> None:
         with patch("app.container.subscribe", lambda *_: channels()):
@@ -87,12 +87,12 @@ class Parts(Container):
         return await self.registration.register(message.task, message)
 
     async def advance(self, record: Record, state: State, **fields: object) -> Record:
-        """Append an event behind the last one of a task."""
+        """Append an event after the last one of a task."""
         event = next_event(record.event, state, **fields)
         return await self.log.append(event, record.metadata, after=record.stream_sequence)
 
     async def reaching(self, state: State, task_id: str, **options: object) -> Record:
-        """A task that was published, and has come to a state; an end has its outcome."""
+        """Publish a task and append events up to a state; store the outcome of an ended task."""
         message = await self.publish(task_id, **options)  # type: ignore[arg-type]  # options of a task
         record = await self.register(message)
         if state is State.QUEUED:
@@ -103,7 +103,7 @@ class Parts(Container):
         return running if state is State.RUNNING else await self.advance(running, state)
 
     async def deliver(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> StoredMessage:
-        """Have a worker get the next message of a queue."""
+        """Deliver the next message of a queue."""
         inbox = PullInbox(self.server.client, NAMES.tasks, NAMES.queue_consumer(queue, priority))
         (message,) = await inbox.pull(1)
         return StoredMessage.delivered(message)

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class InMemoryStreamLog(StreamLog[T]):
-    """The logs of one stream, a subject each; stream sequences count over all of them."""
+    """The logs of one stream, one per subject, with common stream sequences."""
 
     def __init__(self, read: Callable[[RawStreamMsg], T]) -> None:
         self._read = read
@@ -30,7 +30,7 @@ class InMemoryStreamLog(StreamLog[T]):
         self.acknowledges.set()
 
     def all(self, subject: str) -> list[T]:
-        """All records of a subject, which may be a wildcard, in order."""
+        """Return all records of a subject, which may be a wildcard, in order."""
         return [self._read(message) for message in self._of(subject)]
 
     async def last(self, subject: str) -> T | None:
@@ -67,7 +67,7 @@ class InMemoryStreamLog(StreamLog[T]):
 
 
 class InMemoryTaskLog(TaskLog):
-    """The task log of one worker; `of` is that of another worker on the same streams."""
+    """The task log of one worker; `of` returns that of another worker on the same streams."""
 
     def __init__(self, worker: str = "w") -> None:
         self.worker = worker
@@ -83,18 +83,18 @@ class InMemoryTaskLog(TaskLog):
         return other
 
     async def push(self, event: ProgressEvent, metadata: Metadata) -> Record:
-        """Append behind whatever is there, as somebody else would who was faster."""
+        """Append after the last record, as another writer would."""
         last = await self.last(event.task_id)
         return await self.append(event, metadata, after=last.stream_sequence if last else 0)
 
     def events(self, task_id: str) -> list[ProgressEvent]:
-        """All events of a task, in order."""
+        """Return all events of a task in order."""
         return [record.event for record in self.progress_stream.all(subjects.progress(task_id))]
 
     def batches(self, task_id: str) -> list[SegmentsEvent]:
-        """All batches of segments of a task, in order."""
+        """Return all messages with segments of a task in order."""
         return [batch.event for batch in self.segments_stream.all(subjects.segments(task_id))]
 
     def outcomes(self, task_id: str) -> list[Outcome]:
-        """What became of the task messages with this id: their results, or what forbids these."""
+        """Return the stored outcomes of a task id."""
         return [stored.outcome for stored in self.outcomes_stream.all(subjects.outcomes(task_id))]

@@ -10,7 +10,7 @@ STARTED = "the fake worker has started"
 
 
 class SteadyEngine(FakeEngine):
-    """Finds a window of text every tenth of a second, for a quarter of an hour."""
+    """Transcribes a window every 0.1 s for 15 minutes."""
 
     def __init__(self) -> None:
         super().__init__(windows=9000)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from natscribe.settings import Settings as ClientSettings
-from natscribe.settings import without_login, wrong_setting
+from natscribe.settings import describe_invalid_setting, without_login
 from pydantic import ValidationError
 
 from app.settings import Settings
@@ -56,7 +56,7 @@ def test_a_wrong_setting_ends_a_worker_with_a_sentence(
     with pytest.raises(ValidationError) as refused:
         Settings()
     # Then its last words are what is wrong, under the name that it has in the environment
-    assert what in wrong_setting(refused.value)
+    assert what in describe_invalid_setting(refused.value)
 
 
 def test_several_servers_are_separated_by_commas() -> None:
@@ -81,7 +81,7 @@ def test_a_password_that_is_not_encoded_is_never_shown(monkeypatch: pytest.Monke
     try:
         said = Settings().nats_addresses
     except ValidationError as refused:
-        said = wrong_setting(refused)
+        said = describe_invalid_setting(refused)
     # Then nothing that is said shows the password
     assert password not in said
     assert f"me:{password[0]}" not in said

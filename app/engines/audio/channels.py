@@ -1,8 +1,8 @@
 """Decide whether the channels of a recording carry different speech, as the two sides of a call do.
 
-A channel has speech of its own while the voice detector hears speech in it, and no other channel has the same voice. A
-copy of a voice is the same speech, even if it is quieter, later or with more echo: two microphones in one room hear the
-same people, and transcribed separately they would give every sentence twice. Figures: docs/decisions/0028.
+A channel has speech of its own while the voice detector detects speech in it, and no other channel has the same voice.
+A copy of a voice is the same speech, even if it is quieter, later or with more echo: two microphones in one room record
+the same people, and transcribed separately they would give every sentence twice. Figures: docs/decisions/0028.
 """
 
 from collections.abc import Sequence
@@ -14,34 +14,34 @@ import numpy as np
 import numpy.typing as npt
 from faster_whisper.vad import get_vad_model
 
-from app.engines.audio.decoding import COMPARED_S, chunks
+from app.engines.audio.decoding import COMPARED_S, chunks_at
 from app.engines.audio.limits import Budget
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.windows import FRAME, VoiceDetector
 
-MOST_CHUNKS = 24
-ENOUGH_SPEECH_S = 60.0  # no more chunks are listened to after this much speech
-LEAST_SPEECH_S = 1.0  # a channel with less speech is silent, except for noise
-LEAST_OWN = 0.6  # share of a channel's speech that has to be its own
-SAME = 0.5  # two channels with a spectrogram correlation above this carry the same voice
+MAX_CHUNKS = 24
+ENOUGH_SPEECH_S = 60.0  # no more chunks are compared after this much speech
+MIN_SPEECH_S = 1.0  # a channel with less speech is silent, except for noise
+MIN_OWN_SHARE = 0.6  # share of a channel's speech that has to be its own
+SAME_VOICE_CORRELATION = 0.5  # two channels with a spectrogram correlation above this carry the same voice
 
 _GOLDEN = 0.6180339887  # multiples of the golden ratio, without their integer parts, are spread evenly
 _SPEECH = 0.5  # probability from which a channel has speech
-_HINT = 0.15  # probability from which another channel may have the same speech, too quiet to be heard well
-_COMPARED = 31  # frames that are compared at once: about a second
+_HINT = 0.15  # probability from which another channel may have the same speech, though more quietly
+_BLOCK = 31  # frames that are compared at once: about a second
 _HOP = FRAME // 2  # samples between two columns of a spectrogram
-_LATEST = 31  # hops: the other channel may be this much later, about half a second
+_MAX_SHIFT = 31  # hops between the channels: about half a second
 # Limits of the bands of a spectrogram in bins of 31 Hz: from 125 to 3500 Hz, which telephones transmit.
 _BANDS = np.unique(np.round(np.geomspace(4, 112, 19)).astype(int))
 _SILENCE = 1e-9  # power that keeps the logarithm of digital silence finite
 
 Spectrogram = npt.NDArray[np.float32]
-Frames = npt.NDArray[np.bool_]
+FrameMask = npt.NDArray[np.bool_]
 
 
 class ChannelSpeech:
-    """Counts how much speech each channel has in the chunks heard so far, and how much of it no other channel has."""
+    """Counts how much speech each channel has in the chunks so far, and how much of it no other channel has."""
 
     def __init__(self, channels: int, detector: VoiceDetector | None = None) -> None:
         self._detector = detector or get_vad_model()
@@ -52,22 +52,21 @@ class ChannelSpeech:
     @property
     def differs(self) -> bool:
         """Whether at least two channels have speech, and most of the speech of each of them is in no other channel."""
-        heard = self._voiced >= LEAST_SPEECH_S
-        return bool(heard.sum() > 1 and (self._own >= LEAST_OWN * self._voiced)[heard].all())
+        speaking = self._voiced >= MIN_SPEECH_S
+        return bool(speaking.sum() > 1 and (self._own >= MIN_OWN_SHARE * self._voiced)[speaking].all())
 
-    def hear(self, sound: Sequence[Samples]) -> None:
-        """Add a chunk: the sound of each channel, of the same length."""
-        whole = len(sound[0]) // FRAME * FRAME
+    def add(self, chunk: Sequence[Samples]) -> None:
+        """Add a chunk: the samples of each channel, of the same length."""
+        whole = len(chunk[0]) // FRAME * FRAME
         if not whole:
             return
-        probabilities = np.stack([self._detector(channel[:whole].copy()) for channel in sound])
+        probabilities = np.stack([self._detector(channel[:whole].copy()) for channel in chunk])
         voiced, hinted = probabilities >= _SPEECH, probabilities >= _HINT
         own = voiced.copy()
-        for one, other in combinations(range(len(sound)), 2):
-            shared = voiced[[one, other]] & hinted[[other, one]]
+        for a, b in combinations(range(len(chunk)), 2):
+            shared = voiced[[a, b]] & hinted[[b, a]]
             if shared.any():
-                asked: Frames = np.logical_or(*shared)
-                own[[one, other]] &= ~(shared & _same(asked, sound[one][:whole], sound[other][:whole]))
+                own[[a, b]] &= ~(shared & _same(np.logical_or(*shared), chunk[a][:whole], chunk[b][:whole]))
         self._voiced += voiced.sum(axis=1) * FRAME / SAMPLE_RATE
         self._own += own.sum(axis=1) * FRAME / SAMPLE_RATE
         self.seconds += voiced.any(axis=0).sum() * FRAME / SAMPLE_RATE
@@ -76,50 +75,50 @@ class ChannelSpeech:
 def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -> bool:
     """Return whether the channels of a recording of `seconds` seconds carry different speech.
 
-    Up to 24 chunks from all over the recording are heard, until they have a minute of speech. The answer depends on the
-    recording alone, so that each attempt of a task gets the same answer.
+    Compares up to 24 chunks from all over the recording, until they have a minute of speech. The result depends on the
+    recording alone, so that each attempt of a task gets the same result.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
     """
     speech = ChannelSpeech(channels)
-    for sound in chunks(path, budget, channels, _starts(seconds)):
-        speech.hear(sound)
+    for chunk in chunks_at(path, budget, channels, _starts(seconds)):
+        speech.add(chunk)
         if speech.seconds >= ENOUGH_SPEECH_S:
             break
     return speech.differs
 
 
 def _starts(seconds: float) -> list[float]:
-    """Return where to hear chunks, in seconds, in such an order that the first few are from all over the recording."""
-    number = min(ceil(seconds / COMPARED_S), MOST_CHUNKS)
+    """Return the starts of the chunks, in seconds, ordered so that the first few are from all over the recording."""
+    number = min(ceil(seconds / COMPARED_S), MAX_CHUNKS)
     step = max(seconds / number, COMPARED_S)
-    return [place * step for place in sorted(range(number), key=lambda place: place * _GOLDEN % 1)]
+    return [index * step for index in sorted(range(number), key=lambda index: index * _GOLDEN % 1)]
 
 
-def _same(asked: Frames, one: Samples, other: Samples) -> Frames:
-    """Return for each frame whether both channels carry the same voice.
+def _same(mask: FrameMask, a: Samples, b: Samples) -> FrameMask:
+    """Return for each frame whether the channels `a` and `b` carry the same voice.
 
-    There is one answer for each 31 frames (about a second); it is False where none of these frames is in `asked`.
+    Blocks of 31 frames (about a second) are compared; a block without frames in `mask` is False.
     """
-    same = np.zeros(len(asked), np.bool_)
-    spectrograms = _spectrogram(one), _spectrogram(other)
-    for first in range(0, len(asked), _COMPARED):
-        frames = slice(first, first + _COMPARED)
-        if asked[frames].any():
-            same[frames] = _likeness(*spectrograms, 2 * first) > SAME
+    same = np.zeros(len(mask), np.bool_)
+    spectrograms = _spectrogram(a), _spectrogram(b)
+    for first in range(0, len(mask), _BLOCK):
+        frames = slice(first, first + _BLOCK)
+        if mask[frames].any():
+            same[frames] = _likeness(*spectrograms, 2 * first) > SAME_VOICE_CORRELATION
     return same
 
 
-def _likeness(one: Spectrogram, other: Spectrogram, first: int) -> float:
-    """Return the highest correlation of one second of a spectrogram with a second of the other spectrogram.
+def _likeness(a: Spectrogram, b: Spectrogram, first: int) -> float:
+    """Return the highest correlation of a second of `a`, from the column `first` on, with a second of `b`.
 
-    `first`: the column at which the one second begins. The other may begin up to half a second earlier or later.
+    The second of `b` may begin up to half a second earlier or later.
     """
-    second = _centred(one[first : first + 2 * _COMPARED])
+    second = _centred(a[first : first + 2 * _BLOCK])
     length = len(second)
-    begins = range(max(first - _LATEST, 0), min(first + _LATEST, len(other) - length) + 1)
-    return max((_correlation(second, _centred(other[begin : begin + length])) for begin in begins), default=0.0)
+    starts = range(max(first - _MAX_SHIFT, 0), min(first + _MAX_SHIFT, len(b) - length) + 1)
+    return max((_correlation(second, _centred(b[start : start + length])) for start in starts), default=0.0)
 
 
 def _centred(columns: Spectrogram) -> Spectrogram:
@@ -127,14 +126,14 @@ def _centred(columns: Spectrogram) -> Spectrogram:
     return centred
 
 
-def _correlation(one: Spectrogram, other: Spectrogram) -> float:
-    power = float((one * one).sum() * (other * other).sum())
-    return float((one * other).sum()) / power**0.5 if power > 0 else 0.0
+def _correlation(a: Spectrogram, b: Spectrogram) -> float:
+    power = float((a * a).sum() * (b * b).sum())
+    return float((a * b).sum()) / power**0.5 if power > 0 else 0.0
 
 
-def _spectrogram(sound: Samples) -> Spectrogram:
+def _spectrogram(samples: Samples) -> Spectrogram:
     """Return the logarithmic power of each band, a column every 16 ms."""
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(sound, (0, _HOP)), FRAME)[::_HOP]
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, (0, _HOP)), FRAME)[::_HOP]
     power = np.abs(np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32))) ** 2
     bands = [power[:, low:high].mean(axis=1) for low, high in pairwise(_BANDS)]
     return np.log(np.column_stack(bands) + _SILENCE).astype(np.float32)

@@ -2,8 +2,8 @@
 
 Only the file itself is opened: a format that refers to other files or addresses, such as a playlist, is unreadable.
 
-Files that were joined end to end may change the layout, the sample rate and the time stamps on the way. A chained Ogg
-file is opened again at each link whose parameters differ, because FFmpeg's demuxer does not read on there.
+In files that were joined end to end, the channel layout, the sample rate and the time stamps may change. A chained Ogg
+file is opened again at each link whose parameters differ, because FFmpeg's demuxer stops there.
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -21,7 +21,7 @@ from av.packet import Packet
 from natscribe.schemas.tasks import FORMATS
 
 from app.engines.audio.limits import Budget, unreadable
-from app.engines.audio.mixing import SAMPLE_RATE, Mixer, joined
+from app.engines.audio.mixing import SAMPLE_RATE, Mixer, merge_frames
 from app.engines.audio.samples import Samples
 
 _OPTIONS = {
@@ -29,23 +29,27 @@ _OPTIONS = {
     "format_whitelist": FORMATS,
     "max_size": str(32 * 1024),  # bytes in a packet of a WAV: an hour has 56,000 packets of the usual size
 }
-_NO_RECORDING = "is empty, damaged or no sound file"
-_SILENT = "holds no sound"
-_UNDECODABLE = "holds no sound that can be decoded"
+_NO_RECORDING = "is empty, damaged or no audio file"
+_SILENT = "holds no audio"
+_UNDECODABLE = "holds no audio that can be decoded"
 _DAMAGED = "is damaged"
-_NO_PROMISE = {"aac", "mpegts", "ogg"}  # formats without a duration in the header: FFmpeg derives it from the data
-_INCREDIBLE_S = 7 * 24 * 3600.0  # a header with this duration or more is ignored: live streams write such headers
-_ENDLESS_BYTES = 0x7FFF_0000  # a WAV header with this size or more is ignored: it was written to a pipe
+_NO_HEADER_DURATION = {
+    "aac",
+    "mpegts",
+    "ogg",
+}  # FFmpeg derives the duration from the data
+_MAX_HEADER_S = 7 * 24 * 3600.0  # a longer duration in a header is ignored: live streams write such headers
+_UNKNOWN_BYTES = 0x7FFF_0000  # a WAV header with this size or more is ignored: it was written to a pipe
 _MICROSECONDS_A_SECOND = 1_000_000
-_LEAST_MISSING_S = 0.5  # less missing sound is not filled with silence: the time stamps are only inexact
-_SILENCE_SAMPLES = 60 * SAMPLE_RATE  # most samples of silence that are yielded at once
-_JOINED_S = 0.5  # short frames are joined to frames of this length, because mixing many short ones takes long
+_MIN_GAP_S = 0.5  # a shorter gap is not filled with silence: the time stamps are only inexact
+_SILENCE_SAMPLES = 60 * SAMPLE_RATE  # silence that is yielded at once
+_MERGED_S = 0.5  # short frames are merged to this length, because mixing many short frames takes long
 COMPARED_S = 10.0  # length of a chunk whose channels are compared
-_MOST_DAMAGED = 10  # damaged packets after which such a chunk ends
+_MAX_DAMAGED = 10  # damaged packets after which such a chunk ends
 _FIRST_OGG_PAGE = b"OggS\0\2"  # how a link of a chained Ogg file begins
 _NEXT_LINK_BYTES = 1024**2  # a link begins at most this far after the last packet of the link before
-_MOST_ERRORS = 100  # of the demuxer, each of which may skip 64 KiB of damage
-_CERTAIN_S = 1.0
+_MAX_ERRORS = 100  # of the demuxer, each of which may skip 64 KiB of damage
+_CERTAIN_S = 1.0  # time stamps that stay behind for longer than this have restarted
 _WRAPPED = 2**31  # FFmpeg's demuxer of Ogg writes a negative duration without its sign
 _UNTIMED = "aac"  # raw AAC has no time stamps: after a change of the sample rate, those that FFmpeg makes are wrong
 
@@ -55,13 +59,13 @@ LIBRARY_ERRORS = (av.FFmpegError, ValueError, ArithmeticError, AttributeError, L
 av.logging.set_level(av.logging.PANIC)  # our own errors say what is wrong with a file
 
 
-def measure(path: Path, budget: Budget) -> tuple[float, int]:
-    """Return how many seconds of sound the file really holds, and how many channels, without decoding it.
+def probe(path: Path, budget: Budget) -> tuple[float, int]:
+    """Return how many seconds of audio the file really holds, and how many channels, without decoding it.
 
-    If the number of channels changes within the file, the number at its beginning counts.
+    If the number of channels changes within the file, the number at its start counts.
 
     Raises:
-        PermanentError: audio_unreadable: the file holds no sound, or less than its header promises, or needs too much
+        PermanentError: audio_unreadable: the file holds no audio, or less than its header promises, or needs too much
             memory; audio_too_large as soon as reading passes its limit.
     """
     seconds, channels, promised = 0.0, 0, None
@@ -81,9 +85,9 @@ def measure(path: Path, budget: Budget) -> tuple[float, int]:
 def decode(path: Path, budget: Budget, channel: int | None = None) -> Generator[Samples, None, None]:
     """Yield the samples in order, as 16 kHz mono: all channels mixed, or only `channel`, counted from 0.
 
-    Sound that is missing between time stamps becomes silence, so that a position in the samples is the time in the
-    recording. A part with another number of channels than the beginning is mixed: its mix belongs to channel 0, and
-    the other channels are silent there.
+    A gap in the time stamps is filled with silence, so that a position in the samples is the time in the recording. A
+    part with another number of channels than the start is mixed: its mix belongs to channel 0, and the other channels
+    are silent there.
 
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as the length or the decoding passes its limit.
@@ -101,11 +105,11 @@ def decode(path: Path, budget: Budget, channel: int | None = None) -> Generator[
         raise unreadable(_UNDECODABLE)
 
 
-def chunks(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -> Iterator[list[Samples]]:
-    """Yield the chunk that begins at each second in `starts`: up to 10 s of each channel, at 16 kHz.
+def chunks_at(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -> Iterator[list[Samples]]:
+    """Yield a chunk for each second in `starts`: up to 10 s of each channel from there, at 16 kHz.
 
     A chunk may begin a little later than its second. In a format that can only be read from its start, it begins where
-    the chunk before has ended. Of a chained Ogg file, only the first links with the same parameters have chunks.
+    the previous chunk ended. Of a chained Ogg file, only the first links with the same parameters have chunks.
 
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as reading passes its limit.
@@ -116,14 +120,14 @@ def chunks(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -
                 link.container.seek(round(start * _MICROSECONDS_A_SECOND) + (link.container.start_time or 0))
             except av.FFmpegError as error:
                 budget.check_error(error)
-            sound = _chunk(link, channels)
+            chunk = _chunk(link, channels)
             with budget.paused():
-                yield sound
+                yield chunk
 
 
 @dataclass
 class _Link:
-    """A file that is open, or one link of a chained Ogg file.
+    """An open file, or one link of a chained Ogg file.
 
     `offset`: the byte at which the last packet begins. `next`: the byte at which the next link begins; -1 if there is
     none. `errors`: how often the demuxer has failed.
@@ -138,10 +142,10 @@ class _Link:
     errors: int = 0
 
     def packets(self) -> Iterator["Packet[AudioStream]"]:
-        """Yield the packets to the end of the file or link; go on after an error as long as the demuxer does.
+        """Yield the packets to the end of the file or link; continue after an error as long as the demuxer does.
 
         Raises:
-            PermanentError: audio_unreadable: the file goes on, but cannot be read any further; audio_too_large.
+            PermanentError: audio_unreadable: the rest of the file cannot be read; audio_too_large.
         """
         is_stuck = False
         while not is_stuck:
@@ -151,19 +155,19 @@ class _Link:
                     self.offset = max(self.offset, packet.pos or 0)
                     yield packet
                 break
-            except IndexError:  # PyAV fails behind the last packet if FFmpeg has found another stream meanwhile
+            except IndexError:  # PyAV raises it after the last packet if FFmpeg has found another stream meanwhile
                 break
             except av.FFmpegError as error:
                 self.budget.check_error(error)
                 self.errors += 1
-                is_stuck = self.errors > _MOST_ERRORS or isinstance(error, av.error.PatchWelcomeError)
+                is_stuck = self.errors > _MAX_ERRORS or isinstance(error, av.error.PatchWelcomeError)
         if self.container.format.name == "ogg":
             self.next = self._next_link()
         if is_stuck and self.next < 0:
             raise unreadable(_DAMAGED)
 
-    def frames(self, most_damaged: int | None = None) -> Iterator[av.AudioFrame]:
-        """Yield the frames; end after `most_damaged` damaged packets, or accept a tenth if it is None.
+    def frames(self, max_damaged: int | None = None) -> Iterator[av.AudioFrame]:
+        """Yield the frames; end after `max_damaged` damaged packets, or accept a tenth if it is None.
 
         Raises:
             PermanentError: audio_unreadable, audio_too_large.
@@ -176,20 +180,20 @@ class _Link:
             except av.FFmpegError as error:
                 self.budget.check_error(error)
                 damaged += 1
-                if damaged == most_damaged:
+                if damaged == max_damaged:
                     return
-        if most_damaged is None and damaged + self.errors > max(2, packets // 10):
+        if max_damaged is None and damaged + self.errors > max(2, packets // 10):
             raise unreadable(_DAMAGED)
 
     def _next_link(self) -> int:
         with self.path.open("rb") as file:
             file.seek(self.offset + 1)
-            place = file.read(_NEXT_LINK_BYTES).find(_FIRST_OGG_PAGE)
-        return place if place < 0 else self.offset + 1 + place
+            distance = file.read(_NEXT_LINK_BYTES).find(_FIRST_OGG_PAGE)
+        return distance if distance < 0 else self.offset + 1 + distance
 
 
 def _links(path: Path, budget: Budget) -> Iterator[_Link]:
-    """Open a file; after it was read, open the next link of a chained Ogg file."""
+    """Yield the open file; of a chained Ogg file, yield its links one after the other."""
     start = 0
     while start >= 0:
         with _opened(path, budget, start) as link:
@@ -199,7 +203,7 @@ def _links(path: Path, budget: Budget) -> Iterator[_Link]:
 
 @contextmanager
 def _reading(budget: Budget) -> Iterator[None]:
-    """Count the time of the block, limit its memory, and make errors of the library errors of the recording.
+    """Count the CPU time of the block, limit its memory, and convert errors of PyAV into errors of the recording.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
@@ -222,7 +226,7 @@ def _opened(path: Path, budget: Budget, start: int = 0) -> Iterator[_Link]:
         str(path.absolute()),
         options=_OPTIONS | {"skip_initial_bytes": str(start)},
         metadata_errors="replace",
-        timeout=budget.left,  # ends the work of the library itself, which may go through a whole file here
+        timeout=budget.left,  # for the library itself, which may read a whole file here
     ) as container:
         if not container.streams.audio:
             raise unreadable(_SILENT)
@@ -231,36 +235,36 @@ def _opened(path: Path, budget: Budget, start: int = 0) -> Iterator[_Link]:
 
 def _chunk(link: _Link, channels: int) -> list[Samples]:
     mixers = [Mixer(channel, channels) for channel in range(channels)]
-    sound = [np.zeros(0, np.float32) for _ in mixers]
-    wanted = round(COMPARED_S * SAMPLE_RATE)
-    for frame in joined(link.frames(_MOST_DAMAGED), _JOINED_S):
-        sound = [np.concatenate([before, *mixer.mix(frame)]) for before, mixer in zip(sound, mixers, strict=True)]
-        if len(sound[0]) >= wanted:
+    chunk = [np.zeros(0, np.float32) for _ in mixers]
+    length = round(COMPARED_S * SAMPLE_RATE)
+    for frame in merge_frames(link.frames(_MAX_DAMAGED), _MERGED_S):
+        chunk = [np.concatenate([before, *mixer.mix(frame)]) for before, mixer in zip(chunk, mixers, strict=True)]
+        if len(chunk[0]) >= length:
             break
-    return [np.concatenate([before, *mixer.flush()])[:wanted] for before, mixer in zip(sound, mixers, strict=True)]
+    return [np.concatenate([before, *mixer.flush()])[:length] for before, mixer in zip(chunk, mixers, strict=True)]
 
 
 @dataclass
 class _Positions:
-    """Where packets or frames lie in the recording, also if the time stamps begin again on the way.
+    """Converts time stamps to positions in the recording, even if the time stamps restart.
 
-    All times have one unit. `origin` is the first time stamp. Time stamps that are far behind `end` for longer than
-    `certain` begin again, with the time stamp `again`: fewer may be damaged.
+    All times have one unit. `origin` is the time stamp of the position 0. Time stamps have restarted, with the time
+    stamp `restart`, if they are far behind `end` for longer than `certain`; for less, they are damaged.
     """
 
     origin: float
     certain: float
     end: float = 0  # of all packets or frames so far
-    again: float | None = None
+    restart: float | None = None
 
-    def of(self, time: float, length: float) -> float:
+    def add(self, time: float, length: float) -> float:
         """Return the position of the next packet or frame."""
         if time - self.origin >= self.end - self.certain:
-            self.again = None
-        elif self.again is None:
-            self.again = time
-        elif time - self.again > self.certain:
-            self.origin, self.again = self.again - self.end, None
+            self.restart = None
+        elif self.restart is None:
+            self.restart = time
+        elif time - self.restart > self.certain:
+            self.origin, self.restart = self.restart - self.end, None
         self.end = max(self.end, time - self.origin + length)
         return time - self.origin
 
@@ -273,7 +277,7 @@ def _length(link: _Link) -> float:
         total += duration
         if packet.size and packet.pts is not None:
             positions = positions or _Positions(max(packet.pts, 0), int(_CERTAIN_S / tick))
-            positions.of(packet.pts, duration)
+            positions.add(packet.pts, duration)
     return float((positions.end if positions else total) * tick)
 
 
@@ -284,7 +288,7 @@ def _samples(link: _Link, mixer: Mixer) -> Iterator[Samples]:
         rate = rate or frame.sample_rate
         if frame.time is not None and (link.container.format.name != _UNTIMED or frame.sample_rate == rate):
             positions = positions or _Positions(frame.time, _CERTAIN_S)
-            position = positions.of(frame.time, frame.samples / frame.sample_rate)
+            position = positions.add(frame.time, frame.samples / frame.sample_rate)
             for silence in _silence(position - produced / SAMPLE_RATE):
                 produced += len(silence)
                 yield silence
@@ -294,30 +298,30 @@ def _samples(link: _Link, mixer: Mixer) -> Iterator[Samples]:
     yield from mixer.flush()
 
 
-def _silence(missing_s: float) -> Iterator[Samples]:
-    missing = round(missing_s * SAMPLE_RATE) if missing_s > _LEAST_MISSING_S else 0
-    for begin in range(0, missing, _SILENCE_SAMPLES):
-        yield np.zeros(min(missing - begin, _SILENCE_SAMPLES), np.float32)
+def _silence(gap_s: float) -> Iterator[Samples]:
+    samples = round(gap_s * SAMPLE_RATE) if gap_s > _MIN_GAP_S else 0
+    for start in range(0, samples, _SILENCE_SAMPLES):
+        yield np.zeros(min(samples - start, _SILENCE_SAMPLES), np.float32)
 
 
-def _promised_seconds(link: _Link, found: float) -> float | None:
+def _promised_seconds(link: _Link, actual: float) -> float | None:
     """Return the duration that the header promises, in seconds; None if there is none, or it is not credible.
 
-    `found`: the seconds of sound that the file really holds.
+    `actual`: the seconds of audio that the file really holds.
     """
     kind = link.container.format.name
     if kind == "wav":
-        return _by_wav_header(link.path, found)
+        return _by_wav_header(link.path, actual)
     promised = _by_header(link.container, link.stream)
-    if promised is None or promised >= _INCREDIBLE_S or kind in _NO_PROMISE:
+    if promised is None or promised >= _MAX_HEADER_S or kind in _NO_HEADER_DURATION:
         return None
     return None if kind == "mp3" and _is_guess(link, promised) else promised
 
 
 def _is_guess(link: _Link, seconds: float) -> bool:
-    """Whether the duration of an MP3 is not from its header, which is missing or of the first of several files.
+    """Whether FFmpeg has guessed the duration of an MP3 from the file size and the first bit rate.
 
-    FFmpeg then guesses the duration from the size of the file and the bit rate at its beginning.
+    It does so if the header is missing. The header of the first of several joined files does not count, either.
     """
     guess = 8 * link.path.stat().st_size / (link.stream.codec_context.bit_rate or 1)
     return not link.stream.start_time or abs(seconds - guess) < 0.02 * guess
@@ -329,8 +333,8 @@ def _by_header(container: InputContainer, stream: AudioStream) -> float | None:
     return container.duration / _MICROSECONDS_A_SECOND if container.duration is not None else None
 
 
-def _by_wav_header(path: Path, found: float) -> float | None:
+def _by_wav_header(path: Path, actual: float) -> float | None:
     with path.open("rb") as file:
         name, size = unpack("<4sI", file.read(8))
     promised = size + 8
-    return found * promised / path.stat().st_size if name == b"RIFF" and promised < _ENDLESS_BYTES else None
+    return actual * promised / path.stat().st_size if name == b"RIFF" and promised < _UNKNOWN_BYTES else None

@@ -1,8 +1,8 @@
 """The limits of a recording: how long it may be, and how much time and memory reading it may take.
 
-A hostile file can ask for any amount of time or memory: 900 bytes can promise an index of three gigabytes, and 100,000
+A hostile file can demand any amount of time or memory: 900 bytes can promise an index of three gigabytes, and 100,000
 tags keep the library busy for minutes before it returns. So the kernel enforces both limits. It ends a process that
-exceeds its CPU time with SIGXCPU, whatever the process does; the worker makes `too_slow` of that.
+exceeds its CPU time with SIGXCPU, whatever the process does; the worker then raises `too_slow`.
 """
 
 import re
@@ -17,12 +17,12 @@ from natscribe.schemas.errors import ErrorCode
 
 from app.errors import PermanentError
 
-_LEAST_BYTES = 64 * 1024**2  # memory for reading a short recording
+_MIN_BYTES = 64 * 1024**2  # memory for reading a short recording
 # Memory for the index of one second, because some formats list each packet: a day of AAC and 25 pictures a second in an
 # mp4 takes 250 MB.
-_BYTES_A_SECOND = 3 * 1024
+_BYTES_PER_SECOND = 3 * 1024
 _NO_LIMIT_S = 10**9
-_NO_LIMIT_BYTES = 2**62  # so large a limit is none, and the system call may not take a larger one
+_NO_LIMIT_BYTES = 2**62  # means no limit; the system call may reject a larger number
 _GRACE_S = 3  # the kernel counts whole seconds of all threads: between two packets, `Budget.check` is exact
 _PRIVATE_MEMORY = re.compile(r"^VmData:\s+(\d+) kB$", re.MULTILINE)
 _TOO_HUNGRY = "needs more memory than reading a recording may take"
@@ -30,14 +30,14 @@ _TOO_HUNGRY = "needs more memory than reading a recording may take"
 
 @dataclass(frozen=True)
 class Limit:
-    """How long a recording may be, which setting limits its length, and how much CPU time reading it may take."""
+    """The limit of a recording's length in seconds, the setting that defines it, and the CPU time for reading."""
 
     seconds: float
     setting: str
     decode_seconds: float = 600.0  # the setting AUDIO_MAX_DECODE_SECONDS
 
     def check(self, seconds: float) -> None:
-        """Check that a recording of `seconds` seconds is not too long.
+        """Check the length of a recording.
 
         Raises:
             PermanentError: audio_too_large: it is longer than the limit.
@@ -48,16 +48,15 @@ class Limit:
 
     @property
     def memory(self) -> float:
-        """How many bytes this process may take while it reads the recording, beside those that it has before."""
-        return _LEAST_BYTES + _BYTES_A_SECOND * self.seconds
+        """How many more bytes this process may allocate while it reads the recording."""
+        return _MIN_BYTES + _BYTES_PER_SECOND * self.seconds
 
 
 class Budget:
-    """The time and memory that all reading of one recording may take.
+    """Limits the CPU time and the memory for reading one recording.
 
-    The time is CPU time of this thread: on a busy machine a recording may take longer. If the library does not return
-    in time, the kernel ends this process. The memory is what this process takes beyond what it had when this object was
-    made; it is limited on Linux only.
+    CPU time is that of this thread: on a busy machine a recording may take longer. If the library does not return in
+    time, the kernel ends this process. Memory counts from the creation of this object; it is limited on Linux only.
     """
 
     def __init__(self, limit: Limit) -> None:
@@ -85,10 +84,7 @@ class Budget:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Count no time and limit no memory until the block ends: it stands inside a block of `reading`.
-
-        In this block the caller works on sound that it has read already.
-        """
+        """Suspend `reading` until the block ends, in which the caller works on audio that was read already."""
         self._pause()
         try:
             yield
@@ -102,7 +98,7 @@ class Budget:
         return self.limit.decode_seconds - self._spent - running
 
     def check(self) -> None:
-        """Check that there is time left.
+        """Check that CPU time is left.
 
         Raises:
             PermanentError: audio_too_large: reading the recording takes too long.
@@ -111,11 +107,11 @@ class Budget:
             raise too_slow(self.limit.decode_seconds)
 
     def check_error(self, error: Exception) -> None:
-        """Raise an error if the decoder's `error` comes from a lack of memory or time; else do nothing.
+        """Raise an error if an error of the decoder comes from a lack of memory or time.
 
         Raises:
             MemoryError: The decoder got no more memory.
-            PermanentError: audio_too_large: the time is over.
+            PermanentError: audio_too_large: the CPU time is used up.
         """
         if isinstance(error, MemoryError):
             raise error
@@ -137,7 +133,7 @@ class Budget:
 
 
 def too_slow(seconds: float) -> PermanentError:
-    """Make the error audio_too_large of a recording that takes more than `seconds` of CPU time to read."""
+    """Return the error audio_too_large for a recording that takes more than `seconds` of CPU time to read."""
     return PermanentError(
         ErrorCode.AUDIO_TOO_LARGE,
         f"The recording takes more than {seconds:g} s of CPU time to read (AUDIO_MAX_DECODE_SECONDS): "
@@ -146,7 +142,7 @@ def too_slow(seconds: float) -> PermanentError:
 
 
 def unreadable(what: str) -> PermanentError:
-    """Make the error audio_unreadable with the message "The recording <what>: upload it again, [...]"."""
+    """Return the error audio_unreadable with the message "The recording <what>: upload it again, [...]"."""
     return PermanentError(
         ErrorCode.AUDIO_UNREADABLE,
         f"The recording {what}: upload it again, or in another format, and publish a new task.",
@@ -154,13 +150,13 @@ def unreadable(what: str) -> PermanentError:
 
 
 def _strict(usual: tuple[int, int], more: float) -> tuple[int, int]:
-    """Return limits that let this process take `more` bytes beside those that it has; outside Linux, return `usual`."""
+    """Return limits that let this process allocate `more` bytes; outside Linux, return `usual`."""
     soft, hard = usual
     try:
-        held = _PRIVATE_MEMORY.search(Path("/proc/self/status").read_text(encoding="ascii", errors="replace"))
+        used = _PRIVATE_MEMORY.search(Path("/proc/self/status").read_text(encoding="ascii", errors="replace"))
     except OSError:
         return usual
-    if held is None or more > _NO_LIMIT_BYTES:
+    if used is None or more > _NO_LIMIT_BYTES:
         return usual
-    most = int(held[1]) * 1024 + int(more)
+    most = int(used[1]) * 1024 + int(more)
     return (most if soft == resource.RLIM_INFINITY else min(most, soft)), hard

@@ -1,4 +1,4 @@
-"""Decode live sound: samples whose bytes come bit by bit, cut anywhere."""
+"""Decode live audio that consists of samples alone, and arrives in pieces that are cut anywhere."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -12,7 +12,7 @@ from app.errors import PermanentError
 
 _CODECS = {Codec.PCM_S16LE: "pcm_s16le", Codec.MULAW: "pcm_mulaw", Codec.ALAW: "pcm_alaw"}
 _LAYOUTS = {1: "mono", 2: "stereo"}
-_HEAD = 8  # bytes by which a file is known
+_HEAD = 8  # bytes that identify the format of a file
 _FILES = {
     b"RIFF": "a WAV file",
     b"OggS": "an Ogg file",
@@ -28,15 +28,15 @@ _FILES = {
 
 
 class LiveDecoder(Protocol):
-    """Decodes the sound of one live stream, whose bytes come bit by bit."""
+    """Decodes the audio of one live stream, which arrives in pieces."""
 
     @property
     def lost(self) -> float:
-        """How many seconds of sound are missing so far, if the format has time stamps that show it; else 0."""
+        """How many seconds of audio the time stamps have skipped so far; 0 for a format without time stamps."""
         ...
 
-    def decode(self, sound: bytes) -> Iterator[av.AudioFrame]:
-        """Yield the frames that can be decoded now that these bytes have come.
+    def decode(self, data: bytes) -> Iterator[av.AudioFrame]:
+        """Yield the frames that can be decoded after these bytes.
 
         Raises:
             PermanentError: audio_unreadable.
@@ -52,19 +52,19 @@ class LiveDecoder(Protocol):
         ...
 
     def close(self) -> None:
-        """End what runs for the decoder, such as a thread."""
+        """Release the resources of the decoder, such as its thread."""
         ...
 
 
 class SampleDecoder:
-    """Decodes sound that consists of samples alone, without a header."""
+    """Decodes samples without a header."""
 
-    lost = 0.0  # nothing tells
+    lost = 0.0  # samples have no time stamps
 
     def __init__(self, audio: LiveAudio, skip: int | None = None) -> None:
-        """`skip`: how many of the first bytes to skip, because the sound begins in the middle of a stream.
+        """`skip`: how many of the first bytes to skip, because the audio begins in the middle of a stream.
 
-        None: the sound begins at the start of a stream, where a file, which has a header, is refused.
+        None: the audio begins at the start of a stream, where the header of a file is refused.
         """
         name = _CODECS[audio.codec]
         codec = av.CodecContext.create(name, "r")
@@ -73,38 +73,38 @@ class SampleDecoder:
         codec.sample_rate, codec.layout = audio.sample_rate, _LAYOUTS[audio.channels]
         self._codec = codec
         self._block = audio.sample_bytes
-        self._rest = b""  # bytes that are no whole block yet
+        self._rest = b""  # bytes of an incomplete block
         self._skip = skip or 0
-        self._begun = skip is not None  # whether the first bytes were looked at
+        self._begun = skip is not None  # whether the first bytes were checked
 
-    def decode(self, sound: bytes) -> Iterator[av.AudioFrame]:
-        """Yield the samples that are complete now that these bytes have come.
+    def decode(self, data: bytes) -> Iterator[av.AudioFrame]:
+        """Yield the samples that are complete after these bytes.
 
         Raises:
             PermanentError: audio_unreadable: the stream begins as a file, such as a WAV.
         """
-        held = self._rest + sound[self._skip :]
-        self._skip = max(self._skip - len(sound), 0)
-        if not self._begun and len(held) >= _HEAD:
-            _refuse_files(held)
+        pending = self._rest + data[self._skip :]
+        self._skip = max(self._skip - len(data), 0)
+        if not self._begun and len(pending) >= _HEAD:
+            _refuse_files(pending)
             self._begun = True
-        whole = len(held) // self._block * self._block if self._begun else 0
-        self._rest = held[whole:]
+        whole = len(pending) // self._block * self._block if self._begun else 0
+        self._rest = pending[whole:]
         if whole:
-            yield from self._codec.decode(av.Packet(held[:whole]))
+            yield from self._codec.decode(av.Packet(pending[:whole]))
 
     def end(self) -> Iterator[av.AudioFrame]:
-        """Yield the samples that were held back: all, if the whole stream has fewer than eight bytes; else none."""
+        """Yield the samples of a stream of fewer than eight bytes, which were held back; of a longer stream, none."""
         self._begun = True
         return self.decode(b"")
 
     def close(self) -> None:
-        """Do nothing: no thread runs for this decoder."""
+        """Do nothing: this decoder has no thread."""
 
 
 def unreadable(second: float, what: str) -> PermanentError:
-    """Make the error audio_unreadable with the message "The live sound <what> (at second <second>)."."""
-    return PermanentError(ErrorCode.AUDIO_UNREADABLE, f"The live sound {what} (at second {second:.1f}).")
+    """Return the error audio_unreadable with the message "The live audio <what> (at second <second>)."."""
+    return PermanentError(ErrorCode.AUDIO_UNREADABLE, f"The live audio {what} (at second {second:.1f}).")
 
 
 def _refuse_files(head: bytes) -> None:

@@ -1,7 +1,7 @@
-"""Decode a file that is still being written: Opus in Ogg or WebM, whose bytes come bit by bit, cut anywhere.
+"""Decode a file that is still being written: Opus in Ogg or WebM, which arrives in pieces that are cut anywhere.
 
-PyAV reads a file by itself, and blocks until more bytes come: so it reads each live file on a thread. A job writes
-bytes for the thread, and returns when the thread has decoded them and wants more.
+PyAV reads a file itself, and blocks until it gets more bytes: so it decodes each live file on a thread. A job writes
+bytes to the thread, and returns when the thread has decoded them and needs more.
 """
 
 from collections.abc import Iterator
@@ -16,62 +16,59 @@ from app.engines.audio.decoding import LIBRARY_ERRORS
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.live_decoding import unreadable
 from app.engines.audio.live_pipe import Pipe
-from app.engines.audio.mixing import joined
+from app.engines.audio.mixing import merge_frames
 from app.errors import PermanentError
 
 _FORMATS = {b"OggS": "ogg", b"\x1aE\xdf\xa3": "matroska"}
-_MAGIC = 4  # bytes by which a format is known
+_MAGIC = 4  # bytes that identify a format
 _OPTIONS = {"protocol_whitelist": "none", "format_whitelist": "ogg,matroska,webm"}
-_OPUS_HZ = 48_000  # Opus is decoded with this rate, whatever was recorded
+_OPUS_HZ = 48_000  # the rate at which Opus is decoded, whatever was recorded
 _RATE_IN_HEADER = slice(12, 16)  # of an Opus header: the rate of the recording, 0 if unknown
-_MOST_BROKEN = 10  # damaged packets after which a file is given up
-_MOST_EMPTY_BYTES = 256 * 1024  # of a file without any sound in them
-_MEMORY = Limit(0, "AUDIO_MAX_SECONDS")  # what reading may take beside the bytes: a live file has no index
-_LEAST_LOST_S = 0.5  # less missing sound is none: the time stamps are only inexact
+_MAX_DAMAGED = 10  # damaged packets that are skipped
+_MAX_EMPTY_BYTES = 256 * 1024  # of a file without any audio in them
+_MEMORY = Limit(0, "AUDIO_MAX_SECONDS")  # for reading, beside the bytes themselves: a live file has no index
+_MIN_GAP_S = 0.5  # a shorter gap is only an inexact time stamp
 _LONGEST_SILENCE_S = 300.0
 _SKIPPED_AT_ONCE_S = 1.0
-_JOINED_S = 30.0  # most sound in a frame: mixing many short frames takes long
+_MERGED_S = 30.0  # the longest merged frame: mixing many short frames takes long
 
 
 class FileDecoder:
     """Decodes the file of one live stream on a thread, which `close` ends."""
 
     def __init__(self, audio: LiveAudio, skip: float = 0.0) -> None:
-        """`skip`: silence stands in place of the sound before this second.
-
-        Nobody needs that sound, and decoding an hour of it takes long.
-        """
+        """`skip`: silence replaces the audio before this second, which is not decoded: an hour of it takes long."""
         self._pipe = Pipe()
         self._audio = audio
         self._skip = skip
         self._head = b""
-        self._empty = 0  # bytes since the last sound
+        self._empty = 0  # bytes since the last audio
         self._samples = 0  # decoded so far
         self._thread: Thread | None = None
 
     @property
     def lost(self) -> float:
-        """How many seconds of sound the time stamps of the file have skipped so far: lost, or never recorded."""
+        """How many seconds of audio the time stamps of the file have skipped so far: lost, or never recorded."""
         return self._pipe.lost
 
-    def decode(self, sound: bytes) -> Iterator[av.AudioFrame]:
-        """Yield the frames that can be decoded now that these bytes of the file have come.
+    def decode(self, data: bytes) -> Iterator[av.AudioFrame]:
+        """Yield the frames that can be decoded after these bytes of the file.
 
         Raises:
             PermanentError: audio_unreadable.
-            TransientError: engine_failed: the thread stands still.
+            TransientError: engine_failed: the thread makes no progress.
         """
         if self._thread is None:
-            self._head += sound
+            self._head += data
             if len(self._head) < _MAGIC:
                 return
-            sound, self._head = self._head, b""
-            self._begin(sound[:_MAGIC])
-        self._pipe.write(sound)
-        self._empty += len(sound)
+            data, self._head = self._head, b""
+            self._start(data[:_MAGIC])
+        self._pipe.write(data)
+        self._empty += len(data)
         yield from self._decoded()
-        if self._empty > _MOST_EMPTY_BYTES:
-            what = "is damaged: no more sound is found in the file. Record it anew, or as samples"
+        if self._empty > _MAX_EMPTY_BYTES:
+            what = "is damaged: the file has no more audio. Record it again, or as samples"
             raise unreadable(self._seconds, what)
 
     def end(self) -> Iterator[av.AudioFrame]:
@@ -84,28 +81,28 @@ class FileDecoder:
         yield from self._decoded()
 
     def close(self) -> None:
-        """Make the thread end; do not wait for its end."""
+        """Make the thread end, without waiting for its end."""
         self._pipe.close()
 
     @property
     def _seconds(self) -> float:
         return self._samples / _OPUS_HZ
 
-    def _begin(self, magic: bytes) -> None:
+    def _start(self, magic: bytes) -> None:
         kind = _FORMATS.get(magic)
         if kind is None:
             what = "is not Opus in Ogg or WebM, as its task says: send such a file from its first byte on"
             raise unreadable(0, what)
-        self._thread = Thread(
-            target=_read, args=(self._pipe, kind, self._audio, self._skip), name="live file", daemon=True
-        )
+        arguments = self._pipe, kind, self._audio, self._skip
+        self._thread = Thread(target=_read, args=arguments, name="live file", daemon=True)
         self._thread.start()
 
     def _decoded(self) -> Iterator[av.AudioFrame]:
-        """Yield frames until the thread wants more bytes, or has come to the end of the file."""
+        """Yield frames until the thread needs more bytes, or reaches the end of the file."""
         budget = Budget(_MEMORY)
         while frames := self._next(budget):
-            for frame in joined(frames, _JOINED_S):
+            self._empty = 0
+            for frame in merge_frames(frames, _MERGED_S):
                 self._samples += frame.samples
                 yield frame
 
@@ -113,46 +110,44 @@ class FileDecoder:
         """Return the next frames; [] if there are none."""
         try:
             with budget.reading():
-                frames = self._pipe.frames()
+                return self._pipe.frames()
         except PermanentError:
             raise
         except LIBRARY_ERRORS as error:  # ValueError: the thread has ended before the file
-            what = "cannot be read as Opus in Ogg or WebM any longer: record it anew, or send samples"
+            what = "cannot be read as Opus in Ogg or WebM any longer: record it again, or send samples"
             raise unreadable(self._seconds, what) from error
-        self._empty = 0 if frames else self._empty
-        return frames
 
 
 def _read(pipe: Pipe, kind: str, audio: LiveAudio, skip: float) -> None:
-    """Decode a file to its end, on the thread; give frames, and at last any error, to the job through the pipe."""
+    """Decode a file to its end, on the thread; send the frames, and at last any error, to the job through the pipe."""
     error = None
     try:
         with av.open(pipe, "r", format=kind, options=_OPTIONS, metadata_errors="replace") as container:
             stream = _checked(container, audio)
-            _decode(pipe, container, stream, skip)
+            _decode(container, stream, _FrameSender(pipe, skip, float(stream.time_base or 0)))
     except Exception as raised:  # noqa: BLE001 -- the job raises it
         error = raised
     pipe.finish(error)
 
 
-def _decode(pipe: Pipe, container: InputContainer, stream: AudioStream, skip: float) -> None:
-    broken, sound = 0, _Sound(pipe, skip, float(stream.time_base or 0))
+def _decode(container: InputContainer, stream: AudioStream, sender: "_FrameSender") -> None:
+    damaged = 0
     for packet in container.demux(stream):
-        if sound.skips(packet):
+        if sender.skips(packet):
             continue
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
-            broken += 1
-            if broken > _MOST_BROKEN or isinstance(error, MemoryError):
+            damaged += 1
+            if damaged > _MAX_DAMAGED or isinstance(error, MemoryError):
                 raise
             continue
         for frame in frames:
-            sound.put(frame)
+            sender.send(frame)
 
 
-class _Sound:
-    """Gives frames from the thread to the job, with silence for lost sound and for sound before the second `skip`."""
+class _FrameSender:
+    """Sends frames from the thread to the job, with silence for lost audio and for audio before the second `skip`."""
 
     def __init__(self, pipe: Pipe, skip: float, unit: float) -> None:
         """`unit`: seconds in one unit of the time stamps; a float, because fractions would take twice the time."""
@@ -164,11 +159,11 @@ class _Sound:
         self._last: av.AudioFrame | None = None
 
     def skips(self, packet: "av.Packet[AudioStream]") -> bool:
-        """Note when a packet starts and ends; return whether it is skipped, with silence in its place."""
+        """Record when a packet starts and ends; return whether it is skipped, with silence in its place."""
         if not packet.size or packet.pts is None:
             return False
         start, length = packet.pts * self._unit, (packet.duration or 0) * self._unit
-        gap = start - self._end if start - self._end > _LEAST_LOST_S else 0.0
+        gap = start - self._end if start - self._end > _MIN_GAP_S else 0.0
         self._pipe.lost += gap
         self._silence += min(gap, _LONGEST_SILENCE_S)
         self._end = start + length
@@ -176,32 +171,25 @@ class _Sound:
             return False
         self._silence += length
         if self._silence >= _SKIPPED_AT_ONCE_S:
-            self._give_silence(self._last)
+            self._send_silence(self._last)
         return True
 
-    def put(self, frame: av.AudioFrame) -> None:
-        """Give the job the silence that belongs before a frame, then the frame."""
+    def send(self, frame: av.AudioFrame) -> None:
+        """Send the silence before a frame, then the frame."""
         if self._silence:
-            self._give_silence(frame)
+            self._send_silence(frame)
         self._last = frame
         self._pipe.put(frame)
 
-    def _give_silence(self, like: av.AudioFrame) -> None:
-        self._pipe.put(_silence(like, self._silence))
+    def _send_silence(self, like: av.AudioFrame) -> None:
+        """Send silence in the format of the frame `like`, so that the times of later audio are right."""
+        samples = round(self._silence * like.sample_rate)
+        frame = av.AudioFrame(format=like.format.name, layout=like.layout.name, samples=samples)
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        frame.sample_rate = like.sample_rate
+        self._pipe.put(frame)
         self._silence = 0.0
-
-
-def _silence(like: av.AudioFrame, seconds: float) -> av.AudioFrame:
-    """Return a frame of silence, `seconds` long, in the format of the frame `like`.
-
-    It stands in place of lost or skipped sound, so that the times of later sound are right.
-    """
-    samples = round(seconds * like.sample_rate)
-    frame = av.AudioFrame(format=like.format.name, layout=like.layout.name, samples=samples)
-    for plane in frame.planes:
-        plane.update(bytes(plane.buffer_size))
-    frame.sample_rate = like.sample_rate
-    return frame
 
 
 def _checked(container: InputContainer, audio: LiveAudio) -> AudioStream:
@@ -210,7 +198,7 @@ def _checked(container: InputContainer, audio: LiveAudio) -> AudioStream:
     Raises:
         PermanentError: audio_unreadable: it has another codec, rate or number of channels than its task says.
     """
-    stream = next((each for each in container.streams.audio), None)
+    stream = next(iter(container.streams.audio), None)
     if stream is None or stream.codec_context.name not in {"opus", "libopus"}:
         raise unreadable(0, "is a file without Opus: record it with this codec, or send samples")
     recorded = int.from_bytes((stream.codec_context.extradata or b"")[_RATE_IN_HEADER], "little")

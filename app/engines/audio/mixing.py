@@ -11,20 +11,20 @@ from app.engines.audio.samples import Samples
 
 SAMPLE_RATE = 16_000
 
-_WIDEST_LAYOUT = 8  # the most channels that the resampler can mix
+_MAX_MIXED_CHANNELS = 8  # the most channels that the resampler can mix
 
 
-def joined(frames: Iterable[av.AudioFrame], seconds: float) -> Iterator[av.AudioFrame]:
-    """Join short frames to frames of `seconds`; a frame is shorter at the end and where the format changes."""
+def merge_frames(frames: Iterable[av.AudioFrame], seconds: float) -> Iterator[av.AudioFrame]:
+    """Merge short frames into frames of `seconds`; a frame is shorter at the end and where the format changes."""
     # A queue for each format: AudioFifo does not check the layout, and reads planes that a frame does not have.
-    for _, alike in groupby(frames, _shape):
+    for _, group in groupby(frames, _shape):
         queue = av.AudioFifo()
-        for frame in alike:
+        for frame in group:
             frame.pts = None
             queue.write(frame)
             yield from queue.read_many(round(frame.sample_rate * seconds))
-        if rest := queue.read():
-            yield rest
+        if remainder := queue.read():
+            yield remainder
 
 
 def _shape(frame: av.AudioFrame) -> tuple[str, str, int]:
@@ -45,12 +45,7 @@ class Mixer:
 
     def mix(self, frame: av.AudioFrame) -> Iterator[Samples]:
         """Convert a frame; yield the samples that are ready after it."""
-        if self._channel is not None and frame.layout.nb_channels == self._channels:
-            frame = _mono(_by_channel(frame)[self._channel][np.newaxis], frame.sample_rate)
-        elif self._channel:
-            frame = _mono(np.zeros((1, frame.samples)), frame.sample_rate)
-        elif frame.layout.nb_channels > _WIDEST_LAYOUT:
-            frame = _mixed(frame)
+        frame = self._selected(frame)
         shape = _shape(frame)
         if shape != self._format:
             yield from self.flush()
@@ -60,9 +55,20 @@ class Mixer:
         yield from self._resampled(frame)
 
     def flush(self) -> Iterator[Samples]:
-        """Yield the samples that the resampler still holds."""
+        """Yield the samples that are left in the resampler."""
         yield from self._resampled(None)
         self._resampler = None
+
+    def _selected(self, frame: av.AudioFrame) -> av.AudioFrame:
+        channels = frame.layout.nb_channels
+        if self._channel is not None and channels == self._channels:
+            return _mono(_by_channel(frame)[self._channel][np.newaxis], frame.sample_rate)
+        if self._channel:
+            return _mono(np.zeros((1, frame.samples)), frame.sample_rate)
+        if channels <= _MAX_MIXED_CHANNELS:
+            return frame
+        # Dividing by the root of their number keeps a voice on one of a hundred channels audible.
+        return _mono(_by_channel(frame).sum(axis=0, keepdims=True) / np.sqrt(channels), frame.sample_rate)
 
     def _resampled(self, frame: av.AudioFrame | None) -> Iterator[Samples]:
         if self._resampler is not None:
@@ -70,31 +76,21 @@ class Mixer:
                 yield np.nan_to_num(ready.to_ndarray()[0].astype(np.float32, copy=False))
 
 
-def _mixed(frame: av.AudioFrame) -> av.AudioFrame:
-    """Mix all channels: divide by the root of their number, so that a voice on one of a hundred channels is heard."""
-    by_channel = _by_channel(frame)
-    return _mono(by_channel.sum(axis=0, keepdims=True) / np.sqrt(len(by_channel)), frame.sample_rate)
-
-
 def _by_channel(frame: av.AudioFrame) -> npt.NDArray[np.float64]:
     channels = frame.layout.nb_channels
-    if frame.format.is_planar and channels >= _WIDEST_LAYOUT:  # PyAV would read one plane too many
+    if frame.format.is_planar and channels >= _MAX_MIXED_CHANNELS:  # PyAV would read one plane too many
         packed = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
         parts = [part.to_ndarray() for part in (*packed.resample(frame), *packed.resample(None))]
         return np.concatenate(parts, axis=1).reshape(-1, channels).T.astype(np.float64)
     samples = frame.to_ndarray()
-    return _scaled(samples if frame.format.is_planar else samples.reshape(-1, channels).T)
+    values = (samples if frame.format.is_planar else samples.reshape(-1, channels).T).astype(np.float64)
+    if samples.dtype.kind == "f":
+        return values
+    full = float(2 ** (8 * samples.dtype.itemsize - 1))
+    return values / full - 1 if samples.dtype.kind == "u" else values / full
 
 
 def _mono(samples: npt.NDArray[np.float64], rate: int) -> av.AudioFrame:
     mono = av.AudioFrame.from_ndarray(np.clip(samples, -1, 1).astype(np.float32), format="flt", layout="mono")
     mono.sample_rate = rate
     return mono
-
-
-def _scaled(samples: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
-    values = samples.astype(np.float64)
-    if samples.dtype.kind == "f":
-        return values
-    full = float(2 ** (8 * samples.dtype.itemsize - 1))
-    return values / full - 1 if samples.dtype.kind == "u" else values / full

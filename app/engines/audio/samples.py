@@ -1,4 +1,4 @@
-"""Samples of sound: sent as signed 16-bit integers, so that every worker transcribes exactly the same sound."""
+"""Samples of audio, sent as signed 16-bit integers, so that every worker transcribes exactly the same audio."""
 
 from base64 import b64decode, b64encode
 

@@ -1,4 +1,4 @@
-"""Map times in a window, whose sound is joined from regions of a recording, to times in the recording."""
+"""Map times in a window, whose samples are joined from regions of a recording, to times in the recording."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from natscribe.schemas.transcription import Word
 
 Times = tuple[float, float]  # start and end, in seconds
 
-INEXACT_S = 0.15  # the times of words may be wrong by this much
+WORD_TOLERANCE_S = 0.15  # the times of words may be wrong by this much
 
 
 class Timeline:
@@ -28,12 +28,12 @@ class Timeline:
 
         Models often include the silence before a word in its times, and seldom the silence after the word.
         """
-        region = self._region_at(max(word.end - INEXACT_S, word.start))
+        region = self._region_at(max(word.end - WORD_TOLERANCE_S, word.start))
         start, end = self._within(region, word.start, word.end)
         return word.model_copy(update={"start": round(start, 3), "end": round(end, 3)})
 
     def in_recording(self, start: float, end: float) -> list[Times]:
-        """Map the time from `start` to `end` in the window to the recording: a start and an end for each region."""
+        """Map the interval from `start` to `end` in the window to the recording: one interval for each region."""
         regions = range(self._region_at(start), self._region_at(end) + 1)
         times = [self._within(region, start, end) for region in regions]
         return [(first, last) for first, last in times if last > first]
@@ -42,8 +42,8 @@ class Timeline:
         return min(max(bisect_right(self._starts, second) - 1, 0), len(self._regions) - 1)
 
     def _within(self, region: int, start: float, end: float) -> Times:
-        """Map the time from `start` to `end` in the window to the recording, within the region of this number."""
+        """Map the interval from `start` to `end` in the window to the recording, within the region of this number."""
         first, last = self._regions[region]
-        moved = first - self._starts[region]
-        begin = min(max(start + moved, first), last)
-        return begin, min(max(end + moved, begin), last)
+        shift = first - self._starts[region]
+        mapped_start = min(max(start + shift, first), last)
+        return mapped_start, min(max(end + shift, mapped_start), last)

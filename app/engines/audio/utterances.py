@@ -1,8 +1,8 @@
-"""Find utterances while somebody speaks: a live recording is transcribed utterance by utterance.
+"""Detect utterances in live audio, which is transcribed utterance by utterance.
 
-An utterance ends in a pause of half a second; one that grows too long is cut where it is quiet. The next utterance
-depends on the speech after the end of the last one alone. So a job that begins at such an end, or at a second that was
-`settled`, finds the same utterances as a job that began at the start of the recording.
+An utterance ends in a pause of 0.5 s; one that grows too long is cut at its quietest frame. The next utterance depends
+only on the speech after the end of the last one. So a job that begins at such an end, or at an earlier value of
+`complete_until`, detects the same utterances as a job that began at the start of the recording.
 """
 
 from collections.abc import Iterator
@@ -12,29 +12,29 @@ from typing import NamedTuple
 import numpy as np
 from natscribe.schemas.live import LONGEST_UTTERANCE_S
 
-from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.windows import (
     FRAME,
-    FRAMES_A_SECOND,
-    LEAST_SPEECH,
+    FRAMES_PER_SECOND,
+    MIN_SPEECH,
     SPEECH,
     Probabilities,
+    SpeechBuffer,
     UnpackedWindow,
     VoiceDetector,
-    quiet_place,
+    quietest_frame,
 )
 
 # Lengths in frames.
-_LONGEST = int(LONGEST_UTTERANCE_S * FRAMES_A_SECOND)
-_PAUSE = round(0.5 * FRAMES_A_SECOND)  # silence that ends an utterance
-_PAUSED = round(0.1 * FRAMES_A_SECOND)  # silence after which nobody seems to speak on
-_PADDING = int(0.3 * FRAMES_A_SECOND)  # silence kept before the speech
-_PADDING_AFTER = int(0.13 * FRAMES_A_SECOND)  # and after it: shorter, because a text is begun when it is complete
+_LONGEST = int(LONGEST_UTTERANCE_S * FRAMES_PER_SECOND)
+_PAUSE = round(0.5 * FRAMES_PER_SECOND)  # silence that ends an utterance
+_PAUSED = round(0.1 * FRAMES_PER_SECOND)  # silence that hides an open utterance: it may be over
+_PADDING = int(0.3 * FRAMES_PER_SECOND)  # silence before the speech
+_PADDING_AFTER = int(0.13 * FRAMES_PER_SECOND)  # and after it: shorter, because transcription begins at its end
 
 
 class Utterance(NamedTuple):
-    """An utterance: its start and end in frames of 32 ms; `open`: it may go on; `click`: it is too short for speech."""
+    """An utterance: its start and end in frames of 32 ms; `open`: it may continue; `click`: too short for speech."""
 
     start: int
     end: int
@@ -45,7 +45,7 @@ class Utterance(NamedTuple):
 def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
     """Return the first utterance or click, even if it is open; None if there is no speech.
 
-    `speech`: the probability of speech in each frame. `whole`: no more sound will follow.
+    `speech`: the probability of speech in each frame. `whole`: no more audio follows.
     """
     voiced = np.flatnonzero(speech >= SPEECH)
     if not voiced.size:
@@ -57,95 +57,86 @@ def next_utterance(speech: Probabilities, *, whole: bool) -> Utterance | None:
     end, limit = min(after + _PADDING_AFTER, len(speech)), start + _LONGEST
     paused = after + _PAUSE <= min(limit, len(speech))
     if not paused and len(speech) >= limit:
-        return Utterance(start, start + quiet_place(speech[start:limit]))
-    return Utterance(start, end, open=not paused and not whole, click=count < LEAST_SPEECH)
+        return Utterance(start, start + quietest_frame(speech[start:limit]))
+    return Utterance(start, end, open=not paused and not whole, click=count < MIN_SPEECH)
 
 
-class Utterances:
-    """Finds the utterances of one channel after `start_at` seconds, while its sound comes."""
+class UtteranceDetector:
+    """Detects the utterances of one channel after `start_at` seconds, while its audio arrives."""
 
-    def __init__(self, start_at: float, voice: VoiceDetector, begin: int = 0) -> None:
-        """`begin` is the number of the first frame that `hear` gets, 0 at the start of the recording."""
-        self._voice = voice
-        self._start = first_frame(start_at)  # of the held sound
-        self._taken = begin * FRAME  # samples so far
-        self._heard = begin  # frames so far
-        self._rest = np.zeros(0, np.float32)  # the samples of a frame that is not complete yet
-        self._samples = np.zeros(0, np.float32)
-        self._speech = np.zeros(0, np.float32)
-        self._closing = 0  # the frame in which the utterance ended that was closing last
+    def __init__(self, start_at: float, detector: VoiceDetector, first: int = 0) -> None:
+        """`first`: the number of the first frame that `process` gets, 0 at the start of the recording."""
+        self._detector = detector
+        self._buffer = SpeechBuffer(first_frame(start_at), first * FRAME)
+        self._frame = first  # number of the next frame
+        self._rest = np.zeros(0, np.float32)  # the samples of an incomplete frame
+        self._closing = 0  # the frame at which the last closing utterance ended
 
     @property
     def seconds(self) -> float:
-        """The second of the recording up to which there was sound so far."""
-        return self._taken / SAMPLE_RATE
+        """The second of the recording up to which there was audio so far."""
+        return self._buffer.seconds
 
     @property
-    def settled(self) -> float:
-        """The second before which all utterances are found."""
-        return min(self._start * FRAME, self._taken) / SAMPLE_RATE
+    def complete_until(self) -> float:
+        """The second before which all utterances are detected."""
+        return self._buffer.complete_until
 
-    def hear(self, samples: Samples) -> list[UnpackedWindow]:
-        """Hear the next sound; return the utterances that are complete now."""
-        self._taken += len(samples)
-        sound = np.concatenate([self._rest, samples])
-        whole = len(sound) // FRAME * FRAME
-        self._rest = sound[whole:]
-        self._judge(sound[:whole])
+    def process(self, samples: Samples) -> list[UnpackedWindow]:
+        """Process the next samples; return the utterances that are complete now."""
+        self._buffer.received += len(samples)
+        pending = np.concatenate([self._rest, samples])
+        whole = len(pending) // FRAME * FRAME
+        self._rest = pending[whole:]
+        self._append(pending[:whole])
         return list(self._complete(whole=False))
 
-    def end(self) -> list[UnpackedWindow]:
-        """Return the utterances that are left, because no more sound follows."""
-        if len(self._rest):
-            self._judge(np.pad(self._rest, (0, FRAME - len(self._rest))))
-            self._rest = self._rest[:0]
+    def flush(self) -> list[UnpackedWindow]:
+        """Return the utterances that are left, because no more audio follows."""
+        self._append(self._rest)
+        self._rest = self._rest[:0]
         return list(self._complete(whole=True))
 
     def open(self) -> UnpackedWindow | None:
         """Return the utterance so far if somebody speaks now; None in a pause, in which it may be over already."""
-        found = next_utterance(self._speech, whole=False)
-        paused = not (self._speech[-_PAUSED:] >= SPEECH).any()
-        return None if found is None or found.click or paused else self._window(found)
+        utterance = self._next()
+        paused = not (self._buffer.speech[-_PAUSED:] >= SPEECH).any()
+        return None if utterance is None or paused else self._window(utterance)
 
     def closing(self) -> UnpackedWindow | None:
         """Return the utterance that is closing; None if there is none, or if an earlier call has returned it.
 
         If nobody speaks in the rest of its pause, the complete utterance is equal to this one.
         """
-        found = next_utterance(self._speech, whole=False)
-        if found is None or found.click or found.end >= len(self._speech):
+        utterance = self._next()
+        if utterance is None or utterance.end >= len(self._buffer.speech):
             return None
-        end = self._start + found.end
+        end = self._buffer.start + utterance.end
         if end == self._closing:
             return None
         self._closing = end
-        return self._window(found)
+        return self._window(utterance)
 
-    def _judge(self, sound: Samples) -> None:
-        speech = self._voice(sound)
-        skipped = min(max(self._start - self._heard, 0), len(speech))
-        self._heard += len(speech)
-        self._speech = np.concatenate([self._speech, speech[skipped:]])
-        self._samples = np.concatenate([self._samples, sound[skipped * FRAME :]])
+    def _next(self) -> Utterance | None:
+        utterance = next_utterance(self._buffer.speech, whole=False)
+        return None if utterance is None or utterance.click else utterance
+
+    def _append(self, samples: Samples) -> None:
+        speech = self._detector(np.pad(samples, (0, -len(samples) % FRAME)))
+        self._buffer.append(samples, speech, self._frame)
+        self._frame += len(speech)
 
     def _complete(self, *, whole: bool) -> Iterator[UnpackedWindow]:
-        while (found := next_utterance(self._speech, whole=whole)) and not found.open:
-            if not found.click:
-                yield self._window(found)
-            self._forget(found.end)
-        held = len(self._speech) if whole else _PADDING  # the padding of an utterance to come
-        self._forget(found.start if found else max(len(self._speech) - held, 0))
+        while (utterance := next_utterance(self._buffer.speech, whole=whole)) and not utterance.open:
+            if not utterance.click:
+                yield self._window(utterance)
+            self._buffer.drop(utterance.end)
+        frames = len(self._buffer.speech)
+        padding = frames if whole else _PADDING  # of an utterance to come
+        self._buffer.drop(utterance.start if utterance else max(frames - padding, 0))
 
-    def _window(self, found: Utterance) -> UnpackedWindow:
-        begin = self._start + found.start
-        end = min((self._start + found.end) * FRAME, self._taken)
-        sound = self._samples[found.start * FRAME : end - self._start * FRAME]
-        return UnpackedWindow([(begin * FRAME / SAMPLE_RATE, end / SAMPLE_RATE)], sound)
-
-    def _forget(self, frames: int) -> None:
-        self._start += frames
-        self._samples = self._samples[frames * FRAME :]
-        self._speech = self._speech[frames:]
+    def _window(self, utterance: Utterance) -> UnpackedWindow:
+        return self._buffer.window([(utterance.start, utterance.end)])
 
 
 def first_frame(start_at: float) -> int:
@@ -153,4 +144,4 @@ def first_frame(start_at: float) -> int:
 
     A frame that begins up to a third of a millisecond earlier counts, because `start_at` may be rounded up.
     """
-    return ceil(start_at * FRAMES_A_SECOND - 1e-2)
+    return ceil(start_at * FRAMES_PER_SECOND - 1e-2)

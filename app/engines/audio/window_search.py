@@ -1,4 +1,4 @@
-"""Listening: finding the windows of a recording while it is decoded."""
+"""Run `FindWindows` jobs: detect the windows of a recording while it is decoded."""
 
 from collections.abc import Iterator
 
@@ -7,15 +7,15 @@ from natscribe.schemas.transcription import MOST_CHANNELS
 from natscribe.schemas.windows import Window
 
 from app.engines.audio.channels import channels_differ
-from app.engines.audio.decoding import decode, measure
+from app.engines.audio.decoding import decode, probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.samples import pack
-from app.engines.audio.windows import listen
+from app.engines.audio.windows import detect_windows
 from app.engines.messages import FindWindows, RecordingOpened, WindowFound, WindowSearchAdvanced, WindowSearchDone
 
 
-def prepare() -> None:
-    """Load the voice detector and keep it in memory."""
+def load_vad() -> None:
+    """Load the voice activity detector; it stays in memory."""
     get_vad_model()
 
 
@@ -24,22 +24,22 @@ def find_windows(
 ) -> Iterator[RecordingOpened | WindowFound | WindowSearchAdvanced | WindowSearchDone]:
     """Yield the windows of a recording, or of one of its channels, from `job.start_at` seconds on.
 
-    The first reply, `RecordingOpened`, says in which channel the windows lie.
+    The first reply, `RecordingOpened`, names the channel of the windows.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
     """
-    prepare()  # the memory of the voice detector is none of the recording's
+    load_vad()  # before the budget, which counts the memory that the recording takes
     budget = Budget(limit)
-    duration, channels = measure(job.path, budget)
+    duration, channels = probe(job.path, budget)
     limit.check(duration)
     channel = job.channel if channels > 1 else None
     if job.choose and 1 < channels <= MOST_CHANNELS and channels_differ(job.path, budget, duration, channels):
         channel = 0
     yield RecordingOpened(duration_seconds=duration, channels=channels, channel=channel)
-    for found in listen(decode(job.path, budget, channel), job.start_at):
-        for window in found.windows:
+    for detected in detect_windows(decode(job.path, budget, channel), job.start_at):
+        for window in detected.windows:
             samples = pack(window.samples)
             yield WindowFound(window=Window(regions=list(window.regions), samples=samples, channel=channel))
-        yield WindowSearchAdvanced(seconds=found.seconds, settled=found.settled)
-    yield WindowSearchDone(duration_seconds=found.seconds)
+        yield WindowSearchAdvanced(seconds=detected.seconds, complete_until=detected.complete_until)
+    yield WindowSearchDone(duration_seconds=detected.seconds)

@@ -1,13 +1,13 @@
-"""Find the windows of a recording while it is decoded; each window joins regions of speech, up to 20 s in total.
+"""Detect the windows of a recording while it is decoded; each window joins speech regions, up to 20 s in total.
 
-Silence between regions is cut to 0.8 s, because the time and memory that a model needs grow with the window's sound. A
-window is shorter than the 30 s that Whisper can hear, because models transcribe a longer window more often only to its
-middle, and because it holds more languages (docs/decisions/0014). A window that would grow too long ends in the widest
-pause after its first 10 s, because models transcribe half a sentence worse.
+Silence between regions is cut to 0.8 s, because the time and memory that a model needs grow with the window's length. A
+window is shorter than Whisper's 30 s, because models transcribe a longer window more often only to its middle, and
+because it holds more languages (docs/decisions/0014). A window that would grow too long ends in the widest pause after
+its first 10 s, because models transcribe half a sentence worse.
 
-Times are counted in frames of 512 samples (32 ms). The voice detector hears one chunk at a time. Chunks begin at fixed
-times, and sound before the end of the last window does not change the next window. So a job that begins at the end of a
-window finds the same windows as a job that began at the start of the recording.
+Times are counted in frames of 512 samples (32 ms). The voice detector processes one chunk at a time. Chunks begin at
+fixed times, and audio before the end of the last window does not change the next window. So a job that begins at the
+end of a window detects the same windows as a job that began at the start of the recording.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,45 +30,47 @@ FRAME = 512  # samples
 FIRST_CHUNK_S = 35.2
 LATER_CHUNK_S = 64
 
-FRAMES_A_SECOND = SAMPLE_RATE / FRAME
+FRAMES_PER_SECOND = SAMPLE_RATE / FRAME
 # Lengths in frames.
-_LONGEST = int(LONGEST_WINDOW_S * FRAMES_A_SECOND)
-_ENOUGH = round(10 * FRAMES_A_SECOND)  # a window with this much speech may end before a region that does not fit
-_REACH = round(90 * FRAMES_A_SECOND)  # longest time from a window's start to its end: limits the sound held in memory
-_PADDING = round(0.4 * FRAMES_A_SECOND)  # silence kept before and after the speech of a region
-_PAUSE = round(0.3 * FRAMES_A_SECOND)  # a longer silence ends a region
-_WIDE = round(0.8 * FRAMES_A_SECOND)  # all pauses this wide or wider are equally good ends of a window
-WARM_UP = 64  # end of the previous chunk, which the voice detector reads again to warm up its state
-LEAST_SPEECH = 4  # a region with less speech is only a click
+_LONGEST = int(LONGEST_WINDOW_S * FRAMES_PER_SECOND)
+_ENOUGH = round(10 * FRAMES_PER_SECOND)  # a window with this much speech may end before a region that does not fit
+_REACH = round(90 * FRAMES_PER_SECOND)  # longest time from a window's start to its end: limits the samples in memory
+_PADDING = round(0.4 * FRAMES_PER_SECOND)  # silence before and after the speech of a region
+_PAUSE = round(0.3 * FRAMES_PER_SECOND)  # a longer silence ends a region
+_WIDE = round(0.8 * FRAMES_PER_SECOND)  # all pauses this wide or wider are equally good ends of a window
+WARM_UP = 64  # frames of the previous chunk that the voice detector processes again to warm up its state
+MIN_SPEECH = 4  # a region with less speech is only a click
 
 SPEECH = 0.5  # a frame with at least this probability of speech counts as speech
 
 Probabilities = npt.NDArray[np.float32]
-VoiceDetector = Callable[[Samples], Probabilities]  # finds the probability of speech per frame; may change the samples
+VoiceDetector = Callable[
+    [Samples], Probabilities
+]  # returns the probability of speech per frame; may change the samples
 
 
 @dataclass(frozen=True)
 class UnpackedWindow:
-    """A window: when its regions start and end, in seconds from the start of the recording, and their joined sound."""
+    """The start and end of each region, in seconds from the start of the recording, and the joined samples of all."""
 
     regions: Sequence[Times]
     samples: Samples
 
 
 @dataclass(frozen=True)
-class WindowsFound:
-    """The windows that a chunk completes, and the seconds decoded so far.
+class DetectedWindows:
+    """The windows that a chunk completes.
 
-    All windows before `settled` seconds are found.
+    `seconds`: how much of the recording is decoded. `complete_until`: all windows before this second are detected.
     """
 
     windows: list[UnpackedWindow]
     seconds: float
-    settled: float
+    complete_until: float
 
 
 class Region(NamedTuple):
-    """A region and the pause after it, in frames of 32 ms; `open`: it may go on in sound that is not decoded yet."""
+    """A region and the pause after it, in frames of 32 ms; `open`: it may continue in audio that is not decoded yet."""
 
     start: int
     end: int
@@ -81,64 +83,116 @@ class Region(NamedTuple):
         return self.end - self.start
 
 
-def chunks(sound: Iterable[Samples]) -> Iterator[Samples]:
+class SpeechBuffer:
+    """The samples that are in no window yet, with the probability of speech in each of their frames.
+
+    `start`: the number of the frame at which they begin. `received`: how many samples of the recording came so far.
+    """
+
+    def __init__(self, start: int, received: int = 0) -> None:
+        self.start = start
+        self.received = received
+        self.speech = np.zeros(0, np.float32)
+        self._samples = np.zeros(0, np.float32)
+
+    @property
+    def seconds(self) -> float:
+        """How many seconds of the recording came so far."""
+        return self.received / SAMPLE_RATE
+
+    @property
+    def complete_until(self) -> float:
+        """The second before which all windows are detected: earlier samples are no longer in memory."""
+        return min(self.start * FRAME, self.received) / SAMPLE_RATE
+
+    def append(self, samples: Samples, speech: Probabilities, frame: int) -> None:
+        """Add samples that begin at the frame `frame`, without the frames before `start`."""
+        skipped = min(max(self.start - frame, 0), len(speech))
+        self.speech = np.concatenate([self.speech, speech[skipped:]])
+        self._samples = np.concatenate([self._samples, samples[skipped * FRAME :]])
+
+    def drop(self, frames: int) -> None:
+        """Remove this many frames at the start."""
+        self.start += frames
+        self._samples = self._samples[frames * FRAME :]
+        self.speech = self.speech[frames:]
+
+    def window(self, regions: Iterable[tuple[int, int]]) -> UnpackedWindow:
+        """Return the window of regions, each with its start and end in frames from the start of the buffer."""
+        samples, times = list[Samples](), list[Times]()
+        for start, end in regions:
+            samples.append(self._samples[start * FRAME : end * FRAME])
+            offset = (self.start + start) * FRAME
+            times.append((offset / SAMPLE_RATE, (offset + len(samples[-1])) / SAMPLE_RATE))
+        return UnpackedWindow(times, np.concatenate(samples))
+
+
+def chunks(audio: Iterable[Samples]) -> Iterator[Samples]:
     """Join samples to chunks that begin at fixed times; each chunk but the last is a whole number of frames."""
-    chunk, filled = np.zeros(_samples_of(FIRST_CHUNK_S), np.float32), 0
-    for samples in sound:
+    chunk, filled = _empty_chunk(FIRST_CHUNK_S), 0
+    for samples in audio:
         left = samples
         while len(left):
-            taken = min(len(left), len(chunk) - filled)
-            chunk[filled : filled + taken] = left[:taken]
-            left, filled = left[taken:], filled + taken
+            count = min(len(left), len(chunk) - filled)
+            chunk[filled : filled + count] = left[:count]
+            left, filled = left[count:], filled + count
             if filled == len(chunk):
                 yield chunk
-                chunk, filled = np.zeros(_samples_of(LATER_CHUNK_S), np.float32), 0
+                chunk, filled = _empty_chunk(LATER_CHUNK_S), 0
     if filled:
         yield chunk[:filled]
 
 
-def listen(
-    sound: Iterable[Samples], start_at: float = 0.0, detector: VoiceDetector | None = None
-) -> Iterator[WindowsFound]:
-    """Find the windows after `start_at` seconds, which is 0 or the end of a window."""
-    listener = _Listener(ceil(start_at * FRAMES_A_SECOND - 1e-6), detector or get_vad_model())
-    for chunk in chunks(sound):
-        yield WindowsFound(listener.windows(chunk), listener.seconds, listener.settled)
-    yield WindowsFound(listener.rest(), listener.seconds, listener.seconds)
+def _empty_chunk(seconds: float) -> Samples:
+    return np.zeros(round(seconds * FRAMES_PER_SECOND) * FRAME, np.float32)
+
+
+def detect_windows(
+    audio: Iterable[Samples], start_at: float = 0.0, detector: VoiceDetector | None = None
+) -> Iterator[DetectedWindows]:
+    """Detect the windows after `start_at` seconds, which is 0 or the end of a window."""
+    window_detector = _WindowDetector(ceil(start_at * FRAMES_PER_SECOND - 1e-6), detector or get_vad_model())
+    buffer = window_detector.buffer
+    for chunk in chunks(audio):
+        yield DetectedWindows(window_detector.process(chunk), buffer.seconds, buffer.complete_until)
+    yield DetectedWindows(window_detector.flush(), buffer.seconds, buffer.seconds)
 
 
 def next_window(speech: Probabilities, *, whole: bool) -> list[Region]:
-    """Return the regions of the first window; [] if nobody speaks, or if more sound may still change the window.
+    """Return the regions of the first window; [] without speech, or while more audio may change the window.
 
-    `speech`: the probability of speech in each frame. `whole`: no more sound will follow.
+    `speech`: the probability of speech in each frame. `whole`: no more audio follows.
     """
-    taken: list[Region] = []
+    regions: list[Region] = []
     length = 0
     for region in _regions(speech, whole=whole):
-        if taken and region.end - taken[0].start > _REACH:
-            return taken
+        if regions and region.end - regions[0].start > _REACH:
+            return regions
+        if length + region.length > _LONGEST and length >= _ENOUGH:
+            return _to_widest_pause(regions)
         if length + region.length > _LONGEST:
-            return _to_widest_pause(taken) if length >= _ENOUGH else [*taken, _cut(region, speech, _LONGEST - length)]
+            first = speech[region.start : region.start + _LONGEST - length]
+            return [*regions, Region(region.start, region.start + quietest_frame(first))]
         if region.open:
             return []
-        taken.append(region)
+        regions.append(region)
         length += region.length
-    complete = whole or (taken and len(speech) - taken[0].start > _REACH)
-    return taken if complete else []
+    complete = whole or (regions and len(speech) - regions[0].start > _REACH)
+    return regions if complete else []
 
 
-def _to_widest_pause(taken: Sequence[Region]) -> list[Region]:
+def _to_widest_pause(regions: Sequence[Region]) -> list[Region]:
     """Drop the regions after the widest pause, of the pauses that come after the first 10 s of the window.
 
     All pauses of 0.8 s or more count as equally wide; the last of them is chosen.
     """
-    lengths = list(accumulate(region.length for region in taken))
+    lengths = list(accumulate(region.length for region in regions))
     ends = [number for number, length in enumerate(lengths) if length >= _ENOUGH]
-    return list(taken[: max(ends, key=lambda number: (min(taken[number].pause, _WIDE), number)) + 1])
+    return list(regions[: max(ends, key=lambda number: (min(regions[number].pause, _WIDE), number)) + 1])
 
 
 def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
-    """Yield the regions in order, with 0.4 s of silence on both sides; regions meet in a pause of less than 0.8 s.
+    """Yield the regions in order, with 0.4 s of silence on both sides; regions touch in a pause of less than 0.8 s.
 
     A region with too few frames of speech is not yielded, unless it is open.
     """
@@ -155,16 +209,11 @@ def _regions(speech: Probabilities, *, whole: bool) -> Iterator[Region]:
             pause=0 if last else int(firsts[number + 1] - after),
             open=last and not whole and len(speech) - int(after) <= 2 * _PADDING,
         )
-        if region.open or (speech[first:after] >= SPEECH).sum() >= LEAST_SPEECH:
+        if region.open or (speech[first:after] >= SPEECH).sum() >= MIN_SPEECH:
             yield region
 
 
-def _cut(region: Region, speech: Probabilities, room: int) -> Region:
-    """Cut a region within its first `room` frames, at the quiet place in the second half of these frames."""
-    return Region(region.start, region.start + quiet_place(speech[region.start : region.start + room]))
-
-
-def quiet_place(speech: Probabilities) -> int:
+def quietest_frame(speech: Probabilities) -> int:
     """Return the middle of the longest silence in the second half of these frames.
 
     Without silence there, return the frame of the second half that is least like speech.
@@ -180,45 +229,28 @@ def quiet_place(speech: Probabilities) -> int:
     return half + int(starts[widest] + ends[widest]) // 2
 
 
-def _samples_of(seconds: float) -> int:
-    return round(seconds * FRAMES_A_SECOND) * FRAME
-
-
-class _Listener:
-    """Finds windows; it holds the sound after the last window, and the probability of speech in each of its frames."""
+class _WindowDetector:
+    """Detects windows chunk by chunk."""
 
     def __init__(self, start: int, detector: VoiceDetector) -> None:
         self._detector = detector
-        self._start = start  # frame at which the held sound begins
-        self._taken = 0  # samples decoded so far
         self._before = np.zeros(0, np.float32)  # the end of the previous chunk
-        self._samples = np.zeros(0, np.float32)
-        self._speech = np.zeros(0, np.float32)
+        self.buffer = SpeechBuffer(start)
 
-    @property
-    def seconds(self) -> float:
-        return self._taken / SAMPLE_RATE
-
-    @property
-    def settled(self) -> float:
-        """The time in seconds up to which all windows are found; earlier sound is no longer kept in memory."""
-        return min(self._start * FRAME, self._taken) / SAMPLE_RATE
-
-    def windows(self, chunk: Samples) -> list[UnpackedWindow]:
-        first = self._taken // FRAME
-        self._taken += len(chunk)
-        skipped = min(max(self._start - first, 0) * FRAME, len(chunk))
-        if skipped < len(chunk):
-            speech = self._judge(chunk)[skipped // FRAME :]
-            self._speech = np.concatenate([self._speech, speech])
-            self._samples = np.concatenate([self._samples, chunk[skipped:]])
+    def process(self, chunk: Samples) -> list[UnpackedWindow]:
+        """Return the windows that are complete after the next chunk."""
+        frame = self.buffer.received // FRAME
+        self.buffer.received += len(chunk)
+        if self.buffer.received > self.buffer.start * FRAME:
+            self.buffer.append(chunk, self._speech(chunk), frame)
         self._before = chunk[-WARM_UP * FRAME :]
         return list(self._complete(whole=False))
 
-    def rest(self) -> list[UnpackedWindow]:
+    def flush(self) -> list[UnpackedWindow]:
+        """Return the windows that are left, because no more audio follows."""
         return list(self._complete(whole=True))
 
-    def _judge(self, chunk: Samples) -> Probabilities:
+    def _speech(self, chunk: Samples) -> Probabilities:
         if not chunk.any() and not self._before.any():  # a gap in time stamps may be a silence of many hours
             return np.zeros(ceil(len(chunk) / FRAME), np.float32)
         padding = np.zeros(-len(chunk) % FRAME, np.float32)
@@ -227,22 +259,8 @@ class _Listener:
         return np.asarray(speech, np.float32)[len(self._before) // FRAME :]
 
     def _complete(self, *, whole: bool) -> Iterator[UnpackedWindow]:
-        while regions := next_window(self._speech, whole=whole):
-            yield self._window(regions)
-            self._forget(regions[-1].end)
-        first = next(_regions(self._speech, whole=whole), None)
-        self._forget(first.start if first else max(0, len(self._speech) - _PADDING))
-
-    def _window(self, regions: Sequence[Region]) -> UnpackedWindow:
-        sounds = [self._samples[region.start * FRAME : region.end * FRAME] for region in regions]
-        begins = [(self._start + region.start) * FRAME for region in regions]
-        times = [
-            (begin / SAMPLE_RATE, (begin + len(sound)) / SAMPLE_RATE)
-            for begin, sound in zip(begins, sounds, strict=True)
-        ]
-        return UnpackedWindow(times, np.concatenate(sounds))
-
-    def _forget(self, frames: int) -> None:
-        self._start += frames
-        self._samples = self._samples[frames * FRAME :]
-        self._speech = self._speech[frames:]
+        while regions := next_window(self.buffer.speech, whole=whole):
+            yield self.buffer.window((region.start, region.end) for region in regions)
+            self.buffer.drop(regions[-1].end)
+        first = next(_regions(self.buffer.speech, whole=whole), None)
+        self.buffer.drop(first.start if first else max(0, len(self.buffer.speech) - _PADDING))

@@ -7,7 +7,7 @@ from time import monotonic
 
 from natscribe.schemas.progress import Stage
 
-from app.engines.audio.decoding import decode, measure
+from app.engines.audio.decoding import decode, probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.analysis import analyse_chunk
@@ -35,7 +35,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
         PermanentError: audio_unreadable, audio_too_large.
     """
     budget = Budget(limit)
-    measured, _ = measure(job.path, budget)
+    measured, _ = probe(job.path, budget)
     limit.check(measured)
     emit(StageAdvanced(stage=Stage.DECODING, processed_seconds=0.0, duration_seconds=measured))
     progress = _progress(measured, emit)

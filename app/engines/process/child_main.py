@@ -22,7 +22,7 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Run jobs until the worker closes stdin."""
     _leave_signals_to_parent()
-    answers = _take_stdout()
+    output = _take_stdout()
     first = sys.stdin.buffer.readline()
     if not first:
         return
@@ -32,11 +32,11 @@ def main() -> None:
     Thread(target=_read, args=(sys.stdin.buffer, lines), daemon=True).start()
     runner = JobRunner(setup)
     while True:
-        serve(runner.run, lines.get(), answers)
+        serve(runner.run, lines.get(), output)
 
 
 def _tie_to(parent: int) -> None:
-    """Have Linux kill this process when the process `parent` ends, even while a library holds Python's global lock.
+    """Have Linux kill this process when the process `parent` ends, even while a library holds the GIL.
 
     On other systems, only the end of stdin ends this process (`_read`).
     """
@@ -53,10 +53,10 @@ def _leave_signals_to_parent() -> None:
 
 
 def _take_stdout() -> BinaryIO:
-    """Return stdout for the replies alone: what libraries print from now on goes to stderr."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    """Return stdout for the replies alone, and redirect what libraries print to stderr."""
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return answers
+    return output
 
 
 def _read(source: BinaryIO, lines: SimpleQueue[bytes]) -> None:
@@ -65,12 +65,12 @@ def _read(source: BinaryIO, lines: SimpleQueue[bytes]) -> None:
     os._exit(0)  # the worker is gone or has closed stdin: exit at once, even in the middle of a job
 
 
-def serve(run: Callable[[Job, Emit], None], line: bytes, answers: BinaryIO) -> None:
-    """Run the job of a line, and answer with its replies, or with the error that ended it."""
+def serve(run: Callable[[Job, Emit], None], line: bytes, output: BinaryIO) -> None:
+    """Run the job of a line, and write its replies, or the error that ended it."""
 
     def emit(reply: Reply) -> None:
-        answers.write(reply.model_dump_json().encode() + b"\n")
-        answers.flush()
+        output.write(reply.model_dump_json().encode() + b"\n")
+        output.flush()
 
     try:
         run(JOB.validate_json(line), emit)
@@ -90,10 +90,10 @@ def _failed(message: str) -> Failed:
 
 
 def _log(error: BaseException) -> None:
-    """Write the type and place of an error to stderr, but not its message, which may quote a recording.
+    """Write the type and traceback of an error to stderr, but not its message, which may quote a recording.
 
-    Of an error of the operating system, also write the reason, such as a full disk.
-    Of a `PermanentError`, write only the cause: the worker gets the error itself in the reply.
+    An error of the operating system is written with its reason, such as a full disk. Of a `PermanentError`, only the
+    cause is written: the worker gets the error itself in the reply.
     """
     cause = error.__cause__ if isinstance(error, PermanentError) else error
     if cause is None:

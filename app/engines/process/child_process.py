@@ -54,11 +54,6 @@ class EngineProcess:
         return self._child is not None and self._child.alive
 
     @property
-    def ready(self) -> bool:
-        """Whether a model is loaded, so that a task can begin."""
-        return self.loaded is not None
-
-    @property
     def loaded(self) -> Loaded | None:
         """The transcription model that is loaded; None if there is none."""
         return self._loaded if self.running else None
@@ -105,6 +100,8 @@ class EngineProcess:
 
 
 class _Child:
+    """One child process with its pipes."""
+
     def __init__(self, process: Process, settings: Settings) -> None:
         self._process = process
         self._settings = settings
@@ -155,7 +152,7 @@ class _Child:
         await asyncio.shield(self._reaped())
 
     async def _forward(self, stderr: StreamReader) -> None:
-        """Log what the child writes to stderr, which holds no words of a recording."""
+        """Log what the child writes to stderr, which never contains text of a recording."""
         async for line in stderr:
             text = line.decode(errors="replace").strip()[:_LONGEST_LOG]
             if text:

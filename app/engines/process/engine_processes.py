@@ -1,4 +1,4 @@
-"""The engine as four child processes, which work at the same time."""
+"""The engine as four child processes, which run at the same time."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -15,39 +15,39 @@ from app.engines.messages import (
     Job,
     Load,
     Loaded,
-    Prepare,
-    Prepared,
+    LoadVad,
     ProcessLiveAudio,
     Reply,
     Transcribe,
+    VadLoaded,
 )
 from app.engines.process.child_process import EngineProcess
 from app.errors import TransientError
 from app.settings import Settings
 
-_LONGEST_WINDOW_BYTES = 2 * 1024 * 1024  # longest reply of the listener; a window of 20 s takes 0.85 MB in base64
-_LONGEST_HEARING_S = 60.0  # a job of a live stream takes a few milliseconds, and longer only where the engine hangs
+_MAX_WINDOW_BYTES = 2 * 1024 * 1024  # of a reply of the window detector; a window of 20 s takes 0.85 MB in base64
+MAX_LIVE_JOB_S = 60.0  # a job of a live stream takes a few milliseconds, and longer only where the engine hangs
 
 
 class EngineProcesses:
-    """The engine: one process listens to recordings, one hears live streams, one transcribes, one diarizes.
+    """The engine: one process each detects windows, processes live streams, transcribes and diarizes.
 
-    A process starts with its first job. The listener waits until its replies are read, so that a worker never holds
-    all windows of a recording.
+    A process starts with its first job. The window detector waits until its replies are read, so that a worker never
+    holds all windows of a recording.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._listener = EngineProcess(settings, longest_line=_LONGEST_WINDOW_BYTES)
-        self._live_listener = EngineProcess(settings)
+        self._window_detector = EngineProcess(settings, longest_line=_MAX_WINDOW_BYTES)
+        self._live_detector = EngineProcess(settings)
         self._transcriber = EngineProcess(settings)
         self._diarizer = EngineProcess(settings)
-        self._hearing: set[asyncio.Task[Reply]] = set()
-        self._hears = asyncio.Lock()  # held by the job that runs: only its own time is limited
+        self._live_jobs: set[asyncio.Task[Reply]] = set()
+        self._live_lock = asyncio.Lock()  # held by the job that runs: only its own time is limited
 
     @property
     def ready(self) -> bool:
-        """Whether a transcription model is loaded, so that a task can begin."""
-        return self._transcriber.ready
+        """Whether a transcription model is loaded, so that a task can start."""
+        return self.loaded is not None
 
     @property
     def loaded(self) -> Loaded | None:
@@ -55,12 +55,12 @@ class EngineProcesses:
         return self._transcriber.loaded
 
     async def load(self) -> None:
-        """Load the configured model and the voice detector, so that the first task starts quickly.
+        """Load the configured model and the voice activity detector, so that the first task starts quickly.
 
         Raises:
             TaskError: One of them cannot be loaded; the other is loaded nevertheless.
         """
-        loads = run_job(self, Load(), Loaded), run_job(self, Prepare(), Prepared)
+        loads = run_job(self, Load(), Loaded), run_job(self, LoadVad(), VadLoaded)
         for outcome in await asyncio.gather(*loads, return_exceptions=True):  # if one load fails, the other goes on
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -68,16 +68,16 @@ class EngineProcesses:
     def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         """Run a job and yield its replies; closing the generator before the last reply kills the job's process at once.
 
-        Only jobs of live streams go on, because their process holds the other live streams, too.
+        Only jobs of live streams continue, because their process also holds the other live streams.
 
         Raises:
             TaskError: The job failed.
         """
         match job:
             case ProcessLiveAudio() | CloseLiveStream():
-                return self._hear(job)
-            case Prepare() | FindWindows():
-                return self._listener.run(job)
+                return self._run_shielded(job)
+            case LoadVad() | FindWindows():
+                return self._window_detector.run(job)
             case Load() | Transcribe():
                 return self._transcriber.run(job)
             case Diarize():
@@ -85,28 +85,29 @@ class EngineProcesses:
 
     async def close(self) -> None:
         """Kill all processes, even in the middle of a job; the next job starts its process again."""
-        await discard_all(list(self._hearing))
-        processes = self._listener, self._live_listener, self._transcriber, self._diarizer
+        await discard_all(list(self._live_jobs))
+        processes = self._window_detector, self._live_detector, self._transcriber, self._diarizer
         await asyncio.gather(*(process.close() for process in processes))
 
-    async def _hear(self, job: ProcessLiveAudio | CloseLiveStream) -> AsyncGenerator[Reply, None]:
-        hearing = asyncio.create_task(self._heard(job))
-        self._hearing.add(hearing)
+    async def _run_shielded(self, job: ProcessLiveAudio | CloseLiveStream) -> AsyncGenerator[Reply, None]:
+        task = asyncio.create_task(self._run_live(job))
+        self._live_jobs.add(task)
         try:
-            yield await asyncio.shield(hearing)
+            yield await asyncio.shield(task)
         finally:
-            hearing.add_done_callback(self._drop)
+            task.add_done_callback(self._drop)
 
-    async def _heard(self, job: ProcessLiveAudio | CloseLiveStream) -> Reply:
-        message = "The engine process that hears live sound hangs, and starts again."
+    async def _run_live(self, job: ProcessLiveAudio | CloseLiveStream) -> Reply:
+        message = "The engine process of live streams hangs, and starts again."
+        hangs = TransientError(ErrorCode.ENGINE_FAILED, message)
         async with (
-            self._hears,
-            StopScope(TransientError(ErrorCode.ENGINE_FAILED, message), after=_LONGEST_HEARING_S),
-            aclosing(self._live_listener.run(job)) as replies,
+            self._live_lock,
+            StopScope(hangs, after=MAX_LIVE_JOB_S),
+            aclosing(self._live_detector.run(job)) as replies,
         ):
             return await anext(replies)
 
-    def _drop(self, hearing: asyncio.Task[Reply]) -> None:
-        self._hearing.discard(hearing)
-        if not hearing.cancelled():
-            hearing.exception()  # or asyncio would log that nobody has looked at it
+    def _drop(self, task: asyncio.Task[Reply]) -> None:
+        self._live_jobs.discard(task)
+        if not task.cancelled():
+            task.exception()  # otherwise asyncio logs that it was never retrieved

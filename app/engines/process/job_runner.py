@@ -1,4 +1,4 @@
-"""Runs the jobs of an engine process, and keeps its models in memory from one job to the next."""
+"""Runs the jobs of an engine process, whose models stay in memory between jobs."""
 
 # ruff: noqa: PLC0415 -- a process imports only what its jobs need, so it starts faster and needs less memory
 from __future__ import annotations
@@ -18,12 +18,12 @@ from app.engines.messages import (
     Job,
     Load,
     Loaded,
-    Prepare,
-    Prepared,
+    LoadVad,
     ProcessLiveAudio,
     Reply,
     Setup,
     Transcribe,
+    VadLoaded,
 )
 from app.engines.models import FAMILIES, ModelCatalog
 from app.errors import PermanentError, TransientError
@@ -38,7 +38,7 @@ Emit = Callable[[Reply], None]
 
 
 class JobRunner:
-    """Runs jobs; keeps one transcription model, the networks of diarization and the live streams in memory."""
+    """Runs jobs; one transcription model, the diarization networks and the live streams stay in memory."""
 
     def __init__(self, setup: Setup, families: Sequence[ModelFamily] = FAMILIES) -> None:
         self._setup = setup
@@ -56,15 +56,15 @@ class JobRunner:
                 live stream is unknown and has to begin again, or there are too many live streams.
         """
         match job:
-            case Prepare():
-                from app.engines.audio.window_search import prepare
+            case LoadVad():
+                from app.engines.audio.window_search import load_vad
 
-                prepare()
-                emit(Prepared())
+                load_vad()
+                emit(VadLoaded())
             case FindWindows():
                 from app.engines.audio.window_search import find_windows
 
-                for reply in find_windows(job, self._limit(self._setup.audio_max_seconds, "AUDIO_MAX_SECONDS")):
+                for reply in find_windows(job, self._audio_limit()):
                     emit(reply)
             case ProcessLiveAudio() | CloseLiveStream():
                 emit(self._live().run(job))
@@ -107,7 +107,7 @@ class JobRunner:
         from app.engines.audio.live_streams import LiveStreams
 
         if self._streams is None:
-            self._streams = LiveStreams(self._limit(self._setup.audio_max_seconds, "AUDIO_MAX_SECONDS"))
+            self._streams = LiveStreams(self._audio_limit())
         return self._streams
 
     def _diarize(self, job: Diarize, emit: Emit) -> DiarizationDone:
@@ -119,6 +119,9 @@ class JobRunner:
         limit = self._limit(self._setup.diarization_max_seconds, "DIARIZATION_MAX_SECONDS")
         return diarize(self._networks, job, limit, emit)
 
+    def _audio_limit(self) -> Limit:
+        return self._limit(self._setup.audio_max_seconds, "AUDIO_MAX_SECONDS")
+
     def _limit(self, seconds: float, setting: str) -> Limit:
         from app.engines.audio.limits import Limit
 
@@ -126,6 +129,6 @@ class JobRunner:
 
 
 def _transient(error: PermanentError) -> TransientError:
-    """Make an error of the configured model transient: tasks are retried while the operator repairs the model."""
+    """Return an error of the configured model as a transient one: tasks are retried until the operator repairs it."""
     message = f"The service's own model cannot be loaded, and the operator has to repair it: {error.detail.message}"
     return TransientError(ErrorCode.ENGINE_FAILED, message)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from natscribe.schemas.transcription import Word
 
-from app.engines.audio.timeline import INEXACT_S, Times
+from app.engines.audio.timeline import WORD_TOLERANCE_S, Times
 
 MIN_GAP_S = 1.0  # the least speech in a gap
 _MIN_INNER_GAP_S = 1.6  # shortest gap between two words: people pause, and word timestamps are inexact
@@ -39,7 +39,7 @@ def word_times(words: Iterable[Word], speech: Sequence[Times], since: float = 0.
     times = []
     for word in words:
         start, end = word.start - since, word.end - since
-        start = max([start, *(region_start for region_start, _ in speech if region_start < end - INEXACT_S)])
+        start = max([start, *(region_start for region_start, _ in speech if region_start < end - WORD_TOLERANCE_S)])
         times.append((start, min(end, start + max_word_seconds(word))))
     return times
 

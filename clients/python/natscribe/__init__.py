@@ -1,9 +1,10 @@
 """The client of Natscribe: submits recordings over NATS, follows tasks, and fetches their results.
 
-A name is imported when it is first used, so that `import natscribe` costs nothing.
+Each name is imported on first use, so that `import natscribe` imports nothing else.
 """
 
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -95,27 +96,14 @@ __all__ = [
     "WorkerInfo",
 ]
 
-_MODULES = (
-    "natscribe.client",
-    "natscribe.schemas.dead_letters",
-    "natscribe.schemas.diarization",
-    "natscribe.schemas.errors",
-    "natscribe.schemas.live",
-    "natscribe.schemas.progress",
-    "natscribe.schemas.requests",
-    "natscribe.schemas.task_list",
-    "natscribe.schemas.task_queues",
-    "natscribe.schemas.transcription",
-    "natscribe.schemas.voices",
-    "natscribe.schemas.wire",
-    "natscribe.schemas.workers",
-    "natscribe.settings",
-)
+_SCHEMAS = "natscribe.schemas."
 
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        for module in map(import_module, _MODULES):
+        schemas = import_module("natscribe.schemas").__path__
+        modules = ("natscribe.client", "natscribe.settings", *(info.name for info in iter_modules(schemas, _SCHEMAS)))
+        for module in map(import_module, modules):
             if hasattr(module, name):
                 return getattr(module, name)
     message = f"module 'natscribe' has no attribute {name!r}"

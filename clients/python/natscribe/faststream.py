@@ -1,4 +1,4 @@
-"""What a FastStream application needs of the service: its streams ready-made, a broker that is logged in, the messages.
+"""The service's streams, message types and a configured broker for FastStream applications.
 
     from natscribe.faststream import RESULTS, Result, broker
 
@@ -7,8 +7,8 @@
     @natscribe.subscriber("results.*", stream=RESULTS, durable="transcripts", pull_sub=True)
     async def read(result: Result) -> None: ...
 
-Given only a stream's name, FastStream would declare the stream with a configuration of its own, which NATS refuses, and
-the application would not start. It never declares these streams: the service makes them.
+FastStream does not declare these streams, because the service creates them. From the mere name of a stream, FastStream
+would declare it with a default configuration, which NATS refuses, and the application would not start.
 """
 
 import ssl
@@ -39,7 +39,7 @@ __all__ = [
     "streams",
 ]
 
-# nats-py's default closes the connection after 60 attempts, and the pull loops of FastStream then block the event loop.
+# By default nats-py closes the connection after 60 attempts, and FastStream's pull loops then block the event loop.
 RECONNECT_WITHOUT_LIMIT = -1
 
 
@@ -53,18 +53,18 @@ class Streams(NamedTuple):
 
 
 def streams(names: StreamNames) -> Streams:
-    """Return the streams under the names that `names` gives them, e.g. `streams(Settings.read().stream_names)`."""
-    called = (names.progress, names.segments, names.results, names.dead_letters)
-    return Streams(*(JStream(name, declare=False) for name in called))
+    """Return the streams with these names, e.g. `streams(Settings.read().stream_names)`."""
+    stream_names = (names.progress, names.segments, names.results, names.dead_letters)
+    return Streams(*(JStream(name, declare=False) for name in stream_names))
 
 
 PROGRESS, SEGMENTS, RESULTS, DEAD_LETTERS = streams(Settings().stream_names)
 
 
 def broker(settings: Settings | None = None) -> NatsBroker:
-    """Make a broker with the address, the login and the inbox prefix of the settings; nothing is connected yet.
+    """Return a broker with the address, the login and the inbox prefix of the settings, not connected yet.
 
-    Without `settings` the environment is read.
+    Without `settings` they are read from the environment.
     """
     settings = settings or Settings.read()
     return NatsBroker(
@@ -76,12 +76,12 @@ def broker(settings: Settings | None = None) -> NatsBroker:
 
 
 def pull_inbox(settings: Settings | None = None) -> bytes:
-    """Return the `inbox_prefix` for pull subscribers, which do not use that of the broker."""
+    """Return the `inbox_prefix` for pull subscribers, which do not inherit that of the broker."""
     return f"{(settings or Settings.read()).nats_inbox_prefix}.".encode()
 
 
 def security(settings: Settings) -> NatsSecurity | None:
-    """Read login and TLS from the settings; return None if the settings have neither."""
+    """Return the login and TLS of the settings; None if the settings have neither."""
     tls = ssl.create_default_context(cafile=settings.nats_tls_ca_file) if settings.nats_tls_ca_file else None
     if settings.nats_creds_file is not None:
         return NatsCredentials(str(settings.nats_creds_file), ssl_context=tls)

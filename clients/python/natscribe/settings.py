@@ -1,4 +1,4 @@
-"""Settings of a client, which the service has, too: how to reach NATS, and where recordings are."""
+"""Settings that client and service share: how to reach NATS, and where recordings are stored."""
 
 import os
 import re
@@ -24,7 +24,7 @@ from natscribe.schemas.stream_names import StreamNames
 
 SECRETS = Path("/run/secrets")  # container engines put one file here for each secret; the environment overrides it
 STEM_SUFFIX = "_tasks"
-STORE = re.compile(
+AUDIO_STORE_PATTERN = re.compile(
     r"nats://[A-Za-z0-9_-]+"
     r"|file:///.*"
     r"|s3://[a-z0-9][a-z0-9.-]+(/(?!\.)[\w.!()=-]+)*/?"
@@ -33,7 +33,7 @@ STORE = re.compile(
 
 
 class Settings(BaseModel):
-    """How to reach NATS, and where recordings are.
+    """How to reach NATS, and where recordings are stored.
 
     The fields are named like the environment variables: `nats_url` is NATS_URL.
     """
@@ -56,7 +56,7 @@ class Settings(BaseModel):
     nats_consumer_name: str = Field("transcription_worker", pattern=r"^[A-Za-z0-9_-]+$")
 
     audio_store: str = "nats://audio"
-    audio_max_bytes: int = Field(4 * 1024**3, gt=0, description="The largest recording that the service takes.")
+    audio_max_bytes: int = Field(4 * 1024**3, gt=0, description="The largest recording that the service accepts.")
     aws_access_key_id: str | None = None
     aws_secret_access_key: SecretStr | None = None
     aws_region: str | None = None
@@ -71,28 +71,28 @@ class Settings(BaseModel):
         """Read each setting from the environment, else from these files of `NAME=value` lines, else from /run/secrets.
 
         Raises:
-            ValidationError: A setting is wrong; `wrong_setting` makes a sentence of the error.
+            ValidationError: A setting is wrong; `describe_invalid_setting` describes the error in a sentence.
         """
         sources = [_upper(os.environ), *_lines_of(files)]
-        found: dict[str, str] = {}
+        settings: dict[str, str] = {}
         for name in cls.model_fields:
             values = (source.get(name.upper()) for source in sources)
             value = next(filter(None, values), None) or _secret(name)
             if value:
-                found[name] = value
-        return cls.model_validate(found)
+                settings[name] = value
+        return cls.model_validate(settings)
 
     @model_validator(mode="after")
-    def _key_and_secret(self) -> Self:
-        is_half = (self.aws_access_key_id is None) != (self.aws_secret_access_key is None)
-        if is_half and self.audio_store.startswith("s3:"):
+    def _check_aws_credentials(self) -> Self:
+        is_incomplete = (self.aws_access_key_id is None) != (self.aws_secret_access_key is None)
+        if is_incomplete and self.audio_store.startswith("s3:"):
             message = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together: set both, or neither"
             raise ValueError(message)
         return self
 
     @field_validator("nats_url")
     @classmethod
-    def _is_of_nats(cls, urls: str) -> str:
+    def _check_nats_url(cls, urls: str) -> str:
         addresses = [url.strip() for url in urls.split(",")]
         for address in map(split_address, addresses):
             if address.scheme not in {"nats", "tls"} or not address.hostname:
@@ -102,7 +102,7 @@ class Settings(BaseModel):
 
     @field_validator("nats_creds_file")
     @classmethod
-    def _can_be_signed(cls, file: Path | None) -> Path | None:
+    def _check_creds_extra(cls, file: Path | None) -> Path | None:
         if file is not None and find_spec("nkeys") is None:
             message = (
                 "a credentials file needs an extra, install it in a checkout: pip install './clients/python[creds]'"
@@ -112,8 +112,8 @@ class Settings(BaseModel):
 
     @field_validator("audio_store")
     @classmethod
-    def _is_a_store(cls, url: str) -> str:
-        if not STORE.fullmatch(url):
+    def _check_audio_store(cls, url: str) -> str:
+        if not AUDIO_STORE_PATTERN.fullmatch(url):
             message = "write nats://BUCKET, file:///FOLDER, s3://BUCKET/PREFIX or https://HOST/FOLDER/"
             raise ValueError(message)
         if url.startswith("s3:") and find_spec("obstore") is None:
@@ -161,7 +161,7 @@ def split_address(url: str) -> SplitResult:
     """Split an address into its parts.
 
     Raises:
-        ValueError: It is no valid address.
+        ValueError: The address is invalid.
     """
     try:
         parts = urlsplit(url)
@@ -172,13 +172,13 @@ def split_address(url: str) -> SplitResult:
     return parts
 
 
-def wrong_setting(error: ValidationError) -> str:
-    """Write a sentence that names the first wrong setting, as the environment names it, and the problem."""
+def describe_invalid_setting(error: ValidationError) -> str:
+    """Return a sentence that names the first invalid setting, by its environment variable, and its problem."""
     # The name is empty if the problem is a combination of settings.
     name = "".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
-    where = f"The setting {name.upper()}" if name else "A setting"
-    what = problems_of(error).partition("; ")[0].removeprefix(f"{name}: ")
-    return f"{where} is wrong: {what}. Correct it in the environment or in .env."
+    setting = f"The setting {name.upper()}" if name else "A setting"
+    problem = problems_of(error).partition("; ")[0].removeprefix(f"{name}: ")
+    return f"{setting} is wrong: {problem}. Correct it in the environment or in .env."
 
 
 def _lines_of(files: tuple[Path, ...]) -> list[dict[str, str | None]]:

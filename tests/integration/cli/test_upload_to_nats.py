@@ -8,7 +8,7 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
-from natscribe.client.bucket import CHUNK, Bucket, PatientJetStream
+from natscribe.client.bucket import CHUNK_BYTES, Bucket, RetryingJetStream
 
 
 async def test_an_upload_goes_on_after_an_election(
@@ -16,7 +16,7 @@ async def test_an_upload_goes_on_after_an_election(
 ) -> None:
     # Given a recording of three chunks, and a bucket
     recording = tmp_path / "meeting.flac"
-    recording.write_bytes(bytes(range(256)) * (CHUNK // 100))
+    recording.write_bytes(bytes(range(256)) * (CHUNK_BYTES // 100))
     await js.create_object_store("audio")
     # When the acknowledgement of the first chunk is lost, and nobody answers the next request
     request, published = nc.request, 0
@@ -32,7 +32,7 @@ async def test_an_upload_goes_on_after_an_election(
         return answer
 
     monkeypatch.setattr(nc, "request", disturbed)
-    assert await Bucket(PatientJetStream(nc), "audio").upload(recording, "m.flac") is True
+    assert await Bucket(RetryingJetStream(nc), "audio").upload(recording, "m.flac") is True
     # Then the recording is there, each chunk once
     assert published == 3 + 1 + 2
     found = await (await js.object_store("audio")).get("m.flac")

@@ -88,13 +88,13 @@ async def test_a_recording_is_uploaded_once(settings: Settings, recording: Path,
     assert await stored(bucket, "t1-meeting.flac") == b"another one"
 
 
-async def test_a_recording_is_withdrawn(settings: Settings, recording: Path) -> None:
+async def test_a_recording_is_deleted(settings: Settings, recording: Path) -> None:
     # Given a recording that was uploaded
     store = S3(settings)
     await store.upload(recording, "t2-meeting.flac")
-    # When it is withdrawn, twice
-    await store.withdraw("t2-meeting.flac")
-    await store.withdraw("t2-meeting.flac")
+    # When it is deleted, twice
+    await store.delete("t2-meeting.flac")
+    await store.delete("t2-meeting.flac")
     # Then it is gone
     assert await store.differs(recording, "t2-meeting.flac") is False
 
@@ -157,7 +157,7 @@ async def test_a_cancelled_upload_leaves_no_object(
     assert removed(proxy)
 
 
-async def test_an_upload_that_is_cancelled_too_late_is_withdrawn(
+async def test_an_upload_that_is_cancelled_too_late_is_deleted(
     settings: Settings, recording: Path, bucket: S3Store, proxy: Proxy
 ) -> None:
     # Given an upload whose parts were all sent, and whose end is not acknowledged yet

@@ -39,7 +39,7 @@ def _sound_track(samples: int, place: int) -> bytes:
 
 
 def film_with_an_index(path: Path, samples: int = 40_000_000) -> None:
-    """A film of less than 1 kB whose two sound tracks have 40 million samples each, in a table of one line."""
+    """A film of less than 1 kB whose two audio tracks have 40 million samples each, in a table of one line."""
     head = _atom("ftyp", b"qt  ", bytes(4), b"qt  ")
     sound = _atom("mdat", b"\xd5" * 16)
     tracks = [_sound_track(samples, len(head) + 8)] * 2
@@ -48,7 +48,7 @@ def film_with_an_index(path: Path, samples: int = 40_000_000) -> None:
 
 
 def many_packets(path: Path, packets: int = 5_000_000) -> None:
-    """A recording of one byte a packet: each says that there is no sound for 20 ms."""
+    """A recording of one byte a packet: each says that there is no audio for 20 ms."""
     path.write_bytes(b"#!AMR\n" + b"\x7c" * packets)
 
 
@@ -58,7 +58,7 @@ def many_atoms(path: Path, atoms: int = 5_000_000) -> None:
 
 
 def large_picture(path: Path, size: int = 200 * 1024**2) -> None:
-    """An MP3 without sound, with a picture of `size` bytes in its tags."""
+    """An MP3 without audio, with a picture of `size` bytes in its tags."""
     picture = b"APIC" + struct.pack(">I", size) + bytes(2) + b"\x00image/png\x00\x03\x00"
     length = bytes((size + 10) >> shift & 0x7F for shift in (21, 14, 7, 0))
     with path.open("wb") as file:

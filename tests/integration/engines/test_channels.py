@@ -1,4 +1,4 @@
-"""Whether the channels of real recordings carry different speech, and the chunks that are listened to for it."""
+"""Whether the channels of real recordings carry different speech, and the chunks that are processed for it."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.engines.audio.channels import channels_differ
-from app.engines.audio.decoding import COMPARED_S, chunks, measure
+from app.engines.audio.decoding import COMPARED_S, chunks_at, probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
 from tests.sounds import CLIPS, NO_LIMIT, Samples, load, silence, tone, write, write_channels
@@ -30,7 +30,7 @@ by_kind_of_codec = pytest.mark.parametrize(  # without loss, with loss, and with
 
 def differ(path: Path) -> bool:
     budget = Budget(NO_LIMIT)
-    return channels_differ(path, budget, *measure(path, budget))
+    return channels_differ(path, budget, *probe(path, budget))
 
 
 def pitch(samples: Samples) -> float:
@@ -53,14 +53,14 @@ def test_the_sides_of_a_call_differ_in_every_format(tmp_path: Path, name: str, c
 
 
 @by_kind_of_codec
-def test_the_same_sound_in_both_channels_does_not_differ(tmp_path: Path, name: str, codec: str, rate: int) -> None:
+def test_the_same_audio_in_both_channels_does_not_differ(tmp_path: Path, name: str, codec: str, rate: int) -> None:
     one = load(CLIPS[0])
     assert not differ(write_channels(tmp_path / name, [one, 0.5 * one], codec, rate=rate))
 
 
 @by_kind_of_codec
 def test_a_room_with_two_microphones_does_not_differ(tmp_path: Path, name: str, codec: str, rate: int) -> None:
-    # Given two people of whom each microphone hears one 10 dB louder than the other one, and later
+    # Given two people of whom each microphone records one 10 dB louder than the other one, and later
     one, other = in_turns()
     late = round(0.006 * SAMPLE_RATE)
     channels = [one + 0.3 * np.roll(other, late), other + 0.3 * np.roll(one, late)]
@@ -84,8 +84,8 @@ def test_an_probe_is_of_its_place(tmp_path: Path, name: str, codec: str, rate: i
     path = write_channels(tmp_path / name, tones, codec, rate=rate)
     # When chunks are taken in any order
     places = [95.0, 5.0, 65.0, 35.0]
-    found = list(chunks(path, Budget(NO_LIMIT), 2, places))
-    # Then each has the sound of its place and channel, and the wanted length
+    found = list(chunks_at(path, Budget(NO_LIMIT), 2, places))
+    # Then each has the audio of its offset and channel, and the wanted length
     for place, channels in zip(places, found, strict=True):
         half = place // 30
         assert [pitch(channel) for channel in channels] == [
@@ -101,7 +101,7 @@ def test_an_probe_is_of_its_place(tmp_path: Path, name: str, codec: str, rate: i
 def test_damage_spoils_no_probe_but_its_own(tmp_path: Path, name: str, codec: str) -> None:
     # Given a call whose second half is overwritten
     path = write_channels(tmp_path / name, [np.tile(side, 3) for side in in_turns()], codec, rate=48_000)
-    seconds, channels = measure(path, Budget(NO_LIMIT))
+    seconds, channels = probe(path, Budget(NO_LIMIT))
     content = bytearray(path.read_bytes())
     half = len(content) // 2
     content[half : half + len(content) // 3] = np.random.default_rng(3).bytes(len(content) // 3)

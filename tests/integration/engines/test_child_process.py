@@ -53,7 +53,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_one_process_serves_many_jobs(engine: EngineProcess) -> None:
     # Given an engine that has loaded its model
     await replies(engine, Load())
-    assert engine.ready
+    assert engine.loaded is not None
     child = the_child()
 
     # When it does one job of each kind
@@ -95,7 +95,7 @@ async def test_closing_a_run_kills_the_child_at_once(
 
     # Then the child is gone, and the next job is done by a new one
     assert not child.is_running()
-    assert not engine.ready
+    assert engine.loaded is None
     assert isinstance((await replies(engine, FindWindows(path=quiet)))[-1], WindowSearchDone)
 
 
@@ -138,7 +138,7 @@ async def test_a_failed_job_leaves_the_process_usable(engine: EngineProcess, tmp
     foreign = await failure(engine, Load(options=TranscribeOptions(language="xx")))
     vanished = await failure(engine, FindWindows(path=tmp_path / "vanished.flac"))
 
-    # Then each error says what is wrong, and the same process goes on
+    # Then each error says what is wrong, and the same process continues
     assert (type(unknown), unknown.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
     assert (type(broken), broken.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
     assert (type(damaged), damaged.detail.code) == (PermanentError, ErrorCode.AUDIO_UNREADABLE)
@@ -158,7 +158,7 @@ async def test_signals_to_the_whole_group_leave_the_child_alone(engine: EnginePr
     for number in (signal.SIGINT, signal.SIGTERM):
         child.send_signal(number)
 
-    # Then it goes on: its worker decides when it stops
+    # Then it continues: its worker decides when it stops
     assert isinstance((await replies(engine, FindWindows(path=quiet)))[-1], WindowSearchDone)
     assert the_child() == child
 
@@ -170,7 +170,7 @@ async def test_a_long_recording_is_no_burden(engine: EngineProcess, tmp_path: Pa
     await replies(engine, FindWindows(path=quiet))  # what the first job loads is no matter of length
     before = the_child().memory_info().rss
 
-    # When it is listened to
+    # When it is processed
     found = await replies(engine, FindWindows(path=path))
 
     # Then progress was emitted on the way, and memory did not grow with the length

@@ -77,7 +77,7 @@ async def test_windows_are_transcribed_while_more_are_found(engine: EngineProces
             replies(engine, Transcribe(windows=[found.window], previous=[None])),
             replies(engine, Diarize(path=CLIPS[1])),
         )
-        # Then both are done, and listening goes on to its end
+        # Then both are done, and window detection continues to its end
         rest = [reply async for reply in listening]
     assert isinstance(transcribed[-1], WindowsTranscribed)
     assert transcribed[-1].texts[0].segments[0].text
@@ -101,10 +101,10 @@ async def test_what_the_first_task_needs_is_loaded_ahead_and_only_what_is_not_wa
     await anext(run)
     # When nobody wants that any more
     await run.aclose()
-    # Then the listener is gone, and the model is still loaded
+    # Then the window detector is gone, and the model is still loaded
     assert len(children()) == 1
     assert engine.ready
-    # And the next recording is listened to by a new one
+    # And the next recording is processed by a new one
     assert isinstance((await replies(engine, FindWindows(path=CLIPS[1])))[-1], WindowSearchDone)
 
 
@@ -124,7 +124,7 @@ async def test_a_listener_is_ready_though_the_model_cannot_be_loaded(engine_sett
 
 def live(samples: Samples, stream: str, *, first: bool = False, end: bool = False) -> ProcessLiveAudio:
     sound = b64encode((samples * 32767).astype("<i2").tobytes()).decode()
-    return ProcessLiveAudio(stream=stream, audio=LiveAudio(), first=first, sound=sound, end=end)
+    return ProcessLiveAudio(stream=stream, audio=LiveAudio(), first=first, data=sound, end=end)
 
 
 async def heard(engine: EngineProcesses, job: ProcessLiveAudio | CloseLiveStream) -> LiveAudioProcessed:
@@ -145,7 +145,7 @@ async def test_live_streams_take_turns_and_their_utterances_are_transcribed(engi
         quiet = await heard(engine, live(silence(0.25), "quiet", first=at == 0))
         windows += reading.windows
         shown += len(reading.open)
-    # Then one process more hears both, and there is nothing in the silence
+    # Then one more process runs both, and there is nothing in the silence
     assert len(children()) == 3
     assert (quiet.windows, quiet.open) == ([], [])
     assert shown > len(windows) > 0
@@ -165,10 +165,10 @@ async def test_a_live_stream_survives_a_job_that_is_given_up(engine: EngineProce
     giving_up.cancel()
     await asyncio.wait([giving_up])
     assert giving_up.cancelled()
-    # Then the other one goes on, and so could this one, until it is forgotten
+    # Then the other one continues, and so could this one, until it is closed
     assert (await heard(engine, live(silence(1), "other"))).seconds == 2
     assert (await heard(engine, live(silence(1), "given up"))).seconds == 32
-    assert (await heard(engine, CloseLiveStream(stream="given up"))).settled == []
+    assert (await heard(engine, CloseLiveStream(stream="given up"))).complete_until == []
 
 
 async def test_a_live_stream_begins_again_after_its_process_has_died(engine: EngineProcesses) -> None:
@@ -177,7 +177,7 @@ async def test_a_live_stream_begins_again_after_its_process_has_died(engine: Eng
     (child,) = children()
     child.kill()
     child.wait()
-    # When more sound comes, then the stream is unknown, which another attempt repairs
+    # When more audio comes, then the stream is unknown, which another attempt repairs
     with pytest.raises(TransientError) as caught:
         await heard(engine, live(silence(1), "a"))
     assert caught.value.detail.code is ErrorCode.ENGINE_FAILED
@@ -189,13 +189,13 @@ async def test_a_live_process_that_hangs_is_replaced(engine: EngineProcesses, mo
     await heard(engine, live(silence(1), "a", first=True))
     (child,) = children()
     child.suspend()
-    monkeypatch.setattr(engine_processes, "_LONGEST_HEARING_S", 0.2)
-    # When a job gets no answer, then it fails for now, and nothing is left of the process
+    monkeypatch.setattr(engine_processes, "MAX_LIVE_JOB_S", 0.2)
+    # When a job gets no reply, then it fails for now, and nothing is left of the process
     with pytest.raises(TransientError) as caught:
         await heard(engine, live(silence(1), "a"))
     assert caught.value.detail.code is ErrorCode.ENGINE_FAILED
     assert children() == []
-    # And another one hears the stream from its beginning
+    # And another process takes the stream from its beginning
     monkeypatch.undo()
     assert (await heard(engine, live(silence(1), "a", first=True))).seconds == 1
 
@@ -206,7 +206,7 @@ class SlowProcess(EngineProcess):
     async def run(self, _: Job) -> AsyncGenerator[Reply, None]:
         async with self.turn:
             await asyncio.sleep(0.2)
-        yield LiveAudioProcessed(seconds=1, windows=[], open=[], settled=[])
+        yield LiveAudioProcessed(seconds=1, windows=[], open=[], complete_until=[])
 
     turn = asyncio.Lock()
 
@@ -214,13 +214,13 @@ class SlowProcess(EngineProcess):
 async def test_jobs_that_wait_for_others_do_not_hang(
     engine_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a process that hears, and a limit of five times what a job takes
+    # Given a process of live streams, and a limit of five times what a job takes
     monkeypatch.setattr(engine_processes, "EngineProcess", SlowProcess)
-    monkeypatch.setattr(engine_processes, "_LONGEST_HEARING_S", 1.0)
+    monkeypatch.setattr(engine_processes, "MAX_LIVE_JOB_S", 1.0)
     engine = EngineProcesses(engine_settings)
-    # When ten streams have sound at once, so that the last job waits for longer than that
+    # When ten streams have audio at once, so that the last job waits for longer than that
     found = await asyncio.gather(*(heard(engine, live(silence(0), f"stream {number}")) for number in range(10)))
-    # Then all are heard
+    # Then all are processed
     assert len(found) == 10
     await engine.close()
 

@@ -72,11 +72,11 @@ async def test_damaged_live_files_never_end_the_process(engine_settings: Setting
     outcomes = dict[str, str]()
     for number in range(FILES // 4):
         audio, pieces = fuzzed_live(SEED, number)
-        # When they come bit by bit
+        # When they come in pieces
         try:
             for index, piece in enumerate(pieces):
                 job = ProcessLiveAudio(
-                    stream=f"s{number}", audio=audio, first=index == 0, sound=piece, end=index == len(pieces) - 1
+                    stream=f"s{number}", audio=audio, first=index == 0, data=piece, end=index == len(pieces) - 1
                 )
                 (heard,) = await replies(engine, job)
                 assert isinstance(heard, LiveAudioProcessed)

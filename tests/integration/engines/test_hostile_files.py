@@ -1,4 +1,4 @@
-"""Uploads that ask for far more memory or time than a recording does: they fail, and the engine goes on."""
+"""Uploads that ask for far more memory or time than a recording does: they fail, and the engine continues."""
 
 import asyncio
 import re
@@ -11,7 +11,7 @@ import psutil
 import pytest
 from natscribe.schemas.errors import ErrorCode
 
-from app.engines.audio.decoding import measure
+from app.engines.audio.decoding import probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.messages import DiarizationDone, Diarize, FindWindows, WindowSearchDone
 from app.engines.process.child_process import EngineProcess
@@ -58,7 +58,7 @@ async def test_a_huge_picture_is_not_read(engine_settings: Settings, tmp_path: P
     # Given a service for recordings of up to an hour, and a picture of 200 MB in the tags of one
     engine = EngineProcess(engine_settings.model_copy(update={"audio_max_seconds": 3600.0}))
     large_picture(tmp_path / "picture.mp3")
-    # When it is listened to, then it fails for good, and memory did not grow by the picture
+    # When it is processed, then it fails for good, and memory did not grow by the picture
     error = await failure(engine, FindWindows(path=tmp_path / "picture.mp3"))
     assert (type(error), error.detail.code) == (PermanentError, ErrorCode.AUDIO_UNREADABLE)
     assert peak_mb(the_child()) < 250
@@ -80,8 +80,8 @@ def test_reading_ends_in_time_also_before_anything_is_decoded(
     began = thread_time()
     # When it is measured
     with pytest.raises(PermanentError) as caught:
-        measure(tmp_path / "long.mov", Budget(Limit(float("inf"), "AUDIO_MAX_SECONDS", decode_seconds=0.5)))
-    # Then it is refused in about that time; where the library itself was stopped, the file also looks damaged
+        probe(tmp_path / "long.mov", Budget(Limit(float("inf"), "AUDIO_MAX_SECONDS", decode_seconds=0.5)))
+    # Then it is refused in about that time; where the library itself was stopped, the file may also count as damaged
     assert caught.value.detail.code in refused_as
     assert thread_time() - began < 2
 
@@ -90,7 +90,7 @@ async def test_opening_a_file_ends_in_time_whatever_the_library_does(engine_sett
     # Given a small file on which the library works for minutes before it returns, and two seconds for all reading
     many_tags(tmp_path / "tags.mka")
     engine = EngineProcess(engine_settings.model_copy(update={"audio_max_decode_seconds": 2.0}))
-    # When it is listened to, or searched for speakers
+    # When it is processed, or searched for speakers
     for job in (FindWindows(path=tmp_path / "tags.mka"), Diarize(path=tmp_path / "tags.mka")):
         async with asyncio.timeout(120):
             error = await failure(engine, job)

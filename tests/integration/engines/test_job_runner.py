@@ -32,7 +32,7 @@ print(*sys.modules)
 
 
 class Watched:
-    """A family whose loaded models are kept."""
+    """A family that records its loaded models."""
 
     def __init__(self, family: ModelFamily) -> None:
         self.EXAMPLE, self.NEEDED = family.EXAMPLE, family.NEEDED
@@ -52,7 +52,7 @@ class Watched:
 
 
 @pytest.mark.parametrize("model", [None, READER], ids=["whisper", "onnx"])
-def test_models_of_each_family_transcribe_as_many_windows_at_once_as_they_are_told(model: str | None) -> None:
+def test_models_of_each_family_transcribe_as_many_windows_at_once_as_configured(model: str | None) -> None:
     # Given an engine process that transcribes three windows at the same time
     families, replies = [Watched(family) for family in FAMILIES], list[Reply]()
     runner = JobRunner(SETUP.model_copy(update={"transcription_model": model, "engine_parallel": 3}), families)
@@ -92,7 +92,7 @@ def test_a_precision_that_a_family_does_not_take_is_refused_with_those_that_it_t
     # Given an engine process with a typing error in the precision
     runner = JobRunner(SETUP.model_copy(update={"transcription_model": model, "engine_compute_type": "int7"}))
 
-    # When it loads its model, then the operator is told the setting, its value and what it may be
+    # When it loads its model, then the operator reads the setting, its value and what it may be
     with pytest.raises(TransientError, match="ENGINE_COMPUTE_TYPE=int7: ") as caught:
         runner.run(Load(), lambda _: None)
     assert taken == set(str(caught.value).rstrip(".").partition("takes ")[2].split(", "))
@@ -109,7 +109,7 @@ def test_without_a_gpu_the_device_is_named_and_not_the_precision(model: str | No
         )
     )
 
-    # When it loads its model, and does so again a while later, then the operator is told which setting does not fit
+    # When it loads its model, and does so again a while later, then the operator reads which setting does not fit
     for _ in range(2):
         with pytest.raises(TransientError, match="or ENGINE_DEVICE does not suit this machine"):
             runner.run(Load(), lambda _: None)

@@ -16,7 +16,7 @@ from natscribe.schemas.windows import Window, WindowText
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples, pack
-from app.engines.audio.windows import listen
+from app.engines.audio.windows import detect_windows
 from app.engines.family import ComputeOptions
 from app.engines.messages import Transcribe
 from app.engines.parallel import Parallel
@@ -52,7 +52,7 @@ def said(name: str) -> str:
 
 
 def batches(samples: Samples, size: int) -> list[list[Window]]:
-    found = [window for block in listen([samples]) for window in block.windows]
+    found = [window for block in detect_windows([samples]) for window in block.windows]
     windows = [Window(regions=list(window.regions), samples=pack(window.samples)) for window in found]
     return [windows[first : first + size] for first in range(0, len(windows), size)]
 

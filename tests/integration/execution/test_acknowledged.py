@@ -120,7 +120,7 @@ async def test_no_message_is_read_again_for_the_next_unknown_id(
     reads: list[int] = []
     read = stream_pages.page
 
-    async def page(*arguments: Any, **options: Any) -> stream_pages.Pages:  # passed on as they came
+    async def page(*arguments: Any, **options: Any) -> stream_pages.Messages:  # passed on as they came
         messages = await read(*arguments, **options)
         reads.extend(message.seq or 0 for message in messages)
         return messages
@@ -134,7 +134,7 @@ async def test_no_message_is_read_again_for_the_next_unknown_id(
 
 
 @pytest.mark.parametrize("request_subject", [subjects.CANCEL, subjects.DELETE, subjects.STATUS, subjects.RESULT])
-async def test_a_task_that_nobody_registers_is_known(
+async def test_the_status_of_an_unregistered_task_is_available(
     unregistered: None, publisher: Publisher, busy: Worker, request_subject: str
 ) -> None:
     # Given an acknowledged task whose announcement nobody has handled
@@ -193,7 +193,7 @@ async def test_a_queue_that_cannot_be_read_in_time_makes_no_task_unknown(
     await publisher.publish("t1")
     read, frozen = stream_pages.page, asyncio.Event()
 
-    async def page(*arguments: Any, **options: Any) -> stream_pages.Pages:  # passed on as they came
+    async def page(*arguments: Any, **options: Any) -> stream_pages.Messages:  # passed on as they came
         await frozen.wait()
         return await read(*arguments, **options)
 

@@ -157,7 +157,7 @@ async def test_nothing_is_left_of_tasks_that_are_deleted_while_they_run(
     await eventually(nothing, within=WITHIN_S)
 
 
-async def test_many_replays_at_once_do_each_task_once_more(
+async def test_concurrent_replays_queue_each_task_once(
     publisher: Publisher, engines: list[FakeEngine], js: JetStreamContext
 ) -> None:
     # Given tasks that have failed
@@ -185,7 +185,7 @@ async def test_many_replays_at_once_do_each_task_once_more(
     assert (await js.stream_info("transcription_dead_letters")).state.messages == 0
 
 
-async def test_tasks_that_ask_to_be_forgotten_leave_nothing(
+async def test_tasks_with_short_retention_leave_nothing(
     publisher: Publisher, engines: list[FakeEngine], js: JetStreamContext, redis: Redis
 ) -> None:
     # Given tasks that ask to be forgotten a minute after their end

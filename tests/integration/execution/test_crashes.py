@@ -148,7 +148,7 @@ async def test_a_task_fails_once_and_leaves_one_dead_letter(
         await js.get_last_msg("transcription_results", "results.t1")
 
 
-async def test_a_task_that_kills_its_workers_is_given_up(
+async def test_a_task_that_kills_its_workers_fails(
     publisher: Publisher,
     start_worker: StartWorker,
     settings: Settings,
@@ -174,7 +174,7 @@ async def test_a_task_that_kills_its_workers_is_given_up(
     assert await the_only(js, "transcription_dead_letters") == 1
 
 
-async def test_four_graceful_stops_harm_nobody(
+async def test_four_graceful_stops_cost_no_attempt(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
 ) -> None:
     # Given a task on which four workers in a row are stopped

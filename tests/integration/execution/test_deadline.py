@@ -39,7 +39,7 @@ class SlowEngine(FakeEngine):
             yield reply
 
 
-async def test_an_attempt_whose_windows_keep_coming_is_not_ended(
+async def test_an_attempt_that_makes_progress_does_not_time_out(
     publisher: Publisher, start_worker: StartWorker
 ) -> None:
     # Given a recording that takes longer than the time-out, while each window takes less
@@ -52,7 +52,7 @@ async def test_an_attempt_whose_windows_keep_coming_is_not_ended(
     assert events[-1].attempt == 1
 
 
-async def test_a_diarization_whose_parts_keep_coming_is_not_ended(
+async def test_a_diarization_that_makes_progress_does_not_time_out(
     publisher: Publisher, start_worker: StartWorker
 ) -> None:
     async with start_worker(SlowEngine(windows=WINDOWS)):
@@ -62,7 +62,7 @@ async def test_a_diarization_whose_parts_keep_coming_is_not_ended(
 
 
 @pytest.mark.parametrize("silent", [False, True])
-async def test_an_attempt_that_stands_still_is_ended(
+async def test_an_attempt_without_progress_times_out(
     publisher: Publisher, start_worker: StartWorker, silent: bool
 ) -> None:
     # Given an engine that says nothing at all, or nothing after some windows

@@ -37,7 +37,7 @@ async def letters(js: JetStreamContext) -> list[DeadLetter]:
     return [DeadLetter.model_validate_json(message.data or b"") for message in found]
 
 
-async def test_a_failure_that_may_pass_is_retried(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
+async def test_a_transient_error_is_retried(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
     # Given an engine that fails once
     engine.fail_with = [TRANSIENT]
     # When a task is published
@@ -51,7 +51,7 @@ async def test_a_failure_that_may_pass_is_retried(publisher: Publisher, worker: 
     assert (retrying.attempt, events[-1].attempt) == (1, 2)
 
 
-async def test_a_task_that_fails_too_often_is_given_up(
+async def test_a_task_without_attempts_left_fails(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     engine.fail_with = [TRANSIENT] * 9
@@ -64,7 +64,7 @@ async def test_a_task_that_fails_too_often_is_given_up(
     assert (letter.task_id, letter.attempts, letter.error) == ("t1", 4, TRANSIENT.detail)
 
 
-async def test_a_failure_that_cannot_pass_ends_the_task_at_once(
+async def test_a_permanent_error_fails_the_task_at_once(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     engine.fail_with = [PERMANENT]
@@ -189,7 +189,7 @@ class BreaksOnce(FakeEngine):
             raise PERMANENT
 
 
-async def test_a_replayed_task_starts_afresh(
+async def test_a_replayed_task_starts_over(
     publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
 ) -> None:
     # Given a task that failed for good in the middle

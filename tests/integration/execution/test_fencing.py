@@ -80,7 +80,7 @@ async def test_a_task_is_cancelled_while_its_engine_is_silent(
         await publisher.until("t2", State.COMPLETED)
 
 
-async def test_a_result_that_was_published_before_a_stop_is_not_made_again(
+async def test_a_result_published_before_a_stop_is_not_computed_again(
     publisher: Publisher, start_worker: StartWorker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker that is stopped between the result and `completed`
@@ -187,7 +187,7 @@ async def append_batch(nc: Client, settings: Settings, metadata: Metadata, numbe
     await TaskLog(nc, settings.stream_names, "stale").append_segments(event, metadata, MEETING, after=after)
 
 
-async def test_a_late_batch_of_a_lost_worker_ends_no_attempt_of_another(
+async def test_late_segments_of_a_lost_worker_end_no_attempt_of_another(
     publisher: Publisher, worker: Worker, engine: FakeEngine, settings: Settings, nc: Client, js: JetStreamContext
 ) -> None:
     # Given a worker that has appended the first window
@@ -301,7 +301,7 @@ async def test_a_late_result_of_an_earlier_task_with_the_same_id_does_not_count(
 
 
 @pytest.mark.parametrize("text", ["short", "long " * 300_000], ids=["small", "as an object"])
-async def test_a_late_worker_removes_nothing_of_a_later_task_with_the_same_id(
+async def test_a_late_worker_deletes_nothing_of_a_later_task_with_the_same_id(
     nc: Client, js: JetStreamContext, settings: Settings, text: str
 ) -> None:
     # Given the result of a task message

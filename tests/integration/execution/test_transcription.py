@@ -37,7 +37,7 @@ async def test_a_published_task_becomes_a_result(publisher: Publisher, worker: W
     await eventually(lambda: queue_is_empty(js))
 
 
-async def test_segments_are_heard_while_the_task_runs(
+async def test_segments_are_published_while_the_task_runs(
     publisher: Publisher, worker: Worker, js: JetStreamContext
 ) -> None:
     # Given a task that was worked on

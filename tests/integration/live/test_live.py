@@ -1,4 +1,4 @@
-"""Live tasks: sound that is published while people speak becomes text, whatever happens to the worker."""
+"""Live tasks: audio that is published while people speak becomes text, whatever happens to the worker."""
 
 import json
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ FRAME = bytes(2 * RATE)  # a second
 
 
 class Speaker:
-    """A client that publishes a live task and its sound."""
+    """A client that publishes a live task and its audio."""
 
     def __init__(self, publisher: Publisher, task_id: str = "live-1") -> None:
         self._js = publisher.js
@@ -70,15 +70,15 @@ async def bucket(settings: Settings, js: JetStreamContext) -> ObjectStore:
 
 
 async def said_by(client: Natscribe, task_id: str) -> None:
-    """Publish a live task and a second of its sound."""
+    """Publish a live task and a second of its audio."""
     async with client.live(task_id=task_id) as live:
         await live.send(2 * FRAME)
 
 
-async def test_a_full_stream_refuses_sound_alone(
+async def test_a_full_stream_refuses_audio_alone(
     settings: Settings, js: JetStreamContext, publisher: Publisher, speaker: Speaker
 ) -> None:
-    # Given room for the sound of two seconds
+    # Given room for the audio of two seconds
     await provision(js, settings.model_copy(update={"live_max_bytes": 40_000}))
     await speaker.begin()
     await speaker.say(2)
@@ -88,10 +88,10 @@ async def test_a_full_stream_refuses_sound_alone(
     assert refused.value.err_code == QUEUE_FULL
     # And the client says so, while tasks are stored as ever
     async with Natscribe(settings) as client:
-        with pytest.raises(StorageFullError, match=r"NATS has no room for the sound: .*LIVE_MAX_BYTES"):
+        with pytest.raises(StorageFullError, match=r"NATS has no room for the audio: .*LIVE_MAX_BYTES"):
             await said_by(client, "live-2")
     assert (await js.stream_info("transcription_tasks")).state.messages == 2
-    # And when some sound is erased, then the refused frame is stored
+    # And when some audio is erased, then the refused frame is stored
     await js.purge_stream("transcription_live", keep=1)
     await speaker.say(1)
 
@@ -104,19 +104,19 @@ def starts(events: Sequence[SegmentsEvent]) -> list[float]:
     return [each.start for event in events for each in event.segments]
 
 
-async def test_sound_becomes_text_utterance_by_utterance(
+async def test_audio_becomes_text_utterance_by_utterance(
     publisher: Publisher, speaker: Speaker, worker: Worker, nc: Client, settings: Settings
 ) -> None:
-    # Given a live task, and 25 seconds of sound in three utterances
+    # Given a live task, and 25 seconds of audio in three utterances
     await speaker.begin()
     await speaker.say(12)
 
     async def first_text() -> bool:
         return starts(await spoken(nc, settings, "live-1")) == [0.0]
 
-    # Then the first text is there while the sound goes on
+    # Then the first text is there while the audio continues
     await eventually(first_text)
-    # When the sound ends
+    # When the audio ends
     await speaker.say(13, end=True)
     events = await publisher.until("live-1", State.COMPLETED)
     # Then all of it is text, once, and the task is a transcription like any other
@@ -142,12 +142,12 @@ async def test_what_is_being_said_is_shown(publisher: Publisher, speaker: Speake
         partials.append(Partial.model_validate_json(message.data))
 
     await nc.subscribe(subjects.partials("live-1"), cb=note)
-    # When an utterance goes on
+    # When an utterance continues
     await speaker.begin()
     for _ in range(4):
         await speaker.say(2)
         await eventually(partial(more, partials, len(partials)))
-    # Then its text so far is shown, and words on which two looks agree are stable
+    # Then its text so far is shown, and words on which two passes agree are stable
     assert {each.start for each in partials} == {0.0}
     assert partials[0].stable == ""
     assert partials[-1].stable == partials[-1].text == "one two"
@@ -156,7 +156,7 @@ async def test_what_is_being_said_is_shown(publisher: Publisher, speaker: Speake
     await publisher.until("live-1", State.COMPLETED)
 
 
-async def test_another_worker_goes_on_behind_the_last_text(
+async def test_another_worker_continues_behind_the_last_text(
     publisher: Publisher,
     speaker: Speaker,
     start_worker: StartWorker,
@@ -172,16 +172,16 @@ async def test_another_worker_goes_on_behind_the_last_text(
             await speaker.begin()
             await speaker.say(15)
             await eventually(lambda: not dying.container.live_consumer.running)
-        # When another one comes, and the sound goes on
+        # When another one comes, and the audio continues
         async with start_worker(FakeEngine()):
             await speaker.say(20, end=True)
             await publisher.until("live-1", State.COMPLETED)
             await eventually(lambda: queue_is_empty(publisher.js))
-    # Then no sound is lost, and none is text twice
+    # Then no audio is lost, and none is transcribed twice
     assert starts(await spoken(nc, settings, "live-1")) == [segment(number).start for number in range(4)]
 
 
-async def test_another_worker_hears_only_the_last_sound_again(
+async def test_another_worker_processes_only_the_last_audio_again(
     publisher: Publisher, speaker: Speaker, start_worker: StartWorker, nc: Client, settings: Settings, no_exit: None
 ) -> None:
     # Given a stream of four minutes with a gap, which is text up to its last seconds
@@ -194,25 +194,25 @@ async def test_another_worker_hears_only_the_last_sound_again(
         speaker.sent += 10
         await speaker.say(215)
         await eventually(partial(has_text, 23))
-    # When another worker goes on
+    # When another worker continues
     engine = FakeEngine()
     async with start_worker(engine):
         await speaker.say(5, end=True)
         await publisher.until("live-1", State.COMPLETED)
     # Then it begins in the last minute or two, and nothing is lost, doubled or moved
-    assert engine.heard_from[0] >= 120
+    assert engine.live_starts[0] >= 120
     assert starts(await spoken(nc, settings, "live-1")) == [segment(number).start for number in range(25)]
     result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
     assert result["duration"] == 250.0
     assert {"start": 20.0, "end": 30.0} in result["untranscribed"]
-    # And the speakers are found in the whole sound
+    # And the speakers are found in the whole audio
     assert result["speakers"] == 2
 
 
 async def test_a_client_that_falls_silent_ends_the_recording(
     publisher: Publisher, speaker: Speaker, worker: Worker
 ) -> None:
-    # When a client sends some sound and then nothing
+    # When a client sends some audio and then nothing
     await speaker.begin(idle_seconds=1)
     await speaker.say(11)
     await publisher.until("live-1", State.COMPLETED)
@@ -241,7 +241,7 @@ async def test_several_live_tasks_run_beside_a_recording(
     # Then the recording ends as well
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
-    assert engine.hears == {}
+    assert engine.live_streams == {}
 
 
 async def test_a_full_bucket_costs_no_text(
@@ -252,23 +252,23 @@ async def test_a_full_bucket_costs_no_text(
     worker: Worker,
     constants: Constants,
 ) -> None:
-    # Given a bucket that is full, and a live task whose sound is to be kept
-    constants(KEPT_AGAIN_AFTER_S=0.05, INSISTS_FOR_S=0.2)
+    # Given a bucket that is full, and a live task whose audio is to be stored
+    constants(STORE_RETRY_S=0.05, RETRY_UPLOAD_FOR_S=0.2)
     await bucket.put("other", b"of somebody else")
     stream = await js.stream_info("OBJ_audio")
     await js.update_stream(stream.config.evolve(max_bytes=stream.state.bytes))
     await speaker.begin(keep_audio=True)
-    # When its sound ends
+    # When its audio ends
     await speaker.say(11, end=True)
     await publisher.until("live-1", State.COMPLETED)
-    # Then the result has the text, and says that the sound is not kept
+    # Then the result has the text, and says that the audio is not stored
     result = parsed(await publisher.js.get_last_msg("transcription_results", "results.live-1"))
     assert result["text"] == "one two one two"
     assert result["audio_error"]["code"] == ErrorCode.INTERNAL
     assert "AUDIO_STORE" in result["audio_error"]["message"]
 
 
-async def test_a_deleted_live_task_leaves_no_sound(
+async def test_a_deleted_live_task_leaves_no_audio(
     bucket: ObjectStore, publisher: Publisher, speaker: Speaker, worker: Worker
 ) -> None:
     # Given a live task that has ended, and a recording that happens to have its name
@@ -286,7 +286,7 @@ async def test_a_deleted_live_task_leaves_no_sound(
 async def test_frames_that_come_after_the_erasure_of_their_task_are_erased_too(
     publisher: Publisher, start_worker: StartWorker, constants: Constants
 ) -> None:
-    # Given a service that looks for such frames often, and a live task that goes on
+    # Given a service that checks for such frames often, and a live task that continues
     constants(ERASE_LATE_FRAMES_EVERY_S=0.1, WITHOUT_TASK_S=0.3)
     erased, other = Speaker(publisher, "erased"), Speaker(publisher, "other")
     async with start_worker(FakeEngine()):
@@ -317,7 +317,7 @@ async def test_a_cancelled_live_task_ends_at_once(
     await publisher.until("live-1", State.RUNNING)
     await publisher.ask("tasks.cancel", task_id="live-1")
     await publisher.until("live-1", State.CANCELLED)
-    await eventually(lambda: engine.hears == {})
+    await eventually(lambda: engine.live_streams == {})
 
 
 async def test_a_stream_that_is_cancelled_while_the_model_loads_leaves_the_load_to_others(
@@ -340,7 +340,7 @@ async def test_a_silent_client_may_be_silent_for_longer_than_a_task_may_stand_st
     publisher: Publisher, speaker: Speaker, settings: Settings, start_worker: StartWorker, constants: Constants
 ) -> None:
     # Given a service whose tasks may stand still for less than its clients may be silent
-    constants(WAITING_TOLD_S=0.2)
+    constants(SILENCE_REPORT_EVERY_S=0.2)
     settings.task_timeout = 1.2
     async with start_worker(FakeEngine()):
         # When a client is silent for longer than that

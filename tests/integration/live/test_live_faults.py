@@ -1,4 +1,4 @@
-"""Live sound while workers, servers and clients fail: each second of it is text once, in its place."""
+"""Live audio while workers, servers and clients fail: each second of it is text once, at its offset."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -103,14 +103,14 @@ def log(publisher: Publisher, settings: Settings) -> Log:
     return Log(publisher, settings)
 
 
-async def test_a_worker_that_is_stopped_hands_the_sound_over(nc: Client, start_worker: StartWorker, log: Log) -> None:
+async def test_a_worker_that_is_stopped_hands_the_audio_over(nc: Client, start_worker: StartWorker, log: Log) -> None:
     # Given a worker in the middle of an utterance
     client = speaks(nc)
     async with start_worker(EchoEngine()):
         await client.begin()
         await client.send(0, 15)
         await eventually(partial(log.says, 10))
-    # When it is stopped, and another one comes while the sound goes on
+    # When it is stopped, and another one comes while the audio continues
     await client.send(15, 20)
     async with start_worker(EchoEngine()):
         await client.send(20)
@@ -121,7 +121,7 @@ async def test_a_worker_that_is_stopped_hands_the_sound_over(nc: Client, start_w
 
 
 @pytest.mark.parametrize("hangs", [False, True])
-async def test_sound_goes_on_after_nats_was_away(
+async def test_audio_continues_after_nats_was_away(
     nc: Client, worker: Worker, nats_server: NatsServer, log: Log, hangs: bool
 ) -> None:
     # Given a worker in the middle of an utterance
@@ -153,7 +153,7 @@ async def test_live_text_needs_no_redis(
     await client.begin()
     await client.send(0, 15)
     await valkey.kill()
-    # When the sound goes on, then the text is whole
+    # When the audio continues, then the text is whole
     await client.send(15)
     await log.is_whole()
     # And once Redis is there again, its keys are caught up
@@ -185,7 +185,7 @@ async def test_a_client_that_comes_back_sends_again_what_it_sent(
     client = speaks(nc)
 
     async def is_as_expected(number: int) -> bool:
-        return await client.send_frame(number) == remembered  # NATS forgets each id some time after its frame
+        return await client.send_frame(number) == remembered  # NATS closes each id some time after its frame
 
     stored = await count(nc)
     for number in range(5, 15):
@@ -203,7 +203,7 @@ async def count(nc: Client) -> int:
 @pytest.mark.usefixtures("remembered")
 async def test_two_processes_that_send_the_same(nats_server: NatsServer, nc: Client, worker: Worker, log: Log) -> None:
     other = await connected_to(nats_server)
-    # When two processes publish the same task and the same sound at the same time, one of them a bit behind
+    # When two processes publish the same task and the same audio at the same time, one of them a little later
     clients = [speaks(nc), speaks(other)]
     for client in clients:
         await client.begin()
@@ -214,7 +214,7 @@ async def test_two_processes_that_send_the_same(nats_server: NatsServer, nc: Cli
     await other.close()
 
 
-async def test_sound_that_is_never_sent_is_told_and_the_rest_has_its_place(
+async def test_audio_that_is_never_sent_is_reported_and_the_rest_has_its_offset(
     nc: Client, worker: Worker, log: Log
 ) -> None:
     # When a client loses frames in two places
@@ -230,7 +230,7 @@ async def test_sound_that_is_never_sent_is_told_and_the_rest_has_its_place(
     assert found["duration"] == len(ALL)
 
 
-async def test_a_gap_is_told_though_another_worker_has_taken_over(
+async def test_a_gap_is_reported_though_another_worker_has_taken_over(
     nc: Client, start_worker: StartWorker, log: Log
 ) -> None:
     # Given a client that loses frames, and a worker that is stopped two utterances later
@@ -250,17 +250,17 @@ async def test_a_gap_is_told_though_another_worker_has_taken_over(
     assert found["duration"] == len(ALL)
 
 
-async def test_sound_that_comes_far_too_fast_is_caught_up_with(
+async def test_audio_that_comes_far_too_fast_is_caught_up_with(
     nc: Client, worker: Worker, engine: EchoEngine, log: Log, constants: Constants
 ) -> None:
-    # Given a worker that tells all progress, and is held up while ten minutes of sound come
+    # Given a worker that reports all progress, and is held up while ten minutes of audio come
     constants(MIN_EVENT_INTERVAL_S=0.0)
     numbers = list(range(1, 601))
     client = speaks(nc, numbers)
     engine.may_hear.clear()
     await client.begin()
     await client.send()
-    # When it goes on, then all of it is text
+    # When it continues, then all of it is text
     engine.may_hear.set()
     await log.is_whole(numbers)
     # And it said how much was left
@@ -270,7 +270,7 @@ async def test_sound_that_comes_far_too_fast_is_caught_up_with(
     assert lags[-1] < max(lags)
 
 
-async def test_a_full_stream_refuses_sound_and_loses_none(
+async def test_a_full_stream_refuses_audio_and_loses_none(
     nc: Client, js: JetStreamContext, settings: Settings, start_worker: StartWorker, log: Log
 ) -> None:
     # Given a stream with room for some seconds
@@ -297,7 +297,7 @@ async def limit(js: JetStreamContext, size: int) -> None:
     await js.update_stream(config)
 
 
-async def test_frames_after_the_end_are_no_sound(nc: Client, worker: Worker, log: Log) -> None:
+async def test_frames_after_the_end_are_no_audio(nc: Client, worker: Worker, log: Log) -> None:
     # Given a client that sends on behind its last frame
     client = speaks(nc, [*ALL, 98, 99])
     await client.begin()

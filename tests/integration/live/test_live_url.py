@@ -1,4 +1,4 @@
-"""Sound of an https address: the certificate has to be of an authority that the machine trusts."""
+"""Audio of an https address: the certificate has to be of an authority that the machine trusts."""
 
 import threading
 from collections.abc import Iterator
@@ -42,18 +42,18 @@ def serving(certificates: Path, answer: bytes) -> Iterator[str]:
 
 @pytest.fixture
 def radio(certificates: Path) -> Iterator[str]:
-    """The address of two seconds of sound."""
+    """The address of two seconds of audio."""
     with serving(certificates, recorded("wav", SILENCE, codec="pcm_s16le", rate=RATE_HZ)) as server:
         yield f"{server}/radio"
 
 
 async def length_of(url: str) -> float:
-    """The seconds of sound that a url has."""
+    """The seconds of audio that a url has."""
     return sum([len(chunk) async for chunk in await from_url(url, 100)]) / 2 / RATE_HZ
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(radio: str) -> None:
-    # Given a web server with a certificate of its own, when its sound is asked for, then people are told what to check
+    # Given a web server with a certificate of its own, when its audio is requested, then the error says what to check
     with pytest.raises(ClientError, match=r"radio cannot be read \(.*certificate \(SSL_CERT_FILE"):
         await length_of(radio)
 
@@ -61,7 +61,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(radio: str) -> N
 async def test_a_certificate_of_a_named_authority_is_taken(
     radio: str, certificates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given the authority that has signed it, when the sound is asked for, then it comes
+    # Given the authority that has signed it, when the audio is requested, then it comes
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.crt"))
     assert await length_of(radio) == 2
 
@@ -72,7 +72,7 @@ async def test_the_authorities_of_the_machine_are_taken_where_python_has_no_file
     # Given a Python that looks for authorities where no file is, and a machine that has them elsewhere
     monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent/cert.pem")
     constants(AUTHORITIES=("/nonexistent/bundle.pem", str(certificates / "ca.crt")))
-    # When the sound is asked for, then it comes
+    # When the audio is requested, then it comes
     assert await length_of(radio) == 2
 
 
@@ -85,7 +85,7 @@ async def test_a_playlist_whose_parts_nobody_vouches_for_is_refused(
     with (
         serving(make_certificates(tmp_path), part) as pretender,
         serving(certificates, PLAYLIST.format(part=f"{pretender}/part.ts").encode()) as server,
-        # When its sound is asked for, then people are told that they would have to trust it
+        # When its audio is requested, then the error says that they would have to trust it
         pytest.raises(ClientError, match=r"list.m3u8 is a playlist: .*certificates.*`ffmpeg .* live -`"),
     ):
         await length_of(f"{server}/list.m3u8")

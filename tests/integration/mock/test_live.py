@@ -180,7 +180,7 @@ async def test_sound_that_has_ended_does_not_go_on(client: Client) -> None:
         async with client.live(task_id="t1", resume=True):
             pass
     # And its id is taken
-    with pytest.raises(TaskIdTakenError, match="has sound already"):
+    with pytest.raises(TaskIdTakenError, match="has audio already"):
         async with client.live(task_id="t1"):
             pass
 
@@ -190,7 +190,7 @@ async def test_only_live_tasks_go_on(client: Client, js: JetStreamContext) -> No
     await (await js.object_store("audio")).put("meeting.flac", b"not looked at")
     await client.create_transcription_task("meeting.flac", task_id="t1")
     # When somebody wants to send sound to it, then that is refused
-    with pytest.raises(ClientError, match="no live task"):
+    with pytest.raises(ClientError, match="no live transcription task"):
         async with client.live(task_id="t1", resume=True):
             pass
     with pytest.raises(RequestFailedError) as refused:

@@ -246,16 +246,16 @@ async def test_a_killed_command_goes_on_with_its_task(shell: Shell, js: JetStrea
     await process.wait()
     # When it is started again as it was, then people learn what to type
     code, _, err = await shell.run("-", "--task-id", "t1")
-    assert (code, "go on with `natscribe live - --resume t1`" in err) == (1, True)
+    assert (code, "resume the task with `natscribe live - --resume t1`" in err) == (1, True)
     # When another one goes on with the rest
     code, out, _ = await shell.run("-", "--resume", "t1", sound=NINE_SECONDS[5 * 32_000 :])
     # Then it shows the text of all the sound
     assert (code, out.splitlines()) == (0, TEXT)
     # And a task whose sound has ended goes on no more
     code, _, err = await shell.run("-", "--resume", "t1")
-    assert (code, err) == (1, "The sound of t1 has ended: begin another live task.\n")
+    assert (code, err) == (1, "The audio of t1 has ended: start another live transcription task.\n")
     code, _, err = await shell.run("-", "--task-id", "t1")
-    assert (code, err) == (1, "t1 has sound already: choose another id.\n")
+    assert (code, err) == (1, "t1 has audio already: choose another id.\n")
 
 
 async def test_a_task_goes_on_with_its_own_kind_of_sound_alone(shell: Shell, js: JetStreamContext) -> None:
@@ -268,7 +268,7 @@ async def test_a_task_goes_on_with_its_own_kind_of_sound_alone(shell: Shell, js:
     await process.wait()
     # When sound of the usual rate would go on, then that is refused, and the sound of the task has not ended
     code, _, err = await shell.run("-", "--resume", "t1")
-    assert (code, err) == (1, "The sound of t1 has codec pcm_s16le, rate 8000, channels 1: go on with the same.\n")
+    assert (code, err) == (1, "The audio of t1 has codec pcm_s16le, rate 8000, channels 1: resume it with the same.\n")
     # When the same sound goes on, then it becomes text
     code, out, _ = await shell.run("-", "--resume", "t1", "--rate", "8000", sound=NINE_SECONDS[: 4 * 16_000])
     assert (code, out.splitlines()) == (0, TEXT)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
-from natscribe.client import Client, ClientError, OptionError, RequestFailedError, written
+from natscribe.client import Client, ClientError, OptionError, RequestFailedError, format_result
 from natscribe.mock import Mock
 from natscribe.mock.script import OF_TASKS
 from natscribe.schemas import subjects
@@ -80,7 +80,7 @@ async def test_from_a_file_to_the_result(client: Client, tmp_path: Path) -> None
         (each.start, each.text, each.words) for each in found
     ]
     assert {each.speaker for each in result.segments} == {"SPEAKER_00", "SPEAKER_01"}
-    assert page == written(result, ResultFormat.HTML)
+    assert page == format_result(result, ResultFormat.HTML)
     assert isinstance(text, str)
     assert text.count("Good morning.") == 3
     assert isinstance(turns, str)
@@ -138,7 +138,7 @@ async def test_a_large_result_is_in_the_bucket(client: Client, publisher: Publis
     assert isinstance(result, TranscriptionResult)
     assert message["object"]["size"] > 1024**2
     assert text == "\n".join(segment.text for segment in result.segments) + "\n"
-    assert page == written(result, ResultFormat.HTML)
+    assert page == format_result(result, ResultFormat.HTML)
 
 
 async def test_a_running_task_is_cancelled_and_the_next_one_waits(client: Client, publisher: Publisher) -> None:

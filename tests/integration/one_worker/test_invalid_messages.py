@@ -31,12 +31,12 @@ async def letter(js: JetStreamContext) -> Letter:
                 return found
         return None
 
-    async def letter_of(task_id: str | None = None) -> DeadLetter:
+    async def make_dead_letter(task_id: str | None = None) -> DeadLetter:
         found = await eventually(lambda: find(task_id))
         assert found is not None
         return found
 
-    return letter_of
+    return make_dead_letter
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ async def test_a_bucket_that_met_a_full_disk_is_told_until_nats_is_restarted(
     tmp_path: Path, valkey: ValkeyServer, constants: Constants
 ) -> None:
     # Given a service, of which nothing is wrong
-    constants(INSISTS_FOR_S=1.0)
+    constants(RETRY_UPLOAD_FOR_S=1.0)
     server = NatsServer(tmp_path / "nats", free_port())
     await server.start()
     settings = Settings(_env_file=None, nats_url=server.url, redis_url=valkey.url)

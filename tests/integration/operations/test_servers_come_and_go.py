@@ -227,7 +227,7 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
     constants: Constants,
 ) -> None:
     # Given a running task whose worker soon gives up on an answer
-    engine, unanswered, ask = FakeEngine(), asyncio.Event(), leader_reads.last
+    engine, unanswered, ask = FakeEngine(), asyncio.Event(), leader_reads.last_message
     constants(REQUEST_TIMEOUT_S=0.2)
 
     async def ask_in_vain(connection: Client, stream: str, subject: str) -> RawStreamMsg | None:
@@ -237,7 +237,7 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
             unanswered.set()
             raise
 
-    monkeypatch.setattr(leader_reads, "last", ask_in_vain)
+    monkeypatch.setattr(leader_reads, "last_message", ask_in_vain)
     engine.may_go_on.clear()
     async with start_worker(engine):
         await publisher.publish("t1")
@@ -287,7 +287,7 @@ async def test_a_request_is_answered_while_jetstream_is_not(
         raise nats.errors.NoRespondersError
 
     constants(READ_WITHIN_S=0.2)
-    monkeypatch.setattr(leader_reads, "last", nobody)
+    monkeypatch.setattr(leader_reads, "last_message", nobody)
     # When somebody asks where a task stands
     answer = await publisher.ask("tasks.status", task_id="t1")
     # Then there is an answer, in time

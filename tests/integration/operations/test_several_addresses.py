@@ -55,7 +55,7 @@ async def test_each_silent_address_costs_a_client_one_connect_timeout(
     settings: Settings, silent: str, constants: Constants
 ) -> None:
     # Given two first addresses that take connections and say nothing
-    constants(PATIENCE_S=0.2)
+    constants(GRACE_PERIOD_S=0.2)
     began = time.monotonic()
     # When a client connects
     async with Client(several(settings, silent, silent)):
@@ -66,7 +66,7 @@ async def test_each_silent_address_costs_a_client_one_connect_timeout(
 
 async def test_an_only_address_that_is_silent_is_not_tried_to_the_end_twice(silent: str, constants: Constants) -> None:
     # Given a client whose patience ends before any failure
-    constants(PATIENCE_S=-CONNECT_TIMEOUT)
+    constants(GRACE_PERIOD_S=-CONNECT_TIMEOUT)
     began = time.monotonic()
     # When it connects to an address that takes connections and says nothing
     with pytest.raises(NoServerError, match=f"No NATS server answers at {silent}"):

@@ -17,14 +17,14 @@ from tests.waiting import eventually
 
 @pytest.fixture(autouse=True)
 def _little_patience(constants: Constants) -> None:
-    constants(EXPIRES_AFTER_S=1.2, EXPIRE_EVERY_S=0.2)
+    constants(TASK_TTL_S=1.2, EXPIRE_EVERY_S=0.2)
 
 
 async def dead_letters(js: JetStreamContext) -> int:
     return (await js.stream_info("transcription_dead_letters")).state.messages
 
 
-async def test_what_waited_too_long_expires_and_what_runs_does_not(
+async def test_waiting_tasks_expire_and_running_tasks_do_not(
     publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a task that runs longer than others may wait, and two that wait behind it, of which one is no task

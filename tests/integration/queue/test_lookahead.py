@@ -95,7 +95,7 @@ async def test_workers_that_take_the_same_tasks_share_them(
         await publisher.until("b", State.COMPLETED)
 
 
-async def test_what_a_killed_worker_had_taken_is_served_by_another(
+async def test_a_task_of_a_killed_worker_is_processed_by_another(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a worker that was killed when it had taken three tasks
@@ -113,7 +113,7 @@ async def test_what_a_killed_worker_had_taken_is_served_by_another(
         assert sample(worker, "natscribe_task_redeliveries_total", TRANSCRIPTION) == 0
 
 
-async def test_tasks_that_were_taken_and_released_are_registered(
+async def test_delivered_and_released_tasks_are_registered(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
 ) -> None:
     # Given tasks that were published while no worker ran

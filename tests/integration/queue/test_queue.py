@@ -44,7 +44,7 @@ async def test_high_goes_before_normal_before_low(
     assert await results(js) == ["busy", "high", "normal", "low"]
 
 
-async def test_workers_share_what_waits(publisher: Publisher, start_worker: StartWorker) -> None:
+async def test_workers_share_waiting_tasks(publisher: Publisher, start_worker: StartWorker) -> None:
     # Given two workers, of which each needs a moment for a task
     first, second = FakeEngine(), FakeEngine()
     for engine in (first, second):
@@ -100,7 +100,7 @@ async def test_a_misspelt_priority_is_refused(js: JetStreamContext, worker: Work
         await js.publish("tasks.transcription.urgent", b"{}")
 
 
-async def test_the_kinds_of_one_priority_take_turns(
+async def test_the_lanes_of_one_priority_take_turns(
     publisher: Publisher,
     start_worker: StartWorker,
     engine: FakeEngine,
@@ -197,7 +197,7 @@ async def test_a_publishers_own_headers_are_not_the_servers(
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("status", ["404", "503"])
-async def test_an_idle_worker_takes_no_publishers_status_for_the_servers(
+async def test_an_idle_worker_ignores_status_headers_of_publishers(
     publisher: Publisher, worker: Worker, status: str
 ) -> None:
     # Given a worker with nothing to do
@@ -233,7 +233,7 @@ async def is_completed(publisher: Publisher) -> bool:
     return bool((await publisher.ask("tasks.status", task_id="t1")).get("state") == "completed")
 
 
-async def test_a_worker_beats_as_often_as_its_consumers_ack_wait_demands(
+async def test_the_heartbeat_interval_depends_on_the_ack_wait(
     publisher: Publisher, settings: Settings, start_worker: StartWorker
 ) -> None:
     # Given consumers that were made when TASK_ACK_WAIT was a second, and workers whose setting is a minute

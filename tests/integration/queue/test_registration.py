@@ -63,7 +63,7 @@ async def test_tasks_of_all_queues_of_recordings_are_registered_together(publish
         assert (queued.kind, queued.sequence) == (kind, 1)
 
 
-async def test_a_task_that_could_not_be_registered_is_done_all_the_same(
+async def test_a_task_that_could_not_be_registered_ahead_is_processed(
     publisher: Publisher, busy: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a stream that does not answer for a moment
@@ -106,7 +106,7 @@ async def test_registration_goes_on_after_an_unexpected_error(
 
 
 @pytest.mark.foreign
-async def test_a_forged_announcement_does_not_take_the_place_of_the_true_one(
+async def test_a_forged_announcement_does_not_replace_the_true_one(
     publisher: Publisher, busy: Worker, nc: Client
 ) -> None:
     # Given somebody who repeats each announcement at once, with another recording
@@ -126,7 +126,7 @@ async def test_a_forged_announcement_does_not_take_the_place_of_the_true_one(
 
 
 @pytest.mark.foreign
-async def test_announcements_are_not_answered(publisher: Publisher, busy: Worker, nc: Client) -> None:
+async def test_announcements_get_no_reply(publisher: Publisher, busy: Worker, nc: Client) -> None:
     # Given somebody who announces a task, and waits for an answer
     inbox = await nc.subscribe(nc.new_inbox())
     body = GHOST.model_dump_json().encode()

@@ -51,7 +51,7 @@ async def proxy(s3_server: S3Server, bucket: S3Store) -> AsyncIterator[Proxy]:
 @pytest.fixture
 def hasty(constants: Constants) -> None:
     """A service that tries three times more, and then gives up."""
-    constants(MOST_RETRIES=3)
+    constants(MAX_RETRIES=3)
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ async def log(request: pytest.FixtureRequest, settings: Settings, nc: Client, js
     return TaskLog(nc, settings.stream_names, "w")
 
 
-async def test_only_who_knows_the_last_record_appends(log: TaskLog) -> None:
+async def test_only_a_writer_that_knows_the_last_record_appends(log: TaskLog) -> None:
     # Given a log with two records, and a log of another task
     first = await log.append(event(1), METADATA, after=0)
     await log.append(event(1, "t2"), METADATA, after=0)
@@ -87,7 +87,7 @@ async def test_sequences_count_over_all_logs_of_a_stream(log: TaskLog) -> None:
     assert (first.stream_sequence, other.stream_sequence) == (1, 2)
 
 
-async def test_segments_are_compared_and_set_too(log: TaskLog) -> None:
+async def test_segments_are_appended_by_compare_and_set(log: TaskLog) -> None:
     # Given two batches
     first = await log.append_segments(batch(1), METADATA, "sha", after=0)
     await log.append_segments(batch(2), METADATA, "sha", after=first)
@@ -166,7 +166,7 @@ async def test_a_new_stream_with_the_same_sequences_has_other_owners(log: TaskLo
     assert await log.outcome(anew) == RESULT
 
 
-async def test_a_log_that_was_removed_begins_anew(log: TaskLog) -> None:
+async def test_a_purged_log_starts_again(log: TaskLog) -> None:
     await log.append(event(1), METADATA, after=0)
     await log.append_segments(batch(1), METADATA, "sha", after=0)
     await log.purge_events("t1")

@@ -62,7 +62,7 @@ async def answers(js: JetStreamContext, stream: str) -> bool:
     return (await js.stream_info(f"behind_{stream}")).state.last_seq > 0
 
 
-async def test_no_task_is_lost_or_begun_twice(behind: None, publisher: Publisher, js: JetStreamContext) -> None:
+async def test_no_task_is_lost_or_started_twice(behind: None, publisher: Publisher, js: JetStreamContext) -> None:
     del behind
     # When tasks are done
     ids = [f"t{number}" for number in range(TASKS)]

@@ -82,7 +82,7 @@ async def test_a_message_of_the_largest_size_is_pulled_like_any_other(
     nc: Client, worker: Worker, engine: FakeEngine, publisher: Publisher, constants: Constants
 ) -> None:
     # Given a busy worker that asks for no more bytes at once than a message may have
-    constants(LARGEST_ANSWER_BYTES=0)
+    constants(MAX_REPLY_BYTES=0)
     engine.may_go_on.clear()
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)

@@ -8,7 +8,7 @@ from natscribe.cli import doctor
 from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
 from natscribe.client.examination import Examination, Server
-from natscribe.client.rights import Right
+from natscribe.client.permission_checks import Permission
 from natscribe.schemas.wire import Model
 from natscribe.schemas.workers import Problem, WorkerInfo
 from typer.testing import CliRunner
@@ -36,10 +36,10 @@ EXAMINATION = Examination(
     task_stream="transcription_tasks",
     workers=[WORKER],
     rights=[
-        Right(command="cancel", subject="tasks.cancel", allowed=False, users=("publisher",)),
-        Right(command="status", subject="tasks.status", allowed=True, users=("publisher", "follower", "operator")),
-        Right(command="dead-letters replay", subject="dead_letters.replay", allowed=False, users=("operator",)),
-        Right(command="delete", subject="tasks.delete", allowed=False, users=("publisher",)),
+        Permission(command="cancel", subject="tasks.cancel", allowed=False, users=("publisher",)),
+        Permission(command="status", subject="tasks.status", allowed=True, users=("publisher", "follower", "operator")),
+        Permission(command="dead-letters replay", subject="dead_letters.replay", allowed=False, users=("operator",)),
+        Permission(command="delete", subject="tasks.delete", allowed=False, users=("publisher",)),
     ],
     problems=[Problem(what="Redis does not answer 1 of 1 workers", next_step="start Redis")],
 )

@@ -1,4 +1,4 @@
-"""The client, as far as it needs nobody else."""
+"""The client without a server."""
 
 import asyncio
 import json
@@ -32,8 +32,8 @@ from natscribe.client import (
 )
 from natscribe.client.bucket import Bucket
 from natscribe.client.connection import connect
-from natscribe.client.exchange import ask, publish_task, request
-from natscribe.client.recordings import audio_file_id, choose_priority, length, new_task_id
+from natscribe.client.exchange import publish_task, request, request_message
+from natscribe.client.recordings import audio_file_id, choose_priority, new_task_id, recording_duration
 from natscribe.client.stores import Store
 from natscribe.client.submission import Submission
 from natscribe.schemas import subjects
@@ -55,14 +55,14 @@ QUEUE = subjects.tasks(Lane.TRANSCRIPTION, Priority.HIGH)
 STORED = b'{"stream": "transcription_tasks", "seq": 1}'
 DUPLICATE = b'{"stream": "transcription_tasks", "seq": 1, "duplicate": true}'
 UNKNOWN = b'{"error": {"code": "not_found", "message": "No such task."}}'
-CONFUSED = b'{"error": {"code": "internal", "message": "Ask again."}}'
+FAILING = b'{"error": {"code": "internal", "message": "Ask again."}}'
 TASK = TranscriptionTask(task_id="t1", audio_file_id="a.wav", user_id=0)
 
 
 class FakeNats:
-    """Answers requests and publishes from a script: bytes are a reply, an exception is raised, None: nobody answers.
+    """Replies to requests and publishes from a script: bytes are a reply, an exception is raised, None: no reply.
 
-    A future is a reply that comes later.
+    A future is a reply that arrives later.
     """
 
     def __init__(self, *script: bytes | Exception | asyncio.Future[bytes] | None, has_stream: bool = False) -> None:
@@ -110,11 +110,11 @@ class FakeNats:
 @pytest.mark.parametrize("name", ["Meeting, Tuesday (2).flac", "Überblick.mp3", "...", "a" * 300])
 def test_task_ids_are_readable_and_valid(name: str) -> None:
     # Given a file of any name
-    # When an id is made for its task
+    # When an id is generated for its task
     task_id = new_task_id(Path(name))
     # Then the contract accepts it
     assert TaskRequest(task_id=task_id).task_id == task_id
-    # And it is another one each time
+    # And each id is different
     assert task_id != new_task_id(Path(name))
 
 
@@ -135,64 +135,64 @@ def test_a_task_id_can_be_read_whatever_the_alphabet(name: str, readable: str) -
 @pytest.mark.parametrize(
     ("seconds", "priority"), [(5, Priority.HIGH), (10 * 60, Priority.NORMAL), (31 * 60, Priority.LOW)]
 )
-async def test_short_recordings_go_ahead(tmp_path: Path, seconds: int, priority: Priority) -> None:
+async def test_short_recordings_get_a_higher_priority(tmp_path: Path, seconds: int, priority: Priority) -> None:
     # Given a recording
     recording = tmp_path / "r.wav"
     with wave.open(str(recording), "wb") as file:
         file.setparams((1, 1, 100, 0, "NONE", ""))
         file.writeframes(bytes(100 * seconds))
     # When its priority is chosen
-    # Then it depends on the length
-    assert choose_priority(await length(recording)) is priority
+    # Then it depends on the duration
+    assert choose_priority(await recording_duration(recording)) is priority
 
 
-async def test_unknown_length_is_normal(tmp_path: Path) -> None:
-    # Given something that is no recording, and one that only the service can see
-    (tmp_path / "r.wav").write_bytes(b"nothing of the kind")
+async def test_a_recording_of_unknown_duration_gets_normal_priority(tmp_path: Path) -> None:
+    # Given a file that is not a recording, and a stored recording
+    (tmp_path / "r.wav").write_bytes(b"not a recording")
     # When priorities are chosen
     # Then both are normal
-    assert choose_priority(await length(tmp_path / "r.wav")) is Priority.NORMAL
-    assert choose_priority(await length("r.wav")) is Priority.NORMAL
+    assert choose_priority(await recording_duration(tmp_path / "r.wav")) is Priority.NORMAL
+    assert choose_priority(await recording_duration("r.wav")) is Priority.NORMAL
 
 
 async def test_a_file_in_the_folder_store_is_named_from_its_root(tmp_path: Path) -> None:
     # Given a file somewhere under the store
     recording = tmp_path / "store" / "2026" / "r.wav"
     recording.parent.mkdir(parents=True)
-    recording.write_bytes(b"sound")
-    # When its id is asked for
-    found = await audio_file_id(Settings(audio_store=(tmp_path / "store").as_uri()), recording, "t1")
+    recording.write_bytes(b"audio")
+    # When its id is determined
+    file_id = await audio_file_id(Settings(audio_store=(tmp_path / "store").as_uri()), recording, "t1")
     # Then its id is the path from the store's root
-    assert found == "2026/r.wav"
+    assert file_id == "2026/r.wav"
 
 
 @pytest.mark.parametrize("name", ["r.wav", "missing.wav"])
 async def test_a_file_outside_of_the_folder_store_is_an_error(tmp_path: Path, name: str) -> None:
-    # Given a file that the service cannot see, or none at all
+    # Given a file that the service cannot read, or a missing file
     (tmp_path / "r.wav").touch()
-    # When its id is asked for
-    # Then the client says so
+    # When its id is determined
+    # Then the client reports the error
     with pytest.raises(RecordingError, match=name):
         await audio_file_id(Settings(audio_store=(tmp_path / "store").as_uri()), tmp_path / name, "t1")
 
 
 async def test_an_error_reply_is_an_exception() -> None:
-    # Given a service that refuses
+    # Given a service that refuses a request
     nats = FakeNats(b'{"error": {"code": "not_found", "message": "No such task."}}')
-    # When it is asked
-    # Then code and message are there
+    # When the request is sent
+    # Then the error has code and message
     with pytest.raises(RequestFailedError, match="No such task") as refused:
-        await ask(nats.connection, subjects.DELETE, TaskRequest(task_id="t1"), Deleted)
+        await request(nats.connection, subjects.DELETE, TaskRequest(task_id="t1"), Deleted)
     assert refused.value.code is ErrorCode.NOT_FOUND
 
 
-async def test_a_publisher_waits_until_the_servers_of_a_cluster_have_elected_a_leader(
+async def test_a_publisher_waits_until_a_cluster_has_elected_a_leader(
     constants: Constants,
 ) -> None:
     constants(ELECTION_S=0)
-    # Given a task stream whose leader was lost a moment ago: nobody answers
+    # Given a task stream that has just lost its leader, and does not answer
     nats = FakeNats(NoStreamResponseError(), NoStreamResponseError(), STORED, has_stream=True)
-    # When a task is published, then it is stored by the next leader
+    # When a task is published, then the next leader stores it
     assert await publish_task(nats.connection, QUEUE, TASK)
     assert nats.script == []
 
@@ -201,93 +201,93 @@ async def test_a_publisher_waits_until_the_servers_of_a_cluster_have_elected_a_l
     ("happens", "error", "words"),
     [
         (NoRespondersError(), UnreachableError, "natscribe up.*or wait if one is just starting"),
-        (NatsTimeoutError(), UnreachableError, "ask again"),
+        (NatsTimeoutError(), UnreachableError, "try again"),
         (b"{}x", ClientError, "contract"),
     ],
 )
-async def test_silence_and_nonsense_are_explained(
+async def test_a_missing_or_invalid_reply_is_explained(
     happens: bytes | Exception, error: type[Exception], words: str
 ) -> None:
-    # Given a service that is not there, or hangs, or speaks otherwise
+    # Given a service that is absent, hangs or has another contract
     nats = FakeNats(happens)
-    # When it is asked
+    # When a request is sent
     # Then the error says what to do
     with pytest.raises(error, match=words):
-        await ask(nats.connection, subjects.DELETE, TaskRequest(task_id="t1"), Deleted)
+        await request(nats.connection, subjects.DELETE, TaskRequest(task_id="t1"), Deleted)
 
 
 @pytest.mark.parametrize("subject", [subjects.RESULT, subjects.STATUS, subjects.CANCEL])
-async def test_a_request_that_a_frozen_worker_got_is_sent_again(constants: Constants, subject: str) -> None:
-    # Given a worker that is frozen, and one that answers
-    constants(SENT_AGAIN_AFTER_S=0.01)
+async def test_a_request_to_a_frozen_worker_is_sent_again(constants: Constants, subject: str) -> None:
+    # Given a frozen worker, and one that replies
+    constants(RESEND_AFTER_S=0.01)
     nats = FakeNats(None, UNKNOWN)
-    # When a request reaches the first one, then the other one's answer comes
+    # When a request reaches the frozen one, then the other worker's reply is returned
     with pytest.raises(RequestFailedError, match="No such task"):
-        await ask(nats.connection, subject, TaskRequest(task_id="t1"), TaskStatus)
+        await request(nats.connection, subject, TaskRequest(task_id="t1"), TaskStatus)
 
 
-@pytest.mark.parametrize("failure", [NoRespondersError(), CONFUSED])
-async def test_a_reply_that_is_under_way_counts_more_than_the_error_of_a_copy(
-    constants: Constants, failure: bytes | Exception
-) -> None:
-    # Given a worker that is slow to answer, and that is asked for too much, or ends, when it is asked again
-    constants(SENT_AGAIN_AFTER_S=0.01)
+@pytest.mark.parametrize("failure", [NoRespondersError(), FAILING])
+async def test_a_pending_reply_outweighs_the_error_of_a_copy(constants: Constants, failure: bytes | Exception) -> None:
+    # Given a slow worker that is overloaded or gone when a copy of the request is sent
+    constants(RESEND_AFTER_S=0.01)
     slow = asyncio.get_running_loop().create_future()
     nats = FakeNats(slow, failure)
-    asked = asyncio.create_task(request(nats.connection, subjects.STATUS, TaskRequest(task_id="t1")))
+    requesting = asyncio.create_task(request_message(nats.connection, subjects.STATUS, TaskRequest(task_id="t1")))
     await eventually(nats.is_over)
-    # When its answer comes, then that is the answer
+    # When its reply arrives, then it is returned
     slow.set_result(b"{}")
-    assert (await asked).data == b"{}"
+    assert (await requesting).data == b"{}"
 
 
-async def test_the_error_of_a_copy_is_told_if_no_answer_comes(constants: Constants) -> None:
-    # Given a worker that is frozen, and one that has a problem
-    constants(SENT_AGAIN_AFTER_S=0.01, REPLY_TIMEOUT_S=0.5)
-    nats = FakeNats(None, CONFUSED, UNKNOWN)
-    # When both got a request, then the problem is told, and nobody else is asked
+async def test_the_error_of_a_copy_is_raised_without_another_reply(constants: Constants) -> None:
+    # Given a frozen worker, and one that fails
+    constants(RESEND_AFTER_S=0.01, REPLY_TIMEOUT_S=0.5)
+    nats = FakeNats(None, FAILING, UNKNOWN)
+    # When both have received the request, then the failure is raised, and no further copy is sent
     with pytest.raises(RequestFailedError, match="Ask again"):
-        await ask(nats.connection, subjects.STATUS, TaskRequest(task_id="t1"), TaskStatus)
+        await request(nats.connection, subjects.STATUS, TaskRequest(task_id="t1"), TaskStatus)
     assert nats.script == [UNKNOWN]
 
 
-@pytest.mark.parametrize(("written_as", "copies"), [(ResultFormat.JSON, 3), (ResultFormat.SRT, 2)])
-async def test_a_worker_is_not_asked_for_ever(constants: Constants, written_as: ResultFormat, copies: int) -> None:
-    # Given workers that do not answer
-    constants(SENT_AGAIN_AFTER_S=0.01, REPLY_TIMEOUT_S=0.5)
+@pytest.mark.parametrize(("result_format", "copies"), [(ResultFormat.JSON, 3), (ResultFormat.SRT, 2)])
+async def test_the_number_of_copies_of_a_request_is_limited(
+    constants: Constants, result_format: ResultFormat, copies: int
+) -> None:
+    # Given workers that do not reply
+    constants(RESEND_AFTER_S=0.01, REPLY_TIMEOUT_S=0.5)
     nats = FakeNats(*[None] * 5)
-    # When a result is wanted, then few are asked for text, which takes long to write
+    # When a result is requested, then fewer copies ask for text, which is expensive to format
     with pytest.raises(UnreachableError, match="did not reply"):
-        await request(nats.connection, subjects.RESULT, ResultRequest(task_id="t1", format=written_as))
+        await request_message(nats.connection, subjects.RESULT, ResultRequest(task_id="t1", format=result_format))
     assert 5 - len(nats.script) == copies
 
 
 @pytest.mark.parametrize("subject", [subjects.DELETE, subjects.REPLAY, subjects.ENROLL, subjects.RENAME])
-async def test_a_request_that_must_not_be_answered_twice_is_sent_once(constants: Constants, subject: str) -> None:
-    # Given a worker that is frozen, and one that answers
-    constants(SENT_AGAIN_AFTER_S=0.01, REPLY_TIMEOUT_S=0.1)
+async def test_a_request_that_must_not_be_processed_twice_is_sent_once(constants: Constants, subject: str) -> None:
+    # Given a frozen worker, and one that replies
+    constants(RESEND_AFTER_S=0.01, REPLY_TIMEOUT_S=0.1)
     nats = FakeNats(None, UNKNOWN)
-    # When a request that may do more the second time reaches the first one, then the time is over without an answer
+    # When a request that is not idempotent reaches the frozen one, then it times out
     with pytest.raises(UnreachableError, match="did not reply"):
-        await ask(nats.connection, subject, TaskRequest(task_id="t1"), Deleted)
+        await request(nats.connection, subject, TaskRequest(task_id="t1"), Deleted)
 
 
 async def test_a_publish_is_repeated_under_the_same_id() -> None:
-    # Given a server whose acknowledgement gets lost once
+    # Given a server whose first acknowledgement is lost
     nats = FakeNats(NatsTimeoutError(), STORED)
     # When a task is published
     assert await publish_task(nats.connection, QUEUE, TASK)
-    # Then it was sent twice, and JetStream can tell
+    # Then it was sent twice under one id, so that JetStream drops a duplicate
     assert [headers["Nats-Msg-Id"] for headers in nats.headers] == ["t1", "t1"]
 
 
-async def test_the_service_is_told_how_long_the_recording_is_and_who_traces_it() -> None:
-    # Given a publisher that traces what it does
+async def test_a_task_carries_the_duration_and_the_trace_context_in_its_headers() -> None:
+    # Given a publisher that traces
     nats = FakeNats(STORED)
     span = NonRecordingSpan(SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1)))
     with use_span(span):
         await publish_task(nats.connection, QUEUE, TASK, seconds=61.23)
-    # Then the task carries both in its headers
+    # Then both are in the headers of the task
     assert nats.headers[0]["Natscribe-Audio-Seconds"] == "61.2"
     assert f"{0xABC:032x}" in nats.headers[0]["traceparent"]
 
@@ -306,7 +306,7 @@ async def test_the_service_is_told_how_long_the_recording_is_and_who_traces_it()
     ],
 )
 async def test_a_refused_publish_is_explained(happens: Exception, error: type[Exception], words: str) -> None:
-    # Given a server that does not take the task
+    # Given a server that refuses the task
     nats = FakeNats(happens)
     # When it is published
     # Then the error says what to do
@@ -315,9 +315,9 @@ async def test_a_refused_publish_is_explained(happens: Exception, error: type[Ex
 
 
 async def test_a_missing_bucket_is_explained(tmp_path: Path) -> None:
-    # Given a server without the bucket: the service is just starting, or takes its recordings from a folder
+    # Given a server without the bucket: the service is just starting, or reads recordings from a folder
     recording = tmp_path / "r.wav"
-    recording.write_bytes(b"sound")
+    recording.write_bytes(b"audio")
     js = AsyncMock(spec=JetStreamContext)
     js.object_store.side_effect = NotFoundError()
     # When a recording is uploaded
@@ -337,13 +337,13 @@ async def test_a_missing_bucket_is_explained(tmp_path: Path) -> None:
     ],
 )
 async def test_only_nats_itself_knows_that_its_disk_is_full(tmp_path: Path, happens: Exception, words: str) -> None:
-    # Given a bucket whose leader answers, and that stores nothing: NATS says so, or acknowledges nothing
+    # Given a bucket whose leader answers but stores nothing: NATS reports it, or acknowledges nothing
     recording = tmp_path / "recording.wav"
-    recording.write_bytes(b"sound")
+    recording.write_bytes(b"audio")
     js = AsyncMock(spec=JetStreamContext)
     js.object_store.return_value.get_info.side_effect = NotFoundError()
     js.object_store.return_value.put.side_effect = happens
-    # When a recording is uploaded, then only what is known is told as a fact
+    # When a recording is uploaded, then the error states the full disk as a fact only if NATS reported it
     with pytest.raises(StorageStoppedError, match=words):
         await Bucket(js, "audio").upload(recording, "r.wav")
 
@@ -355,24 +355,24 @@ async def test_a_cluster_without_a_leader_is_not_taken_for_a_server_without_jets
     # Given a bucket whose leader was lost, before or after the client has found the bucket
     js = AsyncMock(spec=JetStreamContext)
     unavailable = ServiceUnavailableError(code=503, err_code=10008, description="system temporarily unavailable")
-    asked = js.object_store.return_value.get_info if opened else js.object_store
-    asked.side_effect = unavailable
+    request = js.object_store.return_value.get_info if opened else js.object_store
+    request.side_effect = unavailable
     # When a recording is compared, then the error says what to do
     with pytest.raises(UnreachableError, match="try again in a moment"):
         await Bucket(js, "audio").differs(tmp_path / "r.wav", "r.wav")
 
 
-async def test_a_server_that_stays_silent_is_not_asked_for_ever() -> None:
+async def test_publishes_of_an_unacknowledged_task_are_limited() -> None:
     # Given a server that never acknowledges
-    nats = FakeNats(*[NatsTimeoutError()] * exchange.TRIES)
+    nats = FakeNats(*[NatsTimeoutError()] * exchange.PUBLISH_ATTEMPTS)
     # When a task is published
-    # Then the client gives up and tells the id
+    # Then the client gives up with an error that names the id
     with pytest.raises(UnreachableError, match="t1"):
         await publish_task(nats.connection, QUEUE, TASK)
 
 
-def known(task: TranscriptionTask) -> bytes:
-    """What the service says of a task that runs."""
+def running(task: TranscriptionTask) -> bytes:
+    """The status of a running task."""
     status = TaskStatus(
         task_id=task.task_id,
         kind=Kind.TRANSCRIPTION,
@@ -391,34 +391,34 @@ def submission(nats: FakeNats, store: Store | None = None) -> Submission:
 
 
 async def test_an_id_that_was_deleted_a_moment_ago_is_refused() -> None:
-    # Given that JetStream still knows the id, and the service no more
+    # Given an id that JetStream still drops as a duplicate, of a task that was deleted
     nats = FakeNats(UNKNOWN, DUPLICATE, UNKNOWN, UNKNOWN, UNKNOWN)
     # When a task is published under it
-    # Then the client does not wait for what never comes
+    # Then the client refuses the id instead of waiting
     with pytest.raises(TaskIdTakenError, match="deleted moments ago: choose another id or wait two minutes"):
         await submission(nats).submit(QUEUE, is_new=False)
 
 
 async def test_a_task_that_was_stored_a_moment_ago_is_waited_for() -> None:
-    # Given that the same task was published, and its log is about to be opened
-    nats = FakeNats(UNKNOWN, DUPLICATE, UNKNOWN, known(TASK))
+    # Given that the same task was published, and is not registered yet
+    nats = FakeNats(UNKNOWN, DUPLICATE, UNKNOWN, running(TASK))
     # When it is published again
-    # Then all is well
+    # Then the client waits for its registration
     await submission(nats).submit(QUEUE, is_new=False)
     assert not nats.script
 
 
 class FakeStore:
-    """A store that has nothing before, and keeps the names of what was uploaded and withdrawn again."""
+    """An empty store that records the names of deleted recordings."""
 
     def __init__(self) -> None:
-        self.withdrawn: list[str] = []
+        self.deleted: list[str] = []
 
     async def upload(self, _: Path, __: str, /) -> bool:
         return True
 
-    async def withdraw(self, name: str, /) -> None:
-        self.withdrawn.append(name)
+    async def delete(self, name: str, /) -> None:
+        self.deleted.append(name)
 
     async def differs(self, _: Path, __: str, /) -> bool:
         return False
@@ -429,23 +429,23 @@ def store() -> FakeStore:
     return FakeStore()
 
 
-async def test_a_recording_stays_where_its_task_is_stored_whatever_comes_after_it(store: FakeStore) -> None:
-    # Given a service that cannot say how the task stands, once it is stored
-    nats = FakeNats(UNKNOWN, STORED, CONFUSED)
-    # When it is handed over
-    # Then that is no failure
+async def test_the_recording_of_a_stored_task_is_not_deleted_if_its_status_fails(store: FakeStore) -> None:
+    # Given a service that fails to report the status of a stored task
+    nats = FakeNats(UNKNOWN, STORED, FAILING)
+    # When it is submitted
+    # Then that is no error
     await submission(nats, store).submit(QUEUE, is_new=False)
-    assert store.withdrawn == []
+    assert store.deleted == []
 
 
-async def test_a_recording_stays_where_somebody_else_took_the_id_at_the_same_time(store: FakeStore) -> None:
-    # Given another's task under this id, stored between our look and our publish; its recording has our name
-    nats = FakeNats(UNKNOWN, DUPLICATE, known(TASK.model_copy(update={"user_id": 8})))
+async def test_the_recording_of_another_client_with_the_same_id_is_not_deleted(store: FakeStore) -> None:
+    # Given another client's task with this id and recording, stored between our status request and our publish
+    nats = FakeNats(UNKNOWN, DUPLICATE, running(TASK.model_copy(update={"user_id": 8})))
     # When ours is refused
     with pytest.raises(TaskIdTakenError, match="differs in user_id"):
         await submission(nats, store).submit(QUEUE, is_new=False)
-    # Then the other one keeps its recording
-    assert store.withdrawn == []
+    # Then the recording of the other task is not deleted
+    assert store.deleted == []
 
 
 @pytest.mark.parametrize(
@@ -455,31 +455,29 @@ async def test_a_recording_stays_where_somebody_else_took_the_id_at_the_same_tim
         ([UNKNOWN, DUPLICATE, *[UNKNOWN] * 3], TaskIdTakenError),
     ],
 )
-async def test_a_recording_goes_where_its_task_was_refused(
+async def test_the_recording_of_a_refused_task_is_deleted(
     store: FakeStore, script: list[Exception | bytes], error: type[Exception]
 ) -> None:
     nats = FakeNats(*script)
     with pytest.raises(error):
         await submission(nats, store).submit(QUEUE, is_new=False)
-    assert store.withdrawn == [TASK.audio_file_id]
+    assert store.deleted == [TASK.audio_file_id]
 
 
 @pytest.mark.parametrize("is_new", [True, False])
-async def test_a_recording_stays_where_only_the_acknowledgement_of_its_task_was_lost(
-    store: FakeStore, is_new: bool
-) -> None:
-    # Given a task that was stored without our hearing of it, and whose log nobody has opened
+async def test_a_lost_acknowledgement_deletes_no_recording(store: FakeStore, is_new: bool) -> None:
+    # Given a task that was stored without an acknowledgement, and is not registered yet
     nats = FakeNats(*([] if is_new else [UNKNOWN]), NatsTimeoutError(), DUPLICATE, *([] if is_new else [UNKNOWN]))
     # When it is published again
     await submission(nats, store).submit(QUEUE, is_new=is_new)
-    # Then it is ours
-    assert store.withdrawn == []
+    # Then it counts as submitted
+    assert store.deleted == []
 
 
 async def test_the_same_task_is_not_published_twice() -> None:
-    # Given that the very same task is known
-    nats = FakeNats(known(TASK))
-    # When it is handed over
+    # Given that the service has the same task
+    nats = FakeNats(running(TASK))
+    # When it is submitted
     await submission(nats).submit(QUEUE, is_new=False)
     # Then nothing is published
     assert not nats.headers
@@ -488,32 +486,32 @@ async def test_the_same_task_is_not_published_twice() -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        [known(TASK.model_copy(update={"language": "de"}))],
-        [UNKNOWN, STORED, known(TASK.model_copy(update={"language": "de"}))],
-        [UNKNOWN, DUPLICATE, known(TASK.model_copy(update={"language": "de"}))],
+        [running(TASK.model_copy(update={"language": "de"}))],
+        [UNKNOWN, STORED, running(TASK.model_copy(update={"language": "de"}))],
+        [UNKNOWN, DUPLICATE, running(TASK.model_copy(update={"language": "de"}))],
     ],
-    ids=["known before", "somebody was faster", "a duplicate"],
+    ids=["before", "during the publish", "as a duplicate"],
 )
 async def test_an_id_stands_for_one_task(script: list[bytes]) -> None:
-    # Given that the id stands for another task, whenever that shows
+    # Given an id of another task, which is detected at different moments
     nats = FakeNats(*script)
-    # When a task is handed over
-    # Then the client says so, and in what they differ
+    # When a task is submitted
+    # Then the error names the difference
     with pytest.raises(TaskIdTakenError, match=r"differs in language\): choose another id"):
         await submission(nats).submit(QUEUE, is_new=False)
 
 
 async def test_a_task_can_be_queued_while_no_worker_runs() -> None:
-    # Given that nobody can tell which ids are known
+    # Given that no worker can report which ids exist
     nats = FakeNats(NoRespondersError(), DUPLICATE, NoRespondersError())
-    # When a task is handed over
+    # When a task is submitted
     # Then it waits in the queue
     await submission(nats).submit(QUEUE, is_new=False)
     assert len(nats.headers) == 1
 
 
 @pytest.mark.parametrize(("name", "words"), [("", "is a folder"), ("empty.wav", "is empty"), ("none.wav", "no file")])
-async def test_what_is_no_recording_is_told_before_it_is_uploaded(tmp_path: Path, name: str, words: str) -> None:
+async def test_an_unusable_file_is_refused_before_its_upload(tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / "empty.wav").touch()
     with pytest.raises(RecordingError, match=words):
         await audio_file_id(Settings(audio_store="nats://audio"), tmp_path / name, "t1")
@@ -522,44 +520,44 @@ async def test_what_is_no_recording_is_told_before_it_is_uploaded(tmp_path: Path
 @pytest.mark.parametrize("store", ["nats://audio", "file:///srv/audio", "https://files.example.com/"])
 async def test_a_string_that_is_a_path_is_refused(tmp_path: Path, store: str) -> None:
     # Given a file here
-    (tmp_path / "call.wav").write_bytes(b"sound")
-    # When its path is given as a string, which is the name of a stored recording, then the client says what to give
+    (tmp_path / "call.wav").write_bytes(b"audio")
+    # When its path is passed as a string, which names a stored recording, then the error says what to pass
     with pytest.raises(OptionError, match=r"call\.wav is a file here.*: pass Path\('/.*call\.wav'\)"):
         await audio_file_id(Settings(audio_store=store), str(tmp_path / "call.wav"), "t1")
-    # And the path of nothing is a name
+    # And the path of a missing file is a name
     assert await audio_file_id(Settings(audio_store=store), f"{tmp_path}/{'x' * 300}", "t1")
 
 
 @pytest.mark.parametrize(
     ("store", "name"), [("nats://audio", "call.wav"), ("file:///srv/audio", "2026/call.wav"), ("nats://audio", "a\0/b")]
 )
-async def test_a_stored_recording_may_be_called_as_a_file_is(
+async def test_a_stored_recording_may_have_the_name_of_a_local_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, name: str
 ) -> None:
     (tmp_path / "2026").mkdir()
-    for each in ("call.wav", "2026/call.wav"):
-        (tmp_path / each).write_bytes(b"sound")
+    for path in ("call.wav", "2026/call.wav"):
+        (tmp_path / path).write_bytes(b"audio")
     monkeypatch.chdir(tmp_path)
     assert await audio_file_id(Settings(audio_store=store), name, "t1") == name
-    # But not as one in another folder, where recordings are uploaded
+    # But not with a folder, if recordings are uploaded
     with pytest.raises(OptionError, match="is a file here"):
         await audio_file_id(Settings(audio_store="nats://audio"), "2026/call.wav", "t1")
 
 
-async def test_a_store_that_is_only_read_takes_no_recording(tmp_path: Path) -> None:
+async def test_a_read_only_store_refuses_uploads(tmp_path: Path) -> None:
     # Given recordings on a web server
-    (tmp_path / "call.wav").write_bytes(b"sound")
-    # When a file is to be transcribed, then the client says where to put it
+    (tmp_path / "call.wav").write_bytes(b"audio")
+    # When a file is submitted, then the error says where to put it
     with pytest.raises(RecordingError, match=r"https://files\.example\.com/.*can only be read.*--stored"):
         await audio_file_id(Settings(audio_store="https://files.example.com/"), tmp_path / "call.wav", "t1")
-    # And what is there is named as it is
+    # And a stored recording is named by its path
     assert (
         await audio_file_id(Settings(audio_store="https://files.example.com/"), "2026/call.wav", "t1")
         == "2026/call.wav"
     )
 
 
-async def test_a_refused_login_is_told_at_once_though_another_server_is_away() -> None:
+async def test_a_refused_login_is_reported_at_once_despite_an_unreachable_server() -> None:
     # Given servers of a cluster that refuse the login and name each other, and an address without a server
     ports, dead = [free_port(), free_port()], free_port()
     urls = [f"127.0.0.1:{port}" for port in ports]
@@ -576,7 +574,7 @@ async def test_a_refused_login_is_told_at_once_though_another_server_is_away() -
             await servers.enter_async_context(served(refuse, port=port))
         addresses = f"nats://{urls[0]},nats://127.0.0.1:{dead}"
         settings = Settings(_env_file=None, nats_url=addresses, nats_user="u", nats_password=SecretStr("wrong"))
-        # When somebody connects, then the login is what is wrong
+        # When a client connects, then the error is about the login
         async with asyncio.timeout(5):
             with pytest.raises(UnreachableError, match="refuses the login"):
                 await connect(settings)

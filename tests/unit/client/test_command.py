@@ -8,14 +8,14 @@ from natscribe.client.command import command, command_in_another_terminal
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with an environment of Python, in which the command is called."""
-    found = tmp_path / "my work" / ".venv" / "bin" / "natscribe"
-    found.parent.mkdir(parents=True)
-    found.touch(mode=0o755)
+    """The command in a virtual environment, whose parent is the working folder."""
+    path = tmp_path / "my work" / ".venv" / "bin" / "natscribe"
+    path.parent.mkdir(parents=True)
+    path.touch(mode=0o755)
     monkeypatch.chdir(tmp_path / "my work")
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)
-    return found
+    return path
 
 
 def names() -> tuple[str, str]:
@@ -35,7 +35,7 @@ def test_another_terminal_has_no_activated_environment(installed: Path, monkeypa
     monkeypatch.setattr("sys.argv", [str(installed)])
     monkeypatch.setenv("PATH", f"{installed.parent}:/usr/bin")
     monkeypatch.setenv("VIRTUAL_ENV", str(installed.parents[1]))
-    # Then the name is enough there, and elsewhere it is not
+    # Then the name suffices there, but not in another terminal
     assert command() == "natscribe"
     assert names() == (".venv/bin/natscribe", f"'{installed}'")
 
@@ -46,6 +46,6 @@ def test_a_command_in_the_path_of_every_terminal_has_its_name(installed: Path, m
     assert names() == ("natscribe", "natscribe")
 
 
-def test_a_program_of_another_name_tells_the_usual_one(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_of_another_name_reports_the_default_name(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["program.py"])
     assert names() == ("natscribe", "natscribe")

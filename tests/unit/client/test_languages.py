@@ -1,4 +1,4 @@
-"""Languages as people write them."""
+"""Language codes from what people write."""
 
 import re
 
@@ -52,15 +52,15 @@ def test_a_language_is_a_code_a_locale_or_a_name(written: str, code: str) -> Non
         ("en US", ""),
     ],
 )
-def test_an_unknown_language_is_answered_with_similar_names(written: str, near: str) -> None:
-    # When something is no language, then what can be written is told, and what may have been meant
+def test_the_error_of_an_unknown_language_suggests_similar_names(written: str, near: str) -> None:
+    # When a language is unknown, then the error says what is allowed, and suggests names
     words = f"language: use a code of ISO 639-1, like en, or a name, like English{near}"
     with pytest.raises(OptionError, match=f"^{re.escape(words)}$"):
         language_code(written)
 
 
 @pytest.mark.parametrize("written", [5, ["en"], b"en"])
-def test_what_is_no_text_is_no_language(written: object) -> None:
+def test_a_language_must_be_text(written: object) -> None:
     with pytest.raises(OptionError, match=r"^language: use a code of ISO 639-1, like en, or a name, like English$"):
         language_code(written)
 

@@ -1,4 +1,4 @@
-"""What nats-py lacks is still lacking, and is made up for."""
+"""The faults of nats-py still exist, and the workarounds work."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from tests.waiting import eventually
 
 
 async def test_writing_to_a_lost_connection_is_a_connection_error() -> None:
-    # Given a connection that is lost, and that has noticed
+    # Given a connection that was closed by the server
     tolerate_lost_writes()
     server = await asyncio.start_server(lambda _, theirs: theirs.transport.abort(), "127.0.0.1", 0)
     async with server:
@@ -19,13 +19,13 @@ async def test_writing_to_a_lost_connection_is_a_connection_error() -> None:
         await reader.read()
         # When more is written
         writer.writelines([b"one", b"two"])
-        # Then that is an error of the connection
+        # Then the error is a ConnectionError
         with pytest.raises(ConnectionError):
             await writer.drain()
 
 
-async def whose_server_has_gone() -> Client:
-    """A connection that has something left to send, and nobody to send it to."""
+async def orphaned_connection() -> Client:
+    """A connection whose server is gone before all messages were sent."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b'INFO {"max_payload": 1000}\r\n')
@@ -50,13 +50,13 @@ async def whose_server_has_gone() -> Client:
     return nats
 
 
-async def test_the_library_tells_who_closes_a_lost_connection() -> None:
-    nats = await whose_server_has_gone()
+async def test_nats_py_raises_when_a_lost_connection_is_closed() -> None:
+    nats = await orphaned_connection()
     with pytest.raises((OSError, TypeError)):  # once it raises nothing, `close` can go
         await nats.close()
 
 
-async def test_a_lost_connection_is_closed_quietly() -> None:
-    nats = await whose_server_has_gone()
+async def test_close_ignores_a_lost_connection() -> None:
+    nats = await orphaned_connection()
     await close(nats)
     assert nats.is_closed

@@ -47,7 +47,7 @@ def queued(nats: InMemoryNats) -> list[tuple[bytes, dict[str, str]]]:
     return [(each.body, each.headers) for each in nats.streams[NAMES.tasks].messages]
 
 
-async def test_a_failed_task_is_queued_as_it_was(parts: Parts, nats: InMemoryNats) -> None:
+async def test_a_failed_task_is_replayed_unchanged(parts: Parts, nats: InMemoryNats) -> None:
     # Given a failed task, published with headers of all sorts, with segments of its last attempt
     conditions = {"Nats-Expected-Stream": NAMES.tasks, "X-Of-Publisher": "kept"}
     last = await failed(parts, "t1", priority=Priority.HIGH, headers=conditions)
@@ -66,7 +66,7 @@ async def test_a_failed_task_is_queued_as_it_was(parts: Parts, nats: InMemoryNat
     assert nats.streams[NAMES.segments].messages == []
 
 
-async def test_a_body_that_is_no_text_is_queued_as_it_was(parts: Parts, nats: InMemoryNats) -> None:
+async def test_a_binary_body_is_replayed_unchanged(parts: Parts, nats: InMemoryNats) -> None:
     # Given a dead letter whose body is written in base64
     body = b'{"task_id": "t1", "audio_file_id": "a.flac", "user_id": 7, "prompt": "\\u00e9"}'
     await failed(parts, "t1", body=body)
@@ -96,7 +96,7 @@ async def test_only_failures_are_replayed(parts: Parts, nats: InMemoryNats, stat
     assert await parts.log.last("t1") == record
 
 
-async def test_a_letter_of_another_message_is_not_replayed(parts: Parts, nats: InMemoryNats) -> None:
+async def test_a_dead_letter_of_another_message_is_not_replayed(parts: Parts, nats: InMemoryNats) -> None:
     # Given a failed task, and an invalid message with the same id
     await failed(parts, "t1")
     invalid = await parts.publish("", body=b'{"task_id": "t1"}')
@@ -126,7 +126,7 @@ async def test_a_task_is_replayed_once(parts: Parts, nats: InMemoryNats) -> None
         (ReplayRequest(task_id="old"), ErrorCode.NOT_FOUND, "kept no longer"),
     ],
 )
-async def test_what_cannot_be_replayed_is_told(
+async def test_a_refused_replay_has_a_reason(
     parts: Parts, request_: ReplayRequest, code: ErrorCode, words: str
 ) -> None:
     # Given a task whose log has expired
@@ -138,7 +138,7 @@ async def test_what_cannot_be_replayed_is_told(
     assert refused.value.detail.code is code
 
 
-async def test_letters_without_a_log_are_passed_over(parts: Parts, constants: Constants) -> None:
+async def test_dead_letters_without_a_log_are_skipped(parts: Parts, constants: Constants) -> None:
     # Given letters, of which two cannot be replayed, and no time
     constants(REPLY_WITHIN_S=-1.0)
     await failed(parts, "old")
@@ -166,7 +166,7 @@ async def test_a_full_queue_takes_no_more(constants: Constants, monkeypatch: pyt
     assert letters(nats) == [2]
 
 
-async def test_another_refusal_of_the_queue_is_told(parts: Parts, nats: InMemoryNats) -> None:
+async def test_another_refusal_of_the_queue_is_reported(parts: Parts, nats: InMemoryNats) -> None:
     await failed(parts, "t1")
     nats.before("tasks.", APIError(code=400, err_code=10060))
     with pytest.raises(APIError):
@@ -186,7 +186,7 @@ async def test_a_replay_ends_with_its_time(
     assert (nats.asked.count(LETTERS) > 1) is (replayed == 3)
 
 
-async def test_what_fails_again_meanwhile_waits_for_the_next_replay(
+async def test_a_task_that_fails_again_waits_for_the_next_replay(
     parts: Parts, nats: InMemoryNats, constants: Constants
 ) -> None:
     # Given a letter, and another one that comes when the replay has begun
@@ -264,7 +264,7 @@ async def test_a_dead_letter_is_stored_once(parts: Parts, nats: InMemoryNats) ->
         (DeleteLettersRequest(code=ErrorCode.INVALID_MESSAGE), [1, 2, 3]),
     ],
 )
-async def test_the_chosen_letters_are_deleted(
+async def test_the_chosen_dead_letters_are_deleted(
     parts: Parts, nats: InMemoryNats, choice: DeleteLettersRequest, left: list[int]
 ) -> None:
     for task_id, queue in (("a", Lane.TRANSCRIPTION), ("b", Lane.TRANSCRIPTION), ("c", Lane.DIARIZATION)):
@@ -277,7 +277,7 @@ async def test_the_chosen_letters_are_deleted(
     assert (await parts.tasks.status("a")).state is State.FAILED
 
 
-async def test_a_deletion_that_takes_long_goes_on_with_the_next_answer(
+async def test_a_long_deletion_continues_with_the_next_request(
     parts: Parts, nats: InMemoryNats, constants: Constants
 ) -> None:
     # Given three letters, and no time
@@ -291,7 +291,7 @@ async def test_a_deletion_that_takes_long_goes_on_with_the_next_answer(
     assert second.deleted == 1
 
 
-async def test_letters_of_a_task_are_deleted_or_were_already(parts: Parts, nats: InMemoryNats) -> None:
+async def test_dead_letters_of_a_task_are_deleted_once(parts: Parts, nats: InMemoryNats) -> None:
     await failed(parts, "a")
     assert await parts.dead_letters.delete_all("b") is False
     assert await parts.dead_letters.delete_all("a") is True

@@ -1,4 +1,4 @@
-"""Sound that is loud or silent, and a voice detector that takes what is loud for speech."""
+"""Audio that is loud or silent, and a voice detector that takes what is loud for speech."""
 
 from collections.abc import Iterator
 
@@ -18,8 +18,8 @@ def loudness(samples: Samples) -> npt.NDArray[np.float32]:
     return np.asarray(samples.reshape(-1, FRAME).any(axis=1) * 0.5, np.float32)
 
 
-def sound(*intervals: tuple[float, float]) -> Samples:
-    """Loudness and seconds of each stretch, in whole frames; each sample is another one."""
+def samples_of(*intervals: tuple[float, float]) -> Samples:
+    """Samples with the loudness and seconds of each interval, in whole frames; each sample is another one."""
     levels = [np.full(round(length * RATE) * FRAME, level, np.float32) for level, length in intervals]
     joined = np.concatenate(levels)
     return joined * np.resize(_DIFFERENT, len(joined))
@@ -35,4 +35,4 @@ def conversation(seed: int, intervals: int, speech: float = 6.0, silence: float 
             if random.random() < 0.1:
                 yield from ((0.0, 0.7), (1.0, 2 / RATE), (0.0, 0.7))
 
-    return sound(*parts())
+    return samples_of(*parts())

@@ -1,9 +1,9 @@
-"""Whether channels carry different speech; the detector of these tests takes all loud sound for speech."""
+"""Whether channels carry different speech; the detector of these tests takes all loud audio for speech."""
 
 import numpy as np
 import pytest
 
-from app.engines.audio.channels import LEAST_SPEECH_S, ChannelSpeech
+from app.engines.audio.channels import MIN_SPEECH_S, ChannelSpeech
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.windows import FRAME, Probabilities
@@ -14,13 +14,13 @@ SECONDS = 12
 
 
 def loud(samples: Samples) -> Probabilities:
-    """Loud sound is just speech, and less loud sound may be just speech."""
+    """Loud audio is just speech, and less loud audio may be just speech."""
     level = np.sqrt((samples.reshape(-1, FRAME) ** 2).mean(axis=1))
     return np.select([level > AUDIBLE, level > AUDIBLE / 2], [0.5, 0.15], 0.0).astype(np.float32)
 
 
 def voice(seed: int) -> Samples:
-    """A sound that changes like speech: another spectrum ten times a second."""
+    """Audio that changes like speech: another spectrum ten times a second."""
     random = np.random.default_rng(seed)
     syllables = []
     for _ in range(SECONDS * SAMPLE_RATE // SYLLABLE):
@@ -28,25 +28,25 @@ def voice(seed: int) -> Samples:
         places = np.geomspace(1, len(spectrum), 20)
         loudness = np.interp(np.arange(len(spectrum)), places, random.uniform(-3, 0, 20))
         syllables.append(np.fft.irfft(spectrum * 10**loudness))
-    sound = np.concatenate(syllables)
-    return np.asarray(0.1 * sound / sound.std(), np.float32)
+    voice = np.concatenate(syllables)
+    return np.asarray(0.1 * voice / voice.std(), np.float32)
 
 
-def only(sound: Samples, *times: tuple[float, float]) -> Samples:
-    """The sound at these times, in seconds, and silence at all others."""
-    kept = np.zeros_like(sound)
+def only(voice: Samples, *times: tuple[float, float]) -> Samples:
+    """The audio at these times, in seconds, and silence at all others."""
+    result = np.zeros_like(voice)
     for start, end in times:
         at = slice(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE))
-        kept[at] = sound[at]
-    return kept
+        result[at] = voice[at]
+    return result
 
 
 def noise(level: float, seed: int = 9) -> Samples:
     return np.random.default_rng(seed).normal(0, level, SECONDS * SAMPLE_RATE).astype(np.float32)
 
 
-def later(sound: Samples, seconds: float) -> Samples:
-    return np.roll(sound, round(seconds * SAMPLE_RATE))
+def later(voice: Samples, seconds: float) -> Samples:
+    return np.roll(voice, round(seconds * SAMPLE_RATE))
 
 
 ANNA, BORIS, SILENCE = voice(1), voice(2), np.zeros(SECONDS * SAMPLE_RATE, np.float32)
@@ -56,7 +56,7 @@ TURNS = [only(ANNA, (0, 3), (6, 9)), only(BORIS, (3, 6), (9, 12))]
 
 def differ(*channels: Samples) -> bool:
     speech = ChannelSpeech(len(channels), loud)
-    speech.hear(channels)
+    speech.add(channels)
     return speech.differs
 
 
@@ -90,7 +90,7 @@ THE_SAME = {
     "an echo of one side": [TURNS[0] + 0.3 * later(TURNS[1], 0.2), TURNS[1]],
     "silence": [ANNA, SILENCE],
     "silence in both": [SILENCE, SILENCE],
-    "a click": [ANNA, only(BORIS, (4, 4 + 0.8 * LEAST_SPEECH_S))],
+    "a click": [ANNA, only(BORIS, (4, 4 + 0.8 * MIN_SPEECH_S))],
     "a copy in a third channel": [ANNA, BORIS, 0.5 * ANNA],
 }
 
@@ -101,11 +101,11 @@ def test_the_same_voice_is_no_different_speech(channels: list[Samples]) -> None:
 
 
 def test_a_piece_shorter_than_a_frame_is_nothing() -> None:
-    # Given channels of a few samples, when they are heard
+    # Given channels of a few samples, when they are processed
     speech = ChannelSpeech(2, loud)
-    speech.hear([ANNA[:10], BORIS[:10]])
+    speech.add([ANNA[:10], BORIS[:10]])
     # Then there is no speech
     assert (speech.seconds, speech.differs) == (0, False)
     # Until there is some: speech in any channel counts
-    speech.hear(TURNS)
+    speech.add(TURNS)
     assert speech.seconds == pytest.approx(SECONDS, abs=0.1)

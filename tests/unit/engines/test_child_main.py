@@ -1,4 +1,4 @@
-"""What an engine process answers and logs where a job fails."""
+"""What an engine process replies and logs where a job fails."""
 
 import errno
 from io import BytesIO
@@ -40,7 +40,7 @@ def test_an_error_is_answered_and_its_place_is_logged_but_nothing_of_the_recordi
     answers = BytesIO()
     serve(run, Load().model_dump_json().encode(), answers)
 
-    # Then the one line of its answer says why, and whether another attempt may succeed
+    # Then the one line of its reply says why, and whether another attempt may succeed
     (line,) = answers.getvalue().splitlines(keepends=True)
     failed = REPLY.validate_json(line)
     assert line.endswith(b"\n")

@@ -1,4 +1,4 @@
-"""The worker's side of an engine process, with a program that answers each kind of job as it is told."""
+"""The worker's side of an engine process, with a program that sends scripted replies to each kind of job."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from app.engines.messages import (
     Job,
     Load,
     Loaded,
-    Prepare,
+    LoadVad,
     Reply,
     WindowSearchAdvanced,
     WindowSearchDone,
@@ -44,21 +44,21 @@ for line in sys.stdin:
     print(*answers[job], sep="\\n", flush=True)
 """
 LOADED = Loaded(model=Model(name="own", revision="1"), fingerprint="cpu")
-FOUND: list[Reply] = [WindowSearchAdvanced(seconds=1, settled=1), WindowSearchDone(duration_seconds=1)]
+FOUND: list[Reply] = [WindowSearchAdvanced(seconds=1, complete_until=1), WindowSearchDone(duration_seconds=1)]
 ERROR = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message="It is damaged.")
 ANSWERS: dict[str, list[Reply]] = {
     "load": [LOADED],
-    "listen": FOUND,
-    "prepare": [Failed(error=ERROR, transient=True)],
-    "forget": [Failed(error=ERROR, transient=False)],
+    "find_windows": FOUND,
+    "load_vad": [Failed(error=ERROR, transient=True)],
+    "close_live_stream": [Failed(error=ERROR, transient=False)],
 }
 LISTEN, DIES = FindWindows(path=Path("a.flac")), Diarize(path=Path("a.flac"))
 
 
 @pytest.fixture
 async def engine() -> AsyncIterator[EngineProcess]:
-    told = {job: [reply.model_dump_json() for reply in replies] for job, replies in ANSWERS.items()}
-    process = EngineProcess(Settings(_env_file=None), program=(sys.executable, "-c", PROGRAM, json.dumps(told)))
+    logged = {job: [reply.model_dump_json() for reply in replies] for job, replies in ANSWERS.items()}
+    process = EngineProcess(Settings(_env_file=None), program=(sys.executable, "-c", PROGRAM, json.dumps(logged)))
     yield process
     await process.close()
     assert not children()
@@ -73,21 +73,21 @@ async def replies(engine: EngineProcess, job: Job) -> list[Reply]:
         return [reply async for reply in run]
 
 
-async def test_one_process_does_all_jobs_and_keeps_its_model(engine: EngineProcess) -> None:
+async def test_one_process_does_all_jobs_and_retains_its_model(engine: EngineProcess) -> None:
     # Given an engine that has not started, when it loads a model, has two jobs at once, and some that fail
-    assert (engine.running, engine.ready, engine.loaded) == (False, False, None)
+    assert (engine.running, engine.loaded) == (False, None)
     assert await replies(engine, Load()) == [LOADED]
     (child,) = children()
-    found, loaded = await asyncio.gather(replies(engine, LISTEN), replies(engine, Load()))
-    assert (found, loaded) == (FOUND, [LOADED])
-    for job, kind in ((Prepare(), TransientError), (CloseLiveStream(stream="a"), PermanentError)):
+    detected, loaded = await asyncio.gather(replies(engine, LISTEN), replies(engine, Load()))
+    assert (detected, loaded) == (FOUND, [LOADED])
+    for job, kind in ((LoadVad(), TransientError), (CloseLiveStream(stream="a"), PermanentError)):
         with pytest.raises(kind, match=r"It is damaged\.") as caught:
             await replies(engine, job)
         assert type(caught.value) is kind
         assert caught.value.detail == ERROR
     # Then one process has done them all, and the model is there
     assert children() == [child]
-    assert (engine.running, engine.ready, engine.loaded) == (True, True, LOADED)
+    assert (engine.running, engine.loaded) == (True, LOADED)
 
 
 async def test_a_process_that_dies_is_replaced(engine: EngineProcess) -> None:
@@ -95,7 +95,7 @@ async def test_a_process_that_dies_is_replaced(engine: EngineProcess) -> None:
     # When a process dies in a job, then another attempt may succeed, and does
     with pytest.raises(TransientError, match="give the service more memory"):
         await replies(engine, DIES)
-    assert not engine.ready
+    assert engine.loaded is None
     assert await replies(engine, LISTEN) == FOUND
     # When it dies between jobs, then the next job has another one, which has no model
     (child,) = children()
@@ -106,7 +106,7 @@ async def test_a_process_that_dies_is_replaced(engine: EngineProcess) -> None:
 
     await eventually(gone)
     assert await replies(engine, LISTEN) == FOUND
-    assert not engine.ready
+    assert engine.loaded is None
 
 
 async def test_a_job_that_is_given_up_ends_its_process(engine: EngineProcess) -> None:
@@ -115,7 +115,7 @@ async def test_a_job_that_is_given_up_ends_its_process(engine: EngineProcess) ->
     async with aclosing(engine.run(LISTEN)) as run:
         assert await anext(run) == FOUND[0]
     assert not children()
-    assert (engine.running, engine.ready) == (False, False)
+    assert (engine.running, engine.loaded) == (False, None)
 
 
 async def test_the_log_names_the_task_of_each_line_that_the_process_writes(engine: EngineProcess) -> None:
@@ -125,9 +125,9 @@ async def test_the_log_names_the_task_of_each_line_that_the_process_writes(engin
             with bound_contextvars(task_id=task_id):
                 await replies(engine, job)
 
-            async def told() -> bool:
+            async def logged() -> bool:
                 return any(line["task_id"] == task_id for line in lines)  # noqa: B023 -- awaited at once
 
-            await eventually(told)
+            await eventually(logged)
     # Then each line names its own, and empty lines are left out
-    assert [(line["text"], line["task_id"]) for line in lines] == [("load", "first"), ("listen", "second")]
+    assert [(line["text"], line["task_id"]) for line in lines] == [("load", "first"), ("find_windows", "second")]

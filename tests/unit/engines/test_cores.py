@@ -22,7 +22,7 @@ class Machine:
         self.used = 0.0
         for name, file in (("_STAT", "stat"), ("_QUOTA", "cpu.max"), ("_USAGE", "cpu.stat")):
             monkeypatch.setattr(cores, name, folder / file)
-        monkeypatch.setattr(cores, "_TICKS_A_SECOND", TICKS)
+        monkeypatch.setattr(cores, "_TICKS_PER_SECOND", TICKS)
         monkeypatch.setattr(time, "monotonic", lambda: self.seconds)
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
         self.quota("max 100000")
@@ -56,7 +56,7 @@ def test_a_core_that_was_idle_is_free(machine: Machine, seconds: float, idle: fl
 
 
 def test_what_the_machine_does_else_counts(machine: Machine) -> None:
-    # Given a core that was idle until the last look, and busy since
+    # Given a core that was idle until the last measurement, and busy since
     looking = Cores()
     machine.passes(10, idle=(0, 1))
     assert looking.free(1)
@@ -71,9 +71,9 @@ def test_a_moment_says_nothing(machine: Machine) -> None:
     machine.passes(9.9, idle=(0, 0.5))
     assert not looking.free(1)
     machine.passes(0.05, idle=(0, 1))
-    # When it is asked for at once again, then it is not free
+    # When it is measured again at once, then it is not free
     assert not looking.free(1)
-    # And when it stays idle, the whole time since counts
+    # And when it stays idle, the whole time since the last measurement counts
     machine.passes(0.16, idle=(0, 1))
     assert looking.free(1)
 

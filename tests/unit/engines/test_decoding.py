@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from natscribe.schemas.errors import ErrorCode
 
-from app.engines.audio.decoding import COMPARED_S, chunks, decode, measure
+from app.engines.audio.decoding import COMPARED_S, chunks_at, decode, probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.errors import PermanentError
@@ -42,14 +42,14 @@ def refused(path: Path, limit: Limit = NO_LIMIT) -> PermanentError:
     """The error for a recording that cannot be used; no message shows where it lies."""
     budget = Budget(limit)
     with pytest.raises(PermanentError) as caught:
-        _ = [measure(path, budget), *decode(path, budget)]
+        _ = [probe(path, budget), *decode(path, budget)]
     assert str(path.parent) not in str(caught.value)
     return caught.value
 
 
 def measured(path: Path) -> list[float]:
     """The seconds and the channels that are found without decoding."""
-    return list(measure(path, Budget(NO_LIMIT)))
+    return list(probe(path, Budget(NO_LIMIT)))
 
 
 def unreadable(path: Path) -> str:
@@ -59,7 +59,7 @@ def unreadable(path: Path) -> str:
 
 
 @pytest.mark.parametrize(("name", "codec", "rate", "layout"), FORMATS, ids=[name for name, *_ in FORMATS])
-def test_every_format_gives_the_same_sound(tmp_path: Path, name: str, codec: str, rate: int, layout: str) -> None:
+def test_every_format_gives_the_same_audio(tmp_path: Path, name: str, codec: str, rate: int, layout: str) -> None:
     # Given three seconds of a tone in some format
     path = write(tmp_path / name, tone(3), codec, rate=rate, layout=layout)
 
@@ -78,7 +78,7 @@ def loudest_frequency(samples: np.ndarray[tuple[int], np.dtype[np.float32]]) -> 
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
-def test_the_sound_of_a_film_is_found(tmp_path: Path, name: str) -> None:
+def test_the_audio_of_a_film_is_decoded(tmp_path: Path, name: str) -> None:
     # Given a film with a tone
     path = write_film(tmp_path / name, tone(3))
 
@@ -88,7 +88,7 @@ def test_the_sound_of_a_film_is_found(tmp_path: Path, name: str) -> None:
 
 
 def test_one_voice_among_a_hundred_channels_is_loud_enough(tmp_path: Path) -> None:
-    # Given a hundred channels of which one has sound
+    # Given a hundred channels of which one has audio
     (tmp_path / "many.wav").write_bytes(wav(tone(2), channels=100))
 
     # When they are mixed, then it is still there
@@ -138,7 +138,7 @@ def test_the_only_channel_is_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "codec"), [("many.wav", "pcm_s16le"), ("many.m4a", "aac")])
 def test_each_of_eight_channels_can_be_had(tmp_path: Path, name: str, codec: str) -> None:
-    # Given eight channels, the last one with sound, in a codec that joins them or decodes each into a plane of its own
+    # Given eight channels, the last one with audio, in a codec that joins them or decodes each into a plane of its own
     channels = np.zeros((2 * SAMPLE_RATE, 8), np.float32)
     channels[:, 7] = tone(2)
     frame = av.AudioFrame.from_ndarray(channels.reshape(1, -1), format="flt", layout="7.1")
@@ -152,7 +152,7 @@ def test_each_of_eight_channels_can_be_had(tmp_path: Path, name: str, codec: str
 
 
 def test_pieces_are_small_however_long_the_recording(tmp_path: Path) -> None:
-    # Given a minute and a half of sound
+    # Given a minute and a half of audio
     path = write(tmp_path / "long.flac", tone(90), "flac")
 
     # When it is decoded, then it comes in pieces of less than a minute
@@ -173,7 +173,7 @@ def test_a_header_without_an_end_is_not_believed(tmp_path: Path, promised: int) 
 def test_a_recording_may_end_a_little_before_its_header_says(
     tmp_path: Path, seconds: float, promised: int, whole: bool
 ) -> None:
-    # Given a WAV that has less sound than its header promises
+    # Given a WAV that has less audio than its header promises
     path = tmp_path / "short.wav"
     path.write_bytes(wav(tone(seconds), promised=2 * promised * SAMPLE_RATE))
 
@@ -185,7 +185,7 @@ def test_a_recording_may_end_a_little_before_its_header_says(
 
 
 @pytest.mark.parametrize(
-    ("name", "codec", "told"),
+    ("name", "codec", "message"),
     [
         ("cut.wav", "pcm_s16le", "of 20 s"),
         ("cut.flac", "flac", "of 20 s"),
@@ -195,9 +195,9 @@ def test_a_recording_may_end_a_little_before_its_header_says(
         ("cut.webm", "libopus", ""),
     ],
 )
-def test_a_file_cut_short_is_refused(tmp_path: Path, name: str, codec: str, told: str) -> None:
-    # Given the first half of a recording, when it is measured, then it is refused, and told how much is missing
-    assert told in unreadable(halved(write(tmp_path / name, tone(20), codec, rate=48_000)))
+def test_a_file_cut_short_is_refused(tmp_path: Path, name: str, codec: str, message: str) -> None:
+    # Given the first half of a recording, when it is probed, then the error says how much is missing
+    assert message in unreadable(halved(write(tmp_path / name, tone(20), codec, rate=48_000)))
 
 
 def halved(path: Path) -> Path:
@@ -220,7 +220,7 @@ def test_an_mp3_without_a_duration_is_no_broken_promise(tmp_path: Path) -> None:
     ids=["empty", "text", "head", "zeros"],
 )
 def test_what_is_no_recording_is_refused(tmp_path: Path, content: bytes) -> None:
-    # Given a file that holds no sound, when it is read, then it is refused with advice
+    # Given a file without audio, when it is read, then it is refused with advice
     (tmp_path / "meeting.wav").write_bytes(content)
     assert "upload it again" in unreadable(tmp_path / "meeting.wav")
 
@@ -232,18 +232,18 @@ def test_a_header_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
     (tmp_path / "zero.wav").write_bytes(content)
 
     # When it is measured or decoded, then it is refused with advice
-    for read in (measure, lambda path, budget: list(decode(path, budget))):
+    for read in (probe, lambda path, budget: list(decode(path, budget))):
         with pytest.raises(PermanentError, match="upload it again"):
             read(tmp_path / "zero.wav", Budget(NO_LIMIT))
 
 
-def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
-    # Given a film without sound, and a recording without a sample
+def test_a_film_without_audio_is_refused(tmp_path: Path) -> None:
+    # Given a film without audio, and a recording without a sample
     (tmp_path / "silent.wav").write_bytes(wav(tone(0)))
 
     # When they are read, then the message says so
     for path in (write_film(tmp_path / "silent.mp4", None), tmp_path / "silent.wav"):
-        assert "holds no sound:" in unreadable(path)
+        assert "holds no audio:" in unreadable(path)
 
 
 PLAYLISTS = {
@@ -280,16 +280,16 @@ def test_two_packets_or_a_tenth_may_be_damaged(tmp_path: Path, seconds: float, d
 
 def with_damage(path: Path, packets: range) -> Path:
     with av.open(str(path)) as container:
-        places = [(packet.pos or 0, packet.size) for packet in container.demux(audio=0)]
+        starts = [(packet.pos or 0, packet.size) for packet in container.demux(audio=0)]
     content = bytearray(path.read_bytes())
-    for start, size in places[packets.start : packets.stop]:
+    for start, size in starts[packets.start : packets.stop]:
         content[start : start + size] = b"\xff" * size
     path.write_bytes(content)
     return path
 
 
 def test_a_gap_in_the_time_stamps_is_silence(tmp_path: Path) -> None:
-    # Given a recording whose sound pauses for seventy seconds
+    # Given a recording whose audio pauses for seventy seconds
     path = delayed(write(tmp_path / "whole.mkv", tone(4), "pcm_s16le"), 70.0, since=2.0)
 
     # When it is decoded, then what comes after the gap comes seventy seconds later
@@ -300,7 +300,7 @@ def test_a_gap_in_the_time_stamps_is_silence(tmp_path: Path) -> None:
 
 
 def delayed(whole: Path, seconds: float, since: float) -> Path:
-    """A recording of which the sound since a second has later time stamps."""
+    """A recording of which the audio after a second has later time stamps."""
     path = whole.with_name(f"delayed-{whole.name}")
     with av.open(str(whole)) as source, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(source.streams.audio[0])
@@ -315,7 +315,7 @@ def delayed(whole: Path, seconds: float, since: float) -> Path:
     return path
 
 
-def test_a_limit_is_kept_whatever_the_header_said(tmp_path: Path) -> None:
+def test_a_limit_holds_whatever_the_header_said(tmp_path: Path) -> None:
     # Given three seconds and a limit of two, when decoded, then the setting is named
     path = write(tmp_path / "tone.flac", tone(3), "flac")
     error = refused(path, Limit(2, "AUDIO_MAX_SECONDS"))
@@ -329,24 +329,24 @@ def test_a_chunk_is_of_its_place(tmp_path: Path) -> None:
     path = delayed(write_channels(tmp_path / "call.mkv", tones, "flac", rate=8_000), 100.0, since=0.0)
 
     # When chunks are taken in any order
-    places = [25.0, 1.0, 13.0]
-    found = list(chunks(path, Budget(NO_LIMIT), 2, places))
+    starts = [25.0, 1.0, 13.0]
+    chunks_read = list(chunks_at(path, Budget(NO_LIMIT), 2, starts))
 
-    # Then each has the sound of its place and channel, and the wanted length
-    pitches = [[round(loudest_frequency(channel), -1) for channel in channels] for channels in found]
+    # Then each has the audio of its offset and channel, and the wanted length
+    pitches = [[round(loudest_frequency(channel), -1) for channel in channels] for channels in chunks_read]
     assert pitches == [[700, 1900], [300, 1500], [500, 1700]]
-    assert {len(channel) for channels in found for channel in channels} == {COMPARED_S * SAMPLE_RATE}
+    assert {len(channel) for channels in chunks_read for channel in channels} == {COMPARED_S * SAMPLE_RATE}
 
 
 @pytest.mark.parametrize(("damaged", "seconds"), [(9, COMPARED_S), (10, 5)])
 def test_a_chunk_ends_where_its_recording_is_damaged(tmp_path: Path, damaged: int, seconds: float) -> None:
     # Given a recording with damage after five seconds, when a chunk is taken, then ten damaged packets end it
     path = with_damage(write(tmp_path / "call.m4a", tone(12), "aac"), range(79, 79 + damaged))
-    ((sound,),) = chunks(path, Budget(NO_LIMIT), 1, [0.0])
-    assert len(sound) / SAMPLE_RATE == pytest.approx(seconds, abs=0.2)
+    ((chunk,),) = chunks_at(path, Budget(NO_LIMIT), 1, [0.0])
+    assert len(chunk) / SAMPLE_RATE == pytest.approx(seconds, abs=0.2)
 
 
 def test_a_recording_shorter_than_a_chunk_is_read_whole(tmp_path: Path) -> None:
     path = write_channels(tmp_path / "short.flac", [tone(2), tone(2)], "flac")
-    ((left, right),) = chunks(path, Budget(NO_LIMIT), 2, [0.0])
+    ((left, right),) = chunks_at(path, Budget(NO_LIMIT), 2, [0.0])
     assert (len(left), len(right)) == (2 * SAMPLE_RATE, 2 * SAMPLE_RATE)

@@ -55,13 +55,13 @@ class FakeWeights:
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[FakeModel]:
     """The models that were loaded, in their order."""
-    found: list[FakeModel] = []
+    models: list[FakeModel] = []
 
     def find(_: ModelCatalog, name: str | None) -> FakeWeights:
-        return FakeWeights(name, found)
+        return FakeWeights(name, models)
 
     monkeypatch.setattr(ModelCatalog, "find", find)
-    return found
+    return models
 
 
 def runner(tmp_path: Path) -> JobRunner:
@@ -85,8 +85,8 @@ def run(jobs: JobRunner, model: str | None, **options: object) -> list[Reply]:
     return replies
 
 
-def test_one_model_is_kept(tmp_path: Path, loaded: list[FakeModel]) -> None:
-    # When a process is asked for its own model twice, for another one twice, and for its own again
+def test_one_model_stays_in_memory(tmp_path: Path, loaded: list[FakeModel]) -> None:
+    # When its own model is requested twice, another one twice, and its own again
     jobs = runner(tmp_path)
     names = []
     for model in (None, None, "other", "other", None):
@@ -95,42 +95,42 @@ def test_one_model_is_kept(tmp_path: Path, loaded: list[FakeModel]) -> None:
         names.append(reply.model.name)
     # Then it loads a model when that is another one than before
     assert names == ["own", "own", "other", "other", "own"]
-    assert [each.identity.name for each in loaded] == ["own", "other", "own"]
+    assert [model.identity.name for model in loaded] == ["own", "other", "own"]
     assert (loaded[0].computing.threads, loaded[0].computing.at_once, loaded[0].computing.beam) == (2, 3, 4)
 
 
 @pytest.mark.parametrize(
-    ("model", "kind", "told"),
+    ("model", "kind", "message"),
     [
         (None, TransientError, "the operator has to repair it: There is no such model"),
         ("broken", PermanentError, "There is no such model"),
     ],
 )
 def test_a_model_that_is_not_there_is_the_tasks_fault_unless_it_is_the_services_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str | None, kind: type[TaskError], told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str | None, kind: type[TaskError], message: str
 ) -> None:
     def find(_: ModelCatalog, __: str | None) -> FakeWeights:
         raise PermanentError(ErrorCode.UNKNOWN_MODEL, "There is no such model.")
 
     monkeypatch.setattr(ModelCatalog, "find", find)
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=message):
         run(runner(tmp_path), model)
 
 
 @pytest.mark.usefixtures("loaded")
-def test_what_a_model_cannot_do_is_told(tmp_path: Path) -> None:
+def test_what_a_model_does_not_support_is_reported(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="cannot translate"):
         run(runner(tmp_path), None, translate=True)
 
 
 def test_a_process_keeps_live_streams_and_the_networks_of_diarization(tmp_path: Path) -> None:
-    # Given a process that hears a second of a live stream and who speaks in a recording
-    jobs, replies, sound = runner(tmp_path), list[Reply](), b64encode(bytes(32_000)).decode()
+    # Given a process that processes a second of a live stream and diarizes a recording
+    jobs, replies, data = runner(tmp_path), list[Reply](), b64encode(bytes(32_000)).decode()
     recording = write(tmp_path / "silence.wav", silence(2), "pcm_s16le")
     # When it does so once more
     for first in (True, False):
-        jobs.run(ProcessLiveAudio(stream="a", audio=LiveAudio(), first=first, sound=sound), replies.append)
+        jobs.run(ProcessLiveAudio(stream="a", audio=LiveAudio(), first=first, data=data), replies.append)
         jobs.run(Diarize(path=recording), replies.append)
-    # Then the stream goes on, and both jobs of each kind are done
+    # Then the stream continues, and both jobs of each kind are done
     assert [reply.seconds for reply in replies if isinstance(reply, LiveAudioProcessed)] == [1, 2]
     assert [reply.duration_seconds for reply in replies if isinstance(reply, DiarizationDone)] == [2, 2]

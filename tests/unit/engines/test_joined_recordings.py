@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.engines.audio.channels import channels_differ
-from app.engines.audio.decoding import chunks, decode, measure
+from app.engines.audio.decoding import chunks_at, decode, probe
 from app.engines.audio.limits import Budget
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.errors import PermanentError
@@ -54,7 +54,7 @@ def test_all_parts_are_decoded(tmp_path: Path, kind: str, codec: str, first: Par
     path = join(tmp_path / f"joined.{kind}", codec, first, second)
 
     # When the file is measured and decoded
-    seconds, channels = measure(path, Budget(NO_LIMIT))
+    seconds, channels = probe(path, Budget(NO_LIMIT))
     samples = load(path)
 
     # Then it has the channels of the first part, and the audio of both
@@ -65,7 +65,7 @@ def test_all_parts_are_decoded(tmp_path: Path, kind: str, codec: str, first: Par
     assert [round(loudness(samples, PART_S + 1.5, frequency), 1) for frequency in (500, 1000)] == [0.0, 0.3]
     # And its channels can be compared, wherever the format changes
     assert not channels_differ(path, Budget(NO_LIMIT), seconds, channels)
-    (compared,) = chunks(path, Budget(NO_LIMIT), channels, [0.0])
+    (compared,) = chunks_at(path, Budget(NO_LIMIT), channels, [0.0])
     assert max(loudness(channel, 1.5, 500) for channel in compared) > 0.2
 
 
@@ -99,7 +99,7 @@ def test_a_link_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     path.write_bytes(content)
 
     # When it is read, then it is refused: half of its audio would be missing
-    for read in (lambda: measure(path, Budget(NO_LIMIT)), lambda: list(decode(path, Budget(NO_LIMIT)))):
+    for read in (lambda: probe(path, Budget(NO_LIMIT)), lambda: list(decode(path, Budget(NO_LIMIT)))):
         with pytest.raises(PermanentError, match="upload it again"):
             read()
 

@@ -17,7 +17,7 @@ MEGABYTE = 1024**2
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A clock that goes on by a second each time that somebody looks."""
+    """A clock that advances by a second each time that it is read."""
     ticks = count(100)
     monkeypatch.setattr(limits, "thread_time", lambda: float(next(ticks)))
     return ticks
@@ -29,7 +29,7 @@ def test_all_reading_of_a_recording_has_one_deadline() -> None:
     budget = Budget(Limit(3600, "AUDIO_MAX_SECONDS", decode_seconds=3))
     with budget.reading():
         budget.check()
-    # When the second pass goes on for two more
+    # When the second part takes two more
     with budget.reading():
         budget.check()
         with pytest.raises(PermanentError) as caught:

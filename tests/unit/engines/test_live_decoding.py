@@ -1,4 +1,4 @@
-"""Decoding of live sound whose bytes are cut anywhere."""
+"""Decoding of live audio whose bytes are cut anywhere."""
 
 from collections.abc import Iterator
 
@@ -14,8 +14,8 @@ from app.errors import PermanentError
 BITS = [1, 2, 3, 7, 640, 100_000]
 
 
-def cut(sound: bytes, size: int) -> Iterator[bytes]:
-    return (sound[at : at + size] for at in range(0, len(sound), size))
+def cut(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))
 
 
 def decoded(audio: LiveAudio, bits: Iterator[bytes]) -> bytes:
@@ -30,14 +30,14 @@ def decoded(audio: LiveAudio, bits: Iterator[bytes]) -> bytes:
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16_000, 1), (44_100, 2), (48_000, 2)])
 def test_samples_are_what_was_sent_wherever_it_is_cut(size: int, rate: int, channels: int) -> None:
     # Given samples of one or two channels
-    sound = np.random.default_rng(1).integers(-9000, 9000, 800 * channels, "<i2").tobytes()
-    # When they come in bits of any size, then they are decoded in order and none is lost
-    assert decoded(LiveAudio(sample_rate=rate, channels=channels), cut(sound, size)) == sound
+    data = np.random.default_rng(1).integers(-9000, 9000, 800 * channels, "<i2").tobytes()
+    # When they come in pieces of any size, then they are decoded in order and none is lost
+    assert decoded(LiveAudio(sample_rate=rate, channels=channels), cut(data, size)) == data
 
 
 @pytest.mark.parametrize("size", BITS)
 @pytest.mark.parametrize(("codec", "encoder"), [(Codec.MULAW, "pcm_mulaw"), (Codec.ALAW, "pcm_alaw")])
-def test_telephone_sound_is_decoded(codec: Codec, encoder: str, size: int) -> None:
+def test_telephone_audio_is_decoded(codec: Codec, encoder: str, size: int) -> None:
     # Given a voice as a telephone sends it
     sent = (np.sin(np.arange(1600) / 9) * 20_000).astype(np.int16)
     frame = av.AudioFrame.from_ndarray(sent[np.newaxis], format="s16", layout="mono")
@@ -45,11 +45,11 @@ def test_telephone_sound_is_decoded(codec: Codec, encoder: str, size: int) -> No
     telephone = av.CodecContext.create(encoder, "w")
     assert isinstance(telephone, av.AudioCodecContext)
     telephone.sample_rate, telephone.layout, telephone.format = 8000, "mono", "s16"
-    sound = b"".join(bytes(packet) for packet in [*telephone.encode(frame), *telephone.encode(None)])
+    data = b"".join(bytes(packet) for packet in [*telephone.encode(frame), *telephone.encode(None)])
     # When it is decoded
-    heard = np.frombuffer(decoded(LiveAudio(codec=codec, sample_rate=8000), cut(sound, size)), np.int16)
+    received = np.frombuffer(decoded(LiveAudio(codec=codec, sample_rate=8000), cut(data, size)), np.int16)
     # Then it is what was said, but for the codec's noise
-    assert np.abs(heard.astype(int) - sent).max() < 1000
+    assert np.abs(received.astype(int) - sent).max() < 1000
 
 
 @pytest.mark.parametrize("size", [1, 5, 100])

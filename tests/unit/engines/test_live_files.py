@@ -23,7 +23,7 @@ def opus(**said: int) -> LiveAudio:
 
 
 def decoded(audio: LiveAudio, file: bytes, size: int, skip: float = 0.0) -> npt.NDArray[np.float32]:
-    """The samples that a file holds, (channel, time), if it comes in bits of so many bytes."""
+    """The samples that a file holds, (channel, time), if it comes in pieces of so many bytes."""
     decoder = FileDecoder(audio, skip)
     try:
         parts = [frame for at in range(0, len(file), size) for frame in decoder.decode(file[at : at + size])]
@@ -69,11 +69,11 @@ def threads() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_sound_that_nobody_needs_is_silence_of_its_length(kind: str) -> None:
+def test_audio_that_nobody_needs_is_silence_of_its_length(kind: str) -> None:
     # Given a file, when only its last seconds are wanted
     file = recorded(kind, hum(8))
     whole, end = decoded(opus(), file, 500), decoded(opus(), file, 500, skip=6)
-    # Then the sound before is silence, and what is wanted is where it was
+    # Then the audio before is silence, and what is wanted is where it was
     assert end.shape == whole.shape
     assert not end[:, RATE // 10 : 59 * RATE // 10].any()
     assert np.allclose(end[:, 65 * RATE // 10 :], whole[:, 65 * RATE // 10 :], rtol=0, atol=0.01)
@@ -85,13 +85,13 @@ def test_sound_that_nobody_needs_is_silence_of_its_length(kind: str) -> None:
 def test_a_file_is_decoded_wherever_it_is_cut(kind: str, channels: int, size: int) -> None:
     # Given a recording of three seconds
     samples = hum(3, channels)
-    # When it comes in bits
-    heard = decoded(opus(channels=channels), recorded(kind, samples), size)
-    # Then all of it is there, and sounds as it did
-    assert heard.shape[1] / RATE == pytest.approx(3, abs=0.03)
-    length = min(heard.shape[1], len(samples))
-    for one, other in zip(heard, samples.T, strict=True):
-        assert np.corrcoef(one[:length], other[:length])[0, 1] > 0.95
+    # When it comes in pieces
+    samples_out = decoded(opus(channels=channels), recorded(kind, samples), size)
+    # Then all of it is there, and has the same content
+    assert samples_out.shape[1] / RATE == pytest.approx(3, abs=0.03)
+    length = min(samples_out.shape[1], len(samples))
+    for actual, expected in zip(samples_out, samples.T, strict=True):
+        assert np.corrcoef(actual[:length], expected[:length])[0, 1] > 0.95
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -101,10 +101,10 @@ def test_what_is_decoded_does_not_depend_on_the_cuts(kind: str) -> None:
     assert np.array_equal(decoded(opus(), file, 1), decoded(opus(), file, len(file)))
 
 
-def test_sound_is_there_as_soon_as_its_bytes_are() -> None:
+def test_audio_is_there_as_soon_as_its_bytes_are() -> None:
     # Given a recording of which the first half has come
     file, decoder = recorded("webm", hum(4)), FileDecoder(opus())
-    # When a job has taken it, then nearly all of its sound is there, and the job does not wait for more
+    # When a job has taken it, then nearly all of its audio is there, and the job does not wait for more
     frames = list(decoder.decode(file[: len(file) // 2]))
     assert sum(frame.samples for frame in frames) / RATE == pytest.approx(2, abs=0.3)
     decoder.close()
@@ -120,10 +120,10 @@ def test_the_rate_may_be_that_of_the_recording_or_that_of_opus(rate: int) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_recorder_that_begins_anew_goes_on(kind: str) -> None:
+def test_a_recorder_that_begins_again_continues(kind: str) -> None:
     # Given a page that was loaded again and so begins a second file
     file = recorded(kind, hum(1)) + recorded(kind, hum(1))
-    # When both come one after the other, then the sound of both is there
+    # When both come one after the other, then the audio of both is there
     assert decoded(opus(), file, 700).shape[1] / RATE == pytest.approx(2, abs=0.1)
 
 
@@ -153,7 +153,7 @@ def test_a_file_without_opus_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_that_turns_into_noise_is_refused_with_the_second(kind: str) -> None:
-    # Given a recording of two seconds that goes on as noise
+    # Given a recording of two seconds that continues as noise
     file = recorded(kind, hum(2)) + np.random.default_rng(1).bytes(400_000)
     # When it comes, then the error says from where on it cannot be read
     assert "at second 2.0" in fails(file, size=8000)
@@ -161,18 +161,18 @@ def test_a_file_that_turns_into_noise_is_refused_with_the_second(kind: str) -> N
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(8))
-def test_hostile_bytes_end_in_an_error_or_in_sound(kind: str, seed: int) -> None:
+def test_hostile_bytes_end_in_an_error_or_in_audio(kind: str, seed: int) -> None:
     # Given a recording with random bytes changed, cut out or put in
     random = np.random.default_rng(seed)
     file = bytearray(recorded(kind, hum(1)))
     for place in random.integers(0, len(file), 20):
         file[place : place + int(random.integers(0, 9))] = random.bytes(int(random.integers(0, 9)))
-    # When it comes, then that is sound or the named error, and no hang
+    # When it comes, then that is audio or the named error, and no hang
     assert outcome(bytes(file)) in {"sound", ErrorCode.AUDIO_UNREADABLE}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_sound_that_is_missing_in_the_middle_is_told(kind: str) -> None:
+def test_audio_that_is_missing_in_the_middle_is_reported(kind: str) -> None:
     # Given a recording of nine seconds, a third of which has not come
     file = recorded(kind, hum(9))
     # When it is decoded, then the decoder says how much is missing, and of a whole recording that nothing is
@@ -181,23 +181,23 @@ def test_sound_that_is_missing_in_the_middle_is_told(kind: str) -> None:
 
 
 def test_a_decoder_that_is_closed_in_the_middle_leaves_no_thread() -> None:
-    # Given a recording that is not at its end, with far more sound than one job takes
+    # Given a recording that is not at its end, with far more audio than one job takes
     file, decoder = recorded("webm", hum(20)), FileDecoder(opus())
     next(iter(decoder.decode(file)))
-    # When its stream is forgotten, then its thread ends, as the fixture sees
+    # When its stream is closed, then its thread ends, as the fixture sees
     decoder.close()
 
 
-def test_a_stream_without_a_byte_has_no_sound() -> None:
+def test_a_stream_without_a_byte_has_no_audio() -> None:
     # Given a client that has sent nothing, when the stream ends, then that is no error
     assert list(FileDecoder(opus()).end()) == []
 
 
 def test_decoding_that_stands_still_is_tried_again(constants: Constants) -> None:
     # Given decoding that has no time left to get on
-    constants(MOST_WAITS=0)
+    constants(MAX_STALL_S=0)
     decoder = FileDecoder(opus())
-    # When a good file comes, then the sound is heard again: nothing is wrong with the file
+    # When a good file comes, then the audio is processed again: nothing is wrong with the file
     with pytest.raises(TransientError) as caught:
         list(decoder.decode(recorded("ogg", hum(1))))
     assert caught.value.detail.code is ErrorCode.ENGINE_FAILED

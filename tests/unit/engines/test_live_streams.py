@@ -10,10 +10,10 @@ from natscribe.schemas.live import Codec, LiveAudio
 from natscribe.schemas.windows import Window
 
 from app.engines.audio.limits import Limit
-from app.engines.audio.live_streams import MOST_BYTES, MOST_STREAMS, LiveStreams
+from app.engines.audio.live_streams import MAX_JOB_BYTES, MAX_STREAMS, LiveStreams
 from app.engines.audio.samples import unpack
 from app.engines.audio.speech_detector import SECTION
-from app.engines.audio.windows import FRAME, FRAMES_A_SECOND, WARM_UP, VoiceDetector
+from app.engines.audio.windows import FRAME, FRAMES_PER_SECOND, WARM_UP, VoiceDetector
 from app.engines.messages import CloseLiveStream, LiveAudioProcessed, ProcessLiveAudio
 from app.errors import PermanentError, TaskError, TransientError
 from tests.constants import Constants
@@ -25,7 +25,7 @@ LIMIT = Limit(3600, "AUDIO_MAX_SECONDS")
 Samples = npt.NDArray[np.int16]
 
 
-def loudness(_first: int, _begin: int = 0) -> VoiceDetector:
+def loudness(_first: int, _start: int = 0) -> VoiceDetector:
     return lambda samples: np.asarray(np.abs(samples.reshape(-1, FRAME)).max(axis=1, initial=0) * 4, np.float32)
 
 
@@ -34,105 +34,107 @@ def streams() -> LiveStreams:
     return LiveStreams(LIMIT, loudness)
 
 
-def sound(*intervals: tuple[float, float], rate: int = RATE) -> Samples:
-    """A hum for each loudness and seconds."""
+def signal(*intervals: tuple[float, float], rate: int = RATE) -> Samples:
+    """A hum with each loudness, for each number of seconds."""
     levels = np.concatenate([np.full(round(seconds * rate), level) for level, seconds in intervals])
     return np.asarray(levels * np.sin(np.arange(len(levels)) * 2000 / rate) * 16_000, np.int16)
 
 
-def hear(streams: LiveStreams, samples: Samples, audio: LiveAudio | None = None, **job: object) -> LiveAudioProcessed:
-    sound = b64encode(samples.astype("<i2").tobytes()).decode()
+def process(
+    streams: LiveStreams, samples: Samples, audio: LiveAudio | None = None, **job: object
+) -> LiveAudioProcessed:
+    data = b64encode(samples.astype("<i2").tobytes()).decode()
     return streams.run(
-        ProcessLiveAudio.model_validate({"stream": "a", "audio": audio or LiveAudio(), "sound": sound} | job)
+        ProcessLiveAudio.model_validate({"stream": "a", "audio": audio or LiveAudio(), "data": data} | job)
     )
 
 
 def all_of(streams: LiveStreams, samples: Samples, audio: LiveAudio, **job: object) -> list[Window]:
     """The utterances of a stream whose frames have a quarter of a second."""
     size = audio.sample_rate * audio.channels // 4
-    heard = [
-        hear(streams, samples[at : at + size], audio, first=at == 0, end=at + size >= len(samples), **job)
+    reply = [
+        process(streams, samples[at : at + size], audio, first=at == 0, end=at + size >= len(samples), **job)
         for at in range(0, len(samples), size)
     ]
-    assert heard[-1].open == []
-    return [window for each in heard for window in each.windows]
+    assert reply[-1].open == []
+    return [window for reply in reply for window in reply.windows]
 
 
 def fails(streams: LiveStreams, samples: Samples, *, first: bool = False, stream: str = "a") -> TaskError:
     with pytest.raises(TaskError) as caught:
-        hear(streams, samples, first=first, stream=stream)
+        process(streams, samples, first=first, stream=stream)
     return caught.value
 
 
-def test_an_utterance_is_told_once_and_shown_while_it_goes_on(streams: LiveStreams) -> None:
+def test_an_utterance_is_reported_once_and_shown_while_it_continues(streams: LiveStreams) -> None:
     # Given somebody who speaks for two seconds
-    speaking = hear(streams, sound((0, 1), (1, 2)), first=True)
+    speaking = process(streams, signal((0, 1), (1, 2)), first=True)
     # When the pause comes, and more silence
-    paused = hear(streams, sound((0, 1)))
-    silent = hear(streams, sound((0, 1)))
-    # Then the utterance is shown, and told with its sound when it is over
+    paused = process(streams, signal((0, 1)))
+    silent = process(streams, signal((0, 1)))
+    # Then the utterance is shown, and reported with its audio when it is over
     ((start, end),) = speaking.open[0].regions
     assert (start, end) == pytest.approx((0.7, 3.0), abs=0.05)
     assert (speaking.seconds, speaking.windows, speaking.closing) == (3, [], [])
-    assert speaking.settled == [pytest.approx(start)]
+    assert speaking.complete_until == [pytest.approx(start)]
     (window,) = paused.windows
     assert window.regions == [pytest.approx((0.7, 3.13), abs=0.05)]
     assert window.channel is None
     assert len(unpack(window.samples)) == round((window.end - start) * RATE)
     assert (silent.windows, silent.open, silent.seconds) == ([], [], 5)
-    assert silent.settled == [pytest.approx(5 - 0.3, abs=0.05)]
+    assert silent.complete_until == [pytest.approx(5 - 0.3, abs=0.05)]
 
 
-def test_what_is_open_is_shown_to_those_alone_who_ask_for_it(streams: LiveStreams) -> None:
-    # Given somebody who speaks, when nobody wants to see it, then it is not packed
-    assert hear(streams, sound((1, 2)), first=True, show=False).open == []
-    assert hear(streams, sound((1, 1))).open
+def test_what_is_open_is_returned_only_on_request(streams: LiveStreams) -> None:
+    # Given speech, when the job does not request open utterances, then it is not packed
+    assert process(streams, signal((1, 2)), first=True, include_open=False).open == []
+    assert process(streams, signal((1, 1))).open
 
 
-def test_the_end_closes_what_is_open_and_forgets_the_stream(streams: LiveStreams) -> None:
+def test_the_end_ends_open_utterances_and_closes_the_stream(streams: LiveStreams) -> None:
     # Given somebody who speaks, when the stream ends within the word
-    heard = hear(streams, sound((1, 2)), first=True, end=True)
-    # Then the utterance is told, all is settled, and the stream is over
-    assert [window.regions for window in heard.windows] == [[(0, 2)]]
-    assert (heard.open, heard.settled) == ([], [2])
-    assert isinstance(fails(streams, sound((1, 1))), TransientError)
+    reply = process(streams, signal((1, 2)), first=True, end=True)
+    # Then the utterance is reported, all is complete, and the stream is over
+    assert [window.regions for window in reply.windows] == [[(0, 2)]]
+    assert (reply.open, reply.complete_until) == ([], [2])
+    assert isinstance(fails(streams, signal((1, 1))), TransientError)
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 44_100, 48_000])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_sound_of_any_rate_has_its_own_times(streams: LiveStreams, rate: int, channels: int) -> None:
+def test_audio_of_any_rate_has_its_own_times(streams: LiveStreams, rate: int, channels: int) -> None:
     # Given a sentence after a second
-    samples = np.repeat(sound((0, 1), (1, 2), (0, 2), rate=rate), channels)
-    # When it is heard
+    samples = np.repeat(signal((0, 1), (1, 2), (0, 2), rate=rate), channels)
+    # When it is processed
     (window,) = all_of(streams, samples, LiveAudio(sample_rate=rate, channels=channels))
     # Then its times are seconds of the recording
     assert window.regions == [pytest.approx((0.7, 3.13), abs=0.05)]
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16_000, 2), (44_100, 1), (48_000, 2)])
-def test_who_goes_on_in_the_middle_hears_the_same(streams: LiveStreams, rate: int, channels: int) -> None:
-    # Given what is heard of eighty seconds
+def test_a_worker_that_continues_in_the_middle_detects_the_same(streams: LiveStreams, rate: int, channels: int) -> None:
+    # Given the utterances of eighty seconds
     audio = LiveAudio(sample_rate=rate, channels=channels)
-    spoken = sound(*[(level, seconds) for seconds in (1.7, 2.9, 4.1, 3.3, 7.9) * 2 for level in (0, 1)], rate=rate)
+    spoken = signal(*[(level, seconds) for seconds in (1.7, 2.9, 4.1, 3.3, 7.9) * 2 for level in (0, 1)], rate=rate)
     samples = np.repeat(spoken, channels)
     whole = all_of(streams, samples, audio)
-    # When another one goes on at second 40, with the sound of the twenty seconds before
+    # When another worker continues at second 40, with the audio of the twenty seconds before
     at = round(20.03 * rate) * channels
-    again = all_of(streams, samples[at:], audio, start_at=[40], before=2 * at)
-    # Then it hears the same from there on
+    again = all_of(streams, samples[at:], audio, start_at=[40], skipped_bytes=2 * at)
+    # Then the result from there on is the same
     later = [window for window in whole if window.start >= 40]
     assert later
     assert [window.regions[-1] for window in again] == [window.regions[-1] for window in later]
-    one, other = unpack(again[-1].samples), unpack(later[-1].samples)
-    size = min(len(one), len(other))
-    assert np.allclose(one[-size:], other[-size:], rtol=0, atol=1e-3)
+    first_speaker, second_speaker = unpack(again[-1].samples), unpack(later[-1].samples)
+    size = min(len(first_speaker), len(second_speaker))
+    assert np.allclose(first_speaker[-size:], second_speaker[-size:], rtol=0, atol=1e-3)
 
 
-def test_two_channels_are_heard_each_on_its_own(streams: LiveStreams) -> None:
+def test_two_channels_are_processed_separately(streams: LiveStreams) -> None:
     # Given two people on two channels, of whom the second one speaks first, and longer
-    one, other = sound((0, 2), (1, 1), (0, 3)), sound((0, 1), (1, 3), (0, 2))
-    samples = np.stack([one, other], axis=1).ravel()
-    # When the channels are heard separately
+    first_speaker, second_speaker = signal((0, 2), (1, 1), (0, 3)), signal((0, 1), (1, 3), (0, 2))
+    samples = np.stack([first_speaker, second_speaker], axis=1).ravel()
+    # When the channels are processed separately
     windows = all_of(streams, samples, LiveAudio(channels=2), separate=True)
     # Then each has its utterance, in the order in which they end
     assert [window.channel for window in windows] == [0, 1]
@@ -145,20 +147,20 @@ def test_two_channels_are_heard_each_on_its_own(streams: LiveStreams) -> None:
 
 
 def test_one_channel_is_the_mix_even_if_channels_are_separate(streams: LiveStreams) -> None:
-    # Given sound of one channel, when channels are to be heard separately, then its utterances name no channel
-    (window,) = all_of(streams, sound((1, 1)), LiveAudio(), separate=True)
+    # Given audio of one channel, when channels are to be processed separately, then its utterances name no channel
+    (window,) = all_of(streams, signal((1, 1)), LiveAudio(), separate=True)
     assert window.channel is None
 
 
-def test_each_channel_goes_on_where_it_was(streams: LiveStreams) -> None:
+def test_each_channel_continues_where_it_was(streams: LiveStreams) -> None:
     # Given two channels of which the first is transcribed up to second 3, the second up to second 5
-    speech = sound((1, 2), (0, 2), (1, 2), (0, 2))
+    speech = signal((1, 2), (0, 2), (1, 2), (0, 2))
     samples = np.stack([speech, speech], axis=1).ravel()
     # When the stream begins again
     audio = LiveAudio(channels=2)
-    heard = hear(streams, samples, first=True, end=True, audio=audio, separate=True, start_at=[3.0, 5.024])
-    # Then nothing before that is told again
-    first, second = heard.windows
+    reply = process(streams, samples, first=True, end=True, audio=audio, separate=True, start_at=[3.0, 5.024])
+    # Then nothing before that is reported again
+    first, second = reply.windows
     assert (first.channel, second.channel) == (0, 1)
     assert first.regions == [pytest.approx((3.7, 6.13), abs=0.05)]
     assert second.regions == [pytest.approx((5.024, 6.13), abs=0.05)]
@@ -166,136 +168,136 @@ def test_each_channel_goes_on_where_it_was(streams: LiveStreams) -> None:
 
 def test_streams_do_not_mix(streams: LiveStreams) -> None:
     # Given two streams that take turns
-    hear(streams, sound((0, 1), (1, 1)), first=True, stream="a")
-    hear(streams, sound((0, 3)), first=True, stream="b")
-    # When one of them begins again, and the other goes on
-    again = hear(streams, sound((0, 1)), first=True, stream="b")
-    (window,) = hear(streams, sound((0, 1)), stream="a").windows
-    # Then each has its own time and sound
+    process(streams, signal((0, 1), (1, 1)), first=True, stream="a")
+    process(streams, signal((0, 3)), first=True, stream="b")
+    # When one of them begins again, and the other continues
+    again = process(streams, signal((0, 1)), first=True, stream="b")
+    (window,) = process(streams, signal((0, 1)), stream="a").windows
+    # Then each has its own time and audio
     assert again.seconds == 1
     assert window.regions == [pytest.approx((0.7, 2.13), abs=0.05)]
 
 
-def test_a_job_that_fails_forgets_its_own_stream_alone(streams: LiveStreams) -> None:
+def test_a_job_that_fails_closes_its_own_stream_alone(streams: LiveStreams) -> None:
     # Given two streams
     for name in ("a", "b"):
-        hear(streams, sound((1, 1)), first=True, stream=name)
+        process(streams, signal((1, 1)), first=True, stream=name)
     # When a job of one fails
     with pytest.raises(ValueError, match="bytes"):
-        streams.run(ProcessLiveAudio(stream="a", audio=LiveAudio(), sound="A" * (MOST_BYTES * 2)))
-    # Then that one has to begin again, which is no fault of its task, and the other goes on
-    assert fails(streams, sound((1, 1)), stream="a").detail.code is ErrorCode.ENGINE_FAILED
-    assert hear(streams, sound((1, 1)), stream="b").seconds == 2
+        streams.run(ProcessLiveAudio(stream="a", audio=LiveAudio(), data="A" * (MAX_JOB_BYTES * 2)))
+    # Then that one has to begin again, which is no fault of its task, and the other continues
+    assert fails(streams, signal((1, 1)), stream="a").detail.code is ErrorCode.ENGINE_FAILED
+    assert process(streams, signal((1, 1)), stream="b").seconds == 2
 
 
 def test_what_cannot_be_decoded_ends_its_stream(streams: LiveStreams) -> None:
-    # Given a task that promises Opus, when samples come, then its stream is refused and forgotten
+    # Given a task that promises Opus, when samples come, then its stream is refused and closed
     audio = LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
     with pytest.raises(PermanentError) as caught:
-        hear(streams, sound((1, 1)), first=True, audio=audio)
+        process(streams, signal((1, 1)), first=True, audio=audio)
     assert caught.value.detail.code is ErrorCode.AUDIO_UNREADABLE
-    assert isinstance(fails(streams, sound((1, 1))), TransientError)
+    assert isinstance(fails(streams, signal((1, 1))), TransientError)
 
 
 def test_opus_has_the_times_of_the_recording_and_ends_with_it(streams: LiveStreams) -> None:
     # Given a sentence after a second, as a browser records it
-    speech = sound((0, 1), (1, 2), (0, 2), rate=48_000)
+    speech = signal((0, 1), (1, 2), (0, 2), rate=48_000)
     file = recorded("webm", speech[:, np.newaxis])
     # When it comes in two jobs
     half, audio = len(file) // 2, LiveAudio(codec=Codec.OPUS, sample_rate=48_000)
     first, second = (b64encode(part).decode() for part in (file[:half], file[half:]))
-    windows = streams.run(ProcessLiveAudio(stream="a", audio=audio, first=True, sound=first)).windows
-    heard = streams.run(ProcessLiveAudio(stream="a", audio=audio, sound=second, end=True))
+    windows = streams.run(ProcessLiveAudio(stream="a", audio=audio, first=True, data=first)).windows
+    reply = streams.run(ProcessLiveAudio(stream="a", audio=audio, data=second, end=True))
     # Then there is one utterance, at its time
-    (window,) = [*windows, *heard.windows]
+    (window,) = [*windows, *reply.windows]
     assert window.regions == [pytest.approx((0.7, 3.13), abs=0.07)]
-    assert heard.seconds == pytest.approx(5, abs=0.05)
-    assert heard.lost == 0
+    assert reply.seconds == pytest.approx(5, abs=0.05)
+    assert reply.lost == 0
 
 
-def test_far_too_much_sound_at_once_is_refused(streams: LiveStreams, constants: Constants) -> None:
+def test_far_too_much_audio_at_once_is_refused(streams: LiveStreams, constants: Constants) -> None:
     # Given more silence than is allowed, which has few bytes, when it comes in one job, then the error says how to send
-    constants(MOST_SECONDS=20)
+    constants(MAX_JOB_SECONDS=20)
     file = recorded("ogg", np.zeros((7 * 48_000, 1), np.int16), bit_rate=6000) * 3
     job = ProcessLiveAudio(
-        stream="a", audio=LiveAudio(codec=Codec.OPUS, sample_rate=48_000), first=True, sound=b64encode(file).decode()
+        stream="a", audio=LiveAudio(codec=Codec.OPUS, sample_rate=48_000), first=True, data=b64encode(file).decode()
     )
     with pytest.raises(PermanentError, match="more than 20 s in one go: send frames of at most a second"):
         streams.run(job)
 
 
-def test_a_stream_goes_on_as_long_as_its_jobs_are_small(streams: LiveStreams) -> None:
-    # Given a telephone that is silent, when it comes in jobs of as many bytes as one may have, then all is heard
-    audio, silence = LiveAudio(codec=Codec.MULAW, sample_rate=8000), b64encode(b"\xff" * MOST_BYTES).decode()
-    job = ProcessLiveAudio(stream="a", audio=audio, first=True, sound=silence)
+def test_a_stream_continues_as_long_as_its_jobs_are_small(streams: LiveStreams) -> None:
+    # Given a telephone that is silent, when it comes in jobs of as many bytes as one may have, then all is processed
+    audio, silence = LiveAudio(codec=Codec.MULAW, sample_rate=8000), b64encode(b"\xff" * MAX_JOB_BYTES).decode()
+    job = ProcessLiveAudio(stream="a", audio=audio, first=True, data=silence)
     for number in range(1, 4):
-        assert streams.run(job).seconds == pytest.approx(number * MOST_BYTES / 8000, abs=0.01)
+        assert streams.run(job).seconds == pytest.approx(number * MAX_JOB_BYTES / 8000, abs=0.01)
         job = job.model_copy(update={"first": False})
 
 
-def test_who_goes_on_in_a_file_hears_again_what_the_detector_needs() -> None:
-    # Given a detector that notes which frames have sound
-    heard = list[bool]()
+def test_a_worker_that_continues_in_a_file_processes_again_what_the_detector_needs() -> None:
+    # Given a detector that notes which frames have audio
+    reply = list[bool]()
 
     def detector(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         loud = np.abs(samples.reshape(-1, FRAME)).max(axis=1, initial=0) > 0.1
-        heard.extend(loud.tolist())
+        reply.extend(loud.tolist())
         return np.zeros(len(loud), np.float32)
 
-    # When a stream goes on at second 40 of a file
-    file = recorded("ogg", sound((1, 42), rate=48_000)[:, np.newaxis])
+    # When a stream continues at second 40 of a file
+    file = recorded("ogg", signal((1, 42), rate=48_000)[:, np.newaxis])
     audio, whole = LiveAudio(codec=Codec.OPUS, sample_rate=48_000), b64encode(file).decode()
-    LiveStreams(LIMIT, lambda _first, _begin: detector).run(
-        ProcessLiveAudio(stream="a", audio=audio, first=True, start_at=[40], sound=whole, end=True)
+    LiveStreams(LIMIT, lambda _first, _start: detector).run(
+        ProcessLiveAudio(stream="a", audio=audio, first=True, start_at=[40], data=whole, end=True)
     )
-    # Then it hears the section before and what warms the detector up, but not what comes long before
-    needed = round(40 * FRAMES_A_SECOND) - SECTION - WARM_UP
-    assert all(heard[needed : 40 * 31])
-    assert not any(heard[5 : needed - 40])
+    # Then it processes the section before and what warms the detector up, but not what comes long before
+    needed = round(40 * FRAMES_PER_SECOND) - SECTION - WARM_UP
+    assert all(reply[needed : 40 * 31])
+    assert not any(reply[5 : needed - 40])
 
 
-def test_a_stream_that_is_forgotten_makes_room(streams: LiveStreams) -> None:
+def test_a_stream_that_is_closed_makes_room(streams: LiveStreams) -> None:
     # Given as many streams as there may be
-    for number in range(MOST_STREAMS):
-        hear(streams, sound((0, 0.1)), first=True, stream=f"{number}")
+    for number in range(MAX_STREAMS):
+        process(streams, signal((0, 0.1)), first=True, stream=f"{number}")
     # When one more comes, then it has to wait
-    assert isinstance(fails(streams, sound((0, 0.1)), first=True), TransientError)
-    # Until one is forgotten; to forget it twice is no error
+    assert isinstance(fails(streams, signal((0, 0.1)), first=True), TransientError)
+    # Until one is closed; to close it twice is no error
     for _ in range(2):
         assert streams.run(CloseLiveStream(stream="7")) == LiveAudioProcessed(
-            seconds=0, windows=[], open=[], settled=[]
+            seconds=0, windows=[], open=[], complete_until=[]
         )
-    assert hear(streams, sound((0, 0.1)), first=True).seconds == pytest.approx(0.1)
+    assert process(streams, signal((0, 0.1)), first=True).seconds == pytest.approx(0.1)
 
 
 def test_a_stream_may_not_be_longer_than_a_recording() -> None:
     # Given a limit of two seconds
     streams = LiveStreams(Limit(2, "AUDIO_MAX_SECONDS"), loudness)
-    hear(streams, sound((0, 2)), first=True)
+    process(streams, signal((0, 2)), first=True)
     # When more comes, then the error names the setting
-    error = fails(streams, sound((0, 0.1)))
+    error = fails(streams, signal((0, 0.1)))
     assert isinstance(error, PermanentError)
     assert error.detail.code is ErrorCode.AUDIO_TOO_LARGE
     assert "AUDIO_MAX_SECONDS" in error.detail.message
 
 
-def test_an_utterance_that_is_closing_is_told_before_its_pause_is_over(streams: LiveStreams) -> None:
-    # Given somebody who speaks, and pauses for .4 s
-    hear(streams, sound((0, 1), (1, 2)), first=True)
-    closing = hear(streams, sound((0, 0.4)))
-    # When the pause goes on
-    again, over = hear(streams, sound((0, 0.05))), hear(streams, sound((0, 0.5)))
+def test_an_utterance_that_is_closing_is_reported_before_its_pause_is_over(streams: LiveStreams) -> None:
+    # Given somebody who speaks, and pauses for 0.4 s
+    process(streams, signal((0, 1), (1, 2)), first=True)
+    closing = process(streams, signal((0, 0.4)))
+    # When the pause continues
+    again, over = process(streams, signal((0, 0.05))), process(streams, signal((0, 0.5)))
     # Then the utterance was known before, once, as it became
     assert closing.windows == again.windows == again.closing == []
     assert closing.closing == over.windows
 
 
 def test_somebody_who_speaks_on_has_not_closed(streams: LiveStreams) -> None:
-    hear(streams, sound((0, 1), (1, 2)), first=True)
-    closing = hear(streams, sound((0, 0.4)))
+    process(streams, signal((0, 1), (1, 2)), first=True)
+    closing = process(streams, signal((0, 0.4)))
     # When the pause was only a breath
-    hear(streams, sound((1, 1)))
-    over = hear(streams, sound((0, 1)))
+    process(streams, signal((1, 1)))
+    over = process(streams, signal((0, 1)))
     # Then the utterance is a longer one
     assert over.windows[0].start == closing.closing[0].start
     assert over.windows[0].end > closing.closing[0].end
@@ -303,7 +305,7 @@ def test_somebody_who_speaks_on_has_not_closed(streams: LiveStreams) -> None:
 
 def test_an_utterance_comes_with_what_was_said_just_before(streams: LiveStreams) -> None:
     # Given three utterances, of which the last two are short, and a fourth a long time after
-    spoken = sound((0, 1), (1, 9), (0, 1), (1, 2), (0, 1), (1, 2), (0, 8), (1, 2), (0, 1))
+    spoken = signal((0, 1), (1, 9), (0, 1), (1, 2), (0, 1), (1, 2), (0, 8), (1, 2), (0, 1))
     windows = all_of(streams, spoken, LiveAudio())
     # Then each has those before it as far as seven seconds hold, but nothing from long ago
     assert [window.context for window in windows] == [0, 0, 1, 0]

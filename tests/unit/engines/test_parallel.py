@@ -45,17 +45,17 @@ def test_parts_of_work_stay_on_its_thread() -> None:
 
 def test_after_an_error_no_work_goes_on() -> None:
     # Given work that lasts a little longer than the items, which end with an error
-    under_way, failed, ended = Event(), Event(), list[int]()
+    in_progress, failed, ended = Event(), Event(), list[int]()
 
     def work(number: int) -> None:
-        under_way.set()
+        in_progress.set()
         assert failed.wait(DEADLINE_S)
         Event().wait(0.05)
         ended.append(number)
 
     def given() -> Iterator[int]:
         yield 1
-        assert under_way.wait(DEADLINE_S)
+        assert in_progress.wait(DEADLINE_S)
         failed.set()
         raise ZeroDivisionError
 

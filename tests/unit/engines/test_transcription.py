@@ -290,7 +290,7 @@ def test_an_interim_pass_is_written_in_one_go_whatever_it_leaves_out() -> None:
     # Given a window whose last seconds have no words
     model = ScriptedModel([[spoken(0, 1, 2)], [spoken(0)]])
     # When the pass is interim, then the model is called once, for an interim pass
-    (result,) = transcribe(model, Transcribe(windows=[window((5, 15))], previous=["en"], draft=True)).texts
+    (result,) = transcribe(model, Transcribe(windows=[window((5, 15))], previous=["en"], interim=True)).texts
     assert (model.interim, len(model.requests)) == ([True], 1)
     assert [segment.start for segment in result.segments] == [5]
     # And a text is not

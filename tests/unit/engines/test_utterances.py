@@ -8,18 +8,18 @@ from natscribe.schemas.live import LONGEST_UTTERANCE_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.timeline import Times
-from app.engines.audio.utterances import Utterances
+from app.engines.audio.utterances import UtteranceDetector
 from app.engines.audio.windows import FRAME, UnpackedWindow
 
-from .loudness import RATE, Samples, conversation, loudness, sound
+from .loudness import RATE, Samples, conversation, loudness, samples_of
 
 KINDS = [(6.0, 1.5), (0.7, 0.4), (1.0, 20.0), (25.0, 0.1), (0.1, 0.6)]
 
 
 def find(samples: Samples, start_at: float = 0.0, bit: int = 16_000) -> list[UnpackedWindow]:
-    utterances = Utterances(start_at, loudness)
-    found = [each for at in range(0, len(samples), bit) for each in utterances.hear(samples[at : at + bit])]
-    return [*found, *utterances.end()]
+    utterances = UtteranceDetector(start_at, loudness)
+    windows = [window for at in range(0, len(samples), bit) for window in utterances.process(samples[at : at + bit])]
+    return [*windows, *utterances.flush()]
 
 
 def regions(windows: list[UnpackedWindow]) -> list[Times]:
@@ -28,30 +28,30 @@ def regions(windows: list[UnpackedWindow]) -> list[Times]:
 
 def test_a_pause_of_half_a_second_ends_an_utterance() -> None:
     # Given two sentences with a pause of half a second, the second one with a breath of a little less in it
-    samples = sound((0, 1.6), (1, 3.2), (0, 0.512), (1, 1.6), (0, 0.48), (1, 1.6), (0, 3.2))
-    # When utterances are found
+    samples = samples_of((0, 1.6), (1, 3.2), (0, 0.512), (1, 1.6), (0, 0.48), (1, 1.6), (0, 3.2))
+    # When utterances are detected
     first, second = regions(find(samples))
-    # Then each sentence is one, with 0.3 s of silence before and 0.13 s after it, and no sound is in both
+    # Then each sentence is one, with 0.3 s of silence before and 0.13 s after it, and no audio is in both
     assert first == pytest.approx((1.6 - 0.288, 4.8 + 0.128))
     assert second == pytest.approx((5.312 - 0.288, 5.312 + 3.68 + 0.128))
 
 
 def test_an_utterance_is_complete_half_a_second_after_its_last_word() -> None:
     # Given somebody who speaks
-    utterances = Utterances(0, loudness)
-    assert utterances.hear(sound((0, 1.6), (1, 3.2), (0, 0.48))) == []
+    utterances = UtteranceDetector(0, loudness)
+    assert utterances.process(samples_of((0, 1.6), (1, 3.2), (0, 0.48))) == []
     # When the pause is half a second long, then the utterance is there
-    (window,) = utterances.hear(sound((0, 0.032)))
+    (window,) = utterances.process(samples_of((0, 0.032)))
     assert regions([window]) == [pytest.approx((1.6 - 0.288, 4.8 + 0.128))]
     # And nobody speaks any longer
     assert utterances.open() is None
 
 
-def test_the_utterance_so_far_has_its_sound_up_to_now() -> None:
-    # Given somebody who speaks, when half of it is heard
-    samples = sound((0, 1.6), (1, 3.2))
-    utterances = Utterances(0, loudness)
-    utterances.hear(samples[: 3 * SAMPLE_RATE])
+def test_the_utterance_so_far_has_its_audio_up_to_now() -> None:
+    # Given somebody who speaks, when half of it is processed
+    samples = samples_of((0, 1.6), (1, 3.2))
+    utterances = UtteranceDetector(0, loudness)
+    utterances.process(samples[: 3 * SAMPLE_RATE])
     # Then the utterance so far reaches up to now
     speaking = utterances.open()
     assert speaking is not None
@@ -62,49 +62,49 @@ def test_the_utterance_so_far_has_its_sound_up_to_now() -> None:
 
 def test_in_a_pause_nobody_speaks_until_the_next_word() -> None:
     # Given somebody who speaks, and draws breath
-    utterances = Utterances(0, loudness)
-    utterances.hear(sound((0, 1.6), (1, 3.2)))
-    # When the breath has lasted .06 s, then the utterance goes on; when it has lasted .1 s, it may be over
-    utterances.hear(sound((0, 0.064)))
+    utterances = UtteranceDetector(0, loudness)
+    utterances.process(samples_of((0, 1.6), (1, 3.2)))
+    # When the breath has lasted 0.06 s, then the utterance continues; when it has lasted 0.1 s, it may be over
+    utterances.process(samples_of((0, 0.064)))
     assert utterances.open() is not None
-    utterances.hear(sound((0, 0.032)))
+    utterances.process(samples_of((0, 0.032)))
     assert utterances.open() is None
-    # And with the next word it goes on from its begin
-    utterances.hear(sound((1, 0.32)))
+    # And with the next word it continues from its start
+    utterances.process(samples_of((1, 0.32)))
     speaking = utterances.open()
     assert speaking is not None
     assert regions([speaking]) == [pytest.approx((1.6 - 0.288, 5.216), abs=0.033)]
 
 
-@pytest.mark.parametrize(("frames", "found"), [(3, 0), (4, 1)])
-def test_a_click_is_no_utterance_and_is_not_shown_as_one(frames: int, found: int) -> None:
-    # Given a sound of a few frames in silence
-    utterances = Utterances(0, loudness)
-    # When it is heard
-    utterances.hear(sound((0, 1.6), (1, frames / RATE)))
+@pytest.mark.parametrize(("frames", "count"), [(3, 0), (4, 1)])
+def test_a_click_is_no_utterance_and_is_not_shown_as_one(frames: int, count: int) -> None:
+    # Given a noise of a few frames in silence
+    utterances = UtteranceDetector(0, loudness)
+    # When it is processed
+    utterances.process(samples_of((0, 1.6), (1, frames / RATE)))
     shown = utterances.open()
-    utterances.hear(sound((0, 0.3)))
+    utterances.process(samples_of((0, 0.3)))
     closing = utterances.closing()
-    complete = utterances.hear(sound((0, 3.2)))
+    complete = utterances.process(samples_of((0, 3.2)))
     # Then it is an utterance only if it has four frames
-    assert (len(complete), shown is not None, closing is not None) == (found, bool(found), bool(found))
+    assert (len(complete), shown is not None, closing is not None) == (count, bool(count), bool(count))
 
 
 def test_an_utterance_that_grows_too_long_is_cut_where_it_is_quiet() -> None:
     # Given 40 s of speech with short silences, of those after 8 to 15 s the longest at 12 s
-    samples = sound((1, 7), (0, 0.448), (1, 4.552), (0, 0.192), (1, 2), (0, 0.096), (1, 26))
-    # When utterances are found
+    samples = samples_of((1, 7), (0, 0.448), (1, 4.552), (0, 0.192), (1, 2), (0, 0.096), (1, 26))
+    # When utterances are detected
     first, second, *_ = regions(find(samples))
     # Then the cut is in the longest silence of the second half, and the next one begins there
     assert first == pytest.approx((0, 12.096), abs=0.033)
     assert second[0] == first[1]
 
 
-def test_a_long_utterance_is_cut_while_it_goes_on() -> None:
-    # Given somebody who never pauses, when 15 s are heard, then there is a text to be made
-    utterances = Utterances(0, loudness)
-    assert utterances.hear(sound((1, 14.944))) == []
-    assert len(utterances.hear(sound((1, 0.032)))) == 1
+def test_a_long_utterance_is_cut_while_it_continues() -> None:
+    # Given somebody who never pauses, when 15 s are processed, then an utterance is complete
+    utterances = UtteranceDetector(0, loudness)
+    assert utterances.process(samples_of((1, 14.944))) == []
+    assert len(utterances.process(samples_of((1, 0.032)))) == 1
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -112,9 +112,9 @@ def test_a_long_utterance_is_cut_while_it_goes_on() -> None:
 def test_utterances_are_short_and_in_order_and_miss_no_speech(seed: int, speech: float, silence: float) -> None:
     # Given a random alternation of speech and silence
     samples = conversation(seed, 30, speech, silence)
-    # When utterances are found
+    # When utterances are detected
     windows = find(samples)
-    # Then none is longer than 15 s, they do not overlap, and each has the sound of its time
+    # Then none is longer than 15 s, they do not overlap, and each has the audio of its time
     assert all(0 < end - start <= LONGEST_UTTERANCE_S for start, end in regions(windows))
     assert all(before[1] <= after[0] for before, after in pairwise(regions(windows)))
     inside = np.zeros(len(samples), bool)
@@ -129,59 +129,68 @@ def test_utterances_are_short_and_in_order_and_miss_no_speech(seed: int, speech:
 
 
 @pytest.mark.parametrize("bit", [1, 511, 512, 4000, 100_000])
-def test_utterances_do_not_depend_on_how_the_sound_comes(bit: int) -> None:
+def test_utterances_do_not_depend_on_how_the_audio_comes(bit: int) -> None:
     # Given a recording that is no whole number of frames
     samples = conversation(1, 12, 1.0, 0.6)[:-200]
     samples = samples[: 2 * SAMPLE_RATE] if bit == 1 else samples
-    # When it comes in bits of any size
-    found = find(samples, bit=bit)
+    # When it comes in pieces of any size
+    windows = find(samples, bit=bit)
     # Then the utterances are those of a recording that comes in one
     at_once = find(samples, bit=len(samples))
-    assert regions(found) == regions(at_once)
-    assert all(np.array_equal(one.samples, other.samples) for one, other in zip(found, at_once, strict=True))
+    assert regions(windows) == regions(at_once)
+    assert all(
+        np.array_equal(piecewise.samples, whole.samples) for piecewise, whole in zip(windows, at_once, strict=True)
+    )
 
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("speech", "silence"), KINDS)
-def test_who_goes_on_after_any_utterance_finds_the_same_later_ones(seed: int, speech: float, silence: float) -> None:
+def test_a_worker_that_continues_after_any_utterance_finds_the_same_later_ones(
+    seed: int, speech: float, silence: float
+) -> None:
     # Given the utterances of an undisturbed run
     samples = conversation(seed, 12, speech, silence)
     windows = find(samples)
-    # When another one goes on where an utterance ended, a time rounded as on the wire
+    # When another worker continues where an utterance ended, a time rounded as on the wire
     for done, window in enumerate(windows, start=1):
         again = find(samples, start_at=round(window.regions[-1][1], 3))
-        # Then it finds exactly those that are left, and their sound
+        # Then it detects exactly those that are left, and their audio
         assert regions(again) == regions(windows[done:])
-        assert all(np.array_equal(one.samples, other.samples) for one, other in zip(again, windows[done:], strict=True))
+        assert all(
+            np.array_equal(piecewise.samples, whole.samples)
+            for piecewise, whole in zip(again, windows[done:], strict=True)
+        )
 
 
 @pytest.mark.parametrize(("speech", "silence"), KINDS)
-def test_who_goes_on_at_any_settled_second_finds_the_same_later_utterances(speech: float, silence: float) -> None:
-    # Given a run that says from time to time before which second all is found
+def test_a_worker_that_continues_at_any_complete_second_finds_the_same_later_utterances(
+    speech: float, silence: float
+) -> None:
+    # Given a run that reports from time to time before which second all utterances are detected
     samples = conversation(5, 10, speech, silence)
-    utterances, windows = Utterances(0, loudness), find(samples)
+    utterances, windows = UtteranceDetector(0, loudness), find(samples)
     bit = len(samples) // 17
     for at in range(0, len(samples), bit):
-        utterances.hear(samples[at : at + bit])
-        # When another one goes on there, then it finds those that end later
-        left = [window for window in windows if window.regions[0][1] > utterances.settled]
-        assert regions(find(samples, start_at=utterances.settled)) == regions(left)
+        utterances.process(samples[at : at + bit])
+        # When another worker continues there, then it finds those that end later
+        left = [window for window in windows if window.regions[0][1] > utterances.complete_until]
+        assert regions(find(samples, start_at=utterances.complete_until)) == regions(left)
 
 
 @pytest.mark.parametrize(("level", "held"), [(0.0, 0.3), (1.0, 15.0)], ids=["silence", "a monologue"])
-def test_little_sound_is_held_whatever_comes(level: float, held: float) -> None:
+def test_little_audio_is_held_whatever_comes(level: float, held: float) -> None:
     # Given an hour of silence, or of somebody who never pauses
-    utterances, bit = Utterances(0, loudness), sound((level, 14.4))
+    utterances, bit = UtteranceDetector(0, loudness), samples_of((level, 14.4))
     for _ in range(250):
-        utterances.hear(bit)
+        utterances.process(bit)
         # Then what is not settled is never longer than an utterance
-        assert utterances.seconds - utterances.settled <= held
+        assert utterances.seconds - utterances.complete_until <= held
     assert utterances.seconds == pytest.approx(3600)
 
 
 def test_the_last_utterance_ends_with_the_recording() -> None:
     # Given speech up to the end of a recording, which is no whole number of frames
-    samples = sound((0, 1.6), (1, 3.2))[:-100]
+    samples = samples_of((0, 1.6), (1, 3.2))[:-100]
     # When it ends, then the utterance ends there, too
     (window,) = find(samples)
     assert window.regions[0][1] == len(samples) / SAMPLE_RATE

@@ -7,16 +7,24 @@ from natscribe.schemas.windows import LONGEST_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.timeline import Times
-from app.engines.audio.windows import FIRST_CHUNK_S, FRAME, LATER_CHUNK_S, UnpackedWindow, chunks, listen, next_window
+from app.engines.audio.windows import (
+    FIRST_CHUNK_S,
+    FRAME,
+    LATER_CHUNK_S,
+    UnpackedWindow,
+    chunks,
+    detect_windows,
+    next_window,
+)
 
-from .loudness import RATE, Samples, conversation, loudness, sound
+from .loudness import RATE, Samples, conversation, loudness, samples_of
 
-HELD_S = 90 + LATER_CHUNK_S + 1  # sound is held until a window ends, and then comes one chunk more
+HELD_S = 90 + LATER_CHUNK_S + 1  # audio is held until a window ends, and then comes one chunk more
 
 
 def find(samples: Samples, start_at: float = 0.0, piece: int = 4096) -> list[UnpackedWindow]:
     pieces = (samples[at : at + piece] for at in range(0, len(samples), piece))
-    return [window for found in listen(pieces, start_at, loudness) for window in found.windows]
+    return [window for detected in detect_windows(pieces, start_at, loudness) for window in detected.windows]
 
 
 def found_in(samples: Samples) -> list[list[Times]]:
@@ -25,11 +33,11 @@ def found_in(samples: Samples) -> list[list[Times]]:
 
 
 def seconds_of(window: UnpackedWindow) -> float:
-    """How long the sound of a window is."""
+    """How long the audio of a window is."""
     return len(window.samples) / SAMPLE_RATE
 
 
-def test_chunks_begin_at_fixed_places_and_lose_nothing() -> None:
+def test_chunks_begin_at_fixed_times_and_lose_nothing() -> None:
     # Given a recording in pieces of any size
     samples = np.arange(SAMPLE_RATE * 150 + 7, dtype=np.float32)
 
@@ -42,23 +50,23 @@ def test_chunks_begin_at_fixed_places_and_lose_nothing() -> None:
     assert np.array_equal(np.concatenate(small), samples)
 
 
-def test_silence_has_no_windows_but_is_listened_to() -> None:
+def test_silence_has_no_windows_but_is_processed() -> None:
     # Given 100 s of silence
-    samples = sound((0.0, 100))
+    samples = samples_of((0.0, 100))
 
-    # When it is listened to
-    found = list(listen([samples], detector=loudness))
+    # When it is processed
+    detected = list(detect_windows([samples], detector=loudness))
 
-    # Then nothing is found, and all of it was decoded
-    assert not any(each.windows for each in found)
-    assert found[-1].seconds == pytest.approx(100, abs=0.04)
+    # Then no window is detected, and all of it was decoded
+    assert not any(window.windows for window in detected)
+    assert detected[-1].seconds == pytest.approx(100, abs=0.04)
 
 
 def test_a_silence_ends_a_region_and_is_cut_to_little() -> None:
     # Given speech with a pause of half a second and one of five
-    samples = sound((0.0, 3.2), (1.0, 3.2), (0.0, 0.512), (1.0, 3.2), (0.0, 4.8), (1.0, 3.2))
+    samples = samples_of((0.0, 3.2), (1.0, 3.2), (0.0, 0.512), (1.0, 3.2), (0.0, 4.8), (1.0, 3.2))
 
-    # When windows are found
+    # When windows are detected
     ((first, second, third),) = found_in(samples)
 
     # Then all fits one window: two regions meet in the short pause, and of the long silences little more than a third
@@ -68,11 +76,11 @@ def test_a_silence_ends_a_region_and_is_cut_to_little() -> None:
     assert third == pytest.approx((14.912 - 0.384, 18.112), abs=0.033)
 
 
-def test_the_sound_of_a_window_is_that_of_its_regions() -> None:
+def test_the_audio_of_a_window_is_that_of_its_regions() -> None:
     # Given speech with silences between
     samples = conversation(7, 30)
 
-    # When windows are found, then the sound of each is what its regions have in the recording, joined
+    # When windows are detected, then the audio of each is what its regions have in the recording, joined
     for window in find(samples):
         parts = [samples[round(a * SAMPLE_RATE) : round(b * SAMPLE_RATE)] for a, b in window.regions]
         assert np.array_equal(window.samples, np.concatenate(parts))
@@ -80,21 +88,21 @@ def test_the_sound_of_a_window_is_that_of_its_regions() -> None:
 
 def test_dictation_with_long_pauses_makes_few_windows() -> None:
     # Given twelve sentences of 3 s with pauses of 3 s between them
-    samples = sound(*[(1.0, 3.2), (0.0, 3.2)] * 12)
+    samples = samples_of(*[(1.0, 3.2), (0.0, 3.2)] * 12)
 
-    # When windows are found
+    # When windows are detected
     windows = find(samples)
 
-    # Then they hold several sentences each, and no more sound than is spoken and a little around it
+    # Then they hold several sentences each, and no more audio than is spoken and a little around it
     assert [len(window.regions) for window in windows] == [5, 5, 2]
     assert sum(map(seconds_of, windows)) <= 12 * (3.2 + 0.8)
 
 
 def test_a_window_ends_in_the_widest_pause_that_its_length_allows() -> None:
     # Given 44 s of speech with a pause at 14 s and shorter ones at 8 s and at 18 s
-    samples = sound((1.0, 8.0), (0.0, 0.32), (1.0, 6.0), (0.0, 0.48), (1.0, 4.0), (0.0, 0.32), (1.0, 25))
+    samples = samples_of((1.0, 8.0), (0.0, 0.32), (1.0, 6.0), (0.0, 0.48), (1.0, 4.0), (0.0, 0.32), (1.0, 25))
 
-    # When windows are found
+    # When windows are detected
     first, second = found_in(samples)[:2]
 
     # Then the cut is in the middle of the pause at 14 s, and nothing is lost between the two
@@ -103,11 +111,11 @@ def test_a_window_ends_in_the_widest_pause_that_its_length_allows() -> None:
 
 
 def test_speech_without_any_silence_is_cut_where_it_is_least_like_speech() -> None:
-    # Given a minute of unbroken speech with a weak place
+    # Given a minute of unbroken speech with a quieter interval
     speech = np.ones(2000, np.float32)
     speech[500] = 0.6
 
-    # When the first window is asked for, then it ends there
+    # When the first window is requested, then it ends there
     assert [(region.start, region.end) for region in next_window(speech, whole=False)] == [(0, 500)]
 
 
@@ -119,7 +127,7 @@ def test_of_several_silences_the_longest_is_cut_wherever_it_is() -> None:
         for place in (400, 450, 500):
             speech[place : place + (8 if place == longest else 4)] = 0.4
 
-        # When the first window is asked for, then it ends in the middle of the longest one
+        # When the first window is requested, then it ends in the middle of the longest one
         assert [region.end for region in next_window(speech, whole=False)] == [longest + 4]
 
 
@@ -153,51 +161,51 @@ def test_the_first_window_has_these_regions(speech: npt.NDArray[np.float32], reg
 def test_a_word_is_transcribed_when_ninety_seconds_have_passed(frames: int, complete: bool) -> None:
     # Given a word after some silence, and then nothing but silence
     speech = voiced(100 + frames, (112, 150))
-    # When 90 s have passed since its region began, then it is a window, though the recording goes on
+    # When 90 s have passed since its region began, then it is a window, though the recording continues
     assert bool(next_window(speech, whole=False)) is complete
 
 
-def test_the_voice_detector_hears_the_end_of_the_chunk_before() -> None:
+def test_the_voice_detector_processes_the_end_of_the_chunk_before() -> None:
     # Given a detector that remembers what it was given
-    given: list[Samples] = []
+    inputs: list[Samples] = []
 
     def detector(samples: Samples) -> npt.NDArray[np.float32]:
-        given.append(samples.copy())
+        inputs.append(samples.copy())
         return loudness(samples)
 
     samples = conversation(3, 40)
-    # When a recording is listened to
-    list(listen([samples], 0.0, detector))
+    # When a recording is processed
+    list(detect_windows([samples], 0.0, detector))
     # Then each chunk but the first was given with the 64 frames before it
     borders = np.cumsum([len(chunk) for chunk in chunks([samples])])[:-1]
     assert len(borders) >= 2
-    for heard, border in zip(given[1:], borders, strict=True):
+    for chunk, border in zip(inputs[1:], borders, strict=True):
         before = samples[border - 64 * FRAME :]
-        assert np.array_equal(heard, before[: len(heard)])
+        assert np.array_equal(chunk, before[: len(chunk)])
 
 
 def test_a_recording_may_end_within_a_frame() -> None:
     # Given speech to the end of a recording that is no whole number of frames
-    samples = np.concatenate([sound((0.0, 3.2), (1.0, 3.2)), np.ones(FRAME // 3, np.float32)])
+    samples = np.concatenate([samples_of((0.0, 3.2), (1.0, 3.2)), np.ones(FRAME // 3, np.float32)])
 
-    # When windows are found, then the last one ends with the recording
+    # When windows are detected, then the last one ends with the recording
     assert found_in(samples)[-1][-1][1] == pytest.approx(len(samples) / SAMPLE_RATE)
 
 
 def test_a_word_that_begins_at_the_end_of_a_chunk_has_the_silence_before_it() -> None:
     # Given a word of which the first chunk has three frames
     first = round(FIRST_CHUNK_S * RATE) - 3
-    # When windows are found, then it begins where it does in a recording with other chunks
-    ((region,),) = found_in(sound((0.0, first / RATE), (1.0, 2), (0.0, 3)))
+    # When windows are detected, then it begins where it does in a recording with other chunks
+    ((region,),) = found_in(samples_of((0.0, first / RATE), (1.0, 2), (0.0, 3)))
     assert region[0] == pytest.approx((first - 12) / RATE)
 
 
 def test_the_first_window_needs_no_more_than_the_first_chunk() -> None:
     # Given somebody who begins after three seconds and does not pause
-    samples = sound((0, 3), (1, 90))
+    samples = samples_of((0, 3), (1, 90))
 
     # When the first chunk is there
-    first = next(listen([samples[at : at + 4096] for at in range(0, len(samples), 4096)], 0.0, loudness))
+    first = next(detect_windows([samples[at : at + 4096] for at in range(0, len(samples), 4096)], 0.0, loudness))
 
     # Then there is something to be transcribed
     assert first.windows
@@ -209,7 +217,7 @@ def test_windows_are_short_and_in_order_and_miss_no_speech(seed: int, speech: fl
     # Given a random alternation of speech and silence
     samples = conversation(seed, 40, speech, silence)
 
-    # When windows are found
+    # When windows are detected
     windows = find(samples)
     pieces = [piece for window in windows for piece in window.regions]
 
@@ -238,25 +246,25 @@ def test_resuming_after_any_window_finds_the_same_windows(seed: int, speech: flo
     for done, window in enumerate(windows, start=1):
         again = find(samples, start_at=round(window.regions[-1][1], 3))
 
-        # Then it finds exactly those that are left, and their sound
-        assert [each.regions for each in again] == [each.regions for each in windows[done:]]
+        # Then it detects exactly those that are left, and their audio
+        assert [window.regions for window in again] == [window.regions for window in windows[done:]]
         assert all(np.array_equal(a.samples, b.samples) for a, b in zip(again, windows[done:], strict=True))
 
 
 @pytest.mark.parametrize(
     "recording",
     [
-        sound((1.0, 3.2), (0.0, 400)),
-        sound((1.0, 0.096), (0.0, 400)),
-        sound(*[(1.0, 1.28), (0.0, 20.0)] * 20),
-        sound(*[(1.0, 0.064), (0.0, 5.0)] * 80),
-        sound((1.0, 400)),
+        samples_of((1.0, 3.2), (0.0, 400)),
+        samples_of((1.0, 0.096), (0.0, 400)),
+        samples_of(*[(1.0, 1.28), (0.0, 20.0)] * 20),
+        samples_of(*[(1.0, 0.064), (0.0, 5.0)] * 80),
+        samples_of((1.0, 400)),
     ],
     ids=["a long silence", "a click", "a word now and then", "a click now and then", "a monologue"],
 )
-def test_little_sound_is_held_whatever_it_is(recording: Samples) -> None:
-    # Given a long recording, when it is listened to
-    found = list(listen([recording], 0.0, loudness))
+def test_little_audio_is_held_whatever_it_is(recording: Samples) -> None:
+    # Given a long recording, when it is processed
+    detected = list(detect_windows([recording], 0.0, loudness))
 
     # Then at no time is more held than a window may reach over and a chunk, and so is what is known of the recording
-    assert all(each.seconds - each.settled <= HELD_S for each in found)
+    assert all(window.seconds - window.complete_until <= HELD_S for window in detected)

@@ -123,14 +123,16 @@ async def attempt(log: InMemoryTaskLog, results: FakeResults, clock: list[float]
     return started
 
 
-async def test_it_appends_at_most_once_a_second(attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]) -> None:
+async def test_progress_is_appended_at_most_once_per_second(
+    attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
+) -> None:
     for tenth in range(1, 31):
         clock[0] += 0.1
         await attempt.append(Update(Stage.TRANSCRIBING, tenth / 30, tenth, 30))
     assert len([event for event in log.events("t1") if event.state is State.RUNNING]) in {3, 4}
 
 
-async def test_an_update_that_came_too_soon_is_appended_later(
+async def test_a_delayed_update_is_appended_by_the_next_tick(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     clock[0] += 0.5
@@ -142,7 +144,7 @@ async def test_an_update_that_came_too_soon_is_appended_later(
     assert log.events("t1")[-1].stage is Stage.DECODING
 
 
-async def test_it_appends_though_there_is_no_update(
+async def test_the_last_update_is_appended_again_without_new_updates(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     said = len(log.events("t1"))
@@ -166,7 +168,7 @@ async def test_progress_never_falls_and_is_100_only_at_the_end(
     assert [event.progress for event in log.events("t1")[2:]] == [50, 50, 99]
 
 
-async def test_the_remaining_time_is_estimated_from_the_pace(
+async def test_the_remaining_time_is_estimated_from_the_progress(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     clock[0] += 5
@@ -176,7 +178,7 @@ async def test_the_remaining_time_is_estimated_from_the_pace(
     assert log.events("t1")[-1].eta_seconds == 30
 
 
-async def test_the_remaining_time_falls_while_the_work_stands_still(
+async def test_the_remaining_time_decreases_without_progress(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     # Given an attempt that has done a quarter in ten seconds
@@ -240,7 +242,7 @@ async def test_channels_and_untranscribed_parts_outlive_a_lost_worker(log: InMem
     assert [(event.channel, event.untranscribed) for event in log.batches("t1")] == [(0, missing[:1]), (1, missing[1:])]
 
 
-async def test_the_length_of_the_recording_stays_known(
+async def test_the_duration_of_the_recording_stays_known(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     # Given an attempt that knows how long its recording is
@@ -253,14 +255,14 @@ async def test_the_length_of_the_recording_stays_known(
     assert attempt.audio_seconds == 60
 
 
-async def test_it_notices_that_somebody_else_has_appended(attempt: TaskAttempt, log: InMemoryTaskLog) -> None:
+async def test_an_append_of_another_writer_is_detected(attempt: TaskAttempt, log: InMemoryTaskLog) -> None:
     await somebody_appends(log, State.CANCELLED)
     await attempt.check(2)  # its own event, for which the log is not read
     with pytest.raises(FencedError):
         await attempt.check(3)
 
 
-async def test_a_read_that_is_out_of_date_fences_nobody(
+async def test_a_stale_read_does_not_fence(
     attempt: TaskAttempt, log: InMemoryTaskLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a server that was just the leader, and has missed the attempt's last event
@@ -276,7 +278,7 @@ async def test_a_read_that_is_out_of_date_fences_nobody(
     await attempt.check()
 
 
-async def test_a_refused_append_of_somebody_else_fences_nobody(attempt: TaskAttempt) -> None:
+async def test_a_refused_append_of_another_writer_does_not_fence(attempt: TaskAttempt) -> None:
     await attempt.check(99)  # received on the subject, but not in the log
 
 
@@ -339,7 +341,7 @@ async def test_the_estimate_of_a_resumed_attempt_counts_only_what_it_has_done(
         (4, Stage.DIARIZING, Kind.DIARIZATION, "lost", None),
     ],
 )
-async def test_speakers_are_given_up_after_the_last_attempt_only(
+async def test_diarization_is_given_up_only_after_the_last_attempt(
     log: InMemoryTaskLog,
     clock: list[float],
     number: int,
@@ -431,7 +433,7 @@ async def test_embeddings_go_when_their_task_has_no_result(
     assert results.deleted_objects == 1
 
 
-async def test_a_worker_that_no_longer_owns_the_task_keeps_no_embeddings(
+async def test_a_fenced_worker_stores_no_embeddings(
     attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults
 ) -> None:
     await log.of("other").end(attempt.record)
@@ -625,7 +627,7 @@ async def test_the_next_attempt_knows_whether_the_one_before_was_lost(
     assert following.number == (2 if lost else 1)
 
 
-async def test_who_waits_for_sound_does_not_stand_still(attempt: TaskAttempt, clock: list[float]) -> None:
+async def test_waiting_for_audio_counts_as_progress(attempt: TaskAttempt, clock: list[float]) -> None:
     # Given a live task whose client is silent, when it says again that it waits
     for _ in range(2):
         clock[0] += 100
@@ -634,7 +636,7 @@ async def test_who_waits_for_sound_does_not_stand_still(attempt: TaskAttempt, cl
     assert attempt.seconds_since_progress == 0
 
 
-async def test_an_update_that_was_heard_before_is_no_progress(attempt: TaskAttempt, clock: list[float]) -> None:
+async def test_a_repeated_update_is_no_progress(attempt: TaskAttempt, clock: list[float]) -> None:
     # Given an attempt that goes back to an earlier fraction, as when a window is transcribed again
     await attempt.append(Update(Stage.TRANSCRIBING, 0.5, 15, 30))
     await attempt.append(Update(Stage.TRANSCRIBING, 0.4, 12))

@@ -104,7 +104,7 @@ async def state(parts: Parts) -> State:
     return last.event.state
 
 
-async def test_a_completed_task_is_counted_with_its_sound(parts: Parts, nats: InMemoryNats) -> None:
+async def test_a_completed_task_is_counted_with_its_audio(parts: Parts, nats: InMemoryNats) -> None:
     # Given a task that has waited for a minute
     await parts.publish("t1")
     nats.streams[NAMES.tasks].messages = [
@@ -134,7 +134,7 @@ async def test_a_completed_task_is_counted_with_its_sound(parts: Parts, nats: In
         (RuntimeError(), State.RETRYING, [0, 0, 1, 0], 0, True),
     ],
 )
-async def test_a_failure_is_counted_as_what_becomes_of_it(
+async def test_a_failure_is_counted_by_the_state_that_follows(
     parts: Parts, nats: InMemoryNats, error: Exception, ends_as: State, numbers: list[float], letters: int, logged: bool
 ) -> None:
     await parts.publish("t1")
@@ -184,7 +184,7 @@ async def completes_after_checkpoint(delivery: Delivery, task: Task) -> None:
     await attempt.publish(result(task.task_id))
 
 
-async def test_a_second_message_of_an_id_is_removed_and_counted(parts: Parts, nats: InMemoryNats) -> None:
+async def test_a_second_message_with_the_same_id_is_acknowledged_and_counted(parts: Parts, nats: InMemoryNats) -> None:
     await parts.reaching(State.RUNNING, "t1")
     await parts.publish("t1", user_id=8)
     await take(parts)
@@ -205,7 +205,7 @@ async def test_a_task_that_has_ended_is_settled(parts: Parts, nats: InMemoryNats
     assert len(nats.streams[NAMES.dead_letters].messages) == (ended is State.FAILED)
 
 
-async def test_a_failure_that_is_deleted_meanwhile_leaves_no_letter(parts: Parts, nats: InMemoryNats) -> None:
+async def test_a_failed_task_that_is_deleted_meanwhile_leaves_no_dead_letter(parts: Parts, nats: InMemoryNats) -> None:
     await parts.reaching(State.FAILED, "t1")
 
     def purge() -> None:
@@ -234,7 +234,7 @@ async def test_an_invalid_message_fails(parts: Parts, nats: InMemoryNats, body: 
     assert nats.streams[NAMES.tasks].messages == []
 
 
-async def test_a_valid_message_that_nobody_begins_is_tried_later(parts: Parts, nats: InMemoryNats) -> None:
+async def test_a_valid_message_whose_handler_fails_is_redelivered(parts: Parts, nats: InMemoryNats) -> None:
     await parts.publish("t1")
     message = await take(parts)
 
@@ -336,7 +336,7 @@ async def test_with_a_lookahead_the_shortest_comes_first(nats: InMemoryNats, par
 SHORTEST_FIRST = ["short", "shortest", "long", "unknown"]
 
 
-async def test_who_was_passed_over_often_comes_next(nats: InMemoryNats, parts: Parts) -> None:
+async def test_a_priority_that_was_passed_over_often_is_next(nats: InMemoryNats, parts: Parts) -> None:
     # Given a long task, and short ones that keep coming
     await parts.publish("long", seconds=600)
     for number in range(6):
@@ -358,7 +358,7 @@ async def test_who_was_passed_over_often_comes_next(nats: InMemoryNats, parts: P
     assert handled.index("long") == 2  # released as often as the lookahead
 
 
-async def test_a_worker_that_keeps_nobody_waiting(nats: InMemoryNats, parts: Parts, constants: Constants) -> None:
+async def test_a_worker_that_delays_no_tasks(nats: InMemoryNats, parts: Parts, constants: Constants) -> None:
     constants(LONG_TASK_S=0.05)
     may_end = asyncio.Event()
 

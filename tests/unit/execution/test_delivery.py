@@ -196,7 +196,7 @@ async def test_an_attempt_ends_in_time_though_a_cancellation_is_swallowed(log: I
     assert given.states[-1] is State.RETRYING
 
 
-async def test_a_task_that_cannot_begin_in_time_is_delivered_again(log: InMemoryTaskLog) -> None:
+async def test_a_task_that_cannot_start_in_time_is_redelivered(log: InMemoryTaskLog) -> None:
     # Given a task whose attempt does not begin, as when its model is never loaded
     given = Given(log, timeout=0.05)
     # When its time is up, then its message goes back
@@ -282,7 +282,7 @@ def at_the_beginning() -> ConnectionMonitor:
         pytest.param(60, 0.01, at_the_beginning, id="workers count as dead sooner than they reconnect"),
     ],
 )
-async def test_a_task_that_runs_elsewhere_is_left_to_that_worker(
+async def test_a_task_that_another_worker_runs_is_left_to_it(
     log: InMemoryTaskLog,
     monkeypatch: pytest.MonkeyPatch,
     constants: Constants,

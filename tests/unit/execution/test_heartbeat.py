@@ -45,7 +45,7 @@ def beating(
     return found
 
 
-async def test_it_beats_while_an_append_waits_for_its_acknowledgement() -> None:
+async def test_the_heartbeat_continues_during_an_append() -> None:
     # Given an attempt whose append is not acknowledged
     message, attempt = FakeMessage(), FakeAttempt()
     async with heartbeat(beating(attempt, message=message)):
@@ -54,7 +54,7 @@ async def test_it_beats_while_an_append_waits_for_its_acknowledgement() -> None:
         await message.beats_on()
 
 
-async def test_a_missed_beat_is_not_the_last() -> None:
+async def test_the_heartbeat_continues_after_an_error() -> None:
     message = FakeMessage(away=True)
     async with heartbeat(beating(message=message)):
         await message.beats_on()
@@ -97,7 +97,7 @@ async def test_a_fenced_worker_stops_though_a_cancellation_is_swallowed() -> Non
         await asyncio.wait_for(work(), 5)
 
 
-async def test_work_that_is_done_at_once_needs_no_heartbeat() -> None:
+async def test_short_work_needs_no_heartbeat() -> None:
     # Given work that is done at once
     nats, message = FakeNats(), FakeMessage()
     async with heartbeat(beating(FakeAttempt(), message=message, nats=nats, every=60)):
@@ -106,7 +106,7 @@ async def test_work_that_is_done_at_once_needs_no_heartbeat() -> None:
     assert (nats.subscribed, message.beats) == (0, 0)
 
 
-async def test_the_subscription_waits_for_an_attempt_that_begins_late() -> None:
+async def test_the_subscription_waits_for_an_attempt_that_starts_late() -> None:
     # Given a task whose registration takes long
     attempt = FencedAttempt()
     message = FakeMessage()

@@ -123,7 +123,7 @@ def test_the_delay_of_a_retry(attempt: int, first: float, jitter: float, delay: 
 
 
 @pytest.mark.parametrize(("number", "error"), [(4, TRANSIENT), (1, PERMANENT)])
-async def test_a_failure_is_appended_then_kept_as_a_dead_letter_then_acknowledged(
+async def test_a_failure_is_appended_then_stored_as_a_dead_letter_then_acknowledged(
     number: int, error: Exception
 ) -> None:
     attempt = FakeAttempt(number)
@@ -146,7 +146,7 @@ async def test_a_fenced_worker_settles_nothing(number: int, error: Exception) ->
     assert (attempt.done, attempt.cleaned_up) == ([], True)
 
 
-async def test_a_task_whose_log_is_empty_is_delivered_again_while_its_message_is_there() -> None:
+async def test_a_task_with_an_empty_log_is_redelivered_if_its_message_exists() -> None:
     # Given an attempt that finds no log: the stream of logs was changed
     attempt = FakeAttempt(fenced=True)
     # When it is settled, then nothing of the task is removed, and its message is delivered again

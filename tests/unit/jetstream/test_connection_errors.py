@@ -23,7 +23,7 @@ REFUSED = 'nats: permissions violation for publish to "$js.api.stream.create.tra
         (Error("nats: slow consumer"), "nats_error_received", "warning"),
     ],
 )
-async def test_a_missing_permission_is_an_error_of_its_own(error: Error, event: str, level: str) -> None:
+async def test_a_missing_permission_is_explained(error: Error, event: str, level: str) -> None:
     # When NATS reports an error to a worker
     with capture_logs() as logged:
         await ConnectionMonitor().on_error(error)
@@ -90,5 +90,5 @@ async def test_another_error_does_not_end_the_start() -> None:
 @pytest.mark.parametrize(
     ("error", "words"), [(ValueError("no such thing"), "no such thing"), (ValueError(), "ValueError")]
 )
-def test_an_error_is_told_in_its_words_or_by_its_kind(error: Exception, words: str) -> None:
+def test_an_error_is_described_by_its_message_or_type(error: Exception, words: str) -> None:
     assert describe(error) == words

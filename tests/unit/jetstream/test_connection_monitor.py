@@ -16,7 +16,7 @@ from app.jetstream.connection_monitor import ConnectionMonitor
 from tests.fakes.nats import InMemoryNats
 
 
-async def test_a_new_monitor_knows_of_no_connection_and_no_outage() -> None:
+async def test_a_new_monitor_has_no_connection_and_no_outage() -> None:
     monitor = ConnectionMonitor()
     assert (monitor.seconds_since_connected, monitor.seconds_since_restored) == (math.inf, math.inf)
     monitor.connected(InMemoryNats().client)
@@ -40,7 +40,7 @@ async def test_each_end_of_an_outage_is_waited_for_once() -> None:
     await waiting
 
 
-async def test_a_connection_that_is_closed_under_a_worker_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_closed_connection_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
     monitor = ConnectionMonitor()
@@ -50,7 +50,7 @@ async def test_a_connection_that_is_closed_under_a_worker_ends_the_process(monke
     assert [line["event"] for line in lines] == ["nats_closed"]
 
 
-async def test_a_worker_that_ends_expects_that_its_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_shuts_down_expects_the_close(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
     monitor = ConnectionMonitor()
@@ -61,7 +61,7 @@ async def test_a_worker_that_ends_expects_that_its_connection_is_closed(monkeypa
     assert (codes, lines) == ([], [])
 
 
-async def test_a_lost_connection_is_one_line_that_says_why() -> None:
+async def test_a_lost_connection_is_one_line_with_its_reason() -> None:
     # Given a worker that is connected
     monitor = ConnectionMonitor()
     with capture_logs() as lines:
@@ -78,7 +78,7 @@ async def test_a_lost_connection_is_one_line_that_says_why() -> None:
     ]
 
 
-async def test_a_request_that_is_dropped_is_refused_unless_its_reply_goes_elsewhere() -> None:
+async def test_a_dropped_request_gets_an_error_if_its_reply_is_an_inbox() -> None:
     # Given a worker that is connected, and somebody who listens to everything
     nats, monitor = InMemoryNats(), ConnectionMonitor()
     monitor.connected(nats.client)

@@ -53,7 +53,7 @@ async def read(nats: InMemoryNats, info: ObjectInfo) -> bytes:
 
 
 @pytest.mark.parametrize("size", [0, *SIZES])
-async def test_what_is_kept_is_read_again(nats: InMemoryNats, size: int) -> None:
+async def test_a_stored_object_is_read_again(nats: InMemoryNats, size: int) -> None:
     body = bytes(number % 251 for number in range(size))
     info = await keep(nats, "a", body)
     assert (info.size, info.chunks) == (size, -(-size // objects.CHUNK_BYTES))
@@ -70,7 +70,7 @@ async def test_the_first_object_of_a_name_stays(nats: InMemoryNats) -> None:
     assert await read(nats, second) == b"first"
 
 
-async def test_of_two_who_keep_at_once_the_first_wins_and_nothing_is_left_of_the_other(nats: InMemoryNats) -> None:
+async def test_of_two_simultaneous_objects_one_stays_without_chunks_of_the_other(nats: InMemoryNats) -> None:
     # Given another worker that stores its object while this one stores chunks
     other = InMemoryNats()
     other.streams = nats.streams
@@ -89,7 +89,7 @@ async def test_of_two_who_keep_at_once_the_first_wins_and_nothing_is_left_of_the
     assert [each.body for each in nats.streams[STREAM].of("$O.results.C.>")] == [b"theirs"]
 
 
-async def test_another_refusal_is_told(nats: InMemoryNats) -> None:
+async def test_another_refusal_is_raised(nats: InMemoryNats) -> None:
     nats.before("$O.results.M.", BadRequestError(code=400, err_code=10060))
     with pytest.raises(BadRequestError):
         await keep(nats, "a", b"mine")
@@ -102,7 +102,7 @@ async def test_a_failure_leaves_no_chunks(nats: InMemoryNats) -> None:
     assert nats.streams[STREAM].messages == []
 
 
-async def test_an_erased_object_leaves_nothing_and_can_be_kept_again(nats: InMemoryNats) -> None:
+async def test_a_deleted_object_leaves_nothing_and_can_be_stored_again(nats: InMemoryNats) -> None:
     await keep(nats, "a", b"first")
     other = await keep(nats, "b", b"other")
     await objects.delete(nats.jetstream(), BUCKET, "a")
@@ -125,7 +125,7 @@ async def test_an_object_that_a_client_has_deleted_is_none(nats: InMemoryNats) -
     assert await read(nats, await keep(nats, "a", b"second")) == b"second"
 
 
-async def test_a_damaged_object_is_told(nats: InMemoryNats) -> None:
+async def test_a_damaged_object_is_an_error(nats: InMemoryNats) -> None:
     info = await keep(nats, "a", b"first")
     stream = nats.streams[STREAM]
     stream.messages = [
@@ -137,7 +137,7 @@ async def test_a_damaged_object_is_told(nats: InMemoryNats) -> None:
 
 
 @pytest.mark.parametrize("behind", [True, False], ids=["a server that is behind", "a server that does not answer"])
-async def test_a_chunk_is_asked_of_the_leader(nats: InMemoryNats, behind: bool) -> None:
+async def test_a_missing_chunk_is_requested_from_the_leader(nats: InMemoryNats, behind: bool) -> None:
     # Given an object of two chunks, and a server that does not know the second one, or is silent
     body = b"x" * (objects.CHUNK_BYTES + 1)
     info = await keep(nats, "a", body)
@@ -156,7 +156,7 @@ async def test_a_chunk_is_asked_of_the_leader(nats: InMemoryNats, behind: bool) 
     assert await read(nats, info) == body
 
 
-async def test_an_object_without_its_chunks_is_told(nats: InMemoryNats) -> None:
+async def test_an_object_without_its_chunks_is_an_error(nats: InMemoryNats) -> None:
     info = await keep(nats, "a", b"first")
     nats.streams[STREAM].purge({"filter": "$O.results.C.>"})
     with pytest.raises(NotFoundError):
@@ -186,13 +186,13 @@ async def claim(parts: Parts, owner: Owner, characters: int = 5) -> Transcriptio
 
 
 async def test_a_large_result_is_whole_behind_its_reference(parts: Parts) -> None:
-    referring = await claim(parts, FIRST)
-    assert (referring.text, referring.segments) == ("", [])
-    assert await parts.results.load_segments(referring) == transcript(5)
+    result_reference = await claim(parts, FIRST)
+    assert (result_reference.text, result_reference.segments) == ("", [])
+    assert await parts.results.load_segments(result_reference) == transcript(5)
     assert await parts.results.load_segments(transcript(3)) == transcript(3)
     await parts.results.delete_object("t1")
     with pytest.raises(NotFoundError):
-        await parts.results.load_segments(referring)
+        await parts.results.load_segments(result_reference)
 
 
 async def test_an_object_belongs_to_its_task_message(parts: Parts) -> None:
@@ -216,7 +216,7 @@ async def test_an_object_belongs_to_its_task_message(parts: Parts) -> None:
 @pytest.mark.parametrize(
     "description", ["", "of nobody", "of the task message with the stream sequence 1, stored at ?"]
 )
-async def test_an_object_of_nobody_is_replaced(parts: Parts, nats: InMemoryNats, description: str) -> None:
+async def test_an_object_without_an_owner_is_replaced(parts: Parts, nats: InMemoryNats, description: str) -> None:
     await objects.put_if_absent(nats.jetstream(), BUCKET, "t1", b"{}", description=description)
     assert await parts.results.load_segments(await claim(parts, FIRST)) == transcript(5)
 
@@ -276,14 +276,14 @@ async def test_an_object_that_takes_too_long_to_write_is_a_reference(
         assert small.object is not None
 
 
-async def test_what_cannot_be_written_is_told(parts: Parts) -> None:
+async def test_an_unwritable_result_is_an_error(parts: Parts) -> None:
     last = await completed(parts, transcript(3))
     with pytest.raises(RequestError) as unavailable:
         await writer(parts).write(last, asked(format=ResultFormat.RTTM))
     assert unavailable.value.detail.code is ErrorCode.FORMAT_UNAVAILABLE
 
 
-async def test_too_many_who_ask_at_once_are_told(parts: Parts, constants: Constants) -> None:
+async def test_too_many_simultaneous_requests_are_refused(parts: Parts, constants: Constants) -> None:
     # Given a service that takes one request at once
     last, one = await completed(parts, transcript(0)), writer(parts)
     constants(MOST_WAITING=1)
@@ -355,7 +355,7 @@ async def test_a_recording_that_is_not_there(nats: InMemoryNats, bucket: Recordi
 
 
 @pytest.mark.parametrize("size", [100, 1_000_000], ids=["in the last buffer", "in the middle"])
-async def test_a_full_temporary_folder_is_told_as_such(
+async def test_a_full_temporary_folder_is_explained(
     nats: InMemoryNats, scratch: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     # Given a temporary file on a full disk: each write fails there, as it does to /dev/full
@@ -377,7 +377,7 @@ async def test_a_full_temporary_folder_is_told_as_such(
     assert list(scratch.iterdir()) == []
 
 
-async def test_a_folder_without_room_for_another_file_is_told_as_such(
+async def test_a_folder_without_inodes_is_explained(
     nats: InMemoryNats, bucket: RecordingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a temporary folder in which this user may make no more files

@@ -69,7 +69,7 @@ def inbox_of(nats: FakeNats) -> PullInbox:
         ([COMPLETED, FIRST, NOTHING], [FIRST]),  # the end of the request before
     ],
 )
-async def test_a_pull_ends_with_its_batch_or_when_nothing_more_comes(answers: list[Msg], found: list[Msg]) -> None:
+async def test_a_pull_ends_with_a_full_batch_or_the_last_message(answers: list[Msg], found: list[Msg]) -> None:
     # Given a server with these answers, and then with one message more
     inbox = inbox_of(FakeNats([answers, [FIRST]]))
     # When two messages are asked for, then those that came are returned
@@ -87,7 +87,7 @@ async def test_a_pull_ends_with_its_batch_or_when_nothing_more_comes(answers: li
         ([FIRST, status("409", "Exceeded MaxWaiting")], NatsError),
     ],
 )
-async def test_what_stops_the_consumer_is_an_error(answers: list[Msg], error: type[Exception]) -> None:
+async def test_a_failing_consumer_is_an_error(answers: list[Msg], error: type[Exception]) -> None:
     with pytest.raises(error):
         await inbox_of(FakeNats([answers])).pull(2)
 

@@ -81,7 +81,7 @@ async def test_a_record_of_another_writer_fences(log: TaskLog, nats: InMemoryNat
 
 
 @pytest.mark.parametrize("begun", [False, True])
-async def test_what_is_no_record_fences_nobody(log: TaskLog, nats: InMemoryNats, begun: bool) -> None:
+async def test_a_message_that_is_no_record_fences_nobody(log: TaskLog, nats: InMemoryNats, begun: bool) -> None:
     # Given a log with a message that the service did not write
     after = (await log.append(event(), METADATA, after=0)).stream_sequence if begun else 0
     garbage(nats)
@@ -111,7 +111,7 @@ async def test_a_record_behind_a_removed_one_is_refused(log: TaskLog) -> None:
         await log.append(next_event(first.event, State.RUNNING), METADATA, after=first.stream_sequence)
 
 
-async def test_an_append_that_a_deposed_leader_refuses_is_tried_again(log: TaskLog, nats: InMemoryNats) -> None:
+async def test_an_append_refused_by_a_deposed_leader_is_repeated(log: TaskLog, nats: InMemoryNats) -> None:
     # Given a server that refuses an append behind what is the last record all the same
     first = await log.append(event(), METADATA, after=0)
     nats.before(APPEND, BadRequestError(code=400, err_code=10071))
@@ -120,7 +120,7 @@ async def test_an_append_that_a_deposed_leader_refuses_is_tried_again(log: TaskL
     assert await log.last("t1") == second
 
 
-async def test_a_lost_append_is_found_though_the_reads_are_out_of_date(log: TaskLog, nats: InMemoryNats) -> None:
+async def test_an_unacknowledged_append_is_found_despite_stale_reads(log: TaskLog, nats: InMemoryNats) -> None:
     # Given a server that stores an append, does not say so, and was just the leader: its next two reads miss the record
     first = await log.append(event(), METADATA, after=0)
     stream = nats.streams[NAMES.progress]
@@ -145,14 +145,14 @@ async def test_a_lost_append_is_found_though_the_reads_are_out_of_date(log: Task
     assert stored(nats) == [first.stream_sequence, second.stream_sequence]
 
 
-async def test_other_refusals_are_told(log: TaskLog, nats: InMemoryNats) -> None:
+async def test_other_refusals_are_raised(log: TaskLog, nats: InMemoryNats) -> None:
     nats.before(APPEND, BadRequestError(code=400, err_code=10060))
     with pytest.raises(BadRequestError):
         await log.append(event(), METADATA, after=0)
 
 
 @pytest.mark.parametrize(("connected", "given_up"), [(True, True), (False, False)])
-async def test_patience_ends_only_while_the_connection_is_open(
+async def test_requests_time_out_only_while_the_connection_is_open(
     log: TaskLog, nats: InMemoryNats, constants: Constants, connected: bool, given_up: bool
 ) -> None:
     # Given a server that leaves five requests unanswered, and no patience
@@ -167,7 +167,7 @@ async def test_patience_ends_only_while_the_connection_is_open(
         assert await log.last("t1") is None
 
 
-async def test_a_first_record_that_went_astray_is_waited_for(log: TaskLog, nats: InMemoryNats) -> None:
+async def test_a_stray_first_record_is_waited_for(log: TaskLog, nats: InMemoryNats) -> None:
     # Given a stream that has lost its transform, and a worker that appends strays again
     stream = nats.streams[NAMES.progress]
     transform = stream.config.pop("subject_transform")
@@ -186,7 +186,7 @@ async def test_a_first_record_that_went_astray_is_waited_for(log: TaskLog, nats:
 
 
 @pytest.mark.parametrize("other", [True, False], ids=["another writer has begun the log", "the record was removed"])
-async def test_a_first_record_that_is_gone_fences_its_writer(log: TaskLog, nats: InMemoryNats, other: bool) -> None:
+async def test_a_removed_first_record_fences_its_writer(log: TaskLog, nats: InMemoryNats, other: bool) -> None:
     # Given a first record that went astray
     stream = nats.streams[NAMES.progress]
     transform = stream.config.pop("subject_transform")

@@ -4,24 +4,24 @@ import random
 
 import pytest
 
-from app.live.agreement import Agreement
+from app.live.agreement import LocalAgreement
 
 
-def looks(*texts: str) -> list[tuple[str, str]]:
-    """The stable words and all words after each look."""
-    agreement, found = Agreement(), list[tuple[str, str]]()
+def passes(*texts: str) -> list[tuple[str, str]]:
+    """The stable words and all words after each pass."""
+    agreement, shown_after = LocalAgreement(), list[tuple[str, str]]()
     for text in texts:
-        shown = agreement.look(text.split())
-        found.append((" ".join(agreement.stable), " ".join(shown)))
-    return found
+        shown = agreement.update(text.split())
+        shown_after.append((" ".join(agreement.stable), " ".join(shown)))
+    return shown_after
 
 
-def test_the_first_look_is_not_stable() -> None:
-    assert looks("good morning") == [("", "good morning")]
+def test_the_first_interim_pass_is_not_stable() -> None:
+    assert passes("good morning") == [("", "good morning")]
 
 
 def test_words_on_which_two_looks_agree_are_stable() -> None:
-    assert looks("good morning", "good morning shall", "good mourning shall we") == [
+    assert passes("good morning", "good morning shall", "good mourning shall we") == [
         ("", "good morning"),
         ("good morning", "good morning shall"),
         ("good morning shall", "good morning shall we"),
@@ -29,28 +29,28 @@ def test_words_on_which_two_looks_agree_are_stable() -> None:
 
 
 def test_marks_and_capitals_are_no_other_words() -> None:
-    assert looks("good morning.", "Good morning, shall")[-1] == ("Good morning,", "Good morning, shall")
+    assert passes("good morning.", "Good morning, shall")[-1] == ("Good morning,", "Good morning, shall")
 
 
 @pytest.mark.parametrize("shorter", ["", "good", "other words"])
-def test_a_look_that_finds_less_takes_nothing_back(shorter: str) -> None:
-    stable, shown = looks("good morning all", "good morning all", shorter)[-1]
+def test_an_interim_pass_that_finds_less_takes_nothing_back(shorter: str) -> None:
+    stable, shown = passes("good morning all", "good morning all", shorter)[-1]
     assert stable == "good morning all"
     assert shown.startswith(stable)
 
 
-def test_what_only_one_look_says_is_not_stable() -> None:
-    assert looks("one", "two", "one", "two")[-1] == ("", "two")
+def test_what_only_one_interim_pass_says_is_not_stable() -> None:
+    assert passes("one", "two", "one", "two")[-1] == ("", "two")
 
 
 def test_stable_words_only_grow() -> None:
-    # Given any looks at an utterance
+    # Given any passes over an utterance
     chance = random.Random(8)  # noqa: S311 -- no secret
     for _ in range(200):
-        agreement, before = Agreement(), list[str]()
+        agreement, before = LocalAgreement(), list[str]()
         for _ in range(12):
             words = [chance.choice(["a", "b", "A,"]) for _ in range(chance.randrange(6))]
-            shown = agreement.look(words)
+            shown = agreement.update(words)
             # Then stable words stay, and everything shown begins with them
             assert agreement.stable[: len(before)] == before
             assert shown[: len(agreement.stable)] == agreement.stable

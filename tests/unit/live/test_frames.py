@@ -13,7 +13,7 @@ from natscribe.schemas.live import LiveAudio, LiveTask
 
 from app.errors import PermanentError
 from app.live.frame_offsets import FrameOffset
-from app.live.frames import FRAMES_AT_ONCE, Frames, JoinedFrames
+from app.live.frames import FRAMES_AT_ONCE, FrameReader, JoinedFrames
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, provisioned
@@ -23,20 +23,20 @@ TASK = LiveTask(task_id="live-1", user_id=7, audio=LiveAudio(sample_rate=8000))
 SECOND = b"\1" * 16_000
 
 
-def store(nats: InMemoryNats, number: int, sound: bytes = SECOND, *, end: bool = False) -> None:
-    """Publish a frame, of a second unless it has another `sound`."""
+def store(nats: InMemoryNats, number: int, data: bytes = SECOND, *, end: bool = False) -> None:
+    """Publish a frame, of a second unless it has other `data`."""
     headers = {"Nats-Msg-Id": f"live-1-{number}"} | ({"Natscribe-End": "true"} if end else {})
-    nats.streams[NAMES.live].publish(subjects.live_audio("live-1"), sound, headers, nats.now)
+    nats.streams[NAMES.live].publish(subjects.live_audio("live-1"), data, headers, nats.now)
 
 
-def frames(nats: InMemoryNats, *, idle_seconds: float = 30) -> Frames:
-    return Frames(nats.client, NAMES.live, TASK.model_copy(update={"idle_seconds": idle_seconds}))
+def reader_of(nats: InMemoryNats, *, idle_seconds: float = 30) -> FrameReader:
+    return FrameReader(nats.client, NAMES.live, TASK.model_copy(update={"idle_seconds": idle_seconds}))
 
 
-async def sound_of(read: AsyncGenerator[JoinedFrames, None]) -> bytes:
-    """Return the sound that is read until it ends."""
+async def audio_of(read: AsyncGenerator[JoinedFrames, None]) -> bytes:
+    """Return the audio that is read until it ends."""
     async with aclosing(read):
-        return b"".join([sound.data async for sound in read])
+        return b"".join([joined.data async for joined in read])
 
 
 @pytest.fixture
@@ -65,45 +65,47 @@ async def test_an_outage_is_no_silence_of_the_client(
 
     nats.before(READ, lambda: None, lambda: None, goes_away, comes_back, lambda: store(nats, 1, end=True))
     store(nats, 0)
-    # When the client sends on a moment after NATS is back, then all of its sound is read
-    assert await sound_of(frames(nats, idle_seconds=30).read(FrameOffset())) == 2 * SECOND
+    # When the client sends on a moment after NATS is back, then all of its audio is read
+    assert await audio_of(reader_of(nats, idle_seconds=30).read(FrameOffset())) == 2 * SECOND
 
 
 @pytest.mark.parametrize(("others", "count"), [(0, 3), (0, 7), (4, 7)])
-async def test_a_place_in_a_stream_that_was_made_anew_hides_no_sound(others: int, count: int) -> None:
-    # Given a place behind five frames
+async def test_an_offset_in_a_stream_that_was_recreated_hides_no_audio(others: int, count: int) -> None:
+    # Given an offset behind five frames
     nats = await provisioned()
     for number in range(5):
         store(nats, number)
     start = FrameOffset(5, 5, 5 * len(SECOND))
-    # When the stream is made anew, and the client sends on, with less or more frames than the place counts
+    # When the stream is recreated, and the client sends on, with less or more frames than the offset counts
     nats = await provisioned()
     for _ in range(others):
         nats.streams[NAMES.live].publish(subjects.live_audio("other"), SECOND, {}, nats.now)
     for number in range(5, 5 + count):
         store(nats, number, end=number == 4 + count)
     # Then all of them are read
-    assert await sound_of(frames(nats).read(start)) == count * SECOND
+    assert await audio_of(reader_of(nats).read(start)) == count * SECOND
 
 
-async def test_sound_goes_on_in_a_stream_that_is_made_anew_meanwhile(nats: InMemoryNats, constants: Constants) -> None:
+async def test_audio_continues_in_a_stream_that_is_recreated_meanwhile(
+    nats: InMemoryNats, constants: Constants
+) -> None:
     # Given a reader that has read five frames
     constants(POLL_S=0.02)
     for number in range(5):
         store(nats, number)
-    read = frames(nats, idle_seconds=0.1).read(FrameOffset())
+    read = reader_of(nats, idle_seconds=0.1).read(FrameOffset())
     first = await anext(read)
     assert first.frames == 5
-    # When the stream is made anew, and the client sends on
+    # When the stream is recreated, and the client sends on
     nats.streams[NAMES.live] = (await provisioned()).streams[NAMES.live]
     store(nats, 5)
     store(nats, 6, end=True)
-    # Then its sound is read
-    assert await sound_of(read) == 2 * SECOND
+    # Then its audio is read
+    assert await audio_of(read) == 2 * SECOND
 
 
 @pytest.mark.parametrize("name", [None, "other-1", "live-1-x", "live-1-\u0663", "live-1-\u00b2", "live-1-1000000000"])
-async def test_a_client_that_is_silent_ends_its_sound_though_its_last_message_is_no_frame(
+async def test_a_client_that_is_silent_ends_its_audio_though_its_last_message_is_no_frame(
     nats: InMemoryNats, constants: Constants, name: str | None
 ) -> None:
     # Given frames, and a message that is no frame
@@ -111,9 +113,9 @@ async def test_a_client_that_is_silent_ends_its_sound_though_its_last_message_is
     headers = {} if name is None else {"Nats-Msg-Id": name}
     nats.streams[NAMES.live].publish(subjects.live_audio("live-1"), SECOND, headers, nats.now)
     constants(POLL_S=0.01)
-    reader = frames(nats, idle_seconds=0.1)
-    # When the client is silent, then the sound ends, and a silence as short as that is not told
-    assert [(sound.data, sound.last) async for sound in reader.read(FrameOffset())] == [(SECOND, False), (b"", True)]
+    reader = reader_of(nats, idle_seconds=0.1)
+    # When the client is silent, then the audio ends, and a silence as short as that is not reported
+    assert [(frames.data, frames.last) async for frames in reader.read(FrameOffset())] == [(SECOND, False), (b"", True)]
     assert reader.refused == 1
 
 
@@ -121,61 +123,61 @@ async def test_the_time_that_another_worker_has_waited_for_a_client_counts(
     nats: InMemoryNats, constants: Constants
 ) -> None:
     # Given a client that may be silent for a minute, and has sent nothing for longer
-    constants(LEAST_IDLE_S=0.05, POLL_S=0.01)
+    constants(MIN_IDLE_S=0.05, POLL_S=0.01)
     store(nats, 0)
     nats.ahead = timedelta(seconds=100)
-    # When another worker begins to read, then it soon ends the sound
+    # When another worker begins to read, then it soon ends the audio
     async with asyncio.timeout(30):
-        assert await sound_of(frames(nats, idle_seconds=60).read(FrameOffset())) == SECOND
+        assert await audio_of(reader_of(nats, idle_seconds=60).read(FrameOffset())) == SECOND
 
 
-async def test_a_client_gets_some_time_anew_when_another_worker_reads(nats: InMemoryNats, constants: Constants) -> None:
+async def test_a_client_gets_some_more_time_when_another_worker_reads(nats: InMemoryNats, constants: Constants) -> None:
     # Given a client that has sent nothing for longer than it may, perhaps because NATS was away with the worker
-    constants(POLL_S=0.01, WAITING_TOLD_S=0.02)
+    constants(POLL_S=0.01, SILENCE_REPORT_EVERY_S=0.02)
     store(nats, 0)
     nats.ahead = timedelta(seconds=100)
     # When another worker begins to read, then it waits
-    async with aclosing(frames(nats, idle_seconds=60).read(FrameOffset())) as read:
+    async with aclosing(reader_of(nats, idle_seconds=60).read(FrameOffset())) as read:
         assert (await anext(read)).data == SECOND
         assert not (await anext(read)).last
-        # When the client comes back, then its sound is heard
+        # When the client comes back, then its audio is processed
         store(nats, 1, end=True)
-        assert SECOND in [sound.data async for sound in read]
+        assert SECOND in [joined.data async for joined in read]
 
 
 async def test_it_is_known_how_many_frames_wait(nats: InMemoryNats) -> None:
     for number in range(FRAMES_AT_ONCE + 10):
         store(nats, number, end=number == FRAMES_AT_ONCE + 9)
-    read = frames(nats).read(FrameOffset())
-    assert [(sound.frames, sound.waiting) async for sound in read] == [(FRAMES_AT_ONCE, 10), (10, 0)]
+    read = reader_of(nats).read(FrameOffset())
+    assert [(frames.frames, frames.waiting) async for frames in read] == [(FRAMES_AT_ONCE, 10), (10, 0)]
 
 
 async def test_a_place_is_where_reading_begins(nats: InMemoryNats) -> None:
-    # Given five frames, and a place behind the third
+    # Given five frames, and an offset behind the third
     for number in range(5):
         store(nats, number, end=number == 4)
-    reader = frames(nats)
-    # When the sound is read from there, then it has two frames
-    assert await sound_of(reader.read(FrameOffset(3, 3, 3 * len(SECOND)))) == 2 * SECOND
-    assert reader.place == FrameOffset(5, 5, 5 * len(SECOND))
+    reader = reader_of(nats)
+    # When the audio is read from there, then it has two frames
+    assert await audio_of(reader.read(FrameOffset(3, 3, 3 * len(SECOND)))) == 2 * SECOND
+    assert reader.offset == FrameOffset(5, 5, 5 * len(SECOND))
     # And when it is read from its begin to there, then it has three, at once
     async with asyncio.timeout(5):
-        assert await sound_of(reader.read(FrameOffset(), until=3)) == 3 * SECOND
+        assert await audio_of(reader.read(FrameOffset(), until=3)) == 3 * SECOND
 
 
 async def test_a_frame_with_a_high_number_is_a_minute_of_silence_at_most(nats: InMemoryNats) -> None:
     # Given a client whose second frame has a number that is far too high
     store(nats, 0)
     store(nats, 10**9 - 1, end=True)
-    # When its sound is read, then a minute of silence is between the two
-    assert await sound_of(frames(nats).read(FrameOffset())) == SECOND + bytes(60 * len(SECOND)) + SECOND
+    # When its audio is read, then a minute of silence is between the two
+    assert await audio_of(reader_of(nats).read(FrameOffset())) == SECOND + bytes(60 * len(SECOND)) + SECOND
 
 
 async def test_a_frame_that_cuts_a_sample_ends_the_task_and_no_audio_before_it_is_lost(nats: InMemoryNats) -> None:
     # Given two frames, and one with an odd number of bytes, behind which all samples would be noise
-    for number, sound in enumerate((SECOND, SECOND, SECOND[:-1], SECOND)):
-        store(nats, number, sound, end=number == 3)
-    read = frames(nats).read(FrameOffset())
+    for number, data in enumerate((SECOND, SECOND, SECOND[:-1], SECOND)):
+        store(nats, number, data, end=number == 3)
+    read = reader_of(nats).read(FrameOffset())
     # When they are read, then the audio before it comes first
     assert (await anext(read)).data == 2 * SECOND
     # And the error names the frame
@@ -188,4 +190,4 @@ async def test_the_last_frame_may_end_within_a_sample(nats: InMemoryNats) -> Non
     # Given a recorder that was stopped in the middle of a sample, when its audio is read, then it is all there
     store(nats, 0)
     store(nats, 1, SECOND[:-1], end=True)
-    assert await sound_of(frames(nats).read(FrameOffset())) == SECOND + SECOND[:-1]
+    assert await audio_of(reader_of(nats).read(FrameOffset())) == SECOND + SECOND[:-1]

@@ -23,7 +23,7 @@ def test_the_lag_is_that_of_the_task_that_is_behind_most(metrics: LiveMetrics, r
         # Given two tasks of which one is behind
         slow(7.0)
         quick(0.5)
-        # Then the gauge has the worst, whichever was told last
+        # Then the gauge has the worst, whichever was reported last
         assert registry.get_sample_value(LAG) == 7.0
         # When it catches up
         slow(0.2)

@@ -1,4 +1,4 @@
-"""Partials: how often an utterance is looked at, and which texts are shown."""
+"""Partials: how often an utterance is transcribed, and which texts are shown."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from app.cancellation import cancel_all
 from app.engines.window_queue import WindowQueue
-from app.live.partials import Partials
+from app.live.partials import PartialPublisher
 from app.live.source import LiveSource
 from app.telemetry.live_metrics import LiveMetrics
 
@@ -22,12 +22,12 @@ TASK = LiveTask(task_id="live-1", user_id=7, audio=LiveAudio(channels=2))
 
 
 class Speech:
-    """What is being said, and the engine that looks at it."""
+    """What is being said, and the engine that transcribes it."""
 
     def __init__(self) -> None:
         self.open: list[Window] = []
         self.over = set[int | None]()  # channels whose utterance is complete
-        self.meanwhile: Callable[[], None] = lambda: None  # happens during a look
+        self.meanwhile: Callable[[], None] = lambda: None  # happens during an interim pass
         self.shown = asyncio.Queue[Partial]()
         self.words: list[list[str] | None] = []  # of each segment
         self.registry = CollectorRegistry()
@@ -35,7 +35,7 @@ class Speech:
     def is_over(self, channel: int | None, _: float) -> bool:
         return channel in self.over
 
-    def said_at(self, _: float) -> float:
+    def spoken_at(self, _: float) -> float:
         return time.monotonic() - 2
 
     async def transcribe(self, window: Window, *_: object, **__: object) -> WindowText:
@@ -61,10 +61,10 @@ def speech() -> Speech:
 
 
 @asynccontextmanager
-async def partials_of(speech: Speech) -> AsyncIterator[Partials]:
-    """Partials that run; they look at once at what is open already."""
+async def partials_of(speech: Speech) -> AsyncIterator[PartialPublisher]:
+    """A running publisher of partials, which transcribes at once what is open already."""
     source, windows = cast("LiveSource", speech), cast("WindowQueue", speech)
-    partials = Partials(TASK, source, windows, speech.publish, LiveMetrics(speech.registry))
+    partials = PartialPublisher(TASK, source, windows, speech.publish, LiveMetrics(speech.registry))
     running = asyncio.create_task(partials.run())
     yield partials
     await cancel_all([running])
@@ -86,44 +86,44 @@ def utterance(channel: int, end: float = 3.0) -> Window:
 async def test_looks_become_rarer_on_a_busy_machine(
     speech: Speech, later: Callable[[float], None], look_s: float, rest_s: float
 ) -> None:
-    # Given a look that takes long
+    # Given an interim pass that takes long
     speech.meanwhile = lambda: later(look_s)
     speech.open = [utterance(0)]
     async with partials_of(speech) as partials:
         await speech.shown.get()
         # Then the next one begins when three times as long has passed, a second at least
         later(rest_s - look_s - 0.01)
-        assert not partials.wanted()
+        assert not partials.needs_open()
         later(0.02)
-        assert partials.wanted()
+        assert partials.needs_open()
 
 
-async def test_a_long_look_at_an_utterance_does_not_hide_the_next_one(
+async def test_a_long_interim_pass_over_an_utterance_does_not_hide_the_next_one(
     speech: Speech, later: Callable[[float], None]
 ) -> None:
-    # Given a look that took long, so that the next look at the same utterance has to wait
+    # Given an interim pass that took long, so that the next pass over the same utterance has to wait
     speech.meanwhile = lambda: later(5)
     speech.open = [utterance(0)]
     async with partials_of(speech) as partials:
         await speech.shown.get()
-        assert not partials.wanted()
-        # When the utterance is over, then whoever speaks next is looked at
+        assert not partials.needs_open()
+        # When the utterance is over, then whoever speaks next is transcribed
         speech.over.add(0)
-        assert partials.wanted()
+        assert partials.needs_open()
 
 
-async def test_a_look_is_shown_in_a_breath(speech: Speech) -> None:
-    # Given somebody who pauses during a look, and whose utterance may go on
+async def test_an_interim_pass_is_shown_in_a_breath(speech: Speech) -> None:
+    # Given somebody who pauses during an interim pass, and whose utterance may continue
     speech.meanwhile = speech.open.clear
     speech.open = [utterance(0)]
     speech.words = [["Good", " day"], None, ["So", "-", "called"]]
     async with partials_of(speech), asyncio.timeout(10):
         shown = await speech.shown.get()
-    # Then the look is shown, with a space between segments
+    # Then the pass is shown, with a space between segments
     assert (shown.channel, shown.text) == (0, "Good day So-called")
 
 
-async def test_an_utterance_is_looked_at_when_there_is_enough_new_sound(
+async def test_an_utterance_is_transcribed_when_there_is_enough_new_audio(
     speech: Speech, later: Callable[[float], None]
 ) -> None:
     async def shown_after(seconds: float, start: float, end: float) -> list[tuple[float, float]]:
@@ -131,10 +131,12 @@ async def test_an_utterance_is_looked_at_when_there_is_enough_new_sound(
         later(seconds)
         for _ in range(20):
             await asyncio.sleep(0)
-        return [(each.start, each.end) for each in (speech.shown.get_nowait() for _ in range(speech.shown.qsize()))]
+        return [
+            (partial.start, partial.end) for partial in (speech.shown.get_nowait() for _ in range(speech.shown.qsize()))
+        ]
 
     async with partials_of(speech):
-        # Given an utterance, then it is looked at when it may have a word
+        # Given an utterance, then it is transcribed when it may have a word
         assert await shown_after(0.2, 0.0, 0.5) == []
         assert await shown_after(0.2, 0.0, 0.6) == [(0.0, 0.6)]
         # And again when somebody has said more, and not before a second has passed
@@ -146,13 +148,13 @@ async def test_an_utterance_is_looked_at_when_there_is_enough_new_sound(
         assert await shown_after(0.2, 10.0, 10.5) == []
         assert await shown_after(0.2, 10.0, 10.7) == [(10.0, 10.7)]
         assert await shown_after(2, 10.0, 10.9) == [(10.0, 10.9)]
-    # And for each, metrics say how long the first look took to come
+    # And for each, metrics say how long the first pass took to come
     of = [speech.registry.get_sample_value(f"natscribe_live_partial_delay_seconds_{name}") for name in ("count", "sum")]
     assert of == [2, pytest.approx(4, abs=1)]
 
 
 async def test_no_partial_follows_the_final_text_of_its_channel(speech: Speech) -> None:
-    # Given two people who have begun at the same time, and one of them has said all when the look is done
+    # Given two people who have begun at the same time, and one of them has said all when the pass is done
     speech.meanwhile = lambda: speech.over.add(0)
     speech.open = [utterance(0), utterance(1)]
     async with partials_of(speech):
@@ -164,11 +166,11 @@ async def test_no_partial_follows_the_final_text_of_its_channel(speech: Speech) 
 async def test_a_word_that_grows_is_not_stable_yet(
     speech: Speech, later: Callable[[float], None], words: list[str]
 ) -> None:
-    # Given a look that ends within a word, which the model writes in two parts
+    # Given an interim pass that ends within a word, which the model writes in two parts
     speech.open, speech.words = [utterance(0)], [[" so", *words[:1]]]
     async with partials_of(speech), asyncio.timeout(10):
         await speech.shown.get()
-        # When the next look finds the whole word
+        # When the next pass finds the whole word
         speech.open, speech.words = [utterance(0, 4.0)], [[" so", *words]]
         later(2)
         partial = await speech.shown.get()

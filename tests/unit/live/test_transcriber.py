@@ -1,4 +1,4 @@
-"""A live task from its first frame to its result, and what becomes of its sound."""
+"""A live task from its first frame to its result, and what happens to its audio."""
 
 import struct
 from base64 import b64decode
@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from app.engines.messages import LiveAudioProcessed, ProcessLiveAudio
 from app.errors import PermanentError
-from app.live.audio_recording import KEEP_TRIES, check_store
-from app.live.transcriber import SILENCE_TOLD_S
+from app.live.audio_recording import STORE_ATTEMPTS, check_store
+from app.live.transcriber import SILENT_S
 from app.settings import Settings
 from app.updates import Checkpoint, Result, Update
 from tests.constants import Constants
@@ -34,7 +34,7 @@ async def updates_of(
     first: int = 0,
     **options: object,
 ) -> list[Update | Result]:
-    """What a worker appends for a live task whose sound is all there; a client sends it from a frame on."""
+    """What a worker appends for a live task whose audio is all there; a client sends it from a frame on."""
     await LiveClient(parts.server.client, "live-1", frames, audio).send(first)
     task = LiveTask.model_validate({"task_id": "live-1", "user_id": 7, "audio": audio} | options)
     updates: list[Update | Result] = []
@@ -55,20 +55,20 @@ def texts_in(updates: list[Update | Result]) -> list[Update]:
     return [each for each in updates if isinstance(each, Update) and each.text is not None]
 
 
-async def test_each_utterance_has_its_text_and_how_much_of_the_sound_waits_behind_it(parts: Parts) -> None:
-    # Given 25 seconds of sound, of which the engine finds an utterance in each ten
+async def test_each_utterance_has_its_text_and_how_much_of_the_audio_has_no_text_yet(parts: Parts) -> None:
+    # Given 25 seconds of audio, of which the engine finds an utterance in each ten
     updates = await updates_of(parts)
     # Then one text comes after the other, and what is complete and has no text yet is behind
     assert [(each.processed_seconds, each.lag_seconds) for each in texts_in(updates)] == [(10, 5), (20, 0), (25, 0)]
     assert (result_in(updates).text, result_in(updates).duration) == ("one two one two one two", 25)
     # And metrics say how long each took
-    told = [
+    reported = [
         parts.meter.registry.get_sample_value(f"natscribe_live_final_delay_seconds_{of}") for of in ("count", "sum")
     ]
-    assert told == [3, pytest.approx(0, abs=60)]
+    assert reported == [3, pytest.approx(0, abs=60)]
 
 
-async def test_another_worker_goes_on_behind_the_text_that_is_there(parts: Parts) -> None:
+async def test_another_worker_continues_behind_the_text_that_is_there(parts: Parts) -> None:
     done = Checkpoint(language="en", processed_seconds=10, segments=(segment(0),), reached={None: 10.0})
     updates = await updates_of(parts, done)
     assert [each.processed_seconds for each in texts_in(updates)] == [20, 25]
@@ -84,115 +84,126 @@ async def test_words_have_times_for_who_asks(parts: Parts, wanted: bool) -> None
 @pytest.mark.parametrize("failed_before", [False, True])
 async def test_speakers_are_looked_for_once(parts: Parts, failed_before: bool) -> None:
     error = ErrorDetail(code=ErrorCode.ENGINE_FAILED, message="It died.") if failed_before else None
-    found = result_in(await updates_of(parts, Checkpoint(diarization_error=error), diarize=True))
-    assert (found.speakers, found.diarization_error) == ((None, error) if failed_before else (2, None))
+    result = result_in(await updates_of(parts, Checkpoint(diarization_error=error), diarize=True))
+    assert (result.speakers, result.diarization_error) == ((None, error) if failed_before else (2, None))
 
 
 async def test_channels_keep_their_speakers_when_the_search_for_voices_was_given_up(parts: Parts) -> None:
     error = ErrorDetail(code=ErrorCode.WORKER_LOST, message="It died.")
     checkpoint = Checkpoint(diarization_error=error)
-    found = result_in(await updates_of(parts, checkpoint, audio=CALL, diarize=True, identify=True))
-    assert (found.channels, found.diarization_error, found.voices, found.voices_error) == (2, None, None, error)
+    result = result_in(await updates_of(parts, checkpoint, audio=CALL, diarize=True, identify=True))
+    assert (result.channels, result.diarization_error, result.voices, result.voices_error) == (2, None, None, error)
 
 
 @pytest.mark.parametrize(("identify", "searches"), [(False, 0), (True, 2)])
 async def test_channels_are_searched_for_voices_alone(nats: InMemoryNats, identify: bool, searches: int) -> None:
     parts = Parts(nats, engine=(engine := FakeEngine()))
-    found = result_in(await updates_of(parts, audio=CALL, diarize=True, identify=identify))
-    assert (engine.diarized, found.channels) == (searches, 2)
+    result = result_in(await updates_of(parts, audio=CALL, diarize=True, identify=identify))
+    assert (engine.diarized, result.channels) == (searches, 2)
     # And the second channel, in which nobody has said anything, is nobody's voice
-    assert list(found.voices or ()) == ["SPEAKER_00"] * identify
+    assert list(result.voices or ()) == ["SPEAKER_00"] * identify
 
 
 @pytest.mark.parametrize(
     ("audio", "form"), [(AUDIO, (1, 1, 8000, 16_000, 2, 16)), (CALL, (7, 2, 8000, 16_000, 2, 8))], ids=["PCM", "µ-law"]
 )
-async def test_sound_is_kept_as_a_recording(parts: Parts, audio: LiveAudio, form: tuple[int, ...]) -> None:
-    # When the sound of a task is to be kept
+async def test_audio_is_stored_as_a_recording(parts: Parts, audio: LiveAudio, form: tuple[int, ...]) -> None:
+    # When the audio of a task is to be stored
     updates = await updates_of(parts, audio=audio, keep_audio=True)
     assert result_in(updates).audio_error is None
     # Then it is a WAV under the task's id, of this format, with all frames
     async with parts.recordings.fetch("live-1") as recording:
-        kept = recording.path.read_bytes()
-    assert (kept[:4], kept[8:16], kept[36:40]) == (b"RIFF", b"WAVEfmt ", b"data")
-    assert struct.unpack("<IHHIIHH", kept[16:36]) == (16, *form)
-    assert kept[44:] == b"".join(SOUND)
+        stores_audio = recording.path.read_bytes()
+    assert (stores_audio[:4], stores_audio[8:16], stores_audio[36:40]) == (b"RIFF", b"WAVEfmt ", b"data")
+    assert struct.unpack("<IHHIIHH", stores_audio[16:36]) == (16, *form)
+    assert stores_audio[44:] == b"".join(SOUND)
 
 
-async def test_sound_that_is_a_file_already_is_kept_as_it_came(parts: Parts) -> None:
+async def test_audio_that_is_a_file_already_is_stored_as_it_came(parts: Parts) -> None:
     await updates_of(parts, audio=LiveAudio(codec=Codec.OPUS, sample_rate=48_000), keep_audio=True)
     async with parts.recordings.fetch("live-1") as recording:
         assert recording.path.read_bytes() == b"".join(SOUND)
 
 
 @pytest.mark.parametrize("diarize", [False, True])
-async def test_sound_that_nobody_wants_to_keep_is_no_recording(parts: Parts, nats: InMemoryNats, diarize: bool) -> None:
+async def test_audio_that_nobody_wants_to_store_is_no_recording(
+    parts: Parts, nats: InMemoryNats, diarize: bool
+) -> None:
     await updates_of(parts, diarize=diarize)
     assert nats.streams["OBJ_audio"].messages == []
 
 
-async def test_sound_that_cannot_be_kept_costs_no_text(parts: Parts, nats: InMemoryNats, constants: Constants) -> None:
+async def test_audio_that_cannot_be_stored_costs_no_text(
+    parts: Parts, nats: InMemoryNats, constants: Constants
+) -> None:
     # Given a store of recordings that is not there
-    constants(KEPT_AGAIN_AFTER_S=0, INSISTS_FOR_S=0)
+    constants(STORE_RETRY_S=0, RETRY_UPLOAD_FOR_S=0)
     del nats.streams["OBJ_audio"]
-    # When the sound of a task is to be kept
+    # When the audio of a task is to be stored
     with capture_logs() as lines:
-        found = result_in(await updates_of(parts, keep_audio=True))
-    # Then that is tried several times, and the result says that it is not kept
-    assert [line["tries_left"] for line in lines if line["event"] == "sound_not_kept"] == [*reversed(range(KEEP_TRIES))]
-    assert found.text == "one two one two one two"
-    assert found.audio_error is not None
-    assert "AUDIO_STORE" in found.audio_error.message
+        result = result_in(await updates_of(parts, keep_audio=True))
+    # Then that is tried several times, and the result says that it is not stored
+    tries_left = [line["tries_left"] for line in lines if line["event"] == "audio_not_stored"]
+    assert tries_left == [*reversed(range(STORE_ATTEMPTS))]
+    assert result.text == "one two one two one two"
+    assert result.audio_error is not None
+    assert "AUDIO_STORE" in result.audio_error.message
 
 
-def test_sound_is_kept_only_where_recordings_can_be_stored() -> None:
+def test_audio_is_stored_only_where_recordings_can_be_stored() -> None:
     reads, stores = (Settings(_env_file=None, audio_store=each) for each in ("https://a.example/", "nats://audio"))
-    kept, not_kept = (LiveTask(task_id="live-1", user_id=7, audio=AUDIO, keep_audio=each) for each in (True, False))
-    check_store(kept, stores)
-    check_store(not_kept, reads)
+    stores_audio, stores_none = (
+        LiveTask(task_id="live-1", user_id=7, audio=AUDIO, keep_audio=each) for each in (True, False)
+    )
+    check_store(stores_audio, stores)
+    check_store(stores_none, reads)
     with pytest.raises(PermanentError, match="keep_audio"):
-        check_store(kept, reads)
+        check_store(stores_audio, reads)
 
 
 class Silence(FakeEngine):
-    """Hears nobody."""
+    """Detects no speech."""
 
-    def _hear(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
-        before = 0.0 if job.first else self.hears[job.stream][0]
-        heard = before + len(b64decode(job.sound)) / (2 * job.audio.sample_rate)
-        self.hears[job.stream] = heard, 0.0
-        return LiveAudioProcessed(seconds=heard, windows=[], open=[], settled=[heard])
+    def process_live(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
+        before = 0.0 if job.first else self.live_streams[job.stream][0]
+        until = before + len(b64decode(job.data)) / (2 * job.audio.sample_rate)
+        self.live_streams[job.stream] = until, 0.0
+        return LiveAudioProcessed(seconds=until, windows=[], open=[], complete_until=[until])
 
 
 @pytest.mark.parametrize(
-    ("silent", "reached", "told"),
-    [(SILENCE_TOLD_S - 1, 0.0, []), (SILENCE_TOLD_S, 0.0, [SILENCE_TOLD_S]), (SILENCE_TOLD_S + 9, 10.0, [])],
+    ("silent", "reached", "reported"),
+    [
+        (SILENT_S - 1, 0.0, []),
+        (SILENT_S, 0.0, [SILENT_S]),
+        (SILENT_S + 9, 10.0, []),
+    ],
 )
-async def test_long_silence_is_told_so_that_nobody_hears_it_again(
-    nats: InMemoryNats, silent: float, reached: float, told: list[float]
+async def test_long_silence_is_reported_so_that_it_is_not_processed_again(
+    nats: InMemoryNats, silent: float, reached: float, reported: list[float]
 ) -> None:
     # Given silence behind what has its text already
     parts, checkpoint = Parts(nats, engine=Silence()), Checkpoint(reached={None: reached})
     updates = await updates_of(parts, checkpoint, seconds([0] * int(silent)))
-    # Then it is told when it was long
-    assert [each.text.end for each in texts_in(updates) if each.text] == told
+    # Then it is reported when it was long
+    assert [each.text.end for each in texts_in(updates) if each.text] == reported
     assert (result_in(updates).text, result_in(updates).duration) == ("", silent)
 
 
-async def test_sound_that_was_never_stored_is_told_with_the_text_of_its_time(parts: Parts) -> None:
+async def test_audio_that_was_never_stored_is_reported_with_the_text_of_its_time(parts: Parts) -> None:
     # Given a client whose first two frames are lost, and those before the end of the second utterance
     client = LiveClient(parts.server.client, "live-1", SOUND, AUDIO)
     await client.send(2, 18)
     await client.send(20, 24)
     # When the rest comes
     updates = await updates_of(parts, frames=SOUND[:25], first=24)
-    # Then each gap is told once
-    told = [[(gap.start, gap.end) for gap in each.text.untranscribed] for each in texts_in(updates) if each.text]
-    assert told == [[(0, 2)], [(18, 20)], []]
+    # Then each gap is reported once
+    reported = [[(gap.start, gap.end) for gap in each.text.untranscribed] for each in texts_in(updates) if each.text]
+    assert reported == [[(0, 2)], [(18, 20)], []]
     assert [(gap.start, gap.end) for gap in result_in(updates).untranscribed] == [(0, 2), (18, 20)]
     assert result_in(updates).duration == 25
 
 
-async def test_a_task_without_sound_keeps_no_recording(parts: Parts, nats: InMemoryNats) -> None:
-    found = result_in(await updates_of(parts, frames=[b""], keep_audio=True))
-    assert (found.duration, found.audio_error, nats.streams["OBJ_audio"].messages) == (0, None, [])
+async def test_a_task_without_audio_stores_no_recording(parts: Parts, nats: InMemoryNats) -> None:
+    result = result_in(await updates_of(parts, frames=[b""], keep_audio=True))
+    assert (result.duration, result.audio_error, nats.streams["OBJ_audio"].messages) == (0, None, [])

@@ -60,7 +60,7 @@ async def test_the_figures_of_a_queue_are_those_of_its_messages(parts: Parts, na
     assert figure(parts, "natscribe_erasure_overdue_seconds") == pytest.approx(60, abs=5)
 
 
-async def test_an_overview_says_when_a_new_task_would_begin(parts: Parts) -> None:
+async def test_an_overview_estimates_the_start_of_a_new_task(parts: Parts) -> None:
     # Given two tasks that wait in one queue, a message that is no task in another, and a known speed
     parts.queues.speed.note(Lane.TRANSCRIPTION, audio_seconds=2, seconds=1)
     for task_id in ("a", "b"):
@@ -79,13 +79,13 @@ async def test_an_overview_says_when_a_new_task_would_begin(parts: Parts) -> Non
     assert [each for each in found.values() if each.oldest is not None] == [full, broken]
 
 
-def test_a_process_knows_its_memory() -> None:
+def test_a_process_measures_its_memory() -> None:
     assert memory.resident() > 10_000_000
     assert memory.resident(0) == 0
 
 
 @pytest.mark.parametrize("empty", [True, False])
-async def test_a_new_redis_gets_everything_again(
+async def test_a_new_redis_restarts_the_projection(
     parts: Parts, nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch, empty: bool
 ) -> None:
     # Given a Redis that has lost its data, or not
@@ -102,7 +102,7 @@ def broker(nats: InMemoryNats) -> NatsBroker:
     return cast("NatsBroker", AsyncMock(connect=AsyncMock(return_value=nats.client)))
 
 
-async def test_nats_answers_while_it_answers_anything(nats: InMemoryNats) -> None:
+async def test_an_error_of_jetstream_shows_that_nats_responds(nats: InMemoryNats) -> None:
     assert await health.nats_responds(broker(nats), SETTINGS)
     # When it does not answer, or the connection is lost, then it does not
     nats.before(INFO, NatsTimeoutError())
@@ -125,7 +125,7 @@ async def test_a_worker_is_not_ready_without_its_streams(nats: InMemoryNats) -> 
 
 
 @pytest.mark.parametrize(("holds", "status"), [(True, 200), (False, 503)])
-async def test_a_route_says_which_check_fails(holds: bool, status: int) -> None:
+async def test_a_route_reports_which_check_fails(holds: bool, status: int) -> None:
     # Given a check that holds, and one that may not
     route = health.route(("/health/live",), first=lambda: True, second=AsyncMock(return_value=holds))
     sent: list[MutableMapping[str, Any]] = []
@@ -188,7 +188,7 @@ async def report(store: Store, engine: FakeEngine) -> AsyncIterator[WorkerReport
     ("error", "answers"),
     [(None, True), (TransientError(ErrorCode.INTERNAL, "The bucket is missing."), False)],
 )
-async def test_a_report_says_whether_the_store_works(
+async def test_a_report_has_the_state_of_the_store(
     report: WorkerReport, store: Store, constants: Constants, error: Exception | None, answers: bool
 ) -> None:
     # Given a store that says that it has no such recording
@@ -204,9 +204,7 @@ async def test_a_report_says_whether_the_store_works(
     assert store.asked == 2
 
 
-async def test_a_store_that_does_not_answer_is_asked_once(
-    report: WorkerReport, store: Store, constants: Constants
-) -> None:
+async def test_a_silent_store_gets_one_request(report: WorkerReport, store: Store, constants: Constants) -> None:
     constants(HEALTH_WITHIN_S=0, SHARED_FOR_S=0)
     store.may_answer.clear()
     for _ in range(3):
@@ -214,7 +212,7 @@ async def test_a_store_that_does_not_answer_is_asked_once(
     assert store.asked == 1
 
 
-async def test_a_worker_without_a_model_says_so(report: WorkerReport, engine: FakeEngine) -> None:
+async def test_a_worker_reports_a_missing_model(report: WorkerReport, engine: FakeEngine) -> None:
     engine.loaded = None
     found = await report.read()
     assert (found.model, found.engine) == (None, "")
@@ -252,7 +250,7 @@ async def test_a_model_is_loaded_if_none_is_and_no_task_runs(
 
 
 @pytest.mark.parametrize("ended", ["", "consumer", "live_consumer"])
-async def test_a_worker_is_ready_while_it_takes_tasks_of_both_kinds(engine: FakeEngine, ended: str) -> None:
+async def test_a_worker_is_ready_while_both_consumers_run(engine: FakeEngine, ended: str) -> None:
     worker = Worker(SETTINGS, engine)
     for name in ("consumer", "live_consumer"):
         setattr(worker.container, name, SimpleNamespace(running=name != ended))
@@ -260,6 +258,6 @@ async def test_a_worker_is_ready_while_it_takes_tasks_of_both_kinds(engine: Fake
 
 
 @pytest.mark.parametrize(("cores", "wanted", "streams"), [(2, 0, 8), (0.1, 0, 1), (64, 0, 48), (2, 3, 3)])
-def test_a_core_has_four_live_streams(monkeypatch: pytest.MonkeyPatch, cores: float, wanted: int, streams: int) -> None:
+def test_a_core_runs_four_live_tasks(monkeypatch: pytest.MonkeyPatch, cores: float, wanted: int, streams: int) -> None:
     monkeypatch.setattr(container, "usable_cores", lambda: cores)
     assert container.live_tasks_at_once(wanted) == streams

@@ -112,7 +112,7 @@ async def consumer(queues: dict[tuple[Lane, Priority], FakeSubscriber]) -> Async
     assert broken == []
 
 
-async def test_a_late_answer_is_not_taken_for_the_next_one(
+async def test_a_late_reply_is_not_taken_for_the_next_one(
     consumer: TaskConsumer, queues: dict[tuple[Lane, Priority], FakeSubscriber]
 ) -> None:
     # Given a server that answers the first request only when it gets the second one
@@ -140,9 +140,7 @@ async def test_a_late_answer_is_not_taken_for_the_next_one(
     assert [inbox.open for inbox in nats.inboxes[:3]] == [True, False, True]
 
 
-async def test_only_the_queue_that_a_task_is_announced_for_is_asked(
-    consumer: TaskConsumer, constants: Constants
-) -> None:
+async def test_only_the_announced_queue_is_polled(consumer: TaskConsumer, constants: Constants) -> None:
     # Given a consumer that has found all queues empty
     constants(
         POLL_ALL_AFTER_S=60, POLL_INTERVAL_S=60, SECOND_POLL_AFTER_S=0.3
@@ -159,7 +157,7 @@ async def test_only_the_queue_that_a_task_is_announced_for_is_asked(
 
 
 @pytest.mark.parametrize("lookahead", [1, 4])
-async def test_what_was_announced_and_is_not_there_is_asked_for_again(
+async def test_a_queue_is_polled_again_if_its_announced_message_is_missing(
     queues: dict[tuple[Lane, Priority], FakeSubscriber], constants: Constants, lookahead: int
 ) -> None:
     # Given a consumer that takes one task at once or several
@@ -214,7 +212,7 @@ async def test_a_message_that_comes_after_its_announcement_is_found_soon(
     await eventually(lambda: _served(queues[Lane.DIARIZATION, Priority.LOW]))
 
 
-async def test_an_announcement_while_its_queue_is_asked_is_not_used_up(
+async def test_an_announcement_during_a_poll_is_not_lost(
     consumer: TaskConsumer, queues: dict[tuple[Lane, Priority], FakeSubscriber], constants: Constants
 ) -> None:
     # Given a queue that is asked for a first task while a second one is announced
@@ -235,7 +233,7 @@ async def test_an_announcement_while_its_queue_is_asked_is_not_used_up(
     await eventually(lambda: _served(queues[Lane.DIARIZATION, Priority.LOW]))
 
 
-async def test_an_announcement_just_before_all_queues_are_asked_is_followed_up(
+async def test_an_announcement_just_before_a_poll_of_all_queues_is_followed_up(
     consumer: TaskConsumer, queues: dict[tuple[Lane, Priority], FakeSubscriber], constants: Constants
 ) -> None:
     # Given a consumer that asks all queues again because of an announcement
@@ -251,7 +249,7 @@ async def test_an_announcement_just_before_all_queues_are_asked_is_followed_up(
     await eventually(lambda: _served(queues[Lane.DIARIZATION, Priority.LOW]))
 
 
-async def test_announcements_keep_no_queue_from_being_asked(consumer: TaskConsumer, constants: Constants) -> None:
+async def test_announcements_do_not_starve_other_queues(consumer: TaskConsumer, constants: Constants) -> None:
     # Given a consumer that has found all queues empty
     constants(POLL_INTERVAL_S=0.05)
     server = await _found_all_empty(consumer)
@@ -266,7 +264,7 @@ async def test_announcements_keep_no_queue_from_being_asked(consumer: TaskConsum
     await eventually(other_queues_are_asked)
 
 
-async def test_between_two_tasks_no_queue_is_asked_that_was_empty_a_moment_ago(
+async def test_empty_queues_are_not_polled_again_between_two_tasks(
     consumer: TaskConsumer, queues: dict[tuple[Lane, Priority], FakeSubscriber], constants: Constants
 ) -> None:
     # Given tasks in a normal queue, behind empty high ones
@@ -317,7 +315,7 @@ async def test_after_an_error_no_queue_is_taken_for_empty(consumer: TaskConsumer
     assert len(set(server.asked[7:13])) == 6
 
 
-async def test_the_worker_is_told_when_nats_answers_again(
+async def test_the_end_of_an_outage_is_reported(
     queues: dict[tuple[Lane, Priority], FakeSubscriber],
 ) -> None:
     # Given a server that answers, and then not for two requests
@@ -333,7 +331,7 @@ async def test_the_worker_is_told_when_nats_answers_again(
     assert told == [6]
 
 
-async def test_others_wait_for_a_worker_that_is_never_without_work(
+async def test_a_worker_that_is_never_idle_delays_tasks(
     queues: dict[tuple[Lane, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch, constants: Constants
 ) -> None:
     # Given a worker that has one short task after the other

@@ -35,7 +35,7 @@ async def read(parts: Parts, sample: int = 10) -> TaskQueue:
     return (await parts.queues.read(sample=sample)).by_key[KEY]
 
 
-async def test_what_waits_runs_and_comes_back_is_counted(parts: Parts) -> None:
+async def test_waiting_running_and_redelivered_tasks_are_counted(parts: Parts) -> None:
     # Given one task that runs, one that a worker has returned before it had a log, and three that nobody has had
     await parts.reaching(State.RUNNING, "running")
     await parts.publish("returned")
@@ -79,7 +79,7 @@ async def test_a_delivered_message_waits_while_its_task_does(
     assert (len(queue.redelivered), queue.running) == ((1, 0) if waits else (0, 1))
 
 
-async def test_a_log_that_nobody_can_read_does_not_wait(parts: Parts, nats: InMemoryNats) -> None:
+async def test_a_task_with_an_unreadable_log_does_not_count_as_waiting(parts: Parts, nats: InMemoryNats) -> None:
     await parts.publish("t1")
     await parts.deliver()
     nats.streams[NAMES.progress].publish("append.progress.t1", b"{", {}, NOW)
@@ -160,7 +160,7 @@ def test_an_empty_queue_has_no_oldest_task() -> None:
         ("1e-3", 0.001),
     ],
 )
-def test_what_a_publisher_says_of_the_length(written: str, seconds: float | None) -> None:
+def test_the_duration_that_a_publisher_declares(written: str, seconds: float | None) -> None:
     assert StoredMessage(SUBJECT, 1, NOW, {"Natscribe-Audio-Seconds": written}).audio_seconds == seconds
 
 
@@ -197,7 +197,7 @@ async def test_each_waiting_task_has_its_number(parts: Parts) -> None:
     assert await parts.positions.locate("tasks.transcription.urgent", [1]) == []
 
 
-async def test_what_waits_again_has_its_place_among_its_like(parts: Parts) -> None:
+async def test_redelivered_tasks_have_positions_in_their_order(parts: Parts) -> None:
     messages = [await parts.publish(task_id) for task_id in ("a", "b", "c")]
     for _ in messages:
         await parts.deliver()
@@ -214,7 +214,7 @@ async def test_more_urgent_queues_are_served_before(parts: Parts) -> None:
 
 
 @pytest.mark.parametrize(("queue", "idle", "known"), [(T, True, True), (T, False, False), (Lane.LIVE, True, False)])
-async def test_an_idle_worker_begins_the_first_at_once(
+async def test_an_idle_worker_starts_the_first_task_at_once(
     parts: Parts, queue: Lane, idle: bool, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker, of whose speed nothing is known, and a task that another one runs
@@ -256,7 +256,7 @@ async def test_the_start_is_expected_after_the_work_before(parts: Parts) -> None
 
 
 @pytest.mark.parametrize(("kept", "readings"), [(60.0, 1), (0.0, 3)])
-async def test_a_reading_of_the_queues_serves_for_a_while(
+async def test_the_state_of_the_queues_is_cached(
     parts: Parts, nats: InMemoryNats, constants: Constants, kept: float, readings: int
 ) -> None:
     constants(STATE_MAX_AGE_S=kept)
@@ -280,7 +280,7 @@ async def test_without_the_state_of_the_queues_a_message_has_no_position(
     assert await numbers(parts, message) == [None]
 
 
-async def test_what_a_server_behind_the_leader_does_not_know_is_found(parts: Parts, nats: InMemoryNats) -> None:
+async def test_a_message_missing_on_a_replica_is_read_from_the_leader(parts: Parts, nats: InMemoryNats) -> None:
     # Given a message that the answering server does not have yet
     message = await parts.publish("a")
     stream = nats.streams[NAMES.tasks]
@@ -308,7 +308,7 @@ async def test_what_a_server_behind_the_leader_does_not_know_is_found(parts: Par
         (State.RETRYING, NOW - timedelta(1), None, NOW),
     ],
 )
-async def test_a_status_tells_the_position(
+async def test_a_status_contains_the_position(
     parts: Parts, state: State, waits_until: datetime | None, number: int | None, start: datetime
 ) -> None:
     status: TaskStatus = status_of(await parts.reaching(State.QUEUED, "t1"))
@@ -316,7 +316,7 @@ async def test_a_status_tells_the_position(
     assert (told.queue_position, told.expected_start) == (number, start)
 
 
-async def test_a_message_is_removed_only_if_it_owns_the_log(parts: Parts) -> None:
+async def test_a_message_is_deleted_only_if_it_owns_the_log(parts: Parts) -> None:
     # Given two tasks, of whose logs one says the number of the other's message
     message = await parts.publish("a")
     parts.server.ahead += timedelta(seconds=1)
@@ -350,14 +350,14 @@ async def test_a_message_that_is_settled_while_it_is_deleted_is_no_error(
     assert stream.messages == []
 
 
-async def test_a_message_that_nobody_may_delete_is_told(parts: Parts, nats: InMemoryNats) -> None:
+async def test_a_refused_deletion_of_a_message_is_reported(parts: Parts, nats: InMemoryNats) -> None:
     message = await parts.publish("a")
     nats.streams[NAMES.tasks].config["deny_delete"] = True
     with pytest.raises(APIError):
         await parts.messages.delete(message.sequence)
 
 
-async def test_messages_are_read_on_from_where_a_reader_was(parts: Parts) -> None:
+async def test_messages_are_read_page_by_page_after_a_sequence(parts: Parts) -> None:
     messages = [await parts.publish(task_id) for task_id in ("a", "b", "c")]
     first, second, third = (each.sequence for each in messages)
     assert [each.sequence for each in await parts.messages.page_after(SUBJECT, first, count=1)] == [second]

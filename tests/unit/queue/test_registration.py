@@ -118,7 +118,7 @@ async def test_a_task_is_registered_once_though_it_is_announced_and_taken_in_one
     assert len(log.events("t1")) == 1
 
 
-async def test_whoever_is_not_the_first_to_register_a_new_task_finds_what_another_worker_appended(
+async def test_a_worker_that_registers_second_returns_the_record_of_the_first(
     registration: Registration, log: InMemoryTaskLog
 ) -> None:
     # Given a message that was stored a moment ago, and another worker that has begun its task
@@ -131,7 +131,7 @@ async def test_whoever_is_not_the_first_to_register_a_new_task_finds_what_anothe
     assert len(log.events("t1")) == 2
 
 
-async def test_what_was_taken_is_not_registered_again(registration: Registration, log: InMemoryTaskLog) -> None:
+async def test_a_delivered_task_is_not_registered_again(registration: Registration, log: InMemoryTaskLog) -> None:
     # Given a message that was taken, when it is announced late
     await registration.register(TASK, message())
     await registration.register_waiting([ANNOUNCED])
@@ -180,7 +180,7 @@ async def test_a_task_that_is_deleted_just_before_its_registration_does_not_come
     assert given.deleted == ["t1"]
 
 
-async def test_a_task_that_is_done_just_after_its_registration_stays(
+async def test_a_task_that_completes_just_after_its_registration_stays(
     registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, given: Given
 ) -> None:
     # Given a task whose registration is stored, and not acknowledged yet
@@ -200,9 +200,7 @@ async def test_a_task_that_is_done_just_after_its_registration_stays(
     assert given.deleted == []
 
 
-async def test_what_the_stream_holds_is_registered_whatever_an_announcement_says(
-    registration: Registration, log: InMemoryTaskLog
-) -> None:
+async def test_only_stored_messages_are_registered(registration: Registration, log: InMemoryTaskLog) -> None:
     # When somebody announces a message under another task's id, and others announce it twice
     await registration.register_waiting([Announcement("forged", QUEUE, 1), ANNOUNCED, ANNOUNCED])
     # Then the task of the stored message is registered, and no other
@@ -266,7 +264,7 @@ async def test_a_replay_of_a_deleted_task_registers_nothing(
     assert await log.last("t1") is None
 
 
-async def test_a_replay_is_registered_whose_number_in_a_new_task_stream_is_that_of_the_failed_task(
+async def test_a_replay_with_the_sequence_of_the_failed_task_is_registered_in_a_recreated_stream(
     registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting
 ) -> None:
     # Given a failed task, and a task stream that was created anew and counts from 1
@@ -300,7 +298,7 @@ async def test_after_an_outage_the_queues_are_searched_from_their_beginning(
     await cancel_all([running])
 
 
-async def test_what_was_missed_is_registered_only_where_it_has_to_wait(
+async def test_missed_tasks_are_registered_only_if_they_are_delayed(
     registration: Registration, log: InMemoryTaskLog, given: Given, constants: Constants
 ) -> None:
     # Given a worker that is never busy for long, and a task whose announcement it missed
@@ -346,7 +344,7 @@ async def test_an_announcement_of_no_message_of_a_queue_is_refused(
 
 
 @pytest.mark.parametrize("error", [NatsTimeoutError(), TransientError(ErrorCode.INTERNAL, "The disk is full.")])
-async def test_what_cannot_be_registered_at_once_is_registered_later(
+async def test_a_failed_registration_is_retried(
     registration: Registration,
     log: InMemoryTaskLog,
     constants: Constants,

@@ -35,7 +35,7 @@ def queues(**lengths: list[float | None]) -> TaskQueues:
     return TaskQueues(found, {}, 10_000)
 
 
-def test_nothing_is_known_until_a_task_has_ended() -> None:
+def test_the_speed_is_unknown_until_a_task_has_ended() -> None:
     speed = Speed()
     assert speed.seconds_for(Lane.TRANSCRIPTION, MINUTE) is None
     speed.note(Lane.TRANSCRIPTION, audio_seconds=100, seconds=5)
@@ -45,7 +45,7 @@ def test_nothing_is_known_until_a_task_has_ended() -> None:
     assert speed.seconds_for(Lane.DIARIZATION, MINUTE) is None
 
 
-def test_what_was_longer_ago_does_not_count() -> None:
+def test_only_the_latest_tasks_count() -> None:
     # Given a worker that was slow
     speed = fast(seconds=10)
     for _ in range(TASKS_MEASURED):
@@ -54,13 +54,13 @@ def test_what_was_longer_ago_does_not_count() -> None:
     assert speed.seconds_for(Lane.TRANSCRIPTION, MINUTE) == pytest.approx(1)
 
 
-def test_a_recording_without_sound_says_nothing_about_the_speed() -> None:
+def test_a_recording_without_duration_does_not_count_for_the_speed() -> None:
     speed = Speed()
     speed.note(Lane.TRANSCRIPTION, audio_seconds=0, seconds=5)
     assert speed.seconds_for(Lane.TRANSCRIPTION, MINUTE) is None
 
 
-def test_the_length_of_what_waits_before_counts() -> None:
+def test_the_durations_of_the_tasks_before_count() -> None:
     # Given a recording of twenty minutes at the head of the queue
     found = queues(normal=[1200, 10, 10])
     # Then nobody waits for it who is before it, and all who are behind it do
@@ -73,7 +73,7 @@ def test_more_urgent_tasks_count_as_well() -> None:
     assert found.work_on({NORMAL: 0, HIGH: 1}, fast()) == 60
 
 
-def test_what_was_not_read_counts_as_the_read_ones_of_its_queue_do_on_average() -> None:
+def test_unread_tasks_count_as_the_average_of_their_queue() -> None:
     found = queues(normal=[10, 30])
     assert found.work_on({NORMAL: 100}, fast()) == 200
     # And never as the recordings of another queue do
@@ -82,7 +82,7 @@ def test_what_was_not_read_counts_as_the_read_ones_of_its_queue_do_on_average() 
     assert found.work_on({NORMAL: 59, HIGH: 180, LOW: 2}, fast()) == pytest.approx((59 + 180) * 6 + 2 * 1080)
 
 
-def test_nobody_guesses_an_unknown_length() -> None:
+def test_an_unknown_duration_makes_the_estimate_unknown() -> None:
     # Given a recording whose publisher has not told its length
     found = queues(normal=[10, None, 10])
     # Then only those behind it wait for an unknown time

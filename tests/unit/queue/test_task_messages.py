@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from natscribe.jetstream.task_messages import TaskMessage, content_of
+from natscribe.jetstream.task_messages import TaskMessage, parse_json_leniently
 
 from tests.integration.hostile import surprises
 
@@ -22,13 +22,13 @@ def test_the_id_is_read_beside_whatever_surprises_a_parser(number: int) -> None:
     [("9223372036854775807", 2**63 - 1), ("-9223372036854775808", -(2**63)), ("-1", -1), ("1.5", 1.5)],
 )
 def test_an_id_is_read_as_it_is(written: str, read: float) -> None:
-    assert content_of(written.encode()) == read
+    assert parse_json_leniently(written.encode()) == read
 
 
 @pytest.mark.parametrize("sign", ["", "-"])
 @pytest.mark.parametrize("digits", [20, 21, 22, 40, 5000])
-def test_an_integer_that_is_too_long_is_nobodys_id(sign: str, digits: int) -> None:
-    found = content_of(f"{sign}{'9' * digits}".encode())
+def test_an_integer_that_is_too_long_is_no_task_id(sign: str, digits: int) -> None:
+    found = parse_json_leniently(f"{sign}{'9' * digits}".encode())
     assert not -(2**63) <= found < 2**63
 
 

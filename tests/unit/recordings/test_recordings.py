@@ -58,7 +58,7 @@ async def test_a_recording_of_a_folder_is_read_where_it_is(folder: Folder, name:
         ("large.flac", ErrorCode.AUDIO_TOO_LARGE),
     ],
 )
-async def test_what_is_no_recording_of_a_folder_is_told(
+async def test_a_name_outside_of_the_folder_is_no_recording(
     folder: Folder, tmp_path: Path, name: str, code: ErrorCode
 ) -> None:
     with pytest.raises(PermanentError) as refused:
@@ -72,12 +72,12 @@ async def test_an_absolute_name_is_no_recording(folder: Folder, tmp_path: Path) 
         await folder.fetch(str(tmp_path / "recordings/a.flac")).__aenter__()
 
 
-async def test_a_folder_that_is_not_mounted_is_the_operators_trouble(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_a_transient_error_for_the_operator(tmp_path: Path) -> None:
     with pytest.raises(TransientError, match=r"folder of recordings is missing.*AUDIO_STORE"):
         await Folder(tmp_path / "missing", max_bytes=5).fetch("a.flac").__aenter__()
 
 
-async def test_a_recording_that_changes_meanwhile_is_noticed(folder: Folder, tmp_path: Path) -> None:
+async def test_a_changed_recording_is_detected(folder: Folder, tmp_path: Path) -> None:
     path = tmp_path / "recordings/a.flac"
     async with folder.fetch("a.flac") as recording:
         # Given that somebody writes the same again, then it is the same
@@ -159,7 +159,7 @@ def test_a_long_name_is_cut_in_the_error() -> None:
         (ValueError(), False),
     ],
 )
-def test_a_full_disk_is_told_from_other_errors(error: Exception, full: bool) -> None:
+def test_a_full_disk_differs_from_other_errors(error: Exception, full: bool) -> None:
     assert is_disk_full(error) is full
     with pytest.raises(TransientError if full else type(error)), report_full_disk(7):
         raise error
@@ -176,14 +176,14 @@ async def test_a_temporary_file_that_cannot_be_removed_fails_nothing() -> None:
     assert [(line["event"], line["file"]) for line in logs] == [("temporary_file_left", path.name)]
 
 
-async def test_a_temporary_file_is_private_and_goes(scratch: Path) -> None:
+async def test_a_temporary_file_is_private_and_removed(scratch: Path) -> None:
     async with temporary_file(7) as path:
         assert path.parent == scratch
         assert path.stat().st_mode & 0o777 == 0o600
     assert not path.exists()
 
 
-def test_only_what_dead_processes_have_left_is_swept(scratch: Path) -> None:
+def test_only_files_of_ended_processes_are_removed(scratch: Path) -> None:
     # Given files of this process, of one that has ended, of none, and of a number that no process can have
     ended = subprocess.Popen(["true"])  # noqa: S607
     ended.wait()
@@ -200,7 +200,7 @@ def test_only_what_dead_processes_have_left_is_swept(scratch: Path) -> None:
     assert sorted(scratch.iterdir()) == sorted([mine, *others])
 
 
-def test_what_another_user_has_left_stops_no_start(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_another_user_stop_no_start(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given what dead workers have left, some of it another user's, which may not be removed
     ended = subprocess.Popen(["true"])  # noqa: S607
     ended.wait()

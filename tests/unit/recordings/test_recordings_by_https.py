@@ -156,9 +156,7 @@ async def test_a_redirect_is_not_followed(recordings: Https, web: WebServer, sta
 
 
 @pytest.mark.parametrize("answer", [b"", told(CONTENT[:HALF], length=len(CONTENT))], ids=["at once", "in the middle"])
-async def test_a_server_that_stalls_is_given_up(
-    recordings: Https, web: WebServer, constants: Constants, answer: bytes
-) -> None:
+async def test_a_stalled_download_fails(recordings: Https, web: WebServer, constants: Constants, answer: bytes) -> None:
     constants(STALLED_S=0.5)
     web.answer, web.stalls = answer, True
     with capture_logs() as lines:
@@ -180,7 +178,7 @@ async def test_a_recording_above_the_limit_is_not_fetched_whole(web: WebServer, 
     assert list(scratch.iterdir()) == []
 
 
-async def test_a_server_that_is_not_trusted_is_not_asked(
+async def test_an_untrusted_server_gets_no_request(
     recordings: Https, web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a service that trusts the authorities of the system alone

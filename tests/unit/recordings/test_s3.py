@@ -96,7 +96,7 @@ async def test_a_recording_of_a_call_takes_one_request(store: FakeStore) -> None
     assert len(store.asked) == 1
 
 
-async def test_a_recording_that_is_too_large_or_empty_is_told(recordings: S3, store: FakeStore) -> None:
+async def test_a_large_or_empty_recording_is_an_error(recordings: S3, store: FakeStore) -> None:
     store.body = bytes(11)
     assert (await refused(recordings)).detail.code is ErrorCode.AUDIO_TOO_LARGE
     assert len(store.asked) == 1
@@ -114,7 +114,7 @@ async def test_a_recording_that_is_too_large_or_empty_is_told(recordings: S3, st
         (GenericError("http://169.254.169.254/latest"), ErrorCode.INTERNAL, "no credentials"),
     ],
 )
-async def test_what_s3_says_is_told_in_words(
+async def test_an_error_of_s3_has_its_reason(
     recordings: S3, store: FakeStore, error: Exception, code: ErrorCode, words: str
 ) -> None:
     store.fails = {0: error}
@@ -123,7 +123,7 @@ async def test_what_s3_says_is_told_in_words(
     assert words in found.detail.message
 
 
-async def test_a_name_that_is_not_below_the_prefix_is_not_asked_for(recordings: S3, store: FakeStore) -> None:
+async def test_a_name_outside_of_the_prefix_is_not_requested(recordings: S3, store: FakeStore) -> None:
     assert (await refused(recordings, "../a")).detail.code is ErrorCode.AUDIO_NOT_FOUND
     await recordings.delete("../a")
     assert (store.asked, store.deleted) == ([], [])
@@ -137,7 +137,7 @@ async def test_a_name_that_is_not_below_the_prefix_is_not_asked_for(recordings: 
         ("2", OSError(), ErrorCode.INTERNAL),  # nobody knows
     ],
 )
-async def test_a_download_that_breaks_says_why(
+async def test_a_broken_download_has_its_reason(
     recordings: S3, store: FakeStore, e_tag: str, gone: Exception | None, code: ErrorCode
 ) -> None:
     store.body, store.fails, store.error = bytes(10), {1: GenericError("lost")}, gone
@@ -154,7 +154,7 @@ async def test_a_download_that_breaks_says_why(
 @pytest.mark.parametrize(
     ("error", "told"), [(None, False), (FileNotFoundError(), False), (NO_BUCKET, True), (OSError(), True)]
 )
-async def test_a_recording_is_deleted_or_was_already(
+async def test_a_deletion_can_be_repeated(
     recordings: S3, store: FakeStore, error: Exception | None, told: bool
 ) -> None:
     store.error = error

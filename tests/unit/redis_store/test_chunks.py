@@ -29,7 +29,7 @@ def chunk(index: int) -> ChunkAnalysed:
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-async def test_the_chunks_of_the_same_sound_are_found(is_there: bool) -> None:
+async def test_the_chunks_of_the_same_audio_are_loaded(is_there: bool) -> None:
     # Given chunks of two recordings and of a channel, and one that another version has written
     lines = {b"abc 0": chunk(0), b"abcd 1": chunk(1), b"abc:1 2": chunk(2)}
     kept = {name: each.model_dump_json().encode() for name, each in lines.items()} | {b"abc 3": b"{}"}

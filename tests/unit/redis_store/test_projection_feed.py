@@ -138,7 +138,7 @@ async def projecting(client: FakeClient, projection: FakeProjection) -> AsyncIte
 
 
 @pytest.mark.usefixtures("asked")
-async def test_while_much_is_shown_others_get_their_turn(client: FakeClient) -> None:
+async def test_other_work_runs_during_a_large_projection(client: FakeClient) -> None:
     # Given a great many events and results, and something else that goes on
     projection, turns, turns_of_results = FakeProjection(), 0, 0
     # When they are projected
@@ -158,7 +158,7 @@ async def test_while_much_is_shown_others_get_their_turn(client: FakeClient) -> 
     assert turns_of_results >= RESULTS_AT_ONCE
 
 
-async def test_what_is_shown_takes_no_more_than_half_of_the_time(client: FakeClient, asked: asyncio.Event) -> None:
+async def test_the_projection_takes_at_most_half_of_the_time(client: FakeClient, asked: asyncio.Event) -> None:
     # Given events that take a while to be projected, and others behind them
     projection = FakeProjection(takes=0.3)
     # When they are projected
@@ -177,7 +177,7 @@ class RefusingProjection(FakeProjection):
 
 
 @pytest.mark.usefixtures("asked")
-async def test_a_projection_that_cannot_go_on_is_logged(client: FakeClient) -> None:
+async def test_an_interrupted_projection_is_logged(client: FakeClient) -> None:
     # Given a Redis that refuses what the feed writes
     async def logged() -> bool:
         return bool(logs)

@@ -42,7 +42,7 @@ def kept(nats: InMemoryNats) -> set[str]:
     return {each.subject.removeprefix("live.audio.") for each in nats.streams[NAMES.live].messages}
 
 
-async def test_sound_without_a_task_is_erased_after_five_minutes(late_frames: LateFrames, nats: InMemoryNats) -> None:
+async def test_audio_without_a_task_is_erased_after_five_minutes(late_frames: LateFrames, nats: InMemoryNats) -> None:
     # Given sound without a task
     say(nats, "gone")
     # When the service looks before five minutes are over, then it stays: its task may come yet
@@ -56,7 +56,9 @@ async def test_sound_without_a_task_is_erased_after_five_minutes(late_frames: La
     assert kept(nats) == set()
 
 
-async def test_all_sound_is_looked_at(late_frames: LateFrames, nats: InMemoryNats, constants: Constants) -> None:
+async def test_all_pages_of_live_audio_are_checked(
+    late_frames: LateFrames, nats: InMemoryNats, constants: Constants
+) -> None:
     # Given sound without a task, on more subjects than are looked at in one step
     constants(LOGS_AT_ONCE=2)
     say(nats, *(f"gone-{number}" for number in range(5)))
@@ -66,7 +68,7 @@ async def test_all_sound_is_looked_at(late_frames: LateFrames, nats: InMemoryNat
     assert kept(nats) == set()
 
 
-async def test_the_sound_of_a_task_that_waits_stays(late_frames: LateFrames, nats: InMemoryNats, parts: Parts) -> None:
+async def test_the_audio_of_a_waiting_task_stays(late_frames: LateFrames, nats: InMemoryNats, parts: Parts) -> None:
     # Given a task that waits in its queue, and no worker has registered it
     say(nats, "waits")
     await parts.publish("waits", Lane.LIVE, body=body_of("waits"))
@@ -77,7 +79,7 @@ async def test_the_sound_of_a_task_that_waits_stays(late_frames: LateFrames, nat
 
 
 @pytest.mark.parametrize("state", [State.RUNNING, State.FAILED])
-async def test_the_sound_of_a_task_with_a_log_stays(
+async def test_the_audio_of_a_task_with_a_log_stays(
     late_frames: LateFrames, nats: InMemoryNats, parts: Parts, state: State
 ) -> None:
     # Given a task that runs, or one that has failed and may be replayed
@@ -90,7 +92,7 @@ async def test_the_sound_of_a_task_with_a_log_stays(
     assert kept(nats) == {"known"}
 
 
-async def test_a_look_that_fails_costs_no_sound_and_no_time(
+async def test_a_failed_check_erases_no_audio_and_is_repeated(
     late_frames: LateFrames, nats: InMemoryNats, parts: Parts
 ) -> None:
     # Given old sound of a task that waits, and some without a task
@@ -108,7 +110,7 @@ async def test_a_look_that_fails_costs_no_sound_and_no_time(
 
 
 @pytest.mark.parametrize("subject", ["*", ">", "ä", "x" * 65])
-async def test_sound_under_a_name_that_no_task_has_erases_nothing(
+async def test_audio_under_an_invalid_task_id_erases_nothing(
     late_frames: LateFrames, nats: InMemoryNats, parts: Parts, subject: str
 ) -> None:
     # Given sound under a name that no task has, which NATS may take for all tasks

@@ -26,7 +26,7 @@ DAY = 24 * 3600
         (None, 60, None, 60),
     ],
 )
-def test_each_part_of_a_task_has_its_time(
+def test_each_part_of_a_task_has_its_retention_time(
     audio_ttl: float | None, keep: int | None, recording: float | None, task: float
 ) -> None:
     # Given a task that has ended
@@ -44,7 +44,7 @@ def test_each_part_of_a_task_has_its_time(
 
 
 @pytest.mark.parametrize("audio_ttl", [DAY, 90 * DAY, None])
-def test_a_postponed_reminder_keeps_what_it_is_about(audio_ttl: float | None) -> None:
+def test_a_postponed_reminder_retains_its_fields(audio_ttl: float | None) -> None:
     # Given a reminder that becomes due in a day or later
     ended = DiarizationTask(task_id="t1", audio_file_id="a.flac", user_id=1)
     metadata = Metadata(ended, 1, "tasks.diarization.high", ENDED)

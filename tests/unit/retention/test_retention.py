@@ -119,7 +119,7 @@ def _own(headers: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["deleted", "published again"])
-async def test_a_task_that_was_deleted_meanwhile_has_no_reminder(parts: Parts, nats: InMemoryNats, again: bool) -> None:
+async def test_a_task_deleted_in_the_meantime_has_no_reminder(parts: Parts, nats: InMemoryNats, again: bool) -> None:
     # Given an ended task whose log is gone, and perhaps a later task with its id
     await ended(parts)
     await parts.log.purge_events("t1")
@@ -143,7 +143,7 @@ async def test_a_task_that_was_deleted_meanwhile_has_no_reminder(parts: Parts, n
         (None, 60, False, False, 0),
     ],
 )
-async def test_what_is_due_is_erased(
+async def test_due_data_is_erased(
     parts: Parts,
     nats: InMemoryNats,
     deleted: list[str],
@@ -165,7 +165,9 @@ async def test_what_is_due_is_erased(
     assert [each.recording_until for _, each in stored(parts)] == [None] * left
 
 
-async def test_the_rest_of_a_task_goes_when_that_is_due(parts: Parts, nats: InMemoryNats, deleted: list[str]) -> None:
+async def test_the_other_data_of_a_task_is_erased_when_due(
+    parts: Parts, nats: InMemoryNats, deleted: list[str]
+) -> None:
     await ended(parts, keep_seconds=int(2 * DAY))
     for _ in range(2):
         await run(parts)
@@ -175,7 +177,7 @@ async def test_the_rest_of_a_task_goes_when_that_is_due(parts: Parts, nats: InMe
 
 
 @pytest.mark.parametrize("audio_ttl", [DAY, 0])
-async def test_a_recording_that_others_need_stays(
+async def test_a_recording_of_another_task_stays(
     parts: Parts, nats: InMemoryNats, deleted: list[str], audio_ttl: float
 ) -> None:
     # Given an ended task, and another one that waits for the same recording
@@ -188,7 +190,7 @@ async def test_a_recording_that_others_need_stays(
     assert (deleted, await is_known(parts)) == ([], False)
 
 
-async def test_a_recording_that_is_kept_for_ever_stays_when_one_of_its_tasks_goes(
+async def test_a_permanent_recording_outlives_one_of_its_tasks(
     parts: Parts, nats: InMemoryNats, deleted: list[str]
 ) -> None:
     # Given a service that keeps recordings, and an ended task that is to leave nothing
@@ -201,7 +203,7 @@ async def test_a_recording_that_is_kept_for_ever_stays_when_one_of_its_tasks_goe
     assert (deleted, await is_known(parts, "goes"), await is_known(parts, "stays")) == ([], False, True)
 
 
-async def test_a_recording_stays_of_a_task_that_has_ended_just_now(
+async def test_the_recording_of_a_task_that_has_just_ended_stays(
     parts: Parts, nats: InMemoryNats, deleted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a recording that is due, and another task of it that has ended, and has no reminder yet
@@ -224,9 +226,7 @@ async def test_a_recording_stays_of_a_task_that_has_ended_just_now(
 
 
 @pytest.mark.parametrize("state", [State.RUNNING, State.QUEUED])
-async def test_a_task_that_goes_on_is_left_alone(
-    parts: Parts, nats: InMemoryNats, deleted: list[str], state: State
-) -> None:
+async def test_a_running_task_is_not_erased(parts: Parts, nats: InMemoryNats, deleted: list[str], state: State) -> None:
     # Given a task that goes on, though a cancellation that was given up has set its reminder
     record = await parts.reaching(state, "t1", keep_seconds=60)
     await parts.log.forbid_result(record, None)
@@ -247,7 +247,9 @@ async def test_a_task_that_goes_on_is_left_alone(
     assert reminder.due_at - nats.now < timedelta(minutes=1)
 
 
-async def test_a_later_task_of_the_same_id_is_left_alone(parts: Parts, nats: InMemoryNats, deleted: list[str]) -> None:
+async def test_a_later_task_with_the_same_id_is_not_erased(
+    parts: Parts, nats: InMemoryNats, deleted: list[str]
+) -> None:
     # Given a reminder of a task whose id another one has now
     await ended(parts, keep_seconds=60)
     await run(parts)
@@ -261,7 +263,7 @@ async def test_a_later_task_of_the_same_id_is_left_alone(parts: Parts, nats: InM
     assert (deleted, await is_known(parts)) == (["a.flac"], True)
 
 
-async def test_an_erasure_that_fails_keeps_nobody_waiting(
+async def test_a_failed_erasure_delays_no_other(
     parts: Parts, nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given two tasks, of which one cannot be erased, and a reminder of a later version
@@ -308,7 +310,7 @@ def reminder(task_id: str = "t1", **fields: object) -> Reminder:
         ({"task_sequence": 1}, False, False),  # a second copy of the same task's reminder
     ],
 )
-async def test_which_recordings_ended_tasks_keep(
+async def test_reminders_tell_which_recordings_are_needed(
     parts: Parts, other: dict[str, object], kept_for_ever: bool, needed: bool
 ) -> None:
     # Given the reminder of another ended task
@@ -317,7 +319,7 @@ async def test_which_recordings_ended_tasks_keep(
     assert await parts.reminders.is_recording_needed(reminder(), kept_for_ever=kept_for_ever) is needed
 
 
-async def test_a_hash_of_two_names_is_no_confusion(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_equal_hashes_of_two_names_are_told_apart(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given users and recordings whose tokens are the same
     monkeypatch.setattr(reminders_module, "token", lambda _: "same")
     await parts.reminders.put(reminder("mine", user_id=7))
@@ -327,7 +329,7 @@ async def test_a_hash_of_two_names_is_no_confusion(parts: Parts, monkeypatch: py
     assert await parts.reminders.is_recording_needed(reminder(), kept_for_ever=False) is False
 
 
-async def test_since_when_the_oldest_reminder_is_due(parts: Parts, nats: InMemoryNats) -> None:
+async def test_the_oldest_due_reminder_has_its_time(parts: Parts, nats: InMemoryNats) -> None:
     assert await parts.reminders.oldest_due() is None
     await parts.reminders.put(reminder())
     assert await parts.reminders.oldest_due() is None
@@ -351,7 +353,7 @@ async def test_reminders_are_waited_for(
     await parts.reminders.wait_until_set()
 
 
-async def test_what_was_removed_is_waited_for_by_nobody(parts: Parts, constants: Constants) -> None:
+async def test_removed_outcomes_are_not_waited_for(parts: Parts, constants: Constants) -> None:
     # Given an outcome that was removed before its reminder was set
     constants(SET_WITHIN_S=0.05)
     await ended(parts)
@@ -397,7 +399,7 @@ async def test_all_tasks_of_a_user_are_erased(
     assert [each.task_id for _, each in stored(parts)] == ["old"]
 
 
-async def test_a_task_whose_id_is_taken_is_only_taken_from_the_queue(parts: Parts, nats: InMemoryNats) -> None:
+async def test_a_task_with_the_id_of_another_is_only_removed_from_its_queue(parts: Parts, nats: InMemoryNats) -> None:
     # Given a task, and a second message with its id that a user has published
     await parts.reaching(State.RUNNING, "t1", user_id=8)
     await parts.publish("t1", user_id=7)
@@ -406,7 +408,7 @@ async def test_a_task_whose_id_is_taken_is_only_taken_from_the_queue(parts: Part
     assert [each.sequence for each in nats.streams[NAMES.tasks].messages] == [1]
 
 
-async def test_remains_of_a_task_without_a_log_go_too(parts: Parts, deleted: list[str]) -> None:
+async def test_data_of_a_task_without_a_log_is_erased(parts: Parts, deleted: list[str]) -> None:
     await parts.reminders.put(reminder())
     assert await erase_user(parts) == 1
     assert (deleted, stored(parts)) == (["a.flac"], [])
@@ -428,7 +430,9 @@ async def test_remains_of_a_task_without_a_log_go_too(parts: Parts, deleted: lis
         (b'{"user_id": 7, "a": "\xff"}', True),
     ],
 )
-async def test_dead_letters_that_name_the_user_go(parts: Parts, nats: InMemoryNats, body: bytes, erased: bool) -> None:
+async def test_dead_letters_of_the_user_are_deleted(
+    parts: Parts, nats: InMemoryNats, body: bytes, erased: bool
+) -> None:
     # Given the dead letter of a message that is no task
     message = await parts.publish("", body=body)
     await parts.dead_letters.put(message, message.task_id, NO_SOUND, attempts=0)
@@ -439,7 +443,7 @@ async def test_dead_letters_that_name_the_user_go(parts: Parts, nats: InMemoryNa
 
 
 @pytest.mark.parametrize("own", [True, False])
-async def test_the_log_of_a_dead_letter_goes_with_it(
+async def test_the_log_of_a_dead_letter_is_deleted_with_it(
     parts: Parts, nats: InMemoryNats, deleted: list[str], own: bool
 ) -> None:
     # Given a failed task without a reminder, a letter of another message with the same id, and perhaps its own
@@ -457,9 +461,7 @@ async def test_the_log_of_a_dead_letter_goes_with_it(
     assert (await is_known(parts), nats.streams[NAMES.dead_letters].messages) == (not own, [])
 
 
-async def test_a_user_is_not_erased_before_it_is_known_whose_the_ended_tasks_are(
-    parts: Parts, constants: Constants
-) -> None:
+async def test_a_user_is_erased_only_after_all_reminders_are_set(parts: Parts, constants: Constants) -> None:
     constants(SET_WITHIN_S=0.01)
     await ended(parts)
     with pytest.raises(RequestError, match="ask again") as refused:
@@ -471,7 +473,7 @@ async def test_a_user_is_not_erased_before_it_is_known_whose_the_ended_tasks_are
 
 
 @pytest.mark.parametrize(("code", "told"), [(ErrorCode.NOT_FOUND, False), (ErrorCode.INTERNAL, True)])
-async def test_a_task_that_somebody_else_deletes_is_no_error(
+async def test_a_task_deleted_by_another_request_is_no_error(
     parts: Parts, monkeypatch: pytest.MonkeyPatch, code: ErrorCode, told: bool
 ) -> None:
     # Given a user's task that cannot be deleted
@@ -486,7 +488,7 @@ async def test_a_task_that_somebody_else_deletes_is_no_error(
 
 
 @pytest.mark.parametrize(("letter", "remembered"), [(True, False), (False, True), (False, False)])
-async def test_a_task_without_a_log_can_be_deleted_while_anything_is_left(
+async def test_a_task_without_a_log_can_be_deleted_while_data_remains(
     parts: Parts, deleted: list[str], letter: bool, remembered: bool
 ) -> None:
     # Given what is left of a task: a dead letter, a reminder or nothing
@@ -505,15 +507,15 @@ async def test_a_task_without_a_log_can_be_deleted_while_anything_is_left(
     assert deleted == ["a.flac"] * remembered
 
 
-async def test_a_deletion_that_is_not_complete_is_told(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_incomplete_deletion_is_reported(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     await ended(parts)
     away = TransientError(ErrorCode.INTERNAL, "away")
     monkeypatch.setattr(Erasure, "erase", AsyncMock(side_effect=away))
-    with pytest.raises(RequestError, match="could not be deleted completely"):
+    with pytest.raises(RequestError, match="is not deleted completely"):
         await parts.tasks.delete("t1")
 
 
-async def test_an_unanswered_request_about_a_task_is_told(parts: Parts, nats: InMemoryNats) -> None:
+async def test_an_unanswered_request_is_reported(parts: Parts, nats: InMemoryNats) -> None:
     nats.before("$JS.API.STREAM.INFO", NatsTimeoutError())
-    with pytest.raises(RequestError, match="could not look for task t1 in time"):
+    with pytest.raises(RequestError, match="could not find task t1 in time"):
         await parts.tasks.status("t1")

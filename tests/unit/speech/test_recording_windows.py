@@ -37,8 +37,8 @@ def window_found(at: float) -> WindowFound:
     return WindowFound(window=window(at))
 
 
-def advanced(seconds: float, settled: float | None = None) -> WindowSearchAdvanced:
-    return WindowSearchAdvanced(seconds=seconds, settled=seconds if settled is None else settled)
+def advanced(seconds: float, complete_until: float | None = None) -> WindowSearchAdvanced:
+    return WindowSearchAdvanced(seconds=seconds, complete_until=seconds if complete_until is None else complete_until)
 
 
 OPENED = RecordingOpened(duration_seconds=99, channels=2)
@@ -47,7 +47,7 @@ REPLIES: Sequence[Reply] = [
     OPENED,
     advanced(32),
     *(window_found(at) for at in range(40, 90, 10)),
-    advanced(96, settled=90),
+    advanced(96, complete_until=90),
     window_found(90),
     advanced(100),
     WindowSearchDone(duration_seconds=100),
@@ -114,7 +114,7 @@ async def test_windows_and_the_silence_before_them_come_in_the_order_of_the_reco
 
 async def test_the_stage_comes_before_the_first_window() -> None:
     # Given a recording with speech at its beginning, when its windows are read
-    items = await all_of(source_of(OPENED, window_found(0), window_found(10), advanced(32, settled=20)))
+    items = await all_of(source_of(OPENED, window_found(0), window_found(10), advanced(32, complete_until=20)))
     # Then the stage is not decoding any more while the first window is transcribed, and that is reported once
     assert items == [decoding(0, 99), transcribing(0, 99), window(0), window(10)]
 
@@ -123,7 +123,11 @@ async def test_progress_comes_where_nobody_speaks() -> None:
     # Given speech with silence before and after it
     silences = [advanced(96), advanced(160)]
     source = source_of(
-        advanced(32), window_found(40), advanced(64, settled=50), *silences, WindowSearchDone(duration_seconds=160)
+        advanced(32),
+        window_found(40),
+        advanced(64, complete_until=50),
+        *silences,
+        WindowSearchDone(duration_seconds=160),
     )
     # When its windows are read, then the silence counts as processed, in its place
     assert await all_of(source) == [transcribing(32, 32), window(40), transcribing(96, 96), transcribing(160, 160)]
@@ -132,8 +136,8 @@ async def test_progress_comes_where_nobody_speaks() -> None:
 async def test_a_block_that_settles_nothing_new_is_no_progress() -> None:
     # Given long speech before and after a window, of which no block holds the end
     before, after = (
-        [advanced(32, settled=30), advanced(64, settled=30)],
-        [advanced(96, settled=50), advanced(128, settled=50)],
+        [advanced(32, complete_until=30), advanced(64, complete_until=30)],
+        [advanced(96, complete_until=50), advanced(128, complete_until=50)],
     )
     # When its windows are read, then each second counts once
     assert await all_of(source_of(*before, window_found(40), *after)) == [transcribing(30, 32), window(40)]
@@ -141,7 +145,9 @@ async def test_a_block_that_settles_nothing_new_is_no_progress() -> None:
 
 async def test_a_resumed_run_begins_after_what_is_done() -> None:
     # Given a run that has done 70 s
-    source = source_of(OPENED, advanced(32), advanced(64), window_found(70), advanced(96, settled=90), start_at=70)
+    source = source_of(
+        OPENED, advanced(32), advanced(64), window_found(70), advanced(96, complete_until=90), start_at=70
+    )
     # When another one goes on, then no progress falls behind
     assert await all_of(source) == [decoding(70, 99), transcribing(70, 99), window(70)]
 

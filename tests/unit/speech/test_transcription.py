@@ -95,7 +95,7 @@ class OneByOne:
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank
     ) -> WindowText:
-        assert rank in {Rank.OWN, Rank.LATE, Rank.SPARE}
+        assert rank in {Rank.OWN, Rank.BLOCKING, Rank.DUPLICATE}
         job = Transcribe(windows=[window], previous=[previous], options=options)
         (text,) = (await run_job(self._engine, job, WindowsTranscribed)).texts
         return text

@@ -293,7 +293,7 @@ async def test_a_window_that_was_taken_to_follow_another_language_is_transcribed
     assert languages(found) == ["en", "en", "de", "de", "de"]
     # And what was taken to follow another one was transcribed again to follow German, at once and both together
     assert own.requested[-2:] == [(3, "de"), (4, "de")]
-    assert own.ranks[-2:] == [Rank.LATE, Rank.LATE]
+    assert own.ranks[-2:] == [Rank.BLOCKING, Rank.BLOCKING]
 
 
 async def test_a_window_that_would_be_the_same_anyway_is_not_transcribed_again() -> None:
@@ -422,7 +422,7 @@ async def test_an_idle_worker_that_is_late_with_the_next_window_is_not_waited_fo
     found = await all_of(run_over(ScriptedSource(100), own, idle))
     # Then the own engine gets that window before all others that wait
     assert len(segments(found)) == 100
-    assert Rank.LATE in own.ranks
+    assert Rank.BLOCKING in own.ranks
 
 
 async def test_an_append_is_never_larger_than_a_message_can_hold() -> None:

@@ -108,8 +108,8 @@ async def test_embeddings_are_those_of_one_task_message(parts: Parts) -> None:
 
 
 @pytest.mark.parametrize("segments", [0, 1, SEGMENTS_PER_STEP, 5 * SEGMENTS_PER_STEP + 1])
-async def test_a_result_with_many_segments_is_written_as_any_other(segments: int) -> None:
-    # Given a result whose text looks like what it is written as
+async def test_a_result_is_serialized_as_its_json(segments: int) -> None:
+    # Given a result whose text looks like its JSON
     bucket = FakeBucket()
     store = ResultStore(cast("Client", bucket), InMemoryTaskLog())
     heard = [segment(number, '"segments":[]') for number in range(segments)]

@@ -43,7 +43,7 @@ def passes(seldom: RepeatFilter, event: str, level: str = "warning", **facts: ob
     return True
 
 
-def test_a_warning_passes_once_in_a_while(seldom: RepeatFilter, clock: Clock) -> None:
+def test_an_equal_warning_is_logged_again_after_a_while(seldom: RepeatFilter, clock: Clock) -> None:
     # Given a warning that was logged
     assert passes(seldom, "nats_error_received", error="refused")
     # When it is logged every second
@@ -54,7 +54,7 @@ def test_a_warning_passes_once_in_a_while(seldom: RepeatFilter, clock: Clock) ->
     assert [at for at, passed in enumerate(passed_at, 1) if passed] == [30, 60]
 
 
-def test_what_differs_passes(seldom: RepeatFilter) -> None:
+def test_a_different_warning_is_logged(seldom: RepeatFilter) -> None:
     assert passes(seldom, "nats_error_received", error="refused")
     # Another reason, another task, and what is more or less than a warning
     assert passes(seldom, "nats_error_received", error="timeout")
@@ -69,7 +69,7 @@ def test_what_differs_passes(seldom: RepeatFilter) -> None:
 
 
 @pytest.mark.parametrize(("others", "again"), [(WARNINGS_REMEMBERED - 1, False), (WARNINGS_REMEMBERED, True)])
-def test_it_remembers_so_many(seldom: RepeatFilter, others: int, again: bool) -> None:
+def test_a_limited_number_of_warnings_is_remembered(seldom: RepeatFilter, others: int, again: bool) -> None:
     assert passes(seldom, "first")
     for number in range(others):
         assert passes(seldom, "other", number=number)
@@ -136,7 +136,7 @@ def test_a_port_in_use_is_named_with_the_option_that_changes_it(
     assert denied == "[Errno 13] Permission denied"
 
 
-def test_a_line_has_what_is_known_and_nothing_that_others_say_again(lines: Lines) -> None:
+def test_a_line_has_no_empty_fields_and_no_repeated_error(lines: Lines) -> None:
     # When libraries and the service log what they do
     structlog.get_logger().info("received", extra={"subject": "tasks.high", "queue": ""}, error=None)
     structlog.get_logger().error("Connection broken: the monitor has said so")

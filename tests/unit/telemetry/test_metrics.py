@@ -21,7 +21,7 @@ NAMED_BY_THE_BRIEF = {
 }
 
 
-def test_every_name_but_those_of_the_brief_begins_with_the_service() -> None:
+def test_metric_names_have_the_prefix_of_the_service() -> None:
     # When a worker describes its metrics
     names = {family.name for family in Meter().registry.collect()}
     # Then the brief's names are there, and all others have one prefix, so that no other service has the same name
@@ -29,7 +29,7 @@ def test_every_name_but_those_of_the_brief_begins_with_the_service() -> None:
     assert {name for name in names if not name.startswith("natscribe_")} == NAMED_BY_THE_BRIEF
 
 
-def test_a_new_worker_has_no_figure_below_zero() -> None:
+def test_a_new_worker_has_no_negative_metric() -> None:
     # A first success is an increase then, and sums have something to add
     samples = [sample for family in Meter().registry.collect() for sample in family.samples]
     for name in ("task_success_total", "task_processing_time_seconds_count", "task_in_progress"):
@@ -39,7 +39,7 @@ def test_a_new_worker_has_no_figure_below_zero() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "quicker_than"), [(0.9, "0.01"), (49.0, "0.5"), (501.0, "+Inf")])
-def test_the_speed_of_work_is_told_from_a_hundred_times_as_quick_as_speech(seconds: float, quicker_than: str) -> None:
+def test_real_time_factors_start_at_one_hundredth(seconds: float, quicker_than: str) -> None:
     # When a worker has done a hundred seconds of sound
     meter = Meter()
     meter.completed(Lane.TRANSCRIPTION, seconds, audio_seconds=100.0)
@@ -63,7 +63,7 @@ def test_an_attempt_that_fails_is_retried_or_the_end_of_its_task(state: State, c
     assert [each.name for each in samples if "error_code" in each.labels and each.value == 1] == [counted]
 
 
-def test_figures_of_killed_workers_go(tmp_path: Path) -> None:
+def test_metrics_of_killed_workers_are_removed(tmp_path: Path) -> None:
     lives, killed = (tmp_path / f"gauge_livesum_{process}.db" for process in (os.getpid(), 2**22 + 1))
     for file in (lives, killed):
         file.touch()
@@ -75,7 +75,7 @@ def servers(storage: StorageMetrics) -> set[str]:
     return {sample.labels["server"] for family in storage.collect() for sample in family.samples}
 
 
-def test_a_server_that_has_left_has_no_figures() -> None:
+def test_a_server_that_has_left_has_no_metrics() -> None:
     # Given two servers that have answered
     now = 0.0
     storage = StorageMetrics(clock=lambda: now)

@@ -61,7 +61,7 @@ def test_each_stage_is_one_span(tracer: Tracer, spans: InMemorySpanExporter) -> 
     assert first.attributes == {"audio.processed_seconds": 10.0, "segments": 0}
 
 
-def test_the_wait_in_a_queue_is_a_span_that_has_begun_before(tracer: Tracer, spans: InMemorySpanExporter) -> None:
+def test_the_wait_in_a_queue_is_a_span_in_the_past(tracer: Tracer, spans: InMemorySpanExporter) -> None:
     tracing.record_queue_wait(tracer, datetime(2026, 11, 26, tzinfo=UTC))
     (span,) = named(spans, "queue wait")
     assert span.start_time == int(datetime(2026, 11, 26, tzinfo=UTC).timestamp()) * 10**9

@@ -15,7 +15,7 @@ import typer
 from pydantic import ValidationError
 
 from natscribe.client import ClientError, command
-from natscribe.client.recordings import length
+from natscribe.client.recordings import recording_duration
 from natscribe.schemas.live import Codec, LiveAudio
 
 STANDARD_INPUT = "-"
@@ -184,7 +184,7 @@ class AudioFile:
         if self.audio.codec is not Codec.OPUS:
             sample = 2 if self.audio.codec is Codec.PCM_S16LE else 1
             return self.audio.sample_rate * self.audio.channels * sample
-        seconds = await length(self._path)
+        seconds = await recording_duration(self._path)
         return self._size / seconds if seconds else _OPUS_BYTES_PER_S
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from natscribe.cli.exit_codes import INTERRUPTED, OUTPUT_CLOSED, USAGE
 from natscribe.client import Client, ClientError, OptionError, RequestFailedError, UploadCallback, command
 from natscribe.schemas.problems import problems_of
-from natscribe.settings import Settings, wrong_setting
+from natscribe.settings import Settings, describe_invalid_setting
 
 DATA = Path(".data")
 ENDPOINTS = DATA / "endpoints.env"
@@ -84,7 +84,7 @@ def run_and_exit(
         raise typer.BadParameter(str(error)) from error
     except ValidationError as error:
         if error.title == Settings.__name__:
-            err.print(wrong_setting(error), style=ERROR)
+            err.print(describe_invalid_setting(error), style=ERROR)
             raise typer.Exit(USAGE) from error
         raise typer.BadParameter(problems_of(error)) from error
     except OutputClosedError:

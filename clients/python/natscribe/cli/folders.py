@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 
 from natscribe.cli.console import err
-from natscribe.client.recordings import trouble
+from natscribe.client.recordings import file_problem
 
 _MAX_LISTED_NAMES = 5
 RECORDING_SUFFIX = re.compile(  # suffixes of audio or video files that ffmpeg recognises
@@ -57,7 +57,7 @@ def existing_file(argument: str, most_bytes: int) -> Path:
         typer.BadParameter: There is no such file, it is empty or too large.
     """
     path = local_path(argument)
-    if (why := trouble(path, most_bytes)) is not None:
+    if (why := file_problem(path, most_bytes)) is not None:
         raise typer.BadParameter(why)
     return path
 

@@ -18,7 +18,7 @@ from natscribe.cli.output import Output
 from natscribe.cli.wording import has_speakers
 from natscribe.client import Client, ClientError, command
 from natscribe.client.live import Live
-from natscribe.client.submission import make
+from natscribe.client.submission import build_message
 from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.settings import without_login
@@ -46,7 +46,7 @@ class AudioSource:
         """
         if source == STANDARD_INPUT:
             check_input()
-            audio = make(LiveAudio, stdin_format)
+            audio = build_message(LiveAudio, stdin_format)
             return cls("standard input", audio, await from_input(audio.codec))
         if URL.match(source):
             return cls(without_login(source), decoding.AUDIO, await url_audio.from_url(source, speed))

@@ -14,7 +14,7 @@ from rich.console import Console
 from natscribe.cli.console import err, out
 from natscribe.cli.turns import turns_table, turns_text
 from natscribe.cli.wording import has_speakers
-from natscribe.client import written
+from natscribe.client import format_result
 from natscribe.client.results import DEFAULT_LIMITS
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.kinds import Result
@@ -116,7 +116,7 @@ class Output:
         if fmt is Format.TURNS:
             return turns_text(result)
         link = _link(recording, self.folder or Path()) if recording else None
-        return written(result, ResultFormat(fmt.value), self.limits, link)
+        return format_result(result, ResultFormat(fmt.value), self.limits, link)
 
 
 def make_output(

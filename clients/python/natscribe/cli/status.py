@@ -5,7 +5,7 @@ from datetime import datetime
 
 from natscribe.cli.wording import clock, progress_text, starts_in
 from natscribe.client import command
-from natscribe.jetstream.streams import RESULTS_KEPT_S
+from natscribe.jetstream.streams import RESULTS_TTL_S
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import Result, Task
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
@@ -104,5 +104,5 @@ def next_step(status: TaskStatus) -> str:
         return f"{again}, once the task or its recording is corrected"
     if status.state is State.FAILED:
         return f"{here} dead-letters replay --task-id {task_id}, once the cause is removed"
-    expired = f", because results are stored for {RESULTS_KEPT_S // 86400:.0f} days"
+    expired = f", because results are stored for {RESULTS_TTL_S // 86400:.0f} days"
     return f"{again}{expired if status.state is State.COMPLETED else ''}"

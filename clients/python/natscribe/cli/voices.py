@@ -13,7 +13,7 @@ from natscribe.cli.show import choose_display
 from natscribe.cli.tables import Column, Row, print_table
 from natscribe.cli.wording import clock, to_the_minute
 from natscribe.client import Client, ClientError, RequestFailedError, command
-from natscribe.client.submission import make
+from natscribe.client.submission import build_message
 from natscribe.schemas.voices import Consent, Voice
 
 User = Annotated[
@@ -63,7 +63,7 @@ def enroll(  # noqa: PLR0913 -- the request's fields
 
     async def work() -> int:
         at = consent_at.astimezone() if consent_at else datetime.now(timezone.utc)
-        consent = make(Consent, {"by": consent_by, "at": at})
+        consent = build_message(Consent, {"by": consent_by, "at": at})
         async with open_client() as client:
             owner = parse_user_id(user)
             known_voice = voice and await _voice_id(client, voice, owner)

@@ -1,4 +1,4 @@
-"""A small typed client of the service, for the console command and for other Python programs."""
+"""The typed client of the service, for the console command and for other Python programs."""
 
 from natscribe.client.client import Client
 from natscribe.client.command import command
@@ -22,7 +22,7 @@ from natscribe.client.errors import (
     UnreachableError,
 )
 from natscribe.client.live import Live
-from natscribe.client.results import written
+from natscribe.client.results import format_result
 from natscribe.client.stores import UploadCallback
 
 __all__ = [
@@ -47,5 +47,5 @@ __all__ = [
     "UnreachableError",
     "UploadCallback",
     "command",
-    "written",
+    "format_result",
 ]

@@ -21,16 +21,16 @@ from natscribe.client.errors import (
     StorageStoppedError,
     UnreachableError,
 )
-from natscribe.client.stores import Source, UploadCallback, sha256_of
+from natscribe.client.stores import RecordingReader, UploadCallback, sha256_of
 from natscribe.jetstream.error_codes import STORAGE_FULL, STORE_FAILED
 from natscribe.jetstream.retries import REQUEST_TIMEOUT_S, RETRY_FOR_S, retry_until_reply
 
-INSISTS_FOR_S = RETRY_FOR_S  # how long an upload repeats a message that is not acknowledged
-CHUNK = 512 * 1024  # bytes of an object in one message of the upload
+RETRY_UPLOAD_FOR_S = RETRY_FOR_S  # how long an upload publishes an unacknowledged message again
+CHUNK_BYTES = 512 * 1024  # bytes of an object in one message of the upload
 
 
-class PatientJetStream(JetStreamContext):
-    """Publishes a message again until JetStream acknowledges it: after a lost server, a bucket may lack a leader."""
+class RetryingJetStream(JetStreamContext):
+    """Repeats a publish until JetStream acknowledges it: after the loss of a server, a bucket may have no leader."""
 
     async def publish(  # noqa: PLR0913, PLR0917 -- the parameters of nats-py
         self,
@@ -41,14 +41,14 @@ class PatientJetStream(JetStreamContext):
         headers: dict[str, str] | None = None,
         msg_ttl: float | None = None,
     ) -> PubAck:
-        """Publish a message, which JetStream stores once even if an acknowledgement was lost.
+        """Publish a message, which JetStream stores once even if an acknowledgement is lost.
 
         Raises:
-            NatsError: JetStream has not acknowledged for half a minute, or refuses the message.
+            NatsError: JetStream has not acknowledged the message for 30 s, or refuses it.
         """
-        once = (headers or {}) | {"Nats-Msg-Id": uuid4().hex}
-        publish = partial(super().publish, subject, payload, timeout, stream, once, msg_ttl)
-        return await retry_until_reply(publish, within_s=INSISTS_FOR_S, final=STORAGE_FULL)
+        deduplicated = (headers or {}) | {"Nats-Msg-Id": uuid4().hex}
+        publish = partial(super().publish, subject, payload, timeout, stream, deduplicated, msg_ttl)
+        return await retry_until_reply(publish, within_s=RETRY_UPLOAD_FOR_S, final=STORAGE_FULL)
 
 
 class Bucket:
@@ -65,23 +65,23 @@ class Bucket:
         try:
             before = await retry_until_reply(partial(_object_in, bucket, name))
             digest = await asyncio.to_thread(_digest, recording)
-            if before is not None and before.digest == digest and await self._stays(bucket, before):
+            if before is not None and before.digest == digest and await self._is_reusable(bucket, before):
                 return False
-            meta = ObjectMeta(name=name, options=ObjectMetaOptions(max_chunk_size=CHUNK))
-            source = await asyncio.to_thread(Source, recording, self._on_upload)
+            meta = ObjectMeta(name=name, options=ObjectMetaOptions(max_chunk_size=CHUNK_BYTES))
+            source = await asyncio.to_thread(RecordingReader, recording, self._on_upload)
             with io.BufferedReader(source) as file:
                 await bucket.put(name, file, meta)
         except (nats.errors.Error, OSError) as error:
-            await self._explain(error, recording.name)
+            await self._raise_if_full(error, recording.name)
             message = f"{recording.name} could not be uploaded ({error}): try again."
             raise RecordingError(message) from error
         return before is None
 
     async def check(self) -> None:
-        """Check that the bucket stores: a message of one byte is stored, and removed again.
+        """Check that the bucket stores messages: store one of one byte, and purge it.
 
         Raises:
-            StorageFullError: NATS has no room, or stores nothing since its disk was full.
+            StorageFullError: NATS has no room, or has stored nothing since its disk was full.
             UnreachableError: NATS does not answer about the bucket.
         """
         await self._open()
@@ -89,24 +89,24 @@ class Bucket:
         try:
             await JetStreamContext.publish(self._js, subject, b"?", REQUEST_TIMEOUT_S)
         except nats.errors.Error as error:
-            await self._explain(error, "recordings")
-            raise self._unanswered() from error
-        with suppress(nats.errors.Error):  # then it expires with the recordings
+            await self._raise_if_full(error, "recordings")
+            raise self._no_reply() from error
+        with suppress(nats.errors.Error):  # the message then expires with the recordings
             await self._js.purge_stream(f"OBJ_{self._name}", subject=subject)
 
-    async def _explain(self, error: Exception, what: str) -> None:
+    async def _raise_if_full(self, error: Exception, what: str) -> None:
         """Raise a StorageFullError about `what`, if `error` means that NATS has no room or stores nothing."""
         if isinstance(error, APIError) and error.err_code in STORAGE_FULL:
             message = f"NATS has no room for {what}"
             raise StorageFullError(message) from error
-        is_told = isinstance(error, APIError) and error.err_code == STORE_FAILED
-        if is_told or isinstance(error, nats.errors.TimeoutError):
+        is_certain = isinstance(error, APIError) and error.err_code == STORE_FAILED
+        if is_certain or isinstance(error, nats.errors.TimeoutError):
             with suppress(nats.errors.Error):
-                await self._js.stream_info(f"OBJ_{self._name}")  # if the leader answers, only the storing fails
-                raise StorageStoppedError(what, is_certain=is_told) from error
+                await self._js.stream_info(f"OBJ_{self._name}")  # if the leader answers, only storing fails
+                raise StorageStoppedError(what, is_certain=is_certain) from error
 
-    async def withdraw(self, name: str, /) -> None:
-        """Delete a recording; see `Store.withdraw`."""
+    async def delete(self, name: str, /) -> None:
+        """Delete a recording; see `Store.delete`."""
         with suppress(nats.errors.Error):
             await (await self._js.object_store(self._name)).delete(name)
 
@@ -114,10 +114,10 @@ class Bucket:
         """Whether the bucket has a different recording with this name; see `Store.differs`."""
         bucket = await self._open()
         try:
-            found = await _object_in(bucket, name)
+            stored = await _object_in(bucket, name)
         except nats.errors.Error as error:
-            raise self._unanswered() from error
-        return found is not None and found.digest != await asyncio.to_thread(_digest, recording)
+            raise self._no_reply() from error
+        return stored is not None and stored.digest != await asyncio.to_thread(_digest, recording)
 
     async def _open(self) -> ObjectStore:
         try:
@@ -130,17 +130,17 @@ class Bucket:
             )
             raise UnreachableError(message) from error
         except nats.errors.Error as error:
-            if isinstance(error, ServiceUnavailableError) and error.err_code is None:  # nobody has answered
+            if isinstance(error, ServiceUnavailableError) and error.err_code is None:  # there was no responder
                 raise NoJetStreamError from error
-            raise self._unanswered() from error
+            raise self._no_reply() from error
 
-    def _unanswered(self) -> UnreachableError:
+    def _no_reply(self) -> UnreachableError:
         return UnreachableError(f"NATS does not answer about the bucket {self._name!r}: try again in a moment.")
 
-    async def _stays(self, bucket: ObjectStore, stored: ObjectInfo) -> bool:
-        """Whether an object has all its chunks, and its bucket no TTL, which might end before the task starts.
+    async def _is_reusable(self, bucket: ObjectStore, stored: ObjectInfo) -> bool:
+        """Whether an object has all its chunks, and its bucket has no TTL, which might end before the task starts.
 
-        `put` of nats-py removes the chunks if the metadata was stored but not acknowledged.
+        `put` of nats-py purges the chunks if the metadata was stored but not acknowledged.
         """
         if (await bucket.status()).ttl:
             return False

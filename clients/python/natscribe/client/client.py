@@ -9,16 +9,16 @@ from typing_extensions import Self, Unpack
 
 from natscribe.client.connection import OutageCallback, connect, read_settings
 from natscribe.client.errors import ClientError
-from natscribe.client.exchange import ask, is_text, read, request
+from natscribe.client.exchange import Reply, is_text, parse_reply, request, request_message
 from natscribe.client.following import Follower, follow_all, has_events
 from natscribe.client.languages import language_code
 from natscribe.client.live import Live
-from natscribe.client.operating import dead_letters, overview
+from natscribe.client.operations import dead_letters, queue_overview
 from natscribe.client.permissions import Connection
-from natscribe.client.recordings import audio_file_id, choose_priority, length, new_task_id, store_of
-from natscribe.client.results import DEFAULT_LIMITS, whole, written
+from natscribe.client.recordings import audio_file_id, choose_priority, new_task_id, recording_duration, upload_store
+from natscribe.client.results import DEFAULT_LIMITS, fetch_object, format_result
 from natscribe.client.stores import UploadCallback
-from natscribe.client.submission import Submission, make
+from natscribe.client.submission import AnyInput, Submission, build_message
 from natscribe.client.workers import workers
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.schemas import subjects
@@ -58,17 +58,15 @@ from natscribe.schemas.wire import Kind, Lane, Priority
 from natscribe.schemas.workers import WorkerInfo
 from natscribe.settings import Settings
 
-__all__ = ["Client", "written"]
-
 Deletion = TypeVar("Deletion", Deleted, LettersDeleted)
 
 
 class Client:
     """Calls the service over NATS; use it as `async with Client() as client`.
 
-    The client waits for the end of an outage. `on_outage` is called with True when NATS goes away, and with False when
-    NATS is back. `on_upload` is called in another thread while a recording is uploaded, with the recording and the
-    number of its bytes that were read.
+    During an outage of NATS the client waits and reconnects. `on_outage` is called with True when the connection is
+    lost, and with False when it is restored. `on_upload` is called in another thread while a recording is uploaded,
+    with the recording and the number of bytes read.
 
     Raises:
         UnreachableError: From any method: NATS or the service does not answer.
@@ -122,8 +120,8 @@ class Client:
 
         A `Path` is uploaded; a string is the `audio_file_id` of a stored recording. `options` are the fields of
         `TranscribeOptions`; `language` may also be a locale or a name, such as `en-US` or `English`. The default
-        priority is `high` for recordings below 2 min and `low` from 30 min on, if the length is known; else `normal`. A
-        second call with the same `task_id` and fields changes nothing.
+        priority is `high` for recordings below 2 min, `low` from 30 min on, and `normal` between or if the duration is
+        unknown. A second call with the same `task_id` and fields has no effect.
 
         Raises:
             RecordingError: The recording cannot be read or uploaded.
@@ -135,7 +133,7 @@ class Client:
         fields = await self._fields(
             recording, task_id, user_id, min_speakers=min_speakers, max_speakers=max_speakers, keep_seconds=keep_seconds
         )
-        task = make(
+        task = build_message(
             TranscriptionTask,
             fields | options | {"diarize": diarize, "identify": identify, "word_timestamps": word_timestamps},
         )
@@ -153,11 +151,11 @@ class Client:
         keep_seconds: int | None = None,
         priority: Priority | None = None,
     ) -> str:
-        """Queue a diarization and return its task id; see `create_transcription_task` for the rest."""
+        """Queue a diarization and return its task id; see `create_transcription_task` for the arguments and errors."""
         fields = await self._fields(
             recording, task_id, user_id, min_speakers=min_speakers, max_speakers=max_speakers, keep_seconds=keep_seconds
         )
-        task = make(DiarizationTask, fields | {"identify": identify})
+        task = build_message(DiarizationTask, fields | {"identify": identify})
         return await self._submit(task, Kind.DIARIZATION, recording, priority, is_new=task_id is None)
 
     def live(
@@ -169,21 +167,21 @@ class Client:
         priority: Priority = Priority.NORMAL,
         **options: Unpack[LiveKeywords],
     ) -> Live:
-        """Transcribe sound while people speak; use it as `async with client.live(...) as live`.
+        """Submit a live transcription task; use it as `async with client.live(...) as live`.
 
-        `audio` says what the sound is: by default signed 16-bit samples, 16 kHz, one channel. `options` are the other
-        fields of `LiveTask`. With `resume` the sound of the task `task_id` goes on after what is stored: `audio` is
-        None or equals that of the task, and the other arguments have no effect.
+        `audio` is the format of the audio: by default signed 16-bit samples, 16 kHz, one channel. `options` are the
+        other fields of `LiveTask`. With `resume` the audio of the task `task_id` continues after what is stored:
+        `audio` is None or equals that of the task, and the other arguments have no effect.
 
         Raises:
             OptionError: A field is wrong.
             QueueFullError: From `async with`: the task queue is full.
-            TaskIdTakenError: From `async with`: the task id belongs to another task, or has sound already.
+            TaskIdTakenError: From `async with`: the task id belongs to another task, or has audio already.
         """
         if (language := options.get("language")) is not None:
             options["language"] = language_code(language)
         fields = {"task_id": task_id or new_task_id("live"), "user_id": 0, "audio": audio or LiveAudio()}
-        task = make(LiveTask, fields | options)
+        task = build_message(LiveTask, fields | options)
         return Live(
             self._connection,
             self._settings,
@@ -201,12 +199,12 @@ class Client:
             RecordingError: The recording cannot be read or uploaded.
         """
         name = await audio_file_id(self._settings, recording, new_task_id(recording))
-        if (store := store_of(self._settings, self._connection, self._on_upload)) is not None:
+        if (store := upload_store(self._settings, self._connection, self._on_upload)) is not None:
             await store.upload(recording, name)
         return name
 
     async def submit(self, task: TranscriptionTask | DiarizationTask, *, priority: Priority = Priority.NORMAL) -> str:
-        """Queue a task whose recording is stored, and return its task id; a second call changes nothing.
+        """Queue a task whose recording is stored, and return its task id; a second call has no effect.
 
         Raises:
             QueueFullError: The task queue is full.
@@ -217,7 +215,7 @@ class Client:
 
     async def get_task_progress(self, task_id: str) -> TaskStatus:
         """Return the status of a task."""
-        return await ask(self._connection, subjects.STATUS, make(TaskRequest, {"task_id": task_id}), TaskStatus)
+        return await self._request(subjects.STATUS, TaskRequest, TaskStatus, task_id=task_id)
 
     async def tasks(
         self,
@@ -227,12 +225,12 @@ class Client:
         limit: int = 50,
         before: str | None = None,
     ) -> TaskPage:
-        """Return the newest tasks: all, or those of a user, in a state, or both; at most 200.
+        """Return the newest tasks, at most `limit` (up to 200): all, or those of a user, in a state, or both.
 
-        To read on, pass `more_before` of the page as `before`, until it is None.
+        To read the next page, pass `more_before` of the page as `before`, until it is None.
         """
-        wanted = make(ListRequest, {"user_id": user_id, "state": state, "limit": limit, "before": before})
-        return await ask(self._connection, subjects.LIST, wanted, TaskPage)
+        fields = {"user_id": user_id, "state": state, "limit": limit, "before": before}
+        return await self._request(subjects.LIST, ListRequest, TaskPage, **fields)
 
     @overload
     async def get_task_result(self, task_id: str) -> Result: ...
@@ -245,17 +243,16 @@ class Client:
     async def get_task_result(
         self, task_id: str, result_format: ResultFormat = ResultFormat.JSON, *, limits: SubtitleLimits = DEFAULT_LIMITS
     ) -> Result | str:
-        """Fetch the result, which may be in the Object Store: return a `Result` for `json`, else text."""
-        wanted = make(ResultRequest, {"task_id": task_id, "format": result_format, **limits.model_dump()})
-        reply = await request(self._connection, subjects.RESULT, wanted)
+        """Return the result of a task: a `Result` for `json`, else text. Large results come from the Object Store."""
+        fields = {"task_id": task_id, "format": result_format, **limits.model_dump()}
+        reply = await request_message(self._connection, subjects.RESULT, build_message(ResultRequest, fields))
         if is_text(reply):
             return reply.data.decode()
-        message = read(RESULT, reply.data)
-        result = message
-        if message.object is not None:  # the object has no names
-            stored = read(RESULT, await whole(self._connection, reply.data))
-            result = stored.model_copy(update={"voices": message.voices})
-        return result if result_format is ResultFormat.JSON else written(result, result_format, limits)
+        result = parse_reply(RESULT, reply.data)
+        if result.object is not None:
+            stored = parse_reply(RESULT, await fetch_object(self._connection, result.object))
+            result = stored.model_copy(update={"voices": result.voices})  # the object has no names
+        return result if result_format is ResultFormat.JSON else format_result(result, result_format, limits)
 
     @overload
     async def wait_for_result(self, task_id: str) -> Result: ...
@@ -270,7 +267,7 @@ class Client:
     ) -> Result | str:
         """Wait until a task ends, and return its result as `get_task_result` does.
 
-        As `follow`, this waits for a task that is not known yet, perhaps for ever: `asyncio.wait_for` limits that.
+        Like `follow`, this waits for a task that does not exist yet, without a limit: `asyncio.wait_for` sets one.
 
         Raises:
             RequestFailedError: The task has failed or was cancelled.
@@ -281,7 +278,7 @@ class Client:
         return await self.get_task_result(task_id, result_format, limits=limits)
 
     def follow(self, task_id: str) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
-        """Yield all events of a task, past events first, until the task ends; wait for a task that is not known yet."""
+        """Yield all events of a task, past events first, until it ends; wait for a task that does not exist yet."""
         return Follower(self._connection, self._settings, task_id).events()
 
     def follow_all(self) -> AsyncGenerator[ProgressEvent]:
@@ -293,16 +290,16 @@ class Client:
         return follow_all(self._connection)
 
     async def has_events(self, task_id: str) -> bool:
-        """Whether `follow` finds events of a task already; this needs no worker."""
+        """Whether the progress stream has events of a task; this needs no worker."""
         return await has_events(self._connection, self._settings, task_id)
 
     async def cancel(self, task_id: str) -> TaskStatus:
         """Cancel a task and return the status of the task; a task that has ended stays unchanged."""
-        return await ask(self._connection, subjects.CANCEL, make(TaskRequest, {"task_id": task_id}), TaskStatus)
+        return await self._request(subjects.CANCEL, TaskRequest, TaskStatus, task_id=task_id)
 
     async def delete(self, task_id: str) -> None:
         """Delete everything of a task, including its recording."""
-        await ask(self._connection, subjects.DELETE, make(TaskRequest, {"task_id": task_id}), Deleted)
+        await self._request(subjects.DELETE, TaskRequest, Deleted, task_id=task_id)
 
     async def delete_user(self, user_id: int | str) -> int:
         """Delete all tasks of a user, including their recordings, and return the number of deleted tasks.
@@ -310,7 +307,7 @@ class Client:
         Raises:
             ClientError: A request failed; some tasks may have been deleted before.
         """
-        replies = self._delete_all(subjects.DELETE, make(UserRequest, {"user_id": user_id}), Deleted)
+        replies = self._delete_all(subjects.DELETE, build_message(UserRequest, {"user_id": user_id}), Deleted)
         return sum([reply.tasks async for reply in replies])
 
     async def enroll_voice(  # noqa: PLR0913 -- the request's fields
@@ -324,52 +321,48 @@ class Client:
         another: bool = False,
         user_id: int | str = 0,
     ) -> Voice:
-        """Say who a speaker of a completed task is: a new voice with a `name`, or one more reference of a `voice`.
+        """Enrol a speaker of a completed task: as a new voice with a `name`, or as one more reference of a `voice`.
 
-        The task needs `identify`, and the speaker has to say 15 s alone; `speaker` None: the task's only one. A
-        speaker who sounds like another voice of the user is an error, unless it is `another` person.
+        The task needs `identify`, and the speaker has to speak alone for 15 s; `speaker` None: the task's only speaker.
+        A speaker who resembles another voice of the user is an error, unless `another` states that the persons differ.
         """
         fields = {"task_id": task_id, "speaker": speaker, "name": name, "voice": voice, "another": another}
-        wanted = make(EnrollRequest, fields | {"consent": consent, "user_id": user_id})
-        return await ask(self._connection, subjects.ENROLL, wanted, Voice)
+        return await self._request(subjects.ENROLL, EnrollRequest, Voice, **fields, consent=consent, user_id=user_id)
 
     async def voices(self, user_id: int | str = 0) -> AsyncIterator[Voice]:
         """Yield the voices of a user."""
-        wanted = make(VoicesRequest, {"user_id": user_id})
+        after: int | None = 0
         while True:
-            page = await ask(self._connection, subjects.VOICES, wanted, VoicePage)
+            page = await self._request(subjects.VOICES, VoicesRequest, VoicePage, user_id=user_id, after=after)
             for voice in page.voices:
                 yield voice
-            if page.more_after is None:
+            if (after := page.more_after) is None:
                 return
-            wanted = wanted.model_copy(update={"after": page.more_after})
 
     async def rename_voice(self, voice: str, name: str, *, user_id: int | str = 0) -> Voice:
         """Give a voice another name."""
-        wanted = make(RenameRequest, {"user_id": user_id, "voice": voice, "name": name})
-        return await ask(self._connection, subjects.RENAME, wanted, Voice)
+        return await self._request(subjects.RENAME, RenameRequest, Voice, user_id=user_id, voice=voice, name=name)
 
     async def forget_voice(self, voice: str, *, user_id: int | str = 0) -> None:
-        """Forget a voice: name, consent and references."""
-        wanted = make(ForgetRequest, {"user_id": user_id, "voice": voice})
-        await ask(self._connection, subjects.FORGET, wanted, Forgotten)
+        """Erase a voice: name, consent and references."""
+        await self._request(subjects.FORGET, ForgetRequest, Forgotten, user_id=user_id, voice=voice)
 
     async def replay(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
     ) -> int:
         """Queue the tasks of dead letters again, chosen by exactly one argument; return the number of queued tasks."""
-        chosen = make(ReplayRequest, {"task_id": task_id, "kind": kind, "code": code})
-        return (await ask(self._connection, subjects.REPLAY, chosen, Replayed)).replayed
+        fields = {"task_id": task_id, "kind": kind, "code": code}
+        return (await self._request(subjects.REPLAY, ReplayRequest, Replayed, **fields)).replayed
 
     async def delete_dead_letters(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
     ) -> int:
-        """Remove dead letters, chosen by exactly one argument; return the number of removed dead letters.
+        """Delete dead letters, chosen by exactly one argument; return the number of deleted dead letters.
 
         Raises:
-            ClientError: A request failed; some dead letters may have been removed before.
+            ClientError: A request failed; some dead letters may have been deleted before.
         """
-        chosen = make(DeleteLettersRequest, {"task_id": task_id, "kind": kind, "code": code})
+        chosen = build_message(DeleteLettersRequest, {"task_id": task_id, "kind": kind, "code": code})
         replies = self._delete_all(subjects.DELETE_LETTERS, chosen, LettersDeleted)
         return sum([reply.deleted async for reply in replies])
 
@@ -379,39 +372,44 @@ class Client:
 
     async def queue(self) -> QueueOverview:
         """Return the nine task queues, with the numbers of their waiting and running tasks, and of the dead letters."""
-        return await overview(self._connection, self._settings)
+        return await queue_overview(self._connection, self._settings)
 
     async def workers(self) -> list[WorkerInfo]:
-        """Return what each worker tells of itself: its version, its model, and which servers answer it."""
+        """Return what each worker reports: its version, its model, and which servers it reaches."""
         return await workers(self._connection)
 
-    async def _delete_all(
-        self, subject: str, wanted: UserRequest | DeleteLettersRequest, reply: type[Deletion]
-    ) -> AsyncIterator[Deletion]:
-        """Send a deletion until the service has deleted everything that was chosen, and yield the replies.
+    async def _request(
+        self, subject: str, request_type: type[AnyInput], reply_type: type[Reply], **fields: object
+    ) -> Reply:
+        return await request(self._connection, subject, build_message(request_type, fields), reply_type)
 
-        A reply covers as much as the service can delete in time; the next request continues after that.
+    async def _delete_all(
+        self, subject: str, message: UserRequest | DeleteLettersRequest, reply_type: type[Deletion]
+    ) -> AsyncIterator[Deletion]:
+        """Send a deletion request until the service has deleted everything chosen, and yield the replies.
+
+        A reply covers what the service could delete in time; the next request continues after that.
         """
         while True:
-            done = await ask(self._connection, subject, wanted, reply)
-            yield done
-            if done.more_after is None:
+            reply = await request(self._connection, subject, message, reply_type)
+            yield reply
+            if reply.more_after is None:
                 return
-            wanted = wanted.model_copy(update={"after": done.more_after})
+            message = message.model_copy(update={"after": reply.more_after})
 
     async def _fields(
-        self, recording: Path | str, task_id: str | None, user_id: int | str, **more: int | None
+        self, recording: Path | str, task_id: str | None, user_id: int | str, **others: int | None
     ) -> dict[str, object]:
-        """Return the fields of a new task, with an id if it has none."""
-        used = task_id or new_task_id(recording)
-        audio = await audio_file_id(self._settings, recording, used)
-        return more | {"task_id": used, "audio_file_id": audio, "user_id": user_id}
+        """Return the fields of a new task; without a task id, generate one."""
+        new_id = task_id or new_task_id(recording)
+        audio = await audio_file_id(self._settings, recording, new_id)
+        return others | {"task_id": new_id, "audio_file_id": audio, "user_id": user_id}
 
     async def _submit(
         self, task: Task, kind: Kind, recording: Path | str, priority: Priority | None, *, is_new: bool
     ) -> str:
-        seconds = await length(recording)
-        store = store_of(self._settings, self._connection, self._on_upload)
+        seconds = await recording_duration(recording)
+        store = upload_store(self._settings, self._connection, self._on_upload)
         submission = Submission(self._connection, store, recording, task, seconds)
         await submission.submit(subjects.tasks(Lane(kind), priority or choose_priority(seconds)), is_new=is_new)
         return task.task_id

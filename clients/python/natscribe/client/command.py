@@ -1,4 +1,4 @@
-"""Finds the name of the console command, for messages that say what to type next."""
+"""Determines how the user can call the console command, for messages that say what to type next."""
 
 import os
 import shlex
@@ -12,33 +12,33 @@ COMMAND = "natscribe"
 def command() -> str:
     """Return the command as the user can type it: `natscribe` if the shell finds it by this name, else its path."""
     called = Path(sys.argv[0])
-    if called.name != COMMAND or _is_found(called):
+    if called.name != COMMAND or _is_in_path(called):
         return COMMAND
     here = Path.cwd()
     return str(called.relative_to(here) if called.is_relative_to(here) else called)
 
 
-def to_resume(task_id: str) -> str:
-    """Return the end of a sentence: how to go on with the sound of a live task, in the shell and in Python."""
-    return f"go on with `{command()} live - --resume {task_id}`, in Python with `resume=True`"
+def resume_hint(task_id: str) -> str:
+    """Return the end of a sentence: how to resume a live transcription task, in the shell and in Python."""
+    return f"resume the task with `{command()} live - --resume {task_id}`, in Python with `resume=True`"
 
 
 def command_in_another_terminal(*, in_this_folder: bool) -> str:
     """Return the command as the user can type it in another terminal, where no environment of Python is activated."""
     called = Path(sys.argv[0])
     activated = Path(os.environ.get("VIRTUAL_ENV") or os.devnull, "bin", COMMAND)
-    if called.name != COMMAND or (_is_found(called) and not _is_same(called, activated)):
+    if called.name != COMMAND or (_is_in_path(called) and not _is_same(called, activated)):
         return COMMAND
     path = os.path.abspath(called)  # noqa: PTH100 -- `resolve` would follow links, which may outlast what they name
-    is_valid_name = in_this_folder and Path(path).is_relative_to(Path.cwd())
-    return shlex.quote(os.path.relpath(path) if is_valid_name else path)
+    is_in_this_folder = in_this_folder and Path(path).is_relative_to(Path.cwd())
+    return shlex.quote(os.path.relpath(path) if is_in_this_folder else path)
 
 
-def _is_found(called: Path) -> bool:
+def _is_in_path(called: Path) -> bool:
     """Whether the shell finds this command by its name."""
-    found = shutil.which(COMMAND)
-    return found is not None and _is_same(called, Path(found))
+    path = shutil.which(COMMAND)
+    return path is not None and _is_same(called, Path(path))
 
 
-def _is_same(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
+def _is_same(first: Path, second: Path) -> bool:
+    return first.exists() and second.exists() and first.samefile(second)

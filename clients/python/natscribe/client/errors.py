@@ -1,6 +1,6 @@
 """The errors of the client; each message says what to do next."""
 
-from natscribe.client.command import to_resume
+from natscribe.client.command import resume_hint
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
 
@@ -17,11 +17,11 @@ class UnreachableError(ClientError):
 
 
 class NoServerError(UnreachableError):
-    """No NATS server answers at `place`."""
+    """No NATS server answers at `addresses`."""
 
-    def __init__(self, place: str, what_to_do: str) -> None:
-        super().__init__(f"No NATS server answers at {place}: {what_to_do}.")
-        self.place = place
+    def __init__(self, addresses: str, next_step: str) -> None:
+        super().__init__(f"No NATS server answers at {addresses}: {next_step}.")
+        self.addresses = addresses
 
 
 class NoJetStreamError(UnreachableError):
@@ -42,7 +42,7 @@ class NotAllowedError(ClientError):
         self, user: str | None, subject: str, allowed: tuple[str, ...], *, action: str = "send requests to"
     ) -> None:
         super().__init__(
-            f"NATS does not allow {_named(user)} to {action} {subject}: log in as {' or '.join(allowed)} "
+            f"NATS does not allow {_login(user)} to {action} {subject}: log in as {' or '.join(allowed)} "
             "(NATS_USER, NATS_PASSWORD and NATS_INBOX_PREFIX)."
         )
 
@@ -52,12 +52,12 @@ class InboxRefusedError(ClientError):
 
     def __init__(self, user: str | None, prefix: str) -> None:
         super().__init__(
-            f"NATS does not allow {_named(user)} to receive replies under {prefix}: "
+            f"NATS does not allow {_login(user)} to receive replies under {prefix}: "
             f"set NATS_INBOX_PREFIX to the user's own prefix, for instance _INBOX_{user or 'USER'}."
         )
 
 
-def _named(user: str | None) -> str:
+def _login(user: str | None) -> str:
     return f"the user {user!r}" if user else "this login"
 
 
@@ -66,7 +66,7 @@ class QueueFullError(ClientError):
 
 
 class StorageFullError(ClientError):
-    """JetStream stores no more: its limit is reached, or its disk was full."""
+    """JetStream stores nothing more: its limit is reached, or its disk was full."""
 
     def __init__(
         self, what: str, next_step: str = "the operator has to make some (runbook: StorageAlmostFull)"
@@ -77,10 +77,10 @@ class StorageFullError(ClientError):
 
 
 class StorageStoppedError(StorageFullError):
-    """JetStream answers but stores nothing: after a full disk, a stream stores nothing until NATS is restarted."""
+    """JetStream answers but stores nothing, as after a full disk, until NATS is restarted."""
 
     def __init__(self, what: str, *, is_certain: bool = True) -> None:
-        """`is_certain`: whether NATS has said that it cannot write; if not, only acknowledgements are missing."""
+        """`is_certain`: whether NATS has reported that it cannot write; if not, only acknowledgements are missing."""
         perhaps, if_so = ("", "") if is_certain else ("perhaps ", ", if it is full,")
         super().__init__(
             f"NATS answers, but does not store {what}, {perhaps}because its disk is or was full",
@@ -98,16 +98,17 @@ class OptionError(ValueError):
 
 
 class TaskIdTakenError(ClientError):
-    """The task id belongs to another task, or to a task that was deleted a moment ago."""
+    """The task id belongs to another task, or to a task that was deleted less than two minutes ago."""
 
 
 class OtherSenderError(ClientError):
-    """Another program sends sound of the same live task: NATS has kept its frame, and dropped that of this program."""
+    """Another program sends audio of the same live task: NATS has stored its frame instead of this program's."""
 
     def __init__(self, task_id: str) -> None:
         super().__init__(
-            f"Another program sends sound of {task_id}, too, and NATS keeps only one frame of each number: stop one of "
-            f"the programs, or begin another live task here. If the other one has stopped, {to_resume(task_id)}."
+            f"Another program sends audio of {task_id}, too, and NATS stores only one frame of each number: stop one "
+            "of the programs, or start another live transcription task here. If the other program has stopped, "
+            f"{resume_hint(task_id)}."
         )
 
 
@@ -115,7 +116,7 @@ class TaskDeletedError(ClientError):
     """The task was deleted."""
 
     def __init__(self, task_id: str) -> None:
-        super().__init__(f"Task {task_id} was deleted while it was followed: nothing of it is kept.")
+        super().__init__(f"Task {task_id} was deleted while it was followed: nothing of it is stored.")
 
 
 class RequestFailedError(ClientError):

@@ -28,112 +28,109 @@ from natscribe.schemas.kinds import Task
 from natscribe.schemas.requests import REPLY_TIMEOUT_S, ResultFormat, ResultRequest
 from natscribe.schemas.wire import Input
 
-OTHER_CONTRACT = "The service's reply does not fit this version of the contract: update the older side."
-NO_REPLY_MESSAGE, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
-TRIES = 5  # how often a task without an acknowledgement is published
-SENT_AGAIN_AFTER_S = 2.0  # a worker that is frozen may have got the request: the next one may reach another worker
-REPEATABLE = {  # a copy does no harm, even if it is read late: a reply to any copy is the answer
+INCOMPATIBLE = "The service's reply does not fit this version of the contract: update the older side."
+NO_REPLY, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
+PUBLISH_ATTEMPTS = 5  # of a task whose publish is not acknowledged
+RESEND_AFTER_S = 2.0  # the worker that received the request may be frozen: a copy may reach another worker
+REPEATABLE = {  # requests that may be processed several times: the reply to any copy is valid
     *(subjects.STATUS, subjects.RESULT, subjects.LIST, subjects.TASK_QUEUES, subjects.CANCEL, subjects.VOICES),
 }
-MOST_COPIES = 3
-MOST_COPIES_OF_TEXT = 2  # a worker writes results as text one by one, also for requests that were given up
-ELECTION_S = 2.0  # after this pause the servers of a cluster may have elected the next leader of the task stream
+MAX_COPIES = 3
+MAX_COPIES_FOR_TEXT = 2  # a worker formats results one after the other, even for requests that timed out
+ELECTION_S = 2.0  # after this pause a cluster may have elected the next leader of the task stream
 
-Answer = TypeVar("Answer", bound=BaseModel)
+Reply = TypeVar("Reply", bound=BaseModel)
 T = TypeVar("T")
 
 
-class _Refusal(BaseModel):
-    """An error reply: `error` is its only field; a task status has a field `error`, too, beside other fields."""
+class _ErrorReply(BaseModel):
+    """An error reply: `error` is its only field, whereas a task status has more fields beside its `error`."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
     error: ErrorDetail
 
 
-async def ask(connection: Nats, subject: str, asked: Input, answer: type[Answer]) -> Answer:
+async def request(connection: Nats, subject: str, message: Input, reply_type: type[Reply]) -> Reply:
     """Send a request and return the parsed reply.
 
     Raises:
-        UnreachableError, RequestFailedError: As for `request`.
+        UnreachableError, RequestFailedError: As for `request_message`.
     """
-    return read(TypeAdapter(answer), (await request(connection, subject, asked)).data)
+    return parse_reply(TypeAdapter(reply_type), (await request_message(connection, subject, message)).data)
 
 
-def read(answer: TypeAdapter[T], body: bytes) -> T:
+def parse_reply(reply_type: TypeAdapter[T], body: bytes) -> T:
     """Parse a reply of the service.
 
     Raises:
         ClientError: The reply does not have this type.
     """
     try:
-        return answer.validate_json(body, extra="ignore")  # a later version may have added fields
+        return reply_type.validate_json(body, extra="ignore")  # a later version may have added fields
     except ValidationError as error:
-        raise ClientError(OTHER_CONTRACT) from error
+        raise ClientError(INCOMPATIBLE) from error
 
 
-async def request(connection: Nats, subject: str, asked: Input) -> Msg:
-    """Send a request and return the reply as a message; send it again, if its subject is REPEATABLE and no reply comes.
+async def request_message(connection: Nats, subject: str, message: Input) -> Msg:
+    """Send a request and return the reply as a message; without a reply, send a REPEATABLE request again.
 
     Raises:
         UnreachableError: The service does not reply.
         RequestFailedError: The service replies with an error.
     """
+    is_text = isinstance(message, ResultRequest) and message.format is not ResultFormat.JSON
+    copies = 1 if subject not in REPEATABLE else MAX_COPIES_FOR_TEXT if is_text else MAX_COPIES
     try:
-        return await _first_answer(connection, subject, asked)
+        return await _first_reply(connection, subject, message.model_dump_json().encode(), copies)
     except nats.errors.NoRespondersError as error:
-        raise no_worker(NO_REPLY_MESSAGE) from error
+        raise no_worker_error(NO_REPLY) from error
     except nats.errors.Error as error:
-        message = f"The service did not reply within {REPLY_TIMEOUT_S:.0f} s: ask again in a moment."
-        raise UnreachableError(message) from error
+        text = f"The service did not reply within {REPLY_TIMEOUT_S:.0f} s: try again in a moment."
+        raise UnreachableError(text) from error
 
 
-async def _first_answer(connection: Nats, subject: str, asked: Input) -> Msg:
-    """Return the first final answer to copies of a request; a failure stops new copies, and is raised if all fail."""
-    loop, body = asyncio.get_running_loop(), asked.model_dump_json().encode()
+async def _first_reply(connection: Nats, subject: str, body: bytes, copies: int) -> Msg:
+    """Send up to `copies` copies of a request, RESEND_AFTER_S apart, and return the first conclusive reply.
+
+    After a failure no further copy is sent; the first failure is raised if no copy gets a conclusive reply.
+    """
+    loop = asyncio.get_running_loop()
     deadline = loop.time() + REPLY_TIMEOUT_S
-    copies = _most_copies(subject, asked)
-    failed: BaseException | None = None
-    out: set[asyncio.Task[Msg]] = set()
+    failure: BaseException | None = None
+    pending: set[asyncio.Task[Msg]] = set()
     try:
-        while (left := deadline - loop.time()) > 0 and (out or not failed):
+        while (left := deadline - loop.time()) > 0 and (copies or pending):
             if copies:
                 copies -= 1
-                out.add(asyncio.ensure_future(_answer(connection, subject, body, left)))
-            pause = min(SENT_AGAIN_AFTER_S, left) if copies else left
-            done, out = await asyncio.wait(out, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-            for each in done:
-                if _is_final(error := each.exception()):
-                    return each.result()
-                failed, copies = failed or error, 0
-        raise failed or nats.errors.TimeoutError
+                pending.add(asyncio.ensure_future(_reply(connection, subject, body, left)))
+            timeout = min(RESEND_AFTER_S, left) if copies else left
+            done, pending = await asyncio.wait(pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if _is_conclusive(error := task.exception()):
+                    return task.result()
+                failure, copies = failure or error, 0
+        raise failure or nats.errors.TimeoutError
     finally:
-        for each in out:
-            each.cancel()
+        for task in pending:
+            task.cancel()
 
 
-def _most_copies(subject: str, asked: Input) -> int:
-    if subject not in REPEATABLE:
-        return 1
-    is_text_wanted = isinstance(asked, ResultRequest) and asked.format is not ResultFormat.JSON
-    return MOST_COPIES_OF_TEXT if is_text_wanted else MOST_COPIES
-
-
-async def _answer(connection: Nats, subject: str, body: bytes, within_s: float) -> Msg:
-    reply = await connection.request(subject, body, timeout=within_s)
-    if (detail := _refusal(reply)) is not None:
+async def _reply(connection: Nats, subject: str, body: bytes, timeout_s: float) -> Msg:
+    reply = await connection.request(subject, body, timeout=timeout_s)
+    if (detail := _error_in(reply)) is not None:
         raise RequestFailedError(detail)
     return reply
 
 
-def _is_final(error: BaseException | None) -> bool:
-    """Whether an answer counts at once: a reply (None) or a refusal; after other errors a copy may be answered."""
+def _is_conclusive(error: BaseException | None) -> bool:
+    """Whether the outcome of one copy is final: a reply (None) or a refusal; otherwise another copy may succeed."""
     return error is None or (isinstance(error, RequestFailedError) and error.code is not ErrorCode.INTERNAL)
 
 
 async def publish_task(connection: Nats, subject: str, task: Task, *, seconds: float | None = None) -> bool:
     """Publish a task; return True if JetStream stored the task, False if JetStream dropped it as a duplicate.
 
-    `seconds` is the length of the recording, if known. Without an acknowledgement the task is published again, and
+    `seconds` is the duration of the recording, if known. Without an acknowledgement the task is published again, and
     still stored once. The span of the publish is the parent of all spans of the service.
 
     Raises:
@@ -149,14 +146,14 @@ async def publish_task(connection: Nats, subject: str, task: Task, *, seconds: f
 
 async def _publish(connection: Nats, subject: str, task: Task, headers: dict[str, str]) -> bool:
     js, body = connection.jetstream(), task.model_dump_json().encode()
-    for attempt in range(TRIES):
+    for attempt in range(PUBLISH_ATTEMPTS):
         try:
             stored = await js.publish(subject, body, REPLY_TIMEOUT_S, headers=headers)
         except nats.errors.TimeoutError:
             continue
         except NoStreamResponseError as error:
             if not await _has_stream(js, subject):
-                raise no_worker(NO_QUEUE) from error
+                raise no_worker_error(NO_QUEUE) from error
             await asyncio.sleep(ELECTION_S)
         except APIError as error:
             raise _refused(subject, error) from error
@@ -172,7 +169,7 @@ async def _publish(connection: Nats, subject: str, task: Task, headers: dict[str
 
 
 async def _has_stream(js: JetStreamContext, subject: str) -> bool:
-    """Whether a stream stores this subject; True if NATS cannot say now."""
+    """Whether a stream stores this subject; True if NATS does not answer."""
     try:
         await js.find_stream_name_by_subject(subject)
     except NotFoundError:
@@ -182,10 +179,10 @@ async def _has_stream(js: JetStreamContext, subject: str) -> bool:
     return True
 
 
-def no_worker(what_was_seen: str) -> NoWorkerError:
-    """Make the error for a missing worker; the error says how to start a worker, or that one may just be starting."""
+def no_worker_error(observation: str) -> NoWorkerError:
+    """Make the error for a missing worker, whose message begins with the observation and says how to start a worker."""
     how = f"start one with `{command()} up` or `faststream run app.main:app`, or wait if one is just starting"
-    return NoWorkerError(f"{what_was_seen} no worker of the service runs there: {how}.")
+    return NoWorkerError(f"{observation} no worker of the service runs there: {how}.")
 
 
 def is_text(reply: Msg) -> bool:
@@ -203,10 +200,10 @@ def _refused(subject: str, error: APIError) -> ClientError:
     return ClientError(f"NATS refuses the task ({error.description}): see the log of the server.")
 
 
-def _refusal(reply: Msg) -> ErrorDetail | None:
+def _error_in(reply: Msg) -> ErrorDetail | None:
     if is_text(reply):
         return None
     try:
-        return _Refusal.model_validate_json(reply.data).error
+        return _ErrorReply.model_validate_json(reply.data).error
     except ValidationError:
         return None

@@ -14,7 +14,7 @@ from nats.js.api import RawStreamMsg
 
 from natscribe.client.errors import TaskDeletedError, UnreachableError
 from natscribe.client.permissions import Connection
-from natscribe.jetstream.leader_reads import last, next_from
+from natscribe.jetstream.leader_reads import last_message, next_from
 from natscribe.schemas import subjects
 from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent
@@ -22,33 +22,33 @@ from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.settings import Settings
 
 Event = TypeVar("Event", ProgressEvent, SegmentsEvent)
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0  # between two reads; a published event ends a pause early
-_DAWN = datetime.min.replace(tzinfo=timezone.utc)
+_MIN_PAUSE_S, _MAX_PAUSE_S = 0.05, 2.0  # between two reads; a published event ends a pause early
+_EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 
 @dataclass
-class _Log(Generic[Event]):
+class _EventReader(Generic[Event]):
     """Reads the events of one subject one by one, without a consumer, which could be lost in an outage."""
 
     connection: Nats
     stream: str
     subject: str
     type: type[Event]
-    head: Event | None = None
-    time: datetime = _DAWN
-    after: int = 0
+    next_event: Event | None = None  # read, but not taken
+    time: datetime = _EARLIEST  # of the last message that was read
+    sequence: int = 0  # of the last message that was read
 
     async def peek(self) -> Event | None:
         """Return the next event without taking it; None if there is none yet."""
-        while self.head is None:
-            message = await next_from(self.connection, self.stream, self.subject, self.after + 1)
+        while self.next_event is None:
+            message = await next_from(self.connection, self.stream, self.subject, self.sequence + 1)
             if message is None:
                 return None
-            self.after, self.time = message.seq or 0, message.time or _DAWN
-            self.head = self._event(message)
-        return self.head
+            self.sequence, self.time = message.seq or 0, message.time or _EARLIEST
+            self.next_event = self._parse(message)
+        return self.next_event
 
-    def _event(self, message: RawStreamMsg) -> Event | None:
+    def _parse(self, message: RawStreamMsg) -> Event | None:
         """Parse an event of this task; return None for any other message."""
         with suppress(ValueError):
             event = self.type.model_validate_json(message.data or b"")
@@ -56,19 +56,19 @@ class _Log(Generic[Event]):
                 return event
         return None
 
-    async def is_gone(self) -> bool:
+    async def is_deleted(self) -> bool:
         """Whether the events that were read have been deleted since."""
-        return bool(self.after) and await last(self.connection, self.stream, self.subject) is None
+        return bool(self.sequence) and await last_message(self.connection, self.stream, self.subject) is None
 
     def take(self) -> None:
         """Take the event that `peek` returned, so that `peek` reads the next event."""
-        self.head = None
+        self.next_event = None
 
 
 async def has_events(connection: Nats, settings: Settings, task_id: str) -> bool:
     """Whether the progress stream holds an event of a task; False if the stream cannot be read."""
     with suppress(nats.errors.Error):
-        return await last(connection, settings.stream_names.progress, subjects.progress(task_id)) is not None
+        return await last_message(connection, settings.stream_names.progress, subjects.progress(task_id)) is not None
     return False
 
 
@@ -80,9 +80,9 @@ async def follow_all(connection: Connection) -> AsyncGenerator[ProgressEvent]:
     """
     subscription = await connection.subscribe(subjects.ALL_PROGRESS)
     try:
-        await connection.refuse_unheard(subjects.ALL_PROGRESS)
+        await connection.confirm_subscription(subjects.ALL_PROGRESS)
         async for message in subscription.messages:
-            with suppress(ValueError):  # skip a message that is no event of the service
+            with suppress(ValueError):  # skip a message that is not an event of the service
                 yield ProgressEvent.model_validate_json(message.data)
     finally:
         with suppress(nats.errors.ConnectionClosedError):
@@ -90,28 +90,28 @@ async def follow_all(connection: Connection) -> AsyncGenerator[ProgressEvent]:
 
 
 class Partials:
-    """Keeps the newest partial of each channel until somebody reads it: each replaces the one before it."""
+    """Stores the newest partial result of each channel until it is read; each replaces the previous one."""
 
     def __init__(self) -> None:
         self.published = asyncio.Event()
         self._newest: dict[int | None, Partial] = {}
 
-    async def note(self, message: Msg) -> None:
-        """Keep a partial that was published."""
+    async def receive(self, message: Msg) -> None:
+        """Store a partial result that was published."""
         with suppress(ValueError):
             partial = Partial.model_validate_json(message.data)
             self._newest[partial.channel] = partial
             self.published.set()
 
     def take(self) -> Partial | None:
-        """Return a partial that nobody has read, or None."""
+        """Return a partial result that was not read yet, or None."""
         return self._newest.pop(next(iter(self._newest)), None) if self._newest else None
 
-    def replace(self, found: SegmentsEvent) -> None:
-        """Forget the partial that these segments replace."""
-        partial = self._newest.get(found.channel)
-        if partial is not None and partial.start < found.processed_seconds:
-            del self._newest[found.channel]
+    def drop_replaced(self, event: SegmentsEvent) -> None:
+        """Drop the partial result that these segments replace."""
+        partial = self._newest.get(event.channel)
+        if partial is not None and partial.start < event.processed_seconds:
+            del self._newest[event.channel]
 
 
 class Follower:
@@ -121,8 +121,9 @@ class Follower:
         streams = settings.stream_names
         self._partials = partials or Partials()
         self._connection = connection
-        self._progress = _Log(connection, streams.progress, subjects.progress(task_id), ProgressEvent)
-        self._segments = _Log(connection, streams.segments, subjects.segments(task_id), SegmentsEvent)
+        self._task_id = task_id
+        self._progress = _EventReader(connection, streams.progress, subjects.progress(task_id), ProgressEvent)
+        self._segments = _EventReader(connection, streams.segments, subjects.segments(task_id), SegmentsEvent)
         self._published = self._partials.published
         self._ended = False
 
@@ -134,24 +135,24 @@ class Follower:
                     yield event
 
     async def with_partials(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent | Partial]:
-        """Yield past and new events in order until the task ends, and partials that no segments have replaced yet.
+        """Yield past and new events in order until the task ends, and partial results that no segments replace yet.
 
         Raises:
             TaskDeletedError: The task was deleted.
             UnreachableError: The connection was closed.
         """
         subscriptions = [
-            await self._connection.subscribe(log.subject, cb=self._on_message)
-            for log in (self._progress, self._segments)
+            await self._connection.subscribe(reader.subject, cb=self._on_message)
+            for reader in (self._progress, self._segments)
         ]
-        pause = _FIRST_PAUSE_S
+        pause = _MIN_PAUSE_S
         try:
             while True:
                 event = await self._next() or self._partials.take()
                 if isinstance(event, SegmentsEvent):
-                    self._partials.replace(event)
+                    self._partials.drop_replaced(event)
                 if event is not None:
-                    pause = _FIRST_PAUSE_S
+                    pause = _MIN_PAUSE_S
                     yield event
                 elif self._ended:
                     return
@@ -166,33 +167,37 @@ class Follower:
         self._published.set()
 
     async def _next(self) -> ProgressEvent | SegmentsEvent | None:
+        """Take the older one of the next two events; return None if there is none, or NATS does not answer."""
         try:
-            # Read progress first: the last segments are appended before the event that ends the task.
-            event, found = await self._progress.peek(), await self._segments.peek()
-            nothing_new = event is None and found is None and not self._ended
-            deleted = nothing_new and await self._progress.is_gone()
+            progress, segments = await self._peek()
         except nats.errors.ConnectionClosedError as error:
             message = "The connection to NATS was closed: connect again and follow the task again."
             raise UnreachableError(message) from error
         except nats.errors.Error:
-            return None  # NATS does not answer: the events are read after the outage
-        if deleted:
-            raise TaskDeletedError(self._progress.subject.rpartition(".")[2])
-        if found is not None and (event is None or self._segments.time <= self._progress.time):
+            return None  # the events are read after the outage
+        if segments is not None and (progress is None or self._segments.time <= self._progress.time):
             self._segments.take()
-            return found
-        if event is not None:
+            return segments
+        if progress is not None:
             self._progress.take()
-            self._ended = event.state.ended
-        return event
+            self._ended = progress.state.ended
+        return progress
+
+    async def _peek(self) -> tuple[ProgressEvent | None, SegmentsEvent | None]:
+        # Read progress first: the last segments are appended before the event that ends the task.
+        progress, segments = await self._progress.peek(), await self._segments.peek()
+        if progress is None and segments is None and not self._ended and await self._progress.is_deleted():
+            raise TaskDeletedError(self._task_id)
+        return progress, segments
 
     async def _wait(self, pause: float) -> float:
+        """Wait for a published event, at most `pause` seconds; return the next pause."""
         published = asyncio.ensure_future(self._published.wait())
         try:
             await asyncio.wait([published], timeout=pause)  # wait_for sometimes swallows a cancellation (cpython#86296)
         finally:
             published.cancel()
         if not self._published.is_set():
-            return min(2 * pause, _LONGEST_PAUSE_S)
+            return min(2 * pause, _MAX_PAUSE_S)
         self._published.clear()
-        return _FIRST_PAUSE_S
+        return _MIN_PAUSE_S

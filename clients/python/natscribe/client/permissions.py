@@ -1,4 +1,4 @@
-"""Permissions: a request that NATS refuses fails at once, with an error that names the users who may send it."""
+"""A connection to NATS that reports missing permissions at once, and names the users who have them."""
 
 import asyncio
 import re
@@ -14,19 +14,19 @@ from nats.js.api import Header, StatusCode
 
 from natscribe.client.errors import InboxRefusedError, NotAllowedError
 
-# In small letters, because nats-py lowers the case of the server's errors.
+# In lower case, as nats-py converts the server's errors.
 _REFUSAL: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"')
-# deploy/nats/accounts.conf maps the subjects `$JS.API.>` to `$JS.ACK.natscribe.>`; an error may name either.
+# deploy/nats/accounts.conf maps the subjects `$JS.API.>` to `$JS.ACK.natscribe.>`; an error may name either of them.
 _JETSTREAM: Final = re.compile(r"^\$js\.(?:api|ack\.natscribe)\.")
-_ACCEPTED_WITHIN_S: Final = 60  # a late answer to a flush that was given up would end the reader of nats-py
-_EVERYBODY: Final = ("publisher", "follower", "operator")
-# The users of deploy/nats/accounts.conf who may send a request; the first pattern that fits its subject counts.
+_ACCEPTED_WITHIN_S: Final = 60  # long, as a late reply to a flush that timed out would end the reader of nats-py
+_ALL_USERS: Final = ("publisher", "follower", "operator")
+# The users of deploy/nats/accounts.conf who may send a request, by the first pattern that matches its subject.
 _USERS: Final = (
-    (re.compile(r"tasks\.(status|result|list|queue)|workers\.info|.*OBJ_results"), _EVERYBODY),
-    (re.compile(r"voices\.forgotten"), _EVERYBODY),
+    (re.compile(r"tasks\.(status|result|list|queue)|workers\.info|.*OBJ_results"), _ALL_USERS),
+    (re.compile(r"voices\.forgotten"), _ALL_USERS),
     (re.compile(r"tasks\.|live\.|voices\.|\$O\.|.*OBJ_"), ("publisher",)),
     (re.compile(r"dead_letters\.|.*_(tasks|dead_letters)\b"), ("operator",)),
-    (re.compile(r""), _EVERYBODY),
+    (re.compile(r""), _ALL_USERS),
 )
 Reply = TypeVar("Reply")
 
@@ -34,16 +34,16 @@ Reply = TypeVar("Reply")
 class Connection(Nats):
     """A connection to NATS whose requests fail at once if the server refuses them.
 
-    The server sends no reply to a refused request, but an error that names only the subject.
+    The server does not reply to a refused request: it sends an error that names only the subject.
     """
 
     def __init__(self, user: str | None, inbox_prefix: str) -> None:
         super().__init__()
         self._user = user
         self._prefix = inbox_prefix
-        self._waiting: dict[asyncio.Future[None], str] = {}  # the subject of each request without a reply yet
+        self._requests: dict[asyncio.Future[None], str] = {}  # the subject of each request without a reply yet
         self._no_inbox = False
-        self.refused_subscriptions: set[str] = set()  # in small letters
+        self.refused_subscriptions: set[str] = set()  # in lower case
 
     async def request(
         self,
@@ -63,89 +63,89 @@ class Connection(Nats):
         return await self._unless_refused(subject, super().request(subject, payload, timeout, old_style, headers))
 
     async def request_all(self, subject: str, payload: bytes, *, within: float) -> list[Msg]:
-        """Send a request that several clients may answer, and return the replies that arrive in `within` seconds.
+        """Send a request to all responders, and return the replies that arrive in `within` seconds.
 
         Raises:
             NotAllowedError, InboxRefusedError: As for `request`.
-            NoRespondersError: Nobody receives this request.
+            NoRespondersError: There is no responder.
         """
         return await self._unless_refused(subject, self._gather(subject, payload, within))
 
-    async def refuse_unheard(self, subject: str) -> None:
+    async def confirm_subscription(self, subject: str) -> None:
         """Wait until the server has accepted a subscription.
 
         Raises:
             NotAllowedError: The user may not subscribe to this subject.
         """
-        with suppress(nats.errors.Error):  # an outage: the server says later whether it refuses
-            # nats-py's first flush may overtake the subscription, which is sent by a task of its own.
+        with suppress(nats.errors.Error):  # an outage: the server reports a refusal later
+            # nats-py's first flush may overtake the subscription, which another asyncio task sends.
             for _ in range(2):
                 await self.flush(timeout=_ACCEPTED_WITHIN_S)
         if subject in self.refused_subscriptions:
-            raise NotAllowedError(self._user, subject, who_may(subject), action="subscribe to")
+            raise NotAllowedError(self._user, subject, permitted_users(subject), action="subscribe to")
 
     async def _gather(self, subject: str, payload: bytes, within: float) -> list[Msg]:
         replies: list[Msg] = []
-        nobody = asyncio.Event()
+        no_responders = asyncio.Event()
 
-        async def note(reply: Msg) -> None:
+        async def collect(reply: Msg) -> None:
             replies.append(reply)
             if (reply.headers or {}).get(Header.STATUS) == StatusCode.SERVICE_UNAVAILABLE:
-                nobody.set()
+                no_responders.set()
 
-        inbox = await self.subscribe(self.new_inbox(), cb=note)
-        ended = asyncio.ensure_future(nobody.wait())
+        inbox = await self.subscribe(self.new_inbox(), cb=collect)
+        ended = asyncio.ensure_future(no_responders.wait())
         try:
             await self.publish(subject, payload, reply=inbox.subject)
             await asyncio.wait([ended], timeout=within)
         finally:
             ended.cancel()
             await inbox.unsubscribe()
-        if nobody.is_set():
+        if no_responders.is_set():
             raise NoRespondersError
         return replies
 
     async def _unless_refused(self, subject: str, work: Coroutine[None, None, Reply]) -> Reply:
-        """Do the work of a request until it is done or the server refuses the request."""
+        """Return the result of `work`, which sends a request, unless the server refuses the request."""
         sending = asyncio.ensure_future(work)
         refused = asyncio.get_running_loop().create_future()
-        self._waiting[refused] = subject
+        self._requests[refused] = subject
         try:
             if not self._no_inbox:
                 await asyncio.wait([sending, refused], return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 return sending.result()
         finally:
-            del self._waiting[refused]
+            del self._requests[refused]
             sending.cancel()
         if self._no_inbox:
             raise InboxRefusedError(self._user, self._prefix)
-        raise NotAllowedError(self._user, subject, who_may(subject))
+        raise NotAllowedError(self._user, subject, permitted_users(subject))
 
-    def note_error(self, error: Exception) -> None:
-        """End the waiting requests that the server refuses with this error."""
+    def handle_error(self, error: Exception) -> None:
+        """End the pending requests that the server refuses with this error."""
         refusal = _REFUSAL.search(str(error))
         if refusal is None:
             return
-        what, refused = refusal.groups()
-        if what == "subscription":
+        action, refused = refusal.groups()
+        if action == "subscription":
             self.refused_subscriptions.add(refused)
-        self._no_inbox |= what == "subscription" and refused.startswith(f"{self._prefix.lower()}.")
-        for request, subject in self._waiting.items():
-            if not request.done() and (self._no_inbox or (what == "publish" and _is_same(refused, subject))):
+        self._no_inbox |= action == "subscription" and refused.startswith(f"{self._prefix.lower()}.")
+        for request, subject in self._requests.items():
+            if not request.done() and (self._no_inbox or (action == "publish" and _is_same(refused, subject))):
                 request.set_result(None)
 
-    def note_reconnect(self) -> None:
-        """Forget that the inbox was refused: the permissions may have changed."""
+    def handle_reconnect(self) -> None:
+        """Allow requests again after the inbox was refused: the permissions may have changed."""
         self._no_inbox = False
 
 
-def who_may(subject: str) -> tuple[str, ...]:
+def permitted_users(subject: str) -> tuple[str, ...]:
     """Return the users of the production stack who may send a request to a subject."""
     return next(users for pattern, users in _USERS if pattern.match(subject))
 
 
 def _is_same(refused: str, subject: str) -> bool:
-    """Whether an error about the subject `refused` is about `subject`, which an account may map and add tokens to."""
-    said, asked = _JETSTREAM.sub("", refused), _JETSTREAM.sub("", subject.lower())
-    return said == asked or said.startswith(f"{asked}.")
+    """Whether an error about the subject `refused` means `subject`, which an account may map and add tokens to."""
+    refused, requested = _JETSTREAM.sub("", refused), _JETSTREAM.sub("", subject.lower())
+    return refused == requested or refused.startswith(f"{requested}.")

@@ -1,4 +1,4 @@
-"""Measures recordings and puts them where AUDIO_STORE says."""
+"""Recordings of the client: their durations, priorities, task ids, and names in AUDIO_STORE."""
 
 import asyncio
 import os
@@ -10,25 +10,25 @@ from urllib.parse import unquote, urlsplit
 
 from nats.aio.client import Client
 
-from natscribe.client.bucket import Bucket, PatientJetStream
+from natscribe.client.bucket import Bucket, RetryingJetStream
 from natscribe.client.errors import OptionError, RecordingError
 from natscribe.client.stores import Store, UploadCallback
 from natscribe.schemas.wire import Priority
 from natscribe.settings import Settings
 
-SHORT, LONG = 2 * 60, 30 * 60  # seconds; a recording below the first is `high`, from the second on `low`
+HIGH_BELOW_S, LOW_FROM_S = 2 * 60, 30 * 60  # durations that decide the priority
 
 _LETTERS = dict(zip("абвгдеёзийклмнопрстуфыэ", "abvgdeeziiklmnoprstufye", strict=True))
 _LETTERS |= dict(zip("жхцчшщъьюя", ("zh", "kh", "ts", "ch", "sh", "shch", "ie", "", "iu", "ia"), strict=True))
 _RUSSIAN = str.maketrans(_LETTERS | {letter.upper(): latin.capitalize() for letter, latin in _LETTERS.items()})
 
 
-def store_of(settings: Settings, connection: Client, on_upload: UploadCallback | None = None) -> Store | None:
+def upload_store(settings: Settings, connection: Client, on_upload: UploadCallback | None = None) -> Store | None:
     """Return the store that AUDIO_STORE names; None if the client does not upload there."""
     where = urlsplit(settings.audio_store)
     match where.scheme:
         case "nats":
-            return Bucket(PatientJetStream(connection), where.netloc, on_upload)
+            return Bucket(RetryingJetStream(connection), where.netloc, on_upload)
         case "s3":
             from natscribe.client.s3 import S3  # noqa: PLC0415 -- its library is an optional extra
 
@@ -37,9 +37,9 @@ def store_of(settings: Settings, connection: Client, on_upload: UploadCallback |
 
 
 def new_task_id(recording: Path | str) -> str:
-    """Make an id that people recognise: the name of the recording and eight random hexadecimal digits.
+    """Generate a readable task id: the name of the recording and eight random hexadecimal digits.
 
-    Russian letters are written as in passports (ICAO 9303), others without their accents.
+    Russian letters are transliterated as in passports (ICAO 9303), and accents are removed.
     """
     latin = unicodedata.normalize("NFKD", Path(recording).stem.translate(_RUSSIAN))
     plain = "".join(letter for letter in latin if not unicodedata.combining(letter))
@@ -47,25 +47,25 @@ def new_task_id(recording: Path | str) -> str:
     return f"{readable}-{secrets.token_hex(4)}"
 
 
-async def length(recording: Path | str) -> float | None:
-    """Return the length of a recording in seconds; None if it is a stored one, or the client cannot read it."""
+async def recording_duration(recording: Path | str) -> float | None:
+    """Return the duration of a recording in seconds; None if the recording is stored, or the client cannot read it."""
     return await asyncio.to_thread(_duration, recording) if isinstance(recording, Path) else None
 
 
 def choose_priority(seconds: float | None) -> Priority:
-    """Choose `high` below 2 min, `low` from 30 min on, and `normal` between, or if the length is unknown."""
+    """Choose `high` below 2 min, `low` from 30 min on, and `normal` between, or if the duration is unknown."""
     if seconds is None:
         return Priority.NORMAL
-    if seconds < SHORT:
+    if seconds < HIGH_BELOW_S:
         return Priority.HIGH
-    return Priority.NORMAL if seconds < LONG else Priority.LOW
+    return Priority.NORMAL if seconds < LOW_FROM_S else Priority.LOW
 
 
 async def audio_file_id(settings: Settings, recording: Path | str, task_id: str) -> str:
     """Return the `audio_file_id` of a recording; a string is such an id already.
 
-    If the client uploads to AUDIO_STORE, each task gets an id of its own for the file, because deleting a task deletes
-    its recording. If AUDIO_STORE is a folder, the file must be in this folder.
+    If the client uploads to AUDIO_STORE, the id is different for each task, because deleting a task deletes its
+    recording. If AUDIO_STORE is a folder, the file must be in this folder.
 
     Raises:
         RecordingError: The file cannot be read, is too large, is not in the folder, or AUDIO_STORE can only be read.
@@ -76,11 +76,11 @@ async def audio_file_id(settings: Settings, recording: Path | str, task_id: str)
             message = f"{recording} is a file here, and a string names a stored recording: pass Path({recording!r})"
             raise OptionError(message)
         return recording
-    if (found := await asyncio.to_thread(trouble, recording, settings.audio_max_bytes)) is not None:
-        raise RecordingError(found)
+    if (problem := await asyncio.to_thread(file_problem, recording, settings.audio_max_bytes)) is not None:
+        raise RecordingError(problem)
     url = urlsplit(settings.audio_store)
     if url.scheme == "file":
-        return await asyncio.to_thread(_place_in, Path(unquote(url.path)), recording)
+        return await asyncio.to_thread(_path_in, Path(unquote(url.path)), recording)
     if url.scheme == "https":
         store = settings.audio_store
         message = f"AUDIO_STORE ({store}) can only be read: put {recording.name} there, and name it with --stored."
@@ -106,7 +106,7 @@ def _duration(recording: Path) -> float | None:
         return None
 
 
-def _place_in(root: Path, recording: Path) -> str:
+def _path_in(root: Path, recording: Path) -> str:
     try:
         return recording.resolve().relative_to(root.resolve()).as_posix()
     except ValueError as error:
@@ -114,8 +114,8 @@ def _place_in(root: Path, recording: Path) -> str:
         raise RecordingError(message) from error
 
 
-def trouble(recording: Path, most_bytes: int) -> str | None:
-    """Return what is wrong with a file, in one sentence; None if nothing is."""
+def file_problem(recording: Path, max_bytes: int) -> str | None:
+    """Return a sentence about the problem of a file; None if the file is usable as a recording."""
     if recording.is_dir():
         return f"{recording} is a folder: name the recordings in it."
     if not recording.exists():
@@ -125,9 +125,9 @@ def trouble(recording: Path, most_bytes: int) -> str | None:
     if not os.access(recording, os.R_OK):
         return f"{recording} cannot be read: change its permissions."
     size = recording.stat().st_size
-    if size > most_bytes:
+    if size > max_bytes:
         return (
-            f"{recording} has {size} bytes, and AUDIO_MAX_BYTES is {most_bytes}: compress it or cut it into parts. "
+            f"{recording} has {size} bytes, and AUDIO_MAX_BYTES is {max_bytes}: compress it or cut it into parts. "
             "If the service allows more, set AUDIO_MAX_BYTES here to the same value."
         )
     return None if size else f"{recording} is empty: record it again."

@@ -1,8 +1,7 @@
-"""Fetches results that are too large for a message, and writes results as text."""
+"""Fetches results that are too large for a message, and formats results as text."""
 
 import nats.errors
 from nats.aio.client import Client as Nats
-from pydantic import BaseModel, ValidationError
 
 from natscribe import formats
 from natscribe.client.errors import ClientError, RequestFailedError
@@ -14,32 +13,24 @@ from natscribe.schemas.wire import Object
 DEFAULT_LIMITS = SubtitleLimits()
 
 
-class _Reference(BaseModel, defer_build=True):
-    object: Object
-
-
-async def whole(connection: Nats, body: bytes) -> bytes:
-    """Return a whole result as JSON: the object to which the message `body` refers, or `body` if it refers to none.
+async def fetch_object(connection: Nats, reference: Object) -> bytes:
+    """Return the object that holds a whole result, as JSON.
 
     Raises:
         ClientError: The object cannot be fetched.
     """
     try:
-        reference = _Reference.model_validate_json(body).object
-    except ValidationError:
-        return body
-    try:
         bucket = await connection.jetstream().object_store(reference.bucket)
         return (await bucket.get(reference.name)).data or b""
     except nats.errors.Error as error:
-        message = f"The result is in the bucket {reference.bucket!r} and could not be fetched: ask again in a moment."
+        message = f"The result is in the bucket {reference.bucket!r} and could not be fetched: try again in a moment."
         raise ClientError(message) from error
 
 
-def written(
+def format_result(
     result: Result, fmt: ResultFormat, limits: SubtitleLimits = DEFAULT_LIMITS, audio: str | None = None
 ) -> str:
-    """Write a result in the given format, as the service does; a page plays `audio`, if that address is given.
+    """Return a result in the given format, as the service formats it; an HTML page plays the address `audio`, if given.
 
     Raises:
         RequestFailedError: This kind of result cannot be written in this format.

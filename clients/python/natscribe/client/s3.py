@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from natscribe.client.errors import RecordingError, UnreachableError
-from natscribe.client.stores import Source, UploadCallback, sha256_of
+from natscribe.client.stores import RecordingReader, UploadCallback, sha256_of
 from natscribe.s3 import connect, lacks_credentials
 from natscribe.settings import Settings
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:  # the library has this type for type checkers alone
     from obstore import PutResult
 
 _PART_BYTES = 5 * 1024 * 1024  # S3 allows 10,000 parts of at least this size
-_PARTS_AT_ONCE = 4
-_PART_WITHIN_S = 300.0
-_CLEAN_UP_S = 10.0  # a cancelled upload removes its parts within this time
+_CONCURRENT_PARTS = 4
+_PART_TIMEOUT_S = 300.0
+_CLEAN_UP_S = 10.0  # limit for removing the parts of a cancelled upload
 _SHA256 = "sha256"  # field of an object's metadata
 
 
 class S3:
-    """A bucket of S3, with a prefix; the SHA-256 of each recording is in the metadata of its object."""
+    """A bucket of S3 with a prefix; the metadata of each object has the SHA-256 of the recording."""
 
     def __init__(self, settings: Settings, on_upload: UploadCallback | None = None) -> None:
         self._on_upload = on_upload
-        self._store = connect(settings, within=timedelta(seconds=_PART_WITHIN_S))
+        self._store = connect(settings, within=timedelta(seconds=_PART_TIMEOUT_S))
 
     async def upload(self, recording: Path, name: str, /) -> bool:
         """Upload a recording; see `Store.upload`."""
@@ -43,52 +43,52 @@ class S3:
             raise RecordingError(message) from error
         return before is None
 
-    async def withdraw(self, name: str, /) -> None:
-        """Delete a recording; see `Store.withdraw`."""
+    async def delete(self, name: str, /) -> None:
+        """Delete a recording; see `Store.delete`."""
         with suppress(BaseError, OSError):
             await self._store.delete_async(name)
 
     async def differs(self, recording: Path, name: str, /) -> bool:
         """Whether S3 has a different recording with this name; see `Store.differs`."""
-        found = await self._digest(name)
-        return found is not None and found != await asyncio.to_thread(sha256_of, recording)
+        digest = await self._digest(name)
+        return digest is not None and digest != await asyncio.to_thread(sha256_of, recording)
 
     async def _digest(self, name: str) -> str | None:
         """Return the SHA-256 of an object, empty if its metadata has none; None if there is no such object."""
         try:
-            found = await self._store.get_async(name, options={"head": True})
+            head = await self._store.get_async(name, options={"head": True})
         except FileNotFoundError:
             return None
         except (BaseError, OSError) as error:
             raise UnreachableError(_reason(error)) from error
-        return found.attributes.get(_SHA256, "")
+        return head.attributes.get(_SHA256, "")
 
     async def _put(self, recording: Path, name: str, digest: str) -> None:
-        """Upload in parts; nothing is seen under this name before all parts are there.
+        """Upload a recording in parts; the object appears under its name when all parts are complete.
 
-        A cancelled upload reads no further part: then the library removes the parts that it has sent.
+        A cancelled upload reads no further part, and the library then removes the parts that it has sent.
         """
-        with await asyncio.to_thread(_Source, recording, self._on_upload) as source:
+        with await asyncio.to_thread(_CancellableReader, recording, self._on_upload) as reader:
             uploading = asyncio.ensure_future(
                 self._store.put_async(
                     name,
-                    source,
+                    reader,
                     attributes={_SHA256: digest},
                     use_multipart=True,
                     chunk_size=_PART_BYTES,
-                    max_concurrency=_PARTS_AT_ONCE,
+                    max_concurrency=_CONCURRENT_PARTS,
                 )
             )
             try:
                 await asyncio.shield(uploading)
             except asyncio.CancelledError:
-                source.cancelled = True
-                if await _succeeded(uploading):  # all parts were sent before
-                    await self.withdraw(name)
+                reader.cancelled = True
+                if await _succeeded(uploading):  # all parts had been sent before
+                    await self.delete(name)
                 raise
 
 
-class _Source(Source):
+class _CancellableReader(RecordingReader):
     """A recording that is read until the upload is cancelled."""
 
     cancelled = False
@@ -106,7 +106,7 @@ class _Source(Source):
 
 
 async def _succeeded(uploading: "asyncio.Future[PutResult]") -> bool:
-    """Wait for the end of a cancelled upload, even if the wait is cancelled; return whether the upload is complete."""
+    """Wait until a cancelled upload ends, even if this wait is cancelled, and return whether the upload is complete."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + _CLEAN_UP_S
     while not uploading.done() and clock() < deadline:
@@ -119,7 +119,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
         return "S3 refuses this user: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights of the user."
     if lacks_credentials(error):
-        return "The key of S3 is missing: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        return "The credentials of S3 are missing: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
     if isinstance(error, FileNotFoundError):
         return "S3 has no such bucket: let the operator create it, or correct AUDIO_STORE."
     return "S3 does not answer: try again in a moment, or check AWS_ENDPOINT_URL and AWS_REGION."

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from typing_extensions import Buffer
 
-UploadCallback = Callable[[Path, int], None]  # called with a recording, and the number of its bytes that were read
+UploadCallback = Callable[[Path, int], None]  # called with a recording, and the number of bytes that were read
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -16,7 +16,7 @@ class Store(Protocol):
     """A store to which the client uploads recordings."""
 
     async def upload(self, recording: Path, name: str, /) -> bool:
-        """Upload a recording, unless the store has it; return True if the store had nothing with this name.
+        """Upload a recording, unless the store has it; return True if the store had no object with this name.
 
         Raises:
             RecordingError: The upload failed.
@@ -24,7 +24,7 @@ class Store(Protocol):
         """
         ...
 
-    async def withdraw(self, name: str, /) -> None:
+    async def delete(self, name: str, /) -> None:
         """Delete an uploaded recording that no task needs; if that fails, the recording stays."""
         ...
 
@@ -37,31 +37,29 @@ class Store(Protocol):
         ...
 
 
-class Source(io.FileIO):
+class RecordingReader(io.FileIO):
     """An open recording that calls `on_upload` after each read, in the thread that reads."""
 
     def __init__(self, recording: Path, on_upload: UploadCallback | None) -> None:
         super().__init__(recording)
         self._recording = recording
         self._on_upload = on_upload
-        self._read_bytes = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read at most `size` bytes."""
         content = super().read(-1 if size is None else size)
-        self._report(len(content))
+        self._report()
         return content
 
     def readinto(self, buffer: Buffer, /) -> int:
         """Fill a buffer, and return the number of bytes."""
         count = super().readinto(buffer)
-        self._report(count)
+        self._report()
         return count
 
-    def _report(self, count: int) -> None:
-        self._read_bytes += count
+    def _report(self) -> None:
         if self._on_upload is not None:
-            self._on_upload(self._recording, self._read_bytes)
+            self._on_upload(self._recording, self.tell())
 
 
 def sha256_of(recording: Path) -> str:

@@ -1,4 +1,4 @@
-"""Traces: a span for each published task, if the program has OpenTelemetry."""
+"""Creates a trace span for each published task, if OpenTelemetry is installed."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ else:
 
 @contextmanager
 def publishing(subject: str, headers: dict[str, str]) -> Generator[None, None, None]:
-    """Add the context of a new span to the headers; the span ends with the block, which publishes the task."""
+    """Start a span and add its context to the headers; the span ends with the block, which publishes the task."""
     if not _HAS_TRACES:
         yield
         return

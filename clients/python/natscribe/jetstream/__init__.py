@@ -1,1 +1,1 @@
-"""JetStream: streams, reads from them and headers of events, for the client, the mock and the service."""
+"""JetStream for the client, the mock and the service: configurations of streams, reads and headers of events."""

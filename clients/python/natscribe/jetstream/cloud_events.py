@@ -6,24 +6,21 @@ from datetime import datetime, timezone
 JSON = "application/json"
 
 
-def is_by_service(found: Mapping[str, str] | None) -> bool:
-    """Return whether a version of the service has published the message with these headers.
-
-    The headers decide, which all versions write alike, and not the content: another version may have written that.
-    """
-    return (found or {}).get("ce-source", "").startswith("natscribe/")
+def is_from_service(message_headers: Mapping[str, str] | None) -> bool:
+    """Whether the service has published the message with these headers, which are the same in all its versions."""
+    return (message_headers or {}).get("ce-source", "").startswith("natscribe/")
 
 
-def headers(what: str, source: str, event_id: str, *, task_id: str | None) -> dict[str, str]:
-    """Return the headers of an event on the subjects `what.*`; streams use the event's id to recognise duplicates."""
+def headers(event_type: str, source: str, event_id: str, *, task_id: str | None) -> dict[str, str]:
+    """Return the headers of an event on the subjects `event_type.*`; JetStream drops duplicates of `event_id`."""
     attributes = {
         "ce-specversion": "1.0",
         "ce-id": event_id,
         "Nats-Msg-Id": event_id,
         "ce-source": source,
-        "ce-type": f"natscribe.{what}.v1",
+        "ce-type": f"natscribe.{event_type}.v1",
         "ce-time": datetime.now(timezone.utc).isoformat(),
-        "ce-datacontenttype": JSON,  # the NATS binding of CloudEvents gives the type of the payload in this header
-        "content-type": JSON,  # general clients and libraries look for the type here
+        "ce-datacontenttype": JSON,  # the type of the payload in the NATS binding of CloudEvents
+        "content-type": JSON,  # the header that general clients and libraries read
     }
     return attributes if task_id is None else attributes | {"ce-subject": task_id}

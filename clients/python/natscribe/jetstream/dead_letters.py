@@ -1,4 +1,4 @@
-"""Dead letters: how each is made to fit into a message, and how they are read from their stream."""
+"""Builds dead letters that fit into a message, and reads them from their stream."""
 
 import base64
 import json
@@ -10,30 +10,30 @@ from itertools import islice
 from nats.aio.client import Client
 
 from natscribe.jetstream import stream_pages
-from natscribe.jetstream.cloud_events import is_by_service
+from natscribe.jetstream.cloud_events import is_from_service
 from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
 from natscribe.schemas.errors import ErrorDetail
 
-# A body is stored as base64 if JSON would make it longer than this factor: a control character takes six bytes in JSON.
-_LARGEST_GROWTH = 2
-_MOST_HEADERS, _LONGEST_HEADER = 32, 1024  # headers of a dead letter; characters of a header
+# A body that JSON would enlarge by this factor is stored as base64: a control character takes six bytes in JSON.
+_MAX_GROWTH = 2
+_MAX_HEADERS, _MAX_HEADER_LENGTH = 32, 1024  # headers of a dead letter; characters of a header
 
 
-def letter_of(
+def make_dead_letter(
     message: TaskMessage, task_id: str | None, error: ErrorDetail, *, attempts: int, max_payload: int
 ) -> DeadLetter:
-    """Return the dead letter of a task message; its body is cut to a quarter of `max_payload`, in bytes."""
-    kept = message.body[: max_payload // 4]
-    readable, encoding = _readable(kept)
+    """Return the dead letter of a task message; its body is truncated to a quarter of `max_payload`, in bytes."""
+    truncated = message.body[: max_payload // 4]
+    body, encoding = _encode(truncated)
     return DeadLetter(
         task_id=task_id,
         kind=message.kind,
         subject=message.subject,
-        body=readable,
+        body=body,
         body_encoding=encoding,
-        body_truncated=len(kept) < len(message.body),
+        body_truncated=len(truncated) < len(message.body),
         headers=_limited(message.headers),
         error=error,
         attempts=attempts,
@@ -42,29 +42,29 @@ def letter_of(
     )
 
 
-async def letters(
+async def dead_letter_pages(
     nats: Client, stream: str, *, after: int = 0, parse: Callable[[bytes], DeadLetter] = DeadLetter.model_validate_json
 ) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
-    """Yield pages of dead letters with their stream sequences, the oldest first.
-
-    `after` is a stream sequence: the first dead letter has a larger one.
+    """Yield pages of dead letters with their stream sequences, the oldest first, from sequence `after` + 1 on.
 
     Raises:
         NatsError: NATS does not answer.
     """
     async for messages in stream_pages.pages(nats, stream, subjects.ALL_DEAD_LETTERS, after=after):
-        yield [(each.seq or 0, parse(each.data or b"")) for each in messages if is_by_service(each.headers)]
+        yield [
+            (message.seq or 0, parse(message.data or b"")) for message in messages if is_from_service(message.headers)
+        ]
 
 
-def _readable(body: bytes) -> tuple[str, BodyEncoding]:
+def _encode(body: bytes) -> tuple[str, BodyEncoding]:
     with suppress(UnicodeDecodeError):
         text = body.decode()
-        if len(json.dumps(text, ensure_ascii=False)) < _LARGEST_GROWTH * len(body) + 3:
+        if len(json.dumps(text, ensure_ascii=False)) < _MAX_GROWTH * len(body) + 3:
             return text, BodyEncoding.UTF_8
     return base64.b64encode(body).decode(), BodyEncoding.BASE64
 
 
 def _limited(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the first _MOST_HEADERS headers, without those that are longer than _LONGEST_HEADER."""
-    first = islice(headers.items(), _MOST_HEADERS)
-    return {name: value for name, value in first if len(name + value) <= _LONGEST_HEADER}
+    """Return the first _MAX_HEADERS headers, without those that are longer than _MAX_HEADER_LENGTH."""
+    first = islice(headers.items(), _MAX_HEADERS)
+    return {name: value for name, value in first if len(name + value) <= _MAX_HEADER_LENGTH}

@@ -1,8 +1,8 @@
 """The `err_code`s of nats-server that decide what happens next."""
 
 NO_MESSAGE = 10037  # the stream has no such message
-# A message was not deleted: the stream does not have it, loses it just now, or lets nobody delete messages.
+# A message was not deleted: the stream does not have it, is just dropping it, or does not allow deletion.
 DELETE_FAILED = (10057, 10043)
 QUEUE_FULL = 10077  # the stream accepts no more messages on this subject
-STORAGE_FULL = (10023, 10047)  # JetStream may store no more, on the server or in the account
+STORAGE_FULL = (10023, 10047)  # the storage limit of the server or of the account is reached
 STORE_FAILED = 10051  # JetStream could not write to its disk

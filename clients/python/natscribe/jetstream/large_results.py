@@ -1,4 +1,4 @@
-"""Results that are too large for a message: an object holds the whole result, and its message refers to the object."""
+"""Results that are too large for a message: the message refers to an object that holds the whole result."""
 
 from nats.js.api import ObjectInfo
 
@@ -10,10 +10,10 @@ from natscribe.schemas.wire import Object
 HEADROOM_BYTES = 16 * 1024  # part of max_payload that is left free for headers and envelope
 
 
-def referring(result: Result, info: ObjectInfo) -> Result:
-    """Return a result without its segments and text, which refers to the object that holds the whole result."""
+def result_reference(result: Result, info: ObjectInfo) -> Result:
+    """Return a copy of a result without segments and text, with a reference to the object that holds all of it."""
     reference = Object(bucket=RESULTS_BUCKET, name=result.task_id, digest=info.digest or "", size=info.size or 0)
-    emptied: dict[str, object] = {"object": reference, "segments": []}
+    changes: dict[str, object] = {"object": reference, "segments": []}
     if isinstance(result, TranscriptionResult):
-        emptied["text"] = ""
-    return result.model_copy(update=emptied)
+        changes["text"] = ""
+    return result.model_copy(update=changes)

@@ -1,6 +1,6 @@
 """Workarounds for faults of nats-py and Python: the only module that uses private attributes of nats-py.
 
-Tests fail when one of these faults is mended, and when an attribute that this module replaces is renamed.
+Tests fail when one of these faults is fixed, and when an attribute that this module replaces is renamed.
 """
 
 import asyncio
@@ -13,21 +13,21 @@ from typing import Final
 from nats.aio.client import Client
 from nats.protocol import parser
 
-# These patterns replace those of nats-py, which have three faults: a line end between two sizes passes as a space,
-# headers that begin with digits pass as a size, and a subject with a vertical tab, which the server allows, is refused.
-_PLACE: Final = rb"[ \t]+([^ \t\r\n]+)[ \t]+([^ \t\r\n]+)[ \t]+(([^ \t\r\n]+)[ \t]+)?"
-_MESSAGE: Final = re.compile(rb"\AMSG" + _PLACE + rb"(\d+)\r\n")
-_MESSAGE_WITH_HEADERS: Final = re.compile(rb"\AHMSG" + _PLACE + rb"(\d+)[ \t]+(\d+)\r\n")
+# These patterns replace those of nats-py, which have three faults: they accept a line end between two sizes as a space,
+# and digits at the start of headers as a size, and they reject a vertical tab in a subject, which the server allows.
+_SUBJECTS: Final = rb"[ \t]+([^ \t\r\n]+)[ \t]+([^ \t\r\n]+)[ \t]+(([^ \t\r\n]+)[ \t]+)?"
+_MESSAGE: Final = re.compile(rb"\AMSG" + _SUBJECTS + rb"(\d+)\r\n")
+_MESSAGE_WITH_HEADERS: Final = re.compile(rb"\AHMSG" + _SUBJECTS + rb"(\d+)[ \t]+(\d+)\r\n")
 
 # Python 3.12.0 to 3.13.7 raise TypeError on a write to a lost connection: https://github.com/python/cpython/issues/136234
 _WRITES_RAISE: Final = (3, 12) <= sys.version_info < (3, 13, 8)
 
 
 def tolerate_unreadable_messages(nats: Client) -> None:
-    """Make a connection treat malformed headers as no headers, and ignore a message whose subjects are no UTF-8.
+    """Make a connection treat malformed headers as no headers, and ignore messages whose subjects are not UTF-8.
 
-    The server forwards them, and at the first one the reader of nats-py ends: the connection receives nothing more.
-    Call this before the first subscription.
+    The server forwards such messages. The first one ends the reader of nats-py, so the connection receives nothing
+    more. Call this before the first subscription.
     """
     parser.MSG_RE, parser.HMSG_RE = _MESSAGE, _MESSAGE_WITH_HEADERS
     read = nats._process_headers  # noqa: SLF001 -- nats-py has no hook between the socket and its reader
@@ -35,7 +35,7 @@ def tolerate_unreadable_messages(nats: Client) -> None:
     async def read_or_none(headers: bytes) -> dict[str, str] | None:
         try:
             return await read(headers)
-        except (IndexError, ValueError):  # the headers are shorter than their first line, or are no text
+        except (IndexError, ValueError):  # the headers are shorter than their first line, or not text
             return None
 
     nats._process_headers = read_or_none  # type: ignore[method-assign]  # noqa: SLF001 -- as above
@@ -49,7 +49,7 @@ def tolerate_unreadable_messages(nats: Client) -> None:
 
 
 def tolerate_lost_writes() -> None:
-    """Make all connections of this process ignore writes to a lost connection, as other versions of Python do.
+    """Make all connections of this process ignore writes to a lost connection, like other versions of Python.
 
     nats-py and redis-py expect only OSError, so the TypeError of some Python versions would end the writing coroutine.
     """
@@ -58,7 +58,7 @@ def tolerate_lost_writes() -> None:
 
 
 async def close(nats: Client) -> None:
-    """Close a connection. If the server has gone, the messages that are not sent yet are lost."""
+    """Close a connection; messages that are not sent yet are lost if the server is unreachable."""
     with suppress(OSError, TypeError):  # TypeError: `tolerate_lost_writes` was not called
         await nats.close()
 

@@ -1,4 +1,4 @@
-"""Repeat requests that JetStream does not answer: after a server was lost, a stream has no leader for some seconds."""
+"""Repeats requests that JetStream does not answer: after the loss of a server, a stream has no leader for seconds."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -10,12 +10,12 @@ from nats.js.errors import APIError, NoStreamResponseError, ServerError, Service
 
 RETRY_FOR_S: Final = 30.0  # the servers of a cluster need up to ten seconds to elect a new leader
 REPEAT_EVERY_S: Final = 0.1
-REQUEST_TIMEOUT_S: Final = 2.0  # of one request to JetStream: a leader that died may have taken the request with it
+REQUEST_TIMEOUT_S: Final = 2.0  # of one request to JetStream, which is lost if the leader dies
 UNFINISHED: Final = {  # err_codes of a cluster's leader, after which a request can be repeated
     10158,  # a message with this id is not stored on enough servers yet
     10164,  # another append to this subject is not finished yet
 }
-NO_REPLY = (  # errors of an outage, after which a request can be repeated
+OUTAGE_ERRORS = (  # errors of an outage, after which a request can be repeated
     NatsTimeoutError,
     NoStreamResponseError,
     NoRespondersError,
@@ -30,23 +30,23 @@ T = TypeVar("T")
 
 def is_repeatable(error: Exception) -> bool:
     """Whether the request that ended with this error can be repeated."""
-    return isinstance(error, NO_REPLY) or (isinstance(error, APIError) and error.err_code in UNFINISHED)
+    return isinstance(error, OUTAGE_ERRORS) or (isinstance(error, APIError) and error.err_code in UNFINISHED)
 
 
 async def retry_until_reply(
-    ask: Callable[[], Awaitable[T]], *, within_s: float = RETRY_FOR_S, final: Collection[int] = ()
+    request: Callable[[], Awaitable[T]], *, within_s: float = RETRY_FOR_S, final: Collection[int] = ()
 ) -> T:
     """Repeat a request until NATS answers; errors with an `err_code` in `final` are raised at once.
 
     Raises:
-        NatsError: NATS has not answered within `within_s` seconds, or answers with an error.
+        NatsError: NATS has not answered within `within_s` seconds, or replies with an error.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within_s
     while True:
         try:
-            return await ask()
-        except (APIError, *NO_REPLY) as error:
+            return await request()
+        except (APIError, *OUTAGE_ERRORS) as error:
             is_final = isinstance(error, APIError) and error.err_code in final
             if is_final or not is_repeatable(error) or loop.time() > deadline:
                 raise

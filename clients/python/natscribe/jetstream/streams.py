@@ -1,8 +1,8 @@
-"""The streams, queues and buckets that clients see: the service makes them, and the mock.
+"""Configurations of the streams, consumers and buckets that clients see, which the service and the mock create.
 
-Each stream has a setting that nobody can take back: `deny_delete` where the service purges by subject, `deny_purge`
-where it deletes single messages. nats-server refuses every update that leaves this setting out. So a client that
-declares one of the streams by its name, with a configuration of its own, cannot change it.
+Each stream has a setting that cannot be revoked: `deny_delete` where the service purges by subject, `deny_purge` where
+it deletes single messages. nats-server refuses every update that leaves this setting out. So a client that declares one
+of the streams by its name, with a different configuration, cannot change it.
 """
 
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import MAX_KEEP_S, Kind, Lane, Priority
 
 DAY_S = 24 * 3600.0
-EXPIRES_AFTER_S = 7 * DAY_S  # how long a task may wait before it fails
-RESULTS_KEPT_S = float(MAX_KEEP_S)
-LETTERS_KEPT_S = 30 * DAY_S
-UPLOADS_KEPT_S = 90 * DAY_S  # added to AUDIO_TTL: how long the bucket keeps a recording that no task has used
+TASK_TTL_S = 7 * DAY_S  # how long a task may wait before it fails
+RESULTS_TTL_S = float(MAX_KEEP_S)
+DEAD_LETTERS_TTL_S = 30 * DAY_S
+UNUSED_UPLOADS_TTL_S = 90 * DAY_S  # added to AUDIO_TTL: how long the bucket retains a recording that no task has used
 RESULTS_BUCKET = "results"
 DUPLICATE_WINDOW_S = 120.0  # the default of nats-server, repeated here because the AsyncAPI document names the value
 BUCKET_SCHEME = "nats://"  # of an AUDIO_STORE that is a bucket
@@ -39,20 +39,20 @@ QUEUE_LENGTH = 10_000  # tasks in one task queue
 AUDIO_TTL_S = 30 * DAY_S
 ACK_WAIT_S = 15.0
 LIVE_TTL_S = DAY_S
-# NATS sets aside the bytes that a stream may have, and refuses the stream where its disk is smaller: so no limit.
+# No limit, because NATS reserves the bytes of a limit, and refuses the stream if its disk is smaller.
 LIVE_MAX_BYTES = 0
 _FRAME_HEADER_BYTES = 4096  # room for the headers of a frame, which JetStream counts
 
-LIVE_ACK_WAIT_S = 4.0  # people wait for the text: a worker of a live task counts as dead sooner
+LIVE_ACK_WAIT_S = 4.0  # people wait for the text, so a worker of a live task counts as dead sooner
 
 
 def task_subjects() -> list[str]:
     """Return the subjects of the nine task queues."""
-    return [subjects.tasks(queue, priority) for priority in Priority for queue in Lane]
+    return [subjects.tasks(lane, priority) for priority in Priority for lane in Lane]
 
 
 def public_streams(
-    called: StreamNames,
+    names: StreamNames,
     *,
     queue_length: int = QUEUE_LENGTH,
     live_ttl_s: float = LIVE_TTL_S,
@@ -60,41 +60,41 @@ def public_streams(
 ) -> Iterator[StreamConfig]:
     """Yield the configurations of the streams that clients see.
 
-    `queue_length` is that of each task queue, in tasks; `live_ttl_s` how long a frame is kept, in seconds;
-    `live_max_bytes` how much all frames together may take, 0: no limit.
+    `queue_length` is the limit of each task queue, in tasks; `live_ttl_s` the retention time of a frame, in seconds;
+    `live_max_bytes` the limit of all frames together, 0: no limit.
     """
     yield StreamConfig(
-        name=called.tasks,
+        name=names.tasks,
         subjects=task_subjects(),
         retention=RetentionPolicy.WORK_QUEUE,
         storage=StorageType.FILE,
         discard=DiscardPolicy.NEW,
         discard_new_per_subject=True,  # without this, a full queue would drop its oldest task silently
         max_msgs_per_subject=queue_length,
-        max_age=EXPIRES_AFTER_S + DAY_S,
+        max_age=TASK_TTL_S + DAY_S,
         duplicate_window=DUPLICATE_WINDOW_S,
         republish=RePublish(src=subjects.ALL_TASKS, dest=subjects.ALL_ACCEPTED),
         allow_direct=True,
         deny_purge=True,
     )
-    yield _log(called.progress, subjects.ALL_PROGRESS, 8 * DAY_S)
-    yield _log(called.segments, subjects.ALL_SEGMENTS, 8 * DAY_S)
-    results = _log(called.results, subjects.ALL_RESULTS, RESULTS_KEPT_S)
+    yield _log(names.progress, subjects.ALL_PROGRESS, 8 * DAY_S)
+    yield _log(names.segments, subjects.ALL_SEGMENTS, 8 * DAY_S)
+    results = _log(names.results, subjects.ALL_RESULTS, RESULTS_TTL_S)
     results.subjects = [subjects.append_to(subjects.ALL_RESULTS), subjects.append_to(subjects.ALL_NO_RESULTS)]
     # This stores results as `results.*`, and outcomes without a result as `no_results.*`.
     results.subject_transform = SubjectTransform(src=subjects.append_to("*.*"), dest="{{wildcard(1)}}.{{wildcard(2)}}")
     yield results
-    letters = _log(called.dead_letters, subjects.ALL_DEAD_LETTERS, LETTERS_KEPT_S)
+    letters = _log(names.dead_letters, subjects.ALL_DEAD_LETTERS, DEAD_LETTERS_TTL_S)
     letters.subjects = [subjects.append_to(subjects.dead_letters(kind)) for kind in Kind]
-    letters.duplicate_window = EXPIRES_AFTER_S + DAY_S  # a message that is delivered again stores no second dead letter
+    letters.duplicate_window = TASK_TTL_S + DAY_S  # a message that is delivered again stores no second dead letter
     letters.deny_delete, letters.deny_purge = False, True
     yield letters
     yield StreamConfig(
-        name=called.live,
+        name=names.live,
         subjects=[subjects.ALL_LIVE_AUDIO],
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
-        discard=DiscardPolicy.NEW,  # a full stream refuses new sound: it would lose the oldest unheard otherwise
+        discard=DiscardPolicy.NEW,  # a full stream refuses new audio instead of dropping unprocessed frames
         max_age=live_ttl_s,
         max_bytes=live_max_bytes or -1,
         max_msg_size=LARGEST_FRAME_BYTES + _FRAME_HEADER_BYTES,
@@ -105,7 +105,7 @@ def public_streams(
 
 
 def _log(name: str, subject: str, max_age: float) -> StreamConfig:
-    """Make the configuration of a stream whose stored messages JetStream republishes on `subject`.
+    """Return the configuration of a stream whose stored messages JetStream republishes on `subject`.
 
     Only the service may publish to the stream's append subjects.
     """
@@ -130,18 +130,18 @@ def stored_subjects(config: StreamConfig) -> list[str]:
     return [subject.removeprefix(subjects.append_to("")) for subject in config.subjects or []]
 
 
-def queue_consumers(called: StreamNames, *, ack_wait_s: float = ACK_WAIT_S) -> Iterator[ConsumerConfig]:
+def queue_consumers(names: StreamNames, *, ack_wait_s: float = ACK_WAIT_S) -> Iterator[ConsumerConfig]:
     """Yield the configurations of the durable consumers of the nine task queues, the highest priority first."""
     for priority in Priority:
-        for queue in Lane:
-            wait = min(LIVE_ACK_WAIT_S, ack_wait_s) if queue is Lane.LIVE else ack_wait_s
-            yield durable(called.queue_consumer(queue, priority), subjects.tasks(queue, priority), ack_wait_s=wait)
+        for lane in Lane:
+            wait = min(LIVE_ACK_WAIT_S, ack_wait_s) if lane is Lane.LIVE else ack_wait_s
+            yield durable(names.queue_consumer(lane, priority), subjects.tasks(lane, priority), ack_wait_s=wait)
 
 
 def durable(
     name: str, subject: str, *, ack_wait_s: float, begin_with: DeliverPolicy = DeliverPolicy.ALL
 ) -> ConsumerConfig:
-    """Make the configuration of a durable consumer that delivers each message until the message is acknowledged."""
+    """Return the configuration of a durable consumer, which delivers each message until it is acknowledged."""
     return ConsumerConfig(
         durable_name=name,
         filter_subject=subject,
@@ -149,20 +149,20 @@ def durable(
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=ack_wait_s,
         max_ack_pending=-1,  # no limit: tasks that wait for a retry must not block their queue
-        max_deliver=-1,  # no limit: JetStream would keep a message past its limit undelivered for ever
+        max_deliver=-1,  # no limit: JetStream would never deliver a message again that has reached its limit
     )
 
 
 def bucket_configs(audio_store: str, *, audio_ttl_s: float = AUDIO_TTL_S) -> Iterator[ObjectStoreConfig]:
     """Yield the configurations of the Object Store buckets; `audio_store` is the setting AUDIO_STORE."""
-    yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=RESULTS_KEPT_S)
+    yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=RESULTS_TTL_S)
     if audio_store.startswith(BUCKET_SCHEME):
-        ttl = audio_ttl_s + UPLOADS_KEPT_S if audio_ttl_s else None
+        ttl = audio_ttl_s + UNUSED_UPLOADS_TTL_S if audio_ttl_s else None
         yield ObjectStoreConfig(bucket=audio_store.removeprefix(BUCKET_SCHEME), ttl=ttl)
 
 
 def bucket_stream(bucket: ObjectStoreConfig) -> StreamConfig:
-    """Make the configuration of the stream of a bucket: that of NATS' clients, and `deny_delete`."""
+    """Return the configuration of the stream of a bucket: as NATS' clients create it, and with `deny_delete`."""
     return StreamConfig(
         name=f"OBJ_{bucket.bucket}",
         subjects=[f"$O.{bucket.bucket}.C.>", f"$O.{bucket.bucket}.M.>"],

@@ -1,4 +1,4 @@
-"""Reads task messages as the task stream holds them: what publishers have sent, valid or not."""
+"""Parses messages of the task stream, which may be invalid."""
 
 import json
 import re
@@ -22,10 +22,10 @@ from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Lane, Priority
 SEQUENCE_DIGITS = 19  # the largest stream sequence has this number of digits
 
 
-def content_of(body: bytes) -> Any:
-    """Return the JSON values in the body of a message that may be invalid, to find out whose it is.
+def parse_json_leniently(body: bytes) -> Any:
+    """Parse the body of a message that may be an invalid task, to read its task id or user id.
 
-    Python refuses integers of more than 4,300 digits: here they are cut to 21 characters, too many for an id.
+    Python refuses integers of more than 4,300 digits: here they are truncated to 21 characters, too many for an id.
 
     Raises:
         ValueError: The body is no JSON.
@@ -47,7 +47,7 @@ class TaskMessage:
 
     @classmethod
     def delivered(cls, message: Msg) -> Self:
-        """Read a message that JetStream has delivered."""
+        """Read a message from a delivery of JetStream."""
         metadata = message.metadata
         time = metadata.timestamp.astimezone(timezone.utc)
         return cls(message.subject, metadata.sequence.stream, time, message.headers or {}, message.data)
@@ -71,7 +71,7 @@ class TaskMessage:
 
     @property
     def task(self) -> Task | None:
-        """The task in the body, also with fields that only a later version knows; None if the body is no task."""
+        """The task in the body, without fields that only a later version has; None if the body is not a task."""
         try:
             return read_task(self.lane, self.body)
         except ValueError:
@@ -81,14 +81,14 @@ class TaskMessage:
     def task_id(self) -> str | None:
         """The task id in the body, even if the rest of the body is invalid; None if there is no valid id."""
         try:
-            found = content_of(self.body)["task_id"]
+            task_id = parse_json_leniently(self.body)["task_id"]
         except (ValueError, LookupError, TypeError, RecursionError):
             return None
-        return found if isinstance(found, str) and re.fullmatch(TASK_ID_PATTERN, found) else None
+        return task_id if isinstance(task_id, str) and re.fullmatch(TASK_ID_PATTERN, task_id) else None
 
     @property
     def problem(self) -> ErrorDetail | None:
-        """What is wrong with the message, without quoting its content; None if the message is valid."""
+        """The problem of an invalid message, without quoting its content; None if the message is valid."""
         try:
             TASKS[self.lane].model_validate_json(self.body)
         except ValidationError as error:
@@ -102,12 +102,12 @@ class TaskMessage:
 
     @property
     def traceparent(self) -> str | None:
-        """The publisher's trace context, which every record of the task repeats; None if it is invalid."""
-        found = self.headers.get(TRACEPARENT, "")
-        return found if re.fullmatch(TRACE_PATTERN, found) else None
+        """The publisher's trace context, which every record of the task repeats; None if missing or invalid."""
+        value = self.headers.get(TRACEPARENT, "")
+        return value if re.fullmatch(TRACE_PATTERN, value) else None
 
     @property
     def replay_of(self) -> int | None:
         """The stream sequence of the `failed` record that a replay continues; None if the message is no replay."""
-        found = self.headers.get(REPLAY_OF, "")
-        return int(found) if found.isascii() and found.isdecimal() and len(found) <= SEQUENCE_DIGITS else None
+        value = self.headers.get(REPLAY_OF, "")
+        return int(value) if value.isascii() and value.isdecimal() and len(value) <= SEQUENCE_DIGITS else None

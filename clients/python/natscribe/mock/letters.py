@@ -2,7 +2,7 @@
 
 from nats.aio.client import Client as Nats
 
-from natscribe.jetstream.dead_letters import letters
+from natscribe.jetstream.dead_letters import dead_letter_pages
 from natscribe.mock.task import PlayedTask
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.headers import REPLAY_OF
@@ -20,7 +20,7 @@ class Letters:
 
     async def chosen(self, choice: DeadLetterChoice | None) -> list[tuple[int, DeadLetter]]:
         """Return the chosen dead letters with their stream sequences; without a choice all, the oldest first."""
-        stored = [each async for page in letters(self._nats, self._stream) for each in page]
+        stored = [each async for page in dead_letter_pages(self._nats, self._stream) for each in page]
         return [each for each in stored if choice is None or choice.chooses(each[1])]
 
     async def delete(self, sequence: int) -> None:

@@ -11,8 +11,8 @@ from nats.js.errors import NotFoundError
 from pydantic import BaseModel
 
 from natscribe.jetstream import cloud_events
-from natscribe.jetstream.dead_letters import letter_of
-from natscribe.jetstream.large_results import HEADROOM_BYTES, referring
+from natscribe.jetstream.dead_letters import make_dead_letter
+from natscribe.jetstream.large_results import HEADROOM_BYTES, result_reference
 from natscribe.jetstream.leader_reads import next_from
 from natscribe.jetstream.streams import BUCKET_SCHEME, RESULTS_BUCKET
 from natscribe.jetstream.task_messages import TaskMessage
@@ -90,13 +90,13 @@ class Log:
         if len(result.model_dump_json()) <= self.largest:
             return result
         info = await (await self._js.object_store(RESULTS_BUCKET)).get_info(result.task_id)
-        return referring(result, info)
+        return result_reference(result, info)
 
     async def store_letter(
         self, message: TaskMessage, task_id: str | None, error: ErrorDetail, *, attempts: int
     ) -> None:
         """Store the dead letter of a task message."""
-        letter = letter_of(message, task_id, error, attempts=attempts, max_payload=self._max_payload)
+        letter = make_dead_letter(message, task_id, error, attempts=attempts, max_payload=self._max_payload)
         headers = cloud_events.headers("dead_letters", f"natscribe/{MOCK_WORKER}", uuid4().hex, task_id=task_id)
         where = subjects.append_to(subjects.dead_letters(letter.kind))
         written = letter.model_dump_json().encode()

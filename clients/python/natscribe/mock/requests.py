@@ -12,7 +12,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from natscribe.client import ClientError, RequestFailedError, written
+from natscribe.client import ClientError, RequestFailedError, format_result
 from natscribe.jetstream import cloud_events
 from natscribe.mock.letters import Letters
 from natscribe.mock.log import Log
@@ -148,7 +148,7 @@ class Answers:
             raise RequestFailedError(without_result(task.status()))
         if request.format is ResultFormat.JSON:
             return self._voices.named(await self._log.message_of(task.result))
-        text = written(self._voices.named(task.result), request.format, request)
+        text = format_result(self._voices.named(task.result), request.format, request)
         if len(text.encode()) > self._log.largest:
             return self._voices.named(await self._log.message_of(task.result))
         return _File(text, request.format.content_type)

@@ -14,7 +14,7 @@ from tests.waiting import eventually
 
 
 @pytest.mark.foreign
-async def test_a_letter_whose_headers_no_library_would_write_is_replayed_like_any_other(
+async def test_a_dead_letter_with_unusual_headers_is_replayed(
     publisher: Publisher, worker: Worker, servers: Servers, js: JetStreamContext
 ) -> None:
     # Given tasks that have failed, one of them with a header that the server takes, and clients do not
@@ -30,7 +30,7 @@ async def test_a_letter_whose_headers_no_library_would_write_is_replayed_like_an
     assert await publisher.ask("dead_letters.replay", code="audio_not_found") == {"replayed": 2}
 
 
-async def test_it_is_said_why_a_letter_that_outlives_its_events_cannot_be_replayed(
+async def test_a_dead_letter_without_a_log_is_refused_with_a_reason(
     publisher: Publisher, worker: Worker, js: JetStreamContext
 ) -> None:
     # Given the letter of a task whose events are kept no longer

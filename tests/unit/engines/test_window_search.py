@@ -11,7 +11,7 @@ from app.engines.audio import window_search
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.samples import unpack
 from app.engines.audio.window_search import find_windows
-from app.engines.audio.windows import UnpackedWindow, WindowsFound
+from app.engines.audio.windows import DetectedWindows, UnpackedWindow
 from app.engines.messages import (
     FindWindows,
     RecordingOpened,
@@ -34,19 +34,19 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
         channels.append(channel)
         return ()
 
-    def listen(_pieces: object, start_at: float) -> list[WindowsFound]:
+    def detect_windows(_pieces: object, start_at: float) -> list[DetectedWindows]:
         windows = [UnpackedWindow([(at, at + 1.0)], np.full(16_000, at / 100, np.float32)) for at in (40.0, 50.0)]
         left = [window for window in windows if window.regions[-1][1] > start_at]
         return [
-            WindowsFound([], 32.0, 32.0),
-            WindowsFound(left, 96.0, 90.0),
-            WindowsFound([], 100.0, 100.0),
+            DetectedWindows([], 32.0, 32.0),
+            DetectedWindows(left, 96.0, 90.0),
+            DetectedWindows([], 100.0, 100.0),
         ]
 
-    monkeypatch.setattr(window_search, "measure", lambda _path, _budget: (99.0, 2))
-    monkeypatch.setattr(window_search, "prepare", lambda: None)
+    monkeypatch.setattr(window_search, "probe", lambda _path, _budget: (99.0, 2))
+    monkeypatch.setattr(window_search, "load_vad", lambda: None)
     monkeypatch.setattr(window_search, "decode", decode)
-    monkeypatch.setattr(window_search, "listen", listen)
+    monkeypatch.setattr(window_search, "detect_windows", detect_windows)
     return channels
 
 
@@ -55,9 +55,9 @@ def channels_of(replies: Sequence[Reply]) -> list[int | None]:
 
 
 def test_windows_are_emitted_as_they_are_found() -> None:
-    # Given a recording, when it is listened to
+    # Given a recording, when it is processed
     replies = list(find_windows(FindWindows(path=Path("meeting.flac")), LIMIT))
-    # Then its length and channels come first, then its windows with their sound, and how far all is settled
+    # Then its length and channels come first, then its windows with their audio, and how far all is complete
     assert [type(reply) for reply in replies] == [
         RecordingOpened,
         WindowSearchAdvanced,
@@ -71,21 +71,21 @@ def test_windows_are_emitted_as_they_are_found() -> None:
     windows = [reply.window for reply in replies if isinstance(reply, WindowFound)]
     assert [window.regions for window in windows] == [[(40, 41)], [(50, 51)]]
     assert unpack(windows[1].samples) == pytest.approx(0.5, abs=1e-4)
-    assert [reply.settled for reply in replies if isinstance(reply, WindowSearchAdvanced)] == [32, 90, 100]
+    assert [reply.complete_until for reply in replies if isinstance(reply, WindowSearchAdvanced)] == [32, 90, 100]
     # And its end says how long it really is
     assert replies[-1] == WindowSearchDone(duration_seconds=100)
 
 
 def test_a_resumed_run_begins_after_what_is_done() -> None:
-    # Given a run that did the first window, when another one goes on
+    # Given a run that did the first window, when another one continues
     replies = list(find_windows(FindWindows(path=Path("meeting.flac"), start_at=41.0), LIMIT))
     # Then only the rest is found
     assert [reply.window.regions for reply in replies if isinstance(reply, WindowFound)] == [[(50, 51)]]
 
 
 @pytest.mark.parametrize("channel", [None, 0, 1])
-def test_one_channel_is_listened_to_where_that_is_asked_for(decoded: list[int | None], channel: int | None) -> None:
-    # Given a recording with two channels, when one is listened to, or both as one
+def test_one_channel_is_processed_where_that_is_requested(decoded: list[int | None], channel: int | None) -> None:
+    # Given a recording with two channels, when one is processed, or both as one
     replies = list(find_windows(FindWindows(path=Path("meeting.flac"), channel=channel), LIMIT))
     # Then nothing else is decoded, and each window says where it lies
     assert decoded == [channel]
@@ -93,13 +93,13 @@ def test_one_channel_is_listened_to_where_that_is_asked_for(decoded: list[int | 
 
 
 @pytest.mark.parametrize(("differ", "channel"), [(True, 0), (False, None)])
-def test_the_listener_chooses_by_the_sound(
+def test_the_window_detector_chooses_by_the_audio(
     monkeypatch: pytest.MonkeyPatch, decoded: list[int | None], differ: bool, channel: int | None
 ) -> None:
     # Given a recording with as many channels as can be compared, which differ or do not
-    monkeypatch.setattr(window_search, "measure", lambda _path, _budget: (99.0, 8))
+    monkeypatch.setattr(window_search, "probe", lambda _path, _budget: (99.0, 8))
     monkeypatch.setattr(window_search, "channels_differ", lambda *_: differ)
-    # When the choice is left to the listener
+    # When the choice is left to the window detector
     opened, *others = find_windows(FindWindows(path=Path("meeting.flac"), choose=True), LIMIT)
     # Then it takes the first channel or all of them, and says which, also with each window
     assert opened == RecordingOpened(duration_seconds=99, channels=8, channel=channel)
@@ -112,16 +112,16 @@ def test_where_there_is_no_choice_nothing_is_compared(
     monkeypatch: pytest.MonkeyPatch, decoded: list[int | None], channels: int
 ) -> None:
     # Given a recording with one channel, or with more than can be transcribed each on its own
-    monkeypatch.setattr(window_search, "measure", lambda _path, _budget: (99.0, channels))
+    monkeypatch.setattr(window_search, "probe", lambda _path, _budget: (99.0, channels))
     monkeypatch.delattr(window_search, "channels_differ")
-    # When the choice is left to the listener, then all channels are mixed, and none was compared
+    # When the choice is left to the window detector, then all channels are mixed, and none was compared
     list(find_windows(FindWindows(path=Path("meeting.flac"), choose=True), LIMIT))
     assert decoded == [None]
 
 
 def test_the_only_channel_is_no_channel_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a recording with one channel, when the first one is asked for, then the listener says that it is all
-    monkeypatch.setattr(window_search, "measure", lambda _path, _budget: (99.0, 1))
+    # Given a recording with one channel, when the first one is requested, then the window detector says that it is all
+    monkeypatch.setattr(window_search, "probe", lambda _path, _budget: (99.0, 1))
     opened, *others = find_windows(FindWindows(path=Path("meeting.flac"), channel=0), LIMIT)
     assert opened == RecordingOpened(duration_seconds=99, channels=1)
     assert channels_of(others) == [None] * 2
@@ -129,9 +129,9 @@ def test_the_only_channel_is_no_channel_of_its_own(monkeypatch: pytest.MonkeyPat
 
 def test_a_recording_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a recording longer than the limit
-    monkeypatch.setattr(window_search, "measure", lambda _path, _budget: (3601.0, 2))
+    monkeypatch.setattr(window_search, "probe", lambda _path, _budget: (3601.0, 2))
 
-    # When it is listened to, then the setting is named
+    # When it is processed, then the setting is named
     with pytest.raises(PermanentError, match="AUDIO_MAX_SECONDS") as caught:
         list(find_windows(FindWindows(path=Path("meeting.flac")), LIMIT))
     assert caught.value.detail.code is ErrorCode.AUDIO_TOO_LARGE

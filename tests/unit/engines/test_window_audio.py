@@ -11,7 +11,7 @@ def clip(seconds: float, *speech: tuple[float, float]) -> WindowAudio:
 
 
 def test_a_clip_is_cut_in_its_widest_silence() -> None:
-    # Given pauses of .3 and .5 s
+    # Given pauses of 0.3 and 0.5 s
     parts = cut_in_two(clip(30, (0, 12), (12.3, 20), (20.5, 30)))
 
     # When the clip is cut, then in the middle of the wider one

@@ -1,4 +1,4 @@
-"""The voice detector on sound that comes bit by bit."""
+"""The voice detector on audio that comes in pieces."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.speech_detector import SECTION, SpeechDetector
 from app.engines.audio.windows import FRAME, WARM_UP
 
-pytestmark = pytest.mark.xdist_group("voice")  # what is heard of all at once is found once
+pytestmark = pytest.mark.xdist_group("voice")  # the probabilities of the whole recording are computed once
 
 CLIPS = sorted((Path(__file__).parents[2] / "recordings" / "librivox").glob("*.flac"))
 NEEDED = SECTION + WARM_UP
@@ -31,40 +31,42 @@ def speech() -> Floats:
 
 @pytest.fixture(scope="module")
 def undisturbed(speech: Floats) -> Floats:
-    """What is heard of all at once."""
+    """The probabilities of the recording in one piece."""
     return SpeechDetector()(speech)
 
 
-def heard(voice: SpeechDetector, samples: Floats, frames: int) -> Floats:
+def probabilities(voice: SpeechDetector, samples: Floats, frames: int) -> Floats:
     size = frames * FRAME
     return np.concatenate([voice(samples[at : at + size]) for at in range(0, len(samples), size)])
 
 
 @pytest.mark.parametrize("frames", [1, 4, 100])
-def test_what_is_heard_does_not_depend_on_the_size_of_the_bits(
+def test_what_is_processed_does_not_depend_on_the_size_of_the_pieces(
     speech: Floats, undisturbed: Floats, frames: int
 ) -> None:
-    # Given a recording, when it comes in bits, then what is heard is what is heard of all at once
-    assert np.allclose(heard(SpeechDetector(), speech, frames), undisturbed, rtol=0, atol=1e-4)
+    # Given a recording, when it comes in pieces, then the probabilities are those of the whole
+    assert np.allclose(probabilities(SpeechDetector(), speech, frames), undisturbed, rtol=0, atol=1e-4)
 
 
-def test_it_hears_what_a_detector_hears_that_is_given_all_at_once(speech: Floats) -> None:
+def test_pieces_give_the_probabilities_of_the_whole(speech: Floats) -> None:
     # Given a section of a recording, and the judgement of the detector on all of it
     section = speech[: SECTION * FRAME]
     whole = get_vad_model()(section.copy()).ravel()
-    # When it comes in bits, then the judgement is the same (the detector does not hear the end of its last frame)
-    assert np.allclose(heard(SpeechDetector(), section, 8)[:-1], whole[:-1], rtol=0, atol=1e-4)
+    # When it comes in pieces, then the result is the same, except for the last frame, whose end is missing
+    assert np.allclose(probabilities(SpeechDetector(), section, 8)[:-1], whole[:-1], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("start", "begin"), [(start, 0) for start in (100, *LATER)] + [(start, start - NEEDED) for start in LATER]
 )
-def test_who_goes_on_in_the_middle_hears_the_same(speech: Floats, undisturbed: Floats, start: int, begin: int) -> None:
-    # Given what is heard of a recording
-    # When another one goes on at a frame in the middle, with all sound before it or with what it needs of that
+def test_a_worker_that_continues_in_the_middle_detects_the_same(
+    speech: Floats, undisturbed: Floats, start: int, begin: int
+) -> None:
+    # Given the probabilities of a recording
+    # When another detector starts at a frame in the middle, with all audio before it or with what it needs of that
     begin = max(begin, 0)
-    again = heard(SpeechDetector(start, begin), speech[begin * FRAME :], 10)
-    # Then it hears the same from there on
+    again = probabilities(SpeechDetector(start, begin), speech[begin * FRAME :], 10)
+    # Then the result from there on is the same
     assert np.allclose(again[start - begin :], undisturbed[start:], rtol=0, atol=1e-4)
-    # And did not listen to the sections before
+    # And the sections before were not processed
     assert not again[: max(start // SECTION * SECTION - begin, 0)].any()

@@ -14,7 +14,7 @@ from tests.waiting import eventually
 NONE = {"deleted": 0, "more_after": None}
 
 
-async def test_many_dead_letters_are_deleted_in_several_answers(
+async def test_many_dead_letters_are_deleted_in_several_requests(
     settings: Settings, worker: Worker, js: JetStreamContext, constants: Constants
 ) -> None:
     # Given several dead letters, the wanted ones last, and time for one in each answer

@@ -7,8 +7,8 @@ from nats.aio.client import Client as Nats
 from nats.js.errors import ServiceUnavailableError
 
 from natscribe.client.errors import NoJetStreamError, NotAllowedError, NoWorkerError
-from natscribe.client.exchange import NO_QUEUE, ask, no_worker
-from natscribe.jetstream.dead_letters import letters
+from natscribe.client.exchange import NO_QUEUE, no_worker_error, request
+from natscribe.jetstream.dead_letters import dead_letter_pages
 from natscribe.jetstream.leader_reads import next_from
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
@@ -20,60 +20,59 @@ from natscribe.settings import Settings
 NO_DEAD_LETTERS = "NATS has no dead letters to show, because"
 
 
-async def overview(connection: Nats, settings: Settings) -> QueueOverview:
-    """Return the state of the task queues; without a worker NATS is asked, and all tasks count as waiting.
+async def queue_overview(connection: Nats, settings: Settings) -> QueueOverview:
+    """Return the state of the task queues; without a worker read it from NATS, and count all tasks as waiting.
 
     Raises:
         NoJetStreamError: NATS has no JetStream.
         NoWorkerError: The task stream does not exist: no worker has ever run here.
     """
     try:
-        return await ask(connection, subjects.TASK_QUEUES, QueueRequest(), QueueOverview)
+        return await request(connection, subjects.TASK_QUEUES, QueueRequest(), QueueOverview)
     except NoWorkerError as error:
         try:
-            return await _without_a_worker(connection, settings.stream_names)
-        except NotAllowedError:  # only an operator may ask NATS itself
+            return await _overview_of_nats(connection, settings.stream_names)
+        except NotAllowedError:  # only an operator may read the consumers
             raise error from None
 
 
-async def _without_a_worker(connection: Nats, names: StreamNames) -> QueueOverview:
+async def _overview_of_nats(connection: Nats, names: StreamNames) -> QueueOverview:
     try:
-        queues = [await _waiting(connection, names, queue, priority) for priority in Priority for queue in Lane]
+        queues = [await _queue_status(connection, names, lane, priority) for priority in Priority for lane in Lane]
     except ServiceUnavailableError as error:
         raise NoJetStreamError from error
     except nats.errors.Error as error:
-        raise no_worker(NO_QUEUE) from error
-    return QueueOverview(queues=queues, dead_letters=await failed(connection, names))
+        raise no_worker_error(NO_QUEUE) from error
+    return QueueOverview(queues=queues, dead_letters=await _count_dead_letters(connection, names))
 
 
-async def _waiting(connection: Nats, names: StreamNames, queue: Lane, priority: Priority) -> QueueStatus:
+async def _queue_status(connection: Nats, names: StreamNames, lane: Lane, priority: Priority) -> QueueStatus:
     """Count the tasks of a queue: messages that were never delivered, and delivered ones that are not settled."""
-    info = await connection.jetstream().consumer_info(names.tasks, names.queue_consumer(queue, priority))
+    info = await connection.jetstream().consumer_info(names.tasks, names.queue_consumer(lane, priority))
     waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
     settled = info.ack_floor.stream_seq if info.ack_floor else 0
-    first = await next_from(connection, names.tasks, subjects.tasks(queue, priority), settled + 1) if waiting else None
-    oldest = first.time if first else None
+    first = await next_from(connection, names.tasks, subjects.tasks(lane, priority), settled + 1) if waiting else None
     return QueueStatus(
-        queue=queue,
-        kind=queue.kind,
+        queue=lane,
+        kind=lane.kind,
         priority=priority,
         waiting=waiting,
         running=0,
-        oldest=oldest,
+        oldest=first.time if first else None,
         newest_start=None,
     )
 
 
-async def failed(connection: Nats, names: StreamNames) -> int:
+async def _count_dead_letters(connection: Nats, names: StreamNames) -> int:
     """Return the number of stored dead letters.
 
     Raises:
-        NoWorkerError: The stream cannot be read; usually no worker has made it yet.
+        NoWorkerError: The stream cannot be read; usually no worker has created it yet.
     """
     try:
         info = await connection.jetstream().stream_info(names.dead_letters)
     except nats.errors.Error as error:
-        raise no_worker(NO_DEAD_LETTERS) from error
+        raise no_worker_error(NO_DEAD_LETTERS) from error
     return info.state.messages
 
 
@@ -81,13 +80,14 @@ async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[De
     """Yield the dead letters, oldest first.
 
     Raises:
-        NoWorkerError: As for `failed`.
+        NoWorkerError: The stream cannot be read; usually no worker has created it yet.
+        NotAllowedError: The user may not read it.
     """
+    if not await _count_dead_letters(connection, settings.stream_names):  # fails if this user may not read them
+        return
     try:
-        if not await failed(connection, settings.stream_names):  # also tells whether this user may read them
-            return
-        async for page in letters(connection, settings.stream_names.dead_letters):
+        async for page in dead_letter_pages(connection, settings.stream_names.dead_letters):
             for _, letter in page:
                 yield letter
     except nats.errors.Error as error:
-        raise no_worker(NO_DEAD_LETTERS) from error
+        raise no_worker_error(NO_DEAD_LETTERS) from error

@@ -39,7 +39,7 @@ class EndlessDiarization(FakeEngine):
         await asyncio.Event().wait()
 
 
-async def test_the_time_is_up_while_speakers_are_looked_for(publisher: Publisher, start_worker: StartWorker) -> None:
+async def test_an_attempt_times_out_during_diarization(publisher: Publisher, start_worker: StartWorker) -> None:
     engine = EndlessDiarization()
     async with start_worker(engine):
         # Given a task whose last attempt runs out of time between text and speakers

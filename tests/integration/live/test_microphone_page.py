@@ -1,4 +1,4 @@
-"""What a page that sends sound tells, with the code of the examples."""
+"""The messages of a page that sends audio, with the code of the examples."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ const live = new Live(connection, { task_id: "t1", audio: { codec: "pcm_s16le", 
   partial: nothing, connected: nothing, segments: nothing, progress: nothing,
   problem: (error) => error && console.log(error.message),
 });
-await live.begin();
+await live.start();
 live.send(new Uint8Array(32000), 1);
 await live.end();
 await connection.close();
@@ -44,7 +44,7 @@ GONE = {"error": {"code": "not_found", "message": "The result has expired."}}
 FOUND = {"task_id": "t1", "text": "Good morning."}
 
 
-async def test_sound_that_is_lost_to_another_program_is_told(tmp_path: Path) -> None:
+async def test_audio_that_is_lost_to_another_program_is_reported(tmp_path: Path) -> None:
     # Given NATS for pages, and a program that has sent the first frame of a task already
     port = free_port()
     websocket = f'websocket {{ listen: "127.0.0.1:{port}", no_tls: true }}\n'
@@ -55,7 +55,7 @@ async def test_sound_that_is_lost_to_another_program_is_told(tmp_path: Path) -> 
             for stream in public_streams(Settings(_env_file=None).stream_names):
                 await nc.jetstream().add_stream(stream)
             await nc.jetstream().publish("live.audio.t1", bytes(3200), headers={"Nats-Msg-Id": "t1-0"})
-            # When a page sends sound of the same task
+            # When a page sends audio of the same task
             page = ["--eval", PAGE, "--", f"ws://127.0.0.1:{port}"]
             told = await output(server.url, BIN / "node", "--input-type=module", *page, cwd=BROWSER)
     finally:

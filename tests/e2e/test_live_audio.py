@@ -59,11 +59,11 @@ async def test_noise_ends_well(client: Client) -> None:
         (LiveAudio(codec=Codec.MULAW, sample_rate=8000), recorded("webm", hum(2)), "WebM"),
         (OPUS, NOISE, "not Opus in Ogg or WebM"),
         (OPUS, recorded("webm", hum(2, channels=2)), "2 channels"),
-        (OPUS, recorded("ogg", hum(2))[:2000] + NOISE[: 1024**2], "The live sound"),
+        (OPUS, recorded("ogg", hum(2))[:2000] + NOISE[: 1024**2], "The live audio"),
     ],
     ids=["flac", "ogg", "webm", "noise", "two channels", "cut"],  # the sound is another one in each run
 )
-async def test_sound_that_is_not_what_its_task_says_is_named(
+async def test_audio_in_another_format_than_its_task_is_named(
     client: Client, audio: LiveAudio, sound: bytes, named: str
 ) -> None:
     # When a client sends another format than its task says, then it is told so
@@ -74,7 +74,7 @@ async def test_sound_that_is_not_what_its_task_says_is_named(
     assert failed.value.code is ErrorCode.AUDIO_UNREADABLE
 
 
-async def test_another_rate_than_said_is_sound_of_another_length(client: Client) -> None:
+async def test_a_wrong_sample_rate_changes_the_duration(client: Client) -> None:
     # When a client says 8 kHz and sends 16, which nothing tells, then the sound takes twice as long, and ends
     speech = read(CLIP).astype("<i2").tobytes()
     result = await heard(client, speech, LiveAudio(sample_rate=8000))

@@ -56,7 +56,7 @@ async def test_events_that_name_no_task_queue_do_not_stop_the_projection(
 
 @pytest.mark.parametrize("of", ["progress", "results"])
 @pytest.mark.parametrize("body", [b"{", b"[" * 100_000, b"\x00"], ids=["cut off", "lists", "no text"])
-async def test_a_task_whose_log_was_spoilt_does_not_stay_in_the_queue(
+async def test_a_task_with_a_corrupt_log_does_not_stay_in_the_queue(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, of: str, body: bytes
 ) -> None:
     # Given a task that runs

@@ -1,0 +1,96 @@
+"""Checks which requests of the command a user may send, with requests that change nothing."""
+
+import asyncio
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import nats.errors
+from nats.js.api import Header
+from pydantic import BaseModel
+
+from natscribe.client.errors import NotAllowedError
+from natscribe.client.permissions import Connection, permitted_users
+from natscribe.jetstream.retries import REQUEST_TIMEOUT_S
+from natscribe.schemas import subjects
+from natscribe.schemas.wire import Lane, Priority
+from natscribe.settings import Settings
+
+UNUSED_NAME = "natscribe-doctor"  # no task, recording or stream has this name
+_INVALID_REQUEST = b'{"%s": true}' % UNUSED_NAME.encode()  # the service refuses this field, and does nothing
+_FOR_NO_STREAM = {Header.EXPECTED_STREAM.value: UNUSED_NAME}  # with this header, no stream stores a message
+
+
+class Permission(BaseModel):
+    """Whether the user may send the requests of one command, and which users may."""
+
+    command: str
+    subject: str
+    allowed: bool
+    users: tuple[str, ...]  # users of the production stack who may
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """A request that shows whether a user may send requests of this kind."""
+
+    command: str
+    subject: str
+    body: bytes = _INVALID_REQUEST
+    is_stored: bool = False  # whether a stream would store the message
+
+
+async def check_permissions(connection: Connection, settings: Settings) -> list[Permission]:
+    """Return which requests the user may send, command by command.
+
+    Raises:
+        InboxRefusedError: The user may not receive replies under its inbox prefix.
+    """
+    events = await connection.subscribe(subjects.ALL_PROGRESS)
+    probes = _probes(settings)
+    allowed = await asyncio.gather(*(_is_allowed(connection, probe) for probe in probes))
+    await events.unsubscribe()
+    # The server has refused the subscription before it replied to the probes.
+    receives_events = subjects.ALL_PROGRESS not in connection.refused_subscriptions
+    commands = [(probe.command, probe.subject) for probe in probes] + [("top", subjects.ALL_PROGRESS)]
+    return [
+        Permission(command=command, subject=subject, allowed=may, users=permitted_users(subject))
+        for (command, subject), may in zip(commands, [*allowed, receives_events], strict=True)
+    ]
+
+
+def _probes(settings: Settings) -> list[_Probe]:
+    names, store = settings.stream_names, urlsplit(settings.audio_store)
+    publish = [
+        _Probe("transcribe", subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL), is_stored=True),
+        _Probe("diarize", subjects.tasks(Lane.DIARIZATION, Priority.NORMAL), is_stored=True),
+        _Probe("live", subjects.live_audio(UNUSED_NAME), is_stored=True),
+    ]
+    upload = [_Probe("upload", f"$O.{store.netloc}.M.{UNUSED_NAME}", is_stored=True)] if store.scheme == "nats" else []
+    last_event = b'{"last_by_subj": "%s"}' % subjects.progress(UNUSED_NAME).encode()
+    return [
+        *publish,
+        *upload,
+        _Probe("watch", f"$JS.API.STREAM.MSG.GET.{names.progress}", last_event),
+        _Probe("status", subjects.STATUS),
+        _Probe("result", subjects.RESULT),
+        _Probe("list", subjects.LIST),
+        _Probe("cancel", subjects.CANCEL),
+        _Probe("delete", subjects.DELETE),
+        _Probe("voices", subjects.VOICES),
+        _Probe("queue", subjects.TASK_QUEUES),
+        _Probe("dead-letters list", f"$JS.API.STREAM.INFO.{names.dead_letters}", b""),
+        _Probe("dead-letters replay", subjects.REPLAY),
+        _Probe("dead-letters delete", subjects.DELETE_LETTERS),
+    ]
+
+
+async def _is_allowed(connection: Connection, probe: _Probe) -> bool:
+    """Whether the server forwards the request, whatever the reply is."""
+    headers = _FOR_NO_STREAM if probe.is_stored else None
+    try:
+        await connection.request(probe.subject, probe.body, REQUEST_TIMEOUT_S, headers=headers)
+    except NotAllowedError:
+        return False
+    except nats.errors.Error:
+        return True
+    return True
