@@ -11,7 +11,7 @@ TABLE = (ROOT / "docs/runbook.md").read_text(encoding="utf-8").partition("## Log
 
 
 def logged() -> Iterator[str]:
-    """The events that the service logs; `_tell` of `natscribe up` logs where there is no terminal."""
+    """The events that the service logs; `_report` of `natscribe up` logs where there is no terminal."""
     for folder in ("app", "handlers"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -21,7 +21,7 @@ def logged() -> Iterator[str]:
                     ):
                         if level in LEVELS:
                             yield str(event)
-                    case ast.Call(func=ast.Name(id="_tell"), args=[ast.Constant(value=event), *_]):
+                    case ast.Call(func=ast.Name(id="_report"), args=[ast.Constant(value=event), *_]):
                         yield str(event)
 
 
