@@ -62,17 +62,34 @@ class UserRequest(Input):
 class ResultFormat(DescribedEnum):
     """The format of a result."""
 
-    JSON = "json", "The result as it was published: application/json."
-    TXT = "txt", "The text without times, with speakers if the task asked for them: text/plain."
-    SRT = "srt", "SubRip subtitles: text/plain."
-    VTT = "vtt", "WebVTT subtitles: text/plain."
-    RTTM = "rttm", "Who speaks when, as NIST tools read it: text/plain; only for results with speakers."
-    HTML = "html", "A page to look at, which needs nothing of other hosts: text/html."
+    # Each format is written by the module of `natscribe.formats` that has its name.
+    content_type: str  # the header of a reply in this format; the reply is bytes unless the type is text
+    needs_text: bool  # whether the format cannot hold a diarization
+
+    JSON = "json", "The result as it was published", "application/json"
+    TXT = "txt", "The text without times, with speakers if the task asked for them", "text/plain", True
+    SRT = "srt", "SubRip subtitles", "text/plain", True
+    VTT = "vtt", "WebVTT subtitles", "text/plain", True
+    RTTM = "rttm", "Who speaks when, as NIST tools read it, only for results with speakers", "text/plain"
+    HTML = "html", "A page to look at, which needs nothing of other hosts", "text/html"
+
+    def __new__(
+        cls,
+        word: str,
+        meaning: str = "",
+        content_type: str = "text/plain",
+        needs_text: bool = False,  # noqa: FBT001, FBT002 -- a member
+    ) -> Self:
+        """Make a member with the value `word`."""
+        member = str.__new__(cls, word)
+        member._value_, member.meaning = word, f"{meaning}: {content_type}."
+        member.content_type, member.needs_text = content_type, needs_text
+        return member
 
     @property
-    def content_type(self) -> str:
-        """The header `content-type` of a reply in this format."""
-        return {"json": "application/json", "html": "text/html"}.get(self.value, "text/plain")
+    def is_text(self) -> bool:
+        """Whether the format is text, and no binary format."""
+        return self.content_type.startswith("text/") or self is ResultFormat.JSON
 
 
 class SubtitleLimits(Input):

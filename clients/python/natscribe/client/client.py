@@ -9,7 +9,7 @@ from typing_extensions import Self, Unpack
 
 from natscribe.client.connection import OutageCallback, connect, read_settings
 from natscribe.client.errors import ClientError
-from natscribe.client.exchange import ask, is_text, read, request
+from natscribe.client.exchange import ask, is_json, read, request
 from natscribe.client.following import Follower, follow_all, has_events
 from natscribe.client.languages import language_code
 from natscribe.client.live import Live
@@ -240,19 +240,19 @@ class Client:
     @overload
     async def get_task_result(
         self, task_id: str, result_format: ResultFormat, *, limits: SubtitleLimits = ...
-    ) -> Result | str: ...
+    ) -> Result | str | bytes: ...
 
     async def get_task_result(
         self, task_id: str, result_format: ResultFormat = ResultFormat.JSON, *, limits: SubtitleLimits = DEFAULT_LIMITS
-    ) -> Result | str:
-        """Fetch the result, which may be in the Object Store: return a `Result` for `json`, else text."""
+    ) -> Result | str | bytes:
+        """Fetch the result of a task: return a `Result` for `json`, else text, or bytes for a binary format."""
         wanted = make(ResultRequest, {"task_id": task_id, "format": result_format, **limits.model_dump()})
         reply = await request(self._connection, subjects.RESULT, wanted)
-        if is_text(reply):
-            return reply.data.decode()
+        if not is_json(reply):
+            return reply.data.decode() if result_format.is_text else reply.data
         message = read(RESULT, reply.data)
         result = message
-        if message.object is not None:  # the object has no names
+        if message.object is not None:  # the result was too large for a message; the object has no names of voices
             stored = read(RESULT, await whole(self._connection, reply.data))
             result = stored.model_copy(update={"voices": message.voices})
         return result if result_format is ResultFormat.JSON else written(result, result_format, limits)
@@ -263,11 +263,11 @@ class Client:
     @overload
     async def wait_for_result(
         self, task_id: str, result_format: ResultFormat, *, limits: SubtitleLimits = ...
-    ) -> Result | str: ...
+    ) -> Result | str | bytes: ...
 
     async def wait_for_result(
         self, task_id: str, result_format: ResultFormat = ResultFormat.JSON, *, limits: SubtitleLimits = DEFAULT_LIMITS
-    ) -> Result | str:
+    ) -> Result | str | bytes:
         """Wait until a task ends, and return its result as `get_task_result` does.
 
         As `follow`, this waits for a task that is not known yet, perhaps for ever: `asyncio.wait_for` limits that.

@@ -20,6 +20,7 @@ from natscribe.client.errors import (
     UnreachableError,
 )
 from natscribe.client.tracing import publishing
+from natscribe.jetstream.cloud_events import JSON
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
@@ -36,7 +37,7 @@ REPEATABLE = {  # a copy does no harm, even if it is read late: a reply to any c
     *(subjects.STATUS, subjects.RESULT, subjects.LIST, subjects.TASK_QUEUES, subjects.CANCEL, subjects.VOICES),
 }
 MOST_COPIES = 3
-MOST_COPIES_OF_TEXT = 2  # a worker writes results as text one by one, also for requests that were given up
+MOST_COPIES_OF_FILES = 2  # a worker writes results in formats one by one, even if the client no longer waits
 ELECTION_S = 2.0  # after this pause the servers of a cluster may have elected the next leader of the task stream
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -114,8 +115,8 @@ async def _first_answer(connection: Nats, subject: str, asked: Input) -> Msg:
 def _most_copies(subject: str, asked: Input) -> int:
     if subject not in REPEATABLE:
         return 1
-    is_text_wanted = isinstance(asked, ResultRequest) and asked.format is not ResultFormat.JSON
-    return MOST_COPIES_OF_TEXT if is_text_wanted else MOST_COPIES
+    needs_writer = isinstance(asked, ResultRequest) and asked.format is not ResultFormat.JSON
+    return MOST_COPIES_OF_FILES if needs_writer else MOST_COPIES
 
 
 async def _answer(connection: Nats, subject: str, body: bytes, within_s: float) -> Msg:
@@ -188,9 +189,9 @@ def no_worker(what_was_seen: str) -> NoWorkerError:
     return NoWorkerError(f"{what_was_seen} no worker of the service runs there: {how}.")
 
 
-def is_text(reply: Msg) -> bool:
-    """Whether a reply is text or a page, and not JSON."""
-    return (reply.headers or {}).get("content-type", "").startswith("text/")
+def is_json(reply: Msg) -> bool:
+    """Whether a reply is JSON, and not a file."""
+    return ((reply.headers or {}).get("content-type") or JSON).startswith(JSON)
 
 
 def _refused(subject: str, error: APIError) -> ClientError:
@@ -204,7 +205,7 @@ def _refused(subject: str, error: APIError) -> ClientError:
 
 
 def _refusal(reply: Msg) -> ErrorDetail | None:
-    if is_text(reply):
+    if not is_json(reply):
         return None
     try:
         return _Refusal.model_validate_json(reply.data).error

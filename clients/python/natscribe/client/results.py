@@ -1,4 +1,4 @@
-"""Fetches results that are too large for a message, and writes results as text."""
+"""Fetches results that are too large for a message, and writes results in formats."""
 
 import nats.errors
 from nats.aio.client import Client as Nats
@@ -37,15 +37,15 @@ async def whole(connection: Nats, body: bytes) -> bytes:
 
 
 def written(
-    result: Result, fmt: ResultFormat, limits: SubtitleLimits = DEFAULT_LIMITS, audio: str | None = None
-) -> str:
-    """Write a result in the given format, as the service does; a page plays `audio`, if that address is given.
+    result: Result, result_format: ResultFormat, limits: SubtitleLimits = DEFAULT_LIMITS, recording: str | None = None
+) -> str | bytes:
+    """Write a result in a format, as the service does; a page plays the recording at the address `recording`.
 
     Raises:
         RequestFailedError: This kind of result cannot be written in this format.
     """
     try:
-        return formats.write(result, fmt, limits, audio)
+        return formats.write(result, result_format, limits, recording)
     except formats.FormatUnavailableError as error:
         raise RequestFailedError(ErrorDetail(code=ErrorCode.FORMAT_UNAVAILABLE, message=str(error))) from error
     except ImportError as error:

@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from natscribe.client import ClientError, RequestFailedError, written
+from natscribe.formats import encoded
 from natscribe.jetstream import cloud_events
 from natscribe.mock.letters import Letters
 from natscribe.mock.log import Log
@@ -61,7 +62,7 @@ _PAUSES_S: Final = (0, 0.01, 0.04, 0.1, 0.15)  # before each check: a task is kn
 class _File:
     """A result in a format other than JSON."""
 
-    text: str
+    content: bytes
     content_type: str
 
 
@@ -114,11 +115,11 @@ class Answers:
         """Return the reply to a request, and its headers."""
         found = await self._answer(message)
         if isinstance(found, _File):
-            body, content_type = found.text, found.content_type
+            body, content_type = found.content, found.content_type
         else:
-            body, content_type = found.model_dump_json(), cloud_events.JSON
+            body, content_type = found.model_dump_json().encode(), cloud_events.JSON
         correlation = (message.headers or {}).get("correlation_id") or uuid4().hex
-        return body.encode(), {"content-type": content_type, "correlation_id": correlation}
+        return body, {"content-type": content_type, "correlation_id": correlation}
 
     async def _answer(self, message: Msg) -> Answer:
         adapter, handle = self._handlers[message.subject]
@@ -148,10 +149,10 @@ class Answers:
             raise RequestFailedError(without_result(task.status()))
         if request.format is ResultFormat.JSON:
             return self._voices.named(await self._log.message_of(task.result))
-        text = written(self._voices.named(task.result), request.format, request)
-        if len(text.encode()) > self._log.largest:
+        content = encoded(written(self._voices.named(task.result), request.format, request))
+        if len(content) > self._log.largest:
             return self._voices.named(await self._log.message_of(task.result))
-        return _File(text, request.format.content_type)
+        return _File(content, request.format.content_type)
 
     async def _list(self, request: ListRequest) -> TaskPage:
         found = sorted(self._tasks.values(), key=lambda task: task.place, reverse=True)
