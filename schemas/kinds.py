@@ -1,5 +1,7 @@
 """The types of tasks and results."""
 
+from collections.abc import Mapping
+
 from pydantic import ConfigDict, TypeAdapter
 
 from .diarization import DiarizationResult, DiarizationTask
@@ -25,3 +27,13 @@ def read_task(lane: Lane, body: bytes | str) -> Task:
         ValueError: The task has a value that this version does not support.
     """
     return TASKS[lane].model_validate_json(body, extra="allow")
+
+
+def with_current_names(result: Result, names: Mapping[str, str]) -> Result:
+    """Return a stored result with the names of its voices; `names` has the current name of each voice by its id.
+
+    A speaker whose voice has no name, because it was forgotten, is named UNKNOWN, as are speakers without a voice.
+    """
+    if not result.voices:
+        return result
+    return result.model_copy(update={"voices": {label: voice.called(names) for label, voice in result.voices.items()}})

@@ -7,7 +7,6 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import to_json
 from typing_extensions import Self
 
-from . import subjects
 from .dead_letters import DeadLetter
 from .diarization import DiarizationTask
 from .errors import ErrorCode, ErrorDetail
@@ -241,36 +240,3 @@ def status_of(
         finished_at=last.time if last.state.ended else None,
         result_available=last.state is State.COMPLETED and is_stored,
     )
-
-
-def unknown_task(task_id: str) -> ErrorDetail:
-    """Return the error of a request that names an unknown task."""
-    message = f"No task {task_id} is known: check the id, or publish the task first."
-    return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
-
-
-def no_dead_letter(task_id: str) -> ErrorDetail:
-    """Return the error of a request for the replay of a task that has no dead letter."""
-    message = f"No dead letter of task {task_id} is stored: list the dead letters to see which are."
-    return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
-
-
-def without_result(status: TaskStatus) -> ErrorDetail:
-    """Return the error of a request for the result of a task that is not completed."""
-    if status.error is not None and status.state.ended:
-        return status.error
-    if status.state.ended:
-        message = f"Task {status.task_id} was cancelled and has no result: publish it again under a new id."
-        return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
-    where = subjects.progress(status.task_id)
-    message = f"Task {status.task_id} is {status.state} at {status.progress} %: wait for `completed` on {where}."
-    return ErrorDetail(code=ErrorCode.NOT_FINISHED, message=message)
-
-
-def similar_voice(speaker: str, voice: str) -> ErrorDetail:
-    """Return the error of an enrolment of a speaker who is similar to another voice of the user."""
-    message = (
-        f"{speaker} is similar to the voice {voice} of the same user: enrol with this `voice` to add a reference to "
-        "it, or with `another: true` if this is another person."
-    )
-    return ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message)

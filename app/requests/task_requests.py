@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from nats.js.errors import NotFoundError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
+from natscribe.schemas.refusals import without_result
 from natscribe.schemas.requests import (
     ResultFormat,
     ResultRequest,
     TaskStatus,
-    without_result,
 )
 
 from app.errors import FencedError, RequestError, TransientError, refusal

@@ -26,6 +26,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.examples import WORKER_INFO
 from natscribe.schemas.problems import NO_JSON_OBJECT, invalid_request, problems_of
 from natscribe.schemas.progress import State
+from natscribe.schemas.refusals import no_dead_letter, unknown_task, without_result
 from natscribe.schemas.requests import (
     Deleted,
     DeleteLettersRequest,
@@ -37,9 +38,6 @@ from natscribe.schemas.requests import (
     TaskRequest,
     TaskStatus,
     UserRequest,
-    no_dead_letter,
-    unknown_task,
-    without_result,
 )
 from natscribe.schemas.task_list import ListRequest, TaskPage, listed
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
@@ -148,10 +146,10 @@ class Answers:
         if task.result is None:
             raise RequestFailedError(without_result(task.status()))
         if request.format is ResultFormat.JSON:
-            return self._voices.named(await self._log.message_of(task.result))
-        content = encoded(written(self._voices.named(task.result), request.format, request))
+            return self._voices.with_names(await self._log.message_of(task.result))
+        content = encoded(written(self._voices.with_names(task.result), request.format, request))
         if len(content) > self._log.largest:
-            return self._voices.named(await self._log.message_of(task.result))
+            return self._voices.with_names(await self._log.message_of(task.result))
         return _File(content, request.format.content_type)
 
     async def _list(self, request: ListRequest) -> TaskPage:
