@@ -29,6 +29,14 @@ def read_task(lane: Lane, body: bytes | str) -> Task:
     return TASKS[lane].model_validate_json(body, extra="allow")
 
 
+def needs_speaker_search(task: TranscriptionTask | LiveTask, *, separate: bool) -> bool:
+    """Whether the speakers of a transcript have to be searched for; `separate`: each channel is transcribed alone.
+
+    A separate channel is a speaker already, so only `identify` needs a search.
+    """
+    return task.diarize and (task.identify or not separate)
+
+
 def with_current_names(result: Result, names: Mapping[str, str]) -> Result:
     """Return a stored result with the names of its voices; `names` has the current name of each voice by its id.
 

@@ -14,10 +14,10 @@ from natscribe.mock.script import Ending
 from natscribe.mock.task import EndedError, PlayedTask
 from natscribe.mock.voices import Voices
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.kinds import Result, Task
+from natscribe.schemas.kinds import Result, Task, needs_speaker_search
 from natscribe.schemas.live import LiveTask
 from natscribe.schemas.progress import MAX_EVENT_INTERVAL_S, MIN_EVENT_INTERVAL_S, Stage, State
-from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.transcription import Channels, TranscriptionTask
 
 _BEAT_S = MAX_EVENT_INTERVAL_S / 2
 
@@ -202,7 +202,8 @@ def _stages(sent: Task) -> list[Stage]:
     """Return the stage of each part of an attempt, in order; all parts take the same time."""
     if not isinstance(sent, TranscriptionTask):
         return [Stage.DIARIZING] * BATCHES
-    return [Stage.TRANSCRIBING] * BATCHES + [Stage.DIARIZING] * sent.diarize
+    has_search = needs_speaker_search(sent, separate=sent.channels is Channels.SEPARATE)
+    return [Stage.TRANSCRIBING] * BATCHES + [Stage.DIARIZING] * has_search
 
 
 def _no_recording(sent: Task) -> ErrorDetail:

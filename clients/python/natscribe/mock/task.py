@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 
 from nats.aio.msg import Msg
 
@@ -94,21 +94,10 @@ class PlayedTask:
 
     def next_event(self, state: State, **fields: object) -> ProgressEvent:
         """Make the next event of the task's log."""
-        if self.last is not None:
-            return next_event(self.last, state, **{"progress": self.last.progress, "worker": MOCK_WORKER} | fields)
-        known: dict[str, object] = {
-            "task_id": self.task_id,
-            "kind": self.message.kind,
-            "user_id": self.sent and self.sent.user_id,
-            "audio_file_id": self.sent and self.sent.audio_file_id,
-            "priority": self.message.priority,
-            "state": state,
-            "max_attempts": ATTEMPTS,
-            "sequence": 1,
-            "worker": MOCK_WORKER,
-            "time": datetime.now(timezone.utc),
-        }
-        return ProgressEvent.model_validate(known | fields)
+        fields = {"worker": MOCK_WORKER} | fields
+        if self.last is None:
+            return self.message.first_event(self.task_id, self.sent, state, max_attempts=ATTEMPTS, **fields)
+        return next_event(self.last, state, **{"progress": self.last.progress} | fields)
 
     def note(self, event: ProgressEvent, log_end: int) -> None:
         """Note that the log ends with this event."""
