@@ -1,4 +1,4 @@
-"""Voices in the mock: SPEAKER_00 of each recording is the person who was enrolled as SPEAKER_00, and so on."""
+"""Enrolled voices: SPEAKER_00 of each recording is the person who was enrolled as SPEAKER_00, and so on."""
 
 from collections import defaultdict
 from datetime import datetime, timezone
@@ -6,16 +6,22 @@ from typing import Final
 from uuid import uuid4
 
 from natscribe.client.errors import RequestFailedError
+from natscribe.mock.log import Log
+from natscribe.schemas import subjects
 from natscribe.schemas.examples import VOICE
 from natscribe.schemas.kinds import Result, Task, with_current_names
 from natscribe.schemas.refusals import no_embeddings, no_speaker, similar_voice, unknown_voice
 from natscribe.schemas.voices import (
     MOST_REFERENCES,
     EnrollRequest,
+    ForgetRequest,
     Forgotten,
     Reference,
+    RenameRequest,
     SpeakerVoice,
     Voice,
+    VoicePage,
+    VoicesRequest,
 )
 
 SECONDS: Final = 31.5  # for which each speaker speaks alone
@@ -25,7 +31,8 @@ SCORE: Final = 0.71
 class Voices:
     """The voices of all users, in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Log) -> None:
+        self._log = log
         self._voices: dict[tuple[type, int | str], dict[str, Voice]] = defaultdict(dict)  # 1 and "1" are two users
 
     def of_user(self, user_id: int | str) -> list[Voice]:
@@ -55,22 +62,30 @@ class Voices:
         self._voices[type(user_id), user_id][voice.voice] = voice
         return voice
 
-    def rename(self, user_id: int | str, voice: str, name: str) -> Voice:
+    async def page(self, request: VoicesRequest) -> VoicePage:
+        """Return the voices of a user."""
+        return VoicePage(voices=[] if request.after else self.of_user(request.user_id))
+
+    async def rename(self, request: RenameRequest) -> Voice:
         """Give a voice another name.
 
         Raises:
             RequestFailedError: There is no such voice.
         """
-        return self._put(user_id, self._of(user_id, voice).model_copy(update={"name": name}))
+        voice = self._of(request.user_id, request.voice)
+        return self._put(request.user_id, voice.model_copy(update={"name": request.name}))
 
-    def forget(self, user_id: int | str, voice: str) -> Forgotten:
-        """Forget a voice.
+    async def forget(self, request: ForgetRequest) -> Forgotten:
+        """Forget a voice, and publish that it was forgotten.
 
         Raises:
             RequestFailedError: There is no such voice.
         """
-        del self._voices[type(user_id), user_id][self._of(user_id, voice).voice]
-        return Forgotten(voice=voice, user_id=user_id, at=datetime.now(timezone.utc))
+        voice, user_id = self._of(request.user_id, request.voice).voice, request.user_id
+        del self._voices[type(user_id), user_id][voice]
+        forgotten = Forgotten(voice=voice, user_id=user_id, at=datetime.now(timezone.utc))
+        await self._log.publish(subjects.forgotten(voice), forgotten)
+        return forgotten
 
     def identified(self, sent: Task, result: Result) -> Result:
         """Return a result with the voices of its speakers, without names, if the task has `identify`."""
